@@ -1,0 +1,7 @@
+//! FreeBSD kernel minidumps and their containers (not Microsoft's minidumps).
+
+pub mod addr;
+pub mod bitmap;
+
+pub use addr::{PhysAddr, VirtAddr};
+pub use bitmap::Bitmap;
