@@ -74,7 +74,10 @@ impl Stream {
         unreachable!("not written yet")
     }
 
-    #[expect(clippy::type_complexity, reason = "a sink of pieces reads better in place")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "a sink of pieces reads better in place"
+    )]
     /// Decodes everything in order, in parallel where the stream allows it, and gives it to
     /// `sink` piece by piece with the piece's offset. Every checksum is verified.
     /// Returns the length of the content.

@@ -2,6 +2,8 @@
 
 pub mod addr;
 pub mod bitmap;
+pub mod memory;
 
 pub use addr::{PhysAddr, VirtAddr};
 pub use bitmap::Bitmap;
+pub use memory::{KernelMemory, ReadError};
