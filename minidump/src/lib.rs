@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod bitmap;
+pub mod defs;
 pub mod memory;
 
 pub use addr::{PhysAddr, VirtAddr};

@@ -1,0 +1,52 @@
+//! What a sealed file carries beside its data: the attachment that the seal keeps for us.
+//!
+//! Our own format. Little endian, but for the kerneldumpheader, which is as a kernel writes it.
+//! The seal that holds the attachment covers it with a check; there is none in here.
+//!
+//! | bytes     | what                                                        |
+//! |-----------|-------------------------------------------------------------|
+//! | 0..8      | [`MAGIC`]                                                   |
+//! | 8..12     | version, [`VERSION`]; a reader refuses a higher one         |
+//! | 12..16    | flags; a reader ignores bits that it does not know          |
+//! | 16..528   | `struct kerneldumpheader`                                   |
+//! | 528..     | records until the end                                       |
+//!
+//! A record is a type (u32), a length (u32) and as many bytes. A reader skips types that it does
+//! not know, and keeps them when it writes the dump again.
+//!
+//! In this header `dumplength` is the stored length of the data frames, and `dumpextent` the length
+//! of the payload.
+
+use super::{Field, at, kerneldump};
+
+/// The attachment's magic.
+pub const MAGIC: [u8; 8] = *b"LiveCore";
+/// The version that is written.
+pub const VERSION: u32 = 1;
+
+/// [`MAGIC`]'s field.
+pub const MAGIC_FIELD: Field = at(0, 8);
+/// The version's field.
+pub const VERSION_FIELD: Field = at(8, 4);
+/// The flags' field.
+pub const FLAGS_FIELD: Field = at(12, 4);
+/// The kerneldumpheader's field.
+pub const HEADER_FIELD: Field = at(16, kerneldump::SIZE);
+/// Where records begin.
+pub const RECORDS_OFFSET: usize = 16 + kerneldump::SIZE;
+
+/// Flag: the header was rebuilt from an info file.
+pub const FLAG_HEADER_FROM_INFO: u32 = 1 << 0;
+/// Flag: the header was rebuilt from the payload alone; its strings are empty and its time is 0.
+pub const FLAG_HEADER_FROM_PAYLOAD: u32 = 1 << 1;
+/// Flag: the dump was cut short, and pages that were lost stand as zeros at its end.
+pub const FLAG_ZERO_TAIL: u32 = 1 << 2;
+/// Flag: the dump was cut short and ends before the end that it states.
+pub const FLAG_SHORT: u32 = 1 << 3;
+
+/// Bytes of a record before its content: type and length.
+pub const RECORD_HEAD: usize = 8;
+/// Record: what wrote the file, UTF-8.
+pub const RECORD_CREATOR: u32 = 1;
+/// Record: payload bytes that the source really had, u64. Goes with [`FLAG_ZERO_TAIL`].
+pub const RECORD_SOURCE_LENGTH: u32 = 2;
