@@ -1,2 +1,15 @@
-//! placeholder
-fn main() {}
+//! The program: all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut out = livecore::env::standard_output();
+    let mut err = std::io::stderr();
+    livecore::run(
+        std::env::args_os(),
+        &mut out,
+        &mut err,
+        livecore::Env::of_process(),
+    )
+    .into()
+}

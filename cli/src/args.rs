@@ -1,0 +1,116 @@
+//! The command line: what all verbs share. A verb's own arguments are in its file.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, Parser, ValueEnum};
+use compress::Codec;
+
+use crate::text::parse_size;
+use crate::verb::Verb;
+
+const AFTER: &str = "\
+Exit codes: 0 done; 1 could not (I/O, memory, permission, no such address); 2 the input is broken; \
+3 sound or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, \
+the temporary file removed; 141 the reader of standard output went away. Of several inputs the \
+worst counts, in the order 1, 2, 63, 3, 0.
+
+`-` is standard input or standard output where a stream will do. Data goes to standard output, \
+people are spoken to on standard error. SIGUSR1 (and Ctrl-T where the terminal has it) prints how \
+far the work is.";
+
+/// Takes, converts, checks and serves FreeBSD kernel dumps
+#[derive(Debug, Parser)]
+#[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
+#[command(arg_required_else_help = false, subcommand_value_name = "VERB")]
+#[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
+pub struct Cli {
+    /// No progress and no remarks on standard error; errors and warnings are still told
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Which codec, and how hard it tries.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Compression")]
+pub struct CodecArgs {
+    /// Compress with gzip
+    #[arg(short = 'z', long, group = "codec")]
+    pub gzip: bool,
+    /// Compress with zstd
+    #[arg(short = 'Z', long, group = "codec")]
+    pub zstd: bool,
+    /// Do not compress
+    #[arg(long, group = "codec")]
+    pub none: bool,
+    /// The codec's level: zstd -7 to 22 (3), gzip 1 to 12 (6)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i32>,
+    /// Content bytes per frame of a seal: a multiple of 4K up to 64M [default: 1M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_frame_size)]
+    pub frame_size: Option<u32>,
+    /// Threads [default: one per processor]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl CodecArgs {
+    /// The codec that was named.
+    pub fn named(&self) -> Option<Codec> {
+        match (self.gzip, self.zstd, self.none) {
+            (true, ..) => Some(Codec::Gzip),
+            (_, true, _) => Some(Codec::Zstd),
+            (.., true) => Some(Codec::None),
+            _ => None,
+        }
+    }
+}
+
+/// As many threads as were asked for, else one per processor.
+pub fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How payload and kerneldumpheader are laid in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ContainerArg {
+    /// A payload that ordinary tools decompress, with its header and index behind it
+    Sealed,
+    /// The payload alone, as savecore(8) leaves it
+    Saved,
+    /// What MEM_KERNELDUMP writes: the payload, padding, the header at the end
+    Raw,
+}
+
+fn parse_frame_size(text: &str) -> Result<u32, String> {
+    let size = parse_size(text)?;
+    if size == 0 || size % 4096 != 0 || size > 64 << 20 {
+        return Err("a frame is a multiple of 4096 bytes, up to 64M".into());
+    }
+    // At most 64 MiB, by the check above.
+    u32::try_from(size).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn frame_sizes_are_whole_pages_up_to_64_mib() {
+        assert_eq!(parse_frame_size("2M"), Ok(2 << 20));
+        assert_eq!(parse_frame_size("64M"), Ok(64 << 20));
+        for bad in ["0", "1000", "65M", "4097", "x"] {
+            assert!(parse_frame_size(bad).is_err(), "{bad}");
+        }
+    }
+}

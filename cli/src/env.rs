@@ -1,0 +1,93 @@
+//! What a run finds around it: terminals, standard input, signals.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use crate::signals::Interrupt;
+
+/// The surroundings of a run. A test makes its own; the program takes the process's.
+#[derive(Debug)]
+pub struct Env {
+    /// Whether people watch standard error: progress bars are drawn only then.
+    pub stderr_is_terminal: bool,
+    /// Whether people watch standard output: colours are used only then.
+    pub stdout_is_terminal: bool,
+    /// Standard input, what `-` means as an input.
+    pub stdin: Option<File>,
+    /// Where a stream that cannot seek is kept while it is read (an unlinked file).
+    pub spool_dir: PathBuf,
+    /// What signals have asked for.
+    pub interrupt: Interrupt,
+}
+
+impl Env {
+    /// Nobody watches, standard input is empty, no signal comes.
+    pub fn detached() -> Self {
+        Self {
+            stderr_is_terminal: false,
+            stdout_is_terminal: false,
+            stdin: None,
+            spool_dir: std::env::temp_dir(),
+            interrupt: Interrupt::default(),
+        }
+    }
+
+    /// The process's own surroundings. Signals are watched from here on.
+    pub fn of_process() -> Self {
+        let interrupt = Interrupt::default();
+        // Without the watcher a signal ends the process as it always did.
+        let _ = crate::signals::watch(&interrupt);
+        Self {
+            stderr_is_terminal: io::stderr().is_terminal(),
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stdin: io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .ok()
+                .map(File::from),
+            interrupt,
+            ..Self::detached()
+        }
+    }
+
+    /// Standard input as a file that can be read at any offset: itself if it is a regular file at
+    /// its start, else an unlinked copy in [`Env::spool_dir`].
+    pub fn seekable_stdin(&mut self) -> io::Result<File> {
+        use std::io::Seek;
+        let Some(mut stdin) = self.stdin.take() else {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "standard input is not open, or was read before",
+            ));
+        };
+        let regular = stdin.metadata().is_ok_and(|m| m.is_file());
+        if regular && stdin.stream_position().is_ok_and(|at| at == 0) {
+            return Ok(stdin);
+        }
+        let mut spool = tempfile::tempfile_in(&self.spool_dir)?;
+        let mut buf = vec![0; 1 << 16];
+        loop {
+            if self.interrupt.raised().is_some() {
+                return Err(compress::Error::Cancelled.into());
+            }
+            match stdin.read(&mut buf) {
+                Ok(0) => break,
+                // A read never says more than the buffer holds.
+                Ok(n) => spool.write_all(&buf[..n])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(spool)
+    }
+}
+
+/// Standard output without std's line buffer: dumps are streamed through it.
+pub fn standard_output() -> Box<dyn Write + Send> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(fd) => Box::new(File::from(fd)),
+        Err(_) => Box::new(io::stdout()),
+    }
+}

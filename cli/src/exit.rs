@@ -1,0 +1,83 @@
+//! Exit codes, the same for all verbs.
+
+use std::process::ExitCode;
+
+/// How a run of the program ended: the code the shell sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// Done.
+    pub const DONE: Self = Self(0);
+    /// Could not: I/O, memory, permission, an address that is not there.
+    pub const COULD_NOT: Self = Self(1);
+    /// The input is broken.
+    pub const BROKEN: Self = Self(2);
+    /// Sound or done, with warnings.
+    pub const WARNINGS: Self = Self(3);
+    /// Not supported, or not a dump.
+    pub const UNSUPPORTED: Self = Self(63);
+    /// The command line makes no sense.
+    pub const USAGE: Self = Self(64);
+    /// The reader of standard output went away: what a shell reports of a SIGPIPE.
+    pub const CLOSED_PIPE: Self = Self(128 + 13);
+
+    /// Ended by signal `number`, after the temporary file was removed.
+    pub fn signal(number: i32) -> Self {
+        Self(u8::try_from(number).map_or(u8::MAX, |n| n.saturating_add(128)))
+    }
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        self.0
+    }
+
+    /// What several inputs come to: the worst, in the order 1, 2, 63, 3, 0.
+    ///
+    /// A code outside of that order (a signal, a closed pipe, usage) ended the run and comes first.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        let rank = |exit: Self| match exit.0 {
+            0 => 0,
+            3 => 1,
+            63 => 2,
+            2 => 3,
+            1 => 4,
+            _ => 5,
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_inputs_exit_with_the_worst_in_the_documented_order() {
+        let order = [1, 2, 63, 3, 0].map(Exit);
+        for (i, &worse) in order.iter().enumerate() {
+            for &better in &order[i..] {
+                assert_eq!(worse.worst(better), worse);
+                assert_eq!(better.worst(worse), worse);
+            }
+        }
+    }
+
+    #[test]
+    fn signal_codes_are_those_of_a_shell() {
+        assert_eq!(Exit::signal(2).code(), 130);
+        assert_eq!(Exit::signal(15).code(), 143);
+        assert_eq!(Exit::signal(300).code(), 255);
+    }
+}

@@ -1,0 +1,175 @@
+//! Why a verb did not do what it was asked: one line for people, one code for scripts.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::exit::Exit;
+
+/// One clear line and its exit code.
+///
+/// The line is `SUBJECT: what happened`, then `; what to do next` where there is something.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    subject: Option<String>,
+    what: String,
+    next: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its code.
+    pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            subject: None,
+            what: what.to_string(),
+            next: None,
+        }
+    }
+
+    /// The command line makes no sense, in a way that the parser could not see.
+    pub fn usage(what: impl fmt::Display) -> Self {
+        Self::new(Exit::USAGE, what)
+    }
+
+    /// The world around us said no.
+    pub fn could_not(what: impl fmt::Display) -> Self {
+        Self::new(Exit::COULD_NOT, what)
+    }
+
+    /// The input is broken.
+    pub fn broken(what: impl fmt::Display) -> Self {
+        Self::new(Exit::BROKEN, what)
+    }
+
+    /// Names what the failure is about, unless that was named before.
+    #[must_use]
+    pub fn about(mut self, subject: &Path) -> Self {
+        if self.subject.is_none() {
+            self.subject = Some(subject.display().to_string());
+        }
+        self
+    }
+
+    /// Says what can be done about it.
+    #[must_use]
+    pub fn next(mut self, what: impl fmt::Display) -> Self {
+        self.next = Some(what.to_string());
+        self
+    }
+
+    /// The code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(subject) = &self.subject {
+            write!(f, "{subject}: ")?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(next) = &self.next {
+            write!(f, "; {next}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// An error of the stored bytes inside an I/O error keeps its meaning.
+    fn from(error: io::Error) -> Self {
+        match compress::Error::in_io(&error) {
+            Some(inner) => Self::new(exit_of_stored(inner), inner),
+            None => Self::could_not(error),
+        }
+    }
+}
+
+impl From<compress::Error> for Failure {
+    fn from(error: compress::Error) -> Self {
+        Self::new(exit_of_stored(&error), &error)
+    }
+}
+
+impl From<minidump::ReadError> for Failure {
+    fn from(error: minidump::ReadError) -> Self {
+        let exit = exit_of_cause(&error).unwrap_or(Exit::COULD_NOT);
+        Self::new(exit, &error)
+    }
+}
+
+/// The code of an error about stored bytes. A cancelled run gets its signal's code elsewhere.
+fn exit_of_stored(error: &compress::Error) -> Exit {
+    match error {
+        compress::Error::Broken { .. } => Exit::BROKEN,
+        compress::Error::Options(_) => Exit::USAGE,
+        // A read can fail because of bytes further down.
+        compress::Error::Read(e) => {
+            compress::Error::in_io(e).map_or(Exit::COULD_NOT, exit_of_stored)
+        }
+        _ => Exit::COULD_NOT,
+    }
+}
+
+/// The code that the first error about stored bytes among an error's causes has.
+pub(crate) fn exit_of_cause(error: &(dyn StdError + 'static)) -> Option<Exit> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(stored) = cause.downcast_ref::<compress::Error>() {
+            return Some(exit_of_stored(stored));
+        }
+        if let Some(stored) = cause
+            .downcast_ref::<io::Error>()
+            .and_then(compress::Error::in_io)
+        {
+            return Some(exit_of_stored(stored));
+        }
+        next = cause.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minidump::{PhysAddr, ReadError};
+
+    fn broken() -> compress::Error {
+        compress::Error::Broken {
+            region: "zstd frame 3".into(),
+            offset: 0x2000,
+            found: "checksum 1".into(),
+            expected: "2".into(),
+        }
+    }
+
+    #[test]
+    fn line_names_subject_region_offset_found_expected_and_what_to_do() {
+        let line = Failure::from(broken())
+            .about(Path::new("a.zst"))
+            .next("try another")
+            .to_string();
+        assert_eq!(
+            line,
+            "a.zst: zstd frame 3 at offset 0x2000: found checksum 1, expected 2; try another"
+        );
+    }
+
+    #[test]
+    fn broken_bytes_are_broken_input_however_deep_they_lie() {
+        assert_eq!(Failure::from(broken()).exit(), Exit::BROKEN);
+        let io = io::Error::from(broken());
+        assert_eq!(Failure::from(io).exit(), Exit::BROKEN);
+        let read = ReadError::Io {
+            at: PhysAddr(0),
+            source: broken().into(),
+        };
+        assert_eq!(Failure::from(read).exit(), Exit::BROKEN);
+        let hole = ReadError::Hole { at: PhysAddr(0) };
+        assert_eq!(Failure::from(hole).exit(), Exit::COULD_NOT);
+    }
+}

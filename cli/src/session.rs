@@ -1,0 +1,170 @@
+//! One run of a verb: where its output goes, who is spoken to, how it ends.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::env::Env;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::text::printable;
+
+/// Standard output, which remembers that its reader went away.
+pub struct Out<'a> {
+    inner: BufWriter<&'a mut (dyn Write + Send)>,
+    closed: bool,
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let result = self.inner.write(buf);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.inner.flush();
+        self.note(result)
+    }
+}
+
+impl Out<'_> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(e) = &result {
+            self.closed |= e.kind() == io::ErrorKind::BrokenPipe;
+        }
+        result
+    }
+}
+
+/// The voice on standard error. Nobody has to listen: a failed write is dropped.
+pub struct Voice<'a> {
+    err: Mutex<&'a mut (dyn Write + Send)>,
+    quiet: bool,
+}
+
+impl Voice<'_> {
+    /// A line for people that is neither an error nor a warning; not with `--quiet`.
+    pub fn say(&self, line: impl fmt::Display) {
+        if !self.quiet {
+            self.line(&line);
+        }
+    }
+
+    fn line(&self, line: &dyn fmt::Display) {
+        let line = format!("livecore: {}\n", printable(&line.to_string()));
+        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = err.write_all(line.as_bytes());
+        let _ = err.flush();
+    }
+}
+
+/// One run of a verb.
+pub struct Session<'a> {
+    /// Where data goes.
+    pub out: Out<'a>,
+    /// Whom people hear.
+    pub voice: Voice<'a>,
+    /// What is around.
+    pub env: Env,
+    exit: Exit,
+}
+
+impl<'a> Session<'a> {
+    /// A run that writes data to `out` and speaks on `err`.
+    pub fn new(
+        out: &'a mut (dyn Write + Send),
+        err: &'a mut (dyn Write + Send),
+        env: Env,
+        quiet: bool,
+    ) -> Self {
+        Self {
+            out: Out {
+                inner: BufWriter::with_capacity(1 << 16, out),
+                closed: false,
+            },
+            voice: Voice {
+                err: Mutex::new(err),
+                quiet,
+            },
+            env,
+            exit: Exit::DONE,
+        }
+    }
+
+    /// Whether progress bars may be drawn.
+    pub fn draws(&self) -> bool {
+        self.env.stderr_is_terminal && !self.voice.quiet
+    }
+
+    /// Something is not as it should be, but the work goes on: the run ends with
+    /// [`Exit::WARNINGS`] at best.
+    pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
+        self.voice
+            .line(&format_args!("{}: warning: {what}", subject.display()));
+        self.note(Exit::WARNINGS);
+    }
+
+    /// Tells of a failure of one input and goes on with the next.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.voice.line(failure);
+        self.note(failure.exit());
+    }
+
+    /// Counts the outcome of one input among those of the others.
+    pub fn note(&mut self, exit: Exit) {
+        self.exit = self.exit.worst(exit);
+    }
+
+    /// Ends the run: flushes the data, tells of a failure, and says with which code to exit.
+    pub fn finish(mut self, result: Result<(), Failure>) -> Exit {
+        let flushed = self.out.flush();
+        if let Some(signal) = self.env.interrupt.raised()
+            && result.is_err()
+        {
+            self.voice
+                .say(format_args!("stopped by {}", crate::signals::name(signal)));
+            return Exit::signal(signal);
+        }
+        if self.out.closed {
+            return Exit::CLOSED_PIPE;
+        }
+        match result.and_then(|()| flushed.map_err(output_failed)) {
+            Ok(()) => self.exit,
+            Err(failure) => {
+                self.voice.line(&failure);
+                failure.exit()
+            }
+        }
+    }
+}
+
+fn output_failed(error: io::Error) -> Failure {
+    Failure::could_not(error).about(Path::new("standard output"))
+}
+
+/// Answers `--help` and `--version` on `out`, and tells of a command line that makes no sense on
+/// `err`.
+pub fn usage(
+    error: &clap::Error,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> Exit {
+    use clap::error::ErrorKind;
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                Ok(()) => Exit::DONE,
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,
+                Err(_) => Exit::COULD_NOT,
+            }
+        }
+        _ => {
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let _ = err.write_all(format!("livecore: {text}").as_bytes());
+            let _ = err.flush();
+            Exit::USAGE
+        }
+    }
+}

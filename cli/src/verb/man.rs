@@ -1,0 +1,29 @@
+//! `livecore man [DIR]`: the manual pages, made from the command line's own description.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write livecore.1 and a page per verb into this directory, instead of livecore.1 to standard
+    /// output
+    pub dir: Option<PathBuf>,
+}
+
+/// Prints or writes the pages.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let command = Cli::command();
+    if let Some(dir) = &args.dir {
+        return clap_mangen::generate_to(command, dir).map_err(|e| Failure::from(e).about(dir));
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    Ok(session.out.write_all(&page)?)
+}

@@ -1,0 +1,95 @@
+//! Runs the program, and compares what it says with what is on record.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The program under test, with an empty standard input.
+pub(crate) fn livecore() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a run came to.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
+}
+
+impl Run {
+    pub(crate) fn of(output: Output) -> Self {
+        let code = output
+            .status
+            .code()
+            .or_else(|| output.status.signal().map(|n| -n))
+            .expect("a process ends with a code or by a signal");
+        Self {
+            code,
+            out: output.stdout,
+            err: String::from_utf8(output.stderr).expect("standard error is text"),
+        }
+    }
+
+    /// Standard output as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.out).expect("standard output is text")
+    }
+
+    /// Fails unless the code is `code`, showing what was said.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            code,
+            "exit code; stderr:\n{}\nstdout begins:\n{}",
+            self.err,
+            String::from_utf8_lossy(&self.out[..self.out.len().min(2000)])
+        );
+        self
+    }
+}
+
+/// Runs the program with `args` to its end.
+pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    Run::of(livecore().args(args).output().expect("the program starts"))
+}
+
+/// The workspace's `testdata`.
+pub(crate) fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
+}
+
+/// Compares `text` with the golden file `name`, or rewrites that if UPDATE_GOLDEN=1.
+///
+/// What differs between machines and runs must be replaced before.
+#[track_caller]
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = testdata().join("golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
+        fs::create_dir_all(path.parent().expect("a golden file has a directory"))
+            .and_then(|()| fs::write(&path, text))
+            .expect("golden file can be written");
+        return;
+    }
+    let recorded = fs::read_to_string(&path).unwrap_or_default();
+    if recorded == text {
+        return;
+    }
+    let line = recorded
+        .lines()
+        .zip(text.lines())
+        .position(|(a, b)| a != b)
+        .unwrap_or_else(|| recorded.lines().count().min(text.lines().count()));
+    panic!(
+        "{} differs from line {} on:\n  recorded: {:?}\n  now:      {:?}\nIf the change is meant, \
+         rewrite all goldens with: UPDATE_GOLDEN=1 cargo test -p livecore --test cli\nNow:\n{text}",
+        path.display(),
+        line + 1,
+        recorded.lines().nth(line),
+        text.lines().nth(line),
+    );
+}

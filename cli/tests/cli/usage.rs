@@ -1,0 +1,115 @@
+//! The command line itself: help, usage errors, completions, manual pages, closed outputs.
+
+use std::process::Stdio;
+
+use crate::harness::{Run, golden, livecore, run};
+
+#[test]
+fn help_and_version_are_answers_not_errors() {
+    let help = run(["--help"]).expect(0);
+    assert!(help.err.is_empty());
+    golden("help.txt", help.text());
+    let version = run(["--version"]).expect(0);
+    assert_eq!(
+        version.text(),
+        concat!("livecore ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn usage_errors_exit_64_and_print_nothing_on_stdout() {
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["--frobnicate"],
+        &["completions"],
+        &["completions", "cmd.exe"],
+    ] {
+        let run = run(args).expect(64);
+        assert!(run.out.is_empty(), "{args:?}");
+        assert!(run.err.starts_with("livecore: "), "{args:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn completions_name_every_verb_for_every_shell() {
+    let help = run(["--help"]).expect(0);
+    let verbs = verbs(help.text());
+    assert!(verbs.len() > 1);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(["completions", shell]).expect(0);
+        for verb in &verbs {
+            assert!(script.text().contains(verb), "{shell} lacks {verb}");
+        }
+    }
+}
+
+/// The words in the help's list of verbs.
+fn verbs(help: &str) -> Vec<&str> {
+    help.lines()
+        .skip_while(|line| !line.starts_with("Verbs:") && !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect()
+}
+
+#[test]
+fn manual_has_a_page_per_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().to_str().unwrap();
+    run(["man", to]).expect(0);
+    let help = run(["--help"]).expect(0);
+    for verb in verbs(help.text()) {
+        let page = dir.path().join(format!("livecore-{verb}.1"));
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{verb}");
+    }
+    let page = run(["man"]).expect(0);
+    assert!(page.text().contains(".TH livecore 1"));
+    run(["man", "/nonexistent/directory"]).expect(1);
+}
+
+/// `livecore … | head -c 0` must end like any other program in a pipeline.
+#[test]
+fn reader_of_stdout_that_goes_away_is_141_and_silent() {
+    for args in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = livecore().args(args).stdout(writer).output().unwrap();
+        let run = Run::of(output).expect(141);
+        assert_eq!(run.err, "", "{args:?}");
+    }
+}
+
+#[test]
+fn full_disk_behind_stdout_is_told() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else {
+        return;
+    };
+    let output = livecore().arg("man").stdout(full).output().unwrap();
+    let run = Run::of(output).expect(1);
+    assert!(run.err.contains("standard output: "), "{}", run.err);
+}
+
+/// Nobody listening is no reason to fail, or to panic.
+#[test]
+fn closed_stderr_changes_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = livecore()
+        .arg("frobnicate")
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(64));
+}
