@@ -1,0 +1,220 @@
+//! The numbers of a crash directory: `bounds`, and who owns which number.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroU32;
+
+use rustix::fs::Dir;
+
+use super::PlaceError;
+use super::temporary::Directory;
+
+/// savecore(8) reads five characters of `bounds`, so this is the last number it can understand.
+pub const LAST_NUMBER: u32 = 99_999;
+
+/// Files that belong to a dump of savecore(8), netdumpd or crashinfo(8), before their `.N`.
+const FOREIGN: [&str; 5] = [
+    "vmcore",
+    "vmcore_encrypted",
+    "textdump.tar",
+    "key",
+    "core.txt",
+];
+
+/// What stands under one number.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Number {
+    /// A file that is another program's dump.
+    pub foreign: Option<String>,
+    /// Our dumps (`livecore.N`, `.gz`, `.zst`): at most three names.
+    pub livecores: Vec<String>,
+    /// Whether `info.N` is there.
+    pub info: bool,
+}
+
+impl Number {
+    /// Whether nothing stands under it.
+    pub fn is_free(&self) -> bool {
+        self.foreign.is_none() && self.livecores.is_empty() && !self.info
+    }
+}
+
+/// All numbers of a directory that have a file, and where `bounds` says to go on.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    taken: BTreeMap<u32, Number>,
+    bounds: u32,
+}
+
+impl Numbers {
+    /// Reads the directory and its `bounds`.
+    pub fn read(directory: &Directory) -> Result<Self, PlaceError> {
+        let failed = |e: io::Error| PlaceError::from_io("read", &directory.path, e);
+        let mut taken = BTreeMap::<u32, Number>::new();
+        for entry in Dir::read_from(&*directory.fd).map_err(|e| failed(e.into()))? {
+            let entry = entry.map_err(|e| failed(e.into()))?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            let Some((stem, number)) = split(name) else {
+                continue;
+            };
+            if stem == "livecore" {
+                taken.entry(number).or_default().livecores.push(name.into());
+            } else if stem == "info" {
+                taken.entry(number).or_default().info = true;
+            } else if FOREIGN.contains(&stem) {
+                taken.entry(number).or_default().foreign = Some(name.into());
+            }
+        }
+        Ok(Self {
+            taken,
+            bounds: parse_bounds(&directory.head("bounds", 5).unwrap_or_default()),
+        })
+    }
+
+    /// What stands under `number`.
+    pub fn at(&self, number: u32) -> Number {
+        self.taken.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// The number of the next dump, and a sentence for each one that had to be passed over.
+    ///
+    /// Without `max` a number is free if nothing at all stands under it. With it, `bounds` equal
+    /// to `max` starts again at 0 (savecore's rule), numbers below `max` are used, and one of our
+    /// own dumps is replaced; another program's dump never is.
+    pub fn next(
+        &self,
+        max: Option<NonZeroU32>,
+        directory: &Directory,
+    ) -> Result<(u32, Vec<String>), PlaceError> {
+        let mut notes = Vec::new();
+        let last = max.map_or(LAST_NUMBER, |m| (m.get() - 1).min(LAST_NUMBER));
+        let first = if self.bounds > last { 0 } else { self.bounds };
+        for number in (first..=last).chain(0..first) {
+            let here = self.at(number);
+            if here.is_free() || (max.is_some() && here.foreign.is_none()) {
+                return Ok((number, notes));
+            }
+            if notes.len() < 8 {
+                let why = here
+                    .foreign
+                    .or_else(|| here.livecores.first().cloned())
+                    .unwrap_or_else(|| format!("info.{number}"));
+                notes.push(format!("number {number} is taken by {why}"));
+            }
+        }
+        Err(PlaceError::NumbersTaken {
+            path: directory.path.clone(),
+            last,
+        })
+    }
+}
+
+/// What `bounds` says after dump `number` is complete.
+pub fn bounds_after(number: u32) -> String {
+    // One more digit than savecore reads would look like a smaller number to it.
+    let next = if number >= LAST_NUMBER { 0 } else { number + 1 };
+    format!("{next}\n")
+}
+
+/// The number in the first five characters of `bounds`; 0 if there is none.
+fn parse_bounds(head: &[u8]) -> u32 {
+    head.iter()
+        .take(5)
+        .skip_while(|c| c.is_ascii_whitespace())
+        .take_while(|c| c.is_ascii_digit())
+        .fold(0, |n, c| n * 10 + u32::from(c - b'0'))
+}
+
+/// `vmcore.12.zst` is `("vmcore", 12)`.
+pub(super) fn split(name: &str) -> Option<(&str, u32)> {
+    let bare = name
+        .strip_suffix(".gz")
+        .or_else(|| name.strip_suffix(".zst"))
+        .unwrap_or(name);
+    let (stem, number) = bare.rsplit_once('.')?;
+    let plain = number == "0" || (!number.starts_with('0') && !number.is_empty());
+    (plain && number.bytes().all(|c| c.is_ascii_digit()))
+        .then(|| number.parse().ok())
+        .flatten()
+        .map(|n| (stem, n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(files: &[&str], bounds: &str) -> (tempfile::TempDir, Directory, Numbers) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        std::fs::write(dir.path().join("bounds"), bounds).unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let numbers = Numbers::read(&directory).unwrap();
+        (dir, directory, numbers)
+    }
+
+    #[test]
+    fn bounds_is_read_as_savecore_reads_it() {
+        for (text, number) in [
+            ("", 0),
+            ("7\n", 7),
+            ("007", 7),
+            ("123456\n", 12345),
+            (" 12x", 12),
+            ("x12", 0),
+            ("-3\n", 0),
+        ] {
+            assert_eq!(parse_bounds(text.as_bytes()), number, "{text:?}");
+        }
+        assert_eq!(bounds_after(6), "7\n");
+        assert_eq!(bounds_after(99_999), "0\n");
+    }
+
+    #[test]
+    fn a_number_with_another_programs_dump_is_passed_over_and_said() {
+        let (_dir, directory, numbers) =
+            numbers(&["vmcore.2.zst", "info.2", "key.3", "livecore.4.gz"], "2\n");
+        let (number, notes) = numbers.next(None, &directory).unwrap();
+        assert_eq!(number, 5);
+        assert_eq!(
+            notes,
+            [
+                "number 2 is taken by vmcore.2.zst",
+                "number 3 is taken by key.3",
+                "number 4 is taken by livecore.4.gz"
+            ]
+        );
+    }
+
+    #[test]
+    fn max_replaces_our_own_dumps_and_no_others() {
+        let max = NonZeroU32::new(3);
+        let (_dir, directory, n) = numbers(&["livecore.0", "info.0", "vmcore.1"], "3\n");
+        assert_eq!(n.next(max, &directory).unwrap().0, 0);
+        let (_dir, directory, n) = numbers(&["livecore.0", "info.0", "vmcore.1"], "1\n");
+        assert_eq!(n.next(max, &directory).unwrap().0, 2);
+        let (_dir, directory, n) = numbers(&["vmcore.0", "vmcore.1", "textdump.tar.2.gz"], "1\n");
+        assert!(matches!(
+            n.next(max, &directory),
+            Err(PlaceError::NumbersTaken { last: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn names_that_only_look_like_numbers_take_none() {
+        for name in [
+            "vmcore.host.x",
+            "vmcore.",
+            "info.last",
+            "vmcore.01",
+            "vmcore.99999999999",
+        ] {
+            assert_eq!(split(name), None, "{name}");
+        }
+        assert_eq!(split("textdump.tar.9.gz"), Some(("textdump.tar", 9)));
+        assert_eq!(split("vmcore.host.3"), Some(("vmcore.host", 3)));
+    }
+}

@@ -1,0 +1,105 @@
+//! Why bytes did not get their name.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why bytes did not get their name. Nothing is left behind when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// The directory is not there, or is none.
+    #[error("{path}: {source}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of that name stands there and nobody said that it may go.
+    #[error("{path} exists already", path = path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is not enough room, or `minfree` would be crossed.
+    #[error(
+        "{path}: {needed} KiB needed, {available} KiB available ({minfree} KiB reserved by minfree)",
+        path = path.display()
+    )]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// KiB that the dump takes, as far as is known.
+        needed: u64,
+        /// KiB that may be used, the reserve taken off.
+        available: u64,
+        /// KiB that `minfree` reserves.
+        minfree: u64,
+    },
+    /// The disk, or the writer's quota, or its file size limit is full.
+    #[error("{path}: no space left: {source}", path = path.display())]
+    NoSpace {
+        /// What was being written.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Every number that `-m` allows belongs to dumps of another program.
+    #[error("{path}: numbers 0 to {last} are all taken by other dumps", path = path.display())]
+    NumbersTaken {
+        /// The directory.
+        path: PathBuf,
+        /// The highest number that would have been allowed.
+        last: u32,
+    },
+    /// Whoever read our standard output, or a pipe, went away.
+    #[error("{path}: the reader went away", path = path.display())]
+    ReaderGone {
+        /// The pipe's name; `-` is standard output.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("{doing} {path}: {source}", path = path.display())]
+    Io {
+        /// What was being done: `create`, `sync`, `rename`.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl PlaceError {
+    /// The error that `source` means while `doing` something to `path`.
+    pub fn from_io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let path = path.into();
+        if is_full(&source) {
+            Self::NoSpace { path, source }
+        } else if source.kind() == io::ErrorKind::BrokenPipe {
+            Self::ReaderGone { path }
+        } else {
+            Self::Io {
+                doing,
+                path,
+                source,
+            }
+        }
+    }
+
+    /// Whether the reason is a pipe without a reader, for exit code 141.
+    pub fn is_reader_gone(&self) -> bool {
+        matches!(self, Self::ReaderGone { .. })
+    }
+}
+
+/// Whether a write failed for lack of room: ENOSPC, EDQUOT or EFBIG.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

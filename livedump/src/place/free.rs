@@ -1,0 +1,116 @@
+//! Room on the disk, and the part of it that `minfree` keeps for others.
+
+use std::io;
+
+use super::PlaceError;
+use super::temporary::Directory;
+
+/// How often a writer looks again, in bytes written.
+const EVERY: u64 = 16 << 20;
+
+/// The room in a directory, watched while a dump grows.
+#[derive(Debug)]
+pub(super) struct Room {
+    directory: Directory,
+    minfree: u64,
+    unchecked: u64,
+}
+
+impl Room {
+    /// Reads `minfree` and checks that `needed` bytes fit, as far as that is known beforehand.
+    /// An unreadable `minfree` is a sentence in `notes`, and then there is none.
+    pub(super) fn check(
+        directory: &Directory,
+        needed: u64,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, PlaceError> {
+        let minfree = match directory.head("minfree", 64) {
+            Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
+                notes.push("minfree holds no number of KiB and does not count".into());
+                0
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+            Err(e) => {
+                notes.push(format!("minfree cannot be read and does not count: {e}"));
+                0
+            }
+        };
+        let room = Self {
+            directory: directory.clone(),
+            minfree,
+            unchecked: 0,
+        };
+        // savecore(8)'s figure: the dump, a KiB of rounding, a KiB for info.N.
+        room.need(needed / 1024 + 2)?;
+        Ok(room)
+    }
+
+    /// `written` more bytes went to the directory: looks again from time to time.
+    pub(super) fn wrote(&mut self, written: u64) -> Result<(), PlaceError> {
+        self.unchecked += written;
+        if self.minfree == 0 || self.unchecked < EVERY {
+            return Ok(());
+        }
+        self.unchecked = 0;
+        self.need(0)
+    }
+
+    fn need(&self, kib: u64) -> Result<(), PlaceError> {
+        let vfs = rustix::fs::fstatvfs(&*self.directory.fd)
+            .map_err(|e| PlaceError::from_io("statvfs", &self.directory.path, e.into()))?;
+        // Without a reserve of its own, root may use the file system's.
+        let blocks = if self.minfree == 0 {
+            vfs.f_bfree
+        } else {
+            vfs.f_bavail
+        };
+        let free = u128::from(blocks) * u128::from(vfs.f_frsize) / 1024;
+        let free = u64::try_from(free).unwrap_or(u64::MAX);
+        let available = free.saturating_sub(self.minfree);
+        if kib > available || free < self.minfree {
+            return Err(PlaceError::NoRoom {
+                path: self.directory.path.clone(),
+                needed: kib,
+                available,
+                minfree: self.minfree,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// KiB in the first line of `minfree`: a decimal number and white space.
+fn parse_minfree(text: &[u8]) -> Option<u64> {
+    let line = text.split(|c| *c == b'\n').next()?;
+    std::str::from_utf8(line).ok()?.trim_end().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minfree_is_one_number_in_the_first_line() {
+        assert_eq!(parse_minfree(b"2048\n"), Some(2048));
+        assert_eq!(parse_minfree(b"2048  \njunk"), Some(2048));
+        assert_eq!(parse_minfree(b"-1\n"), None);
+        assert_eq!(parse_minfree(b"2048 KiB\n"), None);
+        assert_eq!(parse_minfree(b""), None);
+    }
+
+    #[test]
+    fn minfree_counts_before_a_dump_is_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let error = Room::check(&directory, 4096, &mut Vec::new()).unwrap_err();
+        assert!(
+            matches!(error, PlaceError::NoRoom { available: 0, .. }),
+            "{error}"
+        );
+        std::fs::write(dir.path().join("minfree"), "lots\n").unwrap();
+        let mut notes = Vec::new();
+        Room::check(&directory, 4096, &mut notes).unwrap();
+        assert_eq!(notes, ["minfree holds no number of KiB and does not count"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! Bytes under a name: where a dump goes, and how it gets there whole or not at all.
+//!
+//! ```text
+//!  Destination::parse("-o")        a directory, a file, a special file, standard output
+//!        │ begin
+//!  Pending (impl Write)            livecore.tmp.XXXXXX, mode 0600, in the target's directory
+//!        │ publish
+//!  Published                       livecore.N[.gz|.zst], info.N, bounds, livecore.last*
+//! ```
+//!
+//! The order is what makes it safe. Everything is written and synced under temporary names first:
+//! a full disk is found there. Then the names change, nothing is written any more, and the
+//! directory is synced. `bounds` moves on only when the dump has its name.
+//!
+//! A temporary file is removed when its owner is dropped (an error, a panic) and, where
+//! [`watch_signals`] was called, by SIGINT, SIGTERM and SIGHUP. Only SIGKILL and a crash of the
+//! machine can leave one behind.
+
+pub mod destination;
+pub mod directory;
+pub mod error;
+pub mod free;
+pub mod links;
+pub mod pending;
+pub mod sparse;
+pub mod temporary;
+
+pub use destination::Destination;
+pub use error::PlaceError;
+pub use pending::{Options, Pending, Published};
+pub use temporary::watch_signals;

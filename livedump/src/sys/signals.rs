@@ -1,0 +1,53 @@
+//! Signals, by a thread that waits for them.
+#![expect(
+    unsafe_code,
+    reason = "sigaction(2) is the only way to ask whether a signal is ignored"
+)]
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+static WATCHING: OnceLock<()> = OnceLock::new();
+
+/// Runs `before_exit` on a thread of its own when SIGINT, SIGTERM or SIGHUP comes, then ends the
+/// process with 128 + the signal's number, without destructors and exit handlers.
+///
+/// Only the first call counts. Signals that are ignored when it is made stay ignored, and SIGXFSZ
+/// becomes harmless: a write beyond the limit fails with EFBIG instead.
+pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
+    if WATCHING.set(()).is_err() {
+        return Ok(());
+    }
+    let ignored = [SIGINT, SIGTERM, SIGHUP].map(|signal| (signal, is_ignored(signal)));
+    let wanted = ignored
+        .iter()
+        .filter(|(_, ignored)| !ignored)
+        .map(|(signal, _)| *signal)
+        .collect::<Vec<_>>();
+    // A handler that does nothing of interest: its presence is what keeps the process alive.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    let mut signals = Signals::new(wanted)?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                before_exit(signal);
+                signal_hook::low_level::exit(128 + signal);
+            }
+        })?;
+    Ok(())
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction(2) has no invariants that all zeros break: it is integers, a set of bits
+    // and a handler whose zero is SIG_DFL.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `signal` is a valid signal number, a null new action means that nothing is changed,
+    // and `now` is a live `sigaction` that the call may fill.
+    let rc = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    rc == 0 && now.sa_sigaction == libc::SIG_IGN
+}

@@ -1,0 +1,380 @@
+//! Dumps get their names whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::num::NonZeroU32;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use compress::Codec;
+use livedump::place::{Destination, Options, PlaceError, Published, watch_signals};
+
+fn zstd() -> Options {
+    Options {
+        codec: Codec::Zstd,
+        ..Options::default()
+    }
+}
+
+fn info(number: u32) -> Vec<u8> {
+    format!("  Bounds: {number}\n").into_bytes()
+}
+
+fn dump(to: &Path, options: &Options) -> Result<Published, PlaceError> {
+    let mut pending = Destination::parse(to).begin(options)?;
+    pending.write_all(b"a dump").unwrap();
+    pending.publish(&info)
+}
+
+/// Everything in a directory: name, and what is in it or where it points.
+fn listing(directory: &Path) -> Vec<String> {
+    let mut all = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            match fs::read_link(&path) {
+                Ok(target) => format!("{name} -> {}", target.display()),
+                Err(_) => format!("{name}: {}", fs::read_to_string(&path).unwrap().trim()),
+            }
+        })
+        .collect::<Vec<_>>();
+    all.sort();
+    all
+}
+
+fn mode(path: PathBuf) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_directory_gets_dump_info_bounds_and_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dump(dir.path(), &zstd()).unwrap();
+    assert_eq!(first.path, dir.path().join("livecore.0.zst"));
+    assert_eq!((first.number, first.len), (Some(0), 6));
+    assert!(first.notes.is_empty(), "{:?}", first.notes);
+    let second = dump(dir.path(), &Options::default()).unwrap();
+    assert_eq!(second.number, Some(1));
+    assert_eq!(
+        listing(dir.path()),
+        [
+            "bounds: 2",
+            "info.0: Bounds: 0",
+            "info.1: Bounds: 1",
+            "info.last -> info.1",
+            "livecore.0.zst: a dump",
+            "livecore.1: a dump",
+            "livecore.last -> livecore.1",
+        ]
+    );
+    assert_eq!(mode(dir.path().join("livecore.0.zst")), 0o600);
+    assert_eq!(mode(dir.path().join("info.1")), 0o600);
+    assert_eq!(mode(dir.path().join("bounds")), 0o644);
+}
+
+#[test]
+fn relative_directories_work() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = tempfile::tempdir_in(target).unwrap();
+    let here = std::env::current_dir().unwrap();
+    let up = here.components().skip(1).map(|_| "..").collect::<PathBuf>();
+    let relative = up.join(dir.path().strip_prefix("/").unwrap());
+    assert!(relative.is_relative());
+    let published = dump(&relative, &zstd()).unwrap();
+    assert_eq!(published.path, relative.join("livecore.0.zst"));
+    assert!(dir.path().join("livecore.last.zst").exists());
+}
+
+#[test]
+fn numbers_and_links_of_savecore_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("vmcore.4"), "theirs").unwrap();
+    fs::write(at("info.4"), "theirs").unwrap();
+    fs::write(at("bounds"), "4\n").unwrap();
+    symlink("vmcore.4", at("vmcore.last")).unwrap();
+    symlink("info.4", at("info.last")).unwrap();
+    symlink("livecore.9.gz", at("livecore.last.gz")).unwrap();
+    let published = dump(dir.path(), &zstd()).unwrap();
+    assert_eq!(
+        published.notes,
+        [
+            "number 4 is taken by vmcore.4",
+            "info.last points to info.4 and stays"
+        ]
+    );
+    assert_eq!(
+        listing(dir.path()),
+        [
+            "bounds: 6",
+            "info.4: theirs",
+            "info.5: Bounds: 5",
+            "info.last -> info.4",
+            "livecore.5.zst: a dump",
+            "livecore.last.zst -> livecore.5.zst",
+            "vmcore.4: theirs",
+            "vmcore.last -> vmcore.4",
+        ]
+    );
+}
+
+#[test]
+fn info_last_moves_on_from_a_number_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("livecore.7.gz"), "ours").unwrap();
+    fs::write(dir.path().join("bounds"), "8\n").unwrap();
+    symlink("info.7", dir.path().join("info.last")).unwrap();
+    dump(dir.path(), &zstd()).unwrap();
+    let target = fs::read_link(dir.path().join("info.last")).unwrap();
+    assert_eq!(target, Path::new("info.8"));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_link_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("livecore.last.zst"), "somebody's").unwrap();
+    let published = dump(dir.path(), &zstd()).unwrap();
+    assert_eq!(published.notes, ["livecore.last.zst is no link and stays"]);
+}
+
+#[test]
+fn max_goes_round_and_replaces_every_form_of_the_old_dump() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |codec| Options {
+        codec,
+        max: NonZeroU32::new(2),
+        ..Options::default()
+    };
+    for (codec, number) in [
+        (Codec::Gzip, 0),
+        (Codec::Gzip, 1),
+        (Codec::Zstd, 0),
+        (Codec::Gzip, 1),
+    ] {
+        let published = dump(dir.path(), &options(codec)).unwrap();
+        assert_eq!(published.number, Some(number));
+    }
+    assert_eq!(
+        listing(dir.path()),
+        [
+            "bounds: 2",
+            "info.0: Bounds: 0",
+            "info.1: Bounds: 1",
+            "info.last -> info.1",
+            "livecore.0.zst: a dump",
+            "livecore.1.gz: a dump",
+            "livecore.last.gz -> livecore.1.gz",
+        ]
+    );
+}
+
+#[test]
+fn processes_that_publish_at_once_get_different_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut numbers = std::thread::scope(|scope| {
+        let threads = (0..8)
+            .map(|_| scope.spawn(|| dump(dir.path(), &zstd()).unwrap().number.unwrap()))
+            .collect::<Vec<_>>();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..8).collect::<Vec<_>>());
+    assert!(listing(dir.path()).contains(&"bounds: 8".into()));
+}
+
+#[test]
+fn a_file_is_replaced_only_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("core");
+    let published = dump(&path, &zstd()).unwrap();
+    assert_eq!((published.path, published.number), (path.clone(), None));
+    assert_eq!(mode(path.clone()), 0o600);
+    let again = dump(&path, &zstd());
+    assert!(matches!(again, Err(PlaceError::Exists { .. })), "{again:?}");
+    let force = Options {
+        force: true,
+        ..zstd()
+    };
+    fs::write(&path, "old").unwrap();
+    dump(&path, &force).unwrap();
+    assert_eq!(listing(dir.path()), ["core: a dump"]);
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("core");
+    let pending = Destination::parse(&path).begin(&zstd()).unwrap();
+    fs::write(&path, "theirs").unwrap();
+    let error = pending.publish(&info).unwrap_err();
+    assert!(matches!(error, PlaceError::Exists { .. }), "{error}");
+    assert_eq!(listing(dir.path()), ["core: theirs"]);
+}
+
+#[test]
+fn what_is_dropped_or_panics_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    drop(Destination::parse(&path).begin(&zstd()).unwrap());
+    let panicked = std::thread::spawn(move || {
+        let mut pending = Destination::parse(path).begin(&zstd()).unwrap();
+        pending.write_all(b"x").unwrap();
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    assert_eq!(listing(dir.path()), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing/");
+    let error = Destination::parse(&missing).begin(&zstd()).unwrap_err();
+    assert!(matches!(error, PlaceError::Directory { .. }), "{error}");
+}
+
+#[test]
+fn sparse_dumps_keep_their_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        sparse: true,
+        ..Options::default()
+    };
+    let mut pending = Destination::parse(dir.path()).begin(&options).unwrap();
+    pending.write_all(&[1; 4096]).unwrap();
+    pending.write_all(&vec![0; 1 << 20]).unwrap();
+    let published = pending.publish(&info).unwrap();
+    assert_eq!(published.len, 4096 + (1 << 20));
+    let file = File::open(published.path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), published.len);
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
+    assert!(blocks * 512 < 1 << 19, "{blocks} blocks");
+}
+
+#[test]
+fn a_full_device_and_a_lost_reader_have_their_own_errors() {
+    let mut pending = Destination::parse("/dev/full").begin(&zstd()).unwrap();
+    let error = pending.write_all(b"x").unwrap_err();
+    let error = PlaceError::from_io("write", pending.path(), error);
+    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || drop(File::open(fifo).unwrap())
+    });
+    let mut pending = Destination::parse(&fifo).begin(&zstd()).unwrap();
+    reader.join().unwrap();
+    let error = pending.write_all(b"x").unwrap_err();
+    assert!(PlaceError::from_io("write", fifo, error).is_reader_gone());
+}
+
+/// Runs this test program again as a process of its own that does `what` in `dir`.
+fn child(what: &str, dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env("PLACE_DO", what)
+        .env("PLACE_IN", dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test when run by itself: what [`child`] starts.
+#[test]
+fn the_other_process() {
+    let (Ok(what), Some(dir)) = (std::env::var("PLACE_DO"), std::env::var_os("PLACE_IN")) else {
+        return;
+    };
+    watch_signals().unwrap();
+    if what == "limit" {
+        let limit = rustix::process::Rlimit {
+            current: Some(1 << 20),
+            maximum: Some(1 << 20),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    }
+    let mut pending = Destination::parse(dir).begin(&zstd()).unwrap();
+    match what.as_str() {
+        "wait" => {
+            pending.write_all(b"half a dump").unwrap();
+            std::io::stdout().write_all(b"READY\n").unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(60));
+        }
+        "limit" => {
+            let error = pending.write_all(&vec![1; 2 << 20]).unwrap_err();
+            let error = PlaceError::from_io("write", pending.path(), error);
+            assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn wait_until_ready(child: &mut Child) {
+    let mut said = Vec::new();
+    let out = child.stdout.as_mut().unwrap();
+    while !said.ends_with(b"READY\n") {
+        let mut byte = [0];
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process ended");
+        said.push(byte[0]);
+    }
+}
+
+fn kill(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn signals_remove_the_temporary_file_and_exit_with_128_plus_their_number() {
+    use rustix::process::Signal;
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let dir = tempfile::tempdir().unwrap();
+        dump(dir.path(), &zstd()).unwrap();
+        let before = listing(dir.path());
+        let mut child = child("wait", dir.path());
+        wait_until_ready(&mut child);
+        assert_ne!(listing(dir.path()), before);
+        kill(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(listing(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_at_most_its_temporary_file() {
+    let dir = tempfile::tempdir().unwrap();
+    dump(dir.path(), &zstd()).unwrap();
+    let before = listing(dir.path());
+    let mut child = child("wait", dir.path());
+    wait_until_ready(&mut child);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    let mut after = listing(dir.path());
+    after.retain(|name| !name.starts_with("livecore.tmp."));
+    assert_eq!(after, before);
+    // And it stands in nobody's way.
+    assert_eq!(dump(dir.path(), &zstd()).unwrap().number, Some(1));
+}
+
+#[test]
+fn a_write_limit_is_an_error_that_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = child("limit", dir.path());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(listing(dir.path()), [""; 0]);
+}
