@@ -1,3 +1,9 @@
 //! The system: the only unsafe code of the workspace, and the only questions of which system it is.
+//!
+//! [`memrange`] is the ABI, [`mem_ioctl`] the door to the kernel that speaks it. What is above
+//! compiles and is tested everywhere.
 
+pub mod ioccom;
+pub mod mem_ioctl;
+pub mod memrange;
 pub mod signals;

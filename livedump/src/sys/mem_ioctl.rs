@@ -1,0 +1,115 @@
+//! mem(4)'s four requests, issued: the narrow door behind which a kernel, or a record of one, sits.
+#![cfg_attr(
+    target_os = "freebsd",
+    expect(unsafe_code, reason = "ioctl(2) has no safe form")
+)]
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::memrange::{
+    MEM_EXTRACT_PADDR, MEM_KERNELDUMP, MEMRANGE_GET, MEMRANGE_SET, MemExtract, MemLivedumpArg,
+    MemRangeDesc,
+};
+
+/// A request with its argument, in safe terms.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// [`MEMRANGE_GET`]: as many descriptors as there is room for.
+    RangesGet {
+        /// Room. With none, the kernel says how many there are.
+        room: &'a mut [MemRangeDesc],
+        /// Out: how many were filled, or there are.
+        count: &'a mut i32,
+    },
+    /// [`MEMRANGE_SET`]
+    RangesSet {
+        /// The range.
+        desc: &'a mut MemRangeDesc,
+        /// `MEMRANGE_SET_UPDATE` or `MEMRANGE_SET_REMOVE`.
+        operation: i32,
+    },
+    /// [`MEM_EXTRACT_PADDR`]
+    ExtractPaddr(&'a mut MemExtract),
+    /// [`MEM_KERNELDUMP`]: returns when the dump is written, and cannot be interrupted.
+    KernelDump(&'a MemLivedumpArg),
+}
+
+impl Request<'_> {
+    /// The request's number.
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::RangesGet { .. } => MEMRANGE_GET,
+            Self::RangesSet { .. } => MEMRANGE_SET,
+            Self::ExtractPaddr(_) => MEM_EXTRACT_PADDR,
+            Self::KernelDump(_) => MEM_KERNELDUMP,
+        }
+    }
+}
+
+/// What carries requests to a kernel. Errors are the kernel's own, unread.
+pub trait MemIoctl: Send + Sync {
+    /// Issues `request` on the open device `mem`.
+    fn issue(&self, mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()>;
+}
+
+/// The kernel that this program runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
+
+#[cfg(target_os = "freebsd")]
+impl MemIoctl for Kernel {
+    fn issue(&self, mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
+        use super::memrange::MemRangeOp;
+        use std::os::fd::AsRawFd;
+
+        let number = libc::c_ulong::from(request.number());
+        let fd = mem.as_raw_fd();
+        let rc = match request {
+            Request::RangesGet { room, count } => {
+                let mut op = MemRangeOp {
+                    mo_desc: room.as_mut_ptr(),
+                    mo_arg: [i32::try_from(room.len()).unwrap_or(i32::MAX), 0],
+                };
+                // SAFETY: `op` is a live `mem_range_op` that the kernel may write back (`_IOWR`);
+                // it fills at most `mo_arg[0]` descriptors, which is no more than `room` has, and
+                // every bit pattern is a descriptor.
+                let rc = unsafe { libc::ioctl(fd, number, &raw mut op) };
+                *count = op.mo_arg[0];
+                rc
+            }
+            Request::RangesSet { desc, operation } => {
+                let mut op = MemRangeOp {
+                    mo_desc: desc,
+                    mo_arg: [operation, 0],
+                };
+                // SAFETY: `op` is a live `mem_range_op` and points to one live descriptor, which
+                // the kernel copies in (`_IOW`); `desc` is borrowed mutably all the while.
+                unsafe { libc::ioctl(fd, number, &raw mut op) }
+            }
+            // SAFETY: the argument is a live `mem_extract` that the kernel may write back
+            // (`_IOWR`, 64 bytes); every bit pattern is one.
+            Request::ExtractPaddr(extract) => unsafe {
+                libc::ioctl(fd, number, std::ptr::from_mut(extract))
+            },
+            // SAFETY: the argument is a live, fully initialised `mem_livedump_arg`; the kernel
+            // copies 32 bytes in and writes nothing back (`_IOW`).
+            Request::KernelDump(arg) => unsafe { libc::ioctl(fd, number, std::ptr::from_ref(arg)) },
+        };
+        if rc == -1 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(not(target_os = "freebsd"))]
+impl MemIoctl for Kernel {
+    fn issue(&self, _mem: BorrowedFd<'_>, _request: Request<'_>) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the ioctls of mem(4) need FreeBSD",
+        ))
+    }
+}
