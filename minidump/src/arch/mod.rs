@@ -1,0 +1,100 @@
+//! The architectures, one table row each.
+
+use std::fmt;
+
+use crate::ByteOrder;
+use crate::defs::minidump::HeaderFields;
+use crate::defs::{amd64, arm, arm64, i386, mips, powerpc64, riscv};
+
+/// An architecture whose kernels write minidumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Arch {
+    /// amd64
+    #[default]
+    Amd64,
+    /// arm64
+    Arm64,
+    /// riscv64
+    Riscv64,
+    /// i386, with and without PAE
+    I386,
+    /// 32-bit arm
+    Arm,
+    /// powerpc64 and powerpc64le
+    Powerpc64,
+    /// mips, 32 and 64 bit
+    Mips,
+}
+
+impl Arch {
+    /// Every architecture.
+    pub const ALL: [Self; 7] = [
+        Self::Amd64,
+        Self::Arm64,
+        Self::Riscv64,
+        Self::I386,
+        Self::Arm,
+        Self::Powerpc64,
+        Self::Mips,
+    ];
+
+    /// Where the fields of its minidump header are.
+    pub fn fields(self) -> &'static HeaderFields {
+        match self {
+            Self::Amd64 => &amd64::HEADER,
+            Self::Arm64 => &arm64::HEADER,
+            Self::Riscv64 => &riscv::HEADER,
+            Self::I386 => &i386::HEADER,
+            Self::Arm => &arm::HEADER,
+            Self::Powerpc64 => &powerpc64::HEADER,
+            Self::Mips => &mips::HEADER,
+        }
+    }
+
+    /// FreeBSD's name of the port: `amd64`, `arm64`, `riscv`, `i386`, `arm`, `powerpc`, `mips`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+            Self::Riscv64 => "riscv",
+            Self::I386 => "i386",
+            Self::Arm => "arm",
+            Self::Powerpc64 => "powerpc64",
+            Self::Mips => "mips",
+        }
+    }
+
+    /// What a kerneldumpheader calls it (`MACHINE_ARCH`), as far as a minidump alone tells.
+    pub fn machine_arch(self, order: ByteOrder) -> &'static str {
+        match (self, order) {
+            (Self::Amd64, _) => "amd64",
+            (Self::Arm64, _) => "aarch64",
+            (Self::Riscv64, _) => "riscv64",
+            (Self::I386, _) => "i386",
+            (Self::Arm, _) => "armv7",
+            (Self::Powerpc64, ByteOrder::Big) => "powerpc64",
+            (Self::Powerpc64, ByteOrder::Little) => "powerpc64le",
+            (Self::Mips, ByteOrder::Big) => "mips",
+            (Self::Mips, ByteOrder::Little) => "mipsel",
+        }
+    }
+
+    /// The kerneldumpheader's `architectureversion`.
+    pub fn architectureversion(self) -> u32 {
+        match self {
+            Self::Amd64 | Self::I386 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether its kernels come in either byte order.
+    pub fn is_bi_endian(self) -> bool {
+        matches!(self, Self::Arm | Self::Powerpc64 | Self::Mips)
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,315 @@
+//! The minidump header, alone in the first page: parsed from it, encoded into it.
+
+use crate::defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
+use crate::defs::{Field, arm64, powerpc64};
+use crate::{Arch, ByteOrder, Error};
+
+/// `struct minidumphdr` of any architecture.
+///
+/// A field that the architecture or the version does not have is 0. Fields beyond 64-bit numbers
+/// are as wide as the widest architecture has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MinidumpHeader {
+    /// The architecture.
+    pub arch: Arch,
+    /// The kernel's byte order.
+    pub order: ByteOrder,
+    /// The format's version, 1 to the highest that is known.
+    pub version: u32,
+    /// Bytes of the message buffer, before page rounding.
+    pub msgbufsize: u32,
+    /// Bytes of the bitmap.
+    pub bitmapsize: u32,
+    /// Bytes of the page-table section: `pmapsize`, or `ptesize` on i386, arm and mips.
+    pub pmapsize: u32,
+    /// Bytes of the `dump_avail` section; 0 in versions without it.
+    pub dumpavailsize: u32,
+    /// The lowest kernel address that the page-table section describes.
+    pub kernbase: u64,
+    /// powerpc64: end of the kernel map.
+    pub kernend: u64,
+    /// arm64, riscv: the physical address behind `dmapbase`.
+    pub dmapphys: u64,
+    /// The direct map's first address.
+    pub dmapbase: u64,
+    /// The direct map's end: exclusive, on powerpc64 inclusive.
+    pub dmapend: u64,
+    /// arm64 version 3: the page size, coded.
+    pub flags: u32,
+    /// i386: whether page-table entries have 8 bytes.
+    pub paemode: u32,
+    /// arm: the compiler's architecture level.
+    pub arm_arch: u32,
+    /// arm: the form of page-table entries.
+    pub mmuformat: u32,
+    /// powerpc64: the pmap that ran, NUL padded.
+    pub mmu_name: [u8; 32],
+    /// powerpc64: whether the direct map has no page-table entries.
+    pub hw_direct_map: u32,
+    /// powerpc64: where the kernel's image begins.
+    pub startkernel: u64,
+    /// powerpc64: where the kernel's image ends.
+    pub endkernel: u64,
+}
+
+/// Bytes that are enough for the header of any architecture.
+pub const HEADER_BYTES: usize = 144;
+
+const _: () = assert!(powerpc64::HEADER.sizeof[1] == HEADER_BYTES);
+
+impl MinidumpHeader {
+    /// Whether `head`, the first bytes of a file, are those of a minidump of any architecture.
+    pub fn probe(head: &[u8]) -> bool {
+        head.starts_with(&MAGIC_PREFIX)
+    }
+
+    /// The architecture whose magic `head` begins with.
+    pub fn probe_arch(head: &[u8]) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|arch| {
+            let fields = arch.fields();
+            let Some(magic) = head.get(..fields.magic.len) else {
+                return false;
+            };
+            let text = fields.magic_text.as_bytes();
+            // Every magic text is shorter than its field, so there is a byte behind it.
+            magic.starts_with(text) && magic[text.len()] == 0
+        })
+    }
+
+    /// Parses the first [`HEADER_BYTES`] bytes of a payload. Only the magic, the version and the
+    /// page size are judged here; sizes are judged by [`crate::Layout`] and by whoever reads the
+    /// sections.
+    pub fn parse(head: &[u8]) -> Result<Self, Error> {
+        if !Self::probe(head) {
+            return Err(Error::NotADump {
+                found: format!("the payload begins with {}", escaped(head, 24)),
+            });
+        }
+        let Some(arch) = Self::probe_arch(head) else {
+            return Err(Error::Unsupported {
+                what: format!("minidump of another architecture: {}", escaped(head, 32)),
+            });
+        };
+        let fields = arch.fields();
+        let little = ByteOrder::Little.field(head, fields.version).unwrap_or(0);
+        let big = ByteOrder::Big.field(head, fields.version).unwrap_or(0);
+        let known = 1..=u64::from(fields.last_version);
+        let (order, version) = if known.contains(&little) {
+            (ByteOrder::Little, little)
+        } else if arch.is_bi_endian() && known.contains(&big) {
+            (ByteOrder::Big, big)
+        } else {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "{arch} minidump of version {little}, known are 1 to {}",
+                    fields.last_version
+                ),
+            });
+        };
+        // `version` is at most `last_version`, a u32, and at least 1.
+        let version = version as u32;
+        let sizeof = fields.sizeof[version as usize - 1];
+        if head.len() < sizeof {
+            return Err(Error::broken(
+                "minidump header",
+                0,
+                format!("{:#x} bytes", head.len()),
+                format!("{sizeof:#x} bytes"),
+            ));
+        }
+        let long =
+            |field: Option<Field>| field.and_then(|f| order.field(head, f)).unwrap_or_default();
+        // A field of 4 bytes fits a u32.
+        let word = |field: Option<Field>| long(field) as u32;
+        let since = |first: u32, field: Option<Field>| field.filter(|_| version >= first);
+        let mut mmu_name = [0; 32];
+        if let Some(field) = fields.mmu_name {
+            mmu_name.copy_from_slice(&head[field.offset..field.offset + field.len]);
+        }
+        let header = Self {
+            arch,
+            order,
+            version,
+            msgbufsize: word(Some(fields.msgbufsize)),
+            bitmapsize: word(Some(fields.bitmapsize)),
+            pmapsize: word(Some(fields.pmapsize)),
+            dumpavailsize: word(since(fields.dumpavail_since, Some(fields.dumpavailsize))),
+            kernbase: long(Some(fields.kernbase)),
+            kernend: long(fields.kernend),
+            dmapphys: long(fields.dmapphys),
+            dmapbase: long(fields.dmapbase),
+            dmapend: long(fields.dmapend),
+            flags: word(since(fields.flags_since, fields.flags)),
+            paemode: word(fields.paemode),
+            arm_arch: word(fields.arm_arch),
+            mmuformat: word(fields.mmuformat),
+            mmu_name,
+            hw_direct_map: word(fields.hw_direct_map),
+            startkernel: long(fields.startkernel),
+            endkernel: long(fields.endkernel),
+        };
+        let code = header.flags & arm64::FLAG_PS_MASK;
+        if code > arm64::FLAG_PS_16K {
+            return Err(Error::Unsupported {
+                what: format!("arm64 minidump with page size code {code}"),
+            });
+        }
+        Ok(header)
+    }
+
+    /// The header's page: the structure, then zeros.
+    pub fn encode(&self) -> Vec<u8> {
+        let fields = self.arch.fields();
+        let mut page = vec![0; self.page_size() as usize];
+        let text = fields.magic_text.as_bytes();
+        page[..text.len()].copy_from_slice(text);
+        let mut put = |field: Option<Field>, value: u64| {
+            if let Some(field) = field {
+                self.order.put_field(&mut page, field, value);
+            }
+        };
+        put(Some(fields.version), self.version.into());
+        put(Some(fields.msgbufsize), self.msgbufsize.into());
+        put(Some(fields.bitmapsize), self.bitmapsize.into());
+        put(Some(fields.pmapsize), self.pmapsize.into());
+        if self.has_dump_avail() {
+            put(Some(fields.dumpavailsize), self.dumpavailsize.into());
+        }
+        put(Some(fields.kernbase), self.kernbase);
+        put(fields.kernend, self.kernend);
+        put(fields.dmapphys, self.dmapphys);
+        put(fields.dmapbase, self.dmapbase);
+        put(fields.dmapend, self.dmapend);
+        if self.version >= fields.flags_since {
+            put(fields.flags, self.flags.into());
+        }
+        put(fields.paemode, self.paemode.into());
+        put(fields.arm_arch, self.arm_arch.into());
+        put(fields.mmuformat, self.mmuformat.into());
+        put(fields.hw_direct_map, self.hw_direct_map.into());
+        put(fields.startkernel, self.startkernel);
+        put(fields.endkernel, self.endkernel);
+        if let Some(field) = fields.mmu_name {
+            page[field.offset..field.offset + field.len].copy_from_slice(&self.mmu_name);
+        }
+        page
+    }
+
+    /// Bytes per page of the dump.
+    pub fn page_size(&self) -> u64 {
+        match self.flags & arm64::FLAG_PS_MASK {
+            arm64::FLAG_PS_16K => 16384,
+            _ => PAGE_SIZE,
+        }
+    }
+
+    /// Whether this version has the `dump_avail` section.
+    pub fn has_dump_avail(&self) -> bool {
+        self.version >= self.arch.fields().dumpavail_since
+    }
+
+    /// Bytes of the kernel's `long`, which is the bitmap's word.
+    pub fn long_size(&self) -> usize {
+        match self.arch {
+            Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Powerpc64 => 8,
+            Arch::I386 | Arch::Arm => 4,
+            // A 32-bit kernel's addresses have no upper half. 12.1's 64-bit kernels used words of
+            // 32 bits here; only in little endian is that the same.
+            Arch::Mips if self.kernbase >> 32 == 0 || self.version == 1 => 4,
+            Arch::Mips => 8,
+        }
+    }
+}
+
+/// At most `limit` bytes of something unknown, fit to be printed.
+pub(crate) fn escaped(bytes: &[u8], limit: usize) -> String {
+    let head = &bytes[..bytes.len().min(limit)];
+    let head = head.strip_suffix(&[0]).unwrap_or(head);
+    format!("\"{}\"", head.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// amd64 version 3, the fields put by hand at the offsets of FreeBSD 15's compiled header.
+    fn amd64_v3() -> Vec<u8> {
+        let mut page = vec![0_u8; 4096];
+        page[..22].copy_from_slice(b"minidump FreeBSD/amd64");
+        page[24] = 3;
+        page[28..32].copy_from_slice(&98232_u32.to_le_bytes());
+        page[32..36].copy_from_slice(&0x20000_u32.to_le_bytes());
+        page[36..40].copy_from_slice(&0x7ff000_u32.to_le_bytes());
+        page[40..48].copy_from_slice(&0xffff_fe00_0000_0000_u64.to_le_bytes());
+        page[48..56].copy_from_slice(&0xffff_f800_0000_0000_u64.to_le_bytes());
+        page[56..64].copy_from_slice(&0xffff_fc00_0000_0000_u64.to_le_bytes());
+        page[64..68].copy_from_slice(&4096_u32.to_le_bytes());
+        page
+    }
+
+    #[test]
+    fn amd64_header_is_read_at_upstream_offsets_and_written_back() {
+        let page = amd64_v3();
+        let header = MinidumpHeader::parse(&page[..HEADER_BYTES]).unwrap();
+        assert_eq!(header.arch, Arch::Amd64);
+        assert_eq!(header.version, 3);
+        assert_eq!(header.msgbufsize, 98232);
+        assert_eq!(header.pmapsize, 0x7ff000);
+        assert_eq!(header.dumpavailsize, 4096);
+        assert_eq!(header.dmapend, 0xffff_fc00_0000_0000);
+        assert_eq!(header.encode(), page);
+    }
+
+    #[test]
+    fn dumpavailsize_does_not_exist_before_its_version() {
+        let mut page = amd64_v3();
+        page[24] = 2;
+        let header = MinidumpHeader::parse(&page).unwrap();
+        assert_eq!(header.dumpavailsize, 0);
+        assert!(!header.has_dump_avail());
+    }
+
+    #[test]
+    fn every_architecture_comes_back_as_it_was_encoded() {
+        for arch in Arch::ALL {
+            for version in 1..=arch.fields().last_version {
+                let orders = if arch.is_bi_endian() {
+                    &[ByteOrder::Little, ByteOrder::Big][..]
+                } else {
+                    &[ByteOrder::Little]
+                };
+                for &order in orders {
+                    let header = MinidumpHeader {
+                        arch,
+                        order,
+                        version,
+                        msgbufsize: 1,
+                        bitmapsize: 2,
+                        pmapsize: 3,
+                        kernbase: 0x8000_1000,
+                        flags: u32::from(arch == Arch::Arm64 && version == 3),
+                        ..MinidumpHeader::default()
+                    };
+                    let page = header.encode();
+                    assert_eq!(page.len() as u64, header.page_size());
+                    assert_eq!(MinidumpHeader::parse(&page).unwrap(), header);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_is_unsupported_and_foreign_is_not_a_dump() {
+        let mut page = amd64_v3();
+        page[24] = 9;
+        let error = MinidumpHeader::parse(&page).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        page[17..22].copy_from_slice(b"vax42");
+        let error = MinidumpHeader::parse(&page).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        let error = MinidumpHeader::parse(b"\x7fELF").unwrap_err();
+        assert!(matches!(error, Error::NotADump { .. }), "{error}");
+        let error = MinidumpHeader::parse(&amd64_v3()[..70]).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+    }
+}
