@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use livedump::place::PlaceError;
+
 use crate::exit::Exit;
 
 /// One clear line and its exit code.
@@ -99,6 +101,18 @@ impl From<minidump::ReadError> for Failure {
     fn from(error: minidump::ReadError) -> Self {
         let exit = exit_of_cause(&error).unwrap_or(Exit::COULD_NOT);
         Self::new(exit, &error)
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        match &error {
+            PlaceError::ReaderGone { path } if path == Path::new("-") => {
+                Self::new(Exit::CLOSED_PIPE, &error)
+            }
+            PlaceError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
+            _ => Self::could_not(&error),
+        }
     }
 }
 

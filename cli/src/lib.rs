@@ -6,13 +6,14 @@
 //! What every verb shares is here, one file each: the [`args`] of the command line, the [`exit`]
 //! codes, how a failure is told ([`failure`]), where output goes and what a closed pipe means
 //! ([`session`]), progress and signals ([`progress`], [`signals`]), and how numbers and bytes look
-//! to people ([`text`], [`hexdump`]).
+//! to people ([`text`], [`hexdump`]) and programs ([`json`]).
 
 pub mod args;
 pub mod env;
 pub mod exit;
 pub mod failure;
 pub mod hexdump;
+pub mod json;
 pub mod progress;
 pub mod session;
 pub mod signals;

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use signal_hook::consts::SIGUSR1;
+use livedump::sys::signals::STATUS;
 use signal_hook::iterator::Signals;
 
 use crate::progress::Work;
@@ -55,7 +55,8 @@ impl Interrupt {
 
 /// Has the process's signals watched.
 pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
-    let mut signals = Signals::new([SIGUSR1])?;
+    livedump::place::watch_signals()?;
+    let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();
     std::thread::Builder::new()
         .name("status".into())

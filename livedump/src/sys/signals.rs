@@ -8,8 +8,15 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
+
+/// The signals that ask a program how far it is: SIGUSR1, and SIGINFO (Ctrl-T) where there is one.
+pub const STATUS: &[i32] = &[
+    SIGUSR1,
+    #[cfg(any(target_os = "freebsd", target_os = "macos"))]
+    signal_hook::consts::SIGINFO,
+];
 
 static WATCHING: OnceLock<()> = OnceLock::new();
 
