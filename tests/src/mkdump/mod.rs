@@ -1,0 +1,145 @@
+//! `mkdump`: text in, dump bytes out.
+//!
+//! A recipe is lines of text. The first statement says what the dump is, the others
+//! what is in it; everything not said is derived as the kernel derives it, and
+//! everything derived can be said otherwise. The builder shares nothing with the code
+//! it is a witness against: no type, no constant.
+//!
+//! ```text
+//! minidump amd64 3                    # or: fulldump ARCH, textdump ARCH, raw ARCH
+//! avail 0x1000 0x9f000                # ranges of dump_avail, ascending
+//! page 0x2000 fill 0x55               # a page by physical address; see "contents"
+//! pages 0x3000 4 seed 7               # a run; the seed goes up by one a page
+//! put 0x2010 u64 0x1234               # bytes in a page; `put va ADDR` through a map
+//! map 0xffffffff80200000 0x2000 4K rx # page tables as the kernel has them; `times N`
+//! table 0xffffffff80200000 0x8000     # where the leaf table lies (amd64)
+//! pte 0xffffffff80201000 = 0x2001     # a raw entry; `pde` for the level above
+//! nodump 0x3000                       # a page that is mapped but not saved
+//! garbage 158 160 pages               # bits without an address; with the pages they cost
+//! msgbuf text "booting\n"             # also size, start, rseq, at, tail
+//! set header.bitmapsize = 0x1234      # any field of header, msgbuf, dump_avail.N, kdh
+//! length pmap = 0x1000                # a section's true length
+//! container device                    # saved (default), live, device
+//! compress zstd                       # none, gzip, gzip members N, pigz, zstd, zstd sized,
+//!                                     # zstd frames N; `level N`
+//! patch file 0x40 = hex 00 11         # payload (before), stream (after compression), file
+//! flip file section.pmap.start bit 3
+//! truncate file section.bitmap.end - 1
+//! append file zero len 512
+//! ```
+//!
+//! Also: `let NAME = N`, `pagesize 16K`, `kernbase N`, `kernend N`, `dmap BASE END`,
+//! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
+//! `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
+//! `kdh version N`, `key aes|chacha20 N`, `cleared`,
+//! `info "DEVICE" bounds N status good ctime`. `set leading.` and `set trailing.`
+//! change one copy of the header and leave its parity as it was.
+//!
+//! **Contents** are `zero`, `fill B`, `word V`, `own`, `seed S`, `text "..."`, `hex ..`,
+//! `u8|u16|u32|u64 V, V` in the dump's byte order, `be16|be32|be64 V, V`; `times N`
+//! repeats, `len N` gives a length.
+//!
+//! **Names in numbers**: what `let` defined; in `set`, `length` and edits also
+//! `section.NAME.start|middle|end|size` for `header`, `msgbuf`, `dump_avail`, `bitmap`,
+//! `pmap` and `data` (offsets in the payload), `bits`, `saved`, `page`, `payload.size`,
+//! `stream.size`, and in the file `stream.start`, `leading`, `key`, `trailing`,
+//! `file.size`.
+//!
+//! **Which pages are saved**: the pages given, the pages mapped, and amd64's leaf
+//! tables, as far as they lie in `avail`; `nodump` takes pages out. A page that is
+//! saved and not given is zeros.
+
+mod arch;
+mod container;
+mod content;
+mod cursor;
+mod edit;
+mod error;
+mod full;
+mod hpt;
+mod info;
+mod msgbuf;
+mod oracle;
+mod payload;
+mod ranges;
+mod recipe;
+mod seal;
+mod statement;
+mod stream;
+mod tables;
+mod textdump;
+
+use cursor::Names;
+use recipe::{Kind, Stage};
+
+pub use error::BuildError;
+pub use oracle::{MappedPage, Oracle};
+pub use recipe::Protection;
+
+pub(crate) use content::{Content, put_number};
+pub(crate) use cursor::Cursor;
+
+/// Everything a recipe makes.
+#[derive(Debug)]
+pub struct Built {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The text of `info.N`, if the recipe asks for it.
+    pub info: Option<String>,
+    /// The uncompressed dump before any edit of `stream` and `file`.
+    pub payload: Vec<u8>,
+    /// What a reader of the undamaged dump must find; only for minidumps.
+    pub oracle: Option<Oracle>,
+}
+
+/// Builds the file that `text` describes.
+///
+/// # Errors
+///
+/// The first statement that is not the language or cannot be done, with its line.
+pub fn build(text: &str) -> Result<Vec<u8>, BuildError> {
+    build_all(text).map(|built| built.bytes)
+}
+
+/// Builds the file and what goes with it.
+///
+/// # Errors
+///
+/// As for [`build`].
+pub fn build_all(text: &str) -> Result<Built, BuildError> {
+    let recipe = statement::parse(text)?;
+    let mut names: Names = recipe.names.clone();
+    let (mut payload, oracle) = match recipe.kind {
+        Kind::Minidump(arch, version) => {
+            let built = payload::build(&recipe, arch, version, &mut names)?;
+            let oracle = Oracle::new(&recipe, arch, version, &built);
+            (built.bytes, Some(oracle))
+        }
+        Kind::Full(_) => (full::build(&recipe)?, None),
+        Kind::Text(_) => (textdump::tar(&recipe.members), None),
+        Kind::Raw(_) => (recipe.raw.clone(), None),
+    };
+    let learn = |names: &mut Names, name: &str, len: usize| {
+        names.insert(name.to_owned(), len as u64);
+    };
+    learn(&mut names, "payload.size", payload.len());
+    edit::apply(&recipe, Stage::Payload, &names, &mut payload)?;
+    let mut stored = stream::store(&recipe, &payload)?;
+    learn(&mut names, "stream.size", stored.len());
+    edit::apply(&recipe, Stage::Stream, &names, &mut stored)?;
+    let packed = container::pack(&recipe, &stored, payload.len() as u64, &mut names)?;
+    let mut bytes = packed.bytes;
+    learn(&mut names, "file.size", bytes.len());
+    edit::apply(&recipe, Stage::File, &names, &mut bytes)?;
+    let info = recipe.info.as_ref();
+    let info = info.map(|info| info::text(info, &packed.header, recipe.kdh_version));
+    Ok(Built {
+        bytes,
+        info,
+        payload,
+        oracle,
+    })
+}
+
+#[cfg(test)]
+mod tests;

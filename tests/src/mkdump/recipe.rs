@@ -1,0 +1,299 @@
+//! What a recipe says, before anything is derived from it.
+
+use std::collections::BTreeMap;
+
+use super::arch::Arch;
+use super::content::Content;
+use super::cursor::{Expr, Names};
+
+/// What the payload is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// A minidump of that version.
+    Minidump(&'static Arch, u32),
+    /// A full dump: an ELF core of physical memory.
+    Full(&'static Arch),
+    /// A text dump: tar blocks, last one first on a device.
+    Text(&'static Arch),
+    /// Bytes as given.
+    Raw(&'static Arch),
+}
+
+impl Kind {
+    /// The architecture, which also gives the byte order of numbers in the recipe.
+    pub(crate) fn arch(self) -> &'static Arch {
+        match self {
+            Kind::Minidump(arch, _) | Kind::Full(arch) | Kind::Text(arch) | Kind::Raw(arch) => arch,
+        }
+    }
+}
+
+/// Protection of a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// Writable.
+    pub write: bool,
+    /// Executable.
+    pub execute: bool,
+}
+
+/// `map`: one virtual page of some size, or a run of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mapping {
+    pub(crate) line: usize,
+    pub(crate) va: u64,
+    pub(crate) pa: u64,
+    pub(crate) size: u64,
+    pub(crate) prot: Protection,
+}
+
+/// `entry`: a raw entry instead of a derived one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawEntry {
+    pub(crate) line: usize,
+    /// Whether it replaces the section's entry or (amd64) the one in a leaf table.
+    pub(crate) leaf: bool,
+    pub(crate) va: u64,
+    pub(crate) value: u64,
+}
+
+/// The message buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Msgbuf {
+    /// Ring size; by default what a page leaves beside `struct msgbuf`.
+    pub(crate) size: Option<u64>,
+    /// Sequence number where text starts.
+    pub(crate) start: u64,
+    /// Text in the order it was written.
+    pub(crate) text: Vec<u8>,
+    /// Read sequence.
+    pub(crate) rseq: u64,
+    /// Address of the ring.
+    pub(crate) at: Option<u64>,
+    /// What lies behind the ring instead of the struct (live dumps).
+    pub(crate) tail: Option<Content>,
+}
+
+/// A value for `set`.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Number(Expr),
+    Text(Vec<u8>),
+}
+
+/// `set AREA.FIELD = VALUE`.
+#[derive(Debug, Clone)]
+pub(crate) struct Set {
+    pub(crate) line: usize,
+    pub(crate) area: String,
+    pub(crate) field: String,
+    pub(crate) value: Value,
+}
+
+/// The stage at which an edit applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The uncompressed dump.
+    Payload,
+    /// The dump as stored: compressed, enciphered.
+    Stream,
+    /// The whole file.
+    File,
+}
+
+/// What an edit does.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Patch(Expr, Content),
+    Flip(Expr, u32),
+    Truncate(Expr),
+    Append(Content),
+}
+
+/// `patch`, `flip`, `truncate`, `append`.
+#[derive(Debug, Clone)]
+pub(crate) struct Edit {
+    pub(crate) line: usize,
+    pub(crate) stage: Stage,
+    pub(crate) change: Change,
+}
+
+/// How the payload lies in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Container {
+    Saved,
+    Live,
+    Device,
+}
+
+/// How the payload is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    None,
+    /// One member as the kernel writes it.
+    Gzip,
+    /// One member of blocks that end on byte boundaries, with name and time, as pigz writes it.
+    Pigz,
+    /// A member for every so many bytes.
+    GzipMembers(u64),
+    /// One frame as the kernel writes it.
+    Zstd,
+    /// A frame with its content size in it, as `zstd FILE` writes it.
+    ZstdSized,
+    /// A frame for every so many bytes.
+    ZstdFrames(u64),
+}
+
+/// `garbage`: bits set beyond or without their pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Garbage {
+    pub(crate) line: usize,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Whether the writer wrote a page for each.
+    pub(crate) pages: bool,
+}
+
+/// The info file beside a dump.
+#[derive(Debug, Clone)]
+pub(crate) struct Info {
+    pub(crate) device: String,
+    pub(crate) bounds: u64,
+    pub(crate) status: String,
+    /// The time as 12.1 prints it.
+    pub(crate) ctime: bool,
+}
+
+/// A whole recipe.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub(crate) kind: Kind,
+    pub(crate) page_size: u64,
+    pub(crate) names: Names,
+    pub(crate) avail: Vec<(u64, u64)>,
+    /// Content of pages, by physical address.
+    pub(crate) pages: BTreeMap<u64, Vec<u8>>,
+    pub(crate) maps: Vec<Mapping>,
+    pub(crate) entries: Vec<RawEntry>,
+    /// Where a leaf table of amd64 lies, by the 2 MiB it maps.
+    pub(crate) leaf_tables: BTreeMap<u64, (usize, u64)>,
+    pub(crate) nodump: Vec<(u64, u64)>,
+    pub(crate) garbage: Vec<Garbage>,
+    pub(crate) kernbase: Option<u64>,
+    pub(crate) kernend: Option<u64>,
+    pub(crate) dmap: (u64, u64),
+    pub(crate) dmapphys: Option<u64>,
+    pub(crate) hash_groups: u64,
+    pub(crate) startkernel: u64,
+    pub(crate) msgbuf: Msgbuf,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) members: Vec<(String, Vec<u8>)>,
+    pub(crate) sets: Vec<Set>,
+    pub(crate) lengths: Vec<(usize, String, Expr)>,
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) container: Container,
+    pub(crate) device_size: Option<Expr>,
+    pub(crate) sector: u64,
+    pub(crate) stale: Option<u64>,
+    pub(crate) codec: Codec,
+    pub(crate) level: i32,
+    pub(crate) kdh_version: u32,
+    pub(crate) key: Option<(u8, u64)>,
+    pub(crate) cleared: bool,
+    pub(crate) info: Option<Info>,
+}
+
+impl Recipe {
+    /// An empty recipe of that kind.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Recipe {
+            kind,
+            page_size: 0x1000,
+            names: Names::new(),
+            avail: Vec::new(),
+            pages: BTreeMap::new(),
+            maps: Vec::new(),
+            entries: Vec::new(),
+            leaf_tables: BTreeMap::new(),
+            nodump: Vec::new(),
+            garbage: Vec::new(),
+            kernbase: None,
+            kernend: None,
+            dmap: kind.arch().dmap,
+            dmapphys: None,
+            hash_groups: 2048,
+            startkernel: 0x10_0100,
+            msgbuf: Msgbuf {
+                size: None,
+                start: 0,
+                text: Vec::new(),
+                rseq: 0,
+                at: None,
+                tail: None,
+            },
+            raw: Vec::new(),
+            members: Vec::new(),
+            sets: Vec::new(),
+            lengths: Vec::new(),
+            edits: Vec::new(),
+            container: Container::Saved,
+            device_size: None,
+            sector: 512,
+            stale: None,
+            codec: Codec::None,
+            level: 6,
+            kdh_version: 4,
+            key: None,
+            cleared: false,
+            info: None,
+        }
+    }
+
+    /// Most significant byte first.
+    pub(crate) fn big(&self) -> bool {
+        self.kind.arch().big
+    }
+
+    /// First address of the pmap section.
+    pub(crate) fn kernbase(&self) -> u64 {
+        self.kernbase.unwrap_or(self.kind.arch().kernbase)
+    }
+
+    /// The physical address of the start of the direct map.
+    ///
+    /// arm64 and riscv64: the lowest range, rounded down to 1 GiB (16K pages: 64 GiB).
+    pub(crate) fn dmapphys(&self) -> u64 {
+        let span: u64 = if self.page_size == 0x4000 {
+            64 << 30
+        } else {
+            1 << 30
+        };
+        let lowest = self.avail.first().map_or(0, |pair| pair.0);
+        self.dmapphys.unwrap_or(match self.kind.arch().name {
+            "arm64" | "riscv64" => lowest / span * span,
+            _ => 0,
+        })
+    }
+
+    /// The physical address a `map` of this recipe gives `va`, and its protection.
+    pub(crate) fn mapped(&self, va: u64) -> Option<(u64, Protection)> {
+        // A later statement wins, as it does where the tables are made.
+        let hit = self
+            .maps
+            .iter()
+            .rev()
+            .find(|m| va >= m.va && va - m.va < m.size)?;
+        Some((hit.pa + (va - hit.va), hit.prot))
+    }
+
+    /// The physical address of `va`: by `map`, else by the direct map.
+    pub(crate) fn translate(&self, va: u64) -> Option<u64> {
+        let direct = |va: u64| {
+            let (base, end) = self.dmap;
+            (base..end)
+                .contains(&va)
+                .then(|| va - base + self.dmapphys())
+        };
+        self.mapped(va).map(|hit| hit.0).or_else(|| direct(va))
+    }
+}
