@@ -50,6 +50,37 @@ impl Error {
     pub fn in_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
+
+    /// The same error for one more who asks. What the system said is kept as its words.
+    pub fn again(&self) -> Self {
+        let said = |e: &io::Error| io::Error::new(e.kind(), e.to_string());
+        match self {
+            Self::Read(e) => Self::Read(said(e)),
+            Self::Write(e) => Self::Write(said(e)),
+            Self::Broken {
+                region,
+                offset,
+                found,
+                expected,
+            } => Self::Broken {
+                region: region.clone(),
+                offset: *offset,
+                found: found.clone(),
+                expected: expected.clone(),
+            },
+            Self::Limit {
+                what,
+                needed,
+                limit,
+            } => Self::Limit {
+                what: what.clone(),
+                needed: *needed,
+                limit: *limit,
+            },
+            Self::Options(words) => Self::Options(words.clone()),
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 impl From<Error> for io::Error {

@@ -1,0 +1,154 @@
+//! One frame at a time, anywhere in a stream whose frames are known.
+
+use libdeflater::Decompressor;
+use xxhash_rust::xxh64::xxh64;
+use zstd::zstd_safe::{DCtx, get_error_name};
+
+use super::input::cut;
+use crate::table::Frame;
+use crate::zstd_format::CHECKSUM_LEN;
+use crate::{Codec, Error, ReadAt};
+
+/// How frames of a stream are stored, and how far they are checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) codec: Codec,
+    /// Whether the checks of the frames' entries are known. They are not if the index has been
+    /// made by scanning.
+    pub(crate) checked: bool,
+}
+
+/// A decoder that is used again and again, by one thread.
+#[derive(Default)]
+pub(crate) struct FrameDecoder {
+    zstd: Option<DCtx<'static>>,
+    gzip: Option<Decompressor>,
+    stored: Vec<u8>,
+}
+
+impl FrameDecoder {
+    /// Decodes `frame` of `source` into `out`, which has as many bytes as the frame has content.
+    /// Everything that is known about the frame is checked; after an error `out` holds anything.
+    pub(crate) fn decode(
+        &mut self,
+        source: &dyn ReadAt,
+        kind: Kind,
+        frame: &Frame,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        if kind.codec == Codec::None {
+            read(source, kind, frame, out)?;
+            if kind.checked {
+                let digest = xxh64(out, 0);
+                let index = u64::from(frame.entry.stored_check) << 32
+                    | u64::from(frame.entry.content_check);
+                same(kind, frame, "XXH64 of the content", digest, index)?;
+            }
+            return Ok(());
+        }
+        // The table's frames are within the source, and no longer than a frame can be.
+        self.stored.resize(frame.entry.stored_len as usize, 0);
+        read(source, kind, frame, &mut self.stored)?;
+        if kind.checked {
+            let digest = xxh64(&self.stored, 0) >> 32;
+            let index = frame.entry.stored_check.into();
+            same(
+                kind,
+                frame,
+                "XXH64 of the stored bytes (high half)",
+                digest,
+                index,
+            )?;
+        }
+        let stored = &self.stored;
+        let check = match kind.codec {
+            Codec::Zstd => {
+                let context = self.zstd.get_or_insert_with(DCtx::create);
+                let len = context
+                    .decompress(out, stored)
+                    .map_err(|code| broken(kind, frame, get_error_name(code).to_lowercase()))?;
+                same(
+                    kind,
+                    frame,
+                    "content length",
+                    len as u64,
+                    frame.content_len.into(),
+                )?;
+                stored.last_chunk::<CHECKSUM_LEN>()
+            }
+            _ => {
+                let engine = self.gzip.get_or_insert_default();
+                let len = engine
+                    .gzip_decompress(stored, out)
+                    .map_err(|error| broken(kind, frame, error.to_string()))?;
+                same(
+                    kind,
+                    frame,
+                    "content length",
+                    len as u64,
+                    frame.content_len.into(),
+                )?;
+                // The CRC-32 is the first half of the trailer.
+                stored
+                    .split_last_chunk::<4>()
+                    .and_then(|(head, _)| head.last_chunk())
+            }
+        };
+        if kind.checked {
+            let check = check.map_or(0, |c| u32::from_le_bytes(*c).into());
+            same(
+                kind,
+                frame,
+                "checksum of the content",
+                check,
+                frame.entry.content_check.into(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `zstd frame 3`, as errors say it.
+pub(crate) fn region(codec: Codec, number: u64) -> String {
+    match codec {
+        Codec::None => format!("frame {number}"),
+        Codec::Gzip => format!("gzip member {number}"),
+        Codec::Zstd => format!("zstd frame {number}"),
+    }
+}
+
+fn read(source: &dyn ReadAt, kind: Kind, frame: &Frame, out: &mut [u8]) -> Result<(), Error> {
+    let got = source
+        .read_full_at(out, frame.offset)
+        .map_err(Error::Read)?;
+    if got == out.len() {
+        return Ok(());
+    }
+    Err(cut(
+        region(kind.codec, frame.number),
+        frame.offset,
+        frame.offset + got as u64,
+        "the rest of the frame",
+    ))
+}
+
+fn same(kind: Kind, frame: &Frame, what: &str, found: u64, expected: u64) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Broken {
+        region: region(kind.codec, frame.number),
+        offset: frame.offset,
+        found: format!("{what} {found:#x}"),
+        expected: format!("{expected:#x}"),
+    })
+}
+
+fn broken(kind: Kind, frame: &Frame, found: String) -> Error {
+    Error::Broken {
+        region: region(kind.codec, frame.number),
+        offset: frame.offset,
+        found,
+        expected: format!("{} bytes of content", frame.content_len),
+    }
+}

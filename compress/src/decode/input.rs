@@ -1,0 +1,109 @@
+//! Stored bytes, piece by piece from the front.
+
+use std::sync::Arc;
+
+use crate::zero::is_zero;
+use crate::{Error, ReadAt};
+
+/// Bytes read at once.
+const PIECE: usize = 512 << 10;
+
+/// Zeros that may follow a stream: what rounds it up to the block of a device, and no more.
+pub(crate) const PADDING_MAX: u64 = 64 << 10;
+
+/// A window that moves over a source.
+pub(crate) struct Input {
+    source: Arc<dyn ReadAt>,
+    bytes: Vec<u8>,
+    /// The part of `bytes` that is not used up.
+    from: usize,
+    to: usize,
+    /// Where `bytes[to]` would come from.
+    next: u64,
+}
+
+impl Input {
+    pub(crate) fn new(source: Arc<dyn ReadAt>) -> Self {
+        Self {
+            source,
+            bytes: Vec::new(),
+            from: 0,
+            to: 0,
+            next: 0,
+        }
+    }
+
+    /// Bytes at hand.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.from..self.to]
+    }
+
+    /// Where the bytes at hand begin.
+    pub(crate) fn position(&self) -> u64 {
+        self.next - (self.to - self.from) as u64
+    }
+
+    /// Uses up the first `n` of the bytes at hand.
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.from += n.min(self.to - self.from);
+    }
+
+    /// Sees to it that `want` bytes are at hand, or all that are left.
+    pub(crate) fn ensure(&mut self, want: usize) -> Result<&[u8], Error> {
+        if self.to - self.from >= want {
+            return Ok(self.bytes());
+        }
+        self.bytes.copy_within(self.from..self.to, 0);
+        self.to -= self.from;
+        self.from = 0;
+        let size = PIECE.max(want);
+        if self.bytes.len() < size {
+            self.bytes.resize(size, 0);
+        }
+        while self.to < want {
+            let n = self
+                .source
+                .read_full_at(&mut self.bytes[self.to..], self.next)
+                .map_err(Error::Read)?;
+            if n == 0 {
+                break;
+            }
+            self.to += n;
+            self.next += n as u64;
+        }
+        Ok(self.bytes())
+    }
+
+    /// Whether all that is left is zero and could be padding. Uses it up if so.
+    pub(crate) fn is_padding(&mut self) -> Result<bool, Error> {
+        let left = self
+            .ensure(PADDING_MAX as usize + 1)
+            .map(|b| (b.len(), is_zero(b)))?;
+        let padding = left.0 as u64 <= PADDING_MAX && left.1;
+        if padding {
+            self.consume(left.0);
+        }
+        Ok(padding)
+    }
+
+    /// The error of bytes that follow the last frame and are nothing.
+    pub(crate) fn trailing(&self) -> Error {
+        let at = self.bytes();
+        Error::Broken {
+            region: "trailing bytes".into(),
+            offset: self.position(),
+            found: format!("{:02x?}", &at[..at.len().min(8)]),
+            expected: "the end of the stream, or zeros up to a block".into(),
+        }
+    }
+}
+
+/// The error of a stream that ends within `region`, which begins at `offset`.
+pub(crate) fn cut(region: String, offset: u64, end: u64, expected: &str) -> Error {
+    Error::Broken {
+        region,
+        offset,
+        found: format!("the end of the stream at {end:#x}"),
+        expected: expected.into(),
+    }
+}

@@ -1,0 +1,425 @@
+//! The ordered pipeline: pieces of work done by many, handed over by one in order.
+//!
+//! **Work** is a sequence of pieces, numbered from 0. A worker takes the next number, does the
+//! piece into a buffer, and puts the buffer into the slot of that number. The calling thread takes
+//! the slots in the order of their numbers and gives each to the sink. So order is the order of
+//! the numbers, whoever was faster, and what comes out does not depend on the number of workers.
+//!
+//! **Taking a number** happens under the claim lock. A source that can be read at any offset
+//! only counts there. A source that must be read from front to back is read there as well: the
+//! worker that reads piece `k` gets number `k`, into a buffer of its own. There is no reader
+//! thread, and no queue of input: while one worker reads, the others work.
+//!
+//! **Buffers** for output belong to the pipeline. A worker borrows one with the permit to take a
+//! number, fills it, and leaves it in the slot; the calling thread returns it when the sink is
+//! done with it. Input buffers and codec contexts belong to the worker, for as long as it lives.
+//!
+//! **Memory** is bounded by permits. There are [`WINDOW_PER_WORKER`] of them for each worker, and
+//! a piece holds its permit from before its number is taken until the sink is done with it. A slow
+//! sink stops the workers, a slow piece stops those that are ahead of it, and never more buffers
+//! exist than permits. A piece that holds the lowest number already has its permit, so nobody
+//! waits for ever.
+//!
+//! **Errors** travel in order, like everything else: the sink gets all pieces before the first
+//! that failed, then the caller gets that failure. It is the first by number, not by time, so the
+//! same input fails in the same way each time. From the moment of a failure no worker takes
+//! another number. When the sink fails or [`Progress::cancelled`] says so, pieces that are under
+//! way are finished and dropped. A panic in a worker or in the sink wakes and ends all others,
+//! and goes on in the calling thread.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{Error, Progress};
+
+/// Pieces that may be taken and not yet handed over, for each worker.
+pub(crate) const WINDOW_PER_WORKER: usize = 2;
+
+/// How often a waiting caller asks [`Progress::cancelled`].
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is done, piece by piece.
+pub(crate) trait Job: Sync {
+    /// What belongs to one worker: contexts, input buffers.
+    type Worker;
+    /// What a piece says of itself, besides its bytes.
+    type Note: Send;
+
+    /// A new worker, made in the thread that it works in.
+    fn worker(&self) -> Result<Self::Worker, Error>;
+
+    /// Takes the next piece, or says that there is none. Calls follow one another, never overlap,
+    /// and piece `number` is the one taken by the call that got this number.
+    fn claim(&self, worker: &mut Self::Worker, number: u64) -> Result<bool, Error>;
+
+    /// Does piece `number` into `out`, which may hold old bytes.
+    fn work(
+        &self,
+        worker: &mut Self::Worker,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Self::Note, Error>;
+}
+
+/// Takes pieces in order: number, bytes, note.
+pub(crate) type Pieces<'a, N> = dyn FnMut(u64, &[u8], N) -> Result<(), Error> + 'a;
+
+/// A piece on its way to the sink.
+type Done<N> = Result<(Vec<u8>, N), Error>;
+
+struct State<N> {
+    /// Slot 0 is the piece that the sink gets next.
+    slots: VecDeque<Option<Done<N>>>,
+    /// Number of the piece in slot 0.
+    first: u64,
+    /// Permits not taken.
+    permits: usize,
+    /// Buffers nobody uses.
+    spare: Vec<Vec<u8>>,
+    /// Workers that may still put something into a slot.
+    workers: usize,
+    /// No more numbers are taken.
+    stop: bool,
+}
+
+struct Shared<N> {
+    state: Mutex<State<N>>,
+    /// A permit came back, or `stop` was set.
+    permit: Condvar,
+    /// A slot was filled, or a worker ended.
+    filled: Condvar,
+    /// The next number; held while a piece is being taken.
+    claim: Mutex<u64>,
+}
+
+impl<N> Shared<N> {
+    fn lock(&self) -> MutexGuard<'_, State<N>> {
+        // Every change below is complete before anything that may panic is called.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.lock().stop = true;
+        self.permit.notify_all();
+        self.filled.notify_all();
+    }
+
+    fn put(&self, number: u64, done: Done<N>) {
+        let mut state = self.lock();
+        if done.is_err() {
+            state.stop = true;
+            self.permit.notify_all();
+        }
+        // A number is taken with a permit, and permits bound the distance from `first`.
+        let slot = (number - state.first) as usize;
+        while state.slots.len() <= slot {
+            state.slots.push_back(None);
+        }
+        state.slots[slot] = Some(done);
+        drop(state);
+        self.filled.notify_all();
+    }
+}
+
+/// Ends the pipeline for all when its thread leaves in whatever way.
+struct Leave<'a, N> {
+    shared: &'a Shared<N>,
+    worker: bool,
+}
+
+impl<N> Drop for Leave<'_, N> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if self.worker {
+            state.workers -= 1;
+        }
+        if !self.worker || std::thread::panicking() {
+            state.stop = true;
+        }
+        drop(state);
+        self.shared.permit.notify_all();
+        self.shared.filled.notify_all();
+    }
+}
+
+/// Does all of `job` with `threads` workers and gives the pieces to `sink` in order.
+pub(crate) fn run<J: Job>(
+    job: &J,
+    threads: NonZeroUsize,
+    progress: &dyn Progress,
+    sink: &mut Pieces<'_, J::Note>,
+) -> Result<(), Error> {
+    let threads = threads.get();
+    let shared = Shared {
+        state: Mutex::new(State {
+            slots: VecDeque::new(),
+            first: 0,
+            permits: threads.saturating_mul(WINDOW_PER_WORKER),
+            spare: Vec::new(),
+            workers: threads,
+            stop: false,
+        }),
+        permit: Condvar::new(),
+        filled: Condvar::new(),
+        claim: Mutex::new(0),
+    };
+    std::thread::scope(|scope| {
+        let _leave = Leave {
+            shared: &shared,
+            worker: false,
+        };
+        for started in 0..threads {
+            let spawned = std::thread::Builder::new()
+                .name(format!("frame {started}"))
+                .spawn_scoped(scope, || serve(job, &shared));
+            if let Err(error) = spawned {
+                // Fewer workers do the same work; none cannot.
+                let missing = threads - started;
+                shared.lock().workers -= missing;
+                if started == 0 {
+                    return Err(Error::Read(error));
+                }
+                break;
+            }
+        }
+        hand_over(&shared, progress, sink)
+    })
+}
+
+/// One worker's life.
+fn serve<J: Job>(job: &J, shared: &Shared<J::Note>) {
+    let _leave = Leave {
+        shared,
+        worker: true,
+    };
+    let mut worker = job.worker();
+    loop {
+        let mut state = shared.lock();
+        while state.permits == 0 && !state.stop {
+            state = shared
+                .permit
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stop {
+            return;
+        }
+        state.permits -= 1;
+        let mut out = state.spare.pop().unwrap_or_default();
+        drop(state);
+
+        let mut next = shared.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.lock().stop {
+            return;
+        }
+        let number = *next;
+        let ready = match &mut worker {
+            Ok(worker) => job.claim(worker, number),
+            Err(_) => Ok(true),
+        };
+        match ready {
+            Ok(true) => *next += 1,
+            Ok(false) => {
+                shared.stop();
+                return;
+            }
+            Err(error) => {
+                *next += 1;
+                shared.put(number, Err(error));
+                return;
+            }
+        }
+        drop(next);
+
+        worker = match worker {
+            Ok(mut worker) => {
+                let note = job.work(&mut worker, number, &mut out);
+                shared.put(number, note.map(|note| (out, note)));
+                Ok(worker)
+            }
+            Err(error) => {
+                shared.put(number, Err(error));
+                return;
+            }
+        };
+    }
+}
+
+/// The calling thread's part: the sink gets each piece in order.
+fn hand_over<N>(
+    shared: &Shared<N>,
+    progress: &dyn Progress,
+    sink: &mut Pieces<'_, N>,
+) -> Result<(), Error> {
+    loop {
+        if progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let mut state = shared.lock();
+        if !matches!(state.slots.front(), Some(Some(_))) {
+            if state.workers == 0 {
+                // Nothing more comes. A gap would be a worker's panic, which the scope passes on.
+                return Ok(());
+            }
+            let (guard, _) = shared
+                .filled
+                .wait_timeout(state, POLL)
+                .unwrap_or_else(PoisonError::into_inner);
+            drop(guard);
+            continue;
+        }
+        let Some(Some(done)) = state.slots.pop_front() else {
+            continue;
+        };
+        let number = state.first;
+        state.first += 1;
+        drop(state);
+
+        let (bytes, note) = done?;
+        sink(number, &bytes, note)?;
+
+        let mut state = shared.lock();
+        state.spare.push(bytes);
+        state.permits += 1;
+        drop(state);
+        shared.permit.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::NoProgress;
+
+    /// Pieces `0..count`; piece `fails` fails, piece `panics` panics.
+    struct Count {
+        count: u64,
+        fails: Option<u64>,
+        panics: Option<u64>,
+        alive: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Count {
+        fn new(count: u64) -> Self {
+            Self {
+                count,
+                fails: None,
+                panics: None,
+                alive: AtomicUsize::new(0),
+                most: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    impl Job for Count {
+        type Worker = ();
+        type Note = u64;
+
+        fn worker(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn claim(&self, _: &mut (), number: u64) -> Result<bool, Error> {
+            if number < self.count {
+                let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most.fetch_max(alive, Ordering::Relaxed);
+            }
+            Ok(number < self.count)
+        }
+
+        fn work(&self, _: &mut (), number: u64, out: &mut Vec<u8>) -> Result<u64, Error> {
+            if number.is_multiple_of(3) {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            assert_ne!(self.panics, Some(number), "as the test wants it");
+            if self.fails == Some(number) {
+                return Err(Error::Options(format!("piece {number}")));
+            }
+            out.clear();
+            out.extend(number.to_le_bytes());
+            Ok(number)
+        }
+    }
+
+    fn threads(n: usize) -> NonZeroUsize {
+        NonZeroUsize::new(n).unwrap()
+    }
+
+    #[test]
+    fn pieces_arrive_in_order_and_bounded() {
+        for n in [1, 2, 5] {
+            let job = Count::new(300);
+            let mut next = 0;
+            run(&job, threads(n), &NoProgress, &mut |number, bytes, note| {
+                assert_eq!((number, note), (next, next));
+                assert_eq!(bytes, next.to_le_bytes());
+                job.alive.fetch_sub(1, Ordering::Relaxed);
+                next += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(next, 300);
+            assert!(job.most.load(Ordering::Relaxed) <= n * WINDOW_PER_WORKER);
+        }
+    }
+
+    #[test]
+    fn first_failure_comes_after_all_pieces_before_it() {
+        for n in [1, 4] {
+            let mut job = Count::new(1_000_000);
+            job.fails = Some(17);
+            let mut seen = 0;
+            let error = run(&job, threads(n), &NoProgress, &mut |_, _, _| {
+                seen += 1;
+                Ok(())
+            })
+            .unwrap_err();
+            assert_eq!((error.to_string().as_str(), seen), ("piece 17", 17));
+        }
+    }
+
+    #[test]
+    fn failing_sink_and_cancellation_end_it() {
+        struct Stop(AtomicUsize);
+        impl Progress for Stop {
+            fn cancelled(&self) -> bool {
+                self.0.fetch_add(1, Ordering::Relaxed) > 20
+            }
+        }
+        let job = Count::new(u64::MAX);
+        let error = run(&job, threads(3), &NoProgress, &mut |number, _, _| {
+            if number == 5 {
+                return Err(Error::Options("full".into()));
+            }
+            Ok(())
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), "full");
+        let stop = Stop(AtomicUsize::new(0));
+        let error = run(&job, threads(3), &stop, &mut |_, _, _| Ok(())).unwrap_err();
+        assert!(matches!(error, Error::Cancelled));
+    }
+
+    #[test]
+    fn panics_of_workers_and_sinks_do_not_hang() {
+        let mut job = Count::new(1000);
+        job.panics = Some(9);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&job, threads(3), &NoProgress, &mut |_, _, _| Ok(()))
+        }));
+        assert!(result.is_err());
+        let job = Count::new(u64::MAX);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&job, threads(3), &NoProgress, &mut |number, _, _| {
+                assert_ne!(number, 40, "as the test wants it");
+                Ok(())
+            })
+        }));
+        assert!(result.is_err());
+    }
+}

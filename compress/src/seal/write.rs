@@ -1,0 +1,230 @@
+//! Writing a seal.
+
+use std::io::{self, Write};
+
+use xxhash_rust::xxh64::{Xxh64, xxh64};
+
+use super::format::*;
+use crate::gzip_format::{EMPTY_DEFLATE, EXTRA_HEADER, TRAILER_LEN};
+use crate::table::{Entry, FrameTable};
+use crate::zstd_format::{
+    SEEK_DESCRIPTOR, SEEK_ENTRY_LEN, SEEK_FOOTER_LEN, SEEK_MAX_FRAMES, SEEK_TABLE_MAGIC,
+    SEEKABLE_MAGIC, SKIPPABLE_HEADER_LEN,
+};
+use crate::{Codec, Error};
+
+/// A seal, ready to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seal<'a> {
+    pub(crate) codec: Codec,
+    pub(crate) table: &'a FrameTable,
+    pub(crate) attachment: &'a [u8],
+}
+
+impl Seal<'_> {
+    /// Checks the limits and writes the seal, wrapped for its codec. Returns the bytes written.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> Result<u64, Error> {
+        if self.attachment.len() > ATTACHMENT_MAX {
+            return Err(Error::Limit {
+                what: "a seal's attachment".into(),
+                needed: self.attachment.len() as u64,
+                limit: ATTACHMENT_MAX as u64,
+            });
+        }
+        let mut out = Counted { out, written: 0 };
+        let done = match self.codec {
+            Codec::None => self.write_bare(&mut out).map(Ok),
+            Codec::Gzip => self.write_gzip(&mut out).map(Ok),
+            Codec::Zstd => self.write_zstd(&mut out),
+        };
+        done.map_err(Error::Write)??;
+        Ok(out.written)
+    }
+
+    /// Bytes of the seal, wrapping not counted.
+    fn len(&self) -> u64 {
+        (HEADER_LEN + self.attachment.len() + FOOTER_LEN) as u64
+            + self.table.count() * ENTRY_LEN as u64
+    }
+
+    /// The seal as it is.
+    fn write_bare(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut digest = Xxh64::new(0);
+        for entry in self.table.entries() {
+            digest.update(&pack(entry));
+        }
+        out.write_all(&pack_header(&Header {
+            codec: match self.codec {
+                Codec::None => CODEC_NONE,
+                Codec::Gzip => CODEC_GZIP,
+                Codec::Zstd => CODEC_ZSTD,
+            },
+            frame_size: self.table.frame_size(),
+            content_len: self.table.content_len(),
+            stored_len: self.table.stored_len(),
+            frames: self.table.count(),
+            attachment_len: self.attachment.len() as u32,
+            attachment_digest: xxh64(self.attachment, 0),
+            index_digest: digest.digest(),
+        }))?;
+        out.write_all(self.attachment)?;
+        let mut piece = Vec::with_capacity(4096);
+        for entries in self.table.entries().chunks(4096 / ENTRY_LEN) {
+            piece.clear();
+            piece.extend(entries.iter().flat_map(pack));
+            out.write_all(&piece)?;
+        }
+        out.write_all(&pack_footer(self.len()))
+    }
+
+    /// Empty members with a piece each, and one with the footer.
+    fn write_gzip(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut pieces = Pieces {
+            out: &mut *out,
+            piece: Vec::with_capacity(GZIP_PIECE),
+        };
+        self.write_bare(&mut pieces)?;
+        pieces.finish()?;
+        write_empty_member(out, GZIP_FOOTER, &pack_footer(self.len()))
+    }
+
+    /// A skippable frame with the seal, and the seek table.
+    fn write_zstd(&self, out: &mut dyn Write) -> io::Result<Result<(), Error>> {
+        let frames = self.table.count() + 1;
+        if frames > SEEK_MAX_FRAMES || u32::try_from(self.len()).is_err() {
+            return Ok(Err(Error::Limit {
+                what: "a zstd seek table's frames".into(),
+                needed: frames,
+                limit: SEEK_MAX_FRAMES,
+            }));
+        }
+        // Both are at most 2^27 * 12 bytes and some.
+        let seal_len = self.len() as u32;
+        let frames = frames as u32;
+        out.write_all(&ZSTD_SEAL_MAGIC.to_le_bytes())?;
+        out.write_all(&seal_len.to_le_bytes())?;
+        self.write_bare(out)?;
+
+        let table_len = frames * SEEK_ENTRY_LEN as u32 + SEEK_FOOTER_LEN as u32;
+        out.write_all(&SEEK_TABLE_MAGIC.to_le_bytes())?;
+        out.write_all(&table_len.to_le_bytes())?;
+        let mut left = self.table.content_len();
+        for entry in self.table.entries() {
+            // A sealed table is uniform: all frames are full but the last.
+            let len = left.min(self.table.frame_size().into());
+            left -= len;
+            write_seek_entry(out, entry.stored_len, len as u32, entry.content_check)?;
+        }
+        let frame_len = SKIPPABLE_HEADER_LEN as u32 + seal_len;
+        write_seek_entry(out, frame_len, 0, xxh64(&[], 0) as u32)?;
+        out.write_all(&frames.to_le_bytes())?;
+        out.write_all(&[SEEK_DESCRIPTOR])?;
+        out.write_all(&SEEKABLE_MAGIC.to_le_bytes())?;
+        Ok(Ok(()))
+    }
+}
+
+fn write_seek_entry(out: &mut dyn Write, stored: u32, content: u32, check: u32) -> io::Result<()> {
+    let mut bytes = [0; SEEK_ENTRY_LEN];
+    bytes[..4].copy_from_slice(&stored.to_le_bytes());
+    bytes[4..8].copy_from_slice(&content.to_le_bytes());
+    bytes[8..].copy_from_slice(&check.to_le_bytes());
+    out.write_all(&bytes)
+}
+
+fn write_empty_member(out: &mut dyn Write, id: [u8; 2], content: &[u8]) -> io::Result<()> {
+    // At most GZIP_PIECE bytes, which with its head fits into XLEN.
+    let len = content.len() as u16;
+    out.write_all(&EXTRA_HEADER)?;
+    out.write_all(&(len + 4).to_le_bytes())?;
+    out.write_all(&id)?;
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(content)?;
+    out.write_all(&EMPTY_DEFLATE)?;
+    // CRC-32 and length of nothing.
+    out.write_all(&[0; TRAILER_LEN])
+}
+
+/// The bytes of an index entry.
+fn pack(entry: &Entry) -> [u8; ENTRY_LEN] {
+    let mut bytes = [0; ENTRY_LEN];
+    bytes[..4].copy_from_slice(&entry.stored_len.to_le_bytes());
+    bytes[4..8].copy_from_slice(&entry.content_check.to_le_bytes());
+    bytes[8..].copy_from_slice(&entry.stored_check.to_le_bytes());
+    bytes
+}
+
+fn pack_header(header: &Header) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[10] = header.codec;
+    bytes[12..16].copy_from_slice(&header.frame_size.to_le_bytes());
+    bytes[16..24].copy_from_slice(&header.content_len.to_le_bytes());
+    bytes[24..32].copy_from_slice(&header.stored_len.to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.frames.to_le_bytes());
+    bytes[40..44].copy_from_slice(&header.attachment_len.to_le_bytes());
+    bytes[48..56].copy_from_slice(&header.attachment_digest.to_le_bytes());
+    bytes[56..64].copy_from_slice(&header.index_digest.to_le_bytes());
+    let digest = xxh64(&bytes[..HEADER_DIGESTED], 0);
+    bytes[HEADER_DIGESTED..].copy_from_slice(&digest.to_le_bytes());
+    bytes
+}
+
+fn pack_footer(seal_len: u64) -> [u8; FOOTER_LEN] {
+    let mut bytes = [0; FOOTER_LEN];
+    bytes[..8].copy_from_slice(&FOOTER_MAGIC);
+    bytes[8..16].copy_from_slice(&seal_len.to_le_bytes());
+    let digest = xxh64(&bytes[..FOOTER_DIGESTED], 0);
+    bytes[16..24].copy_from_slice(&digest.to_le_bytes());
+    bytes[24..].copy_from_slice(&END_MAGIC);
+    bytes
+}
+
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    written: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Cuts what is written into empty gzip members.
+struct Pieces<'a> {
+    out: &'a mut dyn Write,
+    piece: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    fn finish(mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        write_empty_member(self.out, GZIP_SEAL, &std::mem::take(&mut self.piece))
+    }
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = bytes.len().min(GZIP_PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..n]);
+        if self.piece.len() == GZIP_PIECE {
+            write_empty_member(self.out, GZIP_SEAL, &self.piece)?;
+            self.piece.clear();
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,185 @@
+//! Decoded frames that are kept for the next reader.
+//!
+//! Frames are spread over shards by their numbers, so that readers of different frames hardly
+//! meet. A shard keeps its frames until their bytes exceed its share of the limit; then the one
+//! that was used least recently goes. While one reader decodes a frame, others who want the same
+//! wait for it.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::Error;
+
+/// Shards at most.
+const SHARDS: u64 = 8;
+
+enum Slot {
+    /// Somebody is decoding it.
+    Busy,
+    /// Here it is.
+    Ready(Arc<Vec<u8>>),
+}
+
+struct Kept {
+    number: u64,
+    used: u64,
+    slot: Slot,
+}
+
+#[derive(Default)]
+struct Shard {
+    frames: Vec<Kept>,
+    /// Counts uses.
+    clock: u64,
+}
+
+/// A bounded set of decoded frames.
+pub(super) struct FrameCache {
+    shards: Vec<(Mutex<Shard>, Condvar)>,
+    /// Frames that each shard may keep; one at least, which is what a small read needs.
+    per_shard: usize,
+}
+
+impl FrameCache {
+    /// A cache of `limit` bytes for frames of up to `frame_size` bytes.
+    pub(super) fn new(limit: u64, frame_size: u32) -> Self {
+        let frames = (limit / u64::from(frame_size.max(1))).max(1);
+        let shards = SHARDS.min(frames);
+        Self {
+            shards: (0..shards).map(|_| Default::default()).collect(),
+            per_shard: usize::try_from(frames / shards).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Frame `number`, from the cache or else from `decode`.
+    pub(super) fn get(
+        &self,
+        number: u64,
+        decode: impl FnOnce() -> Result<Vec<u8>, Error>,
+    ) -> Result<Arc<Vec<u8>>, Error> {
+        // There is at least one shard, and there are at most eight.
+        let (shard, ready) = &self.shards[(number % self.shards.len() as u64) as usize];
+        let mut guard = lock(shard);
+        loop {
+            guard.clock += 1;
+            let clock = guard.clock;
+            let Some(kept) = guard.frames.iter_mut().find(|k| k.number == number) else {
+                break;
+            };
+            kept.used = clock;
+            if let Slot::Ready(frame) = &kept.slot {
+                return Ok(Arc::clone(frame));
+            }
+            guard = ready.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        let used = guard.clock;
+        guard.make_room(self.per_shard);
+        guard.frames.push(Kept {
+            number,
+            used,
+            slot: Slot::Busy,
+        });
+        drop(guard);
+
+        let mut busy = Busy {
+            shard,
+            ready,
+            number,
+            frame: None,
+        };
+        let frame = Arc::new(decode()?);
+        busy.frame = Some(Arc::clone(&frame));
+        Ok(frame)
+    }
+
+    /// Frame `number`, if it is there.
+    pub(super) fn peek(&self, number: u64) -> Option<Arc<Vec<u8>>> {
+        let (shard, _) = &self.shards[(number % self.shards.len() as u64) as usize];
+        let guard = lock(shard);
+        let kept = guard.frames.iter().find(|k| k.number == number)?;
+        match &kept.slot {
+            Slot::Ready(frame) => Some(Arc::clone(frame)),
+            Slot::Busy => None,
+        }
+    }
+}
+
+impl Shard {
+    fn make_room(&mut self, limit: usize) {
+        while self.frames.len() >= limit {
+            let oldest = (0..self.frames.len())
+                .filter(|i| matches!(self.frames[*i].slot, Slot::Ready(_)))
+                .min_by_key(|i| self.frames[*i].used);
+            // What is being decoded stays: there is one of those per reader at most.
+            let Some(oldest) = oldest else { return };
+            self.frames.swap_remove(oldest);
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the wait of others, with the frame or without, even by a panic.
+struct Busy<'a> {
+    shard: &'a Mutex<Shard>,
+    ready: &'a Condvar,
+    number: u64,
+    frame: Option<Arc<Vec<u8>>>,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut guard = lock(self.shard);
+        if let Some(at) = guard.frames.iter().position(|k| k.number == self.number) {
+            match self.frame.take() {
+                Some(frame) => guard.frames[at].slot = Slot::Ready(frame),
+                None => {
+                    guard.frames.swap_remove(at);
+                }
+            }
+        }
+        drop(guard);
+        self.ready.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_recently_used_goes_and_failures_are_not_kept() {
+        let cache = FrameCache::new(2 * 100, 100);
+        // Numbers of one shard: two shards of one frame each.
+        let fetch = |n: u64| cache.get(n, || Ok(vec![n as u8])).unwrap();
+        assert_eq!(*fetch(0), [0]);
+        assert_eq!(*cache.get(0, || panic!("it is there")).unwrap(), [0]);
+        assert_eq!(*fetch(2), [2]);
+        assert!(cache.peek(0).is_none());
+        assert!(cache.peek(2).is_some());
+        assert!(cache.get(4, || Err(Error::Cancelled)).is_err());
+        assert!(cache.peek(4).is_none());
+    }
+
+    #[test]
+    fn many_readers_decode_a_frame_once() {
+        let cache = FrameCache::new(1 << 20, 4096);
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for number in 0..50 {
+                        let frame = cache.get(number, || {
+                            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            std::thread::yield_now();
+                            Ok(vec![number as u8])
+                        });
+                        assert_eq!(*frame.unwrap(), [number as u8]);
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 50);
+    }
+}

@@ -1,0 +1,317 @@
+//! Content of a stream that can only be decoded from its front.
+//!
+//! One pass goes over the stream, as far as somebody has asked. What it has decoded is stored
+//! again in frames of [`SPOOL_FRAME`] bytes, zstd level 1, in a file without a name, and read from
+//! there. So memory is bounded, a page near the front costs little, and after one pass every page
+//! costs a frame. When the pass fails, what was before the failure can be read; what is behind
+//! it, or the length, is the error.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::cache::FrameCache;
+use super::indexed::{Decoders, read_frame};
+use super::{OpenOptions, Sink};
+use crate::decode::Pass;
+use crate::decode::frame::Kind;
+use crate::encode::FrameEncoder;
+use crate::pipeline::{self, Job};
+use crate::table::{FrameTable, too_long};
+use crate::{Codec, Encoding, Error, Progress, ReadAt};
+
+/// Content of a frame in the spool.
+const SPOOL_FRAME: u32 = 1 << 20;
+/// Content that is handed to a sink at once.
+const PIECE: usize = 1 << 20;
+
+const SPOOL: Kind = Kind {
+    codec: Codec::Zstd,
+    checked: true,
+};
+
+/// A foreign stream.
+pub(super) struct Foreign {
+    source: Arc<dyn ReadAt>,
+    codec: Codec,
+    max_window: u64,
+    spool_dir: Option<PathBuf>,
+    /// Frames in the spool, and the spool itself once there is one.
+    done: RwLock<Done>,
+    pass: Mutex<State>,
+    cache: FrameCache,
+    decoders: Decoders,
+}
+
+struct Done {
+    table: FrameTable,
+    spool: Option<Arc<File>>,
+}
+
+struct State {
+    pass: Option<Pass>,
+    engine: Option<FrameEncoder>,
+    /// Content behind what is in the spool.
+    partial: Vec<u8>,
+    filled: usize,
+    stored: Vec<u8>,
+    end: Option<End>,
+}
+
+/// How the pass has ended.
+enum End {
+    /// At the end of the stream.
+    Whole,
+    /// At something that is not what it should be.
+    Failed(Error),
+}
+
+impl Foreign {
+    pub(super) fn new(source: Arc<dyn ReadAt>, codec: Codec, options: &OpenOptions) -> Self {
+        Self {
+            source,
+            codec,
+            max_window: options.max_window,
+            spool_dir: options.spool_dir.clone(),
+            done: RwLock::new(Done {
+                table: FrameTable::new(SPOOL_FRAME),
+                spool: None,
+            }),
+            pass: Mutex::new(State {
+                pass: None,
+                engine: None,
+                partial: Vec::new(),
+                filled: 0,
+                stored: Vec::new(),
+                end: None,
+            }),
+            cache: FrameCache::new(options.cache, SPOOL_FRAME),
+            decoders: Decoders::default(),
+        }
+    }
+
+    /// The content's length, if the pass has been over all of it.
+    pub(super) fn known_len(&self) -> Option<u64> {
+        let state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(state.end, Some(End::Whole)).then(|| self.spooled() + state.filled as u64)
+    }
+
+    fn new_pass(&self) -> Result<Pass, Error> {
+        Pass::new(Arc::clone(&self.source), self.codec, self.max_window)
+            .ok_or_else(|| Error::Options("an uncompressed stream has nothing to decode".into()))
+    }
+
+    fn spooled(&self) -> u64 {
+        let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
+        done.table.content_len()
+    }
+
+    /// Decodes a little further. `false` at the end, whatever it is.
+    fn advance(&self, state: &mut State) -> Result<bool, Error> {
+        if state.end.is_some() {
+            return Ok(false);
+        }
+        if state.filled == SPOOL_FRAME as usize {
+            self.spool(state)?;
+        }
+        if state.pass.is_none() {
+            state.pass = Some(self.new_pass()?);
+            state.partial = vec![0; SPOOL_FRAME as usize];
+        }
+        let Some(pass) = &mut state.pass else {
+            return Ok(false);
+        };
+        match pass.read(&mut state.partial[state.filled..]) {
+            Ok(0) => {
+                state.end = Some(End::Whole);
+                state.pass = None;
+            }
+            Ok(n) => state.filled += n,
+            // The system may say yes next time; nothing has been lost.
+            Err(Error::Read(error)) => return Err(Error::Read(error)),
+            Err(error) => {
+                state.end = Some(End::Failed(error));
+                state.pass = None;
+            }
+        }
+        Ok(state.end.is_none())
+    }
+
+    /// Moves the full frame to the spool.
+    fn spool(&self, state: &mut State) -> Result<(), Error> {
+        let engine = match &mut state.engine {
+            Some(engine) => engine,
+            none => none.insert(FrameEncoder::new(&Encoding {
+                codec: Codec::Zstd,
+                level: Some(1),
+                frame_size: SPOOL_FRAME,
+                threads: NonZeroUsize::MIN,
+            })?),
+        };
+        let entry = engine.encode(&state.partial[..state.filled], &mut state.stored)?;
+        let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
+        if done.spool.is_none() {
+            let file = match &self.spool_dir {
+                Some(dir) => tempfile::tempfile_in(dir),
+                None => tempfile::tempfile(),
+            };
+            done.spool = Some(Arc::new(file.map_err(Error::Write)?));
+        }
+        if let Some(spool) = &done.spool {
+            // A write that failed half-way is done again at the same offset.
+            spool
+                .write_all_at(&state.stored, done.table.stored_len())
+                .map_err(Error::Write)?;
+        }
+        let len = state.filled as u32;
+        done.table.push(len, entry).ok_or_else(too_long)?;
+        state.filled = 0;
+        Ok(())
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
+        loop {
+            if let Some(n) = self.read_spooled(buf, offset)? {
+                return Ok(n);
+            }
+            let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let spooled = self.spooled();
+                let Some(inside) = offset.checked_sub(spooled) else {
+                    break;
+                };
+                if inside < state.filled as u64 {
+                    let from = inside as usize;
+                    let n = buf.len().min(state.filled - from);
+                    buf[..n].copy_from_slice(&state.partial[from..from + n]);
+                    return Ok(n);
+                }
+                if !self.advance(&mut state)? {
+                    if let Some(End::Failed(error)) = &state.end {
+                        return Err(error.again());
+                    }
+                    let end = spooled + state.filled as u64;
+                    if offset >= end {
+                        return Ok(0);
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_spooled(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
+        let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
+        let (Some(frame), Some(spool)) = (done.table.find(offset), done.spool.clone()) else {
+            return Ok(None);
+        };
+        drop(done);
+        read_frame(
+            &*spool,
+            SPOOL,
+            &frame,
+            &self.cache,
+            &self.decoders,
+            buf,
+            offset,
+        )
+        .map(Some)
+    }
+
+    /// How much content there is, after a pass over all of it, and what it ended at.
+    pub(super) fn readable(&self) -> Result<(u64, Option<Error>), Error> {
+        let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.advance(&mut state)? {}
+        let len = self.spooled() + state.filled as u64;
+        Ok(match &state.end {
+            Some(End::Failed(error)) => (len, Some(error.again())),
+            _ => (len, None),
+        })
+    }
+
+    /// Decodes all of the stream once more, without the spool, while `sink` works.
+    pub(super) fn decode(
+        &self,
+        sink: &mut Sink<'_>,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
+        let mut len = 0;
+        pipeline::run(self, NonZeroUsize::MIN, progress, &mut |_,
+                                                               bytes,
+                                                               (
+            stored,
+            failed,
+        )| {
+            if !bytes.is_empty() {
+                sink(len, bytes)?;
+            }
+            len += bytes.len() as u64;
+            progress.advance(bytes.len() as u64, stored);
+            match failed {
+                Some(error) => Err(error),
+                None => Ok(()),
+            }
+        })?;
+        Ok(len)
+    }
+}
+
+/// One worker's pass over the stream.
+pub(super) struct Ahead {
+    pass: Pass,
+    ended: bool,
+}
+
+impl Job for Foreign {
+    type Worker = Ahead;
+    /// Stored bytes used up, and what came after the piece if that was an error.
+    type Note = (u64, Option<Error>);
+
+    fn worker(&self) -> Result<Ahead, Error> {
+        Ok(Ahead {
+            pass: self.new_pass()?,
+            ended: false,
+        })
+    }
+
+    fn claim(&self, ahead: &mut Ahead, _: u64) -> Result<bool, Error> {
+        Ok(!ahead.ended)
+    }
+
+    fn work(&self, ahead: &mut Ahead, _: u64, out: &mut Vec<u8>) -> Result<Self::Note, Error> {
+        let before = ahead.pass.position();
+        out.resize(PIECE, 0);
+        let mut len = 0;
+        let mut failed = None;
+        while len < PIECE && !ahead.ended {
+            match ahead.pass.read(&mut out[len..]) {
+                Ok(0) => ahead.ended = true,
+                Ok(n) => len += n,
+                Err(error) => {
+                    failed = Some(error);
+                    ahead.ended = true;
+                }
+            }
+        }
+        out.truncate(len);
+        Ok((ahead.pass.position().saturating_sub(before), failed))
+    }
+}
+
+impl ReadAt for Foreign {
+    fn size(&self) -> io::Result<u64> {
+        match self.readable()? {
+            (_, Some(error)) => Err(error.into()),
+            (len, None) => Ok(len),
+        }
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.read(buf, offset).map_err(io::Error::from)
+    }
+}

@@ -1,0 +1,154 @@
+//! Content of a stream whose frames are known: any part of it, from any number of threads.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Sink;
+use super::cache::FrameCache;
+use crate::decode::frame::{FrameDecoder, Kind};
+use crate::pipeline::{self, Job};
+use crate::table::{Frame, FrameTable};
+use crate::{Error, Progress, ReadAt};
+
+/// A stream and its frames.
+pub(super) struct Indexed {
+    source: Arc<dyn ReadAt>,
+    table: FrameTable,
+    kind: Kind,
+    cache: FrameCache,
+    decoders: Decoders,
+}
+
+impl Indexed {
+    pub(super) fn new(
+        source: Arc<dyn ReadAt>,
+        table: FrameTable,
+        kind: Kind,
+        largest: u32,
+        cache: u64,
+    ) -> Self {
+        Self {
+            source,
+            table,
+            kind,
+            cache: FrameCache::new(cache, largest),
+            decoders: Decoders::default(),
+        }
+    }
+
+    pub(super) fn table(&self) -> &FrameTable {
+        &self.table
+    }
+
+    /// Decodes all frames in parallel and gives them to `sink` in order.
+    pub(super) fn decode(
+        &self,
+        threads: NonZeroUsize,
+        sink: &mut Sink<'_>,
+        progress: &dyn Progress,
+    ) -> Result<u64, Error> {
+        pipeline::run(self, threads, progress, &mut |_, bytes, frame: Frame| {
+            sink(frame.content_offset, bytes)?;
+            progress.advance(bytes.len() as u64, frame.entry.stored_len.into());
+            Ok(())
+        })?;
+        Ok(self.table.content_len())
+    }
+}
+
+impl Job for Indexed {
+    type Worker = FrameDecoder;
+    type Note = Frame;
+
+    fn worker(&self) -> Result<FrameDecoder, Error> {
+        Ok(FrameDecoder::default())
+    }
+
+    fn claim(&self, _: &mut FrameDecoder, number: u64) -> Result<bool, Error> {
+        Ok(number < self.table.count())
+    }
+
+    fn work(
+        &self,
+        decoder: &mut FrameDecoder,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Frame, Error> {
+        // `claim` lets only numbers of the table through.
+        let frame = self.table.get(number).ok_or(Error::Cancelled)?;
+        out.resize(frame.content_len as usize, 0);
+        decoder.decode(&*self.source, self.kind, &frame, out)?;
+        Ok(frame)
+    }
+}
+
+impl ReadAt for Indexed {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.table.content_len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let Some(frame) = self.table.find(offset) else {
+            return Ok(0);
+        };
+        read_frame(
+            &*self.source,
+            self.kind,
+            &frame,
+            &self.cache,
+            &self.decoders,
+            buf,
+            offset,
+        )
+        .map_err(io::Error::from)
+    }
+}
+
+/// Copies the part of `frame` from the content offset `offset` on to `buf`.
+pub(super) fn read_frame(
+    source: &dyn ReadAt,
+    kind: Kind,
+    frame: &Frame,
+    cache: &FrameCache,
+    decoders: &Decoders,
+    buf: &mut [u8],
+    offset: u64,
+) -> Result<usize, Error> {
+    // `offset` lies in the frame.
+    let inside = (offset - frame.content_offset) as usize;
+    let len = frame.content_len as usize;
+    let n = buf.len().min(len - inside);
+    // A reader of whole frames has no use for a copy in the cache.
+    if n == len && cache.peek(frame.number).is_none() {
+        decoders.with(|d| d.decode(source, kind, frame, &mut buf[..n]))?;
+        return Ok(n);
+    }
+    let content = cache.get(frame.number, || {
+        let mut content = vec![0; len];
+        decoders.with(|d| d.decode(source, kind, frame, &mut content))?;
+        Ok(content)
+    })?;
+    buf[..n].copy_from_slice(&content[inside..inside + n]);
+    Ok(n)
+}
+
+/// Decoders that nobody uses. There are never more than there were readers at once.
+#[derive(Default)]
+pub(super) struct Decoders(Mutex<Vec<FrameDecoder>>);
+
+impl Decoders {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut FrameDecoder) -> T) -> T {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut decoder = spare.unwrap_or_default();
+        let done = work(&mut decoder);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(decoder);
+        done
+    }
+}

@@ -1,0 +1,270 @@
+//! A stored stream, opened: whatever the codec, its content at an offset.
+//!
+//! Opening reads the head, the end and the seal. A stream with a seal has an index, so any part
+//! of its content costs one frame (`indexed`). So has one whose frames say where they end, after
+//! a walk over their headers (`rebuild`). Anything else is decoded from its front, once
+//! (`foreign`).
+
+mod cache;
+mod foreign;
+mod indexed;
+mod rebuild;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::decode::frame::Kind;
+use crate::seal::read::{self, Parsed, Tail};
+use crate::table::FrameTable;
+use crate::{Codec, Error, Progress, ReadAt, Window};
+
+use foreign::Foreign;
+use indexed::Indexed;
+
+/// How a stream is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Workers for decoding ahead and for [`Stream::decode`].
+    pub threads: NonZeroUsize,
+    /// Decoded bytes that may be kept in memory.
+    pub cache: u64,
+    /// Where a foreign stream's spool goes (an unlinked file); the system's folder if `None`.
+    pub spool_dir: Option<PathBuf>,
+    /// The largest window of a foreign zstd frame: so much memory its decoder takes.
+    pub max_window: u64,
+}
+
+impl Default for OpenOptions {
+    /// As many workers as there are processors, a cache of 16 MiB, windows up to 128 MiB.
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            cache: 16 << 20,
+            spool_dir: None,
+            max_window: 128 << 20,
+        }
+    }
+}
+
+/// What a stored stream turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Uncompressed bytes without a seal.
+    Plain,
+    /// Ours: frames, index, attachment.
+    Sealed,
+    /// A compressed stream that somebody else wrote (or ours without its seal).
+    Foreign,
+}
+
+/// Takes content in order, piece by piece, each with its offset.
+pub type Sink<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
+
+/// A stored stream, opened.
+pub struct Stream {
+    codec: Codec,
+    kind: StreamKind,
+    stored_len: u64,
+    data_len: Option<u64>,
+    attachment: Option<Vec<u8>>,
+    damage: Option<Error>,
+    threads: NonZeroUsize,
+    content: Content,
+}
+
+enum Content {
+    /// Nothing to decode and nothing to check.
+    Plain(Arc<Window<Arc<dyn ReadAt>>>),
+    Indexed(Arc<Indexed>),
+    Foreign(Arc<Foreign>),
+}
+
+impl Stream {
+    /// Opens all of `source`. Reads the head, the tail and (of a seal) the index; decodes nothing
+    /// yet. "Not a compressed stream" is not an error: that is [`StreamKind::Plain`].
+    ///
+    /// A damaged seal is no error either: its frames are found by walking over the stream, and
+    /// [`Self::seal_damage`] says what is wrong.
+    pub fn open(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        let len = source.size().map_err(Error::Read)?;
+        let mut head = [0; 64];
+        let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
+        let codec = Codec::sniff(&head[..n]);
+        match read::tail(&source, len)? {
+            Tail::Bare => rebuild::open_bare(source, options, codec, len),
+            Tail::Seal { codec, start } => {
+                let parsed = start.and_then(|start| read::parse(&source, codec, start, len));
+                match parsed {
+                    Ok(parsed) => Ok(Self::sealed(source, options, codec, len, parsed)),
+                    Err(Error::Read(error)) => Err(Error::Read(error)),
+                    Err(damage) => rebuild::open_damaged(source, options, codec, len, damage),
+                }
+            }
+        }
+    }
+
+    /// A stream whose seal has a header.
+    fn sealed(
+        source: Arc<dyn ReadAt>,
+        options: &OpenOptions,
+        codec: Codec,
+        len: u64,
+        parsed: Parsed,
+    ) -> Self {
+        let header = parsed.header;
+        let (content, damage) = match parsed.table {
+            Some(table) => {
+                let kind = Kind {
+                    codec,
+                    checked: true,
+                };
+                (indexed(source, options, kind, table), parsed.damage)
+            }
+            None => {
+                let (content, error) = rebuild::without_index(source, options, codec, &header);
+                (content, parsed.damage.or(error))
+            }
+        };
+        Self {
+            codec,
+            kind: StreamKind::Sealed,
+            stored_len: len,
+            data_len: Some(header.stored_len),
+            attachment: parsed.attachment,
+            damage,
+            threads: options.threads,
+            content,
+        }
+    }
+
+    /// The codec of the data frames.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// What kind of stream it is.
+    pub fn kind(&self) -> StreamKind {
+        self.kind
+    }
+
+    /// The attachment of a seal, already checked.
+    pub fn attachment(&self) -> Option<&[u8]> {
+        self.attachment.as_deref()
+    }
+
+    /// A problem with the seal that did not stop the stream from being opened (the index was
+    /// rebuilt, the attachment is lost), in words.
+    pub fn seal_damage(&self) -> Option<&Error> {
+        self.damage.as_ref()
+    }
+
+    /// Bytes of the whole stream as it is stored, seal and all.
+    pub fn stored_len(&self) -> u64 {
+        self.stored_len
+    }
+
+    /// Bytes of the data frames alone, if there is a seal: what lies before it.
+    pub fn data_len(&self) -> Option<u64> {
+        self.data_len
+    }
+
+    /// The frames, if they are known: of a seal, or of a stream whose frames say where they end.
+    pub fn frames(&self) -> Option<&FrameTable> {
+        match &self.content {
+            Content::Indexed(indexed) => Some(indexed.table()),
+            Content::Plain(_) | Content::Foreign(_) => None,
+        }
+    }
+
+    /// The content, at any offset, from any number of threads. Everything it returns has been
+    /// checked against the frame's own checksum. Of a foreign stream, the first read beyond what
+    /// has been decoded so far goes on with its one decoding pass.
+    ///
+    /// A read in a damaged frame, and beyond the place where a foreign stream breaks off, is an
+    /// error that carries an [`Error::Broken`].
+    pub fn content(&self) -> Arc<dyn ReadAt> {
+        match &self.content {
+            Content::Plain(window) => Arc::clone(window) as Arc<dyn ReadAt>,
+            Content::Indexed(indexed) => Arc::clone(indexed) as Arc<dyn ReadAt>,
+            Content::Foreign(foreign) => Arc::clone(foreign) as Arc<dyn ReadAt>,
+        }
+    }
+
+    /// Content length if it is known without decoding (a seal, an uncompressed stream).
+    pub fn known_len(&self) -> Option<u64> {
+        match &self.content {
+            Content::Plain(window) => window.size().ok(),
+            Content::Indexed(indexed) => Some(indexed.table().content_len()),
+            Content::Foreign(foreign) => foreign.known_len(),
+        }
+    }
+
+    /// How much content can be read from the front, and what stops it there. Decodes a foreign
+    /// stream to its end; of any other, nothing is decoded, and frames that are cut off at the
+    /// end of the stream are known already.
+    pub fn readable(&self) -> Result<(u64, Option<Error>), Error> {
+        match &self.content {
+            Content::Foreign(foreign) => foreign.readable(),
+            Content::Plain(window) => Ok((window.size().map_err(Error::Read)?, None)),
+            Content::Indexed(indexed) => Ok((indexed.table().content_len(), None)),
+        }
+    }
+
+    /// Decodes everything in order, in parallel where the stream allows it, and gives it to
+    /// `sink` piece by piece with the piece's offset. Every checksum is verified. Pieces that a
+    /// sink would rather skip can be told with [`crate::is_zero`].
+    /// Returns the length of the content.
+    ///
+    /// All pieces before a damaged one have been given to `sink` when its error comes.
+    pub fn decode(&self, sink: &mut Sink<'_>, progress: &dyn Progress) -> Result<u64, Error> {
+        match &self.content {
+            Content::Plain(window) => plain(&**window, sink, progress),
+            Content::Indexed(indexed) => indexed.decode(self.threads, sink, progress),
+            Content::Foreign(foreign) => foreign.decode(sink, progress),
+        }
+    }
+
+    /// Checks every byte: the seal if there is one, every frame, every checksum, and that nothing
+    /// lies between or behind. Returns the length of the content.
+    pub fn check(&self, progress: &dyn Progress) -> Result<u64, Error> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.again());
+        }
+        self.decode(&mut |_, _| Ok(()), progress)
+    }
+}
+
+fn indexed(
+    source: Arc<dyn ReadAt>,
+    options: &OpenOptions,
+    kind: Kind,
+    table: FrameTable,
+) -> Content {
+    let largest = table.largest();
+    Content::Indexed(Arc::new(Indexed::new(
+        source,
+        table,
+        kind,
+        largest,
+        options.cache,
+    )))
+}
+
+/// Gives an uncompressed stream to a sink.
+fn plain(source: &dyn ReadAt, sink: &mut Sink<'_>, progress: &dyn Progress) -> Result<u64, Error> {
+    let mut piece = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        if progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let n = source.read_full_at(&mut piece, at).map_err(Error::Read)?;
+        if n == 0 {
+            return Ok(at);
+        }
+        sink(at, &piece[..n])?;
+        progress.advance(n as u64, n as u64);
+        at += n as u64;
+    }
+}

@@ -1,0 +1,156 @@
+//! The outer structure of zstd streams: what lies around the compressed blocks.
+//!
+//! RFC 8878, "Zstandard Compression and the 'application/zstd' Media Type", and the seekable
+//! format that the zstd project publishes with its library (version 0.1.0). All numbers are
+//! little-endian. Nothing here decodes a block.
+
+/// RFC 8878 3.1.1: the first four bytes of a frame.
+pub const MAGIC: u32 = 0xFD2F_B528;
+/// RFC 8878 3.1.2: skippable frames begin with this number or one of the fifteen after it.
+pub const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
+/// Bytes of a skippable frame before its content: magic and content length (`u32`).
+pub const SKIPPABLE_HEADER_LEN: usize = 8;
+/// The skippable magic of a seek table.
+pub const SEEK_TABLE_MAGIC: u32 = 0x184D_2A5E;
+/// The last four bytes of a seek table.
+pub const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
+/// Bytes of a seek table's footer: number of frames (`u32`), descriptor, [`SEEKABLE_MAGIC`].
+pub const SEEK_FOOTER_LEN: usize = 9;
+/// Bytes of a seek table entry with a checksum: compressed length, content length, low half of
+/// the content's XXH64.
+pub const SEEK_ENTRY_LEN: usize = 12;
+/// The footer's descriptor for entries with checksums; all other bits are 0.
+pub const SEEK_DESCRIPTOR: u8 = 0x80;
+/// Frames that a seek table may list at most.
+pub const SEEK_MAX_FRAMES: u64 = 0x0800_0000;
+/// Bytes of a frame header at most: magic, descriptor, window, dictionary 4, content size 8.
+pub const FRAME_HEADER_MAX: usize = 18;
+/// Bytes of a block header.
+pub const BLOCK_HEADER_LEN: usize = 3;
+/// Bytes of a frame's checksum, at its end.
+pub const CHECKSUM_LEN: usize = 4;
+/// RFC 8878 3.1.1.2.4: content of a block at most.
+pub const BLOCK_MAX: u32 = 128 << 10;
+
+/// Whether `magic` begins a skippable frame.
+pub fn is_skippable(magic: u32) -> bool {
+    magic & 0xFFFF_FFF0 == SKIPPABLE_MAGIC
+}
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Bytes of the header, with its magic.
+    pub len: usize,
+    /// Bytes of content that the decoder must keep.
+    pub window: u64,
+    /// Content length, if the header says it.
+    pub content_len: Option<u64>,
+    /// Whether a checksum follows the last block.
+    pub checksum: bool,
+    /// The dictionary it was made with; 0 if none is named.
+    pub dictionary: u32,
+}
+
+impl FrameHeader {
+    /// Parses the header at the beginning of `bytes`, which should hold [`FRAME_HEADER_MAX`] bytes
+    /// if there are so many. `None`: too short, another magic, or a reserved bit is set.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<4>()?;
+        if u32::from_le_bytes(*magic) != MAGIC {
+            return None;
+        }
+        let (&descriptor, mut rest) = rest.split_first()?;
+        // Bit 3 is reserved, bit 4 unused.
+        if descriptor & 0b0000_1000 != 0 {
+            return None;
+        }
+        let single = descriptor & 0b0010_0000 != 0;
+        let mut window = None;
+        if !single {
+            let (&byte, after) = rest.split_first()?;
+            rest = after;
+            let base = 1_u64 << (10 + (byte >> 3));
+            window = Some(base + (base >> 3) * u64::from(byte & 7));
+        }
+        let mut take = |n: usize| {
+            let (field, after) = rest.split_at_checked(n)?;
+            rest = after;
+            let mut wide = [0; 8];
+            wide[..n].copy_from_slice(field);
+            Some(u64::from_le_bytes(wide))
+        };
+        let dictionary = take([0, 1, 2, 4][usize::from(descriptor & 3)])? as u32;
+        let content_len = match descriptor >> 6 {
+            0 if single => Some(take(1)?),
+            0 => None,
+            1 => Some(take(2)? + 256),
+            2 => Some(take(4)?),
+            _ => Some(take(8)?),
+        };
+        Some(Self {
+            len: bytes.len() - rest.len(),
+            // A single segment's window is its content.
+            window: window.or(content_len)?,
+            content_len,
+            checksum: descriptor & 0b0000_0100 != 0,
+            dictionary,
+        })
+    }
+}
+
+/// A block's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Whether it is the frame's last.
+    pub last: bool,
+    /// Bytes of the block behind the header.
+    pub stored_len: u32,
+}
+
+impl BlockHeader {
+    /// Parses a block header. `None` if its type is reserved or its size beyond [`BLOCK_MAX`].
+    pub fn parse(bytes: [u8; BLOCK_HEADER_LEN]) -> Option<Self> {
+        let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+        let size = word >> 3;
+        if size > BLOCK_MAX {
+            return None;
+        }
+        let stored_len = match word >> 1 & 3 {
+            0 | 2 => size,
+            1 => 1,
+            _ => return None,
+        };
+        Some(Self {
+            last: word & 1 != 0,
+            stored_len,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_frame_header_has_a_window_and_no_size() {
+        // The first bytes that a FreeBSD 15 kernel writes at level 6.
+        let header = FrameHeader::parse(&[0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0xaa]).unwrap();
+        assert_eq!(header.len, 6);
+        assert_eq!(header.window, 2 << 20);
+        assert_eq!(header.content_len, None);
+        assert!(header.checksum);
+    }
+
+    #[test]
+    fn headers_of_the_engine_are_understood() {
+        for len in [0, 1, 255, 256, 300, 65791, 65792, 1 << 20] {
+            let frame = zstd::bulk::compress(&vec![7; len], 3).unwrap();
+            let header = FrameHeader::parse(&frame).unwrap();
+            assert_eq!(header.content_len, Some(len as u64));
+            for cut in 0..header.len {
+                assert_eq!(FrameHeader::parse(&frame[..cut]), None);
+            }
+        }
+    }
+}
