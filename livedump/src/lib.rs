@@ -1,7 +1,9 @@
 //! Producers of FreeBSD kernel dumps, the machines they read, and where dumps go.
 
+pub mod image;
 pub mod phys;
 pub mod place;
 pub mod sys;
+pub mod take;
 
 pub use phys::PhysMemory;

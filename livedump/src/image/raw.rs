@@ -1,0 +1,136 @@
+//! Raw RAM: a file whose offsets are physical addresses.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use minidump::defs::amd64::PAGE_SIZE;
+
+use crate::PhysMemory;
+
+/// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
+#[derive(Debug)]
+pub struct RawImage {
+    file: File,
+    ranges: Vec<Range<u64>>,
+}
+
+impl RawImage {
+    /// Opens the file at `path`: whole pages from address 0 up.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let end = len - len % PAGE_SIZE;
+        let whole = 0..end;
+        Self::new(file, std::slice::from_ref(&whole))
+    }
+
+    /// An open file, of which only `ranges` are memory: ascending, disjoint, of whole pages.
+    pub fn new(file: File, ranges: &[Range<u64>]) -> io::Result<Self> {
+        let mut floor = 0;
+        for range in ranges {
+            let whole =
+                range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE);
+            if !whole || range.start < floor || range.start > range.end {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{range:#x?} is no range of whole pages from {floor:#x} up"),
+                ));
+            }
+            floor = range.end;
+        }
+        Ok(Self {
+            file,
+            ranges: ranges.iter().filter(|r| !r.is_empty()).cloned().collect(),
+        })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Whether `len` bytes at `at` are all within one of `ranges`; the first address that is not.
+pub(crate) fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
+    let Some(end) = at.checked_add(len) else {
+        return Some(at);
+    };
+    let mut here = at;
+    while here < end {
+        let after = ranges.partition_point(|range| range.end <= here);
+        match ranges.get(after) {
+            Some(range) if range.start <= here => here = range.end,
+            _ => return Some(here),
+        }
+    }
+    None
+}
+
+impl PhysMemory for RawImage {
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        if let Some(outside) = first_outside(&self.ranges, at, buf.len() as u64) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no memory at {outside:#x}"),
+            ));
+        }
+        self.file.read_exact_at(buf, at)
+    }
+
+    fn known_zero(&self, at: u64, len: u64) -> bool {
+        if first_outside(&self.ranges, at, len).is_some() {
+            return false;
+        }
+        // Where the next data is. Nothing uses the file's position, which this moves.
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data >= at + len,
+            // A hole up to the end of the file, or a file that has become shorter.
+            Err(rustix::io::Errno::NXIO) => self
+                .file
+                .metadata()
+                .is_ok_and(|file| file.len() >= at + len),
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_zeros_that_nobody_has_to_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_all_at(&[7; 4096], 32 << 20).unwrap();
+        let ranges = [0..16 << 20, 24 << 20..64 << 20];
+        let image = RawImage::new(file, &ranges).unwrap();
+        assert!(image.known_zero(0, 16 << 20));
+        assert!(!image.known_zero(0, (16 << 20) + 1), "not memory");
+        assert!(!image.known_zero(32 << 20, 4096));
+        assert!(image.known_zero(48 << 20, 16 << 20));
+        let mut page = [1; 4096];
+        image.read(32 << 20, &mut page).unwrap();
+        assert_eq!(page, [7; 4096]);
+        let error = image.read(20 << 20, &mut page).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = image.read((16 << 20) - 4, &mut page).unwrap_err();
+        assert!(error.to_string().contains("0x1000000"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_does_not_end_at_a_page_ends_before_its_last_piece() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ram");
+        std::fs::write(&path, vec![1; 10_000]).unwrap();
+        let image = RawImage::open(&path).unwrap();
+        assert_eq!(image.ranges(), std::slice::from_ref(&(0..8192)));
+    }
+}

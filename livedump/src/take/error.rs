@@ -1,0 +1,64 @@
+//! Why no dump could be taken.
+
+use minidump::ReadError;
+
+use crate::place::PlaceError;
+
+/// Why no dump could be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeError {
+    /// The kernel file lacks a symbol without which nothing can be found.
+    #[error("the kernel file has no symbol {name}")]
+    NoSymbol {
+        /// The symbol.
+        name: &'static str,
+    },
+    /// The kernel is not one that a producer is there for.
+    #[error("not supported: {what}")]
+    Unsupported {
+        /// What is not.
+        what: String,
+    },
+    /// The memory does not hold the kernel that the file describes.
+    #[error("this kernel is not in the memory: {why}")]
+    NoKernel {
+        /// How far the search came.
+        why: String,
+    },
+    /// The kernel's variables contradict each other or the memory.
+    #[error("{what}: found {found}, expected {expected}")]
+    Contradiction {
+        /// Which variable.
+        what: &'static str,
+        /// Its value.
+        found: String,
+        /// What would make sense.
+        expected: String,
+    },
+    /// Something the kernel points at is not there.
+    #[error("{what}: {source}")]
+    Memory {
+        /// What was being read.
+        what: String,
+        /// Why it could not be.
+        #[source]
+        source: ReadError,
+    },
+    /// The dump could not be laid out or written.
+    #[error(transparent)]
+    Minidump(#[from] minidump::Error),
+    /// The dump could not be placed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The caller's [`compress::Progress::cancelled`] said so.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl TakeError {
+    pub(super) fn memory(what: impl Into<String>) -> impl FnOnce(ReadError) -> Self {
+        let what = what.into();
+        move |source| Self::Memory { what, source }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a kernel says of itself: the strings and the time of the kerneldumpheader.
+
+use super::TakeError;
+use super::kernel::Variables;
+
+/// `MAXHOSTNAMELEN`, the size of `pr_name` and `pr_hostname`.
+const MAXHOSTNAMELEN: usize = 256;
+/// `MAXPATHLEN`, the size of `pr_path`, which is between the two.
+const MAXPATHLEN: usize = 1024;
+/// The three strings lie behind `struct prison`'s numbers and pointers, in its first bytes.
+const PRISON_SEARCH: usize = 0x600;
+
+/// What goes into the kerneldumpheader beside sizes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `prison0`'s host name; empty if it could not be found.
+    pub hostname: Vec<u8>,
+    /// `version`
+    pub version: Vec<u8>,
+    /// What `panicstr` points at; empty if the kernel has not panicked.
+    pub panic: Vec<u8>,
+    /// `time_second`; 0 if there is no such variable.
+    pub time: u64,
+    /// `osreldate`; 0 if there is no such variable.
+    pub osreldate: u32,
+}
+
+impl Facts {
+    /// Reads them. What is missing is said in `notes`.
+    pub(super) fn read(
+        variables: Variables<'_>,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, TakeError> {
+        let version = variables.find("version");
+        let time = variables.find("time_second");
+        let panic = variables
+            .find("panicstr")
+            .and_then(|at| variables.u64_at("panicstr", at).ok())
+            .filter(|at| *at != 0);
+        let osreldate = variables
+            .find("osreldate")
+            .and_then(|at| variables.u32_at("osreldate", at).ok());
+        let facts = Self {
+            hostname: hostname(variables).unwrap_or_default(),
+            version: version.map_or_else(Vec::new, |at| variables.string_at(at)),
+            panic: panic.map_or_else(Vec::new, |at| variables.string_at(at)),
+            time: match time {
+                Some(at) => variables.u64_at("time_second", at)?,
+                None => 0,
+            },
+            osreldate: osreldate.unwrap_or(0),
+        };
+        if facts.hostname.is_empty() {
+            notes.push("the host name was not found; the header has none".into());
+        }
+        if time.is_none() {
+            notes.push("no time_second: the header's time is 0".into());
+        }
+        Ok(facts)
+    }
+}
+
+/// `prison0.pr_hostname`.
+///
+/// Nothing exports its offset, and it moves between releases. What does not move is what stands
+/// around it (FreeBSD `sys/sys/jail.h`, 8 to 15): `pr_name`, `pr_path` and `pr_hostname` follow
+/// each other, and of `prison0` the first is `0` and the second `/`.
+fn hostname(variables: Variables<'_>) -> Option<Vec<u8>> {
+    let prison0 = variables.find("prison0")?;
+    let mut bytes = vec![0; PRISON_SEARCH + 2 * MAXHOSTNAMELEN + MAXPATHLEN];
+    // As much as is mapped: the structure may end before the search does.
+    let mut there = 0;
+    while there < bytes.len() {
+        let n = (bytes.len() - there).min(64);
+        let at = prison0.checked_add(there as u64)?;
+        if variables
+            .bytes("prison0", at, &mut bytes[there..there + n])
+            .is_err()
+        {
+            break;
+        }
+        there += n;
+    }
+    bytes.truncate(there);
+    find_hostname(&bytes).map(<[u8]>::to_vec)
+}
+
+fn find_hostname(prison: &[u8]) -> Option<&[u8]> {
+    const PATH: usize = MAXHOSTNAMELEN;
+    const HOSTNAME: usize = PATH + MAXPATHLEN;
+    (0..PRISON_SEARCH)
+        .step_by(8)
+        .map_while(|at| prison.get(at..at + HOSTNAME + MAXHOSTNAMELEN))
+        .find(|strings| {
+            strings.starts_with(b"0\0")
+                && strings[2..PATH].iter().all(|b| *b == 0)
+                && strings[PATH..].starts_with(b"/\0")
+        })
+        .map(|strings| {
+            let name = &strings[HOSTNAME..];
+            &name[..name.iter().position(|b| *b == 0).unwrap_or(0)]
+        })
+        .filter(|name| name.iter().all(u8::is_ascii_graphic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostname_is_behind_the_name_and_the_path_of_prison0() {
+        for offset in [0x158, 0x170, 0x1c8] {
+            let mut prison = vec![0xee; offset];
+            let mut put = |text: &[u8], size: usize| {
+                let end = prison.len() + size;
+                prison.extend(text);
+                prison.resize(end, 0);
+            };
+            put(b"0", 256);
+            put(b"/", 1024);
+            put(b"host.example.org", 256);
+            assert_eq!(find_hostname(&prison).unwrap(), b"host.example.org");
+            prison[offset + 256] = b'x';
+            assert_eq!(find_hostname(&prison), None);
+        }
+        assert_eq!(find_hostname(&[0; 4096]), None);
+    }
+}

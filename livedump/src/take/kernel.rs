@@ -1,0 +1,82 @@
+//! Variables of a kernel, by the names in its symbol table.
+
+use minidump::{KernelElf, KernelMemory, VirtAddr};
+
+use super::TakeError;
+
+/// The longest string that is read from a kernel, bytes.
+const STRING_LIMIT: usize = 4096;
+
+/// A kernel's symbols beside the memory that it runs in.
+#[derive(Clone, Copy)]
+pub(super) struct Variables<'a> {
+    pub(super) elf: &'a KernelElf,
+    pub(super) memory: &'a dyn KernelMemory,
+}
+
+/// The address of a symbol that must be there.
+pub(super) fn address(elf: &KernelElf, name: &'static str) -> Result<u64, TakeError> {
+    elf.symbol(name)
+        .map(|symbol| symbol.value)
+        .ok_or(TakeError::NoSymbol { name })
+}
+
+impl Variables<'_> {
+    /// The address of a symbol that may not be there.
+    pub(super) fn find(&self, name: &str) -> Option<u64> {
+        self.elf.symbol(name).map(|symbol| symbol.value)
+    }
+
+    /// `buf.len()` bytes at `at`, which is `what`.
+    pub(super) fn bytes(&self, what: &str, at: u64, buf: &mut [u8]) -> Result<(), TakeError> {
+        self.memory
+            .read_virt(VirtAddr(at), buf)
+            .map_err(TakeError::memory(what))
+    }
+
+    /// The 64-bit value at `at`.
+    pub(super) fn u64_at(&self, what: &str, at: u64) -> Result<u64, TakeError> {
+        let mut bytes = [0; 8];
+        self.bytes(what, at, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The 32-bit value at `at`.
+    pub(super) fn u32_at(&self, what: &str, at: u64) -> Result<u32, TakeError> {
+        let mut bytes = [0; 4];
+        self.bytes(what, at, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// A 64-bit variable that must be there.
+    pub(super) fn u64(&self, name: &'static str) -> Result<u64, TakeError> {
+        self.u64_at(name, address(self.elf, name)?)
+    }
+
+    /// A 32-bit variable that must be there.
+    pub(super) fn u32(&self, name: &'static str) -> Result<u32, TakeError> {
+        self.u32_at(name, address(self.elf, name)?)
+    }
+
+    /// The string at `at`, without its NUL; cut where memory or patience ends.
+    pub(super) fn string_at(&self, at: u64) -> Vec<u8> {
+        let mut string = Vec::new();
+        while string.len() < STRING_LIMIT {
+            let Some(here) = at.checked_add(string.len() as u64) else {
+                break;
+            };
+            let mut chunk = vec![0; (64 - here % 64) as usize];
+            if self.memory.read_virt(VirtAddr(here), &mut chunk).is_err() {
+                break;
+            }
+            match chunk.iter().position(|byte| *byte == 0) {
+                Some(end) => {
+                    string.extend(&chunk[..end]);
+                    break;
+                }
+                None => string.extend(&chunk),
+            }
+        }
+        string
+    }
+}

@@ -1,0 +1,185 @@
+//! `vm_page_dump` while it is being worked on.
+
+use std::ops::Range;
+
+use minidump::{Bitmap, DumpAvail};
+
+use super::TakeError;
+
+/// The pages of a dump as bits over `dump_avail`. Addresses outside of it are ignored, as the
+/// kernel's `dump_add_page` ignores them.
+#[derive(Debug, Clone)]
+pub(super) struct Marks {
+    ranges: DumpAvail,
+    words: Vec<u64>,
+    page: u64,
+}
+
+impl Marks {
+    /// No page yet.
+    pub(super) fn new(ranges: DumpAvail, page: u64) -> Result<Self, TakeError> {
+        // What a bitmap's ranks can count; and 512 MiB of memory.
+        if ranges.bits() > u64::from(u32::MAX) {
+            return Err(TakeError::Unsupported {
+                what: format!("dump_avail of {} pages", ranges.bits()),
+            });
+        }
+        Ok(Self {
+            words: vec![0; ranges.bits().div_ceil(64) as usize],
+            ranges,
+            page,
+        })
+    }
+
+    pub(super) fn ranges(&self) -> &DumpAvail {
+        &self.ranges
+    }
+
+    /// The bits of the whole pages in `pages`, in at most one run per range.
+    fn runs(&self, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
+        let page = self.page;
+        let segments = self.ranges.segments();
+        let first = segments.partition_point(|s| s.end <= pages.start);
+        segments[first..]
+            .iter()
+            .take_while(move |s| s.start < pages.end)
+            .filter_map(move |s| {
+                let from = pages.start.max(s.start).div_ceil(page);
+                let to = pages.end.min(s.end).div_ceil(page);
+                // The page of a range's first byte is `start / page`; its bit is the first.
+                let bit = |number: u64| s.first_bit + (number - s.start / page);
+                (from < to).then(|| bit(from)..bit(to))
+            })
+    }
+
+    fn change(&mut self, pages: Range<u64>, change: impl Fn(&mut u64, u64)) {
+        let runs = self.runs(pages).collect::<Vec<_>>();
+        for run in runs {
+            let mut bit = run.start;
+            while bit < run.end {
+                let n = (64 - bit % 64).min(run.end - bit);
+                let mask = u64::MAX >> (64 - n) << (bit % 64);
+                // A run's bits are below `ranges.bits()`, which sized the words.
+                change(&mut self.words[(bit / 64) as usize], mask);
+                bit += n;
+            }
+        }
+    }
+
+    /// Adds the pages that begin in `pages`.
+    pub(super) fn add(&mut self, pages: Range<u64>) {
+        self.change(pages, |word, mask| *word |= mask);
+    }
+
+    /// Takes the pages that begin in `pages` away.
+    pub(super) fn remove(&mut self, pages: Range<u64>) {
+        self.change(pages, |word, mask| *word &= !mask);
+    }
+
+    /// Replaces the words that begin at `first` with a kernel's own.
+    pub(super) fn load(&mut self, first: usize, words: impl Iterator<Item = u64>) {
+        for (mine, word) in self.words.iter_mut().skip(first).zip(words) {
+            *mine = word;
+        }
+        let bits = self.ranges.bits();
+        if let Some(last) = self.words.last_mut()
+            && !bits.is_multiple_of(64)
+        {
+            *last &= (1 << (bits % 64)) - 1;
+        }
+    }
+
+    /// Keeps the pages of which `keep` says so.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+        for segment in self.ranges.segments() {
+            let first_page = segment.start / self.page;
+            let mut bit = segment.first_bit;
+            let end = segment.first_bit + segment.pages;
+            while bit < end {
+                let n = (64 - bit % 64).min(end - bit);
+                let mask = u64::MAX >> (64 - n) << (bit % 64);
+                let word = &mut self.words[(bit / 64) as usize];
+                let mut left = *word & mask;
+                while left != 0 {
+                    let place = u64::from(left.trailing_zeros());
+                    left &= left - 1;
+                    let here = bit - bit % 64 + place;
+                    if !keep((first_page + here - segment.first_bit) * self.page) {
+                        *word &= !(1 << place);
+                    }
+                }
+                bit += n;
+            }
+        }
+    }
+
+    /// How many pages there are.
+    pub(super) fn count(&self) -> u64 {
+        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+    }
+
+    /// Every page, ascending, as runs of addresses.
+    pub(super) fn into_bitmap(self) -> Result<Bitmap, TakeError> {
+        let bits = self.ranges.bits();
+        Bitmap::from_words(self.words, bits).map_err(|e| TakeError::Unsupported {
+            what: e.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> Marks {
+        let pairs = [(0x1000, 0x9000), (0x10_0000, 0x18_0000)];
+        Marks::new(DumpAvail::from_pairs(&pairs, 4096).unwrap(), 4096).unwrap()
+    }
+
+    fn pages(marks: &Marks) -> Vec<u64> {
+        let mut all = Vec::new();
+        marks.clone().retain(|page| {
+            all.push(page);
+            true
+        });
+        all
+    }
+
+    #[test]
+    fn what_is_outside_of_dump_avail_is_ignored() {
+        let mut m = marks();
+        m.add(0..0x2000);
+        m.add(0x8000..0x10_2000);
+        m.add(0x17_f000..u64::MAX);
+        assert_eq!(pages(&m), [0x1000, 0x8000, 0x10_0000, 0x10_1000, 0x17_f000]);
+        assert_eq!(m.count(), 5);
+        m.remove(0x10_1000..0x18_0000);
+        m.retain(|page| page != 0x1000);
+        assert_eq!(pages(&m), [0x8000, 0x10_0000]);
+    }
+
+    #[test]
+    fn bits_are_those_of_dump_avail() {
+        let mut m = marks();
+        m.add(0x10_0000..0x10_1000);
+        m.add(0x17_f000..0x18_0000);
+        let bitmap = m.into_bitmap().unwrap();
+        assert_eq!(bitmap.iter().collect::<Vec<_>>(), [8, 135]);
+        assert_eq!(bitmap.bits(), 136);
+    }
+
+    #[test]
+    fn bits_behind_the_last_page_do_not_come_in() {
+        let mut m = marks();
+        m.load(0, std::iter::repeat(u64::MAX));
+        assert_eq!(m.count(), 136);
+    }
+
+    #[test]
+    fn a_page_that_a_range_begins_inside_of_is_never_added() {
+        let ranges = DumpAvail::from_pairs(&[(0x1800, 0x4000)], 4096).unwrap();
+        let mut m = Marks::new(ranges, 4096).unwrap();
+        m.add(0..u64::MAX);
+        assert_eq!(pages(&m), [0x2000, 0x3000]);
+    }
+}

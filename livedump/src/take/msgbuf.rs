@@ -1,0 +1,62 @@
+//! The kernel's message buffer, as the dump's second section holds it.
+
+use minidump::defs::amd64::PAGE_SIZE;
+use minidump::defs::msgbuf::{LP64, MSG_MAGIC};
+use minidump::{ByteOrder, VirtAddr};
+
+use super::TakeError;
+use super::kernel::Variables;
+
+/// A ring larger than this (`kern.msgbufsize`) is taken for a sign of a wrong pointer.
+const LIMIT: u64 = 256 << 20;
+
+/// The section's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    /// `msg_size`
+    pub(super) size: u32,
+    /// The ring and what stands behind it, up to the page boundary: `struct msgbuf` itself, as a
+    /// rule.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so.
+pub(super) fn read(variables: Variables<'_>, notes: &mut Vec<String>) -> Result<Ring, TakeError> {
+    let Some(pointer) = variables.find("msgbufp") else {
+        notes.push("no msgbufp: the dump has no message buffer".into());
+        return Ok(Ring::default());
+    };
+    let at = variables.u64_at("msgbufp", pointer)?;
+    let mut head = [0; 40];
+    if at == 0 || variables.bytes("struct msgbuf", at, &mut head).is_err() {
+        notes.push(format!(
+            "msgbufp points to {at:#x}, where nothing is: the dump has no message buffer"
+        ));
+        return Ok(Ring::default());
+    }
+    // The three fields are in the first 40 bytes.
+    let field = |field| ByteOrder::Little.field(&head, field).unwrap_or(0);
+    let (ring, magic, size) = (
+        field(LP64.msg_ptr),
+        field(LP64.msg_magic),
+        field(LP64.msg_size),
+    );
+    if magic != u64::from(MSG_MAGIC) || size > LIMIT {
+        notes.push(format!(
+            "no message buffer at {at:#x} (magic {magic:#x}, {size:#x} bytes)"
+        ));
+        return Ok(Ring::default());
+    }
+    let mut bytes = vec![0; size as usize];
+    variables.bytes("message buffer", ring, &mut bytes)?;
+    // Behind the ring, as far as the page goes; it may not be mapped if it does not belong.
+    let mut tail = vec![0; (size.next_multiple_of(PAGE_SIZE) - size) as usize];
+    let behind = VirtAddr(ring.saturating_add(size));
+    if variables.memory.read_virt(behind, &mut tail).is_ok() {
+        bytes.extend(tail);
+    }
+    Ok(Ring {
+        size: size as u32,
+        bytes,
+    })
+}
