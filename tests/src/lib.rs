@@ -4,12 +4,11 @@
 //! - [`mkelf`] builds kernel files: symbols and contents at addresses.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
-//! The recipes are in `testdata/dumps` ([`corpus`] lists them); `testdata/README.md` describes them.
+//! The recipes are in `testdata/dumps`; `testdata/README.md` describes them.
 //!
 //! This crate is the independent witness: it writes the formats down a second time,
 //! from their description, and imports nothing of the crates it is used to test.
 
-pub mod corpus;
 pub mod expect;
 pub mod mkdump;
 pub mod mkelf;

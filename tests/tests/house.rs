@@ -1,0 +1,440 @@
+//! The rules of the house, as far as a program can see them.
+//!
+//! Each test names its rule; a failure lists where it is broken.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOMS: [&str; 6] = ["compress", "minidump", "livedump", "verify", "cli", "tests"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Every file below `folder` with that extension, its name relative to the top, sorted.
+fn files(folder: &str, extension: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = format!("{folder}/{name}");
+            if entry.file_type().unwrap().is_dir() {
+                if name != "target" {
+                    folders.push(path);
+                }
+            } else if Path::new(&name).extension().is_some_and(|e| e == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every Rust file of the workspace with its text.
+fn sources() -> Vec<(String, String)> {
+    let sources = ROOMS
+        .iter()
+        .flat_map(|room| files(room, "rs"))
+        .map(|path| (path.clone(), read(&path)))
+        .collect::<Vec<_>>();
+    assert!(sources.len() > 30, "only {} files found", sources.len());
+    sources
+}
+
+/// `text` with spaces in place of comments and of what stands in quotes. Line ends stay.
+fn code_only(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let end = at
+            + match rest {
+                [b'/', b'/', ..] => find(rest, b"\n").unwrap_or(rest.len()),
+                [b'/', b'*', ..] => block_comment(rest),
+                [b'"', ..] => quoted(rest),
+                [b'r', b'"' | b'#', ..] if !follows_a_word(bytes, at) => raw_string(rest),
+                // A character; anything else behind a quote is a lifetime or a label.
+                [b'\'', b'\\', ..] => 2 + find(&rest[2..], b"'").map_or(rest.len() - 2, |n| n + 1),
+                [b'\'', first, ..] => {
+                    let len = char_len(*first);
+                    if rest.get(1 + len) == Some(&b'\'') {
+                        2 + len
+                    } else {
+                        1
+                    }
+                }
+                _ => 0,
+            };
+        if end == at {
+            out.push(bytes[at]);
+            at += 1;
+        } else {
+            out.extend(
+                bytes[at..end]
+                    .iter()
+                    .map(|b| if *b == b'\n' { b'\n' } else { b' ' }),
+            );
+            at = end;
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+fn follows_a_word(bytes: &[u8], at: usize) -> bool {
+    let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    // `br"..."` is a raw string too.
+    match before(1) {
+        Some(b'b' | b'c') => before(2).is_some_and(word),
+        Some(b) => word(b),
+        None => false,
+    }
+}
+
+fn char_len(first: u8) -> usize {
+    match first {
+        0..0x80 => 1,
+        0x80..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        _ => 4,
+    }
+}
+
+fn block_comment(rest: &[u8]) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < rest.len() {
+        match &rest[at..] {
+            [b'/', b'*', ..] => {
+                depth += 1;
+                at += 2;
+            }
+            [b'*', b'/', ..] => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    break;
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+fn quoted(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while at < rest.len() {
+        match rest[at] {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    rest.len()
+}
+
+/// The length of a raw string; 0 if it is a raw identifier.
+fn raw_string(rest: &[u8]) -> usize {
+    let hashes = rest[1..].iter().take_while(|b| **b == b'#').count();
+    if rest.get(1 + hashes) != Some(&b'"') {
+        return 0;
+    }
+    let close = [&b"\""[..], &vec![b'#'; hashes]].concat();
+    let body = 2 + hashes;
+    find(&rest[body..], &close).map_or(rest.len(), |n| body + n + close.len())
+}
+
+/// The lines of `code` in which `word` stands as a word of its own, counted from 1.
+fn lines_with(code: &str, word: &str) -> Vec<usize> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let has = |line: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            !line[..at].ends_with(part) && !line[at + word.len()..].starts_with(part)
+        })
+    };
+    let lines = code.lines().enumerate();
+    lines.filter(|(_, l)| has(l)).map(|(n, _)| n + 1).collect()
+}
+
+fn report(rule: &str, broken: &[String]) {
+    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
+}
+
+/// Lines with `word` in the code of every file that `excused` does not excuse.
+fn occurrences(word: &str, excused: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        if !excused(&path) {
+            let lines = lines_with(&code_only(&text), word);
+            found.extend(lines.iter().map(|line| format!("{path}:{line}: {word}")));
+        }
+    }
+    found
+}
+
+fn is_sys(path: &str) -> bool {
+    path.starts_with("livedump/src/sys/")
+}
+
+#[test]
+fn comments_and_quotes_are_not_code() {
+    let text = r##"let a = 'x'; // unsafe
+/* unsafe /* unsafe */ unsafe */ let b: &'static str = "unsafe \" unsafe";
+let c = r#"unsafe " unsafe"#; let d = '\''; let r#unsafe = br"unsafe"; let e = 'é'; unsafe {}"##;
+    let code = code_only(text);
+    assert_eq!(lines_with(&code, "unsafe"), [3]);
+    assert_eq!(code.matches("unsafe").count(), 2, "{code}");
+    assert_eq!(code.lines().count(), text.lines().count());
+}
+
+#[test]
+fn unsafe_code_lives_in_livedump_sys_alone() {
+    report(
+        "unsafe outside livedump/src/sys",
+        &occurrences("unsafe", is_sys),
+    );
+}
+
+#[test]
+fn the_operating_system_is_asked_for_in_livedump_sys_alone() {
+    let mut broken = occurrences("target_os", is_sys);
+    for room in ROOMS {
+        if room != "livedump" && read(&format!("{room}/Cargo.toml")).contains("target_os") {
+            broken.push(format!("{room}/Cargo.toml"));
+        }
+    }
+    report("target_os outside livedump/src/sys", &broken);
+}
+
+#[test]
+fn the_readme_lists_every_unsafe_site() {
+    let mut ours = BTreeMap::new();
+    for (path, text) in sources() {
+        let code = code_only(&text);
+        let blocks = code.match_indices("unsafe").filter(|(at, word)| {
+            let behind = code[at + word.len()..].trim_start();
+            behind.starts_with('{') || behind.starts_with("fn ") || behind.starts_with("impl")
+        });
+        let count = blocks.count();
+        if count > 0 {
+            ours.insert(path, count);
+        }
+    }
+    let mut listed = BTreeMap::new();
+    for line in read("README.md").lines() {
+        if let Some(row) = line.strip_prefix("| `livedump/src/sys/") {
+            let (file, rest) = row.split_once("` | ").unwrap();
+            let count = rest.split_once(' ').unwrap().0.parse::<usize>().unwrap();
+            listed.insert(format!("livedump/src/sys/{file}"), count);
+        }
+    }
+    assert_eq!(
+        ours, listed,
+        "the code (left) and README's table of unsafe code (right)"
+    );
+}
+
+#[test]
+fn nothing_is_left_unwritten() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let code = code_only(&text);
+        for (number, (code, line)) in code.lines().zip(text.lines()).enumerate() {
+            let left = ["todo!(", "unimplemented!(", "dbg!("]
+                .iter()
+                .any(|m| code.contains(m))
+                || code.contains("unreachable!(") && line.contains("written")
+                || code.contains("#[ignore]");
+            if left {
+                broken.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    report("left unwritten, or ignored without a reason", &broken);
+}
+
+#[test]
+fn a_file_holds_one_noun() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > 700 {
+            broken.push(format!("{path}: {lines} lines"));
+        }
+    }
+    report("files of more than 700 lines", &broken);
+}
+
+#[test]
+fn rooms_depend_on_each_other_one_way() {
+    let allowed: [(&str, &[&str]); 6] = [
+        ("compress", &[]),
+        ("minidump", &["compress"]),
+        ("livedump", &["compress", "minidump"]),
+        ("verify", &["compress", "minidump"]),
+        ("cli", &["compress", "minidump", "livedump", "verify"]),
+        // For the builder: what it shares with the code under test proves nothing.
+        ("tests", &[]),
+    ];
+    let mut broken = Vec::new();
+    for (room, allowed) in allowed {
+        let mut section = String::new();
+        for line in read(&format!("{room}/Cargo.toml")).lines() {
+            if line.starts_with('[') {
+                line.clone_into(&mut section);
+            }
+            let Some((name, _)) = line.split_once(['.', ' ', '=']) else {
+                continue;
+            };
+            let name = name.strip_prefix("livecore-").unwrap_or(name);
+            let ours = ROOMS.contains(&name) || name == "livecore";
+            // What only tests use may be any room; a room's own normal build may not.
+            if ours && section == "[dependencies]" && !allowed.contains(&name) {
+                broken.push(format!("{room} depends on {name}"));
+            }
+        }
+    }
+    report("dependencies against the current", &broken);
+}
+
+/// The names that `code` takes directly out of `krate`: `x` of `krate::x::y` and of
+/// `krate::{x::y, z}`.
+fn names_from(code: &str, krate: &str) -> Vec<String> {
+    let prefix = format!("{krate}::");
+    let word = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(&prefix) {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let behind = code[at + prefix.len()..].trim_start();
+        let Some(group) = behind.strip_prefix('{') else {
+            names.push(word(behind));
+            continue;
+        };
+        let (mut depth, mut start) = (0_i32, 0);
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    names.push(word(group[start..i].trim_start()));
+                    start = i + 1;
+                    if c == '}' {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+#[test]
+fn names_are_found_in_paths_and_in_groups() {
+    let code =
+        "use minidump::{defs::{a, b}, Dump,\n addr};\nminidump::plan::x(); my_minidump::y();";
+    assert_eq!(
+        names_from(code, "minidump"),
+        ["defs", "Dump", "addr", "plan"]
+    );
+}
+
+/// What the verifier may take from `minidump`: definitions and the types of addresses; how page
+/// tables are shaped and how a kernel's symbols are read is shared knowledge.
+const VERIFY_MAY_USE: [&str; 8] = [
+    "defs",
+    "addr",
+    "PhysAddr",
+    "VirtAddr",
+    "arch",
+    "elf",
+    "kernel",
+    "KernelMemory",
+];
+
+#[test]
+fn the_verifier_derives_everything_itself() {
+    let mut broken = Vec::new();
+    for path in files("verify/src", "rs") {
+        let code = code_only(&read(&path));
+        for krate in ["minidump", "livedump"] {
+            for name in names_from(&code, krate) {
+                if krate == "livedump" || !VERIFY_MAY_USE.contains(&name.as_str()) {
+                    broken.push(format!("{path}: {krate}::{name}"));
+                }
+            }
+        }
+    }
+    report("the verifier asks the producer or the reader", &broken);
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "testdata",
+        "docs",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "rustfmt.toml",
+        // Not of the repository.
+        "target",
+    ];
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let known = allowed.contains(&name.as_str()) || ROOMS.contains(&name.as_str());
+        if !known && !name.starts_with('.') {
+            broken.push(name);
+        }
+    }
+    report("new at the top", &broken);
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = vec![
+        "README.md".to_owned(),
+        "ARCHITECTURE.md".to_owned(),
+        "CHANGELOG.md".to_owned(),
+    ];
+    pages.extend(files("docs", "md"));
+    pages.extend(files("testdata", "md"));
+    let mut broken = Vec::new();
+    for page in pages {
+        let text = read(&page);
+        let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                let path = root().join(folder).join(target);
+                if !path.exists() {
+                    broken.push(format!("{page}: {target}"));
+                }
+            }
+        }
+    }
+    report("links to nothing", &broken);
+}
