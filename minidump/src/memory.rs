@@ -36,6 +36,15 @@ pub enum ReadError {
         /// Where the payload ends.
         end: u64,
     },
+    /// The page tables that say where the address is could not be had.
+    #[error("page tables of virtual address {at}: {source}")]
+    Tables {
+        /// The address.
+        at: VirtAddr,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
     /// The bytes under the address could not be had (a damaged frame, an I/O error).
     #[error("page {at}: {source}")]
     Io {

@@ -1,10 +1,13 @@
 //! The architectures, one table row each.
 
+pub mod amd64;
+pub mod tables;
+
 use std::fmt;
 
-use crate::ByteOrder;
-use crate::defs::minidump::HeaderFields;
-use crate::defs::{amd64, arm, arm64, i386, mips, powerpc64, riscv};
+use crate::arch::tables::{Tables, not_mapped};
+use crate::defs::{self, minidump::HeaderFields};
+use crate::{ByteOrder, PhysAddr, ReadError, VirtAddr};
 
 /// An architecture whose kernels write minidumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -41,13 +44,13 @@ impl Arch {
     /// Where the fields of its minidump header are.
     pub fn fields(self) -> &'static HeaderFields {
         match self {
-            Self::Amd64 => &amd64::HEADER,
-            Self::Arm64 => &arm64::HEADER,
-            Self::Riscv64 => &riscv::HEADER,
-            Self::I386 => &i386::HEADER,
-            Self::Arm => &arm::HEADER,
-            Self::Powerpc64 => &powerpc64::HEADER,
-            Self::Mips => &mips::HEADER,
+            Self::Amd64 => &defs::amd64::HEADER,
+            Self::Arm64 => &defs::arm64::HEADER,
+            Self::Riscv64 => &defs::riscv::HEADER,
+            Self::I386 => &defs::i386::HEADER,
+            Self::Arm => &defs::arm::HEADER,
+            Self::Powerpc64 => &defs::powerpc64::HEADER,
+            Self::Mips => &defs::mips::HEADER,
         }
     }
 
@@ -84,6 +87,15 @@ impl Arch {
         match self {
             Self::Amd64 | Self::I386 => 2,
             _ => 1,
+        }
+    }
+
+    /// The physical address behind the kernel virtual address `at`, by the tables of a dump of this
+    /// architecture.
+    pub fn translate(self, tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        match self {
+            Self::Amd64 => amd64::translate(tables, at),
+            _ => not_mapped(at, "translation for this architecture is not there yet"),
         }
     }
 

@@ -1,0 +1,47 @@
+//! The info file beside a dump.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::info::{self, Info};
+
+/// An info file that stands beside a dump.
+pub(super) struct Beside {
+    pub(super) path: PathBuf,
+    /// Its text, parsed, or why that did not go.
+    pub(super) info: Result<Info, String>,
+}
+
+/// The info file of `vmcore.N`, `livecore.N`, either with a codec's suffix: `info.N` in the same
+/// directory. A `.last` link is followed first.
+pub(super) fn find(dump: &Path) -> Option<Beside> {
+    let real = dump.canonicalize().ok()?;
+    let name = real.file_name()?.to_str()?;
+    let number = ["vmcore.", "livecore."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    let number = [".gz", ".zst"]
+        .iter()
+        .find_map(|suffix| number.strip_suffix(suffix))
+        .unwrap_or(number);
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let path = real.with_file_name(format!("info.{number}"));
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(e) => {
+            let info = Err(e.to_string());
+            return Some(Beside { path, info });
+        }
+    };
+    let mut bytes = Vec::new();
+    let info = match file.take(info::MAX_LEN).read_to_end(&mut bytes) {
+        Err(e) => Err(e.to_string()),
+        Ok(_) => Info::parse(&String::from_utf8_lossy(&bytes))
+            .ok_or_else(|| "it is not the text that savecore writes".to_string()),
+    };
+    Some(Beside { path, info })
+}

@@ -1,0 +1,173 @@
+//! A dump as the memory of the machine that it was taken of.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use compress::ReadAt;
+
+use super::Dump;
+use crate::arch::tables::{Tables, not_mapped};
+use crate::{KernelMemory, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+
+/// Pages of page tables that are kept. Each slot holds the page whose number ends in its own.
+const SLOTS: usize = 64;
+
+type Slot = Option<(u64, Arc<[u8]>)>;
+
+/// The page tables that were read last.
+pub(super) struct TableCache {
+    slots: Mutex<Vec<Slot>>,
+}
+
+impl TableCache {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Mutex::new(vec![None; SLOTS]),
+        }
+    }
+
+    /// The page at `offset` (a multiple of `page_size`) of `content`; shorter where that ends.
+    fn page(&self, content: &dyn ReadAt, offset: u64, page_size: u64) -> io::Result<Arc<[u8]>> {
+        let slot = (offset / page_size % SLOTS as u64) as usize;
+        // A slot is replaced whole, so a panic elsewhere cannot have left it half done.
+        let lock = || self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, page)) = &lock()[slot]
+            && *at == offset
+        {
+            return Ok(Arc::clone(page));
+        }
+        let mut page = vec![0; page_size as usize];
+        let got = content.read_full_at(&mut page, offset)?;
+        page.truncate(got);
+        let page: Arc<[u8]> = page.into();
+        lock()[slot] = Some((offset, Arc::clone(&page)));
+        Ok(page)
+    }
+}
+
+impl Dump {
+    /// `len` (4, 8 or 16) bytes at payload `offset`, a multiple of `len`, through the cache.
+    fn table_bytes<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
+        let page_size = self.layout.page_size();
+        let base = offset - offset % page_size;
+        let page = self.tables.page(&*self.content, base, page_size)?;
+        let skip = (offset - base) as usize; // below the page size
+        page.get(skip..)
+            .and_then(|tail| tail.first_chunk())
+            .copied()
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Where entry `index` of the page-table section lies.
+    fn pmap_offset(&self, at: VirtAddr, index: u64, size: u64) -> Result<u64, ReadError> {
+        if index >= u64::from(self.mini.pmapsize) / size {
+            return not_mapped(at, "it lies beyond the page tables of the dump");
+        }
+        // Entries lie within a section that is within the payload.
+        Ok(self.layout.pmap_offset() + index * size)
+    }
+
+    /// Where the page that holds `at` lies in the payload: its bytes' offset.
+    pub fn offset_of(&self, at: PhysAddr) -> Option<u64> {
+        let bit = self.ranges.bit_of(at)?;
+        let page = self.layout.page_offset(self.bitmap.rank(bit)?)?;
+        Some(page + at.offset_in(self.layout.page_size()))
+    }
+
+    /// Reads what is there of `buf.len()` bytes at `at`: up to the first hole or the end of the
+    /// file, and says why it ended if it did.
+    pub fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        let page_size = self.layout.page_size();
+        let mut done = 0;
+        while done < buf.len() {
+            let Some(here) = at.checked_add(done as u64) else {
+                return (done, Err(ReadError::Hole { at }));
+            };
+            let left = (buf.len() - done) as u64;
+            let skip = here.offset_in(page_size);
+            let found = self.ranges.bit_of(here).and_then(|bit| {
+                let rank = self.bitmap.rank(bit)?;
+                let (_, together) = self.ranges.run_of(bit)?;
+                let limit = (left + skip).div_ceil(page_size).min(together);
+                let run = self.bitmap.run_at(bit, limit);
+                Some((self.layout.page_offset(rank)? + skip, run.end - run.start))
+            });
+            let Some((offset, pages)) = found else {
+                return (done, Err(ReadError::Hole { at: here }));
+            };
+            let n = (pages * page_size - skip).min(left) as usize; // at most what is left of `buf`
+            let out = &mut buf[done..done + n];
+            match self.content.read_full_at(out, offset) {
+                Err(source) => return (done, Err(ReadError::Io { at: here, source })),
+                Ok(got) if got < n && self.zero_tail => out[got..].fill(0),
+                Ok(got) if got < n => {
+                    let end = offset + got as u64;
+                    let at = PhysAddr(here.0 + got as u64);
+                    let offset = end;
+                    return (done + got, Err(ReadError::BeyondEnd { at, offset, end }));
+                }
+                Ok(_) => {}
+            }
+            done += n;
+        }
+        (done, Ok(()))
+    }
+}
+
+impl KernelMemory for Dump {
+    fn page_size(&self) -> u64 {
+        self.layout.page_size()
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_phys_part(at, buf).1
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        self.mini.arch.translate(self, at)
+    }
+}
+
+impl Tables for Dump {
+    fn header(&self) -> &MinidumpHeader {
+        &self.mini
+    }
+
+    fn pmap_entry(&self, at: VirtAddr, index: u64, size: usize) -> Result<u64, ReadError> {
+        let offset = self.pmap_offset(at, index, size as u64)?;
+        let order = self.mini.order;
+        let io = |source| ReadError::Tables { at, source };
+        let value = if size == 4 {
+            order.uint(&self.table_bytes::<4>(offset).map_err(io)?)
+        } else {
+            order.uint(&self.table_bytes::<8>(offset).map_err(io)?)
+        };
+        // Four or eight bytes are an integer.
+        Ok(value.unwrap_or(0))
+    }
+
+    fn phys_entry(&self, at: VirtAddr, entry: PhysAddr) -> Result<u64, ReadError> {
+        let Some(offset) = self.offset_of(entry) else {
+            return not_mapped(at, "its page-table page is not in the dump");
+        };
+        match self.table_bytes::<8>(offset) {
+            Ok(bytes) => Ok(self.mini.order.uint(&bytes).unwrap_or(0)),
+            Err(_) if self.zero_tail && self.ends_before(offset + 8) => Ok(0),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::BeyondEnd {
+                at: entry,
+                offset,
+                end: self.content.size().unwrap_or(offset),
+            }),
+            Err(source) => Err(ReadError::Tables { at, source }),
+        }
+    }
+
+    fn pmap_pair(&self, at: VirtAddr, index: u64) -> Result<(u64, u64), ReadError> {
+        let offset = self.pmap_offset(at, index, 16)?;
+        let bytes = self
+            .table_bytes::<16>(offset)
+            .map_err(|source| ReadError::Tables { at, source })?;
+        let pair = u128::from_be_bytes(bytes);
+        Ok(((pair >> 64) as u64, pair as u64))
+    }
+}

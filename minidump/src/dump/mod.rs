@@ -1,0 +1,257 @@
+//! A dump, opened: any container, any codec, random access.
+
+mod beside;
+mod memory;
+mod open;
+mod warning;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use compress::{Codec, ReadAt, Stream};
+
+use crate::container::Container;
+use crate::info::Info;
+use crate::{Bitmap, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord};
+
+pub use warning::{Shortness, Warning};
+
+/// How a dump is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// How its stream is opened.
+    pub stream: compress::OpenOptions,
+    /// Whether page data that is missing at the end is served as zeros. If it is, the dump says so
+    /// ([`Warning::ZeroTail`]).
+    pub zero_tail: bool,
+    /// The most bytes that the bitmap may take in memory. 32 MiB are a machine of 1 TiB.
+    pub bitmap_limit: u64,
+}
+
+impl OpenOptions {
+    /// The stream's options, no zero tail, bitmaps up to 1 GiB.
+    pub fn new(stream: compress::OpenOptions) -> Self {
+        Self {
+            stream,
+            zero_tail: false,
+            bitmap_limit: 1 << 30,
+        }
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new(compress::OpenOptions::default())
+    }
+}
+
+/// Where a dump's kerneldumpheader was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderOrigin {
+    /// In the file, at this offset.
+    File {
+        /// The offset.
+        offset: u64,
+    },
+    /// In the seal, as the kernel or a producer had written it.
+    Seal,
+    /// In the seal, where it was rebuilt from an info file when the dump was converted.
+    SealFromInfo,
+    /// In the seal, where it was rebuilt from the payload when the dump was converted.
+    SealFromPayload,
+    /// Rebuilt from the info file beside the dump.
+    Info(PathBuf),
+    /// Nowhere.
+    Absent,
+}
+
+/// A dump, opened.
+///
+/// Kept in memory: the bitmap with its counts, `dump_avail`, a few pages of page tables, and what
+/// the stream keeps. Everything else is read when it is asked for, from any number of threads.
+pub struct Dump {
+    container: Container,
+    stream: Stream,
+    file_len: u64,
+    header: Option<KernelDumpHeader>,
+    origin: HeaderOrigin,
+    info: Option<Info>,
+    seal: Option<SealRecord>,
+    content: Arc<dyn ReadAt>,
+    mini: MinidumpHeader,
+    layout: Layout,
+    ranges: DumpAvail,
+    bitmap: Bitmap,
+    zero_tail: bool,
+    warnings: Vec<Warning>,
+    tables: memory::TableCache,
+}
+
+impl Dump {
+    /// The container.
+    pub fn container(&self) -> Container {
+        self.container
+    }
+
+    /// The codec of the payload in the container.
+    pub fn codec(&self) -> Codec {
+        self.stream.codec()
+    }
+
+    /// The payload's stream, for decoding it whole.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(&self) -> u64 {
+        self.file_len
+    }
+
+    /// The kerneldumpheader, as far as there is one ([`Dump::header_origin`]).
+    pub fn header(&self) -> Option<&KernelDumpHeader> {
+        self.header.as_ref()
+    }
+
+    /// Where the kerneldumpheader is from.
+    pub fn header_origin(&self) -> &HeaderOrigin {
+        &self.origin
+    }
+
+    /// The info file beside the dump, if it is about this dump.
+    pub fn info(&self) -> Option<&Info> {
+        self.info.as_ref()
+    }
+
+    /// The attachment of the seal.
+    pub fn seal(&self) -> Option<&SealRecord> {
+        self.seal.as_ref()
+    }
+
+    /// The minidump's own header.
+    pub fn minidump(&self) -> &MinidumpHeader {
+        &self.mini
+    }
+
+    /// Where the sections are in the payload.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Which physical addresses the bitmap is over.
+    pub fn dump_avail(&self) -> &DumpAvail {
+        &self.ranges
+    }
+
+    /// Which pages are in the dump.
+    pub fn bitmap(&self) -> &Bitmap {
+        &self.bitmap
+    }
+
+    /// What is wrong with the dump, as far as opening it has told.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Whether missing page data at the end is served as zeros.
+    pub fn zero_tail(&self) -> bool {
+        self.zero_tail
+    }
+
+    /// The payload's length if it is known without decoding the dump.
+    pub fn known_len(&self) -> Option<u64> {
+        self.stream.known_len()
+    }
+
+    /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to
+    /// its end.
+    pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
+        Ok(self.short_by(self.content.size()?))
+    }
+
+    /// The payload: what `zstd -d` or `gunzip` would give, with zeros behind it up to the length
+    /// that the bitmap promises if [`Dump::zero_tail`]. Asking for its size may decode it whole.
+    pub fn payload(&self) -> Arc<dyn ReadAt> {
+        if !self.zero_tail {
+            return Arc::clone(&self.content);
+        }
+        Arc::new(ZeroTail {
+            inner: Arc::clone(&self.content),
+            end: self.layout.end(),
+        })
+    }
+
+    /// The message buffer's section: the ring, and what stood behind it up to a page boundary.
+    pub fn read_msgbuf_section(&self) -> Result<Vec<u8>, Error> {
+        // The section lies within the payload: opening has proved it.
+        let len = usize::try_from(self.layout.msgbuf_len()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        // A ring is 96 KiB by default; nobody has one that does not fit this.
+        if len > 256 << 20 {
+            return Err(Error::broken(
+                "minidump header, msgbufsize",
+                0,
+                format!("{len:#x}"),
+                "at most 256 MiB",
+            ));
+        }
+        bytes.resize(len, 0);
+        self.content
+            .read_exact_at(&mut bytes, self.layout.msgbuf_offset())?;
+        Ok(bytes)
+    }
+
+    fn short_by(&self, actual: u64) -> Option<Shortness> {
+        let expected = self.layout.end();
+        let missing = expected.checked_sub(actual).filter(|m| *m > 0)?;
+        Some(Shortness {
+            expected,
+            actual,
+            pages: missing.div_ceil(self.layout.page_size()),
+        })
+    }
+
+    fn ends_before(&self, offset: u64) -> bool {
+        self.content.size().is_ok_and(|size| size < offset)
+    }
+}
+
+impl std::fmt::Debug for Dump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dump")
+            .field("container", &self.container)
+            .field("minidump", &self.mini)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes with zeros behind them up to `end`.
+struct ZeroTail {
+    inner: Arc<dyn ReadAt>,
+    end: u64,
+}
+
+impl ReadAt for ZeroTail {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.inner.size()?.max(self.end))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let got = self.inner.read_at(buf, offset)?;
+        if got > 0 || buf.is_empty() {
+            return Ok(got);
+        }
+        let left = self.end.saturating_sub(offset).min(buf.len() as u64) as usize;
+        buf[..left].fill(0);
+        Ok(left)
+    }
+
+    fn known_zero(&self, offset: u64, len: u64) -> bool {
+        self.inner.known_zero(offset, len)
+    }
+}
+
+#[cfg(test)]
+mod tests;

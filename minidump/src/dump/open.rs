@@ -1,0 +1,407 @@
+//! Opening: container, codec, header, sections, and what lengths and headers say of each other.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use compress::{Codec, ReadAt};
+
+use super::beside::{self, Beside};
+use super::memory::TableCache;
+use super::{Dump, HeaderOrigin, OpenOptions, Warning};
+use crate::bitmap_section::WordForm;
+use crate::container::{self, Container, Opened};
+use crate::defs::seal::{FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT};
+use crate::header::{HEADER_BYTES, escaped};
+use crate::info::Info;
+use crate::kerneldump::Magic;
+use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
+
+/// The most bytes of a `dump_avail` section. Kernels have one page; this is 65,536 ranges.
+const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
+
+impl Dump {
+    /// Opens the dump at `path`. An info file beside it (`info.N` of `vmcore.N` or `livecore.N`)
+    /// is read too.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        let kind = file
+            .metadata()
+            .map_err(|e| Error::io(path.display().to_string(), e))?
+            .file_type();
+        if !kind.is_file() {
+            return Err(Error::Unsupported {
+                what: format!("{} is not a regular file", path.display()),
+            });
+        }
+        Self::build(Arc::new(file), beside::find(path), options)
+    }
+
+    /// Opens a dump that is whatever `source` reads.
+    pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        Self::build(source, None, options)
+    }
+
+    fn build(
+        source: Arc<dyn ReadAt>,
+        beside: Option<Beside>,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
+        let opened = container::open(source, &options.stream)?;
+        let content = opened.stream.content();
+        let mini = read_header(&*content)?;
+        let mut layout = Layout::new(&mini, 0);
+        require_sections(&*content, &layout)?;
+        let ranges = read_ranges(&*content, &mini, &layout)?;
+        let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
+        layout = Layout::new(&mini, bitmap.count());
+
+        let mut warnings = Vec::new();
+        if let Some(why) = opened.seal_damage.clone() {
+            warnings.push(Warning::Seal { why });
+        }
+        let (info, info_path) = usable_info(beside, &opened, &mini, &mut warnings);
+        let (header, origin) = find_header(&opened, info.as_ref(), info_path);
+        if let Some(header) = &header {
+            let name = String::from_utf8_lossy(&header.architecture);
+            if !same_architecture(&mini, &name) {
+                warnings.push(Warning::Architecture {
+                    header: name.into_owned(),
+                    payload: mini.arch.name(),
+                });
+            }
+            if header.magic == Magic::Cleared {
+                warnings.push(Warning::Cleared);
+            } else if !header.parity_ok {
+                warnings.push(Warning::Parity);
+            }
+        }
+        if stray > 0 {
+            warnings.push(Warning::StrayBits { count: stray });
+        }
+        let mut dump = Self {
+            container: opened.container,
+            stream: opened.stream,
+            file_len: opened.file_len,
+            header,
+            origin,
+            info,
+            seal: opened.seal,
+            content,
+            mini,
+            layout,
+            ranges,
+            bitmap,
+            zero_tail: options.zero_tail,
+            warnings,
+            tables: TableCache::new(),
+        };
+        dump.judge_length(stray)?;
+        Ok(dump)
+    }
+
+    /// Compares the length that the bitmap promises with what is there and with what header, seal
+    /// and info file state.
+    fn judge_length(&mut self, stray: u64) -> Result<(), Error> {
+        let expected = self.layout.end();
+        let region = "page data";
+        let stated = self.stated_len();
+        if let Some((who, len)) = stated
+            && len < expected
+            && !self.zero_tail
+            && !self.seal_says_short()
+        {
+            return Err(Error::broken(
+                region,
+                len,
+                format!("an end at {len:#x}, as {who} states it"),
+                format!("an end at {expected:#x}, as the bitmap promises it"),
+            ));
+        }
+        if let Some(info) = &self.info
+            && self.container == Container::Saved
+            && info.compression != Some(Codec::None)
+            && self.file_len < info.dump_length
+        {
+            return Err(Error::broken(
+                "compressed data",
+                self.file_len,
+                format!("an end at {:#x}", self.file_len),
+                format!(
+                    "an end at {:#x}, as the info file states it",
+                    info.dump_length
+                ),
+            ));
+        }
+        let Some(actual) = self.known_len() else {
+            return Ok(());
+        };
+        if let Some((who, len)) = stated
+            && actual < len
+            && !self.zero_tail
+        {
+            return Err(Error::broken(
+                region,
+                actual,
+                format!("an end at {actual:#x}"),
+                format!("an end at {len:#x}, as {who} states it"),
+            ));
+        }
+        if let Some(short) = self.short_by(actual) {
+            self.warnings.push(if self.zero_tail {
+                Warning::ZeroTail(short)
+            } else {
+                Warning::Short(short)
+            });
+        }
+        let tail = actual.saturating_sub(expected);
+        if tail > 0 && tail > stray * self.layout.page_size() {
+            self.warnings.push(Warning::Trailing {
+                offset: expected,
+                len: tail,
+            });
+        }
+        Ok(())
+    }
+
+    fn seal_says_short(&self) -> bool {
+        self.seal
+            .as_ref()
+            .is_some_and(|s| s.flags & FLAG_SHORT != 0)
+    }
+
+    /// The payload's length as a header, seal or info file states it.
+    fn stated_len(&self) -> Option<(&'static str, u64)> {
+        let header = self.header.as_ref();
+        match self.container {
+            Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
+            Container::Raw => header.map(|h| ("the kerneldumpheader", h.dumpextent)),
+            Container::Saved => self
+                .info
+                .as_ref()
+                .filter(|info| info.compression == Some(Codec::None))
+                .map(|info| ("the info file", info.dump_length)),
+        }
+    }
+}
+
+fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
+    let mut head = [0; 512];
+    let got = content.read_full_at(&mut head, 0)?;
+    let head = &head[..got];
+    if head.is_empty() {
+        return Err(Error::NotADump {
+            found: "an empty file".into(),
+        });
+    }
+    if let Some(ident) = head.strip_prefix(b"\x7fELF") {
+        // `e_type` is at 16 in the file's byte order; `EI_OSABI` 255 is "standalone".
+        let core = matches!(ident.get(12..14), Some([4, 0] | [0, 4]));
+        return Err(if core && ident.get(3) == Some(&255) {
+            Error::Unsupported {
+                what: "full (ELF) kernel dump".into(),
+            }
+        } else {
+            Error::NotADump {
+                found: "an ELF file".into(),
+            }
+        });
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return Err(Error::Unsupported {
+            what: "text dump (a tar archive)".into(),
+        });
+    }
+    MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])
+}
+
+/// Everything before the page data must be there: without it no page can be found.
+fn require_sections(content: &dyn ReadAt, layout: &Layout) -> Result<(), Error> {
+    let sections = [
+        ("minidump header", 0, layout.msgbuf_offset()),
+        (
+            "message buffer",
+            layout.msgbuf_offset(),
+            layout.msgbuf_len(),
+        ),
+        (
+            "dump_avail",
+            layout.dump_avail_offset(),
+            layout.dump_avail_len(),
+        ),
+        ("page bitmap", layout.bitmap_offset(), layout.bitmap_len()),
+        ("page tables", layout.pmap_offset(), layout.pmap_len()),
+    ];
+    for (region, start, len) in sections {
+        let end = start + len;
+        if len > 0 && content.read_full_at(&mut [0], end - 1)? == 0 {
+            return Err(Error::broken(
+                region,
+                start,
+                format!("a payload that ends at {:#x}", content.size()?),
+                format!("{len:#x} bytes, to {end:#x}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_ranges(
+    content: &dyn ReadAt,
+    mini: &MinidumpHeader,
+    layout: &Layout,
+) -> Result<DumpAvail, Error> {
+    if !mini.has_dump_avail() {
+        let bits = u64::from(mini.bitmapsize) * 8;
+        return Ok(DumpAvail::from_zero(bits, layout.page_size()));
+    }
+    let offset = layout.dump_avail_offset();
+    let len = u64::from(mini.dumpavailsize);
+    if len > DUMP_AVAIL_LIMIT {
+        return Err(Error::broken(
+            "minidump header, dumpavailsize",
+            mini.arch.fields().dumpavailsize.offset as u64,
+            format!("{len:#x}"),
+            format!("at most {DUMP_AVAIL_LIMIT:#x}"),
+        ));
+    }
+    let mut bytes = vec![0; len as usize];
+    content.read_exact_at(&mut bytes, offset)?;
+    let ranges = DumpAvail::parse(&bytes, mini.order, layout.page_size(), offset)?;
+    let bits = u64::from(mini.bitmapsize) * 8;
+    if ranges.bits() > bits {
+        return Err(Error::broken(
+            "page bitmap",
+            layout.bitmap_offset(),
+            format!("{bits} bits"),
+            format!("at least the {} pages of dump_avail", ranges.bits()),
+        ));
+    }
+    Ok(ranges)
+}
+
+/// The bitmap, and how many bits are set behind its end in the kernel's last word.
+fn read_bitmap(
+    content: &dyn ReadAt,
+    mini: &MinidumpHeader,
+    layout: &Layout,
+    ranges: &DumpAvail,
+    options: &OpenOptions,
+) -> Result<(Bitmap, u64), Error> {
+    let bits = ranges.bits();
+    let needed = bits.div_ceil(64) * 8;
+    if needed > options.bitmap_limit {
+        return Err(Error::Options(format!(
+            "page bitmap needs {needed:#x} bytes, the limit is {:#x}",
+            options.bitmap_limit
+        )));
+    }
+    let form = WordForm {
+        order: mini.order,
+        long_size: mini.long_size(),
+    };
+    let mut words = Vec::new();
+    let mut piece = vec![0; 1 << 20];
+    let mut done = 0;
+    while done < needed {
+        let n = (needed - done).min(piece.len() as u64) as usize;
+        // A section is a whole number of pages, so 8 bytes at its end are all in it.
+        content.read_exact_at(&mut piece[..n], layout.bitmap_offset() + done)?;
+        form.decode(&piece[..n], &mut words);
+        done += n as u64;
+    }
+    let long_bits = mini.long_size() as u64 * 8;
+    let behind = bits.next_multiple_of(long_bits) - bits;
+    let stray = words.last().map_or(0, |last| {
+        let from = bits % 64;
+        let mask = if behind == 0 {
+            0
+        } else {
+            (u64::MAX << from) & (u64::MAX >> (64 - from - behind))
+        };
+        u64::from((last & mask).count_ones())
+    });
+    let bitmap = Bitmap::from_words(words, bits).map_err(|e| {
+        Error::broken(
+            "page bitmap",
+            layout.bitmap_offset(),
+            format!("{} set bits", e.0),
+            "at most 4294967295",
+        )
+    })?;
+    Ok((bitmap, stray))
+}
+
+/// The info file if it is one and about this dump; else a warning.
+fn usable_info(
+    beside: Option<Beside>,
+    opened: &Opened,
+    mini: &MinidumpHeader,
+    warnings: &mut Vec<Warning>,
+) -> (Option<Info>, Option<std::path::PathBuf>) {
+    let Some(Beside { path, info }) = beside else {
+        return (None, None);
+    };
+    let refuse = |why: String| Warning::Info {
+        why: format!("{}: {why}", path.display()),
+    };
+    let info = match info {
+        Ok(info) => info,
+        Err(why) => {
+            warnings.push(refuse(why));
+            return (None, None);
+        }
+    };
+    if !same_architecture(mini, &info.architecture) {
+        let why = format!(
+            "its architecture is {}, the dump's is {}",
+            escaped(info.architecture.as_bytes(), 32),
+            mini.arch
+        );
+        warnings.push(refuse(why));
+        return (None, None);
+    }
+    let codec = opened.stream.codec();
+    // savecore -z compresses what the header calls uncompressed; nothing else changes the codec.
+    if info.compression != Some(codec) && info.compression != Some(Codec::None) {
+        let name = info.compression.map_or("unknown", Codec::name);
+        warnings.push(refuse(format!(
+            "its compression is {name}, the dump's is {codec}"
+        )));
+        return (None, None);
+    }
+    (Some(info), Some(path))
+}
+
+fn find_header(
+    opened: &Opened,
+    info: Option<&Info>,
+    info_path: Option<std::path::PathBuf>,
+) -> (Option<crate::KernelDumpHeader>, HeaderOrigin) {
+    if let Some((header, offset)) = opened.header.clone() {
+        let origin = match &opened.seal {
+            None => HeaderOrigin::File { offset },
+            Some(seal) if seal.flags & FLAG_HEADER_FROM_INFO != 0 => HeaderOrigin::SealFromInfo,
+            Some(seal) if seal.flags & FLAG_HEADER_FROM_PAYLOAD != 0 => {
+                HeaderOrigin::SealFromPayload
+            }
+            Some(_) => HeaderOrigin::Seal,
+        };
+        return (Some(header), origin);
+    }
+    match (info, info_path) {
+        (Some(info), Some(path)) => (Some(info.to_header()), HeaderOrigin::Info(path)),
+        _ => (None, HeaderOrigin::Absent),
+    }
+}
+
+/// Whether a kerneldumpheader's architecture string can be that of this minidump.
+fn same_architecture(mini: &MinidumpHeader, name: &str) -> bool {
+    use crate::Arch;
+    match mini.arch {
+        Arch::Arm => name.starts_with("arm"),
+        Arch::Mips => name.starts_with("mips"),
+        Arch::Powerpc64 => name.starts_with("powerpc64"),
+        arch => name == arch.machine_arch(mini.order),
+    }
+}

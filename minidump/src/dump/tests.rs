@@ -1,0 +1,387 @@
+use std::io;
+use std::sync::Arc;
+
+use super::*;
+use crate::plan::{PageSource, Plan, PmapPages};
+use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+
+/// Memory whose every 8 bytes hold their own address, but for the page table at 0x3000.
+struct Machine;
+
+/// The page table's entries: slot 5 maps 0x10_2000, slot 6 the hole 0x10_1000, slot 7 nothing.
+fn table() -> Vec<u8> {
+    let mut table = vec![0; 4096];
+    table[40..48].copy_from_slice(&0x8000_0000_0010_2003_u64.to_le_bytes());
+    table[48..56].copy_from_slice(&0x10_1003_u64.to_le_bytes());
+    table[56..64].copy_from_slice(&0x10_2002_u64.to_le_bytes());
+    table
+}
+
+fn memory(at: u64, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for page in (at / 4096..).take(len / 4096) {
+        if page == 3 {
+            bytes.extend(table());
+        } else {
+            bytes.extend((0..512).flat_map(|i| (page * 4096 + 8 * i).to_le_bytes()));
+        }
+    }
+    bytes
+}
+
+impl PageSource for Machine {
+    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        buf.copy_from_slice(&memory(at.0, buf.len()));
+        Ok(())
+    }
+}
+
+const KERNBASE: u64 = 0xffff_fe00_0000_0000;
+const DMAP: u64 = 0xffff_f800_0000_0000;
+
+/// A dump of pages 1, 2, 3 and 0x100, 0x102, 0x103; kernel map: first 2 MiB by the table at
+/// 0x3000, second by a 2 MiB leaf at 0x20_0000 (whose pages are not there), third by a table that
+/// is not there.
+fn payload(version: u32) -> Vec<u8> {
+    let pages = [1, 2, 3, 0x100, 0x102, 0x103];
+    let (ranges, bits) = if version == 3 {
+        let pairs = [(0x1000, 0x4000), (0x10_0000, 0x10_4000)];
+        let ranges = DumpAvail::from_pairs(&pairs, 4096).unwrap();
+        let bits = vec![0b110_1111];
+        (ranges, bits)
+    } else {
+        let mut words = vec![0_u64; 5];
+        for page in pages {
+            words[page / 64] |= 1 << (page % 64);
+        }
+        (DumpAvail::from_zero(0x104, 4096), words)
+    };
+    let bitmap = Bitmap::from_words(bits, ranges.bits()).unwrap();
+    let mut page = vec![0; 4096];
+    let entries = if version == 1 {
+        // PTEs: only slot 5.
+        [0, 0, 0, 0, 0, 0x10_2003_u64]
+    } else {
+        [0x3003, 0x20_0083, 0x9003, 0, 0, 0]
+    };
+    for (slot, entry) in page.chunks_exact_mut(8).zip(entries) {
+        slot.copy_from_slice(&entry.to_le_bytes());
+    }
+    let mut pmap = PmapPages::new();
+    pmap.insert(0, page.into());
+    let header = MinidumpHeader {
+        version,
+        msgbufsize: 100,
+        pmapsize: 4096,
+        kernbase: KERNBASE,
+        dmapbase: DMAP,
+        dmapend: DMAP + (4 << 40),
+        ..MinidumpHeader::default()
+    };
+    let payload = Plan::new(header, vec![5; 172], ranges, bitmap, pmap)
+        .unwrap()
+        .payload(Arc::new(Machine));
+    let mut bytes = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn open(bytes: Vec<u8>) -> Result<Dump, Error> {
+    Dump::from_source(Arc::new(bytes), &OpenOptions::default())
+}
+
+fn header_for(bytes: &[u8]) -> KernelDumpHeader {
+    KernelDumpHeader {
+        architecture: b"amd64".to_vec(),
+        architectureversion: 2,
+        dumplength: bytes.len() as u64,
+        dumpextent: bytes.len() as u64,
+        dumptime: 1_700_000_000,
+        blocksize: 4096,
+        ..KernelDumpHeader::default()
+    }
+}
+
+fn raw(version: u32) -> Vec<u8> {
+    let mut bytes = payload(version);
+    bytes.extend(header_for(&bytes).encode());
+    bytes
+}
+
+#[test]
+fn every_page_is_read_at_its_physical_and_its_direct_map_address() {
+    for version in 1..=3 {
+        let dump = open(payload(version)).unwrap();
+        assert_eq!(dump.warnings(), []);
+        assert_eq!(dump.container(), Container::Saved);
+        for page in [1_u64, 2, 3, 0x100, 0x102, 0x103] {
+            let mut buf = vec![0; 4096];
+            dump.read_phys(PhysAddr(page * 4096), &mut buf).unwrap();
+            assert_eq!(buf, memory(page * 4096, 4096));
+            dump.read_virt(VirtAddr(DMAP + page * 4096), &mut buf)
+                .unwrap();
+            assert_eq!(buf, memory(page * 4096, 4096));
+        }
+        let mut three = vec![0; 3 * 4096 - 20];
+        dump.read_phys(PhysAddr(0x100a), &mut three).unwrap();
+        assert_eq!(three, memory(0x1000, 3 * 4096)[10..3 * 4096 - 10]);
+    }
+}
+
+#[test]
+fn what_is_not_in_the_dump_is_a_hole_and_never_zeros() {
+    for version in 1..=3 {
+        let dump = open(payload(version)).unwrap();
+        for hole in [0, 0x4000, 0xf_f000, 0x10_1000, 0x10_4000, 1 << 40, u64::MAX] {
+            let error = dump.read_phys(PhysAddr(hole), &mut [0]).unwrap_err();
+            assert!(
+                matches!(error, ReadError::Hole { .. }),
+                "{hole:#x}: {error}"
+            );
+        }
+        let mut buf = vec![0; 8192];
+        let (done, end) = dump.read_phys_part(PhysAddr(0x10_0000), &mut buf);
+        assert_eq!(done, 4096);
+        assert!(matches!(
+            end,
+            Err(ReadError::Hole {
+                at: PhysAddr(0x10_1000)
+            })
+        ));
+    }
+}
+
+#[test]
+fn kernel_addresses_are_translated_by_the_tables_of_their_version() {
+    let at = |slot: u64| VirtAddr(KERNBASE + slot * 4096 + 0x123);
+    for version in 1..=3 {
+        let dump = open(payload(version)).unwrap();
+        assert_eq!(dump.translate(at(5)).unwrap(), PhysAddr(0x10_2123));
+        for slot in [4, 7] {
+            let error = dump.translate(at(slot)).unwrap_err();
+            assert!(matches!(error, ReadError::NotMapped { .. }), "{error}");
+        }
+        // Beyond the section, and between direct map and kernel map.
+        for bad in [KERNBASE + (1 << 40), DMAP + (4 << 40), DMAP - 1, 0] {
+            let error = dump.translate(VirtAddr(bad)).unwrap_err();
+            assert!(matches!(error, ReadError::NotMapped { .. }), "{error}");
+        }
+    }
+    let dump = open(payload(3)).unwrap();
+    assert_eq!(
+        dump.translate(VirtAddr(KERNBASE + 0x20_0000 + 0x1_2345))
+            .unwrap(),
+        PhysAddr(0x21_2345)
+    );
+    assert_eq!(dump.translate(at(6)).unwrap(), PhysAddr(0x10_1123));
+    let error = dump.translate(at(1024)).unwrap_err();
+    assert!(matches!(error, ReadError::NotMapped { .. }), "{error}");
+    let mut byte = [0];
+    assert!(dump.read_virt(at(6), &mut byte).is_err());
+}
+
+#[test]
+fn a_bare_file_that_ends_in_page_data_serves_what_is_there() {
+    let whole = payload(3);
+    let cut = whole.len() - 4096 - 100;
+    let dump = open(whole[..cut].to_vec()).unwrap();
+    let short = Shortness {
+        expected: whole.len() as u64,
+        actual: cut as u64,
+        pages: 2,
+    };
+    assert_eq!(dump.warnings(), [Warning::Short(short)]);
+    assert_eq!(dump.shortness().unwrap(), Some(short));
+    let mut buf = vec![0; 4096];
+    let (done, end) = dump.read_phys_part(PhysAddr(0x10_2000), &mut buf);
+    assert_eq!(
+        (done, &buf[..done]),
+        (3996, &memory(0x10_2000, 4096)[..3996])
+    );
+    assert!(matches!(end, Err(ReadError::BeyondEnd { .. })));
+    let error = dump.read_phys(PhysAddr(0x10_3000), &mut buf).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ReadError::BeyondEnd {
+                at: PhysAddr(0x10_3000),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn zero_tail_serves_zeros_and_says_so() {
+    let whole = payload(3);
+    let options = OpenOptions {
+        zero_tail: true,
+        ..OpenOptions::default()
+    };
+    let source = whole[..whole.len() - 5000].to_vec();
+    let dump = Dump::from_source(Arc::new(source), &options).unwrap();
+    assert!(matches!(dump.warnings(), [Warning::ZeroTail(s)] if s.pages == 2));
+    let mut buf = vec![1; 4096];
+    dump.read_phys(PhysAddr(0x10_3000), &mut buf).unwrap();
+    assert_eq!(buf, [0; 4096]);
+    let mut all = vec![1; whole.len()];
+    dump.payload().read_exact_at(&mut all, 0).unwrap();
+    assert_eq!(all[..whole.len() - 5000], whole[..whole.len() - 5000]);
+    assert!(all[whole.len() - 5000..].iter().all(|b| *b == 0));
+    assert_eq!(dump.payload().size().unwrap(), whole.len() as u64);
+    // Holes stay holes.
+    assert!(dump.read_phys(PhysAddr(0x10_1000), &mut buf).is_err());
+}
+
+#[test]
+fn a_cut_before_the_page_data_is_broken_in_its_section() {
+    let whole = payload(3);
+    for (len, region) in [
+        (100, "minidump header"),
+        (4095, "minidump header"),
+        (4096, "message buffer"),
+        (8191, "message buffer"),
+        (8192, "dump_avail"),
+        (12288, "page bitmap"),
+        (16384, "page tables"),
+        (20479, "page tables"),
+    ] {
+        match open(whole[..len].to_vec()) {
+            Err(Error::Broken { region: found, .. }) => assert_eq!(found, region, "{len}"),
+            other => panic!("{len} bytes: {other:?}"),
+        }
+    }
+    assert!(matches!(open(vec![]), Err(Error::NotADump { .. })));
+    assert!(matches!(open(vec![7; 5000]), Err(Error::NotADump { .. })));
+}
+
+#[test]
+fn a_raw_file_gives_its_header_and_a_wrong_length_is_broken() {
+    let dump = open(raw(3)).unwrap();
+    assert_eq!(dump.container(), Container::Raw);
+    assert_eq!(dump.warnings(), []);
+    assert_eq!(dump.header().unwrap().dumptime, 1_700_000_000);
+    let offset = payload(3).len() as u64;
+    assert_eq!(*dump.header_origin(), HeaderOrigin::File { offset });
+    assert_eq!(dump.payload().size().unwrap(), offset);
+    // Two pages lost in the middle: the header is there and states another length.
+    let mut short = raw(3);
+    short.drain(30000..30000 + 8192);
+    assert!(matches!(open(short), Err(Error::Broken { .. })));
+    // The header states the length that is there, the bitmap promises more.
+    let mut short = payload(3);
+    short.truncate(short.len() - 4096);
+    short.extend(header_for(&short).encode());
+    assert!(matches!(open(short), Err(Error::Broken { .. })));
+}
+
+#[test]
+fn headers_that_are_cleared_or_flipped_are_warned_of() {
+    let mut cleared = raw(3);
+    let at = cleared.len() - 512;
+    cleared[at..at + 20].copy_from_slice(b"Cleared Kernel Dump\0");
+    assert_eq!(open(cleared).unwrap().warnings(), [Warning::Cleared]);
+    let mut flipped = raw(3);
+    flipped[at + 100] ^= 1;
+    assert_eq!(open(flipped).unwrap().warnings(), [Warning::Parity]);
+    let mut text = raw(3);
+    text[at..at + 20].copy_from_slice(b"FreeBSD Text Dump\0\0\0");
+    assert!(matches!(open(text), Err(Error::Unsupported { .. })));
+}
+
+#[test]
+fn a_bitmap_smaller_than_its_dump_avail_is_broken() {
+    let mut bytes = payload(3);
+    // bitmapsize 0: everything behind it moves, but the claim comes first.
+    bytes[32..36].fill(0);
+    assert!(matches!(open(bytes), Err(Error::Broken { .. })));
+    let mut bytes = payload(3);
+    // One more range of 2^51 pages.
+    bytes[8192 + 32..8192 + 40].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    bytes[8192 + 40..8192 + 48].fill(0xff);
+    assert!(matches!(open(bytes), Err(Error::Broken { .. })));
+}
+
+#[test]
+fn stray_bits_behind_dump_avail_are_no_pages() {
+    let mut bytes = payload(3);
+    bytes[12288 + 1] = 1;
+    let dump = open(bytes.clone()).unwrap();
+    assert_eq!(dump.warnings(), [Warning::StrayBits { count: 1 }]);
+    assert_eq!(dump.bitmap().count(), 6);
+    bytes.extend([0; 8192]);
+    let dump = open(bytes).unwrap();
+    assert!(
+        dump.warnings()
+            .iter()
+            .any(|w| matches!(w, Warning::Trailing { len: 8192, .. }))
+    );
+}
+
+/// Every byte of header and lists takes telling values: an error or a dump, never a panic, and
+/// never more memory than the file is long.
+#[test]
+fn damaged_headers_are_errors_or_answer() {
+    let good = raw(3);
+    let (mut opened, mut refused) = (0, 0);
+    let tail = good.len() - 512..good.len();
+    for at in (0..80)
+        .chain(8192..8192 + 64)
+        .chain(12288..12300)
+        .chain(tail)
+    {
+        for value in [0, 0x10, 0x7f, 0x80, 0xff] {
+            let mut bytes = good.clone();
+            if bytes[at] == value {
+                continue;
+            }
+            bytes[at] = value;
+            match open(bytes) {
+                Ok(dump) => {
+                    let _ = dump.translate(VirtAddr(KERNBASE + 0x5000));
+                    let _ = dump.read_phys(PhysAddr(0x10_2000), &mut [0; 10]);
+                    opened += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(opened > 100 && refused > 100, "{opened} {refused}");
+}
+
+#[test]
+fn the_info_file_beside_a_dump_states_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = payload(3);
+    let path = dir.path().join("vmcore.7");
+    std::fs::write(&path, &bytes).unwrap();
+    let info = |length: u64| {
+        let header = KernelDumpHeader {
+            dumplength: length,
+            hostname: b"h".to_vec(),
+            ..header_for(&bytes)
+        };
+        let time = "2023-11-14 22:13:20 +0000";
+        let text = crate::info::render(&header.with_parity(), "/dev/mem", 7, "good", time);
+        std::fs::write(dir.path().join("info.7"), text).unwrap();
+    };
+    info(bytes.len() as u64);
+    let options = OpenOptions::default();
+    let dump = Dump::open(&path, &options).unwrap();
+    assert_eq!(dump.header().unwrap().dumptime, 1_700_000_000);
+    assert_eq!(dump.header().unwrap().hostname, b"h");
+    assert!(matches!(dump.header_origin(), HeaderOrigin::Info(_)));
+    assert_eq!(dump.warnings(), []);
+    std::fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    assert!(matches!(
+        Dump::open(&path, &options),
+        Err(Error::Broken { .. })
+    ));
+    std::fs::write(dir.path().join("info.7"), "nonsense").unwrap();
+    let dump = Dump::open(&path, &options).unwrap();
+    assert!(matches!(
+        dump.warnings(),
+        [Warning::Info { .. }, Warning::Short(_)]
+    ));
+}

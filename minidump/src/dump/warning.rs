@@ -1,0 +1,95 @@
+//! What is wrong with a dump that could be opened all the same.
+
+use std::fmt;
+
+/// Page data that a dump's bitmap promises and its file does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortness {
+    /// Bytes that the payload should have.
+    pub expected: u64,
+    /// Bytes that it has.
+    pub actual: u64,
+    /// Pages that are not wholly there.
+    pub pages: u64,
+}
+
+/// What is wrong with a dump that could be opened all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The payload ends inside its page data. Whether the pages were lost or were zeros that a
+    /// sparse copy dropped cannot be told.
+    Short(Shortness),
+    /// Missing page data is served as zeros, because the caller asked for it.
+    ZeroTail(Shortness),
+    /// Bytes behind the last page.
+    Trailing {
+        /// Where they begin in the payload.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+    /// Bits set behind the last page of `dump_avail`: a live dump of an older kernel. They stand
+    /// for no page.
+    StrayBits {
+        /// How many.
+        count: u64,
+    },
+    /// The kerneldumpheader says that savecore(8) has saved the dump already.
+    Cleared,
+    /// The kerneldumpheader's parity is wrong.
+    Parity,
+    /// The kerneldumpheader names another architecture than the payload.
+    Architecture {
+        /// What the header says.
+        header: String,
+        /// What the payload is.
+        payload: &'static str,
+    },
+    /// The info file beside the dump is none, or is about another dump.
+    Info {
+        /// Why it is not used.
+        why: String,
+    },
+    /// The seal is damaged; the data can be had without it.
+    Seal {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(s) => write!(
+                f,
+                "{} pages missing at the end, lost or zero cannot be told: the payload ends at \
+                 {:#x}, its bitmap promises {:#x}",
+                s.pages, s.actual, s.expected
+            ),
+            Self::ZeroTail(s) => write!(
+                f,
+                "{} missing pages at the end are served as zeros: the payload ends at {:#x}, its \
+                 bitmap promises {:#x}",
+                s.pages, s.actual, s.expected
+            ),
+            Self::Trailing { offset, len } => {
+                write!(f, "{len} bytes behind the last page, at {offset:#x}")
+            }
+            Self::StrayBits { count } => write!(
+                f,
+                "{count} bits set behind the last page of dump_avail, as older live dumps have them"
+            ),
+            Self::Cleared => f.write_str("the kerneldumpheader is cleared: savecore has been here"),
+            Self::Parity => f.write_str("the kerneldumpheader's parity is wrong"),
+            Self::Architecture { header, payload } => {
+                write!(
+                    f,
+                    "the kerneldumpheader says {header}, the payload is {payload}"
+                )
+            }
+            Self::Info { why } => write!(f, "the info file is not used: {why}"),
+            Self::Seal { why } => write!(f, "the seal is damaged: {why}"),
+        }
+    }
+}
