@@ -2,6 +2,7 @@
 //!
 //! - [`mkdump`] builds dumps, sound and broken, in every container.
 //! - [`mkelf`] builds kernel files: symbols and contents at addresses.
+//! - [`machines`] makes up recipes of random machines, for laws.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
 //! The recipes are in `testdata/dumps`; `testdata/README.md` describes them.
@@ -10,5 +11,6 @@
 //! from their description, and imports nothing of the crates it is used to test.
 
 pub mod expect;
+pub mod machines;
 pub mod mkdump;
 pub mod mkelf;

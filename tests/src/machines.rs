@@ -1,0 +1,262 @@
+//! Recipes of random machines, for laws that hold for all of them.
+//!
+//! A machine follows from its architecture, version and seed alone, so a failing law is
+//! repeated by its seed. Memory has ranges with holes, some of a single page; the kernel
+//! map has pages and large pages that point into ranges, at holes and at devices; a few
+//! pages are mapped and not saved.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// An architecture a machine can have.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// The recipe's name of it.
+    pub architecture: &'static str,
+    /// Version of the minidump format.
+    pub version: u32,
+    /// Page size in bytes.
+    pub page_size: u64,
+    /// Sizes of large mappings in the kernel map.
+    large: &'static [u64],
+    /// First address of the kernel map in the recipe.
+    base: u64,
+    /// Physical addresses stay below this.
+    memory: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Every architecture, version and page size.
+#[must_use]
+pub fn kinds() -> Vec<Kind> {
+    // Name, newest version, first with dump_avail, large mappings, base, memory.
+    type Row = (&'static str, u32, u32, &'static [u64], u64, u64);
+    const ROWS: &[Row] = &[
+        ("amd64", 3, 3, &[2 * MIB], 0xffff_ffff_8000_0000, 1 << 46),
+        ("arm64", 3, 2, &[2 * MIB], 0xffff_0000_0000_0000, 1 << 44),
+        ("riscv64", 2, 2, &[2 * MIB], 0xffff_ffc0_0000_0000, 1 << 37),
+        ("i386", 2, 2, &[4 * MIB], 0x80_0000, 1 << 32),
+        ("i386pae", 2, 2, &[2 * MIB], 0x40_0000, 1 << 36),
+        ("arm", 2, 2, &[1 << 16, MIB], 0xc000_0000, 1 << 32),
+        ("powerpc64", 2, 2, &[], 0xc008_0000_0000_0000, 1 << 40),
+        ("powerpc64le", 2, 2, &[], 0xc008_0000_0000_0000, 1 << 40),
+        ("mips", 2, 2, &[], 0xc000_0000, 1 << 29),
+        ("mipsel", 2, 2, &[], 0xc000_0000, 1 << 29),
+        ("mips64", 2, 2, &[], 0xc000_0000_0000_0000, 1 << 34),
+        ("mips64el", 2, 2, &[], 0xc000_0000_0000_0000, 1 << 34),
+    ];
+    let mut kinds = Vec::new();
+    for (architecture, newest, avail, large, base, memory) in ROWS {
+        for version in 1..=*newest {
+            // Without dump_avail the bitmap starts at physical 0: keep it small.
+            let memory = if version < *avail { 1 << 29 } else { *memory };
+            let (architecture, large, base) = (*architecture, *large, *base);
+            kinds.push(Kind {
+                architecture,
+                version,
+                page_size: 4096,
+                large,
+                base,
+                memory,
+            });
+        }
+    }
+    kinds.push(Kind {
+        architecture: "arm64",
+        version: 3,
+        page_size: 16384,
+        large: &[32 * MIB],
+        base: 0xffff_0000_0000_0000,
+        memory: 1 << 46,
+    });
+    kinds
+}
+
+/// Numbers of a seed (xorshift64*), good enough to choose addresses.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
+        Dice(mixed | 1)
+    }
+
+    /// A number below `end`, which is not 0.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// The recipe of machine `seed` of that kind.
+#[must_use]
+pub fn machine(kind: &Kind, seed: u64) -> String {
+    let mut dice = Dice::new(seed);
+    let page = kind.page_size;
+    let mut out = format!("minidump {} {}\n", kind.architecture, kind.version);
+    let mut say = |line: std::fmt::Arguments<'_>| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{line}");
+    };
+    if page != 4096 {
+        say(format_args!("pagesize {page}"));
+    }
+    say(format_args!("kernbase {:#x}", kind.base));
+    if kind.architecture == "amd64" {
+        // One page directory instead of a real kernel's 2047.
+        say(format_args!("kernend {:#x}", kind.base + (1 << 30)));
+    }
+    let ranges = ranges(kind, &mut dice);
+    for (start, end) in &ranges {
+        say(format_args!("avail {start:#x} {end:#x}"));
+    }
+    say(format_args!("msgbuf text \"machine {seed}\\n\""));
+
+    // The last range is left to page tables.
+    if kind.architecture == "amd64" && kind.version > 1 {
+        let tables = ranges[ranges.len() - 1].0;
+        for i in 0..8 {
+            say(format_args!(
+                "table {:#x} {:#x}",
+                kind.base + i * 2 * MIB,
+                tables + i * page
+            ));
+        }
+    }
+    let ranges = &ranges[..ranges.len() - 1];
+    let mut given = BTreeSet::new();
+    for _ in 0..dice.below(24) {
+        let pa = inside(ranges, page, &mut dice);
+        if given.insert(pa) {
+            let content = dice.pick(&["own", "zero", "seed", "fill 0xa5"]);
+            let number = if content == "seed" {
+                format!(" {}", pa >> 12)
+            } else {
+                String::new()
+            };
+            say(format_args!("page {pa:#x} {content}{number}"));
+        }
+    }
+    let mut mapped = BTreeSet::new();
+    for _ in 0..dice.below(48) {
+        let va = kind.base + dice.below(4096) * page;
+        let pa = match dice.below(8) {
+            0 => dice.below(kind.memory / page) * page,
+            _ => inside(ranges, page, &mut dice),
+        };
+        if mapped.insert(va) {
+            let prot = dice.pick(&["r", "rw", "rx", "rwx"]);
+            say(format_args!("map {va:#x} {pa:#x} {page} {prot}"));
+            if dice.one_in(16) {
+                say(format_args!("nodump {pa:#x}"));
+            }
+        }
+    }
+    // Large pages lie above the window of the small ones.
+    let first = (kind.base + 4096 * page).next_multiple_of(64 * MIB);
+    for slot in 0..dice.below(4) {
+        if kind.large.is_empty() {
+            break;
+        }
+        let size = dice.pick(kind.large);
+        let va = first + slot * 32 * MIB.max(size / 32);
+        let pa = inside(ranges, page, &mut dice) / size * size;
+        say(format_args!(
+            "map {va:#x} {pa:#x} {size} {}",
+            dice.pick(&["rw", "rx"])
+        ));
+    }
+    say(format_args!(
+        "container {}",
+        dice.pick(&["saved", "live", "device"])
+    ));
+    let codecs = [
+        "none",
+        "gzip",
+        "zstd",
+        "pigz",
+        "gzip members 30000",
+        "zstd frames 16384",
+    ];
+    say(format_args!("compress {}", dice.pick(&codecs)));
+    out
+}
+
+/// Ascending ranges with holes between them; the last holds 64 pages.
+fn ranges(kind: &Kind, dice: &mut Dice) -> Vec<(u64, u64)> {
+    let page = kind.page_size;
+    let count = 2 + dice.below(5);
+    let step = kind.memory / (count + 1);
+    let mut ranges = Vec::new();
+    let mut start = dice.below(2) * page;
+    for i in 0..count {
+        let pages = if i + 1 == count {
+            64
+        } else {
+            dice.pick(&[1, 1, 2, 9, 63, 64, 65, 130])
+        };
+        let end = start + pages * page;
+        ranges.push((start, end));
+        let near = end + (1 + dice.below(70)) * page;
+        // A step keeps room below `memory` for all ranges that follow.
+        let far = (i + 1) * step / (64 * MIB) * (64 * MIB);
+        start = if dice.one_in(2) { near } else { near.max(far) };
+    }
+    ranges
+}
+
+/// A page in a range; often the first or the last of it.
+fn inside(ranges: &[(u64, u64)], page: u64, dice: &mut Dice) -> u64 {
+    let (start, end) = dice.pick(ranges);
+    let pages = (end - start) / page;
+    start
+        + page
+            * match dice.below(4) {
+                0 => 0,
+                1 => pages - 1,
+                _ => dice.below(pages),
+            }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mkdump::build_all;
+
+    #[test]
+    fn every_random_machine_builds_and_stays_small() {
+        let mut saved = 0;
+        for kind in kinds() {
+            for seed in 0..20 {
+                let text = machine(&kind, seed);
+                let built = build_all(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                assert!(
+                    built.bytes.len() < 4 << 20,
+                    "{kind:?} {seed}: {:#x}",
+                    built.bytes.len()
+                );
+                saved += built.oracle.unwrap().pages.len();
+            }
+        }
+        assert!(saved > 5000, "only {saved} pages in all machines");
+    }
+
+    #[test]
+    fn a_machine_follows_from_its_seed() {
+        let kind = kinds()[0];
+        assert_eq!(machine(&kind, 5), machine(&kind, 5));
+        assert_ne!(machine(&kind, 5), machine(&kind, 6));
+    }
+}
