@@ -3,6 +3,7 @@
 pub mod image;
 pub mod phys;
 pub mod place;
+pub mod synth;
 pub mod sys;
 pub mod take;
 

@@ -1,0 +1,289 @@
+//! x86-64: 4-level tables, the direct map at PML4 entry 496, the kernel map in entries 508 to 511.
+//!
+//! FreeBSD `sys/amd64/include/{pmap.h,vmparam.h,pcb.h,frame.h}`, `sys/amd64/amd64/pmap.c`.
+
+use super::builder::Builder;
+use super::description::{Description, Kernphys};
+use super::error::Error;
+use super::kernel::{Place, Variable};
+use super::layout::{Layout, Release};
+use super::processor::{Processor, Registers, Space};
+use super::tables::Format;
+use super::truth::{Mapping, Prot};
+
+/// The architecture.
+pub(crate) struct Amd64;
+
+const V: u64 = 1;
+const W: u64 = 1 << 1;
+const A: u64 = 1 << 5;
+const M: u64 = 1 << 6;
+const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
+const NX: u64 = 1 << 63;
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+const MIB2: u64 = 2 << 20;
+const GIB: u64 = 1 << 30;
+
+const KERNBASE: u64 = 0xffff_ffff_8000_0000;
+const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_fe00_0000_0000;
+const DMAP_MIN: u64 = 0xffff_f800_0000_0000;
+const DMAP_MAX: u64 = 0xffff_fc00_0000_0000;
+/// PML4 entry of the recursive map.
+const RECURSIVE: u64 = 256;
+/// Pages of `crashdumpmap`.
+const WINDOW: u64 = 16;
+
+/// Levels, from the root.
+const PDPE: usize = 1;
+const PDE: usize = 2;
+const PTE: usize = 3;
+
+impl Format for Amd64 {
+    fn shifts(&self) -> &'static [u32] {
+        &[39, 30, 21, 12]
+    }
+
+    fn index_bits(&self) -> u32 {
+        9
+    }
+
+    fn table(&self, pa: u64) -> u64 {
+        pa | M | A | W | V
+    }
+
+    fn next(&self, _level: usize, entry: u64) -> Option<u64> {
+        (entry & V != 0 && entry & PS == 0).then_some(entry & FRAME)
+    }
+
+    fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
+        let mut entry = pa | G | A | V;
+        if level != PTE {
+            entry |= PS;
+        }
+        if prot.write {
+            entry |= M | W;
+        }
+        if !prot.execute {
+            entry |= NX;
+        }
+        entry
+    }
+}
+
+impl Amd64 {
+    /// Maps part of the direct map.
+    fn direct(builder: &mut Builder<'_>, level: usize, pa: u64, len: u64) -> Result<(), Error> {
+        let leaf = 1u64 << Self.shifts()[level];
+        let va = builder.dmap(pa);
+        for offset in (0..len).step_by(leaf as usize) {
+            builder.tables.map(
+                &mut builder.store,
+                &mut builder.frames,
+                level,
+                va + offset,
+                pa + offset,
+                Prot::RW,
+            )?;
+        }
+        builder.direct.push(Mapping {
+            va,
+            pa,
+            len,
+            leaf,
+            prot: Prot::RW,
+        });
+        Ok(())
+    }
+
+    /// Slots of 2 MiB above KERNBASE that hold the identity map and the kernel.
+    fn kernel_slots(builder: &Builder<'_>) -> u64 {
+        1 + (builder.kernel.end - builder.space.kernstart).div_ceil(MIB2)
+    }
+
+    /// Where kernel addresses behind the image start.
+    fn virtual_avail(builder: &Builder<'_>) -> u64 {
+        KERNBASE + Self::kernel_slots(builder) * MIB2
+    }
+
+    /// `nkpt`: tables above KERNBASE that exist from the start.
+    fn nkpt(builder: &Builder<'_>) -> u64 {
+        Self::kernel_slots(builder) + 2
+    }
+}
+
+impl Processor for Amd64 {
+    fn format(&self) -> &'static dyn Format {
+        &Self
+    }
+
+    fn layout(&self, release: Release) -> Layout {
+        Layout::amd64(release)
+    }
+
+    fn space(&self, _description: &Description, top: u64) -> Space {
+        Space {
+            page_size: 4096,
+            vm_min: VM_MIN_KERNEL_ADDRESS,
+            kernbase: KERNBASE,
+            kernstart: KERNBASE + MIB2,
+            dmap: DMAP_MIN..DMAP_MAX,
+            dmap_phys: 0,
+            dmaplimit: top.next_multiple_of(GIB).max(4 * GIB),
+        }
+    }
+
+    fn elf_machine(&self) -> u16 {
+        62
+    }
+
+    fn variables(&self, description: &Description) -> Vec<Variable> {
+        let mut variables = vec![
+            Variable::absolute("kernbase", KERNBASE),
+            Variable::zero("KPML4phys", 8),
+            Variable::zero("KPDPphys", 8),
+            Variable::zero("dmaplimit", 8),
+            Variable::zero("nkpt", 4),
+            Variable::zero("pti", 4),
+            Variable::zero("la57", 4),
+            Variable::zero("virtual_avail", 8),
+            Variable::zero("crashdumpmap", 8),
+        ];
+        variables.push(match description.kernphys() {
+            Kernphys::Absolute => Variable::absolute("kernphys", MIB2),
+            Kernphys::Variable => Variable {
+                place: Place::Data,
+                ..Variable::data("kernphys", [0; 8])
+            },
+        });
+        variables
+    }
+
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        let root = builder.tables.root;
+        builder.store.write(
+            root + RECURSIVE * 8,
+            &(root | NX | M | A | W | V).to_le_bytes(),
+        );
+
+        // The direct map. Its first 2 MiB have been split to give the legacy hole its own caching.
+        let limit = builder.space.dmaplimit;
+        Self::direct(builder, PTE, 0, MIB2)?;
+        Self::direct(builder, PDE, MIB2, GIB - MIB2)?;
+        Self::direct(builder, PDPE, GIB, limit - GIB)?;
+
+        // The kernel: slot 0 maps low memory, the others the image.
+        let load = builder.description.kernel.load.0;
+        builder.map(PDE, KERNBASE, 0, MIB2, Prot::RWX)?;
+        let text = builder.kernel.address("_etext")?;
+        for slot in 1..Self::kernel_slots(builder) {
+            let va = KERNBASE + slot * MIB2;
+            let prot = if va < text { Prot::RWX } else { Prot::RW };
+            builder.map(PDE, va, load + (slot - 1) * MIB2, MIB2, prot)?;
+        }
+        let loads = std::mem::take(&mut builder.kernel.loads);
+        for (va, bytes) in &loads {
+            builder.poke(*va, bytes)?;
+        }
+        builder.kernel.loads = loads;
+
+        // Tables for what comes behind the image: CMAP pages, the dump window, modules.
+        let avail = Self::virtual_avail(builder);
+        for slot in Self::kernel_slots(builder)..Self::nkpt(builder) {
+            let va = KERNBASE + slot * MIB2;
+            builder
+                .tables
+                .table(&mut builder.store, &mut builder.frames, PTE, va)?;
+        }
+        for i in 0..3 {
+            let pa = builder.frames.one("bootstrap pages", 4096)?;
+            builder.store.write(pa + i * 8, &[0x5a; 64]);
+            builder.map(PTE, avail + i * 4096, pa, 4096, Prot::RW)?;
+        }
+        builder.set_u64("crashdumpmap", avail + 8 * 4096)?;
+        builder.set_u64("virtual_avail", avail + (8 + WINDOW) * 4096)?;
+        // The table of the kernel map proper.
+        builder.tables.table(
+            &mut builder.store,
+            &mut builder.frames,
+            PTE,
+            VM_MIN_KERNEL_ADDRESS,
+        )?;
+        Ok(())
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        let root = builder.tables.root;
+        builder.set_u64("KPML4phys", root)?;
+        let pdp = builder
+            .tables
+            .table(&mut builder.store, &mut builder.frames, PDPE, KERNBASE)?;
+        builder.set_u64("KPDPphys", pdp)?;
+        builder.set_u64("dmaplimit", builder.space.dmaplimit)?;
+        let nkpt = Self::nkpt(builder);
+        builder.set_u32("nkpt", nkpt as u32)?;
+        if builder.description.kernphys() == Kernphys::Variable {
+            builder.set_u64("kernphys", builder.description.kernel.load.0)?;
+        }
+        let pmap = builder.kernel.address("kernel_pmap_store")?;
+        builder.poke_u64(pmap + 32, builder.dmap(root))?;
+        builder.poke_u64(pmap + 40, 0)?;
+        builder.poke_u64(pmap + 48, root)?;
+        builder.poke_u64(pmap + 56, u64::MAX)?;
+        // pmap_growkernel adds whole tables.
+        let end = builder.kva.next_multiple_of(MIB2);
+        builder.set_u64("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end.max(KERNBASE + nkpt * MIB2))
+    }
+
+    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+        let [rbx, r12, r13, r14, r15] = r.saved;
+        let named = vec![
+            ("r15", r15),
+            ("r14", r14),
+            ("r13", r13),
+            ("r12", r12),
+            ("rbp", r.fp),
+            ("rsp", r.sp),
+            ("rbx", rbx),
+            ("rip", r.pc),
+        ];
+        let mut bytes: Vec<u8> = named.iter().flat_map(|(_, v)| v.to_le_bytes()).collect();
+        bytes.resize(size, 0);
+        (bytes, named)
+    }
+
+    fn trap_frame(&self, r: &Registers, trap: u32, address: u64) -> Vec<u8> {
+        let mut frame = vec![0; 192];
+        let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
+        put(0, address);
+        put(8, 0x10);
+        put(56, r.saved[0]);
+        put(64, r.fp);
+        for (i, &v) in r.saved[1..].iter().enumerate() {
+            put(88 + 8 * i, v);
+        }
+        put(120, u64::from(trap) | 0x1b_0013 << 32);
+        put(128, address);
+        put(152, r.pc);
+        put(160, 0x20);
+        put(168, 0x10246);
+        put(176, r.sp);
+        put(184, 0x28);
+        frame
+    }
+
+    fn user_frame(&self, r: &Registers) -> Vec<u8> {
+        let mut frame = self.trap_frame(r, 0, 0);
+        frame[160..168].copy_from_slice(&0x43u64.to_le_bytes());
+        frame[168..176].copy_from_slice(&0x202u64.to_le_bytes());
+        frame[184..192].copy_from_slice(&0x3bu64.to_le_bytes());
+        frame
+    }
+
+    fn dumps_table(&self, level: usize) -> bool {
+        level == PTE
+    }
+}

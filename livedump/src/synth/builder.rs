@@ -1,0 +1,238 @@
+//! A machine in the making: its memory, its kernel, and what has been put where.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::description::Description;
+use super::error::Error;
+use super::frames::Frames;
+use super::kernel::Kernel;
+use super::layout::Layout;
+use super::processor::{Processor, Space};
+use super::store::Store;
+use super::tables::Tables;
+use super::truth::{Mapping, Prot};
+
+/// Everything that the parts of the builder share.
+pub(crate) struct Builder<'a> {
+    pub(crate) description: &'a Description,
+    pub(crate) processor: &'static dyn Processor,
+    pub(crate) layout: Layout,
+    pub(crate) space: Space,
+    pub(crate) kernel: Kernel,
+    pub(crate) store: Store,
+    pub(crate) frames: Frames,
+    pub(crate) tables: Tables,
+    /// RAM.
+    pub(crate) ram: Vec<Range<u64>>,
+    /// What the kernel knows of it.
+    pub(crate) dump_avail: Vec<Range<u64>>,
+    /// The kernel map by virtual address.
+    pub(crate) mappings: BTreeMap<u64, Mapping>,
+    pub(crate) direct: Vec<Mapping>,
+    /// Next free kernel virtual address.
+    pub(crate) kva: u64,
+    /// Physical ranges whose bits are set in `vm_page_dump`.
+    pub(crate) bits: Vec<Range<u64>>,
+    /// Physical ranges with PG_NODUMP.
+    pub(crate) nodump: Vec<Range<u64>>,
+    /// The unused rest of the last slab: physical.
+    slab: Range<u64>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl<'a> Builder<'a> {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is made by another step of the build and belongs to no other"
+    )]
+    pub(crate) fn new(
+        description: &'a Description,
+        processor: &'static dyn Processor,
+        layout: Layout,
+        space: Space,
+        kernel: Kernel,
+        mut store: Store,
+        mut frames: Frames,
+        ram: Vec<Range<u64>>,
+        dump_avail: Vec<Range<u64>>,
+    ) -> Result<Self, Error> {
+        let root = frames.one("the root page table", space.page_size)?;
+        let tables = Tables::new(processor.format(), &mut store, root);
+        let kva = space.vm_min;
+        Ok(Self {
+            description,
+            processor,
+            layout,
+            space,
+            kernel,
+            store,
+            frames,
+            tables,
+            ram,
+            dump_avail,
+            mappings: BTreeMap::new(),
+            direct: Vec::new(),
+            kva,
+            bits: Vec::new(),
+            nodump: Vec::new(),
+            slab: 0..0,
+            notes: Vec::new(),
+        })
+    }
+
+    /// The direct map's address of a physical address.
+    pub(crate) fn dmap(&self, pa: u64) -> u64 {
+        self.space.dmap.start + (pa - self.space.dmap_phys)
+    }
+
+    /// The physical address behind a kernel or direct-map address that the builder has mapped.
+    pub(crate) fn phys(&self, va: u64) -> Result<u64, Error> {
+        if let Some((_, map)) = self.mappings.range(..=va).next_back()
+            && va - map.va < map.len
+        {
+            return Ok(map.pa + (va - map.va));
+        }
+        if self.space.dmap.contains(&va) {
+            return Ok(va - self.space.dmap.start + self.space.dmap_phys);
+        }
+        Err(Error::Kernel(format!("{va:#x} is not mapped")))
+    }
+
+    /// Writes bytes at a mapped virtual address.
+    pub(crate) fn poke(&mut self, va: u64, bytes: &[u8]) -> Result<(), Error> {
+        let page = self.space.page_size;
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = va + done as u64;
+            let n = ((page - at % page) as usize).min(bytes.len() - done);
+            let pa = self.phys(at)?;
+            self.store.write(pa, &bytes[done..done + n]);
+            done += n;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poke_u64(&mut self, va: u64, value: u64) -> Result<(), Error> {
+        self.poke(va, &value.to_le_bytes())
+    }
+
+    pub(crate) fn poke_u32(&mut self, va: u64, value: u32) -> Result<(), Error> {
+        self.poke(va, &value.to_le_bytes())
+    }
+
+    /// Writes a kernel variable.
+    pub(crate) fn set(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let symbol = *self
+            .kernel
+            .symbols
+            .get(name)
+            .ok_or_else(|| Error::Kernel(format!("it has no variable `{name}`")))?;
+        if symbol.absolute || (bytes.len() as u64) > symbol.size {
+            return Err(Error::Kernel(format!(
+                "`{name}` holds {} bytes, {} are needed",
+                symbol.size,
+                bytes.len()
+            )));
+        }
+        self.poke(symbol.value, bytes)
+    }
+
+    pub(crate) fn set_u64(&mut self, name: &str, value: u64) -> Result<(), Error> {
+        self.set(name, &value.to_le_bytes())
+    }
+
+    pub(crate) fn set_u32(&mut self, name: &str, value: u32) -> Result<(), Error> {
+        self.set(name, &value.to_le_bytes())
+    }
+
+    /// Remembers a mapping of the kernel map.
+    fn record(&mut self, map: Mapping) {
+        if let Some((_, last)) = self.mappings.range_mut(..map.va).next_back()
+            && last.va + last.len == map.va
+            && last.pa + last.len == map.pa
+            && last.leaf == map.leaf
+            && last.prot == map.prot
+        {
+            last.len += map.len;
+            return;
+        }
+        self.mappings.insert(map.va, map);
+    }
+
+    /// Maps `len` bytes into the kernel map by leaves of `level`.
+    pub(crate) fn map(
+        &mut self,
+        level: usize,
+        va: u64,
+        pa: u64,
+        len: u64,
+        prot: Prot,
+    ) -> Result<(), Error> {
+        let leaf = 1u64 << self.processor.format().shifts()[level];
+        for offset in (0..len).step_by(leaf as usize) {
+            self.tables.map(
+                &mut self.store,
+                &mut self.frames,
+                level,
+                va + offset,
+                pa + offset,
+                prot,
+            )?;
+        }
+        self.record(Mapping {
+            va,
+            pa,
+            len,
+            leaf,
+            prot,
+        });
+        Ok(())
+    }
+
+    /// The level of single pages.
+    pub(crate) fn bottom(&self) -> usize {
+        self.processor.format().shifts().len() - 1
+    }
+
+    /// Maps `pages` pages from anywhere at the next free kernel addresses, leaving one page
+    /// unmapped behind them.
+    pub(crate) fn allocate(&mut self, what: &'static str, pages: u64) -> Result<u64, Error> {
+        let page = self.space.page_size;
+        let va = self.kva;
+        let mut done = 0;
+        while done < pages {
+            let run = self.frames.run(what, pages - done, page)?;
+            let n = (run.end - run.start) / page;
+            let bottom = self.bottom();
+            self.map(bottom, va + done * page, run.start, n * page, Prot::RW)?;
+            done += n;
+        }
+        self.kva = va + (pages + 1) * page;
+        Ok(va)
+    }
+
+    /// Memory for one small structure, reached through the direct map, its bit set.
+    pub(crate) fn slab(&mut self, size: u64) -> Result<u64, Error> {
+        let size = size.next_multiple_of(64);
+        if self.slab.end - self.slab.start < size {
+            let pages = size.div_ceil(self.space.page_size);
+            let run = if pages == 1 {
+                self.frames
+                    .run("kernel structures", 1, self.space.page_size)?
+            } else {
+                let len = pages * self.space.page_size;
+                let at = self
+                    .frames
+                    .block("kernel structures", len, self.space.page_size)?;
+                at..at + len
+            };
+            self.bits.push(run.clone());
+            self.slab = run;
+        }
+        let at = self.slab.start;
+        self.slab.start += size;
+        self.store.page(at / 4096);
+        Ok(self.dmap(at))
+    }
+}

@@ -1,0 +1,623 @@
+//! A machine as its author describes it: the text, its defaults and its limits.
+//!
+//! `docs/machines.md` explains every key.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::layout::Release;
+
+/// Smallest machine.
+pub const MIN_SIZE: u64 = 16 << 20;
+/// Largest machine.
+pub const MAX_SIZE: u64 = 1 << 40;
+
+/// A number of bytes or an address: an integer, or a text such as `"64 MiB"` or `"0x9f000"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Bytes(pub u64);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl Bytes {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Some(hex) = text.strip_prefix("0x") {
+            return u64::from_str_radix(&hex.replace('_', ""), 16)
+                .ok()
+                .map(Self);
+        }
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().ok()?;
+        let shift = match text[digits..].trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return None,
+        };
+        number.checked_mul(1 << shift).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes: an integer, or a text such as \"64 MiB\" or \"0x9f000\"")
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bytes, E> {
+                u64::try_from(value)
+                    .map(Bytes)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Bytes, E> {
+                Ok(Bytes(value))
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Bytes, E> {
+                Bytes::parse(value)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+/// The processor of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// x86-64, 4-level page tables.
+    #[default]
+    Amd64,
+}
+
+impl Architecture {
+    /// `MACHINE_ARCH`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+        }
+    }
+}
+
+/// How the kernel ELF is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    /// Written by the builder: symbols, code that looks like code, no debug information.
+    #[default]
+    Symbols,
+    /// Compiled from `kernel.c`, with DWARF.
+    Compiled,
+    /// Compiled if there is a C compiler, else symbols; the machine's notes say which.
+    Auto,
+}
+
+/// Where `stoppcbs` keeps the contexts of stopped CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stoppcbs {
+    /// In the variable: `struct pcb[MAXCPU]`.
+    Array,
+    /// Behind it (since 1400089).
+    Pointer,
+}
+
+/// What `kernphys` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernphys {
+    /// An absolute symbol of value 0x200000 (up to 13.0).
+    Absolute,
+    /// A variable that holds the load address (since 13.1).
+    Variable,
+}
+
+/// `[kernel]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernel {
+    /// `"12.1"`, `"14.0"` or `"15.0"`.
+    pub release: String,
+    /// How the ELF is made.
+    pub kind: KernelKind,
+    /// Physical load address, a multiple of 2 MiB.
+    pub load: Bytes,
+    /// `kern.hostname`.
+    pub hostname: String,
+    /// Name of the kernel configuration in `version`.
+    pub ident: String,
+    /// Number of functions beside those that stacks run through.
+    pub functions: u32,
+    /// Form of `stoppcbs`; by release if absent.
+    pub stoppcbs: Option<Stoppcbs>,
+    /// Form of `kernphys`; by release if absent.
+    pub kernphys: Option<Kernphys>,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            release: "14.0".into(),
+            kind: KernelKind::Symbols,
+            load: Bytes(2 << 20),
+            hostname: "synth.example.org".into(),
+            ident: "SYNTH".into(),
+            functions: 400,
+            stoppcbs: None,
+            kernphys: None,
+        }
+    }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes of RAM, 16 MiB to 1 TiB.
+    pub size: Bytes,
+    /// Where the PC hole begins; RAM beyond it starts at 4 GiB.
+    #[serde(default = "three_gib")]
+    pub low: Bytes,
+    /// Physical ranges that are RAM and not in `dump_avail` (firmware's).
+    #[serde(default)]
+    pub holes: Vec<(Bytes, Bytes)>,
+    /// Whether there is a `vm_page_array`.
+    #[serde(default = "yes")]
+    pub vm_page_array: bool,
+    /// Whether `vm_page_array` is mapped into the kernel map by 2 MiB leaves (as since 13), or
+    /// reached through the direct map.
+    #[serde(default)]
+    pub vm_page_array_in_direct_map: bool,
+}
+
+fn three_gib() -> Bytes {
+    Bytes(3 << 30)
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a 1 GiB leaf of the kernel map maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Giant {
+    /// Device memory: nothing of it is dumped.
+    Device,
+    /// The first GiB of RAM: all of it is dumped.
+    Ram,
+}
+
+/// Shares of the kinds of content, in any unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Pages of zeros.
+    pub zero: u32,
+    /// Machine code.
+    pub code: u32,
+    /// Pointers, small integers, flags.
+    pub heap: u32,
+    /// Text.
+    pub text: u32,
+    /// Random bytes.
+    pub noise: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self {
+            zero: 25,
+            code: 10,
+            heap: 40,
+            text: 15,
+            noise: 10,
+        }
+    }
+}
+
+/// `[content]`: pages beside those of the kernel's own structures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Content {
+    /// Mapped into the kernel map by leaves of one page.
+    pub kernel: Bytes,
+    /// Mapped into the kernel map by large leaves (2 MiB).
+    pub large: Bytes,
+    /// Reached only through the direct map, in `vm_page_dump`.
+    pub direct: Bytes,
+    /// Mapped or in `vm_page_dump`, half and half, but PG_NODUMP.
+    pub nodump: Bytes,
+    /// Populated and not to be dumped: user pages, page cache.
+    pub user: Bytes,
+    /// What they hold.
+    pub mix: Mix,
+    /// A 1 GiB leaf in the kernel map.
+    pub giant: Option<Giant>,
+}
+
+/// `[state]`: what the machine was doing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// What the kernel panicked of. Without it the machine runs: `panicstr` is null, `dumptid`
+    /// and `dumppcb` are zero, no CPU is stopped.
+    pub panic: Option<String>,
+    /// `time_second`.
+    pub time: u64,
+    /// `time_uptime`.
+    pub uptime: u64,
+    /// Number of CPUs.
+    pub cpus: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            panic: None,
+            time: 1_700_000_000,
+            uptime: 86_461,
+            cpus: 2,
+        }
+    }
+}
+
+/// `[msgbuf]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Msgbuf {
+    /// Bytes of ring and `struct msgbuf` together, whole pages.
+    pub size: Bytes,
+    /// Whether more was written than the ring holds.
+    pub wrapped: bool,
+    /// Bytes that syslogd has not read.
+    pub unread: Bytes,
+}
+
+impl Default for Msgbuf {
+    fn default() -> Self {
+        Self {
+            size: Bytes(3 * 32768),
+            wrapped: true,
+            unread: Bytes(700),
+        }
+    }
+}
+
+/// What a thread does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doing {
+    /// Waits on a wait channel.
+    #[default]
+    Sleeping,
+    /// On a CPU.
+    Running,
+    /// Ready to run, on no CPU.
+    Runnable,
+    /// Suspended by a signal (T).
+    Stopped,
+    /// Has never run since it was made.
+    Fresh,
+}
+
+/// `[[process.thread]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Thread {
+    /// `td_name`, at most 19 bytes; the process's if absent.
+    pub name: Option<String>,
+    /// What it does.
+    pub doing: Doing,
+    /// On which CPU, if running.
+    pub cpu: Option<u32>,
+    /// `td_wmesg`, if sleeping.
+    pub wait: Option<String>,
+    /// Whether a page fault in the kernel is in its call chain.
+    pub fault: bool,
+}
+
+/// `[[process]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// `p_comm`, at most 19 bytes.
+    pub name: String,
+    /// `p_pid`.
+    pub pid: u32,
+    /// Whether it has a user part.
+    #[serde(default)]
+    pub user: bool,
+    /// Whether it has exited and not been waited for.
+    #[serde(default)]
+    pub zombie: bool,
+    /// Its threads; one that sleeps if absent.
+    #[serde(default)]
+    pub thread: Vec<Thread>,
+}
+
+/// A machine, described.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// Where all that is random comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// The processor.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// RAM.
+    pub memory: Memory,
+    /// The kernel.
+    #[serde(default)]
+    pub kernel: Kernel,
+    /// Other pages.
+    #[serde(default)]
+    pub content: Content,
+    /// What the machine was doing.
+    #[serde(default)]
+    pub state: State,
+    /// The message buffer.
+    #[serde(default)]
+    pub msgbuf: Msgbuf,
+    /// Processes, oldest first; a usual set if absent.
+    #[serde(default)]
+    pub process: Vec<Process>,
+}
+
+impl Description {
+    /// Reads a description, and refuses what no machine can be.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut description: Self = toml::from_str(text).map_err(Box::new)?;
+        if description.process.is_empty() {
+            description.process = super::crowd::usual(description.state.cpus);
+        }
+        description.check()?;
+        Ok(description)
+    }
+
+    /// The release whose ways the machine follows.
+    pub fn release(&self) -> Release {
+        match self.kernel.release.as_str() {
+            "12.1" => Release::R12,
+            "15.0" => Release::R15,
+            // `check` has refused all others.
+            _ => Release::R14,
+        }
+    }
+
+    /// The form of `stoppcbs`.
+    pub fn stoppcbs(&self) -> Stoppcbs {
+        self.kernel.stoppcbs.unwrap_or(match self.release() {
+            Release::R12 => Stoppcbs::Array,
+            _ => Stoppcbs::Pointer,
+        })
+    }
+
+    /// The form of `kernphys`.
+    pub fn kernphys(&self) -> Kernphys {
+        self.kernel.kernphys.unwrap_or(match self.release() {
+            Release::R12 => Kernphys::Absolute,
+            _ => Kernphys::Variable,
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let hex = |bytes: Bytes| format!("{:#x}", bytes.0);
+        if !["12.1", "14.0", "15.0"].contains(&self.kernel.release.as_str()) {
+            return Err(Error::value(
+                "kernel.release",
+                &self.kernel.release,
+                "12.1, 14.0 or 15.0",
+            ));
+        }
+        let size = self.memory.size.0;
+        if !(MIN_SIZE..=MAX_SIZE).contains(&size) || !size.is_multiple_of(4096) {
+            return Err(Error::value(
+                "memory.size",
+                hex(self.memory.size),
+                "whole pages, 16 MiB to 1 TiB",
+            ));
+        }
+        let low = self.memory.low.0;
+        if !low.is_multiple_of(2 << 20) || !(MIN_SIZE..=4 << 30).contains(&low) {
+            return Err(Error::value(
+                "memory.low",
+                hex(self.memory.low),
+                "a multiple of 2 MiB, 16 MiB to 4 GiB",
+            ));
+        }
+        for (start, end) in &self.memory.holes {
+            if start.0 % 4096 != 0 || end.0 % 4096 != 0 || start >= end || start.0 < 1 << 20 {
+                return Err(Error::value(
+                    "memory.holes",
+                    format!("[{:#x}, {:#x}]", start.0, end.0),
+                    "whole pages above 1 MiB, start before end",
+                ));
+            }
+        }
+        let load = self.kernel.load.0;
+        if !load.is_multiple_of(2 << 20) || load == 0 || load >= low {
+            return Err(Error::value(
+                "kernel.load",
+                hex(self.kernel.load),
+                "a multiple of 2 MiB in low memory, not 0",
+            ));
+        }
+        if self.kernphys() == Kernphys::Absolute && load != 2 << 20 {
+            return Err(Error::value(
+                "kernel.load",
+                hex(self.kernel.load),
+                "2 MiB, where a kernel with an absolute kernphys always is",
+            ));
+        }
+        if self.kernel.hostname.len() > 255 || self.kernel.hostname.contains('\0') {
+            return Err(Error::value(
+                "kernel.hostname",
+                &self.kernel.hostname,
+                "at most 255 bytes",
+            ));
+        }
+        if self.kernel.ident.is_empty()
+            || self.kernel.ident.len() > 32
+            || !self.kernel.ident.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Err(Error::value(
+                "kernel.ident",
+                &self.kernel.ident,
+                "1 to 32 printable bytes",
+            ));
+        }
+        if self.kernel.functions > 4000 {
+            return Err(Error::value(
+                "kernel.functions",
+                self.kernel.functions,
+                "at most 4000",
+            ));
+        }
+        if !(1..=256).contains(&self.state.cpus) {
+            return Err(Error::value("state.cpus", self.state.cpus, "1 to 256"));
+        }
+        if self
+            .state
+            .panic
+            .as_ref()
+            .is_some_and(|p| p.len() > 255 || p.contains('\0'))
+        {
+            return Err(Error::value(
+                "state.panic",
+                "a longer text",
+                "at most 255 bytes",
+            ));
+        }
+        let ring = self.msgbuf.size.0;
+        if !ring.is_multiple_of(4096) || !(8192..=16 << 20).contains(&ring) {
+            return Err(Error::value(
+                "msgbuf.size",
+                hex(self.msgbuf.size),
+                "whole pages, 8 KiB to 16 MiB",
+            ));
+        }
+        if self.msgbuf.unread.0 > ring {
+            return Err(Error::value(
+                "msgbuf.unread",
+                hex(self.msgbuf.unread),
+                "at most msgbuf.size",
+            ));
+        }
+        let mix = &self.content.mix;
+        let sum = [mix.zero, mix.code, mix.heap, mix.text, mix.noise]
+            .iter()
+            .map(|&n| u64::from(n))
+            .sum::<u64>();
+        if sum == 0 {
+            return Err(Error::value("content.mix", 0, "at least one share above 0"));
+        }
+        for (key, bytes) in [
+            ("content.kernel", self.content.kernel),
+            ("content.direct", self.content.direct),
+            ("content.nodump", self.content.nodump),
+            ("content.user", self.content.user),
+        ] {
+            if bytes.0 % 4096 != 0 || bytes.0 > size {
+                return Err(Error::value(
+                    key,
+                    hex(bytes),
+                    "whole pages, at most memory.size",
+                ));
+            }
+        }
+        if !self.content.large.0.is_multiple_of(2 << 20) || self.content.large.0 > size {
+            return Err(Error::value(
+                "content.large",
+                hex(self.content.large),
+                "whole 2 MiB, at most memory.size",
+            ));
+        }
+        self.check_processes()
+    }
+
+    fn check_processes(&self) -> Result<(), Error> {
+        let mut running = vec![false; self.state.cpus as usize];
+        let mut pids = std::collections::BTreeSet::new();
+        for process in &self.process {
+            if process.name.is_empty() || process.name.len() > 19 || process.name.contains('\0') {
+                return Err(Error::value("process.name", &process.name, "1 to 19 bytes"));
+            }
+            if process.pid > 99_999 || !pids.insert(process.pid) {
+                return Err(Error::value(
+                    "process.pid",
+                    process.pid,
+                    "up to 99999, each once",
+                ));
+            }
+            for thread in &process.thread {
+                for (key, text) in [
+                    ("process.thread.name", &thread.name),
+                    ("process.thread.wait", &thread.wait),
+                ] {
+                    if let Some(text) = text
+                        && (text.is_empty() || text.len() > 19 || text.contains('\0'))
+                    {
+                        return Err(Error::value(key, text, "1 to 19 bytes"));
+                    }
+                }
+                match (thread.doing, thread.cpu) {
+                    (Doing::Running, Some(cpu)) => match running.get_mut(cpu as usize) {
+                        Some(busy) if !*busy => *busy = true,
+                        _ => {
+                            return Err(Error::value(
+                                "process.thread.cpu",
+                                cpu,
+                                "a CPU below state.cpus that runs nothing else",
+                            ));
+                        }
+                    },
+                    (Doing::Running, None) => {
+                        return Err(Error::value(
+                            "process.thread.cpu",
+                            "absent",
+                            "the CPU it runs on",
+                        ));
+                    }
+                    (_, Some(cpu)) => {
+                        return Err(Error::value(
+                            "process.thread.cpu",
+                            cpu,
+                            "absent, for a thread that does not run",
+                        ));
+                    }
+                    (_, None) => {}
+                }
+                if thread.fault && !matches!(thread.doing, Doing::Running | Doing::Sleeping) {
+                    return Err(Error::value(
+                        "process.thread.fault",
+                        true,
+                        "a running thread",
+                    ));
+                }
+            }
+        }
+        if self.state.panic.is_some() && !running.iter().any(|&busy| busy) {
+            return Err(Error::value(
+                "state.panic",
+                "set",
+                "a running thread that panicked",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,423 @@
+//! A kernel: its ELF file, and where its symbols are.
+
+use std::collections::BTreeMap;
+
+use super::chains;
+use super::elf;
+use super::error::Error;
+use super::rng::Rng;
+use super::truth::Symbol;
+
+/// Where a variable is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `.rodata`.
+    Constant,
+    /// `.data`.
+    Data,
+    /// `.bss`.
+    Zero,
+    /// No place: SHN_ABS.
+    Absolute,
+}
+
+/// A variable that a kernel is to have.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) global: bool,
+    pub(crate) size: u64,
+    /// Its bytes in the file; the value of an absolute symbol.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Variable {
+    pub(crate) fn zero(name: &'static str, size: u64) -> Self {
+        Self {
+            name,
+            place: Place::Zero,
+            global: true,
+            size,
+            bytes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn data(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            name,
+            place: Place::Data,
+            global: true,
+            size: bytes.len() as u64,
+            bytes,
+        }
+    }
+
+    pub(crate) fn int(name: &'static str, value: u32) -> Self {
+        Self {
+            place: Place::Constant,
+            ..Self::data(name, value.to_le_bytes())
+        }
+    }
+
+    pub(crate) fn absolute(name: &'static str, value: u64) -> Self {
+        Self {
+            place: Place::Absolute,
+            size: 0,
+            ..Self::data(name, value.to_le_bytes())
+        }
+    }
+
+    pub(crate) fn local(self) -> Self {
+        Self {
+            global: false,
+            ..self
+        }
+    }
+}
+
+/// A kernel, made.
+pub(crate) struct Kernel {
+    /// The file.
+    pub(crate) elf: Vec<u8>,
+    /// What it loads: address and bytes, ascending; the rest up to `end` is zero.
+    pub(crate) loads: Vec<(u64, Vec<u8>)>,
+    /// First address.
+    pub(crate) start: u64,
+    /// End of the last section.
+    pub(crate) end: u64,
+    /// By name; of two local symbols with one name, the first.
+    pub(crate) symbols: BTreeMap<String, Symbol>,
+    /// Functions by address.
+    pub(crate) functions: Vec<(u64, String)>,
+}
+
+impl Kernel {
+    /// The address of a symbol.
+    pub(crate) fn address(&self, name: &str) -> Result<u64, Error> {
+        self.symbols
+            .get(name)
+            .map(|symbol| symbol.value)
+            .ok_or_else(|| Error::Kernel(format!("it has no symbol `{name}`")))
+    }
+
+    /// The function that an address lies in, and how far.
+    pub(crate) fn function_at(&self, pc: u64) -> (&str, u64) {
+        let i = self.functions.partition_point(|(va, _)| *va <= pc);
+        match i.checked_sub(1).map(|i| &self.functions[i]) {
+            Some((va, name)) => (name, pc - va),
+            None => ("", pc),
+        }
+    }
+
+    /// The bytes of a function, up to the next one.
+    fn code(&self, name: &str) -> Result<(u64, &[u8]), Error> {
+        let va = self.address(name)?;
+        let i = self.functions.partition_point(|(at, _)| *at <= va);
+        let end = self.functions.get(i).map_or(u64::MAX, |(at, _)| *at);
+        self.loads
+            .iter()
+            .find_map(|(base, bytes)| {
+                let from = usize::try_from(va.checked_sub(*base)?).ok()?;
+                let to = usize::try_from(end.saturating_sub(*base))
+                    .ok()?
+                    .min(bytes.len());
+                bytes.get(from..to).map(|code| (va, code))
+            })
+            .ok_or_else(|| Error::Kernel(format!("no code at `{name}`")))
+    }
+
+    /// The return address of `caller`'s call of `callee`: behind the call instruction if there is
+    /// one, else somewhere inside.
+    pub(crate) fn call_site(&self, caller: &str, callee: &str) -> Result<u64, Error> {
+        let target = self.address(callee)?;
+        let (va, code) = self.code(caller)?;
+        for (i, insn) in code.windows(5).enumerate() {
+            let next = va + i as u64 + 5;
+            if let [0xe8, a, b, c, d] = *insn
+                && next.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))) == target
+            {
+                return Ok(next);
+            }
+        }
+        self.inside(caller)
+    }
+
+    /// An address in the middle of a function.
+    pub(crate) fn inside(&self, function: &str) -> Result<u64, Error> {
+        let (va, code) = self.code(function)?;
+        Ok(va + (code.len() as u64 / 2).clamp(1, 24))
+    }
+}
+
+/// Instructions between calls: valid, without a byte that starts a call.
+const FILLER: [&[u8]; 12] = [
+    &[0x48, 0x89, 0xfb],
+    &[0x49, 0x89, 0xf6],
+    &[0x48, 0x8b, 0x45, 0xf0],
+    &[0x48, 0x89, 0x45, 0xe0],
+    &[0x31, 0xc0],
+    &[0x48, 0x85, 0xc0],
+    &[0x41, 0x83, 0xfe, 0x01],
+    &[0x4c, 0x89, 0xf7],
+    &[0x48, 0x8b, 0x7b, 0x18],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x48, 0x01, 0xd8],
+    &[0x0f, 0xb6, 0xc0],
+];
+
+const VERBS: [&str; 16] = [
+    "init", "alloc", "free", "lookup", "insert", "remove", "attach", "detach", "lock", "unlock",
+    "start", "stop", "read", "write", "map", "flush",
+];
+const SUBSYSTEMS: [&str; 24] = [
+    "vm_object",
+    "vm_map",
+    "vfs_cache",
+    "bufobj",
+    "sctp",
+    "tcp",
+    "udp",
+    "ip6",
+    "ifnet",
+    "bpf",
+    "uma_zone",
+    "kmem",
+    "sbuf",
+    "devfs",
+    "geom",
+    "cam",
+    "ahci",
+    "nvme",
+    "usb",
+    "pci",
+    "acpi",
+    "zfs_arc",
+    "ufs",
+    "nfs",
+];
+const OBJECTS: [&str; 12] = [
+    "node", "entry", "page", "queue", "list", "ctx", "state", "hdr", "desc", "ref", "table", "hash",
+];
+
+struct Body {
+    name: String,
+    at: u64,
+    code: Vec<u8>,
+    /// Where the operand of a call lies, and which function it calls.
+    calls: Vec<(usize, String)>,
+}
+
+fn bodies(start: u64, extra: u32, rng: &mut Rng) -> Vec<Body> {
+    let mut wanted: Vec<(String, Vec<String>)> = chains::functions()
+        .into_iter()
+        .map(|(name, calls)| (name.into(), calls.into_iter().map(String::from).collect()))
+        .collect();
+    let known = wanted.len() as u64;
+    for i in 0..extra {
+        let name = format!(
+            "{}_{}_{}{}",
+            rng.pick(&SUBSYSTEMS),
+            rng.pick(&OBJECTS),
+            rng.pick(&VERBS),
+            i
+        );
+        let calls = (0..rng.below(4))
+            .map(|_| wanted[rng.below(known) as usize].0.clone())
+            .collect();
+        let at = 1 + rng.below(wanted.len() as u64) as usize;
+        wanted.insert(at, (name, calls));
+    }
+    // `btext` is the first function of a kernel.
+    if let Some(i) = wanted.iter().position(|(name, _)| name == "btext") {
+        wanted.swap(0, i);
+    }
+    let mut at = start;
+    let mut bodies = Vec::new();
+    for (name, callees) in wanted {
+        let mut code = vec![0x55, 0x48, 0x89, 0xe5];
+        let mut calls = Vec::new();
+        let filler = |code: &mut Vec<u8>, rng: &mut Rng| {
+            for _ in 0..2 + rng.below(16) {
+                let insn: &&[u8] = rng.pick(&FILLER[..]);
+                code.extend_from_slice(insn);
+            }
+        };
+        filler(&mut code, rng);
+        for callee in callees {
+            code.push(0xe8);
+            calls.push((code.len(), callee));
+            code.extend([0; 4]);
+            filler(&mut code, rng);
+        }
+        code.extend([0x5d, 0xc3]);
+        code.resize(code.len().next_multiple_of(16), 0xcc);
+        let len = code.len() as u64;
+        bodies.push(Body {
+            name,
+            at,
+            code,
+            calls,
+        });
+        at += len;
+    }
+    bodies
+}
+
+/// Writes a kernel of symbols: code that looks like code, variables, no debug information.
+pub(crate) fn symbols(
+    machine: u16,
+    start: u64,
+    load: u64,
+    variables: &[Variable],
+    functions: u32,
+    seed: u64,
+) -> Kernel {
+    let mut rng = Rng::new(seed, "kernel");
+    let mut bodies = bodies(start, functions, &mut rng);
+    let addresses: BTreeMap<String, u64> = bodies.iter().map(|b| (b.name.clone(), b.at)).collect();
+    let mut text = Vec::new();
+    for body in &mut bodies {
+        for (operand, callee) in &body.calls {
+            // A body calls only functions of the list it was made from.
+            let target = addresses[callee];
+            let next = body.at + *operand as u64 + 4;
+            let rel = target.wrapping_sub(next) as u32;
+            body.code[*operand..*operand + 4].copy_from_slice(&rel.to_le_bytes());
+        }
+        text.extend(&body.code);
+    }
+    let etext = start + text.len() as u64;
+    let page = |va: u64| va.next_multiple_of(4096);
+
+    let mut symbols: Vec<elf::Symbol> = bodies
+        .iter()
+        .map(|body| elf::Symbol {
+            name: body.name.clone(),
+            value: body.at,
+            size: if chains::ASSEMBLY.contains(&&*body.name) {
+                0
+            } else {
+                body.code.len() as u64
+            },
+            function: true,
+            global: body.name != "fast_syscall_common",
+            home: elf::Home::Section(0),
+        })
+        .collect();
+
+    let mut sections = vec![elf::Section {
+        name: ".text",
+        va: start,
+        pa: load,
+        size: text.len() as u64,
+        bytes: text,
+        write: false,
+        execute: true,
+    }];
+    let mut at = etext;
+    let mut edata = etext;
+    for (i, (place, name)) in [
+        (Place::Constant, ".rodata"),
+        (Place::Data, ".data"),
+        (Place::Zero, ".bss"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let base = page(at);
+        let mut bytes = Vec::new();
+        let mut size = 0u64;
+        for variable in variables.iter().filter(|v| v.place == place) {
+            let align = match variable.size {
+                0..4 => 1,
+                4..8 => 4,
+                8..64 => 8,
+                64..4096 => 64,
+                _ => 4096,
+            };
+            size = size.next_multiple_of(align);
+            if place != Place::Zero {
+                bytes.resize(size as usize, 0);
+                bytes.extend(&variable.bytes);
+                bytes.resize((size + variable.size) as usize, 0);
+            }
+            symbols.push(elf::Symbol {
+                name: variable.name.into(),
+                value: base + size,
+                size: variable.size,
+                function: false,
+                global: variable.global,
+                home: elf::Home::Section(i + 1),
+            });
+            size += variable.size;
+        }
+        sections.push(elf::Section {
+            name,
+            va: base,
+            pa: base - start + load,
+            bytes,
+            size,
+            write: place != Place::Constant,
+            execute: false,
+        });
+        at = base + size;
+        if place == Place::Data {
+            edata = at;
+        }
+    }
+    for variable in variables.iter().filter(|v| v.place == Place::Absolute) {
+        let mut value = [0; 8];
+        value.copy_from_slice(&variable.bytes);
+        symbols.push(elf::Symbol {
+            name: variable.name.into(),
+            value: u64::from_le_bytes(value),
+            size: 0,
+            function: false,
+            global: true,
+            home: elf::Home::Absolute,
+        });
+    }
+    for (name, value, section) in [
+        ("_etext", etext, 0),
+        ("_edata", edata, 2),
+        ("__bss_start", sections[3].va, 3),
+        ("_end", at, 3),
+    ] {
+        symbols.push(elf::Symbol {
+            name: name.into(),
+            value,
+            size: 0,
+            function: false,
+            global: true,
+            home: elf::Home::Section(section),
+        });
+    }
+
+    let elf = elf::write(machine, start, &sections, &symbols);
+    Kernel {
+        elf,
+        loads: sections
+            .into_iter()
+            .filter(|s| !s.bytes.is_empty())
+            .map(|s| (s.va, s.bytes))
+            .collect(),
+        start,
+        end: at,
+        functions: bodies.into_iter().map(|b| (b.at, b.name)).collect(),
+        symbols: symbols
+            .into_iter()
+            .map(|s| {
+                (
+                    s.name,
+                    Symbol {
+                        value: s.value,
+                        size: s.size,
+                        absolute: s.home == elf::Home::Absolute,
+                    },
+                )
+            })
+            .collect(),
+    }
+}

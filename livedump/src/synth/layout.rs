@@ -1,0 +1,220 @@
+//! Where the fields of kernel structures lie, by release.
+//!
+//! What a kernel exports (`proc_off_*`, `thread_off_*`, `pcb_size`, `kld_off_*`) has the values of
+//! a real kernel of that release; what it does not export is either a published layout
+//! (`struct pcb`, `struct msgbuf`, `struct vm_phys_seg`, `struct vm_page`) or this builder's choice,
+//! which `kernel.c` follows, so that the debug information of a compiled kernel says the same.
+
+/// A FreeBSD release whose ways a machine follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    /// 12.1: minidump version 2, bitmap by frame number, `kernphys` an absolute symbol,
+    /// `stoppcbs` an array, `zombproc`.
+    R12,
+    /// 14.0: minidump version 3, `kernphys` a variable, `stoppcbs` a pointer, `pidhashtbl`.
+    R14,
+    /// 15.0: as 14.0, with a smaller `struct vm_page`.
+    R15,
+}
+
+impl Release {
+    /// `osreldate`.
+    pub fn osreldate(self) -> u32 {
+        match self {
+            Self::R12 => 1_201_000,
+            Self::R14 => 1_400_097,
+            Self::R15 => 1_500_068,
+        }
+    }
+
+    /// `osrelease`.
+    pub fn osrelease(self) -> &'static str {
+        match self {
+            Self::R12 => "12.1-RELEASE",
+            Self::R14 => "14.0-RELEASE",
+            Self::R15 => "15.0-RELEASE",
+        }
+    }
+}
+
+/// `struct vm_page`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VmPageLayout {
+    pub(crate) size: u32,
+    pub(crate) phys_addr: u32,
+    pub(crate) flags: u32,
+    pub(crate) flags_bytes: u32,
+    /// PG_NODUMP.
+    pub(crate) nodump: u16,
+    /// Bits that other pages may have.
+    pub(crate) other_flags: u16,
+}
+
+/// `struct vm_phys_seg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PhysSegLayout {
+    pub(crate) size: u32,
+    pub(crate) first_page: u32,
+    pub(crate) domain: u32,
+}
+
+/// `struct proc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProcLayout {
+    pub(crate) size: u32,
+    pub(crate) list: u32,
+    pub(crate) threads: u32,
+    pub(crate) pid: u32,
+    /// Absent before 13.
+    pub(crate) hash: Option<u32>,
+    pub(crate) comm: u32,
+    pub(crate) state: u32,
+    pub(crate) vmspace: u32,
+}
+
+/// `struct thread`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadLayout {
+    pub(crate) size: u32,
+    pub(crate) proc_: u32,
+    pub(crate) plist: u32,
+    pub(crate) tid: u32,
+    pub(crate) wmesg: u32,
+    pub(crate) name: u32,
+    pub(crate) inhibitors: u32,
+    pub(crate) pcb: u32,
+    pub(crate) state: u32,
+    pub(crate) kstack: u32,
+    pub(crate) kstack_pages: u32,
+    pub(crate) lastcpu: u32,
+    pub(crate) oncpu: u32,
+    /// Where a pcb that is part of the thread lies; on the stack if absent.
+    pub(crate) md_pcb: Option<u32>,
+}
+
+/// `struct prison`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PrisonLayout {
+    pub(crate) size: u32,
+    /// `pr_name`, 256 bytes: "0".
+    pub(crate) name: u32,
+    /// `pr_path`, 1024 bytes: "/".
+    pub(crate) path: u32,
+    /// `pr_hostname`, 256 bytes.
+    pub(crate) hostname: u32,
+}
+
+/// `struct linker_file` as the kernel exports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkerLayout {
+    pub(crate) size: u32,
+    pub(crate) refs: u32,
+    pub(crate) next: u32,
+    pub(crate) filename: u32,
+    pub(crate) pathname: u32,
+    pub(crate) id: u32,
+    pub(crate) address: u32,
+    pub(crate) length: u32,
+}
+
+/// All of it, for one 64-bit kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) vm_page: VmPageLayout,
+    pub(crate) phys_seg: PhysSegLayout,
+    pub(crate) proc_: ProcLayout,
+    pub(crate) thread: ThreadLayout,
+    pub(crate) prison: PrisonLayout,
+    pub(crate) linker: LinkerLayout,
+    /// `sizeof(struct pcb)`.
+    pub(crate) pcb_size: u32,
+    /// `sizeof(struct msgbuf)`.
+    pub(crate) msgbuf_size: u32,
+    /// `PHYS_AVAIL_COUNT`, elements of `dump_avail`.
+    pub(crate) dump_avail: u32,
+}
+
+impl Layout {
+    /// The structures of an LP64 amd64 kernel.
+    pub(crate) fn amd64(release: Release) -> Self {
+        let old = release == Release::R12;
+        Self {
+            vm_page: match release {
+                Release::R12 => VmPageLayout {
+                    size: 104,
+                    phys_addr: 48,
+                    flags: 90,
+                    flags_bytes: 2,
+                    nodump: 0x80,
+                    other_flags: 0x0d,
+                },
+                Release::R14 => VmPageLayout {
+                    size: 104,
+                    phys_addr: 48,
+                    flags: 94,
+                    flags_bytes: 1,
+                    nodump: 0x10,
+                    other_flags: 0x0d,
+                },
+                Release::R15 => VmPageLayout {
+                    size: 88,
+                    phys_addr: 32,
+                    flags: 78,
+                    flags_bytes: 1,
+                    nodump: 0x10,
+                    other_flags: 0x0d,
+                },
+            },
+            phys_seg: PhysSegLayout {
+                size: if old { 40 } else { 48 },
+                first_page: 16,
+                domain: if old { 24 } else { 32 },
+            },
+            proc_: ProcLayout {
+                size: 0x520,
+                list: 0,
+                threads: 0x10,
+                pid: 0xc4,
+                hash: (!old).then_some(0xc8),
+                comm: if old { 0x3e4 } else { 0x3d8 },
+                state: 0xc0,
+                vmspace: 0x2f0,
+            },
+            thread: ThreadLayout {
+                size: if old { 0x700 } else { 0x860 },
+                proc_: 8,
+                plist: 0x10,
+                tid: if old { 0x98 } else { 0xa0 },
+                wmesg: 0x150,
+                name: if old { 0x294 } else { 0x2bc },
+                inhibitors: 0x118,
+                pcb: if old { 0x430 } else { 0x438 },
+                state: 0x448,
+                kstack: 0x460,
+                kstack_pages: 0x470,
+                lastcpu: 0x158,
+                oncpu: if old { 0x15c } else { 0x6bc },
+                md_pcb: (!old).then_some(0x6c0),
+            },
+            prison: PrisonLayout {
+                size: 0x900,
+                name: 0x158,
+                path: 0x258,
+                hostname: 0x658,
+            },
+            linker: LinkerLayout {
+                size: 0xa0,
+                refs: 8,
+                next: 24,
+                filename: 40,
+                pathname: 48,
+                id: 56,
+                address: 64,
+                length: 72,
+            },
+            pcb_size: 320,
+            msgbuf_size: 72,
+            dump_avail: if old { 126 } else { 128 },
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Emulated machines: the physical memory and the kernel file of a FreeBSD machine that never ran,
+//! made from a text.
+//!
+//! A machine is what a reader of FreeBSD dumps takes for real: page tables, a direct map, a kernel
+//! with symbols, `dump_avail`, `vm_page_dump`, a message buffer, processes with stacks. The same
+//! text gives the same bytes. Pages are made when they are read; what is held in memory follows
+//! what the machine's kernel knows, not the size of its RAM.
+//!
+//! ```text
+//! Description::parse(text) -> build -> Machine { memory, kernel, truth } -> write_out
+//! ```
+//!
+//! [`Truth`] is the builder's own knowledge of what it put where, for tests to compare with.
+//! `docs/machines.md` explains the text.
+
+mod amd64;
+mod builder;
+mod chains;
+mod content;
+mod crowd;
+mod description;
+mod elf;
+mod error;
+mod frames;
+mod intervals;
+mod kernel;
+mod layout;
+mod modules;
+mod msgbuf;
+mod processor;
+mod regions;
+mod rng;
+mod stack;
+mod store;
+mod tables;
+mod threads;
+mod truth;
+mod variables;
+mod vm;
+mod vm_page;
+mod write_out;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use description::{
+    Architecture, Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys,
+    MAX_SIZE, MIN_SIZE, Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
+};
+pub use error::Error;
+pub use layout::Release;
+pub use truth::{
+    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Prot, Symbol, Thread as ThreadTruth,
+    Truth, Why,
+};
+pub use write_out::write_out;
+
+use builder::Builder;
+use frames::Frames;
+use store::Store;
+
+use crate::PhysMemory;
+
+/// An emulated machine.
+pub struct Machine {
+    memory: Arc<store::Memory>,
+    kernel: Vec<u8>,
+    truth: Truth,
+}
+
+impl Machine {
+    /// Its physical memory.
+    pub fn memory(&self) -> Arc<dyn PhysMemory> {
+        self.memory.clone()
+    }
+
+    /// Its kernel, an ELF file.
+    pub fn kernel(&self) -> &[u8] {
+        &self.kernel
+    }
+
+    /// What is where in it.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
+    }
+}
+
+/// Makes a machine.
+pub fn build(description: &Description) -> Result<Machine, Error> {
+    let processor = processor::of(description.architecture);
+    let layout = processor.layout(description.release());
+    let ram = vm::ram(description);
+    let top = ram.last().map_or(0, |range| range.end);
+    let space = processor.space(description, top);
+    let dump_avail = vm::dump_avail(description, &ram, layout.dump_avail as usize)?;
+
+    let version = variables::version(description, description.architecture.name());
+    let mut wanted = variables::all(description, &layout, &version);
+    wanted.extend(processor.variables(description));
+    let load = description.kernel.load.0;
+    let kernel = kernel::symbols(
+        processor.elf_machine(),
+        space.kernstart,
+        load,
+        &wanted,
+        description.kernel.functions,
+        description.seed,
+    );
+
+    // What the kernel's start takes: low memory, and the image in whole large leaves.
+    let image = load..load + (kernel.end - kernel.start).next_multiple_of(2 << 20);
+    if !ram
+        .iter()
+        .any(|r| r.start <= image.start && image.end <= r.end)
+    {
+        return Err(Error::value(
+            "kernel.load",
+            format!("{load:#x}"),
+            format!(
+                "an address with {:#x} bytes of RAM",
+                image.end - image.start
+            ),
+        ));
+    }
+    let mut frames = Frames::new(&dump_avail, description.seed);
+    frames.take(&(0..2 << 20));
+    frames.take(&image);
+
+    let mut b = Builder::new(
+        description,
+        processor,
+        layout,
+        space,
+        kernel,
+        Store::default(),
+        frames,
+        ram,
+        dump_avail,
+    )?;
+    processor.boot(&mut b)?;
+
+    let len = description.msgbuf.size.0;
+    let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
+    let place = msgbuf::Place { pa, len };
+    let bitmap = vm::place_bitmap(&mut b)?;
+    let taken: [Range<u64>; 3] = [0..0x10000, image, pa..pa + len];
+    let segments = vm::segments(&b.dump_avail, &taken, b.space.page_size);
+    let mut pages = vm::place_pages(&mut b, segments)?;
+    regions::low_memory(&mut b);
+    regions::large(&mut b)?;
+    let demand = regions::demand(&b);
+    b.frames.scatter(demand);
+
+    let modules = modules::build(&mut b)?;
+    let (threads, dumptid) = threads::build(&mut b)?;
+    regions::build(&mut b)?;
+    let panic = description.state.panic.clone();
+    let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
+    identify(&mut b, panic.as_deref())?;
+    let kva_end = processor.settle(&mut b)?;
+    b.nodump.sort_by_key(|range| range.start);
+    if let Some(pages) = &mut pages {
+        pages.nodump = b.nodump.clone();
+    }
+    vm::write(&mut b, &bitmap)?;
+
+    let dumped = vm::expected(&b, pages.as_ref());
+    let truth = Truth {
+        architecture: description.architecture,
+        release: description.release(),
+        page_size: b.space.page_size,
+        vm_min_kernel_address: b.space.vm_min,
+        kernbase: b.space.kernbase,
+        dmap: b.space.dmap.clone(),
+        dmap_phys: b.space.dmap_phys,
+        dmaplimit: b.space.dmaplimit,
+        kernphys: load,
+        root: b.tables.root,
+        kernel_vm_end: b.kva,
+        kva_end,
+        mappings: b.mappings.values().copied().collect(),
+        direct: b.direct.clone(),
+        page_tables: b.tables.made.clone(),
+        bits: vm::bits(&b),
+        dump_avail: b.dump_avail.clone(),
+        nodump: b.nodump.clone(),
+        dumped,
+        symbols: b.kernel.symbols.clone(),
+        threads,
+        dumptid,
+        modules,
+        msgbuf,
+        version,
+        ostype: "FreeBSD".into(),
+        osrelease: description.release().osrelease().into(),
+        osreldate: description.release().osreldate(),
+        hostname: description.kernel.hostname.clone(),
+        panic,
+        time_second: description.state.time,
+        time_uptime: description.state.uptime,
+        physmem: physmem(&b),
+        notes: std::mem::take(&mut b.notes),
+    };
+    Ok(Machine {
+        memory: Arc::new(b.store.freeze(description.seed, b.ram, pages)),
+        kernel: b.kernel.elf,
+        truth,
+    })
+}
+
+/// Pages that the kernel may use.
+fn physmem(b: &Builder<'_>) -> u64 {
+    b.dump_avail
+        .iter()
+        .map(|range| (range.end - range.start) / b.space.page_size)
+        .sum()
+}
+
+/// Writes names, times and the panic's text.
+fn identify(b: &mut Builder<'_>, panic: Option<&str>) -> Result<(), Error> {
+    let prison = b.kernel.address("prison0")?;
+    let l = b.layout.prison;
+    let hostname = b.description.kernel.hostname.clone();
+    b.poke(prison + u64::from(l.name), b"0")?;
+    b.poke(prison + u64::from(l.path), b"/")?;
+    b.poke(prison + u64::from(l.hostname), hostname.as_bytes())?;
+    b.set_u64("time_second", b.description.state.time)?;
+    b.set_u64("time_uptime", b.description.state.uptime)?;
+    b.set_u64("physmem", physmem(b))?;
+    let top = b.ram.last().map_or(0, |range| range.end);
+    b.set_u64("Maxmem", top / b.space.page_size)?;
+    if let Some(panic) = panic {
+        let at = b.kernel.address("buf")?;
+        b.poke(at, panic.as_bytes())?;
+        b.set_u64("panicstr", at)?;
+    }
+    Ok(())
+}

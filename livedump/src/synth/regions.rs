@@ -1,0 +1,188 @@
+//! Pages beside the kernel's own structures: heaps, caches, devices, user memory.
+
+use std::ops::Range;
+
+use super::builder::Builder;
+use super::content::{Kind, PAGE};
+use super::description::{Giant, Mix};
+use super::error::Error;
+use super::rng::Rng;
+use super::store::Source;
+use super::truth::Prot;
+
+/// Longest run of pages of one kind.
+const RUN: u64 = 32;
+/// The processor's local interrupt controller.
+const LAPIC: u64 = 0xfee0_0000;
+/// A frame buffer in the PC hole.
+const FRAME_BUFFER: u64 = 0xf000_0000;
+
+fn kind(mix: &Mix, rng: &mut Rng) -> Kind {
+    let shares = [
+        (mix.zero, Kind::Zero),
+        (mix.code, Kind::Code),
+        (mix.heap, Kind::Heap),
+        (mix.text, Kind::Text),
+        (mix.noise, Kind::Noise),
+    ];
+    let sum = shares.iter().map(|(share, _)| u64::from(*share)).sum();
+    let mut at = rng.below(sum);
+    for (share, kind) in shares {
+        match at.checked_sub(u64::from(share)) {
+            None => return kind,
+            Some(rest) => at = rest,
+        }
+    }
+    Kind::Zero
+}
+
+impl Builder<'_> {
+    /// Fills physical pages with one kind.
+    fn fill(&mut self, range: &Range<u64>, kind: Kind) {
+        let page = PAGE as u64;
+        self.store
+            .add_run(range.start / page..range.end / page, Source::Kind(kind));
+    }
+
+    /// Fills a contiguous range with runs of all kinds.
+    fn fill_mixed(&mut self, range: &Range<u64>, rng: &mut Rng) {
+        let page = self.space.page_size;
+        let mut at = range.start;
+        while at < range.end {
+            let end = (at + (1 + rng.below(RUN)) * page).min(range.end);
+            let kind = kind(&self.description.content.mix, rng);
+            self.fill(&(at..end), kind);
+            at = end;
+        }
+    }
+
+    /// Takes runs of pages until `len` bytes are there, and gives each to `each`.
+    fn runs(
+        &mut self,
+        what: &'static str,
+        len: u64,
+        rng: &mut Rng,
+        mut each: impl FnMut(&mut Self, Range<u64>, &mut Rng) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let page = self.space.page_size;
+        let mut left = len / page;
+        while left > 0 {
+            let want = (1 + rng.below(RUN)).min(left);
+            let run = self.frames.run(what, want, page)?;
+            left -= (run.end - run.start) / page;
+            let kind = kind(&self.description.content.mix, rng);
+            self.fill(&run, kind);
+            each(self, run, rng)?;
+        }
+        Ok(())
+    }
+
+    /// Maps a run at the next kernel addresses.
+    fn map_run(&mut self, run: &Range<u64>) -> Result<(), Error> {
+        let len = run.end - run.start;
+        let (bottom, va) = (self.bottom(), self.kva);
+        self.map(bottom, va, run.start, len, Prot::RW)?;
+        self.kva = va + len;
+        Ok(())
+    }
+}
+
+/// Bytes of frames that [`build`] takes in runs.
+pub(crate) fn demand(b: &Builder<'_>) -> u64 {
+    let content = &b.description.content;
+    let data = content.kernel.0 + content.direct.0 + content.nodump.0 + content.user.0;
+    let threads: u64 = b
+        .description
+        .process
+        .iter()
+        .map(|p| p.thread.len().max(1) as u64)
+        .sum();
+    // Tables, and a stack and a structure for each thread.
+    data + data / 256 + threads * 8 * b.space.page_size + (1 << 20)
+}
+
+/// Low memory as boot left it.
+pub(crate) fn low_memory(b: &mut Builder<'_>) {
+    let mut rng = Rng::new(b.description.seed, "low memory");
+    b.fill(&(0x1000..0x8000), Kind::Heap);
+    b.fill(&(0x8000..0x9000), Kind::Code);
+    b.fill(&(0x90000..0x9c000), Kind::Text);
+    let load = b.description.kernel.load.0;
+    let end = load.min(2 << 20);
+    b.fill_mixed(&(0x103000..end), &mut rng);
+}
+
+/// Large leaves, which need aligned blocks: before the memory is scattered.
+pub(crate) fn large(b: &mut Builder<'_>) -> Result<(), Error> {
+    let len = b.description.content.large.0;
+    let level = b.bottom() - 1;
+    let leaf = 1u64 << b.processor.format().shifts()[level];
+    let mut rng = Rng::new(b.description.seed, "large");
+    for _ in 0..len / leaf {
+        let pa = b.frames.block("content.large", leaf, leaf)?;
+        let va = b.kva.next_multiple_of(leaf);
+        b.map(level, va, pa, leaf, Prot::RW)?;
+        b.kva = va + leaf;
+        b.fill_mixed(&(pa..pa + leaf), &mut rng);
+    }
+    Ok(())
+}
+
+/// Everything else.
+pub(crate) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
+    let content = b.description.content.clone();
+    let page = b.space.page_size;
+    let mut rng = Rng::new(b.description.seed, "regions");
+
+    b.runs(
+        "content.kernel",
+        content.kernel.0,
+        &mut rng,
+        |b, run, rng| {
+            b.map_run(&run)?;
+            // Allocations have guards and holes between them.
+            if rng.below(12) == 0 {
+                b.kva += (1 + rng.below(4)) * page;
+            }
+            Ok(())
+        },
+    )?;
+    b.kva += page;
+    b.runs("content.direct", content.direct.0, &mut rng, |b, run, _| {
+        b.bits.push(run);
+        Ok(())
+    })?;
+    let mut mapped = true;
+    b.runs("content.nodump", content.nodump.0, &mut rng, |b, run, _| {
+        b.nodump.push(run.clone());
+        if mapped {
+            b.map_run(&run)?;
+        } else {
+            b.bits.push(run);
+        }
+        mapped = !mapped;
+        Ok(())
+    })?;
+    b.runs("content.user", content.user.0, &mut rng, |_, _, _| Ok(()))?;
+
+    // Devices: in the PC hole, and beyond what the direct map covers.
+    b.kva += page;
+    let beyond = b.space.dmaplimit + (1 << 30);
+    for (pa, pages) in [(LAPIC, 1), (FRAME_BUFFER, 16), (beyond, 2)] {
+        let (bottom, va) = (b.bottom(), b.kva);
+        b.map(bottom, va, pa, pages * page, Prot::RW)?;
+        b.kva = va + (pages + 1) * page;
+    }
+    if let Some(giant) = content.giant {
+        let level = b.bottom() - 2;
+        let leaf = 1u64 << b.processor.format().shifts()[level];
+        let va = b.kva.next_multiple_of(leaf);
+        let pa = match giant {
+            Giant::Ram => 0,
+            Giant::Device => 3 << 30,
+        };
+        b.map(level, va, pa, leaf, Prot::RW)?;
+        b.kva = va + leaf;
+    }
+    Ok(())
+}

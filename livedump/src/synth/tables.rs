@@ -1,0 +1,127 @@
+//! Page tables, as the machine's processor reads them.
+
+use super::error::Error;
+use super::frames::Frames;
+use super::store::Store;
+use super::truth::Prot;
+
+/// What a table entry looks like on one architecture.
+pub(crate) trait Format: Sync {
+    /// Address bits below the index of each level, from the root down.
+    fn shifts(&self) -> &'static [u32];
+    /// Entries per table, as a power of two.
+    fn index_bits(&self) -> u32;
+    /// An entry that points at the table at `pa`.
+    fn table(&self, pa: u64) -> u64;
+    /// The table's address, if `entry` points at one. `level` counts from the root.
+    fn next(&self, level: usize, entry: u64) -> Option<u64>;
+    /// A leaf at `level` that maps `pa`.
+    fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64;
+}
+
+/// A tree of page tables in the machine's memory.
+pub(crate) struct Tables {
+    format: &'static dyn Format,
+    /// Physical address of the root table.
+    pub(crate) root: u64,
+    /// The leaf table of the last mapping: (virtual base, physical address).
+    last: Option<(u64, u64)>,
+    /// Every table made: (level from the root, first address it covers, physical address).
+    pub(crate) made: Vec<(usize, u64, u64)>,
+}
+
+/// Bytes of an entry.
+const ENTRY: u64 = 8;
+
+impl Tables {
+    /// A tree with an empty root.
+    pub(crate) fn new(format: &'static dyn Format, store: &mut Store, root: u64) -> Self {
+        store.page(root / 4096);
+        Self {
+            format,
+            root,
+            last: None,
+            made: vec![(0, 0, root)],
+        }
+    }
+
+    fn slot(&self, level: usize, va: u64) -> u64 {
+        let index = va >> self.format.shifts()[level] & ((1 << self.format.index_bits()) - 1);
+        index * ENTRY
+    }
+
+    fn read(store: &Store, at: u64) -> u64 {
+        let mut bytes = [0; ENTRY as usize];
+        store.read(at, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The table of `level` that covers `va`, made if absent.
+    pub(crate) fn table(
+        &mut self,
+        store: &mut Store,
+        frames: &mut Frames,
+        level: usize,
+        va: u64,
+    ) -> Result<u64, Error> {
+        let mut table = self.root;
+        for above in 0..level {
+            let slot = table + self.slot(above, va);
+            table = match self.format.next(above, Self::read(store, slot)) {
+                Some(next) => next,
+                None => {
+                    let size = ENTRY << self.format.index_bits();
+                    let next = frames.one("page tables", size)?;
+                    for frame in next / 4096..(next + size) / 4096 {
+                        store.page(frame);
+                    }
+                    store.write(slot, &self.format.table(next).to_le_bytes());
+                    let base = va >> self.format.shifts()[above] << self.format.shifts()[above];
+                    self.made.push((above + 1, base, next));
+                    next
+                }
+            };
+        }
+        Ok(table)
+    }
+
+    /// Puts a raw entry into the table of `level` that covers `va`.
+    pub(crate) fn set(
+        &mut self,
+        store: &mut Store,
+        frames: &mut Frames,
+        level: usize,
+        va: u64,
+        entry: u64,
+    ) -> Result<(), Error> {
+        let table = self.table(store, frames, level, va)?;
+        store.write(table + self.slot(level, va), &entry.to_le_bytes());
+        Ok(())
+    }
+
+    /// Maps one leaf of `level`.
+    pub(crate) fn map(
+        &mut self,
+        store: &mut Store,
+        frames: &mut Frames,
+        level: usize,
+        va: u64,
+        pa: u64,
+        prot: Prot,
+    ) -> Result<(), Error> {
+        let bottom = self.format.shifts().len() - 1;
+        let entry = self.format.leaf(level, pa, prot);
+        if level != bottom {
+            return self.set(store, frames, level, va, entry);
+        }
+        let shift = self.format.shifts()[bottom - 1];
+        let base = va >> shift << shift;
+        let table = match self.last {
+            Some((at, table)) if at == base => table,
+            _ => self.table(store, frames, level, va)?,
+        };
+        self.last = Some((base, table));
+        store.write(table + self.slot(level, va), &entry.to_le_bytes());
+        Ok(())
+    }
+}

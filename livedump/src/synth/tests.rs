@@ -1,0 +1,170 @@
+//! Laws of emulated machines, checked by other means than those that built them.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+
+use super::*;
+
+const TINY: &str = include_str!("../../../testdata/machines/tiny.toml");
+
+fn machine(text: &str) -> Machine {
+    let description = Description::parse(text).expect("a description");
+    build(&description).expect("a machine")
+}
+
+fn u64_at(machine: &Machine, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    machine.memory.read(at, &mut bytes).expect("memory");
+    u64::from_le_bytes(bytes)
+}
+
+/// A 4-level walk as the Intel manual describes it: volume 3, 4.5. Gives the physical address,
+/// the size of the leaf, and whether writes and execution are allowed.
+fn walk(machine: &Machine, root: u64, va: u64) -> Option<(u64, u64, bool, bool)> {
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    let pml4e = u64_at(machine, (root & ADDRESS) | ((va >> 39) & 0x1ff) << 3);
+    if pml4e & 1 == 0 {
+        return None;
+    }
+    let pdpte = u64_at(machine, (pml4e & ADDRESS) | ((va >> 30) & 0x1ff) << 3);
+    if pdpte & 1 == 0 {
+        return None;
+    }
+    let rights = |e: u64| (e & 2 != 0, e >> 63 == 0);
+    if pdpte & 0x80 != 0 {
+        let (w, x) = rights(pdpte);
+        let pa = (pdpte & 0x000f_ffff_c000_0000) | (va & 0x3fff_ffff);
+        return Some((pa, 1 << 30, w, x));
+    }
+    let pde = u64_at(machine, (pdpte & ADDRESS) | ((va >> 21) & 0x1ff) << 3);
+    if pde & 1 == 0 {
+        return None;
+    }
+    if pde & 0x80 != 0 {
+        let (w, x) = rights(pde);
+        return Some((
+            (pde & 0x000f_ffff_ffe0_0000) | (va & 0x1f_ffff),
+            1 << 21,
+            w,
+            x,
+        ));
+    }
+    let pte = u64_at(machine, (pde & ADDRESS) | ((va >> 12) & 0x1ff) << 3);
+    let (w, x) = rights(pte);
+    (pte & 1 != 0).then_some(((pte & ADDRESS) | (va & 0xfff), 4096, w, x))
+}
+
+#[test]
+fn every_mapping_is_found_by_a_walk_from_the_root() {
+    let machine = machine(TINY);
+    let truth = machine.truth();
+    let mut pages = 0;
+    for map in truth.mappings.iter().chain(&truth.direct) {
+        let step = map.leaf.min(map.len / 2).max(4096);
+        for offset in (0..map.len).step_by(step as usize).chain([map.len - 1]) {
+            assert_eq!(
+                walk(&machine, truth.root, map.va + offset),
+                Some((map.pa + offset, map.leaf, map.prot.write, map.prot.execute)),
+                "{map:x?} at {offset:#x}"
+            );
+            pages += 1;
+        }
+    }
+    assert!(pages > 1000, "{pages}");
+}
+
+#[test]
+fn nothing_else_of_the_kernel_map_is_mapped() {
+    let machine = machine(TINY);
+    let truth = machine.truth();
+    let mapped: BTreeMap<u64, u64> = truth.mappings.iter().map(|m| (m.va, m.len)).collect();
+    let is_mapped = |va: u64| {
+        mapped
+            .range(..=va)
+            .next_back()
+            .is_some_and(|(start, len)| va - start < *len)
+    };
+    let mut holes = 0;
+    let kva = (truth.vm_min_kernel_address..truth.kernel_vm_end).step_by(4096);
+    let base = (truth.kernbase..truth.kva_end).step_by(4096);
+    for va in kva.chain(base).filter(|&va| !is_mapped(va)) {
+        assert_eq!(walk(&machine, truth.root, va), None, "{va:#x}");
+        holes += 1;
+    }
+    assert!(holes > 16, "{holes}");
+}
+
+#[test]
+fn a_description_gives_the_same_machine_every_time() {
+    let hash = |machine: &Machine| {
+        let mut hasher = DefaultHasher::new();
+        let mut page = vec![0; 1 << 20];
+        for range in machine.memory().ranges() {
+            for at in (range.start..range.end).step_by(page.len()) {
+                let n = (range.end - at).min(page.len() as u64) as usize;
+                machine.memory().read(at, &mut page[..n]).expect("memory");
+                hasher.write(&page[..n]);
+            }
+        }
+        hasher.write(machine.kernel());
+        hasher.finish()
+    };
+    let one = hash(&machine(TINY));
+    assert_eq!(one, hash(&machine(TINY)));
+    assert_ne!(one, hash(&machine(&TINY.replace("seed = 1", "seed = 2"))));
+}
+
+#[test]
+fn a_small_read_equals_the_same_bytes_of_a_large_one() {
+    let machine = machine(TINY);
+    let memory = machine.memory();
+    let mut large = vec![0; 4 << 20];
+    let base = 0x20_0000;
+    memory.read(base, &mut large).expect("memory");
+    let mut rng = rng::Rng::new(7, "reads");
+    for _ in 0..2000 {
+        let at = rng.below(large.len() as u64 - 9000) as usize;
+        let len = 1 + rng.below(9000) as usize;
+        let mut small = vec![0xee; len];
+        memory.read(base + at as u64, &mut small).expect("memory");
+        assert!(small == large[at..at + len], "{at:#x} {len}");
+    }
+}
+
+#[test]
+fn what_is_known_to_be_zero_is_zero() {
+    let machine = machine(TINY);
+    let memory = machine.memory();
+    let mut known = 0;
+    let mut page = [0; 4096];
+    for range in memory.ranges() {
+        for at in (range.start..range.end).step_by(4096) {
+            if memory.known_zero(at, 4096) {
+                memory.read(at, &mut page).expect("memory");
+                assert!(page.iter().all(|&b| b == 0), "{at:#x}");
+                known += 1;
+            }
+        }
+    }
+    assert!(known > 100, "{known}");
+}
+
+#[test]
+fn an_address_outside_of_ram_is_not_found() {
+    let machine = machine(TINY);
+    let memory = machine.memory();
+    let end = memory.ranges().last().expect("a range").end;
+    for (at, len) in [
+        (0x9fff0, 0x20),
+        (0xa0000, 1),
+        (end - 8, 16),
+        (end, 1),
+        (u64::MAX - 3, 8),
+    ] {
+        let error = memory
+            .read(at, &mut vec![0; len])
+            .expect_err("no memory there");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{at:#x}");
+        assert!(!memory.known_zero(at, len as u64));
+    }
+}

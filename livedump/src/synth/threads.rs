@@ -1,0 +1,328 @@
+//! Processes and threads: `allproc`, `zombproc` or `pidhashtbl`, `dumppcb`, `stoppcbs`.
+
+use std::collections::BTreeMap;
+
+use super::builder::Builder;
+use super::chains;
+use super::description::{Doing, Process, Stoppcbs, Thread as Described};
+use super::error::Error;
+use super::layout::Release;
+use super::processor::Registers;
+use super::rng::Rng;
+use super::stack::{self, Purpose};
+use super::truth::{Context, Thread};
+
+/// Pages of a kernel stack.
+const KSTACK_PAGES: u64 = 4;
+/// Bytes at a stack's end that hold the floating-point state.
+const FPU: u64 = 832;
+/// First thread id (`NO_PID` + 1).
+const FIRST_TID: u32 = 100_000;
+/// Slots of `pidhashtbl`.
+const HASH: u64 = 64;
+
+/// `td_inhibitors`.
+const TDI_SUSPENDED: u32 = 1;
+const TDI_SLEEPING: u32 = 2;
+
+/// A process that has its place.
+struct Placed {
+    va: u64,
+    threads: Vec<Thread>,
+}
+
+/// The strings that wait channels are named by, each once.
+#[derive(Default)]
+struct Strings(BTreeMap<String, u64>);
+
+impl Strings {
+    fn get(&mut self, b: &mut Builder<'_>, text: &str) -> Result<u64, Error> {
+        if let Some(&va) = self.0.get(text) {
+            return Ok(va);
+        }
+        let va = b.slab(64)?;
+        b.poke(va, text.as_bytes())?;
+        self.0.insert(text.into(), va);
+        Ok(va)
+    }
+}
+
+/// What all threads share.
+struct Crowd {
+    rng: Rng,
+    strings: Strings,
+    /// Virtual address of the first element of `stoppcbs`.
+    stoppcbs: u64,
+    /// The CPU that dumps.
+    dumper: Option<u32>,
+    next_tid: u32,
+}
+
+/// Makes all processes. Gives the threads in the order of the lists, and the dumping thread's id.
+pub(crate) fn build(b: &mut Builder<'_>) -> Result<(Vec<Thread>, Option<u32>), Error> {
+    let description = b.description;
+    let cpus = description.state.cpus;
+    let pcb_size = u64::from(b.layout.pcb_size);
+    let stoppcbs = match description.stoppcbs() {
+        Stoppcbs::Array => b.kernel.address("stoppcbs")?,
+        Stoppcbs::Pointer => {
+            let pages = (u64::from(cpus) * pcb_size).div_ceil(b.space.page_size);
+            let va = b.allocate("stoppcbs", pages)?;
+            b.set_u64("stoppcbs", va)?;
+            va
+        }
+    };
+    let dumper = description
+        .state
+        .panic
+        .as_ref()
+        .and_then(|_| dumper(&description.process));
+    let mut crowd = Crowd {
+        rng: Rng::new(description.seed, "threads"),
+        strings: Strings::default(),
+        stoppcbs,
+        dumper,
+        next_tid: FIRST_TID,
+    };
+    let mut alive = Vec::new();
+    let mut dead = Vec::new();
+    for process in &description.process {
+        let placed = place(b, &mut crowd, process)?;
+        if process.zombie {
+            dead.push(placed);
+        } else {
+            alive.push(placed);
+        }
+    }
+    // Newest first.
+    alive.reverse();
+    dead.reverse();
+    list(b, "allproc", &alive)?;
+    if b.description.release() == Release::R12 {
+        list(b, "zombproc", &dead)?;
+    }
+    hash(b, alive.iter().chain(&dead))?;
+
+    if dumper.is_some() {
+        let mut stopped = vec![0u8; 32];
+        for cpu in (0..cpus).filter(|cpu| Some(*cpu) != dumper) {
+            stopped[cpu as usize / 8] |= 1 << (cpu % 8);
+        }
+        b.set("stopped_cpus", &stopped)?;
+    }
+    let threads: Vec<Thread> = alive
+        .into_iter()
+        .chain(dead)
+        .flat_map(|p| p.threads)
+        .collect();
+    let dumptid = threads
+        .iter()
+        .find(|t| t.context == Context::Dump)
+        .map(|t| t.tid);
+    if let Some(tid) = dumptid {
+        b.set_u32("dumptid", tid)?;
+        b.set_u32("dumping", 1)?;
+    }
+    b.set_u32("mp_maxid", cpus - 1)?;
+    b.set_u32("mp_ncpus", cpus)?;
+    Ok((threads, dumptid))
+}
+
+/// The CPU that panicked: one whose thread faulted, else the lowest that runs something.
+fn dumper(processes: &[Process]) -> Option<u32> {
+    let running = || {
+        processes
+            .iter()
+            .flat_map(|p| &p.thread)
+            .filter(|t| t.doing == Doing::Running)
+    };
+    running()
+        .find(|t| t.fault)
+        .and_then(|t| t.cpu)
+        .or_else(|| running().filter_map(|t| t.cpu).min())
+}
+
+/// Links the processes into a list.
+fn list(b: &mut Builder<'_>, head: &str, processes: &[Placed]) -> Result<(), Error> {
+    let at = u64::from(b.layout.proc_.list);
+    let mut link = b.kernel.address(head)?;
+    for process in processes {
+        b.poke_u64(link, process.va)?;
+        b.poke_u64(process.va + at + 8, link)?;
+        link = process.va + at;
+    }
+    b.poke_u64(link, 0)
+}
+
+/// Links the processes into `pidhashtbl`.
+fn hash<'p>(b: &mut Builder<'_>, processes: impl Iterator<Item = &'p Placed>) -> Result<(), Error> {
+    let Some(at) = b.layout.proc_.hash else {
+        return Ok(());
+    };
+    let table = b.slab(HASH * 8)?;
+    b.set_u64("pidhashtbl", table)?;
+    b.set_u64("pidhash", HASH - 1)?;
+    let mut heads = vec![0u64; HASH as usize];
+    for process in processes {
+        let pid = process.threads.first().map_or(0, |t| t.pid);
+        let slot = u64::from(pid) % HASH;
+        let entry = process.va + u64::from(at);
+        let old = std::mem::replace(&mut heads[slot as usize], process.va);
+        b.poke_u64(entry, old)?;
+        b.poke_u64(entry + 8, table + slot * 8)?;
+        if old != 0 {
+            b.poke_u64(old + u64::from(at) + 8, entry)?;
+        }
+        b.poke_u64(table + slot * 8, process.va)?;
+    }
+    Ok(())
+}
+
+/// Makes one process with its threads.
+fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Placed, Error> {
+    let l = b.layout.proc_;
+    let va = b.slab(u64::from(l.size))?;
+    b.poke_u32(va + u64::from(l.pid), process.pid)?;
+    b.poke(va + u64::from(l.comm), process.name.as_bytes())?;
+    b.poke_u32(va + u64::from(l.state), if process.zombie { 2 } else { 1 })?;
+    let sleeping = [Described::default()];
+    let described = if process.thread.is_empty() {
+        &sleeping
+    } else {
+        &process.thread[..]
+    };
+    let mut threads = Vec::new();
+    for thread in described {
+        threads.push(place_thread(b, crowd, process, thread, va)?);
+    }
+    let plist = u64::from(b.layout.thread.plist);
+    let mut link = va + u64::from(l.threads);
+    for thread in &threads {
+        b.poke_u64(link, thread.va)?;
+        b.poke_u64(thread.va + plist + 8, link)?;
+        link = thread.va + plist;
+    }
+    b.poke_u64(link, 0)?;
+    b.poke_u64(va + u64::from(l.threads) + 8, link)?;
+    Ok(Placed { va, threads })
+}
+
+fn place_thread(
+    b: &mut Builder<'_>,
+    crowd: &mut Crowd,
+    process: &Process,
+    described: &Described,
+    proc_va: u64,
+) -> Result<Thread, Error> {
+    let l = b.layout.thread;
+    let page = b.space.page_size;
+    let va = b.slab(u64::from(l.size))?;
+    let tid = crowd.next_tid;
+    crowd.next_tid += 1;
+    let kstack = b.allocate("kernel stacks", KSTACK_PAGES)?;
+    let end = kstack + KSTACK_PAGES * page;
+    let (pcb, top) = match l.md_pcb {
+        Some(at) => (va + u64::from(at), (end - FPU) & !63),
+        None => {
+            let pcb = (end - FPU - u64::from(b.layout.pcb_size)) & !63;
+            (pcb, pcb)
+        }
+    };
+
+    let stopped = crowd.dumper.is_some();
+    let context = match described.cpu {
+        Some(cpu) if crowd.dumper == Some(cpu) => Context::Dump,
+        Some(cpu) if stopped => Context::Stopped(cpu),
+        Some(cpu) => Context::Running(cpu),
+        None => Context::Saved,
+    };
+    // A CPU that runs has long left the place where its thread was last switched to.
+    let dumping = context == Context::Dump;
+    let doing = if process.zombie {
+        Doing::Fresh
+    } else {
+        described.doing
+    };
+    let described = Described {
+        doing,
+        ..described.clone()
+    };
+    let chain = chains::of(&described, process.user, dumping, stopped);
+    let purpose = Purpose {
+        user: process.user,
+        stale: dumping,
+    };
+    let (registers, frames) = match &chain {
+        Some(chain) => stack::build(b, &mut crowd.rng, top, chain, purpose, va)?,
+        None => (Registers::default(), Vec::new()),
+    };
+    let (bytes, named) = b.processor.pcb(b.layout.pcb_size as usize, &registers);
+    match context {
+        Context::Dump => {
+            let at = b.kernel.address("dumppcb")?;
+            b.poke(at, &bytes)?;
+        }
+        Context::Stopped(cpu) => {
+            b.poke(crowd.stoppcbs + u64::from(cpu * b.layout.pcb_size), &bytes)?;
+        }
+        Context::Saved => b.poke(pcb, &bytes)?,
+        Context::Running(_) => {}
+    }
+    if context != Context::Saved {
+        // What the thread's own pcb holds is from its last switch.
+        let chain = ["sched_switch", "mi_switch", "fork_exit", "fork_trampoline"];
+        let low = kstack + page;
+        let purpose = Purpose {
+            user: false,
+            stale: false,
+        };
+        let (old, _) = stack::build(b, &mut crowd.rng, low, &chain, purpose, va)?;
+        let (bytes, _) = b.processor.pcb(b.layout.pcb_size as usize, &old);
+        b.poke(pcb, &bytes)?;
+    }
+
+    b.poke_u64(va + u64::from(l.proc_), proc_va)?;
+    b.poke_u32(va + u64::from(l.tid), tid)?;
+    let name = described
+        .name
+        .clone()
+        .unwrap_or_else(|| process.name.clone());
+    b.poke(va + u64::from(l.name), name.as_bytes())?;
+    b.poke_u64(va + u64::from(l.pcb), pcb)?;
+    b.poke_u64(va + u64::from(l.kstack), kstack)?;
+    b.poke_u32(va + u64::from(l.kstack_pages), KSTACK_PAGES as u32)?;
+    b.poke_u32(va + u64::from(l.lastcpu), described.cpu.unwrap_or(0))?;
+    b.poke_u32(va + u64::from(l.oncpu), described.cpu.unwrap_or(u32::MAX))?;
+    let wait = match doing {
+        Doing::Sleeping => Some(described.wait.clone().unwrap_or_else(|| "-".into())),
+        _ => None,
+    };
+    if let Some(wait) = &wait {
+        let text = crowd.strings.get(b, wait)?;
+        b.poke_u64(va + u64::from(l.wmesg), text)?;
+    }
+    let (state, inhibitors) = match doing {
+        _ if process.zombie => (0, 0),
+        Doing::Sleeping => (1, TDI_SLEEPING),
+        Doing::Stopped => (1, TDI_SUSPENDED),
+        Doing::Runnable | Doing::Fresh => (3, 0),
+        Doing::Running => (4, 0),
+    };
+    b.poke_u32(va + u64::from(l.state), state)?;
+    b.poke_u32(va + u64::from(l.inhibitors), inhibitors)?;
+    Ok(Thread {
+        va,
+        pid: process.pid,
+        comm: process.name.clone(),
+        tid,
+        name,
+        doing,
+        cpu: described.cpu,
+        wait,
+        zombie: process.zombie,
+        context,
+        pcb,
+        registers: if chain.is_some() { named } else { Vec::new() },
+        frames,
+    })
+}

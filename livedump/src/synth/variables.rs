@@ -1,0 +1,112 @@
+//! The kernel's variables that every processor has.
+
+use super::description::{Description, Stoppcbs};
+use super::kernel::Variable;
+use super::layout::{Layout, Release};
+
+/// `MAXCPU`.
+const MAXCPU: u64 = 256;
+/// `VM_PHYSSEG_MAX`.
+const PHYSSEG_MAX: u64 = 63;
+
+/// What identifies a kernel.
+pub(crate) fn version(description: &Description, machine: &str) -> String {
+    let release = description.release();
+    let ident = &description.kernel.ident;
+    format!(
+        "FreeBSD {} #0 releng/{}-n{:06}: Mon Jan  1 00:00:00 UTC 2024\n    \
+         root@build.example.org:/usr/obj/usr/src/{machine}.{machine}/sys/{ident}\n",
+        release.osrelease(),
+        description.kernel.release,
+        description.seed % 1_000_000,
+    )
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    bytes
+}
+
+/// All variables of a kernel.
+pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> Vec<Variable> {
+    let release = description.release();
+    let old = release == Release::R12;
+    let mut all = vec![
+        Variable::data("version", text(version)),
+        Variable::data("ostype", text("FreeBSD")),
+        Variable::data("osrelease", text(release.osrelease())),
+        Variable::data("osreldate", release.osreldate().to_le_bytes()),
+        // A second copy of the version, as every kernel has for what(1).
+        Variable {
+            place: super::kernel::Place::Constant,
+            ..Variable::data("sccs", text(&format!("@(#){version}")))
+        },
+        Variable::data("hz", 1000u32.to_le_bytes()),
+        Variable::zero("kernel_pmap_store", 0x180),
+        Variable::zero("kernel_vm_end", 8),
+        Variable::zero("dump_avail", u64::from(layout.dump_avail) * 8),
+        Variable::zero("phys_avail", u64::from(layout.dump_avail) * 8),
+        Variable::zero("vm_page_dump", 8),
+        Variable::zero(
+            "vm_phys_segs",
+            PHYSSEG_MAX * u64::from(layout.phys_seg.size),
+        ),
+        Variable::zero("vm_phys_nsegs", 4),
+        Variable::zero("vm_page_array", 8),
+        Variable::zero("vm_page_array_size", 8),
+        Variable::zero("first_page", 8),
+        Variable::zero("msgbufp", 8),
+        Variable::zero("prison0", u64::from(layout.prison.size)),
+        Variable::zero("panicstr", 8),
+        Variable::zero("buf", 256).local(),
+        Variable::zero("time_second", 8),
+        Variable::zero("time_uptime", 8),
+        Variable::zero("physmem", 8),
+        Variable::zero("Maxmem", 8),
+        Variable::zero("allproc", 8),
+        Variable::zero("dumppcb", u64::from(layout.pcb_size)).local(),
+        Variable::zero("dumptid", 4),
+        Variable::zero("dumping", 4),
+        Variable::zero("stopped_cpus", if old { MAXCPU / 8 } else { 1024 / 8 }),
+        Variable::zero("mp_maxid", 4),
+        Variable::zero("mp_ncpus", 4),
+        Variable::zero(
+            "stoppcbs",
+            match description.stoppcbs() {
+                Stoppcbs::Array => MAXCPU * u64::from(layout.pcb_size),
+                Stoppcbs::Pointer => 8,
+            },
+        ),
+        Variable::zero("linker_files", 16).local(),
+        Variable::zero("linker_kernel_file", 8),
+        Variable::int("pcb_size", layout.pcb_size),
+        Variable::int("proc_off_p_pid", layout.proc_.pid),
+        Variable::int("proc_off_p_comm", layout.proc_.comm),
+        Variable::int("proc_off_p_list", layout.proc_.list),
+        Variable::int("proc_off_p_threads", layout.proc_.threads),
+        Variable::int("thread_off_td_tid", layout.thread.tid),
+        Variable::int("thread_off_td_name", layout.thread.name),
+        Variable::int("thread_off_td_oncpu", layout.thread.oncpu),
+        Variable::int("thread_off_td_pcb", layout.thread.pcb),
+        Variable::int("thread_off_td_plist", layout.thread.plist),
+        Variable::int("kld_off_address", layout.linker.address),
+        Variable::int("kld_off_filename", layout.linker.filename),
+        Variable::int("kld_off_pathname", layout.linker.pathname),
+        Variable::int("kld_off_next", layout.linker.next),
+    ];
+    match layout.proc_.hash {
+        Some(hash) => all.extend([
+            Variable::int("proc_off_p_hash", hash),
+            Variable::zero("pidhashtbl", 8),
+            Variable::zero("pidhash", 8),
+        ]),
+        None => all.push(Variable::zero("zombproc", 8)),
+    }
+    all.push(if old {
+        Variable::zero("vm_page_dump_size", 4)
+    } else {
+        Variable::zero("vm_page_dump_pages", 8)
+    });
+    all
+}

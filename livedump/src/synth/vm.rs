@@ -1,0 +1,267 @@
+//! What the kernel knows of its physical memory: `dump_avail`, `vm_phys_segs`, `vm_page_array`,
+//! `vm_page_dump`; and what a dump will therefore hold.
+
+use std::ops::Range;
+
+use super::builder::Builder;
+use super::content::PAGE;
+use super::description::Description;
+use super::error::Error;
+use super::intervals::{Intervals, within, without};
+use super::layout::Release;
+use super::store::Source;
+use super::truth::{Dumped, Prot, Why};
+use super::vm_page::{Segment, VmPages};
+
+/// End of the memory that a PC's firmware leaves to programs below 640 KiB.
+const LOW_END: u64 = 0x9f000;
+/// End of what the loader and the kernel's start took above 1 MiB.
+const LOADER_END: u64 = 0x103000;
+/// What firmware keeps at the top of low memory.
+const TOP: u64 = 0x24000;
+
+/// The RAM of a PC: low memory without the legacy hole, and what is above 4 GiB.
+pub(crate) fn ram(description: &Description) -> Vec<Range<u64>> {
+    let size = description.memory.size.0;
+    let low = size.min(description.memory.low.0);
+    let mut ram = vec![0..0xa0000, 0x100000..low];
+    if size > low {
+        ram.push(4 << 30..(4 << 30) + size - low);
+    }
+    ram
+}
+
+/// What the kernel has of it.
+pub(crate) fn dump_avail(
+    description: &Description,
+    ram: &[Range<u64>],
+    max: usize,
+) -> Result<Vec<Range<u64>>, Error> {
+    let mut firmware: Vec<Range<u64>> = description
+        .memory
+        .holes
+        .iter()
+        .map(|(start, end)| start.0..end.0)
+        .collect();
+    let low = ram.get(1).map_or(0, |range| range.end);
+    firmware.extend([LOW_END..0xa0000, 0x100000..LOADER_END, low - TOP..low]);
+    firmware.sort_by_key(|range| range.start);
+    if let Some(pair) = firmware.windows(2).find(|pair| pair[0].end > pair[1].start) {
+        return Err(Error::value(
+            "memory.holes",
+            format!("[{:#x}, {:#x}]", pair[1].start, pair[1].end),
+            "a range clear of the others and of the firmware's",
+        ));
+    }
+    let avail: Vec<Range<u64>> = ram
+        .iter()
+        .flat_map(|range| without(range, &firmware))
+        .collect();
+    // The array ends with a pair of zeros.
+    if avail.len() * 2 + 2 > max {
+        return Err(Error::value(
+            "memory.holes",
+            format!("{} ranges", avail.len()),
+            format!("at most {}", max / 2 - 1),
+        ));
+    }
+    Ok(avail)
+}
+
+/// `vm_phys_segs`: `dump_avail` without `taken`, cut at 16 MiB and 4 GiB.
+pub(crate) fn segments(avail: &[Range<u64>], taken: &[Range<u64>], page: u64) -> Vec<Segment> {
+    let mut taken = taken.to_vec();
+    taken.sort_by_key(|range| range.start);
+    let mut segments = Vec::new();
+    let mut first = 0;
+    for range in avail.iter().flat_map(|range| without(range, &taken)) {
+        let mut at = range.start;
+        for cut in [16 << 20, 4 << 30, u64::MAX] {
+            let end = range.end.min(cut);
+            if at < end {
+                segments.push(Segment {
+                    pages: at..end,
+                    first,
+                });
+                first += (end - at) / page;
+                at = end;
+            }
+        }
+    }
+    segments
+}
+
+/// Number of bits of `vm_page_dump`.
+pub(crate) fn bits(b: &Builder<'_>) -> u64 {
+    let page = b.space.page_size;
+    match b.description.release() {
+        // By frame number, whole pages of bitmap.
+        Release::R12 => {
+            let last = b.dump_avail.last().map_or(0, |range| range.end);
+            (last / page).div_ceil(8).next_multiple_of(page) * 8
+        }
+        _ => b
+            .dump_avail
+            .iter()
+            .map(|range| range.end.div_ceil(page) - range.start / page)
+            .sum(),
+    }
+}
+
+/// Physical place of the bitmap, and its bytes.
+pub(crate) fn place_bitmap(b: &mut Builder<'_>) -> Result<Range<u64>, Error> {
+    let page = b.space.page_size;
+    let len = (bits(b).div_ceil(64) * 8).next_multiple_of(page);
+    let at = b.frames.block("vm_page_dump", len, page)?;
+    b.bits.push(at..at + len);
+    Ok(at..at + len)
+}
+
+/// Places and describes `vm_phys_segs` and `vm_page_array`; gives what the array holds.
+pub(crate) fn place_pages(
+    b: &mut Builder<'_>,
+    segments: Vec<Segment>,
+) -> Result<Option<VmPages>, Error> {
+    if !b.description.memory.vm_page_array {
+        return Ok(None);
+    }
+    let pages = VmPages {
+        segments,
+        layout: b.layout.vm_page,
+        nodump: Vec::new(),
+        page_size: b.space.page_size,
+    };
+    let page = PAGE as u64;
+    let size = u64::from(pages.layout.size);
+    let len = (pages.len() * size).next_multiple_of(page);
+    let direct =
+        b.description.memory.vm_page_array_in_direct_map || b.description.release() == Release::R12;
+    let (at, va) = if direct {
+        let at = b.frames.block("vm_page_array", len, b.space.page_size)?;
+        b.bits.push(at..at + len);
+        (at, b.dmap(at))
+    } else {
+        let level = b.bottom() - 1;
+        let leaf = 1u64 << b.processor.format().shifts()[level];
+        let room = len.next_multiple_of(leaf);
+        let at = b.frames.block("vm_page_array", room, leaf)?;
+        let va = b.kva.next_multiple_of(leaf);
+        b.map(level, va, at, room, Prot::RW)?;
+        b.kva = va + room;
+        (at, va)
+    };
+    b.store
+        .add_run(at / page..(at + len) / page, Source::VmPages);
+    b.set_u64("vm_page_array", va)?;
+    b.set_u64("vm_page_array_size", pages.len())?;
+    let first = pages.segments.first().map_or(0, |s| s.pages.start);
+    b.set_u64("first_page", first / b.space.page_size)?;
+    b.set_u32("vm_phys_nsegs", pages.segments.len() as u32)?;
+    let layout = b.layout.phys_seg;
+    let table = b.kernel.address("vm_phys_segs")?;
+    for (i, segment) in pages.segments.iter().enumerate() {
+        let element = table + i as u64 * u64::from(layout.size);
+        b.poke_u64(element, segment.pages.start)?;
+        b.poke_u64(element + 8, segment.pages.end)?;
+        b.poke_u64(
+            element + u64::from(layout.first_page),
+            va + segment.first * size,
+        )?;
+        b.poke_u32(element + u64::from(layout.domain), 0)?;
+    }
+    Ok(Some(pages))
+}
+
+/// Index of the bit of a physical address that is in `dump_avail`.
+fn bit(avail: &[Range<u64>], release: Release, page: u64, pa: u64) -> u64 {
+    if release == Release::R12 {
+        return pa / page;
+    }
+    let mut base = 0;
+    for range in avail {
+        if range.contains(&pa) {
+            return base + pa / page - range.start / page;
+        }
+        base += range.end.div_ceil(page) - range.start / page;
+    }
+    base
+}
+
+/// Writes `dump_avail` and `vm_page_dump`.
+pub(crate) fn write(b: &mut Builder<'_>, bitmap: &Range<u64>) -> Result<(), Error> {
+    let release = b.description.release();
+    let page = b.space.page_size;
+    let array: Vec<u8> = b
+        .dump_avail
+        .iter()
+        .flat_map(|range| [range.start, range.end])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    b.set("dump_avail", &array)?;
+    b.set("phys_avail", &array)?;
+    b.set_u64("vm_page_dump", b.dmap(bitmap.start))?;
+    let count = bits(b);
+    if release == Release::R12 {
+        b.set_u32("vm_page_dump_size", (count / 8) as u32)?;
+    } else {
+        b.set_u64("vm_page_dump_pages", count)?;
+    }
+    let ranges: Vec<Range<u64>> = b
+        .bits
+        .iter()
+        .flat_map(|range| within(range, &b.dump_avail))
+        .collect();
+    for range in ranges {
+        let first = bit(&b.dump_avail, release, page, range.start);
+        let end = first + (range.end - range.start) / page;
+        let mut at = first;
+        while at < end {
+            let word = at / 64;
+            let next = ((word + 1) * 64).min(end);
+            let mut bytes = [0; 8];
+            b.store.read(bitmap.start + word * 8, &mut bytes);
+            let mut value = u64::from_le_bytes(bytes);
+            for k in at..next {
+                value |= 1 << (k % 64);
+            }
+            b.store.write(bitmap.start + word * 8, &value.to_le_bytes());
+            at = next;
+        }
+    }
+    Ok(())
+}
+
+/// The pages that a dump holds, and why: from what was mapped and marked, not from the tables.
+pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> {
+    let limit = b.space.dmap_phys..b.space.dmaplimit;
+    let page = b.space.page_size;
+    let mut set = Intervals::new();
+    let mut add = |range: Range<u64>, why: Why| {
+        for part in within(&range, std::slice::from_ref(&limit)) {
+            for part in within(&part, &b.dump_avail) {
+                for part in without(&part, pages.map_or(&[], |pages| &pages.nodump)) {
+                    set.add(part, why);
+                }
+            }
+        }
+    };
+    for map in b.mappings.values() {
+        add(map.pa..map.pa + map.len, Why::Mapped);
+    }
+    for &(level, va, pa) in &b.tables.made {
+        if va >= b.space.vm_min && b.processor.dumps_table(level) && !b.space.dmap.contains(&va) {
+            add(pa..pa + page, Why::PageTable);
+        }
+    }
+    for range in &b.bits {
+        add(range.clone(), Why::Bit);
+    }
+    set.merged()
+        .into_iter()
+        .map(|(range, why)| Dumped {
+            pa: range.start,
+            len: range.end - range.start,
+            why,
+        })
+        .collect()
+}

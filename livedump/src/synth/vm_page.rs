@@ -1,0 +1,89 @@
+//! The machine's `vm_page_array`: one `struct vm_page` per frame of `vm_phys_segs`.
+
+use std::ops::Range;
+
+use super::content::{PAGE, Page};
+use super::layout::VmPageLayout;
+use super::rng::mix;
+
+/// One element of `vm_phys_segs`, as far as the array needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Physical addresses.
+    pub(crate) pages: Range<u64>,
+    /// Index of its first `struct vm_page`.
+    pub(crate) first: u64,
+}
+
+/// The contents of the array.
+pub(crate) struct VmPages {
+    /// Ascending.
+    pub(crate) segments: Vec<Segment>,
+    /// Where the fields lie.
+    pub(crate) layout: VmPageLayout,
+    /// Physical ranges of pages with PG_NODUMP, ascending.
+    pub(crate) nodump: Vec<Range<u64>>,
+    /// Bytes per page of the machine.
+    pub(crate) page_size: u64,
+}
+
+impl VmPages {
+    /// Number of elements.
+    pub(crate) fn len(&self) -> u64 {
+        self.segments.last().map_or(0, |s| {
+            s.first + (s.pages.end - s.pages.start) / self.page_size
+        })
+    }
+
+    /// Makes the array's page number `page`, in units of 4 KiB.
+    pub(crate) fn fill(&self, page: u64, seed: u64, out: &mut Page) {
+        out.fill(0);
+        let size = self.layout.size as u64;
+        let start = page * PAGE as u64;
+        let end = start + PAGE as u64;
+        let mut index = start / size;
+        let mut element = [0u8; 128];
+        while index * size < end && index < self.len() {
+            let element = &mut element[..size as usize];
+            self.element(index, seed, element);
+            let at = index * size;
+            let from = start.max(at);
+            let to = end.min(at + size);
+            out[(from - start) as usize..(to - start) as usize]
+                .copy_from_slice(&element[(from - at) as usize..(to - at) as usize]);
+            index += 1;
+        }
+    }
+
+    fn element(&self, index: u64, seed: u64, out: &mut [u8]) {
+        out.fill(0);
+        let i = self.segments.partition_point(|s| s.first <= index);
+        let Some(segment) = i.checked_sub(1).map(|i| &self.segments[i]) else {
+            return;
+        };
+        let pa = segment.pages.start + (index - segment.first) * self.page_size;
+        let r = mix(seed ^ (index >> 4));
+        // Queue links and the object: neighbours belong to one object.
+        let object = 0xffff_f800_0000_0000 | (r & 0x3fff_ff00);
+        out[..8].copy_from_slice(&(object | 0x40).to_le_bytes());
+        out[16..24].copy_from_slice(&object.to_le_bytes());
+        out[24..32].copy_from_slice(&(index & 0xfff).to_le_bytes());
+        let at = self.layout.phys_addr as usize;
+        out[at..at + 8].copy_from_slice(&pa.to_le_bytes());
+        let nodump = self.nodump.partition_point(|range| range.end <= pa);
+        let flags = match self.nodump.get(nodump) {
+            Some(range) if range.start <= pa => self.layout.nodump,
+            // Other flags of real pages: PG_ZERO and PG_SWAPINPROG style bits that a filter
+            // must not take for PG_NODUMP.
+            _ => (r >> 60) as u16 & self.layout.other_flags,
+        };
+        let at = self.layout.flags as usize;
+        out[at..at + self.layout.flags_bytes as usize]
+            .copy_from_slice(&flags.to_le_bytes()[..self.layout.flags_bytes as usize]);
+        // The byte behind the flags is another field, never zero in a page that is valid.
+        let behind = at + self.layout.flags_bytes as usize;
+        if behind < out.len() {
+            out[behind] = 0xff;
+        }
+    }
+}
