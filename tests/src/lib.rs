@@ -5,11 +5,12 @@
 //! - [`machines`] makes up recipes of random machines, for laws.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
-//! The recipes are in `testdata/dumps`; `testdata/README.md` describes them.
+//! The recipes are in `testdata/dumps` ([`corpus`] lists them); `testdata/README.md` describes them.
 //!
 //! This crate is the independent witness: it writes the formats down a second time,
 //! from their description, and imports nothing of the crates it is used to test.
 
+pub mod corpus;
 pub mod expect;
 pub mod machines;
 pub mod mkdump;
