@@ -5,6 +5,7 @@ pub mod arch;
 pub mod bitmap;
 pub mod bitmap_section;
 pub mod container;
+pub mod convert;
 pub mod defs;
 pub mod dump;
 pub mod dump_avail;

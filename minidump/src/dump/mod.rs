@@ -254,4 +254,4 @@ impl ReadAt for ZeroTail {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,10 +1,11 @@
 //! Opening: container, codec, header, sections, and what lengths and headers say of each other.
 
 use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt};
+use compress::{Codec, Progress, ReadAt};
 
 use super::beside::{self, Beside};
 use super::memory::TableCache;
@@ -40,6 +41,36 @@ impl Dump {
     /// Opens a dump that is whatever `source` reads.
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         Self::build(source, None, options)
+    }
+
+    /// Opens a dump that comes from a pipe: its bytes are first put into a file without a name, in
+    /// the stream's folder for spools.
+    pub fn from_reader(
+        reader: &mut dyn Read,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        let file = match &options.stream.spool_dir {
+            Some(dir) => tempfile::tempfile_in(dir),
+            None => tempfile::tempfile(),
+        };
+        let mut file = file.map_err(|e| Error::io("temporary file", e))?;
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match reader.read(&mut piece) {
+                Ok(0) => break,
+                // A reader gives at most what fits.
+                Ok(n) => file
+                    .write_all(&piece[..n])
+                    .map_err(|e| Error::io("temporary file", e))?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("read", e)),
+            }
+        }
+        Self::from_source(Arc::new(file), options)
     }
 
     fn build(

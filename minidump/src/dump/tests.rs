@@ -42,7 +42,7 @@ const DMAP: u64 = 0xffff_f800_0000_0000;
 /// A dump of pages 1, 2, 3 and 0x100, 0x102, 0x103; kernel map: first 2 MiB by the table at
 /// 0x3000, second by a 2 MiB leaf at 0x20_0000 (whose pages are not there), third by a table that
 /// is not there.
-fn payload(version: u32) -> Vec<u8> {
+pub(crate) fn payload(version: u32) -> Vec<u8> {
     let pages = [1, 2, 3, 0x100, 0x102, 0x103];
     let (ranges, bits) = if version == 3 {
         let pairs = [(0x1000, 0x4000), (0x10_0000, 0x10_4000)];
@@ -86,7 +86,7 @@ fn payload(version: u32) -> Vec<u8> {
     bytes
 }
 
-fn open(bytes: Vec<u8>) -> Result<Dump, Error> {
+pub(crate) fn open(bytes: Vec<u8>) -> Result<Dump, Error> {
     Dump::from_source(Arc::new(bytes), &OpenOptions::default())
 }
 
@@ -102,7 +102,7 @@ fn header_for(bytes: &[u8]) -> KernelDumpHeader {
     }
 }
 
-fn raw(version: u32) -> Vec<u8> {
+pub(crate) fn raw(version: u32) -> Vec<u8> {
     let mut bytes = payload(version);
     bytes.extend(header_for(&bytes).encode());
     bytes
@@ -384,4 +384,17 @@ fn the_info_file_beside_a_dump_states_its_length() {
         dump.warnings(),
         [Warning::Info { .. }, Warning::Short(_)]
     ));
+}
+
+#[test]
+fn a_pipe_is_opened_like_a_file() {
+    let bytes = raw(3);
+    let dump = Dump::from_reader(
+        &mut bytes.as_slice(),
+        &OpenOptions::default(),
+        &compress::NoProgress,
+    )
+    .unwrap();
+    assert_eq!(dump.container(), Container::Raw);
+    assert_eq!(dump.file_len(), bytes.len() as u64);
 }

@@ -1,0 +1,284 @@
+//! Any open dump into any container and codec; and the end that producers and conversions share:
+//! payload, padding, header, seal.
+//!
+//! | container | what is written                                                                  |
+//! |-----------|----------------------------------------------------------------------------------|
+//! | saved     | the payload in one piece                                                         |
+//! | raw       | the payload in one piece, zeros up to a page, the header                         |
+//! | sealed    | the payload in frames, then the seal, whose attachment holds the header          |
+//!
+//! The header's lengths, compression and parity are made here, from what was really written.
+//! A foreign stream is decoded in order by one thread and encoded by the others; everything else is
+//! read by the encoder's workers at their own offsets.
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use compress::{
+    Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
+    encode_read, write_seal,
+};
+
+use crate::container::Container;
+use crate::defs::seal::{
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
+    RECORD_SOURCE_LENGTH,
+};
+use crate::header::HEADER_BYTES;
+use crate::kerneldump::Magic;
+use crate::{Dump, Error, HeaderOrigin, KernelDumpHeader, MinidumpHeader, SealRecord};
+
+/// What a dump is to be written as.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The container.
+    pub container: Container,
+    /// Codec, level, frames, workers.
+    pub encoding: Encoding,
+}
+
+impl Target {
+    /// Whether the options make sense. Whoever wants to know before a file is made can ask.
+    pub fn check(&self) -> Result<(), Error> {
+        Ok(self.encoding.check(self.shape())?)
+    }
+
+    fn shape(&self) -> Shape {
+        match self.container {
+            Container::Sealed => Shape::Frames,
+            Container::Saved | Container::Raw => Shape::Single,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of the payload.
+    pub payload_len: u64,
+    /// Bytes of the payload as it is stored.
+    pub stored_len: u64,
+    /// Bytes in all: with padding and header, or with the seal.
+    pub file_len: u64,
+    /// The header that the dump has now, in it or to be put beside it.
+    pub header: KernelDumpHeader,
+}
+
+/// Writes `payload` as `target` says, under `header`, whose lengths, compression and parity are
+/// filled in.
+pub fn finish(
+    payload: &dyn ReadAt,
+    header: KernelDumpHeader,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
+    let mut head = [0; HEADER_BYTES];
+    let got = payload.read_full_at(&mut head, 0)?;
+    // What is no minidump has pages of 4 KiB: full dumps.
+    let page_size = MinidumpHeader::parse(&head[..got]).map_or(4096, |h| h.page_size());
+    let record = SealRecord {
+        header,
+        ..SealRecord::default()
+    };
+    close(&stored, record, page_size, target, out)
+}
+
+/// Writes what an open dump holds as `target` says. The payload's bytes are the same, but for the
+/// zeros that [`crate::OpenOptions::zero_tail`] adds.
+///
+/// A header that the dump lacks is the info file's, else one made from the payload; a seal says so.
+/// A raw file states its length, so a dump whose page data is cut short becomes one only with its
+/// tail filled.
+pub fn convert(
+    dump: &Dump,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    if let Some(len) = dump.known_len() {
+        refuse_short_raw(dump, target, len)?;
+    }
+    let shape = target.shape();
+    let stored = if dump.stream().kind() == StreamKind::Foreign {
+        let pad_to = if dump.zero_tail() {
+            dump.layout().end()
+        } else {
+            0
+        };
+        encode_decoded(dump.stream(), pad_to, target, out, progress)?
+    } else {
+        encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
+    };
+    refuse_short_raw(dump, target, stored.content_len)?;
+    let record = record_of(dump, stored.content_len)?;
+    close(&stored, record, dump.layout().page_size(), target, out)
+}
+
+fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error> {
+    let end = dump.layout().end();
+    if target.container != Container::Raw || dump.zero_tail() || len >= end {
+        return Ok(());
+    }
+    Err(Error::Options(format!(
+        "a raw file states its length, and this dump ends at {len:#x} of {end:#x}: its tail must \
+         be filled with zeros, or another container chosen"
+    )))
+}
+
+/// The attachment of the dump that is being written: its header, and how that was come by.
+fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
+    let mut record = dump.seal().cloned().unwrap_or_default();
+    record.header = dump
+        .header()
+        .cloned()
+        .unwrap_or_else(|| KernelDumpHeader::from_payload(dump.minidump()));
+    match dump.header_origin() {
+        HeaderOrigin::Info(_) => record.flags |= FLAG_HEADER_FROM_INFO,
+        HeaderOrigin::Absent => record.flags |= FLAG_HEADER_FROM_PAYLOAD,
+        _ => {}
+    }
+    if dump.zero_tail() {
+        // A foreign stream has been decoded to its end by now.
+        if let Some(short) = dump.shortness()? {
+            record.flags |= FLAG_ZERO_TAIL;
+            record.flags &= !FLAG_SHORT;
+            let len = short.actual.to_le_bytes().to_vec();
+            record.set_record(RECORD_SOURCE_LENGTH, len);
+        }
+    } else if content_len < dump.layout().end() {
+        record.flags |= FLAG_SHORT;
+    }
+    Ok(record)
+}
+
+/// Padding and header, or seal, behind what was stored.
+fn close(
+    stored: &Stored,
+    mut record: SealRecord,
+    page_size: u64,
+    target: &Target,
+    out: &mut dyn Write,
+) -> Result<Written, Error> {
+    let header = &mut record.header;
+    header.magic = Magic::Kernel;
+    header.dumplength = stored.stored_len;
+    header.dumpextent = stored.content_len;
+    header.dumpkeysize = 0;
+    header.compression = KernelDumpHeader::compression_of(target.encoding.codec);
+    if target.container == Container::Raw {
+        // The header is found by this; a page is far below 4 GiB.
+        header.blocksize = page_size as u32;
+    }
+    record.header = record.header.with_parity();
+    let write = |e| Error::io("write", e);
+    let behind = match target.container {
+        Container::Saved => 0,
+        Container::Raw => {
+            let pad = stored.stored_len.next_multiple_of(page_size) - stored.stored_len;
+            out.write_all(&vec![0; pad as usize]).map_err(write)?; // less than a page
+            let block = record.header.encode();
+            out.write_all(&block).map_err(write)?;
+            pad + block.len() as u64
+        }
+        Container::Sealed => write_seal(stored, &record.encode(), out)?,
+    };
+    Ok(Written {
+        payload_len: stored.content_len,
+        stored_len: stored.stored_len,
+        file_len: stored.stored_len + behind,
+        header: record.header,
+    })
+}
+
+/// Pieces that may wait between the thread that decodes and the one that encodes.
+const PIECES: usize = 4;
+
+/// Decodes `stream` in order on a thread of its own and stores what comes out, with zeros behind it
+/// up to `pad_to`. Memory: [`PIECES`] pieces of the decoder's, and the encoder's own.
+fn encode_decoded(
+    stream: &Stream,
+    pad_to: u64,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Stored, Error> {
+    std::thread::scope(|scope| {
+        let (sender, pieces) = sync_channel(PIECES);
+        scope.spawn(move || {
+            let mut sink = |_: u64, piece: &[u8]| {
+                // Nobody listens any more: the encoder has failed, and says why itself.
+                let sent = sender.send(Piece::Bytes(piece.to_vec()));
+                sent.map_err(|_| compress::Error::Cancelled)
+            };
+            let end = match stream.decode(&mut sink, &NoProgress) {
+                Ok(_) => Piece::End,
+                Err(error) => Piece::Failed(error.into()),
+            };
+            // Again: if nobody listens, nobody needs to know.
+            let _ = sender.send(end);
+        });
+        let mut pipe = Pipe {
+            pieces,
+            current: Vec::new(),
+            at: 0,
+            given: 0,
+            ended: false,
+            pad_to,
+        };
+        let stored = encode_read(&mut pipe, &target.encoding, target.shape(), out, progress);
+        // The decoder must not wait for a reader that is gone.
+        drop(pipe);
+        Ok(stored?)
+    })
+}
+
+enum Piece {
+    Bytes(Vec<u8>),
+    End,
+    Failed(io::Error),
+}
+
+/// The reading end of [`encode_decoded`].
+struct Pipe {
+    pieces: Receiver<Piece>,
+    current: Vec<u8>,
+    at: usize,
+    given: u64,
+    ended: bool,
+    pad_to: u64,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.current.len() && !self.ended {
+            match self.pieces.recv() {
+                Ok(Piece::Bytes(bytes)) => {
+                    self.current = bytes;
+                    self.at = 0;
+                }
+                Ok(Piece::End) => self.ended = true,
+                Ok(Piece::Failed(error)) => return Err(error),
+                Err(_) => return Err(io::Error::other("the decoder's thread has died")),
+            }
+        }
+        let rest = &self.current[self.at..];
+        let n = if rest.is_empty() {
+            let n = self.pad_to.saturating_sub(self.given).min(buf.len() as u64) as usize;
+            buf[..n].fill(0);
+            n
+        } else {
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            self.at += n;
+            n
+        };
+        self.given += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests;
