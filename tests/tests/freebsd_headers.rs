@@ -38,6 +38,9 @@ fn facts() -> BTreeMap<Question, Value> {
     let mut facts = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "txt") {
+            continue;
+        }
         let (mut machines, mut header) = (Vec::new(), String::new());
         for line in fs::read_to_string(&path).unwrap().lines() {
             if let Some(block) = line.strip_prefix("@ ") {
@@ -536,8 +539,13 @@ fn page_tables(claims: &mut Claims) {
     );
 }
 
-/// Facts that wait for our constants: nothing reads registers or `vm_phys_segs` yet.
-const UNCLAIMED: [&str; 3] = ["machine/pcb.h", "machine/frame.h", "machine/vmparam.h"];
+/// Facts that no public constant of ours stands for yet: registers, `struct vm_page`.
+const UNCLAIMED: [&str; 4] = [
+    "machine/pcb.h",
+    "machine/frame.h",
+    "machine/vmparam.h",
+    "vm/_vm_phys.h",
+];
 
 #[test]
 fn every_constant_that_freebsds_headers_hold_is_theirs() {

@@ -438,3 +438,60 @@ fn links_between_pages_lead_somewhere() {
     }
     report("links to nothing", &broken);
 }
+
+/// Every file that a clone has, as far as it is text.
+fn texts() -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !["target", ".git", "corpus", "artifacts"].contains(&name) {
+                    folders.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let relative = path.strip_prefix(root()).unwrap();
+                texts.push((relative.to_str().unwrap().to_owned(), text));
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn no_file_names_somebodys_machine() {
+    let mut broken = Vec::new();
+    for (path, text) in texts() {
+        for (number, line) in text.lines().enumerate() {
+            for folder in ["root", "home", "work"] {
+                if path != ".git" && line.contains(&format!("/{folder}/")) {
+                    broken.push(format!("{path}:{}: {}", number + 1, line.trim()));
+                }
+            }
+        }
+    }
+    report("paths of a machine", &broken);
+}
+
+#[test]
+fn test_data_is_text() {
+    let mut broken = Vec::new();
+    let mut folders = vec!["testdata".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if fs::read_to_string(entry.path()).is_err() {
+                broken.push(path);
+            }
+        }
+    }
+    report(
+        "binary test data: commit its recipe, not the bytes",
+        &broken,
+    );
+}
