@@ -1,6 +1,7 @@
 //! Producers of FreeBSD kernel dumps, the machines they read, and where dumps go.
 
 pub mod image;
+pub mod mem4;
 pub mod phys;
 pub mod place;
 pub mod synth;

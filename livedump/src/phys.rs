@@ -23,6 +23,13 @@ pub trait PhysMemory: Send + Sync {
     }
 }
 
+/// Physical memory that can be changed.
+pub trait PhysMemoryMut: PhysMemory {
+    /// Writes `bytes` at physical address `at`. An address outside of [`PhysMemory::ranges`] is an
+    /// [`io::ErrorKind::NotFound`] error, and then nothing is written.
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
 impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
     fn ranges(&self) -> &[Range<u64>] {
         (**self).ranges()

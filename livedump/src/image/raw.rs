@@ -8,7 +8,7 @@ use std::path::Path;
 
 use minidump::defs::amd64::PAGE_SIZE;
 
-use crate::PhysMemory;
+use crate::phys::{PhysMemory, PhysMemoryMut};
 
 /// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ impl RawImage {
         })
     }
 
+    /// The same file, to be written too.
+    pub fn open_writable(path: &Path, ranges: &[Range<u64>]) -> io::Result<Self> {
+        Self::new(File::options().read(true).write(true).open(path)?, ranges)
+    }
+
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
@@ -69,18 +74,30 @@ pub(crate) fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<
     None
 }
 
+fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
+    match first_outside(ranges, at, len as u64) {
+        None => Ok(()),
+        Some(outside) => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no memory at {outside:#x}"),
+        )),
+    }
+}
+
+impl PhysMemoryMut for RawImage {
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        check(&self.ranges, at, bytes.len())?;
+        self.file.write_all_at(bytes, at)
+    }
+}
+
 impl PhysMemory for RawImage {
     fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
     }
 
     fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        if let Some(outside) = first_outside(&self.ranges, at, buf.len() as u64) {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no memory at {outside:#x}"),
-            ));
-        }
+        check(&self.ranges, at, buf.len())?;
         self.file.read_exact_at(buf, at)
     }
 

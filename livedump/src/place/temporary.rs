@@ -54,7 +54,7 @@ pub fn watch_signals() -> io::Result<()> {
 /// A directory that is open: everything happens relative to it, whatever becomes of its path.
 #[derive(Debug, Clone)]
 pub struct Directory {
-    pub(super) fd: Arc<OwnedFd>,
+    pub(crate) fd: Arc<OwnedFd>,
     /// Its path as the caller said it, for people.
     pub path: PathBuf,
 }

@@ -3,6 +3,7 @@
 //! [`memrange`] is the ABI, [`mem_ioctl`] the door to the kernel that speaks it. What is above
 //! compiles and is tested everywhere.
 
+pub mod descriptor;
 pub mod ioccom;
 pub mod mem_ioctl;
 pub mod memrange;

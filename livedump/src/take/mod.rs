@@ -21,6 +21,7 @@ pub mod error;
 pub mod facts;
 mod kernel;
 pub mod locate;
+pub mod machine;
 mod marks;
 mod msgbuf;
 pub mod view;
@@ -31,11 +32,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use minidump::defs::amd64;
-use minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader, PageSource, Payload, PhysAddr, Plan};
+use minidump::defs::kerneldump::LIVE_BLOCKSIZE;
+use minidump::{
+    Arch, DumpAvail, KernelDumpHeader, KernelElf, MinidumpHeader, PageSource, Payload, PhysAddr,
+    Plan,
+};
 
 pub use error::TakeError;
 pub use facts::Facts;
 pub use locate::Located;
+pub use machine::Machine;
 pub use view::MachineView;
 
 use crate::PhysMemory;
@@ -56,24 +62,37 @@ pub struct Taken {
     pub plan: Plan,
     /// What the kernel says of itself.
     pub facts: Facts,
-    /// Where the kernel was found.
-    pub located: Located,
-    /// The machine through the kernel's tables.
-    pub view: MachineView,
+    /// The machine.
+    pub machine: Machine,
     /// What a person should know: what could not be found, or was left out.
     pub notes: Vec<String>,
 }
 
 impl Taken {
+    /// The kerneldumpheader of the uncompressed dump.
+    pub fn header(&self) -> KernelDumpHeader {
+        let length = self.plan.layout().end();
+        KernelDumpHeader {
+            dumplength: length,
+            dumpextent: length,
+            dumptime: self.facts.time,
+            blocksize: LIVE_BLOCKSIZE,
+            hostname: self.facts.hostname.clone(),
+            versionstring: self.facts.version.clone(),
+            panicstring: self.facts.panic.clone(),
+            ..KernelDumpHeader::from_payload(self.plan.header())
+        }
+    }
+
     /// The dump's bytes.
     pub fn payload(&self) -> Payload {
-        let pages = Pages(self.view.memory().clone());
+        let pages = Pages(self.machine.view.memory().clone());
         self.plan.clone().payload(Arc::new(pages))
     }
 
     /// The dump's bytes, when nothing else is wanted any more.
     pub fn into_payload(self) -> Payload {
-        let pages = Pages(self.view.memory().clone());
+        let pages = Pages(self.machine.view.memory().clone());
         self.plan.payload(Arc::new(pages))
     }
 }
@@ -97,18 +116,9 @@ pub fn plan(
     elf: &KernelElf,
     options: &PlanOptions,
 ) -> Result<Taken, TakeError> {
-    const EM_X86_64: u16 = 62;
-    if elf.machine() != EM_X86_64 || !elf.is_64() {
-        return Err(TakeError::Unsupported {
-            what: format!("dump of a machine of ELF type {}", elf.machine()),
-        });
-    }
     let mut notes = Vec::new();
-    let located = locate::locate(&*memory, elf)?;
-    let view = MachineView::new(memory.clone(), located.pml4, None);
-    let space = Space::read(Variables { elf, memory: &view })?;
-    let view = MachineView::new(memory.clone(), located.pml4, space.pml5);
-    let variables = Variables { elf, memory: &view };
+    let machine = Machine::find(memory.clone(), elf)?;
+    let variables = machine.variables(elf);
     let facts = Facts::read(variables, &mut notes)?;
 
     let avail = dump_avail(variables, &*memory)?;
@@ -132,13 +142,10 @@ pub fn plan(
         }
     };
 
-    let dmaplimit = match variables.find("dmaplimit") {
-        Some(at) => variables.u64_at("dmaplimit", at)?,
-        None => 0,
-    };
+    let dmaplimit = machine.dmaplimit;
     let mut dumpable = Dumpable::new(variables, facts.osreldate, dmaplimit, &mut notes);
-    let kva = kva(variables, space.km_low)?;
-    let walked = walk::walk(&view, kva, &mut dumpable, &mut marks)?;
+    let kva = kva(variables, machine.km_low)?;
+    let walked = walk::walk(&machine.view, kva, &mut dumpable, &mut marks)?;
     filter(&mut marks, &avail, dmaplimit, &mut dumpable);
     let before = marks.count();
     without_holes(&mut marks, memory.ranges());
@@ -168,9 +175,9 @@ pub fn plan(
         msgbufsize: ring.size,
         // At most 2048 pages.
         pmapsize: (walked.pmap_pages * amd64::PAGE_SIZE) as u32,
-        kernbase: space.km_low,
-        dmapbase: space.dmap.start,
-        dmapend: space.dmap.end,
+        kernbase: machine.km_low,
+        dmapbase: machine.dmap.start,
+        dmapend: machine.dmap.end,
         ..MinidumpHeader::default()
     };
     let ranges = marks.ranges().clone();
@@ -184,46 +191,9 @@ pub fn plan(
     Ok(Taken {
         plan,
         facts,
-        located,
-        view,
+        machine,
         notes,
     })
-}
-
-/// The kernel's address space: constants, but for a kernel that lays itself out at run time.
-struct Space {
-    km_low: u64,
-    dmap: Range<u64>,
-    pml5: Option<u64>,
-}
-
-impl Space {
-    /// From `kva_layout` (15 on; FreeBSD `sys/amd64/include/pmap.h`: fifteen words, `dmap_low` the
-    /// third, `dmap_high` the fourth, `km_low` the seventh), else the 48-bit layout.
-    fn read(variables: Variables<'_>) -> Result<Self, TakeError> {
-        let Some(layout) = variables.find("kva_layout") else {
-            return Ok(Self {
-                km_low: amd64::VM_MIN_KERNEL_ADDRESS,
-                dmap: amd64::DMAP_MIN_ADDRESS..amd64::DMAP_MAX_ADDRESS,
-                pml5: None,
-            });
-        };
-        let mut bytes = [0; 56];
-        variables.bytes("kva_layout", layout, &mut bytes)?;
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |index: usize| u64::from_le_bytes(words[index]);
-        let dmap = word(2)..word(3);
-        let la57 = dmap.start == amd64::DMAP_MIN_ADDRESS_LA57;
-        Ok(Self {
-            km_low: word(6),
-            dmap,
-            pml5: if la57 {
-                Some(variables.u64("KPML5phys")?)
-            } else {
-                None
-            },
-        })
-    }
 }
 
 /// The version of the minidumps that this kernel writes itself: its bitmap says so.

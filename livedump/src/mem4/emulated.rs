@@ -1,0 +1,315 @@
+//! mem(4) over a machine that is a file or a text, by the rules of amd64's driver.
+//!
+//! Where the driver asks hardware, the machine answers: there is memory in `PhysMemory::ranges`
+//! and nowhere else. An address without memory is an error, where a PC's bus would make up bytes
+//! of ones.
+
+use std::io;
+use std::sync::Arc;
+
+use minidump::defs::amd64::PAGE_SIZE;
+use minidump::{KernelElf, KernelMemory, VirtAddr};
+
+use super::mtrr::Mtrr;
+use super::state::State;
+use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, dump};
+use crate::PhysMemory;
+use crate::phys::PhysMemoryMut;
+use crate::sys::memrange::MeState;
+use crate::take::{self, Machine, PlanOptions};
+
+/// For what the device was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+}
+
+impl Access {
+    /// Reading only.
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+    };
+    /// Reading and writing.
+    pub const READ_WRITE: Self = Self {
+        read: true,
+        write: true,
+    };
+}
+
+/// Who opens the device: what the emulated system would let him do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// PRIV_KMEM_READ: everybody's, unless a MAC policy denies it.
+    pub kmem_read: bool,
+    /// PRIV_KMEM_WRITE: root's.
+    pub kmem_write: bool,
+    /// `kern.securelevel`: above 0 nobody opens for writing.
+    pub securelevel: i32,
+}
+
+impl Default for Credentials {
+    /// Root, on a system that is not secured.
+    fn default() -> Self {
+        Self {
+            kmem_read: true,
+            kmem_write: true,
+            securelevel: -1,
+        }
+    }
+}
+
+/// What the processor can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processor {
+    /// Bits of a physical address.
+    pub maxphyaddr: u32,
+    /// Variable memory ranges; `None` if it has no memory ranges at all.
+    pub variable_ranges: Option<usize>,
+}
+
+impl Default for Processor {
+    /// A PC of today.
+    fn default() -> Self {
+        Self {
+            maxphyaddr: 46,
+            variable_ranges: Some(8),
+        }
+    }
+}
+
+/// Answers MEM_EXTRACT_PADDR for the address space of one process.
+pub trait AddressSpace: Send + Sync {
+    /// What is behind `vaddr`.
+    fn extract(&self, vaddr: u64) -> Result<Extracted, MemError>;
+}
+
+/// The two devices over an emulated machine.
+pub struct Emulated {
+    memory: Arc<dyn PhysMemory>,
+    writable: Option<Arc<dyn PhysMemoryMut>>,
+    elf: Arc<KernelElf>,
+    machine: Machine,
+    processor: Processor,
+    state: State,
+    access: Access,
+    credentials: Credentials,
+    process: Option<Arc<dyn AddressSpace>>,
+}
+
+/// An emulated machine before its devices are opened.
+pub struct Parts {
+    /// Its memory.
+    pub memory: Arc<dyn PhysMemory>,
+    /// The same memory, if it may be written.
+    pub writable: Option<Arc<dyn PhysMemoryMut>>,
+    /// The kernel that runs on it.
+    pub elf: Arc<KernelElf>,
+    /// What it remembers.
+    pub state: State,
+    /// Its processor.
+    pub processor: Processor,
+    /// The process whose addresses [`MemDevice::extract_paddr`] is asked about. Without one, no
+    /// address is valid.
+    pub process: Option<Arc<dyn AddressSpace>>,
+}
+
+impl Emulated {
+    /// Opens the devices. [`MemError::NotPermitted`] as the driver's open(2) would say it.
+    pub fn open(parts: Parts, access: Access, credentials: Credentials) -> Result<Self, MemError> {
+        if access.read && !credentials.kmem_read {
+            return Err(MemError::NotPermitted {
+                why: "PRIV_KMEM_READ is denied",
+            });
+        }
+        if access.write && !credentials.kmem_write {
+            return Err(MemError::NotPermitted {
+                why: "only root may open the device for writing",
+            });
+        }
+        if access.write && credentials.securelevel > 0 {
+            return Err(MemError::NotPermitted {
+                why: "kern.securelevel is above 0",
+            });
+        }
+        if access.write && parts.writable.is_none() {
+            return Err(MemError::Unchangeable {
+                why: "its memory was not opened for writing",
+            });
+        }
+        let machine =
+            Machine::find(parts.memory.clone(), &parts.elf).map_err(|e| MemError::Io {
+                doing: "find the kernel",
+                source: io::Error::other(e),
+            })?;
+        Ok(Self {
+            memory: parts.memory,
+            writable: parts.writable,
+            elf: parts.elf,
+            machine,
+            processor: parts.processor,
+            state: parts.state,
+            access,
+            credentials,
+            process: parts.process,
+        })
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Moves `len` bytes from `offset` in pieces that stay within a page; `piece` moves one, given
+    /// its physical address and its place among the bytes. Stops at the first error, which counts
+    /// only if nothing was moved.
+    fn pieces(
+        &self,
+        device: Device,
+        offset: u64,
+        len: usize,
+        piece: &mut dyn FnMut(u64, usize, usize) -> Result<(), MemError>,
+    ) -> Result<usize, MemError> {
+        let mut done = 0;
+        while done < len {
+            // Addresses of the kernel have the top bit set: an offset may run over the end.
+            let at = offset.wrapping_add(done as u64);
+            let n = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(len - done);
+            let moved = self
+                .physical(device, at)
+                .and_then(|physical| piece(physical, done, n));
+            match moved {
+                Ok(()) => done += n,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// The physical address that the driver would go to.
+    fn physical(&self, device: Device, at: u64) -> Result<u64, MemError> {
+        let bad = |why| Err(MemError::BadAddress { at, why });
+        match device {
+            Device::Mem if at >> self.processor.maxphyaddr.min(63) != 0 => {
+                bad("beyond the physical addresses of the processor")
+            }
+            Device::Mem => Ok(at),
+            Device::Kmem if self.machine.dmap.contains(&at) => {
+                let physical = at - self.machine.dmap.start;
+                if self.machine.dmaplimit != 0 && physical >= self.machine.dmaplimit {
+                    return bad("beyond the end of the direct map");
+                }
+                Ok(physical)
+            }
+            Device::Kmem => match self.machine.view.translate(VirtAddr(at)) {
+                // The driver takes a translation to page 0 for a failed one.
+                Ok(physical) if physical.0 < PAGE_SIZE => bad("mapped to physical page 0"),
+                Ok(physical) => Ok(physical.0),
+                Err(_) => bad("not in the kernel map"),
+            },
+        }
+    }
+
+    fn firmware(&self, variable: usize) -> Mtrr {
+        let low = self
+            .memory
+            .ranges()
+            .iter()
+            .map(|range| range.end)
+            .take_while(|end| *end < 1 << 32)
+            .last()
+            .unwrap_or(1 << 32);
+        Mtrr::firmware(low, variable, self.processor.maxphyaddr)
+    }
+
+    fn variable_ranges(&self) -> Result<usize, MemError> {
+        match self.processor.variable_ranges {
+            None => Err(MemError::NoRangeDriver),
+            Some(0) => Err(MemError::NoRanges),
+            Some(count) => Ok(count),
+        }
+    }
+}
+
+fn bus(at: u64, error: io::Error) -> MemError {
+    if error.kind() == io::ErrorKind::NotFound {
+        MemError::BadAddress {
+            at,
+            why: "the machine has no memory there",
+        }
+    } else {
+        MemError::Io {
+            doing: "access memory",
+            source: error,
+        }
+    }
+}
+
+impl MemDevice for Emulated {
+    fn read(&self, device: Device, offset: u64, buf: &mut [u8]) -> Result<usize, MemError> {
+        if !self.access.read {
+            return Err(MemError::NotOpenedFor { what: "reading" });
+        }
+        self.pieces(device, offset, buf.len(), &mut |at, done, n| {
+            self.memory
+                .read(at, &mut buf[done..done + n])
+                .map_err(|e| bus(at, e))
+        })
+    }
+
+    fn write(&self, device: Device, offset: u64, bytes: &[u8]) -> Result<usize, MemError> {
+        let Some(memory) = self.writable.as_ref().filter(|_| self.access.write) else {
+            return Err(MemError::NotOpenedFor { what: "writing" });
+        };
+        self.pieces(device, offset, bytes.len(), &mut |at, done, n| {
+            memory
+                .write(at, &bytes[done..done + n])
+                .map_err(|e| bus(at, e))
+        })
+    }
+
+    fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError> {
+        match &self.process {
+            Some(process) => process.extract(vaddr),
+            None => Ok(Extracted::unmapped(MeState::Invalid)),
+        }
+    }
+
+    fn ranges(&self) -> Result<Vec<MemRange>, MemError> {
+        let variable = self.variable_ranges()?;
+        let table = match self.state.ranges()? {
+            Some(table) => table,
+            None => self.firmware(variable),
+        };
+        Ok(table.ranges().to_vec())
+    }
+
+    fn set_range(&self, range: &MemRange, operation: i32) -> Result<(), MemError> {
+        let variable = self.variable_ranges()?;
+        self.state.change(
+            || self.firmware(variable),
+            |table| table.set(range, operation),
+        )
+    }
+
+    fn kernel_dump(&self, request: &DumpRequest) -> Result<(), MemError> {
+        // amd64 tracks its pages, so EOPNOTSUPP does not come; then the privilege, then the rest.
+        if !self.credentials.kmem_read {
+            return Err(MemError::NotPermitted {
+                why: "PRIV_KMEM_READ is denied",
+            });
+        }
+        let (file, codec) = dump::check(request)?;
+        let _only_one = self.state.lock_dump()?;
+        let taken = take::plan(self.memory.clone(), &self.elf, &PlanOptions::default());
+        let taken = taken.map_err(|e| MemError::Io {
+            doing: "plan the dump",
+            source: io::Error::other(e),
+        })?;
+        dump::write(&taken, codec, &file)
+    }
+}

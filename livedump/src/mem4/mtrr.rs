@@ -1,0 +1,410 @@
+//! The memory type range registers of an x86 machine, as FreeBSD's driver treats them
+//! (`sys/x86/x86/x86_mem.c`).
+//!
+//! A table: 88 fixed ranges over the first MiB (8 of 64 KiB, 16 of 16 KiB, 64 of 4 KiB), if there
+//! are any, then the variable ones. The rules of update and remove are that driver's to the
+//! letter, its leniency included: once a range matches exactly, later slots are not looked at.
+
+use super::MemError;
+use super::range::{MemRange, Owner};
+use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
+
+/// Fixed ranges.
+pub const FIXED: usize = 88;
+
+/// Below this, fixed ranges are used where there are any.
+const FIXTOP: u64 = 0x10_0000;
+
+/// `(first address, length, how many)` of each size of fixed range.
+const FIXED_SIZES: [(u64, u64, u64); 3] = [
+    (0, 0x1_0000, 8),
+    (0x8_0000, 0x4000, 16),
+    (0xc_0000, 0x1000, 64),
+];
+
+/// Flags that every fixed range has.
+const FIXED_FLAGS: Mdf = Mdf(Mdf::FIXBASE.0 | Mdf::FIXLEN.0 | Mdf::FIXACTIVE.0 | Mdf::ACTIVE.0);
+
+/// What can be asked for: exactly one of these.
+const TYPES: [Mdf; 5] = [
+    Mdf::UNCACHEABLE,
+    Mdf::WRITECOMBINE,
+    Mdf::WRITETHROUGH,
+    Mdf::WRITEBACK,
+    Mdf::WRITEPROTECT,
+];
+
+/// The table of ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mtrr {
+    ranges: Vec<MemRange>,
+    /// Fixed ranges at the start of `ranges`: 88 or none.
+    fixed: usize,
+}
+
+impl Mtrr {
+    /// What firmware leaves: low memory cached, the legacy window not, ROMs write-protected, and
+    /// the addresses between `low`, the end of memory below 4 GiB, and 4 GiB not cached, as far
+    /// as `variable` slots go. Other slots are unused: base 0, length `2^maxphyaddr`.
+    pub fn firmware(low: u64, variable: usize, maxphyaddr: u32) -> Self {
+        let mut ranges = Vec::with_capacity(FIXED + variable);
+        for (first, len, count) in FIXED_SIZES {
+            for index in 0..count {
+                let base = first + index * len;
+                let attribute = match base {
+                    0xa_0000..0xc_0000 => Mdf::UNCACHEABLE,
+                    0xc_0000.. => Mdf::WRITEPROTECT,
+                    _ => Mdf::WRITEBACK,
+                };
+                ranges.push(MemRange {
+                    base,
+                    len,
+                    flags: FIXED_FLAGS | Mdf::FIRMWARE | attribute,
+                    owner: Owner::new(b"BIOS"),
+                });
+            }
+        }
+        let mut base = low.min(1 << 32).next_multiple_of(1 << 20);
+        for _ in 0..variable {
+            // The largest power of two that `base` is a multiple of and that ends by 4 GiB.
+            let left = (1_u64 << 32).saturating_sub(base);
+            let len = match base {
+                0 => left,
+                _ => (base & base.wrapping_neg()).min(left),
+            };
+            ranges.push(if len == 0 {
+                Self::unused(maxphyaddr)
+            } else {
+                MemRange {
+                    base,
+                    len,
+                    flags: Mdf::UNCACHEABLE | Mdf::ACTIVE | Mdf::FIRMWARE,
+                    owner: Owner::new(b"BIOS"),
+                }
+            });
+            base += len;
+        }
+        Self {
+            ranges,
+            fixed: FIXED,
+        }
+    }
+
+    /// A table of given ranges: `fixed` (88 or 0) fixed ones first.
+    pub fn from_ranges(ranges: Vec<MemRange>, fixed: bool) -> Option<Self> {
+        let fixed = if fixed { FIXED } else { 0 };
+        (ranges.len() >= fixed).then_some(Self { ranges, fixed })
+    }
+
+    fn unused(maxphyaddr: u32) -> MemRange {
+        MemRange {
+            base: 0,
+            len: 1 << maxphyaddr.min(63),
+            flags: Mdf::UNCACHEABLE,
+            owner: Owner::default(),
+        }
+    }
+
+    /// The ranges, fixed ones first.
+    pub fn ranges(&self) -> &[MemRange] {
+        &self.ranges
+    }
+
+    /// Whether the first [`FIXED`] ranges are fixed ones.
+    pub fn has_fixed(&self) -> bool {
+        self.fixed != 0
+    }
+
+    /// MEMRANGE_SET with any operation number.
+    pub fn set(&mut self, range: &MemRange, operation: i32) -> Result<(), MemError> {
+        match operation {
+            MEMRANGE_SET_UPDATE => self.update(range),
+            MEMRANGE_SET_REMOVE => self.remove(range.base, range.len),
+            operation => Err(MemError::BadRangeOperation { operation }),
+        }
+    }
+
+    /// Establishes a range or changes one. Of the flags of `range` the attribute counts, and
+    /// [`Mdf::FORCE`].
+    pub fn update(&mut self, range: &MemRange) -> Result<(), MemError> {
+        let (base, len) = (range.base, range.len);
+        let bad = |why| Err(MemError::BadRange { base, len, why });
+        if !base.is_multiple_of(4096) || len < 4096 {
+            return bad("base and length must be multiples of 4096");
+        }
+        if !len.is_power_of_two() {
+            return bad("its length must be a power of two");
+        }
+        if !base.is_multiple_of(len) {
+            return bad("its base must be a multiple of its length");
+        }
+        let attribute = range.flags.attributes();
+        if !TYPES.contains(&attribute) {
+            return bad("exactly one way of caching must be named");
+        }
+        let force = range.flags.contains(Mdf::FORCE);
+        if self.has_fixed() && base.checked_add(len).is_some_and(|end| end <= FIXTOP) {
+            self.update_fixed(range, attribute, force)
+        } else {
+            self.update_variable(range, attribute, force)
+        }
+    }
+
+    fn update_fixed(
+        &mut self,
+        range: &MemRange,
+        attribute: Mdf,
+        force: bool,
+    ) -> Result<(), MemError> {
+        let (base, len) = (range.base, range.len);
+        let touched = |fixed: &MemRange| fixed.overlaps(base, len);
+        let fixed = &mut self.ranges[..self.fixed];
+        if !force
+            && let Some(unknown) = fixed
+                .iter()
+                .find(|fixed| touched(fixed) && fixed.flags.contains(Mdf::UNKNOWN))
+        {
+            return Err(MemError::UnknownKind {
+                base: unknown.base,
+                len: unknown.len,
+            });
+        }
+        for fixed in fixed.iter_mut().filter(|fixed| touched(fixed)) {
+            fixed.flags = fixed.flags.without(Mdf::ATTRMASK).without(Mdf::FIRMWARE) | attribute;
+            fixed.owner = range.owner;
+        }
+        Ok(())
+    }
+
+    fn update_variable(
+        &mut self,
+        range: &MemRange,
+        attribute: Mdf,
+        force: bool,
+    ) -> Result<(), MemError> {
+        let (base, len) = (range.base, range.len);
+        let mut free = None;
+        let mut target = None;
+        for (index, slot) in self.ranges.iter().enumerate().skip(self.fixed) {
+            if !slot.flags.contains(Mdf::ACTIVE) {
+                free = free.or(Some(index));
+                continue;
+            }
+            if slot.is(base, len) {
+                if slot.flags.contains(Mdf::BUSY) {
+                    return Err(MemError::RangeBusy { base, len });
+                }
+                if slot.flags.contains(Mdf::UNKNOWN) && !force {
+                    return Err(MemError::UnknownKind { base, len });
+                }
+                target = Some(index);
+                break;
+            }
+            if slot.overlaps(base, len) && !agree(slot.flags.attributes(), attribute) {
+                return Err(MemError::BadRange {
+                    base,
+                    len,
+                    why: "it overlaps an active range that is cached in another way",
+                });
+            }
+        }
+        let index = target.or(free).ok_or(MemError::NoFreeRange)?;
+        self.ranges[index] = MemRange {
+            base,
+            len,
+            flags: Mdf::ACTIVE | attribute,
+            owner: range.owner,
+        };
+        Ok(())
+    }
+
+    /// Disables the first range of exactly this base and length.
+    pub fn remove(&mut self, base: u64, len: u64) -> Result<(), MemError> {
+        let range = self
+            .ranges
+            .iter_mut()
+            .find(|range| range.is(base, len))
+            .ok_or(MemError::NoSuchRange { base, len })?;
+        if range.flags.contains(Mdf::FIXACTIVE) {
+            return Err(MemError::FixedRange { base, len });
+        }
+        if range.flags.contains(Mdf::BUSY) {
+            return Err(MemError::RangeBusy { base, len });
+        }
+        range.flags = range.flags.without(Mdf::ACTIVE);
+        range.owner = Owner::default();
+        Ok(())
+    }
+}
+
+/// Whether two ranges that overlap may be cached in these ways: the same, or one not at all and
+/// the other back (then "not at all" wins).
+fn agree(one: Mdf, other: Mdf) -> bool {
+    let pair = Mdf::WRITEBACK | Mdf::UNCACHEABLE;
+    !one.contains(Mdf::UNKNOWN) && (one == other || one | other == pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn table() -> Mtrr {
+        Mtrr::firmware(3 * GIB, 4, 40)
+    }
+
+    fn range(base: u64, len: u64, flags: Mdf) -> MemRange {
+        MemRange {
+            base,
+            len,
+            flags,
+            owner: Owner::new(b"test"),
+        }
+    }
+
+    #[test]
+    fn firmware_leaves_88_fixed_ranges_and_the_pci_hole() {
+        let table = table();
+        assert_eq!(table.ranges().len(), 92);
+        let covered: u64 = table.ranges()[..FIXED].iter().map(|r| r.len).sum();
+        assert_eq!(covered, FIXTOP);
+        assert_eq!(
+            table.ranges()[FIXED].to_string(),
+            "0xc0000000/0x40000000 BIOS uncacheable set-by-firmware active "
+        );
+        assert_eq!(
+            table.ranges()[FIXED + 1].to_string(),
+            "0x0/0x10000000000 - uncacheable "
+        );
+    }
+
+    #[test]
+    fn einval_range_not_aligned_not_a_power_of_two_or_of_no_kind() {
+        let mut table = table();
+        let before = table.clone();
+        for (base, len, flags) in [
+            (0x1000_0800, 0x1000, Mdf::WRITEBACK),
+            (0x1000_0000, 0x800, Mdf::WRITEBACK),
+            (0x1000_0000, 0x3000, Mdf::WRITEBACK),
+            (0x1000_1000, 0x2000, Mdf::WRITEBACK),
+            (0x1000_0000, 0, Mdf::WRITEBACK),
+            (0x1000_0000, 0x1000, Mdf::ACTIVE),
+            (0x1000_0000, 0x1000, Mdf::WRITEBACK | Mdf::WRITECOMBINE),
+            (0x1000_0000, 0x1000, Mdf::UNKNOWN),
+        ] {
+            let error = table.update(&range(base, len, flags)).unwrap_err();
+            assert_eq!(error.errno(), libc::EINVAL, "{error}");
+        }
+        assert_eq!(table, before);
+    }
+
+    #[test]
+    fn einval_overlap_with_another_kind() {
+        let mut table = table();
+        let error = table
+            .update(&range(2 * GIB, 2 * GIB, Mdf::WRITECOMBINE))
+            .unwrap_err();
+        assert_eq!(error.errno(), libc::EINVAL, "{error}");
+        // Write-back over uncacheable is the one mixture that hardware defines.
+        table
+            .update(&range(2 * GIB, 2 * GIB, Mdf::WRITEBACK))
+            .unwrap();
+        assert_eq!(
+            table.ranges()[FIXED + 1].to_string(),
+            "0x80000000/0x80000000 test write-back active "
+        );
+    }
+
+    #[test]
+    fn ebusy_range_that_is_busy() {
+        let mut ranges = table().ranges().to_vec();
+        ranges[FIXED].flags = ranges[FIXED].flags | Mdf::BUSY;
+        let mut table = Mtrr::from_ranges(ranges, true).unwrap();
+        let pci = range(3 * GIB, GIB, Mdf::UNCACHEABLE);
+        for operation in [MEMRANGE_SET_UPDATE, MEMRANGE_SET_REMOVE] {
+            let error = table.set(&pci, operation).unwrap_err();
+            assert!(matches!(error, MemError::RangeBusy { .. }), "{error}");
+            assert_eq!(error.errno(), libc::EBUSY);
+        }
+    }
+
+    #[test]
+    fn enospc_when_every_variable_range_is_taken() {
+        let mut table = table();
+        for i in 0..3 {
+            let base = (8 + i) * GIB;
+            table.update(&range(base, GIB, Mdf::WRITECOMBINE)).unwrap();
+        }
+        let error = table
+            .update(&range(16 * GIB, GIB, Mdf::WRITEBACK))
+            .unwrap_err();
+        assert_eq!(error.errno(), libc::ENOSPC, "{error}");
+        // An exact match needs no free one.
+        table.update(&range(8 * GIB, GIB, Mdf::WRITEBACK)).unwrap();
+    }
+
+    #[test]
+    fn enoent_and_eperm_for_ranges_that_cannot_be_removed() {
+        let mut table = table();
+        let error = table.remove(5 * GIB, GIB).unwrap_err();
+        assert_eq!(error.errno(), libc::ENOENT, "{error}");
+        let error = table.remove(0, 0x1_0000).unwrap_err();
+        assert_eq!(error.errno(), libc::EPERM, "{error}");
+    }
+
+    #[test]
+    fn eacces_unknown_kind_without_force() {
+        let mut ranges = table().ranges().to_vec();
+        for index in [0, FIXED] {
+            ranges[index].flags = ranges[index].flags.without(Mdf::ATTRMASK) | Mdf::UNKNOWN;
+        }
+        let mut table = Mtrr::from_ranges(ranges, true).unwrap();
+        for (base, len) in [(3 * GIB, GIB), (0, 0x2_0000)] {
+            let error = table.update(&range(base, len, Mdf::WRITEBACK)).unwrap_err();
+            assert_eq!(error.errno(), libc::EACCES, "{error}");
+            table
+                .update(&range(base, len, Mdf::WRITEBACK | Mdf::FORCE))
+                .unwrap();
+        }
+        assert_eq!(
+            table.ranges()[FIXED].flags,
+            Mdf::WRITEBACK | Mdf::ACTIVE,
+            "force itself is not kept"
+        );
+    }
+
+    #[test]
+    fn eopnotsupp_operation_that_is_neither_update_nor_remove() {
+        let error = table().set(&range(0, 4096, Mdf::WRITEBACK), 2).unwrap_err();
+        assert_eq!(error.errno(), libc::EOPNOTSUPP, "{error}");
+    }
+
+    #[test]
+    fn a_fixed_update_is_widened_to_every_range_that_it_touches() {
+        let mut table = table();
+        table
+            .update(&range(0xb_8000, 0x1000, Mdf::WRITECOMBINE))
+            .unwrap();
+        let changed = table
+            .ranges()
+            .iter()
+            .filter(|r| r.owner == Owner::new(b"test"))
+            .collect::<Vec<_>>();
+        assert_eq!(changed.len(), 1);
+        assert!(changed[0].is(0xb_8000, 0x4000));
+        assert!(!changed[0].flags.contains(Mdf::FIRMWARE));
+        assert!(changed[0].flags.contains(FIXED_FLAGS | Mdf::WRITECOMBINE));
+    }
+
+    #[test]
+    fn a_range_removed_is_inactive_and_nobodys() {
+        let mut table = table();
+        table.remove(3 * GIB, GIB).unwrap();
+        let slot = &table.ranges()[FIXED];
+        assert!(!slot.flags.contains(Mdf::ACTIVE));
+        assert!(slot.owner.is_empty());
+        // It can be found and removed again, as the driver lets it be.
+        table.remove(3 * GIB, GIB).unwrap();
+    }
+}

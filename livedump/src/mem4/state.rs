@@ -1,0 +1,258 @@
+//! What an emulated machine remembers between two calls: its memory ranges, and that it is being
+//! dumped.
+//!
+//! A machine that `synth --out` wrote has a directory; the ranges are a file in it, and the lock
+//! is one on the memory's own file, which the system releases whatever becomes of its holder. A
+//! machine that is only a text keeps nothing.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::MemError;
+use super::mtrr::{FIXED, Mtrr};
+use super::range::{MemRange, Owner};
+use crate::place::temporary::{Directory, Temporary};
+use crate::sys::memrange::Mdf;
+
+/// The file of the ranges.
+pub const RANGES_FILE: &str = "memory-ranges.json";
+
+/// The most bytes that are read of it.
+const RANGES_LIMIT: u64 = 1 << 20;
+/// More ranges than any processor has.
+const RANGES_MAX: usize = FIXED + 256;
+
+/// Where a machine keeps its state.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    directory: Option<PathBuf>,
+    lock: Option<PathBuf>,
+}
+
+/// Held while a machine is being dumped.
+#[derive(Debug)]
+pub struct DumpLock(#[expect(dead_code, reason = "held for its lock")] Option<File>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    fixed: bool,
+    ranges: Vec<SavedRange>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedRange {
+    base: u64,
+    len: u64,
+    flags: u32,
+    owner: String,
+}
+
+impl State {
+    /// No state: ranges are what firmware leaves, and any number of dumps may run.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The state of a machine whose memory is the file `ram`: in the directory that holds it.
+    pub fn beside(ram: &Path) -> Self {
+        let directory = match ram.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
+            _ => PathBuf::from("."),
+        };
+        Self {
+            directory: Some(directory),
+            lock: Some(ram.into()),
+        }
+    }
+
+    /// A machine that is only a text, the file `description`: one dump at a time, no ranges kept.
+    pub fn lock_only(description: &Path) -> Self {
+        Self {
+            directory: None,
+            lock: Some(description.into()),
+        }
+    }
+
+    /// Whether ranges can be kept.
+    pub fn keeps_ranges(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Claims the right to dump.
+    pub fn lock_dump(&self) -> Result<DumpLock, MemError> {
+        let Some(path) = &self.lock else {
+            return Ok(DumpLock(None));
+        };
+        let io = |source| MemError::Io {
+            doing: "lock the machine",
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(DumpLock(Some(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(MemError::AnotherDumpRunning),
+            Err(errno) => Err(io(errno.into())),
+        }
+    }
+
+    /// The ranges that were set, if any were.
+    pub fn ranges(&self) -> Result<Option<Mtrr>, MemError> {
+        let Some(directory) = &self.directory else {
+            return Ok(None);
+        };
+        let io = |source| MemError::Io {
+            doing: "read the memory ranges",
+            source,
+        };
+        let file = match File::open(directory.join(RANGES_FILE)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(e)),
+        };
+        let mut text = Vec::new();
+        file.take(RANGES_LIMIT).read_to_end(&mut text).map_err(io)?;
+        parse(&text).map(Some).map_err(|why| {
+            io(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {why}", directory.join(RANGES_FILE).display()),
+            ))
+        })
+    }
+
+    /// Changes the ranges, alone among processes: `first` makes those of a machine whose ranges
+    /// nobody has set yet.
+    pub fn change(
+        &self,
+        first: impl FnOnce() -> Mtrr,
+        change: impl FnOnce(&mut Mtrr) -> Result<(), MemError>,
+    ) -> Result<(), MemError> {
+        let Some(directory) = &self.directory else {
+            return Err(MemError::Unchangeable {
+                why: "it is only a text: write it out with synth --out first",
+            });
+        };
+        let place = |e| MemError::Io {
+            doing: "write the memory ranges",
+            source: io::Error::other(e),
+        };
+        let directory = Directory::open(directory).map_err(place)?;
+        let lock = rustix::fs::flock(&*directory.fd, FlockOperation::LockExclusive);
+        lock.map_err(|e| MemError::Io {
+            doing: "lock the memory ranges",
+            source: e.into(),
+        })?;
+        let mut table = self.ranges()?.unwrap_or_else(first);
+        change(&mut table)?;
+        let file = Temporary::create(&directory, 0o644).map_err(place)?;
+        file.file()
+            .write_all_at(&serialize(&table), 0)
+            .map_err(|source| MemError::Io {
+                doing: "write the memory ranges",
+                source,
+            })?;
+        file.rename(RANGES_FILE).map_err(place)
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Mtrr, String> {
+    let saved: Saved = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    if saved.ranges.len() > RANGES_MAX {
+        return Err(format!("{} ranges", saved.ranges.len()));
+    }
+    let ranges = saved.ranges.iter().map(|range| MemRange {
+        base: range.base,
+        len: range.len,
+        flags: Mdf(range.flags),
+        owner: Owner::new(range.owner.as_bytes()),
+    });
+    Mtrr::from_ranges(ranges.collect(), saved.fixed)
+        .ok_or_else(|| format!("{} ranges, {FIXED} are fixed", saved.ranges.len()))
+}
+
+fn serialize(table: &Mtrr) -> Vec<u8> {
+    let saved = Saved {
+        fixed: table.has_fixed(),
+        ranges: table
+            .ranges()
+            .iter()
+            .map(|range| SavedRange {
+                base: range.base,
+                len: range.len,
+                flags: range.flags.0,
+                owner: String::from_utf8_lossy(range.owner.bytes()).into_owned(),
+            })
+            .collect(),
+    };
+    let mut text = serde_json::to_vec_pretty(&saved).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn firmware() -> Mtrr {
+        Mtrr::firmware(3 << 30, 8, 40)
+    }
+
+    #[test]
+    fn what_one_call_sets_the_next_one_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::beside(&dir.path().join("ram"));
+        assert!(state.ranges().unwrap().is_none());
+        let range = MemRange {
+            base: 8 << 30,
+            len: 1 << 30,
+            flags: Mdf::WRITECOMBINE,
+            owner: Owner::new(b"me"),
+        };
+        state
+            .change(firmware, |table| table.update(&range))
+            .unwrap();
+        let mut expected = firmware();
+        expected.update(&range).unwrap();
+        assert_eq!(state.ranges().unwrap(), Some(expected.clone()));
+        let refused = state.change(firmware, |table| table.remove(1, 1));
+        assert_eq!(refused.unwrap_err().errno(), libc::ENOENT);
+        assert_eq!(state.ranges().unwrap(), Some(expected));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_spoiled_file_is_an_error_and_not_the_firmwares_ranges() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::beside(&dir.path().join("ram"));
+        for text in ["", "{}", r#"{"fixed":true,"ranges":[]}"#] {
+            std::fs::write(dir.path().join(RANGES_FILE), text).unwrap();
+            assert!(state.ranges().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_keeps_nothing() {
+        let refused = State::none().change(firmware, |_| Ok(()));
+        assert!(matches!(refused, Err(MemError::Unchangeable { .. })));
+    }
+
+    #[test]
+    fn ebusy_while_another_dump_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let ram = dir.path().join("ram");
+        std::fs::write(&ram, "").unwrap();
+        let state = State::beside(&ram);
+        let first = state.lock_dump().unwrap();
+        let error = state.lock_dump().unwrap_err();
+        assert!(matches!(error, MemError::AnotherDumpRunning));
+        assert_eq!(error.errno(), libc::EBUSY);
+        drop(first);
+        state.lock_dump().unwrap();
+    }
+}

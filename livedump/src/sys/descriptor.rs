@@ -1,0 +1,20 @@
+//! File descriptors that are only numbers, as the kernel's interfaces have them.
+#![expect(
+    unsafe_code,
+    reason = "a number that may name no descriptor has no safe form"
+)]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Another descriptor for what `fd` is open to; EBADF if it is not open.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl(2) takes any number, and F_DUPFD_CLOEXEC no pointer; it fails with EBADF for
+    // one that is not open.
+    let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if new == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call made `new` just now, so it is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}

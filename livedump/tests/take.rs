@@ -1,0 +1,297 @@
+//! A dump taken from outside of the kernel holds what the machine holds, and nothing else.
+//!
+//! The machines come from `synth`, whose `Truth` is the builder's own knowledge of what it put
+//! where; the dump is read back by the reader that reads real ones.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use compress::ReadAt;
+use livedump::synth::{Description, Machine, Truth, Why, build};
+use livedump::take::{PlanOptions, Taken, plan};
+use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr};
+
+const PAGE: u64 = 4096;
+
+fn machine(text: &str) -> Machine {
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn tiny() -> Machine {
+    machine(include_str!("../../testdata/machines/tiny.toml"))
+}
+
+fn taken(machine: &Machine, version: Option<u32>) -> Taken {
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+}
+
+fn dump(taken: &Taken) -> Dump {
+    let options = OpenOptions::default();
+    Dump::from_source(Arc::new(taken.payload()), &options).unwrap()
+}
+
+/// Physical pages that the builder says a dump holds.
+fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
+    let mut pages = BTreeMap::new();
+    for run in &truth.dumped {
+        for pa in (run.pa..run.pa + run.len).step_by(PAGE as usize) {
+            pages.insert(pa, run.why);
+        }
+    }
+    pages
+}
+
+/// Checks one machine's dump page by page: physical, kernel map, direct map, holes.
+fn check(machine: &Machine, taken: &Taken) {
+    let truth = machine.truth();
+    let memory = machine.memory();
+    let dump = dump(taken);
+    let pages = expected(truth);
+
+    // The bitmap is exactly the builder's list.
+    let mut bits = taken
+        .plan
+        .bitmap()
+        .iter()
+        .map(|bit| taken.plan.dump_avail().addr_of(bit).unwrap().0)
+        .collect::<Vec<_>>();
+    bits.sort_unstable();
+    let wanted = pages.keys().copied().collect::<Vec<_>>();
+    if bits != wanted {
+        let extra = bits.iter().filter(|p| !pages.contains_key(p)).take(5);
+        let lost = pages.iter().filter(|(p, _)| !bits.contains(p)).take(5);
+        panic!(
+            "{} pages, {} expected; extra {:x?}, lost {:x?}",
+            bits.len(),
+            wanted.len(),
+            extra.collect::<Vec<_>>(),
+            lost.collect::<Vec<_>>()
+        );
+    }
+
+    // Every physical page of the machine: its bytes, or a hole.
+    let mut here = vec![0; PAGE as usize];
+    let mut there = vec![0; PAGE as usize];
+    let mut read = 0;
+    for range in memory.ranges() {
+        for pa in range.clone().step_by(PAGE as usize) {
+            let got = dump.read_phys(PhysAddr(pa), &mut there);
+            if pages.contains_key(&pa) {
+                got.unwrap();
+                memory.read(pa, &mut here).unwrap();
+                assert!(here == there, "page {pa:#x}");
+                read += 1;
+            } else {
+                assert!(got.is_err(), "page {pa:#x} is no part of the dump");
+            }
+        }
+    }
+    assert_eq!(read, pages.len());
+
+    // Every mapping, kernel map and direct map, leaf by leaf; and the addresses around it.
+    let mut mapped = 0;
+    for mapping in truth.mappings.iter().chain(&truth.direct) {
+        for offset in (0..mapping.len).step_by(PAGE as usize) {
+            let (va, pa) = (mapping.va + offset, mapping.pa + offset);
+            if truth.dmap.contains(&va) && offset > 64 << 20 && !pages.contains_key(&pa) {
+                // The direct map of a large machine is mostly holes.
+                continue;
+            }
+            let got = dump.read_virt(VirtAddr(va), &mut there);
+            if pages.contains_key(&pa) {
+                got.unwrap();
+                memory.read(pa, &mut here).unwrap();
+                assert!(here == there, "address {va:#x}");
+                mapped += 1;
+            } else {
+                assert!(
+                    got.is_err(),
+                    "address {va:#x} leads to a page that is not there"
+                );
+            }
+        }
+    }
+    assert!(mapped > 100, "{mapped} pages were read by address");
+    for range in unmapped(truth) {
+        for va in [range.start, range.end - PAGE] {
+            let got = dump.read_virt(VirtAddr(va), &mut there);
+            assert!(got.is_err(), "address {va:#x} is not mapped");
+        }
+    }
+}
+
+/// What lies between the mappings of the kernel map.
+fn unmapped(truth: &Truth) -> Vec<Range<u64>> {
+    let mut gaps = Vec::new();
+    let mut at = truth.vm_min_kernel_address;
+    for mapping in &truth.mappings {
+        if at < mapping.va {
+            gaps.push(at..mapping.va);
+        }
+        at = at.max(mapping.va.saturating_add(mapping.len));
+    }
+    gaps
+}
+
+#[test]
+fn every_page_of_the_tiny_machine_is_read_through_its_dump() {
+    let machine = tiny();
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+}
+
+#[test]
+fn headers_say_what_the_machine_is() {
+    let machine = tiny();
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let header = taken.plan.header();
+    assert_eq!(header.version, 3);
+    assert_eq!(header.kernbase, truth.vm_min_kernel_address);
+    assert_eq!(header.dmapbase, truth.dmap.start);
+    assert_eq!(header.dmapend, truth.dmap.end);
+    assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
+    // Whole GiB from the start of the kernel map to its end.
+    let span = truth.kva_end - truth.vm_min_kernel_address;
+    assert_eq!(u64::from(header.pmapsize), span.div_ceil(1 << 30) * PAGE);
+    assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
+
+    let kernel = taken.header();
+    assert_eq!(kernel.architecture, b"amd64");
+    assert_eq!(kernel.architectureversion, 2);
+    assert_eq!(kernel.hostname, truth.hostname.as_bytes());
+    assert_eq!(kernel.versionstring, truth.version.as_bytes());
+    assert_eq!(
+        Some(kernel.panicstring),
+        truth.panic.clone().map(String::into_bytes)
+    );
+    assert_eq!(kernel.dumptime, truth.time_second);
+    assert_eq!(kernel.blocksize, 4096);
+    assert_eq!(kernel.compression, 0);
+    assert_eq!(kernel.dumplength, taken.payload().size().unwrap());
+    assert_eq!(kernel.dumpextent, kernel.dumplength);
+}
+
+#[test]
+fn message_buffer_is_the_ring_with_its_structure_behind_it() {
+    let machine = tiny();
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let mut section = vec![0; taken.plan.layout().msgbuf_len() as usize];
+    taken
+        .payload()
+        .read_exact_at(&mut section, taken.plan.layout().msgbuf_offset())
+        .unwrap();
+    let (ring, behind) = section.split_at(truth.msgbuf.ring.len());
+    assert!(ring == truth.msgbuf.ring);
+    assert_eq!(behind[8..12], 0x06_3062_u32.to_le_bytes());
+    assert_eq!(behind[16..20], truth.msgbuf.wseq.to_le_bytes());
+}
+
+#[test]
+fn version_2_indexes_pages_by_their_number() {
+    let machine = tiny();
+    let taken = taken(&machine, Some(2));
+    assert_eq!(taken.plan.header().version, 2);
+    assert_eq!(taken.plan.header().dumpavailsize, 0);
+    let top = machine.truth().dump_avail.last().unwrap().end;
+    let bytes = (top / PAGE).div_ceil(8).next_multiple_of(PAGE);
+    assert_eq!(u64::from(taken.plan.header().bitmapsize), bytes);
+    check(&machine, &taken);
+}
+
+#[test]
+fn a_kernel_of_12_1_gets_version_2_by_itself() {
+    let text = include_str!("../../testdata/machines/tiny.toml")
+        .replace("release = \"14.0\"", "release = \"12.1\"");
+    let machine = machine(&text);
+    let own = taken(&machine, None);
+    assert_eq!(own.plan.header().version, 2);
+    assert_eq!(own.plan.bitmap().bits(), machine.truth().bits);
+    check(&machine, &own);
+    let newer = taken(&machine, Some(3));
+    assert_eq!(newer.plan.header().version, 3);
+    check(&machine, &newer);
+}
+
+#[test]
+fn a_kernel_of_15_has_smaller_pages_structures() {
+    let text = include_str!("../../testdata/machines/tiny.toml")
+        .replace("release = \"14.0\"", "release = \"15.0\"");
+    let machine = machine(&text);
+    assert!(!machine.truth().nodump.is_empty());
+    let taken = taken(&machine, None);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+    check(&machine, &taken);
+}
+
+#[test]
+fn a_kernel_that_the_loader_moved_is_found() {
+    let text = include_str!("../../testdata/machines/tiny.toml")
+        .replace("functions = 120", "functions = 120\nload = \"0x1000000\"");
+    let machine = machine(&text);
+    assert_eq!(machine.truth().kernphys, 16 << 20);
+    let taken = taken(&machine, None);
+    assert_eq!(taken.machine.located.kernphys, 16 << 20);
+    assert_eq!(taken.machine.located.pml4, machine.truth().root);
+    check(&machine, &taken);
+}
+
+#[test]
+fn pages_marked_nodump_are_left_out_and_without_their_structures_they_are_not() {
+    let machine = tiny();
+    let nodump = machine.truth().nodump.clone();
+    assert!(!nodump.is_empty());
+    let with = taken(&machine, None);
+    for range in &nodump {
+        let bit = with
+            .plan
+            .dump_avail()
+            .bit_of(PhysAddr(range.start))
+            .unwrap();
+        assert!(!with.plan.bitmap().contains(bit));
+    }
+    let text = include_str!("../../testdata/machines/tiny.toml").replace(
+        "vm_page_array_in_direct_map = true",
+        "vm_page_array = false",
+    );
+    let machine = crate::machine(&text);
+    let without = taken(&machine, None);
+    assert_eq!(
+        without.notes,
+        ["no vm_page_array: all of dump_avail counts as dumpable"]
+    );
+    check(&machine, &without);
+}
+
+#[test]
+fn another_kernel_is_not_found_in_this_memory() {
+    let machine = tiny();
+    let other = include_str!("../../testdata/machines/tiny.toml").replace("seed = 1", "seed = 2");
+    let other = crate::machine(&other.replace("tiny.example", "other.example"));
+    let mut elf = other.kernel().to_vec();
+    // Another ident in the version string is another kernel.
+    let at = elf.windows(5).position(|w| w == b"SYNTH").unwrap();
+    elf[at] = b'L';
+    let elf = KernelElf::from_bytes(elf).unwrap();
+    let Err(error) = plan(machine.memory(), &elf, &PlanOptions::default()) else {
+        panic!("a kernel was found that is not there");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("this kernel is not in the memory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_version_that_no_kernel_writes_is_refused() {
+    let machine = tiny();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let version = Some(4);
+    assert!(plan(machine.memory(), &elf, &PlanOptions { version }).is_err());
+}
