@@ -1,0 +1,399 @@
+//! The message buffer: found in a dump, unwrapped, printed as dmesg(8) prints it.
+//!
+//! A dump's second section is the ring as it stood. Where its oldest byte is says `msg_wseq` of
+//! `struct msgbuf`: behind the ring in a crash dump, behind the pointer `msgbufp` in any, else
+//! nowhere.
+
+use crate::defs::msgbuf::{
+    ILP32, LP64, MSG_MAGIC, MSGBUF_NEEDNL, MSGBUF_WRAP, MsgbufFields, SEQMOD_RINGS,
+};
+use crate::{ByteOrder, Dump, Error, KernelElf, KernelMemory, VirtAddr};
+
+/// `struct msgbuf` without its lock.
+///
+/// FreeBSD `sys/sys/msgbuf.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Msgbuf {
+    /// Address of the ring.
+    pub msg_ptr: u64,
+    /// Bytes of the ring.
+    pub msg_size: u32,
+    /// Sequence number of the next byte to be written.
+    pub msg_wseq: u32,
+    /// Sequence number of the next byte for syslogd(8).
+    pub msg_rseq: u32,
+    /// Sum of the ring's bytes.
+    pub msg_cksum: u32,
+    /// What sequence numbers are modulo.
+    pub msg_seqmod: u32,
+    /// The last priority, or -1.
+    pub msg_lastpri: i32,
+    /// `MSGBUF_NEEDNL`, `MSGBUF_WRAP`.
+    pub msg_flags: u32,
+}
+
+impl Msgbuf {
+    /// Parses the structure that `bytes` begins with; `None` if they are too few or are no
+    /// `struct msgbuf`.
+    pub fn parse(bytes: &[u8], order: ByteOrder, long_size: usize) -> Option<Self> {
+        let fields = fields(long_size);
+        // Fields of 4 bytes fit a u32.
+        let word = |field| order.field(bytes, field).map(|v| v as u32);
+        let found = Self {
+            msg_ptr: order.field(bytes, fields.msg_ptr)?,
+            msg_size: word(fields.msg_size)?,
+            msg_wseq: word(fields.msg_wseq)?,
+            msg_rseq: word(fields.msg_rseq)?,
+            msg_cksum: word(fields.msg_cksum)?,
+            msg_seqmod: word(fields.msg_seqmod)?,
+            msg_lastpri: word(fields.msg_lastpri)? as i32,
+            msg_flags: word(fields.msg_flags)?,
+        };
+        let sound = word(fields.msg_magic)? == MSG_MAGIC
+            && found.msg_size > 0
+            && found.msg_seqmod == found.msg_size.wrapping_mul(SEQMOD_RINGS);
+        sound.then_some(found)
+    }
+}
+
+fn fields(long_size: usize) -> &'static MsgbufFields {
+    if long_size == 8 { &LP64 } else { &ILP32 }
+}
+
+/// How it is known where the oldest byte of a ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingOrigin {
+    /// `struct msgbuf` stands behind the ring.
+    Trailing,
+    /// `struct msgbuf` was found by the symbol `msgbufp`.
+    Symbol,
+    /// The longest run of NULs was never written to: the oldest byte is behind it.
+    LongestNuls,
+    /// Not at all: the ring is taken as it lies.
+    Unknown,
+}
+
+/// A message buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageBuffer {
+    ring: Vec<u8>,
+    start: usize,
+    msgbuf: Option<Msgbuf>,
+    origin: RingOrigin,
+}
+
+impl MessageBuffer {
+    /// The message buffer of a dump. The kernel's file is asked only if the dump alone does not
+    /// say where the ring begins.
+    pub fn of(dump: &Dump, elf: Option<&KernelElf>) -> Result<Self, Error> {
+        let section = dump.read_msgbuf_section()?;
+        let mini = dump.minidump();
+        let by_symbol = || elf.and_then(|elf| by_symbol(dump, elf));
+        // The section has at least `msgbufsize` bytes.
+        let size = mini.msgbufsize as usize;
+        Ok(Self::new(
+            section,
+            size,
+            mini.order,
+            mini.long_size(),
+            by_symbol,
+        ))
+    }
+
+    /// The message buffer in `section`, whose ring has `size` bytes.
+    fn new(
+        mut section: Vec<u8>,
+        size: usize,
+        order: ByteOrder,
+        long_size: usize,
+        by_symbol: impl FnOnce() -> Option<Msgbuf>,
+    ) -> Self {
+        let size = size.min(section.len());
+        let trailing = Msgbuf::parse(&section[size..], order, long_size)
+            .filter(|m| m.msg_size as usize == size)
+            .map(|m| (m, RingOrigin::Trailing));
+        let found = trailing.or_else(|| {
+            by_symbol()
+                .filter(|m| m.msg_size as usize == size)
+                .map(|m| (m, RingOrigin::Symbol))
+        });
+        section.truncate(size);
+        let (start, msgbuf, origin) = match found {
+            // A sound structure has a size above 0.
+            Some((m, origin)) => ((m.msg_wseq % m.msg_size) as usize, Some(m), origin),
+            None => match longest_nuls(&section) {
+                Some(start) => (start, None, RingOrigin::LongestNuls),
+                None => (0, None, RingOrigin::Unknown),
+            },
+        };
+        Self {
+            ring: section,
+            start,
+            msgbuf,
+            origin,
+        }
+    }
+
+    /// The ring as it lies.
+    pub fn ring(&self) -> &[u8] {
+        &self.ring
+    }
+
+    /// `struct msgbuf`, if it was found.
+    pub fn msgbuf(&self) -> Option<&Msgbuf> {
+        self.msgbuf.as_ref()
+    }
+
+    /// How it is known where the oldest byte is.
+    pub fn origin(&self) -> RingOrigin {
+        self.origin
+    }
+
+    /// Whether the ring's bytes have the sum that `struct msgbuf` says. In a live dump they may
+    /// differ by what was written meanwhile.
+    pub fn checksum_ok(&self) -> Option<bool> {
+        let sum = self
+            .ring
+            .iter()
+            .fold(0_u32, |sum, b| sum.wrapping_add(u32::from(*b)));
+        self.msgbuf.map(|m| m.msg_cksum == sum)
+    }
+
+    /// Whether the ring has been written once around; the oldest text is lost then.
+    pub fn has_wrapped(&self) -> bool {
+        self.msgbuf.is_some_and(|m| m.msg_flags & MSGBUF_WRAP != 0)
+            || self.ring.get(self.start).is_some_and(|b| *b != 0)
+    }
+
+    /// Whether the last line lacks its newline.
+    pub fn needs_newline(&self) -> bool {
+        self.msgbuf
+            .is_some_and(|m| m.msg_flags & MSGBUF_NEEDNL != 0)
+    }
+
+    /// The ring's bytes, oldest first, without the NULs before the first.
+    pub fn text(&self) -> Vec<u8> {
+        let (new, old) = self.ring.split_at(self.start);
+        let text = [old, new].concat();
+        let nuls = text.iter().take_while(|b| **b == 0).count();
+        text[nuls..].to_vec()
+    }
+
+    /// What dmesg(8) prints: priorities taken off, lines that syslogd(8) or userland logged left
+    /// out unless `all`, control characters escaped as vis(3) does by default. The text ends in a
+    /// newline, if there is any.
+    ///
+    /// FreeBSD `sbin/dmesg/dmesg.c`. Before 13, dmesg(8) leaves out the first line of a ring that
+    /// has wrapped; it is printed here, as since.
+    pub fn dmesg(&self, all: bool) -> Vec<u8> {
+        let mut text = self.text();
+        if text.is_empty() {
+            return text;
+        }
+        if text.last() != Some(&b'\n') {
+            text.push(b'\n');
+        }
+        let mut out = Vec::with_capacity(text.len());
+        for line in text.split_inclusive(|b| *b == b'\n') {
+            let line = match priority(line) {
+                Some((pri, _)) if !all && pri & FACILITY_MASK != 0 => continue,
+                // `dmesg -a` takes the priority off too.
+                Some((_, len)) => &line[len..],
+                None => line,
+            };
+            for byte in line {
+                vis(*byte, &mut out);
+            }
+        }
+        out
+    }
+}
+
+/// `LOG_FACMASK` of syslog(3): the facility's bits of a priority; facility 0 is the kernel.
+const FACILITY_MASK: u32 = 0x3f8;
+
+/// The number of the `<n>` that `line` begins with, and the length of it all.
+fn priority(line: &[u8]) -> Option<(u32, usize)> {
+    let rest = line.strip_prefix(b"<")?;
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 || rest.get(digits) != Some(&b'>') {
+        return None;
+    }
+    let number = std::str::from_utf8(&rest[..digits]).ok()?;
+    // dmesg(8) wants a number below INT_MAX.
+    let pri = number.parse().ok().filter(|n| *n < i32::MAX as u32)?;
+    Some((pri, digits + 2))
+}
+
+/// One byte as vis(3) encodes it by default in the C locale: `\^C`, `\M-C`, `\M^C`; a backslash
+/// and a space with its high bit as three octal digits.
+fn vis(byte: u8, out: &mut Vec<u8>) {
+    if (byte.is_ascii_graphic() && byte != b'\\') || matches!(byte, b' ' | b'\t' | b'\n') {
+        return out.push(byte);
+    }
+    out.push(b'\\');
+    let low = byte & 0x7f;
+    if byte == b'\\' || low == b' ' {
+        return out.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| b'0' + digit));
+    }
+    if byte != low {
+        out.push(b'M');
+    }
+    match low {
+        0x7f => out.extend(b"^?"),
+        0..0x20 => out.extend([b'^', low + b'@']),
+        _ => out.extend([b'-', low]),
+    }
+}
+
+/// Where the longest run of NULs begins, which may go around; `None` without any NUL, or without
+/// anything else.
+fn longest_nuls(ring: &[u8]) -> Option<usize> {
+    let first = ring.iter().position(|b| *b != 0)?;
+    let (mut run, mut best, mut start) = (0_usize, 0, None);
+    // Once around, from a byte that is no NUL to that byte again.
+    for at in (first..ring.len()).chain(0..=first) {
+        if ring[at] == 0 {
+            run += 1;
+            continue;
+        }
+        if run > best {
+            (best, start) = (run, Some((at + ring.len() - run) % ring.len()));
+        }
+        run = 0;
+    }
+    start
+}
+
+/// `struct msgbuf` behind `msgbufp`.
+fn by_symbol(dump: &Dump, elf: &KernelElf) -> Option<Msgbuf> {
+    let mini = dump.minidump();
+    let symbol = elf.symbol("msgbufp").filter(|s| !s.absolute)?;
+    let mut pointer = [0; 8];
+    let pointer = pointer.get_mut(..mini.long_size())?;
+    dump.read_virt(VirtAddr(symbol.value), pointer).ok()?;
+    let at = mini.order.uint(pointer)?;
+    let mut bytes = [0; 72];
+    let bytes = bytes.get_mut(..fields(mini.long_size()).sizeof)?;
+    dump.read_virt(VirtAddr(at), bytes).ok()?;
+    Msgbuf::parse(bytes, mini.order, mini.long_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A section: a ring of `size` bytes with `text` written from `start`, and `struct msgbuf`
+    /// put behind it by hand.
+    fn section(size: usize, start: usize, text: &[u8]) -> Vec<u8> {
+        let mut ring = vec![0; size];
+        for (i, byte) in text.iter().enumerate() {
+            ring[(start + i) % size] = *byte;
+        }
+        let sum: u32 = ring.iter().map(|b| u32::from(*b)).sum();
+        let wseq = (start + text.len()) as u32;
+        let mut tail = vec![0_u8; 72];
+        for (at, value) in [
+            (8, 0x063062),
+            (12, size as u32),
+            (16, wseq),
+            (24, sum),
+            (28, 16 * size as u32),
+        ] {
+            tail[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        [ring, tail].concat()
+    }
+
+    fn buffer(section: Vec<u8>, size: usize) -> MessageBuffer {
+        MessageBuffer::new(section, size, ByteOrder::Little, 8, || None)
+    }
+
+    #[test]
+    fn a_ring_is_unwrapped_at_its_write_sequence() {
+        let whole = buffer(section(32, 0, b"one\ntwo\n"), 32);
+        assert_eq!(whole.text(), b"one\ntwo\n");
+        assert_eq!(
+            (whole.origin(), whole.has_wrapped()),
+            (RingOrigin::Trailing, false)
+        );
+        assert_eq!(whole.checksum_ok(), Some(true));
+        let wrapped = buffer(section(16, 41, b"456\nabcdefghijk\n"), 16);
+        assert_eq!(wrapped.text(), b"456\nabcdefghijk\n");
+        assert!(wrapped.has_wrapped());
+        let other = buffer(section(16, 60, b"x\ny\n"), 16);
+        assert_eq!(other.text(), b"x\ny\n");
+    }
+
+    #[test]
+    fn rubbish_behind_the_ring_is_not_believed() {
+        let mut bytes = section(32, 20, b"one\ntwo\n");
+        bytes[32 + 8] ^= 1;
+        let guessed = buffer(bytes, 32);
+        assert_eq!(guessed.origin(), RingOrigin::LongestNuls);
+        assert_eq!(guessed.text(), b"one\ntwo\n");
+        let full = buffer(vec![b'x'; 20], 20);
+        assert_eq!(
+            (full.origin(), full.text()),
+            (RingOrigin::Unknown, vec![b'x'; 20])
+        );
+        let empty = buffer(vec![0; 20], 20);
+        assert!(empty.text().is_empty() && empty.dmesg(false).is_empty());
+        assert!(buffer(vec![], 100).dmesg(true).is_empty());
+    }
+
+    #[test]
+    fn the_symbol_is_asked_when_nothing_stands_behind_the_ring() {
+        let bytes = section(16, 3, b"0123456789abcde\n");
+        let found = Msgbuf::parse(&bytes[16..], ByteOrder::Little, 8);
+        let ring = bytes[..16].to_vec();
+        let buffer = MessageBuffer::new(ring, 16, ByteOrder::Little, 8, || found);
+        assert_eq!(buffer.origin(), RingOrigin::Symbol);
+        assert_eq!(buffer.text(), b"0123456789abcde\n");
+    }
+
+    /// Rules of FreeBSD's `sbin/dmesg/dmesg.c`; facility 1 is `user`, 3 is `daemon`.
+    #[test]
+    fn priorities_are_taken_off_and_other_facilities_left_out() {
+        let text = b"plain\n<6>kern info\n<14>user info\n<30>daemon\n<x>odd\n<>none\n<5 open\n\
+                     <99999999999>big\nno newline";
+        let buffer = buffer(section(256, 0, text), 256);
+        assert_eq!(
+            String::from_utf8(buffer.dmesg(false)).unwrap(),
+            "plain\nkern info\n<x>odd\n<>none\n<5 open\n<99999999999>big\nno newline\n"
+        );
+        let all = String::from_utf8(buffer.dmesg(true)).unwrap();
+        assert!(all.contains("\nuser info\ndaemon\n"), "{all}");
+    }
+
+    /// Encodings of FreeBSD's vis(3), checked by its manual's table of the default form.
+    #[test]
+    fn control_characters_are_escaped_as_vis_does() {
+        let text = b"a\tb\x07\x1b[1m\\_SB \x00\x7f\x80\xa0\xc1\xff\n";
+        let buffer = buffer(section(64, 0, text), 64);
+        assert_eq!(
+            String::from_utf8(buffer.dmesg(false)).unwrap(),
+            "a\tb\\^G\\^[[1m\\134_SB \\^@\\^?\\M^@\\240\\M-A\\M^?\n"
+        );
+    }
+
+    #[test]
+    fn fields_lie_where_32_bit_big_endian_kernels_have_them() {
+        let mut bytes = [0_u8; 56];
+        bytes[..4].copy_from_slice(&0xc000_0000_u32.to_be_bytes());
+        bytes[4..8].copy_from_slice(&0x063062_u32.to_be_bytes());
+        bytes[8..12].copy_from_slice(&100_u32.to_be_bytes());
+        bytes[12..16].copy_from_slice(&7_u32.to_be_bytes());
+        bytes[24..28].copy_from_slice(&1600_u32.to_be_bytes());
+        bytes[28..32].copy_from_slice(&(-1_i32).to_be_bytes());
+        let found = Msgbuf::parse(&bytes, ByteOrder::Big, 4).unwrap();
+        assert_eq!(
+            (found.msg_ptr, found.msg_size, found.msg_wseq),
+            (0xc000_0000, 100, 7)
+        );
+        assert_eq!(found.msg_lastpri, -1);
+        assert_eq!(Msgbuf::parse(&bytes[..30], ByteOrder::Big, 4), None);
+        bytes[8] = 1;
+        assert_eq!(Msgbuf::parse(&bytes, ByteOrder::Big, 4), None);
+    }
+}
