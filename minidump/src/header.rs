@@ -91,8 +91,16 @@ impl MinidumpHeader {
             });
         };
         let fields = arch.fields();
-        let little = ByteOrder::Little.field(head, fields.version).unwrap_or(0);
-        let big = ByteOrder::Big.field(head, fields.version).unwrap_or(0);
+        let version = |order: ByteOrder| order.field(head, fields.version);
+        let (Some(little), Some(big)) = (version(ByteOrder::Little), version(ByteOrder::Big))
+        else {
+            return Err(Error::broken(
+                "minidump header, version",
+                fields.version.offset as u64,
+                format!("an end at {:#x}", head.len()),
+                format!("{} bytes", fields.version.len),
+            ));
+        };
         let known = 1..=u64::from(fields.last_version);
         let (order, version) = if known.contains(&little) {
             (ByteOrder::Little, little)
@@ -245,6 +253,14 @@ mod tests {
         page[56..64].copy_from_slice(&0xffff_fc00_0000_0000_u64.to_le_bytes());
         page[64..68].copy_from_slice(&4096_u32.to_le_bytes());
         page
+    }
+
+    #[test]
+    fn a_header_that_ends_before_its_version_is_cut_not_of_another_version() {
+        for len in [24, 27] {
+            let error = MinidumpHeader::parse(&amd64_v3()[..len]).unwrap_err();
+            assert!(matches!(error, Error::Broken { .. }), "{len}: {error}");
+        }
     }
 
     #[test]
