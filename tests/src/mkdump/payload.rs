@@ -56,7 +56,7 @@ pub(crate) fn build(
     if bitmap_size == 0 {
         bitmap_size = page;
     }
-    let bitmap = bitmap(arch, bitmap_size as usize, &set);
+    let bitmap = bitmap(arch, word(arch, version), bitmap_size as usize, &set);
 
     let mut derived = vec![
         ("header", vec![0; page as usize]),
@@ -163,16 +163,21 @@ fn garbage(
     Ok(())
 }
 
-/// Words of the kernel's `long`, in its byte order, bit 0 the least significant.
-fn bitmap(arch: &Arch, size: usize, set: &BTreeSet<u64>) -> Vec<u8> {
+/// Bytes of the bitmap's word: the kernel's `long`, but 32 bits on all mips before
+/// dump_avail was dumped.
+fn word(arch: &Arch, version: u32) -> usize {
+    match arch.tables {
+        Tables::Mips { .. } if version == 1 => 4,
+        _ => arch.long,
+    }
+}
+
+/// Words in the kernel's byte order, bit 0 the least significant.
+fn bitmap(arch: &Arch, word: usize, size: usize, set: &BTreeSet<u64>) -> Vec<u8> {
     let mut bytes = vec![0u8; size];
     for bit in set {
         let (byte, mask) = ((*bit / 8) as usize, 1u8 << (*bit % 8));
-        let place = if arch.big {
-            byte ^ (arch.long - 1)
-        } else {
-            byte
-        };
+        let place = if arch.big { byte ^ (word - 1) } else { byte };
         bytes[place] |= mask;
     }
     bytes
