@@ -1,0 +1,395 @@
+//! The reader against the builder: what a recipe says is what a reader finds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use livecore_tests::corpus::{Recipe, recipes};
+use livecore_tests::expect::Verdict;
+use livecore_tests::machines::{self, machine};
+use livecore_tests::mkdump::{self, Built, Oracle};
+use minidump::{Dump, Error, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
+
+/// Architectures whose kernel addresses the reader translates. Of the others it has to
+/// refuse every address rather than give a wrong one.
+const TRANSLATED: &[&str] = &["amd64"];
+
+/// Containers the reader has no room for yet: it has to say so.
+fn in_reach(recipe: &Recipe) -> bool {
+    !recipe.text.contains("container device") && !recipe.text.contains("fulldump")
+}
+
+/// arm kernels write their entries without padding; the reader expects it, as libkvm does.
+const PADDING_EXPECTED: &[&str] = &["arm-v2-entries-not-padded"];
+
+/// Damage to the bitmap itself: which bytes belong to which page is then not known.
+const SHIFTED: &[&str] = &["bitmap-promises-more-pages", "bitmap-lacks-bits"];
+
+fn open(bytes: &[u8]) -> Result<Dump, Error> {
+    Dump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default())
+}
+
+fn build(recipe: &Recipe) -> Built {
+    mkdump::build_all(&recipe.text).unwrap_or_else(|error| panic!("{}: {error}", recipe.name))
+}
+
+fn verdict(recipe: &Recipe) -> Verdict {
+    recipe.expectation.as_ref().unwrap().verdict
+}
+
+/// Recipes of minidumps that the reader opens, with what they make.
+fn readable() -> Vec<(String, Built)> {
+    let wanted = |r: &Recipe| {
+        let verdict = verdict(r);
+        in_reach(r)
+            && matches!(verdict, Verdict::Sound | Verdict::Warning)
+            && !PADDING_EXPECTED.contains(&r.name.as_str())
+            && !SHIFTED.contains(&r.name.as_str())
+    };
+    let all = recipes().unwrap();
+    let found: Vec<_> = all
+        .iter()
+        .filter(|r| wanted(r))
+        .map(|r| (r.name.clone(), build(r)))
+        .collect();
+    assert!(found.len() > 60, "only {} recipes", found.len());
+    found
+}
+
+/// Random machines. Devices are out of reach, so their dumps become saved files; arm's
+/// entries are padded.
+fn random() -> Vec<(String, Built)> {
+    let mut found = Vec::new();
+    for kind in machines::kinds() {
+        for seed in 0..6 {
+            let mut text = machine(&kind, seed).replace("container device", "container saved");
+            if kind.architecture == "arm" {
+                text += "length pmap = (section.pmap.size + 4095) / 4096 * 4096\n";
+            }
+            let name = format!("{} version {} seed {seed}", kind.architecture, kind.version);
+            found.push((name, mkdump::build_all(&text).unwrap()));
+        }
+    }
+    found
+}
+
+fn read_page(dump: &Dump, pa: u64, size: u64) -> Result<Vec<u8>, ReadError> {
+    let mut page = vec![0xcc; size as usize];
+    dump.read_phys(PhysAddr(pa), &mut page).map(|()| page)
+}
+
+/// Every saved page reads as the recipe says, unless the file ends before it; every
+/// other page of and around the machine is a hole.
+fn check_physical(name: &str, dump: &Dump, oracle: &Oracle, whole: bool) {
+    let size = oracle.page_size;
+    for (pa, content) in &oracle.pages {
+        match read_page(dump, *pa, size) {
+            Ok(page) => assert!(page == *content, "{name}: page {pa:#x} is another"),
+            Err(ReadError::BeyondEnd { .. } | ReadError::Io { .. }) if !whole => {}
+            Err(error) => panic!("{name}: page {pa:#x}: {error}"),
+        }
+    }
+    for (start, end) in &oracle.avail {
+        let inside = (start / size..end.div_ceil(size))
+            .take(600)
+            .map(|frame| frame * size);
+        let around = [start.wrapping_sub(size), end.next_multiple_of(size)];
+        for pa in inside
+            .chain(around)
+            .filter(|pa| !oracle.pages.contains_key(pa))
+        {
+            let answer = read_page(dump, pa, size);
+            assert!(
+                matches!(answer, Err(ReadError::Hole { .. })),
+                "{name}: {pa:#x} {answer:?}"
+            );
+        }
+    }
+}
+
+/// Every mapped page translates to its frame and reads as that; everything beside the
+/// mappings is not mapped.
+fn check_virtual(name: &str, dump: &Dump, oracle: &Oracle) {
+    let size = oracle.page_size;
+    let mapped: BTreeMap<u64, u64> = oracle
+        .mapped
+        .iter()
+        .map(|page| (page.va, page.pa))
+        .collect();
+    let known = TRANSLATED.contains(&oracle.architecture);
+    // A large page far from the machine's memory tells nothing by its middle.
+    let few = mapped
+        .iter()
+        .filter(|(_, pa)| near(oracle, **pa))
+        .take(3000);
+    for (va, pa) in few {
+        let found = dump.translate(VirtAddr(va + 0x123));
+        if !known {
+            assert!(found.is_err(), "{name}: {va:#x} translates to {found:?}");
+            continue;
+        }
+        match found {
+            Ok(found) => assert_eq!(found, PhysAddr(pa + 0x123), "{name}: {va:#x}"),
+            Err(error) => panic!("{name}: {va:#x}: {error}"),
+        }
+        let mut page = vec![0; size as usize];
+        match (
+            dump.read_virt(VirtAddr(*va), &mut page),
+            oracle.pages.get(pa),
+        ) {
+            (Ok(()), Some(content)) => assert!(page == *content, "{name}: {va:#x} is another page"),
+            (Err(ReadError::Hole { .. }), None) => {}
+            (answer, content) => {
+                panic!(
+                    "{name}: {va:#x} answers {answer:?}, saved: {}",
+                    content.is_some()
+                )
+            }
+        }
+    }
+    let (base, end, phys) = oracle.dmap;
+    let direct = |pa: u64| known && pa >= phys && pa - phys < end - base;
+    for (pa, content) in oracle.pages.iter().filter(|(pa, _)| direct(**pa)) {
+        let va = base + (pa - phys);
+        let mut page = vec![0; size as usize];
+        dump.read_virt(VirtAddr(va), &mut page)
+            .unwrap_or_else(|e| panic!("{name}: {va:#x} {e}"));
+        assert!(
+            page == *content,
+            "{name}: direct map {va:#x} is another page"
+        );
+    }
+    let beside = mapped
+        .keys()
+        .flat_map(|va| [va.wrapping_add(size), va.wrapping_sub(size)]);
+    let far = [
+        0,
+        size,
+        oracle.kernbase.wrapping_sub(size),
+        base.wrapping_sub(1),
+        end,
+        u64::MAX,
+    ];
+    for va in beside.chain(far) {
+        let page = va / size * size;
+        if mapped.contains_key(&page) || (base..end).contains(&va) {
+            continue;
+        }
+        let answer = dump.translate(VirtAddr(va));
+        assert!(
+            matches!(answer, Err(ReadError::NotMapped { .. })),
+            "{name}: {va:#x} is not mapped, yet {answer:?}"
+        );
+    }
+}
+
+fn near(oracle: &Oracle, pa: u64) -> bool {
+    let size = oracle.page_size;
+    oracle.pages.contains_key(&pa)
+        || oracle
+            .avail
+            .iter()
+            .any(|(s, e)| pa + 2 * size >= *s && pa <= e.saturating_add(2 * size))
+        || pa.is_multiple_of(64 * size)
+}
+
+#[test]
+fn every_section_is_where_the_recipe_puts_it() {
+    for (name, built) in readable().into_iter().chain(random()) {
+        let dump = open(&built.bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let oracle = built.oracle.unwrap();
+        let layout = dump.layout();
+        let start = |section: &str| oracle.section(section).unwrap().0;
+        assert_eq!(layout.page_size(), oracle.page_size, "{name}");
+        assert_eq!(layout.msgbuf_offset(), start("msgbuf"), "{name}");
+        assert_eq!(layout.dump_avail_offset(), start("dump_avail"), "{name}");
+        assert_eq!(layout.bitmap_offset(), start("bitmap"), "{name}");
+        assert_eq!(layout.pmap_offset(), start("pmap"), "{name}");
+        assert_eq!(layout.data_offset(), start("data"), "{name}");
+        assert_eq!(dump.bitmap().count(), oracle.pages.len() as u64, "{name}");
+        let (at, len) = oracle.section("msgbuf").unwrap();
+        let section = dump.read_msgbuf_section().unwrap();
+        assert!(
+            section == built.payload[at as usize..(at + len) as usize],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_page_of_every_sound_recipe_reads_by_its_physical_address() {
+    for (name, built) in readable() {
+        let dump = open(&built.bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let whole = !name.starts_with("truncated") && !name.contains("truncated-inside");
+        check_physical(&name, &dump, &built.oracle.unwrap(), whole);
+    }
+}
+
+#[test]
+fn every_mapping_of_every_sound_recipe_translates_and_nothing_else_does() {
+    for recipe in recipes().unwrap() {
+        let sound = verdict(&recipe) == Verdict::Sound && in_reach(&recipe);
+        if !sound || PADDING_EXPECTED.contains(&recipe.name.as_str()) {
+            continue;
+        }
+        let built = build(&recipe);
+        let dump = open(&built.bytes).unwrap_or_else(|error| panic!("{}: {error}", recipe.name));
+        assert!(
+            dump.warnings().is_empty(),
+            "{}: {:?}",
+            recipe.name,
+            dump.warnings()
+        );
+        check_virtual(&recipe.name, &dump, &built.oracle.unwrap());
+    }
+}
+
+#[test]
+fn random_machines_of_every_architecture_read_as_they_were_made() {
+    for (name, built) in random() {
+        let dump = open(&built.bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let oracle = built.oracle.unwrap();
+        check_physical(&name, &dump, &oracle, true);
+        check_virtual(&name, &dump, &oracle);
+    }
+}
+
+#[test]
+fn a_read_goes_on_over_the_end_of_a_page_as_the_kernel_map_does() {
+    let built = mkdump::build_all(
+        "minidump amd64 3
+         kernbase 0xffffffff80000000
+         avail 0x1000 0x9000
+         map 0xffffffff80000000 0x5000 4K rw
+         map 0xffffffff80001000 0x2000 4K rw
+         page 0x5000 fill 0x55
+         page 0x2000 fill 0x22",
+    )
+    .unwrap();
+    let dump = open(&built.bytes).unwrap();
+    let mut buf = [0; 4];
+    dump.read_virt(VirtAddr(0xffff_ffff_8000_0ffe), &mut buf)
+        .unwrap();
+    assert_eq!(buf, [0x55, 0x55, 0x22, 0x22]);
+    let answer = dump.read_virt(VirtAddr(0xffff_ffff_8000_1ffe), &mut buf);
+    assert!(
+        matches!(answer, Err(ReadError::NotMapped { .. })),
+        "{answer:?}"
+    );
+}
+
+/// What the first bytes of an input make of it.
+#[test]
+fn an_input_that_is_no_dump_is_told_from_a_broken_one() {
+    // The name of the page-table format is not looked at before something translates.
+    let later = ["powerpc64-radix"];
+    for recipe in recipes().unwrap() {
+        let (bytes, name) = (build(&recipe).bytes, &recipe.name);
+        match (verdict(&recipe), open(&bytes)) {
+            (_, Err(Error::Io { .. })) => panic!("{name}: an I/O error"),
+            (Verdict::Unsupported, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {}
+            (Verdict::Unsupported, answer) => {
+                assert!(later.contains(&name.as_str()), "{name}: {answer:?}");
+            }
+            (Verdict::Broken, Err(Error::NotADump { .. } | Error::Unsupported { .. })) => {
+                assert!(!in_reach(&recipe), "{name} is broken, not something else");
+            }
+            (Verdict::Sound | Verdict::Warning, Err(error)) => {
+                assert!(!in_reach(&recipe), "{name}: {error}");
+            }
+            (_, Ok(_)) => assert!(in_reach(&recipe), "{name} opens"),
+            (Verdict::Broken, Err(_)) => {}
+        }
+    }
+}
+
+/// Damage that leaves every page where it was, and that only an examiner looks for.
+const LEFT_TO_THE_VERIFIER: &[&str] = &[
+    "bitmap-larger-than-needed",
+    "bitmapsize-not-rounded",
+    "dmap-ends-before-it-begins",
+    "dumpavailsize-two-pages",
+    "kernbase-not-aligned",
+    "live-dumpextent-wrong",
+    "pmapsize-not-rounded",
+];
+
+#[test]
+fn a_broken_dump_is_refused_or_warned_of_or_fails_where_it_is_read() {
+    for recipe in recipes().unwrap() {
+        if verdict(&recipe) != Verdict::Broken || !in_reach(&recipe) {
+            continue;
+        }
+        let name = recipe.name.as_str();
+        let built = build(&recipe);
+        let Ok(dump) = open(&built.bytes) else {
+            continue;
+        };
+        let oracle = built.oracle.unwrap();
+        let pages = oracle
+            .pages
+            .keys()
+            .map(|pa| read_page(&dump, *pa, oracle.page_size));
+        let failures = pages.filter(Result::is_err).count();
+        let told = failures > 0 || !dump.warnings().is_empty() || dump.shortness().is_err();
+        assert_eq!(
+            told,
+            !LEFT_TO_THE_VERIFIER.contains(&name),
+            "{name}: {failures} failures"
+        );
+    }
+}
+
+/// Whatever is wrong with a dump, a page that can be read is the page that was written.
+#[test]
+fn no_damage_makes_a_reader_give_the_wrong_page() {
+    for recipe in recipes().unwrap() {
+        let name = recipe.name.as_str();
+        let known = !SHIFTED.contains(&name) && !PADDING_EXPECTED.contains(&name);
+        let built = build(&recipe);
+        let (Ok(dump), Some(oracle), true) = (open(&built.bytes), built.oracle, known) else {
+            continue;
+        };
+        for (pa, content) in &oracle.pages {
+            if let Ok(page) = read_page(&dump, *pa, oracle.page_size) {
+                assert!(page == *content, "{name}: page {pa:#x} is another");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_version_of_the_kerneldumpheader_is_read() {
+    for version in 1..=4 {
+        let text = format!(
+            "minidump amd64 2
+             kernbase 0xffffffff80000000
+             kernend 0xffffffffc0000000
+             avail 0x1000 0x9000
+             page 0x1000 own
+             container live
+             kdh version {version}
+             set kdh.hostname = \"host number {version}\"
+             set kdh.panicstring = \"page fault\"
+             set kdh.dumptime = 0x123456789a"
+        );
+        let built = mkdump::build_all(&text).unwrap();
+        let dump = open(&built.bytes).unwrap();
+        let header = dump.header().unwrap();
+        let length = built.payload.len() as u64;
+        assert_eq!(
+            (header.version, header.dumplength, header.dumpextent),
+            (version, length, length)
+        );
+        assert_eq!(header.hostname, format!("host number {version}").as_bytes());
+        assert_eq!(header.panicstring, b"page fault");
+        assert_eq!(header.dumptime, 0x12_3456_789a);
+        assert_eq!((header.blocksize, header.architectureversion), (4096, 2));
+        assert_eq!(header.architecture, b"amd64");
+        assert!(header.versionstring.starts_with(b"FreeBSD 14.1-RELEASE"));
+        assert!(
+            header.parity_ok && dump.warnings().is_empty(),
+            "{:?}",
+            dump.warnings()
+        );
+    }
+}
