@@ -59,7 +59,9 @@ impl<'a> GzipMembers<'a> {
             }
             match Header::parse(&bytes[..got]) {
                 Ok(header) => return self.member(&header).map(Some),
-                Err(NoHeader::Short) if got == HEADER_USUAL => bytes.resize(HEADER_LONG, 0),
+                Err(NoHeader::Short) if got == bytes.len() && got < HEADER_LONG => {
+                    bytes.resize(HEADER_LONG, 0);
+                }
                 Err(NoHeader::Short) => {
                     let end = self.at + got as u64;
                     return Err(cut(self.region(), self.at, end, "the rest of the header"));

@@ -12,6 +12,9 @@ use crate::zstd_format::{
 };
 use crate::{Codec, Error, ReadAt};
 
+/// What the lengths of uncompressed contents are multiples of, when their seals are looked for.
+const SEARCH_STEP: u64 = 4096;
+
 /// What the end of a stream says.
 pub(crate) enum Tail {
     /// Nothing that looks like a seal.
@@ -21,6 +24,9 @@ pub(crate) enum Tail {
         codec: Codec,
         start: Result<u64, Error>,
     },
+    /// A zstd seek table that no seal of ours is before: somebody's, or ours and damaged. The
+    /// damage if it is ours.
+    SeekTable(Error),
 }
 
 /// A seal that has been read, all or in part.
@@ -150,17 +156,54 @@ fn zstd_tail(source: &dyn ReadAt, len: u64, bytes: &[u8]) -> Result<Tail, Error>
     }
     if magic {
         // Somebody's seek table, or ours with a wrong count.
-        return Ok(Tail::Seal {
-            codec: Codec::Zstd,
-            start: Err(broken(
-                "seek table",
-                len - SEEK_FOOTER_LEN as u64,
-                format!("{frames} frames"),
-                "a seal before the table of so many",
-            )),
-        });
+        return Ok(Tail::SeekTable(broken(
+            "seek table",
+            len - SEEK_FOOTER_LEN as u64,
+            format!("{frames} frames"),
+            "a seal before the table of so many",
+        )));
     }
     Ok(Tail::Bare)
+}
+
+/// What is left of an uncompressed stream's seal.
+pub(crate) enum Rest {
+    /// A good header begins here.
+    Header(u64),
+    /// A header begins here, and the stream ends in it.
+    Cut(u64),
+}
+
+/// Looks for the header of an uncompressed stream's seal whose end is cut off or damaged. It is
+/// found where the content's length is a multiple of [`SEARCH_STEP`].
+pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Error> {
+    // An attachment and the entries of frames of 768 KiB and more.
+    let reach = 2 * ATTACHMENT_MAX as u64 + (len >> 16);
+    let mut at = len / SEARCH_STEP * SEARCH_STEP;
+    loop {
+        let mut magic = [0; MAGIC.len()];
+        let got = source.read_full_at(&mut magic, at).map_err(Error::Read)?;
+        if got == magic.len() && magic == MAGIC {
+            if len - at < HEADER_LEN as u64 {
+                return Ok(Some(Rest::Cut(at)));
+            }
+            let seal = Unwrapped {
+                source,
+                codec: Codec::None,
+                start: at,
+            };
+            match parse_header(&seal) {
+                Ok(_) => return Ok(Some(Rest::Header(at))),
+                Err(Error::Read(error)) => return Err(Error::Read(error)),
+                // Bytes that look like a magic.
+                Err(_) => {}
+            }
+        }
+        match at.checked_sub(SEARCH_STEP) {
+            Some(before) if len - before <= reach => at = before,
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// The bytes of a wrapped seal, as if it were not wrapped.
@@ -228,7 +271,7 @@ pub(crate) fn parse(
         codec,
         start,
     };
-    let header = parse_header(&seal, len)?;
+    let header = parse_header(&seal)?;
     let mut parsed = Parsed {
         header,
         attachment: None,
@@ -272,7 +315,7 @@ pub(crate) fn parse(
     Ok(parsed)
 }
 
-fn parse_header(seal: &Unwrapped<'_>, len: u64) -> Result<Header, Error> {
+fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
     let mut bytes = [0; HEADER_LEN];
     seal.read(&mut bytes, 0)?;
     let start = seal.start;
@@ -340,18 +383,6 @@ fn parse_header(seal: &Unwrapped<'_>, len: u64) -> Result<Header, Error> {
             format!("{start:#x}, where the seal begins"),
         );
     }
-    // So many frames' entries must lie in the stream; the index is not read before.
-    let fits = header
-        .frames
-        .checked_mul(ENTRY_LEN as u64)
-        .and_then(|n| n.checked_add(start))
-        .is_some_and(|end| end <= len);
-    if !fits {
-        return wrong(
-            format!("{} frames", header.frames),
-            format!("an index within {len:#x}"),
-        );
-    }
     Ok(header)
 }
 
@@ -385,7 +416,7 @@ fn parse_index(seal: &Unwrapped<'_>, header: &Header) -> Result<FrameTable, Erro
     while done < header.frames {
         let count = (header.frames - done).min(4096);
         let piece = &mut bytes[..count as usize * ENTRY_LEN];
-        // The header's check says that all of it is within the stream's length.
+        // Neither overflows: the table so far has as many entries, and comes from the stream.
         seal.read(piece, index_at + done * ENTRY_LEN as u64)?;
         digest.update(piece);
         for (number, bytes) in (done..).zip(piece.chunks_exact(ENTRY_LEN)) {

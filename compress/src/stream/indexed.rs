@@ -16,6 +16,8 @@ pub(super) struct Indexed {
     source: Arc<dyn ReadAt>,
     table: FrameTable,
     kind: Kind,
+    /// What comes behind the last frame, if that is not the end of the content.
+    tail: Option<Error>,
     cache: FrameCache,
     decoders: Decoders,
 }
@@ -25,20 +27,34 @@ impl Indexed {
         source: Arc<dyn ReadAt>,
         table: FrameTable,
         kind: Kind,
-        largest: u32,
+        tail: Option<Error>,
         cache: u64,
     ) -> Self {
         Self {
             source,
-            table,
             kind,
-            cache: FrameCache::new(cache, largest),
+            tail,
+            cache: FrameCache::new(cache, table.largest()),
+            table,
             decoders: Decoders::default(),
         }
     }
 
     pub(super) fn table(&self) -> &FrameTable {
         &self.table
+    }
+
+    /// How much content the frames hold, and what is wrong behind them.
+    pub(super) fn readable(&self) -> (u64, Option<Error>) {
+        (
+            self.table.content_len(),
+            self.tail.as_ref().map(Error::again),
+        )
+    }
+
+    /// The content's length, if all of it is here.
+    pub(super) fn known_len(&self) -> Option<u64> {
+        self.tail.is_none().then(|| self.table.content_len())
     }
 
     /// Decodes all frames in parallel and gives them to `sink` in order.
@@ -53,7 +69,10 @@ impl Indexed {
             progress.advance(bytes.len() as u64, frame.entry.stored_len.into());
             Ok(())
         })?;
-        Ok(self.table.content_len())
+        match &self.tail {
+            Some(error) => Err(error.again()),
+            None => Ok(self.table.content_len()),
+        }
     }
 }
 
@@ -85,7 +104,10 @@ impl Job for Indexed {
 
 impl ReadAt for Indexed {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.table.content_len())
+        match &self.tail {
+            Some(error) => Err(error.again().into()),
+            None => Ok(self.table.content_len()),
+        }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -93,7 +115,10 @@ impl ReadAt for Indexed {
             return Ok(0);
         }
         let Some(frame) = self.table.find(offset) else {
-            return Ok(0);
+            return match &self.tail {
+                Some(error) => Err(error.again().into()),
+                None => Ok(0),
+            };
         };
         read_frame(
             &*self.source,

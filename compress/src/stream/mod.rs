@@ -14,13 +14,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::decode::frame::Kind;
-use crate::seal::read::{self, Parsed, Tail};
+use crate::seal::read::{self, Tail};
 use crate::table::FrameTable;
 use crate::{Codec, Error, Progress, ReadAt, Window};
 
 use foreign::Foreign;
 use indexed::Indexed;
+use rebuild::Opening;
 
 /// How a stream is opened.
 #[derive(Debug, Clone)]
@@ -90,51 +90,26 @@ impl Stream {
         let len = source.size().map_err(Error::Read)?;
         let mut head = [0; 64];
         let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
-        let codec = Codec::sniff(&head[..n]);
-        match read::tail(&source, len)? {
-            Tail::Bare => rebuild::open_bare(source, options, codec, len),
+        let sniffed = Codec::sniff(&head[..n]);
+        let tail = read::tail(&source, len)?;
+        let opening = |codec| Opening {
+            source: Arc::clone(&source),
+            options,
+            codec,
+            len,
+        };
+        match tail {
+            Tail::Bare => opening(sniffed).bare(),
             Tail::Seal { codec, start } => {
-                let parsed = start.and_then(|start| read::parse(&source, codec, start, len));
-                match parsed {
-                    Ok(parsed) => Ok(Self::sealed(source, options, codec, len, parsed)),
+                match start.and_then(|start| read::parse(&source, codec, start, len)) {
+                    Ok(parsed) => Ok(opening(codec).sealed(parsed)),
                     Err(Error::Read(error)) => Err(Error::Read(error)),
-                    Err(damage) => rebuild::open_damaged(source, options, codec, len, damage),
+                    // A stream cut behind its seal's footer may end as one of another codec does.
+                    Err(_) if sniffed != Codec::None && codec != sniffed => opening(sniffed).bare(),
+                    Err(damage) => opening(codec).damaged(damage),
                 }
             }
-        }
-    }
-
-    /// A stream whose seal has a header.
-    fn sealed(
-        source: Arc<dyn ReadAt>,
-        options: &OpenOptions,
-        codec: Codec,
-        len: u64,
-        parsed: Parsed,
-    ) -> Self {
-        let header = parsed.header;
-        let (content, damage) = match parsed.table {
-            Some(table) => {
-                let kind = Kind {
-                    codec,
-                    checked: true,
-                };
-                (indexed(source, options, kind, table), parsed.damage)
-            }
-            None => {
-                let (content, error) = rebuild::without_index(source, options, codec, &header);
-                (content, parsed.damage.or(error))
-            }
-        };
-        Self {
-            codec,
-            kind: StreamKind::Sealed,
-            stored_len: len,
-            data_len: Some(header.stored_len),
-            attachment: parsed.attachment,
-            damage,
-            threads: options.threads,
-            content,
+            Tail::SeekTable(damage) => opening(Codec::Zstd).damaged_or_foreign(damage),
         }
     }
 
@@ -195,7 +170,7 @@ impl Stream {
     pub fn known_len(&self) -> Option<u64> {
         match &self.content {
             Content::Plain(window) => window.size().ok(),
-            Content::Indexed(indexed) => Some(indexed.table().content_len()),
+            Content::Indexed(indexed) => indexed.known_len(),
             Content::Foreign(foreign) => foreign.known_len(),
         }
     }
@@ -207,7 +182,7 @@ impl Stream {
         match &self.content {
             Content::Foreign(foreign) => foreign.readable(),
             Content::Plain(window) => Ok((window.size().map_err(Error::Read)?, None)),
-            Content::Indexed(indexed) => Ok((indexed.table().content_len(), None)),
+            Content::Indexed(indexed) => Ok(indexed.readable()),
         }
     }
 
@@ -233,22 +208,6 @@ impl Stream {
         }
         self.decode(&mut |_, _| Ok(()), progress)
     }
-}
-
-fn indexed(
-    source: Arc<dyn ReadAt>,
-    options: &OpenOptions,
-    kind: Kind,
-    table: FrameTable,
-) -> Content {
-    let largest = table.largest();
-    Content::Indexed(Arc::new(Indexed::new(
-        source,
-        table,
-        kind,
-        largest,
-        options.cache,
-    )))
 }
 
 /// Gives an uncompressed stream to a sink.

@@ -1,167 +1,300 @@
 //! Streams without a seal, or with what is left of one: what their own structure says.
+//!
+//! A walk over the frames makes a table like that of a seal, without its checks. It is worth it
+//! where frames are small and say how much they hold; any other stream is decoded from its front.
 
 use std::sync::Arc;
 
-use super::{Content, Foreign, OpenOptions, Stream, StreamKind, indexed};
+use super::indexed::Indexed;
+use super::{Content, Foreign, OpenOptions, Stream, StreamKind};
 use crate::decode::frame::Kind;
+use crate::decode::input::PADDING_MAX;
 use crate::frames::{Found, FoundKind, GzipMembers, ZstdFrames};
 use crate::gzip_format::Header as GzipHeader;
 use crate::seal::format::{FRAME_MAX, GZIP_DATA, Header, ZSTD_SEAL_MAGIC};
-use crate::seal::read::{self, longest_frame};
+use crate::seal::read::{self, Rest, longest_frame};
 use crate::table::{Entry, FrameTable};
+use crate::zero::is_zero;
 use crate::{Codec, Error, ReadAt, Window};
+
+/// Frames of a table that is made by walking, at most: 64 MiB of memory.
+const WALKED_MAX: u64 = 4 << 20;
 
 /// What a walk over the data frames has found.
 struct Walked {
     table: FrameTable,
     /// Where the walk has ended: behind the last data frame.
     end: u64,
-    /// What it ended at, if that was not the end of the stream.
+    /// What it ended at.
     stopped: Stopped,
 }
 
 enum Stopped {
-    /// At the end of the stream.
+    /// The end of the stream.
     End,
-    /// At something that is a part of a seal.
+    /// Something that is a part of a seal.
     Seal,
-    /// At a frame that does not say how much it holds, or holds too much.
+    /// A frame that does not say how much it holds, or holds too much.
     Unknown,
-    /// At something broken, or cut.
+    /// Something broken, or cut.
     Broken(Error),
 }
 
-/// Opens a stream whose end does not look like a seal.
-pub(super) fn open_bare(
-    source: Arc<dyn ReadAt>,
-    options: &OpenOptions,
-    codec: Codec,
-    len: u64,
-) -> Result<Stream, Error> {
-    if codec == Codec::None {
-        let content = Content::Plain(Arc::new(Window::new(source, 0, len)));
-        return Ok(stream(
-            StreamKind::Plain,
-            codec,
-            len,
-            options,
-            content,
-            None,
-        ));
-    }
-    // Our gzip members say whose they are; a stream of them has lost its seal.
-    let ours = codec == Codec::Gzip && is_our_member(&source)?;
-    if !ours {
-        let content = Content::Foreign(Arc::new(Foreign::new(source, codec, options)));
-        return Ok(stream(
-            StreamKind::Foreign,
-            codec,
-            len,
-            options,
-            content,
-            None,
-        ));
-    }
-    let damage = Error::Broken {
-        region: "seal".into(),
-        offset: len,
-        found: "the end of the stream".into(),
-        expected: "a seal behind our members".into(),
-    };
-    open_damaged(source, options, codec, len, damage)
+/// A stream that is about to be opened.
+pub(super) struct Opening<'a> {
+    pub(super) source: Arc<dyn ReadAt>,
+    pub(super) options: &'a OpenOptions,
+    pub(super) codec: Codec,
+    pub(super) len: u64,
 }
 
-/// Opens a stream that has, or should have, a seal which cannot be found or believed.
-pub(super) fn open_damaged(
-    source: Arc<dyn ReadAt>,
-    options: &OpenOptions,
-    codec: Codec,
-    len: u64,
-    damage: Error,
-) -> Result<Stream, Error> {
-    if codec == Codec::None {
-        // Where the content ends nobody knows.
-        return Err(damage);
+impl Opening<'_> {
+    /// Opens a stream whose end does not look like a seal.
+    pub(super) fn bare(self) -> Result<Stream, Error> {
+        if self.codec == Codec::None {
+            return self.bare_plain();
+        }
+        // Our gzip members say whose they are; a stream of them has lost its seal.
+        let ours = self.codec == Codec::Gzip && is_our_member(&self.source)?;
+        if ours {
+            let damage = Error::Broken {
+                region: "seal".into(),
+                offset: self.len,
+                found: "the end of the stream".into(),
+                expected: "a seal behind our members".into(),
+            };
+            return self.damaged(damage);
+        }
+        let walked = self.walk(self.len)?;
+        self.walked(walked, None)
     }
-    let walked = walk(&source, codec, len)?;
-    if let Stopped::Seal = walked.stopped {
-        // The walk knows where the seal begins even if its footer does not.
-        match read::parse(&source, codec, walked.end, len) {
-            Ok(mut parsed) => {
-                parsed.damage.get_or_insert(damage);
-                return Ok(Stream::sealed(source, options, codec, len, parsed));
+
+    /// Opens a stream that has, or should have, a seal which cannot be found or believed.
+    pub(super) fn damaged(self, damage: Error) -> Result<Stream, Error> {
+        if self.codec == Codec::None {
+            // The header may still tell where the content ends.
+            let Some(Rest::Header(start)) = read::search(&self.source, self.len)? else {
+                return Err(damage);
+            };
+            let mut parsed = read::parse(&self.source, self.codec, start, self.len)?;
+            parsed.damage.get_or_insert(damage);
+            return Ok(self.sealed(parsed));
+        }
+        let walked = self.walk(self.len)?;
+        self.walked(walked, Some(damage))
+    }
+
+    /// Opens a stream with a seek table, which may be ours.
+    pub(super) fn damaged_or_foreign(self, damage: Error) -> Result<Stream, Error> {
+        let walked = self.walk(self.len)?;
+        let ours = matches!(walked.stopped, Stopped::Seal);
+        self.walked(walked, ours.then_some(damage))
+    }
+
+    /// Opens a stream with a seal whose header is good.
+    pub(super) fn sealed(self, parsed: read::Parsed) -> Stream {
+        let header = parsed.header;
+        let (content, damage) = match parsed.table {
+            Some(table) => (self.indexed(true, table, None), parsed.damage),
+            None => {
+                let (content, error) = self.without_index(&header);
+                (content, parsed.damage.or(error))
             }
-            Err(Error::Read(error)) => return Err(Error::Read(error)),
-            Err(_) => {}
+        };
+        Stream {
+            data_len: Some(header.stored_len),
+            attachment: parsed.attachment,
+            ..self.stream(StreamKind::Sealed, content, damage)
         }
     }
-    let whole = !matches!(walked.stopped, Stopped::Unknown) && walked.table.count() > 0;
-    let content = if whole {
-        let kind = Kind {
-            codec,
-            checked: false,
+
+    /// Uncompressed bytes, or such whose seal has been cut.
+    fn bare_plain(self) -> Result<Stream, Error> {
+        let cut = |start| Error::Broken {
+            region: "seal".into(),
+            offset: start,
+            found: format!("the end of the stream at {:#x}", self.len),
+            expected: "a whole seal".into(),
         };
-        indexed(source, options, kind, walked.table)
-    } else {
-        Content::Foreign(Arc::new(Foreign::new(source, codec, options)))
-    };
-    let damage = match walked.stopped {
-        Stopped::Broken(error) => error,
-        _ => damage,
-    };
-    Ok(stream(
-        StreamKind::Foreign,
-        codec,
-        len,
-        options,
-        content,
-        Some(damage),
-    ))
-}
-
-/// The content of a stream whose seal has a header but no index: its frames, as they say
-/// themselves. Also what is wrong with that.
-pub(super) fn without_index(
-    source: Arc<dyn ReadAt>,
-    options: &OpenOptions,
-    codec: Codec,
-    header: &Header,
-) -> (Content, Option<Error>) {
-    if codec == Codec::None {
-        let window = Window::new(source, 0, header.stored_len);
-        return (Content::Plain(Arc::new(window)), None);
+        let (len, damage) = match read::search(&self.source, self.len)? {
+            Some(Rest::Header(start)) => {
+                let mut parsed = read::parse(&self.source, self.codec, start, self.len)?;
+                parsed.damage.get_or_insert_with(|| cut(start));
+                return Ok(self.sealed(parsed));
+            }
+            Some(Rest::Cut(start)) => (start, Some(cut(start))),
+            None => (self.len, None),
+        };
+        let window = Window::new(Arc::clone(&self.source), 0, len);
+        Ok(self.stream(StreamKind::Plain, Content::Plain(Arc::new(window)), damage))
     }
-    let (table, error) = match walk(&source, codec, header.stored_len) {
-        Ok(walked) => match walked.stopped {
-            Stopped::Broken(error) => (walked.table, Some(error)),
-            _ => (walked.table, None),
-        },
-        Err(error) => (FrameTable::new(header.frame_size), Some(error)),
-    };
-    let kind = Kind {
-        codec,
-        checked: false,
-    };
-    (indexed(source, options, kind, table), error)
-}
 
-fn stream(
-    kind: StreamKind,
-    codec: Codec,
-    len: u64,
-    options: &OpenOptions,
-    content: Content,
-    damage: Option<Error>,
-) -> Stream {
-    Stream {
-        codec,
-        kind,
-        stored_len: len,
-        data_len: None,
-        attachment: None,
-        damage,
-        threads: options.threads,
-        content,
+    /// A stream as a walk has found it, which should have had a seal if there is `damage`.
+    fn walked(self, walked: Walked, damage: Option<Error>) -> Result<Stream, Error> {
+        let kind = StreamKind::Foreign;
+        match walked.stopped {
+            Stopped::Seal => {
+                let cut = || Error::Broken {
+                    region: "seal".into(),
+                    offset: walked.end,
+                    found: "something else at the end of the stream".into(),
+                    expected: "the end of this seal".into(),
+                };
+                // The walk knows where the seal begins even if its footer does not.
+                match read::parse(&self.source, self.codec, walked.end, self.len) {
+                    Ok(mut parsed) => {
+                        parsed.damage.get_or_insert(damage.unwrap_or_else(cut));
+                        Ok(self.sealed(parsed))
+                    }
+                    Err(Error::Read(error)) => Err(Error::Read(error)),
+                    Err(error) => {
+                        let content = self.indexed(false, walked.table, None);
+                        Ok(self.stream(kind, content, Some(damage.unwrap_or(error))))
+                    }
+                }
+            }
+            Stopped::End if walked.table.count() > 0 => {
+                let content = self.indexed(false, walked.table, None);
+                Ok(self.stream(kind, content, damage))
+            }
+            Stopped::Broken(error) if walked.table.count() > 0 => {
+                let content = self.indexed(false, walked.table, Some(error));
+                Ok(self.stream(kind, content, damage))
+            }
+            _ => {
+                let source = Arc::clone(&self.source);
+                let foreign = Foreign::new(source, self.codec, self.options);
+                Ok(self.stream(kind, Content::Foreign(Arc::new(foreign)), damage))
+            }
+        }
+    }
+
+    /// The content of a stream whose seal has a header but no index: its frames, as they say
+    /// themselves. Also what is wrong with that.
+    fn without_index(&self, header: &Header) -> (Content, Option<Error>) {
+        if self.codec == Codec::None {
+            let window = Window::new(Arc::clone(&self.source), 0, header.stored_len);
+            return (Content::Plain(Arc::new(window)), None);
+        }
+        let (table, error) = match self.walk(header.stored_len) {
+            Ok(walked) => match walked.stopped {
+                Stopped::Broken(error) => (walked.table, Some(error)),
+                _ => (walked.table, None),
+            },
+            Err(error) => (FrameTable::new(header.frame_size), Some(error)),
+        };
+        let short = table.content_len() != header.content_len;
+        let error = error.or_else(|| {
+            short.then(|| Error::Broken {
+                region: "data frames".into(),
+                offset: table.stored_len(),
+                found: format!("{:#x} bytes of content before it", table.content_len()),
+                expected: format!("{:#x}, as the seal says", header.content_len),
+            })
+        });
+        let tail = error.as_ref().map(Error::again);
+        (self.indexed(false, table, tail), error)
+    }
+
+    fn indexed(&self, checked: bool, table: FrameTable, tail: Option<Error>) -> Content {
+        let kind = Kind {
+            codec: self.codec,
+            checked,
+        };
+        let source = Arc::clone(&self.source);
+        let indexed = Indexed::new(source, table, kind, tail, self.options.cache);
+        Content::Indexed(Arc::new(indexed))
+    }
+
+    fn stream(&self, kind: StreamKind, content: Content, damage: Option<Error>) -> Stream {
+        Stream {
+            codec: self.codec,
+            kind,
+            stored_len: self.len,
+            data_len: None,
+            attachment: None,
+            damage,
+            threads: self.options.threads,
+            content,
+        }
+    }
+
+    /// Walks over the data frames of the first `end` bytes.
+    fn walk(&self, end: u64) -> Result<Walked, Error> {
+        let mut walked = match self.codec {
+            Codec::Gzip => self.collect(GzipMembers::new(&self.source, end)),
+            _ => self.collect(ZstdFrames::new(&self.source, end)),
+        }?;
+        if let Stopped::Broken(_) = walked.stopped
+            && self.is_padding(walked.end, end)?
+        {
+            walked.stopped = Stopped::End;
+        }
+        Ok(walked)
+    }
+
+    fn collect(&self, frames: impl Iterator<Item = Result<Found, Error>>) -> Result<Walked, Error> {
+        // Frames of a foreign stream have to fit into the cache, or it is better decoded in a row.
+        let most = u32::try_from(self.options.cache / 2)
+            .unwrap_or(FRAME_MAX)
+            .clamp(1 << 20, FRAME_MAX);
+        let mut walked = Walked {
+            table: FrameTable::new(0),
+            end: 0,
+            stopped: Stopped::End,
+        };
+        for found in frames {
+            let found = match found {
+                Ok(found) => found,
+                Err(Error::Read(error)) => return Err(Error::Read(error)),
+                Err(error) => {
+                    walked.stopped = Stopped::Broken(error);
+                    break;
+                }
+            };
+            if let FoundKind::Seal(_) | FoundKind::Skippable(ZSTD_SEAL_MAGIC) = found.kind {
+                walked.stopped = Stopped::Seal;
+                break;
+            }
+            let lens = found
+                .content_len
+                .and_then(|n| u32::try_from(n).ok())
+                .filter(|n| *n <= most)
+                .zip(u32::try_from(found.stored_len).ok())
+                .filter(|(content, stored)| *stored <= longest_frame(self.codec, *content));
+            let Some((content_len, stored_len)) = lens else {
+                walked.stopped = Stopped::Unknown;
+                break;
+            };
+            if walked.table.count() == 0 {
+                walked.table = FrameTable::new(content_len);
+            }
+            let entry = Entry {
+                stored_len,
+                ..Entry::default()
+            };
+            let pushed = walked.table.push(content_len, entry);
+            if pushed.is_none() || walked.table.count() > WALKED_MAX {
+                walked.stopped = Stopped::Unknown;
+                break;
+            }
+            walked.end = found.offset + found.stored_len;
+        }
+        Ok(walked)
+    }
+
+    /// Whether all between `from` and `end` is zeros that may follow a stream.
+    fn is_padding(&self, from: u64, end: u64) -> Result<bool, Error> {
+        let left = end.saturating_sub(from);
+        if left > PADDING_MAX {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; left as usize];
+        let n = self
+            .source
+            .read_full_at(&mut bytes, from)
+            .map_err(Error::Read)?;
+        Ok(is_zero(&bytes[..n]))
     }
 }
 
@@ -169,63 +302,4 @@ fn is_our_member(source: &dyn ReadAt) -> Result<bool, Error> {
     let mut head = [0; 64];
     let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
     Ok(GzipHeader::parse(&head[..n]).is_ok_and(|h| h.subfield(GZIP_DATA).is_some()))
-}
-
-/// Walks over the data frames of the first `end` bytes.
-fn walk(source: &dyn ReadAt, codec: Codec, end: u64) -> Result<Walked, Error> {
-    match codec {
-        Codec::Gzip => collect(GzipMembers::new(source, end), codec),
-        _ => collect(ZstdFrames::new(source, end), codec),
-    }
-}
-
-fn collect(
-    frames: impl Iterator<Item = Result<Found, Error>>,
-    codec: Codec,
-) -> Result<Walked, Error> {
-    let mut walked = Walked {
-        table: FrameTable::new(0),
-        end: 0,
-        stopped: Stopped::End,
-    };
-    for found in frames {
-        let found = match found {
-            Ok(found) => found,
-            Err(Error::Read(error)) => return Err(Error::Read(error)),
-            Err(error) => {
-                walked.stopped = Stopped::Broken(error);
-                break;
-            }
-        };
-        match found.kind {
-            FoundKind::Seal(_) | FoundKind::Skippable(ZSTD_SEAL_MAGIC) => {
-                walked.stopped = Stopped::Seal;
-                break;
-            }
-            FoundKind::Data | FoundKind::Skippable(_) => {}
-        }
-        let lens = found
-            .content_len
-            .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n <= FRAME_MAX)
-            .zip(u32::try_from(found.stored_len).ok())
-            .filter(|(content, stored)| *stored <= longest_frame(codec, *content));
-        let Some((content_len, stored_len)) = lens else {
-            walked.stopped = Stopped::Unknown;
-            break;
-        };
-        if walked.table.count() == 0 {
-            walked.table = FrameTable::new(content_len);
-        }
-        let entry = Entry {
-            stored_len,
-            ..Entry::default()
-        };
-        if walked.table.push(content_len, entry).is_none() {
-            walked.stopped = Stopped::Unknown;
-            break;
-        }
-        walked.end = found.offset + found.stored_len;
-    }
-    Ok(walked)
 }
