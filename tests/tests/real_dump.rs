@@ -1,0 +1,212 @@
+//! A dump that a real FreeBSD kernel wrote.
+//!
+//! `LIVECORE_REAL_DUMPS` names a folder with `vmcore-amd64-minidump.xz` and
+//! `kernel-amd64.xz`, both from LLVM's test suite: a minidump of a FreeBSD 14-CURRENT
+//! amd64 kernel, thinned by its makers to the pages that a debugger reads, and cut in the
+//! middle of a page. The expected values were read with LLDB and with libkvm. Without
+//! the variable the test says so and checks nothing.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use minidump::{
+    Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
+};
+
+const FOLDER: &str = "LIVECORE_REAL_DUMPS";
+
+/// A name of `FOLDER`, unpacked into `to`.
+fn unpack(folder: &Path, name: &str, to: &Path) -> PathBuf {
+    let packed = folder.join(format!("{name}.xz"));
+    let target = to.join(name);
+    let status = Command::new("xz")
+        .args(["--decompress", "--stdout", "--"])
+        .arg(&packed)
+        .stdout(Stdio::from(File::create(&target).unwrap()))
+        .status()
+        .unwrap_or_else(|error| panic!("xz: {error}"));
+    assert!(status.success(), "xz fails on {}", packed.display());
+    target
+}
+
+/// The dump and its kernel, or nothing where there are none.
+struct Real {
+    dump: Dump,
+    kernel: KernelElf,
+    _folder: tempfile::TempDir,
+}
+
+fn real() -> Option<Real> {
+    let Some(from) = std::env::var_os(FOLDER) else {
+        // A test has nowhere else to say that it did nothing.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {FOLDER} names no folder with dumps"
+        );
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let vmcore = unpack(Path::new(&from), "vmcore-amd64-minidump", folder.path());
+    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    Some(Real {
+        dump: Dump::open(&vmcore, &OpenOptions::default()).unwrap(),
+        kernel: KernelElf::from_bytes(std::fs::read(kernel).unwrap()).unwrap(),
+        _folder: folder,
+    })
+}
+
+impl Real {
+    fn symbol(&self, name: &str) -> u64 {
+        self.kernel
+            .symbol(name)
+            .unwrap_or_else(|| panic!("no symbol {name}"))
+            .value
+    }
+
+    fn bytes<const N: usize>(&self, va: u64) -> Result<[u8; N], ReadError> {
+        let mut bytes = [0; N];
+        self.dump
+            .read_virt(VirtAddr(va), &mut bytes)
+            .map(|()| bytes)
+    }
+
+    fn int(&self, va: u64) -> Result<i32, ReadError> {
+        self.bytes(va).map(i32::from_le_bytes)
+    }
+
+    fn long(&self, va: u64) -> Result<u64, ReadError> {
+        self.bytes(va).map(u64::from_le_bytes)
+    }
+
+    /// The value of an exported `const int` of the kernel's.
+    fn constant(&self, name: &str) -> u64 {
+        let value = self
+            .int(self.symbol(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        u64::try_from(value).unwrap()
+    }
+
+    /// A name of at most 20 bytes.
+    fn name(&self, va: u64) -> Result<String, ReadError> {
+        let bytes: [u8; 20] = self.bytes(va)?;
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+}
+
+/// What the file itself says: its header, its length and what is missing.
+#[test]
+fn the_real_dump_has_its_sections_and_lacks_its_tail() {
+    let Some(real) = real() else { return };
+    let dump = &real.dump;
+    assert_eq!(dump.container(), Container::Saved);
+    let mini = dump.minidump();
+    assert_eq!(
+        (mini.version, mini.msgbufsize, mini.pmapsize),
+        (3, 98232, 0x7f_f000)
+    );
+    assert_eq!(mini.kernbase, 0xffff_fe00_0000_0000);
+    assert_eq!(dump.file_len(), 101_685_248);
+    assert_eq!(dump.bitmap().count(), 24_144);
+    assert_eq!(dump.dump_avail().bits(), 32_634);
+    assert_eq!(dump.layout().end(), 107_388_928);
+    let short = dump.shortness().unwrap().unwrap();
+    assert_eq!((short.expected, short.actual), (107_388_928, 101_685_248));
+    assert_eq!(dump.warnings(), [Warning::Short(short)]);
+}
+
+#[test]
+fn variables_of_the_real_kernel_read_as_lldb_reads_them() {
+    let Some(real) = real() else { return };
+    assert_eq!(real.int(real.symbol("hz")).unwrap(), 100);
+    assert_eq!(real.int(real.symbol("dumptid")).unwrap(), 0x1893e);
+    assert_eq!(
+        real.long(real.symbol("allproc")).unwrap(),
+        0xffff_f800_02c3_b528
+    );
+}
+
+#[test]
+fn the_crashed_thread_of_the_real_dump_has_its_registers_and_callers() {
+    let Some(real) = real() else { return };
+    let pcb = real.symbol("dumppcb");
+    // Offsets of `struct pcb` that FreeBSD promises to debuggers.
+    let registers = [
+        (0, 0xffff_f800_0336_9380),
+        (8, 0),
+        (16, 0xffff_f800_0336_93a8),
+        (24, 0xffff_fe00_45b1_1c00),
+        (32, 0xffff_fe00_798c_4760),
+        (40, 0xffff_fe00_798c_4748),
+        (48, 0),
+        (56, 0xffff_ffff_80c0_9ade),
+    ];
+    for (offset, value) in registers {
+        assert_eq!(real.long(pcb + offset).unwrap(), value, "pcb + {offset}");
+    }
+    let callers: [u64; 10] = [
+        0xffff_ffff_80c0_9916,
+        0xffff_ffff_80c0_9d90,
+        0xffff_ffff_80c0_9b93,
+        0xffff_ffff_80c5_7d91,
+        0xffff_ffff_80c1_9e71,
+        0xffff_ffff_80c1_92bc,
+        0xffff_ffff_80c1_9933,
+        0xffff_ffff_80c1_977f,
+        0xffff_ffff_8108_ba8c,
+        0xffff_ffff_8106_20ce,
+    ];
+    let mut frame = real.long(pcb + 32).unwrap();
+    for caller in callers {
+        assert_eq!(real.long(frame + 8).unwrap(), caller, "frame {frame:#x}");
+        frame = real.long(frame).unwrap();
+    }
+}
+
+/// The list reaches the part that the file's makers cut off in the middle of a page: a
+/// reader of whole pages finds 11 threads.
+#[test]
+fn the_real_dump_has_sixteen_threads() {
+    let Some(real) = real() else { return };
+    let [pid, comm, list, threads] =
+        ["p_pid", "p_comm", "p_list", "p_threads"].map(|n| real.constant(&format!("proc_off_{n}")));
+    let [tid, name, oncpu, plist] = ["td_tid", "td_name", "td_oncpu", "td_plist"]
+        .map(|n| real.constant(&format!("thread_off_{n}")));
+    let mut found = Vec::new();
+    let mut process = real.long(real.symbol("allproc")).unwrap();
+    while process != 0 && found.len() < 100 {
+        let command = real.name(process + comm).unwrap();
+        let number = real.int(process + pid).unwrap();
+        let mut thread = real.long(process + threads).unwrap();
+        while thread != 0 && found.len() < 100 {
+            let own = real.name(thread + name).unwrap();
+            let (id, cpu) = (
+                real.int(thread + tid).unwrap(),
+                real.int(thread + oncpu).unwrap(),
+            );
+            let own = if own == command {
+                String::new()
+            } else {
+                format!("/{own}")
+            };
+            found.push((format!("(pid {number}) {command}{own}"), id, cpu));
+            thread = real.long(thread + plist).unwrap();
+        }
+        process = real.long(process + list).unwrap();
+    }
+    assert_eq!(found.len(), 16, "{found:?}");
+    assert_eq!(
+        (found[0].0.as_str(), found[0].1),
+        ("(pid 800) sysctl", 0x1893e)
+    );
+    assert_eq!(
+        (found[1].0.as_str(), found[1].2),
+        ("(pid 28) pagedaemon/dom0", 4)
+    );
+    assert_eq!(found[2].0, "(pid 28) pagedaemon/laundry: dom0");
+}
