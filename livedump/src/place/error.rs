@@ -1,7 +1,7 @@
 //! Why bytes did not get their name.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why bytes did not get their name. Nothing is left behind when one of these is returned.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,19 @@ impl PlaceError {
                 path,
                 source,
             }
+        }
+    }
+
+    /// What an error that came while writing to `path` means for the place: no room, a reader that
+    /// went away, or an error of this crate's own that travelled inside. What means nothing of the
+    /// sort (a source that could not be read) is given back.
+    pub fn of_write(path: &Path, source: io::Error) -> Result<Self, io::Error> {
+        match source.downcast::<Self>() {
+            Ok(place) => Ok(place),
+            Err(source) if is_full(&source) || source.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(Self::from_io("write", path, source))
+            }
+            Err(source) => Err(source),
         }
     }
 

@@ -19,7 +19,8 @@
 pub mod destination;
 pub mod directory;
 pub mod error;
-pub mod free;
+mod free;
+pub mod info;
 pub mod links;
 pub mod pending;
 pub mod sparse;

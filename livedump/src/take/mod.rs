@@ -24,6 +24,7 @@ pub mod locate;
 pub mod machine;
 mod marks;
 mod msgbuf;
+pub mod run;
 pub mod view;
 mod walk;
 
@@ -42,6 +43,7 @@ pub use error::TakeError;
 pub use facts::Facts;
 pub use locate::Located;
 pub use machine::Machine;
+pub use run::{Done, RunOptions, run};
 pub use view::MachineView;
 
 use crate::PhysMemory;

@@ -1,0 +1,61 @@
+//! The text of `info.N`, as savecore(8) writes it.
+
+use jiff::{Timestamp, tz::TimeZone};
+use minidump::KernelDumpHeader;
+
+/// The text for a dump of `device` that is number `number`, times in the system's time zone.
+pub fn text(header: &KernelDumpHeader, device: &str, number: u32) -> String {
+    text_in(header, device, number, TimeZone::system())
+}
+
+fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone) -> String {
+    let time = i64::try_from(header.dumptime)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        // A time that no calendar has is printed as the number it is.
+        .map_or_else(
+            || header.dumptime.to_string(),
+            |time| time.to_zoned(zone).strftime("%F %T %z").to_string(),
+        );
+    minidump::info::render(header, device, number.into(), "good", &time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_savecore_in_local_time() {
+        let header = KernelDumpHeader {
+            version: 4,
+            architecture: b"amd64".to_vec(),
+            architectureversion: 2,
+            dumplength: 1234,
+            dumptime: 1_714_557_600,
+            blocksize: 4096,
+            hostname: b"host.example".to_vec(),
+            versionstring: b"FreeBSD 14.0-RELEASE\n".to_vec(),
+            compression: 2,
+            parity: 7_u32.to_ne_bytes(),
+            ..KernelDumpHeader::default()
+        };
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(
+            text_in(&header, "/dev/mem", 3, zone),
+            "Dump header from device: /dev/mem\n  \
+               Architecture: amd64\n  \
+               Architecture Version: 2\n  \
+               Dump Length: 1234\n  \
+               Blocksize: 4096\n  \
+               Compression: zstd\n  \
+               Dumptime: 2024-05-01 12:00:00 +0200\n  \
+               Hostname: host.example\n  \
+               Magic: FreeBSD Kernel Dump\n  \
+               Version String: FreeBSD 14.0-RELEASE\n  \
+               Panic String: \n  \
+               Dump Parity: 7\n  \
+               Bounds: 3\n  \
+               Dump Status: good\n"
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Dumps taken from beginning to end.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
+use livedump::place::{Destination, PlaceError};
+use livedump::synth::{Description, Machine, build, write_out};
+use livedump::take::{Done, PlanOptions, RunOptions, TakeError, plan, run};
+use livedump::{PhysMemory, image};
+use minidump::convert::Target;
+use minidump::{Container, Dump, KernelElf, OpenOptions};
+
+fn tiny() -> Machine {
+    let text = include_str!("../../testdata/machines/tiny.toml");
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn elf(machine: &Machine) -> KernelElf {
+    KernelElf::from_bytes(machine.kernel().to_vec()).unwrap()
+}
+
+fn options(container: Container, codec: Codec) -> RunOptions {
+    RunOptions {
+        plan: PlanOptions::default(),
+        target: Target {
+            container,
+            encoding: Encoding {
+                threads: NonZeroUsize::new(2).unwrap(),
+                ..Encoding::new(codec)
+            },
+        },
+        device: "tiny.toml".into(),
+        force: false,
+        max: None,
+        sparse: true,
+    }
+}
+
+fn take(
+    memory: Arc<dyn PhysMemory>,
+    elf: &KernelElf,
+    to: &Path,
+    options: &RunOptions,
+    progress: &dyn Progress,
+) -> Result<Done, TakeError> {
+    let to = Destination::parse(to);
+    run(memory, elf, &to, options, &mut |_| {}, progress)
+}
+
+const FORMS: [(Container, Codec); 9] = [
+    (Container::Saved, Codec::None),
+    (Container::Saved, Codec::Gzip),
+    (Container::Saved, Codec::Zstd),
+    (Container::Raw, Codec::None),
+    (Container::Raw, Codec::Gzip),
+    (Container::Raw, Codec::Zstd),
+    (Container::Sealed, Codec::None),
+    (Container::Sealed, Codec::Gzip),
+    (Container::Sealed, Codec::Zstd),
+];
+
+#[test]
+fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    write_out(&machine, &dir.path().join("m")).unwrap();
+    let payload = plan(machine.memory(), &elf, &PlanOptions::default())
+        .unwrap()
+        .into_payload();
+    let mut expected = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut expected, 0).unwrap();
+    for (container, codec) in FORMS {
+        let options = options(container, codec);
+        let opened = image::open(&dir.path().join("m/ram"), false).unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        take(machine.memory(), &elf, &one, &options, &NoProgress).unwrap();
+        take(Arc::new(opened.image), &elf, &other, &options, &NoProgress).unwrap();
+        let bytes = fs::read(&one).unwrap();
+        assert!(bytes == fs::read(&other).unwrap(), "{container} {codec}");
+
+        // And what the reader finds in them is the payload.
+        let dump = Dump::open(&one, &OpenOptions::default()).unwrap();
+        assert_eq!((dump.container(), dump.codec()), (container, codec));
+        let mut back = vec![0; expected.len()];
+        dump.payload().read_exact_at(&mut back, 0).unwrap();
+        assert!(back == expected, "{container} {codec}");
+        fs::remove_file(one).unwrap();
+        fs::remove_file(other).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_tells_what_is_in_the_header() {
+    let machine = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Container::Saved, Codec::Zstd);
+    let done = take(
+        machine.memory(),
+        &elf(&machine),
+        dir.path(),
+        &options,
+        &NoProgress,
+    )
+    .unwrap();
+    assert_eq!(done.published.path, dir.path().join("livecore.0.zst"));
+    let len = fs::metadata(&done.published.path).unwrap().len();
+    assert_eq!(len, done.written.header.dumplength);
+    let text = fs::read_to_string(dir.path().join("info.0")).unwrap();
+    let info = minidump::info::Info::parse(&text).unwrap();
+    let mut header = info.to_header();
+    header.dumpextent = done.written.header.dumpextent;
+    assert_eq!(header.with_parity(), done.written.header);
+    // The reader takes the header from there.
+    let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
+    assert_eq!(dump.header().unwrap().hostname, b"tiny.example.org");
+}
+
+#[test]
+fn one_worker_and_four_write_the_same_bytes() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for threads in [1, 4] {
+        let mut options = options(Container::Sealed, Codec::Zstd);
+        options.target.encoding.threads = NonZeroUsize::new(threads).unwrap();
+        let path = dir.path().join(threads.to_string());
+        take(machine.memory(), &elf, &path, &options, &NoProgress).unwrap();
+        files.push(fs::read(path).unwrap());
+    }
+    assert!(files[0] == files[1]);
+}
+
+/// Ends the work after some bytes.
+struct Cancel(AtomicU64);
+
+impl Progress for Cancel {
+    fn advance(&self, content: u64, _stored: u64) {
+        self.0.fetch_add(content, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1 << 20
+    }
+}
+
+#[test]
+fn what_fails_leaves_nothing_behind() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Container::Sealed, Codec::None);
+    let cancel = Cancel(AtomicU64::new(0));
+    let error = take(machine.memory(), &elf, dir.path(), &options, &cancel).unwrap_err();
+    assert!(matches!(error, TakeError::Cancelled), "{error}");
+    let full = Path::new("/dev/full");
+    let error = take(machine.memory(), &elf, full, &options, &NoProgress).unwrap_err();
+    assert!(
+        matches!(error, TakeError::Place(PlaceError::NoSpace { .. })),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// Memory that fails at one page, as a guest that goes away does.
+struct Torn(Arc<dyn PhysMemory>, u64);
+
+impl PhysMemory for Torn {
+    fn ranges(&self) -> &[std::ops::Range<u64>] {
+        self.0.ranges()
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        if (at..at + buf.len() as u64).contains(&self.1) {
+            return Err(std::io::Error::other("the guest is gone"));
+        }
+        self.0.read(at, buf)
+    }
+}
+
+#[test]
+fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
+    let machine = tiny();
+    let last = *machine
+        .truth()
+        .dumped
+        .iter()
+        .filter(|run| run.why == livedump::synth::Why::Bit)
+        .map(|run| &run.pa)
+        .next_back()
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let torn = Arc::new(Torn(machine.memory(), last));
+    let options = options(Container::Sealed, Codec::Zstd);
+    let error = take(torn, &elf(&machine), dir.path(), &options, &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("the guest is gone"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
