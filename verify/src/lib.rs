@@ -1,1 +1,56 @@
-//! placeholder
+//! Checks FreeBSD kernel dumps by re-deriving everything that they claim.
+//!
+//! The verifier stands apart from reader and producer. It shares their definitions (structs,
+//! constants, sizes) and none of their arithmetic: headers, lengths, offsets, bitmap, rank and the
+//! seal are read and computed here again, so that an error in one place is not an error in both.
+//! Only the geometry of page tables and the reading of a kernel's symbols are shared.
+//!
+//! A *rule* ([`Rule`]) is a claim that every sound dump fulfils; [`rules::all`] is the table of
+//! them. [`verify()`] applies them to one dump and gives a [`Report`]: facts, findings, and a
+//! verdict with the exit code of the whole program. A report has one shape; [`render`] writes it
+//! for people and for machines. `docs/verify.md` says what each rule and format is about.
+//!
+//! | module        | what it checks                                                      |
+//! |---------------|---------------------------------------------------------------------|
+//! | `container`   | where header, payload and padding lie                               |
+//! | `kdh`         | `struct kerneldumpheader`                                           |
+//! | `info`        | the `info.N` beside a dump                                          |
+//! | `codec`       | zstd frames and gzip members, found by their own structure          |
+//! | `seal`        | the seal, against the frames                                        |
+//! | `intake`      | the content, seen once: hands each section to the module it is for  |
+//! | `sections`    | the minidump header                                                 |
+//! | `avail`       | `dump_avail`                                                        |
+//! | `bits`        | the page bitmap                                                     |
+//! | `tables`      | page tables                                                         |
+//! | `msgbuf`      | the message buffer                                                  |
+//! | `kernel`      | a kernel's variables, through `memory`, the dump's address space    |
+//! | `run`         | the order of all this, and what needs two of them                   |
+
+mod avail;
+mod bits;
+mod codec;
+mod container;
+mod finding;
+mod info;
+mod input;
+mod intake;
+mod kdh;
+mod kernel;
+mod memory;
+mod msgbuf;
+mod options;
+pub mod render;
+mod report;
+mod rule;
+pub mod rules;
+mod run;
+mod seal;
+mod sections;
+mod tables;
+mod workers;
+
+pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Sink, Space};
+pub use options::{Depth, Options};
+pub use report::{Container, Facts, Report, Verdict};
+pub use rule::{Group, Rule, Severity};
+pub use run::verify;

@@ -1,0 +1,186 @@
+//! `dump_avail`: which physical addresses the bits of the page bitmap stand for.
+//!
+//! FreeBSD `sys/vm/vm_dumpset.h`. A range [S, E) has ceil(E / P) - floor(S / P) bits; the ranges
+//! follow each other without gaps in the bitmap. Versions without the section number their bits
+//! from physical address 0 on.
+
+use minidump::defs::minidump::DUMP_AVAIL_ENTRY;
+
+use crate::finding::{Place, Sink};
+use crate::rules;
+
+/// Bytes of the section that are kept: a kernel's array fits into one page.
+pub(crate) const KEPT: usize = 64 << 10;
+
+/// The ranges, with the bit number of each one's first page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Avail {
+    ranges: Vec<Range>,
+    bits: u64,
+    page: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    start: u64,
+    end: u64,
+    base: u64,
+}
+
+impl Avail {
+    /// One range from 0, for the versions without the section.
+    pub(crate) fn from_zero(bits: u64, page: u64) -> Self {
+        let end = bits.saturating_mul(page);
+        Self {
+            ranges: vec![Range {
+                start: 0,
+                end,
+                base: 0,
+            }],
+            bits,
+            page,
+        }
+    }
+
+    /// Reads the section, which begins at payload offset `at`, and applies the rules about it.
+    pub(crate) fn parse(bytes: &[u8], big: bool, page: u64, at: u64, sink: &mut Sink) -> Self {
+        let mut avail = Self {
+            ranges: Vec::new(),
+            bits: 0,
+            page,
+        };
+        let word = |entry: &[u8], from: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&entry[from..from + 8]);
+            if big {
+                u64::from_be_bytes(word)
+            } else {
+                u64::from_le_bytes(word)
+            }
+        };
+        let mut terminator = None;
+        let mut previous = 0_u64;
+        for (i, entry) in bytes.chunks_exact(DUMP_AVAIL_ENTRY).enumerate() {
+            let offset = (i * DUMP_AVAIL_ENTRY) as u64 + at;
+            let (start, end) = (word(entry, 0), word(entry, 8));
+            if end == 0 {
+                terminator = Some(i);
+                break;
+            }
+            let place = Place::payload(format!("dump_avail range {i}"), offset);
+            let ordered = sink.check(&rules::DA_ORDER, start < end, &place, |f| {
+                f.found(format!("{start:#x}..{end:#x}"))
+                    .expected("a start before the end")
+                    .bytes(offset, entry)
+            });
+            let disjoint = sink.check(&rules::DA_DISJOINT, start >= previous, &place, |f| {
+                f.found(format!("{start:#x}..{end:#x}"))
+                    .expected(format!("a start at {previous:#x} or later"))
+                    .bytes(offset, entry)
+            });
+            let aligned = start % page == 0 && end % page == 0;
+            sink.check(&rules::DA_ALIGN, aligned, &place, |f| {
+                f.found(format!("{start:#x}..{end:#x}"))
+                    .expected(format!("multiples of the page size {page:#x}"))
+                    .bytes(offset, entry)
+            });
+            if ordered && disjoint {
+                avail.add(start, end);
+                previous = end;
+            }
+        }
+        let place = Place::payload("dump_avail", at);
+        sink.check(&rules::DA_TERMINATED, terminator.is_some(), &place, |f| {
+            f.found(format!(
+                "{} ranges to the section's end",
+                avail.ranges.len()
+            ))
+            .expected("a pair whose second address is 0")
+        });
+        if let Some(i) = terminator {
+            let behind = &bytes[i * DUMP_AVAIL_ENTRY..];
+            let stray = behind.iter().position(|b| *b != 0);
+            let offset = at + (i * DUMP_AVAIL_ENTRY + stray.unwrap_or(0)) as u64;
+            let place = Place::payload("dump_avail", offset);
+            sink.check(&rules::DA_TAIL, stray.is_none(), &place, |f| {
+                f.found("a byte that is not zero behind the last range")
+                    .expected("zeros to the section's end")
+                    .bytes(offset, &behind[stray.unwrap_or(0)..])
+            });
+        }
+        avail
+    }
+
+    fn add(&mut self, start: u64, end: u64) {
+        let pages = end.div_ceil(self.page) - start / self.page;
+        let base = self.bits;
+        self.bits = self.bits.saturating_add(pages);
+        self.ranges.push(Range { start, end, base });
+    }
+
+    /// How many bits the ranges have: the kernel's `vm_page_dump_pages`.
+    pub(crate) fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    /// The ranges, as pairs of addresses.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().map(|r| (r.start, r.end))
+    }
+
+    /// The bit of the page at `pa`. The lower bound counts: an address in front of a range is in
+    /// none.
+    pub(crate) fn bit(&self, pa: u64) -> Option<u64> {
+        let after = self.ranges.partition_point(|r| r.start <= pa);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        (pa < range.end).then(|| range.base + pa / self.page - range.start / self.page)
+    }
+
+    /// The bits of the pages of `pa..pa + len`, as ranges of bits.
+    pub(crate) fn bits_of(&self, pa: u64, len: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let end = pa.saturating_add(len);
+        let first = self.ranges.partition_point(|r| r.end <= pa);
+        self.ranges[first..]
+            .iter()
+            .take_while(move |r| r.start < end)
+            .map(move |r| {
+                let (from, to) = (pa.max(r.start), end.min(r.end));
+                let bit = r.base + from / self.page - r.start / self.page;
+                (bit, bit + to.div_ceil(self.page) - from / self.page)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked example of the format's description, computed by hand there.
+    #[test]
+    fn bits_follow_the_ranges_and_holes_have_none() {
+        let mut avail = Avail {
+            page: 4096,
+            ..Avail::default()
+        };
+        avail.add(0x1000, 0x9f000);
+        avail.add(0x10_0000, 0x7ffe_0000);
+        avail.add(0x1_0000_0000, 0x1_8000_0000);
+        assert_eq!(avail.bits(), 1_048_446);
+        assert_eq!(avail.bit(0x1000), Some(0));
+        assert_eq!(avail.bit(0x10_0000), Some(158));
+        assert_eq!(avail.bit(0x1_0000_0000), Some(524_158));
+        for hole in [
+            0,
+            0xfff,
+            0x9f000,
+            0xf_ffff,
+            0x7ffe_0000,
+            0xffff_f000,
+            0x1_8000_0000,
+        ] {
+            assert_eq!(avail.bit(hole), None, "{hole:#x}");
+        }
+        let parts: Vec<_> = avail.bits_of(0, 0x20_0000).collect();
+        assert_eq!(parts, [(0, 158), (158, 158 + 256)]);
+    }
+}

@@ -1,0 +1,448 @@
+//! gzip members inflated.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
+use super::{CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
+use crate::container::Layout;
+use crate::finding::Place;
+use crate::input::{Input, hex};
+use crate::report::{Container, Stop};
+use crate::rules;
+use crate::workers::{self, Pump};
+
+/// Deflate makes at most 1032 bytes out of one.
+const RATIO_MAX: u64 = 1032;
+
+/// Walks, inflates and checks all members of `layout`.
+pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
+    let (threads, memory) = (cx.options.threads, cx.frame_memory());
+    let mut pump = Members {
+        container: layout.container,
+        at: layout.start,
+        limit: layout.end,
+        walked: Walked::new(layout.start),
+        large: None,
+        ended: false,
+        cx,
+    };
+    while !pump.ended {
+        workers::run(&mut pump, threads, memory)?;
+        if let Some(member) = pump.large.take() {
+            pump.inflate_large(member)?;
+        }
+    }
+    let Members { walked, cx, .. } = pump;
+    if layout.container == Container::Raw && walked.complete {
+        let place = Place::file("gzip stream", layout.start);
+        let one = walked.frames == 1;
+        cx.sink.check(&rules::CODEC_SINGLE, one, &place, |f| {
+            f.found(format!("{} members", walked.frames))
+                .expected("one member, as a kernel writes")
+        });
+    }
+    Ok(walked)
+}
+
+struct Members<'a, 'b> {
+    container: Container,
+    at: u64,
+    limit: u64,
+    walked: Walked,
+    large: Option<Member>,
+    ended: bool,
+    cx: &'a mut Context<'b>,
+}
+
+struct Job {
+    member: Member,
+    end: u64,
+    content_len: u32,
+    bytes: Vec<u8>,
+}
+
+struct Done {
+    member: Member,
+    end: u64,
+    content_len: u32,
+    crc: u32,
+    stored_check: u32,
+    content: Result<Vec<u8>, Fault>,
+}
+
+/// What is wrong with a member.
+#[derive(Debug)]
+enum Fault {
+    /// The deflate stream.
+    Body(String),
+    /// Where it ends, against where the extra field says.
+    Length { found: String, expected: String },
+    /// The content's CRC-32.
+    Crc { found: u32, expected: u32 },
+    /// The content's length modulo 2^32.
+    Isize { found: u32, expected: u32 },
+    /// The stream ends first.
+    Truncated,
+}
+
+impl Pump for Members<'_, '_> {
+    type Job = Job;
+    type Done = Done;
+
+    fn next_job(&mut self) -> Result<Option<(Job, u64)>, Stop> {
+        if self.ended || self.large.is_some() {
+            return Ok(None);
+        }
+        match step(self.cx.input, self.at, self.limit)? {
+            Step::Member(member) => {
+                if let Some((end, content_len)) = self.stated(&member) {
+                    self.at = end;
+                    let stored = end - member.at;
+                    let bytes = self.cx.input.up_to(member.at, stored as usize)?;
+                    let job = Job {
+                        member,
+                        end,
+                        content_len,
+                        bytes,
+                    };
+                    return Ok(Some((job, stored + u64::from(content_len))));
+                }
+                self.large = Some(member);
+            }
+            Step::Seal { at } => {
+                self.walked.seal = Some(at);
+                self.end(at);
+            }
+            Step::End(at) => self.end(at),
+            Step::Malformed {
+                at,
+                found,
+                expected,
+            } => {
+                let region = format!("gzip member {}", self.walked.frames);
+                let place = Place::file(region, at);
+                let bytes = self.cx.input.up_to(at, 32)?;
+                let finding = place.breaks(&rules::GZIP_HEADER);
+                let finding = finding.found(found).expected(expected).bytes(at, &bytes);
+                self.cx.sink.report(finding);
+                self.walked.whole = false;
+                self.end(at);
+            }
+        }
+        Ok(None)
+    }
+
+    fn work(job: Job) -> Done {
+        let content = inflate_whole(&job);
+        let crc = content.as_ref().map_or(0, |c| crc32fast::hash(c));
+        Done {
+            member: job.member,
+            end: job.end,
+            content_len: job.content_len,
+            crc,
+            stored_check: stored_check(&job.bytes),
+            content,
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), Stop> {
+        let stored = done.end - done.member.at;
+        self.begin(&done.member);
+        let derived = Derived {
+            // STORED_MAX is far below 2^32.
+            stored_len: stored as u32,
+            content_check: done.crc,
+            stored_check: done.stored_check,
+            content_len: done.content_len,
+        };
+        self.walked.derive(self.cx.options.memory, derived)?;
+        let content_len = u64::from(done.content_len);
+        match done.content {
+            Ok(content) => {
+                self.held();
+                self.cx.intake.push(&content, self.cx.sink)?;
+            }
+            Err(fault) => {
+                self.damaged(&done.member, done.end, &fault);
+                self.cx.intake.gap(Some(content_len), self.cx.sink);
+            }
+        }
+        self.walked.content_len = self.walked.content_len.saturating_add(content_len);
+        self.cx.advance(content_len, stored)
+    }
+}
+
+impl Members<'_, '_> {
+    /// Where `member` ends and how much content it has, if it says so and that can be.
+    fn stated(&self, member: &Member) -> Option<(u64, u32)> {
+        let (stored, content) = member.lens?;
+        let end = member.at.checked_add(stored.into())?;
+        let body = u64::from(stored).checked_sub(member.body - member.at + TRAILER)?;
+        let most = self.cx.frame_memory().min(CONTENT_MAX);
+        (end <= self.limit
+            && u64::from(stored) <= STORED_MAX.min(most)
+            && u64::from(content) <= most
+            && u64::from(content) <= body.saturating_mul(RATIO_MAX)
+            && !self.cx.quick())
+        .then_some((end, content))
+    }
+
+    fn end(&mut self, at: u64) {
+        self.ended = true;
+        self.walked.end = at;
+    }
+
+    fn begin(&mut self, member: &Member) {
+        let sink = &mut *self.cx.sink;
+        sink.passed(&rules::GZIP_HEADER);
+        if self.walked.frames == 0 {
+            let rule = match self.container {
+                Container::Raw | Container::DumpDevice => Some(&rules::GZIP_KERNEL_HEADER),
+                Container::Saved if member.lens.is_none() => Some(&rules::GZIP_FOREIGN_HEADER),
+                _ => None,
+            };
+            if let Some(rule) = rule {
+                let place = Place::file("gzip header", member.at);
+                sink.check(rule, member.fixed == KERNEL_HEADER, &place, |f| {
+                    f.found(hex(&member.fixed))
+                        .expected(hex(&KERNEL_HEADER))
+                        .bytes(member.at, &member.fixed)
+                });
+            }
+        }
+        self.walked.mark(member.at);
+        self.walked.frames += 1;
+    }
+
+    fn held(&mut self) {
+        for rule in [
+            &rules::GZIP_CONTENT,
+            &rules::GZIP_CRC,
+            &rules::GZIP_ISIZE,
+            &rules::GZIP_TRUNCATED,
+        ] {
+            self.cx.sink.passed(rule);
+        }
+    }
+
+    fn damaged(&mut self, member: &Member, end: u64, fault: &Fault) {
+        self.walked.whole = false;
+        let region = format!("gzip member {}", self.walked.frames.saturating_sub(1));
+        let trailer = end.saturating_sub(TRAILER);
+        let at = |offset| Place::file(region.clone(), offset);
+        let finding = match fault {
+            Fault::Body(why) => at(member.body)
+                .breaks(&rules::GZIP_CONTENT)
+                .found(format!("a deflate stream that does not inflate: {why}"))
+                .expected("content"),
+            Fault::Length { found, expected } => at(member.at)
+                .breaks(&rules::GZIP_LENGTH)
+                .found(found)
+                .expected(expected),
+            Fault::Crc { found, expected } => at(trailer)
+                .breaks(&rules::GZIP_CRC)
+                .found(format!("content with CRC-32 {found:#010x}"))
+                .expected(format!("{expected:#010x}")),
+            Fault::Isize { found, expected } => at(trailer + 4)
+                .breaks(&rules::GZIP_ISIZE)
+                .found(format!("{found} bytes of content, modulo 2^32"))
+                .expected(expected.to_string()),
+            Fault::Truncated => at(member.at)
+                .breaks(&rules::GZIP_TRUNCATED)
+                .found(format!("the stream ends at {:#x}", self.limit))
+                .expected("the end of the member before that"),
+        };
+        self.cx.sink.report(finding);
+    }
+
+    /// Inflates one member piece by piece, and finds out where it ends.
+    fn inflate_large(&mut self, member: Member) -> Result<(), Stop> {
+        self.begin(&member);
+        let cx = &mut *self.cx;
+        let quick = cx.quick();
+        let (mut content_len, mut stopped) = (0_u64, false);
+        let outcome = inflate(cx.input, &member, self.limit, &mut |content, stored| {
+            content_len += content.len() as u64;
+            cx.intake.push(content, cx.sink)?;
+            cx.advance(content.len() as u64, stored)?;
+            stopped = quick && cx.intake.has_sections();
+            Ok(!stopped)
+        })?;
+        self.walked.content_len = self.walked.content_len.saturating_add(content_len);
+        if stopped {
+            self.walked.complete = false;
+            self.walked.whole = false;
+            self.end(self.limit);
+            return Ok(());
+        }
+        let (end, fault) = match outcome {
+            Ok(end) => (end, None),
+            Err((end, fault)) => (end, Some(fault)),
+        };
+        self.at = end;
+        match fault {
+            None => self.held(),
+            Some(fault) => {
+                self.damaged(&member, end, &fault);
+                if !matches!(fault, Fault::Crc { .. } | Fault::Isize { .. }) {
+                    self.cx.intake.gap(None, self.cx.sink);
+                    self.end(self.limit);
+                }
+            }
+        }
+        if let Some((stored, content)) = member.lens
+            && self.walked.whole
+        {
+            let found = (end - member.at, content_len);
+            let right = found == (u64::from(stored), u64::from(content));
+            let place = Place::file("gzip member", member.at);
+            self.cx.sink.check(&rules::GZIP_LENGTH, right, &place, |f| {
+                f.found(format!("{} bytes stored, {} of content", found.0, found.1))
+                    .expected(format!("{stored} and {content}, as its extra field says"))
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Inflates a member whose lengths are stated, and compares everything that it says of itself.
+fn inflate_whole(job: &Job) -> Result<Vec<u8>, Fault> {
+    let header = (job.member.body - job.member.at) as usize;
+    let split = job.bytes.len().saturating_sub(TRAILER as usize);
+    let (body, trailer) = job.bytes.split_at(split.max(header));
+    let body = &body[header..];
+    let [crc, size] = trailer_of(trailer).ok_or(Fault::Truncated)?;
+    let wanted = job.content_len as usize;
+    // `stated` has seen that a body of this length can hold so much.
+    let mut content = Vec::with_capacity(wanted.max(1));
+    let mut inflater = Decompress::new(false);
+    let status = inflater
+        .decompress_vec(body, &mut content, FlushDecompress::Finish)
+        .map_err(|e| Fault::Body(e.to_string()))?;
+    let lengths = (inflater.total_in() as usize, content.len());
+    if status != Status::StreamEnd || lengths != (body.len(), wanted) {
+        return Err(Fault::Length {
+            found: format!(
+                "{} bytes inflate to {}, then {status:?}",
+                lengths.0, lengths.1
+            ),
+            expected: format!("{} bytes to inflate to {wanted}, then the end", body.len()),
+        });
+    }
+    let found = crc32fast::hash(&content);
+    if found != crc {
+        return Err(Fault::Crc {
+            found,
+            expected: crc,
+        });
+    }
+    if job.content_len != size {
+        return Err(Fault::Isize {
+            found: job.content_len,
+            expected: size,
+        });
+    }
+    Ok(content)
+}
+
+/// CRC-32 and length at the beginning of `bytes`.
+fn trailer_of(bytes: &[u8]) -> Option<[u32; 2]> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    let size = rest.first_chunk::<4>()?;
+    Some([u32::from_le_bytes(*crc), u32::from_le_bytes(*size)])
+}
+
+/// Inflates `member`, which ends at `limit` at the latest, and hands its content and the stored
+/// bytes behind it to `take` until that says `false`. The inner result says where it ends.
+#[expect(
+    clippy::type_complexity,
+    reason = "a sink of pieces reads better in place"
+)]
+fn inflate(
+    input: &Input,
+    member: &Member,
+    limit: u64,
+    take: &mut dyn FnMut(&[u8], u64) -> Result<bool, Stop>,
+) -> Result<Result<u64, (u64, Fault)>, Stop> {
+    let mut inflater = Decompress::new(false);
+    let mut stored = vec![0; PIECE];
+    let mut content = vec![0; PIECE];
+    let (mut crc, mut size) = (crc32fast::Hasher::new(), 0_u64);
+    let mut at = member.body;
+    'pieces: loop {
+        let want = usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX);
+        let got = input.read(&mut stored[..want.min(PIECE)], at)?;
+        if got == 0 {
+            return Ok(Err((limit, Fault::Truncated)));
+        }
+        let mut used = 0;
+        loop {
+            let (before_in, before_out) = (inflater.total_in(), inflater.total_out());
+            let status =
+                inflater.decompress(&stored[used..got], &mut content, FlushDecompress::None);
+            let status = match status {
+                Ok(status) => status,
+                Err(e) => return Ok(Err((at + used as u64, Fault::Body(e.to_string())))),
+            };
+            let read = (inflater.total_in() - before_in) as usize;
+            let filled = (inflater.total_out() - before_out) as usize;
+            used += read;
+            crc.update(&content[..filled]);
+            size += filled as u64;
+            if !take(&content[..filled], read as u64)? {
+                return Ok(Ok(at + used as u64));
+            }
+            if status == Status::StreamEnd {
+                at += used as u64;
+                break 'pieces;
+            }
+            if used == got && filled < PIECE {
+                break;
+            }
+            if read == 0 && filled == 0 {
+                return Ok(Err((at, Fault::Body("it does not go on".into()))));
+            }
+        }
+        at += got as u64;
+    }
+    let end = at + TRAILER;
+    let trailer = input.up_to(at, TRAILER as usize)?;
+    let Some([stated_crc, stated_size]) = trailer_of(&trailer).filter(|_| end <= limit) else {
+        return Ok(Err((limit, Fault::Truncated)));
+    };
+    let found = crc.finalize();
+    if found != stated_crc {
+        let expected = stated_crc;
+        return Ok(Err((end, Fault::Crc { found, expected })));
+    }
+    if size as u32 != stated_size {
+        let (found, expected) = (size as u32, stated_size);
+        return Ok(Err((end, Fault::Isize { found, expected })));
+    }
+    Ok(Ok(end))
+}
+
+/// See [`super::replay`].
+pub(super) fn replay(
+    input: &Input,
+    from: u64,
+    end: u64,
+    take: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<(), Stop> {
+    let mut at = from;
+    let mut more = true;
+    while more {
+        let Step::Member(member) = step(input, at, end)? else {
+            return Ok(());
+        };
+        let outcome = inflate(input, &member, end, &mut |content, _| {
+            more = take(content);
+            Ok(more)
+        })?;
+        match outcome {
+            Ok(next) => at = next,
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! From stored bytes to content: frames are found by their own structure, decoded, checked, and
+//! handed on in order.
+//!
+//! Small frames are decoded by workers, frames that are too large to be held (a kernel writes one
+//! frame for the whole dump) by the caller's thread, piece by piece. Both end in
+//! [`Intake::push`], which sees the content once, from its beginning to its end, and keeps what it
+//! needs. A frame that cannot be decoded leaves a gap of the length that it states; the frames
+//! behind it are still checked.
+
+mod gzip;
+mod gzip_read;
+mod plain;
+mod zstd;
+mod zstd_read;
+
+use compress::{Codec, Progress};
+use xxhash_rust::xxh64::xxh64;
+
+use crate::container::Layout;
+use crate::finding::Sink;
+use crate::input::Input;
+use crate::intake::Intake;
+use crate::options::{Depth, Options};
+use crate::report::Stop;
+
+/// Most stored bytes of a frame that is decoded whole.
+const STORED_MAX: u64 = 64 << 20;
+/// Most content bytes of a frame that is decoded whole.
+const CONTENT_MAX: u64 = 64 << 20;
+/// Bytes read and decoded at a time where frames are not.
+const PIECE: usize = 128 << 10;
+/// Content between two marks.
+const MARK_EVERY: u64 = 1 << 20;
+
+/// What a walk works with.
+pub(crate) struct Context<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) options: &'a Options<'a>,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) sink: &'a mut Sink,
+    pub(crate) intake: &'a mut Intake,
+}
+
+impl Context<'_> {
+    fn quick(&self) -> bool {
+        self.options.depth == Depth::Quick
+    }
+
+    /// Tells the progress of `content` and `stored` bytes, and hears whether to stop.
+    fn advance(&self, content: u64, stored: u64) -> Result<(), Stop> {
+        self.progress.advance(content, stored);
+        if self.progress.cancelled() {
+            return Err(Stop::Failed("cancelled".into()));
+        }
+        Ok(())
+    }
+
+    /// Memory for frames under way.
+    fn frame_memory(&self) -> u64 {
+        self.options.memory / 4
+    }
+}
+
+/// What a seal's index says of one frame, derived from the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Derived {
+    pub(crate) stored_len: u32,
+    /// Low half of the content's XXH64; of gzip its CRC-32.
+    pub(crate) content_check: u32,
+    /// High half of the XXH64 of the frame as it is stored.
+    pub(crate) stored_check: u32,
+    /// Bytes of content.
+    pub(crate) content_len: u32,
+}
+
+/// A frame that can be decoded again: where it is stored and where its content begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) stored: u64,
+    pub(crate) content: u64,
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// Data frames.
+    pub(crate) frames: u64,
+    /// Where the data frames end.
+    pub(crate) end: u64,
+    /// Where a seal begins, if one follows them.
+    pub(crate) seal: Option<u64>,
+    /// Each data frame, as a seal's index has it; empty where frames were too large for that.
+    pub(crate) derived: Vec<Derived>,
+    /// Frames at which decoding can begin, at least [`MARK_EVERY`] bytes of content apart.
+    pub(crate) marks: Vec<Mark>,
+    /// Bytes of content, gaps included.
+    pub(crate) content_len: u64,
+    /// Whether every frame was there and could be decoded, so that `content_len` is true.
+    pub(crate) whole: bool,
+    /// Whether every frame was walked (`--quick` stops early).
+    pub(crate) complete: bool,
+}
+
+impl Walked {
+    fn new(start: u64) -> Self {
+        Self {
+            end: start,
+            whole: true,
+            complete: true,
+            ..Self::default()
+        }
+    }
+
+    fn mark(&mut self, stored: u64) {
+        let content = self.content_len;
+        let far = self
+            .marks
+            .last()
+            .is_none_or(|last| content >= last.content.saturating_add(MARK_EVERY));
+        if far {
+            self.marks.push(Mark { stored, content });
+        }
+    }
+
+    /// Keeps what the index of a seal would say, while that is bounded.
+    fn derive(&mut self, memory: u64, derived: Derived) -> Result<(), Stop> {
+        let needed = (self.derived.len() as u64 + 1) * size_of::<Derived>() as u64;
+        if needed > memory / 4 {
+            return Err(Stop::Failed(format!(
+                "{} frames need more memory than the limit of {memory} bytes allows",
+                self.frames
+            )));
+        }
+        self.derived.push(derived);
+        Ok(())
+    }
+}
+
+/// Walks the stored payload that `layout` describes and feeds its content to the intake.
+pub(crate) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
+    match layout.codec {
+        Codec::None => plain::walk(layout, cx),
+        Codec::Gzip => gzip_read::walk(layout, cx),
+        Codec::Zstd => zstd_read::walk(layout, cx),
+    }
+}
+
+/// The high half of the XXH64 of a frame as it is stored.
+fn stored_check(bytes: &[u8]) -> u32 {
+    (xxh64(bytes, 0) >> 32) as u32
+}
+
+/// The content from the mark on, in pieces, until `take` has seen enough and says `false`. What is
+/// damaged ends it early.
+pub(crate) fn replay(
+    input: &Input,
+    codec: Codec,
+    mark: Mark,
+    end: u64,
+    take: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<(), Stop> {
+    match codec {
+        Codec::None => plain::replay(input, mark.stored, end, take),
+        Codec::Gzip => gzip_read::replay(input, mark.stored, end, take),
+        Codec::Zstd => zstd_read::replay(input, mark.stored, end, take),
+    }
+}

@@ -1,0 +1,318 @@
+//! Where header, payload and seal lie in a file.
+//!
+//! Nothing tells the container but its bytes, so it is looked for in this order:
+//!
+//! 1. a seal's footer at the end: *sealed* (of a compressed file the walk over the frames finds
+//!    the seal itself, [`crate::codec`]);
+//! 2. a header in the last sector and another one where its `dumpextent` says: *dump device*;
+//! 3. a header in the last 512 bytes behind something that begins like a payload: *raw live file*;
+//! 4. something that begins like a payload: *saved file*.
+
+use compress::Codec;
+use compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
+use minidump::defs::kerneldump::{DEVICE_METADATA, SIZE};
+use minidump::defs::minidump::MAGIC_PREFIX;
+
+use crate::finding::{Place, Sink};
+use crate::input::{Input, round_up};
+use crate::kdh::{Kdh, resembles_magic};
+use crate::report::{Container, Stop};
+use crate::rules;
+
+/// Sector sizes of dump devices; the trailing header is in the last sector.
+const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
+
+/// What the layout of a file turned out to be.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) container: Container,
+    /// The last header, of a raw file or a dump device.
+    pub(crate) header: Option<Kdh>,
+    /// The first header of a dump device.
+    pub(crate) leading: Option<Kdh>,
+    /// Where the stored payload begins.
+    pub(crate) start: u64,
+    /// Where it ends at the latest.
+    pub(crate) end: u64,
+    /// How it is stored, by its first bytes.
+    pub(crate) codec: Codec,
+    /// Whether the file ends like an uncompressed seal.
+    pub(crate) footer: bool,
+}
+
+/// Finds out how `input` is laid.
+pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
+    let size = input.size();
+    if size == 0 {
+        return Err(Stop::NotADump("the file is empty".into()));
+    }
+    let head = input.up_to(0, 32)?;
+    let codec = Codec::sniff(&head);
+    let payload_first = codec != Codec::None || resembles_payload(&head);
+    let mut layout = Layout {
+        container: Container::Saved,
+        header: None,
+        leading: None,
+        start: 0,
+        end: size,
+        codec,
+        footer: false,
+    };
+    if let Some(footer) = input.array::<FOOTER_LEN>(size.saturating_sub(FOOTER_LEN as u64))?
+        && (footer.ends_with(&END_MAGIC) || footer.starts_with(&FOOTER_MAGIC))
+        && codec == Codec::None
+        && payload_first
+    {
+        layout.container = Container::Sealed;
+        layout.footer = true;
+        return Ok(layout);
+    }
+    let Some(trailing) = trailing_header(input)? else {
+        if payload_first {
+            return Ok(layout);
+        }
+        if head.starts_with(b"\x7fELF") {
+            let why = "an ELF file: a full dump or a kernel, not a minidump";
+            return Err(Stop::NotADump(why.into()));
+        }
+        let why = "neither a minidump nor a kerneldumpheader is in the file";
+        return Err(Stop::NotADump(why.into()));
+    };
+    if trailing.is_text_dump() {
+        return Err(Stop::NotADump("a text dump, not a minidump".into()));
+    }
+    let device = device_payload(&trailing, size);
+    let leading = match device {
+        Some((_, _, leading)) => input
+            .array::<SIZE>(leading)?
+            .map(|bytes| Kdh::new(bytes, leading, "leading kerneldumpheader")),
+        None => None,
+    };
+    let two = leading.as_ref().is_some_and(|l| resembles_magic(&l.bytes));
+    let at_end = size.checked_sub(SIZE as u64) == Some(trailing.offset);
+    if !two && payload_first && at_end {
+        layout.container = Container::Raw;
+        layout.end = trailing.offset;
+        layout.header = Some(trailing);
+        return Ok(layout);
+    }
+    layout.container = Container::DumpDevice;
+    if let Some((start, end, _)) = device {
+        layout.start = start;
+        layout.end = end;
+        layout.codec = Codec::sniff(&input.up_to(start, 32)?);
+    } else {
+        layout.end = 0;
+        layout.codec = Codec::None;
+    }
+    if trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
+        let why = "an encrypted dump: it has to be decrypted first";
+        return Err(Stop::NotADump(why.into()));
+    }
+    layout.leading = leading;
+    layout.header = Some(trailing);
+    Ok(layout)
+}
+
+/// Whether `head` begins like a minidump, two damaged bytes forgiven.
+pub(crate) fn resembles_payload(head: &[u8]) -> bool {
+    head.len() >= MAGIC_PREFIX.len()
+        && MAGIC_PREFIX
+            .iter()
+            .zip(head)
+            .filter(|(a, b)| a == b)
+            .count()
+            >= MAGIC_PREFIX.len() - 2
+}
+
+fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {
+    for sector in SECTORS {
+        let Some(at) = input.size().checked_sub(sector) else {
+            break;
+        };
+        if let Some(bytes) = input.array::<SIZE>(at)?
+            && resembles_magic(&bytes)
+        {
+            return Ok(Some(Kdh::new(bytes, at, "trailing kerneldumpheader")));
+        }
+    }
+    Ok(None)
+}
+
+/// Of a dump device whose last header is `trailing`: where the stored payload begins and ends at
+/// the latest, and where the first header is.
+///
+/// FreeBSD `sys/kern/kern_shutdown.c`: with a medium of M bytes, sectors of B, an extent of E and
+/// a key block of K bytes the data is at M - B - E and the first header at M - 2B - E - K.
+fn device_payload(trailing: &Kdh, size: u64) -> Option<(u64, u64, u64)> {
+    let sector = size.checked_sub(trailing.offset)?;
+    let start = trailing.offset.checked_sub(trailing.dumpextent())?;
+    let leading = start
+        .checked_sub(trailing.dumpkeysize())?
+        .checked_sub(sector)?;
+    let end = start.checked_add(trailing.dumplength())?;
+    Some((start, end.min(trailing.offset), leading))
+}
+
+impl Layout {
+    /// Applies the rules about headers and their places that need no look at the payload.
+    pub(crate) fn check(&self, input: &Input, sink: &mut Sink) -> Result<(), Stop> {
+        let Some(header) = &self.header else {
+            return Ok(());
+        };
+        header.check(self.container, sink);
+        match self.container {
+            Container::Raw => self.check_raw(header, sink),
+            Container::DumpDevice => self.check_device(input, header, sink)?,
+            Container::Saved | Container::Sealed => {}
+        }
+        Ok(())
+    }
+
+    fn check_raw(&self, header: &Kdh, sink: &mut Sink) {
+        let unit = raw_unit(header);
+        let expected = round_up(header.dumplength(), unit);
+        let place = header.at(0);
+        let right = expected == Some(header.offset);
+        sink.check(&rules::CON_HEADER_PLACE, right, &place, |f| {
+            let expected = expected.map_or("within the file".into(), |e| format!("{e:#x}"));
+            f.found(format!("header at {:#x}", header.offset))
+                .expected(format!(
+                    "header at {expected}: dumplength {:#x}, rounded up to {unit:#x}",
+                    header.dumplength()
+                ))
+        });
+    }
+
+    fn check_device(&self, input: &Input, header: &Kdh, sink: &mut Sink) -> Result<(), Stop> {
+        let size = input.size();
+        let fits = self.leading.as_ref().map(|l| l.offset);
+        let place = header.at(0);
+        let enough = fits.is_some_and(|offset| offset >= DEVICE_METADATA);
+        sink.check(&rules::CON_DEVICE_EXTENT, enough, &place, |f| {
+            f.found(match fits {
+                Some(offset) => format!("first header at {offset:#x}"),
+                None => format!(
+                    "dumpextent {:#x} on a medium of {size:#x} bytes",
+                    header.dumpextent()
+                ),
+            })
+            .expected(format!("first header at {DEVICE_METADATA:#x} or later"))
+        });
+        if let Some(leading) = &self.leading {
+            let same = leading.bytes == header.bytes || cleared_twin(leading, header);
+            let differs = leading
+                .bytes
+                .iter()
+                .zip(&header.bytes)
+                .position(|(a, b)| a != b);
+            let at = differs.unwrap_or(0);
+            sink.check(&rules::CON_LEADING_HEADER, same, &leading.at(at), |f| {
+                f.found(format!("byte {at} is {:02x}", leading.bytes[at]))
+                    .expected(format!("{:02x}, as in the last header", header.bytes[at]))
+                    .bytes(leading.offset + at as u64, &leading.bytes[at..])
+            });
+        }
+        let sector = size - header.offset;
+        let place = header.at(0);
+        let right = header.blocksize() == sector;
+        sink.check(&rules::CON_DEVICE_SECTOR, right, &place, |f| {
+            f.found(format!("header {sector} bytes before the end"))
+                .expected(format!("one block of {}", header.blocksize()))
+        });
+        let from = header.offset + SIZE as u64;
+        let stray = input.first_nonzero(from, size)?;
+        let place = Place::file("last sector", stray.unwrap_or(from));
+        sink.check(&rules::CON_PADDING, stray.is_none(), &place, |f| {
+            f.found("a byte that is not zero behind the header")
+                .expected("zeros to the end of the sector")
+        });
+        Ok(())
+    }
+
+    /// Applies the rules about what follows the stored payload, which ends at `end`.
+    pub(crate) fn check_behind(
+        &self,
+        input: &Input,
+        end: u64,
+        sink: &mut Sink,
+    ) -> Result<(), Stop> {
+        match (self.container, &self.header) {
+            (Container::Raw, Some(header)) => {
+                let stray = input.first_nonzero(end, header.offset)?;
+                let place = Place::file("padding", stray.unwrap_or(end));
+                sink.check(&rules::CON_PADDING, stray.is_none(), &place, |f| {
+                    f.found("a byte that is not zero between payload and header")
+                        .expected(format!("zeros from {end:#x} to {:#x}", header.offset))
+                });
+                let room = header.offset.saturating_sub(end);
+                let unit = raw_unit(header);
+                sink.check(
+                    &rules::CON_TRAILING,
+                    room < unit,
+                    &Place::file("padding", end),
+                    |f| {
+                        f.found(format!("{room} bytes between payload and header"))
+                            .expected(format!("less than one block of {unit}"))
+                    },
+                );
+            }
+            (Container::Saved, _) => {
+                let size = input.size();
+                let hidden = self.header_in_the_middle(input, end)?;
+                if let Some(header) = &hidden {
+                    sink.report(
+                        header
+                            .at(0)
+                            .breaks(&rules::CON_HEADER_PLACE)
+                            .found(format!(
+                                "{} bytes behind the header",
+                                size.saturating_sub(header.offset + SIZE as u64)
+                            ))
+                            .expected("the header in the last 512 bytes of the file"),
+                    );
+                } else {
+                    let place = Place::file("behind the payload", end);
+                    let behind = size.saturating_sub(end);
+                    let bytes = input.up_to(end, 64)?;
+                    sink.check(&rules::CON_TRAILING, behind == 0, &place, |f| {
+                        f.found(format!("{behind} bytes behind the payload"))
+                            .expected(format!("the file to end at {end:#x}"))
+                            .bytes(end, &bytes)
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The header of a live dump that was written over a longer file: not at the file's end.
+    fn header_in_the_middle(&self, input: &Input, end: u64) -> Result<Option<Kdh>, Stop> {
+        for unit in [4096, 16384] {
+            if let Some(at) = round_up(end, unit)
+                && let Some(bytes) = input.array::<SIZE>(at)?
+                && resembles_magic(&bytes)
+            {
+                return Ok(Some(Kdh::new(bytes, at, "kerneldumpheader")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The unit to which a raw file's payload is padded.
+fn raw_unit(header: &Kdh) -> u64 {
+    match header.blocksize() {
+        unit @ (4096 | 16384) => unit,
+        _ => 4096,
+    }
+}
+
+/// Whether the two differ only in that savecore(8) has cleared the last one's magic.
+fn cleared_twin(leading: &Kdh, trailing: &Kdh) -> bool {
+    use minidump::defs::kerneldump::{KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC};
+    leading.bytes[..MAGIC.len] == KERNELDUMPMAGIC
+        && trailing.bytes[..MAGIC.len] == KERNELDUMPMAGIC_CLEARED
+        && leading.bytes[MAGIC.len..] == trailing.bytes[MAGIC.len..]
+}

@@ -1,0 +1,458 @@
+//! The content of a payload, seen once, from its beginning to its end.
+//!
+//! Whatever a dump is stored as, its decompressed bytes come by here in order. The sections lie in
+//! front of the data, and each tells what is needed of the next: the header says where the
+//! sections are, `dump_avail` and bitmap say which page is which, the page tables say which data
+//! pages are leaf tables. So one pass is enough, and what is kept is the bitmap and the list of
+//! leaf tables: a page is looked at when it comes by and then forgotten.
+//!
+//! Bytes are cut into pages. [`Intake::wants`] says which byte is needed next, so that whoever can
+//! skip may skip. After a gap (a frame that was damaged) in front of the data nothing can be
+//! derived any more, and the rest goes by unseen; a gap in the data only hides the tables in it.
+
+use crate::avail::{Avail, KEPT};
+use crate::bits::Bits;
+use crate::finding::{Place, Sink};
+use crate::msgbuf::Msgbuf;
+use crate::report::{Facts, Stop};
+use crate::rules;
+use crate::sections::{HEAD, Header, Section};
+use crate::tables::{Lookup, Tables};
+
+/// What states a payload's length, and the length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stated {
+    pub(crate) by: &'static str,
+    pub(crate) len: u64,
+}
+
+/// Sees a payload's content and keeps what later checks need.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    memory: u64,
+    /// Whether page tables are walked.
+    walk_tables: bool,
+    /// Where the next byte is.
+    pos: u64,
+    /// The beginning of the page that is not yet complete.
+    carry: Vec<u8>,
+    /// Bytes to be dropped, behind a gap, up to the next page.
+    drop: u64,
+    /// Whether nothing can be derived any more.
+    blind: bool,
+    header: Option<Header>,
+    dump_avail: Vec<u8>,
+    avail: Avail,
+    bits: Bits,
+    /// Set bits that stand for pages in the file.
+    pages: u64,
+    bitmap_done: bool,
+    msgbuf: Option<Msgbuf>,
+    tables: Tables,
+    sections_done: bool,
+    next_table: usize,
+}
+
+impl Intake {
+    /// An intake that may keep `memory` bytes.
+    pub(crate) fn new(memory: u64, walk_tables: bool) -> Self {
+        Self {
+            memory,
+            walk_tables,
+            pos: 0,
+            carry: Vec::new(),
+            drop: 0,
+            blind: false,
+            header: None,
+            dump_avail: Vec::new(),
+            avail: Avail::default(),
+            bits: Bits::default(),
+            pages: 0,
+            bitmap_done: false,
+            msgbuf: None,
+            tables: Tables::default(),
+            sections_done: false,
+            next_table: 0,
+        }
+    }
+
+    /// The minidump header, once it was seen and understood.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// `dump_avail`, once bitmap and ranges are known.
+    pub(crate) fn avail(&self) -> Option<&Avail> {
+        self.bitmap_done.then_some(&self.avail)
+    }
+
+    /// The page bitmap, once it was seen to its end.
+    pub(crate) fn bits(&self) -> Option<&Bits> {
+        self.bitmap_done.then_some(&self.bits)
+    }
+
+    /// Whether all that `--quick` looks at was seen, or nothing more will be.
+    pub(crate) fn has_sections(&self) -> bool {
+        self.bitmap_done || self.blind
+    }
+
+    /// The length that header and bitmap give.
+    pub(crate) fn formula(&self) -> Option<u64> {
+        let header = self.header.as_ref().filter(|_| self.bitmap_done)?;
+        header
+            .data()
+            .checked_add(self.pages.checked_mul(header.page)?)
+    }
+
+    /// Where the next byte that is needed lies, if any is.
+    pub(crate) fn wants(&self) -> Option<u64> {
+        if self.blind {
+            return None;
+        }
+        let Some(header) = &self.header else {
+            return Some(self.pos);
+        };
+        if !self.sections_done {
+            if self.bitmap_done && !self.walk_tables {
+                return None;
+            }
+            return Some(self.pos);
+        }
+        let table = self.tables.wanted.get(self.next_table)?;
+        let at = header
+            .data()
+            .checked_add(table.rank.checked_mul(header.page)?)?;
+        Some(at.max(self.pos))
+    }
+
+    /// Goes on at `at`, which [`Intake::wants`] gave.
+    pub(crate) fn skip_to(&mut self, at: u64) {
+        if at > self.pos {
+            self.carry.clear();
+            self.pos = at;
+        }
+    }
+
+    /// How many bytes in a row are needed where [`Intake::wants`] points.
+    pub(crate) fn stretch(&self) -> usize {
+        let Some(header) = &self.header else {
+            return HEAD;
+        };
+        let page = header.page as usize;
+        if self.sections_done {
+            return page;
+        }
+        let left = header.data().saturating_sub(self.pos);
+        usize::try_from(left).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Sees the next bytes.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+        while !bytes.is_empty() {
+            if self.blind {
+                self.pos += bytes.len() as u64;
+                return Ok(());
+            }
+            let passed = self.to_pass();
+            if passed > 0 && self.carry.is_empty() {
+                let n = bytes
+                    .len()
+                    .min(usize::try_from(passed).unwrap_or(usize::MAX));
+                self.pos += n as u64;
+                self.drop = self.drop.saturating_sub(n as u64);
+                bytes = &bytes[n..];
+                continue;
+            }
+            let unit = match &self.header {
+                Some(header) => header.page as usize,
+                None => HEAD,
+            };
+            let missing = unit - self.carry.len().min(unit);
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            bytes = later;
+            self.pos += now.len() as u64;
+            if self.header.is_none() {
+                self.carry.extend_from_slice(now);
+                if self.carry.len() >= HEAD {
+                    self.begin(sink);
+                }
+            } else if self.carry.is_empty() && now.len() == unit {
+                self.page(now, sink)?;
+            } else {
+                self.carry.extend_from_slice(now);
+                if self.carry.len() == unit {
+                    let page = std::mem::take(&mut self.carry);
+                    self.page(&page, sink)?;
+                    self.carry = page;
+                    self.carry.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that nobody needs, from here on.
+    fn to_pass(&self) -> u64 {
+        if self.drop > 0 {
+            return self.drop;
+        }
+        if !self.sections_done {
+            return 0;
+        }
+        match self.wants() {
+            Some(at) => at - self.pos,
+            None => u64::MAX,
+        }
+    }
+
+    /// `len` bytes that could not be had; all that follow if it is not known how many.
+    pub(crate) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
+        let page = self.header.as_ref().map_or(0, |h| h.page);
+        let Some(len) = len.filter(|_| self.sections_done && page > 0) else {
+            if len != Some(0) {
+                self.blind = true;
+            }
+            return;
+        };
+        self.carry.clear();
+        self.pos = self.pos.saturating_add(len);
+        self.drop = self.pos.next_multiple_of(page) - self.pos;
+        let data = self.header.as_ref().map_or(0, Header::data);
+        let first = (self.pos + self.drop).saturating_sub(data) / page;
+        while let Some(table) = self.tables.wanted.get(self.next_table)
+            && table.rank < first
+        {
+            self.next_table += 1;
+        }
+        let _ = sink;
+    }
+
+    /// Reads the header from its first bytes.
+    fn begin(&mut self, sink: &mut Sink) {
+        self.header = Header::parse(&self.carry, sink);
+        match &self.header {
+            Some(header) => {
+                let (size, word) = (header.msgbufsize, header.word_bits());
+                self.msgbuf = Some(Msgbuf::new(size, word, header.big));
+            }
+            None => self.blind = true,
+        }
+    }
+
+    /// Sees one page, which ends at `pos`.
+    fn page(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+        let Some(header) = self.header.clone() else {
+            return Ok(());
+        };
+        let at = self.pos - header.page;
+        let sections = header.sections();
+        let section = sections.iter().position(|s| (s.start..s.end).contains(&at));
+        match section {
+            Some(0) => header.check(bytes, sink),
+            Some(1) => {
+                if let Some(msgbuf) = &mut self.msgbuf {
+                    msgbuf.feed(bytes);
+                }
+            }
+            Some(2) => {
+                let room = KEPT.saturating_sub(self.dump_avail.len());
+                self.dump_avail
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Some(3) => self.bitmap_page(bytes, &header)?,
+            Some(4) if self.walk_tables => {
+                let lookup = Lookup {
+                    header: &header,
+                    avail: &self.avail,
+                    bits: &self.bits,
+                };
+                self.tables
+                    .section_page(bytes, at, self.memory, &lookup, sink)?;
+            }
+            Some(_) => {}
+            None => self.data_page(bytes, at, &header),
+        }
+        if self.pos >= sections[1].end
+            && let Some(msgbuf) = self.msgbuf.take()
+        {
+            msgbuf.check(sections[1].start, sink);
+        }
+        if !self.bitmap_done && self.pos >= sections[3].end {
+            self.end_bitmap(&header, &sections, sink);
+        }
+        if !self.sections_done && self.pos >= header.data() {
+            self.sections_done = true;
+            self.tables.sort();
+        }
+        Ok(())
+    }
+
+    fn bitmap_page(&mut self, bytes: &[u8], header: &Header) -> Result<(), Stop> {
+        let bits = header.bitmapsize.saturating_mul(8);
+        if Bits::memory(bits) > self.memory / 2 {
+            return Err(Stop::Failed(format!(
+                "a page bitmap of {} bytes needs more memory than the limit of {} bytes allows",
+                header.bitmapsize, self.memory
+            )));
+        }
+        for word in bytes.chunks_exact(8) {
+            self.bits.push(word_of(word, header));
+        }
+        Ok(())
+    }
+
+    /// `dump_avail` and bitmap are complete.
+    fn end_bitmap(&mut self, header: &Header, sections: &[Section; 5], sink: &mut Sink) {
+        let (page, bits) = (header.page, header.bitmapsize.saturating_mul(8));
+        let place = Place::payload("page bitmap", sections[3].start);
+        if header.has_avail() {
+            let start = sections[2].start;
+            self.avail = Avail::parse(&self.dump_avail, header.big, page, start, sink);
+            let (pages, word) = (self.avail.bits(), header.word_bits());
+            let whole = pages.div_ceil(word).saturating_mul(word);
+            let size = (whole / 8).div_ceil(page).saturating_mul(page);
+            let field = Place::payload("minidump header", header.fields.bitmapsize.offset as u64);
+            sink.check(&rules::BM_SIZE, header.bitmapsize == size, &field, |f| {
+                f.found(format!("bitmapsize {:#x}", header.bitmapsize))
+                    .expected(format!("{size:#x} for the {pages} pages of dump_avail"))
+            });
+            let beyond = self.bits.next(pages);
+            let at = sections[3].start + beyond.unwrap_or(0) / 8;
+            let place = Place::payload("page bitmap", at);
+            sink.check(&rules::BM_BEYOND, beyond.is_none(), &place, |f| {
+                f.found(format!(
+                    "{} set bits from bit {pages} on, the first is {}",
+                    self.bits.below(u64::MAX) - self.bits.below(pages),
+                    beyond.unwrap_or(0)
+                ))
+                .expected(format!("none: dump_avail has {pages} pages"))
+            });
+            self.pages = self.bits.below(whole);
+        } else {
+            self.avail = Avail::from_zero(bits, page);
+            self.pages = self.bits.below(u64::MAX);
+        }
+        sink.check(&rules::BM_EMPTY, self.pages > 0, &place, |f| {
+            f.found("no set bit").expected("at least one page")
+        });
+        self.bitmap_done = true;
+    }
+
+    fn data_page(&mut self, bytes: &[u8], at: u64, header: &Header) {
+        let rank = (at - header.data()) / header.page;
+        while let Some(&table) = self.tables.wanted.get(self.next_table)
+            && table.rank <= rank
+        {
+            if table.rank == rank {
+                let lookup = Lookup {
+                    header,
+                    avail: &self.avail,
+                    bits: &self.bits,
+                };
+                self.tables.table_page(table, bytes, at, &lookup);
+            }
+            self.next_table += 1;
+        }
+    }
+
+    /// Applies the rules about the whole payload of `len` bytes, all of which came by if it is
+    /// `whole`.
+    pub(crate) fn finish(
+        &mut self,
+        len: u64,
+        whole: bool,
+        stated: Option<Stated>,
+        sink: &mut Sink,
+    ) {
+        let Some(header) = &self.header else {
+            if !self.blind && whole {
+                let place = Place::payload("minidump header", len);
+                sink.report(
+                    place
+                        .breaks(&rules::MD_SECTIONS)
+                        .found(format!("the payload ends at {len:#x}"))
+                        .expected("a header page"),
+                );
+            }
+            return;
+        };
+        if self.sections_done && self.walk_tables {
+            let lookup = Lookup {
+                header,
+                avail: &self.avail,
+                bits: &self.bits,
+            };
+            self.tables.finish(&lookup, sink);
+        }
+        if !whole {
+            return;
+        }
+        let cut = header.sections().into_iter().find(|s| s.end > len);
+        let region = cut.map_or("page tables", |s| s.name);
+        sink.check(
+            &rules::MD_SECTIONS,
+            cut.is_none(),
+            &Place::payload(region, len),
+            |f| {
+                let end = cut.map_or(0, |s| s.end);
+                f.found(format!("the payload ends at {len:#x}"))
+                    .expected(format!("{region} to end at {end:#x}"))
+            },
+        );
+        let Some(formula) = self.formula().filter(|_| cut.is_none()) else {
+            return;
+        };
+        let place = Place::payload("page data", len.min(formula));
+        sink.check(&rules::MD_LONG, len <= formula, &place, |f| {
+            f.found(format!("a payload of {len:#x} bytes"))
+                .expected(format!("{formula:#x}: sections and {} pages", self.pages))
+        });
+        let missing = formula.saturating_sub(len).div_ceil(header.page);
+        let promised = stated.filter(|s| s.len > len);
+        sink.check(
+            &rules::MD_SHORT,
+            promised.is_none() || missing == 0,
+            &place,
+            |f| {
+                let by = promised.map_or("", |s| s.by);
+                let stated = promised.map_or(0, |s| s.len);
+                f.found(format!(
+                    "a payload of {len:#x} bytes: {missing} pages are missing"
+                ))
+                .expected(format!("{formula:#x}; {by} states {stated:#x}"))
+            },
+        );
+        if promised.is_none() {
+            sink.check(&rules::MD_SHORT_TAIL, missing == 0, &place, |f| {
+                f.found(format!(
+                    "a payload of {len:#x} bytes: {missing} pages of {} are missing, lost or zero",
+                    self.pages
+                ))
+                .expected(format!("{formula:#x}"))
+            });
+        }
+    }
+
+    /// Adds what was learned to the facts.
+    pub(crate) fn tell(&self, facts: &mut Facts) {
+        let Some(header) = &self.header else { return };
+        facts.architecture = Some(header.architecture());
+        facts.version = Some(header.version);
+        facts.pages = self.bitmap_done.then_some(self.pages);
+        if self.sections_done && self.walk_tables {
+            let tables = &self.tables;
+            facts.mapped = Some((tables.present, tables.absent + tables.outside));
+        }
+    }
+}
+
+/// 64 bits of the bitmap, the lowest bit number lowest.
+fn word_of(bytes: &[u8], header: &Header) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(bytes);
+    match (header.big, header.word_bits()) {
+        (false, _) => u64::from_le_bytes(word),
+        (true, 64) => u64::from_be_bytes(word),
+        (true, _) => u64::from_be_bytes(word).rotate_left(32),
+    }
+}

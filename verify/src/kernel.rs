@@ -1,0 +1,299 @@
+//! A kernel's symbols, looked up through the dump's page tables.
+//!
+//! If the kernel is the one that ran, what its variables hold agrees with what the dump says of
+//! itself. A kernel that cannot be compared (its symbols or contents are absent, or the pages are
+//! zero or not in the dump) is a warning; one that contradicts the dump is an error.
+
+use std::collections::HashSet;
+
+use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
+use minidump::elf::KernelElf;
+
+use crate::finding::{Place, Sink};
+use crate::input::quoted;
+use crate::kdh::Kdh;
+use crate::memory::{Memory, Unreadable};
+use crate::rules;
+
+/// Bytes of `version` that are compared.
+const VERSION_MAX: usize = 256;
+/// Links of a list that are followed.
+const LIST_MAX: usize = 1 << 17;
+
+/// Compares `kernel` with the dump whose memory this is. `deep` follows lists as well.
+pub(crate) fn check(
+    kernel: &KernelElf,
+    memory: &Memory<'_>,
+    header: Option<&Kdh>,
+    deep: bool,
+    sink: &mut Sink,
+) {
+    if !machine(kernel, memory, sink) {
+        return;
+    }
+    let mut checks = Checks {
+        kernel,
+        memory,
+        sink,
+    };
+    checks.version(header);
+    checks.pages();
+    checks.avail();
+    checks.msgbuf();
+    if deep {
+        checks.allproc();
+    }
+}
+
+/// ELF's number for each architecture's machine, and whether it is a 64-bit one.
+fn machine(kernel: &KernelElf, memory: &Memory<'_>, sink: &mut Sink) -> bool {
+    let architecture = memory.header.architecture();
+    let (number, wide) = match architecture {
+        "amd64" => (62, true),
+        "arm64" => (183, true),
+        "riscv" => (243, true),
+        "powerpc64" => (21, true),
+        "i386" => (3, false),
+        "arm" => (40, false),
+        // Both widths.
+        _ => (8, kernel.is_64()),
+    };
+    let right = kernel.machine() == number && kernel.is_64() == wide;
+    let place = Place::payload("minidump header", 0);
+    sink.check(&rules::KRN_MACHINE, right, &place, |f| {
+        let bits = if kernel.is_64() { 64 } else { 32 };
+        f.found(format!(
+            "a kernel for machine {}, {bits} bits",
+            kernel.machine()
+        ))
+        .expected(format!("one for {architecture}, machine {number}"))
+    })
+}
+
+struct Checks<'a, 'b> {
+    kernel: &'a KernelElf,
+    memory: &'a Memory<'b>,
+    sink: &'a mut Sink,
+}
+
+impl Checks<'_, '_> {
+    /// The address of `name`; a finding if there is no such symbol and it is `needed`.
+    fn symbol(&mut self, name: &str, needed: bool) -> Option<u64> {
+        let symbol = self.kernel.symbol(name).filter(|s| !s.absolute);
+        if symbol.is_none() && needed {
+            self.incomparable(name, 0, "no such symbol");
+        }
+        symbol.map(|s| s.value)
+    }
+
+    fn incomparable(&mut self, name: &str, va: u64, why: &str) {
+        let place = Place::payload(format!("{name} at {va:#x}"), 0);
+        self.sink.report(
+            place
+                .breaks(&rules::KRN_COMPARABLE)
+                .found(why)
+                .expected(format!("a kernel and a dump that both have {name}")),
+        );
+    }
+
+    fn unreadable(&mut self, name: &str, va: u64, why: &Unreadable) {
+        self.incomparable(name, va, &why.to_string());
+    }
+
+    fn bytes(&mut self, name: &str, va: u64, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.memory.read(va, &mut bytes) {
+            Ok(()) if bytes.iter().any(|b| *b != 0) => Some(bytes),
+            Ok(()) => {
+                self.incomparable(name, va, "zeros");
+                None
+            }
+            Err(why) => {
+                self.unreadable(name, va, &why);
+                None
+            }
+        }
+    }
+
+    fn pointer_size(&self) -> usize {
+        if self.kernel.is_64() { 8 } else { 4 }
+    }
+
+    fn version(&mut self, header: Option<&Kdh>) {
+        let Some(va) = self.symbol("version", true) else {
+            return;
+        };
+        let page = self.memory.header.page;
+        // Not beyond the page: what follows need not be mapped.
+        let room = VERSION_MAX.min((page - va % page) as usize);
+        let size = self.kernel.symbol("version").map_or(0, |s| s.size);
+        let len = match usize::try_from(size) {
+            Ok(size @ 1..) => room.min(size),
+            _ => room,
+        };
+        let Some(found) = self.bytes("version", va, len) else {
+            return;
+        };
+        let found = line(&found);
+        let place = Place::payload(format!("version at {va:#x}"), 0);
+        if let Some(header) = header
+            && !header.versionstring().is_empty()
+        {
+            let stated = line(header.versionstring());
+            let right = found.starts_with(stated);
+            self.sink
+                .check(&rules::KRN_HEADER_VERSION, right, &place, |f| {
+                    f.found(quoted(stated))
+                        .expected(format!("{}, as in the dumped kernel", quoted(found)))
+                });
+        }
+        match self.kernel.bytes_at(va, len) {
+            Some(contents) if contents.in_file && contents.bytes.iter().any(|b| *b != 0) => {
+                let expected = line(&contents.bytes);
+                self.sink
+                    .check(&rules::KRN_VERSION, found == expected, &place, |f| {
+                        f.found(quoted(found)).expected(quoted(expected))
+                    });
+            }
+            _ => self.incomparable("version", va, "a kernel file without its contents"),
+        }
+    }
+
+    fn pages(&mut self) {
+        if !self.memory.header.has_avail() {
+            return;
+        }
+        let Some(va) = self.symbol("vm_page_dump_pages", false) else {
+            return;
+        };
+        let size = self.pointer_size();
+        if self.bytes("vm_page_dump_pages", va, size).is_none() {
+            return;
+        }
+        let found = self.memory.number(va, size).unwrap_or(0);
+        let expected = self.memory.avail.bits();
+        let place = Place::payload(format!("vm_page_dump_pages at {va:#x}"), 0);
+        self.sink
+            .check(&rules::KRN_PAGES, found == expected, &place, |f| {
+                f.found(found.to_string())
+                    .expected(format!("{expected}, the pages of dump_avail"))
+            });
+    }
+
+    fn avail(&mut self) {
+        if !self.memory.header.has_avail() {
+            return;
+        }
+        let Some(va) = self.symbol("dump_avail", false) else {
+            return;
+        };
+        let ranges: Vec<_> = self.memory.avail.ranges().collect();
+        // 32-bit arm keeps 32-bit addresses and widens them while it writes.
+        let size = if self.memory.header.architecture() == "arm" {
+            4
+        } else {
+            8
+        };
+        let Some(_) = self.bytes("dump_avail", va, 2 * size * ranges.len().clamp(1, 128)) else {
+            return;
+        };
+        for (i, (start, end)) in ranges.into_iter().chain([(0, 0)]).enumerate() {
+            let at = va.wrapping_add((2 * size * i) as u64);
+            let first = self.memory.number(at, size);
+            let second = self.memory.number(at.wrapping_add(size as u64), size);
+            let (Ok(first), Ok(second)) = (first, second) else {
+                break;
+            };
+            let right = second == end && (first == start || end == 0);
+            let place = Place::payload(format!("dump_avail at {at:#x}"), 0);
+            self.sink.check(&rules::KRN_AVAIL, right, &place, |f| {
+                f.found(format!("{first:#x}..{second:#x}"))
+                    .expected(format!("{start:#x}..{end:#x}, range {i} of the section"))
+            });
+        }
+    }
+
+    fn msgbuf(&mut self) {
+        let Some(va) = self.symbol("msgbufp", false) else {
+            return;
+        };
+        let size = self.pointer_size();
+        if self.bytes("msgbufp", va, size).is_none() {
+            return;
+        }
+        let at = self.memory.number(va, size).unwrap_or(0);
+        let fields = if size == 8 { &LP64 } else { &ILP32 };
+        if self.bytes("*msgbufp", at, fields.sizeof).is_none() {
+            return;
+        }
+        let number = |f: minidump::defs::Field| {
+            let va = at.wrapping_add(f.offset as u64);
+            self.memory.number(va, f.len).unwrap_or(0)
+        };
+        let (magic, ring) = (number(fields.msg_magic), number(fields.msg_size));
+        let expected = self.memory.header.msgbufsize;
+        let right = magic == u64::from(MSG_MAGIC) && ring == expected;
+        let place = Place::payload(format!("*msgbufp at {at:#x}"), 0);
+        self.sink.check(&rules::KRN_MSGBUF, right, &place, |f| {
+            f.found(format!("magic {magic:#x}, msg_size {ring}"))
+                .expected(format!(
+                    "{MSG_MAGIC:#x} and {expected}, the header's msgbufsize"
+                ))
+        });
+    }
+
+    /// Follows `allproc`. Each process's `le_prev` holds the address of what points to it.
+    fn allproc(&mut self) {
+        let offset = self
+            .symbol("proc_off_p_list", false)
+            .and_then(|va| self.memory.number(va, 4).ok());
+        let (Some(head), Some(offset)) = (self.symbol("allproc", false), offset) else {
+            return;
+        };
+        let size = self.pointer_size();
+        let (mut link, mut seen) = (head, HashSet::new());
+        loop {
+            let region = format!("allproc, process {}", seen.len());
+            let place = Place::payload(region, 0);
+            let process = match self.memory.number(link, size) {
+                Ok(0) => break,
+                Ok(process) => process,
+                Err(why) => {
+                    self.sink.report(
+                        place
+                            .breaks(&rules::LIV_ALLPROC)
+                            .found(format!("a link at {link:#x} on {why}"))
+                            .expected("a list that can be followed to its end"),
+                    );
+                    return;
+                }
+            };
+            if !seen.insert(process) || seen.len() > LIST_MAX {
+                self.sink.report(
+                    place
+                        .breaks(&rules::LIV_ALLPROC)
+                        .found(format!("process {process:#x} again"))
+                        .expected("a list without a cycle"),
+                );
+                return;
+            }
+            let next = process.wrapping_add(offset);
+            let back = self.memory.number(next.wrapping_add(size as u64), size);
+            if let Ok(back) = back {
+                self.sink
+                    .check(&rules::LIV_BACK_LINK, back == link, &place, |f| {
+                        f.found(format!("process {process:#x} points back to {back:#x}"))
+                            .expected(format!("{link:#x}, which points to it"))
+                    });
+            }
+            link = next;
+        }
+        self.sink.passed(&rules::LIV_ALLPROC);
+    }
+}
+
+/// The bytes before the first NUL or newline.
+fn line(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|b| matches!(b, 0 | b'\n'));
+    &bytes[..end.unwrap_or(bytes.len())]
+}

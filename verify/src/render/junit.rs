@@ -1,0 +1,113 @@
+//! JUnit XML: a suite for each dump, a case for each rule that was looked at.
+//!
+//! JUnit knows no warnings: a broken warning is a failure under `strict`, else the case passes and
+//! says so in its `system-out`. A dump that could not be verified is an error of a case `verify`.
+
+use std::io::{self, Write};
+
+use crate::report::{Report, Verdict};
+use crate::rule::{Rule, Severity};
+
+pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
+    let totals = reports
+        .iter()
+        .map(counts)
+        .fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+    let (tests, failures, errors) = totals;
+    writeln!(
+        out,
+        r#"<testsuites name="livecore verify" tests="{tests}" failures="{failures}" errors="{errors}">"#
+    )?;
+    for report in reports {
+        suite(report, out)?;
+    }
+    writeln!(out, "</testsuites>")
+}
+
+fn rules_of(report: &Report) -> impl Iterator<Item = &'static Rule> + '_ {
+    crate::rules::all().filter(|rule| report.outcomes.contains_key(rule.id))
+}
+
+fn fails(report: &Report, rule: &Rule) -> bool {
+    let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
+    let least = match report.strict {
+        true => Severity::Warning,
+        false => Severity::Error,
+    };
+    broken && rule.severity >= least
+}
+
+/// Cases, failures, errors.
+fn counts(report: &Report) -> (usize, usize, usize) {
+    let failures = rules_of(report).filter(|rule| fails(report, rule)).count();
+    let errors = usize::from(report.verdict.reason().is_some());
+    (rules_of(report).count() + 1, failures, errors)
+}
+
+fn suite(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let (tests, failures, errors) = counts(report);
+    let name = escape(&report.name);
+    writeln!(
+        out,
+        r#"  <testsuite name="{name}" tests="{tests}" failures="{failures}" errors="{errors}" skipped="0">"#
+    )?;
+    match &report.verdict {
+        Verdict::NotADump(why) | Verdict::Failed(why) => {
+            writeln!(out, r#"    <testcase classname="{name}" name="verify">"#)?;
+            let (kind, why) = (report.verdict.name(), escape(why));
+            writeln!(out, r#"      <error message="{why}" type="{kind}"/>"#)?;
+            writeln!(out, "    </testcase>")?;
+        }
+        _ => writeln!(out, r#"    <testcase classname="{name}" name="verify"/>"#)?,
+    }
+    for rule in rules_of(report) {
+        case(report, rule, &name, out)?;
+    }
+    writeln!(out, "  </testsuite>")
+}
+
+fn case(report: &Report, rule: &Rule, name: &str, out: &mut dyn Write) -> io::Result<()> {
+    let findings: Vec<_> = report.findings.iter().filter(|f| f.rule == rule).collect();
+    let title = escape(&format!("{}: {}", rule.id, rule.claim));
+    if findings.is_empty() {
+        return writeln!(out, r#"    <testcase classname="{name}" name="{title}"/>"#);
+    }
+    writeln!(out, r#"    <testcase classname="{name}" name="{title}">"#)?;
+    let mut lines: Vec<_> = findings.iter().map(|f| super::line(f)).collect();
+    let more = report.not_shown(rule.id);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.push(rule.advice.to_string());
+    let text = escape(&lines.join("\n"));
+    if fails(report, rule) {
+        let (kind, first) = (rule.severity.name(), escape(&lines[0]));
+        writeln!(
+            out,
+            r#"      <failure message="{first}" type="{kind}">{text}</failure>"#
+        )?;
+    } else {
+        let kind = rule.severity.name();
+        writeln!(out, "      <system-out>{kind}: {text}</system-out>")?;
+    }
+    writeln!(out, "    </testcase>")
+}
+
+/// Text for XML 1.0: what it cannot hold becomes a question mark.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("&#10;"),
+            '\t' => escaped.push_str("&#9;"),
+            c if c < ' ' || c == '\u{fffe}' || c == '\u{ffff}' => escaped.push('?'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

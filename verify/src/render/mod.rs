@@ -1,0 +1,142 @@
+//! Reports for people and for machines, one file for each form.
+//!
+//! | form                | for whom                                                   |
+//! |---------------------|------------------------------------------------------------|
+//! | [`Format::Text`]    | people                                                     |
+//! | [`Format::Json`]    | programs: one document, `docs/schemas/verify.schema.json`  |
+//! | [`Format::JsonLines`] | programs that read while it runs: a line for each thing  |
+//! | [`Format::Junit`]   | CI that shows tests: a suite per dump, a case per rule     |
+//! | [`Format::Sarif`]   | code scanning: SARIF 2.1.0                                 |
+//! | [`Format::Github`]  | GitHub Actions: workflow commands                          |
+//! | [`Format::Tap`]     | TAP 14 harnesses: a subtest per dump, a point per rule     |
+//!
+//! All of them take the same reports and say the same; none leaves a finding out that another has.
+
+mod github;
+mod json;
+mod junit;
+mod sarif;
+mod tap;
+mod text;
+
+use std::io::{self, Write};
+
+use crate::finding::{Finding, Space};
+use crate::report::Report;
+use crate::rule::Rule;
+
+pub use json::{SCHEMA, report_value, rule_value};
+
+/// A form of report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON object per line.
+    JsonLines,
+    /// JUnit XML.
+    Junit,
+    /// SARIF 2.1.0.
+    Sarif,
+    /// GitHub workflow commands.
+    Github,
+    /// Test Anything Protocol 14.
+    Tap,
+}
+
+impl Format {
+    /// All forms.
+    pub const ALL: [Self; 7] = [
+        Self::Text,
+        Self::Json,
+        Self::JsonLines,
+        Self::Junit,
+        Self::Sarif,
+        Self::Github,
+        Self::Tap,
+    ];
+
+    /// The word for it on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::JsonLines => "jsonl",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Github => "github",
+            Self::Tap => "tap",
+        }
+    }
+
+    /// The form with that word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// How text for people looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// Colours, by terminal escape sequences.
+    pub color: bool,
+    /// Facts of sound dumps too, and what to do about each finding.
+    pub verbose: bool,
+}
+
+/// Writes `reports` to `out` as `format`.
+pub fn write(
+    reports: &[Report],
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match format {
+        Format::Text => text::write(reports, style, out),
+        Format::Json => json::write(reports, out),
+        Format::JsonLines => json::write_lines(reports, out),
+        Format::Junit => junit::write(reports, out),
+        Format::Sarif => sarif::write(reports, out),
+        Format::Github => github::write(reports, out),
+        Format::Tap => tap::write(reports, out),
+    }
+}
+
+/// Writes the table of rules, a line for each.
+pub fn list_rules(out: &mut dyn Write) -> io::Result<()> {
+    for rule in crate::rules::all() {
+        let (severity, group) = (rule.severity.name(), rule.group.name());
+        writeln!(
+            out,
+            "{:<24} {severity:<8} {group:<12} {}",
+            rule.id, rule.claim
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes all that is known of one rule.
+pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
+    let (severity, group) = (rule.severity.name(), rule.group.name());
+    writeln!(out, "{} ({severity}, {group})", rule.id)?;
+    writeln!(out, "  claim:    {}", rule.claim)?;
+    writeln!(out, "  compares: {}", rule.compares)?;
+    writeln!(out, "  source:   {}", rule.source)?;
+    writeln!(out, "  advice:   {}", rule.advice)
+}
+
+/// A finding in one line, without its rule.
+fn line(finding: &Finding) -> String {
+    let at = match finding.space {
+        Space::File => format!("{:#x}", finding.offset),
+        Space::Payload => format!("payload {:#x}", finding.offset),
+        Space::Info => format!("info line {}", finding.offset),
+    };
+    format!(
+        "{} at {at}: found {}, expected {}",
+        finding.region, finding.found, finding.expected
+    )
+}

@@ -1,0 +1,93 @@
+//! SARIF 2.1.0, for code scanning: one run, every rule with its text, one result per finding.
+//!
+//! A dump is binary, so a region is `byteOffset` and `byteLength`, in the file only: a finding in
+//! decompressed content says its offset in the message.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::finding::{Finding, Space};
+use crate::report::Report;
+use crate::rule::{Rule, Severity};
+
+pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    let rules: Vec<_> = crate::rules::all().map(descriptor).collect();
+    let results: Vec<_> = reports
+        .iter()
+        .flat_map(|report| report.findings.iter().map(|f| result(report, f)))
+        .collect();
+    let failed: Vec<_> = reports.iter().filter_map(notification).collect();
+    let document = json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "livecore",
+                "semanticVersion": env!("CARGO_PKG_VERSION"),
+                "rules": rules,
+            } },
+            "invocations": [{
+                "executionSuccessful": failed.is_empty(),
+                "toolExecutionNotifications": failed,
+            }],
+            "results": results,
+        }],
+    });
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn level(severity: Severity) -> &'static str {
+    severity.name()
+}
+
+fn descriptor(rule: &Rule) -> Value {
+    json!({
+        "id": rule.id,
+        "shortDescription": { "text": rule.claim },
+        "fullDescription": { "text": format!("Compares {} ({}).", rule.compares, rule.source) },
+        "help": { "text": rule.advice },
+        "defaultConfiguration": { "level": level(rule.severity) },
+        "properties": { "tags": [rule.group.name()] },
+    })
+}
+
+fn result(report: &Report, finding: &Finding) -> Value {
+    let mut location = json!({ "artifactLocation": { "uri": uri(&report.name) } });
+    if finding.space == Space::File
+        && let Some(map) = location.as_object_mut()
+    {
+        let len = finding.bytes.as_ref().map_or(1, |b| b.bytes.len().max(1));
+        let region = json!({ "byteOffset": finding.offset, "byteLength": len });
+        map.insert("region".into(), region);
+    }
+    let index = crate::rules::all().position(|rule| rule == finding.rule);
+    json!({
+        "ruleId": finding.rule.id,
+        "ruleIndex": index,
+        "level": level(finding.rule.severity),
+        "message": { "text": super::line(finding) },
+        "locations": [{ "physicalLocation": location }],
+    })
+}
+
+fn notification(report: &Report) -> Option<Value> {
+    let why = report.verdict.reason()?;
+    let location = json!({ "artifactLocation": { "uri": uri(&report.name) } });
+    Some(json!({
+        "level": "error",
+        "message": { "text": why },
+        "locations": [{ "physicalLocation": location }],
+    }))
+}
+
+/// A path as a URI reference: everything but unreserved characters and slashes is escaped.
+fn uri(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let escape = |b: u8| match plain(b) {
+        true => char::from(b).to_string(),
+        false => format!("%{b:02X}"),
+    };
+    name.bytes().map(escape).collect()
+}

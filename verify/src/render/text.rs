@@ -1,0 +1,114 @@
+//! Lines for people: a headline for each dump, then each finding with its place and bytes.
+
+use std::io::{self, Write};
+
+use super::Style;
+use crate::finding::{Excerpt, Finding};
+use crate::report::{Report, Verdict};
+use crate::rule::Severity;
+
+pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    for report in reports {
+        headline(report, style, out)?;
+        if style.verbose {
+            facts(report, out)?;
+        }
+        let mut previous = None;
+        for finding in &report.findings {
+            one(finding, style, out)?;
+            let advice = finding.rule.advice;
+            if previous != Some(finding.rule.id) || style.verbose {
+                writeln!(out, "    {advice}")?;
+            }
+            previous = Some(finding.rule.id);
+        }
+        for id in report.outcomes.keys() {
+            let more = report.not_shown(id);
+            if more > 0 {
+                writeln!(out, "  {id}: {more} more findings")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let [errors, warnings, notes] =
+        [Severity::Error, Severity::Warning, Severity::Note].map(|severity| report.count(severity));
+    let color = match report.verdict {
+        Verdict::Sound => "32",
+        Verdict::Warnings => "33",
+        _ => "31",
+    };
+    let word = match &report.verdict {
+        Verdict::Sound => "sound".into(),
+        Verdict::Warnings => "sound, with warnings".into(),
+        Verdict::Broken => "broken".into(),
+        Verdict::NotADump(why) => format!("not a dump that can be verified: {why}"),
+        Verdict::Failed(why) => format!("could not be verified: {why}"),
+    };
+    let counts: Vec<_> = [(errors, "error"), (warnings, "warning"), (notes, "note")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" }))
+        .collect();
+    let counts = match counts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", counts.join(", ")),
+    };
+    let name = &report.name;
+    writeln!(out, "{name}: {}{counts}", painted(&word, color, style))
+}
+
+fn facts(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let facts = &report.facts;
+    let mut words = Vec::new();
+    words.extend(facts.container.map(|c| format!("{} container", c.name())));
+    words.extend(facts.codec.map(|c| format!("codec {c}")));
+    words.extend(facts.architecture.map(str::to_string));
+    words.extend(facts.version.map(|v| format!("minidump version {v}")));
+    words.extend(facts.pages.map(|n| format!("{n} pages")));
+    words.extend(facts.frames.map(|n| format!("{n} frames")));
+    words.extend(facts.content_len.map(|n| format!("{n} bytes of content")));
+    let checked = report.outcomes.len();
+    words.push(format!("{checked} rules applied"));
+    writeln!(out, "  {}", words.join(", "))
+}
+
+fn one(finding: &Finding, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let severity = finding.rule.severity;
+    let color = match severity {
+        Severity::Error => "31",
+        Severity::Warning => "33",
+        Severity::Note => "36",
+    };
+    let (word, line) = (painted(severity.name(), color, style), super::line(finding));
+    writeln!(out, "  {word} {}: {line}", finding.rule.id)?;
+    match &finding.bytes {
+        Some(excerpt) => hexdump(excerpt, out),
+        None => Ok(()),
+    }
+}
+
+fn hexdump(excerpt: &Excerpt, out: &mut dyn Write) -> io::Result<()> {
+    for (i, line) in excerpt.bytes.chunks(16).enumerate() {
+        let offset = excerpt.offset + i as u64 * 16;
+        let digits: Vec<_> = line.iter().map(|b| format!("{b:02x}")).collect();
+        let text: String = line
+            .iter()
+            .map(|b| match b {
+                b' '..=b'~' => char::from(*b),
+                _ => '.',
+            })
+            .collect();
+        writeln!(out, "    {offset:08x}  {:<47}  |{text}|", digits.join(" "))?;
+    }
+    Ok(())
+}
+
+fn painted(word: &str, color: &str, style: Style) -> String {
+    match style.color {
+        true => format!("\x1b[{color}m{word}\x1b[0m"),
+        false => word.to_string(),
+    }
+}

@@ -1,0 +1,171 @@
+//! What a run found out: facts, findings, verdict.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use compress::Codec;
+use serde::Serialize;
+
+use crate::finding::{Finding, Outcome};
+use crate::options::Depth;
+use crate::rule::Severity;
+
+/// How payload and header are laid in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Container {
+    /// The payload alone: what savecore(8) leaves.
+    Saved,
+    /// Payload, padding, one header at the end: what `MEM_KERNELDUMP` leaves.
+    Raw,
+    /// Two headers around a payload at the end of a partition.
+    DumpDevice,
+    /// Payload, then a seal with header and frame index.
+    Sealed,
+}
+
+impl Container {
+    /// `saved`, `raw`, `dump-device` or `sealed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Saved => "saved",
+            Self::Raw => "raw",
+            Self::DumpDevice => "dump-device",
+            Self::Sealed => "sealed",
+        }
+    }
+}
+
+/// What is known of the file apart from its faults. What could not be told is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes of the file.
+    pub size: u64,
+    /// How payload and header are laid in it.
+    pub container: Option<Container>,
+    /// How the payload is stored.
+    pub codec: Option<Codec>,
+    /// `amd64` and so on, from the minidump's magic.
+    pub architecture: Option<&'static str>,
+    /// The minidump's version.
+    pub version: Option<u32>,
+    /// Bytes of the payload as stored.
+    pub stored_len: Option<u64>,
+    /// Bytes of the payload, decompressed.
+    pub content_len: Option<u64>,
+    /// Data frames or members of a compressed payload.
+    pub frames: Option<u64>,
+    /// Set bits of the page bitmap.
+    pub pages: Option<u64>,
+    /// Valid page-table entries for pages of the dump, and for pages that are not in it.
+    pub mapped: Option<(u64, u64)>,
+}
+
+/// What a run comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every rule holds, or only notes were made.
+    Sound,
+    /// No more than warnings.
+    Warnings,
+    /// An error; under `strict` a warning is one.
+    Broken,
+    /// The file is no dump, or one of a kind that is not supported; why, in one line.
+    NotADump(String),
+    /// The file could not be read or a limit was reached; why, in one line.
+    Failed(String),
+}
+
+impl Verdict {
+    /// The exit code that the whole program uses for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Sound => 0,
+            Self::Failed(_) => 1,
+            Self::Broken => 2,
+            Self::Warnings => 3,
+            Self::NotADump(_) => 63,
+        }
+    }
+
+    /// `sound`, `warnings`, `broken`, `not-a-dump` or `failed`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sound => "sound",
+            Self::Warnings => "warnings",
+            Self::Broken => "broken",
+            Self::NotADump(_) => "not-a-dump",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// Why, if the name alone does not say it.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::NotADump(why) | Self::Failed(why) => Some(why),
+            Self::Sound | Self::Warnings | Self::Broken => None,
+        }
+    }
+
+    /// The exit code of several runs: the worst, in the order 1, 2, 63, 3, 0.
+    pub fn worst_exit_code<'a>(verdicts: impl IntoIterator<Item = &'a Self>) -> u8 {
+        const ORDER: [u8; 5] = [1, 2, 63, 3, 0];
+        verdicts
+            .into_iter()
+            .map(Self::exit_code)
+            .min_by_key(|code| ORDER.iter().position(|o| o == code))
+            .unwrap_or(0)
+    }
+}
+
+/// What one run found out.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The dump's name, as the caller gave it.
+    pub name: String,
+    /// How deep the run looked.
+    pub depth: Depth,
+    /// Whether warnings counted as errors.
+    pub strict: bool,
+    /// What is known of the file.
+    pub facts: Facts,
+    /// A bounded number of findings for each rule, by severity, then place.
+    pub findings: Vec<Finding>,
+    /// What became of each rule that was looked at, by id.
+    pub outcomes: BTreeMap<&'static str, Outcome>,
+    /// What it comes to.
+    pub verdict: Verdict,
+}
+
+impl Report {
+    /// How many places break rules of exactly `severity`.
+    pub fn count(&self, severity: Severity) -> u64 {
+        self.outcomes
+            .iter()
+            .filter(|(id, _)| crate::rules::find(id).is_some_and(|r| r.severity == severity))
+            .map(|(_, outcome)| outcome.broken)
+            .sum()
+    }
+
+    /// How many findings of the rule `id` were counted but not kept.
+    pub fn not_shown(&self, id: &str) -> u64 {
+        let kept = self.findings.iter().filter(|f| f.rule.id == id).count() as u64;
+        let broken = self.outcomes.get(id).map_or(0, |o| o.broken);
+        broken.saturating_sub(kept)
+    }
+}
+
+/// Why a run stopped early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// No dump, or not a supported one.
+    NotADump(String),
+    /// Reading failed, a limit was reached, or somebody cancelled.
+    Failed(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(format!("read: {error}"))
+    }
+}

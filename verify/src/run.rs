@@ -1,0 +1,255 @@
+//! One dump, from its bytes to its report.
+//!
+//! The order is: container and header; the frames, decoded and handed to the intake in one pass;
+//! the seal, which has to agree with them; then everything that needs lengths from both sides;
+//! last, if there is a kernel, its symbols looked up through the page tables.
+
+use std::sync::Arc;
+
+use compress::{Codec, Progress, ReadAt};
+use minidump::defs::kerneldump::DEVICE_METADATA;
+
+use crate::codec::{self, Context, Walked};
+use crate::container::{self, Layout};
+use crate::finding::{Place, Sink};
+use crate::info::Info;
+use crate::input::{Input, quoted};
+use crate::intake::{Intake, Stated};
+use crate::kdh::Kdh;
+use crate::memory::Memory;
+use crate::options::{Depth, Options};
+use crate::report::{Container, Facts, Report, Stop, Verdict};
+use crate::rule::Severity;
+use crate::{kernel, rules, seal};
+
+/// Verifies the dump that `source` holds.
+///
+/// Never panics and never fails: what went wrong is the report's verdict. Memory is bounded by
+/// `options.memory`, whatever the dump states of itself.
+pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Progress) -> Report {
+    let mut sink = Sink::new(options.filter.clone(), options.per_rule);
+    let mut facts = Facts::default();
+    let stop = Run {
+        options,
+        progress,
+        sink: &mut sink,
+        facts: &mut facts,
+    }
+    .run(source)
+    .err();
+    let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
+    let verdict = match stop {
+        Some(Stop::NotADump(why)) => Verdict::NotADump(why),
+        Some(Stop::Failed(why)) => Verdict::Failed(why),
+        None if errors > 0 || options.strict && warnings > 0 => Verdict::Broken,
+        None if warnings > 0 => Verdict::Warnings,
+        None => Verdict::Sound,
+    };
+    let (mut findings, outcomes) = sink.into_parts();
+    findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
+    Report {
+        name: options.name.clone(),
+        depth: options.depth,
+        strict: options.strict,
+        facts,
+        findings,
+        outcomes,
+        verdict,
+    }
+}
+
+/// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
+pub(crate) fn port_matches(name: &[u8], architecture: &str) -> bool {
+    match architecture {
+        "arm64" => name == b"aarch64",
+        "riscv" => name == b"riscv64",
+        "arm" => name.starts_with(b"arm"),
+        "mips" => name.starts_with(b"mips"),
+        "powerpc64" => name.starts_with(b"powerpc64"),
+        other => name == other.as_bytes(),
+    }
+}
+
+struct Run<'a> {
+    options: &'a Options<'a>,
+    progress: &'a dyn Progress,
+    sink: &'a mut Sink,
+    facts: &'a mut Facts,
+}
+
+impl Run<'_> {
+    fn run(self, source: Arc<dyn ReadAt>) -> Result<(), Stop> {
+        let input = Input::new(source)?;
+        self.facts.size = input.size();
+        let layout = container::detect(&input)?;
+        self.facts.container = Some(layout.container);
+        self.facts.codec = Some(layout.codec);
+        layout.check(&input, self.sink)?;
+        let walk_tables = self.options.depth > Depth::Quick;
+        let mut intake = Intake::new(self.options.memory, walk_tables);
+        let walked = codec::walk(
+            &layout,
+            &mut Context {
+                input: &input,
+                options: self.options,
+                progress: self.progress,
+                sink: self.sink,
+                intake: &mut intake,
+            },
+        )?;
+        self.after(&input, &layout, &walked, &mut intake)
+    }
+
+    fn after(
+        self,
+        input: &Input,
+        layout: &Layout,
+        walked: &Walked,
+        intake: &mut Intake,
+    ) -> Result<(), Stop> {
+        let stored = walked.end.saturating_sub(layout.start);
+        let info = self.options.info.map(Info::parse);
+        let mut header = layout.header.clone();
+        let mut stated = header.as_ref().map(|h| Stated {
+            by: "the kerneldumpheader",
+            len: stated_content(h, layout),
+        });
+        match walked.seal {
+            Some(start) => {
+                self.facts.container = Some(Container::Sealed);
+                let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
+                stated = Some(Stated {
+                    by: "the seal",
+                    len: sealed.content_len,
+                });
+                if let Some(sealed) = &sealed.header {
+                    sealed.check(Container::Sealed, self.sink);
+                }
+                header = header.or(sealed.header);
+            }
+            None if walked.complete => {
+                if layout.container == Container::Saved && seal::ends_sealed(input, layout.codec)? {
+                    self.facts.container = Some(Container::Sealed);
+                    let place = Place::file("seal", walked.end);
+                    let foreign = layout.codec == Codec::Zstd && walked.whole;
+                    if !foreign {
+                        self.sink.report(
+                            place
+                                .breaks(&rules::SEAL_FRAMES)
+                                .found(format!("the frames end at {:#x}", walked.end))
+                                .expected("frames up to the seal that ends the file"),
+                        );
+                    }
+                }
+                layout.check_behind(input, walked.end, self.sink)?;
+            }
+            None => {}
+        }
+        let info_len = match &info {
+            Some(Some(info)) if layout.codec == Codec::None => info.length(),
+            _ => None,
+        };
+        if let (None, Some(len)) = (stated, info_len) {
+            stated = Some(Stated { by: "info.N", len });
+        }
+        intake.finish(walked.content_len, walked.whole, stated, self.sink);
+        intake.tell(self.facts);
+        if walked.complete {
+            self.facts.stored_len = Some(stored);
+            self.facts.frames = (layout.codec != Codec::None).then_some(walked.frames);
+            self.facts.content_len = walked.whole.then_some(walked.content_len);
+        }
+        if let Some(header) = &header {
+            check_lengths(header, layout, walked, stored, self.sink);
+            check_payload(header, layout.codec, self.facts.architecture, self.sink);
+        }
+        if let Some(info) = info {
+            let place = Place::info("info file", 1);
+            self.sink
+                .check(&rules::INFO_FORMAT, info.is_some(), &place, |f| {
+                    f.found("neither its text nor its JSON form")
+                        .expected("what savecore(8) writes")
+                });
+            if let Some(info) = info {
+                info.check(self.facts, stored, walked, header.as_ref(), self.sink);
+            }
+        }
+        if let Some(kernel) = self.options.kernel
+            && walked.complete
+            && let Some(memory) = Memory::new(input, layout, walked, intake)
+        {
+            let deep = self.options.depth == Depth::Deep;
+            kernel::check(kernel, &memory, header.as_ref(), deep, self.sink);
+        }
+        Ok(())
+    }
+}
+
+/// The content length that a header states; 0 where it states none.
+fn stated_content(header: &Kdh, layout: &Layout) -> u64 {
+    match header.codec() {
+        Some(Codec::None) => header.dumplength(),
+        _ if fills_medium(layout) || !header.has_dumpextent() => 0,
+        _ => header.dumpextent(),
+    }
+}
+
+/// Whether a compressed dump was given all that a medium too small for it uncompressed has: its
+/// `dumpextent` is then that, and says nothing of the content.
+fn fills_medium(layout: &Layout) -> bool {
+    layout
+        .leading
+        .as_ref()
+        .is_some_and(|leading| leading.offset == DEVICE_METADATA)
+}
+
+fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, sink: &mut Sink) {
+    use minidump::defs::kerneldump::DUMPLENGTH;
+    let walked_all = walked.complete && (walked.whole || walked.seal.is_some());
+    if walked_all {
+        let stated = header.dumplength();
+        let place = header.at(DUMPLENGTH.offset);
+        sink.check(&rules::KDH_DUMPLENGTH, stated == stored, &place, |f| {
+            f.found(format!("dumplength {stated:#x}"))
+                .expected(format!("{stored:#x}, the bytes of the stored payload"))
+        });
+    }
+    if !header.has_dumpextent() {
+        return;
+    }
+    let (extent, place) = (header.dumpextent(), header.at_dumpextent());
+    let content = walked.content_len;
+    let device = layout.container == Container::DumpDevice;
+    let right = match layout.codec {
+        Codec::None => extent == header.dumplength(),
+        _ if device && fills_medium(layout) => extent >= header.dumplength(),
+        _ => !walked.whole || extent == content,
+    };
+    sink.check(&rules::KDH_DUMPEXTENT, right, &place, |f| {
+        let expected = match layout.codec {
+            Codec::None => format!("{:#x}, the dumplength", header.dumplength()),
+            _ => format!("{content:#x}, the bytes of the decompressed payload"),
+        };
+        f.found(format!("dumpextent {extent:#x}"))
+            .expected(expected)
+    });
+}
+
+fn check_payload(header: &Kdh, codec: Codec, architecture: Option<&str>, sink: &mut Sink) {
+    if let Some(stated) = header.codec() {
+        let place = header.at_compression();
+        sink.check(&rules::KDH_CODEC, stated == codec, &place, |f| {
+            f.found(stated.name())
+                .expected(format!("{}, as the payload is stored", codec.name()))
+        });
+    }
+    if let Some(architecture) = architecture {
+        let place = header.at(minidump::defs::kerneldump::ARCHITECTURE.offset);
+        let right = port_matches(header.architecture(), architecture);
+        sink.check(&rules::KDH_PAYLOAD, right, &place, |f| {
+            f.found(quoted(header.architecture())).expected(format!(
+                "the name of {architecture}, as the payload's magic says"
+            ))
+        });
+    }
+}

@@ -1,0 +1,594 @@
+//! The seal, compared byte by byte with what the frames in front of it say.
+//!
+//! Definitions from [`compress::seal::format`] and [`minidump::defs::seal`]. A seal is header,
+//! attachment, index and footer, without gaps; zstd carries it in one skippable frame with a seek
+//! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
+//! of it is used to find frames: the walk has found them, and the index has to agree.
+
+use compress::Codec;
+use compress::seal::format::*;
+use minidump::defs::kerneldump::SIZE;
+use minidump::defs::seal as attachment;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::codec::{Derived, Walked};
+use crate::finding::{Place, Sink};
+use crate::input::{Input, field, hex, little, quoted};
+use crate::kdh::Kdh;
+use crate::report::Stop;
+use crate::rules;
+
+/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
+const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
+/// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
+const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Bytes of an empty member in front of its subfield's content.
+const PIECE_HEAD: u64 = 10 + 2 + 4;
+/// The zstd project's seekable format: magic of the frame, of the footer, and sizes.
+const SEEK_FRAME: u32 = 0x184D_2A5E;
+const SEEK_MAGIC: u32 = 0x8F92_EAB1;
+const SEEK_DESCRIPTOR: u8 = 0x80;
+const SEEK_ENTRY: usize = 12;
+const SEEK_FOOTER: usize = 9;
+
+/// Where an uncompressed seal begins, and the frames that it digests.
+pub(crate) struct Plain {
+    pub(crate) start: u64,
+    pub(crate) frame_size: Option<u32>,
+}
+
+/// Finds an uncompressed seal by its footer, or if that is damaged by its header.
+pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
+    let size = input.size();
+    let footer = input.array::<FOOTER_LEN>(size.saturating_sub(FOOTER_LEN as u64))?;
+    let stated = footer.map(|f| number(&f, 8, 8));
+    let mut start = size;
+    if let Some(at) = stated.and_then(|len| size.checked_sub(len))
+        && input.array::<8>(at)? == Some(MAGIC)
+    {
+        start = at;
+    } else {
+        let from = size.saturating_sub(1 << 20);
+        let tail = input.up_to(from, 1 << 20)?;
+        let found = tail.windows(8).rposition(|w| w == MAGIC);
+        if let Some(index) = found {
+            start = from + index as u64;
+        } else if let Some(at) = stated.and_then(|len| size.checked_sub(len)) {
+            start = at;
+        }
+    }
+    let header = input.up_to(start, HEADER_LEN)?;
+    let frame_size = number(&header, 12, 4) as u32;
+    let sound = frame_size > 0 && frame_size <= FRAME_MAX && frame_size.is_multiple_of(FRAME_UNIT);
+    Ok(Plain {
+        start,
+        frame_size: sound.then_some(frame_size),
+    })
+}
+
+/// Whether a compressed file ends as a sealed one does.
+pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
+    let size = input.size();
+    match codec {
+        Codec::Zstd => {
+            let table = input.up_to(size.saturating_sub(SEEK_FOOTER as u64), SEEK_FOOTER)?;
+            Ok(number(&table, 5, 4) == u64::from(SEEK_MAGIC))
+        }
+        Codec::Gzip => {
+            let last = input.up_to(size.saturating_sub(GZIP_LAST_LEN as u64), GZIP_LAST_LEN)?;
+            Ok(last.starts_with(&EXTRA_HEADER) && last.get(12..14) == Some(&GZIP_FOOTER))
+        }
+        Codec::None => Ok(false),
+    }
+}
+
+/// What a seal says that others need.
+pub(crate) struct Sealed {
+    /// The kerneldumpheader of the attachment.
+    pub(crate) header: Option<Kdh>,
+    /// Bytes of content that the seal states.
+    pub(crate) content_len: u64,
+}
+
+/// Where the bytes of a seal lie in the file.
+struct Pieces {
+    /// Offset in the seal, offset in the file, length; in order and without gaps.
+    pieces: Vec<(u64, u64, u64)>,
+    len: u64,
+}
+
+impl Pieces {
+    fn push(&mut self, at: u64, len: u64) {
+        self.pieces.push((self.len, at, len));
+        self.len += len;
+    }
+
+    /// The place in the file of byte `offset` of the seal.
+    fn at(&self, offset: u64) -> u64 {
+        let after = self.pieces.partition_point(|p| p.0 <= offset);
+        match after.checked_sub(1).and_then(|i| self.pieces.get(i)) {
+            Some((first, at, _)) => at + (offset - first),
+            None => offset,
+        }
+    }
+
+    /// As many of `len` bytes of the seal as there are at `offset`.
+    fn read(&self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
+        let end = offset.saturating_add(len as u64);
+        let mut bytes = Vec::new();
+        let first = self.pieces.partition_point(|p| p.0 + p.2 <= offset);
+        for (start, at, have) in &self.pieces[first..] {
+            if *start >= end {
+                break;
+            }
+            let from = offset.max(*start);
+            let to = end.min(start + have);
+            bytes.extend(input.up_to(at + (from - start), (to - from) as usize)?);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Checks the seal that begins at `start`, behind the frames that `walked` met.
+pub(crate) fn check(
+    input: &Input,
+    codec: Codec,
+    start: u64,
+    walked: &Walked,
+    sink: &mut Sink,
+) -> Result<Sealed, Stop> {
+    let mut pieces = Pieces {
+        pieces: Vec::new(),
+        len: 0,
+    };
+    let behind = match codec {
+        Codec::None => {
+            pieces.push(start, input.size() - start);
+            input.size()
+        }
+        Codec::Zstd => unwrap_zstd(input, start, &mut pieces, sink)?,
+        Codec::Gzip => unwrap_gzip(input, start, &mut pieces, sink)?,
+    };
+    let header = pieces.read(input, 0, HEADER_LEN)?;
+    let trusted = check_header(&header, &pieces, sink);
+    let mut sealed = Sealed {
+        header: None,
+        content_len: number(&header, 16, 8),
+    };
+    if !trusted {
+        return Ok(sealed);
+    }
+    check_against_walk(&header, codec, walked, &pieces, sink);
+    let attachment_len = number(&header, 40, 4);
+    let frames = number(&header, 32, 8);
+    let index_len = frames.checked_mul(ENTRY_LEN as u64);
+    let len = index_len
+        .and_then(|index| index.checked_add((HEADER_LEN + FOOTER_LEN) as u64))
+        .and_then(|rest| rest.checked_add(attachment_len));
+    let place = Place::file("seal", start);
+    let whole = sink.check(&rules::SEAL_LENGTH, len == Some(pieces.len), &place, |f| {
+        f.found(format!("a seal of {} bytes", pieces.len))
+            .expected(match len {
+                Some(len) => format!("{len}: header, attachment, {frames} index entries, footer"),
+                None => "a length that a file can have".into(),
+            })
+    });
+    sealed.header = check_attachment(input, &header, &pieces, sink)?;
+    if !whole {
+        return Ok(sealed);
+    }
+    let footer_at = pieces.len - FOOTER_LEN as u64;
+    let index_at = HEADER_LEN as u64 + attachment_len;
+    check_index(input, &pieces, (index_at, footer_at), &header, walked, sink)?;
+    let footer = pieces.read(input, footer_at, FOOTER_LEN)?;
+    let expected = footer_bytes(pieces.len);
+    let place = Place::file("seal footer", pieces.at(footer_at));
+    same(
+        &rules::SEAL_FOOTER,
+        &footer,
+        &expected,
+        &place,
+        pieces.at(footer_at),
+        sink,
+    );
+    match codec {
+        Codec::None => {}
+        Codec::Zstd => seek_table(input, behind, start, walked, sink)?,
+        Codec::Gzip => last_member(input, behind, &expected, sink)?,
+    }
+    Ok(sealed)
+}
+
+fn number(bytes: &[u8], offset: usize, len: usize) -> u64 {
+    bytes
+        .get(offset..offset + len)
+        .map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+}
+
+fn footer_bytes(seal_len: u64) -> [u8; FOOTER_LEN] {
+    let mut bytes = [0; FOOTER_LEN];
+    bytes[..8].copy_from_slice(&FOOTER_MAGIC);
+    bytes[8..16].copy_from_slice(&seal_len.to_le_bytes());
+    let digest = xxh64(&bytes[..FOOTER_DIGESTED], 0);
+    bytes[16..24].copy_from_slice(&digest.to_le_bytes());
+    bytes[24..].copy_from_slice(&END_MAGIC);
+    bytes
+}
+
+/// Compares bytes that can only be right in one way.
+fn same(
+    rule: &'static crate::Rule,
+    found: &[u8],
+    expected: &[u8],
+    place: &Place<'_>,
+    at: u64,
+    sink: &mut Sink,
+) -> bool {
+    let first = found.iter().zip(expected).position(|(a, b)| a != b);
+    let first = first.or((found.len() != expected.len()).then(|| found.len().min(expected.len())));
+    sink.check(rule, first.is_none(), place, |f| {
+        let first = first.unwrap_or(0);
+        let rest = |b: &[u8]| hex(&b[first.min(b.len())..b.len().min(first + 8)]);
+        f.found(format!("{} at byte {first}", rest(found)))
+            .expected(rest(expected))
+            .bytes(at + first as u64, &found[first.min(found.len())..])
+    })
+}
+
+fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
+    let at = pieces.at(0);
+    let place = Place::file("seal header", at);
+    if header.len() < HEADER_LEN {
+        let finding = place.breaks(&rules::SEAL_HEADER);
+        sink.report(
+            finding
+                .found(format!("{} bytes", header.len()))
+                .expected("72 bytes"),
+        );
+        return false;
+    }
+    let digest = xxh64(&header[..HEADER_DIGESTED], 0);
+    let stated = number(header, HEADER_DIGESTED, 8);
+    let mut right = sink.check(&rules::SEAL_HEADER, digest == stated, &place, |f| {
+        f.found(format!("digest {stated:#018x}"))
+            .expected(format!("{digest:#018x}, of its first 64 bytes"))
+            .bytes(at, header)
+    });
+    let magic = header.starts_with(&MAGIC) && number(header, 8, 2) == u64::from(VERSION);
+    right &= sink.check(&rules::SEAL_HEADER, magic, &place, |f| {
+        f.found(format!(
+            "{} version {}",
+            quoted(&header[..8]),
+            number(header, 8, 2)
+        ))
+        .expected(format!("{} version {VERSION}", quoted(&MAGIC)))
+        .bytes(at, header)
+    });
+    let reserved = header[11] == 0 && number(header, 44, 4) == 0;
+    sink.check(&rules::SEAL_HEADER, reserved, &place, |f| {
+        f.found("reserved bytes that are not zero")
+            .expected("bytes 11 and 44 to 47 zero")
+            .bytes(at, header)
+    });
+    right
+}
+
+fn check_against_walk(
+    header: &[u8],
+    codec: Codec,
+    walked: &Walked,
+    pieces: &Pieces,
+    sink: &mut Sink,
+) {
+    let code = match codec {
+        Codec::None => CODEC_NONE,
+        Codec::Gzip => CODEC_GZIP,
+        Codec::Zstd => CODEC_ZSTD,
+    };
+    let mut facts = vec![
+        ("codec", 10, 1, u64::from(code)),
+        ("stored bytes", 24, 8, walked.end),
+    ];
+    if walked.complete && !(codec == Codec::None && walked.frames == 0) {
+        facts.push(("data frames", 32, 8, walked.frames));
+    }
+    if walked.whole {
+        facts.push(("content bytes", 16, 8, walked.content_len));
+    }
+    for (what, offset, len, derived) in facts {
+        let stated = number(header, offset, len);
+        let place = Place::file("seal header", pieces.at(offset as u64));
+        sink.check(&rules::SEAL_FRAMES, stated == derived, &place, |f| {
+            f.found(format!("{what}: {stated}"))
+                .expected(format!("{derived}, from the frames themselves"))
+        });
+    }
+    let frame_size = number(header, 12, 4);
+    let last = walked.derived.len().saturating_sub(1);
+    let odd = walked.derived.iter().enumerate().find(|(i, frame)| {
+        let len = u64::from(frame.content_len);
+        if *i == last {
+            len > frame_size || len == 0
+        } else {
+            len != frame_size
+        }
+    });
+    let odd = odd.filter(|_| walked.whole);
+    let place = Place::file("seal header", pieces.at(12));
+    sink.check(&rules::SEAL_FRAMES, odd.is_none(), &place, |f| {
+        let (i, len) = odd.map_or((0, 0), |(i, frame)| (i, frame.content_len));
+        f.found(format!("frames of {frame_size} bytes"))
+            .expected(format!("frame {i} has {len}"))
+    });
+}
+
+fn check_attachment(
+    input: &Input,
+    header: &[u8],
+    pieces: &Pieces,
+    sink: &mut Sink,
+) -> Result<Option<Kdh>, Stop> {
+    let len = number(header, 40, 4) as usize;
+    let at = pieces.at(HEADER_LEN as u64);
+    let place = Place::file("seal attachment", at);
+    let small = len <= ATTACHMENT_MAX;
+    sink.check(&rules::SEAL_ATTACHMENT, small, &place, |f| {
+        f.found(format!("{len} bytes"))
+            .expected(format!("at most {ATTACHMENT_MAX}"))
+    });
+    let bytes = pieces.read(input, HEADER_LEN as u64, len.min(ATTACHMENT_MAX))?;
+    let (digest, stated) = (xxh64(&bytes, 0), number(header, 48, 8));
+    sink.check(&rules::SEAL_ATTACHMENT, digest == stated, &place, |f| {
+        f.found(format!("bytes with digest {digest:#018x}"))
+            .expected(format!("{stated:#018x}"))
+            .bytes(at, &bytes)
+    });
+    let magic = field(&bytes, attachment::MAGIC_FIELD).unwrap_or_default();
+    let version = little(&bytes, attachment::VERSION_FIELD);
+    let known = magic == attachment::MAGIC && version == u64::from(attachment::VERSION);
+    sink.check(&rules::SEAL_ATTACHMENT_FORM, known, &place, |f| {
+        f.found(format!("{} version {version}", quoted(magic)))
+            .expected(format!("{} version 1", quoted(&attachment::MAGIC)))
+    });
+    let records = bytes.get(attachment::RECORDS_OFFSET..);
+    let mut rest = records.unwrap_or_default();
+    let mut sound = records.is_some();
+    while !rest.is_empty() {
+        let len = number(rest, 4, 4);
+        let record = (attachment::RECORD_HEAD as u64).saturating_add(len);
+        match usize::try_from(record).ok().and_then(|n| rest.get(n..)) {
+            Some(next) if rest.len() >= attachment::RECORD_HEAD => rest = next,
+            _ => {
+                sound = false;
+                break;
+            }
+        }
+    }
+    sink.check(&rules::SEAL_ATTACHMENT_FORM, sound, &place, |f| {
+        f.found(format!("{} bytes that are no record", rest.len()))
+            .expected("a header, and records to the attachment's end")
+    });
+    let header = field(&bytes, attachment::HEADER_FIELD);
+    let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
+    let at = pieces.at((HEADER_LEN + attachment::HEADER_FIELD.offset) as u64);
+    Ok(header
+        .filter(|_| magic == attachment::MAGIC)
+        .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader")))
+}
+
+fn check_index(
+    input: &Input,
+    pieces: &Pieces,
+    (from, to): (u64, u64),
+    header: &[u8],
+    walked: &Walked,
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    // An entry in 4,096: pieces of whole entries.
+    let step = ENTRY_LEN * 4096;
+    let mut digest = xxhash_rust::xxh64::Xxh64::new(0);
+    let mut derived = walked.derived.iter();
+    let compare = walked.complete && !walked.derived.is_empty();
+    let (mut at, mut i) = (from, 0_u64);
+    while at < to {
+        let bytes = pieces.read(input, at, step.min((to - at) as usize))?;
+        if bytes.is_empty() {
+            break;
+        }
+        digest.update(&bytes);
+        for (n, entry) in bytes.chunks_exact(ENTRY_LEN).enumerate() {
+            let Some(frame) = derived.next() else { break };
+            let stated = [
+                number(entry, 0, 4),
+                number(entry, 4, 4),
+                number(entry, 8, 4),
+            ];
+            let found = expected_entry(frame);
+            let offset = pieces.at(at + (n * ENTRY_LEN) as u64);
+            let place = Place::file(format!("seal index entry {i}"), offset);
+            sink.check(
+                &rules::SEAL_INDEX,
+                stated == found || !compare,
+                &place,
+                |f| {
+                    f.found(entry_words(&stated))
+                        .expected(format!("{}, from the frame itself", entry_words(&found)))
+                        .bytes(offset, entry)
+                },
+            );
+            i += 1;
+        }
+        at += bytes.len() as u64;
+    }
+    let (digest, stated) = (digest.digest(), number(header, 56, 8));
+    let place = Place::file("seal index", pieces.at(from));
+    sink.check(&rules::SEAL_INDEX_DIGEST, digest == stated, &place, |f| {
+        f.found(format!("bytes with digest {digest:#018x}"))
+            .expected(format!("{stated:#018x}"))
+    });
+    Ok(())
+}
+
+fn expected_entry(frame: &Derived) -> [u64; 3] {
+    [
+        frame.stored_len.into(),
+        frame.content_check.into(),
+        frame.stored_check.into(),
+    ]
+}
+
+fn entry_words([len, content, stored]: &[u64; 3]) -> String {
+    format!("{len} bytes, content {content:#010x}, stored {stored:#010x}")
+}
+
+/// Finds the seal in its skippable frame; says where the seek table should begin.
+fn unwrap_zstd(
+    input: &Input,
+    start: u64,
+    pieces: &mut Pieces,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let head = input.up_to(start, 8)?;
+    let place = Place::file("seal frame", start);
+    let magic = number(&head, 0, 4);
+    sink.check(
+        &rules::SEAL_WRAPPING,
+        magic == u64::from(ZSTD_SEAL_MAGIC),
+        &place,
+        |f| {
+            f.found(format!("skippable frame {magic:#010x}"))
+                .expected(format!("{ZSTD_SEAL_MAGIC:#010x}"))
+                .bytes(start, &head)
+        },
+    );
+    let len = number(&head, 4, 4);
+    let from = start + 8;
+    let end = from + len;
+    let room = input.size().saturating_sub(from);
+    sink.check(&rules::SEAL_WRAPPING, len <= room, &place, |f| {
+        f.found(format!("a frame that ends at {end:#x}"))
+            .expected(format!("an end at {:#x} or before", input.size()))
+    });
+    pieces.push(from, len.min(room));
+    Ok(end.min(input.size()))
+}
+
+fn seek_table(
+    input: &Input,
+    at: u64,
+    seal_at: u64,
+    walked: &Walked,
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    if !walked.complete || walked.derived.len() as u64 != walked.frames {
+        return Ok(());
+    }
+    let frames = walked.frames + 1;
+    let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
+    let place = Place::file("seek table", at);
+    let found = input.size() - at;
+    let right = sink.check(&rules::SEAL_SEEK_TABLE, found == body + 8, &place, |f| {
+        f.found(format!("{found} bytes behind the seal"))
+            .expected(format!("a seek table of {}: {frames} entries", body + 8))
+    });
+    if !right {
+        return Ok(());
+    }
+    // In pieces, so that nothing is held twice.
+    let mut expected = Vec::new();
+    let mut from = at;
+    expected.extend(SEEK_FRAME.to_le_bytes());
+    expected.extend((body as u32).to_le_bytes());
+    let entries = walked
+        .derived
+        .iter()
+        .map(|d| (d.stored_len, d.content_len, d.content_check));
+    let seal_len = (at - seal_at) as u32;
+    for (stored, content, check) in entries.chain([(seal_len, 0, xxh64(&[], 0) as u32)]) {
+        for word in [stored, content, check] {
+            expected.extend(word.to_le_bytes());
+        }
+        if expected.len() >= 1 << 16 {
+            from = seek_piece(input, from, &mut expected, sink)?;
+        }
+    }
+    expected.extend((frames as u32).to_le_bytes());
+    expected.push(SEEK_DESCRIPTOR);
+    expected.extend(SEEK_MAGIC.to_le_bytes());
+    seek_piece(input, from, &mut expected, sink)?;
+    Ok(())
+}
+
+fn seek_piece(
+    input: &Input,
+    at: u64,
+    expected: &mut Vec<u8>,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let found = input.up_to(at, expected.len())?;
+    let place = Place::file("seek table", at);
+    same(&rules::SEAL_SEEK_TABLE, &found, expected, &place, at, sink);
+    let next = at + expected.len() as u64;
+    expected.clear();
+    Ok(next)
+}
+
+/// Finds the seal in its empty members; says where the last member should begin.
+fn unwrap_gzip(
+    input: &Input,
+    start: u64,
+    pieces: &mut Pieces,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let mut at = start;
+    loop {
+        let head = input.up_to(at, PIECE_HEAD as usize)?;
+        if head.get(12..14) == Some(&GZIP_FOOTER) || head.is_empty() {
+            return Ok(at);
+        }
+        let len = number(&head, 14, 2);
+        let place = Place::file("seal member", at);
+        let mut expected = EXTRA_HEADER.to_vec();
+        expected.extend((len as u16).saturating_add(4).to_le_bytes());
+        expected.extend(GZIP_SEAL);
+        expected.extend((len as u16).to_le_bytes());
+        if !same(&rules::SEAL_WRAPPING, &head, &expected, &place, at, sink) {
+            return Ok(at);
+        }
+        let content = at + PIECE_HEAD;
+        let behind = content + len;
+        let body = input.up_to(behind, EMPTY_BODY.len())?;
+        same(
+            &rules::SEAL_WRAPPING,
+            &body,
+            &EMPTY_BODY,
+            &place,
+            behind,
+            sink,
+        );
+        pieces.push(content, len.min(input.size().saturating_sub(content)));
+        at = behind + EMPTY_BODY.len() as u64;
+        // Only the last piece may be shorter.
+        if len != GZIP_PIECE as u64 {
+            return Ok(at);
+        }
+    }
+}
+
+fn last_member(
+    input: &Input,
+    at: u64,
+    footer: &[u8; FOOTER_LEN],
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    let mut expected = EXTRA_HEADER.to_vec();
+    expected.extend((FOOTER_LEN as u16 + 4).to_le_bytes());
+    expected.extend(GZIP_FOOTER);
+    expected.extend((FOOTER_LEN as u16).to_le_bytes());
+    expected.extend(footer);
+    expected.extend(EMPTY_BODY);
+    let found = input.up_to(at, expected.len() + 1)?;
+    let place = Place::file("last member", at);
+    same(&rules::SEAL_FOOTER, &found, &expected, &place, at, sink);
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The page-table section, and the leaf tables among the data pages.
+//!
+//! | architecture      | an entry of the section maps | leaf tables            |
+//! |-------------------|------------------------------|------------------------|
+//! | amd64 from v2     | 2 MiB, or names a leaf table | pages of the dump      |
+//! | amd64 v1, i386    | one page                     | the section itself     |
+//! | arm64, riscv      | one page                     | the section itself     |
+//!
+//! What an entry's page has to fulfil: a leaf table is in the dump, since the kernel adds it while
+//! it walks. A mapped page inside `dump_avail` that is not in the dump was allocated with
+//! `M_NODUMP` (buffers are) or got lost; which of the two the dump does not tell. A mapped page
+//! outside of `dump_avail` is a device or the hole below 1 MiB, and normal.
+
+use minidump::defs::{amd64, arm64, i386, riscv};
+
+use crate::avail::Avail;
+use crate::bits::Bits;
+use crate::finding::{Place, Sink};
+use crate::report::Stop;
+use crate::rules;
+use crate::sections::Header;
+
+/// A page of the data section that is a leaf table, and the entry of the section that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Table {
+    /// Its place among the data pages.
+    pub(crate) rank: u64,
+    /// The first address that it maps.
+    pub(crate) va: u64,
+}
+
+/// What an entry is.
+enum Entry {
+    /// Not valid.
+    Absent,
+    /// Maps `len` bytes at `pa`.
+    Leaf { pa: u64, len: u64 },
+    /// Names a leaf table.
+    Table { pa: u64 },
+}
+
+/// What walking the tables has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// Leaf tables, to be walked when their pages come by.
+    pub(crate) wanted: Vec<Table>,
+    /// Pages that are mapped and in the dump.
+    pub(crate) present: u64,
+    /// Pages that are mapped, inside `dump_avail`, and not in the dump.
+    pub(crate) absent: u64,
+    /// Pages that are mapped and outside `dump_avail`.
+    pub(crate) outside: u64,
+    /// The first of `absent`: its address, and where its entry is in the payload.
+    first_absent: Option<(u64, u64)>,
+    valid: u64,
+    /// Valid entries of the kernel image's directory: first, last, and how many.
+    image: Option<(u64, u64, u64)>,
+}
+
+/// What a page of tables is looked up in.
+pub(crate) struct Lookup<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) avail: &'a Avail,
+    pub(crate) bits: &'a Bits,
+}
+
+impl Lookup<'_> {
+    /// Bytes of an entry of the section; `None`: this architecture's tables are not walked.
+    fn entry_size(&self) -> Option<usize> {
+        match self.header.architecture() {
+            "amd64" | "arm64" | "riscv" => Some(8),
+            _ => None,
+        }
+    }
+
+    fn parse(&self, entry: u64) -> Entry {
+        let leaf = |pa, len| Entry::Leaf { pa, len };
+        let page = self.header.page;
+        match self.header.architecture() {
+            "amd64" if entry & amd64::PG_V == 0 => Entry::Absent,
+            "amd64" if self.header.version == 1 => leaf(entry & amd64::PG_FRAME, page),
+            "amd64" if entry & amd64::PG_PS != 0 => leaf(entry & amd64::PG_PS_FRAME, amd64::NBPDR),
+            "amd64" => Entry::Table {
+                pa: entry & amd64::PG_FRAME,
+            },
+            "arm64" if entry & arm64::ATTR_DESCR_MASK == arm64::L3_PAGE => {
+                leaf(entry & arm64::ATTR_FRAME, page)
+            }
+            "riscv" if entry & riscv::PTE_V != 0 && entry & riscv::PTE_RWX != 0 => leaf(
+                ((entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S) << riscv::L3_SHIFT,
+                page,
+            ),
+            "i386" if entry & i386::PG_V != 0 => leaf(entry & i386::PG_FRAME, page),
+            _ => Entry::Absent,
+        }
+    }
+
+    /// Bytes of address space that an entry of the section stands for.
+    fn span(&self) -> u64 {
+        if self.header.is_amd64() && self.header.version >= 2 {
+            amd64::NBPDR
+        } else {
+            self.header.page
+        }
+    }
+}
+
+impl Tables {
+    /// Takes one page of the section, which begins at payload offset `at`.
+    pub(crate) fn section_page(
+        &mut self,
+        bytes: &[u8],
+        at: u64,
+        memory: u64,
+        lookup: &Lookup<'_>,
+        sink: &mut Sink,
+    ) -> Result<(), Stop> {
+        let Some(size) = lookup.entry_size() else {
+            return Ok(());
+        };
+        let first = at.saturating_sub(lookup.header.sections()[4].start) / size as u64;
+        for (i, entry) in bytes.chunks_exact(size).enumerate() {
+            let entry = number(entry);
+            if entry == 0 {
+                continue;
+            }
+            let offset = at + (i * size) as u64;
+            let index = first + i as u64;
+            let va = lookup
+                .header
+                .kernbase
+                .wrapping_add(index.wrapping_mul(lookup.span()));
+            match lookup.parse(entry) {
+                Entry::Absent => continue,
+                Entry::Leaf { pa, len } => self.leaf(va, pa, len, offset, lookup),
+                Entry::Table { pa } => self.table(va, pa, offset, lookup, sink),
+            }
+            self.valid += 1;
+            if lookup.header.is_amd64() {
+                self.amd64_entry(va, entry, offset, lookup, sink);
+            }
+        }
+        if self.wanted.len() as u64 * size_of::<Table>() as u64 > memory / 4 {
+            return Err(Stop::Failed(format!(
+                "{} leaf tables need more memory than the limit of {memory} bytes allows",
+                self.wanted.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Rules about an entry of amd64's section that maps 2 MiB or names a table.
+    fn amd64_entry(
+        &mut self,
+        va: u64,
+        entry: u64,
+        offset: u64,
+        lookup: &Lookup<'_>,
+        sink: &mut Sink,
+    ) {
+        if lookup.header.version == 1 {
+            return;
+        }
+        if entry & amd64::PG_PS != 0 {
+            // Bit 12 is PAT; the CPU faults on any other bit below the frame.
+            let reserved = entry & (amd64::PG_FRAME & !amd64::PG_PS_FRAME & !(1 << 12));
+            let place = Place::payload(format!("page directory entry for {va:#x}"), offset);
+            sink.check(&rules::PT_RESERVED, reserved == 0, &place, |f| {
+                f.found(format!("2 MiB leaf {entry:#x}"))
+                    .expected("bits 13 to 20 zero")
+            });
+        }
+        if va >= amd64::KERNBASE {
+            let slot = (va - amd64::KERNBASE) / amd64::NBPDR;
+            let (first, _, count) = self.image.unwrap_or((slot, slot, 0));
+            self.image = Some((first, slot, count + 1));
+        }
+    }
+
+    fn leaf(&mut self, va: u64, pa: u64, len: u64, offset: u64, lookup: &Lookup<'_>) {
+        let page = lookup.header.page;
+        let pages = len / page;
+        let (mut inside, mut present) = (0, 0);
+        for (from, to) in lookup.avail.bits_of(pa, len) {
+            inside += to - from;
+            present += lookup.bits.below(to) - lookup.bits.below(from);
+        }
+        self.present += present;
+        self.outside += pages.saturating_sub(inside);
+        if inside > present && lookup.header.has_avail() {
+            self.absent += inside - present;
+            self.first_absent.get_or_insert((va, offset));
+        }
+    }
+
+    fn table(&mut self, va: u64, pa: u64, offset: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
+        let place = Place::payload(format!("page directory entry for {va:#x}"), offset);
+        let bit = lookup.avail.bit(pa);
+        let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
+            f.found(format!("a leaf table at {pa:#x}"))
+                .expected("a page inside of dump_avail")
+        });
+        let rank = bit.and_then(|bit| lookup.bits.rank(bit));
+        if !inside {
+            return;
+        }
+        sink.check(&rules::PT_TABLE_ABSENT, rank.is_some(), &place, |f| {
+            f.found(format!("a leaf table at {pa:#x}, which is not in the dump"))
+                .expected("every leaf table of the kernel map to be in the dump")
+        });
+        if let Some(rank) = rank {
+            self.wanted.push(Table { rank, va });
+        }
+    }
+
+    /// Puts the leaf tables into the order in which their pages come by.
+    pub(crate) fn sort(&mut self) {
+        self.wanted.sort_unstable();
+    }
+
+    /// Takes the page of leaf table `table`, which begins at payload offset `at`.
+    pub(crate) fn table_page(&mut self, table: Table, bytes: &[u8], at: u64, lookup: &Lookup<'_>) {
+        for (i, entry) in bytes.chunks_exact(amd64::PTE_SIZE).enumerate() {
+            let entry = number(entry);
+            if entry & amd64::PG_V != 0 {
+                let va = table.va.wrapping_add(i as u64 * lookup.header.page);
+                let offset = at + (i * amd64::PTE_SIZE) as u64;
+                let pa = entry & amd64::PG_FRAME;
+                self.leaf(va, pa, lookup.header.page, offset, lookup);
+            }
+        }
+    }
+
+    /// Applies the rules about all tables together.
+    pub(crate) fn finish(&self, lookup: &Lookup<'_>, sink: &mut Sink) {
+        if lookup.entry_size().is_none() {
+            return;
+        }
+        let start = lookup.header.sections()[4].start;
+        let place = Place::payload("page tables", start);
+        sink.check(&rules::PT_EMPTY, self.valid > 0, &place, |f| {
+            f.found("no valid entry")
+                .expected("the tables of a kernel that has started")
+        });
+        let (va, offset) = self.first_absent.unwrap_or((0, start));
+        let place = Place::payload(format!("page-table entry for {va:#x}"), offset);
+        sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
+            f.found(format!(
+                "{} mapped pages inside of dump_avail that are not in the dump, the first at {va:#x}",
+                self.absent
+            ))
+            .expected("none, or as many as were allocated with M_NODUMP")
+        });
+        if let Some((first, last, count)) = self.image {
+            let whole = last - first + 1;
+            let at = amd64::KERNBASE + first * amd64::NBPDR;
+            let place = Place::payload("page directory of KERNBASE", start);
+            sink.check(&rules::PT_IMAGE_GAP, count == whole, &place, |f| {
+                f.found(format!(
+                    "{} of {whole} entries from {at:#x} on are zero",
+                    whole - count
+                ))
+                .expected("the kernel's image to be mapped without gaps")
+            });
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+}

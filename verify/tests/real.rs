@@ -1,0 +1,24 @@
+//! The real dump that LLVM's tests use, if it is there: `LIVECORE_REAL_DUMP` names it unpacked.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use compress::NoProgress;
+use verify::{Options, Verdict};
+
+#[test]
+fn real_thinned_dump_has_true_warnings_and_no_error() {
+    let Some(path) = std::env::var_os("LIVECORE_REAL_DUMP") else {
+        return;
+    };
+    let file = Arc::new(File::open(path).unwrap());
+    let report = verify::verify(file, &Options::default(), &NoProgress);
+    assert_eq!(report.verdict, Verdict::Warnings, "{:#?}", report.findings);
+    let ids: Vec<_> = report.findings.iter().map(|f| f.rule.id).collect();
+    // Its makers kept the pages that a debugger read, zeroed the others, and dropped the zero tail.
+    for id in ["MD-SHORT-TAIL", "MSG-EMPTY", "PT-IMAGE-GAP"] {
+        assert!(ids.contains(&id), "{id} not in {ids:?}");
+    }
+    assert_eq!(report.facts.pages, Some(24144));
+    assert_eq!(report.facts.size, 101_685_248);
+}
