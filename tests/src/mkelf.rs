@@ -12,7 +12,8 @@
 //! nosegments                                 # no program headers
 //! ```
 //!
-//! The file has one PT_LOAD a section, `.symtab`, `.strtab` and `.shstrtab`. Numbers
+//! Sections whose names begin with `.text` are executable, others writable. The file has
+//! one PT_LOAD a section, `.symtab`, `.strtab` and `.shstrtab`. Numbers
 //! and contents are those of [`mkdump`](crate::mkdump).
 
 use crate::mkdump::{BuildError, Content, Cursor, put_number};
@@ -268,8 +269,12 @@ fn write(kernel: &Kernel) -> Result<Vec<u8>> {
         headers.push(Header {
             name: intern(&mut strings, &section.name),
             kind: if section.bss { 8 } else { 1 },
-            // ALLOC, WRITE, EXECINSTR.
-            flags: 7,
+            // ALLOC and EXECINSTR, or ALLOC and WRITE.
+            flags: if section.name.starts_with(".text") {
+                6
+            } else {
+                3
+            },
             va: section.va,
             offset: if section.bss {
                 out.bytes.len() as u64
@@ -409,15 +414,17 @@ fn elf_header(
 
 fn segment(out: &mut Out<'_>, header: &Header) -> Result<()> {
     let filled = if header.kind == 8 { 0 } else { header.size };
+    // R and X, or R and W.
+    let flags = if header.flags == 6 { 5 } else { 6 };
     out.put(1, 4)?;
     if out.kernel.wide {
-        out.put(7, 4)?;
+        out.put(flags, 4)?;
     }
     for value in [header.offset, header.va, header.va, filled, header.size] {
         out.long(value)?;
     }
     if !out.kernel.wide {
-        out.put(7, 4)?;
+        out.put(flags, 4)?;
     }
     out.long(0x1000)
 }
