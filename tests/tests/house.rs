@@ -495,3 +495,58 @@ fn test_data_is_text() {
         &broken,
     );
 }
+
+#[test]
+fn every_dependency_is_accounted_for() {
+    let lock = read("Cargo.lock");
+    let mut locked = BTreeMap::new();
+    let mut broken = Vec::new();
+    let mut name = "";
+    for line in lock.lines() {
+        let value = |key| {
+            line.strip_prefix(key)?
+                .strip_prefix(" = \"")?
+                .strip_suffix('"')
+        };
+        if let Some(crate_name) = value("name") {
+            name = crate_name;
+        } else if let Some(version) = value("version") {
+            locked.insert(name, version.split('+').next().unwrap());
+        } else if let Some(source) = value("source")
+            && source != "registry+https://github.com/rust-lang/crates.io-index"
+        {
+            broken.push(format!("{name} comes from {source}"));
+        }
+    }
+    let page = read("docs/dependencies.md");
+    let told = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(", ")?.0)))
+        .collect::<BTreeMap<_, _>>();
+    let manifest = read("Cargo.toml");
+    let direct = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with("livecore"))
+        .collect::<Vec<_>>();
+    assert!(direct.len() > 10, "only {direct:?}");
+    for name in &direct {
+        if told.get(name) != locked.get(name) {
+            broken.push(format!(
+                "{name}: {:?} in Cargo.lock, {:?} in docs/dependencies.md",
+                locked.get(name),
+                told.get(name),
+            ));
+        }
+    }
+    for name in told.keys().filter(|name| !direct.contains(name)) {
+        broken.push(format!("{name} is in docs/dependencies.md alone"));
+    }
+    report("dependencies that nobody accounts for", &broken);
+}
