@@ -16,6 +16,7 @@
 mod amd64;
 mod builder;
 mod chains;
+mod compiled;
 mod content;
 mod crowd;
 mod description;
@@ -30,6 +31,7 @@ mod msgbuf;
 mod processor;
 mod regions;
 mod rng;
+mod source;
 mod stack;
 mod store;
 mod tables;
@@ -101,14 +103,8 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let mut wanted = variables::all(description, &layout, &version);
     wanted.extend(processor.variables(description));
     let load = description.kernel.load.0;
-    let kernel = kernel::symbols(
-        processor.elf_machine(),
-        space.kernstart,
-        load,
-        &wanted,
-        description.kernel.functions,
-        description.seed,
-    );
+    let mut notes = Vec::new();
+    let kernel = kernel(description, &layout, &space, &version, &wanted, &mut notes)?;
 
     // What the kernel's start takes: low memory, and the image in whole large leaves.
     let image = load..load + (kernel.end - kernel.start).next_multiple_of(2 << 20);
@@ -140,6 +136,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         ram,
         dump_avail,
     )?;
+    b.notes = notes;
     processor.boot(&mut b)?;
 
     let len = description.msgbuf.size.0;
@@ -209,6 +206,37 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         kernel: b.kernel.elf,
         truth,
     })
+}
+
+/// The kernel, of the kind that the description wants.
+fn kernel(
+    description: &Description,
+    layout: &layout::Layout,
+    space: &processor::Space,
+    version: &str,
+    wanted: &[kernel::Variable],
+    notes: &mut Vec<String>,
+) -> Result<kernel::Kernel, Error> {
+    if description.kernel.kind != KernelKind::Symbols {
+        match compiled::kernel(description, layout, space, version, wanted) {
+            Err(Error::Compiler { compiler, why })
+                if description.kernel.kind == KernelKind::Auto =>
+            {
+                notes.push(format!(
+                    "the kernel has no debug information: `{compiler}` says {why}"
+                ));
+            }
+            made => return made,
+        }
+    }
+    Ok(kernel::symbols(
+        processor::of(description.architecture).elf_machine(),
+        space.kernstart,
+        description.kernel.load.0,
+        wanted,
+        description.kernel.functions,
+        description.seed,
+    ))
 }
 
 /// Pages that the kernel may use.

@@ -168,3 +168,79 @@ fn an_address_outside_of_ram_is_not_found() {
         assert!(!memory.known_zero(at, len as u64));
     }
 }
+
+/// The machines that the repository describes.
+const MACHINES: [(&str, &str); 10] = [
+    ("tiny", TINY),
+    (
+        "small",
+        include_str!("../../../testdata/machines/small.toml"),
+    ),
+    (
+        "running",
+        include_str!("../../../testdata/machines/running.toml"),
+    ),
+    (
+        "relocated",
+        include_str!("../../../testdata/machines/relocated.toml"),
+    ),
+    (
+        "old-12.1",
+        include_str!("../../../testdata/machines/old-12.1.toml"),
+    ),
+    (
+        "nodump",
+        include_str!("../../../testdata/machines/nodump.toml"),
+    ),
+    (
+        "giant",
+        include_str!("../../../testdata/machines/giant.toml"),
+    ),
+    (
+        "debug",
+        include_str!("../../../testdata/machines/debug.toml"),
+    ),
+    (
+        "bench-2g",
+        include_str!("../../../testdata/machines/bench-2g.toml"),
+    ),
+    (
+        "huge-1t",
+        include_str!("../../../testdata/machines/huge-1t.toml"),
+    ),
+];
+
+#[test]
+#[ignore = "prints figures"]
+fn figures() {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    for (name, text) in MACHINES {
+        let start = std::time::Instant::now();
+        let machine = machine(text);
+        let built = start.elapsed();
+        let truth = machine.truth();
+        let start = std::time::Instant::now();
+        let mut buf = vec![0; 1 << 20];
+        let mut bytes = 0u64;
+        for run in &truth.dumped {
+            for at in (run.pa..run.pa + run.len).step_by(buf.len()) {
+                let n = (run.pa + run.len - at).min(buf.len() as u64) as usize;
+                machine.memory.read(at, &mut buf[..n]).expect("memory");
+                bytes += n as u64;
+            }
+        }
+        let read = start.elapsed();
+        writeln!(
+            out,
+            "{name}: built in {built:.1?}, kernel {} KiB, {} mappings, {} runs, dumps {} MiB, \
+             made in {read:.1?}: {:.2} GB/s",
+            machine.kernel().len() >> 10,
+            truth.mappings.len(),
+            truth.dumped.len(),
+            bytes >> 20,
+            bytes as f64 / read.as_secs_f64() / 1e9
+        )
+        .expect("stdout");
+    }
+}
