@@ -1,7 +1,9 @@
 //! The minidump header, alone in the first page: parsed from it, encoded into it.
 
+use crate::arch::mips;
 use crate::defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
-use crate::defs::{Field, arm64, powerpc64};
+use crate::defs::powerpc64::{self, HASHED_MMUS};
+use crate::defs::{Field, arm64};
 use crate::{Arch, ByteOrder, Error};
 
 /// `struct minidumphdr` of any architecture.
@@ -156,6 +158,19 @@ impl MinidumpHeader {
             startkernel: long(fields.startkernel),
             endkernel: long(fields.endkernel),
         };
+        let mmu = header
+            .mmu_name
+            .split(|b| *b == 0)
+            .next()
+            .unwrap_or_default();
+        if arch == Arch::Powerpc64 && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu) {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "powerpc64 minidump whose page tables are not hashed: {}",
+                    escaped(mmu, 32)
+                ),
+            });
+        }
         let code = header.flags & arm64::FLAG_PS_MASK;
         if code > arm64::FLAG_PS_16K {
             return Err(Error::Unsupported {
@@ -223,7 +238,7 @@ impl MinidumpHeader {
             Arch::I386 | Arch::Arm => 4,
             // A 32-bit kernel's addresses have no upper half. 12.1's 64-bit kernels used words of
             // 32 bits here; only in little endian is that the same.
-            Arch::Mips if self.kernbase >> 32 == 0 || self.version == 1 => 4,
+            Arch::Mips if !mips::is_64(self) || self.version == 1 => 4,
             Arch::Mips => 8,
         }
     }
@@ -295,6 +310,10 @@ mod tests {
                     &[ByteOrder::Little]
                 };
                 for &order in orders {
+                    let mut mmu_name = [0; 32];
+                    if arch == Arch::Powerpc64 {
+                        mmu_name[..6].copy_from_slice(b"mmu_g5");
+                    }
                     let header = MinidumpHeader {
                         arch,
                         order,
@@ -304,6 +323,7 @@ mod tests {
                         pmapsize: 3,
                         kernbase: 0x8000_1000,
                         flags: u32::from(arch == Arch::Arm64 && version == 3),
+                        mmu_name,
                         ..MinidumpHeader::default()
                     };
                     let page = header.encode();

@@ -1,13 +1,19 @@
 //! The architectures, one table row each.
 
 pub mod amd64;
+pub mod arm;
+pub mod arm64;
+pub mod i386;
+pub mod mips;
+pub mod powerpc64;
+pub mod riscv;
 pub mod tables;
 
 use std::fmt;
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::defs::{self, minidump::HeaderFields};
-use crate::{ByteOrder, PhysAddr, ReadError, VirtAddr};
+use crate::{ByteOrder, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// An architecture whose kernels write minidumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -95,13 +101,32 @@ impl Arch {
     pub fn translate(self, tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         match self {
             Self::Amd64 => amd64::translate(tables, at),
-            _ => not_mapped(at, "translation for this architecture is not there yet"),
+            Self::Arm64 => arm64::translate(tables, at),
+            Self::Riscv64 => riscv::translate(tables, at),
+            Self::I386 => i386::translate(tables, at),
+            Self::Arm => arm::translate(tables, at),
+            Self::Powerpc64 => powerpc64::translate(tables, at),
+            Self::Mips => mips::translate(tables, at),
         }
     }
 
     /// Whether its kernels come in either byte order.
     pub fn is_bi_endian(self) -> bool {
         matches!(self, Self::Arm | Self::Powerpc64 | Self::Mips)
+    }
+}
+
+/// What is said of an address that neither the direct map nor the kernel map covers.
+const OUTSIDE: &str = "it lies below the kernel map and outside of the direct map";
+
+/// The physical address behind an address of the direct map of arm64 and riscv.
+fn direct(header: &MinidumpHeader, at: VirtAddr) -> Result<Option<PhysAddr>, ReadError> {
+    if !(header.dmapbase..header.dmapend).contains(&at.0) {
+        return Ok(None);
+    }
+    match (at.0 - header.dmapbase).checked_add(header.dmapphys) {
+        Some(found) => Ok(Some(PhysAddr(found))),
+        None => not_mapped(at, "the direct map runs over the end of physical memory"),
     }
 }
 

@@ -82,10 +82,20 @@ impl Dump {
         let content = opened.stream.content();
         let mini = read_header(&*content)?;
         let mut layout = Layout::new(&mini, 0);
+        if let Some(len) = unpadded_entries(&mini) {
+            layout = layout.with_pmap_len(len);
+        }
         require_sections(&*content, &layout)?;
         let ranges = read_ranges(&*content, &mini, &layout)?;
         let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
         layout = Layout::new(&mini, bitmap.count());
+        if let Some(len) = unpadded_entries(&mini) {
+            let header = opened.header.as_ref().map(|(h, _)| h.dumpextent);
+            // A kernel does not pad, other writers may: the length of the whole tells.
+            if opened.stream.known_len().or(header) != Some(layout.end()) {
+                layout = layout.with_pmap_len(len);
+            }
+        }
 
         let mut warnings = Vec::new();
         if let Some(why) = opened.seal_damage.clone() {
@@ -244,6 +254,12 @@ fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
         });
     }
     MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])
+}
+
+/// The length of arm's page-table section if that is not padded to a page as it is written.
+fn unpadded_entries(mini: &MinidumpHeader) -> Option<u64> {
+    let len = u64::from(mini.pmapsize);
+    (mini.arch == crate::Arch::Arm && !len.is_multiple_of(mini.page_size())).then_some(len)
 }
 
 /// Everything before the page data must be there: without it no page can be found.
