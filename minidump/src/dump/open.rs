@@ -90,9 +90,9 @@ impl Dump {
         let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
         layout = Layout::new(&mini, bitmap.count());
         if let Some(len) = unpadded_entries(&mini) {
-            let header = opened.header.as_ref().map(|(h, _)| h.dumpextent);
-            // A kernel does not pad, other writers may: the length of the whole tells.
-            if opened.stream.known_len().or(header) != Some(layout.end()) {
+            // A kernel does not pad, other writers may: the length of the whole tells, even if a
+            // foreign stream has to be decoded for it.
+            if content.size().ok() != Some(layout.end()) {
                 layout = layout.with_pmap_len(len);
             }
         }
