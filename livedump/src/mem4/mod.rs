@@ -16,12 +16,14 @@ pub mod emulated;
 pub mod error;
 mod kernel_stream;
 pub mod mtrr;
+pub mod process;
 pub mod range;
 pub mod state;
 
 pub use dump::DumpRequest;
 pub use emulated::{Access, Credentials, Emulated};
 pub use error::MemError;
+pub use process::Process;
 pub use range::MemRange;
 
 use crate::sys::memrange::MeState;
