@@ -406,3 +406,57 @@ fn every_version_of_the_kerneldumpheader_is_read() {
         );
     }
 }
+
+/// savecore's two files, in a folder of their own.
+fn saved(text: &str, name: &str) -> (tempfile::TempDir, Dump) {
+    let built = mkdump::build_all(text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, &built.bytes).unwrap();
+    std::fs::write(folder.path().join("info.3"), built.info.unwrap()).unwrap();
+    let dump = Dump::open(&path, &OpenOptions::default()).unwrap();
+    (folder, dump)
+}
+
+#[test]
+fn the_info_file_beside_a_dump_stands_in_for_its_header() {
+    for (codec, suffix) in [("none", ""), ("gzip", ".gz"), ("zstd", ".zst")] {
+        for (ctime, device) in [("", "/dev/mem"), ("ctime", "/dev/ada0p2")] {
+            let text = format!(
+                "minidump amd64 3
+                 kernbase 0xffffffff80000000
+                 kernend 0xffffffffc0000000
+                 avail 0x1000 0x9000
+                 page 0x1000 own
+                 compress {codec}
+                 set kdh.hostname = \"saved.example\"
+                 set kdh.versionstring = \"FreeBSD 10.4-RELEASE\\n    root@builder\\n\"
+                 set kdh.panicstring = \"a: b\"
+                 info \"{device}\" bounds 3 status good {ctime}"
+            );
+            let (_folder, dump) = saved(&text, &format!("vmcore.3{suffix}"));
+            assert!(dump.warnings().is_empty(), "{codec}: {:?}", dump.warnings());
+            let info = dump.info().unwrap();
+            assert_eq!((info.device.as_str(), info.bounds), (device, Some(3)));
+            assert_eq!(
+                (info.status.as_str(), info.panic_string.as_str()),
+                ("good", "a: b")
+            );
+            assert_eq!(info.dump_length, dump.file_len());
+            let header = dump.header().unwrap();
+            assert_eq!(header.hostname, b"saved.example");
+            assert_eq!(
+                header.versionstring,
+                b"FreeBSD 10.4-RELEASE\n    root@builder\n"
+            );
+            assert_eq!(header.dumplength, dump.file_len());
+            // The time is printed with its zone, or, by 12.1, in one that nobody knows.
+            let time = if ctime.is_empty() {
+                1_700_000_000
+            } else {
+                header.dumptime
+            };
+            assert_eq!(header.dumptime, time, "{codec} {ctime}");
+        }
+    }
+}
