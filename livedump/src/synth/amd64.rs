@@ -203,11 +203,11 @@ impl Processor for Amd64 {
         }
         builder.set_u64("crashdumpmap", avail + 8 * 4096)?;
         builder.set_u64("virtual_avail", avail + (8 + WINDOW) * 4096)?;
-        // The table of the kernel map proper.
+        // The directory of the kernel map proper.
         builder.tables.table(
             &mut builder.store,
             &mut builder.frames,
-            PTE,
+            PDE,
             VM_MIN_KERNEL_ADDRESS,
         )?;
         Ok(())

@@ -1,11 +1,15 @@
 //! Laws of emulated machines, checked by other means than those that built them.
 
+mod dump;
+mod kernel;
+mod threads;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 
 use super::*;
 
-const TINY: &str = include_str!("../../../testdata/machines/tiny.toml");
+const TINY: &str = include_str!("../../../../testdata/machines/tiny.toml");
 
 fn machine(text: &str) -> Machine {
     let description = Description::parse(text).expect("a description");
@@ -52,6 +56,73 @@ fn walk(machine: &Machine, root: u64, va: u64) -> Option<(u64, u64, bool, bool)>
     let pte = u64_at(machine, (pde & ADDRESS) | ((va >> 12) & 0x1ff) << 3);
     let (w, x) = rights(pte);
     (pte & 1 != 0).then_some(((pte & ADDRESS) | (va & 0xfff), 4096, w, x))
+}
+
+/// Text of a machine of the repository.
+fn text_of(name: &str) -> String {
+    let (_, text) = MACHINES
+        .iter()
+        .find(|(machine, _)| *machine == name)
+        .expect("a machine of that name");
+    (*text).to_owned()
+}
+
+/// Memory by virtual address, through [`walk`].
+struct Reader<'a> {
+    machine: &'a Machine,
+    root: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Finds the root through `KPML4phys`, as a reader does that knows only the load address.
+    fn new(machine: &'a Machine) -> Self {
+        let truth = machine.truth();
+        let at = truth.symbol("KPML4phys").expect("KPML4phys");
+        let root = u64_at(machine, at - 0xffff_ffff_8020_0000 + truth.kernphys);
+        assert_eq!(
+            u64_at(machine, root + 256 * 8) & 0x000f_ffff_ffff_f000,
+            root,
+            "the recursive entry"
+        );
+        Self { machine, root }
+    }
+
+    fn symbol(&self, name: &str) -> u64 {
+        self.machine.truth().symbol(name).expect(name)
+    }
+
+    fn read(&self, va: u64, buf: &mut [u8]) {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = va + done as u64;
+            let n = (4096 - at as usize % 4096).min(buf.len() - done);
+            let (pa, ..) = walk(self.machine, self.root, at).expect("a mapping");
+            let memory = &self.machine.memory;
+            memory.read(pa, &mut buf[done..done + n]).expect("memory");
+            done += n;
+        }
+    }
+
+    fn u64(&self, va: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(va, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn u32(&self, va: u64) -> u32 {
+        self.u64(va) as u32
+    }
+
+    fn phys_u64(&self, pa: u64) -> u64 {
+        u64_at(self.machine, pa)
+    }
+
+    fn string(&self, va: u64, max: usize) -> String {
+        let mut bytes = vec![0; max];
+        self.read(va, &mut bytes);
+        let len = bytes.iter().position(|&b| b == 0).unwrap_or(max);
+        String::from_utf8(bytes[..len].to_vec()).expect("text")
+    }
 }
 
 #[test]
@@ -174,39 +245,39 @@ const MACHINES: [(&str, &str); 10] = [
     ("tiny", TINY),
     (
         "small",
-        include_str!("../../../testdata/machines/small.toml"),
+        include_str!("../../../../testdata/machines/small.toml"),
     ),
     (
         "running",
-        include_str!("../../../testdata/machines/running.toml"),
+        include_str!("../../../../testdata/machines/running.toml"),
     ),
     (
         "relocated",
-        include_str!("../../../testdata/machines/relocated.toml"),
+        include_str!("../../../../testdata/machines/relocated.toml"),
     ),
     (
         "old-12.1",
-        include_str!("../../../testdata/machines/old-12.1.toml"),
+        include_str!("../../../../testdata/machines/old-12.1.toml"),
     ),
     (
         "nodump",
-        include_str!("../../../testdata/machines/nodump.toml"),
+        include_str!("../../../../testdata/machines/nodump.toml"),
     ),
     (
         "giant",
-        include_str!("../../../testdata/machines/giant.toml"),
+        include_str!("../../../../testdata/machines/giant.toml"),
     ),
     (
         "debug",
-        include_str!("../../../testdata/machines/debug.toml"),
+        include_str!("../../../../testdata/machines/debug.toml"),
     ),
     (
         "bench-2g",
-        include_str!("../../../testdata/machines/bench-2g.toml"),
+        include_str!("../../../../testdata/machines/bench-2g.toml"),
     ),
     (
         "huge-1t",
-        include_str!("../../../testdata/machines/huge-1t.toml"),
+        include_str!("../../../../testdata/machines/huge-1t.toml"),
     ),
 ];
 
