@@ -78,6 +78,10 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         let why = "neither a minidump nor a kerneldumpheader is in the file";
         return Err(Stop::NotADump(why.into()));
     };
+    if trailing.is_of_the_future() {
+        let why = format!("a kerneldumpheader of version {}", trailing.version());
+        return Err(Stop::NotADump(why));
+    }
     if trailing.is_text_dump() {
         return Err(Stop::NotADump("a text dump, not a minidump".into()));
     }
@@ -105,7 +109,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         layout.end = 0;
         layout.codec = Codec::None;
     }
-    if trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
+    if two && trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
         let why = "an encrypted dump: it has to be decrypted first";
         return Err(Stop::NotADump(why.into()));
     }
@@ -264,7 +268,7 @@ impl Layout {
                     sink.report(
                         header
                             .at(0)
-                            .breaks(&rules::CON_HEADER_PLACE)
+                            .breaks(&rules::CON_HEADER_HIDDEN)
                             .found(format!(
                                 "{} bytes behind the header",
                                 size.saturating_sub(header.offset + SIZE as u64)

@@ -16,7 +16,7 @@ use crate::finding::{Place, Sink};
 use crate::msgbuf::Msgbuf;
 use crate::report::{Facts, Stop};
 use crate::rules;
-use crate::sections::{HEAD, Header, Section};
+use crate::sections::{HEAD, Header, Refusal, Section};
 use crate::tables::{Lookup, Tables};
 
 /// What states a payload's length, and the length.
@@ -40,12 +40,19 @@ pub(crate) struct Intake {
     drop: u64,
     /// Whether nothing can be derived any more.
     blind: bool,
+    /// The payload's length, where it is known before it is read.
+    len: Option<u64>,
+    /// Whether that is too short for the sections.
+    short: bool,
+    /// Why there is no header.
+    refusal: Option<Refusal>,
     header: Option<Header>,
     dump_avail: Vec<u8>,
     avail: Avail,
     bits: Bits,
     /// Set bits that stand for pages in the file.
     pages: u64,
+    avail_done: bool,
     bitmap_done: bool,
     msgbuf: Option<Msgbuf>,
     tables: Tables,
@@ -63,17 +70,31 @@ impl Intake {
             carry: Vec::new(),
             drop: 0,
             blind: false,
+            len: None,
+            short: false,
+            refusal: None,
             header: None,
             dump_avail: Vec::new(),
             avail: Avail::default(),
             bits: Bits::default(),
             pages: 0,
+            avail_done: false,
             bitmap_done: false,
             msgbuf: None,
             tables: Tables::default(),
             sections_done: false,
             next_table: 0,
         }
+    }
+
+    /// Says how long the payload is.
+    pub(crate) fn expect_len(&mut self, len: u64) {
+        self.len = Some(len);
+    }
+
+    /// Why the payload's first bytes are no header.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 
     /// The minidump header, once it was seen and understood.
@@ -229,13 +250,18 @@ impl Intake {
 
     /// Reads the header from its first bytes.
     fn begin(&mut self, sink: &mut Sink) {
-        self.header = Header::parse(&self.carry, sink);
-        match &self.header {
-            Some(header) => {
+        match Header::parse(&self.carry, sink) {
+            Ok(header) => {
                 let (size, word) = (header.msgbufsize, header.word_bits());
                 self.msgbuf = Some(Msgbuf::new(size, word, header.big));
+                // What the header promises is not there: nothing of it is held for that.
+                self.short = self.len.is_some_and(|len| len < header.data());
+                self.header = Some(header);
             }
-            None => self.blind = true,
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                self.blind = true;
+            }
         }
     }
 
@@ -259,7 +285,7 @@ impl Intake {
                 self.dump_avail
                     .extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
-            Some(3) => self.bitmap_page(bytes, &header)?,
+            Some(3) => self.bitmap_page(bytes, &header, sink)?,
             Some(4) if self.walk_tables => {
                 let lookup = Lookup {
                     header: &header,
@@ -277,6 +303,9 @@ impl Intake {
         {
             msgbuf.check(sections[1].start, sink);
         }
+        if !self.avail_done && self.pos >= sections[2].end {
+            self.end_avail(&header, &sections, sink);
+        }
         if !self.bitmap_done && self.pos >= sections[3].end {
             self.end_bitmap(&header, &sections, sink);
         }
@@ -287,9 +316,13 @@ impl Intake {
         Ok(())
     }
 
-    fn bitmap_page(&mut self, bytes: &[u8], header: &Header) -> Result<(), Stop> {
+    fn bitmap_page(&mut self, bytes: &[u8], header: &Header, sink: &mut Sink) -> Result<(), Stop> {
         let bits = header.bitmapsize.saturating_mul(8);
         if Bits::memory(bits) > self.memory / 2 {
+            if self.short || sink.broke(&rules::BM_SIZE) {
+                self.blind = true;
+                return Ok(());
+            }
             return Err(Stop::Failed(format!(
                 "a page bitmap of {} bytes needs more memory than the limit of {} bytes allows",
                 header.bitmapsize, self.memory
@@ -301,36 +334,45 @@ impl Intake {
         Ok(())
     }
 
-    /// `dump_avail` and bitmap are complete.
+    /// `dump_avail` is complete.
+    fn end_avail(&mut self, header: &Header, sections: &[Section; 5], sink: &mut Sink) {
+        self.avail_done = true;
+        let page = header.page;
+        if !header.has_avail() {
+            self.avail = Avail::from_zero(header.bitmapsize.saturating_mul(8), page);
+            return;
+        }
+        let start = sections[2].start;
+        self.avail = Avail::parse(&self.dump_avail, header.big, page, start, sink);
+        let pages = self.avail.bits();
+        let size = (whole_words(pages, header) / 8)
+            .div_ceil(page)
+            .saturating_mul(page);
+        let field = Place::payload("minidump header", header.fields.bitmapsize.offset as u64);
+        sink.check(&rules::BM_SIZE, header.bitmapsize == size, &field, |f| {
+            f.found(format!("bitmapsize {:#x}", header.bitmapsize))
+                .expected(format!("{size:#x} for the {pages} pages of dump_avail"))
+        });
+    }
+
+    /// The bitmap is complete.
     fn end_bitmap(&mut self, header: &Header, sections: &[Section; 5], sink: &mut Sink) {
-        let (page, bits) = (header.page, header.bitmapsize.saturating_mul(8));
         let place = Place::payload("page bitmap", sections[3].start);
+        self.pages = self.bits.below(u64::MAX);
         if header.has_avail() {
-            let start = sections[2].start;
-            self.avail = Avail::parse(&self.dump_avail, header.big, page, start, sink);
-            let (pages, word) = (self.avail.bits(), header.word_bits());
-            let whole = pages.div_ceil(word).saturating_mul(word);
-            let size = (whole / 8).div_ceil(page).saturating_mul(page);
-            let field = Place::payload("minidump header", header.fields.bitmapsize.offset as u64);
-            sink.check(&rules::BM_SIZE, header.bitmapsize == size, &field, |f| {
-                f.found(format!("bitmapsize {:#x}", header.bitmapsize))
-                    .expected(format!("{size:#x} for the {pages} pages of dump_avail"))
-            });
+            let pages = self.avail.bits();
             let beyond = self.bits.next(pages);
             let at = sections[3].start + beyond.unwrap_or(0) / 8;
             let place = Place::payload("page bitmap", at);
             sink.check(&rules::BM_BEYOND, beyond.is_none(), &place, |f| {
                 f.found(format!(
                     "{} set bits from bit {pages} on, the first is {}",
-                    self.bits.below(u64::MAX) - self.bits.below(pages),
+                    self.pages - self.bits.below(pages),
                     beyond.unwrap_or(0)
                 ))
                 .expected(format!("none: dump_avail has {pages} pages"))
             });
-            self.pages = self.bits.below(whole);
-        } else {
-            self.avail = Avail::from_zero(bits, page);
-            self.pages = self.bits.below(u64::MAX);
+            self.pages = self.bits.below(whole_words(pages, header));
         }
         sink.check(&rules::BM_EMPTY, self.pages > 0, &place, |f| {
             f.found("no set bit").expected("at least one page")
@@ -407,7 +449,8 @@ impl Intake {
             f.found(format!("a payload of {len:#x} bytes"))
                 .expected(format!("{formula:#x}: sections and {} pages", self.pages))
         });
-        let missing = formula.saturating_sub(len).div_ceil(header.page);
+        let least = formula - header.slack();
+        let missing = least.saturating_sub(len).div_ceil(header.page);
         let promised = stated.filter(|s| s.len > len);
         sink.check(
             &rules::MD_SHORT,
@@ -444,6 +487,12 @@ impl Intake {
             facts.mapped = Some((tables.present, tables.absent + tables.outside));
         }
     }
+}
+
+/// `bits`, rounded up to whole words of the kernel's.
+fn whole_words(bits: u64, header: &Header) -> u64 {
+    let word = header.word_bits();
+    bits.div_ceil(word).saturating_mul(word)
 }
 
 /// 64 bits of the bitmap, the lowest bit number lowest.

@@ -62,7 +62,15 @@ impl Kdh {
         self.magic() == TEXTDUMPMAGIC
     }
 
-    fn version(&self) -> u64 {
+    /// Whether the header is whole and of a version that is not known.
+    pub(crate) fn is_of_the_future(&self) -> bool {
+        let known = VERSIONS
+            .iter()
+            .any(|f| u64::from(f.version) == self.version());
+        !known && self.parity() == [0; 4]
+    }
+
+    pub(crate) fn version(&self) -> u64 {
         big(&self.bytes, VERSION)
     }
 

@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::options::{Depth, Options};
 use crate::report::{Container, Facts, Report, Stop, Verdict};
 use crate::rule::Severity;
+use crate::sections::Refusal;
 use crate::{kernel, rules, seal};
 
 /// Verifies the dump that `source` holds.
@@ -108,6 +109,19 @@ impl Run<'_> {
         intake: &mut Intake,
     ) -> Result<(), Stop> {
         let stored = walked.end.saturating_sub(layout.start);
+        match intake.refusal() {
+            Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why.clone())),
+            Some(Refusal::Foreign) if walked.seal.is_none() => {
+                return Err(Stop::NotADump("the payload is no minidump".into()));
+            }
+            Some(Refusal::Foreign) => {
+                let place = Place::payload("minidump header", 0);
+                let finding = place.breaks(&rules::MD_MAGIC);
+                let finding = finding.found("something else").expected("a minidump");
+                self.sink.report(finding);
+            }
+            Some(Refusal::Broken) | None => {}
+        }
         let info = self.options.info.map(Info::parse);
         let mut header = layout.header.clone();
         let mut stated = header.as_ref().map(|h| Stated {

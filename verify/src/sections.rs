@@ -4,15 +4,18 @@
 //! length rounded up to it, the payload is: header (one page), message buffer, `dump_avail`, page
 //! bitmap, page tables, and one page of data for each set bit.
 
-use minidump::defs::minidump::{ALL, HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
-use minidump::defs::{Field, amd64, arm64};
+use minidump::defs::minidump::{ALL, HeaderFields, PAGE_SIZE};
+use minidump::defs::{Field, amd64, arm64, i386, powerpc64};
 
+use crate::container::resembles_payload;
 use crate::finding::{Place, Sink};
 use crate::input::{big, field, little, quoted};
 use crate::rules;
 
 /// Bytes of a header that are looked at first: more than any version of any architecture has.
 pub(crate) const HEAD: usize = 256;
+/// What all magics begin with.
+const FAMILY: &[u8] = b"minidump FreeBSD/";
 
 /// What the header says, and what follows from it.
 #[derive(Debug, Clone)]
@@ -31,6 +34,17 @@ pub(crate) struct Header {
     pub(crate) dmapend: u64,
 }
 
+/// Why there is no header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A kind or version that is not known; which.
+    Unsupported(String),
+    /// Nothing like a minidump.
+    Foreign,
+    /// A damaged one; the finding says how.
+    Broken,
+}
+
 /// One section: its name and its bytes, padding included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section {
@@ -40,25 +54,17 @@ pub(crate) struct Section {
 }
 
 impl Header {
-    /// Reads the first bytes of a payload. `None`: no minidump, or one of a version or byte order
-    /// that is not known; the finding says which.
-    pub(crate) fn parse(bytes: &[u8], sink: &mut Sink) -> Option<Self> {
+    /// Reads the first bytes of a payload.
+    pub(crate) fn parse(bytes: &[u8], sink: &mut Sink) -> Result<Self, Refusal> {
         let fields = architecture(bytes, sink)?;
         let (low, high) = (little(bytes, fields.version), big(bytes, fields.version));
         let known = 1..=u64::from(fields.last_version);
-        let place = Place::payload("minidump header", fields.version.offset as u64);
         let swapped = known.contains(&high) && may_be_big(fields);
-        let right = known.contains(&low) || swapped;
-        let fits = sink.check(&rules::MD_VERSION, right, &place, |f| {
-            f.found(low.to_string())
-                .expected(format!("1 to {}", fields.last_version))
-                .bytes(
-                    place_of(fields.version),
-                    field(bytes, fields.version).unwrap_or_default(),
-                )
-        });
-        if !fits {
-            return None;
+        if !known.contains(&low) && !swapped {
+            return Err(Refusal::Unsupported(format!(
+                "version {low} of \"{}\": 1 to {} are known",
+                fields.magic_text, fields.last_version
+            )));
         }
         let version = if swapped { high } else { low } as u32;
         let number = |at| {
@@ -73,7 +79,17 @@ impl Header {
             Some(at) if version >= fields.flags_since => page_size(number(at), at, sink)?,
             _ => PAGE_SIZE,
         };
-        Some(Self {
+        if let Some(at) = fields.mmu_name {
+            let name = field(bytes, at).unwrap_or_default();
+            let name = name.split(|b| *b == 0).next().unwrap_or_default();
+            if !powerpc64::HASHED_MMUS.iter().any(|m| m.as_bytes() == name) {
+                return Err(Refusal::Unsupported(format!(
+                    "page tables of {}, which no minidump describes",
+                    quoted(name)
+                )));
+            }
+        }
+        Ok(Self {
             fields,
             big: swapped,
             version,
@@ -111,7 +127,9 @@ impl Header {
     /// Bits per `long` of the kernel: the bitmap is an array of those.
     pub(crate) fn word_bits(&self) -> u64 {
         match self.architecture() {
-            "i386" | "arm" | "mips" => 32,
+            "i386" | "arm" => 32,
+            // A 32-bit kernel's addresses fit into 32 bits; old ones used words of 32 anyway.
+            "mips" if self.version == 1 || u32::try_from(self.kernbase).is_ok() => 32,
             _ => 64,
         }
     }
@@ -136,6 +154,15 @@ impl Header {
             end += len;
             Section { name, start, end }
         })
+    }
+
+    /// Bytes by which the data may begin earlier: arm's kernel writes its page tables without
+    /// padding, libkvm expects it.
+    pub(crate) fn slack(&self) -> u64 {
+        match self.architecture() {
+            "arm" => self.rounded(self.pmapsize) - self.pmapsize,
+            _ => 0,
+        }
     }
 
     /// Where the data begins.
@@ -184,6 +211,18 @@ impl Header {
                     .expected("a start before the end")
             });
         }
+        let step = match self.architecture() {
+            "amd64" if self.version >= 2 => amd64::NBPDP,
+            "i386" => i386::NBPDR_PAE,
+            "arm64" | "riscv" => page * (page / 8),
+            _ => page,
+        };
+        let aligned = self.kernbase.is_multiple_of(step)
+            || matches!(self.architecture(), "mips" | "powerpc64");
+        sink.check(&rules::MD_KERNBASE, aligned, &at(fields.kernbase), |f| {
+            f.found(format!("kernbase {:#x}", self.kernbase))
+                .expected(format!("a multiple of {step:#x}"))
+        });
         if self.is_amd64() {
             self.check_amd64(sink);
         }
@@ -256,15 +295,25 @@ impl Header {
             _ => amd64::VM_MIN_KERNEL_ADDRESS,
         };
         let found = self.kernbase;
-        sink.check(
-            &rules::MD_KERNBASE,
-            found == usual,
-            &at(fields.kernbase),
-            |f| {
-                f.found(format!("kernbase {found:#x}"))
-                    .expected(format!("{usual:#x}"))
-            },
-        );
+        let place = at(fields.kernbase);
+        sink.check(&rules::MD_KERNBASE_LAYOUT, found == usual, &place, |f| {
+            f.found(format!("kernbase {found:#x}"))
+                .expected(format!("{usual:#x}"))
+        });
+        let entries = self.pmapsize / amd64::PTE_SIZE as u64;
+        let span = if self.version == 1 {
+            self.page
+        } else {
+            amd64::NBPDR
+        };
+        let last = found.checked_add((entries * span).saturating_sub(1));
+        let covers = found <= amd64::KERNBASE && last.is_some_and(|last| last >= amd64::KERNBASE);
+        sink.check(&rules::MD_KERNEL_MAP, covers || entries == 0, &place, |f| {
+            f.found(format!(
+                "kernbase {found:#x} and {entries} entries of {span:#x} bytes"
+            ))
+            .expected(format!("a range around {:#x}", amd64::KERNBASE))
+        });
         let layouts = [
             (amd64::DMAP_MIN_ADDRESS, amd64::DMAP_MAX_ADDRESS),
             (amd64::DMAP_MIN_ADDRESS_LA57, amd64::DMAP_MAX_ADDRESS_LA57),
@@ -297,54 +346,64 @@ impl Header {
     }
 }
 
-fn place_of(at: Field) -> u64 {
-    at.offset as u64
-}
-
 fn may_be_big(fields: &HeaderFields) -> bool {
     fields.magic_text.ends_with("/powerpc64") || fields.magic_text.ends_with("/mips")
 }
 
 /// The architecture whose magic `bytes` begin with, or come closest to.
-fn architecture(bytes: &[u8], sink: &mut Sink) -> Option<&'static HeaderFields> {
+fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, Refusal> {
     let wrong = |fields: &HeaderFields| {
         let text = fields.magic_text.as_bytes();
         let found = field(bytes, fields.magic).unwrap_or_default();
-        let padded = text.iter().copied().chain(std::iter::repeat(0));
-        let pairs = padded.zip(found.iter().copied());
-        pairs.filter(|(a, b)| a != b).count() + fields.magic.len - found.len()
+        let pairs = text.iter().zip(found);
+        pairs.filter(|(a, b)| a != b).count() + text.len().saturating_sub(found.len())
     };
-    let closest = ALL.into_iter().min_by_key(|fields| wrong(fields))?;
-    if wrong(closest) <= 2 {
-        return Some(closest);
+    // Of several the longest: `arm` begins like `arm64`.
+    let closest = ALL
+        .into_iter()
+        .min_by_key(|f| (wrong(f), std::cmp::Reverse(f.magic_text.len())));
+    if let Some(fields) = closest
+        && wrong(fields) <= 2
+    {
+        // A magic that goes on names something else.
+        let behind = bytes.get(fields.magic_text.len()).copied().unwrap_or(0);
+        if behind == 0 || wrong(fields) > 0 {
+            return Ok(fields);
+        }
+    }
+    let found = &bytes[..bytes.len().min(24)];
+    if bytes.starts_with(FAMILY) {
+        let why = format!("a minidump of an unknown architecture: {}", quoted(found));
+        return Err(Refusal::Unsupported(why));
+    }
+    if !resembles_payload(bytes) {
+        return Err(Refusal::Foreign);
     }
     let place = Place::payload("minidump header", 0);
-    let found = &bytes[..bytes.len().min(24)];
     sink.report(
         place
             .breaks(&rules::MD_MAGIC)
             .found(quoted(found))
-            .expected(format!(
-                "\"{} FreeBSD/\" and an architecture",
-                MAGIC_PREFIX.escape_ascii()
-            ))
+            .expected(format!("{} and an architecture", quoted(FAMILY)))
             .bytes(0, found),
     );
-    None
+    Err(Refusal::Broken)
 }
 
-fn page_size(flags: u64, at: Field, sink: &mut Sink) -> Option<u64> {
+fn page_size(flags: u64, at: Field, sink: &mut Sink) -> Result<u64, Refusal> {
     let place = Place::payload("minidump header", at.offset as u64);
-    let code = flags as u32 & arm64::FLAG_PS_MASK;
-    let page = match code {
-        arm64::FLAG_PS_4K => Some(4096),
-        arm64::FLAG_PS_16K => Some(16384),
-        _ => None,
+    let mask = u64::from(arm64::FLAG_PS_MASK);
+    let page = match flags as u32 & arm64::FLAG_PS_MASK {
+        arm64::FLAG_PS_4K => 4096,
+        arm64::FLAG_PS_16K => 16384,
+        code => {
+            let why = format!("pages of size code {code}, which no kernel writes");
+            return Err(Refusal::Unsupported(why));
+        }
     };
-    let right = page.is_some() && flags <= u64::from(arm64::FLAG_PS_MASK);
-    sink.check(&rules::MD_FLAGS, right, &place, |f| {
+    sink.check(&rules::MD_FLAGS, flags & !mask == 0, &place, |f| {
         f.found(format!("flags {flags:#x}"))
-            .expected("0 (pages of 4 KiB) or 1 (16 KiB)")
+            .expected("no bit but the page size's")
     });
-    page
+    Ok(page)
 }

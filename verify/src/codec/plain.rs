@@ -32,11 +32,13 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
             };
             workers::run(&mut pump, threads, memory)?;
         } else {
+            cx.intake.expect_len(plain.start);
             needed(layout.start, plain.start, cx)?;
         }
         return Ok(walked);
     }
     let window = layout.end.saturating_sub(layout.start);
+    cx.intake.expect_len(window);
     needed(layout.start, layout.end, cx)?;
     let formula = cx.intake.formula().filter(|f| *f <= window);
     let stated = layout.header.as_ref().map(|h| h.dumplength());

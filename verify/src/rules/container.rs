@@ -5,13 +5,18 @@ rules! { Container, CONTAINER:
         "a raw live file ends with its header, at dumplength rounded up to the block size",
         "the header's place with dumplength, blocksize and the file's end",
         "FreeBSD 14 sys/kern/kern_vnodedumper.c",
-        "if the file is longer, it was written over an older one: cut it behind the header; if it is shorter, take the dump again";
-    CON_PADDING = "CON-PADDING", Error,
+        "the payload was cut or lengthened, or the header is another dump's";
+    CON_HEADER_HIDDEN = "CON-HEADER-HIDDEN", Warning,
+        "nothing follows a raw live file's header",
+        "the file's end with the header found behind the payload",
+        "FreeBSD 14 sys/kern/kern_vnodedumper.c writes at offsets and cuts nothing",
+        "the dump was written over a longer file: cut it behind the header";
+    CON_PADDING = "CON-PADDING", Warning,
         "what lies between payload and header, and behind the header of a sector, is zero",
         "the bytes from the payload's end to the header, and from the header to the sector's end",
         "FreeBSD 14 sys/kern/kern_shutdown.c",
         "the payload may end elsewhere than the header says, or the file was written over: compare with the source";
-    CON_TRAILING = "CON-TRAILING", Error,
+    CON_TRAILING = "CON-TRAILING", Warning,
         "nothing follows the payload but what belongs to the container",
         "the file's end with the payload's end",
         "FreeBSD 14 sbin/savecore/savecore.c cuts the file to dumplength",

@@ -44,7 +44,7 @@ rules! { Content, CONTENT:
         "the ring's bytes with zeros",
         "FreeBSD sys/kern/subr_msgbuf.c",
         "the messages were lost";
-    MSG_SIZE = "MSG-SIZE", Error,
+    MSG_SIZE = "MSG-SIZE", Warning,
         "the message buffer's struct and the header agree on its size",
         "msg_size behind the ring with msgbufsize",
         "FreeBSD sys/sys/msgbuf.h; seen on 18 dumps",

@@ -21,7 +21,7 @@ rules! { Header, HEADER:
         "all 512 bytes with each other",
         "FreeBSD sys/sys/kerneldump.h, kerneldump_parity; seen on 20 headers",
         "some bit of the header is wrong: trust none of its numbers";
-    KDH_STRINGS = "KDH-STRINGS", Error,
+    KDH_STRINGS = "KDH-STRINGS", Warning,
         "every string of the header is NUL terminated",
         "each string's field with its NUL",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c, dump_init_header",

@@ -6,17 +6,12 @@ rules! { Sections, SECTIONS:
         "the magic's field with the known ones",
         "FreeBSD sys/*/include/minidump.h",
         "the header is damaged, or this is no minidump";
-    MD_VERSION = "MD-VERSION", Error,
-        "the minidump's version is one that the architecture has",
-        "the version field with the known versions",
-        "FreeBSD sys/*/include/minidump.h, 10.4 to 15",
-        "a newer kernel needs a newer verifier; otherwise the header is damaged";
-    MD_FLAGS = "MD-FLAGS", Error,
-        "the flags name a page size that kernels have, and nothing else",
-        "the flags field with 0 and 1",
+    MD_FLAGS = "MD-FLAGS", Warning,
+        "no flag is set that the version does not have",
+        "the flags field with the bits of the page size",
         "FreeBSD 15 sys/arm64/include/minidump.h",
         "a newer kernel needs a newer verifier; otherwise the header is damaged";
-    MD_RESERVED = "MD-RESERVED", Error,
+    MD_RESERVED = "MD-RESERVED", Warning,
         "the header page is zero wherever the header has no field",
         "the rest of the page with zeros",
         "FreeBSD sys/*/*/minidump_machdep.c writes a zeroed page",
@@ -46,11 +41,21 @@ rules! { Sections, SECTIONS:
         "dmapbase and dmapend with the 48-bit and the 57-bit layout",
         "FreeBSD sys/amd64/include/vmparam.h, 10.4 to 15",
         "a newer kernel may have another layout; otherwise the header is damaged";
-    MD_KERNBASE = "MD-KERNBASE", Warning,
+    MD_KERNBASE = "MD-KERNBASE", Error,
+        "the kernel map begins where a page of page tables can begin",
+        "kernbase with the bytes that a page of the section maps",
+        "FreeBSD sys/*/*/minidump_machdep.c walks in these steps",
+        "the header is damaged: kernel addresses are translated wrongly";
+    MD_KERNEL_MAP = "MD-KERNEL-MAP", Warning,
+        "amd64's kernel map covers KERNBASE, and does not run over the end of the address space",
+        "kernbase and pmapsize with KERNBASE",
+        "FreeBSD sys/amd64/amd64/minidump_machdep.c, 10.4 to 15",
+        "the header is damaged: kernel addresses are translated wrongly";
+    MD_KERNBASE_LAYOUT = "MD-KERNBASE-LAYOUT", Note,
         "amd64's kernel map begins where its kernels have it",
         "kernbase with VM_MIN_KERNEL_ADDRESS, of version 1 with KERNBASE",
         "FreeBSD sys/amd64/include/vmparam.h, 10.4 to 15",
-        "a newer kernel may have another layout; otherwise the header is damaged";
+        "a reduced dump, or a newer kernel with another layout; otherwise the header is damaged";
     MD_PMAP_SIZE = "MD-PMAP-SIZE", Warning,
         "amd64's page tables reach from kernbase over KERNBASE, to the GiB",
         "pmapsize with 2047 and 2048 pages",
@@ -61,7 +66,7 @@ rules! { Sections, SECTIONS:
         "each section's end with the payload's end",
         "FreeBSD sys/*/*/minidump_machdep.c",
         "the dump was cut before its first page: nothing of it can be read";
-    MD_LONG = "MD-LONG", Error,
+    MD_LONG = "MD-LONG", Warning,
         "the payload ends with the last page that the bitmap promises",
         "the payload's length with sections and set bits",
         "FreeBSD sys/*/*/minidump_machdep.c; true of 18 whole minidumps",
@@ -114,7 +119,7 @@ rules! { Bitmap, BITMAP:
         "the bits behind the last page of dump_avail with zeros",
         "FreeBSD 14 sys/kern/kern_dump.c leaves rubbish there in live dumps",
         "in a live dump of 14 this is normal; the pages in front are not affected";
-    BM_EMPTY = "BM-EMPTY", Warning,
+    BM_EMPTY = "BM-EMPTY", Note,
         "at least one page is in the dump",
         "the number of set bits with 0",
         "FreeBSD sys/*/*/minidump_machdep.c",

@@ -1,7 +1,7 @@
 //! Rules about page tables.
 
 rules! { PageTables, PAGE_TABLES:
-    PT_EMPTY = "PT-EMPTY", Warning,
+    PT_EMPTY = "PT-EMPTY", Note,
         "the kernel map has at least one entry",
         "the page-table section's valid entries with 0",
         "FreeBSD sys/*/*/minidump_machdep.c",
