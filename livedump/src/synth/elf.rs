@@ -118,7 +118,8 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
     for section in sections {
         let nobits = section.bytes.is_empty();
         let offset = if nobits {
-            out.0.len() as u64
+            // Nothing lies there, but address and offset agree within a page.
+            out.0.len().next_multiple_of(PAGE) as u64
         } else {
             out.align(PAGE)
         };
@@ -144,6 +145,8 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
             let kind = match symbol.home {
                 Home::Absolute => 0,
                 Home::Section(_) if symbol.function => 2,
+                // A mark such as `_end`.
+                Home::Section(_) if symbol.size == 0 => 0,
                 Home::Section(_) => 1,
             };
             let index = match symbol.home {
