@@ -250,7 +250,7 @@ fn a_flipped_bit_in_the_minidump_header_is_told_or_leaves_the_pages_alone() {
 fn a_flipped_bit_anywhere_in_the_kerneldumpheader_is_told() {
     // A header that is none any more is bytes behind a stream: only a pass over it sees them.
     let codec = |at: u64| {
-        if at < 20 || at % 2 == 0 {
+        if at < 20 || at.is_multiple_of(2) {
             "none"
         } else {
             "gzip"
