@@ -4,8 +4,10 @@
 //! versions 2 and 3 hold PDEs, whose page tables are ordinary pages of the dump.
 
 use crate::arch::tables::{Tables, not_mapped};
+use crate::arch::walk::{Flat, Leaf, Protection};
 use crate::defs::amd64::{
-    NBPDR, NPTEPG, PAGE_SHIFT, PAGE_SIZE, PDRSHIFT, PG_FRAME, PG_PS, PG_PS_FRAME, PG_V, PTE_SIZE,
+    NBPDR, NPTEPG, PAGE_SHIFT, PAGE_SIZE, PDRSHIFT, PG_FRAME, PG_NX, PG_PS, PG_PS_FRAME, PG_RW,
+    PG_V, PTE_SIZE,
 };
 use crate::{PhysAddr, ReadError, VirtAddr};
 
@@ -38,8 +40,32 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
 }
 
 fn page(at: VirtAddr, pte: u64) -> Result<PhysAddr, ReadError> {
-    if pte & PG_V == 0 {
-        return not_mapped(at, "its page-table entry is not valid");
+    match leaf(pte) {
+        Ok(leaf) => Ok(PhysAddr(leaf.frame + at.offset_in(PAGE_SIZE))),
+        Err(why) => not_mapped(at, why),
     }
-    Ok(PhysAddr((pte & PG_FRAME) + at.offset_in(PAGE_SIZE)))
 }
+
+fn leaf(pte: u64) -> Result<Leaf, &'static str> {
+    if pte & PG_V == 0 {
+        return Err("its page-table entry is not valid");
+    }
+    Ok(Leaf {
+        frame: pte & PG_FRAME,
+        protection: protection(pte),
+    })
+}
+
+/// What an entry of any level allows.
+pub(crate) fn protection(entry: u64) -> Protection {
+    Protection {
+        write: entry & PG_RW != 0,
+        execute: entry & PG_NX == 0,
+    }
+}
+
+/// Version 1's section.
+pub(crate) const FLAT: Flat = Flat {
+    entry_size: PTE_SIZE,
+    leaf: |_, entry, _| leaf(entry),
+};

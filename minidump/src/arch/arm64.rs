@@ -4,23 +4,41 @@
 //! descriptor per page.
 
 use crate::arch::tables::{Tables, not_mapped};
-use crate::defs::arm64::{ATTR_DESCR_MASK, ATTR_FRAME, L3_PAGE, PTE_SIZE};
-use crate::{PhysAddr, ReadError, VirtAddr};
+use crate::arch::walk::{Flat, Leaf, Protection};
+use crate::defs::arm64::{
+    ATTR_AP_RO, ATTR_DESCR_MASK, ATTR_FRAME, ATTR_PXN, ATTR_UXN, L3_PAGE, PTE_SIZE,
+};
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
-    let page_size = header.page_size();
     if let Some(found) = super::direct(header, at)? {
         return Ok(found);
     }
     let Some(offset) = at.0.checked_sub(header.kernbase) else {
         return not_mapped(at, super::OUTSIDE);
     };
-    let entry = tables.pmap_entry(at, offset / page_size, PTE_SIZE)?;
+    super::translate_flat(tables, at, offset, &FLAT)
+}
+
+/// The section.
+pub(crate) const FLAT: Flat = Flat {
+    entry_size: PTE_SIZE,
+    leaf,
+};
+
+fn leaf(header: &MinidumpHeader, entry: u64, _: VirtAddr) -> Result<Leaf, &'static str> {
     if entry & ATTR_DESCR_MASK != L3_PAGE {
-        return not_mapped(at, "its L3 descriptor is no page");
+        return Err("its L3 descriptor is no page");
     }
-    let frame = PhysAddr(entry & ATTR_FRAME).align_down(page_size);
-    Ok(PhysAddr(frame.0 + at.offset_in(page_size)))
+    Ok(Leaf {
+        frame: PhysAddr(entry & ATTR_FRAME)
+            .align_down(header.page_size())
+            .0,
+        protection: Protection {
+            write: entry & ATTR_AP_RO == 0,
+            execute: entry & (ATTR_PXN | ATTR_UXN) == 0,
+        },
+    })
 }

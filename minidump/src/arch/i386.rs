@@ -3,9 +3,9 @@
 //! There is no direct map. The section holds one PTE per page.
 
 use crate::arch::tables::{Tables, not_mapped};
-use crate::defs::i386::{PG_FRAME, PG_FRAME_PAE, PG_V, PTE_SIZE, PTE_SIZE_PAE};
-use crate::defs::minidump::PAGE_SIZE;
-use crate::{PhysAddr, ReadError, VirtAddr};
+use crate::arch::walk::{Flat, Leaf, Protection};
+use crate::defs::i386::{PG_FRAME, PG_FRAME_PAE, PG_NX, PG_RW, PG_V, PTE_SIZE, PTE_SIZE_PAE};
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
@@ -13,14 +13,34 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
     let Some(offset) = at.0.checked_sub(header.kernbase) else {
         return not_mapped(at, "it lies below the kernel map");
     };
-    let (size, frame) = if header.paemode == 0 {
-        (PTE_SIZE, PG_FRAME)
+    super::translate_flat(tables, at, offset, form(header))
+}
+
+/// The section, by the header's word.
+pub(crate) fn form(header: &MinidumpHeader) -> &'static Flat {
+    if header.paemode == 0 {
+        &Flat {
+            entry_size: PTE_SIZE,
+            leaf: |_, entry, _| leaf(entry, PG_FRAME),
+        }
     } else {
-        (PTE_SIZE_PAE, PG_FRAME_PAE)
-    };
-    let pte = tables.pmap_entry(at, offset / PAGE_SIZE, size)?;
-    if pte & PG_V == 0 {
-        return not_mapped(at, "its page-table entry is not valid");
+        &Flat {
+            entry_size: PTE_SIZE_PAE,
+            leaf: |_, entry, _| leaf(entry, PG_FRAME_PAE),
+        }
     }
-    Ok(PhysAddr((pte & frame) + at.offset_in(PAGE_SIZE)))
+}
+
+fn leaf(entry: u64, frame: u64) -> Result<Leaf, &'static str> {
+    if entry & PG_V == 0 {
+        return Err("its page-table entry is not valid");
+    }
+    Ok(Leaf {
+        frame: entry & frame,
+        protection: Protection {
+            write: entry & PG_RW != 0,
+            // Without PAE there is no such bit, and this one is zero.
+            execute: entry & PG_NX == 0,
+        },
+    })
 }

@@ -4,10 +4,11 @@
 //! `kernbase`.
 
 use crate::arch::tables::{Tables, not_mapped};
+use crate::arch::walk::{Flat, Leaf, Protection};
 use crate::defs::minidump::PAGE_SIZE;
 use crate::defs::mips::{
-    KSEG_PHYS_MASK, KSEG_SIGN, KSEG0_START, KSEG1_END, PTE_PFN_MASK_32, PTE_PFN_MASK_64,
-    PTE_PFN_SHIFT, PTE_V, XKPHYS_END, XKPHYS_PHYS_MASK, XKPHYS_START,
+    KSEG_PHYS_MASK, KSEG_SIGN, KSEG0_START, KSEG1_END, PTE_D, PTE_PFN_MASK_32, PTE_PFN_MASK_64,
+    PTE_PFN_SHIFT, PTE_V, XKPHYS_CACHED, XKPHYS_END, XKPHYS_PHYS_MASK, XKPHYS_START,
 };
 use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
@@ -30,15 +31,42 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
     let Some(offset) = at.0.checked_sub(header.kernbase) else {
         return not_mapped(at, super::OUTSIDE);
     };
-    let (size, mask) = if wide {
-        (8, PTE_PFN_MASK_64)
+    super::translate_flat(tables, at, offset, form(header))
+}
+
+/// The address of XKPHYS (cached) or KSEG0 that stands for physical `at`.
+pub(crate) fn direct_map_of(header: &MinidumpHeader, at: PhysAddr) -> Option<VirtAddr> {
+    if is_64(header) {
+        (at.0 <= XKPHYS_PHYS_MASK).then(|| VirtAddr(XKPHYS_CACHED + at.0))
     } else {
-        (4, PTE_PFN_MASK_32)
-    };
-    let pte = tables.pmap_entry(at, offset / PAGE_SIZE, size)?;
-    if pte & PTE_V == 0 {
-        return not_mapped(at, "its page-table entry is not valid");
+        (at.0 <= KSEG_PHYS_MASK).then(|| VirtAddr(KSEG0_START + at.0))
     }
-    let frame = (pte & mask) >> PTE_PFN_SHIFT;
-    Ok(PhysAddr(frame * PAGE_SIZE + at.offset_in(PAGE_SIZE)))
+}
+
+/// The section, by the width of the kernel's addresses.
+pub(crate) fn form(header: &MinidumpHeader) -> &'static Flat {
+    if is_64(header) {
+        &Flat {
+            entry_size: 8,
+            leaf: |_, entry, _| leaf(entry, PTE_PFN_MASK_64),
+        }
+    } else {
+        &Flat {
+            entry_size: 4,
+            leaf: |_, entry, _| leaf(entry, PTE_PFN_MASK_32),
+        }
+    }
+}
+
+fn leaf(entry: u64, mask: u64) -> Result<Leaf, &'static str> {
+    if entry & PTE_V == 0 {
+        return Err("its page-table entry is not valid");
+    }
+    Ok(Leaf {
+        frame: ((entry & mask) >> PTE_PFN_SHIFT) * PAGE_SIZE,
+        protection: Protection {
+            write: entry & PTE_D != 0,
+            execute: true,
+        },
+    })
 }

@@ -8,6 +8,7 @@ pub mod mips;
 pub mod powerpc64;
 pub mod riscv;
 pub mod tables;
+pub mod walk;
 
 use std::fmt;
 
@@ -110,6 +111,27 @@ impl Arch {
         }
     }
 
+    /// The address of the direct map at which the kernel finds physical `at`, if there is one: of
+    /// mips, the cached one.
+    pub fn direct_map_of(self, header: &MinidumpHeader, at: PhysAddr) -> Option<VirtAddr> {
+        let va = match self {
+            Self::I386 | Self::Arm => return None,
+            Self::Amd64 => at.0.checked_add(header.dmapbase)?,
+            Self::Arm64 | Self::Riscv64 => {
+                at.0.checked_sub(header.dmapphys)?
+                    .checked_add(header.dmapbase)?
+            }
+            Self::Powerpc64 => {
+                let va = at.0.checked_add(header.dmapbase)?;
+                return (va <= header.dmapend).then_some(VirtAddr(va));
+            }
+            Self::Mips => return mips::direct_map_of(header, at),
+        };
+        (header.dmapbase..header.dmapend)
+            .contains(&va)
+            .then_some(VirtAddr(va))
+    }
+
     /// Whether its kernels come in either byte order.
     pub fn is_bi_endian(self) -> bool {
         matches!(self, Self::Arm | Self::Powerpc64 | Self::Mips)
@@ -118,6 +140,23 @@ impl Arch {
 
 /// What is said of an address that neither the direct map nor the kernel map covers.
 const OUTSIDE: &str = "it lies below the kernel map and outside of the direct map";
+
+/// The physical address behind the address `offset` bytes above `kernbase`, by a section with one
+/// entry per page.
+fn translate_flat(
+    tables: &dyn Tables,
+    at: VirtAddr,
+    offset: u64,
+    form: &walk::Flat,
+) -> Result<PhysAddr, ReadError> {
+    let header = tables.header();
+    let page_size = header.page_size();
+    let entry = tables.pmap_entry(at, offset / page_size, form.entry_size)?;
+    match (form.leaf)(header, entry, at) {
+        Ok(leaf) => Ok(PhysAddr(leaf.frame + at.offset_in(page_size))),
+        Err(why) => not_mapped(at, why),
+    }
+}
 
 /// The physical address behind an address of the direct map of arm64 and riscv.
 fn direct(header: &MinidumpHeader, at: VirtAddr) -> Result<Option<PhysAddr>, ReadError> {

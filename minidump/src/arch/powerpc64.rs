@@ -5,11 +5,12 @@
 //! of eight entries, two groups to look in for every page.
 
 use crate::arch::tables::{Tables, not_mapped};
+use crate::arch::walk::{Mapping, Protection, Sink, WalkEnd};
 use crate::defs::minidump::PAGE_SIZE;
 use crate::defs::powerpc64::{
-    ADDR_SR_SHIFT, KERNBASE, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_HID, LPTE_RPGN,
-    LPTE_SEGMENT, LPTE_SIZE, LPTE_VALID, LPTE_VSID, LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS,
-    VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
+    ADDR_SR_SHIFT, KERNBASE, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_BR, LPTE_HID,
+    LPTE_NOEXEC, LPTE_PP, LPTE_RPGN, LPTE_SEGMENT, LPTE_SIZE, LPTE_VALID, LPTE_VSID,
+    LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS, VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
 use crate::{PhysAddr, ReadError, VirtAddr};
 
@@ -54,11 +55,72 @@ fn lookup(tables: &dyn Tables, at: VirtAddr, va: u64) -> Result<u64, ReadError> 
                 && hi & LPTE_SEGMENT == 0
                 && hi & LPTE_BIG == 0
                 && (hi & LPTE_VSID) >> LPTE_VSID_SHIFT == vsid
-                && (hi & LPTE_AVPN_API) >> LPTE_API_SHIFT == page >> 11
+                && (hi & LPTE_AVPN_API) >> LPTE_API_SHIFT == page >> API_BELOW
             {
                 return Ok(lo);
             }
         }
     }
     not_mapped(at, "no entry of the hashed page table maps it")
+}
+
+/// Walks the hashed page table. Of an entry's page number the lower 11 bits are in its place only:
+/// hardware has tables of 2048 groups and more for that reason, and smaller ones tell nothing.
+pub(crate) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
+    let header = tables.header();
+    let groups = u64::from(header.pmapsize) / (LPTE_SIZE as u64 * LPTEG_ENTRIES);
+    let mut end = WalkEnd::default();
+    if groups < 1 << API_BELOW {
+        return Ok(end);
+    }
+    for index in 0..groups * LPTEG_ENTRIES {
+        let at = VirtAddr(header.kernbase);
+        let (hi, lo) = tables.pmap_pair(at, index)?;
+        if hi & LPTE_VALID == 0 || hi & (LPTE_SEGMENT | LPTE_BIG) != 0 {
+            continue;
+        }
+        let vsid = (hi & LPTE_VSID) >> LPTE_VSID_SHIFT;
+        let hash = if hi & LPTE_HID == 0 {
+            index / LPTEG_ENTRIES
+        } else {
+            !(index / LPTEG_ENTRIES)
+        };
+        let api = (hi & LPTE_AVPN_API) >> LPTE_API_SHIFT;
+        let page = (api << API_BELOW) | ((hash ^ vsid) & ((1 << API_BELOW) - 1));
+        let va = (esid_of(vsid) << ADDR_SR_SHIFT) + page * PAGE_SIZE;
+        if !(header.kernbase..=header.kernend).contains(&va) {
+            continue;
+        }
+        let mapping = Mapping {
+            va: VirtAddr(va),
+            pa: PhysAddr(lo & LPTE_RPGN),
+            len: PAGE_SIZE,
+            protection: Protection {
+                write: lo & LPTE_PP != LPTE_BR,
+                execute: lo & LPTE_NOEXEC == 0,
+            },
+        };
+        if sink(mapping).is_break() {
+            end.stopped = true;
+            break;
+        }
+    }
+    Ok(end)
+}
+
+/// Bits of a page number below its abbreviated index.
+const API_BELOW: u32 = 11;
+
+/// The segment whose identifier is `vsid`: the multiplier is odd, so it can be undone.
+fn esid_of(vsid: u64) -> u64 {
+    // Newton's iteration doubles the right bits of an inverse each time; odd numbers start with 3.
+    let mut inverse = VSID_HASH_MULTIPLIER;
+    for _ in 0..5 {
+        let error = VSID_HASH_MULTIPLIER.wrapping_mul(inverse);
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(error));
+    }
+    let mask = (1 << VSID_HASH_BITS) - 1;
+    let turned = (vsid & mask).wrapping_mul(inverse) & mask;
+    // The segment's number was turned left by 8 of its 36 bits.
+    ((turned >> 8) | (turned << 28)) & mask
 }

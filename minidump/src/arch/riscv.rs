@@ -4,8 +4,12 @@
 //! entry per page.
 
 use crate::arch::tables::{Tables, not_mapped};
-use crate::defs::riscv::{L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S, PTE_RWX, PTE_SIZE, PTE_V};
-use crate::{PhysAddr, ReadError, VirtAddr};
+use crate::arch::walk::{Flat, Leaf, Protection};
+use crate::defs::riscv::{
+    L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S, PTE_RWX, PTE_SIZE, PTE_V, PTE_W, PTE_X,
+};
+
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
@@ -16,11 +20,25 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
     let Some(offset) = at.0.checked_sub(header.kernbase) else {
         return not_mapped(at, super::OUTSIDE);
     };
-    let entry = tables.pmap_entry(at, offset >> L3_SHIFT, PTE_SIZE)?;
+    super::translate_flat(tables, at, offset, &FLAT)
+}
+
+/// The section.
+pub(crate) const FLAT: Flat = Flat {
+    entry_size: PTE_SIZE,
+    leaf,
+};
+
+fn leaf(_: &MinidumpHeader, entry: u64, _: VirtAddr) -> Result<Leaf, &'static str> {
     if entry & PTE_V == 0 || entry & PTE_RWX == 0 {
-        return not_mapped(at, "its L3 entry is no valid leaf");
+        return Err("its L3 entry is no valid leaf");
     }
-    // Extensions use bits above the frame number: libkvm takes them for part of it.
-    let frame = (entry & PTE_PPN_MASK) >> PTE_PPN0_S << L3_SHIFT;
-    Ok(PhysAddr(frame + at.offset_in(1 << L3_SHIFT)))
+    Ok(Leaf {
+        // Extensions use bits above the frame number: libkvm takes them for part of it.
+        frame: (entry & PTE_PPN_MASK) >> PTE_PPN0_S << L3_SHIFT,
+        protection: Protection {
+            write: entry & PTE_W != 0,
+            execute: entry & PTE_X != 0,
+        },
+    })
 }

@@ -63,3 +63,11 @@ pub const L2_L_FRAME: u64 = 0xffff_0000;
 pub const L2_L_OFFSET: u64 = 0x0000_ffff;
 /// Frame of a small page.
 pub const L2_S_FRAME: u64 = 0xffff_f000;
+/// Version 6: not writable (a bit that the hardware leaves to the kernel).
+pub const PTE2_RO_V6: u64 = 1 << 7;
+/// Version 6, small pages: not executable.
+pub const L2_NX_V6: u64 = 1 << 0;
+/// Version 6, pages of 64 KiB: not executable (Arm's architecture manual).
+pub const L2_L_NX_V6: u64 = 1 << 15;
+/// Version 4: writable by the kernel.
+pub const L2_S_PROT_W_V4: u64 = 1 << 4;

@@ -51,6 +51,8 @@ pub const PTE_PFN_SHIFT: u32 = 6;
 pub const XKPHYS_START: u64 = 0x8000_0000_0000_0000;
 /// Last address of XKPHYS.
 pub const XKPHYS_END: u64 = 0xbfff_ffff_ffff_ffff;
+/// First address of the part of XKPHYS that is cached without coherence.
+pub const XKPHYS_CACHED: u64 = 0x9800_0000_0000_0000;
 /// Physical part of an XKPHYS address.
 pub const XKPHYS_PHYS_MASK: u64 = (1 << 40) - 1;
 /// First address of KSEG0 on 32-bit kernels; 64-bit kernels extend the sign.

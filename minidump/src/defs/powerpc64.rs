@@ -60,6 +60,12 @@ pub const LPTE_VSID: u64 = 0x3fff_ffff_ffff_f000;
 pub const LPTE_VSID_SHIFT: u32 = 12;
 /// First doubleword: bits that are zero in a 256 MiB segment's entry.
 pub const LPTE_SEGMENT: u64 = 0xc000_0000_0000_0000;
+/// Second doubleword: protection.
+pub const LPTE_PP: u64 = 3;
+/// Protection: read-only, for the kernel too.
+pub const LPTE_BR: u64 = 3;
+/// Second doubleword: not executable.
+pub const LPTE_NOEXEC: u64 = 4;
 /// Second doubleword: frame of a small page.
 pub const LPTE_RPGN: u64 = 0x0fff_ffff_ffff_f000;
 /// Second doubleword: frame of a 16 MiB page.
