@@ -1,6 +1,7 @@
 //! FreeBSD kernel minidumps and their containers (not Microsoft's minidumps).
 
 pub mod addr;
+pub mod agree;
 pub mod arch;
 pub mod bitmap;
 pub mod bitmap_section;

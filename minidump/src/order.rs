@@ -15,6 +15,14 @@ pub enum ByteOrder {
 }
 
 impl ByteOrder {
+    /// `little` or `big`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Little => "little",
+            Self::Big => "big",
+        }
+    }
+
     /// The unsigned integer of `bytes`, which are 1, 2, 4 or 8; `None` for any other number.
     pub fn uint(self, bytes: &[u8]) -> Option<u64> {
         Some(match (bytes.len(), self) {

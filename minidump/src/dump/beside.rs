@@ -14,8 +14,8 @@ pub(super) struct Beside {
 }
 
 /// The info file of `vmcore.N`, `livecore.N`, either with a codec's suffix: `info.N` in the same
-/// directory. A `.last` link is followed first.
-pub(super) fn find(dump: &Path) -> Option<Beside> {
+/// directory, if it is there. A `.last` link is followed first.
+pub fn info_file(dump: &Path) -> Option<PathBuf> {
     let real = dump.canonicalize().ok()?;
     let name = real.file_name()?.to_str()?;
     let number = ["vmcore.", "livecore."]
@@ -29,6 +29,12 @@ pub(super) fn find(dump: &Path) -> Option<Beside> {
         return None;
     }
     let path = real.with_file_name(format!("info.{number}"));
+    path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// The info file of a dump, read.
+pub(super) fn find(dump: &Path) -> Option<Beside> {
+    let path = info_file(dump)?;
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,

@@ -15,6 +15,7 @@ use crate::container::Container;
 use crate::info::Info;
 use crate::{Bitmap, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord};
 
+pub use beside::info_file;
 pub use warning::{Shortness, Warning};
 
 /// How a dump is opened.

@@ -1,0 +1,123 @@
+//! Whether a kernel file is the kernel of a dump.
+//!
+//! A kernel's `version` string is in its data and never written to, and it is different for every
+//! build. It is compared with the dump's memory; where either side lacks it, with the
+//! `versionstring` of the dump's header.
+
+use crate::header::escaped;
+use crate::{Arch, Dump, KernelElf, KernelMemory, VirtAddr};
+
+/// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
+const VERSION_LIMIT: usize = 1024;
+
+/// Bytes of `versionstring` in a kerneldumpheader, its NUL aside.
+const HEADER_ROOM: usize = 191;
+
+/// What a comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Agreement {
+    /// It is the kernel of the dump.
+    Same,
+    /// It is another kernel.
+    Contradicts {
+        /// What differs: `architecture`, `version`.
+        what: &'static str,
+        /// What the kernel file says, printable.
+        kernel: String,
+        /// What the dump says, printable.
+        dump: String,
+    },
+    /// Nothing that could be compared is on both sides.
+    Unknown {
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// Compares a kernel file with a dump.
+pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
+    let mini = dump.minidump();
+    let expected = machine(mini.arch);
+    if elf.machine() != expected || elf.order() != mini.order {
+        return Agreement::Contradicts {
+            what: "architecture",
+            kernel: format!(
+                "ELF machine {}, {}-endian",
+                elf.machine(),
+                elf.order().name()
+            ),
+            dump: format!("{expected}, {}-endian", mini.order.name()),
+        };
+    }
+    let Some(linked) = linked_version(elf) else {
+        let why = "it has no symbol `version` with contents".into();
+        return Agreement::Unknown { why };
+    };
+    let linked = text(&linked);
+    let found = match memory_version(elf, dump) {
+        Ok(version) => version,
+        Err(why) => match dump.header().map(|h| text(&h.versionstring)) {
+            Some(version) if !version.is_empty() => version.to_vec(),
+            _ => return Agreement::Unknown { why },
+        },
+    };
+    let found = text(&found);
+    // A header has room for 191 bytes of it.
+    if linked == found || (found.len() >= HEADER_ROOM && linked.starts_with(found)) {
+        return Agreement::Same;
+    }
+    Agreement::Contradicts {
+        what: "version",
+        kernel: escaped(linked, VERSION_LIMIT),
+        dump: escaped(found, VERSION_LIMIT),
+    }
+}
+
+/// `e_machine` of the architecture's kernels (`EM_*` of the ELF specifications).
+fn machine(arch: Arch) -> u16 {
+    match arch {
+        Arch::Amd64 => 62,
+        Arch::Arm64 => 183,
+        Arch::Riscv64 => 243,
+        Arch::I386 => 3,
+        Arch::Arm => 40,
+        Arch::Powerpc64 => 21,
+        Arch::Mips => 8,
+    }
+}
+
+/// Bytes up to the first NUL, without white space behind them: a header's copy of the string may
+/// be cut before its newline.
+fn text(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    // `end` is at most the length.
+    bytes[..end].trim_ascii_end()
+}
+
+fn linked_version(elf: &KernelElf) -> Option<Vec<u8>> {
+    let symbol = elf.symbol("version").filter(|s| !s.absolute)?;
+    let len = version_len(symbol.size);
+    let contents = elf.bytes_at(symbol.value, len)?;
+    (contents.in_file && !text(&contents.bytes).is_empty()).then_some(contents.bytes)
+}
+
+fn version_len(size: u64) -> usize {
+    let known = usize::try_from(size).ok();
+    known
+        .filter(|n| (1..VERSION_LIMIT).contains(n))
+        .unwrap_or(256)
+}
+
+/// `version` as the dump's memory has it.
+fn memory_version(elf: &KernelElf, dump: &Dump) -> Result<Vec<u8>, String> {
+    let Some(symbol) = elf.symbol("version") else {
+        return Err("it has no symbol `version`".into());
+    };
+    let mut bytes = vec![0; version_len(symbol.size)];
+    dump.read_virt(VirtAddr(symbol.value), &mut bytes)
+        .map_err(|e| format!("`version` cannot be read: {e}"))?;
+    if text(&bytes).is_empty() {
+        return Err("`version` is zeros in the dump".into());
+    }
+    Ok(bytes)
+}
