@@ -1,7 +1,7 @@
 //! What a run finds around it: terminals, standard input, signals.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -12,8 +12,10 @@ use crate::signals::Interrupt;
 pub struct Env {
     /// Whether people watch standard error: progress bars are drawn only then.
     pub stderr_is_terminal: bool,
-    /// Whether people watch standard output: colours are used only then.
+    /// Whether people watch standard output.
     pub stdout_is_terminal: bool,
+    /// Whether they want colours there.
+    pub color: bool,
     /// Standard input, what `-` means as an input.
     pub stdin: Option<File>,
     /// Where a stream that cannot seek is kept while it is read (an unlinked file).
@@ -28,6 +30,7 @@ impl Env {
         Self {
             stderr_is_terminal: false,
             stdout_is_terminal: false,
+            color: false,
             stdin: None,
             spool_dir: std::env::temp_dir(),
             interrupt: Interrupt::default(),
@@ -39,9 +42,14 @@ impl Env {
         let interrupt = Interrupt::default();
         // Without the watcher a signal ends the process as it always did.
         let _ = crate::signals::watch(&interrupt);
+        let stdout_is_terminal = io::stdout().is_terminal();
+        // https://no-color.org, and terminals that say that they cannot.
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_none_or(|v| v == "dumb");
         Self {
             stderr_is_terminal: io::stderr().is_terminal(),
-            stdout_is_terminal: io::stdout().is_terminal(),
+            stdout_is_terminal,
+            color: stdout_is_terminal && !refused,
             stdin: io::stdin()
                 .as_fd()
                 .try_clone_to_owned()
@@ -53,9 +61,8 @@ impl Env {
     }
 
     /// Standard input as a file that can be read at any offset: itself if it is a regular file at
-    /// its start, else an unlinked copy in [`Env::spool_dir`].
+    /// its start, else a copy ([`Env::spool`]).
     pub fn seekable_stdin(&mut self) -> io::Result<File> {
-        use std::io::Seek;
         let Some(mut stdin) = self.stdin.take() else {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -66,13 +73,18 @@ impl Env {
         if regular && stdin.stream_position().is_ok_and(|at| at == 0) {
             return Ok(stdin);
         }
+        self.spool(stdin)
+    }
+
+    /// What is left of `stream`, as an unlinked file in [`Env::spool_dir`].
+    pub fn spool(&self, mut stream: File) -> io::Result<File> {
         let mut spool = tempfile::tempfile_in(&self.spool_dir)?;
         let mut buf = vec![0; 1 << 16];
         loop {
             if self.interrupt.raised().is_some() {
                 return Err(compress::Error::Cancelled.into());
             }
-            match stdin.read(&mut buf) {
+            match stream.read(&mut buf) {
                 Ok(0) => break,
                 // A read never says more than the buffer holds.
                 Ok(n) => spool.write_all(&buf[..n])?,

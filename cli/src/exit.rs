@@ -27,6 +27,11 @@ impl Exit {
         Self(u8::try_from(number).map_or(u8::MAX, |n| n.saturating_add(128)))
     }
 
+    /// The exit with that number.
+    pub fn from_code(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         self.0

@@ -62,6 +62,11 @@ impl Failure {
         self
     }
 
+    /// What happened, without the subject.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The code.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -94,6 +99,21 @@ impl From<io::Error> for Failure {
 impl From<compress::Error> for Failure {
     fn from(error: compress::Error) -> Self {
         Self::new(exit_of_stored(&error), &error)
+    }
+}
+
+impl From<minidump::Error> for Failure {
+    fn from(error: minidump::Error) -> Self {
+        use minidump::Error;
+        match error {
+            Error::Broken { .. } => Self::broken(error),
+            Error::NotADump { .. } | Error::Unsupported { .. } => {
+                Self::new(Exit::UNSUPPORTED, error)
+            }
+            // The path or the deed that the error names is told by the subject.
+            Error::Io { source, .. } => Self::from(source),
+            _ => Self::could_not(error),
+        }
     }
 }
 

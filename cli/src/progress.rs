@@ -63,13 +63,18 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn
-    /// unless `session` draws, nor for work that is done in a moment.
-    pub fn new(session: &Session<'_>, label: impl Into<String>, total: Option<u64>) -> Self {
+    /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn if it
+    /// is to be `silent`, nor unless `session` draws.
+    pub fn new(
+        session: &Session<'_>,
+        label: impl Into<String>,
+        silent: bool,
+        total: Option<u64>,
+    ) -> Self {
         let work = Arc::new(Work::new(label, total));
         let interrupt = session.env.interrupt.clone();
         interrupt.set_work(Some(work.clone()));
-        let target = if session.draws() {
+        let target = if session.draws() && !silent {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
             ProgressDrawTarget::hidden()
@@ -136,7 +141,7 @@ mod tests {
         let env = Env::detached();
         let interrupt = env.interrupt.clone();
         let session = Session::new(&mut out, &mut err, env, false);
-        let bar = Bar::new(&session, "convert", Some(8 << 20));
+        let bar = Bar::new(&session, "convert", false, Some(8 << 20));
         bar.advance(2 << 20, 1 << 19);
         bar.advance(2 << 20, 1 << 19);
         let line = interrupt.status();

@@ -131,6 +131,8 @@ impl<'a> Session<'a> {
         }
         match result.and_then(|()| flushed.map_err(output_failed)) {
             Ok(()) => self.exit,
+            // Only whoever reads standard output can be gone in this way, and need not be told.
+            Err(failure) if failure.exit() == Exit::CLOSED_PIPE => Exit::CLOSED_PIPE,
             Err(failure) => {
                 self.voice.line(&failure);
                 failure.exit()

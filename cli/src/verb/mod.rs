@@ -6,11 +6,32 @@ use crate::failure::Failure;
 use crate::session::Session;
 
 pub mod completions;
+pub mod convert;
+pub mod dmesg;
+pub mod info;
 pub mod man;
+pub mod read;
+pub mod synth;
+pub mod take;
+pub mod verify;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Write an emulated machine's memory and kernel
+    Synth(synth::Args),
+    /// Take a dump of a machine
+    Take(take::Args),
+    /// Say what a dump is
+    Info(info::Args),
+    /// Check everything that dumps claim of themselves
+    Verify(verify::Args),
+    /// Write a dump in another container or codec
+    Convert(convert::Args),
+    /// Print the dumped machine's memory
+    Read(read::Args),
+    /// Print the kernel's message buffer
+    Dmesg(dmesg::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -20,6 +41,13 @@ pub enum Verb {
 /// Does it.
 pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
     match verb {
+        Verb::Verify(args) => verify::run(args, session),
+        Verb::Dmesg(args) => dmesg::run(args, session),
+        Verb::Synth(args) => synth::run(args, session),
+        Verb::Take(args) => take::run(args, session),
+        Verb::Convert(args) => convert::run(args, session),
+        Verb::Info(args) => info::run(args, session),
+        Verb::Read(args) => read::run(args, session),
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
     }

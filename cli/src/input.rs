@@ -1,0 +1,126 @@
+//! What verbs read: a dump by name or from standard input, and a kernel.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use minidump::agree::Agreement;
+use minidump::dump::Warning;
+use minidump::{Dump, KernelElf, OpenOptions};
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// How a dump is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening {
+    /// Threads that decode; one per processor if `None`.
+    pub threads: Option<NonZeroUsize>,
+    /// Lost page data at the end is zeros.
+    pub zero_tail: bool,
+}
+
+/// Opens the dump `path`; `-` is standard input. What cannot seek is kept in an unlinked file.
+pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<Dump, Failure> {
+    let options = OpenOptions {
+        zero_tail: opening.zero_tail,
+        ..OpenOptions::new(compress::OpenOptions {
+            threads: crate::args::threads(opening.threads),
+            spool_dir: Some(session.env.spool_dir.clone()),
+            ..compress::OpenOptions::default()
+        })
+    };
+    let is_regular = path.metadata().is_ok_and(|m| m.is_file());
+    let opened = if path != Path::new("-") && is_regular {
+        Dump::open(path, &options)
+    } else {
+        Dump::from_source(Arc::new(seekable(path, session)?), &options)
+    };
+    opened.map_err(|e| Failure::from(e).about(path))
+}
+
+/// Opens a file that can be read at any offset: `path`, or a copy of what comes out of it if it is
+/// a pipe or `-`.
+pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
+    let mut open = || {
+        if path == Path::new("-") {
+            return session.env.seekable_stdin();
+        }
+        let file = File::open(path)?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
+            return session.env.spool(file);
+        }
+        Ok(file)
+    };
+    open().map_err(|e| Failure::from(e).about(path))
+}
+
+/// Tells of those warnings that matter to whoever reads memory. That a file is short matters only
+/// where the missing part is read, and then it is an error.
+pub fn tell_memory_warnings(dump: &Dump, path: &Path, session: &mut Session<'_>) {
+    for warning in dump.warnings() {
+        if matches!(warning, Warning::Seal { .. } | Warning::Architecture { .. }) {
+            session.warn(path, warning);
+        }
+    }
+}
+
+/// Which kernel ran.
+#[derive(Debug, Clone, clap::Args)]
+pub struct KernelArgs {
+    /// The kernel that ran: its ELF file, for symbols
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+    /// Use the kernel even if it contradicts the dump
+    #[arg(long, requires = "kernel")]
+    pub force: bool,
+}
+
+impl KernelArgs {
+    /// Opens the kernel, if one is named, and compares it with the dump: one that contradicts it
+    /// is refused, one that cannot be compared is used with a warning.
+    pub fn open(
+        &self,
+        dump: &Dump,
+        name: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<Option<KernelElf>, Failure> {
+        let Some(path) = &self.kernel else {
+            return Ok(None);
+        };
+        let elf = kernel(path)?;
+        match minidump::agree::compare(&elf, dump) {
+            Agreement::Same => {}
+            Agreement::Unknown { why } => session.warn(
+                path,
+                format_args!("cannot be compared with {}: {why}", name.display()),
+            ),
+            Agreement::Contradicts { what, kernel, dump } => {
+                let line = format!(
+                    "not the kernel of {}: its {what} is {kernel}, the dump's is {dump}",
+                    name.display()
+                );
+                if !self.force {
+                    let failure = Failure::broken(line).about(path);
+                    return Err(failure.next("--force uses it all the same"));
+                }
+                session.warn(path, line);
+            }
+        }
+        Ok(Some(elf))
+    }
+}
+
+/// Opens the kernel `path`.
+pub fn kernel(path: &Path) -> Result<KernelElf, Failure> {
+    let about = |failure: Failure| failure.about(path);
+    let file = File::open(path).map_err(|e| about(e.into()))?;
+    KernelElf::parse(Arc::new(file)).map_err(|e| about(e.into()))
+}

@@ -1,0 +1,190 @@
+//! Where dumps go: a file, a directory, standard output; and what a run says of what it wrote.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use compress::{Codec, Encoding, Progress};
+use livedump::place::{self, Destination, PlaceError};
+use minidump::Container;
+use minidump::convert::{Target, Written};
+use serde::Serialize;
+
+use crate::args::{CodecArgs, ContainerArg};
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::session::Session;
+use crate::text::{Bytes, Short};
+
+/// The codec that a file's name asks for; [`Codec::None`] if it asks for none.
+pub fn codec_of_name(path: &Path) -> Codec {
+    let name = path.as_os_str().as_encoded_bytes();
+    [Codec::Gzip, Codec::Zstd]
+        .into_iter()
+        .find(|codec| name.ends_with(codec.suffix().as_bytes()))
+        .unwrap_or(Codec::None)
+}
+
+/// Codec, level, frames and container, checked before any file is made.
+pub fn target(
+    args: &CodecArgs,
+    container: ContainerArg,
+    default: Codec,
+) -> Result<Target, Failure> {
+    let mut encoding = Encoding::new(args.named().unwrap_or(default));
+    encoding.level = args.level;
+    encoding.threads = crate::args::threads(args.threads);
+    if let Some(size) = args.frame_size {
+        encoding.frame_size = size;
+    }
+    let target = Target {
+        container: match container {
+            ContainerArg::Sealed => Container::Sealed,
+            ContainerArg::Saved => Container::Saved,
+            ContainerArg::Raw => Container::Raw,
+        },
+        encoding,
+    };
+    target.check().map_err(Failure::usage)?;
+    Ok(target)
+}
+
+/// A dump is not for a terminal, and a report has no place beside one on standard output.
+pub fn check_stdout(
+    destination: &Destination,
+    json: bool,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    if !destination.is_stdout() {
+        return Ok(());
+    }
+    if session.env.stdout_is_terminal {
+        let failure = Failure::usage("a dump is not for a terminal");
+        return Err(failure.next("name a file, or redirect standard output"));
+    }
+    if json {
+        return Err(Failure::usage(
+            "standard output takes the dump or the report, not both",
+        ));
+    }
+    Ok(())
+}
+
+/// What was written, for people and as docs/schemas/written.schema.json.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    path: String,
+    number: Option<u32>,
+    container: &'static str,
+    codec: &'static str,
+    payload_size: u64,
+    stored_size: u64,
+    file_size: u64,
+    ratio: f64,
+    seconds: f64,
+    notes: Vec<String>,
+}
+
+/// Writes a dump's bytes and tells of its progress.
+pub type Writer<'a> =
+    dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, minidump::Error> + 'a;
+
+/// Writes a dump to `destination` by `write`, and publishes it when it is whole.
+///
+/// `info_device` is the device that `info.N` names, for a dump that goes into a directory.
+pub fn write(
+    destination: &Destination,
+    options: &place::Options,
+    target: &Target,
+    info_device: &str,
+    bar: &Bar,
+    session: &mut Session<'_>,
+    write: &mut Writer<'_>,
+) -> Result<Report, Failure> {
+    let (written, path, number, notes) = if destination.is_stdout() {
+        let path = PathBuf::from("-");
+        let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
+        (written, path, None, Vec::new())
+    } else {
+        let mut pending = destination.begin(options)?;
+        let path = pending.path();
+        let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
+        let info = |n| place::info::text(&written.header, info_device, n).into_bytes();
+        let published = pending.publish(&info)?;
+        (written, published.path, published.number, published.notes)
+    };
+    Ok(Report {
+        path: path.display().to_string(),
+        number,
+        container: target.container.name(),
+        codec: target.encoding.codec.name(),
+        payload_size: written.payload_len,
+        stored_size: written.stored_len,
+        file_size: written.file_len,
+        ratio: ratio(written.payload_len, written.file_len),
+        seconds: (bar.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        notes,
+    })
+}
+
+impl Report {
+    /// Says it: as JSON on standard output, or in a line on standard error.
+    pub fn tell(&self, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+        if json {
+            crate::json::print(self, &mut session.out)?;
+            return Ok(());
+        }
+        for note in &self.notes {
+            session.voice.say(note);
+        }
+        let rate = self.payload_size as f64 / self.seconds.max(0.001);
+        session.voice.say(format_args!(
+            "{}: {} payload, {} file, ratio {:.2}, {:.1} s, {}/s",
+            self.path,
+            Bytes(self.payload_size),
+            Bytes(self.file_size),
+            self.ratio,
+            Duration::from_secs_f64(self.seconds).as_secs_f64(),
+            Short(rate as u64),
+        ));
+        Ok(())
+    }
+}
+
+fn ratio(payload: u64, file: u64) -> f64 {
+    (payload as f64 / file.max(1) as f64 * 100.0).round() / 100.0
+}
+
+/// A failed write is about the output, everything else about the input.
+fn write_failed(error: minidump::Error, path: &Path) -> Failure {
+    match error {
+        minidump::Error::Io { what, source } if what == "write" && path != Path::new("-") => {
+            match PlaceError::of_write(path, source) {
+                Ok(place) => place.into(),
+                Err(source) => PlaceError::from_io("write", path, source).into(),
+            }
+        }
+        minidump::Error::Io { what, source } if what == "write" => {
+            Failure::could_not(source).about(Path::new("standard output"))
+        }
+        error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codec_is_deduced_from_the_suffix() {
+        for (name, codec) in [
+            ("livecore.0.zst", Codec::Zstd),
+            ("a.gz", Codec::Gzip),
+            ("vmcore.0", Codec::None),
+            ("zst", Codec::None),
+            ("-", Codec::None),
+        ] {
+            assert_eq!(codec_of_name(Path::new(name)), codec, "{name}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `livecore dmesg DUMP`: the kernel's message buffer, as dmesg(8) `-M` prints it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use minidump::msgbuf::{MessageBuffer, RingOrigin};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::input::{self, KernelArgs, Opening};
+use crate::session::Session;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// The kernel that was running: asked where the dump alone does not say where the text begins.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Lines that syslogd(8) and programs logged too, not the kernel's alone
+    #[arg(short, long)]
+    pub all: bool,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One JSON answer; docs/schemas/dmesg.schema.json.
+#[derive(Debug, Serialize)]
+struct Answer {
+    dump: String,
+    origin: &'static str,
+    wrapped: bool,
+    checksum_ok: Option<bool>,
+    lines: Vec<String>,
+}
+
+/// Prints the message buffer.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let about = |f: Failure| f.about(&args.dump);
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    let elf = args.kernel.open(&dump, &args.dump, session)?;
+    let buffer = MessageBuffer::of(&dump, elf.as_ref()).map_err(|e| about(e.into()))?;
+    let text = buffer.dmesg(args.all);
+    if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
+        session.warn(
+            &args.dump,
+            "where the oldest line begins is not known: the text is as it lies in the buffer",
+        );
+    }
+    if !args.json {
+        return Ok(session.out.write_all(&text)?);
+    }
+    let answer = Answer {
+        dump: args.dump.display().to_string(),
+        origin: match buffer.origin() {
+            RingOrigin::Trailing => "trailing",
+            RingOrigin::Symbol => "symbol",
+            RingOrigin::LongestNuls => "longest-nuls",
+            RingOrigin::Unknown => "unknown",
+        },
+        wrapped: buffer.has_wrapped(),
+        checksum_ok: buffer.checksum_ok(),
+        lines: String::from_utf8_lossy(&text)
+            .lines()
+            .map(str::to_string)
+            .collect(),
+    };
+    Ok(crate::json::print(&answer, &mut session.out)?)
+}

@@ -1,0 +1,305 @@
+//! What is known of a dump, in the shape of docs/schemas/info.schema.json.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use compress::StreamKind;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use minidump::dump::HeaderOrigin;
+use minidump::{Dump, KernelDumpHeader, Layout};
+use serde::Serialize;
+
+use crate::json::Hex;
+
+/// What is known of a dump.
+#[derive(Debug, Serialize)]
+pub struct Facts {
+    pub(super) dump: String,
+    pub(super) file_size: u64,
+    /// Bytes that the file takes on its disk; unknown for a stream.
+    pub(super) disk_size: Option<u64>,
+    pub(super) container: &'static str,
+    pub(super) codec: &'static str,
+    pub(super) stream: &'static str,
+    pub(super) frames: Option<Frames>,
+    pub(super) payload: PayloadFacts,
+    pub(super) architecture: &'static str,
+    pub(super) byte_order: &'static str,
+    pub(super) page_size: u64,
+    pub(super) minidump: Minidump,
+    pub(super) header_origin: &'static str,
+    pub(super) header: Option<Header>,
+    pub(super) sections: Vec<Section>,
+    pub(super) dump_avail: Vec<Range>,
+    pub(super) pages: Pages,
+    pub(super) seal_records: Vec<Record>,
+    pub(super) short: Option<Short>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The index of a seal.
+#[derive(Debug, Serialize)]
+pub(super) struct Frames {
+    pub(super) count: u64,
+    /// Content bytes of the largest.
+    pub(super) content_size: u64,
+}
+
+/// How long the payload is, here and there.
+#[derive(Debug, Serialize)]
+pub(super) struct PayloadFacts {
+    /// Decompressed, if that is known without decompressing.
+    pub(super) size: Option<u64>,
+    /// As header and bitmap promise it.
+    pub(super) expected: u64,
+    /// As stored.
+    pub(super) stored: Option<u64>,
+    pub(super) ratio: Option<f64>,
+}
+
+/// The minidump header.
+#[derive(Debug, Serialize)]
+pub(super) struct Minidump {
+    pub(super) version: u32,
+    pub(super) msgbufsize: u32,
+    pub(super) dumpavailsize: u32,
+    pub(super) bitmapsize: u32,
+    pub(super) pmapsize: u32,
+    pub(super) kernbase: Hex,
+    pub(super) dmapbase: Hex,
+    pub(super) dmapend: Hex,
+}
+
+/// The kerneldumpheader.
+#[derive(Debug, Serialize)]
+pub(super) struct Header {
+    pub(super) offset: Option<u64>,
+    pub(super) info_file: Option<String>,
+    pub(super) magic: &'static str,
+    pub(super) version: u32,
+    pub(super) architecture: String,
+    pub(super) architectureversion: u32,
+    pub(super) dumplength: u64,
+    pub(super) dumpextent: u64,
+    pub(super) dumptime: u64,
+    pub(super) dumptime_utc: Option<String>,
+    pub(super) dumpkeysize: u32,
+    pub(super) blocksize: u32,
+    pub(super) hostname: String,
+    pub(super) versionstring: String,
+    pub(super) panicstring: String,
+    pub(super) compression: u8,
+    pub(super) parity_ok: bool,
+}
+
+/// A section of the minidump.
+#[derive(Debug, Serialize)]
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+/// A range of `dump_avail`.
+#[derive(Debug, Serialize)]
+pub(super) struct Range {
+    pub(super) start: Hex,
+    pub(super) end: Hex,
+    pub(super) pages: u64,
+    pub(super) saved: u64,
+}
+
+/// How many pages there are.
+#[derive(Debug, Serialize)]
+pub(super) struct Pages {
+    pub(super) saved: u64,
+    pub(super) holes: u64,
+    pub(super) total: u64,
+}
+
+/// Something that a seal carries besides header and index.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    pub(super) kind: u32,
+    pub(super) size: u64,
+}
+
+/// Page data that is not there.
+#[derive(Debug, Serialize)]
+pub(super) struct Short {
+    pub(super) expected: u64,
+    pub(super) actual: u64,
+    pub(super) pages: u64,
+}
+
+impl Facts {
+    /// What is known of `dump`, whose name is `path`.
+    pub fn of(dump: &Dump, path: &Path) -> Self {
+        let stream = dump.stream();
+        let size = dump.known_len();
+        let stored = stream.data_len();
+        let frames = stream.frames().map(|table| Frames {
+            count: table.count(),
+            content_size: u64::from(table.largest()),
+        });
+        // Only lengths that are known without decoding: `Dump::shortness` would decode.
+        let expected = dump.layout().end();
+        let short = size.filter(|size| *size < expected).map(|actual| Short {
+            expected,
+            actual,
+            pages: (expected - actual).div_ceil(dump.layout().page_size()),
+        });
+        let mini = dump.minidump();
+        Self {
+            dump: path.display().to_string(),
+            file_size: dump.file_len(),
+            disk_size: path.metadata().ok().map(|m| m.blocks().saturating_mul(512)),
+            container: dump.container().name(),
+            codec: dump.codec().name(),
+            stream: match stream.kind() {
+                StreamKind::Plain => "plain",
+                StreamKind::Sealed => "sealed",
+                StreamKind::Foreign => "foreign",
+            },
+            frames,
+            payload: PayloadFacts {
+                size,
+                expected,
+                stored,
+                ratio: size.zip(stored).and_then(ratio),
+            },
+            architecture: mini.arch.name(),
+            byte_order: mini.order.name(),
+            page_size: dump.layout().page_size(),
+            minidump: Minidump {
+                version: mini.version,
+                msgbufsize: mini.msgbufsize,
+                dumpavailsize: mini.dumpavailsize,
+                bitmapsize: mini.bitmapsize,
+                pmapsize: mini.pmapsize,
+                kernbase: Hex(mini.kernbase),
+                dmapbase: Hex(mini.dmapbase),
+                dmapend: Hex(mini.dmapend),
+            },
+            header_origin: origin(dump.header_origin()),
+            header: dump.header().map(|h| Header::of(h, dump.header_origin())),
+            sections: sections(&dump.layout()),
+            dump_avail: ranges(dump),
+            pages: Pages {
+                saved: dump.bitmap().count(),
+                holes: dump.dump_avail().bits() - dump.bitmap().count(),
+                total: dump.dump_avail().bits(),
+            },
+            seal_records: dump.seal().map_or_else(Vec::new, |seal| {
+                let record = |(kind, value): &(u32, Vec<u8>)| Record {
+                    kind: *kind,
+                    size: value.len() as u64,
+                };
+                seal.records.iter().map(record).collect()
+            }),
+            short,
+            warnings: dump.warnings().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Header {
+    fn of(header: &KernelDumpHeader, origin: &HeaderOrigin) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_string();
+        Self {
+            offset: match origin {
+                HeaderOrigin::File { offset } => Some(*offset),
+                _ => None,
+            },
+            info_file: match origin {
+                HeaderOrigin::Info(path) => Some(path.display().to_string()),
+                _ => None,
+            },
+            magic: header.magic.text(),
+            version: header.version,
+            architecture: text(&header.architecture),
+            architectureversion: header.architectureversion,
+            dumplength: header.dumplength,
+            dumpextent: header.dumpextent,
+            dumptime: header.dumptime,
+            dumptime_utc: utc(header.dumptime),
+            dumpkeysize: header.dumpkeysize,
+            blocksize: header.blocksize,
+            hostname: text(&header.hostname),
+            versionstring: text(&header.versionstring),
+            panicstring: text(&header.panicstring),
+            compression: header.compression,
+            parity_ok: header.parity_ok,
+        }
+    }
+}
+
+fn origin(origin: &HeaderOrigin) -> &'static str {
+    match origin {
+        HeaderOrigin::File { .. } => "file",
+        HeaderOrigin::Seal => "seal",
+        HeaderOrigin::SealFromInfo => "seal-from-info",
+        HeaderOrigin::SealFromPayload => "seal-from-payload",
+        HeaderOrigin::Info(_) => "info",
+        HeaderOrigin::Absent => "absent",
+    }
+}
+
+fn sections(layout: &Layout) -> Vec<Section> {
+    let page = layout.page_size();
+    [
+        ("header", 0, layout.msgbuf_offset()),
+        ("msgbuf", layout.msgbuf_offset(), layout.msgbuf_len()),
+        (
+            "dump_avail",
+            layout.dump_avail_offset(),
+            layout.dump_avail_len(),
+        ),
+        ("bitmap", layout.bitmap_offset(), layout.bitmap_len()),
+        ("pmap", layout.pmap_offset(), layout.pmap_len()),
+        ("pages", layout.data_offset(), layout.pages() * page),
+    ]
+    .into_iter()
+    .filter(|(_, _, size)| *size > 0)
+    .map(|(name, offset, size)| Section { name, offset, size })
+    .collect()
+}
+
+fn ranges(dump: &Dump) -> Vec<Range> {
+    let bitmap = dump.bitmap();
+    let segments = dump.dump_avail().segments().iter();
+    segments
+        .map(|s| Range {
+            start: Hex(s.start),
+            end: Hex(s.end),
+            pages: s.pages,
+            saved: bitmap.rank_below(s.first_bit + s.pages) - bitmap.rank_below(s.first_bit),
+        })
+        .collect()
+}
+
+fn ratio((size, stored): (u64, u64)) -> Option<f64> {
+    // Two digits are what anybody reads, and the same on every machine.
+    (stored > 0).then(|| (size as f64 / stored as f64 * 100.0).round() / 100.0)
+}
+
+fn utc(seconds: u64) -> Option<String> {
+    let time = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+    let time = time.to_zoned(TimeZone::UTC);
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_no_calendar_has_is_a_number_only() {
+        assert_eq!(utc(0).unwrap(), "1970-01-01T00:00:00Z");
+        // `date -u -d @1714557600 +%FT%TZ`
+        assert_eq!(utc(1_714_557_600).unwrap(), "2024-05-01T10:00:00Z");
+        assert_eq!(utc(u64::MAX), None);
+        assert_eq!(utc(i64::MAX as u64), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! `livecore info DUMP`: what `qemu-img info` is to disks.
+//!
+//! Everything comes from the head and the tail of the file, so that the answer for a sealed dump
+//! of any size is instant. A foreign compressed stream does not say how long its payload is; then
+//! neither does the answer.
+
+mod facts;
+mod text;
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::input::{self, Opening};
+use crate::session::Session;
+
+pub use facts::Facts;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints what the dump is.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    let facts = Facts::of(&dump, &args.dump);
+    if args.json {
+        crate::json::print(&facts, &mut session.out)?;
+    } else {
+        text::print(&facts, &mut session.out)?;
+    }
+    for warning in dump.warnings() {
+        session.warn(&args.dump, warning);
+    }
+    Ok(())
+}

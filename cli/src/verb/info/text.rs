@@ -1,0 +1,168 @@
+//! The facts of a dump for people: one name and one value a line, values in one column.
+
+use std::io::{self, Write};
+
+use super::facts::{Facts, Header};
+use crate::text::{Bytes, printable};
+
+const COLUMN: usize = 18;
+
+struct Lines<'a> {
+    out: &'a mut dyn Write,
+}
+
+impl Lines<'_> {
+    fn line(&mut self, name: &str, value: impl ToString) -> io::Result<()> {
+        let value = printable(&value.to_string());
+        let name = match name {
+            "" => String::new(),
+            name => format!("{name}:"),
+        };
+        writeln!(self.out, "{}", format!("{name:COLUMN$} {value}").trim_end())
+    }
+
+    fn title(&mut self, title: &str) -> io::Result<()> {
+        writeln!(self.out, "{title}:")
+    }
+}
+
+/// Prints them.
+pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = Lines { out };
+    lines.line("dump", &facts.dump)?;
+    lines.line("file size", Bytes(facts.file_size))?;
+    if let Some(size) = facts.disk_size {
+        lines.line("disk size", Bytes(size))?;
+    }
+    lines.line("container", facts.container)?;
+    lines.line("codec", codec(facts))?;
+    payload(facts, &mut lines)?;
+    let order = match facts.byte_order {
+        "big" => ", big-endian",
+        _ => "",
+    };
+    lines.line("architecture", format!("{}{order}", facts.architecture))?;
+    lines.line(
+        "minidump",
+        format!(
+            "version {}, pages of {} bytes",
+            facts.minidump.version, facts.page_size
+        ),
+    )?;
+    let origin = match facts.header_origin {
+        "file" => "in the file",
+        "seal" => "in the seal",
+        "seal-from-info" => "in the seal, rebuilt from an info file when the dump was converted",
+        "seal-from-payload" => "in the seal, rebuilt from the payload when the dump was converted",
+        "info" => "rebuilt from the info file beside the dump",
+        _ => "none",
+    };
+    lines.line("kerneldumpheader", origin)?;
+    if let Some(header) = &facts.header {
+        self::header(header, &mut lines)?;
+    }
+    let mini = &facts.minidump;
+    lines.title("addresses")?;
+    for (name, value) in [
+        ("  kernbase", mini.kernbase),
+        ("  dmapbase", mini.dmapbase),
+        ("  dmapend", mini.dmapend),
+    ] {
+        lines.line(name, format!("{:#x}", value.0))?;
+    }
+    lines.title("sections")?;
+    for s in &facts.sections {
+        let name = format!("  {}", s.name);
+        lines.line(&name, format!("at {:#x}, {}", s.offset, Bytes(s.size)))?;
+    }
+    lines.title("dump_avail")?;
+    for r in &facts.dump_avail {
+        let place = format!("[{:#x}, {:#x})", r.start.0, r.end.0);
+        writeln!(lines.out, "  {place:38} {} of {} pages", r.saved, r.pages)?;
+    }
+    let pages = &facts.pages;
+    lines.line(
+        "pages",
+        format!("{} saved, {} holes", pages.saved, pages.holes),
+    )?;
+    for record in &facts.seal_records {
+        let value = format!("type {}, {} bytes", record.kind, record.size);
+        lines.line("seal record", value)?;
+    }
+    match &facts.short {
+        Some(short) => lines.line(
+            "short",
+            format!(
+                "by {} bytes, {} pages",
+                short.expected - short.actual,
+                short.pages
+            ),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn codec(facts: &Facts) -> String {
+    match (&facts.frames, facts.stream) {
+        (Some(frames), _) => format!(
+            "{}, {} frames of {} bytes",
+            facts.codec, frames.count, frames.content_size
+        ),
+        (None, "foreign") => format!("{}, a stream without an index", facts.codec),
+        _ => facts.codec.into(),
+    }
+}
+
+fn payload(facts: &Facts, lines: &mut Lines<'_>) -> io::Result<()> {
+    let payload = &facts.payload;
+    match payload.size {
+        Some(size) => lines.line("payload", Bytes(size))?,
+        None => lines.line(
+            "payload",
+            format!(
+                "{} by its bitmap; the stream does not say",
+                Bytes(payload.expected)
+            ),
+        )?,
+    }
+    if facts.codec != "none"
+        && let Some(stored) = payload.stored
+    {
+        let ratio = payload
+            .ratio
+            .map_or(String::new(), |r| format!(", ratio {r:.2}"));
+        lines.line("stored", format!("{}{ratio}", Bytes(stored)))?;
+    }
+    Ok(())
+}
+
+fn header(header: &Header, lines: &mut Lines<'_>) -> io::Result<()> {
+    if let Some(offset) = header.offset {
+        lines.line("  offset", format!("{offset:#x}"))?;
+    }
+    if let Some(file) = &header.info_file {
+        lines.line("  info file", file)?;
+    }
+    lines.line("  magic", header.magic)?;
+    lines.line("  version", header.version)?;
+    lines.line(
+        "  architecture",
+        format!("{} {}", header.architecture, header.architectureversion),
+    )?;
+    lines.line("  dumplength", Bytes(header.dumplength))?;
+    lines.line("  dumpextent", Bytes(header.dumpextent))?;
+    let time = match &header.dumptime_utc {
+        Some(utc) => format!("{utc} ({})", header.dumptime),
+        None => header.dumptime.to_string(),
+    };
+    lines.line("  dumptime", time)?;
+    lines.line("  blocksize", header.blocksize)?;
+    lines.line("  hostname", &header.hostname)?;
+    let mut name = "  version string";
+    for line in header.versionstring.lines() {
+        lines.line(name, line.trim())?;
+        name = "";
+    }
+    lines.line("  panic string", &header.panicstring)?;
+    lines.line("  parity", if header.parity_ok { "right" } else { "wrong" })
+}

@@ -1,0 +1,434 @@
+//! `livecore read DUMP ADDR|SYMBOL LEN`: bytes of the dumped machine's memory.
+//!
+//! What is not in the dump is an error and never zeros. Everything before the first byte that
+//! cannot be had is printed, whatever the form of the output.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::hexdump::Hexdump;
+use crate::input::{self, KernelArgs, Opening};
+use crate::session::Session;
+use crate::text::{parse_number, parse_size};
+
+/// Most bytes that one JSON answer holds.
+const JSON_LIMIT: u64 = 16 << 20;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// Where to begin: an address (decimal, or hexadecimal after 0x), or a kernel symbol, which
+    /// may be followed by +OFFSET
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Place::parse)]
+    pub place: Place,
+    /// How many bytes: decimal, 0x hexadecimal, or with K, M, G
+    #[arg(value_parser = parse_size)]
+    pub len: u64,
+    /// The kernel that was running
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// ADDR is a physical address
+    #[arg(long, conflicts_with = "kernel")]
+    pub phys: bool,
+    /// The bytes themselves instead of a hexdump
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Zeros for pages that a short file has lost; said on standard error
+    #[arg(long)]
+    pub zero_tail: bool,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At this address.
+    Address(u64),
+    /// So many bytes behind a symbol.
+    Symbol {
+        /// Its name.
+        name: String,
+        /// Bytes behind it.
+        offset: u64,
+    },
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return parse_number(text).map(Self::Address);
+        }
+        let (name, offset) = match text.split_once('+') {
+            Some((name, offset)) => (name, parse_number(offset)?),
+            None => (text, 0),
+        };
+        if name.is_empty() || name.starts_with('-') {
+            return Err("neither an address nor a symbol".into());
+        }
+        Ok(Self::Symbol {
+            name: name.into(),
+            offset,
+        })
+    }
+}
+
+/// Prints the bytes.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.json && args.len > JSON_LIMIT {
+        let limit = format_args!("--json answers at most {JSON_LIMIT} bytes");
+        return Err(Failure::usage(limit).next("--raw has no limit"));
+    }
+    let at = match (&args.place, &args.kernel.kernel, args.phys) {
+        (Place::Address(at), ..) => Some(*at),
+        (Place::Symbol { .. }, _, true) => {
+            return Err(Failure::usage(
+                "a symbol has no physical address of its own",
+            ));
+        }
+        (Place::Symbol { name, .. }, None, _) => {
+            return Err(Failure::usage(format_args!("{name} is a symbol"))
+                .next("say --kernel FILE, or an address in hexadecimal after 0x"));
+        }
+        (Place::Symbol { .. }, Some(_), _) => None,
+    };
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    let elf = args.kernel.open(&dump, &args.dump, session)?;
+    let at = match (at, &args.place, elf) {
+        (Some(at), ..) => at,
+        (None, Place::Symbol { name, offset }, Some(elf)) => {
+            address(&elf, name, *offset).map_err(|f| match &args.kernel.kernel {
+                Some(path) => f.about(path),
+                None => f,
+            })?
+        }
+        // An address was taken above, and a symbol without a kernel refused.
+        _ => return Err(Failure::usage("neither an address nor a symbol")),
+    };
+    let range = Range {
+        at,
+        len: args.len,
+        phys: args.phys,
+    };
+    print(args, &dump, range, session)
+}
+
+fn address(elf: &KernelElf, name: &str, offset: u64) -> Result<u64, Failure> {
+    let symbol = elf
+        .symbol(name)
+        .ok_or_else(|| Failure::could_not(format_args!("no symbol {name}")))?;
+    if symbol.absolute {
+        return Err(Failure::could_not(format_args!(
+            "{name} is the number {:#x} and no address",
+            symbol.value
+        )));
+    }
+    symbol
+        .value
+        .checked_add(offset)
+        .ok_or_else(|| Failure::could_not(format_args!("{name}+{offset:#x} is no address")))
+}
+
+/// A run of bytes in one of the two address spaces.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    at: u64,
+    len: u64,
+    phys: bool,
+}
+
+/// How far reading came.
+#[derive(Debug, Default)]
+struct Served {
+    /// Bytes given to the sink.
+    len: u64,
+    /// Zeros among them that stand for pages beyond the end of the file.
+    zeroed: u64,
+    /// Why it ended early.
+    error: Option<Failure>,
+}
+
+/// Gives the bytes of `range` to `sink`, page by page, up to the first that cannot be had.
+fn serve(
+    memory: &dyn KernelMemory,
+    range: Range,
+    zero_tail: bool,
+    sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<Served, Failure> {
+    let page = memory.page_size();
+    let mut buf = vec![0; usize::try_from(page).map_err(Failure::could_not)?];
+    let mut served = Served::default();
+    while served.len < range.len {
+        let Some(here) = range.at.checked_add(served.len) else {
+            served.error = Some(Failure::could_not(
+                "the range runs over the end of the address space",
+            ));
+            break;
+        };
+        let in_page = page - here % page;
+        // At most a page, which is the length of `buf`.
+        let n = in_page.min(range.len - served.len) as usize;
+        let piece = &mut buf[..n];
+        let phys = if range.phys {
+            Ok(PhysAddr(here))
+        } else {
+            memory.translate(VirtAddr(here))
+        };
+        let got = phys.and_then(|at| fill(memory, at, piece));
+        match got {
+            Ok(None) => sink(piece)?,
+            Ok(Some((good, error))) => {
+                let lost = matches!(error, ReadError::BeyondEnd { .. });
+                if zero_tail && lost {
+                    piece[good..].fill(0);
+                    served.zeroed += (n - good) as u64;
+                    sink(piece)?;
+                } else {
+                    sink(&piece[..good])?;
+                    served.len += good as u64;
+                    served.error = Some(explain(error));
+                    break;
+                }
+            }
+            Err(error) => {
+                served.error = Some(explain(error));
+                break;
+            }
+        }
+        served.len += n as u64;
+    }
+    Ok(served)
+}
+
+/// Fills `buf` from `at`, or says how much of its beginning is good and why not the rest.
+fn fill(
+    memory: &dyn KernelMemory,
+    at: PhysAddr,
+    buf: &mut [u8],
+) -> Result<Option<(usize, ReadError)>, ReadError> {
+    let error = match memory.read_phys(at, buf) {
+        Ok(()) => return Ok(None),
+        Err(error) => error,
+    };
+    let missing = match &error {
+        ReadError::Hole { at } | ReadError::BeyondEnd { at, .. } | ReadError::Io { at, .. } => *at,
+        _ => at,
+    };
+    let good = missing.0.saturating_sub(at.0).min(buf.len() as u64) as usize;
+    memory.read_phys(at, &mut buf[..good])?;
+    Ok(Some((good, error)))
+}
+
+fn explain(error: ReadError) -> Failure {
+    let beyond = matches!(error, ReadError::BeyondEnd { .. });
+    let failure = Failure::from(error);
+    if beyond {
+        failure.next("--zero-tail reads lost pages as zeros")
+    } else {
+        failure
+    }
+}
+
+/// One JSON answer; docs/schemas/read.schema.json.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    dump: String,
+    space: &'static str,
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    physical: Option<String>,
+    requested: u64,
+    length: u64,
+    zeroed: u64,
+    bytes: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Prints `range` in the form that `args` ask for.
+fn print(
+    args: &Args,
+    memory: &dyn KernelMemory,
+    range: Range,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let served = if args.json {
+        print_json(args, memory, range, session)?
+    } else if args.raw {
+        let out = &mut session.out;
+        serve(memory, range, args.zero_tail, &mut |piece| {
+            out.write_all(piece)
+        })?
+    } else {
+        let wide = range
+            .at
+            .checked_add(range.len)
+            .is_none_or(|end| end > 1 << 32);
+        let mut hexdump = Hexdump::new(&mut session.out, range.at, if wide { 16 } else { 8 });
+        let served = serve(memory, range, args.zero_tail, &mut |piece| {
+            hexdump.push(piece)
+        })?;
+        if served.len > 0 || served.error.is_none() {
+            hexdump.finish()?;
+        }
+        served
+    };
+    if served.zeroed > 0 {
+        session.warn(
+            &args.dump,
+            format_args!(
+                "the last {} bytes are zeros in place of pages that the file has lost",
+                served.zeroed
+            ),
+        );
+    }
+    match served.error {
+        Some(failure) => Err(failure.about(&args.dump)),
+        None => Ok(()),
+    }
+}
+
+fn print_json(
+    args: &Args,
+    memory: &dyn KernelMemory,
+    range: Range,
+    session: &mut Session<'_>,
+) -> Result<Served, Failure> {
+    let mut bytes = String::new();
+    let served = serve(memory, range, args.zero_tail, &mut |piece| {
+        bytes.extend(piece.iter().map(|b| format!("{b:02x}")));
+        Ok(())
+    })?;
+    let physical = if range.phys {
+        None
+    } else {
+        memory.translate(VirtAddr(range.at)).ok()
+    };
+    let answer = Answer {
+        dump: args.dump.display().to_string(),
+        space: if range.phys { "physical" } else { "virtual" },
+        address: format!("{:#x}", range.at),
+        symbol: match &args.place {
+            Place::Symbol { name, .. } => Some(name),
+            Place::Address(_) => None,
+        },
+        physical: physical.map(|at| format!("{at:#x}")),
+        requested: range.len,
+        length: served.len,
+        zeroed: served.zeroed,
+        bytes,
+        error: served.error.as_ref().map(Failure::to_string),
+    };
+    crate::json::print(&answer, &mut session.out)?;
+    Ok(served)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three pages: one there, one cut at 0x1800 by the end of the file, one never dumped. Their
+    /// virtual addresses are the same numbers.
+    struct Cut;
+
+    impl KernelMemory for Cut {
+        fn page_size(&self) -> u64 {
+            0x1000
+        }
+
+        fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+            for (i, byte) in buf.iter_mut().enumerate() {
+                let here = at.0 + i as u64;
+                match here {
+                    0..0x1800 => *byte = (here >> 8) as u8,
+                    0x1800..0x2000 => {
+                        return Err(ReadError::BeyondEnd {
+                            at: PhysAddr(here),
+                            offset: here,
+                            end: 0x1800,
+                        });
+                    }
+                    _ => return Err(ReadError::Hole { at: PhysAddr(here) }),
+                }
+            }
+            Ok(())
+        }
+
+        fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+            Ok(PhysAddr(at.0))
+        }
+    }
+
+    fn read(at: u64, len: u64, zero_tail: bool) -> (Vec<u8>, Served) {
+        let mut got = Vec::new();
+        let range = Range {
+            at,
+            len,
+            phys: true,
+        };
+        let served = serve(&Cut, range, zero_tail, &mut |piece| {
+            got.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(served.len, got.len() as u64);
+        (got, served)
+    }
+
+    #[test]
+    fn bytes_of_a_page_cut_in_the_middle_are_served_up_to_the_cut() {
+        let (got, served) = read(0xff0, 0x1000, false);
+        assert_eq!(got.len(), 0x810);
+        assert_eq!((got[0], got[0x10], got[0x80f]), (0x0f, 0x10, 0x17));
+        let error = served.error.unwrap().to_string();
+        assert!(error.contains("beyond the end of the file"), "{error}");
+        assert!(error.contains("--zero-tail"), "{error}");
+    }
+
+    #[test]
+    fn zero_tail_fills_what_the_file_has_lost_and_counts_it() {
+        let (got, served) = read(0x1700, 0x900, true);
+        assert!(served.error.is_none());
+        assert_eq!(served.zeroed, 0x800);
+        assert!(got[..0x100].iter().all(|b| *b == 0x17));
+        assert!(got[0x100..].iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn hole_is_an_error_even_with_zero_tail() {
+        let (got, served) = read(0x1fff, 2, true);
+        assert_eq!(got, [0]);
+        assert!(
+            served
+                .error
+                .unwrap()
+                .to_string()
+                .contains("not in the dump")
+        );
+    }
+
+    #[test]
+    fn places_are_addresses_or_symbols() {
+        let symbol = |name: &str, offset| Place::Symbol {
+            name: name.into(),
+            offset,
+        };
+        assert_eq!(Place::parse("0x10"), Ok(Place::Address(16)));
+        assert_eq!(Place::parse("10"), Ok(Place::Address(10)));
+        assert_eq!(Place::parse("hz"), Ok(symbol("hz", 0)));
+        assert_eq!(Place::parse("allproc+0x8"), Ok(symbol("allproc", 8)));
+        for bad in ["0xg", "10x", "", "+8", "hz+", "hz+-1"] {
+            assert!(Place::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `livecore verify DUMP...`: everything that a dump claims of itself, derived anew.
+//!
+//! The findings are the report, on standard output; docs/verify.md has the rules and formats.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::builder::PossibleValuesParser;
+use minidump::KernelElf;
+use verify::render::{self, Format, Style};
+use verify::{Depth, Facts, Filter, Options, Report, Verdict, rules};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input;
+use crate::progress::Bar;
+use crate::session::Session;
+
+/// The longest info file that is read.
+const INFO_LIMIT: u64 = 64 << 10;
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The dumps; a directory stands for the dumps of savecore(8) and of ours in it; `-` for
+    /// standard input
+    #[arg(value_name = "DUMP", required_unless_present_any = ["list_rules", "explain"])]
+    pub dumps: Vec<PathBuf>,
+    /// The kernel that was running: its ELF file, whose symbols are looked up through the dump
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+    /// The form of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = false,
+          value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
+    pub format: String,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Warnings count as errors
+    #[arg(long)]
+    pub strict: bool,
+    /// Headers, sizes and index only: milliseconds for a dump of any size
+    #[arg(long, conflicts_with = "deep")]
+    pub quick: bool,
+    /// Every page-table entry, the message buffer, and with a kernel its lists
+    #[arg(long)]
+    pub deep: bool,
+    /// Only these rules: an id, the beginning of ids and `*`, a group or a severity
+    #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
+    pub only: Vec<String>,
+    /// Not these rules
+    #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
+    pub skip: Vec<String>,
+    /// Facts of sound dumps too, and what to do about each finding
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Threads [default: one per processor]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Print the table of rules and end
+    #[arg(long, exclusive = true)]
+    pub list_rules: bool,
+    /// Print all that is known of a rule and end
+    #[arg(long, value_name = "ID", exclusive = true)]
+    pub explain: Option<String>,
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    if rules::all().any(|rule| rule.matches(text)) {
+        Ok(text.into())
+    } else {
+        Err("no rule, group or severity; --list-rules prints them".into())
+    }
+}
+
+/// Verifies.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.list_rules {
+        return Ok(render::list_rules(&mut session.out)?);
+    }
+    if let Some(id) = &args.explain {
+        let rule = rules::find(&id.to_ascii_uppercase()).ok_or_else(|| {
+            Failure::usage(format_args!("{id} is no rule")).next("--list-rules prints them")
+        })?;
+        return Ok(render::explain(rule, &mut session.out)?);
+    }
+    let name = if args.json { "json" } else { &args.format };
+    // The parser admits the names of formats alone.
+    let format = Format::from_name(name).unwrap_or_default();
+    let style = Style {
+        color: session.env.color,
+        verbose: args.verbose,
+    };
+    let kernel = match &args.kernel {
+        Some(path) => Some(input::kernel(path)?),
+        None => None,
+    };
+    let mut reports = Vec::new();
+    for path in expand(&args.dumps)? {
+        let report = one(&path, args, kernel.as_ref(), format, session);
+        if session.env.interrupt.raised().is_some() {
+            return Err(compress::Error::Cancelled.into());
+        }
+        session.note(Exit::from_code(report.verdict.exit_code()));
+        if format == Format::Text || format == Format::JsonLines {
+            render::write(&[report], format, style, &mut session.out)?;
+        } else {
+            reports.push(report);
+        }
+    }
+    if format != Format::Text && format != Format::JsonLines {
+        render::write(&reports, format, style, &mut session.out)?;
+    }
+    Ok(())
+}
+
+fn one(
+    path: &Path,
+    args: &Args,
+    kernel: Option<&KernelElf>,
+    format: Format,
+    session: &mut Session<'_>,
+) -> Report {
+    let depth = match (args.quick, args.deep) {
+        (true, _) => Depth::Quick,
+        (_, true) => Depth::Deep,
+        _ => Depth::Default,
+    };
+    let name = path.display().to_string();
+    let source = match input::seekable(path, session) {
+        Ok(file) => Arc::new(file),
+        Err(failure) => {
+            return Report {
+                name,
+                depth,
+                strict: args.strict,
+                facts: Facts::default(),
+                findings: Vec::new(),
+                outcomes: BTreeMap::new(),
+                verdict: Verdict::Failed(failure.what().into()),
+            };
+        }
+    };
+    let info = minidump::dump::info_file(path).and_then(|path| text_of(&path));
+    let options = Options {
+        name,
+        depth,
+        strict: args.strict,
+        filter: Filter {
+            only: args.only.clone(),
+            skip: args.skip.clone(),
+        },
+        threads: crate::args::threads(args.threads),
+        kernel,
+        info: info.as_deref(),
+        ..Options::default()
+    };
+    let bar = Bar::new(session, "verify", format != Format::Text, None);
+    verify::verify(source, &options, &bar)
+}
+
+/// The text of an info file. One that cannot be read is as good as none: the dump is what is
+/// verified.
+fn text_of(path: &Path) -> Option<String> {
+    let file = fs::File::open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(INFO_LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Every directory as the dumps in it: `livecore.N` and `vmcore.N`, with or without a codec's
+/// suffix, by name. Links such as `livecore.last` are other names of the same.
+fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let about = |e: std::io::Error| Failure::from(e).about(path);
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path).map_err(about)? {
+            let entry = entry.map_err(about)?;
+            let is_file = entry.file_type().map_err(about)?.is_file();
+            if is_file && is_dump_name(&entry.file_name().to_string_lossy()) {
+                inside.push(entry.path());
+            }
+        }
+        if inside.is_empty() {
+            return Err(Failure::could_not("no dumps in this directory").about(path));
+        }
+        inside.sort();
+        all.extend(inside);
+    }
+    Ok(all)
+}
+
+fn is_dump_name(name: &str) -> bool {
+    let number = ["livecore.", "vmcore."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    number.is_some_and(|number| {
+        let number = [".gz", ".zst"]
+            .iter()
+            .find_map(|suffix| number.strip_suffix(suffix))
+            .unwrap_or(number);
+        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_stands_for_the_numbered_dumps_in_it() {
+        for name in ["livecore.0", "livecore.12.zst", "vmcore.3.gz"] {
+            assert!(is_dump_name(name), "{name}");
+        }
+        for name in [
+            "livecore.last",
+            "livecore.last.zst",
+            "livecore.tmp.abcdef",
+            "info.0",
+            "bounds",
+            "vmcore.",
+            "vmcore_encrypted.0",
+            "livecore.0.bz2",
+        ] {
+            assert!(!is_dump_name(name), "{name}");
+        }
+    }
+}
