@@ -93,3 +93,57 @@ pub(crate) fn golden(name: &str, text: &str) {
         text.lines().nth(line),
     );
 }
+
+/// Runs the program with `args`, its address space limited to `mib`.
+pub(crate) fn run_within<S: AsRef<OsStr>>(mib: u64, args: impl IntoIterator<Item = S>) -> Run {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10))
+        .arg(env!("CARGO_BIN_EXE_livecore"))
+        .args(args)
+        // The C library sets aside address space for each thread otherwise, which costs nothing.
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null());
+    Run::of(command.output().expect("sh starts"))
+}
+
+/// Runs another program over `input` and gives its standard output; fails unless it succeeds.
+#[track_caller]
+pub(crate) fn tool(program: &str, args: &[&str], file: &Path) -> Vec<u8> {
+    let output = Command::new(program)
+        .args(args)
+        .arg(file)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?} {}: {}",
+        file.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+/// The file names in `dir`, sorted.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let mut names = entries
+        .map(|e| {
+            e.expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+/// The machine description `name` of testdata.
+pub(crate) fn machine(name: &str) -> PathBuf {
+    testdata()
+        .join("machines")
+        .join(name)
+        .with_extension("toml")
+}

@@ -1,4 +1,9 @@
 //! Tests of the program as scripts and people meet it: its command line, output, files, exit codes.
 
+mod grid;
 mod harness;
+mod machine;
+mod real;
+mod schema;
+mod stops;
 mod usage;

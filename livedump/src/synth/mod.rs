@@ -37,7 +37,6 @@ mod store;
 mod tables;
 mod threads;
 mod truth;
-mod users;
 mod variables;
 mod vm;
 mod vm_page;
@@ -56,8 +55,8 @@ pub use description::{
 pub use error::Error;
 pub use layout::Release;
 pub use truth::{
-    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot, Symbol,
-    Thread as ThreadTruth, Truth, UserSpace, Why,
+    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Prot, Symbol, Thread as ThreadTruth,
+    Truth, Why,
 };
 pub use write_out::write_out;
 
@@ -153,7 +152,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     b.frames.scatter(demand);
 
     let modules = modules::build(&mut b)?;
-    let (processes, threads, dumptid) = threads::build(&mut b)?;
+    let (threads, dumptid) = threads::build(&mut b)?;
     regions::build(&mut b)?;
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
@@ -187,7 +186,6 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         nodump: b.nodump.clone(),
         dumped,
         symbols: b.kernel.symbols.clone(),
-        processes,
         threads,
         dumptid,
         modules,

@@ -1,0 +1,181 @@
+//! A dump that a real kernel wrote: LIVECORE_REAL_DUMPS names the folder that has it.
+//!
+//! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use serde_json::Value;
+
+use crate::harness::{Run, run, tool};
+use crate::schema;
+
+struct Real {
+    dump: PathBuf,
+    kernel: PathBuf,
+}
+
+/// The dump and its kernel, unpacked once; `None`, said on standard error, without the folder.
+fn real() -> Option<&'static Real> {
+    static REAL: OnceLock<Option<Real>> = OnceLock::new();
+    REAL.get_or_init(|| {
+        let Some(folder) = std::env::var_os("LIVECORE_REAL_DUMPS") else {
+            say("skipped: LIVECORE_REAL_DUMPS names no folder with real dumps");
+            return None;
+        };
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
+        fs::create_dir_all(&dir).unwrap();
+        let unpack = |name: &str, len: u64| {
+            let to = dir.join(name);
+            if to.metadata().is_ok_and(|m| m.len() == len) {
+                return to;
+            }
+            let from = Path::new(&folder).join(name).with_extension("xz");
+            let part = to.with_extension(std::process::id().to_string());
+            let status = Command::new("xz")
+                .args(["-dc"])
+                .arg(from)
+                .stdout(File::create(&part).unwrap())
+                .stderr(Stdio::inherit())
+                .status()
+                .unwrap();
+            assert!(status.success(), "xz {name}");
+            assert_eq!(part.metadata().unwrap().len(), len, "{name}");
+            fs::rename(part, &to).unwrap();
+            to
+        };
+        Some(Real {
+            dump: unpack("vmcore-amd64-minidump", 101_685_248),
+            kernel: unpack("kernel-amd64", 24_883_128),
+        })
+    })
+    .as_ref()
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped test says so where the test's reader looks"
+)]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// One conversion of 100 MB at a time is enough for a machine.
+fn alone() -> impl Drop {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(real: &Real, place: &str, len: &str) -> Value {
+    let read = run([
+        "read".as_ref(),
+        real.dump.as_os_str(),
+        place.as_ref(),
+        len.as_ref(),
+        "--json".as_ref(),
+        "--kernel".as_ref(),
+        real.kernel.as_os_str(),
+    ]);
+    // The kernel has symbols and no contents: used with a warning.
+    let read = read.expect(3);
+    assert!(read.err.contains("cannot be compared"), "{}", read.err);
+    let answer = serde_json::from_slice(&read.out).unwrap();
+    schema::check("read", &answer);
+    answer
+}
+
+#[test]
+fn values_are_those_of_other_readers() {
+    let Some(real) = real() else { return };
+    assert_eq!(read(real, "hz", "4")["bytes"], "64000000");
+    assert_eq!(read(real, "dumptid", "4")["bytes"], "3e890100");
+    assert_eq!(read(real, "allproc", "8")["bytes"], "28b5c30200f8ffff");
+}
+
+#[test]
+fn info_says_what_it_is_and_that_it_is_short() {
+    let Some(real) = real() else { return };
+    let info = run(["info".as_ref(), real.dump.as_os_str(), "--json".as_ref()]).expect(3);
+    let info: Value = serde_json::from_slice(&info.out).unwrap();
+    schema::check("info", &info);
+    assert_eq!(info["architecture"], "amd64");
+    assert_eq!(info["minidump"]["version"], 3);
+    assert_eq!(info["container"], "saved");
+    assert_eq!(info["header_origin"], "absent");
+    assert_eq!(info["short"]["expected"], 107_388_928);
+    assert_eq!(info["short"]["actual"], 101_685_248);
+}
+
+#[test]
+fn verify_warns_and_finds_nothing_broken() {
+    let Some(real) = real() else { return };
+    let _alone = alone();
+    let args = ["verify".as_ref(), real.dump.as_os_str()];
+    let report = run(args.into_iter().chain(["--json".as_ref()])).expect(3);
+    let report: Value = serde_json::from_slice(&report.out).unwrap();
+    assert_eq!(report["reports"][0]["errors"], 0);
+    assert_ne!(report["reports"][0]["warnings"], 0);
+    run(args.into_iter().chain(["--strict".as_ref()])).expect(2);
+    run(args.into_iter().chain(["--quick".as_ref()])).expect(3);
+}
+
+#[test]
+fn dmesg_of_a_buffer_of_zeros_is_empty() {
+    let Some(real) = real() else { return };
+    let dmesg = run(["dmesg".as_ref(), real.dump.as_os_str()]).expect(0);
+    assert!(dmesg.out.is_empty());
+}
+
+#[test]
+fn what_the_file_has_lost_is_an_error_unless_zeros_are_asked_for() {
+    let Some(real) = real() else { return };
+    // The last page of dump_avail's last range is the last of the dump.
+    let read = |args: &[&str]| {
+        let dump = ["read".as_ref(), real.dump.as_os_str()];
+        run(dump.into_iter().chain(args.iter().map(AsRef::as_ref)))
+    };
+    let end = ["0x7fde000", "16", "--phys"];
+    let lost = read(&end).expect(1);
+    assert!(
+        lost.err.contains("beyond the end of the file"),
+        "{}",
+        lost.err
+    );
+    assert!(lost.out.is_empty());
+    let zeros = read(&[&end[..], &["--zero-tail", "--raw"]].concat()).expect(3);
+    assert_eq!(zeros.out, [0; 16]);
+    assert!(
+        zeros.err.contains("zeros in place of pages"),
+        "{}",
+        zeros.err
+    );
+}
+
+#[test]
+fn payload_is_the_same_through_gzip_and_zstd_and_back() {
+    let Some(real) = real() else { return };
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let to = |name: &str| dir.path().join(name);
+    let convert = |from: &Path, to: &Path, container: &str| -> Run {
+        let args = ["convert", "-q", "--container", container].map(AsRef::as_ref);
+        // Short: done, with a warning.
+        run(args.into_iter().chain([from.as_os_str(), to.as_os_str()])).expect(3)
+    };
+    convert(&real.dump, &to("a.gz"), "sealed");
+    convert(&to("a.gz"), &to("b.zst"), "sealed");
+    convert(&to("b.zst"), &to("c.zst"), "saved");
+    convert(&to("c.zst"), &to("d"), "saved");
+    let sum = |path: &Path| {
+        let line = tool("sha256sum", &["-b"], path);
+        String::from_utf8(line).unwrap()[..64].to_string()
+    };
+    assert_eq!(sum(&to("d")), sum(&real.dump));
+    tool("gzip", &["-t"], &to("a.gz"));
+    tool("zstd", &["-tq"], &to("b.zst"));
+    tool("zstd", &["-tq"], &to("c.zst"));
+    tool("zstd", &["-dqf"], &to("b.zst"));
+    assert_eq!(sum(&to("b")), sum(&real.dump));
+}

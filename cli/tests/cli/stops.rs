@@ -1,0 +1,303 @@
+//! Work that is stopped in the middle: signals, full disks, pipes nobody reads.
+//!
+//! The law: no file under a final name, no temporary file (after SIGKILL there may be one), and
+//! what stood there before stands there still.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Run, livecore, machine, names, run};
+
+/// Patience for conditions that come true at once on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine that takes seconds to dump at the level that [`slow_take`] uses.
+fn slow_machine(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("slow.toml");
+    fs::write(
+        &path,
+        "seed = 9\n[memory]\nsize = \"256 MiB\"\n[content]\nkernel = \"128 MiB\"\n",
+    )
+    .unwrap();
+    path
+}
+
+fn slow_take(machine: &Path, dir: &Path) -> Command {
+    let mut command = livecore();
+    command
+        .args(["take", "--machine"])
+        .arg(machine)
+        .args(["-Z", "--level", "19", "-j", "1", "-o"])
+        .arg(format!("{}/", dir.display()))
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Waits until `condition` holds; fails if `child` ends before, or nobody's patience lasts.
+#[track_caller]
+fn wait_for(child: &mut Child, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut said = String::new();
+            if let Some(err) = &mut child.stderr {
+                err.read_to_string(&mut said).unwrap();
+            }
+            panic!("ended too early: {status}: {said}");
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing happened");
+        std::thread::yield_now();
+    }
+}
+
+fn kill(child: &Child, signal: &str) {
+    let status = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// A temporary file that has bytes in it.
+fn being_written(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).unwrap();
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|n| n.contains(".tmp."))
+            && entry.metadata().is_ok_and(|m| m.len() > 0)
+    })
+}
+
+/// A directory that holds an earlier dump, and what is in it.
+fn crash_directory() -> (tempfile::TempDir, Vec<(String, Vec<u8>)>) {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny = machine("tiny");
+    let to = format!("{}/", dir.path().display());
+    run(["take", "-q", "--machine", tiny.to_str().unwrap(), "-o", &to]).expect(0);
+    let before = contents(dir.path());
+    (dir, before)
+}
+
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    names(dir)
+        .into_iter()
+        .map(|name| {
+            let bytes = fs::read(dir.join(&name)).unwrap();
+            (name, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn take_ended_by_a_signal_leaves_the_directory_as_it_was() {
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        let (dir, before) = crash_directory();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let slow = slow_machine(elsewhere.path());
+        let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
+        wait_for(&mut child, || being_written(dir.path()));
+        kill(&child, signal);
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(run.code, 128 + number, "{signal}: {}", run.err);
+        assert!(contents(dir.path()) == before, "{:?}", names(dir.path()));
+    }
+}
+
+#[test]
+fn take_that_is_killed_leaves_no_final_name() {
+    let (dir, before) = crash_directory();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let slow = slow_machine(elsewhere.path());
+    let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
+    wait_for(&mut child, || being_written(dir.path()));
+    kill(&child, "KILL");
+    assert_eq!(Run::of(child.wait_with_output().unwrap()).code, -9);
+    let mut after = contents(dir.path());
+    after.retain(|(name, _)| !name.contains(".tmp."));
+    assert!(after == before, "{:?}", names(dir.path()));
+    // The next dump is not disturbed by what was left.
+    let tiny = machine("tiny");
+    let to = format!("{}/", dir.path().display());
+    run(["take", "-q", "--machine", tiny.to_str().unwrap(), "-o", &to]).expect(0);
+    assert!(dir.path().join("livecore.1.zst").exists());
+}
+
+#[test]
+fn conversion_ended_by_a_signal_leaves_nothing_and_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = slow_machine(dir.path());
+    let source = dir.path().join("in");
+    run([
+        "take".as_ref(),
+        "-q".as_ref(),
+        "--machine".as_ref(),
+        slow.as_os_str(),
+        "-o".as_ref(),
+        source.as_os_str(),
+    ])
+    .expect(0);
+    let out = dir.path().join("out.zst");
+    fs::write(&out, "the old file").unwrap();
+    let before = names(dir.path());
+    for (signal, code) in [("INT", 130), ("KILL", -9)] {
+        let mut child = livecore()
+            .arg("convert")
+            .args([&source, &out])
+            .args(["--force", "--level", "19", "-j", "1"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_for(&mut child, || being_written(dir.path()));
+        kill(&child, signal);
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(run.code, code, "{}", run.err);
+        assert_eq!(fs::read(&out).unwrap(), b"the old file");
+        let mut after = names(dir.path());
+        if signal == "KILL" {
+            after.retain(|name| !name.contains(".tmp."));
+        }
+        assert_eq!(after, before);
+    }
+}
+
+/// SIGUSR1 is answered with one line, and the work goes on.
+#[test]
+fn progress_is_told_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = slow_machine(dir.path());
+    let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
+    wait_for(&mut child, || being_written(dir.path()));
+    kill(&child, "USR1");
+    let mut line = Vec::new();
+    let mut err = child.stderr.take().unwrap();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") {
+        assert_eq!(err.read(&mut byte).unwrap(), 1, "ended without a line");
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).unwrap();
+    assert!(line.starts_with("livecore: take: "), "{line}");
+    assert!(line.contains(" of ") && line.contains(" %)"), "{line}");
+    kill(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// A reader that goes away in the middle of a dump.
+#[test]
+fn reader_that_goes_away_in_the_middle_is_141() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("in");
+    let tiny = machine("tiny");
+    let [tiny, source] = [tiny, source].map(|p| p.to_str().unwrap().to_string());
+    run(["take", "-q", "--machine", &tiny, "-o", &source]).expect(0);
+    for args in [
+        &["take", "--machine", &tiny, "--none", "-o", "-"][..],
+        &["convert", &source, "-"],
+        &["read", &source, "0x200000", "2M", "--phys", "--raw"],
+        &["read", &source, "0x200000", "2M", "--phys"],
+    ] {
+        let mut child = livecore()
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut some = [0; 100];
+        out.read_exact(&mut some).unwrap();
+        drop(out);
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(run.code, 141, "{args:?}: {}", run.err);
+        assert_eq!(run.err, "", "{args:?}");
+    }
+}
+
+/// A limit on the size of files stands for a disk that is full: no rights are needed for it.
+#[test]
+fn full_disk_is_told_and_leaves_the_directory_as_it_was() {
+    let (dir, before) = crash_directory();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = elsewhere.path().join("in.zst");
+    let tiny = machine("tiny");
+    let tiny = tiny.to_str().unwrap();
+    run([
+        "take",
+        "-q",
+        "--machine",
+        tiny,
+        "-o",
+        source.to_str().unwrap(),
+    ])
+    .expect(0);
+    let to = format!("{}/", dir.path().display());
+    let file = dir.path().join("out");
+    for args in [
+        &["take", "--machine", tiny, "--none", "-o", &to][..],
+        &["take", "--machine", tiny, "-o", &to],
+        &["convert", source.to_str().unwrap(), file.to_str().unwrap()],
+    ] {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -f 200; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_livecore"))
+            .args(args)
+            .output()
+            .unwrap();
+        let run = Run::of(output).expect(1);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+        assert!(run.err.contains("no space left"), "{}", run.err);
+        assert!(contents(dir.path()) == before, "{:?}", names(dir.path()));
+    }
+}
+
+/// The same on a file system that really is full, where one can be made.
+#[test]
+fn full_file_system_is_told_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=256k", "livecore-test"])
+        .arg(dir.path())
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|s| s.success()) {
+        return;
+    }
+    struct Mounted<'a>(&'a Path);
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(self.0).status();
+        }
+    }
+    let _mounted = Mounted(dir.path());
+    let tiny = machine("tiny");
+    let to = format!("{}/", dir.path().display());
+    let run = run(["take", "--machine", tiny.to_str().unwrap(), "-o", &to]).expect(1);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert_eq!(names(dir.path()), [] as [String; 0]);
+}
+
+/// Standard input that is a pipe is read to its end, whatever comes in how many pieces.
+#[test]
+fn dump_comes_through_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("in.zst");
+    let tiny = machine("tiny");
+    let args = ["take", "-q", "--machine", tiny.to_str().unwrap(), "-o"];
+    run(args.into_iter().chain([source.to_str().unwrap()])).expect(0);
+    let bytes = fs::read(&source).unwrap();
+    let mut child = livecore()
+        .args(["convert", "-", "-", "-Z"])
+        .stdin(Stdio::piped())
+        .stdout(File::create(dir.path().join("out.zst")).unwrap())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    for piece in bytes.chunks(10_000) {
+        pipe.write_all(piece).unwrap();
+    }
+    drop(pipe);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(fs::read(dir.path().join("out.zst")).unwrap() == bytes);
+}
