@@ -74,7 +74,8 @@ pub(crate) fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<
     None
 }
 
-fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
+/// The error for `len` bytes at `at` that are not all within `ranges`.
+pub(crate) fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
     match first_outside(ranges, at, len as u64) {
         None => Ok(()),
         Some(outside) => Err(io::Error::new(

@@ -14,6 +14,7 @@
 pub mod dump;
 pub mod emulated;
 pub mod error;
+pub mod freebsd;
 mod kernel_stream;
 pub mod mtrr;
 pub mod process;
@@ -23,6 +24,7 @@ pub mod state;
 pub use dump::DumpRequest;
 pub use emulated::{Access, Credentials, Emulated};
 pub use error::MemError;
+pub use freebsd::FreeBsd;
 pub use process::Process;
 pub use range::MemRange;
 

@@ -8,6 +8,22 @@ use super::temporary::Directory;
 /// How often a writer looks again, in bytes written.
 const EVERY: u64 = 16 << 20;
 
+/// Checks that `needed` bytes fit into `directory` beside its `minfree`; what is wrong with that
+/// file is said in `notes`.
+pub(crate) fn check(
+    directory: &Directory,
+    needed: u64,
+    notes: &mut Vec<String>,
+) -> Result<(), PlaceError> {
+    Room::check(directory, needed, notes).map(|_| ())
+}
+
+/// Bytes that are free on the file system of `directory`.
+pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
+    let vfs = rustix::fs::fstatvfs(&*directory.fd)?;
+    Ok(vfs.f_bfree.saturating_mul(vfs.f_frsize))
+}
+
 /// The room in a directory, watched while a dump grows.
 #[derive(Debug)]
 pub(super) struct Room {

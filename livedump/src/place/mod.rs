@@ -19,7 +19,7 @@
 pub mod destination;
 pub mod directory;
 pub mod error;
-mod free;
+pub(crate) mod free;
 pub mod info;
 pub mod links;
 pub mod pending;

@@ -159,10 +159,13 @@ impl Pending {
     /// The temporary file, for somebody else to write into (a kernel); `None` for a stream.
     /// What is written so does not count in [`Published::len`] until [`Pending::set_len`].
     pub fn file(&self) -> Option<&File> {
+        self.temporary().map(Temporary::file)
+    }
+
+    /// The temporary file and its name; `None` for a stream.
+    pub(crate) fn temporary(&self) -> Option<&Temporary> {
         match &self.target {
-            Target::Numbered { temporary, .. } | Target::Named { temporary, .. } => {
-                Some(temporary.file())
-            }
+            Target::Numbered { temporary, .. } | Target::Named { temporary, .. } => Some(temporary),
             Target::Stream { .. } => None,
         }
     }

@@ -134,7 +134,7 @@ impl Directory {
 pub struct Temporary {
     directory: Directory,
     name: String,
-    file: File,
+    file: Arc<File>,
     named: bool,
 }
 
@@ -167,11 +167,11 @@ impl Temporary {
         let temporary = Self {
             directory: directory.clone(),
             name,
-            file: File::from(fd),
+            file: Arc::new(File::from(fd)),
             named: true,
         };
         // The umask had its say at creation.
-        rustix::fs::fchmod(&temporary.file, mode)
+        rustix::fs::fchmod(temporary.file(), mode)
             .map_err(|e| PlaceError::from_io("chmod", temporary.path(), e.into()))?;
         Ok(temporary)
     }
@@ -235,6 +235,22 @@ impl Temporary {
         Ok(true)
     }
 
+    /// The file itself, without its name.
+    pub(crate) fn into_file(mut self) -> Arc<File> {
+        self.remove();
+        self.file.clone()
+    }
+
+    /// Leaves the name to somebody else for a while: signals do not remove it meanwhile.
+    pub(crate) fn lend(&self) -> Lent<'_> {
+        lock(&NAMES).retain(|entry| !self.is(entry));
+        Lent(self)
+    }
+
+    fn is(&self, entry: &Entry) -> bool {
+        entry.name == self.name && Arc::ptr_eq(&entry.directory, &self.directory.fd)
+    }
+
     /// Takes the name away now. The open file lives on, and goes when it is closed.
     pub fn remove(&mut self) {
         if self.named {
@@ -245,8 +261,28 @@ impl Temporary {
 
     fn forget(&mut self) {
         self.named = false;
-        lock(&NAMES).retain(|entry| {
-            entry.name != self.name || !Arc::ptr_eq(&entry.directory, &self.directory.fd)
+        lock(&NAMES).retain(|entry| !self.is(entry));
+    }
+}
+
+/// A name that is somebody else's for a while ([`Temporary::lend`]).
+pub(crate) struct Lent<'a>(&'a Temporary);
+
+impl Lent<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        lock(&NAMES).push(Entry {
+            directory: self.0.directory.fd.clone(),
+            name: self.0.name.clone(),
         });
     }
 }

@@ -48,6 +48,9 @@ impl Request<'_> {
 }
 
 /// What carries requests to a kernel. Errors are the kernel's own, unread.
+///
+/// [`Request::KernelDump`] is issued in a child that was forked for it ([`super::child`]): for it
+/// an implementation must not allocate, lock or panic.
 pub trait MemIoctl: Send + Sync {
     /// Issues `request` on the open device `mem`.
     fn issue(&self, mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()>;
@@ -104,12 +107,10 @@ impl MemIoctl for Kernel {
     }
 }
 
+/// Elsewhere than on FreeBSD every request is [`io::ErrorKind::Unsupported`].
 #[cfg(not(target_os = "freebsd"))]
 impl MemIoctl for Kernel {
     fn issue(&self, _mem: BorrowedFd<'_>, _request: Request<'_>) -> io::Result<()> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the ioctls of mem(4) need FreeBSD",
-        ))
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -3,8 +3,11 @@
 //! [`memrange`] is the ABI, [`mem_ioctl`] the door to the kernel that speaks it. What is above
 //! compiles and is tested everywhere.
 
+pub mod child;
 pub mod descriptor;
+pub mod hole;
 pub mod ioccom;
 pub mod mem_ioctl;
 pub mod memrange;
 pub mod signals;
+pub mod sysctl;

@@ -4,9 +4,9 @@
     reason = "sigaction(2) is the only way to ask whether a signal is ignored"
 )]
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -19,6 +19,14 @@ pub const STATUS: &[i32] = &[
 ];
 
 static WATCHING: OnceLock<()> = OnceLock::new();
+
+/// What is said on standard error when a signal ends the process.
+static NOTE: Mutex<Option<&'static str>> = Mutex::new(None);
+
+/// From now on a signal that ends the process says `note` first.
+pub fn note_on_exit(note: Option<&'static str>) {
+    *NOTE.lock().unwrap_or_else(PoisonError::into_inner) = note;
+}
 
 /// Runs `before_exit` on a thread of its own when SIGINT, SIGTERM or SIGHUP comes, then ends the
 /// process with 128 + the signal's number, without destructors and exit handlers.
@@ -43,6 +51,10 @@ pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 before_exit(signal);
+                let note = *NOTE.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(note) = note {
+                    let _ = writeln!(io::stderr(), "{note}");
+                }
                 signal_hook::low_level::exit(128 + signal);
             }
         })?;

@@ -2,6 +2,7 @@
 
 use minidump::ReadError;
 
+use crate::mem4::MemError;
 use crate::place::PlaceError;
 
 /// Why no dump could be taken.
@@ -45,6 +46,9 @@ pub enum TakeError {
         #[source]
         source: ReadError,
     },
+    /// mem(4) said no.
+    #[error(transparent)]
+    Mem(#[from] MemError),
     /// The dump could not be laid out or written.
     #[error(transparent)]
     Minidump(#[from] minidump::Error),

@@ -30,13 +30,22 @@ pub struct Machine {
 impl Machine {
     /// Finds `elf`'s kernel, of an amd64 machine, in `memory`.
     pub fn find(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Result<Self, TakeError> {
+        let located = locate(&*memory, elf)?;
+        Self::at(memory, located, elf)
+    }
+
+    /// The machine whose kernel is known to be there.
+    pub(super) fn at(
+        memory: Arc<dyn PhysMemory>,
+        located: Located,
+        elf: &KernelElf,
+    ) -> Result<Self, TakeError> {
         const EM_X86_64: u16 = 62;
         if elf.machine() != EM_X86_64 || !elf.is_64() {
             return Err(TakeError::Unsupported {
                 what: format!("machine of ELF type {}", elf.machine()),
             });
         }
-        let located = locate(&*memory, elf)?;
         let mut machine = Self {
             located,
             view: MachineView::new(memory.clone(), located.pml4, None),

@@ -20,11 +20,13 @@ mod dumpable;
 pub mod error;
 pub mod facts;
 mod kernel;
+pub mod live;
 pub mod locate;
 pub mod machine;
 mod marks;
 mod msgbuf;
 pub mod run;
+pub mod running;
 pub mod view;
 mod walk;
 
@@ -44,6 +46,7 @@ pub use facts::Facts;
 pub use locate::Located;
 pub use machine::Machine;
 pub use run::{Done, RunOptions, run};
+pub use running::running;
 pub use view::MachineView;
 
 use crate::PhysMemory;
@@ -118,12 +121,22 @@ pub fn plan(
     elf: &KernelElf,
     options: &PlanOptions,
 ) -> Result<Taken, TakeError> {
+    plan_machine(Machine::find(memory, elf)?, elf, options)
+}
+
+/// Plans a dump of a machine whose kernel has been found.
+pub fn plan_machine(
+    machine: Machine,
+    elf: &KernelElf,
+    options: &PlanOptions,
+) -> Result<Taken, TakeError> {
     let mut notes = Vec::new();
-    let machine = Machine::find(memory.clone(), elf)?;
+    let memory = machine.view.memory().clone();
     let variables = machine.variables(elf);
     let facts = Facts::read(variables, &mut notes)?;
 
-    let avail = dump_avail(variables, &*memory)?;
+    let top = memory.ranges().last().map_or(0, |range| range.end);
+    let avail = dump_avail(variables, top)?;
     let own = own_version(elf);
     let mut marks = vm_page_dump(variables, &avail, own)?;
     let version = options.version.unwrap_or(own);
@@ -215,8 +228,8 @@ fn kva(variables: Variables<'_>, start: u64) -> Result<Range<u64>, TakeError> {
     Ok(start..boot.max(variables.u64("kernel_vm_end")?))
 }
 
-/// The kernel's `dump_avail`, up to its terminator.
-fn dump_avail(variables: Variables<'_>, memory: &dyn PhysMemory) -> Result<DumpAvail, TakeError> {
+/// The kernel's `dump_avail`, up to its terminator; memory ends at `top`.
+fn dump_avail(variables: Variables<'_>, top: u64) -> Result<DumpAvail, TakeError> {
     let symbol = variables
         .elf
         .symbol("dump_avail")
@@ -237,7 +250,6 @@ fn dump_avail(variables: Variables<'_>, memory: &dyn PhysMemory) -> Result<DumpA
         pairs.push((start, end));
     }
     let avail = DumpAvail::from_pairs(&pairs, amd64::PAGE_SIZE)?;
-    let top = memory.ranges().last().map_or(0, |range| range.end);
     if avail.segments().is_empty() || avail.end() > top {
         return Err(TakeError::Contradiction {
             what: "dump_avail",

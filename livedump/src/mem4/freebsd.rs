@@ -1,0 +1,440 @@
+//! mem(4) on FreeBSD: the two devices, opened, over the requests of [`crate::sys::mem_ioctl`].
+//!
+//! A kernel's error number means one thing for one request and another for the next; here it
+//! becomes that meaning.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{Access, Device, DumpRequest, Extracted, MemDevice, MemError, MemRange};
+use crate::sys::mem_ioctl::{Kernel, MemIoctl, Request};
+use crate::sys::memrange::{
+    MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, MeState, MemExtract, MemLivedumpArg, MemRangeDesc,
+};
+
+/// `/dev/mem`
+pub const DEV_MEM: &str = "/dev/mem";
+/// `/dev/kmem`
+pub const DEV_KMEM: &str = "/dev/kmem";
+
+/// More ranges than any processor has: a kernel that says so is not believed.
+const RANGES_MAX: i32 = 4096;
+
+/// The devices of the system that runs, or of a record of one.
+#[derive(Debug)]
+pub struct FreeBsd<K = Kernel> {
+    mem: File,
+    kmem: Option<File>,
+    kernel: K,
+}
+
+impl FreeBsd {
+    /// Opens `/dev/mem`, and `/dev/kmem` if it is there. Reading is enough for everything but
+    /// writing memory.
+    pub fn open(access: Access) -> Result<Self, MemError> {
+        Self::open_at(Path::new(DEV_MEM), Path::new(DEV_KMEM), access, Kernel)
+    }
+}
+
+impl<K: MemIoctl> FreeBsd<K> {
+    /// Opens the devices at these paths; requests go to `kernel`.
+    pub fn open_at(mem: &Path, kmem: &Path, access: Access, kernel: K) -> Result<Self, MemError> {
+        let open = |path: &Path| {
+            File::options()
+                .read(access.read)
+                .write(access.write)
+                .open(path)
+        };
+        let mem = open(mem).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => MemError::NotPermitted {
+                why: "opening the device takes group kmem, and for writing root and a \
+                      kern.securelevel of 0 or less",
+            },
+            _ => MemError::Io {
+                doing: "open /dev/mem",
+                source,
+            },
+        })?;
+        Ok(Self {
+            mem,
+            kmem: open(kmem).ok(),
+            kernel,
+        })
+    }
+
+    /// The open `/dev/mem`.
+    pub fn mem(&self) -> &File {
+        &self.mem
+    }
+
+    /// What carries the requests.
+    pub fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    fn device(&self, device: Device) -> Result<&File, MemError> {
+        match device {
+            Device::Mem => Ok(&self.mem),
+            Device::Kmem => self.kmem.as_ref().ok_or_else(|| MemError::Io {
+                doing: "open /dev/kmem",
+                source: io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    fn issue(&self, request: Request<'_>) -> io::Result<()> {
+        self.kernel.issue(self.mem.as_fd(), request)
+    }
+}
+
+/// What an error of read(2) or write(2) on the device means.
+fn transfer_error(error: io::Error, at: u64, what: &'static str) -> MemError {
+    match error.raw_os_error() {
+        Some(libc::EFAULT) => MemError::BadAddress {
+            at,
+            why: "the kernel cannot reach it",
+        },
+        Some(libc::EBADF) => MemError::NotOpenedFor { what },
+        _ => MemError::Io {
+            doing: "access memory",
+            source: error,
+        },
+    }
+}
+
+/// What an error of MEMRANGE_GET or MEMRANGE_SET means.
+fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemError {
+    if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
+        return needs_freebsd(error);
+    }
+    let known = [MEMRANGE_SET_UPDATE, MEMRANGE_SET_REMOVE].contains(&operation);
+    match error.raw_os_error().unwrap_or(0) {
+        libc::EOPNOTSUPP if !known => MemError::BadRangeOperation { operation },
+        // A port without the requests says ENOTTY.
+        libc::EOPNOTSUPP | libc::ENOTTY => MemError::NoRangeDriver,
+        libc::ENXIO => MemError::NoRanges,
+        libc::EINVAL => MemError::BadRange {
+            base,
+            len,
+            why: "the hardware cannot express it, or it overlaps another one",
+        },
+        libc::EBUSY => MemError::RangeBusy { base, len },
+        libc::ENOSPC => MemError::NoFreeRange,
+        libc::ENOENT => MemError::NoSuchRange { base, len },
+        libc::EACCES => MemError::UnknownKind { base, len },
+        libc::EPERM => MemError::FixedRange { base, len },
+        _ => MemError::Io {
+            doing: "memory ranges",
+            source: error,
+        },
+    }
+}
+
+/// What an error of MEM_KERNELDUMP means.
+pub(crate) fn dump_error(error: io::Error, request: &DumpRequest) -> MemError {
+    if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
+        return needs_freebsd(error);
+    }
+    let fd = request.fd;
+    match error.raw_os_error().unwrap_or(0) {
+        // A kernel before 14 does not know the request.
+        libc::EOPNOTSUPP | libc::ENOTTY => MemError::KernelCannotLiveDump,
+        libc::EPERM => MemError::NotPermitted {
+            why: "the kernel refuses PRIV_KMEM_READ",
+        },
+        libc::EBADF => MemError::BadDescriptor { fd },
+        libc::EINVAL if request.flags != 0 => MemError::BadFlags {
+            flags: request.flags,
+        },
+        libc::EINVAL if request.compression == 0 => MemError::NotAFile { fd },
+        libc::EINVAL => MemError::BadCompression {
+            compression: request.compression,
+        },
+        libc::EBUSY => MemError::AnotherDumpRunning,
+        libc::ENOSPC | libc::EDQUOT | libc::EFBIG => MemError::NoSpace(error),
+        libc::ECANCELED => MemError::Cancelled,
+        libc::EAGAIN => MemError::CompressorFailed,
+        libc::EIO if request.compression != 0 => MemError::CompressorFailed,
+        _ => MemError::Io {
+            doing: "MEM_KERNELDUMP",
+            source: error,
+        },
+    }
+}
+
+fn needs_freebsd(_: io::Error) -> MemError {
+    MemError::Io {
+        doing: "mem(4)",
+        source: io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the requests of mem(4) need FreeBSD",
+        ),
+    }
+}
+
+impl DumpRequest {
+    /// As the kernel reads it.
+    pub fn to_arg(&self) -> MemLivedumpArg {
+        MemLivedumpArg {
+            fd: self.fd,
+            flags: self.flags,
+            compression: self.compression,
+            ..MemLivedumpArg::default()
+        }
+    }
+}
+
+impl<K: MemIoctl> MemDevice for FreeBsd<K> {
+    fn read(&self, device: Device, offset: u64, buf: &mut [u8]) -> Result<usize, MemError> {
+        // pread(2) takes the offset as a signed number; for character devices all 64 bits count.
+        FileExt::read_at(self.device(device)?, buf, offset)
+            .map_err(|e| transfer_error(e, offset, "reading"))
+    }
+
+    fn write(&self, device: Device, offset: u64, bytes: &[u8]) -> Result<usize, MemError> {
+        self.device(device)?
+            .write_at(bytes, offset)
+            .map_err(|e| transfer_error(e, offset, "writing"))
+    }
+
+    fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError> {
+        let mut extract = MemExtract {
+            me_vaddr: vaddr,
+            ..MemExtract::default()
+        };
+        self.issue(Request::ExtractPaddr(&mut extract))
+            .map_err(|e| range_error(e, vaddr, 0, 0))?;
+        let unmapped = |state| Ok(Extracted::unmapped(state));
+        match MeState::from_raw(extract.me_state) {
+            Some(MeState::Mapped) => Ok(Extracted {
+                state: MeState::Mapped,
+                paddr: extract.me_paddr,
+                domain: extract.me_domain,
+            }),
+            Some(state) => unmapped(state),
+            None => Err(MemError::Io {
+                doing: "MEM_EXTRACT_PADDR",
+                source: io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("state {} is not known", extract.me_state),
+                ),
+            }),
+        }
+    }
+
+    fn ranges(&self) -> Result<Vec<MemRange>, MemError> {
+        let get = |room: &mut [MemRangeDesc]| {
+            let mut count = 0;
+            self.issue(Request::RangesGet {
+                room,
+                count: &mut count,
+            })
+            .map_err(|e| range_error(e, 0, 0, 0))?;
+            Ok::<i32, MemError>(count)
+        };
+        let count = get(&mut [])?.clamp(0, RANGES_MAX);
+        let mut room = vec![MemRangeDesc::default(); count as usize];
+        let filled = get(&mut room)?.clamp(0, count);
+        room.truncate(filled as usize);
+        Ok(room.iter().map(MemRange::from_desc).collect())
+    }
+
+    fn set_range(&self, range: &MemRange, operation: i32) -> Result<(), MemError> {
+        let mut desc = range.to_desc();
+        self.issue(Request::RangesSet {
+            desc: &mut desc,
+            operation,
+        })
+        .map_err(|e| range_error(e, range.base, range.len, operation))
+    }
+
+    fn kernel_dump(&self, request: &DumpRequest) -> Result<(), MemError> {
+        self.issue(Request::KernelDump(&request.to_arg()))
+            .map_err(|e| dump_error(e, request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem4::range::Owner;
+    use crate::sys::memrange::{
+        MEM_EXTRACT_PADDR, MEM_KERNELDUMP, MEMRANGE_GET, MEMRANGE_SET, Mdf,
+    };
+    use std::os::fd::BorrowedFd;
+    use std::sync::Mutex;
+
+    /// A kernel that writes down what it is asked and answers from a list.
+    #[derive(Debug, Default)]
+    struct Record {
+        asked: Mutex<Vec<String>>,
+        error: Option<i32>,
+    }
+
+    impl MemIoctl for Record {
+        fn issue(&self, _mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
+            let number = request.number();
+            let note = match request {
+                Request::RangesGet { room, count } => {
+                    for (i, desc) in room.iter_mut().enumerate() {
+                        desc.mr_base = i as u64 * 4096;
+                        desc.mr_len = 4096;
+                        desc.mr_flags = Mdf::ACTIVE.to_raw();
+                        desc.mr_owner = *b"BIOS\0\0\0\0";
+                    }
+                    *count = if room.is_empty() { 3 } else { 2 };
+                    format!("get {}", room.len())
+                }
+                Request::RangesSet { desc, operation } => format!("set {operation} {desc:x?}"),
+                Request::ExtractPaddr(extract) => {
+                    (extract.me_paddr, extract.me_domain, extract.me_state) = (0x5000, 1, 2);
+                    format!("extract {:#x}", extract.me_vaddr)
+                }
+                Request::KernelDump(arg) => format!("dump {arg:?}"),
+            };
+            self.asked
+                .lock()
+                .unwrap()
+                .push(format!("{number:#x} {note}"));
+            self.error
+                .map_or(Ok(()), |e| Err(io::Error::from_raw_os_error(e)))
+        }
+    }
+
+    fn device(error: Option<i32>) -> FreeBsd<Record> {
+        let kernel = Record {
+            error,
+            ..Record::default()
+        };
+        let null = Path::new("/dev/zero");
+        FreeBsd::open_at(null, null, Access::READ, kernel).unwrap()
+    }
+
+    fn asked(device: &FreeBsd<Record>) -> Vec<String> {
+        device.kernel.asked.lock().unwrap().clone()
+    }
+
+    const RANGE: fn() -> MemRange = || MemRange {
+        base: 0x8000_0000,
+        len: 0x1000,
+        flags: Mdf::WRITEBACK | Mdf::FORCE,
+        owner: Owner::new(b"me"),
+    };
+
+    #[test]
+    fn requests_go_out_with_their_numbers_structures_and_order() {
+        let device = device(None);
+        let ranges = device.ranges().unwrap();
+        assert_eq!(ranges.len(), 2, "as many as the second answer says");
+        assert_eq!(ranges[1].base, 4096);
+        device.set_range(&RANGE(), MEMRANGE_SET_REMOVE).unwrap();
+        assert_eq!(
+            device.extract_paddr(0x7fff_1234).unwrap(),
+            Extracted {
+                state: MeState::Mapped,
+                paddr: 0x5000,
+                domain: 1
+            }
+        );
+        let request = DumpRequest {
+            fd: 7,
+            flags: 0,
+            compression: 2,
+        };
+        device.kernel_dump(&request).unwrap();
+        let desc = "MemRangeDesc { mr_base: 80000000, mr_len: 1000, mr_flags: 80000008, \
+                    mr_owner: [6d, 65, 0, 0, 0, 0, 0, 0], pad: 0 }";
+        let arg = "MemLivedumpArg { fd: 7, flags: 0, compression: 2, \
+                   pad1: [0, 0, 0, 0, 0, 0, 0], pad2: [0, 0] }";
+        assert_eq!(
+            asked(&device),
+            [
+                format!("{MEMRANGE_GET:#x} get 0"),
+                format!("{MEMRANGE_GET:#x} get 3"),
+                format!("{MEMRANGE_SET:#x} set 1 {desc}"),
+                format!("{MEM_EXTRACT_PADDR:#x} extract 0x7fff1234"),
+                format!("{MEM_KERNELDUMP:#x} dump {arg}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_of_a_dump_become_their_meanings_and_come_back() {
+        let request = |flags, compression| DumpRequest {
+            fd: 3,
+            flags,
+            compression,
+        };
+        for (number, flags, compression, meaning) in [
+            (libc::EOPNOTSUPP, 0, 0, "cannot dump live"),
+            (libc::EPERM, 0, 0, "not permitted"),
+            (libc::EINVAL, 1, 0, "flags 0x1"),
+            (libc::EINVAL, 0, 0, "is no file"),
+            (libc::EINVAL, 0, 2, "method 2"),
+            (libc::EBADF, 0, 0, "descriptor 3"),
+            (libc::EBUSY, 0, 0, "another dump"),
+            (libc::ENOSPC, 0, 0, "no space"),
+            (libc::EDQUOT, 0, 0, "no space"),
+            (libc::ECANCELED, 0, 0, "console"),
+            (libc::EIO, 0, 1, "compressor"),
+        ] {
+            let error = device(Some(number))
+                .kernel_dump(&request(flags, compression))
+                .unwrap_err();
+            assert_eq!(error.errno(), number, "{error}");
+            assert!(error.to_string().contains(meaning), "{error}");
+        }
+        let error = device(Some(libc::ENOTTY))
+            .kernel_dump(&request(0, 0))
+            .unwrap_err();
+        assert!(matches!(error, MemError::KernelCannotLiveDump), "{error}");
+    }
+
+    #[test]
+    fn numbers_of_memory_ranges_become_their_meanings_and_come_back() {
+        for (number, meaning) in [
+            (libc::EOPNOTSUPP, "no memory range driver"),
+            (libc::ENXIO, "firmware"),
+            (libc::EINVAL, "cannot express"),
+            (libc::EBUSY, "busy"),
+            (libc::ENOSPC, "no free"),
+            (libc::ENOENT, "no memory range 0x80000000/0x1000"),
+            (libc::EACCES, "unknown kind"),
+            (libc::EPERM, "cannot be removed"),
+        ] {
+            let error = device(Some(number))
+                .set_range(&RANGE(), MEMRANGE_SET_UPDATE)
+                .unwrap_err();
+            assert_eq!(error.errno(), number, "{error}");
+            assert!(error.to_string().contains(meaning), "{error}");
+        }
+        let error = device(Some(libc::EOPNOTSUPP))
+            .set_range(&RANGE(), 9)
+            .unwrap_err();
+        assert!(matches!(
+            error,
+            MemError::BadRangeOperation { operation: 9 }
+        ));
+        let error = device(Some(libc::ENOTTY)).ranges().unwrap_err();
+        assert!(matches!(error, MemError::NoRangeDriver), "{error}");
+    }
+
+    #[test]
+    fn a_device_that_may_not_be_opened_or_written_says_so() {
+        let zero = Path::new("/dev/zero");
+        let device = FreeBsd::open_at(zero, zero, Access::READ, Record::default()).unwrap();
+        let mut buf = [1; 4];
+        assert_eq!(device.read(Device::Kmem, 0x1000, &mut buf).unwrap(), 4);
+        assert_eq!(buf, [0; 4]);
+        let error = device.write(Device::Mem, 0, b"x").unwrap_err();
+        assert!(matches!(error, MemError::NotOpenedFor { .. }), "{error}");
+        let missing = Path::new("/nonexistent/mem");
+        let Err(error) = FreeBsd::open_at(missing, missing, Access::READ, Record::default()) else {
+            panic!("opened what is not there");
+        };
+        assert!(matches!(error, MemError::Io { .. }), "{error}");
+    }
+}

@@ -1,0 +1,237 @@
+//! A process that makes one system call and ends.
+//!
+//! MEM_KERNELDUMP cannot be interrupted: whoever issues it sits in the kernel until the dump is
+//! written. So a child issues it, and its parent can go away. The child is a copy of a process with
+//! threads, of which only the one that forked is there: it must not allocate, lock or panic. It
+//! has no descriptors but those it is told to keep, so that nobody waits for a pipe that it holds
+//! open, and no signal reaches it.
+#![expect(unsafe_code, reason = "fork(2) and what follows it have no safe form")]
+
+use std::ffi::CStr;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::mem_ioctl::{MemIoctl, Request};
+use super::memrange::MemLivedumpArg;
+
+/// Descriptors up to this one are closed in the child. A process with more keeps those open.
+const DESCRIPTORS: RawFd = 4096;
+
+/// A child that was started by [`kernel_dump`].
+#[derive(Debug)]
+pub struct Child {
+    pid: libc::pid_t,
+    line: UnixStream,
+}
+
+/// A name that a child removes after its work if its parent is gone by then.
+#[derive(Debug, Clone, Copy)]
+pub struct Orphan<'a> {
+    /// The directory.
+    pub directory: BorrowedFd<'a>,
+    /// The name in it.
+    pub name: &'a CStr,
+}
+
+/// Starts a child that issues MEM_KERNELDUMP on `mem` and does nothing else. `file` is the
+/// descriptor that `arg` names.
+pub fn kernel_dump(
+    kernel: &dyn MemIoctl,
+    mem: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    arg: &MemLivedumpArg,
+    orphan: Option<Orphan<'_>>,
+) -> io::Result<Child> {
+    let (line, other_end) = UnixStream::pair()?;
+    let line_fd = other_end.as_raw_fd();
+    let kept = |fd: RawFd| {
+        [line_fd, mem.as_raw_fd(), file.as_raw_fd()].contains(&fd)
+            || orphan.is_some_and(|o| o.directory.as_raw_fd() == fd)
+    };
+
+    // The child is born deaf, so that no handler of ours runs in it.
+    let before = block_all()?;
+    // SAFETY: the child calls only async-signal-safe functions (setsid, close, ioctl by the promise
+    // of `MemIoctl`, write, read, unlinkat, _exit) and never returns from here.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: setsid(2) takes nothing and touches no memory.
+        unsafe { libc::setsid() };
+        for fd in 0..DESCRIPTORS {
+            if !kept(fd) {
+                // SAFETY: in this process nothing uses the descriptor any more.
+                unsafe { libc::close(fd) };
+            }
+        }
+        let number = match kernel.issue(mem, Request::KernelDump(arg)) {
+            Ok(()) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(libc::ENOTSUP),
+        }
+        .to_ne_bytes();
+        let mut taken_over = [0_u8];
+        // SAFETY: the buffer is live and has that many bytes; SIGPIPE is blocked.
+        unsafe { libc::write(line_fd, number.as_ptr().cast(), number.len()) };
+        // SAFETY: the buffer is live and has one byte. A parent that is gone is an end of file.
+        let answered = unsafe { libc::read(line_fd, taken_over.as_mut_ptr().cast(), 1) };
+        if answered != 1
+            && let Some(orphan) = orphan
+        {
+            // SAFETY: an open directory and a NUL terminated name.
+            unsafe { libc::unlinkat(orphan.directory.as_raw_fd(), orphan.name.as_ptr(), 0) };
+        }
+        // SAFETY: ends the process at once, without destructors or handlers.
+        unsafe { libc::_exit(0) };
+    }
+    let error = io::Error::last_os_error();
+    set_mask(&before)?;
+    if pid == -1 {
+        return Err(error);
+    }
+    Ok(Child { pid, line })
+}
+
+impl Child {
+    /// Waits until the child has done its work. `Ok(Err(..))` is the call's own error; an error
+    /// outside is that the child died.
+    pub fn wait(mut self) -> io::Result<io::Result<()>> {
+        let mut number = [0; 4];
+        let told = self.line.read_exact(&mut number);
+        // From here on the name is ours again. A child that died does not hear it.
+        let _ = self.line.write_all(&[1]);
+        let mut status = 0;
+        // SAFETY: `pid` is a child of this process that nobody else waits for, and `status` a live
+        // integer.
+        unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+        told.map_err(|_| io::Error::other("the process that was to dump has died"))?;
+        Ok(match i32::from_ne_bytes(number) {
+            0 => Ok(()),
+            number => Err(io::Error::from_raw_os_error(number)),
+        })
+    }
+
+    /// Whether the child has done its work, waiting at most `patience` for it.
+    pub fn is_done(&self, patience: Duration) -> io::Result<bool> {
+        self.line.set_read_timeout(Some(patience))?;
+        let mut byte = MaybeUninit::<u8>::uninit();
+        // SAFETY: `byte` is live and has one byte; MSG_PEEK leaves what is read where it is.
+        let n = unsafe {
+            libc::recv(
+                self.line.as_raw_fd(),
+                byte.as_mut_ptr().cast(),
+                1,
+                libc::MSG_PEEK,
+            )
+        };
+        if n >= 0 {
+            return self.line.set_read_timeout(None).map(|()| true);
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+                Ok(false)
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+fn block_all() -> io::Result<libc::sigset_t> {
+    // SAFETY: a signal set is plain bits, and sigfillset sets all that mean anything.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `all` is a live signal set.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: as above; it is filled by the call below.
+    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: both are live signal sets; the call changes this thread's mask alone.
+    let rc = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    match rc {
+        0 => Ok(before),
+        rc => Err(io::Error::from_raw_os_error(rc)),
+    }
+}
+
+fn set_mask(mask: &libc::sigset_t) -> io::Result<()> {
+    // SAFETY: `mask` is a live signal set; a null pointer asks for nothing back.
+    let rc = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
+    match rc {
+        0 => Ok(()),
+        rc => Err(io::Error::from_raw_os_error(rc)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+
+    /// A kernel that writes a few bytes and returns this error; -1 kills the caller.
+    struct Fake(File, i32);
+
+    impl MemIoctl for Fake {
+        fn issue(&self, _mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
+            if self.1 < 0 {
+                let own = rustix::process::getpid();
+                let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+            }
+            let Request::KernelDump(_) = request else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            self.0.write_at(b"from the child", 0)?;
+            match self.1 {
+                0 => Ok(()),
+                number => Err(io::Error::from_raw_os_error(number)),
+            }
+        }
+    }
+
+    fn child(fake: &Fake, orphan: Option<Orphan<'_>>) -> Child {
+        let (mem, file) = (fake.0.as_fd(), fake.0.as_fd());
+        kernel_dump(fake, mem, file, &MemLivedumpArg::default(), orphan).unwrap()
+    }
+
+    #[test]
+    fn a_child_issues_the_request_and_reports_its_error() {
+        let fake = Fake(tempfile::tempfile().unwrap(), 0);
+        let running = child(&fake, None);
+        while !running.is_done(Duration::from_millis(50)).unwrap() {}
+        running.wait().unwrap().unwrap();
+        let mut there = [0; 14];
+        fake.0.read_exact_at(&mut there, 0).unwrap();
+        assert_eq!(&there, b"from the child");
+        let fake = Fake(tempfile::tempfile().unwrap(), libc::EBUSY);
+        let error = child(&fake, None).wait().unwrap().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+    }
+
+    #[test]
+    fn a_child_that_dies_is_an_error_and_not_a_success() {
+        let fake = Fake(tempfile::tempfile().unwrap(), -1);
+        let error = child(&fake, None).wait().unwrap_err();
+        assert!(error.to_string().contains("died"), "{error}");
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_gone_removes_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let fake = Fake(File::create_new(dir.path().join("spool")).unwrap(), 0);
+        let orphan = Orphan {
+            directory: directory.as_fd(),
+            name: c"spool",
+        };
+        // A parent that is gone has closed its end of the pipe.
+        drop(child(&fake, Some(orphan)));
+        for _ in 0..500 {
+            if !dir.path().join("spool").exists() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the name is still there");
+    }
+}

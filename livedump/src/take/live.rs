@@ -1,0 +1,327 @@
+//! A dump that the running kernel writes itself: MEM_KERNELDUMP, from asking to a payload that can
+//! be stored like any other.
+//!
+//! The kernel writes into a file without a name, so that nothing can be left behind; a child that
+//! does nothing else sits in the request, which cannot be interrupted. While the kernel writes, the
+//! file's vnode is locked: nobody looks at the file, by name or otherwise. How far it is can only be
+//! guessed, from the room that the file system has less.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use compress::{Codec, ReadAt};
+use minidump::defs::kerneldump::{KERNELDUMPVERSION, SIZE};
+use minidump::kerneldump::Magic;
+use minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
+
+use super::TakeError;
+use crate::mem4::freebsd::dump_error;
+use crate::mem4::{DumpRequest, FreeBsd, MemError};
+use crate::place::temporary::{Directory, Temporary};
+use crate::place::{Destination, Pending, free};
+use crate::sys::child::{self, Child, Orphan};
+use crate::sys::mem_ioctl::MemIoctl;
+use crate::sys::{hole, signals, sysctl};
+
+/// How often somebody hears how far the kernel is.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Said by a program that ends while the kernel writes into a file without a name.
+const LEFT_ALONE: &str =
+    "the kernel finishes its dump by itself; nothing is published, its space is freed then";
+
+/// How far a kernel is with its dump, as far as that can be guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes that the file system has less than at the beginning.
+    pub written: u64,
+    /// Bytes that the dump may come to: what the kernel has wired. 0 if it does not say.
+    pub expected: u64,
+}
+
+/// A dump that the kernel has written.
+pub struct Live {
+    payload: Arc<Spool>,
+    header: KernelDumpHeader,
+    /// Pages in it.
+    pub pages: u64,
+    /// What a person should hear.
+    pub notes: Vec<String>,
+}
+
+impl Live {
+    /// The dump's bytes. Read once, in order or nearly: where the file system can, what has been
+    /// read is given back to the disk.
+    pub fn payload(&self) -> &dyn ReadAt {
+        &*self.payload
+    }
+
+    /// The header that the kernel wrote.
+    pub fn header(&self) -> &KernelDumpHeader {
+        &self.header
+    }
+}
+
+/// Where a kernel's uncompressed dump for `destination` is kept meanwhile: on the same file system,
+/// and for standard output in `TMPDIR` or `/var/tmp`.
+pub fn spool_dir(destination: &Destination) -> PathBuf {
+    match destination {
+        Destination::Directory(path) => path.clone(),
+        Destination::File(path) => path.parent().map(Into::into).unwrap_or_default(),
+        Destination::Stdout => {
+            std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+        }
+    }
+}
+
+/// Has the kernel behind `device` write an uncompressed dump into `spool`. `kept` bytes behind the
+/// furthest that was read are never given back early: all that the encoder's workers may still
+/// have to read.
+pub fn live<K: MemIoctl>(
+    device: &FreeBsd<K>,
+    spool: &std::path::Path,
+    kept: u64,
+    waiting: &mut dyn FnMut(Estimate),
+) -> Result<Live, TakeError> {
+    let mut notes = Vec::new();
+    let directory = Directory::open(spool)?;
+    let expected = expected();
+    free::check(&directory, expected, &mut notes)?;
+    let mut temporary = Temporary::create(&directory, 0o600)?;
+    temporary.remove();
+    let request = DumpRequest {
+        fd: temporary.file().as_raw_fd(),
+        flags: 0,
+        compression: 0,
+    };
+    let child = start(device, temporary.file(), &request, None)?;
+    signals::note_on_exit(Some(LEFT_ALONE));
+    let result = wait(child, &directory, expected, &request, waiting);
+    signals::note_on_exit(None);
+    result?;
+
+    let file = temporary.into_file();
+    let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
+    let len = dump.layout().end();
+    let header = header_at(&file, len, Codec::None)?;
+    if header.dumplength != len {
+        return Err(bad(
+            len,
+            format!("dumplength {:#x}", header.dumplength),
+            format!("{len:#x}, what the dump's own sections come to"),
+        ));
+    }
+    Ok(Live {
+        pages: dump.bitmap().count(),
+        payload: Arc::new(Spool {
+            real: hole::is_real(&file),
+            file,
+            len,
+            kept: kept.max(1 << 20),
+            freed: Mutex::new(Freed {
+                reached: 0,
+                up_to: HEAD,
+            }),
+        }),
+        header,
+        notes,
+    })
+}
+
+/// Has the kernel compress and write straight into `pending`, which becomes a saved or a raw file
+/// that way. Returns the header that the kernel wrote.
+///
+/// If this process ends meanwhile, the child removes the file when the kernel is done with it.
+pub fn kernel_compressed<K: MemIoctl>(
+    device: &FreeBsd<K>,
+    pending: &mut Pending,
+    codec: Codec,
+    container: Container,
+    waiting: &mut dyn FnMut(Estimate),
+) -> Result<KernelDumpHeader, TakeError> {
+    if container == Container::Sealed {
+        return Err(Error::Options(
+            "a kernel writes one stream, without frames to seal: choose saved or raw".into(),
+        )
+        .into());
+    }
+    let Some(temporary) = pending.temporary() else {
+        return Err(Error::Options("a kernel dumps to a file only".into()).into());
+    };
+    let request = DumpRequest {
+        fd: temporary.file().as_raw_fd(),
+        flags: 0,
+        compression: KernelDumpHeader::compression_of(codec),
+    };
+    let expected = expected();
+    {
+        // The name is the child's until the kernel is done: removing it would wait for that.
+        let lent = temporary.lend();
+        let name = CString::new(lent.name()).map_err(|e| Error::Options(e.to_string()))?;
+        let orphan = Orphan {
+            directory: lent.directory().fd.as_fd(),
+            name: &name,
+        };
+        let child = start(device, temporary.file(), &request, Some(orphan))?;
+        signals::note_on_exit(Some(LEFT_ALONE));
+        let result = wait(child, lent.directory(), expected, &request, waiting);
+        signals::note_on_exit(None);
+        result?;
+    }
+    let size = ReadAt::size(temporary.file()).map_err(|e| Error::io("read", e))?;
+    let at = size.saturating_sub(SIZE as u64);
+    let header = header_at(temporary.file(), at, codec)?;
+    let page = u64::from(header.blocksize).max(1);
+    if header.dumplength.checked_next_multiple_of(page) != Some(at) {
+        return Err(bad(
+            at,
+            format!("dumplength {:#x}", header.dumplength),
+            format!("a length whose last block ends at {at:#x}"),
+        ));
+    }
+    pending.set_len(match container {
+        Container::Raw => size,
+        _ => header.dumplength,
+    })?;
+    Ok(header)
+}
+
+/// What the kernel has wired, in bytes: about what a minidump holds, and a little more.
+fn expected() -> u64 {
+    let wired = || -> io::Result<u64> {
+        let pages = sysctl::number("vm.stats.vm.v_wire_count")?;
+        Ok(pages.saturating_mul(sysctl::number("hw.pagesize")?))
+    };
+    wired().unwrap_or(0)
+}
+
+fn start<K: MemIoctl>(
+    device: &FreeBsd<K>,
+    file: &File,
+    request: &DumpRequest,
+    orphan: Option<Orphan<'_>>,
+) -> Result<Child, TakeError> {
+    child::kernel_dump(
+        device.kernel(),
+        device.mem().as_fd(),
+        file.as_fd(),
+        &request.to_arg(),
+        orphan,
+    )
+    .map_err(|source| {
+        MemError::Io {
+            doing: "start the process that dumps",
+            source,
+        }
+        .into()
+    })
+}
+
+fn wait(
+    child: Child,
+    directory: &Directory,
+    expected: u64,
+    request: &DumpRequest,
+    waiting: &mut dyn FnMut(Estimate),
+) -> Result<(), TakeError> {
+    let before = free::bytes(directory).unwrap_or(0);
+    let io = |source| MemError::Io {
+        doing: "wait for the kernel's dump",
+        source,
+    };
+    while !child.is_done(TICK).map_err(io)? {
+        let now = free::bytes(directory).unwrap_or(before);
+        waiting(Estimate {
+            written: before.saturating_sub(now),
+            expected,
+        });
+    }
+    child
+        .wait()
+        .map_err(io)?
+        .map_err(|error| dump_error(error, request).into())
+}
+
+/// The header at its place, checked: a kernel dump's, of today's version, compressed as asked.
+fn header_at(file: &File, at: u64, codec: Codec) -> Result<KernelDumpHeader, TakeError> {
+    let mut block = [0; SIZE];
+    file.read_exact_at(&mut block, at)
+        .map_err(|e| Error::io("read the live dump's header", e))?;
+    let header = KernelDumpHeader::parse(&block, at)?;
+    let Some(header) = header.filter(|header| header.magic == Magic::Kernel) else {
+        return Err(bad(at, "no magic".into(), "FreeBSD Kernel Dump".into()));
+    };
+    if header.version != KERNELDUMPVERSION || !header.parity_ok || header.dumpkeysize != 0 {
+        return Err(bad(
+            at,
+            format!(
+                "version {}, parity {}, key of {} bytes",
+                header.version,
+                if header.parity_ok { "good" } else { "bad" },
+                header.dumpkeysize
+            ),
+            format!("version {KERNELDUMPVERSION}, parity good, no key"),
+        ));
+    }
+    if header.codec() != Some(codec) {
+        return Err(bad(
+            at,
+            format!("compression {}", header.compression),
+            codec.to_string(),
+        ));
+    }
+    Ok(header)
+}
+
+fn bad(at: u64, found: String, expected: String) -> TakeError {
+    Error::broken("kernel's live dump, header", at, found, expected).into()
+}
+
+/// Bytes at the start that are never given back: whoever stores a payload looks at its header again.
+const HEAD: u64 = 1 << 20;
+/// What is given back at once.
+const PIECE: u64 = 16 << 20;
+
+/// The kernel's file, which shrinks as it is read.
+struct Spool {
+    file: Arc<File>,
+    len: u64,
+    real: bool,
+    kept: u64,
+    freed: Mutex<Freed>,
+}
+
+struct Freed {
+    /// The furthest that was read.
+    reached: u64,
+    /// What is below (and not in the head) is given back.
+    up_to: u64,
+}
+
+impl ReadAt for Spool {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.len.saturating_sub(offset);
+        let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let got = ReadAt::read_at(&*self.file, &mut buf[..n], offset)?;
+        if self.real {
+            let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+            freed.reached = freed.reached.max(offset + got as u64);
+            let up_to = freed.reached.saturating_sub(self.kept) / PIECE * PIECE;
+            if up_to > freed.up_to {
+                // Space that does not come back is no reason to fail.
+                let _ = hole::punch(&self.file, freed.up_to, up_to - freed.up_to);
+                freed.up_to = up_to;
+            }
+        }
+        Ok(got)
+    }
+}

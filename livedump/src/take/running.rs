@@ -1,0 +1,139 @@
+//! The machine that this program runs on, walked from user space: memory through `/dev/mem`,
+//! symbols from the kernel's file.
+//!
+//! Nothing is searched: `/dev/kmem` answers for the kernel's own addresses, and only what is in
+//! `dump_avail` is ever read by physical address, since reading a device's registers has effects.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use minidump::defs::amd64;
+use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+
+use super::kernel::Variables;
+use super::locate::Located;
+use super::{Machine, TakeError, dump_avail};
+use crate::PhysMemory;
+use crate::mem4::{Device, MemDevice, MemError};
+use crate::sys::sysctl;
+
+/// The file of the kernel that runs: `kern.bootfile`.
+pub fn bootfile() -> io::Result<String> {
+    sysctl::string("kern.bootfile")
+}
+
+/// The machine behind `device`, whose kernel is `elf`.
+pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, TakeError> {
+    let kmem = Kmem(device.clone());
+    let variables = Variables { elf, memory: &kmem };
+    same_kernel(variables)?;
+    let pml4 = variables.u64("KPML4phys")?;
+    let kernphys = match elf.symbol("kernphys") {
+        Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART => {
+            variables.u64("kernphys")?
+        }
+        _ => amd64::KERNPHYS_USUAL,
+    };
+    let avail = dump_avail(variables, u64::MAX)?;
+    let ranges = avail.segments().iter().map(|segment| {
+        let start = segment.start.next_multiple_of(amd64::PAGE_SIZE);
+        start..segment.end - segment.end % amd64::PAGE_SIZE
+    });
+    let memory = DevMem {
+        device,
+        ranges: ranges.filter(|range| !range.is_empty()).collect(),
+    };
+    Machine::at(Arc::new(memory), Located { kernphys, pml4 }, elf)
+}
+
+/// The file must be that of the kernel that runs: they say the same of themselves.
+fn same_kernel(variables: Variables<'_>) -> Result<(), TakeError> {
+    let symbol = variables
+        .elf
+        .symbol("version")
+        .ok_or(TakeError::NoSymbol { name: "version" })?;
+    let len = match symbol.size {
+        1..=512 => symbol.size as usize,
+        _ => 64,
+    };
+    let Some(own) = variables
+        .elf
+        .bytes_at(symbol.value, len)
+        .filter(|contents| contents.in_file)
+    else {
+        // A file of symbols alone says nothing to compare.
+        return Ok(());
+    };
+    let mut there = vec![0; len];
+    variables.bytes("version", symbol.value, &mut there)?;
+    if there == own.bytes {
+        return Ok(());
+    }
+    Err(TakeError::NoKernel {
+        why: "another version runs than the file has".into(),
+    })
+}
+
+/// `/dev/kmem` as a kernel's memory: what has an address there can be read.
+struct Kmem(Arc<dyn MemDevice>);
+
+fn not_there(error: MemError) -> io::Error {
+    match error {
+        MemError::BadAddress { .. } => io::Error::new(io::ErrorKind::NotFound, error),
+        other => io::Error::other(other),
+    }
+}
+
+impl KernelMemory for Kmem {
+    fn page_size(&self) -> u64 {
+        amd64::PAGE_SIZE
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.0
+            .read_exact(Device::Mem, at.0, buf)
+            .map_err(|error| ReadError::Io {
+                at,
+                source: not_there(error),
+            })
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        Err(ReadError::NotMapped {
+            at,
+            why: "/dev/kmem translates no addresses",
+        })
+    }
+
+    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.0
+            .read_exact(Device::Kmem, at.0, buf)
+            .map_err(|error| match error {
+                MemError::BadAddress { why, .. } => ReadError::NotMapped { at, why },
+                other => ReadError::Io {
+                    at: PhysAddr(at.0),
+                    source: io::Error::other(other),
+                },
+            })
+    }
+}
+
+/// `/dev/mem` as a machine's memory.
+struct DevMem {
+    device: Arc<dyn MemDevice>,
+    ranges: Vec<Range<u64>>,
+}
+
+impl PhysMemory for DevMem {
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        crate::image::raw::check(&self.ranges, at, buf.len())?;
+        self.device
+            .read_exact(Device::Mem, at, buf)
+            .map_err(not_there)
+    }
+}
