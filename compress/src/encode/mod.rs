@@ -186,8 +186,9 @@ trait Source: Sync {
     /// with [`Claimed::Later`], and [`Self::fetch`] is called with the same number.
     fn claim(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<Claimed, Error>;
 
-    /// Fills `frame` with the content of a frame claimed as [`Claimed::Later`].
-    fn fetch(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<(), Error>;
+    /// Fills `frame` with the content of a frame claimed as [`Claimed::Later`], or says how many
+    /// zeros are all that it holds.
+    fn fetch(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<Option<usize>, Error>;
 }
 
 /// The answer to a claim.
@@ -199,8 +200,6 @@ enum Claimed {
     Here,
     /// The frame can be fetched at any time, by anybody.
     Later,
-    /// The same, and this many bytes of zeros are all that it holds.
-    Zeros(usize),
 }
 
 struct At<'a> {
@@ -219,22 +218,24 @@ impl At<'_> {
 
 impl Source for At<'_> {
     fn claim(&self, number: u64, size: usize, _: &mut Vec<u8>) -> Result<Claimed, Error> {
-        let (offset, len) = self.part(number, size);
-        if len == 0 {
-            return Ok(Claimed::End);
-        }
-        if self.source.known_zero(offset, len as u64) {
-            return Ok(Claimed::Zeros(len));
-        }
-        Ok(Claimed::Later)
+        let (_, len) = self.part(number, size);
+        Ok(if len == 0 {
+            Claimed::End
+        } else {
+            Claimed::Later
+        })
     }
 
-    fn fetch(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<(), Error> {
+    fn fetch(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<Option<usize>, Error> {
         let (offset, len) = self.part(number, size);
+        if self.source.known_zero(offset, len as u64) {
+            return Ok(Some(len));
+        }
         frame.resize(len, 0);
         self.source
             .read_exact_at(frame, offset)
-            .map_err(Error::Read)
+            .map_err(Error::Read)?;
+        Ok(None)
     }
 }
 
@@ -262,9 +263,9 @@ impl Source for Turn<'_> {
         })
     }
 
-    fn fetch(&self, _: u64, _: usize, _: &mut Vec<u8>) -> Result<(), Error> {
+    fn fetch(&self, _: u64, _: usize, _: &mut Vec<u8>) -> Result<Option<usize>, Error> {
         // `claim` never says `Later`.
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -323,11 +324,7 @@ impl<E> Worker<E> {
         size: usize,
     ) -> Result<(Option<usize>, &[u8], &mut E), Error> {
         let zeros = match self.input.claimed {
-            Claimed::Zeros(len) => Some(len),
-            Claimed::Later => {
-                source.fetch(number, size, &mut self.input.frame)?;
-                None
-            }
+            Claimed::Later => source.fetch(number, size, &mut self.input.frame)?,
             Claimed::Here | Claimed::End => None,
         };
         Ok((zeros, &self.input.frame, &mut self.engine))

@@ -157,10 +157,11 @@ pub(super) fn zstd(
         match source.claim(number, ZSTD_PIECE, &mut frame)? {
             Claimed::End => break,
             Claimed::Here => {}
-            Claimed::Later => source.fetch(number, ZSTD_PIECE, &mut frame)?,
-            Claimed::Zeros(len) => {
-                frame.clear();
-                frame.resize(len, 0);
+            Claimed::Later => {
+                if let Some(zeros) = source.fetch(number, ZSTD_PIECE, &mut frame)? {
+                    frame.clear();
+                    frame.resize(zeros, 0);
+                }
             }
         }
         number += 1;
