@@ -1,0 +1,117 @@
+//! What is compressed: payloads of emulated machines, noise, a real dump.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compress::ReadAt;
+use livedump::PhysMemory;
+use livedump::image::raw::RawImage;
+use livedump::synth;
+use livedump::take::{PlanOptions, Taken, plan};
+use minidump::KernelElf;
+
+use crate::{Failure, Options};
+
+/// One corpus.
+pub(crate) struct Corpus {
+    pub(crate) name: String,
+    /// The payload, ready to be compressed.
+    pub(crate) payload: PathBuf,
+    /// The folder of the machine's memory image and kernel, if it is of a machine.
+    pub(crate) machine: Option<PathBuf>,
+    pub(crate) len: u64,
+}
+
+/// Makes all corpora that are not there yet.
+pub(crate) fn make(options: &Options) -> Result<Vec<Corpus>, Failure> {
+    fs::create_dir_all(&options.dir)?;
+    let mut corpora = vec![machine(options, "dump-128m", 256, 60)?];
+    if options.full {
+        corpora.push(machine(options, "dump-2g", 4096, 1000)?);
+    }
+    let noise = options.dir.join("noise");
+    if !noise.exists() {
+        write_noise(&noise, 128 << 20)?;
+    }
+    corpora.push(corpus("noise", noise, None)?);
+    if let Some(real) = std::env::var_os("LIVECORE_REAL_DUMP") {
+        corpora.push(corpus("real", real.into(), None)?);
+    }
+    Ok(corpora)
+}
+
+fn corpus(name: &str, payload: PathBuf, machine: Option<PathBuf>) -> Result<Corpus, Failure> {
+    let len = fs::metadata(&payload)?.len();
+    Ok(Corpus {
+        name: name.into(),
+        payload,
+        machine,
+        len,
+    })
+}
+
+/// A machine of `memory` MiB whose dump has twice `half` MiB and its structures. A third of its
+/// pages is zero.
+fn machine(options: &Options, name: &str, memory: u32, half: u32) -> Result<Corpus, Failure> {
+    let folder = options.dir.join(name);
+    let payload = options.dir.join(format!("{name}.payload"));
+    if !payload.exists() {
+        let text = format!(
+            "seed = 3\n[memory]\nsize = \"{memory} MiB\"\n[content]\nkernel = \"{half} MiB\"\n\
+             direct = \"{half} MiB\"\n\
+             mix = {{ zero = 33, code = 10, heap = 35, text = 12, noise = 10 }}\n"
+        );
+        let machine = synth::build(&synth::Description::parse(&text)?)?;
+        synth::write_out(&machine, &folder)?;
+        let taken = taken(&folder)?;
+        let unfinished = payload.with_extension("part");
+        copy(&taken.into_payload(), &unfinished)?;
+        fs::rename(unfinished, &payload)?;
+    }
+    corpus(name, payload, Some(folder))
+}
+
+/// The plan of a dump of the machine in `folder`.
+pub(crate) fn taken(folder: &Path) -> Result<Taken, Failure> {
+    let kernel = KernelElf::from_bytes(fs::read(folder.join("kernel"))?)?;
+    let layout: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("machine.json"))?)?;
+    let ranges = layout["ranges"]
+        .as_array()
+        .ok_or("ranges in machine.json")?;
+    let ranges: Vec<std::ops::Range<u64>> = ranges
+        .iter()
+        .filter_map(|r| Some(r[0].as_u64()?..r[1].as_u64()?))
+        .collect();
+    let memory: Arc<dyn PhysMemory> =
+        Arc::new(RawImage::new(File::open(folder.join("ram"))?, &ranges)?);
+    Ok(plan(memory, &kernel, &PlanOptions::default())?)
+}
+
+fn copy(source: &dyn ReadAt, path: &Path) -> Result<(), Failure> {
+    let mut out = BufWriter::new(File::create(path)?);
+    let mut piece = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let n = source.read_full_at(&mut piece, at)?;
+        if n == 0 {
+            return Ok(out.flush()?);
+        }
+        out.write_all(&piece[..n])?;
+        at += n as u64;
+    }
+}
+
+fn write_noise(path: &Path, len: usize) -> Result<(), Failure> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut out = BufWriter::new(File::create(path)?);
+    for _ in 0..len / 8 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out.write_all(&state.to_le_bytes())?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,147 @@
+//! Our side of each task: what the child process does.
+
+use std::fs::File;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use compress::{
+    Codec, Encoding, Error, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, is_zero,
+    write_seal,
+};
+
+use crate::{Failure, corpora};
+
+/// A page, and the unit of holes.
+const PAGE: usize = 4096;
+
+/// Does what `arguments` say: the task's name, then its own.
+pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["encode", codec, level, threads, frame, shape, from, to] => {
+            let source = File::open(from)?;
+            let encoding = encoding(codec, level, threads, frame)?;
+            encode(&source, &encoding, shape, to)
+        }
+        ["take", codec, level, threads, frame, from, to] => {
+            let payload = corpora::taken(Path::new(from))?.into_payload();
+            encode(
+                &payload,
+                &encoding(codec, level, threads, frame)?,
+                "sealed",
+                to,
+            )
+        }
+        ["check", threads, from] => {
+            open(threads, from)?.check(&NoProgress)?;
+            Ok(())
+        }
+        ["decode", threads, from, "-"] => {
+            let mut out = std::io::stdout().lock();
+            open(threads, from)?.decode(
+                &mut |_, piece| out.write_all(piece).map_err(Error::Write),
+                &NoProgress,
+            )?;
+            Ok(())
+        }
+        ["decode", threads, from, to] => {
+            let out = File::create(to)?;
+            let len = open(threads, from)?.decode(
+                &mut |at, piece| sparse(&out, at, piece).map_err(Error::Write),
+                &NoProgress,
+            )?;
+            Ok(out.set_len(len)?)
+        }
+        ["random", from] => random(from),
+        _ => Err(format!("no such work: {arguments:?}").into()),
+    }
+}
+
+fn encoding(codec: &str, level: &str, threads: &str, frame: &str) -> Result<Encoding, Failure> {
+    let codec = [Codec::None, Codec::Gzip, Codec::Zstd]
+        .into_iter()
+        .find(|c| c.name() == codec)
+        .ok_or("no such codec")?;
+    Ok(Encoding {
+        codec,
+        level: Some(level.parse()?),
+        frame_size: frame.parse()?,
+        threads: threads.parse()?,
+    })
+}
+
+fn encode(source: &dyn ReadAt, encoding: &Encoding, shape: &str, to: &str) -> Result<(), Failure> {
+    let mut out = File::create(to)?;
+    if shape == "single" {
+        encode_at(source, encoding, Shape::Single, &mut out, &NoProgress)?;
+        return Ok(());
+    }
+    let stored = encode_at(source, encoding, Shape::Frames, &mut out, &NoProgress)?;
+    write_seal(&stored, &[7; 600], &mut out)?;
+    Ok(())
+}
+
+fn open(threads: &str, from: &str) -> Result<Stream, Failure> {
+    let options = OpenOptions {
+        threads: threads.parse::<NonZeroUsize>()?,
+        ..OpenOptions::default()
+    };
+    Ok(Stream::open(Arc::new(File::open(from)?), &options)?)
+}
+
+/// Writes the runs of pages that are not zero.
+fn sparse(out: &File, at: u64, piece: &[u8]) -> std::io::Result<()> {
+    let mut run = 0;
+    let mut done = 0;
+    for page in piece.chunks(PAGE) {
+        if is_zero(page) {
+            out.write_all_at(&piece[run..done], at + run as u64)?;
+            run = done + page.len();
+        }
+        done += page.len();
+    }
+    out.write_all_at(&piece[run..], at + run as u64)
+}
+
+/// Reads pages at random, cold and cached, and says what one takes.
+fn random(from: &str) -> Result<(), Failure> {
+    let start = Instant::now();
+    let stream = open("1", from)?;
+    let opened = start.elapsed();
+    let content = stream.content();
+    let frames = stream.frames().ok_or("no frames")?;
+    let (count, size) = (frames.count(), u64::from(frames.frame_size()));
+    let mut page = [0; PAGE];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |limit: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % limit
+    };
+    let rounds = 200;
+    let start = Instant::now();
+    for _ in 0..rounds {
+        let at = next(count - 1) * size + next(size / PAGE as u64) * PAGE as u64;
+        content.read_exact_at(&mut page, at)?;
+    }
+    let cold = start.elapsed() / rounds;
+    // Within two neighbouring frames, which the cache holds.
+    content.read_exact_at(&mut page, 0)?;
+    content.read_exact_at(&mut page, size)?;
+    let rounds = 100_000;
+    let start = Instant::now();
+    for _ in 0..rounds {
+        content.read_exact_at(&mut page, next(2 * size / PAGE as u64) * PAGE as u64)?;
+    }
+    let cached = start.elapsed() / rounds;
+    writeln!(
+        std::io::stdout(),
+        "open {opened:?}, 4 KiB cold {cold:?}, cached {cached:?}, frame of {size} bytes"
+    )?;
+    Ok(())
+}
