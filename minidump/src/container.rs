@@ -13,7 +13,7 @@ use compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
 use crate::defs::kerneldump::SIZE;
 use crate::kerneldump::Magic;
-use crate::{Error, KernelDumpHeader, SealRecord};
+use crate::{Error, KernelDumpHeader, MinidumpHeader, SealRecord};
 
 /// How payload and header lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,15 +24,18 @@ pub enum Container {
     Raw,
     /// Frames of the payload, index and header where common tools skip them.
     Sealed,
+    /// An image of a dump device: the payload at its end, between two headers. Read, not written.
+    Device,
 }
 
 impl Container {
-    /// `saved`, `raw` or `sealed`.
+    /// `saved`, `raw`, `sealed` or `device`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Saved => "saved",
             Self::Raw => "raw",
             Self::Sealed => "sealed",
+            Self::Device => "device",
         }
     }
 }
@@ -63,7 +66,7 @@ pub struct Opened {
 pub fn open(source: Arc<dyn ReadAt>, options: &compress::OpenOptions) -> Result<Opened, Error> {
     let file_len = source.size()?;
     if let Some((header, at)) = trailing_header(&*source, file_len)? {
-        return open_raw(source, file_len, header, at, options);
+        return open_under_header(source, file_len, header, at, options);
     }
     let stream = Stream::open(source, options)?;
     let mut opened = Opened {
@@ -113,7 +116,8 @@ fn header_at(source: &dyn ReadAt, at: u64) -> Result<Option<KernelDumpHeader>, E
     KernelDumpHeader::parse(&block, at)
 }
 
-fn open_raw(
+/// Opens a file that ends in a header: a raw live file, or the image of a dump device.
+fn open_under_header(
     source: Arc<dyn ReadAt>,
     file_len: u64,
     header: KernelDumpHeader,
@@ -126,64 +130,147 @@ fn open_raw(
         });
     }
     if header.dumpkeysize != 0 {
+        let key = u64::from(header.dumpkeysize);
+        if header
+            .dumpextent
+            .checked_add(key)
+            .is_none_or(|len| len > at)
+        {
+            return Err(broken(
+                "dumpkeysize",
+                at + 56,
+                format!("{key:#x} beside an extent of {:#x}", header.dumpextent),
+                format!("a key and an extent within the device, {at:#x} bytes"),
+            ));
+        }
         return Err(Error::Unsupported {
             what: "encrypted dump: decrypt it with decryptcore(8) first".into(),
         });
     }
-    // A dump device has a second header in front of the data.
-    let block = u64::from(header.blocksize).max(SIZE as u64);
-    let leading = at
-        .checked_sub(header.dumpextent)
-        .and_then(|o| o.checked_sub(block));
-    if !at.is_multiple_of(4096) || leading.is_some_and(|o| o > 0) {
-        let front = match leading {
-            Some(o) => header_at(&*source, o)?,
-            None => None,
-        };
-        if front.is_some() || file_len - at > SIZE as u64 {
-            return Err(Error::Unsupported {
-                what: "image of a dump device: save the dump with savecore(8) first".into(),
-            });
-        }
-    }
     let Some(codec) = header.codec() else {
-        return Err(Error::broken(
-            "kerneldumpheader, compression",
+        return Err(broken(
+            "compression",
             at + 495,
             header.compression.to_string(),
             "0, 1 or 2",
         ));
     };
-    let page = u64::from(header.blocksize);
-    let rounded = (page > 0)
-        .then(|| header.dumplength.checked_next_multiple_of(page))
-        .flatten();
-    if rounded != Some(at) {
-        return Err(Error::broken(
-            "kerneldumpheader, dumplength",
-            at + 40,
-            format!("{:#x} (blocks of {page:#x})", header.dumplength),
-            format!("a length that ends where the header begins, at {at:#x}"),
-        ));
-    }
-    let window = Arc::new(Window::new(source, 0, header.dumplength));
-    let mut head = [0; 8];
-    let got = window.read_full_at(&mut head, 0)?;
-    let found = Codec::sniff(&head[..got]);
+    let (container, start) = place(&*source, file_len, &header, at)?;
+    let window = Arc::new(Window::new(source, start, header.dumplength));
+    let found = Codec::sniff(&head_of(&*window)?);
     if found != codec {
-        return Err(Error::broken(
-            "kerneldumpheader, compression",
+        return Err(broken(
+            "compression",
             at + 495,
-            format!("{codec}"),
+            codec.to_string(),
             format!("{found}, which the data begins as"),
         ));
     }
     Ok(Opened {
-        container: Container::Raw,
+        container,
         stream: Stream::open(window, options)?,
         file_len,
         header: Some((header, at)),
         seal: None,
         seal_damage: None,
     })
+}
+
+fn broken(
+    field: &str,
+    offset: u64,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> Error {
+    let region = format!("kerneldumpheader, {field}");
+    Error::broken(region, offset, found, expected)
+}
+
+/// The first bytes: enough for a magic of any kind.
+fn head_of(source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
+    let mut head = [0; 8];
+    let got = source.read_full_at(&mut head, 0)?;
+    Ok(head[..got].to_vec())
+}
+
+/// Where the data begins, told from the header at `at`.
+fn place(
+    source: &dyn ReadAt,
+    file_len: u64,
+    header: &KernelDumpHeader,
+    at: u64,
+) -> Result<(Container, u64), Error> {
+    let block = u64::from(header.blocksize);
+    let rounded = (block > 0)
+        .then(|| header.dumplength.checked_next_multiple_of(block))
+        .flatten();
+    if rounded == Some(at) {
+        return Ok((Container::Raw, 0));
+    }
+    let room = file_len - at;
+    let leading = at
+        .checked_sub(header.dumpextent)
+        .and_then(|start| start.checked_sub(room));
+    let front = match leading {
+        Some(offset) => header_at(source, offset)?,
+        None => None,
+    };
+    let head = head_of(source)?;
+    let begins_as_payload = MinidumpHeader::probe(&head)
+        || head.starts_with(b"\x7fELF")
+        || Codec::sniff(&head) != Codec::None;
+    if front.is_none() && begins_as_payload {
+        return Err(broken(
+            "dumplength",
+            at + 40,
+            format!("{:#x} (blocks of {block:#x})", header.dumplength),
+            format!("a length that ends where the header begins, at {at:#x}"),
+        ));
+    }
+    if block != room {
+        return Err(broken(
+            "blocksize",
+            at + 60,
+            format!("{block:#x}"),
+            format!("{room:#x}, the header's place at the end of the device"),
+        ));
+    }
+    let Some(start) = at.checked_sub(header.dumpextent).filter(|s| *s >= block) else {
+        return Err(broken(
+            "dumpextent",
+            at + 496,
+            format!("{:#x}", header.dumpextent),
+            format!("an extent that begins within the device, at most {at:#x}"),
+        ));
+    };
+    if header.dumplength > header.dumpextent {
+        return Err(broken(
+            "dumplength",
+            at + 40,
+            format!("{:#x}", header.dumplength),
+            format!("at most the extent, {:#x}", header.dumpextent),
+        ));
+    }
+    let leading = start - block;
+    // savecore(8) clears the last header only, and leaves its parity.
+    let same = front.is_some_and(|front| match header.magic {
+        Magic::Cleared => {
+            front
+                == KernelDumpHeader {
+                    magic: front.magic,
+                    parity_ok: front.parity_ok,
+                    ..header.clone()
+                }
+        }
+        _ => front == *header,
+    });
+    if !same {
+        return Err(Error::broken(
+            "leading kerneldumpheader",
+            leading,
+            "another header, or none",
+            format!("the same as at {at:#x}"),
+        ));
+    }
+    Ok((Container::Device, start))
 }

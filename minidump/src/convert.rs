@@ -40,13 +40,18 @@ pub struct Target {
 impl Target {
     /// Whether the options make sense. Whoever wants to know before a file is made can ask.
     pub fn check(&self) -> Result<(), Error> {
+        if self.container == Container::Device {
+            return Err(Error::Options(
+                "a dump device is written by a kernel only".into(),
+            ));
+        }
         Ok(self.encoding.check(self.shape())?)
     }
 
     fn shape(&self) -> Shape {
         match self.container {
             Container::Sealed => Shape::Frames,
-            Container::Saved | Container::Raw => Shape::Single,
+            Container::Saved | Container::Raw | Container::Device => Shape::Single,
         }
     }
 }
@@ -73,6 +78,7 @@ pub fn finish(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
+    target.check()?;
     let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
     let mut head = [0; HEADER_BYTES];
     let got = payload.read_full_at(&mut head, 0)?;
@@ -175,7 +181,8 @@ fn close(
     record.header = record.header.with_parity();
     let write = |e| Error::io("write", e);
     let behind = match target.container {
-        Container::Saved => 0,
+        // [`Target::check`] has refused a device.
+        Container::Saved | Container::Device => 0,
         Container::Raw => {
             let pad = stored.stored_len.next_multiple_of(page_size) - stored.stored_len;
             out.write_all(&vec![0; pad as usize]).map_err(write)?; // less than a page

@@ -100,12 +100,14 @@ impl Checks<'_, '_> {
         self.incomparable(name, va, &why.to_string());
     }
 
+    /// The bytes at `va`, unless they cannot be had or their pages are all zero: a thinned dump has
+    /// such pages, and they say nothing.
     fn bytes(&mut self, name: &str, va: u64, len: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; len];
         match self.memory.read(va, &mut bytes) {
-            Ok(()) if bytes.iter().any(|b| *b != 0) => Some(bytes),
+            Ok(()) if bytes.iter().any(|b| *b != 0) || !self.thinned(va) => Some(bytes),
             Ok(()) => {
-                self.incomparable(name, va, "zeros");
+                self.incomparable(name, va, "a page of zeros");
                 None
             }
             Err(why) => {
@@ -113,6 +115,19 @@ impl Checks<'_, '_> {
                 None
             }
         }
+    }
+
+    /// Whether the page at `va` looks like one that somebody zeroed to make the dump smaller: it is
+    /// all zero, in a dump whose message buffer is too.
+    fn thinned(&self, va: u64) -> bool {
+        if !self.sink.broke(&rules::MSG_EMPTY) {
+            return false;
+        }
+        let page = self.memory.header.page;
+        // At most 16 KiB.
+        let mut bytes = vec![0; page as usize];
+        let read = self.memory.read(va / page * page, &mut bytes);
+        read.is_ok() && bytes.iter().all(|b| *b == 0)
     }
 
     fn pointer_size(&self) -> usize {
@@ -223,7 +238,7 @@ impl Checks<'_, '_> {
         }
         let at = self.memory.number(va, size).unwrap_or(0);
         let fields = if size == 8 { &LP64 } else { &ILP32 };
-        if self.bytes("*msgbufp", at, fields.sizeof).is_none() {
+        if at != 0 && self.bytes("*msgbufp", at, fields.sizeof).is_none() {
             return;
         }
         let number = |f: minidump::defs::Field| {

@@ -368,6 +368,20 @@ fn check_attachment(
         f.found(format!("{} bytes that are no record", rest.len()))
             .expected("a header, and records to the attachment's end")
     });
+    let flags = little(&bytes, attachment::FLAGS_FIELD);
+    let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
+    let flags_at = pieces.at((HEADER_LEN + attachment::FLAGS_FIELD.offset) as u64);
+    let place = Place::file("seal attachment", flags_at);
+    sink.check(&rules::SEAL_ZERO_TAIL, !filled, &place, |f| {
+        f.found("lost pages that stand as zeros at the payload's end")
+            .expected("a payload that was whole")
+    });
+    let rebuilt = attachment::FLAG_HEADER_FROM_INFO | attachment::FLAG_HEADER_FROM_PAYLOAD;
+    let original = flags & u64::from(rebuilt) == 0;
+    sink.check(&rules::SEAL_REBUILT, original, &place, |f| {
+        f.found("a kerneldumpheader that was rebuilt")
+            .expected("the one that the kernel wrote")
+    });
     let header = field(&bytes, attachment::HEADER_FIELD);
     let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
     let at = pieces.at((HEADER_LEN + attachment::HEADER_FIELD.offset) as u64);

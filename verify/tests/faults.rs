@@ -4,7 +4,8 @@
 //! `LIVECORE_FAULTS` is the number of faults (2,000 by default) and `LIVECORE_SEED` the seed, which
 //! every failure prints. What has to hold:
 //!
-//! * of a sealed dump every fault is reported, wherever it is;
+//! * of a sealed dump every fault is reported, wherever it is, but for one: a cut exactly where the
+//!   seal begins leaves a whole saved file;
 //! * of a compressed dump without a seal a fault is reported, or does not change the content;
 //! * of an uncompressed dump without a seal no fault does worse than go unseen: nothing checks the
 //!   contents of pages there.
@@ -97,6 +98,13 @@ fn content(kind: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(content)
 }
 
+/// Bytes in front of the seal.
+fn stored_len(dump: &[u8]) -> usize {
+    let seal = dump.windows(8).rposition(|w| w == b"LVCRSEAL").unwrap();
+    let field = dump[seal + 24..seal + 32].try_into().unwrap();
+    usize::try_from(u64::from_le_bytes(field)).unwrap()
+}
+
 #[test]
 fn faults_are_reported_and_none_panics() {
     let number = |name: &str, default| {
@@ -120,6 +128,11 @@ fn faults_are_reported_and_none_panics() {
         ("plain", build("container device\n").bytes),
         ("plain", build("").bytes),
     ];
+    // Where the seals begin: the seal's header says how many bytes lie in front of it.
+    let unsealed: Vec<_> = dumps[..3]
+        .iter()
+        .map(|(_, dump)| stored_len(dump))
+        .collect();
     let options = Options {
         threads: NonZeroUsize::new(2).unwrap(),
         ..Options::default()
@@ -139,7 +152,7 @@ fn faults_are_reported_and_none_panics() {
         let report = verify(&bytes, &options);
         let unseen = report.verdict == Verdict::Sound;
         let harmless = match *kind {
-            "sealed" => false,
+            "sealed" => dump.starts_with(&bytes) && unsealed.contains(&bytes.len()),
             "plain" => true,
             kind => unseen && content(kind, &bytes) == content(kind, dump),
         };

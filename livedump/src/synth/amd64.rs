@@ -18,6 +18,7 @@ const V: u64 = 1;
 const W: u64 = 1 << 1;
 const A: u64 = 1 << 5;
 const M: u64 = 1 << 6;
+const U: u64 = 1 << 2;
 const PS: u64 = 1 << 7;
 const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
@@ -30,6 +31,8 @@ const KERNBASE: u64 = 0xffff_ffff_8000_0000;
 const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_fe00_0000_0000;
 const DMAP_MIN: u64 = 0xffff_f800_0000_0000;
 const DMAP_MAX: u64 = 0xffff_fc00_0000_0000;
+/// `VM_MAXUSER_ADDRESS`.
+const USER_END: u64 = 0x0000_7fff_ffff_f000;
 /// PML4 entry of the recursive map.
 const RECURSIVE: u64 = 256;
 /// Pages of `crashdumpmap`.
@@ -55,6 +58,10 @@ impl Format for Amd64 {
 
     fn next(&self, _level: usize, entry: u64) -> Option<u64> {
         (entry & V != 0 && entry & PS == 0).then_some(entry & FRAME)
+    }
+
+    fn user(&self, entry: u64) -> u64 {
+        entry & !G | U
     }
 
     fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
@@ -131,6 +138,7 @@ impl Processor for Amd64 {
             dmap: DMAP_MIN..DMAP_MAX,
             dmap_phys: 0,
             dmaplimit: top.next_multiple_of(GIB).max(4 * GIB),
+            user_end: USER_END,
         }
     }
 
@@ -227,15 +235,27 @@ impl Processor for Amd64 {
             builder.set_u64("kernphys", builder.description.kernel.load.0)?;
         }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
-        builder.poke_u64(pmap + 32, builder.dmap(root))?;
-        builder.poke_u64(pmap + 40, 0)?;
-        builder.poke_u64(pmap + 48, root)?;
-        builder.poke_u64(pmap + 56, u64::MAX)?;
+        self.pmap(builder, pmap, root)?;
+        // Every process has the kernel's half, and its own recursive entry.
+        let half = RECURSIVE * 8;
+        let mut entries = [0; 2048];
+        builder.store.read(root + half, &mut entries);
+        for user in std::mem::take(&mut builder.user_roots) {
+            entries[..8].copy_from_slice(&(user | NX | M | A | W | V).to_le_bytes());
+            builder.store.write(user + half, &entries);
+        }
         // pmap_growkernel adds whole tables.
         let end = builder.kva.next_multiple_of(MIB2);
         builder.set_u64("kernel_vm_end", end)?;
         builder.kva = end;
         Ok(end.max(KERNBASE + nkpt * MIB2))
+    }
+
+    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
+        builder.poke_u64(at + 32, builder.dmap(root))?;
+        builder.poke_u64(at + 40, 0)?;
+        builder.poke_u64(at + 48, root)?;
+        builder.poke_u64(at + 56, u64::MAX)
     }
 
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
@@ -252,6 +272,9 @@ impl Processor for Amd64 {
         ];
         let mut bytes: Vec<u8> = named.iter().flat_map(|(_, v)| v.to_le_bytes()).collect();
         bytes.resize(size, 0);
+        if let Some(cr3) = bytes.get_mut(104..112) {
+            cr3.copy_from_slice(&r.root.to_le_bytes());
+        }
         (bytes, named)
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) nodump: Vec<Range<u64>>,
     /// The unused rest of the last slab: physical.
     slab: Range<u64>,
+    /// Root tables of user processes.
+    pub(crate) user_roots: Vec<u64>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -77,6 +79,7 @@ impl<'a> Builder<'a> {
             bits: Vec::new(),
             nodump: Vec::new(),
             slab: 0..0,
+            user_roots: Vec::new(),
             notes: Vec::new(),
         })
     }

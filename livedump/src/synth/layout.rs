@@ -92,6 +92,14 @@ pub(crate) struct ThreadLayout {
     pub(crate) md_pcb: Option<u32>,
 }
 
+/// `struct vmspace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VmspaceLayout {
+    pub(crate) size: u32,
+    /// `vm_pmap`.
+    pub(crate) pmap: u32,
+}
+
 /// `struct prison`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PrisonLayout {
@@ -124,6 +132,7 @@ pub(crate) struct Layout {
     pub(crate) phys_seg: PhysSegLayout,
     pub(crate) proc_: ProcLayout,
     pub(crate) thread: ThreadLayout,
+    pub(crate) vmspace: VmspaceLayout,
     pub(crate) prison: PrisonLayout,
     pub(crate) linker: LinkerLayout,
     /// `sizeof(struct pcb)`.
@@ -195,6 +204,10 @@ impl Layout {
                 lastcpu: 0x158,
                 oncpu: if old { 0x15c } else { 0x6bc },
                 md_pcb: (!old).then_some(0x6c0),
+            },
+            vmspace: VmspaceLayout {
+                size: 0x300,
+                pmap: 0x150,
             },
             prison: PrisonLayout {
                 size: 0x900,

@@ -37,6 +37,7 @@ mod store;
 mod tables;
 mod threads;
 mod truth;
+mod users;
 mod variables;
 mod vm;
 mod vm_page;
@@ -55,8 +56,8 @@ pub use description::{
 pub use error::Error;
 pub use layout::Release;
 pub use truth::{
-    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Prot, Symbol, Thread as ThreadTruth,
-    Truth, Why,
+    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot, Symbol,
+    Thread as ThreadTruth, Truth, UserSpace, Why,
 };
 pub use write_out::write_out;
 
@@ -152,7 +153,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     b.frames.scatter(demand);
 
     let modules = modules::build(&mut b)?;
-    let (threads, dumptid) = threads::build(&mut b)?;
+    let (processes, threads, dumptid) = threads::build(&mut b)?;
     regions::build(&mut b)?;
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
@@ -186,6 +187,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         nodump: b.nodump.clone(),
         dumped,
         symbols: b.kernel.symbols.clone(),
+        processes,
         threads,
         dumptid,
         modules,

@@ -26,6 +26,8 @@ pub(crate) struct Space {
     pub(crate) dmap_phys: u64,
     /// Physical end of what its tables map.
     pub(crate) dmaplimit: u64,
+    /// End of a process's addresses.
+    pub(crate) user_end: u64,
 }
 
 /// The context of a thread, as its processor saves it.
@@ -36,6 +38,8 @@ pub(crate) struct Registers {
     pub(crate) fp: u64,
     /// Callee-saved registers beside the frame pointer.
     pub(crate) saved: [u64; 5],
+    /// Physical address of the root table of its address space.
+    pub(crate) root: u64,
 }
 
 /// One processor architecture.
@@ -55,6 +59,8 @@ pub(crate) trait Processor: Sync {
     /// Sets its own variables when the kernel map is complete; gives the end of the addresses
     /// that a dump's page map covers.
     fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error>;
+    /// Writes what of a `struct pmap` says where its tables are.
+    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error>;
     /// Bytes of a pcb with these registers, and their names and values as a debugger reads them.
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>);
     /// Bytes of a trap frame that interrupted the kernel with these registers.

@@ -97,8 +97,9 @@ pub(crate) fn demand(b: &Builder<'_>) -> u64 {
         .iter()
         .map(|p| p.thread.len().max(1) as u64)
         .sum();
+    let users = b.description.process.iter().filter(|p| p.user).count() as u64;
     // Tables, and a stack and a structure for each thread.
-    data + data / 256 + threads * 8 * b.space.page_size + (1 << 20)
+    users * super::users::DEMAND + data + data / 256 + threads * 8 * b.space.page_size + (1 << 20)
 }
 
 /// Low memory as boot left it.

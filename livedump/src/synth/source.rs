@@ -76,7 +76,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         out.push_str("#define KERNPHYS_VARIABLE\n");
     }
     out.push_str(
-        "struct proc;\nstruct thread;\nstruct vm_page;\nstruct linker_file;\n\
+        "struct proc;\nstruct thread;\nstruct vmspace;\nstruct vm_page;\nstruct linker_file;\n\
          struct proclist { struct proc *lh_first; };\n\
          struct threadlist { struct thread *tqh_first; struct thread **tqh_last; };\n\
          struct linker_file_list { struct linker_file *tqh_first; struct linker_file **tqh_last; };\n\
@@ -107,7 +107,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         (p.threads, 16, "struct threadlist p_threads"),
         (p.state, 4, "int p_state"),
         (p.pid, 4, "int p_pid"),
-        (p.vmspace, 8, "void *p_vmspace"),
+        (p.vmspace, 8, "struct vmspace *p_vmspace"),
         (p.comm, 20, "char p_comm[20]"),
     ];
     members.extend(p.hash.map(|at| {
@@ -222,6 +222,12 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
             (48, 8, "unsigned long pm_cr3"),
             (56, 8, "unsigned long pm_ucr3"),
         ],
+    );
+    structure(
+        &mut out,
+        "vmspace",
+        l.vmspace.size,
+        vec![(l.vmspace.pmap, 0x180, "struct pmap vm_pmap")],
     );
     out
 }

@@ -32,6 +32,7 @@ pub(crate) fn build(
     chain: &[&'static str],
     purpose: Purpose,
     thread: u64,
+    root: u64,
 ) -> Result<(Registers, Vec<Frame>), Error> {
     let processor = b.processor;
     let mut saved = [0u64; 5];
@@ -47,6 +48,7 @@ pub(crate) fn build(
         sp: 0x0000_0008_20e0_0000 | rng.below(1 << 16) << 4,
         fp: 0x0000_0008_20e1_0000 | rng.below(1 << 12) << 4,
         saved: [0; 5],
+        root,
     };
     let outer = processor.user_frame(&user);
     let frame_size = outer.len() as u64;
@@ -65,6 +67,7 @@ pub(crate) fn build(
             sp: base - 8,
             fp: 0,
             saved: [thread, b.kernel.address("fork_exit")?, 0, 0, 0],
+            root,
         };
         return Ok((registers, vec![frame(b, pc, 0, None)]));
     }
@@ -85,6 +88,7 @@ pub(crate) fn build(
                 sp,
                 fp,
                 saved,
+                root,
             };
             let (trap, address) = match callee {
                 "calltrap" => (T_PAGEFLT, 0x28),
@@ -131,6 +135,7 @@ pub(crate) fn build(
         sp: sp - 8,
         fp,
         saved,
+        root,
     };
     Ok((registers, frames))
 }

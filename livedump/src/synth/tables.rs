@@ -15,6 +15,8 @@ pub(crate) trait Format: Sync {
     fn table(&self, pa: u64) -> u64;
     /// The table's address, if `entry` points at one. `level` counts from the root.
     fn next(&self, level: usize, entry: u64) -> Option<u64>;
+    /// The same entry for user mode.
+    fn user(&self, entry: u64) -> u64;
     /// A leaf at `level` that maps `pa`.
     fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64;
 }
@@ -22,6 +24,8 @@ pub(crate) trait Format: Sync {
 /// A tree of page tables in the machine's memory.
 pub(crate) struct Tables {
     format: &'static dyn Format,
+    /// Whether user mode may use its entries.
+    user: bool,
     /// Physical address of the root table.
     pub(crate) root: u64,
     /// The leaf table of the last mapping: (virtual base, physical address).
@@ -39,9 +43,27 @@ impl Tables {
         store.page(root / 4096);
         Self {
             format,
+            user: false,
             root,
             last: None,
             made: vec![(0, 0, root)],
+        }
+    }
+
+    /// A tree of a user process.
+    pub(crate) fn user(format: &'static dyn Format, store: &mut Store, root: u64) -> Self {
+        Self {
+            user: true,
+            ..Self::new(format, store, root)
+        }
+    }
+
+    /// The entry, for those who may use it.
+    fn entry(&self, entry: u64) -> u64 {
+        if self.user {
+            self.format.user(entry)
+        } else {
+            entry
         }
     }
 
@@ -75,7 +97,7 @@ impl Tables {
                     for frame in next / 4096..(next + size) / 4096 {
                         store.page(frame);
                     }
-                    store.write(slot, &self.format.table(next).to_le_bytes());
+                    store.write(slot, &self.entry(self.format.table(next)).to_le_bytes());
                     let base = va >> self.format.shifts()[above] << self.format.shifts()[above];
                     self.made.push((above + 1, base, next));
                     next
@@ -110,7 +132,7 @@ impl Tables {
         prot: Prot,
     ) -> Result<(), Error> {
         let bottom = self.format.shifts().len() - 1;
-        let entry = self.format.leaf(level, pa, prot);
+        let entry = self.entry(self.format.leaf(level, pa, prot));
         if level != bottom {
             return self.set(store, frames, level, va, entry);
         }

@@ -10,7 +10,8 @@ use super::layout::Release;
 use super::processor::Registers;
 use super::rng::Rng;
 use super::stack::{self, Purpose};
-use super::truth::{Context, Thread};
+use super::truth::{Context, Process as Told, Thread};
+use super::users;
 
 /// Pages of a kernel stack.
 const KSTACK_PAGES: u64 = 4;
@@ -27,6 +28,7 @@ const TDI_SLEEPING: u32 = 2;
 
 /// A process that has its place.
 struct Placed {
+    told: Told,
     va: u64,
     threads: Vec<Thread>,
 }
@@ -58,8 +60,11 @@ struct Crowd {
     next_tid: u32,
 }
 
+/// Processes and threads in the order of the lists, and the dumping thread's id.
+type Made = (Vec<Told>, Vec<Thread>, Option<u32>);
+
 /// Makes all processes. Gives the threads in the order of the lists, and the dumping thread's id.
-pub(crate) fn build(b: &mut Builder<'_>) -> Result<(Vec<Thread>, Option<u32>), Error> {
+pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     let description = b.description;
     let cpus = description.state.cpus;
     let pcb_size = u64::from(b.layout.pcb_size);
@@ -110,11 +115,12 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<(Vec<Thread>, Option<u32>), E
         }
         b.set("stopped_cpus", &stopped)?;
     }
-    let threads: Vec<Thread> = alive
+    let (processes, threads): (Vec<Told>, Vec<Vec<Thread>>) = alive
         .into_iter()
         .chain(dead)
-        .flat_map(|p| p.threads)
-        .collect();
+        .map(|p| (p.told, p.threads))
+        .unzip();
+    let threads = threads.concat();
     let dumptid = threads
         .iter()
         .find(|t| t.context == Context::Dump)
@@ -125,7 +131,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<(Vec<Thread>, Option<u32>), E
     }
     b.set_u32("mp_maxid", cpus - 1)?;
     b.set_u32("mp_ncpus", cpus)?;
-    Ok((threads, dumptid))
+    Ok((processes, threads, dumptid))
 }
 
 /// The CPU that panicked: one whose thread faulted, else the lowest that runs something.
@@ -185,6 +191,18 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
     b.poke_u32(va + u64::from(l.pid), process.pid)?;
     b.poke(va + u64::from(l.comm), process.name.as_bytes())?;
     b.poke_u32(va + u64::from(l.state), if process.zombie { 2 } else { 1 })?;
+    let space = if process.user && !process.zombie {
+        let space = users::build(b, &mut crowd.rng)?;
+        let v = b.layout.vmspace;
+        let vmspace = b.slab(u64::from(v.size))?;
+        b.poke_u64(va + u64::from(l.vmspace), vmspace)?;
+        b.processor
+            .pmap(b, vmspace + u64::from(v.pmap), space.root)?;
+        Some(space)
+    } else {
+        None
+    };
+    let root = space.as_ref().map_or(b.tables.root, |space| space.root);
     let sleeping = [Described::default()];
     let described = if process.thread.is_empty() {
         &sleeping
@@ -193,7 +211,7 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
     };
     let mut threads = Vec::new();
     for thread in described {
-        threads.push(place_thread(b, crowd, process, thread, va)?);
+        threads.push(place_thread(b, crowd, process, thread, va, root)?);
     }
     let plist = u64::from(b.layout.thread.plist);
     let mut link = va + u64::from(l.threads);
@@ -204,7 +222,17 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
     }
     b.poke_u64(link, 0)?;
     b.poke_u64(va + u64::from(l.threads) + 8, link)?;
-    Ok(Placed { va, threads })
+    Ok(Placed {
+        told: Told {
+            va,
+            pid: process.pid,
+            comm: process.name.clone(),
+            zombie: process.zombie,
+            space,
+        },
+        va,
+        threads,
+    })
 }
 
 fn place_thread(
@@ -213,6 +241,7 @@ fn place_thread(
     process: &Process,
     described: &Described,
     proc_va: u64,
+    root: u64,
 ) -> Result<Thread, Error> {
     let l = b.layout.thread;
     let page = b.space.page_size;
@@ -253,7 +282,7 @@ fn place_thread(
         stale: dumping,
     };
     let (registers, frames) = match &chain {
-        Some(chain) => stack::build(b, &mut crowd.rng, top, chain, purpose, va)?,
+        Some(chain) => stack::build(b, &mut crowd.rng, top, chain, purpose, va, root)?,
         None => (Registers::default(), Vec::new()),
     };
     let (bytes, named) = b.processor.pcb(b.layout.pcb_size as usize, &registers);
@@ -276,7 +305,7 @@ fn place_thread(
             user: false,
             stale: false,
         };
-        let (old, _) = stack::build(b, &mut crowd.rng, low, &chain, purpose, va)?;
+        let (old, _) = stack::build(b, &mut crowd.rng, low, &chain, purpose, va, root)?;
         let (bytes, _) = b.processor.pcb(b.layout.pcb_size as usize, &old);
         b.poke(pcb, &bytes)?;
     }

@@ -145,6 +145,32 @@ pub struct Thread {
     pub frames: Vec<Frame>,
 }
 
+/// The address space of a user process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSpace {
+    /// Physical address of its root table (`pm_cr3`).
+    pub root: u64,
+    /// What is resident, one page each, by address.
+    pub mappings: Vec<Mapping>,
+    /// Addresses that are in its map, resident or not.
+    pub valid: Vec<Range<u64>>,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Virtual address of the `struct proc`.
+    pub va: u64,
+    /// `p_pid`.
+    pub pid: u32,
+    /// `p_comm`.
+    pub comm: String,
+    /// Whether it is a zombie.
+    pub zombie: bool,
+    /// Its user part, if it has one.
+    pub space: Option<UserSpace>,
+}
+
 /// A loaded kernel file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
@@ -222,6 +248,8 @@ pub struct Truth {
     pub dumped: Vec<Dumped>,
     /// The kernel's symbols.
     pub symbols: BTreeMap<String, Symbol>,
+    /// All processes: newest first as `allproc` has them, then zombies.
+    pub processes: Vec<Process>,
     /// All threads: processes newest first as `allproc` has them, then zombies.
     pub threads: Vec<Thread>,
     /// The thread that dumps.

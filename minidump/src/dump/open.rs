@@ -217,6 +217,10 @@ impl Dump {
         match self.container {
             Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
             Container::Raw => header.map(|h| ("the kerneldumpheader", h.dumpextent)),
+            // The extent of a compressed dump may be all that the device had.
+            Container::Device => header
+                .filter(|h| h.codec() == Some(Codec::None))
+                .map(|h| ("the kerneldumpheader", h.dumplength)),
             Container::Saved => self
                 .info
                 .as_ref()

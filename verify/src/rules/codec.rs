@@ -114,6 +114,16 @@ rules! { Codec, SEAL:
         "magic, version and record lengths with the format",
         "docs/sealed.md",
         "a newer version needs a newer verifier; otherwise convert the dump";
+    SEAL_ZERO_TAIL = "SEAL-ZERO-TAIL", Warning,
+        "no page of a sealed dump was made up",
+        "the attachment's flag for zeros that fill a short dump",
+        "docs/sealed.md",
+        "the pages at the end may have been lost: nothing that lies in them can be trusted";
+    SEAL_REBUILT = "SEAL-REBUILT", Note,
+        "the sealed kerneldumpheader is the kernel's own",
+        "the attachment's flags for a rebuilt header",
+        "docs/sealed.md",
+        "the dump had lost its header before it was sealed: strings and time may be missing";
     SEAL_LENGTH = "SEAL-LENGTH", Error,
         "a seal is as long as its parts",
         "header, attachment, index and footer with the seal's length",

@@ -315,3 +315,54 @@ fn figures() {
         .expect("stdout");
     }
 }
+
+#[test]
+fn user_processes_have_their_own_half_and_the_kernels() {
+    let machine = machine(TINY);
+    let reader = Reader::new(&machine);
+    let truth = machine.truth();
+    let mut spaces = 0;
+    for process in &truth.processes {
+        let Some(space) = &process.space else {
+            continue;
+        };
+        // p_vmspace, vm_pmap, pm_cr3: as the builder lays them out.
+        let vmspace = reader.u64(process.va + 0x2f0);
+        assert_eq!(reader.u64(vmspace + 0x150 + 48), space.root);
+        for thread in truth.threads.iter().filter(|t| t.pid == process.pid) {
+            assert_eq!(reader.u64(thread.pcb + 104), space.root, "pcb_cr3");
+        }
+        let mut resident = 0;
+        for range in &space.valid {
+            for va in range.clone().step_by(4096) {
+                let told = space.mappings.iter().find(|m| m.va == va);
+                assert_eq!(
+                    walk(&machine, space.root, va).map(|leaf| leaf.0),
+                    told.map(|m| m.pa),
+                    "{} {va:#x}",
+                    process.comm
+                );
+                resident += usize::from(told.is_some());
+            }
+        }
+        assert_eq!(resident, space.mappings.len());
+        // The kernel is mapped in it; its recursive entry is its own.
+        let version = reader.symbol("version");
+        assert_eq!(
+            walk(&machine, space.root, version),
+            walk(&machine, truth.root, version)
+        );
+        let entry = u64_at(&machine, space.root + 256 * 8);
+        assert_eq!(entry & 0x000f_ffff_ffff_f000, space.root);
+        // None of its pages is dumped, its root table is.
+        let dumped = |pa: u64| {
+            let runs = &truth.dumped;
+            runs.iter()
+                .any(|run| (run.pa..run.pa + run.len).contains(&pa))
+        };
+        assert!(space.mappings.iter().all(|m| !dumped(m.pa)));
+        assert!(dumped(space.root));
+        spaces += 1;
+    }
+    assert!(spaces > 5, "{spaces}");
+}

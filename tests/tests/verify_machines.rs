@@ -1,0 +1,123 @@
+//! What a machine's dump holds is sound to the verifier, in every container and codec, with and
+//! without the kernel, at every depth; and another machine's kernel contradicts it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use compress::{Codec, Encoding, NoProgress};
+use livedump::synth::{Description, Machine, build};
+use livedump::take::{PlanOptions, Taken, plan};
+use minidump::convert::{Target, finish};
+use minidump::{Container, KernelElf};
+use verify::render::{Format, Style};
+use verify::{Depth, Options, Report, Severity, Verdict};
+
+const MACHINES: [(&str, &str); 6] = [
+    ("tiny", include_str!("../../testdata/machines/tiny.toml")),
+    ("small", include_str!("../../testdata/machines/small.toml")),
+    (
+        "nodump",
+        include_str!("../../testdata/machines/nodump.toml"),
+    ),
+    (
+        "old-12.1",
+        include_str!("../../testdata/machines/old-12.1.toml"),
+    ),
+    (
+        "relocated",
+        include_str!("../../testdata/machines/relocated.toml"),
+    ),
+    (
+        "running",
+        include_str!("../../testdata/machines/running.toml"),
+    ),
+];
+
+const FORMS: [(Container, Codec); 9] = [
+    (Container::Saved, Codec::None),
+    (Container::Saved, Codec::Gzip),
+    (Container::Saved, Codec::Zstd),
+    (Container::Raw, Codec::None),
+    (Container::Raw, Codec::Gzip),
+    (Container::Raw, Codec::Zstd),
+    (Container::Sealed, Codec::None),
+    (Container::Sealed, Codec::Gzip),
+    (Container::Sealed, Codec::Zstd),
+];
+
+fn machine(text: &str) -> (Machine, KernelElf) {
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (machine, elf)
+}
+
+fn written(taken: &Taken, container: Container, codec: Codec) -> Vec<u8> {
+    let encoding = Encoding {
+        threads: NonZeroUsize::new(2).unwrap(),
+        ..Encoding::new(codec)
+    };
+    let target = Target {
+        container,
+        encoding,
+    };
+    let mut bytes = Vec::new();
+    finish(
+        &taken.payload(),
+        taken.header(),
+        &target,
+        &mut bytes,
+        &NoProgress,
+    )
+    .unwrap();
+    bytes
+}
+
+fn told(report: &Report) -> String {
+    let mut text = Vec::new();
+    let reports = std::slice::from_ref(report);
+    verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn dumps_of_machines_are_sound_in_every_form() {
+    for (name, text) in MACHINES {
+        let (machine, elf) = machine(text);
+        let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+        for (container, codec) in FORMS {
+            let bytes = Arc::new(written(&taken, container, codec));
+            for (depth, kernel) in [
+                (Depth::Quick, None),
+                (Depth::Default, None),
+                (Depth::Deep, Some(&elf)),
+            ] {
+                let options = Options {
+                    name: format!("{name}, {container:?}, {codec}, {}", depth.name()),
+                    depth,
+                    kernel,
+                    threads: NonZeroUsize::new(2).unwrap(),
+                    ..Options::default()
+                };
+                let report = verify::verify(bytes.clone(), &options, &NoProgress);
+                assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
+                let applied = report.outcomes.len();
+                assert!(applied >= 15, "{applied} rules applied to {}", report.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn kernel_of_another_machine_contradicts_the_dump() {
+    let (machine_a, elf) = machine(MACHINES[0].1);
+    let (_, other) = machine(MACHINES[3].1);
+    let taken = plan(machine_a.memory(), &elf, &PlanOptions::default()).unwrap();
+    let bytes = Arc::new(written(&taken, Container::Sealed, Codec::Zstd));
+    let options = Options {
+        kernel: Some(&other),
+        ..Options::default()
+    };
+    let report = verify::verify(bytes, &options, &NoProgress);
+    assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
+    assert!(report.count(Severity::Error) > 0);
+}
