@@ -23,7 +23,10 @@ use crate::tables::{Lookup, Tables};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stated {
     pub(crate) by: &'static str,
+    /// The length; 0 if none is stated.
     pub(crate) len: u64,
+    /// Whether it may be less than the bitmap promises: a seal is put around a short dump, too.
+    pub(crate) may_be_short: bool,
 }
 
 /// Sees a payload's content and keeps what later checks need.
@@ -451,7 +454,8 @@ impl Intake {
         });
         let least = formula - header.slack();
         let missing = least.saturating_sub(len).div_ceil(header.page);
-        let promised = stated.filter(|s| s.len > len);
+        let contradicts = |s: &Stated| !s.may_be_short && s.len != 0 && s.len < least;
+        let promised = stated.filter(|s| s.len > len || contradicts(s));
         sink.check(
             &rules::MD_SHORT,
             promised.is_none() || missing == 0,

@@ -127,6 +127,7 @@ impl Run<'_> {
         let mut stated = header.as_ref().map(|h| Stated {
             by: "the kerneldumpheader",
             len: stated_content(h, layout),
+            may_be_short: false,
         });
         match walked.seal {
             Some(start) => {
@@ -135,6 +136,7 @@ impl Run<'_> {
                 stated = Some(Stated {
                     by: "the seal",
                     len: sealed.content_len,
+                    may_be_short: true,
                 });
                 if let Some(sealed) = &sealed.header {
                     sealed.check(Container::Sealed, self.sink);
@@ -164,7 +166,12 @@ impl Run<'_> {
             _ => None,
         };
         if let (None, Some(len)) = (stated, info_len) {
-            stated = Some(Stated { by: "info.N", len });
+            let may_be_short = false;
+            stated = Some(Stated {
+                by: "info.N",
+                len,
+                may_be_short,
+            });
         }
         intake.finish(walked.content_len, walked.whole, stated, self.sink);
         intake.tell(self.facts);
