@@ -7,6 +7,13 @@
 //! # expect: unsupported exit 63
 //! ```
 //!
+//! A further line names the verifier's rules that the dump breaks, warnings and errors,
+//! and no others:
+//!
+//! ```text
+//! # breaks: MD-ALIGNED BM-SIZE
+//! ```
+//!
 //! The exit code follows from the verdict (0, 3, 2, 63) when it is left out. The
 //! region is the section or structure where the damage is; it is left out where any
 //! answer is right.
@@ -33,6 +40,8 @@ pub struct Expectation {
     pub exit: u8,
     /// Where the damage is.
     pub region: Option<String>,
+    /// Ids of the verifier's rules that the dump breaks, in alphabetical order.
+    pub breaks: Vec<String>,
 }
 
 /// Reads the `# expect:` line of a recipe; `None` without one or with a wrong one.
@@ -49,10 +58,17 @@ pub fn expectation(recipe: &str) -> Option<Expectation> {
         "unsupported" => (Verdict::Unsupported, 63),
         _ => return None,
     };
+    let breaks = recipe
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("# breaks:"))
+        .unwrap_or_default();
+    let mut breaks: Vec<String> = breaks.split_whitespace().map(str::to_owned).collect();
+    breaks.sort();
     let mut expectation = Expectation {
         verdict,
         exit,
         region: None,
+        breaks,
     };
     while let Some(word) = words.next() {
         match word {
@@ -67,6 +83,17 @@ pub fn expectation(recipe: &str) -> Option<Expectation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_listed_on_a_line_of_their_own() {
+        let read = |text| expectation(text).map(|e| e.breaks);
+        assert_eq!(read("# expect: sound"), Some(Vec::new()));
+        let text = "# expect: broken\n# breaks: MD-ALIGNED BM-SIZE\n";
+        assert_eq!(
+            read(text),
+            Some(vec!["BM-SIZE".to_owned(), "MD-ALIGNED".to_owned()])
+        );
+    }
 
     #[test]
     fn a_verdict_brings_its_exit_code() {

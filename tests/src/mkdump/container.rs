@@ -47,7 +47,7 @@ pub(crate) fn pack(
         block,
         compression: match recipe.codec {
             Codec::None => 0,
-            Codec::Zstd | Codec::ZstdSized | Codec::ZstdFrames(_) => 2,
+            Codec::Zstd | Codec::ZstdSized | Codec::ZstdUnchecked | Codec::ZstdFrames(_) => 2,
             _ => 1,
         },
     };

@@ -2,11 +2,28 @@
 //!
 //! FreeBSD `sbin/savecore/savecore.c`. Times are shown in UTC.
 
+use super::error::{BuildError, Result};
 use super::recipe::Info;
 use super::seal;
 
 /// The text for a header.
-pub(crate) fn text(info: &Info, header: &[u8; seal::SIZE], version: u32) -> String {
+pub(crate) fn text(info: &Info, header: &[u8; seal::SIZE], version: u32) -> Result<String> {
+    let mut text = original(info, header, version);
+    for (line, old, new) in &info.rewords {
+        if !text.contains(old.as_str()) {
+            let (line, name) = (*line, old.clone());
+            return Err(BuildError::UnknownName {
+                line,
+                kind: "text in the info file",
+                name,
+            });
+        }
+        text = text.replacen(old.as_str(), new, 1);
+    }
+    Ok(text)
+}
+
+fn original(info: &Info, header: &[u8; seal::SIZE], version: u32) -> String {
     let number = |name: &str| seal::get_number(header, version, name);
     let string = |name: &str| seal::get_text(header, version, name);
     let compression = match number("compression") {

@@ -21,7 +21,7 @@
 //! length pmap = 0x1000                # a section's true length
 //! container device                    # saved (default), live, device
 //! compress zstd                       # none, gzip, gzip members N, pigz, zstd, zstd sized,
-//!                                     # zstd frames N; `level N`
+//!                                     # zstd unchecked, zstd frames N; `level N`
 //! patch file 0x40 = hex 00 11         # payload (before), stream (after compression), file
 //! flip file section.pmap.start bit 3
 //! truncate file section.bitmap.end - 1
@@ -32,7 +32,7 @@
 //! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
 //! `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
 //! `kdh version N`, `key aes|chacha20 N`, `cleared`,
-//! `info "DEVICE" bounds N status good ctime`. `set leading.` and `set trailing.`
+//! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and `set trailing.`
 //! change one copy of the header and leave its parity as it was.
 //!
 //! **Contents** are `zero`, `fill B`, `word V`, `own`, `seed S`, `text "..."`, `hex ..`,
@@ -132,7 +132,9 @@ pub fn build_all(text: &str) -> Result<Built, BuildError> {
     learn(&mut names, "file.size", bytes.len());
     edit::apply(&recipe, Stage::File, &names, &mut bytes)?;
     let info = recipe.info.as_ref();
-    let info = info.map(|info| info::text(info, &packed.header, recipe.kdh_version));
+    let info = info
+        .map(|info| info::text(info, &packed.header, recipe.kdh_version))
+        .transpose()?;
     Ok(Built {
         bytes,
         info,

@@ -140,6 +140,8 @@ pub(crate) enum Codec {
     Zstd,
     /// A frame with its content size in it, as `zstd FILE` writes it.
     ZstdSized,
+    /// A frame without a checksum.
+    ZstdUnchecked,
     /// A frame for every so many bytes.
     ZstdFrames(u64),
 }
@@ -162,6 +164,8 @@ pub(crate) struct Info {
     pub(crate) status: String,
     /// The time as 12.1 prints it.
     pub(crate) ctime: bool,
+    /// Text that stands for other text: line, found, put in its place.
+    pub(crate) rewords: Vec<(usize, String, String)>,
 }
 
 /// A whole recipe.

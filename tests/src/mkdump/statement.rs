@@ -198,6 +198,14 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         }
         "cleared" => recipe.cleared = true,
         "info" => info(recipe, cursor)?,
+        "reword" => {
+            let words = (line, text(cursor)?, text(cursor)?);
+            let info = recipe.info.as_mut();
+            let what = "reword changes the text of an info statement before it";
+            info.ok_or(BuildError::Meaningless { line, what })?
+                .rewords
+                .push(words);
+        }
         _ => {
             return Err(BuildError::UnknownName {
                 line,
@@ -459,6 +467,7 @@ fn compress(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         "gzip" => Codec::Gzip,
         "zstd" if cursor.eat("frames") => Codec::ZstdFrames(piece(cursor)?),
         "zstd" if cursor.eat("sized") => Codec::ZstdSized,
+        "zstd" if cursor.eat("unchecked") => Codec::ZstdUnchecked,
         "zstd" => Codec::Zstd,
         _ => return Err(cursor.expected("none, gzip, pigz or zstd")),
     };
@@ -489,6 +498,7 @@ fn info(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         bounds: 0,
         status: "good".to_owned(),
         ctime: false,
+        rewords: Vec::new(),
     };
     while !cursor.is_empty() {
         match cursor.word("bounds, status or ctime")? {

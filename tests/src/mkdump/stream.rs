@@ -24,10 +24,11 @@ pub(crate) fn store(recipe: &Recipe, payload: &[u8]) -> Result<Vec<u8>> {
             .map(|part| member(part, level, &KERNEL_MEMBER, None))
             .collect::<std::io::Result<Vec<_>>>()
             .map(|parts| parts.concat()),
-        Codec::Zstd => frame(payload, level, false),
-        Codec::ZstdSized => frame(payload, level, true),
+        Codec::Zstd => frame(payload, level, false, true),
+        Codec::ZstdSized => frame(payload, level, true, true),
+        Codec::ZstdUnchecked => frame(payload, level, false, false),
         Codec::ZstdFrames(piece) => pieces(payload, piece)
-            .map(|part| frame(part, level, false))
+            .map(|part| frame(part, level, false, true))
             .collect::<std::io::Result<Vec<_>>>()
             .map(|parts| parts.concat()),
     };
@@ -71,10 +72,10 @@ fn member(
     Ok(out)
 }
 
-/// One zstd frame with a checksum; the kernel does not know the content's size.
-fn frame(payload: &[u8], level: i32, sized: bool) -> std::io::Result<Vec<u8>> {
+/// One zstd frame. The kernel's has a checksum and does not know the content's size.
+fn frame(payload: &[u8], level: i32, sized: bool, checked: bool) -> std::io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), level)?;
-    encoder.include_checksum(true)?;
+    encoder.include_checksum(checked)?;
     if sized {
         encoder.set_pledged_src_size(Some(payload.len() as u64))?;
     }
@@ -136,7 +137,7 @@ mod tests {
         let payload: Vec<u8> = (0..60_000u64)
             .flat_map(|i| noise(1, i / 4).to_le_bytes())
             .collect();
-        let stored = frame(&payload, 6, false).unwrap();
+        let stored = frame(&payload, 6, false, true).unwrap();
         assert_eq!(stored[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58]);
         assert_eq!(zstd::stream::decode_all(&stored[..]).unwrap(), payload);
     }
