@@ -1,0 +1,197 @@
+//! The verifier against the builder: a recipe's verdict and the rules it breaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use compress::NoProgress;
+use livecore_tests::corpus::{Recipe, recipes};
+use livecore_tests::machines::{self, machine};
+use livecore_tests::mkdump::{self, Built};
+use verify::{Depth, Options, Report, Severity, rules};
+
+const DEPTHS: [Depth; 3] = [Depth::Quick, Depth::Default, Depth::Deep];
+
+fn examine(built: &Built, depth: Depth, skip: &[&str]) -> Report {
+    let mut options = Options {
+        depth,
+        info: built.info.as_deref(),
+        ..Options::default()
+    };
+    options.filter.skip = skip.iter().map(|id| (*id).to_owned()).collect();
+    verify::verify(Arc::new(built.bytes.clone()), &options, &NoProgress)
+}
+
+/// Ids of the rules that a report finds broken; notes are none of them.
+fn broken(report: &Report) -> BTreeSet<&'static str> {
+    let counts = |f: &&verify::Finding| f.rule.severity > Severity::Note;
+    report
+        .findings
+        .iter()
+        .filter(counts)
+        .map(|f| f.rule.id)
+        .collect()
+}
+
+fn told(report: &Report) -> String {
+    let one = |f: &verify::Finding| {
+        format!(
+            "{} in {} at {:#x}: {} / {}",
+            f.rule.id, f.region, f.offset, f.found, f.expected
+        )
+    };
+    let findings: Vec<String> = report.findings.iter().map(one).collect();
+    format!("{} {}", report.verdict.name(), findings.join("; "))
+}
+
+/// Full dumps are nobody's business yet: the verifier has to say so.
+fn expected_exit(recipe: &Recipe) -> u8 {
+    if recipe.name.starts_with("full-") {
+        63
+    } else {
+        recipe.expectation.as_ref().unwrap().exit
+    }
+}
+
+fn build(recipe: &Recipe) -> Built {
+    mkdump::build_all(&recipe.text).unwrap_or_else(|error| panic!("{}: {error}", recipe.name))
+}
+
+#[test]
+fn every_recipe_breaks_the_rules_it_names_and_no_other() {
+    let mut wrong = Vec::new();
+    for recipe in recipes().unwrap() {
+        let built = build(&recipe);
+        let expectation = recipe.expectation.as_ref().unwrap();
+        for depth in [Depth::Default, Depth::Deep] {
+            let report = examine(&built, depth, &[]);
+            let found: Vec<&str> = broken(&report).into_iter().collect();
+            let exit = report.verdict.exit_code();
+            if found != expectation.breaks || exit != expected_exit(&recipe) {
+                let (name, depth) = (&recipe.name, depth.name());
+                wrong.push(format!(
+                    "{name}, {depth}: # breaks: {}\n  {}",
+                    found.join(" "),
+                    told(&report)
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Less is looked at, nothing else is seen.
+#[test]
+fn a_quick_look_finds_a_part_of_what_a_long_one_finds() {
+    for recipe in recipes().unwrap() {
+        let built = build(&recipe);
+        let [quick, usual, deep] = DEPTHS.map(|depth| examine(&built, depth, &[]));
+        let parts = [(&quick, &usual), (&usual, &deep)];
+        for (less, more) in parts {
+            let (found, all) = (broken(less), broken(more));
+            assert!(
+                found.is_subset(&all),
+                "{}: {} but not {}",
+                recipe.name,
+                told(less),
+                told(more)
+            );
+        }
+    }
+}
+
+/// Rules that no recipe can break: they are about seals, which the builder does not
+/// make, about a kernel file beside the dump, or about what only another program writes.
+const ELSEWHERE: &[&str] = &["SEAL-", "KRN-", "LIV-"];
+
+/// Rules that still lack their recipe, and why.
+const WITHOUT_RECIPE: &[(&str, &str)] = &[
+    ("GZIP-LENGTH", "members of a sealed file"),
+    ("KDH-MAGIC", "what has no magic is taken for no header"),
+    (
+        "KDH-VERSION",
+        "an unknown version is not supported, and nothing else is looked at",
+    ),
+    (
+        "MD-MAGIC",
+        "an unknown magic is not supported, and nothing else is looked at",
+    ),
+    ("ZSTD-DICTIONARY", "the builder has no dictionary"),
+];
+
+#[test]
+fn every_rule_has_a_recipe_that_breaks_it() {
+    let recipes = recipes().unwrap();
+    let named: BTreeSet<&str> = recipes
+        .iter()
+        .flat_map(|r| &r.expectation.as_ref().unwrap().breaks)
+        .map(String::as_str)
+        .collect();
+    let known: BTreeSet<&str> = rules::all().map(|rule| rule.id).collect();
+    let unknown: Vec<_> = named.difference(&known).collect();
+    assert!(unknown.is_empty(), "no such rules: {unknown:?}");
+    let lacking: BTreeSet<&str> = rules::all()
+        .filter(|rule| rule.severity > Severity::Note)
+        .map(|rule| rule.id)
+        .filter(|id| !ELSEWHERE.iter().any(|group| id.starts_with(group)))
+        .filter(|id| !named.contains(id))
+        .collect();
+    let excused: BTreeSet<&str> = WITHOUT_RECIPE.iter().map(|(id, _)| *id).collect();
+    assert_eq!(
+        lacking, excused,
+        "rules without a recipe, and those that are excused"
+    );
+}
+
+/// A random kernel map is a sieve, which a kernel's own image never is.
+const SIEVE: &[&str] = &["PT-IMAGE-GAP"];
+
+#[test]
+fn random_machines_of_every_architecture_are_sound() {
+    for kind in machines::kinds() {
+        for seed in 100..106 {
+            let text = machine(&kind, seed);
+            let built = mkdump::build_all(&text).unwrap();
+            for depth in DEPTHS {
+                let report = examine(&built, depth, SIEVE);
+                let code = report.verdict.exit_code();
+                assert_eq!(
+                    code,
+                    0,
+                    "{kind:?} {seed} {}: {}",
+                    depth.name(),
+                    told(&report)
+                );
+            }
+        }
+    }
+}
+
+/// Facts in a report are the builder's numbers.
+#[test]
+fn a_report_counts_the_pages_that_were_saved() {
+    let mut seen = BTreeMap::new();
+    for kind in machines::kinds() {
+        let built = mkdump::build_all(&machine(&kind, 7)).unwrap();
+        let report = examine(&built, Depth::Default, SIEVE);
+        let oracle = built.oracle.as_ref().unwrap();
+        assert_eq!(
+            report.facts.pages,
+            Some(oracle.pages.len() as u64),
+            "{kind:?}"
+        );
+        assert_eq!(report.facts.version, Some(kind.version), "{kind:?}");
+        assert_eq!(
+            report.facts.content_len,
+            Some(built.payload.len() as u64),
+            "{kind:?}"
+        );
+        assert_eq!(report.facts.size, built.bytes.len() as u64, "{kind:?}");
+        *seen.entry(report.facts.architecture).or_insert(0) += 1;
+    }
+    assert_eq!(seen.len(), 7, "{seen:?}");
+}
