@@ -26,6 +26,10 @@ impl WordForm {
     /// Appends the words of `bytes`, a piece of the section that begins and ends at a multiple of
     /// 8. What is left behind the last multiple is dropped.
     pub fn decode(self, bytes: &[u8], words: &mut Vec<u64>) {
+        if self.order == ByteOrder::Little {
+            let eights = bytes.as_chunks().0;
+            return words.extend(eights.iter().map(|eight| u64::from_le_bytes(*eight)));
+        }
         words.extend(bytes.chunks_exact(8).map(|eight| {
             (0..8).fold(0, |word, i| {
                 // `place` of less than 8 is less than 8.
@@ -36,8 +40,20 @@ impl WordForm {
     }
 
     /// Fills `buf` with the section of `bitmap` from byte `at` on; zeros behind its words.
-    pub fn encode(self, bitmap: &Bitmap, at: u64, buf: &mut [u8]) {
+    pub fn encode(self, bitmap: &Bitmap, mut at: u64, mut buf: &mut [u8]) {
         let words = bitmap.words();
+        if self.order == ByteOrder::Little && at.is_multiple_of(8) {
+            // Whole words first; what is left of the last one, and what is behind all, goes by bytes.
+            let from = usize::try_from(at / 8).unwrap_or(usize::MAX);
+            let words = words.get(from..).unwrap_or_default();
+            let whole = words.len().min(buf.len() / 8);
+            let (front, rest) = buf.split_at_mut(whole * 8);
+            for (eight, word) in front.chunks_exact_mut(8).zip(words) {
+                eight.copy_from_slice(&word.to_le_bytes());
+            }
+            at += front.len() as u64;
+            buf = rest;
+        }
         for (i, byte) in buf.iter_mut().enumerate() {
             let place = self.place(at + i as u64);
             let word = usize::try_from(place / 8)
@@ -50,9 +66,56 @@ impl WordForm {
     }
 }
 
+/// Whether bytes `at..at + len` of the section of `bitmap` are zero. Words are zero as a whole or
+/// not: a byte beside a set bit may be taken for not zero.
+pub(crate) fn is_zero(bitmap: &Bitmap, at: u64, len: u64) -> bool {
+    let place = |at: u64| usize::try_from(at / 8).unwrap_or(usize::MAX);
+    let words = bitmap.words();
+    let end = place(at.saturating_add(len).saturating_add(7)).min(words.len());
+    words
+        .get(place(at)..end)
+        .unwrap_or_default()
+        .iter()
+        .all(|word| *word == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_any_length_are_those_of_the_whole() {
+        let words: Vec<u64> = (1..40_u64)
+            .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .collect();
+        let bitmap = Bitmap::from_words(words.clone(), 39 * 64).unwrap();
+        let form = WordForm {
+            order: ByteOrder::Little,
+            long_size: 8,
+        };
+        let mut whole: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        whole.resize(400, 0);
+        for at in 0..330 {
+            for len in [0, 1, 7, 8, 9, 64, 70] {
+                let mut buf = vec![0xee; len];
+                form.encode(&bitmap, at as u64, &mut buf);
+                assert_eq!(buf, whole[at..at + len]);
+            }
+        }
+        let mut back = Vec::new();
+        form.decode(&whole[..39 * 8], &mut back);
+        assert_eq!(back, words);
+    }
+
+    #[test]
+    fn zero_is_said_of_zero_words_only() {
+        let bitmap = Bitmap::from_words(vec![0, 0, 1 << 63, 0], 256).unwrap();
+        assert!(is_zero(&bitmap, 0, 16) && is_zero(&bitmap, 24, 1000));
+        assert!(is_zero(&bitmap, u64::MAX, u64::MAX));
+        for (at, len) in [(0, 17), (16, 8), (23, 1), (20, 2)] {
+            assert!(!is_zero(&bitmap, at, len), "{len} at {at}");
+        }
+    }
 
     /// Where bit 33 is on each kind of machine, by the rule of `sys/sys/bitset.h`.
     #[test]

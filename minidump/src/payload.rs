@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use compress::ReadAt;
 
+use crate::bitmap_section;
 use crate::plan::{PageSource, Plan};
 
 /// A planned minidump as bytes: header, message buffer, `dump_avail`, bitmap, page tables, pages.
@@ -207,7 +208,8 @@ impl ReadAt for Payload {
                 return false;
             };
             let zero = match piece.section {
-                Section::Header | Section::Msgbuf | Section::DumpAvail | Section::Bitmap => false,
+                Section::Header | Section::Msgbuf | Section::DumpAvail => false,
+                Section::Bitmap => bitmap_section::is_zero(self.plan.bitmap(), piece.at, piece.len),
                 Section::Pmap => self
                     .plan
                     .pmap()

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Codec, Progress, ReadAt};
+use compress::{Codec, NoProgress, Progress, ReadAt};
 
 use super::beside::{self, Beside};
 use super::memory::TableCache;
@@ -23,13 +24,20 @@ const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
 impl Dump {
     /// Opens the dump at `path`. An info file beside it (`info.N` of `vmcore.N` or `livecore.N`)
-    /// is read too.
+    /// is read too. A named pipe is read to its end first, as [`Dump::from_reader`] does.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
         let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
         let kind = file
             .metadata()
             .map_err(|e| Error::io(path.display().to_string(), e))?
             .file_type();
+        if kind.is_fifo() {
+            return Self::from_reader(&mut &file, options, &NoProgress);
+        }
+        if kind.is_dir() {
+            let error = std::io::Error::from(ErrorKind::IsADirectory);
+            return Err(Error::io(path.display().to_string(), error));
+        }
         if !kind.is_file() {
             return Err(Error::Unsupported {
                 what: format!("{} is not a regular file", path.display()),
