@@ -312,19 +312,26 @@ const LEFT_TO_THE_VERIFIER: &[&str] = &[
     "bitmap-larger-than-needed",
     "bitmapsize-not-rounded",
     "dmap-ends-before-it-begins",
+    "dump-avail-tail-not-zero",
     "dumpavailsize-two-pages",
     "kernbase-not-aligned",
+    "live-architectureversion-wrong",
+    "live-blocksize-wrong",
     "live-dumpextent-wrong",
+    "live-unused-bytes-set",
+    "msgbufsize-zero",
     "pmapsize-not-rounded",
 ];
 
 #[test]
 fn a_broken_dump_is_refused_or_warned_of_or_fails_where_it_is_read() {
+    let mut silent = Vec::new();
     for recipe in recipes().unwrap() {
-        if verdict(&recipe) != Verdict::Broken || !in_reach(&recipe) {
+        // A wrong info file beside a sound dump is not opened here.
+        let beside = recipe.name.starts_with("saved-info");
+        if verdict(&recipe) != Verdict::Broken || !in_reach(&recipe) || beside {
             continue;
         }
-        let name = recipe.name.as_str();
         let built = build(&recipe);
         let Ok(dump) = open(&built.bytes) else {
             continue;
@@ -336,12 +343,14 @@ fn a_broken_dump_is_refused_or_warned_of_or_fails_where_it_is_read() {
             .map(|pa| read_page(&dump, *pa, oracle.page_size));
         let failures = pages.filter(Result::is_err).count();
         let told = failures > 0 || !dump.warnings().is_empty() || dump.shortness().is_err();
-        assert_eq!(
-            told,
-            !LEFT_TO_THE_VERIFIER.contains(&name),
-            "{name}: {failures} failures"
-        );
+        if !told {
+            silent.push(recipe.name);
+        }
     }
+    assert_eq!(
+        silent, LEFT_TO_THE_VERIFIER,
+        "what opens and reads without a word"
+    );
 }
 
 /// Whatever is wrong with a dump, a page that can be read is the page that was written.
