@@ -93,8 +93,11 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         None => None,
     };
     let two = leading.as_ref().is_some_and(|l| resembles_magic(&l.bytes));
-    let at_end = size.checked_sub(SIZE as u64) == Some(trailing.offset);
-    if !two && payload_first && at_end {
+    if !two && payload_first && size.checked_sub(SIZE as u64) != Some(trailing.offset) {
+        // A live dump's header with something behind it: found again where the payload ends.
+        return Ok(layout);
+    }
+    if !two && payload_first {
         layout.container = Container::Raw;
         layout.end = trailing.offset;
         layout.header = Some(trailing);

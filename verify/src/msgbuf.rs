@@ -54,7 +54,8 @@ impl Msgbuf {
     /// Applies the rules about a section that begins at payload offset `at`.
     pub(crate) fn check(&self, at: u64, sink: &mut Sink) {
         let place = Place::payload("message buffer", at);
-        sink.check(&rules::MSG_EMPTY, self.text, &place, |f| {
+        let text = self.text || self.size == 0;
+        sink.check(&rules::MSG_EMPTY, text, &place, |f| {
             f.found(format!("{} bytes, all zero", self.size))
                 .expected("the messages of a kernel that has started")
         });

@@ -157,7 +157,9 @@ impl Run<'_> {
                         );
                     }
                 }
-                layout.check_behind(input, walked.end, self.sink)?;
+                if walked.whole {
+                    layout.check_behind(input, walked.end, self.sink)?;
+                }
             }
             None => {}
         }
