@@ -220,3 +220,43 @@ fn single_streams_begin_as_the_kernels_do() {
     assert_eq!(frames[0].stored_len, zstd.len() as u64);
     assert_eq!(frames[0].content_len, None);
 }
+
+/// Counts what is read of each frame.
+struct Counting(Vec<u8>, std::sync::Mutex<Vec<u64>>);
+
+impl ReadAt for Counting {
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.1.lock().unwrap().push(offset);
+        self.0.read_at(buf, offset)
+    }
+}
+
+#[test]
+fn reading_in_a_row_decodes_each_frame_once() {
+    let content = content(30 * FRAME as usize, 12);
+    for codec in CODECS {
+        for n in [1, 2, 4] {
+            let bytes = sealed(&content, &encoding(codec, FRAME, 2), &[]);
+            let source = std::sync::Arc::new(Counting(bytes, std::sync::Mutex::default()));
+            let options = OpenOptions {
+                threads: threads(n),
+                cache: 16 * u64::from(FRAME),
+                ..OpenOptions::default()
+            };
+            let stream = Stream::open(source.clone(), &options).unwrap();
+            source.1.lock().unwrap().clear();
+            let (out, end) = read_all(&stream.content(), 4096);
+            end.unwrap();
+            assert!(out == content);
+            let mut offsets = source.1.lock().unwrap().clone();
+            assert_eq!(offsets.len(), 30, "{codec} {n}");
+            offsets.sort_unstable();
+            offsets.dedup();
+            assert_eq!(offsets.len(), 30, "{codec} {n}");
+        }
+    }
+}

@@ -12,11 +12,14 @@ use crate::Error;
 /// Shards at most.
 const SHARDS: u64 = 8;
 
+/// A frame's decoded bytes.
+pub(super) type Content = Arc<Vec<u8>>;
+
 enum Slot {
     /// Somebody is decoding it.
     Busy,
     /// Here it is.
-    Ready(Arc<Vec<u8>>),
+    Ready(Content),
 }
 
 struct Kept {
@@ -50,12 +53,17 @@ impl FrameCache {
         }
     }
 
+    /// Frames that it may keep.
+    pub(super) fn frames(&self) -> u64 {
+        (self.shards.len() as u64).saturating_mul(self.per_shard as u64)
+    }
+
     /// Frame `number`, from the cache or else from `decode`.
     pub(super) fn get(
         &self,
         number: u64,
         decode: impl FnOnce() -> Result<Vec<u8>, Error>,
-    ) -> Result<Arc<Vec<u8>>, Error> {
+    ) -> Result<Content, Error> {
         // There is at least one shard, and there are at most eight.
         let (shard, ready) = &self.shards[(number % self.shards.len() as u64) as usize];
         let mut guard = lock(shard);
@@ -92,10 +100,13 @@ impl FrameCache {
     }
 
     /// Frame `number`, if it is there.
-    pub(super) fn peek(&self, number: u64) -> Option<Arc<Vec<u8>>> {
+    pub(super) fn peek(&self, number: u64) -> Option<Content> {
         let (shard, _) = &self.shards[(number % self.shards.len() as u64) as usize];
-        let guard = lock(shard);
-        let kept = guard.frames.iter().find(|k| k.number == number)?;
+        let mut guard = lock(shard);
+        guard.clock += 1;
+        let clock = guard.clock;
+        let kept = guard.frames.iter_mut().find(|k| k.number == number)?;
+        kept.used = clock;
         match &kept.slot {
             Slot::Ready(frame) => Some(Arc::clone(frame)),
             Slot::Busy => None,
@@ -125,7 +136,7 @@ struct Busy<'a> {
     shard: &'a Mutex<Shard>,
     ready: &'a Condvar,
     number: u64,
-    frame: Option<Arc<Vec<u8>>>,
+    frame: Option<Content>,
 }
 
 impl Drop for Busy<'_> {

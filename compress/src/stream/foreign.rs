@@ -13,8 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::cache::FrameCache;
-use super::indexed::{Decoders, read_frame};
+use super::reader::FrameReader;
 use super::{OpenOptions, Sink};
 use crate::decode::Pass;
 use crate::decode::frame::Kind;
@@ -42,8 +41,7 @@ pub(super) struct Foreign {
     /// Frames in the spool, and the spool itself once there is one.
     done: RwLock<Done>,
     pass: Mutex<State>,
-    cache: FrameCache,
-    decoders: Decoders,
+    reader: FrameReader,
 }
 
 struct Done {
@@ -88,8 +86,7 @@ impl Foreign {
                 stored: Vec::new(),
                 end: None,
             }),
-            cache: FrameCache::new(options.cache, SPOOL_FRAME),
-            decoders: Decoders::default(),
+            reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache, options.threads.get()),
         }
     }
 
@@ -208,16 +205,13 @@ impl Foreign {
             return Ok(None);
         };
         drop(done);
-        read_frame(
-            &*spool,
-            SPOOL,
-            &frame,
-            &self.cache,
-            &self.decoders,
-            buf,
-            offset,
-        )
-        .map(Some)
+        let find = |number| {
+            let done = self.done.read().unwrap_or_else(PoisonError::into_inner);
+            done.table.get(number)
+        };
+        self.reader
+            .read(&*spool, &frame, &find, buf, offset)
+            .map(Some)
     }
 
     /// How much content there is, after a pass over all of it, and what it ended at.

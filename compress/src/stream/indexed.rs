@@ -2,10 +2,10 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::Sink;
-use super::cache::FrameCache;
+use super::reader::FrameReader;
+use super::{OpenOptions, Sink};
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::pipeline::{self, Job};
 use crate::table::{Frame, FrameTable};
@@ -15,11 +15,9 @@ use crate::{Error, Progress, ReadAt};
 pub(super) struct Indexed {
     source: Arc<dyn ReadAt>,
     table: FrameTable,
-    kind: Kind,
     /// What comes behind the last frame, if that is not the end of the content.
     tail: Option<Error>,
-    cache: FrameCache,
-    decoders: Decoders,
+    reader: FrameReader,
 }
 
 impl Indexed {
@@ -28,15 +26,14 @@ impl Indexed {
         table: FrameTable,
         kind: Kind,
         tail: Option<Error>,
-        cache: u64,
+        options: &OpenOptions,
     ) -> Self {
+        let threads = options.threads.get();
         Self {
             source,
-            kind,
             tail,
-            cache: FrameCache::new(cache, table.largest()),
+            reader: FrameReader::new(kind, table.largest(), options.cache, threads),
             table,
-            decoders: Decoders::default(),
         }
     }
 
@@ -97,7 +94,7 @@ impl Job for Indexed {
         // `claim` lets only numbers of the table through.
         let frame = self.table.get(number).ok_or(Error::Cancelled)?;
         out.resize(frame.content_len as usize, 0);
-        decoder.decode(&*self.source, self.kind, &frame, out)?;
+        decoder.decode(&*self.source, self.reader.kind(), &frame, out)?;
         Ok(frame)
     }
 }
@@ -120,60 +117,9 @@ impl ReadAt for Indexed {
                 None => Ok(0),
             };
         };
-        read_frame(
-            &*self.source,
-            self.kind,
-            &frame,
-            &self.cache,
-            &self.decoders,
-            buf,
-            offset,
-        )
-        .map_err(io::Error::from)
-    }
-}
-
-/// Copies the part of `frame` from the content offset `offset` on to `buf`.
-pub(super) fn read_frame(
-    source: &dyn ReadAt,
-    kind: Kind,
-    frame: &Frame,
-    cache: &FrameCache,
-    decoders: &Decoders,
-    buf: &mut [u8],
-    offset: u64,
-) -> Result<usize, Error> {
-    // `offset` lies in the frame.
-    let inside = (offset - frame.content_offset) as usize;
-    let len = frame.content_len as usize;
-    let n = buf.len().min(len - inside);
-    // A reader of whole frames has no use for a copy in the cache.
-    if n == len && cache.peek(frame.number).is_none() {
-        decoders.with(|d| d.decode(source, kind, frame, &mut buf[..n]))?;
-        return Ok(n);
-    }
-    let content = cache.get(frame.number, || {
-        let mut content = vec![0; len];
-        decoders.with(|d| d.decode(source, kind, frame, &mut content))?;
-        Ok(content)
-    })?;
-    buf[..n].copy_from_slice(&content[inside..inside + n]);
-    Ok(n)
-}
-
-/// Decoders that nobody uses. There are never more than there were readers at once.
-#[derive(Default)]
-pub(super) struct Decoders(Mutex<Vec<FrameDecoder>>);
-
-impl Decoders {
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut FrameDecoder) -> T) -> T {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut decoder = spare.unwrap_or_default();
-        let done = work(&mut decoder);
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(decoder);
-        done
+        let find = |number| self.table.get(number);
+        self.reader
+            .read(&*self.source, &frame, &find, buf, offset)
+            .map_err(io::Error::from)
     }
 }

@@ -8,6 +8,7 @@
 mod cache;
 mod foreign;
 mod indexed;
+mod reader;
 mod rebuild;
 
 use std::num::NonZeroUsize;

@@ -202,7 +202,7 @@ impl Opening<'_> {
             checked,
         };
         let source = Arc::clone(&self.source);
-        let indexed = Indexed::new(source, table, kind, tail, self.options.cache);
+        let indexed = Indexed::new(source, table, kind, tail, self.options);
         Content::Indexed(Arc::new(indexed))
     }
 
