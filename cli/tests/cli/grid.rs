@@ -35,8 +35,11 @@ const VERBS: &[(&str, &[&str])] = &[
 /// The dump of a recipe as a file, with its `info.N` beside it if it has one.
 fn build(recipe: &Recipe, dir: &Path) -> PathBuf {
     let built = mkdump::build_all(&recipe.text).unwrap_or_else(|e| panic!("{}: {e}", recipe.name));
-    let path = dir.join("dump");
+    let path = dir.join("vmcore.0");
     fs::write(&path, &built.bytes).unwrap();
+    if let Some(info) = &built.info {
+        fs::write(dir.join("info.0"), info).unwrap();
+    }
     path
 }
 
@@ -110,8 +113,11 @@ fn every_dump_gets_one_clear_line_and_a_documented_exit_code_within_bounded_memo
                 continue;
             }
             for line in run.err.lines() {
-                assert!(line.starts_with("livecore: DIR/dump: "), "{what}: {line}");
-                let line = line["livecore: DIR/dump: ".len()..].to_string();
+                assert!(
+                    line.starts_with("livecore: DIR/vmcore.0: "),
+                    "{what}: {line}"
+                );
+                let line = line["livecore: DIR/vmcore.0: ".len()..].to_string();
                 said.entry(line).or_default().push(verb);
             }
             let errors = run.err.lines().filter(|l| !l.contains("warning: ")).count();

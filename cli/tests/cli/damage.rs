@@ -1,0 +1,264 @@
+//! Damage to dumps that this program wrote: files that end too early, and bits that changed.
+//!
+//! Where the sections lie is asked of `info`; what must come of the damage follows from what a
+//! container states of its own length.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::harness::{Run, machine, names, run, run_within};
+
+/// Address space for one run over a damaged dump of 14 MB.
+const MEMORY_MIB: u64 = 512;
+
+/// Bytes of the magic, `minidump FreeBSD/amd64`. FreeBSD sys/amd64/include/minidump.h.
+const MAGIC: u64 = 22;
+
+fn dump(dir: &Path, name: &str, codec: &str, container: &str) -> PathBuf {
+    let path = dir.join(name);
+    let tiny = machine("tiny");
+    let args = ["take", "-q", codec, "--container", container, "--machine"].map(AsRef::as_ref);
+    let files = [tiny.as_os_str(), "-o".as_ref(), path.as_os_str()];
+    run(args.into_iter().chain(files)).expect(0);
+    path
+}
+
+fn on(verb: &str, path: &Path) -> Run {
+    run_within(MEMORY_MIB, [verb.as_ref(), path.as_os_str()])
+}
+
+fn info(path: &Path) -> Value {
+    let answer = run(["info".as_ref(), path.as_os_str(), "--json".as_ref()]).expect(0);
+    serde_json::from_slice(&answer.out).unwrap()
+}
+
+/// Name, first byte and length of every section of the payload.
+fn sections(path: &Path) -> Vec<(String, u64, u64)> {
+    let info = info(path);
+    let sections = info["sections"].as_array().unwrap().iter();
+    sections
+        .map(|s| {
+            (
+                s["name"].as_str().unwrap().to_string(),
+                s["offset"].as_u64().unwrap(),
+                s["size"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// Cut lengths at the beginning, behind the first byte, in the middle and before the last byte of
+/// each section.
+fn cuts(sections: &[(String, u64, u64)]) -> Vec<(&str, u64)> {
+    sections
+        .iter()
+        .flat_map(|(name, start, size)| {
+            let places = [0, 1, size / 2, size - 1];
+            places.map(|at| (name.as_str(), start + at))
+        })
+        .filter(|(_, at)| *at > 0)
+        .collect()
+}
+
+fn one_line(run: &Run, what: &str) {
+    assert_eq!(run.err.lines().count(), 1, "{what}: {}", run.err);
+    assert!(run.err.starts_with("livecore: "), "{what}: {}", run.err);
+}
+
+/// A bare file may have lost zeros at its end; all else that ends early is broken.
+#[test]
+fn bare_file_cut_in_its_pages_is_a_warning_and_before_them_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dump(dir.path(), "whole", "--none", "saved");
+    let bytes = fs::read(&whole).unwrap();
+    let sections = sections(&whole);
+    let pages = sections.iter().find(|s| s.0 == "pages").unwrap().1;
+    let cut = dir.path().join("cut");
+    for (name, at) in cuts(&sections) {
+        fs::write(&cut, &bytes[..at as usize]).unwrap();
+        let what = format!("cut at {at:#x}, in {name}");
+        let code = match at {
+            // Not even the magic is whole: nothing says that it was a dump.
+            ..MAGIC => 63,
+            at if at < pages => 2,
+            _ => 3,
+        };
+        for verb in ["info", "dmesg"] {
+            let run = on(verb, &cut);
+            // The message buffer is whole where pages are missing.
+            let code = if verb == "dmesg" && code == 3 {
+                0
+            } else {
+                code
+            };
+            assert_eq!(run.code, code, "{verb} of a dump {what}: {}", run.err);
+            if code != 0 {
+                one_line(&run, &what);
+            }
+        }
+        let verdict = on("verify", &cut);
+        assert_eq!(verdict.code, code, "verify, {what}: {}", verdict.text());
+        let strict = ["verify".as_ref(), "--strict".as_ref(), cut.as_os_str()];
+        assert_eq!(
+            run(strict).code,
+            if code == 3 { 2 } else { code },
+            "verify --strict, {what}"
+        );
+    }
+}
+
+/// Raw and sealed files state their length: no cut is as good as the whole.
+#[test]
+fn file_that_states_its_length_is_never_sound_when_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dump(dir.path(), "plain", "--none", "saved");
+    let sections = sections(&plain);
+    let cut = dir.path().join("cut");
+    for (name, codec) in [("a", "--none"), ("b", "--gzip"), ("c", "--zstd")] {
+        for container in ["raw", "sealed"] {
+            let whole = dump(dir.path(), &format!("{name}{container}"), codec, container);
+            let bytes = fs::read(&whole).unwrap();
+            let len = bytes.len() as u64;
+            let mut places = vec![("its last byte", len - 1), ("its header", len - 511)];
+            places.extend([("its middle", len / 2), ("its last third", len * 2 / 3)]);
+            if codec == "--none" {
+                places.extend(cuts(&sections));
+            }
+            for (place, at) in places {
+                fs::write(&cut, &bytes[..at as usize]).unwrap();
+                let what = format!("{container} {codec} cut at {at:#x}, in {place}");
+                let verdict = on("verify", &cut);
+                let expected = if at < MAGIC { &[63][..] } else { &[2, 3] };
+                assert!(expected.contains(&verdict.code), "{what}: {}", verdict.code);
+                let strict = ["verify".as_ref(), "--strict".as_ref(), cut.as_os_str()];
+                assert_eq!(run(strict).code, if at < MAGIC { 63 } else { 2 }, "{what}");
+                let out = dir.path().join("out");
+                let args = ["convert", "-q", "--container", "saved"].map(AsRef::as_ref);
+                let files = [cut.as_os_str(), out.as_os_str()];
+                let converted = run(args.into_iter().chain(files));
+                assert_ne!(converted.code, 0, "{what}");
+                let errors = converted.err.lines().filter(|l| !l.contains(": warning: "));
+                assert_eq!(errors.count(), usize::from(converted.code != 3), "{what}");
+                if out.exists() {
+                    assert_eq!(converted.code, 3, "{what}");
+                    fs::remove_file(&out).unwrap();
+                }
+            }
+            fs::remove_file(whole).unwrap();
+        }
+    }
+    let left = names(dir.path());
+    assert!(left.iter().all(|n| !n.contains(".tmp.")), "{left:?}");
+}
+
+/// Fields of `struct kerneldumpheader`: first byte and length. FreeBSD sys/sys/kerneldump.h.
+const KERNELDUMPHEADER: [(&str, usize, usize); 14] = [
+    ("magic", 0, 20),
+    ("architecture", 20, 12),
+    ("version", 32, 4),
+    ("architectureversion", 36, 4),
+    ("dumplength", 40, 8),
+    ("dumptime", 48, 8),
+    ("dumpkeysize", 56, 4),
+    ("blocksize", 60, 4),
+    ("hostname", 64, 64),
+    ("versionstring", 128, 192),
+    ("panicstring", 320, 175),
+    ("compression", 495, 1),
+    ("dumpextent", 496, 8),
+    ("parity", 508, 4),
+];
+
+#[test]
+fn bit_that_changed_in_any_field_of_the_kerneldumpheader_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dump(dir.path(), "whole", "--none", "raw");
+    let mut bytes = fs::read(&whole).unwrap();
+    let header = bytes.len() - 512;
+    let damaged = dir.path().join("damaged");
+    for (field, start, len) in KERNELDUMPHEADER {
+        for (byte, bit) in [(start, 0), (start + len / 2, 3), (start + len - 1, 7)] {
+            bytes[header + byte] ^= 1 << bit;
+            fs::write(&damaged, &bytes).unwrap();
+            bytes[header + byte] ^= 1 << bit;
+            let what = format!("bit {bit} of byte {byte}, {field}");
+            let verdict = on("verify", &damaged);
+            assert!(
+                [2, 3, 63].contains(&verdict.code),
+                "{what}: {}: {}",
+                verdict.code,
+                verdict.text()
+            );
+            let info = on("info", &damaged);
+            assert!([2, 3, 63].contains(&info.code), "{what}: {}", info.code);
+            assert!(!info.err.is_empty(), "{what}");
+        }
+    }
+}
+
+/// The minidump header has no check of its own: what is found is what contradicts the rest. A sealed
+/// file's digests find every bit.
+#[test]
+fn bit_that_changed_anywhere_in_a_sealed_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let damaged = dir.path().join("damaged");
+    for (name, codec) in [("a", "--none"), ("b", "--gzip"), ("c", "--zstd")] {
+        let whole = dump(dir.path(), name, codec, "sealed");
+        let mut bytes = fs::read(&whole).unwrap();
+        let len = bytes.len();
+        // The minidump header, pages, and all regions of the seal at the end.
+        let places = [0, 10, 24, 30, 40, 70, 4095, len / 3, len / 2, len * 3 / 4]
+            .into_iter()
+            .chain((1..32).map(|i| len - i))
+            .chain((1..20).map(|i| len - 40 * i));
+        for (n, at) in places.enumerate() {
+            let bit = n % 8;
+            bytes[at] ^= 1 << bit;
+            fs::write(&damaged, &bytes).unwrap();
+            bytes[at] ^= 1 << bit;
+            let verdict = on("verify", &damaged);
+            assert!(
+                [2, 63].contains(&verdict.code) || verdict.code == 3,
+                "{codec}: bit {bit} of byte {at:#x} of {len:#x}: {}: {}",
+                verdict.code,
+                verdict.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn kernel_that_is_not_in_the_image_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let tiny = machine("tiny");
+    run(["synth", "-q", tiny.to_str().unwrap(), "--out", &to("m")]).expect(0);
+    let image = [
+        "take",
+        "--image",
+        &to("m/ram"),
+        "-o",
+        &to("out"),
+        "--kernel",
+    ];
+    let image = image.map(str::to_string).to_vec();
+    let take = |kernel: &str| run(image.iter().cloned().chain([kernel.to_string()]));
+    // Not an ELF file; no file at all; the kernel of a machine that is none (zeros).
+    for (kernel, codes) in [(to("m/ram"), &[2, 63][..]), (to("absent"), &[1])] {
+        let run = take(&kernel);
+        assert!(
+            codes.contains(&run.code),
+            "{kernel}: {}: {}",
+            run.code,
+            run.err
+        );
+        one_line(&run, &kernel);
+    }
+    fs::write(dir.path().join("zeros"), vec![0; 16 << 20]).unwrap();
+    let (zeros, kernel, out) = (to("zeros"), to("m/kernel"), to("out"));
+    let refused = run(["take", "--image", &zeros, "--kernel", &kernel, "-o", &out]).expect(2);
+    one_line(&refused, "zeros");
+    assert!(!Path::new(&out).exists());
+}
