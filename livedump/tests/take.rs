@@ -329,3 +329,45 @@ fn work_follows_what_is_populated_and_not_the_size_of_memory() {
     // Generous: a walk over every page of 1 TiB would take minutes.
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
+
+/// Checks a machine of `testdata/machines` page by page, and that the producer had nothing to say.
+fn check_described(text: &str) {
+    let machine = machine(text);
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+}
+
+#[test]
+fn a_kernel_map_with_a_giant_leaf_is_dumped_whole() {
+    check_described(include_str!("../../testdata/machines/giant.toml"));
+}
+
+#[test]
+fn many_pages_marked_nodump_are_left_out() {
+    check_described(include_str!("../../testdata/machines/nodump.toml"));
+}
+
+#[test]
+fn a_whole_machine_of_12_1_is_read_through_its_dump() {
+    check_described(include_str!("../../testdata/machines/old-12.1.toml"));
+}
+
+#[test]
+fn a_machine_that_loader_and_holes_have_moved_about_is_read_through_its_dump() {
+    check_described(include_str!("../../testdata/machines/relocated.toml"));
+}
+
+#[test]
+fn a_machine_that_has_not_panicked_has_no_panic_string() {
+    let text = include_str!("../../testdata/machines/running.toml");
+    check_described(text);
+    let machine = machine(text);
+    assert!(machine.truth().panic.is_none());
+    assert!(taken(&machine, None).header().panicstring.is_empty());
+}
+
+#[test]
+fn a_small_machine_is_read_through_its_dump() {
+    check_described(include_str!("../../testdata/machines/small.toml"));
+}
