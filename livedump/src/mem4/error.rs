@@ -124,6 +124,12 @@ pub enum MemError {
         /// `mo_arg[0]`.
         operation: i32,
     },
+    /// ESRCH: the emulated machine has no such process.
+    #[error("no process {pid}")]
+    NoSuchProcess {
+        /// Its number.
+        pid: u32,
+    },
     /// The machine is a text or a dump, and keeps no state that could be changed.
     #[error("this machine cannot be changed: {why}")]
     Unchangeable {
@@ -163,6 +169,7 @@ impl MemError {
             Self::NoFreeRange => libc::ENOSPC,
             Self::NoSuchRange { .. } => libc::ENOENT,
             Self::UnknownKind { .. } => libc::EACCES,
+            Self::NoSuchProcess { .. } => libc::ESRCH,
             Self::Unchangeable { .. } => libc::EROFS,
             Self::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
         }

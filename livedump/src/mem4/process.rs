@@ -5,11 +5,24 @@ use std::sync::Arc;
 use minidump::defs::amd64::{
     PAGE_SHIFT, PDPSHIFT, PDRSHIFT, PG_FRAME, PG_PS, PG_V, PML4SHIFT, PTE_SIZE,
 };
+use minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
 use crate::PhysMemory;
 use crate::sys::memrange::MeState;
+use crate::take::Machine;
+
+/// More processes than a system has: a list that is longer runs in circles.
+const PROCESSES: u32 = 1 << 20;
+/// `struct proc` and `struct vmspace` have what is looked for in these many bytes.
+const PROC: usize = 0x600;
+const VMSPACE: usize = 0x400;
+
+/// `struct pmap`: `pm_pmltop`, the root's direct-map address (10.4 `pm_pml4`).
+const PM_PMLTOP: usize = 32;
+/// `struct pmap`: `pm_cr3`, the root's physical address: 12.1 on, and 10.4.
+const PM_CR3: [usize; 2] = [48, 40];
 
 /// The end of user addresses with four levels of tables (`VM_MAXUSER_ADDRESS_LA48`).
 const VM_MAXUSER_ADDRESS: u64 = 1 << 47;
@@ -22,7 +35,8 @@ const VM_MAXUSER_ADDRESS: u64 = 1 << 47;
 /// around, is [`MeState::Invalid`] where a kernel says [`MeState::Valid`].
 pub struct Process {
     memory: Arc<dyn PhysMemory>,
-    root: u64,
+    /// Physical address of the root table; a process of the kernel's has none of its own.
+    root: Option<u64>,
 }
 
 impl Process {
@@ -31,9 +45,100 @@ impl Process {
     pub fn new(memory: Arc<dyn PhysMemory>, root: u64) -> Self {
         Self {
             memory,
-            root: root & PG_FRAME,
+            root: Some(root & PG_FRAME),
         }
     }
+
+    /// Process `pid` of a machine.
+    ///
+    /// `allproc` and the integers that the kernel exports lead to its `struct proc`. From there on
+    /// nothing is exported: the way to its tables is known by the end of it, a `struct pmap` inside
+    /// of what some pointer of the process points at, whose two words for the root agree.
+    pub fn find(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Self, MemError> {
+        let proc_at = list(machine, elf, pid)?.ok_or(MemError::NoSuchProcess { pid })?;
+        let root = words(machine, proc_at, PROC)
+            .into_iter()
+            .filter(|pointer| pointer >> 63 == 1 && pointer % 8 == 0)
+            .find_map(|vmspace| user_root(machine, vmspace));
+        Ok(Self {
+            memory: machine.view.memory().clone(),
+            root,
+        })
+    }
+}
+
+/// The address of `struct proc` of `pid`, by `allproc`.
+fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, MemError> {
+    let symbol = |name: &'static str| {
+        elf.symbol(name)
+            .map(|symbol| symbol.value)
+            .ok_or_else(|| MemError::Io {
+                doing: "read the process list",
+                source: std::io::Error::other(format!("the kernel file has no symbol {name}")),
+            })
+    };
+    let broken = |error: minidump::ReadError| MemError::Io {
+        doing: "read the process list",
+        source: std::io::Error::other(error),
+    };
+    let u32_at = |at: u64| {
+        let mut bytes = [0; 4];
+        machine
+            .view
+            .read_virt(VirtAddr(at), &mut bytes)
+            .map(|()| u32::from_le_bytes(bytes))
+            .map_err(broken)
+    };
+    let u64_at = |at: u64| {
+        let mut bytes = [0; 8];
+        machine
+            .view
+            .read_virt(VirtAddr(at), &mut bytes)
+            .map(|()| u64::from_le_bytes(bytes))
+            .map_err(broken)
+    };
+    let next = u64::from(u32_at(symbol("proc_off_p_list")?)?);
+    let id = u64::from(u32_at(symbol("proc_off_p_pid")?)?);
+    let mut at = u64_at(symbol("allproc")?)?;
+    for _ in 0..PROCESSES {
+        if at == 0 {
+            break;
+        }
+        if u32_at(at.wrapping_add(id))? == pid {
+            return Ok(Some(at));
+        }
+        at = u64_at(at.wrapping_add(next))?;
+    }
+    Ok(None)
+}
+
+/// The words of `len` bytes at `at`, as far as they are mapped.
+fn words(machine: &Machine, at: u64, len: usize) -> Vec<u64> {
+    let mut words = Vec::new();
+    for offset in (0..len as u64).step_by(64) {
+        let mut bytes = [0; 64];
+        let here = VirtAddr(at.wrapping_add(offset));
+        if machine.view.read_virt(here, &mut bytes).is_err() {
+            break;
+        }
+        let (eights, _) = bytes.as_chunks::<8>();
+        words.extend(eights.iter().map(|eight| u64::from_le_bytes(*eight)));
+    }
+    words
+}
+
+/// The root of the `struct pmap` inside of `vmspace`, unless it is the kernel's own.
+fn user_root(machine: &Machine, vmspace: u64) -> Option<u64> {
+    let words = words(machine, vmspace, VMSPACE);
+    (0..words.len()).find_map(|start| {
+        let top = *words.get(start + PM_PMLTOP / 8)?;
+        let root = top.checked_sub(machine.dmap.start)?;
+        let agrees = PM_CR3
+            .iter()
+            .any(|cr3| words.get(start + cr3 / 8) == Some(&root));
+        let plausible = root != 0 && root & !PG_FRAME == 0 && root != machine.view.pml4();
+        (agrees && plausible).then_some(root)
+    })
 }
 
 impl AddressSpace for Process {
@@ -42,7 +147,9 @@ impl AddressSpace for Process {
         if vaddr >= VM_MAXUSER_ADDRESS {
             return invalid;
         }
-        let mut table = self.root;
+        let Some(mut table) = self.root else {
+            return invalid;
+        };
         for shift in [PML4SHIFT, PDPSHIFT, PDRSHIFT, PAGE_SHIFT] {
             let slot = table + (vaddr >> shift & 511) * PTE_SIZE as u64;
             let mut bytes = [0; PTE_SIZE];
