@@ -146,6 +146,8 @@ fn a_filled_tail_is_said_by_the_seal() {
         assert_eq!(seal.flags & (FLAG_ZERO_TAIL | FLAG_SHORT), FLAG_ZERO_TAIL);
         let len = (cut.len() as u64).to_le_bytes();
         assert_eq!(seal.record(RECORD_SOURCE_LENGTH), Some(&len[..]));
+        let source_len = Some(cut.len() as u64);
+        assert_eq!(again.warnings(), [Warning::FilledTail { source_len }]);
         let (bytes, _) = converted(&dump, Container::Raw, Codec::None);
         assert_eq!(all(&open(bytes).unwrap()), expected);
     }

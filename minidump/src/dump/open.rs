@@ -13,7 +13,10 @@ use super::memory::TableCache;
 use super::{Dump, HeaderOrigin, OpenOptions, Warning};
 use crate::bitmap_section::WordForm;
 use crate::container::{self, Container, Opened};
-use crate::defs::seal::{FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT};
+use crate::defs::seal::{
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
+    RECORD_SOURCE_LENGTH,
+};
 use crate::header::{HEADER_BYTES, escaped};
 use crate::info::Info;
 use crate::kerneldump::Magic;
@@ -124,6 +127,13 @@ impl Dump {
             } else if !header.parity_ok {
                 warnings.push(Warning::Parity);
             }
+        }
+        if let Some(seal) = &opened.seal
+            && seal.flags & FLAG_ZERO_TAIL != 0
+        {
+            let record = seal.record(RECORD_SOURCE_LENGTH);
+            let source_len = record.and_then(|bytes| crate::ByteOrder::Little.uint(bytes));
+            warnings.push(Warning::FilledTail { source_len });
         }
         if stray > 0 {
             warnings.push(Warning::StrayBits { count: stray });

@@ -22,6 +22,12 @@ pub enum Warning {
     Short(Shortness),
     /// Missing page data is served as zeros, because the caller asked for it.
     ZeroTail(Shortness),
+    /// The seal says that the dump was cut short before it was converted, and that zeros stand for
+    /// what was missing.
+    FilledTail {
+        /// Payload bytes that were there, if the seal says how many.
+        source_len: Option<u64>,
+    },
     /// Bytes behind the last page.
     Trailing {
         /// Where they begin in the payload.
@@ -72,6 +78,15 @@ impl fmt::Display for Warning {
                 "{} missing pages at the end are served as zeros: the payload ends at {:#x}, its \
                  bitmap promises {:#x}",
                 s.pages, s.actual, s.expected
+            ),
+            Self::FilledTail { source_len: None } => {
+                f.write_str("zeros stand for pages at the end that were missing when it was sealed")
+            }
+            Self::FilledTail {
+                source_len: Some(len),
+            } => write!(
+                f,
+                "zeros stand for everything from {len:#x} on, which was missing when it was sealed"
             ),
             Self::Trailing { offset, len } => {
                 write!(f, "{len} bytes behind the last page, at {offset:#x}")

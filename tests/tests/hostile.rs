@@ -1,0 +1,140 @@
+//! Dumps with bytes changed at random: every answer is allowed but a panic, a hang, or a page of
+//! bytes for an address that has none.
+//!
+//! The sample is small and fixed. `LIVECORE_HOSTILE=1000` takes as many changes of each recipe,
+//! from seeds of their own.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use compress::{Codec, Encoding, NoProgress};
+use livecore_tests::corpus::recipes;
+use livecore_tests::mkdump;
+use minidump::convert::{Target, convert};
+use minidump::{Container, Dump, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr};
+
+/// xorshift64*, so that a seed gives the same changes everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// Changes up to four places, most of them where structures are: the header, `dump_avail`, the
+/// bitmap, the end.
+fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..=random.below(4) {
+        let len = bytes.len();
+        if len == 0 {
+            return;
+        }
+        let at = match random.below(8) {
+            0..=2 => random.below(len.min(160)),
+            3 | 4 => len - 1 - random.below(len.min(600)),
+            // Sections of a small dump begin at pages.
+            5 | 6 => (random.below(len / 4096 + 1) * 4096 + random.below(64)).min(len - 1),
+            _ => random.below(len),
+        };
+        match random.below(16) {
+            0 => bytes.truncate(at),
+            1..=4 => bytes[at] ^= 1 << random.below(8),
+            5..=7 => bytes[at] = [0, 0x7f, 0x80, 0xff][random.below(4)],
+            8..=10 => {
+                let end = (at + 4).min(len);
+                bytes[at..end].fill([0, 0xff][random.below(2)]);
+            }
+            11 => bytes.extend(vec![0; random.below(10_000)]),
+            _ => bytes[at] = random.next() as u8,
+        }
+    }
+}
+
+/// Asks a dump for all that it can give.
+fn use_up(dump: &Dump) {
+    let mini = dump.minidump();
+    if let Ok(buffer) = MessageBuffer::of(dump, None) {
+        let _ = buffer.dmesg(true).len() + buffer.text().len();
+    }
+    let mut left = 50_000;
+    let _ = dump.walk(&mut |_| {
+        left -= 1;
+        if left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    if let Ok(pages) = dump.pages(4) {
+        assert!(pages.iter().count() as u64 <= dump.bitmap().count());
+    }
+    let mut buf = [0; 100];
+    for at in [0, mini.kernbase, mini.dmapbase, mini.dmapend, u64::MAX - 50] {
+        let _ = dump.read_virt(VirtAddr(at), &mut buf);
+        let _ = dump.read_phys(PhysAddr(at), &mut buf);
+    }
+    for segment in dump.dump_avail().segments().iter().take(8) {
+        for at in [
+            segment.start,
+            segment.start / 2 + segment.end / 2,
+            segment.end,
+        ] {
+            let answer = dump.read_phys(PhysAddr(at), &mut buf[..1]);
+            let bit = dump.dump_avail().bit_of(PhysAddr(at));
+            let there = bit.is_some_and(|bit| dump.bitmap().contains(bit));
+            assert!(there || answer.is_err(), "{at:#x} is a hole and reads");
+        }
+    }
+    for (container, codec) in [
+        (Container::Sealed, Codec::None),
+        (Container::Raw, Codec::Zstd),
+    ] {
+        let target = Target {
+            container,
+            encoding: Encoding::new(codec),
+        };
+        let _ = convert(dump, &target, &mut io::sink(), &NoProgress);
+    }
+}
+
+#[test]
+fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
+    let asked = std::env::var("LIVECORE_HOSTILE").ok();
+    let times: u64 = asked.map_or(6, |n| n.parse().unwrap());
+    let (mut opened, mut refused) = (0, 0);
+    for recipe in recipes().unwrap() {
+        let whole = mkdump::build(&recipe.text).unwrap();
+        for seed in 1..=times {
+            let mut bytes = whole.clone();
+            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            damage(&mut bytes, &mut random);
+            let name = format!("{} seed {seed}", recipe.name);
+            let begun = Instant::now();
+            let answer = std::panic::catch_unwind(|| {
+                let dump = Dump::from_source(Arc::new(bytes), &OpenOptions::default());
+                dump.map(|dump| use_up(&dump))
+            });
+            match answer {
+                Ok(Ok(())) => opened += 1,
+                Ok(Err(_)) => refused += 1,
+                Err(_) => panic!("{name} panics"),
+            }
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(20), "{name} takes {took:?}");
+        }
+    }
+    assert!(
+        opened > 100 && refused > 100,
+        "{opened} opened, {refused} refused"
+    );
+}
