@@ -376,6 +376,37 @@ fn bytes_behind_a_foreign_stream_are_reported_and_padding_is_not() {
     }
 }
 
+/// Counts reads.
+struct Counting(Vec<u8>, std::sync::atomic::AtomicU64);
+
+impl ReadAt for Counting {
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.read_at(buf, offset)
+    }
+}
+
+#[test]
+fn opening_a_long_frame_or_a_seal_does_not_walk_over_it() {
+    let content = content(30_000_000, 26);
+    for codec in CODECS {
+        let encoding = encoding(codec, 1 << 20, 2);
+        let single = stored(&content, &encoding, Shape::Single).0;
+        for bytes in [single, sealed(&content, &encoding, ATTACHMENT)] {
+            let source = Arc::new(Counting(bytes, 0.into()));
+            Stream::open(source.clone(), &options()).unwrap();
+            // Uncompressed: a seal is looked for at the pages of the last two MiB.
+            let most = if codec == Codec::None { 600 } else { 40 };
+            let reads = source.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(reads < most, "{codec}: {reads}");
+        }
+    }
+}
+
 #[test]
 fn an_attachment_beyond_the_limit_is_refused() {
     let (mut bytes, stored) = stored(b"x", &encoding(Codec::Zstd, FRAME, 1), Shape::Frames);

@@ -31,6 +31,14 @@ impl<'a> ZstdFrames<'a> {
         self.at
     }
 
+    /// The header of the next frame, if that is one with content and its header is whole. Costs one
+    /// read; to step over the frame costs one for each of its blocks.
+    pub fn peek(&self) -> Result<Option<FrameHeader>, Error> {
+        let mut head = [0; FRAME_HEADER_MAX];
+        let got = self.read(&mut head, self.at)?;
+        Ok(FrameHeader::parse(&head[..got]))
+    }
+
     fn read(&self, buf: &mut [u8], at: u64) -> Result<usize, Error> {
         let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let len = buf.len().min(left);

@@ -1,6 +1,6 @@
 //! Writing a seal.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
@@ -31,14 +31,18 @@ impl Seal<'_> {
                 limit: ATTACHMENT_MAX as u64,
             });
         }
-        let mut out = Counted { out, written: 0 };
+        let mut counted = Counted { out, written: 0 };
+        let mut out = BufWriter::with_capacity(64 << 10, &mut counted);
         let done = match self.codec {
             Codec::None => self.write_bare(&mut out).map(Ok),
             Codec::Gzip => self.write_gzip(&mut out).map(Ok),
             Codec::Zstd => self.write_zstd(&mut out),
         };
-        done.map_err(Error::Write)??;
-        Ok(out.written)
+        let flushed = out.flush();
+        drop(out);
+        done.and_then(|done| flushed.map(|()| done))
+            .map_err(Error::Write)??;
+        Ok(counted.written)
     }
 
     /// Bytes of the seal, wrapping not counted.
@@ -68,11 +72,8 @@ impl Seal<'_> {
             index_digest: digest.digest(),
         }))?;
         out.write_all(self.attachment)?;
-        let mut piece = Vec::with_capacity(4096);
-        for entries in self.table.entries().chunks(4096 / ENTRY_LEN) {
-            piece.clear();
-            piece.extend(entries.iter().flat_map(pack));
-            out.write_all(&piece)?;
+        for entry in self.table.entries() {
+            out.write_all(&pack(entry))?;
         }
         out.write_all(&pack_footer(self.len()))
     }

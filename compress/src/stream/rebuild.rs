@@ -223,7 +223,10 @@ impl Opening<'_> {
     fn walk(&self, end: u64) -> Result<Walked, Error> {
         let mut walked = match self.codec {
             Codec::Gzip => self.collect(GzipMembers::new(&self.source, end)),
-            _ => self.collect(ZstdFrames::new(&self.source, end)),
+            _ => self.collect(small_frames(
+                ZstdFrames::new(&self.source, end),
+                self.largest(),
+            )),
         }?;
         if let Stopped::Broken(_) = walked.stopped
             && self.is_padding(walked.end, end)?
@@ -234,10 +237,7 @@ impl Opening<'_> {
     }
 
     fn collect(&self, frames: impl Iterator<Item = Result<Found, Error>>) -> Result<Walked, Error> {
-        // Frames of a foreign stream have to fit into the cache, or it is better decoded in a row.
-        let most = u32::try_from(self.options.cache / 2)
-            .unwrap_or(FRAME_MAX)
-            .clamp(1 << 20, FRAME_MAX);
+        let most = self.largest();
         let mut walked = Walked {
             table: FrameTable::new(0),
             end: 0,
@@ -283,6 +283,14 @@ impl Opening<'_> {
         Ok(walked)
     }
 
+    /// The largest content of a frame that is worth a table: it has to fit into the cache, or the
+    /// stream is better decoded in a row.
+    fn largest(&self) -> u32 {
+        u32::try_from(self.options.cache / 2)
+            .unwrap_or(FRAME_MAX)
+            .clamp(1 << 20, FRAME_MAX)
+    }
+
     /// Whether all between `from` and `end` is zeros that may follow a stream.
     fn is_padding(&self, from: u64, end: u64) -> Result<bool, Error> {
         let left = end.saturating_sub(from);
@@ -296,6 +304,30 @@ impl Opening<'_> {
             .map_err(Error::Read)?;
         Ok(is_zero(&bytes[..n]))
     }
+}
+
+/// The frames up to the first that does not say how much it holds, or that it holds more than
+/// `most`. That one is not walked over: it may be as long as the stream.
+fn small_frames<'a>(
+    mut frames: ZstdFrames<'a>,
+    most: u32,
+) -> impl Iterator<Item = Result<Found, Error>> + 'a {
+    std::iter::from_fn(move || {
+        let header = match frames.peek() {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        match header {
+            Some(h) if h.content_len.is_none_or(|n| n > most.into()) => Some(Ok(Found {
+                kind: FoundKind::Data,
+                offset: frames.position(),
+                stored_len: 0,
+                content_len: None,
+                content_check: None,
+            })),
+            _ => frames.next(),
+        }
+    })
 }
 
 fn is_our_member(source: &dyn ReadAt) -> Result<bool, Error> {

@@ -26,8 +26,8 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     writeln!(
         out,
-        "| corpus | task | peer | speed | CPU | size | private memory, MiB | seconds |\n\
-         |---|---|---|---|---|---|---|---|"
+        "| corpus | task | peer | speed | CPU | size | private memory, MiB | seconds | CPU seconds |\n\
+         |---|---|---|---|---|---|---|---|---|"
     )?;
     for corpus in corpora {
         for task in tasks(options, corpus)? {
@@ -78,7 +78,7 @@ fn measure(
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     writeln!(
         out,
-        "| {} | {} | {} | {} | {} | {} | {:.1} / {:.1} | {:.3} / {:.3} |",
+        "| {} | {} | {} | {} | {} | {} | {:.1} / {:.1} | {:.3} / {:.3} | {:.2} / {:.2} |",
         corpus.name,
         task.name,
         task.peer.0,
@@ -89,6 +89,8 @@ fn measure(
         mib(peer.memory),
         us.seconds,
         peer.seconds,
+        us.cpu,
+        peer.cpu,
     )?;
     Ok(out.flush()?)
 }
