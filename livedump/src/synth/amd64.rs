@@ -2,14 +2,18 @@
 //!
 //! FreeBSD `sys/amd64/include/{pmap.h,vmparam.h,pcb.h,frame.h}`, `sys/amd64/amd64/pmap.c`.
 
+use std::ops::Range;
+
 use super::builder::Builder;
+use super::chains::{self, Names};
+use super::code::{self, Code};
 use super::description::{Description, Kernphys};
 use super::error::Error;
-use super::kernel::{Place, Variable};
+use super::kernel::{Kernel, Place, Variable};
 use super::layout::{Layout, Release};
-use super::processor::{Processor, Registers, Space};
+use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use super::tables::Format;
-use super::truth::{Mapping, Prot};
+use super::truth::Prot;
 
 /// The architecture.
 pub(crate) struct Amd64;
@@ -38,6 +42,19 @@ const RECURSIVE: u64 = 256;
 /// Pages of `crashdumpmap`.
 const WINDOW: u64 = 16;
 
+/// `sizeof(struct trapframe)`.
+const TRAP_FRAME: u64 = 192;
+/// `T_PAGEFLT`, `T_NMI`.
+const T_PAGEFLT: u64 = 12;
+const T_NMI: u64 = 19;
+
+/// End of the memory that a PC's firmware leaves to programs below 640 KiB.
+const LOW_END: u64 = 0x9f000;
+/// End of what the loader and the kernel's start took above 1 MiB.
+const LOADER_END: u64 = 0x103000;
+/// What firmware keeps at the top of low memory.
+const TOP: u64 = 0x24000;
+
 /// Levels, from the root.
 const PDPE: usize = 1;
 const PDE: usize = 2;
@@ -46,6 +63,10 @@ const PTE: usize = 3;
 impl Format for Amd64 {
     fn shifts(&self) -> &'static [u32] {
         &[39, 30, 21, 12]
+    }
+
+    fn va_bits(&self) -> u32 {
+        48
     }
 
     fn index_bits(&self) -> u32 {
@@ -80,30 +101,6 @@ impl Format for Amd64 {
 }
 
 impl Amd64 {
-    /// Maps part of the direct map.
-    fn direct(builder: &mut Builder<'_>, level: usize, pa: u64, len: u64) -> Result<(), Error> {
-        let leaf = 1u64 << Self.shifts()[level];
-        let va = builder.dmap(pa);
-        for offset in (0..len).step_by(leaf as usize) {
-            builder.tables.map(
-                &mut builder.store,
-                &mut builder.frames,
-                level,
-                va + offset,
-                pa + offset,
-                Prot::RW,
-            )?;
-        }
-        builder.direct.push(Mapping {
-            va,
-            pa,
-            len,
-            leaf,
-            prot: Prot::RW,
-        });
-        Ok(())
-    }
-
     /// Slots of 2 MiB above KERNBASE that hold the identity map and the kernel.
     fn kernel_slots(builder: &Builder<'_>) -> u64 {
         1 + (builder.kernel.end - builder.space.kernstart).div_ceil(MIB2)
@@ -129,7 +126,35 @@ impl Processor for Amd64 {
         Layout::amd64(release)
     }
 
-    fn space(&self, _description: &Description, top: u64) -> Space {
+    fn code(&self) -> &'static Code {
+        &code::AMD64
+    }
+
+    fn names(&self) -> &'static Names {
+        &chains::AMD64
+    }
+
+    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
+        let size = description.memory.size.0;
+        let low = size.min(description.low());
+        let mut ram = vec![0..0xa0000, 0x100000..low];
+        if size > low {
+            ram.push(4 * GIB..4 * GIB + size - low);
+        }
+        ram
+    }
+
+    fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
+        let low = ram.get(1).map_or(0, |range| range.end);
+        vec![LOW_END..0xa0000, 0x100000..LOADER_END, low - TOP..low]
+    }
+
+    fn boot_memory(&self) -> (u64, u64) {
+        (MIB2, 0x10000)
+    }
+
+    fn space(&self, ram: &[Range<u64>]) -> Space {
+        let top = ram.last().map_or(0, |range| range.end);
         Space {
             page_size: 4096,
             vm_min: VM_MIN_KERNEL_ADDRESS,
@@ -140,6 +165,32 @@ impl Processor for Amd64 {
             dmaplimit: top.next_multiple_of(GIB).max(4 * GIB),
             user_end: USER_END,
         }
+    }
+
+    fn root(&self, _kernel: &Kernel, _load: u64) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    fn large(&self) -> Option<usize> {
+        Some(PDE)
+    }
+
+    fn msgbuf_in_direct_map(&self) -> bool {
+        true
+    }
+
+    fn maps_pages(&self) -> bool {
+        true
+    }
+
+    fn devices(&self, space: &Space) -> Vec<(u64, u64)> {
+        // The local interrupt controller, a frame buffer in the PC hole, and something beyond
+        // what the direct map covers.
+        vec![
+            (0xfee0_0000, 1),
+            (0xf000_0000, 16),
+            (space.dmaplimit + GIB, 2),
+        ]
     }
 
     fn elf_machine(&self) -> u16 {
@@ -177,12 +228,12 @@ impl Processor for Amd64 {
 
         // The direct map. Its first 2 MiB have been split to give the legacy hole its own caching.
         let limit = builder.space.dmaplimit;
-        Self::direct(builder, PTE, 0, MIB2)?;
-        Self::direct(builder, PDE, MIB2, GIB - MIB2)?;
-        Self::direct(builder, PDPE, GIB, limit - GIB)?;
+        builder.map_directly(PTE, 0, MIB2)?;
+        builder.map_directly(PDE, MIB2, GIB - MIB2)?;
+        builder.map_directly(PDPE, GIB, limit - GIB)?;
 
         // The kernel: slot 0 maps low memory, the others the image.
-        let load = builder.description.kernel.load.0;
+        let load = builder.description.load();
         builder.map(PDE, KERNBASE, 0, MIB2, Prot::RWX)?;
         let text = builder.kernel.address("_etext")?;
         for slot in 1..Self::kernel_slots(builder) {
@@ -190,11 +241,7 @@ impl Processor for Amd64 {
             let prot = if va < text { Prot::RWX } else { Prot::RW };
             builder.map(PDE, va, load + (slot - 1) * MIB2, MIB2, prot)?;
         }
-        let loads = std::mem::take(&mut builder.kernel.loads);
-        for (va, bytes) in &loads {
-            builder.poke(*va, bytes)?;
-        }
-        builder.kernel.loads = loads;
+        builder.load_kernel()?;
 
         // Tables for what comes behind the image: CMAP pages, the dump window, modules.
         let avail = Self::virtual_avail(builder);
@@ -232,7 +279,7 @@ impl Processor for Amd64 {
         let nkpt = Self::nkpt(builder);
         builder.set_u32("nkpt", nkpt as u32)?;
         if builder.description.kernphys() == Kernphys::Variable {
-            builder.set_u64("kernphys", builder.description.kernel.load.0)?;
+            builder.set_u64("kernphys", builder.description.load())?;
         }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
         self.pmap(builder, pmap, root)?;
@@ -278,9 +325,19 @@ impl Processor for Amd64 {
         (bytes, named)
     }
 
-    fn trap_frame(&self, r: &Registers, trap: u32, address: u64) -> Vec<u8> {
-        let mut frame = vec![0; 192];
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
+        let mut frame = vec![0; TRAP_FRAME as usize];
         let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
+        let (number, address) = match trap {
+            Trap::Fault(address) => (T_PAGEFLT, address),
+            Trap::Nmi => (T_NMI, 0),
+            // Set only for traps.
+            Trap::Interrupt | Trap::User => (0, 0),
+        };
+        let (cs, flags, ss) = match trap {
+            Trap::User => (0x43, 0x202, 0x3b),
+            _ => (0x20, 0x10246, 0x28),
+        };
         put(0, address);
         put(8, 0x10);
         put(56, r.saved[0]);
@@ -288,22 +345,36 @@ impl Processor for Amd64 {
         for (i, &v) in r.saved[1..].iter().enumerate() {
             put(88 + 8 * i, v);
         }
-        put(120, u64::from(trap) | 0x1b_0013 << 32);
+        // tf_trapno, tf_fs, tf_gs.
+        put(120, number | 0x1b_0013 << 32);
         put(128, address);
         put(152, r.pc);
-        put(160, 0x20);
-        put(168, 0x10246);
+        put(160, cs);
+        put(168, flags);
         put(176, r.sp);
-        put(184, 0x28);
+        put(184, ss);
         frame
     }
 
-    fn user_frame(&self, r: &Registers) -> Vec<u8> {
-        let mut frame = self.trap_frame(r, 0, 0);
-        frame[160..168].copy_from_slice(&0x43u64.to_le_bytes());
-        frame[168..176].copy_from_slice(&0x202u64.to_le_bytes());
-        frame[184..192].copy_from_slice(&0x3bu64.to_le_bytes());
-        frame
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
+        let record = sp - 16;
+        FrameAt {
+            fp: record,
+            record,
+            locals: record - locals,
+            sp: record - locals,
+        }
+    }
+
+    fn trap(&self, sp: u64) -> TrapAt {
+        TrapAt {
+            frame: (sp - TRAP_FRAME) & !15,
+            record: None,
+        }
+    }
+
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
+        (sp - 8, Some(sp - 8))
     }
 
     fn dumps_table(&self, level: usize) -> bool {

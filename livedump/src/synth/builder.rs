@@ -59,7 +59,10 @@ impl<'a> Builder<'a> {
         ram: Vec<Range<u64>>,
         dump_avail: Vec<Range<u64>>,
     ) -> Result<Self, Error> {
-        let root = frames.one("the root page table", space.page_size)?;
+        let root = match processor.root(&kernel, description.load())? {
+            Some(root) => root,
+            None => frames.one("the root page table", space.page_size)?,
+        };
         let tables = Tables::new(processor.format(), &mut store, root);
         let kva = space.vm_min;
         Ok(Self {
@@ -190,6 +193,63 @@ impl<'a> Builder<'a> {
             leaf,
             prot,
         });
+        Ok(())
+    }
+
+    /// Maps part of the direct map by leaves of `level`.
+    pub(crate) fn map_directly(&mut self, level: usize, pa: u64, len: u64) -> Result<(), Error> {
+        let leaf = 1u64 << self.processor.format().shifts()[level];
+        let va = self.dmap(pa);
+        for offset in (0..len).step_by(leaf as usize) {
+            self.tables.map(
+                &mut self.store,
+                &mut self.frames,
+                level,
+                va + offset,
+                pa + offset,
+                Prot::RW,
+            )?;
+        }
+        match self.direct.last_mut() {
+            Some(last) if last.leaf == leaf && last.va + last.len == va => last.len += len,
+            _ => self.direct.push(Mapping {
+                va,
+                pa,
+                len,
+                leaf,
+                prot: Prot::RW,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Maps all RAM directly, by the largest leaves of `levels` (largest first) that fit.
+    pub(crate) fn map_ram_directly(&mut self, levels: &[usize]) -> Result<(), Error> {
+        for range in self.ram.clone() {
+            let mut at = range.start;
+            while at < range.end {
+                let fits = levels.iter().find_map(|&level| {
+                    let leaf = 1u64 << self.processor.format().shifts()[level];
+                    let count = (range.end - at) / leaf;
+                    (at.is_multiple_of(leaf) && count > 0).then_some((level, leaf))
+                });
+                let Some((level, leaf)) = fits else {
+                    break;
+                };
+                self.map_directly(level, at, leaf)?;
+                at += leaf;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the kernel's image to where it is mapped.
+    pub(crate) fn load_kernel(&mut self) -> Result<(), Error> {
+        let loads = std::mem::take(&mut self.kernel.loads);
+        for (va, bytes) in &loads {
+            self.poke(*va, bytes)?;
+        }
+        self.kernel.loads = loads;
         Ok(())
     }
 

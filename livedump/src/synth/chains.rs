@@ -5,23 +5,125 @@ use super::description::{Doing, Thread};
 /// A call chain, innermost function first. After a trap entry the interrupted function follows.
 pub(crate) type Chain = Vec<&'static str>;
 
-/// Functions that trap entries are: behind a return address in one of them lies a trap frame.
-pub(crate) const TRAP_ENTRIES: [&str; 3] = ["calltrap", "nmi_calltrap", "Xcpustop"];
+/// The functions that differ from architecture to architecture.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// Trap entries: behind a return address in one of them lies a trap frame.
+    pub(crate) entries: &'static [&'static str],
+    /// Functions written in assembly: their symbols have no size.
+    pub(crate) assembly: &'static [&'static str],
+    /// The one of them that no other file sees.
+    pub(crate) local: &'static str,
+    /// The first function of the kernel.
+    pub(crate) first: &'static str,
+    /// What every chain of a user process's thread ends in.
+    syscall: &'static [&'static str],
+    /// A page fault in the kernel, from what handles it to the trap entry.
+    fault: &'static [&'static str],
+    /// What leads from there to the panic.
+    fatal: &'static [&'static str],
+    /// How CPUs are stopped: even ones and odd ones.
+    stop: [&'static [&'static str]; 2],
+    /// What an idle CPU does.
+    idle: &'static [&'static str],
+    /// Other functions that a kernel has.
+    others: &'static [&'static str],
+}
 
-/// Functions written in assembly: their symbols have no size.
-pub(crate) const ASSEMBLY: [&str; 8] = [
-    "alltraps",
-    "calltrap",
-    "nmi_calltrap",
-    "Xcpustop",
-    "Xtimerint",
-    "fork_trampoline",
-    "fast_syscall_common",
-    "btext",
-];
+/// FreeBSD `sys/amd64/amd64/{exception.S,trap.c}`.
+pub(crate) static AMD64: Names = Names {
+    entries: &["calltrap", "nmi_calltrap", "Xcpustop"],
+    assembly: &[
+        "alltraps",
+        "calltrap",
+        "nmi_calltrap",
+        "Xcpustop",
+        "Xtimerint",
+        "fork_trampoline",
+        "fast_syscall_common",
+        "btext",
+    ],
+    local: "fast_syscall_common",
+    first: "btext",
+    syscall: &["amd64_syscall", "fast_syscall_common"],
+    fault: &["trap_pfault", "trap", "calltrap"],
+    fatal: &["trap_fatal"],
+    stop: [
+        &["cpustop_handler", "Xcpustop"],
+        &["cpustop_handler", "ipi_nmi_handler", "trap", "nmi_calltrap"],
+    ],
+    idle: &["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"],
+    others: &["Xtimerint", "alltraps", "btext"],
+};
 
-/// What every chain of a user process's thread ends in.
-const SYSCALL: [&str; 2] = ["amd64_syscall", "fast_syscall_common"];
+/// FreeBSD `sys/arm64/arm64/{exception.S,trap.c}`.
+pub(crate) static ARM64: Names = Names {
+    entries: &["handle_el1h_sync", "handle_el1h_irq"],
+    assembly: &[
+        "handle_el1h_sync",
+        "handle_el1h_irq",
+        "handle_el0_sync",
+        "fork_trampoline",
+        "_start",
+    ],
+    local: "handle_el1h_irq",
+    first: "_start",
+    syscall: &[
+        "syscallenter",
+        "svc_handler",
+        "do_el0_sync",
+        "handle_el0_sync",
+    ],
+    fault: &["data_abort", "do_el1h_sync", "handle_el1h_sync"],
+    fatal: &[],
+    stop: [
+        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
+        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
+    ],
+    idle: &["cpu_idle", "sched_idletd"],
+    others: &["handle_el0_irq", "_start"],
+};
+
+/// FreeBSD `sys/riscv/riscv/{exception.S,trap.c}`.
+pub(crate) static RISCV: Names = Names {
+    entries: &["cpu_exception_handler_supervisor"],
+    assembly: &[
+        "cpu_exception_handler_supervisor",
+        "cpu_exception_handler_user",
+        "fork_trampoline",
+        "_start",
+    ],
+    local: "cpu_exception_handler",
+    first: "_start",
+    syscall: &[
+        "ecall_handler",
+        "do_trap_user",
+        "cpu_exception_handler_user",
+    ],
+    fault: &[
+        "page_fault_handler",
+        "do_trap_supervisor",
+        "cpu_exception_handler_supervisor",
+    ],
+    fatal: &[],
+    stop: [
+        &[
+            "ipi_stop",
+            "intr_irq_handler",
+            "do_trap_supervisor",
+            "cpu_exception_handler_supervisor",
+        ],
+        &[
+            "ipi_stop",
+            "intr_irq_handler",
+            "do_trap_supervisor",
+            "cpu_exception_handler_supervisor",
+        ],
+    ],
+    idle: &["cpu_idle", "sched_idletd"],
+    others: &["cpu_exception_handler", "_start"],
+};
+
 /// What every chain of a kernel thread ends in.
 const KTHREAD: [&str; 2] = ["fork_exit", "fork_trampoline"];
 /// What a thread that was switched away from starts with.
@@ -111,9 +213,8 @@ const KERNEL_WAITS: [(&str, &[&str]); 6] = [
     ("intr", &["ithread_loop"]),
 ];
 
-/// The rest of a page fault in the kernel, from the fault's handler on.
-const FAULT: [&str; 7] = [
-    "calltrap",
+/// What the page fault interrupted.
+const FAULT: [&str; 6] = [
     "copyin_nosmap_erms",
     "uiomove_faultflag",
     "sysctl_old_user",
@@ -128,8 +229,14 @@ fn join(parts: &[&[&'static str]]) -> Chain {
 
 /// The chain of a thread. `dumping` says that it is the one that panicked, `stopped` that its CPU
 /// was stopped. `None`: it runs, and nobody knows where.
-pub(crate) fn of(thread: &Thread, user: bool, dumping: bool, stopped: bool) -> Option<Chain> {
-    let tail: &[&'static str] = if user { &SYSCALL } else { &KTHREAD };
+pub(crate) fn of(
+    names: &Names,
+    thread: &Thread,
+    user: bool,
+    dumping: bool,
+    stopped: bool,
+) -> Option<Chain> {
+    let tail: &[&'static str] = if user { names.syscall } else { &KTHREAD };
     let working: &[&'static str] = if user {
         &[
             "sysctl_debug_panic",
@@ -138,48 +245,27 @@ pub(crate) fn of(thread: &Thread, user: bool, dumping: bool, stopped: bool) -> O
             "sys___sysctl",
         ]
     } else {
-        &["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"]
+        names.idle
     };
+    const DUMP: [&str; 4] = ["doadump", "kern_reboot", "vpanic", "panic"];
     Some(match thread.doing {
         Doing::Fresh => vec!["fork_trampoline"],
-        Doing::Running if dumping && thread.fault => join(&[
-            &[
-                "doadump",
-                "kern_reboot",
-                "vpanic",
-                "panic",
-                "trap_fatal",
-                "trap_pfault",
-                "trap",
-            ],
-            &FAULT,
-            tail,
-        ]),
-        Doing::Running if dumping => join(&[
-            &["doadump", "kern_reboot", "vpanic", "panic"],
-            working,
-            tail,
-        ]),
-        Doing::Running if stopped && thread.cpu.unwrap_or(0) % 2 == 1 => join(&[
-            &["cpustop_handler", "ipi_nmi_handler", "trap", "nmi_calltrap"],
-            working,
-            tail,
-        ]),
-        Doing::Running if stopped => join(&[&["cpustop_handler", "Xcpustop"], working, tail]),
+        Doing::Running if dumping && thread.fault => {
+            join(&[&DUMP, names.fatal, names.fault, &FAULT, tail])
+        }
+        Doing::Running if dumping => join(&[&DUMP, working, tail]),
+        Doing::Running if stopped => {
+            let odd = thread.cpu.unwrap_or(0) % 2 == 1;
+            join(&[names.stop[usize::from(odd)], working, tail])
+        }
         Doing::Running => return None,
         Doing::Runnable if user => join(&[&SWITCH, &["kern_yield", "sys_sched_yield"], tail]),
         Doing::Runnable => join(&[&SWITCH, &["kern_yield", "vm_pagezero"], tail]),
         Doing::Stopped => join(&[&SWITCH, &["thread_suspend_switch", "issignal", "ast"], tail]),
         Doing::Sleeping if thread.fault => join(&[
             &SWITCH,
-            &[
-                "sleepq_wait",
-                "_sleep",
-                "vm_fault_busy_sleep",
-                "vm_fault",
-                "trap_pfault",
-                "trap",
-            ],
+            &["sleepq_wait", "_sleep", "vm_fault_busy_sleep", "vm_fault"],
+            names.fault,
             &FAULT,
             tail,
         ]),
@@ -196,15 +282,14 @@ pub(crate) fn of(thread: &Thread, user: bool, dumping: bool, stopped: bool) -> O
 }
 
 /// Every chain there is: what a kernel must have functions and calls for.
-pub(crate) fn all() -> Vec<Chain> {
+fn all(names: &Names) -> Vec<Chain> {
+    let innermost = names.stop[0][0];
     let mut chains = vec![
         vec!["cpu_switch", "sched_switch"],
-        vec!["savectx", "cpustop_handler"],
+        vec!["savectx", innermost],
         vec!["dump_savectx", "doadump"],
-        vec!["Xtimerint"],
-        vec!["alltraps"],
-        vec!["btext"],
     ];
+    chains.extend(names.others.iter().map(|name| vec![*name]));
     for user in [true, false] {
         for doing in [
             Doing::Fresh,
@@ -221,7 +306,7 @@ pub(crate) fn all() -> Vec<Chain> {
                         cpu: Some(cpu),
                         ..Thread::default()
                     };
-                    chains.extend(of(&thread, user, dumping, true));
+                    chains.extend(of(names, &thread, user, dumping, true));
                 }
             }
         }
@@ -230,17 +315,17 @@ pub(crate) fn all() -> Vec<Chain> {
                 wait: Some((*wait).into()),
                 ..Thread::default()
             };
-            chains.extend(of(&thread, user, false, false));
+            chains.extend(of(names, &thread, user, false, false));
         }
     }
     chains
 }
 
 /// Functions in the order they are first seen, each with those it calls.
-pub(crate) fn functions() -> Vec<(&'static str, Vec<&'static str>)> {
+pub(crate) fn functions(names: &Names) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut functions: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     let mut index = std::collections::BTreeMap::new();
-    for chain in all() {
+    for chain in all(names) {
         for (i, &name) in chain.iter().enumerate() {
             let at = *index.entry(name).or_insert_with(|| {
                 functions.push((name, Vec::new()));
@@ -248,7 +333,7 @@ pub(crate) fn functions() -> Vec<(&'static str, Vec<&'static str>)> {
             });
             // The function before it was called by it, unless a trap lies between.
             if let Some(&inner) = i.checked_sub(1).and_then(|i| chain.get(i))
-                && !TRAP_ENTRIES.contains(&inner)
+                && !names.entries.contains(&inner)
                 && !functions[at].1.contains(&inner)
             {
                 functions[at].1.push(inner);
@@ -261,7 +346,7 @@ pub(crate) fn functions() -> Vec<(&'static str, Vec<&'static str>)> {
 /// The function that saves the context of the innermost function of a chain.
 pub(crate) fn saver(innermost: &str) -> &'static str {
     match innermost {
-        "cpustop_handler" => "savectx",
+        "cpustop_handler" | "ipi_stop" => "savectx",
         "doadump" => "dump_savectx",
         _ => "cpu_switch",
     }

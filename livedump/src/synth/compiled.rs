@@ -10,6 +10,7 @@ use goblin::elf::program_header::PT_LOAD;
 use goblin::elf::section_header::SHN_ABS;
 use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_SECTION};
 
+use super::code;
 use super::description::Description;
 use super::error::Error;
 use super::kernel::{Kernel, Place, Variable};
@@ -167,5 +168,6 @@ fn read(bytes: Vec<u8>, wanted: &[Variable]) -> Result<Kernel, Error> {
         end,
         symbols,
         functions,
+        code: &code::AMD64,
     })
 }

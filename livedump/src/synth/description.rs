@@ -81,6 +81,10 @@ pub enum Architecture {
     /// x86-64, 4-level page tables.
     #[default]
     Amd64,
+    /// 64-bit Arm, pages of 4 or 16 KiB.
+    Aarch64,
+    /// 64-bit RISC-V, Sv39.
+    Riscv64,
 }
 
 impl Architecture {
@@ -88,6 +92,8 @@ impl Architecture {
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
+            Self::Aarch64 => "aarch64",
+            Self::Riscv64 => "riscv64",
         }
     }
 }
@@ -133,8 +139,8 @@ pub struct Kernel {
     pub release: String,
     /// How the ELF is made.
     pub kind: KernelKind,
-    /// Physical load address, a multiple of 2 MiB.
-    pub load: Bytes,
+    /// Physical load address, a multiple of 2 MiB; the architecture's usual one if absent.
+    pub load: Option<Bytes>,
     /// `kern.hostname`.
     pub hostname: String,
     /// Name of the kernel configuration in `version`.
@@ -152,7 +158,7 @@ impl Default for Kernel {
         Self {
             release: "14.0".into(),
             kind: KernelKind::Symbols,
-            load: Bytes(2 << 20),
+            load: None,
             hostname: "synth.example.org".into(),
             ident: "SYNTH".into(),
             functions: 400,
@@ -168,9 +174,13 @@ impl Default for Kernel {
 pub struct Memory {
     /// Bytes of RAM, 16 MiB to 1 TiB.
     pub size: Bytes,
-    /// Where the PC hole begins; RAM beyond it starts at 4 GiB.
+    /// Bytes of the first bank of RAM. On amd64 that is where the PC hole begins, and the second
+    /// bank starts at 4 GiB.
     #[serde(default = "three_gib")]
     pub low: Bytes,
+    /// Bytes per page: 16 KiB only on aarch64.
+    #[serde(default = "four_kib")]
+    pub page_size: Bytes,
     /// Physical ranges that are RAM and not in `dump_avail` (firmware's).
     #[serde(default)]
     pub holes: Vec<(Bytes, Bytes)>,
@@ -185,6 +195,10 @@ pub struct Memory {
 
 fn three_gib() -> Bytes {
     Bytes(3 << 30)
+}
+
+fn four_kib() -> Bytes {
+    Bytes(4096)
 }
 
 fn yes() -> bool {
@@ -399,6 +413,28 @@ impl Description {
         }
     }
 
+    /// Physical load address of the kernel.
+    pub fn load(&self) -> u64 {
+        match self.kernel.load {
+            Some(load) => load.0,
+            None => match self.architecture {
+                Architecture::Amd64 => 2 << 20,
+                Architecture::Aarch64 => super::arm64::RAM + (8 << 20),
+                Architecture::Riscv64 => super::riscv::RAM + (2 << 20),
+            },
+        }
+    }
+
+    /// Bytes per page.
+    pub fn page_size(&self) -> u64 {
+        self.memory.page_size.0
+    }
+
+    /// Bytes of the first bank of RAM.
+    pub(crate) fn low(&self) -> u64 {
+        self.memory.low.0
+    }
+
     /// The form of `stoppcbs`.
     pub fn stoppcbs(&self) -> Stoppcbs {
         self.kernel.stoppcbs.unwrap_or(match self.release() {
@@ -449,18 +485,19 @@ impl Description {
                 ));
             }
         }
-        let load = self.kernel.load.0;
-        if !load.is_multiple_of(2 << 20) || load == 0 || load >= low {
+        self.check_architecture()?;
+        let load = self.load();
+        if !load.is_multiple_of(2 << 20) || load == 0 {
             return Err(Error::value(
                 "kernel.load",
-                hex(self.kernel.load),
-                "a multiple of 2 MiB in low memory, not 0",
+                format!("{load:#x}"),
+                "a multiple of 2 MiB, not 0",
             ));
         }
         if self.kernphys() == Kernphys::Absolute && load != 2 << 20 {
             return Err(Error::value(
                 "kernel.load",
-                hex(self.kernel.load),
+                format!("{load:#x}"),
                 "2 MiB, where a kernel with an absolute kernphys always is",
             ));
         }
@@ -548,6 +585,75 @@ impl Description {
             ));
         }
         self.check_processes()
+    }
+
+    /// What only some processors can do.
+    fn check_architecture(&self) -> Result<(), Error> {
+        let page = self.page_size();
+        let pages: &[u64] = match self.architecture {
+            Architecture::Aarch64 => &[4096, 16384],
+            _ => &[4096],
+        };
+        if !pages.contains(&page) {
+            return Err(Error::value(
+                "memory.page_size",
+                page,
+                format!("one of {pages:?} on {}", self.architecture.name()),
+            ));
+        }
+        let mut sizes = vec![
+            ("memory.size", self.memory.size),
+            ("msgbuf.size", self.msgbuf.size),
+            ("content.kernel", self.content.kernel),
+            ("content.direct", self.content.direct),
+            ("content.nodump", self.content.nodump),
+            ("content.user", self.content.user),
+        ];
+        sizes.extend(self.memory.holes.iter().map(|h| ("memory.holes", h.0)));
+        sizes.extend(self.memory.holes.iter().map(|h| ("memory.holes", h.1)));
+        if let Some((key, bytes)) = sizes.iter().find(|(_, b)| !b.0.is_multiple_of(page)) {
+            return Err(Error::value(key, format!("{bytes:?}"), "whole pages"));
+        }
+        if self.architecture == Architecture::Amd64 {
+            return Ok(());
+        }
+        if self.release() == Release::R12 {
+            return Err(Error::value(
+                "kernel.release",
+                &self.kernel.release,
+                "14.0 or 15.0 on other processors than amd64",
+            ));
+        }
+        if self.kernel.kind == KernelKind::Compiled {
+            return Err(Error::value(
+                "kernel.kind",
+                "compiled",
+                "symbols or auto on other processors than amd64",
+            ));
+        }
+        if self.content.giant.is_some() {
+            return Err(Error::value(
+                "content.giant",
+                "set",
+                "absent: only amd64 kernels have 1 GiB leaves in their map",
+            ));
+        }
+        if page != 4096 && self.content.large.0 != 0 {
+            return Err(Error::value(
+                "content.large",
+                format!("{:?}", self.content.large),
+                "0 with pages of 16 KiB",
+            ));
+        }
+        let most = super::riscv::MAX_SIZE;
+        if self.architecture == Architecture::Riscv64 && self.memory.size.0 > most {
+            return Err(Error::value(
+                "memory.size",
+                format!("{:?}", self.memory.size),
+                format!("at most {most:#x} on riscv64"),
+            ));
+        }
+        Ok(())
     }
 
     fn check_processes(&self) -> Result<(), Error> {

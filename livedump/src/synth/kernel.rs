@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::chains;
+use super::chains::{self, Names};
+use super::code::Code;
 use super::elf;
 use super::error::Error;
+use super::processor::Processor;
 use super::rng::Rng;
 use super::truth::Symbol;
 
@@ -91,6 +93,8 @@ pub(crate) struct Kernel {
     pub(crate) symbols: BTreeMap<String, Symbol>,
     /// Functions by address.
     pub(crate) functions: Vec<(u64, String)>,
+    /// What its code is made of.
+    pub(crate) code: &'static Code,
 }
 
 impl Kernel {
@@ -112,7 +116,7 @@ impl Kernel {
     }
 
     /// The bytes of a function, up to the next one.
-    fn code(&self, name: &str) -> Result<(u64, &[u8]), Error> {
+    fn body(&self, name: &str) -> Result<(u64, &[u8]), Error> {
         let va = self.address(name)?;
         let i = self.functions.partition_point(|(at, _)| *at <= va);
         let end = self.functions.get(i).map_or(u64::MAX, |(at, _)| *at);
@@ -132,13 +136,12 @@ impl Kernel {
     /// one, else somewhere inside.
     pub(crate) fn call_site(&self, caller: &str, callee: &str) -> Result<u64, Error> {
         let target = self.address(callee)?;
-        let (va, code) = self.code(caller)?;
-        for (i, insn) in code.windows(5).enumerate() {
-            let next = va + i as u64 + 5;
-            if let [0xe8, a, b, c, d] = *insn
-                && next.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d]))) == target
-            {
-                return Ok(next);
+        let (va, code) = self.body(caller)?;
+        let insns = self.code;
+        for at in (0..code.len().saturating_sub(insns.call_len)).step_by(insns.step) {
+            let call = insns.call(va + at as u64, target);
+            if code[at..].starts_with(&call) {
+                return Ok(va + (at + insns.call_len) as u64);
             }
         }
         self.inside(caller)
@@ -146,26 +149,10 @@ impl Kernel {
 
     /// An address in the middle of a function.
     pub(crate) fn inside(&self, function: &str) -> Result<u64, Error> {
-        let (va, code) = self.code(function)?;
+        let (va, code) = self.body(function)?;
         Ok(va + (code.len() as u64 / 2).clamp(1, 24))
     }
 }
-
-/// Instructions between calls: valid, without a byte that starts a call.
-const FILLER: [&[u8]; 12] = [
-    &[0x48, 0x89, 0xfb],
-    &[0x49, 0x89, 0xf6],
-    &[0x48, 0x8b, 0x45, 0xf0],
-    &[0x48, 0x89, 0x45, 0xe0],
-    &[0x31, 0xc0],
-    &[0x48, 0x85, 0xc0],
-    &[0x41, 0x83, 0xfe, 0x01],
-    &[0x4c, 0x89, 0xf7],
-    &[0x48, 0x8b, 0x7b, 0x18],
-    &[0x0f, 0x1f, 0x40, 0x00],
-    &[0x48, 0x01, 0xd8],
-    &[0x0f, 0xb6, 0xc0],
-];
 
 const VERBS: [&str; 16] = [
     "init", "alloc", "free", "lookup", "insert", "remove", "attach", "detach", "lock", "unlock",
@@ -205,12 +192,12 @@ struct Body {
     name: String,
     at: u64,
     code: Vec<u8>,
-    /// Where the operand of a call lies, and which function it calls.
+    /// Where a call lies, and which function it calls.
     calls: Vec<(usize, String)>,
 }
 
-fn bodies(start: u64, extra: u32, rng: &mut Rng) -> Vec<Body> {
-    let mut wanted: Vec<(String, Vec<String>)> = chains::functions()
+fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) -> Vec<Body> {
+    let mut wanted: Vec<(String, Vec<String>)> = chains::functions(names)
         .into_iter()
         .map(|(name, calls)| (name.into(), calls.into_iter().map(String::from).collect()))
         .collect();
@@ -229,30 +216,28 @@ fn bodies(start: u64, extra: u32, rng: &mut Rng) -> Vec<Body> {
         let at = 1 + rng.below(wanted.len() as u64) as usize;
         wanted.insert(at, (name, calls));
     }
-    // `btext` is the first function of a kernel.
-    if let Some(i) = wanted.iter().position(|(name, _)| name == "btext") {
+    if let Some(i) = wanted.iter().position(|(name, _)| name == names.first) {
         wanted.swap(0, i);
     }
     let mut at = start;
     let mut bodies = Vec::new();
     for (name, callees) in wanted {
-        let mut code = vec![0x55, 0x48, 0x89, 0xe5];
+        let mut code = insns.prologue.to_vec();
         let mut calls = Vec::new();
         let filler = |code: &mut Vec<u8>, rng: &mut Rng| {
             for _ in 0..2 + rng.below(16) {
-                let insn: &&[u8] = rng.pick(&FILLER[..]);
+                let insn: &&[u8] = rng.pick(insns.filler);
                 code.extend_from_slice(insn);
             }
         };
         filler(&mut code, rng);
         for callee in callees {
-            code.push(0xe8);
             calls.push((code.len(), callee));
-            code.extend([0; 4]);
+            code.resize(code.len() + insns.call_len, 0);
             filler(&mut code, rng);
         }
-        code.extend([0x5d, 0xc3]);
-        code.resize(code.len().next_multiple_of(16), 0xcc);
+        code.extend_from_slice(insns.epilogue);
+        code.resize(code.len().next_multiple_of(16), insns.pad);
         let len = code.len() as u64;
         bodies.push(Body {
             name,
@@ -267,7 +252,7 @@ fn bodies(start: u64, extra: u32, rng: &mut Rng) -> Vec<Body> {
 
 /// Writes a kernel of symbols: code that looks like code, variables, no debug information.
 pub(crate) fn symbols(
-    machine: u16,
+    processor: &dyn Processor,
     start: u64,
     load: u64,
     variables: &[Variable],
@@ -275,16 +260,15 @@ pub(crate) fn symbols(
     seed: u64,
 ) -> Kernel {
     let mut rng = Rng::new(seed, "kernel");
-    let mut bodies = bodies(start, functions, &mut rng);
+    let (insns, names) = (processor.code(), processor.names());
+    let mut bodies = bodies(start, insns, names, functions, &mut rng);
     let addresses: BTreeMap<String, u64> = bodies.iter().map(|b| (b.name.clone(), b.at)).collect();
     let mut text = Vec::new();
     for body in &mut bodies {
-        for (operand, callee) in &body.calls {
+        for (call, callee) in &body.calls {
             // A body calls only functions of the list it was made from.
-            let target = addresses[callee];
-            let next = body.at + *operand as u64 + 4;
-            let rel = target.wrapping_sub(next) as u32;
-            body.code[*operand..*operand + 4].copy_from_slice(&rel.to_le_bytes());
+            let insn = insns.call(body.at + *call as u64, addresses[callee]);
+            body.code[*call..*call + insn.len()].copy_from_slice(&insn);
         }
         text.extend(&body.code);
     }
@@ -296,13 +280,13 @@ pub(crate) fn symbols(
         .map(|body| elf::Symbol {
             name: body.name.clone(),
             value: body.at,
-            size: if chains::ASSEMBLY.contains(&&*body.name) {
+            size: if names.assembly.contains(&&*body.name) {
                 0
             } else {
                 body.code.len() as u64
             },
             function: true,
-            global: body.name != "fast_syscall_common",
+            global: body.name != names.local,
             home: elf::Home::Section(0),
         })
         .collect();
@@ -335,6 +319,8 @@ pub(crate) fn symbols(
                 4..8 => 4,
                 8..64 => 8,
                 64..4096 => 64,
+                // A page table.
+                16384 => 16384,
                 _ => 4096,
             };
             size = size.next_multiple_of(align);
@@ -395,7 +381,7 @@ pub(crate) fn symbols(
         });
     }
 
-    let elf = elf::write(machine, start, &sections, &symbols);
+    let elf = elf::write(processor.elf_machine(), start, &sections, &symbols);
     Kernel {
         elf,
         loads: sections
@@ -405,6 +391,7 @@ pub(crate) fn symbols(
             .collect(),
         start,
         end: at,
+        code: insns,
         functions: bodies.into_iter().map(|b| (b.at, b.name)).collect(),
         symbols: symbols
             .into_iter()

@@ -135,6 +135,8 @@ pub(crate) struct Layout {
     pub(crate) vmspace: VmspaceLayout,
     pub(crate) prison: PrisonLayout,
     pub(crate) linker: LinkerLayout,
+    /// `VM_PHYSSEG_MAX`.
+    pub(crate) physseg_max: u32,
     /// `sizeof(struct pcb)`.
     pub(crate) pcb_size: u32,
     /// `sizeof(struct msgbuf)`.
@@ -225,9 +227,47 @@ impl Layout {
                 address: 64,
                 length: 72,
             },
+            physseg_max: 63,
             pcb_size: 320,
             msgbuf_size: 72,
             dump_avail: if old { 126 } else { 128 },
+        }
+    }
+
+    /// The structures of an arm64 kernel of 14 or later. What it does not share with amd64 is where
+    /// a pcb lies (on the stack), its size, and `struct vm_phys_seg`.
+    pub(crate) fn arm64(release: Release) -> Self {
+        let amd64 = Self::amd64(release);
+        Self {
+            phys_seg: PhysSegLayout {
+                size: 56,
+                first_page: 16,
+                domain: 40,
+            },
+            pcb_size: 0x4b0,
+            ..Self::riscv(release).with_thread(amd64.thread)
+        }
+    }
+
+    /// The structures of a riscv kernel of 14 or later.
+    pub(crate) fn riscv(release: Release) -> Self {
+        let amd64 = Self::amd64(release);
+        Self {
+            physseg_max: 64,
+            dump_avail: 130,
+            pcb_size: 0x190,
+            ..amd64.with_thread(amd64.thread)
+        }
+    }
+
+    /// With threads whose pcb lies on their stack.
+    fn with_thread(self, thread: ThreadLayout) -> Self {
+        Self {
+            thread: ThreadLayout {
+                md_pcb: None,
+                ..thread
+            },
+            ..self
         }
     }
 }

@@ -14,8 +14,10 @@
 //! `docs/machines.md` explains the text.
 
 mod amd64;
+mod arm64;
 mod builder;
 mod chains;
+mod code;
 mod compiled;
 mod content;
 mod crowd;
@@ -30,6 +32,7 @@ mod modules;
 mod msgbuf;
 mod processor;
 mod regions;
+mod riscv;
 mod rng;
 mod source;
 mod stack;
@@ -93,23 +96,23 @@ impl Machine {
 
 /// Makes a machine.
 pub fn build(description: &Description) -> Result<Machine, Error> {
-    let processor = processor::of(description.architecture);
+    let processor = processor::of(description);
     let layout = processor.layout(description.release());
-    let ram = vm::ram(description);
-    let top = ram.last().map_or(0, |range| range.end);
-    let space = processor.space(description, top);
-    let dump_avail = vm::dump_avail(description, &ram, layout.dump_avail as usize)?;
+    let ram = processor.ram(description);
+    let space = processor.space(&ram);
+    let firmware = processor.firmware(&ram);
+    let dump_avail = vm::dump_avail(description, &ram, firmware, layout.dump_avail as usize)?;
 
     let version = variables::version(description, description.architecture.name());
     let mut wanted = variables::all(description, &layout, &version);
     wanted.extend(processor.variables(description));
-    let load = description.kernel.load.0;
+    let load = description.load();
     let mut notes = Vec::new();
     let kernel = kernel(description, &layout, &space, &version, &wanted, &mut notes)?;
 
     // What the kernel's start takes: low memory, and the image in whole large leaves.
     let image = load..load + (kernel.end - kernel.start).next_multiple_of(2 << 20);
-    if !ram
+    if !dump_avail
         .iter()
         .any(|r| r.start <= image.start && image.end <= r.end)
     {
@@ -117,13 +120,14 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
             "kernel.load",
             format!("{load:#x}"),
             format!(
-                "an address with {:#x} bytes of RAM",
+                "an address with {:#x} bytes of dump_avail",
                 image.end - image.start
             ),
         ));
     }
     let mut frames = Frames::new(&dump_avail, description.seed);
-    frames.take(&(0..2 << 20));
+    let (reserved, unpaged) = processor.boot_memory();
+    frames.take(&(0..reserved));
     frames.take(&image);
 
     let mut b = Builder::new(
@@ -140,11 +144,9 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     b.notes = notes;
     processor.boot(&mut b)?;
 
-    let len = description.msgbuf.size.0;
-    let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
-    let place = msgbuf::Place { pa, len };
+    let place = msgbuf::place(&mut b)?;
     let bitmap = vm::place_bitmap(&mut b)?;
-    let taken: [Range<u64>; 3] = [0..0x10000, image, pa..pa + len];
+    let taken: [Range<u64>; 3] = [0..unpaged, image, place.pa..place.pa + place.len];
     let segments = vm::segments(&b.dump_avail, &taken, b.space.page_size);
     let mut pages = vm::place_pages(&mut b, segments)?;
     regions::low_memory(&mut b);
@@ -232,9 +234,9 @@ fn kernel(
         }
     }
     Ok(kernel::symbols(
-        processor::of(description.architecture).elf_machine(),
+        processor::of(description),
         space.kernstart,
-        description.kernel.load.0,
+        description.load(),
         wanted,
         description.kernel.functions,
         description.seed,

@@ -6,7 +6,7 @@ use super::builder::Builder;
 use super::error::Error;
 use super::layout::Release;
 use super::rng::Rng;
-use super::truth::MessageBuffer;
+use super::truth::{MessageBuffer, Prot};
 
 /// `MSG_MAGIC`.
 const MAGIC: u32 = 0x063062;
@@ -22,8 +22,26 @@ const SECURITY: u32 = 118;
 /// Where it is placed, before anything is known of its text.
 pub(crate) struct Place {
     pub(crate) pa: u64,
+    /// Its virtual address.
+    pub(crate) va: u64,
     /// Bytes of ring and structure.
     pub(crate) len: u64,
+}
+
+/// Takes its memory: contiguous, through the direct map or mapped.
+pub(crate) fn place(b: &mut Builder<'_>) -> Result<Place, Error> {
+    let len = b.description.msgbuf.size.0;
+    let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
+    let va = if b.processor.msgbuf_in_direct_map() {
+        b.bits.push(pa..pa + len);
+        b.dmap(pa)
+    } else {
+        let (bottom, va) = (b.bottom(), b.kva);
+        b.map(bottom, va, pa, len, Prot::RW)?;
+        b.kva = va + len;
+        va
+    };
+    Ok(Place { pa, va, len })
 }
 
 /// A boot's worth of lines and then what a server logs, until `len` bytes are there.
@@ -138,7 +156,7 @@ pub(crate) fn build(
     let rseq = ((total - unread) % modulus) as u32;
     let cksum = ring.iter().map(|&byte| u32::from(byte)).sum::<u32>();
 
-    let ring_va = b.dmap(place.pa);
+    let ring_va = place.va;
     let va = ring_va + size as u64;
     b.store.write(place.pa, &ring);
     b.poke_u64(va, ring_va)?;
@@ -158,7 +176,6 @@ pub(crate) fn build(
         b.poke_u32(va + 8 + 4 * i as u64, word)?;
     }
     b.set_u64("msgbufp", va)?;
-    b.bits.push(place.pa..place.pa + place.len);
     Ok(MessageBuffer {
         va,
         ring_va,

@@ -1,11 +1,14 @@
-//! What differs from processor to processor: table formats, address spaces, saved registers.
+//! What differs from processor to processor: table formats, address spaces, memory maps, saved
+//! registers, frames.
 
 use std::ops::Range;
 
 use super::builder::Builder;
+use super::chains::Names;
+use super::code::Code;
 use super::description::{Architecture, Description};
 use super::error::Error;
-use super::kernel::Variable;
+use super::kernel::{Kernel, Variable};
 use super::layout::{Layout, Release};
 use super::tables::Format;
 
@@ -42,20 +45,63 @@ pub(crate) struct Registers {
     pub(crate) root: u64,
 }
 
+/// Where a function that is called with some stack pointer keeps its frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameAt {
+    /// Its frame pointer.
+    pub(crate) fp: u64,
+    /// Address of the saved frame pointer; the return address follows it.
+    pub(crate) record: u64,
+    /// First byte of its locals.
+    pub(crate) locals: u64,
+    /// Its own stack pointer.
+    pub(crate) sp: u64,
+}
+
+/// Where a trap that finds some stack pointer keeps its frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapAt {
+    /// Address of the trap frame, and the stack pointer of what handles it.
+    pub(crate) frame: u64,
+    /// Address of a frame record that the entry makes of the interrupted context, if it does.
+    pub(crate) record: Option<u64>,
+}
+
 /// One processor architecture.
 pub(crate) trait Processor: Sync {
     /// Its page tables.
     fn format(&self) -> &'static dyn Format;
+    /// What its functions are made of.
+    fn code(&self) -> &'static Code;
+    /// What its functions are called.
+    fn names(&self) -> &'static Names;
     /// Its kernel's structures.
     fn layout(&self, release: Release) -> Layout;
-    /// Its kernel's addresses, on a machine whose RAM ends at `top`.
-    fn space(&self, description: &Description, top: u64) -> Space;
+    /// RAM.
+    fn ram(&self, description: &Description) -> Vec<Range<u64>>;
+    /// What of it is firmware's.
+    fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>>;
+    /// Memory below this belongs to no allocator; nothing of it has a `struct vm_page` up to the
+    /// second address.
+    fn boot_memory(&self) -> (u64, u64);
+    /// Its kernel's addresses, on a machine with this RAM.
+    fn space(&self, ram: &[Range<u64>]) -> Space;
     /// `e_machine`.
     fn elf_machine(&self) -> u16;
     /// Kernel variables that only it has.
     fn variables(&self, description: &Description) -> Vec<Variable>;
+    /// Physical address of the root table, if that is part of the image loaded at `load`.
+    fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error>;
     /// Fills the tables as the kernel's start does: direct map, kernel image.
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error>;
+    /// The level of large leaves in the kernel map, if it has them.
+    fn large(&self) -> Option<usize>;
+    /// Whether the message buffer is reached through the direct map; else it is mapped.
+    fn msgbuf_in_direct_map(&self) -> bool;
+    /// Whether the kernel map has the `vm_page_array`, in large leaves.
+    fn maps_pages(&self) -> bool;
+    /// Physical addresses of devices that the kernel maps, and pages.
+    fn devices(&self, space: &Space) -> Vec<(u64, u64)>;
     /// Sets its own variables when the kernel map is complete; gives the end of the addresses
     /// that a dump's page map covers.
     fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error>;
@@ -63,17 +109,38 @@ pub(crate) trait Processor: Sync {
     fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error>;
     /// Bytes of a pcb with these registers, and their names and values as a debugger reads them.
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>);
-    /// Bytes of a trap frame that interrupted the kernel with these registers.
-    fn trap_frame(&self, r: &Registers, trap: u32, address: u64) -> Vec<u8>;
-    /// Bytes of a trap frame that came from user mode.
-    fn user_frame(&self, r: &Registers) -> Vec<u8>;
+    /// Bytes of a trap frame of a context that was interrupted in the kernel or in user mode.
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8>;
+    /// Where a called function's frame is.
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt;
+    /// Where a trap's frame is.
+    fn trap(&self, sp: u64) -> TrapAt;
+    /// The stack pointer of a saved context whose function has stack pointer `sp`: with it the
+    /// slot of the return address, if that is in memory.
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>);
     /// Whether the page tables at this level are pages of the dump.
     fn dumps_table(&self, level: usize) -> bool;
 }
 
-/// The processor of an architecture.
-pub(crate) fn of(architecture: Architecture) -> &'static dyn Processor {
-    match architecture {
+/// What a trap frame is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trap {
+    /// A page fault in the kernel, at this address.
+    Fault(u64),
+    /// An interrupt of the kernel that is not masked.
+    Nmi,
+    /// An interrupt of the kernel.
+    Interrupt,
+    /// A system call, or a process's first instruction.
+    User,
+}
+
+/// The processor of a description.
+pub(crate) fn of(description: &Description) -> &'static dyn Processor {
+    match description.architecture {
         Architecture::Amd64 => &super::amd64::Amd64,
+        Architecture::Aarch64 if description.page_size() == 4096 => &super::arm64::ARM64_4K,
+        Architecture::Aarch64 => &super::arm64::ARM64_16K,
+        Architecture::Riscv64 => &super::riscv::Riscv,
     }
 }

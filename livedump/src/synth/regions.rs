@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::builder::Builder;
 use super::content::{Kind, PAGE};
-use super::description::{Giant, Mix};
+use super::description::{Architecture, Giant, Mix};
 use super::error::Error;
 use super::rng::Rng;
 use super::store::Source;
@@ -12,11 +12,6 @@ use super::truth::Prot;
 
 /// Longest run of pages of one kind.
 const RUN: u64 = 32;
-/// The processor's local interrupt controller.
-const LAPIC: u64 = 0xfee0_0000;
-/// A frame buffer in the PC hole.
-const FRAME_BUFFER: u64 = 0xf000_0000;
-
 fn kind(mix: &Mix, rng: &mut Rng) -> Kind {
     let shares = [
         (mix.zero, Kind::Zero),
@@ -99,16 +94,23 @@ pub(crate) fn demand(b: &Builder<'_>) -> u64 {
         .sum();
     let users = b.description.process.iter().filter(|p| p.user).count() as u64;
     // Tables, and a stack and a structure for each thread.
-    users * super::users::DEMAND + data + data / 256 + threads * 8 * b.space.page_size + (1 << 20)
+    users * super::users::DEMAND * b.space.page_size
+        + data
+        + data / 256
+        + threads * 8 * b.space.page_size
+        + (1 << 20)
 }
 
-/// Low memory as boot left it.
+/// A PC's low memory as boot left it.
 pub(crate) fn low_memory(b: &mut Builder<'_>) {
+    if b.description.architecture != Architecture::Amd64 {
+        return;
+    }
     let mut rng = Rng::new(b.description.seed, "low memory");
     b.fill(&(0x1000..0x8000), Kind::Heap);
     b.fill(&(0x8000..0x9000), Kind::Code);
     b.fill(&(0x90000..0x9c000), Kind::Text);
-    let load = b.description.kernel.load.0;
+    let load = b.description.load();
     let end = load.min(2 << 20);
     b.fill_mixed(&(0x103000..end), &mut rng);
 }
@@ -116,7 +118,10 @@ pub(crate) fn low_memory(b: &mut Builder<'_>) {
 /// Large leaves, which need aligned blocks: before the memory is scattered.
 pub(crate) fn large(b: &mut Builder<'_>) -> Result<(), Error> {
     let len = b.description.content.large.0;
-    let level = b.bottom() - 1;
+    // The description has been refused if it asks for what the processor lacks.
+    let Some(level) = b.processor.large() else {
+        return Ok(());
+    };
     let leaf = 1u64 << b.processor.format().shifts()[level];
     let mut rng = Rng::new(b.description.seed, "large");
     for _ in 0..len / leaf {
@@ -166,10 +171,8 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
     })?;
     b.runs("content.user", content.user.0, &mut rng, |_, _, _| Ok(()))?;
 
-    // Devices: in the PC hole, and beyond what the direct map covers.
     b.kva += page;
-    let beyond = b.space.dmaplimit + (1 << 30);
-    for (pa, pages) in [(LAPIC, 1), (FRAME_BUFFER, 16), (beyond, 2)] {
+    for (pa, pages) in b.processor.devices(&b.space) {
         let (bottom, va) = (b.bottom(), b.kva);
         b.map(bottom, va, pa, pages * page, Prot::RW)?;
         b.kva = va + (pages + 1) * page;

@@ -58,7 +58,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         ("OSRELEASE", literal(release.osrelease())),
         ("OSRELDATE", release.osreldate().to_string()),
         ("DUMP_AVAIL", l.dump_avail.to_string()),
-        ("PHYSSEG_MAX", "63".into()),
+        ("PHYSSEG_MAX", l.physseg_max.to_string()),
         (
             "STOPPED_CPUS",
             if release == Release::R12 { "32" } else { "128" }.into(),
@@ -234,7 +234,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
 
 /// `functions.h`: each function calls the ones that it calls in some chain.
 pub(crate) fn functions() -> String {
-    let functions = chains::functions();
+    let functions = chains::functions(&chains::AMD64);
     let mut out = String::new();
     for (name, _) in &functions {
         let _ = writeln!(out, "long {name}(long);");
@@ -263,7 +263,7 @@ pub(crate) fn script(description: &Description, kernbase: u64, start: u64) -> St
         Kernphys::Absolute => "kernphys = 0x200000;\n",
         Kernphys::Variable => "",
     };
-    let load = description.kernel.load.0;
+    let load = description.load();
     format!(
         "ENTRY(btext)\nkernbase = {kernbase:#x};\n{kernphys}SECTIONS\n{{\n\
          \t. = {start:#x};\n\

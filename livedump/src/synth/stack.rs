@@ -1,13 +1,9 @@
 //! Kernel stacks: frame-pointer chains through the kernel's text, with trap frames in them.
-//!
-//! A frame is (address of the frame) saved frame pointer, return address; a trap frame lies
-//! behind the frame whose return address is in a trap entry. Written for amd64, where the stack
-//! pointer of a saved context points at the slot of its return address.
 
 use super::builder::Builder;
-use super::chains::{self, TRAP_ENTRIES};
+use super::chains;
 use super::error::Error;
-use super::processor::Registers;
+use super::processor::{Registers, Trap};
 use super::rng::Rng;
 use super::truth::Frame;
 
@@ -20,9 +16,8 @@ pub(crate) struct Purpose {
     pub(crate) stale: bool,
 }
 
-/// The trap number of a page fault, and of a non-maskable interrupt.
-const T_PAGEFLT: u32 = 12;
-const T_NMI: u32 = 19;
+/// What a fault in the kernel touched.
+const FAULT_ADDRESS: u64 = 0x28;
 
 /// Writes a chain onto the stack below `top`, and gives the context of its innermost function.
 pub(crate) fn build(
@@ -35,6 +30,7 @@ pub(crate) fn build(
     root: u64,
 ) -> Result<(Registers, Vec<Frame>), Error> {
     let processor = b.processor;
+    let entries = processor.names().entries;
     let mut saved = [0u64; 5];
     for (i, value) in saved.iter_mut().enumerate() {
         *value = match i {
@@ -43,28 +39,28 @@ pub(crate) fn build(
             _ => b.space.dmap.start | rng.below(1 << 24) << 4,
         };
     }
+    let half = b.space.user_end.min(0x0000_0010_0000_0000) / 2;
     let user = Registers {
-        pc: 0x0000_0008_2280_0000 | rng.below(1 << 20),
-        sp: 0x0000_0008_20e0_0000 | rng.below(1 << 16) << 4,
-        fp: 0x0000_0008_20e1_0000 | rng.below(1 << 12) << 4,
+        pc: half | 0x2280_0000 | rng.below(1 << 20),
+        sp: half | 0x20e0_0000 | rng.below(1 << 16) << 4,
+        fp: half | 0x20e1_0000 | rng.below(1 << 12) << 4,
         saved: [0; 5],
         root,
     };
-    let outer = processor.user_frame(&user);
-    let frame_size = outer.len() as u64;
-    let base = (top - frame_size) & !15;
-    let fp0 = if purpose.user {
-        b.poke(base, &outer)?;
-        user.fp
-    } else {
-        0
-    };
+    // What brought the thread into the kernel.
+    let outer = processor.trap(top);
+    let mut sp = outer.frame;
+    let mut fp = 0;
+    if purpose.user {
+        b.poke(outer.frame, &processor.trap_frame(&user, Trap::User))?;
+        fp = enter(b, outer.record, &user)?;
+    }
 
     if chain == ["fork_trampoline"] {
         let pc = b.kernel.address("fork_trampoline")?;
         let registers = Registers {
             pc,
-            sp: base - 8,
+            sp: processor.saved_sp(outer.frame).0,
             fp: 0,
             saved: [thread, b.kernel.address("fork_exit")?, 0, 0, 0],
             root,
@@ -74,15 +70,12 @@ pub(crate) fn build(
 
     // From the outermost function inwards. `sp` is the stack pointer of the caller.
     let mut frames = Vec::new();
-    let mut sp = base;
-    let mut fp = fp0;
     let mut i = chain.len() - 1;
     while i > 0 {
         let caller = chain[i];
-        let callee = chain[i - 1];
-        if TRAP_ENTRIES.contains(&callee) {
+        let mut callee = chain[i - 1];
+        let back = if entries.contains(&callee) {
             // `caller` was interrupted; the trap entry calls the function before it.
-            let handler = i.checked_sub(2).map(|k| chain[k]);
             let interrupted = Registers {
                 pc: b.kernel.inside(caller)?,
                 sp,
@@ -90,49 +83,58 @@ pub(crate) fn build(
                 saved,
                 root,
             };
-            let (trap, address) = match callee {
-                "calltrap" => (T_PAGEFLT, 0x28),
-                "nmi_calltrap" => (T_NMI, 0),
-                _ => (0, 0),
-            };
-            let bytes = processor.trap_frame(&interrupted, trap, address);
-            let at = (sp & !15) - bytes.len() as u64;
-            b.poke(at, &bytes)?;
-            frames.push(frame(b, interrupted.pc, fp, None));
-            let Some(handler) = handler else {
+            let Some(&handler) = i.checked_sub(2).and_then(|k| chain.get(k)) else {
                 return Err(Error::Kernel("a chain ends in a trap entry".into()));
             };
+            let trap = match callee {
+                "nmi_calltrap" => Trap::Nmi,
+                "Xcpustop" | "handle_el1h_irq" => Trap::Interrupt,
+                _ if handler == "do_trap_supervisor" && chain[..i].contains(&"ipi_stop") => {
+                    Trap::Interrupt
+                }
+                _ => Trap::Fault(FAULT_ADDRESS),
+            };
+            let at = processor.trap(sp);
+            b.poke(at.frame, &processor.trap_frame(&interrupted, trap))?;
+            frames.push(frame(b, interrupted.pc, fp, None));
+            fp = enter(b, at.record, &interrupted)?;
+            sp = at.frame;
             let back = b.kernel.call_site(callee, handler)?;
-            frames.push(frame(b, back, fp, Some(at)));
-            b.poke_u64(at - 8, back)?;
-            b.poke_u64(at - 16, fp)?;
-            fp = at - 16;
-            sp = locals(b, rng, fp)?;
-            i -= 2;
-            continue;
-        }
-        let back = b.kernel.call_site(caller, callee)?;
-        frames.push(frame(b, back, fp, None));
-        b.poke_u64(sp - 8, back)?;
-        b.poke_u64(sp - 16, fp)?;
-        fp = sp - 16;
-        sp = locals(b, rng, fp)?;
+            frames.push(frame(b, back, fp, Some(at.frame)));
+            callee = handler;
+            i -= 1;
+            back
+        } else {
+            let back = b.kernel.call_site(caller, callee)?;
+            frames.push(frame(b, back, fp, None));
+            back
+        };
+        debug_assert_eq!(callee, chain[i - 1]);
+        let locals = 16 * (1 + rng.below(6));
+        let at = processor.frame(sp, locals);
+        b.poke_u64(at.record, fp)?;
+        b.poke_u64(at.record + 8, back)?;
+        fill(b, rng, at.locals, locals, at.fp)?;
+        fp = at.fp;
+        sp = at.sp;
         i -= 1;
     }
     let inner = chain[0];
-    let into = chains::saver(inner);
-    let pc = b.kernel.call_site(inner, into)?;
+    let pc = b.kernel.call_site(inner, chains::saver(inner))?;
     frames.push(frame(b, pc, fp, None));
-    let slot = if purpose.stale {
-        b.kernel.address("vpanic")? + 5
-    } else {
-        pc
-    };
-    b.poke_u64(sp - 8, slot)?;
+    let (sp, slot) = processor.saved_sp(sp);
+    if let Some(slot) = slot {
+        let value = if purpose.stale {
+            b.kernel.address("vpanic")? + 5
+        } else {
+            pc
+        };
+        b.poke_u64(slot, value)?;
+    }
     frames.reverse();
     let registers = Registers {
         pc,
-        sp: sp - 8,
+        sp,
         fp,
         saved,
         root,
@@ -140,10 +142,19 @@ pub(crate) fn build(
     Ok((registers, frames))
 }
 
-/// Fills the locals of a function below its frame; gives the stack pointer.
-fn locals(b: &mut Builder<'_>, rng: &mut Rng, fp: u64) -> Result<u64, Error> {
-    let words = 2 * (1 + rng.below(6));
-    for i in 1..=words {
+/// Writes the frame record of a trap entry, if it makes one; gives the frame pointer behind it.
+fn enter(b: &mut Builder<'_>, record: Option<u64>, r: &Registers) -> Result<u64, Error> {
+    let Some(record) = record else {
+        return Ok(r.fp);
+    };
+    b.poke_u64(record, r.fp)?;
+    b.poke_u64(record + 8, r.saved[2])?;
+    Ok(record)
+}
+
+/// Fills the locals of a function.
+fn fill(b: &mut Builder<'_>, rng: &mut Rng, at: u64, len: u64, fp: u64) -> Result<(), Error> {
+    for word in (0..len / 8).rev() {
         let value = match rng.below(5) {
             0 => 0,
             1 => rng.below(256),
@@ -152,9 +163,9 @@ fn locals(b: &mut Builder<'_>, rng: &mut Rng, fp: u64) -> Result<u64, Error> {
             3 => b.kernel.start + rng.below(1 << 14),
             _ => fp + rng.below(512),
         };
-        b.poke_u64(fp - 8 * i, value)?;
+        b.poke_u64(at + 8 * word, value)?;
     }
-    Ok(fp - 8 * words)
+    Ok(())
 }
 
 fn frame(b: &Builder<'_>, pc: u64, fp: u64, trap: Option<u64>) -> Frame {

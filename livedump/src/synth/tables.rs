@@ -9,6 +9,8 @@ use super::truth::Prot;
 pub(crate) trait Format: Sync {
     /// Address bits below the index of each level, from the root down.
     fn shifts(&self) -> &'static [u32];
+    /// Address bits that are translated.
+    fn va_bits(&self) -> u32;
     /// Entries per table, as a power of two.
     fn index_bits(&self) -> u32;
     /// An entry that points at the table at `pa`.
@@ -68,6 +70,7 @@ impl Tables {
     }
 
     fn slot(&self, level: usize, va: u64) -> u64 {
+        let va = va & ((1 << self.format.va_bits()) - 1);
         let index = va >> self.format.shifts()[level] & ((1 << self.format.index_bits()) - 1);
         index * ENTRY
     }

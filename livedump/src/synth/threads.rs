@@ -276,7 +276,13 @@ fn place_thread(
         doing,
         ..described.clone()
     };
-    let chain = chains::of(&described, process.user, dumping, stopped);
+    let chain = chains::of(
+        b.processor.names(),
+        &described,
+        process.user,
+        dumping,
+        stopped,
+    );
     let purpose = Purpose {
         user: process.user,
         stale: dumping,

@@ -21,7 +21,7 @@ struct Part {
 }
 
 /// The parts of an ordinary program, on a processor with 47 bits of user addresses or fewer.
-fn parts(rng: &mut Rng, end: u64) -> Vec<Part> {
+fn parts(rng: &mut Rng, end: u64, page: u64) -> Vec<Part> {
     let part = |kind, prot, va, pages, resident| Part {
         kind,
         prot,
@@ -29,12 +29,12 @@ fn parts(rng: &mut Rng, end: u64) -> Vec<Part> {
         pages,
         resident,
     };
-    let top = end - (64 << 20) - (rng.below(256) << 12);
+    let top = end - (64 << 20) - rng.below(256) * page;
     vec![
-        part(Kind::Text, Prot::R, 0x20_0000, 4, 3),
-        part(Kind::Code, Prot::RX, 0x20_4000, 12, 3 + rng.below(8)),
-        part(Kind::Heap, Prot::RW, 0x21_1000, 3, 2),
-        part(Kind::Heap, Prot::RW, 0x21_4000, 64, 2 + rng.below(12)),
+        part(Kind::Text, Prot::R, 0x200 * page, 4, 3),
+        part(Kind::Code, Prot::RX, 0x204 * page, 12, 3 + rng.below(8)),
+        part(Kind::Heap, Prot::RW, 0x211 * page, 3, 2),
+        part(Kind::Heap, Prot::RW, 0x214 * page, 64, 2 + rng.below(12)),
         part(
             Kind::Code,
             Prot::RX,
@@ -42,12 +42,12 @@ fn parts(rng: &mut Rng, end: u64) -> Vec<Part> {
             96,
             4 + rng.below(10),
         ),
-        part(Kind::Heap, Prot::RW, top - 32 * 4096, 32, 1 + rng.below(3)),
+        part(Kind::Heap, Prot::RW, top - 32 * page, 32, 1 + rng.below(3)),
     ]
 }
 
-/// Bytes of frames that one process takes at most.
-pub(crate) const DEMAND: u64 = 64 * 4096;
+/// Frames that one process takes at most.
+pub(crate) const DEMAND: u64 = 64;
 
 /// Makes an address space. Its tables are marked in `vm_page_dump`, its pages are not.
 pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Error> {
@@ -57,7 +57,7 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
     let bottom = b.bottom();
     let mut mappings = Vec::new();
     let mut valid: Vec<Range<u64>> = Vec::new();
-    for part in parts(rng, b.space.user_end) {
+    for part in parts(rng, b.space.user_end, page) {
         valid.push(part.va..part.va + part.pages * page);
         // A stack is resident at its top, everything else from its start, with gaps.
         let mut at = if part.pages == 32 {

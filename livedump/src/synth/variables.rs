@@ -6,8 +6,6 @@ use super::layout::{Layout, Release};
 
 /// `MAXCPU`.
 const MAXCPU: u64 = 256;
-/// `VM_PHYSSEG_MAX`.
-const PHYSSEG_MAX: u64 = 63;
 
 /// What identifies a kernel.
 pub(crate) fn version(description: &Description, machine: &str) -> String {
@@ -50,7 +48,7 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         Variable::zero("vm_page_dump", 8),
         Variable::zero(
             "vm_phys_segs",
-            PHYSSEG_MAX * u64::from(layout.phys_seg.size),
+            u64::from(layout.physseg_max) * u64::from(layout.phys_seg.size),
         ),
         Variable::zero("vm_phys_nsegs", 4),
         Variable::zero("vm_page_array", 8),

@@ -13,38 +13,15 @@ use super::store::Source;
 use super::truth::{Dumped, Prot, Why};
 use super::vm_page::{Segment, VmPages};
 
-/// End of the memory that a PC's firmware leaves to programs below 640 KiB.
-const LOW_END: u64 = 0x9f000;
-/// End of what the loader and the kernel's start took above 1 MiB.
-const LOADER_END: u64 = 0x103000;
-/// What firmware keeps at the top of low memory.
-const TOP: u64 = 0x24000;
-
-/// The RAM of a PC: low memory without the legacy hole, and what is above 4 GiB.
-pub(crate) fn ram(description: &Description) -> Vec<Range<u64>> {
-    let size = description.memory.size.0;
-    let low = size.min(description.memory.low.0);
-    let mut ram = vec![0..0xa0000, 0x100000..low];
-    if size > low {
-        ram.push(4 << 30..(4 << 30) + size - low);
-    }
-    ram
-}
-
 /// What the kernel has of it.
 pub(crate) fn dump_avail(
     description: &Description,
     ram: &[Range<u64>],
+    firmware: Vec<Range<u64>>,
     max: usize,
 ) -> Result<Vec<Range<u64>>, Error> {
-    let mut firmware: Vec<Range<u64>> = description
-        .memory
-        .holes
-        .iter()
-        .map(|(start, end)| start.0..end.0)
-        .collect();
-    let low = ram.get(1).map_or(0, |range| range.end);
-    firmware.extend([LOW_END..0xa0000, 0x100000..LOADER_END, low - TOP..low]);
+    let mut firmware = firmware;
+    firmware.extend(description.memory.holes.iter().map(|(s, e)| s.0..e.0));
     firmware.sort_by_key(|range| range.start);
     if let Some(pair) = firmware.windows(2).find(|pair| pair[0].end > pair[1].start) {
         return Err(Error::value(
@@ -133,9 +110,10 @@ pub(crate) fn place_pages(
     };
     let page = PAGE as u64;
     let size = u64::from(pages.layout.size);
-    let len = (pages.len() * size).next_multiple_of(page);
-    let direct =
-        b.description.memory.vm_page_array_in_direct_map || b.description.release() == Release::R12;
+    let len = (pages.len() * size).next_multiple_of(b.space.page_size);
+    let direct = b.description.memory.vm_page_array_in_direct_map
+        || b.description.release() == Release::R12
+        || !b.processor.maps_pages();
     let (at, va) = if direct {
         let at = b.frames.block("vm_page_array", len, b.space.page_size)?;
         b.bits.push(at..at + len);

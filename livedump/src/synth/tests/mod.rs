@@ -2,6 +2,7 @@
 
 mod dump;
 mod kernel;
+mod ports;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -241,7 +242,7 @@ fn an_address_outside_of_ram_is_not_found() {
 }
 
 /// The machines that the repository describes.
-const MACHINES: [(&str, &str); 10] = [
+const MACHINES: [(&str, &str); 13] = [
     ("tiny", TINY),
     (
         "small",
@@ -274,6 +275,18 @@ const MACHINES: [(&str, &str); 10] = [
     (
         "bench-2g",
         include_str!("../../../../testdata/machines/bench-2g.toml"),
+    ),
+    (
+        "arm64",
+        include_str!("../../../../testdata/machines/arm64.toml"),
+    ),
+    (
+        "arm64-16k",
+        include_str!("../../../../testdata/machines/arm64-16k.toml"),
+    ),
+    (
+        "riscv64",
+        include_str!("../../../../testdata/machines/riscv64.toml"),
     ),
     (
         "huge-1t",

@@ -1,0 +1,311 @@
+//! 64-bit Arm: pages of 4 or 16 KiB, four levels; the kernel's half has its own root.
+//!
+//! FreeBSD `sys/arm64/include/{vmparam.h,pte.h,pcb.h,frame.h}`, `sys/arm64/arm64/pmap.c`.
+
+use std::ops::Range;
+
+use super::builder::Builder;
+use super::chains::{self, Names};
+use super::code::{self, Code};
+use super::description::Description;
+use super::error::Error;
+use super::kernel::{Kernel, Variable};
+use super::layout::{Layout, Release};
+use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use super::tables::Format;
+use super::truth::Prot;
+
+/// The architecture, with one size of pages.
+pub(crate) struct Arm64 {
+    shifts: [u32; 4],
+    index_bits: u32,
+}
+
+/// Pages of 4 KiB.
+pub(crate) static ARM64_4K: Arm64 = Arm64 {
+    shifts: [39, 30, 21, 12],
+    index_bits: 9,
+};
+/// Pages of 16 KiB.
+pub(crate) static ARM64_16K: Arm64 = Arm64 {
+    shifts: [47, 36, 25, 14],
+    index_bits: 11,
+};
+
+/// Where RAM starts, as on QEMU's and bhyve's machines.
+pub(crate) const RAM: u64 = 1 << 30;
+/// Where its second bank starts.
+const RAM2: u64 = 128 << 30;
+
+const TABLE: u64 = 3;
+const BLOCK: u64 = 1;
+const PAGE: u64 = 3;
+/// Access flag, inner shareable, normal memory.
+const ATTRS: u64 = AF | 3 << 8 | 2 << 2;
+const AF: u64 = 1 << 10;
+const AP_USER: u64 = 1 << 6;
+const AP_RO: u64 = 1 << 7;
+const NG: u64 = 1 << 11;
+const PXN: u64 = 1 << 53;
+const UXN: u64 = 1 << 54;
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+
+const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_0000_0000_0000;
+const DMAP_MIN: u64 = 0xffff_a000_0000_0000;
+const DMAP_MAX: u64 = 0xffff_ff00_0000_0000;
+const USER_END: u64 = 0x0001_0000_0000_0000;
+const MIB2: u64 = 2 << 20;
+
+/// `sizeof(struct trapframe)`; a frame record follows it on the stack.
+const TRAP_FRAME: u64 = 288;
+
+const L1: usize = 1;
+const L2: usize = 2;
+const L3: usize = 3;
+
+impl Format for Arm64 {
+    fn shifts(&self) -> &'static [u32] {
+        if self.index_bits == 9 {
+            &ARM64_4K.shifts
+        } else {
+            &ARM64_16K.shifts
+        }
+    }
+
+    fn va_bits(&self) -> u32 {
+        48
+    }
+
+    fn index_bits(&self) -> u32 {
+        self.index_bits
+    }
+
+    fn table(&self, pa: u64) -> u64 {
+        pa | TABLE
+    }
+
+    fn next(&self, level: usize, entry: u64) -> Option<u64> {
+        (level != L3 && entry & 3 == TABLE).then_some(entry & ADDRESS)
+    }
+
+    fn user(&self, entry: u64) -> u64 {
+        if entry & AF == 0 {
+            return entry;
+        }
+        let kernel_only = entry & PXN != 0;
+        let entry = entry & !UXN | PXN | AP_USER | NG;
+        if kernel_only { entry | UXN } else { entry }
+    }
+
+    fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
+        let mut entry = pa | ATTRS | UXN | if level == L3 { PAGE } else { BLOCK };
+        if !prot.write {
+            entry |= AP_RO;
+        }
+        if !prot.execute {
+            entry |= PXN;
+        }
+        entry
+    }
+}
+
+impl Arm64 {
+    fn page(&self) -> u64 {
+        1 << self.shifts[L3]
+    }
+
+    /// Bytes that one entry of `level` maps.
+    fn span(&self, level: usize) -> u64 {
+        1 << self.shifts[level]
+    }
+}
+
+impl Processor for Arm64 {
+    fn format(&self) -> &'static dyn Format {
+        if self.index_bits == 9 {
+            &ARM64_4K
+        } else {
+            &ARM64_16K
+        }
+    }
+
+    fn code(&self) -> &'static Code {
+        &code::ARM64
+    }
+
+    fn names(&self) -> &'static Names {
+        &chains::ARM64
+    }
+
+    fn layout(&self, release: Release) -> Layout {
+        Layout::arm64(release)
+    }
+
+    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
+        let size = description.memory.size.0;
+        let low = size.min(description.low());
+        let mut ram: Vec<_> = std::iter::once(RAM..RAM + low).collect();
+        if size > low {
+            ram.push(RAM2..RAM2 + size - low);
+        }
+        ram
+    }
+
+    fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
+        // The device tree, and what EFI keeps for its runtime services.
+        let end = ram.first().map_or(0, |range| range.end);
+        vec![RAM..RAM + 0x10000, end - 0x40000..end]
+    }
+
+    fn boot_memory(&self) -> (u64, u64) {
+        (RAM, RAM)
+    }
+
+    fn space(&self, ram: &[Range<u64>]) -> Space {
+        Space {
+            page_size: self.page(),
+            vm_min: VM_MIN_KERNEL_ADDRESS,
+            kernbase: VM_MIN_KERNEL_ADDRESS,
+            kernstart: VM_MIN_KERNEL_ADDRESS,
+            dmap: DMAP_MIN..DMAP_MAX,
+            dmap_phys: RAM & !(self.span(L1) - 1),
+            dmaplimit: ram.last().map_or(0, |range| range.end),
+            user_end: USER_END,
+        }
+    }
+
+    fn elf_machine(&self) -> u16 {
+        183
+    }
+
+    fn variables(&self, _description: &Description) -> Vec<Variable> {
+        vec![
+            Variable::absolute("kernbase", VM_MIN_KERNEL_ADDRESS),
+            Variable::zero("pagetable_l0_ttbr1", self.page()),
+            Variable::zero("dmap_phys_base", 8),
+            Variable::zero("dmap_phys_max", 8),
+            Variable::zero("dmap_max_addr", 8),
+            Variable::zero("virtual_avail", 8),
+        ]
+    }
+
+    fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error> {
+        Ok(Some(
+            kernel.address("pagetable_l0_ttbr1")? - kernel.start + load,
+        ))
+    }
+
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        // 16 KiB granules have no blocks at level 1.
+        let levels: &[usize] = if self.index_bits == 9 {
+            &[L1, L2, L3]
+        } else {
+            &[L2, L3]
+        };
+        builder.map_ram_directly(levels)?;
+        let len = builder.kernel.end - builder.kernel.start;
+        let level = self.large().unwrap_or(L3);
+        let len = len.next_multiple_of(self.span(level));
+        let load = builder.description.load();
+        builder.map(level, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
+        builder.load_kernel()?;
+        builder.kva = VM_MIN_KERNEL_ADDRESS + len.next_multiple_of(MIB2);
+        builder.set_u64("virtual_avail", builder.kva)
+    }
+
+    fn large(&self) -> Option<usize> {
+        (self.index_bits == 9).then_some(L2)
+    }
+
+    fn msgbuf_in_direct_map(&self) -> bool {
+        false
+    }
+
+    fn maps_pages(&self) -> bool {
+        self.large().is_some()
+    }
+
+    fn devices(&self, _space: &Space) -> Vec<(u64, u64)> {
+        // The interrupt controller and the console.
+        vec![(0x0800_0000, 4), (0x0900_0000, 1)]
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
+        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
+        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
+        let pmap = builder.kernel.address("kernel_pmap_store")?;
+        self.pmap(builder, pmap, builder.tables.root)?;
+        let l0 = builder.kernel.address("pagetable_l0_ttbr1")?;
+        builder.poke_u64(pmap + 64, l0)?;
+        let end = builder.kva.next_multiple_of(self.span(L2));
+        builder.set_u64("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
+    }
+
+    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
+        builder.poke_u64(at + 48, root)?;
+        builder.poke_u64(at + 56, root)?;
+        builder.poke_u64(at + 64, builder.dmap(root))
+    }
+
+    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+        const NAMES: [&str; 13] = [
+            "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "fp", "lr", "sp",
+        ];
+        let [a, b, c, d, e] = r.saved;
+        let values = [a, b, c, d, e, 0, 0, 0, 0, 0, r.fp, r.pc, r.sp];
+        let mut bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        bytes.resize(size, 0);
+        (bytes, NAMES.into_iter().zip(values).collect())
+    }
+
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
+        let mut frame = vec![0; TRAP_FRAME as usize];
+        let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
+        // Exception class 0x25: a data abort of this level; 0x15: a system call.
+        let (spsr, esr, far) = match trap {
+            Trap::Fault(address) => (0x6000_0005, 0x9600_0045, address),
+            Trap::Nmi | Trap::Interrupt => (0x6000_0005, 0, 0),
+            Trap::User => (0x6000_0000, 0x5600_0000, 0),
+        };
+        put(0, r.sp);
+        put(8, r.saved[2]);
+        put(16, r.pc);
+        put(24, spsr);
+        put(32, esr);
+        put(40, far);
+        for (i, &v) in r.saved.iter().enumerate() {
+            put(48 + 8 * (19 + i), v);
+        }
+        put(48 + 8 * 29, r.fp);
+        frame
+    }
+
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
+        let fp = sp - 16 - locals;
+        FrameAt {
+            fp,
+            record: fp,
+            locals: fp + 16,
+            sp: fp,
+        }
+    }
+
+    fn trap(&self, sp: u64) -> TrapAt {
+        let frame = (sp - TRAP_FRAME - 16) & !15;
+        TrapAt {
+            frame,
+            record: Some(frame + TRAP_FRAME),
+        }
+    }
+
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
+        (sp, None)
+    }
+
+    fn dumps_table(&self, _level: usize) -> bool {
+        false
+    }
+}

@@ -1,0 +1,271 @@
+//! 64-bit RISC-V with Sv39: three levels, the kernel's half shared by all roots.
+//!
+//! FreeBSD `sys/riscv/include/{vmparam.h,pte.h,pcb.h,frame.h}`, `sys/riscv/riscv/pmap.c`.
+
+use std::ops::Range;
+
+use super::builder::Builder;
+use super::chains::{self, Names};
+use super::code::{self, Code};
+use super::description::Description;
+use super::error::Error;
+use super::kernel::{Kernel, Variable};
+use super::layout::{Layout, Release};
+use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use super::tables::Format;
+use super::truth::Prot;
+
+/// The architecture.
+pub(crate) struct Riscv;
+
+/// Where RAM starts.
+pub(crate) const RAM: u64 = 2 << 30;
+/// Where its second bank starts.
+const RAM2: u64 = RAM + (16 << 30);
+/// What fits into the direct map.
+pub(crate) const MAX_SIZE: u64 = 64 << 30;
+
+const V: u64 = 1;
+const R: u64 = 1 << 1;
+const W: u64 = 1 << 2;
+const X: u64 = 1 << 3;
+const U: u64 = 1 << 4;
+const G: u64 = 1 << 5;
+const A: u64 = 1 << 6;
+const D: u64 = 1 << 7;
+
+const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_ffc0_0000_0000;
+const DMAP_MIN: u64 = 0xffff_ffd0_0000_0000;
+const DMAP_MAX: u64 = 0xffff_fff0_0000_0000;
+const USER_END: u64 = 0x0000_0040_0000_0000;
+const MIB2: u64 = 2 << 20;
+const GIB: u64 = 1 << 30;
+
+/// `sizeof(struct trapframe)`, and what the stack pointer moves by.
+const TRAP_FRAME: u64 = 288;
+
+const L1: usize = 0;
+const L2: usize = 1;
+const L3: usize = 2;
+
+impl Format for Riscv {
+    fn shifts(&self) -> &'static [u32] {
+        &[30, 21, 12]
+    }
+
+    fn va_bits(&self) -> u32 {
+        39
+    }
+
+    fn index_bits(&self) -> u32 {
+        9
+    }
+
+    fn table(&self, pa: u64) -> u64 {
+        pa >> 12 << 10 | V
+    }
+
+    fn next(&self, _level: usize, entry: u64) -> Option<u64> {
+        (entry & V != 0 && entry & (R | W | X) == 0).then_some(entry >> 10 << 12)
+    }
+
+    fn user(&self, entry: u64) -> u64 {
+        if entry & (R | W | X) == 0 {
+            entry
+        } else {
+            entry & !G | U
+        }
+    }
+
+    fn leaf(&self, _level: usize, pa: u64, prot: Prot) -> u64 {
+        let mut entry = pa >> 12 << 10 | V | R | G | A | D;
+        if prot.write {
+            entry |= W;
+        }
+        if prot.execute {
+            entry |= X;
+        }
+        entry
+    }
+}
+
+impl Processor for Riscv {
+    fn format(&self) -> &'static dyn Format {
+        &Self
+    }
+
+    fn code(&self) -> &'static Code {
+        &code::RISCV
+    }
+
+    fn names(&self) -> &'static Names {
+        &chains::RISCV
+    }
+
+    fn layout(&self, release: Release) -> Layout {
+        Layout::riscv(release)
+    }
+
+    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
+        let size = description.memory.size.0;
+        let low = size.min(description.low());
+        let mut ram: Vec<_> = std::iter::once(RAM..RAM + low).collect();
+        if size > low {
+            ram.push(RAM2..RAM2 + size - low);
+        }
+        ram
+    }
+
+    fn firmware(&self, _ram: &[Range<u64>]) -> Vec<Range<u64>> {
+        // The machine-mode firmware.
+        std::iter::once(RAM..RAM + 0x80000).collect()
+    }
+
+    fn boot_memory(&self) -> (u64, u64) {
+        (RAM, RAM)
+    }
+
+    fn space(&self, ram: &[Range<u64>]) -> Space {
+        Space {
+            page_size: 4096,
+            vm_min: VM_MIN_KERNEL_ADDRESS,
+            kernbase: VM_MIN_KERNEL_ADDRESS,
+            kernstart: VM_MIN_KERNEL_ADDRESS,
+            dmap: DMAP_MIN..DMAP_MAX,
+            dmap_phys: RAM & !(GIB - 1),
+            dmaplimit: ram.last().map_or(0, |range| range.end),
+            user_end: USER_END,
+        }
+    }
+
+    fn elf_machine(&self) -> u16 {
+        243
+    }
+
+    fn variables(&self, _description: &Description) -> Vec<Variable> {
+        vec![
+            Variable::absolute("kernbase", VM_MIN_KERNEL_ADDRESS),
+            Variable::zero("pagetable_l1", 4096),
+            Variable::zero("dmap_phys_base", 8),
+            Variable::zero("dmap_phys_max", 8),
+            Variable::zero("dmap_max_addr", 8),
+            Variable::zero("virtual_avail", 8),
+        ]
+    }
+
+    fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error> {
+        Ok(Some(kernel.address("pagetable_l1")? - kernel.start + load))
+    }
+
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        builder.map_ram_directly(&[L1, L2, L3])?;
+        let len = (builder.kernel.end - builder.kernel.start).next_multiple_of(MIB2);
+        let load = builder.description.load();
+        builder.map(L2, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
+        builder.load_kernel()?;
+        builder.kva = VM_MIN_KERNEL_ADDRESS + len;
+        builder.set_u64("virtual_avail", builder.kva)
+    }
+
+    fn large(&self) -> Option<usize> {
+        Some(L2)
+    }
+
+    fn msgbuf_in_direct_map(&self) -> bool {
+        false
+    }
+
+    fn maps_pages(&self) -> bool {
+        false
+    }
+
+    fn devices(&self, _space: &Space) -> Vec<(u64, u64)> {
+        // The interrupt controller and the console.
+        vec![(0x0c00_0000, 4), (0x1000_0000, 1)]
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        let root = builder.tables.root;
+        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
+        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
+        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
+        let pmap = builder.kernel.address("kernel_pmap_store")?;
+        let l1 = builder.kernel.address("pagetable_l1")?;
+        builder.poke_u64(pmap + 48, l1)?;
+        let mut entries = [0; 2048];
+        builder.store.read(root + 2048, &mut entries);
+        for user in std::mem::take(&mut builder.user_roots) {
+            builder.store.write(user + 2048, &entries);
+        }
+        let end = builder.kva.next_multiple_of(MIB2);
+        builder.set_u64("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
+    }
+
+    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
+        builder.poke_u64(at + 48, builder.dmap(root))?;
+        // satp: Sv39 and the root's frame.
+        builder.poke_u64(at + 56, 8 << 60 | root >> 12)
+    }
+
+    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+        const NAMES: [&str; 16] = [
+            "ra", "sp", "gp", "tp", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9",
+            "s10", "s11",
+        ];
+        let [a, b, c, d, e] = r.saved;
+        let values = [r.pc, r.sp, 0, 0, r.fp, a, b, c, d, e, 0, 0, 0, 0, 0, 0];
+        let mut bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        bytes.resize(size, 0);
+        (bytes, NAMES.into_iter().zip(values).collect())
+    }
+
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
+        let mut frame = vec![0; TRAP_FRAME as usize];
+        let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
+        // sstatus: SPIE, and SPP if it came from the kernel. scause: a load page fault, a software
+        // interrupt, a call from user mode.
+        let (sstatus, stval, scause) = match trap {
+            Trap::Fault(address) => (0x120, address, 13),
+            Trap::Nmi | Trap::Interrupt => (0x120, 0, 1 << 63 | 1),
+            Trap::User => (0x20, 0, 8),
+        };
+        put(0, r.saved[2]);
+        put(8, r.sp);
+        put(88, r.fp);
+        for (i, &v) in r.saved.iter().enumerate() {
+            put(96 + 8 * i, v);
+        }
+        put(248, r.pc);
+        put(256, sstatus);
+        put(264, stval);
+        put(272, scause);
+        frame
+    }
+
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
+        let record = sp - 16;
+        FrameAt {
+            fp: sp,
+            record,
+            locals: record - locals,
+            sp: record - locals,
+        }
+    }
+
+    fn trap(&self, sp: u64) -> TrapAt {
+        TrapAt {
+            frame: (sp - TRAP_FRAME) & !15,
+            record: None,
+        }
+    }
+
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
+        (sp, None)
+    }
+
+    fn dumps_table(&self, _level: usize) -> bool {
+        false
+    }
+}
