@@ -157,7 +157,7 @@ impl Run<'_> {
                         );
                     }
                 }
-                if walked.whole {
+                if walked.whole || walked.skimmed {
                     layout.check_behind(input, walked.end, self.sink)?;
                 }
             }
@@ -228,7 +228,7 @@ fn fills_medium(layout: &Layout) -> bool {
 
 fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, sink: &mut Sink) {
     use minidump::defs::kerneldump::DUMPLENGTH;
-    let walked_all = walked.complete && (walked.whole || walked.seal.is_some());
+    let walked_all = walked.complete && (walked.whole || walked.skimmed || walked.seal.is_some());
     if walked_all {
         let stated = header.dumplength();
         let place = header.at(DUMPLENGTH.offset);

@@ -304,6 +304,15 @@ fn check_against_walk(
         });
     }
     let frame_size = number(header, 12, 4);
+    let (content, frames) = (number(header, 16, 8), number(header, 32, 8));
+    let uniform = frame_size != 0 && content.div_ceil(frame_size) == frames;
+    let place = Place::file("seal header", pieces.at(12));
+    sink.check(&rules::SEAL_FRAMES, uniform, &place, |f| {
+        f.found(format!("frames of {frame_size} bytes"))
+            .expected(format!(
+                "a size that cuts {content} bytes into {frames} frames"
+            ))
+    });
     let last = walked.derived.len().saturating_sub(1);
     let odd = walked.derived.iter().enumerate().find(|(i, frame)| {
         let len = u64::from(frame.content_len);

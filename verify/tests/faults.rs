@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 
 use common::{build, seal, told, verify};
 use compress::Codec;
-use verify::{Options, Verdict};
+use verify::{Depth, Options, Verdict};
 
 /// xorshift64*: small, and the same everywhere.
 struct Random(u64);
@@ -161,5 +161,43 @@ fn faults_are_reported_and_none_panics() {
             "seed {seed}, fault {i}: {kind}, {what}: {}",
             told(&report)
         );
+    }
+}
+
+/// Every architecture, container and codec, sound and broken, under a limit that some exceed.
+#[test]
+fn faults_in_every_recipe_end_in_a_verdict() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/dumps");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "dump"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 100);
+    let seed = 20_261_123;
+    let mut random = Random(seed | 1);
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let built = livecore_tests::mkdump::build_all(&text).unwrap();
+        for i in 0..6 {
+            let mut bytes = built.bytes.clone();
+            let what = if bytes.is_empty() {
+                String::new()
+            } else {
+                fault(&mut random, &mut bytes)
+            };
+            let options = Options {
+                name: format!("seed {seed}, {}, fault {i}: {what}", path.display()),
+                depth: [Depth::Quick, Depth::Default, Depth::Deep][i % 3],
+                memory: if i % 2 == 0 { 1 << 20 } else { 64 << 20 },
+                info: built.info.as_deref(),
+                ..Options::default()
+            };
+            let report = verify(&bytes, &options);
+            let errors = report.count(verify::Severity::Error);
+            let broken = report.verdict == Verdict::Broken;
+            assert_eq!(errors > 0 && report.verdict.reason().is_none(), broken);
+        }
     }
 }

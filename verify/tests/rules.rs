@@ -23,7 +23,7 @@ use common::{seal, told, verify};
 use compress::Codec;
 use livecore_tests::{mkdump, mkelf};
 use minidump::KernelElf;
-use verify::{Depth, Options};
+use verify::{Depth, Group, Options};
 use xxhash_rust::xxh64::xxh64;
 
 /// A note that most of these dumps cause: their kernel map is one page directory, since a real one
@@ -231,4 +231,29 @@ fn skipped_rules_are_not_reported_and_only_reports_nothing_else() {
             assert!(skipped, "{}: {:?}", case.rule, report.outcomes);
         }
     }
+}
+
+#[test]
+fn quick_finds_what_headers_and_seals_say() {
+    // What needs a decoded frame, or the end of a stream that does not state it.
+    let slow = ["SEAL-INDEX", "SEAL-SEEK-TABLE", "KDH-DUMPEXTENT"];
+    let mut checked = 0;
+    for case in cases() {
+        let rule = verify::rules::find(&case.rule).unwrap();
+        let cheap =
+            matches!(rule.group, Group::Container | Group::Header) || rule.id.starts_with("SEAL-");
+        if !cheap || slow.contains(&rule.id) {
+            continue;
+        }
+        let options = Options {
+            depth: Depth::Quick,
+            info: case.info.as_deref(),
+            ..Options::default()
+        };
+        let report = verify(&case.bytes, &options);
+        let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
+        assert!(broken, "{}: {}", rule.id, told(&report));
+        checked += 1;
+    }
+    assert!(checked > 35, "{checked}");
 }

@@ -90,6 +90,12 @@ impl Pump for Members<'_, '_> {
     type Done = Done;
 
     fn next_job(&mut self) -> Result<Option<(Job, u64)>, Stop> {
+        while self.walked.skimmed && !self.ended {
+            match step(self.cx.input, self.at, self.limit)? {
+                Step::Member(member) => self.skim(&member),
+                other => self.no_member(other)?,
+            }
+        }
         if self.ended || self.large.is_some() {
             return Ok(None);
         }
@@ -109,25 +115,7 @@ impl Pump for Members<'_, '_> {
                 }
                 self.large = Some(member);
             }
-            Step::Seal { at } => {
-                self.walked.seal = Some(at);
-                self.end(at);
-            }
-            Step::End(at) => self.end(at),
-            Step::Malformed {
-                at,
-                found,
-                expected,
-            } => {
-                let region = format!("gzip member {}", self.walked.frames);
-                let place = Place::file(region, at);
-                let bytes = self.cx.input.up_to(at, 32)?;
-                let finding = place.breaks(&rules::GZIP_HEADER);
-                let finding = finding.found(found).expected(expected).bytes(at, &bytes);
-                self.cx.sink.report(finding);
-                self.walked.whole = false;
-                self.end(at);
-            }
+            other => self.no_member(other)?,
         }
         Ok(None)
     }
@@ -190,6 +178,46 @@ impl Members<'_, '_> {
     fn end(&mut self, at: u64) {
         self.ended = true;
         self.walked.end = at;
+    }
+
+    /// What is met where a member could begin and none does.
+    fn no_member(&mut self, step: Step) -> Result<(), Stop> {
+        match step {
+            Step::Member(_) => {}
+            Step::Seal { at } => {
+                self.walked.seal = Some(at);
+                self.end(at);
+            }
+            Step::End(at) => self.end(at),
+            Step::Malformed {
+                at,
+                found,
+                expected,
+            } => {
+                let region = format!("gzip member {}", self.walked.frames);
+                let place = Place::file(region, at);
+                let bytes = self.cx.input.up_to(at, 32)?;
+                let finding = place.breaks(&rules::GZIP_HEADER);
+                let finding = finding.found(found).expected(expected).bytes(at, &bytes);
+                self.cx.sink.report(finding);
+                self.walked.whole = false;
+                self.end(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps over a member that says its length; ends the walk at one that does not.
+    fn skim(&mut self, member: &Member) {
+        self.walked.frames += 1;
+        let end = member.lens.and_then(|l| member.at.checked_add(l.0.into()));
+        match end.filter(|end| *end > member.at && *end <= self.limit) {
+            Some(end) => self.at = end,
+            None => {
+                self.walked.complete = false;
+                self.end(self.limit);
+            }
+        }
     }
 
     fn begin(&mut self, member: &Member) {
@@ -270,9 +298,10 @@ impl Members<'_, '_> {
         })?;
         self.walked.content_len = self.walked.content_len.saturating_add(content_len);
         if stopped {
-            self.walked.complete = false;
+            self.walked.skimmed = true;
             self.walked.whole = false;
-            self.end(self.limit);
+            self.walked.frames -= 1;
+            self.skim(&member);
             return Ok(());
         }
         let (end, fault) = match outcome {

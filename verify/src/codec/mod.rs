@@ -97,8 +97,12 @@ pub(crate) struct Walked {
     pub(crate) content_len: u64,
     /// Whether every frame was there and could be decoded, so that `content_len` is true.
     pub(crate) whole: bool,
-    /// Whether every frame was walked (`--quick` stops early).
+    /// Whether every frame was walked: `--quick` cannot walk gzip members that do not say their
+    /// length.
     pub(crate) complete: bool,
+    /// Whether frames were walked without being decoded, as `--quick` does behind the sections:
+    /// `content_len` is then not known.
+    pub(crate) skimmed: bool,
 }
 
 impl Walked {

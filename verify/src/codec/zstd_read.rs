@@ -75,6 +75,10 @@ impl Pump for Frames<'_, '_> {
             match step(self.cx.input, self.at, self.limit)? {
                 Step::Frame(frame) => {
                     self.at = frame.end;
+                    if self.walked.skimmed {
+                        self.begin(&frame);
+                        continue;
+                    }
                     let (stored, content) = (frame.end - frame.at, content_bound(&frame));
                     let most = self.cx.frame_memory().min(CONTENT_MAX);
                     if self.cx.quick() || stored > STORED_MAX.min(most) || content > most {
@@ -266,9 +270,8 @@ impl Frames<'_, '_> {
         })?;
         self.walked.content_len = self.walked.content_len.saturating_add(content_len);
         if stopped {
-            self.walked.complete = false;
+            self.walked.skimmed = true;
             self.walked.whole = false;
-            self.end(frame.end);
             return Ok(());
         }
         match result {
