@@ -34,25 +34,29 @@ pub struct Cli {
 
 /// Which codec, and how hard it tries.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Compression")]
 pub struct CodecArgs {
     /// Compress with gzip
-    #[arg(short = 'z', long, group = "codec")]
+    #[arg(help_heading = "Compression", short = 'z', long, group = "codec")]
     pub gzip: bool,
     /// Compress with zstd
-    #[arg(short = 'Z', long, group = "codec")]
+    #[arg(help_heading = "Compression", short = 'Z', long, group = "codec")]
     pub zstd: bool,
     /// Do not compress
-    #[arg(long, group = "codec")]
+    #[arg(help_heading = "Compression", long, group = "codec")]
     pub none: bool,
     /// The codec's level: zstd -7 to 22 (3), gzip 1 to 12 (6)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "Compression",
+        long,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     pub level: Option<i32>,
     /// Content bytes per frame of a seal: a multiple of 4K up to 64M [default: 1M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_frame_size)]
+    #[arg(help_heading = "Compression", long, value_name = "SIZE", value_parser = parse_frame_size)]
     pub frame_size: Option<u32>,
     /// Threads [default: one per processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(help_heading = "Compression", short = 'j', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 }
 

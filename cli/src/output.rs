@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compress::{Codec, Encoding, Progress};
-use livedump::place::{self, Destination, PlaceError};
+use livedump::place::{self, Destination, PlaceError, Published};
 use minidump::Container;
 use minidump::convert::{Target, Written};
 use serde::Serialize;
@@ -101,21 +101,31 @@ pub fn write(
     session: &mut Session<'_>,
     write: &mut Writer<'_>,
 ) -> Result<Report, Failure> {
-    let (written, path, number, notes) = if destination.is_stdout() {
+    if destination.is_stdout() {
         let path = PathBuf::from("-");
         let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
-        (written, path, None, Vec::new())
+        let published = Published {
+            path,
+            number: None,
+            len: written.file_len,
+            notes: Vec::new(),
+        };
+        Ok(report(&written, published, target, bar))
     } else {
         let mut pending = destination.begin(options)?;
         let path = pending.path();
         let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
         let info = |n| place::info::text(&written.header, info_device, n).into_bytes();
         let published = pending.publish(&info)?;
-        (written, published.path, published.number, published.notes)
-    };
-    Ok(Report {
-        path: path.display().to_string(),
-        number,
+        Ok(report(&written, published, target, bar))
+    }
+}
+
+/// What a run says of a dump that has its name.
+pub fn report(written: &Written, published: Published, target: &Target, bar: &Bar) -> Report {
+    Report {
+        path: published.path.display().to_string(),
+        number: published.number,
         container: target.container.name(),
         codec: target.encoding.codec.name(),
         payload_size: written.payload_len,
@@ -123,8 +133,8 @@ pub fn write(
         file_size: written.file_len,
         ratio: ratio(written.payload_len, written.file_len),
         seconds: (bar.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        notes,
-    })
+        notes: published.notes,
+    }
 }
 
 impl Report {

@@ -10,8 +10,13 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::session::Session;
 
+const MANUAL: &str = "\
+Example:
+  livecore completions zsh > ~/.zfunc/_livecore";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The shell
     pub shell: Shell,

@@ -13,8 +13,18 @@ use crate::output;
 use crate::progress::Bar;
 use crate::session::Session;
 
+const MANUAL: &str = "\
+Examples:
+  livecore convert vmcore.3 vmcore.3.zst       sealed: any zstd unpacks it, and it can be read anywhere
+  livecore convert livecore.0.zst vmcore --container saved
+  livecore convert --container raw dump.gz dump.raw
+
+The payload stays the same, byte for byte. A header that IN lacks is rebuilt, from the info file \
+beside it or from the payload, and the seal says so.";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The dump; `-` for standard input
     #[arg(value_name = "IN")]

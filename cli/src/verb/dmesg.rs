@@ -10,8 +10,14 @@ use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 
+const MANUAL: &str = "\
+Examples:
+  livecore dmesg livecore.0.zst
+  livecore dmesg -a vmcore.3 --kernel /boot/kernel/kernel";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The dump; `-` for standard input
     pub dump: PathBuf,

@@ -9,8 +9,13 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::session::Session;
 
+const MANUAL: &str = "\
+Example:
+  livecore man /usr/local/share/man/man1";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// Write livecore.1 and a page per verb into this directory, instead of livecore.1 to standard
     /// output

@@ -18,8 +18,17 @@ use crate::text::{parse_number, parse_size};
 /// Most bytes that one JSON answer holds.
 const JSON_LIMIT: u64 = 16 << 20;
 
+const MANUAL: &str = "\
+Examples:
+  livecore read livecore.0.zst hz 4 --kernel /boot/kernel/kernel
+  livecore read vmcore.3 0xfffff80000001000 4K --raw > page
+  livecore read vmcore.3 0x1000 64 --phys
+
+What is not in the dump is an error, never zeros; everything before it is printed.";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The dump; `-` for standard input
     pub dump: PathBuf,

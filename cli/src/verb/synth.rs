@@ -14,8 +14,14 @@ use crate::text::Bytes;
 /// The longest description that is read.
 const TEXT_LIMIT: u64 = 1 << 20;
 
+const MANUAL: &str = "\
+Example:
+  livecore synth testdata/machines/tiny.toml --out machine
+  livecore take --image machine/ram --kernel machine/kernel -o ./";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The machine's description (docs/machines.md); `-` for standard input
     #[arg(value_name = "MACHINE.toml")]

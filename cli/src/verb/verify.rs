@@ -23,8 +23,17 @@ use crate::session::Session;
 /// The longest info file that is read.
 const INFO_LIMIT: u64 = 64 << 10;
 
+const MANUAL: &str = "\
+Examples:
+  livecore verify /var/crash                   every dump in the directory
+  livecore verify --deep --kernel /boot/kernel/kernel livecore.0.zst
+  livecore verify --format junit *.zst > report.xml
+
+Exits with the worst of all dumps: 0 sound, 3 with warnings, 63 not a dump, 2 broken, 1 could not.";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The dumps; a directory stands for the dumps of savecore(8) and of ours in it; `-` for
     /// standard input

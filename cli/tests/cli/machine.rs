@@ -418,3 +418,21 @@ fn dump_is_not_mixed_with_a_report_on_standard_output() {
     let tiny = tiny.to_str().unwrap();
     run(["take", "--machine", tiny, "-o", "-", "--json"]).expect(64);
 }
+
+/// One dump of a machine at a time, as its kernel would have it.
+#[test]
+fn image_that_is_being_dumped_is_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let tiny = machine("tiny");
+    run(["synth", "-q", tiny.to_str().unwrap(), "--out", &to("m")]).expect(0);
+    let (ram, kernel, out) = (to("m/ram"), to("m/kernel"), to("out"));
+    let args = ["take", "--image", &ram, "--kernel", &kernel, "-o", &out];
+    let held = fs::File::open(&ram).unwrap();
+    held.lock().unwrap();
+    let busy = run(args).expect(1);
+    assert!(busy.err.contains("another dump is running"), "{}", busy.err);
+    assert!(!Path::new(&out).exists());
+    held.unlock().unwrap();
+    run(args).expect(0);
+}

@@ -113,3 +113,32 @@ fn closed_stderr_changes_nothing() {
         .unwrap();
     assert_eq!(status.code(), Some(64));
 }
+
+/// Elsewhere than on FreeBSD this system's own kernel cannot be dumped, and the line says what can.
+#[test]
+fn take_without_a_machine_says_what_can_be_dumped() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = format!("{}/", dir.path().display());
+    for args in [&["take", "-o", &out][..], &["take", "--walk", "-o", &out]] {
+        let run = run(args);
+        // On FreeBSD it would be permission that lacks, or the dump be taken.
+        if std::env::consts::OS != "freebsd" {
+            assert_eq!(run.code, 63, "{args:?}: {}", run.err);
+            assert!(run.err.contains("--machine"), "{}", run.err);
+            assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    run(["take", "--image", "x"]).expect(64);
+    run(["take", "--image", "x", "--kernel", "y", "--machine", "z"]).expect(64);
+    run(["take", "--kernel", "y"]).expect(64);
+}
+
+#[test]
+fn manual_of_every_verb_is_as_recorded() {
+    let help = run(["--help"]).expect(0);
+    for verb in verbs(help.text()) {
+        let text = run([verb, "--help"]).expect(0);
+        golden(&format!("help/{verb}.txt"), text.text());
+    }
+}

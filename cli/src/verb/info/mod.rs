@@ -15,8 +15,17 @@ use crate::session::Session;
 
 pub use facts::Facts;
 
+const MANUAL: &str = "\
+Examples:
+  livecore info livecore.0.zst
+  livecore info --json vmcore.3 | jq .pages
+
+Exits with 3 if there is something to warn of: a short file, a parity that is wrong, a seal that is \
+damaged.";
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
 pub struct Args {
     /// The dump; `-` for standard input
     pub dump: PathBuf,

@@ -1,0 +1,220 @@
+//! `livecore take`: a minidump of a machine, as its own kernel would have written it.
+//!
+//! An emulated machine, an image of memory, and this system walked from user space (`--walk`) are
+//! planned here and read while the dump is written. Without any of them the running kernel writes
+//! the dump itself, and what it has written is stored.
+
+mod live;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compress::Codec;
+use livedump::mem4::state::{DumpLock, State};
+use livedump::mem4::{Access, FreeBsd};
+use livedump::place::{self, Destination};
+use livedump::take::running::{bootfile, running};
+use livedump::take::{self, PlanOptions, TakeError, Taken};
+use livedump::{image, mem4};
+use minidump::KernelElf;
+use minidump::convert::{Target, finish};
+
+use crate::args::{CodecArgs, ContainerArg};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::session::Session;
+use crate::{input, output};
+
+/// The device that a live dump's `info.N` names.
+const DEVICE: &str = "/dev/mem";
+
+const MANUAL: &str = "\
+Examples:
+  livecore take -o /var/crash/                          the running kernel, on FreeBSD
+  livecore take --image ram --kernel kernel -o ./       a machine's memory, to ./livecore.N.zst
+  livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
+
+A directory gets what savecore(8) leaves there: livecore.N[.gz|.zst], info.N, bounds, minfree is \
+kept, livecore.last points to the newest. Dumps go there compressed with zstd unless an option says \
+otherwise; for a file its suffix decides. Nothing has its name before it is whole and synced.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+#[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk"]))]
+pub struct Args {
+    /// An emulated machine (docs/machines.md), made while it is dumped
+    #[arg(long, value_name = "MACHINE.toml", conflicts_with = "kernel")]
+    pub machine: Option<PathBuf>,
+    /// A machine's memory: raw RAM from address 0, or the ranges of machine.json beside it
+    #[arg(long, value_name = "RAM", requires = "kernel")]
+    pub image: Option<PathBuf>,
+    /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
+    /// --kernel. Can be interrupted, and can write to a pipe
+    #[arg(long)]
+    pub walk: bool,
+    /// The kernel that runs in the image, or with --walk here: its ELF file
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+    /// This system, compressed by its own kernel: one stream, to a saved or raw file
+    #[arg(long, conflicts_with_all = ["source", "kernel", "level", "frame_size"])]
+    pub kernel_compress: bool,
+    /// How to compress: zstd unless the name of the file says otherwise.
+    #[command(flatten)]
+    pub codec: CodecArgs,
+    /// How payload and header are laid in the file
+    #[arg(long, value_enum, value_name = "CONTAINER", default_value = "sealed")]
+    pub container: ContainerArg,
+    /// The minidump's version [default: the one that the kernel writes itself]
+    #[arg(long, value_name = "N")]
+    pub format_version: Option<u32>,
+    /// Numbers below N are used in turn; our own dumps of a number are replaced
+    #[arg(short, long, value_name = "N")]
+    pub max: Option<NonZeroU32>,
+    /// Replace OUT if it is a file that exists
+    #[arg(short, long)]
+    pub force: bool,
+    /// A directory, for livecore.N with info.N and bounds; a file; or `-` for standard output
+    #[arg(short, long, value_name = "OUT", default_value = ".")]
+    pub out: PathBuf,
+    /// Say what was written as one JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    /// Whether the running kernel writes the dump itself.
+    fn is_live(&self) -> bool {
+        self.machine.is_none() && self.image.is_none() && !self.walk
+    }
+
+    fn place_options(&self, target: &Target, len: u64) -> place::Options {
+        let uncompressed = target.encoding.codec == Codec::None;
+        place::Options {
+            codec: target.encoding.codec,
+            force: self.force,
+            max: self.max,
+            sparse: uncompressed,
+            // How far a codec gets is known only afterwards.
+            needed: if uncompressed { len } else { 0 },
+        }
+    }
+}
+
+/// Takes the dump.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let destination = Destination::parse(&args.out);
+    output::check_stdout(&destination, args.json, session)?;
+    let default = match &destination {
+        Destination::Directory(_) => Codec::Zstd,
+        _ => output::codec_of_name(&args.out),
+    };
+    let target = output::target(&args.codec, args.container, default)?;
+    if args.is_live() {
+        return live::run(args, &destination, &target, session);
+    }
+    let (taken, _lock, name) = plan(args, session)?;
+    for note in &taken.notes {
+        session
+            .voice
+            .say(format_args!("{}: {note}", name.display()));
+    }
+    let header = taken.header();
+    let payload = taken.into_payload();
+    let len = payload.plan().layout().end();
+    let bar = Bar::new(session, "take", args.json, Some(len));
+    let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
+        finish(&payload, header.clone(), &target, out, progress)
+    };
+    let written = output::write(
+        &destination,
+        &args.place_options(&target, len),
+        &target,
+        DEVICE,
+        &bar,
+        session,
+        &mut write,
+    );
+    drop(bar);
+    written
+        .map_err(|f| f.about(&name))?
+        .tell(args.json, session)
+}
+
+/// The planned dump; what is held while it is written; the name under which people know the
+/// machine.
+fn plan(
+    args: &Args,
+    session: &mut Session<'_>,
+) -> Result<(Taken, Option<DumpLock>, PathBuf), Failure> {
+    let options = PlanOptions {
+        version: args.format_version,
+    };
+    if let Some(path) = &args.machine {
+        let machine = super::synth::machine(path, session)?;
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec())
+            .map_err(|e| Failure::from(e).about(path))?;
+        let taken = take::plan(machine.memory(), &elf, &options).map_err(|e| failure(e, path))?;
+        return Ok((taken, None, path.clone()));
+    }
+    if args.walk {
+        let path = match &args.kernel {
+            Some(path) => path.clone(),
+            None => own_kernel()?,
+        };
+        let elf = input::kernel(&path)?;
+        let device = FreeBsd::open(Access::READ).map_err(|e| failure(e.into(), DEVICE.as_ref()))?;
+        let taken = running(Arc::new(device), &elf)
+            .and_then(|machine| take::plan_machine(machine, &elf, &options))
+            .map_err(|e| failure(e, &path))?;
+        return Ok((taken, None, DEVICE.into()));
+    }
+    // The parser asks for a kernel with an image, and `is_live` is the case without.
+    let (Some(path), Some(kernel)) = (&args.image, &args.kernel) else {
+        return Err(Failure::usage("--image RAM wants --kernel ELF"));
+    };
+    let opened = image::open(path, false).map_err(|e| Failure::from(e).about(path))?;
+    let lock = State::beside(&opened.ram)
+        .lock_dump()
+        .map_err(|e| failure(e.into(), path))?;
+    let elf = input::kernel(kernel)?;
+    let taken = take::plan(Arc::new(opened.image), &elf, &options).map_err(|e| failure(e, path))?;
+    Ok((taken, Some(lock), path.clone()))
+}
+
+/// The file of the kernel that runs here. Elsewhere than on FreeBSD there is none to be dumped.
+fn own_kernel() -> Result<PathBuf, Failure> {
+    match bootfile() {
+        Ok(path) => Ok(path.into()),
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
+            let what = "no machine is named, and a dump of this system itself needs FreeBSD";
+            Err(Failure::new(Exit::UNSUPPORTED, what)
+                .next("say --machine MACHINE.toml, or --image RAM --kernel ELF"))
+        }
+        Err(e) => {
+            Err(Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF"))
+        }
+    }
+}
+
+fn failure(error: TakeError, name: &Path) -> Failure {
+    use mem4::MemError;
+    let exit = match &error {
+        TakeError::Unsupported { .. } | TakeError::Mem(MemError::KernelCannotLiveDump) => {
+            Exit::UNSUPPORTED
+        }
+        TakeError::NoSymbol { .. }
+        | TakeError::NoKernel { .. }
+        | TakeError::Contradiction { .. }
+        | TakeError::Memory { .. } => Exit::BROKEN,
+        _ => Exit::COULD_NOT,
+    };
+    let failure = match error {
+        TakeError::Minidump(error) => error.into(),
+        TakeError::Place(error) => error.into(),
+        error => Failure::new(exit, error),
+    };
+    failure.about(name)
+}
