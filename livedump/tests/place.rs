@@ -378,3 +378,56 @@ fn a_write_limit_is_an_error_that_leaves_nothing() {
     assert!(child.wait().unwrap().success());
     assert_eq!(listing(dir.path()), [""; 0]);
 }
+
+/// A file system of `size` at `dir`, taken away again. `None` where the caller may not mount.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(dir: &'a Path, size: &str) -> Option<Self> {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", size, "livecore-test"])
+            .arg(dir)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+            .then_some(Self(dir))
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    // Root on a system that lets it; elsewhere the write limit and /dev/full stand for this.
+    let Some(_small) = Small::mount(dir.path(), "size=1m") else {
+        return;
+    };
+    dump(dir.path(), &zstd()).unwrap();
+    let before = listing(dir.path());
+    // Full in the middle of the dump.
+    let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    let error = pending.write_all(&vec![1; 2 << 20]).unwrap_err();
+    let error = PlaceError::from_io("write", pending.path(), error);
+    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+    drop(pending);
+    assert_eq!(listing(dir.path()), before);
+    // Full when only info.N is missing: the dump takes the last page.
+    let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    while pending.write_all(&[1; 4096]).is_ok() {}
+    let error = pending.publish(&info).unwrap_err();
+    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+    assert_eq!(listing(dir.path()), before);
+    // Too small from the beginning, where the length is known.
+    let needed = Options {
+        needed: 2 << 20,
+        ..Options::default()
+    };
+    let error = Destination::parse(dir.path()).begin(&needed).unwrap_err();
+    assert!(matches!(error, PlaceError::NoRoom { .. }), "{error}");
+    assert_eq!(listing(dir.path()), before);
+}
