@@ -5,6 +5,7 @@
 //! of ones.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use minidump::defs::amd64::PAGE_SIZE;
@@ -13,10 +14,10 @@ use minidump::{KernelElf, KernelMemory, VirtAddr};
 use super::mtrr::Mtrr;
 use super::state::State;
 use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, dump};
-use crate::PhysMemory;
 use crate::phys::PhysMemoryMut;
 use crate::sys::memrange::MeState;
 use crate::take::{self, Machine, PlanOptions};
+use crate::{PhysMemory, image};
 
 /// For what the device was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,39 @@ pub struct Parts {
     pub process: Option<Arc<dyn AddressSpace>>,
 }
 
+impl Parts {
+    /// A machine whose memory is an image; its state is kept beside it. `writable` says whether the
+    /// image was opened for writing.
+    pub fn of_image(opened: image::Opened, elf: Arc<KernelElf>, writable: bool) -> Self {
+        let image = Arc::new(opened.image);
+        Self {
+            memory: image.clone(),
+            writable: writable.then_some(image),
+            elf,
+            state: State::beside(&opened.ram),
+            processor: Processor::default(),
+            process: None,
+        }
+    }
+
+    /// A machine that is made from the text in the file `description`: it keeps no state and cannot
+    /// be written, but is dumped once at a time.
+    pub fn of_description(
+        memory: Arc<dyn PhysMemory>,
+        elf: Arc<KernelElf>,
+        description: &Path,
+    ) -> Self {
+        Self {
+            memory,
+            writable: None,
+            elf,
+            state: State::lock_only(description),
+            processor: Processor::default(),
+            process: None,
+        }
+    }
+}
+
 impl Emulated {
     /// Opens the devices. [`MemError::NotPermitted`] as the driver's open(2) would say it.
     pub fn open(parts: Parts, access: Access, credentials: Credentials) -> Result<Self, MemError> {
@@ -156,6 +190,13 @@ impl Emulated {
             credentials,
             process: parts.process,
         })
+    }
+
+    /// Answers [`MemDevice::extract_paddr`] for `process` from now on.
+    #[must_use]
+    pub fn in_process(mut self, process: Arc<dyn AddressSpace>) -> Self {
+        self.process = Some(process);
+        self
     }
 
     /// The machine.

@@ -280,6 +280,9 @@ fn number(
         if let Err(error) = commit(directory, text, bounds, number, &name, &old) {
             // Not without its info.N and bounds.
             let _ = directory.remove(&name);
+            if !old.info {
+                let _ = directory.remove(&format!("info.{number}"));
+            }
             return Err(error);
         }
         notes.extend(passed);

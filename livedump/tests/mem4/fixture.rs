@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use livedump::image;
-use livedump::mem4::emulated::{Parts, Processor};
-use livedump::mem4::state::State;
+use livedump::mem4::emulated::Parts;
 use livedump::mem4::{Access, Credentials, Emulated};
 use livedump::synth::{Description, Machine, build, write_out};
 use minidump::KernelElf;
@@ -38,15 +37,7 @@ impl Fixture {
     }
 
     pub(crate) fn parts(&self) -> Parts {
-        let image = Arc::new(image::open(&self.ram(), true).unwrap().image);
-        Parts {
-            memory: image.clone(),
-            writable: Some(image),
-            elf: self.elf(),
-            state: State::beside(&self.ram()),
-            processor: Processor::default(),
-            process: None,
-        }
+        Parts::of_image(image::open(&self.ram(), true).unwrap(), self.elf(), true)
     }
 
     pub(crate) fn device(&self) -> Emulated {

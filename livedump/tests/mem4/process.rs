@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livedump::mem4::{Access, Credentials, Emulated, MemDevice, MemError, Process};
+use livedump::mem4::{MemDevice, MemError, Process};
 use livedump::sys::memrange::MeState;
 use minidump::defs::amd64::VM_MIN_KERNEL_ADDRESS;
 
@@ -23,11 +23,9 @@ fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
         if told.zombie {
             continue;
         }
-        let mut parts = fixture.parts();
         let device = fixture.device();
         let process = Process::find(device.machine(), &fixture.elf(), told.pid).unwrap();
-        parts.process = Some(Arc::new(process));
-        let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
+        let device = device.in_process(Arc::new(process));
         let Some(space) = &told.space else {
             let extracted = device.extract_paddr(0x20_0000).unwrap();
             assert_eq!(extracted.state, MeState::Invalid, "{}", told.comm);

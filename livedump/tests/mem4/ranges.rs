@@ -1,7 +1,7 @@
 //! MEMRANGE_GET and MEMRANGE_SET.
 
+use livedump::mem4::emulated::Parts;
 use livedump::mem4::range::Owner;
-use livedump::mem4::state::State;
 use livedump::mem4::{Access, Credentials, Emulated, MemDevice, MemError, MemRange};
 use livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
@@ -90,10 +90,8 @@ fn errors_of_memory_ranges_change_nothing() {
 #[test]
 fn a_machine_that_is_only_a_text_lists_ranges_and_sets_none() {
     let fixture = fixture();
-    let mut parts = fixture.parts();
-    parts.memory = fixture.machine.memory();
-    parts.writable = None;
-    parts.state = State::none();
+    let text = fixture.dir.path().join("tiny.toml");
+    let parts = Parts::of_description(fixture.machine.memory(), fixture.elf(), &text);
     let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
     assert_eq!(device.ranges().unwrap().len(), 96);
     let error = device
