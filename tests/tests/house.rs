@@ -550,3 +550,39 @@ fn every_dependency_is_accounted_for() {
     }
     report("dependencies that nobody accounts for", &broken);
 }
+#[test]
+fn a_room_uses_what_it_depends_on() {
+    let mut broken = Vec::new();
+    for room in ROOMS {
+        let mut of_room = sources();
+        of_room.retain(|(path, _)| path.starts_with(&format!("{room}/")));
+        let code = of_room
+            .iter()
+            .map(|(_, text)| code_only(text))
+            .collect::<String>();
+        let uses = |name: &str| {
+            code.match_indices(name).any(|(at, _)| {
+                let before = code[..at].chars().next_back();
+                let behind = &code[at + name.len()..];
+                before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+                    && (behind.starts_with("::") || behind.starts_with([';', '!']))
+            })
+        };
+        let mut in_dependencies = false;
+        for line in read(&format!("{room}/Cargo.toml")).lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            } else if in_dependencies && line.starts_with(char::is_alphabetic) {
+                let name = line
+                    .split(['.', ' ', '='])
+                    .next()
+                    .unwrap()
+                    .replace('-', "_");
+                if !uses(&name) {
+                    broken.push(format!("{room}: {name}"));
+                }
+            }
+        }
+    }
+    report("dependencies without a use", &broken);
+}
