@@ -249,6 +249,11 @@ impl KernelElf {
         self.symbols.iter().map(|e| (self.name(e), e.symbol))
     }
 
+    /// Whether it names any function or label in text.
+    pub fn has_functions(&self) -> bool {
+        !self.by_value.is_empty()
+    }
+
     /// The function (or label in text) that `va` lies in or behind, and how far.
     pub fn lookup(&self, va: u64) -> Option<(&str, u64)> {
         if va >= self.text_end {

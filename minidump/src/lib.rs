@@ -68,7 +68,8 @@
 //!
 //! Reading: [`Dump`] (a [`KernelMemory`]), [`pages`] for all of its pages, [`convert()`] into any other
 //! container and codec. Writing: [`Plan`] fixes every section and offset, [`Payload`] is its bytes at
-//! any offset, [`convert::finish`] puts them under a header. Kernel files are [`KernelElf`].
+//! any offset, [`convert::finish`] puts them under a header. Kernel files are [`KernelElf`]; with one,
+//! [`kernel`] tells threads, registers and stacks.
 //!
 //! Input is hostile: lengths are checked against the file before anything is allocated by them, a
 //! walk over page tables is bounded by its caller, and whatever is wrong is an [`Error`] with its
@@ -88,6 +89,7 @@ pub mod elf;
 pub mod error;
 pub mod header;
 pub mod info;
+pub mod kernel;
 pub mod kerneldump;
 pub mod layout;
 pub mod memory;

@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use minidump::kernel::Kernel;
 use minidump::{
     Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
 };
@@ -209,4 +210,47 @@ fn the_real_dump_has_sixteen_threads() {
         ("(pid 28) pagedaemon/dom0", 4)
     );
     assert_eq!(found[2].0, "(pid 28) pagedaemon/laundry: dom0");
+}
+
+/// The same by the library's own reader of threads, with LLDB's titles, registers and stacks.
+#[test]
+fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_shows() {
+    let Some(real) = real() else { return };
+    let kernel = Kernel::new(&real.dump, &real.kernel);
+    let threads = kernel.threads().unwrap();
+    let titles: Vec<String> = threads.list.iter().map(|t| t.title()).collect();
+    assert_eq!(titles.len(), 16, "{titles:#?} {:?}", threads.problems);
+    assert_eq!(titles[0], "(pid 800) sysctl (crashed)");
+    assert_eq!(titles[1], "(pid 28) pagedaemon/dom0 (on CPU 4)");
+    assert!(titles[2].starts_with("(pid 28) pagedaemon/laundry: dom0"));
+
+    let crashed = kernel.registers(threads.list[0].pcb.unwrap()).unwrap();
+    assert_eq!(crashed.pc, 0xffff_ffff_80c0_9ade);
+    assert_eq!(crashed.sp, 0xffff_fe00_798c_4748);
+    assert_eq!(crashed.fp, 0xffff_fe00_798c_4760);
+    let callers: Vec<u64> = kernel
+        .stack(&crashed)
+        .iter()
+        .skip(1)
+        .map(|f| f.pc)
+        .collect();
+    assert_eq!(
+        callers,
+        [
+            0xffff_ffff_80c0_9916,
+            0xffff_ffff_80c0_9d90,
+            0xffff_ffff_80c0_9b93,
+            0xffff_ffff_80c5_7d91,
+            0xffff_ffff_80c1_9e71,
+            0xffff_ffff_80c1_92bc,
+            0xffff_ffff_80c1_9933,
+            0xffff_ffff_80c1_977f,
+            0xffff_ffff_8108_ba8c,
+            0xffff_ffff_8106_20ce,
+        ]
+    );
+    let stopped = kernel.registers(threads.list[1].pcb.unwrap()).unwrap();
+    assert_eq!(stopped.pc, 0xffff_ffff_8105_7988);
+    assert_eq!(stopped.sp, 0xffff_fe00_008e_2de8);
+    assert_eq!(stopped.fp, 0xffff_fe00_008e_2e00);
 }

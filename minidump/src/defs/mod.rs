@@ -9,6 +9,7 @@
 //! | [`minidump`]  | what the headers of all architectures share, and the table of them     |
 //! | [`amd64`] …   | one architecture: header fields, page-table entries, address constants |
 //! | [`msgbuf`]    | `struct msgbuf`, which lies behind its ring                            |
+//! | [`pcb`]       | saved registers: `struct pcb`, `struct trapframe`                      |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
 
 pub mod amd64;
@@ -19,6 +20,7 @@ pub mod kerneldump;
 pub mod minidump;
 pub mod mips;
 pub mod msgbuf;
+pub mod pcb;
 pub mod powerpc64;
 pub mod riscv;
 pub mod seal;
