@@ -136,6 +136,15 @@ impl Avail {
         (pa < range.end).then(|| range.base + pa / self.page - range.start / self.page)
     }
 
+    /// The address of the page that `bit` stands for.
+    pub(crate) fn address(&self, bit: u64) -> Option<u64> {
+        let after = self.ranges.partition_point(|r| r.base <= bit);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        let page = (range.start / self.page).checked_add(bit - range.base)?;
+        let at = page.checked_mul(self.page)?;
+        (at < range.end).then_some(at)
+    }
+
     /// The bits of the pages of `pa..pa + len`, as ranges of bits.
     pub(crate) fn bits_of(&self, pa: u64, len: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let end = pa.saturating_add(len);
@@ -169,6 +178,11 @@ mod tests {
         assert_eq!(avail.bit(0x1000), Some(0));
         assert_eq!(avail.bit(0x10_0000), Some(158));
         assert_eq!(avail.bit(0x1_0000_0000), Some(524_158));
+        for pa in [0x1000, 0x9e000, 0x10_0000, 0x7ffd_f000, 0x1_7fff_f000] {
+            let bit = avail.bit(pa).unwrap();
+            assert_eq!(avail.address(bit), Some(pa), "{pa:#x}");
+        }
+        assert_eq!(avail.address(avail.bits()), None);
         for hole in [
             0,
             0xfff,

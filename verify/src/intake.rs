@@ -10,6 +10,8 @@
 //! skip may skip. After a gap (a frame that was damaged) in front of the data nothing can be
 //! derived any more, and the rest goes by unseen; a gap in the data only hides the tables in it.
 
+use xxhash_rust::xxh64::Xxh64;
+
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
 use crate::finding::{Place, Sink};
@@ -29,8 +31,10 @@ pub(crate) struct Stated {
     pub(crate) may_be_short: bool,
 }
 
+/// Takes a page of the data section and its physical address; says whether to go on.
+pub(crate) type Tap = Box<dyn FnMut(u64, &[u8]) -> bool + Send>;
+
 /// Sees a payload's content and keeps what later checks need.
-#[derive(Debug)]
 pub(crate) struct Intake {
     memory: u64,
     /// Whether page tables are walked.
@@ -61,6 +65,12 @@ pub(crate) struct Intake {
     tables: Tables,
     sections_done: bool,
     next_table: usize,
+    /// Who wants to see every page.
+    tap: Option<Tap>,
+    /// The place and the bit of the page that the tap sees next.
+    tapped: (u64, u64),
+    /// XXH64 of each section in front of the data, if there is a tap.
+    digests: [Xxh64; 5],
 }
 
 impl Intake {
@@ -87,7 +97,29 @@ impl Intake {
             tables: Tables::default(),
             sections_done: false,
             next_table: 0,
+            tap: None,
+            tapped: (0, 0),
+            digests: std::array::from_fn(|_| Xxh64::new(0)),
         }
+    }
+
+    /// An intake whose pages, all of them, `tap` sees.
+    pub(crate) fn tapped(memory: u64, tap: Tap) -> Self {
+        Self {
+            tap: Some(tap),
+            ..Self::new(memory, true)
+        }
+    }
+
+    /// Lets the tap go.
+    pub(crate) fn untap(&mut self) {
+        self.tap = None;
+    }
+
+    /// XXH64 of each section in front of the data, as [`Header::sections`] has them; of the message
+    /// buffer the ring alone. Only if there was a tap.
+    pub(crate) fn digests(&self) -> [u64; 5] {
+        std::array::from_fn(|i| self.digests[i].digest())
     }
 
     /// Says how long the payload is.
@@ -142,6 +174,9 @@ impl Intake {
             }
             return Some(self.pos);
         }
+        if self.tap.is_some() {
+            return Some(self.pos);
+        }
         let table = self.tables.wanted.get(self.next_table)?;
         let at = header
             .data()
@@ -164,7 +199,7 @@ impl Intake {
         };
         let page = header.page as usize;
         if self.sections_done {
-            return page;
+            return if self.tap.is_some() { 64 * page } else { page };
         }
         let left = header.data().saturating_sub(self.pos);
         usize::try_from(left).unwrap_or(usize::MAX).max(1)
@@ -299,7 +334,19 @@ impl Intake {
                     .section_page(bytes, at, self.memory, &lookup, sink)?;
             }
             Some(_) => {}
-            None => self.data_page(bytes, at, &header),
+            None => {
+                self.data_page(bytes, at, &header);
+                self.tap_page(bytes, at, &header)?;
+            }
+        }
+        if let (Some(i), Some(_)) = (section, &self.tap) {
+            let mut bytes = bytes;
+            if i == 1 {
+                let left = (sections[1].start + header.msgbufsize).saturating_sub(at);
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                bytes = &bytes[..bytes.len().min(left)];
+            }
+            self.digests[i].update(bytes);
         }
         if self.pos >= sections[1].end
             && let Some(msgbuf) = self.msgbuf.take()
@@ -397,6 +444,32 @@ impl Intake {
                 self.tables.table_page(table, bytes, at, &lookup);
             }
             self.next_table += 1;
+        }
+    }
+
+    /// Shows the page that begins at payload offset `at` to the tap. Behind a gap the bits of the
+    /// pages that were lost are stepped over.
+    fn tap_page(&mut self, bytes: &[u8], at: u64, header: &Header) -> Result<(), Stop> {
+        let Some(tap) = &mut self.tap else {
+            return Ok(());
+        };
+        let rank = (at - header.data()) / header.page;
+        let (mut next, mut from) = self.tapped;
+        let mut bit = None;
+        while next <= rank {
+            bit = self.bits.next(from);
+            let Some(bit) = bit else { break };
+            next += 1;
+            from = bit + 1;
+        }
+        self.tapped = (next, from);
+        // Bits behind the last page stand for no address.
+        let Some(pa) = bit.and_then(|bit| self.avail.address(bit)) else {
+            return Ok(());
+        };
+        match tap(pa, bytes) {
+            true => Ok(()),
+            false => Err(Stop::Failed("stopped".into())),
         }
     }
 

@@ -99,6 +99,10 @@ impl Kdh {
         self.fields().dumpextent.is_some()
     }
 
+    pub(crate) fn dumptime(&self) -> u64 {
+        big(&self.bytes, self.fields().dumptime)
+    }
+
     pub(crate) fn dumpkeysize(&self) -> u64 {
         self.fields()
             .dumpkeysize

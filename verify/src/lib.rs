@@ -24,11 +24,13 @@
 //! | `tables`      | page tables                                                         |
 //! | `msgbuf`      | the message buffer                                                  |
 //! | `kernel`      | a kernel's variables, through `memory`, the dump's address space    |
+//! | [`compare`]   | two dumps, page by page                                             |
 //! | `run`         | the order of all this, and what needs two of them                   |
 
 mod avail;
 mod bits;
 mod codec;
+pub mod compare;
 mod container;
 mod finding;
 mod info;

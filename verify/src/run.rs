@@ -28,15 +28,28 @@ use crate::{kernel, rules, seal};
 /// Never panics and never fails: what went wrong is the report's verdict. Memory is bounded by
 /// `options.memory`, whatever the dump states of itself.
 pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Progress) -> Report {
+    let mut intake = Intake::new(options.memory, options.depth > Depth::Quick);
+    verify_into(source, options, progress, &mut intake).0
+}
+
+/// Verifies as [`verify`] does, with an intake of the caller's. Gives the kerneldumpheader too.
+pub(crate) fn verify_into(
+    source: Arc<dyn ReadAt>,
+    options: &Options<'_>,
+    progress: &dyn Progress,
+    intake: &mut Intake,
+) -> (Report, Option<Kdh>) {
     let mut sink = Sink::new(options.filter.clone(), options.per_rule);
     let mut facts = Facts::default();
+    let mut header = None;
     let stop = Run {
         options,
         progress,
         sink: &mut sink,
         facts: &mut facts,
+        header: &mut header,
     }
-    .run(source)
+    .run(source, intake)
     .err();
     let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
     let verdict = match stop {
@@ -48,7 +61,7 @@ pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Pro
     };
     let (mut findings, outcomes) = sink.into_parts();
     findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
-    Report {
+    let report = Report {
         name: options.name.clone(),
         depth: options.depth,
         strict: options.strict,
@@ -56,7 +69,8 @@ pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Pro
         findings,
         outcomes,
         verdict,
-    }
+    };
+    (report, header)
 }
 
 /// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
@@ -76,18 +90,17 @@ struct Run<'a> {
     progress: &'a dyn Progress,
     sink: &'a mut Sink,
     facts: &'a mut Facts,
+    header: &'a mut Option<Kdh>,
 }
 
 impl Run<'_> {
-    fn run(self, source: Arc<dyn ReadAt>) -> Result<(), Stop> {
+    fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<(), Stop> {
         let input = Input::new(source)?;
         self.facts.size = input.size();
         let layout = container::detect(&input)?;
         self.facts.container = Some(layout.container);
         self.facts.codec = Some(layout.codec);
         layout.check(&input, self.sink)?;
-        let walk_tables = self.options.depth > Depth::Quick;
-        let mut intake = Intake::new(self.options.memory, walk_tables);
         let walked = codec::walk(
             &layout,
             &mut Context {
@@ -95,10 +108,10 @@ impl Run<'_> {
                 options: self.options,
                 progress: self.progress,
                 sink: self.sink,
-                intake: &mut intake,
+                intake,
             },
         )?;
-        self.after(&input, &layout, &walked, &mut intake)
+        self.after(&input, &layout, &walked, intake)
     }
 
     fn after(
@@ -182,6 +195,7 @@ impl Run<'_> {
             self.facts.frames = (layout.codec != Codec::None).then_some(walked.frames);
             self.facts.content_len = walked.whole.then_some(walked.content_len);
         }
+        self.header.clone_from(&header);
         if let Some(header) = &header {
             check_lengths(header, layout, walked, stored, self.sink);
             check_payload(header, layout.codec, self.facts.architecture, self.sink);
