@@ -124,6 +124,32 @@ pub(crate) static RISCV: Names = Names {
     others: &["cpu_exception_handler", "_start"],
 };
 
+impl Names {
+    /// What every chain of a thread ends in.
+    fn tail(&self, user: bool) -> &'static [&'static str] {
+        if user { self.syscall } else { &KTHREAD }
+    }
+
+    /// What a thread on a CPU was about.
+    fn working(&self, user: bool) -> &'static [&'static str] {
+        if user {
+            &[
+                "sysctl_debug_panic",
+                "sysctl_root",
+                "userland_sysctl",
+                "sys___sysctl",
+            ]
+        } else {
+            self.idle
+        }
+    }
+}
+
+/// The chain of a thread on a CPU that nothing has stopped.
+pub(crate) fn on_cpu(names: &Names, user: bool) -> Chain {
+    join(&[names.working(user), names.tail(user)])
+}
+
 /// What every chain of a kernel thread ends in.
 const KTHREAD: [&str; 2] = ["fork_exit", "fork_trampoline"];
 /// What a thread that was switched away from starts with.
@@ -236,17 +262,8 @@ pub(crate) fn of(
     dumping: bool,
     stopped: bool,
 ) -> Option<Chain> {
-    let tail: &[&'static str] = if user { names.syscall } else { &KTHREAD };
-    let working: &[&'static str] = if user {
-        &[
-            "sysctl_debug_panic",
-            "sysctl_root",
-            "userland_sysctl",
-            "sys___sysctl",
-        ]
-    } else {
-        names.idle
-    };
+    let tail = names.tail(user);
+    let working = names.working(user);
     const DUMP: [&str; 4] = ["doadump", "kern_reboot", "vpanic", "panic"];
     Some(match thread.doing {
         Doing::Fresh => vec!["fork_trampoline"],

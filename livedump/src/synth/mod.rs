@@ -59,8 +59,8 @@ pub use description::{
 pub use error::Error;
 pub use layout::Release;
 pub use truth::{
-    Context, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot, Symbol,
-    Thread as ThreadTruth, Truth, UserSpace, Why,
+    Context, Cpu, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot,
+    Symbol, Thread as ThreadTruth, Truth, UserSpace, Why,
 };
 pub use write_out::write_out;
 
@@ -155,7 +155,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     b.frames.scatter(demand);
 
     let modules = modules::build(&mut b)?;
-    let (processes, threads, dumptid) = threads::build(&mut b)?;
+    let made = threads::build(&mut b)?;
     regions::build(&mut b)?;
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
@@ -186,12 +186,13 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         page_tables: b.tables.made.clone(),
         bits: vm::bits(&b),
         dump_avail: b.dump_avail.clone(),
-        nodump: b.nodump.clone(),
+        nodump: pages.as_ref().map_or(Vec::new(), |p| p.nodump.clone()),
         dumped,
         symbols: b.kernel.symbols.clone(),
-        processes,
-        threads,
-        dumptid,
+        processes: made.processes,
+        threads: made.threads,
+        cpus: made.cpus,
+        dumptid: made.dumptid,
         modules,
         msgbuf,
         version,

@@ -14,6 +14,8 @@ pub(crate) struct Purpose {
     pub(crate) user: bool,
     /// Whether the slot of the innermost return address has been used again since.
     pub(crate) stale: bool,
+    /// Whether the thread runs: its innermost function has called nothing.
+    pub(crate) running: bool,
 }
 
 /// What a fault in the kernel touched.
@@ -120,9 +122,13 @@ pub(crate) fn build(
         i -= 1;
     }
     let inner = chain[0];
-    let pc = b.kernel.call_site(inner, chains::saver(inner))?;
+    let (pc, (sp, slot)) = if purpose.running {
+        (b.kernel.inside(inner)?, (sp, None))
+    } else {
+        let pc = b.kernel.call_site(inner, chains::saver(inner))?;
+        (pc, processor.saved_sp(sp))
+    };
     frames.push(frame(b, pc, fp, None));
-    let (sp, slot) = processor.saved_sp(sp);
     if let Some(slot) = slot {
         let value = if purpose.stale {
             b.kernel.address("vpanic")? + 5

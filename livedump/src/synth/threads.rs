@@ -10,7 +10,7 @@ use super::layout::Release;
 use super::processor::Registers;
 use super::rng::Rng;
 use super::stack::{self, Purpose};
-use super::truth::{Context, Process as Told, Thread};
+use super::truth::{Context, Cpu, Process as Told, Thread};
 use super::users;
 
 /// Pages of a kernel stack.
@@ -58,12 +58,22 @@ struct Crowd {
     /// The CPU that dumps.
     dumper: Option<u32>,
     next_tid: u32,
+    cpus: Vec<Cpu>,
 }
 
-/// Processes and threads in the order of the lists, and the dumping thread's id.
-type Made = (Vec<Told>, Vec<Thread>, Option<u32>);
+/// What was made.
+pub(crate) struct Made {
+    /// In the order of the lists.
+    pub(crate) processes: Vec<Told>,
+    /// In the order of the lists.
+    pub(crate) threads: Vec<Thread>,
+    /// By number.
+    pub(crate) cpus: Vec<Cpu>,
+    /// The dumping thread's id.
+    pub(crate) dumptid: Option<u32>,
+}
 
-/// Makes all processes. Gives the threads in the order of the lists, and the dumping thread's id.
+/// Makes all processes.
 pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     let description = b.description;
     let cpus = description.state.cpus;
@@ -88,6 +98,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
         stoppcbs,
         dumper,
         next_tid: FIRST_TID,
+        cpus: Vec::new(),
     };
     let mut alive = Vec::new();
     let mut dead = Vec::new();
@@ -131,7 +142,13 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     }
     b.set_u32("mp_maxid", cpus - 1)?;
     b.set_u32("mp_ncpus", cpus)?;
-    Ok((processes, threads, dumptid))
+    crowd.cpus.sort_by_key(|cpu| cpu.id);
+    Ok(Made {
+        processes,
+        threads,
+        cpus: crowd.cpus,
+        dumptid,
+    })
 }
 
 /// The CPU that panicked: one whose thread faulted, else the lowest that runs something.
@@ -286,11 +303,33 @@ fn place_thread(
     let purpose = Purpose {
         user: process.user,
         stale: dumping,
+        running: false,
     };
     let (registers, frames) = match &chain {
         Some(chain) => stack::build(b, &mut crowd.rng, top, chain, purpose, va, root)?,
         None => (Registers::default(), Vec::new()),
     };
+    if let Some(cpu) = described.cpu {
+        let (r, frames) = if chain.is_some() {
+            (registers, frames.clone())
+        } else {
+            let chain = chains::on_cpu(b.processor.names(), process.user);
+            let running = Purpose {
+                running: true,
+                ..purpose
+            };
+            stack::build(b, &mut crowd.rng, top, &chain, running, va, root)?
+        };
+        crowd.cpus.push(Cpu {
+            id: cpu,
+            tid,
+            pc: r.pc,
+            sp: r.sp,
+            fp: r.fp,
+            root: r.root,
+            frames,
+        });
+    }
     let (bytes, named) = b.processor.pcb(b.layout.pcb_size as usize, &registers);
     match context {
         Context::Dump => {
@@ -310,6 +349,7 @@ fn place_thread(
         let purpose = Purpose {
             user: false,
             stale: false,
+            running: false,
         };
         let (old, _) = stack::build(b, &mut crowd.rng, low, &chain, purpose, va, root)?;
         let (bytes, _) = b.processor.pcb(b.layout.pcb_size as usize, &old);

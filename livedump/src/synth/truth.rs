@@ -145,6 +145,25 @@ pub struct Thread {
     pub frames: Vec<Frame>,
 }
 
+/// A CPU that runs a thread, as the machine's hypervisor sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its number.
+    pub id: u32,
+    /// The thread that it runs.
+    pub tid: u32,
+    /// Program counter.
+    pub pc: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Physical address of the root table in use.
+    pub root: u64,
+    /// The call chain. On a machine that has stopped, that of the thread's context.
+    pub frames: Vec<Frame>,
+}
+
 /// The address space of a user process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSpace {
@@ -252,6 +271,8 @@ pub struct Truth {
     pub processes: Vec<Process>,
     /// All threads: processes newest first as `allproc` has them, then zombies.
     pub threads: Vec<Thread>,
+    /// CPUs that run something, by number.
+    pub cpus: Vec<Cpu>,
     /// The thread that dumps.
     pub dumptid: Option<u32>,
     /// `linker_files`, the kernel first.

@@ -39,7 +39,7 @@ fn nodump(reader: &Reader<'_>, release: Release, pa: u64) -> Option<bool> {
 }
 
 /// The kernel's own procedure (minidumpsys), on the emulated memory.
-fn dumped(machine: &Machine) -> BTreeSet<u64> {
+pub(super) fn dumped(machine: &Machine) -> BTreeSet<u64> {
     let reader = Reader::new(machine);
     let avail = dump_avail(&reader);
     let limit = reader.u64(reader.symbol("dmaplimit"));

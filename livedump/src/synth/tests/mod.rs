@@ -3,6 +3,7 @@
 mod dump;
 mod kernel;
 mod ports;
+mod random;
 mod threads;
 
 use std::collections::BTreeMap;

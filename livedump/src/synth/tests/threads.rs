@@ -240,3 +240,29 @@ fn call_chains_return_behind_call_instructions() {
     }
     assert!(calls > 100, "{calls}");
 }
+
+#[test]
+fn a_cpu_that_runs_has_a_stack_though_no_context_is_saved() {
+    let machine = machine(&text_of("running"));
+    let reader = Reader::new(&machine);
+    let truth = machine.truth();
+    assert_eq!(truth.cpus.len(), 3);
+    for cpu in &truth.cpus {
+        let thread = truth.threads.iter().find(|t| t.tid == cpu.tid);
+        let thread = thread.expect("a thread");
+        assert_eq!(thread.context, Context::Running(cpu.id));
+        let kstack = reader.u64(thread.va + 0x460);
+        assert!((kstack..kstack + 4 * 4096).contains(&cpu.sp));
+        assert!(cpu.sp <= cpu.fp);
+        // From the CPU's registers by hand: a saved frame pointer, a return address.
+        let mut fp = cpu.fp;
+        for frame in &cpu.frames[1..] {
+            assert_eq!((reader.u64(fp + 8), reader.u64(fp)), (frame.pc, frame.fp));
+            fp = frame.fp;
+        }
+        assert_eq!(cpu.frames[0].pc, cpu.pc);
+        let names: Vec<&str> = cpu.frames.iter().map(|f| f.function.as_str()).collect();
+        let idle = ["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"];
+        assert_eq!(names.starts_with(&idle), cpu.id != 0, "{names:?}");
+    }
+}
