@@ -8,7 +8,9 @@ use super::TakeError;
 use super::kernel::Variables;
 
 /// A ring larger than this (`kern.msgbufsize`) is taken for a sign of a wrong pointer.
-const LIMIT: u64 = 256 << 20;
+const LIMIT: u64 = 64 << 20;
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
 
 /// The section's bytes.
 #[derive(Debug, Default)]
@@ -47,8 +49,14 @@ pub(super) fn read(variables: Variables<'_>, notes: &mut Vec<String>) -> Result<
         ));
         return Ok(Ring::default());
     }
-    let mut bytes = vec![0; size as usize];
-    variables.bytes("message buffer", ring, &mut bytes)?;
+    // Grown as it proves to be there: the size is only what the machine says.
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < size {
+        let done = bytes.len();
+        bytes.resize(done + (size as usize - done).min(PIECE), 0);
+        let at = ring.saturating_add(done as u64);
+        variables.bytes("message buffer", at, &mut bytes[done..])?;
+    }
     // Behind the ring, as far as the page goes; it may not be mapped if it does not belong.
     let mut tail = vec![0; (size.next_multiple_of(PAGE_SIZE) - size) as usize];
     let behind = VirtAddr(ring.saturating_add(size));
