@@ -55,7 +55,7 @@ pub(crate) fn pack(
     learn("stream.size", facts.length);
     learn("payload.size", payload);
     match recipe.container {
-        Container::Saved => {
+        Container::Saved | Container::Sealed => {
             let header = seal::header(recipe, &facts, names)?;
             Ok(Packed {
                 bytes: stored.to_vec(),

@@ -19,7 +19,7 @@
 //! msgbuf text "booting\n"             # also size, start, rseq, at, tail
 //! set header.bitmapsize = 0x1234      # any field of header, msgbuf, dump_avail.N, kdh
 //! length pmap = 0x1000                # a section's true length
-//! container device                    # saved (default), live, device
+//! container device                    # saved (default), live, device, sealed
 //! compress zstd                       # none, gzip, gzip members N, pigz, zstd, zstd sized,
 //!                                     # zstd unchecked, zstd frames N; `level N`
 //! patch file 0x40 = hex 00 11         # payload (before), stream (after compression), file
@@ -31,9 +31,11 @@
 //! Also: `let NAME = N`, `pagesize 16K`, `kernbase N`, `kernend N`, `dmap BASE END`,
 //! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
 //! `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
-//! `kdh version N`, `key aes|chacha20 N`, `cleared`,
+//! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N`, `cleared`,
 //! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and `set trailing.`
-//! change one copy of the header and leave its parity as it was.
+//! change one copy of the header and leave its parity as it was; `set seal.` changes the
+//! seal's header, whose own digest follows unless it is set as well; `set attachment.`
+//! changes `version` and `flags` of what the seal carries.
 //!
 //! **Contents** are `zero`, `fill B`, `word V`, `own`, `seed S`, `text "..."`, `hex ..`,
 //! `u8|u16|u32|u64 V, V` in the dump's byte order, `be16|be32|be64 V, V`; `times N`
@@ -42,7 +44,8 @@
 //! **Names in numbers**: what `let` defined; in `set`, `length` and edits also
 //! `section.NAME.start|middle|end|size` for `header`, `msgbuf`, `dump_avail`, `bitmap`,
 //! `pmap` and `data` (offsets in the payload), `bits`, `saved`, `page`, `payload.size`,
-//! `stream.size`, and in the file `stream.start`, `leading`, `key`, `trailing`,
+//! `stream.size`, and in the file `stream.start`, `seal` (also `.header`, `.attachment`,
+//! `.index`, `.footer`, `.end`), `leading`, `key`, `trailing`,
 //! `file.size`.
 //!
 //! **Which pages are saved**: the pages given, the pages mapped, and amd64's leaf
@@ -53,6 +56,7 @@ mod arch;
 mod container;
 mod content;
 mod cursor;
+mod digest;
 mod edit;
 mod error;
 mod full;
@@ -64,13 +68,14 @@ mod payload;
 mod ranges;
 mod recipe;
 mod seal;
+mod sealed;
 mod statement;
 mod stream;
 mod tables;
 mod textdump;
 
 use cursor::Names;
-use recipe::{Kind, Stage};
+use recipe::{Container, Kind, Stage};
 
 pub use error::BuildError;
 pub use oracle::{MappedPage, Oracle};
@@ -124,16 +129,20 @@ pub fn build_all(text: &str) -> Result<Built, BuildError> {
     };
     learn(&mut names, "payload.size", payload.len());
     edit::apply(&recipe, Stage::Payload, &names, &mut payload)?;
-    let mut stored = stream::store(&recipe, &payload)?;
-    learn(&mut names, "stream.size", stored.len());
-    edit::apply(&recipe, Stage::Stream, &names, &mut stored)?;
-    let packed = container::pack(&recipe, &stored, payload.len() as u64, &mut names)?;
-    let mut bytes = packed.bytes;
+    let (mut bytes, header) = if recipe.container == Container::Sealed {
+        sealed::pack(&recipe, &payload, &mut names)?
+    } else {
+        let mut stored = stream::store(&recipe, &payload)?;
+        learn(&mut names, "stream.size", stored.len());
+        edit::apply(&recipe, Stage::Stream, &names, &mut stored)?;
+        let packed = container::pack(&recipe, &stored, payload.len() as u64, &mut names)?;
+        (packed.bytes, packed.header)
+    };
     learn(&mut names, "file.size", bytes.len());
     edit::apply(&recipe, Stage::File, &names, &mut bytes)?;
     let info = recipe.info.as_ref();
     let info = info
-        .map(|info| info::text(info, &packed.header, recipe.kdh_version))
+        .map(|info| info::text(info, &header, recipe.kdh_version))
         .transpose()?;
     Ok(Built {
         bytes,

@@ -124,6 +124,7 @@ pub(crate) enum Container {
     Saved,
     Live,
     Device,
+    Sealed,
 }
 
 /// How the payload is compressed.
@@ -198,6 +199,8 @@ pub(crate) struct Recipe {
     pub(crate) container: Container,
     pub(crate) device_size: Option<Expr>,
     pub(crate) sector: u64,
+    /// Content of a frame of a sealed file.
+    pub(crate) frame_size: u64,
     pub(crate) stale: Option<u64>,
     pub(crate) codec: Codec,
     pub(crate) level: i32,
@@ -243,6 +246,7 @@ impl Recipe {
             container: Container::Saved,
             device_size: None,
             sector: 512,
+            frame_size: 1 << 20,
             stale: None,
             codec: Codec::None,
             level: 6,

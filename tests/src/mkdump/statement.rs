@@ -170,15 +170,23 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         }
         "patch" | "flip" | "truncate" | "append" => edit(recipe, cursor, word)?,
         "container" => {
-            recipe.container = match cursor.word("saved, live or device")? {
+            recipe.container = match cursor.word("saved, live, device or sealed")? {
                 "saved" => Container::Saved,
                 "live" => Container::Live,
                 "device" => Container::Device,
-                _ => return Err(cursor.expected("saved, live or device")),
+                "sealed" => Container::Sealed,
+                _ => return Err(cursor.expected("saved, live, device or sealed")),
             }
         }
         "device_size" => recipe.device_size = Some(cursor.expr()?),
         "sector" => recipe.sector = power_of_two(cursor, "sector", 512, 0x1_0000)?,
+        "frame" => {
+            recipe.frame_size = cursor.number()?;
+            let fits = (1..=64 << 20).contains(&recipe.frame_size);
+            if !fits {
+                return Err(too_big(line, "frame size", recipe.frame_size, 64 << 20));
+            }
+        }
         "stale" => recipe.stale = Some(cursor.number()?),
         "compress" => compress(recipe, cursor)?,
         "kdh" => {
@@ -402,6 +410,8 @@ fn set(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         "kdh",
         "leading",
         "trailing",
+        "seal",
+        "attachment",
     ];
     if !known.contains(&area) {
         return Err(BuildError::UnknownName {

@@ -73,7 +73,12 @@ fn member(
 }
 
 /// One zstd frame. The kernel's has a checksum and does not know the content's size.
-fn frame(payload: &[u8], level: i32, sized: bool, checked: bool) -> std::io::Result<Vec<u8>> {
+pub(crate) fn frame(
+    payload: &[u8],
+    level: i32,
+    sized: bool,
+    checked: bool,
+) -> std::io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), level)?;
     encoder.include_checksum(checked)?;
     if sized {
