@@ -310,7 +310,10 @@ fn a_walk_with_another_kernels_file_is_refused() {
 
 /// Runs this test program again as a process of its own that does `what` in `dir`.
 fn other_process(what: &str, dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    // No signal is ignored, whatever this test inherited.
+    Command::new("env")
+        .arg("--default-signal")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_process", "--nocapture"])
         .env("LIVE_DO", what)
         .env("LIVE_IN", dir)

@@ -284,8 +284,11 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
 }
 
 /// Runs this test program again as a process of its own that does `what` in `dir`.
+/// As a shell in the foreground starts it: no signal is ignored, whatever this test inherited.
 fn child(what: &str, dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    Command::new("env")
+        .arg("--default-signal")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_process", "--nocapture"])
         .env("PLACE_DO", what)
         .env("PLACE_IN", dir)

@@ -13,6 +13,16 @@ pub(crate) fn livecore() -> Command {
     command
 }
 
+/// The program as a shell in the foreground starts it: no signal is ignored, whatever the tests
+/// inherited (a job in the background ignores SIGINT, and the program honours that).
+pub(crate) fn livecore_with_signals() -> Command {
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal", env!("CARGO_BIN_EXE_livecore")])
+        .stdin(Stdio::null());
+    command
+}
+
 /// What a run came to.
 pub(crate) struct Run {
     pub(crate) code: i32,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Run, livecore, machine, names, run};
+use crate::harness::{Run, livecore, livecore_with_signals, machine, names, run};
 
 /// Patience for conditions that come true at once on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ fn slow_machine(dir: &Path) -> std::path::PathBuf {
 }
 
 fn slow_take(machine: &Path, dir: &Path) -> Command {
-    let mut command = livecore();
+    let mut command = livecore_with_signals();
     command
         .args(["take", "--machine"])
         .arg(machine)
@@ -143,7 +143,7 @@ fn conversion_ended_by_a_signal_leaves_nothing_and_the_old_file() {
     fs::write(&out, "the old file").unwrap();
     let before = names(dir.path());
     for (signal, code) in [("INT", 130), ("KILL", -9)] {
-        let mut child = livecore()
+        let mut child = livecore_with_signals()
             .arg("convert")
             .args([&source, &out])
             .args(["--force", "--level", "19", "-j", "1"])
