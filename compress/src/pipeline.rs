@@ -14,8 +14,9 @@
 //! number, fills it, and leaves it in the slot; the calling thread returns it when the sink is
 //! done with it. Input buffers and codec contexts belong to the worker, for as long as it lives.
 //!
-//! **Memory** is bounded by permits. There are [`WINDOW_PER_WORKER`] of them for each worker, and
-//! a piece holds its permit from before its number is taken until the sink is done with it. A slow
+//! **Memory** is bounded by permits. There are [`WINDOW_PER_WORKER`] of them for each worker, four
+//! at least, so that one worker and the sink do not wait for each other at each piece. A piece
+//! holds its permit from before its number is taken until the sink is done with it. A slow
 //! sink stops the workers, a slow piece stops those that are ahead of it, and never more buffers
 //! exist than permits. A piece that holds the lowest number already has its permit, so nobody
 //! waits for ever.
@@ -36,6 +37,9 @@ use crate::{Error, Progress};
 
 /// Pieces that may be taken and not yet handed over, for each worker.
 pub(crate) const WINDOW_PER_WORKER: usize = 2;
+
+/// The same for all workers together, at least.
+const WINDOW_MIN: usize = 4;
 
 /// How often a waiting caller asks [`Progress::cancelled`].
 const POLL: Duration = Duration::from_millis(50);
@@ -156,7 +160,7 @@ pub(crate) fn run<J: Job>(
         state: Mutex::new(State {
             slots: VecDeque::new(),
             first: 0,
-            permits: threads.saturating_mul(WINDOW_PER_WORKER),
+            permits: threads.saturating_mul(WINDOW_PER_WORKER).max(WINDOW_MIN),
             spare: Vec::new(),
             workers: threads,
             stop: false,
@@ -364,7 +368,7 @@ mod tests {
             })
             .unwrap();
             assert_eq!(next, 300);
-            assert!(job.most.load(Ordering::Relaxed) <= n * WINDOW_PER_WORKER);
+            assert!(job.most.load(Ordering::Relaxed) <= (n * WINDOW_PER_WORKER).max(WINDOW_MIN));
         }
     }
 
