@@ -66,7 +66,10 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
 /// where the missing part is read, and then it is an error.
 pub fn tell_memory_warnings(dump: &Dump, path: &Path, session: &mut Session<'_>) {
     for warning in dump.warnings() {
-        if matches!(warning, Warning::Seal { .. } | Warning::Architecture { .. }) {
+        if matches!(
+            warning,
+            Warning::Seal { .. } | Warning::Architecture { .. } | Warning::FilledTail { .. }
+        ) {
             session.warn(path, warning);
         }
     }

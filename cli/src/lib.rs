@@ -50,3 +50,53 @@ pub fn run(
     let result = verb::run(&cli.verb, &mut session);
     session.finish(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::Interrupt;
+
+    /// A machine's text, small enough for a test.
+    const MACHINE: &str = "seed = 1\n[memory]\nsize = \"16 MiB\"\n";
+
+    fn in_process(args: &[&str], interrupt: &Interrupt) -> (Exit, Vec<u8>, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let env = Env {
+            interrupt: interrupt.clone(),
+            ..Env::detached()
+        };
+        let args = ["livecore"].iter().chain(args).map(OsString::from);
+        let exit = run(args.collect::<Vec<_>>(), &mut out, &mut err, env);
+        (exit, out, String::from_utf8(err).unwrap())
+    }
+
+    /// A program around the library asks for a stop without any signal.
+    #[test]
+    fn request_to_stop_leaves_nothing_behind_and_exits_as_the_signal_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().join("m.toml");
+        std::fs::write(&machine, MACHINE).unwrap();
+        let out = dir.path().join("out.zst");
+        let [machine, out] = [&machine, &out].map(|p| p.to_str().unwrap());
+        let args = ["take", "--machine", machine, "-o", out];
+        let interrupt = Interrupt::default();
+        interrupt.raise(15);
+        let (exit, _, err) = in_process(&args, &interrupt);
+        assert_eq!(exit.code(), 143, "{err}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let (exit, _, err) = in_process(&args, &Interrupt::default());
+        assert_eq!(exit.code(), 0, "{err}");
+    }
+
+    /// Standard output is the caller's, also for dumps.
+    #[test]
+    fn dump_for_standard_output_comes_through_the_callers_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().join("m.toml");
+        std::fs::write(&machine, MACHINE).unwrap();
+        let args = ["take", "--machine", machine.to_str().unwrap(), "-o", "-"];
+        let (exit, out, err) = in_process(&args, &Interrupt::default());
+        assert_eq!(exit.code(), 0, "{err}");
+        assert!(out.starts_with(b"minidump FreeBSD/amd64\0"));
+    }
+}

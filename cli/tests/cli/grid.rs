@@ -303,6 +303,44 @@ fn rules_are_listed_explained_and_chosen() {
     run(args.into_iter().chain(["--only".as_ref(), rule.as_ref()])).expect(3);
 }
 
+/// `--zero-tail` is the one way to get zeros for what a file has lost, and every output says so.
+#[test]
+fn lost_tail_is_filled_only_when_asked_and_that_is_said() {
+    let recipe = recipes()
+        .unwrap()
+        .into_iter()
+        .find(|r| r.name == "truncated-in-data")
+        .unwrap();
+    let built = mkdump::build_all(&recipe.text).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dump = build(&recipe, dir.path());
+    let convert = |name: &str, more: &[&str]| {
+        let out = dir.path().join(name);
+        let args = ["convert".as_ref(), dump.as_os_str(), out.as_os_str()];
+        let run = run(args.into_iter().chain(more.iter().map(AsRef::as_ref)));
+        (run, out)
+    };
+    let mut filled = built.bytes.clone();
+    filled.resize(built.payload.len(), 0);
+    let (refused, out) = convert("raw", &["--container", "raw"]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("--zero-tail"), "{}", refused.err);
+    assert!(!out.exists());
+    let (done, out) = convert("filled", &["--zero-tail", "--container", "raw", "-q"]);
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(done.err.contains("zeros"), "{}", done.err);
+    assert!(fs::read(out).unwrap().starts_with(&filled));
+    let (done, out) = convert("sealed.zst", &["--zero-tail", "-q"]);
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(crate::harness::tool("zstd", &["-dcq"], &out) == filled);
+    // The seal remembers.
+    let told = run(["info".as_ref(), out.as_os_str()]).expect(3);
+    assert!(told.err.contains("zeros"), "{}", told.err);
+    let (done, out) = convert("short.zst", &["-q"]);
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert!(crate::harness::tool("zstd", &["-dcq"], &out) == built.bytes);
+}
+
 /// What people see, for one dump of each container and a few architectures.
 #[test]
 fn info_looks_as_recorded() {

@@ -436,3 +436,21 @@ fn image_that_is_being_dumped_is_busy() {
     held.unlock().unwrap();
     run(args).expect(0);
 }
+
+/// The kernel's own words are printed by dmesg, with and without its symbols.
+#[test]
+fn dmesg_is_the_machines_message_buffer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dump(dir.path(), "d.zst", "--zstd", "sealed");
+    let kernel = dir.path().join("kernel");
+    fs::write(&kernel, tiny().kernel()).unwrap();
+    let args = ["dmesg".as_ref(), path.as_os_str()];
+    let alone = run(args).expect(0);
+    let with = run(args
+        .into_iter()
+        .chain(["--kernel".as_ref(), kernel.as_os_str()]))
+    .expect(0);
+    assert_eq!(alone.text(), with.text());
+    let panic = tiny().truth().panic.clone().unwrap();
+    assert!(alone.text().contains(&panic), "{}", alone.text());
+}
