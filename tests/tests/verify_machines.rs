@@ -10,7 +10,7 @@ use livedump::take::{PlanOptions, Taken, plan};
 use minidump::convert::{Target, finish};
 use minidump::{Container, KernelElf};
 use verify::render::{Format, Style};
-use verify::{Depth, Options, Report, Severity, Verdict};
+use verify::{Depth, Group, Options, Report, Severity, Verdict};
 
 const MACHINES: [(&str, &str); 6] = [
     ("tiny", include_str!("../../testdata/machines/tiny.toml")),
@@ -100,6 +100,12 @@ fn dumps_of_machines_are_sound_in_every_form() {
                 };
                 let report = verify::verify(bytes.clone(), &options, &NoProgress);
                 assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
+                let torn: Vec<_> = report
+                    .findings
+                    .iter()
+                    .filter(|f| f.rule.group == Group::Liveness)
+                    .collect();
+                assert!(torn.is_empty(), "{}", told(&report));
                 let applied = report.outcomes.len();
                 assert!(applied >= 15, "{applied} rules applied to {}", report.name);
             }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 use minidump::elf::KernelElf;
+use minidump::kernel::{Context, Kernel};
 
 use crate::finding::{Place, Sink};
 use crate::input::quoted;
@@ -40,8 +41,9 @@ pub(crate) fn check(
     checks.pages();
     checks.avail();
     checks.msgbuf();
-    if deep {
+    if deep && checks.can_follow() {
         checks.allproc();
+        checks.threads();
     }
 }
 
@@ -255,6 +257,50 @@ impl Checks<'_, '_> {
                     "{MSG_MAGIC:#x} and {expected}, the header's msgbufsize"
                 ))
         });
+    }
+
+    /// Whether lists can be followed in reasonable time.
+    fn can_follow(&mut self) -> bool {
+        let place = Place::payload("page data", 0);
+        let random = self.memory.is_random();
+        self.sink.check(&rules::LIV_FOLLOWED, random, &place, |f| {
+            f.found("a stream that can only be decoded from its beginning")
+                .expected("frames, or a dump that fits into memory")
+        })
+    }
+
+    /// Lists the threads, and looks at the stack of each one that sleeps.
+    fn threads(&mut self) {
+        let kernel = Kernel::new(self.memory, self.kernel);
+        // Without the exported offsets there is nothing to list.
+        let Ok(threads) = kernel.threads() else {
+            return;
+        };
+        let place = Place::payload("threads", 0);
+        for problem in &threads.problems {
+            let finding = place.breaks(&rules::LIV_THREADS).found(problem.as_str());
+            self.sink
+                .report(finding.expected("lists that can be followed"));
+        }
+        if threads.problems.is_empty() {
+            self.sink.passed(&rules::LIV_THREADS);
+        }
+        for thread in threads.list {
+            let Some(pcb) = thread.pcb.filter(|_| thread.context == Context::Sleeping) else {
+                continue;
+            };
+            let Ok(registers) = kernel.registers(pcb) else {
+                continue;
+            };
+            let place = Place::payload(format!("thread {} {}", thread.tid, thread.title()), 0);
+            let (sp, fp) = (registers.sp, registers.fp);
+            let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
+            let right = sp != 0 && mapped(sp) && mapped(fp);
+            self.sink.check(&rules::LIV_STACK, right, &place, |f| {
+                f.found(format!("stack pointer {sp:#x}, frame pointer {fp:#x}"))
+                    .expected("addresses that are mapped")
+            });
+        }
     }
 
     /// Follows `allproc`. Each process's `le_prev` holds the address of what points to it.

@@ -2,14 +2,16 @@
 //!
 //! The walk has left marks: frames at which decoding can begin. A page is had by decoding from the
 //! last mark in front of it; what is decoded on the way is kept, up to a limit. A dump of one
-//! frame has one mark, and is decoded from its beginning each time: the few pages that are wanted
-//! lie near it, since kernels lie low in memory.
+//! frame has one mark: if it fits into the limit all of it is kept, else it is decoded from its
+//! beginning each time. That will do for the few pages of a kernel's own variables, which lie low
+//! in memory; [`Memory::is_random`] says whether it will do for more.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use compress::Codec;
 use minidump::defs::{amd64, arm64, riscv};
+use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
@@ -54,7 +56,12 @@ pub(crate) struct Memory<'a> {
     pub(crate) header: &'a Header,
     pub(crate) avail: &'a Avail,
     bits: &'a Bits,
-    pages: RefCell<BTreeMap<u64, Vec<u8>>>,
+    pages: Mutex<BTreeMap<u64, Vec<u8>>>,
+    content_len: u64,
+    /// Most bytes of content that may be kept, or decoded for one page.
+    limit: u64,
+    /// Whether everything that is decoded is kept.
+    keep_all: bool,
 }
 
 impl<'a> Memory<'a> {
@@ -64,8 +71,13 @@ impl<'a> Memory<'a> {
         layout: &Layout,
         walked: &'a Walked,
         intake: &'a Intake,
+        memory: u64,
     ) -> Option<Self> {
+        let one = layout.codec != Codec::None && walked.marks.len() == 1;
         Some(Self {
+            content_len: walked.content_len,
+            limit: memory / 4,
+            keep_all: one && walked.content_len <= memory / 4,
             input,
             codec: layout.codec,
             end: walked.end,
@@ -73,13 +85,20 @@ impl<'a> Memory<'a> {
             header: intake.header()?,
             avail: intake.avail()?,
             bits: intake.bits()?,
-            pages: RefCell::default(),
+            pages: Mutex::default(),
         })
+    }
+
+    /// Whether pages anywhere can be read in reasonable time.
+    pub(crate) fn is_random(&self) -> bool {
+        let far = self.content_len / (self.marks.len() as u64).max(1);
+        self.codec == Codec::None || self.keep_all || far <= self.limit
     }
 
     /// The page of the payload at `offset`, a multiple of the page size; what is there of it.
     fn payload_page(&self, offset: u64) -> Option<Vec<u8>> {
-        if let Some(page) = self.pages.borrow().get(&offset) {
+        let mut cache = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = cache.get(&offset) {
             return Some(page.clone());
         }
         let after = self.marks.partition_point(|m| m.content <= offset);
@@ -94,14 +113,16 @@ impl<'a> Memory<'a> {
             page.truncate(left.unwrap_or(usize::MAX));
             return Some(page);
         }
-        let mut cache = self.pages.borrow_mut();
-        if cache.len() > CACHE {
+        if cache.len() > CACHE && !self.keep_all {
             cache.clear();
         }
-        let (keep_from, keep_to) = (
-            offset.saturating_sub(NEAR * size),
-            offset.saturating_add(NEAR * size),
-        );
+        let (keep_from, keep_to) = match self.keep_all {
+            true => (0, u64::MAX),
+            false => (
+                offset.saturating_sub(NEAR * size),
+                offset.saturating_add(NEAR * size),
+            ),
+        };
         let mut at = mark.content;
         let mut page = Vec::new();
         let mut skip = at.next_multiple_of(size) - at;
@@ -245,5 +266,34 @@ fn leaf(valid: bool, frame: u64, in_page: u64) -> Result<u64, Unreadable> {
     match valid {
         true => Ok(frame + in_page),
         false => Err(Unreadable::NotMapped),
+    }
+}
+
+impl KernelMemory for Memory<'_> {
+    fn page_size(&self) -> u64 {
+        self.header.page
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let page = self.header.page;
+        let (mut pa, mut rest) = (at.0, buf);
+        while !rest.is_empty() {
+            let room = usize::try_from(page - pa % page).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at_mut(room.min(rest.len()));
+            Memory::read_phys(self, pa, now).map_err(|_| ReadError::Hole { at: PhysAddr(pa) })?;
+            pa = pa
+                .checked_add(now.len() as u64)
+                .ok_or(ReadError::Hole { at })?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        let found = Memory::translate(self, at.0);
+        found.map(PhysAddr).map_err(|_| ReadError::NotMapped {
+            at,
+            why: "no entry maps it",
+        })
     }
 }

@@ -213,7 +213,7 @@ impl Run<'_> {
         }
         if let Some(kernel) = self.options.kernel
             && walked.complete
-            && let Some(memory) = Memory::new(input, layout, walked, intake)
+            && let Some(memory) = Memory::new(input, layout, walked, intake, self.options.memory)
         {
             let deep = self.options.depth == Depth::Deep;
             kernel::check(kernel, &memory, header.as_ref(), deep, self.sink);

@@ -13,6 +13,7 @@
 //! | `info-text TEXT`         | the whole info file                                              |
 //! | `elf LINE`               | a line of the kernel's recipe                                    |
 //! | `deep`                   | look deep                                                        |
+//! | `memory N`               | a limit of so many bytes                                         |
 
 mod common;
 
@@ -37,6 +38,7 @@ struct Case {
     kernel: Option<KernelElf>,
     also: BTreeSet<String>,
     deep: bool,
+    memory: Option<u64>,
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> usize {
@@ -101,6 +103,7 @@ fn case(path: &Path) -> Case {
         kernel: None,
         also: BTreeSet::new(),
         deep: false,
+        memory: None,
     };
     let mut kernel = String::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("#! ")) {
@@ -142,6 +145,7 @@ fn case(path: &Path) -> Case {
                 kernel.push('\n');
             }
             "deep" => case.deep = true,
+            "memory" => case.memory = Some(rest.parse().unwrap()),
             other => panic!("{}: no instruction {other}", case.rule),
         }
     }
@@ -176,6 +180,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
             },
             kernel: case.kernel.as_ref(),
             info: case.info.as_deref(),
+            memory: case.memory.unwrap_or(Options::default().memory),
             ..Options::default()
         };
         let report = verify(&case.bytes, &options);

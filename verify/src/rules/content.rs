@@ -72,6 +72,21 @@ rules! { Liveness, LIVENESS:
         "le_prev with the address of the link",
         "FreeBSD sys/sys/queue.h, LIST",
         "in a live dump the list may have changed meanwhile; in a crash dump memory was damaged";
+    LIV_THREADS = "LIV-THREADS", Note,
+        "every thread can be listed",
+        "the lists of processes and threads with the dump's pages and with each other",
+        "FreeBSD sys/kern/kern_proc.c, the exported offsets",
+        "in a live dump a list may have changed meanwhile; a reduced kernel lacks symbols";
+    LIV_STACK = "LIV-STACK", Note,
+        "the stack of a thread that sleeps is mapped",
+        "stack and frame pointer of each pcb with the page tables",
+        "FreeBSD sys/*/include/pcb.h",
+        "the thread was swapped out, or has run since its registers were written";
+    LIV_FOLLOWED = "LIV-FOLLOWED", Note,
+        "a dump that is looked at deeply can be read anywhere",
+        "the distance of frames with a quarter of the memory limit",
+        "one frame for all of a dump: FreeBSD sys/kern/subr_compressor.c",
+        "lists were not followed: convert the dump, or give more memory";
     MSG_MAGIC = "MSG-MAGIC", Note,
         "struct msgbuf lies behind the ring",
         "its magic with 0x063062",
