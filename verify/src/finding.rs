@@ -107,7 +107,7 @@ impl<'a> Place<'a> {
     pub fn breaks(&self, rule: &'static Rule) -> Finding {
         Finding {
             rule,
-            region: self.region.clone().into_owned(),
+            region: printable(self.region.clone().into_owned()),
             space: self.space,
             offset: self.offset,
             found: String::new(),
@@ -121,14 +121,14 @@ impl Finding {
     /// Says what is there.
     #[must_use]
     pub fn found(mut self, found: impl Into<String>) -> Self {
-        self.found = found.into();
+        self.found = printable(found.into());
         self
     }
 
     /// Says what should be there.
     #[must_use]
     pub fn expected(mut self, expected: impl Into<String>) -> Self {
-        self.expected = expected.into();
+        self.expected = printable(expected.into());
         self
     }
 
@@ -138,6 +138,21 @@ impl Finding {
         self.bytes = Some(Excerpt::new(offset, bytes));
         self
     }
+}
+
+/// `text` with its control characters escaped: strings of dumps and info files reach terminals.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c.is_control() {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Which rules a run applies.
@@ -241,5 +256,22 @@ impl Sink {
     /// The kept findings, in the order in which they came, and what became of each rule.
     pub fn into_parts(self) -> (Vec<Finding>, BTreeMap<&'static str, Outcome>) {
         (self.findings, self.outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_dumps_cannot_speak_to_the_terminal() {
+        let place = Place::info("Hostname\u{7}", 3);
+        let finding = place
+            .breaks(&crate::rules::INFO_HEADER)
+            .found("\u{1b}[2Jhost")
+            .expected("a\nb, 1 µs");
+        assert_eq!(finding.region, "Hostname\\u{7}");
+        assert_eq!(finding.found, "\\u{1b}[2Jhost");
+        assert_eq!(finding.expected, "a\\nb, 1 µs");
     }
 }
