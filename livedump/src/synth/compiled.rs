@@ -49,8 +49,9 @@ const FLAGS: [&str; 24] = [
     "-Wl,-z,max-page-size=4096",
 ];
 
-/// Compiles it with `$CC`, or `cc`.
+/// Compiles it with `compiler`.
 pub(crate) fn kernel(
+    compiler: &str,
     description: &Description,
     layout: &Layout,
     space: &Space,
@@ -77,7 +78,7 @@ pub(crate) fn kernel(
     ] {
         fs::write(path.join(name), text).map_err(io(name))?;
     }
-    compile(path)?;
+    compile(compiler, path)?;
     let mut elf = fs::read(path.join("kernel")).map_err(io("kernel"))?;
     // EI_OSABI: FreeBSD.
     if let Some(osabi) = elf.get_mut(7) {
@@ -86,13 +87,12 @@ pub(crate) fn kernel(
     read(elf, wanted)
 }
 
-fn compile(dir: &Path) -> Result<(), Error> {
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+fn compile(compiler: &str, dir: &Path) -> Result<(), Error> {
     let failed = |why: String| Error::Compiler {
-        compiler: compiler.clone(),
+        compiler: compiler.into(),
         why,
     };
-    let output = Command::new(&compiler)
+    let output = Command::new(compiler)
         .current_dir(dir)
         .args(FLAGS)
         .arg(format!(

@@ -108,7 +108,9 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     wanted.extend(processor.variables(description));
     let load = description.load();
     let mut notes = Vec::new();
-    let kernel = kernel(description, &layout, &space, &version, &wanted, &mut notes)?;
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let parts = (&layout, &space, &*version, &*wanted);
+    let kernel = kernel(description, &compiler, parts, &mut notes)?;
 
     // What the kernel's start takes: low memory, and the image in whole large leaves.
     let image = load..load + (kernel.end - kernel.start).next_multiple_of(2 << 20);
@@ -213,20 +215,27 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     })
 }
 
+/// What a kernel is made from beside its description: structures, addresses, version, variables.
+type Parts<'a> = (
+    &'a layout::Layout,
+    &'a processor::Space,
+    &'a str,
+    &'a [kernel::Variable],
+);
+
 /// The kernel, of the kind that the description wants.
 fn kernel(
     description: &Description,
-    layout: &layout::Layout,
-    space: &processor::Space,
-    version: &str,
-    wanted: &[kernel::Variable],
+    compiler: &str,
+    (layout, space, version, wanted): Parts<'_>,
     notes: &mut Vec<String>,
 ) -> Result<kernel::Kernel, Error> {
-    if description.kernel.kind != KernelKind::Symbols {
-        match compiled::kernel(description, layout, space, version, wanted) {
-            Err(Error::Compiler { compiler, why })
-                if description.kernel.kind == KernelKind::Auto =>
-            {
+    let auto = description.kernel.kind == KernelKind::Auto;
+    if auto && description.architecture != Architecture::Amd64 {
+        notes.push("the kernel has no debug information: it is compiled only for amd64".into());
+    } else if description.kernel.kind != KernelKind::Symbols {
+        match compiled::kernel(compiler, description, layout, space, version, wanted) {
+            Err(Error::Compiler { compiler, why }) if auto => {
                 notes.push(format!(
                     "the kernel has no debug information: `{compiler}` says {why}"
                 ));

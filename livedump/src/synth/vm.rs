@@ -102,6 +102,13 @@ pub(crate) fn place_pages(
     if !b.description.memory.vm_page_array {
         return Ok(None);
     }
+    if segments.len() > b.layout.physseg_max as usize {
+        return Err(Error::value(
+            "memory.holes",
+            format!("{} segments of vm_phys_segs", segments.len()),
+            format!("at most {}", b.layout.physseg_max),
+        ));
+    }
     let pages = VmPages {
         segments,
         layout: b.layout.vm_page,

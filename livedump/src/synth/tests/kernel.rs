@@ -198,3 +198,78 @@ fn a_description_that_no_machine_has_is_refused_with_its_key() {
     let description = Description::parse(&text).expect("a description");
     assert!(matches!(build(&description), Err(Error::NoRoom { .. })));
 }
+
+#[test]
+fn without_a_compiler_an_automatic_kernel_has_symbols_and_a_note() {
+    use crate::synth::{kernel, processor, variables};
+    let text = text_of("debug");
+    let kernel_by = |text: &str, compiler: &str| {
+        let description = Description::parse(text).expect("a description");
+        let processor = processor::of(&description);
+        let layout = processor.layout(description.release());
+        let space = processor.space(&processor.ram(&description));
+        let version = variables::version(&description, "amd64");
+        let mut wanted = variables::all(&description, &layout, &version);
+        wanted.extend(processor.variables(&description));
+        let mut notes = Vec::new();
+        let parts = (&layout, &space, &*version, &*wanted);
+        kernel(&description, compiler, parts, &mut notes).map(|made| (made.elf, notes))
+    };
+    let absent = "/nonexistent/cc";
+    assert!(matches!(
+        kernel_by(&text, absent),
+        Err(Error::Compiler { compiler, .. }) if compiler == absent
+    ));
+    // So is one that fails.
+    assert!(matches!(
+        kernel_by(&text, "false"),
+        Err(Error::Compiler { .. })
+    ));
+    let auto = text.replace("\"compiled\"", "\"auto\"");
+    let (elf, notes) = kernel_by(&auto, absent).expect("a kernel");
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].contains(absent), "{notes:?}");
+    let symbols = text.replace("\"compiled\"", "\"symbols\"");
+    assert!(elf == kernel_by(&symbols, absent).expect("a kernel").0);
+    let (elf, notes) = kernel_by(&auto, "cc").expect("a kernel");
+    assert!(notes.is_empty());
+    assert!(
+        elf == machine(&text).kernel(),
+        "the same compiler, the same bytes"
+    );
+}
+
+#[test]
+fn many_holes_are_many_ranges_and_too_many_are_refused() {
+    let text = |count: u64| {
+        let holes: Vec<String> = (0..count)
+            .map(|i| {
+                format!(
+                    "[{}, {}]",
+                    (6 << 20) + (i << 18),
+                    (6 << 20) + (i << 18) + 4096
+                )
+            })
+            .collect();
+        format!(
+            "[memory]\nsize = \"64 MiB\"\nholes = [{}]\n",
+            holes.join(",")
+        )
+    };
+    let many = machine(&text(50));
+    assert_eq!(many.truth().dump_avail.len(), 52);
+    let told = many.truth().dumped_pages();
+    assert_eq!(super::dump::dumped(&many).len() as u64, told);
+    for count in [60, 61, 62, 80] {
+        let made = Description::parse(&text(count)).and_then(|d| build(&d));
+        match made {
+            Ok(machine) => assert!(machine.truth().dump_avail.len() <= 63),
+            Err(error) => assert!(error.to_string().contains("memory.holes"), "{error}"),
+        }
+    }
+    assert!(
+        Description::parse(&text(80))
+            .and_then(|d| build(&d))
+            .is_err()
+    );
+}
