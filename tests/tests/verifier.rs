@@ -84,9 +84,15 @@ fn every_recipe_breaks_the_rules_it_names_and_no_other() {
     );
 }
 
-/// What a quick look takes for bytes behind the stream, and a long one for a frame that is
-/// cut: both say that the frame is.
-const CUT: &str = "seal-cut-in-its-index";
+/// What a quick look says of a recipe and a long one does not, because the long one stops at a
+/// frame that the quick one does not decode: both say that the frame is wrong.
+const STOPPED: &[(&str, &[&str])] = &[
+    ("seal-cut-in-its-index", &["CON-TRAILING"]),
+    (
+        "sealed-gzip-member-length-wrong",
+        &["CON-TRAILING", "MD-KERNBASE-LAYOUT"],
+    ),
+];
 
 /// Less is looked at, nothing else is seen.
 #[test]
@@ -97,8 +103,8 @@ fn a_quick_look_finds_a_part_of_what_a_long_one_finds() {
         let parts = [(&quick, &usual), (&usual, &deep)];
         for (less, more) in parts {
             let (mut found, all) = (broken(less), broken(more));
-            if recipe.name == CUT {
-                found.remove("CON-TRAILING");
+            for (_, rules) in STOPPED.iter().filter(|(name, _)| *name == recipe.name) {
+                found.retain(|rule| !rules.contains(rule));
             }
             assert!(
                 found.is_subset(&all),

@@ -154,7 +154,8 @@ impl<'a> Memory<'a> {
             }
             at < keep_to
         });
-        if !page.is_empty() {
+        // The replay may have stopped in the middle of a page; only the content's end is one.
+        if !page.is_empty() && at >= self.content_len {
             cache.insert(at - page.len() as u64, page);
         }
         result.ok()?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
 use minidump::KernelElf;
+use rayon::prelude::*;
 use verify::render::{self, Format, Style};
 use verify::{Depth, Facts, Filter, Options, Report, Verdict, rules};
 
@@ -108,17 +109,33 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(path) => Some(input::kernel(path)?),
         None => None,
     };
+    let paths = expand(&args.dumps)?;
+    let threads = crate::args::threads(args.threads);
+    // One dump has all threads; of several, each has one, and as many are under way.
+    let (together, each) = match paths.len() {
+        0 | 1 => (1, threads),
+        _ => (threads.get(), NonZeroUsize::MIN),
+    };
     let mut reports = Vec::new();
-    for path in expand(&args.dumps)? {
-        let report = one(&path, args, kernel.as_ref(), format, session);
+    for paths in paths.chunks(together) {
+        let dumps: Vec<_> = paths.iter().map(|path| one(path, args, session)).collect();
+        let bar = Bar::new(session, "verify", format != Format::Text, None);
+        let verify = |dump: Result<One, Box<Report>>| match dump {
+            Ok(dump) => dump.verify(args, kernel.as_ref(), each, &bar),
+            Err(report) => *report,
+        };
+        let done: Vec<Report> = dumps.into_par_iter().map(verify).collect();
+        drop(bar);
         if session.env.interrupt.raised().is_some() {
             return Err(compress::Error::Cancelled.into());
         }
-        session.note(Exit::from_code(report.verdict.exit_code()));
-        if format == Format::Text || format == Format::JsonLines {
-            render::write(&[report], format, style, &mut session.out)?;
-        } else {
-            reports.push(report);
+        for report in done {
+            session.note(Exit::from_code(report.verdict.exit_code()));
+            if format == Format::Text || format == Format::JsonLines {
+                render::write(&[report], format, style, &mut session.out)?;
+            } else {
+                reports.push(report);
+            }
         }
     }
     if format != Format::Text && format != Format::JsonLines {
@@ -127,49 +144,65 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn one(
-    path: &Path,
-    args: &Args,
-    kernel: Option<&KernelElf>,
-    format: Format,
-    session: &mut Session<'_>,
-) -> Report {
-    let depth = match (args.quick, args.deep) {
+/// A dump that is open, and what is beside it.
+struct One {
+    name: String,
+    source: Arc<fs::File>,
+    info: Option<String>,
+}
+
+impl One {
+    fn verify(
+        self,
+        args: &Args,
+        kernel: Option<&KernelElf>,
+        threads: NonZeroUsize,
+        progress: &dyn compress::Progress,
+    ) -> Report {
+        let options = Options {
+            name: self.name,
+            depth: depth(args),
+            strict: args.strict,
+            filter: Filter {
+                only: args.only.clone(),
+                skip: args.skip.clone(),
+            },
+            threads,
+            kernel,
+            info: self.info.as_deref(),
+            ..Options::default()
+        };
+        verify::verify(self.source, &options, progress)
+    }
+}
+
+fn depth(args: &Args) -> Depth {
+    match (args.quick, args.deep) {
         (true, _) => Depth::Quick,
         (_, true) => Depth::Deep,
         _ => Depth::Default,
-    };
+    }
+}
+
+/// Opens a dump; one that cannot be opened has its report already.
+fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<Report>> {
     let name = path.display().to_string();
-    let source = match input::seekable(path, session) {
-        Ok(file) => Arc::new(file),
-        Err(failure) => {
-            return Report {
-                name,
-                depth,
-                strict: args.strict,
-                facts: Facts::default(),
-                findings: Vec::new(),
-                outcomes: BTreeMap::new(),
-                verdict: Verdict::Failed(failure.what().into()),
-            };
-        }
-    };
-    let info = minidump::dump::info_file(path).and_then(|path| text_of(&path));
-    let options = Options {
-        name,
-        depth,
-        strict: args.strict,
-        filter: Filter {
-            only: args.only.clone(),
-            skip: args.skip.clone(),
-        },
-        threads: crate::args::threads(args.threads),
-        kernel,
-        info: info.as_deref(),
-        ..Options::default()
-    };
-    let bar = Bar::new(session, "verify", format != Format::Text, None);
-    verify::verify(source, &options, &bar)
+    match input::seekable(path, session) {
+        Ok(file) => Ok(One {
+            name,
+            source: Arc::new(file),
+            info: minidump::dump::info_file(path).and_then(|path| text_of(&path)),
+        }),
+        Err(failure) => Err(Box::new(Report {
+            name,
+            depth: depth(args),
+            strict: args.strict,
+            facts: Facts::default(),
+            findings: Vec::new(),
+            outcomes: BTreeMap::new(),
+            verdict: Verdict::Failed(failure.what().into()),
+        })),
+    }
 }
 
 /// The text of an info file. One that cannot be read is as good as none: the dump is what is

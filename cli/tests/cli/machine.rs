@@ -454,3 +454,44 @@ fn dmesg_is_the_machines_message_buffer() {
     let panic = tiny().truth().panic.clone().unwrap();
     assert!(alone.text().contains(&panic), "{}", alone.text());
 }
+
+#[test]
+fn machines_that_cannot_be_dumped_yet_are_not_supported_rather_than_broken() {
+    for name in ["arm64-16k", "riscv64"] {
+        let machine = machine(name);
+        let run = run(["take", "--machine", machine.to_str().unwrap(), "-o", "-"]).expect(63);
+        assert!(run.out.is_empty());
+        assert!(run.err.contains("a kernel of ELF machine"), "{}", run.err);
+    }
+}
+
+#[test]
+fn dumps_verified_together_are_told_in_the_order_asked_and_the_worst_is_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = dump(dir.path(), "sound", "--zstd", "sealed");
+    let broken = dir.path().join("broken.zst");
+    let mut bytes = fs::read(&sound).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&broken, bytes).unwrap();
+    let asked = [&sound, &broken, &dir.path().join("absent"), &sound, &sound];
+    for jobs in ["1", "2", "4"] {
+        let run = run([
+            "verify".as_ref(),
+            "--json".as_ref(),
+            "-j".as_ref(),
+            jobs.as_ref(),
+        ]
+        .into_iter()
+        .chain(asked.iter().map(|path| path.as_os_str())))
+        .expect(1);
+        let told: Value = serde_json::from_slice(&run.out).unwrap();
+        let told: Vec<_> = told["reports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|report| report["verdict"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(told, ["sound", "broken", "failed", "sound", "sound"]);
+    }
+}

@@ -27,9 +27,22 @@ pub struct Machine {
     pub dmaplimit: u64,
 }
 
+/// Whether the kernel is of the one architecture that is dumped from outside.
+fn only_amd64(elf: &KernelElf) -> Result<(), TakeError> {
+    const EM_X86_64: u16 = 62;
+    if elf.machine() == EM_X86_64 && elf.is_64() {
+        return Ok(());
+    }
+    let machine = elf.machine();
+    Err(TakeError::Unsupported {
+        what: format!("a kernel of ELF machine {machine}; amd64's is {EM_X86_64}"),
+    })
+}
+
 impl Machine {
     /// Finds `elf`'s kernel, of an amd64 machine, in `memory`.
     pub fn find(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Result<Self, TakeError> {
+        only_amd64(elf)?;
         let located = locate(&*memory, elf)?;
         Self::at(memory, located, elf)
     }
@@ -40,12 +53,7 @@ impl Machine {
         located: Located,
         elf: &KernelElf,
     ) -> Result<Self, TakeError> {
-        const EM_X86_64: u16 = 62;
-        if elf.machine() != EM_X86_64 || !elf.is_64() {
-            return Err(TakeError::Unsupported {
-                what: format!("machine of ELF type {}", elf.machine()),
-            });
-        }
+        only_amd64(elf)?;
         let mut machine = Self {
             located,
             view: MachineView::new(memory.clone(), located.pml4, None),

@@ -296,41 +296,6 @@ const MACHINES: [(&str, &str); 13] = [
 ];
 
 #[test]
-#[ignore = "prints figures"]
-fn figures() {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    for (name, text) in MACHINES {
-        let start = std::time::Instant::now();
-        let machine = machine(text);
-        let built = start.elapsed();
-        let truth = machine.truth();
-        let start = std::time::Instant::now();
-        let mut buf = vec![0; 1 << 20];
-        let mut bytes = 0u64;
-        for run in &truth.dumped {
-            for at in (run.pa..run.pa + run.len).step_by(buf.len()) {
-                let n = (run.pa + run.len - at).min(buf.len() as u64) as usize;
-                machine.memory.read(at, &mut buf[..n]).expect("memory");
-                bytes += n as u64;
-            }
-        }
-        let read = start.elapsed();
-        writeln!(
-            out,
-            "{name}: built in {built:.1?}, kernel {} KiB, {} mappings, {} runs, dumps {} MiB, \
-             made in {read:.1?}: {:.2} GB/s",
-            machine.kernel().len() >> 10,
-            truth.mappings.len(),
-            truth.dumped.len(),
-            bytes >> 20,
-            bytes as f64 / read.as_secs_f64() / 1e9
-        )
-        .expect("stdout");
-    }
-}
-
-#[test]
 fn user_processes_have_their_own_half_and_the_kernels() {
     let machine = machine(TINY);
     let reader = Reader::new(&machine);
