@@ -73,6 +73,19 @@ struct Piece {
     file_len: u64,
 }
 
+/// Where a section's contents are in a kernel's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// The section's name.
+    pub name: String,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file: none of `.bss`, and none where contents were taken out.
+    pub size: u64,
+    /// `SHF_COMPRESSED`: the contents begin with a `Chdr`.
+    pub compressed: bool,
+}
+
 /// A kernel's ELF file.
 pub struct KernelElf {
     file: Arc<dyn ReadAt>,
@@ -91,6 +104,7 @@ pub struct KernelElf {
     by_value: Vec<u32>,
     sections: Vec<Piece>,
     segments: Vec<Piece>,
+    named: Vec<Section>,
     /// The end of the highest executable section or segment.
     text_end: u64,
 }
@@ -176,7 +190,6 @@ impl KernelElf {
             .max()
             .unwrap_or(u64::MAX);
         let mut elf = Self {
-            file,
             class64,
             order,
             machine: header.e_machine,
@@ -190,6 +203,8 @@ impl KernelElf {
             by_value: Vec::new(),
             sections: sections.iter().filter_map(section_piece).collect(),
             segments: segments.iter().filter_map(segment_piece).collect(),
+            named: named_sections(&*file, &header, &sections),
+            file,
             text_end,
         };
         elf.index();
@@ -292,6 +307,16 @@ impl KernelElf {
             bytes,
             in_file: there == len as u64,
         })
+    }
+
+    /// Every section with a name, in the order of the file.
+    pub fn sections(&self) -> &[Section] {
+        &self.named
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Arc<dyn ReadAt> {
+        &self.file
     }
 
     /// Whether the file is ELF64.
@@ -445,6 +470,42 @@ fn read_symbols(
         })
         .collect();
     Ok((entries, strings))
+}
+
+/// The sections and their names; none if the names cannot be had, which nothing but types needs.
+fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]) -> Vec<Section> {
+    const SHN_XINDEX: u16 = 0xffff;
+    const SHF_COMPRESSED: u64 = 0x800;
+    let index = match (header.e_shstrndx, sections.first()) {
+        (SHN_XINDEX, Some(zero)) => zero.sh_link as usize,
+        (index, _) => usize::from(index),
+    };
+    let names = sections
+        .get(index)
+        .filter(|s| s.sh_type == SHT_STRTAB)
+        .and_then(|s| table(file, "section names", s.sh_offset, s.sh_size).ok());
+    let Some(names) = names else {
+        return Vec::new();
+    };
+    let name = |section: &SectionHeader| {
+        let tail = names.get(section.sh_name..)?;
+        let len = tail.iter().position(|b| *b == 0)?;
+        std::str::from_utf8(&tail[..len]).ok().map(String::from)
+    };
+    sections
+        .iter()
+        .filter_map(|section| {
+            Some(Section {
+                name: name(section).filter(|name| !name.is_empty())?,
+                offset: section.sh_offset,
+                size: match section.sh_type {
+                    SHT_NOBITS => 0,
+                    _ => section.sh_size,
+                },
+                compressed: section.sh_flags & SHF_COMPRESSED != 0,
+            })
+        })
+        .collect()
 }
 
 fn section_piece(section: &SectionHeader) -> Option<Piece> {

@@ -2,6 +2,7 @@
 //!
 //! - [`mkdump`] builds dumps, sound and broken, in every container.
 //! - [`mkelf`] builds kernel files: symbols and contents at addresses.
+//! - [`mkctf`] builds type information, [`elf_edit`] changes kernel files: sections in and out.
 //! - [`machines`] makes up recipes of random machines, for laws.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
@@ -11,7 +12,9 @@
 //! from their description, and imports nothing of the crates it is used to test.
 
 pub mod corpus;
+pub mod elf_edit;
 pub mod expect;
 pub mod machines;
+pub mod mkctf;
 pub mod mkdump;
 pub mod mkelf;

@@ -1,15 +1,21 @@
 //! What a kernel's symbols tell of its memory: variables, threads, registers, stacks.
 //!
-//! Works over any [`KernelMemory`], a dump or a machine. Only the symbol table is asked, never
-//! debug information: FreeBSD exports the offsets that a debugger needs as integers.
+//! Works over any [`KernelMemory`], a dump or a machine. Threads need the symbol table alone:
+//! FreeBSD exports the offsets that a debugger needs as integers. What it does not export, [`Types`]
+//! has from a kernel's type information, where there is any.
 
+mod ctf;
+mod dwarf;
+mod section;
 pub mod stack;
 pub mod thread;
+pub mod types;
 
 use crate::{KernelElf, KernelMemory, ReadError, VirtAddr};
 
 pub use stack::Frame;
 pub use thread::{Context, Registers, Thread, Threads};
+pub use types::Types;
 
 /// Why something could not be found in a kernel's memory.
 #[derive(Debug, thiserror::Error)]
