@@ -1,5 +1,6 @@
 //! Threads, registers and stacks of emulated machines, read through their dumps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use livedump::synth::{Context as Told, Description, Machine, build};
@@ -89,25 +90,25 @@ fn registers_and_stacks_are_those_that_the_machine_was_given() {
             let context = match told.context {
                 Told::Dump => Context::Crashed,
                 Told::Stopped(cpu) => Context::Stopped(cpu),
-                Told::Running(cpu) => Context::Running(cpu),
-                Told::Saved => Context::Sleeping,
+                Told::Running(cpu) => Context::OnCpu(cpu),
+                Told::Saved => Context::SwitchedOut,
             };
             assert_eq!(thread.context, context, "{name}");
-            let Some(pcb) = thread.pcb else {
-                assert!(matches!(context, Context::Running(_)), "{name}");
+            let registers = kernel.registers(thread).unwrap();
+            if matches!(context, Context::OnCpu(_)) {
+                assert!(registers.is_unknown(), "{name}");
                 continue;
-            };
-            let registers = kernel.registers(pcb).unwrap();
-            for (register, value) in &registers.values {
-                let expected = told.registers.iter().find(|(r, _)| r == register);
-                assert_eq!(expected.map(|(_, v)| v), Some(value), "{name}: {register}");
             }
+            let found: BTreeMap<_, _> = registers.known().collect();
+            let expected: BTreeMap<_, _> = told.registers.iter().copied().collect();
+            assert_eq!(found, expected, "{name}");
             let stack = kernel.stack(&registers);
             let found: Vec<_> = stack
                 .iter()
                 .map(|f| {
                     let (function, offset) = f.function.clone().unwrap_or_default();
-                    (f.pc, function, offset, f.trap.map(|t| t.at))
+                    let trap = f.trap.as_ref().filter(|t| !t.from_user);
+                    (f.pc, function, offset, trap.map(|t| t.at))
                 })
                 .collect();
             let expected: Vec<_> = told

@@ -281,6 +281,11 @@ impl KernelElf {
         Some((self.name(entry), va - entry.symbol.value))
     }
 
+    /// The end of the highest executable section or segment; the highest address if there is none.
+    pub fn text_end(&self) -> u64 {
+        self.text_end
+    }
+
     /// `len` bytes at link-time address `va`, as the file has them; `None` if no section or
     /// segment has all of them, or they cannot be read.
     pub fn bytes_at(&self, va: u64, len: usize) -> Option<Contents> {

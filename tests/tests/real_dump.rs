@@ -224,10 +224,10 @@ fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_show
     assert_eq!(titles[1], "(pid 28) pagedaemon/dom0 (on CPU 4)");
     assert!(titles[2].starts_with("(pid 28) pagedaemon/laundry: dom0"));
 
-    let crashed = kernel.registers(threads.list[0].pcb.unwrap()).unwrap();
-    assert_eq!(crashed.pc, 0xffff_ffff_80c0_9ade);
-    assert_eq!(crashed.sp, 0xffff_fe00_798c_4748);
-    assert_eq!(crashed.fp, 0xffff_fe00_798c_4760);
+    let crashed = kernel.registers(&threads.list[0]).unwrap();
+    assert_eq!(crashed.pc(), Some(0xffff_ffff_80c0_9ade));
+    assert_eq!(crashed.sp(), Some(0xffff_fe00_798c_4748));
+    assert_eq!(crashed.fp(), Some(0xffff_fe00_798c_4760));
     let callers: Vec<u64> = kernel
         .stack(&crashed)
         .iter()
@@ -249,8 +249,8 @@ fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_show
             0xffff_ffff_8106_20ce,
         ]
     );
-    let stopped = kernel.registers(threads.list[1].pcb.unwrap()).unwrap();
-    assert_eq!(stopped.pc, 0xffff_ffff_8105_7988);
-    assert_eq!(stopped.sp, 0xffff_fe00_008e_2de8);
-    assert_eq!(stopped.fp, 0xffff_fe00_008e_2e00);
+    let stopped = kernel.registers(&threads.list[1]).unwrap();
+    assert_eq!(stopped.pc(), Some(0xffff_ffff_8105_7988));
+    assert_eq!(stopped.sp(), Some(0xffff_fe00_008e_2de8));
+    assert_eq!(stopped.fp(), Some(0xffff_fe00_008e_2e00));
 }

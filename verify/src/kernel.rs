@@ -286,14 +286,16 @@ impl Checks<'_, '_> {
             self.sink.passed(&rules::LIV_THREADS);
         }
         for thread in threads.list {
-            let Some(pcb) = thread.pcb.filter(|_| thread.context == Context::Sleeping) else {
+            if thread.context != Context::SwitchedOut {
                 continue;
-            };
-            let Ok(registers) = kernel.registers(pcb) else {
+            }
+            let Ok(registers) = kernel.registers(&thread) else {
                 continue;
             };
             let place = Place::payload(format!("thread {} {}", thread.tid, thread.title()), 0);
-            let (sp, fp) = (registers.sp, registers.fp);
+            let (Some(sp), Some(fp)) = (registers.sp(), registers.fp()) else {
+                continue;
+            };
             let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
             let right = sp != 0 && mapped(sp) && mapped(fp);
             self.sink.check(&rules::LIV_STACK, right, &place, |f| {

@@ -9,7 +9,9 @@
 //! | [`minidump`]  | what the headers of all architectures share, and the table of them     |
 //! | [`amd64`] …   | one architecture: header fields, page-table entries, address constants |
 //! | [`msgbuf`]    | `struct msgbuf`, which lies behind its ring                            |
-//! | [`pcb`]       | saved registers: `struct pcb`, `struct trapframe`                      |
+//! | [`registers`] | the registers of every processor, as GDB names them                    |
+//! | [`pcb`]       | where they are in a `struct pcb`                                       |
+//! | [`trapframe`] | where they are in a `struct trapframe`, and who makes one              |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
 
 pub mod amd64;
@@ -22,8 +24,10 @@ pub mod mips;
 pub mod msgbuf;
 pub mod pcb;
 pub mod powerpc64;
+pub mod registers;
 pub mod riscv;
 pub mod seal;
+pub mod trapframe;
 
 /// Where a field lies in its structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

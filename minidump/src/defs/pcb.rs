@@ -1,7 +1,7 @@
-//! Saved registers: `struct pcb` of a thread that does not run, `struct trapframe` of one that was
-//! interrupted.
+//! Saved registers of a thread that does not run: `struct pcb`.
 //!
-//! FreeBSD `sys/*/include/pcb.h` and `frame.h`; the layouts are promised to debuggers.
+//! FreeBSD `sys/*/include/pcb.h`; the layouts are promised to debuggers. Register names are those
+//! of [`registers`](super::registers).
 
 /// Where the registers of a `struct pcb` are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,10 @@ pub struct PcbFields {
     pub machine: u16,
     /// The first `__FreeBSD_version` that has it.
     pub since: u32,
+    /// The first `__FreeBSD_version` that is known not to have it any more.
+    pub until: u32,
+    /// `pcb_size` if it is known to be the same wherever this layout is, else 0.
+    pub size: u64,
     /// Bytes of a register.
     pub word: usize,
     /// Name and offset of each.
@@ -17,21 +21,21 @@ pub struct PcbFields {
     /// The register that says where the thread goes on: the link register where a pcb has no
     /// program counter that means anything.
     pub pc: &'static str,
-    /// The stack pointer.
-    pub sp: &'static str,
-    /// The frame pointer.
-    pub fp: &'static str,
 }
+
+const ALWAYS: u32 = u32::MAX;
 
 /// amd64.
 pub const AMD64: PcbFields = PcbFields {
     machine: 62,
     since: 0,
+    until: ALWAYS,
+    size: 0,
     word: 8,
     registers: &[
         ("rbx", 48),
-        ("rsp", 40),
         ("rbp", 32),
+        ("rsp", 40),
         ("r12", 24),
         ("r13", 16),
         ("r14", 8),
@@ -39,14 +43,14 @@ pub const AMD64: PcbFields = PcbFields {
         ("rip", 56),
     ],
     pc: "rip",
-    sp: "rsp",
-    fp: "rbp",
 };
 
 /// i386.
 pub const I386: PcbFields = PcbFields {
     machine: 3,
     since: 0,
+    until: ALWAYS,
+    size: 0,
     word: 4,
     registers: &[
         ("ebx", 16),
@@ -57,14 +61,14 @@ pub const I386: PcbFields = PcbFields {
         ("eip", 20),
     ],
     pc: "eip",
-    sp: "esp",
-    fp: "ebp",
 };
 
-/// arm64 before 1400084: all of x0 to x29.
+/// arm64 before 1400084: room for x0 to x29, of which those are saved that a call keeps.
 pub const ARM64_OLD: PcbFields = PcbFields {
     machine: 183,
     since: 0,
+    until: 1_400_084,
+    size: 0,
     word: 8,
     registers: &[
         ("x19", 152),
@@ -78,18 +82,18 @@ pub const ARM64_OLD: PcbFields = PcbFields {
         ("x27", 216),
         ("x28", 224),
         ("x29", 232),
-        ("lr", 240),
+        ("x30", 240),
         ("sp", 256),
     ],
-    pc: "lr",
-    sp: "sp",
-    fp: "x29",
+    pc: "x30",
 };
 
 /// arm64 since 1400084: the callee-saved registers only.
 pub const ARM64: PcbFields = PcbFields {
     machine: 183,
     since: 1_400_084,
+    until: ALWAYS,
+    size: 0,
     word: 8,
     registers: &[
         ("x19", 0),
@@ -103,61 +107,143 @@ pub const ARM64: PcbFields = PcbFields {
         ("x27", 64),
         ("x28", 72),
         ("x29", 80),
-        ("lr", 88),
+        ("x30", 88),
         ("sp", 96),
     ],
+    pc: "x30",
+};
+
+/// riscv of 12.1, with room for t0 to t6 before s0; between it and [`RISCV`] the version is not
+/// known.
+pub const RISCV_OLD: PcbFields = PcbFields {
+    machine: 243,
+    since: 0,
+    until: 1_500_000,
+    // 31 registers, 32 floating-point ones of 16 bytes, and four words.
+    size: 31 * 8 + 32 * 16 + 4 * 8,
+    word: 8,
+    registers: &[
+        ("ra", 0),
+        ("sp", 8),
+        ("gp", 16),
+        ("tp", 24),
+        ("fp", 88),
+        ("s1", 96),
+        ("s2", 104),
+        ("s3", 112),
+        ("s4", 120),
+        ("s5", 128),
+        ("s6", 136),
+        ("s7", 144),
+        ("s8", 152),
+        ("s9", 160),
+        ("s10", 168),
+        ("s11", 176),
+    ],
+    pc: "ra",
+};
+
+/// riscv of 15: callee-saved registers only.
+pub const RISCV: PcbFields = PcbFields {
+    machine: 243,
+    since: 1_201_001,
+    until: ALWAYS,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("ra", 0),
+        ("sp", 8),
+        ("gp", 16),
+        ("tp", 24),
+        ("fp", 32),
+        ("s1", 40),
+        ("s2", 48),
+        ("s3", 56),
+        ("s4", 64),
+        ("s5", 72),
+        ("s6", 80),
+        ("s7", 88),
+        ("s8", 96),
+        ("s9", 104),
+        ("s10", 112),
+        ("s11", 120),
+    ],
+    pc: "ra",
+};
+
+/// arm.
+pub const ARM: PcbFields = PcbFields {
+    machine: 40,
+    since: 0,
+    until: ALWAYS,
+    size: 0,
+    word: 4,
+    registers: &[
+        ("r4", 0),
+        ("r5", 4),
+        ("r6", 8),
+        ("r7", 12),
+        ("r8", 16),
+        ("r9", 20),
+        ("r10", 24),
+        ("r11", 28),
+        ("r12", 32),
+        ("sp", 36),
+        ("lr", 40),
+        ("pc", 44),
+    ],
+    // `pc` is not written when a thread is switched out.
     pc: "lr",
-    sp: "sp",
-    fp: "x29",
+};
+
+/// powerpc64, either byte order.
+pub const POWERPC64: PcbFields = PcbFields {
+    machine: 21,
+    since: 0,
+    until: ALWAYS,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("r12", 0),
+        ("r14", 16),
+        ("r15", 24),
+        ("r16", 32),
+        ("r17", 40),
+        ("r18", 48),
+        ("r19", 56),
+        ("r20", 64),
+        ("r21", 72),
+        ("r22", 80),
+        ("r23", 88),
+        ("r24", 96),
+        ("r25", 104),
+        ("r26", 112),
+        ("r27", 120),
+        ("r28", 128),
+        ("r29", 136),
+        ("r30", 144),
+        ("r31", 152),
+        ("cr", 160),
+        ("r1", 168),
+        ("r2", 176),
+        ("lr", 184),
+    ],
+    pc: "lr",
 };
 
 /// All layouts; of one machine the newest first.
-pub const ALL: [PcbFields; 4] = [AMD64, I386, ARM64, ARM64_OLD];
-
-/// Where the parts of a `struct trapframe` are that a walk over a stack needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrapFields {
-    /// `e_machine` of the kernels that have it.
-    pub machine: u16,
-    /// Bytes of a register.
-    pub word: usize,
-    /// Frame pointer of the entry code to the frame that `calltrap` and kin made.
-    pub from_fp: u64,
-    /// The interrupted program counter.
-    pub pc: u64,
-    /// The interrupted frame pointer.
-    pub fp: u64,
-    /// The interrupted code segment; its two lowest bits are set in user mode.
-    pub cs: u64,
-    /// The trap's number (u32); interrupt entries do not set it.
-    pub trapno: u64,
-}
-
-/// amd64. FreeBSD `sys/x86/include/frame.h`.
-pub const TRAP_AMD64: TrapFields = TrapFields {
-    machine: 62,
-    word: 8,
-    from_fp: 16,
-    pc: 152,
-    fp: 64,
-    cs: 160,
-    trapno: 120,
-};
-
-/// Bits of a code segment that say from which ring.
-pub const CS_RPL: u64 = 3;
-/// The functions of amd64 whose frame lies below a trap frame, besides those of
-/// [`TRAP_ENTRY_PREFIXES`].
-pub const TRAP_ENTRIES: [&str; 2] = ["calltrap", "nmi_calltrap"];
-/// How the names of amd64's other entries begin.
-pub const TRAP_ENTRY_PREFIXES: [&str; 2] = ["alltraps", "X"];
-/// Where the kernel's part of a stack ends.
-pub const STACK_ENDS: [&str; 2] = ["fast_syscall_common", "fork_trampoline"];
+pub const ALL: [PcbFields; 8] = [
+    AMD64, I386, ARM64, ARM64_OLD, RISCV, RISCV_OLD, ARM, POWERPC64,
+];
 
 /// `MAXCOMLEN + 1`: bytes of `p_comm` and `td_name`.
 pub const COMM_LEN: usize = 20;
 /// `NOCPU` of `td_oncpu` where that is an int.
 pub const NOCPU: i64 = -1;
+/// The first `__FreeBSD_version` whose `td_oncpu` is surely an int.
+pub const ONCPU_INT_SINCE: u32 = 1_100_000;
+/// `MAXCPU` of the largest kernels: no CPU has a higher number.
+pub const MAXCPU: u32 = 4096;
 /// `NOCPU` of 10.x, where `td_oncpu` is one byte.
 pub const NOCPU_BYTE: u8 = 255;
 /// From this `__FreeBSD_version` on, `stoppcbs` is a pointer and no array.

@@ -1,21 +1,36 @@
-//! What a kernel's symbols tell of its memory: variables, threads, registers, stacks.
+//! What a kernel's symbols tell of its memory: variables, processes, threads, registers, stacks.
 //!
-//! Works over any [`KernelMemory`], a dump or a machine. Threads need the symbol table alone:
-//! FreeBSD exports the offsets that a debugger needs as integers. What it does not export, [`Types`]
-//! has from a kernel's type information, where there is any.
+//! Works over any [`KernelMemory`], a dump or a machine. The symbol table is enough: FreeBSD
+//! exports the offsets that a debugger needs as integers. What it does not export (wait messages,
+//! parents) [`Types`] has from a kernel's type information, where there is any.
+//!
+//! ```text
+//! Kernel::processes ─ Process ─ Thread ─ Kernel::registers ─ Registers ─ Kernel::stack ─ Frame
+//! ```
 
 mod ctf;
 mod dwarf;
+mod offsets;
+mod pcb;
+pub mod process;
+pub mod registers;
 mod section;
 pub mod stack;
+pub mod state;
+mod stops;
 pub mod thread;
+pub mod trap;
 pub mod types;
 
 use crate::{KernelElf, KernelMemory, ReadError, VirtAddr};
 
+pub use process::{Process, Processes};
+pub use registers::Registers;
 pub use stack::Frame;
-pub use thread::{Context, Registers, Thread, Threads};
-pub use types::Types;
+pub use state::State;
+pub use thread::{Context, Thread, Threads};
+pub use trap::Trap;
+pub use types::{Member, Types};
 
 /// Why something could not be found in a kernel's memory.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +50,28 @@ pub enum KernelError {
         #[source]
         source: ReadError,
     },
+    /// It was read, and cannot be right.
+    #[error("{what}: found {found:#x}, expected {expected}")]
+    Implausible {
+        /// A symbol.
+        what: String,
+        /// Its value.
+        found: u64,
+        /// What it could have been.
+        expected: &'static str,
+    },
     /// The architecture's registers are not known here.
     #[error("threads of ELF machine {0} are not known")]
     UnknownMachine(u16),
+}
+
+/// The structures that processes and threads are told better with: what to ask [`Types::read`] for.
+pub const STRUCTURES: [&str; 2] = ["proc", "thread"];
+
+/// Who knows functions that the kernel's own file does not have: those of loaded kernel files.
+pub trait Functions: Send + Sync {
+    /// The function that `at` lies in, and how far; `None` if `at` is in no loaded file.
+    fn function(&self, at: u64) -> Option<(String, u64)>;
 }
 
 /// A kernel: its memory and the symbols that say what is where.
@@ -45,12 +79,43 @@ pub enum KernelError {
 pub struct Kernel<'a> {
     memory: &'a dyn KernelMemory,
     elf: &'a KernelElf,
+    types: Option<&'a Types>,
+    functions: Option<&'a dyn Functions>,
+    displacement: u64,
 }
 
 impl<'a> Kernel<'a> {
     /// The kernel in `memory` whose symbols are in `elf`.
     pub fn new(memory: &'a dyn KernelMemory, elf: &'a KernelElf) -> Self {
-        Self { memory, elf }
+        Self {
+            memory,
+            elf,
+            types: None,
+            functions: None,
+            displacement: 0,
+        }
+    }
+
+    /// With type information about [`STRUCTURES`], which tells what is not exported.
+    #[must_use]
+    pub fn with_types(self, types: Option<&'a Types>) -> Self {
+        Self { types, ..self }
+    }
+
+    /// With the functions of loaded kernel files.
+    #[must_use]
+    pub fn with_functions(self, functions: Option<&'a dyn Functions>) -> Self {
+        Self { functions, ..self }
+    }
+
+    /// At other addresses than it was linked for: all of them higher by `displacement`, modulo
+    /// 2^64. That of powerpc64 is `startkernel` minus the address its file begins at.
+    #[must_use]
+    pub fn displaced(self, displacement: u64) -> Self {
+        Self {
+            displacement,
+            ..self
+        }
     }
 
     /// Its symbols.
@@ -63,12 +128,17 @@ impl<'a> Kernel<'a> {
         self.memory
     }
 
+    /// Its type information.
+    pub fn types(&self) -> Option<&'a Types> {
+        self.types
+    }
+
     /// The address of a variable.
     pub fn address(&self, name: &str) -> Result<u64, KernelError> {
         self.elf
             .symbol(name)
             .filter(|s| !s.absolute)
-            .map(|s| s.value)
+            .map(|s| s.value.wrapping_add(self.displacement))
             .ok_or_else(|| KernelError::NoSymbol(name.into()))
     }
 
@@ -107,5 +177,50 @@ impl<'a> Kernel<'a> {
     pub fn osreldate(&self) -> Option<u32> {
         let value = u32::try_from(self.variable("osreldate", 4).ok()?).ok()?;
         (1_000_000..100_000_000).contains(&value).then_some(value)
+    }
+
+    /// The function that `at` lies in, and how far.
+    pub fn function(&self, at: u64) -> Option<(String, u64)> {
+        let linked = at.wrapping_sub(self.displacement);
+        if let Some((name, offset)) = self.elf.lookup(linked) {
+            return Some((name.to_string(), offset));
+        }
+        if let Some(found) = self.functions.and_then(|f| f.function(at)) {
+            return Some(found);
+        }
+        // i386 since 12.0 enters the kernel through a copy of its entry code.
+        if self.elf.machine() == crate::defs::registers::I386.machine {
+            let moved = self.variable("setidt_disp", 4).ok().filter(|d| *d != 0)?;
+            let linked = (linked as u32).wrapping_sub(moved as u32);
+            let (name, offset) = self.elf.lookup(u64::from(linked))?;
+            return Some((name.to_string(), offset));
+        }
+        None
+    }
+
+    /// The function that calls something and goes on at `at`, and how far that is. The call may be
+    /// a function's last instruction: then `at` lies in the next one already.
+    pub fn caller(&self, at: u64) -> Option<(String, u64)> {
+        let (name, offset) = self.function(at.checked_sub(1)?)?;
+        Some((name, offset + 1))
+    }
+
+    /// Whether something is mapped at `at`.
+    fn is_mapped(&self, at: u64) -> bool {
+        self.memory.translate(VirtAddr(at)).is_ok()
+    }
+
+    /// Whether code can be at `at`: in the kernel's text, or in what may be a loaded file. A kernel
+    /// file that names no function cannot tell; then it has to be mapped at least.
+    fn is_code(&self, at: u64) -> bool {
+        if !self.elf.has_functions() {
+            return self.is_mapped(at);
+        }
+        if self.function(at).is_some() {
+            return true;
+        }
+        let linked = at.wrapping_sub(self.displacement);
+        let in_image = self.elf.bytes_at(linked, 1).is_some();
+        !in_image && linked > self.elf.text_end() && self.is_mapped(at)
     }
 }

@@ -1,0 +1,91 @@
+//! The registers of a thread, from the `struct pcb` that has them.
+
+use crate::defs::pcb::{ALL, PcbFields};
+use crate::kernel::{Kernel, KernelError, Registers, Thread};
+
+impl Kernel<'_> {
+    /// The registers of a thread. None is known of a thread that ran on.
+    pub fn registers(&self, thread: &Thread) -> Result<Registers, KernelError> {
+        match thread.pcb {
+            Some(pcb) => self.registers_at(pcb),
+            None => {
+                let machine = self.elf().machine();
+                Registers::set_of(machine)
+                    .map(Registers::unknown)
+                    .ok_or(KernelError::UnknownMachine(machine))
+            }
+        }
+    }
+
+    /// The registers in the `struct pcb` at `at`.
+    ///
+    /// Where layouts differ by release, `osreldate` decides, then `pcb_size`; if both leave a
+    /// choice, the layout that gives a stack and code that goes on.
+    pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
+        let machine = self.elf().machine();
+        let mut layouts = self.pcb_layouts(machine);
+        let Some(newest) = layouts.first() else {
+            return Err(KernelError::UnknownMachine(machine));
+        };
+        let first = self.registers_as(newest, at)?;
+        if layouts.len() == 1 {
+            return Ok(first);
+        }
+        let mut best = (self.likelihood(&first), first);
+        for layout in layouts.drain(1..) {
+            let Ok(found) = self.registers_as(layout, at) else {
+                continue;
+            };
+            let likelihood = self.likelihood(&found);
+            if likelihood > best.0 {
+                best = (likelihood, found);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// The layouts that this kernel's pcbs may have, the newest first.
+    fn pcb_layouts(&self, machine: u16) -> Vec<&'static PcbFields> {
+        let of_machine = ALL.iter().filter(|l| l.machine == machine);
+        let version = self.osreldate();
+        let mut layouts: Vec<_> = of_machine
+            .filter(|l| version.is_none_or(|v| (l.since..l.until).contains(&v)))
+            .collect();
+        if layouts.len() > 1 {
+            let size = self.variable("pcb_size", 4).unwrap_or(0);
+            if layouts.iter().any(|l| l.size != 0 && l.size == size) {
+                layouts.retain(|l| l.size == size);
+            } else {
+                layouts.retain(|l| l.size == 0);
+            }
+        }
+        layouts
+    }
+
+    /// How much registers look like those of a kernel thread.
+    fn likelihood(&self, found: &Registers) -> u32 {
+        let (pc, sp) = (found.pc().unwrap_or(0), found.sp().unwrap_or(0));
+        let fp = found.fp().unwrap_or(0);
+        let stack = sp != 0 && self.is_mapped(sp);
+        let code = pc != 0 && self.is_code(pc);
+        let above = stack && fp >= sp && fp - sp < 1 << 20 && self.is_mapped(fp);
+        // A thread that has never run has no frame.
+        u32::from(stack) * 4 + u32::from(code) * 2 + u32::from(above || fp == 0)
+    }
+
+    fn registers_as(&self, layout: &PcbFields, at: u64) -> Result<Registers, KernelError> {
+        let machine = layout.machine;
+        let set = Registers::set_of(machine).ok_or(KernelError::UnknownMachine(machine))?;
+        let mut found = Registers::unknown(set);
+        for &(name, offset) in layout.registers {
+            let value = self.uint_at(name, at.wrapping_add(offset as u64), layout.word)?;
+            found.put(name, value);
+        }
+        if let Some(pc) = found.get(layout.pc) {
+            found.put(set.pc, pc);
+        }
+        // A register that is always the same.
+        found.put("zero", 0);
+        Ok(found)
+    }
+}

@@ -1,0 +1,146 @@
+//! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`.
+
+use crate::defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
+use crate::kernel::offsets::Offsets;
+use crate::kernel::{Kernel, KernelError};
+
+/// What says of a thread on a CPU where its registers are.
+pub(super) struct Stops {
+    /// The thread that dumped; none if none has, its number 0.
+    pub(super) dumptid: Option<i32>,
+    pub(super) dumppcb: Option<u64>,
+    /// The first element of `stoppcbs`.
+    pcbs: Option<u64>,
+    /// `stopped_cpus`: address and bytes (0 if unknown).
+    cpus: Option<(u64, u64)>,
+    highest: Option<u32>,
+    oncpu: OnCpu,
+}
+
+/// What `td_oncpu` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnCpu {
+    /// An `int`.
+    Int,
+    /// One byte (10.x).
+    Byte,
+    /// One of both: whichever makes sense.
+    Unknown,
+}
+
+impl Stops {
+    pub(super) fn read(kernel: Kernel<'_>, offsets: &Offsets, problems: &mut Vec<String>) -> Self {
+        let mut known = |name: &str| {
+            let found = kernel.address(name).ok();
+            if found.is_none() {
+                problems.push(format!("no symbol {name}"));
+            }
+            found
+        };
+        let dumptid = known("dumptid");
+        let dumppcb = known("dumppcb");
+        let cpus = known("stopped_cpus").map(|at| {
+            let size = kernel.elf().symbol("stopped_cpus").map_or(0, |s| s.size);
+            (at, size)
+        });
+        let stoppcbs = known("stoppcbs");
+        let dumptid = dumptid.and_then(|at| match kernel.uint_at("dumptid", at, 4) {
+            Ok(tid) => Some(tid as i32), // 4 bytes were read
+            Err(error) => {
+                problems.push(error.to_string());
+                None
+            }
+        });
+        let size = kernel.elf().symbol("stoppcbs").map_or(0, |s| s.size);
+        let version = kernel.osreldate();
+        let pointer = match size {
+            0 => version.is_some_and(|version| version >= STOPPCBS_POINTER_SINCE),
+            size => size == kernel.elf().pointer_size() as u64,
+        };
+        let pcbs = match stoppcbs {
+            Some(at) if pointer => match kernel.pointer_at("stoppcbs", at) {
+                Ok(first) => Some(first).filter(|first| *first != 0),
+                Err(error) => {
+                    problems.push(error.to_string());
+                    None
+                }
+            },
+            other => other,
+        };
+        let oncpu = match version {
+            _ if !offsets.oncpu.is_multiple_of(4) => OnCpu::Byte,
+            Some(version) if version >= ONCPU_INT_SINCE => OnCpu::Int,
+            Some(_) => OnCpu::Byte,
+            None => OnCpu::Unknown,
+        };
+        Self {
+            dumptid: dumptid.filter(|tid| *tid != 0),
+            dumppcb,
+            pcbs,
+            cpus,
+            highest: kernel
+                .variable("mp_maxid", 4)
+                .ok()
+                .and_then(|id| u32::try_from(id).ok())
+                .filter(|id| *id < MAXCPU),
+            oncpu,
+        }
+    }
+
+    /// The pcb that has what `cpu` did when it was stopped. Nobody knows whether it was without
+    /// `stopped_cpus`; then it is taken for stopped.
+    pub(super) fn pcb(&self, kernel: Kernel<'_>, size: u64, cpu: u32) -> Option<u64> {
+        let first = self.pcbs?;
+        if self.highest.is_some_and(|highest| cpu > highest) || !self.is_stopped(kernel, cpu) {
+            return None;
+        }
+        first.checked_add(u64::from(cpu) * size)
+    }
+
+    fn is_stopped(&self, kernel: Kernel<'_>, cpu: u32) -> bool {
+        let Some((at, size)) = self.cpus else {
+            return true;
+        };
+        let long = kernel.elf().pointer_size();
+        let bits = long as u32 * 8;
+        let skip = u64::from(cpu / bits) * long as u64;
+        if size != 0 && skip >= size {
+            return false;
+        }
+        kernel
+            .uint_at("stopped_cpus", at.wrapping_add(skip), long)
+            .is_ok_and(|word| word >> (cpu % bits) & 1 == 1)
+    }
+
+    /// The CPU that the thread at `at` is on.
+    pub(super) fn cpu(
+        &self,
+        kernel: Kernel<'_>,
+        offsets: &Offsets,
+        at: u64,
+    ) -> Result<Option<u32>, KernelError> {
+        let here = at.wrapping_add(offsets.oncpu);
+        let byte = || {
+            let byte = kernel.uint_at("td_oncpu", here, 1)?;
+            Ok((byte != u64::from(NOCPU_BYTE)).then_some(byte as u32))
+        };
+        if self.oncpu == OnCpu::Byte {
+            return byte();
+        }
+        let value = kernel.uint_at("td_oncpu", here, 4)? as u32; // 4 bytes were read
+        if i64::from(value as i32) == NOCPU {
+            return Ok(None);
+        }
+        if value < MAXCPU {
+            return Ok(Some(value));
+        }
+        if self.oncpu == OnCpu::Unknown {
+            return byte();
+        }
+        Err(KernelError::Implausible {
+            what: format!("td_oncpu of the thread at {at:#x}"),
+            found: u64::from(value),
+            expected: "a CPU's number or NOCPU",
+        })
+    }
+}

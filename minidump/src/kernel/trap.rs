@@ -1,0 +1,193 @@
+//! Trap frames on a kernel stack: what was interrupted, and by what.
+
+use std::fmt;
+
+use crate::defs::trapframe::{
+    self, Cause, ENTRIES, I386_EFLAGS, I386_ESP, PSL_VM, Place, SCAUSE_ECALL_USER, SCAUSE_INTR,
+    TrapFields,
+};
+use crate::defs::{registers, trapframe::Entry};
+use crate::kernel::{Kernel, Registers};
+
+/// A trap, an interrupt or a system call between two frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trap {
+    /// Address of the `struct trapframe`.
+    pub at: u64,
+    /// What it was.
+    pub cause: Cause,
+    /// amd64, i386: `tf_trapno`; arm64: `tf_esr`; riscv: `tf_scause`; powerpc64: `exc`. Interrupts
+    /// of amd64, i386 and arm64 have none.
+    pub number: Option<u64>,
+    /// The address that it was about, where the frame has it and it was a fault.
+    pub address: Option<u64>,
+    /// Whether user mode was interrupted: the kernel's part of the stack ends here.
+    pub from_user: bool,
+    /// The interrupted context.
+    pub registers: Registers,
+}
+
+impl fmt::Display for Trap {
+    /// The line that ddb prints between the frames.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = self.registers.set();
+        let machine = set.machine;
+        let number = self.number.unwrap_or(0);
+        match self.cause {
+            Cause::Interrupt if machine == registers::RISCV64.machine => {
+                write!(f, "--- interrupt {}", number & !SCAUSE_INTR)?;
+            }
+            Cause::Interrupt => f.write_str("--- interrupt")?,
+            Cause::Syscall => f.write_str("--- syscall")?,
+            Cause::Trap if machine == registers::ARM64.machine => {
+                write!(f, "--- exception, esr {number:#x}")?;
+            }
+            Cause::Trap if machine == registers::RISCV64.machine => {
+                write!(f, "--- exception {number}")?;
+                if let Some(address) = self.address {
+                    write!(f, ", tval = {address:#x}")?;
+                }
+            }
+            Cause::Trap => write!(f, "--- trap {number:#x}")?,
+        }
+        let mut told = Vec::new();
+        for name in [set.pc, set.sp, set.fp] {
+            if let Some(value) = self.registers.get(name)
+                && !told.contains(&name)
+            {
+                write!(f, ", {name} = {value:#x}")?;
+                told.push(name);
+            }
+        }
+        f.write_str(" ---")
+    }
+}
+
+/// Where the frames are that lead to a trap frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around {
+    /// The frame pointer of the function that the entry code called.
+    pub(super) callee: u64,
+    /// That of the entry code itself, which it saved.
+    pub(super) entry: u64,
+}
+
+/// The entry code that a function's name belongs to.
+pub(super) fn entry(machine: u16, name: &str) -> Option<&'static Entry> {
+    ENTRIES
+        .iter()
+        .find(|e| e.machine == machine && (e.name == name || e.prefix && name.starts_with(e.name)))
+}
+
+impl Kernel<'_> {
+    /// The trap frame that entry code made.
+    pub(super) fn trap(&self, entry: &Entry, around: Around) -> Option<Trap> {
+        let machine = self.elf().machine();
+        let forms = trapframe::ALL.into_iter().filter(|f| f.machine == machine);
+        for form in forms {
+            for at in self.trap_places(form, around).into_iter().flatten() {
+                if let Some(trap) = self.trap_at(form, entry, at) {
+                    return Some(trap);
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a trap frame can be, the likeliest first.
+    fn trap_places(&self, form: &TrapFields, around: Around) -> [Option<u64>; 2] {
+        let word = form.word as u64;
+        let above = |by: u64| around.callee.checked_add(by);
+        let read = |at: Option<u64>| self.uint_at("trap frame", at?, form.word).ok();
+        match form.place {
+            Place::Above(by) => [above(by), None],
+            Place::Arguments => {
+                let (first, second) = (above(2 * word), above(3 * word));
+                if second.is_some() && read(first) == second {
+                    return [second, None];
+                }
+                let third = above(4 * word);
+                if third.is_some() && read(second) == third {
+                    return [third, None];
+                }
+                [first, None]
+            }
+            Place::BelowRecord => {
+                // The frame's link register is the record's, too: that tells the size.
+                let at = around.entry.checked_sub(form.size);
+                let link = read(around.entry.checked_add(word));
+                let kept = form
+                    .link
+                    .and_then(|link| read(at?.checked_add(link)))
+                    .filter(|kept| Some(*kept) == link);
+                [at.filter(|_| kept.is_some()), None]
+            }
+            Place::Parameters => {
+                // The interrupted stack pointer is the back chain.
+                let right = |by: u64| {
+                    let at = around.entry.checked_add(by)?;
+                    let sp = read(at.checked_add(word))?;
+                    (read(Some(around.entry)) == Some(sp)).then_some(at)
+                };
+                [right(48), right(32)]
+            }
+        }
+    }
+
+    fn trap_at(&self, form: &TrapFields, entry: &Entry, at: u64) -> Option<Trap> {
+        let field = |offset: u64, len: usize| {
+            self.uint_at("trap frame", at.checked_add(offset)?, len)
+                .ok()
+        };
+        let mut found = Registers::unknown(Registers::set_of(form.machine)?);
+        for &(name, offset, len) in form.registers {
+            found.put(name, field(offset, len)?);
+        }
+        found.put("zero", 0);
+        let mode = field(form.mode.at, form.word)? & form.mode.mask;
+        let mut from_user = (mode != 0) == form.mode.user_has_one;
+        if form.machine == registers::I386.machine {
+            from_user |= field(I386_EFLAGS, 4)? & PSL_VM != 0;
+            let esp = if from_user {
+                field(I386_ESP, 4)?
+            } else {
+                at.checked_add(I386_ESP)?
+            };
+            found.put("esp", esp);
+        }
+        // What goes on in the kernel goes on in code; a call of a null pointer does not.
+        let pc = found.pc()?;
+        if !from_user && pc != 0 && !self.is_code(pc) && !self.is_mapped(found.sp()?) {
+            return None;
+        }
+        let number = field(form.number.0, form.number.1)?;
+        let cause = match form.machine {
+            m if m == registers::RISCV64.machine => match number {
+                n if n & SCAUSE_INTR != 0 => Cause::Interrupt,
+                SCAUSE_ECALL_USER => Cause::Syscall,
+                _ => Cause::Trap,
+            },
+            // Exception class 0x15: SVC of AArch64.
+            m if m == registers::ARM64.machine
+                && entry.cause == Cause::Trap
+                && from_user
+                && number >> 26 & 0x3f == 0x15 =>
+            {
+                Cause::Syscall
+            }
+            _ => entry.cause,
+        };
+        let numbered = cause == Cause::Trap || form.machine == registers::RISCV64.machine;
+        Some(Trap {
+            at,
+            cause,
+            number: numbered.then_some(number),
+            address: form
+                .address
+                .filter(|_| cause == Cause::Trap)
+                .and_then(|offset| field(offset, form.word)),
+            from_user,
+            registers: found,
+        })
+    }
+}
