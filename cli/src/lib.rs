@@ -6,7 +6,7 @@
 //! What every verb shares is here, one file each: the [`args`] of the command line, the [`exit`]
 //! codes, how a failure is told ([`failure`]), where output goes and what a closed pipe means
 //! ([`session`]), progress and signals ([`progress`], [`signals`]), and how numbers and bytes look
-//! to people ([`text`], [`hexdump`]) and programs ([`json`]).
+//! to people ([`text`], [`hexdump`], [`words`]) and programs ([`json`]).
 
 pub mod args;
 pub mod env;
@@ -21,6 +21,7 @@ pub mod session;
 pub mod signals;
 pub mod text;
 pub mod verb;
+pub mod words;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compress::{Codec, Encoding, Progress};
-use livedump::place::{self, Destination, PlaceError, Published};
+use livedump::place::{self, Destination, Pending, PlaceError, Published};
 use minidump::Container;
 use minidump::convert::{Target, Written};
 use serde::Serialize;
@@ -101,7 +101,32 @@ pub fn write(
     session: &mut Session<'_>,
     write: &mut Writer<'_>,
 ) -> Result<Report, Failure> {
+    let pending = begin(destination, options)?;
+    write_to(pending, target, info_device, bar, session, write)
+}
+
+/// Finds out whether `destination` can be written, before any work is done; `None` is standard
+/// output.
+pub fn begin(
+    destination: &Destination,
+    options: &place::Options,
+) -> Result<Option<Pending>, Failure> {
     if destination.is_stdout() {
+        return Ok(None);
+    }
+    Ok(Some(destination.begin(options)?))
+}
+
+/// As [`write()`], to a destination that was begun before.
+pub fn write_to(
+    pending: Option<Pending>,
+    target: &Target,
+    info_device: &str,
+    bar: &Bar,
+    session: &mut Session<'_>,
+    write: &mut Writer<'_>,
+) -> Result<Report, Failure> {
+    let Some(mut pending) = pending else {
         let path = PathBuf::from("-");
         let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
         let published = Published {
@@ -110,15 +135,13 @@ pub fn write(
             len: written.file_len,
             notes: Vec::new(),
         };
-        Ok(report(&written, published, target, bar))
-    } else {
-        let mut pending = destination.begin(options)?;
-        let path = pending.path();
-        let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
-        let info = |n| place::info::text(&written.header, info_device, n).into_bytes();
-        let published = pending.publish(&info)?;
-        Ok(report(&written, published, target, bar))
-    }
+        return Ok(report(&written, published, target, bar));
+    };
+    let path = pending.path();
+    let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
+    let info = |n| place::info::text(&written.header, info_device, n).into_bytes();
+    let published = pending.publish(&info)?;
+    Ok(report(&written, published, target, bar))
 }
 
 /// What a run says of a dump that has its name.

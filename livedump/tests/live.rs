@@ -35,7 +35,7 @@ fn emulated(machine: &Machine) -> Emulated {
     let parts = Parts {
         memory: machine.memory(),
         writable: None,
-        elf: elf(machine),
+        elf: Some(elf(machine)),
         state: State::none(),
         processor: Processor::default(),
         process: None,

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod dmesg;
 pub mod info;
 pub mod man;
+pub mod mem;
 pub mod read;
 pub mod synth;
 pub mod take;
@@ -32,6 +33,8 @@ pub enum Verb {
     Read(read::Args),
     /// Print the kernel's message buffer
     Dmesg(dmesg::Args),
+    /// Operate mem(4): memory, memory ranges, physical addresses
+    Mem(mem::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -48,6 +51,7 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Convert(args) => convert::run(args, session),
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),
+        Verb::Mem(args) => mem::run(args, session),
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
     }

@@ -71,7 +71,8 @@ pub enum Place {
 }
 
 impl Place {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// `0x200000`, `2097152`, `hz`, `allproc+8`.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             return parse_number(text).map(Self::Address);
         }
@@ -130,7 +131,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     print(args, &dump, range, session)
 }
 
-fn address(elf: &KernelElf, name: &str, offset: u64) -> Result<u64, Failure> {
+pub(crate) fn address(elf: &KernelElf, name: &str, offset: u64) -> Result<u64, Failure> {
     let symbol = elf
         .symbol(name)
         .ok_or_else(|| Failure::could_not(format_args!("no symbol {name}")))?;

@@ -4,6 +4,7 @@ mod damage;
 mod grid;
 mod harness;
 mod machine;
+mod mem;
 mod real;
 mod schema;
 mod stops;

@@ -13,14 +13,15 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 
-use compress::Codec;
+use compress::{Codec, ReadAt};
 use minidump::KernelDumpHeader;
 use minidump::defs::kerneldump::{
     COMPRESSION_GZIP, COMPRESSION_NONE, COMPRESSION_ZSTD, LIVE_BLOCKSIZE,
 };
 use rustix::fs::{FileType, OFlags};
 
-use super::{MemError, kernel_stream};
+use super::MemError;
+use super::kernel_stream::Stream;
 use crate::place::error::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
@@ -82,8 +83,26 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
     Ok((file, codec))
 }
 
-/// Writes the raw live file.
+/// `machdep.dump_retry_count`: how often a dump is begun before a full file system is an error.
+const TRIES: u32 = 5;
+
+/// Writes the raw live file into `file`.
 pub(super) fn write(taken: &Taken, codec: Codec, file: &File) -> Result<(), MemError> {
+    let mut place = |bytes: &[u8], offset| file.write_at(bytes, offset);
+    write_to(&taken.payload(), taken.header(), codec, &mut place)
+}
+
+/// What writes bytes at an offset, and says how many.
+type WriteAt<'a> = &'a mut dyn FnMut(&[u8], u64) -> io::Result<usize>;
+
+/// The driver's loop: a full file system (ENOSPC, nothing else) has the dump begun again at offset
+/// 0, nothing cut off, by a compressor that goes on from where it was.
+fn write_to(
+    payload: &dyn ReadAt,
+    header: KernelDumpHeader,
+    codec: Codec,
+    place: WriteAt<'_>,
+) -> Result<(), MemError> {
     let failed = |source: io::Error| {
         if is_full(&source) {
             MemError::NoSpace(source)
@@ -94,33 +113,141 @@ pub(super) fn write(taken: &Taken, codec: Codec, file: &File) -> Result<(), MemE
             }
         }
     };
-    let mut out = FromStart { file, offset: 0 };
-    let stored = kernel_stream::write(&taken.payload(), codec, &mut out).map_err(failed)?;
+    let mut stream = Stream::new(codec).map_err(failed)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut out = FromStart { place, offset: 0 };
+        match once(payload, &header, codec, &mut stream, &mut out) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull && tries < TRIES => {}
+            result => return result.map_err(failed),
+        }
+    }
+}
+
+fn once(
+    payload: &dyn ReadAt,
+    header: &KernelDumpHeader,
+    codec: Codec,
+    stream: &mut Stream,
+    out: &mut FromStart<'_>,
+) -> io::Result<()> {
+    let stored = stream.write(payload, out)?;
     let padded = stored.next_multiple_of(LIVE_BLOCKSIZE.into());
     let zeros = vec![0; (padded - stored) as usize];
-    out.write_all(&zeros).map_err(failed)?;
+    out.write_all(&zeros)?;
     let header = KernelDumpHeader {
         dumplength: stored,
         compression: KernelDumpHeader::compression_of(codec),
-        ..taken.header()
+        ..header.clone()
     };
-    out.write_all(&header.encode()).map_err(failed)
+    out.write_all(&header.encode())
 }
 
 /// A file from offset 0 on, whatever its position.
 struct FromStart<'a> {
-    file: &'a File,
+    place: WriteAt<'a>,
     offset: u64,
 }
 
 impl Write for FromStart<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.file.write_at(buf, self.offset)?;
+        let n = (self.place)(buf, self.offset)?;
         self.offset += n as u64;
         Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    const LEN: usize = 300_000;
+
+    fn payload() -> Vec<u8> {
+        // Numbers that no compressor makes much smaller.
+        let mut x = 1_u64;
+        std::iter::repeat_with(|| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (x >> 58) as u8
+        })
+        .take(LEN)
+        .collect()
+    }
+
+    /// A dump onto a disk that is full beyond `room` bytes during the first `full` tries: its
+    /// result, the tries, and the file.
+    fn dump(codec: Codec, room: u64, full: u32) -> (Result<(), MemError>, u32, Vec<u8>) {
+        let mut file = Vec::<u8>::new();
+        let mut tries = 0;
+        let mut place = |bytes: &[u8], offset: u64| {
+            tries += u32::from(offset == 0);
+            if tries <= full && offset + bytes.len() as u64 > room {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            let (start, end) = (offset as usize, offset as usize + bytes.len());
+            file.resize(file.len().max(end), 0);
+            file[start..end].copy_from_slice(bytes);
+            Ok(bytes.len())
+        };
+        let header = KernelDumpHeader::default();
+        let result = write_to(&payload(), header, codec, &mut place);
+        (result, tries, file)
+    }
+
+    #[test]
+    fn enospc_has_the_dump_begun_five_times_in_all() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+            let (result, tries, _) = dump(codec, 70_000, u32::MAX);
+            let error = result.unwrap_err();
+            assert!(matches!(error, MemError::NoSpace(_)), "{error}");
+            assert_eq!(error.errno(), libc::ENOSPC);
+            assert_eq!(tries, 5, "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_dump_that_finds_room_at_its_fifth_try_is_whole_unless_it_is_compressed() {
+        let (result, tries, file) = dump(Codec::None, 70_000, 4);
+        result.unwrap();
+        assert_eq!(tries, 5);
+        assert!(file[..LEN] == payload());
+        assert_eq!(&file[file.len() - 512..][..19], b"FreeBSD Kernel Dump");
+
+        // A compressor that goes on where it was, at offset 0, makes no stream.
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let (result, tries, file) = dump(codec, 70_000, 1);
+            result.unwrap();
+            assert_eq!(tries, 2);
+            let mut back = Vec::new();
+            let decoded = match codec {
+                Codec::Gzip => flate2::read::GzDecoder::new(&*file)
+                    .read_to_end(&mut back)
+                    .is_ok(),
+                _ => zstd::decode_all(&*file).is_ok_and(|all| {
+                    back = all;
+                    true
+                }),
+            };
+            assert!(!decoded || back != payload(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn another_error_than_enospc_ends_the_dump_at_once() {
+        let mut tries = 0;
+        let mut place = |_: &[u8], _| {
+            tries += 1;
+            Err(io::Error::from_raw_os_error(libc::EDQUOT))
+        };
+        let header = KernelDumpHeader::default();
+        let error = write_to(&payload(), header, Codec::None, &mut place).unwrap_err();
+        assert_eq!(error.errno(), libc::EDQUOT);
+        assert_eq!(tries, 1);
     }
 }

@@ -3,17 +3,20 @@
 //! Where the driver asks hardware, the machine answers: there is memory in `PhysMemory::ranges`
 //! and nowhere else. An address without memory is an error, where a PC's bus would make up bytes
 //! of ones.
+//!
+//! The kernel is looked for when something needs it: physical addresses and memory ranges of a
+//! machine whose kernel is not known, or not amd64's, can be had all the same.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minidump::defs::amd64::PAGE_SIZE;
 use minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::mtrr::Mtrr;
 use super::state::State;
-use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, dump};
+use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, Process, dump};
 use crate::phys::PhysMemoryMut;
 use crate::sys::memrange::MeState;
 use crate::take::{self, Machine, PlanOptions};
@@ -82,6 +85,20 @@ impl Default for Processor {
     }
 }
 
+impl Processor {
+    /// The one that `elf` is a kernel for: only on x86 does the driver know memory ranges. A PC of
+    /// today if the kernel is not known.
+    fn of(elf: Option<&KernelElf>) -> Self {
+        const EM_386: u16 = 3;
+        const EM_X86_64: u16 = 62;
+        let mut processor = Self::default();
+        if elf.is_some_and(|elf| ![EM_386, EM_X86_64].contains(&elf.machine())) {
+            processor.variable_ranges = None;
+        }
+        processor
+    }
+}
+
 /// Answers MEM_EXTRACT_PADDR for the address space of one process.
 pub trait AddressSpace: Send + Sync {
     /// What is behind `vaddr`.
@@ -92,8 +109,8 @@ pub trait AddressSpace: Send + Sync {
 pub struct Emulated {
     memory: Arc<dyn PhysMemory>,
     writable: Option<Arc<dyn PhysMemoryMut>>,
-    elf: Arc<KernelElf>,
-    machine: Machine,
+    elf: Option<Arc<KernelElf>>,
+    machine: OnceLock<Machine>,
     processor: Processor,
     state: State,
     access: Access,
@@ -107,8 +124,9 @@ pub struct Parts {
     pub memory: Arc<dyn PhysMemory>,
     /// The same memory, if it may be written.
     pub writable: Option<Arc<dyn PhysMemoryMut>>,
-    /// The kernel that runs on it.
-    pub elf: Arc<KernelElf>,
+    /// The kernel that runs on it, if it is known. Without it there are no kernel addresses,
+    /// processes and dumps.
+    pub elf: Option<Arc<KernelElf>>,
     /// What it remembers.
     pub state: State,
     /// Its processor.
@@ -119,16 +137,20 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// A machine whose memory is an image; its state is kept beside it. `writable` says whether the
-    /// image was opened for writing.
-    pub fn of_image(opened: image::Opened, elf: Arc<KernelElf>, writable: bool) -> Self {
+    /// A machine whose memory is an image; its state is kept beside it if a layout says that it is a
+    /// machine of `synth --out`. `writable` says whether the image was opened for writing.
+    pub fn of_image(opened: image::Opened, elf: Option<Arc<KernelElf>>, writable: bool) -> Self {
         let image = Arc::new(opened.image);
         Self {
             memory: image.clone(),
             writable: writable.then_some(image),
+            processor: Processor::of(elf.as_deref()),
             elf,
-            state: State::beside(&opened.ram),
-            processor: Processor::default(),
+            // Ranges are kept where `synth --out` wrote, and not beside just any file.
+            state: match opened.kernel {
+                Some(_) => State::beside(&opened.ram),
+                None => State::lock_only(&opened.ram),
+            },
             process: None,
         }
     }
@@ -137,15 +159,15 @@ impl Parts {
     /// be written, but is dumped once at a time.
     pub fn of_description(
         memory: Arc<dyn PhysMemory>,
-        elf: Arc<KernelElf>,
+        elf: Option<Arc<KernelElf>>,
         description: &Path,
     ) -> Self {
         Self {
             memory,
             writable: None,
+            processor: Processor::of(elf.as_deref()),
             elf,
             state: State::lock_only(description),
-            processor: Processor::default(),
             process: None,
         }
     }
@@ -174,16 +196,11 @@ impl Emulated {
                 why: "its memory was not opened for writing",
             });
         }
-        let machine =
-            Machine::find(parts.memory.clone(), &parts.elf).map_err(|e| MemError::Io {
-                doing: "find the kernel",
-                source: io::Error::other(e),
-            })?;
         Ok(Self {
             memory: parts.memory,
             writable: parts.writable,
             elf: parts.elf,
-            machine,
+            machine: OnceLock::new(),
             processor: parts.processor,
             state: parts.state,
             access,
@@ -199,9 +216,28 @@ impl Emulated {
         self
     }
 
-    /// The machine.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
+    /// Answers [`MemDevice::extract_paddr`] for process `pid` of the machine from now on.
+    pub fn in_process_of(self, pid: u32) -> Result<Self, MemError> {
+        let elf = self.elf("processes")?;
+        let process = Process::find(self.machine()?, elf, pid)?;
+        Ok(self.in_process(Arc::new(process)))
+    }
+
+    /// The machine, its kernel found: looked for at the first call.
+    pub fn machine(&self) -> Result<&Machine, MemError> {
+        if let Some(machine) = self.machine.get() {
+            return Ok(machine);
+        }
+        let elf = self.elf("kernel addresses")?;
+        let machine = Machine::find(self.memory.clone(), elf).map_err(|e| MemError::Io {
+            doing: "find the kernel",
+            source: io::Error::other(e),
+        })?;
+        Ok(self.machine.get_or_init(|| machine))
+    }
+
+    fn elf(&self, what: &'static str) -> Result<&KernelElf, MemError> {
+        self.elf.as_deref().ok_or(MemError::NoKernelFile { what })
     }
 
     /// Moves `len` bytes from `offset` in pieces that stay within a page; `piece` moves one, given
@@ -239,19 +275,22 @@ impl Emulated {
                 bad("beyond the physical addresses of the processor")
             }
             Device::Mem => Ok(at),
-            Device::Kmem if self.machine.dmap.contains(&at) => {
-                let physical = at - self.machine.dmap.start;
-                if self.machine.dmaplimit != 0 && physical >= self.machine.dmaplimit {
-                    return bad("beyond the end of the direct map");
+            Device::Kmem => {
+                let machine = self.machine()?;
+                if machine.dmap.contains(&at) {
+                    let physical = at - machine.dmap.start;
+                    if machine.dmaplimit != 0 && physical >= machine.dmaplimit {
+                        return bad("beyond the end of the direct map");
+                    }
+                    return Ok(physical);
                 }
-                Ok(physical)
+                match machine.view.translate(VirtAddr(at)) {
+                    // The driver takes a translation to page 0 for a failed one.
+                    Ok(physical) if physical.0 < PAGE_SIZE => bad("mapped to physical page 0"),
+                    Ok(physical) => Ok(physical.0),
+                    Err(_) => bad("not in the kernel map"),
+                }
             }
-            Device::Kmem => match self.machine.view.translate(VirtAddr(at)) {
-                // The driver takes a translation to page 0 for a failed one.
-                Ok(physical) if physical.0 < PAGE_SIZE => bad("mapped to physical page 0"),
-                Ok(physical) => Ok(physical.0),
-                Err(_) => bad("not in the kernel map"),
-            },
         }
     }
 
@@ -333,7 +372,11 @@ impl MemDevice for Emulated {
         let variable = self.variable_ranges()?;
         self.state.change(
             || self.firmware(variable),
-            |table| table.set(range, operation),
+            |table| {
+                table.set(range, operation)?;
+                table.reread(self.processor.maxphyaddr);
+                Ok(())
+            },
         )
     }
 
@@ -346,7 +389,8 @@ impl MemDevice for Emulated {
         }
         let (file, codec) = dump::check(request)?;
         let _only_one = self.state.lock_dump()?;
-        let taken = take::plan(self.memory.clone(), &self.elf, &PlanOptions::default());
+        let elf = self.elf("dumps")?;
+        let taken = take::plan(self.memory.clone(), elf, &PlanOptions::default());
         let taken = taken.map_err(|e| MemError::Io {
             doing: "plan the dump",
             source: io::Error::other(e),

@@ -130,6 +130,15 @@ pub enum MemError {
         /// Its number.
         pid: u32,
     },
+    /// The requests of mem(4) were issued on another system.
+    #[error("mem(4) of this system needs FreeBSD")]
+    NeedsFreeBsd,
+    /// An emulated machine's kernel file is not at hand, and the operation needs it.
+    #[error("{what} need the kernel's ELF file")]
+    NoKernelFile {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The machine is a text or a dump, and keeps no state that could be changed.
     #[error("this machine cannot be changed: {why}")]
     Unchangeable {
@@ -170,6 +179,7 @@ impl MemError {
             Self::NoSuchRange { .. } => libc::ENOENT,
             Self::UnknownKind { .. } => libc::EACCES,
             Self::NoSuchProcess { .. } => libc::ESRCH,
+            Self::NeedsFreeBsd | Self::NoKernelFile { .. } => libc::ENOSYS,
             Self::Unchangeable { .. } => libc::EROFS,
             Self::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
         }

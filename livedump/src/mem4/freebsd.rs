@@ -14,6 +14,7 @@ use crate::sys::mem_ioctl::{Kernel, MemIoctl, Request};
 use crate::sys::memrange::{
     MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, MeState, MemExtract, MemLivedumpArg, MemRangeDesc,
 };
+use crate::sys::sysctl;
 
 /// `/dev/mem`
 pub const DEV_MEM: &str = "/dev/mem";
@@ -27,14 +28,20 @@ const RANGES_MAX: i32 = 4096;
 #[derive(Debug)]
 pub struct FreeBsd<K = Kernel> {
     mem: File,
-    kmem: Option<File>,
+    kmem: Result<File, io::ErrorKind>,
     kernel: K,
 }
 
 impl FreeBsd {
     /// Opens `/dev/mem`, and `/dev/kmem` if it is there. Reading is enough for everything but
-    /// writing memory.
+    /// writing memory. Elsewhere than on FreeBSD nothing is opened: [`MemError::NeedsFreeBsd`].
     pub fn open(access: Access) -> Result<Self, MemError> {
+        // Another system's device of that name obeys other rules.
+        if let Err(e) = sysctl::string("kern.ostype")
+            && e.kind() == io::ErrorKind::Unsupported
+        {
+            return Err(MemError::NeedsFreeBsd);
+        }
         Self::open_at(Path::new(DEV_MEM), Path::new(DEV_KMEM), access, Kernel)
     }
 }
@@ -60,7 +67,7 @@ impl<K: MemIoctl> FreeBsd<K> {
         })?;
         Ok(Self {
             mem,
-            kmem: open(kmem).ok(),
+            kmem: open(kmem).map_err(|e| e.kind()),
             kernel,
         })
     }
@@ -78,9 +85,9 @@ impl<K: MemIoctl> FreeBsd<K> {
     fn device(&self, device: Device) -> Result<&File, MemError> {
         match device {
             Device::Mem => Ok(&self.mem),
-            Device::Kmem => self.kmem.as_ref().ok_or_else(|| MemError::Io {
+            Device::Kmem => self.kmem.as_ref().map_err(|kind| MemError::Io {
                 doing: "open /dev/kmem",
-                source: io::ErrorKind::NotFound.into(),
+                source: (*kind).into(),
             }),
         }
     }
@@ -108,7 +115,7 @@ fn transfer_error(error: io::Error, at: u64, what: &'static str) -> MemError {
 /// What an error of MEMRANGE_GET or MEMRANGE_SET means.
 fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemError {
     if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
-        return needs_freebsd(error);
+        return MemError::NeedsFreeBsd;
     }
     let known = [MEMRANGE_SET_UPDATE, MEMRANGE_SET_REMOVE].contains(&operation);
     match error.raw_os_error().unwrap_or(0) {
@@ -136,7 +143,7 @@ fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemErro
 /// What an error of MEM_KERNELDUMP means.
 pub(crate) fn dump_error(error: io::Error, request: &DumpRequest) -> MemError {
     if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
-        return needs_freebsd(error);
+        return MemError::NeedsFreeBsd;
     }
     let fd = request.fd;
     match error.raw_os_error().unwrap_or(0) {
@@ -162,16 +169,6 @@ pub(crate) fn dump_error(error: io::Error, request: &DumpRequest) -> MemError {
             doing: "MEM_KERNELDUMP",
             source: error,
         },
-    }
-}
-
-fn needs_freebsd(_: io::Error) -> MemError {
-    MemError::Io {
-        doing: "mem(4)",
-        source: io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the requests of mem(4) need FreeBSD",
-        ),
     }
 }
 

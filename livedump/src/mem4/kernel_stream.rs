@@ -16,21 +16,74 @@ const PIECE: usize = 64 << 10;
 /// The member's header.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// Writes all of `content` as the kernel would, and says how many bytes that made.
-pub(super) fn write(content: &dyn ReadAt, codec: Codec, out: &mut dyn Write) -> io::Result<u64> {
-    let mut out = Counted { out, count: 0 };
-    match codec {
-        Codec::None => pieces(content, &mut |piece| out.write_all(piece))?,
-        Codec::Gzip => gzip(content, &mut out)?,
-        Codec::Zstd => {
-            let mut encoder = zstd::Encoder::new(&mut out, LEVEL)?;
-            encoder.include_checksum(true)?;
-            encoder.include_contentsize(false)?;
-            pieces(content, &mut |piece| encoder.write_all(piece))?;
-            encoder.finish()?;
-        }
+/// A kernel's compressor: what it makes of the pieces that it is given, across several tries of a
+/// dump. It is made once for a dump and never starts again (see [`Stream::write`]).
+pub(super) enum Stream {
+    None,
+    Gzip(Box<Gzip>),
+    Zstd(zstd::Encoder<'static, Vec<u8>>),
+}
+
+/// gzip by the kernel's rules.
+pub(super) struct Gzip {
+    deflate: Compress,
+    crc: Crc,
+    begun: bool,
+    stored: Vec<u8>,
+}
+
+impl Stream {
+    /// A compressor that has been given nothing.
+    pub(super) fn new(codec: Codec) -> io::Result<Self> {
+        Ok(match codec {
+            Codec::None => Self::None,
+            Codec::Gzip => Self::Gzip(Box::new(Gzip {
+                deflate: Compress::new(Compression::new(LEVEL as u32), false),
+                crc: Crc::new(),
+                begun: false,
+                stored: Vec::with_capacity(PIECE),
+            })),
+            Codec::Zstd => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
+                encoder.include_checksum(true)?;
+                encoder.include_contentsize(false)?;
+                Self::Zstd(encoder)
+            }
+        })
     }
-    Ok(out.count)
+
+    /// Gives all of `content` to the compressor and its output to `out`, and says how many bytes
+    /// that made.
+    ///
+    /// After an error this may be called again with the same content. Like the kernel's, the
+    /// compressor then goes on from where it was: what comes out the second time is no stream that
+    /// can be decompressed, except without compression.
+    pub(super) fn write(&mut self, content: &dyn ReadAt, out: &mut dyn Write) -> io::Result<u64> {
+        let out = &mut Counted { out, count: 0 };
+        match self {
+            Self::None => pieces(content, &mut |piece| out.write_all(piece))?,
+            Self::Gzip(gzip) => {
+                pieces(content, &mut |piece| gzip.piece(piece, out))?;
+                gzip.finish(out)?;
+            }
+            Self::Zstd(encoder) => {
+                pieces(content, &mut |piece| {
+                    encoder.write_all(piece)?;
+                    drain(encoder.get_mut(), out)
+                })?;
+                encoder.do_finish()?;
+                drain(encoder.get_mut(), out)?;
+            }
+        }
+        Ok(out.count)
+    }
+}
+
+/// Hands over what has gathered; it is gone from there whether or not that succeeds.
+fn drain(gathered: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
+    let result = out.write_all(gathered);
+    gathered.clear();
+    result
 }
 
 struct Counted<'a> {
@@ -63,21 +116,34 @@ fn pieces(content: &dyn ReadAt, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -
     Ok(())
 }
 
-fn gzip(content: &dyn ReadAt, out: &mut dyn Write) -> io::Result<()> {
-    let mut deflate = Compress::new(Compression::new(LEVEL as u32), false);
-    let mut crc = Crc::new();
-    let mut stored = Vec::with_capacity(PIECE);
-    let mut push = |piece: &[u8], flush: FlushCompress, out: &mut dyn Write| -> io::Result<()> {
-        let start = deflate.total_in();
+impl Gzip {
+    fn piece(&mut self, piece: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.write_all(&GZIP_HEADER)?;
+        }
+        self.crc.update(piece);
+        self.push(piece, FlushCompress::None, out)
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.push(&[], FlushCompress::Finish, out)?;
+        out.write_all(&self.crc.sum().to_le_bytes())?;
+        // The length modulo 2^32.
+        out.write_all(&self.crc.amount().to_le_bytes())
+    }
+
+    fn push(&mut self, piece: &[u8], flush: FlushCompress, out: &mut dyn Write) -> io::Result<()> {
+        let start = self.deflate.total_in();
         loop {
-            let done = (deflate.total_in() - start) as usize;
-            stored.clear();
-            let status = deflate
-                .compress_vec(&piece[done..], &mut stored, flush)
+            let done = (self.deflate.total_in() - start) as usize;
+            self.stored.clear();
+            let status = self
+                .deflate
+                .compress_vec(&piece[done..], &mut self.stored, flush)
                 .map_err(io::Error::other)?;
-            out.write_all(&stored)?;
-            let taken = (deflate.total_in() - start) as usize == piece.len();
-            let full = stored.len() == stored.capacity();
+            out.write_all(&self.stored)?;
+            let taken = (self.deflate.total_in() - start) as usize == piece.len();
+            let full = self.stored.len() == self.stored.capacity();
             match (flush, status) {
                 (FlushCompress::Finish, Status::StreamEnd) => return Ok(()),
                 (FlushCompress::Finish, _) => {}
@@ -85,22 +151,17 @@ fn gzip(content: &dyn ReadAt, out: &mut dyn Write) -> io::Result<()> {
                 _ => {}
             }
         }
-    };
-    out.write_all(&GZIP_HEADER)?;
-    pieces(content, &mut |piece| {
-        crc.update(piece);
-        push(piece, FlushCompress::None, out)
-    })?;
-    push(&[], FlushCompress::Finish, out)?;
-    out.write_all(&crc.sum().to_le_bytes())?;
-    // The length modulo 2^32.
-    out.write_all(&crc.amount().to_le_bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+
+    fn write(content: &dyn ReadAt, codec: Codec, out: &mut dyn Write) -> io::Result<u64> {
+        Stream::new(codec)?.write(content, out)
+    }
 
     fn content() -> Vec<u8> {
         let mut bytes = vec![0_u8; 300_000];

@@ -96,6 +96,26 @@ impl Mtrr {
         (ranges.len() >= fixed).then_some(Self { ranges, fixed })
     }
 
+    /// Makes the table what the driver reads back after it has programmed the processors, whose
+    /// physical addresses have `maxphyaddr` bits: variable ranges lose the address bits above those
+    /// and are bogus if that makes them invalid; inactive ones are unused again.
+    pub fn reread(&mut self, maxphyaddr: u32) {
+        let unused = Self::unused(maxphyaddr);
+        let mask = (unused.len - 1) & !0xfff;
+        for range in self.ranges.iter_mut().skip(self.fixed) {
+            if !range.flags.contains(Mdf::ACTIVE) {
+                *range = unused.clone();
+                continue;
+            }
+            range.base &= mask;
+            range.len = range.len.min(unused.len);
+            range.flags = range.flags.without(Mdf::BOGUS);
+            if invalid(range.base, range.len).is_some() {
+                range.flags = range.flags | Mdf::BOGUS;
+            }
+        }
+    }
+
     fn unused(maxphyaddr: u32) -> MemRange {
         MemRange {
             base: 0,
@@ -129,14 +149,8 @@ impl Mtrr {
     pub fn update(&mut self, range: &MemRange) -> Result<(), MemError> {
         let (base, len) = (range.base, range.len);
         let bad = |why| Err(MemError::BadRange { base, len, why });
-        if !base.is_multiple_of(4096) || len < 4096 {
-            return bad("base and length must be multiples of 4096");
-        }
-        if !len.is_power_of_two() {
-            return bad("its length must be a power of two");
-        }
-        if !base.is_multiple_of(len) {
-            return bad("its base must be a multiple of its length");
+        if let Some(why) = invalid(base, len) {
+            return bad(why);
         }
         let attribute = range.flags.attributes();
         if !TYPES.contains(&attribute) {
@@ -234,6 +248,19 @@ impl Mtrr {
         range.flags = range.flags.without(Mdf::ACTIVE);
         range.owner = Owner::default();
         Ok(())
+    }
+}
+
+/// Why no variable range can begin at `base` and have `len` bytes.
+fn invalid(base: u64, len: u64) -> Option<&'static str> {
+    if !base.is_multiple_of(4096) || len < 4096 {
+        Some("base and length must be multiples of 4096")
+    } else if !len.is_power_of_two() {
+        Some("its length must be a power of two")
+    } else if !base.is_multiple_of(len) {
+        Some("its base must be a multiple of its length")
+    } else {
+        None
     }
 }
 
@@ -406,5 +433,35 @@ mod tests {
         assert!(slot.owner.is_empty());
         // It can be found and removed again, as the driver lets it be.
         table.remove(3 * GIB, GIB).unwrap();
+        // The processors have no place for what it was.
+        table.reread(40);
+        assert_eq!(
+            table.ranges()[FIXED].to_string(),
+            "0x0/0x10000000000 - uncacheable "
+        );
+    }
+
+    #[test]
+    fn what_the_processor_has_no_bits_for_is_gone_when_the_table_is_read_again() {
+        let mut table = table();
+        let high = range((1 << 52) + 8 * GIB, GIB, Mdf::WRITECOMBINE);
+        table.update(&high).unwrap();
+        table.reread(40);
+        assert_eq!(
+            table.ranges()[FIXED + 1].to_string(),
+            "0x200000000/0x40000000 test write-combine active "
+        );
+        table.remove(8 * GIB, GIB).unwrap();
+        let endless = range(0, 1 << 63, Mdf::UNCACHEABLE);
+        table.update(&endless).unwrap();
+        table.reread(40);
+        assert_eq!(
+            table.ranges()[FIXED + 1].to_string(),
+            "0x0/0x10000000000 test uncacheable active "
+        );
+        assert_eq!(
+            table.ranges()[..FIXED],
+            super::Mtrr::firmware(3 * GIB, 4, 40).ranges()[..FIXED]
+        );
     }
 }

@@ -72,11 +72,12 @@ impl State {
         }
     }
 
-    /// A machine that is only a text, the file `description`: one dump at a time, no ranges kept.
-    pub fn lock_only(description: &Path) -> Self {
+    /// A machine that is only the file `path`, a text or a bare image: one dump at a time, no
+    /// ranges kept.
+    pub fn lock_only(path: &Path) -> Self {
         Self {
             directory: None,
-            lock: Some(description.into()),
+            lock: Some(path.into()),
         }
     }
 
@@ -135,7 +136,7 @@ impl State {
     ) -> Result<(), MemError> {
         let Some(directory) = &self.directory else {
             return Err(MemError::Unchangeable {
-                why: "it is only a text: write it out with synth --out first",
+                why: "it keeps no state; a directory that `synth --out` wrote does",
             });
         };
         let place = |e| MemError::Io {

@@ -56,8 +56,7 @@ impl Room {
             minfree,
             unchecked: 0,
         };
-        // savecore(8)'s figure: the dump, a KiB of rounding, a KiB for info.N.
-        room.need(needed / 1024 + 2)?;
+        room.fits(needed)?;
         Ok(room)
     }
 
@@ -69,6 +68,12 @@ impl Room {
         }
         self.unchecked = 0;
         self.need(0)
+    }
+
+    /// Checks that a dump of `bytes` bytes fits.
+    pub(super) fn fits(&self, bytes: u64) -> Result<(), PlaceError> {
+        // savecore(8)'s figure: the dump, a KiB of rounding, a KiB for info.N.
+        self.need(bytes / 1024 + 2)
     }
 
     fn need(&self, kib: u64) -> Result<(), PlaceError> {

@@ -180,6 +180,19 @@ impl Pending {
         }
     }
 
+    /// Checks that a dump of `len` bytes fits, for a destination that was begun before its length
+    /// was known. A stream takes anything.
+    pub fn reserve(&mut self, len: u64) -> Result<(), PlaceError> {
+        match &self.target {
+            Target::Numbered { room, .. } => room.fits(len),
+            Target::Named { directory, .. } => {
+                // What is wrong with `minfree` was said at the beginning.
+                Room::check(directory, len, &mut Vec::new()).map(|_| ())
+            }
+            Target::Stream { .. } => Ok(()),
+        }
+    }
+
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.written

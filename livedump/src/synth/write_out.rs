@@ -11,6 +11,7 @@ use super::content::PAGE;
 use super::error::Error;
 use super::{Architecture, Machine};
 use crate::PhysMemory;
+use crate::mem4::state::RANGES_FILE;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
@@ -32,7 +33,8 @@ struct Layout {
 
 /// Writes a machine into a directory, which is made if absent: `ram`, a sparse file in which the
 /// offset is the physical address; `kernel`, an ELF file; `machine.json`, the ranges that are RAM.
-/// All are readable by their owner alone. Files of these names are replaced.
+/// All are readable by their owner alone. Files of these names are replaced, and what an earlier
+/// machine there remembered ([`RANGES_FILE`]) is removed.
 pub fn write_out(machine: &Machine, dir: &Path) -> Result<(), Error> {
     let failed = |name: &str| {
         let path = dir.join(name);
@@ -42,6 +44,7 @@ pub fn write_out(machine: &Machine, dir: &Path) -> Result<(), Error> {
         path: dir.to_path_buf(),
         source,
     })?;
+    remove(&dir.join(RANGES_FILE)).map_err(failed(RANGES_FILE))?;
     let kernel = create(&dir.join("kernel")).map_err(failed("kernel"))?;
     kernel
         .write_all_at(machine.kernel(), 0)
@@ -69,12 +72,16 @@ pub fn write_out(machine: &Machine, dir: &Path) -> Result<(), Error> {
         .map_err(failed("machine.json"))
 }
 
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// A new file of mode 0600 in the place of an old one.
 fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    remove(path)?;
     OpenOptions::new()
         .write(true)
         .create_new(true)

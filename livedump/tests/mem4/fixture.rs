@@ -37,7 +37,11 @@ impl Fixture {
     }
 
     pub(crate) fn parts(&self) -> Parts {
-        Parts::of_image(image::open(&self.ram(), true).unwrap(), self.elf(), true)
+        Parts::of_image(
+            image::open(&self.ram(), true).unwrap(),
+            Some(self.elf()),
+            true,
+        )
     }
 
     pub(crate) fn device(&self) -> Emulated {

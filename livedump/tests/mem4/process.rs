@@ -1,8 +1,6 @@
 //! MEM_EXTRACT_PADDR.
 
-use std::sync::Arc;
-
-use livedump::mem4::{MemDevice, MemError, Process};
+use livedump::mem4::{MemDevice, MemError};
 use livedump::sys::memrange::MeState;
 use minidump::defs::amd64::VM_MIN_KERNEL_ADDRESS;
 
@@ -23,9 +21,7 @@ fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
         if told.zombie {
             continue;
         }
-        let device = fixture.device();
-        let process = Process::find(device.machine(), &fixture.elf(), told.pid).unwrap();
-        let device = device.in_process(Arc::new(process));
+        let device = fixture.device().in_process_of(told.pid).unwrap();
         let Some(space) = &told.space else {
             let extracted = device.extract_paddr(0x20_0000).unwrap();
             assert_eq!(extracted.state, MeState::Invalid, "{}", told.comm);
@@ -51,7 +47,6 @@ fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
         }
     }
     assert!(checked > 20, "{checked} pages of processes");
-    let device = fixture.device();
-    let error = Process::find(device.machine(), &fixture.elf(), 99_999).err();
+    let error = fixture.device().in_process_of(99_999).err();
     assert!(matches!(error, Some(MemError::NoSuchProcess { .. })));
 }

@@ -91,7 +91,7 @@ fn errors_of_memory_ranges_change_nothing() {
 fn a_machine_that_is_only_a_text_lists_ranges_and_sets_none() {
     let fixture = fixture();
     let text = fixture.dir.path().join("tiny.toml");
-    let parts = Parts::of_description(fixture.machine.memory(), fixture.elf(), &text);
+    let parts = Parts::of_description(fixture.machine.memory(), Some(fixture.elf()), &text);
     let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
     assert_eq!(device.ranges().unwrap().len(), 96);
     let error = device

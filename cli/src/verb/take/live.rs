@@ -5,7 +5,8 @@
 
 use compress::Codec;
 use livedump::mem4::{Access, FreeBsd};
-use livedump::place::{self, Destination};
+use livedump::place::{self, Destination, Pending};
+use livedump::sys::mem_ioctl::MemIoctl;
 use livedump::take::live::{Estimate, kernel_compressed, live, spool_dir};
 use minidump::Container;
 use minidump::convert::{Target, Written, finish};
@@ -32,39 +33,56 @@ pub(super) fn run(
     // Asked for its answer elsewhere than on FreeBSD.
     own_kernel()?;
     let device = FreeBsd::open(Access::READ).map_err(|e| failure(e.into(), DEVICE.as_ref()))?;
+    dump(args, destination, target, &device, session)
+}
+
+/// Has the kernel behind `device` write. Whether the result has a place (a name that is free, a
+/// directory that can be written, room) is known before the kernel is asked.
+fn dump<K: MemIoctl>(
+    args: &Args,
+    destination: &Destination,
+    target: &Target,
+    device: &FreeBsd<K>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    if args.kernel_compress
+        && (target.container == Container::Sealed || target.encoding.codec == Codec::None)
+    {
+        return Err(Failure::usage(
+            "--kernel-compress writes one gzip or zstd stream: say -z or -Z, and --container saved or \
+             raw",
+        ));
+    }
+    let pending = output::begin(destination, &args.place_options(target, 0))?;
     session
         .voice
         .say("the kernel writes its dump, which cannot be interrupted; progress is an estimate");
     let bar = Bar::new(session, "kernel dump", args.json, None);
     let mut waiting = |estimate: Estimate| bar.reach(estimate.written, estimate.expected);
     if args.kernel_compress {
-        let report = compressed(args, destination, target, &device, &bar, &mut waiting)?;
+        let report = compressed(pending, target, device, &bar, &mut waiting)?;
         drop(bar);
         return report.tell(args.json, session);
     }
     let threads = target.encoding.threads.get() as u64;
     // Every worker reads one frame, and none is more than a few ahead of the slowest.
     let kept = u64::from(target.encoding.frame_size) * (4 * threads + 4);
-    let live = live(&device, &spool_dir(destination), kept, &mut waiting)
+    let live = live(device, &spool_dir(destination), kept, &mut waiting)
         .map_err(|e| failure(e, DEVICE.as_ref()))?;
     drop(bar);
     for note in &live.notes {
         session.voice.say(note);
     }
     let len = live.header().dumplength;
+    let mut pending = pending;
+    if let Some(pending) = &mut pending {
+        pending.reserve(args.place_options(target, len).needed)?;
+    }
     let bar = Bar::new(session, "take", args.json, Some(len));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
         finish(live.payload(), live.header().clone(), target, out, progress)
     };
-    let written = output::write(
-        destination,
-        &args.place_options(target, len),
-        target,
-        DEVICE,
-        &bar,
-        session,
-        &mut write,
-    );
+    let written = output::write_to(pending, target, DEVICE, &bar, session, &mut write);
     drop(bar);
     written
         .map_err(|f| f.about(DEVICE.as_ref()))?
@@ -72,21 +90,16 @@ pub(super) fn run(
 }
 
 /// The kernel's own stream, straight into the file that is published.
-fn compressed(
-    args: &Args,
-    destination: &Destination,
+fn compressed<K: MemIoctl>(
+    pending: Option<Pending>,
     target: &Target,
-    device: &FreeBsd,
+    device: &FreeBsd<K>,
     bar: &Bar,
     waiting: &mut dyn FnMut(Estimate),
 ) -> Result<Report, Failure> {
-    if target.container == Container::Sealed || target.encoding.codec == Codec::None {
-        return Err(Failure::usage(
-            "--kernel-compress writes one gzip or zstd stream: say -z or -Z, and --container saved or \
-             raw",
-        ));
-    }
-    let mut pending = destination.begin(&args.place_options(target, 0))?;
+    let Some(mut pending) = pending else {
+        return Err(Failure::usage("a kernel compresses into a file").next("name one with -o"));
+    };
     let codec = target.encoding.codec;
     let header = kernel_compressed(device, &mut pending, codec, target.container, waiting)
         .map_err(|e| failure(e, DEVICE.as_ref()))?;
@@ -99,4 +112,81 @@ fn compressed(
     let info = |n| place::info::text(&written.header, DEVICE, n).into_bytes();
     let published = pending.publish(&info)?;
     Ok(output::report(&written, published, target, bar))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use crate::env::Env;
+    use crate::verb::Verb;
+    use clap::Parser;
+    use livedump::sys::mem_ioctl::Request;
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::path::Path;
+
+    /// A kernel that is asked says that another dump is running.
+    struct Busy;
+
+    impl MemIoctl for Busy {
+        fn issue(&self, _: BorrowedFd<'_>, _: Request<'_>) -> io::Result<()> {
+            // EBUSY
+            Err(io::Error::from_raw_os_error(16))
+        }
+    }
+
+    /// Why a dump with `options` fails.
+    fn take(options: &[&str]) -> String {
+        let all = ["livecore", "take"].iter().chain(options);
+        let Verb::Take(args) = Cli::try_parse_from(all).unwrap().verb else {
+            panic!("not take");
+        };
+        let zero = Path::new("/dev/zero");
+        let device = FreeBsd::open_at(zero, zero, Access::READ, Busy).unwrap();
+        let destination = Destination::parse(&args.out);
+        let container = args.container;
+        let target = output::target(&args.codec, container, Codec::Zstd).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut session = Session::new(&mut out, &mut err, Env::detached(), true);
+        let failure = dump(&args, &destination, &target, &device, &mut session);
+        failure.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(here("there"), "x").unwrap();
+        std::fs::create_dir(here("taken")).unwrap();
+        std::fs::write(here("taken/vmcore.0"), "x").unwrap();
+        std::fs::create_dir(here("full")).unwrap();
+        std::fs::write(here("full/minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
+        for (out, more, why) in [
+            (here("there"), "-Z", "exists already"),
+            (here("absent/"), "-Z", "No such file"),
+            (here("absent/file"), "-Z", "No such file"),
+            (here("taken/"), "-m1", "all taken"),
+            (here("full/"), "-Z", "minfree"),
+            // Nobody makes files there, not even root.
+            ("/proc/self/".into(), "-Z", "/proc/self"),
+        ] {
+            for kernel in [
+                &["--kernel-compress", "--container", "saved", "-Z"][..],
+                &[],
+            ] {
+                let mut options = kernel.to_vec();
+                if !options.contains(&more) {
+                    options.push(more);
+                }
+                options.extend(["-o", &out]);
+                let failure = take(&options);
+                assert!(failure.contains(why), "{options:?}: {failure}");
+            }
+        }
+        // And with a place for the dump it is asked.
+        let failure = take(&["-o", &here("")]);
+        assert!(failure.contains("another dump is running"), "{failure}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
 }

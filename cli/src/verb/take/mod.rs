@@ -115,6 +115,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.is_live() {
         return live::run(args, &destination, &target, session);
     }
+    // Before the work: whether its result has a place at all.
+    let mut pending = output::begin(&destination, &args.place_options(&target, 0))?;
     let (taken, _lock, name) = plan(args, session)?;
     for note in &taken.notes {
         session
@@ -124,19 +126,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let header = taken.header();
     let payload = taken.into_payload();
     let len = payload.plan().layout().end();
+    if let Some(pending) = &mut pending {
+        pending.reserve(args.place_options(&target, len).needed)?;
+    }
     let bar = Bar::new(session, "take", args.json, Some(len));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
         finish(&payload, header.clone(), &target, out, progress)
     };
-    let written = output::write(
-        &destination,
-        &args.place_options(&target, len),
-        &target,
-        DEVICE,
-        &bar,
-        session,
-        &mut write,
-    );
+    let written = output::write_to(pending, &target, DEVICE, &bar, session, &mut write);
     drop(bar);
     written
         .map_err(|f| f.about(&name))?

@@ -1,0 +1,164 @@
+//! `livecore mem paddr`: MEM_EXTRACT_PADDR.
+
+use std::io::Write;
+
+use livedump::mem4::{Extracted, MemDevice, MemError};
+use livedump::sys::memrange::MeState;
+use serde::Serialize;
+
+use super::source::{Needs, Source};
+use crate::failure::Failure;
+use crate::json::Hex;
+use crate::session::Session;
+use crate::text::parse_number;
+
+const MANUAL: &str = "\
+Examples:
+  livecore mem paddr --image machine --pid 814 0x200000 0x7ffffffff000
+  livecore mem paddr                                                    on FreeBSD
+
+A kernel answers for the process that asks: on FreeBSD this is livecore itself, and without ADDR it \
+asks for a page of its own. An address is `invalid`, `valid` (but not mapped now) or `mapped` to a \
+physical address in a NUMA domain; each of these is an answer and no failure. It may be out of date \
+when it is printed.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// Whose memory.
+    #[command(flatten)]
+    pub source: Source,
+    /// The process of an emulated machine whose addresses they are
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Virtual addresses: decimal, or hexadecimal after 0x
+    #[arg(value_name = "ADDR", value_parser = parse_number)]
+    pub addresses: Vec<u64>,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One JSON answer; docs/schemas/mem-paddr.schema.json.
+#[derive(Debug, Serialize)]
+struct Answer {
+    machine: String,
+    pid: u32,
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug, Serialize)]
+struct Address {
+    address: Hex,
+    state: &'static str,
+    physical: Option<Hex>,
+    domain: Option<i32>,
+}
+
+/// Asks for each address.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let pid = match (args.source.is_emulated(), args.pid) {
+        (true, Some(pid)) => pid,
+        (true, None) => {
+            return Err(
+                Failure::usage("an emulated machine has many processes").next("say --pid PID")
+            );
+        }
+        (false, Some(_)) => {
+            return Err(Failure::usage(
+                "--pid goes with --machine or --image: a kernel answers for the process that asks",
+            ));
+        }
+        (false, None) => std::process::id(),
+    };
+    if args.source.is_emulated() && args.addresses.is_empty() {
+        return Err(Failure::usage("no address is named"));
+    }
+    let needs = Needs {
+        kernel: args.source.is_emulated(),
+        pid: args.pid,
+        ..Needs::default()
+    };
+    let target = args.source.open(needs, session)?;
+    // A page that is ours, touched, and stays where it is until the end.
+    let own = vec![1_u8; 4096];
+    let mut addresses = args.addresses.clone();
+    if addresses.is_empty() {
+        addresses.push(own.as_ptr().addr() as u64);
+    }
+    let asked = ask(&*target.device, &addresses).map_err(|e| target.failure(e))?;
+    drop(own);
+    if args.json {
+        let answer = Answer {
+            machine: target.name.display().to_string(),
+            pid,
+            addresses: asked,
+        };
+        return Ok(crate::json::print(&answer, &mut session.out)?);
+    }
+    for address in asked {
+        writeln!(session.out, "{}", line(&address))?;
+    }
+    Ok(())
+}
+
+fn ask(device: &dyn MemDevice, addresses: &[u64]) -> Result<Vec<Address>, MemError> {
+    addresses
+        .iter()
+        .map(|&at| {
+            let Extracted {
+                state,
+                paddr,
+                domain,
+            } = device.extract_paddr(at)?;
+            let mapped = state == MeState::Mapped;
+            Ok(Address {
+                address: Hex(at),
+                state: match state {
+                    MeState::Invalid => "invalid",
+                    MeState::Valid => "valid",
+                    MeState::Mapped => "mapped",
+                },
+                physical: mapped.then_some(Hex(paddr)),
+                domain: mapped.then_some(domain),
+            })
+        })
+        .collect()
+}
+
+fn line(address: &Address) -> String {
+    let mut line = format!("{:#x} {}", address.address.0, address.state);
+    if let (Some(physical), Some(domain)) = (address.physical, address.domain) {
+        line.push_str(&format!(" {:#x} domain {domain}", physical.0));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verb::mem::recorded;
+
+    #[test]
+    fn each_address_is_one_request_and_its_answer_one_line() {
+        let files = recorded::files(b"", b"");
+        let device = files.device(false);
+        let lines = |addresses: &[u64]| {
+            let asked = ask(&device, addresses).unwrap();
+            asked.iter().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines(&[recorded::MAPPED, recorded::VALID, u64::MAX]),
+            [
+                "0x7000 mapped 0x5000 domain 1",
+                "0x8000 valid",
+                "0xffffffffffffffff invalid"
+            ]
+        );
+        assert_eq!(
+            device.kernel().asked(),
+            ["paddr 0x7000", "paddr 0x8000", "paddr 0xffffffffffffffff"]
+        );
+    }
+}

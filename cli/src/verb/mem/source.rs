@@ -1,0 +1,263 @@
+//! Whose memory: this system's devices, or an emulated machine's.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use livedump::image;
+use livedump::mem4::emulated::Parts;
+use livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
+use livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livedump::take::TakeError;
+use livedump::take::running::bootfile;
+use minidump::{Dump, Error, KernelElf, OpenOptions};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input;
+use crate::session::Session;
+use crate::verb::synth;
+
+/// What to do instead of changing a text.
+const WRITE_IT_OUT: &str =
+    "write it out with `livecore synth MACHINE.toml --out DIR`, and say --image DIR";
+
+/// Whose memory.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Source {
+    /// An emulated machine (docs/machines.md), made for this call: it can be read, not changed
+    #[arg(long, value_name = "MACHINE.toml", conflicts_with_all = ["image", "kernel"])]
+    #[arg(help_heading = "Machine")]
+    pub machine: Option<PathBuf>,
+    /// An emulated machine that `synth --out DIR` wrote, or a file of raw memory
+    #[arg(long, value_name = "DIR|RAM", help_heading = "Machine")]
+    pub image: Option<PathBuf>,
+    /// The machine's kernel: its ELF file [default: the one that stands beside the image; on
+    /// FreeBSD kern.bootfile]
+    #[arg(long, value_name = "ELF", help_heading = "Machine")]
+    pub kernel: Option<PathBuf>,
+}
+
+/// What an operation needs beside the devices.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Needs {
+    /// The memory is written.
+    pub(super) write: bool,
+    /// The memory ranges are changed.
+    pub(super) set: bool,
+    /// Kernel addresses or processes: an emulated machine's kernel must be known.
+    pub(super) kernel: bool,
+    /// Addresses are those of this process of an emulated machine.
+    pub(super) pid: Option<u32>,
+}
+
+/// Open devices.
+pub(super) struct Target {
+    /// The devices.
+    pub(super) device: Box<dyn MemDevice>,
+    /// The name under which people know them.
+    pub(super) name: PathBuf,
+    /// The kernel of an emulated machine, or the one that was named.
+    kernel: Option<(PathBuf, Arc<KernelElf>)>,
+}
+
+impl Source {
+    /// Whether the machine is emulated.
+    pub(super) fn is_emulated(&self) -> bool {
+        self.machine.is_some() || self.image.is_some()
+    }
+
+    /// Opens the devices.
+    pub(super) fn open(&self, needs: Needs, session: &mut Session<'_>) -> Result<Target, Failure> {
+        let access = if needs.write {
+            Access::READ_WRITE
+        } else {
+            Access::READ
+        };
+        if let Some(path) = &self.machine {
+            return open_text(path, needs, access, session);
+        }
+        if let Some(path) = &self.image {
+            return self.open_image(path, needs, access);
+        }
+        let name = Path::new(DEV_MEM);
+        let device = FreeBsd::open(access).map_err(|e| failure(e, name))?;
+        Ok(Target {
+            device: Box::new(device),
+            name: name.into(),
+            kernel: self.named_kernel()?,
+        })
+    }
+
+    fn named_kernel(&self) -> Result<Option<(PathBuf, Arc<KernelElf>)>, Failure> {
+        let Some(path) = &self.kernel else {
+            return Ok(None);
+        };
+        Ok(Some((path.clone(), Arc::new(input::kernel(path)?))))
+    }
+
+    fn open_image(&self, path: &Path, needs: Needs, access: Access) -> Result<Target, Failure> {
+        refuse_dump(path, needs)?;
+        let opened = image::open(path, needs.write).map_err(|e| Failure::from(e).about(path))?;
+        let kernel = match (self.named_kernel()?, &opened.kernel) {
+            (Some(named), _) => Some(named),
+            (None, Some(beside)) => match input::kernel(beside) {
+                Ok(elf) => Some((beside.clone(), Arc::new(elf))),
+                Err(failure) if needs.kernel => return Err(failure),
+                Err(_) => None,
+            },
+            (None, None) if needs.kernel => {
+                let failure = Failure::usage("kernel addresses and processes need the kernel");
+                return Err(failure.about(path).next("say --kernel ELF"));
+            }
+            (None, None) => None,
+        };
+        let elf = kernel.as_ref().map(|(_, elf)| elf.clone());
+        emulated(
+            Parts::of_image(opened, elf, needs.write),
+            needs,
+            access,
+            path,
+            kernel,
+        )
+    }
+}
+
+fn open_text(
+    path: &Path,
+    needs: Needs,
+    access: Access,
+    session: &mut Session<'_>,
+) -> Result<Target, Failure> {
+    if needs.write || needs.set {
+        let failure = Failure::new(
+            Exit::UNSUPPORTED,
+            "a machine that is only a text keeps nothing",
+        );
+        return Err(failure.about(path).next(WRITE_IT_OUT));
+    }
+    let machine = synth::machine(path, session)?;
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec())
+        .map_err(|e| Failure::from(e).about(path))?;
+    let elf = Arc::new(elf);
+    let parts = Parts::of_description(machine.memory(), Some(elf.clone()), path);
+    emulated(parts, needs, access, path, Some((path.into(), elf)))
+}
+
+fn emulated(
+    parts: Parts,
+    needs: Needs,
+    access: Access,
+    path: &Path,
+    kernel: Option<(PathBuf, Arc<KernelElf>)>,
+) -> Result<Target, Failure> {
+    let mut device =
+        Emulated::open(parts, access, Credentials::default()).map_err(|e| failure(e, path))?;
+    if needs.kernel {
+        // Said before anything is printed.
+        device.machine().map_err(|e| failure(e, path))?;
+    }
+    if let Some(pid) = needs.pid {
+        device = device.in_process_of(pid).map_err(|e| failure(e, path))?;
+    }
+    Ok(Target {
+        device: Box::new(device),
+        name: path.into(),
+        kernel,
+    })
+}
+
+/// A dump is not memory: it cannot be changed, and its offsets are no addresses.
+fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
+    let kind = path.metadata().map_err(|e| Failure::from(e).about(path))?;
+    if kind.is_dir() {
+        return Ok(());
+    }
+    if !kind.is_file() {
+        let failure = Failure::new(Exit::UNSUPPORTED, "neither a file nor a directory");
+        return Err(failure.about(path));
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(4).read_to_end(&mut head))
+        .map_err(|e| Failure::from(e).about(path))?;
+    let elf = head == b"\x7fELF";
+    if !elf
+        && matches!(
+            Dump::open(path, &OpenOptions::default()),
+            Err(Error::NotADump { .. })
+        )
+    {
+        return Ok(());
+    }
+    let what = match (elf, needs.write || needs.set) {
+        (true, _) => "an ELF file is not raw memory",
+        (false, true) => "a dump cannot be changed",
+        (false, false) => "a dump is not raw memory",
+    };
+    let failure = Failure::new(Exit::UNSUPPORTED, what).about(path);
+    Err(if needs.write || needs.set {
+        failure
+    } else {
+        failure.next("`livecore read` reads dumps")
+    })
+}
+
+impl Target {
+    /// The kernel's symbols, and the file that has them.
+    pub(super) fn kernel(&self) -> Result<(PathBuf, Arc<KernelElf>), Failure> {
+        if let Some((path, elf)) = &self.kernel {
+            return Ok((path.clone(), elf.clone()));
+        }
+        let path = bootfile().map(PathBuf::from).map_err(|e| {
+            Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF")
+        })?;
+        let elf = input::kernel(&path)?;
+        Ok((path, Arc::new(elf)))
+    }
+
+    /// A failure of the devices, about them.
+    pub(super) fn failure(&self, error: MemError) -> Failure {
+        failure(error, &self.name)
+    }
+}
+
+/// What addresses of `device` are called in JSON.
+pub(super) fn space(device: Device) -> &'static str {
+    match device {
+        Device::Mem => "physical",
+        Device::Kmem => "kernel",
+    }
+}
+
+fn failure(error: MemError, name: &Path) -> Failure {
+    let take = match &error {
+        MemError::Io { source, .. } => source.get_ref().and_then(|e| e.downcast_ref::<TakeError>()),
+        _ => None,
+    };
+    let exit = match (&error, take) {
+        (_, Some(TakeError::Unsupported { .. })) => Exit::UNSUPPORTED,
+        (
+            _,
+            Some(
+                TakeError::NoSymbol { .. }
+                | TakeError::NoKernel { .. }
+                | TakeError::Contradiction { .. }
+                | TakeError::Memory { .. },
+            ),
+        ) => Exit::BROKEN,
+        (MemError::NeedsFreeBsd | MemError::NoRangeDriver | MemError::Unchangeable { .. }, _) => {
+            Exit::UNSUPPORTED
+        }
+        (MemError::Io { source, .. }, _) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Exit::BROKEN
+        }
+        _ => Exit::COULD_NOT,
+    };
+    let failure = Failure::new(exit, &error);
+    match error {
+        MemError::NeedsFreeBsd => failure.next("say --machine MACHINE.toml, or --image DIR"),
+        _ => failure.about(name),
+    }
+}

@@ -1,0 +1,291 @@
+//! `livecore mem write`: changes physical or kernel memory.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use livedump::mem4::{Device, MemDevice, MemError};
+use serde::Serialize;
+
+use super::read::{beyond, check_place, resolve};
+use super::source::{Needs, Source, space};
+use crate::failure::Failure;
+use crate::json::Hex;
+use crate::session::Session;
+use crate::text::parse_number;
+use crate::verb::read::Place;
+use crate::words::{Order, Width};
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 << 10;
+
+const MANUAL: &str = "\
+Examples:
+  livecore mem write 0x9fc00 'de ad be ef' --image machine --write
+  livecore mem write --kmem hz --words 4 100 --image machine --write
+  livecore mem write 0x100000 --from page --image machine --write
+
+Bytes before the first address that cannot be had are written, as the device does it; the failure says \
+how many. A dump is never changed, nor a machine that is only a text.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// Whose memory.
+    #[command(flatten)]
+    pub source: Source,
+    /// ADDR is a kernel virtual address (/dev/kmem), not a physical one (/dev/mem)
+    #[arg(long)]
+    pub kmem: bool,
+    /// Yes, change the memory
+    #[arg(long)]
+    pub write: bool,
+    /// Where to begin: an address (decimal, or hexadecimal after 0x); with --kmem also a kernel
+    /// symbol, which may be followed by +OFFSET
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Place::parse)]
+    pub place: Place,
+    /// Bytes in hexadecimal, two digits each; with --words numbers, decimal or after 0x
+    #[arg(
+        value_name = "DATA",
+        required_unless_present = "from",
+        conflicts_with = "from"
+    )]
+    pub data: Vec<String>,
+    /// The bytes of a file; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// DATA are numbers of so many bytes
+    #[arg(long, value_enum, value_name = "BYTES", conflicts_with = "from")]
+    pub words: Option<Width>,
+    /// The bytes' order in a word
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ORDER",
+        default_value = "little",
+        requires = "words"
+    )]
+    pub endian: Order,
+    /// Say what was written as one JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was written; docs/schemas/mem-write.schema.json.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    machine: String,
+    space: &'static str,
+    address: Hex,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<&'a str>,
+    requested: Option<u64>,
+    length: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Writes the bytes.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let device = check_place(&args.place, args.kmem)?;
+    let data = match &args.from {
+        None => Some(bytes(args)?),
+        Some(_) => None,
+    };
+    if !args.write {
+        return Err(
+            Failure::usage("this changes the machine's memory").next("say --write if it is meant")
+        );
+    }
+    let needs = Needs {
+        write: true,
+        kernel: args.kmem,
+        ..Needs::default()
+    };
+    let target = args.source.open(needs, session)?;
+    let at = resolve(&args.place, &target)?;
+    let requested = data.as_ref().map(|data| data.len() as u64);
+    let (mut source, from): (Box<dyn Read>, &Path) = match (data, &args.from) {
+        (Some(data), _) => (Box::new(Cursor::new(data)), Path::new("-")),
+        (None, Some(path)) => (Box::new(open(path, session)?), path),
+        // The parser wants one of the two.
+        (None, None) => return Err(Failure::usage("nothing to write")),
+    };
+    let written =
+        copy(&*target.device, device, at, &mut source).map_err(|e| Failure::from(e).about(from))?;
+    let error = written.error.as_ref().map(ToString::to_string);
+    if args.json {
+        let report = Report {
+            machine: target.name.display().to_string(),
+            space: space(device),
+            address: Hex(at),
+            symbol: match &args.place {
+                Place::Symbol { name, .. } => Some(name),
+                Place::Address(_) => None,
+            },
+            requested,
+            length: written.len,
+            error,
+        };
+        crate::json::print(&report, &mut session.out)?;
+    } else if written.error.is_none() || written.len > 0 {
+        session.voice.say(format_args!(
+            "{} bytes written from {at:#x} on",
+            written.len
+        ));
+    }
+    written.error.map_or(Ok(()), |e| Err(target.failure(e)))
+}
+
+/// The bytes that DATA is.
+fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    for text in &args.data {
+        match args.words {
+            Some(width) => {
+                let number = parse_number(text).map_err(Failure::usage)?;
+                let word = args.endian.bytes(number, width).ok_or_else(|| {
+                    Failure::usage(format_args!("{text} does not fit {} bytes", width.bytes()))
+                })?;
+                bytes.extend(word);
+            }
+            None => hex(text, &mut bytes)?,
+        }
+    }
+    if bytes.is_empty() {
+        return Err(Failure::usage("nothing to write"));
+    }
+    Ok(bytes)
+}
+
+/// Pairs of hexadecimal digits; white space may stand between two pairs.
+fn hex(text: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+    for run in text.split_ascii_whitespace() {
+        let digits = run
+            .chars()
+            .map(|c| c.to_digit(16))
+            .collect::<Option<Vec<_>>>();
+        let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) else {
+            let what = format_args!("`{run}` is not bytes in hexadecimal, two digits each");
+            return Err(Failure::usage(what).next("--words takes numbers, --from a file"));
+        };
+        let (pairs, _) = digits.as_chunks::<2>();
+        // Two digits of four bits.
+        bytes.extend(pairs.iter().map(|[high, low]| (high << 4 | low) as u8));
+    }
+    Ok(())
+}
+
+fn open(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
+    let file =
+        if path == Path::new("-") {
+            session.env.stdin.take().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "standard input is not open")
+            })
+        } else {
+            File::open(path)
+        };
+    file.map_err(|e| Failure::from(e).about(path))
+}
+
+/// How far writing came.
+#[derive(Debug, Default)]
+struct Written {
+    /// Bytes that are in memory now.
+    len: u64,
+    /// Why there are no more.
+    error: Option<MemError>,
+}
+
+/// Writes all of `source` from `at` on, up to the first address that cannot be had. An error of
+/// reading `source` is the result's own; what was read before is written.
+fn copy(
+    device: &dyn MemDevice,
+    which: Device,
+    at: u64,
+    source: &mut dyn Read,
+) -> io::Result<Written> {
+    let mut buf = vec![0; PIECE];
+    let mut written = Written::default();
+    loop {
+        let n = match source.read(&mut buf) {
+            Ok(0) => return Ok(written),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let mut left = &buf[..n];
+        while !left.is_empty() {
+            let Some(here) = at.checked_add(written.len) else {
+                written.error = Some(beyond());
+                return Ok(written);
+            };
+            let room = (u64::MAX - here).saturating_add(1).min(left.len() as u64) as usize;
+            match device.write(which, here, &left[..room]) {
+                Ok(got) if got > 0 => {
+                    let got = got.min(room);
+                    written.len += got as u64;
+                    left = &left[got..];
+                }
+                Ok(_) => {
+                    written.error = Some(MemError::BadAddress {
+                        at: here,
+                        why: "nothing could be written",
+                    });
+                    return Ok(written);
+                }
+                Err(error) => {
+                    written.error = Some(error);
+                    return Ok(written);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verb::mem::recorded;
+
+    #[test]
+    fn writes_go_to_the_device_of_their_space_at_their_address() {
+        let files = recorded::files(b"physical", b"kernel addresses");
+        let device = files.device(true);
+        let write = |which, at, bytes: &[u8]| copy(&device, which, at, &mut &*bytes).unwrap();
+        assert_eq!(write(Device::Mem, 4, b"ICAL").len, 4);
+        assert_eq!(write(Device::Kmem, 0, b"K").len, 1);
+        assert_eq!(
+            files.contents(),
+            (b"physICAL".to_vec(), b"Kernel addresses".to_vec())
+        );
+        assert!(
+            device.kernel().asked().is_empty(),
+            "no request is made for it"
+        );
+    }
+
+    #[test]
+    fn a_device_that_was_opened_for_reading_refuses_with_ebadf() {
+        let files = recorded::files(b"physical", b"");
+        let device = files.device(false);
+        let written = copy(&device, Device::Mem, 0, &mut &b"x"[..]).unwrap();
+        assert_eq!(written.len, 0);
+        assert!(matches!(written.error, Some(MemError::NotOpenedFor { .. })));
+        assert_eq!(files.contents().0, b"physical");
+    }
+
+    #[test]
+    fn hexadecimal_bytes_are_pairs_of_digits() {
+        let parse = |text: &str| {
+            let mut bytes = Vec::new();
+            hex(text, &mut bytes).map(|()| bytes).ok()
+        };
+        assert_eq!(parse("deadBEEF"), Some(vec![0xde, 0xad, 0xbe, 0xef]));
+        assert_eq!(parse(" 00 ff "), Some(vec![0, 0xff]));
+        for bad in ["0", "d ead", "0x10", "gg", "-1", "é1"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}
