@@ -1,0 +1,67 @@
+//! Makes the corpora that fuzzing begins with: `fuzz-seeds FOLDER` fills `FOLDER/TARGET/`.
+//!
+//! Dumps are those of `testdata/dumps` that are small; streams are made by the compressors.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use compress::{Codec, Encoding, NoProgress, Shape};
+use livecore_tests::corpus::recipes;
+use livecore_tests::{mkdump, mkelf};
+
+/// Seeds are this long at most: shorter ones are changed faster.
+const LEN_MAX: usize = 160 << 10;
+
+const KERNEL: &str = "elf amd64
+section .text 0xffffffff80200000 hex 55 48 89 e5
+bss .bss 0xffffffff80300000 0x1000
+symbol main 0xffffffff80200000 size 4 func
+symbol hz 0xffffffff80300000 size 4
+symbol kernphys 0x200000 abs
+";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("usage: fuzz-seeds FOLDER")?;
+    let folder = Path::new(&folder);
+    let put = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = folder.join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)
+    };
+    for recipe in recipes()? {
+        let Ok(bytes) = mkdump::build(&recipe.text) else {
+            continue;
+        };
+        // Headers lie at the beginning and at the end.
+        put("headers", &recipe.name, &bytes[..bytes.len().min(512)])?;
+        let end = &bytes[bytes.len().saturating_sub(512)..];
+        put("headers", &format!("{}-end", recipe.name), end)?;
+        if bytes.len() <= LEN_MAX {
+            put("dump", &recipe.name, &bytes)?;
+            put("dump_mended", &recipe.name, &bytes)?;
+        }
+    }
+    for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+        for (len, frame_size) in [(0, 4096), (9000, 4096), (70_000, 16384), (100_000, 1 << 20)] {
+            let content: Vec<u8> = (0..len).map(|k: u32| (k.wrapping_mul(k) >> 9) as u8).collect();
+            let encoding = Encoding {
+                frame_size,
+                ..Encoding::new(codec)
+            };
+            for shape in [Shape::Frames, Shape::Single] {
+                let mut bytes = Vec::new();
+                let stored =
+                    compress::encode_at(&content, &encoding, shape, &mut bytes, &NoProgress)?;
+                put("stream", &format!("{codec}-{len}-{shape:?}"), &bytes)?;
+                if shape == Shape::Frames {
+                    compress::write_seal(&stored, &content[..content.len() / 100], &mut bytes)?;
+                    put("stream", &format!("{codec}-{len}-sealed"), &bytes)?;
+                    put("seal", &format!("{codec}-{len}"), &bytes)?;
+                }
+            }
+        }
+    }
+    put("kernel_elf", "kernel", &mkelf::build(KERNEL)?)?;
+    Ok(())
+}

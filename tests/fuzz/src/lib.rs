@@ -1,0 +1,192 @@
+//! What the fuzz targets have in common: laws, and mended digests.
+//!
+//! A digest or a parity keeps a fuzzer out of everything behind it. [`mend`] makes those of a
+//! changed file right again, so that what they protect is read.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use compress::{NoProgress, Stream};
+use minidump::{Dump, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
+use verify::{Depth, Options};
+use xxhash_rust::xxh64::xxh64;
+
+/// A decoded stream is followed so far: bombs are long, and the rest is more of the same.
+const CONTENT_MAX: u64 = 32 << 20;
+
+/// Kernel dumps, text dumps, dumps that savecore(8) has saved.
+const MAGICS: [&[u8; 17]; 3] = [
+    b"FreeBSD Kernel Du",
+    b"FreeBSD Text Dump",
+    b"Cleared Kernel Du",
+];
+
+/// How streams are opened: small bounds, which are what is tested.
+pub fn options() -> compress::OpenOptions {
+    compress::OpenOptions {
+        threads: std::num::NonZeroUsize::MIN,
+        cache: 1 << 20,
+        max_window: 8 << 20,
+        ..Default::default()
+    }
+}
+
+/// Whatever the bytes are: pieces come in order, reads agree with decoding, and what a check has
+/// passed is what decoding gives.
+pub fn stream(bytes: Vec<u8>) {
+    let Ok(stream) = Stream::open(Arc::new(bytes), &options()) else {
+        return;
+    };
+    let mut content = Vec::new();
+    let mut cut = false;
+    let end = stream.decode(
+        &mut |at, piece| {
+            assert_eq!(at, content.len() as u64, "pieces are in order");
+            content.extend_from_slice(piece);
+            if content.len() as u64 > CONTENT_MAX {
+                cut = true;
+                return Err(compress::Error::Write(io::Error::other("enough")));
+            }
+            Ok(())
+        },
+        &NoProgress,
+    );
+    if cut {
+        return;
+    }
+    if let Ok(len) = end {
+        assert_eq!(len, content.len() as u64);
+    }
+    if stream.check(&NoProgress).is_ok() {
+        assert!(end.is_ok() && stream.seal_damage().is_none());
+    }
+    let reader = stream.content();
+    for at in [0, 4000, content.len() as u64 / 2, content.len() as u64] {
+        let mut buf = [0; 300];
+        let Ok(n) = reader.read_full_at(&mut buf, at) else {
+            assert!(end.is_err(), "what decodes can be read");
+            continue;
+        };
+        let from = (at as usize).min(content.len());
+        let known = n.min(content.len() - from);
+        assert_eq!(buf[..known], content[from..from + known]);
+    }
+}
+
+/// Whatever the bytes are, the reader and the verifier answer: pages that are holes do not read,
+/// a dump that is found sound can be opened, and memory and time are bounded.
+pub fn dump(bytes: Vec<u8>) {
+    let source: Arc<dyn compress::ReadAt> = Arc::new(bytes);
+    let report = verify::verify(
+        Arc::clone(&source),
+        &Options {
+            depth: Depth::Deep,
+            memory: 32 << 20,
+            ..Options::default()
+        },
+        &NoProgress,
+    );
+    let sound = report.verdict.exit_code() == 0;
+    let opened = Dump::from_source(source, &minidump::OpenOptions::new(options()));
+    let dump = match opened {
+        Ok(dump) => dump,
+        Err(e) => {
+            assert!(!sound, "found sound, and cannot be opened: {e}");
+            return;
+        }
+    };
+    if let Ok(buffer) = MessageBuffer::of(&dump, None) {
+        let _ = buffer.dmesg(true).len() + buffer.text().len();
+    }
+    let mut left = 5_000;
+    let _ = dump.walk(&mut |_| {
+        left -= 1;
+        if left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    let mini = dump.minidump();
+    let mut buf = [0; 100];
+    for at in [0, mini.kernbase, mini.dmapbase, mini.dmapend, u64::MAX - 50] {
+        let _ = dump.read_virt(VirtAddr(at), &mut buf);
+        let _ = dump.read_phys(PhysAddr(at), &mut buf);
+    }
+    for segment in dump.dump_avail().segments().iter().take(8) {
+        for at in [segment.start, segment.end] {
+            let answer = dump.read_phys(PhysAddr(at), &mut buf[..1]);
+            let bit = dump.dump_avail().bit_of(PhysAddr(at));
+            let there = bit.is_some_and(|bit| dump.bitmap().contains(bit));
+            assert!(there || answer.is_err(), "{at:#x} is a hole and reads");
+        }
+    }
+}
+
+/// Makes right what is found of [`mend_parity`] and [`mend_seal`].
+pub fn mend(bytes: &mut [u8]) {
+    mend_parity(bytes);
+    mend_seal(bytes);
+}
+
+/// Makes right the parity of every kerneldumpheader at a multiple of 512 bytes from the beginning
+/// or the end.
+pub fn mend_parity(bytes: &mut [u8]) {
+    let len = bytes.len();
+    for start in [0, len % 512] {
+        for at in (start..len.saturating_sub(511)).step_by(512) {
+            let block = &mut bytes[at..at + 512];
+            if MAGICS.iter().any(|magic| block.starts_with(*magic)) {
+                block[508..].fill(0);
+                for k in 0..4 {
+                    block[508 + k] = (0..127).fold(0, |sum, word| sum ^ block[4 * word + k]);
+                }
+            }
+        }
+    }
+}
+
+/// Makes right the digests of the first seal's header, attachment, index and footer.
+pub fn mend_seal(bytes: &mut [u8]) {
+    let Some(header) = find(bytes, b"LVCRSEAL") else {
+        return;
+    };
+    let number = |at: usize, n: usize| {
+        let bytes = bytes.get(at..at + n)?;
+        Some(
+            bytes
+                .iter()
+                .rev()
+                .fold(0u64, |sum, &b| sum << 8 | u64::from(b)),
+        )
+    };
+    if let (Some(frames), Some(attached)) = (number(header + 32, 8), number(header + 40, 4)) {
+        let attachment = header + 72;
+        let index = attachment.saturating_add(attached as usize);
+        let end = index.saturating_add((frames as usize).saturating_mul(12));
+        for (from, to, place) in [(attachment, index, 48), (index, end, 56)] {
+            if let Some(digest) = bytes.get(from..to).map(|bytes| xxh64(bytes, 0)) {
+                put(bytes, header + place, digest);
+            }
+        }
+    }
+    if let Some(digest) = bytes.get(header..header + 64).map(|bytes| xxh64(bytes, 0)) {
+        put(bytes, header + 64, digest);
+    }
+    if let Some(footer) = find(bytes, b"LVCRFOOT")
+        && let Some(digest) = bytes.get(footer..footer + 16).map(|bytes| xxh64(bytes, 0))
+    {
+        put(bytes, footer + 16, digest);
+    }
+}
+
+fn find(bytes: &[u8], magic: &[u8; 8]) -> Option<usize> {
+    bytes.windows(8).position(|window| window == magic)
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    if let Some(place) = bytes.get_mut(at..at + 8) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}

@@ -1,0 +1,41 @@
+#![no_main]
+//! Every parser of a header by itself; what two of them write is what they read.
+
+use minidump::{ByteOrder, DumpAvail, KernelDumpHeader, MinidumpHeader, SealRecord};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(block) = bytes.first_chunk::<512>() {
+        let _ = KernelDumpHeader::parse(block, 0);
+        let mut mended = *block;
+        livecore_fuzz::mend_parity(&mut mended);
+        if let Ok(Some(header)) = KernelDumpHeader::parse(&mended, 0) {
+            assert!(header.parity_ok);
+            let again = KernelDumpHeader::parse(&header.encode(), 0);
+            assert!(
+                matches!(again, Ok(Some(h)) if h.parity_ok && h.dumplength == header.dumplength)
+            );
+        }
+    }
+    if let Ok(header) = MinidumpHeader::parse(bytes) {
+        let again = MinidumpHeader::parse(&header.encode());
+        assert_eq!(again.ok().as_ref(), Some(&header));
+    }
+    for order in [ByteOrder::Little, ByteOrder::Big] {
+        if let Ok(avail) = DumpAvail::parse(bytes, order, 4096, 0) {
+            for bit in (0..avail.bits()).take(100) {
+                let at = avail.addr_of(bit).expect("a bit is a page");
+                // Two ranges may share a page: its first bit counts.
+                assert!(avail.bit_of(at).is_none_or(|other| other <= bit));
+            }
+        }
+    }
+    if let Ok(record) = SealRecord::parse(bytes) {
+        assert_eq!(SealRecord::parse(&record.encode()).ok(), Some(record));
+    }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(info) = minidump::info::Info::parse(text)
+    {
+        let _ = info.seconds();
+        let _ = info.to_header().encode();
+    }
+});

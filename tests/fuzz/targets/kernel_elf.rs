@@ -1,0 +1,21 @@
+#![no_main]
+//! A kernel file: symbols found by name and by address, contents at addresses.
+
+use minidump::KernelElf;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Ok(elf) = KernelElf::from_bytes(bytes.to_vec()) else {
+        return;
+    };
+    for (name, symbol) in elf.symbols().take(200) {
+        // Names that are no text are shown as `?`.
+        assert!(
+            name == "?" || elf.symbol(name).is_some(),
+            "a listed symbol is found"
+        );
+        let _ = elf.bytes_at(symbol.value, 64);
+        if let Some((_, offset)) = elf.lookup(symbol.value) {
+            assert!(offset <= symbol.value);
+        }
+    }
+});
