@@ -5,7 +5,7 @@
 //! `versionstring` of the dump's header.
 
 use crate::header::escaped;
-use crate::{Arch, Dump, KernelElf, KernelMemory, VirtAddr};
+use crate::{Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr};
 
 /// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
 const VERSION_LIMIT: usize = 1024;
@@ -37,8 +37,22 @@ pub enum Agreement {
 /// Compares a kernel file with a dump.
 pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
     let mini = dump.minidump();
-    let expected = machine(mini.arch);
-    if elf.machine() != expected || elf.order() != mini.order {
+    compare_with(elf, (mini.arch, mini.order), dump.header(), dump)
+}
+
+/// Compares a kernel file with a full dump, whose kernel map `memory` translates by.
+pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
+    compare_with(elf, (dump.arch(), dump.order()), dump.header(), memory)
+}
+
+fn compare_with(
+    elf: &KernelElf,
+    (arch, order): (Arch, ByteOrder),
+    header: Option<&KernelDumpHeader>,
+    memory: &dyn KernelMemory,
+) -> Agreement {
+    let expected = arch.elf_machine();
+    if elf.machine() != expected || elf.order() != order {
         return Agreement::Contradicts {
             what: "architecture",
             kernel: format!(
@@ -46,7 +60,7 @@ pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
                 elf.machine(),
                 elf.order().name()
             ),
-            dump: format!("{expected}, {}-endian", mini.order.name()),
+            dump: format!("{expected}, {}-endian", order.name()),
         };
     }
     let Some(linked) = linked_version(elf) else {
@@ -54,9 +68,9 @@ pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
         return Agreement::Unknown { why };
     };
     let linked = text(&linked);
-    let found = match memory_version(elf, dump) {
+    let found = match memory_version(elf, memory) {
         Ok(version) => version,
-        Err(why) => match dump.header().map(|h| text(&h.versionstring)) {
+        Err(why) => match header.map(|h| text(&h.versionstring)) {
             Some(version) if !version.is_empty() => version.to_vec(),
             _ => return Agreement::Unknown { why },
         },
@@ -70,19 +84,6 @@ pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
         what: "version",
         kernel: escaped(linked, VERSION_LIMIT),
         dump: escaped(found, VERSION_LIMIT),
-    }
-}
-
-/// `e_machine` of the architecture's kernels (`EM_*` of the ELF specifications).
-fn machine(arch: Arch) -> u16 {
-    match arch {
-        Arch::Amd64 => 62,
-        Arch::Arm64 => 183,
-        Arch::Riscv64 => 243,
-        Arch::I386 => 3,
-        Arch::Arm => 40,
-        Arch::Powerpc64 => 21,
-        Arch::Mips => 8,
     }
 }
 
@@ -109,12 +110,13 @@ fn version_len(size: u64) -> usize {
 }
 
 /// `version` as the dump's memory has it.
-fn memory_version(elf: &KernelElf, dump: &Dump) -> Result<Vec<u8>, String> {
+fn memory_version(elf: &KernelElf, memory: &dyn KernelMemory) -> Result<Vec<u8>, String> {
     let Some(symbol) = elf.symbol("version") else {
         return Err("it has no symbol `version`".into());
     };
     let mut bytes = vec![0; version_len(symbol.size)];
-    dump.read_virt(VirtAddr(symbol.value), &mut bytes)
+    memory
+        .read_virt(VirtAddr(symbol.value), &mut bytes)
         .map_err(|e| format!("`version` cannot be read: {e}"))?;
     if text(&bytes).is_empty() {
         return Err("`version` is zeros in the dump".into());

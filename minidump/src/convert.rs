@@ -12,10 +12,11 @@
 //! read by the encoder's workers at their own offsets.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use compress::{
-    Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
+    Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, Window, encode_at,
     encode_read, write_seal,
 };
 
@@ -24,9 +25,13 @@ use crate::defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
     RECORD_SOURCE_LENGTH,
 };
+use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
-use crate::{Dump, Error, HeaderOrigin, KernelDumpHeader, MinidumpHeader, SealRecord};
+use crate::{
+    ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory, MinidumpHeader,
+    SealRecord,
+};
 
 /// What a dump is to be written as.
 #[derive(Debug, Clone, Copy)]
@@ -108,19 +113,139 @@ pub fn convert(
         refuse_short_raw(dump, target, len)?;
     }
     let shape = target.shape();
-    let stored = if dump.stream().kind() == StreamKind::Foreign {
+    let stored = if dump.stream().kind() == StreamKind::Foreign && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() {
             dump.layout().end()
         } else {
             0
         };
-        encode_decoded(dump.stream(), pad_to, target, out, progress)?
+        let splice = Splice {
+            pad_to,
+            ..Splice::default()
+        };
+        encode_decoded(dump.stream(), splice, target, out, progress)?
     } else {
         encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
     };
     refuse_short_raw(dump, target, stored.content_len)?;
     let record = record_of(dump, stored.content_len)?;
     close(&stored, record, dump.layout().page_size(), target, out)
+}
+
+/// Writes a full dump as `target` says, its payload byte for byte.
+pub fn convert_full(
+    dump: &FullDump,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    if let Some(len) = dump.known_len() {
+        refuse_cut_raw(target, len, dump.end())?;
+    }
+    let stored = if dump.stream().kind() == StreamKind::Foreign {
+        encode_decoded(dump.stream(), Splice::default(), target, out, progress)?
+    } else {
+        encode_at(
+            &*dump.payload(),
+            &target.encoding,
+            target.shape(),
+            out,
+            progress,
+        )?
+    };
+    refuse_cut_raw(target, stored.content_len, dump.end())?;
+    let port = || KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size());
+    let header = dump.header().cloned().unwrap_or_else(port);
+    let mut record = dump.seal().cloned().unwrap_or_default();
+    record.header = header;
+    record.flags |= header_flags(dump.header_origin());
+    if stored.content_len < dump.end() {
+        record.flags |= FLAG_SHORT;
+    }
+    close(&stored, record, dump.page_size(), target, out)
+}
+
+/// Writes a minidump as a full dump: an ELF core with one segment per run of pages that are in the
+/// dump, at their physical addresses.
+///
+/// Everything else that the minidump holds is lost: its page tables are a section of its own, and
+/// no memory of the machine's. A reader finds physical addresses, and virtual ones only as far as
+/// the tables that lead to them happened to be in the dump.
+pub fn to_full(
+    dump: &Dump,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    if let Some(len) = dump.known_len() {
+        refuse_short_raw(dump, target, len)?;
+    }
+    let head = crate::full::write::head(dump)?;
+    let skip = dump.layout().data_offset();
+    let end = head.len() as u64 + (dump.layout().end() - skip);
+    let stored = if dump.stream().kind() == StreamKind::Foreign && !dump.is_embedded() {
+        let pad_to = if dump.zero_tail() { end } else { 0 };
+        let splice = Splice { head, skip, pad_to };
+        encode_decoded(dump.stream(), splice, target, out, progress)?
+    } else {
+        let pages = Window::new(dump.payload(), skip, dump.layout().end() - skip);
+        let body = Arc::new(pages);
+        let joined = Joined { head, body };
+        encode_at(&joined, &target.encoding, target.shape(), out, progress)?
+    };
+    refuse_cut_raw(target, stored.content_len, end)?;
+    let head_len = end - (dump.layout().end() - skip);
+    let mut record = record_of(dump, skip + stored.content_len.saturating_sub(head_len))?;
+    move_source_len(&mut record, |len| {
+        len.checked_sub(skip)?.checked_add(head_len)
+    });
+    close(&stored, record, dump.layout().page_size(), target, out)
+}
+
+/// Writes a planned ELF core ([`crate::elf::export`]) of `dump` as `target` says.
+pub fn to_elf(
+    dump: &Dump,
+    export: &Export,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    let shape = target.shape();
+    let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
+    let mut record = record_of(dump, stored.content_len.saturating_sub(export.head_len))?;
+    move_source_len(&mut record, |len| len.checked_add(export.head_len));
+    close(&stored, record, dump.layout().page_size(), target, out)
+}
+
+/// What was there of a dump whose tail was filled is said in the offsets of what is written.
+fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u64>) {
+    let len = record
+        .record(RECORD_SOURCE_LENGTH)
+        .and_then(|bytes| ByteOrder::Little.uint(bytes));
+    if let Some(len) = len.and_then(moved) {
+        record.set_record(RECORD_SOURCE_LENGTH, len.to_le_bytes().to_vec());
+    }
+}
+
+fn refuse_cut_raw(target: &Target, len: u64, end: u64) -> Result<(), Error> {
+    if target.container != Container::Raw || len >= end {
+        return Ok(());
+    }
+    Err(Error::Options(format!(
+        "a raw file states its length, and this dump ends at {len:#x} of {end:#x}: another \
+         container must be chosen"
+    )))
+}
+
+fn header_flags(origin: &HeaderOrigin) -> u32 {
+    match origin {
+        HeaderOrigin::Info(_) => FLAG_HEADER_FROM_INFO,
+        HeaderOrigin::Absent => FLAG_HEADER_FROM_PAYLOAD,
+        _ => 0,
+    }
 }
 
 fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error> {
@@ -141,11 +266,7 @@ fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
         .header()
         .cloned()
         .unwrap_or_else(|| KernelDumpHeader::from_payload(dump.minidump()));
-    match dump.header_origin() {
-        HeaderOrigin::Info(_) => record.flags |= FLAG_HEADER_FROM_INFO,
-        HeaderOrigin::Absent => record.flags |= FLAG_HEADER_FROM_PAYLOAD,
-        _ => {}
-    }
+    record.flags |= header_flags(dump.header_origin());
     if dump.zero_tail() {
         // A foreign stream has been decoded to its end by now.
         if let Some(short) = dump.shortness()? {
@@ -203,11 +324,22 @@ fn close(
 /// Pieces that may wait between the thread that decodes and the one that encodes.
 const PIECES: usize = 4;
 
-/// Decodes `stream` in order on a thread of its own and stores what comes out, with zeros behind it
-/// up to `pad_to`. Memory: [`PIECES`] pieces of the decoder's, and the encoder's own.
+/// What is done with a decoded stream before it is stored.
+#[derive(Debug, Default)]
+struct Splice {
+    /// Bytes that come before it.
+    head: Vec<u8>,
+    /// Bytes of it that are left out in front.
+    skip: u64,
+    /// The length that is stored at least, filled with zeros.
+    pad_to: u64,
+}
+
+/// Decodes `stream` in order on a thread of its own and stores what comes out. Memory: [`PIECES`]
+/// pieces of the decoder's, and the encoder's own.
 fn encode_decoded(
     stream: &Stream,
-    pad_to: u64,
+    splice: Splice,
     target: &Target,
     out: &mut dyn Write,
     progress: &dyn Progress,
@@ -215,7 +347,13 @@ fn encode_decoded(
     std::thread::scope(|scope| {
         let (sender, pieces) = sync_channel(PIECES);
         scope.spawn(move || {
-            let mut sink = |_: u64, piece: &[u8]| {
+            let mut sink = |offset: u64, piece: &[u8]| {
+                let skip = splice.skip.saturating_sub(offset).min(piece.len() as u64);
+                // At most the piece's length.
+                let piece = &piece[skip as usize..];
+                if piece.is_empty() {
+                    return Ok(());
+                }
                 // Nobody listens any more: the encoder has failed, and says why itself.
                 let sent = sender.send(Piece::Bytes(piece.to_vec()));
                 sent.map_err(|_| compress::Error::Cancelled)
@@ -229,11 +367,11 @@ fn encode_decoded(
         });
         let mut pipe = Pipe {
             pieces,
-            current: Vec::new(),
+            current: splice.head,
             at: 0,
             given: 0,
             ended: false,
-            pad_to,
+            pad_to: splice.pad_to,
         };
         let stored = encode_read(&mut pipe, &target.encoding, target.shape(), out, progress);
         // The decoder must not wait for a reader that is gone.

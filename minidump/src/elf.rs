@@ -4,6 +4,11 @@
 //! kernels are stripped of debug information, and a reduced file may have symbols only: no
 //! contents, no program headers.
 
+pub mod core;
+pub mod export;
+pub mod notes;
+pub mod write;
+
 use std::ops::Range;
 use std::sync::Arc;
 

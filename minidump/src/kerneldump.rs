@@ -193,12 +193,17 @@ impl KernelDumpHeader {
     /// The header of a dump that has lost its own: what the minidump itself tells, empty strings,
     /// time 0. Lengths are 0 and filled in by whoever writes the dump.
     pub fn from_payload(header: &MinidumpHeader) -> Self {
+        Self::of_port(header.arch, header.order, header.page_size())
+    }
+
+    /// The header of a dump of this port of which no more is known than its page size.
+    pub fn of_port(arch: crate::Arch, order: crate::ByteOrder, page_size: u64) -> Self {
         Self {
             version: defs::KERNELDUMPVERSION,
-            architecture: header.arch.machine_arch(header.order).into(),
-            architectureversion: header.arch.architectureversion(),
+            architecture: arch.machine_arch(order).into(),
+            architectureversion: arch.architectureversion(),
             // A page is far below 4 GiB.
-            blocksize: header.page_size() as u32,
+            blocksize: page_size as u32,
             ..Self::default()
         }
         .with_parity()

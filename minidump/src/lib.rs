@@ -64,6 +64,11 @@
 //! a *device*, or in frames before an index (*sealed*, ours; [`seal`]). The header is
 //! [`KernelDumpHeader`], 512 bytes, big endian on every architecture. [`container`] tells which it is.
 //!
+//! # Full dumps
+//!
+//! With `debug.minidump=0` a kernel writes all of its memory instead, as an ELF core whose segments
+//! lie at physical addresses: [`FullDump`], its module says how. [`AnyDump`] opens either kind.
+//!
 //! # The way through
 //!
 //! Reading: [`Dump`] (a [`KernelMemory`]), [`pages`] for all of its pages, [`convert()`] into any other
@@ -87,6 +92,7 @@ pub mod dump;
 pub mod dump_avail;
 pub mod elf;
 pub mod error;
+pub mod full;
 pub mod header;
 pub mod info;
 pub mod kernel;
@@ -106,10 +112,11 @@ pub use arch::walk::{Mapping, Protection};
 pub use bitmap::Bitmap;
 pub use container::Container;
 pub use convert::convert;
-pub use dump::{Dump, HeaderOrigin, OpenOptions, Shortness, Warning};
+pub use dump::{AnyDump, Dump, HeaderOrigin, OpenOptions, Shortness, Warning};
 pub use dump_avail::DumpAvail;
 pub use elf::KernelElf;
 pub use error::Error;
+pub use full::FullDump;
 pub use header::MinidumpHeader;
 pub use kerneldump::KernelDumpHeader;
 pub use layout::Layout;

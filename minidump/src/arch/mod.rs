@@ -89,6 +89,19 @@ impl Arch {
         }
     }
 
+    /// `e_machine` of its kernels and of its full dumps (`EM_*` of the ELF specifications).
+    pub fn elf_machine(self) -> u16 {
+        match self {
+            Self::Amd64 => 62,
+            Self::Arm64 => 183,
+            Self::Riscv64 => 243,
+            Self::I386 => 3,
+            Self::Arm => 40,
+            Self::Powerpc64 => 21,
+            Self::Mips => 8,
+        }
+    }
+
     /// The kerneldumpheader's `architectureversion`.
     pub fn architectureversion(self) -> u32 {
         match self {

@@ -8,15 +8,18 @@
 //! | [`kerneldump`]| the 512-byte `struct kerneldumpheader`, the containers, the key block  |
 //! | [`minidump`]  | what the headers of all architectures share, and the table of them     |
 //! | [`amd64`] …   | one architecture: header fields, page-table entries, address constants |
+//! | [`elf`]       | ELF core files: file header, program headers, notes                    |
 //! | [`msgbuf`]    | `struct msgbuf`, which lies behind its ring                            |
 //! | [`registers`] | the registers of every processor, as GDB names them                    |
 //! | [`pcb`]       | where they are in a `struct pcb`                                       |
 //! | [`trapframe`] | where they are in a `struct trapframe`, and who makes one              |
+//! | [`prstatus`]  | where they are in the notes of ELF cores                               |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
 
 pub mod amd64;
 pub mod arm;
 pub mod arm64;
+pub mod elf;
 pub mod i386;
 pub mod kerneldump;
 pub mod minidump;
@@ -24,6 +27,7 @@ pub mod mips;
 pub mod msgbuf;
 pub mod pcb;
 pub mod powerpc64;
+pub mod prstatus;
 pub mod registers;
 pub mod riscv;
 pub mod seal;

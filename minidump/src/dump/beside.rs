@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::info::{self, Info};
 
 /// An info file that stands beside a dump.
-pub(super) struct Beside {
-    pub(super) path: PathBuf,
+pub(crate) struct Beside {
+    pub(crate) path: PathBuf,
     /// Its text, parsed, or why that did not go.
-    pub(super) info: Result<Info, String>,
+    pub(crate) info: Result<Info, String>,
 }
 
 /// The info file of `vmcore.N`, `livecore.N`, either with a codec's suffix: `info.N` in the same

@@ -1,8 +1,9 @@
 //! A dump, opened: any container, any codec, random access.
 
-mod beside;
+mod any;
+pub(crate) mod beside;
 mod memory;
-mod open;
+pub(crate) mod open;
 mod warning;
 
 use std::io;
@@ -15,6 +16,7 @@ use crate::container::Container;
 use crate::info::Info;
 use crate::{Bitmap, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord};
 
+pub use any::AnyDump;
 pub use beside::info_file;
 pub use warning::{Shortness, Warning};
 
@@ -61,6 +63,8 @@ pub enum HeaderOrigin {
     SealFromInfo,
     /// In the seal, where it was rebuilt from the payload when the dump was converted.
     SealFromPayload,
+    /// In a note of the ELF core that the dump was exported as.
+    ElfNote,
     /// Rebuilt from the info file beside the dump.
     Info(PathBuf),
     /// Nowhere.
@@ -80,6 +84,8 @@ pub struct Dump {
     info: Option<Info>,
     seal: Option<SealRecord>,
     content: Arc<dyn ReadAt>,
+    /// Whether `content` is a part of the stream's: a minidump that an ELF core carries.
+    embedded: bool,
     mini: MinidumpHeader,
     layout: Layout,
     ranges: DumpAvail,
@@ -100,7 +106,13 @@ impl Dump {
         self.stream.codec()
     }
 
-    /// The payload's stream, for decoding it whole.
+    /// Whether the file is an ELF core that carries the minidump ([`crate::elf::export`]).
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// The payload's stream, for decoding it whole. Of an ELF core that carries a minidump
+    /// ([`Dump::is_embedded`]) it is the whole core's.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
@@ -162,7 +174,11 @@ impl Dump {
 
     /// The payload's length if it is known without decoding the dump.
     pub fn known_len(&self) -> Option<u64> {
-        self.stream.known_len()
+        let len = self.stream.known_len()?;
+        if self.embedded {
+            return self.content.size().ok();
+        }
+        Some(len)
     }
 
     /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to

@@ -1,18 +1,17 @@
 //! Opening: container, codec, header, sections, and what lengths and headers say of each other.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Codec, NoProgress, Progress, ReadAt};
+use compress::{Codec, Progress, ReadAt};
 
-use super::beside::{self, Beside};
+use super::any::{AnyDump, Carried};
+use super::beside::Beside;
 use super::memory::TableCache;
 use super::{Dump, HeaderOrigin, OpenOptions, Warning};
 use crate::bitmap_section::WordForm;
-use crate::container::{self, Container, Opened};
+use crate::container::{Container, Opened};
 use crate::defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
     RECORD_SOURCE_LENGTH,
@@ -20,77 +19,45 @@ use crate::defs::seal::{
 use crate::header::{HEADER_BYTES, escaped};
 use crate::info::Info;
 use crate::kerneldump::Magic;
-use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
+use crate::{
+    Arch, Bitmap, ByteOrder, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord,
+};
 
 /// The most bytes of a `dump_avail` section. Kernels have one page; this is 65,536 ranges.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
 impl Dump {
-    /// Opens the dump at `path`. An info file beside it (`info.N` of `vmcore.N` or `livecore.N`)
-    /// is read too. A named pipe is read to its end first, as [`Dump::from_reader`] does.
+    /// Opens the minidump at `path`. An info file beside it (`info.N` of `vmcore.N` or
+    /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
+    /// does. A full dump is not supported here: [`AnyDump::open`] opens both.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-        let kind = file
-            .metadata()
-            .map_err(|e| Error::io(path.display().to_string(), e))?
-            .file_type();
-        if kind.is_fifo() {
-            return Self::from_reader(&mut &file, options, &NoProgress);
-        }
-        if kind.is_dir() {
-            let error = std::io::Error::from(ErrorKind::IsADirectory);
-            return Err(Error::io(path.display().to_string(), error));
-        }
-        if !kind.is_file() {
-            return Err(Error::Unsupported {
-                what: format!("{} is not a regular file", path.display()),
-            });
-        }
-        Self::build(Arc::new(file), beside::find(path), options)
+        AnyDump::open(path, options)?.into_minidump()
     }
 
-    /// Opens a dump that is whatever `source` reads.
+    /// Opens a minidump that is whatever `source` reads.
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
-        Self::build(source, None, options)
+        AnyDump::from_source(source, options)?.into_minidump()
     }
 
-    /// Opens a dump that comes from a pipe: its bytes are first put into a file without a name, in
-    /// the stream's folder for spools.
+    /// Opens a minidump that comes from a pipe: its bytes are first put into a file without a
+    /// name, in the stream's folder for spools.
     pub fn from_reader(
         reader: &mut dyn Read,
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let file = match &options.stream.spool_dir {
-            Some(dir) => tempfile::tempfile_in(dir),
-            None => tempfile::tempfile(),
-        };
-        let mut file = file.map_err(|e| Error::io("temporary file", e))?;
-        let mut piece = vec![0; 1 << 20];
-        loop {
-            if progress.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            match reader.read(&mut piece) {
-                Ok(0) => break,
-                // A reader gives at most what fits.
-                Ok(n) => file
-                    .write_all(&piece[..n])
-                    .map_err(|e| Error::io("temporary file", e))?,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read", e)),
-            }
-        }
-        Self::from_source(Arc::new(file), options)
+        AnyDump::from_reader(reader, options, progress)?.into_minidump()
     }
 
-    fn build(
-        source: Arc<dyn ReadAt>,
+    /// The minidump `content`, which a container holds: its stream's content, or, if `carried`, a
+    /// part of that, with the header that stands beside it.
+    pub(super) fn build(
+        opened: Opened,
+        content: Arc<dyn ReadAt>,
+        carried: Option<Carried>,
         beside: Option<Beside>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let opened = container::open(source, &options.stream)?;
-        let content = opened.stream.content();
         let mini = read_header(&*content)?;
         let mut layout = Layout::new(&mini, 0);
         if let Some(len) = unpadded_entries(&mini) {
@@ -112,29 +79,16 @@ impl Dump {
         if let Some(why) = opened.seal_damage.clone() {
             warnings.push(Warning::Seal { why });
         }
-        let (info, info_path) = usable_info(beside, &opened, &mini, &mut warnings);
-        let (header, origin) = find_header(&opened, info.as_ref(), info_path);
-        if let Some(header) = &header {
-            let name = String::from_utf8_lossy(&header.architecture);
-            if !same_architecture(&mini, &name) {
-                warnings.push(Warning::Architecture {
-                    header: name.into_owned(),
-                    payload: mini.arch.name(),
-                });
-            }
-            if header.magic == Magic::Cleared {
-                warnings.push(Warning::Cleared);
-            } else if !header.parity_ok {
-                warnings.push(Warning::Parity);
-            }
-        }
-        if let Some(seal) = &opened.seal
-            && seal.flags & FLAG_ZERO_TAIL != 0
-        {
-            let record = seal.record(RECORD_SOURCE_LENGTH);
-            let source_len = record.and_then(|bytes| crate::ByteOrder::Little.uint(bytes));
-            warnings.push(Warning::FilledTail { source_len });
-        }
+        let port = (mini.arch, mini.order);
+        let beside = beside.filter(|_| carried.is_none());
+        let (info, info_path) = usable_info(beside, &opened, port, &mut warnings);
+        let embedded = carried.is_some();
+        let (header, origin) = match carried.and_then(|carried| carried.header) {
+            Some(header) => (Some(header), HeaderOrigin::ElfNote),
+            None => find_header(&opened, info.as_ref(), info_path),
+        };
+        warn_of_header(header.as_ref(), port, &mut warnings);
+        warn_of_seal(opened.seal.as_ref(), &mut warnings);
         if stray > 0 {
             warnings.push(Warning::StrayBits { count: stray });
         }
@@ -147,6 +101,7 @@ impl Dump {
             info,
             seal: opened.seal,
             content,
+            embedded,
             mini,
             layout,
             ranges,
@@ -231,6 +186,9 @@ impl Dump {
 
     /// The payload's length as a header, seal or info file states it.
     fn stated_len(&self) -> Option<(&'static str, u64)> {
+        if self.embedded {
+            return None;
+        }
         let header = self.header.as_ref();
         match self.container {
             Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
@@ -255,19 +213,6 @@ fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
     if head.is_empty() {
         return Err(Error::NotADump {
             found: "an empty file".into(),
-        });
-    }
-    if let Some(ident) = head.strip_prefix(b"\x7fELF") {
-        // `e_type` is at 16 in the file's byte order; `EI_OSABI` 255 is "standalone".
-        let core = matches!(ident.get(12..14), Some([4, 0] | [0, 4]));
-        return Err(if core && ident.get(3) == Some(&255) {
-            Error::Unsupported {
-                what: "full (ELF) kernel dump".into(),
-            }
-        } else {
-            Error::NotADump {
-                found: "an ELF file".into(),
-            }
         });
     }
     if head.get(257..262) == Some(b"ustar") {
@@ -401,11 +346,45 @@ fn read_bitmap(
     Ok((bitmap, stray))
 }
 
+/// What of a header matters to whoever opens the dump of this port.
+pub(crate) fn warn_of_header(
+    header: Option<&KernelDumpHeader>,
+    port: (Arch, ByteOrder),
+    warnings: &mut Vec<Warning>,
+) {
+    let Some(header) = header else {
+        return;
+    };
+    let name = String::from_utf8_lossy(&header.architecture);
+    if !same_architecture(port, &name) {
+        warnings.push(Warning::Architecture {
+            header: name.into_owned(),
+            payload: port.0.name(),
+        });
+    }
+    if header.magic == Magic::Cleared {
+        warnings.push(Warning::Cleared);
+    } else if !header.parity_ok {
+        warnings.push(Warning::Parity);
+    }
+}
+
+/// Whether a seal says that zeros stand for what was missing.
+pub(crate) fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
+    if let Some(seal) = seal
+        && seal.flags & FLAG_ZERO_TAIL != 0
+    {
+        let record = seal.record(RECORD_SOURCE_LENGTH);
+        let source_len = record.and_then(|bytes| ByteOrder::Little.uint(bytes));
+        warnings.push(Warning::FilledTail { source_len });
+    }
+}
+
 /// The info file if it is one and about this dump; else a warning.
-fn usable_info(
+pub(crate) fn usable_info(
     beside: Option<Beside>,
     opened: &Opened,
-    mini: &MinidumpHeader,
+    port: (Arch, ByteOrder),
     warnings: &mut Vec<Warning>,
 ) -> (Option<Info>, Option<std::path::PathBuf>) {
     let Some(Beside { path, info }) = beside else {
@@ -421,11 +400,11 @@ fn usable_info(
             return (None, None);
         }
     };
-    if !same_architecture(mini, &info.architecture) {
+    if !same_architecture(port, &info.architecture) {
         let why = format!(
             "its architecture is {}, the dump's is {}",
             escaped(info.architecture.as_bytes(), 32),
-            mini.arch
+            port.0
         );
         warnings.push(refuse(why));
         return (None, None);
@@ -442,7 +421,7 @@ fn usable_info(
     (Some(info), Some(path))
 }
 
-fn find_header(
+pub(crate) fn find_header(
     opened: &Opened,
     info: Option<&Info>,
     info_path: Option<std::path::PathBuf>,
@@ -464,13 +443,12 @@ fn find_header(
     }
 }
 
-/// Whether a kerneldumpheader's architecture string can be that of this minidump.
-fn same_architecture(mini: &MinidumpHeader, name: &str) -> bool {
-    use crate::Arch;
-    match mini.arch {
+/// Whether a kerneldumpheader's architecture string can be that of this port.
+fn same_architecture((arch, order): (Arch, ByteOrder), name: &str) -> bool {
+    match arch {
         Arch::Arm => name.starts_with("arm"),
         Arch::Mips => name.starts_with("mips"),
         Arch::Powerpc64 => name.starts_with("powerpc64"),
-        arch => name == arch.machine_arch(mini.order),
+        arch => name == arch.machine_arch(order),
     }
 }

@@ -28,6 +28,13 @@ pub enum Warning {
         /// Payload bytes that were there, if the seal says how many.
         source_len: Option<u64>,
     },
+    /// A full dump ends inside its memory: as far as its file goes, it is served.
+    CutSegments {
+        /// Where the program headers say that it ends.
+        expected: u64,
+        /// Where it ends.
+        actual: u64,
+    },
     /// Bytes behind the last page.
     Trailing {
         /// Where they begin in the payload.
@@ -87,6 +94,11 @@ impl fmt::Display for Warning {
             } => write!(
                 f,
                 "zeros stand for everything from {len:#x} on, which was missing when it was sealed"
+            ),
+            Self::CutSegments { expected, actual } => write!(
+                f,
+                "memory is missing at the end, lost or zero cannot be told: the payload ends at \
+                 {actual:#x}, its program headers promise {expected:#x}"
             ),
             Self::Trailing { offset, len } => {
                 write!(f, "{len} bytes behind the last page, at {offset:#x}")

@@ -241,6 +241,7 @@ fn origin(origin: &HeaderOrigin) -> &'static str {
         HeaderOrigin::Seal => "seal",
         HeaderOrigin::SealFromInfo => "seal-from-info",
         HeaderOrigin::SealFromPayload => "seal-from-payload",
+        HeaderOrigin::ElfNote => "elf-note",
         HeaderOrigin::Info(_) => "info",
         HeaderOrigin::Absent => "absent",
     }

@@ -54,6 +54,7 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
         "seal" => "in the seal",
         "seal-from-info" => "in the seal, rebuilt from an info file when the dump was converted",
         "seal-from-payload" => "in the seal, rebuilt from the payload when the dump was converted",
+        "elf-note" => "in a note of the ELF core that the dump was exported as",
         "info" => "rebuilt from the info file beside the dump",
         _ => "none",
     };

@@ -1,0 +1,481 @@
+//! ELF core files, read: header, program headers, notes.
+//!
+//! Either class, either byte order, any number of segments. Nothing of the file is trusted: a
+//! table that is not wholly in the file is an error before anything is allocated for it, and
+//! tables are read piece by piece.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use compress::ReadAt;
+
+use crate::defs::elf::{
+    CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, ET_CORE, MAGIC, PN_XNUM, PT_NOTE,
+};
+use crate::{ByteOrder, Error};
+
+/// Program headers that are read at once.
+const BATCH: u64 = 1024;
+
+/// The most bytes of one note's description that are read.
+const NOTE_LIMIT: u64 = 1 << 20;
+
+/// The most notes that are read.
+const NOTES_LIMIT: u32 = 1 << 20;
+
+/// A program header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// `p_type`
+    pub kind: u32,
+    /// `p_flags`
+    pub flags: u32,
+    /// `p_offset`
+    pub offset: u64,
+    /// `p_vaddr`
+    pub vaddr: u64,
+    /// `p_paddr`
+    pub paddr: u64,
+    /// `p_filesz`
+    pub filesz: u64,
+    /// `p_memsz`
+    pub memsz: u64,
+    /// `p_align`
+    pub align: u64,
+}
+
+/// A note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Its name, without the NUL.
+    pub name: Vec<u8>,
+    /// Its type.
+    pub kind: u32,
+    /// Where the description lies in the file.
+    pub offset: u64,
+    /// The description.
+    pub description: Vec<u8>,
+}
+
+/// What the first bytes of an ELF file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Where the class has its fields.
+    pub class: &'static Class,
+    /// The byte order.
+    pub order: ByteOrder,
+    /// `EI_OSABI`
+    pub osabi: u8,
+    /// `e_type`
+    pub elf_type: u16,
+    /// `e_machine`
+    pub machine: u16,
+    /// `e_flags`
+    pub flags: u32,
+    /// `e_phoff`
+    pub phoff: u64,
+    /// `e_shoff`
+    pub shoff: u64,
+    /// `e_phentsize`
+    pub phentsize: u16,
+    /// `e_phnum`, as it stands there.
+    pub phnum: u16,
+}
+
+impl Head {
+    /// Parses the first bytes of a file; `None` if they are no ELF's, or fewer than its header.
+    pub fn parse(head: &[u8]) -> Option<Self> {
+        let ident = head.get(..16).filter(|i| i.starts_with(&MAGIC))?;
+        let class = match ident[EI_CLASS] {
+            1 => &CLASS32,
+            2 => &CLASS64,
+            _ => return None,
+        };
+        let order = match ident[EI_DATA] {
+            1 => ByteOrder::Little,
+            2 => ByteOrder::Big,
+            _ => return None,
+        };
+        let head = head.get(..class.ehdr)?;
+        // The fields of a class end within its header, and fit their types.
+        let field = |field| order.field(head, field).unwrap_or(0);
+        Some(Self {
+            class,
+            order,
+            osabi: ident[EI_OSABI],
+            elf_type: field(class.e_type) as u16,
+            machine: field(class.e_machine) as u16,
+            flags: field(class.e_flags) as u32,
+            phoff: field(class.e_phoff),
+            shoff: field(class.e_shoff),
+            phentsize: field(class.e_phentsize) as u16,
+            phnum: field(class.e_phnum) as u16,
+        })
+    }
+
+    /// Whether it is a core file.
+    pub fn is_core(&self) -> bool {
+        self.elf_type == ET_CORE
+    }
+}
+
+fn bad(region: &str, offset: u64, found: impl Into<String>, expected: &str) -> Error {
+    Error::broken(format!("ELF core, {region}"), offset, found, expected)
+}
+
+/// An ELF core file.
+#[derive(Clone)]
+pub struct ElfCore {
+    file: Arc<dyn ReadAt>,
+    head: Head,
+    count: u64,
+}
+
+impl ElfCore {
+    /// Opens a core file. What is no ELF core is [`Error::NotADump`]. The program headers have to
+    /// be in the file; what they say is for the caller to judge.
+    pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        let mut head = [0; 64];
+        let got = file.read_full_at(&mut head, 0)?;
+        let not = |found: &str| Error::NotADump {
+            found: found.into(),
+        };
+        let head = Head::parse(&head[..got]).ok_or_else(|| not("no ELF file"))?;
+        if !head.is_core() {
+            return Err(not("an ELF file that is no core"));
+        }
+        let mut core = Self {
+            file,
+            head,
+            count: u64::from(head.phnum),
+        };
+        if head.phnum == PN_XNUM {
+            core.count = core.extended_count()?;
+        }
+        if core.count > 0 {
+            core.check_table()?;
+        }
+        Ok(core)
+    }
+
+    /// The number of program headers that section header 0 holds.
+    fn extended_count(&self) -> Result<u64, Error> {
+        let class = self.head.class;
+        let mut section = vec![0; class.shdr];
+        let at = self.head.shoff;
+        if at == 0 || self.file.read_full_at(&mut section, at)? < section.len() {
+            return Err(bad(
+                "e_shoff",
+                class.e_shoff.offset as u64,
+                format!("{at:#x}"),
+                "section header 0, which counts the program headers",
+            ));
+        }
+        Ok(self.head.order.field(&section, class.sh_info).unwrap_or(0))
+    }
+
+    fn check_table(&self) -> Result<(), Error> {
+        let class = self.head.class;
+        if usize::from(self.head.phentsize) != class.phdr {
+            return Err(bad(
+                "e_phentsize",
+                class.e_phentsize.offset as u64,
+                self.head.phentsize.to_string(),
+                &class.phdr.to_string(),
+            ));
+        }
+        // At most 2^32 headers of 56 bytes.
+        let len = self.count * class.phdr as u64;
+        let end = self.head.phoff.checked_add(len);
+        let last = end.filter(|_| self.head.phoff >= class.ehdr as u64);
+        let there = match last {
+            Some(end) => self.file.read_full_at(&mut [0], end - 1)? == 1,
+            None => false,
+        };
+        if !there {
+            return Err(bad(
+                "program headers",
+                self.head.phoff,
+                format!("{} of them", self.count),
+                "a table behind the header and within the file",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the header says.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Arc<dyn ReadAt> {
+        &self.file
+    }
+
+    /// How many program headers there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Gives every program header to `sink`, in their order, with its number.
+    pub fn walk(&self, sink: &mut dyn FnMut(u64, Segment) -> ControlFlow<()>) -> Result<(), Error> {
+        let class = self.head.class;
+        let mut number = 0;
+        while number < self.count {
+            let batch = BATCH.min(self.count - number);
+            let mut bytes = vec![0; batch as usize * class.phdr];
+            self.file
+                .read_exact_at(&mut bytes, self.head.phoff + number * class.phdr as u64)?;
+            for header in bytes.chunks_exact(class.phdr) {
+                if sink(number, self.segment(header)).is_break() {
+                    return Ok(());
+                }
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(&self, header: &[u8]) -> Segment {
+        let class = self.head.class;
+        // The fields of a class end within its program header.
+        let field = |field| self.head.order.field(header, field).unwrap_or(0);
+        Segment {
+            kind: field(class.p_type) as u32,
+            flags: field(class.p_flags) as u32,
+            offset: field(class.p_offset),
+            vaddr: field(class.p_vaddr),
+            paddr: field(class.p_paddr),
+            filesz: field(class.p_filesz),
+            memsz: field(class.p_memsz),
+            align: field(class.p_align),
+        }
+    }
+
+    /// Every program header. More than `limit` are refused.
+    pub fn segments(&self, limit: u64) -> Result<Vec<Segment>, Error> {
+        if self.count > limit {
+            return Err(Error::Options(format!(
+                "ELF core of {} segments, the limit is {limit}",
+                self.count
+            )));
+        }
+        let mut all = Vec::new();
+        self.walk(&mut |_, segment| {
+            all.push(segment);
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    /// Gives every note to `sink`, in their order. A note that runs over the end of its segment
+    /// is an error; the description of one that is longer than a MiB is cut there. Of more than
+    /// 2^20 notes the first are read.
+    pub fn notes(&self, sink: &mut dyn FnMut(Note) -> ControlFlow<()>) -> Result<(), Error> {
+        let mut found = Vec::new();
+        self.walk(&mut |_, segment| {
+            if segment.kind == PT_NOTE {
+                found.push(segment);
+            }
+            match found.len() {
+                0..64 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        })?;
+        let mut left = NOTES_LIMIT;
+        for segment in found {
+            if self.notes_of(&segment, &mut left, sink)?.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn notes_of(
+        &self,
+        segment: &Segment,
+        left: &mut u32,
+        sink: &mut dyn FnMut(Note) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let order = self.head.order;
+        let end = segment.offset.checked_add(segment.filesz).ok_or_else(|| {
+            let found = format!("{:#x} bytes", segment.filesz);
+            bad("notes", segment.offset, found, "an end within the file")
+        })?;
+        let mut at = segment.offset;
+        while end - at >= 12 && *left > 0 {
+            *left -= 1;
+            let mut head = [0; 12];
+            self.file.read_exact_at(&mut head, at)?;
+            let word = |i: usize| order.uint(&head[4 * i..4 * i + 4]).unwrap_or(0);
+            let (name_len, len, kind) = (word(0), word(1), word(2) as u32);
+            let name_at = at + 12;
+            // Both are below 2^32, and `at` is within a file.
+            let offset = name_at + name_len.next_multiple_of(4);
+            let next = offset + len.next_multiple_of(4);
+            if offset + len > end || name_len > 256 {
+                return Err(bad(
+                    "note",
+                    at,
+                    format!("a name of {name_len} and a description of {len} bytes"),
+                    "both within their segment",
+                ));
+            }
+            let mut name = vec![0; name_len as usize];
+            self.file.read_exact_at(&mut name, name_at)?;
+            while name.last() == Some(&0) {
+                name.pop();
+            }
+            let mut description = vec![0; len.min(NOTE_LIMIT) as usize];
+            self.file.read_exact_at(&mut description, offset)?;
+            let note = Note {
+                name,
+                kind,
+                offset,
+                description,
+            };
+            if sink(note).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            at = next.min(end);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl std::fmt::Debug for ElfCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ElfCore")
+            .field("head", &self.head)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defs::elf::{ELFOSABI_STANDALONE, PT_LOAD};
+    use crate::elf::write::{CoreHead, put_note};
+
+    fn head(class: &'static Class, order: ByteOrder) -> CoreHead {
+        CoreHead {
+            class,
+            order,
+            osabi: ELFOSABI_STANDALONE,
+            machine: 62,
+            flags: 7,
+            version: 1,
+        }
+    }
+
+    fn segment(number: u64) -> Segment {
+        Segment {
+            kind: PT_LOAD,
+            flags: 4,
+            offset: 0x1000 * number,
+            vaddr: 0x8000_0000 + number,
+            paddr: 0x2000 * number,
+            filesz: 0x1000,
+            memsz: 0x1000,
+            align: 0x1000,
+        }
+    }
+
+    fn write(head: &CoreHead, count: u64, notes: &[u8]) -> Vec<u8> {
+        let at = head.len(count);
+        let note = Segment {
+            kind: PT_NOTE,
+            offset: at,
+            filesz: notes.len() as u64,
+            align: 4,
+            ..Segment::default()
+        };
+        let mut all: Vec<_> = (1..count).map(segment).collect();
+        all.push(note);
+        let mut file = head.encode(all.into_iter());
+        assert_eq!(file.len() as u64, at);
+        file.extend(notes);
+        file
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_every_class_and_order_and_beyond_65535_segments() {
+        for class in [&CLASS32, &CLASS64] {
+            for order in [ByteOrder::Little, ByteOrder::Big] {
+                for count in [1, 2, 65_534, 65_535, 65_536, 70_000] {
+                    let head = head(class, order);
+                    let mut notes = Vec::new();
+                    put_note(&mut notes, order, b"CORE", 1, b"12345");
+                    put_note(&mut notes, order, b"Livecore", 0x4c43_0001, b"");
+                    let file = write(&head, count, &notes);
+                    let core = ElfCore::parse(Arc::new(file)).unwrap();
+                    assert_eq!((core.count(), core.head().order), (count, order));
+                    let segments = core.segments(count).unwrap();
+                    for (i, found) in segments[..count as usize - 1].iter().enumerate() {
+                        let mut expected = segment(i as u64 + 1);
+                        if class.word == 4 {
+                            expected.offset &= u64::from(u32::MAX);
+                        }
+                        assert_eq!(*found, expected);
+                    }
+                    let mut found = Vec::new();
+                    core.notes(&mut |note| {
+                        found.push((note.name, note.kind, note.description));
+                        ControlFlow::Continue(())
+                    })
+                    .unwrap();
+                    let expected = [
+                        (b"CORE".to_vec(), 1, b"12345".to_vec()),
+                        (b"Livecore".to_vec(), 0x4c43_0001, Vec::new()),
+                    ];
+                    assert_eq!(found, expected);
+                    assert!(core.segments(count - 1).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_parser_reads_what_is_written() {
+        for (class, order) in [(&CLASS64, ByteOrder::Little), (&CLASS32, ByteOrder::Big)] {
+            let mut notes = Vec::new();
+            put_note(&mut notes, order, b"CORE", 1, b"12345");
+            let file = write(&head(class, order), 3, &notes);
+            let elf = goblin::elf::Elf::parse(&file).unwrap();
+            assert_eq!(elf.is_64, class.word == 8);
+            assert_eq!(elf.little_endian, order == ByteOrder::Little);
+            assert_eq!((elf.header.e_type, elf.header.e_machine), (4, 62));
+            assert_eq!(elf.header.e_flags, 7);
+            assert_eq!(elf.program_headers.len(), 3);
+            let second = &elf.program_headers[1];
+            assert_eq!((second.p_offset, second.p_paddr), (0x2000, 0x4000));
+            assert_eq!((second.p_vaddr, second.p_flags), (0x8000_0002, 4));
+            let note = elf.iter_note_headers(&file).unwrap().next().unwrap();
+            let note = note.unwrap();
+            assert_eq!(
+                (note.name, note.n_type, note.desc),
+                ("CORE", 1, &b"12345"[..])
+            );
+        }
+    }
+
+    #[test]
+    fn tables_and_notes_that_are_not_in_the_file_are_refused_at_any_cut() {
+        let mut notes = Vec::new();
+        put_note(&mut notes, ByteOrder::Little, b"CORE", 1, b"12345");
+        let file = write(&head(&CLASS64, ByteOrder::Little), 65_600, &notes);
+        let behind = file.len() - notes.len();
+        for len in (0..200).chain(behind - 130..file.len() - 3) {
+            let core = ElfCore::parse(Arc::new(file[..len].to_vec()));
+            let read = core.and_then(|core| core.notes(&mut |_| ControlFlow::Continue(())));
+            assert!(read.is_err(), "{len}");
+        }
+        let mut huge = file.clone();
+        huge[behind..behind + 4].fill(0xff);
+        let core = ElfCore::parse(Arc::new(huge)).unwrap();
+        let error = core.notes(&mut |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+    }
+}

@@ -1,0 +1,372 @@
+//! A minidump as an ELF core that debuggers open: the whole payload, and headers before it that say
+//! at which kernel addresses its pages are.
+//!
+//! ```text
+//!  ELF header · program headers · notes · zeros up to a page · the minidump, byte for byte
+//! ```
+//!
+//! Segments lie at kernel addresses and point into the minidump's pages: a page that the direct map
+//! and the kernel map have is there once, with two segments. Pages that follow each other in
+//! memory, in the file and in the address space are one segment. A note of our own says where the
+//! minidump lies, so that the core is a dump as good as the one it was made of.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use compress::ReadAt;
+
+use crate::defs::elf::{
+    CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
+    PF_W, PF_X, PT_LOAD, PT_NOTE,
+};
+use crate::elf::core::Segment;
+use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
+use crate::elf::write::{CoreHead, put_note};
+use crate::{Dump, Error, HeaderOrigin, Protection, ReadError};
+
+/// What an exported core says besides memory.
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    /// Whose notes.
+    pub style: NoteStyle,
+    /// The threads; the first is the one that debuggers select.
+    pub threads: Vec<ThreadNote>,
+    /// `osreldate`; 0 if it is not known.
+    pub osreldate: u32,
+    /// `e_entry` of the kernel; 0 if it is not known.
+    pub entry: u64,
+    /// `e_flags` of the kernel.
+    pub flags: u32,
+    /// The most addresses per page, on average; 0 for 16, which is plenty.
+    pub addresses: u32,
+}
+
+/// Bytes in memory before bytes that are elsewhere.
+pub(crate) struct Joined {
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Arc<dyn ReadAt>,
+}
+
+impl ReadAt for Joined {
+    fn size(&self) -> io::Result<u64> {
+        Ok((self.head.len() as u64).saturating_add(self.body.size()?))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.head.len() as u64;
+        match offset.checked_sub(len) {
+            Some(behind) => self.body.read_at(buf, behind),
+            None => self.head.as_slice().read_at(buf, offset),
+        }
+    }
+
+    fn known_zero(&self, offset: u64, len: u64) -> bool {
+        let behind = offset.checked_sub(self.head.len() as u64);
+        behind.is_some_and(|behind| self.body.known_zero(behind, len))
+    }
+}
+
+/// An ELF core that is about to be written.
+pub struct Export {
+    /// Its bytes.
+    pub core: Arc<dyn ReadAt>,
+    /// Segments of memory.
+    pub segments: u64,
+    /// Bytes before the minidump.
+    pub head_len: u64,
+    /// Page-table pages that are not in the dump; what they map has no segment.
+    pub tables_missing: u64,
+}
+
+/// A run of pages that is one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    va: u64,
+    pa: u64,
+    /// Offset in the minidump.
+    offset: u64,
+    len: u64,
+    flags: u32,
+}
+
+impl Run {
+    /// Whether `next` goes on where this one ends.
+    fn goes_on(&self, next: &Self) -> bool {
+        let ends = |start: u64| start.checked_add(self.len);
+        ends(self.va) == Some(next.va)
+            && ends(self.pa) == Some(next.pa)
+            && ends(self.offset) == Some(next.offset)
+            && self.flags == next.flags
+    }
+}
+
+fn flags(protection: Protection) -> u32 {
+    let mut flags = PF_R;
+    if protection.write {
+        flags |= PF_W;
+    }
+    if protection.execute {
+        flags |= PF_X;
+    }
+    flags
+}
+
+/// Appends a run to ascending ones, which it may lengthen.
+fn push(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.goes_on(&run) => last.len += run.len,
+        _ => runs.push(run),
+    }
+}
+
+/// Plans the core of `dump`.
+pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
+    let mini = dump.minidump();
+    let page = dump.layout().page_size();
+    let (runs, tables_missing) = runs(dump, options)?;
+    // Entry points and addresses of a 32-bit kernel have no upper half.
+    let wide = mini.long_size() == 8 || mini.kernbase > u64::from(u32::MAX);
+    let head = CoreHead {
+        class: if wide { &CLASS64 } else { &CLASS32 },
+        order: mini.order,
+        osabi: options.style.osabi(),
+        machine: mini.arch.elf_machine(),
+        flags: options.flags,
+        version: 1,
+    };
+    let word = head.class.word;
+    let mut notes = Vec::new();
+    let context = NoteContext {
+        style: options.style,
+        arch: mini.arch,
+        order: mini.order,
+        word,
+        osreldate: options.osreldate,
+        entry: options.entry,
+    };
+    put_threads(&mut notes, context, &options.threads);
+    let has_own = !matches!(
+        dump.header_origin(),
+        HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
+    );
+    if let Some(header) = dump.header().filter(|_| has_own) {
+        let block = header.encode();
+        put_note(
+            &mut notes,
+            mini.order,
+            NOTE_NAME,
+            NOTE_KERNELDUMPHEADER,
+            &block,
+        );
+    }
+    // The note about the minidump's place is as long wherever that is.
+    let payload = dump.payload();
+    let payload_len = payload.size()?;
+    let place = |notes: &mut Vec<u8>, start: u64| {
+        let mut note = [0; 24];
+        for (at, len, value) in [
+            (0, 4, NOTE_PAYLOAD_VERSION),
+            (8, 8, start),
+            (16, 8, payload_len),
+        ] {
+            mini.order.put(&mut note[at..at + len], value);
+        }
+        put_note(notes, mini.order, NOTE_NAME, NOTE_PAYLOAD, &note);
+    };
+    let mut with_place = notes.clone();
+    place(&mut with_place, 0);
+    let count = runs.len() as u64 + 1;
+    let notes_at = head.len(count);
+    let start = (notes_at + with_place.len() as u64).next_multiple_of(page);
+    place(&mut notes, start);
+
+    let end = start.saturating_add(dump.layout().end());
+    if !wide && end > u64::from(u32::MAX) {
+        return Err(Error::Options(format!(
+            "an ELF core of a 32-bit kernel ends below 4 GiB, this one would at {end:#x}"
+        )));
+    }
+    let note = Segment {
+        kind: PT_NOTE,
+        flags: PF_R,
+        offset: notes_at,
+        filesz: notes.len() as u64,
+        align: 4,
+        ..Segment::default()
+    };
+    let loads = Loads {
+        runs: runs.iter(),
+        start,
+        page,
+        wide,
+        note: Some(note),
+    };
+    let mut bytes = head.encode(loads);
+    bytes.extend(notes);
+    // `start` was computed from these lengths.
+    bytes.resize(usize::try_from(start).unwrap_or(usize::MAX), 0);
+    Ok(Export {
+        core: Arc::new(Joined {
+            head: bytes,
+            body: payload,
+        }),
+        segments: runs.len() as u64,
+        head_len: start,
+        tables_missing,
+    })
+}
+
+/// The program headers: the notes', then one per run.
+struct Loads<'a> {
+    runs: std::slice::Iter<'a, Run>,
+    start: u64,
+    page: u64,
+    wide: bool,
+    note: Option<Segment>,
+}
+
+impl Iterator for Loads<'_> {
+    type Item = Segment;
+
+    fn next(&mut self) -> Option<Segment> {
+        if let Some(note) = self.note.take() {
+            return Some(note);
+        }
+        let run = self.runs.next()?;
+        let offset = self.start + run.offset;
+        let congruent = offset % self.page == run.va % self.page;
+        Some(Segment {
+            kind: PT_LOAD,
+            flags: run.flags,
+            offset,
+            vaddr: run.va,
+            // PAE has more memory than its ELF class has addresses.
+            paddr: if self.wide || run.pa <= u64::from(u32::MAX) {
+                run.pa
+            } else {
+                0
+            },
+            filesz: run.len,
+            memsz: run.len,
+            align: if congruent { self.page } else { 1 },
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let n = self.runs.len() + usize::from(self.note.is_some());
+        (n, Some(n))
+    }
+}
+
+impl ExactSizeIterator for Loads<'_> {}
+
+/// Every kernel address of every page in the dump, ascending, none twice; and how many page tables
+/// are missing.
+fn runs(dump: &Dump, options: &ExportOptions) -> Result<(Vec<Run>, u64), Error> {
+    let mut runs = direct_runs(dump);
+    let direct = runs.len();
+    let addresses = match options.addresses {
+        0 => 16,
+        n => n,
+    };
+    let room = (dump.bitmap().count() + 1).saturating_mul(addresses.into());
+    let tables_missing = kernel_runs(dump, room, &mut runs)?;
+    // All architectures but powerpc64 give them in this order already.
+    runs[direct..].sort_unstable();
+    let (direct, kernel) = runs.split_at(direct);
+    let (mut direct, mut kernel) = (direct.iter().peekable(), kernel.iter().peekable());
+    let mut merged: Vec<Run> = Vec::new();
+    loop {
+        let run = match (direct.peek(), kernel.peek()) {
+            (Some(a), Some(b)) if a.va <= b.va => direct.next(),
+            (_, Some(_)) => kernel.next(),
+            (_, None) => direct.next(),
+        };
+        let Some(run) = run else { break };
+        // What two tables say of one address: the first counts.
+        let free = merged.last().is_none_or(|last| {
+            last.va
+                .checked_add(last.len)
+                .is_some_and(|end| end <= run.va)
+        });
+        if free {
+            push(&mut merged, *run);
+        }
+    }
+    Ok((merged, tables_missing))
+}
+
+/// The direct map, as far as its pages are in the dump.
+fn direct_runs(dump: &Dump) -> Vec<Run> {
+    let mini = dump.minidump();
+    let page = dump.layout().page_size();
+    let mut runs = Vec::new();
+    for (rank, bit) in dump.bitmap().iter().enumerate() {
+        let pa = dump.dump_avail().addr_of(bit);
+        let offset = dump.layout().page_offset(rank as u64);
+        let (Some(pa), Some(offset)) = (pa, offset) else {
+            continue;
+        };
+        if let Some(va) = mini.arch.direct_map_of(mini, pa) {
+            let run = Run {
+                va: va.0,
+                pa: pa.0,
+                offset,
+                len: page,
+                flags: PF_R | PF_W,
+            };
+            push(&mut runs, run);
+        }
+    }
+    // mips has two windows for one memory, so the lowest page may have the highest address.
+    runs.sort_unstable();
+    runs
+}
+
+/// The kernel map, appended to `runs`, which get at most `room` more.
+fn kernel_runs(dump: &Dump, room: u64, runs: &mut Vec<Run>) -> Result<u64, Error> {
+    let page = dump.layout().page_size();
+    let mut own: Vec<Run> = Vec::new();
+    let mut full = false;
+    let end = dump.walk(&mut |mapping| {
+        for skip in (0..mapping.len).step_by(page as usize) {
+            let (Some(pa), Some(va)) = (mapping.pa.checked_add(skip), mapping.va.checked_add(skip))
+            else {
+                break;
+            };
+            let Some(offset) = dump.offset_of(pa) else {
+                continue;
+            };
+            let run = Run {
+                va: va.0,
+                pa: pa.0,
+                offset,
+                len: page,
+                flags: flags(mapping.protection),
+            };
+            push(&mut own, run);
+            if own.len() as u64 > room {
+                full = true;
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if full {
+        return Err(Error::Options(format!(
+            "the kernel map has more than {room} pieces, too many for the pages of the dump"
+        )));
+    }
+    let end = end.map_err(|e| match e {
+        ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source.into(),
+        other => Error::broken(
+            "page tables",
+            dump.layout().pmap_offset(),
+            other.to_string(),
+            "tables that can be read",
+        ),
+    })?;
+    runs.append(&mut own);
+    Ok(end.tables_missing)
+}

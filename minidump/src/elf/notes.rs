@@ -1,0 +1,325 @@
+//! The notes of an exported core: threads with their registers and names, as a debugger for
+//! FreeBSD or for Linux expects them.
+//!
+//! A core cannot say that a register is unknown: what was not saved is 0 in it.
+
+use crate::defs::elf::{
+    ELFOSABI_FREEBSD, ELFOSABI_NONE, NT_AUXV, NT_PROCSTAT_AUXV, NT_PRPSINFO, NT_PRSTATUS,
+    NT_THRMISC,
+};
+use crate::defs::prstatus::{self, Prstatus, Slot};
+use crate::elf::write::put_note;
+use crate::{Arch, ByteOrder};
+
+/// `MAXCOMLEN`: bytes of a thread's name that every debugger shows.
+const NAME_LEN: usize = 19;
+
+/// Whose notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NoteStyle {
+    /// FreeBSD's: lldb, kgdb, and a gdb that was built with FreeBSD's ABI.
+    #[default]
+    FreeBsd,
+    /// Linux's, for a gdb without it. They have no place for a thread's name.
+    Linux,
+}
+
+impl NoteStyle {
+    /// `EI_OSABI` of the core.
+    pub fn osabi(self) -> u8 {
+        match self {
+            Self::FreeBsd => ELFOSABI_FREEBSD,
+            Self::Linux => ELFOSABI_NONE,
+        }
+    }
+}
+
+/// A thread as a core has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThreadNote {
+    /// `td_tid`
+    pub tid: i32,
+    /// `p_pid`
+    pub pid: i32,
+    /// Its name, at most [`NAME_LEN`] bytes of which are shown ([`short_name`]).
+    pub name: String,
+    /// GDB's names of the registers whose values are known, and these.
+    pub registers: Vec<(&'static str, u64)>,
+    /// The signal that stopped it; 0 for none.
+    pub signal: i32,
+}
+
+/// The first of `names` that fits what debuggers show of a thread's name, else the last, cut.
+pub fn short_name(names: &[String]) -> String {
+    if let Some(fits) = names.iter().find(|name| name.len() <= NAME_LEN) {
+        return fits.clone();
+    }
+    let mut name = names.last().cloned().unwrap_or_default();
+    let mut end = NAME_LEN.min(name.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
+}
+
+/// What is the same for all threads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoteContext {
+    pub(super) style: NoteStyle,
+    pub(super) arch: Arch,
+    pub(super) order: ByteOrder,
+    /// Bytes of an address.
+    pub(super) word: usize,
+    /// `osreldate`; 0 if it is not known.
+    pub(super) osreldate: u32,
+    /// `e_entry` of the kernel; 0 if it is not known.
+    pub(super) entry: u64,
+}
+
+/// Appends the notes of all threads, the first of which debuggers select.
+pub(super) fn put_threads(out: &mut Vec<u8>, context: NoteContext, threads: &[ThreadNote]) {
+    let Some(layout) = layout(context.arch) else {
+        return;
+    };
+    let first_pid = threads.first().map_or(0, |t| t.pid);
+    let bytes = Bytes::new(context);
+    match context.style {
+        NoteStyle::FreeBsd => {
+            let info = bytes.freebsd_psinfo(first_pid);
+            put_note(out, context.order, b"FreeBSD", NT_PRPSINFO, &info);
+            for thread in threads {
+                let status = bytes.freebsd_status(layout, thread);
+                put_note(out, context.order, b"FreeBSD", NT_PRSTATUS, &status);
+                // `struct thrmisc`: the name and 4 bytes.
+                let mut misc = [0; 24];
+                let name = short_name(std::slice::from_ref(&thread.name));
+                misc[..name.len()].copy_from_slice(name.as_bytes());
+                put_note(out, context.order, b"FreeBSD", NT_THRMISC, &misc);
+            }
+            let mut vector = bytes.number(4, 2 * context.word as u64);
+            vector.extend(bytes.auxv());
+            put_note(out, context.order, b"FreeBSD", NT_PROCSTAT_AUXV, &vector);
+        }
+        NoteStyle::Linux => {
+            for (i, thread) in threads.iter().enumerate() {
+                let status = bytes.linux_status(layout, thread);
+                put_note(out, context.order, b"CORE", NT_PRSTATUS, &status);
+                if i == 0 {
+                    let info = bytes.linux_psinfo(first_pid);
+                    put_note(out, context.order, b"CORE", NT_PRPSINFO, &info);
+                    put_note(out, context.order, b"CORE", NT_AUXV, &bytes.auxv());
+                }
+            }
+        }
+    }
+}
+
+fn layout(arch: Arch) -> Option<&'static Prstatus> {
+    match arch {
+        Arch::Amd64 => Some(&prstatus::AMD64),
+        Arch::I386 => Some(&prstatus::I386),
+        Arch::Arm64 => Some(&prstatus::ARM64),
+        Arch::Riscv64 => Some(&prstatus::RISCV64),
+        Arch::Arm => Some(&prstatus::ARM),
+        Arch::Powerpc64 => Some(&prstatus::POWERPC64),
+        Arch::Mips => None,
+    }
+}
+
+/// Structures in the byte order and word size of a kernel.
+struct Bytes {
+    order: ByteOrder,
+    word: usize,
+    osreldate: u32,
+    entry: u64,
+}
+
+impl Bytes {
+    fn new(context: NoteContext) -> Self {
+        Self {
+            order: context.order,
+            word: context.word,
+            osreldate: context.osreldate,
+            entry: context.entry,
+        }
+    }
+
+    fn number(&self, len: usize, value: u64) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.order.put(&mut bytes, value);
+        bytes
+    }
+
+    /// Appends an `int`.
+    fn int(&self, out: &mut Vec<u8>, value: i32) {
+        out.extend(self.number(4, u64::from(value.cast_unsigned())));
+    }
+
+    /// Appends a `long`, where such a one may lie.
+    fn long(&self, out: &mut Vec<u8>, value: u64) {
+        out.resize(out.len().next_multiple_of(self.word), 0);
+        out.extend(self.number(self.word, value));
+    }
+
+    fn registers(&self, slots: &[Slot], layout: &Prstatus, thread: &ThreadNote) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, len) in slots {
+            let known = thread.registers.iter().chain(layout.always);
+            let value = known.into_iter().find(|(n, _)| n == name);
+            out.extend(self.number(*len, value.map_or(0, |(_, v)| *v)));
+        }
+        out
+    }
+
+    /// `struct prstatus`
+    fn freebsd_status(&self, layout: &Prstatus, thread: &ThreadNote) -> Vec<u8> {
+        let registers = self.registers(layout.freebsd, layout, thread);
+        let mut out = Vec::new();
+        self.int(&mut out, 1);
+        let head = if self.word == 8 { 48 } else { 28 };
+        self.long(&mut out, (head + registers.len()) as u64);
+        self.long(&mut out, registers.len() as u64);
+        self.long(&mut out, 0);
+        self.int(&mut out, self.osreldate.cast_signed());
+        self.int(&mut out, thread.signal);
+        self.int(&mut out, thread.tid);
+        out.resize(head, 0);
+        out.extend(registers);
+        out
+    }
+
+    /// `struct prpsinfo`
+    fn freebsd_psinfo(&self, pid: i32) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.int(&mut out, 1);
+        self.long(&mut out, if self.word == 8 { 120 } else { 112 });
+        let name = out.len();
+        out.extend(b"kernel");
+        out.resize(name + 17, 0);
+        out.extend(b"kernel");
+        out.resize((name + 17 + 81).next_multiple_of(4), 0);
+        self.int(&mut out, pid);
+        out.resize(out.len().next_multiple_of(self.word), 0);
+        out
+    }
+
+    /// `struct elf_prstatus`
+    fn linux_status(&self, layout: &Prstatus, thread: &ThreadNote) -> Vec<u8> {
+        let mut out = Vec::new();
+        for value in [thread.signal, 0, 0, thread.signal] {
+            self.int(&mut out, value);
+        }
+        // `pr_cursig` is a short, and little-endian or big-endian as one.
+        out.truncate(12);
+        out.extend(self.number(2, u64::from(thread.signal.cast_unsigned())));
+        self.long(&mut out, 0);
+        self.long(&mut out, 0);
+        for value in [thread.tid, 0, 0, 0] {
+            self.int(&mut out, value);
+        }
+        for _ in 0..8 {
+            self.long(&mut out, 0);
+        }
+        out.extend(self.registers(layout.linux, layout, thread));
+        self.int(&mut out, 0);
+        out.resize(out.len().next_multiple_of(self.word), 0);
+        out
+    }
+
+    /// `struct elf_prpsinfo`
+    fn linux_psinfo(&self, pid: i32) -> Vec<u8> {
+        let mut out = vec![0, b'R', 0, 0];
+        self.long(&mut out, 0);
+        let ids = if self.word == 8 { 8 } else { 4 };
+        out.resize(out.len() + ids, 0);
+        for value in [pid, 0, 0, 0] {
+            self.int(&mut out, value);
+        }
+        let name = out.len();
+        out.extend(b"kernel");
+        out.resize(name + 16, 0);
+        out.extend(b"kernel");
+        out.resize(name + 16 + 80, 0);
+        out
+    }
+
+    /// `AT_ENTRY`, from which a debugger sees that the kernel was not moved, and the end.
+    fn auxv(&self) -> Vec<u8> {
+        const AT_ENTRY: u64 = 9;
+        let mut out = Vec::new();
+        for value in [AT_ENTRY, self.entry, 0, 0] {
+            self.long(&mut out, value);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(word: usize) -> Bytes {
+        Bytes {
+            order: ByteOrder::Little,
+            word,
+            osreldate: 1_400_000,
+            entry: 0,
+        }
+    }
+
+    /// Sizes and offsets that a C compiler gives for the structures of either system.
+    #[test]
+    fn structures_are_as_long_as_a_compiler_makes_them() {
+        let thread = ThreadNote {
+            tid: 100_670,
+            registers: vec![("rip", 0x1122_3344_5566_7788), ("eip", 0x1234_5678)],
+            ..ThreadNote::default()
+        };
+        let amd64 = bytes(8).freebsd_status(&prstatus::AMD64, &thread);
+        assert_eq!(amd64.len(), 224);
+        assert_eq!(amd64[40..44], 100_670_u32.to_le_bytes());
+        assert_eq!(
+            amd64[48 + 136..48 + 144],
+            0x1122_3344_5566_7788_u64.to_le_bytes()
+        );
+        let linux = bytes(8).linux_status(&prstatus::AMD64, &thread);
+        assert_eq!(linux.len(), 336);
+        assert_eq!(linux[32..36], 100_670_u32.to_le_bytes());
+        assert_eq!(
+            linux[112 + 128..112 + 136],
+            0x1122_3344_5566_7788_u64.to_le_bytes()
+        );
+        let i386 = bytes(4).freebsd_status(&prstatus::I386, &thread);
+        assert_eq!(i386.len(), 28 + 76);
+        assert_eq!(i386[24..28], 100_670_u32.to_le_bytes());
+        let linux = bytes(4).linux_status(&prstatus::I386, &thread);
+        assert_eq!(linux.len(), 144);
+        assert_eq!(linux[72 + 48..72 + 52], 0x1234_5678_u32.to_le_bytes());
+        assert_eq!(bytes(8).linux_status(&prstatus::ARM64, &thread).len(), 392);
+        assert_eq!(
+            bytes(8).linux_status(&prstatus::RISCV64, &thread).len(),
+            376
+        );
+        assert_eq!(
+            bytes(8).freebsd_status(&prstatus::ARM64, &thread).len(),
+            48 + 272
+        );
+        assert_eq!(bytes(8).freebsd_psinfo(1).len(), 120);
+        assert_eq!(bytes(4).freebsd_psinfo(1).len(), 112);
+        assert_eq!(bytes(8).linux_psinfo(1).len(), 136);
+        assert_eq!(bytes(4).linux_psinfo(1).len(), 124);
+    }
+
+    #[test]
+    fn the_fullest_name_that_is_shown_whole_is_taken() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let long = names(&["(pid 28) pagedaemon/dom0", "pagedaemon/dom0"]);
+        assert_eq!(short_name(&long), "pagedaemon/dom0");
+        assert_eq!(short_name(&names(&["(pid 1) init"])), "(pid 1) init");
+        assert_eq!(
+            short_name(&names(&["aaaaaaaaaaaaaaaaaaäb"])),
+            "aaaaaaaaaaaaaaaaaa"
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! Laws of full dumps and exported ELF cores, for random machines of every architecture; the cores
+//! are read by goblin, which shares nothing with their writer.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use compress::{Codec, Encoding, NoProgress, ReadAt};
+use goblin::elf::Elf;
+use goblin::elf::program_header::PT_LOAD;
+use livecore_tests::machines::{kinds, machine};
+use livecore_tests::mkdump;
+use minidump::convert::{Target, convert, convert_full, to_elf, to_full};
+use minidump::elf::core::ElfCore;
+use minidump::elf::export::{ExportOptions, export};
+use minidump::elf::notes::{NoteStyle, ThreadNote};
+use minidump::{AnyDump, Container, Dump, HeaderOrigin, KernelMemory, OpenOptions, PhysAddr};
+
+const SEEDS: u64 = 3;
+
+fn plain() -> Target {
+    target(Container::Saved, Codec::None)
+}
+
+fn target(container: Container, codec: Codec) -> Target {
+    Target {
+        container,
+        encoding: Encoding::new(codec),
+    }
+}
+
+fn open(bytes: Vec<u8>) -> Dump {
+    Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap()
+}
+
+fn open_full(bytes: Vec<u8>) -> Box<minidump::FullDump> {
+    match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
+        AnyDump::Full(dump) => dump,
+        AnyDump::Mini(_) => panic!("a minidump"),
+    }
+}
+
+fn core_of(dump: &Dump, style: NoteStyle) -> Vec<u8> {
+    let thread = ThreadNote {
+        tid: 100_001,
+        pid: 7,
+        name: "a/b".into(),
+        ..ThreadNote::default()
+    };
+    let options = ExportOptions {
+        style,
+        threads: vec![thread],
+        ..ExportOptions::default()
+    };
+    let export = export(dump, &options).unwrap();
+    let mut out = Vec::new();
+    let written = to_elf(dump, &export, &plain(), &mut out, &NoProgress).unwrap();
+    assert_eq!(written.file_len, out.len() as u64);
+    out
+}
+
+/// The pages that a core has, by address.
+fn pages_of<'a>(elf: &Elf<'_>, core: &'a [u8], page: u64) -> BTreeMap<u64, (u64, &'a [u8])> {
+    let mut pages = BTreeMap::new();
+    let mut end = 0;
+    for load in elf.program_headers.iter().filter(|p| p.p_type == PT_LOAD) {
+        assert!(
+            load.p_vaddr >= end,
+            "segments descend at {:#x}",
+            load.p_vaddr
+        );
+        assert_eq!(load.p_filesz, load.p_memsz);
+        end = load.p_vaddr.wrapping_add(load.p_memsz);
+        for skip in (0..load.p_filesz).step_by(page as usize) {
+            let at = (load.p_offset + skip) as usize;
+            let bytes = &core[at..at + page as usize];
+            let before = pages.insert(load.p_vaddr + skip, (load.p_paddr + skip, bytes));
+            assert!(before.is_none(), "{:#x} twice", load.p_vaddr + skip);
+        }
+    }
+    pages
+}
+
+#[test]
+fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back() {
+    let mut checked = 0;
+    for kind in kinds() {
+        for seed in 1..=SEEDS {
+            let text = machine(&kind, seed);
+            let built = mkdump::build_all(&text).unwrap();
+            let oracle = built.oracle.as_ref().unwrap();
+            let name = format!("{} v{} seed {seed}", kind.architecture, kind.version);
+            let dump = open(built.bytes.clone());
+            for style in [NoteStyle::FreeBsd, NoteStyle::Linux] {
+                let core = core_of(&dump, style);
+                let elf = Elf::parse(&core).unwrap();
+                let big = kind.architecture.contains("powerpc64")
+                    || kind.architecture.starts_with("mips");
+                let little =
+                    !big || kind.architecture.ends_with("le") || kind.architecture.ends_with("el");
+                assert_eq!(elf.little_endian, little, "{name}");
+                let pages = pages_of(&elf, &core, oracle.page_size);
+                for mapped in &oracle.mapped {
+                    let saved = oracle.pages.get(&mapped.pa);
+                    let found = pages.get(&mapped.va);
+                    assert_eq!(found.is_some(), saved.is_some(), "{name} {:#x}", mapped.va);
+                    let Some((pa, bytes)) = found else { continue };
+                    if elf.is_64 {
+                        assert_eq!(*pa, mapped.pa, "{name} {:#x}", mapped.va);
+                    }
+                    assert!(
+                        *bytes == saved.unwrap().as_slice(),
+                        "{name} {:#x}",
+                        mapped.va
+                    );
+                    checked += 1;
+                }
+                let (base, end, phys) = oracle.dmap;
+                let has_direct = !matches!(kind.architecture, "i386" | "i386pae" | "arm")
+                    && !kind.architecture.starts_with("mips");
+                for (pa, bytes) in oracle.pages.iter().filter(|_| has_direct) {
+                    let Some(va) = pa.checked_sub(phys).and_then(|skip| base.checked_add(skip))
+                    else {
+                        continue;
+                    };
+                    if va < end {
+                        assert!(pages[&va].1 == bytes.as_slice(), "{name} {va:#x}");
+                        checked += 1;
+                    }
+                }
+                // What no table maps is not there: every address translates to its page.
+                for (va, (_, bytes)) in &pages {
+                    let pa = dump.translate(minidump::VirtAddr(*va)).unwrap();
+                    assert!(*bytes == oracle.pages[&pa.0].as_slice(), "{name} {va:#x}");
+                }
+                let again = open(core);
+                assert!(again.is_embedded());
+                assert_eq!(again.known_len(), Some(built.payload.len() as u64));
+                let mut back = Vec::new();
+                convert(&again, &plain(), &mut back, &NoProgress).unwrap();
+                assert!(back == built.payload, "{name}");
+            }
+        }
+    }
+    assert!(checked > 5_000, "{checked}");
+}
+
+#[test]
+fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_elsewhere() {
+    for kind in kinds() {
+        for seed in 1..=SEEDS {
+            let built = mkdump::build_all(&machine(&kind, seed)).unwrap();
+            let oracle = built.oracle.as_ref().unwrap();
+            let name = format!("{} v{} seed {seed}", kind.architecture, kind.version);
+            let dump = open(built.bytes.clone());
+            let mut out = Vec::new();
+            let narrow = matches!(
+                kind.architecture,
+                "i386" | "i386pae" | "arm" | "mips" | "mipsel"
+            );
+            let highest = oracle.pages.keys().last().copied().unwrap_or(0);
+            let written = to_full(&dump, &plain(), &mut out, &NoProgress);
+            if narrow && highest >= 0xffff_f000 {
+                assert!(written.is_err(), "{name}");
+                continue;
+            }
+            written.unwrap();
+            let full = open_full(out);
+            assert_eq!(full.arch(), dump.minidump().arch);
+            assert!(full.warnings().is_empty(), "{name}: {:?}", full.warnings());
+            let mut bytes = vec![0; oracle.page_size as usize];
+            for (pa, page) in &oracle.pages {
+                full.read_phys(PhysAddr(*pa), &mut bytes).unwrap();
+                assert!(bytes == *page, "{name} {pa:#x}");
+                for near in [pa.wrapping_sub(1), pa + oracle.page_size] {
+                    let there = oracle
+                        .pages
+                        .contains_key(&(near / oracle.page_size * oracle.page_size));
+                    let read = full.read_phys(PhysAddr(near), &mut [0]);
+                    assert_eq!(read.is_ok(), there, "{name} {near:#x}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
+    for arch in [
+        "amd64",
+        "arm64",
+        "riscv64",
+        "i386",
+        "arm",
+        "powerpc64",
+        "mips",
+        "mips64",
+    ] {
+        let text = format!(
+            "fulldump {arch}\navail 0x1000 0x9000\navail 0x200000 0x20a000\npage 0x1000 own\n\
+             pages 0x200000 4 seed 1\n"
+        );
+        let built = mkdump::build_all(&text).unwrap();
+        let full = open_full(built.bytes.clone());
+        let ranges: Vec<_> = full.ranges().iter().map(|r| (r.start, r.end())).collect();
+        assert_eq!(ranges, [(0x1000, 0x9000), (0x20_0000, 0x20_a000)], "{arch}");
+        // Contents follow each other in the payload, the last one ends it.
+        let data = built.payload.len() - (0x8000 + 0xa000);
+        let mut bytes = vec![0; 0xa000];
+        full.read_phys(PhysAddr(0x20_0000), &mut bytes).unwrap();
+        assert!(bytes == built.payload[data + 0x8000..], "{arch}");
+        for hole in [0, 0xfff, 0x9000, 0x1f_ffff, 0x20_a000] {
+            assert!(
+                full.read_phys(PhysAddr(hole), &mut [0]).is_err(),
+                "{arch} {hole:#x}"
+            );
+        }
+        assert_eq!(full.delta().is_some(), arch == "arm");
+        for container in [Container::Saved, Container::Raw, Container::Sealed] {
+            for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+                let mut out = Vec::new();
+                let to = target(container, codec);
+                convert_full(&full, &to, &mut out, &NoProgress).unwrap();
+                let again = open_full(out);
+                assert_eq!((again.container(), again.codec()), (container, codec));
+                let mut back = vec![0; built.payload.len() + 1];
+                let got = again.payload().read_full_at(&mut back, 0).unwrap();
+                back.truncate(got);
+                assert!(back == built.payload, "{arch} {container} {codec}");
+                assert!(again.warnings().is_empty(), "{:?}", again.warnings());
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_stream_becomes_the_same_full_dump_and_core_as_its_payload() {
+    let text = format!(
+        "{}container saved\ncompress zstd\n",
+        machine(&kinds()[0], 5)
+    );
+    let built = mkdump::build_all(&text).unwrap();
+    let (foreign, whole) = (open(built.bytes.clone()), open(built.payload.clone()));
+    let full = |dump: &Dump| {
+        let mut out = Vec::new();
+        to_full(dump, &plain(), &mut out, &NoProgress).unwrap();
+        out
+    };
+    assert!(full(&foreign) == full(&whole));
+    assert!(core_of(&foreign, NoteStyle::FreeBsd) == core_of(&whole, NoteStyle::FreeBsd));
+}
+
+#[test]
+fn core_carries_the_kerneldumpheader_of_its_dump() {
+    let text = format!("{}container live\n", machine(&kinds()[0], 2));
+    let dump = open(mkdump::build(&text).unwrap());
+    let again = open(core_of(&dump, NoteStyle::FreeBsd));
+    assert_eq!(*again.header_origin(), HeaderOrigin::ElfNote);
+    let strings = |dump: &Dump| {
+        let header = dump.header().unwrap();
+        (
+            header.hostname.clone(),
+            header.versionstring.clone(),
+            header.panicstring.clone(),
+            header.dumptime,
+        )
+    };
+    assert_eq!(strings(&again), strings(&dump));
+}
+
+/// xorshift64*, so that a seed gives the same changes everywhere.
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}
+
+#[test]
+fn cores_changed_at_random_are_answered_without_a_panic() {
+    let dump = open(mkdump::build(&machine(&kinds()[0], 1)).unwrap());
+    let mut full = Vec::new();
+    to_full(&dump, &plain(), &mut full, &NoProgress).unwrap();
+    let core = core_of(&dump, NoteStyle::FreeBsd);
+    let (mut opened, mut refused) = (0, 0);
+    for whole in [full, core] {
+        for seed in 1..=400_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut bytes = whole.clone();
+            for _ in 0..=random(&mut state) % 3 {
+                // Headers and notes are in front.
+                let at = (random(&mut state) % 600) as usize;
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xff][(random(&mut state) % 5) as usize];
+            }
+            if random(&mut state).is_multiple_of(8) {
+                bytes.truncate((random(&mut state) % 4096) as usize);
+            }
+            let answer = AnyDump::from_source(Arc::new(bytes.clone()), &OpenOptions::default());
+            match answer {
+                Ok(AnyDump::Full(dump)) => {
+                    for range in dump.ranges().iter().take(4) {
+                        let _ = dump.read_phys(PhysAddr(range.start), &mut [0; 100]);
+                    }
+                    let _ = convert_full(&dump, &plain(), &mut std::io::sink(), &NoProgress);
+                    opened += 1;
+                }
+                Ok(AnyDump::Mini(dump)) => {
+                    let _ = convert(&dump, &plain(), &mut std::io::sink(), &NoProgress);
+                    opened += 1;
+                }
+                Err(_) => refused += 1,
+            }
+            if let Ok(core) = ElfCore::parse(Arc::new(bytes)) {
+                let _ = core.notes(&mut |_| ControlFlow::Continue(()));
+                let _ = core.segments(1 << 16);
+            }
+        }
+    }
+    assert!(
+        opened > 50 && refused > 50,
+        "{opened} opened, {refused} refused"
+    );
+}
