@@ -76,7 +76,7 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
     payload.read_exact_at(&mut expected, 0).unwrap();
     for (container, codec) in FORMS {
         let options = options(container, codec);
-        let opened = image::open(&dir.path().join("m/ram"), false).unwrap();
+        let opened = image::layout::open(&dir.path().join("m/ram"), false).unwrap();
         let (one, other) = (dir.path().join("one"), dir.path().join("other"));
         take(machine.memory(), &elf, &one, &options, &NoProgress).unwrap();
         take(Arc::new(opened.image), &elf, &other, &options, &NoProgress).unwrap();

@@ -44,7 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
         for (len, frame_size) in [(0, 4096), (9000, 4096), (70_000, 16384), (100_000, 1 << 20)] {
-            let content: Vec<u8> = (0..len).map(|k: u32| (k.wrapping_mul(k) >> 9) as u8).collect();
+            let content: Vec<u8> = (0..len)
+                .map(|k: u32| (k.wrapping_mul(k) >> 9) as u8)
+                .collect();
             let encoding = Encoding {
                 frame_size,
                 ..Encoding::new(codec)

@@ -897,7 +897,7 @@ fn this_system_must_be_freebsd() {
 /// The three files that the emulated request writes.
 fn live_files(fixture: &Fixture) -> [PathBuf; 3] {
     let elf = KernelElf::from_bytes(tiny().kernel().to_vec()).unwrap();
-    let opened = image::open(Path::new(&fixture.path("m")), false).unwrap();
+    let opened = image::layout::open(Path::new(&fixture.path("m")), false).unwrap();
     let parts = Parts::of_image(opened, Some(Arc::new(elf)), false);
     let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
     [0, 1, 2].map(|compression| {

@@ -34,28 +34,55 @@ struct Layout {
     ranges: Vec<(u64, u64)>,
 }
 
-/// Opens a memory image: a directory with a [`LAYOUT_FILE`], or a raw file. If the raw file's
+/// What a layout says of its files.
+pub(super) struct Described {
+    pub(super) ram: PathBuf,
+    pub(super) kernel: PathBuf,
+    pub(super) ranges: Vec<Range<u64>>,
+}
+
+/// The layout of `path`, which is a directory that must have one, or a file that may have one
+/// beside it, by which it is named.
+pub(super) fn describe(path: &Path) -> io::Result<Option<Described>> {
+    let (directory, file) = if path.is_dir() {
+        (path, None)
+    } else {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        (parent.unwrap_or(Path::new(".")), path.file_name())
+    };
+    let layout = match (read(directory)?, file) {
+        (Some(layout), None) => layout,
+        (Some(layout), Some(name)) if name == &*layout.ram => layout,
+        (None, None) => {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{}: no {LAYOUT_FILE} in it", path.display()),
+            ));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Described {
+        ram: directory.join(&layout.ram),
+        kernel: directory.join(&layout.kernel),
+        ranges: layout
+            .ranges
+            .iter()
+            .map(|(start, end)| *start..*end)
+            .collect(),
+    }))
+}
+
+/// Opens raw memory: a directory with a [`LAYOUT_FILE`], or a raw file. If the raw file's
 /// directory has a layout that names it, the layout says which of its addresses are memory;
 /// otherwise all of them are.
 pub fn open(path: &Path, writable: bool) -> io::Result<Opened> {
-    if path.is_dir() {
-        let layout = read(path)?.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{}: no {LAYOUT_FILE} in it", path.display()),
-            )
-        })?;
-        return with_layout(path, &layout, writable);
-    }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    match read(directory)? {
-        Some(layout) if path.file_name().is_some_and(|name| name == &*layout.ram) => {
-            with_layout(directory, &layout, writable)
-        }
-        _ => {
+    match describe(path)? {
+        Some(described) => Ok(Opened {
+            image: image(&described.ram, &described.ranges, writable)?,
+            kernel: Some(described.kernel),
+            ram: described.ram,
+        }),
+        None => {
             let len = std::fs::metadata(path)?.len();
             let whole = 0..len - len % minidump::defs::amd64::PAGE_SIZE;
             Ok(Opened {
@@ -73,20 +100,6 @@ fn image(path: &Path, ranges: &[Range<u64>], writable: bool) -> io::Result<RawIm
     } else {
         RawImage::new(File::open(path)?, ranges)
     }
-}
-
-fn with_layout(directory: &Path, layout: &Layout, writable: bool) -> io::Result<Opened> {
-    let ranges = layout
-        .ranges
-        .iter()
-        .map(|(start, end)| *start..*end)
-        .collect::<Vec<_>>();
-    let ram = directory.join(&layout.ram);
-    Ok(Opened {
-        image: image(&ram, &ranges, writable)?,
-        kernel: Some(directory.join(&layout.kernel)),
-        ram,
-    })
 }
 
 fn read(directory: &Path) -> io::Result<Option<Layout>> {

@@ -1,9 +1,52 @@
 //! Images of a machine's memory, in the forms in which they are kept.
+//!
+//! [`open`] finds out what a file is and gives its memory, whatever the format, as
+//! [`PhysMemory`](crate::PhysMemory); and the registers of the processors where the format has
+//! them.
+//!
+//! ```text
+//!  path ── source ──▶ bytes at an offset (gzip, zstd: through their stream)
+//!            │
+//!         open: probe by probe
+//!            ├── raw_layout, find, layout       raw RAM: which address an offset is
+//!            ├── elf ── qemu, virtualbox, xen   ELF cores and their notes
+//!            ├── flattened ── kdump             pages compressed one by one
+//!            ├── lime ── avml                   ranges, each behind its header
+//!            └── vmware, bhyve                  memory in one file, its layout in another
+//!            │
+//!            ▼
+//!         pieces (as they are), kdump and avml (decoded on demand, cache)
+//! ```
+//!
+//! One file for each format, definitions and reader. Files are hostile: a length is compared with
+//! the file before anything is allocated, and what is held in memory is bounded by [`Options`].
+//! docs/images.md says what was tested with whose files.
 
+mod avml;
+mod bhyve;
+mod cache;
 pub mod cpu;
+mod elf;
+pub mod exercise;
+mod find;
+mod flattened;
+mod kdump;
 pub mod layout;
+mod lime;
+mod open;
+mod options;
+mod pieces;
+mod qemu;
 pub mod raw;
+mod raw_layout;
+mod source;
+mod virtualbox;
+mod vmware;
+mod xen;
 
 pub use cpu::{Control, CpuState, Segment, Segments};
-pub use layout::{Opened, open};
+pub use layout::Opened;
+pub use open::{Format, Image, open, open_bytes};
+pub use options::Options;
 pub use raw::RawImage;
+pub use raw_layout::RawLayout;

@@ -38,7 +38,7 @@ impl Fixture {
 
     pub(crate) fn parts(&self) -> Parts {
         Parts::of_image(
-            image::open(&self.ram(), true).unwrap(),
+            image::layout::open(&self.ram(), true).unwrap(),
             Some(self.elf()),
             true,
         )

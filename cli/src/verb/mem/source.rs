@@ -99,7 +99,8 @@ impl Source {
 
     fn open_image(&self, path: &Path, needs: Needs, access: Access) -> Result<Target, Failure> {
         refuse_dump(path, needs)?;
-        let opened = image::open(path, needs.write).map_err(|e| Failure::from(e).about(path))?;
+        let opened =
+            image::layout::open(path, needs.write).map_err(|e| Failure::from(e).about(path))?;
         let kernel = match (self.named_kernel()?, &opened.kernel) {
             (Some(named), _) => Some(named),
             (None, Some(beside)) => match input::kernel(beside) {

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compress::Codec;
+use livedump::image::{self, RawLayout};
+use livedump::mem4;
 use livedump::mem4::state::{DumpLock, State};
 use livedump::mem4::{Access, FreeBsd};
 use livedump::place::{self, Destination};
 use livedump::take::running::{bootfile, running};
 use livedump::take::{self, PlanOptions, TakeError, Taken};
-use livedump::{image, mem4};
 use minidump::KernelElf;
 use minidump::convert::{Target, finish};
 
@@ -33,7 +34,8 @@ const DEVICE: &str = "/dev/mem";
 const MANUAL: &str = "\
 Examples:
   livecore take -o /var/crash/                          the running kernel, on FreeBSD
-  livecore take --image ram --kernel kernel -o ./       a machine's memory, to ./livecore.N.zst
+  livecore take --image guest.elf --kernel kernel       a guest's memory, to ./livecore.N.zst
+  livecore take --image ram --layout pc --kernel kernel -o vmcore
   livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
 
 A directory gets what savecore(8) leaves there: livecore.N[.gz|.zst], info.N, bounds, minfree is \
@@ -48,9 +50,14 @@ pub struct Args {
     /// An emulated machine (docs/machines.md), made while it is dumped
     #[arg(long, value_name = "MACHINE.toml", conflicts_with = "kernel")]
     pub machine: Option<PathBuf>,
-    /// A machine's memory: raw RAM from address 0, or the ranges of machine.json beside it
-    #[arg(long, value_name = "RAM", requires = "kernel")]
+    /// A machine's memory: raw RAM, a dump of QEMU's, kdump, LiME, AVML, a core of VirtualBox's or
+    /// Xen's, VMware's, bhyve's (docs/images.md), also gzip'd or zstd'd; or a directory of synth's
+    #[arg(long, value_name = "IMAGE", requires = "kernel")]
     pub image: Option<PathBuf>,
+    /// What the offsets of raw RAM mean: flat, pc or q35 (QEMU's machines), pc:SIZE (so much below
+    /// a hole that ends at 4 GiB), or START-END[@OFFSET],... [default: found]
+    #[arg(long, value_name = "LAYOUT", requires = "image")]
+    pub layout: Option<RawLayout>,
     /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
     /// --kernel. Can be interrupted, and can write to a pipe
     #[arg(long)]
@@ -170,14 +177,23 @@ fn plan(
     }
     // The parser asks for a kernel with an image, and `is_live` is the case without.
     let (Some(path), Some(kernel)) = (&args.image, &args.kernel) else {
-        return Err(Failure::usage("--image RAM wants --kernel ELF"));
+        return Err(Failure::usage("--image IMAGE wants --kernel ELF"));
     };
-    let opened = image::open(path, false).map_err(|e| Failure::from(e).about(path))?;
+    let options_of_image = image::Options {
+        layout: args.layout.clone(),
+        spool_dir: Some(session.env.spool_dir.clone()),
+        ..image::Options::default()
+    };
+    let opened = image::open(path, &options_of_image).map_err(|e| Failure::from(e).about(path))?;
+    for note in &opened.notes {
+        let line = format_args!("{}: {note}", path.display());
+        session.voice.say(line);
+    }
     let lock = State::beside(&opened.ram)
         .lock_dump()
         .map_err(|e| failure(e.into(), path))?;
     let elf = input::kernel(kernel)?;
-    let taken = take::plan(Arc::new(opened.image), &elf, &options).map_err(|e| failure(e, path))?;
+    let taken = take::plan(opened.memory, &elf, &options).map_err(|e| failure(e, path))?;
     Ok((taken, Some(lock), path.clone()))
 }
 
@@ -188,7 +204,7 @@ fn own_kernel() -> Result<PathBuf, Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
             let what = "no machine is named, and a dump of this system itself needs FreeBSD";
             Err(Failure::new(Exit::UNSUPPORTED, what)
-                .next("say --machine MACHINE.toml, or --image RAM --kernel ELF"))
+                .next("say --machine MACHINE.toml, or --image IMAGE --kernel ELF"))
         }
         Err(e) => {
             Err(Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF"))

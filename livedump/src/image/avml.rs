@@ -1,0 +1,271 @@
+//! Ranges of memory as streams of snappy's framing format, as AVML stores them.
+//!
+//! A stream is an identifier and chunks of at most 64 KiB of content: one byte of kind, three of
+//! length, and for data a checksum and bytes (google/snappy `framing_format.txt`). The walk over
+//! the chunks' headers when a file is opened keeps the place of each sixteenth.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use minidump::Error;
+
+use super::Options;
+use super::cache::BlockCache;
+use super::pieces::pages_of;
+use super::raw::check;
+use super::source::{Source, broken, le};
+use crate::PhysMemory;
+
+/// What a stream begins with, and what may stand before any chunk.
+const IDENTIFIER: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
+const COMPRESSED: u8 = 0x00;
+const UNCOMPRESSED: u8 = 0x01;
+/// From here on chunks may be skipped; those from 0x02 up to it may not.
+const SKIPPABLE: u8 = 0x80;
+/// Content of a chunk at most.
+const CHUNK: u64 = 65536;
+/// Bytes of a chunk at most: kind, length, checksum, and snappy's own worst case.
+const STORED: u64 = 4 + 4 + 32 + CHUNK + CHUNK / 6;
+/// Chunks for each that is kept.
+const EVERY: u64 = 16;
+
+/// Where a chunk's content belongs and where the chunk is.
+#[derive(Clone, Copy)]
+struct Mark {
+    pa: u64,
+    offset: u64,
+}
+
+/// A chunk, from its header.
+struct Chunk {
+    offset: u64,
+    /// Bytes with the header.
+    stored: u64,
+    /// Bytes of content; 0 if it has none.
+    len: u64,
+}
+
+impl Chunk {
+    fn read(source: &Source, offset: u64) -> Result<Self, Error> {
+        let mut head = [0; 16];
+        let got = source.bytes().read_full_at(&mut head, offset)? as u64;
+        let bad = |found: String, expected: &str| {
+            Err(Error::broken("snappy chunk", offset, found, expected))
+        };
+        if got < 4 {
+            return bad(format!("{got} bytes"), "a header of 4");
+        }
+        let (kind, body) = (head[0], le::<3>(&head, 1));
+        source.holds("snappy chunk", offset, 4 + body)?;
+        let len = match kind {
+            COMPRESSED | UNCOMPRESSED if !(5..=STORED - 4).contains(&body) => {
+                return bad(format!("{body} bytes"), "5 bytes to those of 64 KiB");
+            }
+            UNCOMPRESSED => body - 4,
+            COMPRESSED => match snap::raw::decompress_len(&head[8..got.max(8) as usize]) {
+                Ok(len) => len as u64,
+                Err(e) => return bad(e.to_string(), "the length of its content"),
+            },
+            0xff if head[..10] != IDENTIFIER => {
+                return bad("another identifier".into(), "sNaPpY");
+            }
+            SKIPPABLE.. => 0,
+            _ => return bad(format!("kind {kind:#x}"), "a kind that is known"),
+        };
+        if len > CHUNK {
+            return bad(format!("{len:#x} bytes of content"), "64 KiB at most");
+        }
+        Ok(Self {
+            offset,
+            stored: 4 + body,
+            len,
+        })
+    }
+
+    /// The content, with its checksum compared.
+    fn decode(&self, source: &Source) -> io::Result<Vec<u8>> {
+        // A chunk has at most STORED bytes.
+        let mut stream = vec![0; IDENTIFIER.len() + self.stored as usize];
+        let (head, chunk) = stream.split_at_mut(IDENTIFIER.len());
+        head.copy_from_slice(&IDENTIFIER);
+        source.bytes().read_exact_at(chunk, self.offset)?;
+        let mut content = Vec::with_capacity(self.len as usize);
+        let decoded = snap::read::FrameDecoder::new(&stream[..])
+            .take(CHUNK + 1)
+            .read_to_end(&mut content);
+        let found = match decoded {
+            Ok(len) if len as u64 == self.len => return Ok(content),
+            Ok(len) => format!("{len:#x} bytes when decoded"),
+            Err(e) => e.to_string(),
+        };
+        Err(broken(
+            "snappy chunk",
+            self.offset,
+            found,
+            format!("{:#x} bytes of content", self.len),
+        ))
+    }
+}
+
+/// Ranges as they are found.
+pub(super) struct Blocks<'a> {
+    source: &'a Source,
+    options: &'a Options,
+    marks: Vec<Mark>,
+    ranges: Vec<(Range<u64>, u64)>,
+}
+
+impl<'a> Blocks<'a> {
+    pub(super) fn new(source: &'a Source, options: &'a Options) -> Self {
+        Self {
+            source,
+            options,
+            marks: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Walks over the stream at `offset`, which is `len` bytes of memory from `start` on. Returns
+    /// where it ends.
+    pub(super) fn stream(&mut self, start: u64, len: u64, offset: u64) -> Result<u64, Error> {
+        let needed = (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
+        self.options.allow("AVML ranges", needed)?;
+        // The header's reader has looked that the sum fits.
+        let end = start + len;
+        self.ranges.push((start..end, offset));
+        let (mut pa, mut at, mut count) = (start, offset, 0);
+        while pa < end {
+            let chunk = Chunk::read(self.source, at)?;
+            if chunk.len > end - pa {
+                return Err(Error::broken(
+                    "snappy chunk",
+                    at,
+                    format!("{:#x} bytes for address {pa:#x}", chunk.len),
+                    format!("an end at {end:#x}, where its range ends"),
+                ));
+            }
+            if chunk.len > 0 {
+                if count % EVERY == 0 {
+                    let needed = (self.marks.len() as u64 + 1) * size_of::<Mark>() as u64;
+                    self.options.allow("AVML chunks", needed)?;
+                    self.marks.push(Mark { pa, offset: at });
+                }
+                count += 1;
+            }
+            pa += chunk.len;
+            at += chunk.stored;
+        }
+        Ok(at)
+    }
+
+    pub(super) fn finish(mut self) -> Result<Snapped, Error> {
+        self.ranges.sort_by_key(|(range, _)| range.start);
+        for two in self.ranges.windows(2) {
+            let [(before, at), (range, offset)] = two else {
+                continue;
+            };
+            if range.start < before.end {
+                return Err(Error::broken(
+                    "AVML range",
+                    *offset,
+                    format!("address {:#x}", range.start),
+                    format!(
+                        "an address from {:#x} up, where the one at {at:#x} ends",
+                        before.end
+                    ),
+                ));
+            }
+        }
+        self.marks.sort_by_key(|mark| mark.pa);
+        self.marks.shrink_to_fit();
+        let ranges = pages_of(self.ranges.into_iter().map(|(range, _)| range));
+        if ranges.is_empty() {
+            return Err(Error::broken(
+                "AVML range",
+                0,
+                "no whole page of memory",
+                "at least one",
+            ));
+        }
+        Ok(Snapped {
+            source: self.source.clone(),
+            marks: self.marks,
+            ranges,
+            cache: BlockCache::new(self.options.cache, CHUNK),
+        })
+    }
+}
+
+/// Memory in chunks.
+pub(super) struct Snapped {
+    source: Source,
+    /// By address.
+    marks: Vec<Mark>,
+    ranges: Vec<Range<u64>>,
+    cache: BlockCache,
+}
+
+impl Snapped {
+    /// The chunk that has the byte at `pa`, and the address of its first.
+    fn find(&self, pa: u64) -> io::Result<(Chunk, u64)> {
+        let after = self.marks.partition_point(|mark| mark.pa <= pa);
+        let Some(mark) = after.checked_sub(1).and_then(|i| self.marks.get(i)) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let (mut here, mut at) = (mark.pa, mark.offset);
+        // The walk has been here before, unless the file has changed since.
+        loop {
+            let chunk = Chunk::read(&self.source, at).map_err(into_io)?;
+            if pa < here + chunk.len {
+                return Ok((chunk, here));
+            }
+            here += chunk.len;
+            at += chunk.stored;
+        }
+    }
+}
+
+fn into_io(error: Error) -> io::Error {
+    match error {
+        Error::Broken {
+            region,
+            offset,
+            found,
+            expected,
+        } => broken(region, offset, found, expected),
+        Error::Io { source, .. } => source,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+impl PhysMemory for Snapped {
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        check(&self.ranges, at, buf.len())?;
+        let mut done = 0;
+        while done < buf.len() {
+            let pa = at + done as u64;
+            let (chunk, start) = self.find(pa)?;
+            let content = self
+                .cache
+                .get(chunk.offset, || chunk.decode(&self.source))?;
+            let inside = (pa - start) as usize;
+            let part = content.get(inside..).unwrap_or_default();
+            let n = part.len().min(buf.len() - done);
+            if n == 0 {
+                return Err(broken(
+                    "snappy chunk",
+                    chunk.offset,
+                    format!("{:#x} bytes", content.len()),
+                    format!("{:#x}, as it had when the file was opened", chunk.len),
+                ));
+            }
+            buf[done..done + n].copy_from_slice(&part[..n]);
+            done += n;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Laws that hold for any bytes that are opened as an image. Fuzz targets call this.
+
+use std::sync::Arc;
+
+use minidump::defs::amd64::PAGE_SIZE;
+
+use super::{Options, RawLayout, open_bytes};
+
+/// Bytes that tables and caches may take while this works.
+const MEMORY: u64 = 1 << 20;
+
+/// Opens `bytes` as an image, of whatever format they are, and reads here and there in its
+/// memory. Says whether they were one.
+///
+/// # Panics
+///
+/// If a law does not hold: ranges ascend, are apart and are whole pages; what is in a range can be
+/// read or is an error; what is outside is an error; a part of a page is the same bytes as the
+/// whole page has there; what is known to be zero is.
+pub fn exercise(bytes: &[u8]) -> bool {
+    let options = Options {
+        tables: MEMORY,
+        cache: MEMORY,
+        threads: std::num::NonZeroUsize::MIN,
+        max_window: 8 << 20,
+        layout: None::<RawLayout>,
+        spool_dir: None,
+    };
+    let image = match open_bytes(Arc::new(bytes.to_vec()), &options) {
+        Ok(image) => image,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return false;
+        }
+    };
+    let memory = &*image.memory;
+    let ranges = memory.ranges();
+    assert!(!ranges.is_empty(), "an image without memory");
+    for range in ranges {
+        assert!(range.start < range.end, "{range:#x?} is empty");
+        assert!(range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE));
+    }
+    for two in ranges.windows(2) {
+        assert!(two[0].end <= two[1].start, "{two:#x?} are not apart");
+    }
+    let mut page = vec![0; PAGE_SIZE as usize];
+    let mut part = [0; 24];
+    for range in ranges.iter().take(8).chain(ranges.last()) {
+        let middle = range.start + (range.end - range.start) / 2 / PAGE_SIZE * PAGE_SIZE;
+        for at in [range.start, middle, range.end - PAGE_SIZE] {
+            let whole = memory.read(at, &mut page);
+            let again = memory.read(at + 1000, &mut part);
+            assert_eq!(whole.is_ok(), again.is_ok(), "page {at:#x}");
+            if whole.is_ok() {
+                assert!(page[1000..1024] == part, "page {at:#x}");
+                let zero = memory.known_zero(at, PAGE_SIZE);
+                assert!(!zero || compress::is_zero(&page), "page {at:#x}");
+            }
+        }
+        let inside = |at: u64| ranges.iter().any(|r| r.contains(&at));
+        for at in [range.start.wrapping_sub(1), range.end] {
+            if !inside(at) {
+                assert!(memory.read(at, &mut part[..1]).is_err(), "outside, {at:#x}");
+            }
+        }
+    }
+    true
+}

@@ -1,0 +1,172 @@
+//! Flattened files: what makedumpfile and QEMU write to a pipe instead of a file.
+//!
+//! A header of 4096 bytes (`makedumpfile` in 16 bytes, type 1, version 1), then pieces, each an
+//! offset and a length before its bytes, up to the pair -1, -1. All numbers are big-endian and
+//! signed. Written one after the other at their offsets, the pieces are the file.
+//!
+//! An index of the pieces is kept in memory. If it would be too large, or pieces cover each other
+//! (the later one counts), the file is put together in a spool.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use compress::ReadAt;
+use minidump::Error;
+
+use super::Options;
+use super::source::Source;
+
+/// `MAX_SIZE_MDF_HEADER`.
+const HEADER: u64 = 4096;
+const SIGNATURE: &[u8; 16] = b"makedumpfile\0\0\0\0";
+
+/// One piece.
+#[derive(Clone, Copy)]
+struct Chunk {
+    /// Where it belongs.
+    at: u64,
+    len: u64,
+    /// Where its bytes are.
+    from: u64,
+}
+
+/// Whether a file begins like a flattened one.
+pub(super) fn probe(head: &[u8]) -> bool {
+    head.starts_with(SIGNATURE)
+}
+
+/// The file that a flattened one describes.
+pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> {
+    let head: [u8; 32] = source.array("flattened header", 0)?;
+    let number = |at: usize| i64::from_be_bytes(head[at..at + 8].try_into().unwrap_or_default());
+    let (kind, version) = (number(16), number(24));
+    if (kind, version) != (1, 1) {
+        return Err(Error::Unsupported {
+            what: format!("flattened file of type {kind}, version {version}; known is 1, 1"),
+        });
+    }
+    let mut index = Vec::new();
+    let limit = options.tables / size_of::<Chunk>() as u64;
+    let mut fits = true;
+    each(source, &mut |chunk| {
+        if index.len() as u64 >= limit {
+            fits = false;
+        } else if fits {
+            index.push(chunk);
+        }
+        Ok(())
+    })?;
+    index.sort_by_key(|chunk| chunk.at);
+    // No sum overflows: `each` has looked.
+    let apart = index
+        .windows(2)
+        .all(|two| two[0].at + two[0].len <= two[1].at);
+    if fits && apart {
+        index.shrink_to_fit();
+        return source.rearranged(Arc::new(Flattened {
+            source: source.clone(),
+            chunks: index,
+        }));
+    }
+    drop(index);
+    source.rearranged(Arc::new(spool(source, options)?))
+}
+
+/// Calls `work` for every piece in the order of the file.
+fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Result<(), Error> {
+    let mut at = HEADER;
+    loop {
+        let head: [u8; 16] = source.array("flattened piece", at)?;
+        let number = |i: usize| i64::from_be_bytes(head[i..i + 8].try_into().unwrap_or_default());
+        let (offset, len) = (number(0), number(8));
+        if offset == -1 && len == -1 {
+            return Ok(());
+        }
+        let (Ok(place), Ok(bytes)) = (u64::try_from(offset), u64::try_from(len)) else {
+            return Err(Error::broken(
+                "flattened piece",
+                at,
+                format!("offset {offset}, length {len}"),
+                "numbers from 0 up, or -1 and -1 at the end",
+            ));
+        };
+        let from = at + 16;
+        source.holds("flattened piece", from, bytes)?;
+        if place
+            .checked_add(bytes)
+            .is_none_or(|end| end > i64::MAX as u64)
+        {
+            return Err(Error::broken(
+                "flattened piece",
+                at,
+                format!("{bytes:#x} bytes for offset {place:#x}"),
+                "an end below 2^63",
+            ));
+        }
+        if bytes > 0 {
+            work(Chunk {
+                at: place,
+                len: bytes,
+                from,
+            })?;
+        }
+        at = from + bytes;
+    }
+}
+
+/// Puts the file together in an unlinked file.
+fn spool(source: &Source, options: &Options) -> Result<File, Error> {
+    let file = match &options.spool_dir {
+        Some(dir) => tempfile::tempfile_in(dir),
+        None => tempfile::tempfile(),
+    }
+    .map_err(|e| Error::io("spool", e))?;
+    let mut buf = vec![0; 1 << 20];
+    each(source, &mut |chunk| {
+        let mut done = 0;
+        while done < chunk.len {
+            let n = (chunk.len - done).min(buf.len() as u64) as usize;
+            source
+                .bytes()
+                .read_exact_at(&mut buf[..n], chunk.from + done)?;
+            file.write_all_at(&buf[..n], chunk.at + done)
+                .map_err(|e| Error::io("spool", e))?;
+            done += n as u64;
+        }
+        Ok(())
+    })?;
+    Ok(file)
+}
+
+/// A file in pieces.
+struct Flattened {
+    source: Source,
+    /// Ascending and disjoint.
+    chunks: Vec<Chunk>,
+}
+
+impl ReadAt for Flattened {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.chunks.last().map_or(0, |chunk| chunk.at + chunk.len))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let after = self.chunks.partition_point(|c| c.at + c.len <= offset);
+        let Some(chunk) = self.chunks.get(after) else {
+            return Ok(0);
+        };
+        if offset < chunk.at {
+            // Nothing was written there: zeros, as in any file.
+            let n = (chunk.at - offset).min(buf.len() as u64) as usize;
+            buf[..n].fill(0);
+            return Ok(n);
+        }
+        let inside = offset - chunk.at;
+        let n = (chunk.len - inside).min(buf.len() as u64) as usize;
+        self.source
+            .bytes()
+            .read_at(&mut buf[..n], chunk.from + inside)
+    }
+}

@@ -1,0 +1,458 @@
+//! kdump-compressed files: pages compressed one by one, behind bitmaps that say which there are.
+//!
+//! Written by makedumpfile and by QEMU (then flattened). In blocks of `block_size`, a page:
+//!
+//! ```text
+//!  block 0                struct disk_dump_header
+//!  sub_hdr_size blocks    struct kdump_sub_header, notes
+//!  bitmap_blocks blocks   half: pages that exist; half: pages that are in the file
+//!  descriptors            struct page_desc, one for each page in the file, 24 bytes
+//!  pages                  where the descriptors say
+//! ```
+//!
+//! Facts: makedumpfile `diskdump_mod.h` and its IMPLEMENTATION file, QEMU `dump.h`. Numbers are in
+//! the byte order of the dumped machine; little-endian ones are read. A page that exists and is
+//! not in the file was left out by who wrote it, and is not memory here.
+//!
+//! In memory are the ranges of the second bitmap and one count for each 32768 of its pages;
+//! bitmap and descriptors are read where they are wanted.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use compress::is_zero;
+use minidump::Error;
+use minidump::defs::amd64::PAGE_SIZE;
+
+use super::Options;
+use super::cache::BlockCache;
+use super::cpu::CpuState;
+use super::elf;
+use super::pieces::pages_of;
+use super::qemu;
+use super::raw::check;
+use super::source::{Source, broken, le32, le64};
+use crate::PhysMemory;
+
+/// `KDUMP_SIGNATURE`.
+const SIGNATURE: &[u8; 8] = b"KDUMP   ";
+/// The older signature, of files with the same shape.
+const DISKDUMP: &[u8; 8] = b"DISKDUMP";
+
+/// `DUMP_DH_COMPRESSED_INCOMPLETE`: the writer ran out of space.
+const STATUS_INCOMPLETE: u32 = 0x8;
+const PAGE_ZLIB: u32 = 0x1;
+const PAGE_LZO: u32 = 0x2;
+const PAGE_SNAPPY: u32 = 0x4;
+const PAGE_ZSTD: u32 = 0x20;
+const PAGE_CODECS: u32 = PAGE_ZLIB | PAGE_LZO | PAGE_SNAPPY | PAGE_ZSTD;
+
+/// `struct page_desc`: offset (8 bytes), size (4), flags (4), page flags (8).
+const DESC: u64 = 24;
+/// Bytes of bitmap for each count that is kept.
+const GROUP: u64 = 4096;
+/// Descriptors that are read at once.
+const BATCH: u64 = 256;
+
+/// Whether a file begins like one of these.
+pub(super) fn probe(head: &[u8]) -> bool {
+    head.starts_with(SIGNATURE) || head.starts_with(DISKDUMP)
+}
+
+/// Where `struct disk_dump_header` has its numbers, which depends on the width of a `timeval`.
+struct Header {
+    wide: bool,
+    version: u32,
+    status: u32,
+    block_size: u64,
+    sub_hdr_size: u64,
+    bitmap_blocks: u64,
+    max_mapnr: u64,
+}
+
+impl Header {
+    /// The header, read as one of a 64-bit or a 32-bit machine.
+    fn read(head: &[u8; 512], wide: bool) -> Self {
+        let at = if wide { 424 } else { 412 };
+        let word = |index: usize| le32(head, at + 4 * index);
+        Self {
+            wide,
+            version: le32(head, 8),
+            status: word(0),
+            block_size: u64::from(word(1)),
+            sub_hdr_size: u64::from(word(2)),
+            bitmap_blocks: u64::from(word(3)),
+            max_mapnr: u64::from(word(4)),
+        }
+    }
+
+    /// Whether it makes sense as a header of a file of `len` bytes.
+    fn is_plausible(&self, len: u64) -> bool {
+        let size = self.block_size;
+        size.is_power_of_two()
+            && (PAGE_SIZE..=1 << 16).contains(&size)
+            && (1 + self.sub_hdr_size + self.bitmap_blocks) * size <= len
+    }
+}
+
+/// Opens a file that is not flattened (any more).
+pub(super) fn open(
+    source: &Source,
+    options: &Options,
+) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
+    let head: [u8; 512] = source.array("kdump header", 0)?;
+    let both = [Header::read(&head, true), Header::read(&head, false)];
+    let Some(header) = both.iter().find(|h| h.is_plausible(source.len())) else {
+        let [wide, _] = both;
+        return Err(Error::broken(
+            "kdump header",
+            0,
+            format!(
+                "blocks of {:#x} bytes, {:#x} of them for notes and {:#x} for bitmaps",
+                wide.block_size, wide.sub_hdr_size, wide.bitmap_blocks
+            ),
+            format!(
+                "little-endian numbers that fit into the file's {:#x} bytes",
+                source.len()
+            ),
+        ));
+    };
+    let mut notes = Vec::new();
+    if header.status & STATUS_INCOMPLETE != 0 {
+        notes.push("the file says that it is not complete: pages at its end are missing".into());
+    }
+    let size = header.block_size;
+    let sub = SubHeader::read(source, header)?;
+    if sub.split {
+        return Err(Error::Unsupported {
+            what: "one part of a split kdump; `makedumpfile --reassemble` joins them".into(),
+        });
+    }
+    let cpus = if sub.notes.is_empty() {
+        Vec::new()
+    } else {
+        let len = sub.notes.end - sub.notes.start;
+        let bytes = source.table("kdump notes", sub.notes.start, len, options)?;
+        qemu::cpus(&elf::notes(&bytes, sub.notes.start, false)?)?
+    };
+    let max = sub.max_mapnr.unwrap_or(header.max_mapnr);
+    let half = header.bitmap_blocks * size / 2;
+    if max.div_ceil(8) > half {
+        return Err(Error::broken(
+            "kdump header, bitmap_blocks",
+            0,
+            format!("bitmaps of {half:#x} bytes"),
+            format!("a bit for each of {max:#x} pages"),
+        ));
+    }
+    let bitmap = (1 + header.sub_hdr_size) * size + half;
+    let bitmap = bitmap..bitmap + max.div_ceil(8);
+    let descriptors = (1 + header.sub_hdr_size + header.bitmap_blocks) * size;
+    let scan = Scan::of(source, &bitmap, max, size, options)?;
+    let count = scan.before.last().copied().unwrap_or(0);
+    source.holds("kdump page descriptors", descriptors, count * DESC)?;
+    let ranges = pages_of(scan.ranges.into_iter());
+    if ranges.is_empty() {
+        return Err(Error::broken(
+            "kdump bitmap",
+            bitmap.start,
+            "no page",
+            "at least one",
+        ));
+    }
+    let kdump = Kdump {
+        source: source.clone(),
+        size,
+        bitmap,
+        descriptors,
+        before: scan.before,
+        ranges,
+        zero_at: AtomicU64::new(0),
+        cache: BlockCache::new(options.cache, size),
+    };
+    Ok((kdump, cpus, notes))
+}
+
+/// `struct kdump_sub_header`, in block 1.
+struct SubHeader {
+    split: bool,
+    notes: Range<u64>,
+    max_mapnr: Option<u64>,
+}
+
+impl SubHeader {
+    fn read(source: &Source, header: &Header) -> Result<Self, Error> {
+        let at = header.block_size;
+        let bytes: [u8; 104] = source.array("kdump sub header", at)?;
+        // Offsets of split, offset_note, size_note and max_mapnr_64.
+        let (split, note, len, max) = if header.wide {
+            (12, le64(&bytes, 48), le64(&bytes, 56), le64(&bytes, 96))
+        } else {
+            let len = u64::from(le32(&bytes, 40));
+            (8, le64(&bytes, 32), len, le64(&bytes, 72))
+        };
+        let has_notes = header.version >= 4 && len > 0;
+        let notes = if has_notes {
+            source.holds("kdump notes", note, len)?;
+            note..note + len
+        } else {
+            0..0
+        };
+        Ok(Self {
+            split: header.version >= 2 && le32(&bytes, split) != 0,
+            notes,
+            max_mapnr: (header.version >= 6 && max > 0).then_some(max),
+        })
+    }
+}
+
+/// What one pass over the second bitmap finds.
+struct Scan {
+    /// Runs of pages, as addresses.
+    ranges: Vec<Range<u64>>,
+    /// Pages before each [`GROUP`] of the bitmap, and of all of it.
+    before: Vec<u64>,
+}
+
+impl Scan {
+    fn of(
+        source: &Source,
+        bitmap: &Range<u64>,
+        max: u64,
+        size: u64,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let len = bitmap.end - bitmap.start;
+        source.holds("kdump bitmap", bitmap.start, len)?;
+        if max.checked_mul(size).is_none() {
+            return Err(Error::broken(
+                "kdump header, max_mapnr",
+                0,
+                format!("{max:#x} pages"),
+                "addresses below 2^64",
+            ));
+        }
+        options.allow("kdump page counts", (len / GROUP + 2) * 8)?;
+        let mut scan = Self {
+            ranges: Vec::new(),
+            before: vec![0],
+        };
+        let mut group = vec![0; GROUP as usize];
+        let mut count = 0;
+        let mut at = 0;
+        while at < len {
+            let n = (len - at).min(GROUP) as usize;
+            let bytes = &mut group[..n];
+            source.bytes().read_exact_at(bytes, bitmap.start + at)?;
+            // Bits behind the last page are nobody's.
+            let pages = (max - at * 8).min(n as u64 * 8);
+            if pages < n as u64 * 8 {
+                bytes[n - 1] &= (1_u16 << (8 - (n as u64 * 8 - pages))).wrapping_sub(1) as u8;
+            }
+            if !is_zero(bytes) {
+                scan.add(bytes, at * 8, size, options)?;
+            }
+            count += bytes.iter().map(|b| u64::from(b.count_ones())).sum::<u64>();
+            scan.before.push(count);
+            at += n as u64;
+        }
+        Ok(scan)
+    }
+
+    /// Adds the runs of these bits, the first of which is page `first`.
+    fn add(&mut self, bytes: &[u8], first: u64, size: u64, options: &Options) -> Result<(), Error> {
+        for (index, byte) in (0..).zip(bytes) {
+            let mut bits = *byte;
+            while bits != 0 {
+                let from = bits.trailing_zeros();
+                let run = (bits >> from).trailing_ones();
+                let start = (first + index * 8 + u64::from(from)) * size;
+                let end = start + u64::from(run) * size;
+                match self.ranges.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => {
+                        let needed = (self.ranges.len() as u64 + 1) * 16;
+                        options.allow("kdump ranges", needed)?;
+                        self.ranges.push(start..end);
+                    }
+                }
+                bits &= !(((1_u16 << run) - 1) << from) as u8;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The memory of a kdump-compressed file.
+pub(super) struct Kdump {
+    source: Source,
+    /// Bytes of a page.
+    size: u64,
+    /// The second bitmap in the file.
+    bitmap: Range<u64>,
+    /// The first descriptor in the file.
+    descriptors: u64,
+    before: Vec<u64>,
+    ranges: Vec<Range<u64>>,
+    /// Where a page of zeros was found; 0 is the header, and no page.
+    zero_at: AtomicU64,
+    cache: BlockCache,
+}
+
+/// `struct page_desc`.
+struct Descriptor {
+    at: u64,
+    offset: u64,
+    size: u64,
+    flags: u32,
+}
+
+impl Kdump {
+    /// How many pages of the file come before page `number`.
+    fn rank(&self, number: u64) -> io::Result<u64> {
+        let group = number / 8 / GROUP;
+        let from = self.bitmap.start + group * GROUP;
+        let mut bits = [0; GROUP as usize];
+        // Less than a group, and a part of the byte that has the page's own bit.
+        let len = (number / 8 - group * GROUP) as usize;
+        let part = &mut bits[..=len];
+        self.source.bytes().read_exact_at(part, from)?;
+        part[len] &= ((1_u16 << (number % 8)) - 1) as u8;
+        let here = part.iter().map(|b| u64::from(b.count_ones())).sum::<u64>();
+        let before = self.before.get(group as usize).copied();
+        Ok(before.unwrap_or(0) + here)
+    }
+
+    /// Descriptors of `count` pages in a row, the first of which has `rank` pages before it.
+    fn descriptors(&self, rank: u64, count: u64) -> io::Result<Vec<Descriptor>> {
+        let at = self.descriptors + rank * DESC;
+        // At most BATCH of them.
+        let mut bytes = vec![0; (count * DESC) as usize];
+        self.source.bytes().read_exact_at(&mut bytes, at)?;
+        Ok((0..)
+            .zip(bytes.chunks_exact(DESC as usize))
+            .map(|(index, d)| Descriptor {
+                at: at + index * DESC,
+                offset: le64(d, 0),
+                size: u64::from(le32(d, 8)),
+                flags: le32(d, 12),
+            })
+            .collect())
+    }
+
+    /// Decodes a page into `page`, all of it.
+    fn decode(&self, desc: &Descriptor, page: &mut [u8]) -> io::Result<()> {
+        let codec = desc.flags & PAGE_CODECS;
+        let bad = |found: String, expected: String| {
+            Err(broken("kdump page descriptor", desc.at, found, expected))
+        };
+        let fits = desc.offset.checked_add(desc.size);
+        if fits.is_none_or(|end| end > self.source.len()) {
+            return bad(
+                format!("{:#x} bytes at offset {:#x}", desc.size, desc.offset),
+                format!("an end within the file's {:#x} bytes", self.source.len()),
+            );
+        }
+        // No codec of these makes a page larger than twice itself.
+        if desc.size == 0 || desc.size > 2 * self.size || (codec == 0 && desc.size != self.size) {
+            return bad(
+                format!("{:#x} bytes, flags {:#x}", desc.size, desc.flags),
+                format!("bytes of a page of {:#x}", self.size),
+            );
+        }
+        if self.zero_at.load(Ordering::Relaxed) == desc.offset {
+            page.fill(0);
+            return Ok(());
+        }
+        if codec == 0 {
+            self.source.bytes().read_exact_at(page, desc.offset)?;
+        } else {
+            let mut stored = vec![0; desc.size as usize];
+            self.source
+                .bytes()
+                .read_exact_at(&mut stored, desc.offset)?;
+            let len = match codec {
+                PAGE_ZLIB => inflate(&stored, page),
+                PAGE_LZO => lzokay::decompress::decompress(&stored, page).ok(),
+                PAGE_SNAPPY => unsnap(&stored, page),
+                PAGE_ZSTD => zstd::bulk::decompress_to_buffer(&stored, page).ok(),
+                _ => return bad(format!("flags {:#x}", desc.flags), "one codec".into()),
+            };
+            if len != Some(page.len()) {
+                return Err(broken(
+                    "kdump page",
+                    desc.offset,
+                    match len {
+                        Some(len) => format!("{len:#x} bytes when decoded"),
+                        None => format!("bytes that do not decode (flags {:#x})", desc.flags),
+                    },
+                    format!("a page of {:#x}", self.size),
+                ));
+            }
+        }
+        if is_zero(page) {
+            self.zero_at.store(desc.offset, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// The length of the page that `stored` inflates to; `None` if it does not, or is longer.
+fn inflate(stored: &[u8], page: &mut [u8]) -> Option<usize> {
+    let mut decoder = flate2::bufread::ZlibDecoder::new(stored);
+    let mut len = 0;
+    while len < page.len() {
+        match decoder.read(&mut page[len..]).ok()? {
+            0 => return Some(len),
+            n => len += n,
+        }
+    }
+    // The checksum is behind the last byte.
+    matches!(decoder.read(&mut [0]), Ok(0)).then_some(len)
+}
+
+fn unsnap(stored: &[u8], page: &mut [u8]) -> Option<usize> {
+    let len = snap::raw::decompress_len(stored).ok()?;
+    let out = page.get_mut(..len)?;
+    snap::raw::Decoder::new().decompress(stored, out).ok()
+}
+
+impl PhysMemory for Kdump {
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        check(&self.ranges, at, buf.len())?;
+        let size = self.size;
+        let mut done = 0;
+        while done < buf.len() {
+            let here = at + done as u64;
+            let (number, inside) = (here / size, (here % size) as usize);
+            let left = buf.len() - done;
+            let whole = left as u64 / size;
+            if inside != 0 || whole == 0 {
+                let n = (size as usize - inside).min(left);
+                let page = self.cache.get(number, || {
+                    let mut page = vec![0; size as usize];
+                    let rank = self.rank(number)?;
+                    for desc in self.descriptors(rank, 1)? {
+                        self.decode(&desc, &mut page)?;
+                    }
+                    Ok(page)
+                })?;
+                buf[done..done + n].copy_from_slice(&page[inside..inside + n]);
+                done += n;
+                continue;
+            }
+            // All of these are in one range, so all are in the file, one behind the other.
+            let rank = self.rank(number)?;
+            for desc in self.descriptors(rank, whole.min(BATCH))? {
+                self.decode(&desc, &mut buf[done..done + size as usize])?;
+                done += size as usize;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! LiME's format, and AVML's, which is LiME's with another magic and compressed ranges.
+//!
+//! Each range of memory has a header of 32 bytes before it, little-endian: magic (4 bytes),
+//! version (4), first address (8), last address (8), reserved (8). In version 1 (LiME) the bytes
+//! follow as they are. In version 2 (AVML) they follow as a stream of snappy's framing format,
+//! and the stream's length (8 bytes) behind it.
+//!
+//! Facts: LiME `doc/README.md`; AVML `src/image.rs`. AVML leaves out pieces of 16 MiB that are all
+//! zeros, and does not say so: they are no memory here.
+
+use minidump::Error;
+
+use super::Options;
+use super::avml::{Blocks, Snapped};
+use super::pieces::{Linear, Pieces};
+use super::source::{Source, le32, le64};
+
+/// `EMiL`.
+const LIME: u32 = 0x4c69_4d45;
+/// `AVML`.
+const AVML: u32 = 0x4c4d_5641;
+/// Bytes of a header.
+const HEADER: u64 = 32;
+
+/// Whether a file begins with LiME's header, and whether with AVML's.
+pub(super) fn probe(head: &[u8]) -> (bool, bool) {
+    let kind = (le32(head, 0), le32(head, 4));
+    (kind == (LIME, 1), kind == (AVML, 2))
+}
+
+/// A range's header.
+struct Header {
+    version: u32,
+    start: u64,
+    len: u64,
+}
+
+impl Header {
+    fn read(source: &Source, at: u64) -> Result<Self, Error> {
+        let bytes: [u8; HEADER as usize] = source.array("LiME header", at)?;
+        let version = match (le32(&bytes, 0), le32(&bytes, 4)) {
+            (LIME, 1) => 1,
+            (AVML, 2) => 2,
+            (magic, version) => {
+                return Err(Error::broken(
+                    "LiME header",
+                    at,
+                    format!("magic {magic:#x}, version {version}"),
+                    format!("{LIME:#x} and 1, or {AVML:#x} and 2"),
+                ));
+            }
+        };
+        let (start, last) = (le64(&bytes, 8), le64(&bytes, 16));
+        let len = last.checked_sub(start).and_then(|len| len.checked_add(1));
+        let Some(len) = len.filter(|_| last < u64::MAX) else {
+            return Err(Error::broken(
+                "LiME header",
+                at,
+                format!("addresses {start:#x} to {last:#x}"),
+                "a last address that is not before the first",
+            ));
+        };
+        Ok(Self {
+            version,
+            start,
+            len,
+        })
+    }
+}
+
+/// Opens a file of version 1 only.
+pub(super) fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
+    let mut pieces = Pieces::new("LiME range", source, options);
+    let mut at = 0;
+    while at < source.len() {
+        let header = Header::read(source, at)?;
+        if header.version != 1 {
+            return Err(Error::Unsupported {
+                what: format!("LiME file with a compressed range, at offset {at:#x}"),
+            });
+        }
+        pieces.add(header.start, header.len, at + HEADER, at)?;
+        // `add` has looked that the range ends within the file.
+        at += HEADER + header.len;
+    }
+    pieces.finish()
+}
+
+/// Opens a file of version 2.
+pub(super) fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
+    let mut blocks = Blocks::new(source, options);
+    let mut at = 0;
+    while at < source.len() {
+        let header = Header::read(source, at)?;
+        if header.version != 2 {
+            return Err(Error::Unsupported {
+                what: format!("AVML file with an uncompressed range, at offset {at:#x}"),
+            });
+        }
+        let start = at + HEADER;
+        let end = blocks.stream(header.start, header.len, start)?;
+        let stored = le64(&source.array::<8>("AVML range's length", end)?, 0);
+        if stored != end - start {
+            return Err(Error::broken(
+                "AVML range's length",
+                end,
+                stored.to_string(),
+                format!("{}, the bytes of its stream", end - start),
+            ));
+        }
+        at = end + 8;
+    }
+    blocks.finish()
+}

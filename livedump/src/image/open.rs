@@ -1,0 +1,328 @@
+//! What a file of memory is, and its memory.
+//!
+//! Every format has a probe, which looks at the first bytes and says yes or no, and a reader,
+//! which may fail. A raw file has no mark: what nobody else wants is raw.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compress::{Codec, ReadAt};
+use minidump::Error;
+
+use super::cpu::CpuState;
+use super::elf::{ET_CORE, ElfImage};
+use super::source::Source;
+use super::{Options, RawImage, RawLayout};
+use super::{bhyve, find, flattened, kdump, layout, lime, qemu, virtualbox, vmware, xen};
+use crate::PhysMemory;
+
+/// `ELFOSABI_STANDALONE`, which is what FreeBSD's `dumpsys_generic` writes.
+const OSABI_STANDALONE: u8 = 255;
+
+/// A format of memory images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// RAM and nothing else.
+    Raw,
+    /// RAM with a `machine.json` beside it.
+    Machine,
+    /// An ELF core with physical addresses: QEMU's `dump-guest-memory`, libvirt's `virsh dump
+    /// --memory-only`.
+    Elf,
+    /// makedumpfile's compressed format, also QEMU's.
+    Kdump,
+    /// The same, as it is written to a pipe.
+    KdumpFlattened,
+    /// LiME.
+    Lime,
+    /// AVML, compressed.
+    Avml,
+    /// VirtualBox's core.
+    VirtualBox,
+    /// VMware's `.vmem`, `.vmss`, `.vmsn`.
+    Vmware,
+    /// bhyve's checkpoint.
+    Bhyve,
+    /// Xen's core.
+    Xen,
+    /// A full dump that a FreeBSD kernel wrote.
+    FreeBsdFull,
+}
+
+impl Format {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Machine => "machine",
+            Self::Elf => "elf",
+            Self::Kdump => "kdump",
+            Self::KdumpFlattened => "kdump-flattened",
+            Self::Lime => "lime",
+            Self::Avml => "avml",
+            Self::VirtualBox => "virtualbox",
+            Self::Vmware => "vmware",
+            Self::Bhyve => "bhyve",
+            Self::Xen => "xen",
+            Self::FreeBsdFull => "freebsd-full",
+        }
+    }
+}
+
+/// An image, opened.
+pub struct Image {
+    /// What it is.
+    pub format: Format,
+    /// What compresses the file, if anything does.
+    pub codec: Codec,
+    /// Its memory.
+    pub memory: Arc<dyn PhysMemory>,
+    /// The processors, where the format tells of them.
+    pub cpus: Vec<CpuState>,
+    /// The file that the memory is in.
+    pub ram: PathBuf,
+    /// The kernel's file, if a `machine.json` names one.
+    pub kernel: Option<PathBuf>,
+    /// What the offsets of a raw file mean.
+    pub layout: Option<RawLayout>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("format", &self.format)
+            .field("codec", &self.codec)
+            .field("ranges", &self.memory.ranges())
+            .field("cpus", &self.cpus.len())
+            .field("ram", &self.ram)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    fn new(format: Format, source: &Source, memory: impl PhysMemory + 'static) -> Self {
+        Self {
+            format,
+            codec: source.codec(),
+            memory: Arc::new(memory),
+            cpus: Vec::new(),
+            ram: PathBuf::new(),
+            kernel: None,
+            layout: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Opens the image at `path`: a file in any format, compressed or not, or a directory with a
+/// `machine.json`.
+pub fn open(path: &Path, options: &Options) -> Result<Image, Error> {
+    let mut image = open_path(path, options)?;
+    if image.ram.as_os_str().is_empty() {
+        image.ram = path.into();
+    }
+    Ok(image)
+}
+
+fn open_path(path: &Path, options: &Options) -> Result<Image, Error> {
+    if options.layout.is_none()
+        && let Some(described) = layout::describe(path)?
+    {
+        let source = Source::open(&described.ram, options)?;
+        let memory = if source.codec() == Codec::None {
+            let file = std::fs::File::open(&described.ram)?;
+            Image::new(
+                Format::Machine,
+                &source,
+                RawImage::new(file, &described.ranges)?,
+            )
+        } else {
+            let ranges = described.ranges.into_iter().map(|r| (r.clone(), r.start));
+            let memory = RawLayout::Ranges(ranges.collect()).memory(&source, options)?;
+            Image::new(Format::Machine, &source, memory)
+        };
+        return Ok(Image {
+            ram: described.ram,
+            kernel: Some(described.kernel),
+            ..memory
+        });
+    }
+    let source = Source::open(path, options)?;
+    if options.layout.is_none() {
+        if let Some(beside) = vmware::beside(path) {
+            let state = Source::open(&beside, options)?;
+            if vmware::probe(&state.head::<4>()?) {
+                let state_of = vmware::State::read(&state, options)?;
+                let memory = state_of.memory(&state, Some(&source), options)?;
+                return Ok(Image::new(Format::Vmware, &source, memory));
+            }
+        }
+        if vmware::probe(&source.head::<4>()?) {
+            return open_vmware(path, &source, options);
+        }
+        if let Some(meta) = bhyve::beside(path)
+            && bhyve::check(&meta, source.len())?
+        {
+            let layout = RawLayout::Hole {
+                below: bhyve::LOWMEM_LIMIT,
+            };
+            let memory = layout.memory(&source, options)?;
+            return Ok(Image {
+                layout: Some(layout),
+                ..Image::new(Format::Bhyve, &source, memory)
+            });
+        }
+    }
+    of_source(&source, options)
+}
+
+/// Opens a `.vmss` or `.vmsn`, whose memory may be in a `.vmem` beside it.
+fn open_vmware(path: &Path, source: &Source, options: &Options) -> Result<Image, Error> {
+    let state = vmware::State::read(source, options)?;
+    let vmem = path.with_extension("vmem");
+    if state.has_memory() || !vmem.is_file() {
+        let memory = state.memory(source, None, options)?;
+        return Ok(Image::new(Format::Vmware, source, memory));
+    }
+    let other = Source::open(&vmem, options)?;
+    let memory = state.memory(source, Some(&other), options)?;
+    Ok(Image {
+        ram: vmem,
+        ..Image::new(Format::Vmware, &other, memory)
+    })
+}
+
+/// Opens an image that is not a file with a name: bytes at an offset, in any format that needs no
+/// other file beside it.
+pub fn open_bytes(bytes: Arc<dyn ReadAt>, options: &Options) -> Result<Image, Error> {
+    of_source(&Source::of(bytes, options)?, options)
+}
+
+fn of_source(source: &Source, options: &Options) -> Result<Image, Error> {
+    if let Some(layout) = &options.layout {
+        let memory = layout.memory(source, options)?;
+        return Ok(Image {
+            layout: Some(layout.clone()),
+            ..Image::new(Format::Raw, source, memory)
+        });
+    }
+    let head: [u8; 64] = source.head()?;
+    if flattened::probe(&head) {
+        let rearranged = flattened::open(source, options)?;
+        if !kdump::probe(&rearranged.head::<64>()?) {
+            return Err(Error::Unsupported {
+                what: "flattened file of something that is no kdump".into(),
+            });
+        }
+        return open_kdump(Format::KdumpFlattened, &rearranged, options);
+    }
+    if kdump::probe(&head) {
+        return open_kdump(Format::Kdump, source, options);
+    }
+    if vmware::probe(&head) {
+        let memory = vmware::State::read(source, options)?.memory(source, None, options)?;
+        return Ok(Image::new(Format::Vmware, source, memory));
+    }
+    match lime::probe(&head) {
+        (true, _) => {
+            let memory = lime::open(source, options)?;
+            return Ok(Image::new(Format::Lime, source, memory));
+        }
+        (_, true) => {
+            let memory = lime::open_avml(source, options)?;
+            return Ok(Image::new(Format::Avml, source, memory));
+        }
+        (false, false) => {}
+    }
+    if let Some(elf) = ElfImage::read(source, options)? {
+        return open_elf(&elf, source, options);
+    }
+    foreign(&head)?;
+    let (layout, note) = find::layout(source)?;
+    let memory = layout.memory(source, options)?;
+    Ok(Image {
+        layout: Some(layout),
+        notes: note.into_iter().collect(),
+        ..Image::new(Format::Raw, source, memory)
+    })
+}
+
+fn open_kdump(format: Format, source: &Source, options: &Options) -> Result<Image, Error> {
+    let (memory, cpus, notes) = kdump::open(source, options)?;
+    Ok(Image {
+        cpus,
+        notes,
+        ..Image::new(format, source, memory)
+    })
+}
+
+fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image, Error> {
+    if elf.header.e_type != ET_CORE {
+        return Err(Error::Unsupported {
+            what: format!(
+                "memory image that is an ELF file of type {}; a core's is {ET_CORE}",
+                elf.header.e_type
+            ),
+        });
+    }
+    if xen::probe(elf) {
+        let (memory, cpus) = xen::open(elf, source, options)?;
+        return Ok(Image {
+            cpus,
+            ..Image::new(Format::Xen, source, memory)
+        });
+    }
+    if !elf.has_loads() {
+        return Err(Error::broken(
+            "ELF program headers",
+            elf.header.e_phoff,
+            "no PT_LOAD",
+            "at least one",
+        ));
+    }
+    let notes = elf.notes(source, options)?;
+    let (format, cpus) = if virtualbox::probe(&notes) {
+        (Format::VirtualBox, virtualbox::cpus(&notes)?)
+    } else if elf.header.e_ident[7] == OSABI_STANDALONE && notes.is_empty() {
+        (Format::FreeBsdFull, Vec::new())
+    } else {
+        (Format::Elf, qemu::cpus(&notes)?)
+    };
+    Ok(Image {
+        cpus,
+        ..Image::new(format, source, elf.memory(source, options)?)
+    })
+}
+
+/// That a file without a mark of ours has not that of something else.
+fn foreign(head: &[u8]) -> Result<(), Error> {
+    let kinds: [(&[u8], &str); 6] = [
+        (
+            b"minidump FreeBSD/",
+            "a minidump, which needs no image; `livecore convert` rewrites it",
+        ),
+        (
+            b"FreeBSD Kernel Dump",
+            "a dump device, which needs no image; `livecore convert` reads it",
+        ),
+        (b"PAGEDU64", "a Windows crash dump"),
+        (b"PAGEDUMP", "a Windows crash dump"),
+        (
+            b"QFI\xfb",
+            "a qcow2 disk; `virsh dump --memory-only` and dump-guest-memory give memory",
+        ),
+        (
+            b"QEVM",
+            "QEMU's migration stream; dump-guest-memory gives memory",
+        ),
+    ];
+    match kinds.iter().find(|(mark, _)| head.starts_with(mark)) {
+        None => Ok(()),
+        Some((_, what)) => Err(Error::Unsupported {
+            what: format!("as a memory image: {what}"),
+        }),
+    }
+}

@@ -1,0 +1,65 @@
+//! How an image is opened, and how much memory that may take.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use minidump::Error;
+
+use super::RawLayout;
+
+/// How an image is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the offsets of a raw file mean; found if `None`. Not for other formats.
+    pub layout: Option<RawLayout>,
+    /// Bytes of each table (segments, notes, indices) that may be held in memory.
+    pub tables: u64,
+    /// Bytes of decoded pages that may be held in memory.
+    pub cache: u64,
+    /// Where a spool goes (an unlinked file); the system's folder if `None`.
+    pub spool_dir: Option<PathBuf>,
+    /// Threads that decode a compressed file.
+    pub threads: NonZeroUsize,
+    /// The largest window of a foreign zstd frame: so much memory its decoder takes.
+    pub max_window: u64,
+}
+
+impl Default for Options {
+    /// Tables of 64 MiB, a cache of 16 MiB, as many threads as there are processors.
+    fn default() -> Self {
+        let stream = compress::OpenOptions::default();
+        Self {
+            layout: None,
+            tables: 64 << 20,
+            cache: stream.cache,
+            spool_dir: None,
+            threads: stream.threads,
+            max_window: stream.max_window,
+        }
+    }
+}
+
+impl Options {
+    /// How the file's stream is opened.
+    pub(super) fn stream(&self) -> compress::OpenOptions {
+        compress::OpenOptions {
+            threads: self.threads,
+            cache: self.cache,
+            spool_dir: self.spool_dir.clone(),
+            max_window: self.max_window,
+        }
+    }
+
+    /// That a table of `len` bytes may be held in memory.
+    pub(super) fn allow(&self, what: &str, len: u64) -> Result<(), Error> {
+        if len <= self.tables {
+            return Ok(());
+        }
+        Err(compress::Error::Limit {
+            what: what.into(),
+            needed: len,
+            limit: self.tables,
+        }
+        .into())
+    }
+}

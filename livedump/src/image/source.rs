@@ -1,0 +1,204 @@
+//! The file that an image is in: bytes at an offset, whatever compresses them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use compress::{Codec, ReadAt, Stream};
+use minidump::Error;
+
+use super::Options;
+
+/// An open file of an image. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Source {
+    bytes: Arc<dyn ReadAt>,
+    /// The file itself, if nothing compresses it: it knows its holes.
+    file: Option<Arc<File>>,
+    len: u64,
+    codec: Codec,
+}
+
+impl Source {
+    /// Opens the file at `path`, through a decoder if it is a gzip or zstd stream.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        let file = Arc::new(File::open(path)?);
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+        }
+        if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
+            return Err(Error::Unsupported {
+                what: "an image that cannot be read at any offset; save it to a file".into(),
+            });
+        }
+        let mut source = Self::of(file.clone(), options)?;
+        if source.codec == Codec::None {
+            source.file = Some(file);
+        }
+        Ok(source)
+    }
+
+    /// Opens bytes that come from anywhere, through a decoder if they are a gzip or zstd stream.
+    pub(super) fn of(bytes: Arc<dyn ReadAt>, options: &Options) -> Result<Self, Error> {
+        let stream = Stream::open(Arc::clone(&bytes), &options.stream())?;
+        if stream.codec() == Codec::None {
+            let len = bytes.size()?;
+            return Ok(Self {
+                bytes,
+                file: None,
+                len,
+                codec: Codec::None,
+            });
+        }
+        let content = stream.content();
+        Ok(Self {
+            // Of a stream that another program wrote, this decodes all of it, once.
+            len: content.size()?,
+            bytes: content,
+            file: None,
+            codec: stream.codec(),
+        })
+    }
+
+    /// The same image, of which only these bytes are to be read from now on.
+    pub(super) fn rearranged(&self, bytes: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        Ok(Self {
+            len: bytes.size()?,
+            bytes,
+            file: None,
+            codec: self.codec,
+        })
+    }
+
+    /// Bytes of content.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What compresses the file.
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &Arc<dyn ReadAt> {
+        &self.bytes
+    }
+
+    /// As many of the first `N` bytes as there are; zeros behind them.
+    pub(super) fn head<const N: usize>(&self) -> Result<[u8; N], Error> {
+        let mut head = [0; N];
+        self.bytes.read_full_at(&mut head, 0)?;
+        Ok(head)
+    }
+
+    /// That the `len` bytes of `region` at `offset` are in the file.
+    pub(super) fn holds(&self, region: &str, offset: u64, len: u64) -> Result<(), Error> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            end => Err(Error::broken(
+                region,
+                offset,
+                match end {
+                    Some(end) => format!("an end at {end:#x}"),
+                    None => format!("{len:#x} bytes"),
+                },
+                format!("an end within the file's {:#x} bytes", self.len),
+            )),
+        }
+    }
+
+    /// Fills `buf` with `region`, which lies at `offset`.
+    pub(super) fn exact(&self, region: &str, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        self.holds(region, offset, buf.len() as u64)?;
+        self.bytes.read_exact_at(buf, offset)?;
+        Ok(())
+    }
+
+    /// The `N` bytes of `region` at `offset`.
+    pub(super) fn array<const N: usize>(
+        &self,
+        region: &str,
+        offset: u64,
+    ) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        self.exact(region, offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// All of `region`, if the file has it and the options allow that much memory.
+    pub(super) fn table(
+        &self,
+        region: &str,
+        offset: u64,
+        len: u64,
+        options: &Options,
+    ) -> Result<Vec<u8>, Error> {
+        self.holds(region, offset, len)?;
+        options.allow(region, len)?;
+        // Within the options' limit, which is a length that memory may have.
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        self.bytes.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Whether `len` bytes at `offset` are known, without reading them, to be zero.
+    pub(super) fn known_zero(&self, offset: u64, len: u64) -> bool {
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.len) else {
+            return false;
+        };
+        let Some(file) = &self.file else {
+            return self.bytes.known_zero(offset, len);
+        };
+        // Where the next data is. Nothing uses the file's position, which this moves.
+        match rustix::fs::seek(&**file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(data) => data >= end,
+            // A hole up to the end of the file, or a file that has become shorter.
+            Err(rustix::io::Errno::NXIO) => file.metadata().is_ok_and(|file| file.len() >= end),
+            Err(_) => false,
+        }
+    }
+}
+
+/// The error of stored bytes that turn out to be broken when they are read.
+pub(super) fn broken(
+    region: impl Into<String>,
+    offset: u64,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> io::Error {
+    compress::Error::Broken {
+        region: region.into(),
+        offset,
+        found: found.into(),
+        expected: expected.into(),
+    }
+    .into()
+}
+
+/// Little-endian numbers of bytes that are there: each caller has read at least `at + N` bytes.
+pub(super) fn le<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    if let Some(part) = bytes.get(at..at + N) {
+        word[..N].copy_from_slice(part);
+    }
+    u64::from_le_bytes(word)
+}
+
+/// A 16-bit little-endian number; 0 beyond the end.
+pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
+    le::<2>(bytes, at) as u16
+}
+
+/// A 32-bit little-endian number; 0 beyond the end.
+pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
+    le::<4>(bytes, at) as u32
+}
+
+/// A 64-bit little-endian number; 0 beyond the end.
+pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
+    le::<8>(bytes, at)
+}

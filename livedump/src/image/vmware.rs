@@ -1,0 +1,200 @@
+//! VMware's memory: `NAME.vmem` with `NAME.vmss` or `NAME.vmsn` beside it, or one of those alone.
+//!
+//! A `.vmss` (suspended) or `.vmsn` (snapshot) is a header, groups of 80 bytes (name, position,
+//! size), and in each group tags: 16 bits (size of the value, number of indices, length of the
+//! name), the name, indices of 4 bytes, the value. A value may be a block: two lengths, padding,
+//! bytes. The group `memory` has `regionsCount` and, for each region, `regionPageNum` (the page in
+//! the file), `regionPPN` (its frame number) and `regionSize` (pages); and the block `Memory` where
+//! there is no `.vmem`. Facts: the descriptions in crash's `vmware_vmss.h` and Volatility's
+//! `vmware.py`. Without regions, memory is from address 0 up.
+
+use std::path::{Path, PathBuf};
+
+use minidump::Error;
+use minidump::defs::amd64::PAGE_SIZE;
+
+use super::Options;
+use super::pieces::{Linear, Pieces};
+use super::source::{Source, le16, le32, le64};
+
+/// `id` of files with 64-bit sizes; an older one has 32-bit sizes.
+const MAGICS: [u32; 4] = [0xbed2_bed2, 0xbed3_bed3, 0xbad1_bad1, 0xbad2_bad2];
+const MAGIC_32: u32 = 0xbed0_bed0;
+/// Header: id, version, groups.
+const HEADER: u64 = 12;
+const GROUP: u64 = 80;
+/// Sizes of values that mean a block, and a compressed one.
+const BLOCK: u16 = 0x3f;
+const BLOCK_COMPRESSED: u16 = 0x3e;
+/// Regions that a file may have: VMware writes three at most.
+const REGIONS: u32 = 1024;
+
+/// Whether a file begins like a `.vmss` or `.vmsn`.
+pub(super) fn probe(head: &[u8]) -> bool {
+    let magic = le32(head, 0);
+    MAGICS.contains(&magic) || magic == MAGIC_32
+}
+
+/// The `.vmss` or `.vmsn` that lies beside a `.vmem`.
+pub(super) fn beside(vmem: &Path) -> Option<PathBuf> {
+    if vmem.extension()? != "vmem" {
+        return None;
+    }
+    ["vmss", "vmsn"]
+        .into_iter()
+        .map(|suffix| vmem.with_extension(suffix))
+        .find(|path| path.is_file())
+}
+
+/// One region, in pages.
+#[derive(Default, Clone, Copy)]
+struct Region {
+    page: u64,
+    frame: u64,
+    pages: u64,
+    said_at: u64,
+}
+
+/// What a `.vmss` says of memory.
+pub(super) struct State {
+    regions: Vec<Region>,
+    /// The `Memory` block, if memory is in this file.
+    block: Option<(u64, u64)>,
+}
+
+impl State {
+    /// Reads a `.vmss` or `.vmsn`.
+    pub(super) fn read(source: &Source, options: &Options) -> Result<Self, Error> {
+        let head: [u8; HEADER as usize] = source.array("VMware header", 0)?;
+        let (magic, groups) = (le32(&head, 0), u64::from(le32(&head, 8)));
+        if magic == MAGIC_32 {
+            return Err(Error::Unsupported {
+                what: "VMware state with 32-bit sizes (before Workstation 6)".into(),
+            });
+        }
+        let table = source.table("VMware groups", HEADER, groups * GROUP, options)?;
+        let mut state = Self {
+            regions: Vec::new(),
+            block: None,
+        };
+        for group in table.chunks_exact(GROUP as usize) {
+            let name = group[..64].split(|b| *b == 0).next().unwrap_or_default();
+            if name == b"memory" {
+                state.tags(source, le64(group, 64))?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Reads the tags of the group `memory` at `at`.
+    fn tags(&mut self, source: &Source, mut at: u64) -> Result<(), Error> {
+        loop {
+            let tag = le16(&source.array::<2>("VMware tag", at)?, 0);
+            if tag == 0 {
+                return Ok(());
+            }
+            let (size, indices, name_len) = (tag & 0x3f, (tag >> 6) & 3, tag >> 8);
+            // At most 255 and 3 times 4 bytes.
+            let mut head = vec![0; usize::from(name_len) + usize::from(indices) * 4];
+            source.exact("VMware tag", at + 2, &mut head)?;
+            let (name, numbers) = head.split_at(usize::from(name_len));
+            let value_at = at + 2 + head.len() as u64;
+            if size == BLOCK || size == BLOCK_COMPRESSED {
+                let lens: [u8; 18] = source.array("VMware block", value_at)?;
+                let (stored, pad) = (le64(&lens, 0), u64::from(le16(&lens, 16)));
+                let start = value_at + 18 + pad;
+                source.holds("VMware block", start, stored)?;
+                if name == b"Memory" {
+                    if size == BLOCK_COMPRESSED {
+                        return Err(Error::Unsupported {
+                            what: "VMware state with compressed memory".into(),
+                        });
+                    }
+                    self.block = Some((start, stored));
+                }
+                at = start + stored;
+                continue;
+            }
+            let mut value = [0; 64];
+            source.exact("VMware tag", value_at, &mut value[..usize::from(size)])?;
+            let number = le64(&value, 0);
+            self.number(name, le32(numbers, 0), number, at)?;
+            at = value_at + u64::from(size);
+        }
+    }
+
+    /// Takes the numbers that regions are made of.
+    fn number(&mut self, name: &[u8], index: u32, value: u64, at: u64) -> Result<(), Error> {
+        let field: fn(&mut Region) -> &mut u64 = match name {
+            b"regionPageNum" => |region| &mut region.page,
+            b"regionPPN" => |region| &mut region.frame,
+            b"regionSize" => |region| &mut region.pages,
+            _ => return Ok(()),
+        };
+        if index >= REGIONS {
+            return Err(Error::broken(
+                "VMware region",
+                at,
+                format!("number {index}"),
+                format!("numbers below {REGIONS}"),
+            ));
+        }
+        let index = index as usize;
+        if self.regions.len() <= index {
+            self.regions.resize(index + 1, Region::default());
+        }
+        let region = &mut self.regions[index];
+        *field(region) = value;
+        region.said_at = at;
+        Ok(())
+    }
+
+    /// Whether memory is in this file.
+    pub(super) fn has_memory(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// The memory: in `vmem` if there is such a file, else in the block of `state`.
+    pub(super) fn memory(
+        &self,
+        state: &Source,
+        vmem: Option<&Source>,
+        options: &Options,
+    ) -> Result<Linear, Error> {
+        let (source, base, len) = match (vmem, self.block) {
+            (Some(vmem), _) => (vmem, 0, vmem.len()),
+            (None, Some((start, len))) => (state, start, len),
+            (None, None) => {
+                return Err(Error::Unsupported {
+                    what: "VMware state without its memory; name the .vmem beside it".into(),
+                });
+            }
+        };
+        let mut pieces = Pieces::new("VMware region", source, options);
+        if self.regions.iter().all(|region| region.pages == 0) {
+            pieces.add(0, len, base, 0)?;
+        }
+        for region in &self.regions {
+            let bytes = |pages: u64| pages.checked_mul(PAGE_SIZE);
+            let all = (bytes(region.frame), bytes(region.page), bytes(region.pages));
+            let (Some(pa), Some(at), Some(size)) = all else {
+                return Err(Error::broken(
+                    "VMware region",
+                    region.said_at,
+                    format!("{:#x} pages from frame {:#x}", region.pages, region.frame),
+                    "addresses below 2^64",
+                ));
+            };
+            if at.checked_add(size).is_none_or(|end| end > len) {
+                return Err(Error::broken(
+                    "VMware region",
+                    region.said_at,
+                    format!("{size:#x} bytes at {at:#x} of its memory"),
+                    format!("an end within {len:#x} bytes"),
+                ));
+            }
+            pieces.add(pa, size, base + at, region.said_at)?;
+        }
+        pieces.finish()
+    }
+}

@@ -1,0 +1,190 @@
+//! Xen's cores, as `xl dump-core` writes them: an ELF of sections.
+//!
+//! `.xen_pages` holds the pages, in any order; `.xen_pfn` says the frame number of each (a guest
+//! with hardware virtualisation), or `.xen_p2m` does, in pairs (a paravirtualised one);
+//! `.note.Xen` has their number and size; `.xen_prstatus` the processors. Facts: Xen
+//! `docs/misc/dump-core-format.txt`, `xen/include/public/arch-x86/xen.h`.
+
+use minidump::Error;
+use minidump::defs::amd64::PAGE_SIZE;
+
+use super::Options;
+use super::cpu::{Control, CpuState, Segment, Segments};
+use super::elf::{ElfImage, notes};
+use super::pieces::{Linear, Pieces};
+use super::source::{Source, le16, le64};
+
+/// `XEN_ELFNOTE_DUMPCORE_HEADER`.
+const HEADER_NOTE: u32 = 0x0200_0001;
+/// `XC_CORE_MAGIC_HVM`.
+const MAGIC_HVM: u64 = 0xf00f_ebee;
+/// `XC_CORE_MAGIC`, of a paravirtualised guest.
+const MAGIC_PV: u64 = 0xf00f_ebed;
+/// `struct vcpu_guest_context` of 64-bit x86.
+const CONTEXT: u64 = 5168;
+/// A page that was not there when the core was written.
+const INVALID_PFN: u64 = u64::MAX;
+/// Bytes of a frame table that are read at once.
+const BATCH: u64 = 64 << 10;
+
+/// Whether this is such a core.
+pub(super) fn probe(elf: &ElfImage) -> bool {
+    elf.section(".xen_pages").is_some()
+}
+
+/// The memory and the processors.
+pub(super) fn open(
+    elf: &ElfImage,
+    source: &Source,
+    options: &Options,
+) -> Result<(Linear, Vec<CpuState>), Error> {
+    let missing = |name: &str| {
+        Error::broken(
+            "ELF section headers",
+            elf.header.e_shoff,
+            format!("no {name}"),
+            "the section, as every core of Xen has it",
+        )
+    };
+    let (at, len) = elf
+        .section(".note.Xen")
+        .ok_or_else(|| missing(".note.Xen"))?;
+    let bytes = source.table(".note.Xen", at, len, options)?;
+    let header = notes(&bytes, at, false)?
+        .into_iter()
+        .find(|note| note.kind == HEADER_NOTE && note.desc.len() >= 32)
+        .ok_or_else(|| missing("header note in .note.Xen"))?;
+    // Magic, processors, pages, bytes of a page.
+    let word = |index: usize| le64(&header.desc, 8 * index);
+    let (magic, pages, size) = (word(0), word(2), word(3));
+    if !matches!(magic, MAGIC_HVM | MAGIC_PV) || size != PAGE_SIZE {
+        return Err(Error::broken(
+            "Xen's header note",
+            header.offset,
+            format!("magic {magic:#x}, pages of {size:#x}"),
+            format!("{MAGIC_HVM:#x} or {MAGIC_PV:#x}, pages of {PAGE_SIZE:#x}"),
+        ));
+    }
+    let (first, room) = elf
+        .section(".xen_pages")
+        .ok_or_else(|| missing(".xen_pages"))?;
+    let (table, entry) = match (elf.section(".xen_pfn"), elf.section(".xen_p2m")) {
+        (Some(table), _) => (table, 8),
+        (None, Some(table)) => (table, 16),
+        (None, None) => return Err(missing(".xen_pfn")),
+    };
+    for (name, room, each) in [
+        (".xen_pages", room, size),
+        ("frame numbers", table.1, entry),
+    ] {
+        if pages.checked_mul(each).is_none_or(|needed| needed > room) {
+            return Err(Error::broken(
+                "Xen's header note",
+                header.offset,
+                format!("{pages:#x} pages"),
+                format!("at most the {:#x} of {name}", room / each),
+            ));
+        }
+    }
+    source.holds(".xen_pages", first, pages * size)?;
+    source.holds("Xen's frame numbers", table.0, pages * entry)?;
+
+    let mut pieces = Pieces::new("Xen's frame number", source, options);
+    let mut batch = vec![0; BATCH as usize];
+    let mut index = 0;
+    while index < pages {
+        let count = (pages - index).min(BATCH / entry);
+        let at = table.0 + index * entry;
+        let part = &mut batch[..(count * entry) as usize];
+        source.bytes().read_exact_at(part, at)?;
+        for (i, frame) in (0..).zip(part.chunks_exact(entry as usize)) {
+            let (frame, said_at) = (le64(frame, 0), at + i * entry);
+            if frame == INVALID_PFN {
+                continue;
+            }
+            let pa = frame.checked_mul(size).ok_or_else(|| {
+                Error::broken(
+                    "Xen's frame number",
+                    said_at,
+                    format!("{frame:#x}"),
+                    "an address below 2^64",
+                )
+            })?;
+            pieces.add(pa, size, first + (index + i) * size, said_at)?;
+        }
+        index += count;
+    }
+    Ok((pieces.finish()?, cpus(elf, word(1), source, options)?))
+}
+
+/// The processors, if their contexts are those of 64-bit x86.
+fn cpus(
+    elf: &ElfImage,
+    count: u64,
+    source: &Source,
+    options: &Options,
+) -> Result<Vec<CpuState>, Error> {
+    let Some((at, len)) = elf.section(".xen_prstatus") else {
+        return Ok(Vec::new());
+    };
+    if count == 0 || count.checked_mul(CONTEXT) != Some(len) {
+        return Ok(Vec::new());
+    }
+    let bytes = source.table(".xen_prstatus", at, len, options)?;
+    let contexts = bytes.chunks_exact(CONTEXT as usize);
+    Ok((0..).zip(contexts).map(|(n, c)| state(n, c)).collect())
+}
+
+/// `struct vcpu_guest_context`: FPU (512 bytes), flags, `struct cpu_user_regs` at 520, traps,
+/// LDT and GDT, `ctrlreg` at 4984, `fs_base` and the two of GS at 5144.
+fn state(number: u32, c: &[u8]) -> CpuState {
+    let r = |index: usize| le64(c, 520 + 8 * index);
+    let s = |index: usize| Segment {
+        selector: le16(c, 520 + 8 * index),
+        ..Segment::default()
+    };
+    CpuState {
+        number,
+        is_32: false,
+        r15: r(0),
+        r14: r(1),
+        r13: r(2),
+        r12: r(3),
+        rbp: r(4),
+        rbx: r(5),
+        r11: r(6),
+        r10: r(7),
+        r9: r(8),
+        r8: r(9),
+        rax: r(10),
+        rcx: r(11),
+        rdx: r(12),
+        rsi: r(13),
+        rdi: r(14),
+        rip: r(16),
+        rflags: r(18),
+        rsp: r(19),
+        segments: Segments {
+            cs: s(17),
+            ss: s(20),
+            es: s(21),
+            ds: s(22),
+            fs: Segment {
+                base: le64(c, 5144),
+                ..s(23)
+            },
+            gs: Segment {
+                base: le64(c, 5152),
+                ..s(24)
+            },
+            kernel_gs_base: Some(le64(c, 5160)),
+            ..Segments::default()
+        },
+        control: Some(Control {
+            cr0: le64(c, 4984),
+            cr2: le64(c, 5000),
+            cr3: le64(c, 5008),
+            cr4: le64(c, 5016),
+        }),
+    }
+}
