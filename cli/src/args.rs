@@ -12,7 +12,7 @@ const AFTER: &str = "\
 Exit codes: 0 done; 1 could not (I/O, memory, permission, no such address); 2 the input is broken; \
 3 sound or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, \
 the temporary file removed; 141 the reader of standard output went away. Of several inputs the \
-worst counts, in the order 1, 2, 63, 3, 0.
+worst counts, in the order 1, 2, 63, 3, 0. `compare` has codes of its own.
 
 `-` is standard input or standard output where a stream will do. Data goes to standard output, \
 people are spoken to on standard error. SIGUSR1 (and Ctrl-T where the terminal has it) prints how \

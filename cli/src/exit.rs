@@ -11,6 +11,10 @@ impl Exit {
     pub const DONE: Self = Self(0);
     /// Could not: I/O, memory, permission, an address that is not there.
     pub const COULD_NOT: Self = Self(1);
+    /// Of `compare`: the inputs are not the same.
+    pub const DIFFERENT: Self = Self(1);
+    /// Of `compare`: the inputs could not be compared.
+    pub const NOT_COMPARED: Self = Self(4);
     /// The input is broken.
     pub const BROKEN: Self = Self(2);
     /// Sound or done, with warnings.

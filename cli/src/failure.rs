@@ -62,6 +62,13 @@ impl Failure {
         self
     }
 
+    /// The same with another code, for a verb with codes of its own.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// What happened, without the subject.
     pub fn what(&self) -> &str {
         &self.what

@@ -10,8 +10,6 @@
 //! skip may skip. After a gap (a frame that was damaged) in front of the data nothing can be
 //! derived any more, and the rest goes by unseen; a gap in the data only hides the tables in it.
 
-use xxhash_rust::xxh64::Xxh64;
-
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
 use crate::finding::{Place, Sink};
@@ -31,8 +29,18 @@ pub(crate) struct Stated {
     pub(crate) may_be_short: bool,
 }
 
-/// Takes a page of the data section and its physical address; says whether to go on.
-pub(crate) type Tap = Box<dyn FnMut(u64, &[u8]) -> bool + Send>;
+/// What a tap sees, in the order in which it comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Seen {
+    /// A page of the section with this number in [`Header::sections`], and its offset in there. Of
+    /// the message buffer the ring alone.
+    Section(usize, u64),
+    /// The page of the data section that has this physical address.
+    Page(u64),
+}
+
+/// Takes what comes by; says whether to go on.
+pub(crate) type Tap = Box<dyn FnMut(Seen, &[u8]) -> bool + Send>;
 
 /// Sees a payload's content and keeps what later checks need.
 pub(crate) struct Intake {
@@ -49,6 +57,8 @@ pub(crate) struct Intake {
     blind: bool,
     /// The payload's length, where it is known before it is read.
     len: Option<u64>,
+    /// The payload's exact length, as something states it.
+    exact: Option<u64>,
     /// Whether that is too short for the sections.
     short: bool,
     /// Why there is no header.
@@ -69,8 +79,6 @@ pub(crate) struct Intake {
     tap: Option<Tap>,
     /// The place and the bit of the page that the tap sees next.
     tapped: (u64, u64),
-    /// XXH64 of each section in front of the data, if there is a tap.
-    digests: [Xxh64; 5],
 }
 
 impl Intake {
@@ -84,6 +92,7 @@ impl Intake {
             drop: 0,
             blind: false,
             len: None,
+            exact: None,
             short: false,
             refusal: None,
             header: None,
@@ -99,7 +108,6 @@ impl Intake {
             next_table: 0,
             tap: None,
             tapped: (0, 0),
-            digests: std::array::from_fn(|_| Xxh64::new(0)),
         }
     }
 
@@ -116,15 +124,14 @@ impl Intake {
         self.tap = None;
     }
 
-    /// XXH64 of each section in front of the data, as [`Header::sections`] has them; of the message
-    /// buffer the ring alone. Only if there was a tap.
-    pub(crate) fn digests(&self) -> [u64; 5] {
-        std::array::from_fn(|i| self.digests[i].digest())
-    }
-
     /// Says how long the payload is.
     pub(crate) fn expect_len(&mut self, len: u64) {
         self.len = Some(len);
+    }
+
+    /// Says how long the payload is to the byte, as a header or the file states it.
+    pub(crate) fn expect_exactly(&mut self, len: u64) {
+        self.exact = Some(len);
     }
 
     /// Why the payload's first bytes are no header.
@@ -223,7 +230,7 @@ impl Intake {
                 continue;
             }
             let unit = match &self.header {
-                Some(header) => header.page as usize,
+                Some(header) => self.unit(header),
                 None => HEAD,
             };
             let missing = unit - self.carry.len().min(unit);
@@ -250,6 +257,15 @@ impl Intake {
         Ok(())
     }
 
+    /// Bytes of the page that is being gathered: less than a page where page tables end without
+    /// padding.
+    fn unit(&self, header: &Header) -> usize {
+        let start = self.pos - self.carry.len() as u64;
+        let left = header.data().checked_sub(start).filter(|left| *left > 0);
+        // A page is 16 KiB at most.
+        left.map_or(header.page, |left| left.min(header.page)) as usize
+    }
+
     /// Bytes that nobody needs, from here on.
     fn to_pass(&self) -> u64 {
         if self.drop > 0 {
@@ -266,7 +282,7 @@ impl Intake {
 
     /// `len` bytes that could not be had; all that follow if it is not known how many.
     pub(crate) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
-        let page = self.header.as_ref().map_or(0, |h| h.page);
+        let (page, data) = self.header.as_ref().map_or((0, 0), |h| (h.page, h.data()));
         let Some(len) = len.filter(|_| self.sections_done && page > 0) else {
             if len != Some(0) {
                 self.blind = true;
@@ -275,8 +291,7 @@ impl Intake {
         };
         self.carry.clear();
         self.pos = self.pos.saturating_add(len);
-        self.drop = self.pos.next_multiple_of(page) - self.pos;
-        let data = self.header.as_ref().map_or(0, Header::data);
+        self.drop = (self.pos - data).next_multiple_of(page) - (self.pos - data);
         let first = (self.pos + self.drop).saturating_sub(data) / page;
         while let Some(table) = self.tables.wanted.get(self.next_table)
             && table.rank < first
@@ -308,7 +323,7 @@ impl Intake {
         let Some(header) = self.header.clone() else {
             return Ok(());
         };
-        let at = self.pos - header.page;
+        let at = self.pos - bytes.len() as u64;
         let sections = header.sections();
         let section = sections.iter().position(|s| (s.start..s.end).contains(&at));
         match section {
@@ -339,14 +354,14 @@ impl Intake {
                 self.tap_page(bytes, at, &header)?;
             }
         }
-        if let (Some(i), Some(_)) = (section, &self.tap) {
-            let mut bytes = bytes;
-            if i == 1 {
-                let left = (sections[1].start + header.msgbufsize).saturating_sub(at);
-                let left = usize::try_from(left).unwrap_or(usize::MAX);
-                bytes = &bytes[..bytes.len().min(left)];
-            }
-            self.digests[i].update(bytes);
+        if let Some(i) = section {
+            let within = at - sections[i].start;
+            let ring = header.msgbufsize.saturating_sub(within);
+            let len = match i {
+                1 => bytes.len().min(usize::try_from(ring).unwrap_or(usize::MAX)),
+                _ => bytes.len(),
+            };
+            self.show(Seen::Section(i, within), &bytes[..len])?;
         }
         if self.pos >= sections[1].end
             && let Some(msgbuf) = self.msgbuf.take()
@@ -424,6 +439,15 @@ impl Intake {
             });
             self.pages = self.bits.below(whole_words(pages, header));
         }
+        if header.slack() > 0 {
+            let padded = self.pages.saturating_mul(header.page);
+            let padded = header.data().saturating_add(padded);
+            // A kernel does not pad.
+            let unpadded = self.exact != Some(padded);
+            if let Some(header) = &mut self.header {
+                header.unpadded = unpadded;
+            }
+        }
         sink.check(&rules::BM_EMPTY, self.pages > 0, &place, |f| {
             f.found("no set bit").expected("at least one page")
         });
@@ -450,9 +474,9 @@ impl Intake {
     /// Shows the page that begins at payload offset `at` to the tap. Behind a gap the bits of the
     /// pages that were lost are stepped over.
     fn tap_page(&mut self, bytes: &[u8], at: u64, header: &Header) -> Result<(), Stop> {
-        let Some(tap) = &mut self.tap else {
+        if self.tap.is_none() {
             return Ok(());
-        };
+        }
         let rank = (at - header.data()) / header.page;
         let (mut next, mut from) = self.tapped;
         let mut bit = None;
@@ -467,7 +491,12 @@ impl Intake {
         let Some(pa) = bit.and_then(|bit| self.avail.address(bit)) else {
             return Ok(());
         };
-        match tap(pa, bytes) {
+        self.show(Seen::Page(pa), bytes)
+    }
+
+    /// Shows `bytes` to the tap, if there is one.
+    fn show(&mut self, what: Seen, bytes: &[u8]) -> Result<(), Stop> {
+        match self.tap.as_mut().is_none_or(|tap| tap(what, bytes)) {
             true => Ok(()),
             false => Err(Stop::Failed("stopped".into())),
         }
@@ -521,11 +550,20 @@ impl Intake {
             return;
         };
         let place = Place::payload("page data", len.min(formula));
-        sink.check(&rules::MD_LONG, len <= formula, &place, |f| {
-            f.found(format!("a payload of {len:#x} bytes"))
-                .expected(format!("{formula:#x}: sections and {} pages", self.pages))
-        });
-        let least = formula - header.slack();
+        let (less, more) = match header.unpadded {
+            true => (0, header.slack()),
+            false => (header.slack(), 0),
+        };
+        sink.check(
+            &rules::MD_LONG,
+            len <= formula.saturating_add(more),
+            &place,
+            |f| {
+                f.found(format!("a payload of {len:#x} bytes"))
+                    .expected(format!("{formula:#x}: sections and {} pages", self.pages))
+            },
+        );
+        let least = formula.saturating_sub(less);
         let missing = least.saturating_sub(len).div_ceil(header.page);
         let contradicts = |s: &Stated| !s.may_be_short && s.len != 0 && s.len < least;
         let promised = stated.filter(|s| s.len > len || contradicts(s));

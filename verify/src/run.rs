@@ -29,28 +29,47 @@ use crate::{kernel, rules, seal};
 /// `options.memory`, whatever the dump states of itself.
 pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Progress) -> Report {
     let mut intake = Intake::new(options.memory, options.depth > Depth::Quick);
-    verify_into(source, options, progress, &mut intake).0
+    verify_into(source, options, progress, &mut intake).report
 }
 
-/// Verifies as [`verify`] does, with an intake of the caller's. Gives the kerneldumpheader too.
+/// A run, and what it leaves for whoever goes on asking.
+pub(crate) struct Examined {
+    pub(crate) report: Report,
+    /// The kerneldumpheader.
+    pub(crate) header: Option<Kdh>,
+    /// Where everything lies, if the run came to its end.
+    pub(crate) ground: Option<Ground>,
+}
+
+/// Where everything lies in a file.
+pub(crate) struct Ground {
+    pub(crate) input: Input,
+    pub(crate) layout: Layout,
+    pub(crate) walked: Walked,
+}
+
+/// Verifies as [`verify`] does, with an intake of the caller's.
 pub(crate) fn verify_into(
     source: Arc<dyn ReadAt>,
     options: &Options<'_>,
     progress: &dyn Progress,
     intake: &mut Intake,
-) -> (Report, Option<Kdh>) {
+) -> Examined {
     let mut sink = Sink::new(options.filter.clone(), options.per_rule);
     let mut facts = Facts::default();
     let mut header = None;
-    let stop = Run {
+    let ran = Run {
         options,
         progress,
         sink: &mut sink,
         facts: &mut facts,
         header: &mut header,
     }
-    .run(source, intake)
-    .err();
+    .run(source, intake);
+    let (ground, stop) = match ran {
+        Ok(ground) => (Some(ground), None),
+        Err(stop) => (None, Some(stop)),
+    };
     let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
     let verdict = match stop {
         Some(Stop::NotADump(why)) => Verdict::NotADump(why),
@@ -70,7 +89,11 @@ pub(crate) fn verify_into(
         outcomes,
         verdict,
     };
-    (report, header)
+    Examined {
+        report,
+        header,
+        ground,
+    }
 }
 
 /// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
@@ -94,13 +117,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<(), Stop> {
+    fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<Ground, Stop> {
         let input = Input::new(source)?;
         self.facts.size = input.size();
         let layout = container::detect(&input)?;
         self.facts.container = Some(layout.container);
         self.facts.codec = Some(layout.codec);
         layout.check(&input, self.sink)?;
+        if let Some(header) = &layout.header
+            && let len @ 1.. = stated_content(header, &layout)
+        {
+            intake.expect_exactly(len);
+        }
         let walked = codec::walk(
             &layout,
             &mut Context {
@@ -111,7 +139,12 @@ impl Run<'_> {
                 intake,
             },
         )?;
-        self.after(&input, &layout, &walked, intake)
+        self.after(&input, &layout, &walked, intake)?;
+        Ok(Ground {
+            input,
+            layout,
+            walked,
+        })
     }
 
     fn after(

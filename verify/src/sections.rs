@@ -32,6 +32,9 @@ pub(crate) struct Header {
     pub(crate) dmapphys: u64,
     pub(crate) dmapbase: u64,
     pub(crate) dmapend: u64,
+    /// Whether the page tables are not padded to a page: 32-bit arm's, as a kernel writes them.
+    /// Not in the header; whoever knows the payload's length finds out.
+    pub(crate) unpadded: bool,
 }
 
 /// Why there is no header.
@@ -106,6 +109,7 @@ impl Header {
             dmapphys: optional(fields.dmapphys),
             dmapbase: optional(fields.dmapbase),
             dmapend: optional(fields.dmapend),
+            unpadded: false,
         })
     }
 
@@ -142,12 +146,16 @@ impl Header {
     /// The sections in front of the data, in order.
     pub(crate) fn sections(&self) -> [Section; 5] {
         let mut end = 0;
+        let tables = match self.unpadded {
+            true => self.pmapsize,
+            false => self.rounded(self.pmapsize),
+        };
         [
             ("minidump header", self.page),
             ("message buffer", self.rounded(self.msgbufsize)),
             ("dump_avail", self.rounded(self.dumpavailsize)),
             ("page bitmap", self.rounded(self.bitmapsize)),
-            ("page tables", self.rounded(self.pmapsize)),
+            ("page tables", tables),
         ]
         .map(|(name, len)| {
             let start = end;
@@ -156,8 +164,8 @@ impl Header {
         })
     }
 
-    /// Bytes by which the data may begin earlier: arm's kernel writes its page tables without
-    /// padding, libkvm expects it.
+    /// Bytes that pad the page tables, or that are left out: arm's kernel writes no padding, libkvm
+    /// expects it.
     pub(crate) fn slack(&self) -> u64 {
         match self.architecture() {
             "arm" => self.rounded(self.pmapsize) - self.pmapsize,

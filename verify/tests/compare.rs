@@ -17,7 +17,8 @@ fn compared(a: &[u8], b: &[u8]) -> Comparison {
 
 fn told(comparison: &Comparison) -> String {
     let mut text = Vec::new();
-    comparison.write_text(&mut text).unwrap();
+    let style = verify::render::Style::default();
+    comparison.write_text(style, &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -61,7 +62,7 @@ fn pages_that_differ_are_named_with_their_first_byte() {
     assert_eq!(found.differ.ranges, [(0x5000, 0x6000)]);
     let page = &found.pages[0];
     assert_eq!((page.pa, page.offset), (0x5000, 0x123));
-    assert_eq!(page.direct, Some(0xffff_f800_0000_5000));
+    assert_eq!(page.direct, Some(0xffff_f800_0000_5123));
     assert_eq!(page.b[0], 0xff);
     assert_ne!(page.a[0], 0xff);
     assert_eq!(page.a[1..], page.b[1..]);
@@ -101,4 +102,41 @@ fn broken_dump_is_not_compared_as_if_it_were_whole() {
     }
     let found = compared(&whole, b"no dump");
     assert_eq!(found.answer.exit_code(), 4, "{}", told(&found));
+}
+
+/// Page tables of amd64 have an entry of 8 bytes for each 2 MiB from `kernbase` on.
+#[test]
+fn page_tables_that_differ_are_named_with_the_address_they_map() {
+    let more = build("map 0xffffffff80600000 0x400000 2M rx\n").bytes;
+    let found = compared(&build("").bytes, &more);
+    assert_eq!(found.answer, Answer::Differ, "{}", told(&found));
+    let section = &found.sections[0];
+    assert_eq!(
+        (section.what, section.offset, section.pages),
+        ("page tables", 24, 1)
+    );
+    let meaning = section.meaning.as_deref().unwrap();
+    assert_eq!(meaning, "entry 3, for 0xffffffff80600000");
+    assert_eq!(section.a, [0; 16]);
+}
+
+#[test]
+fn headers_count_where_they_are_asked_for() {
+    let here = build("container live\nset kdh.hostname = \"here\"\n").bytes;
+    let there = build("container live\nset kdh.hostname = \"there\"\n").bytes;
+    let sources = || -> [Arc<dyn ReadAt>; 2] { [Arc::new(here.clone()), Arc::new(there.clone())] };
+    for (strict, answer) in [(false, Answer::Same), (true, Answer::Differ)] {
+        let options = Options {
+            strict,
+            ..Options::default()
+        };
+        let found = compare(sources(), ["a", "b"], &options, &NoProgress);
+        assert_eq!(found.answer, answer, "{}", told(&found));
+        let names: Vec<_> = found
+            .headers
+            .iter()
+            .map(|d| (d.a.as_str(), d.b.as_str()))
+            .collect();
+        assert_eq!(names, [("here", "there")]);
+    }
 }

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::session::Session;
 
+pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod dmesg;
@@ -27,6 +28,8 @@ pub enum Verb {
     Info(info::Args),
     /// Check everything that dumps claim of themselves
     Verify(verify::Args),
+    /// Say whether two dumps hold the same
+    Compare(compare::Args),
     /// Write a dump in another container or codec
     Convert(convert::Args),
     /// Print the dumped machine's memory
@@ -45,6 +48,7 @@ pub enum Verb {
 pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
     match verb {
         Verb::Verify(args) => verify::run(args, session),
+        Verb::Compare(args) => compare::run(args, session),
         Verb::Dmesg(args) => dmesg::run(args, session),
         Verb::Synth(args) => synth::run(args, session),
         Verb::Take(args) => take::run(args, session),

@@ -16,11 +16,15 @@ use crate::workers::{self, Pump};
 pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
     let mut walked = Walked::new(layout.start);
     walked.mark(layout.start);
+    if layout.container == Container::Saved {
+        cx.intake.expect_exactly(layout.end - layout.start);
+    }
     if layout.container == Container::Sealed {
         let plain = seal::locate_plain(cx.input)?;
         walked.seal = Some(plain.start);
         walked.end = plain.start;
         walked.content_len = plain.start;
+        cx.intake.expect_exactly(plain.start);
         if let (Some(frame_size), false) = (plain.frame_size, cx.quick()) {
             let (threads, memory) = (cx.options.threads, cx.frame_memory());
             let mut pump = Chunks {

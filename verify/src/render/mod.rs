@@ -87,6 +87,16 @@ pub struct Style {
     pub verbose: bool,
 }
 
+impl Style {
+    /// `word` in the colour with that number, if colours are wanted.
+    pub(crate) fn painted(self, word: &str, color: &str) -> String {
+        match self.color {
+            true => format!("\x1b[{color}m{word}\x1b[0m"),
+            false => word.to_string(),
+        }
+    }
+}
+
 /// Writes `reports` to `out` as `format`.
 pub fn write(
     reports: &[Report],
@@ -129,7 +139,7 @@ pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A finding in one line, without its rule.
-fn line(finding: &Finding) -> String {
+pub(crate) fn line(finding: &Finding) -> String {
     let at = match finding.space {
         Space::File => format!("{:#x}", finding.offset),
         Space::Payload => format!("payload {:#x}", finding.offset),

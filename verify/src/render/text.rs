@@ -57,7 +57,7 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
         false => format!(" ({})", counts.join(", ")),
     };
     let name = &report.name;
-    writeln!(out, "{name}: {}{counts}", painted(&word, color, style))
+    writeln!(out, "{name}: {}{counts}", style.painted(&word, color))
 }
 
 fn facts(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -82,7 +82,7 @@ fn one(finding: &Finding, style: Style, out: &mut dyn Write) -> io::Result<()> {
         Severity::Warning => "33",
         Severity::Note => "36",
     };
-    let (word, line) = (painted(severity.name(), color, style), super::line(finding));
+    let (word, line) = (style.painted(severity.name(), color), super::line(finding));
     writeln!(out, "  {word} {}: {line}", finding.rule.id)?;
     match &finding.bytes {
         Some(excerpt) => hexdump(excerpt, out),
@@ -104,11 +104,4 @@ fn hexdump(excerpt: &Excerpt, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "    {offset:08x}  {:<47}  |{text}|", digits.join(" "))?;
     }
     Ok(())
-}
-
-fn painted(word: &str, color: &str, style: Style) -> String {
-    match style.color {
-        true => format!("\x1b[{color}m{word}\x1b[0m"),
-        false => word.to_string(),
-    }
 }

@@ -1,0 +1,102 @@
+//! What a page or a page-table entry that differs stands for: its place in the direct map, and
+//! with a kernel the symbol that lies there.
+
+use minidump::defs::amd64;
+use minidump::elf::KernelElf;
+
+use super::{PageDifference, SectionDifference, Side};
+use crate::memory::Memory;
+use crate::options::Options;
+use crate::sections::Header;
+
+/// Most bytes of a kernel's image that are looked through for a page.
+const IMAGE_MAX: u64 = 512 << 20;
+
+/// Says of each page where it is in the direct map, and in the image of the kernel of `options`.
+pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Options<'_>) {
+    let Some(header) = side.intake.header() else {
+        return;
+    };
+    for page in &mut *pages {
+        page.direct = direct(header, page.pa).map(|va| va + page.offset as u64);
+    }
+    let (Some(kernel), Some(ground), false) = (options.kernel, &side.ground, pages.is_empty())
+    else {
+        return;
+    };
+    let memory = Memory::new(
+        &ground.input,
+        &ground.layout,
+        &ground.walked,
+        &side.intake,
+        options.memory,
+    );
+    if let Some(memory) = memory.filter(Memory::is_random) {
+        symbols(pages, kernel, &memory);
+    }
+}
+
+/// The address of the page at `pa` in the direct map.
+fn direct(header: &Header, pa: u64) -> Option<u64> {
+    let phys = match header.architecture() {
+        "amd64" => 0,
+        "arm64" | "riscv" => header.dmapphys,
+        _ => return None,
+    };
+    let at = header.dmapbase.checked_add(pa.checked_sub(phys)?)?;
+    (at < header.dmapend).then_some(at)
+}
+
+/// Looks the kernel's image through for the pages. An image is mapped once, page by page, and its
+/// symbols say from where to where it is.
+fn symbols(pages: &mut [PageDifference], kernel: &KernelElf, memory: &Memory<'_>) {
+    let mut named: Vec<(u64, &str)> = kernel
+        .symbols()
+        .filter(|(name, s)| !s.absolute && s.value >= memory.header.kernbase && !name.is_empty())
+        .map(|(name, s)| (s.value, name))
+        .collect();
+    named.sort_unstable();
+    let page = memory.header.page;
+    let (Some(first), Some(last)) = (named.first(), named.last()) else {
+        return;
+    };
+    let (from, to) = (first.0 / page * page, last.0);
+    if to - from > IMAGE_MAX {
+        return;
+    }
+    let mut missing = pages.len();
+    let mut va = from;
+    while va <= to && missing > 0 {
+        if let Ok(pa) = memory.translate(va)
+            && let Some(found) = pages.iter_mut().find(|p| p.pa == pa && p.symbol.is_none())
+        {
+            let at = va + found.offset as u64;
+            let behind = named.partition_point(|(value, _)| *value <= at);
+            let name = behind.checked_sub(1).map(|i| named[i]);
+            found.symbol = Some(match name {
+                Some((value, name)) if value == at => format!("{at:#x} {name}"),
+                Some((value, name)) => format!("{at:#x} {name}+{:#x}", at - value),
+                None => format!("{at:#x}"),
+            });
+            missing -= 1;
+        }
+        let Some(next) = va.checked_add(page) else {
+            return;
+        };
+        va = next;
+    }
+}
+
+/// What the first byte that differs belongs to.
+pub(super) fn of_section(found: &SectionDifference, side: &Side) -> Option<String> {
+    let header = side.intake.header()?;
+    let (entry, covers) = match (found.what, header.architecture()) {
+        ("page tables", "amd64") if header.version > 1 => (8, amd64::NBPDR),
+        ("page tables", "amd64" | "arm64" | "riscv") => (8, header.page),
+        ("dump_avail", _) => return Some(format!("range {}", found.offset / 16)),
+        _ => return None,
+    };
+    let index = found.offset / entry;
+    let va = index.checked_mul(covers)?.checked_add(header.kernbase)?;
+    Some(format!("entry {index}, for {va:#x}"))
+}
