@@ -39,6 +39,7 @@
 //! * [`encode`] stores content, as independent frames or as one frame or member.
 //! * [`seal`] is what follows the frames of a file of ours; `docs/sealed.md` describes it all.
 //! * [`stream`] opens what is stored, by whomever, and gives its content.
+//! * [`salvage`] finds what can be had of a stream that is damaged.
 //! * [`frames`] walks over compressed streams without decoding; [`table`] is what it, or a seal's
 //!   index, says.
 //! * [`zstd_format`] and [`gzip_format`] are the outer structures of the two codecs.
@@ -60,6 +61,7 @@ pub mod gzip_format;
 mod pipeline;
 pub mod progress;
 pub mod read_at;
+pub mod salvage;
 pub mod seal;
 pub mod stream;
 pub mod table;

@@ -17,9 +17,14 @@ pub struct ZstdFrames<'a> {
 impl<'a> ZstdFrames<'a> {
     /// Walks `source` up to `end`, or its own end.
     pub fn new(source: &'a dyn ReadAt, end: u64) -> Self {
+        Self::starting(source, 0, end)
+    }
+
+    /// Walks from `at`, where one begins, up to `end`.
+    pub fn starting(source: &'a dyn ReadAt, at: u64, end: u64) -> Self {
         Self {
             source,
-            at: 0,
+            at,
             end,
             number: 0,
             failed: false,

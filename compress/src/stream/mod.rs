@@ -8,7 +8,7 @@
 mod cache;
 mod foreign;
 mod indexed;
-mod reader;
+pub(crate) mod reader;
 mod rebuild;
 
 use std::num::NonZeroUsize;

@@ -14,7 +14,7 @@ use crate::table::Frame;
 use crate::{Error, ReadAt};
 
 /// Frames of one stream, as they are read.
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     kind: Kind,
     cache: FrameCache,
     decoders: Decoders,
@@ -25,11 +25,11 @@ pub(super) struct FrameReader {
 }
 
 /// The frame with a number, if there is one.
-pub(super) type Find<'a> = dyn Fn(u64) -> Option<Frame> + Sync + 'a;
+pub(crate) type Find<'a> = dyn Fn(u64) -> Option<Frame> + Sync + 'a;
 
 impl FrameReader {
     /// Reads frames of up to `largest` bytes with a cache of `cache` bytes.
-    pub(super) fn new(kind: Kind, largest: u32, cache: u64, threads: usize) -> Self {
+    pub(crate) fn new(kind: Kind, largest: u32, cache: u64, threads: usize) -> Self {
         let cache = FrameCache::new(cache, largest);
         // What is decoded ahead must not drive out what is being read.
         let ahead = (threads as u64 - 1).min((cache.frames() / 2).saturating_sub(1));
@@ -43,13 +43,13 @@ impl FrameReader {
     }
 
     /// How the frames are stored.
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Copies the part of `frame` from the content offset `offset` on to `buf`; `offset` lies in
     /// the frame.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         source: &dyn ReadAt,
         frame: &Frame,

@@ -1,0 +1,143 @@
+//! Finding a seal that its footer does not lead to, and a codec whose first bytes are damaged.
+
+use crate::seal::format::*;
+use crate::seal::read::{self, Parsed, Tail};
+use crate::table::{Entry, FrameTable};
+use crate::zstd_format::{
+    SEEK_ENTRY_LEN, SEEK_FOOTER_LEN, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, SKIPPABLE_HEADER_LEN,
+};
+use crate::{Codec, Error, ReadAt};
+
+/// Bytes that are searched at a time.
+const PIECE: usize = 1 << 20;
+
+/// A seal, or what is left of one.
+pub(super) struct Found {
+    pub(super) codec: Codec,
+    pub(super) parsed: Parsed,
+    /// What the seek table behind a zstd seal says of the frames, if the index cannot be read.
+    pub(super) table: Option<FrameTable>,
+}
+
+/// The codec of a stream without a seal, by its first bytes.
+pub(super) fn codec(source: &dyn ReadAt) -> Result<Codec, Error> {
+    let mut head = [0; 64];
+    let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
+    Ok(Codec::sniff(&head[..n]))
+}
+
+/// The seal of a stream of `len` bytes: the one that its footer leads to, else the last one whose
+/// header has the digest that it states.
+pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error> {
+    if let Tail::Seal {
+        codec,
+        start: Ok(start),
+    } = read::tail(source, len)?
+        && let Some(found) = parsed(source, codec, start, len)?
+    {
+        return Ok(Some(found));
+    }
+    let mut end = len;
+    let mut bytes = vec![0; PIECE + MAGIC.len() - 1];
+    // From the end: a dump of a machine that has written dumps may have seals in its content.
+    while end > 0 {
+        let from = end.saturating_sub(PIECE as u64);
+        let overlap = (len - end).min(MAGIC.len() as u64 - 1);
+        let piece = &mut bytes[..(end - from + overlap) as usize];
+        let got = source.read_full_at(piece, from).map_err(Error::Read)?;
+        let mut rest = &piece[..got];
+        while let Some(at) = rest.windows(MAGIC.len()).rposition(|w| w == MAGIC) {
+            if let Some(found) = around(source, from + at as u64, len)? {
+                return Ok(Some(found));
+            }
+            rest = &rest[..at + MAGIC.len() - 1];
+        }
+        end = from;
+    }
+    Ok(None)
+}
+
+/// The seal whose header is at `at`, whatever it is wrapped in.
+fn around(source: &dyn ReadAt, at: u64, len: u64) -> Result<Option<Found>, Error> {
+    let mut byte = [0; 1];
+    // Byte 10 of a header is the codec.
+    if source
+        .read_full_at(&mut byte, at + 10)
+        .map_err(Error::Read)?
+        == 0
+    {
+        return Ok(None);
+    }
+    let (codec, before) = match byte[0] {
+        CODEC_NONE => (Codec::None, 0),
+        CODEC_GZIP => (Codec::Gzip, (GZIP_EMPTY_LEN - 10) as u64),
+        CODEC_ZSTD => (Codec::Zstd, SKIPPABLE_HEADER_LEN as u64),
+        _ => return Ok(None),
+    };
+    match at.checked_sub(before) {
+        Some(start) => parsed(source, codec, start, len),
+        None => Ok(None),
+    }
+}
+
+fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Option<Found>, Error> {
+    let parsed = match read::parse(source, codec, start, len) {
+        Ok(parsed) => parsed,
+        Err(Error::Read(error)) => return Err(Error::Read(error)),
+        Err(_) => return Ok(None),
+    };
+    let table = match (&parsed.table, codec) {
+        (None, Codec::Zstd) => seek_table(source, &parsed.header, len)?,
+        _ => None,
+    };
+    Ok(Some(Found {
+        codec,
+        parsed,
+        table,
+    }))
+}
+
+/// The frames as the seek table at the end of a zstd stream lists them, if that agrees with the
+/// seal's header. The last entry is the seal's.
+fn seek_table(source: &dyn ReadAt, header: &Header, len: u64) -> Result<Option<FrameTable>, Error> {
+    let body = (header.frames + 1).saturating_mul(SEEK_ENTRY_LEN as u64);
+    let whole = body.saturating_add((SKIPPABLE_HEADER_LEN + SEEK_FOOTER_LEN) as u64);
+    let Some(start) = len.checked_sub(whole) else {
+        return Ok(None);
+    };
+    let mut head = [0; 4];
+    let mut foot = [0; 4];
+    source
+        .read_exact_at(&mut head, start)
+        .map_err(Error::Read)?;
+    source
+        .read_exact_at(&mut foot, len - 4)
+        .map_err(Error::Read)?;
+    let right =
+        u32::from_le_bytes(head) == SEEK_TABLE_MAGIC && u32::from_le_bytes(foot) == SEEKABLE_MAGIC;
+    if !right {
+        return Ok(None);
+    }
+    let mut table = FrameTable::new(header.frame_size);
+    let mut at = start + SKIPPABLE_HEADER_LEN as u64;
+    for _ in 0..header.frames {
+        let mut entry = [0; SEEK_ENTRY_LEN];
+        source.read_exact_at(&mut entry, at).map_err(Error::Read)?;
+        at += SEEK_ENTRY_LEN as u64;
+        let [a, b, c, d, e, f, g, h, ..] = entry;
+        let stored_len = u32::from_le_bytes([a, b, c, d]);
+        let content_len = u32::from_le_bytes([e, f, g, h]);
+        let fits = content_len <= header.frame_size
+            && stored_len <= read::longest_frame(Codec::Zstd, content_len);
+        let entry = Entry {
+            stored_len,
+            ..Entry::default()
+        };
+        if !fits || table.push(content_len, entry).is_none() {
+            return Ok(None);
+        }
+    }
+    let right =
+        table.stored_len() == header.stored_len && table.content_len() == header.content_len;
+    Ok(right.then_some(table))
+}
