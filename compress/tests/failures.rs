@@ -215,6 +215,26 @@ fn a_folder_that_is_not_there_is_an_error_of_the_spool_and_passes() {
 }
 
 #[test]
+fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
+    let content = content(3_500_000, 23);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
+        // A spool cannot be made there: whoever wants one fails.
+        let options = OpenOptions {
+            spool_dir: Some("/nonexistent".into()),
+            ..options()
+        };
+        let stream = Stream::open(Arc::new(bytes), &options).unwrap();
+        assert_eq!(stream.known_len(), None);
+        let len = stream.decode(&mut |_, _| Ok(()), &NoProgress).unwrap();
+        assert_eq!(len, content.len() as u64);
+        assert_eq!(stream.known_len(), Some(len));
+        assert_eq!(stream.content().size().unwrap(), len);
+        assert!(matches!(stream.readable(), Ok((end, None)) if end == len));
+    }
+}
+
+#[test]
 fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
     let content = content(9_000_000, 57);
     for codec in [Codec::Gzip, Codec::Zstd] {

@@ -11,7 +11,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::reader::FrameReader;
 use super::{OpenOptions, Sink};
@@ -41,6 +41,8 @@ pub(super) struct Foreign {
     /// Frames in the spool, and the spool itself once there is one.
     done: RwLock<Done>,
     pass: Mutex<State>,
+    /// The content's length, once something has been over all of it.
+    whole: OnceLock<u64>,
     reader: FrameReader,
 }
 
@@ -86,14 +88,14 @@ impl Foreign {
                 stored: Vec::new(),
                 end: None,
             }),
+            whole: OnceLock::new(),
             reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache, options.threads.get()),
         }
     }
 
-    /// The content's length, if the pass has been over all of it.
+    /// The content's length, if the pass or [`Self::decode`] has been over all of it.
     pub(super) fn known_len(&self) -> Option<u64> {
-        let state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(state.end, Some(End::Whole)).then(|| self.spooled() + state.filled as u64)
+        self.whole.get().copied()
     }
 
     fn new_pass(&self) -> Result<Pass, Error> {
@@ -125,6 +127,8 @@ impl Foreign {
             Ok(0) => {
                 state.end = Some(End::Whole);
                 state.pass = None;
+                self.whole
+                    .get_or_init(|| self.spooled() + state.filled as u64);
             }
             Ok(n) => state.filled += n,
             // The system may say yes next time; nothing has been lost.
@@ -216,6 +220,9 @@ impl Foreign {
 
     /// How much content there is, after a pass over all of it, and what it ended at.
     pub(super) fn readable(&self) -> Result<(u64, Option<Error>), Error> {
+        if let Some(len) = self.whole.get() {
+            return Ok((*len, None));
+        }
         let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         while self.advance(&mut state)? {}
         let len = self.spooled() + state.filled as u64;
@@ -225,7 +232,8 @@ impl Foreign {
         })
     }
 
-    /// Decodes all of the stream once more, without the spool, while `sink` works.
+    /// Decodes all of the stream once more, without the spool, while `sink` works. What the length
+    /// is, is known from then on without a pass.
     pub(super) fn decode(
         &self,
         sink: &mut Sink<'_>,
@@ -248,7 +256,7 @@ impl Foreign {
                 None => Ok(()),
             }
         })?;
-        Ok(len)
+        Ok(*self.whole.get_or_init(|| len))
     }
 }
 
