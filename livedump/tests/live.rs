@@ -278,7 +278,7 @@ fn a_walk_through_the_devices_is_the_same_dump() {
     let machine = tiny();
     let elf = elf(&machine);
     let found = running(Arc::new(emulated(&machine)), &elf).unwrap();
-    assert_eq!(found.located.pml4, machine.truth().root);
+    assert_eq!(found.located.root, machine.truth().root);
     let options = PlanOptions::default();
     let walked = livedump::take::plan_machine(found, &elf, &options).unwrap();
     let direct = plan(machine.memory(), &elf, &options).unwrap();

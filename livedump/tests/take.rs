@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use compress::ReadAt;
 use livedump::synth::{Description, Machine, Truth, Why, build};
-use livedump::take::{PlanOptions, Taken, plan};
-use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr};
+use livedump::take::{PlanOptions, TakeError, Taken, plan};
+use minidump::{
+    Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
+};
 
+/// amd64's pages.
 const PAGE: u64 = 4096;
 
 fn machine(text: &str) -> Machine {
@@ -36,7 +39,7 @@ fn dump(taken: &Taken) -> Dump {
 fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
     let mut pages = BTreeMap::new();
     for run in &truth.dumped {
-        for pa in (run.pa..run.pa + run.len).step_by(PAGE as usize) {
+        for pa in (run.pa..run.pa + run.len).step_by(truth.page_size as usize) {
             pages.insert(pa, run.why);
         }
     }
@@ -46,6 +49,7 @@ fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
 /// Checks one machine's dump page by page: physical, kernel map, direct map, holes.
 fn check(machine: &Machine, taken: &Taken) {
     let truth = machine.truth();
+    let page = truth.page_size;
     let memory = machine.memory();
     let dump = dump(taken);
     let pages = expected(truth);
@@ -72,11 +76,11 @@ fn check(machine: &Machine, taken: &Taken) {
     }
 
     // Every physical page of the machine: its bytes, or a hole.
-    let mut here = vec![0; PAGE as usize];
-    let mut there = vec![0; PAGE as usize];
+    let mut here = vec![0; page as usize];
+    let mut there = vec![0; page as usize];
     let mut read = 0;
     for range in memory.ranges() {
-        for pa in range.clone().step_by(PAGE as usize) {
+        for pa in range.clone().step_by(page as usize) {
             let got = dump.read_phys(PhysAddr(pa), &mut there);
             if pages.contains_key(&pa) {
                 got.unwrap();
@@ -93,7 +97,7 @@ fn check(machine: &Machine, taken: &Taken) {
     // Every mapping, kernel map and direct map, leaf by leaf; and the addresses around it.
     let mut mapped = 0;
     for mapping in truth.mappings.iter().chain(&truth.direct) {
-        for offset in (0..mapping.len).step_by(PAGE as usize) {
+        for offset in (0..mapping.len).step_by(page as usize) {
             let (va, pa) = (mapping.va + offset, mapping.pa + offset);
             if truth.dmap.contains(&va) && offset > 64 << 20 && !pages.contains_key(&pa) {
                 // The direct map of a large machine is mostly holes.
@@ -115,7 +119,7 @@ fn check(machine: &Machine, taken: &Taken) {
     }
     assert!(mapped > 100, "{mapped} pages were read by address");
     for range in unmapped(truth) {
-        for va in [range.start, range.end - PAGE] {
+        for va in [range.start, range.end - page] {
             let got = dump.read_virt(VirtAddr(va), &mut there);
             assert!(got.is_err(), "address {va:#x} is not mapped");
         }
@@ -236,7 +240,7 @@ fn a_kernel_that_the_loader_moved_is_found() {
     assert_eq!(machine.truth().kernphys, 16 << 20);
     let taken = taken(&machine, None);
     assert_eq!(taken.machine.located.kernphys, 16 << 20);
-    assert_eq!(taken.machine.located.pml4, machine.truth().root);
+    assert_eq!(taken.machine.located.root, machine.truth().root);
     check(&machine, &taken);
 }
 
@@ -370,4 +374,97 @@ fn a_machine_that_has_not_panicked_has_no_panic_string() {
 #[test]
 fn a_small_machine_is_read_through_its_dump() {
     check_described(include_str!("../../testdata/machines/small.toml"));
+}
+
+/// Checks a machine of another port: page by page, then what its header says.
+fn check_port(text: &str, arch: Arch, version: u32) {
+    let machine = machine(text);
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+
+    let header = taken.plan.header();
+    assert_eq!((header.arch, header.version), (arch, version));
+    assert_eq!(header.page_size(), truth.page_size);
+    assert_eq!(header.kernbase, truth.kernbase);
+    assert_eq!(header.dmapbase..header.dmapend, truth.dmap);
+    assert_eq!(header.dmapphys, truth.dmap_phys);
+    assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
+    assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
+    assert_eq!(taken.machine.located.kernphys, truth.kernphys);
+    assert_eq!(taken.machine.located.root, truth.root);
+    // A page of the section for each table of the last level but one: what a page of entries maps.
+    let entry = if arch == Arch::I386 && header.paemode == 0 {
+        4
+    } else {
+        8
+    };
+    let step = truth.page_size / entry * truth.page_size;
+    let span = truth.kva_end - header.kernbase;
+    let pages = span.div_ceil(step);
+    assert_eq!(u64::from(header.pmapsize), pages * truth.page_size);
+
+    let kernel = taken.header();
+    let name = arch.machine_arch(ByteOrder::Little);
+    assert_eq!(kernel.architecture, name.as_bytes());
+    assert_eq!(kernel.hostname, truth.hostname.as_bytes());
+    assert_eq!(kernel.versionstring, truth.version.as_bytes());
+    assert_eq!(kernel.dumptime, truth.time_second);
+    assert_eq!(u64::from(kernel.blocksize), truth.page_size);
+
+    let mut section = vec![0; taken.plan.layout().msgbuf_len() as usize];
+    let at = taken.plan.layout().msgbuf_offset();
+    taken.payload().read_exact_at(&mut section, at).unwrap();
+    assert!(section.starts_with(&truth.msgbuf.ring));
+    let buffer = MessageBuffer::of(&dump(&taken), None).unwrap();
+    assert!(buffer.text() == truth.msgbuf.text);
+
+    // Its older versions hold the same pages.
+    for older in taken_versions(&machine, version) {
+        check(&machine, &older);
+    }
+}
+
+/// Dumps of the versions below `version`, as far as they can say what the machine is.
+fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (1..version)
+        .filter(|_| machine.truth().page_size == 4096)
+        .map(|version| {
+            let version = Some(version);
+            plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn an_arm64_machine_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/arm64.toml");
+    check_port(text, Arch::Arm64, 3);
+}
+
+#[test]
+fn an_arm64_machine_with_pages_of_16_kib_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/arm64-16k.toml");
+    check_port(text, Arch::Arm64, 3);
+}
+
+#[test]
+fn a_riscv64_machine_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/riscv64.toml");
+    check_port(text, Arch::Riscv64, 2);
+}
+
+#[test]
+fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
+    let machine = machine(include_str!("../../testdata/machines/arm64-16k.toml"));
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    for version in [Some(1), Some(2), Some(4)] {
+        let error = plan(machine.memory(), &elf, &PlanOptions { version });
+        assert!(
+            matches!(error, Err(TakeError::Unsupported { .. })),
+            "version {version:?}"
+        );
+    }
 }

@@ -456,16 +456,6 @@ fn dmesg_is_the_machines_message_buffer() {
 }
 
 #[test]
-fn machines_that_cannot_be_dumped_yet_are_not_supported_rather_than_broken() {
-    for name in ["arm64-16k", "riscv64"] {
-        let machine = machine(name);
-        let run = run(["take", "--machine", machine.to_str().unwrap(), "-o", "-"]).expect(63);
-        assert!(run.out.is_empty());
-        assert!(run.err.contains("a kernel of ELF machine"), "{}", run.err);
-    }
-}
-
-#[test]
 fn dumps_verified_together_are_told_in_the_order_asked_and_the_worst_is_the_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let sound = dump(dir.path(), "sound", "--zstd", "sealed");

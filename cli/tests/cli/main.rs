@@ -6,6 +6,7 @@ mod grid;
 mod harness;
 mod machine;
 mod mem;
+mod ports;
 mod real;
 mod schema;
 mod stops;

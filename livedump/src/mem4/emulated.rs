@@ -278,11 +278,10 @@ impl Emulated {
             Device::Kmem => {
                 let machine = self.machine()?;
                 if machine.dmap.contains(&at) {
-                    let physical = at - machine.dmap.start;
-                    if machine.dmaplimit != 0 && physical >= machine.dmaplimit {
-                        return bad("beyond the end of the direct map");
-                    }
-                    return Ok(physical);
+                    return match machine.direct(at) {
+                        Some(physical) if machine.phys_in_dmap.contains(&physical) => Ok(physical),
+                        _ => bad("beyond the end of the direct map"),
+                    };
                 }
                 match machine.view.translate(VirtAddr(at)) {
                     // The driver takes a translation to page 0 for a failed one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minidump::defs::amd64::{
     PAGE_SHIFT, PDPSHIFT, PDRSHIFT, PG_FRAME, PG_PS, PG_V, PML4SHIFT, PTE_SIZE,
 };
-use minidump::{KernelElf, KernelMemory, VirtAddr};
+use minidump::{Arch, KernelElf, KernelMemory, VirtAddr};
 
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
@@ -55,6 +55,15 @@ impl Process {
     /// nothing is exported: the way to its tables is known by the end of it, a `struct pmap` inside
     /// of what some pointer of the process points at, whose two words for the root agree.
     pub fn find(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Self, MemError> {
+        if machine.arch != Arch::Amd64 {
+            return Err(MemError::Io {
+                doing: "translate a process's address",
+                source: std::io::Error::other(format!(
+                    "page tables of processes are read on amd64, not on {}",
+                    machine.arch
+                )),
+            });
+        }
         let proc_at = list(machine, elf, pid)?.ok_or(MemError::NoSuchProcess { pid })?;
         let root = words(machine, proc_at, PROC)
             .into_iter()
@@ -136,7 +145,7 @@ fn user_root(machine: &Machine, vmspace: u64) -> Option<u64> {
         let agrees = PM_CR3
             .iter()
             .any(|cr3| words.get(start + cr3 / 8) == Some(&root));
-        let plausible = root != 0 && root & !PG_FRAME == 0 && root != machine.view.pml4();
+        let plausible = root != 0 && root & !PG_FRAME == 0 && root != machine.located.root;
         (agrees && plausible).then_some(root)
     })
 }

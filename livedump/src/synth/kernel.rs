@@ -273,7 +273,13 @@ pub(crate) fn symbols(
         text.extend(&body.code);
     }
     let etext = start + text.len() as u64;
-    let page = |va: u64| va.next_multiple_of(4096);
+    // A root table of larger pages is aligned to them.
+    let pages = if variables.iter().any(|v| v.size == 16384) {
+        16384
+    } else {
+        4096
+    };
+    let page = |va: u64| va.next_multiple_of(pages);
 
     let mut symbols: Vec<elf::Symbol> = bodies
         .iter()

@@ -6,8 +6,7 @@
 
 use std::ops::Range;
 
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::{KernelMemory, VirtAddr};
+use minidump::{ByteOrder, KernelMemory, VirtAddr};
 
 use super::kernel::Variables;
 
@@ -16,7 +15,7 @@ use super::kernel::Variables;
 struct VmPage {
     /// `sizeof`
     size: u64,
-    /// Offset of `phys_addr`, 8 bytes.
+    /// Offset of `phys_addr`.
     phys_addr: u64,
     /// Offset of `flags`.
     flags: u64,
@@ -24,43 +23,63 @@ struct VmPage {
     nodump: u8,
 }
 
-/// Known layouts of LP64 kernels, with the lowest `osreldate` that each is looked for in.
-const VM_PAGES: [(u32, VmPage); 3] = [
-    // 15: 88 bytes.
-    (
-        1_400_000,
-        VmPage {
-            size: 88,
-            phys_addr: 32,
-            flags: 78,
-            nodump: 0x10,
-        },
-    ),
-    // 13 and 14: 104 bytes, `flags` of 8 bits in `struct vm_page_astate`'s neighbourhood.
-    (
-        1_300_000,
-        VmPage {
-            size: 104,
-            phys_addr: 48,
-            flags: 94,
-            nodump: 0x10,
-        },
-    ),
-    // 10.4 and 12.1: 104 bytes, `flags` of 16 bits.
-    (
-        0,
-        VmPage {
-            size: 104,
-            phys_addr: 48,
-            flags: 90,
-            nodump: 0x80,
-        },
-    ),
+const fn vm_page(size: u64, phys_addr: u64, flags: u64, nodump: u8) -> VmPage {
+    VmPage {
+        size,
+        phys_addr,
+        flags,
+        nodump,
+    }
+}
+
+/// What a kernel's structures depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Model {
+    /// Whether its pointers have 8 bytes.
+    pub(super) is_64: bool,
+    /// Bytes of its `vm_paddr_t`.
+    pub(super) paddr: usize,
+}
+
+const LP64: Model = Model {
+    is_64: true,
+    paddr: 8,
+};
+const ILP32: Model = Model {
+    is_64: false,
+    paddr: 8,
+};
+const ILP32_NO_PAE: Model = Model {
+    is_64: false,
+    paddr: 4,
+};
+
+/// Known layouts, with the lowest `osreldate` that each is looked for in. Those of 32-bit kernels
+/// are computed from the field lists; none was held against debug information.
+const VM_PAGES: [(u32, Model, VmPage); 7] = [
+    // 15: no `listq`.
+    (1_400_000, LP64, vm_page(88, 32, 78, 0x10)),
+    (1_400_000, ILP32, vm_page(60, 20, 54, 0x10)),
+    // 13 and 14: `flags` of 8 bits behind `struct vm_page_astate`.
+    (1_300_000, LP64, vm_page(104, 48, 94, 0x10)),
+    (1_300_000, ILP32, vm_page(68, 28, 62, 0x10)),
+    // 10.4 and 12.1: `flags` of 16 bits.
+    (0, LP64, vm_page(104, 48, 90, 0x80)),
+    (0, ILP32, vm_page(72, 28, 58, 0x80)),
+    (0, ILP32_NO_PAE, vm_page(68, 28, 54, 0x80)),
 ];
 
-/// Sizes of `struct vm_phys_seg` on LP64: with and without `first_reserv`. `start` is at 0, `end`
-/// at 8, `first_page` at 16 in both.
-const VM_PHYS_SEGS: [u64; 2] = [48, 40];
+/// Sizes of `struct vm_phys_seg`, with and without `first_reserv`, on arm64 with `md_first` too,
+/// and the offset of `first_page`. `start` is at 0, `end` behind it.
+const VM_PHYS_SEGS: [(Model, u64, usize); 7] = [
+    (LP64, 48, 16),
+    (LP64, 40, 16),
+    (LP64, 56, 16),
+    (ILP32, 32, 16),
+    (ILP32, 28, 16),
+    (ILP32_NO_PAE, 20, 8),
+    (ILP32_NO_PAE, 24, 8),
+];
 
 /// More segments than any port has (`VM_PHYSSEG_MAX`).
 const SEGS_LIMIT: u32 = 256;
@@ -75,11 +94,13 @@ struct Seg {
 /// Answers whether a page may be dumped.
 pub(super) struct Dumpable<'a> {
     memory: &'a dyn KernelMemory,
-    dmaplimit: u64,
+    phys_in_dmap: Range<u64>,
+    page_size: u64,
+    model: Model,
     segs: Vec<Seg>,
     layout: Option<VmPage>,
     /// The page of `vm_page_array` read last: its number, and its bytes if it could be read.
-    cached: Option<(u64, Option<Box<[u8; PAGE_SIZE as usize]>>)>,
+    cached: Option<(u64, Option<Box<[u8]>>)>,
     /// Pages whose `struct vm_page` could not be read; they count as dumpable.
     pub(super) unread: u64,
 }
@@ -89,12 +110,15 @@ impl<'a> Dumpable<'a> {
     pub(super) fn new(
         variables: Variables<'a>,
         osreldate: u32,
-        dmaplimit: u64,
+        model: Model,
+        phys_in_dmap: Range<u64>,
         notes: &mut Vec<String>,
     ) -> Self {
         let mut this = Self {
             memory: variables.memory,
-            dmaplimit,
+            phys_in_dmap,
+            page_size: variables.memory.page_size(),
+            model,
             segs: Vec::new(),
             layout: None,
             cached: None,
@@ -102,7 +126,7 @@ impl<'a> Dumpable<'a> {
         };
         let array = variables
             .find("vm_page_array")
-            .and_then(|at| variables.u64_at("vm_page_array", at).ok());
+            .and_then(|at| variables.long_at("vm_page_array", at).ok());
         if array.is_none_or(|array| array == 0) {
             notes.push("no vm_page_array: all of dump_avail counts as dumpable".into());
             return this;
@@ -117,13 +141,15 @@ impl<'a> Dumpable<'a> {
             notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
             return this;
         };
-        for size in VM_PHYS_SEGS.into_iter().filter(|_| osreldate != 0) {
-            let Some(segs) = read_segs(&variables, segs, count, size) else {
+        let forms = VM_PHYS_SEGS.into_iter();
+        for (_, size, first_page) in forms.filter(|(of, ..)| osreldate != 0 && *of == model) {
+            let Some(segs) = this.read_segs(&variables, segs, count, size, first_page) else {
                 continue;
             };
             this.segs = segs;
-            let known = VM_PAGES.iter().filter(|(since, _)| *since <= osreldate);
-            for (_, layout) in known {
+            let known = VM_PAGES.iter();
+            for (_, _, layout) in known.filter(|(since, of, _)| *since <= osreldate && *of == model)
+            {
                 if this.fits(layout) {
                     this.layout = Some(*layout);
                     return this;
@@ -139,16 +165,17 @@ impl<'a> Dumpable<'a> {
     }
 
     /// Whether under `layout` the first, middle and last page of every segment knows its address.
-    fn fits(&mut self, layout: &VmPage) -> bool {
+    fn fits(&self, layout: &VmPage) -> bool {
+        let page = self.page_size;
         let samples = self
             .segs
             .iter()
             .flat_map(|seg| {
-                let count = (seg.pages.end - seg.pages.start) / PAGE_SIZE;
+                let count = (seg.pages.end - seg.pages.start) / page;
                 [0, 1, count / 3, count / 2, count.saturating_sub(1)]
                     .into_iter()
                     .filter(move |index| *index < count)
-                    .map(|index| (seg.pages.start + index * PAGE_SIZE, seg.first_page, index))
+                    .map(move |index| (seg.pages.start + index * page, seg.first_page, index))
             })
             .collect::<Vec<_>>();
         !samples.is_empty()
@@ -157,14 +184,15 @@ impl<'a> Dumpable<'a> {
                     .wrapping_add(index.wrapping_mul(layout.size))
                     .wrapping_add(layout.phys_addr);
                 let mut bytes = [0; 8];
-                self.memory.read_virt(VirtAddr(at), &mut bytes).is_ok()
+                let field = &mut bytes[..self.model.paddr];
+                self.memory.read_virt(VirtAddr(at), field).is_ok()
                     && u64::from_le_bytes(bytes) == pa
             })
     }
 
     /// Whether the page at `pa`, which is in `dump_avail`, may be dumped.
     pub(super) fn allows(&mut self, pa: u64) -> bool {
-        if self.dmaplimit != 0 && pa >= self.dmaplimit {
+        if !self.phys_in_dmap.contains(&pa) {
             return false;
         }
         let Some(layout) = self.layout else {
@@ -174,7 +202,7 @@ impl<'a> Dumpable<'a> {
         let Some(seg) = self.segs.get(after).filter(|seg| seg.pages.contains(&pa)) else {
             return true;
         };
-        let index = (pa - seg.pages.start) / PAGE_SIZE;
+        let index = (pa - seg.pages.start) / self.page_size;
         let at = seg
             .first_page
             .wrapping_add(index.wrapping_mul(layout.size))
@@ -196,44 +224,57 @@ impl<'a> Dumpable<'a> {
             .is_some_and(|seg| seg.pages.contains(&pa))
     }
 
-    /// Whether there is anything to ask: without it every page below `dmaplimit` is dumpable.
+    /// Whether there is anything to ask: without it every page of the direct map is dumpable.
     pub(super) fn knows_pages(&self) -> bool {
         self.layout.is_some()
     }
 
     fn byte(&mut self, at: u64) -> Option<u8> {
-        let number = at / PAGE_SIZE;
+        let number = at / self.page_size;
         if self.cached.as_ref().is_none_or(|(n, _)| *n != number) {
-            let mut page = Box::new([0; PAGE_SIZE as usize]);
+            let mut page = vec![0; self.page_size as usize];
             let read = self
                 .memory
-                .read_virt(VirtAddr(number * PAGE_SIZE), page.as_mut_slice());
-            self.cached = Some((number, read.is_ok().then_some(page)));
+                .read_virt(VirtAddr(number * self.page_size), &mut page);
+            self.cached = Some((number, read.is_ok().then(|| page.into())));
         }
         let (_, page) = self.cached.as_ref()?;
-        Some(page.as_ref()?[(at % PAGE_SIZE) as usize])
+        Some(page.as_ref()?[(at % self.page_size) as usize])
     }
-}
 
-/// The segments under one size of the structure, if they make sense: ascending, not empty, of
-/// whole pages, their first page in the kernel's half of the address space.
-fn read_segs(variables: &Variables<'_>, at: u64, count: u32, size: u64) -> Option<Vec<Seg>> {
-    let mut segs = Vec::<Seg>::new();
-    for index in 0..u64::from(count) {
-        let at = at.checked_add(index * size)?;
-        let mut bytes = [0; 24];
-        variables.bytes("vm_phys_segs", at, &mut bytes).ok()?;
-        let (words, _) = bytes.as_chunks::<8>();
-        let [start, end, first_page] = [0, 1, 2].map(|i: usize| u64::from_le_bytes(words[i]));
-        let floor = segs.last().map_or(0, |seg| seg.pages.end);
-        let whole = start.is_multiple_of(PAGE_SIZE) && end.is_multiple_of(PAGE_SIZE);
-        if !whole || start < floor || start >= end || first_page >> 63 == 0 {
-            return None;
+    /// The segments under one size of the structure, if they make sense: ascending, not empty, of
+    /// whole pages, their first page in the kernel's part of the address space.
+    fn read_segs(
+        &self,
+        variables: &Variables<'_>,
+        at: u64,
+        count: u32,
+        size: u64,
+        first_page: usize,
+    ) -> Option<Vec<Seg>> {
+        let mut segs = Vec::<Seg>::new();
+        for index in 0..u64::from(count) {
+            let at = at.checked_add(index * size)?;
+            let mut bytes = [0; 24];
+            variables.bytes("vm_phys_segs", at, &mut bytes).ok()?;
+            let order = ByteOrder::Little;
+            let paddr = self.model.paddr;
+            // The fields end within the first 24 bytes.
+            let start = order.uint(&bytes[..paddr])?;
+            let end = order.uint(&bytes[paddr..2 * paddr])?;
+            let pointer = if self.model.is_64 { 8 } else { 4 };
+            let first_page = order.uint(&bytes[first_page..first_page + pointer])?;
+            let floor = segs.last().map_or(0, |seg| seg.pages.end);
+            let whole = start.is_multiple_of(self.page_size) && end.is_multiple_of(self.page_size);
+            let kernel = first_page != 0 && (!self.model.is_64 || first_page >> 63 == 1);
+            if !whole || start < floor || start >= end || !kernel {
+                return None;
+            }
+            segs.push(Seg {
+                pages: start..end,
+                first_page,
+            });
         }
-        segs.push(Seg {
-            pages: start..end,
-            first_page,
-        });
+        (!segs.is_empty()).then_some(segs)
     }
-    (!segs.is_empty()).then_some(segs)
 }

@@ -35,7 +35,7 @@ impl Facts {
         let time = variables.find("time_second");
         let panic = variables
             .find("panicstr")
-            .and_then(|at| variables.u64_at("panicstr", at).ok())
+            .and_then(|at| variables.long_at("panicstr", at).ok())
             .filter(|at| *at != 0);
         let osreldate = variables
             .find("osreldate")
@@ -45,7 +45,8 @@ impl Facts {
             version: version.map_or_else(Vec::new, |at| variables.string_at(at)),
             panic: panic.map_or_else(Vec::new, |at| variables.string_at(at)),
             time: match time {
-                Some(at) => variables.u64_at("time_second", at)?,
+                // `time_t` has 32 bits on i386, and 64 elsewhere.
+                Some(at) => variables.long_at("time_second", at)?,
                 None => 0,
             },
             osreldate: osreldate.unwrap_or(0),
@@ -89,7 +90,7 @@ fn find_hostname(prison: &[u8]) -> Option<&[u8]> {
     const PATH: usize = MAXHOSTNAMELEN;
     const HOSTNAME: usize = PATH + MAXPATHLEN;
     (0..PRISON_SEARCH)
-        .step_by(8)
+        .step_by(4)
         .map_while(|at| prison.get(at..at + HOSTNAME + MAXHOSTNAMELEN))
         .find(|strings| {
             strings.starts_with(b"0\0")
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn hostname_is_behind_the_name_and_the_path_of_prison0() {
-        for offset in [0x158, 0x170, 0x1c8] {
+        for offset in [0x158, 0x170, 0x1c8, 0xf4] {
             let mut prison = vec![0xee; offset];
             let mut put = |text: &[u8], size: usize| {
                 let end = prison.len() + size;

@@ -58,6 +58,25 @@ impl Variables<'_> {
         self.u32_at(name, address(self.elf, name)?)
     }
 
+    /// The value at `at` of a `long` or a pointer.
+    pub(super) fn long_at(&self, what: &str, at: u64) -> Result<u64, TakeError> {
+        self.uint_at(what, at, self.elf.pointer_size())
+    }
+
+    /// The integer of `len` bytes at `at`: 4 or 8.
+    pub(super) fn uint_at(&self, what: &str, at: u64, len: usize) -> Result<u64, TakeError> {
+        if len == 4 {
+            self.u32_at(what, at).map(u64::from)
+        } else {
+            self.u64_at(what, at)
+        }
+    }
+
+    /// A `long` or pointer that must be there.
+    pub(super) fn long(&self, name: &'static str) -> Result<u64, TakeError> {
+        self.long_at(name, address(self.elf, name)?)
+    }
+
     /// The string at `at`, without its NUL; cut where memory or patience ends.
     pub(super) fn string_at(&self, at: u64) -> Vec<u8> {
         let mut string = Vec::new();

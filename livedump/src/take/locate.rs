@@ -1,43 +1,109 @@
-//! Where in physical memory an amd64 kernel lies, before there are page tables to ask.
+//! Where in physical memory a kernel lies, before there are page tables to ask.
 //!
-//! The image is linear: `pa = va - KERNSTART + X`, `X` a multiple of 2 MiB below 4 GiB (2 MiB
-//! unless an UEFI loader moved it). The bytes of `version` occur several times in memory; the
+//! The image is linear: `pa = va - link + X`, where `link` is the address that its start is linked
+//! at and `X` is what is looked for. The bytes of `version` occur several times in memory; the
 //! right `X` is the one under which they are where the file has them, and under which the kernel's
-//! own variables agree: `KPML4phys` is a table whose entry 256 points back at it, and `kernphys`,
-//! where it is a variable, is `X`.
+//! own variables agree with each other. What may be `X`, and which variables say so, is the
+//! port's: [`super::port`].
 
-use minidump::KernelElf;
-use minidump::defs::amd64::{
-    KERNPHYS_USUAL, KERNSTART, NBPDR, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I,
-};
+use std::sync::Arc;
+
+use minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::TakeError;
-use super::kernel::address;
+use super::paging::Paging;
+use super::port::Port;
+use super::view::{MachineView, Root};
 use crate::PhysMemory;
-
-/// `kernphys` beyond this does not occur.
-const LIMIT: u64 = 1 << 32;
 
 /// A kernel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Located {
-    /// Physical address of [`KERNSTART`].
+    /// Physical address of the start of the image; amd64's `kernphys`.
     pub kernphys: u64,
-    /// The value of `KPML4phys`.
-    pub pml4: u64,
+    /// Physical address of the root table of the kernel map: the value of `KPML4phys`, or the page
+    /// at `pagetable_l0_ttbr1`, ….
+    pub root: u64,
+    /// The form of that table.
+    pub paging: Paging,
+}
+
+/// A kernel's file held against memory, as if the image began at `kernphys`.
+pub(super) struct Image<'a> {
+    memory: &'a Arc<dyn PhysMemory>,
+    pub(super) elf: &'a KernelElf,
+    /// The address that its start is linked at.
+    link: u64,
+    /// Physical address of its start.
+    pub(super) kernphys: u64,
+}
+
+impl Image<'_> {
+    /// The physical address of an address of the image.
+    pub(super) fn pa(&self, va: u64) -> Option<u64> {
+        va.checked_sub(self.link)?.checked_add(self.kernphys)
+    }
+
+    /// The integer of `len` bytes, at most 8, at physical address `at`.
+    pub(super) fn read(&self, at: u64, len: usize) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let len = len.min(8);
+        self.memory.read(at, &mut bytes[..len]).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// The address of a variable.
+    pub(super) fn variable(&self, name: &str) -> Option<u64> {
+        let symbol = self.elf.symbol(name).filter(|symbol| !symbol.absolute)?;
+        Some(symbol.value)
+    }
+
+    /// The integer of `len` bytes, at most 8, `offset` bytes into the variable `name`.
+    pub(super) fn value(&self, name: &str, offset: u64, len: usize) -> Option<u64> {
+        let at = self.variable(name)?.checked_add(offset)?;
+        self.read(self.pa(at)?, len)
+    }
+
+    /// Whether tables of this form at `table` map the image to where it is: its first variable,
+    /// its last one, and those that identify it.
+    pub(super) fn is_mapped_by(&self, table: u64, paging: Paging) -> bool {
+        let root = Root {
+            covers: 0..=u64::MAX,
+            table,
+            paging,
+        };
+        let view = MachineView::new(self.memory.clone(), vec![root], paging.page_size());
+        ["version", "dump_avail", "msgbufp"]
+            .into_iter()
+            .filter_map(|name| self.variable(name))
+            .all(|va| {
+                let found = view.translate(VirtAddr(va)).ok();
+                found.is_some() && found.map(|pa| pa.0) == self.pa(va)
+            })
+    }
 }
 
 /// Finds `elf`'s kernel in `memory`.
-pub fn locate(memory: &dyn PhysMemory, elf: &KernelElf) -> Result<Located, TakeError> {
+pub(super) fn locate(
+    memory: &Arc<dyn PhysMemory>,
+    elf: &KernelElf,
+    port: &dyn Port,
+) -> Result<Located, TakeError> {
     let version = elf
         .symbol("version")
         .ok_or(TakeError::NoSymbol { name: "version" })?;
-    let kpml4phys = offset(address(elf, "KPML4phys")?, "KPML4phys")?;
-    let kernphys = elf
-        .symbol("kernphys")
-        .filter(|symbol| !symbol.absolute && symbol.value >= KERNSTART)
-        .map(|symbol| symbol.value - KERNSTART);
-    let version_offset = offset(version.value, "version")?;
+    for name in port.roots() {
+        super::kernel::address(elf, name)?;
+    }
+    let link = port.link(elf);
+    let offset = version
+        .value
+        .checked_sub(link)
+        .ok_or_else(|| TakeError::Contradiction {
+            what: "version",
+            found: format!("address {:#x}", version.value),
+            expected: format!("an address of the kernel's image, from {link:#x} up"),
+        })?;
     let len = match version.size {
         1..=512 => version.size as usize,
         _ => 64,
@@ -49,9 +115,11 @@ pub fn locate(memory: &dyn PhysMemory, elf: &KernelElf) -> Result<Located, TakeE
 
     let mut found = Vec::new();
     let mut with_version = 0_u32;
-    for kernphys_here in candidates(memory) {
+    for kernphys in port.places(&**memory) {
         if let Some(own) = &own {
-            let at = kernphys_here + version_offset;
+            let Some(at) = kernphys.checked_add(offset) else {
+                continue;
+            };
             let mut there = vec![0; len];
             if memory.known_zero(at, len as u64)
                 || memory.read(at, &mut there).is_err()
@@ -61,73 +129,44 @@ pub fn locate(memory: &dyn PhysMemory, elf: &KernelElf) -> Result<Located, TakeE
             }
             with_version += 1;
         }
-        let moved = match kernphys {
-            Some(variable) => read(memory, kernphys_here + variable) == Some(kernphys_here),
-            None => true,
+        let image = Image {
+            memory,
+            elf,
+            link,
+            kernphys,
         };
-        if moved && let Some(pml4) = root(memory, kernphys_here + kpml4phys) {
-            found.push(Located {
-                kernphys: kernphys_here,
-                pml4,
-            });
+        found.extend(port.confirm(&image));
+    }
+    let why = match found.as_slice() {
+        [one] => return Ok(*one),
+        [] if own.is_some() && with_version == 0 => {
+            format!("its version string is at {}", port.nowhere())
         }
-    }
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] if own.is_some() && with_version == 0 => Err(TakeError::NoKernel {
-            why: "its version string is at no 2 MiB multiple below 4 GiB".into(),
-        }),
-        [] => Err(TakeError::NoKernel {
-            why: format!(
-                "KPML4phys or kernphys makes no sense at any place ({with_version} had the \
-                 version string)"
-            ),
-        }),
-        [first, second, ..] => Err(TakeError::NoKernel {
-            why: format!(
-                "it seems to be at {:#x} and at {:#x}",
-                first.kernphys, second.kernphys
-            ),
-        }),
-    }
+        [] => format!(
+            "{} makes no sense at any place ({with_version} had the version string)",
+            port.roots().join(" or ")
+        ),
+        [first, second, ..] => format!(
+            "it seems to be at {:#x} and at {:#x}",
+            first.kernphys, second.kernphys
+        ),
+    };
+    Err(TakeError::NoKernel { why })
 }
 
-/// A symbol's distance from the start of the image.
-fn offset(va: u64, name: &'static str) -> Result<u64, TakeError> {
-    va.checked_sub(KERNSTART)
-        .ok_or_else(|| TakeError::Contradiction {
-            what: name,
-            found: format!("address {va:#x}"),
-            expected: format!("an address of the kernel's image, from {KERNSTART:#x} up"),
-        })
-}
-
-/// The multiples of 2 MiB that are memory and below 4 GiB, the usual one first.
-fn candidates(memory: &dyn PhysMemory) -> impl Iterator<Item = u64> + '_ {
-    let all = memory.ranges().iter().flat_map(|range| {
-        let first = range.start.next_multiple_of(NBPDR);
-        (first..range.end.min(LIMIT)).step_by(NBPDR as usize)
+/// The multiples of 2 MiB that are memory and below `limit`, `usual` first.
+pub(super) fn multiples_of_2_mib(
+    memory: &dyn PhysMemory,
+    usual: Option<u64>,
+    limit: u64,
+) -> impl Iterator<Item = u64> + '_ {
+    const STEP: u64 = 2 << 20;
+    let all = memory.ranges().iter().flat_map(move |range| {
+        let first = range.start.checked_next_multiple_of(STEP);
+        let first = first.unwrap_or(u64::MAX);
+        (first..range.end.min(limit)).step_by(STEP as usize)
     });
-    std::iter::once(KERNPHYS_USUAL).chain(all.filter(|x| *x != KERNPHYS_USUAL))
-}
-
-fn read(memory: &dyn PhysMemory, at: u64) -> Option<u64> {
-    let mut bytes = [0; 8];
-    memory.read(at, &mut bytes).ok()?;
-    Some(u64::from_le_bytes(bytes))
-}
-
-/// The table that the variable at `at` names, if it is a kernel's root: entry 256 is itself, and
-/// the last entry, the kernel's own, is there.
-fn root(memory: &dyn PhysMemory, at: u64) -> Option<u64> {
-    let table = read(memory, at)?;
-    if table == 0 || table & !PG_FRAME != 0 {
-        return None;
-    }
-    let entry = |index: u64| read(memory, table + index * 8);
-    let back = entry(PML4PML4I)?;
-    let last = entry(NPTEPG - 1)?;
-    (back & PG_V != 0 && back & PG_FRAME == table && last & PG_V != 0)
-        .then_some(table)
-        .filter(|table| table.is_multiple_of(PAGE_SIZE))
+    usual
+        .into_iter()
+        .chain(all.filter(move |x| Some(*x) != usual))
 }

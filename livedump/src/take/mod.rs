@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  PhysMemory + KernelElf
-//!     │ locate     where the kernel lies; its root table
+//!     │ locate     where the kernel lies; its root table: by its port
 //!     │ facts      version, host name, panic, time
 //!     │ walk       the kernel map: every page it reaches, the page-table section
 //!     │ dumpable   without what the kernel would not dump
@@ -11,11 +11,12 @@
 //!  Taken: a Plan, whose pages are read when they are written
 //! ```
 //!
-//! The steps are those of `minidumpsys` (FreeBSD `sys/amd64/amd64/minidump_machdep.c`). Memory is
-//! one bit per page of `dump_avail`, and the page tables that are not empty. Nothing is
+//! The steps are those of `minidumpsys` (FreeBSD `sys/*/*/minidump_machdep.c`); what differs from
+//! architecture to architecture is one file each in `port`. Memory is one bit per page of `dump_avail`, and the page tables that are not empty. Nothing is
 //! consistent: the machine runs on while its tables are read, and a page is what it is when it is
 //! written.
 
+mod bits;
 mod dumpable;
 pub mod error;
 pub mod facts;
@@ -25,21 +26,17 @@ pub mod locate;
 pub mod machine;
 mod marks;
 mod msgbuf;
+pub mod paging;
+mod port;
 pub mod run;
 pub mod running;
 pub mod view;
 mod walk;
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
-use minidump::defs::amd64;
-use minidump::defs::kerneldump::LIVE_BLOCKSIZE;
-use minidump::{
-    Arch, DumpAvail, KernelDumpHeader, KernelElf, MinidumpHeader, PageSource, Payload, PhysAddr,
-    Plan,
-};
+use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, PageSource, Payload, PhysAddr, Plan};
 
 pub use error::TakeError;
 pub use facts::Facts;
@@ -50,14 +47,15 @@ pub use running::running;
 pub use view::MachineView;
 
 use crate::PhysMemory;
-use dumpable::Dumpable;
-use kernel::{Variables, address};
+use dumpable::{Dumpable, Model};
+use kernel::Variables;
 use marks::Marks;
+use walk::{Walk, Walked};
 
 /// How a dump is planned.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
-    /// The minidump's version: 2 or 3. The version that the kernel itself writes if `None`.
+    /// The minidump's version. The version that the kernel itself writes if `None`.
     pub version: Option<u32>,
 }
 
@@ -81,7 +79,7 @@ impl Taken {
             dumplength: length,
             dumpextent: length,
             dumptime: self.facts.time,
-            blocksize: LIVE_BLOCKSIZE,
+            blocksize: self.plan.header().page_size() as u32,
             hostname: self.facts.hostname.clone(),
             versionstring: self.facts.version.clone(),
             panicstring: self.facts.panic.clone(),
@@ -134,36 +132,38 @@ pub fn plan_machine(
     let memory = machine.view.memory().clone();
     let variables = machine.variables(elf);
     let facts = Facts::read(variables, &mut notes)?;
+    let (port, page_size) = (machine.port, machine.page_size());
 
     let top = memory.ranges().last().map_or(0, |range| range.end);
-    let avail = dump_avail(variables, top)?;
-    let own = own_version(elf);
-    let mut marks = vm_page_dump(variables, &avail, own)?;
-    let version = options.version.unwrap_or(own);
-    marks = match version {
-        2 | 3 if version == own => marks,
-        3 => reindex(marks, avail.clone())?,
-        2 => {
-            // 12.1's rule: a bit for every page up to the last of dump_avail, in whole pages.
-            let page = amd64::PAGE_SIZE;
-            let bytes = avail.end().div_ceil(page).div_ceil(8);
-            let bits = bytes.next_multiple_of(page) * 8;
-            reindex(marks, DumpAvail::from_zero(bits, page))?
-        }
-        _ => {
-            return Err(TakeError::Unsupported {
-                what: format!("amd64 minidump of version {version}; 2 and 3 are written"),
-            });
-        }
+    let follows = bits::follow_dump_avail(elf);
+    let paddr_size = if follows {
+        8
+    } else {
+        port.old_paddr_size(machine.located.paging)
     };
+    let avail = bits::dump_avail(variables, top, paddr_size, page_size)?;
+    let mut marks = bits::vm_page_dump(variables, &avail, page_size)?;
+    let version = version(&machine, options, follows, facts.osreldate)?;
+    if (version >= port.arch().fields().dumpavail_since) != follows {
+        let ranges = if follows {
+            bits::by_number(&avail, page_size)
+        } else {
+            avail.clone()
+        };
+        marks = bits::reindex(marks, ranges, page_size)?;
+    }
 
-    let dmaplimit = machine.dmaplimit;
-    let mut dumpable = Dumpable::new(variables, facts.osreldate, dmaplimit, &mut notes);
-    let kva = kva(variables, machine.km_low)?;
-    let walked = walk::walk(&machine.view, kva, &mut dumpable, &mut marks)?;
-    filter(&mut marks, &avail, dmaplimit, &mut dumpable);
+    let in_dmap = &machine.phys_in_dmap;
+    let model = Model {
+        is_64: elf.is_64(),
+        paddr: paddr_size,
+    };
+    let osreldate = facts.osreldate;
+    let mut dumpable = Dumpable::new(variables, osreldate, model, in_dmap.clone(), &mut notes);
+    let walked = walked(&machine, variables, &mut dumpable, &mut marks)?;
+    bits::filter(&mut marks, &avail, in_dmap, &mut dumpable);
     let before = marks.count();
-    without_holes(&mut marks, memory.ranges());
+    bits::without_holes(&mut marks, memory.ranges());
     for (count, what) in [
         (
             before - marks.count(),
@@ -183,17 +183,16 @@ pub fn plan_machine(
         }
     }
 
-    let ring = msgbuf::read(variables, &mut notes)?;
+    let ring = msgbuf::read(variables, page_size, &mut notes)?;
+    let pmapsize = walked.pmap_pages.saturating_mul(page_size);
     let header = MinidumpHeader {
-        arch: Arch::Amd64,
-        version,
         msgbufsize: ring.size,
-        // At most 2048 pages.
-        pmapsize: (walked.pmap_pages * amd64::PAGE_SIZE) as u32,
-        kernbase: machine.km_low,
-        dmapbase: machine.dmap.start,
-        dmapend: machine.dmap.end,
-        ..MinidumpHeader::default()
+        pmapsize: u32::try_from(pmapsize).map_err(|_| TakeError::Contradiction {
+            what: "kernel_vm_end",
+            found: format!("a page-table section of {pmapsize:#x} bytes"),
+            expected: "one below 4 GiB".into(),
+        })?,
+        ..port.header(&machine, version)
     };
     let ranges = marks.ranges().clone();
     let plan = Plan::new(
@@ -211,131 +210,51 @@ pub fn plan_machine(
     })
 }
 
-/// The version of the minidumps that this kernel writes itself: its bitmap says so.
-fn own_version(elf: &KernelElf) -> u32 {
-    if elf.symbol("vm_page_dump_pages").is_some() {
-        3
+/// The version of the dump: the one that is asked for, or the kernel's own.
+fn version(
+    machine: &Machine,
+    options: &PlanOptions,
+    follows: bool,
+    osreldate: u32,
+) -> Result<u32, TakeError> {
+    let (port, paging) = (machine.port, machine.located.paging);
+    let known = port.versions(paging);
+    let own = if follows {
+        port.newest(paging, osreldate)
     } else {
-        2
-    }
-}
-
-/// The addresses that the page-table section covers: from the start of the kernel map to the end
-/// of what is mapped at boot, or of what has been since, whichever is further.
-fn kva(variables: Variables<'_>, start: u64) -> Result<Range<u64>, TakeError> {
-    let nkpt = u64::from(variables.u32("nkpt")?);
-    let boot = amd64::KERNBASE.saturating_add(nkpt * amd64::NBPDR);
-    Ok(start..boot.max(variables.u64("kernel_vm_end")?))
-}
-
-/// The kernel's `dump_avail`, up to its terminator; memory ends at `top`.
-fn dump_avail(variables: Variables<'_>, top: u64) -> Result<DumpAvail, TakeError> {
-    let symbol = variables
-        .elf
-        .symbol("dump_avail")
-        .ok_or(TakeError::NoSymbol { name: "dump_avail" })?;
-    // PHYS_AVAIL_COUNT elements; a page is what fits the section.
-    let room = match symbol.size {
-        16..amd64::PAGE_SIZE => symbol.size,
-        _ => amd64::PAGE_SIZE,
+        port.arch().fields().dumpavail_since - 1
     };
-    let mut pairs = Vec::new();
-    for index in 0..room / 16 {
-        let at = symbol.value.saturating_add(16 * index);
-        let start = variables.u64_at("dump_avail", at)?;
-        let end = variables.u64_at("dump_avail", at.saturating_add(8))?;
-        if end == 0 {
-            break;
-        }
-        pairs.push((start, end));
+    match options.version.unwrap_or(own) {
+        version if known.contains(&version) => Ok(version),
+        version => Err(TakeError::Unsupported {
+            what: format!(
+                "{} minidump of version {version}; {} to {} are written of this kernel",
+                port.arch(),
+                known.start(),
+                known.end()
+            ),
+        }),
     }
-    let avail = DumpAvail::from_pairs(&pairs, amd64::PAGE_SIZE)?;
-    if avail.segments().is_empty() || avail.end() > top {
+}
+
+/// Walks the kernel map: adds what it reaches to `marks`.
+fn walked(
+    machine: &Machine,
+    variables: Variables<'_>,
+    dumpable: &mut Dumpable<'_>,
+    marks: &mut Marks,
+) -> Result<Walked, TakeError> {
+    let port = machine.port;
+    let kva = machine.kernbase..port.kva_end(variables)?;
+    let limit = port.kva_limit();
+    let Some(root) = machine.view.root_of(kva.start).filter(|_| kva.end <= limit) else {
         return Err(TakeError::Contradiction {
-            what: "dump_avail",
-            found: format!("{} ranges up to {:#x}", pairs.len(), avail.end()),
-            expected: format!("ranges within memory, which ends at {top:#x}"),
+            what: "kernel_vm_end",
+            found: format!("{:#x}", kva.end),
+            expected: format!("{:#x} to {limit:#x}", kva.start),
         });
-    }
-    Ok(avail)
-}
-
-/// The kernel's own bitmap, as it is before the kernel map is added.
-fn vm_page_dump(variables: Variables<'_>, avail: &DumpAvail, own: u32) -> Result<Marks, TakeError> {
-    const CHUNK: usize = 64 << 10;
-    let page = amd64::PAGE_SIZE;
-    let ranges = if own == 3 {
-        let pages = variables.u64("vm_page_dump_pages")?;
-        if pages != avail.bits() {
-            return Err(TakeError::Contradiction {
-                what: "vm_page_dump_pages",
-                found: pages.to_string(),
-                expected: format!("{}, the pages of dump_avail", avail.bits()),
-            });
-        }
-        avail.clone()
-    } else {
-        let bytes = u64::from(variables.u32("vm_page_dump_size")?);
-        let expected = avail.end().div_ceil(page).div_ceil(8);
-        if bytes < expected || bytes > expected + page {
-            return Err(TakeError::Contradiction {
-                what: "vm_page_dump_size",
-                found: format!("{bytes:#x}"),
-                expected: format!("{expected:#x}, up to the end of dump_avail"),
-            });
-        }
-        DumpAvail::from_zero(bytes * 8, page)
     };
-    let mut marks = Marks::new(ranges, page)?;
-    let start = variables.u64_at("vm_page_dump", address(variables.elf, "vm_page_dump")?)?;
-    let len = marks.ranges().bits().div_ceil(64) * 8;
-    let mut chunk = vec![0; CHUNK];
-    for offset in (0..len).step_by(CHUNK) {
-        let n = (len - offset).min(CHUNK as u64) as usize;
-        variables.bytes(
-            "vm_page_dump",
-            start.saturating_add(offset),
-            &mut chunk[..n],
-        )?;
-        let (words, _) = chunk[..n].as_chunks::<8>();
-        let words = words.iter().map(|word| u64::from_le_bytes(*word));
-        marks.load(offset as usize / 8, words);
-    }
-    Ok(marks)
-}
-
-/// The same pages over other bits.
-fn reindex(mut marks: Marks, ranges: DumpAvail) -> Result<Marks, TakeError> {
-    let mut other = Marks::new(ranges, amd64::PAGE_SIZE)?;
-    marks.retain(|page| {
-        other.add(page..page + amd64::PAGE_SIZE);
-        true
-    });
-    Ok(other)
-}
-
-/// Step 3 of the kernel's: what is beyond the direct map or not dumpable goes.
-fn filter(marks: &mut Marks, avail: &DumpAvail, dmaplimit: u64, dumpable: &mut Dumpable<'_>) {
-    if dmaplimit != 0 {
-        marks.remove(dmaplimit..u64::MAX);
-    }
-    if dumpable.knows_pages() {
-        marks.retain(|page| {
-            dumpable.allows(page)
-                && (dumpable.has_page(page) || avail.bit_of(PhysAddr(page)).is_some())
-        });
-    } else if !marks.ranges().is_known() {
-        let ranges = avail.segments().iter().map(|s| s.start..s.end);
-        without_holes(marks, &ranges.collect::<Vec<_>>());
-    }
-}
-
-/// Takes away what is not in `ranges`, which are ascending.
-fn without_holes(marks: &mut Marks, ranges: &[Range<u64>]) {
-    let mut end = 0;
-    for range in ranges {
-        marks.remove(end..range.start);
-        end = range.end;
-    }
-    marks.remove(end..u64::MAX);
+    let mut walk = Walk::new(&machine.view, root, dumpable, marks);
+    port.walk(&mut walk, kva)?;
+    Ok(walk.done())
 }

@@ -1,7 +1,6 @@
 //! The kernel's message buffer, as the dump's second section holds it.
 
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::defs::msgbuf::{LP64, MSG_MAGIC};
+use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 use minidump::{ByteOrder, VirtAddr};
 
 use super::TakeError;
@@ -23,12 +22,16 @@ pub(super) struct Ring {
 }
 
 /// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so.
-pub(super) fn read(variables: Variables<'_>, notes: &mut Vec<String>) -> Result<Ring, TakeError> {
+pub(super) fn read(
+    variables: Variables<'_>,
+    page_size: u64,
+    notes: &mut Vec<String>,
+) -> Result<Ring, TakeError> {
     let Some(pointer) = variables.find("msgbufp") else {
         notes.push("no msgbufp: the dump has no message buffer".into());
         return Ok(Ring::default());
     };
-    let at = variables.u64_at("msgbufp", pointer)?;
+    let at = variables.long_at("msgbufp", pointer)?;
     let mut head = [0; 40];
     if at == 0 || variables.bytes("struct msgbuf", at, &mut head).is_err() {
         notes.push(format!(
@@ -36,12 +39,13 @@ pub(super) fn read(variables: Variables<'_>, notes: &mut Vec<String>) -> Result<
         ));
         return Ok(Ring::default());
     }
+    let fields = if variables.elf.is_64() { LP64 } else { ILP32 };
     // The three fields are in the first 40 bytes.
     let field = |field| ByteOrder::Little.field(&head, field).unwrap_or(0);
     let (ring, magic, size) = (
-        field(LP64.msg_ptr),
-        field(LP64.msg_magic),
-        field(LP64.msg_size),
+        field(fields.msg_ptr),
+        field(fields.msg_magic),
+        field(fields.msg_size),
     );
     if magic != u64::from(MSG_MAGIC) || size > LIMIT {
         notes.push(format!(
@@ -58,7 +62,7 @@ pub(super) fn read(variables: Variables<'_>, notes: &mut Vec<String>) -> Result<
         variables.bytes("message buffer", at, &mut bytes[done..])?;
     }
     // Behind the ring, as far as the page goes; it may not be mapped if it does not belong.
-    let mut tail = vec![0; (size.next_multiple_of(PAGE_SIZE) - size) as usize];
+    let mut tail = vec![0; (size.next_multiple_of(page_size) - size) as usize];
     let behind = VirtAddr(ring.saturating_add(size));
     if variables.memory.read_virt(behind, &mut tail).is_ok() {
         bytes.extend(tail);

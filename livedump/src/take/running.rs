@@ -9,11 +9,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use minidump::defs::amd64;
-use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use minidump::{Arch, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
+use super::bits::dump_avail;
 use super::kernel::Variables;
 use super::locate::Located;
-use super::{Machine, TakeError, dump_avail};
+use super::paging::Paging;
+use super::{Machine, TakeError, port};
 use crate::PhysMemory;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
@@ -25,17 +27,23 @@ pub fn bootfile() -> io::Result<String> {
 
 /// The machine behind `device`, whose kernel is `elf`.
 pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, TakeError> {
+    let arch = port::of(elf)?.arch();
+    if arch != Arch::Amd64 {
+        return Err(TakeError::Unsupported {
+            what: format!("a walk through the running {arch} kernel from user space"),
+        });
+    }
     let kmem = Kmem(device.clone());
     let variables = Variables { elf, memory: &kmem };
     same_kernel(variables)?;
-    let pml4 = variables.u64("KPML4phys")?;
+    let root = variables.u64("KPML4phys")?;
     let kernphys = match elf.symbol("kernphys") {
         Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART => {
             variables.u64("kernphys")?
         }
         _ => amd64::KERNPHYS_USUAL,
     };
-    let avail = dump_avail(variables, u64::MAX)?;
+    let avail = dump_avail(variables, u64::MAX, 8, amd64::PAGE_SIZE)?;
     let ranges = avail.segments().iter().map(|segment| {
         let start = segment.start.next_multiple_of(amd64::PAGE_SIZE);
         start..segment.end - segment.end % amd64::PAGE_SIZE
@@ -44,7 +52,12 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         device,
         ranges: ranges.filter(|range| !range.is_empty()).collect(),
     };
-    Machine::at(Arc::new(memory), Located { kernphys, pml4 }, elf)
+    let located = Located {
+        kernphys,
+        root,
+        paging: Paging::Amd64,
+    };
+    Machine::at(Arc::new(memory), located, elf)
 }
 
 /// The file must be that of the kernel that runs: they say the same of themselves.

@@ -1,33 +1,53 @@
-//! An amd64 machine's memory as its processor sees it: the kernel's page tables, walked.
+//! A machine's memory as its processor sees it: the kernel's page tables, walked.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use minidump::defs::amd64::{
-    NPTEPG, PAGE_SHIFT, PAGE_SIZE, PDPSHIFT, PDRSHIFT, PG_FRAME, PG_PS, PG_V, PML4SHIFT, PTE_SIZE,
-};
 use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
+use super::paging::{Entry, Paging};
 use crate::PhysMemory;
 
-/// Shift of the PML5 index.
-const PML5SHIFT: u32 = 48;
+/// A tree of page tables and the addresses that a processor translates by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Virtual addresses.
+    pub covers: RangeInclusive<u64>,
+    /// Physical address of the root table.
+    pub table: u64,
+    /// Its form.
+    pub paging: Paging,
+}
 
-/// The kernel's address space of an amd64 machine: physical memory and the root of its tables.
+/// The kernel's address space of a machine: physical memory and the roots of its tables.
 #[derive(Clone)]
 pub struct MachineView {
     memory: Arc<dyn PhysMemory>,
-    /// `KPML4phys`
-    pml4: u64,
-    /// `KPML5phys`, on a kernel whose own layout has five levels.
-    pml5: Option<u64>,
+    /// The first that covers an address is asked.
+    roots: Vec<Root>,
+    page_size: u64,
+}
+
+/// Where a walk of the tables has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Levels below the root.
+    pub(super) depth: usize,
+    /// The entry as it lies in memory.
+    pub(super) raw: u64,
+    /// What it says.
+    pub(super) entry: Entry,
 }
 
 impl MachineView {
-    /// The view through the PML4 at physical address `pml4`. With a PML5, addresses below the
-    /// last 2^48 bytes go through it; the last 2^48 bytes are `pml4`'s either way.
-    pub fn new(memory: Arc<dyn PhysMemory>, pml4: u64, pml5: Option<u64>) -> Self {
-        Self { memory, pml4, pml5 }
+    /// The view through `roots`, whose pages have `page_size` bytes.
+    pub fn new(memory: Arc<dyn PhysMemory>, roots: Vec<Root>, page_size: u64) -> Self {
+        Self {
+            memory,
+            roots,
+            page_size,
+        }
     }
 
     /// The physical memory.
@@ -35,48 +55,67 @@ impl MachineView {
         &self.memory
     }
 
-    /// Physical address of the PML4.
-    pub fn pml4(&self) -> u64 {
-        self.pml4
+    /// The trees of page tables.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
     }
 
-    fn entry(&self, table: u64, at: VirtAddr, shift: u32) -> Result<u64, ReadError> {
-        let index = at.0 >> shift & (NPTEPG - 1);
-        // A table's address has 52 bits.
-        let slot = PhysAddr((table & PG_FRAME) + index * PTE_SIZE as u64);
-        let mut bytes = [0; PTE_SIZE];
-        self.read_phys(slot, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
+    /// The tree that `at` is translated by.
+    pub fn root_of(&self, at: u64) -> Option<&Root> {
+        self.roots.iter().find(|root| root.covers.contains(&at))
     }
 
-    /// A page of page-table entries.
-    pub(super) fn table(&self, at: u64) -> Result<Box<Table>, ReadError> {
-        let mut bytes = Box::new(Table([0; PAGE_SIZE as usize]));
-        self.read_phys(PhysAddr(at & PG_FRAME), &mut bytes.0)?;
-        Ok(bytes)
+    /// The entry for `at`, `depth` levels below the root, or above that where the tables end
+    /// earlier.
+    pub(super) fn lookup(&self, root: &Root, at: u64, depth: usize) -> Result<Found, ReadError> {
+        let geometry = root.paging.geometry();
+        let mut table = root.table;
+        let mut here = 0;
+        loop {
+            // `here` is at most `depth`, which is below the number of levels.
+            let slot = geometry.levels[here].index(at) * geometry.entry_size as u64;
+            let mut bytes = [0; 8];
+            let slot = PhysAddr(table.wrapping_add(slot));
+            self.read_phys(slot, &mut bytes[..geometry.entry_size])?;
+            let raw = u64::from_le_bytes(bytes);
+            let entry = geometry.entry(here, raw);
+            match entry {
+                Entry::Table(next) if here < depth => {
+                    table = next;
+                    here += 1;
+                }
+                _ => {
+                    return Ok(Found {
+                        depth: here,
+                        raw,
+                        entry,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The bytes of the page at physical address `at`: a table.
+    pub(super) fn page(&self, at: u64) -> Result<Box<[u8]>, ReadError> {
+        let mut bytes = vec![0; self.page_size as usize];
+        self.read_phys(PhysAddr(at), &mut bytes)?;
+        Ok(bytes.into())
     }
 }
 
-/// A page of page-table entries.
-pub(super) struct Table(pub(super) [u8; PAGE_SIZE as usize]);
-
-impl Table {
-    /// The entries, in order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = u64> + '_ {
-        let (entries, _) = self.0.as_chunks::<PTE_SIZE>();
-        entries.iter().map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    /// Entry `index` modulo their number.
-    pub(super) fn get(&self, index: u64) -> u64 {
-        let (entries, _) = self.0.as_chunks::<PTE_SIZE>();
-        u64::from_le_bytes(entries[(index % NPTEPG) as usize])
-    }
+/// The entries of a table.
+pub(super) fn entries(page: &[u8], size: usize) -> impl Iterator<Item = u64> + '_ {
+    page.chunks_exact(size).map(move |chunk| {
+        let mut bytes = [0; 8];
+        // Entries have 4 or 8 bytes.
+        bytes[..size].copy_from_slice(chunk);
+        u64::from_le_bytes(bytes)
+    })
 }
 
 impl KernelMemory for MachineView {
     fn page_size(&self) -> u64 {
-        PAGE_SIZE
+        self.page_size
     }
 
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
@@ -91,43 +130,20 @@ impl KernelMemory for MachineView {
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         let unmapped = |why| Err(ReadError::NotMapped { at, why });
-        let table = match self.pml5 {
-            _ if at.0 >= 0xffff_8000_0000_0000 => self.pml4,
-            None if at.0 >= 1 << 47 => return unmapped("the address is not canonical"),
-            None => self.pml4,
-            Some(_) if (1 << 56..u64::MAX << 56).contains(&at.0) => {
-                return unmapped("the address is not canonical");
-            }
-            Some(pml5) => {
-                let entry = self.entry(pml5, at, PML5SHIFT)?;
-                if entry & PG_V == 0 {
-                    return unmapped("its PML5 entry is not valid");
-                }
-                entry
-            }
+        let Some(root) = self.root_of(at.0) else {
+            return unmapped("the address is not canonical");
         };
-        let mut table = table;
-        for (shift, why) in [
-            (PML4SHIFT, "its PML4 entry is not valid"),
-            (PDPSHIFT, "its PDP entry is not valid"),
-            (PDRSHIFT, "its page-directory entry is not valid"),
-            (PAGE_SHIFT, "its page-table entry is not valid"),
-        ] {
-            let entry = self.entry(table, at, shift)?;
-            if entry & PG_V == 0 {
-                return unmapped(why);
+        let levels = root.paging.geometry().levels;
+        let found = self.lookup(root, at.0, levels.len() - 1)?;
+        // A walk ends within the levels.
+        let level = &levels[found.depth];
+        match found.entry {
+            Entry::Leaf(frame) => {
+                let inside = level.span() - 1;
+                Ok(PhysAddr((frame & !inside) | (at.0 & inside)))
             }
-            let leaf = match shift {
-                PAGE_SHIFT => true,
-                PML4SHIFT => false,
-                _ => entry & PG_PS != 0,
-            };
-            if leaf {
-                let inside = (1 << shift) - 1;
-                return Ok(PhysAddr((entry & PG_FRAME & !inside) | (at.0 & inside)));
-            }
-            table = entry;
+            // The last level has no tables.
+            Entry::Invalid | Entry::Table(_) => unmapped(level.missing),
         }
-        unmapped("its tables have no leaf")
     }
 }

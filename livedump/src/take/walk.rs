@@ -1,25 +1,23 @@
-//! The walk through the kernel map that a dump begins with (`minidumpsys` of amd64).
+//! The walk through the kernel map that a dump begins with (`minidumpsys`).
 //!
 //! What the kernel does twice, to count and to write, is done once here: the pages that the walk
-//! reaches and the page-table section come from the same reading of the tables.
+//! reaches and the page-table section come from the same reading of the tables. What is walked is
+//! the port's: [`super::port::Port::walk`].
 
 use std::ops::Range;
 
-use minidump::defs::amd64::{
-    NBPDP, NBPDR, NPTEPG, PAGE_SIZE, PDPSHIFT, PG_FRAME, PG_PS, PG_PS_FRAME, PG_PS_PDP_FRAME, PG_V,
-    PML4SHIFT, PTE_SIZE,
-};
 use minidump::{PmapPages, ReadError, VirtAddr};
 
 use super::TakeError;
 use super::dumpable::Dumpable;
 use super::marks::Marks;
-use super::view::{MachineView, Table};
+use super::paging::{Entry, Geometry};
+use super::view::{Found, MachineView, Root, entries};
 
 /// What the walk found beside the pages that it marked.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
-    /// The page-table section: a page directory per GiB of the kernel map.
+    /// The page-table section.
     pub(super) pmap: PmapPages,
     /// Pages of that section, empty ones included.
     pub(super) pmap_pages: u64,
@@ -27,62 +25,67 @@ pub(super) struct Walked {
     pub(super) lost_tables: u64,
 }
 
-/// Walks the kernel map from the start of `kva` in steps of 1 GiB while below its end, and marks
-/// every page that it reaches and every leaf table.
-pub(super) fn walk(
-    view: &MachineView,
-    kva: Range<u64>,
-    dumpable: &mut Dumpable<'_>,
-    marks: &mut Marks,
-) -> Result<Walked, TakeError> {
-    let mut walked = Walked::default();
-    let mut pdp: Option<(u64, Option<Box<Table>>)> = None;
-    let mut at = kva.start;
-    while at < kva.end {
-        // One PDP table holds 512 steps.
-        let slot = at >> PML4SHIFT;
-        if pdp.as_ref().is_none_or(|(of, _)| *of != slot) {
-            pdp = Some((slot, walked.pdp(view, at)?));
-        }
-        let entry = match &pdp {
-            Some((_, Some(table))) => table.get(at >> PDPSHIFT),
-            _ => 0,
-        };
-        if let Some(page) = walked.gigabyte(view, entry, dumpable, marks)? {
-            walked.pmap.insert(walked.pmap_pages, page);
-        }
-        walked.pmap_pages += 1;
-        match at.checked_add(NBPDP) {
-            Some(next) => at = next,
-            None => break,
-        }
-    }
-    Ok(walked)
+/// A walk on its way.
+pub(super) struct Walk<'a, 'd> {
+    view: &'a MachineView,
+    root: &'a Root,
+    dumpable: &'a mut Dumpable<'d>,
+    marks: &'a mut Marks,
+    walked: Walked,
+    /// Pages of the section that are not empty, and how many the machine's memory has.
+    kept: u64,
+    most: u64,
+    /// The lost table that was met last: one table is met many times.
+    lost: Option<u64>,
 }
 
-impl Walked {
-    fn pdp(&mut self, view: &MachineView, at: u64) -> Result<Option<Box<Table>>, TakeError> {
-        let root = view
-            .table(view.pml4())
-            .map_err(TakeError::memory("KPML4phys"))?;
-        let entry = root.get(at >> PML4SHIFT);
-        if entry & PG_V == 0 {
-            return Ok(None);
+/// How a section with one entry per page is made: arm64, riscv64, i386.
+pub(super) struct Flat {
+    /// The entry for a page of a block: from the block's own entry, and the page's frame.
+    pub(super) synthetic: fn(u64, u64) -> u64,
+    /// Whether a block above the directory's level is written out whole, past the end of what is
+    /// walked (arm64).
+    pub(super) whole_blocks: bool,
+}
+
+impl<'a, 'd> Walk<'a, 'd> {
+    pub(super) fn new(
+        view: &'a MachineView,
+        root: &'a Root,
+        dumpable: &'a mut Dumpable<'d>,
+        marks: &'a mut Marks,
+    ) -> Self {
+        let memory = view.memory().ranges().iter();
+        let memory = memory.fold(0, |sum: u64, r| sum.saturating_add(r.end - r.start));
+        Self {
+            view,
+            root,
+            dumpable,
+            marks,
+            walked: Walked::default(),
+            kept: 0,
+            most: memory / root.paging.page_size(),
+            lost: None,
         }
-        self.table(view, entry, at)
     }
 
-    /// The table that `entry` points at; one outside of memory is counted and empty.
-    fn table(
-        &mut self,
-        view: &MachineView,
-        entry: u64,
-        at: u64,
-    ) -> Result<Option<Box<Table>>, TakeError> {
-        match view.table(entry) {
-            Ok(table) => Ok(Some(table)),
-            Err(ReadError::Hole { .. }) => {
-                self.lost_tables += 1;
+    pub(super) fn done(self) -> Walked {
+        self.walked
+    }
+
+    pub(super) fn geometry(&self) -> &'static Geometry {
+        self.root.paging.geometry()
+    }
+
+    /// What `result` has; a table outside of memory is counted and has nothing.
+    fn there<T>(&mut self, at: u64, result: Result<T, ReadError>) -> Result<Option<T>, TakeError> {
+        match result {
+            Ok(found) => Ok(Some(found)),
+            Err(ReadError::Hole { at }) => {
+                let table = at.0 / self.root.paging.page_size();
+                if self.lost.replace(table) != Some(table) {
+                    self.walked.lost_tables += 1;
+                }
                 Ok(None)
             }
             Err(error) => Err(TakeError::Memory {
@@ -92,54 +95,129 @@ impl Walked {
         }
     }
 
-    /// One GiB of the kernel map: marks its pages, and gives its page of the section.
-    fn gigabyte(
-        &mut self,
-        view: &MachineView,
-        entry: u64,
-        dumpable: &mut Dumpable<'_>,
-        marks: &mut Marks,
-    ) -> Result<Option<Box<[u8]>>, TakeError> {
-        if entry & PG_V == 0 {
-            return Ok(None);
-        }
-        if entry & PG_PS != 0 {
-            let start = entry & PG_PS_PDP_FRAME;
-            marks.add(start..start + NBPDP);
-            return Ok(Some(directory_of_leaf(entry)));
-        }
-        let Some(directory) = self.table(view, entry, 0)? else {
-            return Ok(None);
-        };
-        for pde in directory.entries().filter(|pde| pde & PG_V != 0) {
-            if pde & PG_PS != 0 {
-                let start = pde & PG_PS_FRAME;
-                marks.add(start..start + NBPDR);
-                continue;
+    /// The entry for `at`, `depth` levels below the root, or above that where the tables end
+    /// earlier; `None` if a table is outside of memory.
+    pub(super) fn lookup(&mut self, at: u64, depth: usize) -> Result<Option<Found>, TakeError> {
+        let found = self.view.lookup(self.root, at, depth);
+        self.there(at, found)
+    }
+
+    /// The table at physical address `table`, which is for `at`; `None` if it is outside of memory.
+    pub(super) fn table(&mut self, at: u64, table: u64) -> Result<Option<Box<[u8]>>, TakeError> {
+        let page = self.view.page(table);
+        self.there(at, page)
+    }
+
+    /// What the entries of `table` say, which is `depth` levels below the root.
+    pub(super) fn decode<'t>(
+        &self,
+        depth: usize,
+        table: &'t [u8],
+    ) -> impl Iterator<Item = Entry> + use<'t> {
+        let geometry = self.geometry();
+        entries(table, geometry.entry_size).map(move |entry| geometry.entry(depth, entry))
+    }
+
+    /// Marks the pages in `range`.
+    pub(super) fn mark(&mut self, range: Range<u64>) {
+        self.marks.add(range);
+    }
+
+    /// Marks the pages that the entries of `table`, `depth` levels below the root, map.
+    pub(super) fn mark_leaves(&mut self, depth: usize, table: &[u8]) {
+        let page = self.root.paging.page_size();
+        for entry in self.decode(depth, table) {
+            if let Entry::Leaf(frame) = entry {
+                self.marks.add(frame..frame + page);
             }
-            let table = pde & PG_FRAME;
-            marks.add(table..table + PAGE_SIZE);
-            if let Some(table) = self.table(view, pde, 0)? {
-                for pte in table.entries().filter(|pte| pte & PG_V != 0) {
-                    let start = pte & PG_FRAME;
-                    marks.add(start..start + PAGE_SIZE);
+        }
+    }
+
+    /// Adds a page of zeros to the section.
+    pub(super) fn push_zero(&mut self) {
+        self.walked.pmap_pages += 1;
+    }
+
+    /// Adds a page to the section.
+    pub(super) fn push(&mut self, page: Box<[u8]>) -> Result<(), TakeError> {
+        self.kept += 1;
+        if self.kept > self.most {
+            // Tables that are one table over and over.
+            return Err(TakeError::Contradiction {
+                what: "kernel_vm_end",
+                found: format!("more than {} page tables below it", self.most),
+                expected: "tables that fit into the machine's memory".into(),
+            });
+        }
+        self.walked.pmap.insert(self.walked.pmap_pages, page);
+        self.walked.pmap_pages += 1;
+        Ok(())
+    }
+
+    /// Adds the table that lies at physical address `at` to the section: a page of zeros if the
+    /// kernel could not dump that.
+    pub(super) fn push_table(&mut self, at: u64, table: Box<[u8]>) -> Result<(), TakeError> {
+        if self.dumpable.allows(at) {
+            self.push(table)
+        } else {
+            self.push_zero();
+            Ok(())
+        }
+    }
+
+    /// Makes a section with one entry per page: a page of it for each entry of a directory.
+    pub(super) fn flat(&mut self, kva: Range<u64>, form: &Flat) -> Result<(), TakeError> {
+        let geometry = self.geometry();
+        let directory = geometry.levels.len() - 2;
+        let step = geometry.directory().span();
+        let mut end = kva.end;
+        let mut at = kva.start;
+        while at < end {
+            match self.lookup(at, directory)? {
+                Some(Found {
+                    depth,
+                    raw,
+                    entry: Entry::Leaf(frame),
+                }) => {
+                    let span = geometry.levels[depth].span();
+                    let start = (frame & !(span - 1)) + (at & (span - 1) & !(step - 1));
+                    self.mark(start..start.saturating_add(step));
+                    self.push(table_of_block(geometry, form, raw, start))?;
+                    if form.whole_blocks {
+                        end = end.max((at | (span - 1)).saturating_add(1));
+                    }
                 }
+                Some(Found {
+                    depth,
+                    entry: Entry::Table(table),
+                    ..
+                }) if depth == directory => match self.table(at, table)? {
+                    Some(page) => {
+                        self.mark_leaves(directory + 1, &page);
+                        self.push_table(table, page)?;
+                    }
+                    None => self.push_zero(),
+                },
+                _ => self.push_zero(),
+            }
+            match at.checked_add(step) {
+                Some(next) => at = next,
+                None => break,
             }
         }
-        // The kernel writes a page of zeros for a directory that it could not dump.
-        Ok(dumpable
-            .allows(entry & PG_FRAME)
-            .then(|| Box::from(directory.0.as_slice())))
+        Ok(())
     }
 }
 
-/// The page directory that stands for a 1 GiB leaf: the leaf's own entry, which is a 2 MiB leaf's
-/// too, and the same 2 MiB further on each time.
-fn directory_of_leaf(entry: u64) -> Box<[u8]> {
-    let mut page = vec![0; PAGE_SIZE as usize];
-    for (index, slot) in (0..NPTEPG).zip(page.chunks_exact_mut(PTE_SIZE)) {
-        // The frame of a 1 GiB leaf leaves room for 511 additions; the bit above, NX, may be set.
-        slot.copy_from_slice(&entry.wrapping_add(index * NBPDR).to_le_bytes());
+/// The page table that stands for a block at `start`, whose entry is `raw`.
+fn table_of_block(geometry: &Geometry, form: &Flat, raw: u64, start: u64) -> Box<[u8]> {
+    let page_size = geometry.page_size();
+    let mut page = vec![0; page_size as usize];
+    for (index, slot) in (0_u64..).zip(page.chunks_exact_mut(geometry.entry_size)) {
+        let frame = start.saturating_add(index * page_size);
+        let entry = (form.synthetic)(raw, frame).to_le_bytes();
+        // An entry has 4 or 8 bytes; a frame that needs more than it has does not exist.
+        slot.copy_from_slice(&entry[..geometry.entry_size]);
     }
     page.into()
 }
@@ -147,13 +225,24 @@ fn directory_of_leaf(entry: u64) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::take::paging::Paging;
 
     #[test]
-    fn a_giant_leaf_becomes_512_leaves_of_2_mib() {
-        let page = directory_of_leaf(0x8000_0001_4000_0083);
-        let entry = |i: usize| u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().unwrap());
-        assert_eq!(entry(0), 0x8000_0001_4000_0083);
-        assert_eq!(entry(1), 0x8000_0001_4020_0083);
-        assert_eq!(entry(511), 0x8000_0001_7fe0_0083);
+    fn a_block_becomes_a_table_of_its_pages() {
+        let form = Flat {
+            synthetic: |raw, frame| frame | (raw & 0xfff),
+            whole_blocks: false,
+        };
+        let geometry = Paging::I386.geometry();
+        let page = table_of_block(geometry, &form, 0xffc0_0063, 0xffc0_0000);
+        let entry = |i: usize| u32::from_le_bytes(page[4 * i..4 * i + 4].try_into().unwrap());
+        assert_eq!(entry(0), 0xffc0_0063);
+        assert_eq!(entry(1), 0xffc0_1063);
+        assert_eq!(entry(1023), 0xffff_f063);
+        let geometry = Paging::Arm64Pages16K.geometry();
+        let page = table_of_block(geometry, &form, 0x703, 0x8200_0000);
+        assert_eq!(page.len(), 16384);
+        assert_eq!(page[8..16], 0x8200_4703_u64.to_le_bytes());
+        assert_eq!(page[16376..], 0x83ff_c703_u64.to_le_bytes());
     }
 }

@@ -1,0 +1,157 @@
+//! arm64, with pages of 4 or 16 KiB.
+//!
+//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's physical and virtual
+//! address side by side, which are one page under the right place. The size of pages is nowhere a
+//! variable: `vm_page_dump_pages` counts those of `dump_avail`. The section holds L3 tables, one
+//! per L2 entry; they are no pages of the dump (`sys/arm64/arm64/minidump_machdep.c`).
+
+use std::ops::{Range, RangeInclusive};
+
+use minidump::defs::arm64::{
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, FLAG_PS_16K, SYNTHETIC_L3,
+    VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
+};
+use minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader};
+
+use super::{Port, Space, direct_map, root};
+use crate::PhysMemory;
+use crate::take::kernel::Variables;
+use crate::take::locate::{Image, Located, multiples_of_2_mib};
+use crate::take::paging::Paging;
+use crate::take::walk::{Flat, Walk};
+use crate::take::{Machine, TakeError};
+
+/// The port.
+pub(super) struct Arm64;
+
+/// `struct pmap`: `pm_l0_paddr` and `pm_l0`; in 12.1 `pm_l0` alone.
+const PM_L0_PADDR: u64 = 56;
+const PM_L0: u64 = 64;
+const PM_L0_12: u64 = 48;
+
+/// More pairs than `dump_avail` has.
+const PAIRS: u64 = 256;
+
+/// `osreldate` from which on the header has `flags`.
+const FLAGS_SINCE: u32 = 1_400_000;
+
+impl Port for Arm64 {
+    fn arch(&self) -> Arch {
+        Arch::Arm64
+    }
+
+    fn link(&self, _: &KernelElf) -> u64 {
+        VM_MIN_KERNEL_ADDRESS
+    }
+
+    fn roots(&self) -> &'static [&'static str] {
+        &["kernel_pmap_store"]
+    }
+
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
+    }
+
+    fn nowhere(&self) -> &'static str {
+        "no 2 MiB multiple"
+    }
+
+    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+        let field = |offset| image.value("kernel_pmap_store", offset, 8);
+        let newer = field(PM_L0)
+            .and_then(|va| image.pa(va))
+            .filter(|table| field(PM_L0_PADDR) == Some(*table));
+        let table = newer.or_else(|| image.pa(field(PM_L0_12)?))?;
+        let paging = match pages_of_16_kib(image) {
+            true => Paging::Arm64Pages16K,
+            false => Paging::Arm64,
+        };
+        let right = table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
+        right.then_some(Located {
+            kernphys: image.kernphys,
+            root: table,
+            paging,
+        })
+    }
+
+    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, TakeError> {
+        let old = variables.find("vm_page_dump_pages").is_none();
+        let first = if old {
+            DMAP_MIN_ADDRESS_12
+        } else {
+            DMAP_MIN_ADDRESS
+        };
+        let dmap = direct_map(variables, first..DMAP_MAX_ADDRESS)?;
+        Ok(Space {
+            kernbase: VM_MIN_KERNEL_ADDRESS,
+            dmap: dmap.addresses,
+            dmapphys: dmap.physical.start,
+            phys_in_dmap: dmap.physical,
+            // The lower half has a root of its own, the process's.
+            roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=u64::MAX)],
+        })
+    }
+
+    fn kva_limit(&self) -> u64 {
+        VM_MAX_KERNEL_ADDRESS
+    }
+
+    fn versions(&self, paging: Paging) -> RangeInclusive<u32> {
+        // Only version 3 says that pages have 16 KiB.
+        match paging {
+            Paging::Arm64Pages16K => 3..=3,
+            _ => 1..=3,
+        }
+    }
+
+    fn newest(&self, paging: Paging, osreldate: u32) -> u32 {
+        if paging == Paging::Arm64Pages16K || osreldate >= FLAGS_SINCE {
+            3
+        } else {
+            2
+        }
+    }
+
+    fn header(&self, machine: &Machine, version: u32) -> MinidumpHeader {
+        MinidumpHeader {
+            arch: Arch::Arm64,
+            version,
+            kernbase: machine.kernbase,
+            dmapphys: machine.dmapphys,
+            dmapbase: machine.dmap.start,
+            dmapend: machine.dmap.end,
+            flags: match machine.located.paging {
+                Paging::Arm64Pages16K => FLAG_PS_16K,
+                _ => 0,
+            },
+            ..MinidumpHeader::default()
+        }
+    }
+
+    fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError> {
+        walk.flat(
+            kva,
+            &Flat {
+                synthetic: |_, frame| frame | SYNTHETIC_L3,
+                whole_blocks: true,
+            },
+        )
+    }
+}
+
+/// Whether `vm_page_dump_pages` is the number of 16 KiB pages of `dump_avail`.
+fn pages_of_16_kib(image: &Image<'_>) -> bool {
+    let Some(count) = image.value("vm_page_dump_pages", 0, 8) else {
+        return false;
+    };
+    let mut pairs = Vec::new();
+    for index in 0..PAIRS {
+        let half = |offset| image.value("dump_avail", 16 * index + offset, 8);
+        match (half(0), half(8)) {
+            (Some(start), Some(end)) if end != 0 => pairs.push((start, end)),
+            _ => break,
+        }
+    }
+    let page_size = Paging::Arm64Pages16K.page_size();
+    DumpAvail::from_pairs(&pairs, page_size).is_ok_and(|avail| avail.bits() == count)
+}
