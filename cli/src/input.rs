@@ -12,6 +12,7 @@ use minidump::dump::Warning;
 use minidump::{Dump, KernelElf, OpenOptions};
 
 use crate::failure::Failure;
+use crate::kernel_search;
 use crate::session::Session;
 
 /// How a dump is opened.
@@ -76,28 +77,97 @@ pub fn tell_memory_warnings(dump: &Dump, path: &Path, session: &mut Session<'_>)
 }
 
 /// Which kernel ran.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
-    /// The kernel that ran: its ELF file, for symbols
+    /// The kernel that ran: its ELF file, for symbols [default: looked for beside the dump and in
+    /// /boot, and taken only if it says that it is the one]
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
+    /// A kernel's file, or a directory to look for it in; may be repeated
+    #[arg(long, value_name = "PATH", conflicts_with = "kernel")]
+    pub kernel_path: Vec<PathBuf>,
     /// Use the kernel even if it contradicts the dump
     #[arg(long, requires = "kernel")]
     pub force: bool,
 }
 
+/// A kernel's file, opened.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its symbols.
+    pub elf: KernelElf,
+}
+
 impl KernelArgs {
-    /// Opens the kernel, if one is named, and compares it with the dump: one that contradicts it
-    /// is refused, one that cannot be compared is used with a warning.
+    /// Opens the kernel if one is named, else looks for it, and says on standard error which one
+    /// was found. `None` if there is none.
+    ///
+    /// One that is named is compared with the dump: if it contradicts it, it is refused; if it
+    /// cannot be compared, it is used with a warning.
     pub fn open(
         &self,
         dump: &Dump,
         name: &Path,
         session: &mut Session<'_>,
-    ) -> Result<Option<KernelElf>, Failure> {
-        let Some(path) = &self.kernel else {
-            return Ok(None);
+    ) -> Result<Option<Kernel>, Failure> {
+        match &self.kernel {
+            Some(path) => self.named(path, dump, name, session).map(Some),
+            None => Ok(self.search(dump, name, session).found),
+        }
+    }
+
+    /// As [`KernelArgs::open`], but it is an error if there is none.
+    pub fn require(
+        &self,
+        dump: &Dump,
+        name: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<Kernel, Failure> {
+        if let Some(path) = &self.kernel {
+            return self.named(path, dump, name, session);
+        }
+        let search = self.search(dump, name, session);
+        let Some(kernel) = search.found else {
+            let mut what = String::from("the kernel that ran was not found");
+            let looked: Vec<_> = search
+                .rejected
+                .iter()
+                .take(5)
+                .map(|(path, why)| format!("{}: {why}", path.display()))
+                .collect();
+            if !looked.is_empty() {
+                what += &format!(" ({})", looked.join("; "));
+            }
+            return Err(Failure::could_not(what)
+                .about(name)
+                .next("say --kernel ELF, or --kernel-path PATH where to look"));
         };
+        Ok(kernel)
+    }
+
+    fn search(&self, dump: &Dump, name: &Path, session: &mut Session<'_>) -> Looked {
+        let search = kernel_search::find(dump, name, &self.kernel_path);
+        let found = search.found.map(|(path, elf)| Kernel { path, elf });
+        if let Some(kernel) = &found {
+            session
+                .voice
+                .say(format_args!("kernel: {}", kernel.path.display()));
+        }
+        Looked {
+            found,
+            rejected: search.rejected,
+        }
+    }
+
+    fn named(
+        &self,
+        path: &Path,
+        dump: &Dump,
+        name: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<Kernel, Failure> {
         let elf = kernel(path)?;
         match minidump::agree::compare(&elf, dump) {
             Agreement::Same => {}
@@ -117,8 +187,15 @@ impl KernelArgs {
                 session.warn(path, line);
             }
         }
-        Ok(Some(elf))
+        let path = path.to_owned();
+        Ok(Kernel { path, elf })
     }
+}
+
+/// What looking for a kernel came to.
+struct Looked {
+    found: Option<Kernel>,
+    rejected: Vec<(PathBuf, String)>,
 }
 
 /// Opens the kernel `path`.

@@ -1,10 +1,12 @@
 //! Whether a kernel file is the kernel of a dump.
 //!
-//! A kernel's `version` string is in its data and never written to, and it is different for every
-//! build. It is compared with the dump's memory; where either side lacks it, with the
-//! `versionstring` of the dump's header.
+//! A linker's build-id is part of the image, and a debug file has it, too: it decides where both
+//! sides have one. A kernel's `version` string is in its data and never written to, and it is
+//! different for every build. It is compared with the dump's memory; where either side lacks it,
+//! with the `versionstring` of the dump's header.
 
 use crate::header::escaped;
+use crate::kernel::sections::Sections;
 use crate::{Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr};
 
 /// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
@@ -20,7 +22,7 @@ pub enum Agreement {
     Same,
     /// It is another kernel.
     Contradicts {
-        /// What differs: `architecture`, `version`.
+        /// What differs: `architecture`, `build-id`, `version`.
         what: &'static str,
         /// What the kernel file says, printable.
         kernel: String,
@@ -63,6 +65,16 @@ fn compare_with(
             dump: format!("{expected}, {}-endian", order.name()),
         };
     }
+    if let Some((linked, found)) = build_ids(elf, memory) {
+        if linked == found {
+            return Agreement::Same;
+        }
+        return Agreement::Contradicts {
+            what: "build-id",
+            kernel: hex(&linked),
+            dump: hex(&found),
+        };
+    }
     let Some(linked) = linked_version(elf) else {
         let why = "it has no symbol `version` with contents".into();
         return Agreement::Unknown { why };
@@ -85,6 +97,24 @@ fn compare_with(
         kernel: escaped(linked, VERSION_LIMIT),
         dump: escaped(found, VERSION_LIMIT),
     }
+}
+
+/// The build-ids of both sides, if both have one: the kernel file's, and the one that the dump has
+/// where the kernel file's note is loaded.
+fn build_ids(elf: &KernelElf, memory: &dyn KernelMemory) -> Option<(Vec<u8>, Vec<u8>)> {
+    let sections = Sections::read(&**elf.file()).ok()?;
+    let (linked, address) = sections.build_id(&**elf.file())?;
+    if address == 0 {
+        return None;
+    }
+    // The note's head, its name and the id.
+    let mut note = vec![0; 16 + linked.len()];
+    memory.read_virt(VirtAddr(address), &mut note).ok()?;
+    Some((linked, elf.order().build_id_of_note(&note)?))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Bytes up to the first NUL, without white space behind them: a header's copy of the string may

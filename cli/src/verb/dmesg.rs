@@ -47,8 +47,15 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     input::tell_memory_warnings(&dump, &args.dump, session);
-    let elf = args.kernel.open(&dump, &args.dump, session)?;
-    let buffer = MessageBuffer::of(&dump, elf.as_ref()).map_err(|e| about(e.into()))?;
+    let named = args.kernel.kernel.is_some();
+    let alone = MessageBuffer::of(&dump, None).map_err(|e| about(e.into()))?;
+    let buffer = if named || alone.origin() != RingOrigin::Trailing {
+        let kernel = args.kernel.open(&dump, &args.dump, session)?;
+        let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+        MessageBuffer::of(&dump, elf).map_err(|e| about(e.into()))?
+    } else {
+        alone
+    };
     let text = buffer.dmesg(args.all);
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(

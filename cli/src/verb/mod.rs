@@ -9,10 +9,12 @@ pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod dmesg;
+pub mod gdb;
 pub mod info;
 pub mod man;
 pub mod mem;
 pub mod read;
+pub mod serve;
 pub mod synth;
 pub mod take;
 pub mod verify;
@@ -38,6 +40,10 @@ pub enum Verb {
     Dmesg(dmesg::Args),
     /// Operate mem(4): memory, memory ranges, physical addresses
     Mem(mem::Args),
+    /// Serve a dump to gdb and lldb
+    Serve(serve::Args),
+    /// Start a debugger on a dump
+    Gdb(gdb::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -56,6 +62,8 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),
         Verb::Mem(args) => mem::run(args, session),
+        Verb::Serve(args) => serve::run(args, session),
+        Verb::Gdb(args) => gdb::run(args, session),
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
     }

@@ -96,32 +96,25 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let limit = format_args!("--json answers at most {JSON_LIMIT} bytes");
         return Err(Failure::usage(limit).next("--raw has no limit"));
     }
-    let at = match (&args.place, &args.kernel.kernel, args.phys) {
-        (Place::Address(at), ..) => Some(*at),
-        (Place::Symbol { .. }, _, true) => {
-            return Err(Failure::usage(
-                "a symbol has no physical address of its own",
-            ));
-        }
-        (Place::Symbol { name, .. }, None, _) => {
-            return Err(Failure::usage(format_args!("{name} is a symbol"))
-                .next("say --kernel FILE, or an address in hexadecimal after 0x"));
-        }
-        (Place::Symbol { .. }, Some(_), _) => None,
-    };
+    let symbolic = matches!(args.place, Place::Symbol { .. });
+    if symbolic && args.phys {
+        let what = "a symbol has no physical address of its own";
+        return Err(Failure::usage(what));
+    }
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     input::tell_memory_warnings(&dump, &args.dump, session);
-    let elf = args.kernel.open(&dump, &args.dump, session)?;
-    let at = match (at, &args.place, elf) {
-        (Some(at), ..) => at,
-        (None, Place::Symbol { name, offset }, Some(elf)) => {
-            address(&elf, name, *offset).map_err(|f| match &args.kernel.kernel {
-                Some(path) => f.about(path),
-                None => f,
-            })?
+    let at = match &args.place {
+        Place::Address(at) => {
+            // One that is named is compared with the dump, needed or not.
+            if args.kernel.kernel.is_some() {
+                args.kernel.open(&dump, &args.dump, session)?;
+            }
+            *at
         }
-        // An address was taken above, and a symbol without a kernel refused.
-        _ => return Err(Failure::usage("neither an address nor a symbol")),
+        Place::Symbol { name, offset } => {
+            let kernel = args.kernel.require(&dump, &args.dump, session)?;
+            address(&kernel.elf, name, *offset).map_err(|f| f.about(&kernel.path))?
+        }
     };
     let range = Range {
         at,

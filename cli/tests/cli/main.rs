@@ -2,6 +2,8 @@
 
 mod compare;
 mod damage;
+mod debuggers;
+mod debuggers_real;
 mod grid;
 mod harness;
 mod machine;
@@ -9,5 +11,7 @@ mod mem;
 mod ports;
 mod real;
 mod schema;
+mod serve;
+mod served;
 mod stops;
 mod usage;

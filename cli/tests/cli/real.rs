@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::harness::{Run, run, tool};
 use crate::schema;
 
-struct Real {
-    dump: PathBuf,
-    kernel: PathBuf,
+pub(crate) struct Real {
+    pub(crate) dump: PathBuf,
+    pub(crate) kernel: PathBuf,
 }
 
 /// The dump and its kernel, unpacked once; `None`, said on standard error, without the folder.
-fn real() -> Option<&'static Real> {
+pub(crate) fn real() -> Option<&'static Real> {
     static REAL: OnceLock<Option<Real>> = OnceLock::new();
     REAL.get_or_init(|| {
         let Some(folder) = std::env::var_os("LIVECORE_REAL_DUMPS") else {
@@ -58,7 +58,7 @@ fn real() -> Option<&'static Real> {
     clippy::print_stderr,
     reason = "a skipped test says so where the test's reader looks"
 )]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 

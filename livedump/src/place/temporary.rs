@@ -45,10 +45,49 @@ pub fn watch_signals() -> io::Result<()> {
         std::mem::forget(lock(&PUBLISHING));
         let names = lock(&NAMES);
         for entry in names.iter() {
-            let _ = rustix::fs::unlinkat(&*entry.directory, &entry.name, AtFlags::empty());
+            sweep(&entry.directory, &entry.name);
         }
         std::mem::forget(names);
     })
+}
+
+/// Removes a file, or a directory that is empty.
+fn sweep(directory: &OwnedFd, name: &str) {
+    if rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_err() {
+        let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// A name that was made elsewhere (a socket's, an empty directory's) and is gone when this is
+/// dropped, or when a signal ends the process. Those made first go first.
+#[derive(Debug)]
+pub struct Passing {
+    directory: Directory,
+    name: String,
+}
+
+impl Passing {
+    /// Takes care of `name` in `directory` from now on.
+    pub fn new(directory: &Directory, name: &str) -> Self {
+        lock(&NAMES).push(Entry {
+            directory: directory.fd.clone(),
+            name: name.to_owned(),
+        });
+        Self {
+            directory: directory.clone(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let mut names = lock(&NAMES);
+        sweep(&self.directory.fd, &self.name);
+        names.retain(|entry| {
+            entry.name != self.name || !Arc::ptr_eq(&entry.directory, &self.directory.fd)
+        });
+    }
 }
 
 /// A directory that is open: everything happens relative to it, whatever becomes of its path.

@@ -5,7 +5,7 @@
 )]
 
 use std::io::{self, Write};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
@@ -19,6 +19,15 @@ pub const STATUS: &[i32] = &[
 ];
 
 static WATCHING: OnceLock<()> = OnceLock::new();
+
+/// Whether SIGINT is somebody else's for the time being.
+static INTERRUPTS_PASS: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT is passed over, or no longer: for as long as a program runs in the foreground
+/// that knows what to do with it, such as a debugger.
+pub fn pass_over_interrupts(pass: bool) {
+    INTERRUPTS_PASS.store(pass, Ordering::Relaxed);
+}
 
 /// What is said on standard error when a signal ends the process.
 static NOTE: Mutex<Option<&'static str>> = Mutex::new(None);
@@ -49,7 +58,8 @@ pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            if let Some(signal) = signals.forever().next() {
+            let mine = |signal: &i32| *signal != SIGINT || !INTERRUPTS_PASS.load(Ordering::Relaxed);
+            if let Some(signal) = signals.forever().find(mine) {
                 before_exit(signal);
                 let note = *NOTE.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(note) = note {

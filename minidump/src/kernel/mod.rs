@@ -10,11 +10,13 @@
 
 mod ctf;
 mod dwarf;
+pub mod modules;
 mod offsets;
 mod pcb;
 pub mod process;
 pub mod registers;
 mod section;
+pub mod sections;
 pub mod stack;
 pub mod state;
 mod stops;
@@ -24,6 +26,7 @@ pub mod types;
 
 use crate::{KernelElf, KernelMemory, ReadError, VirtAddr};
 
+pub use modules::{Module, Modules};
 pub use process::{Process, Processes};
 pub use registers::Registers;
 pub use stack::Frame;

@@ -1,0 +1,212 @@
+//! Memory: virtual, physical when asked for, and what of it there is.
+
+use std::ops::ControlFlow;
+
+use minidump::{Dump, KernelMemory, PhysAddr, VirtAddr};
+
+use super::target::Served;
+
+/// The most regions of the kernel map that are kept.
+const REGIONS_MAX: usize = 1 << 18;
+
+/// Reads up to `len` bytes at `at`: up to the first that is not there.
+pub(crate) fn read(served: &Served, at: u64, len: usize, physical: bool) -> Vec<u8> {
+    let dump = &served.dump;
+    let page = dump.page_size();
+    let mut bytes = vec![0; len];
+    let mut done = 0;
+    while done < len {
+        let Some(here) = at.checked_add(done as u64) else {
+            break;
+        };
+        let left = usize::try_from(page - here % page).unwrap_or(usize::MAX);
+        let piece = left.min(len - done);
+        let found = if physical {
+            Ok(PhysAddr(here))
+        } else {
+            dump.translate(VirtAddr(here))
+        };
+        let Ok(found) = found else { break };
+        // `piece` is at most what is left of `bytes`.
+        let (got, result) = dump.read_phys_part(found, &mut bytes[done..done + piece]);
+        done += got;
+        if result.is_err() {
+            break;
+        }
+    }
+    bytes.truncate(done);
+    bytes
+}
+
+/// A stretch of addresses, and what the kernel may do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) start: u64,
+    /// One past the last address; 0 is the end of the address space.
+    pub(crate) end: u64,
+    /// `r`, `rw`, `rwx`, …; `None` where nothing can be read.
+    pub(crate) permissions: Option<Permissions>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Permissions {
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
+/// The readable stretches of the kernel map, ascending.
+#[derive(Debug)]
+pub(crate) struct Regions {
+    list: Vec<(u64, u64, Permissions)>,
+    /// Whether there are more than are kept: beyond the last nothing is known.
+    cut: bool,
+}
+
+impl Regions {
+    fn of(dump: &Dump) -> Self {
+        let page = dump.page_size();
+        let mut list: Vec<(u64, u64, Permissions)> = Vec::new();
+        let mut cut = false;
+        // Tables that cannot be read end the list: nothing is claimed of what they map.
+        let walked = dump.walk(&mut |mapping| {
+            let permissions = Permissions {
+                write: mapping.protection.write,
+                execute: mapping.protection.execute,
+            };
+            for skip in (0..mapping.len).step_by(page as usize) {
+                let (Some(va), Some(pa)) =
+                    (mapping.va.checked_add(skip), mapping.pa.checked_add(skip))
+                else {
+                    break;
+                };
+                if dump.offset_of(pa).is_none() {
+                    continue;
+                }
+                let end = va.0.wrapping_add(page);
+                let full = list.len() >= REGIONS_MAX;
+                match list.last_mut() {
+                    Some((_, last, same)) if *last == va.0 && *same == permissions => *last = end,
+                    _ if full => {
+                        cut = true;
+                        return ControlFlow::Break(());
+                    }
+                    _ => list.push((va.0, end, permissions)),
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        cut |= walked.is_err();
+        // Only hashed tables come in another order.
+        list.sort_unstable_by_key(|(start, ..)| *start);
+        Self { list, cut }
+    }
+
+    /// The stretch that holds `at`, readable or not.
+    fn at(&self, at: u64, page: u64) -> Region {
+        let after = self.list.partition_point(|(start, ..)| *start <= at);
+        let before = after.checked_sub(1).and_then(|i| self.list.get(i));
+        if let Some(&(start, end, permissions)) = before
+            && (at < end || end == 0)
+        {
+            return Region {
+                start,
+                end,
+                permissions: Some(permissions),
+            };
+        }
+        let end = match self.list.get(after) {
+            Some((start, ..)) => *start,
+            None if self.cut => (at - at % page).wrapping_add(page),
+            None => 0,
+        };
+        Region {
+            start: before.map_or(0, |(_, end, _)| *end),
+            end,
+            permissions: None,
+        }
+    }
+}
+
+/// The stretch that holds `at`.
+pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
+    let dump = &served.dump;
+    let readable = Permissions {
+        write: true,
+        execute: false,
+    };
+    if physical {
+        return run(dump, at, 0).map_permissions(readable);
+    }
+    let mini = dump.minidump();
+    let regions = served.regions.get_or_init(|| Regions::of(dump));
+    let mut found = regions.at(at, dump.page_size());
+    if found.permissions.is_some() || mini.dmapbase >= mini.dmapend {
+        return found;
+    }
+    if (mini.dmapbase..mini.dmapend).contains(&at) {
+        let base = mini.dmapbase.wrapping_sub(mini.dmapphys);
+        let direct = run(dump, at.wrapping_sub(base), base).map_permissions(readable);
+        let end = match direct.end {
+            0 => mini.dmapend,
+            end => end.min(mini.dmapend),
+        };
+        let start = direct.start.max(mini.dmapbase);
+        return Region {
+            start,
+            end,
+            ..direct
+        };
+    }
+    // What is not mapped ends where the direct map begins, and begins where that ends.
+    if at < mini.dmapbase && (found.end == 0 || found.end > mini.dmapbase) {
+        found.end = mini.dmapbase;
+    }
+    if at >= mini.dmapend {
+        found.start = found.start.max(mini.dmapend);
+    }
+    found
+}
+
+impl Region {
+    fn map_permissions(self, to: Permissions) -> Self {
+        Self {
+            permissions: self.permissions.map(|_| to),
+            ..self
+        }
+    }
+}
+
+/// The run of physical pages from the one that holds `at`, all in the dump or all not, told
+/// `base` higher.
+fn run(dump: &Dump, at: u64, base: u64) -> Region {
+    let page = dump.page_size();
+    let start = at - at % page;
+    let avail = dump.dump_avail();
+    let there = avail
+        .bit_of(PhysAddr(start))
+        .filter(|bit| dump.bitmap().contains(*bit));
+    let any = Permissions {
+        write: false,
+        execute: false,
+    };
+    let told = |end: Option<u64>, permissions| Region {
+        start: start.wrapping_add(base),
+        end: end.map_or(0, |end| end.wrapping_add(base)),
+        permissions,
+    };
+    if let Some(bit) = there {
+        let together = avail.run_of(bit).map_or(1, |(_, pages)| pages);
+        let pages = dump.bitmap().run_at(bit, together);
+        let len = (pages.end - pages.start).max(1).saturating_mul(page);
+        return told(start.checked_add(len), Some(any));
+    }
+    // The next page that is there, by the first bit at or behind this address.
+    let next = (avail.segments().iter())
+        .filter(|segment| segment.end > start)
+        .find_map(|segment| {
+            let from = avail.bit_of(PhysAddr(start.max(segment.start)))?;
+            let bit = dump.bitmap().iter_from(from).next()?;
+            avail.addr_of(bit)
+        });
+    told(next.map(|at| at.0), None)
+}

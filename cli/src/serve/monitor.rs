@@ -1,0 +1,316 @@
+//! `monitor` commands: what debuggers do not ask by packets.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use minidump::kernel::Thread;
+use minidump::msgbuf::MessageBuffer;
+use minidump::{KernelMemory, PhysAddr, VirtAddr};
+use verify::render::{self, Format, Style};
+
+use super::session::{Answer, Session};
+use super::target::Served;
+use crate::text::{parse_number, printable};
+
+const HELP: &str = "\
+help                 this text
+info                 the dump, its kernel, and why it was written
+dmesg [-a]           the kernel's message buffer
+ps                   processes and threads
+bt [TID|all]         call chain through trap frames, of the selected thread or another
+kld                  loaded kernel files, and commands that add their symbols
+vtop ADDRESS|SYMBOL  physical address of a virtual one, and whether it is in the dump
+page ADDRESS         a physical page: where the dump has it, where the kernel maps it
+phys on|off          addresses are physical from now on, or virtual again
+verify [quick|deep]  check the dump's structures
+";
+
+/// The most bytes of an `info.N`.
+const INFO_LIMIT: u64 = 1 << 16;
+
+impl Served {
+    /// Why the kernel panicked: the header's text, else the kernel's own.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let header = self.dump.header().map(|h| {
+            let text = h.panicstring.split(|b| *b == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        });
+        let text = header.filter(|text| !text.is_empty()).or_else(|| {
+            let kernel = self.kernel();
+            let at = kernel.address("panicstr").ok()?;
+            let text = kernel.string_at(kernel.pointer_at("panicstr", at).ok()?);
+            (!text.is_empty()).then_some(text)
+        });
+        text.map(|text| printable(text.trim_end()))
+    }
+
+    fn info(&self) -> String {
+        let dump = &self.dump;
+        let mini = dump.minidump();
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "dump     {}", self.name.display());
+        let _ = writeln!(text, "kernel   {}", self.kernel_path.display());
+        let _ = writeln!(
+            text,
+            "format   {} minidump version {}",
+            mini.arch, mini.version
+        );
+        let _ = writeln!(
+            text,
+            "pages    {} of {} bytes",
+            dump.bitmap().count(),
+            dump.page_size()
+        );
+        if let Some(header) = dump.header() {
+            let of = |bytes: &[u8]| {
+                let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
+                printable(String::from_utf8_lossy(text).trim_end())
+            };
+            let _ = writeln!(text, "host     {}", of(&header.hostname));
+            let _ = writeln!(text, "version  {}", of(&header.versionstring));
+            let _ = writeln!(text, "time     {}", header.dumptime);
+        }
+        let panic = self.panic().unwrap_or_else(|| "none".into());
+        let _ = writeln!(text, "panic    {panic}");
+        let on_cpu = self.threads.iter().filter(|t| t.cpu().is_some()).count();
+        let _ = writeln!(text, "threads  {}, {on_cpu} on CPUs", self.threads.len());
+        let _ = writeln!(
+            text,
+            "modules  {}, {} with a file",
+            self.modules.list.iter().filter(|m| !m.is_kernel).count(),
+            self.module_files.len()
+        );
+        for warning in dump.warnings() {
+            let _ = writeln!(text, "warning  {warning}");
+        }
+        for problem in self.problems() {
+            let _ = writeln!(text, "problem  {}", printable(problem));
+        }
+        text
+    }
+
+    fn ps(&self) -> String {
+        let mut text = String::from("  PID    TID STATE          CPU NAME\n");
+        for thread in self.threads.iter().filter_map(|t| t.thread.as_ref()) {
+            let cpu = thread.cpu.map_or("-".into(), |cpu| cpu.to_string());
+            let _ = writeln!(
+                text,
+                "{:5} {:6} {:<14} {cpu:>3} {}{}",
+                thread.pid,
+                thread.tid,
+                thread.state.name(),
+                printable(&thread.label()),
+                thread
+                    .wait
+                    .as_ref()
+                    .map_or(String::new(), |w| format!(" [{}]", printable(w))),
+            );
+        }
+        text
+    }
+
+    fn kld(&self) -> String {
+        let mut text = String::from("ID ADDRESS            SIZE       NAME\n");
+        for module in &self.modules.list {
+            let _ = writeln!(
+                text,
+                "{:2} {:#018x} {:#10x} {}{}",
+                module.id,
+                module.address,
+                module.size,
+                printable(&module.name),
+                match module.path.as_str() {
+                    "" => String::new(),
+                    path => format!(" ({})", printable(path)),
+                }
+            );
+        }
+        for problem in &self.modules.problems {
+            let _ = writeln!(text, "{}", printable(problem));
+        }
+        for file in &self.module_files {
+            let _ = writeln!(text, "{}", file.command());
+        }
+        text
+    }
+
+    fn vtop(&self, at: u64) -> String {
+        let physical = match self.dump.translate(VirtAddr(at)) {
+            Ok(found) => found,
+            Err(error) => return format!("{error}\n"),
+        };
+        format!("{at:#x} -> {physical}{}\n", self.place(physical))
+    }
+
+    fn place(&self, at: PhysAddr) -> String {
+        match self.dump.offset_of(at) {
+            Some(offset) => format!(", at {offset:#x} of the payload"),
+            None => ", not in the dump".into(),
+        }
+    }
+
+    fn page(&self, at: u64) -> String {
+        let page = self.dump.page_size();
+        let start = PhysAddr(at - at % page);
+        let mut text = format!("page {start}{}\n", self.place(start));
+        let mini = self.dump.minidump();
+        if let Some(direct) = mini.arch.direct_map_of(mini, start) {
+            let _ = writeln!(text, "direct map {direct}");
+        }
+        let mut found = 0;
+        let walked = self.dump.walk(&mut |mapping| {
+            if let Some(skip) = start.0.checked_sub(mapping.pa.0)
+                && skip < mapping.len
+            {
+                found += 1;
+                let _ = writeln!(
+                    text,
+                    "kernel map {:#x} r{}{}",
+                    mapping.va.0.wrapping_add(skip),
+                    if mapping.protection.write { "w" } else { "" },
+                    if mapping.protection.execute { "x" } else { "" },
+                );
+            }
+            // A page that is mapped more often than that says nothing more.
+            if found < 64 {
+                std::ops::ControlFlow::Continue(())
+            } else {
+                std::ops::ControlFlow::Break(())
+            }
+        });
+        if let Err(error) = walked {
+            let _ = writeln!(text, "kernel map: {error}");
+        }
+        text
+    }
+
+    fn backtrace(&self, thread: &Thread) -> String {
+        let mut text = format!("{} (tid {})\n", printable(&thread.title()), thread.tid);
+        let symbols = super::target::ModuleSymbols::of(self);
+        let kernel = self.kernel().with_functions(Some(&symbols));
+        let registers = match kernel.registers(thread) {
+            Ok(registers) => registers,
+            Err(error) => {
+                let _ = writeln!(text, "{error}");
+                return text;
+            }
+        };
+        let frames = kernel.stack(&registers);
+        if frames.is_empty() {
+            text += "its registers are not known: its CPU went on while the dump was written\n";
+        }
+        for (number, frame) in frames.iter().enumerate() {
+            let _ = write!(text, "#{number:<3} {:#018x}", frame.pc);
+            if let Some((name, offset)) = &frame.function {
+                let _ = write!(text, " {}+{offset:#x}", printable(name));
+            }
+            text.push('\n');
+            if let Some(trap) = &frame.trap {
+                let _ = writeln!(text, "{trap}");
+            }
+        }
+        text
+    }
+
+    /// An address, or a symbol with or without `+OFFSET`.
+    fn place_of(&self, text: &str) -> Result<u64, String> {
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return parse_number(text);
+        }
+        let (name, offset) = match text.split_once('+') {
+            Some((name, offset)) => (name, parse_number(offset)?),
+            None => (text, 0),
+        };
+        let at = self.kernel().address(name).map_err(|e| e.to_string())?;
+        at.checked_add(offset)
+            .ok_or_else(|| format!("{text} is no address"))
+    }
+
+    fn verify(&self, depth: verify::Depth) -> Result<String, String> {
+        let source = File::open(&self.name).map_err(|e| format!("{}: {e}", self.name.display()))?;
+        let info = minidump::dump::info_file(&self.name).and_then(|path| {
+            let mut bytes = Vec::new();
+            let file = File::open(path).ok()?;
+            file.take(INFO_LIMIT).read_to_end(&mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        });
+        let options = verify::Options {
+            name: self.name.display().to_string(),
+            depth,
+            threads: crate::args::threads(None),
+            kernel: Some(&self.elf),
+            info: info.as_deref(),
+            ..verify::Options::default()
+        };
+        let report = verify::verify(Arc::new(source), &options, &compress::NoProgress);
+        let mut text = Vec::new();
+        render::write(&[report], Format::Text, Style::default(), &mut text)
+            .map_err(|e| e.to_string())?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Session<'_> {
+    /// Runs a command of the debugger's user.
+    pub(crate) fn monitor(&mut self, line: &str) -> Answer {
+        match self.command(line) {
+            Ok(text) => Answer::Console(text, b"OK".to_vec()),
+            Err(why) => {
+                let text = format!("{why}; `monitor help` tells what there is\n");
+                Answer::Console(text, b"OK".to_vec())
+            }
+        }
+    }
+
+    fn command(&mut self, line: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let served = self.served;
+        Ok(match words[..] {
+            ["help"] | [] => HELP.into(),
+            ["info"] => served.info(),
+            ["ps"] => served.ps(),
+            ["kld"] => served.kld(),
+            ["dmesg"] => self.dmesg(false)?,
+            ["dmesg", "-a"] => self.dmesg(true)?,
+            ["vtop", at] => served.vtop(served.place_of(at)?),
+            ["page", at] => served.page(parse_number(at)?),
+            ["phys", "on"] => {
+                self.physical = true;
+                "addresses are physical\n".into()
+            }
+            ["phys", "off"] => {
+                self.physical = false;
+                "addresses are virtual\n".into()
+            }
+            ["bt"] => self.backtraces(self.thread..self.thread + 1),
+            ["bt", "all"] => self.backtraces(0..served.threads.len()),
+            ["bt", tid] => {
+                let thread = served
+                    .thread_of(parse_number(tid)?)
+                    .ok_or_else(|| format!("no thread {tid}"))?;
+                self.backtraces(thread..thread + 1)
+            }
+            ["verify"] => served.verify(verify::Depth::Default)?,
+            ["verify", "quick"] => served.verify(verify::Depth::Quick)?,
+            ["verify", "deep"] => served.verify(verify::Depth::Deep)?,
+            _ => return Err(format!("no command `{}`", printable(line))),
+        })
+    }
+
+    fn dmesg(&self, all: bool) -> Result<String, String> {
+        let served = self.served;
+        let buffer =
+            MessageBuffer::of(&served.dump, Some(&served.elf)).map_err(|e| e.to_string())?;
+        Ok(String::from_utf8_lossy(&buffer.dmesg(all)).into_owned())
+    }
+
+    fn backtraces(&self, threads: std::ops::Range<usize>) -> String {
+        let threads = self.served.threads.get(threads).unwrap_or_default();
+        let texts = threads.iter().filter_map(|entry| entry.thread.as_ref());
+        let texts: Vec<_> = texts.map(|t| self.served.backtrace(t)).collect();
+        texts.join("\n")
+    }
+}

@@ -1,0 +1,359 @@
+//! What is served: a dump, its kernel, and what both together tell.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use minidump::kernel::modules::Placed;
+use minidump::kernel::{Functions, Kernel, Module, Modules, Thread};
+use minidump::{Dump, KernelElf};
+
+use super::machine::{Machine, Register, THREAD_REGISTER};
+use super::memory::Regions;
+use crate::failure::Failure;
+use crate::input;
+use crate::kernel_search::debug_file;
+
+/// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
+const MADE_UP_IDS: u64 = 0x4000_0000;
+
+/// A thread as debuggers know it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Its number in the protocol: the kernel's `td_tid`.
+    pub(crate) id: u64,
+    /// `(pid N) comm[/name]`, and what it was doing.
+    pub(crate) title: String,
+    /// The kernel's thread; `None` for the one that stands for all where there is no list.
+    pub(crate) thread: Option<Thread>,
+}
+
+/// A module whose file was found.
+#[derive(Debug)]
+pub struct ModuleFile {
+    /// Address of its `struct linker_file`.
+    pub at: u64,
+    /// Its name: `zfs.ko`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Where its sections are.
+    pub sections: Vec<Placed>,
+}
+
+impl ModuleFile {
+    /// The address of its code: of `.text`, else of the first section.
+    pub fn text(&self) -> u64 {
+        let text = self.sections.iter().find(|s| s.name == ".text");
+        text.or(self.sections.first()).map_or(0, |s| s.address)
+    }
+
+    /// GDB's command that adds its symbols.
+    pub fn command(&self) -> String {
+        let mut line = format!("add-symbol-file {} {:#x}", self.path.display(), self.text());
+        for section in &self.sections {
+            if section.name != ".text" && section.size > 0 && !section.name.is_empty() {
+                line += &format!(" -s {} {:#x}", section.name, section.address);
+            }
+        }
+        line
+    }
+}
+
+/// A file that debuggers may read through the protocol.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    pub(crate) path: String,
+    pub(crate) file: File,
+    pub(crate) len: u64,
+}
+
+/// A dump that is served.
+pub struct Served {
+    pub(crate) dump: Dump,
+    pub(crate) name: PathBuf,
+    pub(crate) elf: KernelElf,
+    pub(crate) kernel_path: PathBuf,
+    pub(crate) machine: &'static Machine,
+    pub(crate) gdb: Vec<Register>,
+    pub(crate) lldb: Vec<Register>,
+    /// The selected one first: the thread that crashed.
+    pub(crate) threads: Vec<Entry>,
+    by_id: HashMap<u64, usize>,
+    pub(crate) modules: Modules,
+    pub(crate) module_files: Vec<ModuleFile>,
+    pub(crate) files: Vec<SharedFile>,
+    problems: Vec<String>,
+    pub(crate) regions: OnceLock<Regions>,
+    pub(crate) threads_xml: OnceLock<String>,
+}
+
+impl Served {
+    /// Serves `dump`, whose file is `name`, with the kernel that ran. The files of its modules are
+    /// looked for in `places`, beside the kernel, beside the dump, and where they were loaded from.
+    pub fn new(
+        dump: Dump,
+        name: &Path,
+        kernel: input::Kernel,
+        places: &[PathBuf],
+    ) -> Result<Self, Failure> {
+        let input::Kernel { path, elf } = kernel;
+        let Some(machine) = Machine::of(elf.machine()) else {
+            let what = format_args!("kernels of ELF machine {} are not served", elf.machine());
+            return Err(Failure::new(crate::Exit::UNSUPPORTED, what)
+                .about(&path)
+                .next("amd64, arm64, i386 and riscv64 are"));
+        };
+        let mut problems = Vec::new();
+        let kernel = Kernel::new(&dump, &elf);
+        let threads = entries(kernel, &mut problems);
+        let modules = kernel.modules().unwrap_or_else(|error| {
+            problems.push(format!("modules: {error}"));
+            Modules::default()
+        });
+        let problems_of = modules.problems.iter().map(|p| format!("modules: {p}"));
+        problems.extend(problems_of);
+        let by_id = (0..).zip(&threads).map(|(at, t)| (t.id, at)).collect();
+        let path = path.canonicalize().unwrap_or(path);
+        let mut served = Self {
+            gdb: machine.gdb_registers(),
+            lldb: machine.lldb_registers(),
+            machine,
+            threads,
+            by_id,
+            modules,
+            module_files: Vec::new(),
+            files: Vec::new(),
+            problems,
+            regions: OnceLock::new(),
+            threads_xml: OnceLock::new(),
+            dump,
+            name: name.to_owned(),
+            elf,
+            kernel_path: path,
+        };
+        served.find_module_files(places);
+        served.share_files();
+        Ok(served)
+    }
+
+    /// The kernel in the dump.
+    pub(crate) fn kernel(&self) -> Kernel<'_> {
+        Kernel::new(&self.dump, &self.elf)
+    }
+
+    /// What could not be found or read, in words.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// The kernel's file.
+    pub fn kernel_path(&self) -> &Path {
+        &self.kernel_path
+    }
+
+    /// FreeBSD's name of the processor.
+    pub fn architecture(&self) -> &'static str {
+        self.dump.minidump().arch.name()
+    }
+
+    /// What GDB calls the processor.
+    pub fn gdb_architecture(&self) -> &'static str {
+        self.machine.gdb
+    }
+
+    /// How many threads there are.
+    pub fn thread_count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The loaded kernel files.
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
+    /// The modules whose files were found.
+    pub fn module_files(&self) -> &[ModuleFile] {
+        &self.module_files
+    }
+
+    /// The place of the thread `id` in the list.
+    pub(crate) fn thread_of(&self, id: u64) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// What is known of the registers of a thread, each of `list` in its order.
+    pub(crate) fn values(&self, thread: usize, list: &[Register]) -> Vec<Option<u64>> {
+        let thread = self.threads.get(thread).and_then(|e| e.thread.as_ref());
+        let saved = thread.and_then(|thread| self.kernel().registers(thread).ok());
+        list.iter()
+            .map(|register| match register.name.as_str() {
+                THREAD_REGISTER => Some(thread.map_or(0, |t| t.at)),
+                name => saved.as_ref()?.get(name),
+            })
+            .collect()
+    }
+
+    fn find_module_files(&mut self, places: &[PathBuf]) {
+        let mut directories: Vec<PathBuf> = places.iter().filter(|p| p.is_dir()).cloned().collect();
+        directories.extend(self.kernel_path.parent().map(Path::to_owned));
+        let dump = self.name.canonicalize();
+        directories.extend(dump.ok().and_then(|p| p.parent().map(Path::to_owned)));
+        for module in self.modules.list.iter().filter(|m| !m.is_kernel) {
+            let recorded = Path::new(&module.path);
+            let Some(file_name) = recorded.file_name().or(Path::new(&module.name).file_name())
+            else {
+                continue;
+            };
+            let mut candidates: Vec<PathBuf> =
+                directories.iter().map(|d| d.join(file_name)).collect();
+            if recorded.is_absolute() {
+                candidates.push(recorded.to_owned());
+            }
+            for path in candidates.into_iter().filter(|p| p.is_file()) {
+                let placed = File::open(&path)
+                    .map_err(|e| e.to_string())
+                    .and_then(|file| {
+                        module
+                            .place(&file, self.elf.machine())
+                            .map_err(|e| e.to_string())
+                    });
+                match placed {
+                    Ok(sections) => {
+                        self.module_files.push(ModuleFile {
+                            at: module.at,
+                            name: module.name.clone(),
+                            path: path.canonicalize().unwrap_or(path),
+                            sections,
+                        });
+                        break;
+                    }
+                    Err(why) => self.problems.push(format!(
+                        "{} is not the loaded {}: {why}",
+                        path.display(),
+                        module.name
+                    )),
+                }
+            }
+        }
+    }
+
+    fn share_files(&mut self) {
+        let debug = debug_file(&self.kernel_path);
+        let paths = std::iter::once(self.kernel_path.clone())
+            .chain(debug)
+            .chain(self.module_files.iter().map(|m| m.path.clone()));
+        for path in paths {
+            let opened = File::open(&path).and_then(|file| {
+                let len = file.metadata()?.len();
+                Ok((file, len))
+            });
+            // A file that has gone meanwhile is not served.
+            if let (Ok((file, len)), Some(path)) = (opened, path.to_str()) {
+                let path = path.to_owned();
+                self.files.push(SharedFile { path, file, len });
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served")
+            .field("name", &self.name)
+            .field("kernel", &self.kernel_path)
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The threads, the crashed one first, then in the order of the kernel's lists. There is always
+/// one: debuggers know no machine without threads.
+fn entries(kernel: Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
+    let list = match kernel.threads() {
+        Ok(found) => {
+            problems.extend(found.problems.into_iter().map(|p| format!("threads: {p}")));
+            found.list
+        }
+        Err(error) => {
+            problems.push(format!("threads: {error}"));
+            Vec::new()
+        }
+    };
+    let mut used = HashSet::new();
+    let mut entries: Vec<Entry> = (MADE_UP_IDS..)
+        .zip(list)
+        .map(|(made_up, thread)| {
+            let own = u64::try_from(thread.tid).ok();
+            let id = own
+                .filter(|id| (1..MADE_UP_IDS).contains(id) && used.insert(*id))
+                .unwrap_or(made_up);
+            Entry {
+                id,
+                title: thread.title(),
+                thread: Some(thread),
+            }
+        })
+        .collect();
+    if let Some(at) = entries.iter().position(Entry::crashed) {
+        entries[..=at].rotate_right(1);
+    }
+    if entries.is_empty() {
+        entries.push(Entry {
+            id: MADE_UP_IDS,
+            title: "no threads could be listed".into(),
+            thread: None,
+        });
+    }
+    entries
+}
+
+impl Entry {
+    /// Whether it is the thread that wrote the dump.
+    pub(crate) fn crashed(&self) -> bool {
+        let context = self.thread.as_ref().map(|t| t.context);
+        context == Some(minidump::kernel::Context::Crashed)
+    }
+
+    /// The CPU it was on.
+    pub(crate) fn cpu(&self) -> Option<u32> {
+        self.thread.as_ref()?.cpu
+    }
+}
+
+/// A module, its file, and the functions in it by address.
+type WithFunctions<'a> = (&'a Module, &'a ModuleFile, Vec<(u64, String)>);
+
+/// The functions of the modules whose files were found.
+pub(crate) struct ModuleSymbols<'a> {
+    modules: Vec<WithFunctions<'a>>,
+}
+
+impl<'a> ModuleSymbols<'a> {
+    pub(crate) fn of(served: &'a Served) -> Self {
+        let modules = served
+            .module_files
+            .iter()
+            .filter_map(|file| {
+                let module = served.modules.list.iter().find(|m| m.at == file.at)?;
+                let opened = File::open(&file.path).ok()?;
+                let functions = module.functions(&opened, &file.sections);
+                Some((module, file, functions))
+            })
+            .collect();
+        Self { modules }
+    }
+}
+
+impl Functions for ModuleSymbols<'_> {
+    fn function(&self, at: u64) -> Option<(String, u64)> {
+        let (_, file, functions) = (self.modules.iter())
+            .find(|(m, ..)| at.checked_sub(m.address).is_some_and(|skip| skip < m.size))?;
+        let after = functions.partition_point(|(start, _)| *start <= at);
+        Some(match after.checked_sub(1).and_then(|i| functions.get(i)) {
+            Some((start, name)) => (format!("{}`{name}", file.name), at - start),
+            None => (file.name.clone(), at.wrapping_sub(file.text())),
+        })
+    }
+}

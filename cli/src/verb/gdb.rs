@@ -1,0 +1,199 @@
+//! `livecore gdb DUMP`: the debugger that is installed, connected to a dump.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use livedump::place::temporary::{Directory, Passing};
+use livedump::sys::signals::pass_over_interrupts;
+
+use crate::failure::Failure;
+use crate::input::KernelArgs;
+use crate::serve::Served;
+use crate::serve::transport::Listener;
+use crate::session::Session;
+
+const MANUAL: &str = "\
+Starts kgdb, gdb, gdb-multiarch or lldb, the first of them that is installed and knows the dump's \
+processor, on the dump's kernel, connected, with the symbols of the modules whose files are found; \
+ends when it does. What stands behind -- is given to it.
+
+Examples:
+  livecore gdb livecore.0.zst
+  livecore gdb vmcore.3.gz --kernel /boot/kernel.old/kernel -- -ex 'thread apply all bt'
+  livecore gdb livecore.0.zst --debugger lldb -- --batch -o bt";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// The dump
+    pub dump: PathBuf,
+    /// The kernel that was running
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// The debugger to start: a name or a path that ends in kgdb, gdb, gdb-multiarch or lldb
+    #[arg(long, value_name = "PROGRAM")]
+    pub debugger: Option<PathBuf>,
+    /// Zeros for pages that a short file has lost; said on standard error
+    #[arg(long)]
+    pub zero_tail: bool,
+    /// Given to the debugger
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
+
+/// A debugger, by how it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kgdb,
+    Gdb,
+    Lldb,
+}
+
+/// Starts the debugger and waits for it.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let served = super::serve::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let (program, kind) = choose(args, &served)?;
+    let private = tempfile::Builder::new().prefix("livecore-gdb.").tempdir()?;
+    let (Some(parent), Some(name)) = (
+        private.path().parent(),
+        private.path().file_name().and_then(|n| n.to_str()),
+    ) else {
+        return Err(Failure::could_not("the temporary directory has no name"));
+    };
+    let socket = private.path().join("socket");
+    let listener = Listener::unix(&socket)?;
+    let parent = Directory::open(parent).map_err(Failure::from)?;
+    // Behind the socket's name, which has to go first.
+    let _passing = Passing::new(&parent, name);
+    let mut command = Command::new(&program);
+    match kind {
+        Kind::Kgdb => kgdb(&mut command, &served, &socket),
+        Kind::Gdb => gdb(&mut command, &program, &served, &socket),
+        Kind::Lldb => lldb(&mut command, &served, &socket),
+    }
+    command.args(&args.args);
+    // Ctrl-C is the debugger's while it runs.
+    pass_over_interrupts(true);
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| listener.serve(&served, false));
+        let status = command.status();
+        listener.stop();
+        status
+    });
+    pass_over_interrupts(false);
+    let status = status.map_err(|e| Failure::from(e).about(&program))?;
+    if !status.success() {
+        return Err(Failure::could_not(format_args!("ended with {status}")).about(&program));
+    }
+    Ok(())
+}
+
+/// The debugger to start.
+fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
+    if let Some(program) = &args.debugger {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let kind = match () {
+            () if name.starts_with("kgdb") => Kind::Kgdb,
+            () if name.starts_with("lldb") => Kind::Lldb,
+            () if name.contains("gdb") => Kind::Gdb,
+            () => {
+                let what = "not a name of kgdb, gdb, gdb-multiarch or lldb";
+                return Err(Failure::usage(what).about(program));
+            }
+        };
+        return Ok((program.clone(), kind));
+    }
+    let names = [
+        ("kgdb", Kind::Kgdb),
+        ("gdb", Kind::Gdb),
+        ("gdb-multiarch", Kind::Gdb),
+        ("lldb", Kind::Lldb),
+    ];
+    for (name, kind) in names {
+        let program = PathBuf::from(name);
+        if installed(name) && (kind != Kind::Gdb || knows(&program, served)) {
+            return Ok((program, kind));
+        }
+    }
+    Err(Failure::could_not(format_args!(
+        "no debugger for {} is installed",
+        served.architecture()
+    ))
+    .next("install gdb-multiarch or lldb, or say --debugger PROGRAM"))
+}
+
+fn installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+}
+
+/// What a gdb answers to a command, run alone.
+fn answer(program: &Path, command: &str) -> String {
+    let output = Command::new(program)
+        .args(["-nx", "-nw", "-batch", "-ex", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    output.map_or(String::new(), |o| {
+        String::from_utf8_lossy(&o.stdout).into_owned()
+    })
+}
+
+/// Whether a gdb knows the dump's processor.
+fn knows(program: &Path, served: &Served) -> bool {
+    let command = format!("set architecture {}", served.gdb_architecture());
+    answer(program, &format!("complete {command}"))
+        .lines()
+        .any(|line| line == command)
+}
+
+/// gdb. One that does not know FreeBSD's ABI must be told before it meets the kernel's file, which
+/// names it: it would reject the registers.
+fn gdb(command: &mut Command, program: &Path, served: &Served, socket: &Path) {
+    command.arg("-q");
+    let with_freebsd = answer(program, "complete set osabi FreeBSD").contains("FreeBSD");
+    if !with_freebsd {
+        command.args(["-iex", "set osabi none"]);
+    }
+    command.arg(served.kernel_path());
+    command
+        .arg("-ex")
+        .arg(format!("target remote {}", socket.display()));
+    // Without the ABI gdb asks for the modules itself.
+    if with_freebsd {
+        for module in served.module_files() {
+            command.arg("-ex").arg(module.command());
+        }
+    }
+}
+
+/// kgdb(1): it finds the modules through the kernel's own list.
+fn kgdb(command: &mut Command, served: &Served, socket: &Path) {
+    command
+        .arg("-q")
+        .arg("-r")
+        .arg(socket)
+        .arg(served.kernel_path());
+}
+
+fn lldb(command: &mut Command, served: &Served, socket: &Path) {
+    let quoted = |path: &Path| format!("\"{}\"", path.display());
+    let mut run = |line: String| {
+        command.arg("-o").arg(line);
+    };
+    run(format!("target create {}", quoted(served.kernel_path())));
+    run(format!(
+        "process connect unix-connect://{}",
+        socket.display()
+    ));
+    for module in served.module_files() {
+        run(format!("target modules add {}", quoted(&module.path)));
+        let mut line = format!("target modules load --file {}", quoted(&module.path));
+        for section in module.sections.iter().filter(|s| s.size > 0) {
+            line += &format!(" {} {:#x}", section.name, section.address);
+        }
+        run(line);
+    }
+}

@@ -1,0 +1,157 @@
+//! gdb and lldb, as Debian has them, look into a dump that a real kernel wrote.
+//!
+//! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
+
+use crate::debuggers::{GDB, gdb, have, lldb, remote};
+use crate::real::{Real, real};
+use crate::served::Server;
+
+/// The threads of the real dump, in the order of its lists. The first three and the count are the
+/// README's.
+const REAL_FIRST: [&str; 3] = [
+    "(pid 800) sysctl (crashed)",
+    "(pid 28) pagedaemon/dom0 (on CPU 4)",
+    "(pid 28) pagedaemon/laundry: dom0",
+];
+/// The crashed thread's registers.
+const REAL_REGISTERS: [(&str, u64); 8] = [
+    ("rip", 0xffff_ffff_80c0_9ade),
+    ("rsp", 0xffff_fe00_798c_4748),
+    ("rbp", 0xffff_fe00_798c_4760),
+    ("rbx", 0),
+    ("r12", 0xffff_fe00_45b1_1c00),
+    ("r13", 0xffff_f800_0336_93a8),
+    ("r14", 0),
+    ("r15", 0xffff_f800_0336_9380),
+];
+/// Return addresses up its frame-pointer chain.
+const REAL_CHAIN: [&str; 10] = [
+    "ffffffff80c09916",
+    "ffffffff80c09d90",
+    "ffffffff80c09b93",
+    "ffffffff80c57d91",
+    "ffffffff80c19e71",
+    "ffffffff80c192bc",
+    "ffffffff80c19933",
+    "ffffffff80c1977f",
+    "ffffffff8108ba8c",
+    "ffffffff810620ce",
+];
+
+fn serve_real(real: &Real) -> Server {
+    Server::start([
+        real.dump.as_os_str(),
+        "--kernel".as_ref(),
+        real.kernel.as_os_str(),
+    ])
+}
+
+#[test]
+fn gdb_sees_of_the_real_dump_what_other_readers_see() {
+    let Some(real) = real() else { return };
+    if !have(GDB) {
+        return;
+    }
+    let server = serve_real(real);
+    let told = gdb(
+        &[&remote(&server)],
+        &[
+            "info threads",
+            "print (int)hz",
+            "print *(int *)&dumptid",
+            "print/x *(long *)&allproc",
+            "info registers",
+            "monitor bt",
+            "thread 2",
+            "info registers",
+        ],
+    );
+    let list: Vec<_> = told
+        .lines()
+        .filter(|l| l.contains(" Thread ") && l.contains('"'))
+        .collect();
+    assert_eq!(list.len(), 16, "{told}");
+    for (line, name) in list.iter().zip(REAL_FIRST) {
+        assert!(line.contains(&format!("\"{name}\"")), "{line}");
+    }
+    for value in ["= 100\n", "= 100670\n", "= 0xfffff80002c3b528\n"] {
+        assert!(told.contains(value), "{value}: {told}");
+    }
+    let (first, second) = told.split_once("Switching to thread 2").unwrap();
+    let has = |text: &str, register: &str, value: u64| {
+        let value = format!("{value:#x}");
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(register) && words.next() == Some(value.as_str())
+        })
+    };
+    for (register, value) in REAL_REGISTERS {
+        assert!(has(first, register, value), "{register}: {told}");
+    }
+    // Thread 1 of the README, which counts from 0.
+    let second_registers = [
+        ("rip", 0xffff_ffff_8105_7988),
+        ("rsp", 0xffff_fe00_008e_2de8),
+        ("rbp", 0xffff_fe00_008e_2e00),
+    ];
+    for (register, value) in second_registers {
+        assert!(has(second, register, value), "{register}: {told}");
+    }
+    // gdb's own walk needs functions, which this kernel's file does not have.
+    let chain: Vec<&str> = first
+        .lines()
+        .filter(|line| line.starts_with('#') && !line.contains(" in "))
+        .filter_map(|line| line.split_once("0x").map(|(_, pc)| pc.trim()))
+        .collect();
+    assert_eq!(chain[chain.len() - 10..], REAL_CHAIN, "{told}");
+}
+
+#[test]
+fn lldb_sees_of_the_real_dump_what_other_readers_see() {
+    let Some(real) = real() else { return };
+    if !have("lldb") {
+        return;
+    }
+    let server = serve_real(real);
+    let told = lldb(
+        &real.kernel,
+        server.address(),
+        &[
+            "thread list",
+            "register read",
+            "thread backtrace",
+            "memory read -f d -s 4 -c 1 &hz",
+            "memory read -f x -s 4 -c 1 &dumptid",
+            "memory read -f x -s 8 -c 1 &allproc",
+            "process plugin packet monitor bt",
+        ],
+    );
+    assert_eq!(told.matches(": tid = ").count(), 16, "{told}");
+    for (number, name) in (1..).zip(REAL_FIRST) {
+        let line = told
+            .lines()
+            .find(|l| l.contains(&format!("thread #{number}: tid = ")));
+        assert!(
+            line.unwrap().contains(&format!("name = '{name}'")),
+            "{told}"
+        );
+    }
+    for (register, value) in REAL_REGISTERS {
+        assert!(
+            told.contains(&format!(" {register} = {value:#018x}")),
+            "{register}: {told}"
+        );
+    }
+    for value in [": 100\n", ": 0x0001893e\n", ": 0xfffff80002c3b528\n"] {
+        assert!(told.contains(value), "{value}: {told}");
+    }
+    // By frame pointers; the last, whose frame is user mode's, lldb leaves out.
+    let frames: Vec<_> = told.lines().filter(|l| l.contains("frame #")).collect();
+    for (number, pc) in (1..).zip(&REAL_CHAIN[..9]) {
+        let frame = format!("frame #{number}: 0x{pc}");
+        assert!(frames.iter().any(|l| l.contains(&frame)), "{frame}: {told}");
+    }
+    for pc in REAL_CHAIN {
+        assert!(told.contains(&format!(" 0x{pc}\n")), "{pc}: {told}");
+    }
+}

@@ -1,0 +1,360 @@
+//! `livecore serve` as a program on a socket: strangers, several debuggers, its end; and the kernel
+//! that nobody names.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{livecore, livecore_with_signals, run};
+use crate::schema;
+use crate::served::{Dumped, Server, debug, tiny};
+
+/// A debugger of few words.
+struct Client<S>(S);
+
+impl Client<TcpStream> {
+    fn to(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    fn ask(&mut self, body: &str) -> String {
+        let sum = body.bytes().fold(0_u8, |sum, b| sum.wrapping_add(b));
+        self.send(format!("${body}#{sum:02x}").as_bytes());
+        self.answer()
+    }
+
+    /// The next packet's body. Fails if there is none.
+    fn answer(&mut self) -> String {
+        let mut body = Vec::new();
+        let mut byte = [0];
+        let mut inside = false;
+        loop {
+            self.0.read_exact(&mut byte).unwrap();
+            match byte[0] {
+                b'$' => inside = true,
+                b'#' => break,
+                b if inside => body.push(b),
+                _ => {}
+            }
+        }
+        let mut sum = [0; 2];
+        self.0.read_exact(&mut sum).unwrap();
+        self.send(b"+");
+        String::from_utf8(body).unwrap()
+    }
+
+    /// Whether the line is closed, after whatever still comes.
+    fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).is_ok()
+    }
+}
+
+#[test]
+fn garbage_and_half_and_huge_packets_leave_the_server_sound() {
+    let server = Server::of(tiny());
+    let mut client = Client::to(&server);
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x00\xff\xfe");
+    assert!(client.ask("?").starts_with("T05thread:"));
+    client.send(b"$g#0");
+    client.send(b"0");
+    // The sum is wrong: the packet is asked for again.
+    let mut sign = [0];
+    client.0.read_exact(&mut sign).unwrap();
+    assert_eq!(sign, *b"-");
+    client.send(b"$m0,");
+    client.send(b"$qAttached#8f");
+    assert_eq!(client.answer(), "1");
+    let huge = "a".repeat(3 << 20);
+    assert_eq!(client.ask(&huge), "E.the packet is longer than PacketSize");
+    assert_eq!(client.ask("nonsense"), "");
+    assert_eq!(client.ask(""), "");
+    assert_eq!(client.ask("qAttached"), "1");
+}
+
+#[test]
+fn client_that_vanishes_takes_nothing_with_it() {
+    let server = Server::of(tiny());
+    for bytes in [&b""[..], b"$", b"$g#", b"$mffffffff80200000,8000#"] {
+        let mut client = Client::to(&server);
+        client.send(bytes);
+        drop(client);
+    }
+    assert!(Client::to(&server).ask("?").starts_with("T05thread:"));
+}
+
+/// A dump does not change: several look at it at once, each with a thread of its own selected.
+#[test]
+fn second_client_is_served_beside_the_first_and_the_ninth_is_told_no() {
+    let server = Server::of(tiny());
+    let mut clients: Vec<_> = (0..8).map(|_| Client::to(&server)).collect();
+    let first = clients[0].ask("qC");
+    let threads = clients[0].ask("qfThreadInfo");
+    let last = threads.rsplit(',').next().unwrap().to_owned();
+    assert_eq!(clients[0].ask(&format!("Hg{last}")), "OK");
+    assert_eq!(clients[0].ask("qC"), format!("QC{last}"));
+    for client in &mut clients[1..] {
+        assert_eq!(client.ask("qC"), first);
+    }
+    let mut ninth = Client::to(&server);
+    let told = ninth.ask("qSupported");
+    assert_eq!(told, "E.8 debuggers look at this dump already");
+    assert!(ninth.is_closed());
+    // Somebody leaves, and there is room.
+    assert_eq!(clients[3].ask("D"), "OK");
+    assert!(clients[3].is_closed());
+    let mut tries = 0;
+    while Client::to(&server).ask("qC") != first {
+        tries += 1;
+        assert!(tries < 1000, "no room after a debugger has gone");
+    }
+}
+
+#[test]
+fn nothing_runs_and_nothing_is_written_and_a_hole_is_an_error() {
+    let server = Server::of(tiny());
+    let mut client = Client::to(&server);
+    assert_eq!(client.ask("vCont?"), "");
+    for running in ["c", "s", "vCont;c", "C05", "vRun;", "vAttach;1"] {
+        let told = client.ask(running);
+        assert!(told.starts_with("E.a dump "), "{running}: {told}");
+    }
+    for writing in ["M0,1:00", "X0,1:x", "P0=00", "G00"] {
+        let told = client.ask(writing);
+        assert!(told.contains("read-only"), "{writing}: {told}");
+    }
+    assert!(
+        client
+            .ask("Z0,ffffffff80200000,1")
+            .contains("no breakpoint")
+    );
+    assert_eq!(client.ask("m1234,8"), "E0e");
+    assert_eq!(client.ask("mffffffffffffffff,10"), "E0e");
+    // Physical memory by QEMU's packet: the kernel lies at 2 MiB.
+    let linked = client.ask("mffffffff80200000,20");
+    assert_eq!(client.ask("Qqemu.PhyMemMode:1"), "OK");
+    assert_eq!(client.ask("qqemu.PhyMemMode"), "1");
+    assert_eq!(client.ask("m200000,20"), linked);
+    assert_eq!(client.ask("Qqemu.PhyMemMode:0"), "OK");
+    assert_eq!(client.ask("mffffffff80200000,20"), linked);
+}
+
+#[test]
+fn files_other_than_the_kernels_are_not_given() {
+    let tiny = tiny();
+    let server = Server::of(tiny);
+    let mut client = Client::to(&server);
+    let open = |client: &mut Client<_>, path: &str, flags: u32| {
+        let hex: String = path.bytes().map(|b| format!("{b:02x}")).collect();
+        client.ask(&format!("vFile:open:{hex},{flags:x},0"))
+    };
+    assert_eq!(open(&mut client, "/etc/passwd", 0), "F-1,2");
+    assert_eq!(open(&mut client, tiny.dump.to_str().unwrap(), 0), "F-1,2");
+    let kernel = tiny.kernel.canonicalize().unwrap();
+    assert_eq!(open(&mut client, kernel.to_str().unwrap(), 1), "F-1,1e");
+    assert_eq!(open(&mut client, kernel.to_str().unwrap(), 0), "F0");
+    let head = client.ask("vFile:pread:0,10,0");
+    // The magic, 64 bits, little endian, version 1, and no ABI where the file says FreeBSD's.
+    assert_eq!(
+        head.as_bytes(),
+        b"F10;\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0"
+    );
+    assert_eq!(fs::read(&kernel).unwrap()[7], 9);
+    assert_eq!(client.ask("vFile:close:0"), "F0");
+    assert_eq!(client.ask("vFile:pread:0,10,0"), "F-1,9");
+}
+
+#[test]
+fn unix_socket_is_its_owners_alone_and_gone_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let tiny = tiny();
+    let args = [
+        tiny.dump.as_os_str(),
+        "--kernel".as_ref(),
+        tiny.kernel.as_os_str(),
+        "--unix".as_ref(),
+        path.as_os_str(),
+    ];
+    for signal in [("TERM", 143), ("INT", 130)] {
+        let server = Server::start(args);
+        assert_eq!(server.address(), path.to_str().unwrap());
+        let there = path.metadata().unwrap();
+        assert!(there.file_type().is_socket());
+        assert_eq!(there.permissions().mode() & 0o777, 0o600);
+        let mut client = Client(UnixStream::connect(&path).unwrap());
+        assert_eq!(client.ask("qAttached"), "1");
+        assert_eq!(server.end(signal.0), Some(signal.1));
+        assert!(!path.exists());
+    }
+    // A socket that nobody listens on is no obstacle, another file is.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert_eq!(Server::start(args).end("TERM"), Some(143));
+    fs::write(&path, "mine").unwrap();
+    let refused = run(["serve".as_ref()].into_iter().chain(args)).expect(1);
+    assert!(refused.err.contains("exists"), "{}", refused.err);
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn server_for_one_debugger_ends_with_it() {
+    let tiny = tiny();
+    let kernel = [
+        tiny.dump.as_os_str(),
+        "--kernel".as_ref(),
+        tiny.kernel.as_os_str(),
+    ];
+    let server = Server::start(kernel.into_iter().chain(["--once".as_ref()]));
+    let mut client = Client::to(&server);
+    assert_eq!(client.ask("qAttached"), "1");
+    drop(client);
+    assert_eq!(server.wait(), Some(0));
+    // On standard input and output nothing but packets is written.
+    let mut child = livecore()
+        .args(["serve", "--stdio"])
+        .args(kernel)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"$qAttached#8f+")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"+$1#31");
+}
+
+#[test]
+fn json_line_says_where_and_what() {
+    let tiny = tiny();
+    let mut child = livecore()
+        .args(["serve", "--json", "--once", "--kernel"])
+        .args([&tiny.kernel, &tiny.dump])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\n}") {
+        out.read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+    let answer: Value = serde_json::from_slice(&text).unwrap();
+    schema::check("serve", &answer);
+    assert_eq!(answer["threads"], tiny.threads().len());
+    assert_eq!(answer["modules"], 2);
+    drop(TcpStream::connect(answer["listening"].as_str().unwrap()).unwrap());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A directory with the dump of `dumped` and the kernels that are named.
+fn beside(dumped: &Dumped, kernels: &[(&Dumped, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(&dumped.dump, dir.path().join("livecore.0.zst")).unwrap();
+    for (other, name) in kernels {
+        fs::copy(&other.kernel, dir.path().join(name)).unwrap();
+    }
+    dir
+}
+
+fn read_hz(dir: &tempfile::TempDir, more: &[&str]) -> crate::harness::Run {
+    let dump = dir.path().join("livecore.0.zst");
+    run(["read", dump.to_str().unwrap(), "hz", "4", "--raw"]
+        .iter()
+        .chain(more))
+}
+
+#[test]
+fn kernel_that_is_not_named_is_found_and_never_another() {
+    let (tiny, debug) = (tiny(), debug());
+    let found = beside(tiny, &[(debug, "kernel.debug"), (tiny, "kernel")]);
+    let hz = read_hz(&found, &[]).expect(0);
+    assert_eq!(hz.out, 1000_u32.to_le_bytes());
+    let said = format!(
+        "kernel: {}",
+        found
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("kernel")
+            .display()
+    );
+    assert!(hz.err.contains(&said), "{}", hz.err);
+    // The one that is there is another's.
+    let wrong = beside(tiny, &[(debug, "kernel")]);
+    let refused = read_hz(&wrong, &[]).expect(1);
+    assert!(refused.err.contains("another version"), "{}", refused.err);
+    assert!(refused.err.contains("--kernel-path"), "{}", refused.err);
+    assert!(refused.out.is_empty());
+    // A place to look in, or the file itself.
+    for place in [tiny.kernel.parent().unwrap(), &tiny.kernel] {
+        let hz = read_hz(&wrong, &["--kernel-path", place.to_str().unwrap()]).expect(0);
+        assert_eq!(hz.out, 1000_u32.to_le_bytes());
+    }
+}
+
+/// Stands for a debugger: says what it was started with, then sends `signal` to who started it.
+fn script(dir: &std::path::Path, signal: &str) -> std::path::PathBuf {
+    let path = dir.join("gdb");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *'target remote'*) kill -s {signal} $PPID; sleep 1; echo \"$*\";; esac\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Ctrl-C reaches every program in the foreground; a debugger stops something by it.
+#[test]
+fn interrupt_is_the_debuggers_and_other_signals_leave_nothing_behind() {
+    let tiny = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    for (signal, code) in [("INT", 0), ("TERM", 143)] {
+        let temporary = dir.path().join(signal);
+        fs::create_dir(&temporary).unwrap();
+        let output = livecore_with_signals()
+            .env("TMPDIR", &temporary)
+            .args(["gdb", "-q", "--debugger"])
+            .arg(script(dir.path(), signal))
+            .arg("--kernel")
+            .args([&tiny.kernel, &tiny.dump])
+            .args(["--", "-ex", "bt"])
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{signal}: {out}{err}");
+        if code == 0 {
+            // A gdb that does not list FreeBSD's ABI is told of none, before the file.
+            let (before, after) = out.split_once("-iex set osabi none").unwrap();
+            assert!(
+                !before.contains("kernel") && after.contains("kernel"),
+                "{out}"
+            );
+            assert!(out.trim_end().ends_with("-ex bt"), "{out}");
+        }
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{signal}");
+    }
+}

@@ -1,0 +1,132 @@
+//! What tests of the server share: a dump of an emulated machine that is served.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use livedump::synth::{Context, Description, Machine, ThreadTruth, build};
+
+use crate::harness::{livecore_with_signals, machine, run};
+
+/// An emulated machine, its dump and its kernel on disk.
+pub(crate) struct Dumped {
+    pub(crate) machine: Machine,
+    pub(crate) dump: PathBuf,
+    pub(crate) kernel: PathBuf,
+    pub(crate) ram: PathBuf,
+}
+
+impl Dumped {
+    fn new(name: &str) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("served")
+            .join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = machine(name);
+        let (to, dump) = (dir.join("machine"), dir.join("livecore.0.zst"));
+        let [text_path, to_path, dump_path] = [&text, &to, &dump].map(|p| p.to_str().unwrap());
+        run(["synth", "-q", text_path, "--out", to_path]).expect(0);
+        run(["take", "-q", "--machine", text_path, "-o", dump_path]).expect(0);
+        let description = Description::parse(&std::fs::read_to_string(&text).unwrap()).unwrap();
+        Self {
+            machine: build(&description).unwrap(),
+            dump,
+            kernel: to.join("kernel"),
+            ram: to.join("ram"),
+        }
+    }
+
+    /// The threads as debuggers are to list them: the one that dumped first.
+    pub(crate) fn threads(&self) -> Vec<&ThreadTruth> {
+        let mut list: Vec<_> = self.machine.truth().threads.iter().collect();
+        list.sort_by_key(|t| t.context != Context::Dump);
+        list
+    }
+}
+
+/// A thread's name as the README of the real dump shows such names.
+pub(crate) fn title(thread: &ThreadTruth) -> String {
+    let mut title = format!("(pid {}) {}", thread.pid, thread.comm);
+    if !thread.name.is_empty() && thread.name != thread.comm {
+        title += &format!("/{}", thread.name);
+    }
+    match thread.context {
+        Context::Dump => title + " (crashed)",
+        Context::Stopped(cpu) | Context::Running(cpu) => format!("{title} (on CPU {cpu})"),
+        Context::Saved => title,
+    }
+}
+
+/// The machine with a compiled kernel, DWARF and all.
+pub(crate) fn debug() -> &'static Dumped {
+    static DEBUG: OnceLock<Dumped> = OnceLock::new();
+    DEBUG.get_or_init(|| Dumped::new("debug"))
+}
+
+/// A machine whose kernel has symbols alone.
+pub(crate) fn tiny() -> &'static Dumped {
+    static TINY: OnceLock<Dumped> = OnceLock::new();
+    TINY.get_or_init(|| Dumped::new("tiny"))
+}
+
+/// `livecore serve`, running.
+pub(crate) struct Server {
+    child: Child,
+    /// Its first line.
+    pub(crate) line: String,
+}
+
+impl Server {
+    /// Starts it with `args` and waits until it listens.
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut child = livecore_with_signals()
+            .args(["serve", "-q"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        Self { child, line }
+    }
+
+    pub(crate) fn of(dumped: &Dumped) -> Self {
+        Self::start([
+            dumped.dump.as_os_str(),
+            "--kernel".as_ref(),
+            dumped.kernel.as_os_str(),
+        ])
+    }
+
+    /// The address that it printed.
+    pub(crate) fn address(&self) -> &str {
+        let address = self.line.strip_prefix("listening ");
+        address.expect("one line that begins so").trim_end()
+    }
+
+    /// Sends a signal and gives the exit code.
+    pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
+        let status = Command::new("kill")
+            .args(["-s", signal, &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
