@@ -43,12 +43,7 @@ impl Stream {
                 begun: false,
                 stored: Vec::with_capacity(PIECE),
             })),
-            Codec::Zstd => {
-                let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
-                encoder.include_checksum(true)?;
-                encoder.include_contentsize(false)?;
-                Self::Zstd(encoder)
-            }
+            Codec::Zstd => Self::Zstd(frame()?),
         })
     }
 
@@ -72,11 +67,20 @@ impl Stream {
                     drain(encoder.get_mut(), out)
                 })?;
                 encoder.do_finish()?;
-                drain(encoder.get_mut(), out)?;
+                // Behind the end of a frame another one begins.
+                let mut rest = std::mem::replace(encoder, frame()?);
+                drain(rest.get_mut(), out)?;
             }
         }
         Ok(out.count)
     }
+}
+
+fn frame() -> io::Result<zstd::Encoder<'static, Vec<u8>>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.include_contentsize(false)?;
+    Ok(encoder)
 }
 
 /// Hands over what has gathered; it is gone from there whether or not that succeeds.

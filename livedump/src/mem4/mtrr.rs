@@ -464,4 +464,20 @@ mod tests {
             super::Mtrr::firmware(3 * GIB, 4, 40).ranges()[..FIXED]
         );
     }
+
+    #[test]
+    fn what_firmware_programmed_badly_is_bogus_until_it_is_set_again() {
+        let mut ranges = table().ranges().to_vec();
+        ranges[FIXED] = range(3 * GIB + 4096, GIB, Mdf::UNCACHEABLE | Mdf::ACTIVE);
+        let mut table = Mtrr::from_ranges(ranges, true).unwrap();
+        table.reread(40);
+        assert!(
+            table.ranges()[FIXED]
+                .to_string()
+                .ends_with(" active bogus ")
+        );
+        table.remove(3 * GIB + 4096, GIB).unwrap();
+        table.reread(40);
+        assert!(!table.ranges()[FIXED].flags.contains(Mdf::BOGUS));
+    }
 }

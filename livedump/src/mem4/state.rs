@@ -36,7 +36,17 @@ pub struct State {
 
 /// Held while a machine is being dumped.
 #[derive(Debug)]
-pub struct DumpLock(#[expect(dead_code, reason = "held for its lock")] Option<File>);
+pub struct DumpLock(Option<File>);
+
+impl Drop for DumpLock {
+    fn drop(&mut self) {
+        // Not by closing alone: a process that is being started meanwhile has the file, too, until
+        // it runs its program.
+        if let Some(file) = &self.0 {
+            let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+        }
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,7 +161,7 @@ impl State {
         })?;
         let mut table = self.ranges()?.unwrap_or_else(first);
         change(&mut table)?;
-        let file = Temporary::create(&directory, 0o644).map_err(place)?;
+        let file = Temporary::create(&directory, 0o600).map_err(place)?;
         file.file()
             .write_all_at(&serialize(&table), 0)
             .map_err(|source| MemError::Io {

@@ -99,3 +99,23 @@ fn a_machine_that_is_only_a_text_lists_ranges_and_sets_none() {
         .unwrap_err();
     assert!(matches!(error, MemError::Unchangeable { .. }), "{error}");
 }
+
+#[test]
+fn each_way_of_caching_can_be_set_and_is_listed_by_its_name() {
+    let fixture = fixture();
+    for (attribute, name) in [
+        (Mdf::UNCACHEABLE, "uncacheable"),
+        (Mdf::WRITECOMBINE, "write-combine"),
+        (Mdf::WRITETHROUGH, "write-through"),
+        (Mdf::WRITEBACK, "write-back"),
+        (Mdf::WRITEPROTECT, "write-protect"),
+    ] {
+        let wanted = range(16 << 30, 1 << 30, attribute);
+        let device = fixture.device();
+        device.set_range(&wanted, MEMRANGE_SET_UPDATE).unwrap();
+        let lines = fixture.device().ranges().unwrap();
+        let line = format!("0x400000000/0x40000000 test {name} active ");
+        let same = lines.iter().filter(|r| r.to_string() == line).count();
+        assert_eq!(same, 1, "{name}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Dumps of a machine that is in use: by others, or by another dump.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use livedump::image;
+use livedump::mem4::emulated::Parts;
+use livedump::mem4::{Access, Credentials, DumpRequest, Emulated, MemDevice};
+use minidump::KernelElf;
+
+use super::{Fixture, fixture, hex, tiny};
+use crate::harness::{livecore, names, run, tool};
+
+/// The first process is in the middle of its dump: nobody reads what it writes.
+#[test]
+fn two_processes_that_dump_one_machine_are_one_dump_and_ebusy() {
+    let fixture = fixture();
+    let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
+    let take = ["take", "--image", &ram, "--kernel", &kernel, "--none", "-q"];
+    let mut first = livecore()
+        .args(take)
+        .args(["-o", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = first.stdout.take().unwrap();
+    let mut dumped = vec![0; 100];
+    out.read_exact(&mut dumped).unwrap();
+    let to = fixture.path("out/");
+    fs::create_dir(&to).unwrap();
+    let second = run(take.iter().copied().chain(["-o", &to])).expect(1);
+    assert!(
+        second.err.contains("another dump is running"),
+        "{}",
+        second.err
+    );
+    assert!(names(Path::new(&to)).is_empty());
+    // The machine can be used meanwhile.
+    fixture.mem(&["read", "0", "16"]).expect(0);
+    fixture.mem(&["ranges"]).expect(0);
+    out.read_to_end(&mut dumped).unwrap();
+    assert!(first.wait().unwrap().success());
+    run(take.iter().copied().chain(["-o", &to])).expect(0);
+    let again = fs::read(Path::new(&to).join("livecore.0")).unwrap();
+    assert!(again.starts_with(&dumped));
+}
+
+/// A dump that was killed leaves no lock.
+#[test]
+fn a_killed_dump_leaves_the_machine_free() {
+    let fixture = fixture();
+    let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
+    let take = [
+        "take", "--image", &ram, "--kernel", &kernel, "--none", "-q", "-o",
+    ];
+    let mut first = livecore()
+        .args(take)
+        .arg("-")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = first.stdout.take().unwrap();
+    out.read_exact(&mut [0; 100]).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let to = fixture.path("dump");
+    run(take.iter().copied().chain([&*to])).expect(0);
+}
+
+/// The three files that the emulated request writes.
+fn live_files(fixture: &Fixture) -> [PathBuf; 3] {
+    let elf = KernelElf::from_bytes(tiny().kernel().to_vec()).unwrap();
+    let opened = image::layout::open(Path::new(&fixture.path("m")), false).unwrap();
+    let parts = Parts::of_image(opened, Some(Arc::new(elf)), false);
+    let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
+    [0, 1, 2].map(|compression| {
+        let path = fixture.dir.path().join(format!("live.{compression}"));
+        let file = File::create(&path).unwrap();
+        let request = DumpRequest {
+            fd: file.as_raw_fd(),
+            flags: 0,
+            compression,
+        };
+        device.kernel_dump(&request).unwrap();
+        path
+    })
+}
+
+#[test]
+fn raw_live_files_pass_verify_convert_and_the_codecs_own_tools() {
+    let fixture = fixture();
+    let files = live_files(&fixture);
+    let plain = fs::read(&files[0]).unwrap();
+    for (path, codec) in files.iter().zip(["none", "gzip", "zstd"]) {
+        let name = path.to_str().unwrap();
+        run(["verify", name]).expect(0);
+        let bytes = fs::read(path).unwrap();
+        let header = &bytes[bytes.len() - 512..];
+        assert!(header.starts_with(b"FreeBSD Kernel Dump\0"));
+        // `dumplength` and `dumpextent`: FreeBSD sys/sys/kerneldump.h.
+        let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().unwrap());
+        let stored = fixture.dir.path().join(format!("stored.{codec}"));
+        fs::write(&stored, &bytes[..number(40) as usize]).unwrap();
+        let payload = match codec {
+            "none" => fs::read(&stored).unwrap(),
+            "gzip" => {
+                tool("gzip", &["-t", "-S", ".gzip"], &stored);
+                tool("gzip", &["-dc", "-S", ".gzip"], &stored)
+            }
+            _ => {
+                tool("zstd", &["-tq"], &stored);
+                tool("zstd", &["-dcq"], &stored)
+            }
+        };
+        assert_eq!(payload.len() as u64, number(496));
+        assert!(payload == plain[..payload.len()], "{codec}");
+        for container in ["sealed", "saved", "raw"] {
+            let to = fixture.path(&format!("{codec}-{container}.zst"));
+            run(["convert", "-q", "--container", container, name, &to]).expect(0);
+            run(["verify", &to]).expect(0);
+        }
+        // What `take` writes of the same machine holds the same bytes.
+        let back = fixture.path(&format!("{codec}.back"));
+        run([
+            "convert",
+            "-q",
+            "--none",
+            "--container",
+            "saved",
+            name,
+            &back,
+        ])
+        .expect(0);
+        assert!(fs::read(&back).unwrap() == payload);
+    }
+    let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
+    let taken = fixture.path("taken");
+    let take = ["take", "-q", "--image", &ram, "--kernel", &kernel, "--none"];
+    run(take
+        .iter()
+        .copied()
+        .chain(["--container", "raw", "-o", &taken]))
+    .expect(0);
+    assert!(
+        fs::read(taken).unwrap() == plain,
+        "raw files are the kernel's, byte for byte"
+    );
+}
+
+/// Memory is written all the while; a dump is inconsistent then, but sound.
+#[test]
+fn a_dump_while_another_process_writes_memory_verifies() {
+    let fixture = fixture();
+    let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
+    let free = tiny().truth().msgbuf.ring_va;
+    let image = fixture.path("m");
+    let mut noise = vec![0; 4096];
+    let mut x = 1_u32;
+    noise.iter_mut().for_each(|byte| {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = (x >> 24) as u8;
+    });
+    fs::write(fixture.path("noise"), &noise).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let at = hex(free);
+                let noise = fixture.path("noise");
+                run([
+                    "mem", "write", "--kmem", &at, "--from", &noise, "--write", "-q",
+                ]
+                .into_iter()
+                .chain(["--image", &image]))
+                .expect(0);
+            }
+        });
+        for name in ["a", "b.zst", "c.gz"] {
+            let to = fixture.path(name);
+            run([
+                "take", "-q", "--image", &ram, "--kernel", &kernel, "-o", &to,
+            ])
+            .expect(0);
+            let verified = run(["verify", &to]);
+            assert!([0, 3].contains(&verified.code), "{}", verified.err);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

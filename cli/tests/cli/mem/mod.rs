@@ -1,0 +1,221 @@
+//! `livecore mem` on emulated machines: memory read and written, addresses of processes, memory
+//! ranges, and what one process leaves for the next.
+
+mod dump;
+mod paddr;
+mod ranges;
+mod transfer;
+
+use std::fs::{self, File};
+use std::sync::OnceLock;
+
+use livedump::synth::{Description, Machine, build, write_out};
+use serde_json::Value;
+
+use crate::harness::{Run, golden, livecore, machine, names, run};
+use crate::schema;
+
+/// The builder's own knowledge of the tiny machine.
+pub(super) fn tiny() -> &'static Machine {
+    static TINY: OnceLock<Machine> = OnceLock::new();
+    TINY.get_or_init(|| {
+        let text = fs::read_to_string(machine("tiny")).unwrap();
+        build(&Description::parse(&text).unwrap()).unwrap()
+    })
+}
+
+/// The tiny machine, written out.
+pub(super) struct Fixture {
+    pub(super) dir: tempfile::TempDir,
+}
+
+pub(super) fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    write_out(tiny(), &dir.path().join("m")).unwrap();
+    Fixture { dir }
+}
+
+impl Fixture {
+    pub(super) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().into()
+    }
+
+    /// `livecore mem ARGS --image DIR`
+    pub(super) fn mem(&self, args: &[&str]) -> Run {
+        let image = self.path("m");
+        run(["mem"].iter().chain(args).chain(&["--image", &image]))
+    }
+
+    /// The same with `--json`; the document fits the schema.
+    #[track_caller]
+    pub(super) fn json(&self, schema: &str, code: i32, args: &[&str]) -> Value {
+        let all = args.iter().chain(&["--json"]).copied().collect::<Vec<_>>();
+        let answer = serde_json::from_slice(&self.mem(&all).expect(code).out).unwrap();
+        schema::check(schema, &answer);
+        answer
+    }
+
+    /// Memory as it is in the file now.
+    pub(super) fn ram(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let file = File::open(self.path("m/ram")).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, at).unwrap();
+        bytes
+    }
+}
+
+/// Memory as the builder made it.
+pub(super) fn made(at: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    tiny().memory().read(at, &mut bytes).unwrap();
+    bytes
+}
+
+pub(super) fn hex(at: u64) -> String {
+    format!("{at:#x}")
+}
+
+pub(super) fn end_of_ram() -> u64 {
+    tiny().memory().ranges().last().unwrap().end
+}
+
+pub(super) fn symbol(name: &str) -> u64 {
+    tiny().truth().symbol(name).unwrap()
+}
+
+#[test]
+fn help_of_every_operation_is_as_recorded() {
+    for operation in ["read", "write", "paddr", "ranges"] {
+        let text = run(["mem", operation, "--help"]).expect(0);
+        golden(&format!("help/mem-{operation}.txt"), text.text());
+    }
+    for operation in ["list", "set", "clear"] {
+        let text = run(["mem", "ranges", operation, "--help"]).expect(0);
+        golden(&format!("help/mem-ranges-{operation}.txt"), text.text());
+    }
+}
+
+#[test]
+fn command_lines_that_make_no_sense_are_64_and_change_nothing() {
+    let fixture = fixture();
+    let before = fixture.ram(0, 8192);
+    for args in [
+        &["read", "-1", "4"][..],
+        &["read", "0", "-4"],
+        &["read", "0", "0x1ffffffffffffffff"],
+        &["read", "version", "4"],
+        &["read", "0", "17M", "--json"],
+        &["read", "0", "4", "--words", "3"],
+        &["read", "0", "4", "--endian", "big"],
+        &["write", "0x1000", "00"],
+        &["write", "0x1000", "--write"],
+        &["write", "0x1000", "0", "--write"],
+        &["write", "0x1000", "xy", "--write"],
+        &["write", "0x1000", " ", "--write"],
+        &["write", "0x1000", "0x100", "--words", "1", "--write"],
+        &["write", "0x1000", "-1", "--words", "1", "--write"],
+        &["write", "0x1000", "00", "--from", "x", "--write"],
+        &["write", "version", "00", "--write"],
+        &["paddr", "0"],
+        &["paddr", "--pid", "1"],
+        &["paddr", "--pid", "1", "x"],
+        &["ranges", "frobnicate"],
+        &["ranges", "set", "-b", "0", "-l", "0x1000"],
+        &["ranges", "set", "-b", "0", "write-back"],
+        &["ranges", "set", "-b", "-1", "-l", "1", "write-back"],
+        &["ranges", "set", "-b", "0x", "-l", "1", "write-back"],
+        &[
+            "ranges",
+            "set",
+            "-b",
+            "0",
+            "-l",
+            "0x10000",
+            "-o",
+            "eighteen",
+            "write-back",
+        ],
+        &[
+            "ranges",
+            "set",
+            "-b",
+            "0",
+            "-l",
+            "0x10000",
+            "set-by-firmware",
+        ],
+        &[
+            "ranges",
+            "set",
+            "-b",
+            "0",
+            "-l",
+            "0x10000",
+            "write-back",
+            "wriet-back",
+        ],
+        &["ranges", "clear"],
+        &["ranges", "clear", "-b", "0"],
+        &["ranges", "clear", "-l", "0"],
+        &["ranges", "clear", "-o", "me", "-b", "0", "-l", "0"],
+    ] {
+        let run = fixture.mem(args);
+        assert_eq!(run.code, 64, "{args:?}: {}", run.err);
+        assert!(run.out.is_empty(), "{args:?}");
+        assert!(run.err.starts_with("livecore: "), "{args:?}: {}", run.err);
+    }
+    assert!(fixture.ram(0, 8192) == before);
+    assert_eq!(
+        names(&fixture.dir.path().join("m")),
+        ["kernel", "machine.json", "ram"]
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_141() {
+    let fixture = fixture();
+    let image = fixture.path("m");
+    for args in [
+        &["read", "0x200000", "4M", "--raw"][..],
+        &["read", "0x200000", "4M"],
+        &["read", "0x200000", "4M", "--words", "8"],
+        &["read", "0", "16", "--json"],
+        &["ranges", "list", "-a"],
+        &["ranges", "--json"],
+        &["paddr", "--pid", "0", "0"],
+        &["write", "0x1000", "00", "--write", "--json"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = livecore()
+            .arg("mem")
+            .args(args)
+            .args(["--image", &image])
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let run = Run::of(output).expect(141);
+        assert_eq!(run.err, "", "{args:?}");
+    }
+}
+
+/// Elsewhere than on FreeBSD this system's devices obey other rules and are not touched.
+#[test]
+fn this_system_must_be_freebsd() {
+    if std::env::consts::OS == "freebsd" {
+        return;
+    }
+    for args in [
+        &["read", "0", "16"][..],
+        &["write", "0", "00", "--write"],
+        &["paddr"],
+        &["ranges"],
+        &["ranges", "set", "-b", "0", "-l", "0x10000", "write-back"],
+        &["ranges", "clear", "-o", "me"],
+    ] {
+        let refused = run([&["mem"], args].concat()).expect(63);
+        assert!(refused.err.contains("needs FreeBSD"), "{}", refused.err);
+        assert!(refused.err.contains("--image DIR"), "{}", refused.err);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+    }
+}

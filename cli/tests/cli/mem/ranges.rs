@@ -1,0 +1,265 @@
+//! Memory ranges: what memcontrol(8) would say.
+
+use std::fs;
+
+use livedump::synth::write_out;
+
+use super::{fixture, hex, tiny};
+use crate::harness::{livecore, machine, names, run};
+
+/// Lines as memcontrol(8) prints them, the space at their end included.
+const PCI_HOLE: &str = "0x80000000/0x80000000 BIOS uncacheable set-by-firmware active \n";
+
+#[test]
+fn ranges_are_listed_as_memcontrol_lists_them() {
+    let fixture = fixture();
+    let list = fixture.mem(&["ranges"]).expect(0);
+    let text = list.text();
+    assert!(text.starts_with(
+        "0x0/0x10000 BIOS write-back fixed-base fixed-length set-by-firmware active \n"
+    ));
+    assert!(text.ends_with(PCI_HOLE), "{text}");
+    // Seven powers of two from the 32 MiB of memory to 4 GiB; one slot is free.
+    assert_eq!(text.lines().count(), 88 + 7);
+    assert_eq!(fixture.mem(&["ranges", "list"]).expect(0).text(), text);
+    let all = fixture.mem(&["ranges", "list", "-a"]).expect(0);
+    assert_eq!(all.text().lines().count(), 88 + 8);
+    assert!(all.text().ends_with("0x0/0x400000000000 - uncacheable \n"));
+    let none = fixture.mem(&["ranges", "list", "-o", "nobody"]).expect(0);
+    assert!(none.out.is_empty());
+    let answer = fixture.json("mem-ranges", 0, &["ranges", "list", "-a"]);
+    let ranges = answer["ranges"].as_array().unwrap();
+    assert_eq!(ranges.len(), 96);
+    assert_eq!(ranges[94]["base"], "0x80000000");
+    assert_eq!(ranges[94]["owner"], "BIOS");
+    assert_eq!(
+        ranges[94]["names"],
+        serde_json::json!(["uncacheable", "set-by-firmware", "active"])
+    );
+    assert!(ranges[95]["owner"].is_null());
+    let text = machine("tiny");
+    let listed = run(["mem", "ranges", "--machine", text.to_str().unwrap()]).expect(0);
+    assert_eq!(listed.out, list.out);
+}
+
+#[test]
+fn what_one_process_sets_the_next_one_lists_and_clears() {
+    let fixture = fixture();
+    let list = |args: &[&str]| fixture.mem(&[&["ranges", "list"], args].concat()).expect(0);
+    let before = list(&["-a"]).out;
+    let set = [
+        "ranges",
+        "set",
+        "-b",
+        "0x200000000",
+        "-l",
+        "0x40000000",
+        "-o",
+        "video",
+    ];
+    let range = [&set[..], &["write-combine", "active"]].concat();
+    let silent = fixture.mem(&range).expect(0);
+    assert!(silent.out.is_empty() && silent.err.is_empty());
+    let line = "0x200000000/0x40000000 video write-combine active \n";
+    assert_eq!(list(&["-o", "video"]).text(), line);
+    // Numbers are C's; nobody named is `user`; an exact match is changed in place.
+    fixture
+        .mem(&[
+            "ranges",
+            "set",
+            "-b",
+            "8589934592",
+            "-l",
+            "010000000000",
+            "write-back",
+            "force",
+        ])
+        .expect(0);
+    assert_eq!(
+        list(&["-o", "user"]).text(),
+        "0x200000000/0x40000000 user write-back active \n"
+    );
+    // Every slot is taken now.
+    let other = [
+        "ranges",
+        "set",
+        "-b",
+        "0x400000000",
+        "-l",
+        "0x1000",
+        "write-back",
+    ];
+    let full = fixture.mem(&other).expect(1);
+    assert!(full.err.contains("no free memory range"), "{}", full.err);
+    let clear = ["ranges", "clear", "-b", "0x200000000", "-l", "0x40000000"];
+    let answer = fixture.json("mem-ranges", 0, &clear);
+    assert_eq!(answer["ranges"][0]["base"], "0x200000000");
+    assert!(list(&["-a"]).out == before);
+    fixture.mem(&clear).expect(1);
+    // By owner: firmware's variable ranges, not its fixed ones.
+    let answer = fixture.json("mem-ranges", 0, &["ranges", "clear", "-o", "BIOS"]);
+    assert_eq!(answer["ranges"].as_array().unwrap().len(), 7);
+    assert_eq!(list(&[]).text().lines().count(), 88);
+    let nobody = fixture.mem(&["ranges", "clear", "-o", "nobody"]).expect(0);
+    assert!(nobody.err.contains("no active range"), "{}", nobody.err);
+    // Below 1 MiB: every fixed range that it touches.
+    fixture
+        .mem(&[
+            "ranges",
+            "set",
+            "-b",
+            "0xb8000",
+            "-l",
+            "0x1000",
+            "-o",
+            "vga",
+            "write-protect",
+        ])
+        .expect(0);
+    assert_eq!(
+        list(&["-o", "vga"]).text(),
+        "0xb8000/0x4000 vga write-protect fixed-base fixed-length active \n"
+    );
+    assert_eq!(
+        names(&fixture.dir.path().join("m")),
+        ["kernel", "machine.json", "memory-ranges.json", "ram"]
+    );
+    // A machine that is written anew is as firmware leaves it, whatever stood there.
+    write_out(tiny(), &fixture.dir.path().join("m")).unwrap();
+    assert!(list(&["-a"]).out == before);
+}
+
+#[test]
+fn a_range_that_is_refused_changes_nothing() {
+    let fixture = fixture();
+    let before = fixture.mem(&["ranges", "list", "-a"]).expect(0).out;
+    for (args, why) in [
+        (
+            &["set", "-b", "0x200000800", "-l", "0x1000", "write-back"][..],
+            "multiples of 4096",
+        ),
+        (
+            &["set", "-b", "0x200000000", "-l", "0x800", "write-back"],
+            "multiples of 4096",
+        ),
+        (
+            &["set", "-b", "0x200000000", "-l", "0x3000", "write-back"],
+            "power of two",
+        ),
+        (
+            &["set", "-b", "0x200001000", "-l", "0x2000", "write-back"],
+            "multiple of its length",
+        ),
+        (
+            &[
+                "set",
+                "-b",
+                "0xfffffffffffff000",
+                "-l",
+                "0x2000",
+                "write-back",
+            ],
+            "multiple of",
+        ),
+        (
+            &[
+                "set",
+                "-b",
+                "0x200000000",
+                "-l",
+                "0x1000",
+                "write-back",
+                "uncacheable",
+            ],
+            "exactly one",
+        ),
+        (
+            &[
+                "set",
+                "-b",
+                "0x200000000",
+                "-l",
+                "0x1000",
+                "active",
+                "force",
+            ],
+            "exactly one",
+        ),
+        (
+            &["set", "-b", "0x80000000", "-l", "0x1000", "write-combine"],
+            "overlaps",
+        ),
+        (
+            &["clear", "-b", "0x200000000", "-l", "0x1000"],
+            "no memory range",
+        ),
+        (
+            &[
+                "clear",
+                "-b",
+                "0xffffffffffffffff",
+                "-l",
+                "0xffffffffffffffff",
+            ],
+            "no memory range",
+        ),
+        (&["clear", "-b", "0", "-l", "0x10000"], "cannot be removed"),
+    ] {
+        let args = [&["ranges"], args].concat();
+        let refused = fixture.mem(&args).expect(1);
+        assert!(refused.err.contains(why), "{args:?}: {}", refused.err);
+        let json = fixture.mem(&[&args[..], &["--json"]].concat()).expect(1);
+        assert!(json.out.is_empty(), "no document where nothing was done");
+    }
+    assert!(fixture.mem(&["ranges", "list", "-a"]).expect(0).out == before);
+}
+
+#[test]
+fn a_spoiled_file_of_ranges_is_broken_and_stays() {
+    let fixture = fixture();
+    let path = fixture.path("m/memory-ranges.json");
+    for text in ["", "{}", r#"{"fixed":true,"ranges":[]}"#] {
+        fs::write(&path, text).unwrap();
+        fixture.mem(&["ranges"]).expect(2);
+        let set = ["ranges", "set", "-b", "0", "-l", "0x10000", "write-back"];
+        fixture.mem(&set).expect(2);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // Memory is read all the same.
+    fixture.mem(&["read", "0", "16"]).expect(0);
+}
+
+#[test]
+fn ranges_that_processes_set_at_once_are_all_kept() {
+    let fixture = fixture();
+    let image = fixture.path("m");
+    let children = (0..6)
+        .map(|i| {
+            livecore()
+                .args([
+                    "mem",
+                    "ranges",
+                    "set",
+                    "-l",
+                    "0x1000",
+                    "-o",
+                    &format!("p{i}"),
+                ])
+                .args(["-b", &hex(0xc_0000 + 0x1000 * i), "write-back"])
+                .args(["--image", &image])
+                .spawn()
+                .unwrap()
+        })
+        .collect::<Vec<_>>();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let list = fixture.mem(&["ranges"]).expect(0);
+    for i in 0..6 {
+        assert!(
+            list.text().contains(&format!(" p{i} write-back ")),
+            "{}",
+            list.text()
+        );
+    }
+}
