@@ -139,7 +139,7 @@ pub fn write_to(
     };
     let path = pending.path();
     let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
-    let info = |n| place::info::text(&written.header, info_device, n).into_bytes();
+    let info = |n| place::info::of_written(&written, info_device, n).into_bytes();
     let published = pending.publish(&info)?;
     Ok(report(&written, published, target, bar))
 }

@@ -7,5 +7,6 @@ pub mod place;
 pub mod synth;
 pub mod sys;
 pub mod take;
+pub mod torn;
 
 pub use phys::PhysMemory;

@@ -30,7 +30,7 @@ use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
 use crate::{
     ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory, MinidumpHeader,
-    SealRecord,
+    Provenance, SealRecord,
 };
 
 /// What a dump is to be written as.
@@ -72,6 +72,8 @@ pub struct Written {
     pub file_len: u64,
     /// The header that the dump has now, in it or to be put beside it.
     pub header: KernelDumpHeader,
+    /// What its producer did to it: in its seal, and for `info.N`.
+    pub provenance: Provenance,
 }
 
 /// Writes `payload` as `target` says, under `header`, whose lengths, compression and parity are
@@ -79,6 +81,19 @@ pub struct Written {
 pub fn finish(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    finish_with(payload, header, &Provenance::default, target, out, progress)
+}
+
+/// [`finish`], with what the producer has to say for itself. It is asked when every byte of the
+/// payload has been read: not before that does it know what changed meanwhile.
+pub fn finish_with(
+    payload: &dyn ReadAt,
+    header: KernelDumpHeader,
+    provenance: &dyn Fn() -> Provenance,
     target: &Target,
     out: &mut dyn Write,
     progress: &dyn Progress,
@@ -91,6 +106,7 @@ pub fn finish(
     let page_size = MinidumpHeader::parse(&head[..got]).map_or(4096, |h| h.page_size());
     let record = SealRecord {
         header,
+        records: provenance().records(),
         ..SealRecord::default()
     };
     close(&stored, record, page_size, target, out)
@@ -317,6 +333,7 @@ fn close(
         payload_len: stored.content_len,
         stored_len: stored.stored_len,
         file_len: stored.stored_len + behind,
+        provenance: Provenance::of(&record),
         header: record.header,
     })
 }

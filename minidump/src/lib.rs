@@ -104,6 +104,7 @@ pub mod order;
 pub mod pages;
 pub mod payload;
 pub mod plan;
+pub mod provenance;
 pub mod seal;
 
 pub use addr::{PhysAddr, VirtAddr};
@@ -126,4 +127,5 @@ pub use order::ByteOrder;
 pub use pages::{Page, Pages};
 pub use payload::Payload;
 pub use plan::{PageSource, Plan, PmapPages};
+pub use provenance::Provenance;
 pub use seal::SealRecord;

@@ -17,6 +17,7 @@
 //! | `info`        | the `info.N` beside a dump                                          |
 //! | `codec`       | zstd frames and gzip members, found by their own structure          |
 //! | `seal`        | the seal, against the frames                                        |
+//! | `records`     | what a seal tells of the dump's making                              |
 //! | `intake`      | the content, seen once: hands each section to the module it is for  |
 //! | `sections`    | the minidump header                                                 |
 //! | `avail`       | `dump_avail`                                                        |
@@ -41,6 +42,7 @@ mod kernel;
 mod memory;
 mod msgbuf;
 mod options;
+mod records;
 pub mod render;
 mod report;
 mod rule;

@@ -377,6 +377,9 @@ fn check_attachment(
         f.found(format!("{} bytes that are no record", rest.len()))
             .expected("a header, and records to the attachment's end")
     });
+    if let Some(records) = records.filter(|_| sound) {
+        crate::records::check(records, &place, sink);
+    }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
     let flags_at = pieces.at((HEADER_LEN + attachment::FLAGS_FIELD.offset) as u64);

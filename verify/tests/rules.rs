@@ -6,6 +6,7 @@
 //! |--------------------------|------------------------------------------------------------------|
 //! | `also RULE...`           | other rules that cannot hold when this one is broken             |
 //! | `seal CODEC FRAME`       | seal the payload in frames of so many bytes                      |
+//! | `record TYPE HEX...`     | a record for the attachment of the seal, said before `seal`      |
 //! | `xor BASE+N HH`          | change a byte: BASE is `file`, `seal`, `attachment`, `index`, `footer` or `end` |
 //! | `redigest [PART]`        | make the digest of `attachment` or `index`, or the header's own, right again |
 //! | `drop N`                 | drop the first N bytes of the file                               |
@@ -20,7 +21,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{seal, told, verify};
+use common::{seal_with, told, verify};
 use compress::Codec;
 use livecore_tests::{mkdump, mkelf};
 use minidump::KernelElf;
@@ -106,6 +107,7 @@ fn case(path: &Path) -> Case {
         memory: None,
     };
     let mut kernel = String::new();
+    let mut records = Vec::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("#! ")) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -117,7 +119,12 @@ fn case(path: &Path) -> Case {
                     "zstd" => Codec::Zstd,
                     _ => Codec::None,
                 };
-                case.bytes = seal(&built.payload, codec, frame.parse().unwrap());
+                case.bytes = seal_with(&built.payload, codec, frame.parse().unwrap(), &records);
+            }
+            "record" => {
+                let (kind, hex) = rest.split_once(' ').unwrap();
+                let bytes = hex.split(' ').map(|b| u8::from_str_radix(b, 16).unwrap());
+                records.push((kind.parse().unwrap(), bytes.collect()));
             }
             "xor" => {
                 let (at, mask) = rest.split_once(' ').unwrap();

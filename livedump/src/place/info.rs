@@ -2,10 +2,16 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use minidump::KernelDumpHeader;
+use minidump::convert::Written;
 
 /// The text for a dump of `device` that is number `number`, times in the system's time zone.
 pub fn text(header: &KernelDumpHeader, device: &str, number: u32) -> String {
     text_in(header, device, number, TimeZone::system())
+}
+
+/// The text for a dump that was written so, and what its producer has to say behind it.
+pub fn of_written(written: &Written, device: &str, number: u32) -> String {
+    text(&written.header, device, number) + &written.provenance.info_lines()
 }
 
 fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone) -> String {

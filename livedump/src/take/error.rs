@@ -27,6 +27,14 @@ pub enum TakeError {
         /// How far the search came.
         why: String,
     },
+    /// A processor was asked for that the image has no registers of.
+    #[error("the image has no CPU {number}; it has {has}")]
+    NoCpu {
+        /// Its number.
+        number: u32,
+        /// The numbers that there are.
+        has: String,
+    },
     /// The kernel's variables contradict each other or the memory.
     #[error("{what}: found {found}, expected {expected}")]
     Contradiction {

@@ -17,6 +17,7 @@
 //! written.
 
 mod bits;
+mod cpus;
 mod dumpable;
 pub mod error;
 pub mod facts;
@@ -26,7 +27,9 @@ pub mod locate;
 pub mod machine;
 mod marks;
 mod msgbuf;
+mod pages;
 pub mod paging;
+mod patch;
 mod port;
 pub mod run;
 pub mod running;
@@ -36,7 +39,9 @@ mod walk;
 use std::io;
 use std::sync::Arc;
 
-use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, PageSource, Payload, PhysAddr, Plan};
+use compress::Progress;
+use minidump::provenance::Cpu;
+use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
 
 pub use error::TakeError;
 pub use facts::Facts;
@@ -47,9 +52,13 @@ pub use running::running;
 pub use view::MachineView;
 
 use crate::PhysMemory;
+use crate::image::cpu::CpuState;
+use crate::torn::Watch;
 use dumpable::{Dumpable, Model};
 use kernel::Variables;
 use marks::Marks;
+use pages::Pages;
+use patch::Patches;
 use walk::{Walk, Walked};
 
 /// How a dump is planned.
@@ -69,6 +78,29 @@ pub struct Taken {
     pub machine: Machine,
     /// What a person should know: what could not be found, or was left out.
     pub notes: Vec<String>,
+    edits: Edits,
+}
+
+/// What is done to a dump's pages on their way, beside reading them.
+#[derive(Clone, Default)]
+struct Edits {
+    patches: Patches,
+    cpus: Vec<Cpu>,
+    watch: Option<Arc<Watch>>,
+}
+
+/// What a dump has to say of its making, once it has been written.
+#[derive(Clone)]
+pub struct Told(Edits);
+
+impl Told {
+    /// What has been seen and done up to now.
+    pub fn provenance(&self) -> Provenance {
+        Provenance {
+            torn: self.0.watch.as_ref().map(|watch| watch.report()),
+            cpus: self.0.cpus.clone(),
+        }
+    }
 }
 
 impl Taken {
@@ -87,29 +119,59 @@ impl Taken {
         }
     }
 
+    /// Puts the registers of processors where debuggers look for them: `dumppcb` and `dumptid` for
+    /// the thread on CPU `chosen` (the image's number of it; by default the one that panicked, else
+    /// the only one that is not stopped, else the first), `stoppcbs` and `stopped_cpus` for the
+    /// others. Memory is not changed; the dump's copies of those pages are.
+    pub fn put_cpus(
+        &mut self,
+        elf: &KernelElf,
+        cpus: &[CpuState],
+        chosen: Option<u32>,
+    ) -> Result<(), TakeError> {
+        let placed = cpus::place(&self.machine.view, elf, cpus, chosen)?;
+        self.edits.patches = placed.patches;
+        self.edits.cpus = placed.cpus;
+        self.notes.extend(placed.notes);
+        Ok(())
+    }
+
+    /// Watches memory from now on, and reads it again up to `rounds` times until it no longer
+    /// changes: [`crate::torn`]. `progress` hears of bytes read, and may end it.
+    pub fn watch(&mut self, rounds: u32, progress: &dyn Progress) -> Result<(), TakeError> {
+        let memory = self.machine.view.memory().clone();
+        let watch =
+            Watch::new(memory, &self.plan, rounds, progress).map_err(|e| match e.kind() {
+                io::ErrorKind::Interrupted => TakeError::Cancelled,
+                _ => TakeError::Minidump(minidump::Error::io("memory", e)),
+            })?;
+        self.edits.watch = Some(Arc::new(watch));
+        Ok(())
+    }
+
+    /// Who can say, when the dump has been written, how it was made.
+    pub fn told(&self) -> Told {
+        Told(self.edits.clone())
+    }
+
+    fn pages(&self) -> Arc<Pages> {
+        Arc::new(Pages {
+            memory: self.machine.view.memory().clone(),
+            page: self.plan.layout().page_size(),
+            patches: self.edits.patches.clone(),
+            watch: self.edits.watch.clone(),
+        })
+    }
+
     /// The dump's bytes.
     pub fn payload(&self) -> Payload {
-        let pages = Pages(self.machine.view.memory().clone());
-        self.plan.clone().payload(Arc::new(pages))
+        self.plan.clone().payload(self.pages())
     }
 
     /// The dump's bytes, when nothing else is wanted any more.
     pub fn into_payload(self) -> Payload {
-        let pages = Pages(self.machine.view.memory().clone());
-        self.plan.payload(Arc::new(pages))
-    }
-}
-
-/// A machine's memory as the pages of a dump.
-struct Pages(Arc<dyn PhysMemory>);
-
-impl PageSource for Pages {
-    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read(at.0, buf)
-    }
-
-    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
-        self.0.known_zero(at.0, len)
+        let pages = self.pages();
+        self.plan.payload(pages)
     }
 }
 
@@ -207,6 +269,7 @@ pub fn plan_machine(
         facts,
         machine,
         notes,
+        edits: Edits::default(),
     })
 }
 

@@ -80,7 +80,7 @@ pub fn run(
     let written = finish(&payload, header, &options.target, &mut pending, progress)
         .map_err(|error| write_error(error, &pending.path()))?;
     let published = pending
-        .publish(&|number| info::text(&written.header, &options.device, number).into_bytes())?;
+        .publish(&|number| info::of_written(&written, &options.device, number).into_bytes())?;
     notes.extend(published.notes.iter().cloned());
     Ok(Done {
         published,

@@ -50,3 +50,45 @@ pub const RECORD_HEAD: usize = 8;
 pub const RECORD_CREATOR: u32 = 1;
 /// Record: payload bytes that the source really had, u64. Goes with [`FLAG_ZERO_TAIL`].
 pub const RECORD_SOURCE_LENGTH: u32 = 2;
+
+/// Record: what changed while the dump was being taken, [`TORN_LEN`] bytes. Producers that watched a
+/// running machine write it.
+///
+/// | bytes  | what                                                                           |
+/// |--------|--------------------------------------------------------------------------------|
+/// | 0..8   | pages of the dump that were watched                                            |
+/// | 8..16  | torn pages: their bytes may be of another instant than the rest                |
+/// | 16..24 | pages that changed before they were written, and were read again               |
+/// | 24..28 | rounds of reading again                                                        |
+/// | 28..32 | 0                                                                              |
+/// | 32..40 | when the first page was read: nanoseconds since 1970, of the producer's clock  |
+/// | 40..48 | when the last one was                                                          |
+pub const RECORD_TORN: u32 = 3;
+/// Bytes of a [`RECORD_TORN`].
+pub const TORN_LEN: usize = 48;
+/// Pages that were watched.
+pub const TORN_PAGES_FIELD: Field = at(0, 8);
+/// Torn pages.
+pub const TORN_TORN_FIELD: Field = at(8, 8);
+/// Pages that were read again.
+pub const TORN_AGAIN_FIELD: Field = at(16, 8);
+/// Rounds.
+pub const TORN_ROUNDS_FIELD: Field = at(24, 4);
+/// When the first page was read.
+pub const TORN_START_FIELD: Field = at(32, 8);
+/// When the last page was read.
+pub const TORN_END_FIELD: Field = at(40, 8);
+
+/// Record: whose registers the producer put into the dump's pages, [`CPU_LEN`] bytes a processor.
+/// The pages that hold `dumptid`, `dumppcb`, `stoppcbs` and `stopped_cpus` are not what was in
+/// memory then.
+///
+/// | bytes  | what                                                          |
+/// |--------|---------------------------------------------------------------|
+/// | 0..4   | the processor's number in the image                           |
+/// | 4..8   | the kernel's number of it; all ones if unknown                |
+/// | 8..12  | `td_tid` of the thread on it; 0 if unknown                    |
+/// | 12..16 | where: 0 nowhere, 1 `dumppcb`, 2 `stoppcbs`                   |
+pub const RECORD_CPUS: u32 = 4;
+/// Bytes a processor of a [`RECORD_CPUS`].
+pub const CPU_LEN: usize = 16;

@@ -1,5 +1,6 @@
 //! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`.
 
+use crate::ByteOrder;
 use crate::defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
 use crate::kernel::offsets::Offsets;
 use crate::kernel::{Kernel, KernelError};
@@ -142,5 +143,42 @@ impl Stops {
             found: u64::from(value),
             expected: "a CPU's number or NOCPU",
         })
+    }
+}
+
+impl Kernel<'_> {
+    /// The element of `stoppcbs` for `cpu`, whether that was stopped or not; `None` if the array
+    /// has none.
+    pub fn stoppcb(&self, cpu: u32) -> Option<u64> {
+        let offsets = Offsets::read(*self).ok()?;
+        let stops = Stops::read(*self, &offsets, &mut Vec::new());
+        if cpu > stops.highest.unwrap_or(MAXCPU - 1) {
+            return None;
+        }
+        let skip = u64::from(cpu) * offsets.pcb_size;
+        let size = self.elf().symbol("stoppcbs").map_or(0, |s| s.size);
+        let is_array = size > self.elf().pointer_size() as u64;
+        if is_array && skip + offsets.pcb_size > size {
+            return None;
+        }
+        stops.pcbs?.checked_add(skip)
+    }
+
+    /// The byte of `stopped_cpus` that has the bit of `cpu`, and the bit in it; `None` if the set
+    /// has none. Its words are of the kernel's long, in the kernel's order.
+    pub fn stopped_cpus_bit(&self, cpu: u32) -> Option<(u64, u8)> {
+        let symbol = self.elf().symbol("stopped_cpus")?;
+        let long = self.elf().pointer_size() as u64;
+        let (word, bit) = (u64::from(cpu) / (8 * long), u64::from(cpu) % (8 * long));
+        let byte = match self.elf().order() {
+            ByteOrder::Little => bit / 8,
+            ByteOrder::Big => long - 1 - bit / 8,
+        };
+        let skip = word * long + byte;
+        let size = match symbol.size {
+            0 => long,
+            size => size,
+        };
+        (skip < size).then(|| (symbol.value.wrapping_add(skip), 1 << (bit % 8)))
     }
 }

@@ -124,6 +124,16 @@ rules! { Codec, SEAL:
         "the attachment's flags for a rebuilt header",
         "docs/sealed.md",
         "the dump had lost its header before it was sealed: strings and time may be missing";
+    SEAL_RECORDS = "SEAL-RECORDS", Error,
+        "the attachment's records of torn pages and of CPUs have their form",
+        "their lengths, counts and times with the format",
+        "minidump/src/defs/seal.rs",
+        "what is said of the dump's making cannot be trusted; the payload is not damaged";
+    SEAL_CPUS = "SEAL-CPUS", Note,
+        "dumptid, dumppcb, stoppcbs and stopped_cpus are as they were in memory",
+        "the attachment's record of CPUs whose registers its producer put in",
+        "minidump/src/defs/seal.rs",
+        "normal for a guest that was dumped from outside: the kernel did not write those registers";
     SEAL_LENGTH = "SEAL-LENGTH", Error,
         "a seal is as long as its parts",
         "header, attachment, index and footer with the seal's length",

@@ -82,6 +82,11 @@ rules! { Liveness, LIVENESS:
         "stack and frame pointer of each pcb with the page tables",
         "FreeBSD sys/*/include/pcb.h",
         "the thread was swapped out, or has run since its registers were written";
+    LIV_TORN = "LIV-TORN", Note,
+        "all pages are of one instant",
+        "the attachment's record of pages that changed while they were read",
+        "minidump/src/defs/seal.rs",
+        "normal for a machine that ran on: lists that were being changed may not fit together";
     LIV_FOLLOWED = "LIV-FOLLOWED", Note,
         "a dump that is looked at deeply can be read anywhere",
         "the distance of frames with a quarter of the memory limit",

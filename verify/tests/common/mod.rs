@@ -33,6 +33,16 @@ pub(crate) fn build(more: &str) -> mkdump::Built {
 
 /// Seals `payload` in frames of `frame` bytes.
 pub(crate) fn seal(payload: &[u8], codec: Codec, frame: u32) -> Vec<u8> {
+    seal_with(payload, codec, frame, &[])
+}
+
+/// The same, with more records behind the attachment's own: type and bytes.
+pub(crate) fn seal_with(
+    payload: &[u8],
+    codec: Codec,
+    frame: u32,
+    records: &[(u32, Vec<u8>)],
+) -> Vec<u8> {
     let mut encoding = Encoding::new(codec);
     encoding.frame_size = frame;
     let mut file = Vec::new();
@@ -40,7 +50,13 @@ pub(crate) fn seal(payload: &[u8], codec: Codec, frame: u32) -> Vec<u8> {
     let stored =
         compress::encode_at(&source, &encoding, Shape::Frames, &mut file, &NoProgress).unwrap();
     let header = header(stored.stored_len, payload.len() as u64, codec);
-    compress::write_seal(&stored, &attachment(&header), &mut file).unwrap();
+    let mut attachment = attachment(&header);
+    for (kind, bytes) in records {
+        attachment.extend(kind.to_le_bytes());
+        attachment.extend((bytes.len() as u32).to_le_bytes());
+        attachment.extend(bytes);
+    }
+    compress::write_seal(&stored, &attachment, &mut file).unwrap();
     file
 }
 

@@ -7,7 +7,7 @@ use compress::StreamKind;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minidump::dump::HeaderOrigin;
-use minidump::{Dump, KernelDumpHeader, Layout};
+use minidump::{Dump, KernelDumpHeader, Layout, Provenance};
 use serde::Serialize;
 
 use crate::json::Hex;
@@ -33,6 +33,8 @@ pub struct Facts {
     pub(super) sections: Vec<Section>,
     pub(super) dump_avail: Vec<Range>,
     pub(super) pages: Pages,
+    pub(super) torn: Option<TornFacts>,
+    pub(super) cpu_state: Vec<CpuFacts>,
     pub(super) seal_records: Vec<Record>,
     pub(super) short: Option<Short>,
     pub(super) warnings: Vec<String>,
@@ -118,6 +120,27 @@ pub(super) struct Pages {
     pub(super) total: u64,
 }
 
+/// What changed while the dump was taken, if its producer watched.
+#[derive(Debug, Serialize)]
+pub(super) struct TornFacts {
+    pub(super) pages: u64,
+    pub(super) torn: u64,
+    pub(super) read_again: u64,
+    pub(super) rounds: u32,
+    /// Nanoseconds since 1970.
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+/// A CPU whose registers the dump's producer put into it.
+#[derive(Debug, Serialize)]
+pub(super) struct CpuFacts {
+    pub(super) number: u32,
+    pub(super) cpuid: Option<u32>,
+    pub(super) tid: Option<i32>,
+    pub(super) place: &'static str,
+}
+
 /// Something that a seal carries besides header and index.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
@@ -151,6 +174,7 @@ impl Facts {
             pages: (expected - actual).div_ceil(dump.layout().page_size()),
         });
         let mini = dump.minidump();
+        let provenance = dump.seal().map(Provenance::of).unwrap_or_default();
         Self {
             dump: path.display().to_string(),
             file_size: dump.file_len(),
@@ -191,6 +215,24 @@ impl Facts {
                 holes: dump.dump_avail().bits() - dump.bitmap().count(),
                 total: dump.dump_avail().bits(),
             },
+            torn: provenance.torn.map(|torn| TornFacts {
+                pages: torn.pages,
+                torn: torn.torn,
+                read_again: torn.again,
+                rounds: torn.rounds,
+                start: torn.start,
+                end: torn.end,
+            }),
+            cpu_state: provenance
+                .cpus
+                .iter()
+                .map(|cpu| CpuFacts {
+                    number: cpu.number,
+                    cpuid: cpu.cpuid,
+                    tid: cpu.tid,
+                    place: cpu.place.name(),
+                })
+                .collect(),
             seal_records: dump.seal().map_or_else(Vec::new, |seal| {
                 let record = |(kind, value): &(u32, Vec<u8>)| Record {
                     kind: *kind,

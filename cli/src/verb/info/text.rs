@@ -86,6 +86,25 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
         "pages",
         format!("{} saved, {} holes", pages.saved, pages.holes),
     )?;
+    if let Some(torn) = &facts.torn {
+        let value = format!("{} of {}", torn.torn, torn.pages);
+        lines.line("torn pages", value)?;
+        let value = format!("{} pages in {} rounds", torn.read_again, torn.rounds);
+        lines.line("  read again", value)?;
+        let window = torn.end.saturating_sub(torn.start) as f64 / 1e9;
+        lines.line("  time window", format!("{window:.3} s"))?;
+    }
+    for (i, cpu) in facts.cpu_state.iter().enumerate() {
+        let name = if i == 0 { "CPU state" } else { "" };
+        let thread = cpu
+            .tid
+            .map_or(String::new(), |tid| format!(", thread {tid}"));
+        let value = format!(
+            "CPU {}, put into {} by livecore{thread}",
+            cpu.number, cpu.place
+        );
+        lines.line(name, value)?;
+    }
     for record in &facts.seal_records {
         let value = format!("type {}, {} bytes", record.kind, record.size);
         lines.line("seal record", value)?;

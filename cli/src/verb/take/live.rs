@@ -108,6 +108,7 @@ fn compressed<K: MemIoctl>(
         stored_len: header.dumplength,
         file_len: pending.written(),
         header,
+        provenance: minidump::Provenance::default(),
     };
     let info = |n| place::info::text(&written.header, DEVICE, n).into_bytes();
     let published = pending.publish(&info)?;

@@ -19,7 +19,7 @@ use livedump::place::{self, Destination};
 use livedump::take::running::{bootfile, running};
 use livedump::take::{self, PlanOptions, TakeError, Taken};
 use minidump::KernelElf;
-use minidump::convert::{Target, finish};
+use minidump::convert::{Target, finish_with};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
@@ -74,9 +74,26 @@ pub struct Args {
     /// How payload and header are laid in the file
     #[arg(long, value_enum, value_name = "CONTAINER", default_value = "sealed")]
     pub container: ContainerArg,
-    /// The minidump's version [default: the one that the kernel writes itself]
+    /// The minidump's version, for readers that expect it [default: the one that the kernel writes itself]
     #[arg(long, value_name = "N")]
     pub format_version: Option<u32>,
+    /// The thread on the image's CPU N counts as the one that dumped (dumptid, dumppcb) [default: the
+    /// CPU that panicked, or the only one that is not stopped, or the first]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "image",
+        conflicts_with = "no_cpu_state"
+    )]
+    pub cpu: Option<u32>,
+    /// Leave dumptid, dumppcb, stoppcbs and stopped_cpus as they are in memory, though the image has
+    /// the CPUs' registers
+    #[arg(long, requires = "image")]
+    pub no_cpu_state: bool,
+    /// Memory that changes: read it again, at most N times, until nothing changes; torn pages are
+    /// counted (0: only counted), and the time that it took is told in info.N and in the seal
+    #[arg(long, value_name = "N")]
+    pub converge: Option<u32>,
     /// Numbers below N are used in turn; our own dumps of a number are replaced
     #[arg(short, long, value_name = "N")]
     pub max: Option<NonZeroU32>,
@@ -124,7 +141,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     // Before the work: whether its result has a place at all.
     let mut pending = output::begin(&destination, &args.place_options(&target, 0))?;
-    let (taken, _lock, name) = plan(args, session)?;
+    let (mut taken, _lock, name) = plan(args, session)?;
+    if let Some(rounds) = args.converge {
+        let bar = Bar::new(session, "read again", args.json, None);
+        let watched = taken.watch(rounds, &bar);
+        drop(bar);
+        watched.map_err(|e| failure(e, &name))?;
+    }
+    let told = taken.told();
     for note in &taken.notes {
         session
             .voice
@@ -138,13 +162,25 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let bar = Bar::new(session, "take", args.json, Some(len));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
-        finish(&payload, header.clone(), &target, out, progress)
+        let provenance = || told.provenance();
+        finish_with(
+            &payload,
+            header.clone(),
+            &provenance,
+            &target,
+            out,
+            progress,
+        )
     };
     let written = output::write_to(pending, &target, DEVICE, &bar, session, &mut write);
     drop(bar);
-    written
-        .map_err(|f| f.about(&name))?
-        .tell(args.json, session)
+    let report = written.map_err(|f| f.about(&name))?;
+    if !args.json {
+        for line in told.provenance().info_lines().lines() {
+            session.voice.say(line.trim_start());
+        }
+    }
+    report.tell(args.json, session)
 }
 
 /// The planned dump; what is held while it is written; the name under which people know the
@@ -193,7 +229,18 @@ fn plan(
         .lock_dump()
         .map_err(|e| failure(e.into(), path))?;
     let elf = input::kernel(kernel)?;
-    let taken = take::plan(opened.memory, &elf, &options).map_err(|e| failure(e, path))?;
+    let mut taken = take::plan(opened.memory, &elf, &options).map_err(|e| failure(e, path))?;
+    if args.cpu.is_some() && opened.cpus.is_empty() {
+        let what = format!(
+            "--cpu: {} images have no registers of CPUs",
+            opened.format.name()
+        );
+        return Err(Failure::usage(what));
+    }
+    if !args.no_cpu_state && !opened.cpus.is_empty() {
+        let put = taken.put_cpus(&elf, &opened.cpus, args.cpu);
+        put.map_err(|e| failure(e, path))?;
+    }
     Ok((taken, Some(lock), path.clone()))
 }
 
@@ -222,6 +269,7 @@ fn failure(error: TakeError, name: &Path) -> Failure {
         | TakeError::NoKernel { .. }
         | TakeError::Contradiction { .. }
         | TakeError::Memory { .. } => Exit::BROKEN,
+        TakeError::NoCpu { .. } => Exit::USAGE,
         _ => Exit::COULD_NOT,
     };
     let failure = match error {

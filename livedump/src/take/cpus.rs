@@ -1,0 +1,283 @@
+//! The registers of a machine's processors, put where a debugger looks for them.
+//!
+//! A kernel that dumps leaves its own registers in `dumppcb`, its thread's number in `dumptid`, and
+//! those of the processors that it stopped in `stoppcbs`, with a bit each in `stopped_cpus`. Who has
+//! a machine's memory from outside finds all four empty, or old, and the registers elsewhere: with
+//! the hypervisor. So they are filled in, in the copies of those pages that go into the dump:
+//! FreeBSD `sys/kern/kern_shutdown.c` (`doadump`), `sys/kern/subr_smp.c` (`stoppcbs`).
+//!
+//! Registers are put in as they are, stack pointer included: the processor was at `rip` when it had
+//! them, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
+
+use minidump::KernelElf;
+use minidump::defs::pcb::{self, PcbFields};
+use minidump::kernel::{Kernel, Thread};
+use minidump::provenance::{Cpu, CpuPlace};
+
+use super::TakeError;
+use super::patch::Patches;
+use super::view::MachineView;
+use crate::image::cpu::CpuState;
+
+/// amd64's `struct pcb` behind the general registers: what `savectx` saves too (FreeBSD
+/// `sys/amd64/include/pcb.h`).
+const PCB_FSBASE: u64 = 64;
+const PCB_GSBASE: u64 = 72;
+const PCB_KGSBASE: u64 = 80;
+const PCB_CR0: u64 = 88;
+
+/// What was put where, and what could not be.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    pub(super) patches: Patches,
+    pub(super) cpus: Vec<Cpu>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Puts the registers of `cpus` into a dump. The thread on processor `chosen` (its number in the
+/// image) becomes the one that dumped; by default that is the one on the processor that panicked,
+/// else on the only one that is not stopped, else on the first.
+pub(super) fn place(
+    view: &MachineView,
+    elf: &KernelElf,
+    cpus: &[CpuState],
+    chosen: Option<u32>,
+) -> Result<Placed, TakeError> {
+    let mut placed = Placed::default();
+    if let Some(number) = chosen
+        && !cpus.iter().any(|cpu| cpu.number == number)
+    {
+        let has = cpus.iter().map(|cpu| cpu.number.to_string());
+        return Err(TakeError::NoCpu {
+            number,
+            has: has.collect::<Vec<_>>().join(", "),
+        });
+    }
+    let layout = match elf.machine() {
+        62 => &pcb::AMD64,
+        3 => &pcb::I386,
+        machine => {
+            let what = format!("registers of ELF machine {machine} are not put into the dump");
+            placed.notes.push(what);
+            return Ok(placed);
+        }
+    };
+    let kernel = Kernel::new(view, elf);
+    let threads = match kernel.threads() {
+        Ok(threads) => threads,
+        Err(error) => {
+            let what = format!("no threads, so no place for registers: {error}");
+            placed.notes.push(what);
+            return Ok(placed);
+        }
+    };
+    let found = identify(kernel, cpus, &threads.list);
+    let Some(first) = choose(kernel, &found, chosen) else {
+        return Ok(placed);
+    };
+    for (index, on) in found.iter().enumerate() {
+        let place = if index == first {
+            dumping(kernel, layout, on, &mut placed.patches)
+        } else {
+            stopped(kernel, layout, on, &mut placed.patches)
+        };
+        let place = place.unwrap_or_else(|why| {
+            let number = on.state.number;
+            let what = format!("registers of CPU {number} are not in the dump: {why}");
+            placed.notes.push(what);
+            CpuPlace::Nowhere
+        });
+        placed.cpus.push(Cpu {
+            number: on.state.number,
+            cpuid: Some(on.cpuid),
+            tid: on.thread.map(|thread| thread.tid),
+            place,
+        });
+    }
+    let ids = found.iter().map(|on| on.cpuid).collect::<Vec<_>>();
+    let bits = stopped_cpus(kernel, &ids, &placed.cpus, &mut placed.patches);
+    if let Err(why) = bits {
+        placed.notes.push(format!("stopped_cpus: {why}"));
+    }
+    Ok(placed)
+}
+
+/// A processor, as the image and as the kernel know it.
+struct OnCpu<'a> {
+    state: &'a CpuState,
+    cpuid: u32,
+    thread: Option<&'a Thread>,
+}
+
+/// Which thread runs on each processor.
+///
+/// In the kernel GS (i386: FS) has the address of `struct pcpu`, whose first member is
+/// `pc_curthread`; in user mode `swapgs` has put it aside. Where that leads to no thread, numbers
+/// are taken for the same here and there.
+fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread]) -> Vec<OnCpu<'a>> {
+    let of_cpu = |id: u32| threads.iter().find(|thread| thread.cpu == Some(id));
+    cpus.iter()
+        .map(|state| {
+            let segments = &state.segments;
+            let bases = [
+                Some(segments.gs.base),
+                segments.kernel_gs_base,
+                Some(segments.fs.base),
+            ];
+            let current = bases.into_iter().flatten().find_map(|base| {
+                let at = kernel.pointer_at("pc_curthread", base).ok()?;
+                threads.iter().find(|thread| thread.at == at)
+            });
+            let cpuid = current.and_then(|thread| thread.cpu);
+            let cpuid = cpuid.unwrap_or(state.number);
+            let thread = current.or_else(|| of_cpu(cpuid));
+            OnCpu {
+                state,
+                cpuid,
+                thread,
+            }
+        })
+        .collect()
+}
+
+/// The index of the processor whose thread is to be the dumping one.
+fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option<usize> {
+    if let Some(number) = chosen {
+        return cpus.iter().position(|on| on.state.number == number);
+    }
+    let panicked = kernel.variable("panic_cpu", 4).ok();
+    let panicked = cpus
+        .iter()
+        .position(|on| panicked == Some(u64::from(on.cpuid)));
+    let mut running = (0..cpus.len()).filter(|i| {
+        let bit = kernel.stopped_cpus_bit(cpus[*i].cpuid);
+        bit.is_none_or(|(at, mask)| {
+            let byte = kernel.uint_at("stopped_cpus", at, 1).unwrap_or(0);
+            byte & u64::from(mask) == 0
+        })
+    });
+    let only = running.next().filter(|_| running.next().is_none());
+    panicked.or(only).or((!cpus.is_empty()).then_some(0))
+}
+
+fn dumping(
+    kernel: Kernel<'_>,
+    layout: &PcbFields,
+    on: &OnCpu<'_>,
+    patches: &mut Patches,
+) -> Result<CpuPlace, String> {
+    let thread = on.thread.ok_or("no thread is on it")?;
+    let pcb = kernel.address("dumppcb").map_err(|e| e.to_string())?;
+    let tid = kernel.address("dumptid").map_err(|e| e.to_string())?;
+    registers(kernel, layout, on.state, pcb, patches)?;
+    let order = kernel.elf().order();
+    let mut bytes = [0; 4];
+    order.put(&mut bytes, u64::from(thread.tid.cast_unsigned()));
+    let put = patches.put(kernel.memory(), tid, &bytes);
+    put.map_err(|e| format!("dumptid: {e}"))?;
+    Ok(CpuPlace::Dumppcb)
+}
+
+fn stopped(
+    kernel: Kernel<'_>,
+    layout: &PcbFields,
+    on: &OnCpu<'_>,
+    patches: &mut Patches,
+) -> Result<CpuPlace, String> {
+    let pcb = kernel.stoppcb(on.cpuid).ok_or("stoppcbs has no room")?;
+    if kernel.stopped_cpus_bit(on.cpuid).is_none() {
+        return Err("stopped_cpus has no bit".into());
+    }
+    registers(kernel, layout, on.state, pcb, patches)?;
+    Ok(CpuPlace::Stoppcbs)
+}
+
+/// Puts a processor's registers into the `struct pcb` at `at`.
+fn registers(
+    kernel: Kernel<'_>,
+    layout: &PcbFields,
+    state: &CpuState,
+    at: u64,
+    patches: &mut Patches,
+) -> Result<(), String> {
+    let word = layout.word as u64;
+    let order = kernel.elf().order();
+    let mut put = |offset: u64, value: u64| {
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..word as usize];
+        order.put(bytes, value);
+        patches
+            .put(kernel.memory(), at.wrapping_add(offset), bytes)
+            .map_err(|e| format!("struct pcb: {e}"))
+    };
+    for &(name, offset) in layout.registers {
+        // A pcb has no register that a processor lacks.
+        if let Some(value) = value_of(state, name) {
+            put(offset as u64, value)?;
+        }
+    }
+    if word == 8 {
+        let segments = &state.segments;
+        put(PCB_FSBASE, segments.fs.base)?;
+        put(PCB_GSBASE, segments.gs.base)?;
+        if let Some(base) = segments.kernel_gs_base {
+            put(PCB_KGSBASE, base)?;
+        }
+        if let Some(control) = state.control {
+            let all = [control.cr0, control.cr2, control.cr3, control.cr4];
+            for (value, i) in all.into_iter().zip(0..) {
+                put(PCB_CR0 + 8 * i, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn value_of(state: &CpuState, name: &str) -> Option<u64> {
+    Some(match name {
+        "rbx" | "ebx" => state.rbx,
+        "rbp" | "ebp" => state.rbp,
+        "rsp" | "esp" => state.rsp,
+        "rip" | "eip" => state.rip,
+        "r12" => state.r12,
+        "r13" => state.r13,
+        "r14" => state.r14,
+        "r15" => state.r15,
+        "esi" => state.rsi,
+        "edi" => state.rdi,
+        _ => return None,
+    })
+}
+
+/// Sets the bits of the processors that count as stopped, and clears the dumping one's.
+fn stopped_cpus(
+    kernel: Kernel<'_>,
+    ids: &[u32],
+    cpus: &[Cpu],
+    patches: &mut Patches,
+) -> Result<(), String> {
+    let mut bytes = std::collections::BTreeMap::<u64, u8>::new();
+    for (id, cpu) in ids.iter().zip(cpus) {
+        let Some((at, mask)) = kernel.stopped_cpus_bit(*id) else {
+            continue;
+        };
+        let byte = match bytes.get(&at) {
+            Some(byte) => *byte,
+            // One byte was read.
+            None => kernel
+                .uint_at("stopped_cpus", at, 1)
+                .map_err(|e| e.to_string())? as u8,
+        };
+        let byte = match cpu.place {
+            CpuPlace::Stoppcbs => byte | mask,
+            CpuPlace::Dumppcb => byte & !mask,
+            CpuPlace::Nowhere => byte,
+        };
+        bytes.insert(at, byte);
+    }
+    for (at, byte) in bytes {
+        let put = patches.put(kernel.memory(), at, &[byte]);
+        put.map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}

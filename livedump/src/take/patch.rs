@@ -1,0 +1,63 @@
+//! Bytes of a dump's pages that are not memory's: what a producer puts into the copies that it
+//! writes. Memory itself is never changed.
+
+use std::collections::BTreeMap;
+
+use minidump::{KernelMemory, ReadError, VirtAddr};
+
+/// Changes by physical page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Patches {
+    /// Address of a page, and offset and bytes of its changes, in the order in which they are made.
+    pages: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
+}
+
+impl Patches {
+    /// Puts `bytes` at virtual address `at`, page by page.
+    pub(super) fn put(
+        &mut self,
+        memory: &dyn KernelMemory,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), ReadError> {
+        let page = memory.page_size();
+        let mut done = 0;
+        // Everything is translated before anything is put.
+        let mut pieces = Vec::new();
+        while done < bytes.len() {
+            let here = VirtAddr(at.wrapping_add(done as u64));
+            let pa = memory.translate(here)?;
+            let room = (page - pa.0 % page) as usize; // less than a page
+            let n = room.min(bytes.len() - done);
+            pieces.push((pa.0, bytes[done..done + n].to_vec()));
+            done += n;
+        }
+        for (pa, bytes) in pieces {
+            let changes = self.pages.entry(pa - pa % page).or_default();
+            changes.push(((pa % page) as usize, bytes));
+        }
+        Ok(())
+    }
+
+    /// Makes the changes in `buf`, whole pages of `page` bytes from `at` on.
+    pub(super) fn apply(&self, at: u64, page: u64, buf: &mut [u8]) {
+        let end = at.saturating_add(buf.len() as u64);
+        for (pa, changes) in self.pages.range(at..end) {
+            let skip = (pa - at) as usize;
+            let Some(bytes) = buf.get_mut(skip..skip + page as usize) else {
+                continue;
+            };
+            for (offset, change) in changes {
+                if let Some(place) = bytes.get_mut(*offset..offset + change.len()) {
+                    place.copy_from_slice(change);
+                }
+            }
+        }
+    }
+
+    /// Whether a page of `at..at + len` is changed.
+    pub(super) fn touches(&self, at: u64, len: u64) -> bool {
+        let end = at.saturating_add(len);
+        self.pages.range(at..end).next().is_some()
+    }
+}
