@@ -1,41 +1,24 @@
-//! The ELF around an image: headers of segments and sections, and notes.
-//!
-//! Images are ELF cores of either class. More than 65534 program headers are counted in section 0
-//! (`PN_XNUM`); QEMU writes that for guests with many mappings.
+//! The ELF around an image: segments by the reader of cores, and sections, which Xen has instead.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_NOBITS;
-use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader};
+use goblin::elf::{Elf, Header, SectionHeader};
 use minidump::Error;
+use minidump::defs::elf::{PT_LOAD, PT_NOTE};
+use minidump::elf::core::{ElfCore, Head, Note};
 
 use super::Options;
 use super::pieces::{Linear, Pieces};
 use super::source::Source;
 
-/// `e_phnum` that means: look into `sh_info` of section 0.
-const PN_XNUM: u16 = 0xffff;
-/// A core file.
-pub(super) const ET_CORE: u16 = 4;
-
-/// Headers of an ELF file.
+/// An ELF core.
 pub(super) struct ElfImage {
-    pub(super) header: Header,
-    ctx: Ctx,
-    segments: Vec<ProgramHeader>,
+    pub(super) core: ElfCore,
     sections: Vec<SectionHeader>,
     names: Vec<u8>,
-}
-
-/// A note. All of its bytes are in memory.
-#[derive(Debug)]
-pub(super) struct Note {
-    /// Its owner, without the zero at the end.
-    pub(super) name: Vec<u8>,
-    pub(super) kind: u32,
-    pub(super) desc: Vec<u8>,
-    /// Where the note is in the file.
-    pub(super) offset: u64,
 }
 
 fn goblin_error(region: &'static str, offset: u64) -> impl Fn(goblin::error::Error) -> Error {
@@ -49,39 +32,25 @@ impl ElfImage {
         if !head.starts_with(b"\x7fELF") {
             return Ok(None);
         }
-        let header = Elf::parse_header(&head).map_err(goblin_error("ELF header", 0))?;
-        let ctx = Ctx::new(
-            match header.e_ident[4] {
-                2 => Container::Big,
-                _ => Container::Little,
-            },
-            match header.e_ident[5] {
-                2 => Endian::Big,
-                _ => Endian::Little,
-            },
-        );
-        let sections = sections(source, &header, ctx, options)?;
-        let count = if header.e_phnum == PN_XNUM {
-            let zero = sections.first().ok_or_else(|| {
-                Error::broken(
-                    "ELF header, e_phnum",
-                    0,
-                    "0xffff without sections",
-                    "section 0, which has the number of program headers",
-                )
-            })?;
-            u64::from(zero.sh_info)
-        } else {
-            u64::from(header.e_phnum)
+        let Some(parsed) = Head::parse(&head) else {
+            return Err(Error::broken(
+                "ELF header",
+                4,
+                format!("class {}, byte order {}", head[4], head[5]),
+                "1 or 2 each",
+            ));
         };
-        let mut segments = Vec::new();
-        if count > 0 {
-            let len = count.saturating_mul(ProgramHeader::size(ctx) as u64);
-            let bytes = source.table("ELF program headers", header.e_phoff, len, options)?;
-            // `table` has proved that they are there, so the number fits.
-            segments = ProgramHeader::parse(&bytes, 0, count as usize, ctx)
-                .map_err(goblin_error("ELF program headers", header.e_phoff))?;
+        if !parsed.is_core() {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "memory image that is an ELF file of type {}; a core's is 4",
+                    parsed.elf_type
+                ),
+            });
         }
+        let core = ElfCore::parse(Arc::clone(source.bytes()))?;
+        let header = Elf::parse_header(&head).map_err(goblin_error("ELF header", 0))?;
+        let sections = sections(source, &header, options)?;
         let names = match sections.get(usize::from(header.e_shstrndx)) {
             Some(section) if section.sh_type != SHT_NOBITS && header.e_shstrndx != 0 => source
                 .table(
@@ -93,9 +62,7 @@ impl ElfImage {
             _ => Vec::new(),
         };
         Ok(Some(Self {
-            header,
-            ctx,
-            segments,
+            core,
             sections,
             names,
         }))
@@ -111,51 +78,73 @@ impl ElfImage {
         Some((found.sh_offset, found.sh_size))
     }
 
-    /// Whether any segment is to be loaded.
-    pub(super) fn has_loads(&self) -> bool {
-        self.segments.iter().any(|s| s.p_type == PT_LOAD)
-    }
-
     /// The notes of all `PT_NOTE` segments.
     pub(super) fn notes(&self, source: &Source, options: &Options) -> Result<Vec<Note>, Error> {
+        let mut inside = Ok(());
+        self.core.walk(&mut |_, segment| {
+            if segment.kind == PT_NOTE {
+                inside = source.holds("ELF notes", segment.offset, segment.filesz);
+            }
+            flow(&inside)
+        })?;
+        inside?;
         let mut all = Vec::new();
-        let mut left = options.tables;
-        for segment in self.segments.iter().filter(|s| s.p_type == PT_NOTE) {
-            let (offset, len) = (segment.p_offset, segment.p_filesz);
-            let bytes = source.table("ELF notes", offset, len, options)?;
-            left = left.checked_sub(len).ok_or_else(|| {
-                Error::Options(format!("ELF notes: more than {:#x} bytes", options.tables))
-            })?;
-            all.extend(notes(&bytes, offset, self.ctx.le == Endian::Big)?);
-        }
-        Ok(all)
+        let mut held = 0;
+        let mut allowed = Ok(());
+        self.core.notes(&mut |note| {
+            held += (size_of::<Note>() + note.name.len() + note.description.len()) as u64;
+            allowed = options.allow("ELF notes", held);
+            all.push(note);
+            flow(&allowed)
+        })?;
+        allowed.map(|()| all)
     }
 
     /// The memory that the `PT_LOAD` segments hold, by their physical addresses. What a segment
     /// has in memory and not in the file is not there.
     pub(super) fn memory(&self, source: &Source, options: &Options) -> Result<Linear, Error> {
         let mut pieces = Pieces::new("ELF PT_LOAD", source, options);
-        let entry = ProgramHeader::size(self.ctx) as u64;
-        for (index, segment) in self.segments.iter().enumerate() {
-            let len = segment.p_filesz.min(segment.p_memsz);
-            if segment.p_type == PT_LOAD && len > 0 && segment.p_paddr != u64::MAX {
-                let said_at = self.header.e_phoff + index as u64 * entry;
-                pieces.add(segment.p_paddr, len, segment.p_offset, said_at)?;
+        let head = self.core.head();
+        let mut added = Ok(());
+        self.core.walk(&mut |number, segment| {
+            let len = segment.filesz.min(segment.memsz);
+            if segment.kind == PT_LOAD && len > 0 && segment.paddr != u64::MAX {
+                // The table is in the file, so the sum is an offset in it.
+                let said_at = head.phoff + number * head.class.phdr as u64;
+                added = pieces.add(segment.paddr, len, segment.offset, said_at);
             }
-        }
+            flow(&added)
+        })?;
+        added?;
         pieces.finish()
+    }
+}
+
+fn flow(result: &Result<(), Error>) -> ControlFlow<()> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
     }
 }
 
 fn sections(
     source: &Source,
     header: &Header,
-    ctx: Ctx,
     options: &Options,
 ) -> Result<Vec<SectionHeader>, Error> {
     if header.e_shoff == 0 {
         return Ok(Vec::new());
     }
+    let ctx = Ctx::new(
+        match header.e_ident[4] {
+            2 => Container::Big,
+            _ => Container::Little,
+        },
+        match header.e_ident[5] {
+            2 => Endian::Big,
+            _ => Endian::Little,
+        },
+    );
     let region = "ELF section headers";
     let entry = SectionHeader::size(ctx) as u64;
     let error = goblin_error(region, header.e_shoff);
@@ -171,21 +160,15 @@ fn sections(
     SectionHeader::parse_from(&bytes, 0, count as usize, ctx).map_err(error)
 }
 
-/// The notes of one segment, whose bytes lie at `offset` of the file.
-pub(super) fn notes(bytes: &[u8], offset: u64, big_endian: bool) -> Result<Vec<Note>, Error> {
+/// Little-endian notes that lie elsewhere than in a segment, at `offset` of the file.
+pub(super) fn notes(bytes: &[u8], offset: u64) -> Result<Vec<Note>, Error> {
     let word = |at: usize| {
         let part = bytes.get(at..at + 4)?;
-        let part = part.try_into().ok()?;
-        Some(if big_endian {
-            u32::from_be_bytes(part)
-        } else {
-            u32::from_le_bytes(part)
-        })
+        Some(u32::from_le_bytes(part.try_into().ok()?))
     };
     let mut notes = Vec::new();
     let mut at = 0;
     while let (Some(namesz), Some(descsz), Some(kind)) = (word(at), word(at + 4), word(at + 8)) {
-        let here = offset + at as u64;
         let name_at = at + 12;
         // Two 32-bit numbers and a length of memory: no sum overflows 64 bits.
         let desc_at = name_at as u64 + u64::from(namesz).next_multiple_of(4);
@@ -193,9 +176,9 @@ pub(super) fn notes(bytes: &[u8], offset: u64, big_endian: bool) -> Result<Vec<N
         if end > bytes.len() as u64 {
             return Err(Error::broken(
                 "ELF note",
-                here,
+                offset + at as u64,
                 format!("a name of {namesz} and contents of {descsz} bytes"),
-                format!("an end within the segment's {} bytes", bytes.len()),
+                format!("an end within the {} bytes of notes", bytes.len()),
             ));
         }
         // `end` is within `bytes`, so all of these are.
@@ -203,8 +186,8 @@ pub(super) fn notes(bytes: &[u8], offset: u64, big_endian: bool) -> Result<Vec<N
         notes.push(Note {
             name: name.split(|b| *b == 0).next().unwrap_or_default().to_vec(),
             kind,
-            desc: bytes[desc_at as usize..end as usize].to_vec(),
-            offset: here,
+            description: bytes[desc_at as usize..end as usize].to_vec(),
+            offset: offset + desc_at,
         });
         at = (end as usize).next_multiple_of(4);
     }

@@ -134,7 +134,7 @@ pub(super) fn open(
     } else {
         let len = sub.notes.end - sub.notes.start;
         let bytes = source.table("kdump notes", sub.notes.start, len, options)?;
-        qemu::cpus(&elf::notes(&bytes, sub.notes.start, false)?)?
+        qemu::cpus(&elf::notes(&bytes, sub.notes.start)?)?
     };
     let max = sub.max_mapnr.unwrap_or(header.max_mapnr);
     let half = header.bitmap_blocks * size / 2;

@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use compress::{Codec, ReadAt};
 use minidump::Error;
+use minidump::defs::elf::ELFOSABI_STANDALONE;
 
 use super::cpu::CpuState;
-use super::elf::{ET_CORE, ElfImage};
+use super::elf::ElfImage;
 use super::source::Source;
 use super::{Options, RawImage, RawLayout};
 use super::{bhyve, find, flattened, kdump, layout, lime, qemu, virtualbox, vmware, xen};
 use crate::PhysMemory;
-
-/// `ELFOSABI_STANDALONE`, which is what FreeBSD's `dumpsys_generic` writes.
-const OSABI_STANDALONE: u8 = 255;
 
 /// A format of memory images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -260,14 +258,6 @@ fn open_kdump(format: Format, source: &Source, options: &Options) -> Result<Imag
 }
 
 fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image, Error> {
-    if elf.header.e_type != ET_CORE {
-        return Err(Error::Unsupported {
-            what: format!(
-                "memory image that is an ELF file of type {}; a core's is {ET_CORE}",
-                elf.header.e_type
-            ),
-        });
-    }
     if xen::probe(elf) {
         let (memory, cpus) = xen::open(elf, source, options)?;
         return Ok(Image {
@@ -275,18 +265,10 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
             ..Image::new(Format::Xen, source, memory)
         });
     }
-    if !elf.has_loads() {
-        return Err(Error::broken(
-            "ELF program headers",
-            elf.header.e_phoff,
-            "no PT_LOAD",
-            "at least one",
-        ));
-    }
     let notes = elf.notes(source, options)?;
     let (format, cpus) = if virtualbox::probe(&notes) {
         (Format::VirtualBox, virtualbox::cpus(&notes)?)
-    } else if elf.header.e_ident[7] == OSABI_STANDALONE && notes.is_empty() {
+    } else if elf.core.head().osabi == ELFOSABI_STANDALONE && notes.is_empty() {
         (Format::FreeBsdFull, Vec::new())
     } else {
         (Format::Elf, qemu::cpus(&notes)?)

@@ -6,9 +6,10 @@
 //! the first kind alone. The notes are little-endian, as the processor is.
 
 use minidump::Error;
+use minidump::elf::core::Note;
 
 use super::cpu::{Control, CpuState, Segment, Segments};
-use super::elf::Note;
+
 use super::source::{le16, le32, le64};
 
 const NT_PRSTATUS: u32 = 1;
@@ -39,7 +40,7 @@ pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
         .map(|(number, note)| {
             let of_32 = states
                 .get(number as usize)
-                .is_some_and(|state| state.desc.len() == PRSTATUS_32);
+                .is_some_and(|state| state.description.len() == PRSTATUS_32);
             cpu_state(number, note, of_32)
         })
         .collect()
@@ -48,7 +49,7 @@ pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
 /// `struct QEMUCPUState`: version and size (8 bytes), sixteen general registers, `rip`, `rflags`,
 /// ten segments of 24 bytes, CR0 to CR4, `kernel_gs_base`.
 fn cpu_state(number: u32, note: &Note, is_32: bool) -> Result<CpuState, Error> {
-    let d = &note.desc;
+    let d = &note.description;
     let (version, size) = (le32(d, 0), le32(d, 4));
     if version != VERSION || d.len() < SIZE || (size as usize) < SIZE {
         return Err(Error::broken(
@@ -113,7 +114,7 @@ fn cpu_state(number: u32, note: &Note, is_32: bool) -> Result<CpuState, Error> {
 
 /// `struct elf_prstatus`, of either width; others are not of x86.
 fn prstatus((number, note): (u32, &Note)) -> Option<CpuState> {
-    let d = &note.desc;
+    let d = &note.description;
     let selector = |at: usize| Segment {
         selector: le16(d, at),
         ..Segment::default()

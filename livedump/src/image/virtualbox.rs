@@ -5,9 +5,10 @@
 //! `include/VBox/vmm/dbgfcorefmt.h`, format version 0x00010006.
 
 use minidump::Error;
+use minidump::elf::core::Note;
 
 use super::cpu::{Control, CpuState, Segment, Segments};
-use super::elf::Note;
+
 use super::source::{le16, le32, le64};
 
 /// `NT_VBOXCORE`.
@@ -38,7 +39,7 @@ pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
         return Ok(Vec::new());
     };
     // Magic, version, its own size, VirtualBox's version and revision, processors.
-    let d = &core.desc;
+    let d = &core.description;
     if d.len() < 24 || le32(d, 0) != MAGIC {
         return Err(Error::broken(
             "VBCORE note",
@@ -56,15 +57,15 @@ pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
     (0..)
         .zip(states)
         .map(|(number, note)| {
-            if note.desc.len() < CPU {
+            if note.description.len() < CPU {
                 return Err(Error::broken(
                     "VBCPU note",
                     note.offset,
-                    format!("{} bytes", note.desc.len()),
+                    format!("{} bytes", note.description.len()),
                     format!("at least {CPU}"),
                 ));
             }
-            Ok(state(number, &note.desc))
+            Ok(state(number, &note.description))
         })
         .collect()
 }

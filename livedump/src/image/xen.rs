@@ -41,7 +41,7 @@ pub(super) fn open(
     let missing = |name: &str| {
         Error::broken(
             "ELF section headers",
-            elf.header.e_shoff,
+            elf.core.head().shoff,
             format!("no {name}"),
             "the section, as every core of Xen has it",
         )
@@ -50,12 +50,12 @@ pub(super) fn open(
         .section(".note.Xen")
         .ok_or_else(|| missing(".note.Xen"))?;
     let bytes = source.table(".note.Xen", at, len, options)?;
-    let header = notes(&bytes, at, false)?
+    let header = notes(&bytes, at)?
         .into_iter()
-        .find(|note| note.kind == HEADER_NOTE && note.desc.len() >= 32)
+        .find(|note| note.kind == HEADER_NOTE && note.description.len() >= 32)
         .ok_or_else(|| missing("header note in .note.Xen"))?;
     // Magic, processors, pages, bytes of a page.
-    let word = |index: usize| le64(&header.desc, 8 * index);
+    let word = |index: usize| le64(&header.description, 8 * index);
     let (magic, pages, size) = (word(0), word(2), word(3));
     if !matches!(magic, MAGIC_HVM | MAGIC_PV) || size != PAGE_SIZE {
         return Err(Error::broken(
