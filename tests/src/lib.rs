@@ -3,6 +3,7 @@
 //! - [`mkdump`] builds dumps, sound and broken, in every container.
 //! - [`mkelf`] builds kernel files: symbols and contents at addresses.
 //! - [`mkctf`] builds type information, [`elf_edit`] changes kernel files: sections in and out.
+//! - [`mkimage`] builds images of memory in every format that is read.
 //! - [`machines`] makes up recipes of random machines, for laws.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
@@ -18,3 +19,4 @@ pub mod machines;
 pub mod mkctf;
 pub mod mkdump;
 pub mod mkelf;
+pub mod mkimage;

@@ -1,18 +1,23 @@
 //! The ELF around an image: segments by the reader of cores, and sections, which Xen has instead.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::{Elf, Header, SectionHeader};
 use minidump::Error;
+use minidump::defs::amd64::PAGE_SIZE;
 use minidump::defs::elf::{PT_LOAD, PT_NOTE};
 use minidump::elf::core::{ElfCore, Head, Note};
 
 use super::Options;
 use super::pieces::{Linear, Pieces};
+use super::qemu_paging::{self, Claimed};
 use super::source::Source;
+
+/// Segments of QEMU's that run over the end of a block, of which only so many are looked at.
+const CUT: usize = 1024;
 
 /// An ELF core.
 pub(super) struct ElfImage {
@@ -48,6 +53,7 @@ impl ElfImage {
                 ),
             });
         }
+        source.holds("ELF header", 0, parsed.class.ehdr as u64)?;
         let core = ElfCore::parse(Arc::clone(source.bytes()))?;
         let header = Elf::parse_header(&head).map_err(goblin_error("ELF header", 0))?;
         let sections = sections(source, &header, options)?;
@@ -101,10 +107,16 @@ impl ElfImage {
     }
 
     /// The memory that the `PT_LOAD` segments hold, by their physical addresses. What a segment
-    /// has in memory and not in the file is not there.
-    pub(super) fn memory(&self, source: &Source, options: &Options) -> Result<Linear, Error> {
+    /// has in memory and not in the file is not there, unless `of_qemu` says who wrote it.
+    pub(super) fn memory(
+        &self,
+        source: &Source,
+        options: &Options,
+        of_qemu: bool,
+    ) -> Result<Linear, Error> {
         let mut pieces = Pieces::new("ELF PT_LOAD", source, options);
         let head = self.core.head();
+        let (mut claimed, mut mapped) = (Vec::new(), Vec::new());
         let mut added = Ok(());
         self.core.walk(&mut |number, segment| {
             let len = segment.filesz.min(segment.memsz);
@@ -112,12 +124,43 @@ impl ElfImage {
                 // The table is in the file, so the sum is an offset in it.
                 let said_at = head.phoff + number * head.class.phdr as u64;
                 added = pieces.add(segment.paddr, len, segment.offset, said_at);
+                if of_qemu {
+                    claimed.push(Claimed {
+                        pa: segment.paddr,
+                        len,
+                        offset: segment.offset,
+                    });
+                    let needed = claimed.len() * size_of::<Claimed>();
+                    added = std::mem::replace(&mut added, Ok(()))
+                        .and_then(|()| options.allow("ELF segments", needed as u64));
+                    if segment.memsz > len && mapped.len() < CUT {
+                        let end = segment.paddr.saturating_add(segment.memsz);
+                        mapped.push(segment.paddr..end);
+                    }
+                }
             }
             flow(&added)
         })?;
         added?;
+        for more in qemu_paging::unclaimed(claimed, &joined(mapped), source.len()) {
+            // Whole pages only: what is behind the last one is no memory.
+            pieces.add(more.pa, more.len - more.len % PAGE_SIZE, more.offset, 0)?;
+        }
         pieces.finish()
     }
+}
+
+/// Ranges, sorted and joined where they touch.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 fn flow(result: &Result<(), Error>) -> ControlFlow<()> {

@@ -37,6 +37,7 @@ mod open;
 mod options;
 mod pieces;
 mod qemu;
+mod qemu_paging;
 pub mod raw;
 mod raw_layout;
 mod source;

@@ -266,6 +266,7 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
         });
     }
     let notes = elf.notes(source, options)?;
+    let of_qemu = qemu::is_author(&notes);
     let (format, cpus) = if virtualbox::probe(&notes) {
         (Format::VirtualBox, virtualbox::cpus(&notes)?)
     } else if elf.core.head().osabi == ELFOSABI_STANDALONE && notes.is_empty() {
@@ -275,7 +276,7 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
     };
     Ok(Image {
         cpus,
-        ..Image::new(format, source, elf.memory(source, options)?)
+        ..Image::new(format, source, elf.memory(source, options, of_qemu)?)
     })
 }
 

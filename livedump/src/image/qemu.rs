@@ -22,6 +22,13 @@ const PRSTATUS_64: usize = 336;
 /// `struct elf_prstatus` of i386, its registers at 72.
 const PRSTATUS_32: usize = 144;
 
+/// Whether QEMU wrote these notes.
+pub(super) fn is_author(notes: &[Note]) -> bool {
+    notes
+        .iter()
+        .any(|note| note.name == b"QEMU" && note.kind == 0)
+}
+
 /// The processors that these notes tell of, in their order.
 pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
     let own: Vec<_> = notes

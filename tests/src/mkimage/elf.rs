@@ -1,0 +1,390 @@
+//! ELF cores: QEMU's, VirtualBox's, and the full dumps of FreeBSD's kernel.
+
+use super::registers::{control, register, segment_base, selector};
+use super::{Memory, pad, put};
+
+/// A `PT_LOAD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Virtual address.
+    pub va: u64,
+    /// Physical address.
+    pub pa: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub filesz: u64,
+    /// Bytes in memory.
+    pub memsz: u64,
+}
+
+/// A core to be written. Headers come first, then notes, then memory.
+#[derive(Debug, Clone)]
+pub struct Core {
+    /// `EI_CLASS`: 64 bits, or 32.
+    pub wide: bool,
+    /// `EI_OSABI`.
+    pub osabi: u8,
+    /// `e_machine`.
+    pub machine: u16,
+    /// Notes, if there is a `PT_NOTE`.
+    pub notes: Option<Vec<u8>>,
+    /// Segments; their offsets count from the start of the bytes behind the headers.
+    pub loads: Vec<Load>,
+    /// What the segments lie in.
+    pub bytes: Vec<u8>,
+    /// Whether the number of program headers is in section 0.
+    pub xnum: bool,
+    /// Bytes behind the headers are at a multiple of this.
+    pub align: usize,
+}
+
+impl Core {
+    /// A core of `memory`, one segment for each range.
+    #[must_use]
+    pub fn of(memory: &Memory) -> Self {
+        let mut loads = Vec::new();
+        let mut bytes = Vec::new();
+        for (start, range) in &memory.ranges {
+            loads.push(Load {
+                va: 0,
+                pa: *start,
+                offset: bytes.len() as u64,
+                filesz: range.len() as u64,
+                memsz: range.len() as u64,
+            });
+            bytes.extend(range);
+        }
+        Self {
+            wide: true,
+            osabi: 0,
+            machine: 62,
+            notes: None,
+            loads,
+            bytes,
+            xnum: false,
+            align: 1,
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn build(&self) -> Vec<u8> {
+        let word = if self.wide { 8 } else { 4 };
+        let (ehsize, phentsize, shentsize) = if self.wide {
+            (64, 56, 64)
+        } else {
+            (52, 32, 40)
+        };
+        let count = self.loads.len() + usize::from(self.notes.is_some());
+        let shoff = ehsize + count * phentsize;
+        let headers = shoff + if self.xnum { shentsize } else { 0 };
+        let notes = self.notes.clone().unwrap_or_default();
+        let data = (headers + notes.len()).next_multiple_of(self.align);
+
+        let mut out = b"\x7fELF".to_vec();
+        out.extend([1 + u8::from(self.wide), 1, 1, self.osabi]);
+        out.resize(16, 0);
+        put(&mut out, 2, &[4, u64::from(self.machine)]);
+        put(&mut out, 4, &[1]);
+        let shoff = if self.xnum { shoff as u64 } else { 0 };
+        put(&mut out, word, &[0, ehsize as u64, shoff]);
+        put(&mut out, 4, &[0]);
+        let phnum = if self.xnum { 0xffff } else { count as u64 };
+        let (shentsize, shnum) = if self.xnum {
+            (shentsize as u64, 1)
+        } else {
+            (0, 0)
+        };
+        put(
+            &mut out,
+            2,
+            &[ehsize as u64, phentsize as u64, phnum, shentsize, shnum, 0],
+        );
+
+        if self.notes.is_some() {
+            self.header(
+                &mut out,
+                4,
+                &Load {
+                    va: 0,
+                    pa: 0,
+                    offset: headers as u64,
+                    filesz: notes.len() as u64,
+                    memsz: notes.len() as u64,
+                },
+            );
+        }
+        for load in &self.loads {
+            let offset = load.offset + data as u64;
+            self.header(&mut out, 1, &Load { offset, ..*load });
+        }
+        if self.xnum {
+            // Name, type, flags, address, offset, size, link, info, alignment, entry size.
+            put(&mut out, 4, &[0, 0]);
+            put(&mut out, word, &[0, 0, 0, 1]);
+            put(&mut out, 4, &[0, count as u64]);
+            put(&mut out, word, &[0, 0]);
+        }
+        out.extend(notes);
+        out.resize(data, 0);
+        out.extend(&self.bytes);
+        out
+    }
+
+    fn header(&self, out: &mut Vec<u8>, kind: u64, load: &Load) {
+        put(out, 4, &[kind]);
+        if self.wide {
+            put(out, 4, &[0]);
+            put(
+                out,
+                8,
+                &[load.offset, load.va, load.pa, load.filesz, load.memsz, 0],
+            );
+        } else {
+            put(
+                out,
+                4,
+                &[load.offset, load.va, load.pa, load.filesz, load.memsz, 0, 0],
+            );
+        }
+    }
+}
+
+/// A note: its name ends with a zero, name and contents are padded to 4 bytes.
+pub(super) fn note(out: &mut Vec<u8>, name: &str, kind: u64, contents: &[u8]) {
+    put(
+        out,
+        4,
+        &[name.len() as u64 + 1, contents.len() as u64, kind],
+    );
+    out.extend(name.bytes());
+    out.push(0);
+    pad(out, 4);
+    out.extend(contents);
+    pad(out, 4);
+}
+
+/// `NT_PRSTATUS` of a 64-bit processor.
+fn prstatus(cpu: u32) -> Vec<u8> {
+    let mut out = vec![0; 112];
+    let r = |name: &str| register(cpu, name);
+    let order = [
+        "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
+        "rsi", "rdi",
+    ];
+    put(&mut out, 8, &order.map(r));
+    put(
+        &mut out,
+        8,
+        &[0, r("rip"), selector(cpu, "cs"), r("rflags"), r("rsp")],
+    );
+    put(&mut out, 8, &[selector(cpu, "ss")]);
+    put(
+        &mut out,
+        8,
+        &[segment_base(cpu, "fs"), segment_base(cpu, "gs")],
+    );
+    put(
+        &mut out,
+        8,
+        &["ds", "es", "fs", "gs"].map(|s| selector(cpu, s)),
+    );
+    out.resize(336, 0);
+    out
+}
+
+/// `NT_PRSTATUS` of an i386.
+fn prstatus_32(cpu: u32) -> Vec<u8> {
+    let mut out = vec![0; 72];
+    let r = |name: &str| register(cpu, name);
+    put(
+        &mut out,
+        4,
+        &["rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rax"].map(r),
+    );
+    put(
+        &mut out,
+        4,
+        &["ds", "es", "fs", "gs"].map(|s| selector(cpu, s)),
+    );
+    put(
+        &mut out,
+        4,
+        &[0, r("rip"), selector(cpu, "cs"), r("rflags"), r("rsp")],
+    );
+    put(&mut out, 4, &[selector(cpu, "ss")]);
+    out.resize(144, 0);
+    out
+}
+
+/// QEMU's own note.
+fn qemu_note(cpu: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, 4, &[1, 440]);
+    let order = [
+        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12",
+        "r13", "r14", "r15", "rip", "rflags",
+    ];
+    put(&mut out, 8, &order.map(|name| register(cpu, name)));
+    for name in [
+        "cs", "ds", "es", "fs", "gs", "ss", "ldt", "tr", "gdt", "idt",
+    ] {
+        put(&mut out, 4, &[selector(cpu, name), 0xffff, 0x93, 0]);
+        put(&mut out, 8, &[segment_base(cpu, name)]);
+    }
+    put(
+        &mut out,
+        8,
+        &[
+            control(cpu, 0),
+            0,
+            control(cpu, 2),
+            control(cpu, 3),
+            control(cpu, 4),
+        ],
+    );
+    put(&mut out, 8, &[segment_base(cpu, "kernel_gs")]);
+    out
+}
+
+/// The notes of `cpus` processors: those of the ELF, then QEMU's own, if wanted.
+pub(super) fn notes(cpus: u32, wide: bool, own: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for cpu in 0..cpus {
+        let status = if wide {
+            prstatus(cpu)
+        } else {
+            prstatus_32(cpu)
+        };
+        note(&mut out, "CORE", 1, &status);
+    }
+    for cpu in (0..cpus).filter(|_| own) {
+        note(&mut out, "QEMU", 0, &qemu_note(cpu));
+    }
+    out
+}
+
+/// What QEMU's `dump-guest-memory` writes without paging, for `cpus` processors.
+#[must_use]
+pub fn qemu(memory: &Memory, cpus: u32) -> Core {
+    Core {
+        notes: Some(notes(cpus, true, true)),
+        ..Core::of(memory)
+    }
+}
+
+/// The same of an i386 guest below 4 GiB: ELF of 32 bits.
+#[must_use]
+pub fn qemu_32(memory: &Memory, cpus: u32) -> Core {
+    Core {
+        wide: false,
+        machine: 3,
+        notes: Some(notes(cpus, false, true)),
+        ..Core::of(memory)
+    }
+}
+
+/// The same with paging: a segment for each of `mappings` (virtual address, physical address,
+/// bytes), which may show a page twice, and in the order given.
+///
+/// # Panics
+///
+/// If a mapping is not within one range.
+#[must_use]
+pub fn qemu_paging(memory: &Memory, cpus: u32, mappings: &[(u64, u64, u64)]) -> Core {
+    let core = qemu(memory, cpus);
+    let loads = mappings.iter().map(|&(va, pa, len)| {
+        let inside = |load: &&Load| (load.pa..load.pa + load.filesz).contains(&pa);
+        let range = core.loads.iter().find(inside).unwrap();
+        assert!(pa + len <= range.pa + range.filesz, "{pa:#x} {len:#x}");
+        Load {
+            va,
+            pa,
+            offset: range.offset + (pa - range.pa),
+            filesz: len,
+            memsz: len,
+        }
+    });
+    Core {
+        loads: loads.collect(),
+        ..core.clone()
+    }
+}
+
+/// What a FreeBSD kernel writes with `debug.minidump=0`.
+#[must_use]
+pub fn freebsd_full(memory: &Memory) -> Core {
+    Core {
+        osabi: 255,
+        align: 4096,
+        ..Core::of(memory)
+    }
+}
+
+/// What `VBoxManage debugvm dumpvmcore` writes, in the format of version 0x00010006.
+#[must_use]
+pub fn virtualbox(memory: &Memory, cpus: u32) -> Core {
+    let mut out = Vec::new();
+    let mut core = Vec::new();
+    put(
+        &mut core,
+        4,
+        &[
+            0xc01a_c0de,
+            0x0001_0006,
+            24,
+            0x0007_0000,
+            150_000,
+            u64::from(cpus),
+        ],
+    );
+    note(&mut out, "VBCORE", 0xb00, &core);
+    for cpu in 0..cpus {
+        note(&mut out, "VBCPU", 0xb01, &vbox_cpu(cpu));
+    }
+    Core {
+        notes: Some(out),
+        align: 4096,
+        ..Core::of(memory)
+    }
+}
+
+fn vbox_cpu(cpu: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let order = [
+        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+        "r15", "rip", "rsp", "rbp", "rflags",
+    ];
+    put(&mut out, 8, &order.map(|name| register(cpu, name)));
+    let segment = |out: &mut Vec<u8>, name: &str| {
+        put(out, 8, &[segment_base(cpu, name)]);
+        put(out, 4, &[0xffff, 0x93]);
+        put(out, 2, &[selector(cpu, name), 0]);
+        put(out, 4, &[0]);
+    };
+    for name in ["cs", "ds", "es", "fs", "gs", "ss"] {
+        segment(&mut out, name);
+    }
+    put(
+        &mut out,
+        8,
+        &[0, 2, 3, 4].map(|number| control(cpu, number)),
+    );
+    put(&mut out, 8, &[0; 8]);
+    for name in ["gdt", "idt"] {
+        put(&mut out, 8, &[segment_base(cpu, name)]);
+        put(&mut out, 4, &[0xffff, 0]);
+    }
+    segment(&mut out, "ldt");
+    segment(&mut out, "tr");
+    // sysenter's three, EFER, STAR, PAT, LSTAR, CSTAR, SFMASK, KernelGSBase.
+    put(
+        &mut out,
+        8,
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, segment_base(cpu, "kernel_gs")],
+    );
+    // ApicBase, TscAux, XCRs, and an XSAVE area.
+    out.resize(out.len() + 8 * 5 + 8192, 0);
+    out
+}

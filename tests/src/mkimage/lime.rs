@@ -1,0 +1,47 @@
+//! LiME's format, and AVML's compressed one.
+
+use std::io::Write as _;
+
+use super::{Memory, put};
+
+fn header(out: &mut Vec<u8>, magic: &[u8; 4], version: u64, start: u64, len: usize) {
+    out.extend(magic);
+    put(out, 4, &[version]);
+    put(out, 8, &[start, start + len as u64 - 1, 0]);
+}
+
+/// A LiME file, a range for each of memory's.
+#[must_use]
+pub fn lime(memory: &Memory) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (start, bytes) in &memory.ranges {
+        header(&mut out, b"EMiL", 1, *start, bytes.len());
+        out.extend(bytes);
+    }
+    out
+}
+
+/// An AVML file, ranges of up to `block` bytes. A range of zeros alone is left out.
+///
+/// # Panics
+///
+/// If snappy fails.
+#[must_use]
+pub fn avml(memory: &Memory, block: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (start, bytes) in &memory.ranges {
+        for (at, part) in (*start..).step_by(block).zip(bytes.chunks(block)) {
+            if part.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            header(&mut out, b"AVML", 2, at, part.len());
+            let from = out.len();
+            let mut encoder = snap::write::FrameEncoder::new(&mut out);
+            encoder.write_all(part).unwrap();
+            encoder.into_inner().unwrap();
+            let stored = (out.len() - from) as u64;
+            put(&mut out, 8, &[stored]);
+        }
+    }
+    out
+}

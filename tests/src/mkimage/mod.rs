@@ -1,0 +1,38 @@
+//! Images of memory for tests, in every format that hypervisors and forensic tools keep.
+//!
+//! The formats are written down here a second time, from their descriptions; nothing is taken from
+//! the crates under test, not even constants. What QEMU itself writes is compared elsewhere; this
+//! is for the formats whose producers are not at hand, and for files that are wrong on purpose.
+//!
+//! ```text
+//! Memory::parse(text) -> raw · qemu · kdump (flatten) · lime · avml · virtualbox · vmware · bhyve
+//!                        · xen · freebsd_full
+//! ```
+
+mod elf;
+mod kdump;
+mod lime;
+mod memory;
+mod registers;
+mod state;
+mod xen;
+
+pub use elf::{Core, Load, freebsd_full, qemu, qemu_32, qemu_paging, virtualbox};
+pub use kdump::{Codec, Kdump, flatten, kdump};
+pub use lime::{avml, lime};
+pub use memory::Memory;
+pub use registers::{NAMES, control, register, segment_base};
+pub use state::{bhyve_meta, vmss, vmss_with_memory};
+pub use xen::{Xen, xen};
+
+/// Appends little-endian numbers of some width.
+fn put(out: &mut Vec<u8>, width: usize, values: &[u64]) {
+    for value in values {
+        out.extend(&value.to_le_bytes()[..width]);
+    }
+}
+
+/// Zeros up to a multiple of `align`.
+fn pad(out: &mut Vec<u8>, align: usize) {
+    out.resize(out.len().next_multiple_of(align), 0);
+}

@@ -1,0 +1,232 @@
+//! Images that are cut off or say what is not so: one clear error, and never more than memory
+//! that was there.
+
+use livecore_tests::mkimage::{self, Kdump, Memory, Xen};
+use livedump::image::exercise::exercise;
+use minidump::Error;
+
+use super::common::{PAGE, images, memory, open, ranges};
+
+#[test]
+fn a_file_cut_off_anywhere_is_an_error_or_the_pages_that_it_still_has() {
+    for (name, _, memory, bytes) in images() {
+        let first = (0..bytes.len().min(9000)).step_by(61);
+        let all = (0..bytes.len()).step_by((bytes.len() / 60).max(1));
+        let last = bytes.len().saturating_sub(40)..bytes.len();
+        let (mut refused, mut page) = (0, vec![0; PAGE as usize]);
+        for cut in first.chain(all).chain(last) {
+            let image = match open(bytes[..cut].to_vec()) {
+                Err(error) => {
+                    let line = error.to_string();
+                    let is_told = matches!(error, Error::Broken { .. } | Error::Unsupported { .. })
+                        || line.contains("bytes wanted at");
+                    assert!(
+                        is_told && !line.contains('\n'),
+                        "{name} cut at {cut}: {line}"
+                    );
+                    refused += 1;
+                    continue;
+                }
+                Ok(image) => image,
+            };
+            for (number, truth) in memory.pages() {
+                if image.memory.read(number * PAGE, &mut page).is_ok() {
+                    assert!(page == truth, "{name} cut at {cut}: page {number:#x}");
+                }
+            }
+        }
+        assert!(refused > 100, "{name}: only {refused} were refused");
+    }
+}
+
+#[test]
+fn every_number_of_every_header_may_lie() {
+    const LIES: [u32; 7] = [
+        0,
+        1,
+        0x1001,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_f000,
+        0xffff_ffff,
+    ];
+    for (name, _, _, bytes) in images() {
+        // Headers, tables and notes are at the front, Xen's tables at the end.
+        let front = (0..bytes.len().min(1400)).step_by(4);
+        let sub = (4096..4096 + 120)
+            .step_by(4)
+            .filter(|_| name.contains("kdump"));
+        let behind = bytes.len().saturating_sub(400)..bytes.len() - 8;
+        for at in front.chain(sub).chain(behind.step_by(4)) {
+            for lie in LIES {
+                let mut changed = bytes.clone();
+                changed[at..at + 4].copy_from_slice(&lie.to_le_bytes());
+                exercise(&changed);
+                if lie > 1 {
+                    // The same in a number of 64 bits, and of the other byte order.
+                    changed[at + 4..at + 8].copy_from_slice(&lie.to_be_bytes());
+                    exercise(&changed);
+                }
+            }
+        }
+    }
+}
+
+/// The one line that an error is.
+fn line(bytes: Vec<u8>) -> String {
+    match open(bytes) {
+        Err(error @ Error::Broken { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+        Ok(image) => panic!("{image:?}"),
+    }
+}
+
+fn set(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[test]
+fn errors_name_region_offset_found_and_expected() {
+    let memory = memory();
+    let len = |bytes: &[u8]| bytes.len();
+
+    // The second program header (after the notes'), p_offset.
+    let mut elf = mkimage::qemu(&memory, 1).build();
+    let end = len(&elf);
+    set(&mut elf, 64 + 56 + 8, 1 << 40);
+    assert_eq!(
+        line(elf),
+        format!(
+            "ELF PT_LOAD at offset 0x78: found 0x11000 bytes at offset 0x10000000000, expected an \
+             end within the file's {end:#x} bytes"
+        )
+    );
+
+    let mut lime = mkimage::lime(&memory);
+    let second = 32 + 17 * 4096;
+    set(&mut lime, second + 16, 0xf_ffff);
+    assert_eq!(
+        line(lime.clone()),
+        format!(
+            "LiME header at offset {second:#x}: found addresses 0x100000 to 0xfffff, expected a \
+             last address that is not before the first"
+        )
+    );
+    set(&mut lime, second + 16, 1 << 50);
+    assert!(line(lime).contains("expected an end within the file's"));
+
+    let mut xen = mkimage::xen(
+        &memory,
+        Xen {
+            paravirtual: false,
+            reversed: false,
+            cpus: 1,
+        },
+    );
+    let pages = memory.pages().count() as u64 + 1;
+    let at = xen
+        .windows(8)
+        .position(|w| w == pages.to_le_bytes())
+        .unwrap();
+    set(&mut xen, at, u64::MAX / 8);
+    assert!(line(xen).starts_with("Xen's header note at offset"));
+
+    let mut kdump = mkimage::kdump(&memory, &Kdump::default());
+    set(&mut kdump, 4096 + 96, 1 << 30);
+    let said = line(kdump);
+    assert!(
+        said.ends_with("expected a bit for each of 0x40000000 pages"),
+        "{said}"
+    );
+
+    let mut flat = mkimage::flatten(&mkimage::kdump(&memory, &Kdump::default()), 9000, false);
+    flat[4096 + 8..4096 + 16].copy_from_slice(&(-5_i64).to_be_bytes());
+    assert!(line(flat).starts_with("flattened piece at offset 0x1000: found offset 0, length -5"));
+}
+
+#[test]
+fn ranges_out_of_order_are_put_in_order_and_ranges_over_each_other_are_refused() {
+    let sorted = memory();
+    let mut unordered = sorted.clone();
+    unordered.ranges.reverse();
+    for (name, bytes) in [
+        ("lime", mkimage::lime(&unordered)),
+        ("avml", mkimage::avml(&unordered, 1 << 20)),
+        ("qemu", mkimage::qemu(&unordered, 1).build()),
+        ("vmware", mkimage::vmss_with_memory(&unordered)),
+    ] {
+        let image = open(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(image.memory.ranges(), ranges(&sorted), "{name}");
+        super::common::check(name, &*image.memory, &sorted);
+    }
+    let twice = Memory {
+        ranges: vec![
+            (0x10_0000, vec![1; 3 * 4096]),
+            (0x50_0000, vec![2; 4096]),
+            (0x10_1000, vec![3; 4096]),
+        ],
+    };
+    for (name, bytes) in [
+        ("lime", mkimage::lime(&twice)),
+        ("avml", mkimage::avml(&twice, 1 << 20)),
+        ("qemu", mkimage::qemu(&twice, 1).build()),
+        ("full", mkimage::freebsd_full(&twice).build()),
+        ("virtualbox", mkimage::virtualbox(&twice, 1).build()),
+        ("vmware", mkimage::vmss_with_memory(&twice)),
+        (
+            "xen",
+            mkimage::xen(
+                &twice,
+                Xen {
+                    paravirtual: false,
+                    reversed: true,
+                    cpus: 1,
+                },
+            ),
+        ),
+    ] {
+        let said = line(bytes);
+        assert!(said.contains("found address 0x10"), "{name}: {said}");
+        assert!(
+            said.contains("expected an address from 0x10"),
+            "{name}: {said}"
+        );
+    }
+}
+
+#[test]
+fn pages_that_do_not_decode_are_errors_and_the_others_can_be_read() {
+    // zlib has a checksum, and so have snappy's frames; a plain page has none.
+    let text = Memory::parse("0x0 60 text 1");
+    let noise = memory();
+    for (name, memory, bytes, run) in [
+        (
+            "kdump",
+            &text,
+            mkimage::kdump(&text, &Kdump::default()),
+            1000,
+        ),
+        ("avml", &noise, mkimage::avml(&noise, 1 << 30), 3000),
+    ] {
+        let mut changed = bytes.clone();
+        let at = bytes.len() - 2 * run;
+        changed[at..at + run].fill(0x5a);
+        let image = open(changed).unwrap();
+        let (mut good, mut bad, mut page) = (0, 0, vec![0; 4096]);
+        for (number, truth) in memory.pages() {
+            match image.memory.read(number * PAGE, &mut page) {
+                Ok(()) => {
+                    assert!(page == truth, "{name}: page {number:#x}");
+                    good += 1;
+                }
+                Err(error) => {
+                    let inner = compress::Error::in_io(&error);
+                    let is_broken = matches!(inner, Some(compress::Error::Broken { .. }));
+                    assert!(is_broken, "{name}: {error}");
+                    bad += 1;
+                }
+            }
+        }
+        assert!(good > 30 && bad > 0, "{name}: {good} good, {bad} bad");
+    }
+}

@@ -1,0 +1,334 @@
+//! Every format, undamaged.
+
+use std::sync::Arc;
+
+use compress::{Encoding, NoProgress, Shape};
+use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
+use livedump::image::{self, CpuState, Format, Options, RawLayout, open_bytes};
+
+use super::common::{check, compressed, images, memory, open, ranges};
+
+#[test]
+fn memory_read_through_every_format_is_the_memory_that_was_put_in() {
+    for (name, format, memory, bytes) in images() {
+        let image = open(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(image.format, format, "{name}");
+        check(name, &*image.memory, &memory);
+        assert!(image.notes.is_empty(), "{name}: {:?}", image.notes);
+    }
+}
+
+#[test]
+fn compressed_images_open_like_any_other() {
+    for (name, format, memory, bytes) in images() {
+        for stored in compressed(&bytes) {
+            let image = open(stored).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(image.format, format, "{name}");
+            assert_ne!(image.codec, compress::Codec::None, "{name}");
+            check(name, &*image.memory, &memory);
+        }
+        let mut sealed = Vec::new();
+        let encoding = Encoding::default();
+        let stored =
+            compress::encode_at(&bytes, &encoding, Shape::Frames, &mut sealed, &NoProgress)
+                .unwrap();
+        compress::write_seal(&stored, b"", &mut sealed).unwrap();
+        check(name, &*open(sealed).unwrap().memory, &memory);
+    }
+}
+
+#[test]
+fn many_threads_read_the_same_image() {
+    for (name, _, memory, bytes) in images() {
+        let image = open(bytes).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| check(name, &*image.memory, &memory));
+            }
+        });
+    }
+}
+
+/// What the writer put into registers.
+fn expected(number: u32) -> CpuState {
+    let r = |name: &str| mkimage::register(number, name);
+    CpuState {
+        number,
+        rax: r("rax"),
+        rbx: r("rbx"),
+        rcx: r("rcx"),
+        rdx: r("rdx"),
+        rsi: r("rsi"),
+        rdi: r("rdi"),
+        rsp: r("rsp"),
+        rbp: r("rbp"),
+        r8: r("r8"),
+        r9: r("r9"),
+        r10: r("r10"),
+        r11: r("r11"),
+        r12: r("r12"),
+        r13: r("r13"),
+        r14: r("r14"),
+        r15: r("r15"),
+        rip: r("rip"),
+        rflags: r("rflags"),
+        ..CpuState::default()
+    }
+}
+
+#[test]
+fn registers_of_every_processor_are_those_of_the_notes() {
+    let mut with_cpus = 0;
+    for (name, _, _, bytes) in images() {
+        let image = open(bytes).unwrap();
+        for (number, cpu) in (0..).zip(&image.cpus) {
+            with_cpus += 1;
+            let truth = expected(number);
+            let mut found = *cpu;
+            let segments = std::mem::take(&mut found.segments);
+            let control = found.control.take().unwrap_or_else(|| panic!("{name}"));
+            let is_32 = std::mem::take(&mut found.is_32);
+            assert_eq!(is_32, name.ends_with("-32"), "{name}");
+            // QEMU's own notes have all of a register, whatever the ELF's class.
+            assert_eq!(found, truth, "{name}");
+            assert_eq!(control.cr0, mkimage::control(number, 0), "{name}");
+            assert_eq!(control.cr2, mkimage::control(number, 2), "{name}");
+            assert_eq!(control.cr3, mkimage::control(number, 3), "{name}");
+            assert_eq!(control.cr4, mkimage::control(number, 4), "{name}");
+            for (segment, of) in [("fs", segments.fs), ("gs", segments.gs)] {
+                assert_eq!(of.base, mkimage::segment_base(number, segment), "{name}");
+                let selector = mkimage::register(number, segment) as u16;
+                assert_eq!(of.selector, selector, "{name}");
+            }
+            assert_eq!(
+                segments.kernel_gs_base,
+                Some(mkimage::segment_base(number, "kernel_gs")),
+                "{name}"
+            );
+            if !name.starts_with("xen") {
+                assert_eq!(
+                    segments.idt.base,
+                    mkimage::segment_base(number, "idt"),
+                    "{name}"
+                );
+                assert_eq!(
+                    segments.tr.base,
+                    mkimage::segment_base(number, "tr"),
+                    "{name}"
+                );
+            }
+        }
+    }
+    assert_eq!(with_cpus, 24);
+}
+
+#[test]
+fn registers_come_from_the_elfs_notes_where_there_are_no_others() {
+    let mut core = mkimage::qemu(&memory(), 2);
+    // Two of 12 + 8 + 336 bytes; QEMU's own are behind them.
+    core.notes.as_mut().unwrap().truncate(2 * 356);
+    let image = open(core.build()).unwrap();
+    assert_eq!(image.cpus.len(), 2);
+    for (number, cpu) in (0..).zip(&image.cpus) {
+        let mut found = *cpu;
+        let segments = std::mem::take(&mut found.segments);
+        assert_eq!(found, expected(number), "nothing is made up");
+        assert_eq!(segments.gs.base, mkimage::segment_base(number, "gs"));
+        assert_eq!(segments.kernel_gs_base, None);
+    }
+    let mut core = mkimage::qemu_32(&super::common::low_memory(), 1);
+    core.notes.as_mut().unwrap().truncate(164);
+    let cpu = open(core.build()).unwrap().cpus[0];
+    assert!(cpu.is_32);
+    assert_eq!(cpu.rip, mkimage::register(0, "rip") & 0xffff_ffff);
+    assert_eq!(cpu.rsp, mkimage::register(0, "rsp") & 0xffff_ffff);
+}
+
+#[test]
+fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
+    let memory = memory();
+    let bytes = mkimage::kdump(
+        &memory,
+        &Kdump {
+            leave_out: 5,
+            ..Kdump::default()
+        },
+    );
+    let image = open(bytes).unwrap();
+    let mut page = [0; 4096];
+    for (number, truth) in memory.pages() {
+        let read = image.memory.read(number * 4096, &mut page);
+        assert_eq!(read.is_err(), number % 5 == 0, "page {number:#x}");
+        assert!(read.is_err() || page == truth, "page {number:#x}");
+    }
+}
+
+#[test]
+fn a_flattened_file_with_pieces_over_each_other_is_what_the_last_ones_say() {
+    let memory = memory();
+    let good = mkimage::kdump(&memory, &Kdump::default());
+    // All of it damaged first, then all of it again as it should be.
+    let mut bad = good.clone();
+    bad[8192..].fill(0xee);
+    let mut bytes = mkimage::flatten(&bad, 10_000, false);
+    bytes.truncate(bytes.len() - 16);
+    bytes.extend(&mkimage::flatten(&good, 7000, true)[4096..]);
+    let image = open(bytes).unwrap();
+    check("pieces over each other", &*image.memory, &memory);
+}
+
+#[test]
+fn an_index_that_would_be_too_large_becomes_a_spool() {
+    let memory = memory();
+    let kdump = mkimage::kdump(
+        &memory,
+        &Kdump {
+            codecs: &[Codec::Plain],
+            ..Kdump::default()
+        },
+    );
+    let bytes = mkimage::flatten(&kdump, 512, false);
+    let options = Options {
+        tables: 4096,
+        ..Options::default()
+    };
+    let image = open_bytes(Arc::new(bytes), &options).unwrap();
+    check("spooled", &*image.memory, &memory);
+}
+
+#[test]
+fn memory_for_tables_is_bounded_by_the_options() {
+    // Every second page is missing, so each page is a range of its own.
+    let bytes = mkimage::kdump(
+        &Memory::parse("0x0 4000 fill 1"),
+        &Kdump {
+            leave_out: 2,
+            ..Kdump::default()
+        },
+    );
+    let options = |tables| Options {
+        tables,
+        ..Options::default()
+    };
+    let refused = open_bytes(Arc::new(bytes.clone()), &options(16 * 1000)).unwrap_err();
+    assert!(
+        refused.to_string().contains("the limit is 16000"),
+        "{refused}"
+    );
+    assert_eq!(
+        open_bytes(Arc::new(bytes), &options(16 * 2000))
+            .unwrap()
+            .memory
+            .ranges()
+            .len(),
+        2000
+    );
+}
+
+#[test]
+fn raw_memory_is_what_its_layout_says() {
+    let memory = Memory::parse("0x0 64 mix 1\n 0x100000000 32 mix 2");
+    let options = |text: &str| Options {
+        layout: Some(text.parse().unwrap()),
+        ..Options::default()
+    };
+    let packed = memory.packed();
+    for layout in [
+        "pc:256K",
+        "0-256K,4G-0x100020000@256K",
+        "0-128K,128K-256K,4G-0x100020000@256K",
+    ] {
+        let image = open_bytes(Arc::new(packed.clone()), &options(layout)).unwrap();
+        assert_eq!(image.format, Format::Raw);
+        check(layout, &*image.memory, &memory);
+    }
+    let flat = Memory::parse("0x0 64 mix 1");
+    let image = open(flat.packed()).unwrap();
+    assert_eq!(
+        (image.format, image.layout),
+        (Format::Raw, Some(RawLayout::Flat))
+    );
+    check("flat", &*image.memory, &flat);
+    for beyond in ["0-1M", "0-256K@512K", "0-128K,64K-192K@128K"] {
+        let error = open_bytes(Arc::new(packed.clone()), &options(beyond)).unwrap_err();
+        assert!(
+            matches!(error, minidump::Error::Broken { .. }),
+            "{beyond}: {error}"
+        );
+    }
+}
+
+#[test]
+fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
+    let memory = memory();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("guest.vmem"), memory.packed()).unwrap();
+    std::fs::write(path("guest.vmss"), mkimage::vmss(&memory)).unwrap();
+    for name in ["guest.vmem", "guest.vmss"] {
+        let image = image::open(&path(name), &Options::default()).unwrap();
+        assert_eq!(image.format, Format::Vmware);
+        assert_eq!(image.ram, path("guest.vmem"));
+        check(name, &*image.memory, &memory);
+    }
+
+    // Below bhyve's limit there is nothing but low memory.
+    let low = Memory::parse("0x0 300 mix 4");
+    std::fs::write(path("guest.ckp"), low.packed()).unwrap();
+    std::fs::write(path("guest.ckp.meta"), mkimage::bhyve_meta(300 * 4096)).unwrap();
+    let image = image::open(&path("guest.ckp"), &Options::default()).unwrap();
+    assert_eq!(image.format, Format::Bhyve);
+    check("bhyve", &*image.memory, &low);
+    std::fs::write(path("guest.ckp.meta"), mkimage::bhyve_meta(301 * 4096)).unwrap();
+    let error = image::open(&path("guest.ckp"), &Options::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("found 0x12d000, expected 0x12c000"),
+        "{error}"
+    );
+}
+
+#[test]
+fn bhyves_memory_goes_on_at_4_gib() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("big.ckp");
+    let file = std::fs::File::create(&path).unwrap();
+    let high = Memory::parse("0x100000000 8 mix 1");
+    file.set_len(3 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &high.packed(), 3 << 30).unwrap();
+    let meta = mkimage::bhyve_meta((3 << 30) + 8 * 4096);
+    std::fs::write(dir.path().join("big.ckp.meta"), meta).unwrap();
+    let image = image::open(&path, &Options::default()).unwrap();
+    assert_eq!(
+        image.memory.ranges(),
+        [0..3 << 30, ranges(&high)[0].clone()]
+    );
+    let mut found = vec![0; 8 * 4096];
+    image.memory.read(4 << 30, &mut found).unwrap();
+    assert!(found == high.packed());
+    assert!(image.memory.known_zero(0, 3 << 30), "the file's hole");
+}
+
+#[test]
+fn what_is_no_image_is_told_by_its_name() {
+    for (head, what) in [
+        (&b"minidump FreeBSD/amd64\0\0"[..], "minidump"),
+        (b"QFI\xfb\0\0\0\x03", "qcow2"),
+        (b"PAGEDU64", "Windows"),
+        (b"QEVM\0\0\0\x03", "migration"),
+    ] {
+        let mut bytes = head.to_vec();
+        bytes.resize(8192, 0);
+        let error = open(bytes).unwrap_err();
+        assert!(
+            matches!(error, minidump::Error::Unsupported { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    let mut kernel = mkimage::qemu(&memory(), 0).build();
+    kernel[16] = 2;
+    let error = open(kernel).unwrap_err();
+    assert!(error.to_string().contains("ELF file of type 2"), "{error}");
+}
