@@ -131,6 +131,21 @@ impl From<minidump::ReadError> for Failure {
     }
 }
 
+impl From<minidump::kernel::KernelError> for Failure {
+    fn from(error: minidump::kernel::KernelError) -> Self {
+        use minidump::kernel::KernelError;
+        let exit = match &error {
+            KernelError::UnknownMachine(_) => Exit::UNSUPPORTED,
+            KernelError::Implausible { .. } => Exit::BROKEN,
+            KernelError::Unreadable { source, .. } => {
+                exit_of_cause(source).unwrap_or(Exit::COULD_NOT)
+            }
+            _ => Exit::COULD_NOT,
+        };
+        Self::new(exit, &error)
+    }
+}
+
 impl From<PlaceError> for Failure {
     fn from(error: PlaceError) -> Self {
         match &error {

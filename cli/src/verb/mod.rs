@@ -13,10 +13,12 @@ pub mod gdb;
 pub mod info;
 pub mod man;
 pub mod mem;
+pub mod ps;
 pub mod read;
 pub mod serve;
 pub mod synth;
 pub mod take;
+pub mod threads;
 pub mod verify;
 
 /// What to do.
@@ -44,6 +46,10 @@ pub enum Verb {
     Serve(serve::Args),
     /// Start a debugger on a dump
     Gdb(gdb::Args),
+    /// List the dumped machine's processes and threads
+    Ps(ps::Args),
+    /// Print threads with their registers and call chains
+    Threads(threads::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -64,6 +70,8 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Mem(args) => mem::run(args, session),
         Verb::Serve(args) => serve::run(args, session),
         Verb::Gdb(args) => gdb::run(args, session),
+        Verb::Ps(args) => ps::run(args, session),
+        Verb::Threads(args) => threads::run(args, session),
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
     }

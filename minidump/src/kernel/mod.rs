@@ -24,10 +24,10 @@ pub mod thread;
 pub mod trap;
 pub mod types;
 
-use crate::{KernelElf, KernelMemory, ReadError, VirtAddr};
+use crate::{Arch, Dump, KernelElf, KernelMemory, ReadError, VirtAddr, defs};
 
 pub use modules::{Module, Modules};
-pub use process::{Process, Processes};
+pub use process::{Missing, Process, Processes};
 pub use registers::Registers;
 pub use stack::Frame;
 pub use state::State;
@@ -97,6 +97,17 @@ impl<'a> Kernel<'a> {
             functions: None,
             displacement: 0,
         }
+    }
+
+    /// The kernel of a dump: that of powerpc64 runs elsewhere than its file says, and the dump says
+    /// where.
+    pub fn of_dump(dump: &'a Dump, elf: &'a KernelElf) -> Self {
+        let header = dump.minidump();
+        let displacement = match header.arch {
+            Arch::Powerpc64 => header.startkernel.wrapping_sub(defs::powerpc64::KERNBASE),
+            _ => 0,
+        };
+        Self::new(dump, elf).displaced(displacement)
     }
 
     /// With type information about [`STRUCTURES`], which tells what is not exported.

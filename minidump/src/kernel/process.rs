@@ -1,6 +1,7 @@
 //! The processes of a kernel with their threads.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use crate::defs::pcb::COMM_LEN;
 use crate::kernel::offsets::{Offsets, Typed};
@@ -30,12 +31,29 @@ pub struct Process {
     pub threads: Vec<Thread>,
 }
 
+/// A symbol that is used where it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub symbol: &'static str,
+    /// What is not known without it.
+    pub without: &'static str,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no symbol {}: {}", self.symbol, self.without)
+    }
+}
+
 /// The processes of a kernel in the order of its lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Processes {
     /// The processes: newest first, then zombies.
     pub list: Vec<Process>,
-    /// What could not be read, and which symbols were missed, in words.
+    /// Symbols that the kernel's file lacks.
+    pub missing: Vec<Missing>,
+    /// What could not be read, in words.
     pub problems: Vec<String>,
 }
 
@@ -48,8 +66,7 @@ impl Kernel<'_> {
     pub fn processes(&self) -> Result<Processes, KernelError> {
         let offsets = Offsets::read(*self)?;
         let allproc = self.address("allproc")?;
-        let mut problems = Vec::new();
-        let stops = Stops::read(*self, &offsets, &mut problems);
+        let (stops, missing, problems) = Stops::read(*self, &offsets);
         let mut walk = Walk {
             kernel: *self,
             offsets,
@@ -59,6 +76,7 @@ impl Kernel<'_> {
             list: Vec::new(),
             threads: 0,
             steps: 0,
+            missing,
             problems,
             untold: 0,
         };
@@ -73,6 +91,7 @@ impl Kernel<'_> {
         }
         Ok(Processes {
             list: walk.list,
+            missing: walk.missing,
             problems: walk.problems,
         })
     }
@@ -114,6 +133,7 @@ pub(super) struct Walk<'a> {
     threads: usize,
     /// How many links were followed, of all lists.
     steps: usize,
+    missing: Vec<Missing>,
     problems: Vec<String>,
     /// How many more problems there were.
     untold: usize,
@@ -152,21 +172,21 @@ impl Walk<'_> {
     /// The processes of `pidhashtbl` that no list has had: zombies, in kernels without `zombproc`.
     fn hash(&mut self) {
         let kernel = self.kernel;
-        let chain = match kernel.variable("proc_off_p_hash", 4) {
-            Ok(chain) => chain,
-            Err(KernelError::NoSymbol(name)) => {
-                return self.problem(format!("no symbol {name}: zombies are not listed"));
-            }
-            Err(error) => return self.problem(error.to_string()),
-        };
-        let table = || -> Result<(u64, u64), KernelError> {
+        let table = || -> Result<(u64, u64, u64), KernelError> {
+            let chain = kernel.variable("proc_off_p_hash", 4)?;
             let mask = kernel.variable("pidhash", kernel.elf().pointer_size())?;
             let table = kernel.address("pidhashtbl")?;
-            Ok((kernel.pointer_at("pidhashtbl", table)?, mask))
+            Ok((chain, kernel.pointer_at("pidhashtbl", table)?, mask))
         };
-        let (table, mask) = match table() {
+        let (chain, table, mask) = match table() {
             Ok(found) => found,
-            Err(error) => return self.problem(format!("{error}: zombies are not listed")),
+            Err(KernelError::NoSymbol(_)) => {
+                return self.missing.push(Missing {
+                    symbol: "zombproc",
+                    without: "nor pidhashtbl: zombies are not listed",
+                });
+            }
+            Err(error) => return self.problem(error.to_string()),
         };
         if mask >= LIMIT as u64 {
             return self.problem(format!("pidhash: found {mask:#x}, expected fewer slots"));

@@ -3,6 +3,7 @@
 use crate::ByteOrder;
 use crate::defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
 use crate::kernel::offsets::Offsets;
+use crate::kernel::process::Missing;
 use crate::kernel::{Kernel, KernelError};
 
 /// What says of a thread on a CPU where its registers are.
@@ -30,28 +31,37 @@ enum OnCpu {
 }
 
 impl Stops {
-    pub(super) fn read(kernel: Kernel<'_>, offsets: &Offsets, problems: &mut Vec<String>) -> Self {
-        let mut known = |name: &str| {
-            let found = kernel.address(name).ok();
+    /// With the symbols that are missing, and what could not be read.
+    pub(super) fn read(kernel: Kernel<'_>, offsets: &Offsets) -> (Self, Vec<Missing>, Vec<String>) {
+        let (mut missing, mut problems) = (Vec::new(), Vec::new());
+        let mut known = |symbol, without| {
+            let found = kernel.address(symbol).ok();
             if found.is_none() {
-                problems.push(format!("no symbol {name}"));
+                missing.push(Missing { symbol, without });
             }
             found
         };
-        let dumptid = known("dumptid");
-        let dumppcb = known("dumppcb");
-        let cpus = known("stopped_cpus").map(|at| {
+        let unknown = "which thread wrote the dump is not known";
+        let dumptid = known("dumptid", unknown);
+        let dumppcb = known(
+            "dumppcb",
+            "the registers of the thread that wrote it are not known",
+        );
+        let unchecked = "CPUs are taken for stopped";
+        let cpus = known("stopped_cpus", unchecked).map(|at| {
             let size = kernel.elf().symbol("stopped_cpus").map_or(0, |s| s.size);
             (at, size)
         });
-        let stoppcbs = known("stoppcbs");
-        let dumptid = dumptid.and_then(|at| match kernel.uint_at("dumptid", at, 4) {
-            Ok(tid) => Some(tid as i32), // 4 bytes were read
+        let stoppcbs = known("stoppcbs", "the registers of other CPUs are not known");
+        let mut read = |result: Result<u64, KernelError>| match result {
+            Ok(value) => Some(value),
             Err(error) => {
                 problems.push(error.to_string());
                 None
             }
-        });
+        };
+        let dumptid = dumptid.and_then(|at| read(kernel.uint_at("dumptid", at, 4)));
+        let dumptid = dumptid.map(|tid| tid as i32); // 4 bytes were read
         let size = kernel.elf().symbol("stoppcbs").map_or(0, |s| s.size);
         let version = kernel.osreldate();
         let pointer = match size {
@@ -59,13 +69,9 @@ impl Stops {
             size => size == kernel.elf().pointer_size() as u64,
         };
         let pcbs = match stoppcbs {
-            Some(at) if pointer => match kernel.pointer_at("stoppcbs", at) {
-                Ok(first) => Some(first).filter(|first| *first != 0),
-                Err(error) => {
-                    problems.push(error.to_string());
-                    None
-                }
-            },
+            Some(at) if pointer => {
+                read(kernel.pointer_at("stoppcbs", at)).filter(|first| *first != 0)
+            }
             other => other,
         };
         let oncpu = match version {
@@ -74,7 +80,7 @@ impl Stops {
             Some(_) => OnCpu::Byte,
             None => OnCpu::Unknown,
         };
-        Self {
+        let stops = Self {
             dumptid: dumptid.filter(|tid| *tid != 0),
             dumppcb,
             pcbs,
@@ -85,7 +91,8 @@ impl Stops {
                 .and_then(|id| u32::try_from(id).ok())
                 .filter(|id| *id < MAXCPU),
             oncpu,
-        }
+        };
+        (stops, missing, problems)
     }
 
     /// The pcb that has what `cpu` did when it was stopped. Nobody knows whether it was without

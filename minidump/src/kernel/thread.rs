@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::defs::pcb::COMM_LEN;
-use crate::kernel::process::Walk;
+use crate::kernel::process::{Missing, Walk};
 use crate::kernel::state::State;
 use crate::kernel::{Kernel, KernelError};
 
@@ -80,7 +80,9 @@ impl Thread {
 pub struct Threads {
     /// The threads.
     pub list: Vec<Thread>,
-    /// What could not be read, and which symbols were missed, in words.
+    /// Symbols that the kernel's file lacks.
+    pub missing: Vec<Missing>,
+    /// What could not be read, in words.
     pub problems: Vec<String>,
 }
 
@@ -90,6 +92,7 @@ impl Kernel<'_> {
         let found = self.processes()?;
         Ok(Threads {
             list: found.list.into_iter().flat_map(|p| p.threads).collect(),
+            missing: found.missing,
             problems: found.problems,
         })
     }

@@ -1,0 +1,180 @@
+//! `livecore ps DUMP`: the processes and threads of the dumped machine.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use minidump::kernel::{Context, Kernel, Missing, Process, STRUCTURES, Thread, Types};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::input::{self, KernelArgs, Opening};
+use crate::json::Hex;
+use crate::session::Session;
+use crate::text::printable;
+
+const MANUAL: &str = "\
+Examples:
+  livecore ps livecore.0.zst --kernel /boot/kernel/kernel
+  livecore ps vmcore.3 --kernel kernel.debug --json
+
+One line per thread, processes newest first as the kernel lists them, then zombies. What a kernel
+does not export is known only if its file has type information (CTF or DWARF): the parent, the wait
+message, why a thread is not on a CPU. Without, PPID and WAIT are `-`, and STATE is told by the
+functions on the thread's stack; `off-cpu` if they do not tell.
+
+A thread that was on a CPU is `running`, also if that CPU was stopped for the dump.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// The kernel that was running
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One JSON answer; docs/schemas/ps.schema.json.
+#[derive(Debug, Serialize)]
+struct Answer {
+    dump: String,
+    typed: bool,
+    processes: Vec<ProcessAnswer>,
+    missing: Vec<String>,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProcessAnswer {
+    address: Hex,
+    pid: i32,
+    ppid: Option<i32>,
+    command: String,
+    zombie: bool,
+    threads: Vec<ThreadAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThreadAnswer {
+    address: Hex,
+    tid: i32,
+    name: String,
+    title: String,
+    state: &'static str,
+    cpu: Option<u32>,
+    wait: Option<String>,
+    context: &'static str,
+}
+
+/// Prints the list.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    let elf = args.kernel.require(&dump, &args.dump, session)?.elf;
+    let types = Types::read(&elf, &STRUCTURES);
+    for problem in &types.problems {
+        session.warn(&args.dump, problem);
+    }
+    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let found = kernel
+        .processes()
+        .map_err(|e| Failure::from(e).about(&args.dump))?;
+    tell(&args.dump, &found.missing, &found.problems, session);
+    if args.json {
+        let answer = Answer {
+            dump: args.dump.display().to_string(),
+            typed: types.structure("thread").is_some(),
+            processes: found.list.iter().map(|p| answer(kernel, p)).collect(),
+            missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
+            problems: found.problems,
+        };
+        return Ok(crate::json::print(&answer, &mut session.out)?);
+    }
+    Ok(text(kernel, &found.list, &mut session.out)?)
+}
+
+/// Tells what the list lacks: what is missing in a line, what is broken as a warning.
+pub(super) fn tell(
+    dump: &std::path::Path,
+    missing: &[Missing],
+    problems: &[String],
+    session: &mut Session<'_>,
+) {
+    for missing in missing {
+        session.voice.say(missing);
+    }
+    for problem in problems {
+        session.warn(dump, problem);
+    }
+}
+
+/// One word for where a thread's registers are.
+pub(super) fn context(context: Context) -> &'static str {
+    match context {
+        Context::Crashed => "crashed",
+        Context::Stopped(_) => "stopped",
+        Context::OnCpu(_) => "on-cpu",
+        Context::SwitchedOut => "switched-out",
+    }
+}
+
+fn answer(kernel: Kernel<'_>, process: &Process) -> ProcessAnswer {
+    let thread = |thread: &Thread| ThreadAnswer {
+        address: Hex(thread.at),
+        tid: thread.tid,
+        name: thread.name.clone(),
+        title: thread.title(),
+        state: kernel.state(thread).name(),
+        cpu: thread.cpu,
+        wait: thread.wait.clone(),
+        context: context(thread.context),
+    };
+    ProcessAnswer {
+        address: Hex(process.at),
+        pid: process.pid,
+        ppid: process.ppid,
+        command: process.comm.clone(),
+        zombie: process.zombie,
+        threads: process.threads.iter().map(thread).collect(),
+    }
+}
+
+fn text(kernel: Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
+    let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".into());
+    writeln!(
+        out,
+        "{:>6} {:>6} {:>7} {:>4} {:14} {:10} COMMAND",
+        "PID", "PPID", "TID", "CPU", "STATE", "WAIT"
+    )?;
+    for process in list {
+        let (pid, ppid) = (process.pid, or_dash(process.ppid.map(|p| p.to_string())));
+        for thread in &process.threads {
+            let crashed = match thread.context {
+                Context::Crashed => " (crashed)",
+                _ => "",
+            };
+            writeln!(
+                out,
+                "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {}{crashed}",
+                thread.tid,
+                or_dash(thread.cpu.map(|c| c.to_string())),
+                kernel.state(thread).name(),
+                printable(thread.wait.as_deref().unwrap_or("-")),
+                printable(&thread.label()),
+            )?;
+        }
+        if process.threads.is_empty() {
+            let name = printable(&process.comm);
+            writeln!(
+                out,
+                "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {name}",
+                "-", "-", "-", "-"
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! `livecore threads DUMP`: the threads of the dumped machine with their registers and call chains.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use minidump::defs::trapframe::Cause;
+use minidump::kernel::{Context, Frame, Kernel, Registers, STRUCTURES, Thread, Trap, Types};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::input::{self, KernelArgs, Opening};
+use crate::json::Hex;
+use crate::session::Session;
+use crate::text::printable;
+use crate::verb::ps;
+
+/// Registers on a line.
+const COLUMNS: usize = 4;
+
+const MANUAL: &str = "\
+Examples:
+  livecore threads livecore.0.zst --kernel /boot/kernel/kernel
+  livecore threads vmcore.3 --kernel kernel.debug --crashed
+  livecore threads vmcore.3 --kernel kernel.debug --tid 100670 --tid 100041 --json
+
+Threads come in the order of the kernel's lists: processes newest first, then zombies. Registers are
+those that the kernel saved: all that a context switch keeps, of the thread that wrote the dump, of
+threads on stopped CPUs and of those that did not run; none of a thread on a CPU that ran on.
+
+Chains follow frame pointers, through traps and interrupts, to where the thread came from user mode
+or began. Functions are told by the kernel's symbols; those of loaded kernel files are addresses
+here.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// The kernel that was running
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Only the thread with this id; may be given several times
+    #[arg(long, value_name = "TID")]
+    pub tid: Vec<i32>,
+    /// Only the thread that wrote the dump
+    #[arg(long)]
+    pub crashed: bool,
+    /// One JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One JSON answer; docs/schemas/threads.schema.json.
+#[derive(Debug, Serialize)]
+struct Answer {
+    dump: String,
+    typed: bool,
+    threads: Vec<ThreadAnswer>,
+    missing: Vec<String>,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThreadAnswer {
+    address: Hex,
+    process: Hex,
+    pid: i32,
+    command: String,
+    tid: i32,
+    name: String,
+    title: String,
+    state: &'static str,
+    cpu: Option<u32>,
+    wait: Option<String>,
+    context: &'static str,
+    pcb: Option<Hex>,
+    registers: BTreeMap<&'static str, Option<Hex>>,
+    frames: Vec<FrameAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+struct FrameAnswer {
+    pc: Hex,
+    fp: Hex,
+    function: Option<String>,
+    offset: Option<u64>,
+    trap: Option<TrapAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrapAnswer {
+    address: Hex,
+    cause: &'static str,
+    number: Option<Hex>,
+    fault: Option<Hex>,
+    from_user: bool,
+    registers: BTreeMap<&'static str, Option<Hex>>,
+}
+
+/// Prints the threads.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let about = |f: Failure| f.about(&args.dump);
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    let elf = args.kernel.require(&dump, &args.dump, session)?.elf;
+    let types = Types::read(&elf, &STRUCTURES);
+    for problem in &types.problems {
+        session.warn(&args.dump, problem);
+    }
+    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let found = kernel.threads().map_err(|e| about(e.into()))?;
+    ps::tell(&args.dump, &found.missing, &found.problems, session);
+
+    let all = args.tid.is_empty() && !args.crashed;
+    let wanted = |t: &&Thread| {
+        all || args.tid.contains(&t.tid) || args.crashed && t.context == Context::Crashed
+    };
+    let list: Vec<&Thread> = found.list.iter().filter(wanted).collect();
+    for tid in &args.tid {
+        if !list.iter().any(|t| t.tid == *tid) {
+            let what = format_args!("no thread {tid}");
+            return Err(about(
+                Failure::could_not(what).next("`livecore ps` lists them"),
+            ));
+        }
+    }
+    if args.crashed && !list.iter().any(|t| t.context == Context::Crashed) {
+        let what = "no thread wrote this dump: nothing says that the machine crashed";
+        return Err(about(Failure::could_not(what)));
+    }
+    let registers = |thread: &Thread, session: &mut Session<'_>| match kernel.registers(thread) {
+        Ok(registers) => Some(registers),
+        Err(error) => {
+            let tid = thread.tid;
+            session.warn(
+                &args.dump,
+                format_args!("registers of thread {tid}: {error}"),
+            );
+            None
+        }
+    };
+    if !args.json {
+        for (i, thread) in list.iter().enumerate() {
+            let registers = registers(thread, session);
+            if i > 0 {
+                writeln!(session.out)?;
+            }
+            text(kernel, thread, registers.as_ref(), &mut session.out)?;
+        }
+        return Ok(());
+    }
+    let mut threads = Vec::new();
+    for thread in list {
+        let registers = registers(thread, session);
+        threads.push(answer(kernel, thread, registers.as_ref()));
+    }
+    let answer = Answer {
+        dump: args.dump.display().to_string(),
+        typed: types.structure("thread").is_some(),
+        threads,
+        missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
+        problems: found.problems,
+    };
+    Ok(crate::json::print(&answer, &mut session.out)?)
+}
+
+fn values(registers: &Registers) -> BTreeMap<&'static str, Option<Hex>> {
+    registers
+        .iter()
+        .map(|(register, value)| (register.name, value.map(Hex)))
+        .collect()
+}
+
+fn answer(kernel: Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -> ThreadAnswer {
+    let frames = registers.map(|r| kernel.stack(r)).unwrap_or_default();
+    ThreadAnswer {
+        address: Hex(thread.at),
+        process: Hex(thread.process),
+        pid: thread.pid,
+        command: thread.comm.clone(),
+        tid: thread.tid,
+        name: thread.name.clone(),
+        title: thread.title(),
+        state: kernel.state(thread).name(),
+        cpu: thread.cpu,
+        wait: thread.wait.clone(),
+        context: ps::context(thread.context),
+        pcb: thread.pcb.map(Hex),
+        registers: registers.map(values).unwrap_or_default(),
+        frames: frames.into_iter().map(frame).collect(),
+    }
+}
+
+fn frame(frame: Frame) -> FrameAnswer {
+    let (function, offset) = frame.function.unzip();
+    FrameAnswer {
+        pc: Hex(frame.pc),
+        fp: Hex(frame.fp),
+        function,
+        offset,
+        trap: frame.trap.as_ref().map(trap),
+    }
+}
+
+fn trap(trap: &Trap) -> TrapAnswer {
+    TrapAnswer {
+        address: Hex(trap.at),
+        cause: match trap.cause {
+            Cause::Trap => "trap",
+            Cause::Interrupt => "interrupt",
+            Cause::Syscall => "syscall",
+        },
+        number: trap.number.map(Hex),
+        fault: trap.address.map(Hex),
+        from_user: trap.from_user,
+        registers: values(&trap.registers),
+    }
+}
+
+/// One thread: its title, its registers, its chain.
+fn text(
+    kernel: Kernel<'_>,
+    thread: &Thread,
+    registers: Option<&Registers>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    write!(
+        out,
+        "{}: tid {}, {}",
+        printable(&thread.title()),
+        thread.tid,
+        kernel.state(thread)
+    )?;
+    if let Some(wait) = &thread.wait {
+        write!(out, " on \"{}\"", printable(wait))?;
+    }
+    writeln!(out)?;
+    let Some(registers) = registers else {
+        return writeln!(out, "  its registers cannot be read");
+    };
+    if registers.is_unknown() {
+        return writeln!(out, "  its registers are not known: its CPU ran on");
+    }
+    let digits = 2 * kernel.elf().pointer_size();
+    let known: Vec<_> = registers
+        .known()
+        .filter(|(name, _)| *name != "zero")
+        .collect();
+    for line in known.chunks(COLUMNS) {
+        let shown = line
+            .iter()
+            .map(|(name, value)| format!("{name:>5} {value:0digits$x}"));
+        writeln!(out, " {}", shown.collect::<Vec<_>>().join(" "))?;
+    }
+    for (i, frame) in kernel.stack(registers).iter().enumerate() {
+        write!(out, "  #{i:<3} {:#x}", frame.pc)?;
+        if let Some((name, offset)) = &frame.function {
+            write!(out, " {}+{offset:#x}", printable(name))?;
+        }
+        writeln!(out)?;
+        if let Some(trap) = &frame.trap {
+            writeln!(out, "  {trap}")?;
+        }
+    }
+    Ok(())
+}
