@@ -354,7 +354,7 @@ const fn entries(machine: u16, name: &'static str, cause: Cause) -> Entry {
 }
 
 /// Every entry. The first that matches counts.
-pub const ENTRIES: [Entry; 26] = [
+pub const ENTRIES: [Entry; 25] = [
     entry(62, "calltrap", Cause::Trap),
     entry(62, "nmi_calltrap", Cause::Trap),
     entry(62, "mchk_calltrap", Cause::Trap),
@@ -380,8 +380,10 @@ pub const ENTRIES: [Entry; 26] = [
     entries(243, "cpu_exception_handler", Cause::Trap),
     entry(21, "trapexit", Cause::Trap),
     entry(21, "asttrapexit", Cause::Trap),
-    entry(21, "dbtrap", Cause::Trap),
 ];
+
+/// powerpc64's entry code calls from just before one of these labels.
+pub const POWERPC64_LABELS: [&str; 2] = ["trapexit", "asttrapexit"];
 
 /// Where the kernel's part of a stack ends, on every processor: a thread's first code, and amd64's
 /// way into a system call.

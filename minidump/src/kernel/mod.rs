@@ -215,6 +215,17 @@ impl<'a> Kernel<'a> {
     /// The function that calls something and goes on at `at`, and how far that is. The call may be
     /// a function's last instruction: then `at` lies in the next one already.
     pub fn caller(&self, at: u64) -> Option<(String, u64)> {
+        if self.elf.machine() == defs::registers::POWERPC64.machine {
+            // A label stands where the trap code goes on, behind the slot that reloads the TOC.
+            for label in [at, at.wrapping_add(4)] {
+                match self.function(label) {
+                    Some((name, 0)) if defs::trapframe::POWERPC64_LABELS.contains(&&*name) => {
+                        return Some((name, 0));
+                    }
+                    _ => {}
+                }
+            }
+        }
         let (name, offset) = self.function(at.checked_sub(1)?)?;
         Some((name, offset + 1))
     }

@@ -65,7 +65,7 @@ const INHIBITORS: [(u64, State); 5] = [
 ];
 
 /// Functions that tell what a thread waits for, if they are the first of these on its stack.
-const WAITERS: [(&str, State); 14] = [
+const WAITERS: [(&str, State); 15] = [
     ("sleepq_", State::Sleeping),
     ("turnstile_wait", State::Locked),
     ("thread_suspend_switch", State::Suspended),
@@ -76,6 +76,7 @@ const WAITERS: [(&str, State); 14] = [
     ("sched_relinquish", State::Runnable),
     ("maybe_yield", State::Runnable),
     ("critical_exit", State::Runnable),
+    ("critical_exit_preempt", State::Runnable),
     ("sched_preempt", State::Runnable),
     ("sched_bind", State::Runnable),
     ("sched_idletd", State::Runnable),

@@ -1,0 +1,311 @@
+//! Processes, threads, registers and stacks of every architecture, from dumps laid out by hand.
+
+mod damaged;
+mod scene;
+mod world;
+
+use std::collections::BTreeMap;
+
+use minidump::kernel::{Context, Kernel, KernelError, State};
+
+use scene::{Scene, Variant};
+use world::{
+    AMD64, ARM, ARM64, I386, I386_PAE, MIPS64, POWERPC64, POWERPC64LE, Port, RISCV64, World,
+};
+
+/// Reads a scene back: titles, contexts, registers and chains must be those that were laid out.
+#[track_caller]
+fn check(port: Port, variant: Variant) {
+    let scene = Scene::new(port, variant);
+    let (dump, elf) = scene.world.made();
+    let kernel = Kernel::of_dump(&dump, &elf);
+    let threads = kernel.threads().unwrap();
+    assert_eq!(threads.problems, [""; 0]);
+    assert_eq!(threads.missing, []);
+    let titles: Vec<String> = threads.list.iter().map(|t| t.title()).collect();
+    assert_eq!(
+        titles,
+        [
+            "(pid 800) sysctl (crashed)",
+            "(pid 28) pagedaemon/dom0 (on CPU 1)",
+            "(pid 28) pagedaemon/laundry: dom0",
+            "(pid 11) idle/idle: cpu2 (on CPU 2)",
+            "(pid 902) true",
+        ]
+    );
+    let contexts: Vec<Context> = threads.list.iter().map(|t| t.context).collect();
+    assert_eq!(
+        contexts,
+        [
+            Context::Crashed,
+            Context::Stopped(1),
+            Context::SwitchedOut,
+            Context::OnCpu(2),
+            Context::SwitchedOut,
+        ]
+    );
+    let states: Vec<State> = threads.list.iter().map(|t| kernel.state(t)).collect();
+    assert_eq!(
+        states,
+        [
+            State::Running,
+            State::Running,
+            State::Sleeping,
+            State::Running,
+            State::Zombie,
+        ]
+    );
+    for (thread, told) in threads.list.iter().zip(&scene.threads) {
+        let name = thread.title();
+        let registers = kernel.registers(thread).unwrap();
+        let found: BTreeMap<&str, u64> = registers.known().collect();
+        assert_eq!(found, told.registers, "{name}");
+        let stack = kernel.stack(&registers);
+        let found: Vec<(String, u64, Option<u64>)> = stack
+            .iter()
+            .map(|f| {
+                let (function, offset) = f.function.clone().unwrap_or_default();
+                (function, offset, f.trap.as_ref().map(|t| t.at))
+            })
+            .collect();
+        assert_eq!(found, told.frames, "{name}");
+        let lines: Vec<String> = stack
+            .iter()
+            .filter_map(|f| f.trap.as_ref().map(ToString::to_string))
+            .collect();
+        assert_eq!(lines, told.traps, "{name}");
+    }
+}
+
+#[test]
+fn threads_registers_and_stacks_of_amd64() {
+    check(AMD64, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_i386() {
+    check(I386, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_i386_with_pae() {
+    check(I386_PAE, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_arm64() {
+    check(ARM64, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_arm64_before_1400084() {
+    let port = Port {
+        version: Some(1_400_083),
+        ..ARM64
+    };
+    check(port, Variant::Old);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_riscv64() {
+    check(RISCV64, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_riscv64_12_1() {
+    let port = Port {
+        version: Some(1_201_000),
+        pcb_size: 792,
+        ..RISCV64
+    };
+    check(port, Variant::Old);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_arm() {
+    check(ARM, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_powerpc64() {
+    check(POWERPC64, Variant::New);
+}
+
+#[test]
+fn threads_registers_and_stacks_of_powerpc64le() {
+    check(POWERPC64LE, Variant::New);
+}
+
+#[test]
+fn layouts_are_told_by_what_makes_sense_where_the_version_is_not_known() {
+    for (port, variant) in [
+        (ARM64, Variant::New),
+        (ARM64, Variant::Old),
+        (RISCV64, Variant::New),
+    ] {
+        let unknown = Port {
+            version: None,
+            ..port
+        };
+        check(unknown, variant);
+    }
+    // An osreldate of zeros is none.
+    let zeroed = Port {
+        version: Some(0),
+        ..ARM64
+    };
+    check(zeroed, Variant::Old);
+}
+
+#[test]
+fn layouts_of_riscv64_are_told_by_the_size_of_a_pcb() {
+    for version in [None, Some(1_400_097)] {
+        let old = Port {
+            version,
+            pcb_size: 792,
+            ..RISCV64
+        };
+        check(old, Variant::Old);
+        let new = Port {
+            version,
+            pcb_size: 664,
+            ..RISCV64
+        };
+        check(new, Variant::New);
+    }
+}
+
+#[test]
+fn stoppcbs_is_an_array_or_a_pointer_as_its_size_says() {
+    check(AMD64, Variant::StoppcbsArray);
+    check(AMD64, Variant::New);
+    check(I386, Variant::StoppcbsArray);
+}
+
+/// What the entry code of i386 pushes differs: nothing, the frame's address, the interrupt's number
+/// and the frame's address.
+#[test]
+fn trap_frames_of_i386_are_found_behind_the_arguments_of_their_handler() {
+    for entry in ["Xcpustop", "Xtimerint", "Xapic_isr1"] {
+        check(I386, Variant::Interrupt(entry));
+    }
+}
+
+/// Since 12.0, return addresses lie in a copy of the entry code that is not in the dump.
+#[test]
+fn entry_code_of_i386_is_known_in_its_copy() {
+    check(I386, Variant::Copied);
+    check(I386_PAE, Variant::Copied);
+}
+
+/// mips has no `struct pcb` that a debugger may rely on.
+#[test]
+fn threads_of_mips_are_listed_and_their_registers_are_unsupported() {
+    let mut world = World::new(MIPS64, &["cpu_switch"]);
+    let head = world.address("allproc");
+    let pcb = world.allocate(0x100);
+    let wanted = world::Wanted {
+        tid: 100_001,
+        name: "",
+        cpu: None,
+        pcb,
+    };
+    world.list(head, &[(1, "init", &[wanted])]);
+    let (dump, elf) = world.made();
+    let kernel = Kernel::of_dump(&dump, &elf);
+    let threads = kernel.threads().unwrap();
+    assert_eq!(threads.list.len(), 1);
+    assert_eq!(threads.list[0].title(), "(pid 1) init");
+    assert!(matches!(
+        kernel.registers(&threads.list[0]),
+        Err(KernelError::UnknownMachine(8))
+    ));
+}
+
+/// 10.4: one byte at an odd offset, 255 for none. On i386 the offset may be even.
+#[test]
+fn td_oncpu_is_a_byte_before_11() {
+    for (port, at) in [(AMD64, 0x101), (I386, 0xf0)] {
+        let port = Port {
+            version: Some(1_004_000),
+            ..port
+        };
+        let mut world = World::with_oncpu(port, &["cpu_switch"], (at, 1));
+        let head = world.address("allproc");
+        let thread = |tid, cpu| world::Wanted {
+            tid,
+            name: "",
+            cpu,
+            pcb: 0,
+        };
+        let two = [thread(100_001, Some(3)), thread(100_002, None)];
+        let made = world.list(head, &[(1, "init", &two)]);
+        // Neighbours of the byte.
+        for at in made[0].1.iter().map(|thread| thread + at + 1) {
+            world.put(at, 1, 0x5a);
+        }
+        let (dump, elf) = world.made();
+        let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
+        let found: Vec<_> = threads.list.iter().map(|t| t.cpu).collect();
+        assert_eq!(found, [Some(3), None], "{}", port.name);
+    }
+}
+
+#[test]
+fn zombies_are_what_only_pidhashtbl_has_where_there_is_no_zombproc() {
+    let mut world = World::new(AMD64, &["cpu_switch"]);
+    let head = world.address("allproc");
+    let thread = |tid| world::Wanted {
+        tid,
+        name: "",
+        cpu: None,
+        pcb: 0,
+    };
+    let hash = 0x20;
+    let alive = world.list(
+        head,
+        &[
+            (5, "sh", &[thread(100_005)]),
+            (1, "init", &[thread(100_001)]),
+        ],
+    );
+    let at = world.variable("proc_off_p_hash", 4);
+    world.put(at, 4, hash);
+    let at = world.variable("pidhash", 8);
+    world.put(at, 8, 3);
+    let at = world.variable("pidhashtbl", 8);
+    let table = world.allocate(4 * 8);
+    world.put(at, 8, table);
+    // Pids 1 and 5 share a slot, with the zombie 9 between them.
+    let unlinked = world.allocate(8);
+    let dead = world.list(unlinked, &[(9, "true", &[thread(100_009)])]);
+    world.put(table + 8, 8, alive[0].0);
+    world.put(alive[0].0 + hash, 8, dead[0].0);
+    world.put(dead[0].0 + hash, 8, alive[1].0);
+    let (dump, elf) = world.made();
+    let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
+    assert_eq!(found.problems, [""; 0]);
+    let pids: Vec<_> = found.list.iter().map(|p| (p.pid, p.zombie)).collect();
+    assert_eq!(pids, [(5, false), (1, false), (9, true)]);
+}
+
+#[test]
+fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
+    let mut world = World::new(AMD64, &["cpu_switch"]);
+    let head = world.address("allproc");
+    let wanted = world::Wanted {
+        tid: 100_001,
+        name: "worker",
+        cpu: Some(1),
+        pcb: 0,
+    };
+    world.list(head, &[(7, "daemon", &[wanted])]);
+    let (dump, elf) = world.made();
+    let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
+    assert_eq!(threads.list[0].title(), "(pid 7) daemon/worker (on CPU 1)");
+    let missing: Vec<_> = threads.missing.iter().map(|m| m.symbol).collect();
+    assert_eq!(
+        missing,
+        ["dumptid", "dumppcb", "stopped_cpus", "stoppcbs", "zombproc"]
+    );
+}
