@@ -1,14 +1,12 @@
-//! Threads, registers and stacks of emulated machines: of amd64 read through their dumps, of other
-//! processors through what their page tables map.
+//! Threads, registers and stacks of emulated machines, read through their dumps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use livedump::PhysMemory;
 use livedump::synth::{Context as Told, Description, Doing, Machine, ThreadTruth, build};
 use livedump::take::{PlanOptions, plan};
 use minidump::kernel::{Context, Kernel, STRUCTURES, State, Types};
-use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
+use minidump::{Dump, KernelElf, OpenOptions};
 
 macro_rules! machine {
     ($name:literal) => {
@@ -29,47 +27,6 @@ const AMD64: [(&str, &str); 5] = [
 
 fn built(text: &str) -> Machine {
     build(&Description::parse(text).unwrap()).unwrap()
-}
-
-/// A machine's memory by what its builder mapped.
-struct Emulated {
-    memory: Arc<dyn PhysMemory>,
-    mappings: Vec<livedump::synth::Mapping>,
-    page_size: u64,
-}
-
-impl Emulated {
-    fn new(machine: &Machine) -> Self {
-        let truth = machine.truth();
-        Self {
-            memory: machine.memory(),
-            mappings: [&truth.mappings[..], &truth.direct].concat(),
-            page_size: truth.page_size,
-        }
-    }
-}
-
-impl KernelMemory for Emulated {
-    fn page_size(&self) -> u64 {
-        self.page_size
-    }
-
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.memory
-            .read(at.0, buf)
-            .map_err(|_| ReadError::Hole { at })
-    }
-
-    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        self.mappings
-            .iter()
-            .find(|m| m.va <= at.0 && at.0 - m.va < m.len)
-            .map(|m| PhysAddr(m.pa + (at.0 - m.va)))
-            .ok_or(ReadError::NotMapped {
-                at,
-                why: "the builder mapped nothing there",
-            })
-    }
 }
 
 fn opened(machine: &Machine) -> (Dump, KernelElf) {
@@ -208,24 +165,23 @@ fn threads_registers_and_stacks_of_amd64_dumps_are_those_that_the_machine_was_gi
 #[track_caller]
 fn check_port((name, text): (&str, &str)) {
     let machine = built(text);
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-    let memory = Emulated::new(&machine);
-    let traps = check(name, Kernel::new(&memory, &elf), &machine);
+    let (dump, elf) = opened(&machine);
+    let traps = check(name, Kernel::of_dump(&dump, &elf), &machine);
     assert!(traps >= 1, "{name}");
 }
 
 #[test]
-fn threads_registers_and_stacks_of_an_arm64_machine_are_those_that_it_was_given() {
+fn threads_registers_and_stacks_of_arm64_dumps_are_those_that_the_machine_was_given() {
     check_port(machine!("arm64"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_an_arm64_machine_with_16k_pages_are_those_that_it_was_given() {
+fn threads_registers_and_stacks_of_arm64_dumps_with_16k_pages_are_those_that_the_machine_was_given() {
     check_port(machine!("arm64-16k"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_a_riscv64_machine_are_those_that_it_was_given() {
+fn threads_registers_and_stacks_of_riscv64_dumps_are_those_that_the_machine_was_given() {
     check_port(machine!("riscv64"));
 }
 
@@ -234,9 +190,8 @@ fn without_type_information_stacks_tell_what_threads_do() {
     let mut states = std::collections::HashSet::new();
     for (name, text) in [machine!("tiny"), machine!("arm64"), machine!("riscv64")] {
         let machine = built(text);
-        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-        let memory = Emulated::new(&machine);
-        let kernel = Kernel::new(&memory, &elf);
+        let (dump, elf) = opened(&machine);
+        let kernel = Kernel::of_dump(&dump, &elf);
         let threads = kernel.threads().unwrap();
         for (thread, told) in threads.list.iter().zip(&machine.truth().threads) {
             let found = kernel.state(thread);
@@ -252,10 +207,9 @@ fn without_type_information_stacks_tell_what_threads_do() {
 fn type_information_tells_states_waits_and_stacks() {
     let (name, text) = machine!("debug");
     let machine = built(text);
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let (dump, elf) = opened(&machine);
     let types = Types::read(&elf, &STRUCTURES);
-    let memory = Emulated::new(&machine);
-    let kernel = Kernel::new(&memory, &elf).with_types(Some(&types));
+    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
     let threads = kernel.threads().unwrap();
     let mut waits = 0;
     for (thread, told) in threads.list.iter().zip(&machine.truth().threads) {

@@ -169,11 +169,8 @@ fn the_crashed_thread_of_the_real_dump_has_its_registers_and_callers() {
     }
 }
 
-/// The list reaches the part that the file's makers cut off in the middle of a page: a
-/// reader of whole pages finds 11 threads.
-#[test]
-fn the_real_dump_has_sixteen_threads() {
-    let Some(real) = real() else { return };
+/// Title, `td_tid` and `td_oncpu` of every thread, by the lists and the exported offsets alone.
+fn listed(real: &Real) -> Vec<(String, i32, i32)> {
     let [pid, comm, list, threads] =
         ["p_pid", "p_comm", "p_list", "p_threads"].map(|n| real.constant(&format!("proc_off_{n}")));
     let [tid, name, oncpu, plist] = ["td_tid", "td_name", "td_oncpu", "td_plist"]
@@ -200,6 +197,15 @@ fn the_real_dump_has_sixteen_threads() {
         }
         process = real.long(process + list).unwrap();
     }
+    found
+}
+
+/// The list reaches the part that the file's makers cut off in the middle of a page: a
+/// reader of whole pages finds 11 threads.
+#[test]
+fn the_real_dump_has_sixteen_threads() {
+    let Some(real) = real() else { return };
+    let found = listed(&real);
     assert_eq!(found.len(), 16, "{found:?}");
     assert_eq!(
         (found[0].0.as_str(), found[0].1),
@@ -210,6 +216,63 @@ fn the_real_dump_has_sixteen_threads() {
         ("(pid 28) pagedaemon/dom0", 4)
     );
     assert_eq!(found[2].0, "(pid 28) pagedaemon/laundry: dom0");
+}
+
+/// Every thread in order: names, ids, CPUs; registers out of the pcb that LLDB's rules name, word
+/// by word; frames as the chain of frame pointers has them.
+#[test]
+fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
+    let Some(real) = real() else { return };
+    let kernel = Kernel::of_dump(&real.dump, &real.kernel);
+    let threads = kernel.threads().unwrap();
+    let listed = listed(&real);
+    assert_eq!(threads.list.len(), listed.len(), "{:?}", threads.problems);
+    let size = real.constant("pcb_size");
+    let stoppcbs = real.symbol("stoppcbs");
+    // 14.0's array, and the pointer of later kernels.
+    let stoppcbs = match real.kernel.symbol("stoppcbs").unwrap().size {
+        8 => real.long(stoppcbs).unwrap(),
+        _ => stoppcbs,
+    };
+    let dumptid = real.int(real.symbol("dumptid")).unwrap();
+    let mut frames = 0;
+    for (thread, (title, tid, cpu)) in threads.list.iter().zip(listed) {
+        assert_eq!((thread.tid, thread.cpu.map_or(-1, |c| c as i32)), (tid, cpu));
+        let (suffix, pcb) = match cpu {
+            _ if tid == dumptid => (" (crashed)".into(), real.symbol("dumppcb")),
+            -1 => {
+                let at = thread.at + real.constant("thread_off_td_pcb");
+                (String::new(), real.long(at).unwrap())
+            }
+            cpu => (format!(" (on CPU {cpu})"), stoppcbs + cpu as u64 * size),
+        };
+        assert_eq!(thread.title(), format!("{title}{suffix}"));
+        let registers = kernel.registers(thread).unwrap();
+        let order = [
+            ("r15", 0),
+            ("r14", 8),
+            ("r13", 16),
+            ("r12", 24),
+            ("rbp", 32),
+            ("rsp", 40),
+            ("rbx", 48),
+            ("rip", 56),
+        ];
+        for (name, at) in order {
+            let expected = real.long(pcb + at).unwrap();
+            assert_eq!(registers.get(name), Some(expected), "{title}: {name}");
+        }
+        assert_eq!(registers.get("rax"), None);
+        let stack = kernel.stack(&registers);
+        assert_eq!(stack[0].pc, real.long(pcb + 56).unwrap(), "{title}");
+        let mut fp = real.long(pcb + 32).unwrap();
+        for frame in &stack[1..] {
+            assert_eq!(frame.pc, real.long(fp + 8).unwrap(), "{title}");
+            fp = real.long(fp).unwrap();
+        }
+        frames += stack.len();
+    }
+    assert!(frames > 60, "{frames} frames");
 }
 
 /// The same by the library's own reader of threads, with LLDB's titles, registers and stacks.

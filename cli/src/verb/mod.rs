@@ -40,16 +40,16 @@ pub enum Verb {
     Read(read::Args),
     /// Print the kernel's message buffer
     Dmesg(dmesg::Args),
-    /// Operate mem(4): memory, memory ranges, physical addresses
-    Mem(mem::Args),
-    /// Serve a dump to gdb and lldb
-    Serve(serve::Args),
-    /// Start a debugger on a dump
-    Gdb(gdb::Args),
     /// List the dumped machine's processes and threads
     Ps(ps::Args),
     /// Print threads with their registers and call chains
     Threads(threads::Args),
+    /// Serve a dump to gdb and lldb
+    Serve(serve::Args),
+    /// Start a debugger on a dump
+    Gdb(gdb::Args),
+    /// Operate mem(4): memory, memory ranges, physical addresses
+    Mem(mem::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Print or write the manual pages

@@ -14,4 +14,5 @@ mod schema;
 mod serve;
 mod served;
 mod stops;
+mod threads;
 mod usage;

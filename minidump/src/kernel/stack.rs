@@ -75,6 +75,8 @@ impl Kernel<'_> {
         let mut function = self.function(pc);
         // The frame pointer of the function that this one called.
         let mut below = None;
+        // Where an interrupted function that has no frame yet, or no longer, returns to.
+        let mut frameless = None;
         while frames.len() < LIMIT {
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name);
@@ -83,8 +85,9 @@ impl Kernel<'_> {
                 .and_then(|(entry, callee)| self.trap(entry, Around { callee, entry: fp }))
                 .filter(|trap| traps.insert(trap.at));
             let next = trap.as_ref().map(|trap| {
-                let from_user = trap.from_user;
-                (from_user, trap.registers.pc(), trap.registers.fp())
+                let registers = &trap.registers;
+                let back = self.frameless(registers);
+                (trap.from_user, registers.pc(), registers.fp(), back)
             });
             frames.push(Frame {
                 pc,
@@ -93,13 +96,17 @@ impl Kernel<'_> {
                 trap,
             });
             match next {
-                Some((false, Some(to), Some(caller))) if !ends => {
-                    (pc, fp) = (to, caller);
+                Some((false, Some(to), Some(caller), back)) if !ends => {
+                    (pc, fp, frameless) = (to, caller, back);
                     function = self.function(pc);
                     below = None;
                 }
                 Some(_) => break,
                 None if ends => break,
+                None if let Some(to) = frameless.take() => {
+                    pc = to;
+                    function = self.caller(pc);
+                }
                 None => {
                     let Some((to, caller)) = self.call(chain, fp, word) else {
                         break;
@@ -118,6 +125,38 @@ impl Kernel<'_> {
             }
         }
         frames
+    }
+
+    /// Where an interrupted function returns to, if it has no frame of its own: it was about to make
+    /// one, or to return, or it is no function at all but a null pointer that was called. The frame
+    /// pointer is its caller's then.
+    fn frameless(&self, registers: &Registers) -> Option<u64> {
+        let pc = registers.pc()?;
+        let begins = self.function(pc).is_none_or(|(_, offset)| offset == 0) || !self.is_code(pc);
+        let machine = self.elf().machine();
+        let slot = if machine == registers::AMD64.machine || machine == registers::I386.machine {
+            let word = self.elf().pointer_size() as u64;
+            let (push, mov): (&[u8], &[u8]) = match word {
+                8 => (&[0x55, 0x48, 0x89, 0xe5], &[0x48, 0x89, 0xe5]),
+                _ => (&[0x55, 0x89, 0xe5], &[0x89, 0xe5]),
+            };
+            let mut code = [0; 4];
+            let read = !begins && self.bytes_at("code", pc, &mut code).is_ok();
+            let is = |bytes: &[u8]| read && code.starts_with(bytes);
+            if begins || is(push) || is(&[0xc3]) {
+                registers.sp()
+            } else if is(mov) {
+                registers.sp()?.checked_add(word)
+            } else {
+                None
+            }
+        } else {
+            // Of these, only a call that went astray is sure to have left the link register alone.
+            let link = ["x30", "ra", "lr"].into_iter().find_map(|r| registers.get(r));
+            return link.filter(|to| begins && self.is_code(*to));
+        };
+        let to = self.pointer_at("stack", slot?).ok()?;
+        self.is_code(to).then_some(to)
     }
 
     /// Return address and caller's frame pointer of the frame at `fp`.

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod scene;
+mod typed;
 mod world;
 
 use std::collections::BTreeMap;
@@ -196,6 +197,15 @@ fn trap_frames_of_i386_are_found_behind_the_arguments_of_their_handler() {
 fn entry_code_of_i386_is_known_in_its_copy() {
     check(I386, Variant::Copied);
     check(I386_PAE, Variant::Copied);
+}
+
+/// The commonest of panics: nothing is at the program counter, and the caller's frame pointer is
+/// in its register yet.
+#[test]
+fn a_call_of_a_null_pointer_is_followed_to_its_caller() {
+    for port in [AMD64, I386, ARM64, RISCV64, POWERPC64] {
+        check(port, Variant::NullCall);
+    }
 }
 
 /// mips has no `struct pcb` that a debugger may rely on.

@@ -19,6 +19,8 @@ pub(crate) enum Variant {
     StoppcbsArray,
     /// The newest, with this entry for interrupts.
     Interrupt(&'static str),
+    /// The newest; what faulted was a call of a null pointer.
+    NullCall,
     /// The newest, with the entry code run from a copy (i386).
     Copied,
 }
@@ -193,6 +195,8 @@ struct Interrupted {
     fp: u64,
     user: bool,
     number: u64,
+    /// What the link register has, or the stack pointer points at.
+    back: u64,
 }
 
 /// Lays the frame at `fp` of a function that was called by one with frame pointer `caller`, which
@@ -233,6 +237,14 @@ fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Int
     world.put(at + form.mode.0, form.mode.1, mode);
     world.put(at + form.number.0, form.number.1, was.number);
     match world.port.name {
+        "amd64" if !was.user => world.word(was.sp, was.back),
+        "i386" | "i386pae" if !was.user => world.word(at + 64, was.back),
+        "arm64" => world.word(at + 8, was.back),
+        "riscv64" => world.word(at, was.back),
+        "powerpc64" | "powerpc64le" => world.word(at + 256, was.back),
+        _ => {}
+    }
+    match world.port.name {
         "amd64" => {
             link(world, at - 16, was.fp, back);
             at - 16
@@ -256,9 +268,7 @@ fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Int
         "arm64" => {
             let record = at + form.len;
             world.word(record, was.fp);
-            let link_register = 0x1234_5678;
-            world.word(record + 8, link_register);
-            world.word(at + 8, link_register);
+            world.word(record + 8, was.back);
             link(world, at - 0x40, record, back);
             at - 0x40
         }
@@ -557,6 +567,7 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
             "powerpc64" | "powerpc64le" => 0xc00,
             _ => 0,
         },
+        back: 0x20_5678,
     };
     let (back, syscall_offset) = resumes(world, variant, syscall, 9);
     let handler = enter(world, syscall, outer, old, back, user);
@@ -565,8 +576,10 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
     let back = world.function("syscall_handler") + 0x40;
     link(world, fp, handler, back);
     let inner = fp - 0x1c0;
+    let null = variant == Variant::NullCall;
+    let back = world.function("faulting") + 0x5c;
     let was = Interrupted {
-        pc: world.function("faulting") + 0x5c,
+        pc: if null { 0 } else { back },
         sp: if same { fp } else { fp - 0x20 },
         fp,
         user: false,
@@ -576,6 +589,7 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
             "powerpc64" | "powerpc64le" => 0x300,
             _ => 12,
         },
+        back,
     };
     let (back, fault_offset) = resumes(world, variant, fault, 8);
     let trap = enter(world, fault, inner, old, back, was);
@@ -586,17 +600,21 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
     let pc = world.function("doadump") + 0x10;
     let fp = inner - 0x100;
     let sp = stack_pointer(world, fp);
+    let mut frames = told(&[
+        ("doadump", 0x10, None),
+        ("vpanic", 0x20, None),
+        ("trap_handler", 0x30, None),
+        (fault, fault_offset, Some(inner)),
+        ("faulting", 0x5c, None),
+        ("syscall_handler", 0x40, None),
+        (syscall, syscall_offset, Some(outer)),
+    ]);
+    if null {
+        frames.insert(4, (String::new(), 0, None));
+    }
     Told {
         registers: save(world, pcb, old, (pc, sp, fp)),
-        frames: told(&[
-            ("doadump", 0x10, None),
-            ("vpanic", 0x20, None),
-            ("trap_handler", 0x30, None),
-            (fault, fault_offset, Some(inner)),
-            ("faulting", 0x5c, None),
-            ("syscall_handler", 0x40, None),
-            (syscall, syscall_offset, Some(outer)),
-        ]),
+        frames,
         traps: vec![
             line(port, fault, was, told_sp(port, inner, was)),
             line(port, syscall, user, told_sp(port, outer, user)),
@@ -638,6 +656,7 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
             "powerpc64" | "powerpc64le" => 0x500,
             _ => 0,
         },
+        back: 0,
     };
     let (back, offset) = resumes(world, variant, interrupt, 0x11);
     let handler = enter(world, interrupt, at, old, back, was);

@@ -334,6 +334,15 @@ impl World {
 
     /// The dump and the kernel's file.
     pub(crate) fn made(&self) -> (Dump, KernelElf) {
+        let (dump, elf) = self.files();
+        (
+            Dump::from_source(Arc::new(dump), &OpenOptions::default()).unwrap(),
+            KernelElf::from_bytes(elf).unwrap(),
+        )
+    }
+
+    /// The bytes of both.
+    pub(crate) fn files(&self) -> (Vec<u8>, Vec<u8>) {
         let port = self.port;
         let mut recipe = format!("minidump {}\n{}", port.dump, port.recipe);
         writeln!(recipe, "pages {:#x} {} fill 0", port.phys, LEN / 0x1000).unwrap();
@@ -357,9 +366,6 @@ impl World {
         }
         text.push_str(&self.symbols);
         let elf = mkelf::build(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        (
-            Dump::from_source(Arc::new(dump), &OpenOptions::default()).unwrap(),
-            KernelElf::from_bytes(elf).unwrap(),
-        )
+        (dump, elf)
     }
 }

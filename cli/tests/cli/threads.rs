@@ -1,0 +1,227 @@
+//! `ps` and `threads`: what they print, of which dumps, and how they fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use livedump::synth::{Context, Description, Machine, build};
+use serde_json::Value;
+
+use crate::harness::{golden, machine, run};
+use crate::schema;
+
+/// A machine, its kernel's file, and its dump in several forms.
+struct Made {
+    machine: Machine,
+    kernel: PathBuf,
+    dumps: Vec<PathBuf>,
+    _dir: tempfile::TempDir,
+}
+
+fn made(name: &str) -> Made {
+    let text = fs::read_to_string(machine(name)).unwrap();
+    let built = build(&Description::parse(&text).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel");
+    fs::write(&kernel, built.kernel()).unwrap();
+    let dumps = [
+        ("vmcore.0", "--none", "saved"),
+        ("vmcore.1", "--none", "raw"),
+        ("vmcore.2.zst", "--zstd", "sealed"),
+        ("vmcore.3.gz", "--gzip", "saved"),
+    ];
+    let dumps = dumps.map(|(file, codec, container)| {
+        let path = dir.path().join(file);
+        run([
+            "take",
+            "--machine",
+            machine(name).to_str().unwrap(),
+            codec,
+            "--container",
+            container,
+            "-q",
+            "-o",
+            path.to_str().unwrap(),
+        ])
+        .expect(0);
+        path
+    });
+    Made {
+        machine: built,
+        kernel,
+        dumps: dumps.into(),
+        _dir: dir,
+    }
+}
+
+fn tiny() -> &'static Made {
+    static TINY: OnceLock<Made> = OnceLock::new();
+    TINY.get_or_init(|| made("tiny"))
+}
+
+#[track_caller]
+fn ask(verb: &str, dump: &Path, kernel: &Path, args: &[&str]) -> crate::harness::Run {
+    let mut all = vec![
+        verb,
+        dump.to_str().unwrap(),
+        "--kernel",
+        kernel.to_str().unwrap(),
+    ];
+    all.extend(args);
+    run(all)
+}
+
+#[test]
+fn processes_and_threads_are_as_recorded_whatever_the_dump_is_stored_as() {
+    let made = tiny();
+    for verb in ["ps", "threads"] {
+        for dump in &made.dumps {
+            let answer = ask(verb, dump, &made.kernel, &[]).expect(0);
+            assert_eq!(answer.err, "", "{}", dump.display());
+            golden(&format!("{verb}/tiny.txt"), answer.text());
+        }
+    }
+}
+
+#[test]
+fn ps_lists_what_the_machine_was_described_as() {
+    let made = tiny();
+    let answer = ask("ps", &made.dumps[2], &made.kernel, &["--json"]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("ps", &answer);
+    let processes = answer["processes"].as_array().unwrap();
+    let found: Vec<_> = processes
+        .iter()
+        .map(|p| {
+            (
+                p["pid"].as_u64(),
+                p["command"].as_str(),
+                p["zombie"].as_bool(),
+            )
+        })
+        .collect();
+    let told: Vec<_> = made
+        .machine
+        .truth()
+        .processes
+        .iter()
+        .map(|p| (Some(u64::from(p.pid)), Some(&*p.comm), Some(p.zombie)))
+        .collect();
+    assert_eq!(found, told);
+    let tids = processes
+        .iter()
+        .flat_map(|p| p["threads"].as_array().unwrap())
+        .map(|t| (t["tid"].as_u64(), t["cpu"].as_u64()));
+    let threads = &made.machine.truth().threads;
+    let told = threads
+        .iter()
+        .map(|t| (Some(u64::from(t.tid)), t.cpu.map(u64::from)));
+    assert!(tids.eq(told));
+}
+
+#[test]
+fn threads_have_the_registers_and_frames_that_the_machine_was_given() {
+    let made = tiny();
+    let answer = ask("threads", &made.dumps[2], &made.kernel, &["--json"]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("threads", &answer);
+    let hex = |value: u64| Value::from(format!("{value:#x}"));
+    let threads = answer["threads"].as_array().unwrap();
+    let truth = &made.machine.truth().threads;
+    assert_eq!(threads.len(), truth.len());
+    for (found, told) in threads.iter().zip(truth) {
+        let registers = found["registers"].as_object().unwrap();
+        assert_eq!(registers.len(), 26);
+        for (name, value) in &told.registers {
+            assert_eq!(registers[*name], hex(*value), "{name}: {found:#}");
+        }
+        // What a pcb does not have is not known, and is not zero.
+        assert_eq!(registers["rax"], Value::Null);
+        let frames = found["frames"].as_array().unwrap();
+        let pcs: Vec<_> = frames.iter().map(|f| f["pc"].clone()).collect();
+        let told: Vec<_> = told.frames.iter().map(|f| hex(f.pc)).collect();
+        assert_eq!(pcs, told, "{found:#}");
+    }
+}
+
+#[test]
+fn one_thread_or_the_crashed_one_can_be_asked_for() {
+    let made = tiny();
+    let truth = &made.machine.truth().threads;
+    let crashed = truth.iter().find(|t| t.context == Context::Dump).unwrap();
+    let other = truth.iter().find(|t| t.context == Context::Saved).unwrap();
+    let tids = |args: &[&str]| -> Vec<u64> {
+        let args = [args, &["--json"]].concat();
+        let answer = ask("threads", &made.dumps[0], &made.kernel, &args).expect(0);
+        let answer: Value = serde_json::from_str(answer.text()).unwrap();
+        let threads = answer["threads"].as_array().unwrap();
+        threads.iter().map(|t| t["tid"].as_u64().unwrap()).collect()
+    };
+    let tid = other.tid.to_string();
+    assert_eq!(tids(&["--crashed"]), [u64::from(crashed.tid)]);
+    assert_eq!(tids(&["--tid", &tid]), [u64::from(other.tid)]);
+    assert_eq!(tids(&["--tid", &tid, "--crashed"]).len(), 2);
+
+    let text = ask("threads", &made.dumps[0], &made.kernel, &["--crashed"]).expect(0);
+    assert!(text.text().contains("\n  --- trap 0xc, rip = 0x"));
+    assert!(text.text().contains(" copyin_nosmap_erms+0x"));
+    assert!(text.text().trim_end().ends_with(" ---"), "{}", text.text());
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_to_do_next() {
+    let made = tiny();
+    let (dump, kernel) = (&made.dumps[2], &made.kernel);
+    let none = ask("threads", dump, kernel, &["--tid", "7"]).expect(1);
+    assert!(
+        none.err.contains("no thread 7; `livecore ps`"),
+        "{}",
+        none.err
+    );
+    assert!(none.out.is_empty());
+    for verb in ["ps", "threads"] {
+        let no_kernel = run([verb, dump.to_str().unwrap()]);
+        assert_ne!(no_kernel.code, 0);
+        assert!(no_kernel.err.contains("--kernel"), "{}", no_kernel.err);
+        assert!(no_kernel.out.is_empty());
+    }
+    let running = made_running();
+    let none = ask(
+        "threads",
+        &running.dumps[0],
+        &running.kernel,
+        &["--crashed"],
+    )
+    .expect(1);
+    assert!(
+        none.err.contains("no thread wrote this dump"),
+        "{}",
+        none.err
+    );
+    // Registers of CPUs that ran on are not known, and their old pcbs are not shown for them.
+    let all = ask("threads", &running.dumps[0], &running.kernel, &[]).expect(0);
+    assert!(all.text().contains("its CPU ran on"));
+}
+
+fn made_running() -> &'static Made {
+    static RUNNING: OnceLock<Made> = OnceLock::new();
+    RUNNING.get_or_init(|| made("running"))
+}
+
+/// CTF or DWARF tells what symbols do not.
+#[test]
+fn a_kernel_with_type_information_tells_wait_messages() {
+    let made = made("debug");
+    let answer = ask("ps", &made.dumps[2], &made.kernel, &["--json"]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("ps", &answer);
+    assert_eq!(answer["typed"], Value::Bool(true));
+    let waits = answer["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|p| p["threads"].as_array().unwrap())
+        .map(|t| t["wait"].as_str());
+    let told = &made.machine.truth().threads;
+    assert!(waits.eq(told.iter().map(|t| t.wait.as_deref())));
+}
