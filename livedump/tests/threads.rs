@@ -176,7 +176,8 @@ fn threads_registers_and_stacks_of_arm64_dumps_are_those_that_the_machine_was_gi
 }
 
 #[test]
-fn threads_registers_and_stacks_of_arm64_dumps_with_16k_pages_are_those_that_the_machine_was_given() {
+fn threads_registers_and_stacks_of_arm64_dumps_with_16k_pages_are_those_that_the_machine_was_given()
+{
     check_port(machine!("arm64-16k"));
 }
 

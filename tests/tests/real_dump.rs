@@ -237,7 +237,10 @@ fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
     let dumptid = real.int(real.symbol("dumptid")).unwrap();
     let mut frames = 0;
     for (thread, (title, tid, cpu)) in threads.list.iter().zip(listed) {
-        assert_eq!((thread.tid, thread.cpu.map_or(-1, |c| c as i32)), (tid, cpu));
+        assert_eq!(
+            (thread.tid, thread.cpu.map_or(-1, |c| c as i32)),
+            (tid, cpu)
+        );
         let (suffix, pcb) = match cpu {
             _ if tid == dumptid => (" (crashed)".into(), real.symbol("dumppcb")),
             -1 => {

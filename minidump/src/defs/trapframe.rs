@@ -35,6 +35,8 @@ pub struct Mode {
 pub struct TrapFields {
     /// `e_machine` of the kernels that have it.
     pub machine: u16,
+    /// No `__FreeBSD_version` before this one has it.
+    pub since: u32,
     /// Bytes of a register.
     pub word: usize,
     /// Bytes of it.
@@ -57,6 +59,7 @@ pub struct TrapFields {
 /// amd64.
 pub static AMD64: TrapFields = TrapFields {
     machine: 62,
+    since: 0,
     word: 8,
     size: 192,
     place: Place::Above(16),
@@ -95,6 +98,7 @@ pub static AMD64: TrapFields = TrapFields {
 /// i386. Stack pointer and segment are there only if user mode was interrupted.
 pub static I386: TrapFields = TrapFields {
     machine: 3,
+    since: 0,
     word: 4,
     size: 60,
     place: Place::Arguments,
@@ -174,6 +178,7 @@ macro_rules! arm64 {
 /// arm64 with `tf_far`.
 pub static ARM64: TrapFields = TrapFields {
     machine: 183,
+    since: 1_201_001,
     word: 8,
     size: 288,
     place: Place::BelowRecord,
@@ -188,8 +193,9 @@ pub static ARM64: TrapFields = TrapFields {
     address: Some(40),
 };
 
-/// arm64 before `tf_far`: 12.1.
+/// arm64 before `tf_far`: 12.1. Which version added that is not known; the link register tells.
 pub static ARM64_OLD: TrapFields = TrapFields {
+    since: 0,
     size: 272,
     registers: arm64!(32),
     number: (28, 4),
@@ -200,6 +206,7 @@ pub static ARM64_OLD: TrapFields = TrapFields {
 /// riscv64.
 pub static RISCV: TrapFields = TrapFields {
     machine: 243,
+    since: 0,
     word: 8,
     size: 280,
     place: Place::Above(0),
@@ -256,6 +263,7 @@ pub const SCAUSE_ECALL_USER: u64 = 8;
 /// powerpc64.
 pub static POWERPC64: TrapFields = TrapFields {
     machine: 21,
+    since: 0,
     word: 8,
     size: 320,
     place: Place::Parameters,

@@ -152,7 +152,9 @@ impl Kernel<'_> {
             }
         } else {
             // Of these, only a call that went astray is sure to have left the link register alone.
-            let link = ["x30", "ra", "lr"].into_iter().find_map(|r| registers.get(r));
+            let link = ["x30", "ra", "lr"]
+                .into_iter()
+                .find_map(|r| registers.get(r));
             return link.filter(|to| begins && self.is_code(*to));
         };
         let to = self.pointer_at("stack", slot?).ok()?;

@@ -158,7 +158,7 @@ impl Kernel<'_> {
     /// has none.
     pub fn stoppcb(&self, cpu: u32) -> Option<u64> {
         let offsets = Offsets::read(*self).ok()?;
-        let stops = Stops::read(*self, &offsets, &mut Vec::new());
+        let (stops, ..) = Stops::read(*self, &offsets);
         if cpu > stops.highest.unwrap_or(MAXCPU - 1) {
             return None;
         }

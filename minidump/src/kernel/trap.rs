@@ -83,15 +83,29 @@ impl Kernel<'_> {
     /// The trap frame that entry code made.
     pub(super) fn trap(&self, entry: &Entry, around: Around) -> Option<Trap> {
         let machine = self.elf().machine();
-        let forms = trapframe::ALL.into_iter().filter(|f| f.machine == machine);
+        let version = self.osreldate().unwrap_or(u32::MAX);
+        let forms = trapframe::ALL
+            .into_iter()
+            .filter(|f| f.machine == machine && version >= f.since);
+        let mut found = None;
         for form in forms {
             for at in self.trap_places(form, around).into_iter().flatten() {
-                if let Some(trap) = self.trap_at(form, entry, at) {
+                let Some(trap) = self.trap_at(form, entry, at) else {
+                    continue;
+                };
+                let pc = trap.registers.pc().unwrap_or(0);
+                // Programs have the lower half of 64-bit addresses.
+                let right = match trap.from_user {
+                    true => form.word < 8 || pc >> 63 == 0,
+                    false => self.is_code(pc),
+                };
+                if pc != 0 && right {
                     return Some(trap);
                 }
+                found = found.or(Some(trap));
             }
         }
-        None
+        found
     }
 
     /// Where a trap frame can be, the likeliest first.

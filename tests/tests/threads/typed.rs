@@ -34,7 +34,10 @@ fn ctf() -> Vec<u8> {
     ctf.structure(
         "proc",
         0x80,
-        &[("p_pptr", pointer, 8 * PPTR), ("p_state", p_state, 8 * P_STATE)],
+        &[
+            ("p_pptr", pointer, 8 * PPTR),
+            ("p_state", p_state, 8 * P_STATE),
+        ],
     );
     ctf.structure(
         "thread",
