@@ -4,6 +4,7 @@
 //! - [`mkelf`] builds kernel files: symbols and contents at addresses.
 //! - [`mkctf`] builds type information, [`elf_edit`] changes kernel files: sections in and out.
 //! - [`mkimage`] builds images of memory in every format that is read.
+//! - [`outside`] walks page tables of x86 a second time, to know which pages a dump has.
 //! - [`machines`] makes up recipes of random machines, for laws.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
@@ -20,3 +21,4 @@ pub mod mkctf;
 pub mod mkdump;
 pub mod mkelf;
 pub mod mkimage;
+pub mod outside;

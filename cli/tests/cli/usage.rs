@@ -129,7 +129,7 @@ fn take_without_a_machine_says_what_can_be_dumped() {
         }
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    run(["take", "--image", "x"]).expect(64);
+    run(["take", "--image", "x", "--machine", "z"]).expect(64);
     run(["take", "--image", "x", "--kernel", "y", "--machine", "z"]).expect(64);
     run(["take", "--kernel", "y"]).expect(64);
 }

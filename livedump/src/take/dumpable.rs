@@ -1,11 +1,14 @@
 //! Which pages a kernel would dump (`vm_phys_is_dumpable`, and `PHYS_IN_DMAP` before it).
 //!
 //! A page with a `struct vm_page` is dumped unless that says PG_NODUMP; others are dumped because
-//! they are in `dump_avail`. The structure's layout is nowhere exported. It is found by its own
-//! evidence: under the right layout `vm_page.phys_addr` is the page's address, for every page.
+//! they are in `dump_avail`. The structure's layout is nowhere exported. The kernel's type
+//! information tells it (CTF, DWARF), or it is one of those of known releases. Neither is believed
+//! before memory agrees: under the right layout `vm_page.phys_addr` is the page's address, for every
+//! page.
 
 use std::ops::Range;
 
+use minidump::kernel::Types;
 use minidump::{ByteOrder, KernelMemory, VirtAddr};
 
 use super::kernel::Variables;
@@ -81,6 +84,36 @@ const VM_PHYS_SEGS: [(Model, u64, usize); 7] = [
     (ILP32_NO_PAE, 24, 8),
 ];
 
+/// The layout that the kernel's type information tells. `PG_NODUMP` is no type: it was 0x80 as long
+/// as `flags` had 16 bits, and is 0x10 since they have 8.
+fn vm_page_of(types: &Types, model: Model) -> Option<VmPage> {
+    let page = types.structure("vm_page")?;
+    let (phys_addr, flags) = (page.member("phys_addr")?, page.member("flags")?);
+    let nodump = match flags.size {
+        1 => 0x10,
+        2 => 0x80,
+        _ => return None,
+    };
+    let inside = |end: u64| end <= page.size && page.size <= 4096;
+    let right = phys_addr.size == model.paddr as u64
+        && inside(phys_addr.offset.checked_add(phys_addr.size)?)
+        && inside(flags.offset.checked_add(flags.size)?);
+    right.then(|| vm_page(page.size, phys_addr.offset, flags.offset, nodump))
+}
+
+/// `sizeof(struct vm_phys_seg)` and the offset of `first_page`, by the kernel's type information.
+fn vm_phys_seg_of(types: &Types, model: Model) -> Option<(u64, usize)> {
+    let seg = types.structure("vm_phys_seg")?;
+    let (start, end) = (seg.member("start")?, seg.member("end")?);
+    let first_page = seg.member("first_page")?.offset;
+    // What is read of it are its first 24 bytes.
+    let right = start.offset == 0
+        && end.offset == model.paddr as u64
+        && first_page <= 16
+        && (24..=4096).contains(&seg.size.max(24));
+    right.then_some((seg.size, first_page as usize))
+}
+
 /// More segments than any port has (`VM_PHYSSEG_MAX`).
 const SEGS_LIMIT: u32 = 256;
 
@@ -141,15 +174,21 @@ impl<'a> Dumpable<'a> {
             notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
             return this;
         };
+        // What the kernel's own type information says, then what is known of releases.
+        let types = Types::read(variables.elf, &["vm_page", "vm_phys_seg"]);
+        let told = vm_page_of(&types, model);
         let forms = VM_PHYS_SEGS.into_iter();
-        for (_, size, first_page) in forms.filter(|(of, ..)| osreldate != 0 && *of == model) {
+        let forms = forms.filter(|(of, ..)| osreldate != 0 && *of == model);
+        let forms = forms.map(|(_, size, first_page)| (size, first_page));
+        for (size, first_page) in vm_phys_seg_of(&types, model).into_iter().chain(forms) {
             let Some(segs) = this.read_segs(&variables, segs, count, size, first_page) else {
                 continue;
             };
             this.segs = segs;
             let known = VM_PAGES.iter();
-            for (_, _, layout) in known.filter(|(since, of, _)| *since <= osreldate && *of == model)
-            {
+            let known = known
+                .filter(|(since, of, _)| osreldate != 0 && *since <= osreldate && *of == model);
+            for layout in told.iter().chain(known.map(|(_, _, layout)| layout)) {
                 if this.fits(layout) {
                     this.layout = Some(*layout);
                     return this;
@@ -158,7 +197,8 @@ impl<'a> Dumpable<'a> {
         }
         this.segs.clear();
         notes.push(
-            "struct vm_page is not as in any known release: pages marked PG_NODUMP are in the dump"
+            "struct vm_page is neither as the kernel's type information says nor as in any known \
+             release: pages marked PG_NODUMP are in the dump"
                 .into(),
         );
         this

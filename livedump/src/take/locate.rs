@@ -11,6 +11,7 @@ use std::sync::Arc;
 use minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::TakeError;
+use super::identify::identify;
 use super::paging::Paging;
 use super::port::Port;
 use super::view::{MachineView, Root};
@@ -89,6 +90,11 @@ pub(super) fn locate(
     elf: &KernelElf,
     port: &dyn Port,
 ) -> Result<Located, TakeError> {
+    if elf.symbols().next().is_none() {
+        return Err(TakeError::Unsupported {
+            what: "a kernel file without symbols: it was stripped of its symbol table".into(),
+        });
+    }
     let version = elf
         .symbol("version")
         .ok_or(TakeError::NoSymbol { name: "version" })?;
@@ -140,7 +146,7 @@ pub(super) fn locate(
     let why = match found.as_slice() {
         [one] => return Ok(*one),
         [] if own.is_some() && with_version == 0 => {
-            format!("its version string is at {}", port.nowhere())
+            no_version(memory, own.as_deref().unwrap_or_default(), port)
         }
         [] => format!(
             "{} makes no sense at any place ({with_version} had the version string)",
@@ -152,6 +158,23 @@ pub(super) fn locate(
         ),
     };
     Err(TakeError::NoKernel { why })
+}
+
+/// What is said when the file's version string is nowhere where it should be: what the file has, and
+/// what the memory has.
+fn no_version(memory: &Arc<dyn PhysMemory>, own: &[u8], port: &dyn Port) -> String {
+    let line = own.split(|b| matches!(b, 0 | b'\n')).next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+    let found = identify(memory);
+    let mut why = format!(
+        "its version string, {line:?}, is at {}; {}",
+        port.nowhere(),
+        found.sentences().join("; ")
+    );
+    if found.versions.iter().any(|version| version.text == line) {
+        why += "; another build of the same version runs, or the kernel is not where it should be";
+    }
+    why
 }
 
 /// The multiples of 2 MiB that are memory and below `limit`, `usual` first.

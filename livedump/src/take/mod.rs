@@ -21,6 +21,7 @@ mod cpus;
 mod dumpable;
 pub mod error;
 pub mod facts;
+pub mod identify;
 mod kernel;
 pub mod live;
 pub mod locate;
@@ -45,6 +46,7 @@ use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Prove
 
 pub use error::TakeError;
 pub use facts::Facts;
+pub use identify::{Findings, identify};
 pub use locate::Located;
 pub use machine::Machine;
 pub use run::{Done, RunOptions, run};

@@ -52,7 +52,7 @@ pub struct Args {
     pub machine: Option<PathBuf>,
     /// A machine's memory: raw RAM, a dump of QEMU's, kdump, LiME, AVML, a core of VirtualBox's or
     /// Xen's, VMware's, bhyve's (docs/images.md), also gzip'd or zstd'd; or a directory of synth's
-    #[arg(long, value_name = "IMAGE", requires = "kernel")]
+    #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
     /// What the offsets of raw RAM mean: flat, pc or q35 (QEMU's machines), pc:SIZE (so much below
     /// a hole that ends at 4 GiB), or START-END[@OFFSET],... [default: found]
@@ -211,9 +211,9 @@ fn plan(
             .map_err(|e| failure(e, &path))?;
         return Ok((taken, None, DEVICE.into()));
     }
-    // The parser asks for a kernel with an image, and `is_live` is the case without.
-    let (Some(path), Some(kernel)) = (&args.image, &args.kernel) else {
-        return Err(Failure::usage("--image IMAGE wants --kernel ELF"));
+    // `is_live` is the case without an image.
+    let Some(path) = &args.image else {
+        return Err(Failure::usage("nothing is named that could be dumped"));
     };
     let options_of_image = image::Options {
         layout: args.layout.clone(),
@@ -228,6 +228,9 @@ fn plan(
     let lock = State::beside(&opened.ram)
         .lock_dump()
         .map_err(|e| failure(e.into(), path))?;
+    let Some(kernel) = args.kernel.as_ref().or(opened.kernel.as_ref()) else {
+        return Err(without_kernel(&opened.memory).about(path));
+    };
     let elf = input::kernel(kernel)?;
     let mut taken = take::plan(opened.memory, &elf, &options).map_err(|e| failure(e, path))?;
     if args.cpu.is_some() && opened.cpus.is_empty() {
@@ -242,6 +245,16 @@ fn plan(
         put.map_err(|e| failure(e, path))?;
     }
     Ok((taken, Some(lock), path.clone()))
+}
+
+/// What is said of an image whose kernel nobody has named.
+fn without_kernel(memory: &Arc<dyn livedump::PhysMemory>) -> Failure {
+    let found = take::identify(memory).sentences().join("; ");
+    let what = format!("a minidump needs the kernel's file, and none is named; {found}");
+    Failure::new(Exit::UNSUPPORTED, what).next(
+        "say --kernel ELF, the kernel of that release (a file with its symbols alone will do); \
+         without symbols memory can be read by physical address only",
+    )
 }
 
 /// The file of the kernel that runs here. Elsewhere than on FreeBSD there is none to be dumped.
