@@ -99,7 +99,6 @@ pub fn finish_with(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
-    let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
     let mut head = [0; HEADER_BYTES];
     let got = payload.read_full_at(&mut head, 0)?;
     // What is no minidump has pages of 4 KiB: full dumps.
@@ -109,6 +108,20 @@ pub fn finish_with(
         records: provenance().records(),
         ..SealRecord::default()
     };
+    finish_record(payload, record, page_size, target, out, progress)
+}
+
+/// The same under a header with all that a seal keeps beside it.
+pub(crate) fn finish_record(
+    payload: &dyn ReadAt,
+    record: SealRecord,
+    page_size: u64,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
     close(&stored, record, page_size, target, out)
 }
 

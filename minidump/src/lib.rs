@@ -105,6 +105,7 @@ pub mod pages;
 pub mod payload;
 pub mod plan;
 pub mod provenance;
+pub mod salvage;
 pub mod seal;
 
 pub use addr::{PhysAddr, VirtAddr};

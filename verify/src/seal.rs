@@ -388,6 +388,14 @@ fn check_attachment(
         f.found("lost pages that stand as zeros at the payload's end")
             .expected("a payload that was whole")
     });
+    let whole = flags & u64::from(attachment::FLAG_SALVAGED) == 0;
+    sink.check(&rules::SEAL_SALVAGED, whole, &place, |f| {
+        let [kept, pages, sections] = salvaged(&bytes).unwrap_or_default();
+        f.found(format!(
+            "a salvaged dump: {kept} pages kept, {pages} lost, {sections} bytes of sections lost"
+        ))
+        .expected("a dump that was whole")
+    });
     let rebuilt = attachment::FLAG_HEADER_FROM_INFO | attachment::FLAG_HEADER_FROM_PAYLOAD;
     let original = flags & u64::from(rebuilt) == 0;
     sink.check(&rules::SEAL_REBUILT, original, &place, |f| {
@@ -400,6 +408,22 @@ fn check_attachment(
     Ok(header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader")))
+}
+
+/// The numbers of an attachment's record about salvage: pages kept, pages lost, bytes of sections.
+fn salvaged(attachment: &[u8]) -> Option<[u64; 3]> {
+    let mut rest = attachment.get(attachment::RECORDS_OFFSET..)?;
+    loop {
+        let len = usize::try_from(number(rest, 4, 4)).ok()?;
+        let value = rest.get(attachment::RECORD_HEAD..)?.get(..len)?;
+        if number(rest, 0, 4) == u64::from(attachment::RECORD_SALVAGED) {
+            return (len == 24).then(|| [0, 8, 16].map(|at| number(value, at, 8)));
+        }
+        rest = &rest[attachment::RECORD_HEAD + len..];
+        if rest.is_empty() {
+            return None;
+        }
+    }
 }
 
 fn check_index(

@@ -15,6 +15,7 @@ pub mod man;
 pub mod mem;
 pub mod ps;
 pub mod read;
+pub mod salvage;
 pub mod serve;
 pub mod synth;
 pub mod take;
@@ -36,6 +37,8 @@ pub enum Verb {
     Compare(compare::Args),
     /// Write a dump in another container or codec
     Convert(convert::Args),
+    /// Make the best sound dump of a damaged one
+    Salvage(salvage::Args),
     /// Print the dumped machine's memory
     Read(read::Args),
     /// Print the kernel's message buffer
@@ -65,6 +68,7 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Synth(args) => synth::run(args, session),
         Verb::Take(args) => take::run(args, session),
         Verb::Convert(args) => convert::run(args, session),
+        Verb::Salvage(args) => salvage::run(args, session),
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),
         Verb::Mem(args) => mem::run(args, session),

@@ -79,6 +79,13 @@ pub struct Salvage {
     options: OpenOptions,
 }
 
+/// Whether there is a seal in `source`, or what is left of one: its header with the digest that it
+/// states.
+pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
+    let len = source.size().map_err(Error::Read)?;
+    Ok(find::seal(source, len)?.is_some())
+}
+
 /// Damage that is kept; the rest is one more entry without end.
 const DAMAGE_MAX: usize = 4096;
 

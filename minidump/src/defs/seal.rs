@@ -43,6 +43,9 @@ pub const FLAG_HEADER_FROM_PAYLOAD: u32 = 1 << 1;
 pub const FLAG_ZERO_TAIL: u32 = 1 << 2;
 /// Flag: the dump was cut short and ends before the end that it states.
 pub const FLAG_SHORT: u32 = 1 << 3;
+/// Flag: the dump was salvaged from a damaged one, and something was lost: pages, which are holes
+/// now, or parts of sections. [`RECORD_SALVAGED`] says how much.
+pub const FLAG_SALVAGED: u32 = 1 << 4;
 
 /// Bytes of a record before its content: type and length.
 pub const RECORD_HEAD: usize = 8;
@@ -92,3 +95,6 @@ pub const TORN_END_FIELD: Field = at(40, 8);
 pub const RECORD_CPUS: u32 = 4;
 /// Bytes a processor of a [`RECORD_CPUS`].
 pub const CPU_LEN: usize = 16;
+/// Record: what a salvaged dump kept and lost, three u64: pages kept, pages lost, bytes of sections
+/// lost. Goes with [`FLAG_SALVAGED`].
+pub const RECORD_SALVAGED: u32 = 16;

@@ -119,6 +119,11 @@ rules! { Codec, SEAL:
         "the attachment's flag for zeros that fill a short dump",
         "docs/sealed.md",
         "the pages at the end may have been lost: nothing that lies in them can be trusted";
+    SEAL_SALVAGED = "SEAL-SALVAGED", Warning,
+        "nothing was lost before the dump was sealed",
+        "the attachment's flag for what salvage has lost",
+        "docs/sealed.md",
+        "pages that were lost are holes, and lost parts of sections are zero; the rest is good";
     SEAL_REBUILT = "SEAL-REBUILT", Note,
         "the sealed kerneldumpheader is the kernel's own",
         "the attachment's flags for a rebuilt header",

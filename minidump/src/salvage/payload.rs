@@ -1,0 +1,103 @@
+//! The new payload: the old one's sections, a bitmap without the pages that were lost, and the
+//! pages that are left.
+
+use std::io;
+use std::sync::Arc;
+
+use compress::ReadAt;
+
+use super::survey::Survey;
+
+/// The new payload, read at any offset.
+pub(super) struct Patched {
+    survey: Survey,
+    content: Arc<dyn ReadAt>,
+}
+
+impl Patched {
+    pub(super) fn new(survey: Survey, content: Arc<dyn ReadAt>) -> Self {
+        Self { survey, content }
+    }
+
+    /// Bytes of the sections, zeros where they are lost.
+    fn section(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let left = buf.len() - done;
+            // Both are at most what is left.
+            let there = self.survey.there(at, left as u64).0 as usize;
+            let n = match there {
+                0 => self.survey.gone(at, left as u64).max(1) as usize,
+                n => n,
+            };
+            let out = &mut buf[done..done + n];
+            match there {
+                0 => out.fill(0),
+                _ => self.content.read_exact_at(out, at)?,
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Bytes at `at` of the page section, at most to the end of a run of pages; how many.
+    fn pages(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let layout = self.survey.layout();
+        let page = layout.page_size();
+        let bitmap = self.survey.bitmap();
+        let (rank, skip) = (at / page, at % page);
+        let found = bitmap.select(rank).and_then(|bit| {
+            let wanted = (skip + buf.len() as u64).div_ceil(page);
+            let run = bitmap.run_at(bit, wanted);
+            Some((self.survey.old_offset(bit)?, run.end - run.start))
+        });
+        // Every bit of the new bitmap was taken from the old one, with its place.
+        let (offset, pages) = found.ok_or_else(|| io::Error::other("a page without a place"))?;
+        let n = buf.len().min((pages * page - skip) as usize);
+        self.content.read_exact_at(&mut buf[..n], offset + skip)?;
+        Ok(n)
+    }
+}
+
+impl ReadAt for Patched {
+    fn size(&self) -> io::Result<u64> {
+        let layout = self.survey.layout();
+        // As many pages as a 32-bit count has, at most.
+        Ok(layout.data_offset() + self.survey.bitmap().count() * layout.page_size())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let layout = self.survey.layout();
+        let end = self.size()?;
+        let left = end.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..left];
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let stop = [
+                layout.bitmap_offset(),
+                layout.pmap_offset(),
+                layout.data_offset(),
+                end,
+            ]
+            .into_iter()
+            .find(|stop| at < *stop)
+            .unwrap_or(end);
+            let n = (buf.len() - done).min(usize::try_from(stop - at).unwrap_or(usize::MAX));
+            let out = &mut buf[done..done + n];
+            if at >= layout.data_offset() {
+                done += self.pages(out, at - layout.data_offset())?;
+                continue;
+            }
+            if at >= layout.bitmap_offset() && at < layout.pmap_offset() {
+                let within = at - layout.bitmap_offset();
+                self.survey.form().encode(self.survey.bitmap(), within, out);
+            } else {
+                self.section(out, at)?;
+            }
+            done += n;
+        }
+        Ok(done)
+    }
+}

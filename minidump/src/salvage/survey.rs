@@ -1,0 +1,364 @@
+//! Which pages and which parts of the sections are left.
+
+use compress::ReadAt;
+use compress::salvage::{Piece, Proof, Salvage as Stored};
+
+use super::{Known, Options, PageCount, SectionLoss, admits};
+use crate::bitmap_section::WordForm;
+use crate::header::HEADER_BYTES;
+use crate::{Arch, Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
+
+/// The most bytes of a `dump_avail` section; kernels have one page.
+const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
+/// Ranges of lost pages that are kept for the report.
+const RANGES: usize = 1024;
+
+/// A dump's sections, and what is left of them.
+pub(super) struct Survey {
+    header: MinidumpHeader,
+    /// Of the old payload.
+    layout: Layout,
+    form: WordForm,
+    /// What the old bitmap says, bits that are lost being clear.
+    old: Bitmap,
+    /// Bits that are lost: from the first to the last of them.
+    lost_bits: Option<(u64, u64)>,
+    /// Set bits among the lost ones, if the payload's length tells.
+    lost_count: Option<u64>,
+    /// The pages of the new dump.
+    new: Bitmap,
+    pieces: Vec<Piece>,
+    pages: PageCount,
+    losses: Vec<SectionLoss>,
+}
+
+impl Survey {
+    /// Reads the sections. If they tell the payload's length, `stored` is told.
+    pub(super) fn new(stored: &mut Stored, options: &Options, known: Known) -> Result<Self, Error> {
+        if let Some(len) = known.len {
+            stored.place(len);
+        }
+        let header = header(stored, options)?;
+        let mut layout = Layout::new(&header, 0);
+        let ranges = ranges(stored, options, &header, &layout)?;
+        let form = WordForm {
+            order: header.order,
+            long_size: header.long_size(),
+        };
+        let found = bitmap(stored, options, &layout, &ranges, form)?;
+        // Kernels write the pages of stray bits, too.
+        let stray = found.stray.unwrap_or(0);
+        layout = Layout::new(&header, found.bits.count());
+        let padded = layout.end() + stray * layout.page_size();
+        if unpadded(&header) && known.len != Some(padded) {
+            layout = layout.with_pmap_len(header.pmapsize.into());
+        }
+        if known.len.is_none() && found.lost.is_none() {
+            stored.place(layout.end() + stray * layout.page_size());
+        }
+        let lost_count = match (found.lost, found.stray) {
+            (None, _) => Some(0),
+            (Some((from, to)), Some(stray)) if !known.short => known
+                .len
+                .and_then(|len| len.checked_sub(layout.data_offset()))
+                .and_then(|pages| (pages / layout.page_size()).checked_sub(stray))
+                .and_then(|pages| pages.checked_sub(found.bits.count()))
+                .filter(|lost| *lost <= to - from),
+            _ => None,
+        };
+        let mut pieces = good(stored, options);
+        if let Some(end) = known.filled_from {
+            pieces.retain(|piece| piece.content.start < end);
+            if let Some(last) = pieces.last_mut() {
+                last.content.end = last.content.end.min(end);
+            }
+        }
+        let mut survey = Self {
+            header,
+            layout,
+            form,
+            old: found.bits,
+            lost_bits: found.lost,
+            lost_count,
+            new: Bitmap::default(),
+            pieces,
+            pages: PageCount::default(),
+            losses: Vec::new(),
+        };
+        survey.count_pages(&ranges)?;
+        survey.count_sections();
+        Ok(survey)
+    }
+
+    /// The minidump header.
+    pub(super) fn header(&self) -> &MinidumpHeader {
+        &self.header
+    }
+
+    /// Where the sections lie, in the old payload and in the new one; the pages are the old one's.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// How the bitmap is written.
+    pub(super) fn form(&self) -> WordForm {
+        self.form
+    }
+
+    /// The pages of the new dump.
+    pub(super) fn bitmap(&self) -> &Bitmap {
+        &self.new
+    }
+
+    /// What became of the pages.
+    pub(super) fn pages(&self) -> &PageCount {
+        &self.pages
+    }
+
+    /// What is lost of the sections.
+    pub(super) fn losses(&self) -> &[SectionLoss] {
+        &self.losses
+    }
+
+    /// Where the page of `bit` lies in the old payload.
+    pub(super) fn old_offset(&self, bit: u64) -> Option<u64> {
+        let before = self.old.rank(bit)?;
+        let rank = match self.lost_bits {
+            Some((from, _)) if bit >= from => before.checked_add(self.lost_count?)?,
+            _ => before,
+        };
+        let within = rank.checked_mul(self.layout.page_size())?;
+        self.layout.data_offset().checked_add(within)
+    }
+
+    /// How many of the `len` bytes at `offset` of the old payload are there, from the front, and
+    /// what proves them.
+    pub(super) fn there(&self, offset: u64, len: u64) -> (u64, Proof) {
+        covered(&self.pieces, offset, len)
+    }
+
+    /// How many of the `len` bytes at `offset` are lost, from the front.
+    pub(super) fn gone(&self, offset: u64, len: u64) -> u64 {
+        let next = self.pieces.partition_point(|p| p.content.end <= offset);
+        let start = self.pieces.get(next).map_or(u64::MAX, |p| p.content.start);
+        start.saturating_sub(offset).min(len)
+    }
+
+    fn count_pages(&mut self, ranges: &DumpAvail) -> Result<(), Error> {
+        let page = self.layout.page_size();
+        let mut words = vec![0_u64; self.old.words().len()];
+        let mut count = PageCount {
+            promised: self.old.count(),
+            unknown: self.lost_bits.map_or(0, |(from, to)| to - from),
+            ..PageCount::default()
+        };
+        for bit in self.old.iter() {
+            let offset = self.old_offset(bit);
+            let (there, proof) = offset.map_or((0, Proof::None), |at| self.there(at, page));
+            if there == page {
+                // The word is there: `bit` is one of the old bitmap's, which has as many.
+                words[(bit / 64) as usize] |= 1 << (bit % 64);
+                count.kept += 1;
+                count.unproven += u64::from(proof == Proof::None);
+                continue;
+            }
+            count.lost += 1;
+            let Some(at) = ranges.addr_of(bit) else {
+                continue;
+            };
+            let end = crate::PhysAddr(at.0.saturating_add(page));
+            let room = count.ranges.len() < RANGES;
+            match count.ranges.last_mut() {
+                Some(last) if last.1 == at => last.1 = end,
+                _ if room => count.ranges.push((at, end)),
+                _ => {}
+            }
+        }
+        let bits = self.old.bits();
+        self.new = Bitmap::from_words(words, bits).map_err(|e| Error::Options(e.to_string()))?;
+        self.pages = count;
+        Ok(())
+    }
+
+    fn count_sections(&mut self) {
+        let layout = self.layout;
+        for (section, start, len) in [
+            (
+                "message buffer",
+                layout.msgbuf_offset(),
+                layout.msgbuf_len(),
+            ),
+            ("page bitmap", layout.bitmap_offset(), layout.bitmap_len()),
+            ("page tables", layout.pmap_offset(), layout.pmap_len()),
+        ] {
+            let lost = len - total(&self.pieces, start, len);
+            if lost > 0 {
+                self.losses.push(SectionLoss { section, len, lost });
+            }
+        }
+    }
+}
+
+/// How many bytes from `offset` on are covered, at most `len`, and by what.
+fn covered(pieces: &[Piece], offset: u64, len: u64) -> (u64, Proof) {
+    let mut at = offset;
+    let mut proof = Proof::Checksum;
+    let end = offset.saturating_add(len);
+    let first = pieces.partition_point(|p| p.content.end <= offset);
+    for piece in &pieces[first..] {
+        if at >= end || piece.content.start > at {
+            break;
+        }
+        at = piece.content.end.min(end);
+        proof = proof.min(piece.proof);
+    }
+    (at - offset, proof)
+}
+
+/// How many of the `len` bytes at `offset` are covered, wherever.
+fn total(pieces: &[Piece], offset: u64, len: u64) -> u64 {
+    let end = offset.saturating_add(len);
+    let first = pieces.partition_point(|p| p.content.end <= offset);
+    let inside = pieces[first..].iter().take_while(|p| p.content.start < end);
+    inside
+        .map(|p| p.content.end.min(end) - p.content.start.max(offset))
+        .sum()
+}
+
+/// The pieces that are good enough.
+fn good(stored: &Stored, options: &Options) -> Vec<Piece> {
+    let good = stored.pieces().iter();
+    good.filter(|p| admits(p.proof, options)).cloned().collect()
+}
+
+fn lost(region: &'static str, offset: u64, len: u64) -> Error {
+    Error::broken(
+        region,
+        offset,
+        format!("less than its {len:#x} bytes"),
+        "all of it: without it no page has an address",
+    )
+}
+
+fn header(stored: &Stored, options: &Options) -> Result<MinidumpHeader, Error> {
+    let pieces = good(stored, options);
+    let len = HEADER_BYTES as u64;
+    if covered(&pieces, 0, len).0 < len {
+        return Err(lost("minidump header", 0, len));
+    }
+    let mut head = [0; HEADER_BYTES];
+    stored.content().read_exact_at(&mut head, 0)?;
+    MinidumpHeader::parse(&head)
+}
+
+fn ranges(
+    stored: &Stored,
+    options: &Options,
+    header: &MinidumpHeader,
+    layout: &Layout,
+) -> Result<DumpAvail, Error> {
+    if !header.has_dump_avail() {
+        let bits = u64::from(header.bitmapsize) * 8;
+        return Ok(DumpAvail::from_zero(bits, layout.page_size()));
+    }
+    let (offset, len) = (layout.dump_avail_offset(), u64::from(header.dumpavailsize));
+    let pieces = good(stored, options);
+    if len > DUMP_AVAIL_LIMIT || covered(&pieces, offset, len).0 < len {
+        return Err(lost("dump_avail", offset, len));
+    }
+    let mut bytes = vec![0; len as usize];
+    stored.content().read_exact_at(&mut bytes, offset)?;
+    let ranges = DumpAvail::parse(&bytes, header.order, layout.page_size(), offset)?;
+    let bits = u64::from(header.bitmapsize) * 8;
+    if ranges.bits() > bits {
+        return Err(Error::broken(
+            "page bitmap",
+            layout.bitmap_offset(),
+            format!("{bits} bits"),
+            format!("at least the {} pages of dump_avail", ranges.bits()),
+        ));
+    }
+    Ok(ranges)
+}
+
+/// A bitmap, as far as it is left.
+struct Found {
+    /// Its bits, lost ones clear.
+    bits: Bitmap,
+    /// From the first to the last of the lost ones.
+    lost: Option<(u64, u64)>,
+    /// Bits that are set in the kernel's last word behind the last page; `None` if that is lost.
+    stray: Option<u64>,
+}
+
+fn bitmap(
+    stored: &Stored,
+    options: &Options,
+    layout: &Layout,
+    ranges: &DumpAvail,
+    form: WordForm,
+) -> Result<Found, Error> {
+    let bits = ranges.bits();
+    let needed = bits.div_ceil(64) * 8;
+    if needed > options.open.bitmap_limit {
+        return Err(Error::Options(format!(
+            "page bitmap needs {needed:#x} bytes, the limit is {:#x}",
+            options.open.bitmap_limit
+        )));
+    }
+    let pieces = good(stored, options);
+    let content = stored.content();
+    let (mut words, mut gap) = (Vec::new(), None::<(u64, u64)>);
+    let mut piece = vec![0; 1 << 16];
+    let mut done = 0;
+    while done < needed {
+        let at = layout.bitmap_offset() + done;
+        let want = (needed - done).min(piece.len() as u64);
+        // Whole words.
+        let there = covered(&pieces, at, want).0 / 8 * 8;
+        let n = if there == 0 { 8 } else { there } as usize;
+        if there == 0 {
+            piece[..n].fill(0);
+            let from = gap.map_or(done * 8, |(from, _)| from);
+            gap = Some((from, ((done + 8) * 8).min(bits)));
+        } else {
+            content.read_exact_at(&mut piece[..n], at)?;
+        }
+        form.decode(&piece[..n], &mut words);
+        done += n as u64;
+    }
+    if let Some((from, to)) = gap {
+        // Between the first and the last lost word nothing has a place.
+        words[(from / 64) as usize..(to.div_ceil(64)) as usize].fill(0);
+    }
+    let long_bits = form.long_size as u64 * 8;
+    let behind = bits.next_multiple_of(long_bits) - bits;
+    let stray = match gap {
+        Some((_, to)) if to + long_bits > bits => None,
+        _ if behind == 0 => Some(0),
+        _ => words.last().map(|last| {
+            let from = bits % 64;
+            let mask = (u64::MAX << from) & (u64::MAX >> (64 - from - behind));
+            u64::from((last & mask).count_ones())
+        }),
+    };
+    let bits = Bitmap::from_words(words, bits).map_err(|e| {
+        Error::broken(
+            "page bitmap",
+            layout.bitmap_offset(),
+            format!("{} set bits", e.0),
+            "at most 4294967295",
+        )
+    })?;
+    Ok(Found {
+        bits,
+        lost: gap,
+        stray,
+    })
+}
+
+/// Whether page tables may stand without padding: 32-bit arm's.
+fn unpadded(header: &MinidumpHeader) -> bool {
+    let len = u64::from(header.pmapsize);
+    header.arch == Arch::Arm && !len.is_multiple_of(header.page_size())
+}
