@@ -101,15 +101,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
         found.write(&target, out, progress)
     };
-    let written = output::write(
-        &destination,
-        &place,
-        &target,
-        "",
-        &bar,
-        session,
-        &mut write,
-    );
+    let written = output::write(&destination, &place, &target, "", &bar, session, &mut write);
     drop(bar);
     let written = written.map_err(|failure| failure.about(&args.input))?;
     let report = found.report();
@@ -213,11 +205,18 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
         from => writeln!(out, "  kerneldumpheader: from the {}", from.name())?,
     }
     if pages.unproven > 0 && !report.is_whole() {
-        writeln!(out, "  {} of the kept pages are proven by no checksum", pages.unproven)?;
+        writeln!(
+            out,
+            "  {} of the kept pages are proven by no checksum",
+            pages.unproven
+        )?;
     }
     if pages.unknown > 0 {
         let unknown = pages.unknown;
-        writeln!(out, "  of {unknown} pages the bitmap no longer says whether they were there")?;
+        writeln!(
+            out,
+            "  of {unknown} pages the bitmap no longer says whether they were there"
+        )?;
     }
     for s in &report.sections {
         writeln!(out, "  {}: {} of {} bytes lost", s.section, s.lost, s.len)?;
@@ -231,12 +230,22 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
     }
     if report.unplaced > 0 {
         let bytes = report.unplaced;
-        writeln!(out, "  {bytes} bytes of good frames between gaps have no certain place")?;
+        writeln!(
+            out,
+            "  {bytes} bytes of good frames between gaps have no certain place"
+        )?;
     }
     for d in report.damage.iter().take(PLACES) {
         let offset = report.start.saturating_add(d.offset);
-        let len = d.len.map(|len| format!(", {len} bytes")).unwrap_or_default();
-        writeln!(out, "  damaged: {} at {offset:#x}{len}: {}", d.region, d.found)?;
+        let len = d
+            .len
+            .map(|len| format!(", {len} bytes"))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "  damaged: {} at {offset:#x}{len}: {}",
+            d.region, d.found
+        )?;
     }
     let more = report.damage.len().saturating_sub(PLACES);
     if more > 0 {

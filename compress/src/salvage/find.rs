@@ -15,6 +15,8 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Found {
     pub(super) codec: Codec,
     pub(super) parsed: Parsed,
+    /// Where it begins.
+    pub(super) start: u64,
     /// What the seek table behind a zstd seal says of the frames, if the index cannot be read.
     pub(super) table: Option<FrameTable>,
 }
@@ -81,7 +83,7 @@ fn around(source: &dyn ReadAt, at: u64, len: u64) -> Result<Option<Found>, Error
 }
 
 fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Option<Found>, Error> {
-    let parsed = match read::parse(source, codec, start, len) {
+    let parsed = match read::parse_moved(source, codec, start, len) {
         Ok(parsed) => parsed,
         Err(Error::Read(error)) => return Err(Error::Read(error)),
         Err(_) => return Ok(None),
@@ -92,6 +94,7 @@ fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Opt
     };
     Ok(Some(Found {
         codec,
+        start,
         parsed,
         table,
     }))

@@ -22,7 +22,6 @@ mod walk;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::seal::read::Parsed;
 use crate::stream::OpenOptions;
 use crate::table::Frame;
 use crate::{Codec, Error, Progress, ReadAt, Stream, Window};
@@ -83,7 +82,8 @@ pub struct Salvage {
 /// states.
 pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     let len = source.size().map_err(Error::Read)?;
-    Ok(find::seal(source, len)?.is_some())
+    let found = find::seal(source, len)?;
+    Ok(found.is_some_and(|seal| seal.start == seal.parsed.header.stored_len))
 }
 
 /// Damage that is kept; the rest is one more entry without end.
@@ -99,15 +99,10 @@ impl Salvage {
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
-        let seal = find::seal(&*source, len)?;
-        let codec = match &seal {
-            Some(seal) => seal.codec,
-            None => find::codec(&*source)?,
-        };
         let mut salvage = Self {
-            codec,
+            codec: find::codec(&*source)?,
             attachment: None,
-            sealed: seal.is_some(),
+            sealed: false,
             stated_len: None,
             damage: Vec::new(),
             runs: Vec::new(),
@@ -117,9 +112,12 @@ impl Salvage {
             source,
             options: options.clone(),
         };
-        match seal {
-            Some(found) => salvage.sealed(found.parsed, found.table, progress)?,
-            None => salvage.unsealed(len, progress)?,
+        let sealed = match find::seal(&*salvage.source, len)? {
+            Some(found) => salvage.sealed(found, progress)?,
+            None => false,
+        };
+        if !sealed {
+            salvage.unsealed(len, progress)?;
         }
         Ok(salvage)
     }
@@ -173,63 +171,81 @@ impl Salvage {
         }
     }
 
-    /// Content under a seal. The index is believed if its digest is right, unless it is another
-    /// stream's.
-    fn sealed(
-        &mut self,
-        parsed: Parsed,
-        table: Option<crate::FrameTable>,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
-        if let Some(error) = &parsed.damage {
-            self.note_error("seal", error);
-        }
-        let header = parsed.header;
-        self.attachment = parsed.attachment;
+    /// Content under a seal; `false` if that is not this stream's. A seal that does not lie where
+    /// its data ends has to prove itself by its frames: the content of a machine that has written
+    /// dumps may hold seals.
+    fn sealed(&mut self, found: find::Found, progress: &dyn Progress) -> Result<bool, Error> {
+        let find::Found {
+            codec,
+            parsed,
+            start,
+            table,
+        } = found;
+        let (header, threads) = (parsed.header, self.options.threads);
+        let moved = start != header.stored_len;
         let checked = parsed.table.is_some();
         let mut by_table = None;
         if let Some(table) = parsed.table.or(table) {
-            let frames: Vec<_> = (0..table.count()).filter_map(|n| table.get(n)).collect();
-            let good = walk::check(
-                &self.source,
-                self.codec,
-                checked,
-                &frames,
-                self.options.threads,
-                progress,
-            )?;
+            let mut frames: Vec<_> = (0..table.count()).filter_map(|n| table.get(n)).collect();
+            let source = &self.source;
+            let mut good = walk::check(source, codec, checked, &frames, threads, progress)?;
+            if moved {
+                let shift = start.wrapping_sub(header.stored_len);
+                let (at, far): (Vec<_>, Vec<_>) = (0..frames.len())
+                    .filter(|i| !good[*i])
+                    .map(|i| {
+                        let offset = frames[i].offset.wrapping_add(shift);
+                        (
+                            i,
+                            Frame {
+                                offset,
+                                ..frames[i]
+                            },
+                        )
+                    })
+                    .unzip();
+                let there = walk::check(source, codec, checked, &far, threads, progress)?;
+                for ((i, frame), there) in at.into_iter().zip(far).zip(there) {
+                    if there {
+                        frames[i] = frame;
+                        good[i] = true;
+                    }
+                }
+            }
             by_table = Some((frames, good));
+        }
+        let none_good = by_table
+            .as_ref()
+            .is_none_or(|(_, good)| good.iter().all(|g| !g));
+        let foreign = by_table.as_ref().is_some_and(|(_, good)| is_foreign(good));
+        if moved && none_good || codec == Codec::None && foreign {
+            self.note(start, None, "seal", "a seal whose frames are not here");
+            return Ok(false);
+        }
+        self.codec = codec;
+        self.sealed = true;
+        self.attachment = parsed.attachment;
+        if moved {
+            let what = format!("a seal of {:#x} bytes of data", header.stored_len);
+            self.note(start, None, "seal", &what);
+        } else if let Some(error) = &parsed.damage {
+            self.note_error("seal", error);
         }
         let whole = |good: &[bool]| good.iter().all(|g| *g);
         if let Some((frames, good)) = &by_table
-            && (whole(good) || self.codec == Codec::None && !is_foreign(good))
+            && (whole(good) || moved || codec == Codec::None)
         {
             self.stated_len = Some(header.content_len);
             self.by_table(frames, good, checked);
-            return Ok(());
+            return Ok(true);
         }
-        if self.codec == Codec::None {
-            if by_table.is_some() {
-                self.note(
-                    0,
-                    None,
-                    "seal",
-                    "no frame has the digest that the index states",
-                );
-            } else {
-                self.stated_len = Some(header.content_len);
-            }
+        if codec == Codec::None {
+            self.stated_len = Some(header.content_len);
             self.plain(header.stored_len);
-            return Ok(());
+            return Ok(true);
         }
         // The walk may find what an index of another stream does not.
-        let runs = walk::walk(
-            &self.source,
-            self.codec,
-            header.stored_len,
-            self.options.threads,
-            progress,
-        )?;
+        let runs = walk::walk(&self.source, codec, header.stored_len, threads, progress)?;
         let walked: u64 = runs.iter().map(Run::content_len).sum();
         match by_table {
             Some((frames, good)) if content_of(&frames, &good) >= walked => {
@@ -237,15 +253,15 @@ impl Salvage {
                 self.by_table(&frames, &good, checked);
             }
             other => {
-                let fits = header.stored_len == runs.last().map_or(0, Run::end);
                 if other.is_some() {
-                    self.note(0, None, "seal index", "an index of other frames");
+                    self.note(start, None, "seal index", "an index of other frames");
+                } else {
+                    self.stated_len = Some(header.content_len);
                 }
-                self.stated_len = fits.then_some(header.content_len);
                 self.by_walk(runs);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn unsealed(&mut self, len: u64, progress: &dyn Progress) -> Result<(), Error> {

@@ -193,7 +193,9 @@ pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Erro
                 start: at,
             };
             match parse_header(&seal) {
-                Ok(_) => return Ok(Some(Rest::Header(at))),
+                Ok(header) if header.stored_len == at => return Ok(Some(Rest::Header(at))),
+                // Somebody else's.
+                Ok(_) => {}
                 Err(Error::Read(error)) => return Err(Error::Read(error)),
                 // Bytes that look like a magic.
                 Err(_) => {}
@@ -261,6 +263,24 @@ impl Unwrapped<'_> {
 /// Reads the seal that begins at `start` of a stream of `len` bytes. An error means that there is
 /// no header one could believe; damage behind the header is in the answer.
 pub(crate) fn parse(
+    source: &dyn ReadAt,
+    codec: Codec,
+    start: u64,
+    len: u64,
+) -> Result<Parsed, Error> {
+    let parsed = parse_moved(source, codec, start, len)?;
+    let stored_len = parsed.header.stored_len;
+    if stored_len != start {
+        let found = format!("{stored_len:#x} bytes of data");
+        let expected = format!("{start:#x}, where the seal begins");
+        return Err(broken("seal header", start, found, expected));
+    }
+    Ok(parsed)
+}
+
+/// The same of a seal that need not lie where its data ends: bytes may have come in before it, or
+/// gone.
+pub(crate) fn parse_moved(
     source: &dyn ReadAt,
     codec: Codec,
     start: u64,
@@ -375,12 +395,6 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
         return wrong(
             format!("an attachment of {} bytes", header.attachment_len),
             format!("{ATTACHMENT_MAX} at most"),
-        );
-    }
-    if header.stored_len != start {
-        return wrong(
-            format!("{:#x} bytes of data", header.stored_len),
-            format!("{start:#x}, where the seal begins"),
         );
     }
     Ok(header)

@@ -1,0 +1,406 @@
+//! Salvage over every codec and container, with faults at many places. The builder is the witness:
+//! a page that is kept is the page that it made, and every other one is a hole.
+
+use std::sync::Arc;
+
+use compress::{Codec, Encoding, NoProgress, ReadAt, Stream};
+use livecore_tests::mkdump::{self, Built};
+use minidump::convert::{Target, convert};
+use minidump::salvage::{HeaderFrom, Options, Report, Salvage};
+use minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr};
+use verify::{Severity, Verdict};
+
+const FRAME: u32 = 16384;
+const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
+
+/// Two ranges of memory, 190 pages, some that compress and some that do not.
+const MACHINE: &str = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x9f000
+avail 0x200000 0xa00000
+msgbuf text \"---<<BOOT>>---\\n\"
+msgbuf text \"<118>FreeBSD 14.1-RELEASE GENERIC\\n\"
+page 0x1000 text \"the first page of the machine\"
+pages 0x3000 60 seed 1
+pages 0x200000 60 own
+pages 0x300000 70 seed 100
+map 0xffffffff80000000 0x800000 4K rw times 64
+table 0xffffffff80000000 0x3000
+";
+
+fn build(more: &str) -> Built {
+    mkdump::build_all(&format!("{MACHINE}{more}")).unwrap()
+}
+
+fn seal(bytes: &[u8], codec: Codec, frame_size: u32) -> Vec<u8> {
+    let dump = Dump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap();
+    let mut encoding = Encoding::new(codec);
+    encoding.frame_size = frame_size;
+    let target = Target {
+        container: Container::Sealed,
+        encoding,
+    };
+    let mut out = Vec::new();
+    convert(&dump, &target, &mut out, &NoProgress).unwrap();
+    out
+}
+
+fn salvage(bytes: &[u8], options: &Options) -> Result<(Report, Vec<u8>), Error> {
+    let found = Salvage::examine(Arc::new(bytes.to_vec()), options, &NoProgress)?;
+    let mut out = Vec::new();
+    let target = Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(Codec::Zstd),
+    };
+    found.write(&target, &mut out, &NoProgress)?;
+    Ok((found.report().clone(), out))
+}
+
+/// Whether all that a salvaged dump holds is right, and it is sound. Gives its pages' number.
+#[track_caller]
+fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> usize {
+    let pages = &built.oracle.as_ref().unwrap().pages;
+    let dump = Dump::from_source(Arc::new(out.to_vec()), &OpenOptions::default()).unwrap();
+    let ranges = dump.dump_avail();
+    let mut kept = 0;
+    for bit in dump.bitmap().iter() {
+        let at = ranges.addr_of(bit).unwrap();
+        let original = pages
+            .get(&at.0)
+            .unwrap_or_else(|| panic!("{what}: {at:?} from nowhere"));
+        let mut page = vec![0; 4096];
+        dump.read_phys(at, &mut page).unwrap();
+        assert!(page == *original, "{what}: page {:#x} is another", at.0);
+        kept += 1;
+    }
+    for at in pages.keys() {
+        let hole = dump.read_phys(PhysAddr(*at), &mut [0]).is_err();
+        let has = ranges
+            .bit_of(PhysAddr(*at))
+            .is_some_and(|bit| dump.bitmap().contains(bit));
+        assert_eq!(hole, !has, "{what}: {at:#x}");
+    }
+    assert_eq!(report.pages.kept, kept as u64, "{what}");
+    if report.pages.unknown == 0 {
+        assert_eq!(report.pages.promised, pages.len() as u64, "{what}");
+        assert_eq!(
+            report.pages.kept + report.pages.lost,
+            report.pages.promised,
+            "{what}"
+        );
+    }
+    assert_sound(report, out, what);
+    kept
+}
+
+/// What a verifier may warn of where something was lost.
+const LOSSES: &[&str] = &[
+    "SEAL-SALVAGED",
+    "PT-TABLE-ABSENT",
+    "MSG-EMPTY",
+    "PT-IMAGE-GAP",
+];
+
+#[track_caller]
+fn assert_sound(report: &Report, out: &[u8], what: &str) {
+    let options = verify::Options {
+        depth: verify::Depth::Deep,
+        ..verify::Options::default()
+    };
+    let verified = verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
+    let told: Vec<_> = verified
+        .findings
+        .iter()
+        .filter(|f| f.rule.severity > Severity::Note)
+        .map(|f| format!("{} {}", f.rule.id, f.found))
+        .collect();
+    let known = |id: &str| LOSSES.iter().any(|loss| id.starts_with(loss));
+    assert!(told.iter().all(|t| known(t)), "{what}: {told:?}");
+    let losses = told.iter().any(|t| t.starts_with("SEAL-SALVAGED"));
+    assert_eq!(losses, report.has_losses(), "{what}: {told:?}");
+    let verdict = if told.is_empty() {
+        Verdict::Sound
+    } else {
+        Verdict::Warnings
+    };
+    assert_eq!(verified.verdict, verdict, "{what}");
+}
+
+/// xorshift64*: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit.max(1) as u64) as usize
+    }
+}
+
+/// Strikes `bytes`, and says where: the stored bytes that are touched, all to the end if they move.
+fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
+    let len = bytes.len();
+    let at = random.below(len);
+    let run = (1 + random.below(5000)).min(len - at);
+    match random.below(5) {
+        0 => {
+            bytes[at] ^= 1 << random.below(8);
+            (format!("a bit of byte {at:#x} flipped"), at, at + 1)
+        }
+        1 => {
+            bytes[at..at + run].fill(0);
+            (format!("{run} bytes at {at:#x} zeroed"), at, at + run)
+        }
+        2 => {
+            bytes.truncate(at);
+            (format!("cut at {at:#x}"), at, len)
+        }
+        3 => {
+            let copy = bytes[at..at + run].to_vec();
+            bytes.splice(at..at, copy);
+            (format!("{run} bytes at {at:#x} doubled"), at, at + 1)
+        }
+        _ => {
+            bytes.drain(at..at + run);
+            (format!("{run} bytes at {at:#x} gone"), at, at + run)
+        }
+    }
+}
+
+/// Frames of the whole file that lie in `from..to`, and the stored end of the bitmap's last frame.
+fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize) {
+    let source: Arc<dyn ReadAt> = Arc::new(whole.to_vec());
+    let stream = Stream::open(source, &compress::OpenOptions::default()).unwrap();
+    let table = stream.frames().unwrap();
+    let all: Vec<_> = (0..table.count()).map(|n| table.get(n).unwrap()).collect();
+    let end = |f: &compress::Frame| f.offset as usize + f.entry.stored_len as usize;
+    let touched = all
+        .iter()
+        .filter(|f| (f.offset as usize) < to && end(f) > from);
+    let sections = all.iter().filter(|f| f.content_offset < bitmap_end);
+    (touched.count() as u64, sections.map(end).max().unwrap())
+}
+
+#[test]
+fn every_page_that_is_kept_is_the_original_and_every_other_is_a_hole() {
+    let built = build("");
+    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
+    let bitmap_end = dump.layout().pmap_offset();
+    let pages = u64::from(FRAME) / 4096;
+    let seed = 20_261_123;
+    let mut random = Random(seed | 1);
+    let mut salvaged = 0;
+    for codec in CODECS {
+        let whole = seal(&built.bytes, codec, FRAME);
+        for i in 0..120 {
+            let mut bytes = whole.clone();
+            let (what, from, to) = fault(&mut random, &mut bytes);
+            let what = format!("seed {seed}, {codec} {i}: {what}");
+            let (touched, sections_end) = frames(&whole, from, to, bitmap_end);
+            match salvage(&bytes, &Options::default()) {
+                Ok((report, out)) => {
+                    assert_true(&built, &report, &out, &what);
+                    // Uncompressed bytes that have lost their index are in doubt as a whole.
+                    let doubtful = codec == Codec::None && to > whole.len() / 2;
+                    let least = report.pages.promised.saturating_sub(pages * (touched + 1));
+                    assert!(doubtful || report.pages.kept >= least, "{what}: {report:?}");
+                    salvaged += 1;
+                }
+                Err(error) => {
+                    assert!(from < sections_end, "{what}: {error}");
+                    assert!(
+                        matches!(error, Error::Broken { .. } | Error::NotADump { .. }),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(salvaged > 300, "{salvaged}");
+}
+
+#[test]
+fn whole_dumps_lose_nothing_whatever_they_are_stored_as() {
+    for more in [
+        "",
+        "container live\n",
+        "container live\ncompress zstd\n",
+        "compress gzip\n",
+        "container device\n",
+        "container device\ncompress zstd\n",
+    ] {
+        let built = build(more);
+        let (report, out) = salvage(&built.bytes, &Options::default()).unwrap();
+        assert!(report.is_whole(), "{more}: {report:?}");
+        let kept = assert_true(&built, &report, &out, more);
+        assert_eq!(kept, built.oracle.as_ref().unwrap().pages.len(), "{more}");
+        let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes.clone()), Arc::new(out)];
+        let options = verify::Options::default();
+        let found = verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
+        assert_eq!(
+            found.answer,
+            verify::compare::Answer::Same,
+            "{:#}",
+            found.value()
+        );
+    }
+}
+
+/// Raw live files, saved files and foreign streams: what is there before the cut is kept.
+#[test]
+fn cut_files_keep_what_is_before_the_cut() {
+    for more in [
+        "container live\n",
+        "",
+        "compress zstd\n",
+        "container live\ncompress gzip\n",
+    ] {
+        let built = build(more);
+        let all = built.oracle.as_ref().unwrap().pages.len();
+        let mut before = 0;
+        for part in 1..40 {
+            let cut = built.bytes.len() * part / 40;
+            let what = format!("{more}cut at {cut:#x}");
+            match salvage(&built.bytes[..cut], &Options::default()) {
+                Ok((report, out)) => {
+                    let kept = assert_true(&built, &report, &out, &what);
+                    assert!(kept >= before && kept < all, "{what}: {kept}");
+                    assert_eq!(report.pages.unproven, kept as u64, "{what}");
+                    before = kept;
+                }
+                Err(error) => assert_eq!(before, 0, "{what}: {error}"),
+            }
+        }
+        assert!(before > all * 3 / 4, "{more}: {before} of {all}");
+        let proven = Options {
+            proven: true,
+            ..Options::default()
+        };
+        assert!(salvage(&built.bytes[..built.bytes.len() * 39 / 40], &proven).is_err());
+    }
+}
+
+#[test]
+fn device_without_its_last_header_has_its_first() {
+    for more in ["container device\n", "container device\ncompress zstd\n"] {
+        let built = build(more);
+        let mut bytes = built.bytes.clone();
+        let len = bytes.len();
+        bytes[len - 512..].fill(0);
+        let (report, out) = salvage(&bytes, &Options::default()).unwrap();
+        assert_eq!(
+            (report.container, report.header),
+            ("device", HeaderFrom::Leading)
+        );
+        assert_eq!(
+            assert_true(&built, &report, &out, more),
+            built.oracle.as_ref().unwrap().pages.len()
+        );
+        let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
+        let whole =
+            Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
+        let name = |dump: &Dump| dump.header().unwrap().hostname.clone();
+        assert_eq!(name(&dump), name(&whole));
+    }
+    // Neither of them: the payload is looked for.
+    let built = build("container device\n");
+    let mut bytes = built.bytes.clone();
+    let magic = b"FreeBSD Kernel Dump";
+    while let Some(at) = bytes.windows(magic.len()).position(|w| w == magic) {
+        bytes[at] ^= 1;
+    }
+    let (report, out) = salvage(&bytes, &Options::default()).unwrap();
+    assert_eq!(report.header, HeaderFrom::Payload);
+    assert_true(&built, &report, &out, "no headers");
+}
+
+#[test]
+fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
+    let built = build("container live\n");
+    let other = build("pages 0x900000 99 seed 7\ncontainer live\n");
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let whole = seal(&built.bytes, codec, FRAME);
+        let at = |file: &[u8]| {
+            let stream = Stream::open(Arc::new(file.to_vec()), &compress::OpenOptions::default());
+            usize::try_from(stream.unwrap().data_len().unwrap()).unwrap()
+        };
+        let foreign = seal(&other.bytes, codec, FRAME);
+        let mut spliced = whole[..at(&whole)].to_vec();
+        spliced.extend_from_slice(&foreign[at(&foreign)..]);
+        let mut zeroed = whole.clone();
+        zeroed[at(&whole)..].fill(0);
+        for (what, bytes) in [
+            ("cut", whole[..at(&whole)].to_vec()),
+            ("cut in it", whole[..at(&whole) + 40].to_vec()),
+            ("zeroed", zeroed),
+            ("of another file", spliced),
+        ] {
+            let what = format!("{codec}, seal {what}");
+            let (report, out) = salvage(&bytes, &Options::default()).unwrap();
+            assert_eq!(report.header, HeaderFrom::Payload, "{what}");
+            assert_eq!((report.pages.lost, report.pages.unknown), (0, 0), "{what}");
+            assert_true(&built, &report, &out, &what);
+        }
+    }
+}
+
+/// The bitmap of 65,536 pages has two pages; each is a frame by itself here.
+#[test]
+fn pages_on_both_sides_of_a_lost_part_of_the_bitmap_keep_their_places() {
+    let text = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x0 0x10000000
+msgbuf text \"---<<BOOT>>---\\n\"
+pages 0x3000 20 seed 1
+pages 0x7fff000 3 seed 40
+pages 0xfff0000 5 seed 50
+";
+    let built = mkdump::build_all(text).unwrap();
+    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
+    let bitmap = dump.layout().bitmap_offset();
+    for (page, kept, unknown) in [(0, 7, 32768), (1, 21, 32768)] {
+        let whole = seal(&built.bytes, Codec::Zstd, 4096);
+        let stream =
+            Stream::open(Arc::new(whole.clone()), &compress::OpenOptions::default()).unwrap();
+        let frame = stream.frames().unwrap().find(bitmap + page * 4096).unwrap();
+        let mut bytes = whole;
+        let last = frame.offset as usize + frame.entry.stored_len as usize - 1;
+        bytes[last] ^= 1;
+        let (report, out) = salvage(&bytes, &Options::default()).unwrap();
+        assert_eq!((report.pages.kept, report.pages.unknown), (kept, unknown));
+        assert_eq!(report.sections[0].section, "page bitmap");
+        assert_true(
+            &built,
+            &report,
+            &out,
+            &format!("page {page} of the bitmap lost"),
+        );
+    }
+}
+
+#[test]
+fn lost_page_tables_map_nothing_and_are_told() {
+    let built = build("");
+    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
+    let pmap = dump.layout().pmap_offset();
+    let mut bytes = seal(&built.bytes, Codec::Zstd, 4096);
+    let stream = Stream::open(Arc::new(bytes.clone()), &compress::OpenOptions::default()).unwrap();
+    let frame = stream.frames().unwrap().find(pmap).unwrap();
+    let last = frame.offset as usize + frame.entry.stored_len as usize - 1;
+    bytes[last] ^= 1;
+    let (report, out) = salvage(&bytes, &Options::default()).unwrap();
+    assert_eq!(
+        (report.sections[0].section, report.sections[0].lost),
+        ("page tables", 4096)
+    );
+    assert_eq!(report.pages.lost, 0);
+    assert_true(&built, &report, &out, "page tables");
+    let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
+    assert!(
+        dump.translate(minidump::VirtAddr(0xffff_ffff_8000_0000))
+            .is_err()
+    );
+}
