@@ -420,3 +420,26 @@ fn a_stream_in_one_piece_cannot_be_sealed() {
     let error = write_seal(&stored, &[], &mut bytes);
     assert!(matches!(error, Err(Error::Options(_))));
 }
+
+/// A seal is no content: whoever loses a part of it loses none of the data.
+#[test]
+fn stream_whose_seal_is_cut_has_all_of_its_content() {
+    let content = content(300_000, 9);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let whole = sealed(&content, &encoding(codec, 65536, 1), b"what belongs to it");
+        let start = usize::try_from(open(whole.clone()).data_len().unwrap()).unwrap();
+        for cut in start + 14..whole.len() {
+            let stream = open(whole[..cut].to_vec());
+            assert!(stream.seal_damage().is_some(), "{codec}, cut at {cut}");
+            assert_eq!(stream.known_len(), Some(300_000), "{codec}, cut at {cut}");
+            assert_eq!(
+                stream.content().size().unwrap(),
+                300_000,
+                "{codec}, cut at {cut}"
+            );
+            if cut % 16 == 0 {
+                assert!(decoded(&stream).0 == content, "{codec}, cut at {cut}");
+            }
+        }
+    }
+}

@@ -72,6 +72,8 @@ pub(crate) struct Intake {
     avail_done: bool,
     bitmap_done: bool,
     msgbuf: Option<Msgbuf>,
+    /// The sum of the ring's bytes, once they were seen.
+    ring_sum: Option<u32>,
     tables: Tables,
     sections_done: bool,
     next_table: usize,
@@ -103,6 +105,7 @@ impl Intake {
             avail_done: false,
             bitmap_done: false,
             msgbuf: None,
+            ring_sum: None,
             tables: Tables::default(),
             sections_done: false,
             next_table: 0,
@@ -147,6 +150,11 @@ impl Intake {
     /// `dump_avail`, once bitmap and ranges are known.
     pub(crate) fn avail(&self) -> Option<&Avail> {
         self.bitmap_done.then_some(&self.avail)
+    }
+
+    /// The sum of the message ring's bytes, once they were seen.
+    pub(crate) fn ring_sum(&self) -> Option<u32> {
+        self.ring_sum
     }
 
     /// The page bitmap, once it was seen to its end.
@@ -367,6 +375,7 @@ impl Intake {
             && let Some(msgbuf) = self.msgbuf.take()
         {
             msgbuf.check(sections[1].start, sink);
+            self.ring_sum = Some(msgbuf.sum());
         }
         if !self.avail_done && self.pos >= sections[2].end {
             self.end_avail(&header, &sections, sink);
@@ -600,6 +609,7 @@ impl Intake {
         if self.sections_done && self.walk_tables {
             let tables = &self.tables;
             facts.mapped = Some((tables.present, tables.absent + tables.outside));
+            facts.torn_entries = Some((tables.present, tables.absent));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 use minidump::elf::KernelElf;
-use minidump::kernel::{Context, Kernel};
+use minidump::kernel::{Context, Kernel, STRUCTURES, Types};
 
 use crate::finding::{Place, Sink};
 use crate::input::quoted;
@@ -21,11 +21,13 @@ const VERSION_MAX: usize = 256;
 /// Links of a list that are followed.
 const LIST_MAX: usize = 1 << 17;
 
-/// Compares `kernel` with the dump whose memory this is. `deep` follows lists as well.
+/// Compares `kernel` with the dump whose memory this is, and whose message ring has `ring_sum`.
+/// `deep` follows lists as well.
 pub(crate) fn check(
     kernel: &KernelElf,
     memory: &Memory<'_>,
     header: Option<&Kdh>,
+    ring_sum: Option<u32>,
     deep: bool,
     sink: &mut Sink,
 ) {
@@ -40,7 +42,7 @@ pub(crate) fn check(
     checks.version(header);
     checks.pages();
     checks.avail();
-    checks.msgbuf();
+    checks.msgbuf(ring_sum.filter(|_| deep));
     if deep && checks.can_follow() {
         checks.allproc();
         checks.threads();
@@ -230,7 +232,9 @@ impl Checks<'_, '_> {
         }
     }
 
-    fn msgbuf(&mut self) {
+    /// `ring_sum` to compare it with the checksum that the kernel kept, which a message that was
+    /// being written has changed.
+    fn msgbuf(&mut self, ring_sum: Option<u32>) {
         let Some(va) = self.symbol("msgbufp", false) else {
             return;
         };
@@ -257,6 +261,14 @@ impl Checks<'_, '_> {
                     "{MSG_MAGIC:#x} and {expected}, the header's msgbufsize"
                 ))
         });
+        if let (true, Some(sum)) = (right, ring_sum) {
+            let stated = number(fields.msg_cksum);
+            let same = stated == u64::from(sum);
+            self.sink.check(&rules::LIV_MSGBUF, same, &place, |f| {
+                f.found(format!("msg_cksum {stated:#x}"))
+                    .expected(format!("{sum:#x}, the sum of the dumped ring's bytes"))
+            });
+        }
     }
 
     /// Whether lists can be followed in reasonable time.
@@ -271,7 +283,9 @@ impl Checks<'_, '_> {
 
     /// Lists the threads, and looks at the stack of each one that sleeps.
     fn threads(&mut self) {
-        let kernel = Kernel::new(self.memory, self.kernel);
+        // Where stacks begin and end only type information says.
+        let types = Types::read(self.kernel, &STRUCTURES);
+        let kernel = Kernel::new(self.memory, self.kernel).with_types(Some(&types));
         // Without the exported offsets there is nothing to list.
         let Ok(threads) = kernel.threads() else {
             return;
@@ -303,10 +317,16 @@ impl Checks<'_, '_> {
                 continue;
             };
             let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
-            let right = sp != 0 && mapped(sp) && mapped(fp);
+            let inside = thread.kstack.as_ref().is_none_or(|s| s.contains(&sp));
+            let right = sp != 0 && mapped(sp) && mapped(fp) && inside;
             self.sink.check(&rules::LIV_STACK, right, &place, |f| {
+                let stack = thread.kstack.as_ref();
+                let stack = stack.map(|s| format!(", and inside {:#x}..{:#x}", s.start, s.end));
                 f.found(format!("stack pointer {sp:#x}, frame pointer {fp:#x}"))
-                    .expected("addresses that are mapped")
+                    .expected(format!(
+                        "addresses that are mapped{}",
+                        stack.unwrap_or_default()
+                    ))
             });
         }
     }

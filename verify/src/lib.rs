@@ -25,6 +25,7 @@
 //! | `tables`      | page tables                                                         |
 //! | `msgbuf`      | the message buffer                                                  |
 //! | `kernel`      | a kernel's variables, through `memory`, the dump's address space    |
+//! | `liveness`    | what a machine that ran on has torn, as evidence                     |
 //! | [`compare`]   | two dumps, page by page                                             |
 //! | `run`         | the order of all this, and what needs two of them                   |
 
@@ -39,6 +40,7 @@ mod input;
 mod intake;
 mod kdh;
 mod kernel;
+mod liveness;
 mod memory;
 mod msgbuf;
 mod options;
@@ -54,6 +56,7 @@ mod tables;
 mod workers;
 
 pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Sink, Space};
+pub use liveness::{Evidence, Liveness};
 pub use options::{Depth, Options};
 pub use report::{Container, Facts, Report, Verdict};
 pub use rule::{Group, Rule, Severity};

@@ -51,6 +51,11 @@ impl Msgbuf {
         self.seen += bytes.len() as u64;
     }
 
+    /// The sum of the ring's bytes, modulo 2^32: what `msg_cksum` is.
+    pub(crate) fn sum(&self) -> u32 {
+        self.sum
+    }
+
     /// Applies the rules about a section that begins at payload offset `at`.
     pub(crate) fn check(&self, at: u64, sink: &mut Sink) {
         let place = Place::payload("message buffer", at);

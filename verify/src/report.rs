@@ -7,6 +7,7 @@ use compress::Codec;
 use serde::Serialize;
 
 use crate::finding::{Finding, Outcome};
+use crate::liveness::Liveness;
 use crate::options::Depth;
 use crate::rule::Severity;
 
@@ -59,6 +60,9 @@ pub struct Facts {
     pub pages: Option<u64>,
     /// Valid page-table entries for pages of the dump, and for pages that are not in it.
     pub mapped: Option<(u64, u64)>,
+    /// Of the entries for pages of `dump_avail`: those whose page is in the dump, and those whose
+    /// page is not, as if it had been mapped after the bitmap was made.
+    pub torn_entries: Option<(u64, u64)>,
 }
 
 /// What a run comes to.
@@ -135,6 +139,8 @@ pub struct Report {
     pub outcomes: BTreeMap<&'static str, Outcome>,
     /// What it comes to.
     pub verdict: Verdict,
+    /// What a machine that ran on has torn; never a reason to call a dump broken.
+    pub liveness: Option<Liveness>,
 }
 
 impl Report {

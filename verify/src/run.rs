@@ -16,6 +16,7 @@ use crate::info::Info;
 use crate::input::{Input, quoted};
 use crate::intake::{Intake, Stated};
 use crate::kdh::Kdh;
+use crate::liveness::Liveness;
 use crate::memory::Memory;
 use crate::options::{Depth, Options};
 use crate::report::{Container, Facts, Report, Stop, Verdict};
@@ -79,6 +80,8 @@ pub(crate) fn verify_into(
         None => Verdict::Sound,
     };
     let (mut findings, outcomes) = sink.into_parts();
+    let live = header.as_ref().map(|h| h.panicstring().is_empty());
+    let liveness = Liveness::of(live, &facts, &outcomes);
     findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
     let report = Report {
         name: options.name.clone(),
@@ -88,6 +91,7 @@ pub(crate) fn verify_into(
         findings,
         outcomes,
         verdict,
+        liveness,
     };
     Examined {
         report,
@@ -249,7 +253,8 @@ impl Run<'_> {
             && let Some(memory) = Memory::new(input, layout, walked, intake, self.options.memory)
         {
             let deep = self.options.depth == Depth::Deep;
-            kernel::check(kernel, &memory, header.as_ref(), deep, self.sink);
+            let ring = intake.ring_sum();
+            kernel::check(kernel, &memory, header.as_ref(), ring, deep, self.sink);
         }
         Ok(())
     }

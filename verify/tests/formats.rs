@@ -164,9 +164,12 @@ fn ask(program: &str, args: &[&str], input: &str) {
 
 #[test]
 fn independent_validators_accept_every_format() {
-    if std::env::var_os("LIVECORE_VALIDATORS").is_none() {
+    let Ok(python) = std::env::var("LIVECORE_VALIDATORS") else {
+        let why = "skipped: LIVECORE_VALIDATORS names no python with jsonschema\n";
+        std::io::stderr().write_all(why.as_bytes()).unwrap();
         return;
-    }
+    };
+    let python = python.as_str();
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas/verify.schema.json");
     let schema = schema.to_str().unwrap();
     let document = "import json, sys, jsonschema as j\n\
@@ -178,29 +181,23 @@ fn independent_validators_accept_every_format() {
         \x20   v = json.loads(line); j.validate(v, d | {'$ref': f\"#/$defs/{v['type']}_line\"})";
     let reports = reports();
     ask(
-        "python3",
+        python,
         &["-c", document, schema],
         &written(&reports, Format::Json),
     );
     ask(
-        "python3",
+        python,
         &["-c", lines, schema],
         &written(&reports, Format::JsonLines),
     );
-    ask(
-        "xmllint",
-        &["--noout", "-"],
-        &written(&reports, Format::Junit),
-    );
+    let junit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/schemas/junit.xsd");
+    let args = ["--noout", "--schema", junit.to_str().unwrap(), "-"];
+    ask("xmllint", &args, &written(&reports, Format::Junit));
     if let Ok(sarif) = std::env::var("LIVECORE_SARIF_SCHEMA") {
         ask(
-            "python3",
+            python,
             &["-c", document, &sarif],
             &written(&reports, Format::Sarif),
         );
-    }
-    if let Ok(junit) = std::env::var("LIVECORE_JUNIT_SCHEMA") {
-        let args = ["--noout", "--schema", &junit, "-"];
-        ask("xmllint", &args, &written(&reports, Format::Junit));
     }
 }

@@ -201,6 +201,7 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
             findings: Vec::new(),
             outcomes: BTreeMap::new(),
             verdict: Verdict::Failed(failure.what().into()),
+            liveness: None,
         })),
     }
 }

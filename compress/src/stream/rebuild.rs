@@ -10,8 +10,8 @@ use super::{Content, Foreign, OpenOptions, Stream, StreamKind};
 use crate::decode::frame::Kind;
 use crate::decode::input::PADDING_MAX;
 use crate::frames::{Found, FoundKind, GzipMembers, ZstdFrames};
-use crate::gzip_format::Header as GzipHeader;
-use crate::seal::format::{FRAME_MAX, GZIP_DATA, Header, ZSTD_SEAL_MAGIC};
+use crate::gzip_format::{EXTRA_HEADER, Header as GzipHeader};
+use crate::seal::format::{FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, Header, ZSTD_SEAL_MAGIC};
 use crate::seal::read::{self, Rest, longest_frame};
 use crate::table::{Entry, FrameTable};
 use crate::zero::is_zero;
@@ -248,7 +248,10 @@ impl Opening<'_> {
                 Ok(found) => found,
                 Err(Error::Read(error)) => return Err(Error::Read(error)),
                 Err(error) => {
-                    walked.stopped = Stopped::Broken(error);
+                    walked.stopped = match self.is_cut_seal(walked.end)? {
+                        true => Stopped::Seal,
+                        false => Stopped::Broken(error),
+                    };
                     break;
                 }
             };
@@ -281,6 +284,25 @@ impl Opening<'_> {
             walked.end = found.offset + found.stored_len;
         }
         Ok(walked)
+    }
+
+    /// Whether a seal begins at `at` that the stream ends in.
+    fn is_cut_seal(&self, at: u64) -> Result<bool, Error> {
+        let mut head = [0; 14];
+        let got = self
+            .source
+            .read_full_at(&mut head, at)
+            .map_err(Error::Read)?;
+        let head = &head[..got];
+        Ok(match self.codec {
+            Codec::Gzip => {
+                head.starts_with(&EXTRA_HEADER)
+                    && [GZIP_SEAL, GZIP_FOOTER]
+                        .iter()
+                        .any(|id| head.get(12..14) == Some(id))
+            }
+            _ => head.starts_with(&ZSTD_SEAL_MAGIC.to_le_bytes()),
+        })
     }
 
     /// The largest content of a frame that is worth a table: it has to fit into the cache, or the

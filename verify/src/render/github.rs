@@ -23,6 +23,10 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
                 writeln!(out, "::notice file={file},title={id}::{more} more findings")?;
             }
         }
+        if let Some(liveness) = report.liveness.as_ref().filter(|l| l.score() < 100.0) {
+            let line = data(&liveness.line());
+            writeln!(out, "::notice file={file},title=liveness::{line}")?;
+        }
         if let Some(why) = report.verdict.reason() {
             let (title, why) = (report.verdict.name(), data(why));
             writeln!(out, "::error file={file},title={title}::{why}")?;

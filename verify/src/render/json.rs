@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use crate::finding::Finding;
+use crate::liveness::Liveness;
 use crate::report::{Facts, Report};
 use crate::rule::{Rule, Severity};
 
@@ -69,7 +70,25 @@ pub fn report_value(report: &Report) -> Value {
         "facts": facts_value(&report.facts),
         "findings": report.findings.iter().map(finding_value).collect::<Vec<_>>(),
         "rules": rules,
+        "liveness": report.liveness.as_ref().map(liveness_value),
     })
+}
+
+fn liveness_value(liveness: &Liveness) -> Value {
+    let evidence: Vec<_> = liveness
+        .evidence
+        .iter()
+        .map(|e| {
+            json!({
+                "what": e.what,
+                "rules": e.rules,
+                "checked": e.checked,
+                "torn": e.torn,
+                "score": e.score(),
+            })
+        })
+        .collect();
+    json!({ "live": liveness.live, "score": liveness.score(), "evidence": evidence })
 }
 
 /// One rule as the schema has it.

@@ -64,6 +64,10 @@ fn suite(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for rule in rules_of(report) {
         case(report, rule, &name, out)?;
     }
+    if let Some(liveness) = &report.liveness {
+        let line = escape(&liveness.line());
+        writeln!(out, "    <system-out>liveness: {line}</system-out>")?;
+    }
     writeln!(out, "  </testsuite>")
 }
 

@@ -17,6 +17,14 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .flat_map(|report| report.findings.iter().map(|f| result(report, f)))
         .collect();
+    let liveness: Vec<_> = reports
+        .iter()
+        .filter_map(|report| {
+            let liveness = report.liveness.as_ref()?;
+            let (score, line) = (liveness.score(), liveness.line());
+            Some(json!({ "uri": uri(&report.name), "score": score, "text": line }))
+        })
+        .collect();
     let failed: Vec<_> = reports.iter().filter_map(notification).collect();
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -32,6 +40,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
                 "toolExecutionNotifications": failed,
             }],
             "results": results,
+            "properties": { "liveness": liveness },
         }],
     });
     serde_json::to_writer_pretty(&mut *out, &document)?;

@@ -48,6 +48,9 @@ fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
             writeln!(out, "    # {line}")?;
         }
     }
+    if let Some(liveness) = &report.liveness {
+        writeln!(out, "    # liveness: {}", liveness.line())?;
+    }
     writeln!(out, "    1..{point}")?;
     Ok(failed)
 }

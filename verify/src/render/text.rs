@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::Style;
 use crate::finding::{Excerpt, Finding};
+use crate::liveness::Liveness;
 use crate::report::{Report, Verdict};
 use crate::rule::Severity;
 
@@ -12,6 +13,10 @@ pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io
         headline(report, style, out)?;
         if style.verbose {
             facts(report, out)?;
+        }
+        let torn = |l: &&Liveness| style.verbose || l.score() < 100.0;
+        if let Some(liveness) = report.liveness.as_ref().filter(torn) {
+            writeln!(out, "  liveness: {}", liveness.line())?;
         }
         let mut previous = None;
         for finding in &report.findings {

@@ -87,6 +87,11 @@ rules! { Liveness, LIVENESS:
         "the attachment's record of pages that changed while they were read",
         "minidump/src/defs/seal.rs",
         "normal for a machine that ran on: lists that were being changed may not fit together";
+    LIV_MSGBUF = "LIV-MSGBUF", Note,
+        "no message was being written to the message buffer",
+        "msg_cksum behind `msgbufp` with the sum of the dumped ring's bytes",
+        "FreeBSD sys/kern/subr_msgbuf.c",
+        "normal for a live dump: the ring was copied while a message was on its way";
     LIV_FOLLOWED = "LIV-FOLLOWED", Note,
         "a dump that is looked at deeply can be read anywhere",
         "the distance of frames with a quarter of the memory limit",
