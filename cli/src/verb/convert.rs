@@ -78,6 +78,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         needed: dump.known_len().filter(|_| uncompressed).unwrap_or(0),
         ..place::Options::default()
     };
+    // Afterwards it is known: everything has been decoded.
+    let unknown_len = dump.known_len().is_none();
     let bar = Bar::new(session, "convert", args.json, dump.known_len());
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
         minidump::convert::convert(&dump, &target, out, progress)
@@ -106,9 +108,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     })?;
     // What only a whole decoding tells: a foreign stream's length.
-    if dump.known_len().is_none()
-        && let Some(short) = dump.shortness().map_err(|e: Error| Failure::from(e))?
-    {
+    if unknown_len && let Some(short) = dump.shortness().map_err(|e: Error| Failure::from(e))? {
         session.warn(
             &args.input,
             if args.zero_tail {

@@ -50,7 +50,8 @@ impl Survey {
         let stray = found.stray.unwrap_or(0);
         layout = Layout::new(&header, found.bits.count());
         let padded = layout.end() + stray * layout.page_size();
-        if unpadded(&header) && known.len != Some(padded) {
+        let there = stored.pieces().last().map(|piece| piece.content.end);
+        if unpadded(&header) && known.len.or(there) != Some(padded) {
             layout = layout.with_pmap_len(header.pmapsize.into());
         }
         if known.len.is_none() && found.lost.is_none() {
