@@ -5,6 +5,7 @@ mod damage;
 mod debuggers;
 mod debuggers_real;
 mod grid;
+mod guest;
 mod harness;
 mod machine;
 mod mem;
