@@ -7,6 +7,7 @@ mod debuggers_real;
 mod grid;
 mod guest;
 mod harness;
+mod images;
 mod machine;
 mod mem;
 mod ports;

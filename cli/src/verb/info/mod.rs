@@ -1,14 +1,18 @@
 //! `livecore info DUMP`: what `qemu-img info` is to disks.
 //!
+//! An image of memory is told, too: its format, its ranges, its processors.
+//!
 //! Everything comes from the head and the tail of the file, so that the answer for a sealed dump
 //! of any size is instant. A foreign compressed stream does not say how long its payload is; then
 //! neither does the answer.
 
 mod facts;
+mod image;
 mod text;
 
 use std::path::PathBuf;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
 use crate::session::Session;
@@ -19,6 +23,7 @@ const MANUAL: &str = "\
 Examples:
   livecore info livecore.0.zst
   livecore info --json vmcore.3 | jq .pages
+  livecore info guest.elf                               an image of memory, for take --image
 
 Exits with 3 if there is something to warn of: a short file, a parity that is wrong, a seal that is \
 damaged.";
@@ -27,7 +32,7 @@ damaged.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// The dump, or an image of memory that is not raw; `-` for standard input
     pub dump: PathBuf,
     /// One JSON object (docs/json.md)
     #[arg(long)]
@@ -36,7 +41,10 @@ pub struct Args {
 
 /// Prints what the dump is.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    let dump = match input::dump(&args.dump, Opening::default(), session) {
+        Ok(dump) => dump,
+        Err(no_dump) => return image(args, no_dump, session),
+    };
     let facts = Facts::of(&dump, &args.dump);
     if args.json {
         crate::json::print(&facts, &mut session.out)?;
@@ -45,6 +53,21 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     for warning in dump.warnings() {
         session.warn(&args.dump, warning);
+    }
+    Ok(())
+}
+
+/// Prints what the image is, if what is no dump is one.
+fn image(args: &Args, no_dump: Failure, session: &mut Session<'_>) -> Result<(), Failure> {
+    let may_be = args.dump.is_dir() || no_dump.exit() == Exit::UNSUPPORTED;
+    let Some(facts) = may_be.then(|| image::of(&args.dump, session)).flatten() else {
+        return Err(no_dump);
+    };
+    let facts = facts?;
+    if args.json {
+        crate::json::print(&facts, &mut session.out)?;
+    } else {
+        facts.print(&mut session.out)?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ pub struct Args {
     pub image: Option<PathBuf>,
     /// What the offsets of raw RAM mean: flat, pc or q35 (QEMU's machines), pc:SIZE (so much below
     /// a hole that ends at 4 GiB), or START-END[@OFFSET],... [default: found]
-    #[arg(long, value_name = "LAYOUT", requires = "image")]
+    #[arg(long, value_name = "LAYOUT", requires = "image", conflicts_with_all = ["machine", "walk"])]
     pub layout: Option<RawLayout>,
     /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
     /// --kernel. Can be interrupted, and can write to a pipe

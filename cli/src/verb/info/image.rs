@@ -1,0 +1,133 @@
+//! What an image of memory is: format, ranges, processors.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use livedump::image::{self, CpuState, Format, Image};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::json::Hex;
+use crate::session::Session;
+use crate::text::{Bytes, printable};
+
+/// An image.
+#[derive(Debug, Serialize)]
+pub(super) struct Facts {
+    image: String,
+    format: &'static str,
+    codec: &'static str,
+    layout: Option<String>,
+    memory: u64,
+    ranges: Vec<Range>,
+    cpus: Vec<Cpu>,
+    notes: Vec<String>,
+}
+
+/// A range of memory that is in the image.
+#[derive(Debug, Serialize)]
+struct Range {
+    start: Hex,
+    end: Hex,
+}
+
+/// A processor, by the registers that say where it was.
+#[derive(Debug, Serialize)]
+struct Cpu {
+    number: u32,
+    rip: Hex,
+    rsp: Hex,
+    rbp: Hex,
+    rflags: Hex,
+    gs_base: Hex,
+    cr0: Option<Hex>,
+    cr2: Option<Hex>,
+    cr3: Option<Hex>,
+    cr4: Option<Hex>,
+}
+
+impl Cpu {
+    fn of(cpu: &CpuState) -> Self {
+        let control = cpu.control;
+        Self {
+            number: cpu.number,
+            rip: Hex(cpu.rip),
+            rsp: Hex(cpu.rsp),
+            rbp: Hex(cpu.rbp),
+            rflags: Hex(cpu.rflags),
+            gs_base: Hex(cpu.segments.gs.base),
+            cr0: control.map(|c| Hex(c.cr0)),
+            cr2: control.map(|c| Hex(c.cr2)),
+            cr3: control.map(|c| Hex(c.cr3)),
+            cr4: control.map(|c| Hex(c.cr4)),
+        }
+    }
+}
+
+impl Facts {
+    fn of(image: &Image, path: &Path) -> Self {
+        let ranges = image.memory.ranges();
+        Self {
+            image: path.display().to_string(),
+            format: image.format.name(),
+            codec: image.codec.name(),
+            layout: image.layout.as_ref().map(ToString::to_string),
+            memory: ranges.iter().map(|range| range.end - range.start).sum(),
+            ranges: ranges
+                .iter()
+                .map(|range| Range {
+                    start: Hex(range.start),
+                    end: Hex(range.end),
+                })
+                .collect(),
+            cpus: image.cpus.iter().map(Cpu::of).collect(),
+            notes: image.notes.clone(),
+        }
+    }
+
+    /// Prints them.
+    pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "image:        {}", printable(&self.image))?;
+        writeln!(out, "format:       {}", self.format)?;
+        if self.codec != compress::Codec::None.name() {
+            writeln!(out, "codec:        {}", self.codec)?;
+        }
+        if let Some(layout) = &self.layout {
+            writeln!(out, "layout:       {layout}")?;
+        }
+        writeln!(out, "memory:       {}", Bytes(self.memory))?;
+        for range in &self.ranges {
+            writeln!(
+                out,
+                "              {:#x} to {:#x}",
+                range.start.0, range.end.0
+            )?;
+        }
+        for cpu in &self.cpus {
+            let (rip, rsp) = (cpu.rip.0, cpu.rsp.0);
+            write!(out, "cpu {:<10}rip {rip:#x}, rsp {rsp:#x}", cpu.number)?;
+            if let Some(cr3) = cpu.cr3 {
+                write!(out, ", cr3 {:#x}", cr3.0)?;
+            }
+            writeln!(out)?;
+        }
+        for note in &self.notes {
+            writeln!(out, "note:         {}", printable(note))?;
+        }
+        Ok(())
+    }
+}
+
+/// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
+pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
+    let options = image::Options {
+        spool_dir: Some(session.env.spool_dir.clone()),
+        ..image::Options::default()
+    };
+    match image::open(path, &options) {
+        Ok(image) if image.format == Format::Raw => None,
+        Ok(image) => Some(Ok(Facts::of(&image, path))),
+        Err(error @ minidump::Error::Broken { .. }) => Some(Err(Failure::from(error).about(path))),
+        Err(_) => None,
+    }
+}

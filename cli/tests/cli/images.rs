@@ -1,0 +1,251 @@
+//! Images of memory: the same dump from each of them, and what is said of them.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
+use serde_json::Value;
+
+use crate::harness::{run, testdata};
+use crate::schema;
+
+/// The tiny machine in a directory, and its memory.
+struct Fixture {
+    dir: tempfile::TempDir,
+    memory: Memory,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tiny = testdata().join("machines/tiny.toml");
+        let out = dir.path().join("m");
+        run([
+            "synth",
+            "-q",
+            tiny.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ])
+        .expect(0);
+        let ram = fs::read(out.join("ram")).unwrap();
+        let text = fs::read_to_string(out.join("machine.json")).unwrap();
+        let layout: Value = serde_json::from_str(&text).unwrap();
+        let ranges = layout["ranges"].as_array().unwrap().iter().map(|range| {
+            let number = |i: usize| range[i].as_u64().unwrap();
+            (
+                number(0),
+                ram[number(0) as usize..number(1) as usize].to_vec(),
+            )
+        });
+        Self {
+            memory: Memory {
+                ranges: ranges.collect(),
+            },
+            dir,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().into()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    /// The dump that is taken of this image.
+    fn take(&self, image: &str, more: &[&str]) -> Vec<u8> {
+        let (kernel, out) = (self.path("m/kernel"), self.path("out.zst"));
+        let args = [
+            "take",
+            "-q",
+            "-f",
+            "--no-cpu-state",
+            "--image",
+            image,
+            "--kernel",
+            &kernel,
+            "-o",
+            &out,
+        ];
+        run(args.iter().chain(more)).expect(0);
+        fs::read(out).unwrap()
+    }
+}
+
+#[test]
+fn every_image_of_a_machine_gives_the_same_dump() {
+    let fixture = Fixture::new();
+    let memory = &fixture.memory;
+    let expected = fixture.take(&fixture.path("m/ram"), &[]);
+    let kdump = |codecs| {
+        mkimage::kdump(
+            memory,
+            &Kdump {
+                codecs,
+                ..Kdump::default()
+            },
+        )
+    };
+    let hvm = Xen {
+        paravirtual: false,
+        reversed: false,
+        cpus: 1,
+    };
+    let zlib = kdump(&[Codec::Zlib]);
+    for (name, bytes) in [
+        ("qemu.elf", mkimage::qemu(memory, 2).build()),
+        ("flattened", mkimage::flatten(&zlib, 16384, false)),
+        ("zlib", zlib),
+        (
+            "others",
+            kdump(&[Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Plain]),
+        ),
+        ("lime", mkimage::lime(memory)),
+        ("avml", mkimage::avml(memory, 1 << 30)),
+        ("virtualbox", mkimage::virtualbox(memory, 2).build()),
+        ("xen", mkimage::xen(memory, hvm)),
+        ("full", mkimage::freebsd_full(memory).build()),
+        ("state.vmss", mkimage::vmss_with_memory(memory)),
+    ] {
+        let image = fixture.write(name, &bytes);
+        assert!(fixture.take(&image, &[]) == expected, "{name}");
+        fs::remove_file(image).unwrap();
+    }
+
+    let vmem = fixture.write("guest.vmem", &memory.packed());
+    fixture.write("guest.vmsn", &mkimage::vmss(memory));
+    assert!(fixture.take(&vmem, &[]) == expected, "VMware");
+    fs::remove_file(fixture.path("guest.vmsn")).unwrap();
+    // Without what lies beside it, it is raw, and somebody has to say what its offsets mean.
+    let layout = "0-640K,1M-32M@640K";
+    assert!(
+        fixture.take(&vmem, &["--layout", layout]) == expected,
+        "a layout"
+    );
+
+    let flat = memory.flat();
+    let ckp = fixture.write("guest.ckp", &flat);
+    fixture.write(
+        "guest.ckp.meta",
+        mkimage::bhyve_meta(flat.len() as u64).as_bytes(),
+    );
+    assert!(fixture.take(&ckp, &[]) == expected, "bhyve");
+
+    let mut stored = gzip(&flat);
+    let image = fixture.write("ram.gz", &stored);
+    assert!(fixture.take(&image, &[]) == expected, "gzip'd");
+    stored.truncate(stored.len() / 2);
+    let image = fixture.write("cut.gz", &stored);
+    let (kernel, out) = (fixture.path("m/kernel"), fixture.path("none"));
+    let cut = run(["take", "--image", &image, "--kernel", &kernel, "-o", &out]).expect(2);
+    assert_eq!(cut.err.lines().count(), 1, "{}", cut.err);
+    assert!(!Path::new(&out).exists());
+}
+
+/// A gzip member, by the program of that name.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("gzip")
+        .arg("-1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
+}
+
+#[test]
+fn a_damaged_image_is_one_line_that_says_where() {
+    let fixture = Fixture::new();
+    let small = Memory::parse("0x0 64 mix 1");
+    let (kernel, out) = (fixture.path("m/kernel"), fixture.path("none"));
+    for (name, mut bytes, says) in [
+        (
+            "elf",
+            mkimage::qemu(&small, 1).build(),
+            "ELF PT_LOAD at offset 0x78: found 0x40000 bytes",
+        ),
+        (
+            "lime",
+            mkimage::lime(&small),
+            "LiME range at offset 0x0: found 0x40000 bytes",
+        ),
+        (
+            "flattened",
+            mkimage::flatten(&mkimage::kdump(&small, &Kdump::default()), 4096, false),
+            "flattened piece at offset",
+        ),
+        (
+            "vmss",
+            mkimage::vmss_with_memory(&small),
+            "VMware block at offset",
+        ),
+    ] {
+        bytes.truncate(bytes.len() - 100);
+        let image = fixture.write(name, &bytes);
+        let take = run(["take", "--image", &image, "--kernel", &kernel, "-o", &out]).expect(2);
+        assert_eq!(take.err.lines().count(), 1, "{}", take.err);
+        assert!(take.err.contains(says), "{name}: {}", take.err);
+        assert!(take.err.contains(", expected "), "{name}: {}", take.err);
+        let info = run(["info", &image]).expect(2);
+        assert!(info.err.contains(says), "{name}: {}", info.err);
+    }
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn info_tells_format_ranges_and_processors() {
+    let fixture = Fixture::new();
+    let memory = Memory::parse("0x0 16 mix 1\n0x100000 8 mix 2");
+    let elf = fixture.write("guest.elf", &mkimage::qemu(&memory, 2).build());
+    let answer = run(["info", "--json", &elf]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("image", &answer);
+    assert_eq!(answer["format"], "elf");
+    assert_eq!(answer["memory"], 24 * 4096);
+    assert_eq!(answer["ranges"][1]["start"], "0x100000");
+    assert_eq!(answer["ranges"][1]["end"], "0x108000");
+    assert_eq!(answer["cpus"].as_array().unwrap().len(), 2);
+    let hex = |value: u64| format!("{value:#x}");
+    assert_eq!(answer["cpus"][1]["rip"], hex(mkimage::register(1, "rip")));
+    assert_eq!(answer["cpus"][1]["cr3"], hex(mkimage::control(1, 3)));
+
+    let text = run(["info", &elf]).expect(0);
+    assert!(
+        text.text().contains("format:       elf\n"),
+        "{}",
+        text.text()
+    );
+    assert!(
+        text.text().contains("0x100000 to 0x108000"),
+        "{}",
+        text.text()
+    );
+    assert!(text.text().contains(", cr3 0x"), "{}", text.text());
+
+    for name in ["m", "m/ram"] {
+        let machine = run(["info", "--json", &fixture.path(name)]).expect(0);
+        let machine: Value = serde_json::from_str(machine.text()).unwrap();
+        schema::check("image", &machine);
+        assert_eq!(machine["format"], "machine", "{name}");
+    }
+    // Raw memory without anything beside it could be anything.
+    let raw = fixture.write("raw", &memory.flat());
+    run(["info", &raw]).expect(63);
+}
+
+#[test]
+fn a_layout_that_makes_no_sense_is_refused() {
+    for layout in ["", "pc:5G", "0-1", "4096-0", "round"] {
+        run(["take", "--image", "x", "--kernel", "y", "--layout", layout]).expect(64);
+    }
+    run(["take", "--machine", "x", "--layout", "pc"]).expect(64);
+}
