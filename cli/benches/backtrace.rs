@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use livedump::synth::{Description, build};
+
 type Failure = Box<dyn std::error::Error>;
 
 const LIVECORE: &str = env!("CARGO_BIN_EXE_livecore");
@@ -63,27 +65,18 @@ fn run() -> Result<(), Failure> {
         }
     }
     fs::create_dir_all(&dir)?;
-    let (made, dump, plain) = (dir.join("machine"), dir.join("dump.zst"), dir.join("dump"));
-    if made.exists() {
-        fs::remove_dir_all(&made)?;
-    }
-    livecore([
-        "synth".as_ref(),
-        "-q".as_ref(),
-        machine.as_os_str(),
-        "--out".as_ref(),
-        made.as_os_str(),
-    ])?;
+    let (kernel, dump, plain) = (dir.join("kernel"), dir.join("dump.zst"), dir.join("dump"));
+    let description = Description::parse(&fs::read_to_string(&machine)?)?;
+    fs::write(&kernel, build(&description)?.kernel())?;
     livecore([
         "take".as_ref(),
         "-q".as_ref(),
+        "--force".as_ref(),
         "--machine".as_ref(),
         machine.as_os_str(),
         "-o".as_ref(),
         dump.as_os_str(),
-        "--force".as_ref(),
     ])?;
-    let kernel = made.join("kernel");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         ours.push(backtrace(&dump, &kernel)?);

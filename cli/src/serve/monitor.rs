@@ -10,7 +10,7 @@ use minidump::msgbuf::MessageBuffer;
 use minidump::{KernelMemory, PhysAddr, VirtAddr};
 use verify::render::{self, Format, Style};
 
-use super::session::{Answer, Session};
+use super::session::{Answer, Client, Session};
 use super::target::Served;
 use crate::text::{parse_number, printable};
 
@@ -112,7 +112,7 @@ impl Served {
         text
     }
 
-    fn kld(&self) -> String {
+    fn kld(&self, client: Client) -> String {
         let mut text = String::from("ID ADDRESS            SIZE       NAME\n");
         for module in &self.modules.list {
             let _ = writeln!(
@@ -132,7 +132,11 @@ impl Served {
             let _ = writeln!(text, "{}", printable(problem));
         }
         for file in &self.module_files {
-            let _ = writeln!(text, "{}", file.command());
+            let command = match client {
+                Client::Gdb => file.command(),
+                Client::Lldb => file.lldb_command(),
+            };
+            let _ = writeln!(text, "{command}");
         }
         text
     }
@@ -272,7 +276,7 @@ impl Session<'_> {
             ["help"] | [] => HELP.into(),
             ["info"] => served.info(),
             ["ps"] => served.ps(),
-            ["kld"] => served.kld(),
+            ["kld"] => served.kld(self.client),
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
             ["vtop", at] => served.vtop(served.place_of(at)?),

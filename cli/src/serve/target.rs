@@ -59,6 +59,15 @@ impl ModuleFile {
         }
         line
     }
+
+    /// lldb's command that says where its sections are.
+    pub fn lldb_command(&self) -> String {
+        let mut line = format!("target modules load --file \"{}\"", self.path.display());
+        for section in self.sections.iter().filter(|s| s.size > 0) {
+            line += &format!(" {} {:#x}", section.name, section.address);
+        }
+        line
+    }
 }
 
 /// A file that debuggers may read through the protocol.

@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use livedump::place::temporary::{Directory, Passing};
 
@@ -46,6 +46,7 @@ enum Socket {
 trait Line: Read + Write + Send + Sized {
     fn second(&self) -> io::Result<Self>;
     fn patience(&self, time: Duration) -> io::Result<()>;
+    fn end(&self) -> io::Result<()>;
 }
 
 impl Line for TcpStream {
@@ -57,6 +58,9 @@ impl Line for TcpStream {
     fn patience(&self, time: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(time))
     }
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
 }
 
 impl Line for UnixStream {
@@ -65,6 +69,9 @@ impl Line for UnixStream {
     }
     fn patience(&self, time: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(time))
+    }
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 
@@ -249,17 +256,26 @@ pub fn converse(served: &Served, mut reader: impl Read, writer: impl Write) -> i
     }
 }
 
-/// GDB and lldb show the error that answers their first packet, or at least say that the line was
-/// closed.
+/// GDB shows the error that answers its first packet; lldb says that the line was closed.
 fn turn_away(mut line: impl Line) {
-    let mut some = [0; 256];
+    let until = Instant::now() + PATIENCE;
     let _ = line.patience(PATIENCE);
-    if line.read(&mut some).is_ok() {
-        let mut packet = b"+".to_vec();
-        frame(
-            format!("E.{CLIENTS_MAX} debuggers look at this dump already").as_bytes(),
-            &mut packet,
-        );
-        let _ = line.write_all(&packet);
+    let mut some = [0; 256];
+    let mut told = false;
+    // What was not read when a line is closed takes the answer with it: it is read to its end.
+    while Instant::now() < until {
+        let Ok(got @ 1..) = line.read(&mut some) else {
+            return;
+        };
+        // A read never says more than the buffer holds.
+        if !told && some[..got].contains(&b'#') {
+            let mut packet = b"+".to_vec();
+            let why = format!("E.{CLIENTS_MAX} debuggers look at this dump already");
+            frame(why.as_bytes(), &mut packet);
+            if line.write_all(&packet).and_then(|()| line.end()).is_err() {
+                return;
+            }
+            told = true;
+        }
     }
 }

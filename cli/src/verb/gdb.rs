@@ -188,12 +188,8 @@ fn lldb(command: &mut Command, served: &Served, socket: &Path) {
         "process connect unix-connect://{}",
         socket.display()
     ));
+    // lldb has asked for the modules, and knows their files but not where their sections are.
     for module in served.module_files() {
-        run(format!("target modules add {}", quoted(&module.path)));
-        let mut line = format!("target modules load --file {}", quoted(&module.path));
-        for section in module.sections.iter().filter(|s| s.size > 0) {
-            line += &format!(" {} {:#x}", section.name, section.address);
-        }
-        run(line);
+        run(module.lldb_command());
     }
 }

@@ -97,8 +97,9 @@ fn gdb_sees_of_the_real_dump_what_other_readers_see() {
     for (register, value) in second_registers {
         assert!(has(second, register, value), "{register}: {told}");
     }
-    // gdb's own walk needs functions, which this kernel's file does not have.
-    let chain: Vec<&str> = first
+    // gdb's own walk needs functions, which this kernel's file does not have. What monitors say
+    // is on its standard error.
+    let chain: Vec<&str> = told
         .lines()
         .filter(|line| line.starts_with('#') && !line.contains(" in "))
         .filter_map(|line| line.split_once("0x").map(|(_, pc)| pc.trim()))

@@ -62,7 +62,11 @@ impl<S: Read + Write> Client<S> {
     /// Whether the line is closed, after whatever still comes.
     fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).is_ok()
+        // A sign of ours that came too late is answered with a reset.
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 }
 

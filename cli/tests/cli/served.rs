@@ -40,6 +40,31 @@ impl Dumped {
         }
     }
 
+    /// A register that no kernel saves for a thread that was switched away from.
+    pub(crate) fn unsaved(&self) -> &'static str {
+        match self.machine.truth().architecture.name() {
+            "amd64" => "rax",
+            "aarch64" => "x0",
+            _ => "a0",
+        }
+    }
+
+    /// A thread's registers, by the debuggers' names.
+    pub(crate) fn registers(&self, thread: &ThreadTruth) -> Vec<(&'static str, u64)> {
+        let riscv = self.machine.truth().architecture.name() == "riscv64";
+        let name = |name| match name {
+            "fp" if !riscv => "x29",
+            "s0" => "fp",
+            "lr" => "x30",
+            other => other,
+        };
+        thread
+            .registers
+            .iter()
+            .map(|(n, v)| (name(n), *v))
+            .collect()
+    }
+
     /// The threads as debuggers are to list them: the one that dumped first.
     pub(crate) fn threads(&self) -> Vec<&ThreadTruth> {
         let mut list: Vec<_> = self.machine.truth().threads.iter().collect();
@@ -67,10 +92,20 @@ pub(crate) fn debug() -> &'static Dumped {
     DEBUG.get_or_init(|| Dumped::new("debug"))
 }
 
-/// A machine whose kernel has symbols alone.
+/// A machine whose kernel has symbols alone, as those that follow.
 pub(crate) fn tiny() -> &'static Dumped {
     static TINY: OnceLock<Dumped> = OnceLock::new();
     TINY.get_or_init(|| Dumped::new("tiny"))
+}
+
+pub(crate) fn arm64() -> &'static Dumped {
+    static ARM64: OnceLock<Dumped> = OnceLock::new();
+    ARM64.get_or_init(|| Dumped::new("arm64"))
+}
+
+pub(crate) fn riscv64() -> &'static Dumped {
+    static RISCV64: OnceLock<Dumped> = OnceLock::new();
+    RISCV64.get_or_init(|| Dumped::new("riscv64"))
 }
 
 /// `livecore serve`, running.
