@@ -123,7 +123,14 @@ impl Machine {
         // Writing to a string does not fail.
         let _ = writeln!(xml, "<architecture>{}</architecture>", self.gdb);
         let mut feature = "";
-        for (number, register) in registers.iter().enumerate() {
+        // lldb's own tables have the processor's registers from 0 on, in this order: ours, whatever
+        // its number in packets, comes last.
+        let numbered = || registers.iter().enumerate();
+        let ours = |r: &Register| r.name == THREAD_REGISTER;
+        let ordered = numbered()
+            .filter(|(_, r)| !ours(r))
+            .chain(numbered().filter(|(_, r)| ours(r)));
+        for (number, register) in ordered {
             if register.feature != feature {
                 if !feature.is_empty() {
                     xml += "</feature>\n";

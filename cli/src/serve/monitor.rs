@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use minidump::kernel::Thread;
+use minidump::kernel::{STRUCTURES, Thread, Types};
 use minidump::msgbuf::MessageBuffer;
 use minidump::{KernelMemory, PhysAddr, VirtAddr};
 use verify::render::{self, Format, Style};
@@ -13,6 +13,7 @@ use verify::render::{self, Format, Style};
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use crate::text::{parse_number, printable};
+use crate::verb::ps;
 
 const HELP: &str = "\
 help                 this text
@@ -92,24 +93,14 @@ impl Served {
         text
     }
 
-    fn ps(&self) -> String {
-        let mut text = String::from("  PID    TID STATE          CPU NAME\n");
-        for thread in self.threads.iter().filter_map(|t| t.thread.as_ref()) {
-            let cpu = thread.cpu.map_or("-".into(), |cpu| cpu.to_string());
-            let _ = writeln!(
-                text,
-                "{:5} {:6} {:<14} {cpu:>3} {}{}",
-                thread.pid,
-                thread.tid,
-                thread.state.name(),
-                printable(&thread.label()),
-                thread
-                    .wait
-                    .as_ref()
-                    .map_or(String::new(), |w| format!(" [{}]", printable(w))),
-            );
-        }
-        text
+    /// What `livecore ps` prints.
+    fn ps(&self) -> Result<String, String> {
+        let types = Types::read(&self.elf, &STRUCTURES);
+        let kernel = self.kernel().with_types(Some(&types));
+        let found = kernel.processes().map_err(|e| e.to_string())?;
+        let mut text = Vec::new();
+        ps::text(kernel, &found.list, &mut text).map_err(|e| e.to_string())?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn kld(&self, client: Client) -> String {
@@ -275,7 +266,7 @@ impl Session<'_> {
         Ok(match words[..] {
             ["help"] | [] => HELP.into(),
             ["info"] => served.info(),
-            ["ps"] => served.ps(),
+            ["ps"] => served.ps()?,
             ["kld"] => served.kld(self.client),
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,

@@ -115,7 +115,7 @@ impl Served {
                 .next("amd64, arm64, i386 and riscv64 are"));
         };
         let mut problems = Vec::new();
-        let kernel = Kernel::new(&dump, &elf);
+        let kernel = Kernel::of_dump(&dump, &elf);
         let threads = entries(kernel, &mut problems);
         let modules = kernel.modules().unwrap_or_else(|error| {
             problems.push(format!("modules: {error}"));
@@ -149,7 +149,7 @@ impl Served {
 
     /// The kernel in the dump.
     pub(crate) fn kernel(&self) -> Kernel<'_> {
-        Kernel::new(&self.dump, &self.elf)
+        Kernel::of_dump(&self.dump, &self.elf)
     }
 
     /// What could not be found or read, in words.

@@ -143,7 +143,7 @@ fn answer(kernel: Kernel<'_>, process: &Process) -> ProcessAnswer {
     }
 }
 
-fn text(kernel: Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn text(kernel: Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
     let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".into());
     writeln!(
         out,

@@ -61,10 +61,7 @@ pub(crate) fn remote(server: &Server) -> String {
 }
 
 /// Gives what is told of each thread, by its number in the list.
-fn by_thread<'a>(
-    text: &'a str,
-    begins: impl Fn(&str) -> Option<usize>,
-) -> BTreeMap<usize, Vec<&'a str>> {
+fn by_thread(text: &str, begins: impl Fn(&str) -> Option<usize>) -> BTreeMap<usize, Vec<&str>> {
     let mut told = BTreeMap::new();
     let mut thread = None;
     for line in text.lines() {
@@ -116,11 +113,19 @@ fn lldb_functions(lines: &[&str]) -> Vec<String> {
     lines.iter().filter_map(name).collect()
 }
 
-/// The functions that a debugger's own walk meets: it passes over what a trap interrupted.
+/// The functions that a debugger's own walk meets: it passes over what a trap interrupted. On arm64
+/// what comes behind a trap's entry is nothing that code alone tells.
 fn walked(thread: &ThreadTruth) -> Vec<&str> {
     let mut after_trap = false;
     let mut names = Vec::new();
     for frame in &thread.frames {
+        if after_trap
+            && names
+                .last()
+                .is_some_and(|n: &&str| n.starts_with("handle_el"))
+        {
+            break;
+        }
         if !after_trap {
             names.push(frame.function.as_str());
         }

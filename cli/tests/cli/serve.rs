@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::harness::{livecore, livecore_with_signals, run};
 use crate::schema;
-use crate::served::{Dumped, Server, debug, tiny};
+use crate::served::{Dumped, Server, arm64, debug, riscv64, tiny};
 
 /// A debugger of few words.
 struct Client<S>(S);
@@ -360,5 +360,55 @@ fn interrupt_is_the_debuggers_and_other_signals_leave_nothing_behind() {
             assert!(out.trim_end().ends_with("-ex bt"), "{out}");
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{signal}");
+    }
+}
+
+impl Client<TcpStream> {
+    /// What a `monitor` command says.
+    fn monitor(&mut self, command: &str) -> String {
+        let hex: String = command.bytes().map(|b| format!("{b:02x}")).collect();
+        let mut told = Vec::new();
+        let mut packet = self.ask(&format!("qRcmd,{hex}"));
+        while let Some(piece) = packet.strip_prefix('O').filter(|rest| *rest != "K") {
+            let pairs = piece.as_bytes().chunks(2);
+            told.extend(pairs.map(|p| u8::from_str_radix(str::from_utf8(p).unwrap(), 16).unwrap()));
+            packet = self.answer();
+        }
+        assert_eq!(packet, "OK", "{command}");
+        String::from_utf8(told).unwrap()
+    }
+}
+
+#[test]
+fn monitors_say_what_the_verbs_print_and_list_every_module() {
+    for dumped in [debug(), arm64(), riscv64()] {
+        let server = Server::of(dumped);
+        let mut client = Client::to(&server);
+        let verb = |verb: &str| {
+            let kernel = ["--kernel".as_ref(), dumped.kernel.as_os_str()];
+            let args = [verb.as_ref(), "-q".as_ref(), dumped.dump.as_os_str()];
+            run(args.into_iter().chain(kernel))
+                .expect(0)
+                .text()
+                .to_owned()
+        };
+        for name in ["ps", "dmesg"] {
+            assert_eq!(client.monitor(name), verb(name), "{name}");
+        }
+        let told = client.monitor("kld");
+        let modules = &dumped.machine.truth().modules;
+        assert_eq!(modules.len(), 3);
+        for module in modules {
+            let line = told
+                .lines()
+                .find(|l| l.contains(&format!(" {} ", module.name)));
+            let line = line.unwrap_or_else(|| panic!("no {}: {told}", module.name));
+            assert!(line.contains(&format!("{:#x}", module.address)), "{line}");
+            assert!(line.contains(&format!(" {:#x} ", module.size)), "{line}");
+            assert!(line.contains(&module.path), "{line}");
+        }
+        assert!(client.monitor("verify quick").contains("sound"), "{told}");
+        assert!(client.monitor("help").contains("bt [TID|all]"));
+        assert!(client.monitor("frobnicate").contains("no command"));
     }
 }
