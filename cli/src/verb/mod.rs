@@ -14,6 +14,7 @@ pub mod info;
 pub mod man;
 pub mod mem;
 pub mod ps;
+mod qmp_guard;
 pub mod read;
 pub mod salvage;
 pub mod serve;
@@ -57,6 +58,9 @@ pub enum Verb {
     Completions(completions::Args),
     /// Print or write the manual pages
     Man(man::Args),
+    /// Watches over a paused guest, for `take --qmp --pause`
+    #[command(hide = true)]
+    QmpGuard,
 }
 
 /// Does it.
@@ -78,5 +82,6 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Threads(args) => threads::run(args, session),
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
+        Verb::QmpGuard => qmp_guard::run(),
     }
 }

@@ -6,6 +6,7 @@ mod debuggers;
 mod debuggers_real;
 mod grid;
 mod guest;
+mod guests;
 mod harness;
 mod images;
 mod machine;

@@ -81,6 +81,8 @@ pub struct Taken {
     /// What a person should know: what could not be found, or was left out.
     pub notes: Vec<String>,
     edits: Edits,
+    /// Where pages are read, if not in the machine's memory.
+    copy: Option<Arc<dyn PhysMemory>>,
 }
 
 /// What is done to a dump's pages on their way, beside reading them.
@@ -138,6 +140,12 @@ impl Taken {
         Ok(())
     }
 
+    /// Has the dump's pages read from `copy`, which holds what the machine's memory held when the
+    /// dump was planned.
+    pub fn read_from(&mut self, copy: Arc<dyn PhysMemory>) {
+        self.copy = Some(copy);
+    }
+
     /// Watches memory from now on, and reads it again up to `rounds` times until it no longer
     /// changes: [`crate::torn`]. `progress` hears of bytes read, and may end it.
     pub fn watch(&mut self, rounds: u32, progress: &dyn Progress) -> Result<(), TakeError> {
@@ -157,8 +165,9 @@ impl Taken {
     }
 
     fn pages(&self) -> Arc<Pages> {
+        let memory = self.copy.as_ref().unwrap_or(self.machine.view.memory());
         Arc::new(Pages {
-            memory: self.machine.view.memory().clone(),
+            memory: memory.clone(),
             page: self.plan.layout().page_size(),
             patches: self.edits.patches.clone(),
             watch: self.edits.watch.clone(),
@@ -272,6 +281,7 @@ pub fn plan_machine(
         machine,
         notes,
         edits: Edits::default(),
+        copy: None,
     })
 }
 

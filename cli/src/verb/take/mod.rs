@@ -4,6 +4,7 @@
 //! planned here and read while the dump is written. Without any of them the running kernel writes
 //! the dump itself, and what it has written is stored.
 
+mod guest;
 mod live;
 
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compress::Codec;
-use livedump::image::{self, RawLayout};
+use livedump::image::{self, CpuState, RawLayout};
 use livedump::mem4;
 use livedump::mem4::state::{DumpLock, State};
 use livedump::mem4::{Access, FreeBsd};
@@ -36,6 +37,7 @@ Examples:
   livecore take -o /var/crash/                          the running kernel, on FreeBSD
   livecore take --image guest.elf --kernel kernel       a guest's memory, to ./livecore.N.zst
   livecore take --image ram --layout pc --kernel kernel -o vmcore
+  livecore take --qmp qmp.sock --kernel kernel --pause -o vmcore.zst
   livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
 
 A directory gets what savecore(8) leaves there: livecore.N[.gz|.zst], info.N, bounds, minfree is \
@@ -45,7 +47,7 @@ otherwise; for a file its suffix decides. Nothing has its name before it is whol
 /// What is asked for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
-#[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk"]))]
+#[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk", "qmp"]))]
 pub struct Args {
     /// An emulated machine (docs/machines.md), made while it is dumped
     #[arg(long, value_name = "MACHINE.toml", conflicts_with = "kernel")]
@@ -58,11 +60,22 @@ pub struct Args {
     /// a hole that ends at 4 GiB), or START-END[@OFFSET],... [default: found]
     #[arg(long, value_name = "LAYOUT", requires = "image", conflicts_with_all = ["machine", "walk"])]
     pub layout: Option<RawLayout>,
+    /// A guest of QEMU's: its control socket (QMP). Its memory is read through the file that it
+    /// shares, or, with --pause, written by QEMU (docs/guests.md)
+    #[arg(long, value_name = "SOCKET", requires = "kernel")]
+    pub qmp: Option<PathBuf>,
+    /// Pause the guest: for as long as it takes to look at its memory once more, or, if it shares
+    /// none, for as long as QEMU writes it. It goes on afterwards, even when livecore is killed
+    #[arg(long, requires = "qmp")]
+    pub pause: bool,
+    /// Seconds in which QEMU has to answer
+    #[arg(long, value_name = "SECONDS", requires = "qmp", default_value_t = 10)]
+    pub qmp_timeout: u32,
     /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
     /// --kernel. Can be interrupted, and can write to a pipe
     #[arg(long)]
     pub walk: bool,
-    /// The kernel that runs in the image, or with --walk here: its ELF file
+    /// The kernel that runs in the image or guest, or with --walk here: its ELF file
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// This system, compressed by its own kernel: one stream, to a saved or raw file
@@ -82,13 +95,12 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        requires = "image",
-        conflicts_with = "no_cpu_state"
+        conflicts_with_all = ["no_cpu_state", "machine", "walk"]
     )]
     pub cpu: Option<u32>,
     /// Leave dumptid, dumppcb, stoppcbs and stopped_cpus as they are in memory, though the image has
     /// the CPUs' registers
-    #[arg(long, requires = "image")]
+    #[arg(long, conflicts_with_all = ["machine", "walk"])]
     pub no_cpu_state: bool,
     /// Memory that changes: read it again, at most N times, until nothing changes; torn pages are
     /// counted (0: only counted), and the time that it took is told in info.N and in the seal
@@ -111,7 +123,7 @@ pub struct Args {
 impl Args {
     /// Whether the running kernel writes the dump itself.
     fn is_live(&self) -> bool {
-        self.machine.is_none() && self.image.is_none() && !self.walk
+        self.machine.is_none() && self.image.is_none() && self.qmp.is_none() && !self.walk
     }
 
     fn place_options(&self, target: &Target, len: u64) -> place::Options {
@@ -141,8 +153,18 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     // Before the work: whether its result has a place at all.
     let mut pending = output::begin(&destination, &args.place_options(&target, 0))?;
-    let (mut taken, _lock, name) = plan(args, session)?;
-    if let Some(rounds) = args.converge {
+    let (mut taken, _lock, name, changes) = match &args.qmp {
+        Some(socket) => {
+            let (taken, changes) = guest::plan(args, socket, &target, &destination, session)?;
+            (taken, None, socket.clone(), changes)
+        }
+        None => {
+            let (taken, lock, name) = plan(args, session)?;
+            (taken, lock, name, false)
+        }
+    };
+    // Of memory that is known to change, torn pages are counted at least.
+    if let Some(rounds) = args.converge.or(changes.then_some(0)) {
         let bar = Bar::new(session, "read again", args.json, None);
         let watched = taken.watch(rounds, &bar);
         drop(bar);
@@ -240,10 +262,7 @@ fn plan(
         );
         return Err(Failure::usage(what));
     }
-    if !args.no_cpu_state && !opened.cpus.is_empty() {
-        let put = taken.put_cpus(&elf, &opened.cpus, args.cpu);
-        put.map_err(|e| failure(e, path))?;
-    }
+    put_cpus(args, &mut taken, &elf, &opened.cpus, path)?;
     Ok((taken, Some(lock), path.clone()))
 }
 
@@ -257,14 +276,31 @@ fn without_kernel(memory: &Arc<dyn livedump::PhysMemory>) -> Failure {
     )
 }
 
+/// Puts the processors' registers into the dump, unless that is not wanted.
+fn put_cpus(
+    args: &Args,
+    taken: &mut Taken,
+    elf: &KernelElf,
+    cpus: &[CpuState],
+    name: &Path,
+) -> Result<(), Failure> {
+    if args.no_cpu_state || cpus.is_empty() {
+        return Ok(());
+    }
+    taken
+        .put_cpus(elf, cpus, args.cpu)
+        .map_err(|e| failure(e, name))
+}
+
 /// The file of the kernel that runs here. Elsewhere than on FreeBSD there is none to be dumped.
 fn own_kernel() -> Result<PathBuf, Failure> {
     match bootfile() {
         Ok(path) => Ok(path.into()),
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
             let what = "no machine is named, and a dump of this system itself needs FreeBSD";
-            Err(Failure::new(Exit::UNSUPPORTED, what)
-                .next("say --machine MACHINE.toml, or --image IMAGE --kernel ELF"))
+            Err(Failure::new(Exit::UNSUPPORTED, what).next(
+                "say --machine MACHINE.toml, --image IMAGE --kernel ELF, or --qmp SOCKET --kernel ELF",
+            ))
         }
         Err(e) => {
             Err(Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF"))

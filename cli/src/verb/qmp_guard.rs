@@ -1,0 +1,19 @@
+//! The process that lets a paused guest go on when `take --qmp --pause` is killed. Standard input
+//! is a pipe that ends then, standard output the QMP socket.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use livedump::qmp::keep_watch;
+
+use crate::failure::Failure;
+
+/// Watches.
+pub(crate) fn run() -> Result<(), Failure> {
+    let socket = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let mut socket = UnixStream::from(socket);
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    keep_watch(&mut std::io::stdin().lock(), &mut socket)?;
+    Ok(())
+}
