@@ -231,6 +231,67 @@ fn a_kernel_that_does_not_run_there_is_refused_with_both_versions() {
     );
 }
 
+/// Memory in which pages are at another place too: where they are, and where from.
+struct Copied {
+    inner: Arc<dyn PhysMemory>,
+    pages: Vec<(u64, u64)>,
+}
+
+impl PhysMemory for Copied {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.inner.ranges()
+    }
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.inner.read(at, buf)?;
+        for (byte, here) in buf.iter_mut().zip(at..) {
+            let of = |(to, _): &&(u64, u64)| here / 4096 == to / 4096;
+            if let Some((_, from)) = self.pages.iter().find(of) {
+                let mut one = [0];
+                self.inner.read(from + here % 4096, &mut one)?;
+                *byte = one[0];
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_image_of_an_earlier_boot_does_not_mislead() {
+    let machine = machine(OLD);
+    let own = planned(&machine, machine.kernel()).unwrap();
+    let dumped = pages(&own);
+    let truth = machine.truth();
+    let elf = elf(machine.kernel());
+    // What the kernel is known by: its version string, and where its tables are.
+    let offsets = ["version", "KPML4phys"].map(|name| {
+        let offset = elf.symbol(name).unwrap().value - KERNSTART;
+        offset - offset % 4096
+    });
+    // 2 MiB boundaries behind which nothing of the dump is, and no table.
+    let is_free = |page: u64| {
+        let tables = &truth.page_tables;
+        !dumped.contains(&page) && !tables.iter().any(|(_, a, b)| *a == page || *b == page)
+    };
+    let places = (truth.kernphys + (2 << 20)..44 << 20).step_by(2 << 20);
+    let free = places.filter(|to| offsets.iter().all(|offset| is_free(to + offset)));
+    let mut tried = 0;
+    for to in free {
+        let pages_of = offsets.map(|offset| (to + offset, truth.kernphys + offset));
+        let memory = Arc::new(Copied {
+            inner: machine.memory(),
+            pages: pages_of.to_vec(),
+        });
+        let taken = plan(memory, &elf, &PlanOptions::default()).unwrap();
+        assert_eq!(
+            taken.machine.located, own.machine.located,
+            "copy at {to:#x}"
+        );
+        assert_eq!(pages(&taken), dumped);
+        tried += 1;
+    }
+    assert!(tried > 0);
+}
+
 #[test]
 fn a_file_without_symbols_is_not_supported() {
     let machine = machine(OLD);

@@ -143,6 +143,19 @@ pub(super) fn locate(
         };
         found.extend(port.confirm(&image));
     }
+    // A copy of an image that lies about (an earlier boot's) is not mapped where it lies.
+    if found.len() > 1 {
+        found.retain(|here: &Located| {
+            let kernphys = here.kernphys;
+            let image = Image {
+                memory,
+                elf,
+                link,
+                kernphys,
+            };
+            image.is_mapped_by(here.root, here.paging)
+        });
+    }
     let why = match found.as_slice() {
         [one] => return Ok(*one),
         [] if own.is_some() && with_version == 0 => {
