@@ -4,7 +4,7 @@
 //! they ask `minidump`, `livedump` and `verify`, and put the answer into words or JSON.
 //!
 //! What every verb shares is here, one file each: the [`args`] of the command line, the [`exit`]
-//! codes, how a failure is told ([`failure`]), where output goes and what a closed pipe means
+//! codes, how a failure is told ([`failure`]), what is read ([`input`], [`space`]), where output goes and what a closed pipe means
 //! ([`session`]), progress and signals ([`progress`], [`signals`]), and how numbers and bytes look
 //! to people ([`text`], [`hexdump`], [`words`]) and programs ([`json`]).
 
@@ -21,6 +21,7 @@ pub mod progress;
 pub mod serve;
 pub mod session;
 pub mod signals;
+pub mod space;
 pub mod text;
 pub mod verb;
 pub mod words;

@@ -7,6 +7,7 @@
 pub mod core;
 pub mod export;
 pub mod notes;
+pub mod threads;
 pub mod write;
 
 use std::ops::Range;

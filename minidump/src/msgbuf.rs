@@ -60,6 +60,9 @@ fn fields(long_size: usize) -> &'static MsgbufFields {
     if long_size == 8 { &LP64 } else { &ILP32 }
 }
 
+/// The largest ring that is read by symbol. A kernel's has 96 KiB by default.
+const RING_LIMIT: u32 = 256 << 20;
+
 /// How it is known where the oldest byte of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RingOrigin {
@@ -88,7 +91,7 @@ impl MessageBuffer {
     pub fn of(dump: &Dump, elf: Option<&KernelElf>) -> Result<Self, Error> {
         let section = dump.read_msgbuf_section()?;
         let mini = dump.minidump();
-        let by_symbol = || elf.and_then(|elf| by_symbol(dump, elf));
+        let by_symbol = || elf.and_then(|elf| by_symbol(dump, elf, mini.order, mini.long_size()));
         // The section has at least `msgbufsize` bytes.
         let size = mini.msgbufsize as usize;
         Ok(Self::new(
@@ -98,6 +101,24 @@ impl MessageBuffer {
             mini.long_size(),
             by_symbol,
         ))
+    }
+
+    /// The message buffer that `msgbufp` of a kernel leads to: of a machine, or of a full dump.
+    pub fn of_memory(memory: &dyn KernelMemory, elf: &KernelElf) -> Result<Self, Error> {
+        let (order, long_size) = (elf.order(), elf.pointer_size());
+        let missing = |what: String| Error::broken("message buffer", 0, what, "a sound one");
+        let Some(msgbuf) = by_symbol(memory, elf, order, long_size) else {
+            return Err(missing("no structure behind the symbol msgbufp".into()));
+        };
+        if msgbuf.msg_size > RING_LIMIT {
+            return Err(missing(format!("a ring of {:#x} bytes", msgbuf.msg_size)));
+        }
+        let size = msgbuf.msg_size as usize; // at most RING_LIMIT
+        let mut ring = vec![0; size];
+        memory
+            .read_virt(VirtAddr(msgbuf.msg_ptr), &mut ring)
+            .map_err(|e| missing(e.to_string()))?;
+        Ok(Self::new(ring, size, order, long_size, || Some(msgbuf)))
     }
 
     /// The message buffer in `section`, whose ring has `size` bytes.
@@ -266,17 +287,21 @@ fn longest_nuls(ring: &[u8]) -> Option<usize> {
 }
 
 /// `struct msgbuf` behind `msgbufp`.
-fn by_symbol(dump: &Dump, elf: &KernelElf) -> Option<Msgbuf> {
-    let mini = dump.minidump();
+fn by_symbol(
+    memory: &dyn KernelMemory,
+    elf: &KernelElf,
+    order: ByteOrder,
+    long_size: usize,
+) -> Option<Msgbuf> {
     let symbol = elf.symbol("msgbufp").filter(|s| !s.absolute)?;
     let mut pointer = [0; 8];
-    let pointer = pointer.get_mut(..mini.long_size())?;
-    dump.read_virt(VirtAddr(symbol.value), pointer).ok()?;
-    let at = mini.order.uint(pointer)?;
+    let pointer = pointer.get_mut(..long_size)?;
+    memory.read_virt(VirtAddr(symbol.value), pointer).ok()?;
+    let at = order.uint(pointer)?;
     let mut bytes = [0; 72];
-    let bytes = bytes.get_mut(..fields(mini.long_size()).sizeof)?;
-    dump.read_virt(VirtAddr(at), bytes).ok()?;
-    Msgbuf::parse(bytes, mini.order, mini.long_size())
+    let bytes = bytes.get_mut(..fields(long_size).sizeof)?;
+    memory.read_virt(VirtAddr(at), bytes).ok()?;
+    Msgbuf::parse(bytes, order, long_size)
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use minidump::msgbuf::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::{KernelArgs, Opening};
 use crate::session::Session;
+use crate::space::{Source, full_kernel};
 
 const MANUAL: &str = "\
 Examples:
@@ -45,17 +47,31 @@ struct Answer {
 /// Prints the message buffer.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
-    let named = args.kernel.kernel.is_some();
-    let alone = MessageBuffer::of(&dump, None).map_err(|e| about(e.into()))?;
-    let buffer = if named || alone.origin() != RingOrigin::Trailing {
-        let kernel = args.kernel.open(&dump, &args.dump, session)?;
-        let elf = kernel.as_ref().map(|kernel| &kernel.elf);
-        MessageBuffer::of(&dump, elf).map_err(|e| about(e.into()))?
-    } else {
-        alone
+    let source = Source::open(&args.dump, Opening::default(), session)?;
+    source.tell_memory_warnings(&args.dump, session);
+    let buffer = match &source {
+        Source::Mini(dump) => {
+            let named = args.kernel.kernel.is_some();
+            let alone = MessageBuffer::of(dump, None).map_err(|e| about(e.into()))?;
+            if named || alone.origin() != RingOrigin::Trailing {
+                let kernel = args.kernel.open(dump, &args.dump, session)?;
+                let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+                MessageBuffer::of(dump, elf)
+            } else {
+                Ok(alone)
+            }
+        }
+        Source::Full(dump) => {
+            let found = full_kernel(&args.kernel, dump, &args.dump, session)?;
+            let Some(found) = found else {
+                let what = "a full dump's message buffer is found by its kernel";
+                let failure = Failure::new(Exit::UNSUPPORTED, what);
+                return Err(about(failure.next("say --kernel ELF")));
+            };
+            MessageBuffer::of_memory(&found.machine.view, &found.elf)
+        }
     };
+    let buffer = buffer.map_err(|e| about(e.into()))?;
     let text = buffer.dmesg(args.all);
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(

@@ -5,14 +5,17 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hexdump::Hexdump;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::{KernelArgs, Opening};
 use crate::session::Session;
+use crate::space::Source;
 use crate::text::{parse_number, parse_size};
 
 /// Most bytes that one JSON answer holds.
@@ -101,19 +104,38 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let what = "a symbol has no physical address of its own";
         return Err(Failure::usage(what));
     }
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
-    let at = match &args.place {
-        Place::Address(at) => {
-            // One that is named is compared with the dump, needed or not.
-            if args.kernel.kernel.is_some() {
-                args.kernel.open(&dump, &args.dump, session)?;
-            }
-            *at
+    let source = Source::open(&args.dump, Opening::default(), session)?;
+    source.tell_memory_warnings(&args.dump, session);
+    let (memory, kernel) = match &source {
+        Source::Mini(dump) => {
+            let memory = Arc::clone(dump) as Arc<dyn KernelMemory>;
+            let kernel = if symbolic {
+                Some(args.kernel.require(dump, &args.dump, session)?)
+            } else if args.kernel.kernel.is_some() {
+                // One that is named is compared with the dump, needed or not.
+                args.kernel.open(dump, &args.dump, session)?
+            } else {
+                None
+            };
+            (memory, kernel)
         }
-        Place::Symbol { name, offset } => {
-            let kernel = args.kernel.require(&dump, &args.dump, session)?;
+        Source::Full(dump) if args.phys => (Arc::clone(dump) as Arc<dyn KernelMemory>, None),
+        Source::Full(_) => source.memory(&args.kernel, &args.dump, session)?,
+    };
+    if matches!(source, Source::Full(_)) && !args.phys && kernel.is_none() {
+        let what = "a full dump's page tables are found by its kernel";
+        return Err(Failure::new(Exit::UNSUPPORTED, what)
+            .about(&args.dump)
+            .next("say --kernel ELF, or --phys for a physical address"));
+    }
+    let at = match (&args.place, &kernel) {
+        (Place::Address(at), _) => *at,
+        (Place::Symbol { name, offset }, Some(kernel)) => {
             address(&kernel.elf, name, *offset).map_err(|f| f.about(&kernel.path))?
+        }
+        // Both kinds of dump have refused a symbol without a kernel above.
+        (Place::Symbol { name, .. }, None) => {
+            return Err(Failure::usage(format_args!("{name} is a symbol")));
         }
     };
     let range = Range {
@@ -121,7 +143,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         len: args.len,
         phys: args.phys,
     };
-    print(args, &dump, range, session)
+    print(args, &*memory, range, session)
 }
 
 pub(crate) fn address(elf: &KernelElf, name: &str, offset: u64) -> Result<u64, Failure> {

@@ -30,6 +30,7 @@ mod elf;
 pub mod exercise;
 mod find;
 mod flattened;
+pub mod full;
 mod kdump;
 pub mod layout;
 mod lime;
@@ -46,6 +47,7 @@ mod vmware;
 mod xen;
 
 pub use cpu::{Control, CpuState, Segment, Segments};
+pub use full::FullMemory;
 pub use layout::Opened;
 pub use open::{Format, Image, open, open_bytes};
 pub use options::Options;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use compress::StreamKind;
+use compress::{Stream, StreamKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minidump::dump::HeaderOrigin;
@@ -156,16 +156,35 @@ pub(super) struct Short {
     pub(super) pages: u64,
 }
 
+/// Bytes that the file takes on its disk.
+pub(super) fn disk_size(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|m| m.blocks().saturating_mul(512))
+}
+
+pub(super) fn stream_name(kind: StreamKind) -> &'static str {
+    match kind {
+        StreamKind::Plain => "plain",
+        StreamKind::Sealed => "sealed",
+        StreamKind::Foreign => "foreign",
+    }
+}
+
+impl Frames {
+    pub(super) fn of(stream: &Stream) -> Option<Self> {
+        stream.frames().map(|table| Self {
+            count: table.count(),
+            content_size: u64::from(table.largest()),
+        })
+    }
+}
+
 impl Facts {
     /// What is known of `dump`, whose name is `path`.
     pub fn of(dump: &Dump, path: &Path) -> Self {
         let stream = dump.stream();
         let size = dump.known_len();
         let stored = stream.data_len();
-        let frames = stream.frames().map(|table| Frames {
-            count: table.count(),
-            content_size: u64::from(table.largest()),
-        });
+        let frames = Frames::of(stream);
         // Only lengths that are known without decoding: `Dump::shortness` would decode.
         let expected = dump.layout().end();
         let short = size.filter(|size| *size < expected).map(|actual| Short {
@@ -178,14 +197,10 @@ impl Facts {
         Self {
             dump: path.display().to_string(),
             file_size: dump.file_len(),
-            disk_size: path.metadata().ok().map(|m| m.blocks().saturating_mul(512)),
+            disk_size: disk_size(path),
             container: dump.container().name(),
             codec: dump.codec().name(),
-            stream: match stream.kind() {
-                StreamKind::Plain => "plain",
-                StreamKind::Sealed => "sealed",
-                StreamKind::Foreign => "foreign",
-            },
+            stream: stream_name(stream.kind()),
             frames,
             payload: PayloadFacts {
                 size,
@@ -247,7 +262,7 @@ impl Facts {
 }
 
 impl Header {
-    fn of(header: &KernelDumpHeader, origin: &HeaderOrigin) -> Self {
+    pub(super) fn of(header: &KernelDumpHeader, origin: &HeaderOrigin) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_string();
         Self {
             offset: match origin {
@@ -277,7 +292,7 @@ impl Header {
     }
 }
 
-fn origin(origin: &HeaderOrigin) -> &'static str {
+pub(super) fn origin(origin: &HeaderOrigin) -> &'static str {
     match origin {
         HeaderOrigin::File { .. } => "file",
         HeaderOrigin::Seal => "seal",
@@ -322,7 +337,7 @@ fn ranges(dump: &Dump) -> Vec<Range> {
         .collect()
 }
 
-fn ratio((size, stored): (u64, u64)) -> Option<f64> {
+pub(super) fn ratio((size, stored): (u64, u64)) -> Option<f64> {
     // Two digits are what anybody reads, and the same on every machine.
     (stored > 0).then(|| (size as f64 / stored as f64 * 100.0).round() / 100.0)
 }

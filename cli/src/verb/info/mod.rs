@@ -7,6 +7,7 @@
 //! neither does the answer.
 
 mod facts;
+mod full;
 mod image;
 mod text;
 
@@ -14,8 +15,9 @@ use std::path::PathBuf;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{self, Opening};
+use crate::input::Opening;
 use crate::session::Session;
+use crate::space::Source;
 
 pub use facts::Facts;
 
@@ -41,15 +43,27 @@ pub struct Args {
 
 /// Prints what the dump is.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = match input::dump(&args.dump, Opening::default(), session) {
+    let dump = match Source::open(&args.dump, Opening::default(), session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(args, no_dump, session),
     };
-    let facts = Facts::of(&dump, &args.dump);
-    if args.json {
-        crate::json::print(&facts, &mut session.out)?;
-    } else {
-        text::print(&facts, &mut session.out)?;
+    match &dump {
+        Source::Mini(dump) => {
+            let facts = Facts::of(dump, &args.dump);
+            if args.json {
+                crate::json::print(&facts, &mut session.out)?;
+            } else {
+                text::print(&facts, &mut session.out)?;
+            }
+        }
+        Source::Full(dump) => {
+            let facts = full::FullFacts::of(dump, &args.dump);
+            if args.json {
+                crate::json::print(&facts, &mut session.out)?;
+            } else {
+                full::print(&facts, &mut session.out)?;
+            }
+        }
     }
     for warning in dump.warnings() {
         session.warn(&args.dump, warning);

@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 
-use super::facts::{Facts, Header};
+use super::facts::{Facts, Frames, Header, PayloadFacts};
 use crate::text::{Bytes, printable};
 
 const COLUMN: usize = 18;
 
-struct Lines<'a> {
-    out: &'a mut dyn Write,
+pub(super) struct Lines<'a> {
+    pub(super) out: &'a mut dyn Write,
 }
 
 impl Lines<'_> {
-    fn line(&mut self, name: &str, value: impl ToString) -> io::Result<()> {
+    pub(super) fn line(&mut self, name: &str, value: impl ToString) -> io::Result<()> {
         let value = printable(&value.to_string());
         let name = match name {
             "" => String::new(),
@@ -21,7 +21,7 @@ impl Lines<'_> {
         writeln!(self.out, "{}", format!("{name:COLUMN$} {value}").trim_end())
     }
 
-    fn title(&mut self, title: &str) -> io::Result<()> {
+    pub(super) fn title(&mut self, title: &str) -> io::Result<()> {
         writeln!(self.out, "{title}:")
     }
 }
@@ -35,8 +35,11 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
         lines.line("disk size", Bytes(size))?;
     }
     lines.line("container", facts.container)?;
-    lines.line("codec", codec(facts))?;
-    payload(facts, &mut lines)?;
+    lines.line(
+        "codec",
+        codec(facts.codec, facts.frames.as_ref(), facts.stream),
+    )?;
+    payload(facts.codec, &facts.payload, &mut lines)?;
     let order = match facts.byte_order {
         "big" => ", big-endian",
         _ => "",
@@ -49,19 +52,7 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
             facts.minidump.version, facts.page_size
         ),
     )?;
-    let origin = match facts.header_origin {
-        "file" => "in the file",
-        "seal" => "in the seal",
-        "seal-from-info" => "in the seal, rebuilt from an info file when the dump was converted",
-        "seal-from-payload" => "in the seal, rebuilt from the payload when the dump was converted",
-        "elf-note" => "in a note of the ELF core that the dump was exported as",
-        "info" => "rebuilt from the info file beside the dump",
-        _ => "none",
-    };
-    lines.line("kerneldumpheader", origin)?;
-    if let Some(header) = &facts.header {
-        self::header(header, &mut lines)?;
-    }
+    kerneldumpheader(facts.header_origin, facts.header.as_ref(), &mut lines)?;
     let mini = &facts.minidump;
     lines.title("addresses")?;
     for (name, value) in [
@@ -122,19 +113,22 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn codec(facts: &Facts) -> String {
-    match (&facts.frames, facts.stream) {
+pub(super) fn codec(codec: &str, frames: Option<&Frames>, stream: &str) -> String {
+    match (frames, stream) {
         (Some(frames), _) => format!(
-            "{}, {} frames of {} bytes",
-            facts.codec, frames.count, frames.content_size
+            "{codec}, {} frames of {} bytes",
+            frames.count, frames.content_size
         ),
-        (None, "foreign") => format!("{}, a stream without an index", facts.codec),
-        _ => facts.codec.into(),
+        (None, "foreign") => format!("{codec}, a stream without an index"),
+        _ => codec.into(),
     }
 }
 
-fn payload(facts: &Facts, lines: &mut Lines<'_>) -> io::Result<()> {
-    let payload = &facts.payload;
+pub(super) fn payload(
+    codec: &str,
+    payload: &PayloadFacts,
+    lines: &mut Lines<'_>,
+) -> io::Result<()> {
     match payload.size {
         Some(size) => lines.line("payload", Bytes(size))?,
         None => lines.line(
@@ -145,7 +139,7 @@ fn payload(facts: &Facts, lines: &mut Lines<'_>) -> io::Result<()> {
             ),
         )?,
     }
-    if facts.codec != "none"
+    if codec != "none"
         && let Some(stored) = payload.stored
     {
         let ratio = payload
@@ -154,6 +148,28 @@ fn payload(facts: &Facts, lines: &mut Lines<'_>) -> io::Result<()> {
         lines.line("stored", format!("{}{ratio}", Bytes(stored)))?;
     }
     Ok(())
+}
+
+/// Where the header is from, and what it says.
+pub(super) fn kerneldumpheader(
+    origin: &str,
+    header: Option<&Header>,
+    lines: &mut Lines<'_>,
+) -> io::Result<()> {
+    let origin = match origin {
+        "file" => "in the file",
+        "seal" => "in the seal",
+        "seal-from-info" => "in the seal, rebuilt from an info file when the dump was converted",
+        "seal-from-payload" => "in the seal, rebuilt from the payload when the dump was converted",
+        "elf-note" => "in a note of the ELF core that the dump was exported as",
+        "info" => "rebuilt from the info file beside the dump",
+        _ => "none",
+    };
+    lines.line("kerneldumpheader", origin)?;
+    match header {
+        Some(header) => self::header(header, lines),
+        None => Ok(()),
+    }
 }
 
 fn header(header: &Header, lines: &mut Lines<'_>) -> io::Result<()> {

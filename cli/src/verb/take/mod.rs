@@ -308,7 +308,8 @@ fn own_kernel() -> Result<PathBuf, Failure> {
     }
 }
 
-fn failure(error: TakeError, name: &Path) -> Failure {
+/// What an error of taking a dump means for whoever runs the program.
+pub(crate) fn failure(error: TakeError, name: &Path) -> Failure {
     use mem4::MemError;
     let exit = match &error {
         TakeError::Unsupported { .. } | TakeError::Mem(MemError::KernelCannotLiveDump) => {

@@ -1,0 +1,195 @@
+//! What a conversion does: from which kind of dump to which.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use compress::{Progress, ReadAt};
+use livedump::take::{self, PlanOptions};
+use minidump::convert::{self, Target, Written};
+use minidump::elf::export::{Export, ExportOptions, export};
+use minidump::elf::notes::{NoteStyle, ThreadNote};
+use minidump::elf::threads::thread_notes;
+use minidump::kernel::Kernel;
+use minidump::{
+    Dump, Error, FullDump, KernelDumpHeader, KernelElf, KernelMemory, OpenOptions, Payload,
+};
+
+use super::{Args, Form, NotesArg};
+use crate::failure::Failure;
+use crate::input::KernelArgs;
+use crate::session::Session;
+use crate::space::{FullKernel, Source, full_kernel};
+
+/// A conversion that can be written.
+pub(super) enum Work {
+    /// The same payload.
+    Mini(Arc<Dump>),
+    /// The same payload.
+    Full(Arc<FullDump>),
+    /// A minidump's pages as a full dump.
+    ToFull(Arc<Dump>),
+    /// A minidump as an ELF core.
+    ToElf(Arc<Dump>, Box<Export>),
+    /// What the kernel of a full dump would have dumped.
+    ToMini(Box<Payload>, Box<KernelDumpHeader>),
+}
+
+impl Work {
+    /// What `args` ask to do with `source`. What a person should hear is said.
+    pub(super) fn plan(
+        args: &Args,
+        source: &Source,
+        session: &mut Session<'_>,
+    ) -> Result<Self, Failure> {
+        match (source, args.to) {
+            (Source::Mini(dump), None | Some(Form::Minidump)) => Ok(Self::Mini(Arc::clone(dump))),
+            (Source::Mini(dump), Some(Form::Full)) => Ok(Self::ToFull(Arc::clone(dump))),
+            (Source::Mini(dump), Some(Form::Elf)) => {
+                let kernel = kernel_args(args).open(dump, &args.input, session)?;
+                let export = core(args, dump, kernel.as_ref(), session)?;
+                Ok(Self::ToElf(Arc::clone(dump), Box::new(export)))
+            }
+            (Source::Full(dump), None | Some(Form::Full)) => Ok(Self::Full(Arc::clone(dump))),
+            (Source::Full(dump), Some(form)) => {
+                let Some(kernel) = full_kernel(&kernel_args(args), dump, &args.input, session)?
+                else {
+                    let failure =
+                        Failure::usage("a full dump's page tables are found by its kernel");
+                    return Err(failure.about(&args.input).next("say --kernel ELF"));
+                };
+                full(args, form, dump, kernel, session)
+            }
+        }
+    }
+
+    /// Bytes that will be written, before compression, as far as they are known.
+    pub(super) fn len(&self) -> Option<u64> {
+        match self {
+            Self::Mini(dump) => dump.known_len(),
+            Self::Full(dump) => dump.known_len(),
+            Self::ToFull(dump) => {
+                let layout = dump.layout();
+                dump.known_len().map(|len| len.min(layout.end()))
+            }
+            Self::ToElf(_, export) => export.core.size().ok(),
+            Self::ToMini(payload, _) => payload.size().ok(),
+        }
+    }
+
+    pub(super) fn write(
+        &self,
+        target: &Target,
+        out: &mut dyn Write,
+        progress: &dyn Progress,
+    ) -> Result<Written, Error> {
+        match self {
+            Self::Mini(dump) => convert::convert(dump, target, out, progress),
+            Self::Full(dump) => convert::convert_full(dump, target, out, progress),
+            Self::ToFull(dump) => convert::to_full(dump, target, out, progress),
+            Self::ToElf(dump, export) => convert::to_elf(dump, export, target, out, progress),
+            Self::ToMini(payload, header) => {
+                convert::finish(&**payload, (**header).clone(), target, out, progress)
+            }
+        }
+    }
+}
+
+fn kernel_args(args: &Args) -> KernelArgs {
+    KernelArgs {
+        kernel: args.kernel.clone(),
+        ..KernelArgs::default()
+    }
+}
+
+/// A full dump as the minidump that its kernel would have written, or that as a core.
+fn full(
+    args: &Args,
+    form: Form,
+    dump: &Arc<FullDump>,
+    kernel: FullKernel,
+    session: &mut Session<'_>,
+) -> Result<Work, Failure> {
+    let FullKernel { elf, machine } = kernel;
+    let taken = take::plan_machine(machine, &elf, &PlanOptions::default())
+        .map_err(|e| crate::verb::take::failure(e, &args.input))?;
+    for note in &taken.notes {
+        session.voice.say(note);
+    }
+    let header = dump.header().cloned().unwrap_or_else(|| taken.header());
+    let payload = taken.into_payload();
+    if form == Form::Minidump {
+        return Ok(Work::ToMini(Box::new(payload), Box::new(header)));
+    }
+    let mini = Dump::from_source(Arc::new(payload), &OpenOptions::default())
+        .map_err(|e| Failure::from(e).about(&args.input))?;
+    let mini = Arc::new(mini);
+    let export = core(args, &mini, Some(&elf), session)?;
+    Ok(Work::ToElf(mini, Box::new(export)))
+}
+
+/// Plans the ELF core of a minidump.
+fn core(
+    args: &Args,
+    dump: &Dump,
+    kernel: Option<&KernelElf>,
+    session: &mut Session<'_>,
+) -> Result<Export, Failure> {
+    let style = match args.notes {
+        Some(NotesArg::Linux) => NoteStyle::Linux,
+        _ => NoteStyle::FreeBsd,
+    };
+    let mut options = ExportOptions {
+        style,
+        ..ExportOptions::default()
+    };
+    match kernel {
+        Some(elf) => describe(&mut options, dump, elf, &args.input, session),
+        None => session
+            .voice
+            .say("no --kernel: a core of memory alone, without threads"),
+    }
+    if options.threads.is_empty() {
+        // lldb opens no core without a thread.
+        options.threads.push(ThreadNote {
+            tid: 1,
+            name: "threads not known".into(),
+            ..ThreadNote::default()
+        });
+    }
+    let export = export(dump, &options).map_err(|e| Failure::from(e).about(&args.input))?;
+    if export.tables_missing > 0 {
+        session.voice.say(format_args!(
+            "{} page tables are not in the dump; what they map is not in the core",
+            export.tables_missing
+        ));
+    }
+    Ok(export)
+}
+
+/// What the kernel's file tells of the dump.
+fn describe(
+    options: &mut ExportOptions,
+    memory: &dyn KernelMemory,
+    elf: &KernelElf,
+    name: &Path,
+    session: &mut Session<'_>,
+) {
+    let kernel = Kernel::new(memory, elf);
+    options.entry = elf.entry();
+    options.flags = elf.flags();
+    options.osreldate = kernel.osreldate().unwrap_or(0);
+    match thread_notes(&kernel) {
+        Ok((threads, problems)) => {
+            options.threads = threads;
+            let more = problems.len().saturating_sub(3);
+            for problem in problems.into_iter().take(3) {
+                session.warn(name, problem);
+            }
+            if more > 0 {
+                session.warn(name, format_args!("{more} more of the kind"));
+            }
+        }
+        Err(error) => session.warn(name, format_args!("threads are not known: {error}")),
+    }
+}

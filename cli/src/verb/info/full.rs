@@ -1,0 +1,147 @@
+//! What is known of a full dump, for people and in the shape of docs/schemas/info-full.schema.json.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use minidump::{FullDump, KernelMemory};
+use serde::Serialize;
+
+use super::facts::{Frames, Header, PayloadFacts, disk_size, origin, ratio, stream_name};
+use super::text::{self, Lines};
+use crate::json::Hex;
+use crate::text::Bytes;
+
+/// What is known of a full dump.
+#[derive(Debug, Serialize)]
+pub(super) struct FullFacts {
+    kind: &'static str,
+    dump: String,
+    file_size: u64,
+    disk_size: Option<u64>,
+    container: &'static str,
+    codec: &'static str,
+    stream: &'static str,
+    frames: Option<Frames>,
+    payload: PayloadFacts,
+    architecture: &'static str,
+    byte_order: &'static str,
+    page_size: u64,
+    elf: Elf,
+    header_origin: &'static str,
+    header: Option<Header>,
+    ranges: Vec<Range>,
+    memory: u64,
+    warnings: Vec<String>,
+}
+
+/// The ELF header.
+#[derive(Debug, Serialize)]
+struct Elf {
+    class: u8,
+    machine: u16,
+    program_headers: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<Delta>,
+}
+
+/// arm's `PT_DUMP_DELTA`.
+#[derive(Debug, Serialize)]
+struct Delta {
+    linked: Hex,
+    loaded: Hex,
+}
+
+/// A range of memory.
+#[derive(Debug, Serialize)]
+struct Range {
+    start: Hex,
+    end: Hex,
+    offset: u64,
+}
+
+impl FullFacts {
+    /// What is known of `dump`, whose name is `path`.
+    pub(super) fn of(dump: &FullDump, path: &Path) -> Self {
+        let stream = dump.stream();
+        let (size, stored) = (dump.known_len(), stream.data_len());
+        let head = dump.head();
+        Self {
+            kind: "full",
+            dump: path.display().to_string(),
+            file_size: dump.file_len(),
+            disk_size: disk_size(path),
+            container: dump.container().name(),
+            codec: dump.codec().name(),
+            stream: stream_name(stream.kind()),
+            frames: Frames::of(stream),
+            payload: PayloadFacts {
+                size,
+                expected: dump.end(),
+                stored,
+                ratio: size.zip(stored).and_then(ratio),
+            },
+            architecture: dump.arch().name(),
+            byte_order: dump.order().name(),
+            page_size: dump.page_size(),
+            elf: Elf {
+                class: if head.class.word == 8 { 64 } else { 32 },
+                machine: head.machine,
+                program_headers: dump.segments(),
+                delta: dump.delta().map(|delta| Delta {
+                    linked: Hex(delta.vaddr),
+                    loaded: Hex(delta.paddr),
+                }),
+            },
+            header_origin: origin(dump.header_origin()),
+            header: dump.header().map(|h| Header::of(h, dump.header_origin())),
+            ranges: dump
+                .ranges()
+                .iter()
+                .map(|range| Range {
+                    start: Hex(range.start),
+                    end: Hex(range.end()),
+                    offset: range.offset,
+                })
+                .collect(),
+            memory: dump.ranges().iter().map(|range| range.len).sum(),
+            warnings: dump.warnings().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Prints them.
+pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = Lines { out };
+    lines.line("dump", &facts.dump)?;
+    lines.line("file size", Bytes(facts.file_size))?;
+    if let Some(size) = facts.disk_size {
+        lines.line("disk size", Bytes(size))?;
+    }
+    lines.line("container", facts.container)?;
+    let codec = text::codec(facts.codec, facts.frames.as_ref(), facts.stream);
+    lines.line("codec", codec)?;
+    text::payload(facts.codec, &facts.payload, &mut lines)?;
+    let order = match facts.byte_order {
+        "big" => ", big-endian",
+        _ => "",
+    };
+    lines.line("architecture", format!("{}{order}", facts.architecture))?;
+    lines.line(
+        "full dump",
+        format!(
+            "ELF{} core of machine {}, {} program headers",
+            facts.elf.class, facts.elf.machine, facts.elf.program_headers
+        ),
+    )?;
+    text::kerneldumpheader(facts.header_origin, facts.header.as_ref(), &mut lines)?;
+    if let Some(delta) = &facts.elf.delta {
+        let value = format!("linked at {:#x}, at {:#x}", delta.linked.0, delta.loaded.0);
+        lines.line("kernel", value)?;
+    }
+    lines.title("memory")?;
+    for range in &facts.ranges {
+        let place = format!("[{:#x}, {:#x})", range.start.0, range.end.0);
+        writeln!(lines.out, "  {place:38} at {:#x}", range.offset)?;
+    }
+    lines.line("in all", Bytes(facts.memory))
+}
