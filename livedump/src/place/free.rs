@@ -24,6 +24,12 @@ pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
     Ok(vfs.f_bfree.saturating_mul(vfs.f_frsize))
 }
 
+/// Bytes that are free for everybody on the file system of `directory`.
+pub(super) fn available(directory: &Directory) -> io::Result<u64> {
+    let vfs = rustix::fs::fstatvfs(&*directory.fd)?;
+    Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
+}
+
 /// The room in a directory, watched while a dump grows.
 #[derive(Debug)]
 pub(super) struct Room {

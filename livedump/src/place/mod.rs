@@ -23,10 +23,12 @@ pub(crate) mod free;
 pub mod info;
 pub mod links;
 pub mod pending;
+pub mod private;
 pub mod sparse;
 pub mod temporary;
 
 pub use destination::Destination;
 pub use error::PlaceError;
 pub use pending::{Options, Pending, Published};
+pub use private::PrivateDirectory;
 pub use temporary::watch_signals;

@@ -48,6 +48,7 @@ pub fn watch_signals() -> io::Result<()> {
             sweep(&entry.directory, &entry.name);
         }
         std::mem::forget(names);
+        super::private::sweep_all();
     })
 }
 

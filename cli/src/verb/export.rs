@@ -1,0 +1,77 @@
+//! `livecore export DUMP OUT`: a dump as kgdb(1), crashinfo(8) and libkvm want it, kept.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use livedump::place::Destination;
+
+use crate::failure::Failure;
+use crate::input::Opening;
+use crate::session::Session;
+use crate::space::Source;
+use crate::verb::kgdb::unpack;
+
+const MANUAL: &str = "\
+Examples:
+  livecore export livecore.0.zst vmcore.0
+  livecore export vmcore.3.zst /var/crash/      writes /var/crash/vmcore.3 and info.3
+
+The uncompressed payload alone, as savecore(8) leaves it; blocks of zeros are holes of the file. Into \
+a directory it goes under the dump's own number, with an info.N: the one beside the dump, or one made \
+of its header. Nothing that is there already is replaced without --force.
+
+`livecore kgdb` does the same for as long as a debugger runs. For debuggers other than kgdb see \
+`livecore convert --to elf`.";
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MANUAL)]
+pub struct Args {
+    /// The dump; `-` for standard input
+    pub dump: PathBuf,
+    /// A file, or a directory for vmcore.N and info.N
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Replace a file that exists; an info.N that exists is left as it is
+    #[arg(short, long)]
+    pub force: bool,
+    /// Threads [default: one per processor]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Say what was written as one JSON object (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Unpacks.
+pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let opening = Opening {
+        threads: args.threads,
+        ..Opening::default()
+    };
+    let (vmcore, info) = match Destination::parse(&args.output) {
+        Destination::Stdout => {
+            let failure = Failure::usage("an unpacked dump is a file with holes");
+            return Err(failure.next("livecore convert --container saved --none writes to -"));
+        }
+        Destination::File(path) => (path, None),
+        Destination::Directory(dir) => {
+            let number = unpack::number_of(&args.dump);
+            let info = dir.join(format!("info.{number}"));
+            (dir.join(format!("vmcore.{number}")), Some((info, number)))
+        }
+    };
+    let source = Source::open(&args.dump, opening, session)?;
+    for warning in source.warnings() {
+        session.warn(&args.dump, warning);
+    }
+    let options = (args.threads, args.force);
+    let report = unpack::write(&source, &args.dump, &vmcore, options, session)?;
+    if let Some((info, number)) = info {
+        // The dump may lie in this directory, with its info file beside it.
+        if !info.exists() {
+            unpack::write_info(&source, &args.dump, &info, number)?;
+        }
+    }
+    report.tell(args.json, session)
+}

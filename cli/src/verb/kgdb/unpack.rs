@@ -1,0 +1,186 @@
+//! A dump as savecore(8) would have left it: an uncompressed, sparse `vmcore.N` and its `info.N`.
+
+use std::fs;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use compress::{Codec, Encoding, Progress};
+use livedump::place::{self, Destination, private};
+use minidump::convert::{self, Target};
+use minidump::{Container, HeaderOrigin, KernelDumpHeader, KernelMemory};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bar;
+use crate::session::Session;
+use crate::space::Source;
+use crate::text::Short;
+
+/// Bytes beside the dump: `info.N`, and what a report takes.
+const BESIDE: u64 = 16 << 20;
+
+/// The number in a dump's name (`vmcore.3.zst`); 0 if it has none.
+pub(crate) fn number_of(dump: &Path) -> u32 {
+    let name = dump.file_name().map(|name| name.to_string_lossy());
+    let number = name.as_deref().and_then(|name| {
+        let rest = ["vmcore.", "livecore."]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix))?;
+        let rest = [".gz", ".zst"]
+            .iter()
+            .find_map(|suffix| rest.strip_suffix(suffix))
+            .unwrap_or(rest);
+        rest.parse().ok()
+    });
+    number.unwrap_or(0)
+}
+
+/// Bytes of the uncompressed dump: as they are known, else as its own headers promise them.
+pub(crate) fn len(source: &Source) -> u64 {
+    match source {
+        Source::Mini(dump) => dump.known_len().unwrap_or_else(|| dump.layout().end()),
+        Source::Full(dump) => dump.known_len().unwrap_or_else(|| dump.end()),
+    }
+}
+
+/// The first of `candidates` with room for the dump; what is wrong with all of them if none has.
+pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Failure> {
+    let needed = len.saturating_add(BESIDE);
+    let mut tried = Vec::new();
+    for candidate in candidates {
+        match private::room(candidate) {
+            Ok(free) if free >= needed => return Ok(candidate.clone()),
+            Ok(free) => tried.push(format!("{} has {}", candidate.display(), Short(free))),
+            Err(error) => tried.push(error.to_string()),
+        }
+    }
+    let what = format!(
+        "no room to unpack {}: {}",
+        Short(needed),
+        tried.join(", ")
+    );
+    Err(Failure::could_not(what).next("--dir DIR names a directory with room"))
+}
+
+/// Unpacks the dump to the file `to`.
+pub(crate) fn write(
+    source: &Source,
+    name: &Path,
+    to: &Path,
+    (threads, force): (Option<NonZeroUsize>, bool),
+    session: &mut Session<'_>,
+) -> Result<output::Report, Failure> {
+    let target = Target {
+        container: Container::Saved,
+        encoding: Encoding {
+            threads: crate::args::threads(threads),
+            ..Encoding::new(Codec::None)
+        },
+    };
+    let options = place::Options {
+        codec: Codec::None,
+        force,
+        sparse: true,
+        needed: len(source),
+        ..place::Options::default()
+    };
+    let destination = Destination::File(to.into());
+    let bar = Bar::new(session, "unpack", false, Some(len(source)));
+    let mut write = |out: &mut dyn Write, progress: &dyn Progress| match source {
+        Source::Mini(dump) => convert::convert(dump, &target, out, progress),
+        Source::Full(dump) => convert::convert_full(dump, &target, out, progress),
+    };
+    let written: Result<output::Report, Failure> = output::write(
+        &destination,
+        &options,
+        &target,
+        "",
+        &bar,
+        session,
+        &mut write,
+    );
+    drop(bar);
+    written.map_err(|failure| failure.about(name))
+}
+
+/// What was written of a dump, as far as an info file needs it.
+fn header(source: &Source) -> KernelDumpHeader {
+    let (header, port, len) = match source {
+        Source::Mini(dump) => (
+            dump.header().cloned(),
+            KernelDumpHeader::from_payload(dump.minidump()),
+            len(source),
+        ),
+        Source::Full(dump) => (
+            dump.header().cloned(),
+            KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size()),
+            len(source),
+        ),
+    };
+    let header = header.unwrap_or(port);
+    KernelDumpHeader {
+        dumplength: len,
+        dumpextent: len,
+        compression: 0,
+        ..header
+    }
+    .with_parity()
+}
+
+/// Writes the info file: the one beside the dump if there is one, else what the header says.
+pub(crate) fn write_info(
+    source: &Source,
+    name: &Path,
+    to: &Path,
+    number: u32,
+) -> Result<(), Failure> {
+    let origin = match source {
+        Source::Mini(dump) => dump.header_origin(),
+        Source::Full(dump) => dump.header_origin(),
+    };
+    let text = match origin {
+        HeaderOrigin::Info(path) => {
+            fs::read(path).map_err(|e| Failure::from(e).about(path))?
+        }
+        _ => place::info::text(&header(source), &name.display().to_string(), number).into_bytes(),
+    };
+    let about = |e: std::io::Error| Failure::from(e).about(to);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .map_err(about)?;
+    file.write_all(&text).map_err(about)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_is_that_of_the_dumps_name() {
+        for (name, number) in [
+            ("/var/crash/vmcore.3.zst", 3),
+            ("livecore.12", 12),
+            ("vmcore.last", 0),
+            ("core", 0),
+            ("-", 0),
+        ] {
+            assert_eq!(number_of(Path::new(name)), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_room_names_every_place_and_what_is_free_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().to_owned();
+        assert_eq!(with_room(std::slice::from_ref(&here), 1).unwrap(), here);
+        let error = with_room(&[here.clone(), "/no/such".into()], u64::MAX).unwrap_err();
+        let line = error.to_string();
+        assert!(line.contains(here.to_str().unwrap()), "{line}");
+        assert!(line.contains("/no/such") && line.contains("--dir"), "{line}");
+    }
+}

@@ -1,0 +1,290 @@
+//! What there is to tell of a crash, in the shape of docs/schemas/triage.schema.json.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use minidump::kernel::{Context, Frame, Kernel, Thread};
+use minidump::{KernelDumpHeader, KernelElf, KernelMemory, MessageBuffer};
+use serde::Serialize;
+
+use super::Args;
+use crate::json::Hex;
+use crate::space::Source;
+
+/// The longest string that is read of a kernel.
+const STRING: usize = 1024;
+
+/// What there is to tell of a crash.
+#[derive(Debug, Serialize)]
+pub(super) struct Triage {
+    pub(super) dump: String,
+    pub(super) kind: &'static str,
+    pub(super) container: &'static str,
+    pub(super) codec: &'static str,
+    pub(super) architecture: &'static str,
+    pub(super) file_size: u64,
+    pub(super) payload_size: Option<u64>,
+    pub(super) pages: Option<u64>,
+    pub(super) hostname: Option<String>,
+    pub(super) panic: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) dumped: Option<String>,
+    pub(super) uptime_seconds: Option<u64>,
+    pub(super) cpus: Vec<ThreadFacts>,
+    pub(super) processes: Option<Vec<ProcessFacts>>,
+    pub(super) threads: Option<usize>,
+    pub(super) chains: Vec<ThreadFacts>,
+    pub(super) message_buffer: Option<Vec<String>>,
+    pub(super) missing: Vec<String>,
+}
+
+/// A thread and what it did.
+#[derive(Debug, Serialize)]
+pub(super) struct ThreadFacts {
+    pub(super) title: String,
+    pub(super) pid: i32,
+    pub(super) tid: i32,
+    pub(super) cpu: Option<u32>,
+    pub(super) crashed: bool,
+    pub(super) state: &'static str,
+    pub(super) registers: Vec<RegisterFacts>,
+    pub(super) frames: Vec<FrameFacts>,
+}
+
+/// A register whose value is known.
+#[derive(Debug, Serialize)]
+pub(super) struct RegisterFacts {
+    pub(super) name: &'static str,
+    pub(super) value: Hex,
+}
+
+/// A frame of a call chain.
+#[derive(Debug, Serialize)]
+pub(super) struct FrameFacts {
+    pub(super) pc: Hex,
+    pub(super) function: Option<String>,
+    pub(super) offset: Option<u64>,
+    pub(super) trap: Option<String>,
+}
+
+/// A process.
+#[derive(Debug, Serialize)]
+pub(super) struct ProcessFacts {
+    pub(super) pid: i32,
+    pub(super) ppid: Option<i32>,
+    pub(super) command: String,
+    pub(super) threads: usize,
+    pub(super) state: &'static str,
+}
+
+impl Triage {
+    /// What `args` ask of the dump.
+    pub(super) fn of(
+        args: &Args,
+        source: &Source,
+        memory: &dyn KernelMemory,
+        elf: Option<&KernelElf>,
+    ) -> Self {
+        let mut triage = Self::of_dump(args, source);
+        triage.message_buffer = match message_buffer(source, memory, elf) {
+            Ok(text) => {
+                let lines: Vec<_> = text.lines().map(str::to_string).collect();
+                let skip = lines.len().saturating_sub(args.lines);
+                Some(lines.into_iter().skip(skip).collect())
+            }
+            Err(why) => {
+                triage.missing.push(format!("message buffer: {why}"));
+                None
+            }
+        };
+        match elf {
+            Some(elf) => triage.add_kernel(Kernel::new(memory, elf), args.all),
+            None => triage
+                .missing
+                .push("processes, CPUs, uptime: no --kernel".into()),
+        }
+        triage
+    }
+
+    fn of_dump(args: &Args, source: &Source) -> Self {
+        let (kind, container, codec, arch, file_size, payload_size, pages, header) = match source {
+            Source::Mini(dump) => (
+                "minidump",
+                dump.container(),
+                dump.codec(),
+                dump.minidump().arch,
+                dump.file_len(),
+                dump.known_len(),
+                Some(dump.bitmap().count()),
+                dump.header(),
+            ),
+            Source::Full(dump) => (
+                "full",
+                dump.container(),
+                dump.codec(),
+                dump.arch(),
+                dump.file_len(),
+                dump.known_len(),
+                None,
+                dump.header(),
+            ),
+        };
+        let text = |field: fn(&KernelDumpHeader) -> &Vec<u8>| {
+            header.map(|h| text(field(h))).filter(|t| !t.is_empty())
+        };
+        Self {
+            dump: args.dump.display().to_string(),
+            kind,
+            container: container.name(),
+            codec: codec.name(),
+            architecture: arch.name(),
+            file_size,
+            payload_size,
+            pages,
+            hostname: text(|h| &h.hostname),
+            panic: text(|h| &h.panicstring),
+            version: text(|h| &h.versionstring),
+            dumped: header.filter(|h| h.dumptime != 0).and_then(|h| utc(h.dumptime)),
+            uptime_seconds: None,
+            cpus: Vec::new(),
+            processes: None,
+            threads: None,
+            chains: Vec::new(),
+            message_buffer: None,
+            missing: Vec::new(),
+        }
+    }
+
+    /// What the kernel's symbols tell; where the header has told it, the kernel's own word counts.
+    fn add_kernel(&mut self, kernel: Kernel<'_>, all: bool) {
+        let word = kernel.elf().pointer_size();
+        match kernel.address("version").map(|at| string(kernel, at)) {
+            Ok(Some(version)) => self.version = Some(version),
+            Ok(None) => self.missing.push("version: it cannot be read".into()),
+            Err(error) => self.missing.push(format!("version: {error}")),
+        }
+        match kernel.variable("panicstr", word) {
+            Ok(0) => {}
+            Ok(at) => match string(kernel, at) {
+                Some(panic) => self.panic = Some(panic),
+                None => self.missing.push("panic message: it cannot be read".into()),
+            },
+            Err(error) => self.missing.push(format!("panic message: {error}")),
+        }
+        // `time_t` is a long.
+        match kernel.variable("time_uptime", word) {
+            Ok(seconds) => self.uptime_seconds = Some(seconds),
+            Err(error) => self.missing.push(format!("uptime: {error}")),
+        }
+        let found = match kernel.processes() {
+            Ok(found) => found,
+            Err(error) => {
+                self.missing.push(format!("processes: {error}"));
+                return;
+            }
+        };
+        let threads: Vec<&Thread> = found.list.iter().flat_map(|p| &p.threads).collect();
+        self.threads = Some(threads.len());
+        let mut busy: Vec<&Thread> = threads
+            .iter()
+            .copied()
+            .filter(|t| t.context != Context::SwitchedOut)
+            .collect();
+        busy.sort_by_key(|t| (t.context != Context::Crashed, t.cpu));
+        self.cpus = busy.iter().map(|t| self.thread(kernel, t)).collect();
+        if all {
+            let others = threads
+                .iter()
+                .filter(|t| t.context == Context::SwitchedOut);
+            self.chains = others.map(|t| self.thread(kernel, t)).collect();
+        }
+        let processes = found.list.iter().map(|process| ProcessFacts {
+            pid: process.pid,
+            ppid: process.ppid,
+            command: process.comm.clone(),
+            threads: process.threads.len(),
+            state: if process.zombie { "zombie" } else { "alive" },
+        });
+        self.processes = Some(processes.collect());
+        self.missing.extend(found.problems);
+    }
+
+    fn thread(&self, kernel: Kernel<'_>, thread: &Thread) -> ThreadFacts {
+        let registers = kernel.registers(thread).ok();
+        let frames = registers
+            .as_ref()
+            .filter(|r| !r.is_unknown())
+            .map_or_else(Vec::new, |r| kernel.stack(r));
+        let known = registers.iter().flat_map(|r| r.known());
+        ThreadFacts {
+            title: thread.title(),
+            pid: thread.pid,
+            tid: thread.tid,
+            cpu: thread.cpu,
+            crashed: thread.context == Context::Crashed,
+            state: kernel.state(thread).name(),
+            registers: known
+                .map(|(name, value)| RegisterFacts {
+                    name,
+                    value: Hex(value),
+                })
+                .collect(),
+            frames: frames.into_iter().map(frame).collect(),
+        }
+    }
+}
+
+fn frame(frame: Frame) -> FrameFacts {
+    let (function, offset) = frame.function.unzip();
+    FrameFacts {
+        pc: Hex(frame.pc),
+        function,
+        offset,
+        trap: frame.trap.map(|trap| trap.to_string()),
+    }
+}
+
+fn message_buffer(
+    source: &Source,
+    memory: &dyn KernelMemory,
+    elf: Option<&KernelElf>,
+) -> Result<String, String> {
+    let buffer = match (source, elf) {
+        (Source::Mini(dump), elf) => MessageBuffer::of(dump, elf),
+        (Source::Full(_), Some(elf)) => MessageBuffer::of_memory(memory, elf),
+        (Source::Full(_), None) => return Err("a full dump's is found by its kernel".into()),
+    };
+    let buffer = buffer.map_err(|e| e.to_string())?;
+    Ok(String::from_utf8_lossy(&buffer.dmesg(true)).into_owned())
+}
+
+/// The string at `at`, up to its NUL or to where memory ends.
+fn string(kernel: Kernel<'_>, at: u64) -> Option<String> {
+    let mut bytes = Vec::new();
+    while bytes.len() < STRING {
+        let mut piece = [0; 16];
+        let here = at.checked_add(bytes.len() as u64)?;
+        // Pieces do not cross pages, so what can be read is read.
+        let n = piece.len() - (here % 16) as usize;
+        if kernel.bytes_at("string", here, &mut piece[..n]).is_err() {
+            break;
+        }
+        match piece[..n].iter().position(|b| *b == 0) {
+            Some(end) => {
+                bytes.extend(&piece[..end]);
+                break;
+            }
+            None => bytes.extend(&piece[..n]),
+        }
+    }
+    Some(text(&bytes)).filter(|text| !text.is_empty())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_string()
+}
+
+fn utc(seconds: u64) -> Option<String> {
+    let time = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+    let time = time.to_zoned(TimeZone::UTC);
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

@@ -1,0 +1,139 @@
+//! The report for people.
+
+use std::io::{self, Write};
+
+use super::facts::{ThreadFacts, Triage};
+use crate::text::{Bytes, printable};
+
+/// Prints it. Strings of the dump cannot speak to the terminal.
+pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = |name: &str, value: &str| {
+        let mut name = format!("{name}:");
+        for value in value.lines() {
+            writeln!(out, "{name:14} {}", printable(value.trim()))?;
+            name.clear();
+        }
+        io::Result::Ok(())
+    };
+    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "not known".into());
+    line("dump", &triage.dump)?;
+    line(
+        "kind",
+        &format!(
+            "{} of {}, {}, {}",
+            triage.kind, triage.architecture, triage.container, triage.codec
+        ),
+    )?;
+    line("file size", &Bytes(triage.file_size).to_string())?;
+    if let Some(size) = triage.payload_size {
+        line("payload", &Bytes(size).to_string())?;
+    }
+    if let Some(pages) = triage.pages {
+        line("pages", &pages.to_string())?;
+    }
+    line("hostname", &known(&triage.hostname))?;
+    line("version", &known(&triage.version))?;
+    line("dumped", &known(&triage.dumped))?;
+    if let Some(seconds) = triage.uptime_seconds {
+        line("uptime", &uptime(seconds))?;
+    }
+    line("panic", triage.panic.as_deref().unwrap_or("none"))?;
+
+    if !triage.cpus.is_empty() {
+        writeln!(out, "\nCPUs:")?;
+    }
+    for thread in &triage.cpus {
+        self::thread(thread, out)?;
+    }
+    if !triage.chains.is_empty() {
+        writeln!(out, "\nOther threads:")?;
+    }
+    for thread in &triage.chains {
+        self::thread(thread, out)?;
+    }
+    if let Some(processes) = &triage.processes {
+        let threads = triage.threads.unwrap_or(0);
+        writeln!(out, "\nProcesses: {}, threads: {threads}", processes.len())?;
+        writeln!(out, "{:>7} {:>7} {:>7}  COMMAND", "PID", "PPID", "THREADS")?;
+        for process in processes {
+            let ppid = process.ppid.map_or("-".into(), |p| p.to_string());
+            let zombie = match process.state {
+                "zombie" => " (zombie)",
+                _ => "",
+            };
+            writeln!(
+                out,
+                "{:>7} {ppid:>7} {:>7}  {}{zombie}",
+                process.pid,
+                process.threads,
+                printable(&process.command)
+            )?;
+        }
+    }
+    if let Some(lines) = &triage.message_buffer {
+        writeln!(out, "\nMessage buffer, the last {} lines:", lines.len())?;
+        for line in lines {
+            writeln!(out, "{}", printable(line))?;
+        }
+    }
+    if !triage.missing.is_empty() {
+        writeln!(out, "\nNot found:")?;
+        for what in &triage.missing {
+            writeln!(out, "  {}", printable(what))?;
+        }
+    }
+    Ok(())
+}
+
+fn thread(thread: &ThreadFacts, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{} tid {}, {}",
+        printable(&thread.title),
+        thread.tid,
+        thread.state
+    )?;
+    for registers in thread.registers.chunks(4) {
+        for register in registers {
+            write!(out, "  {:>6} {:016x}", register.name, register.value.0)?;
+        }
+        writeln!(out)?;
+    }
+    if thread.registers.is_empty() {
+        writeln!(out, "  its registers were not saved")?;
+    }
+    for (number, frame) in thread.frames.iter().enumerate() {
+        let place = match (&frame.function, frame.offset) {
+            (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
+            _ => "?".into(),
+        };
+        writeln!(out, "  #{number:<3} {:016x} {place}", frame.pc.0)?;
+        if let Some(trap) = &frame.trap {
+            writeln!(out, "  {}", printable(trap))?;
+        }
+    }
+    Ok(())
+}
+
+fn uptime(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    let days = match days {
+        0 => String::new(),
+        1 => "1 day ".into(),
+        n => format!("{n} days "),
+    };
+    format!("{days}{hours}:{minutes:02}:{seconds:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_is_days_and_a_clock() {
+        assert_eq!(uptime(59), "0:00:59");
+        assert_eq!(uptime(86_400 + 3_661), "1 day 1:01:01");
+        assert_eq!(uptime(10 * 86_400), "10 days 0:00:00");
+    }
+}

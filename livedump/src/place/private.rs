@@ -1,0 +1,142 @@
+//! A directory for a program that is run on what is put there, and is gone afterwards with all that
+//! is in it.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::PlaceError;
+use super::free;
+use super::temporary::Directory;
+use crate::sys::signals::pass_over_interrupts;
+
+/// Every such directory of this process, and the programs that run on them.
+static THERE: Mutex<There> = Mutex::new(There {
+    directories: Vec::new(),
+    programs: Vec::new(),
+});
+
+struct There {
+    directories: Vec<PathBuf>,
+    programs: Vec<Pid>,
+}
+
+fn there() -> MutexGuard<'static, There> {
+    // Lists of names and numbers; a panic elsewhere does not make them wrong.
+    THERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the programs and removes the directories, when a signal ends the process.
+pub(super) fn sweep_all() {
+    let there = there();
+    for program in &there.programs {
+        let _ = kill_process(*program, Signal::TERM);
+    }
+    for directory in &there.directories {
+        let _ = fs::remove_dir_all(directory);
+    }
+    // Nobody may make another one while the process ends.
+    std::mem::forget(there);
+}
+
+/// Bytes that are free for everybody on the file system of `directory`.
+pub fn room(directory: &Path) -> Result<u64, PlaceError> {
+    let opened = Directory::open(directory)?;
+    free::available(&opened).map_err(|e| PlaceError::from_io("statvfs", directory, e))
+}
+
+/// A directory of mode 0700 that is removed with its contents when it is dropped, or when SIGINT,
+/// SIGTERM or SIGHUP ends the process ([`super::watch_signals`]).
+#[derive(Debug)]
+pub struct PrivateDirectory {
+    path: PathBuf,
+}
+
+impl PrivateDirectory {
+    /// Makes one in `parent`.
+    pub fn create(parent: &Path) -> Result<Self, PlaceError> {
+        // The list is held over the creation: a signal finds the name in it, or no directory.
+        let mut list = there();
+        loop {
+            let path = parent.join(Directory::temporary_name());
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    list.directories.push(path.clone());
+                    return Ok(Self { path });
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(PlaceError::from_io("create", path, e)),
+            }
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs a program to its end, on what is in the directory. Meanwhile SIGINT is the program's
+    /// alone; SIGTERM and SIGHUP end it, and then this process.
+    pub fn run(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
+        let mut list = there();
+        pass_over_interrupts(true);
+        let started = command.spawn();
+        let mut child = match started {
+            Ok(child) => child,
+            Err(error) => {
+                pass_over_interrupts(false);
+                return Err(error);
+            }
+        };
+        let pid = pid(&child);
+        list.programs.extend(pid);
+        drop(list);
+        let status = child.wait();
+        there().programs.retain(|p| Some(*p) != pid);
+        pass_over_interrupts(false);
+        status
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        let mut list = there();
+        let _ = fs::remove_dir_all(&self.path);
+        list.directories.retain(|path| *path != self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_in_it_goes_with_it_and_nobody_else_can_look() {
+        let parent = tempfile::tempdir().unwrap();
+        let outside = parent.path().join("outside");
+        fs::write(&outside, "stays").unwrap();
+        let directory = PrivateDirectory::create(parent.path()).unwrap();
+        let path = directory.path().to_owned();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+        fs::create_dir(path.join("inner")).unwrap();
+        fs::write(path.join("inner/file"), "goes").unwrap();
+        std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
+        let status = directory.run(Command::new("false").arg("x")).unwrap();
+        assert_eq!(status.code(), Some(1));
+        assert!(directory.run(&mut Command::new("/no/such/program")).is_err());
+        drop(directory);
+        assert!(!path.exists());
+        assert_eq!(fs::read_to_string(outside).unwrap(), "stays");
+        assert!(room(parent.path()).unwrap() > 0);
+    }
+}
