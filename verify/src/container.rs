@@ -14,6 +14,7 @@ use minidump::defs::kerneldump::{DEVICE_METADATA, SIZE};
 use minidump::defs::minidump::MAGIC_PREFIX;
 
 use crate::finding::{Place, Sink};
+use crate::full::Full;
 use crate::input::{Input, round_up};
 use crate::kdh::{Kdh, resembles_magic};
 use crate::report::{Container, Stop};
@@ -48,7 +49,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
     }
     let head = input.up_to(0, 32)?;
     let codec = Codec::sniff(&head);
-    let payload_first = codec != Codec::None || resembles_payload(&head);
+    let payload_first = codec != Codec::None || resembles_payload(&head) || Full::probe(&head);
     let mut layout = Layout {
         container: Container::Saved,
         header: None,
@@ -72,7 +73,8 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             return Ok(layout);
         }
         if head.starts_with(b"\x7fELF") {
-            let why = "an ELF file: a full dump or a kernel, not a minidump";
+            let why = "an ELF file that is no full dump; of an exported core \
+                       `livecore convert --to minidump` gives the dump";
             return Err(Stop::NotADump(why.into()));
         }
         let why = "neither a minidump nor a kerneldumpheader is in the file";

@@ -13,6 +13,7 @@
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
 use crate::finding::{Place, Sink};
+use crate::full::Full;
 use crate::msgbuf::Msgbuf;
 use crate::report::{Facts, Stop};
 use crate::rules;
@@ -64,6 +65,8 @@ pub(crate) struct Intake {
     /// Why there is no header.
     refusal: Option<Refusal>,
     header: Option<Header>,
+    /// The headers of a full dump, which has nothing of what follows.
+    full: Option<Full>,
     dump_avail: Vec<u8>,
     avail: Avail,
     bits: Bits,
@@ -98,6 +101,7 @@ impl Intake {
             short: false,
             refusal: None,
             header: None,
+            full: None,
             dump_avail: Vec::new(),
             avail: Avail::default(),
             bits: Bits::default(),
@@ -164,11 +168,15 @@ impl Intake {
 
     /// Whether all that `--quick` looks at was seen, or nothing more will be.
     pub(crate) fn has_sections(&self) -> bool {
-        self.bitmap_done || self.blind
+        let full = self.full.as_ref().is_some_and(|full| full.missing() == 0);
+        self.bitmap_done || self.blind || full
     }
 
     /// The length that header and bitmap give.
     pub(crate) fn formula(&self) -> Option<u64> {
+        if let Some(full) = &self.full {
+            return full.end();
+        }
         let header = self.header.as_ref().filter(|_| self.bitmap_done)?;
         header
             .data()
@@ -179,6 +187,9 @@ impl Intake {
     pub(crate) fn wants(&self) -> Option<u64> {
         if self.blind {
             return None;
+        }
+        if let Some(full) = &self.full {
+            return (full.missing() > 0).then_some(self.pos);
         }
         let Some(header) = &self.header else {
             return Some(self.pos);
@@ -209,6 +220,9 @@ impl Intake {
 
     /// How many bytes in a row are needed where [`Intake::wants`] points.
     pub(crate) fn stretch(&self) -> usize {
+        if let Some(full) = &self.full {
+            return usize::try_from(full.missing()).unwrap_or(usize::MAX).max(1);
+        }
         let Some(header) = &self.header else {
             return HEAD;
         };
@@ -226,6 +240,10 @@ impl Intake {
             if self.blind {
                 self.pos += bytes.len() as u64;
                 return Ok(());
+            }
+            if let Some(full) = &mut self.full {
+                self.pos += bytes.len() as u64;
+                return full.push(bytes);
             }
             let passed = self.to_pass();
             if passed > 0 && self.carry.is_empty() {
@@ -311,6 +329,11 @@ impl Intake {
 
     /// Reads the header from its first bytes.
     fn begin(&mut self, sink: &mut Sink) {
+        if Full::probe(&self.carry) {
+            self.full = Some(Full::new(&self.carry, self.memory / 4));
+            self.carry.clear();
+            return;
+        }
         match Header::parse(&self.carry, sink) {
             Ok(header) => {
                 let (size, word) = (header.msgbufsize, header.word_bits());
@@ -520,6 +543,13 @@ impl Intake {
         stated: Option<Stated>,
         sink: &mut Sink,
     ) {
+        if let Some(full) = &self.full {
+            // Behind a gap in front of the memory nothing can be derived.
+            if !self.blind || full.missing() == 0 {
+                full.check(len, whole, sink);
+            }
+            return;
+        }
         let Some(header) = &self.header else {
             if !self.blind && whole {
                 let place = Place::payload("minidump header", len);
@@ -602,6 +632,9 @@ impl Intake {
 
     /// Adds what was learned to the facts.
     pub(crate) fn tell(&self, facts: &mut Facts) {
+        if let Some(full) = &self.full {
+            facts.architecture = full.architecture();
+        }
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
         facts.version = Some(header.version);

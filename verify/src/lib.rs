@@ -20,6 +20,7 @@
 //! | `records`     | what a seal tells of the dump's making                              |
 //! | `intake`      | the content, seen once: hands each section to the module it is for  |
 //! | `sections`    | the minidump header                                                 |
+//! | `full`        | a full dump's ELF headers                                           |
 //! | `avail`       | `dump_avail`                                                        |
 //! | `bits`        | the page bitmap                                                     |
 //! | `tables`      | page tables                                                         |
@@ -35,6 +36,7 @@ mod codec;
 pub mod compare;
 mod container;
 mod finding;
+mod full;
 mod info;
 mod input;
 mod intake;

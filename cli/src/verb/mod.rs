@@ -9,8 +9,10 @@ pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod dmesg;
+pub mod export;
 pub mod gdb;
 pub mod info;
+pub mod kgdb;
 pub mod man;
 pub mod mem;
 pub mod ps;
@@ -21,6 +23,7 @@ pub mod serve;
 pub mod synth;
 pub mod take;
 pub mod threads;
+pub mod triage;
 pub mod verify;
 
 /// What to do.
@@ -36,7 +39,7 @@ pub enum Verb {
     Verify(verify::Args),
     /// Say whether two dumps hold the same
     Compare(compare::Args),
-    /// Write a dump in another container or codec
+    /// Write a dump in another container or codec, or as another kind
     Convert(convert::Args),
     /// Make the best sound dump of a damaged one
     Salvage(salvage::Args),
@@ -48,6 +51,12 @@ pub enum Verb {
     Ps(ps::Args),
     /// Print threads with their registers and call chains
     Threads(threads::Args),
+    /// Report what a crash left: panic, CPUs, processes, messages
+    Triage(triage::Args),
+    /// Unpack a dump for kgdb(1), crashinfo(8) and libkvm
+    Export(export::Args),
+    /// Run kgdb(1) or crashinfo(8) on a dump of any codec
+    Kgdb(kgdb::Args),
     /// Serve a dump to gdb and lldb
     Serve(serve::Args),
     /// Start a debugger on a dump
@@ -75,6 +84,9 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Salvage(args) => salvage::run(args, session),
         Verb::Info(args) => info::run(args, session),
         Verb::Read(args) => read::run(args, session),
+        Verb::Triage(args) => triage::run(args, session),
+        Verb::Export(args) => export::run(args, session),
+        Verb::Kgdb(args) => kgdb::run(args, session),
         Verb::Mem(args) => mem::run(args, session),
         Verb::Serve(args) => serve::run(args, session),
         Verb::Gdb(args) => gdb::run(args, session),

@@ -9,6 +9,7 @@ mod guest;
 mod guests;
 mod harness;
 mod images;
+mod kinds;
 mod machine;
 mod mem;
 mod ports;

@@ -133,7 +133,11 @@ mod tests {
         std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
         let status = directory.run(Command::new("false").arg("x")).unwrap();
         assert_eq!(status.code(), Some(1));
-        assert!(directory.run(&mut Command::new("/no/such/program")).is_err());
+        assert!(
+            directory
+                .run(&mut Command::new("/no/such/program"))
+                .is_err()
+        );
         drop(directory);
         assert!(!path.exists());
         assert_eq!(fs::read_to_string(outside).unwrap(), "stays");

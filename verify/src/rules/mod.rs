@@ -30,6 +30,7 @@ macro_rules! rules {
 mod codec;
 mod container;
 mod content;
+mod full;
 mod header;
 mod sections;
 mod tables;
@@ -37,6 +38,7 @@ mod tables;
 pub use codec::*;
 pub use container::*;
 pub use content::*;
+pub use full::*;
 pub use header::*;
 pub use sections::*;
 pub use tables::*;
@@ -50,6 +52,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         codec::STREAMS,
         codec::SEAL,
         sections::SECTIONS,
+        full::FULL,
         sections::BITMAP,
         tables::PAGE_TABLES,
         content::TRANSLATION,

@@ -16,6 +16,7 @@ use minidump::{
 };
 
 use super::{Args, Form, NotesArg};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::KernelArgs;
 use crate::session::Session;
@@ -47,15 +48,18 @@ impl Work {
             (Source::Mini(dump), Some(Form::Full)) => Ok(Self::ToFull(Arc::clone(dump))),
             (Source::Mini(dump), Some(Form::Elf)) => {
                 let kernel = kernel_args(args).open(dump, &args.input, session)?;
-                let export = core(args, dump, kernel.as_ref(), session)?;
+                let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+                let export = core(args, dump, elf, session)?;
                 Ok(Self::ToElf(Arc::clone(dump), Box::new(export)))
             }
             (Source::Full(dump), None | Some(Form::Full)) => Ok(Self::Full(Arc::clone(dump))),
             (Source::Full(dump), Some(form)) => {
                 let Some(kernel) = full_kernel(&kernel_args(args), dump, &args.input, session)?
                 else {
-                    let failure =
-                        Failure::usage("a full dump's page tables are found by its kernel");
+                    let failure = Failure::new(
+                        Exit::UNSUPPORTED,
+                        "a full dump's page tables are found by its kernel",
+                    );
                     return Err(failure.about(&args.input).next("say --kernel ELF"));
                 };
                 full(args, form, dump, kernel, session)
@@ -110,7 +114,7 @@ fn full(
     kernel: FullKernel,
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
-    let FullKernel { elf, machine } = kernel;
+    let FullKernel { elf, machine, .. } = kernel;
     let taken = take::plan_machine(machine, &elf, &PlanOptions::default())
         .map_err(|e| crate::verb::take::failure(e, &args.input))?;
     for note in &taken.notes {

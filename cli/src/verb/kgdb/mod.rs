@@ -74,12 +74,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for warning in source.warnings() {
         session.warn(&args.dump, warning);
     }
-    // Compared with the dump before anything is unpacked.
-    let kernel = match &args.kernel.kernel {
-        Some(path) => {
-            source.memory(&args.kernel, &args.dump, session)?;
-            Some(absolute(path)?)
-        }
+    // Compared with the dump, or looked for, before anything is unpacked.
+    let (_, kernel) = source.memory(&args.kernel, &args.dump, session)?;
+    let kernel = match kernel {
+        Some(kernel) => Some(absolute(&kernel.path)?),
         None => None,
     };
     if let Some(output) = &args.output
@@ -147,7 +145,11 @@ fn report(
         }
         Err(e) => return Err(Failure::from(e).about(&from)),
     };
-    match args.output.as_deref().filter(|path| *path != Path::new("-")) {
+    match args
+        .output
+        .as_deref()
+        .filter(|path| *path != Path::new("-"))
+    {
         Some(path) => fs::write(path, text).map_err(|e| Failure::from(e).about(path)),
         None => Ok(session.out.write_all(&text)?),
     }

@@ -56,11 +56,7 @@ pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fai
             Err(error) => tried.push(error.to_string()),
         }
     }
-    let what = format!(
-        "no room to unpack {}: {}",
-        Short(needed),
-        tried.join(", ")
-    );
+    let what = format!("no room to unpack {}: {}", Short(needed), tried.join(", "));
     Err(Failure::could_not(what).next("--dir DIR names a directory with room"))
 }
 
@@ -141,9 +137,7 @@ pub(crate) fn write_info(
         Source::Full(dump) => dump.header_origin(),
     };
     let text = match origin {
-        HeaderOrigin::Info(path) => {
-            fs::read(path).map_err(|e| Failure::from(e).about(path))?
-        }
+        HeaderOrigin::Info(path) => fs::read(path).map_err(|e| Failure::from(e).about(path))?,
         _ => place::info::text(&header(source), &name.display().to_string(), number).into_bytes(),
     };
     let about = |e: std::io::Error| Failure::from(e).about(to);
@@ -181,6 +175,9 @@ mod tests {
         let error = with_room(&[here.clone(), "/no/such".into()], u64::MAX).unwrap_err();
         let line = error.to_string();
         assert!(line.contains(here.to_str().unwrap()), "{line}");
-        assert!(line.contains("/no/such") && line.contains("--dir"), "{line}");
+        assert!(
+            line.contains("/no/such") && line.contains("--dir"),
+            "{line}"
+        );
     }
 }

@@ -143,7 +143,9 @@ impl Triage {
             hostname: text(|h| &h.hostname),
             panic: text(|h| &h.panicstring),
             version: text(|h| &h.versionstring),
-            dumped: header.filter(|h| h.dumptime != 0).and_then(|h| utc(h.dumptime)),
+            dumped: header
+                .filter(|h| h.dumptime != 0)
+                .and_then(|h| utc(h.dumptime)),
             uptime_seconds: None,
             cpus: Vec::new(),
             processes: None,
@@ -192,9 +194,7 @@ impl Triage {
         busy.sort_by_key(|t| (t.context != Context::Crashed, t.cpu));
         self.cpus = busy.iter().map(|t| self.thread(kernel, t)).collect();
         if all {
-            let others = threads
-                .iter()
-                .filter(|t| t.context == Context::SwitchedOut);
+            let others = threads.iter().filter(|t| t.context == Context::SwitchedOut);
             self.chains = others.map(|t| self.thread(kernel, t)).collect();
         }
         let processes = found.list.iter().map(|process| ProcessFacts {

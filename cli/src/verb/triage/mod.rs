@@ -50,8 +50,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for warning in source.warnings() {
         session.warn(&args.dump, warning);
     }
-    let (memory, elf) = source.memory(&args.kernel, &args.dump, session)?;
-    let triage = Triage::of(args, &source, &*memory, elf.as_ref());
+    let (memory, kernel) = source.memory(&args.kernel, &args.dump, session)?;
+    let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+    let triage = Triage::of(args, &source, &*memory, elf);
     if args.json {
         Ok(crate::json::print(&triage, &mut session.out)?)
     } else {

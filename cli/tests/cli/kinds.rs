@@ -1,0 +1,544 @@
+//! Dumps of one kind as another, what debuggers make of them, and dumps for kgdb and crashinfo.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use livedump::synth::{Description, Machine, build};
+use serde_json::Value;
+
+use crate::harness::{livecore_with_signals, machine, names, run};
+use crate::schema;
+
+/// A machine in a directory, its dump and its kernel, made once.
+struct Made {
+    dir: tempfile::TempDir,
+    truth: Machine,
+}
+
+impl Made {
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_string()
+    }
+}
+
+fn make(name: &str) -> Made {
+    let text = fs::read_to_string(machine(name)).unwrap();
+    let truth = build(&Description::parse(&text).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let made = Made { dir, truth };
+    let description = machine(name);
+    let description = description.to_str().unwrap();
+    run(["synth", "-q", description, "--out", &made.path("machine")]).expect(0);
+    let dump = made.path("vmcore.7.zst");
+    run(["take", "-q", "--machine", description, "-o", &dump]).expect(0);
+    let plain = made.path("payload");
+    run([
+        "convert",
+        "-q",
+        &dump,
+        &plain,
+        "--none",
+        "--container",
+        "saved",
+    ])
+    .expect(0);
+    made
+}
+
+fn small() -> &'static Made {
+    static SMALL: OnceLock<Made> = OnceLock::new();
+    SMALL.get_or_init(|| make("small"))
+}
+
+/// The machine's memory as a full dump: written here, field by field, after FreeBSD
+/// `sys/kern/kern_dump.c`. Nothing but the memory's layout comes from the program.
+fn full_dump(made: &Made, to: &Path) {
+    let layout = fs::read(made.path("machine/machine.json")).unwrap();
+    let layout: Value = serde_json::from_slice(&layout).unwrap();
+    let ram = fs::read(made.path("machine/ram")).unwrap();
+    let ranges: Vec<(u64, u64)> = layout["ranges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()))
+        .collect();
+    let mut out = b"\x7fELF\x02\x01\x01\xff\0\0\0\0\0\0\0\0".to_vec();
+    out.extend(4_u16.to_le_bytes());
+    out.extend(62_u16.to_le_bytes());
+    out.extend(0_u32.to_le_bytes());
+    for word in [0_u64, 64, 0] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(0_u32.to_le_bytes());
+    for half in [64, 56, ranges.len() as u16, 64, 0, 0] {
+        out.extend(half.to_le_bytes());
+    }
+    let mut offset = (64 + 56 * ranges.len() as u64).next_multiple_of(4096);
+    let start = offset;
+    for (first, end) in &ranges {
+        out.extend(1_u32.to_le_bytes());
+        out.extend(4_u32.to_le_bytes());
+        let len = end - first;
+        for word in [offset, *first, *first, len, len, 4096] {
+            out.extend(word.to_le_bytes());
+        }
+        offset += len;
+    }
+    out.resize(start as usize, 0);
+    for (first, end) in ranges {
+        out.extend(&ram[first as usize..end as usize]);
+    }
+    fs::write(to, out).unwrap();
+}
+
+#[test]
+fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() {
+    for name in ["small", "relocated"] {
+        let owned;
+        let made = if name == "small" {
+            small()
+        } else {
+            owned = make(name);
+            &owned
+        };
+        let (full, kernel) = (made.path("full"), made.path("machine/kernel"));
+        full_dump(made, Path::new(&full));
+        let info = run(["info", "--json", &full]).expect(0);
+        let info: Value = serde_json::from_slice(&info.out).unwrap();
+        schema::check("info-full", &info);
+        assert_eq!(info["kind"], "full");
+        run(["info", &full]).expect(0);
+
+        let read = |args: &[&str]| run(["read", "--raw"].iter().chain(args));
+        let dump = made.path("vmcore.7.zst");
+        for symbol in ["version", "hz", "allproc"] {
+            let of_full = read(&[&full, symbol, "8", "--kernel", &kernel]).expect(0);
+            let of_mini = read(&[&dump, symbol, "8", "--kernel", &kernel]).expect(0);
+            assert_eq!(of_full.out, of_mini.out, "{name} {symbol}");
+        }
+        let ram = fs::read(made.path("machine/ram")).unwrap();
+        let page = read(&[&full, "0x200000", "4K", "--phys"]).expect(0);
+        assert!(page.out == ram[0x20_0000..0x20_1000], "{name}");
+        read(&[&full, "0xffffffff80200000", "8"]).expect(63);
+        read(&[&full, "0x7ffff0000000", "8", "--phys"]).expect(1);
+
+        let dmesg = run(["dmesg", &full, "--kernel", &kernel]).expect(0);
+        assert_eq!(dmesg.out, run(["dmesg", &dump]).expect(0).out, "{name}");
+        run(["dmesg", &full]).expect(63);
+
+        // What a producer outside of the kernel makes of the machine itself.
+        let mini = made.path("mini");
+        let args = [
+            "convert", "-q", "-f", "--to", "minidump", "--kernel", &kernel,
+        ];
+        let files = [&*full, &*mini, "--none", "--container", "saved"];
+        run(args.iter().chain(&files)).expect(0);
+        let expected = fs::read(made.path("payload")).unwrap();
+        assert!(fs::read(&mini).unwrap() == expected, "{name}");
+        // Packed and unpacked it is the same.
+        let (packed, back) = (made.path("full.zst"), made.path("back"));
+        run(["convert", "-q", "-f", &full, &packed]).expect(0);
+        run(["export", "-q", "-f", &packed, &back]).expect(0);
+        assert!(
+            fs::read(&back).unwrap() == fs::read(&full).unwrap(),
+            "{name}"
+        );
+        run([
+            "convert",
+            "-q",
+            "--to",
+            "minidump",
+            &full,
+            &made.path("none"),
+        ])
+        .expect(63);
+        for file in [full, mini, packed, back] {
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn exported_core_gives_the_payload_back_and_every_verb_reads_it() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let expected = fs::read(made.path("payload")).unwrap();
+    for (name, notes) in [("core", "freebsd"), ("core.zst", "linux")] {
+        let core = made.path(name);
+        run([
+            "convert", "-q", "--to", "elf", "--notes", notes, "--kernel", &kernel, &dump, &core,
+        ])
+        .expect(0);
+        let back = made.path("core-back");
+        run([
+            "convert",
+            "-q",
+            "-f",
+            "--to",
+            "minidump",
+            &core,
+            &back,
+            "--none",
+            "--container",
+            "saved",
+        ])
+        .expect(0);
+        assert!(fs::read(&back).unwrap() == expected, "{notes}");
+        let version = ["read", "--raw", "version", "64", "--kernel"];
+        let of = |file: &str| {
+            let args = [
+                version[0], version[1], file, version[2], version[3], version[4], &kernel,
+            ];
+            run(args).expect(0).out
+        };
+        assert_eq!(of(&core), of(&dump));
+        let info = run(["info", "--json", &core]).expect(0);
+        let info: Value = serde_json::from_slice(&info.out).unwrap();
+        schema::check("info", &info);
+        assert_eq!(info["header_origin"], "elf-note");
+        fs::remove_file(core).unwrap();
+    }
+    // Streaming is the same bytes.
+    let to = ["convert", "-q", "--to", "elf", "--kernel", &kernel, &dump];
+    let streamed = run(to.iter().chain(&["-"])).expect(0).out;
+    let core = made.path("core-file");
+    run(to.iter().chain(&[&*core])).expect(0);
+    assert!(fs::read(&core).unwrap() == streamed);
+    run(["convert", "--notes", "linux", "--to", "full", &dump, "x"]).expect(64);
+}
+
+/// What a debugger says, or `None` (said on standard error) where there is none.
+fn debugger(program: &str, args: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            say(&format!("skipped: no {program} here"));
+            return None;
+        }
+        Err(e) => panic!("{program}: {e}"),
+    };
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(out + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped test says so where the test's reader looks"
+)]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// What a debugger must know of a machine: its threads, where they are, and memory.
+fn expected(made: &Made) -> (Vec<u32>, String) {
+    let threads: Vec<u32> = made.truth.truth().threads.iter().map(|t| t.tid).collect();
+    let read = run([
+        "read",
+        "--json",
+        &made.path("vmcore.7.zst"),
+        "allproc",
+        "8",
+        "--kernel",
+        &made.path("machine/kernel"),
+    ]);
+    let read: Value = serde_json::from_slice(&read.expect(0).out).unwrap();
+    let bytes = read["bytes"].as_str().unwrap();
+    let word = (0..8).rev().map(|i| &bytes[2 * i..2 * i + 2]).collect();
+    (threads, word)
+}
+
+#[test]
+fn lldb_opens_a_core_with_notes_of_freebsd() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let core = made.path("lldb-core");
+    run([
+        "convert", "-q", "--to", "elf", "--kernel", &kernel, &dump, &core,
+    ])
+    .expect(0);
+    let open = format!("target create {kernel} -c {core}");
+    let said = debugger(
+        "lldb",
+        &[
+            "--no-lldbinit",
+            "--batch",
+            "-o",
+            &open,
+            "-o",
+            "thread list",
+            "-o",
+            "bt",
+            "-o",
+            "memory read -s8 -c1 -fx &allproc",
+            "-o",
+            "memory read 0xffffffff00000000",
+        ],
+    );
+    let Some(said) = said else { return };
+    let (threads, allproc) = expected(made);
+    for tid in &threads {
+        assert!(said.contains(&format!("tid = {tid}, ")), "{tid}: {said}");
+    }
+    assert!(said.contains(&format!("0x{allproc}")), "{said}");
+    assert!(said.contains("* thread #1"), "{said}");
+    assert!(said.contains("(crashed)"), "{said}");
+    assert!(said.contains("doadump"), "{said}");
+    assert!(
+        said.contains("does not contain 0xffffffff00000000"),
+        "{said}"
+    );
+}
+
+#[test]
+fn gdb_opens_a_core_with_notes_of_linux() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let core = made.path("gdb-core");
+    run([
+        "convert", "-q", "--to", "elf", "--notes", "linux", "--kernel", &kernel, &dump, &core,
+    ])
+    .expect(0);
+    let (file, open) = (format!("file {kernel}"), format!("core {core}"));
+    let said = debugger(
+        "gdb-multiarch",
+        &[
+            "-nx",
+            "-batch",
+            "-ex",
+            "set osabi GNU/Linux",
+            "-ex",
+            &file,
+            "-ex",
+            &open,
+            "-ex",
+            "info threads",
+            "-ex",
+            "x/gx &allproc",
+            "-ex",
+            "x/gx 0xffffffff00000000",
+        ],
+    );
+    let Some(said) = said else { return };
+    let (threads, allproc) = expected(made);
+    for tid in &threads {
+        assert!(said.contains(&format!("LWP {tid}")), "{tid}: {said}");
+    }
+    assert!(said.contains(&format!("0x{allproc}")), "{said}");
+    assert!(said.contains("doadump"), "{said}");
+    assert!(
+        said.contains("Cannot access memory at address 0xffffffff00000000"),
+        "{said}"
+    );
+}
+
+/// A program for `--program`, made of shell lines.
+fn fake(dir: &Path, name: &str, lines: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn kgdb_gets_an_unpacked_dump_that_is_gone_afterwards() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let dir = tempfile::tempdir().unwrap();
+    let spool = tempfile::tempdir().unwrap();
+    let seen = dir.path().join("seen");
+    let program = fake(
+        dir.path(),
+        "kgdb",
+        &format!(
+            "cp \"$3\" {0}/copy; stat -c %a \"$(dirname \"$3\")\" > {1}; echo \"$1 $2\" >> {1}",
+            dir.path().display(),
+            seen.display()
+        ),
+    );
+    let place = spool.path().to_str().unwrap();
+    let args = [
+        "kgdb",
+        "-q",
+        &dump,
+        "--kernel",
+        &kernel,
+        "--program",
+        program.to_str().unwrap(),
+        "--dir",
+        place,
+        "--",
+        "-q",
+    ];
+    run(args).expect(0);
+    assert!(fs::read(dir.path().join("copy")).unwrap() == fs::read(made.path("payload")).unwrap());
+    assert_eq!(
+        fs::read_to_string(&seen).unwrap(),
+        format!("700\n-q {kernel}\n")
+    );
+    assert!(names(spool.path()).is_empty());
+
+    for (lines, code) in [("exit 3", 1), ("kill -SEGV $$", 1)] {
+        let program = fake(dir.path(), "broken", lines);
+        let program = program.to_str().unwrap();
+        run(["kgdb", "-q", &dump, "--program", program, "--dir", place]).expect(code);
+        assert!(names(spool.path()).is_empty(), "{lines}");
+    }
+    run(["kgdb", "-q", &dump, "--program", "/no/such", "--dir", place]).expect(1);
+    assert!(names(spool.path()).is_empty());
+    let none = run([
+        "kgdb",
+        "-q",
+        &dump,
+        "--program",
+        "true",
+        "--dir",
+        "/no/such",
+    ])
+    .expect(1);
+    assert!(none.err.contains("no room"), "{}", none.err);
+}
+
+#[test]
+fn signal_ends_the_program_and_removes_the_dump() {
+    let made = small();
+    let dir = tempfile::tempdir().unwrap();
+    let spool = tempfile::tempdir().unwrap();
+    let started = dir.path().join("started");
+    let program = fake(
+        dir.path(),
+        "sleeper",
+        &format!("echo $$ > {}; exec sleep 60", started.display()),
+    );
+    let mut child = livecore_with_signals()
+        .args(["kgdb", "-q", &made.path("vmcore.7.zst"), "--program"])
+        .arg(&program)
+        .arg("--dir")
+        .arg(spool.path())
+        .spawn()
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(&started).map_or(true, |text| !text.ends_with('\n')) {
+        assert!(Instant::now() < patience, "the program was not started");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(names(spool.path()).len(), 1);
+    let pid = child.id().to_string();
+    // An interrupt is the program's alone.
+    let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status().unwrap();
+    assert!(kill("-INT").success());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none());
+    assert!(kill("-TERM").success());
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    assert!(names(spool.path()).is_empty());
+    let sleeper = fs::read_to_string(&started).unwrap();
+    while Path::new("/proc").join(sleeper.trim()).join("exe").exists() {
+        assert!(Instant::now() < patience, "the program still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn crashinfo_finds_vmcore_and_info_and_its_report_is_kept() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let dir = tempfile::tempdir().unwrap();
+    let program = fake(
+        dir.path(),
+        "crashinfo",
+        "echo chatter; { ls \"$2\"; echo \"$1 $3 $4 $5 $6 $7\"; cat \"$2/info.7\"; } > \"$2/core.txt.7\"",
+    );
+    let program = program.to_str().unwrap();
+    let args = [
+        "kgdb",
+        "-q",
+        "--crashinfo",
+        &dump,
+        "--kernel",
+        &kernel,
+        "--program",
+        program,
+        "--",
+        "-b",
+    ];
+    let report = run(args).expect(0);
+    let text = report.text();
+    assert!(text.starts_with("core.txt.7\ninfo.7\nvmcore.7\n"), "{text}");
+    assert!(text.contains(&format!("-d -n 7 -k {kernel} -b")), "{text}");
+    assert!(text.contains("Dump header from device: "), "{text}");
+    assert!(text.contains("  Compression: none\n"), "{text}");
+    assert!(text.contains("  Dump Status: good\n"), "{text}");
+    let file = dir.path().join("report");
+    let args = [
+        "kgdb",
+        "-q",
+        "--crashinfo",
+        &dump,
+        "--program",
+        program,
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    run(args).expect(0);
+    assert!(fs::read_to_string(file).unwrap().contains("vmcore.7"));
+    let silent = run(["kgdb", "-q", "--crashinfo", &dump, "--program", "true"]).expect(1);
+    assert!(silent.err.contains("core.txt.7"), "{}", silent.err);
+}
+
+#[test]
+fn export_keeps_a_sparse_vmcore_under_the_dumps_number() {
+    use std::os::unix::fs::MetadataExt;
+    let made = small();
+    let dump = made.path("vmcore.7.zst");
+    let dir = tempfile::tempdir().unwrap();
+    let to = format!("{}/", dir.path().display());
+    let report = run(["export", "--json", &dump, &to]).expect(0);
+    schema::check("written", &serde_json::from_slice(&report.out).unwrap());
+    assert_eq!(names(dir.path()), ["info.7", "vmcore.7"]);
+    let vmcore = dir.path().join("vmcore.7");
+    assert!(fs::read(&vmcore).unwrap() == fs::read(made.path("payload")).unwrap());
+    let file = vmcore.metadata().unwrap();
+    // 8 MiB of its page tables are zeros.
+    assert!(file.blocks() * 512 + (7 << 20) < file.len());
+    run(["export", &dump, &to]).expect(1);
+    run(["export", "-q", "-f", &dump, &to]).expect(0);
+    run(["export", &dump, "-"]).expect(64);
+}
+
+#[test]
+fn triage_tells_of_panic_cpus_processes_and_messages() {
+    let made = small();
+    let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
+    let report = run(["triage", "--json", &dump, "--kernel", &kernel]).expect(0);
+    let report: Value = serde_json::from_slice(&report.out).unwrap();
+    schema::check("triage", &report);
+    let truth = made.truth.truth();
+    assert_eq!(report["threads"], truth.threads.len());
+    let cpus = report["cpus"].as_array().unwrap();
+    assert_eq!(cpus[0]["crashed"], true);
+    assert_eq!(cpus[0]["frames"][0]["function"], "doadump");
+    assert!(report["processes"].as_array().unwrap().len() > 5);
+    assert!(report["version"].as_str().unwrap().starts_with("FreeBSD "));
+    let text = run(["triage", &dump, "--kernel", &kernel]).expect(0);
+    for word in [
+        "panic:",
+        "CPUs:",
+        "Processes:",
+        "Message buffer",
+        "doadump+",
+    ] {
+        assert!(text.text().contains(word), "{word}: {}", text.text());
+    }
+    let alone = run(["triage", &dump]).expect(0);
+    assert!(alone.text().contains("no --kernel"), "{}", alone.text());
+    let few = run(["triage", "--json", "--lines", "2", &dump]).expect(0);
+    let few: Value = serde_json::from_slice(&few.out).unwrap();
+    schema::check("triage", &few);
+    assert_eq!(few["message_buffer"].as_array().unwrap().len(), 2);
+}
