@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use serde_json::Value;
 
 use crate::harness::{Run, run, tool};
+use crate::kinds::debugger;
 use crate::schema;
 
 pub(crate) struct Real {
@@ -178,4 +179,119 @@ fn payload_is_the_same_through_gzip_and_zstd_and_back() {
     tool("zstd", &["-tq"], &to("c.zst"));
     tool("zstd", &["-dqf"], &to("b.zst"));
     assert_eq!(sum(&to("b")), sum(&real.dump));
+}
+
+/// A core of the real dump; its kernel has symbols and no functions.
+fn core(real: &Real, notes: &str, dir: &Path) -> PathBuf {
+    let core = dir.join(notes);
+    let args = ["convert", "-q", "--to", "elf", "--notes", notes, "--kernel"].map(AsRef::as_ref);
+    let files = [
+        real.kernel.as_os_str(),
+        real.dump.as_os_str(),
+        core.as_os_str(),
+    ];
+    // Short, and its kernel cannot be compared: done, with warnings.
+    run(args.into_iter().chain(files)).expect(3);
+    core
+}
+
+/// What both debuggers must say: registers of the crashed thread and of the next, memory.
+const VALUES: [&str; 6] = [
+    "ffffffff80c09ade",
+    "fffffe00798c4748",
+    "fffffe00798c4760",
+    "fffff80003369380",
+    "ffffffff81057988",
+    "fffff80002c3b528",
+];
+
+#[test]
+fn lldb_finds_threads_registers_frames_and_memory_in_its_core() {
+    let Some(real) = real() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let core = core(real, "freebsd", dir.path());
+    let open = format!(
+        "target create {} -c {}",
+        real.kernel.display(),
+        core.display()
+    );
+    let said = debugger(
+        "lldb",
+        &[
+            "--no-lldbinit",
+            "--batch",
+            "-o",
+            &open,
+            "-o",
+            "thread list",
+            "-o",
+            "register read rip rsp rbp r15",
+            "-o",
+            "bt",
+            "-o",
+            "memory read -s8 -c1 -fx &allproc",
+            "-o",
+            "thread select 2",
+            "-o",
+            "register read rip",
+        ],
+    );
+    let Some(said) = said else { return };
+    assert_eq!(said.matches("tid = ").count(), 16, "{said}");
+    for value in VALUES {
+        assert!(said.contains(value), "{value}: {said}");
+    }
+    for name in [
+        "'sysctl (crashed)'",
+        "'28 pagedaemon/dom0'",
+        "'laundry: dom0'",
+    ] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    // The first nine return addresses up the frame pointers.
+    for pc in [
+        "80c09916", "80c09d90", "80c09b93", "80c57d91", "80c19e71", "80c192bc", "80c19933",
+        "80c1977f", "8108ba8c",
+    ] {
+        assert!(said.contains(&format!("0xffffffff{pc}")), "{pc}: {said}");
+    }
+}
+
+#[test]
+fn gdb_finds_threads_registers_and_memory_in_its_core() {
+    let Some(real) = real() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let core = core(real, "linux", dir.path());
+    let (file, open) = (
+        format!("file {}", real.kernel.display()),
+        format!("core {}", core.display()),
+    );
+    let said = debugger(
+        "gdb-multiarch",
+        &[
+            "-nx",
+            "-batch",
+            "-ex",
+            "set osabi GNU/Linux",
+            "-ex",
+            &file,
+            "-ex",
+            &open,
+            "-ex",
+            "info threads",
+            "-ex",
+            "p/x $rsp",
+            "-ex",
+            "p/x $rbp",
+            "-ex",
+            "p/x $r15",
+            "-ex",
+            "x/gx &allproc",
+        ],
+    );
+    let Some(said) = said else { return };
+    assert_eq!(said.matches("[New LWP ").count(), 16, "{said}");
+    for value in VALUES {
+        assert!(said.contains(value), "{value}: {said}");
+    }
 }

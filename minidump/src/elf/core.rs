@@ -292,6 +292,16 @@ impl ElfCore {
         Ok(())
     }
 
+    /// Fills `buf` from a note at `at`, which has to be in the file.
+    fn fill(&self, buf: &mut [u8], at: u64) -> Result<(), Error> {
+        let got = self.file.read_full_at(buf, at)?;
+        if got == buf.len() {
+            return Ok(());
+        }
+        let found = format!("an end at {:#x}", at.saturating_add(got as u64));
+        Err(bad("notes", at, found, "a note within the file"))
+    }
+
     fn notes_of(
         &self,
         segment: &Segment,
@@ -307,7 +317,7 @@ impl ElfCore {
         while end - at >= 12 && *left > 0 {
             *left -= 1;
             let mut head = [0; 12];
-            self.file.read_exact_at(&mut head, at)?;
+            self.fill(&mut head, at)?;
             let word = |i: usize| order.uint(&head[4 * i..4 * i + 4]).unwrap_or(0);
             let (name_len, len, kind) = (word(0), word(1), word(2) as u32);
             let name_at = at + 12;
@@ -323,12 +333,12 @@ impl ElfCore {
                 ));
             }
             let mut name = vec![0; name_len as usize];
-            self.file.read_exact_at(&mut name, name_at)?;
+            self.fill(&mut name, name_at)?;
             while name.last() == Some(&0) {
                 name.pop();
             }
             let mut description = vec![0; len.min(NOTE_LIMIT) as usize];
-            self.file.read_exact_at(&mut description, offset)?;
+            self.fill(&mut description, offset)?;
             let note = Note {
                 name,
                 kind,

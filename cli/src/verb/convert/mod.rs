@@ -131,6 +131,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.input, warning);
     }
     let work = Work::plan(args, &source, session)?;
+    // A foreign stream tells its length only when it has been decoded.
+    let told = match &source {
+        Source::Mini(dump) => dump.known_len().is_some(),
+        Source::Full(_) => true,
+    };
     let uncompressed = target.encoding.codec == compress::Codec::None;
     let len = work.len();
     let options = place::Options {
@@ -167,9 +172,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             failure
         }
     })?;
-    // What only a whole decoding tells: a foreign stream's length.
     if let Source::Mini(dump) = &source
-        && dump.known_len().is_none()
+        && !told
         && let Some(short) = dump.shortness().map_err(|e: Error| Failure::from(e))?
     {
         session.warn(
