@@ -29,8 +29,8 @@ those that the kernel saved: all that a context switch keeps, of the thread that
 threads on stopped CPUs and of those that did not run; none of a thread on a CPU that ran on.
 
 Chains follow frame pointers, through traps and interrupts, to where the thread came from user mode
-or began. Functions are told by the kernel's symbols; those of loaded kernel files are addresses
-here.";
+or began. Functions are told by the kernel's symbols; of those in a loaded kernel file, the file is
+told, and how far from its address.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -110,6 +110,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.dump, problem);
     }
     let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    // Kernels without the list have functions of their own all the same.
+    let modules = kernel.modules().unwrap_or_default();
+    let kernel = kernel.with_functions(Some(&modules));
     let found = kernel.threads().map_err(|e| about(e.into()))?;
     ps::tell(&args.dump, &found.missing, &found.problems, session);
 

@@ -295,3 +295,77 @@ fn gdb_finds_threads_registers_and_memory_in_its_core() {
         assert!(said.contains(value), "{value}: {said}");
     }
 }
+
+#[test]
+fn threads_and_registers_are_those_that_lldb_shows_raw_and_compressed() {
+    let Some(real) = real() else { return };
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let packed = dir.path().join("a.zst");
+    let args = ["convert".as_ref(), "-q".as_ref(), real.dump.as_os_str()];
+    run(args.into_iter().chain([packed.as_os_str()])).expect(3);
+    for dump in [&real.dump, &packed] {
+        let ask = |verb: &str| -> Value {
+            let answer = run([
+                verb.as_ref(),
+                dump.as_os_str(),
+                "--kernel".as_ref(),
+                real.kernel.as_os_str(),
+                "--json".as_ref(),
+            ]);
+            // The kernel has symbols and no contents: used with a warning.
+            let answer: Value = serde_json::from_slice(&answer.expect(3).out).unwrap();
+            schema::check(verb, &answer);
+            assert_eq!(answer["problems"], Value::Array(Vec::new()));
+            answer
+        };
+        let threads = ask("threads");
+        let threads = threads["threads"].as_array().unwrap();
+        assert_eq!(threads.len(), 16);
+        let titles: Vec<_> = threads.iter().map(|t| t["title"].as_str()).collect();
+        assert_eq!(titles[0], Some("(pid 800) sysctl (crashed)"));
+        assert_eq!(titles[1], Some("(pid 28) pagedaemon/dom0 (on CPU 4)"));
+        assert_eq!(titles[2], Some("(pid 28) pagedaemon/laundry: dom0"));
+        for (thread, register, value) in [
+            (0, "rip", "0xffffffff80c09ade"),
+            (0, "rsp", "0xfffffe00798c4748"),
+            (0, "rbp", "0xfffffe00798c4760"),
+            (0, "rbx", "0x0"),
+            (0, "r12", "0xfffffe0045b11c00"),
+            (0, "r13", "0xfffff800033693a8"),
+            (0, "r14", "0x0"),
+            (0, "r15", "0xfffff80003369380"),
+            (1, "rip", "0xffffffff81057988"),
+            (1, "rsp", "0xfffffe00008e2de8"),
+            (1, "rbp", "0xfffffe00008e2e00"),
+        ] {
+            assert_eq!(threads[thread]["registers"][register], value, "{register}");
+        }
+        assert_eq!(threads[0]["registers"]["rax"], Value::Null);
+        let frames = threads[0]["frames"].as_array().unwrap();
+        let callers: Vec<_> = frames[1..].iter().map(|f| f["pc"].as_str()).collect();
+        let expected = [
+            "0xffffffff80c09916",
+            "0xffffffff80c09d90",
+            "0xffffffff80c09b93",
+            "0xffffffff80c57d91",
+            "0xffffffff80c19e71",
+            "0xffffffff80c192bc",
+            "0xffffffff80c19933",
+            "0xffffffff80c1977f",
+            "0xffffffff8108ba8c",
+            "0xffffffff810620ce",
+        ];
+        assert_eq!(callers, expected.map(Some));
+
+        let listed = ask("ps");
+        let listed: Vec<_> = listed["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|p| p["threads"].as_array().unwrap())
+            .map(|t| t["title"].as_str())
+            .collect();
+        assert_eq!(listed, titles);
+    }
+}

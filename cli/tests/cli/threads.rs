@@ -22,7 +22,9 @@ fn made(name: &str) -> Made {
     let text = fs::read_to_string(machine(name)).unwrap();
     let built = build(&Description::parse(&text).unwrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let kernel = dir.path().join("kernel");
+    // Not beside the dump, where it would be found.
+    let kernel = dir.path().join("elsewhere/kernel");
+    fs::create_dir(kernel.parent().unwrap()).unwrap();
     fs::write(&kernel, built.kernel()).unwrap();
     let dumps = [
         ("vmcore.0", "--none", "saved"),
@@ -184,6 +186,9 @@ fn what_is_not_there_is_told_with_what_to_do_next() {
         assert_ne!(no_kernel.code, 0);
         assert!(no_kernel.err.contains("--kernel"), "{}", no_kernel.err);
         assert!(no_kernel.out.is_empty());
+        let place = kernel.parent().unwrap().to_str().unwrap();
+        let found = run([verb, dump.to_str().unwrap(), "--kernel-path", place]).expect(0);
+        assert!(!found.out.is_empty());
     }
     let running = made_running();
     let none = ask(

@@ -16,7 +16,7 @@ use crate::kernel::sections::{
     ET_REL, SHF_ALLOC, SHT_FINI_ARRAY, SHT_INIT_ARRAY, SHT_NOBITS, SHT_PROGBITS, SHT_X86_64_UNWIND,
     Sections,
 };
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Functions, Kernel, KernelError};
 use crate::{Error, VirtAddr};
 
 /// The most files that are listed: a list that goes round ends there.
@@ -50,6 +50,17 @@ pub struct Modules {
     pub list: Vec<Module>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
+}
+
+/// Without their files nobody knows their functions: `zfs.ko`, and how far from its address.
+impl Functions for Modules {
+    fn function(&self, at: u64) -> Option<(String, u64)> {
+        let module = self.list.iter().find(|m| {
+            let skip = at.checked_sub(m.address);
+            !m.is_kernel && skip.is_some_and(|skip| skip < m.size)
+        })?;
+        Some((module.name.clone(), at - module.address))
+    }
 }
 
 /// A section of a module's file and where it is in memory.

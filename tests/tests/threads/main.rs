@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use minidump::kernel::{Context, Kernel, KernelError, State};
+use minidump::kernel::{Context, Kernel, KernelError, Module, Modules, State};
 
 use scene::{Scene, Variant};
 use world::{
@@ -205,6 +205,69 @@ fn entry_code_of_i386_is_known_in_its_copy() {
 fn a_call_of_a_null_pointer_is_followed_to_its_caller() {
     for port in [AMD64, I386, ARM64, RISCV64, POWERPC64] {
         check(port, Variant::NullCall);
+    }
+}
+
+/// Chains go on through loaded kernel files, whose functions the kernel's file does not have.
+#[test]
+fn frames_in_loaded_files_are_told_by_file_and_offset() {
+    let mut world = World::new(AMD64, &["cpu_switch", "sched_switch", "fork_trampoline"]);
+    let head = world.address("allproc");
+    let pcb = world.allocate(320);
+    let wanted = world::Wanted {
+        tid: 100_001,
+        name: "",
+        cpu: None,
+        pcb,
+    };
+    world.list(head, &[(9, "zfskern", &[wanted])]);
+    // Pages that are mapped, and no part of the kernel's file.
+    let module = world.stack(4) & !0xfff;
+    let top = world.stack(0);
+    let (pc, out) = (
+        world.function("sched_switch") + 5,
+        world.function("fork_trampoline") + 9,
+    );
+    world.word(pcb + 56, pc);
+    world.word(pcb + 32, top - 0x80);
+    world.word(top - 0x80, top - 0x40);
+    world.word(top - 0x78, module + 0x123);
+    world.word(top - 0x40, 0);
+    world.word(top - 0x38, out);
+    let (dump, elf) = world.made();
+    let modules = Modules {
+        list: vec![Module {
+            at: 0,
+            name: "zfs.ko".into(),
+            path: "/boot/kernel/zfs.ko".into(),
+            id: 2,
+            address: module,
+            size: 0x800,
+            is_kernel: false,
+        }],
+        problems: Vec::new(),
+    };
+    let kernel = Kernel::of_dump(&dump, &elf);
+    for (kernel, told) in [
+        (
+            kernel.with_functions(Some(&modules)),
+            Some(("zfs.ko".to_string(), 0x123)),
+        ),
+        // Who does not know the file goes on all the same.
+        (kernel, None),
+    ] {
+        let threads = kernel.threads().unwrap();
+        let registers = kernel.registers(&threads.list[0]).unwrap();
+        let found: Vec<_> = kernel
+            .stack(&registers)
+            .into_iter()
+            .map(|f| f.function)
+            .collect();
+        let own = |name: &str, offset| Some((name.to_string(), offset));
+        assert_eq!(
+            found,
+            [own("sched_switch", 5), told, own("fork_trampoline", 9)]
+        );
     }
 }
 
