@@ -15,7 +15,7 @@ struct Made {
     machine: Machine,
     kernel: PathBuf,
     dumps: Vec<PathBuf>,
-    _dir: tempfile::TempDir,
+    _dirs: [tempfile::TempDir; 2],
 }
 
 fn made(name: &str) -> Made {
@@ -23,8 +23,8 @@ fn made(name: &str) -> Made {
     let built = build(&Description::parse(&text).unwrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     // Not beside the dump, where it would be found.
-    let kernel = dir.path().join("elsewhere/kernel");
-    fs::create_dir(kernel.parent().unwrap()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let kernel = elsewhere.path().join("kernel");
     fs::write(&kernel, built.kernel()).unwrap();
     let dumps = [
         ("vmcore.0", "--none", "saved"),
@@ -52,7 +52,7 @@ fn made(name: &str) -> Made {
         machine: built,
         kernel,
         dumps: dumps.into(),
-        _dir: dir,
+        _dirs: [dir, elsewhere],
     }
 }
 
