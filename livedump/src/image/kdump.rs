@@ -90,8 +90,11 @@ impl Header {
     /// Whether it makes sense as a header of a file of `len` bytes.
     fn is_plausible(&self, len: u64) -> bool {
         let size = self.block_size;
+        // A number of the other width can look like a size, but what follows it then makes none.
         size.is_power_of_two()
             && (PAGE_SIZE..=1 << 16).contains(&size)
+            && self.sub_hdr_size > 0
+            && self.bitmap_blocks * size / 2 >= self.max_mapnr.div_ceil(8)
             && (1 + self.sub_hdr_size + self.bitmap_blocks) * size <= len
     }
 }

@@ -164,6 +164,22 @@ fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
 }
 
 #[test]
+fn a_page_count_that_looks_like_a_block_size_is_none() {
+    // 0x8000 pages, where a header of 64 bits has its block size.
+    let memory = Memory::parse("0x0 5 text 1\n0x7ffb000 5 text 9");
+    for wide in [false, true] {
+        let bytes = mkimage::kdump(
+            &memory,
+            &Kdump {
+                wide,
+                ..Kdump::default()
+            },
+        );
+        check("0x8000 pages", &*open(bytes).unwrap().memory, &memory);
+    }
+}
+
+#[test]
 fn a_flattened_file_with_pieces_over_each_other_is_what_the_last_ones_say() {
     let memory = memory();
     let good = mkimage::kdump(&memory, &Kdump::default());
