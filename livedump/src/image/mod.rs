@@ -1,6 +1,6 @@
 //! Images of a machine's memory, in the forms in which they are kept.
 //!
-//! [`open`] finds out what a file is and gives its memory, whatever the format, as
+//! [`open()`] finds out what a file is and gives its memory, whatever the format, as
 //! [`PhysMemory`](crate::PhysMemory); and the registers of the processors where the format has
 //! them.
 //!
