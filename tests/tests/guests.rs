@@ -323,7 +323,8 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
             Ok(())
         }
     }
-    let nothing: Arc<dyn PhysMemory> = Arc::new(Nothing(vec![0x1000..0x80_0000]));
+    let nothing: Arc<dyn PhysMemory> =
+        Arc::new(Nothing(vec![0x1000..0x9f000, 0x10_0000..0x80_0000]));
     let found = take::identify(&nothing);
     assert_eq!(found, take::Findings::default());
     assert_eq!(found.sentences().len(), 1);

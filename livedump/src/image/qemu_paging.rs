@@ -109,7 +109,8 @@ mod tests {
             claimed(0, 0xc0000, 0x700),
             claimed(0x20_0000, 0x1000, 0x20_0700),
         ];
-        let found = unclaimed(pieces, &[0..0x40_0000], 0x60_0000);
+        let mapped = 0..0x40_0000;
+        let found = unclaimed(pieces, std::slice::from_ref(&mapped), 0x60_0000);
         assert_eq!(
             found,
             [
@@ -127,7 +128,8 @@ mod tests {
             claimed(0, 0xc0000, 0x700),
             claimed(FOUR_GIB + 0x10_0000, 0x2000, high + 0x10_0000),
         ];
-        let found = unclaimed(pieces, &[0..FOUR_GIB + (4 << 20)], high + (4 << 20));
+        let mapped = 0..FOUR_GIB + (4 << 20);
+        let found = unclaimed(pieces, std::slice::from_ref(&mapped), high + (4 << 20));
         assert_eq!(
             found,
             [
@@ -144,14 +146,15 @@ mod tests {
 
     #[test]
     fn pieces_that_qemu_does_not_write_tell_nothing() {
-        let mapped = [0..1 << 40];
+        let mapped = 0..1 << 40;
+        let mapped = std::slice::from_ref(&mapped);
         for pieces in [
             vec![claimed(0, 0x2000, 0x1000), claimed(0x1000, 0x1000, 0x9000)],
             vec![claimed(0, 0x1000, 0x9000), claimed(0x8000, 0x1000, 0x1000)],
         ] {
-            assert_eq!(unclaimed(pieces, &mapped, 1 << 30), []);
+            assert_eq!(unclaimed(pieces, mapped, 1 << 30), []);
         }
         let extreme = vec![claimed(u64::MAX - 5, 5, 0), claimed(0, 1, u64::MAX - 1)];
-        unclaimed(extreme, &mapped, u64::MAX);
+        unclaimed(extreme, mapped, u64::MAX);
     }
 }
