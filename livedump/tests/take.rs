@@ -457,6 +457,32 @@ fn a_riscv64_machine_is_read_through_its_dump() {
 }
 
 #[test]
+fn an_i386_machine_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/i386.toml");
+    check_port(text, Arch::I386, 2);
+}
+
+#[test]
+fn an_i386_machine_with_pae_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/i386-pae.toml");
+    check_port(text, Arch::I386, 2);
+}
+
+#[test]
+fn i386_kernels_of_12_1_get_version_1_by_themselves() {
+    for text in [
+        include_str!("../../testdata/machines/i386.toml").replace("\"14.0\"", "\"12.1\""),
+        include_str!("../../testdata/machines/i386-pae.toml").replace("\"15.0\"", "\"12.1\""),
+    ] {
+        check_port(&text, Arch::I386, 1);
+        let machine = machine(&text);
+        let newer = taken(&machine, Some(2));
+        assert_eq!(newer.plan.header().version, 2);
+        check(&machine, &newer);
+    }
+}
+
+#[test]
 fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
     let machine = machine(include_str!("../../testdata/machines/arm64-16k.toml"));
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();

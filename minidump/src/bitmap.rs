@@ -63,6 +63,11 @@ impl Bitmap {
         self.total
     }
 
+    /// Bytes of memory that the set and its counts take.
+    pub fn heap_bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>() + self.ranks.len() * size_of::<u32>()
+    }
+
     /// The words, bit 0 the lowest of the first.
     pub fn words(&self) -> &[u64] {
         &self.words
@@ -192,6 +197,17 @@ mod tests {
         assert_eq!(bitmap.select(bitmap.count()), None);
         assert_eq!(bitmap.rank(bitmap.bits()), None);
         assert_eq!(bitmap.rank_below(u64::MAX), bitmap.count());
+    }
+
+    /// Also where three quarters of the machine's memory are not in the dump.
+    #[test]
+    fn index_of_2_gib_of_pages_is_below_a_thousandth_of_them() {
+        let dump = 2_usize << 30;
+        for (words, pattern) in [(8192, u64::MAX), (4 * 8192, 0x1111_1111_1111_1111)] {
+            let bitmap = Bitmap::from_words(vec![pattern; words], words as u64 * 64).unwrap();
+            assert_eq!(bitmap.count() * 4096, dump as u64);
+            assert!(bitmap.heap_bytes() * 1000 <= dump, "{}", bitmap.heap_bytes());
+        }
     }
 
     #[test]

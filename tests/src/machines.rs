@@ -27,6 +27,14 @@ pub struct Kind {
 
 const MIB: u64 = 1 << 20;
 
+impl Kind {
+    /// Sizes of large mappings in the kernel map; none where the format has only pages.
+    #[must_use]
+    pub fn large_sizes(&self) -> &'static [u64] {
+        self.large
+    }
+}
+
 /// Every architecture, version and page size.
 #[must_use]
 pub fn kinds() -> Vec<Kind> {

@@ -12,7 +12,7 @@ use minidump::{Container, KernelElf};
 use verify::render::{Format, Style};
 use verify::{Depth, Group, Options, Report, Severity, Verdict};
 
-const MACHINES: [(&str, &str); 6] = [
+const MACHINES: [(&str, &str); 11] = [
     ("tiny", include_str!("../../testdata/machines/tiny.toml")),
     ("small", include_str!("../../testdata/machines/small.toml")),
     (
@@ -30,6 +30,20 @@ const MACHINES: [(&str, &str); 6] = [
     (
         "running",
         include_str!("../../testdata/machines/running.toml"),
+    ),
+    ("arm64", include_str!("../../testdata/machines/arm64.toml")),
+    (
+        "arm64-16k",
+        include_str!("../../testdata/machines/arm64-16k.toml"),
+    ),
+    (
+        "riscv64",
+        include_str!("../../testdata/machines/riscv64.toml"),
+    ),
+    ("i386", include_str!("../../testdata/machines/i386.toml")),
+    (
+        "i386-pae",
+        include_str!("../../testdata/machines/i386-pae.toml"),
     ),
 ];
 

@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::harness::{machine, run};
 
 /// Machine, its name in `info`, version of its minidump.
-const PORTS: [(&str, &str, u64); 4] = [
+const PORTS: [(&str, &str, u64); 6] = [
     ("tiny", "amd64", 3),
     ("arm64", "arm64", 3),
     ("arm64-16k", "arm64", 3),
     ("riscv64", "riscv", 2),
+    ("i386", "i386", 2),
+    ("i386-pae", "i386", 2),
 ];
 
 /// `take` of `what` into `name` of `dir`: the file's path.

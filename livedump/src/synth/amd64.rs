@@ -153,7 +153,7 @@ impl Processor for Amd64 {
         (MIB2, 0x10000)
     }
 
-    fn space(&self, ram: &[Range<u64>]) -> Space {
+    fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
         let top = ram.last().map_or(0, |range| range.end);
         Space {
             page_size: 4096,

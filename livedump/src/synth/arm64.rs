@@ -161,7 +161,7 @@ impl Processor for Arm64 {
         (RAM, RAM)
     }
 
-    fn space(&self, ram: &[Range<u64>]) -> Space {
+    fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
         Space {
             page_size: self.page(),
             vm_min: VM_MIN_KERNEL_ADDRESS,

@@ -123,6 +123,18 @@ impl<'a> Builder<'a> {
         self.poke(va, &value.to_le_bytes())
     }
 
+    /// Writes a `long` or a pointer.
+    pub(crate) fn poke_word(&mut self, va: u64, value: u64) -> Result<(), Error> {
+        let len = self.layout.word as usize;
+        self.poke(va, &value.to_le_bytes()[..len])
+    }
+
+    /// Writes a `long` or a pointer that is a variable.
+    pub(crate) fn set_word(&mut self, name: &str, value: u64) -> Result<(), Error> {
+        let len = self.layout.word as usize;
+        self.set(name, &value.to_le_bytes()[..len])
+    }
+
     pub(crate) fn poke_u32(&mut self, va: u64, value: u32) -> Result<(), Error> {
         self.poke(va, &value.to_le_bytes())
     }

@@ -56,6 +56,32 @@ pub(crate) static AMD64: Names = Names {
     others: &["Xtimerint", "alltraps", "btext"],
 };
 
+/// FreeBSD `sys/i386/i386/{exception.s,trap.c}`.
+pub(crate) static I386: Names = Names {
+    entries: &["calltrap", "Xapic_isr1", "Xcpustop"],
+    assembly: &[
+        "alltraps",
+        "calltrap",
+        "Xapic_isr1",
+        "Xcpustop",
+        "Xtimerint",
+        "Xint0x80_syscall",
+        "fork_trampoline",
+        "btext",
+    ],
+    local: "Xint0x80_syscall",
+    first: "btext",
+    syscall: &["syscall", "Xint0x80_syscall"],
+    fault: &["trap_pfault", "trap", "calltrap"],
+    fatal: &["trap_fatal"],
+    stop: [
+        &["cpustop_handler", "Xcpustop"],
+        &["cpustop_handler", "ipi_nmi_handler", "trap", "calltrap"],
+    ],
+    idle: &["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"],
+    others: &["Xtimerint", "alltraps", "btext"],
+};
+
 /// FreeBSD `sys/arm64/arm64/{exception.S,trap.c}`.
 pub(crate) static ARM64: Names = Names {
     entries: &["handle_el1h_sync", "handle_el1h_irq"],

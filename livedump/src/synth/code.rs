@@ -58,6 +58,28 @@ pub(crate) static AMD64: Code = Code {
     },
 };
 
+/// 32-bit x86.
+pub(crate) static I386: Code = Code {
+    prologue: &[0x55, 0x89, 0xe5],
+    epilogue: &[0x5d, 0xc3],
+    filler: &[
+        &[0x8b, 0x45, 0x08],
+        &[0x89, 0x45, 0xf0],
+        &[0x31, 0xc0],
+        &[0x85, 0xc0],
+        &[0x83, 0xfe, 0x01],
+        &[0x01, 0xd8],
+        &[0x0f, 0xb6, 0xc0],
+    ],
+    pad: 0xcc,
+    call_len: 5,
+    step: 1,
+    call: |at, target| {
+        let [a, b, c, d] = (target.wrapping_sub(at + 5) as u32).to_le_bytes();
+        [0xe8, a, b, c, d]
+    },
+};
+
 /// AArch64: `stp x29, x30, [sp, #-16]!; mov x29, sp`, `bl`, `ldp x29, x30, [sp], #16; ret`.
 pub(crate) static ARM64: Code = Code {
     prologue: &[0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91],

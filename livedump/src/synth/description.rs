@@ -26,6 +26,8 @@ pub enum Architecture {
     Aarch64,
     /// 64-bit RISC-V, Sv39.
     Riscv64,
+    /// 32-bit x86, with and without PAE.
+    I386,
 }
 
 impl Architecture {
@@ -35,6 +37,7 @@ impl Architecture {
             Self::Amd64 => "amd64",
             Self::Aarch64 => "aarch64",
             Self::Riscv64 => "riscv64",
+            Self::I386 => "i386",
         }
     }
 }
@@ -92,6 +95,8 @@ pub struct Kernel {
     pub stoppcbs: Option<Stoppcbs>,
     /// Form of `kernphys`; by release if absent.
     pub kernphys: Option<Kernphys>,
+    /// i386: whether the kernel runs with PAE.
+    pub pae: bool,
 }
 
 impl Default for Kernel {
@@ -105,6 +110,7 @@ impl Default for Kernel {
             functions: 400,
             stoppcbs: None,
             kernphys: None,
+            pae: false,
         }
     }
 }
@@ -362,6 +368,7 @@ impl Description {
                 Architecture::Amd64 => 2 << 20,
                 Architecture::Aarch64 => super::arm64::RAM + (8 << 20),
                 Architecture::Riscv64 => super::riscv::RAM + (2 << 20),
+                Architecture::I386 => super::i386::kernbase(self),
             },
         }
     }
@@ -435,7 +442,10 @@ impl Description {
                 "a multiple of 2 MiB, not 0",
             ));
         }
-        if self.kernphys() == Kernphys::Absolute && load != 2 << 20 {
+        if self.architecture == Architecture::Amd64
+            && self.kernphys() == Kernphys::Absolute
+            && load != 2 << 20
+        {
             return Err(Error::value(
                 "kernel.load",
                 format!("{load:#x}"),
@@ -555,14 +565,20 @@ impl Description {
         if let Some((key, bytes)) = sizes.iter().find(|(_, b)| !b.0.is_multiple_of(page)) {
             return Err(Error::value(key, format!("{bytes:?}"), "whole pages"));
         }
+        if self.kernel.pae && self.architecture != Architecture::I386 {
+            return Err(Error::value("kernel.pae", true, "absent but on i386"));
+        }
         if self.architecture == Architecture::Amd64 {
             return Ok(());
+        }
+        if self.architecture == Architecture::I386 {
+            return self.check_i386();
         }
         if self.release() == Release::R12 {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
-                "14.0 or 15.0 on other processors than amd64",
+                "14.0 or 15.0 on other processors than amd64 and i386",
             ));
         }
         if self.kernel.kind == KernelKind::Compiled {
@@ -592,6 +608,38 @@ impl Description {
                 "memory.size",
                 format!("{:?}", self.memory.size),
                 format!("at most {most:#x} on riscv64"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_i386(&self) -> Result<(), Error> {
+        let usual = super::i386::kernbase(self);
+        if self.load() != usual {
+            return Err(Error::value(
+                "kernel.load",
+                format!("{:#x}", self.load()),
+                format!("absent or {usual:#x}: the kernel's addresses are its physical ones"),
+            ));
+        }
+        let size = self.memory.size.0;
+        let most = if self.kernel.pae {
+            16 << 30
+        } else {
+            self.low()
+        };
+        if size > most {
+            return Err(Error::value(
+                "memory.size",
+                format!("{size:#x}"),
+                format!("at most {most:#x}: memory.low without PAE, 16 GiB with it"),
+            ));
+        }
+        if self.kernel.kind == KernelKind::Compiled || self.content.giant.is_some() {
+            return Err(Error::value(
+                "kernel.kind, content.giant",
+                "set",
+                "a kernel of symbols and no 1 GiB leaf on i386",
             ));
         }
         Ok(())

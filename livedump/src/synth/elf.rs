@@ -1,6 +1,6 @@
 //! A kernel ELF file, written.
 //!
-//! ELF-64, little endian, ET_EXEC, OSABI FreeBSD: program headers for what is loaded, sections for
+//! ELF-64, or ELF-32 of i386, little endian, ET_EXEC, OSABI FreeBSD: program headers for what is loaded, sections for
 //! what tools look for, a symbol table with local symbols first.
 
 /// Where a symbol is defined.
@@ -37,44 +37,81 @@ pub(crate) struct Section {
     pub(crate) execute: bool,
 }
 
-const EHDR: usize = 64;
-const PHDR: usize = 56;
-const SHDR: usize = 64;
-const SYM: usize = 24;
+/// Sizes of one class.
+struct Class {
+    wide: bool,
+    ehdr: usize,
+    phdr: usize,
+    shdr: usize,
+    sym: usize,
+}
+
+const ELF64: Class = Class {
+    wide: true,
+    ehdr: 64,
+    phdr: 56,
+    shdr: 64,
+    sym: 24,
+};
+const ELF32: Class = Class {
+    wide: false,
+    ehdr: 52,
+    phdr: 32,
+    shdr: 40,
+    sym: 16,
+};
+/// The one machine here whose kernels are ELF-32.
+const EM_386: u16 = 3;
 const PAGE: usize = 4096;
 
 /// Bytes, grown at the end.
-#[derive(Default)]
-struct Out(Vec<u8>);
+struct Out {
+    bytes: Vec<u8>,
+    wide: bool,
+}
 
 impl Out {
+    fn new(class: &Class) -> Self {
+        Self {
+            bytes: Vec::new(),
+            wide: class.wide,
+        }
+    }
+    /// An address, an offset or a size.
+    fn word(&mut self, v: u64) -> &mut Self {
+        if self.wide {
+            self.u64(v)
+        } else {
+            self.u32(v as u32)
+        }
+    }
     fn u16(&mut self, v: u16) -> &mut Self {
-        self.0.extend(v.to_le_bytes());
+        self.bytes.extend(v.to_le_bytes());
         self
     }
     fn u32(&mut self, v: u32) -> &mut Self {
-        self.0.extend(v.to_le_bytes());
+        self.bytes.extend(v.to_le_bytes());
         self
     }
     fn u64(&mut self, v: u64) -> &mut Self {
-        self.0.extend(v.to_le_bytes());
+        self.bytes.extend(v.to_le_bytes());
         self
     }
     fn align(&mut self, to: usize) -> u64 {
-        self.0.resize(self.0.len().next_multiple_of(to), 0);
-        self.0.len() as u64
+        self.bytes.resize(self.bytes.len().next_multiple_of(to), 0);
+        self.bytes.len() as u64
     }
     fn section(&mut self, h: &Header) {
         self.u32(h.name)
             .u32(h.kind)
-            .u64(h.flags)
-            .u64(h.addr)
-            .u64(h.offset)
-            .u64(h.size)
+            .word(h.flags)
+            .word(h.addr)
+            .word(h.offset)
+            .word(h.size)
             .u32(h.link)
             .u32(h.info)
-            .u64(h.align)
-            .u64(h.entsize);
+            .word(h.align)
+            .word(h.entsize);
     }
 }
 
@@ -110,20 +147,22 @@ impl Names {
 
 /// Writes the file. `machine` is `e_machine`.
 pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[Symbol]) -> Vec<u8> {
+    let class = if machine == EM_386 { ELF32 } else { ELF64 };
     let mut names = Names::new();
     let mut headers = vec![Header::default()];
-    let mut out = Out::default();
-    out.0.resize(EHDR + PHDR * sections.len(), 0);
+    let mut out = Out::new(&class);
+    out.bytes
+        .resize(class.ehdr + class.phdr * sections.len(), 0);
 
     for section in sections {
         let nobits = section.bytes.is_empty();
         let offset = if nobits {
             // Nothing lies there, but address and offset agree within a page.
-            out.0.len().next_multiple_of(PAGE) as u64
+            out.bytes.len().next_multiple_of(PAGE) as u64
         } else {
             out.align(PAGE)
         };
-        out.0.extend(&section.bytes);
+        out.bytes.extend(&section.bytes);
         headers.push(Header {
             name: names.add(section.name),
             kind: if nobits { 8 } else { 1 },
@@ -137,8 +176,8 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
     }
 
     let mut strings = Names::new();
-    let mut table = Out::default();
-    table.0.resize(SYM, 0);
+    let mut table = Out::new(&class);
+    table.bytes.resize(class.sym, 0);
     let mut locals = 1;
     for global in [false, true] {
         for symbol in symbols.iter().filter(|s| s.global == global) {
@@ -154,29 +193,36 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
                 Home::Section(i) => i as u16 + 1,
             };
             table.u32(strings.add(&symbol.name));
-            table.0.extend([u8::from(global) << 4 | kind, 0]);
-            table.u16(index).u64(symbol.value).u64(symbol.size);
+            let info = [u8::from(global) << 4 | kind, 0];
+            if class.wide {
+                table.bytes.extend(info);
+                table.u16(index).u64(symbol.value).u64(symbol.size);
+            } else {
+                table.word(symbol.value).word(symbol.size);
+                table.bytes.extend(info);
+                table.u16(index);
+            }
         }
         if !global {
-            locals = (table.0.len() / SYM) as u32;
+            locals = (table.bytes.len() / class.sym) as u32;
         }
     }
 
     let symtab = out.align(8);
-    out.0.extend(&table.0);
+    out.bytes.extend(&table.bytes);
     headers.push(Header {
         name: names.add(".symtab"),
         kind: 2,
         offset: symtab,
-        size: table.0.len() as u64,
+        size: table.bytes.len() as u64,
         link: sections.len() as u32 + 2,
         info: locals,
         align: 8,
-        entsize: SYM as u64,
+        entsize: class.sym as u64,
         ..Header::default()
     });
-    let strtab = out.0.len() as u64;
-    out.0.extend(&strings.0);
+    let strtab = out.bytes.len() as u64;
+    out.bytes.extend(&strings.0);
     headers.push(Header {
         name: names.add(".strtab"),
         kind: 3,
@@ -189,35 +235,57 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
     headers.push(Header {
         name,
         kind: 3,
-        offset: out.0.len() as u64,
+        offset: out.bytes.len() as u64,
         size: names.0.len() as u64,
         align: 1,
         ..Header::default()
     });
-    out.0.extend(&names.0);
+    out.bytes.extend(&names.0);
     let shoff = out.align(8);
     for header in &headers {
         out.section(header);
     }
 
-    let mut head = Out::default();
-    head.0
-        .extend([0x7f, b'E', b'L', b'F', 2, 1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
-    head.u16(2).u16(machine).u32(1).u64(entry);
-    head.u64(EHDR as u64).u64(shoff).u32(0);
-    head.u16(EHDR as u16)
-        .u16(PHDR as u16)
+    let mut head = Out::new(&class);
+    head.bytes.extend([
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if class.wide { 2 } else { 1 },
+        1,
+        1,
+        9,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    head.u16(2).u16(machine).u32(1).word(entry);
+    head.word(class.ehdr as u64).word(shoff).u32(0);
+    head.u16(class.ehdr as u16)
+        .u16(class.phdr as u16)
         .u16(sections.len() as u16);
-    head.u16(SHDR as u16)
+    head.u16(class.shdr as u16)
         .u16(headers.len() as u16)
         .u16(headers.len() as u16 - 1);
     for (section, header) in sections.iter().zip(&headers[1..]) {
         let flags = 4 | u32::from(section.write) << 1 | u32::from(section.execute);
-        head.u32(1).u32(flags).u64(header.offset);
-        head.u64(section.va).u64(section.pa);
-        head.u64(section.bytes.len() as u64).u64(section.size);
-        head.u64(4096);
+        head.u32(1);
+        if class.wide {
+            head.u32(flags);
+        }
+        head.word(header.offset).word(section.va).word(section.pa);
+        head.word(section.bytes.len() as u64).word(section.size);
+        if !class.wide {
+            head.u32(flags);
+        }
+        head.word(4096);
     }
-    out.0[..head.0.len()].copy_from_slice(&head.0);
-    out.0
+    out.bytes[..head.bytes.len()].copy_from_slice(&head.bytes);
+    out.bytes
 }

@@ -125,7 +125,7 @@ pub(crate) struct LinkerLayout {
     pub(crate) length: u32,
 }
 
-/// All of it, for one 64-bit kernel.
+/// All of it, for one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) vm_page: VmPageLayout,
@@ -143,6 +143,10 @@ pub(crate) struct Layout {
     pub(crate) msgbuf_size: u32,
     /// `PHYS_AVAIL_COUNT`, elements of `dump_avail`.
     pub(crate) dump_avail: u32,
+    /// Bytes of a `long` and of a pointer.
+    pub(crate) word: u32,
+    /// Bytes of a `vm_paddr_t`.
+    pub(crate) paddr: u32,
 }
 
 impl Layout {
@@ -231,6 +235,8 @@ impl Layout {
             pcb_size: 320,
             msgbuf_size: 72,
             dump_avail: if old { 126 } else { 128 },
+            word: 8,
+            paddr: 8,
         }
     }
 
@@ -257,6 +263,53 @@ impl Layout {
             dump_avail: 130,
             pcb_size: 0x190,
             ..amd64.with_thread(amd64.thread)
+        }
+    }
+
+    /// The structures of an i386 kernel that a dump is made by: of processes and modules there are
+    /// none. `struct vm_page` is computed from its field list.
+    pub(crate) fn i386(release: Release, pae: bool) -> Self {
+        let old = release == Release::R12;
+        // 12.1 without PAE: physical addresses of 32 bits.
+        let narrow = old && !pae;
+        let (size, phys_addr, flags) = match release {
+            Release::R12 if narrow => (68, 28, 54),
+            Release::R12 => (72, 28, 58),
+            Release::R14 => (68, 28, 62),
+            Release::R15 => (60, 20, 54),
+        };
+        let amd64 = Self::amd64(release);
+        Self {
+            vm_page: VmPageLayout {
+                size,
+                phys_addr,
+                flags,
+                ..amd64.vm_page
+            },
+            phys_seg: PhysSegLayout {
+                size: if narrow {
+                    20
+                } else if old {
+                    28
+                } else {
+                    32
+                },
+                first_page: if narrow { 8 } else { 16 },
+                domain: if narrow {
+                    12
+                } else if old {
+                    20
+                } else {
+                    24
+                },
+            },
+            physseg_max: 17,
+            pcb_size: 192,
+            msgbuf_size: 56,
+            dump_avail: if old { 34 } else { 36 },
+            word: 4,
+            paddr: if narrow { 4 } else { 8 },
+            ..amd64
         }
     }
 

@@ -25,6 +25,7 @@ mod description;
 mod elf;
 mod error;
 mod frames;
+mod i386;
 mod intervals;
 mod kernel;
 mod layout;
@@ -99,7 +100,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let processor = processor::of(description);
     let layout = processor.layout(description.release());
     let ram = processor.ram(description);
-    let space = processor.space(&ram);
+    let space = processor.space(&ram, description);
     let firmware = processor.firmware(&ram);
     let dump_avail = vm::dump_avail(description, &ram, firmware, layout.dump_avail as usize)?;
 
@@ -162,12 +163,12 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let panic = description.state.panic.clone();
     let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
     identify(&mut b, panic.as_deref())?;
-    let kva_end = processor.settle(&mut b)?;
     b.nodump.sort_by_key(|range| range.start);
     if let Some(pages) = &mut pages {
         pages.nodump = b.nodump.clone();
     }
     vm::write(&mut b, &bitmap)?;
+    let kva_end = processor.settle(&mut b)?;
 
     let dumped = vm::expected(&b, pages.as_ref());
     let truth = Truth {
@@ -269,15 +270,15 @@ fn identify(b: &mut Builder<'_>, panic: Option<&str>) -> Result<(), Error> {
     b.poke(prison + u64::from(l.name), b"0")?;
     b.poke(prison + u64::from(l.path), b"/")?;
     b.poke(prison + u64::from(l.hostname), hostname.as_bytes())?;
-    b.set_u64("time_second", b.description.state.time)?;
-    b.set_u64("time_uptime", b.description.state.uptime)?;
-    b.set_u64("physmem", physmem(b))?;
+    b.set_word("time_second", b.description.state.time)?;
+    b.set_word("time_uptime", b.description.state.uptime)?;
+    b.set_word("physmem", physmem(b))?;
     let top = b.ram.last().map_or(0, |range| range.end);
-    b.set_u64("Maxmem", top / b.space.page_size)?;
+    b.set_word("Maxmem", top / b.space.page_size)?;
     if let Some(panic) = panic {
         let at = b.kernel.address("buf")?;
         b.poke(at, panic.as_bytes())?;
-        b.set_u64("panicstr", at)?;
+        b.set_word("panicstr", at)?;
     }
     Ok(())
 }

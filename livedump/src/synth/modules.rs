@@ -18,6 +18,9 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Vec<Module>, Error> {
         address: b.kernel.start,
         size: b.kernel.end.next_multiple_of(page) - b.kernel.start,
     }];
+    if b.layout.word != 8 {
+        return Ok(modules);
+    }
     for (name, pages, size) in MODULES {
         let va = b.kva;
         for i in 0..pages {

@@ -159,7 +159,8 @@ pub(crate) fn build(
     let ring_va = place.va;
     let va = ring_va + size as u64;
     b.store.write(place.pa, &ring);
-    b.poke_u64(va, ring_va)?;
+    b.poke_word(va, ring_va)?;
+    let behind = u64::from(b.layout.word);
     for (i, word) in [
         MAGIC,
         size as u32,
@@ -173,9 +174,9 @@ pub(crate) fn build(
     .into_iter()
     .enumerate()
     {
-        b.poke_u32(va + 8 + 4 * i as u64, word)?;
+        b.poke_u32(va + behind + 4 * i as u64, word)?;
     }
-    b.set_u64("msgbufp", va)?;
+    b.set_word("msgbufp", va)?;
     Ok(MessageBuffer {
         va,
         ring_va,

@@ -85,7 +85,7 @@ pub(crate) trait Processor: Sync {
     /// second address.
     fn boot_memory(&self) -> (u64, u64);
     /// Its kernel's addresses, on a machine with this RAM.
-    fn space(&self, ram: &[Range<u64>]) -> Space;
+    fn space(&self, ram: &[Range<u64>], description: &Description) -> Space;
     /// `e_machine`.
     fn elf_machine(&self) -> u16;
     /// Kernel variables that only it has.
@@ -142,5 +142,7 @@ pub(crate) fn of(description: &Description) -> &'static dyn Processor {
         Architecture::Aarch64 if description.page_size() == 4096 => &super::arm64::ARM64_4K,
         Architecture::Aarch64 => &super::arm64::ARM64_16K,
         Architecture::Riscv64 => &super::riscv::Riscv,
+        Architecture::I386 if description.kernel.pae => &super::i386::I386_PAE,
+        Architecture::I386 => &super::i386::I386,
     }
 }

@@ -103,7 +103,10 @@ pub(crate) fn demand(b: &Builder<'_>) -> u64 {
 
 /// A PC's low memory as boot left it.
 pub(crate) fn low_memory(b: &mut Builder<'_>) {
-    if b.description.architecture != Architecture::Amd64 {
+    if !matches!(
+        b.description.architecture,
+        Architecture::Amd64 | Architecture::I386
+    ) {
         return;
     }
     let mut rng = Rng::new(b.description.seed, "low memory");

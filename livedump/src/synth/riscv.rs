@@ -125,7 +125,7 @@ impl Processor for Riscv {
         (RAM, RAM)
     }
 
-    fn space(&self, ram: &[Range<u64>]) -> Space {
+    fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
         Space {
             page_size: 4096,
             vm_min: VM_MIN_KERNEL_ADDRESS,

@@ -13,6 +13,10 @@ pub(crate) trait Format: Sync {
     fn va_bits(&self) -> u32;
     /// Entries per table, as a power of two.
     fn index_bits(&self) -> u32;
+    /// Bytes of an entry.
+    fn entry_size(&self) -> u64 {
+        8
+    }
     /// An entry that points at the table at `pa`.
     fn table(&self, pa: u64) -> u64;
     /// The table's address, if `entry` points at one. `level` counts from the root.
@@ -35,9 +39,6 @@ pub(crate) struct Tables {
     /// Every table made: (level from the root, first address it covers, physical address).
     pub(crate) made: Vec<(usize, u64, u64)>,
 }
-
-/// Bytes of an entry.
-const ENTRY: u64 = 8;
 
 impl Tables {
     /// A tree with an empty root.
@@ -72,13 +73,18 @@ impl Tables {
     fn slot(&self, level: usize, va: u64) -> u64 {
         let va = va & ((1 << self.format.va_bits()) - 1);
         let index = va >> self.format.shifts()[level] & ((1 << self.format.index_bits()) - 1);
-        index * ENTRY
+        index * self.format.entry_size()
     }
 
-    fn read(store: &Store, at: u64) -> u64 {
-        let mut bytes = [0; ENTRY as usize];
-        store.read(at, &mut bytes);
+    fn read(&self, store: &Store, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        store.read(at, &mut bytes[..self.format.entry_size() as usize]);
         u64::from_le_bytes(bytes)
+    }
+
+    fn write(&self, store: &mut Store, at: u64, entry: u64) {
+        let len = self.format.entry_size() as usize;
+        store.write(at, &entry.to_le_bytes()[..len]);
     }
 
     /// The table of `level` that covers `va`, made if absent.
@@ -92,15 +98,15 @@ impl Tables {
         let mut table = self.root;
         for above in 0..level {
             let slot = table + self.slot(above, va);
-            table = match self.format.next(above, Self::read(store, slot)) {
+            table = match self.format.next(above, self.read(store, slot)) {
                 Some(next) => next,
                 None => {
-                    let size = ENTRY << self.format.index_bits();
+                    let size = self.format.entry_size() << self.format.index_bits();
                     let next = frames.one("page tables", size)?;
                     for frame in next / 4096..(next + size) / 4096 {
                         store.page(frame);
                     }
-                    store.write(slot, &self.entry(self.format.table(next)).to_le_bytes());
+                    self.write(store, slot, self.entry(self.format.table(next)));
                     let base = va >> self.format.shifts()[above] << self.format.shifts()[above];
                     self.made.push((above + 1, base, next));
                     next
@@ -120,7 +126,7 @@ impl Tables {
         entry: u64,
     ) -> Result<(), Error> {
         let table = self.table(store, frames, level, va)?;
-        store.write(table + self.slot(level, va), &entry.to_le_bytes());
+        self.write(store, table + self.slot(level, va), entry);
         Ok(())
     }
 
@@ -146,7 +152,7 @@ impl Tables {
             _ => self.table(store, frames, level, va)?,
         };
         self.last = Some((base, table));
-        store.write(table + self.slot(level, va), &entry.to_le_bytes());
+        self.write(store, table + self.slot(level, va), entry);
         Ok(())
     }
 }

@@ -62,6 +62,7 @@ struct Crowd {
 }
 
 /// What was made.
+#[derive(Default)]
 pub(crate) struct Made {
     /// In the order of the lists.
     pub(crate) processes: Vec<Told>,
@@ -75,6 +76,9 @@ pub(crate) struct Made {
 
 /// Makes all processes.
 pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
+    if b.layout.word != 8 {
+        return Ok(Made::default());
+    }
     let description = b.description;
     let cpus = description.state.cpus;
     let pcb_size = u64::from(b.layout.pcb_size);

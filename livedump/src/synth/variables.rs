@@ -30,6 +30,7 @@ fn text(text: &str) -> Vec<u8> {
 pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> Vec<Variable> {
     let release = description.release();
     let old = release == Release::R12;
+    let word = u64::from(layout.word);
     let mut all = vec![
         Variable::data("version", text(version)),
         Variable::data("ostype", text("FreeBSD")),
@@ -42,27 +43,27 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         },
         Variable::data("hz", 1000u32.to_le_bytes()),
         Variable::zero("kernel_pmap_store", 0x180),
-        Variable::zero("kernel_vm_end", 8),
-        Variable::zero("dump_avail", u64::from(layout.dump_avail) * 8),
-        Variable::zero("phys_avail", u64::from(layout.dump_avail) * 8),
-        Variable::zero("vm_page_dump", 8),
+        Variable::zero("kernel_vm_end", word),
+        Variable::zero("dump_avail", u64::from(layout.dump_avail * layout.paddr)),
+        Variable::zero("phys_avail", u64::from(layout.dump_avail * layout.paddr)),
+        Variable::zero("vm_page_dump", word),
         Variable::zero(
             "vm_phys_segs",
             u64::from(layout.physseg_max) * u64::from(layout.phys_seg.size),
         ),
         Variable::zero("vm_phys_nsegs", 4),
-        Variable::zero("vm_page_array", 8),
-        Variable::zero("vm_page_array_size", 8),
-        Variable::zero("first_page", 8),
-        Variable::zero("msgbufp", 8),
+        Variable::zero("vm_page_array", word),
+        Variable::zero("vm_page_array_size", word),
+        Variable::zero("first_page", word),
+        Variable::zero("msgbufp", word),
         Variable::zero("prison0", u64::from(layout.prison.size)),
-        Variable::zero("panicstr", 8),
+        Variable::zero("panicstr", word),
         Variable::zero("buf", 256).local(),
-        Variable::zero("time_second", 8),
-        Variable::zero("time_uptime", 8),
-        Variable::zero("physmem", 8),
-        Variable::zero("Maxmem", 8),
-        Variable::zero("allproc", 8),
+        Variable::zero("time_second", word),
+        Variable::zero("time_uptime", word),
+        Variable::zero("physmem", word),
+        Variable::zero("Maxmem", word),
+        Variable::zero("allproc", word),
         Variable::zero("dumppcb", u64::from(layout.pcb_size)).local(),
         Variable::zero("dumptid", 4),
         Variable::zero("dumping", 4),
@@ -73,11 +74,11 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
             "stoppcbs",
             match description.stoppcbs() {
                 Stoppcbs::Array => MAXCPU * u64::from(layout.pcb_size),
-                Stoppcbs::Pointer => 8,
+                Stoppcbs::Pointer => word,
             },
         ),
-        Variable::zero("linker_files", 16).local(),
-        Variable::zero("linker_kernel_file", 8),
+        Variable::zero("linker_files", 2 * word).local(),
+        Variable::zero("linker_kernel_file", word),
         Variable::int("pcb_size", layout.pcb_size),
         Variable::int("proc_off_p_pid", layout.proc_.pid),
         Variable::int("proc_off_p_comm", layout.proc_.comm),
@@ -96,15 +97,15 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
     match layout.proc_.hash {
         Some(hash) => all.extend([
             Variable::int("proc_off_p_hash", hash),
-            Variable::zero("pidhashtbl", 8),
-            Variable::zero("pidhash", 8),
+            Variable::zero("pidhashtbl", word),
+            Variable::zero("pidhash", word),
         ]),
-        None => all.push(Variable::zero("zombproc", 8)),
+        None => all.push(Variable::zero("zombproc", word)),
     }
     all.push(if old {
         Variable::zero("vm_page_dump_size", 4)
     } else {
-        Variable::zero("vm_page_dump_pages", 8)
+        Variable::zero("vm_page_dump_pages", word)
     });
     all
 }

@@ -118,9 +118,10 @@ pub(crate) fn place_pages(
     let page = PAGE as u64;
     let size = u64::from(pages.layout.size);
     let len = (pages.len() * size).next_multiple_of(b.space.page_size);
-    let direct = b.description.memory.vm_page_array_in_direct_map
-        || b.description.release() == Release::R12
-        || !b.processor.maps_pages();
+    let direct = !b.space.dmap.is_empty()
+        && (b.description.memory.vm_page_array_in_direct_map
+            || b.description.release() == Release::R12
+            || !b.processor.maps_pages());
     let (at, va) = if direct {
         let at = b.frames.block("vm_page_array", len, b.space.page_size)?;
         b.bits.push(at..at + len);
@@ -137,18 +138,20 @@ pub(crate) fn place_pages(
     };
     b.store
         .add_run(at / page..(at + len) / page, Source::VmPages);
-    b.set_u64("vm_page_array", va)?;
-    b.set_u64("vm_page_array_size", pages.len())?;
+    b.set_word("vm_page_array", va)?;
+    b.set_word("vm_page_array_size", pages.len())?;
     let first = pages.segments.first().map_or(0, |s| s.pages.start);
-    b.set_u64("first_page", first / b.space.page_size)?;
+    b.set_word("first_page", first / b.space.page_size)?;
     b.set_u32("vm_phys_nsegs", pages.segments.len() as u32)?;
     let layout = b.layout.phys_seg;
     let table = b.kernel.address("vm_phys_segs")?;
     for (i, segment) in pages.segments.iter().enumerate() {
         let element = table + i as u64 * u64::from(layout.size);
-        b.poke_u64(element, segment.pages.start)?;
-        b.poke_u64(element + 8, segment.pages.end)?;
-        b.poke_u64(
+        let paddr = b.layout.paddr as usize;
+        b.poke(element, &segment.pages.start.to_le_bytes()[..paddr])?;
+        let end = segment.pages.end.to_le_bytes();
+        b.poke(element + paddr as u64, &end[..paddr])?;
+        b.poke_word(
             element + u64::from(layout.first_page),
             va + segment.first * size,
         )?;
@@ -180,16 +183,25 @@ pub(crate) fn write(b: &mut Builder<'_>, bitmap: &Range<u64>) -> Result<(), Erro
         .dump_avail
         .iter()
         .flat_map(|range| [range.start, range.end])
-        .flat_map(u64::to_le_bytes)
+        .flat_map(|at| at.to_le_bytes().into_iter().take(b.layout.paddr as usize))
         .collect();
     b.set("dump_avail", &array)?;
     b.set("phys_avail", &array)?;
-    b.set_u64("vm_page_dump", b.dmap(bitmap.start))?;
+    let at = if b.space.dmap.is_empty() {
+        let (bottom, va) = (b.bottom(), b.kva);
+        let len = bitmap.end - bitmap.start;
+        b.map(bottom, va, bitmap.start, len, Prot::RW)?;
+        b.kva = va + len + page;
+        va
+    } else {
+        b.dmap(bitmap.start)
+    };
+    b.set_word("vm_page_dump", at)?;
     let count = bits(b);
     if release == Release::R12 {
         b.set_u32("vm_page_dump_size", (count / 8) as u32)?;
     } else {
-        b.set_u64("vm_page_dump_pages", count)?;
+        b.set_word("vm_page_dump_pages", count)?;
     }
     let ranges: Vec<Range<u64>> = b
         .bits

@@ -16,6 +16,7 @@
 //! of it; memory is the most private memory (`RssAnon`) seen, looked at every two milliseconds.
 
 mod corpora;
+mod pages;
 mod process;
 mod tasks;
 mod work;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::corpora::Corpus;
+use crate::pages::has_pages;
 use crate::process::{Job, Output, Taken, is_there};
 use crate::{Failure, Options};
 
@@ -52,6 +53,7 @@ pub(crate) fn run(
             measure(options, corpus, &task, out)?;
         }
         random(options, corpus, out)?;
+        pages(options, corpus, out)?;
     }
     Ok(())
 }
@@ -346,5 +348,22 @@ fn random(options: &Options, corpus: &Corpus, out: &mut dyn Write) -> Result<(),
             said.trim()
         )?;
     }
+    Ok(out.flush()?)
+}
+
+/// Says what enumerating the pages of a dump takes, and looking them up.
+fn pages(options: &Options, corpus: &Corpus, out: &mut dyn Write) -> Result<(), Failure> {
+    let wanted = options
+        .only
+        .as_ref()
+        .is_none_or(|o| "pages".contains(o.as_str()));
+    if !wanted || !has_pages(corpus)? {
+        return Ok(());
+    }
+    let said = std::process::Command::new(std::env::current_exe()?)
+        .args(["--work", "pages", text(&corpus.payload)?])
+        .output()?;
+    let said = String::from_utf8_lossy(&said.stdout);
+    writeln!(out, "| {} | pages | | {} |", corpus.name, said.trim())?;
     Ok(out.flush()?)
 }

@@ -13,7 +13,7 @@ use compress::{
     write_seal,
 };
 
-use crate::{Failure, corpora};
+use crate::{Failure, corpora, pages};
 
 /// A page, and the unit of holes.
 const PAGE: usize = 4096;
@@ -57,6 +57,7 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             Ok(out.set_len(len)?)
         }
         ["random", from] => random(from),
+        ["pages", from] => pages::pages(from),
         _ => Err(format!("no such work: {arguments:?}").into()),
     }
 }

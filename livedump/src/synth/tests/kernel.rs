@@ -207,7 +207,7 @@ fn without_a_compiler_an_automatic_kernel_has_symbols_and_a_note() {
         let description = Description::parse(text).expect("a description");
         let processor = processor::of(&description);
         let layout = processor.layout(description.release());
-        let space = processor.space(&processor.ram(&description));
+        let space = processor.space(&processor.ram(&description), &description);
         let version = variables::version(&description, "amd64");
         let mut wanted = variables::all(&description, &layout, &version);
         wanted.extend(processor.variables(&description));

@@ -48,6 +48,11 @@ impl Port for I386 {
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+        // Nobody moves it: its first address is where it is linked to be.
+        let kernphys = image
+            .elf
+            .symbol("kernbase")
+            .and_then(|kernbase| image.pa(kernbase.value))?;
         tables(image).find_map(|(name, paging)| {
             let value = image.value(name, 0, 4)?;
             // A kernel address, or, up to 11, a physical one.
@@ -59,7 +64,7 @@ impl Port for I386 {
                     table.is_multiple_of(32) && image.is_mapped_by(*table, paging)
                 })
                 .map(|table| Located {
-                    kernphys: image.kernphys,
+                    kernphys,
                     root: table,
                     paging,
                 })

@@ -1,0 +1,344 @@
+//! 32-bit x86, with and without PAE, as since 12.0: the kernel's addresses are its physical ones,
+//! and it shares no address space with processes.
+//!
+//! FreeBSD `sys/i386/include/{pmap.h,pmap_pae.h,pmap_nopae.h,vmparam.h,pcb.h,frame.h}`,
+//! `sys/i386/i386/pmap.c`. There is no direct map. The machine has no processes.
+
+use std::ops::Range;
+
+use super::amd64::Amd64;
+use super::builder::Builder;
+use super::chains::{self, Names};
+use super::code::{self, Code};
+use super::description::Description;
+use super::error::Error;
+use super::kernel::{Kernel, Variable};
+use super::layout::{Layout, Release};
+use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use super::tables::Format;
+use super::truth::Prot;
+
+/// The architecture, with one form of page tables.
+pub(crate) struct I386Form {
+    pae: bool,
+}
+
+/// Two levels, entries of 32 bits.
+pub(crate) static I386: I386Form = I386Form { pae: false };
+/// Three levels, entries of 64 bits.
+pub(crate) static I386_PAE: I386Form = I386Form { pae: true };
+
+const V: u64 = 1;
+const W: u64 = 1 << 1;
+const U: u64 = 1 << 2;
+const A: u64 = 1 << 5;
+const M: u64 = 1 << 6;
+const PS: u64 = 1 << 7;
+const NX: u64 = 1 << 63;
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+const MIB: u64 = 1 << 20;
+/// What physical addresses are below.
+const PHYSICAL: u64 = 1 << 52;
+/// `VM_MAXUSER_ADDRESS`: below the trampoline's entry.
+const USER_END: u64 = 0xffc0_0000;
+/// `sizeof(struct trapframe)`.
+const TRAP_FRAME: u64 = 72;
+
+/// The variable that the root table is in: a page of pointers to directories with PAE, then the
+/// directories.
+const ROOT: &str = "boot_directories";
+
+/// `KERNBASE`: two entries of a directory in 12.1, `KERNLOAD` since.
+pub(crate) fn kernbase(description: &Description) -> u64 {
+    match (description.release(), description.kernel.pae) {
+        (Release::R12, true) => 4 * MIB,
+        _ => 8 * MIB,
+    }
+}
+
+impl Format for I386Form {
+    fn shifts(&self) -> &'static [u32] {
+        if self.pae { &[30, 21, 12] } else { &[22, 12] }
+    }
+
+    fn va_bits(&self) -> u32 {
+        32
+    }
+
+    fn index_bits(&self) -> u32 {
+        if self.pae { 9 } else { 10 }
+    }
+
+    fn entry_size(&self) -> u64 {
+        if self.pae { 8 } else { 4 }
+    }
+
+    fn table(&self, pa: u64) -> u64 {
+        pa | M | A | W | V
+    }
+
+    fn next(&self, level: usize, entry: u64) -> Option<u64> {
+        (level + 1 < self.shifts().len() && entry & V != 0 && entry & PS == 0)
+            .then_some(entry & FRAME)
+    }
+
+    fn user(&self, entry: u64) -> u64 {
+        entry | U
+    }
+
+    fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
+        let mut entry = pa | A | V;
+        if level + 1 != self.shifts().len() {
+            entry |= PS;
+        }
+        if prot.write {
+            entry |= M | W;
+        }
+        if self.pae && !prot.execute {
+            entry |= NX;
+        }
+        entry
+    }
+}
+
+impl I386Form {
+    /// The level whose entries are those of a page directory.
+    fn directory(&self) -> usize {
+        usize::from(self.pae)
+    }
+
+    /// `NBPDR`.
+    fn span(&self) -> u64 {
+        1 << self.shifts()[self.directory()]
+    }
+}
+
+impl Processor for I386Form {
+    fn format(&self) -> &'static dyn Format {
+        if self.pae { &I386_PAE } else { &I386 }
+    }
+
+    fn layout(&self, release: Release) -> Layout {
+        Layout::i386(release, self.pae)
+    }
+
+    fn code(&self) -> &'static Code {
+        &code::I386
+    }
+
+    fn names(&self) -> &'static Names {
+        &chains::I386
+    }
+
+    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
+        // A PC either way.
+        Amd64.ram(description)
+    }
+
+    fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
+        Amd64.firmware(ram)
+    }
+
+    fn boot_memory(&self) -> (u64, u64) {
+        (MIB, 0x10000)
+    }
+
+    fn space(&self, _: &[Range<u64>], description: &Description) -> Space {
+        let kernbase = kernbase(description);
+        Space {
+            page_size: 4096,
+            vm_min: kernbase,
+            kernbase,
+            kernstart: kernbase,
+            dmap: 0..0,
+            dmap_phys: 0,
+            dmaplimit: PHYSICAL,
+            user_end: USER_END,
+        }
+    }
+
+    fn elf_machine(&self) -> u16 {
+        3
+    }
+
+    fn variables(&self, description: &Description) -> Vec<Variable> {
+        let mut variables = vec![
+            Variable::absolute("kernbase", kernbase(description)),
+            Variable::zero(ROOT, if self.pae { 5 * 4096 } else { 4096 }),
+            Variable::zero("KPTmap", 4),
+            Variable::zero("virtual_avail", 4),
+            Variable::zero("setidt_disp", 4),
+        ];
+        let names: &[&'static str] = match (description.release(), self.pae) {
+            (Release::R12, false) => &["IdlePTD"],
+            (Release::R12, true) => &["IdlePTD", "IdlePDPT"],
+            // One kernel for both.
+            _ => &["pae_mode", "IdlePTD_nopae", "IdlePTD_pae", "IdlePDPT"],
+        };
+        variables.extend(names.iter().map(|name| Variable::zero(name, 4)));
+        variables
+    }
+
+    fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error> {
+        Ok(Some(kernel.address(ROOT)? - kernel.start + load))
+    }
+
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        let root = builder.tables.root;
+        let level = self.directory();
+        let directories = if self.pae { 4 } else { 1 };
+        let first = if self.pae { root + 4096 } else { root };
+        if self.pae {
+            for i in 0..directories {
+                let pa = first + i * 4096;
+                let entry = (pa | V).to_le_bytes();
+                builder.store.write(root + 8 * i, &entry);
+                builder.store.page(pa / 4096);
+                builder.tables.made.push((level, i << 30, pa));
+            }
+        }
+        // The directories map themselves below the last entry, which is the trampoline's.
+        let slot = (1u64 << 32) - (directories + 1) * self.span();
+        let recursive = slot / self.span() * self.entry_size() + first;
+        for i in 0..directories {
+            let entry = self.table(first + i * 4096).to_le_bytes();
+            let len = self.entry_size();
+            builder
+                .store
+                .write(recursive + i * len, &entry[..len as usize]);
+        }
+
+        let load = builder.description.load();
+        let start = builder.space.kernstart;
+        let len = builder.kernel.end - start;
+        if self.pae {
+            let len = len.next_multiple_of(self.span());
+            builder.map(level, start, load, len, Prot::RWX)?;
+        } else {
+            let len = len.next_multiple_of(4096);
+            builder.map(level + 1, start, load, len, Prot::RWX)?;
+        }
+        builder.load_kernel()?;
+        builder.kva = start + len.next_multiple_of(self.span());
+        builder.set_word("virtual_avail", builder.kva)
+    }
+
+    fn large(&self) -> Option<usize> {
+        Some(self.directory())
+    }
+
+    fn msgbuf_in_direct_map(&self) -> bool {
+        false
+    }
+
+    fn maps_pages(&self) -> bool {
+        true
+    }
+
+    fn devices(&self, _: &Space) -> Vec<(u64, u64)> {
+        // The local interrupt controller, and a frame buffer in the PC hole.
+        vec![(0xfee0_0000, 1), (0xf000_0000, 16)]
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        let root = builder.kernel.address(ROOT)?;
+        let first = if self.pae { root + 4096 } else { root };
+        let old = builder.description.release() == Release::R12;
+        let name = match (old, self.pae) {
+            (true, _) => "IdlePTD",
+            (false, true) => "IdlePTD_pae",
+            (false, false) => "IdlePTD_nopae",
+        };
+        builder.set_u32(name, first as u32)?;
+        if self.pae {
+            builder.set_u32("IdlePDPT", root as u32)?;
+        }
+        if !old {
+            builder.set_u32("pae_mode", u32::from(self.pae))?;
+        }
+        let end = builder.kva.next_multiple_of(self.span());
+        if end > USER_END - (5 * self.span()) {
+            return Err(Error::NoRoom {
+                what: "kernel addresses",
+                need: end,
+                left: USER_END,
+            });
+        }
+        builder.set_word("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
+    }
+
+    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
+        // `pm_pdir`, behind the lock of 16 bytes.
+        builder.poke_word(at + 16, root)
+    }
+
+    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+        let [ebx, edi, esi, ..] = r.saved;
+        let named = vec![
+            ("edi", edi),
+            ("esi", esi),
+            ("ebp", r.fp),
+            ("esp", r.sp),
+            ("ebx", ebx),
+            ("eip", r.pc),
+        ];
+        let mut bytes: Vec<u8> = named
+            .iter()
+            .flat_map(|(_, v)| (*v as u32).to_le_bytes())
+            .collect();
+        bytes.resize(size, 0);
+        (bytes, named)
+    }
+
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
+        let mut frame = vec![0; TRAP_FRAME as usize];
+        let mut put = |at: usize, v: u64| {
+            frame[at..at + 4].copy_from_slice(&(v as u32).to_le_bytes());
+        };
+        let number = match trap {
+            Trap::Fault(_) => 12,
+            Trap::Nmi => 19,
+            Trap::Interrupt | Trap::User => 0,
+        };
+        let user = trap == Trap::User;
+        put(12, r.saved[1]);
+        put(16, r.saved[2]);
+        put(20, r.fp);
+        put(28, r.saved[0]);
+        put(40, number);
+        put(52, r.pc);
+        put(56, if user { 0x33 } else { 0x20 });
+        put(60, 0x10246);
+        put(64, r.sp);
+        put(68, if user { 0x3b } else { 0 });
+        frame
+    }
+
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
+        let record = sp - 8;
+        FrameAt {
+            fp: record,
+            record,
+            locals: record - locals,
+            sp: record - locals,
+        }
+    }
+
+    fn trap(&self, sp: u64) -> TrapAt {
+        TrapAt {
+            frame: (sp - TRAP_FRAME) & !3,
+            record: None,
+        }
+    }
+
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
+        (sp - 4, Some(sp - 4))
+    }
+
+    fn dumps_table(&self, _level: usize) -> bool {
+        false
+    }
+}
