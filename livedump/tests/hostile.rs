@@ -199,3 +199,80 @@ fn words_changed_all_over_the_kernel_are_a_dump_or_an_error() {
         assert!(outcome.is_ok(), "seed {SEED:#x}, round {round}");
     }
 }
+
+/// The other ports: their variables, and words of their page tables.
+#[test]
+fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error() {
+    const NAMES: [&str; 17] = [
+        "kernel_pmap_store",
+        "pagetable_l0_ttbr1",
+        "pagetable_l1",
+        "boot_directories",
+        "IdlePTD_nopae",
+        "IdlePTD_pae",
+        "IdlePDPT",
+        "pae_mode",
+        "kernel_vm_end",
+        "dmap_phys_base",
+        "dmap_phys_max",
+        "dmap_max_addr",
+        "dump_avail",
+        "vm_page_dump",
+        "vm_page_dump_pages",
+        "vm_phys_segs",
+        "msgbufp",
+    ];
+    // Where `struct pmap` has its roots, and the first words of what else is long.
+    const WORDS: [u64; 4] = [0, 8, 48, 64];
+    for text in [
+        include_str!("../../testdata/machines/arm64.toml"),
+        include_str!("../../testdata/machines/arm64-16k.toml"),
+        include_str!("../../testdata/machines/riscv64.toml"),
+        include_str!("../../testdata/machines/i386.toml"),
+        include_str!("../../testdata/machines/i386-pae.toml"),
+    ] {
+        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let truth = machine.truth();
+        let mut places = Vec::new();
+        for name in NAMES {
+            let Some(symbol) = truth.symbols.get(name) else {
+                continue;
+            };
+            let at = symbol.value - truth.kernbase + truth.kernphys;
+            let words = WORDS.into_iter().filter(|w| *w < symbol.size);
+            places.extend(words.map(|word| at + word));
+        }
+        let tables = truth.page_tables.iter();
+        places.extend(tables.map(|(_, _, pa)| *pa).take(6));
+        let mut outcomes = [0; 2];
+        for place in places {
+            for value in EXTREMES.into_iter().step_by(2).chain([0xc000_0703, 0x87]) {
+                let lies = vec![(place, value.to_le_bytes())];
+                outcomes[usize::from(survive_planning(&machine, &elf, lies))] += 1;
+            }
+        }
+        assert!(outcomes[0] > 5 && outcomes[1] > 5, "{outcomes:?}");
+    }
+}
+
+/// Plans, and reads the sections before the pages and the last page.
+fn survive_planning(machine: &Machine, elf: &KernelElf, lies: Vec<(u64, [u8; 8])>) -> bool {
+    let memory = Arc::new(Lying {
+        inner: machine.memory(),
+        lies,
+    });
+    let Ok(taken) = plan(memory, elf, &PlanOptions::default()) else {
+        return false;
+    };
+    let layout = taken.plan.layout();
+    let _ = taken.header().encode();
+    let payload = taken.into_payload();
+    let size = payload.size().unwrap();
+    assert!(size < 1 << 31, "a dump of {size:#x} bytes of 96 MiB");
+    let mut piece = vec![0; 4096];
+    for offset in [0, layout.bitmap_offset(), layout.pmap_offset(), size - 4096] {
+        payload.read_exact_at(&mut piece, offset).unwrap();
+    }
+    true
+}

@@ -494,3 +494,16 @@ fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
         );
     }
 }
+
+#[test]
+fn a_kernel_of_a_port_that_is_not_dumped_from_outside_is_not_supported() {
+    let machine = tiny();
+    // e_machine: powerpc64, s390.
+    for other in [21_u16, 22] {
+        let mut elf = machine.kernel().to_vec();
+        elf[18..20].copy_from_slice(&other.to_le_bytes());
+        let elf = KernelElf::from_bytes(elf).unwrap();
+        let error = plan(machine.memory(), &elf, &PlanOptions::default());
+        assert!(matches!(error, Err(TakeError::Unsupported { .. })));
+    }
+}

@@ -206,7 +206,11 @@ mod tests {
         for (words, pattern) in [(8192, u64::MAX), (4 * 8192, 0x1111_1111_1111_1111)] {
             let bitmap = Bitmap::from_words(vec![pattern; words], words as u64 * 64).unwrap();
             assert_eq!(bitmap.count() * 4096, dump as u64);
-            assert!(bitmap.heap_bytes() * 1000 <= dump, "{}", bitmap.heap_bytes());
+            assert!(
+                bitmap.heap_bytes() * 1000 <= dump,
+                "{}",
+                bitmap.heap_bytes()
+            );
         }
     }
 

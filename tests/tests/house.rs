@@ -588,3 +588,88 @@ fn a_room_uses_what_it_depends_on() {
     }
     report("dependencies without a use", &broken);
 }
+
+/// A test that a text cites as `file.rs::name`, and whether there is one.
+fn is_a_test(citation: &str) -> bool {
+    let Some((file, name)) = citation.rsplit_once("::") else {
+        return false;
+    };
+    let Ok(text) = fs::read_to_string(root().join(file)) else {
+        return false;
+    };
+    let mut attribute = false;
+    for line in text.lines().map(str::trim) {
+        if line == "#[test]" {
+            attribute = true;
+        } else if let Some(rest) = line.strip_prefix("fn ") {
+            if attribute && rest.strip_prefix(name).is_some_and(|r| r.starts_with('(')) {
+                return true;
+            }
+            attribute = false;
+        }
+    }
+    false
+}
+
+/// The README's table of what is supported: every cell is `no` or the letters of tests, and every
+/// test that is named exists.
+#[test]
+fn what_is_supported_is_shown_by_a_test_that_exists() {
+    let readme = read("README.md");
+    let mut broken = Vec::new();
+    let citations = readme
+        .split('`')
+        .filter(|quoted| quoted.contains(".rs::"))
+        .collect::<Vec<_>>();
+    assert!(citations.len() > 20, "only {citations:?}");
+    for citation in citations {
+        if !is_a_test(citation) {
+            broken.push(format!("no test {citation}"));
+        }
+    }
+
+    let rows = |head: &str| -> Vec<Vec<String>> {
+        let table = readme.split(head).nth(1).unwrap_or_default();
+        table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| {
+                line.trim_matches('|')
+                    .split('|')
+                    .map(|c| c.trim().to_owned())
+            })
+            .map(Iterator::collect)
+            .collect()
+    };
+    let named: BTreeMap<String, String> = rows("| test | |")
+        .into_iter()
+        .filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone())))
+        .collect();
+    let cells = rows("| minidumps of | version | read | translate | verify | take | threads |");
+    assert!(cells.len() > 10, "{} rows", cells.len());
+    let mut used = Vec::new();
+    for row in &cells {
+        if row.len() != 7 {
+            broken.push(format!("{} columns: {row:?}", row.len()));
+        }
+        for cell in row.iter().skip(2).filter(|cell| *cell != "no") {
+            let letters = cell.rsplit(':').next().unwrap_or_default();
+            if letters.trim().is_empty() {
+                broken.push(format!("nothing shows a cell of {row:?}"));
+            }
+            for letter in letters.split_whitespace() {
+                used.push(letter.to_owned());
+                if !named.contains_key(letter) {
+                    broken.push(format!("{letter} of {row:?} is not named"));
+                }
+            }
+        }
+    }
+    for (letter, what) in &named {
+        if !used.contains(letter) {
+            broken.push(format!("{letter} ({what}) is in no cell"));
+        }
+    }
+    report("support that nothing shows", &broken);
+}

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use compress::Codec;
-use minidump::defs::{amd64, arm64, riscv};
+use minidump::defs::{amd64, arm64, i386, riscv};
 use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::avail::Avail;
@@ -179,9 +179,9 @@ impl<'a> Memory<'a> {
         Ok(())
     }
 
-    /// Entry `index` of the page-table section.
-    fn entry(&self, index: u64) -> Option<u64> {
-        let at = index.checked_mul(8)?;
+    /// Entry `index` of the page-table section, whose entries have `size` bytes: 4 or 8.
+    fn entry(&self, index: u64, size: usize) -> Option<u64> {
+        let at = index.checked_mul(size as u64)?;
         if at >= self.header.pmapsize {
             return None;
         }
@@ -189,7 +189,7 @@ impl<'a> Memory<'a> {
         let start = self.header.sections()[4].start;
         let bytes = self.payload_page(start + at / page * page)?;
         let from = (at % page) as usize;
-        let bytes = bytes.get(from..from + 8)?;
+        let bytes = bytes.get(from..from + size)?;
         Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
     }
 
@@ -201,11 +201,11 @@ impl<'a> Memory<'a> {
         let in_page = va % page;
         match header.architecture() {
             "amd64" if va >= base && header.version == 1 => {
-                let entry = self.entry((va - base) / page).unwrap_or(0);
+                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
                 leaf(entry & amd64::PG_V != 0, entry & amd64::PG_FRAME, in_page)
             }
             "amd64" if va >= base => {
-                let entry = self.entry((va - base) / amd64::NBPDR).unwrap_or(0);
+                let entry = self.entry((va - base) / amd64::NBPDR, 8).unwrap_or(0);
                 if entry & amd64::PG_V == 0 {
                     return Err(Unreadable::NotMapped);
                 }
@@ -221,15 +221,23 @@ impl<'a> Memory<'a> {
             "amd64" if direct => Ok(va - header.dmapbase),
             "arm64" | "riscv" if direct => Ok(va - header.dmapbase + header.dmapphys),
             "arm64" if va >= base => {
-                let entry = self.entry((va - base) / page).unwrap_or(0);
+                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
                 let valid = entry & arm64::ATTR_DESCR_MASK == arm64::L3_PAGE;
                 leaf(valid, entry & arm64::ATTR_FRAME, in_page)
             }
             "riscv" if va >= base => {
-                let entry = self.entry((va - base) / page).unwrap_or(0);
+                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
                 let frame = (entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S;
                 let valid = entry & riscv::PTE_V != 0 && entry & riscv::PTE_RWX != 0;
                 leaf(valid, frame << riscv::L3_SHIFT, in_page)
+            }
+            "i386" if va >= base => {
+                let (size, frame) = match header.pae {
+                    true => (i386::PTE_SIZE_PAE, i386::PG_FRAME_PAE),
+                    false => (i386::PTE_SIZE, i386::PG_FRAME),
+                };
+                let entry = self.entry((va - base) / page, size).unwrap_or(0);
+                leaf(entry & i386::PG_V != 0, entry & frame, in_page)
             }
             _ => Err(Unreadable::NotMapped),
         }

@@ -32,6 +32,8 @@ pub(crate) struct Header {
     pub(crate) dmapphys: u64,
     pub(crate) dmapbase: u64,
     pub(crate) dmapend: u64,
+    /// i386: whether page-table entries have 8 bytes.
+    pub(crate) pae: bool,
     /// Whether the page tables are not padded to a page: 32-bit arm's, as a kernel writes them.
     /// Not in the header; whoever knows the payload's length finds out.
     pub(crate) unpadded: bool,
@@ -109,6 +111,7 @@ impl Header {
             dmapphys: optional(fields.dmapphys),
             dmapbase: optional(fields.dmapbase),
             dmapend: optional(fields.dmapend),
+            pae: optional(fields.paemode) != 0,
             unpadded: false,
         })
     }

@@ -69,6 +69,8 @@ impl Lookup<'_> {
     fn entry_size(&self) -> Option<usize> {
         match self.header.architecture() {
             "amd64" | "arm64" | "riscv" => Some(8),
+            "i386" if self.header.pae => Some(i386::PTE_SIZE_PAE),
+            "i386" => Some(i386::PTE_SIZE),
             _ => None,
         }
     }
@@ -90,7 +92,9 @@ impl Lookup<'_> {
                 ((entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S) << riscv::L3_SHIFT,
                 page,
             ),
-            "i386" if entry & i386::PG_V != 0 => leaf(entry & i386::PG_FRAME, page),
+            "i386" if entry & i386::PG_V == 0 => Entry::Absent,
+            "i386" if self.header.pae => leaf(entry & i386::PG_FRAME_PAE, page),
+            "i386" => leaf(entry & i386::PG_FRAME, page),
             _ => Entry::Absent,
         }
     }
