@@ -2,7 +2,7 @@
 //!
 //! Nothing tells the container but its bytes, so it is looked for in this order:
 //!
-//! 1. a seal's footer at the end: *sealed* (of a compressed file the walk over the frames finds
+//! 1. a seal's footer at the end, or its header near the end: *sealed* (of a compressed file the walk over the frames finds
 //!    the seal itself, [`crate::codec`]);
 //! 2. a header in the last sector and another one where its `dumpextent` says: *dump device*;
 //! 3. a header in the last 512 bytes behind something that begins like a payload: *raw live file*;
@@ -18,7 +18,7 @@ use crate::full::Full;
 use crate::input::{Input, round_up};
 use crate::kdh::{Kdh, resembles_magic};
 use crate::report::{Container, Stop};
-use crate::rules;
+use crate::{rules, seal};
 
 /// Sector sizes of dump devices; the trailing header is in the last sector.
 const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
@@ -69,6 +69,11 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         return Ok(layout);
     }
     let Some(trailing) = trailing_header(input)? else {
+        if payload_first && codec == Codec::None && seal::lies_before_the_end(input)? {
+            layout.container = Container::Sealed;
+            layout.footer = true;
+            return Ok(layout);
+        }
         if payload_first {
             return Ok(layout);
         }

@@ -12,7 +12,8 @@ use crate::finding::Outcome;
 use crate::report::Facts;
 
 /// What a running machine tears, and the rules that see it.
-const KINDS: [(&str, &[&str]); 5] = [
+const KINDS: [(&str, &[&str]); 6] = [
+    ("pages", &["LIV-TORN"]),
     ("lists", &["LIV-ALLPROC", "LIV-BACK-LINK", "LIV-THREADS"]),
     ("thread stacks", &["LIV-STACK"]),
     ("page tables", &["PT-PAGE-ABSENT", "PT-TABLE-ABSENT"]),
@@ -68,11 +69,15 @@ impl Liveness {
                 let found = rules.iter().filter_map(|id| outcomes.get(id));
                 let (mut checked, mut torn) =
                     found.fold((0, 0), |(c, b), o| (c + o.checked, b + o.broken));
-                // Those rules are applied once to all entries together.
-                if let ("page tables", true, Some((present, absent))) =
-                    (what, checked > 0, facts.torn_entries)
-                {
-                    (checked, torn) = (present + absent, absent);
+                // These rules are applied once to all places together.
+                match (what, facts.torn_entries, facts.torn_pages) {
+                    ("page tables", Some((present, absent)), _) if checked > 0 => {
+                        (checked, torn) = (present + absent, absent);
+                    }
+                    ("pages", _, Some((pages, some))) if checked > 0 => {
+                        (checked, torn) = (pages, some);
+                    }
+                    _ => {}
                 }
                 (checked > 0).then_some(Evidence {
                     what,

@@ -31,8 +31,21 @@ fn of_kind(mut records: &[u8], kind: u32) -> Vec<&[u8]> {
     found
 }
 
-/// Applies the rules about the records, whose lengths have been checked.
-pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) {
+/// What salvage kept and lost: pages kept, pages lost, bytes of sections lost.
+pub(crate) fn salvaged(records: &[u8]) -> Option<[u64; 3]> {
+    let record = *of_kind(records, attachment::RECORD_SALVAGED).first()?;
+    let number = |at: usize| {
+        record[at..at + 8]
+            .iter()
+            .rev()
+            .fold(0, |n, b| n << 8 | u64::from(*b))
+    };
+    (record.len() == 24).then(|| [0, 8, 16].map(number))
+}
+
+/// Applies the rules about the records, whose lengths have been checked. Gives the pages that were
+/// watched while they were read, and how many of them are torn.
+pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
     let torn = of_kind(records, attachment::RECORD_TORN);
     let cpus = of_kind(records, attachment::RECORD_CPUS);
     let once = torn.len() <= 1 && cpus.len() <= 1;
@@ -44,22 +57,24 @@ pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) {
         ))
         .expected("one of each at most")
     });
-    for record in torn {
-        check_torn(record, place, sink);
-    }
     for record in cpus {
         check_cpus(record, place, sink);
     }
+    let mut found = None;
+    for record in torn {
+        found = check_torn(record, place, sink);
+    }
+    found
 }
 
-fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) {
+fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
     let long = record.len() >= attachment::TORN_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
         f.found(format!("a record of torn pages of {} bytes", record.len()))
             .expected(format!("{}", attachment::TORN_LEN))
     });
     if !long {
-        return;
+        return None;
     }
     let pages = little(record, attachment::TORN_PAGES_FIELD);
     let torn = little(record, attachment::TORN_TORN_FIELD);
@@ -82,6 +97,7 @@ fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) {
         ))
         .expected("none")
     });
+    sound.then_some((pages, torn))
 }
 
 fn check_cpus(record: &[u8], place: &Place<'_>, sink: &mut Sink) {

@@ -182,12 +182,19 @@ impl Run<'_> {
         match walked.seal {
             Some(start) => {
                 self.facts.container = Some(Container::Sealed);
+                if let Some(at) = walked.unsaid {
+                    let finding = Place::file("gzip member", at).breaks(&rules::GZIP_LENGTH);
+                    let finding = finding.found("no extra field that says how long it is");
+                    self.sink
+                        .report(finding.expected("a member of a sealed file"));
+                }
                 let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
                 stated = Some(Stated {
                     by: "the seal",
                     len: sealed.content_len,
                     may_be_short: true,
                 });
+                self.facts.torn_pages = sealed.torn;
                 if let Some(sealed) = &sealed.header {
                     sealed.check(Container::Sealed, self.sink);
                 }

@@ -16,7 +16,7 @@ use crate::finding::{Place, Sink};
 use crate::input::{Input, field, hex, little, quoted};
 use crate::kdh::Kdh;
 use crate::report::Stop;
-use crate::rules;
+use crate::{records, rules};
 
 /// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
 const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
@@ -66,6 +66,24 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
     })
 }
 
+/// Whether an uncompressed seal lies near the end of a file that does not end as its footer does:
+/// its header is where it says that it is, with the digest that it states. Bytes were appended, or
+/// the seal was cut.
+pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
+    let from = input.size().saturating_sub(1 << 20);
+    let tail = input.up_to(from, 1 << 20)?;
+    let right = |at: &usize| {
+        let header = tail.get(*at..*at + HEADER_LEN).unwrap_or_default();
+        let digest = header.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
+        header.starts_with(&MAGIC)
+            && digest == Some(number(header, HEADER_DIGESTED, 8))
+            && number(header, 24, 8) == from + *at as u64
+    };
+    let places = tail.windows(8).enumerate();
+    let mut places = places.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
+    Ok(places.any(|at| right(&at)))
+}
+
 /// Whether a compressed file ends as a sealed one does.
 pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
     let size = input.size();
@@ -82,12 +100,17 @@ pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
     }
 }
 
+/// Pages that were watched while they were read, and how many of them are torn.
+type Watched = (u64, u64);
+
 /// What a seal says that others need.
 pub(crate) struct Sealed {
     /// The kerneldumpheader of the attachment.
     pub(crate) header: Option<Kdh>,
     /// Bytes of content that the seal states.
     pub(crate) content_len: u64,
+    /// Pages that a producer watched while it read them, and how many of them are torn.
+    pub(crate) torn: Option<Watched>,
 }
 
 /// Where the bytes of a seal lie in the file.
@@ -154,6 +177,7 @@ pub(crate) fn check(
     let mut sealed = Sealed {
         header: None,
         content_len: number(&header, 16, 8),
+        torn: None,
     };
     if !trusted {
         return Ok(sealed);
@@ -173,7 +197,7 @@ pub(crate) fn check(
                 None => "a length that a file can have".into(),
             })
     });
-    sealed.header = check_attachment(input, &header, &pieces, sink)?;
+    (sealed.header, sealed.torn) = check_attachment(input, &header, &pieces, sink)?;
     if !whole {
         return Ok(sealed);
     }
@@ -336,7 +360,7 @@ fn check_attachment(
     header: &[u8],
     pieces: &Pieces,
     sink: &mut Sink,
-) -> Result<Option<Kdh>, Stop> {
+) -> Result<(Option<Kdh>, Option<Watched>), Stop> {
     let len = number(header, 40, 4) as usize;
     let at = pieces.at(HEADER_LEN as u64);
     let place = Place::file("seal attachment", at);
@@ -377,8 +401,9 @@ fn check_attachment(
         f.found(format!("{} bytes that are no record", rest.len()))
             .expected("a header, and records to the attachment's end")
     });
+    let mut torn = None;
     if let Some(records) = records.filter(|_| sound) {
-        crate::records::check(records, &place, sink);
+        torn = records::check(records, &place, sink);
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
@@ -390,7 +415,10 @@ fn check_attachment(
     });
     let whole = flags & u64::from(attachment::FLAG_SALVAGED) == 0;
     sink.check(&rules::SEAL_SALVAGED, whole, &place, |f| {
-        let [kept, pages, sections] = salvaged(&bytes).unwrap_or_default();
+        let [kept, pages, sections] = bytes
+            .get(attachment::RECORDS_OFFSET..)
+            .and_then(records::salvaged)
+            .unwrap_or_default();
         f.found(format!(
             "a salvaged dump: {kept} pages kept, {pages} lost, {sections} bytes of sections lost"
         ))
@@ -405,25 +433,10 @@ fn check_attachment(
     let header = field(&bytes, attachment::HEADER_FIELD);
     let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
     let at = pieces.at((HEADER_LEN + attachment::HEADER_FIELD.offset) as u64);
-    Ok(header
+    let header = header
         .filter(|_| magic == attachment::MAGIC)
-        .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader")))
-}
-
-/// The numbers of an attachment's record about salvage: pages kept, pages lost, bytes of sections.
-fn salvaged(attachment: &[u8]) -> Option<[u64; 3]> {
-    let mut rest = attachment.get(attachment::RECORDS_OFFSET..)?;
-    loop {
-        let len = usize::try_from(number(rest, 4, 4)).ok()?;
-        let value = rest.get(attachment::RECORD_HEAD..)?.get(..len)?;
-        if number(rest, 0, 4) == u64::from(attachment::RECORD_SALVAGED) {
-            return (len == 24).then(|| [0, 8, 16].map(|at| number(value, at, 8)));
-        }
-        rest = &rest[attachment::RECORD_HEAD + len..];
-        if rest.is_empty() {
-            return None;
-        }
-    }
+        .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));
+    Ok((header, torn))
 }
 
 fn check_index(

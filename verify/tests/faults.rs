@@ -143,7 +143,8 @@ fn faults_are_reported_and_none_panics() {
     }
     let mut random = Random(seed | 1);
     for i in 0..faults {
-        let (kind, dump) = &dumps[random.below(dumps.len())];
+        let number = random.below(dumps.len());
+        let (kind, dump) = &dumps[number];
         let mut bytes = dump.clone();
         let what = fault(&mut random, &mut bytes);
         if bytes == *dump || bytes.is_empty() {
@@ -158,7 +159,7 @@ fn faults_are_reported_and_none_panics() {
         };
         assert!(
             !unseen || harmless,
-            "seed {seed}, fault {i}: {kind}, {what}: {}",
+            "seed {seed}, fault {i}: dump {number}, {kind}, {what}: {}",
             told(&report)
         );
     }

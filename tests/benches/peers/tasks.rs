@@ -288,6 +288,9 @@ fn decode_tasks(options: &Options, corpus: &Corpus, tasks: &mut Vec<Task>) -> Re
                 job(tool, &["-tq", from], Output::None, None),
             ),
         });
+        if corpus.machine.is_some() {
+            verify_tasks(from, whose, codec, tasks)?;
+        }
         let to = text(&theirs)?;
         let into = match codec {
             "zstd" => job(
@@ -318,6 +321,36 @@ fn decode_tasks(options: &Options, corpus: &Corpus, tasks: &mut Vec<Task>) -> Re
             peer: (
                 format!("{tool} -dc"),
                 job(tool, &["-dcq", from], Output::Pipe, None),
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Verifying beside decoding alone: what all checks together cost.
+fn verify_tasks(
+    from: &str,
+    whose: &str,
+    codec: &str,
+    tasks: &mut Vec<Task>,
+) -> Result<(), Failure> {
+    let tool = if codec == "zstd" { "zstd" } else { "pigz" };
+    for (depth, name) in [("default", "verify"), ("deep", "verify --deep")] {
+        let verify = || us(&["verify", depth, "2", from], Output::None, None);
+        tasks.push(Task {
+            name: format!("{name} {whose} {codec}"),
+            ours: verify()?,
+            peer: (
+                "our decode, checked and dropped".into(),
+                us(&["check", "2", from], Output::None, None)?,
+            ),
+        });
+        tasks.push(Task {
+            name: format!("{name} {whose} {codec}"),
+            ours: verify()?,
+            peer: (
+                format!("{tool} -t"),
+                job(tool, &["-tq", from], Output::None, None),
             ),
         });
     }

@@ -1,15 +1,23 @@
 //! gzip members inflated.
 
+use std::cell::RefCell;
+
 use flate2::{Decompress, FlushDecompress, Status};
+use libdeflater::Decompressor;
 
 use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
-use super::{CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
+use super::{Buffers, CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
 use crate::container::Layout;
 use crate::finding::Place;
 use crate::input::{Input, hex};
 use crate::report::{Container, Stop};
 use crate::rules;
 use crate::workers::{self, Pump};
+
+thread_local! {
+    /// A worker's engine for members that are right.
+    static FAST: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
 
 /// Deflate makes at most 1032 bytes out of one.
 const RATIO_MAX: u64 = 1032;
@@ -24,6 +32,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         walked: Walked::new(layout.start),
         large: None,
         ended: false,
+        buffers: Buffers::default(),
         cx,
     };
     while !pump.ended {
@@ -51,6 +60,7 @@ struct Members<'a, 'b> {
     walked: Walked,
     large: Option<Member>,
     ended: bool,
+    buffers: Buffers,
     cx: &'a mut Context<'b>,
 }
 
@@ -59,9 +69,12 @@ struct Job {
     end: u64,
     content_len: u32,
     bytes: Vec<u8>,
+    /// Where the content goes.
+    room: Vec<u8>,
 }
 
 struct Done {
+    bytes: Vec<u8>,
     member: Member,
     end: u64,
     content_len: u32,
@@ -104,12 +117,14 @@ impl Pump for Members<'_, '_> {
                 if let Some((end, content_len)) = self.stated(&member) {
                     self.at = end;
                     let stored = end - member.at;
-                    let bytes = self.cx.input.up_to(member.at, stored as usize)?;
+                    let (input, len) = (self.cx.input, stored as usize);
+                    let bytes = self.buffers.filled(input, member.at, len)?;
                     let job = Job {
                         member,
                         end,
                         content_len,
                         bytes,
+                        room: self.buffers.take(),
                     };
                     return Ok(Some((job, stored + u64::from(content_len))));
                 }
@@ -120,9 +135,15 @@ impl Pump for Members<'_, '_> {
         Ok(None)
     }
 
-    fn work(job: Job) -> Done {
-        let content = inflate_whole(&job);
-        let crc = content.as_ref().map_or(0, |c| crc32fast::hash(c));
+    fn work(mut job: Job) -> Done {
+        let room = std::mem::take(&mut job.room);
+        let content = inflate_whole(&job, room);
+        // That of the trailer, with which the content has been compared.
+        let crc = match &content {
+            Ok(_) => trailer_of(&job.bytes[job.bytes.len() - TRAILER as usize..]),
+            Err(_) => None,
+        };
+        let crc = crc.map_or(0, |[crc, _]| crc);
         Done {
             member: job.member,
             end: job.end,
@@ -130,6 +151,7 @@ impl Pump for Members<'_, '_> {
             crc,
             stored_check: stored_check(&job.bytes),
             content,
+            bytes: job.bytes,
         }
     }
 
@@ -145,10 +167,12 @@ impl Pump for Members<'_, '_> {
         };
         self.walked.derive(self.cx.options.memory, derived)?;
         let content_len = u64::from(done.content_len);
+        self.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
                 self.held();
                 self.cx.intake.push(&content, self.cx.sink)?;
+                self.buffers.give(content);
             }
             Err(fault) => {
                 self.damaged(&done.member, done.end, &fault);
@@ -237,6 +261,9 @@ impl Members<'_, '_> {
                         .bytes(member.at, &member.fixed)
                 });
             }
+        }
+        if member.lens.is_none() {
+            self.walked.unsaid.get_or_insert(member.at);
         }
         self.walked.mark(member.at);
         self.walked.frames += 1;
@@ -335,7 +362,7 @@ impl Members<'_, '_> {
 }
 
 /// Inflates a member whose lengths are stated, and compares everything that it says of itself.
-fn inflate_whole(job: &Job) -> Result<Vec<u8>, Fault> {
+fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let header = (job.member.body - job.member.at) as usize;
     let split = job.bytes.len().saturating_sub(TRAILER as usize);
     let (body, trailer) = job.bytes.split_at(split.max(header));
@@ -343,7 +370,14 @@ fn inflate_whole(job: &Job) -> Result<Vec<u8>, Fault> {
     let [crc, size] = trailer_of(trailer).ok_or(Fault::Truncated)?;
     let wanted = job.content_len as usize;
     // `stated` has seen that a body of this length can hold so much.
-    let mut content = Vec::with_capacity(wanted.max(1));
+    content.resize(wanted, 0);
+    // The fast way says no more than whether all is right; what is wrong the other way tells.
+    let fast = FAST.with_borrow_mut(|engine| engine.gzip_decompress(&job.bytes, &mut content));
+    if fast == Ok(wanted) && crc32fast::hash(&content) == crc && job.content_len == size {
+        return Ok(content);
+    }
+    content.clear();
+    content.reserve_exact(wanted.max(1));
     let mut inflater = Decompress::new(false);
     let status = inflater
         .decompress_vec(body, &mut content, FlushDecompress::Finish)

@@ -61,6 +61,34 @@ impl Context<'_> {
     }
 }
 
+/// Buffers that a walk uses again: fresh memory for each frame costs the kernel as much time as
+/// its digests cost us.
+#[derive(Default)]
+struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    /// An empty buffer.
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes one back that nobody needs any more.
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.push(buffer);
+    }
+
+    /// A buffer with the `len` bytes at `offset`, or as many as there are. The file has been seen
+    /// to be so long.
+    fn filled(&mut self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
+        let mut buffer = self.take();
+        buffer.resize(len, 0);
+        let got = input.read(&mut buffer, offset)?;
+        buffer.truncate(got);
+        Ok(buffer)
+    }
+}
+
 /// What a seal's index says of one frame, derived from the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Derived {
@@ -100,6 +128,8 @@ pub(crate) struct Walked {
     /// Whether every frame was walked: `--quick` cannot walk gzip members that do not say their
     /// length.
     pub(crate) complete: bool,
+    /// The first gzip member that does not say how long it is; every one of a sealed file does.
+    pub(crate) unsaid: Option<u64>,
     /// Whether frames were walked without being decoded, as `--quick` does behind the sections:
     /// `content_len` is then not known.
     pub(crate) skimmed: bool,

@@ -5,7 +5,7 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Context, Derived, MARK_EVERY, PIECE, Walked};
+use super::{Buffers, Context, Derived, MARK_EVERY, PIECE, Walked};
 use crate::container::Layout;
 use crate::input::Input;
 use crate::report::{Container, Stop};
@@ -31,6 +31,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
                 at: 0,
                 end: plain.start,
                 size: u64::from(frame_size),
+                buffers: Buffers::default(),
                 walked: &mut walked,
                 cx,
             };
@@ -77,6 +78,7 @@ struct Chunks<'a, 'b, 'c> {
     at: u64,
     end: u64,
     size: u64,
+    buffers: Buffers,
     walked: &'a mut Walked,
     cx: &'b mut Context<'c>,
 }
@@ -91,7 +93,8 @@ impl Pump for Chunks<'_, '_, '_> {
             return Ok(None);
         }
         // At most `seal::format::FRAME_MAX`, and the file holds so much.
-        let bytes = self.cx.input.up_to(self.at, len as usize)?;
+        let input = self.cx.input;
+        let bytes = self.buffers.filled(input, self.at, len as usize)?;
         self.at += len;
         Ok(Some((bytes, len)))
     }
@@ -112,6 +115,7 @@ impl Pump for Chunks<'_, '_, '_> {
         self.walked.frames += 1;
         self.walked.derive(self.cx.options.memory, derived)?;
         self.cx.intake.push(&bytes, self.cx.sink)?;
+        self.buffers.give(bytes);
         self.cx.advance(len.into(), len.into())
     }
 }

@@ -1,10 +1,13 @@
 //! zstd frames decoded.
 
+use std::cell::RefCell;
+
+use ::zstd::bulk::Decompressor;
 use ::zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
 
 use super::zstd::{Frame, Step, step};
-use super::{CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
+use super::{Buffers, CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
 use crate::container::Layout;
 use crate::finding::Place;
 use crate::input::Input;
@@ -21,6 +24,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         walked: Walked::new(layout.start),
         large: None,
         ended: false,
+        buffers: Buffers::default(),
         cx,
     };
     while !pump.ended {
@@ -48,16 +52,39 @@ struct Frames<'a, 'b> {
     /// A frame for [`Frames::decode_large`], and whether the stream ends inside of it.
     large: Option<(Frame, bool)>,
     ended: bool,
+    buffers: Buffers,
     cx: &'a mut Context<'b>,
 }
 
 struct Job {
     frame: Frame,
     bytes: Vec<u8>,
+    /// Where the content goes.
+    room: Vec<u8>,
+}
+
+thread_local! {
+    /// A worker's decoder: making one costs as much as a small frame.
+    static DECODER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Decodes a whole frame into `room`.
+fn decode_whole(stored: &[u8], most: usize, mut room: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    room.clear();
+    room.reserve_exact(most);
+    DECODER.with_borrow_mut(|decoder| {
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decompressor::new()?),
+        };
+        decoder.decompress_to_buffer(stored, &mut room)
+    })?;
+    Ok(room)
 }
 
 struct Done {
     frame: Frame,
+    bytes: Vec<u8>,
     stored_check: u32,
     content_check: u32,
     content: Result<Vec<u8>, String>,
@@ -86,8 +113,10 @@ impl Pump for Frames<'_, '_> {
                         return Ok(None);
                     }
                     // Walked to its end, so the file holds these bytes.
-                    let bytes = self.cx.input.up_to(frame.at, stored as usize)?;
-                    return Ok(Some((Job { frame, bytes }, stored + content)));
+                    let (input, len) = (self.cx.input, stored as usize);
+                    let bytes = self.buffers.filled(input, frame.at, len)?;
+                    let room = self.buffers.take();
+                    return Ok(Some((Job { frame, bytes, room }, stored + content)));
                 }
                 Step::Skippable { magic, at, end } => self.skippable(magic, at, end)?,
                 Step::End(at) => self.end(at),
@@ -115,7 +144,7 @@ impl Pump for Frames<'_, '_> {
 
     fn work(job: Job) -> Done {
         let most = usize::try_from(content_bound(&job.frame)).unwrap_or(usize::MAX);
-        let content = ::zstd::bulk::decompress(&job.bytes, most).map_err(|e| e.to_string());
+        let content = decode_whole(&job.bytes, most, job.room).map_err(|e| e.to_string());
         let content_check = if job.frame.checksum {
             job.bytes
                 .last_chunk::<4>()
@@ -128,6 +157,7 @@ impl Pump for Frames<'_, '_> {
             stored_check: stored_check(&job.bytes),
             content_check,
             content,
+            bytes: job.bytes,
         }
     }
 
@@ -146,6 +176,7 @@ impl Pump for Frames<'_, '_> {
             content_len: content_len as u32,
         };
         self.walked.derive(self.cx.options.memory, derived)?;
+        self.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
                 self.cx.sink.passed(&rules::ZSTD_CONTENT);
@@ -153,6 +184,7 @@ impl Pump for Frames<'_, '_> {
                     self.cx.sink.passed(&rules::ZSTD_CHECKSUM);
                 }
                 self.cx.intake.push(&content, self.cx.sink)?;
+                self.buffers.give(content);
             }
             Err(why) => {
                 self.damaged(&done.frame, &why);
