@@ -334,14 +334,16 @@ impl Entry {
 /// A module, its file, and the functions in it by address.
 type WithFunctions<'a> = (&'a Module, &'a ModuleFile, Vec<(u64, String)>);
 
-/// The functions of the modules whose files were found.
+/// The functions of loaded modules: by name where their files were found, else by how far from the
+/// module's address.
 pub(crate) struct ModuleSymbols<'a> {
-    modules: Vec<WithFunctions<'a>>,
+    all: &'a Modules,
+    found: Vec<WithFunctions<'a>>,
 }
 
 impl<'a> ModuleSymbols<'a> {
     pub(crate) fn of(served: &'a Served) -> Self {
-        let modules = served
+        let found = served
             .module_files
             .iter()
             .filter_map(|file| {
@@ -351,18 +353,21 @@ impl<'a> ModuleSymbols<'a> {
                 Some((module, file, functions))
             })
             .collect();
-        Self { modules }
+        let all = &served.modules;
+        Self { all, found }
+    }
+
+    fn named(&self, at: u64) -> Option<(String, u64)> {
+        let (_, file, functions) = (self.found.iter())
+            .find(|(m, ..)| at.checked_sub(m.address).is_some_and(|skip| skip < m.size))?;
+        let after = functions.partition_point(|(start, _)| *start <= at);
+        let (start, name) = functions.get(after.checked_sub(1)?)?;
+        Some((format!("{}`{name}", file.name), at - start))
     }
 }
 
 impl Functions for ModuleSymbols<'_> {
     fn function(&self, at: u64) -> Option<(String, u64)> {
-        let (_, file, functions) = (self.modules.iter())
-            .find(|(m, ..)| at.checked_sub(m.address).is_some_and(|skip| skip < m.size))?;
-        let after = functions.partition_point(|(start, _)| *start <= at);
-        Some(match after.checked_sub(1).and_then(|i| functions.get(i)) {
-            Some((start, name)) => (format!("{}`{name}", file.name), at - start),
-            None => (file.name.clone(), at.wrapping_sub(file.text())),
-        })
+        self.named(at).or_else(|| self.all.function(at))
     }
 }
