@@ -10,6 +10,10 @@ use compress::{Codec, Encoding, NoProgress, Shape};
 use livecore_tests::corpus::recipes;
 use livecore_tests::{mkdump, mkelf};
 
+#[path = "../tests/images/common.rs"]
+#[allow(dead_code, reason = "the images are what is wanted of it")]
+mod common;
+
 /// Seeds are this long at most: shorter ones are changed faster.
 const LEN_MAX: usize = 160 << 10;
 
@@ -20,6 +24,18 @@ symbol main 0xffffffff80200000 size 4 func
 symbol hz 0xffffffff80300000 size 4
 symbol kernphys 0x200000 abs
 ";
+
+/// Packets of a debugger, with right sums.
+const PACKETS: [&str; 8] = [
+    "+$qSupported:multiprocess+;qXfer:features:read+#00",
+    "+$?#3f+$g#67+$qfThreadInfo#bb+$qsThreadInfo#c8",
+    "$Hg1#e0$p10#d1$m0,10#2a$mffffffff80200000,8#65",
+    "$qXfer:features:read:target.xml:0,ffb#79",
+    "$vFile:open:6b65726e656c,0,0#02$vFile:pread:1,10,0#00",
+    "$qRcmd,68656c70#fb$qRcmd,6474#00",
+    "$jThreadsInfo#c1$qHostInfo#9b$qRegisterInfo0#72",
+    "$QStartNoAckMode#b0+$D#44",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: fuzz-seeds FOLDER")?;
@@ -40,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if bytes.len() <= LEN_MAX {
             put("dump", &recipe.name, &bytes)?;
             put("dump_mended", &recipe.name, &bytes)?;
+            put("salvage", &recipe.name, &bytes)?;
         }
     }
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
@@ -63,6 +80,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         }
+    }
+    for (name, _, _, bytes) in common::images() {
+        put("image", name, &bytes)?;
+    }
+    for packet in PACKETS {
+        let name = packet.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        put("packets", &name, packet.as_bytes())?;
     }
     put("kernel_elf", "kernel", &mkelf::build(KERNEL)?)?;
     Ok(())

@@ -7,8 +7,11 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::{NoProgress, Stream};
-use minidump::{Dump, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
+use compress::{Codec, Encoding, NoProgress, Stream};
+use minidump::convert::Target;
+use minidump::dump::AnyDump;
+use minidump::salvage::{self, Salvage};
+use minidump::{Container, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
 use verify::{Depth, Options};
 use xxhash_rust::xxh64::xxh64;
 
@@ -88,9 +91,15 @@ pub fn dump(bytes: Vec<u8>) {
         &NoProgress,
     );
     let sound = report.verdict.exit_code() == 0;
-    let opened = Dump::from_source(source, &minidump::OpenOptions::new(options()));
+    let opened = AnyDump::from_source(source, &minidump::OpenOptions::new(options()));
     let dump = match opened {
-        Ok(dump) => dump,
+        Ok(AnyDump::Mini(dump)) => dump,
+        Ok(AnyDump::Full(full)) => {
+            for range in full.ranges().iter().take(8) {
+                let _ = full.offset_of(PhysAddr(range.start));
+            }
+            return;
+        }
         Err(e) => {
             assert!(!sound, "found sound, and cannot be opened: {e}");
             return;
@@ -122,6 +131,36 @@ pub fn dump(bytes: Vec<u8>) {
             assert!(there || answer.is_err(), "{at:#x} is a hole and reads");
         }
     }
+}
+
+/// Whatever the bytes are, what is salvaged of them is written, opens, and is found sound or has
+/// warnings.
+pub fn salvage(bytes: Vec<u8>) {
+    let options = salvage::Options {
+        open: minidump::OpenOptions::new(options()),
+        ..Default::default()
+    };
+    let Ok(found) = Salvage::examine(Arc::new(bytes), &options, &NoProgress) else {
+        return;
+    };
+    if found.payload_len().is_ok_and(|len| len > CONTENT_MAX) {
+        return;
+    }
+    let target = Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(Codec::None),
+    };
+    let mut out = Vec::new();
+    if found.write(&target, &mut out, &NoProgress).is_err() {
+        return;
+    }
+    let report = verify::verify(Arc::new(out), &Options::default(), &NoProgress);
+    let code = report.verdict.exit_code();
+    assert!(
+        code == 0 || code == 3,
+        "salvaged and not sound: {:?}",
+        report.verdict
+    );
 }
 
 /// Makes right what is found of [`mend_parity`] and [`mend_seal`].

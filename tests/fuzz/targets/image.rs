@@ -1,0 +1,6 @@
+#![no_main]
+//! An image of memory, of whatever format its bytes say.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    livedump::image::exercise::exercise(bytes);
+});
