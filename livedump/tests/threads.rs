@@ -187,6 +187,12 @@ fn threads_registers_and_stacks_of_riscv64_dumps_are_those_that_the_machine_was_
 }
 
 #[test]
+fn threads_registers_and_stacks_of_i386_dumps_are_those_that_the_machine_was_given() {
+    check_port(machine!("i386"));
+    check_port(machine!("i386-pae"));
+}
+
+#[test]
 fn without_type_information_stacks_tell_what_threads_do() {
     let mut states = std::collections::HashSet::new();
     for (name, text) in [machine!("tiny"), machine!("arm64"), machine!("riscv64")] {

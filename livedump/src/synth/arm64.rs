@@ -293,7 +293,7 @@ impl Processor for Arm64 {
         }
     }
 
-    fn trap(&self, sp: u64) -> TrapAt {
+    fn trap(&self, sp: u64, _user: bool) -> TrapAt {
         let frame = (sp - TRAP_FRAME - 16) & !15;
         TrapAt {
             frame,

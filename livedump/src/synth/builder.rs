@@ -290,6 +290,17 @@ impl<'a> Builder<'a> {
     /// Memory for one small structure, reached through the direct map, its bit set.
     pub(crate) fn slab(&mut self, size: u64) -> Result<u64, Error> {
         let size = size.next_multiple_of(64);
+        if self.space.dmap.is_empty() {
+            // Mapped, not reached through a direct map: the range is of virtual addresses.
+            if self.slab.end - self.slab.start < size {
+                let pages = size.div_ceil(self.space.page_size);
+                let va = self.allocate("kernel structures", pages)?;
+                self.slab = va..va + pages * self.space.page_size;
+            }
+            let at = self.slab.start;
+            self.slab.start += size;
+            return Ok(at);
+        }
         if self.slab.end - self.slab.start < size {
             let pages = size.div_ceil(self.space.page_size);
             let run = if pages == 1 {

@@ -2,7 +2,8 @@
 //! and it shares no address space with processes.
 //!
 //! FreeBSD `sys/i386/include/{pmap.h,pmap_pae.h,pmap_nopae.h,vmparam.h,pcb.h,frame.h}`,
-//! `sys/i386/i386/pmap.c`. There is no direct map. The machine has no processes.
+//! `sys/i386/i386/pmap.c`. There is no direct map. Processes have
+//! no memory of their own here.
 
 use std::ops::Range;
 
@@ -308,12 +309,15 @@ impl Processor for I386Form {
         put(16, r.saved[2]);
         put(20, r.fp);
         put(28, r.saved[0]);
-        put(40, number);
+        put(44, number);
         put(52, r.pc);
         put(56, if user { 0x33 } else { 0x20 });
         put(60, 0x10246);
         put(64, r.sp);
-        put(68, if user { 0x3b } else { 0 });
+        put(68, 0x3b);
+        if !user {
+            frame.truncate(64);
+        }
         frame
     }
 
@@ -327,10 +331,21 @@ impl Processor for I386Form {
         }
     }
 
-    fn trap(&self, sp: u64) -> TrapAt {
+    fn trap(&self, sp: u64, user: bool) -> TrapAt {
+        // The processor pushes the stack pointer and its segment only where it changes them.
+        let len = if user { TRAP_FRAME } else { TRAP_FRAME - 8 };
         TrapAt {
-            frame: (sp - TRAP_FRAME) & !3,
+            frame: (sp - len) & !3,
             record: None,
+        }
+    }
+
+    fn arguments(&self, entry: &str, frame: u64) -> Vec<u64> {
+        match entry {
+            "Xcpustop" => Vec::new(),
+            // The vector of the interrupt.
+            "Xapic_isr1" => vec![frame, 0x31],
+            _ => vec![frame],
         }
     }
 

@@ -266,8 +266,8 @@ impl Layout {
         }
     }
 
-    /// The structures of an i386 kernel that a dump is made by: of processes and modules there are
-    /// none. `struct vm_page` is computed from its field list.
+    /// The structures of an i386 kernel that a dump is made by. There are no modules. What a kernel
+    /// exports has amd64's offsets. `struct vm_page` is computed from its field list.
     pub(crate) fn i386(release: Release, pae: bool) -> Self {
         let old = release == Release::R12;
         // 12.1 without PAE: physical addresses of 32 bits.

@@ -113,8 +113,12 @@ pub(crate) trait Processor: Sync {
     fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8>;
     /// Where a called function's frame is.
     fn frame(&self, sp: u64, locals: u64) -> FrameAt;
-    /// Where a trap's frame is.
-    fn trap(&self, sp: u64) -> TrapAt;
+    /// Where the frame of a trap is that interrupted the kernel or user mode.
+    fn trap(&self, sp: u64, user: bool) -> TrapAt;
+    /// What an entry passes on the stack to the function that it calls, the last argument first.
+    fn arguments(&self, _entry: &str, _frame: u64) -> Vec<u64> {
+        Vec::new()
+    }
     /// The stack pointer of a saved context whose function has stack pointer `sp`: with it the
     /// slot of the return address, if that is in memory.
     fn saved_sp(&self, sp: u64) -> (u64, Option<u64>);

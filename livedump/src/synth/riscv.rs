@@ -254,7 +254,7 @@ impl Processor for Riscv {
         }
     }
 
-    fn trap(&self, sp: u64) -> TrapAt {
+    fn trap(&self, sp: u64, _user: bool) -> TrapAt {
         TrapAt {
             frame: (sp - TRAP_FRAME) & !15,
             record: None,

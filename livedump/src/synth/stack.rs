@@ -50,12 +50,14 @@ pub(crate) fn build(
         root,
     };
     // What brought the thread into the kernel.
-    let outer = processor.trap(top);
+    let outer = processor.trap(top, purpose.user);
     let mut sp = outer.frame;
     let mut fp = 0;
     if purpose.user {
         b.poke(outer.frame, &processor.trap_frame(&user, Trap::User))?;
         fp = enter(b, outer.record, &user)?;
+        let entry = chain.last().copied().unwrap_or_default();
+        sp = pass(b, entry, sp)?;
     }
 
     if chain == ["fork_trampoline"] {
@@ -96,11 +98,11 @@ pub(crate) fn build(
                 }
                 _ => Trap::Fault(FAULT_ADDRESS),
             };
-            let at = processor.trap(sp);
+            let at = processor.trap(sp, false);
             b.poke(at.frame, &processor.trap_frame(&interrupted, trap))?;
             frames.push(frame(b, interrupted.pc, fp, None));
             fp = enter(b, at.record, &interrupted)?;
-            sp = at.frame;
+            sp = pass(b, callee, at.frame)?;
             let back = b.kernel.call_site(callee, handler)?;
             frames.push(frame(b, back, fp, Some(at.frame)));
             callee = handler;
@@ -114,8 +116,8 @@ pub(crate) fn build(
         debug_assert_eq!(callee, chain[i - 1]);
         let locals = 16 * (1 + rng.below(6));
         let at = processor.frame(sp, locals);
-        b.poke_u64(at.record, fp)?;
-        b.poke_u64(at.record + 8, back)?;
+        b.poke_word(at.record, fp)?;
+        b.poke_word(at.record + u64::from(b.layout.word), back)?;
         fill(b, rng, at.locals, locals, at.fp)?;
         fp = at.fp;
         sp = at.sp;
@@ -135,7 +137,7 @@ pub(crate) fn build(
         } else {
             pc
         };
-        b.poke_u64(slot, value)?;
+        b.poke_word(slot, value)?;
     }
     frames.reverse();
     let registers = Registers {
@@ -153,14 +155,25 @@ fn enter(b: &mut Builder<'_>, record: Option<u64>, r: &Registers) -> Result<u64,
     let Some(record) = record else {
         return Ok(r.fp);
     };
-    b.poke_u64(record, r.fp)?;
-    b.poke_u64(record + 8, r.saved[2])?;
+    b.poke_word(record, r.fp)?;
+    b.poke_word(record + u64::from(b.layout.word), r.saved[2])?;
     Ok(record)
+}
+
+/// Pushes what entry code passes to the function that it calls; gives the stack pointer then.
+fn pass(b: &mut Builder<'_>, entry: &str, frame: u64) -> Result<u64, Error> {
+    let mut sp = frame;
+    for argument in b.processor.arguments(entry, frame) {
+        sp -= u64::from(b.layout.word);
+        b.poke_word(sp, argument)?;
+    }
+    Ok(sp)
 }
 
 /// Fills the locals of a function.
 fn fill(b: &mut Builder<'_>, rng: &mut Rng, at: u64, len: u64, fp: u64) -> Result<(), Error> {
-    for word in (0..len / 8).rev() {
+    let size = u64::from(b.layout.word);
+    for word in (0..len / size).rev() {
         let value = match rng.below(5) {
             0 => 0,
             1 => rng.below(256),
@@ -169,7 +182,7 @@ fn fill(b: &mut Builder<'_>, rng: &mut Rng, at: u64, len: u64, fp: u64) -> Resul
             3 => b.kernel.start + rng.below(1 << 14),
             _ => fp + rng.below(512),
         };
-        b.poke_u64(at + 8 * word, value)?;
+        b.poke_word(at + size * word, value)?;
     }
     Ok(())
 }

@@ -62,7 +62,6 @@ struct Crowd {
 }
 
 /// What was made.
-#[derive(Default)]
 pub(crate) struct Made {
     /// In the order of the lists.
     pub(crate) processes: Vec<Told>,
@@ -76,9 +75,6 @@ pub(crate) struct Made {
 
 /// Makes all processes.
 pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
-    if b.layout.word != 8 {
-        return Ok(Made::default());
-    }
     let description = b.description;
     let cpus = description.state.cpus;
     let pcb_size = u64::from(b.layout.pcb_size);
@@ -87,7 +83,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
         Stoppcbs::Pointer => {
             let pages = (u64::from(cpus) * pcb_size).div_ceil(b.space.page_size);
             let va = b.allocate("stoppcbs", pages)?;
-            b.set_u64("stoppcbs", va)?;
+            b.set_word("stoppcbs", va)?;
             va
         }
     };
@@ -172,13 +168,14 @@ fn dumper(processes: &[Process]) -> Option<u32> {
 /// Links the processes into a list.
 fn list(b: &mut Builder<'_>, head: &str, processes: &[Placed]) -> Result<(), Error> {
     let at = u64::from(b.layout.proc_.list);
+    let word = u64::from(b.layout.word);
     let mut link = b.kernel.address(head)?;
     for process in processes {
-        b.poke_u64(link, process.va)?;
-        b.poke_u64(process.va + at + 8, link)?;
+        b.poke_word(link, process.va)?;
+        b.poke_word(process.va + at + word, link)?;
         link = process.va + at;
     }
-    b.poke_u64(link, 0)
+    b.poke_word(link, 0)
 }
 
 /// Links the processes into `pidhashtbl`.
@@ -186,21 +183,22 @@ fn hash<'p>(b: &mut Builder<'_>, processes: impl Iterator<Item = &'p Placed>) ->
     let Some(at) = b.layout.proc_.hash else {
         return Ok(());
     };
-    let table = b.slab(HASH * 8)?;
-    b.set_u64("pidhashtbl", table)?;
-    b.set_u64("pidhash", HASH - 1)?;
+    let word = u64::from(b.layout.word);
+    let table = b.slab(HASH * word)?;
+    b.set_word("pidhashtbl", table)?;
+    b.set_word("pidhash", HASH - 1)?;
     let mut heads = vec![0u64; HASH as usize];
     for process in processes {
         let pid = process.threads.first().map_or(0, |t| t.pid);
         let slot = u64::from(pid) % HASH;
         let entry = process.va + u64::from(at);
         let old = std::mem::replace(&mut heads[slot as usize], process.va);
-        b.poke_u64(entry, old)?;
-        b.poke_u64(entry + 8, table + slot * 8)?;
+        b.poke_word(entry, old)?;
+        b.poke_word(entry + word, table + slot * word)?;
         if old != 0 {
-            b.poke_u64(old + u64::from(at) + 8, entry)?;
+            b.poke_word(old + u64::from(at) + word, entry)?;
         }
-        b.poke_u64(table + slot * 8, process.va)?;
+        b.poke_word(table + slot * word, process.va)?;
     }
     Ok(())
 }
@@ -212,11 +210,13 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
     b.poke_u32(va + u64::from(l.pid), process.pid)?;
     b.poke(va + u64::from(l.comm), process.name.as_bytes())?;
     b.poke_u32(va + u64::from(l.state), if process.zombie { 2 } else { 1 })?;
-    let space = if process.user && !process.zombie {
+    // i386 since 12.0 has no address space that a process and the kernel share.
+    let shared = b.layout.word == 8;
+    let space = if process.user && !process.zombie && shared {
         let space = users::build(b, &mut crowd.rng)?;
         let v = b.layout.vmspace;
         let vmspace = b.slab(u64::from(v.size))?;
-        b.poke_u64(va + u64::from(l.vmspace), vmspace)?;
+        b.poke_word(va + u64::from(l.vmspace), vmspace)?;
         b.processor
             .pmap(b, vmspace + u64::from(v.pmap), space.root)?;
         Some(space)
@@ -235,14 +235,15 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
         threads.push(place_thread(b, crowd, process, thread, va, root)?);
     }
     let plist = u64::from(b.layout.thread.plist);
+    let word = u64::from(b.layout.word);
     let mut link = va + u64::from(l.threads);
     for thread in &threads {
-        b.poke_u64(link, thread.va)?;
-        b.poke_u64(thread.va + plist + 8, link)?;
+        b.poke_word(link, thread.va)?;
+        b.poke_word(thread.va + plist + word, link)?;
         link = thread.va + plist;
     }
-    b.poke_u64(link, 0)?;
-    b.poke_u64(va + u64::from(l.threads) + 8, link)?;
+    b.poke_word(link, 0)?;
+    b.poke_word(va + u64::from(l.threads) + word, link)?;
     Ok(Placed {
         told: Told {
             va,
@@ -360,15 +361,15 @@ fn place_thread(
         b.poke(pcb, &bytes)?;
     }
 
-    b.poke_u64(va + u64::from(l.proc_), proc_va)?;
+    b.poke_word(va + u64::from(l.proc_), proc_va)?;
     b.poke_u32(va + u64::from(l.tid), tid)?;
     let name = described
         .name
         .clone()
         .unwrap_or_else(|| process.name.clone());
     b.poke(va + u64::from(l.name), name.as_bytes())?;
-    b.poke_u64(va + u64::from(l.pcb), pcb)?;
-    b.poke_u64(va + u64::from(l.kstack), kstack)?;
+    b.poke_word(va + u64::from(l.pcb), pcb)?;
+    b.poke_word(va + u64::from(l.kstack), kstack)?;
     b.poke_u32(va + u64::from(l.kstack_pages), KSTACK_PAGES as u32)?;
     b.poke_u32(va + u64::from(l.lastcpu), described.cpu.unwrap_or(0))?;
     b.poke_u32(va + u64::from(l.oncpu), described.cpu.unwrap_or(u32::MAX))?;
@@ -378,7 +379,7 @@ fn place_thread(
     };
     if let Some(wait) = &wait {
         let text = crowd.strings.get(b, wait)?;
-        b.poke_u64(va + u64::from(l.wmesg), text)?;
+        b.poke_word(va + u64::from(l.wmesg), text)?;
     }
     let (state, inhibitors) = match doing {
         _ if process.zombie => (0, 0),
