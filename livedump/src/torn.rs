@@ -17,7 +17,7 @@
 //! kept. With none torn the dump is memory as it was at one instant; a page that changed and changed
 //! back between two readings is not noticed.
 //!
-//! Passes are read by several threads. They take blocks of [`BLOCK`] pages of the dump, in order,
+//! Passes are read by several threads. They take blocks of `BLOCK` pages of the dump, in order,
 //! from one counter; a digest belongs to whoever has its block. What is shared beside that is one
 //! map of kept pages. The first error ends a pass for all.
 //!

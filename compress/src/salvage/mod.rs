@@ -3,7 +3,7 @@
 //! A seal's index says where every frame lies, so a frame that is damaged costs itself and nothing
 //! else. Without an index the stream is walked by its own structure. Where the walk comes upon
 //! something that is no frame, or upon one that does not decode, it looks for the next place at
-//! which a frame begins that does ([`walk`]). What lies between is a *gap*: it is known how many
+//! which a frame begins that does (`walk`). What lies between is a *gap*: it is known how many
 //! stored bytes it has, and perhaps not how much content those held. Then the frames behind it are
 //! good and nobody knows where they belong, until something says how long the content is
 //! ([`Salvage::place`]).

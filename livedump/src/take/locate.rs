@@ -4,7 +4,7 @@
 //! at and `X` is what is looked for. The bytes of `version` occur several times in memory; the
 //! right `X` is the one under which they are where the file has them, and under which the kernel's
 //! own variables agree with each other. What may be `X`, and which variables say so, is the
-//! port's: [`super::port`].
+//! port's: `port`.
 
 use std::sync::Arc;
 

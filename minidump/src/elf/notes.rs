@@ -41,7 +41,7 @@ pub struct ThreadNote {
     pub tid: i32,
     /// `p_pid`
     pub pid: i32,
-    /// Its name, at most [`NAME_LEN`] bytes of which are shown ([`short_name`]).
+    /// Its name, at most `NAME_LEN` bytes of which are shown ([`short_name`]).
     pub name: String,
     /// GDB's names of the registers whose values are known, and these.
     pub registers: Vec<(&'static str, u64)>,

@@ -1,7 +1,7 @@
 //! Two dumps side by side: do they hold the same state of a machine?
 //!
 //! Both are verified at the same time, each on a thread of its own with workers of its own, and
-//! what they hold is compared while it goes by ([`merge`]): sections come first and data pages in
+//! what they hold is compared while it goes by (`merge`): sections come first and data pages in
 //! ascending physical address, on both sides, so two streams are merged as two sorted lists are.
 //! Containers, codecs, versions and frame sizes play no part. Each side hands pages over in batches
 //! through a bounded channel; a side that is ahead waits. Memory is what two verifications need,

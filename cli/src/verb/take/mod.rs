@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
     /// What the offsets of raw RAM mean: flat, pc or q35 (QEMU's machines), pc:SIZE (so much below
-    /// a hole that ends at 4 GiB), or START-END[@OFFSET],... [default: found]
+    /// a hole that ends at 4 GiB), or START-END or START-END@OFFSET with commas between [default: found]
     #[arg(long, value_name = "LAYOUT", requires = "image", conflicts_with_all = ["machine", "walk"])]
     pub layout: Option<RawLayout>,
     /// A guest of QEMU's: its control socket (QMP). Its memory is read through the file that it
