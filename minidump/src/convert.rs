@@ -103,7 +103,8 @@ pub fn finish_with(
     let got = payload.read_full_at(&mut head, 0)?;
     // What is no minidump has pages of 4 KiB: full dumps.
     let page_size = MinidumpHeader::parse(&head[..got]).map_or(4096, |h| h.page_size());
-    let record = SealRecord {
+    // What changed while the pages were read is known when they have been.
+    let record = || SealRecord {
         header,
         records: provenance().records(),
         ..SealRecord::default()
@@ -111,10 +112,11 @@ pub fn finish_with(
     finish_record(payload, record, page_size, target, out, progress)
 }
 
-/// The same under a header with all that a seal keeps beside it.
+/// The same under a header with all that a seal keeps beside it. `record` is asked for when the
+/// payload has been written.
 pub(crate) fn finish_record(
     payload: &dyn ReadAt,
-    record: SealRecord,
+    record: impl FnOnce() -> SealRecord,
     page_size: u64,
     target: &Target,
     out: &mut dyn Write,
@@ -122,7 +124,7 @@ pub(crate) fn finish_record(
 ) -> Result<Written, Error> {
     target.check()?;
     let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
-    close(&stored, record, page_size, target, out)
+    close(&stored, record(), page_size, target, out)
 }
 
 /// Writes what an open dump holds as `target` says. The payload's bytes are the same, but for the

@@ -115,6 +115,10 @@ fn a_quick_look_finds_a_part_of_what_a_long_one_finds() {
 /// Rules that no recipe can break: they are about a kernel file beside the dump.
 const ELSEWHERE: &[&str] = &["KRN-", "LIV-"];
 
+/// Rules whose smallest dump is in `verify/tests/rules` alone: what it takes to break them is written
+/// there byte by byte.
+const IN_VERIFY: &[&str] = &["FULL-", "SEAL-RECORDS"];
+
 /// Rules that still lack their recipe, and why.
 const WITHOUT_RECIPE: &[(&str, &str)] = &[
     ("KDH-MAGIC", "what has no magic is taken for no header"),
@@ -144,6 +148,11 @@ fn every_rule_has_a_recipe_that_breaks_it() {
         .filter(|rule| rule.severity > Severity::Note)
         .map(|rule| rule.id)
         .filter(|id| !ELSEWHERE.iter().any(|group| id.starts_with(group)))
+        .filter(|id| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify/tests/rules");
+            let dump = std::path::Path::new(folder).join(format!("{id}.dump"));
+            !(IN_VERIFY.iter().any(|group| id.starts_with(group)) && dump.exists())
+        })
         .filter(|id| !named.contains(id))
         .collect();
     let excused: BTreeSet<&str> = WITHOUT_RECIPE.iter().map(|(id, _)| *id).collect();

@@ -232,10 +232,9 @@ impl Salvage {
         out: &mut dyn Write,
         progress: &dyn Progress,
     ) -> Result<Written, Error> {
-        let record = self.record.clone();
         finish_record(
             &*self.payload,
-            record,
+            || self.record.clone(),
             self.page_size,
             target,
             out,

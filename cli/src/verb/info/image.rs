@@ -118,6 +118,9 @@ impl Facts {
     }
 }
 
+/// The region that errors about raw memory name.
+const RAW: &str = "raw memory";
+
 /// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
 pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
     let options = image::Options {
@@ -127,6 +130,8 @@ pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Fai
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => Some(Ok(Facts::of(&image, path))),
+        // What is less than a page of raw memory is no image, as it is no dump.
+        Err(minidump::Error::Broken { region, .. }) if region == RAW => None,
         Err(error @ minidump::Error::Broken { .. }) => Some(Err(Failure::from(error).about(path))),
         Err(_) => None,
     }
