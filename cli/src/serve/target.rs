@@ -277,8 +277,8 @@ impl std::fmt::Debug for Served {
     }
 }
 
-/// The threads, the crashed one first, then in the order of the kernel's lists. There is always
-/// one: debuggers know no machine without threads.
+/// The threads, the crashed one first, or else the first that is known to be somewhere, then in the
+/// order of the kernel's lists. There is always one: debuggers know no machine without threads.
 fn entries(kernel: Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
     let list = match kernel.threads() {
         Ok(found) => {
@@ -306,6 +306,14 @@ fn entries(kernel: Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
         })
         .collect();
     if let Some(at) = entries.iter().position(Entry::crashed) {
+        entries[..=at].rotate_right(1);
+    }
+    // gdb does not connect to a thread that is nowhere: a CPU's that ran on while it was dumped.
+    let is_somewhere = |entry: &Entry| {
+        let registers = entry.thread.as_ref().map(|t| kernel.registers(t));
+        matches!(registers, Some(Ok(r)) if r.pc().is_some())
+    };
+    if let Some(at) = entries.iter().position(is_somewhere) {
         entries[..=at].rotate_right(1);
     }
     if entries.is_empty() {

@@ -8,11 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use livedump::synth::ThreadTruth;
+use livedump::synth::{Context, ThreadTruth};
 
 use crate::harness::{livecore, run};
 use crate::real::say;
-use crate::served::{Dumped, Server, arm64, debug, riscv64, tiny, title};
+use crate::served::{Dumped, Server, arm64, debug, i386, i386_pae, riscv64, tiny, title};
 
 /// Whether `program` is installed.
 pub(crate) fn have(program: &str) -> bool {
@@ -155,7 +155,7 @@ fn gdb_lists_every_thread_by_name_with_the_registers_it_was_given() {
     if !have(GDB) {
         return;
     }
-    for dumped in [debug(), tiny(), arm64(), riscv64()] {
+    for dumped in [debug(), tiny(), arm64(), riscv64(), i386()] {
         let server = Server::of(dumped);
         // Nothing but `target remote`: the kernel comes through the connection.
         let told = gdb(
@@ -194,15 +194,36 @@ fn gdb_lists_every_thread_by_name_with_the_registers_it_was_given() {
     }
 }
 
+/// A live dump has no registers of the threads that ran. gdb does not connect to such a thread, so
+/// another one is the first.
+#[test]
+fn gdb_opens_a_dump_of_a_machine_that_ran_on() {
+    if !have(GDB) {
+        return;
+    }
+    let dumped = i386_pae();
+    let server = Server::of(dumped);
+    let told = gdb(&[&remote(&server)], &["info threads", "bt 1"]);
+    for thread in dumped.threads() {
+        let id = format!(" Thread {} \"{}\" ", thread.tid, title(thread));
+        let line = told.lines().find(|line| line.contains(&id));
+        let line = line.unwrap_or_else(|| panic!("no {id}: {told}"));
+        let runs = matches!(thread.context, Context::Running(_));
+        assert_eq!(line.contains("<unavailable>"), runs, "{line}");
+        assert!(!(runs && line.starts_with('*')), "{line}");
+    }
+    assert!(told.contains("#0  0x"), "{told}");
+}
+
 /// By DWARF where the kernel has it, else by the frame pointers that its code sets up.
 #[test]
 fn gdb_backtraces_are_those_of_the_machines_stacks() {
     if !have(GDB) {
         return;
     }
-    for dumped in [debug(), tiny(), arm64(), riscv64()] {
+    for dumped in [debug(), tiny(), arm64(), riscv64(), i386()] {
         let server = Server::of(dumped);
-        let told = gdb(&[&remote(&server)], &["thread apply all bt"]);
+        let told = gdb(&[&remote(&server)], &["thread apply all -c bt"]);
         let stacks = by_thread(&told, gdb_thread);
         let mut frames = 0;
         for (number, thread) in (1..).zip(dumped.threads()) {

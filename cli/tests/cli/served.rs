@@ -45,6 +45,7 @@ impl Dumped {
         match self.machine.truth().architecture.name() {
             "amd64" => "rax",
             "aarch64" => "x0",
+            "i386" => "eax",
             _ => "a0",
         }
     }
@@ -106,6 +107,16 @@ pub(crate) fn arm64() -> &'static Dumped {
 pub(crate) fn riscv64() -> &'static Dumped {
     static RISCV64: OnceLock<Dumped> = OnceLock::new();
     RISCV64.get_or_init(|| Dumped::new("riscv64"))
+}
+
+pub(crate) fn i386() -> &'static Dumped {
+    static I386: OnceLock<Dumped> = OnceLock::new();
+    I386.get_or_init(|| Dumped::new("i386"))
+}
+
+pub(crate) fn i386_pae() -> &'static Dumped {
+    static I386_PAE: OnceLock<Dumped> = OnceLock::new();
+    I386_PAE.get_or_init(|| Dumped::new("i386-pae"))
 }
 
 /// `livecore serve`, running.
