@@ -108,6 +108,21 @@ impl DumpAvail {
         }
     }
 
+    /// Whether a bitmap of `bitmapsize` bytes, which lies at `offset` of the payload, has a bit for
+    /// each page of the ranges.
+    pub(crate) fn require_bits(&self, bitmapsize: u32, offset: u64) -> Result<(), Error> {
+        let bits = u64::from(bitmapsize) * 8;
+        if self.bits() <= bits {
+            return Ok(());
+        }
+        Err(Error::broken(
+            "page bitmap",
+            offset,
+            format!("{bits} bits"),
+            format!("at least the {} pages of dump_avail", self.bits()),
+        ))
+    }
+
     /// Whether the ranges are the machine's own; `false` for [`DumpAvail::from_zero`].
     pub fn is_known(&self) -> bool {
         self.in_file

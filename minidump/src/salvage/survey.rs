@@ -270,15 +270,7 @@ fn ranges(
     let mut bytes = vec![0; len as usize];
     stored.content().read_exact_at(&mut bytes, offset)?;
     let ranges = DumpAvail::parse(&bytes, header.order, layout.page_size(), offset)?;
-    let bits = u64::from(header.bitmapsize) * 8;
-    if ranges.bits() > bits {
-        return Err(Error::broken(
-            "page bitmap",
-            layout.bitmap_offset(),
-            format!("{bits} bits"),
-            format!("at least the {} pages of dump_avail", ranges.bits()),
-        ));
-    }
+    ranges.require_bits(header.bitmapsize, layout.bitmap_offset())?;
     Ok(ranges)
 }
 
