@@ -6,7 +6,7 @@
 
 use minidump::defs::minidump::DUMP_AVAIL_ENTRY;
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Place, Region, Sink};
 use crate::rules;
 
 /// Bytes of the section that are kept: a kernel's array fits into one page.
@@ -67,7 +67,7 @@ impl Avail {
                 terminator = Some(i);
                 break;
             }
-            let place = Place::payload(format!("dump_avail range {i}"), offset);
+            let place = Place::payload(Region::Nth("dump_avail range", i as u64), offset);
             let ordered = sink.check(&rules::DA_ORDER, start < end, &place, |f| {
                 f.found(format!("{start:#x}..{end:#x}"))
                     .expected("a start before the end")

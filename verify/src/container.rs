@@ -77,6 +77,15 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         if payload_first {
             return Ok(layout);
         }
+        if let Some(codec) = seal::codec_of_end(input)? {
+            // Its beginning is damaged: the walk says how.
+            layout.codec = codec;
+            layout.footer = codec == Codec::None;
+            if layout.footer {
+                layout.container = Container::Sealed;
+            }
+            return Ok(layout);
+        }
         if head.starts_with(b"\x7fELF") {
             let why = "an ELF file that is no full dump; of an exported core \
                        `livecore convert --to minidump` gives the dump";
@@ -275,16 +284,13 @@ impl Layout {
                 let size = input.size();
                 let hidden = self.header_in_the_middle(input, end)?;
                 if let Some(header) = &hidden {
-                    sink.report(
-                        header
-                            .at(0)
-                            .breaks(&rules::CON_HEADER_HIDDEN)
-                            .found(format!(
-                                "{} bytes behind the header",
-                                size.saturating_sub(header.offset + SIZE as u64)
-                            ))
-                            .expected("the header in the last 512 bytes of the file"),
-                    );
+                    sink.broken(&rules::CON_HEADER_HIDDEN, &header.at(0), |f| {
+                        f.found(format!(
+                            "{} bytes behind the header",
+                            size.saturating_sub(header.offset + SIZE as u64)
+                        ))
+                        .expected("the header in the last 512 bytes of the file")
+                    });
                 } else {
                     let place = Place::file("behind the payload", end);
                     let behind = size.saturating_sub(end);

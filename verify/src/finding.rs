@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -9,6 +10,8 @@ use crate::rule::{Rule, Severity};
 
 /// Most bytes that a finding carries for a hexdump.
 const MAX_BYTES: usize = 64;
+/// About the most bytes of each of a finding's texts.
+const MAX_TEXT: usize = 1024;
 
 /// What an offset counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,31 +74,68 @@ pub struct Finding {
     pub bytes: Option<Excerpt>,
 }
 
+/// A part of a dump, in words. Those that a dump has many of are put into words when a finding
+/// needs them: most places are looked at and found right.
+#[derive(Debug, Clone)]
+pub enum Region<'a> {
+    /// A name: `page bitmap`.
+    Named(Cow<'a, str>),
+    /// One of many, by its number: `zstd frame 12`.
+    Nth(&'static str, u64),
+    /// One of many, by its address: `page directory entry for 0xffffffff80200000`.
+    For(&'static str, u64),
+    /// A variable of the kernel's, by name and address: `msgbufp at 0xffffffff80200000`.
+    At(&'a str, u64),
+}
+
+impl<'a> From<&'a str> for Region<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+impl From<String> for Region<'_> {
+    fn from(name: String) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+impl fmt::Display for Region<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Nth(what, number) => write!(f, "{what} {number}"),
+            Self::For(what, address) => write!(f, "{what} for {address:#x}"),
+            Self::At(name, address) => write!(f, "{name} at {address:#x}"),
+        }
+    }
+}
+
 /// A place in a dump: what a finding points at.
 #[derive(Debug, Clone)]
 pub struct Place<'a> {
     space: Space,
-    region: Cow<'a, str>,
+    region: Region<'a>,
     offset: u64,
 }
 
 impl<'a> Place<'a> {
     /// `offset` of the file, which lies in `region`.
-    pub fn file(region: impl Into<Cow<'a, str>>, offset: u64) -> Self {
+    pub fn file(region: impl Into<Region<'a>>, offset: u64) -> Self {
         Self::new(Space::File, region.into(), offset)
     }
 
     /// `offset` of the decompressed payload, which lies in `region`.
-    pub fn payload(region: impl Into<Cow<'a, str>>, offset: u64) -> Self {
+    pub fn payload(region: impl Into<Region<'a>>, offset: u64) -> Self {
         Self::new(Space::Payload, region.into(), offset)
     }
 
     /// Line `line` (from 1) of `info.N`.
-    pub fn info(region: impl Into<Cow<'a, str>>, line: u64) -> Self {
+    pub fn info(region: impl Into<Region<'a>>, line: u64) -> Self {
         Self::new(Space::Info, region.into(), line)
     }
 
-    fn new(space: Space, region: Cow<'a, str>, offset: u64) -> Self {
+    fn new(space: Space, region: Region<'a>, offset: u64) -> Self {
         Self {
             space,
             region,
@@ -107,7 +147,7 @@ impl<'a> Place<'a> {
     pub fn breaks(&self, rule: &'static Rule) -> Finding {
         Finding {
             rule,
-            region: printable(self.region.clone().into_owned()),
+            region: printable(&self.region.to_string()),
             space: self.space,
             offset: self.offset,
             found: String::new(),
@@ -120,15 +160,15 @@ impl<'a> Place<'a> {
 impl Finding {
     /// Says what is there.
     #[must_use]
-    pub fn found(mut self, found: impl Into<String>) -> Self {
-        self.found = printable(found.into());
+    pub fn found(mut self, found: impl AsRef<str>) -> Self {
+        self.found = printable(found.as_ref());
         self
     }
 
     /// Says what should be there.
     #[must_use]
-    pub fn expected(mut self, expected: impl Into<String>) -> Self {
-        self.expected = printable(expected.into());
+    pub fn expected(mut self, expected: impl AsRef<str>) -> Self {
+        self.expected = printable(expected.as_ref());
         self
     }
 
@@ -140,13 +180,15 @@ impl Finding {
     }
 }
 
-/// `text` with its control characters escaped: strings of dumps and info files reach terminals.
-fn printable(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
+/// `text` with its control characters escaped, and cut where it gets long: strings of dumps and
+/// info files reach terminals.
+pub(crate) fn printable(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len().min(MAX_TEXT));
     for c in text.chars() {
+        if escaped.len() >= MAX_TEXT {
+            escaped.push('…');
+            break;
+        }
         match c.is_control() {
             true => escaped.extend(c.escape_default()),
             false => escaped.push(c),
@@ -182,12 +224,22 @@ pub struct Outcome {
 }
 
 /// Gathers findings: a bounded number for each rule, and the count of all.
+///
+/// A place is counted before anything is said of it, and nothing is said of those beyond the bound:
+/// a dump that breaks a rule a million times costs a million counts.
 #[derive(Debug)]
 pub struct Sink {
     filter: Filter,
     per_rule: usize,
     findings: Vec<Finding>,
-    outcomes: BTreeMap<&'static str, Outcome>,
+    tallies: BTreeMap<&'static str, Tally>,
+}
+
+/// What became of a rule, and whether anybody wants to know.
+#[derive(Debug)]
+struct Tally {
+    admitted: bool,
+    outcome: Outcome,
 }
 
 impl Sink {
@@ -197,11 +249,11 @@ impl Sink {
             filter,
             per_rule,
             findings: Vec::new(),
-            outcomes: BTreeMap::new(),
+            tallies: BTreeMap::new(),
         }
     }
 
-    /// Notes that `rule` was checked at `place`, and if it does not hold there reports the finding
+    /// Notes that `rule` was checked at `place`, and if it does not hold there keeps the finding
     /// that `say` completes. Gives `holds` back.
     pub fn check(
         &mut self,
@@ -213,36 +265,51 @@ impl Sink {
         if holds {
             self.passed(rule);
         } else {
-            self.report(say(place.breaks(rule)));
+            self.broken(rule, place, say);
         }
         holds
     }
 
     /// Notes that `rule` held in one place.
     pub fn passed(&mut self, rule: &'static Rule) {
-        if self.filter.admits(rule) {
-            self.outcomes.entry(rule.id).or_default().checked += 1;
+        if let Some(outcome) = self.outcome(rule) {
+            outcome.checked += 1;
         }
     }
 
-    /// Notes one place that breaks a rule.
-    pub fn report(&mut self, finding: Finding) {
-        if !self.filter.admits(finding.rule) {
+    /// Notes that `place` breaks `rule`, and keeps the finding that `say` completes, unless enough
+    /// of this rule's are kept.
+    pub fn broken(
+        &mut self,
+        rule: &'static Rule,
+        place: &Place<'_>,
+        say: impl FnOnce(Finding) -> Finding,
+    ) {
+        let most = self.per_rule as u64;
+        let Some(outcome) = self.outcome(rule) else {
             return;
-        }
-        let outcome = self.outcomes.entry(finding.rule.id).or_default();
+        };
         outcome.checked += 1;
         outcome.broken += 1;
-        if outcome.broken <= self.per_rule as u64 {
-            self.findings.push(finding);
+        if outcome.broken <= most {
+            self.findings.push(say(place.breaks(rule)));
         }
+    }
+
+    /// The outcome of `rule` so far; `None` if the filter does not admit it.
+    fn outcome(&mut self, rule: &'static Rule) -> Option<&mut Outcome> {
+        let tally = self.tallies.entry(rule.id).or_insert_with(|| Tally {
+            admitted: self.filter.admits(rule),
+            outcome: Outcome::default(),
+        });
+        tally.admitted.then_some(&mut tally.outcome)
     }
 
     /// How many findings of `severity` or above there are.
     pub fn count(&self, severity: Severity) -> u64 {
-        self.outcomes
+        self.tallies
             .iter()
-            .filter_map(|(id, outcome)| Some((crate::rules::find(id)?, outcome)))
+            .filter_map(|(id, tally)| Some((crate::rules::find(id)?, &tally.outcome)))
             .filter(|(rule, _)| rule.severity >= severity)
             .map(|(_, outcome)| outcome.broken)
             .sum()
@@ -250,12 +317,16 @@ impl Sink {
 
     /// Whether `rule` was broken anywhere.
     pub fn broke(&self, rule: &Rule) -> bool {
-        self.outcomes.get(rule.id).is_some_and(|o| o.broken > 0)
+        self.tallies
+            .get(rule.id)
+            .is_some_and(|tally| tally.outcome.broken > 0)
     }
 
     /// The kept findings, in the order in which they came, and what became of each rule.
     pub fn into_parts(self) -> (Vec<Finding>, BTreeMap<&'static str, Outcome>) {
-        (self.findings, self.outcomes)
+        let admitted = self.tallies.into_iter().filter(|(_, tally)| tally.admitted);
+        let outcomes = admitted.map(|(id, tally)| (id, tally.outcome)).collect();
+        (self.findings, outcomes)
     }
 }
 
@@ -273,5 +344,44 @@ mod tests {
         assert_eq!(finding.region, "Hostname\\u{7}");
         assert_eq!(finding.found, "\\u{1b}[2Jhost");
         assert_eq!(finding.expected, "a\\nb, 1 µs");
+    }
+
+    #[test]
+    fn what_is_not_kept_is_counted_and_not_put_into_words() {
+        let rule = &crate::rules::PT_TABLE_ABSENT;
+        let mut sink = Sink::new(Filter::default(), 3);
+        let mut said = 0;
+        for k in 0..1000 {
+            let place = Place::payload(Region::For("page directory entry", k << 21), 8 * k);
+            sink.check(rule, k % 2 == 0, &place, |f| {
+                said += 1;
+                f.found("x".repeat(1 << 20))
+            });
+        }
+        assert_eq!(said, 3);
+        let (findings, outcomes) = sink.into_parts();
+        let offsets: Vec<_> = findings.iter().map(|f| f.offset).collect();
+        assert_eq!(offsets, [8, 24, 40]);
+        assert_eq!(findings[1].region, "page directory entry for 0x600000");
+        assert!(findings.iter().all(|f| f.found.len() < 2000));
+        let outcome = &outcomes[rule.id];
+        assert_eq!((outcome.checked, outcome.broken), (1000, 500));
+    }
+
+    #[test]
+    fn a_rule_that_is_not_admitted_says_nothing_and_is_not_counted() {
+        let filter = Filter {
+            only: vec!["codec".into()],
+            skip: vec!["gzip-*".into()],
+        };
+        let mut sink = Sink::new(filter, 3);
+        let place = Place::file("here", 0);
+        sink.broken(&crate::rules::GZIP_CRC, &place, |_| unreachable!());
+        sink.broken(&crate::rules::PT_EMPTY, &place, |_| unreachable!());
+        sink.broken(&crate::rules::ZSTD_FRAME, &place, |f| f.found("there"));
+        assert!(!sink.broke(&crate::rules::GZIP_CRC));
+        let (findings, outcomes) = sink.into_parts();
+        assert_eq!(findings.len(), 1);
+        assert_eq!(outcomes.keys().collect::<Vec<_>>(), [&"ZSTD-FRAME"]);
     }
 }

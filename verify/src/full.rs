@@ -9,7 +9,7 @@ use minidump::defs::elf::{
     MAGIC, PN_XNUM, PT_LOAD,
 };
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Place, Region, Sink};
 use crate::input::{big, little};
 use crate::report::Stop;
 use crate::rules;
@@ -223,10 +223,11 @@ impl Full {
         let phoff = self.head(class.e_phoff);
         let (mut offset, mut address) = (None, 0);
         for load in self.loads() {
-            let region = format!("program header {}", load.number);
             let start = phoff.saturating_add(load.number.saturating_mul(class.phdr as u64));
-            let place =
-                |at: Field| Place::payload(region.clone(), start.saturating_add(at.offset as u64));
+            let place = |at: Field| {
+                let region = Region::Nth("program header", load.number);
+                Place::payload(region, start.saturating_add(at.offset as u64))
+            };
             let same = load.filesz == load.memsz && load.filesz > 0;
             sink.check(&rules::FULL_SIZES, same, &place(class.p_filesz), |f| {
                 f.found(format!(

@@ -553,12 +553,10 @@ impl Intake {
         let Some(header) = &self.header else {
             if !self.blind && whole {
                 let place = Place::payload("minidump header", len);
-                sink.report(
-                    place
-                        .breaks(&rules::MD_SECTIONS)
-                        .found(format!("the payload ends at {len:#x}"))
-                        .expected("a header page"),
-                );
+                sink.broken(&rules::MD_SECTIONS, &place, |f| {
+                    f.found(format!("the payload ends at {len:#x}"))
+                        .expected("a header page")
+                });
             }
             return;
         };

@@ -10,7 +10,7 @@ use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 use minidump::elf::KernelElf;
 use minidump::kernel::{Context, Kernel, STRUCTURES, Types};
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Place, Region, Sink};
 use crate::input::quoted;
 use crate::kdh::Kdh;
 use crate::memory::{Memory, Unreadable};
@@ -91,13 +91,16 @@ impl Checks<'_, '_> {
     }
 
     fn incomparable(&mut self, name: &str, va: u64, why: &str) {
-        let place = Place::payload(format!("{name} at {va:#x}"), 0);
-        self.sink.report(
-            place
-                .breaks(&rules::KRN_COMPARABLE)
-                .found(why)
-                .expected(format!("a kernel and a dump that both have {name}")),
-        );
+        let place = self.place(name, va);
+        self.sink.broken(&rules::KRN_COMPARABLE, &place, |f| {
+            f.found(why)
+                .expected(format!("a kernel and a dump that both have {name}"))
+        });
+    }
+
+    /// The place of `name`, which is at `va`.
+    fn place<'n>(&self, name: &'n str, va: u64) -> Place<'n> {
+        Place::payload(Region::At(name, va), self.memory.payload_offset(va))
     }
 
     fn unreadable(&mut self, name: &str, va: u64, why: &Unreadable) {
@@ -154,7 +157,7 @@ impl Checks<'_, '_> {
             return;
         };
         let found = line(&found);
-        let place = Place::payload(format!("version at {va:#x}"), 0);
+        let place = self.place("version", va);
         if let Some(header) = header
             && !header.versionstring().is_empty()
         {
@@ -191,7 +194,7 @@ impl Checks<'_, '_> {
         }
         let found = self.memory.number(va, size).unwrap_or(0);
         let expected = self.memory.avail.bits();
-        let place = Place::payload(format!("vm_page_dump_pages at {va:#x}"), 0);
+        let place = self.place("vm_page_dump_pages", va);
         self.sink
             .check(&rules::KRN_PAGES, found == expected, &place, |f| {
                 f.found(found.to_string())
@@ -224,7 +227,7 @@ impl Checks<'_, '_> {
                 break;
             };
             let right = second == end && (first == start || end == 0);
-            let place = Place::payload(format!("dump_avail at {at:#x}"), 0);
+            let place = self.place("dump_avail", at);
             self.sink.check(&rules::KRN_AVAIL, right, &place, |f| {
                 f.found(format!("{first:#x}..{second:#x}"))
                     .expected(format!("{start:#x}..{end:#x}, range {i} of the section"))
@@ -254,7 +257,7 @@ impl Checks<'_, '_> {
         let (magic, ring) = (number(fields.msg_magic), number(fields.msg_size));
         let expected = self.memory.header.msgbufsize;
         let right = magic == u64::from(MSG_MAGIC) && ring == expected;
-        let place = Place::payload(format!("*msgbufp at {at:#x}"), 0);
+        let place = self.place("*msgbufp", at);
         self.sink.check(&rules::KRN_MSGBUF, right, &place, |f| {
             f.found(format!("magic {magic:#x}, msg_size {ring}"))
                 .expected(format!(
@@ -298,9 +301,9 @@ impl Checks<'_, '_> {
             .chain(threads.problems)
             .collect();
         for problem in &problems {
-            let finding = place.breaks(&rules::LIV_THREADS).found(problem.as_str());
-            self.sink
-                .report(finding.expected("lists that can be followed"));
+            self.sink.broken(&rules::LIV_THREADS, &place, |f| {
+                f.found(problem).expected("lists that can be followed")
+            });
         }
         if problems.is_empty() {
             self.sink.passed(&rules::LIV_THREADS);
@@ -342,28 +345,24 @@ impl Checks<'_, '_> {
         let size = self.pointer_size();
         let (mut link, mut seen) = (head, HashSet::new());
         loop {
-            let region = format!("allproc, process {}", seen.len());
-            let place = Place::payload(region, 0);
+            let at = self.memory.payload_offset(link);
+            let place = Place::payload(Region::Nth("allproc, process", seen.len() as u64), at);
             let process = match self.memory.number(link, size) {
                 Ok(0) => break,
                 Ok(process) => process,
                 Err(why) => {
-                    self.sink.report(
-                        place
-                            .breaks(&rules::LIV_ALLPROC)
-                            .found(format!("a link at {link:#x} on {why}"))
-                            .expected("a list that can be followed to its end"),
-                    );
+                    self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
+                        f.found(format!("a link at {link:#x} on {why}"))
+                            .expected("a list that can be followed to its end")
+                    });
                     return;
                 }
             };
             if !seen.insert(process) || seen.len() > LIST_MAX {
-                self.sink.report(
-                    place
-                        .breaks(&rules::LIV_ALLPROC)
-                        .found(format!("process {process:#x} again"))
-                        .expected("a list without a cycle"),
-                );
+                self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
+                    f.found(format!("process {process:#x} again"))
+                        .expected("a list without a cycle")
+                });
                 return;
             }
             let next = process.wrapping_add(offset);

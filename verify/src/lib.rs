@@ -57,7 +57,7 @@ mod sections;
 mod tables;
 mod workers;
 
-pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Sink, Space};
+pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Region, Sink, Space};
 pub use liveness::{Evidence, Liveness};
 pub use options::{Depth, Options};
 pub use report::{Container, Facts, Report, Verdict};

@@ -162,16 +162,26 @@ impl<'a> Memory<'a> {
         cache.get(&offset).cloned()
     }
 
+    /// Where the page of `pa` begins in the payload.
+    fn page_offset(&self, pa: u64) -> Result<u64, Unreadable> {
+        let rank = self.avail.bit(pa).and_then(|bit| self.bits.rank(bit));
+        rank.ok_or(Unreadable::Hole(pa))?
+            .checked_mul(self.header.page)
+            .and_then(|o| o.checked_add(self.header.data()))
+            .ok_or(Unreadable::Lost(pa))
+    }
+
+    /// Where the byte at `va` is in the payload; 0 if it is not there.
+    pub(crate) fn payload_offset(&self, va: u64) -> u64 {
+        let found = self.translate(va).and_then(|pa| self.page_offset(pa));
+        found.map_or(0, |page| page.saturating_add(va % self.header.page))
+    }
+
     /// Fills `buf` from physical address `pa`; it must not cross a page.
     fn read_phys(&self, pa: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
         let page = self.header.page;
-        let rank = self.avail.bit(pa).and_then(|bit| self.bits.rank(bit));
-        let rank = rank.ok_or(Unreadable::Hole(pa))?;
         let lost = Unreadable::Lost(pa);
-        let offset = rank
-            .checked_mul(page)
-            .and_then(|o| o.checked_add(self.header.data()))
-            .ok_or(lost.clone())?;
+        let offset = self.page_offset(pa)?;
         let bytes = self.payload_page(offset).ok_or(lost.clone())?;
         let from = (pa % page) as usize;
         let bytes = bytes.get(from..from + buf.len()).ok_or(lost)?;

@@ -166,9 +166,9 @@ impl Run<'_> {
             }
             Some(Refusal::Foreign) => {
                 let place = Place::payload("minidump header", 0);
-                let finding = place.breaks(&rules::MD_MAGIC);
-                let finding = finding.found("something else").expected("a minidump");
-                self.sink.report(finding);
+                self.sink.broken(&rules::MD_MAGIC, &place, |f| {
+                    f.found("something else").expected("a minidump")
+                });
             }
             Some(Refusal::Broken) | None => {}
         }
@@ -183,10 +183,11 @@ impl Run<'_> {
             Some(start) => {
                 self.facts.container = Some(Container::Sealed);
                 if let Some(at) = walked.unsaid {
-                    let finding = Place::file("gzip member", at).breaks(&rules::GZIP_LENGTH);
-                    let finding = finding.found("no extra field that says how long it is");
-                    self.sink
-                        .report(finding.expected("a member of a sealed file"));
+                    let place = Place::file("gzip member", at);
+                    self.sink.broken(&rules::GZIP_LENGTH, &place, |f| {
+                        f.found("no extra field that says how long it is")
+                            .expected("a member of a sealed file")
+                    });
                 }
                 let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
                 stated = Some(Stated {
@@ -206,12 +207,10 @@ impl Run<'_> {
                     let place = Place::file("seal", walked.end);
                     let foreign = layout.codec == Codec::Zstd && walked.whole;
                     if !foreign {
-                        self.sink.report(
-                            place
-                                .breaks(&rules::SEAL_FRAMES)
-                                .found(format!("the frames end at {:#x}", walked.end))
-                                .expected("frames up to the seal that ends the file"),
-                        );
+                        self.sink.broken(&rules::SEAL_FRAMES, &place, |f| {
+                            f.found(format!("the frames end at {:#x}", walked.end))
+                                .expected("frames up to the seal that ends the file")
+                        });
                     }
                 }
                 if walked.whole || walked.skimmed {

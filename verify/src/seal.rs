@@ -5,6 +5,8 @@
 //! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
 //! of it is used to find frames: the walk has found them, and the index has to agree.
 
+mod wrapping;
+
 use compress::Codec;
 use compress::seal::format::*;
 use minidump::defs::kerneldump::SIZE;
@@ -12,24 +14,12 @@ use minidump::defs::seal as attachment;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::codec::{Derived, Walked};
-use crate::finding::{Place, Sink};
+use crate::finding::{Place, Region, Sink};
 use crate::input::{Input, field, hex, little, quoted};
 use crate::kdh::Kdh;
 use crate::report::Stop;
 use crate::{records, rules};
-
-/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
-const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
-/// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
-const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Bytes of an empty member in front of its subfield's content.
-const PIECE_HEAD: u64 = 10 + 2 + 4;
-/// The zstd project's seekable format: magic of the frame, of the footer, and sizes.
-const SEEK_FRAME: u32 = 0x184D_2A5E;
-const SEEK_MAGIC: u32 = 0x8F92_EAB1;
-const SEEK_DESCRIPTOR: u8 = 0x80;
-const SEEK_ENTRY: usize = 12;
-const SEEK_FOOTER: usize = 9;
+use wrapping::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
 
 /// Where an uncompressed seal begins, and the frames that it digests.
 pub(crate) struct Plain {
@@ -98,6 +88,24 @@ pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
         }
         Codec::None => Ok(false),
     }
+}
+
+/// The codec of a file that ends as a sealed one does.
+pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
+    let footer = input.up_to(input.size().saturating_sub(FOOTER_LEN as u64), FOOTER_LEN)?;
+    let plain = footer.starts_with(&FOOTER_MAGIC) && footer.ends_with(&END_MAGIC);
+    if plain || lies_before_the_end(input)? {
+        return Ok(Some(Codec::None));
+    }
+    // The number that ends a seek table is any tool's: the seal in front of it has to be there too.
+    let from = input.size().saturating_sub(1 << 20);
+    let sealed = input.up_to(from, 1 << 20)?.windows(8).any(|w| w == MAGIC);
+    for codec in [Codec::Zstd, Codec::Gzip] {
+        if sealed && ends_sealed(input, codec)? {
+            return Ok(Some(codec));
+        }
+    }
+    Ok(None)
 }
 
 /// Pages that were watched while they were read, and how many of them are torn.
@@ -169,8 +177,8 @@ pub(crate) fn check(
             pieces.push(start, input.size() - start);
             input.size()
         }
-        Codec::Zstd => unwrap_zstd(input, start, &mut pieces, sink)?,
-        Codec::Gzip => unwrap_gzip(input, start, &mut pieces, sink)?,
+        Codec::Zstd => wrapping::unwrap_zstd(input, start, &mut pieces, sink)?,
+        Codec::Gzip => wrapping::unwrap_gzip(input, start, &mut pieces, sink)?,
     };
     let header = pieces.read(input, 0, HEADER_LEN)?;
     let trusted = check_header(&header, &pieces, sink);
@@ -190,13 +198,25 @@ pub(crate) fn check(
         .and_then(|index| index.checked_add((HEADER_LEN + FOOTER_LEN) as u64))
         .and_then(|rest| rest.checked_add(attachment_len));
     let place = Place::file("seal", start);
-    let whole = sink.check(&rules::SEAL_LENGTH, len == Some(pieces.len), &place, |f| {
-        f.found(format!("a seal of {} bytes", pieces.len))
-            .expected(match len {
-                Some(len) => format!("{len}: header, attachment, {frames} index entries, footer"),
-                None => "a length that a file can have".into(),
-            })
-    });
+    let mut whole = len == Some(pieces.len);
+    match len.filter(|len| codec == Codec::None && *len < pieces.len) {
+        Some(len) if ends_there(input, start + len)? => {
+            pieces.len = len;
+            whole = true;
+            behind_the_end(&rules::SEAL_LENGTH, input, start + len, sink)?;
+        }
+        _ => {
+            sink.check(&rules::SEAL_LENGTH, whole, &place, |f| {
+                f.found(format!("a seal of {} bytes", pieces.len))
+                    .expected(match len {
+                        Some(len) => {
+                            format!("{len}: header, attachment, {frames} index entries, footer")
+                        }
+                        None => "a length that a file can have".into(),
+                    })
+            });
+        }
+    }
     (sealed.header, sealed.torn) = check_attachment(input, &header, &pieces, sink)?;
     if !whole {
         return Ok(sealed);
@@ -217,8 +237,8 @@ pub(crate) fn check(
     );
     match codec {
         Codec::None => {}
-        Codec::Zstd => seek_table(input, behind, start, walked, sink)?,
-        Codec::Gzip => last_member(input, behind, &expected, sink)?,
+        Codec::Zstd => wrapping::seek_table(input, behind, start, walked, sink)?,
+        Codec::Gzip => wrapping::last_member(input, behind, &expected, sink)?,
     }
     Ok(sealed)
 }
@@ -252,23 +272,47 @@ fn same(
     let first = first.or((found.len() != expected.len()).then(|| found.len().min(expected.len())));
     sink.check(rule, first.is_none(), place, |f| {
         let first = first.unwrap_or(0);
-        let rest = |b: &[u8]| hex(&b[first.min(b.len())..b.len().min(first + 8)]);
+        let rest = |b: &[u8]| match b.get(first..b.len().min(first + 8)) {
+            Some(bytes) if !bytes.is_empty() => hex(bytes),
+            _ => "the end".into(),
+        };
         f.found(format!("{} at byte {first}", rest(found)))
             .expected(rest(expected))
             .bytes(at + first as u64, &found[first.min(found.len())..])
     })
 }
 
+/// Whether the bytes in front of `end` are a footer's last.
+fn ends_there(input: &Input, end: u64) -> Result<bool, Stop> {
+    let at = end.saturating_sub(END_MAGIC.len() as u64);
+    Ok(input.up_to(at, END_MAGIC.len())? == END_MAGIC)
+}
+
+/// Says that bytes follow a seal that ends at `end`.
+fn behind_the_end(
+    rule: &'static crate::Rule,
+    input: &Input,
+    end: u64,
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    let bytes = input.up_to(end, 64)?;
+    sink.broken(rule, &Place::file("behind the seal", end), |f| {
+        let behind = input.size().saturating_sub(end);
+        f.found(format!("{behind} bytes behind the end of the dump"))
+            .expected(format!("the file to end at {end:#x}"))
+            .bytes(end, &bytes)
+    });
+    Ok(())
+}
+
 fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
     let at = pieces.at(0);
     let place = Place::file("seal header", at);
     if header.len() < HEADER_LEN {
-        let finding = place.breaks(&rules::SEAL_HEADER);
-        sink.report(
-            finding
-                .found(format!("{} bytes", header.len()))
-                .expected("72 bytes"),
-        );
+        sink.broken(&rules::SEAL_HEADER, &place, |f| {
+            f.found(format!("{} bytes", header.len()))
+                .expected("72 bytes")
+        });
         return false;
     }
     let digest = xxh64(&header[..HEADER_DIGESTED], 0);
@@ -447,18 +491,34 @@ fn check_index(
     walked: &Walked,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
-    // An entry in 4,096: pieces of whole entries.
+    // 4,096 entries at a time: pieces of whole entries.
     let step = ENTRY_LEN * 4096;
+    let piece = |at: u64| pieces.read(input, at, step.min((to - at) as usize));
     let mut digest = xxhash_rust::xxh64::Xxh64::new(0);
-    let mut derived = walked.derived.iter();
-    let compare = walked.complete && !walked.derived.is_empty();
-    let (mut at, mut i) = (from, 0_u64);
+    let mut at = from;
     while at < to {
-        let bytes = pieces.read(input, at, step.min((to - at) as usize))?;
+        let bytes = piece(at)?;
         if bytes.is_empty() {
             break;
         }
         digest.update(&bytes);
+        at += bytes.len() as u64;
+    }
+    let (digest, stated) = (digest.digest(), number(header, 56, 8));
+    let place = Place::file("seal index", pieces.at(from));
+    let trusted = sink.check(&rules::SEAL_INDEX_DIGEST, digest == stated, &place, |f| {
+        f.found(format!("bytes with digest {digest:#018x}"))
+            .expected(format!("{stated:#018x}"))
+    });
+    let mut derived = walked.derived.iter();
+    let compare = walked.complete && !walked.derived.is_empty();
+    let mut frame_at = walked.marks.first().map_or(0, |mark| mark.stored);
+    let (mut at, mut i) = (from, 0_u64);
+    while at < to {
+        let bytes = piece(at)?;
+        if bytes.is_empty() {
+            break;
+        }
         for (n, entry) in bytes.chunks_exact(ENTRY_LEN).enumerate() {
             let Some(frame) = derived.next() else { break };
             let stated = [
@@ -468,27 +528,28 @@ fn check_index(
             ];
             let found = expected_entry(frame);
             let offset = pieces.at(at + (n * ENTRY_LEN) as u64);
-            let place = Place::file(format!("seal index entry {i}"), offset);
-            sink.check(
-                &rules::SEAL_INDEX,
-                stated == found || !compare,
-                &place,
-                |f| {
+            let right = stated == found || !compare;
+            if trusted {
+                let place = Place::file(Region::Nth("frame", i), frame_at);
+                sink.check(&rules::SEAL_INDEX, right, &place, |f| {
+                    f.found(entry_words(&found)).expected(format!(
+                        "{}, as the index at {offset:#x} has it",
+                        entry_words(&stated)
+                    ))
+                });
+            } else {
+                let place = Place::file(Region::Nth("seal index entry", i), offset);
+                sink.check(&rules::SEAL_INDEX, right, &place, |f| {
                     f.found(entry_words(&stated))
                         .expected(format!("{}, from the frame itself", entry_words(&found)))
                         .bytes(offset, entry)
-                },
-            );
+                });
+            }
+            frame_at = frame_at.saturating_add(found[0]);
             i += 1;
         }
         at += bytes.len() as u64;
     }
-    let (digest, stated) = (digest.digest(), number(header, 56, 8));
-    let place = Place::file("seal index", pieces.at(from));
-    sink.check(&rules::SEAL_INDEX_DIGEST, digest == stated, &place, |f| {
-        f.found(format!("bytes with digest {digest:#018x}"))
-            .expected(format!("{stated:#018x}"))
-    });
     Ok(())
 }
 
@@ -502,156 +563,4 @@ fn expected_entry(frame: &Derived) -> [u64; 3] {
 
 fn entry_words([len, content, stored]: &[u64; 3]) -> String {
     format!("{len} bytes, content {content:#010x}, stored {stored:#010x}")
-}
-
-/// Finds the seal in its skippable frame; says where the seek table should begin.
-fn unwrap_zstd(
-    input: &Input,
-    start: u64,
-    pieces: &mut Pieces,
-    sink: &mut Sink,
-) -> Result<u64, Stop> {
-    let head = input.up_to(start, 8)?;
-    let place = Place::file("seal frame", start);
-    let magic = number(&head, 0, 4);
-    sink.check(
-        &rules::SEAL_WRAPPING,
-        magic == u64::from(ZSTD_SEAL_MAGIC),
-        &place,
-        |f| {
-            f.found(format!("skippable frame {magic:#010x}"))
-                .expected(format!("{ZSTD_SEAL_MAGIC:#010x}"))
-                .bytes(start, &head)
-        },
-    );
-    let len = number(&head, 4, 4);
-    let from = start + 8;
-    let end = from + len;
-    let room = input.size().saturating_sub(from);
-    sink.check(&rules::SEAL_WRAPPING, len <= room, &place, |f| {
-        f.found(format!("a frame that ends at {end:#x}"))
-            .expected(format!("an end at {:#x} or before", input.size()))
-    });
-    pieces.push(from, len.min(room));
-    Ok(end.min(input.size()))
-}
-
-fn seek_table(
-    input: &Input,
-    at: u64,
-    seal_at: u64,
-    walked: &Walked,
-    sink: &mut Sink,
-) -> Result<(), Stop> {
-    if !walked.complete || walked.derived.len() as u64 != walked.frames {
-        return Ok(());
-    }
-    let frames = walked.frames + 1;
-    let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
-    let place = Place::file("seek table", at);
-    let found = input.size() - at;
-    let right = sink.check(&rules::SEAL_SEEK_TABLE, found == body + 8, &place, |f| {
-        f.found(format!("{found} bytes behind the seal"))
-            .expected(format!("a seek table of {}: {frames} entries", body + 8))
-    });
-    if !right {
-        return Ok(());
-    }
-    // In pieces, so that nothing is held twice.
-    let mut expected = Vec::new();
-    let mut from = at;
-    expected.extend(SEEK_FRAME.to_le_bytes());
-    expected.extend((body as u32).to_le_bytes());
-    let entries = walked
-        .derived
-        .iter()
-        .map(|d| (d.stored_len, d.content_len, d.content_check));
-    let seal_len = (at - seal_at) as u32;
-    for (stored, content, check) in entries.chain([(seal_len, 0, xxh64(&[], 0) as u32)]) {
-        for word in [stored, content, check] {
-            expected.extend(word.to_le_bytes());
-        }
-        if expected.len() >= 1 << 16 {
-            from = seek_piece(input, from, &mut expected, sink)?;
-        }
-    }
-    expected.extend((frames as u32).to_le_bytes());
-    expected.push(SEEK_DESCRIPTOR);
-    expected.extend(SEEK_MAGIC.to_le_bytes());
-    seek_piece(input, from, &mut expected, sink)?;
-    Ok(())
-}
-
-fn seek_piece(
-    input: &Input,
-    at: u64,
-    expected: &mut Vec<u8>,
-    sink: &mut Sink,
-) -> Result<u64, Stop> {
-    let found = input.up_to(at, expected.len())?;
-    let place = Place::file("seek table", at);
-    same(&rules::SEAL_SEEK_TABLE, &found, expected, &place, at, sink);
-    let next = at + expected.len() as u64;
-    expected.clear();
-    Ok(next)
-}
-
-/// Finds the seal in its empty members; says where the last member should begin.
-fn unwrap_gzip(
-    input: &Input,
-    start: u64,
-    pieces: &mut Pieces,
-    sink: &mut Sink,
-) -> Result<u64, Stop> {
-    let mut at = start;
-    loop {
-        let head = input.up_to(at, PIECE_HEAD as usize)?;
-        if head.get(12..14) == Some(&GZIP_FOOTER) || head.is_empty() {
-            return Ok(at);
-        }
-        let len = number(&head, 14, 2);
-        let place = Place::file("seal member", at);
-        let mut expected = EXTRA_HEADER.to_vec();
-        expected.extend((len as u16).saturating_add(4).to_le_bytes());
-        expected.extend(GZIP_SEAL);
-        expected.extend((len as u16).to_le_bytes());
-        if !same(&rules::SEAL_WRAPPING, &head, &expected, &place, at, sink) {
-            return Ok(at);
-        }
-        let content = at + PIECE_HEAD;
-        let behind = content + len;
-        let body = input.up_to(behind, EMPTY_BODY.len())?;
-        same(
-            &rules::SEAL_WRAPPING,
-            &body,
-            &EMPTY_BODY,
-            &place,
-            behind,
-            sink,
-        );
-        pieces.push(content, len.min(input.size().saturating_sub(content)));
-        at = behind + EMPTY_BODY.len() as u64;
-        // Only the last piece may be shorter.
-        if len != GZIP_PIECE as u64 {
-            return Ok(at);
-        }
-    }
-}
-
-fn last_member(
-    input: &Input,
-    at: u64,
-    footer: &[u8; FOOTER_LEN],
-    sink: &mut Sink,
-) -> Result<(), Stop> {
-    let mut expected = EXTRA_HEADER.to_vec();
-    expected.extend((FOOTER_LEN as u16 + 4).to_le_bytes());
-    expected.extend(GZIP_FOOTER);
-    expected.extend((FOOTER_LEN as u16).to_le_bytes());
-    expected.extend(footer);
-    expected.extend(EMPTY_BODY);
-    let found = input.up_to(at, expected.len() + 1)?;
-    let place = Place::file("last member", at);
-    same(&rules::SEAL_FOOTER, &found, &expected, &place, at, sink);
-    Ok(())
 }

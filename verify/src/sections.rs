@@ -391,13 +391,11 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
         return Err(Refusal::Foreign);
     }
     let place = Place::payload("minidump header", 0);
-    sink.report(
-        place
-            .breaks(&rules::MD_MAGIC)
-            .found(quoted(found))
+    sink.broken(&rules::MD_MAGIC, &place, |f| {
+        f.found(quoted(found))
             .expected(format!("{} and an architecture", quoted(FAMILY)))
-            .bytes(0, found),
-    );
+            .bytes(0, found)
+    });
     Err(Refusal::Broken)
 }
 

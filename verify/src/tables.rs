@@ -15,7 +15,7 @@ use minidump::defs::{amd64, arm64, i386, riscv};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
-use crate::finding::{Place, Sink};
+use crate::finding::{Place, Region, Sink};
 use crate::report::Stop;
 use crate::rules;
 use crate::sections::Header;
@@ -99,6 +99,18 @@ impl Lookup<'_> {
         }
     }
 
+    /// Whether the section has the directory that maps amd64's kernel image.
+    fn holds_the_image(&self) -> bool {
+        let header = self.header;
+        let entries = header.pmapsize / amd64::PTE_SIZE as u64;
+        let end = header.kernbase.checked_add(entries * amd64::NBPDR);
+        header.is_amd64()
+            && header.version >= 2
+            && header.kernbase <= amd64::KERNBASE
+            // The last entry's address ends where addresses do.
+            && end.is_none_or(|end| end > amd64::KERNBASE)
+    }
+
     /// Bytes of address space that an entry of the section stands for.
     fn span(&self) -> u64 {
         if self.header.is_amd64() && self.header.version >= 2 {
@@ -168,7 +180,7 @@ impl Tables {
         if entry & amd64::PG_PS != 0 {
             // Bit 12 is PAT; the CPU faults on any other bit below the frame.
             let reserved = entry & (amd64::PG_FRAME & !amd64::PG_PS_FRAME & !(1 << 12));
-            let place = Place::payload(format!("page directory entry for {va:#x}"), offset);
+            let place = Place::payload(Region::For("page directory entry", va), offset);
             sink.check(&rules::PT_RESERVED, reserved == 0, &place, |f| {
                 f.found(format!("2 MiB leaf {entry:#x}"))
                     .expected("bits 13 to 20 zero")
@@ -198,7 +210,7 @@ impl Tables {
     }
 
     fn table(&mut self, va: u64, pa: u64, offset: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
-        let place = Place::payload(format!("page directory entry for {va:#x}"), offset);
+        let place = Place::payload(Region::For("page directory entry", va), offset);
         let bit = lookup.avail.bit(pa);
         let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
             f.found(format!("a leaf table at {pa:#x}"))
@@ -247,7 +259,7 @@ impl Tables {
                 .expected("the tables of a kernel that has started")
         });
         let (va, offset) = self.first_absent.unwrap_or((0, start));
-        let place = Place::payload(format!("page-table entry for {va:#x}"), offset);
+        let place = Place::payload(Region::For("page-table entry", va), offset);
         sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
             f.found(format!(
                 "{} mapped pages inside of dump_avail that are not in the dump, the first at {va:#x}",
@@ -255,6 +267,13 @@ impl Tables {
             ))
             .expected("none, or as many as were allocated with M_NODUMP")
         });
+        if self.image.is_none() && self.valid > 0 && lookup.holds_the_image() {
+            let place = Place::payload("page directory of KERNBASE", start);
+            sink.broken(&rules::PT_IMAGE_GAP, &place, |f| {
+                f.found(format!("no valid entry from {:#x} on", amd64::KERNBASE))
+                    .expected("the kernel's image to be mapped")
+            });
+        }
         if let Some((first, last, count)) = self.image {
             let whole = last - first + 1;
             let at = amd64::KERNBASE + first * amd64::NBPDR;

@@ -7,6 +7,7 @@
 
 use compress::seal::format::{GZIP_DATA, GZIP_DATA_LEN};
 
+use super::Malformed;
 use crate::input::Input;
 use crate::report::Stop;
 
@@ -36,11 +37,7 @@ pub(super) enum Step {
     /// No member: the stream ends here, or before.
     End(u64),
     /// What looks like a member is none.
-    Malformed {
-        at: u64,
-        found: String,
-        expected: String,
-    },
+    Malformed(Malformed),
 }
 
 /// A member, as its header describes it.
@@ -63,11 +60,11 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
         return Ok(Step::End(at));
     }
     let malformed = |found: &str, expected: &str| {
-        Ok(Step::Malformed {
+        Ok(Step::Malformed(Malformed {
             at,
             found: found.into(),
             expected: expected.into(),
-        })
+        }))
     };
     let Some(fixed) = bytes.first_chunk::<10>().copied() else {
         return malformed("a header that is cut short", "at least ten bytes");

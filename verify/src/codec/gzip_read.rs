@@ -6,9 +6,11 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 
 use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
-use super::{Buffers, CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
+use super::{
+    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check,
+};
 use crate::container::Layout;
-use crate::finding::Place;
+use crate::finding::{Finding, Place, Region};
 use crate::input::{Input, hex};
 use crate::report::{Container, Stop};
 use crate::rules;
@@ -31,6 +33,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         limit: layout.end,
         walked: Walked::new(layout.start),
         large: None,
+        malformed: None,
         ended: false,
         buffers: Buffers::default(),
         cx,
@@ -40,6 +43,17 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         if let Some(member) = pump.large.take() {
             pump.inflate_large(member)?;
         }
+    }
+    // Now that the members in front of it are counted.
+    if let Some(malformed) = pump.malformed.take() {
+        let region = Region::Nth("gzip member", pump.walked.frames);
+        let place = Place::file(region, malformed.at);
+        let bytes = pump.cx.input.up_to(malformed.at, 32)?;
+        pump.cx.sink.broken(&rules::GZIP_HEADER, &place, |f| {
+            f.found(malformed.found)
+                .expected(malformed.expected)
+                .bytes(malformed.at, &bytes)
+        });
     }
     let Members { walked, cx, .. } = pump;
     if layout.container == Container::Raw && walked.complete {
@@ -59,6 +73,8 @@ struct Members<'a, 'b> {
     limit: u64,
     walked: Walked,
     large: Option<Member>,
+    /// What is met where a member could begin, and is none.
+    malformed: Option<Malformed>,
     ended: bool,
     buffers: Buffers,
     cx: &'a mut Context<'b>,
@@ -138,12 +154,9 @@ impl Pump for Members<'_, '_> {
     fn work(mut job: Job) -> Done {
         let room = std::mem::take(&mut job.room);
         let content = inflate_whole(&job, room);
-        // That of the trailer, with which the content has been compared.
-        let crc = match &content {
-            Ok(_) => trailer_of(&job.bytes[job.bytes.len() - TRAILER as usize..]),
-            Err(_) => None,
-        };
-        let crc = crc.map_or(0, |[crc, _]| crc);
+        // That of the trailer, with which the content has been compared if it could be had.
+        let trailer = job.bytes.len().saturating_sub(TRAILER as usize);
+        let crc = trailer_of(&job.bytes[trailer..]).map_or(0, |[crc, _]| crc);
         Done {
             member: job.member,
             end: job.end,
@@ -212,23 +225,25 @@ impl Members<'_, '_> {
                 self.walked.seal = Some(at);
                 self.end(at);
             }
-            Step::End(at) => self.end(at),
-            Step::Malformed {
-                at,
-                found,
-                expected,
-            } => {
-                let region = format!("gzip member {}", self.walked.frames);
-                let place = Place::file(region, at);
-                let bytes = self.cx.input.up_to(at, 32)?;
-                let finding = place.breaks(&rules::GZIP_HEADER);
-                let finding = finding.found(found).expected(expected).bytes(at, &bytes);
-                self.cx.sink.report(finding);
-                self.walked.whole = false;
-                self.end(at);
+            Step::End(0) => {
+                // The file's end says that it is a stream.
+                let bytes = self.cx.input.up_to(0, 2)?;
+                self.malformed(Malformed {
+                    at: 0,
+                    found: format!("{} at the file's beginning", hex(&bytes)),
+                    expected: "1f 8b, which a member begins with".into(),
+                });
             }
+            Step::End(at) => self.end(at),
+            Step::Malformed(malformed) => self.malformed(malformed),
         }
         Ok(())
+    }
+
+    fn malformed(&mut self, malformed: Malformed) {
+        self.walked.whole = false;
+        self.end(malformed.at);
+        self.malformed = Some(malformed);
     }
 
     /// Steps over a member that says its length; ends the walk at one that does not.
@@ -265,7 +280,7 @@ impl Members<'_, '_> {
         if member.lens.is_none() {
             self.walked.unsaid.get_or_insert(member.at);
         }
-        self.walked.mark(member.at);
+        self.walked.mark(member.at, self.cx.options.memory);
         self.walked.frames += 1;
     }
 
@@ -282,32 +297,32 @@ impl Members<'_, '_> {
 
     fn damaged(&mut self, member: &Member, end: u64, fault: &Fault) {
         self.walked.whole = false;
-        let region = format!("gzip member {}", self.walked.frames.saturating_sub(1));
+        let region = Region::Nth("gzip member", self.walked.frames.saturating_sub(1));
         let trailer = end.saturating_sub(TRAILER);
-        let at = |offset| Place::file(region.clone(), offset);
-        let finding = match fault {
-            Fault::Body(why) => at(member.body)
-                .breaks(&rules::GZIP_CONTENT)
+        let (rule, at) = match fault {
+            Fault::Body(_) => (&rules::GZIP_CONTENT, member.body),
+            Fault::Length { .. } => (&rules::GZIP_LENGTH, member.at),
+            Fault::Crc { .. } => (&rules::GZIP_CRC, trailer),
+            Fault::Isize { .. } => (&rules::GZIP_ISIZE, trailer + 4),
+            Fault::Truncated => (&rules::GZIP_TRUNCATED, member.at),
+        };
+        let limit = self.limit;
+        let say = |f: Finding| match fault {
+            Fault::Body(why) => f
                 .found(format!("a deflate stream that does not inflate: {why}"))
                 .expected("content"),
-            Fault::Length { found, expected } => at(member.at)
-                .breaks(&rules::GZIP_LENGTH)
-                .found(found)
-                .expected(expected),
-            Fault::Crc { found, expected } => at(trailer)
-                .breaks(&rules::GZIP_CRC)
+            Fault::Length { found, expected } => f.found(found).expected(expected),
+            Fault::Crc { found, expected } => f
                 .found(format!("content with CRC-32 {found:#010x}"))
                 .expected(format!("{expected:#010x}")),
-            Fault::Isize { found, expected } => at(trailer + 4)
-                .breaks(&rules::GZIP_ISIZE)
+            Fault::Isize { found, expected } => f
                 .found(format!("{found} bytes of content, modulo 2^32"))
                 .expected(expected.to_string()),
-            Fault::Truncated => at(member.at)
-                .breaks(&rules::GZIP_TRUNCATED)
-                .found(format!("the stream ends at {:#x}", self.limit))
+            Fault::Truncated => f
+                .found(format!("the stream ends at {limit:#x}"))
                 .expected("the end of the member before that"),
         };
-        self.cx.sink.report(finding);
+        self.cx.sink.broken(rule, &Place::file(region, at), say);
     }
 
     /// Inflates one member piece by piece, and finds out where it ends.

@@ -89,6 +89,14 @@ impl Buffers {
     }
 }
 
+/// What is met where a frame could begin, looks like one, and is none.
+#[derive(Debug)]
+struct Malformed {
+    at: u64,
+    found: String,
+    expected: String,
+}
+
 /// What a seal's index says of one frame, derived from the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Derived {
@@ -119,8 +127,11 @@ pub(crate) struct Walked {
     pub(crate) seal: Option<u64>,
     /// Each data frame, as a seal's index has it; empty where frames were too large for that.
     pub(crate) derived: Vec<Derived>,
-    /// Frames at which decoding can begin, at least [`MARK_EVERY`] bytes of content apart.
+    /// Frames at which decoding can begin, at least [`MARK_EVERY`] bytes of content apart, and
+    /// farther where they would become too many.
     pub(crate) marks: Vec<Mark>,
+    /// Bytes of content between two marks; 0 stands for [`MARK_EVERY`].
+    mark_every: u64,
     /// Bytes of content, gaps included.
     pub(crate) content_len: u64,
     /// Whether every frame was there and could be decoded, so that `content_len` is true.
@@ -145,15 +156,28 @@ impl Walked {
         }
     }
 
-    fn mark(&mut self, stored: u64) {
+    /// Notes that a frame begins here; marks take an eighth of `memory` at most.
+    fn mark(&mut self, stored: u64, memory: u64) {
         let content = self.content_len;
+        let every = self.mark_every.max(MARK_EVERY);
         let far = self
             .marks
             .last()
-            .is_none_or(|last| content >= last.content.saturating_add(MARK_EVERY));
-        if far {
-            self.marks.push(Mark { stored, content });
+            .is_none_or(|last| content >= last.content.saturating_add(every));
+        if !far {
+            return;
         }
+        // A vector that grows may have twice the room that it needs.
+        let most = memory / 16 / size_of::<Mark>() as u64;
+        if self.marks.len() as u64 >= most.max(2) {
+            let mut even = false;
+            self.marks.retain(|_| {
+                even = !even;
+                even
+            });
+            self.mark_every = every.saturating_mul(2);
+        }
+        self.marks.push(Mark { stored, content });
     }
 
     /// Keeps what the index of a seal would say, while that is bounded.

@@ -15,7 +15,7 @@ use crate::workers::{self, Pump};
 /// Reads the payload of `layout`.
 pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
     let mut walked = Walked::new(layout.start);
-    walked.mark(layout.start);
+    walked.mark(layout.start, cx.options.memory);
     if layout.container == Container::Saved {
         cx.intake.expect_exactly(layout.end - layout.start);
     }

@@ -5,6 +5,7 @@
 //! low half of the content's XXH64. The walk reads headers only, so it finds where a frame ends
 //! without decoding it; decoding afterwards has to end at the same place.
 
+use super::Malformed;
 use crate::input::Input;
 use crate::report::Stop;
 
@@ -27,11 +28,7 @@ pub(super) enum Step {
     /// Neither: the stream ends here, or before.
     End(u64),
     /// What looks like a frame is none; what is there and what should be.
-    Malformed {
-        at: u64,
-        found: String,
-        expected: String,
-    },
+    Malformed(Malformed),
     /// The stream ends inside of this frame.
     Truncated(Frame),
 }
@@ -78,11 +75,11 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
         return Ok(Step::Truncated(frame));
     };
     if descriptor & 0b1000 != 0 {
-        return Ok(Step::Malformed {
+        return Ok(Step::Malformed(Malformed {
             at: at + 4,
             found: format!("frame descriptor {descriptor:#04x}"),
             expected: "its reserved bit 3 clear".into(),
-        });
+        }));
     }
     frame.checksum = descriptor & 0b100 != 0;
     let single = descriptor & 0b10_0000 != 0;
@@ -126,19 +123,19 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
 
 fn skippable(magic: u32, rest: &[u8], at: u64, limit: u64) -> Step {
     let Some(len) = rest.first_chunk::<4>() else {
-        return Step::Malformed {
+        return Step::Malformed(Malformed {
             at,
             found: "a skippable frame without its length".into(),
             expected: "four bytes of length".into(),
-        };
+        });
     };
     let end = at + 8 + u64::from(u32::from_le_bytes(*len));
     if end > limit {
-        return Step::Malformed {
+        return Step::Malformed(Malformed {
             at,
             found: format!("a skippable frame that ends at {end:#x}"),
             expected: format!("an end at {limit:#x} or before"),
-        };
+        });
     }
     Step::Skippable { magic, at, end }
 }
@@ -153,11 +150,11 @@ fn walk_blocks(input: &Input, mut frame: Frame, from: u64, limit: u64) -> Result
         let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
         let (last, kind, size) = (word & 1 == 1, word >> 1 & 3, u64::from(word >> 3));
         if kind == 3 || size > BLOCK_MAX {
-            return Ok(Step::Malformed {
+            return Ok(Step::Malformed(Malformed {
                 at,
                 found: format!("block header {word:#08x}: type {kind}, {size} bytes"),
                 expected: format!("type 0 to 2, at most {BLOCK_MAX} bytes"),
-            });
+            }));
         }
         // A raw block's size is its content, a repeated byte's too; a compressed block may grow.
         frame.most = frame

@@ -7,10 +7,12 @@ use ::zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
 
 use super::zstd::{Frame, Step, step};
-use super::{Buffers, CONTENT_MAX, Context, Derived, PIECE, STORED_MAX, Walked, stored_check};
+use super::{
+    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check,
+};
 use crate::container::Layout;
-use crate::finding::Place;
-use crate::input::Input;
+use crate::finding::{Place, Region};
+use crate::input::{Input, hex};
 use crate::report::{Container, Stop};
 use crate::rules;
 use crate::workers::{self, Pump};
@@ -23,6 +25,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         limit: layout.end,
         walked: Walked::new(layout.start),
         large: None,
+        malformed: None,
         ended: false,
         buffers: Buffers::default(),
         cx,
@@ -32,6 +35,16 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         if let Some((frame, cut)) = pump.large.take() {
             pump.decode_large(frame, cut)?;
         }
+    }
+    // Now that the frames in front of it are counted.
+    if let Some(malformed) = pump.malformed.take() {
+        let place = Place::file(pump.region(), malformed.at);
+        let bytes = pump.cx.input.up_to(malformed.at, 32)?;
+        pump.cx.sink.broken(&rules::ZSTD_FRAME, &place, |f| {
+            f.found(malformed.found)
+                .expected(malformed.expected)
+                .bytes(malformed.at, &bytes)
+        });
     }
     let Frames { walked, cx, .. } = pump;
     if layout.container == Container::Raw && walked.complete {
@@ -51,6 +64,8 @@ struct Frames<'a, 'b> {
     walked: Walked,
     /// A frame for [`Frames::decode_large`], and whether the stream ends inside of it.
     large: Option<(Frame, bool)>,
+    /// What is met where a frame could begin, and is none.
+    malformed: Option<Malformed>,
     ended: bool,
     buffers: Buffers,
     cx: &'a mut Context<'b>,
@@ -119,21 +134,17 @@ impl Pump for Frames<'_, '_> {
                     return Ok(Some((Job { frame, bytes, room }, stored + content)));
                 }
                 Step::Skippable { magic, at, end } => self.skippable(magic, at, end)?,
-                Step::End(at) => self.end(at),
-                Step::Malformed {
-                    at,
-                    found,
-                    expected,
-                } => {
-                    let region = format!("zstd frame {}", self.walked.frames);
-                    let place = Place::file(region, at);
-                    let finding = place.breaks(&rules::ZSTD_FRAME);
-                    let bytes = self.cx.input.up_to(at, 32)?;
-                    let finding = finding.found(found).expected(expected).bytes(at, &bytes);
-                    self.cx.sink.report(finding);
-                    self.walked.whole = false;
-                    self.end(at);
+                Step::End(0) => {
+                    // The file's end says that it is a stream.
+                    let bytes = self.cx.input.up_to(0, 4)?;
+                    self.malformed(Malformed {
+                        at: 0,
+                        found: format!("{} at the file's beginning", hex(&bytes)),
+                        expected: "28 b5 2f fd, which a frame begins with".into(),
+                    });
                 }
+                Step::End(at) => self.end(at),
+                Step::Malformed(malformed) => self.malformed(malformed),
                 Step::Truncated(frame) => {
                     self.at = self.limit;
                     self.large = Some((frame, true));
@@ -198,13 +209,25 @@ impl Pump for Frames<'_, '_> {
 }
 
 impl Frames<'_, '_> {
-    fn region(&self) -> String {
-        format!("zstd frame {}", self.walked.frames)
+    /// The frame that comes next.
+    fn region(&self) -> Region<'static> {
+        Region::Nth("zstd frame", self.walked.frames)
+    }
+
+    /// The frame that has begun.
+    fn this_region(&self) -> Region<'static> {
+        Region::Nth("zstd frame", self.walked.frames.saturating_sub(1))
     }
 
     fn end(&mut self, at: u64) {
         self.ended = true;
         self.walked.end = at;
+    }
+
+    fn malformed(&mut self, malformed: Malformed) {
+        self.walked.whole = false;
+        self.end(malformed.at);
+        self.malformed = Some(malformed);
     }
 
     fn skippable(&mut self, magic: u32, at: u64, end: u64) -> Result<(), Stop> {
@@ -214,23 +237,20 @@ impl Frames<'_, '_> {
             return Ok(());
         }
         let place = Place::file("zstd stream", at);
-        self.cx.sink.report(
-            place
-                .breaks(&rules::ZSTD_SKIPPABLE)
-                .found(format!(
-                    "a skippable frame {magic:#010x} of {} bytes",
-                    end - at
-                ))
-                .expected("data frames only"),
-        );
+        self.cx.sink.broken(&rules::ZSTD_SKIPPABLE, &place, |f| {
+            f.found(format!(
+                "a skippable frame {magic:#010x} of {} bytes",
+                end - at
+            ))
+            .expected("data frames only")
+        });
         self.at = end;
         Ok(())
     }
 
     /// The checks of a frame's header, and its count.
     fn begin(&mut self, frame: &Frame) {
-        let region = self.region();
-        let place = Place::file(&*region, frame.at);
+        let place = Place::file(self.region(), frame.at);
         let sink = &mut *self.cx.sink;
         sink.passed(&rules::ZSTD_FRAME);
         sink.check(&rules::ZSTD_NO_CHECKSUM, frame.checksum, &place, |f| {
@@ -239,42 +259,37 @@ impl Frames<'_, '_> {
         sink.check(&rules::ZSTD_DICTIONARY, !frame.dictionary, &place, |f| {
             f.found("a dictionary is needed").expected("no dictionary")
         });
-        self.walked.mark(frame.at);
+        self.walked.mark(frame.at, self.cx.options.memory);
         self.walked.frames += 1;
     }
 
     fn damaged(&mut self, frame: &Frame, why: &str) {
-        let region = format!("zstd frame {}", self.walked.frames.saturating_sub(1));
-        let place = Place::file(region, frame.at);
-        let finding = if why.contains("checksum") {
-            place
-                .breaks(&rules::ZSTD_CHECKSUM)
-                .found("content that does not match its checksum")
-                .expected("the content that was compressed")
+        let place = Place::file(self.this_region(), frame.at);
+        if why.contains("checksum") {
+            self.cx.sink.broken(&rules::ZSTD_CHECKSUM, &place, |f| {
+                f.found("content that does not match its checksum")
+                    .expected("the content that was compressed")
+            });
         } else {
-            place
-                .breaks(&rules::ZSTD_CONTENT)
-                .found(format!("blocks that do not decode: {}", why.to_lowercase()))
-                .expected(match frame.declared {
-                    Some(len) => format!("{len} bytes of content"),
-                    None => "content".into(),
-                })
-        };
-        self.cx.sink.report(finding);
+            self.cx.sink.broken(&rules::ZSTD_CONTENT, &place, |f| {
+                f.found(format!("blocks that do not decode: {}", why.to_lowercase()))
+                    .expected(match frame.declared {
+                        Some(len) => format!("{len} bytes of content"),
+                        None => "content".into(),
+                    })
+            });
+        }
     }
 
     /// Decodes one frame piece by piece; all there is of it if it is `cut`.
     fn decode_large(&mut self, frame: Frame, cut: bool) -> Result<(), Stop> {
         self.begin(&frame);
         if cut {
-            let region = format!("zstd frame {}", self.walked.frames - 1);
-            let place = Place::file(region, frame.at);
-            self.cx.sink.report(
-                place
-                    .breaks(&rules::ZSTD_TRUNCATED)
-                    .found(format!("the stream ends at {:#x}", self.limit))
-                    .expected("the end of the frame before that"),
-            );
+            let (place, limit) = (Place::file(self.this_region(), frame.at), self.limit);
+            self.cx.sink.broken(&rules::ZSTD_TRUNCATED, &place, |f| {
+                f.found(format!("the stream ends at {limit:#x}"))
+                    .expected("the end of the frame before that")
+            });
             self.walked.whole = false;
             self.end(self.limit);
         } else {
@@ -417,7 +432,7 @@ pub(super) fn replay(
                 return Ok(());
             }
             Step::Skippable { end, .. } => at = end,
-            Step::End(_) | Step::Malformed { .. } => return Ok(()),
+            Step::End(_) | Step::Malformed(_) => return Ok(()),
         }
     }
     Ok(())

@@ -98,7 +98,7 @@ rules! { Codec, SEAL:
         "every entry of the index is its frame's length and digests",
         "the entry with the frame that the walk found",
         "docs/sealed.md",
-        "frame or index is damaged; if the frame's own checksum holds, it is the index";
+        "the one that is named is damaged: the index if its own digest is wrong, else the frame";
     SEAL_INDEX_DIGEST = "SEAL-INDEX-DIGEST", Error,
         "the index has the digest that the seal's header states",
         "the XXH64 of all entries with bytes 56 to 63",

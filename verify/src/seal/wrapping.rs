@@ -1,0 +1,186 @@
+//! What a codec wraps a seal in: zstd a skippable frame with a seek table behind, gzip empty
+//! members.
+
+use compress::seal::format::*;
+use xxhash_rust::xxh64::xxh64;
+
+use super::{Pieces, behind_the_end, number, same};
+use crate::codec::Walked;
+use crate::finding::{Place, Sink};
+use crate::input::Input;
+use crate::report::Stop;
+use crate::rules;
+
+/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
+pub(super) const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
+/// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
+const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Bytes of an empty member in front of its subfield's content.
+const PIECE_HEAD: u64 = 10 + 2 + 4;
+/// The zstd project's seekable format: magic of the frame, of the footer, and sizes.
+const SEEK_FRAME: u32 = 0x184D_2A5E;
+pub(super) const SEEK_MAGIC: u32 = 0x8F92_EAB1;
+const SEEK_DESCRIPTOR: u8 = 0x80;
+const SEEK_ENTRY: usize = 12;
+pub(super) const SEEK_FOOTER: usize = 9;
+
+/// Finds the seal in its skippable frame; says where the seek table should begin.
+pub(super) fn unwrap_zstd(
+    input: &Input,
+    start: u64,
+    pieces: &mut Pieces,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let head = input.up_to(start, 8)?;
+    let place = Place::file("seal frame", start);
+    let magic = number(&head, 0, 4);
+    sink.check(
+        &rules::SEAL_WRAPPING,
+        magic == u64::from(ZSTD_SEAL_MAGIC),
+        &place,
+        |f| {
+            f.found(format!("skippable frame {magic:#010x}"))
+                .expected(format!("{ZSTD_SEAL_MAGIC:#010x}"))
+                .bytes(start, &head)
+        },
+    );
+    let len = number(&head, 4, 4);
+    let from = start + 8;
+    let end = from + len;
+    let room = input.size().saturating_sub(from);
+    sink.check(&rules::SEAL_WRAPPING, len <= room, &place, |f| {
+        f.found(format!("a frame that ends at {end:#x}"))
+            .expected(format!("an end at {:#x} or before", input.size()))
+    });
+    pieces.push(from, len.min(room));
+    Ok(end.min(input.size()))
+}
+
+pub(super) fn seek_table(
+    input: &Input,
+    at: u64,
+    seal_at: u64,
+    walked: &Walked,
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    if !walked.complete || walked.derived.len() as u64 != walked.frames {
+        return Ok(());
+    }
+    let frames = walked.frames + 1;
+    let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
+    let place = Place::file("seek table", at);
+    let found = input.size() - at;
+    let last = SEEK_MAGIC.to_le_bytes();
+    let end = at.saturating_add(body + 8);
+    if found > body + 8 && input.up_to(end - last.len() as u64, last.len())? == last {
+        behind_the_end(&rules::SEAL_SEEK_TABLE, input, end, sink)?;
+    } else {
+        let right = sink.check(&rules::SEAL_SEEK_TABLE, found == body + 8, &place, |f| {
+            f.found(format!("{found} bytes behind the seal"))
+                .expected(format!("a seek table of {}: {frames} entries", body + 8))
+        });
+        if !right {
+            return Ok(());
+        }
+    }
+    // In pieces, so that nothing is held twice.
+    let mut expected = Vec::new();
+    let mut from = at;
+    expected.extend(SEEK_FRAME.to_le_bytes());
+    expected.extend((body as u32).to_le_bytes());
+    let entries = walked
+        .derived
+        .iter()
+        .map(|d| (d.stored_len, d.content_len, d.content_check));
+    let seal_len = (at - seal_at) as u32;
+    for (stored, content, check) in entries.chain([(seal_len, 0, xxh64(&[], 0) as u32)]) {
+        for word in [stored, content, check] {
+            expected.extend(word.to_le_bytes());
+        }
+        if expected.len() >= 1 << 16 {
+            from = seek_piece(input, from, &mut expected, sink)?;
+        }
+    }
+    expected.extend((frames as u32).to_le_bytes());
+    expected.push(SEEK_DESCRIPTOR);
+    expected.extend(SEEK_MAGIC.to_le_bytes());
+    seek_piece(input, from, &mut expected, sink)?;
+    Ok(())
+}
+
+fn seek_piece(
+    input: &Input,
+    at: u64,
+    expected: &mut Vec<u8>,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let found = input.up_to(at, expected.len())?;
+    let place = Place::file("seek table", at);
+    same(&rules::SEAL_SEEK_TABLE, &found, expected, &place, at, sink);
+    let next = at + expected.len() as u64;
+    expected.clear();
+    Ok(next)
+}
+
+/// Finds the seal in its empty members; says where the last member should begin.
+pub(super) fn unwrap_gzip(
+    input: &Input,
+    start: u64,
+    pieces: &mut Pieces,
+    sink: &mut Sink,
+) -> Result<u64, Stop> {
+    let mut at = start;
+    loop {
+        let head = input.up_to(at, PIECE_HEAD as usize)?;
+        if head.get(12..14) == Some(&GZIP_FOOTER) || head.is_empty() {
+            return Ok(at);
+        }
+        let len = number(&head, 14, 2);
+        let place = Place::file("seal member", at);
+        let mut expected = EXTRA_HEADER.to_vec();
+        expected.extend((len as u16).saturating_add(4).to_le_bytes());
+        expected.extend(GZIP_SEAL);
+        expected.extend((len as u16).to_le_bytes());
+        if !same(&rules::SEAL_WRAPPING, &head, &expected, &place, at, sink) {
+            return Ok(at);
+        }
+        let content = at + PIECE_HEAD;
+        let behind = content + len;
+        let body = input.up_to(behind, EMPTY_BODY.len())?;
+        same(
+            &rules::SEAL_WRAPPING,
+            &body,
+            &EMPTY_BODY,
+            &place,
+            behind,
+            sink,
+        );
+        pieces.push(content, len.min(input.size().saturating_sub(content)));
+        at = behind + EMPTY_BODY.len() as u64;
+        // Only the last piece may be shorter.
+        if len != GZIP_PIECE as u64 {
+            return Ok(at);
+        }
+    }
+}
+
+pub(super) fn last_member(
+    input: &Input,
+    at: u64,
+    footer: &[u8; FOOTER_LEN],
+    sink: &mut Sink,
+) -> Result<(), Stop> {
+    let mut expected = EXTRA_HEADER.to_vec();
+    expected.extend((FOOTER_LEN as u16 + 4).to_le_bytes());
+    expected.extend(GZIP_FOOTER);
+    expected.extend((FOOTER_LEN as u16).to_le_bytes());
+    expected.extend(footer);
+    expected.extend(EMPTY_BODY);
+    let found = input.up_to(at, expected.len())?;
+    let place = Place::file("last member", at);
+    let end = at.saturating_add(expected.len() as u64);
+    if same(&rules::SEAL_FOOTER, &found, &expected, &place, at, sink) && end < input.size() {
+        behind_the_end(&rules::SEAL_FOOTER, input, end, sink)?;
+    }
+    Ok(())
+}
