@@ -64,6 +64,13 @@ pub(crate) fn build(
         leaf_tables: BTreeMap::new(),
         avail,
     };
+    if let Tables::Mips { .. } = tables {
+        // The TLB keeps one G for two pages, so what is not valid has it as well.
+        for entry in walk.bytes.chunks_exact_mut(walk.shape.entry) {
+            let low = if recipe.big() { entry.len() - 1 } else { 0 };
+            entry[low] = 1;
+        }
+    }
     for mapping in &recipe.maps {
         walk.map(mapping, pages)?;
     }
@@ -189,8 +196,8 @@ impl Walk<'_> {
             // 64 KiB: a large-page descriptor, 16 times. A section becomes small pages.
             Tables::Arm if m.size == 0x1_0000 => m.pa | 0x11 | bit(!write, 7),
             Tables::Arm => pa | 0x12 | bit(!write, 7) | bit(!execute, 0),
-            // V, D, cacheable.
-            Tables::Mips { .. } => (pa >> 12) << 6 | 0x1a | bit(write, 2),
+            // G, V, D, cacheable.
+            Tables::Mips { .. } => (pa >> 12) << 6 | 0x1b | bit(write, 2),
             Tables::Hashed => 0,
         }
     }
