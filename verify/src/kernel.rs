@@ -81,13 +81,14 @@ struct Checks<'a, 'b> {
 }
 
 impl Checks<'_, '_> {
-    /// The address of `name`; a finding if there is no such symbol and it is `needed`.
+    /// Where `name` is while the kernel runs; a finding if there is no such symbol and it is
+    /// `needed`.
     fn symbol(&mut self, name: &str, needed: bool) -> Option<u64> {
         let symbol = self.kernel.symbol(name).filter(|s| !s.absolute);
         if symbol.is_none() && needed {
             self.incomparable(name, 0, "no such symbol");
         }
-        symbol.map(|s| s.value)
+        symbol.map(|s| s.value.wrapping_add(self.memory.displacement()))
     }
 
     fn incomparable(&mut self, name: &str, va: u64, why: &str) {
@@ -169,7 +170,8 @@ impl Checks<'_, '_> {
                         .expected(format!("{}, as in the dumped kernel", quoted(found)))
                 });
         }
-        match self.kernel.bytes_at(va, len) {
+        let linked = va.wrapping_sub(self.memory.displacement());
+        match self.kernel.bytes_at(linked, len) {
             Some(contents) if contents.in_file && contents.bytes.iter().any(|b| *b != 0) => {
                 let expected = line(&contents.bytes);
                 self.sink
@@ -210,11 +212,11 @@ impl Checks<'_, '_> {
             return;
         };
         let ranges: Vec<_> = self.memory.avail.ranges().collect();
-        // 32-bit arm keeps 32-bit addresses and widens them while it writes.
-        let size = if self.memory.header.architecture() == "arm" {
-            4
-        } else {
-            8
+        // Arrays of 32-bit addresses are widened while they are written.
+        let size = match self.memory.header.architecture() {
+            "arm" => 4,
+            "mips" => self.pointer_size(),
+            _ => 8,
         };
         let Some(_) = self.bytes("dump_avail", va, 2 * size * ranges.len().clamp(1, 128)) else {
             return;
@@ -288,7 +290,9 @@ impl Checks<'_, '_> {
     fn threads(&mut self) {
         // Where stacks begin and end only type information says.
         let types = Types::read(self.kernel, &STRUCTURES);
-        let kernel = Kernel::new(self.memory, self.kernel).with_types(Some(&types));
+        let kernel = Kernel::new(self.memory, self.kernel)
+            .displaced(self.memory.displacement())
+            .with_types(Some(&types));
         // Without the exported offsets there is nothing to list.
         let Ok(threads) = kernel.threads() else {
             return;

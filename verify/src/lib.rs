@@ -23,7 +23,7 @@
 //! | `full`        | a full dump's ELF headers                                           |
 //! | `avail`       | `dump_avail`                                                        |
 //! | `bits`        | the page bitmap                                                     |
-//! | `tables`      | page tables                                                         |
+//! | `tables`      | page tables: their entries are read by `entry` and `hashed`         |
 //! | `msgbuf`      | the message buffer                                                  |
 //! | `kernel`      | a kernel's variables, through `memory`, the dump's address space    |
 //! | `liveness`    | what a machine that ran on has torn, as evidence                     |
@@ -35,8 +35,10 @@ mod bits;
 mod codec;
 pub mod compare;
 mod container;
+mod entry;
 mod finding;
 mod full;
+mod hashed;
 mod info;
 mod input;
 mod intake;

@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use compress::Codec;
-use minidump::defs::{amd64, arm64, i386, riscv};
+use minidump::defs::{amd64, mips, powerpc64};
 use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
 use crate::codec::{Mark, Walked, replay};
 use crate::container::Layout;
+use crate::entry::{self, Entry};
+use crate::hashed;
 use crate::input::Input;
 use crate::intake::Intake;
 use crate::sections::Header;
@@ -179,14 +181,27 @@ impl<'a> Memory<'a> {
 
     /// Fills `buf` from physical address `pa`; it must not cross a page.
     fn read_phys(&self, pa: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
-        let page = self.header.page;
-        let lost = Unreadable::Lost(pa);
         let offset = self.page_offset(pa)?;
-        let bytes = self.payload_page(offset).ok_or(lost.clone())?;
-        let from = (pa % page) as usize;
-        let bytes = bytes.get(from..from + buf.len()).ok_or(lost)?;
-        buf.copy_from_slice(bytes);
-        Ok(())
+        let at = offset.checked_add(pa % self.header.page);
+        let read = at.and_then(|at| self.payload_bytes(at, buf));
+        read.ok_or(Unreadable::Lost(pa))
+    }
+
+    /// Fills `buf`, at most a page, from `offset` of the payload. Behind page tables without
+    /// padding the dump's pages are none of the payload's.
+    fn payload_bytes(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
+        let size = self.header.page;
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let from = at % size;
+            let n = rest.len().min((size - from) as usize); // at most a page
+            let (now, later) = rest.split_at_mut(n);
+            let page = self.payload_page(at - from)?;
+            now.copy_from_slice(page.get(from as usize..from as usize + n)?);
+            at = at.checked_add(n as u64)?;
+            rest = later;
+        }
+        Some(())
     }
 
     /// Entry `index` of the page-table section, whose entries have `size` bytes: 4 or 8.
@@ -195,12 +210,10 @@ impl<'a> Memory<'a> {
         if at >= self.header.pmapsize {
             return None;
         }
-        let page = self.header.page;
-        let start = self.header.sections()[4].start;
-        let bytes = self.payload_page(start + at / page * page)?;
-        let from = (at % page) as usize;
-        let bytes = bytes.get(from..from + size)?;
-        Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..size.min(8)];
+        self.payload_bytes(self.header.sections()[4].start + at, bytes)?;
+        Some(entry::number(self.header, bytes))
     }
 
     /// The physical address behind `va`.
@@ -208,48 +221,61 @@ impl<'a> Memory<'a> {
         let header = self.header;
         let (page, base) = (header.page, header.kernbase);
         let direct = (header.dmapbase..header.dmapend).contains(&va);
-        let in_page = va % page;
         match header.architecture() {
-            "amd64" if va >= base && header.version == 1 => {
-                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
-                leaf(entry & amd64::PG_V != 0, entry & amd64::PG_FRAME, in_page)
+            "arm64" | "riscv" if direct => return Ok(va - header.dmapbase + header.dmapphys),
+            "powerpc64" => return self.translate_hashed(va),
+            "mips" => {
+                if let Some(pa) = unmapped(header, va) {
+                    return Ok(pa);
+                }
             }
-            "amd64" if va >= base => {
-                let entry = self.entry((va - base) / amd64::NBPDR, 8).unwrap_or(0);
-                if entry & amd64::PG_V == 0 {
-                    return Err(Unreadable::NotMapped);
-                }
-                if entry & amd64::PG_PS != 0 {
-                    return Ok((entry & amd64::PG_PS_FRAME) + va % amd64::NBPDR);
-                }
+            "amd64" if va < base && direct => return Ok(va - header.dmapbase),
+            _ => {}
+        }
+        let offset = va.checked_sub(base).ok_or(Unreadable::NotMapped)?;
+        let size = entry::size(header).ok_or(Unreadable::NotMapped)?;
+        let found = self.entry(offset / entry::span(header), size).unwrap_or(0);
+        match entry::parse(header, found, va) {
+            Entry::Leaf { pa, len } => Ok(pa + va % len),
+            Entry::Table { pa } => {
                 let index = va / page % amd64::NPTEPG;
                 let mut bytes = [0; amd64::PTE_SIZE];
-                self.read_phys((entry & amd64::PG_FRAME) + index * 8, &mut bytes)?;
+                self.read_phys(pa + index * amd64::PTE_SIZE as u64, &mut bytes)?;
                 let entry = u64::from_le_bytes(bytes);
-                leaf(entry & amd64::PG_V != 0, entry & amd64::PG_FRAME, in_page)
+                match entry & amd64::PG_V {
+                    0 => Err(Unreadable::NotMapped),
+                    _ => Ok((entry & amd64::PG_FRAME) + va % page),
+                }
             }
-            "amd64" if direct => Ok(va - header.dmapbase),
-            "arm64" | "riscv" if direct => Ok(va - header.dmapbase + header.dmapphys),
-            "arm64" if va >= base => {
-                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
-                let valid = entry & arm64::ATTR_DESCR_MASK == arm64::L3_PAGE;
-                leaf(valid, entry & arm64::ATTR_FRAME, in_page)
-            }
-            "riscv" if va >= base => {
-                let entry = self.entry((va - base) / page, 8).unwrap_or(0);
-                let frame = (entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S;
-                let valid = entry & riscv::PTE_V != 0 && entry & riscv::PTE_RWX != 0;
-                leaf(valid, frame << riscv::L3_SHIFT, in_page)
-            }
-            "i386" if va >= base => {
-                let (size, frame) = match header.pae {
-                    true => (i386::PTE_SIZE_PAE, i386::PG_FRAME_PAE),
-                    false => (i386::PTE_SIZE, i386::PG_FRAME),
-                };
-                let entry = self.entry((va - base) / page, size).unwrap_or(0);
-                leaf(entry & i386::PG_V != 0, entry & frame, in_page)
-            }
-            _ => Err(Unreadable::NotMapped),
+            Entry::Absent | Entry::Strange(_) => Err(Unreadable::NotMapped),
+        }
+    }
+
+    /// The physical address behind `va` of powerpc64. Addresses below the direct map are those of
+    /// the kernel's file, which runs elsewhere.
+    fn translate_hashed(&self, va: u64) -> Result<u64, Unreadable> {
+        let header = self.header;
+        let va = match va < header.dmapbase {
+            true => va.wrapping_add(self.displacement()),
+            false => va,
+        };
+        if (header.dmapbase..=header.dmapend).contains(&va) {
+            return Ok(va & !header.dmapbase);
+        }
+        if !(header.kernbase..=header.kernend).contains(&va) {
+            return Err(Unreadable::NotMapped);
+        }
+        let start = header.sections()[4].start;
+        let read = |at: u64, bytes: &mut [u8]| self.payload_bytes(start + at, bytes);
+        let frame = hashed::translate(header, va, read).ok_or(Unreadable::NotMapped)?;
+        Ok(frame + va % header.page)
+    }
+
+    /// How much higher the kernel runs than its file says: powerpc64's alone does.
+    pub(crate) fn displacement(&self) -> u64 {
+        match self.header.is_hashed() {
+            true => self.header.startkernel.wrapping_sub(powerpc64::KERNBASE),
+            false => 0,
         }
     }
 
@@ -281,11 +307,16 @@ impl<'a> Memory<'a> {
     }
 }
 
-fn leaf(valid: bool, frame: u64, in_page: u64) -> Result<u64, Unreadable> {
-    match valid {
-        true => Ok(frame + in_page),
-        false => Err(Unreadable::NotMapped),
+/// The physical address behind an address that mips's hardware maps itself.
+fn unmapped(header: &Header, va: u64) -> Option<u64> {
+    let wide = entry::is_wide(header);
+    if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&va) {
+        return Some(va & mips::XKPHYS_PHYS_MASK);
     }
+    let sign = if wide { mips::KSEG_SIGN } else { 0 };
+    (sign + mips::KSEG0_START..sign + mips::KSEG1_END)
+        .contains(&va)
+        .then_some(va & mips::KSEG_PHYS_MASK)
 }
 
 impl KernelMemory for Memory<'_> {

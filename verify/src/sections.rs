@@ -8,7 +8,9 @@ use minidump::defs::minidump::{ALL, HeaderFields, PAGE_SIZE};
 use minidump::defs::{Field, amd64, arm64, i386, powerpc64};
 
 use crate::container::resembles_payload;
+use crate::entry;
 use crate::finding::{Place, Sink};
+use crate::hashed::{GROUP, LEAST_GROUPS};
 use crate::input::{big, field, little, quoted};
 use crate::rules;
 
@@ -32,6 +34,12 @@ pub(crate) struct Header {
     pub(crate) dmapphys: u64,
     pub(crate) dmapbase: u64,
     pub(crate) dmapend: u64,
+    /// powerpc64: the last address of the kernel map.
+    pub(crate) kernend: u64,
+    /// powerpc64: where the kernel's first byte is.
+    pub(crate) startkernel: u64,
+    /// arm: the form of page-table entries.
+    pub(crate) mmuformat: u32,
     /// i386: whether page-table entries have 8 bytes.
     pub(crate) pae: bool,
     /// Whether the page tables are not padded to a page: 32-bit arm's, as a kernel writes them.
@@ -111,6 +119,10 @@ impl Header {
             dmapphys: optional(fields.dmapphys),
             dmapbase: optional(fields.dmapbase),
             dmapend: optional(fields.dmapend),
+            kernend: optional(fields.kernend),
+            startkernel: optional(fields.startkernel),
+            // A field of four bytes.
+            mmuformat: optional(fields.mmuformat) as u32,
             pae: optional(fields.paemode) != 0,
             unpadded: false,
         })
@@ -126,6 +138,11 @@ impl Header {
         self.fields.magic_text == amd64::HEADER.magic_text
     }
 
+    /// Whether the page tables are one hashed table.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.fields.magic_text == powerpc64::HEADER.magic_text
+    }
+
     /// Whether the version has the `dump_avail` section.
     pub(crate) fn has_avail(&self) -> bool {
         self.version >= self.fields.dumpavail_since
@@ -136,7 +153,7 @@ impl Header {
         match self.architecture() {
             "i386" | "arm" => 32,
             // A 32-bit kernel's addresses fit into 32 bits; old ones used words of 32 anyway.
-            "mips" if self.version == 1 || u32::try_from(self.kernbase).is_ok() => 32,
+            "mips" if self.version == 1 || !entry::is_wide(self) => 32,
             _ => 64,
         }
     }
@@ -236,6 +253,14 @@ impl Header {
         });
         if self.is_amd64() {
             self.check_amd64(sink);
+        }
+        if self.is_hashed() {
+            let groups = self.pmapsize / GROUP;
+            let right = groups.is_power_of_two() && groups >= LEAST_GROUPS;
+            sink.check(&rules::MD_HASH_GROUPS, right, &at(fields.pmapsize), |f| {
+                f.found(format!("pmapsize {:#x}, {groups} groups", self.pmapsize))
+                    .expected(format!("{LEAST_GROUPS} groups, or a larger power of two"))
+            });
         }
     }
 

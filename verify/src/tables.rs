@@ -5,17 +5,22 @@
 //! | amd64 from v2     | 2 MiB, or names a leaf table | pages of the dump      |
 //! | amd64 v1, i386    | one page                     | the section itself     |
 //! | arm64, riscv      | one page                     | the section itself     |
+//! | arm, mips         | one page                     | the section itself     |
+//! | powerpc64         | one page, found by its hash  | the section itself     |
 //!
 //! What an entry's page has to fulfil: a leaf table is in the dump, since the kernel adds it while
 //! it walks. A mapped page inside `dump_avail` that is not in the dump was allocated with
 //! `M_NODUMP` (buffers are) or got lost; which of the two the dump does not tell. A mapped page
 //! outside of `dump_avail` is a device or the hole below 1 MiB, and normal.
 
-use minidump::defs::{amd64, arm64, i386, riscv};
+use minidump::defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
+use minidump::defs::{amd64, arm};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
+use crate::entry::{self, Entry};
 use crate::finding::{Place, Region, Sink};
+use crate::hashed::{GROUP, Lpte};
 use crate::report::Stop;
 use crate::rules;
 use crate::sections::Header;
@@ -27,16 +32,6 @@ pub(crate) struct Table {
     pub(crate) rank: u64,
     /// The first address that it maps.
     pub(crate) va: u64,
-}
-
-/// What an entry is.
-enum Entry {
-    /// Not valid.
-    Absent,
-    /// Maps `len` bytes at `pa`.
-    Leaf { pa: u64, len: u64 },
-    /// Names a leaf table.
-    Table { pa: u64 },
 }
 
 /// What walking the tables has come to.
@@ -65,38 +60,9 @@ pub(crate) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Bytes of an entry of the section; `None`: this architecture's tables are not walked.
-    fn entry_size(&self) -> Option<usize> {
-        match self.header.architecture() {
-            "amd64" | "arm64" | "riscv" => Some(8),
-            "i386" if self.header.pae => Some(i386::PTE_SIZE_PAE),
-            "i386" => Some(i386::PTE_SIZE),
-            _ => None,
-        }
-    }
-
-    fn parse(&self, entry: u64) -> Entry {
-        let leaf = |pa, len| Entry::Leaf { pa, len };
-        let page = self.header.page;
-        match self.header.architecture() {
-            "amd64" if entry & amd64::PG_V == 0 => Entry::Absent,
-            "amd64" if self.header.version == 1 => leaf(entry & amd64::PG_FRAME, page),
-            "amd64" if entry & amd64::PG_PS != 0 => leaf(entry & amd64::PG_PS_FRAME, amd64::NBPDR),
-            "amd64" => Entry::Table {
-                pa: entry & amd64::PG_FRAME,
-            },
-            "arm64" if entry & arm64::ATTR_DESCR_MASK == arm64::L3_PAGE => {
-                leaf(entry & arm64::ATTR_FRAME, page)
-            }
-            "riscv" if entry & riscv::PTE_V != 0 && entry & riscv::PTE_RWX != 0 => leaf(
-                ((entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S) << riscv::L3_SHIFT,
-                page,
-            ),
-            "i386" if entry & i386::PG_V == 0 => Entry::Absent,
-            "i386" if self.header.pae => leaf(entry & i386::PG_FRAME_PAE, page),
-            "i386" => leaf(entry & i386::PG_FRAME, page),
-            _ => Entry::Absent,
-        }
+    /// Whether this section is walked.
+    fn is_walked(&self) -> bool {
+        self.header.is_hashed() || entry::size(self.header).is_some()
     }
 
     /// Whether the section has the directory that maps amd64's kernel image.
@@ -110,15 +76,6 @@ impl Lookup<'_> {
             // The last entry's address ends where addresses do.
             && end.is_none_or(|end| end > amd64::KERNBASE)
     }
-
-    /// Bytes of address space that an entry of the section stands for.
-    fn span(&self) -> u64 {
-        if self.header.is_amd64() && self.header.version >= 2 {
-            amd64::NBPDR
-        } else {
-            self.header.page
-        }
-    }
 }
 
 impl Tables {
@@ -131,29 +88,40 @@ impl Tables {
         lookup: &Lookup<'_>,
         sink: &mut Sink,
     ) -> Result<(), Stop> {
-        let Some(size) = lookup.entry_size() else {
+        let header = lookup.header;
+        let within = at.saturating_sub(header.sections()[4].start);
+        if header.is_hashed() {
+            self.hashed_page(bytes, at, within, lookup, sink);
+            return Ok(());
+        }
+        let Some(size) = entry::size(header) else {
             return Ok(());
         };
-        let first = at.saturating_sub(lookup.header.sections()[4].start) / size as u64;
-        for (i, entry) in bytes.chunks_exact(size).enumerate() {
-            let entry = number(entry);
+        self.large_pages(bytes, at, lookup, sink);
+        let (first, span) = (within / size as u64, entry::span(header));
+        for (i, bytes) in bytes.chunks_exact(size).enumerate() {
+            let entry = entry::number(header, bytes);
             if entry == 0 {
                 continue;
             }
             let offset = at + (i * size) as u64;
             let index = first + i as u64;
-            let va = lookup
-                .header
-                .kernbase
-                .wrapping_add(index.wrapping_mul(lookup.span()));
-            match lookup.parse(entry) {
+            let va = header.kernbase.wrapping_add(index.wrapping_mul(span));
+            match entry::parse(header, entry, va) {
                 Entry::Absent => continue,
                 Entry::Leaf { pa, len } => self.leaf(va, pa, len, offset, lookup),
                 Entry::Table { pa } => self.table(va, pa, offset, lookup, sink),
+                Entry::Strange(what) => strange(va, what, entry, offset, sink),
             }
             self.valid += 1;
-            if lookup.header.is_amd64() {
+            if header.is_amd64() {
                 self.amd64_entry(va, entry, offset, lookup, sink);
+            }
+            if !entry::is_global(header, entry) {
+                let place = Place::payload(Region::For("page-table entry", va), offset);
+                sink.broken(&rules::PT_GLOBAL, &place, |f| {
+                    f.found(format!("{entry:#x}")).expected("bit 0 set")
+                });
             }
         }
         if self.wanted.len() as u64 * size_of::<Table>() as u64 > memory / 4 {
@@ -163,6 +131,85 @@ impl Tables {
             )));
         }
         Ok(())
+    }
+
+    /// The rule about arm's pages of 64 KiB.
+    fn large_pages(&self, bytes: &[u8], at: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
+        let unit = arm::PTE_SIZE * ENTRIES_OF_LARGE_PAGE;
+        for (i, bytes) in bytes.chunks(unit).enumerate() {
+            let Some(wrong) = entry::torn_large_page(lookup.header, bytes) else {
+                continue;
+            };
+            let offset = at + (i * unit + wrong * arm::PTE_SIZE) as u64;
+            let place = Place::payload("page-table entry", offset);
+            sink.broken(&rules::PT_LARGE_PAGE, &place, |f| {
+                f.found("a descriptor among those of a 64 KiB page that differs")
+                    .expected("16 that are alike")
+                    .bytes(offset, &bytes[wrong * arm::PTE_SIZE..])
+            });
+        }
+    }
+
+    /// Takes one page of powerpc64's hashed table, which begins `within` bytes into the section.
+    fn hashed_page(
+        &mut self,
+        bytes: &[u8],
+        at: u64,
+        within: u64,
+        lookup: &Lookup<'_>,
+        sink: &mut Sink,
+    ) {
+        let header = lookup.header;
+        let groups = header.pmapsize / GROUP;
+        // Of another number of groups none can be told; another rule says so.
+        let countable = groups.is_power_of_two() && !sink.broke(&rules::MD_HASH_GROUPS);
+        // A group is 128 bytes.
+        for (i, bytes) in bytes.chunks(GROUP as usize).enumerate() {
+            let group = within / GROUP + i as u64;
+            let mut names = Vec::new();
+            for (slot, bytes) in bytes.chunks_exact(LPTE_SIZE).enumerate() {
+                let entry = Lpte::parse(bytes);
+                if !entry.is_valid() {
+                    continue;
+                }
+                self.valid += 1;
+                let offset = at + i as u64 * GROUP + (slot * LPTE_SIZE) as u64;
+                let place = Place::payload(
+                    Region::Nth("hash table entry", group * LPTEG_ENTRIES + slot as u64),
+                    offset,
+                );
+                let mut broken = |rule, found: &str, expected: &str| {
+                    sink.broken(rule, &place, |f| {
+                        f.found(found).expected(expected).bytes(offset, bytes)
+                    });
+                };
+                if !entry.has_known_segment() {
+                    let what = "an entry of another segment size than 256 MiB";
+                    broken(&rules::PT_ENTRY, what, "the two upper bits zero");
+                    continue;
+                }
+                if names.contains(&entry.name()) {
+                    let what = "a second entry of the same page";
+                    broken(&rules::PT_HASH_TWICE, what, "one entry");
+                }
+                names.push(entry.name());
+                if !countable {
+                    continue;
+                }
+                if !entry.belongs(group, groups) {
+                    let what = "an entry of a page whose hash is another";
+                    let expected = "a page that this group is the first or the second for";
+                    broken(&rules::PT_HASH_GROUP, what, expected);
+                    continue;
+                }
+                if let Some((va, pa, len)) = entry.kernel_page(group)
+                    && (header.kernbase..=header.kernend).contains(&va)
+                    && !(header.dmapbase..=header.dmapend).contains(&va)
+                {
+                    self.leaf(va, pa, len, offset, lookup);
+                }
+            }
+        }
     }
 
     /// Rules about an entry of amd64's section that maps 2 MiB or names a table.
@@ -237,7 +284,7 @@ impl Tables {
     /// Takes the page of leaf table `table`, which begins at payload offset `at`.
     pub(crate) fn table_page(&mut self, table: Table, bytes: &[u8], at: u64, lookup: &Lookup<'_>) {
         for (i, entry) in bytes.chunks_exact(amd64::PTE_SIZE).enumerate() {
-            let entry = number(entry);
+            let entry = entry::number(lookup.header, entry);
             if entry & amd64::PG_V != 0 {
                 let va = table.va.wrapping_add(i as u64 * lookup.header.page);
                 let offset = at + (i * amd64::PTE_SIZE) as u64;
@@ -249,8 +296,21 @@ impl Tables {
 
     /// Applies the rules about all tables together.
     pub(crate) fn finish(&self, lookup: &Lookup<'_>, sink: &mut Sink) {
-        if lookup.entry_size().is_none() {
+        if !lookup.is_walked() {
             return;
+        }
+        let [hashed, arm, mips] =
+            ["powerpc64", "arm", "mips"].map(|port| lookup.header.architecture() == port);
+        for (rule, about) in [
+            (&rules::PT_ENTRY, true),
+            (&rules::PT_LARGE_PAGE, arm),
+            (&rules::PT_GLOBAL, mips),
+            (&rules::PT_HASH_GROUP, hashed),
+            (&rules::PT_HASH_TWICE, hashed),
+        ] {
+            if about && !sink.broke(rule) {
+                sink.passed(rule);
+            }
         }
         let start = lookup.header.sections()[4].start;
         let place = Place::payload("page tables", start);
@@ -289,6 +349,13 @@ impl Tables {
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+/// Small pages in one of arm's pages of 64 KiB.
+const ENTRIES_OF_LARGE_PAGE: usize = 16;
+
+/// Tells of an entry of a kind that its format does not have.
+fn strange(va: u64, what: &str, entry: u64, offset: u64, sink: &mut Sink) {
+    let place = Place::payload(Region::For("page-table entry", va), offset);
+    sink.broken(&rules::PT_ENTRY, &place, |f| {
+        f.found(format!("{entry:#x}, {what}")).expected("a page")
+    });
 }

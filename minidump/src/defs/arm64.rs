@@ -55,6 +55,8 @@ pub const PTE_SIZE: usize = 8;
 pub const ATTR_DESCR_MASK: u64 = 3;
 /// Type of an L3 page descriptor; of a table descriptor above L3.
 pub const L3_PAGE: u64 = 3;
+/// Type of an L3 descriptor that is reserved, where the levels above have blocks.
+pub const L3_RESERVED: u64 = 1;
 /// Type of a block descriptor at L1 or L2.
 pub const L2_BLOCK: u64 = 1;
 /// `ATTR_AP(ATTR_AP_RO)`: not writable.

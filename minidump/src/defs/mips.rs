@@ -36,6 +36,9 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[64, 72],
 };
 
+/// Entry: for every address space. A kernel map's entries are, those that are not valid too: the
+/// TLB keeps one such bit for two pages.
+pub const PTE_G: u64 = 0x1;
 /// Entry: valid.
 pub const PTE_V: u64 = 0x2;
 /// Entry: dirty, that is, writable.
@@ -46,6 +49,9 @@ pub const PTE_PFN_MASK_32: u64 = 0x1fff_ffc0;
 pub const PTE_PFN_MASK_64: u64 = 0x3_ffff_ffc0;
 /// Shift of the frame number.
 pub const PTE_PFN_SHIFT: u32 = 6;
+
+/// `e_flags` of an ELF32 kernel: n32, whose registers and page-table entries have 64 bits.
+pub const EF_MIPS_ABI2: u32 = 0x20;
 
 /// First address of XKPHYS (64-bit kernels): cached or not, the low 40 bits are physical.
 pub const XKPHYS_START: u64 = 0x8000_0000_0000_0000;

@@ -50,6 +50,8 @@ pub const LPTE_VALID: u64 = 1;
 pub const LPTE_HID: u64 = 2;
 /// First doubleword: a large page of 16 MiB.
 pub const LPTE_BIG: u64 = 4;
+/// First doubleword: what software keeps there.
+pub const LPTE_SWBITS: u64 = 0x78;
 /// First doubleword: abbreviated page index.
 pub const LPTE_AVPN_API: u64 = 0xf80;
 /// Shift of [`LPTE_AVPN_API`].
@@ -68,6 +70,11 @@ pub const LPTE_BR: u64 = 3;
 pub const LPTE_NOEXEC: u64 = 4;
 /// Second doubleword: frame of a small page.
 pub const LPTE_RPGN: u64 = 0x0fff_ffff_ffff_f000;
+/// Second doubleword of a large page's entry: which sizes it is about.
+pub const LPTE_LP_MASK: u64 = 0x000f_f000;
+/// Of [`LPTE_LP_MASK`]: one of the 4096 entries of a 16 MiB page in a segment of 4 KiB pages. It is
+/// found by the number of its small page (since 13).
+pub const LPTE_LP_4K_16M: u64 = 0x0003_8000;
 /// Second doubleword: frame of a 16 MiB page.
 pub const LPTE_LP_RPGN: u64 = 0x0fff_ffff_ff00_0000;
 

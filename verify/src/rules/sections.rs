@@ -61,6 +61,11 @@ rules! { Sections, SECTIONS:
         "pmapsize with 2047 and 2048 pages",
         "FreeBSD sys/amd64/amd64/minidump_machdep.c; seen on 10.4, 12.1 and 14",
         "the header is damaged, or the kernel's layout is new";
+    MD_HASH_GROUPS = "MD-HASH-GROUPS", Warning,
+        "powerpc64's hashed page table has 2048 groups, or a larger power of two",
+        "pmapsize with the sizes that a table can have",
+        "Power ISA book III, the page table; FreeBSD sys/powerpc/aim/mmu_oea64.c",
+        "the header is damaged: kernel addresses cannot be translated";
     MD_SECTIONS = "MD-SECTIONS", Error,
         "every section in front of the page data lies inside the payload",
         "each section's end with the payload's end",

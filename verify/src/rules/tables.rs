@@ -31,4 +31,29 @@ rules! { PageTables, PAGE_TABLES:
         "the directory entries from KERNBASE on with each other",
         "FreeBSD sys/amd64/amd64/pmap.c, create_pagetables, 10.4 to 15",
         "page tables are partly lost: some of the kernel's own addresses cannot be translated";
+    PT_ENTRY = "PT-ENTRY", Warning,
+        "every valid entry is of a kind that its format has",
+        "the type bits of the entry with those of a page",
+        "Arm's and RISC-V's architecture manuals; Power ISA book III; FreeBSD sys/*/include/pte*.h",
+        "the entry is damaged: its address cannot be translated";
+    PT_LARGE_PAGE = "PT-LARGE-PAGE", Warning,
+        "the 16 descriptors of an arm page of 64 KiB are alike",
+        "the descriptors with each other",
+        "ARM architecture reference manual, translation tables: large page entries are repeated",
+        "one of them is damaged: a CPU would read other memory by it";
+    PT_GLOBAL = "PT-GLOBAL", Warning,
+        "every valid entry of mips's kernel map is global",
+        "PTE_G of the entry with 1",
+        "FreeBSD 12.1 sys/mips/mips/pmap.c, pmap_create_kernel_pagetable, pmap_growkernel",
+        "the entry is damaged, or is not one of the kernel's";
+    PT_HASH_GROUP = "PT-HASH-GROUP", Warning,
+        "every entry of the hashed page table is in a group that its page has",
+        "the group with the hash of the entry's virtual segment and page",
+        "Power ISA book III, page table search; FreeBSD sys/powerpc/aim/moea64_native.c",
+        "the entry is damaged or in a wrong place: nothing finds it";
+    PT_HASH_TWICE = "PT-HASH-TWICE", Warning,
+        "no page has two entries in one group of the hashed page table",
+        "the entries of the group with each other",
+        "Power ISA book III, page table search",
+        "an entry is damaged: which of both a CPU would use is not known";
 }

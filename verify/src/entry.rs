@@ -1,0 +1,132 @@
+//! What one entry of a page-table section says, by architecture.
+
+use minidump::defs::{amd64, arm, arm64, i386, mips, riscv};
+
+use crate::sections::Header;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Not valid.
+    Absent,
+    /// Maps `len` bytes at `pa`.
+    Leaf { pa: u64, len: u64 },
+    /// Names a leaf table.
+    Table { pa: u64 },
+    /// Valid, and of a kind that this format does not have.
+    Strange(&'static str),
+}
+
+/// Bytes of an entry of the section; `None` if it is no list of entries by address (powerpc64's
+/// hashed table), or of a form that is not known.
+pub(crate) fn size(header: &Header) -> Option<usize> {
+    match header.architecture() {
+        "amd64" => Some(amd64::PTE_SIZE),
+        "arm64" => Some(arm64::PTE_SIZE),
+        "riscv" => Some(riscv::PTE_SIZE),
+        "i386" if header.pae => Some(i386::PTE_SIZE_PAE),
+        "i386" => Some(i386::PTE_SIZE),
+        "arm" if header.mmuformat >= arm::MMUFORMAT_V6_LPAE => None,
+        "arm" => Some(arm::PTE_SIZE),
+        "mips" if is_wide(header) => Some(8),
+        "mips" => Some(4),
+        _ => None,
+    }
+}
+
+/// Whether a mips kernel is a 64-bit one: the addresses of others have no upper half.
+pub(crate) fn is_wide(header: &Header) -> bool {
+    u32::try_from(header.kernbase).is_err()
+}
+
+/// Bytes of address space that an entry of the section stands for.
+pub(crate) fn span(header: &Header) -> u64 {
+    if header.is_amd64() && header.version >= 2 {
+        amd64::NBPDR
+    } else {
+        header.page
+    }
+}
+
+/// The entry in `bytes`, at most 8 of them, as a number.
+pub(crate) fn number(header: &Header, bytes: &[u8]) -> u64 {
+    let add = |n: u64, b: &u8| n << 8 | u64::from(*b);
+    match header.big {
+        true => bytes.iter().fold(0, add),
+        false => bytes.iter().rev().fold(0, add),
+    }
+}
+
+/// What `entry` says of the addresses from `va` on.
+pub(crate) fn parse(header: &Header, entry: u64, va: u64) -> Entry {
+    let page = header.page;
+    let leaf = |pa| Entry::Leaf { pa, len: page };
+    match header.architecture() {
+        "amd64" if entry & amd64::PG_V == 0 => Entry::Absent,
+        "amd64" if header.version == 1 => leaf(entry & amd64::PG_FRAME),
+        "amd64" if entry & amd64::PG_PS != 0 => Entry::Leaf {
+            pa: entry & amd64::PG_PS_FRAME,
+            len: amd64::NBPDR,
+        },
+        "amd64" => Entry::Table {
+            pa: entry & amd64::PG_FRAME,
+        },
+        "arm64" => match entry & arm64::ATTR_DESCR_MASK {
+            arm64::L3_PAGE => leaf((entry & arm64::ATTR_FRAME) / page * page),
+            arm64::L3_RESERVED => Entry::Strange("of type 1, which level 3 has not"),
+            _ => Entry::Absent,
+        },
+        "riscv" if entry & riscv::PTE_V == 0 => Entry::Absent,
+        "riscv" if entry & riscv::PTE_RWX == 0 => {
+            Entry::Strange("a pointer to a table below the last level")
+        }
+        "riscv" => leaf(((entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S) << riscv::L3_SHIFT),
+        "i386" if entry & i386::PG_V == 0 => Entry::Absent,
+        "i386" if header.pae => leaf(entry & i386::PG_FRAME_PAE),
+        "i386" => leaf(entry & i386::PG_FRAME),
+        "arm" => arm(header, entry, va),
+        "mips" if entry & mips::PTE_V == 0 => Entry::Absent,
+        "mips" => {
+            let mask = match is_wide(header) {
+                true => mips::PTE_PFN_MASK_64,
+                false => mips::PTE_PFN_MASK_32,
+            };
+            leaf(((entry & mask) >> mips::PTE_PFN_SHIFT) * page)
+        }
+        _ => Entry::Absent,
+    }
+}
+
+fn arm(header: &Header, entry: u64, va: u64) -> Entry {
+    let pa = match entry & arm::L2_TYPE_MASK {
+        arm::L2_TYPE_INV => return Entry::Absent,
+        // Each of a large page's 16 descriptors says where all of it is.
+        arm::L2_TYPE_L => (entry & arm::L2_L_FRAME) + (va & arm::L2_L_OFFSET & arm::L2_S_FRAME),
+        arm::L2_TYPE_T if header.mmuformat == arm::MMUFORMAT_V4 => {
+            return Entry::Strange("a tiny page");
+        }
+        _ => entry & arm::L2_S_FRAME,
+    };
+    Entry::Leaf {
+        pa,
+        len: header.page,
+    }
+}
+
+/// The first of 16 descriptors, which stand for the same 64 KiB, that differs from a large page's
+/// among them. 32-bit arm alone has such pages.
+pub(crate) fn torn_large_page(header: &Header, bytes: &[u8]) -> Option<usize> {
+    if header.architecture() != "arm" {
+        return None;
+    }
+    let mut entries = bytes.chunks_exact(arm::PTE_SIZE);
+    let large = entries
+        .clone()
+        .find(|e| number(header, e) & arm::L2_TYPE_MASK == arm::L2_TYPE_L)?;
+    entries.position(|entry| entry != large)
+}
+
+/// Whether a valid entry is for every address space, or need not be: those of mips's kernel map.
+pub(crate) fn is_global(header: &Header, entry: u64) -> bool {
+    header.architecture() != "mips" || entry & mips::PTE_G != 0
+}
