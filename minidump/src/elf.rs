@@ -22,6 +22,8 @@ use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Sym};
 
 use crate::{ByteOrder, Error};
 
+/// The most labels that are taken for parts of one function.
+const LABELS_OF_FUNCTION: usize = 256;
 /// The most bytes of a table (symbols, their names, headers) that are read into memory.
 const TABLE_LIMIT: u64 = 256 << 20;
 
@@ -285,6 +287,20 @@ impl KernelElf {
             .partition_point(|&i| self.symbols[i as usize].symbol.value <= va);
         let entry = &self.symbols[*self.by_value.get(after.checked_sub(1)?)? as usize];
         Some((self.name(entry), va - entry.symbol.value))
+    }
+
+    /// Where the function begins that `va` lies in or behind: labels within functions are none.
+    pub fn function_start(&self, va: u64) -> Option<u64> {
+        if va >= self.text_end {
+            return None;
+        }
+        let entry = |&i: &u32| self.symbols[i as usize].symbol;
+        let after = self.by_value.partition_point(|i| entry(i).value <= va);
+        let found = self.by_value[..after].iter().rev().map(entry);
+        found
+            .take(LABELS_OF_FUNCTION)
+            .find(|symbol| symbol.kind == SymbolKind::Function)
+            .map(|symbol| symbol.value)
     }
 
     /// The end of the highest executable section or segment; the highest address if there is none.

@@ -206,6 +206,9 @@ impl Served {
             if let Some(trap) = &frame.trap {
                 let _ = writeln!(text, "{trap}");
             }
+            if let Some(why) = frame.ends {
+                let _ = writeln!(text, "the chain ends here: {why}");
+            }
         }
         text
     }

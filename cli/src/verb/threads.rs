@@ -87,6 +87,8 @@ struct FrameAnswer {
     function: Option<String>,
     offset: Option<u64>,
     trap: Option<TrapAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -204,6 +206,7 @@ fn frame(frame: Frame) -> FrameAnswer {
         function,
         offset,
         trap: frame.trap.as_ref().map(trap),
+        ends: frame.ends,
     }
 }
 
@@ -265,6 +268,9 @@ fn text(
         writeln!(out)?;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {trap}")?;
+        }
+        if let Some(why) = frame.ends {
+            writeln!(out, "  the chain ends here: {why}")?;
         }
     }
     Ok(())

@@ -231,9 +231,64 @@ pub const POWERPC64: PcbFields = PcbFields {
     pc: "lr",
 };
 
+/// mips, registers of 32 bits (o32): `pcb_context`, which follows the trap frame of 40 registers, 32
+/// floating-point registers and their two words.
+///
+/// FreeBSD 12.1 `sys/mips/include/pcb.h`, `regnum.h`, `_types.h`; what is saved, `swtch.S`. `PC` of the
+/// context is a place within `cpu_switch` or `savectx`, of which the saved stack pointer is the
+/// caller's already.
+pub const MIPS32: PcbFields = PcbFields {
+    machine: 8,
+    since: 0,
+    until: ALWAYS,
+    size: 296 + 14 * 4 + 4 + 4,
+    word: 4,
+    registers: &[
+        ("s0", 296),
+        ("s1", 300),
+        ("s2", 304),
+        ("s3", 308),
+        ("s4", 312),
+        ("s5", 316),
+        ("s6", 320),
+        ("s7", 324),
+        ("sp", 328),
+        ("s8", 332),
+        ("ra", 336),
+        ("sr", 340),
+        ("gp", 344),
+    ],
+    pc: "ra",
+};
+
+/// mips, registers of 64 bits (n64, n32).
+pub const MIPS64: PcbFields = PcbFields {
+    machine: 8,
+    since: 0,
+    until: ALWAYS,
+    size: 592 + 14 * 8 + 8 + 8,
+    word: 8,
+    registers: &[
+        ("s0", 592),
+        ("s1", 600),
+        ("s2", 608),
+        ("s3", 616),
+        ("s4", 624),
+        ("s5", 632),
+        ("s6", 640),
+        ("s7", 648),
+        ("sp", 656),
+        ("s8", 664),
+        ("ra", 672),
+        ("sr", 680),
+        ("gp", 688),
+    ],
+    pc: "ra",
+};
+
 /// All layouts; of one machine the newest first.
-pub const ALL: [PcbFields; 8] = [
-    AMD64, I386, ARM64, ARM64_OLD, RISCV, RISCV_OLD, ARM, POWERPC64,
+pub const ALL: [PcbFields; 10] = [
+    AMD64, I386, ARM64, ARM64_OLD, RISCV, RISCV_OLD, ARM, POWERPC64, MIPS64, MIPS32,
 ];
 
 /// `MAXCOMLEN + 1`: bytes of `p_comm` and `td_name`.

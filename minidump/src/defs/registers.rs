@@ -16,7 +16,7 @@ pub struct Register {
 pub struct RegisterSet {
     /// `e_machine` of its kernels.
     pub machine: u16,
-    /// Whether its kernels are ELF64; mips has both.
+    /// Whether its registers have 64 bits: one `e_machine` of mips has both.
     pub class64: bool,
     /// All of them, in GDB's order.
     pub registers: &'static [Register],
@@ -114,5 +114,33 @@ pub static POWERPC64: RegisterSet = RegisterSet {
     fp: "r1",
 };
 
+/// mips with registers of 32 bits (o32), in GDB's order and by the names that it shows.
+pub static MIPS32: RegisterSet = RegisterSet {
+    machine: 8,
+    class64: false,
+    registers: registers!(
+        4: "zero" "at" "v0" "v1" "a0" "a1" "a2" "a3" "t0" "t1" "t2" "t3" "t4" "t5" "t6" "t7"
+           "s0" "s1" "s2" "s3" "s4" "s5" "s6" "s7" "t8" "t9" "k0" "k1" "gp" "sp" "s8" "ra"
+           "sr" "lo" "hi" "bad" "cause" "pc"),
+    pc: "pc",
+    sp: "sp",
+    fp: "sp",
+};
+
+/// mips with registers of 64 bits (n64, n32), which names registers 8 to 15 otherwise.
+pub static MIPS64: RegisterSet = RegisterSet {
+    machine: 8,
+    class64: true,
+    registers: registers!(
+        8: "zero" "at" "v0" "v1" "a0" "a1" "a2" "a3" "a4" "a5" "a6" "a7" "t0" "t1" "t2" "t3"
+           "s0" "s1" "s2" "s3" "s4" "s5" "s6" "s7" "t8" "t9" "k0" "k1" "gp" "sp" "s8" "ra"
+           "sr" "lo" "hi" "bad" "cause" "pc"),
+    pc: "pc",
+    sp: "sp",
+    fp: "sp",
+};
+
 /// Every processor whose registers a thread can have.
-pub static ALL: [&RegisterSet; 6] = [&AMD64, &I386, &ARM64, &RISCV64, &ARM, &POWERPC64];
+pub static ALL: [&RegisterSet; 8] = [
+    &AMD64, &I386, &ARM64, &RISCV64, &ARM, &POWERPC64, &MIPS32, &MIPS64,
+];

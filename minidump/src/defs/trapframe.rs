@@ -14,9 +14,11 @@ pub enum Place {
     Arguments,
     /// It ends where the entry's own frame record begins (arm64).
     BelowRecord,
-    /// Behind the parameter area of the entry's stack frame: 48 bytes of ELFv1, 32 of ELFv2
-    /// (powerpc64).
-    Parameters,
+    /// This many bytes above the entry's stack frame, whose back chain is the interrupted stack
+    /// pointer (powerpc64, either ABI).
+    BehindFrame(u64),
+    /// This many bytes above the entry's stack pointer (mips).
+    AboveStack(u64),
 }
 
 /// How a trap frame tells user mode.
@@ -50,8 +52,9 @@ pub struct TrapFields {
     pub link: Option<u64>,
     /// Whose mode it was.
     pub mode: Mode,
-    /// The trap's number or cause, and its bytes. amd64 and i386 set it only for traps.
-    pub number: (u64, usize),
+    /// The trap's number or cause, and its bytes, if the frame has it. amd64 and i386 set it only for
+    /// traps.
+    pub number: Option<(u64, usize)>,
     /// The address that a fault was about, if the frame has it.
     pub address: Option<u64>,
 }
@@ -91,7 +94,7 @@ pub static AMD64: TrapFields = TrapFields {
         mask: 3,
         user_has_one: true,
     },
-    number: (120, 4),
+    number: Some((120, 4)),
     address: Some(128),
 };
 
@@ -123,7 +126,7 @@ pub static I386: TrapFields = TrapFields {
         mask: 3,
         user_has_one: true,
     },
-    number: (44, 4),
+    number: Some((44, 4)),
     address: None,
 };
 
@@ -189,7 +192,7 @@ pub static ARM64: TrapFields = TrapFields {
         mask: 0xf,
         user_has_one: false,
     },
-    number: (32, 8),
+    number: Some((32, 8)),
     address: Some(40),
 };
 
@@ -198,7 +201,7 @@ pub static ARM64_OLD: TrapFields = TrapFields {
     since: 0,
     size: 272,
     registers: arm64!(32),
-    number: (28, 4),
+    number: Some((28, 4)),
     address: None,
     ..ARM64
 };
@@ -251,7 +254,7 @@ pub static RISCV: TrapFields = TrapFields {
         mask: 0x100,
         user_has_one: false,
     },
-    number: (272, 8),
+    number: Some((272, 8)),
     address: Some(264),
 };
 
@@ -260,13 +263,13 @@ pub const SCAUSE_INTR: u64 = 1 << 63;
 /// `scause` of a system call.
 pub const SCAUSE_ECALL_USER: u64 = 8;
 
-/// powerpc64.
+/// powerpc64, either byte order and ABI; FreeBSD 12.1 and 14 `sys/powerpc/aim/trap_subr64.S`.
 pub static POWERPC64: TrapFields = TrapFields {
     machine: 21,
     since: 0,
     word: 8,
-    size: 320,
-    place: Place::Parameters,
+    size: 336,
+    place: Place::BehindFrame(48),
     registers: &[
         ("r0", 0, 8),
         ("r1", 8, 8),
@@ -314,12 +317,127 @@ pub static POWERPC64: TrapFields = TrapFields {
         mask: 0x4000,
         user_has_one: true,
     },
-    number: (304, 8),
+    number: Some((304, 8)),
     address: Some(312),
 };
 
+/// Of `exc`: what an external interrupt, the decrementer and the hypervisor's interrupt set.
+pub const POWERPC64_INTERRUPTS: [u64; 3] = [0x500, 0x900, 0xea0];
+/// `EXC_SC` of `exc`: a system call.
+pub const POWERPC64_EXC_SC: u64 = 0xc00;
+/// Of `exc`: what sets `dar` (`EXC_DSI`, `EXC_DSE`, `EXC_ALI`).
+pub const POWERPC64_ADDRESSED: [u64; 3] = [0x300, 0x380, 0x600];
+
+/// arm. The kernel's stack pointer and link register; a program's are at [`ARM_USR_SP`] and
+/// [`ARM_USR_LR`]. FreeBSD 12.1 and 14 `sys/arm/arm/exception.S`.
+pub static ARM: TrapFields = TrapFields {
+    machine: 40,
+    since: 0,
+    word: 4,
+    size: 80,
+    // The called function pushes its link register and r11 first.
+    place: Place::Above(8),
+    registers: &[
+        ("cpsr", 0, 4),
+        ("r0", 4, 4),
+        ("r1", 8, 4),
+        ("r2", 12, 4),
+        ("r3", 16, 4),
+        ("r4", 20, 4),
+        ("r5", 24, 4),
+        ("r6", 28, 4),
+        ("r7", 32, 4),
+        ("r8", 36, 4),
+        ("r9", 40, 4),
+        ("r10", 44, 4),
+        ("r11", 48, 4),
+        ("r12", 52, 4),
+        ("sp", 64, 4),
+        ("lr", 68, 4),
+        ("pc", 72, 4),
+    ],
+    link: None,
+    // Of PSR_MODE: zero in user mode alone.
+    mode: Mode {
+        at: 0,
+        mask: 0xf,
+        user_has_one: false,
+    },
+    number: None,
+    address: None,
+};
+
+/// Offset of a program's stack pointer in an arm frame.
+pub const ARM_USR_SP: u64 = 56;
+/// Offset of a program's link register in an arm frame.
+pub const ARM_USR_LR: u64 = 60;
+/// The bit that every 32-bit mode has in an arm frame's `tf_spsr`. A thread that was never in user
+/// mode has a frame of zeros.
+pub const ARM_PSR_32_MODE: u64 = 0x10;
+/// What arm's entry code calls for interrupts. It returns to one label for all exceptions.
+pub const ARM_INTERRUPT_HANDLERS: [&str; 2] = ["intr_irq_handler", "arm_irq_handler"];
+
+macro_rules! mips {
+    ($word:literal; $($name:literal = $index:literal),*) => {
+        &[$(($name, $index * $word, $word as usize)),*]
+    };
+}
+
+/// mips with registers of 32 bits. FreeBSD 12.1 `sys/mips/include/regnum.h`; `exception.S`, which
+/// leaves out k0 and k1; the frame lies behind the call frame of six words (`abi.h`).
+pub static MIPS32: TrapFields = TrapFields {
+    machine: 8,
+    since: 0,
+    word: 4,
+    size: 160,
+    place: Place::AboveStack(24),
+    registers: mips!(4;
+        "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
+        "t0" = 8, "t1" = 9, "t2" = 10, "t3" = 11, "t4" = 12, "t5" = 13, "t6" = 14, "t7" = 15,
+        "s0" = 16, "s1" = 17, "s2" = 18, "s3" = 19, "s4" = 20, "s5" = 21, "s6" = 22, "s7" = 23,
+        "t8" = 24, "t9" = 25, "gp" = 28, "sp" = 29, "s8" = 30, "ra" = 31,
+        "sr" = 32, "lo" = 33, "hi" = 34, "bad" = 35, "cause" = 36, "pc" = 37),
+    link: None,
+    // MIPS_SR_KSU_USER of the status register.
+    mode: Mode {
+        at: 32 * 4,
+        mask: 0x10,
+        user_has_one: true,
+    },
+    number: Some((36 * 4, 4)),
+    address: Some(35 * 4),
+};
+
+/// mips with registers of 64 bits; the call frame has four words.
+pub static MIPS64: TrapFields = TrapFields {
+    word: 8,
+    size: 320,
+    place: Place::AboveStack(32),
+    registers: mips!(8;
+        "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
+        "a4" = 8, "a5" = 9, "a6" = 10, "a7" = 11, "t0" = 12, "t1" = 13, "t2" = 14, "t3" = 15,
+        "s0" = 16, "s1" = 17, "s2" = 18, "s3" = 19, "s4" = 20, "s5" = 21, "s6" = 22, "s7" = 23,
+        "t8" = 24, "t9" = 25, "gp" = 28, "sp" = 29, "s8" = 30, "ra" = 31,
+        "sr" = 32, "lo" = 33, "hi" = 34, "bad" = 35, "cause" = 36, "pc" = 37),
+    mode: Mode {
+        at: 32 * 8,
+        mask: 0x10,
+        user_has_one: true,
+    },
+    number: Some((36 * 8, 8)),
+    address: Some(35 * 8),
+    ..MIPS32
+};
+
+/// The exception code of mips's cause register is `(cause >> 2) & 31`: this is a system call.
+pub const MIPS_EXC_SYS: u64 = 8;
+/// Exception codes of mips that `bad` is about: TLB modified, load, store; address, load and store.
+pub const MIPS_ADDRESSED: [u64; 5] = [1, 2, 3, 4, 5];
+
 /// All of them; of one machine the newest first.
-pub static ALL: [&TrapFields; 6] = [&AMD64, &I386, &ARM64, &ARM64_OLD, &RISCV, &POWERPC64];
+pub static ALL: [&TrapFields; 9] = [
+    &AMD64, &I386, &ARM64, &ARM64_OLD, &RISCV, &POWERPC64, &ARM, &MIPS64, &MIPS32,
+];
 
 /// What brought a context into the kernel, or into a trap in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -362,7 +480,7 @@ const fn entries(machine: u16, name: &'static str, cause: Cause) -> Entry {
 }
 
 /// Every entry. The first that matches counts.
-pub const ENTRIES: [Entry; 25] = [
+pub const ENTRIES: [Entry; 33] = [
     entry(62, "calltrap", Cause::Trap),
     entry(62, "nmi_calltrap", Cause::Trap),
     entry(62, "mchk_calltrap", Cause::Trap),
@@ -388,11 +506,47 @@ pub const ENTRIES: [Entry; 25] = [
     entries(243, "cpu_exception_handler", Cause::Trap),
     entry(21, "trapexit", Cause::Trap),
     entry(21, "asttrapexit", Cause::Trap),
+    entry(21, "dbtrap", Cause::Trap),
+    entry(40, "swi_exit", Cause::Syscall),
+    entry(40, "exception_exit", Cause::Trap),
+    entry(8, "MipsKernGenException", Cause::Trap),
+    entry(8, "MipsUserGenException", Cause::Trap),
+    entry(8, "MipsKernIntr", Cause::Interrupt),
+    entry(8, "MipsUserIntr", Cause::Interrupt),
+    // Where the kernel's stack has run over.
+    entry(8, "MipsTLBInvalidException", Cause::Trap),
 ];
 
-/// powerpc64's entry code calls from just before one of these labels.
-pub const POWERPC64_LABELS: [&str; 2] = ["trapexit", "asttrapexit"];
+/// A label at which entry code goes on, in a function of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// `e_machine` of the kernels that have it.
+    pub machine: u16,
+    /// Its name.
+    pub name: &'static str,
+    /// How far in front of it a call may return to: powerpc64 has a slot there that reloads the TOC.
+    pub slot: u64,
+}
+
+const fn label(machine: u16, name: &'static str, slot: u64) -> Label {
+    Label {
+        machine,
+        name,
+        slot,
+    }
+}
+
+/// Labels that calls return to, though they are no part of the function that calls.
+pub const LABELS: [Label; 4] = [
+    label(21, "trapexit", 4),
+    label(21, "asttrapexit", 4),
+    label(40, "swi_exit", 0),
+    label(40, "exception_exit", 0),
+];
 
 /// Where the kernel's part of a stack ends, on every processor: a thread's first code, and amd64's
 /// way into a system call.
 pub const STACK_ENDS: [&str; 2] = ["fork_trampoline", "fast_syscall_common"];
+
+/// Where the kernel's part of a stack begins on mips: the code that starts a CPU.
+pub const MIPS_STARTS: [&str; 3] = ["_start", "_locore", "mpentry"];

@@ -10,6 +10,7 @@
 
 mod ctf;
 mod dwarf;
+mod mips;
 pub mod modules;
 mod offsets;
 mod pcb;
@@ -215,19 +216,36 @@ impl<'a> Kernel<'a> {
     /// The function that calls something and goes on at `at`, and how far that is. The call may be
     /// a function's last instruction: then `at` lies in the next one already.
     pub fn caller(&self, at: u64) -> Option<(String, u64)> {
-        if self.elf.machine() == defs::registers::POWERPC64.machine {
-            // A label stands where the trap code goes on, behind the slot that reloads the TOC.
-            for label in [at, at.wrapping_add(4)] {
-                match self.function(label) {
-                    Some((name, 0)) if defs::trapframe::POWERPC64_LABELS.contains(&&*name) => {
-                        return Some((name, 0));
-                    }
-                    _ => {}
+        let machine = self.elf.machine();
+        for label in defs::trapframe::LABELS {
+            if label.machine != machine {
+                continue;
+            }
+            for behind in [at, at.wrapping_add(label.slot)] {
+                if let Some((name, 0)) = self.function(behind)
+                    && name == label.name
+                {
+                    return Some((name, 0));
                 }
             }
         }
         let (name, offset) = self.function(at.checked_sub(1)?)?;
         Some((name, offset + 1))
+    }
+
+    /// Bytes of a register. Kernels of mips that are ELF32 have 64-bit ones if they are n32.
+    fn register_size(&self) -> usize {
+        let n32 = self.elf.machine() == defs::registers::MIPS32.machine
+            && self.elf.flags() & defs::mips::EF_MIPS_ABI2 != 0;
+        if n32 { 8 } else { self.elf.pointer_size() }
+    }
+
+    /// A register's value as an address: a wider register than a pointer has it with its sign.
+    fn address_in(&self, value: u64) -> u64 {
+        match self.elf.pointer_size() {
+            4 => u64::from(value as u32),
+            _ => value,
+        }
     }
 
     /// Whether something is mapped at `at`.

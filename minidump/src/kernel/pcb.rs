@@ -10,7 +10,7 @@ impl Kernel<'_> {
             Some(pcb) => self.registers_at(pcb),
             None => {
                 let machine = self.elf().machine();
-                Registers::set_of(machine)
+                Registers::set_of(machine, self.register_size())
                     .map(Registers::unknown)
                     .ok_or(KernelError::UnknownMachine(machine))
             }
@@ -46,7 +46,10 @@ impl Kernel<'_> {
 
     /// The layouts that this kernel's pcbs may have, the newest first.
     fn pcb_layouts(&self, machine: u16) -> Vec<&'static PcbFields> {
-        let of_machine = ALL.iter().filter(|l| l.machine == machine);
+        let word = self.register_size();
+        let of_machine = ALL
+            .iter()
+            .filter(|l| l.machine == machine && l.word == word);
         let version = self.osreldate();
         let mut layouts: Vec<_> = of_machine
             .filter(|l| version.is_none_or(|v| (l.since..l.until).contains(&v)))
@@ -75,11 +78,12 @@ impl Kernel<'_> {
 
     fn registers_as(&self, layout: &PcbFields, at: u64) -> Result<Registers, KernelError> {
         let machine = layout.machine;
-        let set = Registers::set_of(machine).ok_or(KernelError::UnknownMachine(machine))?;
+        let set = Registers::set_of(machine, layout.word);
+        let set = set.ok_or(KernelError::UnknownMachine(machine))?;
         let mut found = Registers::unknown(set);
         for &(name, offset) in layout.registers {
             let value = self.uint_at(name, at.wrapping_add(offset as u64), layout.word)?;
-            found.put(name, value);
+            found.put(name, self.address_in(value));
         }
         if let Some(pc) = found.get(layout.pc) {
             found.put(set.pc, pc);

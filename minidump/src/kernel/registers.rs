@@ -20,9 +20,10 @@ impl Registers {
         }
     }
 
-    /// The registers that kernels of ELF machine `machine` have.
-    pub fn set_of(machine: u16) -> Option<&'static RegisterSet> {
-        ALL.into_iter().find(|set| set.machine == machine)
+    /// The registers, of `word` bytes, that kernels of ELF machine `machine` have.
+    pub fn set_of(machine: u16, word: usize) -> Option<&'static RegisterSet> {
+        ALL.into_iter()
+            .find(|set| set.machine == machine && set.class64 == (word == 8))
     }
 
     /// Names and sizes.

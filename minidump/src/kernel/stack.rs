@@ -22,6 +22,9 @@ pub struct Frame {
     pub function: Option<(String, u64)>,
     /// The trap that led from the next frame to this one, a trap's entry.
     pub trap: Option<Trap>,
+    /// Why the chain goes no further, where that is not its end: mips has no frame pointers, and
+    /// what its functions did is not always known.
+    pub ends: Option<&'static str>,
 }
 
 /// How frames are chained, as offsets from a frame pointer.
@@ -67,6 +70,9 @@ impl Kernel<'_> {
             return Vec::new();
         };
         let machine = self.elf().machine();
+        if machine == registers::MIPS32.machine {
+            return self.stack_of_mips(registers);
+        }
         let word = self.elf().pointer_size() as u64;
         let chain = chain(machine, word as i64);
         let mut frames: Vec<Frame> = Vec::new();
@@ -80,9 +86,16 @@ impl Kernel<'_> {
         while frames.len() < LIMIT {
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name);
+            let handler = frames.last().and_then(|f| f.function.as_ref());
+            let handler = handler.map_or("", |(name, _)| name.as_str());
+            let around = |callee| Around {
+                handler,
+                callee,
+                entry: fp,
+            };
             let trap = trap::entry(machine, name)
                 .zip(below)
-                .and_then(|(entry, callee)| self.trap(entry, Around { callee, entry: fp }))
+                .and_then(|(entry, callee)| self.trap(entry, around(callee)))
                 .filter(|trap| traps.insert(trap.at));
             let next = trap.as_ref().map(|trap| {
                 let registers = &trap.registers;
@@ -94,6 +107,7 @@ impl Kernel<'_> {
                 fp,
                 function,
                 trap,
+                ends: None,
             });
             match next {
                 Some((false, Some(to), Some(caller), back)) if !ends => {

@@ -52,8 +52,8 @@ fn entries(port: Port, variant: Variant) -> [&'static str; 3] {
             "cpu_exception_handler_supervisor",
         ],
         "powerpc64" | "powerpc64le" => ["trapexit", "trapexit", "trapexit"],
-        // Traps of arm are not passed.
-        _ => ["", "", ""],
+        // All exceptions but system calls return to one label; what was called tells which.
+        _ => ["exception_exit", "swi_exit", "exception_exit"],
     };
     if let Variant::Interrupt(name) = variant {
         entries[2] = name;
@@ -176,8 +176,17 @@ fn trap_frame(port: Port, old: bool) -> TrapFrame {
             mode: (256, 8, 0x120, 0x20),
             number: (272, 8),
         },
+        ("arm", _) => TrapFrame {
+            len: 80,
+            pc: (72, 4),
+            sp: (64, 4),
+            fp: (4 + 4 * 11, 4),
+            mode: (0, 4, 0x6000_0013, 0x6000_0010),
+            // tf_pad: there is no number, and nobody may take this for one.
+            number: (76, 4),
+        },
         _ => TrapFrame {
-            len: 320,
+            len: 336,
             pc: (288, 8),
             sp: (8, 8),
             fp: (8, 8),
@@ -233,6 +242,11 @@ fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Int
     if !is_i386 || was.user {
         world.put(at + form.sp.0, form.sp.1, was.sp);
     }
+    if world.port.name == "arm" && was.user {
+        // A program's stack pointer has another place; the kernel's is not written by swi_entry.
+        world.put(at + 56, 4, was.sp);
+        world.put(at + form.sp.0, 4, 0xdead_0000);
+    }
     let mode = if was.user { form.mode.3 } else { form.mode.2 };
     world.put(at + form.mode.0, form.mode.1, mode);
     world.put(at + form.number.0, form.number.1, was.number);
@@ -242,6 +256,7 @@ fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Int
         "arm64" => world.word(at + 8, was.back),
         "riscv64" => world.word(at, was.back),
         "powerpc64" | "powerpc64le" => world.word(at + 256, was.back),
+        "arm" => world.word(at + if was.user { 60 } else { 68 }, was.back),
         _ => {}
     }
     match world.port.name {
@@ -275,6 +290,11 @@ fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Int
         "riscv64" => {
             link(world, at, was.fp, back);
             at
+        }
+        // The link register and r11 are what the called function pushes first.
+        "arm" => {
+            link(world, at - 8, was.fp, back);
+            at - 8
         }
         _ => {
             let frame = at - 48;
@@ -329,10 +349,11 @@ impl Scene {
             "faulting",
             "syscall_handler",
             "cpustop_handler",
+            "intr_irq_handler",
             "cpu_idle",
         ];
         for entry in [fault, syscall, interrupt] {
-            if !entry.is_empty() && !functions.contains(&entry) {
+            if !functions.contains(&entry) {
                 functions.push(entry);
             }
         }
@@ -394,11 +415,7 @@ impl Scene {
         };
 
         let sleeping = sleeping(&mut world, pcbs[0], old);
-        let crashed = if fault.is_empty() {
-            plain(&mut world, dumppcb, old)
-        } else {
-            crashed(&mut world, dumppcb, variant)
-        };
+        let crashed = crashed(&mut world, dumppcb, variant);
         let stopped = stopped(&mut world, stoppcbs + port.pcb_size, variant);
         let mut zombie = Told::default();
         let start = world.function("fork_trampoline");
@@ -475,25 +492,6 @@ fn stack_pointer(world: &World, fp: u64) -> u64 {
     }
 }
 
-/// A thread that dumped without a trap before.
-fn plain(world: &mut World, pcb: u64, old: bool) -> Told {
-    let top = world.stack(1);
-    let back = world.function("fork_trampoline") + 8;
-    link(world, top - 0x40, 0, back);
-    let back = world.function("vpanic") + 0x20;
-    link(world, top - 0x80, top - 0x40, back);
-    let pc = world.function("doadump") + 0x10;
-    Told {
-        registers: save(world, pcb, old, (pc, top - 0xc0, top - 0x80)),
-        frames: told(&[
-            ("doadump", 0x10, None),
-            ("vpanic", 0x20, None),
-            ("fork_trampoline", 8, None),
-        ]),
-        traps: Vec::new(),
-    }
-}
-
 /// Where entry code goes on after its call, as an address and as a reader tells it. The label of
 /// powerpc64 stands behind the slot that reloads the TOC.
 fn resumes(world: &World, variant: Variant, entry: &str, by: u64) -> (u64, u64) {
@@ -505,6 +503,8 @@ fn resumes(world: &World, variant: Variant, entry: &str, by: u64) -> (u64, u64) 
     }
     if world.port.name.starts_with("powerpc") {
         (world.function(entry) - 4, 0)
+    } else if world.port.name == "arm" {
+        (world.function(entry), 0)
     } else {
         (world.function(entry) + by, by)
     }
@@ -520,7 +520,12 @@ fn line(port: Port, entry: &str, was: Interrupted, frame_sp: u64) -> String {
         }
         ("riscv64", _) if was.number == 13 => "exception 13, tval = 0x0".into(),
         ("riscv64", _) => "syscall".into(),
+        ("powerpc64" | "powerpc64le", _) if was.number == 0xc00 => "syscall".into(),
+        ("powerpc64" | "powerpc64le", _) if was.number == 0x500 => "interrupt".into(),
         ("powerpc64" | "powerpc64le", _) => format!("trap {:#x}", was.number),
+        ("arm", "swi_exit") => "syscall".into(),
+        // That of an idle thread is an interrupt.
+        ("arm", _) if was.back != 0 => "exception".into(),
         (_, "calltrap") => format!("trap {:#x}", was.number),
         (_, "fast_syscall_common" | "Xint0x80_syscall" | "handle_el0_sync") => "syscall".into(),
         _ => "interrupt".into(),
@@ -634,17 +639,12 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
     let fp = top - 0x80;
     let back = world.function("fork_exit") + 0x80;
     link(world, fp, top - 0x40, back);
-    let pc = world.function("cpustop_handler") + 0x28;
+    let handler_name = match port.name {
+        "arm" => "intr_irq_handler",
+        _ => "cpustop_handler",
+    };
+    let pc = world.function(handler_name) + 0x28;
     let tail = [("fork_exit", 0x80, None), ("fork_trampoline", 0xe, None)];
-    if interrupt.is_empty() {
-        let sp = stack_pointer(world, fp);
-        let frames = [&[("cpustop_handler", 0x28, None)][..], &tail].concat();
-        return Told {
-            registers: save(world, pcb, old, (pc, sp, fp)),
-            frames: told(&frames),
-            traps: Vec::new(),
-        };
-    }
     let at = fp - 0x1c0;
     let was = Interrupted {
         pc: world.function("cpu_idle") + 0x1c,
@@ -663,7 +663,7 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
     let sp = stack_pointer(world, handler);
     let frames = [
         &[
-            ("cpustop_handler", 0x28, None),
+            (handler_name, 0x28, None),
             (interrupt, offset, Some(at)),
             ("cpu_idle", 0x1c, None),
         ][..],

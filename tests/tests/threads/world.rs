@@ -138,8 +138,25 @@ pub(crate) const MIPS64: Port = Port {
     phys: 0x40_0000,
     recipe: "avail 0x1000 0x9000\navail 0x400000 0x420000\n\
              map 0xc000000000000000 0x400000 4K rwx times 16\n",
-    pcb_size: 0x300,
+    pcb_size: 720,
     version: Some(1_201_000),
+};
+/// A kernel runs in KSEG0, which no entry maps.
+pub(crate) const MIPS: Port = Port {
+    name: "mips",
+    dump: "mips 2",
+    word: 4,
+    base: 0x8010_0000,
+    linked: 0x8010_0000,
+    phys: 0x10_0000,
+    recipe: "avail 0x1000 0x9000\navail 0x100000 0x120000\nmap 0xc0000000 0x1000 4K rw\n",
+    pcb_size: 360,
+    version: Some(1_201_000),
+};
+pub(crate) const MIPSEL: Port = Port {
+    name: "mipsel",
+    dump: "mipsel 2",
+    ..MIPS
 };
 
 pub(crate) const PORTS: [Port; 8] = [
@@ -279,6 +296,12 @@ impl World {
     pub(crate) fn text(&mut self, at: u64, text: &str) {
         self.texts
             .push((at - self.port.base + self.port.phys, text.into()));
+    }
+
+    /// A label in a function.
+    pub(crate) fn label(&mut self, name: &str, at: u64) {
+        let linked = at - self.port.base + self.port.linked;
+        writeln!(self.symbols, "symbol {name} {linked:#x} notype").unwrap();
     }
 
     /// The address of a function.

@@ -64,6 +64,8 @@ pub(super) struct FrameFacts {
     pub(super) function: Option<String>,
     pub(super) offset: Option<u64>,
     pub(super) trap: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ends: Option<&'static str>,
 }
 
 /// A process.
@@ -240,6 +242,7 @@ fn frame(frame: Frame) -> FrameFacts {
         function,
         offset,
         trap: frame.trap.map(|trap| trap.to_string()),
+        ends: frame.ends,
     }
 }
 

@@ -111,6 +111,9 @@ fn thread(thread: &ThreadFacts, out: &mut dyn Write) -> io::Result<()> {
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {}", printable(trap))?;
         }
+        if let Some(why) = frame.ends {
+            writeln!(out, "  the chain ends here: {why}")?;
+        }
     }
     Ok(())
 }
