@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use compress::ReadAt;
+use livedump::PhysMemory;
 use livedump::synth::{Description, Machine, Truth, Why, build};
+use livedump::take::paging::Paging;
 use livedump::take::{PlanOptions, TakeError, Taken, plan};
 use minidump::{
     Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
@@ -454,6 +456,83 @@ fn an_arm64_machine_with_pages_of_16_kib_is_read_through_its_dump() {
 fn a_riscv64_machine_is_read_through_its_dump() {
     let text = include_str!("../../testdata/machines/riscv64.toml");
     check_port(text, Arch::Riscv64, 2);
+}
+
+/// With Sv48 there is a level more; the kernel's addresses and the dump's form are the same.
+#[test]
+fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/riscv64-sv48.toml");
+    check_port(text, Arch::Riscv64, 2);
+    assert_eq!(
+        taken(&machine(text), None).machine.located.paging,
+        Paging::Sv48
+    );
+}
+
+/// With five levels the direct map is elsewhere, and the kernel map hangs below the root's last
+/// entry: the PML4 has no entry that points at itself.
+#[test]
+fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
+    let text = include_str!("../../testdata/machines/la57.toml");
+    check_described(text);
+    let machine = machine(text);
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let header = taken.plan.header();
+    assert_eq!((header.arch, header.version), (Arch::Amd64, 3));
+    assert_eq!(header.kernbase, 0xffff_fe00_0000_0000);
+    assert_eq!(header.dmapbase, 0xff01_0000_0000_0000);
+    assert_eq!(header.dmapend, 0xff21_0000_0000_0000);
+    // What was found is the PML4, to which the root's last entry leads.
+    let located = taken.machine.located;
+    let mut entry = [0; 8];
+    let memory = machine.memory();
+    memory.read(truth.root + 511 * 8, &mut entry).unwrap();
+    assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root);
+    memory.read(located.root + 256 * 8, &mut entry).unwrap();
+    assert_eq!(u64::from_le_bytes(entry), 0);
+}
+
+/// Whose root is what it should be: `KPML5phys` has to lead to `KPML4phys`.
+#[test]
+fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
+    let text = include_str!("../../testdata/machines/la57.toml");
+    let machine = machine(text);
+    let root = machine.truth().root;
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    for (slot, entry) in [(511, 0x5000_u64 | 3), (256, 0)] {
+        let memory = Arc::new(Patched {
+            memory: machine.memory(),
+            at: root + slot * 8,
+            bytes: entry.to_le_bytes(),
+        });
+        let found = plan(memory, &elf, &PlanOptions::default());
+        assert!(matches!(found, Err(TakeError::NoKernel { .. })), "{slot}");
+    }
+}
+
+/// A machine's memory of which eight bytes are others.
+struct Patched {
+    memory: Arc<dyn PhysMemory>,
+    at: u64,
+    bytes: [u8; 8],
+}
+
+impl PhysMemory for Patched {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.memory.read(at, buf)?;
+        for (i, byte) in self.bytes.into_iter().enumerate() {
+            let there = (self.at + i as u64).checked_sub(at);
+            if let Some(slot) = there.and_then(|i| buf.get_mut(i as usize)) {
+                *slot = byte;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[test]

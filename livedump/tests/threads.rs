@@ -184,6 +184,13 @@ fn threads_registers_and_stacks_of_arm64_dumps_with_16k_pages_are_those_that_the
 #[test]
 fn threads_registers_and_stacks_of_riscv64_dumps_are_those_that_the_machine_was_given() {
     check_port(machine!("riscv64"));
+    check_port(machine!("riscv64-sv48"));
+}
+
+#[test]
+fn threads_registers_and_stacks_of_dumps_with_57_bit_addresses_are_those_that_the_machine_was_given()
+ {
+    check_port(machine!("la57"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use minidump::{Arch, Container, KernelElf};
 use verify::render::{Format, Style};
 use verify::{Depth, Group, Options, Report, Severity, Verdict};
 
-const MACHINES: [(&str, &str); 11] = [
+const MACHINES: [(&str, &str); 13] = [
     ("tiny", include_str!("../../testdata/machines/tiny.toml")),
     ("small", include_str!("../../testdata/machines/small.toml")),
     (
@@ -40,6 +40,11 @@ const MACHINES: [(&str, &str); 11] = [
         "riscv64",
         include_str!("../../testdata/machines/riscv64.toml"),
     ),
+    (
+        "riscv64-sv48",
+        include_str!("../../testdata/machines/riscv64-sv48.toml"),
+    ),
+    ("la57", include_str!("../../testdata/machines/la57.toml")),
     ("i386", include_str!("../../testdata/machines/i386.toml")),
     (
         "i386-pae",

@@ -1,5 +1,9 @@
 //! x86-64: 4-level tables, the direct map at PML4 entry 496, the kernel map in entries 508 to 511.
 //!
+//! With 57 bits a root above the PML4: the direct map at its entries 257 to 288, the PML4 in its last
+//! one, its own recursive map at 256. The kernel map stays where it is (since 15;
+//! `create_pagetables`, `kva_layout_la57`).
+//!
 //! FreeBSD `sys/amd64/include/{pmap.h,vmparam.h,pcb.h,frame.h}`, `sys/amd64/amd64/pmap.c`.
 
 use std::ops::Range;
@@ -16,7 +20,15 @@ use super::tables::Format;
 use super::truth::Prot;
 
 /// The architecture.
-pub(crate) struct Amd64;
+pub(crate) struct Amd64 {
+    /// Whether addresses have 57 bits.
+    la57: bool,
+}
+
+/// With 4 levels.
+pub(crate) static AMD64: Amd64 = Amd64 { la57: false };
+/// With 5 levels.
+pub(crate) static AMD64_LA57: Amd64 = Amd64 { la57: true };
 
 const V: u64 = 1;
 const W: u64 = 1 << 1;
@@ -35,6 +47,12 @@ const KERNBASE: u64 = 0xffff_ffff_8000_0000;
 const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_fe00_0000_0000;
 const DMAP_MIN: u64 = 0xffff_f800_0000_0000;
 const DMAP_MAX: u64 = 0xffff_fc00_0000_0000;
+const DMAP_MIN_LA57: u64 = 0xff01_0000_0000_0000;
+const DMAP_MAX_LA57: u64 = 0xff21_0000_0000_0000;
+/// First address of the upper half, with 57 bits.
+const KVA_MIN_LA57: u64 = 0xff00_0000_0000_0000;
+/// `sizeof(struct kva_layout_s)`: fifteen words.
+const KVA_LAYOUT: usize = 15 * 8;
 /// `VM_MAXUSER_ADDRESS`.
 const USER_END: u64 = 0x0000_7fff_ffff_f000;
 /// PML4 entry of the recursive map.
@@ -55,18 +73,22 @@ const LOADER_END: u64 = 0x103000;
 /// What firmware keeps at the top of low memory.
 const TOP: u64 = 0x24000;
 
-/// Levels, from the root.
+/// Levels, from the PML4.
 const PDPE: usize = 1;
 const PDE: usize = 2;
 const PTE: usize = 3;
 
 impl Format for Amd64 {
     fn shifts(&self) -> &'static [u32] {
-        &[39, 30, 21, 12]
+        if self.la57 {
+            &[48, 39, 30, 21, 12]
+        } else {
+            &[39, 30, 21, 12]
+        }
     }
 
     fn va_bits(&self) -> u32 {
-        48
+        if self.la57 { 57 } else { 48 }
     }
 
     fn index_bits(&self) -> u32 {
@@ -87,7 +109,7 @@ impl Format for Amd64 {
 
     fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64 {
         let mut entry = pa | G | A | V;
-        if level != PTE {
+        if level != self.level(PTE) {
             entry |= PS;
         }
         if prot.write {
@@ -101,6 +123,11 @@ impl Format for Amd64 {
 }
 
 impl Amd64 {
+    /// A level as it counts from the root.
+    fn level(&self, from_pml4: usize) -> usize {
+        from_pml4 + usize::from(self.la57)
+    }
+
     /// Slots of 2 MiB above KERNBASE that hold the identity map and the kernel.
     fn kernel_slots(builder: &Builder<'_>) -> u64 {
         1 + (builder.kernel.end - builder.space.kernstart).div_ceil(MIB2)
@@ -119,7 +146,7 @@ impl Amd64 {
 
 impl Processor for Amd64 {
     fn format(&self) -> &'static dyn Format {
-        &Self
+        if self.la57 { &AMD64_LA57 } else { &AMD64 }
     }
 
     fn layout(&self, release: Release) -> Layout {
@@ -160,7 +187,10 @@ impl Processor for Amd64 {
             vm_min: VM_MIN_KERNEL_ADDRESS,
             kernbase: KERNBASE,
             kernstart: KERNBASE + MIB2,
-            dmap: DMAP_MIN..DMAP_MAX,
+            dmap: match self.la57 {
+                true => DMAP_MIN_LA57..DMAP_MAX_LA57,
+                false => DMAP_MIN..DMAP_MAX,
+            },
             dmap_phys: 0,
             dmaplimit: top.next_multiple_of(GIB).max(4 * GIB),
             user_end: USER_END,
@@ -172,7 +202,7 @@ impl Processor for Amd64 {
     }
 
     fn large(&self) -> Option<usize> {
-        Some(PDE)
+        Some(self.level(PDE))
     }
 
     fn msgbuf_in_direct_map(&self) -> bool {
@@ -209,6 +239,10 @@ impl Processor for Amd64 {
             Variable::zero("virtual_avail", 8),
             Variable::zero("crashdumpmap", 8),
         ];
+        if self.la57 {
+            variables.push(Variable::zero("KPML5phys", 8));
+            variables.push(Variable::zero("kva_layout", KVA_LAYOUT as u64));
+        }
         variables.push(match description.kernphys() {
             Kernphys::Absolute => Variable::absolute("kernphys", MIB2),
             Kernphys::Variable => Variable {
@@ -228,18 +262,18 @@ impl Processor for Amd64 {
 
         // The direct map. Its first 2 MiB have been split to give the legacy hole its own caching.
         let limit = builder.space.dmaplimit;
-        builder.map_directly(PTE, 0, MIB2)?;
-        builder.map_directly(PDE, MIB2, GIB - MIB2)?;
-        builder.map_directly(PDPE, GIB, limit - GIB)?;
+        builder.map_directly(self.level(PTE), 0, MIB2)?;
+        builder.map_directly(self.level(PDE), MIB2, GIB - MIB2)?;
+        builder.map_directly(self.level(PDPE), GIB, limit - GIB)?;
 
         // The kernel: slot 0 maps low memory, the others the image.
         let load = builder.description.load();
-        builder.map(PDE, KERNBASE, 0, MIB2, Prot::RWX)?;
+        builder.map(self.level(PDE), KERNBASE, 0, MIB2, Prot::RWX)?;
         let text = builder.kernel.address("_etext")?;
         for slot in 1..Self::kernel_slots(builder) {
             let va = KERNBASE + slot * MIB2;
             let prot = if va < text { Prot::RWX } else { Prot::RW };
-            builder.map(PDE, va, load + (slot - 1) * MIB2, MIB2, prot)?;
+            builder.map(self.level(PDE), va, load + (slot - 1) * MIB2, MIB2, prot)?;
         }
         builder.load_kernel()?;
 
@@ -249,12 +283,12 @@ impl Processor for Amd64 {
             let va = KERNBASE + slot * MIB2;
             builder
                 .tables
-                .table(&mut builder.store, &mut builder.frames, PTE, va)?;
+                .table(&mut builder.store, &mut builder.frames, self.level(PTE), va)?;
         }
         for i in 0..3 {
             let pa = builder.frames.one("bootstrap pages", 4096)?;
             builder.store.write(pa + i * 8, &[0x5a; 64]);
-            builder.map(PTE, avail + i * 4096, pa, 4096, Prot::RW)?;
+            builder.map(self.level(PTE), avail + i * 4096, pa, 4096, Prot::RW)?;
         }
         builder.set_u64("crashdumpmap", avail + 8 * 4096)?;
         builder.set_u64("virtual_avail", avail + (8 + WINDOW) * 4096)?;
@@ -262,7 +296,7 @@ impl Processor for Amd64 {
         builder.tables.table(
             &mut builder.store,
             &mut builder.frames,
-            PDE,
+            self.level(PDE),
             VM_MIN_KERNEL_ADDRESS,
         )?;
         Ok(())
@@ -270,10 +304,33 @@ impl Processor for Amd64 {
 
     fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
         let root = builder.tables.root;
-        builder.set_u64("KPML4phys", root)?;
-        let pdp = builder
-            .tables
-            .table(&mut builder.store, &mut builder.frames, PDPE, KERNBASE)?;
+        if self.la57 {
+            builder.set_u64("KPML5phys", root)?;
+            builder.set_u32("la57", 1)?;
+            // kva_min, kva_max, dmap_low, dmap_high, lm_low, lm_high, km_low, km_high, rec_pt; the
+            // large map and the sanitizers' maps are empty.
+            let words = [
+                KVA_MIN_LA57,
+                u64::MAX,
+                DMAP_MIN_LA57,
+                DMAP_MAX_LA57,
+                0,
+                0,
+                VM_MIN_KERNEL_ADDRESS,
+                u64::MAX,
+                KVA_MIN_LA57,
+            ];
+            let mut layout: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            layout.resize(KVA_LAYOUT, 0);
+            builder.set("kva_layout", &layout)?;
+        }
+        let mut table = |level| {
+            builder
+                .tables
+                .table(&mut builder.store, &mut builder.frames, level, KERNBASE)
+        };
+        let (pml4, pdp) = (table(self.level(0))?, table(self.level(PDPE))?);
+        builder.set_u64("KPML4phys", pml4)?;
         builder.set_u64("KPDPphys", pdp)?;
         builder.set_u64("dmaplimit", builder.space.dmaplimit)?;
         let nkpt = Self::nkpt(builder);
@@ -378,6 +435,6 @@ impl Processor for Amd64 {
     }
 
     fn dumps_table(&self, level: usize) -> bool {
-        level == PTE
+        level == self.level(PTE)
     }
 }

@@ -98,6 +98,10 @@ pub struct Kernel {
     pub kernphys: Option<Kernphys>,
     /// i386: whether the kernel runs with PAE.
     pub pae: bool,
+    /// amd64 of 15.0: whether addresses have 57 bits.
+    pub la57: bool,
+    /// riscv64: whether addresses have 48 bits instead of 39.
+    pub sv48: bool,
 }
 
 impl Default for Kernel {
@@ -112,6 +116,8 @@ impl Default for Kernel {
             stoppcbs: None,
             kernphys: None,
             pae: false,
+            la57: false,
+            sv48: false,
         }
     }
 }

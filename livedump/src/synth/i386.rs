@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::amd64::Amd64;
+use super::amd64::AMD64;
 use super::builder::Builder;
 use super::chains::{self, Names};
 use super::code::{self, Code};
@@ -134,11 +134,11 @@ impl Processor for I386Form {
 
     fn ram(&self, description: &Description) -> Vec<Range<u64>> {
         // A PC either way.
-        Amd64.ram(description)
+        AMD64.ram(description)
     }
 
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
-        Amd64.firmware(ram)
+        AMD64.firmware(ram)
     }
 
     fn boot_memory(&self) -> (u64, u64) {

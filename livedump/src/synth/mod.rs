@@ -114,7 +114,8 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let kernel = kernel(description, &compiler, parts, &mut notes)?;
 
     // What the kernel's start takes: low memory, and the image in whole large leaves.
-    let image = load..load + (kernel.end - kernel.start).next_multiple_of(2 << 20);
+    let len = kernel.end.next_multiple_of(4096) - kernel.start + processor.behind_image();
+    let image = load..load + len.next_multiple_of(2 << 20);
     if !dump_avail
         .iter()
         .any(|r| r.start <= image.start && image.end <= r.end)

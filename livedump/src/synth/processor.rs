@@ -92,6 +92,10 @@ pub(crate) trait Processor: Sync {
     fn variables(&self, description: &Description) -> Vec<Variable>;
     /// Physical address of the root table, if that is part of the image loaded at `load`.
     fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error>;
+    /// Bytes behind the image that the kernel's start has taken and mapped with it.
+    fn behind_image(&self) -> u64 {
+        0
+    }
     /// Fills the tables as the kernel's start does: direct map, kernel image.
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error>;
     /// The level of large leaves in the kernel map, if it has them.
@@ -142,10 +146,12 @@ pub(crate) enum Trap {
 /// The processor of a description.
 pub(crate) fn of(description: &Description) -> &'static dyn Processor {
     match description.architecture {
-        Architecture::Amd64 => &super::amd64::Amd64,
+        Architecture::Amd64 if description.kernel.la57 => &super::amd64::AMD64_LA57,
+        Architecture::Amd64 => &super::amd64::AMD64,
         Architecture::Aarch64 if description.page_size() == 4096 => &super::arm64::ARM64_4K,
         Architecture::Aarch64 => &super::arm64::ARM64_16K,
-        Architecture::Riscv64 => &super::riscv::Riscv,
+        Architecture::Riscv64 if description.kernel.sv48 => &super::riscv::SV48,
+        Architecture::Riscv64 => &super::riscv::SV39,
         Architecture::I386 if description.kernel.pae => &super::i386::I386_PAE,
         Architecture::I386 => &super::i386::I386,
     }

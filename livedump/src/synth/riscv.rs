@@ -1,4 +1,7 @@
-//! 64-bit RISC-V with Sv39: three levels, the kernel's half shared by all roots.
+//! 64-bit RISC-V: with Sv39 three levels, with Sv48 four; the kernel's half shared by all roots.
+//!
+//! With Sv48 the root lies right behind the image, and its last entry points at `pagetable_l1`: the
+//! kernel's addresses are the same.
 //!
 //! FreeBSD `sys/riscv/include/{vmparam.h,pte.h,pcb.h,frame.h}`, `sys/riscv/riscv/pmap.c`.
 
@@ -16,7 +19,15 @@ use super::tables::Format;
 use super::truth::Prot;
 
 /// The architecture.
-pub(crate) struct Riscv;
+pub(crate) struct Riscv {
+    /// Whether addresses have 48 bits.
+    sv48: bool,
+}
+
+/// With three levels.
+pub(crate) static SV39: Riscv = Riscv { sv48: false };
+/// With four levels.
+pub(crate) static SV48: Riscv = Riscv { sv48: true };
 
 /// Where RAM starts.
 pub(crate) const RAM: u64 = 2 << 30;
@@ -38,23 +49,43 @@ const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_ffc0_0000_0000;
 const DMAP_MIN: u64 = 0xffff_ffd0_0000_0000;
 const DMAP_MAX: u64 = 0xffff_fff0_0000_0000;
 const USER_END: u64 = 0x0000_0040_0000_0000;
+const USER_END_SV48: u64 = 0x0000_8000_0000_0000;
+/// Bytes of a table.
+const TABLE: u64 = 4096;
 const MIB2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 
 /// `sizeof(struct trapframe)`, and what the stack pointer moves by.
 const TRAP_FRAME: u64 = 288;
 
+/// Levels, from `pagetable_l1`.
 const L1: usize = 0;
 const L2: usize = 1;
 const L3: usize = 2;
 
+impl Riscv {
+    /// A level as it counts from the root.
+    fn level(&self, from_l1: usize) -> usize {
+        from_l1 + usize::from(self.sv48)
+    }
+
+    /// The address of the root with Sv48.
+    fn l0(kernel: &Kernel) -> u64 {
+        kernel.end.next_multiple_of(TABLE)
+    }
+}
+
 impl Format for Riscv {
     fn shifts(&self) -> &'static [u32] {
-        &[30, 21, 12]
+        if self.sv48 {
+            &[39, 30, 21, 12]
+        } else {
+            &[30, 21, 12]
+        }
     }
 
     fn va_bits(&self) -> u32 {
-        39
+        if self.sv48 { 48 } else { 39 }
     }
 
     fn index_bits(&self) -> u32 {
@@ -91,7 +122,7 @@ impl Format for Riscv {
 
 impl Processor for Riscv {
     fn format(&self) -> &'static dyn Format {
-        &Self
+        if self.sv48 { &SV48 } else { &SV39 }
     }
 
     fn code(&self) -> &'static Code {
@@ -134,7 +165,7 @@ impl Processor for Riscv {
             dmap: DMAP_MIN..DMAP_MAX,
             dmap_phys: RAM & !(GIB - 1),
             dmaplimit: ram.last().map_or(0, |range| range.end),
-            user_end: USER_END,
+            user_end: if self.sv48 { USER_END_SV48 } else { USER_END },
         }
     }
 
@@ -154,21 +185,40 @@ impl Processor for Riscv {
     }
 
     fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error> {
-        Ok(Some(kernel.address("pagetable_l1")? - kernel.start + load))
+        let table = match self.sv48 {
+            true => Self::l0(kernel),
+            false => kernel.address("pagetable_l1")?,
+        };
+        Ok(Some(table - kernel.start + load))
+    }
+
+    fn behind_image(&self) -> u64 {
+        if self.sv48 { TABLE } else { 0 }
     }
 
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        builder.map_ram_directly(&[L1, L2, L3])?;
-        let len = (builder.kernel.end - builder.kernel.start).next_multiple_of(MIB2);
         let load = builder.description.load();
-        builder.map(L2, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
+        if self.sv48 {
+            let l1 = builder.kernel.address("pagetable_l1")? - builder.kernel.start + load;
+            let last = self.table(l1);
+            let (store, frames) = (&mut builder.store, &mut builder.frames);
+            store.page(l1 / TABLE);
+            builder
+                .tables
+                .set(store, frames, 0, VM_MIN_KERNEL_ADDRESS, last)?;
+            builder.tables.made.push((1, u64::MAX << 39, l1));
+        }
+        builder.map_ram_directly(&[L1, L2, L3].map(|level| self.level(level)))?;
+        let end = Self::l0(&builder.kernel) + self.behind_image();
+        let len = (end - builder.kernel.start).next_multiple_of(MIB2);
+        builder.map(self.level(L2), VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
         builder.load_kernel()?;
         builder.kva = VM_MIN_KERNEL_ADDRESS + len;
         builder.set_u64("virtual_avail", builder.kva)
     }
 
     fn large(&self) -> Option<usize> {
-        Some(L2)
+        Some(self.level(L2))
     }
 
     fn msgbuf_in_direct_map(&self) -> bool {
@@ -190,8 +240,11 @@ impl Processor for Riscv {
         builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
         builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
         let pmap = builder.kernel.address("kernel_pmap_store")?;
-        let l1 = builder.kernel.address("pagetable_l1")?;
-        builder.poke_u64(pmap + 48, l1)?;
+        let top = match self.sv48 {
+            true => Self::l0(&builder.kernel),
+            false => builder.kernel.address("pagetable_l1")?,
+        };
+        builder.poke_u64(pmap + 48, top)?;
         let mut entries = [0; 2048];
         builder.store.read(root + 2048, &mut entries);
         for user in std::mem::take(&mut builder.user_roots) {
@@ -205,8 +258,9 @@ impl Processor for Riscv {
 
     fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
         builder.poke_u64(at + 48, builder.dmap(root))?;
-        // satp: Sv39 and the root's frame.
-        builder.poke_u64(at + 56, 8 << 60 | root >> 12)
+        // satp: the mode, Sv39 or Sv48, and the root's frame.
+        let mode = if self.sv48 { 9 } else { 8 };
+        builder.poke_u64(at + 56, mode << 60 | root >> 12)
     }
 
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {

@@ -35,6 +35,17 @@ impl Description {
         if self.kernel.pae && self.architecture != Architecture::I386 {
             return Err(Error::value("kernel.pae", true, "absent but on i386"));
         }
+        if self.kernel.la57
+            && (self.architecture != Architecture::Amd64
+                || self.release() != Release::R15
+                || self.kernel.kind == KernelKind::Compiled)
+        {
+            let expected = "absent but on amd64 with release 15.0 and a kernel of symbols";
+            return Err(Error::value("kernel.la57", true, expected));
+        }
+        if self.kernel.sv48 && self.architecture != Architecture::Riscv64 {
+            return Err(Error::value("kernel.sv48", true, "absent but on riscv64"));
+        }
         if self.architecture == Architecture::Amd64 {
             return Ok(());
         }

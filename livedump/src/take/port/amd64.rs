@@ -4,6 +4,8 @@
 //! moved it. `KPML4phys` is right if entry 256 of that table points back at it; `kernphys`, where
 //! it is a variable (13.1 on), is the place itself. The section holds page directories, one per
 //! GiB; the page tables behind them are pages of the dump (`sys/amd64/amd64/minidump_machdep.c`).
+//! A kernel with five levels has that entry in its root, `KPML5phys`, of which the last entry is
+//! the table that `KPML4phys` names (`sys/amd64/amd64/pmap.c`, `create_pagetables`).
 
 use std::ops::{Range, RangeInclusive};
 
@@ -66,10 +68,19 @@ impl Port for Amd64 {
         if table == 0 || table & !PG_FRAME != 0 {
             return None;
         }
-        let entry = |index: u64| image.read(table + index * PTE_SIZE as u64, PTE_SIZE);
-        let back = entry(PML4PML4I)?;
-        let last = entry(NPTEPG - 1)?;
-        let right = back & PG_V != 0 && back & PG_FRAME == table && last & PG_V != 0;
+        let entry = |table: u64, index: u64| {
+            let entry = image.read(table.checked_add(index * PTE_SIZE as u64)?, PTE_SIZE)?;
+            (entry & PG_V != 0).then_some(entry & PG_FRAME)
+        };
+        entry(table, NPTEPG - 1)?;
+        // With five levels it is the root that points at itself, and its last entry at this table.
+        let above = || {
+            let top = image.value("KPML5phys", 0, 8)?;
+            let is_root = top != 0 && top & !PG_FRAME == 0;
+            let points = is_root && entry(top, PML4PML4I)? == top;
+            Some(points && entry(top, NPTEPG - 1)? == table)
+        };
+        let right = entry(table, PML4PML4I) == Some(table) || above() == Some(true);
         right.then_some(Located {
             kernphys: image.kernphys,
             root: table,
