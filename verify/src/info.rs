@@ -127,6 +127,18 @@ impl Info {
             });
         }
         let Some(header) = header else { return };
+        for (name, expected) in [
+            ("Architecture Version", header.architecture_version()),
+            ("Blocksize", header.blocksize()),
+        ] {
+            if let Some((value, at)) = self.get(name) {
+                let right = value == expected.to_string();
+                sink.check(&rules::INFO_HEADER, right, &Place::info(name, at), |f| {
+                    f.found(value)
+                        .expected(format!("{expected}, as in the kerneldumpheader"))
+                });
+            }
+        }
         for (name, bytes) in [
             ("Hostname", header.hostname()),
             ("Version String", header.versionstring()),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::input;
 use crate::progress::Bar;
 use crate::session::Session;
+use crate::text::parse_size;
 
 /// The longest info file that is read.
 const INFO_LIMIT: u64 = 64 << 10;
@@ -71,6 +72,9 @@ pub struct Args {
     /// Threads [default: one per processor]
     #[arg(short = 'j', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Memory that a dump may take: bitmap, page tables, frames
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    pub memory: u64,
     /// Print the table of rules and end
     #[arg(long, exclusive = true)]
     pub list_rules: bool,
@@ -109,16 +113,20 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(path) => Some(input::kernel(path)?),
         None => None,
     };
-    let paths = expand(&args.dumps)?;
+    let asked = expand(&args.dumps, session);
     let threads = crate::args::threads(args.threads);
     // One dump has all threads; of several, each has one, and as many are under way.
-    let (together, each) = match paths.len() {
+    let (together, each) = match asked.len() {
         0 | 1 => (1, threads),
         _ => (threads.get(), NonZeroUsize::MIN),
     };
     let mut reports = Vec::new();
-    for paths in paths.chunks(together) {
-        let dumps: Vec<_> = paths.iter().map(|path| one(path, args, session)).collect();
+    for asked in asked.chunks(together) {
+        let open = |asked: &Asked| match asked {
+            Asked::Dump(path) => one(path, args, session),
+            Asked::Refused(path, why) => Err(could_not(path, why, args)),
+        };
+        let dumps: Vec<_> = asked.iter().map(open).collect();
         let bar = Bar::new(session, "verify", format != Format::Text, None);
         let verify = |dump: Result<One, Box<Report>>| match dump {
             Ok(dump) => dump.verify(args, kernel.as_ref(), each, &bar),
@@ -168,6 +176,7 @@ impl One {
                 skip: args.skip.clone(),
             },
             threads,
+            memory: args.memory,
             kernel,
             info: self.info.as_deref(),
             ..Options::default()
@@ -193,17 +202,22 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
             source: Arc::new(file),
             info: minidump::dump::info_file(path).and_then(|path| text_of(&path)),
         }),
-        Err(failure) => Err(Box::new(Report {
-            name,
-            depth: depth(args),
-            strict: args.strict,
-            facts: Facts::default(),
-            findings: Vec::new(),
-            outcomes: BTreeMap::new(),
-            verdict: Verdict::Failed(failure.what().into()),
-            liveness: None,
-        })),
+        Err(failure) => Err(could_not(path, failure.what(), args)),
     }
+}
+
+/// The report about what could not be read.
+fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
+    Box::new(Report {
+        name: path.display().to_string(),
+        depth: depth(args),
+        strict: args.strict,
+        facts: Facts::default(),
+        findings: Vec::new(),
+        outcomes: BTreeMap::new(),
+        verdict: Verdict::Failed(why.into()),
+        liveness: None,
+    })
 }
 
 /// The text of an info file. One that cannot be read is as good as none: the dump is what is
@@ -215,31 +229,78 @@ fn text_of(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// What a name on the command line, or a name in a directory, stands for.
+enum Asked {
+    /// A dump.
+    Dump(PathBuf),
+    /// Nothing that can be read, and why.
+    Refused(PathBuf, String),
+}
+
 /// Every directory as the dumps in it: `livecore.N` and `vmcore.N`, with or without a codec's
 /// suffix, by name. Links such as `livecore.last` are other names of the same.
-fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+///
+/// What has a dump's name and cannot be read has its report all the same: a gate that steps over it
+/// would let it pass.
+fn expand(paths: &[PathBuf], session: &mut Session<'_>) -> Vec<Asked> {
     let mut all = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            all.push(path.clone());
+            all.push(Asked::Dump(path.clone()));
             continue;
         }
-        let about = |e: std::io::Error| Failure::from(e).about(path);
-        let mut inside = Vec::new();
-        for entry in fs::read_dir(path).map_err(about)? {
-            let entry = entry.map_err(about)?;
-            let is_file = entry.file_type().map_err(about)?.is_file();
-            if is_file && is_dump_name(&entry.file_name().to_string_lossy()) {
-                inside.push(entry.path());
+        match inside(path, session) {
+            Ok(dumps) if dumps.is_empty() => {
+                let why = "no dumps in this directory".into();
+                all.push(Asked::Refused(path.clone(), why));
             }
+            Ok(dumps) => all.extend(dumps),
+            Err(e) => all.push(Asked::Refused(path.clone(), e.to_string())),
         }
-        if inside.is_empty() {
-            return Err(Failure::could_not("no dumps in this directory").about(path));
-        }
-        inside.sort();
-        all.extend(inside);
     }
-    Ok(all)
+    all
+}
+
+/// The dumps in one directory. Says which files are none by their names.
+fn inside(directory: &Path, session: &mut Session<'_>) -> io::Result<Vec<Asked>> {
+    let (mut names, mut others) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy().into_owned();
+        let path = directory.join(name);
+        if is_dump_name(&text) {
+            names.push(path);
+        } else if !is_company(&text) && path.is_file() {
+            others.push(text);
+        }
+    }
+    if let Some(first) = others.iter().min() {
+        let rest = others.len() - 1;
+        let more = if rest > 0 {
+            format!(" and {rest} more")
+        } else {
+            String::new()
+        };
+        session.voice.say(format_args!(
+            "{}: no dumps by their names, and left out: {first}{more}",
+            directory.display()
+        ));
+    }
+    names.sort();
+    let asked = names.into_iter().filter_map(|path| match path.metadata() {
+        Ok(found) if found.is_file() => Some(Asked::Dump(path)),
+        Ok(found) if found.is_dir() => None,
+        // Reading a pipe that nobody writes to would never end.
+        Ok(_) => Some(Asked::Refused(path, "no regular file".into())),
+        Err(e) => Some(Asked::Refused(path, e.to_string())),
+    });
+    Ok(asked.collect())
+}
+
+/// Whether a file of this name lies beside dumps: what savecore(8), crashinfo(8) and we put there.
+fn is_company(name: &str) -> bool {
+    let beginnings = ["info.", "core.txt.", "livecore.last", "vmcore.last"];
+    matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
 }
 
 fn is_dump_name(name: &str) -> bool {

@@ -22,3 +22,4 @@ mod stops;
 mod threads;
 mod usage;
 mod validators;
+mod verify;

@@ -25,6 +25,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
             Some(json!({ "uri": uri(&report.name), "score": score, "text": line }))
         })
         .collect();
+    let not_shown: Vec<_> = reports.iter().flat_map(not_shown).collect();
     let failed: Vec<_> = reports.iter().filter_map(notification).collect();
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -40,7 +41,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
                 "toolExecutionNotifications": failed,
             }],
             "results": results,
-            "properties": { "liveness": liveness },
+            "properties": { "liveness": liveness, "notShown": not_shown },
         }],
     });
     serde_json::to_writer_pretty(&mut *out, &document)?;
@@ -79,6 +80,14 @@ fn result(report: &Report, finding: &Finding) -> Value {
         "message": { "text": super::line(finding) },
         "locations": [{ "physicalLocation": location }],
     })
+}
+
+/// How many findings of each rule are counted and not among the results.
+fn not_shown(report: &Report) -> Vec<Value> {
+    let counts = report.outcomes.keys().map(|id| (id, report.not_shown(id)));
+    let counts = counts.filter(|(_, more)| *more > 0);
+    let count = |(id, more)| json!({ "uri": uri(&report.name), "ruleId": id, "findings": more });
+    counts.map(count).collect()
 }
 
 fn notification(report: &Report) -> Option<Value> {

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use crate::finding::printable;
 use crate::report::Report;
 use crate::rule::Severity;
 
@@ -47,6 +48,10 @@ fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
             let line = super::line(finding).replace('\n', " ");
             writeln!(out, "    # {line}")?;
         }
+        let more = report.not_shown(rule.id);
+        if more > 0 {
+            writeln!(out, "    # and {more} more")?;
+        }
     }
     if let Some(liveness) = &report.liveness {
         writeln!(out, "    # liveness: {}", liveness.line())?;
@@ -56,7 +61,5 @@ fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('#', "\\#")
-        .replace(['\n', '\r'], " ")
+    printable(text).replace('\\', "\\\\").replace('#', "\\#")
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Style;
-use crate::finding::{Excerpt, Finding};
+use crate::finding::{Excerpt, Finding, printable};
 use crate::liveness::Liveness;
 use crate::report::{Report, Verdict};
 use crate::rule::Severity;
@@ -49,8 +49,8 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
         Verdict::Sound => "sound".into(),
         Verdict::Warnings => "sound, with warnings".into(),
         Verdict::Broken => "broken".into(),
-        Verdict::NotADump(why) => format!("not a dump that can be verified: {why}"),
-        Verdict::Failed(why) => format!("could not be verified: {why}"),
+        Verdict::NotADump(why) => format!("not a dump that can be verified: {}", printable(why)),
+        Verdict::Failed(why) => format!("could not be verified: {}", printable(why)),
     };
     let counts: Vec<_> = [(errors, "error"), (warnings, "warning"), (notes, "note")]
         .into_iter()
@@ -61,7 +61,7 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
         true => String::new(),
         false => format!(" ({})", counts.join(", ")),
     };
-    let name = &report.name;
+    let name = printable(&report.name);
     writeln!(out, "{name}: {}{counts}", style.painted(&word, color))
 }
 

@@ -110,8 +110,8 @@ rules! { Header, INFO:
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
         "savecore(8) had doubts when it saved the dump: look at its messages";
     INFO_HEADER = "INFO-HEADER", Warning,
-        "the info file's strings are the header's",
-        "`Hostname`, `Version String` and `Panic String` with the kerneldumpheader",
+        "the info file says what the header says",
+        "strings, architecture version and block size with the kerneldumpheader",
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
         "the info file is another dump's";
 }

@@ -1,0 +1,128 @@
+//! `livecore verify` on directories and on what is no file: a gate lets nothing pass unseen.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Run, livecore, machine, run};
+
+/// A directory with one sound dump, `livecore.0.zst`, and its `info.0`.
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny = machine("tiny");
+    let args = ["take", "-q", "--zstd", "--machine"].map(AsRef::as_ref);
+    let places = [tiny.as_os_str(), "-o".as_ref(), dir.path().as_os_str()];
+    run(args.into_iter().chain(places)).expect(0);
+    dir
+}
+
+fn mkfifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Name and verdict of every report, by name.
+fn verdicts(run: &Run) -> Vec<(String, String)> {
+    let document: Value = serde_json::from_slice(&run.out).unwrap();
+    let reports = document["reports"].as_array().unwrap().iter();
+    let mut verdicts: Vec<_> = reports
+        .map(|r| {
+            let name = Path::new(r["name"].as_str().unwrap()).file_name().unwrap();
+            let verdict = r["verdict"].as_str().unwrap();
+            (name.to_str().unwrap().to_string(), verdict.to_string())
+        })
+        .collect();
+    verdicts.sort();
+    verdicts
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |(name, verdict): &(&str, &str)| ((*name).into(), (*verdict).into());
+    expected.iter().map(own).collect()
+}
+
+#[test]
+fn what_has_a_dumps_name_in_a_directory_is_never_stepped_over() {
+    let dir = directory();
+    let dump = dir.path().join("livecore.0.zst");
+    let bytes = fs::read(&dump).unwrap();
+    fs::write(dir.path().join("vmcore.1"), &bytes[..bytes.len() / 2]).unwrap();
+    symlink("nowhere", dir.path().join("vmcore.2")).unwrap();
+    mkfifo(&dir.path().join("vmcore.3"));
+    symlink("livecore.0.zst", dir.path().join("vmcore.4.zst")).unwrap();
+    fs::create_dir(dir.path().join("vmcore.5")).unwrap();
+    let directory = dir.path().to_str().unwrap();
+    let run = run(["verify", "--json", directory]).expect(1);
+    let expected = [
+        ("livecore.0.zst", "sound"),
+        ("vmcore.1", "broken"),
+        ("vmcore.2", "failed"),
+        ("vmcore.3", "failed"),
+        ("vmcore.4.zst", "sound"),
+    ];
+    assert_eq!(verdicts(&run), pairs(&expected));
+    // Nothing but dumps, and what lies beside them.
+    assert_eq!(run.err, "");
+}
+
+#[test]
+fn one_directory_without_dumps_keeps_no_other_dump_from_being_verified() {
+    let dir = directory();
+    let empty = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("nowhere");
+    let places = [empty.path(), &nowhere, dir.path()];
+    for (format, shown) in [("text", "sound"), ("junit", "<testsuite "), ("tap", "ok 3")] {
+        let mut args = vec!["verify".as_ref(), "--format".as_ref(), format.as_ref()];
+        args.extend(places.map(Path::as_os_str));
+        let run = run(args).expect(1);
+        assert!(run.text().contains(shown), "{format}: {}", run.text());
+        assert!(run.text().contains("no dumps in this directory"));
+        assert!(run.text().contains("No such file or directory"));
+    }
+}
+
+#[test]
+fn files_that_are_no_dumps_by_their_names_are_named() {
+    let dir = directory();
+    let directory = dir.path().to_str().unwrap();
+    for name in ["crash-of-monday.zst", "other", "core.txt.0", "minfree"] {
+        fs::write(dir.path().join(name), "x").unwrap();
+    }
+    let told = run(["verify", directory]).expect(0);
+    let line = "no dumps by their names, and left out: crash-of-monday.zst and 1 more\n";
+    assert!(told.err.ends_with(line), "{}", told.err);
+    assert_eq!(run(["verify", "-q", directory]).expect(0).err, "");
+}
+
+#[test]
+fn a_limit_of_memory_that_the_bitmap_exceeds_is_said() {
+    let dir = directory();
+    let directory = dir.path().to_str().unwrap();
+    let run = run(["verify", "--memory", "4K", directory]).expect(1);
+    assert!(run.text().contains("limit of 4096 bytes"), "{}", run.text());
+}
+
+#[test]
+fn a_dump_on_standard_input_is_verified_as_a_file_is() {
+    let dir = directory();
+    let bytes = fs::read(dir.path().join("livecore.0.zst")).unwrap();
+    let half = bytes[..bytes.len() / 2].to_vec();
+    for (bytes, code) in [(bytes, 0), (half, 2), (Vec::new(), 63)] {
+        let mut child = livecore()
+            .args(["verify", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&bytes).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert!(output.stdout.starts_with(b"-: "));
+    }
+}
