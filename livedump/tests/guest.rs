@@ -62,12 +62,12 @@ fn cpu(number: u32) -> CpuState {
         r14: value(7),
         r15: value(8),
         rip: value(9),
-        segments: Segments {
+        segments: Some(Segments {
             fs: base(10),
             gs: base(11),
             kernel_gs_base: Some(value(12)),
             ..Segments::default()
-        },
+        }),
         control: Some(Control {
             cr0: value(13),
             cr2: value(14),
@@ -218,9 +218,10 @@ fn pc_curthread_says_which_processor_is_which() {
         plain_dump.read_virt(at, &mut first).unwrap();
         let first = u64::from_le_bytes(first);
         let mut state = cpu(number);
-        state.segments = Segments::default();
         if first == thread.at {
-            state.segments.gs.base = thread.process + head;
+            let mut segments = Segments::default();
+            segments.gs.base = thread.process + head;
+            state.segments = Some(segments);
             cpus.push((state, thread.tid));
         }
     }

@@ -112,9 +112,10 @@ pub struct CpuState {
     pub rip: u64,
     /// The flags register.
     pub rflags: u64,
-    /// Segments and descriptor tables. `NT_PRSTATUS` alone has selectors and two bases only:
-    /// limits and flags are 0 then, and the tables.
-    pub segments: Segments,
-    /// Control registers, where the format has them: QEMU's own notes and Xen's do.
+    /// Segments and descriptor tables, where the format has them: VMware's is not known to.
+    /// `NT_PRSTATUS` alone has selectors and two bases only: limits and flags are 0 then, and the
+    /// tables.
+    pub segments: Option<Segments>,
+    /// Control registers, where the format has them: `NT_PRSTATUS` does not.
     pub control: Option<Control>,
 }

@@ -37,6 +37,7 @@ mod lime;
 mod open;
 mod options;
 mod pieces;
+mod pt_regs;
 mod qemu;
 mod qemu_paging;
 pub mod raw;
@@ -44,6 +45,7 @@ mod raw_layout;
 mod source;
 mod virtualbox;
 mod vmware;
+mod vmware_cpu;
 mod xen;
 
 pub use cpu::{Control, CpuState, Segment, Segments};

@@ -113,6 +113,14 @@ impl Image {
             notes: Vec::new(),
         }
     }
+
+    fn of_vmware(source: &Source, memory: impl PhysMemory + 'static, state: vmware::State) -> Self {
+        Self {
+            cpus: state.cpus,
+            notes: state.notes,
+            ..Self::new(Format::Vmware, source, memory)
+        }
+    }
 }
 
 /// Opens the image at `path`: a file in any format, compressed or not, or a directory with a
@@ -155,7 +163,7 @@ fn open_path(path: &Path, options: &Options) -> Result<Image, Error> {
             if vmware::probe(&state.head::<4>()?) {
                 let state_of = vmware::State::read(&state, options)?;
                 let memory = state_of.memory(&state, Some(&source), options)?;
-                return Ok(Image::new(Format::Vmware, &source, memory));
+                return Ok(Image::of_vmware(&source, memory, state_of));
             }
         }
         if vmware::probe(&source.head::<4>()?) {
@@ -183,13 +191,13 @@ fn open_vmware(path: &Path, source: &Source, options: &Options) -> Result<Image,
     let vmem = path.with_extension("vmem");
     if state.has_memory() || !vmem.is_file() {
         let memory = state.memory(source, None, options)?;
-        return Ok(Image::new(Format::Vmware, source, memory));
+        return Ok(Image::of_vmware(source, memory, state));
     }
     let other = Source::open(&vmem, options)?;
     let memory = state.memory(source, Some(&other), options)?;
     Ok(Image {
         ram: vmem,
-        ..Image::new(Format::Vmware, &other, memory)
+        ..Image::of_vmware(&other, memory, state)
     })
 }
 
@@ -221,8 +229,9 @@ fn of_source(source: &Source, options: &Options) -> Result<Image, Error> {
         return open_kdump(Format::Kdump, source, options);
     }
     if vmware::probe(&head) {
-        let memory = vmware::State::read(source, options)?.memory(source, None, options)?;
-        return Ok(Image::new(Format::Vmware, source, memory));
+        let state = vmware::State::read(source, options)?;
+        let memory = state.memory(source, None, options)?;
+        return Ok(Image::of_vmware(source, memory, state));
     }
     match lime::probe(&head) {
         (true, _) => {
@@ -282,7 +291,7 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
 
 /// That a file without a mark of ours has not that of something else.
 fn foreign(head: &[u8]) -> Result<(), Error> {
-    let kinds: [(&[u8], &str); 6] = [
+    let kinds: [(&[u8], &str); 15] = [
         (
             b"minidump FreeBSD/",
             "a minidump, which needs no image; `livecore convert` rewrites it",
@@ -299,7 +308,44 @@ fn foreign(head: &[u8]) -> Result<(), Error> {
         ),
         (
             b"QEVM",
-            "QEMU's migration stream; dump-guest-memory gives memory",
+            "QEMU's migration stream, which `virsh dump` writes, too; `virsh dump --memory-only` \
+             and dump-guest-memory give memory",
+        ),
+        (
+            b"LibvirtQemudSave",
+            "a guest that `virsh save` or managedsave has saved, a migration stream; start it with \
+             `virsh restore`, and `virsh dump --memory-only` gives memory",
+        ),
+        (
+            b"LibvirtQemudPart",
+            "a guest that `virsh save` has not finished saving",
+        ),
+        (
+            b"Xen saved domain, xl format",
+            "a domain that `xl save` has saved, a migration stream; start it with `xl restore`, \
+             and `xl dump-core` gives memory",
+        ),
+        (
+            b"\x7fVirtualBox SavedState",
+            "VirtualBox's saved state; start it, and `VBoxManage debugvm NAME dumpvmcore` gives \
+             memory",
+        ),
+        (
+            b"\xfd7zXZ\0",
+            "a file that xz has compressed; unpack it first",
+        ),
+        (b"BZh", "a file that bzip2 has compressed; unpack it first"),
+        (
+            b"\x89LZO\0\r\n\x1a\n",
+            "a file that lzop has compressed; unpack it first",
+        ),
+        (
+            b"\x04\x22\x4d\x18",
+            "a file that lz4 has compressed; unpack it first",
+        ),
+        (
+            b"\x02\x21\x4c\x18",
+            "a file that lz4 has compressed; unpack it first",
         ),
     ];
     match kinds.iter().find(|(mark, _)| head.starts_with(mark)) {

@@ -9,7 +9,7 @@ use minidump::Error;
 use minidump::elf::core::Note;
 
 use super::cpu::{Control, CpuState, Segment, Segments};
-
+use super::pt_regs;
 use super::source::{le16, le32, le64};
 
 const NT_PRSTATUS: u32 = 1;
@@ -96,7 +96,7 @@ fn cpu_state(number: u32, note: &Note, is_32: bool) -> Result<CpuState, Error> {
         r15: le64(d, 128),
         rip: le64(d, 136),
         rflags: le64(d, 144),
-        segments: Segments {
+        segments: Some(Segments {
             cs: segment(0),
             ds: segment(1),
             es: segment(2),
@@ -109,7 +109,7 @@ fn cpu_state(number: u32, note: &Note, is_32: bool) -> Result<CpuState, Error> {
             idt: segment(9),
             kernel_gs_base: (d.len() >= SIZE + 8 && size as usize >= SIZE + 8)
                 .then(|| le64(d, SIZE)),
-        },
+        }),
         control: Some(Control {
             cr0: le64(d, 392),
             cr2: le64(d, 408),
@@ -122,55 +122,36 @@ fn cpu_state(number: u32, note: &Note, is_32: bool) -> Result<CpuState, Error> {
 /// `struct elf_prstatus`, of either width; others are not of x86.
 fn prstatus((number, note): (u32, &Note)) -> Option<CpuState> {
     let d = &note.description;
-    let selector = |at: usize| Segment {
-        selector: le16(d, at),
-        ..Segment::default()
-    };
     match d.len() {
         PRSTATUS_64 => {
-            let r = |index: usize| le64(d, 112 + 8 * index);
-            let s = |index: usize| selector(112 + 8 * index);
+            // Behind what all have: fs_base, gs_base, ds, es, fs, gs.
+            let frame = &d[112..];
+            let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
+            let base = |index: usize| le64(frame, 8 * (pt_regs::WORDS + index));
+            let state = pt_regs::parse(number, frame);
             Some(CpuState {
-                number,
-                r15: r(0),
-                r14: r(1),
-                r13: r(2),
-                r12: r(3),
-                rbp: r(4),
-                rbx: r(5),
-                r11: r(6),
-                r10: r(7),
-                r9: r(8),
-                r8: r(9),
-                rax: r(10),
-                rcx: r(11),
-                rdx: r(12),
-                rsi: r(13),
-                rdi: r(14),
-                rip: r(16),
-                rflags: r(18),
-                rsp: r(19),
-                segments: Segments {
-                    cs: s(17),
-                    ss: s(20),
-                    ds: s(23),
-                    es: s(24),
+                segments: state.segments.map(|all| Segments {
+                    ds: s(2),
+                    es: s(3),
                     fs: Segment {
-                        base: r(21),
-                        ..s(25)
+                        base: base(0),
+                        ..s(4)
                     },
                     gs: Segment {
-                        base: r(22),
-                        ..s(26)
+                        base: base(1),
+                        ..s(5)
                     },
-                    ..Segments::default()
-                },
-                ..CpuState::default()
+                    ..all
+                }),
+                ..state
             })
         }
         PRSTATUS_32 => {
             let r = |index: usize| u64::from(le32(d, 72 + 4 * index));
-            let s = |index: usize| selector(72 + 4 * index);
+            let s = |index: usize| Segment {
+                selector: le16(d, 72 + 4 * index),
+                ..Segment::default()
+            };
             Some(CpuState {
                 number,
                 is_32: true,
@@ -184,7 +165,7 @@ fn prstatus((number, note): (u32, &Note)) -> Option<CpuState> {
                 rip: r(12),
                 rflags: r(14),
                 rsp: r(15),
-                segments: Segments {
+                segments: Some(Segments {
                     ds: s(7),
                     es: s(8),
                     fs: s(9),
@@ -192,7 +173,7 @@ fn prstatus((number, note): (u32, &Note)) -> Option<CpuState> {
                     cs: s(13),
                     ss: s(16),
                     ..Segments::default()
-                },
+                }),
                 ..CpuState::default()
             })
         }

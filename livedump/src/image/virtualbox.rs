@@ -107,7 +107,7 @@ fn state(number: u32, d: &[u8]) -> CpuState {
         rsp: r(15),
         rbp: r(16),
         rflags: r(17),
-        segments: Segments {
+        segments: Some(Segments {
             cs: s(0),
             ds: s(1),
             es: s(2),
@@ -119,7 +119,7 @@ fn state(number: u32, d: &[u8]) -> CpuState {
             ldt: selector(416),
             tr: selector(440),
             kernel_gs_base: Some(le64(d, 536)),
-        },
+        }),
         control: Some(Control {
             cr0: le64(d, 288),
             cr2: le64(d, 296),

@@ -6,7 +6,8 @@
 //! bytes. The group `memory` has `regionsCount` and, for each region, `regionPageNum` (the page in
 //! the file), `regionPPN` (its frame number) and `regionSize` (pages); and the block `Memory` where
 //! there is no `.vmem`. Facts: the descriptions in crash's `vmware_vmss.h` and Volatility's
-//! `vmware.py`. Without regions, memory is from address 0 up.
+//! `vmware.py`. Without regions, memory is from address 0 up. The group `cpu` has the processors
+//! ([`super::vmware_cpu`]).
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,10 @@ use minidump::Error;
 use minidump::defs::amd64::PAGE_SIZE;
 
 use super::Options;
+use super::cpu::CpuState;
 use super::pieces::{Linear, Pieces};
 use super::source::{Source, le16, le32, le64};
+use super::vmware_cpu::Cpus;
 
 /// `id` of files with 64-bit sizes; an older one has 32-bit sizes.
 const MAGICS: [u32; 4] = [0xbed2_bed2, 0xbed3_bed3, 0xbad1_bad1, 0xbad2_bad2];
@@ -55,11 +58,36 @@ struct Region {
     said_at: u64,
 }
 
-/// What a `.vmss` says of memory.
+/// What a `.vmss` says.
 pub(super) struct State {
     regions: Vec<Region>,
     /// The `Memory` block, if memory is in this file.
     block: Option<(u64, u64)>,
+    /// The processors, as far as their registers are read.
+    pub(super) cpus: Vec<CpuState>,
+    /// What a person should know of them.
+    pub(super) notes: Vec<String>,
+}
+
+/// One tag of a group.
+struct Tag<'a> {
+    name: &'a [u8],
+    /// Three at most.
+    indices: &'a [u32],
+    /// Where it is.
+    at: u64,
+    value: TagValue,
+}
+
+enum TagValue {
+    /// A number of so many bytes, the first eight of them.
+    Number(u64, u16),
+    /// Bytes of the file, from there on, so many.
+    Block {
+        start: u64,
+        stored: u64,
+        compressed: bool,
+    },
 }
 
 impl State {
@@ -76,50 +104,63 @@ impl State {
         let mut state = Self {
             regions: Vec::new(),
             block: None,
+            cpus: Vec::new(),
+            notes: Vec::new(),
         };
         for group in table.chunks_exact(GROUP as usize) {
             let name = group[..64].split(|b| *b == 0).next().unwrap_or_default();
-            if name == b"memory" {
-                state.tags(source, le64(group, 64))?;
+            let at = le64(group, 64);
+            match name {
+                b"memory" => tags(source, at, &mut |tag| state.memory_tag(tag))?,
+                b"cpu" => state.read_cpus(source, at),
+                _ => {}
             }
         }
         Ok(state)
     }
 
-    /// Reads the tags of the group `memory` at `at`.
-    fn tags(&mut self, source: &Source, mut at: u64) -> Result<(), Error> {
-        loop {
-            let tag = le16(&source.array::<2>("VMware tag", at)?, 0);
-            if tag == 0 {
-                return Ok(());
+    /// Reads the group `cpu` at `at`. Memory is as good without it.
+    fn read_cpus(&mut self, source: &Source, at: u64) {
+        let mut cpus = Cpus::default();
+        let read = tags(source, at, &mut |tag| match tag.value {
+            TagValue::Number(value, width) => {
+                cpus.number(tag.name, tag.indices, width, value, tag.at)
             }
-            let (size, indices, name_len) = (tag & 0x3f, (tag >> 6) & 3, tag >> 8);
-            // At most 255 and 3 times 4 bytes.
-            let mut head = vec![0; usize::from(name_len) + usize::from(indices) * 4];
-            source.exact("VMware tag", at + 2, &mut head)?;
-            let (name, numbers) = head.split_at(usize::from(name_len));
-            let value_at = at + 2 + head.len() as u64;
-            if size == BLOCK || size == BLOCK_COMPRESSED {
-                let lens: [u8; 18] = source.array("VMware block", value_at)?;
-                let (stored, pad) = (le64(&lens, 0), u64::from(le16(&lens, 16)));
-                let start = value_at + 18 + pad;
-                source.holds("VMware block", start, stored)?;
-                if name == b"Memory" {
-                    if size == BLOCK_COMPRESSED {
+            TagValue::Block { .. } => Ok(()),
+        });
+        match read {
+            Ok(()) => {
+                let (states, note) = cpus.finish();
+                self.cpus = states;
+                self.notes.extend(note);
+            }
+            Err(error) => self
+                .notes
+                .push(format!("the processors' registers are not read: {error}")),
+        }
+    }
+
+    fn memory_tag(&mut self, tag: &Tag<'_>) -> Result<(), Error> {
+        match tag.value {
+            TagValue::Number(value, _) => {
+                let index = tag.indices.first().copied().unwrap_or(0);
+                self.number(tag.name, index, value, tag.at)
+            }
+            TagValue::Block {
+                start,
+                stored,
+                compressed,
+            } => {
+                if tag.name == b"Memory" {
+                    if compressed {
                         return Err(Error::Unsupported {
                             what: "VMware state with compressed memory".into(),
                         });
                     }
                     self.block = Some((start, stored));
                 }
-                at = start + stored;
-                continue;
+                Ok(())
             }
-            let mut value = [0; 64];
-            source.exact("VMware tag", value_at, &mut value[..usize::from(size)])?;
-            let number = le64(&value, 0);
-            self.number(name, le32(numbers, 0), number, at)?;
-            at = value_at + u64::from(size);
         }
     }
 
@@ -196,5 +237,51 @@ impl State {
             pieces.add(pa, size, base + at, region.said_at)?;
         }
         pieces.finish()
+    }
+}
+
+/// Reads the tags of the group at `at`.
+fn tags(
+    source: &Source,
+    mut at: u64,
+    take: &mut dyn FnMut(&Tag<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    loop {
+        let tag = le16(&source.array::<2>("VMware tag", at)?, 0);
+        if tag == 0 {
+            return Ok(());
+        }
+        let (size, indices, name_len) = (tag & 0x3f, (tag >> 6) & 3, tag >> 8);
+        // At most 255 and 3 times 4 bytes.
+        let mut head = vec![0; usize::from(name_len) + usize::from(indices) * 4];
+        source.exact("VMware tag", at + 2, &mut head)?;
+        let (name, numbers) = head.split_at(usize::from(name_len));
+        let numbers = [0, 4, 8].map(|place| le32(numbers, place));
+        let value_at = at + 2 + head.len() as u64;
+        let (value, next) = if size == BLOCK || size == BLOCK_COMPRESSED {
+            let lens: [u8; 18] = source.array("VMware block", value_at)?;
+            let (stored, pad) = (le64(&lens, 0), u64::from(le16(&lens, 16)));
+            let start = value_at + 18 + pad;
+            source.holds("VMware block", start, stored)?;
+            let block = TagValue::Block {
+                start,
+                stored,
+                compressed: size == BLOCK_COMPRESSED,
+            };
+            (block, start + stored)
+        } else {
+            let mut value = [0; 64];
+            source.exact("VMware tag", value_at, &mut value[..usize::from(size)])?;
+            let number = TagValue::Number(le64(&value, 0), size);
+            (number, value_at + u64::from(size))
+        };
+        take(&Tag {
+            name,
+            // Two bits count them.
+            indices: &numbers[..usize::from(indices)],
+            at,
+            value,
+        })?;
+        at = next;
     }
 }

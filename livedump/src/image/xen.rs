@@ -12,7 +12,8 @@ use super::Options;
 use super::cpu::{Control, CpuState, Segment, Segments};
 use super::elf::{ElfImage, notes};
 use super::pieces::{Linear, Pieces};
-use super::source::{Source, le16, le64};
+use super::pt_regs;
+use super::source::{Source, le64};
 
 /// `XEN_ELFNOTE_DUMPCORE_HEADER`.
 const HEADER_NOTE: u32 = 0x0200_0001;
@@ -138,53 +139,31 @@ fn cpus(
 /// `struct vcpu_guest_context`: FPU (512 bytes), flags, `struct cpu_user_regs` at 520, traps,
 /// LDT and GDT, `ctrlreg` at 4984, `fs_base` and the two of GS at 5144.
 fn state(number: u32, c: &[u8]) -> CpuState {
-    let r = |index: usize| le64(c, 520 + 8 * index);
-    let s = |index: usize| Segment {
-        selector: le16(c, 520 + 8 * index),
-        ..Segment::default()
-    };
+    // Behind what all have: es, ds, fs, gs.
+    let frame = &c[520..];
+    let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
+    let state = pt_regs::parse(number, frame);
     CpuState {
-        number,
-        is_32: false,
-        r15: r(0),
-        r14: r(1),
-        r13: r(2),
-        r12: r(3),
-        rbp: r(4),
-        rbx: r(5),
-        r11: r(6),
-        r10: r(7),
-        r9: r(8),
-        r8: r(9),
-        rax: r(10),
-        rcx: r(11),
-        rdx: r(12),
-        rsi: r(13),
-        rdi: r(14),
-        rip: r(16),
-        rflags: r(18),
-        rsp: r(19),
-        segments: Segments {
-            cs: s(17),
-            ss: s(20),
-            es: s(21),
-            ds: s(22),
+        segments: state.segments.map(|all| Segments {
+            es: s(0),
+            ds: s(1),
             fs: Segment {
                 base: le64(c, 5144),
-                ..s(23)
+                ..s(2)
             },
             gs: Segment {
                 base: le64(c, 5152),
-                ..s(24)
+                ..s(3)
             },
             kernel_gs_base: Some(le64(c, 5160)),
-            ..Segments::default()
-        },
+            ..all
+        }),
         control: Some(Control {
             cr0: le64(c, 4984),
             cr2: le64(c, 5000),
             cr3: le64(c, 5008),
             cr4: le64(c, 5016),
         }),
+        ..state
     }
 }

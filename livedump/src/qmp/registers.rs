@@ -86,7 +86,7 @@ fn processor(text: &str) -> Option<CpuState> {
         r15: extended("R15")?,
         rip: general("IP")?,
         rflags: if long { word("RFL")? } else { word("EFL")? },
-        segments: Segments {
+        segments: Some(Segments {
             cs: segment("CS")?,
             ds: segment("DS")?,
             es: segment("ES")?,
@@ -99,7 +99,7 @@ fn processor(text: &str) -> Option<CpuState> {
             idt: table("IDT")?,
             // The monitor does not print it.
             kernel_gs_base: None,
-        },
+        }),
         control: Some(Control {
             cr0: word("CR0")?,
             cr2: word("CR2")?,
@@ -173,12 +173,10 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
             (1, 6, 8, 9, 15)
         );
         assert_eq!(long.rflags, 0x246);
-        assert_eq!(long.segments.gs.base, 0xffff_ffff_8241_0000);
-        assert_eq!(
-            (long.segments.cs.selector, long.segments.tr.limit),
-            (0x20, 0x2068)
-        );
-        assert_eq!(long.segments.gdt.base, 0xffff_ffff_8241_0ce0);
+        let segments = long.segments.unwrap();
+        assert_eq!(segments.gs.base, 0xffff_ffff_8241_0000);
+        assert_eq!((segments.cs.selector, segments.tr.limit), (0x20, 0x2068));
+        assert_eq!(segments.gdt.base, 0xffff_ffff_8241_0ce0);
         let control = long.control.unwrap();
         assert!(control.paging());
         assert_eq!(control.root(), 0x2a4_5000);

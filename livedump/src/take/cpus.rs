@@ -118,13 +118,12 @@ fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread])
     let of_cpu = |id: u32| threads.iter().find(|thread| thread.cpu == Some(id));
     cpus.iter()
         .map(|state| {
-            let segments = &state.segments;
-            let bases = [
-                Some(segments.gs.base),
-                segments.kernel_gs_base,
-                Some(segments.fs.base),
-            ];
-            let current = bases.into_iter().flatten().find_map(|base| {
+            let bases = state.segments.map(|segments| {
+                let kernel = segments.kernel_gs_base;
+                [Some(segments.gs.base), kernel, Some(segments.fs.base)]
+            });
+            let mut bases = bases.into_iter().flatten().flatten();
+            let current = bases.find_map(|base| {
                 let at = kernel.pointer_at("pc_curthread", base).ok()?;
                 threads.iter().find(|thread| thread.at == at)
             });
@@ -217,11 +216,12 @@ fn registers(
         }
     }
     if word == 8 {
-        let segments = &state.segments;
-        put(PCB_FSBASE, segments.fs.base)?;
-        put(PCB_GSBASE, segments.gs.base)?;
-        if let Some(base) = segments.kernel_gs_base {
-            put(PCB_KGSBASE, base)?;
+        if let Some(segments) = &state.segments {
+            put(PCB_FSBASE, segments.fs.base)?;
+            put(PCB_GSBASE, segments.gs.base)?;
+            if let Some(base) = segments.kernel_gs_base {
+                put(PCB_KGSBASE, base)?;
+            }
         }
         if let Some(control) = state.control {
             let all = [control.cr0, control.cr2, control.cr3, control.cr4];

@@ -22,7 +22,7 @@ pub use kdump::{Codec, Kdump, flatten, kdump};
 pub use lime::{avml, lime};
 pub use memory::Memory;
 pub use registers::{NAMES, control, register, segment_base};
-pub use state::{bhyve_meta, vmss, vmss_with_memory};
+pub use state::{bhyve_meta, vmss, vmss_with_cpus, vmss_with_memory};
 pub use xen::{Xen, xen};
 
 /// Appends little-endian numbers of some width.

@@ -1,5 +1,6 @@
 //! What lies beside memory that is a file of its own: VMware's state, bhyve's metadata.
 
+use super::registers::{NAMES, control, register};
 use super::{Memory, put};
 
 /// A tag with a number.
@@ -28,12 +29,29 @@ fn block(out: &mut Vec<u8>, at: usize, name: &str, indices: &[u64], bytes: &[u8]
     out.extend(bytes);
 }
 
-/// A `.vmss` with two groups: `cpu`, with a block in it, and `memory`.
-fn build(memory: &Memory, with_memory: bool) -> Vec<u8> {
+/// A `.vmss` with two groups: `cpu`, with a block in it and the registers of `cpus` processors, and
+/// `memory`.
+fn build(memory: &Memory, with_memory: bool, cpus: u32) -> Vec<u8> {
     let groups = 12 + 2 * 80;
     let mut cpu = Vec::new();
-    tag(&mut cpu, "cpu:numVCPUs", &[], 4, 1);
-    block(&mut cpu, groups, "gpregs", &[0], &[7; 128]);
+    tag(&mut cpu, "cpu:numVCPUs", &[], 4, u64::from(cpus.max(1)));
+    if cpus == 0 {
+        block(&mut cpu, groups, "gpregs", &[0], &[7; 128]);
+    }
+    for number in 0..cpus {
+        let index = u64::from(number);
+        tag(&mut cpu, "eflags", &[index], 4, register(number, "rflags"));
+        tag(&mut cpu, "eip", &[index], 4, 7);
+        for name in NAMES.into_iter().filter(|name| *name != "rflags") {
+            tag(&mut cpu, name, &[index], 8, register(number, name));
+        }
+        for cr in 0..5 {
+            tag(&mut cpu, "CR", &[index, u64::from(cr)], 4, 7);
+            let value = control(number, cr);
+            tag(&mut cpu, "CR64", &[index, u64::from(cr)], 8, value);
+        }
+        tag(&mut cpu, "halted", &[index], 1, 0);
+    }
     put(&mut cpu, 2, &[0]);
     let at = groups + cpu.len();
     let mut regions = Vec::new();
@@ -73,13 +91,19 @@ fn build(memory: &Memory, with_memory: bool) -> Vec<u8> {
 /// A `.vmss` for a `.vmem` that holds memory's ranges one behind the other.
 #[must_use]
 pub fn vmss(memory: &Memory) -> Vec<u8> {
-    build(memory, false)
+    build(memory, false, 0)
 }
 
 /// A `.vmss` with the memory in it.
 #[must_use]
 pub fn vmss_with_memory(memory: &Memory) -> Vec<u8> {
-    build(memory, true)
+    build(memory, true, 0)
+}
+
+/// A `.vmss` with the memory and the registers of some processors in it.
+#[must_use]
+pub fn vmss_with_cpus(memory: &Memory, cpus: u32) -> Vec<u8> {
+    build(memory, true, cpus)
 }
 
 /// `NAME.ckp.meta` of a bhyve guest with `size` bytes of memory, as libxo writes it.
