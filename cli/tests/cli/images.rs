@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
+use livedump::synth::{Description, build};
 use serde_json::Value;
 
-use crate::harness::{run, testdata};
+use crate::harness::{Run, run, testdata};
 use crate::schema;
 
 /// The tiny machine in a directory, and its memory.
@@ -76,11 +77,8 @@ impl Fixture {
     }
 }
 
-#[test]
-fn every_image_of_a_machine_gives_the_same_dump() {
-    let fixture = Fixture::new();
-    let memory = &fixture.memory;
-    let expected = fixture.take(&fixture.path("m/ram"), &[]);
+/// Memory in every format that is one file: a name, and the file.
+fn images(memory: &Memory) -> Vec<(&'static str, Vec<u8>)> {
     let kdump = |codecs| {
         mkimage::kdump(
             memory,
@@ -96,7 +94,7 @@ fn every_image_of_a_machine_gives_the_same_dump() {
         cpus: 1,
     };
     let zlib = kdump(&[Codec::Zlib]);
-    for (name, bytes) in [
+    vec![
         ("qemu.elf", mkimage::qemu(memory, 2).build()),
         ("flattened", mkimage::flatten(&zlib, 16384, false)),
         ("zlib", zlib),
@@ -110,7 +108,81 @@ fn every_image_of_a_machine_gives_the_same_dump() {
         ("xen", mkimage::xen(memory, hvm)),
         ("full", mkimage::freebsd_full(memory).build()),
         ("state.vmss", mkimage::vmss_with_memory(memory)),
-    ] {
+        ("cpus.vmsn", mkimage::vmss_with_cpus(memory, 2)),
+    ]
+}
+
+/// What `mem` says of an image, or does to it.
+fn mem(operation: &[&str], image: &str, kernel: &str, more: &[&str]) -> Run {
+    let source = ["-q", "--image", image, "--kernel", kernel];
+    run([&["mem"], operation, &source, more].concat())
+}
+
+#[test]
+fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
+    let fixture = Fixture::new();
+    let kernel = fixture.path("m/kernel");
+    let text = fs::read_to_string(testdata().join("machines/tiny.toml")).unwrap();
+    let machine = build(&Description::parse(&text).unwrap()).unwrap();
+    let processes = &machine.truth().processes;
+    let (pid, space) = processes
+        .iter()
+        .find_map(|process| Some((process.pid.to_string(), process.space.as_ref()?)))
+        .unwrap();
+    let user = format!("{:#x}", space.mappings[0].va + 0x123);
+    let asked: [&[&str]; 4] = [
+        &["read", "0x100000", "64K", "--raw"],
+        &["read", "version", "32", "--kmem", "--raw"],
+        &["paddr", "--pid", &pid, &user],
+        &["ranges", "list", "-a"],
+    ];
+    let original = fixture.path("m");
+    let expected = asked.map(|operation| mem(operation, &original, &kernel, &[]).expect(0).out);
+    let physical = format!("mapped {:#x} ", space.mappings[0].pa + 0x123);
+    assert!(String::from_utf8_lossy(&expected[2]).contains(&physical));
+    let check = |name: &str, image: &str, more: &[&str]| {
+        for (operation, expected) in asked.iter().zip(&expected) {
+            let told = mem(operation, image, &kernel, more).expect(0);
+            assert!(told.out == *expected, "{name}: {operation:?}");
+        }
+        let before = fs::read(image).unwrap();
+        let write = ["write", "0x100000", "00", "--write"];
+        let refused = mem(&write, image, &kernel, more).expect(63);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+        assert!(fs::read(image).unwrap() == before, "{name}");
+    };
+    for (name, bytes) in images(&fixture.memory) {
+        let image = fixture.write(name, &bytes);
+        check(name, &image, &[]);
+        fs::remove_file(image).unwrap();
+    }
+    let packed = fixture.write("guest.vmem", &fixture.memory.packed());
+    check("a layout", &packed, &["--layout", "0-640K,1M-32M@640K"]);
+    fixture.write("guest.vmsn", &mkimage::vmss(&fixture.memory));
+    check("VMware", &packed, &[]);
+    let flat = fixture.memory.flat();
+    let image = fixture.write("ram.gz", &gzip(&flat));
+    check("gzip", &image, &[]);
+
+    // Raw memory without a layout beside it is written where its offsets are addresses.
+    let raw = fixture.write("raw", &flat);
+    let write = ["write", "0x100000", "a5", "--write"];
+    mem(&write, &raw, &kernel, &["--layout", "0-640K,1M-32M@1M"]).expect(63);
+    assert!(fs::read(&raw).unwrap() == flat);
+    mem(&write, &raw, &kernel, &[]).expect(0);
+    assert_eq!(fs::read(&raw).unwrap()[0x10_0000], 0xa5);
+    // What is no image is told by its name here, too.
+    let saved = fixture.write("saved", b"LibvirtQemudSave\x03\0\0\0");
+    let refused = mem(&["read", "0", "16"], &saved, &kernel, &[]).expect(63);
+    assert!(refused.err.contains("--memory-only"), "{}", refused.err);
+}
+
+#[test]
+fn every_image_of_a_machine_gives_the_same_dump() {
+    let fixture = Fixture::new();
+    let memory = &fixture.memory;
+    let expected = fixture.take(&fixture.path("m/ram"), &[]);
+    for (name, bytes) in images(memory) {
         let image = fixture.write(name, &bytes);
         assert!(fixture.take(&image, &[]) == expected, "{name}");
         fs::remove_file(image).unwrap();
@@ -217,6 +289,19 @@ fn info_tells_format_ranges_and_processors() {
     let hex = |value: u64| format!("{value:#x}");
     assert_eq!(answer["cpus"][1]["rip"], hex(mkimage::register(1, "rip")));
     assert_eq!(answer["cpus"][1]["cr3"], hex(mkimage::control(1, 3)));
+
+    // VMware's has no segments that are read, and says which processors it has not.
+    let vmsn = fixture.write("guest.vmsn", &mkimage::vmss_with_cpus(&memory, 2));
+    let answer = run(["info", "--json", &vmsn]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("image", &answer);
+    assert_eq!(answer["cpus"][1]["rsp"], hex(mkimage::register(1, "rsp")));
+    assert_eq!(answer["cpus"][1]["gs_base"], Value::Null);
+    assert_eq!(answer["notes"].as_array().unwrap().len(), 0);
+    let vmss = fixture.write("other.vmss", &mkimage::vmss_with_memory(&memory));
+    let answer = run(["info", "--json", &vmss]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    assert!(answer["notes"][0].as_str().unwrap().contains("0 of 1"));
 
     let text = run(["info", &elf]).expect(0);
     assert!(

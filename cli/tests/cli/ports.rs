@@ -80,3 +80,60 @@ fn an_image_of_a_machine_gives_the_bytes_that_the_machine_gives() {
         }
     }
 }
+
+#[test]
+fn addresses_of_processes_are_what_the_builder_mapped_on_every_port_that_has_them() {
+    let mut checked = 0;
+    for (name, arch, _) in PORTS {
+        let text = machine(name);
+        let made = build(&Description::parse(&fs::read_to_string(&text).unwrap()).unwrap());
+        let made = made.unwrap();
+        let paddr = |pid: u32, addresses: &[String]| {
+            let pid = pid.to_string();
+            let mut args = vec![
+                "mem",
+                "paddr",
+                "--machine",
+                text.to_str().unwrap(),
+                "--pid",
+                &pid,
+            ];
+            args.extend(addresses.iter().map(String::as_str));
+            run(args)
+        };
+        for process in made
+            .truth()
+            .processes
+            .iter()
+            .filter(|process| !process.zombie)
+        {
+            let Some(space) = &process.space else {
+                if arch == "i386" {
+                    let refused = paddr(process.pid, &["0x1000".into()]).expect(63);
+                    assert!(
+                        refused.err.contains("not known where i386"),
+                        "{}",
+                        refused.err
+                    );
+                    break;
+                }
+                continue;
+            };
+            let mut asked = Vec::new();
+            let mut expected = String::new();
+            for mapping in &space.mappings {
+                let (va, pa) = (mapping.va + 0x7f0, mapping.pa + 0x7f0);
+                asked.push(format!("{va:#x}"));
+                expected += &format!("{va:#x} mapped {pa:#x} domain 0\n");
+                checked += 1;
+            }
+            for outside in ["0xffffffff00000000", "0xffffffffffffffff"] {
+                asked.push(outside.into());
+                expected += &format!("{outside} invalid\n");
+            }
+            let told = paddr(process.pid, &asked).expect(0);
+            assert_eq!(told.text(), expected, "{name}: {}", process.comm);
+        }
+    }
+    assert!(checked > 50, "{checked}");
+}

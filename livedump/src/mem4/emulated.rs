@@ -155,6 +155,22 @@ impl Parts {
         }
     }
 
+    /// A machine whose memory is an image in any format, which cannot be written; its state is kept
+    /// beside it if a layout says that it is a machine of `synth --out`.
+    pub fn of_any_image(image: image::Image, elf: Option<Arc<KernelElf>>) -> Self {
+        Self {
+            memory: image.memory,
+            writable: None,
+            processor: Processor::of(elf.as_deref()),
+            elf,
+            state: match image.kernel {
+                Some(_) => State::beside(&image.ram),
+                None => State::lock_only(&image.ram),
+            },
+            process: None,
+        }
+    }
+
     /// A machine that is made from the text in the file `description`: it keeps no state and cannot
     /// be written, but is dumped once at a time.
     pub fn of_description(

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use minidump::defs::amd64::{
-    PAGE_SHIFT, PDPSHIFT, PDRSHIFT, PG_FRAME, PG_PS, PG_V, PML4SHIFT, PTE_SIZE,
-};
-use minidump::{Arch, KernelElf, KernelMemory, VirtAddr};
+use minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
 use crate::PhysMemory;
 use crate::sys::memrange::MeState;
 use crate::take::Machine;
+use crate::take::paging::{Entry, Paging};
 
 /// More processes than a system has: a list that is longer runs in circles.
 const PROCESSES: u32 = 1 << 20;
@@ -19,34 +17,86 @@ const PROCESSES: u32 = 1 << 20;
 const PROC: usize = 0x600;
 const VMSPACE: usize = 0x400;
 
-/// `struct pmap`: `pm_pmltop`, the root's direct-map address (10.4 `pm_pml4`).
-const PM_PMLTOP: usize = 32;
-/// `struct pmap`: `pm_cr3`, the root's physical address: 12.1 on, and 10.4.
-const PM_CR3: [usize; 2] = [48, 40];
+/// What in a `struct pmap` leads to the root of its tables: a virtual address of the direct map, and
+/// another word that says the same.
+struct PmapFields {
+    /// Offset of the root's address.
+    top: usize,
+    /// Offsets of the other word; one of them.
+    also: &'static [usize],
+    /// The other word for a root at this physical address, and which of its bits count.
+    says: fn(u64) -> (u64, u64),
+}
 
-/// The end of user addresses with four levels of tables (`VM_MAXUSER_ADDRESS_LA48`).
-const VM_MAXUSER_ADDRESS: u64 = 1 << 47;
+/// All of it counts.
+fn physical(root: u64) -> (u64, u64) {
+    (root, u64::MAX)
+}
 
-/// The user half of a process on amd64, by its page tables alone.
+/// FreeBSD `sys/amd64/include/pmap.h`: `pm_pmltop` (10.4 `pm_pml4`), and `pm_cr3`: 12.1 on, and 10.4.
+const AMD64: PmapFields = PmapFields {
+    top: 32,
+    also: &[48, 40],
+    says: physical,
+};
+
+/// FreeBSD `sys/arm64/include/pmap.h`: `pm_l0`, and `pm_l0_paddr`. 12.1 has the first alone.
+const ARM64: PmapFields = PmapFields {
+    top: 64,
+    also: &[56],
+    says: physical,
+};
+
+/// FreeBSD `sys/riscv/include/pmap.h`: `pm_top`, and `pm_satp`, of which the lower 44 bits are the
+/// root's frame.
+const RISCV: PmapFields = PmapFields {
+    top: 48,
+    also: &[56],
+    says: |root| (root >> 12, (1 << 44) - 1),
+};
+
+/// How processes of a machine with these tables are found: their `struct pmap`, and the end of their
+/// addresses. `None` where nobody has written that down: i386, whose root has no direct-map
+/// address.
+fn space(paging: Paging) -> Option<(&'static PmapFields, u64)> {
+    match paging {
+        // `VM_MAXUSER_ADDRESS_LA48` and `_LA57`.
+        Paging::Amd64 => Some((&AMD64, 1 << 47)),
+        Paging::Amd64La57 => Some((&AMD64, 1 << 56)),
+        Paging::Arm64 | Paging::Arm64Pages16K => Some((&ARM64, 1 << 48)),
+        // `VM_MAX_USER_ADDRESS_SV39` and `_SV48`.
+        Paging::Sv39 => Some((&RISCV, 1 << 38)),
+        Paging::Sv48 => Some((&RISCV, 1 << 47)),
+        _ => None,
+    }
+}
+
+/// The user half of a process, by its page tables alone.
 ///
 /// A kernel asks the process's map first and the tables then. Of the map a machine's memory tells
 /// nothing that can be found without type information; here an address is in the map if it has a
-/// page-table page, valid entry or not. So what the process has mapped but never touched, 2 MiB
-/// around, is [`MeState::Invalid`] where a kernel says [`MeState::Valid`].
+/// page-table page, valid entry or not. So what the process has mapped but never touched, with
+/// nothing touched near by (2 MiB; 32 MiB with pages of 16 KiB), is [`MeState::Invalid`] where a kernel says [`MeState::Valid`].
 pub struct Process {
     memory: Arc<dyn PhysMemory>,
+    paging: Paging,
+    /// Where its addresses end.
+    end: u64,
     /// Physical address of the root table; a process of the kernel's has none of its own.
     root: Option<u64>,
 }
 
 impl Process {
-    /// The process whose PML4 lies at physical address `root`: its `pm_cr3`, or `pcb_cr3` of one
-    /// of its threads.
-    pub fn new(memory: Arc<dyn PhysMemory>, root: u64) -> Self {
-        Self {
+    /// The process whose root table, of this form, lies at physical address `root`. `None` if it is
+    /// not known where processes have their addresses with such tables.
+    pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: u64) -> Option<Self> {
+        let (_, end) = space(paging)?;
+        Some(Self {
             memory,
-            root: Some(root & PG_FRAME),
-        }
+            paging,
+            end,
+            root: Some(root),
+        })
     }
 
     /// Process `pid` of a machine.
@@ -55,22 +105,28 @@ impl Process {
     /// nothing is exported: the way to its tables is known by the end of it, a `struct pmap` inside
     /// of what some pointer of the process points at, whose two words for the root agree.
     pub fn find(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Self, MemError> {
-        if machine.arch != Arch::Amd64 {
+        let paging = machine.located.paging;
+        let Some((fields, end)) = space(paging) else {
             return Err(MemError::Io {
                 doing: "translate a process's address",
-                source: std::io::Error::other(format!(
-                    "page tables of processes are read on amd64, not on {}",
-                    machine.arch
-                )),
+                source: std::io::Error::new(
+                    std::io::ErrorKind::Unsupported,
+                    format!(
+                        "it is not known where {} has a process's tables",
+                        machine.arch
+                    ),
+                ),
             });
-        }
+        };
         let proc_at = list(machine, elf, pid)?.ok_or(MemError::NoSuchProcess { pid })?;
         let root = words(machine, proc_at, PROC)
             .into_iter()
             .filter(|pointer| pointer >> 63 == 1 && pointer % 8 == 0)
-            .find_map(|vmspace| user_root(machine, vmspace));
+            .find_map(|vmspace| user_root(machine, fields, vmspace));
         Ok(Self {
             memory: machine.view.memory().clone(),
+            paging,
+            end,
             root,
         })
     }
@@ -137,15 +193,17 @@ fn words(machine: &Machine, at: u64, len: usize) -> Vec<u64> {
 }
 
 /// The root of the `struct pmap` inside of `vmspace`, unless it is the kernel's own.
-fn user_root(machine: &Machine, vmspace: u64) -> Option<u64> {
+fn user_root(machine: &Machine, fields: &PmapFields, vmspace: u64) -> Option<u64> {
     let words = words(machine, vmspace, VMSPACE);
     (0..words.len()).find_map(|start| {
-        let top = *words.get(start + PM_PMLTOP / 8)?;
-        let root = top.checked_sub(machine.dmap.start)?;
-        let agrees = PM_CR3
-            .iter()
-            .any(|cr3| words.get(start + cr3 / 8) == Some(&root));
-        let plausible = root != 0 && root & !PG_FRAME == 0 && root != machine.located.root;
+        let root = machine.direct(*words.get(start + fields.top / 8)?)?;
+        let (says, mask) = (fields.says)(root);
+        let agrees = fields.also.iter().any(|also| {
+            let word = words.get(start + also / 8);
+            word.is_some_and(|word| word & mask == says)
+        });
+        let plausible =
+            root != 0 && root.is_multiple_of(machine.page_size()) && root != machine.located.root;
         (agrees && plausible).then_some(root)
     })
 }
@@ -153,43 +211,40 @@ fn user_root(machine: &Machine, vmspace: u64) -> Option<u64> {
 impl AddressSpace for Process {
     fn extract(&self, vaddr: u64) -> Result<Extracted, MemError> {
         let invalid = Ok(Extracted::unmapped(MeState::Invalid));
-        if vaddr >= VM_MAXUSER_ADDRESS {
+        let valid = Ok(Extracted::unmapped(MeState::Valid));
+        if vaddr >= self.end {
             return invalid;
         }
         let Some(mut table) = self.root else {
             return invalid;
         };
-        for shift in [PML4SHIFT, PDPSHIFT, PDRSHIFT, PAGE_SHIFT] {
-            let slot = table + (vaddr >> shift & 511) * PTE_SIZE as u64;
-            let mut bytes = [0; PTE_SIZE];
-            if self.memory.read(slot, &mut bytes).is_err() {
+        let geometry = self.paging.geometry();
+        for (depth, level) in geometry.levels.iter().enumerate() {
+            let slot = table.wrapping_add(level.index(vaddr) * geometry.entry_size as u64);
+            let mut bytes = [0; 8];
+            let entry = &mut bytes[..geometry.entry_size];
+            if self.memory.read(slot, entry).is_err() {
                 return invalid;
             }
-            let entry = u64::from_le_bytes(bytes);
-            if entry & PG_V == 0 {
-                return Ok(Extracted::unmapped(if shift == PAGE_SHIFT {
-                    MeState::Valid
-                } else {
-                    MeState::Invalid
-                }));
+            match geometry.entry(depth, u64::from_le_bytes(bytes)) {
+                Entry::Table(next) => table = next,
+                Entry::Invalid if depth + 1 == geometry.levels.len() => return valid,
+                Entry::Invalid => return invalid,
+                Entry::Leaf(frame) => {
+                    let inside = level.span() - 1;
+                    // The driver takes 0 for "not mapped".
+                    return match (frame & !inside) | (vaddr & inside) {
+                        0 => valid,
+                        paddr => Ok(Extracted {
+                            state: MeState::Mapped,
+                            paddr,
+                            domain: 0,
+                        }),
+                    };
+                }
             }
-            let leaf = shift == PAGE_SHIFT || (shift != PML4SHIFT && entry & PG_PS != 0);
-            if leaf {
-                let inside = (1 << shift) - 1;
-                let paddr = (entry & PG_FRAME & !inside) | (vaddr & inside);
-                // The driver takes 0 for "not mapped".
-                return Ok(if paddr == 0 {
-                    Extracted::unmapped(MeState::Valid)
-                } else {
-                    Extracted {
-                        state: MeState::Mapped,
-                        paddr,
-                        domain: 0,
-                    }
-                });
-            }
-            table = entry & PG_FRAME;
         }
+        // The last level has no tables.
         invalid
     }
 }
@@ -214,7 +269,7 @@ mod tests {
         put(0x4000 + 16, 0x7);
         let whole = 0..1 << 20;
         let memory = RawImage::new(file, std::slice::from_ref(&whole)).unwrap();
-        let process = Process::new(Arc::new(memory), 0x1000 | 0x18);
+        let process = Process::new(Arc::new(memory), Paging::Amd64, 0x1000).unwrap();
         let extract = |at| process.extract(at).unwrap();
         let mapped = |paddr| Extracted {
             state: MeState::Mapped,

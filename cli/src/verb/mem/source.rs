@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livedump::image;
+use compress::Codec;
+use livedump::image::{self, Format, Image, RawLayout};
 use livedump::mem4::emulated::Parts;
 use livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
 use livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
@@ -30,9 +31,18 @@ pub struct Source {
     #[arg(long, value_name = "MACHINE.toml", conflicts_with_all = ["image", "kernel"])]
     #[arg(help_heading = "Machine")]
     pub machine: Option<PathBuf>,
-    /// An emulated machine that `synth --out DIR` wrote, or a file of raw memory
-    #[arg(long, value_name = "DIR|RAM", help_heading = "Machine")]
+    /// A machine's memory: an emulated machine that `synth --out DIR` wrote, or an image in any
+    /// format that `take --image` takes (docs/images.md); raw memory alone can be written
+    #[arg(long, value_name = "IMAGE", help_heading = "Machine")]
     pub image: Option<PathBuf>,
+    /// What the offsets of raw memory mean, as with `take` [default: found]
+    #[arg(
+        long,
+        value_name = "LAYOUT",
+        requires = "image",
+        help_heading = "Machine"
+    )]
+    pub layout: Option<RawLayout>,
     /// The machine's kernel: its ELF file [default: the one that stands beside the image; on
     /// FreeBSD kern.bootfile]
     #[arg(long, value_name = "ELF", help_heading = "Machine")]
@@ -79,7 +89,7 @@ impl Source {
             return open_text(path, needs, access, session);
         }
         if let Some(path) = &self.image {
-            return self.open_image(path, needs, access);
+            return self.open_image(path, needs, access, session);
         }
         let name = Path::new(DEV_MEM);
         let device = FreeBsd::open(access).map_err(|e| failure(e, name))?;
@@ -97,11 +107,25 @@ impl Source {
         Ok(Some((path.clone(), Arc::new(input::kernel(path)?))))
     }
 
-    fn open_image(&self, path: &Path, needs: Needs, access: Access) -> Result<Target, Failure> {
+    fn open_image(
+        &self,
+        path: &Path,
+        needs: Needs,
+        access: Access,
+        session: &Session<'_>,
+    ) -> Result<Target, Failure> {
         refuse_dump(path, needs)?;
-        let opened =
-            image::layout::open(path, needs.write).map_err(|e| Failure::from(e).about(path))?;
-        let kernel = match (self.named_kernel()?, &opened.kernel) {
+        let options = image::Options {
+            layout: self.layout.clone(),
+            spool_dir: Some(session.env.spool_dir.clone()),
+            ..image::Options::default()
+        };
+        let image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
+        for note in &image.notes {
+            let line = format_args!("{}: {note}", path.display());
+            session.voice.say(line);
+        }
+        let kernel = match (self.named_kernel()?, &image.kernel) {
             (Some(named), _) => Some(named),
             (None, Some(beside)) => match input::kernel(beside) {
                 Ok(elf) => Some((beside.clone(), Arc::new(elf))),
@@ -115,14 +139,38 @@ impl Source {
             (None, None) => None,
         };
         let elf = kernel.as_ref().map(|(_, elf)| elf.clone());
-        emulated(
-            Parts::of_image(opened, elf, needs.write),
-            needs,
-            access,
-            path,
-            kernel,
-        )
+        let parts = if needs.write {
+            refuse_unchangeable(&image).map_err(|f| f.about(path))?;
+            let opened =
+                image::layout::open(path, true).map_err(|e| Failure::from(e).about(path))?;
+            Parts::of_image(opened, elf, true)
+        } else {
+            Parts::of_any_image(image, elf)
+        };
+        emulated(parts, needs, access, path, kernel)
     }
+}
+
+/// Memory is written where an offset of its file is an address, and nothing encodes it.
+fn refuse_unchangeable(image: &Image) -> Result<(), Failure> {
+    let flat = match &image.layout {
+        None => image.format == Format::Machine,
+        Some(RawLayout::Flat) => image.format == Format::Raw,
+        Some(_) => false,
+    };
+    if flat && image.codec == Codec::None {
+        return Ok(());
+    }
+    let mut what = format!("a {} image", image.format.name());
+    if let Some(layout) = &image.layout {
+        what.push_str(&format!(" with the layout {layout}"));
+    }
+    if image.codec != Codec::None {
+        what.push_str(&format!(", compressed with {}", image.codec));
+    }
+    what.push_str(" can be read, not changed");
+    let failure = Failure::new(Exit::UNSUPPORTED, what);
+    Err(failure.next("raw memory from address 0 on can be changed"))
 }
 
 fn open_text(
@@ -169,7 +217,8 @@ fn emulated(
     })
 }
 
-/// A dump is not memory: it cannot be changed, and its offsets are no addresses.
+/// A minidump is not memory: it cannot be changed, and its offsets are no addresses. ELF cores are
+/// read as images.
 fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
     let kind = path.metadata().map_err(|e| Failure::from(e).about(path))?;
     if kind.is_dir() {
@@ -183,16 +232,19 @@ fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
     File::open(path)
         .and_then(|file| file.take(4).read_to_end(&mut head))
         .map_err(|e| Failure::from(e).about(path))?;
+    let changes = needs.write || needs.set;
     let elf = head == b"\x7fELF";
-    if !elf
-        && matches!(
+    let is_image = match elf {
+        true => !changes,
+        false => matches!(
             Dump::open(path, &OpenOptions::default()),
             Err(Error::NotADump { .. })
-        )
-    {
+        ),
+    };
+    if is_image {
         return Ok(());
     }
-    let what = match (elf, needs.write || needs.set) {
+    let what = match (elf, changes) {
         (true, _) => "an ELF file is not raw memory",
         (false, true) => "a dump cannot be changed",
         (false, false) => "a dump is not raw memory",
@@ -253,6 +305,9 @@ fn failure(error: MemError, name: &Path) -> Failure {
         }
         (MemError::Io { source, .. }, _) if source.kind() == std::io::ErrorKind::InvalidData => {
             Exit::BROKEN
+        }
+        (MemError::Io { source, .. }, _) if source.kind() == std::io::ErrorKind::Unsupported => {
+            Exit::UNSUPPORTED
         }
         _ => Exit::COULD_NOT,
     };
