@@ -135,17 +135,17 @@ pub fn write_to(
             len: written.file_len,
             notes: Vec::new(),
         };
-        return Ok(report(&written, published, target, bar));
+        return Ok(report(&written, published, target, bar.elapsed()));
     };
     let path = pending.path();
     let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
     let info = |n| place::info::of_written(&written, info_device, n).into_bytes();
     let published = pending.publish(&info)?;
-    Ok(report(&written, published, target, bar))
+    Ok(report(&written, published, target, bar.elapsed()))
 }
 
 /// What a run says of a dump that has its name.
-pub fn report(written: &Written, published: Published, target: &Target, bar: &Bar) -> Report {
+pub fn report(written: &Written, published: Published, target: &Target, took: Duration) -> Report {
     Report {
         path: published.path.display().to_string(),
         number: published.number,
@@ -155,7 +155,7 @@ pub fn report(written: &Written, published: Published, target: &Target, bar: &Ba
         stored_size: written.stored_len,
         file_size: written.file_len,
         ratio: ratio(written.payload_len, written.file_len),
-        seconds: (bar.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
         notes: published.notes,
     }
 }

@@ -71,10 +71,21 @@ impl Bar {
         silent: bool,
         total: Option<u64>,
     ) -> Self {
+        let drawn = session.draws() && !silent;
+        Self::drawn(&session.env.interrupt, label, drawn, total)
+    }
+
+    /// The same where there is no session at hand: drawn if that is said.
+    pub fn drawn(
+        interrupt: &Interrupt,
+        label: impl Into<String>,
+        drawn: bool,
+        total: Option<u64>,
+    ) -> Self {
         let work = Arc::new(Work::new(label, total));
-        let interrupt = session.env.interrupt.clone();
+        let interrupt = interrupt.clone();
         interrupt.set_work(Some(work.clone()));
-        let target = if session.draws() && !silent {
+        let target = if drawn {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
             ProgressDrawTarget::hidden()

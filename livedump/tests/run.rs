@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
+use compress::{Codec, Encoding, Progress, ReadAt};
 use livedump::place::{Destination, PlaceError};
 use livedump::synth::{Description, Machine, build, write_out};
-use livedump::take::{Done, PlanOptions, RunOptions, TakeError, plan, run};
+use livedump::take::{
+    Done, Observer, Output, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
+};
 use livedump::{PhysMemory, image};
 use minidump::convert::Target;
 use minidump::{Container, Dump, KernelElf, OpenOptions};
@@ -25,18 +27,52 @@ fn elf(machine: &Machine) -> KernelElf {
 
 fn options(container: Container, codec: Codec) -> RunOptions {
     RunOptions {
-        plan: PlanOptions::default(),
-        target: Target {
+        device: "tiny.toml".into(),
+        ..RunOptions::new(Target {
             container,
             encoding: Encoding {
                 threads: NonZeroUsize::new(2).unwrap(),
                 ..Encoding::new(codec)
             },
-        },
-        device: "tiny.toml".into(),
-        force: false,
-        max: None,
-        sparse: true,
+        })
+    }
+}
+
+/// Hears of the dump's bytes and ends the work when it is told to.
+#[derive(Default)]
+struct Listener {
+    limit: Option<u64>,
+    stages: Vec<Stage>,
+    said: Vec<String>,
+}
+
+impl Observer for Listener {
+    fn begin(&mut self, stage: Stage, _: Option<u64>) -> Box<dyn Progress> {
+        self.stages.push(stage);
+        Box::new(Counter {
+            done: AtomicU64::new(0),
+            limit: self.limit.unwrap_or(u64::MAX),
+        })
+    }
+
+    fn say(&mut self, note: &str) {
+        self.said.push(note.into());
+    }
+}
+
+/// Ends the work after some bytes.
+struct Counter {
+    done: AtomicU64,
+    limit: u64,
+}
+
+impl Progress for Counter {
+    fn advance(&self, content: u64, _stored: u64) {
+        self.done.fetch_add(content, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.done.load(Ordering::Relaxed) > self.limit
     }
 }
 
@@ -45,10 +81,16 @@ fn take(
     elf: &KernelElf,
     to: &Path,
     options: &RunOptions,
-    progress: &dyn Progress,
 ) -> Result<Done, TakeError> {
     let to = Destination::parse(to);
-    run(memory, elf, &to, options, &mut |_| {}, progress)
+    let source = Source::memory(memory);
+    run(
+        source,
+        elf,
+        Output::Place(&to),
+        options,
+        &mut Listener::default(),
+    )
 }
 
 const FORMS: [(Container, Codec); 9] = [
@@ -78,8 +120,8 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
         let options = options(container, codec);
         let opened = image::layout::open(&dir.path().join("m/ram"), false).unwrap();
         let (one, other) = (dir.path().join("one"), dir.path().join("other"));
-        take(machine.memory(), &elf, &one, &options, &NoProgress).unwrap();
-        take(Arc::new(opened.image), &elf, &other, &options, &NoProgress).unwrap();
+        take(machine.memory(), &elf, &one, &options).unwrap();
+        take(Arc::new(opened.image), &elf, &other, &options).unwrap();
         let bytes = fs::read(&one).unwrap();
         assert!(bytes == fs::read(&other).unwrap(), "{container} {codec}");
 
@@ -99,14 +141,7 @@ fn a_directory_tells_what_is_in_the_header() {
     let machine = tiny();
     let dir = tempfile::tempdir().unwrap();
     let options = options(Container::Saved, Codec::Zstd);
-    let done = take(
-        machine.memory(),
-        &elf(&machine),
-        dir.path(),
-        &options,
-        &NoProgress,
-    )
-    .unwrap();
+    let done = take(machine.memory(), &elf(&machine), dir.path(), &options).unwrap();
     assert_eq!(done.published.path, dir.path().join("livecore.0.zst"));
     let len = fs::metadata(&done.published.path).unwrap().len();
     assert_eq!(len, done.written.header.dumplength);
@@ -130,23 +165,10 @@ fn one_worker_and_four_write_the_same_bytes() {
         let mut options = options(Container::Sealed, Codec::Zstd);
         options.target.encoding.threads = NonZeroUsize::new(threads).unwrap();
         let path = dir.path().join(threads.to_string());
-        take(machine.memory(), &elf, &path, &options, &NoProgress).unwrap();
+        take(machine.memory(), &elf, &path, &options).unwrap();
         files.push(fs::read(path).unwrap());
     }
     assert!(files[0] == files[1]);
-}
-
-/// Ends the work after some bytes.
-struct Cancel(AtomicU64);
-
-impl Progress for Cancel {
-    fn advance(&self, content: u64, _stored: u64) {
-        self.0.fetch_add(content, Ordering::Relaxed);
-    }
-
-    fn cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 1 << 20
-    }
 }
 
 #[test]
@@ -155,11 +177,16 @@ fn what_fails_leaves_nothing_behind() {
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
     let options = options(Container::Sealed, Codec::None);
-    let cancel = Cancel(AtomicU64::new(0));
-    let error = take(machine.memory(), &elf, dir.path(), &options, &cancel).unwrap_err();
+    let mut listener = Listener {
+        limit: Some(1 << 20),
+        ..Listener::default()
+    };
+    let to = Destination::parse(dir.path());
+    let source = Source::memory(machine.memory());
+    let error = run(source, &elf, Output::Place(&to), &options, &mut listener).unwrap_err();
     assert!(matches!(error, TakeError::Cancelled), "{error}");
     let full = Path::new("/dev/full");
-    let error = take(machine.memory(), &elf, full, &options, &NoProgress).unwrap_err();
+    let error = take(machine.memory(), &elf, full, &options).unwrap_err();
     assert!(
         matches!(error, TakeError::Place(PlaceError::NoSpace { .. })),
         "{error}"
@@ -197,7 +224,54 @@ fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
     let dir = tempfile::tempdir().unwrap();
     let torn = Arc::new(Torn(machine.memory(), last));
     let options = options(Container::Sealed, Codec::Zstd);
-    let error = take(torn, &elf(&machine), dir.path(), &options, &NoProgress).unwrap_err();
+    let error = take(torn, &elf(&machine), dir.path(), &options).unwrap_err();
     assert!(error.to_string().contains("the guest is gone"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    for (container, codec) in FORMS {
+        let mut options = options(container, codec);
+        let path = dir.path().join(format!("{container}-{codec}"));
+        take(machine.memory(), &elf, &path, &options).unwrap();
+        let mut bytes = Vec::new();
+        let mut listener = Listener::default();
+        let output = Output::Stream(&mut bytes);
+        let source = Source::memory(machine.memory());
+        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        assert!(bytes == fs::read(&path).unwrap(), "{container} {codec}");
+        assert_eq!(done.written.file_len, bytes.len() as u64);
+        assert_eq!(done.published.path, Path::new("-"));
+        assert_eq!(listener.stages, [Stage::Write]);
+        assert_eq!(listener.said, done.notes);
+        // Read again: the same pages, and the library's caller is told what the seal says.
+        options.converge = Some(2);
+        let (mut again, mut listener) = (Vec::new(), Listener::default());
+        let output = Output::Stream(&mut again);
+        let source = Source::memory(machine.memory());
+        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        assert_eq!(listener.stages, [Stage::ReadAgain, Stage::Write]);
+        let torn = done.written.provenance.torn.unwrap();
+        assert_eq!((torn.pages, torn.torn, torn.rounds), (done.pages, 0, 1));
+        if container != Container::Sealed {
+            assert!(again == bytes, "{container} {codec}");
+        }
+    }
+}
+
+#[test]
+fn a_processor_that_nobody_has_registers_of_is_refused() {
+    let machine = tiny();
+    let options = RunOptions {
+        cpu: Some(0),
+        ..options(Container::Sealed, Codec::Zstd)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let error = take(machine.memory(), &elf(&machine), dir.path(), &options).unwrap_err();
+    assert!(matches!(error, TakeError::NoCpu { .. }), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -7,6 +7,16 @@ use crate::SealRecord;
 use crate::defs::Field;
 use crate::defs::seal as defs;
 
+/// Puts numbers into the fields of a record of `len` bytes.
+fn record(len: usize, fields: &[(Field, u64)]) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    for (field, value) in fields {
+        let value = value.to_le_bytes();
+        bytes[field.offset..field.offset + field.len].copy_from_slice(&value[..field.len]);
+    }
+    bytes
+}
+
 /// What changed while a dump was being taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Torn {
@@ -27,18 +37,17 @@ pub struct Torn {
 impl Torn {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; defs::TORN_LEN];
-        let mut put = |field: Field, value: u64| {
-            let value = value.to_le_bytes();
-            bytes[field.offset..field.offset + field.len].copy_from_slice(&value[..field.len]);
-        };
-        put(defs::TORN_PAGES_FIELD, self.pages);
-        put(defs::TORN_TORN_FIELD, self.torn);
-        put(defs::TORN_AGAIN_FIELD, self.again);
-        put(defs::TORN_ROUNDS_FIELD, self.rounds.into());
-        put(defs::TORN_START_FIELD, self.start);
-        put(defs::TORN_END_FIELD, self.end);
-        bytes
+        record(
+            defs::TORN_LEN,
+            &[
+                (defs::TORN_PAGES_FIELD, self.pages),
+                (defs::TORN_TORN_FIELD, self.torn),
+                (defs::TORN_AGAIN_FIELD, self.again),
+                (defs::TORN_ROUNDS_FIELD, self.rounds.into()),
+                (defs::TORN_START_FIELD, self.start),
+                (defs::TORN_END_FIELD, self.end),
+            ],
+        )
     }
 
     /// Reads a record; `None` if it is too short. What newer producers add behind is ignored.
@@ -58,6 +67,123 @@ impl Torn {
     /// Seconds between the first page and the last.
     pub fn seconds(&self) -> f64 {
         self.end.saturating_sub(self.start) as f64 / 1e9
+    }
+}
+
+/// Why the memory of a dump is of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseHow {
+    /// Others had paused the machine, and it stayed so.
+    Found,
+    /// Its pages were copied while it ran, and compared while it was paused.
+    Compared,
+    /// All of it was read while it was paused.
+    Read,
+    /// Its hypervisor stopped it, wrote its memory and let it go on.
+    Hypervisor,
+    /// Something that a newer producer does.
+    Unknown(u32),
+}
+
+impl PauseHow {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Compared => "compared",
+            Self::Read => "read",
+            Self::Hypervisor => "hypervisor",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    fn number(self) -> u32 {
+        match self {
+            Self::Found => 0,
+            Self::Compared => 1,
+            Self::Read => 2,
+            Self::Hypervisor => 3,
+            Self::Unknown(number) => number,
+        }
+    }
+
+    fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Found,
+            1 => Self::Compared,
+            2 => Self::Read,
+            3 => Self::Hypervisor,
+            number => Self::Unknown(number),
+        }
+    }
+}
+
+/// How a machine stood still for its dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How that came about.
+    pub how: PauseHow,
+    /// When it was paused, or found so: nanoseconds since 1970.
+    pub start: u64,
+    /// Nanoseconds until it went on; 0 if others have to let it go on.
+    pub length: u64,
+    /// Pages of 4 KiB that had been copied and were compared.
+    pub compared: u64,
+    /// Those of them that had changed, and were copied again.
+    pub changed: u64,
+    /// Pages that were copied for the first time.
+    pub new: u64,
+}
+
+impl Pause {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        record(
+            defs::PAUSE_LEN,
+            &[
+                (defs::PAUSE_HOW_FIELD, self.how.number().into()),
+                (defs::PAUSE_START_FIELD, self.start),
+                (defs::PAUSE_LENGTH_FIELD, self.length),
+                (defs::PAUSE_COMPARED_FIELD, self.compared),
+                (defs::PAUSE_CHANGED_FIELD, self.changed),
+                (defs::PAUSE_NEW_FIELD, self.new),
+            ],
+        )
+    }
+
+    /// Reads a record; `None` if it is too short. What newer producers add behind is ignored.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..defs::PAUSE_LEN)?;
+        let get = |field: Field| LittleEndian::read_uint(&bytes[field.offset..], field.len);
+        Some(Self {
+            how: PauseHow::of(get(defs::PAUSE_HOW_FIELD) as u32), // 4 bytes
+            start: get(defs::PAUSE_START_FIELD),
+            length: get(defs::PAUSE_LENGTH_FIELD),
+            compared: get(defs::PAUSE_COMPARED_FIELD),
+            changed: get(defs::PAUSE_CHANGED_FIELD),
+            new: get(defs::PAUSE_NEW_FIELD),
+        })
+    }
+
+    /// Seconds of the pause.
+    pub fn seconds(&self) -> f64 {
+        self.length as f64 / 1e9
+    }
+
+    /// What was done, in words.
+    pub fn sentence(&self) -> String {
+        let seconds = self.seconds();
+        match self.how {
+            PauseHow::Found => "others had paused the machine, and it stayed so".into(),
+            PauseHow::Compared => {
+                format!("copied while it ran, and paused for {seconds:.3} s to be compared")
+            }
+            PauseHow::Read => format!("paused for {seconds:.3} s, and read meanwhile"),
+            PauseHow::Hypervisor => {
+                format!("stopped for {seconds:.3} s by its hypervisor, which wrote its memory")
+            }
+            PauseHow::Unknown(_) => format!("paused for {seconds:.3} s"),
+        }
     }
 }
 
@@ -101,6 +227,8 @@ pub struct Cpu {
 pub struct Provenance {
     /// What changed meanwhile, if that was watched.
     pub torn: Option<Torn>,
+    /// How the machine stood still, if it did.
+    pub pause: Option<Pause>,
     /// Whose registers were put into the dump.
     pub cpus: Vec<Cpu>,
 }
@@ -111,6 +239,9 @@ impl Provenance {
         let mut records = Vec::new();
         if let Some(torn) = &self.torn {
             records.push((defs::RECORD_TORN, torn.encode()));
+        }
+        if let Some(pause) = &self.pause {
+            records.push((defs::RECORD_PAUSE, pause.encode()));
         }
         if !self.cpus.is_empty() {
             let words = self.cpus.iter().flat_map(|cpu| {
@@ -134,6 +265,7 @@ impl Provenance {
         let (cpus, _) = cpus.as_chunks::<{ defs::CPU_LEN }>();
         Self {
             torn: seal.record(defs::RECORD_TORN).and_then(Torn::parse),
+            pause: seal.record(defs::RECORD_PAUSE).and_then(Pause::parse),
             cpus: cpus
                 .iter()
                 .map(|bytes| {
@@ -162,14 +294,22 @@ impl Provenance {
                 "  Pages Read Again: {} in {} rounds\n",
                 torn.again, torn.rounds
             );
-            let (start, end) = (torn.start, torn.end);
-            let at = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
             text += &format!(
                 "  Time Window: {} to {} ({:.3} s)\n",
-                at(start),
-                at(end),
+                instant(torn.start),
+                instant(torn.end),
                 torn.seconds()
             );
+        }
+        if let Some(pause) = &self.pause {
+            let (at, how) = (instant(pause.start), pause.sentence());
+            text += &format!("  Guest Pause: at {at}, {how}\n");
+            if pause.how == PauseHow::Compared {
+                text += &format!(
+                    "  Pages Changed: {} of {} since they were copied, {} new\n",
+                    pause.changed, pause.compared, pause.new
+                );
+            }
         }
         if !self.cpus.is_empty() {
             let each = self.cpus.iter().map(|cpu| {
@@ -181,6 +321,11 @@ impl Provenance {
         }
         text
     }
+}
+
+/// Nanoseconds since 1970 as seconds.
+fn instant(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
 #[cfg(test)]
@@ -196,6 +341,14 @@ mod tests {
                 rounds: 2,
                 start: 1_700_000_000_500_000_000,
                 end: 1_700_000_001_750_000_000,
+            }),
+            pause: Some(Pause {
+                how: PauseHow::Compared,
+                start: 1_700_000_001_000_000_000,
+                length: 125_000_000,
+                compared: 18_700,
+                changed: 12,
+                new: 16,
             }),
             cpus: vec![
                 Cpu {
@@ -219,14 +372,32 @@ mod tests {
         let mut seal = SealRecord::default();
         seal.records.extend(sample().records());
         assert_eq!(seal.records[0].1.len(), 48);
-        assert_eq!(seal.records[1].1.len(), 32);
+        assert_eq!(seal.records[1].1.len(), 48);
+        assert_eq!(seal.records[2].1.len(), 32);
         assert_eq!(Provenance::of(&seal), sample());
         assert_eq!(
             Provenance::of(&SealRecord::default()),
             Provenance::default()
         );
         seal.records[0].1.pop();
+        seal.records[1].1.pop();
         assert_eq!(Provenance::of(&seal).torn, None);
+        assert_eq!(Provenance::of(&seal).pause, None);
+    }
+
+    #[test]
+    fn every_way_of_standing_still_is_kept_even_those_of_newer_producers() {
+        let pause = sample().pause.unwrap();
+        for number in 0..6 {
+            let mut bytes = pause.encode();
+            bytes[0] = number;
+            // A newer producer says more.
+            bytes.extend([9; 8]);
+            let read = Pause::parse(&bytes).unwrap();
+            assert_eq!(read.encode(), bytes[..48], "{number}");
+            assert!(!read.sentence().is_empty());
+            assert_eq!(read.how.name() == "unknown", number > 3);
+        }
     }
 
     #[test]
@@ -236,6 +407,9 @@ mod tests {
             "  Torn Pages: 3 of 18716\n  \
                Pages Read Again: 50 in 2 rounds\n  \
                Time Window: 1700000000.500000000 to 1700000001.750000000 (1.250 s)\n  \
+               Guest Pause: at 1700000001.000000000, copied while it ran, and paused for 0.125 s to \
+               be compared\n  \
+               Pages Changed: 12 of 18700 since they were copied, 16 new\n  \
                CPU State: put in by livecore: 0 in dumppcb (tid 100003), 1 in nowhere (tid ?)\n"
         );
         assert_eq!(Provenance::default().info_lines(), "");

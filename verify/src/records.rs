@@ -1,5 +1,5 @@
-//! What a producer says of its own work, in records of the seal's attachment: torn pages, and CPUs
-//! whose registers it put in.
+//! What a producer says of its own work, in records of the seal's attachment: torn pages, how the
+//! machine was paused, and CPUs whose registers it put in.
 
 use minidump::defs::seal as attachment;
 
@@ -43,16 +43,51 @@ pub(crate) fn salvaged(records: &[u8]) -> Option<[u64; 3]> {
     (record.len() == 24).then(|| [0, 8, 16].map(number))
 }
 
-/// Applies the rules about the records, whose lengths have been checked. Gives the pages that were
-/// watched while they were read, and how many of them are torn.
-pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
+/// What sound records say of the dump's pages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Pages that were watched while they were read, and how many of them are torn.
+    pub(crate) torn: Option<(u64, u64)>,
+    /// Pages of 4 KiB that are of the moment of a pause.
+    pub(crate) paused: Option<u64>,
+    /// Salvage has lost pages since.
+    pub(crate) salvaged: bool,
+}
+
+impl Told {
+    /// That the records count the pages of the dump, which are `pages`.
+    pub(crate) fn check_pages(self, pages: u64, place: &Place<'_>, sink: &mut Sink) {
+        if self.salvaged {
+            return;
+        }
+        if let Some((watched, _)) = self.torn {
+            sink.check(&rules::SEAL_RECORDS, watched == pages, place, |f| {
+                f.found(format!("{watched} pages that were watched"))
+                    .expected(format!("{pages}, the pages of the dump"))
+            });
+        }
+        if let Some(paused) = self.paused {
+            // A larger page is several of 4 KiB.
+            let right = paused == pages || (pages > 0 && paused.is_multiple_of(pages));
+            sink.check(&rules::SEAL_RECORDS, right, place, |f| {
+                f.found(format!("{paused} pages that were compared or copied"))
+                    .expected(format!("those of the dump, which has {pages}"))
+            });
+        }
+    }
+}
+
+/// Applies the rules about the records, whose lengths have been checked.
+pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Told {
     let torn = of_kind(records, attachment::RECORD_TORN);
     let cpus = of_kind(records, attachment::RECORD_CPUS);
-    let once = torn.len() <= 1 && cpus.len() <= 1;
+    let pauses = of_kind(records, attachment::RECORD_PAUSE);
+    let once = torn.len() <= 1 && cpus.len() <= 1 && pauses.len() <= 1;
     sink.check(&rules::SEAL_RECORDS, once, place, |f| {
         f.found(format!(
-            "{} records of torn pages, {} of CPUs",
+            "{} records of torn pages, {} of pauses, {} of CPUs",
             torn.len(),
+            pauses.len(),
             cpus.len()
         ))
         .expected("one of each at most")
@@ -60,11 +95,67 @@ pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Optio
     for record in cpus {
         check_cpus(record, place, sink);
     }
-    let mut found = None;
+    let mut told = Told::default();
     for record in torn {
-        found = check_torn(record, place, sink);
+        told.torn = check_torn(record, place, sink);
     }
-    found
+    for record in pauses {
+        told.paused = check_pause(record, place, sink);
+    }
+    told
+}
+
+/// How a pause came about: others had made it; pages were compared.
+const FOUND: u64 = 0;
+const COMPARED: u64 = 1;
+/// The last one that this verifier knows.
+const KNOWN: u64 = 3;
+
+/// Gives the pages that were compared or new, if that is how the machine was dumped.
+fn check_pause(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<u64> {
+    let long = record.len() >= attachment::PAUSE_LEN;
+    sink.check(&rules::SEAL_RECORDS, long, place, |f| {
+        f.found(format!("a record of a pause of {} bytes", record.len()))
+            .expected(format!("{}", attachment::PAUSE_LEN))
+    });
+    if !long {
+        return None;
+    }
+    let how = little(record, attachment::PAUSE_HOW_FIELD);
+    let start = little(record, attachment::PAUSE_START_FIELD);
+    let length = little(record, attachment::PAUSE_LENGTH_FIELD);
+    let compared = little(record, attachment::PAUSE_COMPARED_FIELD);
+    let changed = little(record, attachment::PAUSE_CHANGED_FIELD);
+    let new = little(record, attachment::PAUSE_NEW_FIELD);
+    let all = compared.checked_add(new);
+    let sound = changed <= compared
+        && all.is_some()
+        && start.checked_add(length).is_some()
+        && (how != FOUND || length == 0)
+        && (how == COMPARED || how > KNOWN || all == Some(0));
+    sink.check(&rules::SEAL_RECORDS, sound, place, |f| {
+        f.found(format!(
+            "a pause of kind {how} from {start} ns, {length} ns long; {changed} pages changed of \
+             {compared} compared, {new} new"
+        ))
+        .expected(
+            "no more changed than compared, pages of a pause in which they were compared, a \
+             length of one that was ended",
+        )
+    });
+    let seconds = format!("{}.{:03} s", length / SECOND, length % SECOND / 1_000_000);
+    let told = match how {
+        FOUND => "others had paused the machine".into(),
+        COMPARED => format!(
+            "a pause of {seconds}: {changed} of {compared} pages had changed since they were \
+             copied, {new} were new; all are of its moment"
+        ),
+        _ => format!("a pause of {seconds}, in which the memory was read"),
+    };
+    sink.check(&rules::SEAL_PAUSE, false, place, |f| {
+        f.found(told).expected("a machine that stopped by itself")
+    });
+    all.filter(|_| sound && how == COMPARED)
 }
 
 fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64, u64)> {

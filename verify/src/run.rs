@@ -174,6 +174,7 @@ impl Run<'_> {
         }
         let info = self.options.info.map(Info::parse);
         let mut header = layout.header.clone();
+        let mut told = None;
         let mut stated = header.as_ref().map(|h| Stated {
             by: "the kerneldumpheader",
             len: stated_content(h, layout),
@@ -195,7 +196,8 @@ impl Run<'_> {
                     len: sealed.content_len,
                     may_be_short: true,
                 });
-                self.facts.torn_pages = sealed.torn;
+                self.facts.torn_pages = sealed.told.torn;
+                told = Some((sealed.told, sealed.told_at));
                 if let Some(sealed) = &sealed.header {
                     sealed.check(Container::Sealed, self.sink);
                 }
@@ -233,6 +235,9 @@ impl Run<'_> {
         }
         intake.finish(walked.content_len, walked.whole, stated, self.sink);
         intake.tell(self.facts);
+        if let (Some((told, at)), Some(pages)) = (told, self.facts.pages) {
+            told.check_pages(pages, &Place::file("seal attachment", at), self.sink);
+        }
         if walked.complete {
             self.facts.stored_len = Some(stored);
             self.facts.frames = (layout.codec != Codec::None).then_some(walked.frames);

@@ -17,6 +17,7 @@ use crate::codec::{Derived, Walked};
 use crate::finding::{Place, Region, Sink};
 use crate::input::{Input, field, hex, little, quoted};
 use crate::kdh::Kdh;
+use crate::records::Told;
 use crate::report::Stop;
 use crate::{records, rules};
 use wrapping::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
@@ -108,17 +109,16 @@ pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
     Ok(None)
 }
 
-/// Pages that were watched while they were read, and how many of them are torn.
-type Watched = (u64, u64);
-
 /// What a seal says that others need.
 pub(crate) struct Sealed {
     /// The kerneldumpheader of the attachment.
     pub(crate) header: Option<Kdh>,
     /// Bytes of content that the seal states.
     pub(crate) content_len: u64,
-    /// Pages that a producer watched while it read them, and how many of them are torn.
-    pub(crate) torn: Option<Watched>,
+    /// What the producer tells of the dump's pages, and where.
+    pub(crate) told: Told,
+    /// Offset of the attachment in the file.
+    pub(crate) told_at: u64,
 }
 
 /// Where the bytes of a seal lie in the file.
@@ -185,7 +185,8 @@ pub(crate) fn check(
     let mut sealed = Sealed {
         header: None,
         content_len: number(&header, 16, 8),
-        torn: None,
+        told: Told::default(),
+        told_at: pieces.at(HEADER_LEN as u64),
     };
     if !trusted {
         return Ok(sealed);
@@ -217,7 +218,7 @@ pub(crate) fn check(
             });
         }
     }
-    (sealed.header, sealed.torn) = check_attachment(input, &header, &pieces, sink)?;
+    (sealed.header, sealed.told) = check_attachment(input, &header, &pieces, sink)?;
     if !whole {
         return Ok(sealed);
     }
@@ -404,7 +405,7 @@ fn check_attachment(
     header: &[u8],
     pieces: &Pieces,
     sink: &mut Sink,
-) -> Result<(Option<Kdh>, Option<Watched>), Stop> {
+) -> Result<(Option<Kdh>, Told), Stop> {
     let len = number(header, 40, 4) as usize;
     let at = pieces.at(HEADER_LEN as u64);
     let place = Place::file("seal attachment", at);
@@ -445,9 +446,9 @@ fn check_attachment(
         f.found(format!("{} bytes that are no record", rest.len()))
             .expected("a header, and records to the attachment's end")
     });
-    let mut torn = None;
+    let mut told = Told::default();
     if let Some(records) = records.filter(|_| sound) {
-        torn = records::check(records, &place, sink);
+        told = records::check(records, &place, sink);
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
@@ -458,6 +459,7 @@ fn check_attachment(
             .expected("a payload that was whole")
     });
     let whole = flags & u64::from(attachment::FLAG_SALVAGED) == 0;
+    told.salvaged = !whole;
     sink.check(&rules::SEAL_SALVAGED, whole, &place, |f| {
         let [kept, pages, sections] = bytes
             .get(attachment::RECORDS_OFFSET..)
@@ -480,7 +482,7 @@ fn check_attachment(
     let header = header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));
-    Ok((header, torn))
+    Ok((header, told))
 }
 
 fn check_index(

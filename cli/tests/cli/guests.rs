@@ -180,24 +180,32 @@ impl Qemu {
         self.command(name, more).output().map(Run::of).unwrap()
     }
 
+    /// `livecore take` of this guest to `name`; `-` is standard output.
     fn command(&self, name: &str, more: &[&str]) -> Command {
+        let out = match name {
+            "-" => PathBuf::from("-"),
+            name => self.path(name),
+        };
         let mut command = livecore();
         command
             .args(["take", "--qmp"])
             .arg(self.path("qmp"))
             .arg("--kernel")
             .arg(kernel(self.dir.path()))
-            .args([
-                "--none",
-                "--container",
-                "saved",
-                "--qmp-timeout",
-                "60",
-                "-o",
-            ])
-            .arg(self.path(name))
+            .args(["--qmp-timeout", "60", "-o"])
+            .arg(out)
             .args(more);
+        if !more.iter().any(|option| option.starts_with("--container")) {
+            command.args(["--none", "--container", "saved"]);
+        }
         command
+    }
+
+    /// `livecore take` of this guest, sealed and compressed.
+    fn sealed(&self, name: &str, more: &[&str]) -> Run {
+        let mut all = vec!["--container=sealed", "--zstd"];
+        all.extend(more);
+        self.take(name, &all)
     }
 
     /// What `take --image` makes of the same memory.
@@ -257,18 +265,7 @@ fn a_guest_that_runs_on_is_read_through_the_memory_that_it_shares() {
     assert_eq!(qemu.status(), "running");
     assert!(qemu.events.is_empty(), "{:?}", qemu.events);
     // A pipe gets the same bytes.
-    let mut command = qemu.command("unused", &[]);
-    command.args(["-o", "-"]);
-    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let unused = qemu.path("unused");
-    let mut args: Vec<_> = args
-        .into_iter()
-        .filter(|a| a != unused.as_os_str())
-        .collect();
-    // Only one -o is left, with its value.
-    let first = args.iter().position(|a| a == "-o").unwrap();
-    args.remove(first);
-    let piped = run(args).expect(0);
+    let piped = qemu.take("-", &[]).expect(0);
     assert!(piped.out == qemu.expected());
 }
 
@@ -295,6 +292,225 @@ fn a_paused_guest_gives_one_moment_and_goes_on() {
         !files.iter().any(|f| f.starts_with("livecore.")),
         "{files:?}"
     );
+}
+
+/// What `info --json` says of the pause of a dump, and what `info` says to people.
+fn pause_of(dump: &Path) -> (Value, String) {
+    let json = run(["info".as_ref(), dump.as_os_str(), "--json".as_ref()]).expect(0);
+    let facts: Value = serde_json::from_str(json.text()).unwrap();
+    let text = run(["info".as_ref(), dump.as_os_str()]).expect(0);
+    (facts["pause"].clone(), text.text().to_owned())
+}
+
+/// The notes of `verify`, which finds nothing worse.
+fn verified(dump: &Path) -> String {
+    let verdict = run(["verify".as_ref(), dump.as_os_str(), "-v".as_ref()]).expect(0);
+    verdict.text().to_owned()
+}
+
+#[test]
+fn the_seal_and_info_n_tell_of_the_pause_and_of_the_pages_that_changed() {
+    if !is_there() {
+        return;
+    }
+    let qemu = Qemu::start(Memory::Shared).running();
+    fs::create_dir(qemu.path("crash")).unwrap();
+    let before = std::time::SystemTime::now();
+    qemu.sealed("crash", &["--pause", "--no-cpu-state"])
+        .expect(0);
+    let dump = qemu.path("crash/livecore.0.zst");
+    let (pause, text) = pause_of(&dump);
+    assert_eq!(pause["how"], "compared");
+    let pages = pause["compared"].as_u64().unwrap();
+    assert!(pages > 1000, "{pause}");
+    // Nothing changes a guest whose processors stand still.
+    assert_eq!((&pause["changed"], &pause["new"]), (&json!(0), &json!(0)));
+    let since = before.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let start = u128::from(pause["start"].as_u64().unwrap());
+    assert!(start >= since.as_nanos(), "{pause}");
+    let length = pause["length"].as_u64().unwrap();
+    let elapsed = before.elapsed().unwrap().as_nanos();
+    assert!(length > 0 && u128::from(length) < elapsed, "{pause}");
+    assert!(text.contains("guest pause"), "{text}");
+    assert!(text.contains(&format!("0 of {pages}, 0 new")), "{text}");
+    let info = fs::read_to_string(qemu.path("crash/info.0")).unwrap();
+    let line = format!("  Pages Changed: 0 of {pages} since they were copied, 0 new\n");
+    assert!(info.contains(&line), "{info}");
+    assert!(info.contains("  Guest Pause: at "), "{info}");
+    let verdict = verified(&dump);
+    assert!(verdict.contains("SEAL-PAUSE"), "{verdict}");
+    // What is written again says it still.
+    let again = qemu.path("again.gz");
+    run(["convert".as_ref(), dump.as_os_str(), again.as_os_str()]).expect(0);
+    assert_eq!(pause_of(&again).0, pause);
+    // And a guest that ran on has no pause.
+    qemu.sealed("live.zst", &[]).expect(0);
+    assert_eq!(pause_of(&qemu.path("live.zst")).0, Value::Null);
+}
+
+#[test]
+fn a_guest_that_is_paused_for_the_whole_read_needs_no_spool() {
+    if !is_there() {
+        return;
+    }
+    let mut qemu = Qemu::start(Memory::Shared).running();
+    let expected = qemu.expected();
+    // No file can be made there.
+    let nowhere = qemu.path("nowhere");
+    let mut command = qemu.command("-", &["--pause=whole", "--no-cpu-state"]);
+    let piped = command
+        .env("TMPDIR", &nowhere)
+        .output()
+        .map(Run::of)
+        .unwrap();
+    let piped = piped.expect(0);
+    assert!(piped.out == expected);
+    assert!(piped.err.contains("was paused for"), "{}", piped.err);
+    assert_eq!(qemu.status(), "running");
+    assert_eq!(qemu.events, ["STOP", "RESUME"]);
+    // The default copies first.
+    let mut command = qemu.command("-", &["--pause=changed"]);
+    let refused = command
+        .env("TMPDIR", &nowhere)
+        .output()
+        .map(Run::of)
+        .unwrap();
+    let refused = refused.expect(1);
+    assert!(refused.err.contains("No such file"), "{}", refused.err);
+    assert!(refused.out.is_empty());
+    // In a file, the seal says how it was.
+    qemu.sealed("whole.zst", &["--pause=whole"]).expect(0);
+    let (pause, _) = pause_of(&qemu.path("whole.zst"));
+    assert_eq!(pause["how"], "read");
+    assert!(pause["length"].as_u64().unwrap() > 0, "{pause}");
+    assert_eq!(pause["compared"], 0);
+    verified(&qemu.path("whole.zst"));
+    assert_eq!(qemu.status(), "running");
+    qemu.events.clear();
+    let wrong = qemu.take("none", &["--pause=half"]).expect(64);
+    assert!(wrong.err.contains("whole"), "{}", wrong.err);
+    assert_eq!(qemu.status(), "running");
+    assert!(qemu.events.is_empty(), "{:?}", qemu.events);
+}
+
+/// Starts a dump into a pipe that nobody reads, and waits until the guest is paused for it.
+fn stuck(qemu: &mut Qemu, options: &[&str]) -> Child {
+    qemu.events.clear();
+    let mut command = qemu.command("-", options);
+    let mut with_signals = Command::new("env");
+    with_signals
+        .arg("--default-signal")
+        .arg(command.get_program());
+    with_signals.args(command.get_args());
+    command = with_signals;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    qemu.await_event("STOP");
+    assert_eq!(qemu.status(), "paused");
+    child
+}
+
+#[test]
+fn a_guest_goes_on_when_its_dump_is_interrupted_or_its_reader_goes_away() {
+    if !is_there() {
+        return;
+    }
+    let mut qemu = Qemu::start(Memory::Shared).running();
+    // More than a pipe holds stands before the end of the dump.
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-KILL", -9)] {
+        let mut child = stuck(&mut qemu, &["--pause=whole"]);
+        let killed = Command::new("kill")
+            .arg(signal)
+            .arg(child.id().to_string())
+            .status();
+        assert!(killed.unwrap().success());
+        qemu.await_event("RESUME");
+        assert_eq!(qemu.status(), "running", "{signal}");
+        drop(child.stdout.take());
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(run.code, code, "{signal}: {}", run.err);
+    }
+    let mut child = stuck(&mut qemu, &["--pause=whole"]);
+    drop(child.stdout.take());
+    qemu.await_event("RESUME");
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(qemu.status(), "running");
+}
+
+#[test]
+fn a_guest_that_goes_away_while_it_is_paused_ends_the_dump() {
+    if !is_there() {
+        return;
+    }
+    let mut qemu = Qemu::start(Memory::Shared).running();
+    let mut child = stuck(&mut qemu, &["--pause=whole", "--no-cpu-state"]);
+    let expected = qemu.expected();
+    qemu.child.kill().unwrap();
+    qemu.child.wait().unwrap();
+    let mut bytes = Vec::new();
+    let mut out = child.stdout.take().unwrap();
+    std::io::Read::read_to_end(&mut out, &mut bytes).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap());
+    assert_eq!(run.code, 1, "{}", run.err);
+    assert!(run.err.contains("gone away during cont"), "{}", run.err);
+    // Its memory was all there was to read.
+    assert!(expected.starts_with(&bytes));
+}
+
+#[test]
+fn every_way_of_dumping_a_guest_goes_through_pipes_that_other_tools_read() {
+    if !is_there() {
+        return;
+    }
+    for memory in [Memory::Shared, Memory::Own] {
+        let qemu = Qemu::start(memory).running();
+        let expected = qemu.expected();
+        let ways: &[&str] = match memory {
+            Memory::Shared => &["", "--pause", "--pause=whole"],
+            Memory::Own => &["--pause", "--pause=whole"],
+        };
+        for way in ways {
+            for (codec, tool) in [("--zstd", "zstd"), ("--gzip", "gzip")] {
+                let mut options = vec!["--container=sealed", codec, "--no-cpu-state"];
+                options.extend(Some(*way).filter(|way| !way.is_empty()));
+                let piped = qemu.take("-", &options).expect(0);
+                let unpacked = through(tool, &["-dc"], &piped.out);
+                assert!(unpacked == expected, "{way} {codec}");
+                through(tool, &["-t"], &piped.out);
+                let ours = env!("CARGO_BIN_EXE_livecore");
+                through(ours, &["verify", "-"], &piped.out);
+            }
+        }
+        let files = names(qemu.dir.path());
+        assert!(
+            !files.iter().any(|f| f.starts_with("livecore.")),
+            "{files:?}"
+        );
+    }
+}
+
+/// What a program makes of a stream; fails unless it succeeds.
+fn through(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    let mut input = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that ends early says so by its code.
+            let _ = input.write_all(bytes);
+        });
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{program} {args:?}: {output:?}");
+        output.stdout
+    })
 }
 
 #[test]

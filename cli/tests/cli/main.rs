@@ -7,6 +7,7 @@ mod debuggers_real;
 mod grid;
 mod guest;
 mod guests;
+mod guests_false;
 mod harness;
 mod images;
 mod kinds;

@@ -15,6 +15,9 @@ use super::{Client, QmpError};
 /// How long the guard waits for QEMU's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What QEMU says when the guest goes on.
+const RESUMED: &[u8] = b"\"RESUME\"";
+
 /// The guard, as seen from the process that it watches. Dropped, it is told that all is well.
 #[derive(Debug)]
 pub struct Guard {
@@ -74,11 +77,12 @@ pub fn keep_watch(
     }
     // The byte 0xff ends whatever half a command is there, with an error. Then the command proper.
     socket.write_all(b"\xff{\"execute\": \"cont\"}\n")?;
-    // QEMU drops what a closed connection has sent: its answers are awaited.
+    // QEMU drops what a closed connection has sent: its answers are awaited. However much of them
+    // nobody has read yet comes first, and is not kept.
     let begun = Instant::now();
     let mut seen = Vec::new();
-    let mut piece = [0; 4096];
-    while begun.elapsed() < PATIENCE && seen.len() < 1 << 20 {
+    let mut piece = vec![0; 64 << 10];
+    while begun.elapsed() < PATIENCE {
         match socket.read(&mut piece) {
             Ok(0) => break,
             Ok(n) => seen.extend_from_slice(&piece[..n]),
@@ -89,9 +93,10 @@ pub fn keep_watch(
                 _ => return Err(error),
             },
         }
-        if seen.windows(8).any(|window| window == b"\"RESUME\"") {
+        if seen.windows(RESUMED.len()).any(|window| window == RESUMED) {
             break;
         }
+        seen.drain(..seen.len().saturating_sub(RESUMED.len()));
     }
     Ok(true)
 }
@@ -114,7 +119,10 @@ mod tests {
                 theirs.read_exact(&mut byte).unwrap();
                 line.push(byte[0]);
             }
-            theirs.write_all(b"{\"event\": \"RESUME\"}\n").unwrap();
+            // What stood before the answer, and more than anybody keeps.
+            theirs.write_all(&vec![b'x'; 3 << 20]).unwrap();
+            theirs.write_all(b"{\"event\": \"RES").unwrap();
+            theirs.write_all(b"UME\"}\n").unwrap();
             line
         });
         assert!(keep_watch(&mut &b""[..], &mut ours).unwrap());

@@ -147,7 +147,11 @@ impl Guest {
         let was = self.status()?;
         let guard = if was.running {
             let guard = Guard::start(guard, &self.client)?;
-            self.client.execute("stop", json!({}))?;
+            if let Err(error) = self.client.execute("stop", json!({})) {
+                // It may have been heard all the same.
+                guard.let_go();
+                return Err(error);
+            }
             Some(guard)
         } else {
             None
@@ -181,7 +185,9 @@ impl Guest {
             before = before.max(completed);
             match state["status"].as_str() {
                 Some("completed") => return Ok(begun.elapsed()),
-                Some("active" | "none") => {}
+                Some("active") => {}
+                // It was said that it has begun.
+                Some("none") if begun.elapsed() < self.client.timeout() => {}
                 _ => {
                     return Err(QmpError::Refused {
                         command: "dump-guest-memory".into(),
@@ -228,7 +234,7 @@ impl Paused<'_> {
         let Some(guard) = self.guard.take() else {
             return Ok(None);
         };
-        match self.guest.client.execute("cont", json!({})) {
+        match self.guest.client.execute_anyhow("cont") {
             Ok(_) => {
                 let paused = self.since.elapsed();
                 drop(guard);

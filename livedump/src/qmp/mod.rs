@@ -22,7 +22,7 @@ mod ram;
 mod registers;
 mod snapshot;
 
-pub use client::Client;
+pub use client::{Client, Stop};
 pub use error::QmpError;
 pub use guard::{Guard, keep_watch};
 pub use guest::{Guest, Paused, Status};

@@ -4,6 +4,7 @@ use minidump::ReadError;
 
 use crate::mem4::MemError;
 use crate::place::PlaceError;
+use crate::qmp::QmpError;
 
 /// Why no dump could be taken.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +61,33 @@ pub enum TakeError {
     /// The dump could not be laid out or written.
     #[error(transparent)]
     Minidump(#[from] minidump::Error),
+    /// A processor was asked for whose machine runs: its registers are of no one moment.
+    #[error("the registers of a guest that runs are of no one moment")]
+    RunningCpu,
+    /// The guest runs, and nobody but its QEMU has its memory.
+    #[error("the guest shares no memory that could be read while it runs: {why}")]
+    MustPause {
+        /// Why not.
+        why: String,
+    },
+    /// QEMU did not do its part.
+    #[error(transparent)]
+    Qmp(QmpError),
     /// The dump could not be placed.
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// The caller's [`compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<QmpError> for TakeError {
+    fn from(error: QmpError) -> Self {
+        match error {
+            QmpError::Cancelled => Self::Cancelled,
+            error => Self::Qmp(error),
+        }
+    }
 }
 
 impl TakeError {

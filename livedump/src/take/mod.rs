@@ -21,6 +21,7 @@ mod cpus;
 mod dumpable;
 pub mod error;
 pub mod facts;
+pub mod guest;
 pub mod identify;
 mod kernel;
 pub mod live;
@@ -28,6 +29,7 @@ pub mod locate;
 pub mod machine;
 mod marks;
 mod msgbuf;
+pub mod observer;
 mod pages;
 pub mod paging;
 mod patch;
@@ -41,15 +43,17 @@ use std::io;
 use std::sync::Arc;
 
 use compress::Progress;
-use minidump::provenance::Cpu;
+use minidump::provenance::{Cpu, Pause};
 use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
 
 pub use error::TakeError;
 pub use facts::Facts;
+pub use guest::{GuestSource, Pausing};
 pub use identify::{Findings, identify};
 pub use locate::Located;
 pub use machine::Machine;
-pub use run::{Done, RunOptions, run};
+pub use observer::{NoObserver, Observer, Stage};
+pub use run::{Done, Output, RunOptions, Source, run};
 pub use running::running;
 pub use view::MachineView;
 
@@ -91,6 +95,7 @@ struct Edits {
     patches: Patches,
     cpus: Vec<Cpu>,
     watch: Option<Arc<Watch>>,
+    pause: Option<Pause>,
 }
 
 /// What a dump has to say of its making, once it has been written.
@@ -102,6 +107,7 @@ impl Told {
     pub fn provenance(&self) -> Provenance {
         Provenance {
             torn: self.0.watch.as_ref().map(|watch| watch.report()),
+            pause: self.0.pause,
             cpus: self.0.cpus.clone(),
         }
     }
@@ -146,12 +152,18 @@ impl Taken {
         self.copy = Some(copy);
     }
 
+    /// Has the dump tell of the pause that its memory is of.
+    pub fn paused(&mut self, pause: Pause) {
+        self.edits.pause = Some(pause);
+    }
+
     /// Watches memory from now on, and reads it again up to `rounds` times until it no longer
     /// changes: [`crate::torn`]. `progress` hears of bytes read, and may end it.
     pub fn watch(&mut self, rounds: u32, progress: &dyn Progress) -> Result<(), TakeError> {
-        let memory = self.machine.view.memory().clone();
         let watch =
-            Watch::new(memory, &self.plan, rounds, progress).map_err(|e| match e.kind() {
+            Watch::new(self.memory().clone(), &self.plan, rounds, progress).map_err(|e| match e
+                .kind()
+            {
                 io::ErrorKind::Interrupted => TakeError::Cancelled,
                 _ => TakeError::Minidump(minidump::Error::io("memory", e)),
             })?;
@@ -164,10 +176,14 @@ impl Taken {
         Told(self.edits.clone())
     }
 
+    /// Where pages are read.
+    fn memory(&self) -> &Arc<dyn PhysMemory> {
+        self.copy.as_ref().unwrap_or(self.machine.view.memory())
+    }
+
     fn pages(&self) -> Arc<Pages> {
-        let memory = self.copy.as_ref().unwrap_or(self.machine.view.memory());
         Arc::new(Pages {
-            memory: memory.clone(),
+            memory: self.memory().clone(),
             page: self.plan.layout().page_size(),
             patches: self.edits.patches.clone(),
             watch: self.edits.watch.clone(),

@@ -95,6 +95,34 @@ pub const TORN_END_FIELD: Field = at(40, 8);
 pub const RECORD_CPUS: u32 = 4;
 /// Bytes a processor of a [`RECORD_CPUS`].
 pub const CPU_LEN: usize = 16;
+
+/// Record: how the machine stood still for its dump, [`PAUSE_LEN`] bytes. Producers write it that
+/// paused a guest, or found it paused. A page is 4 KiB here.
+///
+/// | bytes  | what                                                                              |
+/// |--------|-----------------------------------------------------------------------------------|
+/// | 0..4   | how: 0 others had paused it; 1 its pages were copied while it ran and compared while it was paused; 2 all was read while it was paused; 3 its hypervisor stopped it and wrote its memory |
+/// | 4..8   | 0                                                                                 |
+/// | 8..16  | when it was paused: nanoseconds since 1970, of the producer's clock; with 0, when it was found paused |
+/// | 16..24 | nanoseconds until it went on; 0 if others have to let it go on                    |
+/// | 24..32 | with 1, pages that had been copied and were compared                              |
+/// | 32..40 | with 1, pages of these that had changed, and were copied again                    |
+/// | 40..48 | with 1, pages that were copied for the first time                                 |
+pub const RECORD_PAUSE: u32 = 5;
+/// Bytes of a [`RECORD_PAUSE`].
+pub const PAUSE_LEN: usize = 48;
+/// How.
+pub const PAUSE_HOW_FIELD: Field = at(0, 4);
+/// When the pause began.
+pub const PAUSE_START_FIELD: Field = at(8, 8);
+/// How long it was.
+pub const PAUSE_LENGTH_FIELD: Field = at(16, 8);
+/// Pages that were compared.
+pub const PAUSE_COMPARED_FIELD: Field = at(24, 8);
+/// Pages that had changed.
+pub const PAUSE_CHANGED_FIELD: Field = at(32, 8);
+/// Pages that were new.
+pub const PAUSE_NEW_FIELD: Field = at(40, 8);
 /// Record: what a salvaged dump kept and lost, three u64: pages kept, pages lost, bytes of sections
 /// lost. Goes with [`FLAG_SALVAGED`].
 pub const RECORD_SALVAGED: u32 = 16;

@@ -34,6 +34,7 @@ pub struct Facts {
     pub(super) dump_avail: Vec<Range>,
     pub(super) pages: Pages,
     pub(super) torn: Option<TornFacts>,
+    pub(super) pause: Option<PauseFacts>,
     pub(super) cpu_state: Vec<CpuFacts>,
     pub(super) seal_records: Vec<Record>,
     pub(super) short: Option<Short>,
@@ -130,6 +131,22 @@ pub(super) struct TornFacts {
     /// Nanoseconds since 1970.
     pub(super) start: u64,
     pub(super) end: u64,
+}
+
+/// How the machine stood still for its dump, if it did.
+#[derive(Debug, Serialize)]
+pub(super) struct PauseFacts {
+    pub(super) how: &'static str,
+    /// Nanoseconds since 1970.
+    pub(super) start: u64,
+    /// Nanoseconds.
+    pub(super) length: u64,
+    pub(super) compared: u64,
+    pub(super) changed: u64,
+    pub(super) new: u64,
+    /// In words.
+    #[serde(skip)]
+    pub(super) sentence: String,
 }
 
 /// A CPU whose registers the dump's producer put into it.
@@ -237,6 +254,15 @@ impl Facts {
                 rounds: torn.rounds,
                 start: torn.start,
                 end: torn.end,
+            }),
+            pause: provenance.pause.map(|pause| PauseFacts {
+                how: pause.how.name(),
+                start: pause.start,
+                length: pause.length,
+                compared: pause.compared,
+                changed: pause.changed,
+                new: pause.new,
+                sentence: pause.sentence(),
             }),
             cpu_state: provenance
                 .cpus

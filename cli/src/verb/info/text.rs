@@ -85,6 +85,13 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
         let window = torn.end.saturating_sub(torn.start) as f64 / 1e9;
         lines.line("  time window", format!("{window:.3} s"))?;
     }
+    if let Some(pause) = &facts.pause {
+        lines.line("guest pause", &pause.sentence)?;
+        if pause.how == "compared" {
+            let value = format!("{} of {}, {} new", pause.changed, pause.compared, pause.new);
+            lines.line("  pages changed", value)?;
+        }
+    }
     for (i, cpu) in facts.cpu_state.iter().enumerate() {
         let name = if i == 0 { "CPU state" } else { "" };
         let thread = cpu

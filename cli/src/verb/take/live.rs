@@ -112,7 +112,7 @@ fn compressed<K: MemIoctl>(
     };
     let info = |n| place::info::text(&written.header, DEVICE, n).into_bytes();
     let published = pending.publish(&info)?;
-    Ok(output::report(&written, published, target, bar))
+    Ok(output::report(&written, published, target, bar.elapsed()))
 }
 
 #[cfg(test)]

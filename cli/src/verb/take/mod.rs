@@ -4,30 +4,37 @@
 //! planned here and read while the dump is written. Without any of them the running kernel writes
 //! the dump itself, and what it has written is stored.
 
-mod guest;
+mod listener;
 mod live;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
+use clap::ValueEnum;
 use compress::Codec;
-use livedump::image::{self, CpuState, RawLayout};
+use livedump::image::{self, RawLayout};
 use livedump::mem4;
 use livedump::mem4::state::{DumpLock, State};
 use livedump::mem4::{Access, FreeBsd};
 use livedump::place::{self, Destination};
+use livedump::qmp::{Client, Guest, QmpError};
+use livedump::take::live::spool_dir;
 use livedump::take::running::{bootfile, running};
-use livedump::take::{self, PlanOptions, TakeError, Taken};
+use livedump::take::{
+    self, GuestSource, Output, Pausing, PlanOptions, RunOptions, Source, TakeError,
+};
 use minidump::KernelElf;
-use minidump::convert::{Target, finish_with};
+use minidump::convert::Target;
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::progress::Bar;
 use crate::session::Session;
 use crate::{input, output};
+use listener::Listener;
 
 /// The device that a live dump's `info.N` names.
 const DEVICE: &str = "/dev/mem";
@@ -38,11 +45,21 @@ Examples:
   livecore take --image guest.elf --kernel kernel       a guest's memory, to ./livecore.N.zst
   livecore take --image ram --layout pc --kernel kernel -o vmcore
   livecore take --qmp qmp.sock --kernel kernel --pause -o vmcore.zst
+  livecore take --qmp qmp.sock --kernel kernel --pause=whole -o - --zstd | ssh host 'cat > dump.zst'
   livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
 
 A directory gets what savecore(8) leaves there: livecore.N[.gz|.zst], info.N, bounds, minfree is \
 kept, livecore.last points to the newest. Dumps go there compressed with zstd unless an option says \
 otherwise; for a file its suffix decides. Nothing has its name before it is whole and synced.";
+
+/// How a guest that shares its memory is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PauseArg {
+    /// Copied while it runs, compared while it is paused
+    Changed,
+    /// Paused while the dump is read and written
+    Whole,
+}
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -64,10 +81,20 @@ pub struct Args {
     /// shares, or, with --pause, written by QEMU (docs/guests.md)
     #[arg(long, value_name = "SOCKET", requires = "kernel")]
     pub qmp: Option<PathBuf>,
-    /// Pause the guest: for as long as it takes to look at its memory once more, or, if it shares
-    /// none, for as long as QEMU writes it. It goes on afterwards, even when livecore is killed
-    #[arg(long, requires = "qmp")]
-    pub pause: bool,
+    /// Pause the guest, which then gives one moment: for as long as it takes to look at its memory
+    /// once more (changed, with a spool as large as the dump), or to read and write the dump (whole,
+    /// without one). If it shares no memory, for as long as QEMU writes it. It goes on afterwards,
+    /// even when livecore is killed
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "changed",
+        requires = "qmp"
+    )]
+    pub pause: Option<PauseArg>,
     /// Seconds in which QEMU has to answer
     #[arg(long, value_name = "SECONDS", requires = "qmp", default_value_t = 10)]
     pub qmp_timeout: u32,
@@ -151,75 +178,81 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.is_live() {
         return live::run(args, &destination, &target, session);
     }
+    let options = RunOptions {
+        plan: PlanOptions {
+            version: args.format_version,
+        },
+        device: DEVICE.into(),
+        force: args.force,
+        max: args.max,
+        cpu_state: !args.no_cpu_state,
+        cpu: args.cpu,
+        converge: args.converge,
+        // Where there is room for the dump, there is room for what it is made of.
+        spool_dir: match &destination {
+            Destination::Stdout => session.env.spool_dir.clone(),
+            _ => spool_dir(&destination),
+        },
+        ..RunOptions::new(target)
+    };
     // Before the work: whether its result has a place at all.
-    let mut pending = output::begin(&destination, &args.place_options(&target, 0))?;
-    let (mut taken, _lock, name, changes) = match &args.qmp {
-        Some(socket) => {
-            let (taken, changes) = guest::plan(args, socket, &target, &destination, session)?;
-            (taken, None, socket.clone(), changes)
-        }
-        None => {
-            let (taken, lock, name) = plan(args, session)?;
-            (taken, lock, name, false)
-        }
+    let pending = output::begin(&destination, &options.place(0))?;
+    let Machine {
+        source,
+        elf,
+        name,
+        _lock,
+    } = machine(args, session)?;
+    let drawn = session.draws() && !args.json;
+    let mut listener = Listener {
+        name: &name,
+        voice: &session.voice,
+        interrupt: &session.env.interrupt,
+        drawn,
     };
-    // Of memory that is known to change, torn pages are counted at least.
-    if let Some(rounds) = args.converge.or(changes.then_some(0)) {
-        let bar = Bar::new(session, "read again", args.json, None);
-        let watched = taken.watch(rounds, &bar);
-        drop(bar);
-        watched.map_err(|e| failure(e, &name))?;
-    }
-    let told = taken.told();
-    for note in &taken.notes {
-        session
-            .voice
-            .say(format_args!("{}: {note}", name.display()));
-    }
-    let header = taken.header();
-    let payload = taken.into_payload();
-    let len = payload.plan().layout().end();
-    if let Some(pending) = &mut pending {
-        pending.reserve(args.place_options(&target, len).needed)?;
-    }
-    let bar = Bar::new(session, "take", args.json, Some(len));
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
-        let provenance = || told.provenance();
-        finish_with(
-            &payload,
-            header.clone(),
-            &provenance,
-            &target,
-            out,
-            progress,
-        )
+    let output = match pending {
+        Some(pending) => Output::Begun(pending),
+        None => Output::Stream(&mut session.out),
     };
-    let written = output::write_to(pending, &target, DEVICE, &bar, session, &mut write);
-    drop(bar);
-    let report = written.map_err(|f| f.about(&name))?;
+    let done =
+        take::run(source, &elf, output, &options, &mut listener).map_err(|e| failure(e, &name))?;
     if !args.json {
-        for line in told.provenance().info_lines().lines() {
+        for line in done.written.provenance.info_lines().lines() {
             session.voice.say(line.trim_start());
         }
     }
-    report.tell(args.json, session)
+    output::report(&done.written, done.published, &target, done.took).tell(args.json, session)
 }
 
-/// The planned dump; what is held while it is written; the name under which people know the
-/// machine.
-fn plan(
-    args: &Args,
-    session: &mut Session<'_>,
-) -> Result<(Taken, Option<DumpLock>, PathBuf), Failure> {
-    let options = PlanOptions {
-        version: args.format_version,
-    };
+/// What is dumped: the machine, its kernel's file, the name under which people know it, and what is
+/// held while it is dumped.
+struct Machine {
+    source: Source,
+    elf: KernelElf,
+    name: PathBuf,
+    _lock: Option<DumpLock>,
+}
+
+impl Machine {
+    fn new(source: Source, elf: KernelElf, name: &Path) -> Self {
+        Self {
+            source,
+            elf,
+            name: name.into(),
+            _lock: None,
+        }
+    }
+}
+
+fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     if let Some(path) = &args.machine {
         let machine = super::synth::machine(path, session)?;
         let elf = KernelElf::from_bytes(machine.kernel().to_vec())
             .map_err(|e| Failure::from(e).about(path))?;
-        let taken = take::plan(machine.memory(), &elf, &options).map_err(|e| failure(e, path))?;
-        return Ok((taken, None, path.clone()));
+        return Ok(Machine::new(Source::memory(machine.memory()), elf, path));
+    }
+    if let Some(socket) = &args.qmp {
+        return guest(args, socket, session);
     }
     if args.walk {
         let path = match &args.kernel {
@@ -228,21 +261,19 @@ fn plan(
         };
         let elf = input::kernel(&path)?;
         let device = FreeBsd::open(Access::READ).map_err(|e| failure(e.into(), DEVICE.as_ref()))?;
-        let taken = running(Arc::new(device), &elf)
-            .and_then(|machine| take::plan_machine(machine, &elf, &options))
-            .map_err(|e| failure(e, &path))?;
-        return Ok((taken, None, DEVICE.into()));
+        let machine = running(Arc::new(device), &elf).map_err(|e| failure(e, &path))?;
+        return Ok(Machine::new(Source::Machine(machine), elf, DEVICE.as_ref()));
     }
     // `is_live` is the case without an image.
     let Some(path) = &args.image else {
         return Err(Failure::usage("nothing is named that could be dumped"));
     };
-    let options_of_image = image::Options {
+    let options = image::Options {
         layout: args.layout.clone(),
         spool_dir: Some(session.env.spool_dir.clone()),
         ..image::Options::default()
     };
-    let opened = image::open(path, &options_of_image).map_err(|e| Failure::from(e).about(path))?;
+    let opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
     for note in &opened.notes {
         let line = format_args!("{}: {note}", path.display());
         session.voice.say(line);
@@ -254,16 +285,45 @@ fn plan(
         return Err(without_kernel(&opened.memory).about(path));
     };
     let elf = input::kernel(kernel)?;
-    let mut taken = take::plan(opened.memory, &elf, &options).map_err(|e| failure(e, path))?;
-    if args.cpu.is_some() && opened.cpus.is_empty() {
-        let what = format!(
-            "--cpu: {} images have no registers of CPUs",
-            opened.format.name()
-        );
-        return Err(Failure::usage(what));
-    }
-    put_cpus(args, &mut taken, &elf, &opened.cpus, path)?;
-    Ok((taken, Some(lock), path.clone()))
+    let source = Source::Memory {
+        memory: opened.memory,
+        cpus: opened.cpus,
+    };
+    Ok(Machine {
+        _lock: Some(lock),
+        ..Machine::new(source, elf, path)
+    })
+}
+
+/// A guest of QEMU's, and how it may be held.
+fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
+    let Some(kernel) = &args.kernel else {
+        return Err(Failure::usage("--qmp SOCKET wants --kernel ELF"));
+    };
+    let elf = input::kernel(kernel)?;
+    let timeout = Duration::from_secs(args.qmp_timeout.into());
+    let interrupt = session.env.interrupt.clone();
+    let stop = move || interrupt.raised().is_some();
+    let client = Client::connect_until(socket, timeout, Arc::new(stop))
+        .map_err(|e| failure(e.into(), socket))?;
+    let source = GuestSource {
+        guest: Guest::new(client),
+        pausing: args.pause.map(|pause| match pause {
+            PauseArg::Changed => Pausing::Compare,
+            PauseArg::Whole => Pausing::Read,
+        }),
+        guard: guard()?,
+    };
+    Ok(Machine::new(Source::Guest(source), elf, socket))
+}
+
+/// How the guard over a paused guest is started: this program once more.
+fn guard() -> Result<Command, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::could_not(format_args!("the path of this program: {e}")))?;
+    let mut command = Command::new(program);
+    command.arg("qmp-guard");
+    Ok(command)
 }
 
 /// What is said of an image whose kernel nobody has named.
@@ -274,22 +334,6 @@ fn without_kernel(memory: &Arc<dyn livedump::PhysMemory>) -> Failure {
         "say --kernel ELF, the kernel of that release (a file with its symbols alone will do); \
          without symbols memory can be read by physical address only",
     )
-}
-
-/// Puts the processors' registers into the dump, unless that is not wanted.
-fn put_cpus(
-    args: &Args,
-    taken: &mut Taken,
-    elf: &KernelElf,
-    cpus: &[CpuState],
-    name: &Path,
-) -> Result<(), Failure> {
-    if args.no_cpu_state || cpus.is_empty() {
-        return Ok(());
-    }
-    taken
-        .put_cpus(elf, cpus, args.cpu)
-        .map_err(|e| failure(e, name))
 }
 
 /// The file of the kernel that runs here. Elsewhere than on FreeBSD there is none to be dumped.
@@ -312,20 +356,42 @@ fn own_kernel() -> Result<PathBuf, Failure> {
 pub(crate) fn failure(error: TakeError, name: &Path) -> Failure {
     use mem4::MemError;
     let exit = match &error {
-        TakeError::Unsupported { .. } | TakeError::Mem(MemError::KernelCannotLiveDump) => {
-            Exit::UNSUPPORTED
-        }
+        TakeError::Unsupported { .. }
+        | TakeError::MustPause { .. }
+        | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
         TakeError::NoSymbol { .. }
         | TakeError::NoKernel { .. }
         | TakeError::Contradiction { .. }
-        | TakeError::Memory { .. } => Exit::BROKEN,
-        TakeError::NoCpu { .. } => Exit::USAGE,
+        | TakeError::Memory { .. }
+        | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
+        TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
         _ => Exit::COULD_NOT,
+    };
+    let next = match &error {
+        TakeError::RunningCpu => "say --pause",
+        TakeError::MustPause { .. } => {
+            "--pause has QEMU write the memory, and stops the guest for as long"
+        }
+        TakeError::Qmp(QmpError::Connect { .. }) => {
+            "QEMU listens there with -qmp unix:SOCKET,server=on,wait=off"
+        }
+        TakeError::Qmp(QmpError::Timeout { .. }) => {
+            "QEMU serves one client at a time: is another one connected?"
+        }
+        _ => "",
     };
     let failure = match error {
         TakeError::Minidump(error) => error.into(),
-        TakeError::Place(error) => error.into(),
+        // The place is named by the error.
+        TakeError::Place(error) => return error.into(),
+        TakeError::Qmp(error @ QmpError::Connect { .. }) => {
+            return Failure::new(exit, error).next(next);
+        }
         error => Failure::new(exit, error),
     };
-    failure.about(name)
+    let failure = failure.about(name);
+    if next.is_empty() {
+        return failure;
+    }
+    failure.next(next)
 }

@@ -1,0 +1,32 @@
+//! Draws how far a run is, and says what it finds.
+
+use std::path::Path;
+
+use compress::Progress;
+use livedump::take::{Observer, Stage};
+
+use crate::progress::Bar;
+use crate::session::Voice;
+use crate::signals::Interrupt;
+
+/// Hears of a run, for whoever runs the program.
+pub(super) struct Listener<'a, 'v> {
+    /// The name under which people know the machine.
+    pub(super) name: &'a Path,
+    pub(super) voice: &'a Voice<'v>,
+    pub(super) interrupt: &'a Interrupt,
+    /// Whether bars are drawn.
+    pub(super) drawn: bool,
+}
+
+impl Observer for Listener<'_, '_> {
+    fn begin(&mut self, stage: Stage, total: Option<u64>) -> Box<dyn Progress> {
+        let bar = Bar::drawn(self.interrupt, stage.name(), self.drawn, total);
+        Box::new(bar)
+    }
+
+    fn say(&mut self, note: &str) {
+        let name = self.name.display();
+        self.voice.say(format_args!("{name}: {note}"));
+    }
+}

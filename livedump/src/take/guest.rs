@@ -1,0 +1,248 @@
+//! A guest of QEMU's as a machine to dump: which way its memory is had, and of what moment it is.
+//!
+//! | memory | the guest | asked for | what is done |
+//! |---|---|---|---|
+//! | shared | runs | nothing | read while it runs; changes are counted |
+//! | shared | runs | [`Pausing::Compare`] | copied while it runs, compared while it is paused |
+//! | shared | runs | [`Pausing::Read`] | paused, planned and read; goes on when the last page was read |
+//! | shared | is paused | | read as it is |
+//! | its own | runs | nothing | refused |
+//! | its own | runs | either | QEMU stops it, writes all of it, lets it go on |
+//! | its own | is paused | | QEMU writes all of it |
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use minidump::KernelElf;
+use minidump::provenance::{Pause, PauseHow};
+
+use super::observer::{Observer, Stage};
+use super::run::RunOptions;
+use super::{PlanOptions, TakeError, Taken, plan, plan_machine};
+use crate::PhysMemory;
+use crate::image::{self, CpuState};
+use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};
+
+/// How a guest that runs and shares its memory is held for its dump.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pausing {
+    /// Its pages are copied while it runs, to a spool, and compared while it is paused: the
+    /// shortest pause.
+    #[default]
+    Compare,
+    /// It is paused while the dump is read and written: no spool, and a pause as long as that.
+    Read,
+}
+
+/// A guest that is to be dumped.
+pub struct GuestSource {
+    /// The guest.
+    pub guest: Guest,
+    /// Whether and how it may be paused.
+    pub pausing: Option<Pausing>,
+    /// How the process is started that lets a paused guest go on when this one is gone
+    /// ([`crate::qmp::keep_watch`]).
+    pub guard: Command,
+}
+
+/// A planned dump of a guest.
+pub(super) struct Prepared<'a> {
+    pub(super) taken: Taken,
+    /// Memory goes on changing while it is written.
+    pub(super) moves: bool,
+    /// The guest is paused until this is ended.
+    pub(super) held: Option<Held<'a>>,
+}
+
+/// A guest that is paused while its dump is read.
+pub(super) struct Held<'a> {
+    paused: Paused<'a>,
+    start: u64,
+}
+
+impl Held<'_> {
+    /// Lets the guest go on.
+    pub(super) fn end(self) -> Result<Pause, QmpError> {
+        let length = self.paused.end()?;
+        Ok(pause(PauseHow::Read, self.start, length))
+    }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(0)
+}
+
+fn pause(how: PauseHow, start: u64, length: Option<Duration>) -> Pause {
+    let length = length.unwrap_or_default().as_nanos();
+    Pause {
+        how,
+        start,
+        length: u64::try_from(length).unwrap_or(u64::MAX - start),
+        compared: 0,
+        changed: 0,
+        new: 0,
+    }
+}
+
+/// Plans the dump. Unless it is `held`, the guest runs again when this returns, if it ran.
+pub(super) fn prepare<'a>(
+    guest: &'a mut Guest,
+    pausing: Option<Pausing>,
+    guard: Command,
+    elf: &KernelElf,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Prepared<'a>, TakeError> {
+    let running = guest.status()?.running;
+    let job = Job { elf, options };
+    match (guest.shared_ram()?, pausing) {
+        (Ok(ram), Some(Pausing::Compare)) if running => {
+            let taken = job.compared(guest, guard, ram, observer)?;
+            Ok(still(taken))
+        }
+        (Ok(ram), Some(Pausing::Read)) if running => {
+            let start = now();
+            let mut paused = guest.pause(guard)?;
+            let cpus = paused.guest().registers()?;
+            let taken = job.planned(ram, &cpus)?;
+            Ok(Prepared {
+                taken,
+                moves: false,
+                held: Some(Held { paused, start }),
+            })
+        }
+        (Ok(ram), _) if running => {
+            if options.cpu.is_some() {
+                return Err(TakeError::RunningCpu);
+            }
+            observer.say("the guest runs on while it is dumped; --pause gives one moment");
+            Ok(Prepared {
+                taken: job.planned(ram, &[])?,
+                moves: true,
+                held: None,
+            })
+        }
+        // Somebody has paused it, and it stays so.
+        (Ok(ram), _) => {
+            let cpus = guest.registers()?;
+            let mut taken = job.planned(ram, &cpus)?;
+            taken.paused(pause(PauseHow::Found, now(), None));
+            Ok(still(taken))
+        }
+        (Err(why), None) if running => Err(TakeError::MustPause { why }),
+        (Err(_), _) => Ok(still(job.written_by_qemu(guest, running, observer)?)),
+    }
+}
+
+fn still<'a>(taken: Taken) -> Prepared<'a> {
+    Prepared {
+        taken,
+        moves: false,
+        held: None,
+    }
+}
+
+struct Job<'a> {
+    elf: &'a KernelElf,
+    options: &'a RunOptions,
+}
+
+impl Job<'_> {
+    fn plan_options(&self) -> &PlanOptions {
+        &self.options.plan
+    }
+
+    fn spool(&self) -> &Path {
+        &self.options.spool_dir
+    }
+
+    fn planned(&self, memory: Arc<dyn PhysMemory>, cpus: &[CpuState]) -> Result<Taken, TakeError> {
+        let mut taken = plan(memory, self.elf, self.plan_options())?;
+        self.options.put_cpus(&mut taken, self.elf, cpus)?;
+        Ok(taken)
+    }
+
+    /// Copies while the guest runs, looks again while it is paused.
+    fn compared(
+        &self,
+        guest: &mut Guest,
+        guard: Command,
+        ram: Arc<SharedRam>,
+        observer: &mut dyn Observer,
+    ) -> Result<Taken, TakeError> {
+        let before = plan(ram.clone(), self.elf, self.plan_options())?;
+        let threads = self.options.target.encoding.threads;
+        let snapshot = Snapshot::new(&*ram, self.spool(), threads)?;
+        let layout = before.plan.layout();
+        let len = layout.end() - layout.data_offset();
+        let progress = observer.begin(Stage::Copy, Some(len));
+        snapshot.copy(&*ram, &before.plan, &*progress)?;
+        drop(progress);
+        let progress = observer.begin(Stage::Compare, Some(len));
+        let start = now();
+        let mut paused = guest.pause(guard)?;
+        // The guest goes on wherever this ends: what is paused goes on when it is dropped.
+        let cpus = paused.guest().registers()?;
+        let machine = before.machine.clone();
+        let mut taken = plan_machine(machine, self.elf, self.plan_options())?;
+        self.options.put_cpus(&mut taken, self.elf, &cpus)?;
+        let Changed {
+            compared,
+            changed,
+            new,
+        } = snapshot.settle(&*ram, &before.plan, &taken.plan, &*progress)?;
+        let length = paused.end()?;
+        drop(progress);
+        let pause = Pause {
+            compared,
+            changed,
+            new,
+            ..pause(PauseHow::Compared, start, length)
+        };
+        observer.say(&format!(
+            "the guest was paused for {:.3} s; {changed} of {compared} pages had changed since they \
+             were copied, {new} were new",
+            pause.seconds()
+        ));
+        taken.paused(pause);
+        taken.read_from(snapshot.into_memory());
+        Ok(taken)
+    }
+
+    /// Has QEMU write all memory to a file that has no name.
+    fn written_by_qemu(
+        &self,
+        guest: &mut Guest,
+        running: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Taken, TakeError> {
+        let file = tempfile::tempfile_in(self.spool())
+            .map_err(QmpError::io("make a file for QEMU's dump"))?;
+        let progress = observer.begin(Stage::Hypervisor, None);
+        let start = now();
+        let took = guest.dump_to(&file, &*progress)?;
+        drop(progress);
+        if running {
+            let seconds = took.as_secs_f64();
+            observer.say(&format!(
+                "QEMU stopped the guest for {seconds:.3} s while it wrote its memory"
+            ));
+        }
+        let options = image::Options {
+            spool_dir: Some(self.spool().into()),
+            ..image::Options::default()
+        };
+        let opened = image::open_bytes(Arc::new(file), &options)?;
+        let mut taken = self.planned(opened.memory, &opened.cpus)?;
+        taken.paused(if running {
+            pause(PauseHow::Hypervisor, start, Some(took))
+        } else {
+            pause(PauseHow::Found, start, None)
+        });
+        Ok(taken)
+    }
+}
