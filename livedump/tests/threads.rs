@@ -17,10 +17,11 @@ macro_rules! machine {
     };
 }
 
-const AMD64: [(&str, &str); 5] = [
+const AMD64: [(&str, &str); 6] = [
     machine!("tiny"),
     machine!("small"),
     machine!("old-12.1"),
+    machine!("old-10.4"),
     machine!("relocated"),
     machine!("running"),
 ];

@@ -113,6 +113,8 @@ pub struct KernelElf {
     sections: Vec<Piece>,
     segments: Vec<Piece>,
     named: Vec<Section>,
+    /// Executable sections, or segments where there are no sections; ascending.
+    text: Vec<Range<u64>>,
     /// The end of the highest executable section or segment.
     text_end: u64,
 }
@@ -197,6 +199,21 @@ impl KernelElf {
             )
             .max()
             .unwrap_or(u64::MAX);
+        let range = |start: u64, len: u64| start..start.saturating_add(len);
+        let mut text: Vec<_> = sections
+            .iter()
+            .filter(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0 && s.sh_size > 0)
+            .map(|s| range(s.sh_addr, s.sh_size))
+            .collect();
+        if sections.is_empty() {
+            let loads = segments.iter().filter(|p| {
+                p.p_type == goblin::elf::program_header::PT_LOAD
+                    && p.is_executable()
+                    && p.p_memsz > 0
+            });
+            text.extend(loads.map(|p| range(p.p_vaddr, p.p_memsz)));
+        }
+        text.sort_by_key(|range| range.start);
         let mut elf = Self {
             class64,
             order,
@@ -213,6 +230,7 @@ impl KernelElf {
             segments: segments.iter().filter_map(segment_piece).collect(),
             named: named_sections(&*file, &header, &sections),
             file,
+            text,
             text_end,
         };
         elf.index();
@@ -301,6 +319,12 @@ impl KernelElf {
             .take(LABELS_OF_FUNCTION)
             .find(|symbol| symbol.kind == SymbolKind::Function)
             .map(|symbol| symbol.value)
+    }
+
+    /// Link-time addresses of code: the executable sections, or the executable segments of a file
+    /// without sections; ascending. They may overlap in a file that is broken.
+    pub fn text(&self) -> &[Range<u64>] {
+        &self.text
     }
 
     /// The end of the highest executable section or segment; the highest address if there is none.

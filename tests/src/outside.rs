@@ -4,6 +4,9 @@
 //! What is in the bitmap that lies in memory, and every page that the kernel map reaches: leaves,
 //! large ones page by page, and on amd64 the page tables themselves; of all this what is in
 //! `dump_avail`. Seen to be the kernel's own bitmap, bit for bit, on 12.1 and 10.4.
+//!
+//! On i386 a kernel maps each table for the moment of looking at it, at `crashdumpmap`. So when it
+//! comes to the table that maps that address, it sees that table there.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -72,6 +75,19 @@ pub fn translate(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Option<
     }
 }
 
+/// i386's page table behind the directory entry for `va`, if there is one.
+fn page_table_of_i386(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Option<u64> {
+    let pde = match tables {
+        Tables::Amd64 => return None,
+        Tables::I386 => number(read, root + (va >> 22) * 4, 4),
+        Tables::I386Pae => {
+            let directory = number(read, root + (va >> 30) * 8, 8) & 0x000f_ffff_ffff_f000;
+            number(read, directory + (va >> 21 & 511) * 8, 8)
+        }
+    };
+    (pde & 0x81 == 1).then_some(pde & 0x000f_ffff_ffff_f000)
+}
+
 /// The page table behind the directory entry for `va`, if there is one.
 fn page_table(read: &Read<'_>, root: u64, va: u64) -> Option<u64> {
     let next = |table: u64, shift: u32| {
@@ -92,6 +108,19 @@ pub fn pages(
     own: impl Iterator<Item = u64>,
     dump_avail: &[Range<u64>],
 ) -> BTreeSet<u64> {
+    pages_through(read, tables, root, kva, own, dump_avail, None)
+}
+
+/// The same for i386, whose `crashdumpmap` is at `window`.
+pub fn pages_through(
+    read: &Read<'_>,
+    tables: Tables,
+    root: u64,
+    kva: Range<u64>,
+    own: impl Iterator<Item = u64>,
+    dump_avail: &[Range<u64>],
+    window: Option<u64>,
+) -> BTreeSet<u64> {
     let mut pages = own.collect::<BTreeSet<_>>();
     let mut va = kva.start;
     while va < kva.end {
@@ -111,7 +140,11 @@ pub fn pages(
             if tables == Tables::Amd64 && va.is_multiple_of(2 << 20) {
                 pages.extend(page_table(read, root, va));
             }
-            pages.extend(translate(read, tables, root, va));
+            if window == Some(va) {
+                pages.extend(page_table_of_i386(read, tables, root, va));
+            } else {
+                pages.extend(translate(read, tables, root, va));
+            }
         }
         match (va - va % step).checked_add(step) {
             Some(next) => va = next,

@@ -21,7 +21,7 @@ const RAM: u64 = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether there is a QEMU; says so if not. CI installs it.
-fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     let there = Command::new(QEMU)
         .arg("--version")
         .stdout(Stdio::null())

@@ -8,6 +8,7 @@ mod grid;
 mod guest;
 mod guests;
 mod guests_false;
+mod guests_i386;
 mod harness;
 mod images;
 mod kinds;

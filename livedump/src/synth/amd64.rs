@@ -357,6 +357,10 @@ impl Processor for Amd64 {
 
     fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
         builder.poke_u64(at + 32, builder.dmap(root))?;
+        if builder.description.release() == Release::R10 {
+            // `pm_cr3` is right behind: there is no second root for processes.
+            return builder.poke_u64(at + 40, root);
+        }
         builder.poke_u64(at + 40, 0)?;
         builder.poke_u64(at + 48, root)?;
         builder.poke_u64(at + 56, u64::MAX)

@@ -80,7 +80,7 @@ pub enum Kernphys {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kernel {
-    /// `"12.1"`, `"14.0"` or `"15.0"`.
+    /// `"10.4"`, `"12.1"`, `"14.0"` or `"15.0"`.
     pub release: String,
     /// How the ELF is made.
     pub kind: KernelKind,
@@ -360,6 +360,7 @@ impl Description {
     /// The release whose ways the machine follows.
     pub fn release(&self) -> Release {
         match self.kernel.release.as_str() {
+            "10.4" => Release::R10,
             "12.1" => Release::R12,
             "15.0" => Release::R15,
             // `check` has refused all others.
@@ -375,7 +376,7 @@ impl Description {
                 Architecture::Amd64 => 2 << 20,
                 Architecture::Aarch64 => super::arm64::RAM + (8 << 20),
                 Architecture::Riscv64 => super::riscv::RAM + (2 << 20),
-                Architecture::I386 => super::i386::kernbase(self),
+                Architecture::I386 => super::i386::load(self),
             },
         }
     }
@@ -393,7 +394,7 @@ impl Description {
     /// The form of `stoppcbs`.
     pub fn stoppcbs(&self) -> Stoppcbs {
         self.kernel.stoppcbs.unwrap_or(match self.release() {
-            Release::R12 => Stoppcbs::Array,
+            release if release.is_old() => Stoppcbs::Array,
             _ => Stoppcbs::Pointer,
         })
     }
@@ -401,18 +402,18 @@ impl Description {
     /// The form of `kernphys`.
     pub fn kernphys(&self) -> Kernphys {
         self.kernel.kernphys.unwrap_or(match self.release() {
-            Release::R12 => Kernphys::Absolute,
+            release if release.is_old() => Kernphys::Absolute,
             _ => Kernphys::Variable,
         })
     }
 
     fn check(&self) -> Result<(), Error> {
         let hex = |bytes: Bytes| format!("{:#x}", bytes.0);
-        if !["12.1", "14.0", "15.0"].contains(&self.kernel.release.as_str()) {
+        if !["10.4", "12.1", "14.0", "15.0"].contains(&self.kernel.release.as_str()) {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
-                "12.1, 14.0 or 15.0",
+                "10.4, 12.1, 14.0 or 15.0",
             ));
         }
         let size = self.memory.size.0;
@@ -483,8 +484,17 @@ impl Description {
                 "at most 4000",
             ));
         }
-        if !(1..=256).contains(&self.state.cpus) {
-            return Err(Error::value("state.cpus", self.state.cpus, "1 to 256"));
+        let most = match (self.release(), self.architecture) {
+            (Release::R10, Architecture::I386) => 32,
+            (Release::R10, _) => 64,
+            _ => 256,
+        };
+        if !(1..=most).contains(&self.state.cpus) {
+            return Err(Error::value(
+                "state.cpus",
+                self.state.cpus,
+                format!("1 to {most}"),
+            ));
         }
         if self
             .state

@@ -1,5 +1,5 @@
-//! 32-bit x86, with and without PAE, as since 12.0: the kernel's addresses are its physical ones,
-//! and it shares no address space with processes.
+//! 32-bit x86, with and without PAE. Since 12.0 the kernel's addresses are its physical ones, and it
+//! shares no address space with processes; up to 11 it is 3 GiB above.
 //!
 //! FreeBSD `sys/i386/include/{pmap.h,pmap_pae.h,pmap_nopae.h,vmparam.h,pcb.h,frame.h}`,
 //! `sys/i386/i386/pmap.c`. There is no direct map. Processes have
@@ -45,16 +45,36 @@ const PHYSICAL: u64 = 1 << 52;
 const USER_END: u64 = 0xffc0_0000;
 /// `sizeof(struct trapframe)`.
 const TRAP_FRAME: u64 = 72;
+/// Pages of `crashdumpmap`.
+const WINDOW: u64 = 16;
 
 /// The variable that the root table is in: a page of pointers to directories with PAE, then the
 /// directories.
 const ROOT: &str = "boot_directories";
 
-/// `KERNBASE`: two entries of a directory in 12.1, `KERNLOAD` since.
+/// `KERNBASE`: 3 GiB up to 11; two entries of a directory in 12.1, `KERNLOAD` since.
 pub(crate) fn kernbase(description: &Description) -> u64 {
     match (description.release(), description.kernel.pae) {
+        (Release::R10, _) => 3 << 30,
         (Release::R12, true) => 4 * MIB,
         _ => 8 * MIB,
+    }
+}
+
+/// `KERNLOAD`: one entry of a directory up to 11, the kernel's own address since.
+pub(crate) fn load(description: &Description) -> u64 {
+    match (description.release(), description.kernel.pae) {
+        (Release::R10, true) => 2 * MIB,
+        (Release::R10, false) => 4 * MIB,
+        _ => kernbase(description),
+    }
+}
+
+/// Where the image is linked to.
+fn kernstart(description: &Description) -> u64 {
+    match description.release() {
+        Release::R10 => kernbase(description) + load(description),
+        _ => kernbase(description),
     }
 }
 
@@ -113,6 +133,42 @@ impl I386Form {
     fn span(&self) -> u64 {
         1 << self.shifts()[self.directory()]
     }
+
+    /// What is mapped below `KERNBASE` and above `kernel_vm_end`, and in no dump for that: low
+    /// memory once more, and the trampoline that kernel and processes share.
+    fn beyond(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        for pa in (0..self.span()).step_by(4096) {
+            self.put(builder, self.span() + pa, pa)?;
+        }
+        for i in 0..4 {
+            let pa = builder.frames.one("trampoline", 4096)?;
+            builder.store.write(pa, &[0xcc; 64]);
+            self.put(builder, (1 << 32) - self.span() + i * 4096, pa)?;
+        }
+        Ok(())
+    }
+
+    /// Maps one page, which nobody is told of.
+    fn put(&self, builder: &mut Builder<'_>, va: u64, pa: u64) -> Result<(), Error> {
+        let bottom = builder.bottom();
+        let (store, frames) = (&mut builder.store, &mut builder.frames);
+        let tables = &mut builder.tables;
+        tables.map(store, frames, bottom, va, pa, Prot::RW)
+    }
+
+    /// `crashdumpmap`. A kernel maps pages there whenever it looks at memory for a moment, and leaves
+    /// what it looked at last: a page that is otherwise not its own, and firmware's tables.
+    fn window(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        // A page that is not mapped is before it.
+        let va = builder.kva + 4096;
+        let stale = builder.frames.one("crashdumpmap", 4096)?;
+        builder.store.write(stale, &[0x77; 64]);
+        self.put(builder, va, stale)?;
+        self.put(builder, va + 3 * 4096, 0xf_5000)?;
+        builder.set_word("crashdumpmap", va)?;
+        builder.kva = va + (WINDOW + 1) * 4096;
+        Ok(())
+    }
 }
 
 impl Processor for I386Form {
@@ -151,7 +207,7 @@ impl Processor for I386Form {
             page_size: 4096,
             vm_min: kernbase,
             kernbase,
-            kernstart: kernbase,
+            kernstart: kernstart(description),
             dmap: 0..0,
             dmap_phys: 0,
             dmaplimit: PHYSICAL,
@@ -168,12 +224,13 @@ impl Processor for I386Form {
             Variable::absolute("kernbase", kernbase(description)),
             Variable::zero(ROOT, if self.pae { 5 * 4096 } else { 4096 }),
             Variable::zero("KPTmap", 4),
+            Variable::zero("crashdumpmap", 4),
             Variable::zero("virtual_avail", 4),
             Variable::zero("setidt_disp", 4),
         ];
         let names: &[&'static str] = match (description.release(), self.pae) {
-            (Release::R12, false) => &["IdlePTD"],
-            (Release::R12, true) => &["IdlePTD", "IdlePDPT"],
+            (Release::R10 | Release::R12, false) => &["IdlePTD"],
+            (Release::R10 | Release::R12, true) => &["IdlePTD", "IdlePDPT"],
             // One kernel for both.
             _ => &["pae_mode", "IdlePTD_nopae", "IdlePTD_pae", "IdlePDPT"],
         };
@@ -199,8 +256,14 @@ impl Processor for I386Form {
                 builder.tables.made.push((level, i << 30, pa));
             }
         }
-        // The directories map themselves below the last entry, which is the trampoline's.
-        let slot = (1u64 << 32) - (directories + 1) * self.span();
+        // The directories map themselves: up to 11 right below the kernel, since 12.0 below the last
+        // entry, which is the trampoline's.
+        let ten = builder.description.release() == Release::R10;
+        let slot = if ten {
+            builder.space.kernbase - directories * self.span()
+        } else {
+            (1u64 << 32) - (directories + 1) * self.span()
+        };
         let recursive = slot / self.span() * self.entry_size() + first;
         for i in 0..directories {
             let entry = self.table(first + i * 4096).to_le_bytes();
@@ -213,6 +276,12 @@ impl Processor for I386Form {
         let load = builder.description.load();
         let start = builder.space.kernstart;
         let len = builder.kernel.end - start;
+        if ten {
+            // Physical memory from 0 up to the image.
+            builder.map(level + 1, builder.space.kernbase, 0, load, Prot::RW)?;
+        } else {
+            self.beyond(builder)?;
+        }
         if self.pae {
             let len = len.next_multiple_of(self.span());
             builder.map(level, start, load, len, Prot::RWX)?;
@@ -222,6 +291,7 @@ impl Processor for I386Form {
         }
         builder.load_kernel()?;
         builder.kva = start + len.next_multiple_of(self.span());
+        self.window(builder)?;
         builder.set_word("virtual_avail", builder.kva)
     }
 
@@ -245,7 +315,13 @@ impl Processor for I386Form {
     fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
         let root = builder.kernel.address(ROOT)?;
         let first = if self.pae { root + 4096 } else { root };
-        let old = builder.description.release() == Release::R12;
+        let old = builder.description.release().is_old();
+        // Up to 11 these were physical addresses.
+        let pa = |va: u64| match builder.description.release() {
+            Release::R10 => va - builder.space.kernbase,
+            _ => va,
+        };
+        let (root, first) = (pa(root), pa(first));
         let name = match (old, self.pae) {
             (true, _) => "IdlePTD",
             (false, true) => "IdlePTD_pae",
@@ -351,6 +427,18 @@ impl Processor for I386Form {
 
     fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
         (sp - 4, Some(sp - 4))
+    }
+
+    fn window_table(&self, builder: &Builder<'_>) -> Option<(u64, u64)> {
+        // The walk looks at each table through the first page of `crashdumpmap`.
+        let at = builder.kernel.address("crashdumpmap").ok()?;
+        let mut bytes = [0; 4];
+        builder.store.read(builder.phys(at).ok()?, &mut bytes);
+        let base = u64::from(u32::from_le_bytes(bytes)) & !(self.span() - 1);
+        let bottom = builder.bottom();
+        let mut made = builder.tables.made.iter();
+        let found = made.find(|(level, va, _)| (*level, *va) == (bottom, base))?;
+        Some((found.2, 4096))
     }
 
     fn dumps_table(&self, _level: usize) -> bool {

@@ -67,7 +67,7 @@ LOCAL struct linker_file_list linker_files;
 struct linker_file *linker_kernel_file;
 
 #ifdef STOPPCBS_ARRAY
-struct pcb stoppcbs[256];
+struct pcb stoppcbs[MAXCPU];
 #else
 struct pcb *stoppcbs;
 #endif

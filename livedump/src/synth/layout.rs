@@ -8,6 +8,9 @@
 /// A FreeBSD release whose ways a machine follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
+    /// 10.4: as 12.1, with `td_oncpu` of one byte, 64 CPUs (i386: 32), and on i386 a kernel 3 GiB
+    /// above its physical addresses.
+    R10,
     /// 12.1: minidump version 2, bitmap by frame number, `kernphys` an absolute symbol,
     /// `stoppcbs` an array, `zombproc`.
     R12,
@@ -18,9 +21,15 @@ pub enum Release {
 }
 
 impl Release {
+    /// Before 13: minidumps without `dump_avail`, a bitmap by frame number.
+    pub fn is_old(self) -> bool {
+        self <= Self::R12
+    }
+
     /// `osreldate`.
     pub fn osreldate(self) -> u32 {
         match self {
+            Self::R10 => 1_004_000,
             Self::R12 => 1_201_000,
             Self::R14 => 1_400_097,
             Self::R15 => 1_500_068,
@@ -30,6 +39,7 @@ impl Release {
     /// `osrelease`.
     pub fn osrelease(self) -> &'static str {
         match self {
+            Self::R10 => "10.4-RELEASE",
             Self::R12 => "12.1-RELEASE",
             Self::R14 => "14.0-RELEASE",
             Self::R15 => "15.0-RELEASE",
@@ -88,6 +98,8 @@ pub(crate) struct ThreadLayout {
     pub(crate) kstack_pages: u32,
     pub(crate) lastcpu: u32,
     pub(crate) oncpu: u32,
+    /// Bytes of these two.
+    pub(crate) cpu_bytes: u32,
     /// Where a pcb that is part of the thread lies; on the stack if absent.
     pub(crate) md_pcb: Option<u32>,
 }
@@ -147,15 +159,18 @@ pub(crate) struct Layout {
     pub(crate) word: u32,
     /// Bytes of a `vm_paddr_t`.
     pub(crate) paddr: u32,
+    /// `MAXCPU`.
+    pub(crate) maxcpu: u32,
 }
 
 impl Layout {
     /// The structures of an LP64 amd64 kernel.
     pub(crate) fn amd64(release: Release) -> Self {
-        let old = release == Release::R12;
+        let old = release.is_old();
+        let ten = release == Release::R10;
         Self {
             vm_page: match release {
-                Release::R12 => VmPageLayout {
+                Release::R10 | Release::R12 => VmPageLayout {
                     size: 104,
                     phys_addr: 48,
                     flags: 90,
@@ -191,7 +206,13 @@ impl Layout {
                 threads: 0x10,
                 pid: 0xc4,
                 hash: (!old).then_some(0xc8),
-                comm: if old { 0x3e4 } else { 0x3d8 },
+                comm: if ten {
+                    0x344
+                } else if old {
+                    0x3e4
+                } else {
+                    0x3d8
+                },
                 state: 0xc0,
                 vmspace: 0x2f0,
             },
@@ -207,8 +228,15 @@ impl Layout {
                 state: 0x448,
                 kstack: 0x460,
                 kstack_pages: 0x470,
-                lastcpu: 0x158,
-                oncpu: if old { 0x15c } else { 0x6bc },
+                lastcpu: if ten { 0x100 } else { 0x158 },
+                oncpu: if ten {
+                    0x101
+                } else if old {
+                    0x15c
+                } else {
+                    0x6bc
+                },
+                cpu_bytes: if ten { 1 } else { 4 },
                 md_pcb: (!old).then_some(0x6c0),
             },
             vmspace: VmspaceLayout {
@@ -237,6 +265,7 @@ impl Layout {
             dump_avail: if old { 126 } else { 128 },
             word: 8,
             paddr: 8,
+            maxcpu: if ten { 64 } else { 256 },
         }
     }
 
@@ -269,12 +298,12 @@ impl Layout {
     /// The structures of an i386 kernel that a dump is made by. There are no modules. What a kernel
     /// exports has amd64's offsets. `struct vm_page` is computed from its field list.
     pub(crate) fn i386(release: Release, pae: bool) -> Self {
-        let old = release == Release::R12;
+        let old = release.is_old();
         // 12.1 without PAE: physical addresses of 32 bits.
         let narrow = old && !pae;
         let (size, phys_addr, flags) = match release {
-            Release::R12 if narrow => (68, 28, 54),
-            Release::R12 => (72, 28, 58),
+            _ if narrow => (68, 28, 54),
+            Release::R10 | Release::R12 => (72, 28, 58),
             Release::R14 => (68, 28, 62),
             Release::R15 => (60, 20, 54),
         };
@@ -309,6 +338,7 @@ impl Layout {
             dump_avail: if old { 34 } else { 36 },
             word: 4,
             paddr: if narrow { 4 } else { 8 },
+            maxcpu: if release == Release::R10 { 32 } else { 256 },
             ..amd64
         }
     }

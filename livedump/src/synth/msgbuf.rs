@@ -4,7 +4,6 @@
 
 use super::builder::Builder;
 use super::error::Error;
-use super::layout::Release;
 use super::rng::Rng;
 use super::truth::{MessageBuffer, Prot};
 
@@ -148,7 +147,7 @@ pub(crate) fn build(
     for (i, &byte) in written.iter().enumerate() {
         ring[i % size] = byte;
     }
-    if total > size as u64 && description.release() != Release::R12 {
+    if total > size as u64 && !description.release().is_old() {
         flags |= WRAP;
     }
     let unread = description.msgbuf.unread.0.min(total).min(size as u64);

@@ -126,6 +126,10 @@ pub(crate) trait Processor: Sync {
     /// The stack pointer of a saved context whose function has stack pointer `sp`: with it the
     /// slot of the return address, if that is in memory.
     fn saved_sp(&self, sp: u64) -> (u64, Option<u64>);
+    /// A page table that the kernel maps itself while it walks, and so finds.
+    fn window_table(&self, _: &Builder<'_>) -> Option<(u64, u64)> {
+        None
+    }
     /// Whether the page tables at this level are pages of the dump.
     fn dumps_table(&self, level: usize) -> bool;
 }

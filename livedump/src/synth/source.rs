@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::chains;
 use super::description::{Description, Kernphys, Stoppcbs};
-use super::layout::{Layout, Release};
+use super::layout::Layout;
 
 /// One member: offset, bytes, declaration.
 type Member = (u32, u32, &'static str);
@@ -59,9 +59,13 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         ("OSRELDATE", release.osreldate().to_string()),
         ("DUMP_AVAIL", l.dump_avail.to_string()),
         ("PHYSSEG_MAX", l.physseg_max.to_string()),
+        ("MAXCPU", l.maxcpu.to_string()),
         (
             "STOPPED_CPUS",
-            if release == Release::R12 { "32" } else { "128" }.into(),
+            match release.is_old() {
+                true => (l.maxcpu / 8).to_string(),
+                false => "128".into(),
+            },
         ),
     ] {
         let _ = writeln!(out, "#define {name} {value}");
@@ -119,6 +123,10 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
     }));
     structure(&mut out, "proc", p.size, members);
     let t = &l.thread;
+    let (last, on) = match t.cpu_bytes {
+        1 => ("unsigned char td_lastcpu", "unsigned char td_oncpu"),
+        _ => ("int td_lastcpu", "int td_oncpu"),
+    };
     let mut members: Vec<Member> = vec![
         (t.proc_, 8, "struct proc *td_proc"),
         (
@@ -129,13 +137,13 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
         (t.tid, 4, "int td_tid"),
         (t.inhibitors, 4, "int td_inhibitors"),
         (t.wmesg, 8, "const char *td_wmesg"),
-        (t.lastcpu, 4, "int td_lastcpu"),
+        (t.lastcpu, t.cpu_bytes, last),
         (t.name, 20, "char td_name[20]"),
         (t.pcb, 8, "struct pcb *td_pcb"),
         (t.state, 4, "int td_state"),
         (t.kstack, 8, "unsigned long td_kstack"),
         (t.kstack_pages, 4, "int td_kstack_pages"),
-        (t.oncpu, 4, "int td_oncpu"),
+        (t.oncpu, t.cpu_bytes, on),
     ];
     members.extend(t.md_pcb.map(|at| (at, l.pcb_size, "struct pcb td_md_pcb")));
     structure(&mut out, "thread", t.size, members);

@@ -6,7 +6,6 @@ use super::builder::Builder;
 use super::chains;
 use super::description::{Doing, Process, Stoppcbs, Thread as Described};
 use super::error::Error;
-use super::layout::Release;
 use super::processor::Registers;
 use super::rng::Rng;
 use super::stack::{self, Purpose};
@@ -114,13 +113,13 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     alive.reverse();
     dead.reverse();
     list(b, "allproc", &alive)?;
-    if b.description.release() == Release::R12 {
+    if b.description.release().is_old() {
         list(b, "zombproc", &dead)?;
     }
     hash(b, alive.iter().chain(&dead))?;
 
     if dumper.is_some() {
-        let mut stopped = vec![0u8; 32];
+        let mut stopped = vec![0u8; b.layout.maxcpu as usize / 8];
         for cpu in (0..cpus).filter(|cpu| Some(*cpu) != dumper) {
             stopped[cpu as usize / 8] |= 1 << (cpu % 8);
         }
@@ -371,8 +370,13 @@ fn place_thread(
     b.poke_word(va + u64::from(l.pcb), pcb)?;
     b.poke_word(va + u64::from(l.kstack), kstack)?;
     b.poke_u32(va + u64::from(l.kstack_pages), KSTACK_PAGES as u32)?;
-    b.poke_u32(va + u64::from(l.lastcpu), described.cpu.unwrap_or(0))?;
-    b.poke_u32(va + u64::from(l.oncpu), described.cpu.unwrap_or(u32::MAX))?;
+    // All bits set is NOCPU, whether it has one byte or four.
+    let number = |cpu: u32| cpu.to_le_bytes();
+    let bytes = l.cpu_bytes as usize;
+    let last = number(described.cpu.unwrap_or(0));
+    b.poke(va + u64::from(l.lastcpu), &last[..bytes])?;
+    let on = number(described.cpu.unwrap_or(u32::MAX));
+    b.poke(va + u64::from(l.oncpu), &on[..bytes])?;
     let wait = match doing {
         Doing::Sleeping => Some(described.wait.clone().unwrap_or_else(|| "-".into())),
         _ => None,

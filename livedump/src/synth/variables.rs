@@ -2,10 +2,7 @@
 
 use super::description::{Description, Stoppcbs};
 use super::kernel::Variable;
-use super::layout::{Layout, Release};
-
-/// `MAXCPU`.
-const MAXCPU: u64 = 256;
+use super::layout::Layout;
 
 /// What identifies a kernel.
 pub(crate) fn version(description: &Description, machine: &str) -> String {
@@ -29,7 +26,8 @@ fn text(text: &str) -> Vec<u8> {
 /// All variables of a kernel.
 pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> Vec<Variable> {
     let release = description.release();
-    let old = release == Release::R12;
+    let old = release.is_old();
+    let maxcpu = u64::from(layout.maxcpu);
     let word = u64::from(layout.word);
     let mut all = vec![
         Variable::data("version", text(version)),
@@ -67,13 +65,13 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         Variable::zero("dumppcb", u64::from(layout.pcb_size)).local(),
         Variable::zero("dumptid", 4),
         Variable::zero("dumping", 4),
-        Variable::zero("stopped_cpus", if old { MAXCPU / 8 } else { 1024 / 8 }),
+        Variable::zero("stopped_cpus", if old { maxcpu / 8 } else { 1024 / 8 }),
         Variable::zero("mp_maxid", 4),
         Variable::zero("mp_ncpus", 4),
         Variable::zero(
             "stoppcbs",
             match description.stoppcbs() {
-                Stoppcbs::Array => MAXCPU * u64::from(layout.pcb_size),
+                Stoppcbs::Array => maxcpu * u64::from(layout.pcb_size),
                 Stoppcbs::Pointer => word,
             },
         ),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::builder::Builder;
 use super::content::PAGE;
-use super::description::Description;
+use super::description::{Architecture, Description};
 use super::error::Error;
 use super::intervals::{Intervals, within, without};
 use super::layout::Release;
@@ -73,7 +73,7 @@ pub(crate) fn bits(b: &Builder<'_>) -> u64 {
     let page = b.space.page_size;
     match b.description.release() {
         // By frame number, whole pages of bitmap.
-        Release::R12 => {
+        release if release.is_old() => {
             let last = b.dump_avail.last().map_or(0, |range| range.end);
             (last / page).div_ceil(8).next_multiple_of(page) * 8
         }
@@ -120,7 +120,7 @@ pub(crate) fn place_pages(
     let len = (pages.len() * size).next_multiple_of(b.space.page_size);
     let direct = !b.space.dmap.is_empty()
         && (b.description.memory.vm_page_array_in_direct_map
-            || b.description.release() == Release::R12
+            || b.description.release().is_old()
             || !b.processor.maps_pages());
     let (at, va) = if direct {
         let at = b.frames.block("vm_page_array", len, b.space.page_size)?;
@@ -162,7 +162,7 @@ pub(crate) fn place_pages(
 
 /// Index of the bit of a physical address that is in `dump_avail`.
 fn bit(avail: &[Range<u64>], release: Release, page: u64, pa: u64) -> u64 {
-    if release == Release::R12 {
+    if release.is_old() {
         return pa / page;
     }
     let mut base = 0;
@@ -198,7 +198,7 @@ pub(crate) fn write(b: &mut Builder<'_>, bitmap: &Range<u64>) -> Result<(), Erro
     };
     b.set_word("vm_page_dump", at)?;
     let count = bits(b);
-    if release == Release::R12 {
+    if release.is_old() {
         b.set_u32("vm_page_dump_size", (count / 8) as u32)?;
     } else {
         b.set_word("vm_page_dump_pages", count)?;
@@ -233,10 +233,16 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
     let limit = b.space.dmap_phys..b.space.dmaplimit;
     let page = b.space.page_size;
     let mut set = Intervals::new();
+    // Before 13 i386 asked `dump_avail` alone.
+    let asks =
+        !(b.description.architecture == Architecture::I386 && b.description.release().is_old());
+    let nodump = pages
+        .filter(|_| asks)
+        .map_or(&[][..], |pages| &pages.nodump);
     let mut add = |range: Range<u64>, why: Why| {
         for part in within(&range, std::slice::from_ref(&limit)) {
             for part in within(&part, &b.dump_avail) {
-                for part in without(&part, pages.map_or(&[], |pages| &pages.nodump)) {
+                for part in without(&part, nodump) {
                     set.add(part, why);
                 }
             }
@@ -252,6 +258,9 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
     }
     for range in &b.bits {
         add(range.clone(), Why::Bit);
+    }
+    if let Some((pa, len)) = b.processor.window_table(b) {
+        add(pa..pa + len, Why::PageTable);
     }
     set.merged()
         .into_iter()

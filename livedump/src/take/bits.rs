@@ -21,9 +21,25 @@ pub(super) fn by_number(avail: &DumpAvail, page_size: u64) -> DumpAvail {
     DumpAvail::from_zero(bytes.next_multiple_of(page_size) * 8, page_size)
 }
 
-/// The kernel's `dump_avail`, up to its terminator; memory ends at `top`, and an
-/// element has `paddr_size` bytes.
+/// The kernel's `dump_avail`, up to its terminator, and how many bytes its elements have: those of
+/// `paddr_sizes` under which it makes sense. Memory ends at `top`.
 pub(super) fn dump_avail(
+    variables: Variables<'_>,
+    top: u64,
+    paddr_sizes: &[usize],
+    page_size: u64,
+) -> Result<(DumpAvail, usize), TakeError> {
+    let mut first = None;
+    for size in paddr_sizes {
+        match dump_avail_of(variables, top, *size, page_size) {
+            Ok(avail) => return Ok((avail, *size)),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.unwrap_or(TakeError::NoSymbol { name: "dump_avail" }))
+}
+
+fn dump_avail_of(
     variables: Variables<'_>,
     top: u64,
     paddr_size: usize,

@@ -8,6 +8,9 @@
 //!
 //! Registers are put in as they are, stack pointer included: the processor was at `rip` when it had
 //! them, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
+//!
+//! A processor that the kernel has stopped already waits in `cpustop_handler`, and `stoppcbs` has
+//! what it did before. That is what a debugger wants, so it stays.
 
 use minidump::KernelElf;
 use minidump::defs::pcb::{self, PcbFields};
@@ -76,6 +79,12 @@ pub(super) fn place(
         return Ok(placed);
     };
     for (index, on) in found.iter().enumerate() {
+        if index != first && waits_stopped(kernel, layout, on) {
+            let number = on.state.number;
+            let what = format!("the kernel had stopped CPU {number}: its own copy of it is kept");
+            placed.notes.push(what);
+            continue;
+        }
         let place = if index == first {
             dumping(kernel, layout, on, &mut placed.patches)
         } else {
@@ -94,8 +103,7 @@ pub(super) fn place(
             place,
         });
     }
-    let ids = found.iter().map(|on| on.cpuid).collect::<Vec<_>>();
-    let bits = stopped_cpus(kernel, &ids, &placed.cpus, &mut placed.patches);
+    let bits = stopped_cpus(kernel, &placed.cpus, &mut placed.patches);
     if let Err(why) = bits {
         placed.notes.push(format!("stopped_cpus: {why}"));
     }
@@ -148,13 +156,7 @@ fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option
     let panicked = cpus
         .iter()
         .position(|on| panicked == Some(u64::from(on.cpuid)));
-    let mut running = (0..cpus.len()).filter(|i| {
-        let bit = kernel.stopped_cpus_bit(cpus[*i].cpuid);
-        bit.is_none_or(|(at, mask)| {
-            let byte = kernel.uint_at("stopped_cpus", at, 1).unwrap_or(0);
-            byte & u64::from(mask) == 0
-        })
-    });
+    let mut running = (0..cpus.len()).filter(|i| !is_stopped(kernel, cpus[*i].cpuid));
     let only = running.next().filter(|_| running.next().is_none());
     panicked.or(only).or((!cpus.is_empty()).then_some(0))
 }
@@ -189,6 +191,32 @@ fn stopped(
     }
     registers(kernel, layout, on.state, pcb, patches)?;
     Ok(CpuPlace::Stoppcbs)
+}
+
+/// Whether a processor waits where the kernel has stopped it, after it has saved what it did.
+fn waits_stopped(kernel: Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
+    const HANDLER: &str = "cpustop_handler";
+    let function = kernel.function(on.state.rip);
+    if function.is_none_or(|(name, _)| name != HANDLER) || !is_stopped(kernel, on.cpuid) {
+        return false;
+    }
+    let saved = |name: &str| {
+        let offset = layout.registers.iter().find(|(of, _)| *of == name)?.1;
+        let at = kernel.stoppcb(on.cpuid)?.checked_add(offset as u64)?;
+        kernel.uint_at(name, at, layout.word).ok()
+    };
+    ["rip", "eip"]
+        .into_iter()
+        .filter_map(saved)
+        .any(|pc| pc != 0)
+}
+
+/// Whether `stopped_cpus` in memory has the processor's bit.
+fn is_stopped(kernel: Kernel<'_>, cpuid: u32) -> bool {
+    kernel.stopped_cpus_bit(cpuid).is_some_and(|(at, mask)| {
+        let byte = kernel.uint_at("stopped_cpus", at, 1).unwrap_or(0);
+        byte & u64::from(mask) != 0
+    })
 }
 
 /// Puts a processor's registers into the `struct pcb` at `at`.
@@ -250,15 +278,11 @@ fn value_of(state: &CpuState, name: &str) -> Option<u64> {
 }
 
 /// Sets the bits of the processors that count as stopped, and clears the dumping one's.
-fn stopped_cpus(
-    kernel: Kernel<'_>,
-    ids: &[u32],
-    cpus: &[Cpu],
-    patches: &mut Patches,
-) -> Result<(), String> {
+fn stopped_cpus(kernel: Kernel<'_>, cpus: &[Cpu], patches: &mut Patches) -> Result<(), String> {
     let mut bytes = std::collections::BTreeMap::<u64, u8>::new();
-    for (id, cpu) in ids.iter().zip(cpus) {
-        let Some((at, mask)) = kernel.stopped_cpus_bit(*id) else {
+    for cpu in cpus {
+        let bit = cpu.cpuid.and_then(|id| kernel.stopped_cpus_bit(id));
+        let Some((at, mask)) = bit else {
             continue;
         };
         let byte = match bytes.get(&at) {

@@ -139,15 +139,9 @@ pub(super) struct Dumpable<'a> {
 }
 
 impl<'a> Dumpable<'a> {
-    /// Reads `vm_phys_segs` and finds the layout. What is missing is said in `notes`.
-    pub(super) fn new(
-        variables: Variables<'a>,
-        osreldate: u32,
-        model: Model,
-        phys_in_dmap: Range<u64>,
-        notes: &mut Vec<String>,
-    ) -> Self {
-        let mut this = Self {
+    /// By `dump_avail` and the direct map alone.
+    pub(super) fn new(variables: Variables<'a>, phys_in_dmap: Range<u64>, model: Model) -> Self {
+        Self {
             memory: variables.memory,
             phys_in_dmap,
             page_size: variables.memory.page_size(),
@@ -156,13 +150,24 @@ impl<'a> Dumpable<'a> {
             layout: None,
             cached: None,
             unread: 0,
-        };
+        }
+    }
+
+    /// By `struct vm_page` too: reads `vm_phys_segs` and finds the layout. What is missing is said
+    /// in `notes`.
+    pub(super) fn find_pages(
+        &mut self,
+        variables: Variables<'a>,
+        osreldate: u32,
+        notes: &mut Vec<String>,
+    ) {
+        let model = self.model;
         let array = variables
             .find("vm_page_array")
             .and_then(|at| variables.long_at("vm_page_array", at).ok());
         if array.is_none_or(|array| array == 0) {
             notes.push("no vm_page_array: all of dump_avail counts as dumpable".into());
-            return this;
+            return;
         }
         let (Some(segs), Some(count)) = (
             variables.find("vm_phys_segs"),
@@ -172,7 +177,7 @@ impl<'a> Dumpable<'a> {
                 .filter(|count| *count <= SEGS_LIMIT),
         ) else {
             notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
-            return this;
+            return;
         };
         // What the kernel's own type information says, then what is known of releases.
         let types = Types::read(variables.elf, &["vm_page", "vm_phys_seg"]);
@@ -181,27 +186,26 @@ impl<'a> Dumpable<'a> {
         let forms = forms.filter(|(of, ..)| osreldate != 0 && *of == model);
         let forms = forms.map(|(_, size, first_page)| (size, first_page));
         for (size, first_page) in vm_phys_seg_of(&types, model).into_iter().chain(forms) {
-            let Some(segs) = this.read_segs(&variables, segs, count, size, first_page) else {
+            let Some(segs) = self.read_segs(&variables, segs, count, size, first_page) else {
                 continue;
             };
-            this.segs = segs;
+            self.segs = segs;
             let known = VM_PAGES.iter();
             let known = known
                 .filter(|(since, of, _)| osreldate != 0 && *since <= osreldate && *of == model);
             for layout in told.iter().chain(known.map(|(_, _, layout)| layout)) {
-                if this.fits(layout) {
-                    this.layout = Some(*layout);
-                    return this;
+                if self.fits(layout) {
+                    self.layout = Some(*layout);
+                    return;
                 }
             }
         }
-        this.segs.clear();
+        self.segs.clear();
         notes.push(
             "struct vm_page is neither as the kernel's type information says nor as in any known \
              release: pages marked PG_NODUMP are in the dump"
                 .into(),
         );
-        this
     }
 
     /// Whether under `layout` the first, middle and last page of every segment knows its address.

@@ -36,6 +36,7 @@ mod patch;
 mod port;
 pub mod run;
 pub mod running;
+mod text;
 pub mod view;
 mod walk;
 
@@ -225,12 +226,12 @@ pub fn plan_machine(
 
     let top = memory.ranges().last().map_or(0, |range| range.end);
     let follows = bits::follow_dump_avail(elf);
-    let paddr_size = if follows {
-        8
+    let paddr_sizes = if follows {
+        &[8][..]
     } else {
-        port.old_paddr_size(machine.located.paging)
+        port.old_paddr_sizes(machine.located.paging)
     };
-    let avail = bits::dump_avail(variables, top, paddr_size, page_size)?;
+    let (avail, paddr_size) = bits::dump_avail(variables, top, paddr_sizes, page_size)?;
     let mut marks = bits::vm_page_dump(variables, &avail, page_size)?;
     let version = version(&machine, options, follows, facts.osreldate)?;
     if (version >= port.arch().fields().dumpavail_since) != follows {
@@ -248,8 +249,12 @@ pub fn plan_machine(
         paddr: paddr_size,
     };
     let osreldate = facts.osreldate;
-    let mut dumpable = Dumpable::new(variables, osreldate, model, in_dmap.clone(), &mut notes);
-    let walked = walked(&machine, variables, &mut dumpable, &mut marks)?;
+    let mut dumpable = Dumpable::new(variables, in_dmap.clone(), model);
+    if port.asks_pages(follows) {
+        dumpable.find_pages(variables, osreldate, &mut notes);
+    }
+    let asks_tables = follows && port.asks_tables();
+    let walked = walked(&machine, variables, &mut dumpable, &mut marks, asks_tables)?;
     bits::filter(&mut marks, &avail, in_dmap, &mut dumpable);
     let before = marks.count();
     bits::without_holes(&mut marks, memory.ranges());
@@ -334,6 +339,7 @@ fn walked(
     variables: Variables<'_>,
     dumpable: &mut Dumpable<'_>,
     marks: &mut Marks,
+    asks_tables: bool,
 ) -> Result<Walked, TakeError> {
     let port = machine.port;
     let kva = machine.kernbase..port.kva_end(variables)?;
@@ -346,6 +352,11 @@ fn walked(
         });
     };
     let mut walk = Walk::new(&machine.view, root, dumpable, marks);
+    if !asks_tables {
+        walk.write_all_tables();
+    }
+    let window = variables.find("crashdumpmap");
+    walk.set_window(window.and_then(|at| variables.long_at("crashdumpmap", at).ok()));
     port.walk(&mut walk, kva)?;
     Ok(walk.done())
 }

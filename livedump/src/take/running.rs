@@ -43,7 +43,7 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         }
         _ => amd64::KERNPHYS_USUAL,
     };
-    let avail = dump_avail(variables, u64::MAX, 8, amd64::PAGE_SIZE)?;
+    let (avail, _) = dump_avail(variables, u64::MAX, &[8], amd64::PAGE_SIZE)?;
     let ranges = avail.segments().iter().map(|segment| {
         let start = segment.start.next_multiple_of(amd64::PAGE_SIZE);
         start..segment.end - segment.end % amd64::PAGE_SIZE

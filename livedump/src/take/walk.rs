@@ -37,6 +37,10 @@ pub(super) struct Walk<'a, 'd> {
     most: u64,
     /// The lost table that was met last: one table is met many times.
     lost: Option<u64>,
+    /// Whether tables that could not be dumped as pages are left out of the section.
+    asks_tables: bool,
+    /// The first address of `crashdumpmap`.
+    window: Option<u64>,
 }
 
 /// How a section with one entry per page is made: arm64, riscv64, i386.
@@ -46,6 +50,9 @@ pub(super) struct Flat {
     /// Whether a block above the directory's level is written out whole, past the end of what is
     /// walked (arm64).
     pub(super) whole_blocks: bool,
+    /// Whether the kernel looks at a table through the first page of `crashdumpmap` while it walks
+    /// (i386: `pmap_kenter_temporary`). Then the table that maps that page maps itself.
+    pub(super) through_window: bool,
 }
 
 impl<'a, 'd> Walk<'a, 'd> {
@@ -66,7 +73,19 @@ impl<'a, 'd> Walk<'a, 'd> {
             kept: 0,
             most: memory / root.paging.page_size(),
             lost: None,
+            asks_tables: true,
+            window: None,
         }
+    }
+
+    /// Writes every table that there is into the section, those too that could not be dumped.
+    pub(super) fn write_all_tables(&mut self) {
+        self.asks_tables = false;
+    }
+
+    /// Tells where `crashdumpmap` points.
+    pub(super) fn set_window(&mut self, at: Option<u64>) {
+        self.window = at;
     }
 
     pub(super) fn done(self) -> Walked {
@@ -157,7 +176,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Adds the table that lies at physical address `at` to the section: a page of zeros if the
     /// kernel could not dump that.
     pub(super) fn push_table(&mut self, at: u64, table: Box<[u8]>) -> Result<(), TakeError> {
-        if self.dumpable.allows(at) {
+        if !self.asks_tables || self.dumpable.allows(at) {
             self.push(table)
         } else {
             self.push_zero();
@@ -193,7 +212,14 @@ impl<'a, 'd> Walk<'a, 'd> {
                     ..
                 }) if depth == directory => match self.table(at, table)? {
                     Some(page) => {
-                        self.mark_leaves(directory + 1, &page);
+                        let window = self.window.filter(|va| (at..at + step).contains(va));
+                        match window.filter(|_| form.through_window) {
+                            Some(va) => {
+                                let seen = seen_through(geometry, va, table, &page);
+                                self.mark_leaves(directory + 1, &seen);
+                            }
+                            None => self.mark_leaves(directory + 1, &page),
+                        }
                         self.push_table(table, page)?;
                     }
                     None => self.push_zero(),
@@ -207,6 +233,20 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
         Ok(())
     }
+}
+
+/// The bytes of `page`, a table at `table`, as the kernel sees them that has just mapped it at `va`,
+/// which is an address that the table maps.
+fn seen_through(geometry: &Geometry, va: u64, table: u64, page: &[u8]) -> Vec<u8> {
+    let size = geometry.entry_size;
+    // An index into the table, which is a page.
+    let slot = geometry.bottom().index(va) as usize * size;
+    let mut seen = page.to_vec();
+    if let Some(entry) = seen.get_mut(slot..slot + size) {
+        // Valid is bit 0 of i386's entries; a frame has as many bytes as its entry.
+        entry.copy_from_slice(&(table | 1).to_le_bytes()[..size]);
+    }
+    seen
 }
 
 /// The page table that stands for a block at `start`, whose entry is `raw`.
@@ -232,6 +272,7 @@ mod tests {
         let form = Flat {
             synthetic: |raw, frame| frame | (raw & 0xfff),
             whole_blocks: false,
+            through_window: false,
         };
         let geometry = Paging::I386.geometry();
         let page = table_of_block(geometry, &form, 0xffc0_0063, 0xffc0_0000);

@@ -8,3 +8,4 @@ mod formats;
 mod fuzz;
 mod peers;
 mod qemu;
+mod qemu_i386;

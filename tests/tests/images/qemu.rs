@@ -28,7 +28,7 @@ const QEMU: &str = "qemu-system-x86_64";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether there is a QEMU; says so if not.
-fn has_qemu() -> bool {
+pub(crate) fn has_qemu() -> bool {
     let found = Command::new(QEMU)
         .arg("--version")
         .stdout(Stdio::null())
@@ -37,14 +37,14 @@ fn has_qemu() -> bool {
 }
 
 /// A QEMU with a stopped guest.
-struct Qemu {
+pub(crate) struct Qemu {
     child: Child,
     qmp: BufReader<UnixStream>,
     dir: PathBuf,
 }
 
 impl Qemu {
-    fn start(dir: &Path, args: &[String]) -> Self {
+    pub(crate) fn start(dir: &Path, args: &[String]) -> Self {
         let socket = |name: &str| format!("unix:{},server=on,wait=off", dir.join(name).display());
         let child = Command::new(QEMU)
             .args([
@@ -93,7 +93,7 @@ impl Qemu {
     }
 
     /// The formats that this QEMU has of those that are read here.
-    fn formats(&mut self) -> Vec<String> {
+    pub(crate) fn formats(&mut self) -> Vec<String> {
         let answer = self.ask("query-dump-guest-memory-capability", &json!({}));
         let all = answer["formats"].as_array().unwrap().iter();
         all.filter_map(Value::as_str)
@@ -103,7 +103,7 @@ impl Qemu {
     }
 
     /// Dumps the guest, and opens what came out.
-    fn dump(&mut self, format: &str, paging: bool) -> Image {
+    pub(crate) fn dump(&mut self, format: &str, paging: bool) -> Image {
         let path = self.dir.join(format!("{format}-{paging}"));
         let protocol = format!("file:{}", path.display());
         let mut arguments = json!({"paging": paging, "protocol": protocol});
@@ -121,7 +121,7 @@ impl Qemu {
     }
 
     /// Sets registers of processor 0 by their numbers in QEMU's description of x86-64.
-    fn set(&self, registers: &[(u32, u64)]) {
+    pub(crate) fn set(&self, registers: &[(u32, u64)]) {
         let mut gdb = connect(&self.dir.join("gdb"));
         let mut packet = |text: &str| {
             let sum = text.bytes().fold(0_u8, u8::wrapping_add);
@@ -185,7 +185,7 @@ fn machine(is_split: bool) -> Machine {
 }
 
 /// Writes the machine's memory as a backend's file has it: without the hole below 4 GiB.
-fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
+pub(crate) fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
     let memory = machine.memory();
     let place = |pa: u64| {
         if pa < 4 << 30 {
@@ -210,7 +210,7 @@ fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
 }
 
 /// That every page of the machine is in the image as it is in the machine.
-fn compare(machine: &Machine, image: &Image, what: &str) {
+pub(crate) fn compare(machine: &Machine, image: &Image, what: &str) {
     let truth = machine.memory();
     let (mut here, mut there) = ([0; 4096], [0; 4096]);
     let mut count = 0;

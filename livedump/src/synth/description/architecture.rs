@@ -52,7 +52,7 @@ impl Description {
         if self.architecture == Architecture::I386 {
             return self.check_i386();
         }
-        if self.release() == Release::R12 {
+        if self.release().is_old() {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
@@ -92,12 +92,12 @@ impl Description {
     }
 
     fn check_i386(&self) -> Result<(), Error> {
-        let usual = crate::synth::i386::kernbase(self);
+        let usual = crate::synth::i386::load(self);
         if self.load() != usual {
             return Err(Error::value(
                 "kernel.load",
                 format!("{:#x}", self.load()),
-                format!("absent or {usual:#x}: the kernel's addresses are its physical ones"),
+                format!("absent or {usual:#x}: nobody moves the kernel"),
             ));
         }
         let size = self.memory.size.0;

@@ -19,7 +19,7 @@ fn nodump(reader: &Reader<'_>, release: Release, pa: u64) -> Option<bool> {
     // sizeof(struct vm_phys_seg); sizeof(struct vm_page), phys_addr, flags, PG_NODUMP: as read in
     // the headers of these releases.
     let (seg, size, phys_addr, flags, bit) = match release {
-        Release::R12 => (40, 104, 48, 90, 0x80),
+        Release::R10 | Release::R12 => (40, 104, 48, 90, 0x80),
         Release::R14 => (48, 104, 48, 94, 0x10),
         Release::R15 => (48, 88, 32, 78, 0x10),
     };
@@ -56,11 +56,7 @@ pub(super) fn dumped(machine: &Machine) -> BTreeSet<u64> {
     let mut bit = 0;
     for (start, end) in &avail {
         for pa in (*start..*end).step_by(4096) {
-            let at = if release == Release::R12 {
-                pa / 4096
-            } else {
-                bit
-            };
+            let at = if release.is_old() { pa / 4096 } else { bit };
             let mut byte = [0];
             reader.read(bitmap + at / 8, &mut byte);
             if byte[0] >> (at % 8) & 1 == 1 && dumpable(pa) {
@@ -69,7 +65,7 @@ pub(super) fn dumped(machine: &Machine) -> BTreeSet<u64> {
             bit += 1;
         }
     }
-    if release != Release::R12 {
+    if !release.is_old() {
         assert_eq!(reader.u64(reader.symbol("vm_page_dump_pages")), bit);
     }
 
@@ -134,6 +130,7 @@ fn the_kernels_procedure_finds_the_pages_that_are_told() {
         "running",
         "relocated",
         "old-12.1",
+        "old-10.4",
         "nodump",
         "giant",
     ] {

@@ -243,7 +243,7 @@ fn an_address_outside_of_ram_is_not_found() {
 }
 
 /// The machines that the repository describes.
-const MACHINES: [(&str, &str); 13] = [
+const MACHINES: [(&str, &str); 14] = [
     ("tiny", TINY),
     (
         "small",
@@ -260,6 +260,10 @@ const MACHINES: [(&str, &str); 13] = [
     (
         "old-12.1",
         include_str!("../../../../testdata/machines/old-12.1.toml"),
+    ),
+    (
+        "old-10.4",
+        include_str!("../../../../testdata/machines/old-10.4.toml"),
     ),
     (
         "nodump",

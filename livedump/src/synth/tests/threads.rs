@@ -4,7 +4,20 @@
 use super::{Reader, machine, text_of};
 use crate::synth::{Context, Doing, Machine, ThreadTruth, Why};
 
-const MACHINES: [&str; 4] = ["tiny", "running", "relocated", "old-12.1"];
+const MACHINES: [&str; 5] = ["tiny", "running", "relocated", "old-12.1", "old-10.4"];
+
+/// `td_oncpu`, NOCPU with all bits set: an `int`, or in 10.4 a byte.
+fn oncpu(reader: &Reader<'_>, at: u64) -> u32 {
+    if reader.u32(reader.symbol("osreldate")) >= 1_100_000 {
+        return reader.u32(at);
+    }
+    let mut byte = [0];
+    reader.read(at, &mut byte);
+    match byte[0] {
+        255 => u32::MAX,
+        cpu => cpu.into(),
+    }
+}
 
 /// The threads of a list of processes, in list order: address, pid, comm, tid, name, oncpu, pcb.
 fn list(reader: &Reader<'_>, head: &str) -> Vec<(u64, u32, String, u32, String, u32, u64)> {
@@ -23,7 +36,7 @@ fn list(reader: &Reader<'_>, head: &str) -> Vec<(u64, u32, String, u32, String, 
                 comm.clone(),
                 reader.u32(thread + off("thread_off_td_tid")),
                 reader.string(thread + off("thread_off_td_name"), 20),
-                reader.u32(thread + off("thread_off_td_oncpu")),
+                oncpu(reader, thread + off("thread_off_td_oncpu")),
                 reader.u64(thread + off("thread_off_td_pcb")),
             ));
             thread = reader.u64(thread + off("thread_off_td_plist"));

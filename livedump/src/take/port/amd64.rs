@@ -18,6 +18,7 @@ use minidump::{Arch, KernelElf};
 use super::{Port, Space, root};
 use crate::PhysMemory;
 use crate::take::TakeError;
+use crate::take::bits::follow_dump_avail;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
 use crate::take::paging::{Entry, Paging};
@@ -89,9 +90,10 @@ impl Port for Amd64 {
     }
 
     fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, TakeError> {
+        // `PHYS_IN_DMAP` is asked since 13; before, `dump_avail` alone decided.
         let dmaplimit = match variables.find("dmaplimit") {
-            Some(at) => variables.u64_at("dmaplimit", at)?,
-            None => 0,
+            Some(at) if follow_dump_avail(variables.elf) => variables.u64_at("dmaplimit", at)?,
+            _ => 0,
         };
         let layout = match variables.find("kva_layout") {
             Some(at) => KvaLayout::read(variables, at)?,

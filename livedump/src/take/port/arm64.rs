@@ -134,6 +134,7 @@ impl Port for Arm64 {
             &Flat {
                 synthetic: |_, frame| frame | SYNTHETIC_L3,
                 whole_blocks: true,
+                through_window: false,
             },
         )
     }

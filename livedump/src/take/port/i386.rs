@@ -20,8 +20,9 @@ use crate::take::{Machine, TakeError};
 /// The port.
 pub(super) struct I386;
 
-/// `KERNBASE` up to 11: where the kernel's addresses begin, and physical 0 is.
-const KERNBASE_11: u64 = 0xc000_0000;
+/// The lowest `KERNBASE` up to 11 (`KVA_PAGES` of 3 GiB); by default it is 3 GiB. Since 12.0 it is
+/// 8 MiB at most.
+const KERNBASE_11: u64 = 0x4000_0000;
 
 impl Port for I386 {
     fn arch(&self) -> Arch {
@@ -29,8 +30,9 @@ impl Port for I386 {
     }
 
     fn link(&self, elf: &KernelElf) -> u64 {
-        match elf.symbol("version") {
-            Some(version) if version.value >= KERNBASE_11 => KERNBASE_11,
+        // Physical 0 is at `KERNBASE`, or where it is.
+        match elf.symbol("kernbase") {
+            Some(kernbase) if kernbase.value >= KERNBASE_11 => kernbase.value,
             _ => 0,
         }
     }
@@ -43,17 +45,21 @@ impl Port for I386 {
         Box::new(std::iter::once(0))
     }
 
+    fn is_moved(&self) -> bool {
+        false
+    }
+
     fn nowhere(&self) -> &'static str {
         "another address than its own"
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        // Nobody moves it: its first address is where it is linked to be.
-        let kernphys = image
-            .elf
-            .symbol("kernbase")
-            .and_then(|kernbase| image.pa(kernbase.value))?;
         tables(image).find_map(|(name, paging)| {
+            // Nobody moves it: its first directory entry is where it is linked to be.
+            let first = image.elf.text().first().map(|text| text.start);
+            let first = first.or_else(|| image.variable("version"))?;
+            let span = paging.geometry().directory().span();
+            let kernphys = image.pa(first)? & !(span - 1);
             let value = image.value(name, 0, 4)?;
             // A kernel address, or, up to 11, a physical one.
             [image.pa(value), Some(value)]
@@ -99,8 +105,22 @@ impl Port for I386 {
         1..=2
     }
 
-    fn old_paddr_size(&self, paging: Paging) -> usize {
-        if paging == Paging::I386 { 4 } else { 8 }
+    fn old_paddr_sizes(&self, paging: Paging) -> &'static [usize] {
+        match paging {
+            Paging::I386 => &[4],
+            // `options PAE_TABLES` is PAE with physical addresses of 32 bits.
+            _ => &[8, 4],
+        }
+    }
+
+    fn asks_pages(&self, follows: bool) -> bool {
+        // Its own `is_dumpable` knew `dump_avail` alone (10.4 and 12.1,
+        // `sys/i386/i386/minidump_machdep.c`).
+        follows
+    }
+
+    fn asks_tables(&self) -> bool {
+        false
     }
 
     fn header(&self, machine: &Machine, version: u32) -> MinidumpHeader {
@@ -119,6 +139,7 @@ impl Port for I386 {
             &Flat {
                 synthetic: |_, frame| frame | SYNTHETIC_PTE,
                 whole_blocks: false,
+                through_window: true,
             },
         )
     }

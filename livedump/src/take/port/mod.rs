@@ -38,6 +38,12 @@ pub(super) trait Port: Sync {
     /// Physical addresses at which the image may begin, the likeliest first.
     fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a>;
 
+    /// Whether [`Located::kernphys`] is the physical address of [`Port::link`], and not that of the
+    /// image's first directory entry.
+    fn is_moved(&self) -> bool {
+        true
+    }
+
     /// What is said when the version string is at none of them: "at no …".
     fn nowhere(&self) -> &'static str;
 
@@ -64,10 +70,24 @@ pub(super) trait Port: Sync {
         self.arch().fields().last_version
     }
 
-    /// Bytes of a `vm_paddr_t` of a kernel whose bitmap does not follow `dump_avail`.
-    fn old_paddr_size(&self, paging: Paging) -> usize {
+    /// Bytes that a `vm_paddr_t` may have in a kernel whose bitmap does not follow `dump_avail`, the
+    /// likelier first.
+    fn old_paddr_sizes(&self, paging: Paging) -> &'static [usize] {
         let _ = paging;
-        8
+        &[8]
+    }
+
+    /// Whether the kernel asks a page's `struct vm_page` before it dumps it; `follows`: its bitmap
+    /// follows `dump_avail`.
+    fn asks_pages(&self, follows: bool) -> bool {
+        let _ = follows;
+        true
+    }
+
+    /// Whether a kernel whose bitmap follows `dump_avail` leaves tables out of the section that it
+    /// could not dump as pages. Before, all were written.
+    fn asks_tables(&self) -> bool {
+        true
     }
 
     /// What the header says of the machine beside sizes.

@@ -98,6 +98,7 @@ impl Port for Riscv64 {
             &Flat {
                 synthetic: |raw, frame| (raw & !PTE_PPN_MASK) | frame >> L3_SHIFT << PTE_PPN0_S,
                 whole_blocks: false,
+                through_window: false,
             },
         )
     }

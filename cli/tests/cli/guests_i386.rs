@@ -1,0 +1,217 @@
+//! An i386 guest of a real QEMU's: 12.1's form of address space, paging on, registers set through
+//! QEMU's own stub of gdb. What comes over QMP is what comes from the file that QEMU writes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::guests::is_there;
+use crate::harness::{machine, run};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// More than any of this takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Numbers of registers in QEMU's `i386-64bit.xml`, which it uses for any guest, their names in a
+/// dump, and what they are set to.
+const SAVED: [(u32, &str, u64); 6] = [
+    (5, "edi", 0xd1d1_0001),
+    (4, "esi", 0x5151_0002),
+    (6, "ebp", 0xc0de_0ff8),
+    (7, "esp", 0xc0de_0fd0),
+    (1, "ebx", 0xb0b0_0003),
+    (16, "eip", 0x00c0_ffee),
+];
+const CR0: u32 = 27;
+const CR3: u32 = 29;
+const CR4: u32 = 30;
+
+struct Qemu {
+    dir: tempfile::TempDir,
+    child: Child,
+    monitor: BufReader<UnixStream>,
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(socket) => {
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                return socket;
+            }
+            Err(e) => assert!(begun.elapsed() < PATIENCE, "{}: {e}", path.display()),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Qemu {
+    /// A guest with this machine's memory, which never runs.
+    fn start(name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        run([
+            "synth".as_ref(),
+            "-q".as_ref(),
+            machine(name).as_os_str(),
+            "--out".as_ref(),
+            path("machine").as_os_str(),
+        ])
+        .expect(0);
+        let ram = path("machine/ram");
+        let size = fs::metadata(&ram).unwrap().len();
+        let mut command = Command::new(QEMU);
+        command
+            .args(["-M", "pc,memory-backend=ram0", "-object"])
+            .arg(format!(
+                "memory-backend-file,id=ram0,size={size},share=on,mem-path={}",
+                ram.display()
+            ))
+            .args(["-m", &format!("{}M", size >> 20)])
+            .args(["-smp", "2", "-accel", "tcg", "-S", "-nodefaults"])
+            .args(["-display", "none"]);
+        for (option, name) in [("-qmp", "qmp"), ("-qmp", "watch"), ("-gdb", "gdb")] {
+            let socket = format!("unix:{},server=on,wait=off", path(name).display());
+            command.args([option, &socket]);
+        }
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        let monitor = BufReader::new(connect(&path("watch")));
+        let mut qemu = Self {
+            dir,
+            child,
+            monitor,
+        };
+        assert!(qemu.message().get("QMP").is_some());
+        qemu.ask("qmp_capabilities", &json!({}));
+        qemu
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn message(&mut self) -> Value {
+        let mut line = String::new();
+        self.monitor.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))
+    }
+
+    fn ask(&mut self, command: &str, arguments: &Value) -> Value {
+        let request = json!({"execute": command, "arguments": arguments});
+        writeln!(self.monitor.get_mut(), "{request}").unwrap();
+        loop {
+            let mut answer = self.message();
+            if answer.get("event").is_none() {
+                assert!(answer.get("error").is_none(), "{command}: {answer}");
+                return answer["return"].take();
+            }
+        }
+    }
+
+    /// Sets registers of processor 0.
+    fn set(&self, registers: &[(u32, u64)]) {
+        let mut gdb = connect(&self.path("gdb"));
+        let mut packet = |text: &str| {
+            let sum = text.bytes().fold(0_u8, u8::wrapping_add);
+            gdb.write_all(format!("${text}#{sum:02x}").as_bytes())
+                .unwrap();
+            let mut answer = Vec::new();
+            // An answer ends with '#' and two digits; '+' and stop replies may come before.
+            while answer.len() < 4 || answer[answer.len() - 3] != b'#' {
+                let mut byte = [0];
+                gdb.read_exact(&mut byte).unwrap();
+                answer.push(byte[0]);
+            }
+            gdb.write_all(b"+").unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        // Who has read the description of registers may write them one by one.
+        packet("qXfer:features:read:target.xml:0,ffb");
+        for (number, value) in registers {
+            let bytes = value.to_le_bytes().map(|b| format!("{b:02x}")).concat();
+            let answer = packet(&format!("P{number:x}={bytes}"));
+            assert!(answer.contains("$OK#"), "register {number}: {answer}");
+        }
+        // Not `D`, which lets the guest run.
+        gdb.shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// The dump that `take` makes, uncompressed, as `name`.
+    fn take(&self, name: &str, source: [&str; 2], more: &[&str]) -> Vec<u8> {
+        let source = [source[0].into(), self.path(source[1])];
+        let mut args: Vec<PathBuf> = vec!["take".into()];
+        args.extend(source);
+        args.extend(["--kernel".into(), self.path("machine/kernel")]);
+        args.extend(["--none", "--container", "saved", "-o"].map(PathBuf::from));
+        args.push(self.path(name));
+        args.extend(more.iter().map(PathBuf::from));
+        run(args).expect(0);
+        fs::read(self.path(name)).unwrap()
+    }
+}
+
+#[test]
+fn an_i386_guest_over_qmp_is_the_one_in_qemu_s_file_registers_included() {
+    if !is_there() {
+        return;
+    }
+    for (name, pae) in [("i386-12.1", false), ("i386-10.4", false)] {
+        let mut qemu = Qemu::start(name);
+        let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
+        registers.extend([
+            (CR4, if pae { 1 << 5 } else { 0 }),
+            // A process's, say: no dump depends on it.
+            (CR3, 0x5000),
+            (CR0, 1 << 31 | 0x11),
+        ]);
+        qemu.set(&registers);
+        let file = format!("file:{}", qemu.path("guest.elf").display());
+        let arguments = json!({"paging": false, "protocol": file});
+        qemu.ask("dump-guest-memory", &arguments);
+
+        let (over_qmp, of_file) = (["--qmp", "qmp"], ["--image", "guest.elf"]);
+        let plain = qemu.take("plain", ["--image", "machine"], &[]);
+        for (out, source) in [("a", over_qmp), ("b", of_file)] {
+            let taken = qemu.take(out, source, &["--no-cpu-state"]);
+            assert!(taken == plain, "{name} {source:?}");
+        }
+        let a = qemu.take("with-a", over_qmp, &[]);
+        let b = qemu.take("with-b", of_file, &[]);
+        assert!(a == b && a != plain, "{name}");
+        let status = qemu.ask("query-status", &json!({}));
+        assert_eq!(status["running"], json!(false), "{name}");
+
+        // The one that counts as the dumping thread has what was set.
+        let (dump, kernel) = (qemu.path("with-a"), qemu.path("machine/kernel"));
+        let args = ["threads".into(), dump, "--kernel".into(), kernel];
+        let args = args
+            .into_iter()
+            .chain(["--crashed", "--json"].map(PathBuf::from));
+        let told = run(args);
+        assert!([0, 3].contains(&told.code), "{}", told.err);
+        let told: Value = serde_json::from_slice(&told.out).unwrap();
+        let [thread] = &told["threads"].as_array().unwrap()[..] else {
+            panic!("{name}: {told}");
+        };
+        for (_, register, value) in SAVED {
+            let found = thread["registers"][register].as_str().unwrap();
+            let found = u64::from_str_radix(found.trim_start_matches("0x"), 16).unwrap();
+            assert_eq!(found, value, "{name}: {register}");
+        }
+        assert_eq!(thread["cpu"], json!(0), "{name}");
+    }
+}
