@@ -128,6 +128,7 @@ pub fn write_to(
 ) -> Result<Report, Failure> {
     let Some(mut pending) = pending else {
         let path = PathBuf::from("-");
+        place::pipe::widen(io::stdout());
         let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
         let published = Published {
             path,

@@ -23,6 +23,7 @@ pub(crate) mod free;
 pub mod info;
 pub mod links;
 pub mod pending;
+pub mod pipe;
 pub mod private;
 pub mod sparse;
 pub mod temporary;

@@ -12,7 +12,7 @@ use compress::Codec;
 use super::directory::{Number, Numbers, bounds_after};
 use super::free::Room;
 use super::temporary::{Directory, Temporary, publishing};
-use super::{Destination, PlaceError, links, sparse};
+use super::{Destination, PlaceError, links, pipe, sparse};
 
 /// How a dump is placed.
 #[derive(Debug, Clone)]
@@ -114,6 +114,7 @@ fn stdout() -> Result<Target, PlaceError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|e| PlaceError::from_io("open", &path, e))?;
+    pipe::widen(&fd);
     Ok(Target::Stream {
         file: File::from(fd),
         path,
@@ -133,8 +134,10 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
         let kind = there.file_type();
         if kind.is_char_device() || kind.is_fifo() {
             let opened = File::options().write(true).open(path);
+            let file = opened.map_err(|e| PlaceError::from_io("open", path, e))?;
+            pipe::widen(&file);
             return Ok(Target::Stream {
-                file: opened.map_err(|e| PlaceError::from_io("open", path, e))?,
+                file,
                 path: path.into(),
             });
         }

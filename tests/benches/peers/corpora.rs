@@ -8,6 +8,7 @@ use std::sync::Arc;
 use compress::ReadAt;
 use livedump::PhysMemory;
 use livedump::image::raw::RawImage;
+use livedump::place::sparse;
 use livedump::synth;
 use livedump::take::{PlanOptions, Taken, plan};
 use minidump::KernelElf;
@@ -73,9 +74,8 @@ fn machine(options: &Options, name: &str, memory: u32, half: u32) -> Result<Corp
     corpus(name, payload, Some(folder))
 }
 
-/// The plan of a dump of the machine in `folder`.
-pub(crate) fn taken(folder: &Path) -> Result<Taken, Failure> {
-    let kernel = KernelElf::from_bytes(fs::read(folder.join("kernel"))?)?;
+/// The memory of the machine in `folder`.
+fn memory(folder: &Path) -> Result<RawImage, Failure> {
     let layout: serde_json::Value =
         serde_json::from_slice(&fs::read(folder.join("machine.json"))?)?;
     let ranges = layout["ranges"]
@@ -85,9 +85,48 @@ pub(crate) fn taken(folder: &Path) -> Result<Taken, Failure> {
         .iter()
         .filter_map(|r| Some(r[0].as_u64()?..r[1].as_u64()?))
         .collect();
-    let memory: Arc<dyn PhysMemory> =
-        Arc::new(RawImage::new(File::open(folder.join("ram"))?, &ranges)?);
+    Ok(RawImage::new(File::open(folder.join("ram"))?, &ranges)?)
+}
+
+/// The plan of a dump of the machine in `folder`.
+pub(crate) fn taken(folder: &Path) -> Result<Taken, Failure> {
+    let kernel = KernelElf::from_bytes(fs::read(folder.join("kernel"))?)?;
+    let memory: Arc<dyn PhysMemory> = Arc::new(memory(folder)?);
     Ok(plan(memory, &kernel, &PlanOptions::default())?)
+}
+
+/// The machine in `folder` as LiME writes its memory, made if it is not there: what comes from a
+/// guest, without a word about its kernel.
+pub(crate) fn guest_image(folder: &Path) -> Result<PathBuf, Failure> {
+    let path = folder.join("guest.lime");
+    if path.exists() {
+        return Ok(path);
+    }
+    let memory = memory(folder)?;
+    let unfinished = path.with_extension("part");
+    let out = File::create(&unfinished)?;
+    let mut at = 0;
+    let mut piece = vec![0; 1 << 20];
+    for range in memory.ranges() {
+        // Magic, version 1, first and last address, eight bytes of nothing.
+        let mut header = *b"EMiL\x01\0\0\0________________________";
+        header[8..16].copy_from_slice(&range.start.to_le_bytes());
+        header[16..24].copy_from_slice(&(range.end - 1).to_le_bytes());
+        header[24..].fill(0);
+        sparse::write_at(&out, &header, at)?;
+        at += header.len() as u64;
+        let mut from = range.start;
+        while from < range.end {
+            let len = piece.len().min((range.end - from) as usize);
+            memory.read(from, &mut piece[..len])?;
+            sparse::write_at(&out, &piece[..len], at)?;
+            from += len as u64;
+            at += len as u64;
+        }
+    }
+    out.set_len(at)?;
+    fs::rename(unfinished, &path)?;
+    Ok(path)
 }
 
 fn copy(source: &dyn ReadAt, path: &Path) -> Result<(), Failure> {

@@ -13,7 +13,8 @@
 //!
 //! Ratios of one run of the whole program can be compared, seconds cannot: the machine is not
 //! known. Time is the wall clock's from start to end of the process; CPU is user and system time
-//! of it; memory is the most private memory (`RssAnon`) seen, looked at every two milliseconds.
+//! of it; memory is the most private memory (`RssAnon`) seen in one more run, looked at every two
+//! milliseconds. Nothing of this program runs while times are taken, but what empties a pipe.
 
 mod corpora;
 mod pages;

@@ -4,8 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::Failure;
 
@@ -38,7 +42,6 @@ pub(crate) struct Job {
 pub(crate) struct Taken {
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
-    pub(crate) memory: u64,
     pub(crate) made: u64,
 }
 
@@ -49,7 +52,41 @@ pub(crate) fn is_there(program: &str) -> bool {
 }
 
 impl Job {
+    /// Runs it and takes its times. Nothing else runs meanwhile: its memory is asked for by
+    /// [`Job::memory`], in a run of its own.
     pub(crate) fn run(&self) -> Result<Taken, Failure> {
+        let mut running = self.start()?;
+        let pid = Pid::from_child(&running.child);
+        // A process that has ended keeps its times until it is waited for.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        retry_on_intr(|| waitid(WaitId::Pid(pid), ended))?;
+        let mut taken = Taken {
+            seconds: running.start.elapsed().as_secs_f64(),
+            cpu: stat(running.child.id())?.1,
+            ..Taken::default()
+        };
+        self.end(&mut running)?;
+        if let Some(made) = &self.makes {
+            taken.made = fs::metadata(made)?.len();
+        }
+        Ok(taken)
+    }
+
+    /// Runs it once more and says how much private memory it had at most.
+    pub(crate) fn memory(&self) -> Result<u64, Failure> {
+        let mut running = self.start()?;
+        let pid = running.child.id();
+        let mut most = 0;
+        // A process that has ended has no memory.
+        while stat(pid)?.0 != 'Z' {
+            most = most.max(private(pid));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.end(&mut running)?;
+        Ok(most)
+    }
+
+    fn start(&self) -> Result<Running, Failure> {
         if let Some(made) = &self.makes {
             let _ = fs::remove_file(made);
         }
@@ -71,31 +108,31 @@ impl Job {
                 while stdout.read(&mut piece).is_ok_and(|n| n > 0) {}
             })
         });
-        let mut taken = Taken::default();
-        // A process that has ended keeps its times until it is waited for, but not its memory.
-        let pid = child.id();
-        loop {
-            let (state, cpu) = stat(pid)?;
-            taken.cpu = cpu;
-            if state == 'Z' {
-                break;
-            }
-            taken.memory = taken.memory.max(private(pid));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        taken.seconds = start.elapsed().as_secs_f64();
-        let status = child.wait()?;
-        if let Some(drain) = drain {
+        Ok(Running {
+            start,
+            child,
+            drain,
+        })
+    }
+
+    fn end(&self, running: &mut Running) -> Result<(), Failure> {
+        let status = running.child.wait()?;
+        if let Some(drain) = running.drain.take() {
             let _ = drain.join();
         }
         if !status.success() {
             return Err(format!("{:?} {:?}: {status}", self.program, self.arguments).into());
         }
-        if let Some(made) = &self.makes {
-            taken.made = fs::metadata(made)?.len();
-        }
-        Ok(taken)
+        Ok(())
     }
+}
+
+/// A process that has been started.
+struct Running {
+    start: Instant,
+    child: Child,
+    /// Whoever empties its pipe.
+    drain: Option<JoinHandle<()>>,
 }
 
 /// State and CPU seconds of a process.

@@ -3,19 +3,23 @@
 use std::fs::File;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use compress::{
-    Codec, Encoding, Error, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, is_zero,
-    write_seal,
+    Codec, Encoding, Error, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, write_seal,
 };
+
+use livedump::image;
+use livedump::place::{pipe, sparse};
+use livedump::take::{PlanOptions, plan};
+use minidump::KernelElf;
 
 use crate::{Failure, corpora, pages};
 
-/// A page, and the unit of holes.
+/// A page.
 const PAGE: usize = 4096;
 
 /// Does what `arguments` say: the task's name, then its own.
@@ -31,6 +35,17 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             let payload = corpora::taken(Path::new(from))?.into_payload();
             encode(
                 &payload,
+                &encoding(codec, level, threads, frame)?,
+                "sealed",
+                to,
+            )
+        }
+        ["guest", codec, level, threads, frame, from, kernel, to] => {
+            let kernel = KernelElf::from_bytes(std::fs::read(kernel)?)?;
+            let image = image::open(Path::new(from), &image::Options::default())?;
+            let taken = plan(image.memory, &kernel, &PlanOptions::default())?;
+            encode(
+                &taken.into_payload(),
                 &encoding(codec, level, threads, frame)?,
                 "sealed",
                 to,
@@ -57,7 +72,8 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             }
         }
         ["decode", threads, from, "-"] => {
-            let mut out = std::io::stdout().lock();
+            let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+            pipe::widen(&out);
             open(threads, from)?.decode(
                 &mut |_, piece| out.write_all(piece).map_err(Error::Write),
                 &NoProgress,
@@ -67,7 +83,7 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
         ["decode", threads, from, to] => {
             let out = File::create(to)?;
             let len = open(threads, from)?.decode(
-                &mut |at, piece| sparse(&out, at, piece).map_err(Error::Write),
+                &mut |at, piece| sparse::write_at(&out, piece, at).map_err(Error::Write),
                 &NoProgress,
             )?;
             Ok(out.set_len(len)?)
@@ -108,20 +124,6 @@ fn open(threads: &str, from: &str) -> Result<Stream, Failure> {
         ..OpenOptions::default()
     };
     Ok(Stream::open(Arc::new(File::open(from)?), &options)?)
-}
-
-/// Writes the runs of pages that are not zero.
-fn sparse(out: &File, at: u64, piece: &[u8]) -> std::io::Result<()> {
-    let mut run = 0;
-    let mut done = 0;
-    for page in piece.chunks(PAGE) {
-        if is_zero(page) {
-            out.write_all_at(&piece[run..done], at + run as u64)?;
-            run = done + page.len();
-        }
-        done += page.len();
-    }
-    out.write_all_at(&piece[run..], at + run as u64)
 }
 
 /// Reads pages at random, cold and cached, and says what one takes.
