@@ -8,16 +8,17 @@
 //! | sealed    | the payload in frames, then the seal, whose attachment holds the header          |
 //!
 //! The header's lengths, compression and parity are made here, from what was really written.
-//! A foreign stream is decoded in order by one thread and encoded by the others; everything else is
-//! read by the encoder's workers at their own offsets.
+//! A foreign stream is decoded in order by one thread and encoded by the others. A compressed
+//! stream that becomes bytes in one piece is decoded in order, by all threads if it has frames, and
+//! written as it comes. Everything else is read by the encoder's workers at their own offsets.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use compress::{
-    Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, Window, encode_at,
-    encode_read, write_seal,
+    Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, Window,
+    encode_at, encode_read, write_seal,
 };
 
 use crate::container::Container;
@@ -51,6 +52,11 @@ impl Target {
             ));
         }
         Ok(self.encoding.check(self.shape())?)
+    }
+
+    /// Whether what is written is the content and nothing else, but for a header behind it.
+    fn is_plain(&self) -> bool {
+        self.encoding.codec == Codec::None && self.shape() == Shape::Single
     }
 
     fn shape(&self) -> Shape {
@@ -144,7 +150,7 @@ pub fn convert(
         refuse_short_raw(dump, target, len)?;
     }
     let shape = target.shape();
-    let stored = if dump.stream().kind() == StreamKind::Foreign && !dump.is_embedded() {
+    let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() {
             dump.layout().end()
         } else {
@@ -154,7 +160,7 @@ pub fn convert(
             pad_to,
             ..Splice::default()
         };
-        encode_decoded(dump.stream(), splice, target, out, progress)?
+        store_decoded(dump.stream(), splice, target, out, progress)?
     } else {
         encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
     };
@@ -174,8 +180,8 @@ pub fn convert_full(
     if let Some(len) = dump.known_len() {
         refuse_cut_raw(target, len, dump.end())?;
     }
-    let stored = if dump.stream().kind() == StreamKind::Foreign {
-        encode_decoded(dump.stream(), Splice::default(), target, out, progress)?
+    let stored = if goes_in_order(dump.stream(), target) {
+        store_decoded(dump.stream(), Splice::default(), target, out, progress)?
     } else {
         encode_at(
             &*dump.payload(),
@@ -216,10 +222,10 @@ pub fn to_full(
     let head = crate::full::write::head(dump)?;
     let skip = dump.layout().data_offset();
     let end = head.len() as u64 + (dump.layout().end() - skip);
-    let stored = if dump.stream().kind() == StreamKind::Foreign && !dump.is_embedded() {
+    let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() { end } else { 0 };
         let splice = Splice { head, skip, pad_to };
-        encode_decoded(dump.stream(), splice, target, out, progress)?
+        store_decoded(dump.stream(), splice, target, out, progress)?
     } else {
         let pages = Window::new(dump.payload(), skip, dump.layout().end() - skip);
         let body = Arc::new(pages);
@@ -353,6 +359,78 @@ fn close(
     })
 }
 
+/// Whether `stream` is decoded from its front to become what `target` says: one that can be read in
+/// no other way, and one of which nothing is to be made but its content.
+fn goes_in_order(stream: &Stream, target: &Target) -> bool {
+    match (stream.kind(), stream.frames()) {
+        (StreamKind::Plain, _) => false,
+        (_, None) => true,
+        // All the frames: what is cut off is for those who read at offsets.
+        (_, Some(_)) => target.is_plain() && stream.known_len().is_some(),
+    }
+}
+
+/// Stores what `stream` holds, decoding it from its front.
+fn store_decoded(
+    stream: &Stream,
+    splice: Splice,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Stored, Error> {
+    if target.is_plain() {
+        copy_decoded(stream, splice, out, progress)
+    } else {
+        encode_decoded(stream, splice, target, out, progress)
+    }
+}
+
+/// Progress of bytes that are written as they are decoded: as many stored as there is content.
+struct Copied<'a>(&'a dyn Progress);
+
+impl Progress for Copied<'_> {
+    fn advance(&self, content: u64, _: u64) {
+        self.0.advance(content, content);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
+/// Decodes `stream` and writes what comes out as it is.
+fn copy_decoded(
+    stream: &Stream,
+    splice: Splice,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Stored, Error> {
+    let mut len = 0_u64;
+    let mut put = |bytes: &[u8]| {
+        len += bytes.len() as u64;
+        out.write_all(bytes).map_err(compress::Error::Write)
+    };
+    put(&splice.head)?;
+    let mut sink = |offset: u64, piece: &[u8]| put(splice.kept(offset, piece));
+    stream.decode(&mut sink, &Copied(progress))?;
+    let zeros = vec![0; PADDING];
+    while len < splice.pad_to {
+        if progress.cancelled() {
+            return Err(compress::Error::Cancelled.into());
+        }
+        let n = (splice.pad_to - len).min(PADDING as u64);
+        // At most PADDING.
+        out.write_all(&zeros[..n as usize])
+            .map_err(compress::Error::Write)?;
+        len += n;
+        progress.advance(n, n);
+    }
+    Ok(Stored::plain(len))
+}
+
+/// Zeros that are written at once.
+const PADDING: usize = 1 << 20;
+
 /// Pieces that may wait between the thread that decodes and the one that encodes.
 const PIECES: usize = 4;
 
@@ -367,6 +445,15 @@ struct Splice {
     pad_to: u64,
 }
 
+impl Splice {
+    /// The part of a decoded piece that is stored.
+    fn kept<'a>(&self, offset: u64, piece: &'a [u8]) -> &'a [u8] {
+        let skip = self.skip.saturating_sub(offset).min(piece.len() as u64);
+        // At most the piece's length.
+        &piece[skip as usize..]
+    }
+}
+
 /// Decodes `stream` in order on a thread of its own and stores what comes out. Memory: [`PIECES`]
 /// pieces of the decoder's, and the encoder's own.
 fn encode_decoded(
@@ -378,11 +465,10 @@ fn encode_decoded(
 ) -> Result<Stored, Error> {
     std::thread::scope(|scope| {
         let (sender, pieces) = sync_channel(PIECES);
+        let splice = &splice;
         scope.spawn(move || {
             let mut sink = |offset: u64, piece: &[u8]| {
-                let skip = splice.skip.saturating_sub(offset).min(piece.len() as u64);
-                // At most the piece's length.
-                let piece = &piece[skip as usize..];
+                let piece = splice.kept(offset, piece);
                 if piece.is_empty() {
                     return Ok(());
                 }
@@ -399,7 +485,7 @@ fn encode_decoded(
         });
         let mut pipe = Pipe {
             pieces,
-            current: splice.head,
+            current: splice.head.clone(),
             at: 0,
             given: 0,
             ended: false,

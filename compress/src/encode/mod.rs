@@ -118,6 +118,17 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Content that was written as it is, in one piece: [`Shape::Single`] without a codec. For
+    /// whoever has decoded content at hand ([`crate::Stream::decode`]) and nothing to encode.
+    pub fn plain(content_len: u64) -> Self {
+        Self {
+            content_len,
+            stored_len: content_len,
+            codec: Codec::None,
+            table: None,
+        }
+    }
+
     /// The codec it was stored with.
     pub fn codec(&self) -> Codec {
         self.codec
