@@ -12,7 +12,8 @@
 //! nosegments                                 # no program headers
 //! ```
 //!
-//! Sections whose names begin with `.text` are executable, others writable. The file has
+//! Sections whose names begin with `.text` are executable, others writable; those whose names begin
+//! with `.rela` are relocations. The file has
 //! one PT_LOAD a section, `.symtab`, `.strtab` and `.shstrtab`. Numbers
 //! and contents are those of [`mkdump`](crate::mkdump).
 
@@ -182,7 +183,9 @@ fn statement(kernel: &mut Kernel, cursor: &mut Cursor<'_>) -> Result<()> {
 }
 
 fn symbol(cursor: &mut Cursor<'_>) -> Result<Symbol> {
-    let name = cursor.word("a symbol name")?.to_owned();
+    // Arm's marks of code and data: `$a`, `$d`.
+    let mark = if cursor.eat_symbol('$') { "$" } else { "" };
+    let name = format!("{mark}{}", cursor.word("a symbol name")?);
     let value = cursor.number()?;
     let mut symbol = Symbol {
         name,
@@ -268,7 +271,11 @@ fn write(kernel: &Kernel) -> Result<Vec<u8>> {
         }
         headers.push(Header {
             name: intern(&mut strings, &section.name),
-            kind: if section.bss { 8 } else { 1 },
+            kind: match (section.bss, section.name.starts_with(".rela")) {
+                (true, _) => 8,
+                (false, true) => 4,
+                (false, false) => 1,
+            },
             // ALLOC and EXECINSTR, or ALLOC and WRITE.
             flags: if section.name.starts_with(".text") {
                 6

@@ -9,6 +9,10 @@ use super::ranges::Ranges;
 use super::recipe::{Mapping, Recipe};
 use super::tables::Pmap;
 
+/// A large page.
+const LARGE: u64 = 16 << 20;
+/// First address of the kernel map, whose segments have small pages.
+const KERNEL_MAP: u64 = 0xc008_0000_0000_0000;
 /// Entries of a group.
 const GROUP: usize = 8;
 
@@ -18,7 +22,11 @@ pub(crate) fn build(recipe: &Recipe, avail: &Ranges) -> Result<Pmap> {
     let mut bytes = vec![0u8; groups as usize * GROUP * 16];
     let mut found = Vec::new();
     for mapping in &recipe.maps {
-        insert(&mut bytes, groups, mapping)?;
+        if mapping.size == LARGE && mapping.va >= KERNEL_MAP {
+            insert_pieces(&mut bytes, groups, mapping)?;
+        } else {
+            insert(&mut bytes, groups, mapping)?;
+        }
         let pages = (0..mapping.size >> 12).map(|i| mapping.pa + (i << 12));
         found.extend(pages.filter(|pa| avail.contains(*pa)));
     }
@@ -30,6 +38,18 @@ pub(crate) fn vsid(va: u64) -> u64 {
     let esid = va >> 28;
     let hash = u128::from((esid << 8) | (esid >> 28)) * 0x13bb;
     (hash as u64 & ((1 << 36) - 1)) | 1 << 36
+}
+
+/// A large page in a segment of small ones: an entry for each of those, which says where the large
+/// one is and, in the eight bits above the page offset, that it is one (Power ISA, `L` and `LP`).
+fn insert_pieces(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
+    for offset in (0..m.size).step_by(0x1000) {
+        let va = m.va + offset;
+        let (id, page) = (vsid(va), (va & 0x0fff_ffff) >> 12);
+        let hi = id << 12 | (page >> 11) << 7 | 1 << 2 | 1;
+        place(bytes, groups, (id, page), (hi, m.pa | 0x38000), m)?;
+    }
+    Ok(())
 }
 
 fn insert(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
@@ -51,6 +71,17 @@ fn insert(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
     let page = (m.va & 0x0fff_ffff) >> shift;
     let index = if large { page << 1 } else { page >> 11 };
     let hi = id << 12 | index << 7 | u64::from(large) << 2 | 1;
+    place(bytes, groups, (id, page), (hi, m.pa), m)
+}
+
+/// Puts an entry where the page numbered `page` of virtual segment `id` is looked for.
+fn place(
+    bytes: &mut [u8],
+    groups: u64,
+    (id, page): (u64, u64),
+    (hi, lo): (u64, u64),
+    m: &Mapping,
+) -> Result<()> {
     let hash = (id & ((1 << 39) - 1)) ^ page;
     let second = !hash & ((1 << 39) - 1);
     for (hash, hid) in [(hash, 0u64), (second, 2)] {
@@ -59,7 +90,7 @@ fn insert(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
             let entry = &mut bytes[slot * 16..slot * 16 + 16];
             if entry[7] & 1 == 0 {
                 entry[..8].copy_from_slice(&(hi | hid).to_be_bytes());
-                entry[8..].copy_from_slice(&m.pa.to_be_bytes());
+                entry[8..].copy_from_slice(&lo.to_be_bytes());
                 return Ok(());
             }
         }
