@@ -5,6 +5,7 @@
 //! contents, no program headers.
 
 pub mod core;
+mod descriptors;
 pub mod export;
 pub mod notes;
 pub mod threads;
@@ -20,6 +21,7 @@ use goblin::elf::section_header::{SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB};
 use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION};
 use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Sym};
 
+use crate::elf::descriptors::Descriptors;
 use crate::{ByteOrder, Error};
 
 /// The most labels that are taken for parts of one function.
@@ -67,8 +69,9 @@ struct Entry {
     /// Where the name lies in the strings.
     name: Range<u32>,
     symbol: Symbol,
-    /// Whether it lies in an executable section (or there are no sections to ask).
-    text: bool,
+    /// Where its code is, if it names any: it lies in an executable section (or there are no
+    /// sections to ask), or a function's descriptor leads there.
+    code: Option<u64>,
     global: bool,
 }
 
@@ -117,6 +120,8 @@ pub struct KernelElf {
     text: Vec<Range<u64>>,
     /// The end of the highest executable section or segment.
     text_end: u64,
+    /// Whether functions have descriptors of which none could be read.
+    unread_descriptors: bool,
 }
 
 fn bad(region: &str, offset: u64, found: impl Into<String>, expected: &str) -> Error {
@@ -186,7 +191,9 @@ impl KernelElf {
         );
         let sections = read_sections(&*file, &header, ctx)?;
         let segments = read_segments(&*file, &header, ctx)?;
-        let (symbols, strings) = read_symbols(&*file, &sections, ctx)?;
+        let named = named_sections(&*file, &header, &sections);
+        let descriptors = Descriptors::read(&*file, &header, order, &sections, &named);
+        let (symbols, strings) = read_symbols(&*file, &sections, descriptors.as_ref(), ctx)?;
         let text_end = sections
             .iter()
             .filter(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0)
@@ -228,10 +235,11 @@ impl KernelElf {
             by_value: Vec::new(),
             sections: sections.iter().filter_map(section_piece).collect(),
             segments: segments.iter().filter_map(segment_piece).collect(),
-            named: named_sections(&*file, &header, &sections),
+            named,
             file,
             text,
             text_end,
+            unread_descriptors: descriptors.is_some_and(|d| d.is_empty()),
         };
         elf.index();
         Ok(elf)
@@ -248,8 +256,12 @@ impl KernelElf {
             .filter(|&i| {
                 let entry = &self.symbols[i as usize];
                 !entry.symbol.absolute
-                    && entry.text
-                    && matches!(entry.symbol.kind, SymbolKind::Function | SymbolKind::Label)
+                    && entry.code.is_some()
+                    && match entry.symbol.kind {
+                        SymbolKind::Function => true,
+                        SymbolKind::Label => !is_marker(self.name_bytes(entry)),
+                        _ => false,
+                    }
             })
             .collect();
         // Of several names for one address the last is taken: functions rank above labels, then
@@ -257,12 +269,18 @@ impl KernelElf {
         by_value.sort_by_key(|&i| {
             let entry = &self.symbols[i as usize];
             (
-                entry.symbol.value,
+                entry.code,
                 entry.symbol.kind == SymbolKind::Function,
                 entry.symbol.size,
                 entry.global,
             )
         });
+        // Descriptors that cannot be read leave the labels of assembly code: everything else would
+        // be named after one of those.
+        let named = |i: &u32| self.symbols[*i as usize].symbol.kind == SymbolKind::Function;
+        if self.unread_descriptors && !by_value.iter().any(named) {
+            by_value.clear();
+        }
         self.by_name = by_name;
         self.by_value = by_value;
     }
@@ -300,11 +318,16 @@ impl KernelElf {
         if va >= self.text_end {
             return None;
         }
-        let after = self
-            .by_value
-            .partition_point(|&i| self.symbols[i as usize].symbol.value <= va);
-        let entry = &self.symbols[*self.by_value.get(after.checked_sub(1)?)? as usize];
-        Some((self.name(entry), va - entry.symbol.value))
+        let after = self.by_value.partition_point(|&i| self.code(i) <= va);
+        let index = *self.by_value.get(after.checked_sub(1)?)?;
+        let name = self.name(&self.symbols[index as usize]);
+        Some((code_name(self.machine, name), va - self.code(index)))
+    }
+
+    /// Where the code of a symbol in `by_value` is.
+    fn code(&self, index: u32) -> u64 {
+        // Those have some.
+        self.symbols[index as usize].code.unwrap_or(0)
     }
 
     /// Where the function begins that `va` lies in or behind: labels within functions are none.
@@ -312,13 +335,10 @@ impl KernelElf {
         if va >= self.text_end {
             return None;
         }
-        let entry = |&i: &u32| self.symbols[i as usize].symbol;
-        let after = self.by_value.partition_point(|i| entry(i).value <= va);
-        let found = self.by_value[..after].iter().rev().map(entry);
-        found
-            .take(LABELS_OF_FUNCTION)
-            .find(|symbol| symbol.kind == SymbolKind::Function)
-            .map(|symbol| symbol.value)
+        let is_function = |i: &&u32| self.symbols[**i as usize].symbol.kind == SymbolKind::Function;
+        let after = self.by_value.partition_point(|&i| self.code(i) <= va);
+        let mut near = self.by_value[..after].iter().rev().take(LABELS_OF_FUNCTION);
+        near.find(is_function).map(|&i| self.code(i))
     }
 
     /// Link-time addresses of code: the executable sections, or the executable segments of a file
@@ -467,6 +487,7 @@ fn read_segments(
 fn read_symbols(
     file: &dyn ReadAt,
     sections: &[SectionHeader],
+    descriptors: Option<&Descriptors>,
     ctx: Ctx,
 ) -> Result<(Vec<Entry>, Vec<u8>), Error> {
     let Some(symtab) = sections.iter().find(|s| s.sh_type == SHT_SYMTAB) else {
@@ -513,14 +534,38 @@ fn read_symbols(
                         _ => SymbolKind::Other,
                     },
                 },
-                text: sections
-                    .get(sym.st_shndx)
-                    .is_none_or(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0),
+                code: match descriptors.filter(|d| d.contains(sym.st_value)) {
+                    Some(descriptors) => descriptors.code(sym.st_value),
+                    None => sections
+                        .get(sym.st_shndx)
+                        .is_none_or(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0)
+                        .then_some(sym.st_value),
+                },
                 global: sym.st_bind() != goblin::elf::sym::STB_LOCAL,
             })
         })
         .collect();
     Ok((entries, strings))
+}
+
+/// Whether a label names no place that people know: `$a`, `$d`, `$t` and `$x` tell the code of arm,
+/// arm64 and riscv from data in it, `.L` and `$L` are a compiler's own.
+fn is_marker(name: &[u8]) -> bool {
+    match name {
+        [b'$', b'a' | b'd' | b't' | b'x', rest @ ..] => {
+            rest.is_empty() || rest[0] == b'.' || name.starts_with(b"$xrv")
+        }
+        [b'.' | b'$', b'L', ..] => true,
+        _ => false,
+    }
+}
+
+/// A function's name: that of powerpc64's code begins with a dot where its descriptor has the name.
+fn code_name(machine: u16, name: &str) -> &str {
+    match machine {
+        21 => name.strip_prefix('.').unwrap_or(name),
+        _ => name,
+    }
 }
 
 /// The sections and their names; none if the names cannot be had, which nothing but types needs.

@@ -84,3 +84,77 @@ fn a_kernel_file_cut_anywhere_is_an_error_or_a_smaller_kernel() {
         }
     }
 }
+
+/// ELFv1: functions' symbols name descriptors, which the file has filled in, or which relocations
+/// fill in while the kernel is moved. Labels of assembly code are no functions' names.
+#[test]
+fn functions_of_powerpc64_with_descriptors_are_found_by_their_code() {
+    let text = "elf powerpc64
+        section .text 0x101000 zero len 0x1000
+        symbol first 0x110000 size 0x100 func
+        symbol second 0x110018 size 0x80 func
+        symbol trapexit 0x101300 notype
+        symbol .second 0x101200 size 0x80 func local\n";
+    let filled = "section .opd 0x110000 u64 0x101100, 0x118000, 0, 0x101200, 0x118000, 0\n";
+    let empty = "section .opd 0x110000 zero len 48\n";
+    let relocations = "section .rela.dyn 0x120000 u64 \
+        0x110000, 22, 0x101100, 0x110008, 22, 0x118000, 0x110018, 22, 0x101200, 0x101008, 1, 9\n";
+    for (name, sections) in [
+        ("filled", filled.to_string()),
+        ("relocated", format!("{empty}{relocations}")),
+    ] {
+        let file = mkelf::build(&format!("{text}{sections}")).unwrap();
+        let kernel = KernelElf::from_bytes(file).unwrap();
+        let found = [0x10_1104, 0x10_1200, 0x10_127c, 0x10_1304].map(|va| kernel.lookup(va));
+        let told = [
+            ("first", 4),
+            ("second", 0),
+            ("second", 0x7c),
+            ("trapexit", 4),
+        ];
+        assert_eq!(found, told.map(Some), "{name}");
+        // Where its descriptor is, as the kernel's own pointers to it have it.
+        assert_eq!(kernel.symbol("first").unwrap().value, 0x11_0000);
+        assert_eq!(kernel.function_start(0x10_1304), Some(0x10_1200), "{name}");
+    }
+    // A reduced file tells no function, and then none is guessed after a label.
+    let file = mkelf::build(&format!(
+        "{}{empty}",
+        text.replace("symbol .second 0x101200 size 0x80 func local\n", "")
+    ));
+    let kernel = KernelElf::from_bytes(file.unwrap()).unwrap();
+    assert_eq!(kernel.lookup(0x10_1304), None);
+    assert!(!kernel.has_functions());
+    // ELFv2 has none: a section of that name is nothing special.
+    let file = mkelf::build(&format!("{text}{filled}flags 2\n")).unwrap();
+    let kernel = KernelElf::from_bytes(file).unwrap();
+    assert_eq!(kernel.lookup(0x10_1104), None);
+    assert_eq!(kernel.lookup(0x10_1304), Some(("trapexit", 4)));
+}
+
+/// Arm's and RISC-V's files mark where code and data begin, and compilers leave labels: what lies
+/// behind one lies in the function before.
+#[test]
+fn marks_of_code_and_data_are_no_functions() {
+    let text = "section .text 0x80200000 zero len 0x1000
+        symbol first 0x80200000 size 0x40 func
+        symbol $d 0x80200020 notype local
+        symbol $a.7 0x80200028 notype local
+        symbol $xrv64i2p1 0x80200030 notype local
+        symbol .L0 0x80200034 notype local
+        symbol $LC1 0x80200038 notype local
+        symbol label 0x80200040 notype\n";
+    for name in ["arm", "arm64", "riscv64", "mips"] {
+        let file = mkelf::build(&format!("elf {name}\n{text}")).unwrap();
+        let kernel = KernelElf::from_bytes(file).unwrap();
+        for va in [0x8020_001c, 0x8020_0024, 0x8020_003c] {
+            let told = ("first", va - 0x8020_0000);
+            assert_eq!(kernel.lookup(va), Some(told), "{name} {va:#x}");
+        }
+        assert_eq!(kernel.lookup(0x8020_0044), Some(("label", 4)), "{name}");
+        assert!(
+            kernel.symbol("$d").is_some(),
+            "{name}: it is there for who asks"
+        );
+    }
+}
