@@ -276,3 +276,55 @@ fn bits_behind_the_last_range_have_no_address_and_do_not_move_the_pages() {
     });
     assert_eq!((end.unwrap().tables_missing, seen), (0, 0));
 }
+
+/// `kvm_read2` gives nothing of a read whose later page is not there.
+#[test]
+fn a_read_that_runs_into_a_hole_keeps_what_it_had_before() {
+    let (dump, built) = built(
+        "minidump amd64 3
+         kernbase 0xffffffff80000000
+         kernend 0xffffffffc0000000
+         avail 0x1000 0x9000
+         pages 0x1000 2 seed 1",
+    );
+    let pages = built.oracle.unwrap().pages;
+    let mut buf = vec![0xee; 0x3000];
+    let (done, answer) = dump.read_phys_part(PhysAddr(0x1800), &mut buf);
+    assert!(matches!(answer, Err(ReadError::Hole { at }) if at.0 == 0x3000));
+    assert_eq!(done, 0x1800);
+    assert!(buf[..0x800] == pages[&0x1000][0x800..]);
+    assert!(buf[0x800..0x1800] == pages[&0x2000][..]);
+    assert!(buf[0x1800..].iter().all(|byte| *byte == 0xee));
+}
+
+/// Segments of the kernel map are taken to have pages of 4 KiB alone: the entries of a page of
+/// 16 MiB in one are passed over.
+#[test]
+fn large_pages_of_powerpc64_s_kernel_map_translate() {
+    for architecture in ["powerpc64", "powerpc64le"] {
+        let (dump, built) = built(&format!(
+            "minidump {architecture} 2
+             avail 0x1000000 0x2000000
+             map 0xc008000002000000 0x1000000 16M rw
+             page 0x1000000 own
+             page 0x1ffe000 own"
+        ));
+        for (va, pa) in [
+            (0xc008_0000_0200_0000_u64, 0x100_0000_u64),
+            (0xc008_0000_02ff_e123, 0x1ff_e123),
+        ] {
+            assert_eq!(dump.translate(VirtAddr(va)).unwrap(), PhysAddr(pa));
+        }
+        let behind = dump.translate(VirtAddr(0xc008_0000_0300_0000));
+        assert!(matches!(behind, Err(ReadError::NotMapped { .. })));
+        let mut walked = BTreeSet::new();
+        let end = dump.walk(&mut |mapping| {
+            walked.insert((mapping.va.0, mapping.pa.0));
+            ControlFlow::Continue(())
+        });
+        assert_eq!(end.unwrap().tables_missing, 0);
+        let told = built.oracle.unwrap().mapped;
+        assert_eq!(walked.len(), 4096);
+        assert_eq!(walked, told.iter().map(|m| (m.va, m.pa)).collect());
+    }
+}

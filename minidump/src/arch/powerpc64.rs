@@ -8,9 +8,10 @@ use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Mapping, Protection, Sink, WalkEnd};
 use crate::defs::minidump::PAGE_SIZE;
 use crate::defs::powerpc64::{
-    ADDR_SR_SHIFT, KERNBASE, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_BR, LPTE_HID,
-    LPTE_NOEXEC, LPTE_PP, LPTE_RPGN, LPTE_SEGMENT, LPTE_SIZE, LPTE_VALID, LPTE_VSID,
-    LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS, VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
+    ADDR_SR_SHIFT, KERNBASE, LARGE_PAGE_SHIFT, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_BR,
+    LPTE_HID, LPTE_LP_4K_16M, LPTE_LP_MASK, LPTE_LP_RPGN, LPTE_NOEXEC, LPTE_PP, LPTE_RPGN,
+    LPTE_SEGMENT, LPTE_SIZE, LPTE_VALID, LPTE_VSID, LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS,
+    VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
 use crate::{PhysAddr, ReadError, VirtAddr};
 
@@ -28,11 +29,22 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
     if !(header.kernbase..=header.kernend).contains(&va) {
         return not_mapped(at, super::OUTSIDE);
     }
-    let lo = lookup(tables, at, va)?;
-    Ok(PhysAddr((lo & LPTE_RPGN) + va % PAGE_SIZE))
+    let frame = lookup(tables, at, va)?;
+    Ok(PhysAddr(frame + va % PAGE_SIZE))
 }
 
-/// The second doubleword of the entry that maps the small page at `va`.
+/// The frame of the small page at `va`, which an entry maps; `None` if it maps a page of 16 MiB by
+/// another number than a small page has. Since 13 a page of 16 MiB in a segment of small pages has
+/// an entry for each of those.
+fn small_frame(hi: u64, lo: u64, va: u64) -> Option<u64> {
+    if hi & LPTE_BIG == 0 {
+        return Some(lo & LPTE_RPGN);
+    }
+    let within = va % (1 << LARGE_PAGE_SHIFT) / PAGE_SIZE * PAGE_SIZE;
+    (lo & LPTE_LP_MASK == LPTE_LP_4K_16M).then_some((lo & LPTE_LP_RPGN) + within)
+}
+
+/// The frame of the small page at `va`.
 fn lookup(tables: &dyn Tables, at: VirtAddr, va: u64) -> Result<u64, ReadError> {
     let esid = va >> ADDR_SR_SHIFT;
     // 44 bits times 13 bits.
@@ -53,11 +65,11 @@ fn lookup(tables: &dyn Tables, at: VirtAddr, va: u64) -> Result<u64, ReadError> 
             if hi & LPTE_VALID != 0
                 && hi & LPTE_HID == hid
                 && hi & LPTE_SEGMENT == 0
-                && hi & LPTE_BIG == 0
                 && (hi & LPTE_VSID) >> LPTE_VSID_SHIFT == vsid
                 && (hi & LPTE_AVPN_API) >> LPTE_API_SHIFT == page >> API_BELOW
+                && let Some(frame) = small_frame(hi, lo, va)
             {
-                return Ok(lo);
+                return Ok(frame);
             }
         }
     }
@@ -76,7 +88,7 @@ pub(crate) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, 
     for index in 0..groups * LPTEG_ENTRIES {
         let at = VirtAddr(header.kernbase);
         let (hi, lo) = tables.pmap_pair(at, index)?;
-        if hi & LPTE_VALID == 0 || hi & (LPTE_SEGMENT | LPTE_BIG) != 0 {
+        if hi & LPTE_VALID == 0 || hi & LPTE_SEGMENT != 0 {
             continue;
         }
         let vsid = (hi & LPTE_VSID) >> LPTE_VSID_SHIFT;
@@ -91,9 +103,12 @@ pub(crate) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, 
         if !(header.kernbase..=header.kernend).contains(&va) {
             continue;
         }
+        let Some(frame) = small_frame(hi, lo, va) else {
+            continue;
+        };
         let mapping = Mapping {
             va: VirtAddr(va),
-            pa: PhysAddr(lo & LPTE_RPGN),
+            pa: PhysAddr(frame),
             len: PAGE_SIZE,
             protection: Protection {
                 write: lo & LPTE_PP != LPTE_BR,
