@@ -231,7 +231,25 @@ impl MinidumpHeader {
         self.version >= self.arch.fields().dumpavail_since
     }
 
-    /// Bytes of the kernel's `long`, which is the bitmap's word.
+    /// Bytes of the kernel's pointers.
+    pub fn pointer_size(&self) -> usize {
+        match self.arch {
+            Arch::I386 | Arch::Arm => 4,
+            Arch::Mips if !mips::is_64(self) => 4,
+            _ => 8,
+        }
+    }
+
+    /// What a kerneldumpheader calls the port, as far as this header tells.
+    pub fn machine_arch(&self) -> &'static str {
+        match (self.arch, self.order) {
+            (Arch::Mips, ByteOrder::Big) if mips::is_64(self) => "mips64",
+            (Arch::Mips, ByteOrder::Little) if mips::is_64(self) => "mips64el",
+            (arch, order) => arch.machine_arch(order),
+        }
+    }
+
+    /// Bytes of the bitmap's word: the kernel's `long`, but for mips before version 2.
     pub fn long_size(&self) -> usize {
         match self.arch {
             Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Powerpc64 => 8,

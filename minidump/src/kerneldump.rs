@@ -193,7 +193,11 @@ impl KernelDumpHeader {
     /// The header of a dump that has lost its own: what the minidump itself tells, empty strings,
     /// time 0. Lengths are 0 and filled in by whoever writes the dump.
     pub fn from_payload(header: &MinidumpHeader) -> Self {
-        Self::of_port(header.arch, header.order, header.page_size())
+        Self {
+            architecture: header.machine_arch().into(),
+            ..Self::of_port(header.arch, header.order, header.page_size())
+        }
+        .with_parity()
     }
 
     /// The header of a dump of this port of which no more is known than its page size.

@@ -91,14 +91,15 @@ impl MessageBuffer {
     pub fn of(dump: &Dump, elf: Option<&KernelElf>) -> Result<Self, Error> {
         let section = dump.read_msgbuf_section()?;
         let mini = dump.minidump();
-        let by_symbol = || elf.and_then(|elf| by_symbol(dump, elf, mini.order, mini.long_size()));
+        let by_symbol =
+            || elf.and_then(|elf| by_symbol(dump, elf, mini.order, mini.pointer_size()));
         // The section has at least `msgbufsize` bytes.
         let size = mini.msgbufsize as usize;
         Ok(Self::new(
             section,
             size,
             mini.order,
-            mini.long_size(),
+            mini.pointer_size(),
             by_symbol,
         ))
     }

@@ -167,6 +167,7 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
             written.unwrap();
             let full = open_full(out);
             assert_eq!(full.arch(), dump.minidump().arch);
+            assert_eq!(full.head().class.word, if narrow { 4 } else { 8 }, "{name}");
             assert!(full.warnings().is_empty(), "{name}: {:?}", full.warnings());
             let mut bytes = vec![0; oracle.page_size as usize];
             for (pa, page) in &oracle.pages {

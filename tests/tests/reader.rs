@@ -7,7 +7,11 @@ use livecore_tests::corpus::{Recipe, recipes};
 use livecore_tests::expect::Verdict;
 use livecore_tests::machines::{self, machine};
 use livecore_tests::mkdump::{self, Built, Oracle};
-use minidump::{Dump, Error, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
+use minidump::msgbuf::RingOrigin;
+use minidump::{
+    Dump, Error, KernelDumpHeader, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, ReadError,
+    VirtAddr,
+};
 
 /// Dumps the reader has no room for yet: it has to say so.
 fn in_reach(recipe: &Recipe) -> bool {
@@ -458,6 +462,32 @@ fn the_info_file_beside_a_dump_stands_in_for_its_header() {
                 header.dumptime
             };
             assert_eq!(header.dumptime, time, "{codec} {ctime}");
+        }
+    }
+}
+
+/// mips before version 2: the bitmap's words have 32 bits on 64-bit kernels, too, whose structures
+/// have 64.
+#[test]
+fn structures_of_a_64_bit_mips_kernel_are_wide_whatever_its_bitmap_is() {
+    for (architecture, name) in [
+        ("mips64", "mips64"),
+        ("mips64el", "mips64el"),
+        ("mips", "mips"),
+        ("mipsel", "mipsel"),
+    ] {
+        for version in [1, 2] {
+            let text = format!(
+                "minidump {architecture} {version}\navail 0x0 0x40000\npage 0x21000 own\n\
+                 msgbuf text \"one\\ntwo\\n\"\n"
+            );
+            let dump = open(&mkdump::build(&text).unwrap()).unwrap();
+            let buffer = MessageBuffer::of(&dump, None).unwrap();
+            assert_eq!(buffer.origin(), RingOrigin::Trailing, "{name} {version}");
+            assert_eq!(buffer.checksum_ok(), Some(true), "{name} {version}");
+            assert_eq!(dump.bitmap().iter().collect::<Vec<_>>(), [0x21]);
+            let header = KernelDumpHeader::from_payload(dump.minidump());
+            assert_eq!(header.architecture, name.as_bytes());
         }
     }
 }

@@ -336,8 +336,8 @@ impl Intake {
         }
         match Header::parse(&self.carry, sink) {
             Ok(header) => {
-                let (size, word) = (header.msgbufsize, header.word_bits());
-                self.msgbuf = Some(Msgbuf::new(size, word, header.big));
+                let (size, wide) = (header.msgbufsize, header.is_wide());
+                self.msgbuf = Some(Msgbuf::new(size, wide, header.big));
                 // What the header promises is not there: nothing of it is held for that.
                 self.short = self.len.is_some_and(|len| len < header.data());
                 self.header = Some(header);

@@ -25,14 +25,14 @@ pub(crate) struct Msgbuf {
 }
 
 impl Msgbuf {
-    pub(crate) fn new(size: u64, word_bits: u64, big: bool) -> Self {
+    pub(crate) fn new(size: u64, wide: bool, big: bool) -> Self {
         Self {
             size,
             seen: 0,
             sum: 0,
             text: false,
             tail: Vec::new(),
-            fields: if word_bits == 32 { &ILP32 } else { &LP64 },
+            fields: if wide { &LP64 } else { &ILP32 },
             big,
         }
     }

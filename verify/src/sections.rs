@@ -148,7 +148,16 @@ impl Header {
         self.version >= self.fields.dumpavail_since
     }
 
-    /// Bits per `long` of the kernel: the bitmap is an array of those.
+    /// Whether the kernel's pointers have 64 bits.
+    pub(crate) fn is_wide(&self) -> bool {
+        match self.architecture() {
+            "i386" | "arm" => false,
+            "mips" => entry::is_wide(self),
+            _ => true,
+        }
+    }
+
+    /// Bits of the bitmap's words: the kernel's `long`, but for mips before version 2.
     pub(crate) fn word_bits(&self) -> u64 {
         match self.architecture() {
             "i386" | "arm" => 32,

@@ -191,3 +191,24 @@ fn mapped_pages_that_are_not_in_the_dump_are_told() {
     let direct = format!("{table}map 0xc000000000000000 0x0 16M rw\nnodump 0x6000 0x40000\n");
     assert_eq!(absent(&direct), None);
 }
+
+/// The bitmap of mips has words of 32 bits in version 1 whatever the kernel is; its structures have
+/// the kernel's width.
+#[test]
+fn the_message_buffer_of_a_64_bit_mips_kernel_is_where_its_structure_says() {
+    for name in ["mips64", "mips64el", "mips", "mipsel"] {
+        for version in [1, 2] {
+            let text = format!(
+                "minidump {name} {version}\navail 0x0 0x40000\nmsgbuf text \"---<<BOOT>>---\\n\"\n\
+                 page 0x5000 own\n"
+            );
+            let built = mkdump::build_all(&text).unwrap();
+            let report = verify(&built.bytes, &Options::default());
+            for rule in ["MSG-MAGIC", "MSG-SIZE", "MSG-CHECKSUM"] {
+                let outcome = report.outcomes.get(rule);
+                let held = outcome.is_some_and(|o| o.checked > 0 && o.broken == 0);
+                assert!(held, "{rule} {name} {version}: {}", told(&report));
+            }
+        }
+    }
+}

@@ -126,7 +126,7 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     let page = dump.layout().page_size();
     let (runs, tables_missing) = runs(dump, options)?;
     // Entry points and addresses of a 32-bit kernel have no upper half.
-    let wide = mini.long_size() == 8 || mini.kernbase > u64::from(u32::MAX);
+    let wide = mini.pointer_size() == 8;
     let head = CoreHead {
         class: if wide { &CLASS64 } else { &CLASS32 },
         order: mini.order,

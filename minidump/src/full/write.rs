@@ -10,7 +10,7 @@ use crate::{Arch, Dump, Error, KernelMemory, VirtAddr};
 pub(crate) fn head(dump: &Dump) -> Result<Vec<u8>, Error> {
     let mini = dump.minidump();
     let page = dump.layout().page_size();
-    let wide = mini.long_size() == 8;
+    let wide = mini.pointer_size() == 8;
     let mut segments: Vec<Segment> = Vec::new();
     if mini.arch == Arch::Arm
         && let Ok(pa) = dump.translate(VirtAddr(mini.kernbase))
