@@ -7,9 +7,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidump::agree::Agreement;
+use livedump::take::{DumpedMachine, TakeError};
+use minidump::agree::{self, Agreement};
 use minidump::dump::Warning;
-use minidump::{Dump, KernelElf, OpenOptions};
+use minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::failure::Failure;
 use crate::kernel_search;
@@ -24,8 +25,9 @@ pub struct Opening {
     pub zero_tail: bool,
 }
 
-/// Opens the dump `path`; `-` is standard input. What cannot seek is kept in an unlinked file.
-pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<Dump, Failure> {
+/// Opens the dump `path`, of any kind; `-` is standard input. What cannot seek is kept in an
+/// unlinked file.
+pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
     let options = OpenOptions {
         zero_tail: opening.zero_tail,
         ..OpenOptions::new(compress::OpenOptions {
@@ -36,9 +38,9 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     };
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
-        Dump::open(path, &options)
+        AnyDump::open(path, &options)
     } else {
-        Dump::from_source(Arc::new(seekable(path, session)?), &options)
+        AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
     };
     opened.map_err(|e| Failure::from(e).about(path))
 }
@@ -65,11 +67,14 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
 
 /// Tells of those warnings that matter to whoever reads memory. That a file is short matters only
 /// where the missing part is read, and then it is an error.
-pub fn tell_memory_warnings(dump: &Dump, path: &Path, session: &mut Session<'_>) {
+pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
     for warning in dump.warnings() {
         if matches!(
             warning,
-            Warning::Seal { .. } | Warning::Architecture { .. } | Warning::FilledTail { .. }
+            Warning::Seal { .. }
+                | Warning::Architecture { .. }
+                | Warning::FilledTail { .. }
+                | Warning::Carried { .. }
         ) {
             session.warn(path, warning);
         }
@@ -92,12 +97,13 @@ pub struct KernelArgs {
 }
 
 /// A kernel's file, opened.
-#[derive(Debug)]
 pub struct Kernel {
     /// Its path.
     pub path: PathBuf,
     /// Its symbols.
     pub elf: KernelElf,
+    /// Where it lies and how it maps: in a full dump, which says nothing of that itself.
+    pub machine: Option<DumpedMachine>,
 }
 
 impl KernelArgs {
@@ -108,7 +114,7 @@ impl KernelArgs {
     /// cannot be compared, it is used with a warning.
     pub fn open(
         &self,
-        dump: &Dump,
+        dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Option<Kernel>, Failure> {
@@ -121,7 +127,7 @@ impl KernelArgs {
     /// As [`KernelArgs::open`], but it is an error if there is none.
     pub fn require(
         &self,
-        dump: &Dump,
+        dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Kernel, Failure> {
@@ -147,9 +153,9 @@ impl KernelArgs {
         Ok(kernel)
     }
 
-    fn search(&self, dump: &Dump, name: &Path, session: &mut Session<'_>) -> Looked {
+    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Looked {
         let search = kernel_search::find(dump, name, &self.kernel_path);
-        let found = search.found.map(|(path, elf)| Kernel { path, elf });
+        let found = search.found;
         if let Some(kernel) = &found {
             session
                 .voice
@@ -164,12 +170,16 @@ impl KernelArgs {
     fn named(
         &self,
         path: &Path,
-        dump: &Dump,
+        dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Kernel, Failure> {
         let elf = kernel(path)?;
-        match minidump::agree::compare(&elf, dump) {
+        let (agreement, machine) = hold(&elf, dump).map_err(|e| {
+            let failure = crate::verb::take::failure(e, path);
+            failure.next(format_args!("is it the kernel of {}?", name.display()))
+        })?;
+        match agreement {
             Agreement::Same => {}
             Agreement::Unknown { why } => session.warn(
                 path,
@@ -188,8 +198,30 @@ impl KernelArgs {
             }
         }
         let path = path.to_owned();
-        Ok(Kernel { path, elf })
+        Ok(Kernel { path, elf, machine })
     }
+}
+
+/// Holds a kernel's file against a dump: whether it is its kernel, and of a full dump, where it
+/// lies in there.
+pub fn hold(
+    elf: &KernelElf,
+    dump: &AnyDump,
+) -> Result<(Agreement, Option<DumpedMachine>), TakeError> {
+    let full = match dump {
+        AnyDump::Mini(mini) => return Ok((agree::compare(elf, mini), None)),
+        AnyDump::Full(full) => full,
+    };
+    if let Some(mini) = full.minidump() {
+        return Ok((agree::compare(elf, mini), None));
+    }
+    // What machine and header say is known before the kernel is looked for.
+    let first = agree::compare_full(elf, full, &**full);
+    if let Agreement::Contradicts { .. } = first {
+        return Ok((first, DumpedMachine::find(Arc::clone(full), elf).ok()));
+    }
+    let machine = DumpedMachine::find(Arc::clone(full), elf)?;
+    Ok((agree::compare_full(elf, full, &machine), Some(machine)))
 }
 
 /// What looking for a kernel came to.

@@ -11,9 +11,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidump::agree::{self, Agreement};
+use minidump::agree::Agreement;
 use minidump::kernel::sections::Sections;
-use minidump::{Dump, KernelElf};
+use minidump::{AnyDump, KernelElf};
+
+use crate::input::{Kernel, hold};
 
 /// Where a FreeBSD system has its kernels.
 const BOOT: &str = "/boot";
@@ -23,23 +25,23 @@ const DEBUG: &str = "/usr/lib/debug";
 const DIRECTORIES: usize = 256;
 
 /// What a search came to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Search {
-    /// The kernel and its path.
-    pub found: Option<(PathBuf, KernelElf)>,
+    /// The kernel.
+    pub found: Option<Kernel>,
     /// Files that were looked at and not taken, and why.
     pub rejected: Vec<(PathBuf, String)>,
 }
 
 /// Looks for the kernel of `dump`, whose file is `path`: first in `places`, files or directories.
-pub fn find(dump: &Dump, path: &Path, places: &[PathBuf]) -> Search {
+pub fn find(dump: &AnyDump, path: &Path, places: &[PathBuf]) -> Search {
     find_in(
         dump,
         candidates(path, places, Path::new(BOOT), Path::new(DEBUG)),
     )
 }
 
-fn find_in(dump: &Dump, candidates: Vec<PathBuf>) -> Search {
+fn find_in(dump: &AnyDump, candidates: Vec<PathBuf>) -> Search {
     let mut search = Search::default();
     for path in candidates {
         let elf = File::open(&path)
@@ -47,13 +49,14 @@ fn find_in(dump: &Dump, candidates: Vec<PathBuf>) -> Search {
             .and_then(|f| KernelElf::parse(Arc::new(f)).map_err(|e| e.to_string()));
         let why = match elf {
             Err(why) => why,
-            Ok(elf) => match agree::compare(&elf, dump) {
-                Agreement::Same => {
-                    search.found = Some((path, elf));
+            Ok(elf) => match hold(&elf, dump) {
+                Ok((Agreement::Same, machine)) => {
+                    search.found = Some(Kernel { path, elf, machine });
                     break;
                 }
-                Agreement::Unknown { why } => format!("cannot be compared: {why}"),
-                Agreement::Contradicts { what, .. } => format!("another {what}"),
+                Ok((Agreement::Unknown { why }, _)) => format!("cannot be compared: {why}"),
+                Ok((Agreement::Contradicts { what, .. }, _)) => format!("another {what}"),
+                Err(error) => error.to_string(),
             },
         };
         search.rejected.push((path, why));

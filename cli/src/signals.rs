@@ -1,6 +1,6 @@
 //! Signals as verbs see them: a request to stop, and the question how far the work is.
 //!
-//! The program ends on SIGINT, SIGTERM and SIGHUP without asking a verb: a thread removes the
+//! The program ends on SIGINT, SIGTERM, SIGHUP and SIGQUIT without asking a verb: a thread removes the
 //! temporary files and exits with 128 + the signal's number, which works when the verb is stuck in
 //! a pipe too. SIGUSR1 (and SIGINFO where there is one) prints one line of progress. A program
 //! that uses the library raises an [`Interrupt`] itself.

@@ -13,12 +13,11 @@
 //! written as it comes. Everything else is read by the encoder's workers at their own offsets.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use compress::{
-    Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, Window,
-    encode_at, encode_read, write_seal,
+    Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
+    encode_read, write_seal,
 };
 
 use crate::container::Container;
@@ -30,8 +29,8 @@ use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
 use crate::{
-    ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory, MinidumpHeader,
-    Provenance, SealRecord,
+    AnyDump, ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory,
+    MinidumpHeader, Provenance, SealRecord,
 };
 
 /// What a dump is to be written as.
@@ -203,12 +202,27 @@ pub fn convert_full(
     close(&stored, record, dump.page_size(), target, out)
 }
 
+/// Writes a dump of any kind as `target` says, as the kind that it is: [`convert()`] or
+/// [`convert_full`].
+pub fn convert_any(
+    dump: &AnyDump,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    match dump {
+        AnyDump::Mini(dump) => convert(dump, target, out, progress),
+        AnyDump::Full(dump) => convert_full(dump, target, out, progress),
+    }
+}
+
 /// Writes a minidump as a full dump: an ELF core with one segment per run of pages that are in the
 /// dump, at their physical addresses.
 ///
-/// Everything else that the minidump holds is lost: its page tables are a section of its own, and
-/// no memory of the machine's. A reader finds physical addresses, and virtual ones only as far as
-/// the tables that lead to them happened to be in the dump.
+/// The segments point into the minidump, which stands behind the headers as it is; a note says
+/// where ([`FullDump::minidump`]). A reader that does not know the note finds physical addresses,
+/// and virtual ones only as far as the tables that lead to them happened to be in the dump: a
+/// minidump's page tables are a section of its own, and no memory of the machine's.
 pub fn to_full(
     dump: &Dump,
     target: &Target,
@@ -219,25 +233,23 @@ pub fn to_full(
     if let Some(len) = dump.known_len() {
         refuse_short_raw(dump, target, len)?;
     }
-    let head = crate::full::write::head(dump)?;
-    let skip = dump.layout().data_offset();
-    let end = head.len() as u64 + (dump.layout().end() - skip);
+    // Of a stream in one piece it decodes it to its end.
+    let payload_len = dump.payload().size()?;
+    let head = crate::full::write::head(dump, payload_len)?;
+    let head_len = head.len() as u64;
+    let end = head_len + dump.layout().end();
     let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() { end } else { 0 };
-        let splice = Splice { head, skip, pad_to };
+        let splice = Splice { head, pad_to };
         store_decoded(dump.stream(), splice, target, out, progress)?
     } else {
-        let pages = Window::new(dump.payload(), skip, dump.layout().end() - skip);
-        let body = Arc::new(pages);
+        let body = dump.payload();
         let joined = Joined { head, body };
         encode_at(&joined, &target.encoding, target.shape(), out, progress)?
     };
     refuse_cut_raw(target, stored.content_len, end)?;
-    let head_len = end - (dump.layout().end() - skip);
-    let mut record = record_of(dump, skip + stored.content_len.saturating_sub(head_len))?;
-    move_source_len(&mut record, |len| {
-        len.checked_sub(skip)?.checked_add(head_len)
-    });
+    let mut record = record_of(dump, stored.content_len.saturating_sub(head_len))?;
+    move_source_len(&mut record, |len| len.checked_add(head_len));
     close(&stored, record, dump.layout().page_size(), target, out)
 }
 
@@ -411,7 +423,7 @@ fn copy_decoded(
         out.write_all(bytes).map_err(compress::Error::Write)
     };
     put(&splice.head)?;
-    let mut sink = |offset: u64, piece: &[u8]| put(splice.kept(offset, piece));
+    let mut sink = |_: u64, piece: &[u8]| put(piece);
     stream.decode(&mut sink, &Copied(progress))?;
     let zeros = vec![0; PADDING];
     while len < splice.pad_to {
@@ -439,19 +451,8 @@ const PIECES: usize = 4;
 struct Splice {
     /// Bytes that come before it.
     head: Vec<u8>,
-    /// Bytes of it that are left out in front.
-    skip: u64,
     /// The length that is stored at least, filled with zeros.
     pad_to: u64,
-}
-
-impl Splice {
-    /// The part of a decoded piece that is stored.
-    fn kept<'a>(&self, offset: u64, piece: &'a [u8]) -> &'a [u8] {
-        let skip = self.skip.saturating_sub(offset).min(piece.len() as u64);
-        // At most the piece's length.
-        &piece[skip as usize..]
-    }
 }
 
 /// Decodes `stream` in order on a thread of its own and stores what comes out. Memory: [`PIECES`]
@@ -467,11 +468,7 @@ fn encode_decoded(
         let (sender, pieces) = sync_channel(PIECES);
         let splice = &splice;
         scope.spawn(move || {
-            let mut sink = |offset: u64, piece: &[u8]| {
-                let piece = splice.kept(offset, piece);
-                if piece.is_empty() {
-                    return Ok(());
-                }
+            let mut sink = |_: u64, piece: &[u8]| {
                 // Nobody listens any more: the encoder has failed, and says why itself.
                 let sent = sender.send(Piece::Bytes(piece.to_vec()));
                 sent.map_err(|_| compress::Error::Cancelled)

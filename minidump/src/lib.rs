@@ -67,7 +67,8 @@
 //! # Full dumps
 //!
 //! With `debug.minidump=0` a kernel writes all of its memory instead, as an ELF core whose segments
-//! lie at physical addresses: [`FullDump`], its module says how. [`AnyDump`] opens either kind.
+//! lie at physical addresses: [`FullDump`], its module says how. [`AnyDump`] opens every kind; what
+//! all have in common is [`Envelope`], and what debuggers ask of all is [`DumpMemory`].
 //!
 //! # The way through
 //!
@@ -114,7 +115,7 @@ pub use arch::walk::{Mapping, Protection};
 pub use bitmap::Bitmap;
 pub use container::Container;
 pub use convert::convert;
-pub use dump::{AnyDump, Dump, HeaderOrigin, OpenOptions, Shortness, Warning};
+pub use dump::{AnyDump, Dump, Envelope, HeaderOrigin, OpenOptions, Shortness, Warning};
 pub use dump_avail::DumpAvail;
 pub use elf::KernelElf;
 pub use error::Error;
@@ -122,7 +123,7 @@ pub use full::FullDump;
 pub use header::MinidumpHeader;
 pub use kerneldump::KernelDumpHeader;
 pub use layout::Layout;
-pub use memory::{KernelMemory, ReadError};
+pub use memory::{DumpMemory, KernelMemory, ReadError};
 pub use msgbuf::MessageBuffer;
 pub use order::ByteOrder;
 pub use pages::{Page, Pages};

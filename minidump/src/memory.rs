@@ -1,8 +1,10 @@
 //! The memory of a machine as a debugger sees it: what a dump and a live machine both answer.
 
 use std::io;
+use std::ops::{ControlFlow, Range};
 
-use crate::{PhysAddr, VirtAddr};
+use crate::arch::walk::WalkEnd;
+use crate::{Mapping, PhysAddr, VirtAddr};
 
 /// Why an address could not be read.
 ///
@@ -67,6 +69,26 @@ pub trait KernelMemory: Send + Sync {
     /// The physical address behind a kernel virtual address. Good to the end of its page.
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError>;
 
+    /// Reads what is there of `buf.len()` bytes at `at`: up to the first hole or the end of the
+    /// file, and says why it ended if it did.
+    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        let error = match self.read_phys(at, buf) {
+            Ok(()) => return (buf.len(), Ok(())),
+            Err(error) => error,
+        };
+        let missing = match &error {
+            ReadError::Hole { at } | ReadError::BeyondEnd { at, .. } | ReadError::Io { at, .. } => {
+                *at
+            }
+            _ => at,
+        };
+        let good = missing.0.saturating_sub(at.0).min(buf.len() as u64) as usize;
+        match self.read_phys(at, &mut buf[..good]) {
+            Ok(()) => (good, Err(error)),
+            Err(error) => (0, Err(error)),
+        }
+    }
+
     /// Fills `buf` from kernel virtual memory at `at`, page by page.
     fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         let page = self.page_size();
@@ -85,4 +107,70 @@ pub trait KernelMemory: Send + Sync {
         }
         Ok(())
     }
+}
+
+/// Pages that follow each other in physical memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Whether they are in the dump; else they are a hole.
+    pub present: bool,
+    /// The first address behind them; `None` if they go on to the end of the address space.
+    pub end: Option<u64>,
+}
+
+impl Stretch {
+    /// Pages in the dump.
+    pub fn present(end: Option<u64>) -> Self {
+        Self { present: true, end }
+    }
+
+    /// Pages that are not.
+    pub fn hole(end: Option<u64>) -> Self {
+        Self {
+            present: false,
+            end,
+        }
+    }
+}
+
+/// A direct map: addresses that lead to memory without page tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectMap {
+    /// Its addresses.
+    pub addresses: Range<u64>,
+    /// The physical address behind the first.
+    pub phys: u64,
+}
+
+/// The memory of a kernel that was dumped: what debuggers ask of a dump of any kind.
+///
+/// A minidump answers by itself; of a full dump, whoever has found its kernel in it.
+pub trait DumpMemory: KernelMemory {
+    /// Where the byte at `at` lies in the payload; `None` if its page is not in the dump.
+    fn offset_of(&self, at: PhysAddr) -> Option<u64>;
+
+    /// The pages from the one that holds `at` on that are all in the dump, or all not.
+    fn stretch(&self, at: PhysAddr) -> Stretch;
+
+    /// The first address behind all memory that can be in the dump.
+    fn memory_end(&self) -> u64;
+
+    /// Gives every mapping of the kernel map to `sink`, whether or not its page is in the dump.
+    fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError>;
+
+    /// The direct map, if there is one.
+    fn direct_map(&self) -> Option<DirectMap>;
+
+    /// Where the direct map has a page.
+    fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
+        let map = self.direct_map()?;
+        let va = map
+            .addresses
+            .start
+            .checked_add(at.0.checked_sub(map.phys)?)?;
+        (va < map.addresses.end).then_some(VirtAddr(va))
+    }
+
+    /// The lowest address of the kernel map, as far as that is known.
+    fn kernbase(&self) -> Option<u64>;
 }

@@ -33,7 +33,7 @@ fn open(bytes: Vec<u8>) -> Dump {
     Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap()
 }
 
-fn open_full(bytes: Vec<u8>) -> Box<minidump::FullDump> {
+fn open_full(bytes: Vec<u8>) -> Arc<minidump::FullDump> {
     match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
         AnyDump::Full(dump) => dump,
         AnyDump::Mini(_) => panic!("a minidump"),
@@ -168,6 +168,15 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
             let full = open_full(out);
             assert_eq!(full.arch(), dump.minidump().arch);
             assert_eq!(full.head().class.word, if narrow { 4 } else { 8 }, "{name}");
+            // It carries the minidump, and virtual addresses lead where they did.
+            let carried = full.minidump().expect(&name);
+            let mut back = vec![0; built.payload.len()];
+            carried.payload().read_exact_at(&mut back, 0).unwrap();
+            assert!(back == built.payload, "{name}");
+            for mapped in &oracle.mapped {
+                let found = full.translate(minidump::VirtAddr(mapped.va)).unwrap();
+                assert_eq!(found.0, mapped.pa, "{name} {:#x}", mapped.va);
+            }
             assert!(full.warnings().is_empty(), "{name}: {:?}", full.warnings());
             let mut bytes = vec![0; oracle.page_size as usize];
             for (pa, page) in &oracle.pages {

@@ -87,8 +87,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             return Ok(layout);
         }
         if head.starts_with(b"\x7fELF") {
-            let why = "an ELF file that is no full dump; of an exported core \
-                       `livecore convert --to minidump` gives the dump";
+            let why = "an ELF file that is no core";
             return Err(Stop::NotADump(why.into()));
         }
         let why = "neither a minidump nor a kerneldumpheader is in the file";

@@ -233,6 +233,8 @@ pub struct Sink {
     per_rule: usize,
     findings: Vec<Finding>,
     tallies: BTreeMap<&'static str, Tally>,
+    /// Where what is looked at begins in the payload.
+    base: u64,
 }
 
 /// What became of a rule, and whether anybody wants to know.
@@ -250,7 +252,14 @@ impl Sink {
             per_rule,
             findings: Vec::new(),
             tallies: BTreeMap::new(),
+            base: 0,
         }
+    }
+
+    /// From now on offsets in the payload count from `base`: a minidump that is a part of it is
+    /// looked at.
+    pub(crate) fn count_from(&mut self, base: u64) {
+        self.base = base;
     }
 
     /// Notes that `rule` was checked at `place`, and if it does not hold there keeps the finding
@@ -285,14 +294,21 @@ impl Sink {
         place: &Place<'_>,
         say: impl FnOnce(Finding) -> Finding,
     ) {
-        let most = self.per_rule as u64;
+        let (most, base) = (self.per_rule as u64, self.base);
         let Some(outcome) = self.outcome(rule) else {
             return;
         };
         outcome.checked += 1;
         outcome.broken += 1;
         if outcome.broken <= most {
-            self.findings.push(say(place.breaks(rule)));
+            let mut finding = say(place.breaks(rule));
+            if finding.space == Space::Payload {
+                finding.offset = finding.offset.saturating_add(base);
+                if let Some(excerpt) = &mut finding.bytes {
+                    excerpt.offset = excerpt.offset.saturating_add(base);
+                }
+            }
+            self.findings.push(finding);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Full dumps: the headers of the ELF core that all of memory is stored as.
+//! ELF cores: the headers of a full dump, which all of memory is stored as, and of cores that carry
+//! a minidump.
 //!
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`: ELF header, program headers, zeros up to a
 //! page, then every range of `dump_avail`, one behind the other.
@@ -6,7 +7,7 @@
 use minidump::defs::Field;
 use minidump::defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
-    MAGIC, PN_XNUM, PT_LOAD,
+    MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_LOAD, PT_NOTE,
 };
 
 use crate::finding::{Place, Region, Sink};
@@ -34,21 +35,26 @@ pub(crate) struct Full {
     big: bool,
     /// The payload's first bytes, as many as came by and are needed.
     bytes: Vec<u8>,
+    /// Where the notes end, once the program headers have told.
+    notes_end: u64,
+    /// Whether all program headers were asked for notes.
+    told: bool,
     /// The most bytes that are kept.
     memory: u64,
 }
 
 /// A program header that describes memory.
-struct Load {
+pub(crate) struct Load {
     number: u64,
-    offset: u64,
-    paddr: u64,
-    filesz: u64,
+    pub(crate) offset: u64,
+    pub(crate) paddr: u64,
+    pub(crate) filesz: u64,
     memsz: u64,
+    align: u64,
 }
 
 impl Full {
-    /// Whether a payload that begins with `head` is a full dump.
+    /// Whether a payload that begins with `head` is an ELF core.
     pub(crate) fn probe(head: &[u8]) -> bool {
         let Some(ident) = head.get(..18).filter(|head| head.starts_with(&MAGIC)) else {
             return false;
@@ -58,22 +64,35 @@ impl Full {
             2 => u16::from_be_bytes([ident[16], ident[17]]),
             _ => return false,
         };
-        core == ET_CORE
-            && ident[EI_OSABI] == ELFOSABI_STANDALONE
-            && matches!(ident[EI_CLASS], 1 | 2)
+        core == ET_CORE && matches!(ident[EI_CLASS], 1 | 2)
     }
 
-    /// A full dump whose first bytes, at least an ELF header, are `head`.
+    /// A core whose first bytes, at least an ELF header, are `head`.
     pub(crate) fn new(head: &[u8], memory: u64) -> Self {
-        Self {
-            class: match head[EI_CLASS] {
-                1 => &CLASS32,
-                _ => &CLASS64,
-            },
+        let class = match head[EI_CLASS] {
+            1 => &CLASS32,
+            _ => &CLASS64,
+        };
+        let mut full = Self {
+            class,
             big: head[EI_DATA] == 2,
-            bytes: head.to_vec(),
+            bytes: head[..class.ehdr.min(head.len())].to_vec(),
+            notes_end: 0,
+            told: false,
             memory,
-        }
+        };
+        full.ask_for_notes();
+        full
+    }
+
+    /// How many of the payload's first bytes it has seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether it says that it is a full dump: a kernel's own, or one made like it.
+    pub(crate) fn is_standalone(&self) -> bool {
+        self.bytes.get(EI_OSABI) == Some(&ELFOSABI_STANDALONE)
     }
 
     fn number(&self, structure: &[u8], at: Field) -> u64 {
@@ -101,6 +120,11 @@ impl Full {
 
     /// Where what is needed ends, as far as that is known.
     fn needed(&self) -> u64 {
+        self.table_end().max(self.notes_end)
+    }
+
+    /// Where the program headers end, as far as that is known.
+    fn table_end(&self) -> u64 {
         match self.count() {
             Some(count) => {
                 let table = count.saturating_mul(self.class.phdr as u64);
@@ -132,8 +156,62 @@ impl Full {
             let (now, later) = bytes.split_at(n.min(bytes.len()));
             self.bytes.extend_from_slice(now);
             bytes = later;
+            self.ask_for_notes();
         }
         Ok(())
+    }
+
+    /// Once the program headers are there: where the notes end. Notes that would take more memory
+    /// than there is for them are none.
+    fn ask_for_notes(&mut self) {
+        if self.told || self.table_end() > self.bytes.len() as u64 {
+            return;
+        }
+        self.told = true;
+        let ends = self.segments().filter(|s| s.0 == PT_NOTE);
+        let ends = ends.filter_map(|(_, note)| note.offset.checked_add(note.filesz));
+        self.notes_end = ends.filter(|end| *end <= self.memory).max().unwrap_or(0);
+    }
+
+    /// From where to where in the payload it carries a minidump, if a note of ours says so.
+    pub(crate) fn carried(&self) -> Option<(u64, u64)> {
+        let word = |bytes: &[u8], offset| self.number(bytes, Field { offset, len: 4 });
+        for (_, note) in self.segments().filter(|s| s.0 == PT_NOTE) {
+            let from = usize::try_from(note.offset).ok()?;
+            let len = usize::try_from(note.filesz).ok()?;
+            let mut rest = self.bytes.get(from..from.checked_add(len)?)?;
+            while rest.len() >= 12 {
+                let [name_len, len] = [0, 4].map(|at| word(rest, at));
+                let kind = word(rest, 8);
+                // Lengths of 32 bits.
+                let name_end = 12 + name_len as usize;
+                let start = name_end.next_multiple_of(4);
+                let end = start + len as usize;
+                let (Some(name), Some(description)) =
+                    (rest.get(12..name_end), rest.get(start..end))
+                else {
+                    break;
+                };
+                let ours = name.strip_suffix(b"\0").unwrap_or(name) == NOTE_NAME;
+                if ours && kind == u64::from(NOTE_PAYLOAD) && description.len() >= 24 {
+                    let long = |offset| self.number(description, Field { offset, len: 8 });
+                    let known = word(description, 0) == NOTE_PAYLOAD_VERSION;
+                    let end = long(8).checked_add(long(16)).filter(|_| known)?;
+                    return Some((long(8), end));
+                }
+                rest = rest.get(end.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+        None
+    }
+
+    /// Bytes of a page: what the first range is aligned to, if that is a page of some port.
+    pub(crate) fn page_size(&self) -> u64 {
+        let align = self.loads().next().map_or(0, |load| load.align);
+        match align {
+            0x4000 | 0x1_0000 => align,
+            _ => 4096,
+        }
     }
 
     /// The name of the port, if machine and class are one's.
@@ -144,20 +222,29 @@ impl Full {
     }
 
     /// Every program header that describes memory, as far as the table is there.
-    fn loads(&self) -> impl Iterator<Item = Load> + '_ {
+    pub(crate) fn loads(&self) -> impl Iterator<Item = Load> + '_ {
+        let loads = self.segments().filter(|s| s.0 == PT_LOAD);
+        loads.map(|(_, load)| load)
+    }
+
+    /// Every program header with its type, as far as the table is there.
+    fn segments(&self) -> impl Iterator<Item = (u32, Load)> + '_ {
         let phoff = usize::try_from(self.head(self.class.e_phoff)).unwrap_or(usize::MAX);
         let table = self.bytes.get(phoff..).unwrap_or_default();
         let count = usize::try_from(self.count().unwrap_or(0)).unwrap_or(usize::MAX);
         let headers = table.chunks_exact(self.class.phdr).take(count);
-        headers.enumerate().filter_map(|(number, header)| {
+        headers.enumerate().map(|(number, header)| {
             let field = |at| self.number(header, at);
-            (field(self.class.p_type) == u64::from(PT_LOAD)).then(|| Load {
+            let load = Load {
                 number: number as u64,
                 offset: field(self.class.p_offset),
                 paddr: field(self.class.p_paddr),
                 filesz: field(self.class.p_filesz),
                 memsz: field(self.class.p_memsz),
-            })
+                align: field(self.class.p_align),
+            };
+            // A field of 4 bytes.
+            (field(self.class.p_type) as u32, load)
         })
     }
 
@@ -166,15 +253,17 @@ impl Full {
         if self.missing() > 0 {
             return None;
         }
+        let carried = self.carried().map_or(0, |(_, end)| end);
         self.loads()
-            .try_fold(0, |end: u64, load| {
+            .try_fold(carried, |end: u64, load| {
                 Some(end.max(load.offset.checked_add(load.filesz)?))
             })
             .filter(|end| *end > 0)
     }
 
-    /// Applies the rules, to a payload of `len` bytes all of which came by if it is `whole`.
-    pub(crate) fn check(&self, len: u64, whole: bool, sink: &mut Sink) {
+    /// Applies the rules, to a payload of `len` bytes all of which came by if it is `whole`. The
+    /// pages of the minidump that it carries begin `data` bytes into that.
+    pub(crate) fn check(&self, len: u64, whole: bool, data: Option<u64>, sink: &mut Sink) {
         let class = self.class;
         let head = |at: Field| Place::payload("ELF header", at.offset as u64);
         let (ehdr, phdr) = (class.ehdr as u64, class.phdr as u64);
@@ -207,20 +296,21 @@ impl Full {
         }
         sink.check(&rules::FULL_TABLE, there, &head(class.e_phnum), |f| {
             let found = count.map_or("a number of them that is nowhere".into(), |count| {
-                format!("{count} program headers, to {:#x}", self.needed())
+                format!("{count} program headers, to {:#x}", self.table_end())
             });
             f.found(found)
                 .expected(format!("at least one, and an end within {len:#x} bytes"))
         });
         if there && self.head(class.e_phentsize) == phdr {
-            self.check_loads(sink);
+            self.check_loads(data, sink);
             self.check_length(len, whole, sink);
         }
     }
 
-    fn check_loads(&self, sink: &mut Sink) {
+    fn check_loads(&self, data: Option<u64>, sink: &mut Sink) {
         let class = self.class;
         let phoff = self.head(class.e_phoff);
+        let carried = self.carried();
         let (mut offset, mut address) = (None, 0);
         for load in self.loads() {
             let start = phoff.saturating_add(load.number.saturating_mul(class.phdr as u64));
@@ -236,6 +326,18 @@ impl Full {
                 ))
                 .expected("the same, and not 0")
             });
+            let place_of = place(class.p_offset);
+            if !self.is_standalone() {
+                // By kernel address, several for one page.
+                let (first, end) = carried.unwrap_or((0, 0));
+                let last = load.offset.checked_add(load.filesz);
+                let inside = load.offset >= first && last.is_some_and(|last| last <= end);
+                sink.check(&rules::FULL_PLACE, inside, &place_of, |f| {
+                    f.found(format!("p_offset {:#x}", load.offset))
+                        .expected(format!("a page of the minidump at {first:#x}..{end:#x}"))
+                });
+                continue;
+            }
             let end = load.paddr.checked_add(load.memsz);
             let ascends = load.paddr >= address && end.is_some();
             sink.check(&rules::FULL_ORDER, ascends, &place(class.p_paddr), |f| {
@@ -243,16 +345,24 @@ impl Full {
                     .expected(format!("an address from {address:#x} on"))
             });
             address = end.unwrap_or(u64::MAX);
-            // The first range follows the headers, rounded up to a page and to a block.
+            // The first range follows the headers, rounded up to a page and to a block; or it is
+            // the first page of the minidump.
             let headers = self.needed();
-            let follows = match offset {
-                Some(offset) => load.offset == offset,
-                None => load.offset >= headers && load.offset - headers < 1 << 16,
+            let pages = carried.and_then(|(start, _)| start.checked_add(data?));
+            let follows = match (offset, pages) {
+                (Some(offset), _) => load.offset == offset,
+                (None, Some(pages)) => load.offset == pages,
+                (None, None) => load.offset >= headers && load.offset - headers < 1 << 16,
             };
-            sink.check(&rules::FULL_PLACE, follows, &place(class.p_offset), |f| {
-                let expected = match offset {
-                    Some(offset) => format!("{offset:#x}, where the one before ends"),
-                    None => format!("the page behind the headers, which end at {headers:#x}"),
+            sink.check(&rules::FULL_PLACE, follows, &place_of, |f| {
+                let expected = match (offset, pages) {
+                    (Some(offset), _) => format!("{offset:#x}, where the one before ends"),
+                    (None, Some(pages)) => {
+                        format!("{pages:#x}, the first page of the minidump")
+                    }
+                    (None, None) => {
+                        format!("the page behind the headers, which end at {headers:#x}")
+                    }
                 };
                 f.found(format!("p_offset {:#x}", load.offset))
                     .expected(expected)

@@ -60,6 +60,8 @@ pub(crate) struct Memory<'a> {
     bits: &'a Bits,
     pages: Mutex<BTreeMap<u64, Vec<u8>>>,
     content_len: u64,
+    /// Where the minidump begins in the payload, a multiple of the page size.
+    base: u64,
     /// Most bytes of content that may be kept, or decoded for one page.
     limit: u64,
     /// Whether everything that is decoded is kept.
@@ -75,6 +77,10 @@ impl<'a> Memory<'a> {
         intake: &'a Intake,
         memory: u64,
     ) -> Option<Self> {
+        let (header, base) = (intake.header()?, intake.base());
+        if base % header.page != 0 {
+            return None;
+        }
         let one = layout.codec != Codec::None && walked.marks.len() == 1;
         Some(Self {
             content_len: walked.content_len,
@@ -84,7 +90,8 @@ impl<'a> Memory<'a> {
             codec: layout.codec,
             end: walked.end,
             marks: &walked.marks,
-            header: intake.header()?,
+            header,
+            base,
             avail: intake.avail()?,
             bits: intake.bits()?,
             pages: Mutex::default(),
@@ -97,8 +104,9 @@ impl<'a> Memory<'a> {
         self.codec == Codec::None || self.keep_all || far <= self.limit
     }
 
-    /// The page of the payload at `offset`, a multiple of the page size; what is there of it.
+    /// The page of the minidump at `offset`, a multiple of the page size; what is there of it.
     fn payload_page(&self, offset: u64) -> Option<Vec<u8>> {
+        let offset = offset.checked_add(self.base)?;
         let mut cache = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(page) = cache.get(&offset) {
             return Some(page.clone());

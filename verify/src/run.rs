@@ -160,7 +160,7 @@ impl Run<'_> {
     ) -> Result<(), Stop> {
         let stored = walked.end.saturating_sub(layout.start);
         match intake.refusal() {
-            Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why.clone())),
+            Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why)),
             Some(Refusal::Foreign) if walked.seal.is_none() => {
                 return Err(Stop::NotADump("the payload is no minidump".into()));
             }
@@ -233,7 +233,7 @@ impl Run<'_> {
                 may_be_short,
             });
         }
-        intake.finish(walked.content_len, walked.whole, stated, self.sink);
+        intake.finish(walked.content_len, walked.whole, stated, self.sink)?;
         intake.tell(self.facts);
         if let (Some((told, at)), Some(pages)) = (told, self.facts.pages) {
             told.check_pages(pages, &Place::file("seal attachment", at), self.sink);

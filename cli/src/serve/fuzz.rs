@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use livedump::synth::{Description, build};
 use livedump::take::{PlanOptions, plan};
-use minidump::{Dump, KernelElf, OpenOptions};
+use minidump::{AnyDump, KernelElf, OpenOptions};
 
 use super::packet::PACKET_MAX;
 use super::session::{Flow, Session};
 use super::target::Served;
 use crate::failure::Failure;
 use crate::input;
+use crate::space::Space;
 
 /// The smallest machine with a crash, threads and modules.
 const MACHINE: &str = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"fuzz\"\n";
@@ -22,12 +23,13 @@ fn machine() -> Result<Served, Failure> {
     let machine = build(&description).map_err(|e| could_not(&e))?;
     let elf = KernelElf::from_bytes(machine.kernel().to_vec())?;
     let taken = plan(machine.memory(), &elf, &PlanOptions::default()).map_err(|e| could_not(&e))?;
-    let dump = Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default())?;
+    let dump = AnyDump::from_source(Arc::new(taken.payload()), &OpenOptions::default())?;
     let kernel = input::Kernel {
         path: "kernel".into(),
         elf,
+        machine: None,
     };
-    Served::new(dump, "machine".as_ref(), kernel, &[])
+    Served::new(Space::new(dump, kernel), "machine".as_ref(), &[])
 }
 
 /// Feeds `data` to a session over an emulated machine. Public for fuzzers.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use minidump::{Dump, KernelMemory, PhysAddr, VirtAddr};
+use minidump::{DumpMemory, PhysAddr, VirtAddr};
 
 use super::target::Served;
 
@@ -11,7 +11,7 @@ const REGIONS_MAX: usize = 1 << 18;
 
 /// Reads up to `len` bytes at `at`: up to the first that is not there.
 pub(crate) fn read(served: &Served, at: u64, len: usize, physical: bool) -> Vec<u8> {
-    let dump = &served.dump;
+    let dump = &*served.space.memory;
     let page = dump.page_size();
     let mut bytes = vec![0; len];
     let mut done = 0;
@@ -63,7 +63,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    fn of(dump: &Dump) -> Self {
+    fn of(dump: &dyn DumpMemory) -> Self {
         let page = dump.page_size();
         let mut list: Vec<(u64, u64, Permissions)> = Vec::new();
         let mut cut = false;
@@ -129,7 +129,7 @@ impl Regions {
 
 /// The stretch that holds `at`.
 pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
-    let dump = &served.dump;
+    let dump = &*served.space.memory;
     let readable = Permissions {
         write: true,
         execute: false,
@@ -137,32 +137,32 @@ pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
     if physical {
         return run(dump, at, 0).map_permissions(readable);
     }
-    let mini = dump.minidump();
     let regions = served.regions.get_or_init(|| Regions::of(dump));
     let mut found = regions.at(at, dump.page_size());
-    if found.permissions.is_some() || mini.dmapbase >= mini.dmapend {
+    let Some(direct) = dump.direct_map().filter(|_| found.permissions.is_none()) else {
         return found;
-    }
-    if (mini.dmapbase..mini.dmapend).contains(&at) {
-        let base = mini.dmapbase.wrapping_sub(mini.dmapphys);
-        let direct = run(dump, at.wrapping_sub(base), base).map_permissions(readable);
-        let end = match direct.end {
-            0 => mini.dmapend,
-            end => end.min(mini.dmapend),
+    };
+    let (first, behind) = (direct.addresses.start, direct.addresses.end);
+    if direct.addresses.contains(&at) {
+        let base = first.wrapping_sub(direct.phys);
+        let found = run(dump, at.wrapping_sub(base), base).map_permissions(readable);
+        let end = match found.end {
+            0 => behind,
+            end => end.min(behind),
         };
-        let start = direct.start.max(mini.dmapbase);
+        let start = found.start.max(first);
         return Region {
             start,
             end,
-            ..direct
+            ..found
         };
     }
     // What is not mapped ends where the direct map begins, and begins where that ends.
-    if at < mini.dmapbase && (found.end == 0 || found.end > mini.dmapbase) {
-        found.end = mini.dmapbase;
+    if at < first && (found.end == 0 || found.end > first) {
+        found.end = first;
     }
-    if at >= mini.dmapend {
-        found.start = found.start.max(mini.dmapend);
+    if at >= behind {
+        found.start = found.start.max(behind);
     }
     found
 }
@@ -178,35 +178,15 @@ impl Region {
 
 /// The run of physical pages from the one that holds `at`, all in the dump or all not, told
 /// `base` higher.
-fn run(dump: &Dump, at: u64, base: u64) -> Region {
-    let page = dump.page_size();
-    let start = at - at % page;
-    let avail = dump.dump_avail();
-    let there = avail
-        .bit_of(PhysAddr(start))
-        .filter(|bit| dump.bitmap().contains(*bit));
-    let any = Permissions {
-        write: false,
-        execute: false,
-    };
-    let told = |end: Option<u64>, permissions| Region {
+fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
+    let start = at - at % dump.page_size();
+    let stretch = dump.stretch(PhysAddr(start));
+    Region {
         start: start.wrapping_add(base),
-        end: end.map_or(0, |end| end.wrapping_add(base)),
-        permissions,
-    };
-    if let Some(bit) = there {
-        let together = avail.run_of(bit).map_or(1, |(_, pages)| pages);
-        let pages = dump.bitmap().run_at(bit, together);
-        let len = (pages.end - pages.start).max(1).saturating_mul(page);
-        return told(start.checked_add(len), Some(any));
+        end: stretch.end.map_or(0, |end| end.wrapping_add(base)),
+        permissions: stretch.present.then_some(Permissions {
+            write: false,
+            execute: false,
+        }),
     }
-    // The next page that is there, by the first bit at or behind this address.
-    let next = (avail.segments().iter())
-        .filter(|segment| segment.end > start)
-        .find_map(|segment| {
-            let from = avail.bit_of(PhysAddr(start.max(segment.start)))?;
-            let bit = dump.bitmap().iter_from(from).next()?;
-            avail.addr_of(bit)
-        });
-    told(next.map(|at| at.0), None)
 }

@@ -6,8 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use minidump::kernel::{STRUCTURES, Thread, Types};
-use minidump::msgbuf::MessageBuffer;
-use minidump::{KernelMemory, PhysAddr, VirtAddr};
+use minidump::{AnyDump, PhysAddr, VirtAddr};
 use verify::render::{self, Format, Style};
 
 use super::session::{Answer, Client, Session};
@@ -34,7 +33,7 @@ const INFO_LIMIT: u64 = 1 << 16;
 impl Served {
     /// Why the kernel panicked: the header's text, else the kernel's own.
     pub(crate) fn panic(&self) -> Option<String> {
-        let header = self.dump.header().map(|h| {
+        let header = self.space.dump.header().map(|h| {
             let text = h.panicstring.split(|b| *b == 0).next().unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         });
@@ -48,22 +47,23 @@ impl Served {
     }
 
     fn info(&self) -> String {
-        let dump = &self.dump;
-        let mini = dump.minidump();
+        let dump = &self.space.dump;
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = writeln!(text, "dump     {}", self.name.display());
         let _ = writeln!(text, "kernel   {}", self.kernel_path.display());
-        let _ = writeln!(
-            text,
-            "format   {} minidump version {}",
-            mini.arch, mini.version
-        );
+        let _ = match dump {
+            AnyDump::Mini(mini) => {
+                let version = mini.minidump().version;
+                writeln!(text, "format   {} minidump version {version}", dump.arch())
+            }
+            AnyDump::Full(_) => writeln!(text, "format   {} full dump", dump.arch()),
+        };
         let _ = writeln!(
             text,
             "pages    {} of {} bytes",
-            dump.bitmap().count(),
-            dump.page_size()
+            dump.pages(),
+            self.space.memory.page_size()
         );
         if let Some(header) = dump.header() {
             let of = |bytes: &[u8]| {
@@ -95,7 +95,7 @@ impl Served {
 
     /// What `livecore ps` prints.
     fn ps(&self) -> Result<String, String> {
-        let types = Types::read(&self.elf, &STRUCTURES);
+        let types = Types::read(&self.space.elf, &STRUCTURES);
         let kernel = self.kernel().with_types(Some(&types));
         let found = kernel.processes().map_err(|e| e.to_string())?;
         let mut text = Vec::new();
@@ -133,7 +133,7 @@ impl Served {
     }
 
     fn vtop(&self, at: u64) -> String {
-        let physical = match self.dump.translate(VirtAddr(at)) {
+        let physical = match self.space.memory.translate(VirtAddr(at)) {
             Ok(found) => found,
             Err(error) => return format!("{error}\n"),
         };
@@ -141,22 +141,22 @@ impl Served {
     }
 
     fn place(&self, at: PhysAddr) -> String {
-        match self.dump.offset_of(at) {
+        match self.space.memory.offset_of(at) {
             Some(offset) => format!(", at {offset:#x} of the payload"),
             None => ", not in the dump".into(),
         }
     }
 
     fn page(&self, at: u64) -> String {
-        let page = self.dump.page_size();
+        let memory = &self.space.memory;
+        let page = memory.page_size();
         let start = PhysAddr(at - at % page);
         let mut text = format!("page {start}{}\n", self.place(start));
-        let mini = self.dump.minidump();
-        if let Some(direct) = mini.arch.direct_map_of(mini, start) {
+        if let Some(direct) = memory.direct_map_of(start) {
             let _ = writeln!(text, "direct map {direct}");
         }
         let mut found = 0;
-        let walked = self.dump.walk(&mut |mapping| {
+        let walked = memory.walk(&mut |mapping| {
             if let Some(skip) = start.0.checked_sub(mapping.pa.0)
                 && skip < mapping.len
             {
@@ -239,7 +239,7 @@ impl Served {
             name: self.name.display().to_string(),
             depth,
             threads: crate::args::threads(None),
-            kernel: Some(&self.elf),
+            kernel: Some(&self.space.elf),
             info: info.as_deref(),
             ..verify::Options::default()
         };
@@ -300,8 +300,7 @@ impl Session<'_> {
 
     fn dmesg(&self, all: bool) -> Result<String, String> {
         let served = self.served;
-        let buffer =
-            MessageBuffer::of(&served.dump, Some(&served.elf)).map_err(|e| e.to_string())?;
+        let buffer = served.space.message_buffer().map_err(|e| e.to_string())?;
         Ok(String::from_utf8_lossy(&buffer.dmesg(all)).into_owned())
     }
 

@@ -48,13 +48,15 @@ impl Served {
     /// Where anything can be: physical memory when that is asked for, then the direct map and the
     /// kernel map. All of it is read-only, so that GDB refuses writes itself.
     fn memory_map(&self) -> String {
-        let mini = self.dump.minidump();
-        let mut ranges = vec![(0, self.dump.dump_avail().end())];
-        if mini.dmapbase < mini.dmapend {
-            ranges.push((mini.dmapbase, mini.dmapend));
+        let memory = &self.space.memory;
+        let mut ranges = vec![(0, memory.memory_end())];
+        if let Some(direct) = memory.direct_map() {
+            ranges.push((direct.addresses.start, direct.addresses.end));
         }
         let top = if self.machine.word == 4 { 1 << 32 } else { 0 };
-        ranges.push((mini.kernbase, top));
+        if let Some(kernbase) = memory.kernbase() {
+            ranges.push((kernbase, top));
+        }
         // Ascending, and joined where they meet: GDB takes no map with overlaps. An end of 0 is
         // the end of the address space.
         let last = |end: u64| end.wrapping_sub(1);

@@ -7,13 +7,12 @@ use std::sync::OnceLock;
 
 use minidump::kernel::modules::Placed;
 use minidump::kernel::{Functions, Kernel, Module, Modules, Thread};
-use minidump::{Dump, KernelElf};
 
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
 use crate::failure::Failure;
-use crate::input;
 use crate::kernel_search::debug_file;
+use crate::space::Space;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
 const MADE_UP_IDS: u64 = 0x4000_0000;
@@ -80,9 +79,8 @@ pub(crate) struct SharedFile {
 
 /// A dump that is served.
 pub struct Served {
-    pub(crate) dump: Dump,
+    pub(crate) space: Space,
     pub(crate) name: PathBuf,
-    pub(crate) elf: KernelElf,
     pub(crate) kernel_path: PathBuf,
     pub(crate) machine: &'static Machine,
     pub(crate) gdb: Vec<Register>,
@@ -99,23 +97,18 @@ pub struct Served {
 }
 
 impl Served {
-    /// Serves `dump`, whose file is `name`, with the kernel that ran. The files of its modules are
+    /// Serves a dump, whose file is `name`, with the kernel that ran. The files of its modules are
     /// looked for in `places`, beside the kernel, beside the dump, and where they were loaded from.
-    pub fn new(
-        dump: Dump,
-        name: &Path,
-        kernel: input::Kernel,
-        places: &[PathBuf],
-    ) -> Result<Self, Failure> {
-        let input::Kernel { path, elf } = kernel;
-        let Some(machine) = Machine::of(elf.machine()) else {
-            let what = format_args!("kernels of ELF machine {} are not served", elf.machine());
+    pub fn new(space: Space, name: &Path, places: &[PathBuf]) -> Result<Self, Failure> {
+        let number = space.elf.machine();
+        let Some(machine) = Machine::of(number) else {
+            let what = format_args!("kernels of ELF machine {number} are not served");
             return Err(Failure::new(crate::Exit::UNSUPPORTED, what)
-                .about(&path)
+                .about(&space.path)
                 .next("amd64, arm64, i386 and riscv64 are"));
         };
         let mut problems = Vec::new();
-        let kernel = Kernel::of_dump(&dump, &elf);
+        let kernel = space.kernel();
         let threads = entries(kernel, &mut problems);
         let modules = kernel.modules().unwrap_or_else(|error| {
             problems.push(format!("modules: {error}"));
@@ -124,7 +117,8 @@ impl Served {
         let problems_of = modules.problems.iter().map(|p| format!("modules: {p}"));
         problems.extend(problems_of);
         let by_id = (0..).zip(&threads).map(|(at, t)| (t.id, at)).collect();
-        let path = path.canonicalize().unwrap_or(path);
+        let path = space.path.canonicalize();
+        let path = path.unwrap_or_else(|_| space.path.clone());
         let mut served = Self {
             gdb: machine.gdb_registers(),
             lldb: machine.lldb_registers(),
@@ -137,9 +131,8 @@ impl Served {
             problems,
             regions: OnceLock::new(),
             threads_xml: OnceLock::new(),
-            dump,
+            space,
             name: name.to_owned(),
-            elf,
             kernel_path: path,
         };
         served.find_module_files(places);
@@ -149,7 +142,7 @@ impl Served {
 
     /// The kernel in the dump.
     pub(crate) fn kernel(&self) -> Kernel<'_> {
-        Kernel::of_dump(&self.dump, &self.elf)
+        self.space.kernel()
     }
 
     /// What could not be found or read, in words.
@@ -164,7 +157,7 @@ impl Served {
 
     /// FreeBSD's name of the processor.
     pub fn architecture(&self) -> &'static str {
-        self.dump.minidump().arch.name()
+        self.space.dump.arch().name()
     }
 
     /// What GDB calls the processor.
@@ -225,7 +218,7 @@ impl Served {
                     .map_err(|e| e.to_string())
                     .and_then(|file| {
                         module
-                            .place(&file, self.elf.machine())
+                            .place(&file, self.space.elf.machine())
                             .map_err(|e| e.to_string())
                     });
                 match placed {

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::{Source, full_kernel};
+use crate::space::Space;
 
 const MANUAL: &str = "\
 Examples:
@@ -47,31 +47,29 @@ struct Answer {
 /// Prints the message buffer.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
-    let source = Source::open(&args.dump, Opening::default(), session)?;
-    source.tell_memory_warnings(&args.dump, session);
-    let buffer = match &source {
-        Source::Mini(dump) => {
-            let named = args.kernel.kernel.is_some();
-            let alone = MessageBuffer::of(dump, None).map_err(|e| about(e.into()))?;
-            if named || alone.origin() != RingOrigin::Trailing {
-                let kernel = args.kernel.open(dump, &args.dump, session)?;
-                let elf = kernel.as_ref().map(|kernel| &kernel.elf);
-                MessageBuffer::of(dump, elf)
-            } else {
-                Ok(alone)
-            }
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    let alone = match dump.minidump() {
+        Some(mini) => Some(MessageBuffer::of(mini, None).map_err(|e| about(e.into()))?),
+        None => None,
+    };
+    let buffer = match alone {
+        // A kernel that is named is asked, and compared with the dump, needed or not.
+        Some(alone) if args.kernel.kernel.is_none() && alone.origin() == RingOrigin::Trailing => {
+            alone
         }
-        Source::Full(dump) => {
-            let found = full_kernel(&args.kernel, dump, &args.dump, session)?;
-            let Some(found) = found else {
+        alone => match (args.kernel.open(&dump, &args.dump, session)?, alone) {
+            (Some(kernel), _) => Space::new(dump, kernel)
+                .message_buffer()
+                .map_err(|e| about(e.into()))?,
+            (None, Some(alone)) => alone,
+            (None, None) => {
                 let what = "a full dump's message buffer is found by its kernel";
                 let failure = Failure::new(Exit::UNSUPPORTED, what);
                 return Err(about(failure.next("say --kernel ELF")));
-            };
-            MessageBuffer::of_memory(&found.machine.view, &found.elf)
-        }
+            }
+        },
     };
-    let buffer = buffer.map_err(|e| about(e.into()))?;
     let text = buffer.dmesg(args.all);
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use livedump::place::Destination;
 
 use crate::failure::Failure;
-use crate::input::Opening;
+use crate::input::{self, Opening};
 use crate::session::Session;
-use crate::space::Source;
 use crate::verb::kgdb::unpack;
 
 const MANUAL: &str = "\
@@ -61,16 +60,16 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             (dir.join(format!("vmcore.{number}")), Some((info, number)))
         }
     };
-    let source = Source::open(&args.dump, opening, session)?;
-    for warning in source.warnings() {
+    let dump = input::dump(&args.dump, opening, session)?;
+    for warning in dump.warnings() {
         session.warn(&args.dump, warning);
     }
     let options = (args.threads, args.force);
-    let report = unpack::write(&source, &args.dump, &vmcore, options, session)?;
+    let report = unpack::write(&dump, &args.dump, &vmcore, options, session)?;
     if let Some((info, number)) = info {
         // The dump may lie in this directory, with its info file beside it.
         if !info.exists() {
-            unpack::write_info(&source, &args.dump, &info, number)?;
+            unpack::write_info(&dump, &args.dump, &info, number)?;
         }
     }
     report.tell(args.json, session)

@@ -13,6 +13,7 @@ pub mod export;
 pub mod gdb;
 pub mod info;
 pub mod kgdb;
+mod kgdb_guard;
 pub mod man;
 pub mod mem;
 pub mod ps;
@@ -70,6 +71,9 @@ pub enum Verb {
     /// Watches over a paused guest, for `take --qmp --pause`
     #[command(hide = true)]
     QmpGuard,
+    /// Watches over the directory that `kgdb` has unpacked into
+    #[command(hide = true)]
+    KgdbGuard(kgdb_guard::Args),
 }
 
 /// Does it.
@@ -95,5 +99,6 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Completions(args) => completions::run(args, session),
         Verb::Man(args) => man::run(args, session),
         Verb::QmpGuard => qmp_guard::run(),
+        Verb::KgdbGuard(args) => kgdb_guard::run(args),
     }
 }

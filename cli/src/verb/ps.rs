@@ -7,9 +7,10 @@ use minidump::kernel::{Context, Kernel, Missing, Process, STRUCTURES, Thread, Ty
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::{KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
+use crate::space::Space;
 use crate::text::printable;
 
 const MANUAL: &str = "\
@@ -72,14 +73,12 @@ struct ThreadAnswer {
 
 /// Prints the list.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
-    let elf = args.kernel.require(&dump, &args.dump, session)?.elf;
-    let types = Types::read(&elf, &STRUCTURES);
+    let space = Space::open(&args.dump, Opening::default(), &args.kernel, session)?;
+    let types = Types::read(&space.elf, &STRUCTURES);
     for problem in &types.problems {
         session.warn(&args.dump, problem);
     }
-    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let kernel = space.kernel().with_types(Some(&types));
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(&args.dump))?;

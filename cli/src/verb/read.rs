@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
@@ -13,9 +12,9 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hexdump::Hexdump;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::Source;
+use crate::space::Space;
 use crate::text::{parse_number, parse_size};
 
 /// Most bytes that one JSON answer holds.
@@ -104,25 +103,19 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let what = "a symbol has no physical address of its own";
         return Err(Failure::usage(what));
     }
-    let source = Source::open(&args.dump, Opening::default(), session)?;
-    source.tell_memory_warnings(&args.dump, session);
-    let (memory, kernel) = match &source {
-        Source::Mini(dump) => {
-            let memory = Arc::clone(dump) as Arc<dyn KernelMemory>;
-            let kernel = if symbolic {
-                Some(args.kernel.require(dump, &args.dump, session)?)
-            } else if args.kernel.kernel.is_some() {
-                // One that is named is compared with the dump, needed or not.
-                args.kernel.open(dump, &args.dump, session)?
-            } else {
-                None
-            };
-            (memory, kernel)
-        }
-        Source::Full(dump) if args.phys => (Arc::clone(dump) as Arc<dyn KernelMemory>, None),
-        Source::Full(_) => source.memory(&args.kernel, &args.dump, session)?,
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, &args.dump, session);
+    // A full dump's page tables are found by its kernel.
+    let needed = dump.minidump().is_none() && !args.phys;
+    let kernel = if symbolic && dump.minidump().is_some() {
+        Some(args.kernel.require(&dump, &args.dump, session)?)
+    } else if needed || args.kernel.kernel.is_some() && dump.minidump().is_some() {
+        // One that is named is compared with the dump, needed or not.
+        args.kernel.open(&dump, &args.dump, session)?
+    } else {
+        None
     };
-    if matches!(source, Source::Full(_)) && !args.phys && kernel.is_none() {
+    if needed && kernel.is_none() {
         let what = "a full dump's page tables are found by its kernel";
         return Err(Failure::new(Exit::UNSUPPORTED, what)
             .about(&args.dump)
@@ -137,6 +130,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         (Place::Symbol { name, .. }, None) => {
             return Err(Failure::usage(format_args!("{name} is a symbol")));
         }
+    };
+    let memory = match kernel {
+        Some(kernel) => Space::new(dump, kernel).memory,
+        None => dump.memory(),
     };
     let range = Range {
         at,
@@ -239,17 +236,10 @@ fn fill(
     at: PhysAddr,
     buf: &mut [u8],
 ) -> Result<Option<(usize, ReadError)>, ReadError> {
-    let error = match memory.read_phys(at, buf) {
-        Ok(()) => return Ok(None),
-        Err(error) => error,
-    };
-    let missing = match &error {
-        ReadError::Hole { at } | ReadError::BeyondEnd { at, .. } | ReadError::Io { at, .. } => *at,
-        _ => at,
-    };
-    let good = missing.0.saturating_sub(at.0).min(buf.len() as u64) as usize;
-    memory.read_phys(at, &mut buf[..good])?;
-    Ok(Some((good, error)))
+    match memory.read_phys_part(at, buf) {
+        (_, Ok(())) => Ok(None),
+        (good, Err(error)) => Ok(Some((good, error))),
+    }
 }
 
 fn explain(error: ReadError) -> Failure {

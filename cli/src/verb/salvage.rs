@@ -31,8 +31,11 @@ What is lost is said on standard output, and in the seal: verify tells of it as 
 Pages without any checksum (uncompressed and unsealed, or of a stream that has lost its end) are \
 kept and counted as unproven; --proven drops them.
 
+Of a full dump the pages that are left are described anew. A core or a full dump that carries a \
+minidump gives that minidump, which knows more; convert makes either of it again.
+
 Exits with 0 if nothing was damaged, 3 if something was, 2 if nothing can be had: without minidump \
-header and dump_avail no page has an address.";
+header and dump_avail, or the headers of a full dump, no page has an address.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -168,6 +171,7 @@ fn value(path: &Path, report: &Report) -> Value {
     json!({
         "path": path.display().to_string(),
         "whole": report.is_whole(),
+        "kind": report.kind,
         "container": report.container,
         "codec": report.codec.name(),
         "header": report.header.name(),
@@ -193,8 +197,13 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
     };
     writeln!(
         out,
-        "{}: {} file, {codec}: {} of {} pages kept, {} lost",
+        "{}: {} of a {} file, {codec}: {} of {} pages kept, {} lost",
         path.display(),
+        if report.kind == "full" {
+            "full dump"
+        } else {
+            report.kind
+        },
         report.container,
         pages.kept,
         pages.promised,

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::{KernelArgs, Opening};
 use crate::serve::Served;
 use crate::serve::transport::{self, Listener};
 use crate::session::Session;
+use crate::space::Space;
 use crate::text::printable;
 
 const MANUAL: &str = "\
@@ -112,10 +113,8 @@ pub fn open(
         zero_tail,
         ..Opening::default()
     };
-    let opened = input::dump(dump, opening, session)?;
-    input::tell_memory_warnings(&opened, dump, session);
-    let found = kernel.require(&opened, dump, session)?;
-    let served = Served::new(opened, dump, found, &kernel.kernel_path)?;
+    let space = Space::open(dump, opening, kernel, session)?;
+    let served = Served::new(space, dump, &kernel.kernel_path)?;
     for problem in served.problems() {
         session.voice.say(printable(problem));
     }

@@ -9,9 +9,10 @@ use minidump::kernel::{Context, Frame, Kernel, Registers, STRUCTURES, Thread, Tr
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::{KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
+use crate::space::Space;
 use crate::text::printable;
 use crate::verb::ps;
 
@@ -104,14 +105,12 @@ struct TrapAnswer {
 /// Prints the threads.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
-    let elf = args.kernel.require(&dump, &args.dump, session)?.elf;
-    let types = Types::read(&elf, &STRUCTURES);
+    let space = Space::open(&args.dump, Opening::default(), &args.kernel, session)?;
+    let types = Types::read(&space.elf, &STRUCTURES);
     for problem in &types.problems {
         session.warn(&args.dump, problem);
     }
-    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let kernel = space.kernel().with_types(Some(&types));
     // Kernels without the list have functions of their own all the same.
     let modules = kernel.modules().unwrap_or_default();
     let kernel = kernel.with_functions(Some(&modules));

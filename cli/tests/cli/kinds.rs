@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use livedump::synth::{Description, Machine, build};
 use serde_json::Value;
 
+use crate::every_kind::full_dump;
 use crate::harness::{livecore_with_signals, machine, names, run};
 use crate::schema;
 
@@ -54,47 +55,6 @@ fn small() -> &'static Made {
     SMALL.get_or_init(|| make("small"))
 }
 
-/// The machine's memory as a full dump: written here, field by field, after FreeBSD
-/// `sys/kern/kern_dump.c`. Nothing but the memory's layout comes from the program.
-fn full_dump(made: &Made, to: &Path) {
-    let layout = fs::read(made.path("machine/machine.json")).unwrap();
-    let layout: Value = serde_json::from_slice(&layout).unwrap();
-    let ram = fs::read(made.path("machine/ram")).unwrap();
-    let ranges: Vec<(u64, u64)> = layout["ranges"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()))
-        .collect();
-    let mut out = b"\x7fELF\x02\x01\x01\xff\0\0\0\0\0\0\0\0".to_vec();
-    out.extend(4_u16.to_le_bytes());
-    out.extend(62_u16.to_le_bytes());
-    out.extend(0_u32.to_le_bytes());
-    for word in [0_u64, 64, 0] {
-        out.extend(word.to_le_bytes());
-    }
-    out.extend(0_u32.to_le_bytes());
-    for half in [64, 56, ranges.len() as u16, 64, 0, 0] {
-        out.extend(half.to_le_bytes());
-    }
-    let mut offset = (64 + 56 * ranges.len() as u64).next_multiple_of(4096);
-    let start = offset;
-    for (first, end) in &ranges {
-        out.extend(1_u32.to_le_bytes());
-        out.extend(4_u32.to_le_bytes());
-        let len = end - first;
-        for word in [offset, *first, *first, len, len, 4096] {
-            out.extend(word.to_le_bytes());
-        }
-        offset += len;
-    }
-    out.resize(start as usize, 0);
-    for (first, end) in ranges {
-        out.extend(&ram[first as usize..end as usize]);
-    }
-    fs::write(to, out).unwrap();
-}
-
 #[test]
 fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() {
     for name in ["small", "relocated"] {
@@ -106,7 +66,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
             &owned
         };
         let (full, kernel) = (made.path("full"), made.path("machine/kernel"));
-        full_dump(made, Path::new(&full));
+        full_dump(Path::new(&made.path("machine")), (2, 62), Path::new(&full));
         let info = run(["info", "--json", &full]).expect(0);
         let info: Value = serde_json::from_slice(&info.out).unwrap();
         schema::check("info-full", &info);
@@ -123,12 +83,19 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
         let ram = fs::read(made.path("machine/ram")).unwrap();
         let page = read(&[&full, "0x200000", "4K", "--phys"]).expect(0);
         assert!(page.out == ram[0x20_0000..0x20_1000], "{name}");
-        read(&[&full, "0xffffffff80200000", "8"]).expect(63);
+        // Its kernel lies beside it; elsewhere nobody finds that.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let alone = elsewhere.path().join("full");
+        fs::hard_link(&full, &alone).unwrap();
+        let alone = alone.to_str().unwrap();
+        read(&[&full, "0xffffffff80200000", "8"]).expect(0);
+        read(&[alone, "0xffffffff80200000", "8"]).expect(63);
         read(&[&full, "0x7ffff0000000", "8", "--phys"]).expect(1);
 
         let dmesg = run(["dmesg", &full, "--kernel", &kernel]).expect(0);
         assert_eq!(dmesg.out, run(["dmesg", &dump]).expect(0).out, "{name}");
-        run(["dmesg", &full]).expect(63);
+        run(["dmesg", alone]).expect(63);
+        run(["ps", alone]).expect(1);
 
         // What a producer outside of the kernel makes of the machine itself.
         let mini = made.path("mini");
@@ -152,7 +119,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
             "-q",
             "--to",
             "minidump",
-            &full,
+            alone,
             &made.path("none"),
         ])
         .expect(63);
@@ -404,44 +371,90 @@ fn kgdb_gets_an_unpacked_dump_that_is_gone_afterwards() {
     assert!(none.err.contains("no room"), "{}", none.err);
 }
 
+/// `livecore kgdb` on a program that sleeps: its process, its program's, and where it has unpacked.
+struct Sleeping {
+    child: std::process::Child,
+    sleeper: String,
+    spool: tempfile::TempDir,
+    _dir: tempfile::TempDir,
+}
+
+impl Sleeping {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = tempfile::tempdir().unwrap();
+        let started = dir.path().join("started");
+        let program = fake(
+            dir.path(),
+            "sleeper",
+            &format!(
+                "trap '' QUIT; echo $$ > {}; exec sleep 60",
+                started.display()
+            ),
+        );
+        let child = livecore_with_signals()
+            .args(["kgdb", "-q", &small().path("vmcore.7.zst"), "--program"])
+            .arg(&program)
+            .arg("--dir")
+            .arg(spool.path())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now() + Duration::from_secs(60);
+        while fs::read_to_string(&started).map_or(true, |text| !text.ends_with('\n')) {
+            assert!(Instant::now() < patience, "the program was not started");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(names(spool.path()).len(), 1);
+        Self {
+            child,
+            sleeper: fs::read_to_string(&started).unwrap(),
+            spool,
+            _dir: dir,
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn wait_until(what: &str, done: impl Fn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while !done() {
+            assert!(Instant::now() < patience, "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 #[test]
 fn signal_ends_the_program_and_removes_the_dump() {
-    let made = small();
-    let dir = tempfile::tempdir().unwrap();
-    let spool = tempfile::tempdir().unwrap();
-    let started = dir.path().join("started");
-    let program = fake(
-        dir.path(),
-        "sleeper",
-        &format!("echo $$ > {}; exec sleep 60", started.display()),
-    );
-    let mut child = livecore_with_signals()
-        .args(["kgdb", "-q", &made.path("vmcore.7.zst"), "--program"])
-        .arg(&program)
-        .arg("--dir")
-        .arg(spool.path())
-        .spawn()
-        .unwrap();
-    let patience = Instant::now() + Duration::from_secs(60);
-    while fs::read_to_string(&started).map_or(true, |text| !text.ends_with('\n')) {
-        assert!(Instant::now() < patience, "the program was not started");
-        std::thread::sleep(Duration::from_millis(20));
+    for (signal, number) in [("-TERM", 15), ("-QUIT", 3), ("-HUP", 1)] {
+        let mut run = Sleeping::start();
+        // An interrupt is the program's alone.
+        run.signal("-INT");
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(run.child.try_wait().unwrap().is_none());
+        run.signal(signal);
+        assert_eq!(run.child.wait().unwrap().code(), Some(128 + number));
+        assert!(names(run.spool.path()).is_empty(), "{signal}");
+        let sleeper = Path::new("/proc").join(run.sleeper.trim()).join("exe");
+        Sleeping::wait_until("the program still runs", || !sleeper.exists());
     }
-    assert_eq!(names(spool.path()).len(), 1);
-    let pid = child.id().to_string();
-    // An interrupt is the program's alone.
-    let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status().unwrap();
-    assert!(kill("-INT").success());
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(child.try_wait().unwrap().is_none());
-    assert!(kill("-TERM").success());
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
-    assert!(names(spool.path()).is_empty());
-    let sleeper = fs::read_to_string(&started).unwrap();
-    while Path::new("/proc").join(sleeper.trim()).join("exe").exists() {
-        assert!(Instant::now() < patience, "the program still runs");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+}
+
+/// Nothing of the killed process removes anything: the watcher does.
+#[test]
+fn kill_removes_the_dump_too() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut run = Sleeping::start();
+    run.signal("-KILL");
+    assert_eq!(run.child.wait().unwrap().signal(), Some(9));
+    Sleeping::wait_until("the directory is still there", || {
+        names(run.spool.path()).is_empty()
+    });
+    let _ = Command::new("kill").arg(run.sleeper.trim()).status();
 }
 
 #[test]

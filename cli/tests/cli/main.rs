@@ -4,6 +4,7 @@ mod compare;
 mod damage;
 mod debuggers;
 mod debuggers_real;
+mod every_kind;
 mod grid;
 mod guest;
 mod guests;

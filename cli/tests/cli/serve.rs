@@ -7,68 +7,12 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::{livecore, livecore_with_signals, run};
 use crate::schema;
-use crate::served::{Dumped, Server, arm64, debug, riscv64, tiny};
-
-/// A debugger of few words.
-struct Client<S>(S);
-
-impl Client<TcpStream> {
-    fn to(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        Self(stream)
-    }
-}
-
-impl<S: Read + Write> Client<S> {
-    fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).unwrap();
-    }
-
-    fn ask(&mut self, body: &str) -> String {
-        let sum = body.bytes().fold(0_u8, |sum, b| sum.wrapping_add(b));
-        self.send(format!("${body}#{sum:02x}").as_bytes());
-        self.answer()
-    }
-
-    /// The next packet's body. Fails if there is none.
-    fn answer(&mut self) -> String {
-        let mut body = Vec::new();
-        let mut byte = [0];
-        let mut inside = false;
-        loop {
-            self.0.read_exact(&mut byte).unwrap();
-            match byte[0] {
-                b'$' => inside = true,
-                b'#' => break,
-                b if inside => body.push(b),
-                _ => {}
-            }
-        }
-        let mut sum = [0; 2];
-        self.0.read_exact(&mut sum).unwrap();
-        self.send(b"+");
-        String::from_utf8(body).unwrap()
-    }
-
-    /// Whether the line is closed, after whatever still comes.
-    fn is_closed(&mut self) -> bool {
-        let mut rest = Vec::new();
-        // A sign of ours that came too late is answered with a reset.
-        match self.0.read_to_end(&mut rest) {
-            Ok(_) => true,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
-    }
-}
+use crate::served::{Client, Dumped, Server, arm64, debug, riscv64, tiny};
 
 #[test]
 fn garbage_and_half_and_huge_packets_leave_the_server_sound() {

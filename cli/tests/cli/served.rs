@@ -1,9 +1,11 @@
 //! What tests of the server share: a dump of an emulated machine that is served.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use livedump::synth::{Context, Description, Machine, ThreadTruth, build};
 
@@ -174,5 +176,76 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A debugger of few words.
+pub(crate) struct Client<S>(pub(crate) S);
+
+impl Client<TcpStream> {
+    pub(crate) fn to(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    pub(crate) fn ask(&mut self, body: &str) -> String {
+        let sum = body.bytes().fold(0_u8, |sum, b| sum.wrapping_add(b));
+        self.send(format!("${body}#{sum:02x}").as_bytes());
+        self.answer()
+    }
+
+    /// The next packet's body. Fails if there is none.
+    pub(crate) fn answer(&mut self) -> String {
+        let mut body = Vec::new();
+        let mut byte = [0];
+        let mut inside = false;
+        loop {
+            self.0.read_exact(&mut byte).unwrap();
+            match byte[0] {
+                b'$' => inside = true,
+                b'#' => break,
+                b if inside => body.push(b),
+                _ => {}
+            }
+        }
+        let mut sum = [0; 2];
+        self.0.read_exact(&mut sum).unwrap();
+        self.send(b"+");
+        String::from_utf8(body).unwrap()
+    }
+
+    /// What a `monitor` command says.
+    pub(crate) fn console(&mut self, command: &str) -> String {
+        let hex: String = command.bytes().map(|b| format!("{b:02x}")).collect();
+        let mut said = String::new();
+        let mut answer = self.ask(&format!("qRcmd,{hex}"));
+        while answer != "OK" {
+            let hex = answer.strip_prefix('O').expect("text");
+            for pair in hex.as_bytes().chunks(2) {
+                let pair = std::str::from_utf8(pair).unwrap();
+                said.push(char::from(u8::from_str_radix(pair, 16).unwrap()));
+            }
+            answer = self.answer();
+        }
+        said
+    }
+
+    /// Whether the line is closed, after whatever still comes.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        // A sign of ours that came too late is answered with a reset.
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 }

@@ -13,7 +13,7 @@
 //! directory is synced. `bounds` moves on only when the dump has its name.
 //!
 //! A temporary file is removed when its owner is dropped (an error, a panic) and, where
-//! [`watch_signals`] was called, by SIGINT, SIGTERM and SIGHUP. Only SIGKILL and a crash of the
+//! [`watch_signals`] was called, by SIGINT, SIGTERM, SIGHUP and SIGQUIT. Only SIGKILL and a crash of the
 //! machine can leave one behind.
 
 pub mod destination;
@@ -27,9 +27,11 @@ pub mod pipe;
 pub mod private;
 pub mod sparse;
 pub mod temporary;
+mod watcher;
 
 pub use destination::Destination;
 pub use error::PlaceError;
 pub use pending::{Options, Pending, Published};
 pub use private::PrivateDirectory;
 pub use temporary::watch_signals;
+pub use watcher::watch_over;

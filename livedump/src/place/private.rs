@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::PlaceError;
 use super::free;
 use super::temporary::Directory;
+use super::watcher::Watcher;
 use crate::sys::signals::pass_over_interrupts;
 
 /// Every such directory of this process, and the programs that run on them.
@@ -50,10 +51,12 @@ pub fn room(directory: &Path) -> Result<u64, PlaceError> {
 }
 
 /// A directory of mode 0700 that is removed with its contents when it is dropped, or when SIGINT,
-/// SIGTERM or SIGHUP ends the process ([`super::watch_signals`]).
+/// SIGTERM, SIGHUP or SIGQUIT ends the process ([`super::watch_signals`]); with a watcher, when it
+/// is killed, too ([`PrivateDirectory::guard`]).
 #[derive(Debug)]
 pub struct PrivateDirectory {
     path: PathBuf,
+    watcher: Option<Watcher>,
 }
 
 impl PrivateDirectory {
@@ -66,12 +69,23 @@ impl PrivateDirectory {
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
                     list.directories.push(path.clone());
-                    return Ok(Self { path });
+                    return Ok(Self {
+                        path,
+                        watcher: None,
+                    });
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(PlaceError::from_io("create", path, e)),
             }
         }
+    }
+
+    /// Has it removed when this process is killed or crashes. `command` is the program that watches
+    /// meanwhile: it is given the directory's path as its last argument, and calls
+    /// [`super::watch_over`] with its standard input.
+    pub fn guard(&mut self, command: &mut Command) -> std::io::Result<()> {
+        self.watcher = Some(Watcher::start(command, &self.path)?);
+        Ok(())
     }
 
     /// Its path.
@@ -80,7 +94,7 @@ impl PrivateDirectory {
     }
 
     /// Runs a program to its end, on what is in the directory. Meanwhile SIGINT is the program's
-    /// alone; SIGTERM and SIGHUP end it, and then this process.
+    /// alone; SIGTERM, SIGHUP and SIGQUIT end it, and then this process.
     pub fn run(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
         let mut list = there();
         pass_over_interrupts(true);

@@ -34,7 +34,7 @@ pub(super) fn publishing() -> MutexGuard<'static, ()> {
     lock(&PUBLISHING)
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove all temporary files and end the process with
+/// From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT remove all temporary files and end the process with
 /// 128 + the signal's number. A signal that was ignored when the process began stays ignored
 /// (nohup(1)). SIGXFSZ no longer kills: the write fails with EFBIG.
 ///

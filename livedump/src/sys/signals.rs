@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// The signals that ask a program how far it is: SIGUSR1, and SIGINFO (Ctrl-T) where there is one.
@@ -37,7 +37,7 @@ pub fn note_on_exit(note: Option<&'static str>) {
     *NOTE.lock().unwrap_or_else(PoisonError::into_inner) = note;
 }
 
-/// Runs `before_exit` on a thread of its own when SIGINT, SIGTERM or SIGHUP comes, then ends the
+/// Runs `before_exit` on a thread of its own when SIGINT, SIGTERM, SIGHUP or SIGQUIT comes, then ends the
 /// process with 128 + the signal's number, without destructors and exit handlers.
 ///
 /// Only the first call counts. Signals that are ignored when it is made stay ignored, and SIGXFSZ
@@ -46,7 +46,7 @@ pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
     if WATCHING.set(()).is_err() {
         return Ok(());
     }
-    let ignored = [SIGINT, SIGTERM, SIGHUP].map(|signal| (signal, is_ignored(signal)));
+    let ignored = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].map(|signal| (signal, is_ignored(signal)));
     let wanted = ignored
         .iter()
         .filter(|(_, ignored)| !ignored)

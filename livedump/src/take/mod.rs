@@ -19,6 +19,7 @@
 mod bits;
 mod cpus;
 mod dumpable;
+mod dumped;
 pub mod error;
 pub mod facts;
 pub mod guest;
@@ -47,6 +48,7 @@ use compress::Progress;
 use minidump::provenance::{Cpu, Pause};
 use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
 
+pub use dumped::DumpedMachine;
 pub use error::TakeError;
 pub use facts::Facts;
 pub use guest::{GuestSource, Pausing};

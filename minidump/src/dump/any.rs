@@ -1,36 +1,42 @@
-//! A kernel dump of either kind: told from the first bytes of its payload.
+//! A kernel dump of any kind: told from the first bytes of its payload.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::ops::ControlFlow;
+use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{NoProgress, Progress, ReadAt, Window};
+use compress::{NoProgress, Progress, ReadAt};
 
 use super::beside::{self, Beside};
+use super::carried;
+use super::envelope::Envelope;
+use super::open::read_header;
 use super::{Dump, OpenOptions};
 use crate::container;
-use crate::defs::elf::{
-    ELFOSABI_STANDALONE, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION,
-};
-use crate::defs::kerneldump;
+use crate::defs::elf::ELFOSABI_STANDALONE;
 use crate::elf::core::{ElfCore, Head};
-use crate::{Error, FullDump, KernelDumpHeader};
+use crate::{Arch, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 
-/// A kernel dump of either kind.
-#[derive(Debug)]
+/// A kernel dump of any kind.
+#[derive(Debug, Clone)]
 pub enum AnyDump {
     /// A minidump; also one that an exported ELF core carries.
-    Mini(Box<Dump>),
+    Mini(Arc<Dump>),
     /// A full dump.
-    Full(Box<FullDump>),
+    Full(Arc<FullDump>),
 }
 
-/// What stands beside a minidump in an ELF core.
-pub(super) struct Carried {
-    pub(super) header: Option<KernelDumpHeader>,
+impl Deref for AnyDump {
+    type Target = Envelope;
+
+    fn deref(&self) -> &Envelope {
+        match self {
+            Self::Mini(dump) => dump,
+            Self::Full(dump) => dump,
+        }
+    }
 }
 
 impl AnyDump {
@@ -92,13 +98,94 @@ impl AnyDump {
         Self::from_source(Arc::new(file), options)
     }
 
-    /// The minidump; a full dump is not supported by whoever asks.
-    pub fn into_minidump(self) -> Result<Dump, Error> {
+    /// The minidump: the dump itself, or the one that a full dump carries.
+    pub fn minidump(&self) -> Option<&Arc<Dump>> {
         match self {
-            Self::Mini(dump) => Ok(*dump),
-            Self::Full(_) => Err(Error::Unsupported {
+            Self::Mini(dump) => Some(dump),
+            Self::Full(dump) => dump.minidump(),
+        }
+    }
+
+    /// As [`AnyDump::minidump`]; a full dump without one is not supported by whoever asks.
+    pub fn into_minidump(self) -> Result<Dump, Error> {
+        let mini = match self {
+            Self::Mini(dump) => Some(dump),
+            Self::Full(dump) => dump.minidump().cloned(),
+        };
+        // Nobody else has it: the full dump is gone.
+        mini.and_then(Arc::into_inner)
+            .ok_or_else(|| Error::Unsupported {
                 what: "full (ELF) kernel dump".into(),
-            }),
+            })
+    }
+
+    /// `minidump` or `full`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Mini(_) => "minidump",
+            Self::Full(_) => "full",
+        }
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        match self {
+            Self::Mini(dump) => dump.minidump().arch,
+            Self::Full(dump) => dump.arch(),
+        }
+    }
+
+    /// The kernel's byte order.
+    pub fn order(&self) -> ByteOrder {
+        match self {
+            Self::Mini(dump) => dump.minidump().order,
+            Self::Full(dump) => dump.order(),
+        }
+    }
+
+    /// How many pages of memory are in the dump.
+    pub fn pages(&self) -> u64 {
+        match self {
+            Self::Mini(dump) => dump.bitmap().count(),
+            Self::Full(dump) => {
+                let bytes: u64 = dump.ranges().iter().map(|range| range.len).sum();
+                bytes / dump.page_size()
+            }
+        }
+    }
+
+    /// Where its own headers say that the payload ends.
+    pub fn end(&self) -> u64 {
+        match self {
+            Self::Mini(dump) => dump.layout().end(),
+            Self::Full(dump) => dump.end(),
+        }
+    }
+
+    /// The payload, byte for byte.
+    pub fn payload(&self) -> Arc<dyn ReadAt> {
+        match self {
+            Self::Mini(dump) => dump.payload(),
+            Self::Full(dump) => dump.payload(),
+        }
+    }
+
+    /// A kerneldumpheader: the dump's own, else one made of the payload.
+    pub fn header_or_made(&self) -> KernelDumpHeader {
+        self.header().cloned().unwrap_or_else(|| match self {
+            Self::Mini(dump) => KernelDumpHeader::from_payload(dump.minidump()),
+            Self::Full(dump) => {
+                KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size())
+            }
+        })
+    }
+
+    /// Its memory. A full dump that carries no minidump translates no virtual address: whoever has
+    /// its kernel can.
+    pub fn memory(&self) -> Arc<dyn DumpMemory> {
+        match self {
+            Self::Mini(dump) => Arc::clone(dump) as Arc<dyn DumpMemory>,
+            Self::Full(dump) => Arc::clone(dump) as Arc<dyn DumpMemory>,
         }
     }
 
@@ -113,8 +200,10 @@ impl AnyDump {
         let got = content.read_full_at(&mut head, 0)?;
         let head = &head[..got];
         if !head.starts_with(b"\x7fELF") {
-            let dump = Dump::build(opened, content, None, beside, options)?;
-            return Ok(Self::Mini(Box::new(dump)));
+            let mini = read_header(&*content)?;
+            let envelope = Envelope::new(opened, beside, (mini.arch, mini.order));
+            let dump = Dump::build(envelope, mini, options)?;
+            return Ok(Self::Mini(Arc::new(dump)));
         }
         let elf = Head::parse(head).filter(Head::is_core);
         match elf.map(|elf| elf.osabi) {
@@ -123,62 +212,21 @@ impl AnyDump {
             }),
             Some(ELFOSABI_STANDALONE) => {
                 let dump = FullDump::build(opened, beside, options)?;
-                Ok(Self::Full(Box::new(dump)))
+                Ok(Self::Full(Arc::new(dump)))
             }
             Some(_) => {
-                let (offset, len, carried) = carried(&ElfCore::parse(content.clone())?)?;
-                let part = Arc::new(Window::new(content, offset, len));
-                let dump = Dump::build(opened, part, Some(carried), None, options)?;
-                Ok(Self::Mini(Box::new(dump)))
+                let Some(place) = carried::find(&ElfCore::parse(content)?)? else {
+                    return Err(Error::NotADump {
+                        found: "an ELF core that carries no minidump".into(),
+                    });
+                };
+                let carried = place.carried(&opened.stream.content());
+                let mini = read_header(&*carried.content)?;
+                let port = (mini.arch, mini.order);
+                let envelope = Envelope::new(opened, None, port).around(carried, port);
+                let dump = Dump::build(envelope, mini, options)?;
+                Ok(Self::Mini(Arc::new(dump)))
             }
         }
     }
-}
-
-/// Where the minidump lies that an ELF core carries, and its header.
-fn carried(core: &ElfCore) -> Result<(u64, u64, Carried), Error> {
-    let order = core.head().order;
-    let (mut place, mut header) = (None, None);
-    let mut broken = None;
-    core.notes(&mut |note| {
-        if note.name != NOTE_NAME {
-            return ControlFlow::Continue(());
-        }
-        match note.kind {
-            NOTE_PAYLOAD => {
-                let word = |at, len| order.uint_at(&note.description, at, len);
-                match (word(0, 4), word(8, 8), word(16, 8)) {
-                    (Some(NOTE_PAYLOAD_VERSION), Some(offset), Some(len)) => {
-                        place = Some((offset, len));
-                    }
-                    (version, ..) => broken = Some((note.offset, version)),
-                }
-            }
-            NOTE_KERNELDUMPHEADER => {
-                if let Some(block) = note.description.first_chunk::<{ kerneldump::SIZE }>() {
-                    header = Some((*block, note.offset));
-                }
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    })?;
-    if let Some((offset, version)) = broken {
-        return Err(Error::broken(
-            "ELF core, note of the payload",
-            offset,
-            version.map_or("too few bytes".into(), |v| format!("version {v}")),
-            format!("version {NOTE_PAYLOAD_VERSION}, an offset and a length"),
-        ));
-    }
-    let Some((offset, len)) = place else {
-        return Err(Error::NotADump {
-            found: "an ELF core that carries no minidump".into(),
-        });
-    };
-    let header = match header {
-        Some((block, at)) => KernelDumpHeader::parse(&block, at)?,
-        None => None,
-    };
-    Ok((offset, len, Carried { header }))
 }

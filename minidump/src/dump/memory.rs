@@ -1,13 +1,16 @@
 //! A dump as the memory of the machine that it was taken of.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use compress::ReadAt;
 
 use super::Dump;
 use crate::arch::tables::{Tables, not_mapped};
-use crate::{KernelMemory, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use crate::arch::walk::WalkEnd;
+use crate::memory::{DirectMap, DumpMemory, Stretch};
+use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// Pages of page tables that are kept. Each slot holds the page whose number ends in its own.
 const SLOTS: usize = 64;
@@ -50,7 +53,7 @@ impl Dump {
     fn table_bytes<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
         let page_size = self.layout.page_size();
         let base = offset - offset % page_size;
-        let page = self.tables.page(&*self.content, base, page_size)?;
+        let page = self.tables.page(&*self.envelope.content, base, page_size)?;
         let skip = (offset - base) as usize; // below the page size
         page.get(skip..)
             .and_then(|tail| tail.first_chunk())
@@ -97,7 +100,7 @@ impl Dump {
             };
             let n = (pages * page_size - skip).min(left) as usize; // at most what is left of `buf`
             let out = &mut buf[done..done + n];
-            match self.content.read_full_at(out, offset) {
+            match self.envelope.content.read_full_at(out, offset) {
                 Err(source) => return (done, Err(ReadError::Io { at: here, source })),
                 Ok(got) if got < n && self.zero_tail => out[got..].fill(0),
                 Ok(got) if got < n => {
@@ -123,8 +126,63 @@ impl KernelMemory for Dump {
         self.read_phys_part(at, buf).1
     }
 
+    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        Dump::read_phys_part(self, at, buf)
+    }
+
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         self.mini.arch.translate(self, at)
+    }
+}
+
+impl DumpMemory for Dump {
+    fn offset_of(&self, at: PhysAddr) -> Option<u64> {
+        Dump::offset_of(self, at)
+    }
+
+    fn stretch(&self, at: PhysAddr) -> Stretch {
+        let page = self.layout.page_size();
+        let start = at.0 - at.offset_in(page);
+        let bit = self.ranges.bit_of(PhysAddr(start));
+        if let Some(bit) = bit.filter(|bit| self.bitmap.contains(*bit)) {
+            let together = self.ranges.run_of(bit).map_or(1, |(_, pages)| pages);
+            let pages = self.bitmap.run_at(bit, together);
+            let len = (pages.end - pages.start).max(1).saturating_mul(page);
+            return Stretch::present(start.checked_add(len));
+        }
+        // The next page that is there, by the first bit at or behind this address.
+        let next = (self.ranges.segments().iter())
+            .filter(|segment| segment.end > start)
+            .find_map(|segment| {
+                let from = PhysAddr(start.max(segment.start));
+                let bit = self.bitmap.iter_from(self.ranges.bit_of(from)?).next()?;
+                self.ranges.addr_of(bit)
+            });
+        Stretch::hole(next.map(|at| at.0))
+    }
+
+    fn memory_end(&self) -> u64 {
+        self.ranges.end()
+    }
+
+    fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {
+        Dump::walk(self, sink)
+    }
+
+    fn direct_map(&self) -> Option<DirectMap> {
+        let mini = &self.mini;
+        (mini.dmapbase < mini.dmapend).then_some(DirectMap {
+            addresses: mini.dmapbase..mini.dmapend,
+            phys: mini.dmapphys,
+        })
+    }
+
+    fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
+        self.mini.arch.direct_map_of(&self.mini, at)
+    }
+
+    fn kernbase(&self) -> Option<u64> {
+        Some(self.mini.kernbase)
     }
 }
 
@@ -156,7 +214,7 @@ impl Tables for Dump {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(ReadError::BeyondEnd {
                 at: entry,
                 offset,
-                end: self.content.size().unwrap_or(offset),
+                end: self.envelope.content.size().unwrap_or(offset),
             }),
             Err(source) => Err(ReadError::Tables { at, source }),
         }

@@ -2,22 +2,24 @@
 
 mod any;
 pub(crate) mod beside;
+pub(crate) mod carried;
+pub(crate) mod envelope;
 mod memory;
 pub(crate) mod open;
 mod warning;
 
 use std::io;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Stream};
+use compress::ReadAt;
 
-use crate::container::Container;
-use crate::info::Info;
-use crate::{Bitmap, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord};
+use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 pub use any::AnyDump;
 pub use beside::info_file;
+pub use envelope::Envelope;
 pub use warning::{Shortness, Warning};
 
 /// How a dump is opened.
@@ -71,77 +73,30 @@ pub enum HeaderOrigin {
     Absent,
 }
 
-/// A dump, opened.
+/// A minidump, opened.
 ///
 /// Kept in memory: the bitmap with its counts, `dump_avail`, a few pages of page tables, and what
 /// the stream keeps. Everything else is read when it is asked for, from any number of threads.
+/// What it shares with dumps of other kinds is its [`Envelope`].
 pub struct Dump {
-    container: Container,
-    stream: Stream,
-    file_len: u64,
-    header: Option<KernelDumpHeader>,
-    origin: HeaderOrigin,
-    info: Option<Info>,
-    seal: Option<SealRecord>,
-    content: Arc<dyn ReadAt>,
-    /// Whether `content` is a part of the stream's: a minidump that an ELF core carries.
-    embedded: bool,
+    envelope: Envelope,
     mini: MinidumpHeader,
     layout: Layout,
     ranges: DumpAvail,
     bitmap: Bitmap,
     zero_tail: bool,
-    warnings: Vec<Warning>,
     tables: memory::TableCache,
 }
 
+impl Deref for Dump {
+    type Target = Envelope;
+
+    fn deref(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
 impl Dump {
-    /// The container.
-    pub fn container(&self) -> Container {
-        self.container
-    }
-
-    /// The codec of the payload in the container.
-    pub fn codec(&self) -> Codec {
-        self.stream.codec()
-    }
-
-    /// Whether the file is an ELF core that carries the minidump ([`crate::elf::export`]).
-    pub fn is_embedded(&self) -> bool {
-        self.embedded
-    }
-
-    /// The payload's stream, for decoding it whole. Of an ELF core that carries a minidump
-    /// ([`Dump::is_embedded`]) it is the whole core's.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Bytes of the file.
-    pub fn file_len(&self) -> u64 {
-        self.file_len
-    }
-
-    /// The kerneldumpheader, as far as there is one ([`Dump::header_origin`]).
-    pub fn header(&self) -> Option<&KernelDumpHeader> {
-        self.header.as_ref()
-    }
-
-    /// Where the kerneldumpheader is from.
-    pub fn header_origin(&self) -> &HeaderOrigin {
-        &self.origin
-    }
-
-    /// The info file beside the dump, if it is about this dump.
-    pub fn info(&self) -> Option<&Info> {
-        self.info.as_ref()
-    }
-
-    /// The attachment of the seal.
-    pub fn seal(&self) -> Option<&SealRecord> {
-        self.seal.as_ref()
-    }
-
     /// The minidump's own header.
     pub fn minidump(&self) -> &MinidumpHeader {
         &self.mini
@@ -162,39 +117,25 @@ impl Dump {
         &self.bitmap
     }
 
-    /// What is wrong with the dump, as far as opening it has told.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
-    }
-
     /// Whether missing page data at the end is served as zeros.
     pub fn zero_tail(&self) -> bool {
         self.zero_tail
     }
 
-    /// The payload's length if it is known without decoding the dump.
-    pub fn known_len(&self) -> Option<u64> {
-        let len = self.stream.known_len()?;
-        if self.embedded {
-            return self.content.size().ok();
-        }
-        Some(len)
-    }
-
     /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to
     /// its end.
     pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
-        Ok(self.short_by(self.content.size()?))
+        Ok(self.short_by(self.envelope.content.size()?))
     }
 
     /// The payload: what `zstd -d` or `gunzip` would give, with zeros behind it up to the length
     /// that the bitmap promises if [`Dump::zero_tail`]. Asking for its size may decode it whole.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
         if !self.zero_tail {
-            return Arc::clone(&self.content);
+            return Arc::clone(&self.envelope.content);
         }
         Arc::new(ZeroTail {
-            inner: Arc::clone(&self.content),
+            inner: Arc::clone(&self.envelope.content),
             end: self.layout.end(),
         })
     }
@@ -214,7 +155,8 @@ impl Dump {
             ));
         }
         bytes.resize(len, 0);
-        self.content
+        self.envelope
+            .content
             .read_exact_at(&mut bytes, self.layout.msgbuf_offset())?;
         Ok(bytes)
     }
@@ -230,14 +172,14 @@ impl Dump {
     }
 
     fn ends_before(&self, offset: u64) -> bool {
-        self.content.size().is_ok_and(|size| size < offset)
+        self.envelope.content.size().is_ok_and(|size| size < offset)
     }
 }
 
 impl std::fmt::Debug for Dump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dump")
-            .field("container", &self.container)
+            .field("container", &self.container())
             .field("minidump", &self.mini)
             .field("layout", &self.layout)
             .finish_non_exhaustive()

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use compress::{Codec, Progress, ReadAt};
 
-use super::any::{AnyDump, Carried};
+use super::any::AnyDump;
 use super::beside::Beside;
+use super::envelope::Envelope;
 use super::memory::TableCache;
 use super::{Dump, HeaderOrigin, OpenOptions, Warning};
 use crate::bitmap_section::WordForm;
@@ -29,7 +30,8 @@ const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 impl Dump {
     /// Opens the minidump at `path`. An info file beside it (`info.N` of `vmcore.N` or
     /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
-    /// does. A full dump is not supported here: [`AnyDump::open`] opens both.
+    /// does. A full dump that carries no minidump is not supported here: [`AnyDump::open`] opens
+    /// every kind.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
         AnyDump::open(path, options)?.into_minidump()
     }
@@ -49,16 +51,13 @@ impl Dump {
         AnyDump::from_reader(reader, options, progress)?.into_minidump()
     }
 
-    /// The minidump `content`, which a container holds: its stream's content, or, if `carried`, a
-    /// part of that, with the header that stands beside it.
-    pub(super) fn build(
-        opened: Opened,
-        content: Arc<dyn ReadAt>,
-        carried: Option<Carried>,
-        beside: Option<Beside>,
+    /// The minidump that begins with `mini`, which is the content of `envelope`.
+    pub(crate) fn build(
+        envelope: Envelope,
+        mini: MinidumpHeader,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let mini = read_header(&*content)?;
+        let content = Arc::clone(&envelope.content);
         let mut layout = Layout::new(&mini, 0);
         if let Some(len) = unpadded_entries(&mini) {
             layout = layout.with_pmap_len(len);
@@ -74,42 +73,19 @@ impl Dump {
                 layout = layout.with_pmap_len(len);
             }
         }
-
-        let mut warnings = Vec::new();
-        if let Some(why) = opened.seal_damage.clone() {
-            warnings.push(Warning::Seal { why });
-        }
-        let port = (mini.arch, mini.order);
-        let beside = beside.filter(|_| carried.is_none());
-        let (info, info_path) = usable_info(beside, &opened, port, &mut warnings);
-        let embedded = carried.is_some();
-        let (header, origin) = match carried.and_then(|carried| carried.header) {
-            Some(header) => (Some(header), HeaderOrigin::ElfNote),
-            None => find_header(&opened, info.as_ref(), info_path),
-        };
-        warn_of_header(header.as_ref(), port, &mut warnings);
-        warn_of_seal(opened.seal.as_ref(), &mut warnings);
-        if stray > 0 {
-            warnings.push(Warning::StrayBits { count: stray });
-        }
         let mut dump = Self {
-            container: opened.container,
-            stream: opened.stream,
-            file_len: opened.file_len,
-            header,
-            origin,
-            info,
-            seal: opened.seal,
-            content,
-            embedded,
+            envelope,
             mini,
             layout,
             ranges,
             bitmap,
             zero_tail: options.zero_tail,
-            warnings,
             tables: TableCache::new(),
         };
+        if stray > 0 {
+            let warning = Warning::StrayBits { count: stray };
+            dump.envelope.warnings.push(warning);
+        }
         dump.judge_length(stray)?;
         Ok(dump)
     }
@@ -132,15 +108,15 @@ impl Dump {
                 format!("an end at {expected:#x}, as the bitmap promises it"),
             ));
         }
-        if let Some(info) = &self.info
-            && self.container == Container::Saved
+        if let Some(info) = self.info()
+            && self.container() == Container::Saved
             && info.compression != Some(Codec::None)
-            && self.file_len < info.dump_length
+            && self.file_len() < info.dump_length
         {
             return Err(Error::broken(
                 "compressed data",
-                self.file_len,
-                format!("an end at {:#x}", self.file_len),
+                self.file_len(),
+                format!("an end at {:#x}", self.file_len()),
                 format!(
                     "an end at {:#x}, as the info file states it",
                     info.dump_length
@@ -162,7 +138,7 @@ impl Dump {
             ));
         }
         if let Some(short) = self.short_by(actual) {
-            self.warnings.push(if self.zero_tail {
+            self.envelope.warnings.push(if self.zero_tail {
                 Warning::ZeroTail(short)
             } else {
                 Warning::Short(short)
@@ -170,7 +146,7 @@ impl Dump {
         }
         let tail = actual.saturating_sub(expected);
         if tail > 0 && tail > stray * self.layout.page_size() {
-            self.warnings.push(Warning::Trailing {
+            self.envelope.warnings.push(Warning::Trailing {
                 offset: expected,
                 len: tail,
             });
@@ -179,18 +155,16 @@ impl Dump {
     }
 
     fn seal_says_short(&self) -> bool {
-        self.seal
-            .as_ref()
-            .is_some_and(|s| s.flags & FLAG_SHORT != 0)
+        self.seal().is_some_and(|s| s.flags & FLAG_SHORT != 0)
     }
 
     /// The payload's length as a header, seal or info file states it.
     fn stated_len(&self) -> Option<(&'static str, u64)> {
-        if self.embedded {
+        if self.is_embedded() {
             return None;
         }
-        let header = self.header.as_ref();
-        match self.container {
+        let header = self.header();
+        match self.container() {
             Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
             Container::Raw => header.map(|h| ("the kerneldumpheader", h.dumpextent)),
             // The extent of a compressed dump may be all that the device had.
@@ -198,15 +172,15 @@ impl Dump {
                 .filter(|h| h.codec() == Some(Codec::None))
                 .map(|h| ("the kerneldumpheader", h.dumplength)),
             Container::Saved => self
-                .info
-                .as_ref()
+                .info()
                 .filter(|info| info.compression == Some(Codec::None))
                 .map(|info| ("the info file", info.dump_length)),
         }
     }
 }
 
-fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
+/// The header that `content` begins with.
+pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
     let mut head = [0; 512];
     let got = content.read_full_at(&mut head, 0)?;
     let head = &head[..got];

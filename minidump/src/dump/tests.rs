@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::{PageSource, Plan, PmapPages};
+use crate::{Container, KernelDumpHeader};
 use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 /// Memory whose every 8 bytes hold their own address, but for the page table at 0x3000.

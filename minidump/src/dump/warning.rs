@@ -64,6 +64,12 @@ pub enum Warning {
         /// Why it is not used.
         why: String,
     },
+    /// A full dump says that it carries a minidump, which cannot be used: what that alone tells is
+    /// not known.
+    Carried {
+        /// What is wrong.
+        why: String,
+    },
     /// The seal is damaged; the data can be had without it.
     Seal {
         /// What is wrong.
@@ -116,6 +122,9 @@ impl fmt::Display for Warning {
                 )
             }
             Self::Info { why } => write!(f, "the info file is not used: {why}"),
+            Self::Carried { why } => {
+                write!(f, "the minidump that it carries is not used: {why}")
+            }
             Self::Seal { why } => write!(f, "the seal is damaged: {why}"),
         }
     }

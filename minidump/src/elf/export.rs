@@ -23,7 +23,7 @@ use crate::defs::elf::{
 use crate::elf::core::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
-use crate::{Dump, Error, HeaderOrigin, Protection, ReadError};
+use crate::{ByteOrder, Dump, Error, HeaderOrigin, Protection, ReadError};
 
 /// What an exported core says besides memory.
 #[derive(Debug, Clone, Default)]
@@ -146,40 +146,15 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
         entry: options.entry,
     };
     put_threads(&mut notes, context, &options.threads);
-    let has_own = !matches!(
-        dump.header_origin(),
-        HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
-    );
-    if let Some(header) = dump.header().filter(|_| has_own) {
-        let block = header.encode();
-        put_note(
-            &mut notes,
-            mini.order,
-            NOTE_NAME,
-            NOTE_KERNELDUMPHEADER,
-            &block,
-        );
-    }
+    notes.extend(own_notes(dump));
     // The note about the minidump's place is as long wherever that is.
     let payload = dump.payload();
     let payload_len = payload.size()?;
-    let place = |notes: &mut Vec<u8>, start: u64| {
-        let mut note = [0; 24];
-        for (at, len, value) in [
-            (0, 4, NOTE_PAYLOAD_VERSION),
-            (8, 8, start),
-            (16, 8, payload_len),
-        ] {
-            mini.order.put(&mut note[at..at + len], value);
-        }
-        put_note(notes, mini.order, NOTE_NAME, NOTE_PAYLOAD, &note);
-    };
-    let mut with_place = notes.clone();
-    place(&mut with_place, 0);
+    let notes_len = (notes.len() + place_note(mini.order, 0, 0).len()) as u64;
     let count = runs.len() as u64 + 1;
     let notes_at = head.len(count);
-    let start = (notes_at + with_place.len() as u64).next_multiple_of(page);
-    place(&mut notes, start);
+    let start = (notes_at + notes_len).next_multiple_of(page);
+    notes.extend(place_note(mini.order, start, payload_len));
 
     let end = start.saturating_add(dump.layout().end());
     if !wide && end > u64::from(u32::MAX) {
@@ -215,6 +190,31 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
         head_len: start,
         tables_missing,
     })
+}
+
+/// The note with the dump's own kerneldumpheader, if it has one.
+pub(crate) fn own_notes(dump: &Dump) -> Vec<u8> {
+    let mut notes = Vec::new();
+    let has_own = !matches!(
+        dump.header_origin(),
+        HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
+    );
+    if let Some(header) = dump.header().filter(|_| has_own) {
+        let (order, block) = (dump.minidump().order, header.encode());
+        put_note(&mut notes, order, NOTE_NAME, NOTE_KERNELDUMPHEADER, &block);
+    }
+    notes
+}
+
+/// The note that says that `len` bytes from `start` on are a minidump.
+pub(crate) fn place_note(order: ByteOrder, start: u64, len: u64) -> Vec<u8> {
+    let mut note = [0; 24];
+    for (at, size, value) in [(0, 4, NOTE_PAYLOAD_VERSION), (8, 8, start), (16, 8, len)] {
+        order.put(&mut note[at..at + size], value);
+    }
+    let mut notes = Vec::new();
+    put_note(&mut notes, order, NOTE_NAME, NOTE_PAYLOAD, &note);
+    notes
 }
 
 /// The program headers: the notes', then one per run.

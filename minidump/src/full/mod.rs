@@ -15,23 +15,29 @@
 //! | `p_vaddr`         | `p_paddr`; all ones on powerpc                                             |
 //! | `PT_DUMP_DELTA`   | arm: where the kernel is linked and where it lies                          |
 //!
-//! There is no header of the kernel's own, no bitmap and no page tables but those in memory: which
-//! virtual address is where is found by the kernel's symbols, as in an image of a machine.
+//! One that is made of a minidump has a `PT_NOTE` before its ranges and carries that minidump, as
+//! ELF cores for debuggers do ([`crate::elf::export`]): the ranges point into its pages, so they
+//! are there once.
+//!
+//! One that a kernel has written has no header of its own, no bitmap and no page tables but those
+//! in memory: which virtual address is where is found by the kernel's symbols, as in an image of a
+//! machine.
 
-mod open;
+pub(crate) mod open;
 pub(crate) mod write;
 
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Stream};
+use compress::ReadAt;
 
-use crate::container::Container;
-use crate::dump::{HeaderOrigin, Warning};
+use crate::arch::walk::WalkEnd;
+use crate::dump::Envelope;
 use crate::elf::core::{Head, Segment};
-use crate::info::Info;
-use crate::{
-    Arch, ByteOrder, KernelDumpHeader, KernelMemory, PhysAddr, ReadError, SealRecord, VirtAddr,
-};
+pub(crate) use open::arch_of;
+
+use crate::memory::{DirectMap, DumpMemory, Stretch};
+use crate::{Arch, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
 
 /// A range of physical memory and where it lies in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,16 +60,10 @@ impl Range {
 
 /// A full dump, opened.
 ///
-/// Kept in memory: a few words per range, and what the stream keeps.
+/// Kept in memory: a few words per range, what the stream keeps, and what is kept of the minidump
+/// that it may carry. What it shares with dumps of other kinds is its [`Envelope`].
 pub struct FullDump {
-    container: Container,
-    stream: Stream,
-    file_len: u64,
-    header: Option<KernelDumpHeader>,
-    origin: HeaderOrigin,
-    info: Option<Info>,
-    seal: Option<SealRecord>,
-    content: Arc<dyn ReadAt>,
+    envelope: Envelope,
     head: Head,
     arch: Arch,
     page_size: u64,
@@ -72,58 +72,27 @@ pub struct FullDump {
     ranges: Vec<Range>,
     segments: u64,
     end: u64,
-    warnings: Vec<Warning>,
+    mini: Option<Arc<Dump>>,
+}
+
+impl Deref for FullDump {
+    type Target = Envelope;
+
+    fn deref(&self) -> &Envelope {
+        &self.envelope
+    }
 }
 
 impl FullDump {
-    /// The container.
-    pub fn container(&self) -> Container {
-        self.container
-    }
-
-    /// The codec of the payload in the container.
-    pub fn codec(&self) -> Codec {
-        self.stream.codec()
-    }
-
-    /// The payload's stream, for decoding it whole.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Bytes of the file.
-    pub fn file_len(&self) -> u64 {
-        self.file_len
-    }
-
-    /// The kerneldumpheader, as far as there is one ([`FullDump::header_origin`]).
-    pub fn header(&self) -> Option<&KernelDumpHeader> {
-        self.header.as_ref()
-    }
-
-    /// Where the kerneldumpheader is from.
-    pub fn header_origin(&self) -> &HeaderOrigin {
-        &self.origin
-    }
-
-    /// The info file beside the dump, if it is about this dump.
-    pub fn info(&self) -> Option<&Info> {
-        self.info.as_ref()
-    }
-
-    /// The attachment of the seal.
-    pub fn seal(&self) -> Option<&SealRecord> {
-        self.seal.as_ref()
-    }
-
     /// The payload: the ELF core.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
-        Arc::clone(&self.content)
+        Arc::clone(&self.envelope.content)
     }
 
-    /// The payload's length if it is known without decoding the dump.
-    pub fn known_len(&self) -> Option<u64> {
-        self.stream.known_len()
+    /// The minidump that it carries, whose pages are the same bytes: of those that
+    /// [`crate::convert::to_full`] has made.
+    pub fn minidump(&self) -> Option<&Arc<Dump>> {
+        self.mini.as_ref()
     }
 
     /// The ELF header.
@@ -162,11 +131,6 @@ impl FullDump {
         self.end
     }
 
-    /// What is wrong with the dump, as far as opening it has told.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
-    }
-
     /// Where the byte at `at` lies in the payload, and how many behind it lie together.
     pub fn offset_of(&self, at: PhysAddr) -> Option<(u64, u64)> {
         let after = self.ranges.partition_point(|range| range.end() <= at.0);
@@ -194,6 +158,7 @@ impl KernelMemory for FullDump {
             let left = buf.len() - done;
             let n = usize::try_from(together).unwrap_or(usize::MAX).min(left);
             let got = self
+                .envelope
                 .content
                 .read_full_at(&mut buf[done..done + n], offset)
                 .map_err(|source| ReadError::Io { at: here, source })?;
@@ -211,17 +176,68 @@ impl KernelMemory for FullDump {
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        Err(ReadError::NotMapped {
-            at,
-            why: "a full dump's page tables are found by its kernel's symbols",
-        })
+        match &self.mini {
+            Some(mini) => mini.translate(at),
+            None => Err(ReadError::NotMapped {
+                at,
+                why: "a full dump's page tables are found by its kernel's symbols",
+            }),
+        }
+    }
+}
+
+impl DumpMemory for FullDump {
+    fn offset_of(&self, at: PhysAddr) -> Option<u64> {
+        Some(FullDump::offset_of(self, at)?.0)
+    }
+
+    fn stretch(&self, at: PhysAddr) -> Stretch {
+        let after = self.ranges.partition_point(|range| range.end() <= at.0);
+        let rest = &self.ranges[after..];
+        let Some(first) = rest.first() else {
+            return Stretch::hole(None);
+        };
+        if at.0 < first.start {
+            return Stretch::hole(Some(first.start));
+        }
+        let mut end = first.end();
+        for range in &rest[1..] {
+            if range.start != end {
+                break;
+            }
+            end = range.end();
+        }
+        Stretch::present(Some(end))
+    }
+
+    fn memory_end(&self) -> u64 {
+        self.ranges.last().map_or(0, Range::end)
+    }
+
+    fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {
+        match &self.mini {
+            Some(mini) => mini.walk(sink),
+            None => Ok(WalkEnd::default()),
+        }
+    }
+
+    fn direct_map(&self) -> Option<DirectMap> {
+        self.mini.as_ref()?.direct_map()
+    }
+
+    fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
+        self.mini.as_ref()?.direct_map_of(at)
+    }
+
+    fn kernbase(&self) -> Option<u64> {
+        self.mini.as_ref()?.kernbase()
     }
 }
 
 impl std::fmt::Debug for FullDump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FullDump")
-            .field("container", &self.container)
+            .field("container", &self.container())
             .field("head", &self.head)
             .field("ranges", &self.ranges.len())
             .finish_non_exhaustive()

@@ -1,15 +1,17 @@
 //! Opening a full dump: what its program headers promise, against what is there.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{FullDump, Range};
 use crate::container::Opened;
 use crate::defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 use crate::dump::beside::Beside;
-use crate::dump::open::{find_header, usable_info, warn_of_header, warn_of_seal};
-use crate::dump::{OpenOptions, Warning};
-use crate::elf::core::{ElfCore, Segment};
-use crate::{Arch, Error};
+use crate::dump::carried::{self, Place};
+use crate::dump::open::read_header;
+use crate::dump::{Envelope, OpenOptions, Warning};
+use crate::elf::core::{ElfCore, Head, Segment};
+use crate::{Arch, ByteOrder, Dump, Error, KernelMemory, PhysAddr};
 
 /// `p_paddr` of the segments of a dump by virtual addresses, and `p_vaddr` of powerpc's other one.
 const NONE: [u64; 2] = [u64::MAX, 0xffff_ffff];
@@ -23,63 +25,126 @@ impl FullDump {
         let content = opened.stream.content();
         let core = ElfCore::parse(content.clone())?;
         let head = *core.head();
-        let arch = Arch::ALL
-            .into_iter()
-            .find(|arch| arch.elf_machine() == head.machine)
-            .ok_or_else(|| Error::Unsupported {
-                what: format!("full dump of ELF machine {}", head.machine),
-            })?;
+        let arch = arch_of(&head)?;
         let limit = options.bitmap_limit / size_of::<Range>() as u64;
         let found = read_segments(&core, limit)?;
-        let mut warnings = Vec::new();
-        if let Some(why) = opened.seal_damage.clone() {
-            warnings.push(Warning::Seal { why });
-        }
         let port = (arch, head.order);
-        let (info, info_path) = usable_info(beside, &opened, port, &mut warnings);
-        let (header, origin) = find_header(&opened, info.as_ref(), info_path);
-        warn_of_header(header.as_ref(), port, &mut warnings);
-        warn_of_seal(opened.seal.as_ref(), &mut warnings);
-        if let Some(actual) = opened.stream.known_len() {
-            let expected = found.end;
+        let mut envelope = Envelope::new(opened, beside, port);
+        let mut end = found.end;
+        let mini = match carried::find(&core) {
+            Ok(None) => None,
+            Ok(Some(place)) => {
+                end = end.max(place.offset.saturating_add(place.len));
+                if let Some(header) = &place.header {
+                    envelope.take_header(header, port);
+                }
+                match open_carried(&envelope, place, port, &found.ranges, options) {
+                    Ok(mini) => Some(Arc::new(mini)),
+                    Err(why) => {
+                        envelope.warnings.push(Warning::Carried { why });
+                        None
+                    }
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                envelope.warnings.push(Warning::Carried { why });
+                None
+            }
+        };
+        if let Some(actual) = envelope.known_len() {
+            let expected = end;
             if actual < expected {
-                warnings.push(Warning::CutSegments { expected, actual });
+                let warning = Warning::CutSegments { expected, actual };
+                envelope.warnings.push(warning);
             } else if actual > expected {
-                warnings.push(Warning::Trailing {
+                envelope.warnings.push(Warning::Trailing {
                     offset: expected,
                     len: actual - expected,
                 });
             }
         }
         Ok(Self {
-            container: opened.container,
-            stream: opened.stream,
-            file_len: opened.file_len,
-            header,
-            origin,
-            info,
-            seal: opened.seal,
-            content,
+            envelope,
             head,
             arch,
             page_size: found.page_size,
             delta: found.delta,
             ranges: found.ranges,
             segments: core.count(),
-            end: found.end,
-            warnings,
+            end,
+            mini,
         })
     }
 }
 
-struct Found {
-    ranges: Vec<Range>,
-    delta: Option<Segment>,
-    page_size: u64,
-    end: u64,
+/// The minidump at `place`, if it is one of this port and every range is where it has its pages;
+/// else why it is not used.
+fn open_carried(
+    envelope: &Envelope,
+    place: Place,
+    port: (Arch, ByteOrder),
+    ranges: &[Range],
+    options: &OpenOptions,
+) -> Result<Dump, String> {
+    let start = place.offset;
+    let carried = place.carried(&envelope.content);
+    let open = || {
+        let mini = read_header(&*carried.content)?;
+        if (mini.arch, mini.order) != port {
+            let found = format!("one of {}, {}-endian", mini.arch, mini.order.name());
+            let expected = format!("one of {}, {}-endian", port.0, port.1.name());
+            return Err(Error::broken("carried minidump", start, found, expected));
+        }
+        Dump::build(envelope.around(carried, port), mini, options)
+    };
+    let dump = open().map_err(|e| e.to_string())?;
+    let page = dump.page_size();
+    let lies_at = |pa: u64, offset: u64| {
+        let own = dump.offset_of(PhysAddr(pa));
+        own.and_then(|own| own.checked_add(start)) == Some(offset)
+    };
+    for range in ranges {
+        let last = (range.len - 1) / page * page;
+        if !lies_at(range.start, range.offset) || !lies_at(range.start + last, range.offset + last)
+        {
+            return Err(format!(
+                "its pages from {:#x} on are not where the program headers have them",
+                range.start
+            ));
+        }
+    }
+    let bytes: u64 = ranges.iter().map(|range| range.len).sum();
+    let pages = dump.bitmap().count();
+    if pages.checked_mul(page) != Some(bytes) {
+        return Err(format!(
+            "it has {pages} pages, the program headers {bytes:#x} bytes"
+        ));
+    }
+    Ok(dump)
 }
 
-fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> {
+/// The architecture of a full dump.
+pub(crate) fn arch_of(head: &Head) -> Result<Arch, Error> {
+    let machine = head.machine;
+    let arch = Arch::ALL.into_iter().find(|a| a.elf_machine() == machine);
+    arch.ok_or_else(|| Error::Unsupported {
+        what: format!("full dump of ELF machine {machine}"),
+    })
+}
+
+/// What the program headers say.
+pub(crate) struct Found {
+    /// Ascending by address, disjoint.
+    pub(crate) ranges: Vec<Range>,
+    pub(crate) delta: Option<Segment>,
+    pub(crate) page_size: u64,
+    /// Where the last range ends in the payload.
+    pub(crate) end: u64,
+}
+
+/// Reads the program headers. More than `limit` ranges are refused.
+pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> {
     let head = core.head();
     let place = |number: u64| head.phoff + number * head.class.phdr as u64;
     let broken = |number: u64, field: &str, found: String, expected: &str| {

@@ -1,13 +1,17 @@
-//! The headers of a full dump made of a minidump's pages.
+//! The headers of a full dump made of a minidump, which it carries.
 
-use crate::defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD};
+use crate::defs::elf::{
+    CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
+};
 use crate::elf::core::Segment;
+use crate::elf::export::{own_notes, place_note};
 use crate::elf::write::CoreHead;
 use crate::{Arch, Dump, Error, KernelMemory, VirtAddr};
 
-/// Everything before the pages: ELF header, one program header per run of pages, zeros up to a
-/// page. The pages follow as they lie in the minidump.
-pub(crate) fn head(dump: &Dump) -> Result<Vec<u8>, Error> {
+/// Everything before the minidump, which follows as it is and whose payload has `payload_len`
+/// bytes: ELF header, one program header per run of its pages, notes that say where it lies, zeros
+/// up to a page.
+pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     let mini = dump.minidump();
     let page = dump.layout().page_size();
     let wide = mini.pointer_size() == 8;
@@ -22,13 +26,25 @@ pub(crate) fn head(dump: &Dump) -> Result<Vec<u8>, Error> {
             ..Segment::default()
         });
     }
-    for bit in dump.bitmap().iter() {
-        let Some(pa) = dump.dump_avail().addr_of(bit) else {
+    let mut notes = own_notes(dump);
+    let note = segments.len();
+    segments.push(Segment {
+        kind: PT_NOTE,
+        flags: PF_R,
+        filesz: (notes.len() + place_note(mini.order, 0, 0).len()) as u64,
+        align: 4,
+        ..Segment::default()
+    });
+    for (rank, bit) in dump.bitmap().iter().enumerate() {
+        let pa = dump.dump_avail().addr_of(bit);
+        let (Some(pa), Some(offset)) = (pa, dump.layout().page_offset(rank as u64)) else {
             continue;
         };
         match segments.last_mut() {
             Some(last)
-                if last.kind == PT_LOAD && last.paddr.checked_add(last.memsz) == Some(pa.0) =>
+                if last.kind == PT_LOAD
+                    && last.paddr.checked_add(last.memsz) == Some(pa.0)
+                    && last.offset + last.memsz == offset =>
             {
                 last.memsz += page;
             }
@@ -39,6 +55,7 @@ pub(crate) fn head(dump: &Dump) -> Result<Vec<u8>, Error> {
                     Arch::Powerpc64 => u64::MAX,
                     _ => pa.0,
                 },
+                offset,
                 paddr: pa.0,
                 memsz: page,
                 align: page,
@@ -54,24 +71,27 @@ pub(crate) fn head(dump: &Dump) -> Result<Vec<u8>, Error> {
         flags: 0,
         version: 0,
     };
-    let start = head.len(segments.len() as u64).next_multiple_of(page);
-    let mut offset = start;
+    let notes_at = head.len(segments.len() as u64);
+    segments[note].offset = notes_at;
+    let start = (notes_at + segments[note].filesz).next_multiple_of(page);
+    notes.extend(place_note(mini.order, start, payload_len));
     for segment in segments.iter_mut().filter(|s| s.kind == PT_LOAD) {
-        segment.offset = offset;
+        segment.offset += start;
         segment.filesz = segment.memsz;
-        offset += segment.filesz;
     }
+    let end = start.saturating_add(dump.layout().end());
     let highest = segments
         .last()
         .map_or(0, |last| last.paddr.saturating_add(last.memsz));
-    if !wide && offset.max(highest) > u64::from(u32::MAX) {
+    if !wide && end.max(highest) > u64::from(u32::MAX) {
         return Err(Error::Options(format!(
             "a full dump of a 32-bit kernel has addresses and offsets below 4 GiB, this one would \
              reach {:#x}",
-            offset.max(highest)
+            end.max(highest)
         )));
     }
     let mut bytes = head.encode(segments.into_iter());
+    bytes.extend(notes);
     bytes.resize(usize::try_from(start).unwrap_or(usize::MAX), 0);
     Ok(bytes)
 }

@@ -10,6 +10,7 @@ use compress::{Codec, ReadAt, Window};
 
 use super::HeaderFrom;
 use crate::defs::kerneldump::SIZE;
+use crate::elf::core::Head;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};
 
@@ -66,12 +67,6 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
                 what: "encrypted dump: decrypt it with decryptcore(8) first".into(),
             });
         }
-    }
-    let mut head = [0; 4];
-    if source.read_full_at(&mut head, 0)? == head.len() && head == *b"\x7fELF" {
-        return Err(Error::Unsupported {
-            what: "full (ELF) dump: only minidumps are salvaged".into(),
-        });
     }
     if begins_payload(&**source, 0)? || compress::salvage::has_seal(&**source)? {
         return Ok(at_front(size, trailing));
@@ -153,7 +148,8 @@ fn begins_payload(source: &dyn ReadAt, at: u64) -> Result<bool, Error> {
 }
 
 fn is_payload(head: &[u8]) -> bool {
-    MinidumpHeader::probe(head) || Codec::sniff(head) != Codec::None
+    let core = || Head::parse(head).is_some_and(|head| head.is_core());
+    MinidumpHeader::probe(head) || Codec::sniff(head) != Codec::None || core()
 }
 
 /// Looks for the first header of a device, else for a payload.

@@ -1,7 +1,8 @@
 //! A damaged or truncated dump made into the best sound one that can be had.
 //!
 //! Three questions, one file each: where payload and header lie in what is left of the container
-//! (`locate`), which pages that leaves (`survey`), and what the new payload is (`payload`).
+//! (`locate`), which pages that leaves (`survey`), and what the new payload is (`payload`). Of full
+//! dumps `full` answers the last two. What carries a minidump is salvaged as that, which knows more.
 //!
 //! A page that was lost becomes a *hole*: its bit in the bitmap is cleared and the pages behind it
 //! move up. It never becomes a page of zeros. The sections in front of the pages are a different
@@ -13,11 +14,14 @@
 //! | a part of the bitmap              | pages before that part keep their place; those behind it, if the payload's length is known |
 //! | message buffer, a part            | zeros, which its readers skip; the report says how many    |
 //! | page tables, a part               | entries of zero, which map nothing; the report says so     |
+//! | ELF header, program headers       | of a full dump nothing can be had                          |
 //! | kerneldumpheader                  | the other one's of a device, the seal's, the info file's, or one from the payload |
 //!
 //! What is uncompressed and has no seal has no checksums: all that is there is kept, and nothing
 //! says whether it is right. The report tells such pages from those that a checksum proves.
 
+mod full;
+mod left;
 mod locate;
 mod payload;
 mod survey;
@@ -25,7 +29,7 @@ mod survey;
 use std::io::Write;
 use std::sync::Arc;
 
-use compress::salvage::{Damage, Proof, Salvage as Stored};
+use compress::salvage::{Damage, Salvage as Stored};
 use compress::{Codec, Progress, ReadAt};
 
 use crate::convert::{Target, Written, finish_record};
@@ -34,8 +38,9 @@ use crate::defs::seal::{
     RECORD_SALVAGED, RECORD_SOURCE_LENGTH,
 };
 use crate::info::Info;
-use crate::{Error, KernelDumpHeader, MinidumpHeader, OpenOptions, PhysAddr, SealRecord};
+use crate::{Error, KernelDumpHeader, OpenOptions, PhysAddr, SealRecord};
 
+use left::Left;
 use locate::Located;
 use payload::Patched;
 use survey::Survey;
@@ -99,6 +104,8 @@ pub struct PageCount {
 /// What was found and what was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// What is made of it: `minidump` or `full`.
+    pub kind: &'static str,
     /// What the container seems to have been: `saved`, `raw`, `sealed` or `device`.
     pub container: &'static str,
     /// The codec.
@@ -164,8 +171,8 @@ impl Salvage {
     ) -> Result<Self, Error> {
         let located = locate::locate(&source)?;
         let window = located.window(&source);
-        let mut stored = Stored::recover(window, &options.open.stream, progress)?;
-        let mut seal = stored
+        let stored = Stored::recover(window, &options.open.stream, progress)?;
+        let seal = stored
             .attachment()
             .and_then(|bytes| SealRecord::parse(bytes).ok());
         let known = Known {
@@ -173,9 +180,15 @@ impl Salvage {
             short: seal.as_ref().is_some_and(|s| s.flags & FLAG_SHORT != 0),
             filled_from: seal.as_ref().and_then(filled_from),
         };
-        let survey = Survey::new(&mut stored, options, known)?;
-        let (header, from) = header_of(&located, seal.as_ref(), options, survey.header());
-        let mut record = seal.take().unwrap_or_default();
+        let mut left = Left::new(stored);
+        let found = if full::is_core(&left)? {
+            full::examine(&mut left, options, known)?
+        } else {
+            Found::mini(&mut left, options, known)?
+        };
+        let stored = left.stored;
+        let (header, from) = header_of(&located, seal.as_ref(), options, found.header);
+        let mut record = seal.unwrap_or_default();
         record.header = header;
         // What was missing is a hole now, and so is what was made up.
         record.flags &= !FLAG_SHORT;
@@ -191,14 +204,15 @@ impl Salvage {
             HeaderFrom::Trailing | HeaderFrom::Leading | HeaderFrom::Seal => {}
         }
         let report = Report {
+            kind: found.kind,
             container: match stored.is_sealed() {
                 true => "sealed",
                 false => located.container(),
             },
             codec: stored.codec(),
             header: from,
-            pages: survey.pages().clone(),
-            sections: survey.losses().to_vec(),
+            pages: found.pages,
+            sections: found.sections,
             damage: stored.damage().to_vec(),
             start: located.start(),
             unplaced: stored.unplaced(),
@@ -208,8 +222,8 @@ impl Salvage {
             record.set_record(RECORD_SALVAGED, lost_record(&report));
         }
         Ok(Self {
-            page_size: survey.header().page_size(),
-            payload: Arc::new(Patched::new(survey, stored.content())),
+            page_size: found.page_size,
+            payload: found.payload,
             record,
             report,
         })
@@ -240,6 +254,35 @@ impl Salvage {
             out,
             progress,
         )
+    }
+}
+
+/// Ranges of lost pages that are kept for the report.
+const RANGES: usize = 1024;
+
+/// What can be made of what is left.
+struct Found {
+    kind: &'static str,
+    page_size: u64,
+    /// The new payload.
+    payload: Arc<dyn ReadAt>,
+    pages: PageCount,
+    sections: Vec<SectionLoss>,
+    /// A header made of the payload.
+    header: KernelDumpHeader,
+}
+
+impl Found {
+    fn mini(left: &mut Left, options: &Options, known: Known) -> Result<Self, Error> {
+        let survey = Survey::new(left, options, known)?;
+        Ok(Self {
+            kind: "minidump",
+            page_size: survey.header().page_size(),
+            pages: survey.pages().clone(),
+            sections: survey.losses().to_vec(),
+            header: KernelDumpHeader::from_payload(survey.header()),
+            payload: Arc::new(Patched::new(survey, left.content())),
+        })
     }
 }
 
@@ -291,7 +334,7 @@ fn header_of(
     located: &Located,
     seal: Option<&SealRecord>,
     options: &Options,
-    mini: &MinidumpHeader,
+    made: KernelDumpHeader,
 ) -> (KernelDumpHeader, HeaderFrom) {
     if let Some(seal) = seal {
         let from = match seal.flags {
@@ -307,10 +350,5 @@ fn header_of(
     if let Some(info) = &options.info {
         return (info.to_header(), HeaderFrom::Info);
     }
-    (KernelDumpHeader::from_payload(mini), HeaderFrom::Payload)
-}
-
-/// Whether a piece is good enough.
-fn admits(proof: Proof, options: &Options) -> bool {
-    !options.proven || proof == Proof::Checksum
+    (made, HeaderFrom::Payload)
 }

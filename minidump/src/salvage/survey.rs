@@ -1,17 +1,16 @@
 //! Which pages and which parts of the sections are left.
 
 use compress::ReadAt;
-use compress::salvage::{Piece, Proof, Salvage as Stored};
+use compress::salvage::{Piece, Proof};
 
-use super::{Known, Options, PageCount, SectionLoss, admits};
+use super::left::{Left, covered, good};
+use super::{Known, Options, PageCount, RANGES, SectionLoss};
 use crate::bitmap_section::WordForm;
 use crate::header::HEADER_BYTES;
 use crate::{Arch, Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 /// The most bytes of a `dump_avail` section; kernels have one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
-/// Ranges of lost pages that are kept for the report.
-const RANGES: usize = 1024;
 
 /// A dump's sections, and what is left of them.
 pub(super) struct Survey {
@@ -34,7 +33,7 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads the sections. If they tell the payload's length, `stored` is told.
-    pub(super) fn new(stored: &mut Stored, options: &Options, known: Known) -> Result<Self, Error> {
+    pub(super) fn new(stored: &mut Left, options: &Options, known: Known) -> Result<Self, Error> {
         if let Some(len) = known.len {
             stored.place(len);
         }
@@ -200,22 +199,6 @@ impl Survey {
     }
 }
 
-/// How many bytes from `offset` on are covered, at most `len`, and by what.
-fn covered(pieces: &[Piece], offset: u64, len: u64) -> (u64, Proof) {
-    let mut at = offset;
-    let mut proof = Proof::Checksum;
-    let end = offset.saturating_add(len);
-    let first = pieces.partition_point(|p| p.content.end <= offset);
-    for piece in &pieces[first..] {
-        if at >= end || piece.content.start > at {
-            break;
-        }
-        at = piece.content.end.min(end);
-        proof = proof.min(piece.proof);
-    }
-    (at - offset, proof)
-}
-
 /// How many of the `len` bytes at `offset` are covered, wherever.
 fn total(pieces: &[Piece], offset: u64, len: u64) -> u64 {
     let end = offset.saturating_add(len);
@@ -224,12 +207,6 @@ fn total(pieces: &[Piece], offset: u64, len: u64) -> u64 {
     inside
         .map(|p| p.content.end.min(end) - p.content.start.max(offset))
         .sum()
-}
-
-/// The pieces that are good enough.
-fn good(stored: &Stored, options: &Options) -> Vec<Piece> {
-    let good = stored.pieces().iter();
-    good.filter(|p| admits(p.proof, options)).cloned().collect()
 }
 
 fn lost(region: &'static str, offset: u64, len: u64) -> Error {
@@ -241,7 +218,7 @@ fn lost(region: &'static str, offset: u64, len: u64) -> Error {
     )
 }
 
-fn header(stored: &Stored, options: &Options) -> Result<MinidumpHeader, Error> {
+fn header(stored: &Left, options: &Options) -> Result<MinidumpHeader, Error> {
     let pieces = good(stored, options);
     let len = HEADER_BYTES as u64;
     if covered(&pieces, 0, len).0 < len {
@@ -253,7 +230,7 @@ fn header(stored: &Stored, options: &Options) -> Result<MinidumpHeader, Error> {
 }
 
 fn ranges(
-    stored: &Stored,
+    stored: &Left,
     options: &Options,
     header: &MinidumpHeader,
     layout: &Layout,
@@ -285,7 +262,7 @@ struct Found {
 }
 
 fn bitmap(
-    stored: &Stored,
+    stored: &Left,
     options: &Options,
     layout: &Layout,
     ranges: &DumpAvail,

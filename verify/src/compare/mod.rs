@@ -211,13 +211,14 @@ pub fn compare(
 fn finish(merged: Merged, a: Side, b: Side, options: &Options<'_>) -> Comparison {
     let mut pages = merged.pages;
     // Either side's page tables will do; a page that differs is in both dumps.
-    meaning::of_pages(&mut pages, &a, options);
+    let described = if a.intake.header().is_some() { &a } else { &b };
+    meaning::of_pages(&mut pages, described, options);
     let mut sections = merged.sections;
     sections.retain(|found| comparable(found.what, &a.intake, &b.intake));
     for found in &mut sections {
         found.meaning = meaning::of_section(found, &a);
     }
-    let machine = machine(&a.intake, &b.intake);
+    let machine = machine(&a, &b);
     let headers = headers(&a, &b);
     let count = merged.differ.count + merged.only_a.count + merged.only_b.count;
     let same = count == 0
@@ -287,13 +288,13 @@ impl Differences {
     }
 }
 
-fn machine(a: &Intake, b: &Intake) -> Vec<Difference> {
+fn machine(a: &Side, b: &Side) -> Vec<Difference> {
     let mut found = Differences::default();
-    let (Some(one), Some(two)) = (a.header(), b.header()) else {
+    let architecture = |side: &Side| side.report.facts.architecture.unwrap_or("unknown").into();
+    found.note("architecture", architecture(a), architecture(b));
+    let (Some(one), Some(two)) = (a.intake.header(), b.intake.header()) else {
         return found.0;
     };
-    let (architecture_a, architecture_b) = (one.architecture(), two.architecture());
-    found.note("architecture", architecture_a.into(), architecture_b.into());
     let order = |big| if big { "big" } else { "little" }.to_string();
     found.note("byte order", order(one.big), order(two.big));
     for (what, x, y) in [

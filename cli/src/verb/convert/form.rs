@@ -12,7 +12,7 @@ use minidump::elf::notes::{NoteStyle, ThreadNote};
 use minidump::elf::threads::thread_notes;
 use minidump::kernel::Kernel;
 use minidump::{
-    Dump, Error, FullDump, KernelDumpHeader, KernelElf, KernelMemory, OpenOptions, Payload,
+    AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, KernelMemory, OpenOptions, Payload,
 };
 
 use super::{Args, Form, NotesArg};
@@ -20,7 +20,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::KernelArgs;
 use crate::session::Session;
-use crate::space::{FullKernel, Source, full_kernel};
 
 /// A conversion that can be written.
 pub(super) enum Work {
@@ -40,30 +39,19 @@ impl Work {
     /// What `args` ask to do with `source`. What a person should hear is said.
     pub(super) fn plan(
         args: &Args,
-        source: &Source,
+        source: &AnyDump,
         session: &mut Session<'_>,
     ) -> Result<Self, Failure> {
         match (source, args.to) {
-            (Source::Mini(dump), None | Some(Form::Minidump)) => Ok(Self::Mini(Arc::clone(dump))),
-            (Source::Mini(dump), Some(Form::Full)) => Ok(Self::ToFull(Arc::clone(dump))),
-            (Source::Mini(dump), Some(Form::Elf)) => {
-                let kernel = kernel_args(args).open(dump, &args.input, session)?;
-                let elf = kernel.as_ref().map(|kernel| &kernel.elf);
-                let export = core(args, dump, elf, session)?;
-                Ok(Self::ToElf(Arc::clone(dump), Box::new(export)))
-            }
-            (Source::Full(dump), None | Some(Form::Full)) => Ok(Self::Full(Arc::clone(dump))),
-            (Source::Full(dump), Some(form)) => {
-                let Some(kernel) = full_kernel(&kernel_args(args), dump, &args.input, session)?
-                else {
-                    let failure = Failure::new(
-                        Exit::UNSUPPORTED,
-                        "a full dump's page tables are found by its kernel",
-                    );
-                    return Err(failure.about(&args.input).next("say --kernel ELF"));
-                };
-                full(args, form, dump, kernel, session)
-            }
+            (AnyDump::Mini(dump), None | Some(Form::Minidump)) => Ok(Self::Mini(Arc::clone(dump))),
+            (AnyDump::Mini(dump), Some(Form::Full)) => Ok(Self::ToFull(Arc::clone(dump))),
+            (AnyDump::Full(dump), None | Some(Form::Full)) => Ok(Self::Full(Arc::clone(dump))),
+            (AnyDump::Full(full), Some(form)) => match (full.minidump(), form) {
+                (Some(mini), Form::Minidump) => Ok(Self::Mini(Arc::clone(mini))),
+                (Some(mini), _) => to_elf(args, source, mini, session),
+                (None, form) => of_full(args, form, source, full, session),
+            },
+            (AnyDump::Mini(dump), Some(Form::Elf)) => to_elf(args, source, dump, session),
         }
     }
 
@@ -106,15 +94,35 @@ fn kernel_args(args: &Args) -> KernelArgs {
     }
 }
 
-/// A full dump as the minidump that its kernel would have written, or that as a core.
-fn full(
+fn to_elf(
     args: &Args,
-    form: Form,
-    dump: &Arc<FullDump>,
-    kernel: FullKernel,
+    source: &AnyDump,
+    mini: &Arc<Dump>,
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
-    let FullKernel { elf, machine, .. } = kernel;
+    let kernel = kernel_args(args).open(source, &args.input, session)?;
+    let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+    let export = core(args, mini, elf, session)?;
+    Ok(Work::ToElf(Arc::clone(mini), Box::new(export)))
+}
+
+/// A full dump as the minidump that its kernel would have written, or that as a core.
+fn of_full(
+    args: &Args,
+    form: Form,
+    source: &AnyDump,
+    dump: &Arc<FullDump>,
+    session: &mut Session<'_>,
+) -> Result<Work, Failure> {
+    let kernel = kernel_args(args).open(source, &args.input, session)?;
+    let Some((elf, machine)) = kernel.and_then(|k| Some((k.elf, k.machine?))) else {
+        let failure = Failure::new(
+            Exit::UNSUPPORTED,
+            "a full dump's page tables are found by its kernel",
+        );
+        return Err(failure.about(&args.input).next("say --kernel ELF"));
+    };
+    let machine = machine.into_machine();
     let taken = take::plan_machine(machine, &elf, &PlanOptions::default())
         .map_err(|e| crate::verb::take::failure(e, &args.input))?;
     for note in &taken.notes {

@@ -7,15 +7,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use livedump::place::{self, Destination};
-use minidump::{Container, Error, Warning};
+use minidump::{AnyDump, Container, Error, Warning};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::failure::Failure;
-use crate::input::Opening;
+use crate::input::{self, Opening};
 use crate::output;
 use crate::progress::Bar;
 use crate::session::Session;
-use crate::space::Source;
 
 use form::Work;
 
@@ -40,11 +39,12 @@ debuggers show 19 letters of a name, with notes for Linux none. The core carries
 every verb reads it, and --to minidump gives it back byte for byte.
 
 full: an ELF core by physical addresses, laid out as a kernel's full dump, of the pages in the dump. \
-The tables that lead to virtual addresses are not among the pages of a minidump, so a reader finds \
-physical memory only.
+It carries the whole minidump, too, as a core does: every verb reads it. Other readers find physical \
+memory only, since the tables that lead to virtual addresses are not among the pages of a minidump.
 
-minidump, of a full dump: what its kernel would have dumped. Needs --kernel, since the page tables \
-are found by its symbols. The pages, bitmap and tables are those that the kernel's own walk gives.";
+minidump: the one that a core or a full dump carries, byte for byte. Of a full dump that a kernel \
+has written it is what that kernel would have dumped: the page tables are found by its symbols, so \
+the kernel has to be there, and pages, bitmap and tables are those that its own walk gives.";
 
 /// A kind of dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,7 +87,7 @@ pub struct Args {
     /// not compressed]
     #[arg(long, value_enum, value_name = "CONTAINER")]
     pub container: Option<ContainerArg>,
-    /// The kernel that ran: its ELF file, for --to
+    /// The kernel that ran: its ELF file, for --to [default: looked for as other verbs do]
     #[arg(long, value_name = "ELF", requires = "to")]
     pub kernel: Option<PathBuf>,
     /// Whose notes an ELF core has [default: freebsd]
@@ -126,15 +126,15 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         threads: args.codec.threads,
         zero_tail: args.zero_tail,
     };
-    let source = Source::open(&args.input, opening, session)?;
+    let source = input::dump(&args.input, opening, session)?;
     for warning in source.warnings() {
         session.warn(&args.input, warning);
     }
     let work = Work::plan(args, &source, session)?;
     // A foreign stream tells its length only when it has been decoded.
     let told = match &source {
-        Source::Mini(dump) => dump.known_len().is_some(),
-        Source::Full(_) => true,
+        AnyDump::Mini(dump) => dump.known_len().is_some(),
+        AnyDump::Full(_) => true,
     };
     let uncompressed = target.encoding.codec == compress::Codec::None;
     let len = work.len();
@@ -172,7 +172,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             failure
         }
     })?;
-    if let Source::Mini(dump) = &source
+    if let AnyDump::Mini(dump) = &source
         && !told
         && let Some(short) = dump.shortness().map_err(|e: Error| Failure::from(e))?
     {

@@ -13,11 +13,12 @@ mod text;
 
 use std::path::PathBuf;
 
+use minidump::AnyDump;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::Opening;
+use crate::input::{self, Opening};
 use crate::session::Session;
-use crate::space::Source;
 
 pub use facts::Facts;
 
@@ -43,12 +44,12 @@ pub struct Args {
 
 /// Prints what the dump is.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = match Source::open(&args.dump, Opening::default(), session) {
+    let dump = match input::dump(&args.dump, Opening::default(), session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(args, no_dump, session),
     };
     match &dump {
-        Source::Mini(dump) => {
+        AnyDump::Mini(dump) => {
             let facts = Facts::of(dump, &args.dump);
             if args.json {
                 crate::json::print(&facts, &mut session.out)?;
@@ -56,7 +57,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
                 text::print(&facts, &mut session.out)?;
             }
         }
-        Source::Full(dump) => {
+        AnyDump::Full(dump) => {
             let facts = full::FullFacts::of(dump, &args.dump);
             if args.json {
                 crate::json::print(&facts, &mut session.out)?;

@@ -13,9 +13,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use livedump::place::{Destination, PrivateDirectory};
 
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::Source;
 
 const MANUAL: &str = "\
 Examples:
@@ -25,8 +24,9 @@ Examples:
 
 kgdb(1) and crashinfo(8) want an uncompressed dump. It is unpacked into a directory of its own, mode \
 0700, on the first file system with room: --dir, else the one for temporary files, /var/crash, \
-/var/tmp, the dump's. When the program has ended, or a signal has ended it, the directory is removed. \
-Only SIGKILL leaves it behind (livecore.tmp.*).
+/var/tmp, the dump's. When the program has ended, or a signal has ended it or livecore, SIGKILL \
+included, the directory is removed; a crash of the machine leaves it behind (livecore.tmp.*). A full \
+dump is handed over as it is.
 
 kgdb is given ARGS, the kernel and the dump; interrupts are its own meanwhile. crashinfo is given \
 the directory (-d), the dump's number (-n), the kernel (-k) and ARGS, and finds vmcore.N and info.N \
@@ -70,13 +70,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         threads: args.threads,
         ..Opening::default()
     };
-    let source = Source::open(&args.dump, opening, session)?;
-    for warning in source.warnings() {
+    let dump = input::dump(&args.dump, opening, session)?;
+    for warning in dump.warnings() {
         session.warn(&args.dump, warning);
     }
     // Compared with the dump, or looked for, before anything is unpacked.
-    let (_, kernel) = source.memory(&args.kernel, &args.dump, session)?;
-    let kernel = match kernel {
+    let kernel = match args.kernel.open(&dump, &args.dump, session)? {
         Some(kernel) => Some(absolute(&kernel.path)?),
         None => None,
     };
@@ -85,15 +84,16 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     {
         return Err(Failure::usage("a directory; the report is a file").about(output));
     }
-    let parent = unpack::with_room(&places(args, session), unpack::len(&source))
+    let parent = unpack::with_room(&places(args, session), unpack::len(&dump))
         .map_err(|failure| failure.about(&args.dump))?;
-    let directory = PrivateDirectory::create(&parent)?;
+    let mut directory = PrivateDirectory::create(&parent)?;
+    directory.guard(&mut guard()?)?;
     let number = unpack::number_of(&args.dump);
     let vmcore = directory.path().join(format!("vmcore.{number}"));
-    unpack::write(&source, &args.dump, &vmcore, (args.threads, false), session)?;
+    unpack::write(&dump, &args.dump, &vmcore, (args.threads, false), session)?;
     let info = directory.path().join(format!("info.{number}"));
-    unpack::write_info(&source, &args.dump, &info, number)?;
-    drop(source);
+    unpack::write_info(&dump, &args.dump, &info, number)?;
+    drop(dump);
 
     let (program, usual) = program(args);
     let mut command = Command::new(&program);
@@ -127,6 +127,16 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         report(args, &directory, number, session)?;
     }
     judge(&program, status)
+}
+
+/// How the watcher over the directory is started: this program once more.
+fn guard() -> Result<Command, Failure> {
+    let program = std::env::current_exe().map_err(|e| {
+        Failure::from(e).next("the process that removes the directory could not be started")
+    })?;
+    let mut command = Command::new(program);
+    command.arg("kgdb-guard");
+    Ok(command)
 }
 
 /// The report that crashinfo has left in the directory.

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use compress::{Codec, Encoding, Progress};
 use livedump::place::{self, Destination, private};
 use minidump::convert::{self, Target};
-use minidump::{Container, HeaderOrigin, KernelDumpHeader, KernelMemory};
+use minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bar;
 use crate::session::Session;
-use crate::space::Source;
 use crate::text::Short;
 
 /// Bytes beside the dump: `info.N`, and what a report takes.
@@ -38,11 +37,8 @@ pub(crate) fn number_of(dump: &Path) -> u32 {
 }
 
 /// Bytes of the uncompressed dump: as they are known, else as its own headers promise them.
-pub(crate) fn len(source: &Source) -> u64 {
-    match source {
-        Source::Mini(dump) => dump.known_len().unwrap_or_else(|| dump.layout().end()),
-        Source::Full(dump) => dump.known_len().unwrap_or_else(|| dump.end()),
-    }
+pub(crate) fn len(dump: &AnyDump) -> u64 {
+    dump.known_len().unwrap_or_else(|| dump.end())
 }
 
 /// The first of `candidates` with room for the dump; what is wrong with all of them if none has.
@@ -62,7 +58,7 @@ pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fai
 
 /// Unpacks the dump to the file `to`.
 pub(crate) fn write(
-    source: &Source,
+    dump: &AnyDump,
     name: &Path,
     to: &Path,
     (threads, force): (Option<NonZeroUsize>, bool),
@@ -79,14 +75,13 @@ pub(crate) fn write(
         codec: Codec::None,
         force,
         sparse: true,
-        needed: len(source),
+        needed: len(dump),
         ..place::Options::default()
     };
     let destination = Destination::File(to.into());
-    let bar = Bar::new(session, "unpack", false, Some(len(source)));
-    let mut write = |out: &mut dyn Write, progress: &dyn Progress| match source {
-        Source::Mini(dump) => convert::convert(dump, &target, out, progress),
-        Source::Full(dump) => convert::convert_full(dump, &target, out, progress),
+    let bar = Bar::new(session, "unpack", false, Some(len(dump)));
+    let mut write = |out: &mut dyn Write, progress: &dyn Progress| {
+        convert::convert_any(dump, &target, out, progress)
     };
     let written: Result<output::Report, Failure> = output::write(
         &destination,
@@ -102,43 +97,26 @@ pub(crate) fn write(
 }
 
 /// What was written of a dump, as far as an info file needs it.
-fn header(source: &Source) -> KernelDumpHeader {
-    let (header, port, len) = match source {
-        Source::Mini(dump) => (
-            dump.header().cloned(),
-            KernelDumpHeader::from_payload(dump.minidump()),
-            len(source),
-        ),
-        Source::Full(dump) => (
-            dump.header().cloned(),
-            KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size()),
-            len(source),
-        ),
-    };
-    let header = header.unwrap_or(port);
+fn header(dump: &AnyDump) -> KernelDumpHeader {
     KernelDumpHeader {
-        dumplength: len,
-        dumpextent: len,
+        dumplength: len(dump),
+        dumpextent: len(dump),
         compression: 0,
-        ..header
+        ..dump.header_or_made()
     }
     .with_parity()
 }
 
 /// Writes the info file: the one beside the dump if there is one, else what the header says.
 pub(crate) fn write_info(
-    source: &Source,
+    dump: &AnyDump,
     name: &Path,
     to: &Path,
     number: u32,
 ) -> Result<(), Failure> {
-    let origin = match source {
-        Source::Mini(dump) => dump.header_origin(),
-        Source::Full(dump) => dump.header_origin(),
-    };
-    let text = match origin {
+    let text = match dump.header_origin() {
         HeaderOrigin::Info(path) => fs::read(path).map_err(|e| Failure::from(e).about(path))?,
-        _ => place::info::text(&header(source), &name.display().to_string(), number).into_bytes(),
+        _ => place::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
     };
     let about = |e: std::io::Error| Failure::from(e).about(to);
     let mut file = fs::OpenOptions::new()

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minidump::kernel::{Context, Frame, Kernel, Thread};
-use minidump::{KernelDumpHeader, KernelElf, KernelMemory, MessageBuffer};
+use minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
 use super::Args;
 use crate::json::Hex;
-use crate::space::Source;
+use crate::space::Space;
 
 /// The longest string that is read of a kernel.
 const STRING: usize = 1024;
@@ -79,15 +79,10 @@ pub(super) struct ProcessFacts {
 }
 
 impl Triage {
-    /// What `args` ask of the dump.
-    pub(super) fn of(
-        args: &Args,
-        source: &Source,
-        memory: &dyn KernelMemory,
-        elf: Option<&KernelElf>,
-    ) -> Self {
-        let mut triage = Self::of_dump(args, source);
-        triage.message_buffer = match message_buffer(source, memory, elf) {
+    /// What `args` ask of the dump, as far as the dump and its kernel tell.
+    pub(super) fn of(args: &Args, dump: &AnyDump, space: Option<&Space>) -> Self {
+        let mut triage = Self::of_dump(args, dump);
+        triage.message_buffer = match message_buffer(dump, space) {
             Ok(text) => {
                 let lines: Vec<_> = text.lines().map(str::to_string).collect();
                 let skip = lines.len().saturating_sub(args.lines);
@@ -98,8 +93,8 @@ impl Triage {
                 None
             }
         };
-        match elf {
-            Some(elf) => triage.add_kernel(Kernel::new(memory, elf), args.all),
+        match space {
+            Some(space) => triage.add_kernel(space.kernel(), args.all),
             None => triage
                 .missing
                 .push("processes, CPUs, uptime: no --kernel".into()),
@@ -107,41 +102,20 @@ impl Triage {
         triage
     }
 
-    fn of_dump(args: &Args, source: &Source) -> Self {
-        let (kind, container, codec, arch, file_size, payload_size, pages, header) = match source {
-            Source::Mini(dump) => (
-                "minidump",
-                dump.container(),
-                dump.codec(),
-                dump.minidump().arch,
-                dump.file_len(),
-                dump.known_len(),
-                Some(dump.bitmap().count()),
-                dump.header(),
-            ),
-            Source::Full(dump) => (
-                "full",
-                dump.container(),
-                dump.codec(),
-                dump.arch(),
-                dump.file_len(),
-                dump.known_len(),
-                None,
-                dump.header(),
-            ),
-        };
+    fn of_dump(args: &Args, dump: &AnyDump) -> Self {
+        let header = dump.header();
         let text = |field: fn(&KernelDumpHeader) -> &Vec<u8>| {
             header.map(|h| text(field(h))).filter(|t| !t.is_empty())
         };
         Self {
             dump: args.dump.display().to_string(),
-            kind,
-            container: container.name(),
-            codec: codec.name(),
-            architecture: arch.name(),
-            file_size,
-            payload_size,
-            pages,
+            kind: dump.kind(),
+            container: dump.container().name(),
+            codec: dump.codec().name(),
+            architecture: dump.arch().name(),
+            file_size: dump.file_len(),
+            payload_size: dump.known_len(),
+            pages: Some(dump.pages()),
             hostname: text(|h| &h.hostname),
             panic: text(|h| &h.panicstring),
             version: text(|h| &h.versionstring),
@@ -246,15 +220,11 @@ fn frame(frame: Frame) -> FrameFacts {
     }
 }
 
-fn message_buffer(
-    source: &Source,
-    memory: &dyn KernelMemory,
-    elf: Option<&KernelElf>,
-) -> Result<String, String> {
-    let buffer = match (source, elf) {
-        (Source::Mini(dump), elf) => MessageBuffer::of(dump, elf),
-        (Source::Full(_), Some(elf)) => MessageBuffer::of_memory(memory, elf),
-        (Source::Full(_), None) => return Err("a full dump's is found by its kernel".into()),
+fn message_buffer(dump: &AnyDump, space: Option<&Space>) -> Result<String, String> {
+    let buffer = match (space, dump.minidump()) {
+        (Some(space), _) => space.message_buffer(),
+        (None, Some(mini)) => MessageBuffer::of(mini, None),
+        (None, None) => return Err("a full dump's is found by its kernel".into()),
     };
     let buffer = buffer.map_err(|e| e.to_string())?;
     Ok(String::from_utf8_lossy(&buffer.dmesg(true)).into_owned())

@@ -6,9 +6,9 @@ mod text;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::Source;
+use crate::space::Space;
 
 use facts::Triage;
 
@@ -21,7 +21,7 @@ The panic message, the version, how long the machine was up, the dump, the end o
 buffer, what every CPU did with its call chain, and all processes. Read from the dump as it is, \
 compressed or not.
 
-Without --kernel it tells what the dump alone knows: its header and its message buffer. What could \
+Without a kernel it tells what the dump alone knows: its header and its message buffer. What could \
 not be found is listed at the end. A chain follows frame pointers and passes traps as ddb(4) does.";
 
 /// What is asked for.
@@ -46,13 +46,13 @@ pub struct Args {
 
 /// Reports.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let source = Source::open(&args.dump, Opening::default(), session)?;
-    for warning in source.warnings() {
+    let dump = input::dump(&args.dump, Opening::default(), session)?;
+    for warning in dump.warnings() {
         session.warn(&args.dump, warning);
     }
-    let (memory, kernel) = source.memory(&args.kernel, &args.dump, session)?;
-    let elf = kernel.as_ref().map(|kernel| &kernel.elf);
-    let triage = Triage::of(args, &source, &*memory, elf);
+    let kernel = args.kernel.open(&dump, &args.dump, session)?;
+    let space = kernel.map(|kernel| Space::new(dump.clone(), kernel));
+    let triage = Triage::of(args, &dump, space.as_ref());
     if args.json {
         Ok(crate::json::print(&triage, &mut session.out)?)
     } else {

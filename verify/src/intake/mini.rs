@@ -1,50 +1,27 @@
-//! The content of a payload, seen once, from its beginning to its end.
+//! A minidump, seen once, from its beginning to its end.
 //!
-//! Whatever a dump is stored as, its decompressed bytes come by here in order. The sections lie in
+//! Its bytes come by here in order. The sections lie in
 //! front of the data, and each tells what is needed of the next: the header says where the
 //! sections are, `dump_avail` and bitmap say which page is which, the page tables say which data
 //! pages are leaf tables. So one pass is enough, and what is kept is the bitmap and the list of
 //! leaf tables: a page is looked at when it comes by and then forgotten.
 //!
-//! Bytes are cut into pages. [`Intake::wants`] says which byte is needed next, so that whoever can
+//! Bytes are cut into pages. [`Mini::wants`] says which byte is needed next, so that whoever can
 //! skip may skip. After a gap (a frame that was damaged) in front of the data nothing can be
 //! derived any more, and the rest goes by unseen; a gap in the data only hides the tables in it.
 
+use super::{Seen, Stated, Tap};
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
 use crate::finding::{Place, Sink};
-use crate::full::Full;
 use crate::msgbuf::Msgbuf;
 use crate::report::{Facts, Stop};
 use crate::rules;
 use crate::sections::{HEAD, Header, Refusal, Section};
 use crate::tables::{Lookup, Tables};
 
-/// What states a payload's length, and the length.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stated {
-    pub(crate) by: &'static str,
-    /// The length; 0 if none is stated.
-    pub(crate) len: u64,
-    /// Whether it may be less than the bitmap promises: a seal is put around a short dump, too.
-    pub(crate) may_be_short: bool,
-}
-
-/// What a tap sees, in the order in which it comes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Seen {
-    /// A page of the section with this number in [`Header::sections`], and its offset in there. Of
-    /// the message buffer the ring alone.
-    Section(usize, u64),
-    /// The page of the data section that has this physical address.
-    Page(u64),
-}
-
-/// Takes what comes by; says whether to go on.
-pub(crate) type Tap = Box<dyn FnMut(Seen, &[u8]) -> bool + Send>;
-
-/// Sees a payload's content and keeps what later checks need.
-pub(crate) struct Intake {
+/// Sees a minidump and keeps what later checks need.
+pub(super) struct Mini {
     memory: u64,
     /// Whether page tables are walked.
     walk_tables: bool,
@@ -65,8 +42,6 @@ pub(crate) struct Intake {
     /// Why there is no header.
     refusal: Option<Refusal>,
     header: Option<Header>,
-    /// The headers of a full dump, which has nothing of what follows.
-    full: Option<Full>,
     dump_avail: Vec<u8>,
     avail: Avail,
     bits: Bits,
@@ -86,9 +61,9 @@ pub(crate) struct Intake {
     tapped: (u64, u64),
 }
 
-impl Intake {
+impl Mini {
     /// An intake that may keep `memory` bytes.
-    pub(crate) fn new(memory: u64, walk_tables: bool) -> Self {
+    pub(super) fn new(memory: u64, walk_tables: bool) -> Self {
         Self {
             memory,
             walk_tables,
@@ -101,7 +76,6 @@ impl Intake {
             short: false,
             refusal: None,
             header: None,
-            full: None,
             dump_avail: Vec::new(),
             avail: Avail::default(),
             bits: Bits::default(),
@@ -118,65 +92,58 @@ impl Intake {
         }
     }
 
-    /// An intake whose pages, all of them, `tap` sees.
-    pub(crate) fn tapped(memory: u64, tap: Tap) -> Self {
-        Self {
-            tap: Some(tap),
-            ..Self::new(memory, true)
-        }
+    /// Shows all of its pages to `tap` from now on.
+    pub(super) fn tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Lets the tap go.
-    pub(crate) fn untap(&mut self) {
-        self.tap = None;
+    pub(super) fn untap(&mut self) -> Option<Tap> {
+        self.tap.take()
     }
 
     /// Says how long the payload is.
-    pub(crate) fn expect_len(&mut self, len: u64) {
+    pub(super) fn expect_len(&mut self, len: u64) {
         self.len = Some(len);
     }
 
     /// Says how long the payload is to the byte, as a header or the file states it.
-    pub(crate) fn expect_exactly(&mut self, len: u64) {
+    pub(super) fn expect_exactly(&mut self, len: u64) {
         self.exact = Some(len);
     }
 
     /// Why the payload's first bytes are no header.
-    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
     /// The minidump header, once it was seen and understood.
-    pub(crate) fn header(&self) -> Option<&Header> {
+    pub(super) fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
 
     /// `dump_avail`, once bitmap and ranges are known.
-    pub(crate) fn avail(&self) -> Option<&Avail> {
+    pub(super) fn avail(&self) -> Option<&Avail> {
         self.bitmap_done.then_some(&self.avail)
     }
 
     /// The sum of the message ring's bytes, once they were seen.
-    pub(crate) fn ring_sum(&self) -> Option<u32> {
+    pub(super) fn ring_sum(&self) -> Option<u32> {
         self.ring_sum
     }
 
     /// The page bitmap, once it was seen to its end.
-    pub(crate) fn bits(&self) -> Option<&Bits> {
+    pub(super) fn bits(&self) -> Option<&Bits> {
         self.bitmap_done.then_some(&self.bits)
     }
 
     /// Whether all that `--quick` looks at was seen, or nothing more will be.
-    pub(crate) fn has_sections(&self) -> bool {
-        let full = self.full.as_ref().is_some_and(|full| full.missing() == 0);
-        self.bitmap_done || self.blind || full
+    pub(super) fn has_sections(&self) -> bool {
+        self.bitmap_done || self.blind
     }
 
     /// The length that header and bitmap give.
-    pub(crate) fn formula(&self) -> Option<u64> {
-        if let Some(full) = &self.full {
-            return full.end();
-        }
+    pub(super) fn formula(&self) -> Option<u64> {
         let header = self.header.as_ref().filter(|_| self.bitmap_done)?;
         header
             .data()
@@ -184,12 +151,9 @@ impl Intake {
     }
 
     /// Where the next byte that is needed lies, if any is.
-    pub(crate) fn wants(&self) -> Option<u64> {
+    pub(super) fn wants(&self) -> Option<u64> {
         if self.blind {
             return None;
-        }
-        if let Some(full) = &self.full {
-            return (full.missing() > 0).then_some(self.pos);
         }
         let Some(header) = &self.header else {
             return Some(self.pos);
@@ -210,19 +174,16 @@ impl Intake {
         Some(at.max(self.pos))
     }
 
-    /// Goes on at `at`, which [`Intake::wants`] gave.
-    pub(crate) fn skip_to(&mut self, at: u64) {
+    /// Goes on at `at`, which [`Mini::wants`] gave.
+    pub(super) fn skip_to(&mut self, at: u64) {
         if at > self.pos {
             self.carry.clear();
             self.pos = at;
         }
     }
 
-    /// How many bytes in a row are needed where [`Intake::wants`] points.
-    pub(crate) fn stretch(&self) -> usize {
-        if let Some(full) = &self.full {
-            return usize::try_from(full.missing()).unwrap_or(usize::MAX).max(1);
-        }
+    /// How many bytes in a row are needed where [`Mini::wants`] points.
+    pub(super) fn stretch(&self) -> usize {
         let Some(header) = &self.header else {
             return HEAD;
         };
@@ -235,15 +196,11 @@ impl Intake {
     }
 
     /// Sees the next bytes.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.blind {
                 self.pos += bytes.len() as u64;
                 return Ok(());
-            }
-            if let Some(full) = &mut self.full {
-                self.pos += bytes.len() as u64;
-                return full.push(bytes);
             }
             let passed = self.to_pass();
             if passed > 0 && self.carry.is_empty() {
@@ -307,7 +264,7 @@ impl Intake {
     }
 
     /// `len` bytes that could not be had; all that follow if it is not known how many.
-    pub(crate) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
+    pub(super) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
         let (page, data) = self.header.as_ref().map_or((0, 0), |h| (h.page, h.data()));
         let Some(len) = len.filter(|_| self.sections_done && page > 0) else {
             if len != Some(0) {
@@ -327,13 +284,13 @@ impl Intake {
         let _ = sink;
     }
 
+    /// So much could not be had that nothing can be derived any more.
+    pub(super) fn lose(&mut self) {
+        self.blind = true;
+    }
+
     /// Reads the header from its first bytes.
     fn begin(&mut self, sink: &mut Sink) {
-        if Full::probe(&self.carry) {
-            self.full = Some(Full::new(&self.carry, self.memory / 4));
-            self.carry.clear();
-            return;
-        }
         match Header::parse(&self.carry, sink) {
             Ok(header) => {
                 let (size, wide) = (header.msgbufsize, header.is_wide());
@@ -536,20 +493,13 @@ impl Intake {
 
     /// Applies the rules about the whole payload of `len` bytes, all of which came by if it is
     /// `whole`.
-    pub(crate) fn finish(
+    pub(super) fn finish(
         &mut self,
         len: u64,
         whole: bool,
         stated: Option<Stated>,
         sink: &mut Sink,
     ) {
-        if let Some(full) = &self.full {
-            // Behind a gap in front of the memory nothing can be derived.
-            if !self.blind || full.missing() == 0 {
-                full.check(len, whole, sink);
-            }
-            return;
-        }
         let Some(header) = &self.header else {
             if !self.blind && whole {
                 let place = Place::payload("minidump header", len);
@@ -629,10 +579,7 @@ impl Intake {
     }
 
     /// Adds what was learned to the facts.
-    pub(crate) fn tell(&self, facts: &mut Facts) {
-        if let Some(full) = &self.full {
-            facts.architecture = full.architecture();
-        }
+    pub(super) fn tell(&self, facts: &mut Facts) {
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
         facts.version = Some(header.version);

@@ -1,0 +1,467 @@
+//! What is read of a dump does not depend on its kind: a minidump, the full dump and the cores made of
+//! it, and the full dump that the kernel would have written.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::debuggers::{GDB, gdb, have, remote};
+use crate::harness::run;
+use crate::schema;
+use crate::served::{Client, Dumped, Server, arm64, debug, i386, i386_pae, riscv64, tiny};
+
+/// A machine's memory as a full dump: written here, field by field, after FreeBSD
+/// `sys/kern/kern_dump.c`. Nothing but the memory's layout comes from the program.
+pub(crate) fn full_dump(machine: &Path, (class, number): (u8, u16), to: &Path) {
+    let layout = fs::read(machine.join("machine.json")).unwrap();
+    let layout: Value = serde_json::from_slice(&layout).unwrap();
+    let ram = fs::File::open(machine.join("ram")).unwrap();
+    let ranges: Vec<(u64, u64)> = layout["ranges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap()))
+        .collect();
+    let wide = class == 2;
+    let word = |out: &mut Vec<u8>, value: u64| match wide {
+        true => out.extend(value.to_le_bytes()),
+        false => out.extend(u32::try_from(value).unwrap().to_le_bytes()),
+    };
+    let (ehdr, phdr) = if wide { (64_u16, 56_u16) } else { (52, 32) };
+    let mut out = b"\x7fELF\x00\x01\x01\xff\0\0\0\0\0\0\0\0".to_vec();
+    out[4] = class;
+    out.extend(4_u16.to_le_bytes());
+    out.extend(number.to_le_bytes());
+    out.extend(0_u32.to_le_bytes());
+    for value in [0, u64::from(ehdr), 0] {
+        word(&mut out, value);
+    }
+    out.extend(0_u32.to_le_bytes());
+    for half in [
+        ehdr,
+        phdr,
+        ranges.len() as u16,
+        if wide { 64 } else { 40 },
+        0,
+        0,
+    ] {
+        out.extend(half.to_le_bytes());
+    }
+    let headers = u64::from(ehdr) + u64::from(phdr) * ranges.len() as u64;
+    let mut offset = headers.next_multiple_of(4096);
+    let start = offset;
+    for (first, end) in &ranges {
+        out.extend(1_u32.to_le_bytes());
+        let len = end - first;
+        if wide {
+            out.extend(4_u32.to_le_bytes());
+        }
+        for value in [offset, *first, *first, len, len] {
+            word(&mut out, value);
+        }
+        if !wide {
+            out.extend(4_u32.to_le_bytes());
+        }
+        word(&mut out, 4096);
+        offset += len;
+    }
+    out.resize(start as usize, 0);
+    let mut file = fs::File::create(to).unwrap();
+    file.write_all(&out).unwrap();
+    for (first, end) in ranges {
+        let mut range = vec![0; (end - first) as usize];
+        ram.read_exact_at(&mut range, first).unwrap();
+        file.write_all(&range).unwrap();
+    }
+}
+
+/// A machine's dump as every kind.
+struct Kinds {
+    _dir: tempfile::TempDir,
+    kernel: String,
+    /// The minidump, and what was made of it.
+    made: Vec<PathBuf>,
+    /// What the kernel would have written with `debug.minidump=0`, plain and compressed.
+    kernels_own: Vec<PathBuf>,
+}
+
+impl Kinds {
+    fn of(dumped: &Dumped) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dumped.kernel.to_str().unwrap().to_owned();
+        let dump = dumped.dump.to_str().unwrap();
+        let mut made = vec![dumped.dump.clone()];
+        let forms: [(&str, &[&str]); 5] = [
+            ("full", &["--to", "full", "--none", "--container", "saved"]),
+            ("full.zst", &["--to", "full"]),
+            ("core", &["--to", "elf", "--kernel", &kernel]),
+            ("core.gz", &["--to", "elf", "--kernel", &kernel]),
+            (
+                "linux",
+                &["--to", "elf", "--notes", "linux", "--kernel", &kernel],
+            ),
+        ];
+        for (name, args) in forms {
+            let to = dir.path().join(name);
+            let files = ["convert", "-q", dump, to.to_str().unwrap()];
+            run(files.iter().chain(args)).expect(0);
+            made.push(to);
+        }
+        let number = match dumped.machine.truth().architecture.name() {
+            "amd64" => (2, 62),
+            "aarch64" => (2, 183),
+            "riscv64" => (2, 243),
+            _ => (1, 3),
+        };
+        let mut kernels_own = Vec::new();
+        // Its program headers have no addresses above 4 GiB, where this machine has memory.
+        if !std::ptr::eq(dumped, i386_pae()) {
+            let full = dir.path().join("vmcore.3");
+            full_dump(dumped.kernel.parent().unwrap(), number, &full);
+            let packed = dir.path().join("vmcore.4.zst");
+            let files = [full.to_str().unwrap(), packed.to_str().unwrap()];
+            run(["convert", "-q"].iter().chain(&files)).expect(0);
+            kernels_own = vec![full, packed];
+        }
+        Self {
+            _dir: dir,
+            kernel,
+            made,
+            kernels_own,
+        }
+    }
+
+    /// What a verb answers in JSON, without the words that name file and kind.
+    fn answer(&self, verb: &str, dump: &Path) -> Value {
+        let args = [
+            verb,
+            "-q",
+            "--json",
+            dump.to_str().unwrap(),
+            "--kernel",
+            &self.kernel,
+        ];
+        let answer = run(args).expect(0);
+        let mut answer: Value = serde_json::from_slice(&answer.out).unwrap();
+        schema::check(verb, &answer);
+        for word in [
+            "dump",
+            "kind",
+            "container",
+            "codec",
+            "file_size",
+            "payload_size",
+        ] {
+            answer.as_object_mut().unwrap().remove(word);
+        }
+        answer
+    }
+}
+
+const VERBS: [&str; 4] = ["ps", "threads", "dmesg", "triage"];
+
+fn all() -> [&'static Dumped; 5] {
+    [tiny(), arm64(), riscv64(), i386(), i386_pae()]
+}
+
+#[test]
+fn ps_threads_dmesg_and_triage_say_the_same_of_every_kind() {
+    for dumped in all() {
+        let kinds = Kinds::of(dumped);
+        for verb in VERBS {
+            let expected = kinds.answer(verb, &dumped.dump);
+            for dump in &kinds.made {
+                assert_eq!(
+                    kinds.answer(verb, dump),
+                    expected,
+                    "{verb} {}",
+                    dump.display()
+                );
+            }
+            // It has all of memory, a header's words and nothing else.
+            let told = |mut answer: Value| {
+                for word in ["pages", "hostname", "dumped", "origin", "checksum_ok"] {
+                    answer.as_object_mut().unwrap().remove(word);
+                }
+                answer
+            };
+            let expected = told(expected);
+            for dump in &kinds.kernels_own {
+                let found = told(kinds.answer(verb, dump));
+                assert_eq!(found, expected, "{verb} {}", dump.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_alone() {
+    for dumped in [tiny(), arm64(), i386()] {
+        let kinds = Kinds::of(dumped);
+        let compare = |a: &Path, b: &Path, code: i32| {
+            let args = [
+                "compare",
+                "--json",
+                a.to_str().unwrap(),
+                b.to_str().unwrap(),
+            ];
+            let found = run(args).expect(code);
+            let found: Value = serde_json::from_slice(&found.out).unwrap();
+            schema::check("compare", &found);
+            found
+        };
+        let count = |found: &Value, what: &str| found[what]["count"].as_u64().unwrap();
+        for pair in kinds.made.windows(2) {
+            let found = compare(&pair[0], &pair[1], 0);
+            assert_eq!(found["answer"], "same");
+            assert!(found["pages_same"].as_u64().unwrap() > 100);
+        }
+        let [own, packed] = &kinds.kernels_own[..] else {
+            panic!("two of them")
+        };
+        assert_eq!(compare(own, packed, 0)["answer"], "same");
+        for mini in &kinds.made {
+            let found = compare(mini, own, 1);
+            assert_eq!(count(&found, "pages_differ"), 0, "{}", mini.display());
+            assert_eq!(count(&found, "pages_only_a"), 0);
+            assert!(count(&found, "pages_only_b") > 0);
+            assert_eq!(found["sections"], Value::Array(Vec::new()));
+        }
+        // One byte of a page, at its frame.
+        let mut bytes = fs::read(own).unwrap();
+        let place = |bytes: &[u8]| {
+            let info = run(["info", "--json", own.to_str().unwrap()]).expect(0);
+            let info: Value = serde_json::from_slice(&info.out).unwrap();
+            let range = &info["ranges"][0];
+            let start = range["start"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("0x")
+                .to_owned();
+            let start = u64::from_str_radix(&start, 16).unwrap();
+            assert!(bytes.len() > 0x20_0000);
+            (start, range["offset"].as_u64().unwrap() as usize)
+        };
+        let (start, offset) = place(&bytes);
+        bytes[offset + 0x5008] ^= 0x40;
+        let changed = own.with_file_name("changed");
+        fs::write(&changed, bytes).unwrap();
+        let found = compare(own, &changed, 1);
+        assert_eq!(count(&found, "pages_differ"), 1);
+        let page = &found["differences"][0];
+        assert_eq!(page["pa"], format!("{:#x}", start + 0x5000));
+        assert_eq!(page["offset"], 8);
+        fs::remove_file(changed).unwrap();
+    }
+}
+
+#[test]
+fn every_kind_is_sound_and_gives_the_minidump_back() {
+    for dumped in [tiny(), arm64(), i386()] {
+        let kinds = Kinds::of(dumped);
+        let payload = |dump: &Path| {
+            let args = [
+                "convert",
+                "-q",
+                "--to",
+                "minidump",
+                dump.to_str().unwrap(),
+                "-",
+            ];
+            let form = ["--none", "--container", "saved", "--kernel", &kinds.kernel];
+            run(args.iter().chain(&form)).expect(0).out
+        };
+        let expected = payload(&dumped.dump);
+        for dump in kinds.made.iter().chain(&kinds.kernels_own) {
+            assert!(payload(dump) == expected, "{}", dump.display());
+            for depth in [
+                &[][..],
+                &["--quick"],
+                &["--deep", "--kernel", &kinds.kernel],
+            ] {
+                let args = ["verify", "-q", dump.to_str().unwrap()];
+                let report = run(args.iter().chain(depth)).expect(0);
+                assert!(!report.text().contains("error"), "{}", report.text());
+            }
+        }
+    }
+}
+
+/// What a debugger asks of a server, and what does not depend on the dump's name.
+#[test]
+fn server_gives_the_same_answers_for_every_kind() {
+    for dumped in all() {
+        let kinds = Kinds::of(dumped);
+        let threads = dumped.machine.truth().threads.len();
+        let version = dumped.machine.truth().symbol("version").unwrap();
+        let questions = |dump: &Path| {
+            let server =
+                Server::start([dump.as_os_str(), "--kernel".as_ref(), kinds.kernel.as_ref()]);
+            let mut client = Client::to(&server);
+            let mut said = vec![client.ask("?"), client.ask("qfThreadInfo")];
+            for xml in ["features:read:target.xml", "threads:read:"] {
+                said.push(client.ask(&format!("qXfer:{xml}:0,ffff")));
+            }
+            for thread in dumped.threads().iter().take(8) {
+                client.ask(&format!("Hg{:x}", thread.tid));
+                said.push(client.ask("g"));
+            }
+            for command in ["ps", "dmesg", "bt all", "kld"] {
+                said.push(client.console(command));
+            }
+            for at in [version, version & !0xfff, 0x1234] {
+                said.push(client.ask(&format!("m{at:x},80")));
+                said.push(client.ask(&format!("qMemoryRegionInfo:{at:x}")));
+            }
+            assert!(said.iter().all(|answer| !answer.is_empty()), "{said:?}");
+            said
+        };
+        let expected = questions(&dumped.dump);
+        assert!(threads > 3 && expected.len() > 15);
+        for dump in kinds.made[1..].iter().chain(&kinds.kernels_own) {
+            let found = questions(dump);
+            for (found, expected) in found.iter().zip(&expected) {
+                // What surrounds an address is all of memory there, or less of it.
+                if expected.starts_with("start:") {
+                    let readable = |text: &str| text.contains("permissions:");
+                    assert_eq!(readable(found), readable(expected), "{}", dump.display());
+                    continue;
+                }
+                assert_eq!(found, expected, "{}", dump.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn gdb_walks_the_stacks_of_a_full_dump_as_of_the_minidump() {
+    if !have(GDB) {
+        return;
+    }
+    for dumped in [debug(), arm64()] {
+        let kinds = Kinds::of(dumped);
+        let told = |dump: &Path| {
+            let server =
+                Server::start([dump.as_os_str(), "--kernel".as_ref(), kinds.kernel.as_ref()]);
+            let told = gdb(
+                &[&remote(&server)],
+                &["info threads", "thread apply all -c bt"],
+            );
+            let lines = told
+                .lines()
+                .filter(|l| l.starts_with('#') || l.contains(" Thread "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let expected = told(&dumped.dump);
+        assert!(expected.len() > 50, "{expected:?}");
+        for dump in [&kinds.made[2], &kinds.kernels_own[1]] {
+            assert_eq!(told(dump), expected, "{}", dump.display());
+        }
+    }
+}
+
+#[test]
+fn kgdb_and_export_hand_full_dumps_over_as_they_are() {
+    let kinds = Kinds::of(tiny());
+    let dir = tempfile::tempdir().unwrap();
+    for (from, plain) in [
+        (&kinds.made[2], &kinds.made[1]),
+        (&kinds.kernels_own[1], &kinds.kernels_own[0]),
+    ] {
+        let out = dir.path().join("out");
+        let args = [
+            "export",
+            "-q",
+            "-f",
+            from.to_str().unwrap(),
+            out.to_str().unwrap(),
+        ];
+        run(args).expect(0);
+        assert!(
+            fs::read(&out).unwrap() == fs::read(plain).unwrap(),
+            "{}",
+            from.display()
+        );
+        let seen = dir.path().join("seen");
+        let copy = format!("cp \"$0\" {}", seen.display());
+        let args = [
+            "kgdb",
+            "-q",
+            from.to_str().unwrap(),
+            "--kernel",
+            &kinds.kernel,
+        ];
+        let program = dir.path().join("kgdb");
+        fs::write(
+            &program,
+            format!("#!/bin/sh\nset -- \"$2\"\n{}\n", copy.replace("$0", "$1")),
+        )
+        .unwrap();
+        let mode = PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&program, mode).unwrap();
+        let rest = ["--program", program.to_str().unwrap()];
+        run(args.iter().chain(&rest)).expect(0);
+        assert!(
+            fs::read(&seen).unwrap() == fs::read(plain).unwrap(),
+            "{}",
+            from.display()
+        );
+    }
+}
+
+/// Program headers that lie: an answer of one line, and the code of a broken input.
+#[test]
+fn program_headers_that_lie_are_answered_in_a_line() {
+    let kinds = Kinds::of(tiny());
+    let whole = fs::read(&kinds.kernels_own[0]).unwrap();
+    let carrying = fs::read(&kinds.made[1]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vmcore");
+    let name = file.to_str().unwrap();
+    let huge = u64::MAX.to_le_bytes();
+    // p_offset, p_paddr, p_filesz and p_memsz of the first segment; e_phnum; e_phoff.
+    let lies: [(usize, &[u8], i32); 7] = [
+        (64 + 8, &huge, 2),
+        (64 + 24, &[0; 8], 2),
+        (64 + 32, &huge, 2),
+        (64 + 40, &[1, 0, 0, 0, 0, 0, 0, 0], 2),
+        (56, &[0xfe, 0xff], 2),
+        (32, &huge, 2),
+        (54, &[7, 0], 2),
+    ];
+    for (at, bytes, code) in lies {
+        let mut lying = whole.clone();
+        lying[at..at + bytes.len()].copy_from_slice(bytes);
+        // Two ranges at one address: the first one's was moved there.
+        if at == 64 + 24 {
+            lying.copy_within(64 + 56 + 24..64 + 56 + 32, at);
+        }
+        fs::write(&file, lying).unwrap();
+        for verb in ["ps", "threads", "dmesg", "triage", "serve"] {
+            let found = run([verb, name, "--kernel", &kinds.kernel]).expect(code);
+            assert_eq!(found.err.lines().count(), 1, "{verb} {at}: {}", found.err);
+            assert!(found.out.is_empty(), "{verb} {at}");
+        }
+        run(["compare", name, name]).expect(4);
+    }
+    // A note that leads elsewhere costs the minidump, and that is said; memory is still there.
+    let place = carrying
+        .windows(16)
+        .position(|w| w == b"\x01\0CLLivecore\0\0\0\0")
+        .unwrap();
+    for wrong in [0_u64, 8, 4096, u64::MAX / 2] {
+        let mut lying = carrying.clone();
+        let note = place + 16 + 8;
+        let there = u64::from_le_bytes(lying[note..note + 8].try_into().unwrap());
+        lying[note..note + 8].copy_from_slice(&there.wrapping_add(wrong + 4).to_le_bytes());
+        fs::write(&file, lying).unwrap();
+        let info = run(["info", name]).expect(3);
+        assert!(info.err.contains("carries is not used"), "{}", info.err);
+        let report = run(["verify", "-q", name]);
+        assert!([1, 2].contains(&report.code), "{}", report.text());
+        run(["compare", name, name]).expect(4);
+    }
+}

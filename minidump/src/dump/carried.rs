@@ -1,0 +1,79 @@
+//! The minidump that an ELF core carries: where its notes say that it lies.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use compress::{ReadAt, Window};
+
+use super::envelope::Carried;
+use crate::defs::elf::{NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION};
+use crate::defs::kerneldump;
+use crate::elf::core::ElfCore;
+use crate::{Error, KernelDumpHeader};
+
+/// Where a minidump lies in an ELF core, and its header.
+pub(crate) struct Place {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) header: Option<KernelDumpHeader>,
+}
+
+impl Place {
+    /// The minidump in `content`, the core.
+    pub(crate) fn carried(self, content: &Arc<dyn ReadAt>) -> Carried {
+        Carried {
+            content: Arc::new(Window::new(Arc::clone(content), self.offset, self.len)),
+            header: self.header,
+        }
+    }
+}
+
+/// Finds the minidump that `core` carries, if it says that it does.
+pub(crate) fn find(core: &ElfCore) -> Result<Option<Place>, Error> {
+    let order = core.head().order;
+    let (mut place, mut header) = (None, None);
+    let mut broken = None;
+    core.notes(&mut |note| {
+        if note.name != NOTE_NAME {
+            return ControlFlow::Continue(());
+        }
+        match note.kind {
+            NOTE_PAYLOAD => {
+                let word = |at, len| order.uint_at(&note.description, at, len);
+                match (word(0, 4), word(8, 8), word(16, 8)) {
+                    (Some(NOTE_PAYLOAD_VERSION), Some(offset), Some(len)) => {
+                        place = Some((offset, len));
+                    }
+                    (version, ..) => broken = Some((note.offset, version)),
+                }
+            }
+            NOTE_KERNELDUMPHEADER => {
+                if let Some(block) = note.description.first_chunk::<{ kerneldump::SIZE }>() {
+                    header = Some((*block, note.offset));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some((offset, version)) = broken {
+        return Err(Error::broken(
+            "ELF core, note of the payload",
+            offset,
+            version.map_or("too few bytes".into(), |v| format!("version {v}")),
+            format!("version {NOTE_PAYLOAD_VERSION}, an offset and a length"),
+        ));
+    }
+    let Some((offset, len)) = place else {
+        return Ok(None);
+    };
+    let header = match header {
+        Some((block, at)) => KernelDumpHeader::parse(&block, at)?,
+        None => None,
+    };
+    Ok(Some(Place {
+        offset,
+        len,
+        header,
+    }))
+}

@@ -1,0 +1,333 @@
+//! What is left of a full dump: its headers say where every range of memory lies, so what is lost of
+//! one costs its own pages. Of the ranges only what is there is described anew.
+
+use std::io;
+use std::ops::Range as Span;
+use std::sync::Arc;
+
+use compress::ReadAt;
+use compress::salvage::{Piece, Proof};
+
+use super::left::{Left, covered, good};
+use super::{Found, Known, Options, PageCount, RANGES};
+use crate::defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
+use crate::dump::carried;
+use crate::elf::core::{ElfCore, Head, Segment};
+use crate::elf::export::Joined;
+use crate::elf::write::CoreHead;
+use crate::full::open::read_segments;
+use crate::full::{Range, arch_of};
+use crate::{Arch, Error, KernelDumpHeader, PhysAddr};
+
+/// The most runs of pages that are told apart.
+const RUNS: usize = 1 << 22;
+
+/// Whether what is left begins like an ELF core.
+pub(super) fn is_core(left: &Left) -> Result<bool, Error> {
+    let mut head = [0; 64];
+    if covered(left.pieces(), 0, 64).0 < 64 {
+        return Ok(false);
+    }
+    left.content().read_exact_at(&mut head, 0)?;
+    Ok(Head::parse(&head).is_some_and(|head| head.is_core()))
+}
+
+/// Looks through an ELF core: for the minidump that it carries, else for its ranges of memory.
+pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Result<Found, Error> {
+    if let Some(len) = known.len {
+        left.place(len);
+    }
+    let core = ElfCore::parse(left.content()).map_err(headers_lost)?;
+    let standalone = core.head().osabi == ELFOSABI_STANDALONE;
+    let place = match carried::find(&core) {
+        Ok(place) => place,
+        // Of a full dump the ranges are left.
+        Err(_) if standalone => None,
+        Err(error) => return Err(headers_lost(error)),
+    };
+    if let Some(place) = place {
+        left.narrow(place.offset, place.len);
+        let within = |at: u64| at.checked_sub(place.offset);
+        let part = Known {
+            len: Some(place.len),
+            short: known.short,
+            filled_from: known.filled_from.map(|at| within(at).unwrap_or(0)),
+        };
+        match Found::mini(left, options, part) {
+            Ok(mut found) => {
+                if let Some(header) = place.header {
+                    found.header = header;
+                }
+                return Ok(found);
+            }
+            Err(error) if !standalone => return Err(error),
+            Err(_) => left.widen(),
+        }
+    } else if !standalone {
+        return Err(Error::NotADump {
+            found: "an ELF core that carries no minidump".into(),
+        });
+    }
+    of_ranges(&core, left, options, known)
+}
+
+fn headers_lost(error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } => Error::broken(
+            "ELF header and program headers",
+            0,
+            source.to_string(),
+            "all of them: without them no page has an address",
+        ),
+        error => error,
+    }
+}
+
+/// A run of pages that is there.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    pa: u64,
+    len: u64,
+    /// Where it lies in the old payload.
+    from: u64,
+    /// And in the new one, from the end of its headers on.
+    to: u64,
+}
+
+fn of_ranges(
+    core: &ElfCore,
+    left: &mut Left,
+    options: &Options,
+    known: Known,
+) -> Result<Found, Error> {
+    let head = *core.head();
+    let arch = arch_of(&head)?;
+    let limit = options.open.bitmap_limit / size_of::<Range>() as u64;
+    let found = read_segments(core, limit).map_err(headers_lost)?;
+    if known.len.is_none() {
+        left.place(found.end);
+    }
+    let mut pieces = good(left, options);
+    if let Some(end) = known.filled_from {
+        pieces.retain(|piece| piece.content.start < end);
+        if let Some(last) = pieces.last_mut() {
+            last.content.end = last.content.end.min(end);
+        }
+    }
+    let page = found.page_size;
+    let (runs, pages) = survey(&found.ranges, &pieces, page)?;
+    let payload: Arc<dyn ReadAt> = if pages.lost == 0 {
+        // Nothing is described anew.
+        left.content()
+    } else {
+        let head = new_head(&head, arch, page, &runs, found.delta);
+        let body = Arc::new(Kept {
+            runs,
+            content: left.content(),
+        });
+        Arc::new(Joined { head, body })
+    };
+    Ok(Found {
+        kind: "full",
+        page_size: page,
+        payload,
+        pages,
+        sections: Vec::new(),
+        header: KernelDumpHeader::of_port(arch, head.order, page),
+    })
+}
+
+/// Pieces that touch, as one.
+fn joined(pieces: &[Piece]) -> Vec<Span<u64>> {
+    let mut spans: Vec<Span<u64>> = Vec::new();
+    for piece in pieces {
+        match spans.last_mut() {
+            Some(last) if last.end >= piece.content.start => {
+                last.end = last.end.max(piece.content.end);
+            }
+            _ => spans.push(piece.content.clone()),
+        }
+    }
+    spans
+}
+
+/// Which pages of the ranges are there, in runs, and what became of all.
+fn survey(ranges: &[Range], pieces: &[Piece], page: u64) -> Result<(Vec<Run>, PageCount), Error> {
+    let there = joined(pieces);
+    let unproven: Vec<Piece> = pieces
+        .iter()
+        .filter(|p| p.proof == Proof::None)
+        .cloned()
+        .collect();
+    let unproven = joined(&unproven);
+    let mut runs: Vec<Run> = Vec::new();
+    let mut pages = PageCount::default();
+    let (mut to, mut steps) = (0, 0);
+    for range in ranges {
+        let end = range.offset + range.len;
+        pages.promised += range.len.div_ceil(page);
+        let mut next = range.offset;
+        let first = there.partition_point(|span| span.end <= range.offset);
+        for span in there[first..].iter().take_while(|span| span.start < end) {
+            steps += 1;
+            if steps > RUNS {
+                return Err(Error::Options(format!(
+                    "what is left of the full dump is more than {RUNS} pieces"
+                )));
+            }
+            // Whole pages; the last one of a range may be shorter.
+            let skip = span.start.saturating_sub(range.offset);
+            let from = range.offset.saturating_add(skip.next_multiple_of(page));
+            let until = match span.end {
+                last if last >= end => end,
+                last => range.offset + (last - range.offset) / page * page,
+            };
+            if from >= until {
+                continue;
+            }
+            lose(&mut pages, range, next..from, page);
+            next = until;
+            let len = until - from;
+            pages.kept += len.div_ceil(page);
+            pages.unproven += touched(&unproven, from..until, page);
+            let pa = range.start + (from - range.offset);
+            match runs.last_mut() {
+                Some(last) if last.pa + last.len == pa && last.from + last.len == from => {
+                    last.len += len;
+                }
+                _ => runs.push(Run { pa, len, from, to }),
+            }
+            to += len;
+        }
+        lose(&mut pages, range, next..end, page);
+    }
+    Ok((runs, pages))
+}
+
+/// Counts the pages of `range` in `gone` of the payload as lost.
+fn lose(pages: &mut PageCount, range: &Range, gone: Span<u64>, page: u64) {
+    if gone.is_empty() {
+        return;
+    }
+    pages.lost += (gone.end - gone.start).div_ceil(page);
+    let at = |offset: u64| PhysAddr(range.start + (offset - range.offset));
+    let (start, end) = (at(gone.start), at(gone.end));
+    let room = pages.ranges.len() < RANGES;
+    match pages.ranges.last_mut() {
+        Some(last) if last.1 == start => last.1 = end,
+        _ if room => pages.ranges.push((start, end)),
+        _ => {}
+    }
+}
+
+/// How many pages of `run`, whose first byte begins one, any of `spans` touches.
+fn touched(spans: &[Span<u64>], run: Span<u64>, page: u64) -> u64 {
+    let first = spans.partition_point(|span| span.end <= run.start);
+    let inside = spans[first..].iter().take_while(|s| s.start < run.end);
+    inside
+        .map(|span| {
+            let from = (span.start.max(run.start) - run.start) / page;
+            let to = (span.end.min(run.end) - run.start).div_ceil(page);
+            to - from
+        })
+        .sum()
+}
+
+/// The new payload's headers, up to its first page.
+fn new_head(old: &Head, arch: Arch, page: u64, runs: &[Run], delta: Option<Segment>) -> Vec<u8> {
+    let head = CoreHead {
+        class: old.class,
+        order: old.order,
+        osabi: ELFOSABI_STANDALONE,
+        machine: old.machine,
+        flags: old.flags,
+        version: 0,
+    };
+    let count = runs.len() as u64 + u64::from(delta.is_some());
+    let start = head.len(count).next_multiple_of(page);
+    let loads = runs.iter().map(|run| Segment {
+        kind: PT_LOAD,
+        flags: PF_R,
+        offset: start + run.to,
+        vaddr: match arch {
+            Arch::Powerpc64 => u64::MAX,
+            _ => run.pa,
+        },
+        paddr: run.pa,
+        filesz: run.len,
+        memsz: run.len,
+        align: page,
+    });
+    let segments: Vec<Segment> = delta.into_iter().chain(loads).collect();
+    let mut bytes = head.encode(segments.into_iter());
+    // At most what the runs take in memory.
+    bytes.resize(usize::try_from(start).unwrap_or(usize::MAX), 0);
+    bytes
+}
+
+/// The pages that are there, one run behind the other.
+struct Kept {
+    /// Ascending by where they are.
+    runs: Vec<Run>,
+    content: Arc<dyn ReadAt>,
+}
+
+impl ReadAt for Kept {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.runs.last().map_or(0, |run| run.to + run.len))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let after = self.runs.partition_point(|run| run.to + run.len <= offset);
+        let Some(run) = self.runs.get(after) else {
+            return Ok(0);
+        };
+        let skip = offset - run.to;
+        let left = usize::try_from(run.len - skip).unwrap_or(usize::MAX);
+        let n = buf.len().min(left);
+        self.content.read_at(&mut buf[..n], run.from + skip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(content: Span<u64>, proof: Proof) -> Piece {
+        Piece { content, proof }
+    }
+
+    #[test]
+    fn pages_that_are_not_whole_are_lost_and_the_others_keep_their_addresses() {
+        let ranges = [
+            Range {
+                start: 0x1000,
+                len: 0x4000,
+                offset: 0x1000,
+            },
+            Range {
+                start: 0x10_0000,
+                len: 0x2800,
+                offset: 0x5000,
+            },
+        ];
+        let pieces = [
+            piece(0..0x2fff, Proof::Checksum),
+            piece(0x3000..0x6000, Proof::None),
+            piece(0x6000..0x7800, Proof::Checksum),
+        ];
+        let (runs, pages) = survey(&ranges, &pieces, 0x1000).unwrap();
+        let runs: Vec<_> = runs.iter().map(|r| (r.pa, r.len, r.from, r.to)).collect();
+        assert_eq!(
+            runs,
+            [
+                (0x1000, 0x1000, 0x1000, 0),
+                (0x3000, 0x2000, 0x3000, 0x1000),
+                (0x10_0000, 0x2800, 0x5000, 0x3000),
+            ]
+        );
+        assert_eq!((pages.promised, pages.kept, pages.lost), (7, 6, 1));
+        assert_eq!(pages.unproven, 3);
+        assert_eq!(pages.ranges, [(PhysAddr(0x2000), PhysAddr(0x3000))]);
+    }
+}
