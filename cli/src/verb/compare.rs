@@ -1,17 +1,20 @@
 //! `livecore compare A B`: whether two dumps hold the same state of a machine.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use compress::ReadAt;
+use livedump::take::DumpedMachine;
+use minidump::{DumpMemory, KernelElf, KernelMemory as _, PhysAddr};
 use verify::Options;
-use verify::compare::{Answer, compare};
+use verify::compare::{Answer, PageDifference, compare};
 use verify::render::Style;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input;
+use crate::input::{self, Opening};
 use crate::progress::Bar;
 use crate::session::Session;
 
@@ -20,8 +23,9 @@ Examples:
   livecore compare vmcore.3 vmcore.3.zst       has the conversion kept everything?
   livecore compare --kernel /boot/kernel/kernel livecore.0.zst livecore.1.zst
 
-Compared are the pages and sections that the dumps hold; containers, codecs and versions of the \
-format play no part. Both dumps are verified on the way: a broken one is not compared. Host name, \
+Compared are the pages and sections that the dumps hold; containers, codecs, versions of the format \
+and kinds (minidump, full dump, ELF core) play no part. A full dump that a kernel has written has \
+pages and no sections. Both dumps are verified on the way: a broken one is not compared. Host name, \
 time and other words of the kerneldumpheader are told where they differ, and count under --strict \
 only.
 
@@ -74,8 +78,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         ..Options::default()
     };
     let bar = Bar::new(session, "compare", args.json, None);
-    let found = compare(sources, [&names[0], &names[1]], &options, &bar);
+    let mut found = compare(sources, [&names[0], &names[1]], &options, &bar);
     drop(bar);
+    let unexplained = found.pages.iter().any(|page| page.direct.is_none());
+    if let Some(elf) = kernel.as_ref().filter(|_| unexplained)
+        && let Some(machine) = machine_of(args, elf, session)
+    {
+        explain(&mut found.pages, &machine, elf);
+    }
     if session.env.interrupt.raised().is_some() {
         return Err(compress::Error::Cancelled.into());
     }
@@ -94,4 +104,56 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Answer::CouldNot(_) => Exit::NOT_COMPARED,
     });
     Ok(())
+}
+
+/// The kernel in one of the dumps, if that is a full dump and says nothing of it itself.
+fn machine_of(args: &Args, elf: &KernelElf, session: &mut Session<'_>) -> Option<DumpedMachine> {
+    let paths = [&args.a, &args.b];
+    let files = paths.into_iter().filter(|path| path.is_file());
+    files
+        .filter_map(|path| input::dump(path, Opening::default(), session).ok())
+        .find_map(|dump| input::hold(elf, &dump).ok()?.1)
+}
+
+/// Says of pages where the direct map has them, and what of the kernel's image lies there.
+fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelElf) {
+    let mut named: Vec<(u64, &str)> = elf
+        .symbols()
+        .filter(|(name, symbol)| !symbol.absolute && !name.is_empty())
+        .map(|(name, symbol)| (symbol.value, name))
+        .collect();
+    named.sort_unstable();
+    for page in &mut *pages {
+        let offset = page.offset as u64;
+        let direct = memory.direct_map_of(PhysAddr(page.pa));
+        page.direct = page.direct.or(direct.map(|at| at.0 + offset));
+    }
+    let (Some(first), Some(last)) = (named.first(), named.last()) else {
+        return;
+    };
+    let image = first.0 / memory.page_size() * memory.page_size()..=last.0;
+    // What a map that cannot be read would tell is not told.
+    let _ = memory.walk(&mut |mapping| {
+        for page in pages.iter_mut().filter(|page| page.symbol.is_none()) {
+            let skip = page.pa.checked_sub(mapping.pa.0);
+            let Some(skip) = skip.filter(|skip| *skip < mapping.len) else {
+                continue;
+            };
+            let at = mapping
+                .va
+                .0
+                .wrapping_add(skip)
+                .wrapping_add(page.offset as u64);
+            if !image.contains(&at) {
+                continue;
+            }
+            let behind = named.partition_point(|(value, _)| *value <= at);
+            page.symbol = Some(match behind.checked_sub(1).and_then(|i| named.get(i)) {
+                Some((value, name)) if *value == at => format!("{at:#x} {name}"),
+                Some((value, name)) => format!("{at:#x} {name}+{:#x}", at - value),
+                None => format!("{at:#x}"),
+            });
+        }
+        ControlFlow::Continue(())
+    });
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::debuggers::{GDB, gdb, have, remote};
 use crate::harness::run;
 use crate::schema;
-use crate::served::{Client, Dumped, Server, arm64, debug, i386, i386_pae, riscv64, tiny};
+use crate::served::{Client, Dumped, Server, arm64, debug, i386, riscv64, tiny};
 
 /// A machine's memory as a full dump: written here, field by field, after FreeBSD
 /// `sys/kern/kern_dump.c`. Nothing but the memory's layout comes from the program.
@@ -116,21 +116,16 @@ impl Kinds {
             "riscv64" => (2, 243),
             _ => (1, 3),
         };
-        let mut kernels_own = Vec::new();
-        // Its program headers have no addresses above 4 GiB, where this machine has memory.
-        if !std::ptr::eq(dumped, i386_pae()) {
-            let full = dir.path().join("vmcore.3");
-            full_dump(dumped.kernel.parent().unwrap(), number, &full);
-            let packed = dir.path().join("vmcore.4.zst");
-            let files = [full.to_str().unwrap(), packed.to_str().unwrap()];
-            run(["convert", "-q"].iter().chain(&files)).expect(0);
-            kernels_own = vec![full, packed];
-        }
+        let full = dir.path().join("vmcore.3");
+        full_dump(dumped.kernel.parent().unwrap(), number, &full);
+        let packed = dir.path().join("vmcore.4.zst");
+        let files = [full.to_str().unwrap(), packed.to_str().unwrap()];
+        run(["convert", "-q"].iter().chain(&files)).expect(0);
         Self {
             _dir: dir,
             kernel,
             made,
-            kernels_own,
+            kernels_own: vec![full, packed],
         }
     }
 
@@ -163,8 +158,9 @@ impl Kinds {
 
 const VERBS: [&str; 4] = ["ps", "threads", "dmesg", "triage"];
 
-fn all() -> [&'static Dumped; 5] {
-    [tiny(), arm64(), riscv64(), i386(), i386_pae()]
+/// Program headers of i386 have no addresses above 4 GiB, where the machine with PAE has memory.
+fn all() -> [&'static Dumped; 4] {
+    [tiny(), arm64(), riscv64(), i386()]
 }
 
 #[test]
@@ -251,11 +247,50 @@ fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_a
         fs::write(&changed, bytes).unwrap();
         let found = compare(own, &changed, 1);
         assert_eq!(count(&found, "pages_differ"), 1);
+        assert!(found["differences"][0]["direct"].is_null());
         let page = &found["differences"][0];
         assert_eq!(page["pa"], format!("{:#x}", start + 0x5000));
         assert_eq!(page["offset"], 8);
         fs::remove_file(changed).unwrap();
     }
+}
+
+/// What a page of two full dumps stands for, their kernel tells: here a variable's byte.
+#[test]
+fn compare_says_what_differs_in_full_dumps_by_their_kernel() {
+    let dumped = tiny();
+    let kinds = Kinds::of(dumped);
+    let own = &kinds.kernels_own[0];
+    let args = ["read", "-q", "--json", own.to_str().unwrap(), "hz", "4"];
+    let read = run(args.iter().chain(&["--kernel", &*kinds.kernel])).expect(0);
+    let read: Value = serde_json::from_slice(&read.out).unwrap();
+    let number = |value: &Value| {
+        let text = value.as_str().unwrap().trim_start_matches("0x");
+        u64::from_str_radix(text, 16).unwrap()
+    };
+    let (at, pa) = (number(&read["address"]), number(&read["physical"]));
+    let info = run(["info", "--json", own.to_str().unwrap()]).expect(0);
+    let info: Value = serde_json::from_slice(&info.out).unwrap();
+    let range = info["ranges"].as_array().unwrap().iter();
+    let range = range.filter(|r| (number(&r["start"])..number(&r["end"])).contains(&pa));
+    let offset = range.map(|r| pa - number(&r["start"]) + r["offset"].as_u64().unwrap());
+    let mut bytes = fs::read(own).unwrap();
+    bytes[offset.last().unwrap() as usize] ^= 1;
+    let changed = own.with_file_name("changed");
+    fs::write(&changed, bytes).unwrap();
+    let files = [own.to_str().unwrap(), changed.to_str().unwrap()];
+    let args = ["compare", "--json", "--kernel", &kinds.kernel];
+    let found = run(args.iter().chain(&files)).expect(1);
+    let found: Value = serde_json::from_slice(&found.out).unwrap();
+    let page = &found["differences"][0];
+    assert_eq!(page["symbol"], format!("{at:#x} hz"));
+    let truth = dumped.machine.truth();
+    let direct = number(&page["direct"]);
+    assert!(
+        direct > 0xffff_f000_0000_0000 && direct.is_multiple_of(4),
+        "{direct:#x}"
+    );
+    assert_eq!(truth.symbol("hz"), Some(at));
 }
 
 #[test]
@@ -330,7 +365,8 @@ fn server_gives_the_same_answers_for_every_kind() {
                     assert_eq!(readable(found), readable(expected), "{}", dump.display());
                     continue;
                 }
-                assert_eq!(found, expected, "{}", dump.display());
+                let shown = found.chars().take(400).collect::<String>();
+                assert!(found == expected, "{}: {shown}", dump.display());
             }
         }
     }
@@ -350,15 +386,21 @@ fn gdb_walks_the_stacks_of_a_full_dump_as_of_the_minidump() {
                 &[&remote(&server)],
                 &["info threads", "thread apply all -c bt"],
             );
-            let lines = told
-                .lines()
-                .filter(|l| l.starts_with('#') || l.contains(" Thread "));
-            lines.map(str::to_owned).collect::<Vec<_>>()
+            // Behind what is no function gdb guesses by whatever memory there is.
+            let mut guesses = false;
+            let mut lines = Vec::new();
+            for line in told.lines() {
+                guesses = line.contains("?? ()") || guesses && line.starts_with('#');
+                if !guesses && (line.starts_with('#') || line.contains(" Thread ")) {
+                    lines.push(line.to_owned());
+                }
+            }
+            lines
         };
         let expected = told(&dumped.dump);
         assert!(expected.len() > 50, "{expected:?}");
         for dump in [&kinds.made[2], &kinds.kernels_own[1]] {
-            assert_eq!(told(dump), expected, "{}", dump.display());
+            assert!(told(dump) == expected, "{}", dump.display());
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct FullDump {
     ranges: Vec<Range>,
     segments: u64,
     end: u64,
+    /// Whether memory that the file has lost at its end reads as zeros.
+    zero_tail: bool,
     mini: Option<Arc<Dump>>,
 }
 
@@ -162,7 +164,9 @@ impl KernelMemory for FullDump {
                 .content
                 .read_full_at(&mut buf[done..done + n], offset)
                 .map_err(|source| ReadError::Io { at: here, source })?;
-            if got < n {
+            if got < n && self.zero_tail {
+                buf[done + got..done + n].fill(0);
+            } else if got < n {
                 let (at, end) = (PhysAddr(here.0 + got as u64), offset + got as u64);
                 return Err(ReadError::BeyondEnd {
                     at,

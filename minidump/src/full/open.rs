@@ -73,6 +73,7 @@ impl FullDump {
             ranges: found.ranges,
             segments: core.count(),
             end,
+            zero_tail: options.zero_tail,
             mini,
         })
     }

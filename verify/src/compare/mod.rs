@@ -172,10 +172,31 @@ pub fn compare(
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Comparison {
-    let [source_a, source_b] = sources;
+    let (merged, a, b) = look(&sources, names, options, progress, [None; 2]);
+    // Whether 32-bit arm's page tables are padded only the length tells, which a compressed dump
+    // says at its end.
+    let lens = [&a, &b].map(|side| side.intake.padded_len());
+    let (merged, a, b) = match lens {
+        [None, None] => (merged, a, b),
+        lens => look(&sources, names, options, progress, lens),
+    };
+    finish(merged, a, b, options)
+}
+
+/// Goes through both dumps at the same time. `lens` are the payloads' lengths, where they have to be
+/// known from the beginning.
+fn look(
+    sources: &[Arc<dyn ReadAt>; 2],
+    names: [&str; 2],
+    options: &Options<'_>,
+    progress: &dyn Progress,
+    lens: [Option<u64>; 2],
+) -> (Merged, Side, Side) {
     let (give_a, take_a) = sync_channel(WAITING);
     let (give_b, take_b) = sync_channel(WAITING);
-    let side = |source, name: &str, give| {
+    let side = |number: usize, give| {
+        // There are two of each.
+        let (source, name) = (Arc::clone(&sources[number]), names[number]);
         let options = Options {
             name: name.into(),
             depth: Depth::Default,
@@ -186,6 +207,9 @@ pub fn compare(
             ..options.clone()
         };
         let mut intake = Intake::tapped(options.memory, tap(give));
+        if let Some(len) = lens[number] {
+            intake.expect_exactly(len);
+        }
         let examined = verify_into(source, &options, progress, &mut intake);
         // The last batch is given when the tap is dropped.
         intake.untap();
@@ -198,14 +222,14 @@ pub fn compare(
     };
     let mut merged = Merged::new(options.per_rule);
     let sides = std::thread::scope(|scope| {
-        let a = scope.spawn(|| side(source_a, names[0], give_a));
-        let b = scope.spawn(|| side(source_b, names[1], give_b));
+        let a = scope.spawn(|| side(0, give_a));
+        let b = scope.spawn(|| side(1, give_b));
         merged.merge(Pulled::new(take_a), Pulled::new(take_b));
         (a.join(), b.join())
     });
     let [a, b] = [sides.0, sides.1]
         .map(|side| side.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-    finish(merged, a, b, options)
+    (merged, a, b)
 }
 
 fn finish(merged: Merged, a: Side, b: Side, options: &Options<'_>) -> Comparison {

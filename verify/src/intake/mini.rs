@@ -37,6 +37,8 @@ pub(super) struct Mini {
     len: Option<u64>,
     /// The payload's exact length, as something states it.
     exact: Option<u64>,
+    /// Its length, if that says that page tables are padded that were taken for a kernel's.
+    padded: Option<u64>,
     /// Whether that is too short for the sections.
     short: bool,
     /// Why there is no header.
@@ -73,6 +75,7 @@ impl Mini {
             blind: false,
             len: None,
             exact: None,
+            padded: None,
             short: false,
             refusal: None,
             header: None,
@@ -110,6 +113,12 @@ impl Mini {
     /// Says how long the payload is to the byte, as a header or the file states it.
     pub(super) fn expect_exactly(&mut self, len: u64) {
         self.exact = Some(len);
+    }
+
+    /// Its length, if that says that its page tables are padded and it came too late: then pages were
+    /// cut in the wrong places.
+    pub(super) fn padded_len(&self) -> Option<u64> {
+        self.padded
     }
 
     /// Why the payload's first bytes are no header.
@@ -536,6 +545,9 @@ impl Mini {
         let Some(formula) = self.formula().filter(|_| cut.is_none()) else {
             return;
         };
+        if header.unpadded && header.slack() > 0 && len == formula.saturating_add(header.slack()) {
+            self.padded = Some(len);
+        }
         let place = Place::payload("page data", len.min(formula));
         let (less, more) = match header.unpadded {
             true => (0, header.slack()),

@@ -250,6 +250,15 @@ impl Intake {
         }
     }
 
+    /// The payload's length, if that says that its page tables are padded and came too late: who
+    /// knows it from the beginning ([`Intake::expect_exactly`]) sees other pages.
+    pub(crate) fn padded_len(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Mini => self.mini.padded_len(),
+            Kind::Unknown | Kind::Elf(_) => None,
+        }
+    }
+
     /// Why the payload's first bytes are no header.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let refusal = self.mini.refusal().cloned();

@@ -28,7 +28,7 @@ rules! { Sections, FULL:
         "the program header is damaged: which memory is where cannot be trusted";
     FULL_PLACE = "FULL-PLACE", Error,
         "the ranges of a full dump follow the headers and each other",
-        "p_offset of each segment with the end of what is before it",
+        "p_offset of each segment with the end of what is before it, or with the pages of the minidump that the core carries",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic; seen on 12.1",
         "the program header is damaged: which memory is where cannot be trusted";
     FULL_SHORT = "FULL-SHORT", Warning,

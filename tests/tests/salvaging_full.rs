@@ -1,0 +1,250 @@
+//! Salvage of full dumps and of cores that carry a minidump. The builder is the witness: a page that
+//! is kept is the page that it made, and every other one is a hole.
+
+use std::sync::Arc;
+
+use compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_tests::mkdump::{self, Built};
+use minidump::convert::{Target, convert_full, to_elf, to_full};
+use minidump::elf::export::{ExportOptions, export};
+use minidump::salvage::{Options, Report, Salvage};
+use minidump::{AnyDump, Container, Dump, Error, FullDump, KernelMemory, OpenOptions, PhysAddr};
+use verify::Verdict;
+
+/// Two ranges that do not touch, in pages.
+const RANGES: [(u64, u64); 2] = [(0x1000, 0x4_1000), (0x20_0000, 0x28_0000)];
+const FRAME: u32 = 16384;
+
+fn build() -> Built {
+    let text = "fulldump amd64\navail 0x1000 0x41000\navail 0x200000 0x280000\n\
+                pages 0x1000 64 own\npages 0x200000 60 seed 7\n";
+    mkdump::build_all(text).unwrap()
+}
+
+fn open(bytes: &[u8]) -> AnyDump {
+    AnyDump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap()
+}
+
+fn full(bytes: &[u8]) -> Arc<FullDump> {
+    match open(bytes) {
+        AnyDump::Full(dump) => dump,
+        AnyDump::Mini(_) => panic!("a minidump"),
+    }
+}
+
+fn target(container: Container, codec: Codec) -> Target {
+    let mut encoding = Encoding::new(codec);
+    encoding.frame_size = FRAME;
+    Target {
+        container,
+        encoding,
+    }
+}
+
+fn stored(built: &Built, container: Container, codec: Codec) -> Vec<u8> {
+    let mut out = Vec::new();
+    let to = target(container, codec);
+    convert_full(&full(&built.payload), &to, &mut out, &NoProgress).unwrap();
+    out
+}
+
+fn salvage(bytes: &[u8]) -> Result<(Report, Vec<u8>), Error> {
+    let found = Salvage::examine(Arc::new(bytes.to_vec()), &Options::default(), &NoProgress)?;
+    let mut out = Vec::new();
+    let to = target(Container::Sealed, Codec::Zstd);
+    found.write(&to, &mut out, &NoProgress)?;
+    Ok((found.report().clone(), out))
+}
+
+/// The page at `pa` as the builder made it; `None` if there is none.
+fn made(built: &Built, pa: u64) -> Option<&[u8]> {
+    let data = built.payload.len() as u64 - RANGES.iter().map(|r| r.1 - r.0).sum::<u64>();
+    let mut offset = data;
+    for (start, end) in RANGES {
+        if (start..end).contains(&pa) {
+            let at = (offset + pa - start) as usize;
+            return Some(&built.payload[at..at + 4096]);
+        }
+        offset += end - start;
+    }
+    None
+}
+
+/// Whether what was made is sound and holds what the builder made, and holes. Gives how many pages
+/// it holds.
+#[track_caller]
+fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
+    let dump = full(out);
+    let mut kept = 0;
+    for (start, end) in RANGES {
+        for pa in (start..end).step_by(4096) {
+            let mut page = vec![0; 4096];
+            let found = dump.read_phys(PhysAddr(pa), &mut page);
+            let lost = |(from, to): &(PhysAddr, PhysAddr)| (from.0..to.0).contains(&pa);
+            let lost = report.pages.ranges.iter().any(lost);
+            assert_eq!(found.is_err(), lost, "{what}: {pa:#x}");
+            if found.is_ok() {
+                assert!(page == made(built, pa).unwrap(), "{what}: {pa:#x}");
+                kept += 1;
+            }
+        }
+    }
+    assert_eq!(report.kind, "full");
+    assert_eq!(
+        (report.pages.kept, report.pages.promised),
+        (kept, 192),
+        "{what}"
+    );
+    assert_eq!(report.pages.lost, 192 - kept, "{what}");
+    let options = verify::Options::default();
+    let report = verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
+    let sound = matches!(report.verdict, Verdict::Sound | Verdict::Warnings);
+    assert!(sound, "{what}: {:?}", report.findings);
+    kept
+}
+
+#[test]
+fn cut_full_dump_keeps_the_pages_in_front_of_the_cut() {
+    let built = build();
+    for container in [Container::Saved, Container::Raw, Container::Sealed] {
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+            let bytes = stored(&built, container, codec);
+            let what = format!("{container} {codec}");
+            let (report, out) = salvage(&bytes).unwrap();
+            assert!(report.is_whole(), "{what}: {report:?}");
+            assert_eq!(assert_true(&built, &report, &out, &what), 192);
+            let mut before = 0;
+            for part in 1..=12 {
+                let cut = bytes.len() * part / 13;
+                let what = format!("{what} cut at {cut:#x}");
+                let Ok((report, out)) = salvage(&bytes[..cut]) else {
+                    // Only a stream in one piece says nothing before it is half there.
+                    assert!(before == 0, "{what}");
+                    continue;
+                };
+                assert!(!report.is_whole(), "{what}");
+                let kept = assert_true(&built, &report, &out, &what);
+                assert!(kept >= before, "{what}");
+                before = kept;
+            }
+            assert!(before > 60, "{what}: {before} pages");
+        }
+    }
+}
+
+#[test]
+fn damaged_frame_of_a_full_dump_costs_its_own_pages() {
+    let built = build();
+    for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+        let bytes = stored(&built, Container::Sealed, codec);
+        let (mut lost, mut tried) = (0, 0);
+        for part in 2..12 {
+            let mut damaged = bytes.clone();
+            let at = damaged.len() * part / 13;
+            damaged[at] ^= 0x55;
+            let what = format!("{codec} {at:#x}");
+            let (report, out) = salvage(&damaged).unwrap();
+            let kept = assert_true(&built, &report, &out, &what);
+            // A frame is four pages, and may begin in the middle of one.
+            assert!(192 - kept <= 5, "{what}: {kept}");
+            lost += 192 - kept;
+            tried += 1;
+        }
+        assert!(lost > 0 && tried == 10, "{codec}: {lost}");
+    }
+}
+
+#[test]
+fn full_dump_without_program_headers_gives_nothing() {
+    let built = build();
+    let error = salvage(&built.payload[..100]).unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error}");
+    let mut overlapping = built.payload.clone();
+    // p_paddr of the second range.
+    overlapping.copy_within(64 + 24..64 + 32, 64 + 56 + 24);
+    let error = salvage(&overlapping).unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error}");
+}
+
+const MACHINE: &str = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x9f000
+avail 0x200000 0xa00000
+page 0x1000 text \"the first page of the machine\"
+pages 0x3000 60 seed 1
+pages 0x200000 60 own
+map 0xffffffff80000000 0x800000 4K rw times 64
+table 0xffffffff80000000 0x3000
+";
+
+#[test]
+fn what_carries_a_minidump_gives_what_is_left_of_that() {
+    let built = mkdump::build_all(MACHINE).unwrap();
+    let pages = &built.oracle.as_ref().unwrap().pages;
+    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
+    let to = target(Container::Saved, Codec::None);
+    let (mut carrying, mut core) = (Vec::new(), Vec::new());
+    to_full(&dump, &to, &mut carrying, &NoProgress).unwrap();
+    let planned = export(&dump, &ExportOptions::default()).unwrap();
+    to_elf(&dump, &planned, &to, &mut core, &NoProgress).unwrap();
+    for (name, bytes) in [("full", carrying), ("core", core)] {
+        for less in [0, 1, 5 * 4096, 30 * 4096 + 7] {
+            let what = format!("{name} less {less}");
+            let (report, out) = salvage(&bytes[..bytes.len() - less]).unwrap();
+            assert_eq!(report.kind, "minidump", "{what}");
+            let lost = (less as u64).div_ceil(4096);
+            assert_eq!(report.pages.lost, lost, "{what}");
+            let again = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
+            assert_eq!(again.bitmap().count() as usize, pages.len() - lost as usize);
+            for (pa, page) in pages.iter().take(pages.len() - lost as usize) {
+                let mut found = vec![0; 4096];
+                again.read_phys(PhysAddr(*pa), &mut found).unwrap();
+                assert!(found == *page, "{what} {pa:#x}");
+            }
+        }
+        // Without the headers in front the minidump is found by its own.
+        let headless = &bytes[4096..];
+        let found = salvage(headless).map(|(report, _)| report.pages.lost);
+        assert!(matches!(found, Ok(0)), "{name}: {found:?}");
+    }
+}
+
+/// xorshift64*, so that a seed gives the same changes everywhere.
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}
+
+#[test]
+fn full_dumps_changed_at_random_are_salvaged_or_refused_without_a_panic() {
+    let built = build();
+    let (mut kept, mut refused) = (0, 0);
+    for container in [Container::Saved, Container::Sealed] {
+        for codec in [Codec::None, Codec::Zstd] {
+            let whole = stored(&built, container, codec);
+            for seed in 1..=60_u64 {
+                let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let mut bytes = whole.clone();
+                for _ in 0..=random(&mut state) % 3 {
+                    // Headers are in front; the rest is everywhere.
+                    let room = [400, bytes.len() as u64][(random(&mut state) % 2) as usize];
+                    let at = (random(&mut state) % room) as usize;
+                    bytes[at] = [0, 1, 0x7f, 0x80, 0xff][(random(&mut state) % 5) as usize];
+                }
+                match salvage(&bytes) {
+                    Ok((_, out)) => {
+                        let opened = AnyDump::from_source(Arc::new(out), &OpenOptions::default());
+                        let dump = opened.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                        assert!(dump.payload().size().is_ok());
+                        kept += 1;
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(kept > 50 && refused > 5, "{kept} kept, {refused} refused");
+}
