@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use compress::ReadAt;
 use livedump::take::DumpedMachine;
-use minidump::{DumpMemory, KernelElf, KernelMemory as _, PhysAddr};
+use minidump::{DumpMemory, KernelElf, PhysAddr};
 use verify::Options;
 use verify::compare::{Answer, PageDifference, compare};
 use verify::render::Style;

@@ -310,6 +310,12 @@ fn every_kind_is_sound_and_gives_the_minidump_back() {
             run(args.iter().chain(&form)).expect(0).out
         };
         let expected = payload(&dumped.dump);
+        for (dump, carried) in [(&kinds.made[1], true), (&kinds.kernels_own[0], false)] {
+            let info = run(["info", "--json", dump.to_str().unwrap()]).expect(0);
+            let info: Value = serde_json::from_slice(&info.out).unwrap();
+            schema::check("info-full", &info);
+            assert_eq!(info["carried_minidump"].is_u64(), carried);
+        }
         for dump in kinds.made.iter().chain(&kinds.kernels_own) {
             assert!(payload(dump) == expected, "{}", dump.display());
             for depth in [

@@ -369,3 +369,31 @@ fn threads_and_registers_are_those_that_lldb_shows_raw_and_compressed() {
         assert_eq!(listed, titles);
     }
 }
+
+/// The kernel's file has no contents, so only what carries the minidump leads to virtual addresses.
+#[test]
+fn full_dump_and_core_of_the_real_dump_have_its_threads_and_are_the_same() {
+    let Some(real) = real() else { return };
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = real.kernel.to_str().unwrap();
+    let dump = real.dump.to_str().unwrap();
+    let answer = |verb: &str, dump: &str| {
+        let run = run([verb, "-q", "--json", dump, "--kernel", kernel]).expect(3);
+        let mut answer: Value = serde_json::from_slice(&run.out).unwrap();
+        schema::check(verb, &answer);
+        answer.as_object_mut().unwrap().remove("dump");
+        answer
+    };
+    let expected = ["ps", "threads"].map(|verb| answer(verb, dump));
+    assert_eq!(expected[1]["threads"].as_array().unwrap().len(), 16);
+    for (name, to) in [("full.zst", "full"), ("core.zst", "elf")] {
+        let made = dir.path().join(name);
+        let made = made.to_str().unwrap();
+        let args = ["convert", "-q", "--to", to, "--kernel", kernel, dump, made];
+        run(args).expect(3);
+        assert_eq!(["ps", "threads"].map(|verb| answer(verb, made)), expected);
+        let found = run(["compare", dump, made]).expect(0);
+        assert!(found.text().contains("are the same"), "{}", found.text());
+    }
+}

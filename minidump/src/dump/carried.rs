@@ -38,7 +38,8 @@ pub(crate) fn find(core: &ElfCore) -> Result<Option<Place>, Error> {
             return ControlFlow::Continue(());
         }
         match note.kind {
-            NOTE_PAYLOAD => {
+            // The first one counts.
+            NOTE_PAYLOAD if place.is_none() => {
                 let word = |at, len| order.uint_at(&note.description, at, len);
                 match (word(0, 4), word(8, 8), word(16, 8)) {
                     (Some(NOTE_PAYLOAD_VERSION), Some(offset), Some(len)) => {

@@ -11,7 +11,7 @@ use compress::{Codec, Encoding, NoProgress, Stream};
 use minidump::convert::Target;
 use minidump::dump::AnyDump;
 use minidump::salvage::{self, Salvage};
-use minidump::{Container, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
+use minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
 use verify::{Depth, Options};
 use xxhash_rust::xxh64::xxh64;
 
@@ -97,8 +97,10 @@ pub fn dump(bytes: Vec<u8>) {
         Ok(AnyDump::Full(full)) => {
             for range in full.ranges().iter().take(8) {
                 let _ = full.offset_of(PhysAddr(range.start));
+                let _ = full.stretch(PhysAddr(range.start));
             }
-            return;
+            let Some(mini) = full.minidump() else { return };
+            Arc::clone(mini)
         }
         Err(e) => {
             assert!(!sound, "found sound, and cannot be opened: {e}");

@@ -27,6 +27,8 @@ pub(super) struct FullFacts {
     byte_order: &'static str,
     page_size: u64,
     elf: Elf,
+    /// Version of the minidump that it carries.
+    carried_minidump: Option<u32>,
     header_origin: &'static str,
     header: Option<Header>,
     ranges: Vec<Range>,
@@ -92,6 +94,7 @@ impl FullFacts {
                     loaded: Hex(delta.paddr),
                 }),
             },
+            carried_minidump: dump.minidump().map(|mini| mini.minidump().version),
             header_origin: origin(dump.header_origin()),
             header: dump.header().map(|h| Header::of(h, dump.header_origin())),
             ranges: dump
@@ -133,6 +136,9 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
             facts.elf.class, facts.elf.machine, facts.elf.program_headers
         ),
     )?;
+    if let Some(version) = facts.carried_minidump {
+        lines.line("carries", format!("a minidump, version {version}"))?;
+    }
     text::kerneldumpheader(facts.header_origin, facts.header.as_ref(), &mut lines)?;
     if let Some(delta) = &facts.elf.delta {
         let value = format!("linked at {:#x}, at {:#x}", delta.linked.0, delta.loaded.0);
