@@ -273,9 +273,9 @@ fn compare_says_what_differs_in_full_dumps_by_their_kernel() {
     let info: Value = serde_json::from_slice(&info.out).unwrap();
     let range = info["ranges"].as_array().unwrap().iter();
     let range = range.filter(|r| (number(&r["start"])..number(&r["end"])).contains(&pa));
-    let offset = range.map(|r| pa - number(&r["start"]) + r["offset"].as_u64().unwrap());
+    let mut offset = range.map(|r| pa - number(&r["start"]) + r["offset"].as_u64().unwrap());
     let mut bytes = fs::read(own).unwrap();
-    bytes[offset.last().unwrap() as usize] ^= 1;
+    bytes[offset.next().unwrap() as usize] ^= 1;
     let changed = own.with_file_name("changed");
     fs::write(&changed, bytes).unwrap();
     let files = [own.to_str().unwrap(), changed.to_str().unwrap()];
