@@ -42,6 +42,11 @@ impl Avail {
         }
     }
 
+    /// Where the first range begins and the last one ends; `None` if there is none.
+    pub(crate) fn span(&self) -> Option<(u64, u64)> {
+        Some((self.ranges.first()?.start, self.ranges.last()?.end))
+    }
+
     /// Reads the section, which begins at payload offset `at`, and applies the rules about it.
     pub(crate) fn parse(bytes: &[u8], big: bool, page: u64, at: u64, sink: &mut Sink) -> Self {
         let mut avail = Self {

@@ -5,7 +5,7 @@
 //! bitmap, page tables, and one page of data for each set bit.
 
 use minidump::defs::minidump::{ALL, HeaderFields, PAGE_SIZE};
-use minidump::defs::{Field, amd64, arm64, i386, powerpc64};
+use minidump::defs::{Field, amd64, arm64, i386, powerpc64, riscv};
 
 use crate::container::resembles_payload;
 use crate::entry;
@@ -263,6 +263,7 @@ impl Header {
         if self.is_amd64() {
             self.check_amd64(sink);
         }
+        self.check_layout(sink);
         if self.is_hashed() {
             let groups = self.pmapsize / GROUP;
             let right = groups.is_power_of_two() && groups >= LEAST_GROUPS;
@@ -332,6 +333,66 @@ impl Header {
         });
     }
 
+    /// The rules about addresses that a kernel is built with.
+    fn check_layout(&self, sink: &mut Sink) {
+        let fields = self.fields;
+        let at = |f: Field| Place::payload("minidump header", f.offset as u64);
+        let riscv_dmap = [(riscv::DMAP_MIN_ADDRESS, riscv::DMAP_MAX_ADDRESS)];
+        let (layouts, kernbase): (&[(u64, u64)], _) = match self.architecture() {
+            "amd64" => (
+                &[
+                    (amd64::DMAP_MIN_ADDRESS, amd64::DMAP_MAX_ADDRESS),
+                    (amd64::DMAP_MIN_ADDRESS_LA57, amd64::DMAP_MAX_ADDRESS_LA57),
+                ],
+                None,
+            ),
+            "arm64" => (
+                &[
+                    (arm64::DMAP_MIN_ADDRESS, arm64::DMAP_MAX_ADDRESS),
+                    (arm64::DMAP_MIN_ADDRESS_12, arm64::DMAP_MAX_ADDRESS),
+                ],
+                Some(arm64::VM_MIN_KERNEL_ADDRESS),
+            ),
+            "riscv" => (&riscv_dmap, Some(riscv::VM_MIN_KERNEL_ADDRESS)),
+            _ => return,
+        };
+        let found = (self.dmapbase, self.dmapend);
+        let right = layouts.contains(&found);
+        let place = at(fields.dmapbase.unwrap_or(fields.kernbase));
+        sink.check(&rules::MD_DMAP_LAYOUT, right, &place, |f| {
+            f.found(format!("direct map {:#x}..{:#x}", found.0, found.1))
+                .expected(format!("{:#x}..{:#x}", layouts[0].0, layouts[0].1))
+        });
+        if let Some(usual) = kernbase {
+            let found = self.kernbase;
+            let place = at(fields.kernbase);
+            sink.check(&rules::MD_KERNBASE_FIXED, found == usual, &place, |f| {
+                f.found(format!("kernbase {found:#x}"))
+                    .expected(format!("{usual:#x}"))
+            });
+        }
+    }
+
+    /// Whether the direct map reaches what `dump_avail` describes, from `start` to `end`.
+    pub(crate) fn check_dmap_phys(&self, start: u64, end: u64, sink: &mut Sink) {
+        let Some(at) = self.fields.dmapphys else {
+            return;
+        };
+        let (phys, page) = (self.dmapphys, self.page);
+        let place = Place::payload("minidump header", at.offset as u64);
+        // Kernels begin it where an L1 entry does; an L2 block is the least that could map it.
+        let block = page * (page / 8);
+        let len = self.dmapend.saturating_sub(self.dmapbase);
+        let reaches = phys <= start && end.checked_sub(phys).is_some_and(|most| most <= len);
+        let right = reaches && phys.is_multiple_of(block);
+        sink.check(&rules::MD_DMAP_PHYS, right, &place, |f| {
+            f.found(format!("dmapphys {phys:#x}, {len:#x} bytes"))
+                .expected(format!(
+                    "a multiple of {block:#x}, and all of {start:#x}..{end:#x}"
+                ))
+        });
+    }
+
     fn check_amd64(&self, sink: &mut Sink) {
         let fields = self.fields;
         let at = |f: Field| Place::payload("minidump header", f.offset as u64);
@@ -359,21 +420,6 @@ impl Header {
             ))
             .expected(format!("a range around {:#x}", amd64::KERNBASE))
         });
-        let layouts = [
-            (amd64::DMAP_MIN_ADDRESS, amd64::DMAP_MAX_ADDRESS),
-            (amd64::DMAP_MIN_ADDRESS_LA57, amd64::DMAP_MAX_ADDRESS_LA57),
-        ];
-        let found = (self.dmapbase, self.dmapend);
-        let place = at(fields.dmapbase.unwrap_or(fields.kernbase));
-        sink.check(
-            &rules::MD_DMAP_LAYOUT,
-            layouts.contains(&found),
-            &place,
-            |f| {
-                f.found(format!("direct map {:#x}..{:#x}", found.0, found.1))
-                    .expected(format!("{:#x}..{:#x}", layouts[0].0, layouts[0].1))
-            },
-        );
         if self.version >= 2 && self.kernbase == amd64::VM_MIN_KERNEL_ADDRESS {
             // From VM_MIN_KERNEL_ADDRESS to KERNBASE in steps of 1 GiB, and one or two more.
             let least = (amd64::KERNBASE - amd64::VM_MIN_KERNEL_ADDRESS) / amd64::NBPDP + 1;

@@ -407,6 +407,9 @@ impl Mini {
         }
         let start = sections[2].start;
         self.avail = Avail::parse(&self.dump_avail, header.big, page, start, sink);
+        if let Some((start, end)) = self.avail.span() {
+            header.check_dmap_phys(start, end, sink);
+        }
         let pages = self.avail.bits();
         let size = (whole_words(pages, header) / 8)
             .div_ceil(page)

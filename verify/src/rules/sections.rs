@@ -37,9 +37,19 @@ rules! { Sections, SECTIONS:
         "FreeBSD sys/*/include/minidump.h",
         "the header is damaged";
     MD_DMAP_LAYOUT = "MD-DMAP-LAYOUT", Warning,
-        "amd64's direct map is where its kernels have it",
-        "dmapbase and dmapend with the 48-bit and the 57-bit layout",
-        "FreeBSD sys/amd64/include/vmparam.h, 10.4 to 15",
+        "the direct map is where kernels of amd64, arm64 and riscv have it",
+        "dmapbase and dmapend with the layouts that there are",
+        "FreeBSD sys/{amd64,arm64,riscv}/include/vmparam.h, 10.4 to 15",
+        "a newer kernel may have another layout; otherwise the header is damaged";
+    MD_DMAP_PHYS = "MD-DMAP-PHYS", Warning,
+        "the direct map of arm64 and riscv reaches all of dump_avail, from a block's address on",
+        "dmapphys and the direct map's length with the first and the last range",
+        "FreeBSD sys/{arm64,riscv}/*/pmap.c, pmap_bootstrap_dmap",
+        "header or dump_avail is damaged: addresses of the direct map are translated wrongly";
+    MD_KERNBASE_FIXED = "MD-KERNBASE-FIXED", Warning,
+        "the kernel map of arm64 and riscv begins where it does in all of their kernels",
+        "kernbase with VM_MIN_KERNEL_ADDRESS",
+        "FreeBSD sys/{arm64,riscv}/include/vmparam.h, 12.1 to 15",
         "a newer kernel may have another layout; otherwise the header is damaged";
     MD_KERNBASE = "MD-KERNBASE", Error,
         "the kernel map begins where a page of page tables can begin",
