@@ -198,6 +198,38 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
 }
 
 #[test]
+fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
+    let (machine, elf) = running();
+    let plain = dump(&planned(machine.memory(), &elf));
+    let threads = Kernel::new(&plain, &elf).threads().unwrap().list;
+    let id = threads.iter().find_map(|thread| thread.cpu).unwrap();
+    // As VMware's states have them.
+    let state = CpuState {
+        segments: None,
+        ..cpu(id)
+    };
+    let mut taken = planned(machine.memory(), &elf);
+    taken.put_cpus(&elf, &[state], None).unwrap();
+    let told = taken.told().provenance().cpus;
+    // By its number: nobody says where its `struct pcpu` is.
+    assert_eq!(told[0].cpuid, Some(id));
+    assert_eq!(told[0].place, CpuPlace::Dumppcb);
+    let dump = dump(&taken);
+    let pcb = elf.symbol("dumppcb").unwrap().value;
+    let words = |dump: &Dump, offset: u64| {
+        let mut words = [0; 24];
+        dump.read_virt(VirtAddr(pcb + offset), &mut words).unwrap();
+        words
+    };
+    assert_eq!(
+        words(&dump, 64),
+        words(&plain, 64),
+        "fsbase, gsbase, kgsbase"
+    );
+    assert_ne!(words(&dump, 88), words(&plain, 88), "cr0, cr2, cr3");
+}
+
+#[test]
 fn pc_curthread_says_which_processor_is_which() {
     let (machine, elf) = running();
     let plain = planned(machine.memory(), &elf);

@@ -205,3 +205,76 @@ fn check_cpus(record: &[u8], place: &Place<'_>, sink: &mut Sink) {
         .expected("what was in memory")
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Filter;
+
+    /// A record by docs/sealed.md.
+    fn pause(how: u32, numbers: [u64; 5]) -> Vec<u8> {
+        let mut value = [how, 0].map(u32::to_le_bytes).concat();
+        value.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        value
+    }
+
+    fn record(kind: u32, value: &[u8]) -> Vec<u8> {
+        let head = [kind, value.len() as u32].map(u32::to_le_bytes).concat();
+        [head, value.to_vec()].concat()
+    }
+
+    /// How many places break SEAL-RECORDS and SEAL-PAUSE in a dump of `pages` pages.
+    fn broken(records: &[u8], salvaged: bool, pages: u64) -> [u64; 2] {
+        let mut sink = Sink::new(Filter::default(), 16);
+        let place = Place::file("seal attachment", 0);
+        let mut told = check(records, &place, &mut sink);
+        told.salvaged = salvaged;
+        told.check_pages(pages, &place, &mut sink);
+        let (_, outcomes) = sink.into_parts();
+        ["SEAL-RECORDS", "SEAL-PAUSE"].map(|id| outcomes.get(id).map_or(0, |o| o.broken))
+    }
+
+    #[test]
+    fn numbers_of_a_pause_that_cannot_be_are_found() {
+        let at = 1_700_000_000_000_000_000;
+        let sound = [at, 5, 90, 90, 10];
+        for (how, numbers, expected) in [
+            (1, sound, 0),
+            (1, [at, 5, 390, 3, 10], 0), // pages of 16 KiB
+            (1, [at, 5, 90, 91, 10], 1),
+            (1, [at, 5, 90, 9, 9], 1),
+            (1, [at, 5, u64::MAX, 9, 9], 1),
+            (1, [at, u64::MAX, 90, 9, 10], 1),
+            (0, [at, 0, 0, 0, 0], 0),
+            (0, [at, 5, 0, 0, 0], 1),
+            (2, [at, 5, 0, 0, 0], 0),
+            (2, sound, 1),
+            (3, [at, 5, 0, 0, 1], 1),
+            // What a newer producer counts is not known.
+            (4, [at, 5, 7, 3, 1], 0),
+        ] {
+            let value = pause(how, numbers);
+            let found = broken(&record(5, &value), false, 100);
+            assert_eq!(found, [expected, 1], "{how} {numbers:?}");
+        }
+        let value = pause(1, sound);
+        assert_eq!(broken(&record(5, &value[..47]), false, 100), [1, 0]);
+        let longer = [&value[..], &[7; 9]].concat();
+        assert_eq!(broken(&record(5, &longer), false, 100), [0, 1]);
+        let twice = record(5, &value).repeat(2);
+        assert_eq!(broken(&twice, false, 100), [1, 2]);
+        // Pages that salvage has lost are told of elsewhere.
+        assert_eq!(broken(&record(5, &value), false, 98), [1, 1]);
+        assert_eq!(broken(&record(5, &value), true, 98), [0, 1]);
+    }
+
+    #[test]
+    fn pages_that_were_watched_are_those_of_the_dump() {
+        let mut value = vec![0; 48];
+        value[0] = 100;
+        let record = record(3, &value);
+        assert_eq!(broken(&record, false, 100), [0, 0]);
+        assert_eq!(broken(&record, false, 99), [1, 0]);
+        assert_eq!(broken(&record, true, 99), [0, 0]);
+    }
+}

@@ -18,7 +18,7 @@ use crate::real::say;
 const QEMU: &str = "qemu-system-x86_64";
 const RAM: u64 = 32 << 20;
 /// More than any of this takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether there is a QEMU; says so if not. CI installs it.
 pub(crate) fn is_there() -> bool {
@@ -38,7 +38,7 @@ pub(crate) fn is_there() -> bool {
 
 /// How a guest gets its memory.
 #[derive(Clone, Copy, PartialEq)]
-enum Memory {
+pub(crate) enum Memory {
     /// A file that it shares.
     Shared,
     /// Of its own; the content is loaded.
@@ -46,7 +46,7 @@ enum Memory {
 }
 
 /// A guest, its files, and a monitor that only watches.
-struct Qemu {
+pub(crate) struct Qemu {
     dir: tempfile::TempDir,
     child: Child,
     monitor: BufReader<UnixStream>,
@@ -55,7 +55,7 @@ struct Qemu {
 
 impl Qemu {
     /// A guest that has not begun to run.
-    fn start(memory: Memory) -> Self {
+    pub(crate) fn start(memory: Memory) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let out = path("machine");
@@ -91,9 +91,9 @@ impl Qemu {
                 &format!("loader,file={},addr=0,force-raw=on", ram.display()),
             ]),
         };
-        for name in ["qmp", "watch"] {
+        for (option, name) in [("-qmp", "qmp"), ("-qmp", "watch"), ("-gdb", "gdb")] {
             let socket = format!("unix:{},server=on,wait=off", path(name).display());
-            command.args(["-qmp", &socket]);
+            command.args([option, &socket]);
         }
         let child = command
             .args([
@@ -159,7 +159,7 @@ impl Qemu {
         }
     }
 
-    fn status(&mut self) -> String {
+    pub(crate) fn status(&mut self) -> String {
         self.ask("query-status")["status"].as_str().unwrap().into()
     }
 
@@ -171,12 +171,12 @@ impl Qemu {
         self
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// `livecore take` of this guest, uncompressed, to `name`.
-    fn take(&self, name: &str, more: &[&str]) -> Run {
+    pub(crate) fn take(&self, name: &str, more: &[&str]) -> Run {
         self.command(name, more).output().map(Run::of).unwrap()
     }
 
@@ -209,7 +209,7 @@ impl Qemu {
     }
 
     /// What `take --image` makes of the same memory.
-    fn expected(&self) -> Vec<u8> {
+    pub(crate) fn expected(&self) -> Vec<u8> {
         let path = self.path("expected");
         run([
             "take".as_ref(),
@@ -245,7 +245,7 @@ fn ram(dir: &Path) -> PathBuf {
 }
 
 /// Pages (by offset) in which two payloads of the same length differ.
-fn differing(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn differing(a: &[u8], b: &[u8]) -> usize {
     assert_eq!(a.len(), b.len());
     let pages = a.chunks(4096).zip(b.chunks(4096));
     pages.filter(|(a, b)| a != b).count()
@@ -439,6 +439,42 @@ fn a_guest_goes_on_when_its_dump_is_interrupted_or_its_reader_goes_away() {
     qemu.await_event("RESUME");
     assert_eq!(child.wait().unwrap().code(), Some(141));
     assert_eq!(qemu.status(), "running");
+}
+
+#[test]
+fn a_guest_that_qemu_dumps_goes_on_and_no_file_is_left_whenever_that_is_interrupted() {
+    if !is_there() {
+        return;
+    }
+    let mut qemu = Qemu::start(Memory::Own).running();
+    let before = names(qemu.dir.path());
+    for signal in ["-INT", "-KILL"] {
+        qemu.events.clear();
+        let mut command = Command::new("env");
+        let take = qemu.command("dump", &["--pause"]);
+        command.arg("--default-signal").arg(take.get_program());
+        let mut child = command
+            .args(take.get_args())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        qemu.await_event("STOP");
+        let killed = Command::new("kill")
+            .arg(signal)
+            .arg(child.id().to_string())
+            .status();
+        assert!(killed.unwrap().success());
+        child.wait().unwrap();
+        // QEMU finishes what it has begun.
+        qemu.await_event("RESUME");
+        assert_eq!(qemu.status(), "running", "{signal}");
+        let mut left = names(qemu.dir.path());
+        // It may have been done; and SIGKILL leaves the file that the dump was to be.
+        left.retain(|name| name != "dump" && !name.starts_with("livecore.tmp."));
+        assert_eq!(left, before, "{signal}");
+        let _ = fs::remove_file(qemu.path("dump"));
+    }
 }
 
 #[test]

@@ -152,8 +152,5 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 
 /// The machine description `name` of testdata.
 pub(crate) fn machine(name: &str) -> PathBuf {
-    testdata()
-        .join("machines")
-        .join(name)
-        .with_extension("toml")
+    testdata().join("machines").join(format!("{name}.toml"))
 }

@@ -171,10 +171,18 @@ fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
     assert!(fs::read(&raw).unwrap() == flat);
     mem(&write, &raw, &kernel, &[]).expect(0);
     assert_eq!(fs::read(&raw).unwrap()[0x10_0000], 0xa5);
-    // What is no image is told by its name here, too.
+    // What is no image is told by its name, by whoever is asked.
     let saved = fixture.write("saved", b"LibvirtQemudSave\x03\0\0\0");
-    let refused = mem(&["read", "0", "16"], &saved, &kernel, &[]).expect(63);
-    assert!(refused.err.contains("--memory-only"), "{}", refused.err);
+    let out = fixture.path("none");
+    for refused in [
+        mem(&["read", "0", "16"], &saved, &kernel, &[]),
+        run(["info", &saved]),
+        run(["take", "--image", &saved, "--kernel", &kernel, "-o", &out]),
+    ] {
+        let refused = refused.expect(63);
+        assert!(refused.err.contains("--memory-only"), "{}", refused.err);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod every_kind;
 mod grid;
 mod guest;
 mod guests;
+mod guests_amd64;
 mod guests_false;
 mod guests_i386;
 mod harness;

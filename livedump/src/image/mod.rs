@@ -51,7 +51,7 @@ mod xen;
 pub use cpu::{Control, CpuState, Segment, Segments};
 pub use full::FullMemory;
 pub use layout::Opened;
-pub use open::{Format, Image, open, open_bytes};
+pub use open::{Format, Image, foreign, open, open_bytes};
 pub use options::Options;
 pub use raw::RawImage;
 pub use raw_layout::RawLayout;

@@ -247,7 +247,11 @@ fn of_source(source: &Source, options: &Options) -> Result<Image, Error> {
     if let Some(elf) = ElfImage::read(source, options)? {
         return open_elf(&elf, source, options);
     }
-    foreign(&head)?;
+    if let Some(what) = foreign(&head) {
+        return Err(Error::Unsupported {
+            what: format!("as a memory image: {what}"),
+        });
+    }
     let (layout, note) = find::layout(source)?;
     let memory = layout.memory(source, options)?;
     Ok(Image {
@@ -289,8 +293,9 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
     })
 }
 
-/// That a file without a mark of ours has not that of something else.
-fn foreign(head: &[u8]) -> Result<(), Error> {
+/// What a file is that begins so, if it has the mark of something that is no image: in words, with
+/// what gives memory instead.
+pub fn foreign(head: &[u8]) -> Option<&'static str> {
     let kinds: [(&[u8], &str); 15] = [
         (
             b"minidump FreeBSD/",
@@ -348,10 +353,6 @@ fn foreign(head: &[u8]) -> Result<(), Error> {
             "a file that lz4 has compressed; unpack it first",
         ),
     ];
-    match kinds.iter().find(|(mark, _)| head.starts_with(mark)) {
-        None => Ok(()),
-        Some((_, what)) => Err(Error::Unsupported {
-            what: format!("as a memory image: {what}"),
-        }),
-    }
+    let known = kinds.iter().find(|(mark, _)| head.starts_with(mark));
+    known.map(|(_, what)| *what)
 }

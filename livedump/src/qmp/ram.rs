@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use minidump::defs::amd64::PAGE_SIZE;
+use rustix::fs::OFlags;
 
 use crate::PhysMemory;
 use crate::image::raw::check;
@@ -19,10 +22,20 @@ pub struct SharedRam {
 }
 
 impl SharedRam {
-    /// The file at `path`, whose parts lie at guest addresses. Every part has to be in the file.
+    /// The file at `path`, whose parts lie at guest addresses. Every part has to be in the file; of
+    /// each the whole pages are memory.
     pub fn open(path: &Path, pieces: &[(Range<u64>, u64)]) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
+        // The path is QEMU's word: a pipe there would be waited for.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "found no regular file, expected the backend's",
+            ));
+        }
+        let len = metadata.len();
         for (range, offset) in pieces {
             if offset.saturating_add(range.end - range.start) > len {
                 return Err(io::Error::new(
@@ -36,10 +49,17 @@ impl SharedRam {
                 ));
             }
         }
+        let whole = pieces.iter().filter_map(|(range, offset)| {
+            let start = range.start.checked_next_multiple_of(PAGE_SIZE)?;
+            let end = range.end - range.end % PAGE_SIZE;
+            // Within the part, which is within the file.
+            (start < end).then(|| (start..end, offset + (start - range.start)))
+        });
+        let (ranges, offsets) = whole.unzip();
         Ok(Self {
             file,
-            ranges: pieces.iter().map(|(range, _)| range.clone()).collect(),
-            offsets: pieces.iter().map(|(_, offset)| *offset).collect(),
+            ranges,
+            offsets,
         })
     }
 }
@@ -88,7 +108,25 @@ mod tests {
         assert_eq!((page[0x7ff], page[0x800]), (3, 2));
         let hole = ram.read(0x1fff, &mut page).unwrap_err();
         assert_eq!(hole.kind(), io::ErrorKind::NotFound);
+        // Parts of pages are none.
+        let odd = [(0x800..0x2800, 0x800), (0x3200..0x3300, 0)];
+        let odd = SharedRam::open(file.path(), &odd).unwrap();
+        assert_eq!(odd.ranges(), std::slice::from_ref(&(0x1000..0x2000)));
+        odd.read(0x1000, &mut page).unwrap();
+        assert_eq!((page[0], page[4095]), (1, 1));
         let short = SharedRam::open(file.path(), &[(0..0x5000, 0)]).unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for path in [&*pipe, dir.path(), Path::new("/dev/zero")] {
+            let error = SharedRam::open(path, &[(0..0x1000, 0)]).unwrap_err();
+            assert!(error.to_string().contains("regular file"), "{error}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What an image of memory is: format, ranges, processors.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::path::Path;
 
 use livedump::image::{self, CpuState, Format, Image};
@@ -121,6 +122,13 @@ impl Facts {
 /// The region that errors about raw memory name.
 const RAW: &str = "raw memory";
 
+/// Whether the file has the mark of something else that is known by name.
+fn is_foreign(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
+    read.is_ok() && image::foreign(&head).is_some()
+}
+
 /// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
 pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
     let options = image::Options {
@@ -133,6 +141,7 @@ pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Fai
         // What is less than a page of raw memory is no image, as it is no dump.
         Err(minidump::Error::Broken { region, .. }) if region == RAW => None,
         Err(error @ minidump::Error::Broken { .. }) => Some(Err(Failure::from(error).about(path))),
+        Err(error) if is_foreign(path) => Some(Err(Failure::from(error).about(path))),
         Err(_) => None,
     }
 }

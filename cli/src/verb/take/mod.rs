@@ -96,7 +96,13 @@ pub struct Args {
     )]
     pub pause: Option<PauseArg>,
     /// Seconds in which QEMU has to answer
-    #[arg(long, value_name = "SECONDS", requires = "qmp", default_value_t = 10)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "qmp",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub qmp_timeout: u32,
     /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
     /// --kernel. Can be interrupted, and can write to a pipe
