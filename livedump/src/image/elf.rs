@@ -1,6 +1,6 @@
 //! The ELF around an image: segments by the reader of cores, and sections, which Xen has instead.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use goblin::container::{Container, Ctx, Endian};
@@ -15,9 +15,6 @@ use super::Options;
 use super::pieces::{Linear, Pieces};
 use super::qemu_paging::{self, Claimed};
 use super::source::Source;
-
-/// Segments of QEMU's that run over the end of a block, of which only so many are looked at.
-const CUT: usize = 1024;
 
 /// An ELF core.
 pub(super) struct ElfImage {
@@ -107,7 +104,8 @@ impl ElfImage {
     }
 
     /// The memory that the `PT_LOAD` segments hold, by their physical addresses. What a segment
-    /// has in memory and not in the file is not there, unless `of_qemu` says who wrote it.
+    /// has in memory and not in the file is not there, unless `of_qemu` says who wrote it, and the
+    /// segments that it is of mappings.
     pub(super) fn memory(
         &self,
         source: &Source,
@@ -116,7 +114,7 @@ impl ElfImage {
     ) -> Result<Linear, Error> {
         let mut pieces = Pieces::new("ELF PT_LOAD", source, options);
         let head = self.core.head();
-        let (mut claimed, mut mapped) = (Vec::new(), Vec::new());
+        let (mut claimed, mut paging, mut start) = (Vec::new(), false, 0);
         let mut added = Ok(());
         self.core.walk(&mut |number, segment| {
             let len = segment.filesz.min(segment.memsz);
@@ -133,34 +131,23 @@ impl ElfImage {
                     let needed = claimed.len() * size_of::<Claimed>();
                     added = std::mem::replace(&mut added, Ok(()))
                         .and_then(|()| options.allow("ELF segments", needed as u64));
-                    if segment.memsz > len && mapped.len() < CUT {
-                        let end = segment.paddr.saturating_add(segment.memsz);
-                        mapped.push(segment.paddr..end);
-                    }
+                    paging |= segment.memsz > len || segment.vaddr != 0;
                 }
+            } else if segment.kind == PT_NOTE {
+                start = segment.offset.saturating_add(segment.filesz);
             }
             flow(&added)
         })?;
         added?;
-        for more in qemu_paging::unclaimed(claimed, &joined(mapped), source.len()) {
+        if !paging {
+            claimed.clear();
+        }
+        for more in qemu_paging::unclaimed(claimed, start, source.len()) {
             // Whole pages only: what is behind the last one is no memory.
             pieces.add(more.pa, more.len - more.len % PAGE_SIZE, more.offset, 0)?;
         }
         pieces.finish()
     }
-}
-
-/// Ranges, sorted and joined where they touch.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
 }
 
 fn flow(result: &Result<(), Error>) -> ControlFlow<()> {
