@@ -57,7 +57,7 @@ fn small() -> &'static Made {
 
 #[test]
 fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() {
-    for name in ["small", "relocated"] {
+    for name in ["small", "relocated", "la57"] {
         let owned;
         let made = if name == "small" {
             small()
