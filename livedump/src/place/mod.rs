@@ -23,12 +23,12 @@ pub(crate) mod free;
 pub mod info;
 pub mod links;
 pub mod pending;
-pub mod pipe;
 pub mod private;
 pub mod sparse;
 pub mod temporary;
 mod watcher;
 
+pub use crate::sys::pipe;
 pub use destination::Destination;
 pub use error::PlaceError;
 pub use pending::{Options, Pending, Published};

@@ -9,5 +9,6 @@ pub mod hole;
 pub mod ioccom;
 pub mod mem_ioctl;
 pub mod memrange;
+pub mod pipe;
 pub mod signals;
 pub mod sysctl;
