@@ -169,7 +169,7 @@ fn an_i386_guest_over_qmp_is_the_one_in_qemu_s_file_registers_included() {
     if !is_there() {
         return;
     }
-    for name in ["i386-12.1.toml", "i386-10.4.toml"] {
+    for name in ["i386-12.1", "i386-10.4"] {
         let mut qemu = Qemu::start(name);
         let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
         registers.extend([

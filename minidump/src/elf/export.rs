@@ -120,11 +120,23 @@ fn push(runs: &mut Vec<Run>, run: Run) {
     }
 }
 
+/// Leaves what a dump of `len` bytes has: where its end is lost, a debugger gets an error, not what
+/// lies elsewhere in the core.
+fn clip(runs: &mut Vec<Run>, len: u64) {
+    runs.retain_mut(|run| {
+        run.len = run.len.min(len.saturating_sub(run.offset));
+        run.len > 0
+    });
+}
+
 /// Plans the core of `dump`.
 pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     let mini = dump.minidump();
     let page = dump.layout().page_size();
-    let (runs, tables_missing) = runs(dump, options)?;
+    let (mut runs, tables_missing) = runs(dump, options)?;
+    let payload = dump.payload();
+    let payload_len = payload.size()?;
+    clip(&mut runs, payload_len);
     // Entry points and addresses of a 32-bit kernel have no upper half.
     let wide = mini.pointer_size() == 8;
     let head = CoreHead {
@@ -148,8 +160,6 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     put_threads(&mut notes, context, &options.threads);
     notes.extend(own_notes(dump));
     // The note about the minidump's place is as long wherever that is.
-    let payload = dump.payload();
-    let payload_len = payload.size()?;
     let notes_len = (notes.len() + place_note(mini.order, 0, 0).len()) as u64;
     let count = runs.len() as u64 + 1;
     let notes_at = head.len(count);

@@ -292,7 +292,7 @@ fn bitmap_words_have_the_kernels_size_and_order() {
 }
 
 #[test]
-fn mips_frames_start_at_bit_6() {
+fn mips_frames_start_at_bit_6_and_a_kernels_entries_are_global() {
     let built = build_all(
         "minidump mips 2
          avail 0x0 0x10000
@@ -301,7 +301,7 @@ fn mips_frames_start_at_bit_6() {
     )
     .unwrap();
     let pmap = built.oracle.unwrap().section("pmap").unwrap().0 as usize;
-    assert_eq!(built.bytes[pmap + 4..pmap + 8], [0, 0, 1, 0x5a]);
+    assert_eq!(built.bytes[pmap + 4..pmap + 8], [0, 0, 1, 0x5b]);
 }
 
 const RAW: &str = "raw amd64\nbytes fill 0x77 len 5000\n";

@@ -122,11 +122,14 @@ impl Facts {
 /// The region that errors about raw memory name.
 const RAW: &str = "raw memory";
 
-/// Whether the file has the mark of something else that is known by name.
+/// Whether the file has the mark of something that is known by name and is neither an image nor a
+/// dump: about a dump that cannot be read, `info` has more to say.
 fn is_foreign(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
-    read.is_ok() && image::foreign(&head).is_some()
+    let dump = [&b"minidump FreeBSD/"[..], b"FreeBSD Kernel Dump"];
+    let is_dump = dump.iter().any(|mark| head.starts_with(mark));
+    read.is_ok() && !is_dump && image::foreign(&head).is_some()
 }
 
 /// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
