@@ -7,6 +7,9 @@
 //! below it, no more: where the file is longer than 4 GiB, tables below the hole are like that too. i386
 //! with PAE has four page directories that one of them points at, itself included (its entry 510); that
 //! is less of a mark, so several have to agree.
+//!
+//! It is a guess: a kernel that has never needed memory above 2 GiB has no table there. Who has the
+//! kernel's file asks the kernel itself (`take::settle`).
 
 use minidump::Error;
 use minidump::defs::amd64::{NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I};
@@ -15,7 +18,7 @@ use super::raw_layout::{FOUR_GIB, RawLayout};
 use super::source::{Source, le64};
 
 /// RAM of any PC below its hole, at least.
-const LEAST: u64 = 2 << 30;
+pub(super) const LEAST: u64 = 2 << 30;
 /// Bytes that are looked through at most.
 const LIMIT: u64 = 16 << 30;
 /// Tables that must agree before the search ends early.
@@ -32,10 +35,29 @@ const STEP: u64 = 1 << 20;
 /// Bytes that are read at once.
 const CHUNK: u64 = 1 << 20;
 
-/// The layout, and how it was found out (nothing if there is nothing to be said).
-pub(super) fn layout(source: &Source) -> Result<(RawLayout, Option<String>), Error> {
+/// What was found.
+pub(super) struct Found {
+    pub(super) layout: RawLayout,
+    /// How many tables tell of the layout's hole; 0 if it has none.
+    pub(super) votes: u64,
+    /// How it was found out; nothing if there is nothing to be said.
+    pub(super) note: Option<String>,
+}
+
+impl Found {
+    fn flat(note: Option<String>) -> Self {
+        Self {
+            layout: RawLayout::Flat,
+            votes: 0,
+            note,
+        }
+    }
+}
+
+/// The layout.
+pub(super) fn layout(source: &Source) -> Result<Found, Error> {
     if source.len() <= LEAST {
-        return Ok((RawLayout::Flat, None));
+        return Ok(Found::flat(None));
     }
     // Votes by bytes below the hole, 4 GiB for none.
     let mut votes = Votes::default();
@@ -66,21 +88,19 @@ pub(super) fn layout(source: &Source) -> Result<(RawLayout, Option<String>), Err
     }
     let pae = || votes_pae.best().filter(|(_, count)| *count >= ENOUGH_PAE);
     Ok(match votes.best().or_else(pae) {
-        Some((below, count)) if below < FOUR_GIB => (
-            RawLayout::Hole { below },
-            Some(format!(
+        Some((below, count)) if below < FOUR_GIB => Found {
+            layout: RawLayout::Hole { below },
+            votes: count,
+            note: Some(format!(
                 "{count} page tables say that a hole begins at {below:#x}: --layout pc:{below:#x}"
             )),
-        ),
-        Some(_) => (RawLayout::Flat, None),
-        None => (
-            RawLayout::Flat,
-            Some(
-                "no page table tells whether there is a hole below 4 GiB; taken as flat, \
-                 --layout says otherwise"
-                    .into(),
-            ),
-        ),
+        },
+        Some(_) => Found::flat(None),
+        None => Found::flat(Some(
+            "no page table tells whether there is a hole below 4 GiB; taken as flat, --layout says \
+             otherwise"
+                .into(),
+        )),
     })
 }
 
@@ -181,7 +201,7 @@ mod tests {
     fn found(len: u64, tables: &[(u64, u64)]) -> RawLayout {
         let (_dir, path) = file(len, tables);
         let source = Source::open(&path, &Options::default()).unwrap();
-        layout(&source).unwrap().0
+        layout(&source).unwrap().layout
     }
 
     #[test]
@@ -200,7 +220,7 @@ mod tests {
                 }
             }
             let source = Source::open(&path, &Options::default()).unwrap();
-            layout(&source).unwrap().0
+            layout(&source).unwrap().layout
         };
         assert_eq!(found(2), RawLayout::Flat);
         assert_eq!(found(3), RawLayout::Hole { below: 3 * GIB });

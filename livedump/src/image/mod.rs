@@ -54,4 +54,5 @@ pub use layout::Opened;
 pub use open::{Format, Image, foreign, open, open_bytes};
 pub use options::Options;
 pub use raw::RawImage;
+pub(crate) use raw_layout::FOUR_GIB;
 pub use raw_layout::RawLayout;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use compress::{Codec, ReadAt};
 use minidump::Error;
+use minidump::defs::amd64::PAGE_SIZE;
 use minidump::defs::elf::ELFOSABI_STANDALONE;
 
 use super::cpu::CpuState;
@@ -86,6 +87,16 @@ pub struct Image {
     pub layout: Option<RawLayout>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// Of a raw file whose layout nobody has said.
+    guess: Option<Guess>,
+}
+
+/// A layout that was guessed, and what it takes to take another.
+struct Guess {
+    source: Source,
+    options: Options,
+    /// How many page tables tell of its hole.
+    votes: u64,
 }
 
 impl fmt::Debug for Image {
@@ -111,7 +122,38 @@ impl Image {
             kernel: None,
             layout: None,
             notes: Vec::new(),
+            guess: None,
         }
+    }
+
+    /// The length of a raw file whose layout is a guess, and how many page tables tell of that
+    /// layout's hole; `None` where the layout is known.
+    pub fn guess(&self) -> Option<(u64, u64)> {
+        let guess = self.guess.as_ref()?;
+        let len = guess.source.len();
+        Some((len - len % PAGE_SIZE, guess.votes))
+    }
+
+    /// The memory of such a file up to 2 GiB, which is at the same addresses whatever the layout.
+    pub(crate) fn low(&self) -> Option<Arc<dyn PhysMemory>> {
+        let guess = self.guess.as_ref()?;
+        let end = self.guess()?.0.min(find::LEAST);
+        let layout = RawLayout::Ranges(vec![(0..end, 0)]);
+        let memory = layout.memory(&guess.source, &guess.options).ok()?;
+        Some(Arc::new(memory))
+    }
+
+    /// Gives such a file this layout, which is no guess any more; `note` says how it was found out.
+    pub(crate) fn lay(&mut self, layout: RawLayout, note: Option<String>) -> Result<(), Error> {
+        let Some(guess) = self.guess.take() else {
+            return Ok(());
+        };
+        if self.layout.as_ref() != Some(&layout) {
+            self.memory = Arc::new(layout.memory(&guess.source, &guess.options)?);
+            self.layout = Some(layout);
+        }
+        self.notes = note.into_iter().collect();
+        Ok(())
     }
 
     fn of_vmware(source: &Source, memory: impl PhysMemory + 'static, state: vmware::State) -> Self {
@@ -252,11 +294,16 @@ fn of_source(source: &Source, options: &Options) -> Result<Image, Error> {
             what: format!("as a memory image: {what}"),
         });
     }
-    let (layout, note) = find::layout(source)?;
-    let memory = layout.memory(source, options)?;
+    let found = find::layout(source)?;
+    let memory = found.layout.memory(source, options)?;
     Ok(Image {
-        layout: Some(layout),
-        notes: note.into_iter().collect(),
+        layout: Some(found.layout),
+        notes: found.note.into_iter().collect(),
+        guess: Some(Guess {
+            source: source.clone(),
+            options: options.clone(),
+            votes: found.votes,
+        }),
         ..Image::new(Format::Raw, source, memory)
     })
 }

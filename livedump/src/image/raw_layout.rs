@@ -12,7 +12,7 @@ use super::pieces::{Linear, Pieces};
 use super::source::Source;
 
 /// Where memory goes on above the hole of a PC.
-pub(super) const FOUR_GIB: u64 = 4 << 30;
+pub(crate) const FOUR_GIB: u64 = 4 << 30;
 
 /// What the offsets of a raw file mean.
 ///

@@ -10,8 +10,8 @@ use livedump::image::{self, Format, Image, RawLayout};
 use livedump::mem4::emulated::Parts;
 use livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
 use livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
-use livedump::take::TakeError;
 use livedump::take::running::bootfile;
+use livedump::take::{TakeError, settle};
 use minidump::{Dump, Error, KernelElf, OpenOptions};
 
 use crate::exit::Exit;
@@ -120,11 +120,7 @@ impl Source {
             spool_dir: Some(session.env.spool_dir.clone()),
             ..image::Options::default()
         };
-        let image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
-        for note in &image.notes {
-            let line = format_args!("{}: {note}", path.display());
-            session.voice.say(line);
-        }
+        let mut image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
         let kernel = match (self.named_kernel()?, &image.kernel) {
             (Some(named), _) => Some(named),
             (None, Some(beside)) => match input::kernel(beside) {
@@ -139,6 +135,13 @@ impl Source {
             (None, None) => None,
         };
         let elf = kernel.as_ref().map(|(_, elf)| elf.clone());
+        if let Some(elf) = &elf {
+            settle(&mut image, elf).map_err(|e| Failure::from(e).about(path))?;
+        }
+        for note in &image.notes {
+            let line = format_args!("{}: {note}", path.display());
+            session.voice.say(line);
+        }
         let parts = if needs.write {
             refuse_unchangeable(&image).map_err(|f| f.about(path))?;
             let opened =

@@ -279,18 +279,22 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         spool_dir: Some(session.env.spool_dir.clone()),
         ..image::Options::default()
     };
-    let opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
+    let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
+    let lock = State::beside(&opened.ram)
+        .lock_dump()
+        .map_err(|e| failure(e.into(), path))?;
+    let kernel = args.kernel.as_ref().or(opened.kernel.as_ref());
+    let elf = kernel.map(|kernel| input::kernel(kernel)).transpose()?;
+    if let Some(elf) = &elf {
+        take::settle(&mut opened, elf).map_err(|e| Failure::from(e).about(path))?;
+    }
     for note in &opened.notes {
         let line = format_args!("{}: {note}", path.display());
         session.voice.say(line);
     }
-    let lock = State::beside(&opened.ram)
-        .lock_dump()
-        .map_err(|e| failure(e.into(), path))?;
-    let Some(kernel) = args.kernel.as_ref().or(opened.kernel.as_ref()) else {
+    let Some(elf) = elf else {
         return Err(without_kernel(&opened.memory).about(path));
     };
-    let elf = input::kernel(kernel)?;
     let source = Source::Memory {
         memory: opened.memory,
         cpus: opened.cpus,

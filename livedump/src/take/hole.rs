@@ -1,0 +1,243 @@
+//! Where the hole of a PC begins in a raw image, by the kernel's own word.
+//!
+//! A file of RAM leaves out the addresses below 4 GiB that are no RAM, and says nowhere how many they
+//! are. The kernel knows: its `dump_avail` has the end of the memory below 4 GiB and that of all
+//! memory. It lies below 2 GiB, and there every layout gives the same addresses. A file that holds
+//! memory up to the end `H` and is shorter than `H` has a hole, which begins where what is behind it
+//! just fits; and it begins close to the end of the low memory, whose last pages are the firmware's
+//! tables.
+
+use std::sync::Arc;
+
+use minidump::defs::amd64::PAGE_SIZE;
+use minidump::{DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+
+use super::kernel::Variables;
+use super::{bits, port};
+use crate::PhysMemory;
+use crate::image::{FOUR_GIB, Image, RawLayout};
+
+/// Where hypervisors begin it: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc
+/// with less memory; Xen; Hyper-V.
+const USUAL: [u64; 5] = [
+    0x8000_0000,
+    0xc000_0000,
+    0xe000_0000,
+    0xf000_0000,
+    0xf800_0000,
+];
+/// So much below the hole may be the firmware's at most.
+const FIRMWARE: u64 = 128 << 20;
+/// Holes begin at multiples of this.
+const STEP: u64 = 1 << 20;
+
+/// Has a raw image whose layout is a guess laid out as the kernel's `dump_avail` says. Where that
+/// cannot be read, or fits no layout, the image stays as it is.
+pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
+    let (Some((len, votes)), Some(guess)) = (image.guess(), image.layout.clone()) else {
+        return Ok(());
+    };
+    let Some(avail) = known(image, elf, len) else {
+        return Ok(());
+    };
+    let Some(layout) = decide(len, &avail, &guess, votes) else {
+        return Ok(());
+    };
+    let note = match &layout {
+        RawLayout::Hole { below } => Some(format!(
+            "by the kernel's dump_avail, a hole begins at {below:#x}: --layout pc:{below:#x}"
+        )),
+        _ => None,
+    };
+    image.lay(layout, note)
+}
+
+/// The kernel's `dump_avail`, read from its image, which is linear: its tables may lead anywhere.
+fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
+    let (memory, port) = (image.low()?, port::of(elf).ok()?);
+    // Others have no such hole.
+    if ![62, 3].contains(&elf.machine()) {
+        return None;
+    }
+    // Read as the larger ones, addresses of 4 bytes may make sense; the other way round they do not.
+    let sizes = match elf.is_64() || bits::follow_dump_avail(elf) {
+        true => &[8][..],
+        false => &[4, 8],
+    };
+    let link = port.link(elf);
+    let top = len.checked_add(FOUR_GIB)?;
+    let version = elf.symbol("version")?;
+    let len = (version.size as usize).clamp(16, 512);
+    let own = elf.bytes_at(version.value, len);
+    let own = own.filter(|own| own.in_file).map(|own| own.bytes);
+    let mut there = vec![0; len];
+    // A file of symbols alone does not tell the kernel from a copy of it.
+    let places = port.places(&*memory);
+    let mut places = places.take(if own.is_some() { usize::MAX } else { 1 });
+    places.find_map(|start| {
+        let linear = Linear {
+            memory: memory.clone(),
+            link,
+            start,
+        };
+        let at = VirtAddr(version.value);
+        linear.read_virt(at, &mut there).ok()?;
+        let variables = Variables {
+            elf,
+            memory: &linear,
+        };
+        let is_here = match &own {
+            Some(own) => there == *own,
+            None => there.starts_with(b"FreeBSD "),
+        };
+        let found = is_here.then(|| bits::dump_avail(variables, top, sizes, PAGE_SIZE))?;
+        found.ok().map(|(avail, _)| avail)
+    })
+}
+
+/// A kernel's image: linked from `link` up, in memory from `start` up.
+struct Linear {
+    memory: Arc<dyn PhysMemory>,
+    link: u64,
+    start: u64,
+}
+
+impl KernelMemory for Linear {
+    fn page_size(&self) -> u64 {
+        PAGE_SIZE
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let read = self.memory.read(at.0, buf);
+        read.map_err(|source| ReadError::Io { at, source })
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        let pa = at.0.checked_sub(self.link);
+        let pa = pa.and_then(|skip| skip.checked_add(self.start));
+        pa.map(PhysAddr).ok_or(ReadError::NotMapped {
+            at,
+            why: "the address is below the kernel's image",
+        })
+    }
+}
+
+/// The layout of a file of `len` bytes under which it holds the memory that `avail` tells of.
+/// `guess` is what page tables told, `votes` of them, and counts where more than one layout does.
+fn decide(len: u64, avail: &DumpAvail, guess: &RawLayout, votes: u64) -> Option<RawLayout> {
+    let low = avail.segments().iter().filter(|s| s.start < FOUR_GIB);
+    let low = low.map(|s| s.end.min(FOUR_GIB)).max()?;
+    let high = avail.end();
+    let is_flat = high <= len;
+    // What is behind the hole has its room in the file, and little is lost in front of it.
+    let fits = |below: u64| {
+        let behind = len.checked_sub(below).filter(|_| below < FOUR_GIB);
+        low <= below && behind.is_some_and(|behind| FOUR_GIB + behind >= high)
+    };
+    let is_near = |below: u64| below - low <= FIRMWARE;
+    if let RawLayout::Hole { below } = *guess
+        && fits(below)
+        && (is_near(below) && (votes > 1 || !is_flat) || votes > 2 && !is_flat)
+    {
+        return Some(guess.clone());
+    }
+    if is_flat {
+        return Some(RawLayout::Flat);
+    }
+    // It begins here if the end that the kernel knows is the file's, and earlier if the last of the
+    // memory is the firmware's.
+    let latest = (len + FOUR_GIB).checked_sub(high)?;
+    let latest = latest - latest % STEP;
+    let usual = USUAL.into_iter().rev().filter(|below| *below <= latest);
+    usual
+        .chain([latest])
+        .find(|below| fits(*below) && is_near(*below))
+        .map(|below| RawLayout::Hole { below })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+    const MIB: u64 = 1 << 20;
+    /// What SeaBIOS keeps at the top of the low memory.
+    const TABLES: u64 = 0x24000;
+
+    fn decided(len: u64, low: u64, high: u64, guess: Option<(u64, u64)>) -> Option<RawLayout> {
+        let mut pairs = vec![(0, 0x9f000), (0x10_3000, low)];
+        if high > 0 {
+            pairs.push((FOUR_GIB, high));
+        }
+        let avail = DumpAvail::from_pairs(&pairs, 4096).unwrap();
+        let (guess, votes) = match guess {
+            Some((below, votes)) => (RawLayout::Hole { below }, votes),
+            None => (RawLayout::Flat, 0),
+        };
+        decide(len, &avail, &guess, votes)
+    }
+
+    #[track_caller]
+    fn check(len: u64, low: u64, high: u64, below: u64) {
+        let found = decided(len, low, high, None);
+        assert_eq!(found, Some(RawLayout::Hole { below }), "{len:#x}");
+    }
+
+    #[test]
+    fn a_file_that_is_shorter_than_the_memory_has_a_hole() {
+        // QEMU's pc with 4 and 6 GiB, q35 with 6 GiB.
+        check(4 * GIB, 3 * GIB - TABLES, 5 * GIB, 3 * GIB);
+        check(6 * GIB, 3 * GIB - TABLES, 7 * GIB, 3 * GIB);
+        check(6 * GIB, 2 * GIB - TABLES, 8 * GIB, 2 * GIB);
+        // UEFI keeps more; the last pages may be somebody's, too.
+        check(6 * GIB, 3 * GIB - 90 * MIB, 7 * GIB, 3 * GIB);
+        check(6 * GIB, 3 * GIB - TABLES, 7 * GIB - 0x5000, 3 * GIB);
+        check(6 * GIB, 3 * GIB - TABLES, 7 * GIB - 20 * MIB, 3 * GIB);
+        // Where nobody usually begins it.
+        check(96 * MIB, 64 * MIB, FOUR_GIB + 32 * MIB, 64 * MIB);
+        check(5 * GIB, GIB - TABLES, 8 * GIB, GIB);
+    }
+
+    #[test]
+    fn a_file_that_holds_all_addresses_has_none() {
+        // Less memory than any hole leaves room for; pmemsave of all addresses.
+        for (len, low, high) in [
+            (512 * MIB, 512 * MIB - TABLES, 0),
+            (2560 * MIB, 2560 * MIB - TABLES, 0),
+            (3 * GIB, 3 * GIB - TABLES, 0),
+            (7 * GIB, 3 * GIB - TABLES, 7 * GIB),
+            // i386 without PAE has lost what is above 4 GiB.
+            (6 * GIB, 3 * GIB - TABLES, 0),
+        ] {
+            let found = decided(len, low, high, None);
+            assert_eq!(found, Some(RawLayout::Flat), "{len:#x}");
+            // One page that looks like a table declares no hole.
+            let found = decided(len, low, high, Some((3 * GIB, 1)));
+            assert_eq!(found, Some(RawLayout::Flat), "{len:#x}");
+        }
+        // Nor do several below what the kernel has as memory.
+        let found = decided(3 * GIB, 3 * GIB - TABLES, 0, Some((2 * GIB, 5)));
+        assert_eq!(found, Some(RawLayout::Flat));
+    }
+
+    #[test]
+    fn page_tables_decide_where_the_kernel_leaves_a_choice() {
+        // A kernel that was told to use less memory than there is.
+        let told = Some((3 * GIB, 4));
+        let found = decided(6 * GIB, 3 * GIB - TABLES, 5 * GIB, told);
+        assert_eq!(found, Some(RawLayout::Hole { below: 3 * GIB }));
+        // A table that cannot be right is none.
+        let found = decided(6 * GIB, 3 * GIB - TABLES, 7 * GIB, Some((2 * GIB, 9)));
+        assert_eq!(found, Some(RawLayout::Hole { below: 3 * GIB }));
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_left_as_it_is() {
+        assert_eq!(decided(GIB, 2 * GIB, 0, None), None);
+        assert_eq!(decided(4 * GIB, 3 * GIB, 9 * GIB, None), None);
+        let all = DumpAvail::from_pairs(&[(0x1000, 8 * GIB)], 4096).unwrap();
+        assert_eq!(decide(6 * GIB, &all, &RawLayout::Flat, 0), None);
+        let none = DumpAvail::from_pairs(&[], 4096).unwrap();
+        assert_eq!(decide(6 * GIB, &none, &RawLayout::Flat, 0), None);
+    }
+}
