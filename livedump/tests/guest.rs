@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
 use livedump::PhysMemory;
 use livedump::image::cpu::{Control, CpuState, Segment, Segments};
-use livedump::synth::{Description, Machine, build};
+use livedump::synth::{Context as Told, Description, Machine, build};
 use livedump::take::{PlanOptions, TakeError, Taken, plan};
 use minidump::convert::{Target, finish_with};
 use minidump::kernel::{Context, Kernel};
@@ -227,6 +227,50 @@ fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
         "fsbase, gsbase, kgsbase"
     );
     assert_ne!(words(&dump, 88), words(&plain, 88), "cr0, cr2, cr3");
+}
+
+/// ddb shows its thread by the registers that it came with, not by those with which it waits for a
+/// key.
+#[test]
+fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came_with() {
+    for text in [
+        include_str!("../../testdata/machines/tiny.toml"),
+        include_str!("../../testdata/machines/old-12.1.toml"),
+    ] {
+        let text = text.replacen("\npanic =", "\ndebugger = true\npanic =", 1);
+        let (machine, elf) = machine(&text);
+        let truth = machine.truth();
+        let told = truth.threads.iter().find(|t| t.context == Told::Debugger);
+        let told = told.unwrap();
+        let on = truth.threads.iter().filter_map(|t| t.cpu);
+        let cpus = on.map(cpu).collect::<Vec<_>>();
+        assert!(cpus.len() > 1);
+        let mut taken = planned(machine.memory(), &elf);
+        taken.put_cpus(&elf, &cpus, None).unwrap();
+        let dump = dump(&taken);
+        let kernel = Kernel::new(&dump, &elf);
+        let threads = kernel.threads().unwrap().list;
+        let crashed = threads.iter().filter(|t| t.context == Context::Crashed);
+        let [thread] = crashed.collect::<Vec<_>>()[..] else {
+            panic!("one thread dumped");
+        };
+        assert_eq!(thread.at, told.va);
+        let dumptid = kernel.variable("dumptid", 4).unwrap();
+        assert_eq!(dumptid, u64::from(told.tid));
+        // Where other debuggers look.
+        let dumppcb = kernel.address("dumppcb").unwrap();
+        for at in [dumppcb, thread.pcb.unwrap()] {
+            let registers = kernel.registers_at(at).unwrap();
+            for (name, value) in &told.registers {
+                assert_eq!(registers.get(name), Some(*value), "{name}");
+            }
+        }
+        let said = taken
+            .notes
+            .iter()
+            .filter(|n| n.contains("kernel's debugger"));
+        assert_eq!(said.count(), 1, "{:?}", taken.notes);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use livedump::synth::{Context as Told, Description, Doing, Machine, ThreadTruth, build};
 use livedump::take::{PlanOptions, plan};
+use minidump::defs::trapframe::Cause;
 use minidump::kernel::{Context, Kernel, STRUCTURES, State, Types};
 use minidump::{Dump, KernelElf, OpenOptions};
 
@@ -80,11 +81,12 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
     assert_eq!(found, expected, "{machine_name}");
     assert!(!found.is_empty(), "{machine_name}");
 
+    let x86 = kernel.elf().machine() == 62 || kernel.elf().machine() == 3;
     let mut traps = 0;
     for (thread, told) in threads.list.iter().zip(truth) {
         let name = format!("{machine_name}: {}", thread.title());
         let context = match told.context {
-            Told::Dump => Context::Crashed,
+            Told::Dump | Told::Debugger => Context::Crashed,
             Told::Stopped(cpu) => Context::Stopped(cpu),
             Told::Running(cpu) => Context::OnCpu(cpu),
             Told::Saved => Context::SwitchedOut,
@@ -116,7 +118,9 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
             .iter()
             .map(|f| {
                 let (function, offset) = f.function.clone().unwrap_or_default();
+                // That of a kernel thread's beginning has nothing in it.
                 let trap = f.trap.as_ref().filter(|t| !t.from_user);
+                let trap = trap.filter(|t| t.registers.pc() != Some(0));
                 (f.pc, function, offset, trap.map(|t| t.at))
             })
             .collect();
@@ -132,6 +136,18 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
         let user = told.frames.len() > 1 && from_user.is_some_and(|t| t.from_user);
         let last = told.frames.last().map(|f| f.function.as_str());
         assert_eq!(user, last != Some("fork_trampoline"), "{name}");
+        // ddb's last line of a kernel thread.
+        if !user && told.frames.len() > 1 && x86 {
+            let line = from_user.map(ToString::to_string).unwrap_or_default();
+            let begins = line.starts_with("--- trap 0, rip = 0, rsp = 0, rbp = 0 ---")
+                || line.starts_with("--- trap 0, eip = 0, esp = 0x");
+            assert!(begins, "{name}: {line}");
+        }
+        // A system call is no interrupt.
+        if user && x86 {
+            let cause = from_user.map(|trap| trap.cause);
+            assert_eq!(cause, Some(Cause::Syscall), "{name}");
+        }
     }
     traps
 }
@@ -161,6 +177,40 @@ fn threads_registers_and_stacks_of_amd64_dumps_are_those_that_the_machine_was_gi
         traps += check(name, Kernel::of_dump(&dump, &elf), &machine);
     }
     assert!(traps >= 6, "{traps}");
+}
+
+/// The same machine, which has panicked and waits in its debugger.
+fn in_debugger(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("panic ="));
+    let text = lines.map(|line| format!("{line}\n")).collect::<String>();
+    let state = "[state]\npanic = \"page fault\"\ndebugger = true\n";
+    match text.contains("[state]\n") {
+        true => text.replacen("[state]\n", state, 1),
+        false => text + state,
+    }
+}
+
+/// What an image of a guest is that panicked and waits in its kernel's debugger: nothing was dumped,
+/// and the registers of its thread are where ddb has them.
+#[test]
+fn a_thread_in_the_kernel_s_debugger_has_the_registers_that_it_came_with() {
+    for (name, text) in [
+        machine!("tiny"),
+        machine!("old-12.1"),
+        machine!("old-10.4"),
+        machine!("i386-10.4"),
+        machine!("i386-pae-12.1"),
+    ] {
+        let machine = built(&in_debugger(text));
+        let truth = machine.truth();
+        let told = truth.threads.iter().find(|t| t.context == Told::Debugger);
+        let told = told.unwrap_or_else(|| panic!("{name} has no panic"));
+        assert_eq!(told.frames[0].function, "kdb_enter", "{name}");
+        assert_eq!(told.frames[1].function, "vpanic", "{name}");
+        assert_eq!(truth.dumptid, None, "{name}");
+        let (dump, elf) = opened(&machine);
+        check(name, Kernel::of_dump(&dump, &elf), &machine);
+    }
 }
 
 #[track_caller]

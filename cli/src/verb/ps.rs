@@ -79,6 +79,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.dump, problem);
     }
     let kernel = space.kernel().with_types(Some(&types));
+    // A stack may go through a loaded kernel file.
+    let modules = kernel.modules().unwrap_or_default();
+    let kernel = kernel.with_functions(Some(&modules));
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(&args.dump))?;

@@ -30,8 +30,12 @@ those that the kernel saved: all that a context switch keeps, of the thread that
 threads on stopped CPUs and of those that did not run; none of a thread on a CPU that ran on.
 
 Chains follow frame pointers, through traps and interrupts, to where the thread came from user mode
-or began. Functions are told by the kernel's symbols; of those in a loaded kernel file, the file is
-told, and how far from its address.";
+or began. Functions are told by the kernel's symbols, those of loaded kernel files by the names that
+the kernel's linker has in memory; where it has none, the file is told, and how far from its
+address.
+
+Of a guest that waits in its kernel's debugger and has dumped nothing, the thread that came there
+counts as the one that crashed.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -45,7 +49,7 @@ pub struct Args {
     /// Only the thread with this id; may be given several times
     #[arg(long, value_name = "TID")]
     pub tid: Vec<i32>,
-    /// Only the thread that wrote the dump
+    /// Only the thread that wrote the dump, or came to the kernel's debugger where it would have
     #[arg(long)]
     pub crashed: bool,
     /// One JSON object (docs/json.md)

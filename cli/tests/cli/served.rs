@@ -71,7 +71,7 @@ impl Dumped {
     /// The threads as debuggers are to list them: the one that dumped first.
     pub(crate) fn threads(&self) -> Vec<&ThreadTruth> {
         let mut list: Vec<_> = self.machine.truth().threads.iter().collect();
-        list.sort_by_key(|t| t.context != Context::Dump);
+        list.sort_by_key(|t| !matches!(t.context, Context::Dump | Context::Debugger));
         list
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn title(thread: &ThreadTruth) -> String {
         title += &format!("/{}", thread.name);
     }
     match thread.context {
-        Context::Dump => title + " (crashed)",
+        Context::Dump | Context::Debugger => title + " (crashed)",
         Context::Stopped(cpu) | Context::Running(cpu) => format!("{title} (on CPU {cpu})"),
         Context::Saved => title,
     }

@@ -157,8 +157,11 @@ impl Processor for Amd64 {
         &code::AMD64
     }
 
-    fn names(&self) -> &'static Names {
-        &chains::AMD64
+    fn names(&self, release: Release) -> &'static Names {
+        match release {
+            Release::R10 => &chains::AMD64_10,
+            _ => &chains::AMD64,
+        }
     }
 
     fn ram(&self, description: &Description) -> Vec<Range<u64>> {

@@ -133,7 +133,7 @@ impl Processor for Arm64 {
         &code::ARM64
     }
 
-    fn names(&self) -> &'static Names {
+    fn names(&self, _release: Release) -> &'static Names {
         &chains::ARM64
     }
 

@@ -56,6 +56,23 @@ pub(crate) static AMD64: Names = Names {
     others: &["Xtimerint", "alltraps", "btext"],
 };
 
+/// The same in 10.4, whose system calls have one way in.
+pub(crate) static AMD64_10: Names = Names {
+    assembly: &[
+        "alltraps",
+        "calltrap",
+        "nmi_calltrap",
+        "Xcpustop",
+        "Xtimerint",
+        "fork_trampoline",
+        "Xfast_syscall",
+        "btext",
+    ],
+    local: "alltraps",
+    syscall: &["amd64_syscall", "Xfast_syscall"],
+    ..AMD64
+};
+
 /// FreeBSD `sys/i386/i386/{exception.s,trap.c}`.
 pub(crate) static I386: Names = Names {
     entries: &["calltrap", "Xapic_isr1", "Xcpustop"],
@@ -324,6 +341,12 @@ pub(crate) fn of(
     })
 }
 
+/// The chain of a thread that panicked and came to the kernel's debugger, where it would have dumped.
+pub(crate) fn in_debugger(dumping: &[&'static str]) -> Chain {
+    let panicked = dumping.iter().skip_while(|name| **name != "vpanic");
+    ["kdb_enter"].iter().chain(panicked).copied().collect()
+}
+
 /// Every chain there is: what a kernel must have functions and calls for.
 fn all(names: &Names) -> Vec<Chain> {
     let innermost = names.stop[0][0];
@@ -331,6 +354,7 @@ fn all(names: &Names) -> Vec<Chain> {
         vec!["cpu_switch", "sched_switch"],
         vec!["savectx", innermost],
         vec!["dump_savectx", "doadump"],
+        vec!["kdb_enter", "vpanic"],
     ];
     chains.extend(names.others.iter().map(|name| vec![*name]));
     for user in [true, false] {

@@ -70,7 +70,7 @@ pub(crate) fn kernel(
     for (name, text) in [
         ("kernel.c", KERNEL_C.to_owned()),
         ("layout.h", source::layout(description, layout, version)),
-        ("functions.h", source::functions()),
+        ("functions.h", source::functions(description.release())),
         (
             "kernel.ld",
             source::script(description, space.kernbase, space.kernstart),

@@ -224,6 +224,9 @@ pub struct State {
     /// What the kernel panicked of. Without it the machine runs: `panicstr` is null, `dumptid`
     /// and `dumppcb` are zero, no CPU is stopped.
     pub panic: Option<String>,
+    /// Whether it sits in its debugger since, and has dumped nothing: `kdb_active` is set, `dumptid`
+    /// and `dumppcb` are zero.
+    pub debugger: bool,
     /// `time_second`.
     pub time: u64,
     /// `time_uptime`.
@@ -236,6 +239,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             panic: None,
+            debugger: false,
             time: 1_700_000_000,
             uptime: 86_461,
             cpus: 2,

@@ -184,7 +184,7 @@ impl Processor for I386Form {
         &code::I386
     }
 
-    fn names(&self) -> &'static Names {
+    fn names(&self, _release: Release) -> &'static Names {
         &chains::I386
     }
 
@@ -421,6 +421,8 @@ impl Processor for I386Form {
             "Xcpustop" => Vec::new(),
             // The vector of the interrupt.
             "Xapic_isr1" => vec![frame, 0x31],
+            // A thread's first function and what it is called with.
+            "fork_trampoline" => vec![frame, 0, 0],
             _ => vec![frame],
         }
     }

@@ -6,6 +6,7 @@ use super::chains::{self, Names};
 use super::code::Code;
 use super::elf;
 use super::error::Error;
+use super::layout::Release;
 use super::processor::Processor;
 use super::rng::Rng;
 use super::truth::Symbol;
@@ -252,7 +253,7 @@ fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) ->
 
 /// Writes a kernel of symbols: code that looks like code, variables, no debug information.
 pub(crate) fn symbols(
-    processor: &dyn Processor,
+    (processor, release): (&dyn Processor, Release),
     start: u64,
     load: u64,
     variables: &[Variable],
@@ -260,7 +261,7 @@ pub(crate) fn symbols(
     seed: u64,
 ) -> Kernel {
     let mut rng = Rng::new(seed, "kernel");
-    let (insns, names) = (processor.code(), processor.names());
+    let (insns, names) = (processor.code(), processor.names(release));
     let mut bodies = bodies(start, insns, names, functions, &mut rng);
     let addresses: BTreeMap<String, u64> = bodies.iter().map(|b| (b.name.clone(), b.at)).collect();
     let mut text = Vec::new();

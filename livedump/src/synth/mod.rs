@@ -246,7 +246,7 @@ fn kernel(
         }
     }
     Ok(kernel::symbols(
-        processor::of(description),
+        (processor::of(description), description.release()),
         space.kernstart,
         description.load(),
         wanted,

@@ -73,8 +73,8 @@ pub(crate) trait Processor: Sync {
     fn format(&self) -> &'static dyn Format;
     /// What its functions are made of.
     fn code(&self) -> &'static Code;
-    /// What its functions are called.
-    fn names(&self) -> &'static Names;
+    /// What the functions of this release's kernel are called.
+    fn names(&self, release: Release) -> &'static Names;
     /// Its kernel's structures.
     fn layout(&self, release: Release) -> Layout;
     /// RAM.

@@ -129,7 +129,7 @@ impl Processor for Riscv {
         &code::RISCV
     }
 
-    fn names(&self) -> &'static Names {
+    fn names(&self, _release: Release) -> &'static Names {
         &chains::RISCV
     }
 

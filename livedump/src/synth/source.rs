@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::chains;
 use super::description::{Description, Kernphys, Stoppcbs};
-use super::layout::Layout;
+use super::layout::{Layout, Release};
 
 /// One member: offset, bytes, declaration.
 type Member = (u32, u32, &'static str);
@@ -73,6 +73,11 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
     if description.stoppcbs() == Stoppcbs::Array {
         out.push_str("#define STOPPCBS_ARRAY\n");
     }
+    let active = match description.release() {
+        Release::R10 => "int",
+        _ => "unsigned char",
+    };
+    let _ = writeln!(out, "#define KDB_ACTIVE {active}");
     if l.proc_.hash.is_some() {
         out.push_str("#define P_HASH\n");
     }
@@ -241,8 +246,12 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
 }
 
 /// `functions.h`: each function calls the ones that it calls in some chain.
-pub(crate) fn functions() -> String {
-    let functions = chains::functions(&chains::AMD64);
+pub(crate) fn functions(release: Release) -> String {
+    let names = match release {
+        Release::R10 => &chains::AMD64_10,
+        _ => &chains::AMD64,
+    };
+    let functions = chains::functions(names);
     let mut out = String::new();
     for (name, _) in &functions {
         let _ = writeln!(out, "long {name}(long);");

@@ -32,7 +32,7 @@ pub(crate) fn build(
     root: u64,
 ) -> Result<(Registers, Vec<Frame>), Error> {
     let processor = b.processor;
-    let entries = processor.names().entries;
+    let entries = processor.names(b.description.release()).entries;
     let mut saved = [0u64; 5];
     for (i, value) in saved.iter_mut().enumerate() {
         *value = match i {
@@ -58,6 +58,11 @@ pub(crate) fn build(
         fp = enter(b, outer.record, &user)?;
         let entry = chain.last().copied().unwrap_or_default();
         sp = pass(b, entry, sp)?;
+    } else if chain.len() > 1 {
+        // A kernel thread's frame is empty.
+        let empty = processor.trap_frame(&Registers::default(), Trap::Interrupt);
+        b.poke(outer.frame, &vec![0; empty.len()])?;
+        sp = pass(b, "fork_trampoline", sp)?;
     }
 
     if chain == ["fork_trampoline"] {

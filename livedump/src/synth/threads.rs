@@ -139,6 +139,10 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
         b.set_u32("dumptid", tid)?;
         b.set_u32("dumping", 1)?;
     }
+    if let Some(thread) = threads.iter().find(|t| t.context == Context::Debugger) {
+        b.set("kdb_active", &[1])?;
+        b.set_word("kdb_thread", thread.va)?;
+    }
     b.set_u32("mp_maxid", cpus - 1)?;
     b.set_u32("mp_ncpus", cpus)?;
     crowd.cpus.sort_by_key(|cpu| cpu.id);
@@ -281,13 +285,14 @@ fn place_thread(
 
     let stopped = crowd.dumper.is_some();
     let context = match described.cpu {
+        Some(cpu) if crowd.dumper == Some(cpu) && b.description.state.debugger => Context::Debugger,
         Some(cpu) if crowd.dumper == Some(cpu) => Context::Dump,
         Some(cpu) if stopped => Context::Stopped(cpu),
         Some(cpu) => Context::Running(cpu),
         None => Context::Saved,
     };
     // A CPU that runs has long left the place where its thread was last switched to.
-    let dumping = context == Context::Dump;
+    let dumping = matches!(context, Context::Dump | Context::Debugger);
     let doing = if process.zombie {
         Doing::Fresh
     } else {
@@ -297,17 +302,17 @@ fn place_thread(
         doing,
         ..described.clone()
     };
-    let chain = chains::of(
-        b.processor.names(),
-        &described,
-        process.user,
-        dumping,
-        stopped,
-    );
+    let names = b.processor.names(b.description.release());
+    let debugger = context == Context::Debugger;
+    let chain = chains::of(names, &described, process.user, dumping, stopped);
+    let chain = match chain {
+        Some(chain) if debugger => Some(chains::in_debugger(&chain)),
+        other => other,
+    };
     let purpose = Purpose {
         user: process.user,
         stale: dumping,
-        running: false,
+        running: debugger,
     };
     let (registers, frames) = match &chain {
         Some(chain) => stack::build(b, &mut crowd.rng, top, chain, purpose, va, root)?,
@@ -317,7 +322,7 @@ fn place_thread(
         let (r, frames) = if chain.is_some() {
             (registers, frames.clone())
         } else {
-            let chain = chains::on_cpu(b.processor.names(), process.user);
+            let chain = chains::on_cpu(names, process.user);
             let running = Purpose {
                 running: true,
                 ..purpose
@@ -338,6 +343,10 @@ fn place_thread(
     match context {
         Context::Dump => {
             let at = b.kernel.address("dumppcb")?;
+            b.poke(at, &bytes)?;
+        }
+        Context::Debugger => {
+            let at = b.kernel.address("kdb_pcb")?;
             b.poke(at, &bytes)?;
         }
         Context::Stopped(cpu) => {

@@ -106,6 +106,8 @@ pub struct Frame {
 pub enum Context {
     /// In `dumppcb`.
     Dump,
+    /// In `kdb_pcb`.
+    Debugger,
     /// In the element of `stoppcbs` of this CPU.
     Stopped(u32),
     /// In the thread's own pcb, saved when it was switched away from.

@@ -2,7 +2,7 @@
 
 use super::description::{Description, Stoppcbs};
 use super::kernel::Variable;
-use super::layout::Layout;
+use super::layout::{Layout, Release};
 
 /// What identifies a kernel.
 pub(crate) fn version(description: &Description, machine: &str) -> String {
@@ -100,6 +100,12 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         ]),
         None => all.push(Variable::zero("zombproc", word)),
     }
+    all.extend([
+        // An int before 12.
+        Variable::zero("kdb_active", if release == Release::R10 { 4 } else { 1 }),
+        Variable::zero("kdb_pcb", u64::from(layout.pcb_size)).local(),
+        Variable::zero("kdb_thread", word),
+    ]);
     all.push(if old {
         Variable::zero("vm_page_dump_size", 4)
     } else {

@@ -10,7 +10,9 @@
 //! them, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
 //!
 //! A processor that the kernel has stopped already waits in `cpustop_handler`, and `stoppcbs` has
-//! what it did before. That is what a debugger wants, so it stays.
+//! what it did before. That is what a debugger wants, so it stays. One that sits in the kernel's own
+//! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
+//! is put in.
 
 use minidump::KernelElf;
 use minidump::defs::pcb::{self, PcbFields};
@@ -38,8 +40,8 @@ pub(super) struct Placed {
 }
 
 /// Puts the registers of `cpus` into a dump. The thread on processor `chosen` (its number in the
-/// image) becomes the one that dumped; by default that is the one on the processor that panicked,
-/// else on the only one that is not stopped, else on the first.
+/// image) becomes the one that dumped; by default that is the one in the kernel's debugger, else the
+/// one on the only processor that is not stopped, else on the first.
 pub(super) fn place(
     view: &MachineView,
     elf: &KernelElf,
@@ -79,6 +81,13 @@ pub(super) fn place(
         return Ok(placed);
     };
     for (index, on) in found.iter().enumerate() {
+        if on.debugger.is_some() {
+            let number = on.state.number;
+            let what = format!(
+                "CPU {number} is in the kernel's debugger: its registers are those that it came with"
+            );
+            placed.notes.push(what);
+        }
         if index != first && waits_stopped(kernel, layout, on) {
             let number = on.state.number;
             let what = format!("the kernel had stopped CPU {number}: its own copy of it is kept");
@@ -115,6 +124,8 @@ struct OnCpu<'a> {
     state: &'a CpuState,
     cpuid: u32,
     thread: Option<&'a Thread>,
+    /// `kdb_pcb`, if it is in the kernel's debugger.
+    debugger: Option<u64>,
 }
 
 /// Which thread runs on each processor.
@@ -124,6 +135,7 @@ struct OnCpu<'a> {
 /// are taken for the same here and there.
 fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread]) -> Vec<OnCpu<'a>> {
     let of_cpu = |id: u32| threads.iter().find(|thread| thread.cpu == Some(id));
+    let kdb_pcb = kernel.address("kdb_pcb").ok();
     cpus.iter()
         .map(|state| {
             let bases = state.segments.map(|segments| {
@@ -138,10 +150,12 @@ fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread])
             let cpuid = current.and_then(|thread| thread.cpu);
             let cpuid = cpuid.unwrap_or(state.number);
             let thread = current.or_else(|| of_cpu(cpuid));
+            let debugger = thread.and_then(|thread| thread.pcb);
             OnCpu {
                 state,
                 cpuid,
                 thread,
+                debugger: debugger.filter(|pcb| Some(*pcb) == kdb_pcb),
             }
         })
         .collect()
@@ -152,13 +166,10 @@ fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option
     if let Some(number) = chosen {
         return cpus.iter().position(|on| on.state.number == number);
     }
-    let panicked = kernel.variable("panic_cpu", 4).ok();
-    let panicked = cpus
-        .iter()
-        .position(|on| panicked == Some(u64::from(on.cpuid)));
+    let debugging = cpus.iter().position(|on| on.debugger.is_some());
     let mut running = (0..cpus.len()).filter(|i| !is_stopped(kernel, cpus[*i].cpuid));
     let only = running.next().filter(|_| running.next().is_none());
-    panicked.or(only).or((!cpus.is_empty()).then_some(0))
+    debugging.or(only).or((!cpus.is_empty()).then_some(0))
 }
 
 fn dumping(
@@ -170,7 +181,7 @@ fn dumping(
     let thread = on.thread.ok_or("no thread is on it")?;
     let pcb = kernel.address("dumppcb").map_err(|e| e.to_string())?;
     let tid = kernel.address("dumptid").map_err(|e| e.to_string())?;
-    registers(kernel, layout, on.state, pcb, patches)?;
+    registers(kernel, layout, on, pcb, patches)?;
     let order = kernel.elf().order();
     let mut bytes = [0; 4];
     order.put(&mut bytes, u64::from(thread.tid.cast_unsigned()));
@@ -189,7 +200,7 @@ fn stopped(
     if kernel.stopped_cpus_bit(on.cpuid).is_none() {
         return Err("stopped_cpus has no bit".into());
     }
-    registers(kernel, layout, on.state, pcb, patches)?;
+    registers(kernel, layout, on, pcb, patches)?;
     Ok(CpuPlace::Stoppcbs)
 }
 
@@ -223,7 +234,7 @@ fn is_stopped(kernel: Kernel<'_>, cpuid: u32) -> bool {
 fn registers(
     kernel: Kernel<'_>,
     layout: &PcbFields,
-    state: &CpuState,
+    on: &OnCpu<'_>,
     at: u64,
     patches: &mut Patches,
 ) -> Result<(), String> {
@@ -238,20 +249,28 @@ fn registers(
             .map_err(|e| format!("struct pcb: {e}"))
     };
     for &(name, offset) in layout.registers {
+        let before = on.debugger.map(|pcb| {
+            let at = pcb.wrapping_add(offset as u64);
+            kernel.uint_at("kdb_pcb", at, layout.word)
+        });
         // A pcb has no register that a processor lacks.
-        if let Some(value) = value_of(state, name) {
+        let value = match before {
+            Some(value) => Some(value.map_err(|e| e.to_string())?),
+            None => value_of(on.state, name),
+        };
+        if let Some(value) = value {
             put(offset as u64, value)?;
         }
     }
     if word == 8 {
-        if let Some(segments) = &state.segments {
+        if let Some(segments) = &on.state.segments {
             put(PCB_FSBASE, segments.fs.base)?;
             put(PCB_GSBASE, segments.gs.base)?;
             if let Some(base) = segments.kernel_gs_base {
                 put(PCB_KGSBASE, base)?;
             }
         }
-        if let Some(control) = state.control {
+        if let Some(control) = on.state.control {
             let all = [control.cr0, control.cr2, control.cr3, control.cr4];
             for (value, i) in all.into_iter().zip(0..) {
                 put(PCB_CR0 + 8 * i, value)?;

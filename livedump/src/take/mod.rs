@@ -135,9 +135,9 @@ impl Taken {
     }
 
     /// Puts the registers of processors where debuggers look for them: `dumppcb` and `dumptid` for
-    /// the thread on CPU `chosen` (the image's number of it; by default the one that panicked, else
-    /// the only one that is not stopped, else the first), `stoppcbs` and `stopped_cpus` for the
-    /// others. Memory is not changed; the dump's copies of those pages are.
+    /// the thread on CPU `chosen` (the image's number of it; by default the one in the kernel's
+    /// debugger, else the only one that is not stopped, else the first), `stoppcbs` and `stopped_cpus`
+    /// for the others. Memory is not changed; the dump's copies of those pages are.
     pub fn put_cpus(
         &mut self,
         elf: &KernelElf,

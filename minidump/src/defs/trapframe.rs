@@ -9,8 +9,8 @@
 pub enum Place {
     /// This many bytes above the called function's frame pointer.
     Above(u64),
-    /// Behind the arguments that the entry pushed: none, the frame's address, or an interrupt's
-    /// number and the frame's address (i386).
+    /// Behind the arguments that the entry pushed: none, the frame's address, an interrupt's number
+    /// and the frame's address, or what a thread begins with and the frame's address (i386).
     Arguments,
     /// It ends where the entry's own frame record begins (arm64).
     BelowRecord,
@@ -480,12 +480,17 @@ const fn entries(machine: u16, name: &'static str, cause: Cause) -> Entry {
 }
 
 /// Every entry. The first that matches counts.
-pub const ENTRIES: [Entry; 33] = [
+pub const ENTRIES: [Entry; 37] = [
     entry(62, "calltrap", Cause::Trap),
+    // The frame that a thread's first code leaves its kernel by; a kernel thread's is empty.
+    entry(62, "fork_trampoline", Cause::Trap),
     entry(62, "nmi_calltrap", Cause::Trap),
     entry(62, "mchk_calltrap", Cause::Trap),
     entries(62, "alltraps", Cause::Trap),
     entry(62, "fast_syscall_common", Cause::Syscall),
+    // Where 10.4 goes on, which has no common part.
+    entry(62, "Xfast_syscall", Cause::Syscall),
+    entry(62, "Xfast_syscall_pti", Cause::Syscall),
     entry(62, "Xint0x80_syscall", Cause::Syscall),
     entry(62, "Xint0x80_syscall_pti", Cause::Syscall),
     entry(62, "int0x80_syscall_common", Cause::Syscall),
@@ -493,6 +498,7 @@ pub const ENTRIES: [Entry; 33] = [
     entry(62, "Xpage", Cause::Trap),
     entries(62, "X", Cause::Interrupt),
     entry(3, "calltrap", Cause::Trap),
+    entry(3, "fork_trampoline", Cause::Trap),
     entry(3, "Xlcall_syscall", Cause::Syscall),
     entry(3, "Xint0x80_syscall", Cause::Syscall),
     entries(3, "X", Cause::Interrupt),
@@ -546,7 +552,12 @@ pub const LABELS: [Label; 4] = [
 
 /// Where the kernel's part of a stack ends, on every processor: a thread's first code, and amd64's
 /// way into a system call.
-pub const STACK_ENDS: [&str; 2] = ["fork_trampoline", "fast_syscall_common"];
+pub const STACK_ENDS: [&str; 4] = [
+    "fork_trampoline",
+    "fast_syscall_common",
+    "Xfast_syscall",
+    "Xfast_syscall_pti",
+];
 
 /// Where the kernel's part of a stack begins on mips: the code that starts a CPU.
 pub const MIPS_STARTS: [&str; 3] = ["_start", "_locore", "mpentry"];

@@ -10,6 +10,7 @@
 
 mod ctf;
 mod dwarf;
+mod loaded;
 mod mips;
 pub mod modules;
 mod offsets;

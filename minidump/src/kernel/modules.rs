@@ -12,6 +12,7 @@ use std::collections::HashSet;
 
 use compress::ReadAt;
 
+use crate::kernel::loaded::Room;
 use crate::kernel::sections::{
     ET_REL, SHF_ALLOC, SHT_FINI_ARRAY, SHT_INIT_ARRAY, SHT_NOBITS, SHT_PROGBITS, SHT_X86_64_UNWIND,
     Sections,
@@ -48,18 +49,26 @@ pub struct Module {
 pub struct Modules {
     /// In the order of loading; the kernel first.
     pub list: Vec<Module>,
+    /// Functions of all but the kernel, where the kernel's linker has their names in memory: address
+    /// and name, ascending.
+    pub functions: Vec<(u64, String)>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
 }
 
-/// Without their files nobody knows their functions: `zfs.ko`, and how far from its address.
+/// By name where the kernel knows it; else `zfs.ko`, and how far from its address.
 impl Functions for Modules {
     fn function(&self, at: u64) -> Option<(String, u64)> {
         let module = self.list.iter().find(|m| {
             let skip = at.checked_sub(m.address);
             !m.is_kernel && skip.is_some_and(|skip| skip < m.size)
         })?;
-        Some((module.name.clone(), at - module.address))
+        let after = self.functions.partition_point(|(start, _)| *start <= at);
+        let nearest = after.checked_sub(1).and_then(|i| self.functions.get(i));
+        Some(match nearest {
+            Some((start, name)) if *start >= module.address => (name.clone(), at - start),
+            _ => (module.name.clone(), at - module.address),
+        })
     }
 }
 
@@ -153,6 +162,7 @@ impl Kernel<'_> {
             .and_then(|at| self.pointer_at("linker_kernel_file", at))
             .unwrap_or(0);
         let mut found = Modules::default();
+        let mut room = Room::new();
         let mut seen = HashSet::new();
         let mut at = self.pointer_at("linker_files", head)?;
         while at != 0 {
@@ -167,6 +177,11 @@ impl Kernel<'_> {
                         0 => found.list.is_empty(),
                         own => own == at,
                     };
+                    if !module.is_kernel {
+                        let behind = at.wrapping_add(offsets.address + 2 * word as u64);
+                        let functions = self.loaded_functions(&module, behind, &mut room);
+                        found.functions.extend(functions);
+                    }
                     found.list.push(module);
                     at = next;
                 }
@@ -176,6 +191,7 @@ impl Kernel<'_> {
                 }
             }
         }
+        found.functions.sort();
         Ok(found)
     }
 

@@ -21,7 +21,8 @@ pub struct Process {
     pub at: u64,
     /// `p_pid`
     pub pid: i32,
-    /// The parent's `p_pid`. Without type information nobody knows.
+    /// The parent's `p_pid`; process 0 counts as its own parent. Without type information nobody
+    /// knows.
     pub ppid: Option<i32>,
     /// `p_comm`
     pub comm: String,
@@ -237,7 +238,7 @@ impl Walk<'_> {
         let field = |offset: u64| at.wrapping_add(offset);
         let pid = kernel.uint_at("p_pid", field(offsets.pid), 4)? as i32; // 4 bytes were read
         let comm = kernel.text("p_comm", field(offsets.comm), COMM_LEN)?;
-        let ppid = self.parent(at);
+        let ppid = self.parent(at, pid);
         // PRS_ZOMBIE: it has just become one, and is on allproc yet.
         let zombie = zombie
             || self
@@ -256,10 +257,11 @@ impl Walk<'_> {
         })
     }
 
-    fn parent(&self, at: u64) -> Option<i32> {
+    /// Process 0 has no parent, and counts as its own, as in ddb.
+    fn parent(&self, at: u64, pid: i32) -> Option<i32> {
         let parent = self.typed(at, "p_pptr", self.typed.parent?)?;
         if parent == 0 {
-            return None;
+            return (pid == 0).then_some(pid);
         }
         let at = parent.wrapping_add(self.offsets.pid);
         // 4 bytes were read.

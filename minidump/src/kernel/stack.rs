@@ -82,7 +82,7 @@ impl Kernel<'_> {
         // The frame pointer of the function that this one called.
         let mut below = None;
         // Where an interrupted function that has no frame yet, or no longer, returns to.
-        let mut frameless = None;
+        let mut frameless = self.caught(registers);
         while frames.len() < LIMIT {
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name);
@@ -139,6 +139,21 @@ impl Kernel<'_> {
             }
         }
         frames
+    }
+
+    /// The same of registers that a thread is shown by, if they are the processor's own: an
+    /// interruption that left no trap frame. The stack pointer of registers that were saved for a
+    /// switch points at a copy of the program counter (amd64, i386).
+    fn caught(&self, registers: &Registers) -> Option<u64> {
+        let machine = self.elf().machine();
+        if machine != registers::AMD64.machine && machine != registers::I386.machine {
+            return None;
+        }
+        let slot = self.pointer_at("stack", registers.sp()?).ok();
+        if slot == registers.pc() {
+            return None;
+        }
+        self.frameless(registers)
     }
 
     /// Where an interrupted function returns to, if it has no frame of its own: it was about to make

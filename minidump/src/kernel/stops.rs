@@ -1,4 +1,4 @@
-//! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`.
+//! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`, `kdb_pcb`.
 
 use crate::ByteOrder;
 use crate::defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
@@ -17,6 +17,40 @@ pub(super) struct Stops {
     cpus: Option<(u64, u64)>,
     highest: Option<u32>,
     oncpu: OnCpu,
+    debugger: Option<Debugger>,
+}
+
+/// The kernel's debugger, which some thread has entered and no dump was begun from.
+///
+/// FreeBSD `sys/kern/subr_kdb.c`: `kdb_trap` puts the registers that the thread came with into
+/// `kdb_pcb`, and ddb shows that thread by them.
+#[derive(Debug, Clone, Copy)]
+struct Debugger {
+    /// `kdb_pcb`
+    pcb: u64,
+    /// `kdb_thread`: the thread that is looked at, at first the one that came.
+    thread: Option<u64>,
+}
+
+impl Debugger {
+    fn read(kernel: Kernel<'_>) -> Option<Self> {
+        // One byte since 12, an int before.
+        let symbol = kernel.elf().symbol("kdb_active")?;
+        let len = if symbol.size == 4 { 4 } else { 1 };
+        if kernel.variable("kdb_active", len).ok()? == 0 {
+            return None;
+        }
+        // A dump that is being written has its own registers of the thread that writes it.
+        if kernel.variable("dumping", 4).is_ok_and(|is| is != 0) {
+            return None;
+        }
+        let thread = kernel.address("kdb_thread");
+        let thread = thread.and_then(|at| kernel.pointer_at("kdb_thread", at));
+        Some(Self {
+            pcb: kernel.address("kdb_pcb").ok()?,
+            thread: thread.ok().filter(|at| *at != 0),
+        })
+    }
 }
 
 /// What `td_oncpu` is.
@@ -91,6 +125,7 @@ impl Stops {
                 .and_then(|id| u32::try_from(id).ok())
                 .filter(|id| *id < MAXCPU),
             oncpu,
+            debugger: Debugger::read(kernel),
         };
         (stops, missing, problems)
     }
@@ -103,6 +138,29 @@ impl Stops {
             return None;
         }
         first.checked_add(u64::from(cpu) * size)
+    }
+
+    /// The pcb that has what the thread at `at`, which is on `cpu`, did when it entered the kernel's
+    /// debugger; `None` if it did not. All other CPUs have been stopped; if one would not stop,
+    /// the debugger's own word decides.
+    pub(super) fn debugger_pcb(
+        &self,
+        kernel: Kernel<'_>,
+        offsets: &Offsets,
+        at: u64,
+        cpu: u32,
+    ) -> Option<u64> {
+        // A kernel for one CPU has no way to stop others.
+        let runs = |cpu: u32| match self.cpus {
+            Some(_) => !self.is_stopped(kernel, cpu),
+            None => self.pcbs.is_none(),
+        };
+        let debugger = self.debugger.filter(|_| runs(cpu))?;
+        let own = debugger.thread.is_none_or(|thread| {
+            let on = self.cpu(kernel, offsets, thread).ok().flatten();
+            thread == at || !on.is_some_and(&runs)
+        });
+        own.then_some(debugger.pcb)
     }
 
     fn is_stopped(&self, kernel: Kernel<'_>, cpu: u32) -> bool {

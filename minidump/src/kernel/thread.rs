@@ -10,9 +10,11 @@ use crate::kernel::{Kernel, KernelError};
 /// Where a thread's registers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
-    /// In `dumppcb`: it is the thread that wrote the dump.
+    /// In `dumppcb`: it is the thread that wrote the dump. Or, where no dump was begun, in
+    /// `kdb_pcb`: it is the thread that entered the kernel's debugger, which would have written it.
     Crashed,
-    /// In `stoppcbs`: it was on this CPU, which was stopped.
+    /// In `stoppcbs`: it was on this CPU, which was stopped. Or in `kdb_pcb`, where another thread
+    /// has dumped.
     Stopped(u32),
     /// Nowhere: it was on this CPU, which went on.
     OnCpu(u32),
@@ -115,9 +117,16 @@ impl Walk<'_> {
         let cpu = self.stops.cpu(kernel, &offsets, at);
         let own_pcb = self.or_problem(own_pcb).flatten();
         let cpu = self.or_problem(cpu);
-        let crashed = self.stops.dumptid == Some(tid) && self.stops.dumppcb.is_some();
+        let mut crashed = self.stops.dumptid == Some(tid) && self.stops.dumppcb.is_some();
+        let debugger = cpu.flatten().and_then(|cpu| {
+            let stops = &self.stops;
+            stops.debugger_pcb(kernel, &offsets, at, cpu)
+        });
+        crashed |= debugger.is_some() && self.stops.dumptid.is_none();
         let (context, pcb) = match cpu {
-            _ if crashed => (Context::Crashed, self.stops.dumppcb),
+            _ if crashed => (Context::Crashed, debugger.or(self.stops.dumppcb)),
+            // Another thread has dumped, before or from outside.
+            Some(Some(cpu)) if debugger.is_some() => (Context::Stopped(cpu), debugger),
             Some(Some(cpu)) => match self.stops.pcb(kernel, offsets.pcb_size, cpu) {
                 None => (Context::OnCpu(cpu), None),
                 pcb => (Context::Stopped(cpu), pcb),

@@ -56,18 +56,30 @@ impl fmt::Display for Trap {
                     write!(f, ", badvaddr {address:#x}")?;
                 }
             }
-            Cause::Trap => write!(f, "--- trap {number:#x}")?,
+            Cause::Trap => write!(f, "--- trap {}", Radix(number))?,
         }
         let mut told = Vec::new();
         for name in [set.pc, set.sp, set.fp] {
             if let Some(value) = self.registers.get(name)
                 && !told.contains(&name)
             {
-                write!(f, ", {name} = {value:#x}")?;
+                write!(f, ", {name} = {}", Radix(value))?;
                 told.push(name);
             }
         }
         f.write_str(" ---")
+    }
+}
+
+/// A number as ddb prints it: hexadecimal, and zero is a digit.
+struct Radix(u64);
+
+impl fmt::Display for Radix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            value => write!(f, "{value:#x}"),
+        }
     }
 }
 
@@ -141,6 +153,13 @@ impl Kernel<'_> {
                 let third = above(4 * word);
                 if third.is_some() && read(second) == third {
                     return [third, None];
+                }
+                let fourth = above(5 * word);
+                if fourth.is_some() && read(third) == fourth {
+                    // A kernel thread's is empty, wherever it is read; ddb reads all traps' here.
+                    let mode = fourth.and_then(|at| at.checked_add(form.mode.at));
+                    let empty = read(mode) == Some(0);
+                    return [if empty { second } else { fourth }, None];
                 }
                 [first, None]
             }

@@ -17,7 +17,13 @@ use world::{AMD64, ARM, ARM64, I386, I386_PAE, POWERPC64, POWERPC64LE, Port, RIS
 /// Reads a scene back: titles, contexts, registers and chains must be those that were laid out.
 #[track_caller]
 fn check(port: Port, variant: Variant) {
-    let scene = Scene::new(port, variant);
+    check_with(port, variant, (0x70, 4));
+}
+
+/// The same, with `td_oncpu` at an offset with so many bytes.
+#[track_caller]
+fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
+    let scene = Scene::with_oncpu(port, variant, oncpu);
     let (dump, elf) = scene.world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
@@ -81,6 +87,16 @@ fn check(port: Port, variant: Variant) {
 #[test]
 fn threads_registers_and_stacks_of_amd64() {
     check(AMD64, Variant::New);
+}
+
+/// 10.4: a system call's way in is one function, and is no interrupt.
+#[test]
+fn threads_registers_and_stacks_of_amd64_10_4() {
+    let port = Port {
+        version: Some(1_004_000),
+        ..AMD64
+    };
+    check_with(port, Variant::New, (0x70, 1));
 }
 
 #[test]
@@ -245,7 +261,7 @@ fn frames_in_loaded_files_are_told_by_file_and_offset() {
             size: 0x800,
             is_kernel: false,
         }],
-        problems: Vec::new(),
+        ..Modules::default()
     };
     let kernel = Kernel::of_dump(&dump, &elf);
     for (kernel, told) in [
@@ -268,6 +284,135 @@ fn frames_in_loaded_files_are_told_by_file_and_offset() {
             found,
             [own("sched_switch", 5), told, own("fork_trampoline", 9)]
         );
+    }
+}
+
+/// The kernel's linker has a file's symbols in memory: of an object file (amd64) their addresses, of a
+/// shared object (i386) how far they are from where it was loaded. Offsets are those of 12.1 and 10.4.
+#[test]
+fn functions_of_loaded_files_are_named_as_the_kernel_s_debugger_names_them() {
+    // Where `struct linker_file` has next, filename, pathname, address, and where the linker's own
+    // structure has the address again and the symbols.
+    let of_12_1 = [24, 40, 48, 64, 184, 256];
+    let of_10_4 = [24, 40, 48, 64, 168, 240];
+    let i386_12_1 = [16, 24, 28, 36, 100, 180];
+    for (port, at) in [(AMD64, of_12_1), (AMD64, of_10_4), (I386, i386_12_1)] {
+        let functions = ["cpu_switch", "sched_switch", "fork_trampoline"];
+        let mut world = World::new(port, &functions);
+        let (head, pcb) = (world.address("allproc"), world.allocate(320));
+        let wanted = world::Wanted {
+            tid: 100_001,
+            name: "",
+            cpu: None,
+            pcb,
+        };
+        world.list(head, &[(9, "guest", &[wanted])]);
+        let (module, top, word) = (world.stack(4) & !0xfff, world.stack(0), port.word);
+        let [next, filename, pathname, address, again, tables] = at;
+        let mut link = world.variable("linker_files", 2 * word);
+        let mut files = Vec::new();
+        for (name, at, size) in [("kernel", port.base, 0x3000), ("guest.ko", module, 0x800)] {
+            let (file, text) = (world.allocate(320), world.allocate(64));
+            world.text(text, name);
+            world.word(link, file);
+            world.word(file + filename, text);
+            world.word(file + pathname, text);
+            world.word(file + address, at);
+            world.word(file + address + word, size);
+            world.word(file + again, at);
+            link = file + next;
+            files.push(file);
+        }
+        let (symbols, names) = (world.allocate(4 * 24), world.allocate(64));
+        world.text(names + 1, "guest_crash");
+        world.text(names + 20, "guest_data");
+        world.text(names + 40, "guest_end");
+        // Neither data nor what is behind the file is a function of it.
+        for (i, name, kind, value) in [(1, 1, 2, 0x100), (2, 20, 1, 0x120), (3, 40, 2, 0x900)] {
+            let value = if word == 8 { module + value } else { value };
+            let symbol = symbols + i * if word == 8 { 24 } else { 16 };
+            world.put(symbol, 4, name);
+            let [kind_at, section_at, value_at] = if word == 8 { [4, 6, 8] } else { [12, 14, 4] };
+            world.put(symbol + kind_at, 1, kind);
+            world.put(symbol + section_at, 2, 1);
+            world.word(symbol + value_at, value);
+        }
+        for (i, value) in [symbols, 4, names, 60].into_iter().enumerate() {
+            world.word(files[1] + tables + i as u64 * word, value);
+        }
+        // sched_switch, called by the file, called by fork_trampoline.
+        let (rip, rbp) = if word == 8 { (56, 32) } else { (20, 8) };
+        let pc = world.function("sched_switch") + 5;
+        let out = world.function("fork_trampoline") + 9;
+        world.word(pcb + rip, pc);
+        world.word(pcb + rbp, top - 0x80);
+        world.word(top - 0x80, top - 0x40);
+        world.word(top - 0x80 + word, module + 0x123);
+        world.word(top - 0x40, 0);
+        world.word(top - 0x40 + word, out);
+
+        let told = |world: &World| {
+            let (dump, elf) = world.made();
+            let kernel = Kernel::of_dump(&dump, &elf);
+            let modules = kernel.modules().unwrap();
+            assert_eq!(modules.problems, [""; 0]);
+            let kernel = kernel.with_functions(Some(&modules));
+            let threads = kernel.threads().unwrap();
+            let registers = kernel.registers(&threads.list[0]).unwrap();
+            let stack = kernel.stack(&registers);
+            stack[1].function.clone().unwrap()
+        };
+        let name = port.name;
+        assert_eq!(told(&world), ("guest_crash".into(), 0x23), "{name}");
+        // What does not agree with the file is not believed.
+        for (at, value) in [
+            (files[1] + again, module + 0x1000),
+            (files[1] + tables + word, 1 << 40),
+            (files[1] + tables + 3 * word, 1 << 30),
+            (files[1] + tables, module + 0x8_0000),
+            (symbols, 7),
+        ] {
+            let mut world = world.clone();
+            world.word(at, value & if word == 8 { u64::MAX } else { 0xffff_ffff });
+            assert_eq!(told(&world), ("guest.ko".into(), 0x123), "{name} {at:#x}");
+        }
+    }
+}
+
+/// Registers that a processor had when it was looked at from outside are in no frame of its own
+/// function if that has just begun, or is about to return.
+#[test]
+fn a_processor_caught_at_either_end_of_a_function_is_followed_to_its_caller() {
+    for port in [AMD64, I386] {
+        let mut world = World::new(port, &["btext", "caught", "caller", "fork_trampoline"]);
+        let (top, word) = (world.stack(0), port.word);
+        let back = world.function("caller") + 5;
+        let out = world.function("fork_trampoline") + 9;
+        let begins = world.function("caught");
+        let (sp, fp) = (top - 0x80, top - 0x40);
+        world.word(sp, back);
+        world.word(fp, 0);
+        world.word(fp + word, out);
+        // ret
+        world.put(begins + 0x20, 1, 0xc3);
+        let (dump, elf) = world.made();
+        let kernel = Kernel::of_dump(&dump, &elf);
+        let names = |pc: u64| {
+            let mut registers = kernel.registers_at(port.base + 0x4000).unwrap();
+            let set = registers.set();
+            for (name, value) in [(set.pc, pc), (set.sp, sp), (set.fp, fp)] {
+                assert!(registers.put(name, value));
+            }
+            let stack = kernel.stack(&registers).into_iter();
+            let names = stack.filter_map(|f| f.function.map(|(name, _)| name));
+            names.collect::<Vec<_>>()
+        };
+        let whole = ["caught", "caller", "fork_trampoline"];
+        assert_eq!(names(begins), whole);
+        assert_eq!(names(begins + 0x20), whole);
+        // In the middle it has a frame. What was saved for a switch points at its program counter.
+        assert_eq!(names(begins + 0x10), ["caught", "fork_trampoline"]);
+        assert_eq!(names(back), ["caller", "fork_trampoline"]);
     }
 }
 

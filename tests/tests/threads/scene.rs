@@ -43,6 +43,10 @@ pub(crate) struct Scene {
 /// The names of a port's entry code: for a fault, a system call, an interrupt.
 fn entries(port: Port, variant: Variant) -> [&'static str; 3] {
     let mut entries = match port.name {
+        // 10.4 has no common part.
+        "amd64" if port.version.is_some_and(|v| v < 1_100_000) => {
+            ["calltrap", "Xfast_syscall", "Xcpustop"]
+        }
         "amd64" => ["calltrap", "fast_syscall_common", "Xcpustop"],
         "i386" | "i386pae" => ["calltrap", "Xint0x80_syscall", "Xcpustop"],
         "arm64" => ["handle_el1h_sync", "handle_el0_sync", "handle_el1h_irq"],
@@ -333,6 +337,10 @@ fn save(
 
 impl Scene {
     pub(crate) fn new(port: Port, variant: Variant) -> Self {
+        Self::with_oncpu(port, variant, (0x70, 4))
+    }
+
+    pub(crate) fn with_oncpu(port: Port, variant: Variant, oncpu: (u64, u64)) -> Self {
         let old = variant == Variant::Old;
         let [fault, syscall, interrupt] = entries(port, variant);
         let mut functions = vec![
@@ -357,7 +365,7 @@ impl Scene {
                 functions.push(entry);
             }
         }
-        let mut world = World::new(port, &functions);
+        let mut world = World::with_oncpu(port, &functions, oncpu);
         let pcbs = [0; 3].map(|_| world.allocate(port.pcb_size));
         let wanted = |tid, name, cpu, pcb| Wanted {
             tid,
@@ -448,6 +456,25 @@ fn outermost(world: &World, top: u64) -> u64 {
     }
 }
 
+/// Lays what `fork_trampoline` calls a kernel thread's first function with, below the empty trap frame
+/// that it would leave the kernel by, where that function's frame is at `fp`. The trap that a reader
+/// finds, and ddb's line for it: ddb reads i386's frame behind two arguments, though there are three.
+fn begin(world: &mut World, fp: u64) -> (Option<u64>, Vec<String>) {
+    match world.port.name {
+        "amd64" => {
+            let line = "--- trap 0, rip = 0, rsp = 0, rbp = 0 ---";
+            (Some(fp + 16), vec![line.into()])
+        }
+        "i386" | "i386pae" => {
+            world.put(fp + 16, 4, fp + 20);
+            let at = fp + 12;
+            let line = format!("--- trap 0, eip = 0, esp = {:#x}, ebp = 0 ---", at + 64);
+            (Some(at), vec![line])
+        }
+        _ => (None, Vec::new()),
+    }
+}
+
 fn told(names: &[(&str, u64, Option<u64>)]) -> Vec<(String, u64, Option<u64>)> {
     names
         .iter()
@@ -462,6 +489,7 @@ fn sleeping(world: &mut World, pcb: u64, old: bool) -> Told {
     let outer = outermost(world, top);
     let back = at(world, "fork_trampoline", 0xe);
     link(world, top - 0x40, outer, back);
+    let (trap, traps) = begin(world, top - 0x40);
     let back = at(world, "fork_exit", 0x80);
     link(world, top - 0x80, top - 0x40, back);
     let back = at(world, "sleepq_wait", 0x44);
@@ -478,9 +506,9 @@ fn sleeping(world: &mut World, pcb: u64, old: bool) -> Told {
             ("mi_switch", 0xbb, None),
             ("sleepq_wait", 0x44, None),
             ("fork_exit", 0x80, None),
-            ("fork_trampoline", 0xe, None),
+            ("fork_trampoline", 0xe, trap),
         ]),
-        traps: Vec::new(),
+        traps,
     }
 }
 
@@ -527,7 +555,9 @@ fn line(port: Port, entry: &str, was: Interrupted, frame_sp: u64) -> String {
         // That of an idle thread is an interrupt.
         ("arm", _) if was.back != 0 => "exception".into(),
         (_, "calltrap") => format!("trap {:#x}", was.number),
-        (_, "fast_syscall_common" | "Xint0x80_syscall" | "handle_el0_sync") => "syscall".into(),
+        (_, "fast_syscall_common" | "Xfast_syscall" | "Xint0x80_syscall" | "handle_el0_sync") => {
+            "syscall".into()
+        }
         _ => "interrupt".into(),
     };
     let third = if fp == sp {
@@ -535,10 +565,11 @@ fn line(port: Port, entry: &str, was: Interrupted, frame_sp: u64) -> String {
     } else {
         format!(", {fp} = {:#x}", was.fp)
     };
-    format!(
-        "--- {what}, {pc} = {:#x}, {sp} = {frame_sp:#x}{third} ---",
-        was.pc
-    )
+    let at = match was.pc {
+        0 => "0".into(),
+        pc => format!("{pc:#x}"),
+    };
+    format!("--- {what}, {pc} = {at}, {sp} = {frame_sp:#x}{third} ---")
 }
 
 /// The stack pointer that a trap frame tells: i386 has it only of user mode, else it is where it
@@ -636,6 +667,7 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
     let outer = outermost(world, top);
     let back = world.function("fork_trampoline") + 0xe;
     link(world, top - 0x40, outer, back);
+    let (trap, empty) = begin(world, top - 0x40);
     let fp = top - 0x80;
     let back = world.function("fork_exit") + 0x80;
     link(world, fp, top - 0x40, back);
@@ -644,7 +676,7 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
         _ => "cpustop_handler",
     };
     let pc = world.function(handler_name) + 0x28;
-    let tail = [("fork_exit", 0x80, None), ("fork_trampoline", 0xe, None)];
+    let tail = [("fork_exit", 0x80, None), ("fork_trampoline", 0xe, trap)];
     let at = fp - 0x1c0;
     let was = Interrupted {
         pc: world.function("cpu_idle") + 0x1c,
@@ -673,6 +705,10 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
     Told {
         registers: save(world, pcb, old, (pc, sp, handler)),
         frames: told(&frames),
-        traps: vec![line(port, interrupt, was, told_sp(port, at, was))],
+        traps: [
+            vec![line(port, interrupt, was, told_sp(port, at, was))],
+            empty,
+        ]
+        .concat(),
     }
 }

@@ -124,7 +124,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub format_version: Option<u32>,
     /// The thread on the image's CPU N counts as the one that dumped (dumptid, dumppcb) [default: the
-    /// CPU that panicked, or the only one that is not stopped, or the first]
+    /// CPU in the kernel's debugger, or the only one that is not stopped, or the first]
     #[arg(
         long,
         value_name = "N",

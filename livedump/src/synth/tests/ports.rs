@@ -299,6 +299,7 @@ fn frame_pointers_lead_through_every_stack_of_a_port() {
         let truth = machine.truth();
         let pcb = |thread: &ThreadTruth| match thread.context {
             Context::Dump => Some(reader.symbol("dumppcb")),
+            Context::Debugger => Some(reader.symbol("kdb_pcb")),
             Context::Saved => Some(thread.pcb),
             Context::Running(_) => None,
             Context::Stopped(cpu) => {

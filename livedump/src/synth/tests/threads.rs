@@ -135,7 +135,8 @@ fn backtrace(machine: &Machine, reader: &Reader<'_>, pcb: u64) -> Vec<(u64, u64)
             .map_or("", |(name, _)| name.as_str())
     };
     let mut frames = vec![(pc, fp)];
-    while !["fork_trampoline", "fast_syscall_common"].contains(&function(pc)) {
+    let ends = ["fork_trampoline", "fast_syscall_common", "Xfast_syscall"];
+    while !ends.contains(&function(pc)) {
         let at = fp;
         pc = reader.u64(at + 8);
         fp = reader.u64(at);
