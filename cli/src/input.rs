@@ -23,6 +23,9 @@ pub struct Opening {
     pub threads: Option<NonZeroUsize>,
     /// Lost page data at the end is zeros.
     pub zero_tail: bool,
+    /// Whether what is read needs no check at the end of the run: it is a look at the head, or is
+    /// checked elsewhere.
+    pub glance: bool,
 }
 
 /// Opens the dump `path`, of any kind; `-` is standard input. What cannot seek is kept in an
@@ -42,7 +45,11 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     } else {
         AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
     };
-    opened.map_err(|e| Failure::from(e).about(path))
+    let dump = opened.map_err(|e| Failure::from(e).about(path))?;
+    if !opening.glance {
+        session.check_at_end(path, dump.shared_stream());
+    }
+    Ok(dump)
 }
 
 /// Opens a file that can be read at any offset: `path`, or a copy of what comes out of it if it is

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use compress::Stream;
 
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::progress::Bar;
 use crate::text::printable;
 
 /// Standard output, which remembers that its reader went away.
@@ -68,6 +71,8 @@ pub struct Session<'a> {
     /// What is around.
     pub env: Env,
     exit: Exit,
+    /// Streams that have their checksum at their end, which reading need not come to.
+    unchecked: Vec<(PathBuf, Arc<Stream>)>,
 }
 
 impl<'a> Session<'a> {
@@ -89,6 +94,7 @@ impl<'a> Session<'a> {
             },
             env,
             exit: Exit::DONE,
+            unchecked: Vec::new(),
         }
     }
 
@@ -116,9 +122,36 @@ impl<'a> Session<'a> {
         self.exit = self.exit.worst(exit);
     }
 
+    /// What the run reads of `stream`, which is in the file `path`, is checked when the run ends.
+    pub fn check_at_end(&mut self, path: &Path, stream: Arc<Stream>) {
+        self.unchecked.push((path.to_owned(), stream));
+    }
+
+    /// Decodes to their ends the streams that have been read as far as was needed.
+    fn check(&mut self) -> Result<(), Failure> {
+        for (path, stream) in std::mem::take(&mut self.unchecked) {
+            let bar = Bar::new(self, "check", false, None);
+            let checked = stream.finish(&bar);
+            drop(bar);
+            match checked {
+                Ok(()) => {}
+                Err(error @ compress::Error::Cancelled) => return Err(error.into()),
+                Err(error) => {
+                    let failure = Failure::from(error).about(&path);
+                    self.fail(&failure.next("not all that was read of it has been checked"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the run: flushes the data, tells of a failure, and says with which code to exit.
     pub fn finish(mut self, result: Result<(), Failure>) -> Exit {
         let flushed = self.out.flush();
+        let result = match (result, &flushed) {
+            (Ok(()), Ok(())) => self.check(),
+            (result, _) => result,
+        };
         if let Some(signal) = self.env.interrupt.raised()
             && result.is_err()
         {

@@ -234,6 +234,36 @@ fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
     }
 }
 
+/// What is read of a stream before its checksum is sure once the stream has been finished, and not
+/// before; what is let go on the way is never taken for something else.
+#[test]
+fn finishing_a_foreign_stream_checks_what_was_read_of_it() {
+    let content = content(3_500_000, 24);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
+        // The checksum is the last thing of a zstd frame, and before 4 bytes in a gzip member.
+        for (damage, damaged) in [(0, false), (1, true)] {
+            let mut bytes = bytes.clone();
+            let at = bytes.len() - if codec == Codec::Zstd { 1 } else { 5 };
+            bytes[at] ^= damage;
+            let stream = open(bytes);
+            // Nothing has been read: nothing is to be checked.
+            stream.finish(&NoProgress).unwrap();
+            let mut buf = [0; 100];
+            stream.content().read_exact_at(&mut buf, 1_500_000).unwrap();
+            assert!(buf == content[1_500_000..1_500_100]);
+            let finished = stream.finish(&NoProgress);
+            assert_eq!(finished.is_err(), damaged, "{codec}: {finished:?}");
+            stream.content().read_exact_at(&mut buf, 100).unwrap();
+            assert!(buf == content[100..200]);
+            for at in [1 << 20, 2_900_000, 3_499_900, 3_500_000] {
+                assert!(stream.content().read_at(&mut buf, at).is_err(), "{at}");
+            }
+            assert!(stream.readable().is_err());
+        }
+    }
+}
+
 #[test]
 fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
     let content = content(9_000_000, 57);

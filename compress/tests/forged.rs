@@ -212,3 +212,23 @@ fn gzip_members_that_lie_about_their_length_are_found_out() {
         assert!(stream.check(&NoProgress).is_err());
     }
 }
+
+/// Members of one content are of one length and one CRC: only the end of the first tells that two
+/// are said to be one.
+#[test]
+fn two_gzip_members_that_say_they_are_one_are_found_out() {
+    let content = [7; 3 * FRAME as usize];
+    let encoding = encoding(Codec::Gzip, FRAME, 1);
+    let (bytes, _) = stored(&content, &encoding, Shape::Frames);
+    assert_eq!(bytes.len() % 3, 0);
+    let mut lying = bytes.clone();
+    add(&mut lying, 16, bytes.len() as i64 / 3);
+    let stream = Stream::open(Arc::new(lying), &options()).unwrap();
+    assert_eq!(stream.frames().unwrap().count(), 2);
+    let (out, end) = decoded(&stream);
+    assert_eq!((out.len(), end.is_err()), (0, true));
+    // The same without the lie.
+    let stream = Stream::open(Arc::new(bytes), &options()).unwrap();
+    let (out, end) = decoded(&stream);
+    assert!(end.is_ok() && out == content);
+}

@@ -110,8 +110,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 fn machine_of(args: &Args, elf: &KernelElf, session: &mut Session<'_>) -> Option<DumpedMachine> {
     let paths = [&args.a, &args.b];
     let files = paths.into_iter().filter(|path| path.is_file());
+    // Comparing has been through the whole streams.
+    let opening = Opening {
+        glance: true,
+        ..Opening::default()
+    };
     files
-        .filter_map(|path| input::dump(path, Opening::default(), session).ok())
+        .filter_map(|path| input::dump(path, opening, session).ok())
         .find_map(|dump| input::hold(elf, &dump).ok()?.1)
 }
 

@@ -111,14 +111,31 @@ pub fn open(
 ) -> Result<Served, Failure> {
     let opening = Opening {
         zero_tail,
+        glance: true,
         ..Opening::default()
     };
     let space = Space::open(dump, opening, kernel, session)?;
+    check(&space, dump, session)?;
     let served = Served::new(space, dump, &kernel.kernel_path)?;
     for problem in served.problems() {
         session.voice.say(printable(problem));
     }
     Ok(served)
+}
+
+/// Decodes a stream that has its checksum at its end up to there, before anybody is served: what
+/// is lost is told now, and what is there is checked.
+fn check(space: &Space, dump: &std::path::Path, session: &mut Session<'_>) -> Result<(), Failure> {
+    let stream = space.dump.stream();
+    if stream.frames().is_none()
+        && let (_, Some(error)) = stream
+            .readable()
+            .map_err(|e| Failure::from(e).about(dump))?
+    {
+        let what = "what was before that is served, and has not been checked";
+        session.warn(dump, format_args!("{error}; {what}"));
+    }
+    Ok(())
 }
 
 fn announce(

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -261,4 +262,38 @@ fn kernel_that_is_not_in_the_image_is_refused() {
     let refused = run(["take", "--image", &zeros, "--kernel", &kernel, "-o", &out]).expect(2);
     one_line(&refused, "zeros");
     assert!(!Path::new(&out).exists());
+}
+
+/// A kernel's own stream has its one checksum at its end. What verbs have printed before they come
+/// there is known to be wrong when they exit; a conversion leaves nothing.
+#[test]
+fn a_foreign_stream_that_is_wrong_at_its_end_is_told_by_whoever_read_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dump(dir.path(), "own", "--none", "saved");
+    let [whole, wrong, out] = ["whole", "wrong", "out"].map(|name| dir.path().join(name));
+    let of = |verb: &str, path: &Path| run([verb.as_ref(), "-q".as_ref(), path.as_os_str()]);
+    for (tool, from_end) in [("zstd", 1), ("gzip", 5)] {
+        let stored = Command::new(tool).args(["-q", "-c"]).arg(&own).output();
+        let mut bytes = stored.unwrap().stdout;
+        fs::write(&whole, &bytes).unwrap();
+        let at = bytes.len() - from_end;
+        bytes[at] ^= 1;
+        fs::write(&wrong, &bytes).unwrap();
+
+        let text = of("dmesg", &whole).expect(0).out;
+        assert!(!text.is_empty());
+        let answer = of("dmesg", &wrong).expect(2);
+        assert_eq!(answer.out, text);
+        one_line(&answer, tool);
+        assert!(answer.err.contains("has been checked"), "{}", answer.err);
+        // A look at the head is no reason to decode everything.
+        of("info", &wrong).expect(0);
+        for kind in ["--none", "--zstd"] {
+            let args = ["convert", "-q", kind].map(AsRef::as_ref);
+            let files = [wrong.as_os_str(), out.as_os_str()];
+            let answer = run(args.into_iter().chain(files)).expect(2);
+            one_line(&answer, kind);
+            assert!(!out.exists(), "{kind}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! runs changes nothing, and what is dumped is what was put there.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -157,6 +157,28 @@ impl Qemu {
                 self.events.push(event.into());
             }
         }
+    }
+
+    /// Whether the monitor tells of `event` before `child` has ended and nothing more comes.
+    fn tells_before_end(&mut self, event: &str, child: &mut Child) -> bool {
+        let wait = |qemu: &Self, time| qemu.monitor.get_ref().set_read_timeout(Some(time)).unwrap();
+        wait(self, Duration::from_millis(200));
+        let mut line = String::new();
+        while !self.events.iter().any(|e| e == event) {
+            let has_ended = child.try_wait().unwrap().is_some();
+            if let Err(error) = self.monitor.read_line(&mut line) {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                if has_ended {
+                    break;
+                }
+                continue;
+            }
+            let message: Value = serde_json::from_str(&std::mem::take(&mut line)).unwrap();
+            self.events
+                .extend(message["event"].as_str().map(String::from));
+        }
+        wait(self, PATIENCE);
+        self.events.iter().any(|e| e == event)
     }
 
     pub(crate) fn status(&mut self) -> String {
@@ -596,16 +618,23 @@ fn a_guest_goes_on_when_who_paused_it_is_killed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
-    let mut killed = 0;
+    let (mut killed, mut failed) = (0, Vec::new());
     // Whether the kill comes before the work is done is a matter of luck.
     for round in 0..40 {
         qemu.events.clear();
         let mut child = qemu
             .command("dump", &["--pause", "-f"])
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        qemu.await_event("STOP");
+        if !qemu.tells_before_end("STOP", &mut child) {
+            // It could not do its work, on a busy machine: then it has paused nothing either.
+            let end = child.wait_with_output().unwrap();
+            assert_eq!(qemu.status(), "running", "round {round}");
+            failed.push(String::from_utf8_lossy(&end.stderr).into_owned());
+            assert!(failed.len() < 3, "{failed:?}");
+            continue;
+        }
         child.kill().unwrap();
         let killed_now = child.wait().unwrap().code().is_none();
         let before = qemu.events.iter().any(|e| e == "RESUME");
@@ -616,7 +645,7 @@ fn a_guest_goes_on_when_who_paused_it_is_killed() {
             break;
         }
     }
-    assert!(killed > 0, "never killed while the guest was paused");
+    assert!(killed > 0, "never killed while it was paused; {failed:?}");
 }
 
 #[test]

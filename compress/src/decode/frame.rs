@@ -4,7 +4,9 @@ use libdeflater::Decompressor;
 use xxhash_rust::xxh64::xxh64;
 use zstd::zstd_safe::{DCtx, get_error_name};
 
+use super::gzip;
 use super::input::cut;
+use crate::gzip_format::MAGIC;
 use crate::table::Frame;
 use crate::zstd_format::CHECKSUM_LEN;
 use crate::{Codec, Error, ReadAt};
@@ -88,6 +90,11 @@ impl FrameDecoder {
                     len as u64,
                     frame.content_len.into(),
                 )?;
+                if !kind.checked && holds_magic(stored) {
+                    // The engine ends with the first member, whatever is behind that.
+                    let end = gzip::first_member(stored)?;
+                    same(kind, frame, "stored length", end, stored.len() as u64)?;
+                }
                 // The CRC-32 is the first half of the trailer.
                 stored
                     .split_last_chunk::<4>()
@@ -106,6 +113,12 @@ impl FrameDecoder {
         }
         Ok(())
     }
+}
+
+/// Whether a member in these bytes could have another one behind it.
+fn holds_magic(stored: &[u8]) -> bool {
+    let mut behind = stored.windows(MAGIC.len()).skip(1);
+    behind.any(|bytes| bytes == MAGIC)
 }
 
 /// `zstd frame 3`, as errors say it.

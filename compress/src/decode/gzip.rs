@@ -19,8 +19,15 @@ pub(crate) struct GzipPass {
     members: u64,
     /// Where the member that is being decoded began.
     member_at: Option<u64>,
+    /// Where the first member ended.
+    first_end: Option<u64>,
     sum: crc32fast::Hasher,
     len: u32,
+}
+
+/// Where the first member in `stored` ends.
+pub(crate) fn first_member(stored: &[u8]) -> Result<u64, Error> {
+    GzipPass::new(Arc::new(stored.to_vec())).skip_first()
 }
 
 impl GzipPass {
@@ -30,6 +37,7 @@ impl GzipPass {
             engine: Decompress::new(false),
             members: 0,
             member_at: None,
+            first_end: None,
             sum: crc32fast::Hasher::new(),
             len: 0,
         }
@@ -78,6 +86,20 @@ impl GzipPass {
             }
             if made > 0 {
                 return Ok(made);
+            }
+        }
+    }
+
+    /// Decodes the first member, for nothing but its end.
+    fn skip_first(&mut self) -> Result<u64, Error> {
+        let mut out = vec![0; 64 << 10];
+        loop {
+            let read = self.read(&mut out);
+            match (self.first_end, read) {
+                // What is wrong behind it is no matter of this member.
+                (Some(end), _) => return Ok(end),
+                (None, Ok(_)) => {}
+                (None, Err(error)) => return Err(error),
             }
         }
     }
@@ -153,6 +175,7 @@ impl GzipPass {
         }
         self.input.consume(TRAILER_LEN);
         self.member_at = None;
+        self.first_end.get_or_insert(self.input.position());
         Ok(())
     }
 }

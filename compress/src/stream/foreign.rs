@@ -5,6 +5,9 @@
 //! there. So memory is bounded, a page near the front costs little, and after one pass every page
 //! costs a frame. When the pass fails, what was before the failure can be read; what is behind
 //! it, or the length, is the error.
+//!
+//! The one checksum of such a stream is at its end. So what is read before the pass has come there
+//! has not been checked yet: whoever has told of it finishes the pass, to know.
 
 use std::fs::File;
 use std::io;
@@ -59,6 +62,8 @@ struct State {
     filled: usize,
     stored: Vec<u8>,
     end: Option<End>,
+    /// Whether content behind the spool has been let go.
+    let_go: bool,
 }
 
 /// How the pass has ended.
@@ -87,6 +92,7 @@ impl Foreign {
                 filled: 0,
                 stored: Vec::new(),
                 end: None,
+                let_go: false,
             }),
             whole: OnceLock::new(),
             reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache, options.threads.get()),
@@ -110,12 +116,22 @@ impl Foreign {
 
     /// Decodes a little further. `false` at the end, whatever it is.
     fn advance(&self, state: &mut State) -> Result<bool, Error> {
+        if state.let_go {
+            return Err(Error::Options(
+                "the pass over a stream has been finished; no more of it can be read".into(),
+            ));
+        }
         if state.end.is_some() {
             return Ok(false);
         }
         if state.filled == SPOOL_FRAME as usize {
             self.spool(state)?;
         }
+        self.go_on(state)
+    }
+
+    /// Decodes a little further into the partial frame, which has room.
+    fn go_on(&self, state: &mut State) -> Result<bool, Error> {
         if state.pass.is_none() {
             state.pass = Some(self.new_pass()?);
             state.partial = vec![0; SPOOL_FRAME as usize];
@@ -127,8 +143,10 @@ impl Foreign {
             Ok(0) => {
                 state.end = Some(End::Whole);
                 state.pass = None;
-                self.whole
-                    .get_or_init(|| self.spooled() + state.filled as u64);
+                if !state.let_go {
+                    self.whole
+                        .get_or_init(|| self.spooled() + state.filled as u64);
+                }
             }
             Ok(n) => state.filled += n,
             // The system may say yes next time; nothing has been lost.
@@ -230,6 +248,30 @@ impl Foreign {
             Some(End::Failed(error)) => (len, Some(error.again())),
             _ => (len, None),
         })
+    }
+
+    /// Goes on with the pass to its end and keeps nothing of what it decodes, if there is a pass
+    /// that has not ended. What it ends at, if that is not the end of the stream.
+    pub(super) fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
+        let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = state.pass.is_some() && self.whole.get().is_none();
+        while begun && state.end.is_none() {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if state.filled == SPOOL_FRAME as usize {
+                state.let_go = true;
+                state.filled = 0;
+            }
+            self.go_on(&mut state)?;
+        }
+        if state.let_go {
+            state.filled = 0;
+        }
+        match &state.end {
+            Some(End::Failed(error)) => Err(error.again()),
+            _ => Ok(()),
+        }
     }
 
     /// Decodes all of the stream once more, without the spool, while `sink` works. What the length

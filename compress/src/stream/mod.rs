@@ -153,9 +153,11 @@ impl Stream {
         }
     }
 
-    /// The content, at any offset, from any number of threads. Everything it returns has been
-    /// checked against the frame's own checksum. Of a foreign stream, the first read beyond what
-    /// has been decoded so far goes on with its one decoding pass.
+    /// The content, at any offset, from any number of threads. Of a stream whose frames are known
+    /// everything it returns has been checked against the frame's own checksum. Of a foreign
+    /// stream, the first read beyond what has been decoded so far goes on with its one decoding
+    /// pass; its checksum is at its end, so what has been read is checked when
+    /// [`Self::finish`] says so.
     ///
     /// A read in a damaged frame, and beyond the place where a foreign stream breaks off, is an
     /// error that carries an [`Error::Broken`].
@@ -184,6 +186,16 @@ impl Stream {
             Content::Foreign(foreign) => foreign.readable(),
             Content::Plain(window) => Ok((window.size().map_err(Error::Read)?, None)),
             Content::Indexed(indexed) => Ok(indexed.readable()),
+        }
+    }
+
+    /// Checks what [`Self::content`] has returned so far: of a foreign stream, by decoding it to its
+    /// end; what had not been reached is lost then, and an error to read. Anything else has been
+    /// checked already, and nothing needs to be if nothing was read.
+    pub fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
+        match &self.content {
+            Content::Foreign(foreign) => foreign.finish(progress),
+            Content::Plain(_) | Content::Indexed(_) => Ok(()),
         }
     }
 

@@ -117,6 +117,11 @@ impl Envelope {
         &self.stream
     }
 
+    /// The same, to be kept beside the dump.
+    pub fn shared_stream(&self) -> Arc<Stream> {
+        Arc::clone(&self.stream)
+    }
+
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.file_len

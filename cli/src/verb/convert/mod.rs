@@ -125,6 +125,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let opening = Opening {
         threads: args.codec.threads,
         zero_tail: args.zero_tail,
+        ..Opening::default()
     };
     let source = input::dump(&args.input, opening, session)?;
     for warning in source.warnings() {

@@ -28,8 +28,18 @@ Examples:
   livecore info --json vmcore.3 | jq .pages
   livecore info guest.elf                               an image of memory, for take --image
 
+Only the head and the tail are looked at. A stream of one gzip member or one zstd frame has its \
+checksum behind everything: `livecore verify` checks it.
+
 Exits with 3 if there is something to warn of: a short file, a parity that is wrong, a seal that is \
 damaged.";
+
+/// The head and the tail, of which a foreign stream's checksum says nothing.
+const GLANCE: Opening = Opening {
+    threads: None,
+    zero_tail: false,
+    glance: true,
+};
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -44,7 +54,7 @@ pub struct Args {
 
 /// Prints what the dump is.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = match input::dump(&args.dump, Opening::default(), session) {
+    let dump = match input::dump(&args.dump, GLANCE, session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(args, no_dump, session),
     };
