@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-/// Text from a file as it may be shown on a terminal: control characters are escaped, so that a
-/// host name cannot move the cursor and a line stays one line.
+use verify::steers;
+
+/// Text from a file as it may be shown on a terminal: what a terminal would obey is escaped, so that
+/// a host name cannot move the cursor and a line stays one line.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if steers(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -83,6 +85,7 @@ mod tests {
     #[test]
     fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{9b}");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable("größe"), "größe");
     }
 

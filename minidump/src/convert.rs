@@ -467,7 +467,7 @@ fn encode_decoded(
     std::thread::scope(|scope| {
         let (sender, pieces) = sync_channel(PIECES);
         let splice = &splice;
-        scope.spawn(move || {
+        let decode = move || {
             let mut sink = |_: u64, piece: &[u8]| {
                 // Nobody listens any more: the encoder has failed, and says why itself.
                 let sent = sender.send(Piece::Bytes(piece.to_vec()));
@@ -479,7 +479,9 @@ fn encode_decoded(
             };
             // Again: if nobody listens, nobody needs to know.
             let _ = sender.send(end);
-        });
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, decode);
+        thread.map_err(|source| Error::io("start a thread", source))?;
         let mut pipe = Pipe {
             pieces,
             current: splice.head.clone(),

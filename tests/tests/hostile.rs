@@ -138,3 +138,34 @@ fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
         "{opened} opened, {refused} refused"
     );
 }
+
+/// A page directory whose entries all name one table, of a dump with few pages: a walk ends when it
+/// has read as many tables as the dump has pages.
+#[test]
+fn a_table_that_every_directory_entry_names_does_not_hold_up_a_walk() {
+    let text = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x9000
+msgbuf text \"---<<BOOT>>---\\n\"
+page 0x1000 own
+table 0xffffffff80000000 0x3000
+map 0xffffffff80000000 0x1000 4K rw
+";
+    let mut payload = mkdump::build(text).unwrap();
+    let word = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().unwrap()) as usize;
+    let start = 4096 + word(28).next_multiple_of(4096) + 4096 + word(32);
+    let tables = start..start + word(36);
+    for entry in payload[tables].chunks_exact_mut(8) {
+        entry.copy_from_slice(&0x3003_u64.to_le_bytes());
+    }
+    let dump = Dump::from_source(Arc::new(payload), &OpenOptions::default()).unwrap();
+    let mut mapped = 0;
+    let end = dump.walk(&mut |_| {
+        mapped += 1;
+        ControlFlow::Continue(())
+    });
+    let pages = dump.bitmap().count();
+    assert_eq!((pages, mapped), (2, 2));
+    assert_eq!(end.unwrap().tables_missing, 512 - pages);
+}

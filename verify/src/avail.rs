@@ -150,18 +150,19 @@ impl Avail {
         (at < range.end).then_some(at)
     }
 
-    /// The bits of the pages of `pa..pa + len`, as ranges of bits.
-    pub(crate) fn bits_of(&self, pa: u64, len: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    /// The bits of the pages of `pa..pa + len`: where they begin and where they end. Addresses in
+    /// no range have none, so however many ranges there are, the bits follow each other.
+    pub(crate) fn bits_of(&self, pa: u64, len: u64) -> (u64, u64) {
         let end = pa.saturating_add(len);
         let first = self.ranges.partition_point(|r| r.end <= pa);
-        self.ranges[first..]
-            .iter()
-            .take_while(move |r| r.start < end)
-            .map(move |r| {
-                let (from, to) = (pa.max(r.start), end.min(r.end));
-                let bit = r.base + from / self.page - r.start / self.page;
-                (bit, bit + to.div_ceil(self.page) - from / self.page)
-            })
+        let behind = self.ranges.partition_point(|r| r.start < end);
+        let touched = self.ranges.get(first..behind).unwrap_or_default();
+        let (Some(first), Some(last)) = (touched.first(), touched.last()) else {
+            return (0, 0);
+        };
+        let from = pa.max(first.start) / self.page - first.start / self.page;
+        let to = end.min(last.end).div_ceil(self.page) - last.start / self.page;
+        (first.base + from, last.base + to)
     }
 }
 
@@ -199,7 +200,17 @@ mod tests {
         ] {
             assert_eq!(avail.bit(hole), None, "{hole:#x}");
         }
-        let parts: Vec<_> = avail.bits_of(0, 0x20_0000).collect();
-        assert_eq!(parts, [(0, 158), (158, 158 + 256)]);
+        for (pa, len, bits) in [
+            (0, 0x20_0000, (0, 158 + 256)),
+            (0x1000, 0x1000, (0, 1)),
+            (0x9e000, 0x6_3000, (157, 159)),
+            (0x1_7fff_f000, u64::MAX, (avail.bits() - 1, avail.bits())),
+            (0, u64::MAX, (0, avail.bits())),
+            (0x9f000, 0x6_1000, (0, 0)),
+            (0x1_8000_0000, 0x1000, (0, 0)),
+            (0x1000, 0, (0, 0)),
+        ] {
+            assert_eq!(avail.bits_of(pa, len), bits, "{pa:#x} {len:#x}");
+        }
     }
 }

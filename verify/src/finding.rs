@@ -180,7 +180,23 @@ impl Finding {
     }
 }
 
-/// `text` with its control characters escaped, and cut where it gets long: strings of dumps and
+/// Whether a terminal would obey `c` and not show it: a control character, one that ends a line or
+/// one that turns the direction in which text is read.
+pub fn steers(c: char) -> bool {
+    let turns = matches!(
+        c,
+        '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    );
+    turns || c.is_control()
+}
+
+/// `text` with all that [`steers`] a terminal escaped, and cut where it gets long: strings of dumps and
 /// info files reach terminals.
 pub(crate) fn printable(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len().min(MAX_TEXT));
@@ -189,7 +205,7 @@ pub(crate) fn printable(text: &str) -> String {
             escaped.push('…');
             break;
         }
-        match c.is_control() {
+        match steers(c) {
             true => escaped.extend(c.escape_default()),
             false => escaped.push(c),
         }
@@ -323,10 +339,15 @@ impl Sink {
 
     /// How many findings of `severity` or above there are.
     pub fn count(&self, severity: Severity) -> u64 {
+        self.count_of(|rule| rule.severity >= severity)
+    }
+
+    /// How many findings of rules that are `wanted` there are.
+    pub(crate) fn count_of(&self, wanted: impl Fn(&Rule) -> bool) -> u64 {
         self.tallies
             .iter()
             .filter_map(|(id, tally)| Some((crate::rules::find(id)?, &tally.outcome)))
-            .filter(|(rule, _)| rule.severity >= severity)
+            .filter(|(rule, _)| wanted(rule))
             .map(|(_, outcome)| outcome.broken)
             .sum()
     }
@@ -357,6 +378,12 @@ mod tests {
             .breaks(&crate::rules::INFO_HEADER)
             .found("\u{1b}[2Jhost")
             .expected("a\nb, 1 µs");
+        let turned = place.breaks(&crate::rules::INFO_HEADER);
+        let turned = turned
+            .found("\u{202e}tsoh\u{202c}")
+            .expected("a\u{2028}\u{2067}b");
+        assert_eq!(turned.found, "\\u{202e}tsoh\\u{202c}");
+        assert_eq!(turned.expected, "a\\u{2028}\\u{2067}b");
         assert_eq!(finding.region, "Hostname\\u{7}");
         assert_eq!(finding.found, "\\u{1b}[2Jhost");
         assert_eq!(finding.expected, "a\\nb, 1 µs");

@@ -7,7 +7,7 @@
 use minidump::defs::Field;
 use minidump::defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
-    MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_LOAD, PT_NOTE,
+    MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
 };
 
 use crate::finding::{Place, Region, Sink};
@@ -176,6 +176,8 @@ impl Full {
     /// From where to where in the payload it carries a minidump, if a note of ours says so.
     pub(crate) fn carried(&self) -> Option<(u64, u64)> {
         let word = |bytes: &[u8], offset| self.number(bytes, Field { offset, len: 4 });
+        // No byte is in two notes, so all of them together are no longer than what there is.
+        let mut left = self.bytes.len();
         for (_, note) in self.segments().filter(|s| s.0 == PT_NOTE) {
             let from = usize::try_from(note.offset).ok()?;
             let len = usize::try_from(note.filesz).ok()?;
@@ -192,6 +194,7 @@ impl Full {
                 else {
                     break;
                 };
+                left = left.checked_sub(end)?;
                 let ours = name.strip_suffix(b"\0").unwrap_or(name) == NOTE_NAME;
                 if ours && kind == u64::from(NOTE_PAYLOAD) && description.len() >= 24 {
                     let long = |offset| self.number(description, Field { offset, len: 8 });
@@ -302,8 +305,34 @@ impl Full {
                 .expected(format!("at least one, and an end within {len:#x} bytes"))
         });
         if there && self.head(class.e_phentsize) == phdr {
+            self.check_types(sink);
             self.check_loads(data, sink);
             self.check_length(len, whole, sink);
+        }
+    }
+
+    /// That every program header is of a kind that cores have, and that there is memory.
+    fn check_types(&self, sink: &mut Sink) {
+        let class = self.class;
+        let phoff = self.head(class.e_phoff);
+        let mut known = true;
+        for (kind, segment) in self.segments() {
+            let start = phoff.saturating_add(segment.number.saturating_mul(class.phdr as u64));
+            let region = Region::Nth("program header", segment.number);
+            let place = Place::payload(region, start.saturating_add(class.p_type.offset as u64));
+            let right = matches!(kind, PT_LOAD | PT_NOTE | PT_DUMP_DELTA);
+            known &= sink.check(&rules::FULL_TABLE, right, &place, |f| {
+                f.found(format!("p_type {kind:#x}")).expected(format!(
+                    "{PT_LOAD} (memory), {PT_NOTE} (notes) or {PT_DUMP_DELTA:#x} (arm's addresses)"
+                ))
+            });
+        }
+        let empty = self.loads().next().is_none() && self.carried().is_none();
+        if known && empty {
+            let place = Place::payload("program headers", phoff);
+            sink.broken(&rules::FULL_TABLE, &place, |f| {
+                f.found("no range of memory").expected("at least one")
+            });
         }
     }
 

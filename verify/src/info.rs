@@ -12,8 +12,9 @@ use crate::report::Facts;
 use crate::rules;
 
 /// Each value's name in the text and in JSON.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("Architecture", "architecture"),
+    ("Architecture Version", "architecture_version"),
     ("Dump Length", "dump_length_bytes"),
     ("Blocksize", "blocksize"),
     ("Compression", "compression"),
@@ -80,11 +81,12 @@ impl Info {
         }
     }
 
-    /// Applies the rules about what it says of a dump whose stored payload is `stored` bytes.
+    /// Applies the rules about what it says of a dump whose stored payload is `stored` bytes; `None`
+    /// if its length says nothing, since zeros at its end were left out.
     pub(crate) fn check(
         &self,
         facts: &Facts,
-        stored: u64,
+        stored: Option<u64>,
         walked: &Walked,
         header: Option<&Kdh>,
         sink: &mut Sink,
@@ -99,7 +101,7 @@ impl Info {
         }
         // savecore(8) can compress and decompress while it saves, and says what the kernel did.
         let comparable = match (self.codec(), facts.codec) {
-            (a, b) if a == b => Some(stored),
+            (a, b) if a == b => stored,
             (Some(Codec::None), Some(_)) => Some(walked.content_len),
             _ => None,
         };

@@ -59,7 +59,7 @@ mod sections;
 mod tables;
 mod workers;
 
-pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Region, Sink, Space};
+pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Region, Sink, Space, steers};
 pub use liveness::{Evidence, Liveness};
 pub use options::{Depth, Options};
 pub use report::{Container, Facts, Report, Verdict};

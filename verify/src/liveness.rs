@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::Outcome;
 use crate::report::Facts;
+use crate::rule::Rule;
 
 /// What a running machine tears, and the rules that see it.
 const KINDS: [(&str, &[&str]); 6] = [
@@ -23,6 +24,11 @@ const KINDS: [(&str, &[&str]); 6] = [
     ),
     ("page bitmap", &["BM-BEYOND"]),
 ];
+
+/// Whether the dump's machine ran on, and that explains that `rule` is broken.
+pub(crate) fn excuses(live: Option<bool>, rule: &Rule) -> bool {
+    live == Some(true) && KINDS.iter().any(|(_, rules)| rules.contains(&rule.id))
+}
 
 /// One kind of evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -118,7 +118,8 @@ impl<'a> Memory<'a> {
             let page = self
                 .input
                 .up_to(mark.stored.checked_add(offset)?, size as usize);
-            let left = usize::try_from(self.end.saturating_sub(mark.stored + offset));
+            let left = self.end.saturating_sub(mark.stored.saturating_add(offset));
+            let left = usize::try_from(left);
             let mut page = page.ok()?;
             page.truncate(left.unwrap_or(usize::MAX));
             return Some(page);
@@ -135,7 +136,7 @@ impl<'a> Memory<'a> {
         };
         let mut at = mark.content;
         let mut page = Vec::new();
-        let mut skip = at.next_multiple_of(size) - at;
+        let mut skip = (size - at % size) % size;
         let result = replay(self.input, self.codec, mark, self.end, &mut |mut bytes| {
             while !bytes.is_empty() {
                 let wanted = if skip > 0 {
@@ -230,7 +231,10 @@ impl<'a> Memory<'a> {
         let (page, base) = (header.page, header.kernbase);
         let direct = (header.dmapbase..header.dmapend).contains(&va);
         match header.architecture() {
-            "arm64" | "riscv" if direct => return Ok(va - header.dmapbase + header.dmapphys),
+            "arm64" | "riscv" if direct => {
+                let found = (va - header.dmapbase).checked_add(header.dmapphys);
+                return found.ok_or(Unreadable::NotMapped);
+            }
             "powerpc64" => return self.translate_hashed(va),
             "mips" => {
                 if let Some(pa) = unmapped(header, va) {

@@ -10,8 +10,9 @@ use crate::finding::Filter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
-    /// Headers, sizes and the seal's index. No frame is decoded beyond the payload's own header,
-    /// so time does not grow with the dump.
+    /// Headers, sizes, the sections up to the bitmap, and the seal. Frames behind those are stepped
+    /// over by what they say of their length: of gzip that is one read for each, of zstd one for
+    /// each of their blocks.
     Quick,
     /// Everything structural, and the checksum of every frame.
     #[default]

@@ -7,9 +7,9 @@ use compress::Codec;
 use serde::Serialize;
 
 use crate::finding::{Finding, Outcome};
-use crate::liveness::Liveness;
+use crate::liveness::{self, Liveness};
 use crate::options::Depth;
-use crate::rule::Severity;
+use crate::rule::{Rule, Severity};
 
 /// How payload and header are laid in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,7 +75,7 @@ pub enum Verdict {
     Sound,
     /// No more than warnings.
     Warnings,
-    /// An error; under `strict` a warning is one.
+    /// An error; under `strict` a warning is one, see [`Report::fails`].
     Broken,
     /// The file is no dump, or one of a kind that is not supported; why, in one line.
     NotADump(String),
@@ -154,6 +154,19 @@ impl Report {
             .filter(|(id, _)| crate::rules::find(id).is_some_and(|r| r.severity == severity))
             .map(|(_, outcome)| outcome.broken)
             .sum()
+    }
+
+    /// Whether `rule` was broken and that makes the dump a broken one: an error; under `strict` a
+    /// warning, unless the dump is of a running machine and that explains it.
+    pub fn fails(&self, rule: &Rule) -> bool {
+        let broken = self.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
+        let live = self.liveness.as_ref().and_then(|found| found.live);
+        broken
+            && match rule.severity {
+                Severity::Error => true,
+                Severity::Warning => self.strict && !liveness::excuses(live, rule),
+                Severity::Note => false,
+            }
     }
 
     /// How many findings of the rule `id` were counted but not kept.

@@ -16,7 +16,7 @@ use crate::info::Info;
 use crate::input::{Input, quoted};
 use crate::intake::{Intake, Stated};
 use crate::kdh::Kdh;
-use crate::liveness::Liveness;
+use crate::liveness::{self, Liveness};
 use crate::memory::Memory;
 use crate::options::{Depth, Options};
 use crate::report::{Container, Facts, Report, Stop, Verdict};
@@ -82,16 +82,21 @@ pub(crate) fn verify_into(
         Ok(ground) => (Some(ground), None),
         Err(stop) => (None, Some(stop)),
     };
+    let live = header.as_ref().map(|h| h.panicstring().is_empty());
     let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
+    // What a machine that ran on has torn is no reason to call its dump broken, however strict.
+    let unexplained =
+        sink.count_of(|rule| rule.severity >= Severity::Warning && !liveness::excuses(live, rule));
     let verdict = match stop {
+        // Of a dump whose header is damaged the payload may be too.
+        Some(Stop::NotADump(_)) if sink.broke(&rules::KDH_PARITY) => Verdict::Broken,
         Some(Stop::NotADump(why)) => Verdict::NotADump(why),
         Some(Stop::Failed(why)) => Verdict::Failed(why),
-        None if errors > 0 || options.strict && warnings > 0 => Verdict::Broken,
+        None if errors > 0 || options.strict && unexplained > 0 => Verdict::Broken,
         None if warnings > 0 => Verdict::Warnings,
         None => Verdict::Sound,
     };
     let (mut findings, outcomes) = sink.into_parts();
-    let live = header.as_ref().map(|h| h.panicstring().is_empty());
     let liveness = Liveness::of(live, &facts, &outcomes);
     findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
     let report = Report {
@@ -172,9 +177,12 @@ impl Run<'_> {
         let stored = walked.end.saturating_sub(layout.start);
         match intake.refusal() {
             Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why)),
-            Some(Refusal::Foreign) if walked.seal.is_none() => {
+            Some(Refusal::Foreign) if walked.seal.is_none() && layout.header.is_none() => {
                 return Err(Stop::NotADump("the payload is no minidump".into()));
             }
+            // What is stored otherwise than the header says looks like nothing; another rule tells.
+            Some(Refusal::Foreign) if !stored_as_stated(layout) => {}
+            // A seal or a kerneldumpheader says that this is a dump.
             Some(Refusal::Foreign) => {
                 let place = Place::payload("minidump header", 0);
                 self.sink.broken(&rules::MD_MAGIC, &place, |f| {
@@ -236,7 +244,13 @@ impl Run<'_> {
             Some(Some(info)) if layout.codec == Codec::None => info.length(),
             _ => None,
         };
-        if let (None, Some(len)) = (stated, info_len) {
+        // What ends in zeros savecore(8) leaves shorter than it says.
+        let sparse = stated.is_none()
+            && walked.whole
+            && walked.content_len.is_multiple_of(SPARSE_UNIT)
+            && info_len.is_some_and(|len| walked.content_len < len)
+            && info_len == intake.formula();
+        if let (None, Some(len)) = (stated, info_len.filter(|_| !sparse)) {
             let may_be_short = false;
             stated = Some(Stated {
                 by: "info.N",
@@ -267,7 +281,8 @@ impl Run<'_> {
                         .expected("what savecore(8) writes")
                 });
             if let Some(info) = info {
-                info.check(self.facts, stored, walked, header.as_ref(), self.sink);
+                let len = (!sparse).then_some(stored);
+                info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
         if let Some(kernel) = self.options.kernel
@@ -280,6 +295,15 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Runs of zeros of this length that begin at a multiple of it are holes in what savecore(8) saves.
+const SPARSE_UNIT: u64 = 4096;
+
+/// Whether the payload begins as what the header says it is stored as.
+fn stored_as_stated(layout: &Layout) -> bool {
+    let stated = layout.header.as_ref().and_then(Kdh::codec);
+    stated.is_none_or(|codec| codec == layout.codec)
 }
 
 /// The content length that a header states; 0 where it states none.

@@ -106,7 +106,11 @@ impl Tables {
             }
             let offset = at + (i * size) as u64;
             let index = first + i as u64;
-            let va = header.kernbase.wrapping_add(index.wrapping_mul(span));
+            let va = index.checked_mul(span);
+            // Behind the last address there is nothing to map; another rule tells of it.
+            let Some(va) = va.and_then(|skip| header.kernbase.checked_add(skip)) else {
+                break;
+            };
             match entry::parse(header, entry, va) {
                 Entry::Absent => continue,
                 Entry::Leaf { pa, len } => self.leaf(va, pa, len, offset, lookup),
@@ -243,11 +247,9 @@ impl Tables {
     fn leaf(&mut self, va: u64, pa: u64, len: u64, offset: u64, lookup: &Lookup<'_>) {
         let page = lookup.header.page;
         let pages = len / page;
-        let (mut inside, mut present) = (0, 0);
-        for (from, to) in lookup.avail.bits_of(pa, len) {
-            inside += to - from;
-            present += lookup.bits.below(to) - lookup.bits.below(from);
-        }
+        let (from, to) = lookup.avail.bits_of(pa, len);
+        let inside = to - from;
+        let present = lookup.bits.below(to) - lookup.bits.below(from);
         self.present += present;
         self.outside += pages.saturating_sub(inside);
         if inside > present && lookup.header.has_avail() {
@@ -276,9 +278,11 @@ impl Tables {
         }
     }
 
-    /// Puts the leaf tables into the order in which their pages come by.
+    /// Puts the leaf tables into the order in which their pages come by, each once: a table that
+    /// many entries name maps the same pages for all of them.
     pub(crate) fn sort(&mut self) {
         self.wanted.sort_unstable();
+        self.wanted.dedup_by_key(|table| table.rank);
     }
 
     /// Takes the page of leaf table `table`, which begins at payload offset `at`.

@@ -3,7 +3,8 @@
 //! One thread, the caller's, owns everything: it makes jobs in the order of the file, hands them
 //! to workers over a bounded channel, and takes each result in the order in which the jobs were
 //! made. A job carries its own reply channel, so order needs no sorting: the oldest job's reply is
-//! waited for first.
+//! waited for first. A worker is started when a job comes and all others may be at work: what has
+//! few frames, or large ones of which few are under way, takes few threads.
 //!
 //! Memory is bounded by the cost of the jobs that are under way: a new job is made only while
 //! their sum is below the limit, or nothing is under way. A worker owns a job's bytes until it has
@@ -37,19 +38,14 @@ pub(crate) trait Pump {
 /// Runs `pump` until it has no more jobs and all results are taken.
 pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> Result<(), Stop> {
     if threads.get() == 1 {
-        while let Some((job, _)) = pump.next_job()? {
-            pump.done(P::work(job))?;
-        }
-        return Ok(());
+        return alone(pump);
     }
     let depth = threads.get().saturating_mul(2);
     let (jobs, queue) = mpsc::sync_channel::<Ticket<P>>(depth);
     let queue = Mutex::new(queue);
     std::thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            scope.spawn(|| work_off::<P>(&queue));
-        }
         let jobs = jobs;
+        let (mut started, mut most) = (0, threads.get());
         let mut under_way: VecDeque<(Receiver<P::Done>, u64)> = VecDeque::new();
         let mut held = 0_u64;
         let mut more = true;
@@ -59,6 +55,18 @@ pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> 
                     more = false;
                     break;
                 };
+                if started < most && started <= under_way.len() {
+                    let thread = std::thread::Builder::new();
+                    match thread.spawn_scoped(scope, || work_off::<P>(&queue)) {
+                        Ok(_) => started += 1,
+                        // Fewer do the same work, and if there is none the caller's thread does.
+                        Err(_) if started == 0 => {
+                            pump.done(P::work(job))?;
+                            return alone(pump);
+                        }
+                        Err(_) => most = started,
+                    }
+                }
                 let (reply, done) = mpsc::sync_channel(1);
                 if jobs.send((job, reply)).is_err() {
                     return Err(Stop::Failed("no worker is left".into()));
@@ -76,6 +84,14 @@ pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> 
             pump.done(done)?;
         }
     })
+}
+
+/// Does all jobs on the caller's thread.
+fn alone<P: Pump>(pump: &mut P) -> Result<(), Stop> {
+    while let Some((job, _)) = pump.next_job()? {
+        pump.done(P::work(job))?;
+    }
+    Ok(())
 }
 
 /// A job, and where its result goes.

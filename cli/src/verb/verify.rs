@@ -54,7 +54,7 @@ pub struct Args {
     /// Warnings count as errors
     #[arg(long)]
     pub strict: bool,
-    /// Headers, sizes and index only: milliseconds for a dump of any size
+    /// Headers, sizes and the seal only: frames are stepped over, not decoded
     #[arg(long, conflicts_with = "deep")]
     pub quick: bool,
     /// Every page-table entry, the message buffer, and with a kernel its lists

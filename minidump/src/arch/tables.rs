@@ -7,6 +7,9 @@ pub trait Tables {
     /// The dump's header.
     fn header(&self) -> &MinidumpHeader;
 
+    /// How many pages the dump has. No kernel has as many tables.
+    fn pages(&self) -> u64;
+
     /// Entry `index` of the page-table section, entries of `size` bytes (4 or 8) in the kernel's
     /// byte order. An index beyond the section is [`ReadError::NotMapped`].
     fn pmap_entry(&self, at: VirtAddr, index: u64, size: usize) -> Result<u64, ReadError>;

@@ -89,9 +89,13 @@ pub(crate) fn flat(
 
 /// Walks amd64's page directories and the page tables behind them. A page may be written to and
 /// executed if both entries say so.
+///
+/// Directories that name one table over and over would take a small dump for ever: of tables no more
+/// are read than the dump has pages.
 pub(crate) fn amd64(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
     let header = tables.header();
     let mut end = WalkEnd::default();
+    let mut tables_left = tables.pages();
     for index in 0..u64::from(header.pmapsize) / PTE_SIZE as u64 {
         let Some(start) = VirtAddr(header.kernbase).checked_add(index * NBPDR) else {
             break;
@@ -114,6 +118,11 @@ pub(crate) fn amd64(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd,
             }
             continue;
         }
+        let Some(left) = tables_left.checked_sub(1) else {
+            end.tables_missing += 1;
+            continue;
+        };
+        tables_left = left;
         for slot in 0..NPTEPG {
             let Some(va) = start.checked_add(slot * PAGE_SIZE) else {
                 break;

@@ -191,6 +191,10 @@ impl Tables for Dump {
         &self.mini
     }
 
+    fn pages(&self) -> u64 {
+        self.bitmap.count()
+    }
+
     fn pmap_entry(&self, at: VirtAddr, index: u64, size: usize) -> Result<u64, ReadError> {
         let offset = self.pmap_offset(at, index, size as u64)?;
         let order = self.mini.order;

@@ -75,7 +75,8 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
             "method 8 and no reserved flag",
         );
     }
-    if fixed[3] & (FEXTRA | FNAME | FCOMMENT) != 0 {
+    // A sealed file's members have all of it in the bytes at hand.
+    if optional(&bytes, fixed[3]).is_none() {
         bytes = input.up_to(at, room.min(HEADER_MAX))?;
     }
     let Some((len, extra)) = optional(&bytes, fixed[3]) else {

@@ -7,7 +7,8 @@ use libdeflater::Decompressor;
 
 use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
 use super::{
-    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check,
+    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, cost,
+    stored_check,
 };
 use crate::container::Layout;
 use crate::finding::{Finding, Place, Region};
@@ -35,7 +36,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         large: None,
         malformed: None,
         ended: false,
-        buffers: Buffers::default(),
+        buffers: cx.buffers(),
         cx,
     };
     while !pump.ended {
@@ -135,14 +136,16 @@ impl Pump for Members<'_, '_> {
                     let stored = end - member.at;
                     let (input, len) = (self.cx.input, stored as usize);
                     let bytes = self.buffers.filled(input, member.at, len)?;
+                    let room = self.buffers.take();
+                    let cost = cost(&bytes, &room, content_len.into());
                     let job = Job {
                         member,
                         end,
                         content_len,
                         bytes,
-                        room: self.buffers.take(),
+                        room,
                     };
-                    return Ok(Some((job, stored + u64::from(content_len))));
+                    return Ok(Some((job, cost)));
                 }
                 self.large = Some(member);
             }
@@ -385,6 +388,7 @@ fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let [crc, size] = trailer_of(trailer).ok_or(Fault::Truncated)?;
     let wanted = job.content_len as usize;
     // `stated` has seen that a body of this length can hold so much.
+    content.reserve_exact(wanted);
     content.resize(wanted, 0);
     // The fast way says no more than whether all is right; what is wrong the other way tells.
     let fast = FAST.with_borrow_mut(|engine| engine.gzip_decompress(&job.bytes, &mut content));

@@ -59,29 +59,58 @@ impl Context<'_> {
     fn frame_memory(&self) -> u64 {
         self.options.memory / 4
     }
+
+    fn buffers(&self) -> Buffers {
+        Buffers::new(self.options.memory)
+    }
 }
 
 /// Buffers that a walk uses again: fresh memory for each frame costs the kernel as much time as
 /// its digests cost us.
-#[derive(Default)]
-struct Buffers(Vec<Vec<u8>>);
+///
+/// One that was needed for a large frame stays large. So a job is charged with the room of its
+/// buffers, however little of it is used, and those that wait for a job have a bound together.
+struct Buffers {
+    waiting: Vec<Vec<u8>>,
+    /// The room of those that wait.
+    held: u64,
+    /// The most of it.
+    most: u64,
+}
 
 impl Buffers {
+    /// None yet, and later as many as an eighth of a run's memory holds.
+    fn new(memory: u64) -> Self {
+        Self {
+            waiting: Vec::new(),
+            held: 0,
+            most: memory / 8,
+        }
+    }
+
     /// An empty buffer.
     fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+        let buffer = self.waiting.pop().unwrap_or_default();
+        self.held -= buffer.capacity() as u64;
+        buffer
     }
 
     /// Takes one back that nobody needs any more.
     fn give(&mut self, mut buffer: Vec<u8>) {
+        let room = buffer.capacity() as u64;
+        if self.held.saturating_add(room) > self.most {
+            return;
+        }
+        self.held += room;
         buffer.clear();
-        self.0.push(buffer);
+        self.waiting.push(buffer);
     }
 
     /// A buffer with the `len` bytes at `offset`, or as many as there are. The file has been seen
     /// to be so long.
     fn filled(&mut self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
         let mut buffer = self.take();
+        buffer.reserve_exact(len);
         buffer.resize(len, 0);
         let got = input.read(&mut buffer, offset)?;
         buffer.truncate(got);
@@ -203,6 +232,11 @@ pub(crate) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     }
 }
 
+/// What a job costs that has `stored` bytes in a buffer and puts `content` bytes into another.
+fn cost(stored: &Vec<u8>, room: &Vec<u8>, content: u64) -> u64 {
+    (stored.capacity() as u64).saturating_add(content.max(room.capacity() as u64))
+}
+
 /// The high half of the XXH64 of a frame as it is stored.
 fn stored_check(bytes: &[u8]) -> u32 {
     (xxh64(bytes, 0) >> 32) as u32
@@ -221,5 +255,26 @@ pub(crate) fn replay(
         Codec::None => plain::replay(input, mark.stored, end, take),
         Codec::Gzip => gzip_read::replay(input, mark.stored, end, take),
         Codec::Zstd => zstd_read::replay(input, mark.stored, end, take),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_wait_are_bounded_together_and_jobs_pay_for_their_room() {
+        let mut buffers = Buffers::new(8 << 20);
+        for room in [600 << 10, 600 << 10, 300 << 10, 2 << 20, 0] {
+            buffers.give(Vec::with_capacity(room));
+        }
+        assert!(buffers.held <= 1 << 20);
+        let rooms = buffers.waiting.iter().map(Vec::capacity);
+        assert_eq!(rooms.sum::<usize>() as u64, buffers.held);
+        assert_eq!(buffers.waiting.len(), 3);
+        let (small, large) = (buffers.take(), buffers.take());
+        assert_eq!(buffers.held, 600 << 10);
+        assert_eq!(cost(&small, &large, 10), 300 << 10);
+        assert_eq!(cost(&large, &small, 10), (300 << 10) + 10);
     }
 }

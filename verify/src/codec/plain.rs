@@ -31,7 +31,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
                 at: 0,
                 end: plain.start,
                 size: u64::from(frame_size),
-                buffers: Buffers::default(),
+                buffers: cx.buffers(),
                 walked: &mut walked,
                 cx,
             };
@@ -96,7 +96,8 @@ impl Pump for Chunks<'_, '_, '_> {
         let input = self.cx.input;
         let bytes = self.buffers.filled(input, self.at, len as usize)?;
         self.at += len;
-        Ok(Some((bytes, len)))
+        let cost = bytes.capacity() as u64;
+        Ok(Some((bytes, cost)))
     }
 
     fn work(bytes: Vec<u8>) -> (Vec<u8>, u64) {

@@ -48,6 +48,13 @@ pub(super) struct Frame {
     pub(super) dictionary: bool,
 }
 
+impl Frame {
+    /// The content length that its header says, if its blocks can hold so much.
+    pub(super) fn possible(&self) -> Option<u64> {
+        self.declared.filter(|len| *len <= self.most)
+    }
+}
+
 /// What the frame or whatever else begins at `at` is; nothing is read from `limit` on.
 pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
     let mut bytes = input.up_to(at, HEADER_MAX)?;

@@ -8,7 +8,8 @@ use compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
 
 use super::zstd::{Frame, Step, step};
 use super::{
-    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check,
+    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, cost,
+    stored_check,
 };
 use crate::container::Layout;
 use crate::finding::{Place, Region};
@@ -27,7 +28,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         large: None,
         malformed: None,
         ended: false,
-        buffers: Buffers::default(),
+        buffers: cx.buffers(),
         cx,
     };
     while !pump.ended {
@@ -131,7 +132,8 @@ impl Pump for Frames<'_, '_> {
                     let (input, len) = (self.cx.input, stored as usize);
                     let bytes = self.buffers.filled(input, frame.at, len)?;
                     let room = self.buffers.take();
-                    return Ok(Some((Job { frame, bytes, room }, stored + content)));
+                    let cost = cost(&bytes, &room, content);
+                    return Ok(Some((Job { frame, bytes, room }, cost)));
                 }
                 Step::Skippable { magic, at, end } => self.skippable(magic, at, end)?,
                 Step::End(0) => {
@@ -177,7 +179,7 @@ impl Pump for Frames<'_, '_> {
         self.begin(&done.frame);
         let content_len = match &done.content {
             Ok(content) => content.len() as u64,
-            Err(_) => done.frame.declared.unwrap_or(0),
+            Err(_) => done.frame.possible().unwrap_or(0),
         };
         let derived = Derived {
             // STORED_MAX and CONTENT_MAX are far below 2^32.
@@ -190,16 +192,16 @@ impl Pump for Frames<'_, '_> {
         self.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
-                self.cx.sink.passed(&rules::ZSTD_CONTENT);
                 if done.frame.checksum {
                     self.cx.sink.passed(&rules::ZSTD_CHECKSUM);
                 }
+                self.came_out(&done.frame, content_len);
                 self.cx.intake.push(&content, self.cx.sink)?;
                 self.buffers.give(content);
             }
             Err(why) => {
                 self.damaged(&done.frame, &why);
-                self.cx.intake.gap(done.frame.declared, self.cx.sink);
+                self.cx.intake.gap(done.frame.possible(), self.cx.sink);
                 self.walked.whole = false;
             }
         }
@@ -263,6 +265,17 @@ impl Frames<'_, '_> {
         self.walked.frames += 1;
     }
 
+    /// `content_len` bytes came out of a frame that decodes. To a decoder the greatest length that
+    /// can be declared stands for one that is not known.
+    fn came_out(&mut self, frame: &Frame, content_len: u64) {
+        if frame.declared.is_some_and(|len| len != content_len) {
+            self.damaged(frame, &format!("{content_len} bytes came out"));
+            self.walked.whole = false;
+        } else {
+            self.cx.sink.passed(&rules::ZSTD_CONTENT);
+        }
+    }
+
     fn damaged(&mut self, frame: &Frame, why: &str) {
         let place = Place::file(self.this_region(), frame.at);
         if why.contains("checksum") {
@@ -323,21 +336,17 @@ impl Frames<'_, '_> {
         }
         match result {
             Ok(()) if !cut => {
-                self.cx.sink.passed(&rules::ZSTD_CONTENT);
                 if frame.checksum {
                     self.cx.sink.passed(&rules::ZSTD_CHECKSUM);
                 }
-                if frame.declared.is_some_and(|d| d != content_len) {
-                    self.damaged(&frame, &format!("{content_len} bytes came out"));
-                    self.walked.whole = false;
-                }
+                self.came_out(&frame, content_len);
             }
             Ok(()) => {}
             Err(why) => {
                 if !cut {
                     self.damaged(&frame, &why);
                 }
-                let missing = frame.declared.map(|d| d.saturating_sub(content_len));
+                let missing = frame.possible().map(|d| d.saturating_sub(content_len));
                 self.cx.intake.gap(missing, self.cx.sink);
                 self.walked.whole = false;
             }

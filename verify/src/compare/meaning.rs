@@ -18,7 +18,8 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
         return;
     };
     for page in &mut *pages {
-        page.direct = direct(header, page.pa).map(|va| va + page.offset as u64);
+        let start = direct(header, page.pa);
+        page.direct = start.and_then(|va| va.checked_add(page.offset as u64));
     }
     let (Some(kernel), Some(ground), false) = (options.kernel, &side.ground, pages.is_empty())
     else {
@@ -70,7 +71,7 @@ fn symbols(pages: &mut [PageDifference], kernel: &KernelElf, memory: &Memory<'_>
         if let Ok(pa) = memory.translate(va)
             && let Some(found) = pages.iter_mut().find(|p| p.pa == pa && p.symbol.is_none())
         {
-            let at = va + found.offset as u64;
+            let at = va.saturating_add(found.offset as u64);
             let behind = named.partition_point(|(value, _)| *value <= at);
             let name = behind.checked_sub(1).map(|i| named[i]);
             found.symbol = Some(match name {

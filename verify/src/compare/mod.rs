@@ -14,6 +14,7 @@ mod meaning;
 mod merge;
 mod render;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -22,7 +23,7 @@ use compress::{Progress, ReadAt};
 use crate::intake::Intake;
 use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
-use crate::report::{Report, Verdict};
+use crate::report::{Facts, Report, Verdict};
 use crate::run::{Ground, verify_into};
 use merge::{Merged, Pulled, WAITING, tap};
 
@@ -118,10 +119,12 @@ impl Pages {
     fn add(&mut self, pa: u64, page: u64, keep: usize) {
         self.count += 1;
         let room = self.ranges.len() < keep;
+        // The last page that an address can have ends behind the last address.
+        let end = pa.saturating_add(page);
         match self.ranges.last_mut() {
             // Pages come in ascending order, so a range that is not the last one kept stays.
-            Some(last) if last.1 == pa && self.shown + 1 == self.count => last.1 = pa + page,
-            _ if room => self.ranges.push((pa, pa + page)),
+            Some(last) if last.1 == pa && self.shown + 1 == self.count => last.1 = end,
+            _ if room => self.ranges.push((pa, end)),
             _ => return,
         }
         self.shown += 1;
@@ -161,6 +164,28 @@ struct Side {
     header: Option<Kdh>,
     ground: Option<Ground>,
     intake: Intake,
+}
+
+impl Side {
+    /// A side that could not be looked at.
+    fn without_thread(name: &str, error: &std::io::Error) -> Self {
+        let report = Report {
+            name: name.into(),
+            depth: Depth::Default,
+            strict: false,
+            facts: Facts::default(),
+            findings: Vec::new(),
+            outcomes: BTreeMap::new(),
+            verdict: Verdict::Failed(format!("no thread to look at it: {error}")),
+            liveness: None,
+        };
+        Self {
+            report,
+            header: None,
+            ground: None,
+            intake: Intake::new(0, false),
+        }
+    }
 }
 
 /// Compares two dumps. `options` are for both, their names aside: under `strict` headers have to
@@ -222,13 +247,17 @@ fn look(
     };
     let mut merged = Merged::new(options.per_rule);
     let sides = std::thread::scope(|scope| {
-        let a = scope.spawn(|| side(0, give_a));
-        let b = scope.spawn(|| side(1, give_b));
+        let thread = std::thread::Builder::new;
+        let a = thread().spawn_scoped(scope, || side(0, give_a));
+        let b = thread().spawn_scoped(scope, || side(1, give_b));
+        // Of a side without a thread nothing comes.
         merged.merge(Pulled::new(take_a), Pulled::new(take_b));
-        (a.join(), b.join())
+        [(a, names[0]), (b, names[1])].map(|(side, name)| match side {
+            Ok(side) => (side.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Side::without_thread(name, &error),
+        })
     });
-    let [a, b] = [sides.0, sides.1]
-        .map(|side| side.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    let [a, b] = sides;
     (merged, a, b)
 }
 

@@ -208,7 +208,7 @@ impl Mini {
     pub(super) fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.blind {
-                self.pos += bytes.len() as u64;
+                self.pos = self.pos.saturating_add(bytes.len() as u64);
                 return Ok(());
             }
             let passed = self.to_pass();
@@ -216,7 +216,7 @@ impl Mini {
                 let n = bytes
                     .len()
                     .min(usize::try_from(passed).unwrap_or(usize::MAX));
-                self.pos += n as u64;
+                self.pos = self.pos.saturating_add(n as u64);
                 self.drop = self.drop.saturating_sub(n as u64);
                 bytes = &bytes[n..];
                 continue;
@@ -228,7 +228,7 @@ impl Mini {
             let missing = unit - self.carry.len().min(unit);
             let (now, later) = bytes.split_at(missing.min(bytes.len()));
             bytes = later;
-            self.pos += now.len() as u64;
+            self.pos = self.pos.saturating_add(now.len() as u64);
             if self.header.is_none() {
                 self.carry.extend_from_slice(now);
                 if self.carry.len() >= HEAD {
@@ -281,10 +281,15 @@ impl Mini {
             }
             return;
         };
+        // The sections are done: the data begins at or before this.
+        let Some(pos) = self.pos.checked_add(len).filter(|pos| *pos >= data) else {
+            self.blind = true;
+            return;
+        };
         self.carry.clear();
-        self.pos = self.pos.saturating_add(len);
-        self.drop = (self.pos - data).next_multiple_of(page) - (self.pos - data);
-        let first = (self.pos + self.drop).saturating_sub(data) / page;
+        self.pos = pos;
+        self.drop = (page - (pos - data) % page) % page;
+        let first = (pos - data).div_ceil(page);
         while let Some(table) = self.tables.wanted.get(self.next_table)
             && table.rank < first
         {
@@ -305,7 +310,8 @@ impl Mini {
                 let (size, wide) = (header.msgbufsize, header.is_wide());
                 self.msgbuf = Some(Msgbuf::new(size, wide, header.big));
                 // What the header promises is not there: nothing of it is held for that.
-                self.short = self.len.is_some_and(|len| len < header.data());
+                let lens = self.len.into_iter().chain(self.exact);
+                self.short = lens.min().is_some_and(|len| len < header.data());
                 self.header = Some(header);
             }
             Err(refusal) => {

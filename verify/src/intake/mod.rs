@@ -149,7 +149,7 @@ impl Elf {
     fn push(&mut self, mut bytes: &[u8], mini: &mut Mini, sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.blind {
-                self.pos += bytes.len() as u64;
+                self.pos = self.pos.saturating_add(bytes.len() as u64);
                 return Ok(());
             }
             let missing = self.full.missing();
@@ -163,7 +163,7 @@ impl Elf {
             let (now, later) = bytes.split_at(n.min(bytes.len()));
             bytes = later;
             let pos = self.pos;
-            self.pos += now.len() as u64;
+            self.pos = self.pos.saturating_add(now.len() as u64);
             if missing > 0 {
                 self.full.push(now)?;
                 if self.full.missing() == 0 {

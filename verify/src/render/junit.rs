@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use crate::report::{Report, Verdict};
-use crate::rule::{Rule, Severity};
+use crate::rule::Rule;
 
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
@@ -29,18 +29,9 @@ fn rules_of(report: &Report) -> impl Iterator<Item = &'static Rule> + '_ {
     crate::rules::all().filter(|rule| report.outcomes.contains_key(rule.id))
 }
 
-fn fails(report: &Report, rule: &Rule) -> bool {
-    let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
-    let least = match report.strict {
-        true => Severity::Warning,
-        false => Severity::Error,
-    };
-    broken && rule.severity >= least
-}
-
 /// Cases, failures, errors.
 fn counts(report: &Report) -> (usize, usize, usize) {
-    let failures = rules_of(report).filter(|rule| fails(report, rule)).count();
+    let failures = rules_of(report).filter(|rule| report.fails(rule)).count();
     let errors = usize::from(report.verdict.reason().is_some());
     (rules_of(report).count() + 1, failures, errors)
 }
@@ -85,7 +76,7 @@ fn case(report: &Report, rule: &Rule, name: &str, out: &mut dyn Write) -> io::Re
     }
     lines.push(rule.advice.to_string());
     let text = escape(&lines.join("\n"));
-    if fails(report, rule) {
+    if report.fails(rule) {
         let (kind, first) = (rule.severity.name(), escape(&lines[0]));
         writeln!(
             out,

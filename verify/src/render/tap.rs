@@ -36,8 +36,7 @@ fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
         point += 1;
         let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
         let (word, todo) = match rule.severity {
-            Severity::Error if broken => ("not ok", ""),
-            Severity::Warning if broken && report.strict => ("not ok", ""),
+            _ if report.fails(rule) => ("not ok", ""),
             Severity::Warning if broken => ("not ok", " # TODO a warning"),
             _ => ("ok", ""),
         };

@@ -97,7 +97,7 @@ fn one(finding: &Finding, style: Style, out: &mut dyn Write) -> io::Result<()> {
 
 fn hexdump(excerpt: &Excerpt, out: &mut dyn Write) -> io::Result<()> {
     for (i, line) in excerpt.bytes.chunks(16).enumerate() {
-        let offset = excerpt.offset + i as u64 * 16;
+        let offset = excerpt.offset.saturating_add(i as u64 * 16);
         let digits: Vec<_> = line.iter().map(|b| format!("{b:02x}")).collect();
         let text: String = line
             .iter()

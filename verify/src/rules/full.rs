@@ -12,10 +12,10 @@ rules! { Sections, FULL:
         "FreeBSD sys/*/include/elf.h",
         "the ELF header is damaged, or the port is newer than the verifier";
     FULL_TABLE = "FULL-TABLE", Error,
-        "a full dump's program headers are all there",
-        "e_phnum, and sh_info where it stands for it, with the payload's length",
+        "a full dump's program headers are all there, and of kinds that cores have",
+        "e_phnum, and sh_info where it stands for it, with the payload's length; p_type with the kinds",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic",
-        "the ELF header is damaged, or the payload was cut: no memory can be found";
+        "a header is damaged, or the payload was cut: memory cannot be found";
     FULL_SIZES = "FULL-SIZES", Error,
         "a range of memory is in the full dump from end to end",
         "p_filesz with p_memsz",

@@ -93,7 +93,7 @@ rules! { Header, INFO:
         "the dump is as long as its info file says",
         "`Dump Length` with the bytes of the stored payload",
         "FreeBSD sbin/savecore/savecore.c, 12.1 and 14",
-        "the dump was cut, or the info file is another dump's; savecore(8) also drops zeros at a dump's end";
+        "the dump was cut, or the info file is another dump's";
     INFO_COMPRESSION = "INFO-COMPRESSION", Note,
         "the dump is stored as its info file says",
         "`Compression` with the payload's first bytes",
