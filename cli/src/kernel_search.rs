@@ -4,7 +4,8 @@
 //! the dump, and in `/boot/*/kernel` with the debug files of `/usr/lib/debug`. A file is taken
 //! only if it says of itself that it is the one: by its build-id in the dump's memory, else by its
 //! `version` string in the dump's memory, else by that string in the dump's header or `info.N`.
-//! One that cannot be compared is not taken, however likely it looks.
+//! One that cannot be compared is not taken, however likely it looks; nor is one whose path would
+//! mean something in a debugger's command: the dump's directory may be somebody else's.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,6 +17,7 @@ use minidump::kernel::sections::Sections;
 use minidump::{AnyDump, KernelElf};
 
 use crate::input::{Kernel, hold};
+use crate::serve::command;
 
 /// Where a FreeBSD system has its kernels.
 const BOOT: &str = "/boot";
@@ -44,8 +46,8 @@ pub fn find(dump: &AnyDump, path: &Path, places: &[PathBuf]) -> Search {
 fn find_in(dump: &AnyDump, candidates: Vec<PathBuf>) -> Search {
     let mut search = Search::default();
     for path in candidates {
-        let elf = File::open(&path)
-            .map_err(|e| e.to_string())
+        let elf = harmless(&path)
+            .and_then(|()| File::open(&path).map_err(|e| e.to_string()))
             .and_then(|f| KernelElf::parse(Arc::new(f)).map_err(|e| e.to_string()));
         let why = match elf {
             Err(why) => why,
@@ -62,6 +64,15 @@ fn find_in(dump: &AnyDump, candidates: Vec<PathBuf>) -> Search {
         search.rejected.push((path, why));
     }
     search
+}
+
+/// Whether a debugger can be told of the file, under this path and the one that links lead to.
+fn harmless(path: &Path) -> Result<(), String> {
+    command::plain(path)?;
+    match path.canonicalize() {
+        Ok(real) => command::plain(&real).map(drop),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Files that may be the kernel, the likeliest first, each once.

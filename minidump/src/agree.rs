@@ -6,6 +6,7 @@
 //! with the `versionstring` of the dump's header.
 
 use crate::header::escaped;
+use crate::kernel::displacement;
 use crate::kernel::sections::Sections;
 use crate::{Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr};
 
@@ -39,19 +40,24 @@ pub enum Agreement {
 /// Compares a kernel file with a dump.
 pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
     let mini = dump.minidump();
-    compare_with(elf, (mini.arch, mini.order), dump.header(), dump)
+    let memory = (dump as &dyn KernelMemory, displacement(dump));
+    compare_with(elf, (mini.arch, mini.order), dump.header(), memory)
 }
 
 /// Compares a kernel file with a full dump, whose kernel map `memory` translates by.
 pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
+    let memory = (memory, 0);
     compare_with(elf, (dump.arch(), dump.order()), dump.header(), memory)
 }
+
+/// Memory, and how far from where its file says the kernel is in there.
+type Displaced<'a> = (&'a dyn KernelMemory, u64);
 
 fn compare_with(
     elf: &KernelElf,
     (arch, order): (Arch, ByteOrder),
     header: Option<&KernelDumpHeader>,
-    memory: &dyn KernelMemory,
+    memory: Displaced<'_>,
 ) -> Agreement {
     let expected = arch.elf_machine();
     if elf.machine() != expected || elf.order() != order {
@@ -101,7 +107,7 @@ fn compare_with(
 
 /// The build-ids of both sides, if both have one: the kernel file's, and the one that the dump has
 /// where the kernel file's note is loaded.
-fn build_ids(elf: &KernelElf, memory: &dyn KernelMemory) -> Option<(Vec<u8>, Vec<u8>)> {
+fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
     let sections = Sections::read(&**elf.file()).ok()?;
     let (linked, address) = sections.build_id(&**elf.file())?;
     if address == 0 {
@@ -109,7 +115,8 @@ fn build_ids(elf: &KernelElf, memory: &dyn KernelMemory) -> Option<(Vec<u8>, Vec
     }
     // The note's head, its name and the id.
     let mut note = vec![0; 16 + linked.len()];
-    memory.read_virt(VirtAddr(address), &mut note).ok()?;
+    let at = VirtAddr(address.wrapping_add(far));
+    memory.read_virt(at, &mut note).ok()?;
     Some((linked, elf.order().build_id_of_note(&note)?))
 }
 
@@ -140,13 +147,13 @@ fn version_len(size: u64) -> usize {
 }
 
 /// `version` as the dump's memory has it.
-fn memory_version(elf: &KernelElf, memory: &dyn KernelMemory) -> Result<Vec<u8>, String> {
+fn memory_version(elf: &KernelElf, (memory, far): Displaced<'_>) -> Result<Vec<u8>, String> {
     let Some(symbol) = elf.symbol("version") else {
         return Err("it has no symbol `version`".into());
     };
     let mut bytes = vec![0; version_len(symbol.size)];
     memory
-        .read_virt(VirtAddr(symbol.value), &mut bytes)
+        .read_virt(VirtAddr(symbol.value.wrapping_add(far)), &mut bytes)
         .map_err(|e| format!("`version` cannot be read: {e}"))?;
     if text(&bytes).is_empty() {
         return Err("`version` is zeros in the dump".into());

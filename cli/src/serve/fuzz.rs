@@ -17,7 +17,7 @@ use crate::space::Space;
 const MACHINE: &str = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"fuzz\"\n";
 
 /// A dump of an emulated machine, in memory, with its kernel.
-fn machine() -> Result<Served, Failure> {
+pub(crate) fn machine() -> Result<Served, Failure> {
     let could_not = |e: &dyn std::fmt::Display| Failure::could_not(e);
     let description = Description::parse(MACHINE).map_err(|e| could_not(&e))?;
     let machine = build(&description).map_err(|e| could_not(&e))?;

@@ -16,6 +16,7 @@
 //! | `monitor`  | `monitor` commands                                                          |
 //! | `machine`  | what registers each processor has                                           |
 //! | `target`   | [`Served`]                                                                  |
+//! | `command`  | what may stand in a command for a debugger                                  |
 //!
 //! The protocol is written here rather than taken from a crate. The one there is, gdbstub, answers
 //! registers, memory and threads through types that know no unavailable register and no packet of
@@ -25,6 +26,7 @@
 //! What is not known is never zero: an unknown register is `xx` to GDB and an error to lldb (which
 //! would take `xx` for 0xcc), memory that is not in the dump is an error.
 
+pub(crate) mod command;
 pub mod fuzz;
 mod machine;
 mod memory;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use minidump::kernel::{STRUCTURES, Thread, Types};
@@ -27,9 +27,6 @@ phys on|off          addresses are physical from now on, or virtual again
 verify [quick|deep]  check the dump's structures
 ";
 
-/// The most bytes of an `info.N`.
-const INFO_LIMIT: u64 = 1 << 16;
-
 impl Served {
     /// Why the kernel panicked: the header's text, else the kernel's own.
     pub(crate) fn panic(&self) -> Option<String> {
@@ -46,12 +43,20 @@ impl Served {
         text.map(|text| printable(text.trim_end()))
     }
 
+    /// Whether the kernel says that it has not panicked.
+    fn never_panicked(&self) -> bool {
+        let kernel = self.kernel();
+        let at = kernel.variable("panicstr", kernel.elf().pointer_size());
+        at.is_ok_and(|at| at == 0)
+    }
+
     fn info(&self) -> String {
         let dump = &self.space.dump;
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = writeln!(text, "dump     {}", self.name.display());
-        let _ = writeln!(text, "kernel   {}", self.kernel_path.display());
+        let path = |path: &Path| printable(&path.display().to_string());
+        let _ = writeln!(text, "dump     {}", path(&self.name));
+        let _ = writeln!(text, "kernel   {}", path(&self.kernel_path));
         let _ = match dump {
             AnyDump::Mini(mini) => {
                 let version = mini.minidump().version;
@@ -74,7 +79,11 @@ impl Served {
             let _ = writeln!(text, "version  {}", of(&header.versionstring));
             let _ = writeln!(text, "time     {}", header.dumptime);
         }
-        let panic = self.panic().unwrap_or_else(|| "none".into());
+        let panic = match self.panic() {
+            Some(panic) => panic,
+            None if self.never_panicked() => "none".into(),
+            None => "not known".into(),
+        };
         let _ = writeln!(text, "panic    {panic}");
         let on_cpu = self.threads.iter().filter(|t| t.cpu().is_some()).count();
         let _ = writeln!(text, "threads  {}, {on_cpu} on CPUs", self.threads.len());
@@ -85,7 +94,7 @@ impl Served {
             self.module_files.len()
         );
         for warning in dump.warnings() {
-            let _ = writeln!(text, "warning  {warning}");
+            let _ = writeln!(text, "warning  {}", printable(&warning.to_string()));
         }
         for problem in self.problems() {
             let _ = writeln!(text, "problem  {}", printable(problem));
@@ -230,9 +239,7 @@ impl Served {
     fn verify(&self, depth: verify::Depth) -> Result<String, String> {
         let source = File::open(&self.name).map_err(|e| format!("{}: {e}", self.name.display()))?;
         let info = minidump::dump::info_file(&self.name).and_then(|path| {
-            let mut bytes = Vec::new();
-            let file = File::open(path).ok()?;
-            file.take(INFO_LIMIT).read_to_end(&mut bytes).ok()?;
+            let bytes = minidump::dump::read_info(&path).ok()?;
             Some(String::from_utf8_lossy(&bytes).into_owned())
         });
         let options = verify::Options {
@@ -301,7 +308,18 @@ impl Session<'_> {
     fn dmesg(&self, all: bool) -> Result<String, String> {
         let served = self.served;
         let buffer = served.space.message_buffer().map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&buffer.dmesg(all)).into_owned())
+        let text = buffer.dmesg(all);
+        let text = String::from_utf8_lossy(&text);
+        // What a terminal would take for more than text stays text.
+        let lines = text.split_inclusive('\n').map(|line| {
+            let (line, end) = match line.strip_suffix('\n') {
+                Some(line) => (line, "\n"),
+                None => (line, ""),
+            };
+            let words: Vec<_> = line.split('\t').map(printable).collect();
+            words.join("\t") + end
+        });
+        Ok(lines.collect())
     }
 
     fn backtraces(&self, threads: std::ops::Range<usize>) -> String {

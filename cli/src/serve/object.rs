@@ -11,7 +11,7 @@ use super::target::Served;
 /// find it named.
 const IDENT_ABI: std::ops::Range<u64> = 7..16;
 
-/// Text as XML has it.
+/// Text as XML has it: what it cannot have is `?`.
 pub(crate) fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -21,7 +21,7 @@ pub(crate) fn xml(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&apos;",
-            c if c.is_control() => escaped.push('?'),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
             c => escaped.push(c),
         }
     }
@@ -131,10 +131,13 @@ impl Session<'_> {
             }
             ("threads", "") => self.served.threads_document(),
             ("exec-file", _) => {
-                let Some(kernel) = self.served.files.first() else {
+                // A debug file or a module stands first where the kernel could not be opened.
+                let own = self.served.kernel_path.to_str();
+                let kernel = own.filter(|own| self.served.files.iter().any(|f| f.path == *own));
+                let Some(kernel) = kernel else {
                     return self.error("the kernel's file is gone");
                 };
-                &kernel.path
+                kernel
             }
             _ => return "".into(),
         };
@@ -281,4 +284,15 @@ fn status(len: u64) -> Vec<u8> {
     }
     body.resize(64, 0);
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xml_has_no_character_that_ends_it() {
+        let told = xml("<a> \u{1b}\u{fffe}\u{ffff}\u{fffd} \"&'");
+        assert_eq!(told, "&lt;a&gt; ???\u{fffd} &quot;&amp;&apos;");
+    }
 }

@@ -6,7 +6,8 @@
 //!
 //! GDB manual, appendix "GDB Remote Serial Protocol", "Overview" and "Packet Acknowledgment".
 
-/// The most bytes of a packet's body, either way; told to debuggers as `PacketSize`.
+/// The most bytes of a packet's body that is taken, told to debuggers as `PacketSize`; and of one
+/// that goes out, but for lldb's list of threads: that is one packet, however many there are.
 pub const PACKET_MAX: usize = 0x20000;
 
 /// What a byte has completed.
@@ -56,8 +57,8 @@ impl Framing {
         match (self.state, byte) {
             (State::Between, b'-') => return Some(Event::Again),
             (State::Between, 3) => return Some(Event::Interrupt),
-            // A body has no bare `$`: the packet before was cut.
-            (State::Between | State::Body, b'$') => {
+            // Neither a body nor a sum has a bare `$`: the packet before was cut.
+            (_, b'$') => {
                 self.state = State::Body;
                 self.body.clear();
                 self.sum = 0;
@@ -207,6 +208,8 @@ mod tests {
             [Event::Interrupt, Event::Again, packet(b"")]
         );
         assert_eq!(events(b"$g#6"), []);
+        assert_eq!(events(b"$g#$?#3f"), [packet(b"?")]);
+        assert_eq!(events(b"$g#6$?#3f"), [packet(b"?")]);
         assert_eq!(events(b"$g#xy"), [Event::Damaged]);
     }
 

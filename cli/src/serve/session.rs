@@ -69,6 +69,8 @@ pub struct Session<'a> {
     /// The last packet, for when it has to be sent again.
     last: Vec<u8>,
     again: u32,
+    /// Whether there was a packet.
+    heard: bool,
     pub(crate) client: Client,
     /// Whether addresses are physical.
     pub(crate) physical: bool,
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             acks: true,
             last: Vec::new(),
             again: 0,
+            heard: false,
             client: Client::Gdb,
             physical: false,
             thread: 0,
@@ -98,6 +101,11 @@ impl<'a> Session<'a> {
             open: [None; 8],
             error_texts: false,
         }
+    }
+
+    /// Whether a packet has come.
+    pub(crate) fn heard(&self) -> bool {
+        self.heard
     }
 
     /// Takes bytes and writes what they are answered with. Fails only as `out` does.
@@ -117,6 +125,7 @@ impl<'a> Session<'a> {
         match event {
             Event::Packet(body) => {
                 self.again = 0;
+                self.heard = true;
                 if self.acks {
                     out.write_all(b"+")?;
                 }
@@ -136,6 +145,8 @@ impl<'a> Session<'a> {
                 let answer = self.error("the packet is longer than PacketSize");
                 self.send(answer, out)
             }
+            // Where packets are not acknowledged none is asked for again.
+            Event::Again if !self.acks => Ok(Flow::Go),
             Event::Again => {
                 self.again += 1;
                 if self.again > AGAIN_MAX {

@@ -8,40 +8,64 @@ use std::sync::OnceLock;
 use minidump::kernel::modules::Placed;
 use minidump::kernel::{Functions, Kernel, Module, Modules, Thread};
 
+use super::command;
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
 use crate::failure::Failure;
 use crate::kernel_search::debug_file;
 use crate::space::Space;
+use crate::text::printable;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
 const MADE_UP_IDS: u64 = 0x4000_0000;
+/// The most modules whose files are taken: each keeps a descriptor.
+const MODULE_FILES: usize = 512;
+/// The most modules of one name that a file is held against.
+const TRIES: u32 = 4;
+/// The most functions of modules that are kept.
+const FUNCTIONS: usize = 1 << 20;
 
 /// A thread as debuggers know it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Its number in the protocol: the kernel's `td_tid`.
     pub(crate) id: u64,
-    /// `(pid N) comm[/name]`, and what it was doing.
+    /// `(pid N) comm[/name]`, and what it was doing; printable.
     pub(crate) title: String,
     /// The kernel's thread; `None` for the one that stands for all where there is no list.
     pub(crate) thread: Option<Thread>,
 }
 
-/// A module whose file was found.
+/// A module whose file was found, and can be named in debuggers' commands.
 #[derive(Debug)]
 pub struct ModuleFile {
     /// Address of its `struct linker_file`.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Its name: `zfs.ko`.
-    pub name: String,
+    pub(crate) name: String,
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
+    /// The file as a word of a command.
+    quoted: String,
     /// Where its sections are.
-    pub sections: Vec<Placed>,
+    pub(crate) sections: Vec<Placed>,
 }
 
 impl ModuleFile {
+    /// The file `path` of `module`; why not, if it cannot be named in a command.
+    fn new(module: &Module, path: PathBuf, sections: Vec<Placed>) -> Result<Self, String> {
+        for section in &sections {
+            command::section(&section.name)?;
+        }
+        Ok(Self {
+            at: module.at,
+            name: module.name.clone(),
+            quoted: command::quoted(&path)?,
+            path,
+            sections,
+        })
+    }
+
     /// The address of its code: of `.text`, else of the first section.
     pub fn text(&self) -> u64 {
         let text = self.sections.iter().find(|s| s.name == ".text");
@@ -50,7 +74,7 @@ impl ModuleFile {
 
     /// GDB's command that adds its symbols.
     pub fn command(&self) -> String {
-        let mut line = format!("add-symbol-file {} {:#x}", self.path.display(), self.text());
+        let mut line = format!("add-symbol-file {} {:#x}", self.quoted, self.text());
         for section in &self.sections {
             if section.name != ".text" && section.size > 0 && !section.name.is_empty() {
                 line += &format!(" -s {} {:#x}", section.name, section.address);
@@ -61,9 +85,11 @@ impl ModuleFile {
 
     /// lldb's command that says where its sections are.
     pub fn lldb_command(&self) -> String {
-        let mut line = format!("target modules load --file \"{}\"", self.path.display());
-        for section in self.sections.iter().filter(|s| s.size > 0) {
-            line += &format!(" {} {:#x}", section.name, section.address);
+        let mut line = format!("target modules load --file {}", self.quoted);
+        for section in &self.sections {
+            if section.size > 0 && !section.name.is_empty() {
+                line += &format!(" {} {:#x}", section.name, section.address);
+            }
         }
         line
     }
@@ -94,6 +120,8 @@ pub struct Served {
     problems: Vec<String>,
     pub(crate) regions: OnceLock<Regions>,
     pub(crate) threads_xml: OnceLock<String>,
+    /// The functions of each of `module_files`.
+    functions: OnceLock<Vec<Addressed>>,
 }
 
 impl Served {
@@ -131,6 +159,7 @@ impl Served {
             problems,
             regions: OnceLock::new(),
             threads_xml: OnceLock::new(),
+            functions: OnceLock::new(),
             space,
             name: name.to_owned(),
             kernel_path: path,
@@ -202,7 +231,14 @@ impl Served {
         directories.extend(self.kernel_path.parent().map(Path::to_owned));
         let dump = self.name.canonicalize();
         directories.extend(dump.ok().and_then(|p| p.parent().map(Path::to_owned)));
+        // One file is one module. A damaged list may name it any number of times.
+        let mut tried: HashMap<PathBuf, u32> = HashMap::new();
         for module in self.modules.list.iter().filter(|m| !m.is_kernel) {
+            if self.module_files.len() >= MODULE_FILES {
+                let what = "more modules than files are taken for; the last have no symbols";
+                self.problems.push(what.into());
+                break;
+            }
             let recorded = Path::new(&module.path);
             let Some(file_name) = recorded.file_name().or(Path::new(&module.name).file_name())
             else {
@@ -214,21 +250,28 @@ impl Served {
                 candidates.push(recorded.to_owned());
             }
             for path in candidates.into_iter().filter(|p| p.is_file()) {
+                let path = path.canonicalize().unwrap_or(path);
+                let tries = tried.entry(path.clone()).or_default();
+                if *tries >= TRIES {
+                    continue;
+                }
+                *tries += 1;
                 let placed = File::open(&path)
                     .map_err(|e| e.to_string())
                     .and_then(|file| {
-                        module
-                            .place(&file, self.space.elf.machine())
-                            .map_err(|e| e.to_string())
+                        let placed = self.space.kernel().place(module, &file);
+                        placed.map_err(|e| e.to_string())
                     });
                 match placed {
                     Ok(sections) => {
-                        self.module_files.push(ModuleFile {
-                            at: module.at,
-                            name: module.name.clone(),
-                            path: path.canonicalize().unwrap_or(path),
-                            sections,
-                        });
+                        *tries = TRIES;
+                        match ModuleFile::new(module, path.clone(), sections) {
+                            Ok(file) => self.module_files.push(file),
+                            Err(why) => {
+                                let path = path.display();
+                                self.problems.push(format!("{path} is not used: {why}"));
+                            }
+                        }
                         break;
                     }
                     Err(why) => self.problems.push(format!(
@@ -293,7 +336,7 @@ fn entries(kernel: Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
                 .unwrap_or(made_up);
             Entry {
                 id,
-                title: thread.title(),
+                title: printable(&thread.title()),
                 thread: Some(thread),
             }
         })
@@ -332,8 +375,10 @@ impl Entry {
     }
 }
 
-/// A module, its file, and the functions in it by address.
-type WithFunctions<'a> = (&'a Module, &'a ModuleFile, Vec<(u64, String)>);
+/// Functions by address, ascending.
+type Addressed = Vec<(u64, String)>;
+/// A module, its file, and the functions in it.
+type WithFunctions<'a> = (&'a Module, &'a ModuleFile, &'a Addressed);
 
 /// The functions of loaded modules: by name where their files were found, else by how far from the
 /// module's address.
@@ -344,15 +389,24 @@ pub(crate) struct ModuleSymbols<'a> {
 
 impl<'a> ModuleSymbols<'a> {
     pub(crate) fn of(served: &'a Served) -> Self {
-        let found = served
-            .module_files
-            .iter()
-            .filter_map(|file| {
-                let module = served.modules.list.iter().find(|m| m.at == file.at)?;
-                let opened = File::open(&file.path).ok()?;
-                let functions = module.functions(&opened, &file.sections);
-                Some((module, file, functions))
-            })
+        let module = |file: &ModuleFile| served.modules.list.iter().find(|m| m.at == file.at);
+        let functions = served.functions.get_or_init(|| {
+            let mut room = FUNCTIONS;
+            let read = |file: &ModuleFile| {
+                let opened = File::open(&file.path).ok().filter(|_| room > 0);
+                let mut functions = opened
+                    .zip(module(file))
+                    .map(|(opened, module)| module.functions(&opened, &file.sections))
+                    .unwrap_or_default();
+                functions.truncate(room);
+                room -= functions.len();
+                functions
+            };
+            served.module_files.iter().map(read).collect()
+        });
+        let found = served.module_files.iter().zip(functions);
+        let found = found
+            .filter_map(|(file, functions)| Some((module(file)?, file, functions)))
             .collect();
         let all = &served.modules;
         Self { all, found }

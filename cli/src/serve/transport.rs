@@ -1,8 +1,9 @@
 //! How sessions travel: TCP, a Unix socket, or standard input and output.
 //!
 //! Each debugger has a thread and a [`Session`] of its own; the dump is shared. Up to
-//! [`CLIENTS_MAX`] are served at once; who comes then gets one packet that says so. A debugger that
-//! vanishes ends its own session and nothing else.
+//! [`CLIENTS_MAX`] are served at once; who comes then gets one packet that says so, as long as not
+//! too many are being told. A debugger that vanishes ends its own session and nothing else; one that
+//! says nothing is not waited for, so that silence takes no place for good.
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
@@ -11,9 +12,12 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use livedump::place::temporary::{Directory, Passing};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
 
 use super::packet::frame;
 use super::session::{Flow, Session};
@@ -22,8 +26,20 @@ use super::target::Served;
 /// The most debuggers that are served at once.
 pub const CLIENTS_MAX: usize = 8;
 
+/// The most debuggers that are turned away at once with a word; others without.
+const TURNED_AWAY_MAX: usize = 8;
+
+/// How long a debugger may take until its first packet.
+const FIRST_PACKET: Duration = Duration::from_secs(30);
+
 /// How long a debugger that is turned away may take to say something.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a line has been silent when the other machine is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long to wait for descriptors or memory that somebody else may give back.
+const SHORTAGE: Duration = Duration::from_millis(50);
 
 /// Where debuggers are waited for.
 #[derive(Debug)]
@@ -45,7 +61,7 @@ enum Socket {
 /// One line to a debugger.
 trait Line: Read + Write + Send + Sized {
     fn second(&self) -> io::Result<Self>;
-    fn patience(&self, time: Duration) -> io::Result<()>;
+    fn patience(&self, time: Option<Duration>) -> io::Result<()>;
     fn end(&self) -> io::Result<()>;
 }
 
@@ -53,10 +69,13 @@ impl Line for TcpStream {
     fn second(&self) -> io::Result<Self> {
         // Answers are waited for one by one.
         self.set_nodelay(true)?;
+        // A machine that is gone says no goodbye.
+        set_socket_keepalive(self, true)?;
+        set_tcp_keepidle(self, KEEP_ALIVE)?;
         self.try_clone()
     }
-    fn patience(&self, time: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(time))
+    fn patience(&self, time: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(time)
     }
     fn end(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
@@ -67,11 +86,28 @@ impl Line for UnixStream {
     fn second(&self) -> io::Result<Self> {
         self.try_clone()
     }
-    fn patience(&self, time: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(time))
+    fn patience(&self, time: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(time)
     }
     fn end(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+}
+
+/// A place among those that are taken; free again when it is dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(taken);
+        // Too many are told so by the one that counts itself among them.
+        (taken.fetch_add(1, Ordering::SeqCst) < most).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -189,32 +225,42 @@ impl Listener {
         once: bool,
         mut next: impl FnMut() -> io::Result<L>,
     ) -> io::Result<()> {
-        let busy = AtomicUsize::new(0);
+        let (busy, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             loop {
-                let line = match next() {
-                    Ok(line) => line,
-                    Err(e) if is_passing(&e) => continue,
-                    Err(e) => return Err(e),
-                };
+                let line = next();
                 if self.stopped.load(Ordering::SeqCst) {
                     return Ok(());
                 }
+                let line = match line {
+                    Ok(line) => line,
+                    Err(e) if is_passing(&e) => continue,
+                    Err(e) if is_shortage(&e) => {
+                        std::thread::sleep(SHORTAGE);
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                };
                 if once {
                     // A line that breaks is the debugger's business.
                     let _ = talk(served, line);
                     return Ok(());
                 }
-                if busy.fetch_add(1, Ordering::SeqCst) >= CLIENTS_MAX {
-                    busy.fetch_sub(1, Ordering::SeqCst);
-                    scope.spawn(move || turn_away(line));
+                // Where no thread can be made, the line and its place go with the closure.
+                let spawned = if let Some(place) = Place::take(&busy, CLIENTS_MAX) {
+                    Builder::new().spawn_scoped(scope, move || {
+                        let _place = place;
+                        let _ = talk(served, line);
+                    })
+                } else if let Some(place) = Place::take(&turned_away, TURNED_AWAY_MAX) {
+                    Builder::new().spawn_scoped(scope, move || {
+                        let _place = place;
+                        turn_away(line);
+                    })
+                } else {
                     continue;
-                }
-                let busy = &busy;
-                scope.spawn(move || {
-                    let _ = talk(served, line);
-                    busy.fetch_sub(1, Ordering::SeqCst);
-                });
+                };
+                drop(spawned);
             }
         })
     }
@@ -230,17 +276,56 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
+/// Errors that are over when others have gone: no descriptors, no memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    errno.is_some_and(|errno| shortages.contains(&errno))
+}
+
 fn talk(served: &Served, line: impl Line) -> io::Result<()> {
+    talk_within(served, line, FIRST_PACKET)
+}
+
+/// A session over a line that is given up if `first` passes without a packet.
+fn talk_within<L: Line>(served: &Served, line: L, first: Duration) -> io::Result<()> {
     let writer = line.second()?;
-    converse(served, line, writer)
+    let until = Instant::now() + first;
+    let mut waits = true;
+    let mut patience = |line: &L, heard: bool| {
+        if heard && waits {
+            waits = false;
+            line.patience(None)?;
+        }
+        if waits {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            line.patience(Some(left))?;
+        }
+        Ok(())
+    };
+    carry(served, line, writer, &mut patience)
 }
 
 /// One session over any pair of streams, until either ends or the debugger takes its leave.
-pub fn converse(served: &Served, mut reader: impl Read, writer: impl Write) -> io::Result<()> {
+pub fn converse(served: &Served, reader: impl Read, writer: impl Write) -> io::Result<()> {
+    carry(served, reader, writer, &mut |_, _| Ok(()))
+}
+
+/// A session; before each read `patience` gets the reader and whether there was a packet yet.
+fn carry<R: Read>(
+    served: &Served,
+    mut reader: R,
+    writer: impl Write,
+    patience: &mut dyn FnMut(&R, bool) -> io::Result<()>,
+) -> io::Result<()> {
     let mut session = Session::new(served);
     let mut writer = BufWriter::new(writer);
     let mut piece = vec![0; 1 << 14];
     loop {
+        patience(&reader, session.heard())?;
         let got = match reader.read(&mut piece) {
             Ok(0) => return writer.flush(),
             Ok(got) => got,
@@ -259,7 +344,7 @@ pub fn converse(served: &Served, mut reader: impl Read, writer: impl Write) -> i
 /// GDB shows the error that answers its first packet; lldb says that the line was closed.
 fn turn_away(mut line: impl Line) {
     let until = Instant::now() + PATIENCE;
-    let _ = line.patience(PATIENCE);
+    let _ = line.patience(Some(PATIENCE));
     let mut some = [0; 256];
     let mut told = false;
     // What was not read when a line is closed takes the answer with it: it is read to its end.
@@ -277,5 +362,36 @@ fn turn_away(mut line: impl Line) {
             }
             told = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_line_is_given_up_and_one_that_has_spoken_is_not() {
+        let served = super::super::fuzz::machine().unwrap();
+        let first = Duration::from_millis(100);
+        for word in [&b""[..], b"+", b"$qAttached#0"] {
+            let (mut debugger, line) = UnixStream::pair().unwrap();
+            debugger.write_all(word).unwrap();
+            let ended = talk_within(&served, line, first).unwrap_err();
+            let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+            assert!(kinds.contains(&ended.kind()), "{ended}");
+        }
+        let (mut debugger, line) = UnixStream::pair().unwrap();
+        debugger.write_all(b"+$qAttached#8f").unwrap();
+        std::thread::scope(|scope| {
+            let talk = scope.spawn(|| talk_within(&served, line, first));
+            let mut answer = [0; 6];
+            debugger.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, *b"+$1#31");
+            std::thread::sleep(2 * first);
+            debugger.write_all(b"+$qAttached#8f").unwrap();
+            debugger.read_exact(&mut answer).unwrap();
+            drop(debugger);
+            assert!(talk.join().unwrap().is_ok());
+        });
     }
 }

@@ -10,6 +10,7 @@ use livedump::sys::signals::pass_over_interrupts;
 use crate::failure::Failure;
 use crate::input::KernelArgs;
 use crate::serve::Served;
+use crate::serve::command::{plain, quoted};
 use crate::serve::transport::Listener;
 use crate::session::Session;
 
@@ -68,11 +69,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     // Behind the socket's name, which has to go first.
     let _passing = Passing::new(&parent, name);
     let mut command = Command::new(&program);
-    match kind {
+    let begun = match kind {
         Kind::Kgdb => kgdb(&mut command, &served, &socket),
         Kind::Gdb => gdb(&mut command, &program, &served, &socket),
         Kind::Lldb => lldb(&mut command, &served, &socket),
-    }
+    };
+    begun.map_err(|(path, why)| Failure::could_not(why).about(&path))?;
     command.args(&args.args);
     // Ctrl-C is the debugger's while it runs.
     pass_over_interrupts(true);
@@ -129,10 +131,11 @@ fn installed(name: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
-/// What a gdb answers to a command, run alone.
-fn answer(program: &Path, command: &str) -> String {
+/// What a gdb answers to commands, run alone.
+fn answer(program: &Path, commands: &[&str]) -> String {
     let output = Command::new(program)
-        .args(["-nx", "-nw", "-batch", "-ex", command])
+        .args(["-nx", "-nw", "-batch"])
+        .args(commands.iter().flat_map(|command| ["-ex", command]))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
@@ -144,52 +147,79 @@ fn answer(program: &Path, command: &str) -> String {
 /// Whether a gdb knows the dump's processor.
 fn knows(program: &Path, served: &Served) -> bool {
     let command = format!("set architecture {}", served.gdb_architecture());
-    answer(program, &format!("complete {command}"))
+    answer(program, &[&format!("complete {command}")])
         .lines()
         .any(|line| line == command)
 }
 
+/// A path that cannot stand in a command, and why.
+type Refused = (PathBuf, String);
+
 /// gdb. One that does not know FreeBSD's ABI must be told before it meets the kernel's file, which
 /// names it: it would reject the registers.
-fn gdb(command: &mut Command, program: &Path, served: &Served, socket: &Path) {
+fn gdb(
+    command: &mut Command,
+    program: &Path,
+    served: &Served,
+    socket: &Path,
+) -> Result<(), Refused> {
     command.arg("-q");
-    let with_freebsd = answer(program, "complete set osabi FreeBSD").contains("FreeBSD");
+    // `with` came with gdb 10.
+    let knows = answer(
+        program,
+        &["complete set osabi FreeBSD", "complete with confirm"],
+    );
+    let with_freebsd = knows.contains("set osabi FreeBSD");
     if !with_freebsd {
         command.args(["-iex", "set osabi none"]);
     }
     command.arg(served.kernel_path());
-    command
-        .arg("-ex")
-        .arg(format!("target remote {}", socket.display()));
-    // Without the ABI gdb asks for the modules itself.
-    if with_freebsd {
-        for module in served.module_files() {
-            command.arg("-ex").arg(module.command());
+    // The rest of this command is the socket, white space and all.
+    let socket = plain(socket).map_err(|why| (socket.to_owned(), why))?;
+    command.arg("-ex").arg(format!("target remote {socket}"));
+    // Without the ABI gdb asks for the modules itself. It would ask its user about each.
+    let modules = served.module_files();
+    if with_freebsd && !modules.is_empty() {
+        let with = knows.contains("with confirm");
+        if !with {
+            command.args(["-ex", "set confirm off"]);
+        }
+        let before = if with { "with confirm off -- " } else { "" };
+        for module in modules {
+            command
+                .arg("-ex")
+                .arg(before.to_owned() + &module.command());
+        }
+        if !with {
+            command.args(["-ex", "set confirm on"]);
         }
     }
+    Ok(())
 }
 
 /// kgdb(1): it finds the modules through the kernel's own list.
-fn kgdb(command: &mut Command, served: &Served, socket: &Path) {
-    command
-        .arg("-q")
-        .arg("-r")
-        .arg(socket)
-        .arg(served.kernel_path());
+fn kgdb(command: &mut Command, served: &Served, socket: &Path) -> Result<(), Refused> {
+    // It makes commands of both.
+    let plain = |path: &Path| match plain(path) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(why) => Err((path.to_owned(), why)),
+    };
+    command.args(["-q", "-r", &plain(socket)?, &plain(served.kernel_path())?]);
+    Ok(())
 }
 
-fn lldb(command: &mut Command, served: &Served, socket: &Path) {
-    let quoted = |path: &Path| format!("\"{}\"", path.display());
+fn lldb(command: &mut Command, served: &Served, socket: &Path) -> Result<(), Refused> {
+    let kernel = served.kernel_path();
+    let kernel = quoted(kernel).map_err(|why| (kernel.to_owned(), why))?;
+    let socket = plain(socket).map_err(|why| (socket.to_owned(), why))?;
     let mut run = |line: String| {
         command.arg("-o").arg(line);
     };
-    run(format!("target create {}", quoted(served.kernel_path())));
-    run(format!(
-        "process connect unix-connect://{}",
-        socket.display()
-    ));
+    run(format!("target create {kernel}"));
+    run(format!("process connect \"unix-connect://{socket}\""));
     // lldb has asked for the modules, and knows their files but not where their sections are.
     for module in served.module_files() {
         run(module.lldb_command());
     }
+    Ok(())
 }

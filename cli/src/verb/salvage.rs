@@ -134,10 +134,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 /// The info file beside `path`, if it is one that can be read.
 fn info_beside(path: &Path) -> Option<minidump::info::Info> {
     let info = minidump::dump::info_file(path)?;
-    let file = std::fs::File::open(info).ok()?;
-    let mut bytes = Vec::new();
-    let limit = minidump::info::MAX_LEN;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes).ok()?;
+    let bytes = minidump::dump::read_info(&info).ok()?;
     minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
 }
 

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
+use compress::StreamKind;
+use livedump::place::private;
+use minidump::AnyDump;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::serve::Served;
 use crate::serve::transport::{self, Listener};
 use crate::session::Session;
 use crate::space::Space;
-use crate::text::printable;
+use crate::text::{Short, printable};
 
 const MANUAL: &str = "\
 The address is printed on standard output as soon as debuggers can connect, in one line:
@@ -30,6 +33,10 @@ kernel from here, with its ABI taken out.
 
 `monitor help` in gdb, `process plugin packet monitor help` in lldb, tells what else there is: call \
 chains through trap frames, ps, dmesg, modules.
+
+A dump is served as it lies there. One that is a single compressed stream, as FreeBSD writes \
+vmcore.N.gz and vmcore.N.zst, is decoded once before anybody is served, and kept in a file without a \
+name in TMPDIR, compressed; `livecore convert` makes one of it that can be read anywhere.
 
 Up to eight debuggers are served at once. Nothing can be run or written. Whoever can connect can \
 read the kernel's memory: by default only programs of this machine can. docs/debuggers.md tells \
@@ -114,7 +121,11 @@ pub fn open(
         glance: true,
         ..Opening::default()
     };
-    let space = Space::open(dump, opening, kernel, session)?;
+    let opened = input::dump(dump, opening, session)?;
+    input::tell_memory_warnings(&opened, dump, session);
+    check_spool(&opened, dump, session)?;
+    let found = kernel.require(&opened, dump, session)?;
+    let space = Space::new(opened, found);
     check(&space, dump, session)?;
     let served = Served::new(space, dump, &kernel.kernel_path)?;
     for problem in served.problems() {
@@ -134,6 +145,35 @@ fn check(space: &Space, dump: &std::path::Path, session: &mut Session<'_>) -> Re
     {
         let what = "what was before that is served, and has not been checked";
         session.warn(dump, format_args!("{error}; {what}"));
+    }
+    Ok(())
+}
+
+/// What is one stream without an index, as a kernel writes it, is decoded once and kept: there has to
+/// be room for about as much as the dump takes.
+fn check_spool(
+    dump: &AnyDump,
+    path: &std::path::Path,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    // Frames that say where they end are as good as an index.
+    if dump.stream().kind() != StreamKind::Foreign || dump.stream().frames().is_some() {
+        return Ok(());
+    }
+    let (place, needed) = (&session.env.spool_dir, dump.file_len());
+    let free = private::room(place)?;
+    session.voice.say(format_args!(
+        "{}: one stream without an index is decoded once and kept in {}, up to about {}; \
+         `livecore convert` makes a dump that needs none of it",
+        path.display(),
+        place.display(),
+        Short(needed)
+    ));
+    if free < needed {
+        let what = format_args!("{} has only {}", place.display(), Short(free));
+        return Err(Failure::could_not(what)
+            .about(path)
+            .next("TMPDIR names a directory with room"));
     }
     Ok(())
 }

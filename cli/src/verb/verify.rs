@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +21,6 @@ use crate::input;
 use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::parse_size;
-
-/// The longest info file that is read.
-const INFO_LIMIT: u64 = 64 << 10;
 
 const MANUAL: &str = "\
 Examples:
@@ -223,9 +220,7 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
 /// The text of an info file. One that cannot be read is as good as none: the dump is what is
 /// verified.
 fn text_of(path: &Path) -> Option<String> {
-    let file = fs::File::open(path).ok()?;
-    let mut bytes = Vec::new();
-    file.take(INFO_LIMIT).read_to_end(&mut bytes).ok()?;
+    let bytes = minidump::dump::read_info(path).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

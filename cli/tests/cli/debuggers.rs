@@ -61,7 +61,10 @@ pub(crate) fn remote(server: &Server) -> String {
 }
 
 /// Gives what is told of each thread, by its number in the list.
-fn by_thread(text: &str, begins: impl Fn(&str) -> Option<usize>) -> BTreeMap<usize, Vec<&str>> {
+pub(crate) fn by_thread(
+    text: &str,
+    begins: impl Fn(&str) -> Option<usize>,
+) -> BTreeMap<usize, Vec<&str>> {
     let mut told = BTreeMap::new();
     let mut thread = None;
     for line in text.lines() {
@@ -74,7 +77,7 @@ fn by_thread(text: &str, begins: impl Fn(&str) -> Option<usize>) -> BTreeMap<usi
     told
 }
 
-/// `Thread 3 (Thread 100023 "…")`
+/// `Thread 3 (Thread 100023 "…")`, `Thread 3 (LWP …)`
 fn gdb_thread(line: &str) -> Option<usize> {
     line.strip_prefix("Thread ")?
         .split_once(" (")?
@@ -84,7 +87,7 @@ fn gdb_thread(line: &str) -> Option<usize> {
 }
 
 /// `* thread #3, name = …`
-fn lldb_thread(line: &str) -> Option<usize> {
+pub(crate) fn lldb_thread(line: &str) -> Option<usize> {
     let rest = line
         .trim_start_matches(['*', ' '])
         .strip_prefix("thread #")?;
@@ -92,7 +95,7 @@ fn lldb_thread(line: &str) -> Option<usize> {
 }
 
 /// The functions of a backtrace's lines: `#1  0x… in name (…`, `#0  name (…`.
-fn gdb_functions(lines: &[&str]) -> Vec<String> {
+pub(crate) fn gdb_functions(lines: &[&str]) -> Vec<String> {
     let frames = lines.iter().filter(|line| line.starts_with('#'));
     let function = |line: &&str| {
         let rest = line.split_once(' ')?.1.trim_start();
@@ -104,7 +107,7 @@ fn gdb_functions(lines: &[&str]) -> Vec<String> {
 }
 
 /// `frame #1: 0x… kernel`name(…` or `kernel`name + 25`.
-fn lldb_functions(lines: &[&str]) -> Vec<String> {
+pub(crate) fn lldb_functions(lines: &[&str]) -> Vec<String> {
     let name = |line: &&str| {
         let (_, rest) = line.split_once("frame #")?;
         let (_, name) = rest.split_once('`')?;
@@ -115,7 +118,7 @@ fn lldb_functions(lines: &[&str]) -> Vec<String> {
 
 /// The functions that a debugger's own walk meets: it passes over what a trap interrupted. On arm64
 /// what comes behind a trap's entry is nothing that code alone tells.
-fn walked(thread: &ThreadTruth) -> Vec<&str> {
+pub(crate) fn walked(thread: &ThreadTruth) -> Vec<&str> {
     let mut after_trap = false;
     let mut names = Vec::new();
     for frame in &thread.frames {
@@ -137,7 +140,7 @@ fn walked(thread: &ThreadTruth) -> Vec<&str> {
 /// Whether `found` is `expected`, of which the outermost frame may be missing: the entry from user
 /// mode, whose caller's frame is not a kernel's.
 #[track_caller]
-fn same_chain(found: &[String], expected: &[&str], title: &str) {
+pub(crate) fn same_chain(found: &[String], expected: &[&str], title: &str) {
     assert!(
         !found.is_empty() || expected.is_empty(),
         "{title}: no frames"
@@ -410,6 +413,25 @@ fn lldb_backtraces_are_those_of_the_machines_stacks() {
 }
 
 #[test]
+fn lldb_leaves_and_comes_back() {
+    if !have("lldb") {
+        return;
+    }
+    let debug = debug();
+    let server = Server::of(debug);
+    let again = format!("gdb-remote {}", server.address());
+    let told = lldb(
+        &debug.kernel,
+        server.address(),
+        &["p hz", "process detach", &again, "p hz", "process detach"],
+    );
+    assert_eq!(told.matches("(int) $0 = 1000\n").count(), 1, "{told}");
+    assert_eq!(told.matches(" = 1000\n").count(), 2, "{told}");
+    let told = lldb(&debug.kernel, server.address(), &["p hz"]);
+    assert!(told.contains("(int) $0 = 1000\n"), "{told}");
+}
+
+#[test]
 fn lldb_reads_what_the_machines_memory_holds_and_no_hole() {
     if !have("lldb") {
         return;
@@ -453,8 +475,9 @@ fn lldb_reads_what_the_machines_memory_holds_and_no_hole() {
     assert!(fs::read(file.path()).unwrap() == expected, "memory differs");
 }
 
-/// A module's file as amd64 has them: an object file, whose sections take what was loaded.
-fn module_file(dumped: &Dumped, to: &Path) {
+/// A module's file as amd64 has them: an object file, whose sections take what was loaded. One of
+/// them is called `last`, if it has a name.
+pub(crate) fn module_file(dumped: &Dumped, to: &Path, last: &str) {
     let module = dumped
         .machine
         .truth()
@@ -467,8 +490,12 @@ fn module_file(dumped: &Dumped, to: &Path) {
          .size synth_first,0x100\n.globl synth_modevent\n.type synth_modevent,@function\n\
          synth_modevent: .skip 0x300\n.size synth_modevent,0x300\n\
          .data\n.globl synth_data\nsynth_data: .skip {:#x}\n",
-        size - 0x400
+        size - if last.is_empty() { 0x400 } else { 0x480 }
     );
+    let text = match last {
+        "" => text,
+        name => format!("{text}.section \"{name}\",\"aw\",@progbits\n.skip 0x80\n"),
+    };
     let source = to.with_extension("s");
     fs::write(&source, text).unwrap();
     let made = Command::new("cc")
@@ -484,11 +511,12 @@ fn module_file(dumped: &Dumped, to: &Path) {
 #[test]
 fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
     let debug = debug();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::Builder::new().prefix("a module's").tempdir();
+    let dir = dir.unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::copy(&debug.dump, at("livecore.0.zst")).unwrap();
     fs::copy(&debug.kernel, at("kernel")).unwrap();
-    module_file(debug, &at("synth.ko"));
+    module_file(debug, &at("synth.ko"), "");
     // As long as another module, and so not this one.
     fs::copy(at("synth.ko"), at("if_synth.ko")).unwrap();
     let loaded = debug
@@ -510,11 +538,16 @@ fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
         );
         assert!(told.contains("synth_data in section .data of"), "{told}");
         let line = format!(
-            "add-symbol-file {} {:#x}",
+            "add-symbol-file \"{}\" {:#x}",
             at("synth.ko").display(),
             loaded.address
         );
-        assert!(told.contains(&line), "{told}");
+        let line = told.lines().find(|l| l.starts_with(&line));
+        let line = line.unwrap_or_else(|| panic!("no command: {told}"));
+        // What a user of another gdb copies.
+        let told = gdb(&[line], &[&symbol, &other]);
+        assert!(told.contains("synth_modevent in section .text"), "{told}");
+        assert!(told.contains("synth_data in section .data"), "{told}");
     }
     // The verb: whichever debugger, and what it says of the file that does not fit.
     for (program, args) in [

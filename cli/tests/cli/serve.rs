@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -72,6 +73,76 @@ fn second_client_is_served_beside_the_first_and_the_ninth_is_told_no() {
         tries += 1;
         assert!(tries < 1000, "no room after a debugger has gone");
     }
+}
+
+/// Whoever can connect can use up what the server may open; it goes on when they have gone.
+#[test]
+fn more_lines_than_there_are_descriptors_for_do_not_end_the_server() {
+    let server = Server::within(20, tiny());
+    let flood: Vec<_> = (0..60)
+        .map(|_| TcpStream::connect(server.address()).unwrap())
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(flood);
+    let served = || {
+        let mut line = TcpStream::connect(server.address())?;
+        line.set_read_timeout(Some(Duration::from_secs(2)))?;
+        line.write_all(b"$qAttached#8f")?;
+        let mut answer = [0; 5];
+        line.read_exact(&mut answer)?;
+        std::io::Result::Ok(answer == *b"+$1#3")
+    };
+    let until = Instant::now() + Duration::from_secs(20);
+    while !served().unwrap_or(false) {
+        assert!(Instant::now() < until, "nobody is served any more");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A dump of the machine whose process has a name that speaks to terminals.
+#[test]
+fn names_in_a_dump_cannot_speak_to_the_terminal() {
+    let tiny = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("vmcore");
+    let [from, to] = [&tiny.dump, &plain].map(|p| p.to_str().unwrap());
+    run(["convert", "-q", "--none", "--container", "saved", from, to]).expect(0);
+    let mut bytes = fs::read(&plain).unwrap();
+    let thread = tiny.threads()[0];
+    let name = thread.comm.as_bytes();
+    assert!(name.len() >= 4);
+    let mut at = 0;
+    while let Some(skip) = bytes[at..].windows(name.len()).position(|w| w == name) {
+        bytes[at + skip..][..4].copy_from_slice(b"\x1b[2J");
+        at += skip + 4;
+    }
+    fs::write(&plain, bytes).unwrap();
+    let server = Server::start([
+        plain.as_os_str(),
+        "--kernel".as_ref(),
+        tiny.kernel.as_os_str(),
+    ]);
+    let mut client = Client::to(&server);
+    let told = client.ask(&format!("qThreadExtraInfo,{:x}", thread.tid));
+    let shown: String = "\\u{1b}[2J".bytes().map(|b| format!("{b:02x}")).collect();
+    assert!(told.contains(&shown), "{told}");
+    let threads = client.ask("qXfer:threads:read::0,10000");
+    // A packet has its own way to write a brace.
+    assert!(threads.contains("\\u{1b"), "{threads}");
+    assert!(!threads.contains('\x1b'), "{threads}");
+    for command in ["info", "ps", "bt", "kld", "dmesg -a"] {
+        let told = client.monitor(command);
+        assert!(!told.contains('\x1b'), "{command}: {told:?}");
+    }
+}
+
+#[test]
+fn packets_are_not_asked_for_again_where_none_is_acknowledged() {
+    let server = Server::of(tiny());
+    let mut client = Client::to(&server);
+    assert_eq!(client.ask("QStartNoAckMode"), "OK");
+    client.send(b"--------------------");
+    assert_eq!(client.ask("qAttached"), "1");
 }
 
 #[test]

@@ -131,12 +131,24 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it with `args` and waits until it listens.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut child = livecore_with_signals()
-            .args(["serve", "-q"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(livecore_with_signals().args(["serve", "-q"]).args(args))
+    }
+
+    /// As [`Server::of`], with no more than `descriptors` files open.
+    pub(crate) fn within(descriptors: u32, dumped: &Dumped) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_livecore"))
+            .args(["serve", "-q", "--kernel"])
+            .args([&dumped.kernel, &dumped.dump])
+            .stdin(Stdio::null());
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();

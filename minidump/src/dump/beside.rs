@@ -1,7 +1,7 @@
 //! The info file beside a dump.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::info::{self, Info};
@@ -32,21 +32,28 @@ pub fn info_file(dump: &Path) -> Option<PathBuf> {
     path.symlink_metadata().is_ok().then_some(path)
 }
 
+/// The bytes of an info file, as far as one may be long. What is no regular file is not opened: a
+/// pipe of that name would be waited for.
+pub fn read_info(path: &Path) -> io::Result<Vec<u8>> {
+    let regular = |is_file: bool| match is_file {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file")),
+    };
+    regular(path.metadata()?.is_file())?;
+    let file = File::open(path)?;
+    regular(file.metadata()?.is_file())?;
+    let mut bytes = Vec::new();
+    file.take(info::MAX_LEN).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The info file of a dump, read.
 pub(super) fn find(dump: &Path) -> Option<Beside> {
     let path = info_file(dump)?;
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(e) => {
-            let info = Err(e.to_string());
-            return Some(Beside { path, info });
-        }
-    };
-    let mut bytes = Vec::new();
-    let info = match file.take(info::MAX_LEN).read_to_end(&mut bytes) {
+    let info = match read_info(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
         Err(e) => Err(e.to_string()),
-        Ok(_) => Info::parse(&String::from_utf8_lossy(&bytes))
+        Ok(bytes) => Info::parse(&String::from_utf8_lossy(&bytes))
             .ok_or_else(|| "it is not the text that savecore writes".to_string()),
     };
     Some(Beside { path, info })

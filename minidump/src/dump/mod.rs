@@ -18,7 +18,7 @@ use compress::ReadAt;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 pub use any::AnyDump;
-pub use beside::info_file;
+pub use beside::{info_file, read_info};
 pub use envelope::Envelope;
 pub use warning::{Shortness, Warning};
 

@@ -10,6 +10,7 @@
 
 mod ctf;
 mod dwarf;
+mod held;
 mod loaded;
 mod mips;
 pub mod modules;
@@ -89,6 +90,15 @@ pub struct Kernel<'a> {
     displacement: u64,
 }
 
+/// How far from where its file says the kernel of a dump runs, modulo 2^64.
+pub(crate) fn displacement(dump: &Dump) -> u64 {
+    let header = dump.minidump();
+    match header.arch {
+        Arch::Powerpc64 => header.startkernel.wrapping_sub(defs::powerpc64::KERNBASE),
+        _ => 0,
+    }
+}
+
 impl<'a> Kernel<'a> {
     /// The kernel in `memory` whose symbols are in `elf`.
     pub fn new(memory: &'a dyn KernelMemory, elf: &'a KernelElf) -> Self {
@@ -104,12 +114,7 @@ impl<'a> Kernel<'a> {
     /// The kernel of a dump: that of powerpc64 runs elsewhere than its file says, and the dump says
     /// where.
     pub fn of_dump(dump: &'a Dump, elf: &'a KernelElf) -> Self {
-        let header = dump.minidump();
-        let displacement = match header.arch {
-            Arch::Powerpc64 => header.startkernel.wrapping_sub(defs::powerpc64::KERNBASE),
-            _ => 0,
-        };
-        Self::new(dump, elf).displaced(displacement)
+        Self::new(dump, elf).displaced(displacement(dump))
     }
 
     /// With type information about [`STRUCTURES`], which tells what is not exported.

@@ -100,6 +100,22 @@ pub enum NotLoaded {
         /// The kernel's.
         expected: u16,
     },
+    /// It is of another build.
+    #[error("its build-id is {}, that of what was loaded {}", hex(.found), hex(.expected))]
+    BuildId {
+        /// The file's.
+        found: Vec<u8>,
+        /// The one in memory.
+        expected: Vec<u8>,
+    },
+    /// It has other contents than what was loaded.
+    #[error("its {section} differs from what was loaded at {at}")]
+    Contents {
+        /// The section.
+        section: String,
+        /// The first address that differs.
+        at: VirtAddr,
+    },
     /// It takes other room than what was loaded.
     #[error("its sections take {found:#x} bytes, what was loaded has {expected:#x}")]
     Size {
@@ -242,26 +258,37 @@ impl Kernel<'_> {
     }
 }
 
-impl Module {
-    /// Where the sections of `file` are in memory, if it is what was loaded: of the kernel's
-    /// processor, and as long as the loaded image.
-    pub fn place(&self, file: &dyn ReadAt, machine: u16) -> Result<Vec<Placed>, NotLoaded> {
+impl Kernel<'_> {
+    /// Where the sections of `file` are in memory, if it is what was loaded as `module`: of the
+    /// kernel's processor, as long as the loaded image, and with its contents as far as loading
+    /// leaves them as they are.
+    pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
         let sections = Sections::read(file)?;
-        if sections.machine != machine {
+        let expected = self.elf().machine();
+        if sections.machine != expected {
             return Err(NotLoaded::Machine {
                 found: sections.machine,
-                expected: machine,
+                expected,
             });
         }
+        let placed = module.sections(&sections)?;
+        self.is_loaded(file, &sections, &placed)?;
+        Ok(placed)
+    }
+}
+
+impl Module {
+    /// Where sections are in memory, if they take the room that the loaded image has.
+    pub(super) fn sections(&self, sections: &Sections) -> Result<Vec<Placed>, NotLoaded> {
         if sections.elf_type != ET_REL {
-            return self.place_linked(&sections);
+            return self.place_linked(sections);
         }
         // Kernels since 14 load constructors' arrays, too; which one it was tells the size.
-        let (placed, end) = self.place_objects(&sections, &OBJECTS);
+        let (placed, end) = self.place_objects(sections, &OBJECTS);
         if end == self.size {
             return Ok(placed);
         }
-        let (placed, with_arrays) = self.place_objects(&sections, &OBJECTS_AND_ARRAYS);
+        let (placed, with_arrays) = self.place_objects(sections, &OBJECTS_AND_ARRAYS);
         if with_arrays == self.size {
             return Ok(placed);
         }
@@ -337,6 +364,10 @@ impl Module {
             })
             .collect())
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 const OBJECTS: [u32; 3] = [SHT_PROGBITS, SHT_NOBITS, SHT_X86_64_UNWIND];

@@ -9,12 +9,20 @@ use crate::{ByteOrder, Error};
 
 /// `SHF_ALLOC`: the section takes room in memory.
 pub const SHF_ALLOC: u64 = 2;
+/// `SHF_WRITE`: the section can be written to.
+pub const SHF_WRITE: u64 = 1;
+/// `SHF_EXECINSTR`: the section is code.
+pub const SHF_EXECINSTR: u64 = 4;
 /// `SHT_PROGBITS`
 pub const SHT_PROGBITS: u32 = 1;
 /// `SHT_SYMTAB`
 pub const SHT_SYMTAB: u32 = 2;
+/// `SHT_RELA`
+pub const SHT_RELA: u32 = 4;
 /// `SHT_NOBITS`
 pub const SHT_NOBITS: u32 = 8;
+/// `SHT_REL`
+pub const SHT_REL: u32 = 9;
 /// `SHT_INIT_ARRAY`
 pub const SHT_INIT_ARRAY: u32 = 14;
 /// `SHT_FINI_ARRAY`
@@ -50,6 +58,8 @@ pub struct Section {
     pub size: u64,
     /// `sh_link`: of a symbol table, the section with its names.
     pub link: u32,
+    /// `sh_info`: of relocations, the section that they are for.
+    pub info: u32,
     /// `sh_addralign`
     pub align: u64,
 }
@@ -167,6 +177,7 @@ impl Sections {
             offset: uint(8 + 2 * word, word),
             size: uint(8 + 3 * word, word),
             link: uint(8 + 4 * word, 4) as u32,
+            info: uint(12 + 4 * word, 4) as u32,
             align: uint(16 + 4 * word, word),
         };
         (section, uint(0, 4))

@@ -115,7 +115,9 @@ pub(crate) fn write_info(
     number: u32,
 ) -> Result<(), Failure> {
     let text = match dump.header_origin() {
-        HeaderOrigin::Info(path) => fs::read(path).map_err(|e| Failure::from(e).about(path))?,
+        HeaderOrigin::Info(path) => {
+            minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
+        }
         _ => place::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
     };
     let about = |e: std::io::Error| Failure::from(e).about(to);

@@ -1,0 +1,153 @@
+//! What strangers have named (directories, modules, their sections) in commands for debuggers.
+//!
+//! Debuggers are scripts that write down what they are started with.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::debuggers::module_file;
+use crate::harness::{Run, livecore};
+use crate::served::{Server, debug};
+
+/// A debugger of this name, and the file that it writes its words into, each on a line. It knows
+/// FreeBSD's ABI, and `with` if it is asked of a new one.
+fn fake(dir: &Path, name: &str, new: bool) -> (PathBuf, PathBuf) {
+    let (path, words) = (dir.join(name), dir.join("words"));
+    let with = if new { "echo 'with confirm'" } else { ":" };
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *complete*) echo 'set osabi FreeBSD'; {with};;\n\
+         *) printf '%s\\n' \"$@\" > '{}';; esac\n",
+        words.display()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    (path, words)
+}
+
+/// A directory of this name with a dump, its kernel and the file of a module, one of whose sections
+/// is called `section`.
+fn place(dir: &Path, name: &str, section: &str) -> PathBuf {
+    let place = dir.join(name);
+    fs::create_dir(&place).unwrap();
+    fs::copy(&debug().dump, place.join("livecore.0.zst")).unwrap();
+    fs::copy(&debug().kernel, place.join("kernel")).unwrap();
+    module_file(debug(), &place.join("synth.ko"), section);
+    place
+}
+
+fn start(program: &Path, dump: &Path, more: &[&str]) -> Run {
+    let mut command = livecore();
+    command.args(["gdb", "--debugger"]).arg(program).arg(dump);
+    Run::of(command.args(more).output().unwrap())
+}
+
+#[test]
+fn modules_are_added_without_a_question_and_whatever_their_directory_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path(), "two words", "");
+    let dump = place.join("livecore.0.zst");
+    let file = place.canonicalize().unwrap().join("synth.ko");
+    let add = format!("add-symbol-file \"{}\" 0x", file.display());
+    for (new, expected) in [
+        (
+            true,
+            vec!["-ex".to_owned(), format!("with confirm off -- {add}")],
+        ),
+        (false, vec!["set confirm off".into(), "-ex".into(), add]),
+    ] {
+        let (gdb, words) = fake(dir.path(), "gdb", new);
+        start(&gdb, &dump, &[]).expect(0);
+        let words = fs::read_to_string(words).unwrap();
+        let words: Vec<_> = words.lines().collect();
+        let last = expected.last().unwrap();
+        let at = words.iter().position(|w| w.starts_with(last)).unwrap();
+        let before = &words[at + 1 - expected.len()..at];
+        assert_eq!(before, &expected[..expected.len() - 1], "{words:?}");
+        assert_eq!(words.contains(&"set confirm on"), !new, "{words:?}");
+    }
+    let (lldb, words) = fake(dir.path(), "lldb", true);
+    start(&lldb, &dump, &[]).expect(0);
+    let words = fs::read_to_string(words).unwrap();
+    let kernel = file.with_file_name("kernel");
+    for line in [
+        format!("target create \"{}\"\n", kernel.display()),
+        format!("target modules load --file \"{}\" .text 0x", file.display()),
+    ] {
+        assert!(words.contains(&line), "{words}");
+    }
+}
+
+#[test]
+fn module_with_a_section_that_no_module_has_is_left_out_and_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, section) in ["x 0 -s y $(z)", "a;b", "-s"].iter().enumerate() {
+        let place = place(dir.path(), &number.to_string(), section);
+        let dump = place.join("livecore.0.zst");
+        for name in ["gdb", "lldb"] {
+            let (program, words) = fake(dir.path(), name, true);
+            let said = start(&program, &dump, &[]).expect(0).err;
+            let why = "synth.ko is not used: its section";
+            assert!(said.contains(why), "{name} {section}: {said}");
+            let words = fs::read_to_string(words).unwrap();
+            assert!(!words.contains("synth.ko"), "{name} {section}: {words}");
+        }
+    }
+}
+
+#[test]
+fn directory_whose_name_is_a_command_holds_no_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("livecore.0.zst");
+    fs::copy(&debug().dump, &dump).unwrap();
+    for name in [
+        "a\nplatform shell true\nb",
+        "a\"b",
+        "a`platform shell true`b",
+    ] {
+        let inner = dir.path().join(name);
+        fs::create_dir(&inner).unwrap();
+        let kernel = inner.join("kernel");
+        fs::copy(&debug().kernel, &kernel).unwrap();
+        let why = "means something in debuggers' commands";
+        for debugger in ["lldb", "gdb", "kgdb"] {
+            let (program, words) = fake(dir.path(), debugger, true);
+            let said = start(&program, &dump, &[]).expect(1).err;
+            assert!(said.contains(why), "{debugger} {name:?}: {said}");
+            assert!(!words.exists(), "{debugger} {name:?}");
+        }
+        // A link to it in the dump's directory is no other path.
+        let link = dir.path().join("kernel");
+        std::os::unix::fs::symlink(&kernel, &link).unwrap();
+        let (program, words) = fake(dir.path(), "lldb", true);
+        let said = start(&program, &dump, &[]).expect(1).err;
+        assert!(said.contains(why), "{name:?}: {said}");
+        // Nor is it if somebody names it.
+        let named = ["--kernel", kernel.to_str().unwrap()];
+        let said = start(&program, &dump, &named).expect(1).err;
+        assert!(said.contains(why), "{name:?}: {said}");
+        assert!(!words.exists(), "{name:?}");
+        fs::remove_file(link).unwrap();
+        fs::remove_dir_all(inner).unwrap();
+    }
+}
+
+#[test]
+fn module_beside_a_dump_whose_directory_is_a_command_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path(), "a`b", "");
+    let dump = place.join("livecore.0.zst");
+    let kernel = debug().kernel.to_str().unwrap();
+    let (lldb, words) = fake(dir.path(), "lldb", true);
+    let said = start(&lldb, &dump, &["--kernel", kernel]).expect(0).err;
+    assert!(
+        said.contains("synth.ko is not used: its path has"),
+        "{said}"
+    );
+    let words = fs::read_to_string(words).unwrap();
+    assert!(!words.contains("synth.ko"), "{words}");
+    // Nor is it in what a user is told to copy.
+    let server = Server::start([dump.to_str().unwrap(), "--kernel", kernel]);
+    let told = crate::served::Client::to(&server).console("kld");
+    assert!(!told.contains("add-symbol-file"), "{told}");
+}
