@@ -88,6 +88,9 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
     }
 }
 
+/// The most files that are told of when none of them is the kernel.
+const REJECTED_TOLD: usize = 5;
+
 /// Which kernel ran.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
@@ -127,7 +130,14 @@ impl KernelArgs {
     ) -> Result<Option<Kernel>, Failure> {
         match &self.kernel {
             Some(path) => self.named(path, dump, name, session).map(Some),
-            None => Ok(self.search(dump, name, session).found),
+            None => {
+                let looked = self.search(dump, name, session);
+                if looked.found.is_none() && !looked.rejected.is_empty() {
+                    let why = why_not(&looked.rejected);
+                    session.voice.say(format_args!("no kernel was found{why}"));
+                }
+                Ok(looked.found)
+            }
         }
     }
 
@@ -143,16 +153,10 @@ impl KernelArgs {
         }
         let search = self.search(dump, name, session);
         let Some(kernel) = search.found else {
-            let mut what = String::from("the kernel that ran was not found");
-            let looked: Vec<_> = search
-                .rejected
-                .iter()
-                .take(5)
-                .map(|(path, why)| format!("{}: {why}", path.display()))
-                .collect();
-            if !looked.is_empty() {
-                what += &format!(" ({})", looked.join("; "));
-            }
+            let what = format!(
+                "the kernel that ran was not found{}",
+                why_not(&search.rejected)
+            );
             return Err(Failure::could_not(what)
                 .about(name)
                 .next("say --kernel ELF, or --kernel-path PATH where to look"));
@@ -235,6 +239,21 @@ pub fn hold(
 struct Looked {
     found: Option<Kernel>,
     rejected: Vec<(PathBuf, String)>,
+}
+
+/// Why files that were looked at are not it, in parentheses; nothing if there were none.
+fn why_not(rejected: &[(PathBuf, String)]) -> String {
+    if rejected.is_empty() {
+        return String::new();
+    }
+    let told = rejected.iter().take(REJECTED_TOLD);
+    let mut told: Vec<_> = told
+        .map(|(path, why)| format!("{}: {why}", path.display()))
+        .collect();
+    if rejected.len() > REJECTED_TOLD {
+        told.push(format!("{} more", rejected.len() - REJECTED_TOLD));
+    }
+    format!(" ({})", told.join("; "))
 }
 
 /// Opens the kernel `path`.

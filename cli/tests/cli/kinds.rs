@@ -1,6 +1,6 @@
 //! Dumps of one kind as another, what debuggers make of them, and dumps for kgdb and crashinfo.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -498,10 +498,32 @@ fn crashinfo_finds_vmcore_and_info_and_its_report_is_kept() {
         "-o",
         file.to_str().unwrap(),
     ];
+    // What is there is replaced as a whole, and a report is its owner's alone.
+    fs::write(&file, "before").unwrap();
+    let before = File::open(&file).unwrap();
     run(args).expect(0);
-    assert!(fs::read_to_string(file).unwrap().contains("vmcore.7"));
+    assert!(fs::read_to_string(&file).unwrap().contains("vmcore.7"));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::io::read_to_string(before).unwrap(), "before");
     let silent = run(["kgdb", "-q", "--crashinfo", &dump, "--program", "true"]).expect(1);
     assert!(silent.err.contains("core.txt.7"), "{}", silent.err);
+}
+
+#[test]
+fn pipe_in_the_place_of_an_info_file_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::copy(small().path("payload"), at("vmcore.7")).unwrap();
+    let made = Command::new("mkfifo").arg(at("info.7")).status();
+    assert!(made.unwrap().success());
+    for args in [
+        vec!["info", &at("vmcore.7")],
+        vec!["verify", "--quick", &at("vmcore.7")],
+        vec!["export", "-q", &at("vmcore.7"), &at("out")],
+    ] {
+        let told = run(&args);
+        assert!([0, 3].contains(&told.code), "{args:?}: {}", told.err);
+    }
 }
 
 #[test]
@@ -555,6 +577,12 @@ fn triage_tells_of_panic_cpus_processes_and_messages() {
     let dump = dump_alone.to_str().unwrap();
     let alone = run(["triage", dump]).expect(0);
     assert!(alone.text().contains("no --kernel"), "{}", alone.text());
+    // A payload alone says nothing of a panic.
+    let payload = elsewhere.path().join("payload");
+    fs::copy(made.path("payload"), &payload).unwrap();
+    let silent = run(["triage", payload.to_str().unwrap()]).expect(0);
+    let line = "panic:         not known\n";
+    assert!(silent.text().contains(line), "{}", silent.text());
     let few = run(["triage", "--json", "--lines", "2", dump]).expect(0);
     let few: Value = serde_json::from_slice(&few.out).unwrap();
     schema::check("triage", &few);

@@ -3,7 +3,10 @@
 mod compare;
 mod damage;
 mod debuggers;
+mod debuggers_core;
+mod debuggers_hostile;
 mod debuggers_real;
+mod displaced;
 mod every_kind;
 mod grid;
 mod guest;

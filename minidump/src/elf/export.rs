@@ -38,7 +38,8 @@ pub struct ExportOptions {
     pub entry: u64,
     /// `e_flags` of the kernel.
     pub flags: u32,
-    /// The most addresses per page, on average; 0 for 16, which is plenty.
+    /// The most addresses per page in the kernel map, on average; 0 for 4. A kernel maps most pages
+    /// once besides the direct map.
     pub addresses: u32,
 }
 
@@ -277,7 +278,7 @@ fn runs(dump: &Dump, options: &ExportOptions) -> Result<(Vec<Run>, u64), Error> 
     let mut runs = direct_runs(dump);
     let direct = runs.len();
     let addresses = match options.addresses {
-        0 => 16,
+        0 => 4,
         n => n,
     };
     let room = (dump.bitmap().count() + 1).saturating_mul(addresses.into());

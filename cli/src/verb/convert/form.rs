@@ -11,9 +11,7 @@ use minidump::elf::export::{Export, ExportOptions, export};
 use minidump::elf::notes::{NoteStyle, ThreadNote};
 use minidump::elf::threads::thread_notes;
 use minidump::kernel::Kernel;
-use minidump::{
-    AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, KernelMemory, OpenOptions, Payload,
-};
+use minidump::{AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, OpenOptions, Payload};
 
 use super::{Args, Form, NotesArg};
 use crate::exit::Exit;
@@ -90,6 +88,7 @@ impl Work {
 fn kernel_args(args: &Args) -> KernelArgs {
     KernelArgs {
         kernel: args.kernel.clone(),
+        kernel_path: args.kernel_path.clone(),
         ..KernelArgs::default()
     }
 }
@@ -182,12 +181,12 @@ fn core(
 /// What the kernel's file tells of the dump.
 fn describe(
     options: &mut ExportOptions,
-    memory: &dyn KernelMemory,
+    dump: &Dump,
     elf: &KernelElf,
     name: &Path,
     session: &mut Session<'_>,
 ) {
-    let kernel = Kernel::new(memory, elf);
+    let kernel = Kernel::of_dump(dump, elf);
     options.entry = elf.entry();
     options.flags = elf.flags();
     options.osreldate = kernel.osreldate().unwrap_or(0);

@@ -90,6 +90,9 @@ pub struct Args {
     /// The kernel that ran: its ELF file, for --to [default: looked for as other verbs do]
     #[arg(long, value_name = "ELF", requires = "to")]
     pub kernel: Option<PathBuf>,
+    /// A kernel's file, or a directory to look for it in; may be repeated
+    #[arg(long, value_name = "PATH", requires = "to", conflicts_with = "kernel")]
+    pub kernel_path: Vec<PathBuf>,
     /// Whose notes an ELF core has [default: freebsd]
     #[arg(long, value_enum, value_name = "SYSTEM", requires = "to")]
     pub notes: Option<NotesArg>,

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use livedump::place::{Destination, PrivateDirectory};
+use livedump::place::{self, Destination, PrivateDirectory};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
@@ -160,7 +160,18 @@ fn report(
         .as_deref()
         .filter(|path| *path != Path::new("-"))
     {
-        Some(path) => fs::write(path, text).map_err(|e| Failure::from(e).about(path)),
+        Some(path) => {
+            let options = place::Options {
+                force: true,
+                ..place::Options::default()
+            };
+            let mut pending = Destination::parse(path).begin(&options)?;
+            let written = pending.write_all(&text);
+            written.map_err(|e| Failure::from(e).about(path))?;
+            // Only a directory has an info file.
+            pending.publish(&|_| Vec::new())?;
+            Ok(())
+        }
         None => Ok(session.out.write_all(&text)?),
     }
 }

@@ -12,6 +12,8 @@ use crate::space::Space;
 
 /// The longest string that is read of a kernel.
 const STRING: usize = 1024;
+/// The ELF machine of i386.
+const EM_386: u16 = 3;
 
 /// What there is to tell of a crash.
 #[derive(Debug, Serialize)]
@@ -26,6 +28,9 @@ pub(super) struct Triage {
     pub(super) pages: Option<u64>,
     pub(super) hostname: Option<String>,
     pub(super) panic: Option<String>,
+    /// Whether the kernel says that it has not panicked.
+    #[serde(skip)]
+    pub(super) no_panic: bool,
     pub(super) version: Option<String>,
     pub(super) dumped: Option<String>,
     pub(super) uptime_seconds: Option<u64>,
@@ -94,7 +99,12 @@ impl Triage {
             }
         };
         match space {
-            Some(space) => triage.add_kernel(space.kernel(), args.all),
+            Some(space) => {
+                // Kernels without the list have functions of their own all the same.
+                let modules = space.kernel().modules().unwrap_or_default();
+                let kernel = space.kernel().with_functions(Some(&modules));
+                triage.add_kernel(kernel, args.all);
+            }
             None => triage
                 .missing
                 .push("processes, CPUs, uptime: no --kernel".into()),
@@ -118,6 +128,7 @@ impl Triage {
             pages: Some(dump.pages()),
             hostname: text(|h| &h.hostname),
             panic: text(|h| &h.panicstring),
+            no_panic: false,
             version: text(|h| &h.versionstring),
             dumped: header
                 .filter(|h| h.dumptime != 0)
@@ -141,15 +152,19 @@ impl Triage {
             Err(error) => self.missing.push(format!("version: {error}")),
         }
         match kernel.variable("panicstr", word) {
-            Ok(0) => {}
+            Ok(0) => self.no_panic = true,
             Ok(at) => match string(kernel, at) {
                 Some(panic) => self.panic = Some(panic),
                 None => self.missing.push("panic message: it cannot be read".into()),
             },
             Err(error) => self.missing.push(format!("panic message: {error}")),
         }
-        // `time_t` is a long.
-        match kernel.variable("time_uptime", word) {
+        // `time_t` has 64 bits, but on i386 (`sys/x86/include/_types.h`).
+        let time = match kernel.elf().machine() {
+            EM_386 => 4,
+            _ => 8,
+        };
+        match kernel.variable("time_uptime", time) {
             Ok(seconds) => self.uptime_seconds = Some(seconds),
             Err(error) => self.missing.push(format!("uptime: {error}")),
         }

@@ -37,7 +37,12 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     if let Some(seconds) = triage.uptime_seconds {
         line("uptime", &uptime(seconds))?;
     }
-    line("panic", triage.panic.as_deref().unwrap_or("none"))?;
+    let panic = match &triage.panic {
+        Some(panic) => panic,
+        None if triage.no_panic => "none",
+        None => "not known",
+    };
+    line("panic", panic)?;
 
     if !triage.cpus.is_empty() {
         writeln!(out, "\nCPUs:")?;
