@@ -136,8 +136,8 @@ impl Pump for Members<'_, '_> {
                     let stored = end - member.at;
                     let (input, len) = (self.cx.input, stored as usize);
                     let bytes = self.buffers.filled(input, member.at, len)?;
-                    let room = self.buffers.take();
-                    let cost = cost(&bytes, &room, content_len.into());
+                    let room = self.buffers.room(content_len.into())?;
+                    let cost = cost(&bytes, &room);
                     let job = Job {
                         member,
                         end,

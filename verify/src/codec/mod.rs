@@ -106,11 +106,21 @@ impl Buffers {
         self.waiting.push(buffer);
     }
 
+    /// An empty buffer with room for `len` bytes. Where a process may have less memory than the run,
+    /// that ends the run and not the process.
+    fn room(&mut self, len: u64) -> Result<Vec<u8>, Stop> {
+        let mut buffer = self.take();
+        let wanted = usize::try_from(len).unwrap_or(usize::MAX);
+        match buffer.try_reserve_exact(wanted) {
+            Ok(()) => Ok(buffer),
+            Err(error) => Err(Stop::Failed(format!("{len} bytes for a frame: {error}"))),
+        }
+    }
+
     /// A buffer with the `len` bytes at `offset`, or as many as there are. The file has been seen
     /// to be so long.
     fn filled(&mut self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
-        let mut buffer = self.take();
-        buffer.reserve_exact(len);
+        let mut buffer = self.room(len as u64)?;
         buffer.resize(len, 0);
         let got = input.read(&mut buffer, offset)?;
         buffer.truncate(got);
@@ -232,9 +242,9 @@ pub(crate) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     }
 }
 
-/// What a job costs that has `stored` bytes in a buffer and puts `content` bytes into another.
-fn cost(stored: &Vec<u8>, room: &Vec<u8>, content: u64) -> u64 {
-    (stored.capacity() as u64).saturating_add(content.max(room.capacity() as u64))
+/// What a job costs that has these buffers, however little of them it uses.
+fn cost(stored: &Vec<u8>, room: &Vec<u8>) -> u64 {
+    (stored.capacity() as u64).saturating_add(room.capacity() as u64)
 }
 
 /// The high half of the XXH64 of a frame as it is stored.
@@ -274,7 +284,10 @@ mod tests {
         assert_eq!(buffers.waiting.len(), 3);
         let (small, large) = (buffers.take(), buffers.take());
         assert_eq!(buffers.held, 600 << 10);
-        assert_eq!(cost(&small, &large, 10), 300 << 10);
-        assert_eq!(cost(&large, &small, 10), (300 << 10) + 10);
+        assert_eq!(cost(&small, &large), 300 << 10);
+        buffers.give(large);
+        assert_eq!(buffers.room(10).unwrap().capacity(), 300 << 10);
+        let refused = buffers.room(u64::MAX).unwrap_err();
+        assert!(matches!(refused, Stop::Failed(why) if why.contains("for a frame")));
     }
 }

@@ -131,8 +131,8 @@ impl Pump for Frames<'_, '_> {
                     // Walked to its end, so the file holds these bytes.
                     let (input, len) = (self.cx.input, stored as usize);
                     let bytes = self.buffers.filled(input, frame.at, len)?;
-                    let room = self.buffers.take();
-                    let cost = cost(&bytes, &room, content);
+                    let room = self.buffers.room(content)?;
+                    let cost = cost(&bytes, &room);
                     return Ok(Some((Job { frame, bytes, room }, cost)));
                 }
                 Step::Skippable { magic, at, end } => self.skippable(magic, at, end)?,
