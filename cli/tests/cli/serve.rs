@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{livecore, livecore_with_signals, run};
+use crate::harness::{Run, livecore, livecore_with_signals, run, tool};
 use crate::schema;
 use crate::served::{Client, Dumped, Server, arm64, debug, riscv64, tiny};
 
@@ -134,6 +134,29 @@ fn names_in_a_dump_cannot_speak_to_the_terminal() {
         let told = client.monitor(command);
         assert!(!told.contains('\x1b'), "{command}: {told:?}");
     }
+}
+
+/// As FreeBSD writes them: one frame, no index.
+#[test]
+fn stream_without_an_index_is_said_to_be_kept_and_needs_a_place() {
+    let tiny = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    let [plain, stream] = ["vmcore.0", "vmcore.0.zst"].map(|name| dir.path().join(name));
+    let [from, to] = [&tiny.dump, &plain].map(|p| p.to_str().unwrap());
+    run(["convert", "-q", "--none", "--container", "saved", from, to]).expect(0);
+    fs::write(&stream, tool("zstd", &["-q", "-c"], &plain)).unwrap();
+    let serve = |dump: &std::path::Path, place: &std::path::Path| {
+        let mut command = livecore();
+        command.args(["serve", "--stdio", "--kernel"]);
+        command.arg(&tiny.kernel).arg(dump).env("TMPDIR", place);
+        Run::of(command.output().unwrap())
+    };
+    let said = "one stream without an index";
+    let told = serve(&stream, dir.path()).expect(0);
+    assert!(told.err.contains(said), "{}", told.err);
+    serve(&stream, &dir.path().join("nowhere")).expect(1);
+    let sealed = serve(&tiny.dump, &dir.path().join("nowhere")).expect(0);
+    assert!(!sealed.err.contains(said), "{}", sealed.err);
 }
 
 #[test]
@@ -298,7 +321,7 @@ fn beside(dumped: &Dumped, kernels: &[(&Dumped, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn read_hz(dir: &tempfile::TempDir, more: &[&str]) -> crate::harness::Run {
+fn read_hz(dir: &tempfile::TempDir, more: &[&str]) -> Run {
     let dump = dir.path().join("livecore.0.zst");
     run(["read", dump.to_str().unwrap(), "hz", "4", "--raw"]
         .iter()
