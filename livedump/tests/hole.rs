@@ -59,6 +59,14 @@ fn the_kernel_says_where_the_hole_begins() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
         write(&machine, low, &path);
+        let asked = Options {
+            kernel_is_asked: true,
+            ..Options::default()
+        };
+        let mut image = image::open(&path, &asked).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Flat));
+        settle(&mut image, &elf).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Hole { below: low }));
         let mut image = image::open(&path, &Options::default()).unwrap();
         settle(&mut image, &elf).unwrap();
         assert_eq!(image.layout, Some(RawLayout::Hole { below: low }));

@@ -24,6 +24,7 @@ pub fn exercise(bytes: &[u8]) -> bool {
         threads: std::num::NonZeroUsize::MIN,
         max_window: 8 << 20,
         layout: None::<RawLayout>,
+        kernel_is_asked: false,
         spool_dir: None,
     };
     let image = match open_bytes(Arc::new(bytes.to_vec()), &options) {

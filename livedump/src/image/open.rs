@@ -95,8 +95,8 @@ pub struct Image {
 struct Guess {
     source: Source,
     options: Options,
-    /// How many page tables tell of its hole.
-    votes: u64,
+    /// How many page tables tell of its hole; `None` if they have not been looked for.
+    votes: Option<u64>,
 }
 
 impl fmt::Debug for Image {
@@ -131,7 +131,7 @@ impl Image {
     pub fn guess(&self) -> Option<(u64, u64)> {
         let guess = self.guess.as_ref()?;
         let len = guess.source.len();
-        Some((len - len % PAGE_SIZE, guess.votes))
+        Some((len - len % PAGE_SIZE, guess.votes.unwrap_or(0)))
     }
 
     /// The memory of such a file up to 2 GiB, which is at the same addresses whatever the layout.
@@ -141,6 +141,19 @@ impl Image {
         let layout = RawLayout::Ranges(vec![(0..end, 0)]);
         let memory = layout.memory(&guess.source, &guess.options).ok()?;
         Some(Arc::new(memory))
+    }
+
+    /// Looks through such a file for its layout, if nobody has.
+    pub(crate) fn look(&mut self) -> Result<(), Error> {
+        let Some(guess) = self.guess.as_mut().filter(|guess| guess.votes.is_none()) else {
+            return Ok(());
+        };
+        let found = find::layout(&guess.source)?;
+        self.memory = Arc::new(found.layout.memory(&guess.source, &guess.options)?);
+        self.layout = Some(found.layout);
+        self.notes = found.note.into_iter().collect();
+        guess.votes = Some(found.votes);
+        Ok(())
     }
 
     /// Gives such a file this layout, which is no guess any more; `note` says how it was found out.
@@ -294,18 +307,21 @@ fn of_source(source: &Source, options: &Options) -> Result<Image, Error> {
             what: format!("as a memory image: {what}"),
         });
     }
-    let found = find::layout(source)?;
-    let memory = found.layout.memory(source, options)?;
-    Ok(Image {
-        layout: Some(found.layout),
-        notes: found.note.into_iter().collect(),
+    let layout = RawLayout::Flat;
+    let memory = layout.memory(source, options)?;
+    let mut image = Image {
+        layout: Some(layout),
         guess: Some(Guess {
             source: source.clone(),
             options: options.clone(),
-            votes: found.votes,
+            votes: None,
         }),
         ..Image::new(Format::Raw, source, memory)
-    })
+    };
+    if !options.kernel_is_asked {
+        image.look()?;
+    }
+    Ok(image)
 }
 
 fn open_kdump(format: Format, source: &Source, options: &Options) -> Result<Image, Error> {

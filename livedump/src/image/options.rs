@@ -12,6 +12,9 @@ use super::RawLayout;
 pub struct Options {
     /// What the offsets of a raw file mean; found if `None`. Not for other formats.
     pub layout: Option<RawLayout>,
+    /// That a raw file is not looked through for its layout: its kernel will be asked
+    /// (`take::settle`), and until then it is flat.
+    pub kernel_is_asked: bool,
     /// Bytes of each table (segments, notes, indices) that may be held in memory.
     pub tables: u64,
     /// Bytes of decoded pages that may be held in memory.
@@ -30,6 +33,7 @@ impl Default for Options {
         let stream = compress::OpenOptions::default();
         Self {
             layout: None,
+            kernel_is_asked: false,
             tables: 64 << 20,
             cache: stream.cache,
             spool_dir: None,

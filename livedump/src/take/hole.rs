@@ -32,15 +32,28 @@ const FIRMWARE: u64 = 128 << 20;
 const STEP: u64 = 1 << 20;
 
 /// Has a raw image whose layout is a guess laid out as the kernel's `dump_avail` says. Where that
-/// cannot be read, or fits no layout, the image stays as it is.
+/// cannot be read, or fits no layout, the image is what its page tables tell.
 pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
-    let (Some((len, votes)), Some(guess)) = (image.guess(), image.layout.clone()) else {
+    let Some((len, _)) = image.guess() else {
         return Ok(());
     };
-    let Some(avail) = known(image, elf, len) else {
-        return Ok(());
+    let avail = known(image, elf, len);
+    // Page tables count only where the file holds more than the kernel knows of.
+    let sure = avail.as_ref().and_then(|avail| {
+        let layout = decide(len, avail, &RawLayout::Flat, 0)?;
+        let is_all = len.saturating_sub(low_end(avail)?) <= FIRMWARE;
+        (layout != RawLayout::Flat || is_all).then_some(layout)
+    });
+    let layout = match (sure, avail) {
+        (Some(layout), _) => Some(layout),
+        (None, avail) => {
+            image.look()?;
+            let votes = image.guess().map_or(0, |(_, votes)| votes);
+            let guess = image.layout.clone().unwrap_or(RawLayout::Flat);
+            avail.and_then(|avail| decide(len, &avail, &guess, votes))
+        }
     };
-    let Some(layout) = decide(len, &avail, &guess, votes) else {
+    let Some(layout) = layout else {
         return Ok(());
     };
     let note = match &layout {
@@ -50,6 +63,12 @@ pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
         _ => None,
     };
     image.lay(layout, note)
+}
+
+/// The end of the memory below 4 GiB.
+fn low_end(avail: &DumpAvail) -> Option<u64> {
+    let low = avail.segments().iter().filter(|s| s.start < FOUR_GIB);
+    low.map(|s| s.end.min(FOUR_GIB)).max()
 }
 
 /// The kernel's `dump_avail`, read from its image, which is linear: its tables may lead anywhere.
@@ -125,8 +144,7 @@ impl KernelMemory for Linear {
 /// The layout of a file of `len` bytes under which it holds the memory that `avail` tells of.
 /// `guess` is what page tables told, `votes` of them, and counts where more than one layout does.
 fn decide(len: u64, avail: &DumpAvail, guess: &RawLayout, votes: u64) -> Option<RawLayout> {
-    let low = avail.segments().iter().filter(|s| s.start < FOUR_GIB);
-    let low = low.map(|s| s.end.min(FOUR_GIB)).max()?;
+    let low = low_end(avail)?;
     let high = avail.end();
     let is_flat = high <= len;
     // What is behind the hole has its room in the file, and little is lost in front of it.

@@ -117,6 +117,7 @@ impl Source {
         refuse_dump(path, needs)?;
         let options = image::Options {
             layout: self.layout.clone(),
+            kernel_is_asked: self.kernel.is_some(),
             spool_dir: Some(session.env.spool_dir.clone()),
             ..image::Options::default()
         };

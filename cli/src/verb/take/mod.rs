@@ -276,6 +276,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     };
     let options = image::Options {
         layout: args.layout.clone(),
+        kernel_is_asked: args.kernel.is_some(),
         spool_dir: Some(session.env.spool_dir.clone()),
         ..image::Options::default()
     };
