@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use compress::Codec;
 use livedump::place::{Destination, Options, PlaceError, Published, watch_signals};
@@ -279,7 +280,15 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
     });
     let mut pending = Destination::parse(&fifo).begin(&zstd()).unwrap();
     reader.join().unwrap();
-    let error = pending.write_all(b"x").unwrap_err();
+    // A process that another test is starting has the reader's descriptor until its program begins.
+    let error = (0..2000).find_map(|_| {
+        let error = pending.write_all(b"x").err();
+        error.or_else(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            None
+        })
+    });
+    let error = error.unwrap();
     assert!(PlaceError::from_io("write", fifo, error).is_reader_gone());
 }
 
