@@ -143,7 +143,8 @@ impl Kernel<'_> {
 
     /// The same of registers that a thread is shown by, if they are the processor's own: an
     /// interruption that left no trap frame. The stack pointer of registers that were saved for a
-    /// switch points at a copy of the program counter (amd64, i386).
+    /// switch points at a copy of the program counter (amd64, i386), or at what was called later and
+    /// overwrote it: so only a function that is known, and its code, tell.
     fn caught(&self, registers: &Registers) -> Option<u64> {
         let machine = self.elf().machine();
         if machine != registers::AMD64.machine && machine != registers::I386.machine {
@@ -153,6 +154,7 @@ impl Kernel<'_> {
         if slot == registers.pc() {
             return None;
         }
+        self.function(registers.pc()?)?;
         self.frameless(registers)
     }
 
