@@ -312,13 +312,18 @@ fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
         let elf = elf(machine.kernel());
         let code = text(&machine, &elf);
         let expected = bytes(&planned(machine.memory(), machine.kernel()).unwrap());
-        for (every, other) in [(3, false), (1, true)] {
+        // Of every `every`th page, a byte in each `step`: breakpoints, calls that the kernel mends when
+        // it starts, other code.
+        for (every, step, other) in [(3, 4096, false), (1, 256, false), (1, 64, true)] {
             let code = code.clone();
             let memory = Arc::new(Patched {
                 inner: machine.memory(),
                 change: Box::new(move |page, bytes| {
                     if code.contains(&page) && (page / 4096).is_multiple_of(every) {
-                        bytes[100] ^= 0xcc;
+                        bytes
+                            .iter_mut()
+                            .step_by(step)
+                            .for_each(|byte| *byte ^= 0xcc);
                     }
                     true
                 }),

@@ -1,8 +1,11 @@
 //! A kernel's code in its file, held against memory.
 //!
 //! What tells one build of a kernel from another, and where it lies, is its code. Pages of it are
-//! compared in many places, because memory need not have all of them as the file has them: dtrace(1)
-//! puts breakpoints in, a debugger does, and some kernels mend instructions when they start.
+//! compared in many places, and in short pieces, because memory need not have all of them as the
+//! file has them. A kernel linked with `-z ifunc-noplt` (amd64 since 12.0) writes the target
+//! into each call of a function that it chooses when it starts, `memcpy` and `copyin` among them, and
+//! so changes more than half of its pages, but few bytes of each; dtrace(1) and debuggers put
+//! breakpoints in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use crate::PhysMemory;
 
 /// Bytes that are compared together; where they begin, in the file's addresses and in memory.
 const PAGE: u64 = 4096;
+/// Bytes of a page that are compared together: about a dozen instructions.
+const LINE: usize = 64;
 /// How many pages are compared.
 const SAMPLES: u64 = 64;
 /// Fewer say nothing.
@@ -91,7 +96,7 @@ impl Samples {
             };
             if memory.read(at, &mut page).is_ok() {
                 agreement.compared += 1;
-                agreement.same += u32::from(page == sample.bytes);
+                agreement.same += u32::from(sample.is_like(&page));
             }
         }
         agreement
@@ -129,6 +134,15 @@ impl Sample {
             bytes: contents.bytes,
         })
     }
+
+    /// Whether `page` is this page, but for what is written into code when a kernel starts: two
+    /// thirds of its lines are the same. Other code, or this code a few bytes on, has next to none.
+    fn is_like(&self, page: &[u8]) -> bool {
+        let lines = self.bytes.chunks(LINE);
+        let all = lines.len();
+        let same = lines.zip(page.chunks(LINE)).filter(|(a, b)| a == b).count();
+        page.len() == self.bytes.len() && same * 3 >= all * 2
+    }
 }
 
 /// A search for code.
@@ -148,7 +162,7 @@ impl Search<'_> {
         else {
             return;
         };
-        for sample in samples.iter().filter(|sample| sample.bytes == page) {
+        for sample in samples.iter().filter(|sample| sample.is_like(page)) {
             let inside = sample.va.checked_sub(self.link);
             let Some(start) = inside.and_then(|inside| pa.checked_sub(inside)) else {
                 continue;
@@ -185,6 +199,26 @@ mod tests {
             !of(2, 4) && !of(32, 64) && !of(64, 64),
             "patched here and there"
         );
+    }
+
+    #[test]
+    fn calls_that_a_kernel_mends_when_it_starts_are_no_other_build() {
+        let bytes = (0..PAGE).map(|i| (i * 7 % 251) as u8).collect::<Vec<_>>();
+        let sample = Sample {
+            va: 0xffff_ffff_8020_0000,
+            bytes: bytes.clone(),
+        };
+        // A call's displacement in every third line.
+        let mut mended = bytes.clone();
+        for at in (100..PAGE as usize).step_by(3 * LINE) {
+            mended[at..at + 4].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
+        }
+        assert!(sample.is_like(&mended));
+        // The same code four bytes on.
+        let mut moved = bytes;
+        moved.rotate_right(4);
+        assert!(!sample.is_like(&moved));
+        assert!(!sample.is_like(&[]));
     }
 
     #[test]
