@@ -559,6 +559,15 @@ fn triage_tells_of_panic_cpus_processes_and_messages() {
     assert_eq!(cpus[0]["crashed"], true);
     assert_eq!(cpus[0]["frames"][0]["function"], "doadump");
     assert!(report["processes"].as_array().unwrap().len() > 5);
+    // The same processes and parents as ps tells.
+    let ps = run(["ps", "--json", &dump, "--kernel", &kernel]).expect(0);
+    let ps: Value = serde_json::from_slice(&ps.out).unwrap();
+    let family = |answer: &Value| {
+        let list = answer["processes"].as_array().unwrap().iter();
+        list.map(|p| (p["pid"].as_i64(), p["ppid"].as_i64()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(family(&report), family(&ps));
     assert!(report["version"].as_str().unwrap().starts_with("FreeBSD "));
     let text = run(["triage", &dump, "--kernel", &kernel]).expect(0);
     for word in [

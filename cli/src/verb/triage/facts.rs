@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use minidump::kernel::{Context, Frame, Kernel, Thread};
+use minidump::kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
 use minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
@@ -102,8 +102,11 @@ impl Triage {
             Some(space) => {
                 // Kernels without the list have functions of their own all the same.
                 let modules = space.kernel().modules().unwrap_or_default();
-                let kernel = space.kernel().with_functions(Some(&modules));
-                triage.add_kernel(kernel, args.all);
+                let types = Types::read(&space.elf, &STRUCTURES);
+                let problems = types.problems.iter();
+                triage.missing.extend(problems.cloned());
+                let kernel = space.kernel().with_types(Some(&types));
+                triage.add_kernel(kernel.with_functions(Some(&modules)), args.all);
             }
             None => triage
                 .missing
