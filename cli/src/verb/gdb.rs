@@ -152,6 +152,9 @@ fn knows(program: &Path, served: &Served) -> bool {
         .any(|line| line == command)
 }
 
+/// More calls than a kernel's stack has room for.
+const FRAMES: u32 = 256;
+
 /// A path that cannot stand in a command, and why.
 type Refused = (PathBuf, String);
 
@@ -173,6 +176,9 @@ fn gdb(
     if !with_freebsd {
         command.args(["-iex", "set osabi none"]);
     }
+    // Where such a gdb does not know a kernel's trap frames, arm64's above all, it repeats the last
+    // frame until memory ends. A kernel's stack has no room for as many calls.
+    command.args(["-iex", &format!("set backtrace limit {FRAMES}")]);
     command.arg(served.kernel_path());
     // The rest of this command is the socket, white space and all.
     let socket = plain(socket).map_err(|why| (socket.to_owned(), why))?;

@@ -395,6 +395,7 @@ fn interrupt_is_the_debuggers_and_other_signals_leave_nothing_behind() {
                 !before.contains("kernel") && after.contains("kernel"),
                 "{out}"
             );
+            assert!(after.contains("-iex set backtrace limit "), "{out}");
             assert!(out.trim_end().ends_with("-ex bt"), "{out}");
         }
         assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{signal}");

@@ -159,6 +159,8 @@ impl Walk<'_> {
         let pages = self.typed(at, "td_kstack_pages", self.typed.kstack_pages?)?;
         let len = pages.checked_mul(self.kernel.memory().page_size())?;
         let end = start.checked_add(len)?;
-        (start != 0 && pages <= 1024).then_some(start..end)
+        // `thread0` has the end of the stack that it began with, and no pages, where the kernel's
+        // `init_proc0` leaves it so (`sys/arm64/arm64/machdep.c`, `sys/riscv/riscv/machdep.c`, 12.1).
+        (start != 0 && (1..=1024).contains(&pages)).then_some(start..end)
     }
 }

@@ -118,6 +118,8 @@ fn parents_states_waits_locks_and_stacks_are_told_by_type_information() {
     world.word(made_up[0].1[4] + WMESG, 0xdead_beef_0000);
     world.word(made_up[0].1[5] + WMESG, u64::MAX);
     world.put(made_up[0].1[6] + KSTACK_PAGES, 4, u64::from(u32::MAX));
+    // As arm64 and riscv64 leave `thread0`.
+    world.put(made_up[0].1[7] + KSTACK_PAGES, 4, 0);
 
     let (dump, elf) = made(&world);
     let types = Types::read(&elf, &STRUCTURES);
@@ -144,6 +146,7 @@ fn parents_states_waits_locks_and_stacks_are_told_by_type_information() {
     let stack = 0xffff_fe00_0000_0000..0xffff_fe00_0000_4000;
     assert_eq!(threads[0].kstack, Some(stack));
     assert_eq!(threads[6].kstack, None);
+    assert_eq!(threads[7].kstack, None);
     assert_eq!(found.list[1].threads[0].state, State::Zombie);
 
     // The same kernel without.
