@@ -194,6 +194,22 @@ fn ps_threads_dmesg_and_triage_say_the_same_of_every_kind() {
 }
 
 #[test]
+fn triage_writes_addresses_as_wide_as_the_machine_has_them() {
+    for (dumped, digits) in [(tiny(), 16), (i386(), 8)] {
+        let [dump, kernel] = [&dumped.dump, &dumped.kernel].map(|path| path.to_str().unwrap());
+        let text = run(["triage", dump, "--kernel", kernel]).expect(0);
+        let text = text.text();
+        let frame = text.lines().find_map(|line| line.strip_prefix("  #0 "));
+        let pc = frame.unwrap().split_whitespace().next().unwrap();
+        assert_eq!(pc.len(), digits, "{text}");
+        let rows = text.lines().filter(|line| line.starts_with("   ")).take(1);
+        for value in rows.flat_map(|row| row.split_whitespace().skip(1).step_by(2)) {
+            assert_eq!(value.len(), digits, "{text}");
+        }
+    }
+}
+
+#[test]
 fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_alone() {
     for dumped in [tiny(), arm64(), i386()] {
         let kinds = Kinds::of(dumped);

@@ -40,6 +40,9 @@ pub(super) struct Triage {
     pub(super) chains: Vec<ThreadFacts>,
     pub(super) message_buffer: Option<Vec<String>>,
     pub(super) missing: Vec<String>,
+    /// Hexadecimal digits of an address.
+    #[serde(skip)]
+    pub(super) digits: usize,
 }
 
 /// A thread and what it did.
@@ -143,12 +146,14 @@ impl Triage {
             chains: Vec::new(),
             message_buffer: None,
             missing: Vec::new(),
+            digits: 16,
         }
     }
 
     /// What the kernel's symbols tell; where the header has told it, the kernel's own word counts.
     fn add_kernel(&mut self, kernel: Kernel<'_>, all: bool) {
         let word = kernel.elf().pointer_size();
+        self.digits = 2 * word;
         match kernel.address("version").map(|at| string(kernel, at)) {
             Ok(Some(version)) => self.version = Some(version),
             Ok(None) => self.missing.push("version: it cannot be read".into()),

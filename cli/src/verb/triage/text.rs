@@ -48,13 +48,13 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nCPUs:")?;
     }
     for thread in &triage.cpus {
-        self::thread(thread, out)?;
+        self::thread(thread, triage.digits, out)?;
     }
     if !triage.chains.is_empty() {
         writeln!(out, "\nOther threads:")?;
     }
     for thread in &triage.chains {
-        self::thread(thread, out)?;
+        self::thread(thread, triage.digits, out)?;
     }
     if let Some(processes) = &triage.processes {
         let threads = triage.threads.unwrap_or(0);
@@ -90,7 +90,7 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn thread(thread: &ThreadFacts, out: &mut dyn Write) -> io::Result<()> {
+fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "\n{} tid {}, {}",
@@ -100,7 +100,7 @@ fn thread(thread: &ThreadFacts, out: &mut dyn Write) -> io::Result<()> {
     )?;
     for registers in thread.registers.chunks(4) {
         for register in registers {
-            write!(out, "  {:>6} {:016x}", register.name, register.value.0)?;
+            write!(out, "  {:>6} {:0digits$x}", register.name, register.value.0)?;
         }
         writeln!(out)?;
     }
@@ -112,7 +112,7 @@ fn thread(thread: &ThreadFacts, out: &mut dyn Write) -> io::Result<()> {
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
             _ => "?".into(),
         };
-        writeln!(out, "  #{number:<3} {:016x} {place}", frame.pc.0)?;
+        writeln!(out, "  #{number:<3} {:0digits$x} {place}", frame.pc.0)?;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {}", printable(trap))?;
         }
