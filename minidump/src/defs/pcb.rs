@@ -21,6 +21,18 @@ pub struct PcbFields {
     /// The register that says where the thread goes on: the link register where a pcb has no
     /// program counter that means anything.
     pub pc: &'static str,
+    /// What a trap's pcb has beside, if it has more.
+    pub trapped: Option<&'static Trapped>,
+}
+
+/// What `makectx` fills in of a `struct pcb`, as the debugger's `kdb_pcb`, and a switch does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trapped {
+    /// Offset of the program counter. [`PcbFields::pc`] is the interrupted function's own return
+    /// address then.
+    pub pc: usize,
+    /// Name and offset of each register that a call does not keep.
+    pub registers: &'static [(&'static str, usize)],
 }
 
 const ALWAYS: u32 = u32::MAX;
@@ -43,6 +55,7 @@ pub const AMD64: PcbFields = PcbFields {
         ("rip", 56),
     ],
     pc: "rip",
+    trapped: None,
 };
 
 /// i386.
@@ -61,9 +74,11 @@ pub const I386: PcbFields = PcbFields {
         ("eip", 20),
     ],
     pc: "eip",
+    trapped: None,
 };
 
-/// arm64 before 1400084: room for x0 to x29, of which those are saved that a call keeps.
+/// arm64 before 1400084: room for x0 to x30 and a program counter, of which a switch saves what a call
+/// keeps.
 pub const ARM64_OLD: PcbFields = PcbFields {
     machine: 183,
     since: 0,
@@ -86,6 +101,30 @@ pub const ARM64_OLD: PcbFields = PcbFields {
         ("sp", 256),
     ],
     pc: "x30",
+    trapped: Some(&Trapped {
+        pc: 248,
+        registers: &[
+            ("x0", 0),
+            ("x1", 8),
+            ("x2", 16),
+            ("x3", 24),
+            ("x4", 32),
+            ("x5", 40),
+            ("x6", 48),
+            ("x7", 56),
+            ("x8", 64),
+            ("x9", 72),
+            ("x10", 80),
+            ("x11", 88),
+            ("x12", 96),
+            ("x13", 104),
+            ("x14", 112),
+            ("x15", 120),
+            ("x16", 128),
+            ("x17", 136),
+            ("x18", 144),
+        ],
+    }),
 };
 
 /// arm64 since 1400084: the callee-saved registers only.
@@ -111,6 +150,7 @@ pub const ARM64: PcbFields = PcbFields {
         ("sp", 96),
     ],
     pc: "x30",
+    trapped: None,
 };
 
 /// riscv of 12.1, with room for t0 to t6 before s0; between it and [`RISCV`] the version is not
@@ -141,6 +181,26 @@ pub const RISCV_OLD: PcbFields = PcbFields {
         ("s11", 176),
     ],
     pc: "ra",
+    trapped: Some(&Trapped {
+        pc: 31 * 8 + 32 * 16 + 2 * 8,
+        registers: &[
+            ("t0", 32),
+            ("t1", 40),
+            ("t2", 48),
+            ("t3", 56),
+            ("t4", 64),
+            ("t5", 72),
+            ("t6", 80),
+            ("a0", 184),
+            ("a1", 192),
+            ("a2", 200),
+            ("a3", 208),
+            ("a4", 216),
+            ("a5", 224),
+            ("a6", 232),
+            ("a7", 240),
+        ],
+    }),
 };
 
 /// riscv of 15: callee-saved registers only.
@@ -169,6 +229,7 @@ pub const RISCV: PcbFields = PcbFields {
         ("s11", 120),
     ],
     pc: "ra",
+    trapped: None,
 };
 
 /// arm.
@@ -194,6 +255,7 @@ pub const ARM: PcbFields = PcbFields {
     ],
     // `pc` is not written when a thread is switched out.
     pc: "lr",
+    trapped: None,
 };
 
 /// powerpc64, either byte order.
@@ -229,6 +291,7 @@ pub const POWERPC64: PcbFields = PcbFields {
         ("lr", 184),
     ],
     pc: "lr",
+    trapped: None,
 };
 
 /// mips, registers of 32 bits (o32): `pcb_context`, which follows the trap frame of 40 registers, 32
@@ -259,6 +322,7 @@ pub const MIPS32: PcbFields = PcbFields {
         ("gp", 344),
     ],
     pc: "ra",
+    trapped: None,
 };
 
 /// mips, registers of 64 bits (n64, n32).
@@ -284,6 +348,7 @@ pub const MIPS64: PcbFields = PcbFields {
         ("gp", 688),
     ],
     pc: "ra",
+    trapped: None,
 };
 
 /// All layouts; of one machine the newest first.

@@ -44,6 +44,26 @@ impl Kernel<'_> {
         Ok(best.1)
     }
 
+    /// Whether the pcb of a trap at `at` is of a program: 12.1's arm64 gives its debugger the frame of
+    /// the system call that the thread is in, if it is in one (`do_el1h_sync`). That says nothing of
+    /// where the kernel was.
+    pub fn is_of_program(&self, at: u64) -> bool {
+        self.pcb_layout().is_some_and(|layout| {
+            let pc = layout.trapped.map(|trapped| trapped.pc as u64);
+            let pc = pc.and_then(|pc| self.uint_at("pcb", at.checked_add(pc)?, layout.word).ok());
+            // Programs have the lower half of 64-bit addresses.
+            pc.is_some_and(|pc| pc != 0 && pc >> 63 == 0)
+        })
+    }
+
+    /// The layout of this kernel's pcbs, if what it says of itself leaves no choice.
+    pub fn pcb_layout(&self) -> Option<&'static PcbFields> {
+        match self.pcb_layouts(self.elf().machine())[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// The layouts that this kernel's pcbs may have, the newest first.
     fn pcb_layouts(&self, machine: u16) -> Vec<&'static PcbFields> {
         let word = self.register_size();
@@ -87,6 +107,18 @@ impl Kernel<'_> {
         }
         if let Some(pc) = found.get(layout.pc) {
             found.put(set.pc, pc);
+        }
+        if let Some(trapped) = layout.trapped
+            && self.address("kdb_pcb").is_ok_and(|kdb| kdb == at)
+        {
+            for &(name, offset) in trapped.registers {
+                let value = self.uint_at(name, at.wrapping_add(offset as u64), layout.word)?;
+                found.put(name, self.address_in(value));
+            }
+            let pc = self.uint_at("pc", at.wrapping_add(trapped.pc as u64), layout.word)?;
+            if pc != 0 {
+                found.put(set.pc, pc);
+            }
         }
         // A register that is always the same.
         found.put("zero", 0);

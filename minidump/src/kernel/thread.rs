@@ -124,7 +124,12 @@ impl Walk<'_> {
         });
         crashed |= debugger.is_some() && self.stops.dumptid.is_none();
         let (context, pcb) = match cpu {
-            _ if crashed => (Context::Crashed, debugger.or(self.stops.dumppcb)),
+            _ if crashed => {
+                let dumped = self.stops.dumppcb;
+                let is_dumper = self.stops.dumptid == Some(tid);
+                let came = debugger.filter(|at| !is_dumper || !kernel.is_of_program(*at));
+                (Context::Crashed, came.or(dumped))
+            }
             // Another thread has dumped, before or from outside.
             Some(Some(cpu)) if debugger.is_some() => (Context::Stopped(cpu), debugger),
             Some(Some(cpu)) => match self.stops.pcb(kernel, offsets.pcb_size, cpu) {

@@ -1,6 +1,7 @@
 //! Processes, threads, registers and stacks of every architecture, from dumps laid out by hand.
 
 mod damaged;
+mod debugger;
 mod forms;
 mod lldb;
 mod mips;
