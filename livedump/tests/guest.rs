@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
 use livedump::PhysMemory;
-use livedump::image::cpu::{Control, CpuState, Segment, Segments};
+use livedump::image::cpu::{Control, CpuState, Segment, Segments, X86};
 use livedump::synth::{Context as Told, Description, Machine, build};
 use livedump::take::{PlanOptions, TakeError, Taken, plan};
 use minidump::convert::{Target, finish_with};
@@ -46,13 +46,16 @@ fn bytes(taken: &Taken) -> Vec<u8> {
 
 /// A processor whose registers are all different and tell its number.
 fn cpu(number: u32) -> CpuState {
+    CpuState::new(number, registers(number))
+}
+
+fn registers(number: u32) -> X86 {
     let value = |n: u64| 0xffff_ffff_8000_0000 + u64::from(number) * 0x1000 + n;
     let base = |n| Segment {
         base: value(n),
         ..Segment::default()
     };
-    CpuState {
-        number,
+    X86 {
         rax: value(1),
         rbx: value(2),
         rsp: value(3),
@@ -74,7 +77,7 @@ fn cpu(number: u32) -> CpuState {
             cr3: value(15),
             cr4: value(16),
         }),
-        ..CpuState::default()
+        ..X86::default()
     }
 }
 
@@ -168,7 +171,7 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
             };
             assert_eq!(told.place, place);
             let registers = kernel.registers(&thread).unwrap();
-            let state = cpu(id);
+            let state = self::registers(id);
             for (name, value) in [
                 ("rbx", state.rbx),
                 ("rbp", state.rbp),
@@ -204,12 +207,14 @@ fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
     let threads = Kernel::new(&plain, &elf).threads().unwrap().list;
     let id = threads.iter().find_map(|thread| thread.cpu).unwrap();
     // As VMware's states have them.
-    let state = CpuState {
+    let state = X86 {
         segments: None,
-        ..cpu(id)
+        ..registers(id)
     };
     let mut taken = planned(machine.memory(), &elf);
-    taken.put_cpus(&elf, &[state], None).unwrap();
+    taken
+        .put_cpus(&elf, &[CpuState::new(id, state)], None)
+        .unwrap();
     let told = taken.told().provenance().cpus;
     // By its number: nobody says where its `struct pcpu` is.
     assert_eq!(told[0].cpuid, Some(id));
@@ -293,12 +298,12 @@ fn pc_curthread_says_which_processor_is_which() {
         let at = VirtAddr(thread.process + head);
         plain_dump.read_virt(at, &mut first).unwrap();
         let first = u64::from_le_bytes(first);
-        let mut state = cpu(number);
+        let mut state = registers(number);
         if first == thread.at {
             let mut segments = Segments::default();
             segments.gs.base = thread.process + head;
             state.segments = Some(segments);
-            cpus.push((state, thread.tid));
+            cpus.push((CpuState::new(number, state), thread.tid));
         }
     }
     assert!(!cpus.is_empty());

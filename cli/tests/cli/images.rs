@@ -298,6 +298,31 @@ fn info_tells_format_ranges_and_processors() {
     assert_eq!(answer["cpus"][1]["rip"], hex(mkimage::register(1, "rip")));
     assert_eq!(answer["cpus"][1]["cr3"], hex(mkimage::control(1, 3)));
 
+    // Other processors by their own registers.
+    let arm64 = fixture.write("arm64.elf", &mkimage::qemu_arm64(&memory, 2).build());
+    let answer = run(["info", "--json", &arm64]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("image", &answer);
+    for name in ["pc", "sp", "x18", "x29", "x30", "pstate"] {
+        assert_eq!(answer["cpus"][1][name], hex(mkimage::register(1, name)));
+    }
+    let text = run(["info", &arm64]).expect(0);
+    let line = format!("cpu 1         pc {:#x}, sp", mkimage::register(1, "pc"));
+    assert!(text.text().contains(&line), "{}", text.text());
+    let riscv64 = fixture.write("riscv64.elf", &mkimage::qemu_riscv64(&memory, 1).build());
+    let answer = run(["info", "--json", &riscv64]).expect(0);
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    schema::check("image", &answer);
+    for (name, of) in [
+        ("pc", "pc"),
+        ("ra", "x1"),
+        ("sp", "x2"),
+        ("tp", "x4"),
+        ("fp", "x8"),
+    ] {
+        assert_eq!(answer["cpus"][0][name], hex(mkimage::register(0, of)));
+    }
+
     // VMware's has no segments that are read, and says which processors it has not.
     let vmsn = fixture.write("guest.vmsn", &mkimage::vmss_with_cpus(&memory, 2));
     let answer = run(["info", "--json", &vmsn]).expect(0);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use livecore_tests::mkimage::{self, Memory};
 use livedump::synth::{Description, build};
 use serde_json::Value;
 
@@ -136,4 +137,63 @@ fn addresses_of_processes_are_what_the_builder_mapped_on_every_port_that_has_the
         }
     }
     assert!(checked > 50, "{checked}");
+}
+
+/// The files of a machine: `ram`, `kernel`, and a guest's core that QEMU would have written.
+fn guest(dir: &Path, name: &str) -> (Memory, String) {
+    let made = dir.join(name);
+    let text = machine(name);
+    let out = made.to_str().unwrap();
+    run(["synth", "-q", text.to_str().unwrap(), "-o", out]).expect(0);
+    let text = fs::read_to_string(made.join("machine.json")).unwrap();
+    let layout: Value = serde_json::from_str(&text).unwrap();
+    let ram = fs::File::open(made.join("ram")).unwrap();
+    let ranges = layout["ranges"].as_array().unwrap().iter().map(|range| {
+        let (start, end) = (range[0].as_u64().unwrap(), range[1].as_u64().unwrap());
+        let mut bytes = vec![0; (end - start) as usize];
+        std::os::unix::fs::FileExt::read_exact_at(&ram, &mut bytes, start).unwrap();
+        (start, bytes)
+    });
+    let memory = Memory {
+        ranges: ranges.collect(),
+    };
+    let kernel = made.join("kernel").to_str().unwrap().to_owned();
+    (memory, kernel)
+}
+
+#[test]
+fn registers_of_a_guest_of_arm64_and_riscv64_go_into_its_dump() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, is_arm) in [("arm64", true), ("arm64-16k", true), ("riscv64", false)] {
+        let (memory, kernel) = guest(dir.path(), name);
+        let core = match is_arm {
+            true => mkimage::qemu_arm64(&memory, 2),
+            false => mkimage::qemu_riscv64(&memory, 2),
+        };
+        let image = dir.path().join("guest.elf");
+        fs::write(&image, core.build()).unwrap();
+        let image = image.to_str().unwrap();
+        let what = ["--image", image, "--kernel", &kernel, "--cpu", "1"];
+        let dump = take(dir.path(), "dump", &what);
+        let told = run(["info", "--json", &dump]).expect(0);
+        let told: Value = serde_json::from_slice(&told.out).unwrap();
+        let places = told["cpu_state"].as_array().unwrap().iter();
+        let places: Vec<_> = places.map(|cpu| cpu["place"].as_str().unwrap()).collect();
+        assert_eq!(places, ["stoppcbs", "dumppcb"], "{name}");
+        run(["verify", "--deep", "--kernel", &kernel, &dump]).expect(0);
+        let args = ["threads", "--json", "--kernel", &kernel, &dump];
+        let threads = run(args).expect(0);
+        let threads: Value = serde_json::from_slice(&threads.out).unwrap();
+        let threads = threads["threads"].as_array().unwrap();
+        let crashed: Vec<_> = threads
+            .iter()
+            .filter(|t| t["context"] == "crashed")
+            .collect();
+        assert_eq!(crashed.len(), 1, "{name}");
+        let pc = format!("{:#x}", mkimage::register(1, "pc"));
+        assert_eq!(crashed[0]["registers"]["pc"], pc, "{name}: {}", crashed[0]);
+        for file in ["dump", "guest.elf"] {
+            fs::remove_file(dir.path().join(file)).unwrap();
+        }
+    }
 }

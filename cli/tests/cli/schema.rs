@@ -40,6 +40,16 @@ fn accepts(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), 
             "type" => has_type(rule, value)?,
             "enum" => rule.as_array().is_some_and(|list| list.contains(value)),
             "const" => rule == value,
+            "anyOf" => {
+                let all = rule.as_array().into_iter().flatten();
+                let tries = all.map(|one| accepts(root, one, value, at));
+                let tries = tries.collect::<Vec<_>>();
+                if tries.iter().all(Result::is_err) {
+                    let why = tries.into_iter().filter_map(Result::err);
+                    return Err(why.collect::<Vec<_>>().join("; "));
+                }
+                true
+            }
             "minimum" if !value.is_number() => true,
             "minimum" => match (value.as_u64(), rule.as_u64()) {
                 (Some(value), Some(least)) => value >= least,

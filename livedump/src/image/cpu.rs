@@ -1,7 +1,131 @@
 //! Registers of a machine's processors, as image formats carry them.
 //!
-//! One [`CpuState`] for each virtual processor, in the order of the image. What a format does not
-//! record is `None`, never a made-up zero.
+//! One [`CpuState`] for each virtual processor, in the order of the image; its registers are those
+//! of x86, arm64 or riscv64. What a format does not record is `None`, never a made-up zero.
+
+/// One processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuState {
+    /// Its number in the image, from 0.
+    pub number: u32,
+    /// Its registers.
+    pub registers: Registers,
+}
+
+impl CpuState {
+    /// Processor `number` with these registers.
+    pub fn new(number: u32, registers: impl Into<Registers>) -> Self {
+        Self {
+            number,
+            registers: registers.into(),
+        }
+    }
+
+    /// Its registers, if it is an x86 processor.
+    pub fn x86(&self) -> Option<&X86> {
+        match &self.registers {
+            Registers::X86(registers) => Some(registers),
+            _ => None,
+        }
+    }
+}
+
+/// The registers of one processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registers {
+    /// amd64, i386.
+    X86(X86),
+    /// arm64.
+    Arm64(Arm64),
+    /// riscv64.
+    Riscv64(Riscv64),
+    /// Told in a form that is not read: those of another processor, or of arm64's 32-bit mode.
+    Unknown,
+}
+
+impl Registers {
+    /// Where the processor was: program counter and stack pointer.
+    pub fn place(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::X86(r) => Some((r.rip, r.rsp)),
+            Self::Arm64(r) => Some((r.pc, r.sp)),
+            Self::Riscv64(r) => Some((r.pc, r.x[Riscv64::SP])),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl From<X86> for Registers {
+    fn from(registers: X86) -> Self {
+        Self::X86(registers)
+    }
+}
+
+impl From<Arm64> for Registers {
+    fn from(registers: Arm64) -> Self {
+        Self::Arm64(registers)
+    }
+}
+
+impl From<Riscv64> for Registers {
+    fn from(registers: Riscv64) -> Self {
+        Self::Riscv64(registers)
+    }
+}
+
+/// The registers of one arm64 processor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arm64 {
+    /// `x0` to `x30`.
+    pub x: [u64; 31],
+    /// The stack pointer of the exception level that it was at.
+    pub sp: u64,
+    /// The program counter.
+    pub pc: u64,
+    /// Flags and the exception level (bits 2 and 3).
+    pub pstate: u64,
+}
+
+impl Arm64 {
+    /// The frame pointer's number.
+    pub const FP: usize = 29;
+    /// The link register's.
+    pub const LR: usize = 30;
+    /// In the kernel, the number of the register with the address of `struct pcpu`: FreeBSD
+    /// `sys/arm64/include/pcpu.h`.
+    pub const PCPU: usize = 18;
+
+    /// Whether it ran a program: at exception level 0.
+    pub fn is_user(&self) -> bool {
+        self.pstate & 0xc == 0
+    }
+}
+
+/// The registers of one riscv64 processor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Riscv64 {
+    /// The program counter.
+    pub pc: u64,
+    /// `x0` to `x31`; the first is always 0.
+    pub x: [u64; 32],
+}
+
+impl Riscv64 {
+    /// The return address's number.
+    pub const RA: usize = 1;
+    /// The stack pointer's.
+    pub const SP: usize = 2;
+    /// The thread pointer's: in the kernel it has the address of `struct pcpu` (FreeBSD
+    /// `sys/riscv/include/pcpu.h`).
+    pub const TP: usize = 4;
+    /// The frame pointer's.
+    pub const FP: usize = 8;
+
+    /// Whether it ran a program, whose addresses are the lower half.
+    pub fn is_user(&self) -> bool {
+        self.pc >> 63 == 0
+    }
+}
 
 /// A segment register, or a descriptor table's register (of which only base and limit count).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,9 +195,7 @@ impl Control {
 /// The registers of one x86 processor. Those of a 32-bit processor are zero-extended, `r8` to
 /// `r15` are then 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CpuState {
-    /// The processor's number in the image, from 0.
-    pub number: u32,
+pub struct X86 {
     /// Whether the registers are those of a 32-bit format (`EM_386`'s `NT_PRSTATUS`).
     pub is_32: bool,
     /// General registers, one by one.

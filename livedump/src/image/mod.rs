@@ -37,6 +37,7 @@ mod lime;
 mod open;
 mod options;
 mod pieces;
+mod prstatus;
 mod pt_regs;
 mod qemu;
 mod qemu_paging;
@@ -48,7 +49,7 @@ mod vmware;
 mod vmware_cpu;
 mod xen;
 
-pub use cpu::{Control, CpuState, Segment, Segments};
+pub use cpu::{Arm64, Control, CpuState, Registers, Riscv64, Segment, Segments, X86};
 pub use full::FullMemory;
 pub use layout::Opened;
 pub use open::{Format, Image, foreign, open, open_bytes};

@@ -7,17 +7,16 @@
 //! `rsi`, `rdi`, one that says why (`orig_rax`; Xen's error code and vector), `rip`, `cs`, `rflags`,
 //! `rsp`, `ss`. What follows differs.
 
-use super::cpu::{CpuState, Segment, Segments};
+use super::cpu::{Segment, Segments, X86};
 use super::source::{le16, le64};
 
 /// Words that all have.
 pub(super) const WORDS: usize = 21;
 
 /// The registers of `frame`, which has at least [`WORDS`] words, and of segments `cs` and `ss`.
-pub(super) fn parse(number: u32, frame: &[u8]) -> CpuState {
+pub(super) fn parse(frame: &[u8]) -> X86 {
     let r = |index: usize| le64(frame, 8 * index);
-    CpuState {
-        number,
+    X86 {
         r15: r(0),
         r14: r(1),
         r13: r(2),
@@ -41,7 +40,7 @@ pub(super) fn parse(number: u32, frame: &[u8]) -> CpuState {
             ss: selector(frame, 20),
             ..Segments::default()
         }),
-        ..CpuState::default()
+        ..X86::default()
     }
 }
 

@@ -7,7 +7,7 @@
 use minidump::Error;
 use minidump::elf::core::Note;
 
-use super::cpu::{Control, CpuState, Segment, Segments};
+use super::cpu::{Control, CpuState, Segment, Segments, X86};
 
 use super::source::{le16, le32, le64};
 
@@ -65,14 +65,14 @@ pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
                     format!("at least {CPU}"),
                 ));
             }
-            Ok(state(number, &note.description))
+            Ok(CpuState::new(number, state(&note.description)))
         })
         .collect()
 }
 
 /// `DBGFCORECPU`: eighteen registers, six selectors of 24 bytes, CR0, CR2, CR3, CR4, eight debug
 /// registers, GDTR and IDTR of 16 bytes, LDTR and TR of 24, sysenter's three, MSRs.
-fn state(number: u32, d: &[u8]) -> CpuState {
+fn state(d: &[u8]) -> X86 {
     let r = |index: usize| le64(d, 8 * index);
     let selector = |at: usize| Segment {
         base: le64(d, at),
@@ -86,8 +86,7 @@ fn state(number: u32, d: &[u8]) -> CpuState {
         limit: le32(d, at + 8),
         ..Segment::default()
     };
-    CpuState {
-        number,
+    X86 {
         is_32: false,
         rax: r(0),
         rbx: r(1),

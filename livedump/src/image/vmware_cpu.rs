@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use minidump::Error;
 
-use super::cpu::{Control, CpuState};
+use super::cpu::{Control, CpuState, X86};
 
 /// Processors that a file may have: VMware's guests have some hundreds at most.
 const CPUS: u32 = 4096;
@@ -34,7 +34,7 @@ struct Seen {
 
 impl Seen {
     /// The registers, if all of them were said.
-    fn state(&self, number: u32) -> Option<CpuState> {
+    fn state(&self) -> Option<X86> {
         let [
             a,
             b,
@@ -57,8 +57,7 @@ impl Seen {
         ] = self.values;
         let [cr0, _, cr2, cr3, cr4] = self.control;
         let control = cr0.zip(cr2).zip(cr3.zip(cr4));
-        Some(CpuState {
-            number,
+        Some(X86 {
             is_32: false,
             rax: a?,
             rbx: b?,
@@ -142,7 +141,10 @@ impl Cpus {
 
     /// The processors of which every register is known, and what is to be said of the others.
     pub(super) fn finish(self) -> (Vec<CpuState>, Option<String>) {
-        let states = self.seen.iter().map(|(number, seen)| seen.state(*number));
+        let states = self
+            .seen
+            .iter()
+            .map(|(number, seen)| Some(CpuState::new(*number, seen.state()?)));
         let states: Vec<_> = states.flatten().collect();
         let known = states.len() as u64;
         let note = (self.stated > known).then(|| {

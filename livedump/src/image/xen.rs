@@ -9,7 +9,7 @@ use minidump::Error;
 use minidump::defs::amd64::PAGE_SIZE;
 
 use super::Options;
-use super::cpu::{Control, CpuState, Segment, Segments};
+use super::cpu::{Control, CpuState, Segment, Segments, X86};
 use super::elf::{ElfImage, notes};
 use super::pieces::{Linear, Pieces};
 use super::pt_regs;
@@ -133,17 +133,18 @@ fn cpus(
     }
     let bytes = source.table(".xen_prstatus", at, len, options)?;
     let contexts = bytes.chunks_exact(CONTEXT as usize);
-    Ok((0..).zip(contexts).map(|(n, c)| state(n, c)).collect())
+    let states = (0..).zip(contexts);
+    Ok(states.map(|(n, c)| CpuState::new(n, state(c))).collect())
 }
 
 /// `struct vcpu_guest_context`: FPU (512 bytes), flags, `struct cpu_user_regs` at 520, traps,
 /// LDT and GDT, `ctrlreg` at 4984, `fs_base` and the two of GS at 5144.
-fn state(number: u32, c: &[u8]) -> CpuState {
+fn state(c: &[u8]) -> X86 {
     // Behind what all have: es, ds, fs, gs.
     let frame = &c[520..];
     let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
-    let state = pt_regs::parse(number, frame);
-    CpuState {
+    let state = pt_regs::parse(frame);
+    X86 {
         segments: state.segments.map(|all| Segments {
             es: s(0),
             ds: s(1),

@@ -133,11 +133,11 @@ impl Guest {
         })
     }
 
-    /// The registers of all processors. They are of one moment only while the guest is paused.
+    /// The registers of all processors, of which some may be in a form that is not read. They are of one moment only while the guest is paused.
     pub fn registers(&mut self) -> Result<Vec<CpuState>, QmpError> {
         let text = self.client.monitor("info registers -a")?;
         registers::parse(&text)
-            .ok_or_else(|| QmpError::protocol("info registers -a", &text, "x86 registers"))
+            .ok_or_else(|| QmpError::protocol("info registers -a", &text, "processors"))
     }
 
     /// Pauses the guest. `guard` is how to start the process that lets it go on when this one is

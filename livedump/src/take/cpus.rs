@@ -9,27 +9,20 @@
 //! Registers are put in as they are, stack pointer included: the processor was at `rip` when it had
 //! them, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
 //!
-//! A processor that the kernel has stopped already waits in `cpustop_handler`, and `stoppcbs` has
+//! A processor that the kernel has stopped already waits in a function for that, and `stoppcbs` has
 //! what it did before. That is what a debugger wants, so it stays. One that sits in the kernel's own
 //! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
-//! is put in.
+//! is put in. Where that is a program's ([`Kernel::is_of_program`]), the processor's own are.
 
 use minidump::KernelElf;
-use minidump::defs::pcb::{self, PcbFields};
+use minidump::defs::pcb::PcbFields;
 use minidump::kernel::{Kernel, Thread};
 use minidump::provenance::{Cpu, CpuPlace};
 
-use super::TakeError;
 use super::patch::Patches;
 use super::view::MachineView;
+use super::{TakeError, processor};
 use crate::image::cpu::CpuState;
-
-/// amd64's `struct pcb` behind the general registers: what `savectx` saves too (FreeBSD
-/// `sys/amd64/include/pcb.h`).
-const PCB_FSBASE: u64 = 64;
-const PCB_GSBASE: u64 = 72;
-const PCB_KGSBASE: u64 = 80;
-const PCB_CR0: u64 = 88;
 
 /// What was put where, and what could not be.
 #[derive(Debug, Default)]
@@ -58,16 +51,25 @@ pub(super) fn place(
             has: has.collect::<Vec<_>>().join(", "),
         });
     }
-    let layout = match elf.machine() {
-        62 => &pcb::AMD64,
-        3 => &pcb::I386,
-        machine => {
-            let what = format!("registers of ELF machine {machine} are not put into the dump");
-            placed.notes.push(what);
-            return Ok(placed);
-        }
-    };
+    let (known, others): (Vec<&CpuState>, Vec<&CpuState>) = cpus
+        .iter()
+        .partition(|cpu| processor::is_of(&cpu.registers, elf.machine()));
+    if !others.is_empty() {
+        let numbers = others.iter().map(|cpu| cpu.number.to_string());
+        let numbers = numbers.collect::<Vec<_>>().join(", ");
+        placed.notes.push(format!(
+            "registers of CPU {numbers} are not in the dump: they are told in a form that is not read"
+        ));
+    }
+    if known.is_empty() {
+        return Ok(placed);
+    }
     let kernel = Kernel::new(view, elf);
+    let Some(layout) = kernel.pcb_layout() else {
+        let what = "no place for registers: which form a struct pcb has is not known";
+        placed.notes.push(what.into());
+        return Ok(placed);
+    };
     let threads = match kernel.threads() {
         Ok(threads) => threads,
         Err(error) => {
@@ -76,16 +78,18 @@ pub(super) fn place(
             return Ok(placed);
         }
     };
-    let found = identify(kernel, cpus, &threads.list);
+    let found = identify(kernel, &known, &threads.list);
     let Some(first) = choose(kernel, &found, chosen) else {
         return Ok(placed);
     };
     for (index, on) in found.iter().enumerate() {
-        if on.debugger.is_some() {
+        if on.in_debugger {
             let number = on.state.number;
-            let what = format!(
-                "CPU {number} is in the kernel's debugger: its registers are those that it came with"
-            );
+            let own = match on.came {
+                Some(_) => "those that it came with",
+                None => "its own, not the program's that it came with",
+            };
+            let what = format!("CPU {number} is in the kernel's debugger: its registers are {own}");
             placed.notes.push(what);
         }
         if index != first && waits_stopped(kernel, layout, on) {
@@ -124,26 +128,27 @@ struct OnCpu<'a> {
     state: &'a CpuState,
     cpuid: u32,
     thread: Option<&'a Thread>,
-    /// `kdb_pcb`, if it is in the kernel's debugger.
-    debugger: Option<u64>,
+    /// It is in the kernel's debugger.
+    in_debugger: bool,
+    /// `kdb_pcb`, if that has what it came there with.
+    came: Option<u64>,
 }
 
 /// Which thread runs on each processor.
 ///
-/// In the kernel GS (i386: FS) has the address of `struct pcpu`, whose first member is
-/// `pc_curthread`; in user mode `swapgs` has put it aside. Where that leads to no thread, numbers
-/// are taken for the same here and there.
-fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread]) -> Vec<OnCpu<'a>> {
+/// In the kernel a register has the address of `struct pcpu`, whose first member is `pc_curthread`.
+/// Where that leads to no thread, numbers are taken for the same here and there.
+fn identify<'a>(
+    kernel: Kernel<'_>,
+    cpus: &[&'a CpuState],
+    threads: &'a [Thread],
+) -> Vec<OnCpu<'a>> {
     let of_cpu = |id: u32| threads.iter().find(|thread| thread.cpu == Some(id));
     let kdb_pcb = kernel.address("kdb_pcb").ok();
     cpus.iter()
-        .map(|state| {
-            let bases = state.segments.map(|segments| {
-                let kernel = segments.kernel_gs_base;
-                [Some(segments.gs.base), kernel, Some(segments.fs.base)]
-            });
-            let mut bases = bases.into_iter().flatten().flatten();
-            let current = bases.find_map(|base| {
+        .map(|&state| {
+            let mut pcpus = processor::pcpus(&state.registers).into_iter();
+            let current = pcpus.find_map(|base| {
                 let at = kernel.pointer_at("pc_curthread", base).ok()?;
                 threads.iter().find(|thread| thread.at == at)
             });
@@ -155,7 +160,8 @@ fn identify<'a>(kernel: Kernel<'_>, cpus: &'a [CpuState], threads: &'a [Thread])
                 state,
                 cpuid,
                 thread,
-                debugger: debugger.filter(|pcb| Some(*pcb) == kdb_pcb),
+                in_debugger: debugger.is_some() && debugger == kdb_pcb,
+                came: debugger.filter(|pcb| Some(*pcb) == kdb_pcb && !kernel.is_of_program(*pcb)),
             }
         })
         .collect()
@@ -166,7 +172,7 @@ fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option
     if let Some(number) = chosen {
         return cpus.iter().position(|on| on.state.number == number);
     }
-    let debugging = cpus.iter().position(|on| on.debugger.is_some());
+    let debugging = cpus.iter().position(|on| on.in_debugger);
     let mut running = (0..cpus.len()).filter(|i| !is_stopped(kernel, cpus[*i].cpuid));
     let only = running.next().filter(|_| running.next().is_none());
     debugging.or(only).or((!cpus.is_empty()).then_some(0))
@@ -206,20 +212,19 @@ fn stopped(
 
 /// Whether a processor waits where the kernel has stopped it, after it has saved what it did.
 fn waits_stopped(kernel: Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
-    const HANDLER: &str = "cpustop_handler";
-    let function = kernel.function(on.state.rip);
-    if function.is_none_or(|(name, _)| name != HANDLER) || !is_stopped(kernel, on.cpuid) {
+    let handlers = processor::waits_in(layout.machine);
+    let place = on.state.registers.place();
+    let function = place.and_then(|(pc, _)| kernel.function(pc));
+    let waits = function.is_some_and(|(name, _)| handlers.contains(&name.as_str()));
+    if !waits || !is_stopped(kernel, on.cpuid) {
         return false;
     }
-    let saved = |name: &str| {
-        let offset = layout.registers.iter().find(|(of, _)| *of == name)?.1;
+    let saved = || {
+        let offset = layout.registers.iter().find(|(of, _)| *of == layout.pc)?.1;
         let at = kernel.stoppcb(on.cpuid)?.checked_add(offset as u64)?;
-        kernel.uint_at(name, at, layout.word).ok()
+        kernel.uint_at(layout.pc, at, layout.word).ok()
     };
-    ["rip", "eip"]
-        .into_iter()
-        .filter_map(saved)
-        .any(|pc| pc != 0)
+    saved().is_some_and(|pc| pc != 0)
 }
 
 /// Whether `stopped_cpus` in memory has the processor's bit.
@@ -248,52 +253,36 @@ fn registers(
             .put(kernel.memory(), at.wrapping_add(offset), bytes)
             .map_err(|e| format!("struct pcb: {e}"))
     };
-    for &(name, offset) in layout.registers {
-        let before = on.debugger.map(|pcb| {
-            let at = pcb.wrapping_add(offset as u64);
-            kernel.uint_at("kdb_pcb", at, layout.word)
-        });
-        // A pcb has no register that a processor lacks.
-        let value = match before {
-            Some(value) => Some(value.map_err(|e| e.to_string())?),
-            None => value_of(on.state, name),
+    let registers = &on.state.registers;
+    // What it came with, of a processor in the debugger.
+    let before = |name: &str, offset: usize| {
+        let pcb = on.came?;
+        let value = kernel.uint_at(name, pcb.wrapping_add(offset as u64), layout.word);
+        Some(value.map_err(|e| e.to_string()))
+    };
+    let trapped = layout.trapped.map(|trapped| trapped.pc);
+    let came = trapped.and_then(|offset| before("kdb_pcb", offset));
+    let came = came.transpose()?.filter(|pc| *pc != 0);
+    for (name, offset) in processor::registers_of(layout) {
+        let value = match before(name, offset).transpose()? {
+            Some(_) if name == layout.pc && came.is_some() => came,
+            Some(value) => Some(value),
+            None => processor::value(registers, layout, name),
         };
+        // A pcb has no register that a processor lacks.
         if let Some(value) = value {
             put(offset as u64, value)?;
         }
     }
-    if word == 8 {
-        if let Some(segments) = &on.state.segments {
-            put(PCB_FSBASE, segments.fs.base)?;
-            put(PCB_GSBASE, segments.gs.base)?;
-            if let Some(base) = segments.kernel_gs_base {
-                put(PCB_KGSBASE, base)?;
-            }
-        }
-        if let Some(control) = on.state.control {
-            let all = [control.cr0, control.cr2, control.cr3, control.cr4];
-            for (value, i) in all.into_iter().zip(0..) {
-                put(PCB_CR0 + 8 * i, value)?;
-            }
-        }
+    if let Some(offset) = trapped
+        && let Some(pc) = came.or_else(|| processor::value(registers, layout, layout.pc))
+    {
+        put(offset as u64, pc)?;
+    }
+    for (offset, value) in processor::beside(registers, layout) {
+        put(offset, value)?;
     }
     Ok(())
-}
-
-fn value_of(state: &CpuState, name: &str) -> Option<u64> {
-    Some(match name {
-        "rbx" | "ebx" => state.rbx,
-        "rbp" | "ebp" => state.rbp,
-        "rsp" | "esp" => state.rsp,
-        "rip" | "eip" => state.rip,
-        "r12" => state.r12,
-        "r13" => state.r13,
-        "r14" => state.r14,
-        "r15" => state.r15,
-        "esi" => state.rsi,
-        "edi" => state.rdi,
-        _ => return None,
-    })
 }
 
 /// Sets the bits of the processors that count as stopped, and clears the dumping one's.

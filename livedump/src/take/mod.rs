@@ -36,6 +36,7 @@ mod pages;
 pub mod paging;
 mod patch;
 mod port;
+mod processor;
 pub mod run;
 pub mod running;
 mod text;

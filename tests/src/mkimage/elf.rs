@@ -265,6 +265,56 @@ pub(super) fn notes(cpus: u32, wide: bool, own: bool) -> Vec<u8> {
     out
 }
 
+/// What QEMU writes of an arm64 guest with `cpus` processors: a status of 392 bytes for each, and
+/// behind it its vector registers.
+#[must_use]
+pub fn qemu_arm64(memory: &Memory, cpus: u32) -> Core {
+    let mut out = Vec::new();
+    for cpu in 0..cpus {
+        let mut status = vec![0; 32];
+        put(&mut status, 4, &[u64::from(cpu) + 1]);
+        status.resize(112, 0);
+        for number in 0..31 {
+            put(&mut status, 8, &[register(cpu, &format!("x{number}"))]);
+        }
+        put(
+            &mut status,
+            8,
+            &["sp", "pc", "pstate"].map(|name| register(cpu, name)),
+        );
+        put(&mut status, 4, &[1, 0]);
+        note(&mut out, "CORE", 1, &status);
+        note(&mut out, "CORE", 2, &[cpu as u8; 528]);
+    }
+    Core {
+        machine: 183,
+        notes: Some(out),
+        ..Core::of(memory)
+    }
+}
+
+/// The same of a riscv64 guest, whose status has 376 bytes and no vector registers follow.
+#[must_use]
+pub fn qemu_riscv64(memory: &Memory, cpus: u32) -> Core {
+    let mut out = Vec::new();
+    for cpu in 0..cpus {
+        let mut status = vec![0; 32];
+        put(&mut status, 4, &[u64::from(cpu) + 1]);
+        status.resize(112, 0);
+        put(&mut status, 8, &[register(cpu, "pc")]);
+        for number in 1..32 {
+            put(&mut status, 8, &[register(cpu, &format!("x{number}"))]);
+        }
+        status.resize(376, 0);
+        note(&mut out, "CORE", 1, &status);
+    }
+    Core {
+        machine: 243,
+        notes: Some(out),
+        ..Core::of(memory)
+    }
+}
+
 /// What QEMU's `dump-guest-memory` writes without paging, for `cpus` processors.
 #[must_use]
 pub fn qemu(memory: &Memory, cpus: u32) -> Core {

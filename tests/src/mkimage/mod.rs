@@ -17,7 +17,9 @@ mod registers;
 mod state;
 mod xen;
 
-pub use elf::{Core, Load, freebsd_full, qemu, qemu_32, qemu_paging, virtualbox};
+pub use elf::{
+    Core, Load, freebsd_full, qemu, qemu_32, qemu_arm64, qemu_paging, qemu_riscv64, virtualbox,
+};
 pub use kdump::{Codec, Kdump, flatten, kdump};
 pub use lime::{avml, lime};
 pub use memory::Memory;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use compress::{Encoding, NoProgress, Shape};
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
-use livedump::image::{self, CpuState, Format, Options, RawLayout, open_bytes};
+use livedump::image::{
+    self, Arm64, CpuState, Format, Options, RawLayout, Registers, Riscv64, X86, open_bytes,
+};
 
 use super::common::{check, compressed, images, memory, open, ranges};
 
@@ -52,10 +54,9 @@ fn many_threads_read_the_same_image() {
 }
 
 /// What the writer put into registers.
-fn expected(number: u32) -> CpuState {
+fn expected(number: u32) -> X86 {
     let r = |name: &str| mkimage::register(number, name);
-    CpuState {
-        number,
+    X86 {
         rax: r("rax"),
         rbx: r("rbx"),
         rcx: r("rcx"),
@@ -74,8 +75,49 @@ fn expected(number: u32) -> CpuState {
         r15: r("r15"),
         rip: r("rip"),
         rflags: r("rflags"),
-        ..CpuState::default()
+        ..X86::default()
     }
+}
+
+fn x86(cpu: &CpuState) -> X86 {
+    *cpu.x86().unwrap()
+}
+
+#[test]
+fn registers_of_arm64_and_riscv64_are_those_of_the_elfs_notes() {
+    let memory = memory();
+    let image = open(mkimage::qemu_arm64(&memory, 3).build()).unwrap();
+    check("arm64", &*image.memory, &memory);
+    assert_eq!(image.cpus.len(), 3, "the vector registers' notes are none");
+    for (number, cpu) in (0..).zip(&image.cpus) {
+        let r = |name: &str| mkimage::register(number, name);
+        let truth = Arm64 {
+            x: std::array::from_fn(|x| r(&format!("x{x}"))),
+            sp: r("sp"),
+            pc: r("pc"),
+            pstate: r("pstate"),
+        };
+        assert_eq!(*cpu, CpuState::new(number, truth));
+    }
+    let image = open(mkimage::qemu_riscv64(&memory, 2).build()).unwrap();
+    check("riscv64", &*image.memory, &memory);
+    assert_eq!(image.cpus.len(), 2);
+    for (number, cpu) in (0..).zip(&image.cpus) {
+        let r = |name: &str| mkimage::register(number, name);
+        let Registers::Riscv64(Riscv64 { pc, x }) = cpu.registers else {
+            panic!("{cpu:?}");
+        };
+        assert_eq!((cpu.number, pc, x[0]), (number, r("pc"), 0));
+        for (at, x) in x.into_iter().enumerate().skip(1) {
+            assert_eq!(x, r(&format!("x{at}")));
+        }
+    }
+    // What is cut short is of no processor that is known.
+    let mut core = mkimage::qemu_arm64(&memory, 1);
+    let notes = core.notes.as_mut().unwrap();
+    notes[4..8].copy_from_slice(&388_u32.to_le_bytes());
+    notes.drain(20 + 388..20 + 392);
+    assert!(open(core.build()).unwrap().cpus.is_empty());
 }
 
 #[test]
@@ -86,7 +128,8 @@ fn registers_of_every_processor_are_those_of_the_notes() {
         for (number, cpu) in (0..).zip(&image.cpus) {
             with_cpus += 1;
             let truth = expected(number);
-            let mut found = *cpu;
+            assert_eq!(cpu.number, number, "{name}");
+            let mut found = x86(cpu);
             let segments = found.segments.take().unwrap_or_else(|| panic!("{name}"));
             let control = found.control.take().unwrap_or_else(|| panic!("{name}"));
             let is_32 = std::mem::take(&mut found.is_32);
@@ -132,7 +175,7 @@ fn registers_come_from_the_elfs_notes_where_there_are_no_others() {
     let image = open(core.build()).unwrap();
     assert_eq!(image.cpus.len(), 2);
     for (number, cpu) in (0..).zip(&image.cpus) {
-        let mut found = *cpu;
+        let mut found = x86(cpu);
         let segments = found.segments.take().unwrap();
         assert_eq!(found, expected(number), "nothing is made up");
         assert_eq!(segments.gs.base, mkimage::segment_base(number, "gs"));
@@ -140,7 +183,7 @@ fn registers_come_from_the_elfs_notes_where_there_are_no_others() {
     }
     let mut core = mkimage::qemu_32(&super::common::low_memory(), 1);
     core.notes.as_mut().unwrap().truncate(164);
-    let cpu = open(core.build()).unwrap().cpus[0];
+    let cpu = x86(&open(core.build()).unwrap().cpus[0]);
     assert!(cpu.is_32);
     assert_eq!(cpu.rip, mkimage::register(0, "rip") & 0xffff_ffff);
     assert_eq!(cpu.rsp, mkimage::register(0, "rsp") & 0xffff_ffff);
@@ -153,7 +196,8 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
     assert_eq!(image.cpus.len(), 3);
     assert!(image.notes.is_empty(), "{:?}", image.notes);
     for (number, cpu) in (0..).zip(&image.cpus) {
-        let mut found = *cpu;
+        assert_eq!(cpu.number, number);
+        let mut found = x86(cpu);
         let control = found.control.take().unwrap();
         let mut truth = expected(number);
         // 4 bytes are there.

@@ -326,8 +326,9 @@ fn every_format(is_split: bool) {
         let [cpu, other] = image.cpus[..] else {
             panic!("{format}: {} processors", image.cpus.len());
         };
-        let control = cpu.control.unwrap();
         assert_eq!((cpu.number, other.number), (0, 1));
+        let (cpu, other) = (cpu.x86().unwrap(), other.x86().unwrap());
+        let control = cpu.control.unwrap();
         assert!(
             control.paging() && !other.control.unwrap().paging(),
             "{format}"

@@ -145,6 +145,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
         let [cpu, other] = image.cpus[..] else {
             panic!("{what}: {} processors", image.cpus.len());
         };
+        let (cpu, other) = (cpu.x86().unwrap(), other.x86().unwrap());
         assert!(cpu.is_32 && other.is_32, "{what}");
         let control = cpu.control.unwrap();
         assert!(control.paging(), "{what}");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::Path;
 
-use livedump::image::{self, CpuState, Format, Image};
+use livedump::image::{self, Arm64, CpuState, Format, Image, Registers, Riscv64, X86};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -36,31 +36,109 @@ struct Range {
 #[derive(Debug, Serialize)]
 struct Cpu {
     number: u32,
-    rip: Hex,
-    rsp: Hex,
-    rbp: Hex,
-    rflags: Hex,
-    gs_base: Option<Hex>,
-    cr0: Option<Hex>,
-    cr2: Option<Hex>,
-    cr3: Option<Hex>,
-    cr4: Option<Hex>,
+    #[serde(flatten)]
+    registers: CpuRegisters,
 }
 
-impl Cpu {
-    fn of(cpu: &CpuState) -> Self {
-        let control = cpu.control;
-        Self {
-            number: cpu.number,
-            rip: Hex(cpu.rip),
-            rsp: Hex(cpu.rsp),
-            rbp: Hex(cpu.rbp),
-            rflags: Hex(cpu.rflags),
-            gs_base: cpu.segments.map(|segments| Hex(segments.gs.base)),
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum CpuRegisters {
+    X86 {
+        rip: Hex,
+        rsp: Hex,
+        rbp: Hex,
+        rflags: Hex,
+        gs_base: Option<Hex>,
+        cr0: Option<Hex>,
+        cr2: Option<Hex>,
+        cr3: Option<Hex>,
+        cr4: Option<Hex>,
+    },
+    Arm64 {
+        pc: Hex,
+        sp: Hex,
+        x18: Hex,
+        x29: Hex,
+        x30: Hex,
+        pstate: Hex,
+    },
+    Riscv64 {
+        pc: Hex,
+        ra: Hex,
+        sp: Hex,
+        tp: Hex,
+        fp: Hex,
+    },
+    Unknown {},
+}
+
+impl CpuRegisters {
+    fn of_x86(r: &X86) -> Self {
+        let control = r.control;
+        Self::X86 {
+            rip: Hex(r.rip),
+            rsp: Hex(r.rsp),
+            rbp: Hex(r.rbp),
+            rflags: Hex(r.rflags),
+            gs_base: r.segments.map(|segments| Hex(segments.gs.base)),
             cr0: control.map(|c| Hex(c.cr0)),
             cr2: control.map(|c| Hex(c.cr2)),
             cr3: control.map(|c| Hex(c.cr3)),
             cr4: control.map(|c| Hex(c.cr4)),
+        }
+    }
+
+    fn of_arm64(r: &Arm64) -> Self {
+        Self::Arm64 {
+            pc: Hex(r.pc),
+            sp: Hex(r.sp),
+            x18: Hex(r.x[Arm64::PCPU]),
+            x29: Hex(r.x[Arm64::FP]),
+            x30: Hex(r.x[Arm64::LR]),
+            pstate: Hex(r.pstate),
+        }
+    }
+
+    fn of_riscv64(r: &Riscv64) -> Self {
+        Self::Riscv64 {
+            pc: Hex(r.pc),
+            ra: Hex(r.x[Riscv64::RA]),
+            sp: Hex(r.x[Riscv64::SP]),
+            tp: Hex(r.x[Riscv64::TP]),
+            fp: Hex(r.x[Riscv64::FP]),
+        }
+    }
+}
+
+impl Cpu {
+    fn of(cpu: &CpuState) -> Self {
+        Self {
+            number: cpu.number,
+            registers: match &cpu.registers {
+                Registers::X86(r) => CpuRegisters::of_x86(r),
+                Registers::Arm64(r) => CpuRegisters::of_arm64(r),
+                Registers::Riscv64(r) => CpuRegisters::of_riscv64(r),
+                Registers::Unknown => CpuRegisters::Unknown {},
+            },
+        }
+    }
+
+    /// The registers of its line.
+    fn line(&self) -> String {
+        match &self.registers {
+            CpuRegisters::X86 { rip, rsp, cr3, .. } => {
+                let cr3 = cr3
+                    .as_ref()
+                    .map_or(String::new(), |cr3| format!(", cr3 {:#x}", cr3.0));
+                format!("rip {:#x}, rsp {:#x}{cr3}", rip.0, rsp.0)
+            }
+            CpuRegisters::Arm64 { pc, sp, x30, .. } => {
+                format!("pc {:#x}, sp {:#x}, x30 {:#x}", pc.0, sp.0, x30.0)
+            }
+            CpuRegisters::Riscv64 { pc, sp, ra, .. } => {
+                format!("pc {:#x}, sp {:#x}, ra {:#x}", pc.0, sp.0, ra.0)
+            }
+            CpuRegisters::Unknown {} => "in a form that is not read".into(),
         }
     }
 }
@@ -105,12 +183,7 @@ impl Facts {
             )?;
         }
         for cpu in &self.cpus {
-            let (rip, rsp) = (cpu.rip.0, cpu.rsp.0);
-            write!(out, "cpu {:<10}rip {rip:#x}, rsp {rsp:#x}", cpu.number)?;
-            if let Some(cr3) = cpu.cr3 {
-                write!(out, ", cr3 {:#x}", cr3.0)?;
-            }
-            writeln!(out)?;
+            writeln!(out, "cpu {:<10}{}", cpu.number, cpu.line())?;
         }
         for note in &self.notes {
             writeln!(out, "note:         {}", printable(note))?;

@@ -1,28 +1,17 @@
-//! `info registers -a`, QEMU's monitor: the processors of an x86 guest.
+//! An x86 processor.
 //!
 //! Words `NAME=VALUE`, hexadecimal, some with blanks before the `=`. A segment's line is
 //! `NAME=SELECTOR BASE LIMIT FLAGS`, a descriptor table's `NAME= BASE LIMIT`. In 64-bit modes the
 //! names are `RAX` and so on, else `EAX` (QEMU `target/i386/cpu-dump.c`, as of 7.2).
 
-use crate::image::{Control, CpuState, Segment, Segments};
+use crate::image::{Control, Segment, Segments, X86};
 
-/// The processors of the text, in its order; `None` if it does not describe any as it should.
-pub(super) fn parse(text: &str) -> Option<Vec<CpuState>> {
-    let mut processors = Vec::new();
-    for part in text.split("CPU#").skip(1) {
-        processors.push(processor(part)?);
-    }
-    (!processors.is_empty()).then_some(processors)
-}
-
-fn processor(text: &str) -> Option<CpuState> {
-    let (number, text) = text.split_once('\n')?;
+pub(super) fn parse(text: &str) -> Option<X86> {
     // `R8 =0`, `ES =0000 …`: the blanks before `=` say nothing.
     let mut text = text.to_owned();
     while text.contains(" =") {
         text = text.replace(" =", "=");
     }
-    let number = number.trim().parse().ok()?;
     let word = |name: &str| {
         text.split_whitespace()
             .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
@@ -65,8 +54,7 @@ fn processor(text: &str) -> Option<CpuState> {
             ..Segment::default()
         })
     };
-    Some(CpuState {
-        number,
+    Some(X86 {
         is_32: !long,
         rax: general("AX")?,
         rbx: general("BX")?,
@@ -111,7 +99,8 @@ fn processor(text: &str) -> Option<CpuState> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::parse as all;
+    use crate::image::Registers;
 
     const LONG: &str = "
 CPU#0
@@ -155,11 +144,11 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
 
     #[test]
     fn processors_are_read_in_both_widths() {
-        let all = parse(&format!("{LONG}{SHORT}")).unwrap();
-        assert_eq!(all.len(), 2);
-        let long = all[0];
-        assert!(!long.is_32 && all[1].is_32);
-        assert_eq!((long.number, all[1].number), (0, 1));
+        let both = all(&format!("{LONG}{SHORT}")).unwrap();
+        assert_eq!(both.len(), 2);
+        let (long, short) = (both[0].x86().unwrap(), both[1].x86().unwrap());
+        assert!(!long.is_32 && short.is_32);
+        assert_eq!((both[0].number, both[1].number), (0, 1));
         assert_eq!(
             (long.rip, long.rsp, long.rbp),
             (
@@ -181,19 +170,18 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
         assert!(control.paging());
         assert_eq!(control.root(), 0x2a4_5000);
         assert_eq!(
-            (all[1].rip, all[1].rsp, all[1].r8),
+            (short.rip, short.rsp, short.r8),
             (0xc0f0_fff0, 0xc010_0ff0, 0)
         );
-        assert!(!all[1].control.unwrap().paging());
+        assert!(!short.control.unwrap().paging());
     }
 
     #[test]
-    fn texts_without_all_registers_are_refused() {
+    fn texts_without_all_registers_are_of_no_x86_processor() {
         for missing in ["RAX=", "R15=", "CR3=", "GS =", "RFL=", "IDT="] {
             let cut = LONG.replace(missing, "XXX=");
-            assert_eq!(parse(&cut), None, "without {missing}");
+            let cpus = all(&cut).unwrap();
+            assert_eq!(cpus[0].registers, Registers::Unknown, "without {missing}");
         }
-        assert_eq!(parse("no processors"), None);
-        assert_eq!(parse("CPU#0"), None);
     }
 }

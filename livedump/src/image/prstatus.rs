@@ -1,0 +1,110 @@
+//! `NT_PRSTATUS`: `struct elf_prstatus`, whose length tells the processor.
+//!
+//! Facts: Linux's `struct elf_prstatus` and `arch/*/include/uapi/asm/ptrace.h`; QEMU
+//! `target/{i386,arm,riscv}/arch_dump.c`, which write the same. All are little-endian.
+//!
+//! | processor | bytes | registers from | their order |
+//! |-----------|-------|----------------|-------------|
+//! | x86-64    | 336   | 112            | `struct pt_regs`, bases and selectors |
+//! | i386      | 144   | 72             | `ebx` … `eax`, selectors, `eip` … `ss` |
+//! | arm64     | 392   | 112            | `x0` to `x30`, `sp`, `pc`, `pstate` |
+//! | riscv64   | 376   | 112            | `pc`, `x1` to `x31` |
+
+use super::cpu::{Arm64, Registers, Riscv64, Segment, Segments, X86};
+use super::pt_regs;
+use super::source::{le16, le32, le64};
+
+const X86_64: usize = 336;
+/// That of i386.
+pub(super) const I386: usize = 144;
+const ARM64: usize = 392;
+const RISCV64: usize = 376;
+
+/// Where the registers begin.
+const REGISTERS: usize = 112;
+const REGISTERS_32: usize = 72;
+
+/// The registers that `d` has; `None` if it is of another processor.
+pub(super) fn parse(d: &[u8]) -> Option<Registers> {
+    Some(match d.len() {
+        X86_64 => x86_64(d).into(),
+        I386 => i386(d).into(),
+        ARM64 => arm64(d).into(),
+        RISCV64 => riscv64(d).into(),
+        _ => return None,
+    })
+}
+
+fn x86_64(d: &[u8]) -> X86 {
+    // Behind what all have: fs_base, gs_base, ds, es, fs, gs.
+    let frame = &d[REGISTERS..];
+    let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
+    let base = |index: usize| le64(frame, 8 * (pt_regs::WORDS + index));
+    let state = pt_regs::parse(frame);
+    X86 {
+        segments: state.segments.map(|all| Segments {
+            ds: s(2),
+            es: s(3),
+            fs: Segment {
+                base: base(0),
+                ..s(4)
+            },
+            gs: Segment {
+                base: base(1),
+                ..s(5)
+            },
+            ..all
+        }),
+        ..state
+    }
+}
+
+fn i386(d: &[u8]) -> X86 {
+    let r = |index: usize| u64::from(le32(d, REGISTERS_32 + 4 * index));
+    let s = |index: usize| Segment {
+        selector: le16(d, REGISTERS_32 + 4 * index),
+        ..Segment::default()
+    };
+    X86 {
+        is_32: true,
+        rbx: r(0),
+        rcx: r(1),
+        rdx: r(2),
+        rsi: r(3),
+        rdi: r(4),
+        rbp: r(5),
+        rax: r(6),
+        rip: r(12),
+        rflags: r(14),
+        rsp: r(15),
+        segments: Some(Segments {
+            ds: s(7),
+            es: s(8),
+            fs: s(9),
+            gs: s(10),
+            cs: s(13),
+            ss: s(16),
+            ..Segments::default()
+        }),
+        ..X86::default()
+    }
+}
+
+fn arm64(d: &[u8]) -> Arm64 {
+    let r = |index: usize| le64(d, REGISTERS + 8 * index);
+    Arm64 {
+        x: std::array::from_fn(r),
+        sp: r(31),
+        pc: r(32),
+        pstate: r(33),
+    }
+}
+
+fn riscv64(d: &[u8]) -> Riscv64 {
+    let r = |index: usize| le64(d, REGISTERS + 8 * index);
+    Riscv64 {
+        pc: r(0),
+        // The program counter is where x0 would be.
+        x: std::array::from_fn(|number| if number == 0 { 0 } else { r(number) }),
+    }
+}

@@ -1,0 +1,49 @@
+//! `info registers -a`, QEMU's monitor: the processors of a guest.
+//!
+//! `CPU#` and a number stand before each; what follows differs from target to target, and has no mark
+//! of its own. One file each.
+
+mod arm64;
+mod riscv64;
+mod x86;
+
+use crate::image::{CpuState, Registers};
+
+/// The processors of the text, in its order; `None` if it does not tell of any. Those that are not
+/// described as they should be have [`Registers::Unknown`].
+pub(super) fn parse(text: &str) -> Option<Vec<CpuState>> {
+    let mut processors = Vec::new();
+    for part in text.split("CPU#").skip(1) {
+        let (number, text) = part.split_once('\n')?;
+        let number = number.trim().parse().ok()?;
+        let registers = x86::parse(text)
+            .map(Registers::X86)
+            .or_else(|| Some(arm64::parse(text)?.into()))
+            .or_else(|| Some(riscv64::parse(text)?.into()));
+        let registers = registers.unwrap_or(Registers::Unknown);
+        processors.push(CpuState::new(number, registers));
+    }
+    (!processors.is_empty()).then_some(processors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_of_a_form_that_is_not_known_are_told_without_registers() {
+        // A PowerPC, and an arm64 one in its 32-bit mode.
+        let text = "\r\nCPU#0\r\nNIP 0000000000000100   LR 0000000000000000 CTR 0000000000000000\r\n\
+                    \r\nCPU#3\r\nR00=00000000 R01=00000000 R02=00000000 R03=00000000\r\n";
+        let all = parse(text).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].number, all[1].number), (0, 3));
+        for cpu in all {
+            assert_eq!(cpu.registers, Registers::Unknown);
+            assert_eq!(cpu.registers.place(), None);
+        }
+        assert_eq!(parse("no processors"), None);
+        assert_eq!(parse("CPU#0"), None);
+        assert_eq!(parse("CPU#x\n"), None);
+    }
+}

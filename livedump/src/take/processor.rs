@@ -1,0 +1,200 @@
+//! A processor's registers, by what the kernel keeps in them and by the names that a `struct pcb` has
+//! for them.
+//!
+//! | processor | `struct pcpu` in the kernel | waits stopped in | its place in a pcb |
+//! |---|---|---|---|
+//! | amd64, i386 | GS, or its other base; FS | `cpustop_handler` | `rip`, `eip` |
+//! | arm64 | `x18` | `ipi_stop` | `x30` |
+//! | riscv64 | `tp` | `ipi_stop`; 12.1 `ipi_handler` | `ra` |
+//!
+//! FreeBSD `sys/*/include/pcpu.h`, `mp_machdep.c`. A pcb of the last two has the return address of the
+//! function that saved it, and debuggers begin there; so the program counter goes there, and where
+//! the innermost function would have returned to is lost.
+
+use minidump::defs::pcb::PcbFields;
+
+use crate::image::{Arm64, Registers, Riscv64, X86};
+
+/// amd64's `struct pcb` behind the general registers: what `savectx` saves too (FreeBSD
+/// `sys/amd64/include/pcb.h`).
+const PCB_FSBASE: u64 = 64;
+const PCB_GSBASE: u64 = 72;
+const PCB_KGSBASE: u64 = 80;
+const PCB_CR0: u64 = 88;
+
+/// Whether these are registers of a kernel's processor: of ELF `machine`.
+pub(super) fn is_of(registers: &Registers, machine: u16) -> bool {
+    match registers {
+        Registers::X86(_) => machine == 62 || machine == 3,
+        Registers::Arm64(_) => machine == 183,
+        Registers::Riscv64(_) => machine == 243,
+        Registers::Unknown => false,
+    }
+}
+
+/// Where the `struct pcpu` may be. In user mode the registers that lead there are a program's; amd64's
+/// `swapgs` has put it aside.
+pub(super) fn pcpus(registers: &Registers) -> Vec<u64> {
+    match registers {
+        Registers::X86(X86 {
+            segments: Some(segments),
+            ..
+        }) => {
+            let other = segments.kernel_gs_base;
+            let bases = [Some(segments.gs.base), other, Some(segments.fs.base)];
+            bases.into_iter().flatten().collect()
+        }
+        Registers::Arm64(r) if !r.is_user() => vec![r.x[Arm64::PCPU]],
+        Registers::Riscv64(r) if !r.is_user() => vec![r.x[Riscv64::TP]],
+        _ => Vec::new(),
+    }
+}
+
+/// Functions in which a processor of ELF `machine` waits when it has been stopped.
+pub(super) fn waits_in(machine: u16) -> &'static [&'static str] {
+    match machine {
+        183 => &["ipi_stop"],
+        243 => &["ipi_stop", "ipi_handler"],
+        _ => &["cpustop_handler"],
+    }
+}
+
+/// The registers that a trap's pcb of this layout has: those that a switch saves, then the others.
+pub(super) fn registers_of(layout: &PcbFields) -> impl Iterator<Item = (&'static str, usize)> {
+    let more = layout.trapped.map_or(&[][..], |trapped| trapped.registers);
+    layout.registers.iter().chain(more).copied()
+}
+
+/// What a pcb of this layout has for `name`; `None` if nobody knows.
+pub(super) fn value(registers: &Registers, layout: &PcbFields, name: &str) -> Option<u64> {
+    if name == layout.pc {
+        return registers.place().map(|(pc, _)| pc);
+    }
+    match registers {
+        Registers::X86(r) => x86(r, name),
+        Registers::Arm64(r) => arm64(r, name),
+        Registers::Riscv64(r) => riscv64(r, name),
+        Registers::Unknown => None,
+    }
+}
+
+fn x86(r: &X86, name: &str) -> Option<u64> {
+    Some(match name {
+        "rbx" | "ebx" => r.rbx,
+        "rbp" | "ebp" => r.rbp,
+        "rsp" | "esp" => r.rsp,
+        "r12" => r.r12,
+        "r13" => r.r13,
+        "r14" => r.r14,
+        "r15" => r.r15,
+        "esi" => r.rsi,
+        "edi" => r.rdi,
+        _ => return None,
+    })
+}
+
+fn arm64(r: &Arm64, name: &str) -> Option<u64> {
+    if name == "sp" {
+        return Some(r.sp);
+    }
+    let number: usize = name.strip_prefix('x')?.parse().ok()?;
+    r.x.get(number).copied()
+}
+
+fn riscv64(r: &Riscv64, name: &str) -> Option<u64> {
+    // The standard calling convention's names.
+    let number = match name {
+        "ra" => Riscv64::RA,
+        "sp" => Riscv64::SP,
+        "gp" => 3,
+        "tp" => Riscv64::TP,
+        "fp" => Riscv64::FP,
+        "s1" => 9,
+        _ => {
+            let (kind, number) = name.split_at_checked(1)?;
+            match (kind, number.parse::<usize>().ok()?) {
+                ("t", number @ 0..=2) => 5 + number,
+                ("t", number @ 3..=6) => 25 + number,
+                ("a", number @ 0..=7) => 10 + number,
+                ("s", number @ 2..=11) => 16 + number,
+                _ => return None,
+            }
+        }
+    };
+    r.x.get(number).copied()
+}
+
+/// What a pcb of this layout has beside registers with names: offsets and values.
+pub(super) fn beside(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64)> {
+    let mut all = Vec::new();
+    let Registers::X86(r) = registers else {
+        return all;
+    };
+    if layout.word != 8 {
+        return all;
+    }
+    if let Some(segments) = &r.segments {
+        all.push((PCB_FSBASE, segments.fs.base));
+        all.push((PCB_GSBASE, segments.gs.base));
+        all.extend(segments.kernel_gs_base.map(|base| (PCB_KGSBASE, base)));
+    }
+    if let Some(control) = r.control {
+        let values = [control.cr0, control.cr2, control.cr3, control.cr4];
+        all.extend((0..).step_by(8).map(|i| PCB_CR0 + i).zip(values));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minidump::defs::pcb;
+
+    /// Numbers of registers by the RISC-V calling convention, volume I, chapter "RISC-V Assembly
+    /// Programmer's Handbook".
+    #[test]
+    fn registers_of_riscv64_have_the_calling_convention_s_numbers() {
+        let registers = Registers::Riscv64(Riscv64 {
+            pc: 100,
+            x: std::array::from_fn(|number| number as u64),
+        });
+        let find = |name| value(&registers, &pcb::RISCV_OLD, name);
+        for (name, number) in [
+            ("sp", 2),
+            ("gp", 3),
+            ("tp", 4),
+            ("t0", 5),
+            ("t2", 7),
+            ("fp", 8),
+            ("s1", 9),
+            ("a0", 10),
+            ("a7", 17),
+            ("s2", 18),
+            ("s11", 27),
+            ("t3", 28),
+            ("t6", 31),
+        ] {
+            assert_eq!(find(name), Some(number), "{name}");
+        }
+        assert_eq!(find("ra"), Some(100), "where it was");
+        for name in ["t7", "a8", "s12", "s0", "x1", "", "é1"] {
+            assert_eq!(find(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_register_of_a_pcb_is_one_of_its_processor_s() {
+        let arm64 = Registers::Arm64(Arm64::default());
+        let riscv64 = Registers::Riscv64(Riscv64::default());
+        let x86 = Registers::X86(X86::default());
+        for layout in pcb::ALL {
+            for registers in [arm64, riscv64, x86, Registers::Unknown] {
+                let fits = is_of(&registers, layout.machine);
+                for (name, _) in registers_of(&layout) {
+                    let found = value(&registers, &layout, name);
+                    assert!(!fits || found.is_some(), "{name} of {}", layout.machine);
+                }
+            }
+        }
+    }
+}
