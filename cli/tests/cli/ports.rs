@@ -197,3 +197,50 @@ fn registers_of_a_guest_of_arm64_and_riscv64_go_into_its_dump() {
         }
     }
 }
+
+#[test]
+fn raw_ram_that_begins_elsewhere_than_at_0_is_laid_out_or_the_error_says_how() {
+    let dir = tempfile::tempdir().unwrap();
+    // One bank, whose hole is in the file: nobody says where it begins.
+    let (memory, kernel) = guest(dir.path(), "arm64-16k");
+    let first = memory.ranges[0].0;
+    let mut ram = Vec::new();
+    for (start, bytes) in &memory.ranges {
+        ram.resize((start - first) as usize, 0);
+        ram.extend(bytes);
+    }
+    let path = dir.path().join("bank");
+    fs::write(&path, ram).unwrap();
+    let image = path.to_str().unwrap();
+    let found = take(
+        dir.path(),
+        "found",
+        &["--image", image, "--kernel", &kernel],
+    );
+    let all = dir.path().join("arm64-16k/ram");
+    let what = ["--image", all.to_str().unwrap(), "--kernel", &kernel];
+    let expected = take(dir.path(), "expected", &what);
+    assert!(fs::read(found).unwrap() == fs::read(expected).unwrap());
+    let args = ["take", "-f", "--image", image, "--kernel", &kernel];
+    let out = dir.path().join("found");
+    let told = run(args.iter().chain(&["-o", out.to_str().unwrap()])).expect(0);
+    assert!(
+        told.err.contains("RAM begins at 0x40000000"),
+        "{}",
+        told.err
+    );
+
+    // Two banks, one behind the other in the file.
+    let (memory, kernel) = guest(dir.path(), "arm64");
+    let ram: Vec<u8> = memory.ranges.iter().flat_map(|(_, b)| b.clone()).collect();
+    fs::write(&path, ram).unwrap();
+    let nothing = dir.path().join("nothing");
+    let args = ["take", "--image", image, "--kernel", &kernel, "-o"];
+    let refused = run(args.iter().chain(&[nothing.to_str().unwrap()])).expect(2);
+    assert!(
+        refused.err.contains("--layout START-END"),
+        "{}",
+        refused.err
+    );
+    assert!(!nothing.exists());
+}

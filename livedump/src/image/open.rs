@@ -136,8 +136,17 @@ impl Image {
 
     /// The memory of such a file up to 2 GiB, which is at the same addresses whatever the layout.
     pub(crate) fn low(&self) -> Option<Arc<dyn PhysMemory>> {
+        self.first(find::LEAST)
+    }
+
+    /// All memory of such a file, as if an offset were an address.
+    pub(crate) fn flat(&self) -> Option<Arc<dyn PhysMemory>> {
+        self.first(u64::MAX)
+    }
+
+    fn first(&self, most: u64) -> Option<Arc<dyn PhysMemory>> {
         let guess = self.guess.as_ref()?;
-        let end = self.guess()?.0.min(find::LEAST);
+        let end = self.guess()?.0.min(most);
         let layout = RawLayout::Ranges(vec![(0..end, 0)]);
         let memory = layout.memory(&guess.source, &guess.options).ok()?;
         Some(Arc::new(memory))

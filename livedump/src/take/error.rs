@@ -27,6 +27,9 @@ pub enum TakeError {
     NoKernel {
         /// How far the search came.
         why: String,
+        /// Its version string is there, and nothing is where its variables say: memory may have
+        /// other addresses than it was given.
+        misplaced: bool,
     },
     /// A processor was asked for that the image has no registers of.
     #[error("the image has no CPU {number}; it has {has}")]

@@ -13,7 +13,7 @@ use minidump::defs::amd64::PAGE_SIZE;
 use minidump::{DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use super::kernel::Variables;
-use super::{bits, port};
+use super::{bank, bits, port};
 use crate::PhysMemory;
 use crate::image::{FOUR_GIB, Image, RawLayout};
 
@@ -31,12 +31,25 @@ const FIRMWARE: u64 = 128 << 20;
 /// Holes begin at multiples of this.
 const STEP: u64 = 1 << 20;
 
-/// Has a raw image whose layout is a guess laid out as the kernel's `dump_avail` says. Where that
-/// cannot be read, or fits no layout, the image is what its page tables tell.
+/// Has a raw image whose layout is a guess laid out as the kernel says. Where that cannot be read, or
+/// fits no layout, the image is what its page tables tell.
 pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
     let Some((len, _)) = image.guess() else {
         return Ok(());
     };
+    if bank::is_of(elf) {
+        let Some(layout) = bank::layout(image, elf, len) else {
+            return Ok(());
+        };
+        let note = match &layout {
+            RawLayout::Ranges(ranges) => ranges.first().map(|(range, _)| {
+                let start = range.start;
+                format!("by the kernel's page tables, RAM begins at {start:#x}: --layout {layout}")
+            }),
+            _ => None,
+        };
+        return image.lay(layout, note);
+    }
     let avail = known(image, elf, len);
     // Page tables count only where the file holds more than the kernel knows of.
     let sure = avail.as_ref().and_then(|avail| {
@@ -74,10 +87,6 @@ fn low_end(avail: &DumpAvail) -> Option<u64> {
 /// The kernel's `dump_avail`, read from its image, which is linear: its tables may lead anywhere.
 fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     let (memory, port) = (image.low()?, port::of(elf).ok()?);
-    // Others have no such hole.
-    if ![62, 3].contains(&elf.machine()) {
-        return None;
-    }
     // Read as the larger ones, addresses of 4 bytes may make sense; the other way round they do not.
     let sizes = match elf.is_64() || bits::follow_dump_avail(elf) {
         true => &[8][..],
@@ -85,40 +94,64 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     };
     let link = port.link(elf);
     let top = len.checked_add(FOUR_GIB)?;
-    let version = elf.symbol("version")?;
-    let len = (version.size as usize).clamp(16, 512);
-    let own = elf.bytes_at(version.value, len);
-    let own = own.filter(|own| own.in_file).map(|own| own.bytes);
-    let mut there = vec![0; len];
+    let version = Version::of(elf)?;
     // A file of symbols alone does not tell the kernel from a copy of it.
     let places = port.places(&*memory);
-    let mut places = places.take(if own.is_some() { usize::MAX } else { 1 });
+    let mut places = places.take(if version.own.is_some() { usize::MAX } else { 1 });
     places.find_map(|start| {
         let linear = Linear {
             memory: memory.clone(),
             link,
             start,
         };
-        let at = VirtAddr(version.value);
-        linear.read_virt(at, &mut there).ok()?;
+        if !version.is_in(&linear) {
+            return None;
+        }
         let variables = Variables {
             elf,
             memory: &linear,
         };
-        let is_here = match &own {
-            Some(own) => there == *own,
-            None => there.starts_with(b"FreeBSD "),
-        };
-        let found = is_here.then(|| bits::dump_avail(variables, top, sizes, PAGE_SIZE))?;
+        let found = bits::dump_avail(variables, top, sizes, PAGE_SIZE);
         found.ok().map(|(avail, _)| avail)
     })
 }
 
+/// A kernel's `version`.
+pub(super) struct Version {
+    at: VirtAddr,
+    len: usize,
+    /// What the file has there; `None` if it has no contents.
+    own: Option<Vec<u8>>,
+}
+
+impl Version {
+    pub(super) fn of(elf: &KernelElf) -> Option<Self> {
+        let symbol = elf.symbol("version")?;
+        let len = (symbol.size as usize).clamp(16, 512);
+        let own = elf.bytes_at(symbol.value, len);
+        Some(Self {
+            at: VirtAddr(symbol.value),
+            len,
+            own: own.filter(|own| own.in_file).map(|own| own.bytes),
+        })
+    }
+
+    /// Whether an image has it where it should be.
+    pub(super) fn is_in(&self, image: &Linear) -> bool {
+        let mut there = vec![0; self.len];
+        let read = image.read_virt(self.at, &mut there).is_ok();
+        read && match &self.own {
+            Some(own) => there == *own,
+            None => there.starts_with(b"FreeBSD "),
+        }
+    }
+}
+
 /// A kernel's image: linked from `link` up, in memory from `start` up.
-struct Linear {
-    memory: Arc<dyn PhysMemory>,
-    link: u64,
-    start: u64,
+pub(super) struct Linear {
+    pub(super) memory: Arc<dyn PhysMemory>,
+    pub(super) link: u64,
+    pub(super) start: u64,
 }
 
 impl KernelMemory for Linear {

@@ -42,7 +42,21 @@ pub(super) struct Image<'a> {
     pub(super) kernphys: u64,
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    pub(super) fn new(
+        memory: &'a Arc<dyn PhysMemory>,
+        elf: &'a KernelElf,
+        link: u64,
+        kernphys: u64,
+    ) -> Self {
+        Self {
+            memory,
+            elf,
+            link,
+            kernphys,
+        }
+    }
+
     /// The physical address of an address of the image.
     pub(super) fn pa(&self, va: u64) -> Option<u64> {
         va.checked_sub(self.link)?.checked_add(self.kernphys)
@@ -123,12 +137,7 @@ pub(super) fn locate(
         .map(|contents| contents.bytes);
 
     let samples = Samples::of(elf);
-    let image = |kernphys| Image {
-        memory,
-        elf,
-        link,
-        kernphys,
-    };
+    let image = |kernphys| Image::new(memory, elf, link, kernphys);
     let identity = Identity {
         memory,
         offset,
@@ -152,6 +161,7 @@ pub(super) fn locate(
         found.retain(|here: &Located| image(here.kernphys).is_mapped_by(here.root, here.paging));
     }
     let roots = port.roots().join(" or ");
+    let misplaced = found.is_empty() && with_version > 0;
     let why = match found.as_slice() {
         [one] => {
             // i386's is where its start is linked to be: the image begins elsewhere.
@@ -205,7 +215,7 @@ pub(super) fn locate(
             first.kernphys, second.kernphys
         ),
     };
-    Err(TakeError::NoKernel { why })
+    Err(TakeError::NoKernel { why, misplaced })
 }
 
 /// How many places that code was found for are tried.

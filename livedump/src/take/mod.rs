@@ -16,6 +16,7 @@
 //! consistent: the machine runs on while its tables are read, and a page is what it is when it is
 //! written.
 
+mod bank;
 mod bits;
 mod cpus;
 mod dumpable;

@@ -85,6 +85,7 @@ fn same_kernel(variables: Variables<'_>) -> Result<(), TakeError> {
     }
     Err(TakeError::NoKernel {
         why: "another version runs than the file has".into(),
+        misplaced: false,
     })
 }
 

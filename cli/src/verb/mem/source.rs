@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::input;
 use crate::session::Session;
 use crate::verb::synth;
+use crate::verb::take::MISPLACED;
 
 /// What to do instead of changing a text.
 const WRITE_IT_OUT: &str =
@@ -315,8 +316,16 @@ fn failure(error: MemError, name: &Path) -> Failure {
         }
         _ => Exit::COULD_NOT,
     };
+    let is_misplaced = matches!(
+        take,
+        Some(TakeError::NoKernel {
+            misplaced: true,
+            ..
+        })
+    );
     let failure = Failure::new(exit, &error);
     match error {
+        _ if is_misplaced => failure.about(name).next(MISPLACED),
         MemError::NeedsFreeBsd => failure.next("say --machine MACHINE.toml, or --image DIR"),
         _ => failure.about(name),
     }

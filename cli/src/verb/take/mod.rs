@@ -363,6 +363,10 @@ fn own_kernel() -> Result<PathBuf, Failure> {
     }
 }
 
+/// What is said of a kernel that is there and makes no sense.
+pub(crate) const MISPLACED: &str = "if this is a raw image, say which addresses it holds, bank by bank: \
+                                    --layout START-END@OFFSET,...";
+
 /// What an error of taking a dump means for whoever runs the program.
 pub(crate) fn failure(error: TakeError, name: &Path) -> Failure {
     use mem4::MemError;
@@ -379,6 +383,9 @@ pub(crate) fn failure(error: TakeError, name: &Path) -> Failure {
         _ => Exit::COULD_NOT,
     };
     let next = match &error {
+        TakeError::NoKernel {
+            misplaced: true, ..
+        } => MISPLACED,
         TakeError::RunningCpu => "say --pause",
         TakeError::MustPause { .. } => {
             "--pause has QEMU write the memory, and stops the guest for as long"

@@ -1,0 +1,132 @@
+//! Where the RAM of an arm64 or riscv64 machine begins, of which a raw image is the file, by the
+//! kernel's own word.
+//!
+//! RAM begins where the board has it (QEMU's `virt`: 1 GiB, 2 GiB), and the file says nowhere. In the
+//! file the kernel is found by its version string, whatever the addresses are. Its `dump_avail` has the
+//! physical addresses of all memory: a file that is one bank holds them all, and so begins at few
+//! places. Under the right one the kernel's page tables map its variables to where they are.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use minidump::KernelElf;
+use minidump::defs::amd64::PAGE_SIZE;
+
+use super::bits;
+use super::hole::{Linear, Version};
+use super::kernel::Variables;
+use super::locate::Image as Located;
+use super::port::{self, Port};
+use crate::PhysMemory;
+use crate::image::{Image, RawLayout};
+
+/// Banks begin at multiples of this.
+const STEP: u64 = 2 << 20;
+
+/// How many places are tried in all: those of 2 TiB for one kernel. A file may be made to have more.
+const TRIES: usize = 1 << 20;
+
+/// Whether a kernel's machine has RAM elsewhere than at 0.
+pub(super) fn is_of(elf: &KernelElf) -> bool {
+    [183, 243].contains(&elf.machine())
+}
+
+/// The layout of `image`, a file of `len` bytes; `None` if the kernel is nowhere in it, or it is not
+/// one bank, or more than one place makes sense, or there are too many.
+pub(super) fn layout(image: &Image, elf: &KernelElf, len: u64) -> Option<RawLayout> {
+    let (memory, port) = (image.flat()?, port::of(elf).ok()?);
+    let version = Version::of(elf)?;
+    let (mut found, mut tries) = (None, 0);
+    for start in port.places(&*memory) {
+        let here = Linear {
+            memory: memory.clone(),
+            link: port.link(elf),
+            start,
+        };
+        if !version.is_in(&here) {
+            continue;
+        }
+        for base in bases(&here, elf, len) {
+            tries += 1;
+            if tries > TRIES {
+                return None;
+            }
+            if !is_right(&memory, elf, port, start, base) {
+                continue;
+            }
+            if found.is_some_and(|other| other != base) {
+                return None;
+            }
+            found = Some(base);
+        }
+    }
+    Some(match found? {
+        0 => RawLayout::Flat,
+        base => RawLayout::Ranges(vec![(base..base + len, 0)]),
+    })
+}
+
+/// Where a file of `len` bytes may begin that holds all of the kernel's `dump_avail`.
+fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> + use<> {
+    let variables = Variables { elf, memory: here };
+    // No address is too high: what the file has is not known yet.
+    let avail = bits::dump_avail(variables, u64::MAX, &[8], PAGE_SIZE);
+    let all = avail.ok().and_then(|(avail, _)| {
+        let first = avail.segments().first()?.start;
+        let lowest = avail.end().saturating_sub(len);
+        let lowest = lowest.checked_next_multiple_of(STEP)?;
+        // The file's addresses end below 2^64.
+        let highest = first.min(u64::MAX - len);
+        Some(lowest..=highest)
+    });
+    all.into_iter()
+        .flat_map(|range| range.step_by(STEP as usize))
+}
+
+/// Whether the kernel, `start` bytes into the file, makes sense if that begins at `base`.
+fn is_right(
+    memory: &Arc<dyn PhysMemory>,
+    elf: &KernelElf,
+    port: &dyn Port,
+    start: u64,
+    base: u64,
+) -> bool {
+    let ranges = memory.ranges().iter();
+    let moved: Arc<dyn PhysMemory> = Arc::new(Moved {
+        memory: memory.clone(),
+        base,
+        ranges: ranges.map(|r| r.start + base..r.end + base).collect(),
+    });
+    let image = Located::new(&moved, elf, port.link(elf), start + base);
+    port.confirm(&image).is_some()
+}
+
+/// Memory whose first byte is at address `base`.
+struct Moved {
+    memory: Arc<dyn PhysMemory>,
+    base: u64,
+    ranges: Vec<Range<u64>>,
+}
+
+impl Moved {
+    fn inside(&self, at: u64) -> io::Result<u64> {
+        at.checked_sub(self.base)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no memory at {at:#x}")))
+    }
+}
+
+impl PhysMemory for Moved {
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(self.inside(at)?, buf)
+    }
+
+    fn known_zero(&self, at: u64, len: u64) -> bool {
+        self.inside(at)
+            .is_ok_and(|inside| self.memory.known_zero(inside, len))
+    }
+}
