@@ -87,6 +87,11 @@ impl Stops {
             (at, size)
         });
         let stoppcbs = known("stoppcbs", "the registers of other CPUs are not known");
+        // A kernel built without `options SMP` has neither, nor another CPU
+        // (`sys/kern/subr_smp.c`).
+        if cpus.is_none() && stoppcbs.is_none() && matches!(kernel.variable("mp_ncpus", 4), Ok(1)) {
+            missing.retain(|m| !["stopped_cpus", "stoppcbs"].contains(&m.symbol));
+        }
         let mut read = |result: Result<u64, KernelError>| match result {
             Ok(value) => Some(value),
             Err(error) => {

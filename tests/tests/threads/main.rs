@@ -504,4 +504,12 @@ fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
         missing,
         ["dumptid", "dumppcb", "stopped_cpus", "stoppcbs", "zombproc"]
     );
+    // A kernel for one processor has no others to stop; one for more that lacks them has.
+    let at = world.variable("mp_ncpus", 4);
+    for (cpus, named) in [(1, 3), (2, 5)] {
+        world.put(at, 4, cpus);
+        let (dump, elf) = world.made();
+        let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
+        assert_eq!(threads.missing.len(), named, "{cpus}");
+    }
 }
