@@ -1,6 +1,8 @@
 //! What is done to the dump of a guest beside reading its memory: registers of its processors put
 //! in, and memory read again while it changes.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -16,6 +18,8 @@ use minidump::convert::{Target, finish_with};
 use minidump::kernel::{Context, Kernel};
 use minidump::provenance::{CpuPlace, Provenance};
 use minidump::{Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr};
+
+use common::differing;
 
 const PAGE: u64 = 4096;
 
@@ -95,22 +99,6 @@ fn pages_of(dump: &Dump, elf: &KernelElf, names: &[&str]) -> BTreeSet<u64> {
         }
         for va in (at..at + len).step_by(8) {
             pages.insert(dump.translate(VirtAddr(va)).unwrap().0 / PAGE * PAGE);
-        }
-    }
-    pages
-}
-
-/// The physical pages in which two dumps of the same bitmap differ.
-fn differing(one: &Dump, other: &Dump) -> BTreeSet<u64> {
-    assert_eq!(one.bitmap().words(), other.bitmap().words());
-    let mut pages = BTreeSet::new();
-    let (mut here, mut there) = (vec![0; PAGE as usize], vec![0; PAGE as usize]);
-    for bit in one.bitmap().iter() {
-        let at = one.dump_avail().addr_of(bit).unwrap();
-        one.read_phys(at, &mut here).unwrap();
-        other.read_phys(at, &mut there).unwrap();
-        if here != there {
-            pages.insert(at.0);
         }
     }
     pages

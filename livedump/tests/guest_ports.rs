@@ -3,6 +3,8 @@
 //! Where they go is FreeBSD's `struct pcb` (`sys/arm64/include/pcb.h` of 14.0, `sys/riscv/include/pcb.h`
 //! of 15.0), which is written down here a second time.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use livedump::take::{PlanOptions, Taken, plan};
 use minidump::kernel::{Context, Kernel};
 use minidump::provenance::{Cpu, CpuPlace};
 use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+
+use common::differing;
 
 const ARM64: &str = include_str!("../../testdata/machines/arm64.toml");
 const ARM64_16K: &str = include_str!("../../testdata/machines/arm64-16k.toml");
@@ -75,23 +79,6 @@ impl Guest {
 
 fn dump(taken: &Taken) -> Dump {
     Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap()
-}
-
-/// The physical pages in which two dumps of the same bitmap differ.
-fn differing(one: &Dump, other: &Dump) -> BTreeSet<u64> {
-    assert_eq!(one.bitmap().words(), other.bitmap().words());
-    let size = one.page_size() as usize;
-    let (mut here, mut there) = (vec![0; size], vec![0; size]);
-    let mut pages = BTreeSet::new();
-    for bit in one.bitmap().iter() {
-        let at = one.dump_avail().addr_of(bit).unwrap();
-        one.read_phys(at, &mut here).unwrap();
-        other.read_phys(at, &mut there).unwrap();
-        if here != there {
-            pages.insert(at.0);
-        }
-    }
-    pages
 }
 
 /// A value that nothing else has.

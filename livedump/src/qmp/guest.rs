@@ -133,7 +133,8 @@ impl Guest {
         })
     }
 
-    /// The registers of all processors, of which some may be in a form that is not read. They are of one moment only while the guest is paused.
+    /// The registers of all processors, of which some may be in a form that is not read. They are of
+    /// one moment only while the guest is paused.
     pub fn registers(&mut self) -> Result<Vec<CpuState>, QmpError> {
         let text = self.client.monitor("info registers -a")?;
         registers::parse(&text)
