@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use livedump::synth::{Description, build};
+use livecore_synth::{Description, build};
 
 type Failure = Box<dyn std::error::Error>;
 

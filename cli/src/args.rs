@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, ValueEnum};
-use compress::Codec;
+use livecore_compress::Codec;
 
 use crate::text::parse_size;
 use crate::verb::Verb;

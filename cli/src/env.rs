@@ -82,7 +82,7 @@ impl Env {
         let mut buf = vec![0; 1 << 16];
         loop {
             if self.interrupt.raised().is_some() {
-                return Err(compress::Error::Cancelled.into());
+                return Err(livecore_compress::Error::Cancelled.into());
             }
             match stream.read(&mut buf) {
                 Ok(0) => break,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use livedump::place::PlaceError;
+use livecore_livedump::place::PlaceError;
 
 use crate::exit::Exit;
 
@@ -96,22 +96,22 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     /// An error of the stored bytes inside an I/O error keeps its meaning.
     fn from(error: io::Error) -> Self {
-        match compress::Error::in_io(&error) {
+        match livecore_compress::Error::in_io(&error) {
             Some(inner) => Self::new(exit_of_stored(inner), inner),
             None => Self::could_not(error),
         }
     }
 }
 
-impl From<compress::Error> for Failure {
-    fn from(error: compress::Error) -> Self {
+impl From<livecore_compress::Error> for Failure {
+    fn from(error: livecore_compress::Error) -> Self {
         Self::new(exit_of_stored(&error), &error)
     }
 }
 
-impl From<minidump::Error> for Failure {
-    fn from(error: minidump::Error) -> Self {
-        use minidump::Error;
+impl From<livecore_minidump::Error> for Failure {
+    fn from(error: livecore_minidump::Error) -> Self {
+        use livecore_minidump::Error;
         match error {
             Error::Broken { .. } => Self::broken(error),
             Error::NotADump { .. } | Error::Unsupported { .. } => {
@@ -124,16 +124,16 @@ impl From<minidump::Error> for Failure {
     }
 }
 
-impl From<minidump::ReadError> for Failure {
-    fn from(error: minidump::ReadError) -> Self {
+impl From<livecore_minidump::ReadError> for Failure {
+    fn from(error: livecore_minidump::ReadError) -> Self {
         let exit = exit_of_cause(&error).unwrap_or(Exit::COULD_NOT);
         Self::new(exit, &error)
     }
 }
 
-impl From<minidump::kernel::KernelError> for Failure {
-    fn from(error: minidump::kernel::KernelError) -> Self {
-        use minidump::kernel::KernelError;
+impl From<livecore_kernel::KernelError> for Failure {
+    fn from(error: livecore_kernel::KernelError) -> Self {
+        use livecore_kernel::KernelError;
         let exit = match &error {
             KernelError::UnknownMachine(_) => Exit::UNSUPPORTED,
             KernelError::Implausible { .. } => Exit::BROKEN,
@@ -159,13 +159,13 @@ impl From<PlaceError> for Failure {
 }
 
 /// The code of an error about stored bytes. A cancelled run gets its signal's code elsewhere.
-fn exit_of_stored(error: &compress::Error) -> Exit {
+fn exit_of_stored(error: &livecore_compress::Error) -> Exit {
     match error {
-        compress::Error::Broken { .. } => Exit::BROKEN,
-        compress::Error::Options(_) => Exit::USAGE,
+        livecore_compress::Error::Broken { .. } => Exit::BROKEN,
+        livecore_compress::Error::Options(_) => Exit::USAGE,
         // A read can fail because of bytes further down.
-        compress::Error::Read(e) => {
-            compress::Error::in_io(e).map_or(Exit::COULD_NOT, exit_of_stored)
+        livecore_compress::Error::Read(e) => {
+            livecore_compress::Error::in_io(e).map_or(Exit::COULD_NOT, exit_of_stored)
         }
         _ => Exit::COULD_NOT,
     }
@@ -175,12 +175,12 @@ fn exit_of_stored(error: &compress::Error) -> Exit {
 pub(crate) fn exit_of_cause(error: &(dyn StdError + 'static)) -> Option<Exit> {
     let mut next = error.source();
     while let Some(cause) = next {
-        if let Some(stored) = cause.downcast_ref::<compress::Error>() {
+        if let Some(stored) = cause.downcast_ref::<livecore_compress::Error>() {
             return Some(exit_of_stored(stored));
         }
         if let Some(stored) = cause
             .downcast_ref::<io::Error>()
-            .and_then(compress::Error::in_io)
+            .and_then(livecore_compress::Error::in_io)
         {
             return Some(exit_of_stored(stored));
         }
@@ -192,10 +192,10 @@ pub(crate) fn exit_of_cause(error: &(dyn StdError + 'static)) -> Option<Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use minidump::{PhysAddr, ReadError};
+    use livecore_minidump::{PhysAddr, ReadError};
 
-    fn broken() -> compress::Error {
-        compress::Error::Broken {
+    fn broken() -> livecore_compress::Error {
+        livecore_compress::Error::Broken {
             region: "zstd frame 3".into(),
             offset: 0x2000,
             found: "checksum 1".into(),

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livedump::take::{DumpedMachine, TakeError};
-use minidump::agree::{self, Agreement};
-use minidump::dump::Warning;
-use minidump::{AnyDump, KernelElf, OpenOptions};
+use livecore_kernel::agree::{self, Agreement};
+use livecore_livedump::take::{DumpedMachine, TakeError};
+use livecore_minidump::dump::Warning;
+use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::failure::Failure;
 use crate::kernel_search;
@@ -33,10 +33,10 @@ pub struct Opening {
 pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
     let options = OpenOptions {
         zero_tail: opening.zero_tail,
-        ..OpenOptions::new(compress::OpenOptions {
+        ..OpenOptions::new(livecore_compress::OpenOptions {
             threads: crate::args::threads(opening.threads),
             spool_dir: Some(session.env.spool_dir.clone()),
-            ..compress::OpenOptions::default()
+            ..livecore_compress::OpenOptions::default()
         })
     };
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());

@@ -12,9 +12,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidump::agree::Agreement;
-use minidump::kernel::sections::Sections;
-use minidump::{AnyDump, KernelElf};
+use livecore_kernel::agree::Agreement;
+use livecore_kernel::sections::Sections;
+use livecore_minidump::{AnyDump, KernelElf};
 
 use crate::input::{Kernel, hold};
 use crate::serve::command;
@@ -131,7 +131,7 @@ fn directories(of: &Path) -> Vec<PathBuf> {
 
 /// The number of `vmcore.N` or `livecore.N`, with or without a codec's suffix.
 fn number_of(dump: &Path) -> Option<String> {
-    let info = minidump::dump::info_file(dump)?;
+    let info = livecore_minidump::dump::info_file(dump)?;
     Some(info.extension()?.to_str()?.to_owned())
 }
 

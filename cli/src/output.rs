@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compress::{Codec, Encoding, Progress};
-use livedump::place::{self, Destination, Pending, PlaceError, Published};
-use minidump::Container;
-use minidump::convert::{Target, Written};
+use livecore_compress::{Codec, Encoding, Progress};
+use livecore_livedump::place::{self, Destination, Pending, PlaceError, Published};
+use livecore_minidump::Container;
+use livecore_minidump::convert::{Target, Written};
 use serde::Serialize;
 
 use crate::args::{CodecArgs, ContainerArg};
@@ -87,7 +87,7 @@ pub struct Report {
 
 /// Writes a dump's bytes and tells of its progress.
 pub type Writer<'a> =
-    dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, minidump::Error> + 'a;
+    dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
 
 /// Writes a dump to `destination` by `write`, and publishes it when it is whole.
 ///
@@ -190,15 +190,17 @@ fn ratio(payload: u64, file: u64) -> f64 {
 }
 
 /// A failed write is about the output, everything else about the input.
-fn write_failed(error: minidump::Error, path: &Path) -> Failure {
+fn write_failed(error: livecore_minidump::Error, path: &Path) -> Failure {
     match error {
-        minidump::Error::Io { what, source } if what == "write" && path != Path::new("-") => {
+        livecore_minidump::Error::Io { what, source }
+            if what == "write" && path != Path::new("-") =>
+        {
             match PlaceError::of_write(path, source) {
                 Ok(place) => place.into(),
                 Err(source) => PlaceError::from_io("write", path, source).into(),
             }
         }
-        minidump::Error::Io { what, source } if what == "write" => {
+        livecore_minidump::Error::Io { what, source } if what == "write" => {
             Failure::could_not(source).about(Path::new("standard output"))
         }
         error => error.into(),

@@ -126,7 +126,7 @@ fn style(bounded: bool) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-impl compress::Progress for Bar {
+impl livecore_compress::Progress for Bar {
     fn advance(&self, content: u64, stored: u64) {
         self.work.content.fetch_add(content, Ordering::Relaxed);
         let before = self.work.stored.fetch_add(stored, Ordering::Relaxed);
@@ -153,7 +153,7 @@ impl Drop for Bar {
 mod tests {
     use super::*;
     use crate::env::Env;
-    use compress::Progress;
+    use livecore_compress::Progress;
 
     #[test]
     fn status_line_counts_what_was_advanced() {

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compress::Stream;
+use livecore_compress::Stream;
 
 use crate::env::Env;
 use crate::exit::Exit;
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
             drop(bar);
             match checked {
                 Ok(()) => {}
-                Err(error @ compress::Error::Cancelled) => return Err(error.into()),
+                Err(error @ livecore_compress::Error::Cancelled) => return Err(error.into()),
                 Err(error) => {
                     let failure = Failure::from(error).about(&path);
                     self.fail(&failure.next("not all that was read of it has been checked"));

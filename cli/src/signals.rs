@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use livedump::sys::signals::STATUS;
+use livecore_livedump::sys::signals::STATUS;
 use signal_hook::iterator::Signals;
 
 use crate::progress::Work;
@@ -55,7 +55,7 @@ impl Interrupt {
 
 /// Has the process's signals watched.
 pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
-    livedump::place::watch_signals()?;
+    livecore_livedump::place::watch_signals()?;
     let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();
     std::thread::Builder::new()

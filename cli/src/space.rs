@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidump::msgbuf::MessageBuffer;
-use minidump::{AnyDump, DumpMemory, Error, KernelElf, kernel};
+use livecore_kernel as kernel;
+use livecore_minidump::msgbuf::MessageBuffer;
+use livecore_minidump::{AnyDump, DumpMemory, Error, KernelElf};
 
 use crate::failure::Failure;
 use crate::input::{self, Kernel, KernelArgs, Opening};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use verify::steers;
+use livecore_verify::steers;
 
 /// Text from a file as it may be shown on a terminal: what a terminal would obey is escaped, so that
 /// a host name cannot move the cursor and a line stays one line.

@@ -5,14 +5,14 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use compress::{Encoding, NoProgress, OpenOptions, ReadAt, Shape, Stream};
+//! use livecore_compress::{Encoding, NoProgress, OpenOptions, ReadAt, Shape, Stream};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let content = vec![7; 3_000_000];
 //! let mut file = Vec::new();
 //! let encoding = Encoding::default();
-//! let stored = compress::encode_at(&content, &encoding, Shape::Frames, &mut file, &NoProgress)?;
-//! compress::write_seal(&stored, b"whatever belongs to it", &mut file)?;
+//! let stored = livecore_compress::encode_at(&content, &encoding, Shape::Frames, &mut file, &NoProgress)?;
+//! livecore_compress::write_seal(&stored, b"whatever belongs to it", &mut file)?;
 //!
 //! let stream = Stream::open(Arc::new(file), &OpenOptions::default())?;
 //! assert_eq!(stream.attachment(), Some(&b"whatever belongs to it"[..]));

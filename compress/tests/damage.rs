@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use compress::*;
+use livecore_compress::*;
 
 const FRAME: u32 = 4096;
 const ATTACHMENT: &[u8] = b"five hundred and twelve bytes of something opaque, say";

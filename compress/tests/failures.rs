@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
-use compress::*;
+use livecore_compress::*;
 
 const FRAME: u32 = 64 << 10;
 

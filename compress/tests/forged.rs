@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use compress::seal::format::*;
-use compress::*;
+use livecore_compress::seal::format::*;
+use livecore_compress::*;
 use xxhash_rust::xxh64::xxh64;
 
 const FRAME: u32 = 4096;

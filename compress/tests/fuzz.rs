@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
-use compress::*;
+use livecore_compress::*;
 
 /// Rounds of the fixed sample.
 const ROUNDS: u64 = 250;

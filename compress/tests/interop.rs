@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::*;
-use compress::*;
+use livecore_compress::*;
 
 const FRAME: u32 = 64 << 10;
 

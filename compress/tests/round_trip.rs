@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use compress::*;
+use livecore_compress::*;
 
 const FRAME: u32 = 64 << 10;
 

@@ -2,12 +2,8 @@
 
 pub mod image;
 pub mod mem4;
-pub mod phys;
 pub mod place;
 pub mod qmp;
-pub mod synth;
 pub mod sys;
 pub mod take;
 pub mod torn;
-
-pub use phys::PhysMemory;

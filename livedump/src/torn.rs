@@ -30,12 +30,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use compress::Progress;
-use minidump::provenance::Torn;
-use minidump::{Bitmap, PageSource, PhysAddr, Plan};
+use livecore_compress::Progress;
+use livecore_minidump::provenance::Torn;
+use livecore_minidump::{Bitmap, PageSource, PhysAddr, Plan};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// Pages that a thread reads at a time.
 const BLOCK: u64 = 256;

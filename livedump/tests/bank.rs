@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use compress::ReadAt;
-use livedump::image::{self, Image, Options, RawLayout};
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
-use minidump::KernelElf;
+use livecore_compress::ReadAt;
+use livecore_livedump::image::{self, Image, Options, RawLayout};
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, Machine, build};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,7 +54,7 @@ fn payload(taken: &Taken) -> Vec<u8> {
     bytes
 }
 
-fn planned(memory: std::sync::Arc<dyn livedump::PhysMemory>, elf: &KernelElf) -> Taken {
+fn planned(memory: std::sync::Arc<dyn livecore_minidump::PhysMemory>, elf: &KernelElf) -> Taken {
     plan(memory, elf, &PlanOptions::default()).unwrap()
 }
 

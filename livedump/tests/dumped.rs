@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use livedump::PhysMemory;
-use livedump::synth::{Description, build};
-use livedump::take::{DumpedMachine, PlanOptions, plan};
-use minidump::defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
-use minidump::elf::core::Segment;
-use minidump::elf::write::CoreHead;
-use minidump::{
+use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
+use livecore_livedump::take::{DumpedMachine, PlanOptions, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::elf::core::Segment;
+use livecore_minidump::elf::write::CoreHead;
+use livecore_minidump::{
     AnyDump, ByteOrder, Dump, DumpMemory, FullDump, KernelElf, KernelMemory, OpenOptions, PhysAddr,
     VirtAddr,
 };
+use livecore_synth::{Description, build};
 
 const MACHINES: [&str; 5] = [
     include_str!("../../testdata/machines/tiny.toml"),
@@ -100,7 +100,7 @@ fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
             let other = of_full.get(va);
             let same = match name {
                 // The others' minidumps say of blocks what they say of pages.
-                minidump::Arch::Amd64 => other == Some(page),
+                livecore_minidump::Arch::Amd64 => other == Some(page),
                 _ => other.map(|p| p.0) == Some(page.0),
             };
             assert!(same, "{name} {va:#x}: {page:x?}, {other:x?}");

@@ -9,15 +9,17 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
-use livedump::PhysMemory;
-use livedump::image::cpu::{Control, CpuState, Segment, Segments, X86};
-use livedump::synth::{Context as Told, Description, Machine, build};
-use livedump::take::{PlanOptions, TakeError, Taken, plan};
-use minidump::convert::{Target, finish_with};
-use minidump::kernel::{Context, Kernel};
-use minidump::provenance::{CpuPlace, Provenance};
-use minidump::{Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr};
+use livecore_compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
+use livecore_kernel::{Context, Kernel};
+use livecore_livedump::image::cpu::{Control, CpuState, Segment, Segments, X86};
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::convert::{Target, finish_with};
+use livecore_minidump::provenance::{CpuPlace, Provenance};
+use livecore_minidump::{
+    Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
+};
+use livecore_synth::{Context as Told, Description, Machine, build};
 
 use common::differing;
 

@@ -8,12 +8,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
-use livedump::synth::{Context as Told, Description, build};
-use livedump::take::{PlanOptions, Taken, plan};
-use minidump::kernel::{Context, Kernel};
-use minidump::provenance::{Cpu, CpuPlace};
-use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_kernel::{Context, Kernel};
+use livecore_livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::provenance::{Cpu, CpuPlace};
+use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_synth::{Context as Told, Description, build};
 
 use common::differing;
 
@@ -24,7 +24,7 @@ const RISCV64_SV48: &str = include_str!("../../testdata/machines/riscv64-sv48.to
 
 /// A machine, taken once as it is.
 struct Guest {
-    machine: livedump::synth::Machine,
+    machine: livecore_synth::Machine,
     elf: KernelElf,
     plain: Dump,
 }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use compress::ReadAt;
-use livedump::image::{self, Options, RawLayout};
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, plan, settle};
-use minidump::KernelElf;
+use livecore_compress::ReadAt;
+use livecore_livedump::image::{self, Options, RawLayout};
+use livecore_livedump::take::{PlanOptions, plan, settle};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, Machine, build};
 
 const CHUNK: u64 = 1 << 20;
 
@@ -34,7 +34,7 @@ fn write(machine: &Machine, low: u64, path: &Path) {
     }
 }
 
-fn payload(taken: &livedump::take::Taken) -> Vec<u8> {
+fn payload(taken: &livecore_livedump::take::Taken) -> Vec<u8> {
     let payload = taken.payload();
     let mut bytes = vec![0; payload.size().unwrap() as usize];
     payload.read_exact_at(&mut bytes, 0).unwrap();

@@ -7,12 +7,12 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use compress::ReadAt;
-use livedump::PhysMemory;
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, TakeError, plan};
-use minidump::KernelElf;
-use minidump::defs::amd64::KERNSTART;
+use livecore_compress::ReadAt;
+use livecore_defs::amd64::KERNSTART;
+use livecore_livedump::take::{PlanOptions, TakeError, plan};
+use livecore_minidump::KernelElf;
+use livecore_minidump::PhysMemory;
+use livecore_synth::{Description, Machine, build};
 
 fn tiny() -> Machine {
     let text = include_str!("../../testdata/machines/tiny.toml");

@@ -9,18 +9,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compress::{Codec, Encoding, NoProgress, ReadAt};
-use livedump::mem4::emulated::{Parts, Processor};
-use livedump::mem4::state::State;
-use livedump::mem4::{Access, Credentials, DumpRequest, Emulated, FreeBsd, MemDevice, MemError};
-use livedump::place::{Destination, Options, info, watch_signals};
-use livedump::synth::{Description, Machine, build};
-use livedump::sys::descriptor;
-use livedump::sys::mem_ioctl::{MemIoctl, Request};
-use livedump::take::live::{Live, kernel_compressed, live, spool_dir};
-use livedump::take::{PlanOptions, TakeError, plan, running};
-use minidump::convert::{Target, finish};
-use minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_livedump::mem4::emulated::{Parts, Processor};
+use livecore_livedump::mem4::state::State;
+use livecore_livedump::mem4::{
+    Access, Credentials, DumpRequest, Emulated, FreeBsd, MemDevice, MemError,
+};
+use livecore_livedump::place::{Destination, Options, info, watch_signals};
+use livecore_livedump::sys::descriptor;
+use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
+use livecore_livedump::take::live::{Live, kernel_compressed, live, spool_dir};
+use livecore_livedump::take::{PlanOptions, TakeError, plan, running};
+use livecore_minidump::convert::{Target, finish};
+use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build};
 
 fn tiny() -> Machine {
     let text = include_str!("../../testdata/machines/tiny.toml");
@@ -280,7 +282,7 @@ fn a_walk_through_the_devices_is_the_same_dump() {
     let found = running(Arc::new(emulated(&machine)), &elf).unwrap();
     assert_eq!(found.located.root, machine.truth().root);
     let options = PlanOptions::default();
-    let walked = livedump::take::plan_machine(found, &elf, &options).unwrap();
+    let walked = livecore_livedump::take::plan_machine(found, &elf, &options).unwrap();
     let direct = plan(machine.memory(), &elf, &options).unwrap();
     assert_eq!(walked.header(), direct.header());
     assert_eq!(walked.notes, direct.notes);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use compress::Codec;
-use livedump::place::{Destination, Options, PlaceError, Published, watch_signals};
+use livecore_compress::Codec;
+use livecore_livedump::place::{Destination, Options, PlaceError, Published, watch_signals};
 
 fn zstd() -> Options {
     Options {

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compress::{Codec, Encoding, Progress, ReadAt};
-use livedump::place::{Destination, PlaceError};
-use livedump::synth::{Description, Machine, build, write_out};
-use livedump::take::{
+use livecore_compress::{Codec, Encoding, Progress, ReadAt};
+use livecore_livedump::image;
+use livecore_livedump::place::{Destination, PlaceError};
+use livecore_livedump::take::{
     Done, Observer, Output, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
 };
-use livedump::{PhysMemory, image};
-use minidump::convert::Target;
-use minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::convert::Target;
+use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build, write_out};
 
 fn tiny() -> Machine {
     let text = include_str!("../../testdata/machines/tiny.toml");
@@ -146,7 +147,7 @@ fn a_directory_tells_what_is_in_the_header() {
     let len = fs::metadata(&done.published.path).unwrap().len();
     assert_eq!(len, done.written.header.dumplength);
     let text = fs::read_to_string(dir.path().join("info.0")).unwrap();
-    let info = minidump::info::Info::parse(&text).unwrap();
+    let info = livecore_minidump::info::Info::parse(&text).unwrap();
     let mut header = info.to_header();
     header.dumpextent = done.written.header.dumpextent;
     assert_eq!(header.with_parity(), done.written.header);
@@ -217,7 +218,7 @@ fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
         .truth()
         .dumped
         .iter()
-        .filter(|run| run.why == livedump::synth::Why::Bit)
+        .filter(|run| run.why == livecore_synth::Why::Bit)
         .map(|run| &run.pa)
         .next_back()
         .unwrap();

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use compress::ReadAt;
-use livedump::PhysMemory;
-use livedump::synth::{Description, Machine, Truth, Why, build};
-use livedump::take::paging::Paging;
-use livedump::take::{PlanOptions, TakeError, Taken, plan};
-use minidump::{
+use livecore_compress::ReadAt;
+use livecore_livedump::take::paging::Paging;
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::{
     Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
 };
+use livecore_synth::{Description, Machine, Truth, Why, build};
 
 /// amd64's pages.
 const PAGE: u64 = 4096;

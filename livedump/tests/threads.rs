@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use livedump::synth::{Context as Told, Description, Doing, Machine, ThreadTruth, build};
-use livedump::take::{PlanOptions, plan};
-use minidump::defs::trapframe::Cause;
-use minidump::kernel::{Context, Kernel, STRUCTURES, State, Types};
-use minidump::{Dump, KernelElf, OpenOptions};
+use livecore_defs::trapframe::Cause;
+use livecore_kernel::{Context, Kernel, STRUCTURES, State, Types};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_synth::{Context as Told, Description, Doing, Machine, ThreadTruth, build};
 
 macro_rules! machine {
     ($name:literal) => {

@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Stream, StreamKind, Window};
+use livecore_compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
-use crate::defs::kerneldump::SIZE;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader, SealRecord};
+use livecore_defs::kerneldump::SIZE;
 
 /// How payload and header lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +63,10 @@ pub struct Opened {
 }
 
 /// Takes the container off `source`.
-pub fn open(source: Arc<dyn ReadAt>, options: &compress::OpenOptions) -> Result<Opened, Error> {
+pub fn open(
+    source: Arc<dyn ReadAt>,
+    options: &livecore_compress::OpenOptions,
+) -> Result<Opened, Error> {
     let file_len = source.size()?;
     if let Some((header, at)) = trailing_header(&*source, file_len)? {
         return open_under_header(source, file_len, header, at, options);
@@ -122,7 +125,7 @@ fn open_under_header(
     file_len: u64,
     header: KernelDumpHeader,
     at: u64,
-    options: &compress::OpenOptions,
+    options: &livecore_compress::OpenOptions,
 ) -> Result<Opened, Error> {
     if header.magic == Magic::Text {
         return Err(Error::Unsupported {

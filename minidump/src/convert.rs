@@ -15,22 +15,22 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use compress::{
+use livecore_compress::{
     Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
     encode_read, write_seal,
 };
 
 use crate::container::Container;
-use crate::defs::seal::{
-    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
-    RECORD_SOURCE_LENGTH,
-};
 use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
 use crate::{
     AnyDump, ByteOrder, Dump, Error, FullDump, HeaderOrigin, KernelDumpHeader, KernelMemory,
     MinidumpHeader, Provenance, SealRecord,
+};
+use livecore_defs::seal::{
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
+    RECORD_SOURCE_LENGTH,
 };
 
 /// What a dump is to be written as.
@@ -420,7 +420,8 @@ fn copy_decoded(
     let mut len = 0_u64;
     let mut put = |bytes: &[u8]| {
         len += bytes.len() as u64;
-        out.write_all(bytes).map_err(compress::Error::Write)
+        out.write_all(bytes)
+            .map_err(livecore_compress::Error::Write)
     };
     put(&splice.head)?;
     let mut sink = |_: u64, piece: &[u8]| put(piece);
@@ -428,12 +429,12 @@ fn copy_decoded(
     let zeros = vec![0; PADDING];
     while len < splice.pad_to {
         if progress.cancelled() {
-            return Err(compress::Error::Cancelled.into());
+            return Err(livecore_compress::Error::Cancelled.into());
         }
         let n = (splice.pad_to - len).min(PADDING as u64);
         // At most PADDING.
         out.write_all(&zeros[..n as usize])
-            .map_err(compress::Error::Write)?;
+            .map_err(livecore_compress::Error::Write)?;
         len += n;
         progress.advance(n, n);
     }
@@ -471,7 +472,7 @@ fn encode_decoded(
             let mut sink = |_: u64, piece: &[u8]| {
                 // Nobody listens any more: the encoder has failed, and says why itself.
                 let sent = sender.send(Piece::Bytes(piece.to_vec()));
-                sent.map_err(|_| compress::Error::Cancelled)
+                sent.map_err(|_| livecore_compress::Error::Cancelled)
             };
             let end = match stream.decode(&mut sink, &NoProgress) {
                 Ok(_) => Piece::End,

@@ -1,7 +1,7 @@
 //! `dump_avail`: which physical addresses the bitmap's bits stand for.
 
-use crate::defs::minidump::DUMP_AVAIL_ENTRY;
 use crate::{ByteOrder, Error, PhysAddr};
+use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 
 /// One range of physical memory that a kernel may dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,18 +8,17 @@ pub mod core;
 mod descriptors;
 pub mod export;
 pub mod notes;
-pub mod threads;
 pub mod write;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use compress::ReadAt;
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::section_header::{SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, SHN_UNDEF};
 use goblin::elf::section_header::{SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB};
 use goblin::elf::sym::{STT_FILE, STT_FUNC, STT_NOTYPE, STT_OBJECT, STT_SECTION};
 use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Sym};
+use livecore_compress::ReadAt;
 
 use crate::elf::descriptors::Descriptors;
 use crate::{ByteOrder, Error};

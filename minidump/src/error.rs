@@ -46,7 +46,7 @@ pub enum Error {
     /// A limit of the caller's options would be exceeded, or the options make no sense.
     #[error("{0}")]
     Options(String),
-    /// The caller's [`compress::Progress::cancelled`] said so.
+    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,
 }
@@ -69,7 +69,7 @@ impl Error {
 
     /// An I/O error at `what`; an error of the `compress` crate inside it comes out as what it is.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
-        match source.downcast::<compress::Error>() {
+        match source.downcast::<livecore_compress::Error>() {
             Ok(error) => error.into(),
             Err(source) => Self::Io {
                 what: what.into(),
@@ -79,12 +79,12 @@ impl Error {
     }
 }
 
-impl From<compress::Error> for Error {
-    fn from(error: compress::Error) -> Self {
+impl From<livecore_compress::Error> for Error {
+    fn from(error: livecore_compress::Error) -> Self {
         match error {
-            compress::Error::Read(source) => Self::io("read", source),
-            compress::Error::Write(source) => Self::io("write", source),
-            compress::Error::Broken {
+            livecore_compress::Error::Read(source) => Self::io("read", source),
+            livecore_compress::Error::Write(source) => Self::io("write", source),
+            livecore_compress::Error::Broken {
                 region,
                 offset,
                 found,
@@ -95,7 +95,7 @@ impl From<compress::Error> for Error {
                 found,
                 expected,
             },
-            compress::Error::Cancelled => Self::Cancelled,
+            livecore_compress::Error::Cancelled => Self::Cancelled,
             other => Self::Options(other.to_string()),
         }
     }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_codec_keeps_its_meaning_through_io() {
-        let inner = compress::Error::Broken {
+        let inner = livecore_compress::Error::Broken {
             region: "zstd frame 1".into(),
             offset: 7,
             found: "a".into(),

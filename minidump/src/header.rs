@@ -1,10 +1,10 @@
 //! The minidump header, alone in the first page: parsed from it, encoded into it.
 
 use crate::arch::mips;
-use crate::defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
-use crate::defs::powerpc64::{self, HASHED_MMUS};
-use crate::defs::{Field, arm64};
 use crate::{Arch, ByteOrder, Error};
+use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
+use livecore_defs::powerpc64::{self, HASHED_MMUS};
+use livecore_defs::{Field, arm64};
 
 /// `struct minidumphdr` of any architecture.
 ///
@@ -263,7 +263,7 @@ impl MinidumpHeader {
 }
 
 /// At most `limit` bytes of something unknown, fit to be printed.
-pub(crate) fn escaped(bytes: &[u8], limit: usize) -> String {
+pub fn escaped(bytes: &[u8], limit: usize) -> String {
     let head = &bytes[..bytes.len().min(limit)];
     let head = head.strip_suffix(&[0]).unwrap_or(head);
     format!("\"{}\"", head.escape_ascii())

@@ -4,7 +4,7 @@
 //! `sbin/savecore/savecore.c`). The version string stands as it is in the header and brings its own
 //! newline; it may hold others.
 
-use compress::Codec;
+use livecore_compress::Codec;
 
 use crate::KernelDumpHeader;
 use crate::kerneldump::Magic;

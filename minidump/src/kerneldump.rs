@@ -1,11 +1,11 @@
 //! The 512-byte kerneldumpheader: parsed from any version, encoded as version 4.
 
 use byteorder::{BigEndian, ByteOrder as _};
-use compress::Codec;
+use livecore_compress::Codec;
 
-use crate::defs::Field;
-use crate::defs::kerneldump as defs;
 use crate::{Error, MinidumpHeader};
+use livecore_defs::Field;
+use livecore_defs::kerneldump as defs;
 
 /// Which of the three magic strings a header has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,10 +2,10 @@
 //!
 //! A FreeBSD kernel that panics, or is asked to by `MEM_KERNELDUMP`, writes the pages that it uses
 //! itself: a *minidump*. This page says what such a dump looks like, well enough to write another
-//! reader; the modules under [`defs`] have every number with its upstream source.
+//! reader; the modules under [`livecore_defs`] have every number with its upstream source.
 //!
 //! ```no_run
-//! use minidump::{Dump, KernelMemory, OpenOptions, VirtAddr};
+//! use livecore_minidump::{Dump, KernelMemory, OpenOptions, VirtAddr};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dump = Dump::open("/var/crash/livecore.0.zst".as_ref(), &OpenOptions::default())?;
@@ -81,14 +81,11 @@
 //! walk over page tables is bounded by its caller, and whatever is wrong is an [`Error`] with its
 //! region, offset, what was found and what was expected.
 
-pub mod addr;
-pub mod agree;
 pub mod arch;
 pub mod bitmap;
 pub mod bitmap_section;
 pub mod container;
 pub mod convert;
-pub mod defs;
 pub mod dump;
 pub mod dump_avail;
 pub mod elf;
@@ -96,20 +93,19 @@ pub mod error;
 pub mod full;
 pub mod header;
 pub mod info;
-pub mod kernel;
 pub mod kerneldump;
 pub mod layout;
+pub mod machine_dir;
 pub mod memory;
 pub mod msgbuf;
-pub mod order;
 pub mod pages;
 pub mod payload;
+pub mod phys;
 pub mod plan;
 pub mod provenance;
 pub mod salvage;
 pub mod seal;
 
-pub use addr::{PhysAddr, VirtAddr};
 pub use arch::Arch;
 pub use arch::walk::{Mapping, Protection};
 pub use bitmap::Bitmap;
@@ -123,11 +119,12 @@ pub use full::FullDump;
 pub use header::MinidumpHeader;
 pub use kerneldump::KernelDumpHeader;
 pub use layout::Layout;
+pub use livecore_defs::{ByteOrder, PhysAddr, VirtAddr};
 pub use memory::{DumpMemory, KernelMemory, ReadError};
 pub use msgbuf::MessageBuffer;
-pub use order::ByteOrder;
 pub use pages::{Page, Pages};
 pub use payload::Payload;
+pub use phys::{PhysMemory, PhysMemoryMut};
 pub use plan::{PageSource, Plan, PmapPages};
 pub use provenance::Provenance;
 pub use seal::SealRecord;

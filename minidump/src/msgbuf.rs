@@ -4,10 +4,10 @@
 //! `struct msgbuf`: behind the ring in a crash dump, behind the pointer `msgbufp` in any, else
 //! nowhere.
 
-use crate::defs::msgbuf::{
+use crate::{ByteOrder, Dump, Error, KernelElf, KernelMemory, VirtAddr};
+use livecore_defs::msgbuf::{
     ILP32, LP64, MSG_MAGIC, MSGBUF_NEEDNL, MSGBUF_WRAP, MsgbufFields, SEQMOD_RINGS,
 };
-use crate::{ByteOrder, Dump, Error, KernelElf, KernelMemory, VirtAddr};
 
 /// `struct msgbuf` without its lock.
 ///

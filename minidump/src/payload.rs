@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
 use crate::bitmap_section;
 use crate::plan::{PageSource, Plan};

@@ -4,8 +4,8 @@
 use byteorder::{ByteOrder as _, LittleEndian};
 
 use crate::SealRecord;
-use crate::defs::Field;
-use crate::defs::seal as defs;
+use livecore_defs::Field;
+use livecore_defs::seal as defs;
 
 /// Puts numbers into the fields of a record of `len` bytes.
 fn record(len: usize, fields: &[(Field, u64)]) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use byteorder::{ByteOrder as _, LittleEndian};
 
-use crate::defs::{kerneldump, seal as defs};
 use crate::{Error, KernelDumpHeader};
+use livecore_defs::{kerneldump, seal as defs};
 
 /// The attachment of a seal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use compress::{Codec, Encoding, NoProgress, Shape};
+use livecore_compress::{Codec, Encoding, NoProgress, Shape};
 use livecore_tests::corpus::recipes;
 use livecore_tests::{mkdump, mkelf};
 
@@ -70,11 +70,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             for shape in [Shape::Frames, Shape::Single] {
                 let mut bytes = Vec::new();
-                let stored =
-                    compress::encode_at(&content, &encoding, shape, &mut bytes, &NoProgress)?;
+                let stored = livecore_compress::encode_at(
+                    &content,
+                    &encoding,
+                    shape,
+                    &mut bytes,
+                    &NoProgress,
+                )?;
                 put("stream", &format!("{codec}-{len}-{shape:?}"), &bytes)?;
                 if shape == Shape::Frames {
-                    compress::write_seal(&stored, &content[..content.len() / 100], &mut bytes)?;
+                    livecore_compress::write_seal(
+                        &stored,
+                        &content[..content.len() / 100],
+                        &mut bytes,
+                    )?;
                     put("stream", &format!("{codec}-{len}-sealed"), &bytes)?;
                     put("seal", &format!("{codec}-{len}"), &bytes)?;
                 }

@@ -4,14 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_minidump::convert::{Target, convert};
+use livecore_minidump::{Container, Dump, KernelMemory, OpenOptions, PhysAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::machines::{self, machine};
 use livecore_tests::mkdump::{self, Built};
-use minidump::convert::{Target, convert};
-use minidump::{Container, Dump, KernelMemory, OpenOptions, PhysAddr};
-use verify::compare::Answer;
+use livecore_verify::compare::Answer;
 
 const CONTAINERS: [Container; 3] = [Container::Saved, Container::Raw, Container::Sealed];
 const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
@@ -36,8 +36,9 @@ fn converted(bytes: &[u8], container: Container, codec: Codec) -> Vec<u8> {
 /// The comparison of two dumps, which derives everything itself, says that they are the same.
 fn assert_same(before: &[u8], after: &[u8], pages: usize, what: &str) {
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(before.to_vec()), Arc::new(after.to_vec())];
-    let options = verify::Options::default();
-    let found = verify::compare::compare(sources, ["before", "after"], &options, &NoProgress);
+    let options = livecore_verify::Options::default();
+    let found =
+        livecore_verify::compare::compare(sources, ["before", "after"], &options, &NoProgress);
     assert_eq!(found.answer, Answer::Same, "{what}: {:#}", found.value());
     assert_eq!(found.same, pages as u64, "{what}");
 }

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, ReadAt};
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_LOAD;
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_minidump::convert::{Target, convert, convert_full, to_elf, to_full};
+use livecore_minidump::elf::core::ElfCore;
+use livecore_minidump::elf::export::{ExportOptions, export};
+use livecore_minidump::elf::notes::{NoteStyle, ThreadNote};
+use livecore_minidump::{
+    AnyDump, Container, Dump, HeaderOrigin, KernelMemory, OpenOptions, PhysAddr,
+};
 use livecore_tests::machines::{kinds, machine};
 use livecore_tests::mkdump;
-use minidump::convert::{Target, convert, convert_full, to_elf, to_full};
-use minidump::elf::core::ElfCore;
-use minidump::elf::export::{ExportOptions, export};
-use minidump::elf::notes::{NoteStyle, ThreadNote};
-use minidump::{AnyDump, Container, Dump, HeaderOrigin, KernelMemory, OpenOptions, PhysAddr};
 
 const SEEDS: u64 = 3;
 
@@ -33,7 +35,7 @@ fn open(bytes: Vec<u8>) -> Dump {
     Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap()
 }
 
-fn open_full(bytes: Vec<u8>) -> Arc<minidump::FullDump> {
+fn open_full(bytes: Vec<u8>) -> Arc<livecore_minidump::FullDump> {
     match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
         AnyDump::Full(dump) => dump,
         AnyDump::Mini(_) => panic!("a minidump"),
@@ -130,7 +132,7 @@ fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back(
                 }
                 // What no table maps is not there: every address translates to its page.
                 for (va, (_, bytes)) in &pages {
-                    let pa = dump.translate(minidump::VirtAddr(*va)).unwrap();
+                    let pa = dump.translate(livecore_minidump::VirtAddr(*va)).unwrap();
                     assert!(*bytes == oracle.pages[&pa.0].as_slice(), "{name} {va:#x}");
                 }
                 let again = open(core);
@@ -174,7 +176,9 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
             carried.payload().read_exact_at(&mut back, 0).unwrap();
             assert!(back == built.payload, "{name}");
             for mapped in &oracle.mapped {
-                let found = full.translate(minidump::VirtAddr(mapped.va)).unwrap();
+                let found = full
+                    .translate(livecore_minidump::VirtAddr(mapped.va))
+                    .unwrap();
                 assert_eq!(found.0, mapped.pa, "{name} {:#x}", mapped.va);
             }
             assert!(full.warnings().is_empty(), "{name}: {:?}", full.warnings());

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress};
+use livecore_compress::{Codec, Encoding, NoProgress};
+use livecore_minidump::convert::{Target, convert};
+use livecore_minidump::{
+    Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr, ReadError, Warning,
+};
 use livecore_tests::mkdump::{self, Built};
-use minidump::convert::{Target, convert};
-use minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr, ReadError, Warning};
 
 const MACHINE: &str = "minidump amd64 3
     kernbase 0xffffffff80000000

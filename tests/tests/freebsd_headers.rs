@@ -9,13 +9,13 @@ use std::fs;
 use std::mem::offset_of;
 use std::path::Path;
 
-use livedump::sys::memrange::{
-    self, Mdf, MeState, MemExtract, MemLivedumpArg, MemRangeDesc, MemRangeOp,
-};
-use minidump::defs::minidump::HeaderFields;
-use minidump::defs::msgbuf::MsgbufFields;
-use minidump::defs::{
+use livecore_defs::minidump::HeaderFields;
+use livecore_defs::msgbuf::MsgbufFields;
+use livecore_defs::{
     Field, amd64, arm, arm64, i386, kerneldump, minidump as common, msgbuf, powerpc64, riscv,
+};
+use livecore_livedump::sys::memrange::{
+    self, Mdf, MeState, MemExtract, MemLivedumpArg, MemRangeDesc, MemRangeOp,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

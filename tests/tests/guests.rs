@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
+use livecore_livedump::take::{self, PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::KernelElf;
+use livecore_minidump::PhysMemory;
+use livecore_synth::{Description, Machine, build};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::outside::{self, Tables};
-use livedump::PhysMemory;
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{self, PlanOptions, TakeError, Taken, plan};
-use minidump::KernelElf;
 
 const OLD: &str = include_str!("../../testdata/machines/old-12.1.toml");
 const RELOCATED: &str = include_str!("../../testdata/machines/relocated.toml");

@@ -9,11 +9,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compress::{Codec, Encoding, NoProgress};
+use livecore_compress::{Codec, Encoding, NoProgress};
+use livecore_minidump::convert::{Target, convert};
+use livecore_minidump::{
+    Container, Dump, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
+};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
-use minidump::convert::{Target, convert};
-use minidump::{Container, Dump, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr};
 
 /// xorshift64*, so that a seed gives the same changes everywhere.
 struct Random(u64);

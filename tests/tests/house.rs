@@ -353,8 +353,7 @@ fn names_from(code: &str, krate: &str) -> Vec<String> {
 
 #[test]
 fn names_are_found_in_paths_and_in_groups() {
-    let code =
-        "use minidump::{defs::{a, b}, Dump,\n addr};\nminidump::plan::x(); my_minidump::y();";
+    let code = "use livecore_minidump::{livecore_defs::{a, b}, Dump,\n addr};\nminidump::plan::x(); my_minidump::y();";
     assert_eq!(
         names_from(code, "minidump"),
         ["defs", "Dump", "addr", "plan"]

@@ -1,8 +1,8 @@
 //! The reader of kernel files against the builder of kernel files.
 
+use livecore_minidump::elf::SymbolKind;
+use livecore_minidump::{ByteOrder, KernelElf};
 use livecore_tests::mkelf;
-use minidump::elf::SymbolKind;
-use minidump::{ByteOrder, KernelElf};
 
 /// Addresses that fit 32 bits, so that every class can have them.
 const KERNEL: &str = "section .text 0x80200000 hex 55 48 89 e5 c3 90 90 90

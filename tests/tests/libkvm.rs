@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use livecore_minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
 use livecore_tests::mkdump::{self, Built};
-use minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
 
 fn built(text: &str) -> (Dump, Built) {
     let built = mkdump::build_all(text).unwrap();

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
+use livecore_kernel::Kernel;
+use livecore_livedump::take::{self, PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::outside::{self, Tables};
-use livedump::PhysMemory;
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{self, PlanOptions, TakeError, Taken, plan};
-use minidump::kernel::Kernel;
-use minidump::{Dump, KernelElf, OpenOptions};
 
 macro_rules! machine_text {
     ($name:literal) => {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use livecore_minidump::{Dump, OpenOptions, Protection};
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::mkdump::{self, Oracle};
-use minidump::{Dump, OpenOptions, Protection};
 
 fn sound() -> Vec<(String, Dump, Oracle)> {
     let mut found = Vec::new();

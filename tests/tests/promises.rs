@@ -89,5 +89,5 @@ fn tests_are_told_from_other_functions() {
     fs::write(&path, "#[test]\nfn a_law() {}\n\nfn helper() {}\n").unwrap();
     assert_eq!(tests(dir.path()), ["a_law"]);
     assert_eq!(named("m::a_law"), Some(("m", "a_law")));
-    assert_eq!(named("livedump::mem4"), None);
+    assert_eq!(named("livecore_livedump::mem4"), None);
 }

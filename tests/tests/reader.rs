@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use livecore_minidump::msgbuf::RingOrigin;
+use livecore_minidump::{
+    Dump, Error, KernelDumpHeader, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, ReadError,
+    VirtAddr,
+};
 use livecore_tests::corpus::{Recipe, recipes};
 use livecore_tests::expect::Verdict;
 use livecore_tests::machines::{self, machine};
 use livecore_tests::mkdump::{self, Built, Oracle};
-use minidump::msgbuf::RingOrigin;
-use minidump::{
-    Dump, Error, KernelDumpHeader, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, ReadError,
-    VirtAddr,
-};
 
 /// Dumps the reader has no room for yet: it has to say so.
 fn in_reach(recipe: &Recipe) -> bool {

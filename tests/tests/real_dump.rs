@@ -11,8 +11,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use minidump::kernel::Kernel;
-use minidump::{
+use livecore_kernel::Kernel;
+use livecore_minidump::{
     Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
 };
 

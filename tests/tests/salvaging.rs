@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, ReadAt, Stream};
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt, Stream};
+use livecore_minidump::convert::{Target, convert};
+use livecore_minidump::salvage::{HeaderFrom, Options, Report, Salvage};
+use livecore_minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump::{self, Built};
-use minidump::convert::{Target, convert};
-use minidump::salvage::{HeaderFrom, Options, Report, Salvage};
-use minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr};
-use verify::{Severity, Verdict};
+use livecore_verify::{Severity, Verdict};
 
 const FRAME: u32 = 16384;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
@@ -105,11 +105,11 @@ const LOSSES: &[&str] = &[
 
 #[track_caller]
 fn assert_sound(report: &Report, out: &[u8], what: &str) {
-    let options = verify::Options {
-        depth: verify::Depth::Deep,
-        ..verify::Options::default()
+    let options = livecore_verify::Options {
+        depth: livecore_verify::Depth::Deep,
+        ..livecore_verify::Options::default()
     };
-    let verified = verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
+    let verified = livecore_verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
     let told: Vec<_> = verified
         .findings
         .iter()
@@ -173,10 +173,10 @@ fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
 /// Frames of the whole file that lie in `from..to`, and the stored end of the bitmap's last frame.
 fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize) {
     let source: Arc<dyn ReadAt> = Arc::new(whole.to_vec());
-    let stream = Stream::open(source, &compress::OpenOptions::default()).unwrap();
+    let stream = Stream::open(source, &livecore_compress::OpenOptions::default()).unwrap();
     let table = stream.frames().unwrap();
     let all: Vec<_> = (0..table.count()).map(|n| table.get(n).unwrap()).collect();
-    let end = |f: &compress::Frame| f.offset as usize + f.entry.stored_len as usize;
+    let end = |f: &livecore_compress::Frame| f.offset as usize + f.entry.stored_len as usize;
     let touched = all
         .iter()
         .filter(|f| (f.offset as usize) < to && end(f) > from);
@@ -238,11 +238,11 @@ fn whole_dumps_lose_nothing_whatever_they_are_stored_as() {
         let kept = assert_true(&built, &report, &out, more);
         assert_eq!(kept, built.oracle.as_ref().unwrap().pages.len(), "{more}");
         let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes.clone()), Arc::new(out)];
-        let options = verify::Options::default();
-        let found = verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
+        let options = livecore_verify::Options::default();
+        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
         assert_eq!(
             found.answer,
-            verify::compare::Answer::Same,
+            livecore_verify::compare::Answer::Same,
             "{:#}",
             found.value()
         );
@@ -324,7 +324,10 @@ fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let whole = seal(&built.bytes, codec, FRAME);
         let at = |file: &[u8]| {
-            let stream = Stream::open(Arc::new(file.to_vec()), &compress::OpenOptions::default());
+            let stream = Stream::open(
+                Arc::new(file.to_vec()),
+                &livecore_compress::OpenOptions::default(),
+            );
             usize::try_from(stream.unwrap().data_len().unwrap()).unwrap()
         };
         let foreign = seal(&other.bytes, codec, FRAME);
@@ -364,8 +367,11 @@ pages 0xfff0000 5 seed 50
     let bitmap = dump.layout().bitmap_offset();
     for (page, kept, unknown) in [(0, 7, 32768), (1, 21, 32768)] {
         let whole = seal(&built.bytes, Codec::Zstd, 4096);
-        let stream =
-            Stream::open(Arc::new(whole.clone()), &compress::OpenOptions::default()).unwrap();
+        let stream = Stream::open(
+            Arc::new(whole.clone()),
+            &livecore_compress::OpenOptions::default(),
+        )
+        .unwrap();
         let frame = stream.frames().unwrap().find(bitmap + page * 4096).unwrap();
         let mut bytes = whole;
         let last = frame.offset as usize + frame.entry.stored_len as usize - 1;
@@ -388,7 +394,11 @@ fn lost_page_tables_map_nothing_and_are_told() {
     let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
     let pmap = dump.layout().pmap_offset();
     let mut bytes = seal(&built.bytes, Codec::Zstd, 4096);
-    let stream = Stream::open(Arc::new(bytes.clone()), &compress::OpenOptions::default()).unwrap();
+    let stream = Stream::open(
+        Arc::new(bytes.clone()),
+        &livecore_compress::OpenOptions::default(),
+    )
+    .unwrap();
     let frame = stream.frames().unwrap().find(pmap).unwrap();
     let last = frame.offset as usize + frame.entry.stored_len as usize - 1;
     bytes[last] ^= 1;
@@ -401,7 +411,7 @@ fn lost_page_tables_map_nothing_and_are_told() {
     assert_true(&built, &report, &out, "page tables");
     let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
     assert!(
-        dump.translate(minidump::VirtAddr(0xffff_ffff_8000_0000))
+        dump.translate(livecore_minidump::VirtAddr(0xffff_ffff_8000_0000))
             .is_err()
     );
 }
@@ -409,7 +419,7 @@ fn lost_page_tables_map_nothing_and_are_told() {
 /// Every recipe, sound or broken: no panic, and a sound dump loses nothing.
 #[test]
 fn every_recipe_is_salvaged_or_refused_and_sound_ones_stay_the_same() {
-    let options = verify::Options::default();
+    let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let built = mkdump::build_all(&recipe.text).unwrap();
         let sound = recipe.expectation.as_ref().unwrap().exit == 0;
@@ -423,8 +433,8 @@ fn every_recipe_is_salvaged_or_refused_and_sound_ones_stay_the_same() {
         }
         assert!(report.is_whole(), "{}: {report:?}", recipe.name);
         let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes), Arc::new(out)];
-        let found = verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
-        let same = verify::compare::Answer::Same;
+        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
+        let same = livecore_verify::compare::Answer::Same;
         assert_eq!(found.answer, same, "{}: {:#}", recipe.name, found.value());
     }
 }
@@ -432,13 +442,13 @@ fn every_recipe_is_salvaged_or_refused_and_sound_ones_stay_the_same() {
 /// What is verified without an error can be compared, and is the same as itself.
 #[test]
 fn every_recipe_is_the_same_as_itself_unless_it_is_broken() {
-    let options = verify::Options::default();
+    let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let bytes = mkdump::build_all(&recipe.text).unwrap().bytes;
-        let verified = verify::verify(Arc::new(bytes.clone()), &options, &NoProgress);
+        let verified = livecore_verify::verify(Arc::new(bytes.clone()), &options, &NoProgress);
         let usable = matches!(verified.verdict, Verdict::Sound | Verdict::Warnings);
         let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(bytes.clone()), Arc::new(bytes)];
-        let found = verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
+        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
         let code = if usable { 0 } else { 4 };
         assert_eq!(
             found.answer.exit_code(),

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_minidump::convert::{Target, convert_full, to_elf, to_full};
+use livecore_minidump::elf::export::{ExportOptions, export};
+use livecore_minidump::salvage::{Options, Report, Salvage};
+use livecore_minidump::{
+    AnyDump, Container, Dump, Error, FullDump, KernelMemory, OpenOptions, PhysAddr,
+};
 use livecore_tests::mkdump::{self, Built};
-use minidump::convert::{Target, convert_full, to_elf, to_full};
-use minidump::elf::export::{ExportOptions, export};
-use minidump::salvage::{Options, Report, Salvage};
-use minidump::{AnyDump, Container, Dump, Error, FullDump, KernelMemory, OpenOptions, PhysAddr};
-use verify::Verdict;
+use livecore_verify::Verdict;
 
 /// Two ranges that do not touch, in pages.
 const RANGES: [(u64, u64); 2] = [(0x1000, 0x4_1000), (0x20_0000, 0x28_0000)];
@@ -96,8 +98,8 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
         "{what}"
     );
     assert_eq!(report.pages.lost, 192 - kept, "{what}");
-    let options = verify::Options::default();
-    let report = verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
+    let options = livecore_verify::Options::default();
+    let report = livecore_verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
     let sound = matches!(report.verdict, Verdict::Sound | Verdict::Warnings);
     assert!(sound, "{what}: {:?}", report.findings);
     kept

@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use livecore_minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
 use livecore_tests::machines::{self, Kind, machine};
 use livecore_tests::mkdump::{self, Oracle};
-use minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
 
 /// Machines of each kind if nobody asks for more.
 const SAMPLE: u64 = 3;

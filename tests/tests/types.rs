@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use livecore_kernel::Types;
+use livecore_kernel::types::{Member, Source};
+use livecore_minidump::KernelElf;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::mkelf;
-use minidump::KernelElf;
-use minidump::kernel::Types;
-use minidump::kernel::types::{Member, Source};
 
 fn kernel(architecture: &str) -> Vec<u8> {
     mkelf::build(&format!("elf {architecture}\nsymbol a 1 abs")).unwrap()

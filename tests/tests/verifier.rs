@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use compress::NoProgress;
+use livecore_compress::NoProgress;
 use livecore_tests::corpus::{Recipe, recipes};
 use livecore_tests::machines::{self, machine};
 use livecore_tests::mkdump::{self, Built};
-use verify::{Depth, Options, Report, Severity, rules};
+use livecore_verify::{Depth, Options, Report, Severity, rules};
 
 const DEPTHS: [Depth; 3] = [Depth::Quick, Depth::Default, Depth::Deep];
 
@@ -18,12 +18,12 @@ fn examine(built: &Built, depth: Depth, skip: &[&str]) -> Report {
         ..Options::default()
     };
     options.filter.skip = skip.iter().map(|id| (*id).to_owned()).collect();
-    verify::verify(Arc::new(built.bytes.clone()), &options, &NoProgress)
+    livecore_verify::verify(Arc::new(built.bytes.clone()), &options, &NoProgress)
 }
 
 /// Ids of the rules that a report finds broken; notes are none of them.
 fn broken(report: &Report) -> BTreeSet<&'static str> {
-    let counts = |f: &&verify::Finding| f.rule.severity > Severity::Note;
+    let counts = |f: &&livecore_verify::Finding| f.rule.severity > Severity::Note;
     report
         .findings
         .iter()
@@ -33,7 +33,7 @@ fn broken(report: &Report) -> BTreeSet<&'static str> {
 }
 
 fn told(report: &Report) -> String {
-    let one = |f: &verify::Finding| {
+    let one = |f: &livecore_verify::Finding| {
         format!(
             "{} in {} at {:#x}: {} / {}",
             f.rule.id, f.region, f.offset, f.found, f.expected

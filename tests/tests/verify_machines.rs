@@ -4,13 +4,13 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress};
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, Taken, plan};
-use minidump::convert::{Target, finish};
-use minidump::{Arch, Container, KernelElf};
-use verify::render::{Format, Style};
-use verify::{Depth, Group, Options, Report, Severity, Verdict};
+use livecore_compress::{Codec, Encoding, NoProgress};
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::convert::{Target, finish};
+use livecore_minidump::{Arch, Container, KernelElf};
+use livecore_synth::{Description, Machine, build};
+use livecore_verify::render::{Format, Style};
+use livecore_verify::{Depth, Group, Options, Report, Severity, Verdict};
 
 const MACHINES: [(&str, &str); 13] = [
     ("tiny", include_str!("../../testdata/machines/tiny.toml")),
@@ -94,7 +94,7 @@ fn written(taken: &Taken, container: Container, codec: Codec) -> Vec<u8> {
 fn told(report: &Report) -> String {
     let mut text = Vec::new();
     let reports = std::slice::from_ref(report);
-    verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
+    livecore_verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -125,7 +125,7 @@ fn dumps_of_machines_are_sound_in_every_form() {
                     threads: NonZeroUsize::new(2).unwrap(),
                     ..Options::default()
                 };
-                let report = verify::verify(bytes.clone(), &options, &NoProgress);
+                let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
                 assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
                 let torn: Vec<_> = report
                     .findings
@@ -150,7 +150,7 @@ fn kernel_of_another_machine_contradicts_the_dump() {
         kernel: Some(&other),
         ..Options::default()
     };
-    let report = verify::verify(bytes, &options, &NoProgress);
+    let report = livecore_verify::verify(bytes, &options, &NoProgress);
     assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
     assert!(report.count(Severity::Error) > 0);
 }

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use compress::NoProgress;
-use verify::render::{Format, Style};
-use verify::{Options, Verdict};
+use livecore_compress::NoProgress;
+use livecore_verify::render::{Format, Style};
+use livecore_verify::{Options, Verdict};
 
 fn main() -> std::io::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -20,14 +20,14 @@ fn main() -> std::io::Result<ExitCode> {
             ..Options::default()
         };
         let file = Arc::new(File::open(&name)?);
-        reports.push(verify::verify(file, &options, &NoProgress));
+        reports.push(livecore_verify::verify(file, &options, &NoProgress));
     }
     let style = Style {
         color: false,
         verbose: true,
     };
     let format = format.unwrap_or_default();
-    verify::render::write(&reports, format, style, &mut std::io::stdout())?;
+    livecore_verify::render::write(&reports, format, style, &mut std::io::stdout())?;
     let verdicts = reports.iter().map(|report| &report.verdict);
     Ok(ExitCode::from(Verdict::worst_exit_code(verdicts)))
 }

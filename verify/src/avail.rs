@@ -4,7 +4,7 @@
 //! follow each other without gaps in the bitmap. Versions without the section number their bits
 //! from physical address 0 on.
 
-use minidump::defs::minidump::DUMP_AVAIL_ENTRY;
+use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 
 use crate::finding::{Place, Region, Sink};
 use crate::rules;

@@ -8,10 +8,10 @@
 //! 3. a header in the last 512 bytes behind something that begins like a payload: *raw live file*;
 //! 4. something that begins like a payload: *saved file*.
 
-use compress::Codec;
-use compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
-use minidump::defs::kerneldump::{DEVICE_METADATA, SIZE};
-use minidump::defs::minidump::MAGIC_PREFIX;
+use livecore_compress::Codec;
+use livecore_compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
+use livecore_defs::kerneldump::{DEVICE_METADATA, SIZE};
+use livecore_defs::minidump::MAGIC_PREFIX;
 
 use crate::finding::{Place, Sink};
 use crate::full::Full;
@@ -330,7 +330,7 @@ fn raw_unit(header: &Kdh) -> u64 {
 
 /// Whether the two differ only in that savecore(8) has cleared the last one's magic.
 fn cleared_twin(leading: &Kdh, trailing: &Kdh) -> bool {
-    use minidump::defs::kerneldump::{KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC};
+    use livecore_defs::kerneldump::{KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC};
     leading.bytes[..MAGIC.len] == KERNELDUMPMAGIC
         && trailing.bytes[..MAGIC.len] == KERNELDUMPMAGIC_CLEARED
         && leading.bytes[MAGIC.len..] == trailing.bytes[MAGIC.len..]

@@ -1,6 +1,6 @@
 //! What one entry of a page-table section says, by architecture.
 
-use minidump::defs::{amd64, arm, arm64, i386, mips, riscv};
+use livecore_defs::{amd64, arm, arm64, i386, mips, riscv};
 
 use crate::sections::Header;
 

@@ -4,8 +4,8 @@
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`: ELF header, program headers, zeros up to a
 //! page, then every range of `dump_avail`, one behind the other.
 
-use minidump::defs::Field;
-use minidump::defs::elf::{
+use livecore_defs::Field;
+use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
     MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
 };

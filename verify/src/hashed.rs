@@ -12,7 +12,7 @@
 //! Power ISA, book III, "Virtual Address Generation" and "Virtual to Real Translation"; FreeBSD
 //! `sys/powerpc/aim/mmu_oea64.c`, `moea64_native.c`, `slb.c`.
 
-use minidump::defs::powerpc64::{
+use livecore_defs::powerpc64::{
     ADDR_SR_SHIFT, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_HID, LPTE_LP_4K_16M, LPTE_LP_MASK,
     LPTE_LP_RPGN, LPTE_RPGN, LPTE_SEGMENT, LPTE_SIZE, LPTE_SWBITS, LPTE_VALID, LPTE_VSID,
     LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS, VSID_HASH_BITS, VSID_HASH_MULTIPLIER,

@@ -3,7 +3,7 @@
 //! FreeBSD `sbin/savecore/savecore.c`, `printheader`: lines of two spaces, a name, a colon and a
 //! value. With libxo options the same is JSON, all of it inside `crashdump`.
 
-use compress::Codec;
+use livecore_compress::Codec;
 
 use crate::codec::Walked;
 use crate::finding::{Place, Sink};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use compress::ReadAt;
-use minidump::defs::Field;
+use livecore_compress::ReadAt;
+use livecore_defs::Field;
 
 use crate::report::Stop;
 

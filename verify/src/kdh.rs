@@ -1,9 +1,9 @@
 //! `struct kerneldumpheader`, read again from its bytes.
 //!
-//! Definitions from [`minidump::defs::kerneldump`]; everything derived from them is derived here.
+//! Definitions from [`livecore_defs::kerneldump`]; everything derived from them is derived here.
 
-use compress::Codec;
-use minidump::defs::kerneldump::{
+use livecore_compress::Codec;
+use livecore_defs::kerneldump::{
     ARCHITECTURE, ARCHITECTURES, ARCHITECTUREVERSION, COMPRESSION_GZIP, COMPRESSION_NONE,
     COMPRESSION_ZSTD, DUMPLENGTH, HeaderFields, KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC,
     PARITY, SIZE, TEXTDUMPMAGIC, V4_UNUSED, VERSION, VERSIONS,

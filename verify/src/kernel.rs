@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
-use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
-use minidump::elf::KernelElf;
-use minidump::kernel::{Context, Kernel, STRUCTURES, Types};
+use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
+use livecore_kernel::{Context, Kernel, STRUCTURES, Types};
+use livecore_minidump::elf::KernelElf;
 
 use crate::finding::{Place, Region, Sink};
 use crate::input::quoted;
@@ -252,7 +252,7 @@ impl Checks<'_, '_> {
         if at != 0 && self.bytes("*msgbufp", at, fields.sizeof).is_none() {
             return;
         }
-        let number = |f: minidump::defs::Field| {
+        let number = |f: livecore_defs::Field| {
             let va = at.wrapping_add(f.offset as u64);
             self.memory.number(va, f.len).unwrap_or(0)
         };

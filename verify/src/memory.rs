@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use compress::Codec;
-use minidump::defs::{amd64, mips, powerpc64};
-use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_compress::Codec;
+use livecore_defs::{amd64, mips, powerpc64};
+use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::avail::Avail;
 use crate::bits::Bits;

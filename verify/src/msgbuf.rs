@@ -4,8 +4,8 @@
 //! the struct is kept. In a live dump the bytes behind the ring are heap rubbish, so a struct that
 //! is not there proves nothing.
 
-use minidump::defs::Field;
-use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC, MsgbufFields, SEQMOD_RINGS};
+use livecore_defs::Field;
+use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC, MsgbufFields, SEQMOD_RINGS};
 
 use crate::finding::{Place, Sink};
 use crate::input::{big, little};

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use minidump::elf::KernelElf;
+use livecore_minidump::elf::KernelElf;
 
 use crate::finding::Filter;
 

@@ -1,7 +1,7 @@
 //! What a producer says of its own work, in records of the seal's attachment: torn pages, how the
 //! machine was paused, and CPUs whose registers it put in.
 
-use minidump::defs::seal as attachment;
+use livecore_defs::seal as attachment;
 
 use crate::finding::{Place, Sink};
 use crate::input::little;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use compress::Codec;
+use livecore_compress::Codec;
 use serde::Serialize;
 
 use crate::finding::{Finding, Outcome};

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, Progress, ReadAt};
-use minidump::defs::kerneldump::DEVICE_METADATA;
+use livecore_compress::{Codec, Progress, ReadAt};
+use livecore_defs::kerneldump::DEVICE_METADATA;
 
 use crate::codec::{self, Context, Walked};
 use crate::container::{self, Layout};
@@ -325,7 +325,7 @@ fn fills_medium(layout: &Layout) -> bool {
 }
 
 fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, sink: &mut Sink) {
-    use minidump::defs::kerneldump::DUMPLENGTH;
+    use livecore_defs::kerneldump::DUMPLENGTH;
     let walked_all = walked.complete && (walked.whole || walked.skimmed || walked.seal.is_some());
     if walked_all {
         let stated = header.dumplength();
@@ -365,7 +365,7 @@ fn check_payload(header: &Kdh, codec: Codec, architecture: Option<&str>, sink: &
         });
     }
     if let Some(architecture) = architecture {
-        let place = header.at(minidump::defs::kerneldump::ARCHITECTURE.offset);
+        let place = header.at(livecore_defs::kerneldump::ARCHITECTURE.offset);
         let right = port_matches(header.architecture(), architecture);
         sink.check(&rules::KDH_PAYLOAD, right, &place, |f| {
             f.found(quoted(header.architecture())).expected(format!(

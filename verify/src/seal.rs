@@ -1,16 +1,16 @@
 //! The seal, compared byte by byte with what the frames in front of it say.
 //!
-//! Definitions from [`compress::seal::format`] and [`minidump::defs::seal`]. A seal is header,
+//! Definitions from [`livecore_compress::seal::format`] and [`livecore_defs::seal`]. A seal is header,
 //! attachment, index and footer, without gaps; zstd carries it in one skippable frame with a seek
 //! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
 //! of it is used to find frames: the walk has found them, and the index has to agree.
 
 mod wrapping;
 
-use compress::Codec;
-use compress::seal::format::*;
-use minidump::defs::kerneldump::SIZE;
-use minidump::defs::seal as attachment;
+use livecore_compress::Codec;
+use livecore_compress::seal::format::*;
+use livecore_defs::kerneldump::SIZE;
+use livecore_defs::seal as attachment;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::codec::{Derived, Walked};

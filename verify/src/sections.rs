@@ -1,11 +1,11 @@
 //! The minidump's own header, and where it puts the sections.
 //!
-//! Definitions from [`minidump::defs`]; the arithmetic is here. With a page size of P, and every
+//! Definitions from [`livecore_defs`]; the arithmetic is here. With a page size of P, and every
 //! length rounded up to it, the payload is: header (one page), message buffer, `dump_avail`, page
 //! bitmap, page tables, and one page of data for each set bit.
 
-use minidump::defs::minidump::{ALL, HeaderFields, PAGE_SIZE};
-use minidump::defs::{Field, amd64, arm64, i386, powerpc64, riscv};
+use livecore_defs::minidump::{ALL, HeaderFields, PAGE_SIZE};
+use livecore_defs::{Field, amd64, arm64, i386, powerpc64, riscv};
 
 use crate::container::resembles_payload;
 use crate::entry;

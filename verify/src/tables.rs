@@ -13,8 +13,8 @@
 //! `M_NODUMP` (buffers are) or got lost; which of the two the dump does not tell. A mapped page
 //! outside of `dump_avail` is a device or the hole below 1 MiB, and normal.
 
-use minidump::defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
-use minidump::defs::{amd64, arm};
+use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
+use livecore_defs::{amd64, arm};
 
 use crate::avail::Avail;
 use crate::bits::Bits;

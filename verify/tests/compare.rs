@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{MACHINE, build, seal};
-use compress::{Codec, NoProgress, ReadAt};
+use livecore_compress::{Codec, NoProgress, ReadAt};
 use livecore_tests::mkdump;
-use verify::Options;
-use verify::compare::{Answer, Comparison, compare};
+use livecore_verify::Options;
+use livecore_verify::compare::{Answer, Comparison, compare};
 
 fn compared(a: &[u8], b: &[u8]) -> Comparison {
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a.to_vec()), Arc::new(b.to_vec())];
@@ -17,7 +17,7 @@ fn compared(a: &[u8], b: &[u8]) -> Comparison {
 
 fn told(comparison: &Comparison) -> String {
     let mut text = Vec::new();
-    let style = verify::render::Style::default();
+    let style = livecore_verify::render::Style::default();
     comparison.write_text(style, &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }

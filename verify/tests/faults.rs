@@ -16,8 +16,8 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 
 use common::{build, seal, told, verify};
-use compress::Codec;
-use verify::{Depth, Options, Verdict};
+use livecore_compress::Codec;
+use livecore_verify::{Depth, Options, Verdict};
 
 /// xorshift64*: small, and the same everywhere.
 struct Random(u64);
@@ -196,7 +196,7 @@ fn faults_in_every_recipe_end_in_a_verdict() {
                 ..Options::default()
             };
             let report = verify(&bytes, &options);
-            let errors = report.count(verify::Severity::Error);
+            let errors = report.count(livecore_verify::Severity::Error);
             let broken = report.verdict == Verdict::Broken;
             assert_eq!(errors > 0 && report.verdict.reason().is_none(), broken);
         }

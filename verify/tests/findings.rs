@@ -5,16 +5,16 @@ mod common;
 use std::num::NonZeroUsize;
 
 use common::{build, seal, told, verify};
-use compress::Codec;
-use verify::{Options, Report, Verdict};
+use livecore_compress::Codec;
+use livecore_verify::{Options, Report, Verdict};
 
 const FRAME: usize = 65536;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
 
-fn errors(report: &Report) -> Vec<&verify::Finding> {
+fn errors(report: &Report) -> Vec<&livecore_verify::Finding> {
     let findings = report.findings.iter();
     findings
-        .filter(|f| f.rule.severity == verify::Severity::Error)
+        .filter(|f| f.rule.severity == livecore_verify::Severity::Error)
         .collect()
 }
 

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{build, seal, verify};
-use compress::Codec;
+use livecore_compress::Codec;
+use livecore_verify::render::{Format, Style};
+use livecore_verify::{Options, Report, Verdict};
 use serde_json::Value;
-use verify::render::{Format, Style};
-use verify::{Options, Report, Verdict};
 
 /// A sound dump, a broken one, one with warnings under strict, one that is none; names as they come.
 fn reports() -> Vec<Report> {
@@ -42,7 +42,7 @@ fn reports() -> Vec<Report> {
 
 fn written(reports: &[Report], format: Format) -> String {
     let mut text = Vec::new();
-    verify::render::write(reports, format, Style::default(), &mut text).unwrap();
+    livecore_verify::render::write(reports, format, Style::default(), &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 

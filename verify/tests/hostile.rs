@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{MACHINE, build, seal, told, verify};
-use compress::{Codec, NoProgress, ReadAt};
+use livecore_compress::{Codec, NoProgress, ReadAt};
+use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
-use minidump::KernelElf;
-use verify::compare::{Answer, compare};
-use verify::{Depth, Options, Report, Verdict};
+use livecore_verify::compare::{Answer, compare};
+use livecore_verify::{Depth, Options, Report, Verdict};
 
 fn number(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
@@ -225,7 +225,7 @@ fn quick_reads_a_little_of_each_gzip_member() {
         depth: Depth::Quick,
         ..Options::default()
     };
-    let report = verify::verify(Arc::clone(&source) as _, &options, &NoProgress);
+    let report = livecore_verify::verify(Arc::clone(&source) as _, &options, &NoProgress);
     assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
     let members = report.facts.frames.unwrap();
     assert!(members > 1000);

@@ -4,9 +4,9 @@
 mod common;
 
 use common::{told, verify};
+use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
-use minidump::KernelElf;
-use verify::{Depth, Options, Report};
+use livecore_verify::{Depth, Options, Report};
 
 /// A dump of which one page of the kernel map is looked at, and the kernel's file.
 struct Port {

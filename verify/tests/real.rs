@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use compress::NoProgress;
-use verify::{Options, Verdict};
+use livecore_compress::NoProgress;
+use livecore_verify::{Options, Verdict};
 
 #[test]
 fn real_thinned_dump_has_true_warnings_and_no_error() {
@@ -12,7 +12,7 @@ fn real_thinned_dump_has_true_warnings_and_no_error() {
         return;
     };
     let file = Arc::new(File::open(path).unwrap());
-    let report = verify::verify(file, &Options::default(), &NoProgress);
+    let report = livecore_verify::verify(file, &Options::default(), &NoProgress);
     assert_eq!(report.verdict, Verdict::Warnings, "{:#?}", report.findings);
     let ids: Vec<_> = report.findings.iter().map(|f| f.rule.id).collect();
     // Its makers kept the pages that a debugger read, zeroed the others, and dropped the zero tail.

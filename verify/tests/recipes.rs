@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::{told, verify};
 use livecore_tests::{expect, mkdump};
-use verify::Options;
+use livecore_verify::Options;
 
 /// Where the verifier says less than the recipe, and why.
 const EXCEPTIONS: [(&str, u8, &str); 1] = [(

@@ -22,10 +22,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::{seal_with, told, verify};
-use compress::Codec;
+use livecore_compress::Codec;
+use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
-use minidump::KernelElf;
-use verify::{Depth, Group, Options};
+use livecore_verify::{Depth, Group, Options};
 use xxhash_rust::xxh64::xxh64;
 
 /// A note that most of these dumps cause: their kernel map is one page directory, since a real one
@@ -216,7 +216,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
         wrong.len(),
         wrong.join("\n")
     );
-    let all: BTreeSet<_> = verify::rules::all()
+    let all: BTreeSet<_> = livecore_verify::rules::all()
         .map(|rule| rule.id.to_string())
         .collect();
     assert_eq!(
@@ -251,7 +251,7 @@ fn quick_finds_what_headers_and_seals_say() {
     let slow = ["SEAL-INDEX", "SEAL-SEEK-TABLE", "KDH-DUMPEXTENT"];
     let mut checked = 0;
     for case in cases() {
-        let rule = verify::rules::find(&case.rule).unwrap();
+        let rule = livecore_verify::rules::find(&case.rule).unwrap();
         let cheap =
             matches!(rule.group, Group::Container | Group::Header) || rule.id.starts_with("SEAL-");
         if !cheap || slow.contains(&rule.id) {

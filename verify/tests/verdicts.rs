@@ -3,7 +3,7 @@
 mod common;
 
 use common::{build, told, verify};
-use verify::{Options, Report, Verdict};
+use livecore_verify::{Options, Report, Verdict};
 
 fn look(bytes: &[u8], info: Option<&str>) -> Report {
     let options = Options {
@@ -89,7 +89,7 @@ fn what_a_running_machine_explains_is_no_error_however_strict() {
         let report = verify(&bytes, &options);
         assert_eq!(report.verdict, verdict, "{}", told(&report));
         assert_eq!(broken(&report), ["MSG-CHECKSUM"]);
-        let rule = verify::rules::find("MSG-CHECKSUM").unwrap();
+        let rule = livecore_verify::rules::find("MSG-CHECKSUM").unwrap();
         assert_eq!(report.fails(rule), verdict == Verdict::Broken);
     }
     // What it does not explain stays an error.

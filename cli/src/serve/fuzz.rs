@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use livedump::synth::{Description, build};
-use livedump::take::{PlanOptions, plan};
-use minidump::{AnyDump, KernelElf, OpenOptions};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
+use livecore_synth::{Description, build};
 
 use super::packet::PACKET_MAX;
 use super::session::{Flow, Session};

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use minidump::{DumpMemory, PhysAddr, VirtAddr};
+use livecore_minidump::{DumpMemory, PhysAddr, VirtAddr};
 
 use super::target::Served;
 

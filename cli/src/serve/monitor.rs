@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use minidump::kernel::{STRUCTURES, Thread, Types};
-use minidump::{AnyDump, PhysAddr, VirtAddr};
-use verify::render::{self, Format, Style};
+use livecore_kernel::{STRUCTURES, Thread, Types};
+use livecore_minidump::{AnyDump, PhysAddr, VirtAddr};
+use livecore_verify::render::{self, Format, Style};
 
 use super::session::{Answer, Client, Session};
 use super::target::Served;
@@ -236,21 +236,22 @@ impl Served {
             .ok_or_else(|| format!("{text} is no address"))
     }
 
-    fn verify(&self, depth: verify::Depth) -> Result<String, String> {
+    fn verify(&self, depth: livecore_verify::Depth) -> Result<String, String> {
         let source = File::open(&self.name).map_err(|e| format!("{}: {e}", self.name.display()))?;
-        let info = minidump::dump::info_file(&self.name).and_then(|path| {
-            let bytes = minidump::dump::read_info(&path).ok()?;
+        let info = livecore_minidump::dump::info_file(&self.name).and_then(|path| {
+            let bytes = livecore_minidump::dump::read_info(&path).ok()?;
             Some(String::from_utf8_lossy(&bytes).into_owned())
         });
-        let options = verify::Options {
+        let options = livecore_verify::Options {
             name: self.name.display().to_string(),
             depth,
             threads: crate::args::threads(None),
             kernel: Some(&self.space.elf),
             info: info.as_deref(),
-            ..verify::Options::default()
+            ..livecore_verify::Options::default()
         };
-        let report = verify::verify(Arc::new(source), &options, &compress::NoProgress);
+        let report =
+            livecore_verify::verify(Arc::new(source), &options, &livecore_compress::NoProgress);
         let mut text = Vec::new();
         render::write(&[report], Format::Text, Style::default(), &mut text)
             .map_err(|e| e.to_string())?;
@@ -298,9 +299,9 @@ impl Session<'_> {
                     .ok_or_else(|| format!("no thread {tid}"))?;
                 self.backtraces(thread..thread + 1)
             }
-            ["verify"] => served.verify(verify::Depth::Default)?,
-            ["verify", "quick"] => served.verify(verify::Depth::Quick)?,
-            ["verify", "deep"] => served.verify(verify::Depth::Deep)?,
+            ["verify"] => served.verify(livecore_verify::Depth::Default)?,
+            ["verify", "quick"] => served.verify(livecore_verify::Depth::Quick)?,
+            ["verify", "deep"] => served.verify(livecore_verify::Depth::Deep)?,
             _ => return Err(format!("no command `{}`", printable(line))),
         })
     }

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use minidump::kernel::modules::Placed;
-use minidump::kernel::{Functions, Kernel, Module, Modules, Thread};
+use livecore_kernel::modules::Placed;
+use livecore_kernel::{Functions, Kernel, Module, Modules, Thread};
 
 use super::command;
 use super::machine::{Machine, Register, THREAD_REGISTER};
@@ -366,7 +366,7 @@ impl Entry {
     /// Whether it is the thread that wrote the dump.
     pub(crate) fn crashed(&self) -> bool {
         let context = self.thread.as_ref().map(|t| t.context);
-        context == Some(minidump::kernel::Context::Crashed)
+        context == Some(livecore_kernel::Context::Crashed)
     }
 
     /// The CPU it was on.

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use compress::ReadAt;
-use livedump::take::DumpedMachine;
-use minidump::{DumpMemory, KernelElf, PhysAddr};
-use verify::Options;
-use verify::compare::{Answer, PageDifference, compare};
-use verify::render::Style;
+use livecore_compress::ReadAt;
+use livecore_livedump::take::DumpedMachine;
+use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
+use livecore_verify::Options;
+use livecore_verify::compare::{Answer, PageDifference, compare};
+use livecore_verify::render::Style;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -87,7 +87,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         explain(&mut found.pages, &machine, elf);
     }
     if session.env.interrupt.raised().is_some() {
-        return Err(compress::Error::Cancelled.into());
+        return Err(livecore_compress::Error::Cancelled.into());
     }
     if args.json {
         crate::json::print(&found.value(), &mut session.out)?;

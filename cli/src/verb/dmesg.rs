@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use minidump::msgbuf::{MessageBuffer, RingOrigin};
+use livecore_minidump::msgbuf::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
 use crate::exit::Exit;

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use livedump::place::temporary::{Directory, Passing};
-use livedump::sys::signals::pass_over_interrupts;
+use livecore_livedump::place::temporary::{Directory, Passing};
+use livecore_livedump::sys::signals::pass_over_interrupts;
 
 use crate::failure::Failure;
 use crate::input::KernelArgs;

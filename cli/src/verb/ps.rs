@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use minidump::kernel::{Context, Kernel, Missing, Process, STRUCTURES, Thread, Types};
+use livecore_kernel::{Context, Kernel, Missing, Process, STRUCTURES, Thread, Types};
 use serde::Serialize;
 
 use crate::failure::Failure;

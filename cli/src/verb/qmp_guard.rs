@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use livedump::qmp::keep_watch;
+use livecore_livedump::qmp::keep_watch;
 
 use crate::failure::Failure;
 

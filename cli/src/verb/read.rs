@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
 use crate::exit::Exit;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livedump::place::{self, Destination};
-use minidump::salvage::{Options, Report, Salvage};
+use livecore_livedump::place::{self, Destination};
+use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
 
 use crate::args::{CodecArgs, ContainerArg};
@@ -78,10 +78,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         output::codec_of_name(&args.output),
     )?;
     let options = Options {
-        open: minidump::OpenOptions::new(compress::OpenOptions {
+        open: livecore_minidump::OpenOptions::new(livecore_compress::OpenOptions {
             threads: crate::args::threads(args.codec.threads),
             spool_dir: Some(session.env.spool_dir.clone()),
-            ..compress::OpenOptions::default()
+            ..livecore_compress::OpenOptions::default()
         }),
         proven: args.proven,
         info: info_beside(&args.input),
@@ -92,7 +92,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     drop(bar);
     let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
-    let uncompressed = target.encoding.codec == compress::Codec::None;
+    let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
     let place = place::Options {
         codec: target.encoding.codec,
         force: args.force,
@@ -101,7 +101,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         ..place::Options::default()
     };
     let bar = Bar::new(session, "salvage: write", args.json, Some(payload));
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
+    let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         found.write(&target, out, progress)
     };
     let written = output::write(&destination, &place, &target, "", &bar, session, &mut write);
@@ -132,10 +132,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// The info file beside `path`, if it is one that can be read.
-fn info_beside(path: &Path) -> Option<minidump::info::Info> {
-    let info = minidump::dump::info_file(path)?;
-    let bytes = minidump::dump::read_info(&info).ok()?;
-    minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
+fn info_beside(path: &Path) -> Option<livecore_minidump::info::Info> {
+    let info = livecore_minidump::dump::info_file(path)?;
+    let bytes = livecore_minidump::dump::read_info(&info).ok()?;
+    livecore_minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
 }
 
 /// docs/schemas/salvage.schema.json, but for what was written.
@@ -189,7 +189,7 @@ fn value(path: &Path, report: &Report) -> Value {
 fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     let pages = &report.pages;
     let codec = match report.codec {
-        compress::Codec::None => "uncompressed".to_string(),
+        livecore_compress::Codec::None => "uncompressed".to_string(),
         codec => codec.to_string(),
     };
     writeln!(
@@ -207,7 +207,8 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
         pages.lost
     )?;
     match report.header {
-        minidump::salvage::HeaderFrom::Trailing | minidump::salvage::HeaderFrom::Seal => {}
+        livecore_minidump::salvage::HeaderFrom::Trailing
+        | livecore_minidump::salvage::HeaderFrom::Seal => {}
         from => writeln!(out, "  kerneldumpheader: from the {}", from.name())?,
     }
     if pages.unproven > 0 && !report.is_whole() {

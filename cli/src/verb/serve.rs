@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use compress::StreamKind;
-use livedump::place::private;
-use minidump::AnyDump;
+use livecore_compress::StreamKind;
+use livecore_livedump::place::private;
+use livecore_minidump::AnyDump;
 use serde::Serialize;
 
 use crate::failure::Failure;

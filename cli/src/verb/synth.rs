@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use livedump::synth;
-
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -35,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let machine = machine(&args.machine, session)?;
     // The error names its file.
-    synth::write_out(&machine, &args.out).map_err(failure)?;
+    livecore_synth::write_out(&machine, &args.out).map_err(failure)?;
     let truth = machine.truth();
     for note in &truth.notes {
         session.voice.say(note);
@@ -53,7 +51,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// Makes the machine that the file `path` describes.
-pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<synth::Machine, Failure> {
+pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth::Machine, Failure> {
     let about = |f: Failure| f.about(path);
     let file = if path == Path::new("-") {
         session.env.seekable_stdin()
@@ -73,15 +71,15 @@ pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<synth::Machine,
             "longer than the {TEXT_LIMIT} bytes of a machine description"
         ))));
     }
-    let description = synth::Description::parse(&text).map_err(|e| about(failure(e)))?;
-    synth::build(&description).map_err(|e| about(failure(e)))
+    let description = livecore_synth::Description::parse(&text).map_err(|e| about(failure(e)))?;
+    livecore_synth::build(&description).map_err(|e| about(failure(e)))
 }
 
-fn failure(error: synth::Error) -> Failure {
+fn failure(error: livecore_synth::Error) -> Failure {
     let exit = match &error {
-        synth::Error::Syntax(_) | synth::Error::Value { .. } | synth::Error::NoRoom { .. } => {
-            Exit::BROKEN
-        }
+        livecore_synth::Error::Syntax(_)
+        | livecore_synth::Error::Value { .. }
+        | livecore_synth::Error::NoRoom { .. } => Exit::BROKEN,
         _ => Exit::COULD_NOT,
     };
     // A syntax error is a picture of several lines; the first has the place, the last the reason.

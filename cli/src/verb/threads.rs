@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use minidump::defs::trapframe::Cause;
-use minidump::kernel::{Context, Frame, Kernel, Registers, STRUCTURES, Thread, Trap, Types};
+use livecore_defs::trapframe::Cause;
+use livecore_kernel::{Context, Frame, Kernel, Registers, STRUCTURES, Thread, Trap, Types};
 use serde::Serialize;
 
 use crate::failure::Failure;

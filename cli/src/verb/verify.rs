@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
-use minidump::KernelElf;
+use livecore_minidump::KernelElf;
+use livecore_verify::render::{self, Format, Style};
+use livecore_verify::{Depth, Facts, Filter, Options, Report, Verdict, rules};
 use rayon::prelude::*;
-use verify::render::{self, Format, Style};
-use verify::{Depth, Facts, Filter, Options, Report, Verdict, rules};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -132,7 +132,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let done: Vec<Report> = dumps.into_par_iter().map(verify).collect();
         drop(bar);
         if session.env.interrupt.raised().is_some() {
-            return Err(compress::Error::Cancelled.into());
+            return Err(livecore_compress::Error::Cancelled.into());
         }
         for report in done {
             session.note(Exit::from_code(report.verdict.exit_code()));
@@ -162,7 +162,7 @@ impl One {
         args: &Args,
         kernel: Option<&KernelElf>,
         threads: NonZeroUsize,
-        progress: &dyn compress::Progress,
+        progress: &dyn livecore_compress::Progress,
     ) -> Report {
         let options = Options {
             name: self.name,
@@ -178,7 +178,7 @@ impl One {
             info: self.info.as_deref(),
             ..Options::default()
         };
-        verify::verify(self.source, &options, progress)
+        livecore_verify::verify(self.source, &options, progress)
     }
 }
 
@@ -197,7 +197,7 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
         Ok(file) => Ok(One {
             name,
             source: Arc::new(file),
-            info: minidump::dump::info_file(path).and_then(|path| text_of(&path)),
+            info: livecore_minidump::dump::info_file(path).and_then(|path| text_of(&path)),
         }),
         Err(failure) => Err(could_not(path, failure.what(), args)),
     }
@@ -220,7 +220,7 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
 /// The text of an info file. One that cannot be read is as good as none: the dump is what is
 /// verified.
 fn text_of(path: &Path) -> Option<String> {
-    let bytes = minidump::dump::read_info(path).ok()?;
+    let bytes = livecore_minidump::dump::read_info(path).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

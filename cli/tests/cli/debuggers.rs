@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use livedump::synth::{Context, ThreadTruth};
+use livecore_synth::{Context, ThreadTruth};
 
 use crate::harness::{livecore, run};
 use crate::real::say;

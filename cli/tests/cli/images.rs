@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use livecore_synth::{Description, build};
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
-use livedump::synth::{Description, build};
 use serde_json::Value;
 
 use crate::harness::{Run, run, testdata};

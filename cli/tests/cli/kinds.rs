@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use livedump::synth::{Description, Machine, build};
+use livecore_synth::{Description, Machine, build};
 use serde_json::Value;
 
 use crate::every_kind::full_dump;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use livecore_synth::{Description, build};
 use livecore_tests::mkimage::{self, Memory};
-use livedump::synth::{Description, build};
 use serde_json::Value;
 
 use crate::harness::{machine, run};

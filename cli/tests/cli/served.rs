@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use livedump::synth::{Context, Description, Machine, ThreadTruth, build};
+use livecore_synth::{Context, Description, Machine, ThreadTruth, build};
 
 use crate::harness::{livecore_with_signals, machine, run};
 

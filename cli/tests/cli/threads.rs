@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use livedump::synth::{Context, Description, Machine, build};
+use livecore_synth::{Context, Description, Machine, build};
 use serde_json::Value;
 
 use crate::harness::{golden, machine, run};

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use compress::*;
+use livecore_compress::*;
 
 /// Numbers that look random and are the same every time (xorshift).
 pub(crate) struct Numbers(pub(crate) u64);

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use minidump::Error;
+use livecore_minidump::Error;
 use serde_json::Value;
 
 /// `VM_LOWMEM_LIMIT`.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::{Elf, Header, SectionHeader};
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::defs::elf::{PT_LOAD, PT_NOTE};
-use minidump::elf::core::{ElfCore, Head, Note};
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_defs::elf::{PT_LOAD, PT_NOTE};
+use livecore_minidump::Error;
+use livecore_minidump::elf::core::{ElfCore, Head, Note};
 
 use super::Options;
 use super::pieces::{Linear, Pieces};

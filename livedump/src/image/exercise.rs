@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
 
 use super::{Options, RawLayout, open_bytes};
 
@@ -55,7 +55,7 @@ pub fn exercise(bytes: &[u8]) -> bool {
             if whole.is_ok() {
                 assert!(page[1000..1024] == part, "page {at:#x}");
                 let zero = memory.known_zero(at, PAGE_SIZE);
-                assert!(!zero || compress::is_zero(&page), "page {at:#x}");
+                assert!(!zero || livecore_compress::is_zero(&page), "page {at:#x}");
             }
         }
         let inside = |at: u64| ranges.iter().any(|r| r.contains(&at));

@@ -11,8 +11,8 @@
 //! It is a guess: a kernel that has never needed memory above 2 GiB has no table there. Who has the
 //! kernel's file asks the kernel itself (`take::settle`).
 
-use minidump::Error;
-use minidump::defs::amd64::{NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I};
+use livecore_defs::amd64::{NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I};
+use livecore_minidump::Error;
 
 use super::raw_layout::{FOUR_GIB, RawLayout};
 use super::source::{Source, le64};

@@ -12,8 +12,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use compress::ReadAt;
-use minidump::Error;
+use livecore_compress::ReadAt;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::source::Source;

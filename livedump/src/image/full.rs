@@ -4,10 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use minidump::{FullDump, KernelMemory, PhysAddr, ReadError};
+use livecore_minidump::{FullDump, KernelMemory, PhysAddr, ReadError};
 
 use super::raw::check;
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// The memory of a full dump, in whole pages.
 pub struct FullMemory {

@@ -21,9 +21,9 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compress::is_zero;
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_compress::is_zero;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::cache::BlockCache;
@@ -33,7 +33,7 @@ use super::pieces::pages_of;
 use super::qemu;
 use super::raw::check;
 use super::source::{Source, broken, le32, le64};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// `KDUMP_SIGNATURE`.
 const SIGNATURE: &[u8; 8] = b"KDUMP   ";

@@ -5,12 +5,10 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use livecore_minidump::machine_dir::LAYOUT_FILE;
 use serde::Deserialize;
 
 use super::RawImage;
-
-/// The file's name.
-pub const LAYOUT_FILE: &str = "machine.json";
 
 /// The most bytes that are read of it.
 const LIMIT: u64 = 1 << 20;
@@ -84,7 +82,7 @@ pub fn open(path: &Path, writable: bool) -> io::Result<Opened> {
         }),
         None => {
             let len = std::fs::metadata(path)?.len();
-            let whole = 0..len - len % minidump::defs::amd64::PAGE_SIZE;
+            let whole = 0..len - len % livecore_defs::amd64::PAGE_SIZE;
             Ok(Opened {
                 image: image(path, std::slice::from_ref(&whole), writable)?,
                 ram: path.into(),
@@ -133,7 +131,7 @@ fn read(directory: &Path) -> io::Result<Option<Layout>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PhysMemory;
+    use livecore_minidump::PhysMemory;
 
     fn directory(layout: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@
 //! Facts: LiME `doc/README.md`; AVML `src/image.rs`. AVML leaves out pieces of 16 MiB that are all
 //! zeros, and does not say so: they are no memory here.
 
-use minidump::Error;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::avml::{Blocks, Snapped};

@@ -1,7 +1,7 @@
 //! Images of a machine's memory, in the forms in which they are kept.
 //!
 //! [`open()`] finds out what a file is and gives its memory, whatever the format, as
-//! [`PhysMemory`](crate::PhysMemory); and the registers of the processors where the format has
+//! [`PhysMemory`](livecore_minidump::PhysMemory); and the registers of the processors where the format has
 //! them.
 //!
 //! ```text

@@ -7,17 +7,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt};
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::defs::elf::ELFOSABI_STANDALONE;
+use livecore_compress::{Codec, ReadAt};
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_defs::elf::ELFOSABI_STANDALONE;
+use livecore_minidump::Error;
 
 use super::cpu::CpuState;
 use super::elf::ElfImage;
 use super::source::Source;
 use super::{Options, RawImage, RawLayout};
 use super::{bhyve, find, flattened, kdump, layout, lime, qemu, virtualbox, vmware, xen};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// A format of memory images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use minidump::Error;
+use livecore_minidump::Error;
 
 use super::RawLayout;
 
@@ -30,7 +30,7 @@ pub struct Options {
 impl Default for Options {
     /// Tables of 64 MiB, a cache of 16 MiB, as many threads as there are processors.
     fn default() -> Self {
-        let stream = compress::OpenOptions::default();
+        let stream = livecore_compress::OpenOptions::default();
         Self {
             layout: None,
             kernel_is_asked: false,
@@ -45,8 +45,8 @@ impl Default for Options {
 
 impl Options {
     /// How the file's stream is opened.
-    pub(super) fn stream(&self) -> compress::OpenOptions {
-        compress::OpenOptions {
+    pub(super) fn stream(&self) -> livecore_compress::OpenOptions {
+        livecore_compress::OpenOptions {
             threads: self.threads,
             cache: self.cache,
             spool_dir: self.spool_dir.clone(),
@@ -59,7 +59,7 @@ impl Options {
         if len <= self.tables {
             return Ok(());
         }
-        Err(compress::Error::Limit {
+        Err(livecore_compress::Error::Limit {
             what: what.into(),
             needed: len,
             limit: self.tables,

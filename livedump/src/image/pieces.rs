@@ -8,13 +8,13 @@
 use std::io;
 use std::ops::Range;
 
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::raw::check;
 use super::source::Source;
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// One piece.
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,8 @@
 //! same of the general registers. makedumpfile and other producers write the first kind alone. The
 //! notes are little-endian, as the processor is.
 
-use minidump::Error;
-use minidump::elf::core::Note;
+use livecore_minidump::Error;
+use livecore_minidump::elf::core::Note;
 
 use super::cpu::{Control, CpuState, Segment, Segments, X86};
 use super::prstatus;

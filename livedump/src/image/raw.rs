@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
 
-use crate::phys::{PhysMemory, PhysMemoryMut};
+use livecore_minidump::phys::{PhysMemory, PhysMemoryMut};
 
 /// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::pieces::{Linear, Pieces};

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Stream};
-use minidump::Error;
+use livecore_compress::{Codec, ReadAt, Stream};
+use livecore_minidump::Error;
 
 use super::Options;
 
@@ -170,7 +170,7 @@ pub(super) fn broken(
     found: impl Into<String>,
     expected: impl Into<String>,
 ) -> io::Error {
-    compress::Error::Broken {
+    livecore_compress::Error::Broken {
         region: region.into(),
         offset,
         found: found.into(),

@@ -4,8 +4,8 @@
 //! (`DBGFCORECPU`), and a `PT_LOAD` for each range of RAM. Facts: VirtualBox
 //! `include/VBox/vmm/dbgfcorefmt.h`, format version 0x00010006.
 
-use minidump::Error;
-use minidump::elf::core::Note;
+use livecore_minidump::Error;
+use livecore_minidump::elf::core::Note;
 
 use super::cpu::{Control, CpuState, Segment, Segments, X86};
 

@@ -11,8 +11,8 @@
 
 use std::path::{Path, PathBuf};
 
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::cpu::CpuState;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use minidump::Error;
+use livecore_minidump::Error;
 
 use super::cpu::{Control, CpuState, X86};
 

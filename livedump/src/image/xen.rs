@@ -5,8 +5,8 @@
 //! `.note.Xen` has their number and size; `.xen_prstatus` the processors. Facts: Xen
 //! `docs/misc/dump-core-format.txt`, `xen/include/public/arch-x86/xen.h`.
 
-use minidump::Error;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
 
 use super::Options;
 use super::cpu::{Control, CpuState, Segment, Segments, X86};

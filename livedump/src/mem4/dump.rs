@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 
-use compress::{Codec, ReadAt};
-use minidump::KernelDumpHeader;
-use minidump::defs::kerneldump::{
+use livecore_compress::{Codec, ReadAt};
+use livecore_defs::kerneldump::{
     COMPRESSION_GZIP, COMPRESSION_NONE, COMPRESSION_ZSTD, LIVE_BLOCKSIZE,
 };
+use livecore_minidump::KernelDumpHeader;
 use rustix::fs::{FileType, OFlags};
 
 use super::MemError;

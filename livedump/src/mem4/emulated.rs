@@ -11,16 +11,17 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::mtrr::Mtrr;
 use super::state::State;
 use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, Process, dump};
-use crate::phys::PhysMemoryMut;
+use crate::image;
 use crate::sys::memrange::MeState;
 use crate::take::{self, Machine, PlanOptions};
-use crate::{PhysMemory, image};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::phys::PhysMemoryMut;
 
 /// For what the device was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 
 use std::io::{self, Write};
 
-use compress::{Codec, ReadAt};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use livecore_compress::{Codec, ReadAt};
 
 /// `kern.kerneldump_gzlevel`
 const LEVEL: i32 = 6;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
-use crate::PhysMemory;
 use crate::sys::memrange::MeState;
 use crate::take::Machine;
 use crate::take::paging::{Entry, Paging};
+use livecore_minidump::PhysMemory;
 
 /// More processes than a system has: a list that is longer runs in circles.
 const PROCESSES: u32 = 1 << 20;
@@ -142,7 +142,7 @@ fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, Mem
                 source: std::io::Error::other(format!("the kernel file has no symbol {name}")),
             })
     };
-    let broken = |error: minidump::ReadError| MemError::Io {
+    let broken = |error: livecore_minidump::ReadError| MemError::Io {
         doing: "read the process list",
         source: std::io::Error::other(error),
     };

@@ -5,6 +5,7 @@
 //! is one on the memory's own file, which the system releases whatever becomes of its holder. A
 //! machine that is only a text keeps nothing.
 
+use livecore_minidump::machine_dir::RANGES_FILE;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -18,9 +19,6 @@ use super::mtrr::{FIXED, Mtrr};
 use super::range::{MemRange, Owner};
 use crate::place::temporary::{Directory, Temporary};
 use crate::sys::memrange::Mdf;
-
-/// The file of the ranges.
-pub const RANGES_FILE: &str = "memory-ranges.json";
 
 /// The most bytes that are read of it.
 const RANGES_LIMIT: u64 = 1 << 20;

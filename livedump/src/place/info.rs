@@ -1,8 +1,8 @@
 //! The text of `info.N`, as savecore(8) writes it.
 
 use jiff::{Timestamp, tz::TimeZone};
-use minidump::KernelDumpHeader;
-use minidump::convert::Written;
+use livecore_minidump::KernelDumpHeader;
+use livecore_minidump::convert::Written;
 
 /// The text for a dump of `device` that is number `number`, times in the system's time zone.
 pub fn text(header: &KernelDumpHeader, device: &str, number: u32) -> String {
@@ -23,7 +23,7 @@ fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone)
             || header.dumptime.to_string(),
             |time| time.to_zoned(zone).strftime("%F %T %z").to_string(),
         );
-    minidump::info::render(header, device, number.into(), "good", &time)
+    livecore_minidump::info::render(header, device, number.into(), "good", &time)
 }
 
 #[cfg(test)]

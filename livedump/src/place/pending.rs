@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
-use compress::Codec;
+use livecore_compress::Codec;
 
 use super::directory::{Number, Numbers, bounds_after};
 use super::free::Room;

@@ -58,7 +58,7 @@ pub enum QmpError {
         /// What should be.
         expected: &'static str,
     },
-    /// The caller's [`compress::Progress::cancelled`] said so.
+    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compress::Progress;
+use livecore_compress::Progress;
 use serde_json::{Value, json};
 
 use super::{Client, Guard, QmpError, SharedRam, mtree, registers};

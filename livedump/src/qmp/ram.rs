@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
 use rustix::fs::OFlags;
 
-use crate::PhysMemory;
 use crate::image::raw::check;
+use livecore_minidump::PhysMemory;
 
 /// A memory backend's file. What it holds changes while the guest runs.
 #[derive(Debug)]

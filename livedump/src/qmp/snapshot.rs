@@ -17,12 +17,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compress::Progress;
-use minidump::Plan;
+use livecore_compress::Progress;
+use livecore_minidump::Plan;
 use xxhash_rust::xxh64::xxh64;
 
 use super::QmpError;
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// Bytes that one thread handles at once.
 const CHUNK: u64 = 1 << 20;
@@ -99,7 +99,7 @@ impl Snapshot {
                 let at = at + index as u64 * PAGE;
                 let known = before
                     .dump_avail()
-                    .bit_of(minidump::PhysAddr(at))
+                    .bit_of(livecore_minidump::PhysAddr(at))
                     .is_some_and(|bit| before.bitmap().contains(bit));
                 compared.fetch_add(u64::from(known), Ordering::Relaxed);
                 if known && xxh64(page, 0) == digests[index] {
@@ -250,10 +250,10 @@ impl PhysMemory for Copied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synth::{Description, build};
     use crate::take::{PlanOptions, plan};
-    use compress::NoProgress;
-    use minidump::KernelElf;
+    use livecore_compress::NoProgress;
+    use livecore_minidump::KernelElf;
+    use livecore_synth::{Description, build};
     use std::collections::BTreeSet;
 
     /// Memory of which some pages are other than they were.
@@ -315,11 +315,12 @@ mod tests {
             for page in new {
                 let bit = before
                     .dump_avail()
-                    .bit_of(minidump::PhysAddr(*page))
+                    .bit_of(livecore_minidump::PhysAddr(*page))
                     .unwrap();
                 first[(bit / 64) as usize] &= !(1 << (bit % 64));
             }
-            let first = minidump::Bitmap::from_words(first, before.bitmap().bits()).unwrap();
+            let first =
+                livecore_minidump::Bitmap::from_words(first, before.bitmap().bits()).unwrap();
             let first = Plan::new(
                 before.header().clone(),
                 vec![0; before.header().msgbufsize as usize],

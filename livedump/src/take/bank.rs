@@ -10,16 +10,16 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use minidump::KernelElf;
-use minidump::defs::amd64::PAGE_SIZE;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::KernelElf;
 
 use super::bits;
 use super::hole::{Linear, Version};
 use super::kernel::Variables;
 use super::locate::Image as Located;
 use super::port::{self, Port};
-use crate::PhysMemory;
 use crate::image::{Image, RawLayout};
+use livecore_minidump::PhysMemory;
 
 /// Banks begin at multiples of this.
 const STEP: u64 = 2 << 20;

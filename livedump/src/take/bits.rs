@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use minidump::{DumpAvail, KernelElf, PhysAddr};
+use livecore_minidump::{DumpAvail, KernelElf, PhysAddr};
 
 use super::TakeError;
 use super::dumpable::Dumpable;

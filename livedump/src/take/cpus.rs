@@ -14,10 +14,10 @@
 //! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
 //! is put in. Where that is a program's ([`Kernel::is_of_program`]), the processor's own are.
 
-use minidump::KernelElf;
-use minidump::defs::pcb::PcbFields;
-use minidump::kernel::{Kernel, Thread};
-use minidump::provenance::{Cpu, CpuPlace};
+use livecore_defs::pcb::PcbFields;
+use livecore_kernel::{Kernel, Thread};
+use livecore_minidump::KernelElf;
+use livecore_minidump::provenance::{Cpu, CpuPlace};
 
 use super::patch::Patches;
 use super::view::MachineView;

@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use minidump::kernel::Types;
-use minidump::{ByteOrder, KernelMemory, VirtAddr};
+use livecore_kernel::Types;
+use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
 
 use super::kernel::Variables;
 

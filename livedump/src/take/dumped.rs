@@ -6,10 +6,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use minidump::arch::walk::WalkEnd;
-use minidump::defs::{amd64, arm64, i386, riscv};
-use minidump::memory::{DirectMap, Stretch};
-use minidump::{
+use livecore_defs::{amd64, arm64, i386, riscv};
+use livecore_minidump::arch::walk::WalkEnd;
+use livecore_minidump::memory::{DirectMap, Stretch};
+use livecore_minidump::{
     DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, Protection, ReadError,
     VirtAddr,
 };

@@ -1,6 +1,6 @@
 //! Why no dump could be taken.
 
-use minidump::ReadError;
+use livecore_minidump::ReadError;
 
 use crate::mem4::MemError;
 use crate::place::PlaceError;
@@ -63,7 +63,7 @@ pub enum TakeError {
     Mem(#[from] MemError),
     /// The dump could not be laid out or written.
     #[error(transparent)]
-    Minidump(#[from] minidump::Error),
+    Minidump(#[from] livecore_minidump::Error),
     /// A processor was asked for whose machine runs: its registers are of no one moment.
     #[error("the registers of a guest that runs are of no one moment")]
     RunningCpu,
@@ -79,7 +79,7 @@ pub enum TakeError {
     /// The dump could not be placed.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// The caller's [`compress::Progress::cancelled`] said so.
+    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,
 }

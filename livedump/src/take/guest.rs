@@ -15,15 +15,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use minidump::KernelElf;
-use minidump::provenance::{Pause, PauseHow};
+use livecore_minidump::KernelElf;
+use livecore_minidump::provenance::{Pause, PauseHow};
 
 use super::observer::{Observer, Stage};
 use super::run::RunOptions;
 use super::{PlanOptions, TakeError, Taken, plan, plan_machine};
-use crate::PhysMemory;
 use crate::image::{self, CpuState};
 use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};
+use livecore_minidump::PhysMemory;
 
 /// How a guest that runs and shares its memory is held for its dump.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,13 +9,13 @@
 
 use std::sync::Arc;
 
-use minidump::defs::amd64::PAGE_SIZE;
-use minidump::{DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::{DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use super::kernel::Variables;
 use super::{bank, bits, port};
-use crate::PhysMemory;
 use crate::image::{FOUR_GIB, Image, RawLayout};
+use livecore_minidump::PhysMemory;
 
 /// Where hypervisors begin it: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc
 /// with less memory; Xen; Hyper-V.

@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
-use minidump::defs::amd64::{KERNSTART, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE};
-use minidump::defs::i386;
-use minidump::{KernelMemory, VirtAddr};
+use livecore_defs::amd64::{KERNSTART, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE};
+use livecore_defs::i386;
+use livecore_minidump::{KernelMemory, VirtAddr};
 
 use super::paging::Paging;
 use super::view::{MachineView, Root};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// Bytes that are looked at together.
 const PIECE: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! Variables of a kernel, by the names in its symbol table.
 
-use minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::TakeError;
 

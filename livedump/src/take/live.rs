@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use compress::{Codec, ReadAt};
-use minidump::defs::kerneldump::{KERNELDUMPVERSION, SIZE};
-use minidump::kerneldump::Magic;
-use minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
+use livecore_compress::{Codec, ReadAt};
+use livecore_defs::kerneldump::{KERNELDUMPVERSION, SIZE};
+use livecore_minidump::kerneldump::Magic;
+use livecore_minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
 
 use super::TakeError;
 use crate::mem4::freebsd::dump_error;

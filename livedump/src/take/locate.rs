@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::TakeError;
 use super::identify::{Findings, survey};
@@ -18,7 +18,7 @@ use super::paging::Paging;
 use super::port::Port;
 use super::text::Samples;
 use super::view::{MachineView, Root};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// A kernel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use minidump::{Arch, KernelElf};
+use livecore_minidump::{Arch, KernelElf};
 
 use super::TakeError;
 use super::kernel::Variables;
 use super::locate::{Located, locate};
 use super::port::{self, Port};
 use super::view::{MachineView, Root};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// A machine whose kernel has been found.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use minidump::{Bitmap, DumpAvail};
+use livecore_minidump::{Bitmap, DumpAvail};
 
 use super::TakeError;
 

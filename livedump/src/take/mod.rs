@@ -47,9 +47,9 @@ mod walk;
 use std::io;
 use std::sync::Arc;
 
-use compress::Progress;
-use minidump::provenance::{Cpu, Pause};
-use minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
+use livecore_compress::Progress;
+use livecore_minidump::provenance::{Cpu, Pause};
+use livecore_minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
 
 pub use dumped::DumpedMachine;
 pub use error::TakeError;
@@ -64,11 +64,11 @@ pub use run::{Done, Output, RunOptions, Source, run};
 pub use running::running;
 pub use view::MachineView;
 
-use crate::PhysMemory;
 use crate::image::cpu::CpuState;
 use crate::torn::Watch;
 use dumpable::{Dumpable, Model};
 use kernel::Variables;
+use livecore_minidump::PhysMemory;
 use marks::Marks;
 use pages::Pages;
 use patch::Patches;
@@ -172,7 +172,7 @@ impl Taken {
                 .kind()
             {
                 io::ErrorKind::Interrupted => TakeError::Cancelled,
-                _ => TakeError::Minidump(minidump::Error::io("memory", e)),
+                _ => TakeError::Minidump(livecore_minidump::Error::io("memory", e)),
             })?;
         self.edits.watch = Some(Arc::new(watch));
         Ok(())

@@ -1,7 +1,7 @@
 //! The kernel's message buffer, as the dump's second section holds it.
 
-use minidump::defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
-use minidump::{ByteOrder, VirtAddr};
+use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
+use livecore_minidump::{ByteOrder, VirtAddr};
 
 use super::TakeError;
 use super::kernel::Variables;

@@ -1,6 +1,6 @@
 //! Who hears what a run is doing.
 
-use compress::{NoProgress, Progress};
+use livecore_compress::{NoProgress, Progress};
 
 /// A part of a run that takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 use std::io;
 use std::sync::Arc;
 
-use minidump::{PageSource, PhysAddr};
+use livecore_minidump::{PageSource, PhysAddr};
 
 use super::patch::Patches;
-use crate::PhysMemory;
 use crate::torn::Watch;
+use livecore_minidump::PhysMemory;
 
 /// The pages of a machine that is being dumped.
 pub(super) struct Pages {

@@ -1,9 +1,9 @@
 //! Page tables as processors walk them: one row per form, and one walk for all.
 //!
-//! Not the page-table section of a dump, which `minidump::arch` reads: these are the tables in a
+//! Not the page-table section of a dump, which `livecore_minidump::arch` reads: these are the tables in a
 //! machine's memory.
 
-use minidump::defs::{amd64, arm64, i386, riscv};
+use livecore_defs::{amd64, arm64, i386, riscv};
 
 /// A form of page tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

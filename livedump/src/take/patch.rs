@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use minidump::{KernelMemory, ReadError, VirtAddr};
+use livecore_minidump::{KernelMemory, ReadError, VirtAddr};
 
 /// Changes by physical page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! function that saved it, and debuggers begin there; so the program counter goes there, and where
 //! the innermost function would have returned to is lost.
 
-use minidump::defs::pcb::PcbFields;
+use livecore_defs::pcb::PcbFields;
 
 use crate::image::{Arm64, Registers, Riscv64, X86};
 
@@ -148,7 +148,7 @@ pub(super) fn beside(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use minidump::defs::pcb;
+    use livecore_defs::pcb;
 
     /// Numbers of registers by the RISC-V calling convention, volume I, chapter "RISC-V Assembly
     /// Programmer's Handbook".

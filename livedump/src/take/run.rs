@@ -12,17 +12,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compress::Codec;
-use minidump::convert::{Target, Written, finish_with};
-use minidump::{Error, KernelElf};
+use livecore_compress::Codec;
+use livecore_minidump::convert::{Target, Written, finish_with};
+use livecore_minidump::{Error, KernelElf};
 
 use super::guest::{self, GuestSource, Held, Prepared};
 use super::observer::{Observer, Stage};
 use super::{Facts, Machine, PlanOptions, TakeError, Taken, plan, plan_machine};
-use crate::PhysMemory;
 use crate::image::CpuState;
 use crate::place::{Destination, Options, Pending, PlaceError, Published, info};
 use crate::qmp::QmpError;
+use livecore_minidump::PhysMemory;
 
 /// What is dumped.
 pub enum Source {

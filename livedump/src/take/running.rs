@@ -8,17 +8,17 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use minidump::defs::amd64;
-use minidump::{Arch, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::amd64;
+use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use super::bits::dump_avail;
 use super::kernel::Variables;
 use super::locate::Located;
 use super::paging::Paging;
 use super::{Machine, TakeError, port};
-use crate::PhysMemory;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
+use livecore_minidump::PhysMemory;
 
 /// The file of the kernel that runs: `kern.bootfile`.
 pub fn bootfile() -> io::Result<String> {

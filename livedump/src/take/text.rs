@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use minidump::KernelElf;
+use livecore_minidump::KernelElf;
 
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// Bytes that are compared together; where they begin, in the file's addresses and in memory.
 const PAGE: u64 = 4096;

@@ -4,10 +4,10 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use super::paging::{Entry, Paging};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// A tree of page tables and the addresses that a processor translates by it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use minidump::{PmapPages, ReadError, VirtAddr};
+use livecore_minidump::{PmapPages, ReadError, VirtAddr};
 
 use super::TakeError;
 use super::dumpable::Dumpable;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use minidump::{Dump, KernelMemory};
+use livecore_minidump::{Dump, KernelMemory};
 
 /// The physical pages in which two dumps of the same bitmap differ.
 pub(crate) fn differing(one: &Dump, other: &Dump) -> BTreeSet<u64> {

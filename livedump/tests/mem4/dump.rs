@@ -8,11 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
-use compress::ReadAt;
-use livedump::PhysMemory;
-use livedump::mem4::{Access, Credentials, Device, DumpRequest, Emulated, MemDevice, MemError};
-use livedump::take::{PlanOptions, plan};
-use minidump::{Container, Dump, KernelDumpHeader, OpenOptions};
+use livecore_compress::ReadAt;
+use livecore_livedump::mem4::{
+    Access, Credentials, Device, DumpRequest, Emulated, MemDevice, MemError,
+};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::{Container, Dump, KernelDumpHeader, OpenOptions};
 
 use crate::fixture::{PAGE, fixture};
 

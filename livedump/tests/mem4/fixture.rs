@@ -4,11 +4,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use livedump::image;
-use livedump::mem4::emulated::Parts;
-use livedump::mem4::{Access, Credentials, Emulated};
-use livedump::synth::{Description, Machine, build, write_out};
-use minidump::KernelElf;
+use livecore_livedump::image;
+use livecore_livedump::mem4::emulated::Parts;
+use livecore_livedump::mem4::{Access, Credentials, Emulated};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, Machine, build, write_out};
 
 /// Bytes per page.
 pub(crate) const PAGE: usize = 4096;

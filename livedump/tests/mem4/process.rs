@@ -1,8 +1,8 @@
 //! MEM_EXTRACT_PADDR.
 
-use livedump::mem4::{Device, MemDevice, MemError};
-use livedump::sys::memrange::MeState;
-use minidump::defs::amd64::VM_MIN_KERNEL_ADDRESS;
+use livecore_defs::amd64::VM_MIN_KERNEL_ADDRESS;
+use livecore_livedump::mem4::{Device, MemDevice, MemError};
+use livecore_livedump::sys::memrange::MeState;
 
 use crate::fixture::{PAGE, fixture};
 

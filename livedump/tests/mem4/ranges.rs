@@ -1,9 +1,9 @@
 //! MEMRANGE_GET and MEMRANGE_SET.
 
-use livedump::mem4::emulated::Parts;
-use livedump::mem4::range::Owner;
-use livedump::mem4::{Access, Credentials, Emulated, MemDevice, MemError, MemRange};
-use livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
+use livecore_livedump::mem4::emulated::Parts;
+use livecore_livedump::mem4::range::Owner;
+use livecore_livedump::mem4::{Access, Credentials, Emulated, MemDevice, MemError, MemRange};
+use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
 use crate::fixture::fixture;
 

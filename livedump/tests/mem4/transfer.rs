@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use livedump::PhysMemory;
-use livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
-use minidump::defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
+use livecore_defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
+use livecore_livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livecore_minidump::PhysMemory;
 
 use crate::fixture::{PAGE, fixture};
 

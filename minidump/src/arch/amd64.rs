@@ -5,11 +5,11 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::amd64::{
+use crate::{PhysAddr, ReadError, VirtAddr};
+use livecore_defs::amd64::{
     NBPDR, NPTEPG, PAGE_SHIFT, PAGE_SIZE, PDRSHIFT, PG_FRAME, PG_NX, PG_PS, PG_PS_FRAME, PG_RW,
     PG_V, PTE_SIZE,
 };
-use crate::{PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {

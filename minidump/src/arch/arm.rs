@@ -4,11 +4,11 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::arm::{
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::arm::{
     L2_L_FRAME, L2_L_NX_V6, L2_L_OFFSET, L2_NX_V6, L2_S_FRAME, L2_S_PROT_W_V4, L2_TYPE_INV,
     L2_TYPE_L, L2_TYPE_MASK, L2_TYPE_T, MMUFORMAT_V4, MMUFORMAT_V6_LPAE, PTE_SIZE, PTE2_RO_V6,
 };
-use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {

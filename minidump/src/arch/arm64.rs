@@ -5,10 +5,10 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::arm64::{
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::arm64::{
     ATTR_AP_RO, ATTR_DESCR_MASK, ATTR_FRAME, ATTR_PXN, ATTR_UXN, L3_PAGE, PTE_SIZE,
 };
-use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {

@@ -4,8 +4,8 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::i386::{PG_FRAME, PG_FRAME_PAE, PG_NX, PG_RW, PG_V, PTE_SIZE, PTE_SIZE_PAE};
 use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::i386::{PG_FRAME, PG_FRAME_PAE, PG_NX, PG_RW, PG_V, PTE_SIZE, PTE_SIZE_PAE};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {

@@ -5,12 +5,12 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::minidump::PAGE_SIZE;
-use crate::defs::mips::{
+use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::minidump::PAGE_SIZE;
+use livecore_defs::mips::{
     KSEG_PHYS_MASK, KSEG_SIGN, KSEG0_START, KSEG1_END, PTE_D, PTE_PFN_MASK_32, PTE_PFN_MASK_64,
     PTE_PFN_SHIFT, PTE_V, XKPHYS_CACHED, XKPHYS_END, XKPHYS_PHYS_MASK, XKPHYS_START,
 };
-use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// Whether it is a 64-bit kernel: the addresses of others have no upper half.
 pub(crate) fn is_64(header: &MinidumpHeader) -> bool {

@@ -13,8 +13,8 @@ pub mod walk;
 use std::fmt;
 
 use crate::arch::tables::{Tables, not_mapped};
-use crate::defs::{self, minidump::HeaderFields};
 use crate::{ByteOrder, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::minidump::HeaderFields;
 
 /// An architecture whose kernels write minidumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -51,13 +51,13 @@ impl Arch {
     /// Where the fields of its minidump header are.
     pub fn fields(self) -> &'static HeaderFields {
         match self {
-            Self::Amd64 => &defs::amd64::HEADER,
-            Self::Arm64 => &defs::arm64::HEADER,
-            Self::Riscv64 => &defs::riscv::HEADER,
-            Self::I386 => &defs::i386::HEADER,
-            Self::Arm => &defs::arm::HEADER,
-            Self::Powerpc64 => &defs::powerpc64::HEADER,
-            Self::Mips => &defs::mips::HEADER,
+            Self::Amd64 => &livecore_defs::amd64::HEADER,
+            Self::Arm64 => &livecore_defs::arm64::HEADER,
+            Self::Riscv64 => &livecore_defs::riscv::HEADER,
+            Self::I386 => &livecore_defs::i386::HEADER,
+            Self::Arm => &livecore_defs::arm::HEADER,
+            Self::Powerpc64 => &livecore_defs::powerpc64::HEADER,
+            Self::Mips => &livecore_defs::mips::HEADER,
         }
     }
 

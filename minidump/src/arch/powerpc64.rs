@@ -6,14 +6,14 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Mapping, Protection, Sink, WalkEnd};
-use crate::defs::minidump::PAGE_SIZE;
-use crate::defs::powerpc64::{
+use crate::{PhysAddr, ReadError, VirtAddr};
+use livecore_defs::minidump::PAGE_SIZE;
+use livecore_defs::powerpc64::{
     ADDR_SR_SHIFT, KERNBASE, LARGE_PAGE_SHIFT, LPTE_API_SHIFT, LPTE_AVPN_API, LPTE_BIG, LPTE_BR,
     LPTE_HID, LPTE_LP_4K_16M, LPTE_LP_MASK, LPTE_LP_RPGN, LPTE_NOEXEC, LPTE_PP, LPTE_RPGN,
     LPTE_SEGMENT, LPTE_SIZE, LPTE_VALID, LPTE_VSID, LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS,
     VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
-use crate::{PhysAddr, ReadError, VirtAddr};
 
 /// The physical address behind `at`.
 pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {

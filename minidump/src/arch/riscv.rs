@@ -5,7 +5,7 @@
 
 use crate::arch::tables::{Tables, not_mapped};
 use crate::arch::walk::{Flat, Leaf, Protection};
-use crate::defs::riscv::{
+use livecore_defs::riscv::{
     L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S, PTE_RWX, PTE_SIZE, PTE_V, PTE_W, PTE_X,
 };
 

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use crate::arch::tables::Tables;
-use crate::defs::amd64::{NBPDR, NPTEPG, PAGE_SIZE, PG_FRAME, PG_PS, PG_PS_FRAME, PG_V, PTE_SIZE};
 use crate::{Arch, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::amd64::{
+    NBPDR, NPTEPG, PAGE_SIZE, PG_FRAME, PG_PS, PG_PS_FRAME, PG_V, PTE_SIZE,
+};
 
 /// What the kernel may do with a page, besides reading it.
 ///

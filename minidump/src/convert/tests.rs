@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use compress::Codec;
+use livecore_compress::Codec;
 
 use super::*;
 use crate::dump::tests::{open, payload, raw};

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{NoProgress, Progress, ReadAt};
+use livecore_compress::{NoProgress, Progress, ReadAt};
 
 use super::beside::{self, Beside};
 use super::carried;
@@ -15,9 +15,9 @@ use super::envelope::Envelope;
 use super::open::read_header;
 use super::{Dump, OpenOptions};
 use crate::container;
-use crate::defs::elf::ELFOSABI_STANDALONE;
 use crate::elf::core::{ElfCore, Head};
 use crate::{Arch, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
+use livecore_defs::elf::ELFOSABI_STANDALONE;
 
 /// A kernel dump of any kind.
 #[derive(Debug, Clone)]

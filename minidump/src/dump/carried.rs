@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::{ReadAt, Window};
+use livecore_compress::{ReadAt, Window};
 
 use super::envelope::Carried;
-use crate::defs::elf::{NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION};
-use crate::defs::kerneldump;
 use crate::elf::core::ElfCore;
 use crate::{Error, KernelDumpHeader};
+use livecore_defs::elf::{NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION};
+use livecore_defs::kerneldump;
 
 /// Where a minidump lies in an ELF core, and its header.
 pub(crate) struct Place {

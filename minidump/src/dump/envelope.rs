@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Stream};
+use livecore_compress::{Codec, ReadAt, Stream};
 
 use super::beside::Beside;
 use super::open::{find_header, usable_info, warn_of_header, warn_of_seal};

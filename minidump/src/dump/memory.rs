@@ -4,7 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
 use super::Dump;
 use crate::arch::tables::{Tables, not_mapped};

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
@@ -26,7 +26,7 @@ pub use warning::{Shortness, Warning};
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// How its stream is opened.
-    pub stream: compress::OpenOptions,
+    pub stream: livecore_compress::OpenOptions,
     /// Whether page data that is missing at the end is served as zeros. If it is, the dump says so
     /// ([`Warning::ZeroTail`]).
     pub zero_tail: bool,
@@ -36,7 +36,7 @@ pub struct OpenOptions {
 
 impl OpenOptions {
     /// The stream's options, no zero tail, bitmaps up to 1 GiB.
-    pub fn new(stream: compress::OpenOptions) -> Self {
+    pub fn new(stream: livecore_compress::OpenOptions) -> Self {
         Self {
             stream,
             zero_tail: false,
@@ -47,7 +47,7 @@ impl OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self::new(compress::OpenOptions::default())
+        Self::new(livecore_compress::OpenOptions::default())
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Codec, Progress, ReadAt};
+use livecore_compress::{Codec, Progress, ReadAt};
 
 use super::any::AnyDump;
 use super::beside::Beside;
@@ -13,15 +13,15 @@ use super::memory::TableCache;
 use super::{Dump, HeaderOrigin, OpenOptions, Warning};
 use crate::bitmap_section::WordForm;
 use crate::container::{Container, Opened};
-use crate::defs::seal::{
-    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
-    RECORD_SOURCE_LENGTH,
-};
 use crate::header::{HEADER_BYTES, escaped};
 use crate::info::Info;
 use crate::kerneldump::Magic;
 use crate::{
     Arch, Bitmap, ByteOrder, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord,
+};
+use livecore_defs::seal::{
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
+    RECORD_SOURCE_LENGTH,
 };
 
 /// The most bytes of a `dump_avail` section. Kernels have one page; this is 65,536 ranges.

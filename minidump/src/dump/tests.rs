@@ -393,7 +393,7 @@ fn a_pipe_is_opened_like_a_file() {
     let dump = Dump::from_reader(
         &mut bytes.as_slice(),
         &OpenOptions::default(),
-        &compress::NoProgress,
+        &livecore_compress::NoProgress,
     )
     .unwrap();
     assert_eq!(dump.container(), Container::Raw);

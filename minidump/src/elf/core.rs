@@ -7,12 +7,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
-use crate::defs::elf::{
+use crate::{ByteOrder, Error};
+use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, ET_CORE, MAGIC, PN_XNUM, PT_NOTE,
 };
-use crate::{ByteOrder, Error};
 
 /// Program headers that are read at once.
 const BATCH: u64 = 1024;
@@ -366,8 +366,8 @@ impl std::fmt::Debug for ElfCore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::defs::elf::{ELFOSABI_STANDALONE, PT_LOAD};
     use crate::elf::write::{CoreHead, put_note};
+    use livecore_defs::elf::{ELFOSABI_STANDALONE, PT_LOAD};
 
     fn head(class: &'static Class, order: ByteOrder) -> CoreHead {
         CoreHead {

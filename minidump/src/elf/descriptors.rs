@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use compress::ReadAt;
 use goblin::elf::Header;
 use goblin::elf::section_header::{SHT_NOBITS, SHT_RELA, SectionHeader};
+use livecore_compress::ReadAt;
 
 use super::{Section, table};
 use crate::ByteOrder;

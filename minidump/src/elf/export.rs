@@ -14,16 +14,16 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
-use crate::defs::elf::{
-    CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
-    PF_W, PF_X, PT_LOAD, PT_NOTE,
-};
 use crate::elf::core::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
 use crate::{ByteOrder, Dump, Error, HeaderOrigin, Protection, ReadError};
+use livecore_defs::elf::{
+    CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
+    PF_W, PF_X, PT_LOAD, PT_NOTE,
+};
 
 /// What an exported core says besides memory.
 #[derive(Debug, Clone, Default)]

@@ -3,13 +3,13 @@
 //!
 //! A core cannot say that a register is unknown: what was not saved is 0 in it.
 
-use crate::defs::elf::{
+use crate::elf::write::put_note;
+use crate::{Arch, ByteOrder};
+use livecore_defs::elf::{
     ELFOSABI_FREEBSD, ELFOSABI_NONE, NT_AUXV, NT_PROCSTAT_AUXV, NT_PRPSINFO, NT_PRSTATUS,
     NT_THRMISC,
 };
-use crate::defs::prstatus::{self, Prstatus, Slot};
-use crate::elf::write::put_note;
-use crate::{Arch, ByteOrder};
+use livecore_defs::prstatus::{self, Prstatus, Slot};
 
 /// `MAXCOMLEN`: bytes of a thread's name that every debugger shows.
 const NAME_LEN: usize = 19;

@@ -5,8 +5,8 @@
 //! ```
 
 use crate::ByteOrder;
-use crate::defs::elf::{Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ET_CORE, MAGIC, PN_XNUM};
 use crate::elf::core::Segment;
+use livecore_defs::elf::{Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ET_CORE, MAGIC, PN_XNUM};
 
 /// The fixed part of a core file's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

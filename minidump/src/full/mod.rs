@@ -29,7 +29,7 @@ pub(crate) mod write;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
 use crate::arch::walk::WalkEnd;
 use crate::dump::Envelope;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{FullDump, Range};
 use crate::container::Opened;
-use crate::defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 use crate::dump::beside::Beside;
 use crate::dump::carried::{self, Place};
 use crate::dump::open::read_header;
 use crate::dump::{Envelope, OpenOptions, Warning};
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::{Arch, ByteOrder, Dump, Error, KernelMemory, PhysAddr};
+use livecore_defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 
 /// `p_paddr` of the segments of a dump by virtual addresses, and `p_vaddr` of powerpc's other one.
 const NONE: [u64; 2] = [u64::MAX, 0xffff_ffff];

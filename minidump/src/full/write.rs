@@ -1,12 +1,12 @@
 //! The headers of a full dump made of a minidump, which it carries.
 
-use crate::defs::elf::{
-    CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
-};
 use crate::elf::core::Segment;
 use crate::elf::export::{own_notes, place_note};
 use crate::elf::write::CoreHead;
 use crate::{Arch, Dump, Error, KernelMemory, VirtAddr};
+use livecore_defs::elf::{
+    CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
+};
 
 /// Everything before the minidump, which follows as it is and whose payload has `payload_len`
 /// bytes: ELF header, one program header per run of its pages, notes that say where it lies, zeros

@@ -5,12 +5,11 @@ use std::io;
 use std::ops::Range as Span;
 use std::sync::Arc;
 
-use compress::ReadAt;
-use compress::salvage::{Piece, Proof};
+use livecore_compress::ReadAt;
+use livecore_compress::salvage::{Piece, Proof};
 
 use super::left::{Left, covered, good};
 use super::{Found, Known, Options, PageCount, RANGES};
-use crate::defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 use crate::dump::carried;
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
@@ -18,6 +17,7 @@ use crate::elf::write::CoreHead;
 use crate::full::open::read_segments;
 use crate::full::{Range, arch_of};
 use crate::{Arch, Error, KernelDumpHeader, PhysAddr};
+use livecore_defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 
 /// The most runs of pages that are told apart.
 const RUNS: usize = 1 << 22;

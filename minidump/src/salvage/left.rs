@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use compress::salvage::{Piece, Proof, Salvage as Stored};
-use compress::{ReadAt, Window};
+use livecore_compress::salvage::{Piece, Proof, Salvage as Stored};
+use livecore_compress::{ReadAt, Window};
 
 use super::Options;
 

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, ReadAt, Window};
+use livecore_compress::{Codec, ReadAt, Window};
 
 use super::HeaderFrom;
-use crate::defs::kerneldump::SIZE;
 use crate::elf::core::Head;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};
+use livecore_defs::kerneldump::SIZE;
 
 /// Sector sizes of dump devices, and what raw files are padded to.
 const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
@@ -68,7 +68,7 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
             });
         }
     }
-    if begins_payload(&**source, 0)? || compress::salvage::has_seal(&**source)? {
+    if begins_payload(&**source, 0)? || livecore_compress::salvage::has_seal(&**source)? {
         return Ok(at_front(size, trailing));
     }
     if let Some((header, at)) = &trailing

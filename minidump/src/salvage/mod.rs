@@ -29,16 +29,16 @@ mod survey;
 use std::io::Write;
 use std::sync::Arc;
 
-use compress::salvage::{Damage, Salvage as Stored};
-use compress::{Codec, Progress, ReadAt};
+use livecore_compress::salvage::{Damage, Salvage as Stored};
+use livecore_compress::{Codec, Progress, ReadAt};
 
 use crate::convert::{Target, Written, finish_record};
-use crate::defs::seal::{
+use crate::info::Info;
+use crate::{Error, KernelDumpHeader, OpenOptions, PhysAddr, SealRecord};
+use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SALVAGED, FLAG_SHORT, FLAG_ZERO_TAIL,
     RECORD_SALVAGED, RECORD_SOURCE_LENGTH,
 };
-use crate::info::Info;
-use crate::{Error, KernelDumpHeader, OpenOptions, PhysAddr, SealRecord};
 
 use left::Left;
 use locate::Located;

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use compress::ReadAt;
+use livecore_compress::ReadAt;
 
 use super::survey::Survey;
 

@@ -1,7 +1,7 @@
 //! Which pages and which parts of the sections are left.
 
-use compress::ReadAt;
-use compress::salvage::{Piece, Proof};
+use livecore_compress::ReadAt;
+use livecore_compress::salvage::{Piece, Proof};
 
 use super::left::{Left, covered, good};
 use super::{Known, Options, PageCount, RANGES, SectionLoss};

@@ -5,13 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use compress::ReadAt;
-use livedump::PhysMemory;
-use livedump::image::raw::RawImage;
-use livedump::place::sparse;
-use livedump::synth;
-use livedump::take::{PlanOptions, Taken, plan};
-use minidump::KernelElf;
+use livecore_compress::ReadAt;
+use livecore_livedump::image::raw::RawImage;
+use livecore_livedump::place::sparse;
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::KernelElf;
+use livecore_minidump::PhysMemory;
 
 use crate::{Failure, Options};
 
@@ -64,8 +63,8 @@ fn machine(options: &Options, name: &str, memory: u32, half: u32) -> Result<Corp
              direct = \"{half} MiB\"\n\
              mix = {{ zero = 33, code = 10, heap = 35, text = 12, noise = 10 }}\n"
         );
-        let machine = synth::build(&synth::Description::parse(&text)?)?;
-        synth::write_out(&machine, &folder)?;
+        let machine = livecore_synth::build(&livecore_synth::Description::parse(&text)?)?;
+        livecore_synth::write_out(&machine, &folder)?;
         let taken = taken(&folder)?;
         let unfinished = payload.with_extension("part");
         copy(&taken.into_payload(), &unfinished)?;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use minidump::{Dump, MinidumpHeader, OpenOptions};
+use livecore_minidump::{Dump, MinidumpHeader, OpenOptions};
 
 use crate::Failure;
 use crate::corpora::Corpus;

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use compress::{
+use livecore_compress::{
     Codec, Encoding, Error, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, write_seal,
 };
 
-use livedump::image;
-use livedump::place::{pipe, sparse};
-use livedump::take::{PlanOptions, plan};
-use minidump::KernelElf;
+use livecore_livedump::image;
+use livecore_livedump::place::{pipe, sparse};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::KernelElf;
 
 use crate::{Failure, corpora, pages};
 
@@ -56,15 +56,16 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         ["verify", depth, threads, from] => {
-            let options = verify::Options {
+            let options = livecore_verify::Options {
                 depth: match *depth {
-                    "deep" => verify::Depth::Deep,
-                    _ => verify::Depth::Default,
+                    "deep" => livecore_verify::Depth::Deep,
+                    _ => livecore_verify::Depth::Default,
                 },
                 threads: threads.parse()?,
-                ..verify::Options::default()
+                ..livecore_verify::Options::default()
             };
-            let report = verify::verify(Arc::new(File::open(from)?), &options, &NoProgress);
+            let report =
+                livecore_verify::verify(Arc::new(File::open(from)?), &options, &NoProgress);
             match report.verdict.reason() {
                 Some(why) => Err(why.into()),
                 // The seals of these files carry no header: that is found, and costs nothing.

@@ -7,12 +7,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, Stream};
-use minidump::convert::Target;
-use minidump::dump::AnyDump;
-use minidump::salvage::{self, Salvage};
-use minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
-use verify::{Depth, Options};
+use livecore_compress::{Codec, Encoding, NoProgress, Stream};
+use livecore_minidump::convert::Target;
+use livecore_minidump::dump::AnyDump;
+use livecore_minidump::salvage::{self, Salvage};
+use livecore_minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
+use livecore_verify::{Depth, Options};
 use xxhash_rust::xxh64::xxh64;
 
 /// A decoded stream is followed so far: bombs are long, and the rest is more of the same.
@@ -26,8 +26,8 @@ const MAGICS: [&[u8; 17]; 3] = [
 ];
 
 /// How streams are opened: small bounds, which are what is tested.
-pub fn options() -> compress::OpenOptions {
-    compress::OpenOptions {
+pub fn options() -> livecore_compress::OpenOptions {
+    livecore_compress::OpenOptions {
         threads: std::num::NonZeroUsize::MIN,
         cache: 1 << 20,
         max_window: 8 << 20,
@@ -49,7 +49,7 @@ pub fn stream(bytes: Vec<u8>) {
             content.extend_from_slice(piece);
             if content.len() as u64 > CONTENT_MAX {
                 cut = true;
-                return Err(compress::Error::Write(io::Error::other("enough")));
+                return Err(livecore_compress::Error::Write(io::Error::other("enough")));
             }
             Ok(())
         },
@@ -80,8 +80,8 @@ pub fn stream(bytes: Vec<u8>) {
 /// Whatever the bytes are, the reader and the verifier answer: pages that are holes do not read,
 /// a dump that is found sound can be opened, and memory and time are bounded.
 pub fn dump(bytes: Vec<u8>) {
-    let source: Arc<dyn compress::ReadAt> = Arc::new(bytes);
-    let report = verify::verify(
+    let source: Arc<dyn livecore_compress::ReadAt> = Arc::new(bytes);
+    let report = livecore_verify::verify(
         Arc::clone(&source),
         &Options {
             depth: Depth::Deep,
@@ -91,7 +91,7 @@ pub fn dump(bytes: Vec<u8>) {
         &NoProgress,
     );
     let sound = report.verdict.exit_code() == 0;
-    let opened = AnyDump::from_source(source, &minidump::OpenOptions::new(options()));
+    let opened = AnyDump::from_source(source, &livecore_minidump::OpenOptions::new(options()));
     let dump = match opened {
         Ok(AnyDump::Mini(dump)) => dump,
         Ok(AnyDump::Full(full)) => {
@@ -139,7 +139,7 @@ pub fn dump(bytes: Vec<u8>) {
 /// depends on what its own header says.
 pub fn salvage(bytes: Vec<u8>) {
     let options = salvage::Options {
-        open: minidump::OpenOptions::new(options()),
+        open: livecore_minidump::OpenOptions::new(options()),
         ..Default::default()
     };
     let Ok(found) = Salvage::examine(Arc::new(bytes), &options, &NoProgress) else {
@@ -156,7 +156,7 @@ pub fn salvage(bytes: Vec<u8>) {
     if found.write(&target, &mut out, &NoProgress).is_err() {
         return;
     }
-    let report = verify::verify(Arc::new(out.clone()), &Options::default(), &NoProgress);
+    let report = livecore_verify::verify(Arc::new(out.clone()), &Options::default(), &NoProgress);
     assert!(report.verdict.exit_code() != 1);
     let opened = AnyDump::from_source(Arc::new(out), &options.open);
     assert!(

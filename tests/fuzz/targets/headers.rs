@@ -1,7 +1,7 @@
 #![no_main]
 //! Every parser of a header by itself; what two of them write is what they read.
 
-use minidump::{ByteOrder, DumpAvail, KernelDumpHeader, MinidumpHeader, SealRecord};
+use livecore_minidump::{ByteOrder, DumpAvail, KernelDumpHeader, MinidumpHeader, SealRecord};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(block) = bytes.first_chunk::<512>() {
@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(SealRecord::parse(&record.encode()).ok(), Some(record));
     }
     if let Ok(text) = std::str::from_utf8(bytes)
-        && let Some(info) = minidump::info::Info::parse(text)
+        && let Some(info) = livecore_minidump::info::Info::parse(text)
     {
         let _ = info.seconds();
         let _ = info.to_header().encode();

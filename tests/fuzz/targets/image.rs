@@ -2,5 +2,5 @@
 //! An image of memory, of whatever format its bytes say.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    livedump::image::exercise::exercise(bytes);
+    livecore_livedump::image::exercise::exercise(bytes);
 });

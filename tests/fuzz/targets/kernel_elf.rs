@@ -1,7 +1,7 @@
 #![no_main]
 //! A kernel file: symbols found by name and by address, contents at addresses.
 
-use minidump::KernelElf;
+use livecore_minidump::KernelElf;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(elf) = KernelElf::from_bytes(bytes.to_vec()) else {

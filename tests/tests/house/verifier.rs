@@ -45,7 +45,7 @@ fn the_verifier_derives_everything_itself() {
             name == "defs" || shares && VERIFY_MAY_SHARE.contains(&name)
         });
         taken("compress", &|name| VERIFY_MAY_READ.contains(&name));
-        taken("compress::seal", &|name| name == "format");
+        taken("livecore_compress::seal", &|name| name == "format");
     }
     report("the verifier asks the producer or the reader", &broken);
 }

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
+use livecore_livedump::image::{Format, Image, Options, open_bytes};
+use livecore_minidump::PhysMemory;
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
-use livedump::PhysMemory;
-use livedump::image::{Format, Image, Options, open_bytes};
 
 pub(crate) const PAGE: u64 = 4096;
 
@@ -161,7 +161,7 @@ pub(crate) fn images() -> Vec<Row> {
 }
 
 /// Opens bytes.
-pub(crate) fn open(bytes: Vec<u8>) -> Result<Image, minidump::Error> {
+pub(crate) fn open(bytes: Vec<u8>) -> Result<Image, livecore_minidump::Error> {
     open_bytes(Arc::new(bytes), &Options::default())
 }
 

@@ -1,9 +1,9 @@
 //! Images that are cut off or say what is not so: one clear error, and never more than memory
 //! that was there.
 
+use livecore_livedump::image::exercise::exercise;
+use livecore_minidump::Error;
 use livecore_tests::mkimage::{self, Kdump, Memory, Xen};
-use livedump::image::exercise::exercise;
-use minidump::Error;
 
 use super::common::{PAGE, images, memory, open, ranges};
 
@@ -220,8 +220,8 @@ fn pages_that_do_not_decode_are_errors_and_the_others_can_be_read() {
                     good += 1;
                 }
                 Err(error) => {
-                    let inner = compress::Error::in_io(&error);
-                    let is_broken = matches!(inner, Some(compress::Error::Broken { .. }));
+                    let inner = livecore_compress::Error::in_io(&error);
+                    let is_broken = matches!(inner, Some(livecore_compress::Error::Broken { .. }));
                     assert!(is_broken, "{name}: {error}");
                     bad += 1;
                 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use compress::{Encoding, NoProgress, Shape};
-use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
-use livedump::image::{
+use livecore_compress::{Encoding, NoProgress, Shape};
+use livecore_livedump::image::{
     self, Arm64, CpuState, Format, Options, RawLayout, Registers, Riscv64, X86, open_bytes,
 };
+use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
 
 use super::common::{check, compressed, images, memory, open, ranges};
 
@@ -28,15 +28,20 @@ fn compressed_images_open_like_any_other() {
         for stored in compressed(&bytes) {
             let image = open(stored).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(image.format, format, "{name}");
-            assert_ne!(image.codec, compress::Codec::None, "{name}");
+            assert_ne!(image.codec, livecore_compress::Codec::None, "{name}");
             check(name, &*image.memory, &memory);
         }
         let mut sealed = Vec::new();
         let encoding = Encoding::default();
-        let stored =
-            compress::encode_at(&bytes, &encoding, Shape::Frames, &mut sealed, &NoProgress)
-                .unwrap();
-        compress::write_seal(&stored, b"", &mut sealed).unwrap();
+        let stored = livecore_compress::encode_at(
+            &bytes,
+            &encoding,
+            Shape::Frames,
+            &mut sealed,
+            &NoProgress,
+        )
+        .unwrap();
+        livecore_compress::write_seal(&stored, b"", &mut sealed).unwrap();
         check(name, &*open(sealed).unwrap().memory, &memory);
     }
 }
@@ -377,7 +382,7 @@ fn raw_memory_is_what_its_layout_says() {
     for beyond in ["0-1M", "0-256K@512K", "0-128K,64K-192K@128K"] {
         let error = open_bytes(Arc::new(packed.clone()), &options(beyond)).unwrap_err();
         assert!(
-            matches!(error, minidump::Error::Broken { .. }),
+            matches!(error, livecore_minidump::Error::Broken { .. }),
             "{beyond}: {error}"
         );
     }
@@ -456,7 +461,7 @@ fn what_is_no_image_is_told_by_its_name() {
         bytes.resize(8192, 0);
         let error = open(bytes).unwrap_err();
         assert!(
-            matches!(error, minidump::Error::Unsupported { .. }),
+            matches!(error, livecore_minidump::Error::Unsupported { .. }),
             "{error}"
         );
         assert!(error.to_string().contains(what), "{error}");

@@ -6,8 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use livedump::image::Format;
-use livedump::image::exercise::exercise;
+use livecore_livedump::image::Format;
+use livecore_livedump::image::exercise::exercise;
 
 use super::common::images;
 

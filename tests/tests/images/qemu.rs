@@ -13,12 +13,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compress::ReadAt;
-use livedump::PhysMemory;
-use livedump::image::{self, Format, Image, Options};
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, plan};
-use minidump::KernelElf;
+use livecore_compress::ReadAt;
+use livecore_livedump::image::{self, Format, Image, Options};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::KernelElf;
+use livecore_minidump::PhysMemory;
+use livecore_synth::{Description, Machine, build};
 use serde_json::{Value, json};
 
 use super::peers::skipped;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 
-use livedump::image::Image;
-use livedump::synth::{Description, Machine, build};
-use livedump::take::{PlanOptions, Taken, plan};
-use minidump::kernel::{Context, Kernel};
-use minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_kernel::{Context, Kernel};
+use livecore_livedump::image::Image;
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_synth::{Description, Machine, build};
 
 use super::qemu::{Qemu, backend, compare, has_qemu};
 
@@ -60,9 +60,9 @@ fn planned(image: &Image, elf: &KernelElf) -> Taken {
 fn bytes(taken: &Taken) -> Vec<u8> {
     let mut bytes = Vec::new();
     let payload = taken.payload();
-    let size = compress::ReadAt::size(&payload).unwrap();
+    let size = livecore_compress::ReadAt::size(&payload).unwrap();
     bytes.resize(size as usize, 0);
-    compress::ReadAt::read_exact_at(&payload, &mut bytes, 0).unwrap();
+    livecore_compress::ReadAt::read_exact_at(&payload, &mut bytes, 0).unwrap();
     bytes
 }
 
@@ -127,11 +127,11 @@ fn every_format(name: &str, text: &str, pae: bool) {
     qemu.set(&registers);
 
     let raw = {
-        let options = livedump::image::Options {
+        let options = livecore_livedump::image::Options {
             layout: Some(format!("pc:{below}").parse().unwrap()),
-            ..livedump::image::Options::default()
+            ..livecore_livedump::image::Options::default()
         };
-        livedump::image::open(&ram, &options).unwrap()
+        livecore_livedump::image::open(&ram, &options).unwrap()
     };
     let plain = bytes(&planned(&raw, &elf));
     let mut with_registers: Option<Vec<u8>> = None;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use minidump::kernel::Kernel;
-use minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_kernel::Kernel;
+use livecore_minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::scene::{Scene, Variant};
 use crate::world::{AMD64, I386, LEN, PORTS, STACKS, Wanted, World};
@@ -64,7 +64,7 @@ fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
         let _ = (thread.title(), kernel.state(thread));
         if let Ok(registers) = kernel.registers(thread) {
             let stack = kernel.stack(&registers);
-            assert!(stack.len() <= minidump::kernel::stack::LIMIT);
+            assert!(stack.len() <= livecore_kernel::stack::LIMIT);
             frames += stack.len();
             for frame in stack {
                 let _ = frame.trap.map(|trap| trap.to_string());

@@ -4,7 +4,7 @@
 //! Offsets are those of FreeBSD 12.1's `sys/arm64/include/pcb.h` and `sys/riscv/include/pcb.h`, what is
 //! written there is `makectx`'s (`machdep.c`).
 
-use minidump::kernel::{Context, Kernel, Registers};
+use livecore_kernel::{Context, Kernel, Registers};
 
 use crate::world::{ARM64, Port, RISCV64, Wanted, World};
 

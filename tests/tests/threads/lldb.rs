@@ -1,7 +1,7 @@
 //! What LLDB's reader of FreeBSD dumps is known to do wrong, done right: one test for each fault
 //! (LLDB 19 `Plugins/Process/FreeBSDKernel`, and its successor as first written).
 
-use minidump::kernel::{Context, Kernel};
+use livecore_kernel::{Context, Kernel};
 
 use crate::scene::{Scene, Variant};
 use crate::world::{AMD64, ARM64, I386, Port, RISCV64};

@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use minidump::kernel::{Context, Kernel, Module, Modules, State};
+use livecore_kernel::{Context, Kernel, Module, Modules, State};
 
 use scene::{Scene, Variant};
 use world::{AMD64, ARM, ARM64, I386, I386_PAE, POWERPC64, POWERPC64LE, Port, RISCV64, World};

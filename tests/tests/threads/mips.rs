@@ -3,8 +3,8 @@
 //! Instructions are written as the MIPS architecture encodes them; frames as the o32 and n64 calling
 //! conventions and FreeBSD 12.1 `sys/mips/mips/exception.S` have them.
 
-use minidump::KernelElf;
-use minidump::kernel::Kernel;
+use livecore_kernel::Kernel;
+use livecore_minidump::KernelElf;
 
 use crate::world::{MIPS, MIPS64, MIPSEL, Port, Wanted, World};
 

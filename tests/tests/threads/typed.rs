@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use livecore_kernel::{Kernel, STRUCTURES, State, Types};
+use livecore_minidump::{Dump, KernelElf, OpenOptions};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
-use minidump::kernel::{Kernel, STRUCTURES, State, Types};
-use minidump::{Dump, KernelElf, OpenOptions};
 
 use crate::world::{AMD64, Wanted, World};
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use livecore_minidump::{Dump, KernelElf, OpenOptions};
 use livecore_tests::{mkdump, mkelf};
-use minidump::{Dump, KernelElf, OpenOptions};
 
 /// Bytes of the piece of kernel that a world is: text, data, stacks.
 pub(crate) const LEN: u64 = 0x1_0000;

@@ -5,7 +5,7 @@
 //! 2^32. Where the deflate stream ends only inflating tells; members of a sealed file say it in
 //! their extra field as well, and inflating has to agree.
 
-use compress::seal::format::{GZIP_DATA, GZIP_DATA_LEN};
+use livecore_compress::seal::format::{GZIP_DATA, GZIP_DATA_LEN};
 
 use super::Malformed;
 use crate::input::Input;
@@ -95,7 +95,10 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
     let id = extra.first_chunk::<2>().copied();
     if matches!(
         id,
-        Some(compress::seal::format::GZIP_SEAL | compress::seal::format::GZIP_FOOTER)
+        Some(
+            livecore_compress::seal::format::GZIP_SEAL
+                | livecore_compress::seal::format::GZIP_FOOTER
+        )
     ) {
         return Ok(Step::Seal { at });
     }

@@ -13,7 +13,7 @@ mod plain;
 mod zstd;
 mod zstd_read;
 
-use compress::{Codec, Progress};
+use livecore_compress::{Codec, Progress};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::container::Layout;

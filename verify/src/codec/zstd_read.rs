@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use ::zstd::bulk::Decompressor;
 use ::zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
-use compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
+use livecore_compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
 
 use super::zstd::{Frame, Step, step};
 use super::{

@@ -1,8 +1,8 @@
 //! What a page or a page-table entry that differs stands for: its place in the direct map, and
 //! with a kernel the symbol that lies there.
 
-use minidump::defs::amd64;
-use minidump::elf::KernelElf;
+use livecore_defs::amd64;
+use livecore_minidump::elf::KernelElf;
 
 use super::{PageDifference, SectionDifference, Side};
 use crate::memory::Memory;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use compress::{Progress, ReadAt};
+use livecore_compress::{Progress, ReadAt};
 
 use crate::intake::Intake;
 use crate::kdh::Kdh;

@@ -1,7 +1,7 @@
 //! What a codec wraps a seal in: zstd a skippable frame with a seek table behind, gzip empty
 //! members.
 
-use compress::seal::format::*;
+use livecore_compress::seal::format::*;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Pieces, behind_the_end, number, same};

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use compress::{Codec, Encoding, NoProgress, Shape};
+use livecore_compress::{Codec, Encoding, NoProgress, Shape};
 use livecore_tests::mkdump;
-use verify::render::{Format, Style};
-use verify::{Options, Report};
+use livecore_verify::render::{Format, Style};
+use livecore_verify::{Options, Report};
 
 /// A machine of two ranges with a kernel image of one 2 MiB leaf and one leaf table.
 pub(crate) const MACHINE: &str = "minidump amd64 3
@@ -48,7 +48,8 @@ pub(crate) fn seal_with(
     let mut file = Vec::new();
     let source = payload.to_vec();
     let stored =
-        compress::encode_at(&source, &encoding, Shape::Frames, &mut file, &NoProgress).unwrap();
+        livecore_compress::encode_at(&source, &encoding, Shape::Frames, &mut file, &NoProgress)
+            .unwrap();
     let header = header(stored.stored_len, payload.len() as u64, codec);
     let mut attachment = attachment(&header);
     for (kind, bytes) in records {
@@ -56,7 +57,7 @@ pub(crate) fn seal_with(
         attachment.extend((bytes.len() as u32).to_le_bytes());
         attachment.extend(bytes);
     }
-    compress::write_seal(&stored, &attachment, &mut file).unwrap();
+    livecore_compress::write_seal(&stored, &attachment, &mut file).unwrap();
     file
 }
 
@@ -88,13 +89,13 @@ fn attachment(header: &[u8]) -> Vec<u8> {
 
 /// What the verifier says of `bytes`.
 pub(crate) fn verify(bytes: &[u8], options: &Options<'_>) -> Report {
-    verify::verify(Arc::new(bytes.to_vec()), options, &NoProgress)
+    livecore_verify::verify(Arc::new(bytes.to_vec()), options, &NoProgress)
 }
 
 /// The report as people see it.
 pub(crate) fn told(report: &Report) -> String {
     let mut text = Vec::new();
     let reports = std::slice::from_ref(report);
-    verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
+    livecore_verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }

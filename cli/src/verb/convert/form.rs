@@ -4,14 +4,16 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use compress::{Progress, ReadAt};
-use livedump::take::{self, PlanOptions};
-use minidump::convert::{self, Target, Written};
-use minidump::elf::export::{Export, ExportOptions, export};
-use minidump::elf::notes::{NoteStyle, ThreadNote};
-use minidump::elf::threads::thread_notes;
-use minidump::kernel::Kernel;
-use minidump::{AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, OpenOptions, Payload};
+use livecore_compress::{Progress, ReadAt};
+use livecore_kernel::Kernel;
+use livecore_kernel::core_notes::thread_notes;
+use livecore_livedump::take::{self, PlanOptions};
+use livecore_minidump::convert::{self, Target, Written};
+use livecore_minidump::elf::export::{Export, ExportOptions, export};
+use livecore_minidump::elf::notes::{NoteStyle, ThreadNote};
+use livecore_minidump::{
+    AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, OpenOptions, Payload,
+};
 
 use super::{Args, Form, NotesArg};
 use crate::exit::Exit;

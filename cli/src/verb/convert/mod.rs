@@ -6,8 +6,8 @@ mod form;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use livedump::place::{self, Destination};
-use minidump::{AnyDump, Container, Error, Warning};
+use livecore_livedump::place::{self, Destination};
+use livecore_minidump::{AnyDump, Container, Error, Warning};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::failure::Failure;
@@ -118,7 +118,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     output::check_stdout(&destination, args.json, session)?;
     let codec = output::codec_of_name(&args.output);
-    let plain = args.codec.named().unwrap_or(codec) == compress::Codec::None;
+    let plain = args.codec.named().unwrap_or(codec) == livecore_compress::Codec::None;
     let container = args.container.unwrap_or(match args.to {
         // Whoever is given it should find nothing behind it.
         Some(Form::Elf) if plain => ContainerArg::Saved,
@@ -140,7 +140,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         AnyDump::Mini(dump) => dump.known_len().is_some(),
         AnyDump::Full(_) => true,
     };
-    let uncompressed = target.encoding.codec == compress::Codec::None;
+    let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
     let len = work.len();
     let options = place::Options {
         codec: target.encoding.codec,
@@ -150,7 +150,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         ..place::Options::default()
     };
     let bar = Bar::new(session, "convert", args.json, len);
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
+    let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         work.write(&target, out, progress)
     };
     let written = output::write(

@@ -3,11 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use compress::{Stream, StreamKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use minidump::dump::HeaderOrigin;
-use minidump::{Dump, KernelDumpHeader, Layout, Provenance};
+use livecore_compress::{Stream, StreamKind};
+use livecore_minidump::dump::HeaderOrigin;
+use livecore_minidump::{Dump, KernelDumpHeader, Layout, Provenance};
 use serde::Serialize;
 
 use crate::json::Hex;

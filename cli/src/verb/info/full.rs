@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use minidump::{FullDump, KernelMemory};
+use livecore_minidump::{FullDump, KernelMemory};
 use serde::Serialize;
 
 use super::facts::{Frames, Header, PayloadFacts, disk_size, origin, ratio, stream_name};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::Path;
 
-use livedump::image::{self, Arm64, CpuState, Format, Image, Registers, Riscv64, X86};
+use livecore_livedump::image::{self, Arm64, CpuState, Format, Image, Registers, Riscv64, X86};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -168,7 +168,7 @@ impl Facts {
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "image:        {}", printable(&self.image))?;
         writeln!(out, "format:       {}", self.format)?;
-        if self.codec != compress::Codec::None.name() {
+        if self.codec != livecore_compress::Codec::None.name() {
             writeln!(out, "codec:        {}", self.codec)?;
         }
         if let Some(layout) = &self.layout {
@@ -215,8 +215,10 @@ pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Fai
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => Some(Ok(Facts::of(&image, path))),
         // What is less than a page of raw memory is no image, as it is no dump.
-        Err(minidump::Error::Broken { region, .. }) if region == RAW => None,
-        Err(error @ minidump::Error::Broken { .. }) => Some(Err(Failure::from(error).about(path))),
+        Err(livecore_minidump::Error::Broken { region, .. }) if region == RAW => None,
+        Err(error @ livecore_minidump::Error::Broken { .. }) => {
+            Some(Err(Failure::from(error).about(path)))
+        }
         Err(error) if is_foreign(path) => Some(Err(Failure::from(error).about(path))),
         Err(_) => None,
     }

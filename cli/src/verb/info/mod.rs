@@ -13,7 +13,7 @@ mod text;
 
 use std::path::PathBuf;
 
-use minidump::AnyDump;
+use livecore_minidump::AnyDump;
 
 use crate::exit::Exit;
 use crate::failure::Failure;

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use livedump::place::{self, Destination, PrivateDirectory};
+use livecore_livedump::place::{self, Destination, PrivateDirectory};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};

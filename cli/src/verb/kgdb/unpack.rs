@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use compress::{Codec, Encoding, Progress};
-use livedump::place::{self, Destination, private};
-use minidump::convert::{self, Target};
-use minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
+use livecore_compress::{Codec, Encoding, Progress};
+use livecore_livedump::place::{self, Destination, private};
+use livecore_minidump::convert::{self, Target};
+use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
 use crate::output;
@@ -116,7 +116,7 @@ pub(crate) fn write_info(
 ) -> Result<(), Failure> {
     let text = match dump.header_origin() {
         HeaderOrigin::Info(path) => {
-            minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
+            livecore_minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
         }
         _ => place::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
     };

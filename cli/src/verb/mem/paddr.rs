@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use livedump::mem4::{Extracted, MemDevice, MemError};
-use livedump::sys::memrange::MeState;
+use livecore_livedump::mem4::{Extracted, MemDevice, MemError};
+use livecore_livedump::sys::memrange::MeState;
 use serde::Serialize;
 
 use super::source::{Needs, Source};

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use livedump::mem4::range::{self, OWNER_LEN, Owner};
-use livedump::mem4::{MemDevice, MemError, MemRange};
-use livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
+use livecore_livedump::mem4::range::{self, OWNER_LEN, Owner};
+use livecore_livedump::mem4::{MemDevice, MemError, MemRange};
+use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target};

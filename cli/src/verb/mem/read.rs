@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use livedump::mem4::{Device, MemDevice, MemError};
+use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target, space};
@@ -312,16 +312,26 @@ mod tests {
             fn write(&self, _: Device, _: u64, _: &[u8]) -> Result<usize, MemError> {
                 Err(beyond())
             }
-            fn extract_paddr(&self, _: u64) -> Result<livedump::mem4::Extracted, MemError> {
+            fn extract_paddr(
+                &self,
+                _: u64,
+            ) -> Result<livecore_livedump::mem4::Extracted, MemError> {
                 Err(beyond())
             }
-            fn ranges(&self) -> Result<Vec<livedump::mem4::MemRange>, MemError> {
+            fn ranges(&self) -> Result<Vec<livecore_livedump::mem4::MemRange>, MemError> {
                 Err(beyond())
             }
-            fn set_range(&self, _: &livedump::mem4::MemRange, _: i32) -> Result<(), MemError> {
+            fn set_range(
+                &self,
+                _: &livecore_livedump::mem4::MemRange,
+                _: i32,
+            ) -> Result<(), MemError> {
                 Err(beyond())
             }
-            fn kernel_dump(&self, _: &livedump::mem4::DumpRequest) -> Result<(), MemError> {
+            fn kernel_dump(
+                &self,
+                _: &livecore_livedump::mem4::DumpRequest,
+            ) -> Result<(), MemError> {
                 Err(beyond())
             }
         }

@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use livedump::mem4::range::Owner;
-use livedump::mem4::{Access, FreeBsd, MemRange};
-use livedump::sys::mem_ioctl::{MemIoctl, Request};
-use livedump::sys::memrange::{MEMRANGE_SET_REMOVE, Mdf};
+use livecore_livedump::mem4::range::Owner;
+use livecore_livedump::mem4::{Access, FreeBsd, MemRange};
+use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
+use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, Mdf};
 
 /// The address that is mapped: to 0x5000, in domain 1.
 pub(super) const MAPPED: u64 = 0x7000;

@@ -5,14 +5,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use compress::Codec;
-use livedump::image::{self, Format, Image, RawLayout};
-use livedump::mem4::emulated::Parts;
-use livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
-use livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
-use livedump::take::running::bootfile;
-use livedump::take::{TakeError, settle};
-use minidump::{Dump, Error, KernelElf, OpenOptions};
+use livecore_compress::Codec;
+use livecore_livedump::image::{self, Format, Image, RawLayout};
+use livecore_livedump::mem4::emulated::Parts;
+use livecore_livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
+use livecore_livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livecore_livedump::take::running::bootfile;
+use livecore_livedump::take::{TakeError, settle};
+use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 
 use crate::exit::Exit;
 use crate::failure::Failure;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use livedump::mem4::{Device, MemDevice, MemError};
+use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
 use super::read::{beyond, check_place, resolve};

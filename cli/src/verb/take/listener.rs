@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use compress::Progress;
-use livedump::take::{Observer, Stage};
+use livecore_compress::Progress;
+use livecore_livedump::take::{Observer, Stage};
 
 use crate::progress::Bar;
 use crate::session::Voice;

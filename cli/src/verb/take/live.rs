@@ -3,13 +3,13 @@
 //! The kernel writes a file without a name, uncompressed; what it has written is compressed by all
 //! processors and sealed. With `--kernel-compress` the kernel's single stream is kept as it is.
 
-use compress::Codec;
-use livedump::mem4::{Access, FreeBsd};
-use livedump::place::{self, Destination, Pending};
-use livedump::sys::mem_ioctl::MemIoctl;
-use livedump::take::live::{Estimate, kernel_compressed, live, spool_dir};
-use minidump::Container;
-use minidump::convert::{Target, Written, finish};
+use livecore_compress::Codec;
+use livecore_livedump::mem4::{Access, FreeBsd};
+use livecore_livedump::place::{self, Destination, Pending};
+use livecore_livedump::sys::mem_ioctl::MemIoctl;
+use livecore_livedump::take::live::{Estimate, kernel_compressed, live, spool_dir};
+use livecore_minidump::Container;
+use livecore_minidump::convert::{Target, Written, finish};
 
 use super::{Args, DEVICE, failure, own_kernel};
 use crate::failure::Failure;
@@ -79,7 +79,7 @@ fn dump<K: MemIoctl>(
         pending.reserve(args.place_options(target, len).needed)?;
     }
     let bar = Bar::new(session, "take", args.json, Some(len));
-    let mut write = |out: &mut dyn std::io::Write, progress: &dyn compress::Progress| {
+    let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         finish(live.payload(), live.header().clone(), target, out, progress)
     };
     let written = output::write_to(pending, target, DEVICE, &bar, session, &mut write);
@@ -108,7 +108,7 @@ fn compressed<K: MemIoctl>(
         stored_len: header.dumplength,
         file_len: pending.written(),
         header,
-        provenance: minidump::Provenance::default(),
+        provenance: livecore_minidump::Provenance::default(),
     };
     let info = |n| place::info::text(&written.header, DEVICE, n).into_bytes();
     let published = pending.publish(&info)?;
@@ -122,7 +122,7 @@ mod tests {
     use crate::env::Env;
     use crate::verb::Verb;
     use clap::Parser;
-    use livedump::sys::mem_ioctl::Request;
+    use livecore_livedump::sys::mem_ioctl::Request;
     use std::io;
     use std::os::fd::BorrowedFd;
     use std::path::Path;

@@ -14,20 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use compress::Codec;
-use livedump::image::{self, RawLayout};
-use livedump::mem4;
-use livedump::mem4::state::{DumpLock, State};
-use livedump::mem4::{Access, FreeBsd};
-use livedump::place::{self, Destination};
-use livedump::qmp::{Client, Guest, QmpError};
-use livedump::take::live::spool_dir;
-use livedump::take::running::{bootfile, running};
-use livedump::take::{
+use livecore_compress::Codec;
+use livecore_livedump::image::{self, RawLayout};
+use livecore_livedump::mem4;
+use livecore_livedump::mem4::state::{DumpLock, State};
+use livecore_livedump::mem4::{Access, FreeBsd};
+use livecore_livedump::place::{self, Destination};
+use livecore_livedump::qmp::{Client, Guest, QmpError};
+use livecore_livedump::take::live::spool_dir;
+use livecore_livedump::take::running::{bootfile, running};
+use livecore_livedump::take::{
     self, GuestSource, Output, Pausing, PlanOptions, RunOptions, Source, TakeError,
 };
-use minidump::KernelElf;
-use minidump::convert::Target;
+use livecore_minidump::KernelElf;
+use livecore_minidump::convert::Target;
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
@@ -338,7 +338,7 @@ fn guard() -> Result<Command, Failure> {
 }
 
 /// What is said of an image whose kernel nobody has named.
-fn without_kernel(memory: &Arc<dyn livedump::PhysMemory>) -> Failure {
+fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
     let found = take::identify(memory).sentences().join("; ");
     let what = format!("a minidump needs the kernel's file, and none is named; {found}");
     Failure::new(Exit::UNSUPPORTED, what).next(

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use minidump::kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
-use minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
+use livecore_kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
+use livecore_minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
 use super::Args;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use livedump::image;
-use livedump::mem4::emulated::Parts;
-use livedump::mem4::{Access, Credentials, DumpRequest, Emulated, MemDevice};
-use minidump::KernelElf;
+use livecore_livedump::image;
+use livecore_livedump::mem4::emulated::Parts;
+use livecore_livedump::mem4::{Access, Credentials, DumpRequest, Emulated, MemDevice};
+use livecore_minidump::KernelElf;
 
 use super::{Fixture, fixture, hex, tiny};
 use crate::harness::{livecore, names, run, tool};

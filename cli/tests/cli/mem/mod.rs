@@ -9,7 +9,7 @@ mod transfer;
 use std::fs::{self, File};
 use std::sync::OnceLock;
 
-use livedump::synth::{Description, Machine, build, write_out};
+use livecore_synth::{Description, Machine, build, write_out};
 use serde_json::Value;
 
 use crate::harness::{Run, golden, livecore, machine, names, run};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use livedump::synth::write_out;
+use livecore_synth::write_out;
 
 use super::{fixture, hex, tiny};
 use crate::harness::{livecore, machine, names, run};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use minidump::defs::amd64::KERNBASE;
+use livecore_defs::amd64::KERNBASE;
 use serde_json::Value;
 
 use super::{end_of_ram, fixture, hex, made, symbol, tiny};

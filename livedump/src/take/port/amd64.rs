@@ -9,14 +9,13 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use minidump::defs::amd64::{
+use livecore_defs::amd64::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_LA57, KERNBASE, KERNPHYS_USUAL, KERNSTART,
     NBPDP, NBPDR, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE, VM_MIN_KERNEL_ADDRESS,
 };
-use minidump::{Arch, KernelElf};
+use livecore_minidump::{Arch, KernelElf};
 
 use super::{Port, Space, root};
-use crate::PhysMemory;
 use crate::take::TakeError;
 use crate::take::bits::follow_dump_avail;
 use crate::take::kernel::Variables;
@@ -24,6 +23,7 @@ use crate::take::locate::{Image, Located, multiples_of_2_mib};
 use crate::take::paging::{Entry, Paging};
 use crate::take::view::Root;
 use crate::take::walk::Walk;
+use livecore_minidump::PhysMemory;
 
 /// The port.
 pub(super) struct Amd64;

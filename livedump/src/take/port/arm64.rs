@@ -7,19 +7,19 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use minidump::defs::arm64::{
+use livecore_defs::arm64::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, FLAG_PS_16K, SYNTHETIC_L3,
     VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
 };
-use minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader};
+use livecore_minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader};
 
 use super::{Port, Space, direct_map, root};
-use crate::PhysMemory;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
 use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
 use crate::take::{Machine, TakeError};
+use livecore_minidump::PhysMemory;
 
 /// The port.
 pub(super) struct Arm64;

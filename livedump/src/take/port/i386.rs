@@ -6,16 +6,16 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use minidump::defs::i386::SYNTHETIC_PTE;
-use minidump::{Arch, KernelElf, MinidumpHeader};
+use livecore_defs::i386::SYNTHETIC_PTE;
+use livecore_minidump::{Arch, KernelElf, MinidumpHeader};
 
 use super::{Port, Space, root};
-use crate::PhysMemory;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located};
 use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
 use crate::take::{Machine, TakeError};
+use livecore_minidump::PhysMemory;
 
 /// The port.
 pub(super) struct I386;

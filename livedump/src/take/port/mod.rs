@@ -14,7 +14,7 @@ mod riscv64;
 
 use std::ops::{Range, RangeInclusive};
 
-use minidump::{Arch, KernelElf, MinidumpHeader};
+use livecore_minidump::{Arch, KernelElf, MinidumpHeader};
 
 use super::kernel::Variables;
 use super::locate::{Image, Located};
@@ -22,7 +22,7 @@ use super::paging::Paging;
 use super::view::Root;
 use super::walk::Walk;
 use super::{Machine, TakeError};
-use crate::PhysMemory;
+use livecore_minidump::PhysMemory;
 
 /// What a dump from outside must know of an architecture, beside its format.
 pub(super) trait Port: Sync {

@@ -6,19 +6,19 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use minidump::defs::riscv::{
+use livecore_defs::riscv::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S, VM_MAX_KERNEL_ADDRESS,
     VM_MIN_KERNEL_ADDRESS,
 };
-use minidump::{Arch, KernelElf};
+use livecore_minidump::{Arch, KernelElf};
 
 use super::{Port, Space, direct_map, root};
-use crate::PhysMemory;
 use crate::take::TakeError;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
 use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
+use livecore_minidump::PhysMemory;
 
 /// The port.
 pub(super) struct Riscv64;

@@ -1,0 +1,125 @@
+//! What only some processors can do, refused of the others.
+
+use super::{Architecture, Description, KernelKind};
+use crate::error::Error;
+use crate::layout::Release;
+
+impl Description {
+    /// What only some processors can do.
+    pub(super) fn check_architecture(&self) -> Result<(), Error> {
+        let page = self.page_size();
+        let pages: &[u64] = match self.architecture {
+            Architecture::Aarch64 => &[4096, 16384],
+            _ => &[4096],
+        };
+        if !pages.contains(&page) {
+            return Err(Error::value(
+                "memory.page_size",
+                page,
+                format!("one of {pages:?} on {}", self.architecture.name()),
+            ));
+        }
+        let mut sizes = vec![
+            ("memory.size", self.memory.size),
+            ("msgbuf.size", self.msgbuf.size),
+            ("content.kernel", self.content.kernel),
+            ("content.direct", self.content.direct),
+            ("content.nodump", self.content.nodump),
+            ("content.user", self.content.user),
+        ];
+        sizes.extend(self.memory.holes.iter().map(|h| ("memory.holes", h.0)));
+        sizes.extend(self.memory.holes.iter().map(|h| ("memory.holes", h.1)));
+        if let Some((key, bytes)) = sizes.iter().find(|(_, b)| !b.0.is_multiple_of(page)) {
+            return Err(Error::value(key, format!("{bytes:?}"), "whole pages"));
+        }
+        if self.kernel.pae && self.architecture != Architecture::I386 {
+            return Err(Error::value("kernel.pae", true, "absent but on i386"));
+        }
+        if self.kernel.la57
+            && (self.architecture != Architecture::Amd64
+                || self.release() != Release::R15
+                || self.kernel.kind == KernelKind::Compiled)
+        {
+            let expected = "absent but on amd64 with release 15.0 and a kernel of symbols";
+            return Err(Error::value("kernel.la57", true, expected));
+        }
+        if self.kernel.sv48 && self.architecture != Architecture::Riscv64 {
+            return Err(Error::value("kernel.sv48", true, "absent but on riscv64"));
+        }
+        if self.architecture == Architecture::Amd64 {
+            return Ok(());
+        }
+        if self.architecture == Architecture::I386 {
+            return self.check_i386();
+        }
+        if self.release().is_old() {
+            return Err(Error::value(
+                "kernel.release",
+                &self.kernel.release,
+                "14.0 or 15.0 on other processors than amd64 and i386",
+            ));
+        }
+        if self.kernel.kind == KernelKind::Compiled {
+            return Err(Error::value(
+                "kernel.kind",
+                "compiled",
+                "symbols or auto on other processors than amd64",
+            ));
+        }
+        if self.content.giant.is_some() {
+            return Err(Error::value(
+                "content.giant",
+                "set",
+                "absent: only amd64 kernels have 1 GiB leaves in their map",
+            ));
+        }
+        if page != 4096 && self.content.large.0 != 0 {
+            return Err(Error::value(
+                "content.large",
+                format!("{:?}", self.content.large),
+                "0 with pages of 16 KiB",
+            ));
+        }
+        let most = crate::riscv::MAX_SIZE;
+        if self.architecture == Architecture::Riscv64 && self.memory.size.0 > most {
+            return Err(Error::value(
+                "memory.size",
+                format!("{:?}", self.memory.size),
+                format!("at most {most:#x} on riscv64"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_i386(&self) -> Result<(), Error> {
+        let usual = crate::i386::load(self);
+        if self.load() != usual {
+            return Err(Error::value(
+                "kernel.load",
+                format!("{:#x}", self.load()),
+                format!("absent or {usual:#x}: nobody moves the kernel"),
+            ));
+        }
+        let size = self.memory.size.0;
+        let most = if self.kernel.pae {
+            16 << 30
+        } else {
+            self.low()
+        };
+        if size > most {
+            return Err(Error::value(
+                "memory.size",
+                format!("{size:#x}"),
+                format!("at most {most:#x}: memory.low without PAE, 16 GiB with it"),
+            ));
+        }
+        if self.kernel.kind == KernelKind::Compiled || self.content.giant.is_some() {
+            return Err(Error::value(
+                "kernel.kind, content.giant",
+                "set",
+                "a kernel of symbols and no 1 GiB leaf on i386",
+            ));
+        }
+        Ok(())
+    }
+}

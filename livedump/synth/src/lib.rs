@@ -1,0 +1,285 @@
+//! Emulated machines: the physical memory and the kernel file of a FreeBSD machine that never ran,
+//! made from a text.
+//!
+//! A machine is what a reader of FreeBSD dumps takes for real: page tables, a direct map, a kernel
+//! with symbols, `dump_avail`, `vm_page_dump`, a message buffer, processes with stacks. The same
+//! text gives the same bytes. Pages are made when they are read; what is held in memory follows
+//! what the machine's kernel knows, not the size of its RAM.
+//!
+//! ```text
+//! Description::parse(text) -> build -> Machine { memory, kernel, truth } -> write_out
+//! ```
+//!
+//! [`Truth`] is the builder's own knowledge of what it put where, for tests to compare with.
+//! `docs/machines.md` explains the text.
+
+mod amd64;
+mod arm64;
+mod builder;
+mod chains;
+mod code;
+mod compiled;
+mod content;
+mod crowd;
+mod description;
+mod elf;
+mod error;
+mod frames;
+mod i386;
+mod intervals;
+mod kernel;
+mod layout;
+mod modules;
+mod msgbuf;
+mod processor;
+mod regions;
+mod riscv;
+mod rng;
+mod source;
+mod stack;
+mod store;
+mod tables;
+mod threads;
+mod truth;
+mod users;
+mod variables;
+mod vm;
+mod vm_page;
+mod write_out;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use description::{
+    Architecture, Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys,
+    MAX_SIZE, MIN_SIZE, Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
+};
+pub use error::Error;
+pub use layout::Release;
+pub use truth::{
+    Context, Cpu, Dumped, Frame, Mapping, MessageBuffer, Module, Process as ProcessTruth, Prot,
+    Symbol, Thread as ThreadTruth, Truth, UserSpace, Why,
+};
+pub use write_out::write_out;
+
+use builder::Builder;
+use frames::Frames;
+use store::Store;
+
+use livecore_minidump::PhysMemory;
+
+/// An emulated machine.
+pub struct Machine {
+    memory: Arc<store::Memory>,
+    kernel: Vec<u8>,
+    truth: Truth,
+}
+
+impl Machine {
+    /// Its physical memory.
+    pub fn memory(&self) -> Arc<dyn PhysMemory> {
+        self.memory.clone()
+    }
+
+    /// Its kernel, an ELF file.
+    pub fn kernel(&self) -> &[u8] {
+        &self.kernel
+    }
+
+    /// What is where in it.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
+    }
+}
+
+/// Makes a machine.
+pub fn build(description: &Description) -> Result<Machine, Error> {
+    let processor = processor::of(description);
+    let layout = processor.layout(description.release());
+    let ram = processor.ram(description);
+    let space = processor.space(&ram, description);
+    let firmware = processor.firmware(&ram);
+    let dump_avail = vm::dump_avail(description, &ram, firmware, layout.dump_avail as usize)?;
+
+    let version = variables::version(description, description.architecture.name());
+    let mut wanted = variables::all(description, &layout, &version);
+    wanted.extend(processor.variables(description));
+    let load = description.load();
+    let mut notes = Vec::new();
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let parts = (&layout, &space, &*version, &*wanted);
+    let kernel = kernel(description, &compiler, parts, &mut notes)?;
+
+    // What the kernel's start takes: low memory, and the image in whole large leaves.
+    let len = kernel.end.next_multiple_of(4096) - kernel.start + processor.behind_image();
+    let image = load..load + len.next_multiple_of(2 << 20);
+    if !dump_avail
+        .iter()
+        .any(|r| r.start <= image.start && image.end <= r.end)
+    {
+        return Err(Error::value(
+            "kernel.load",
+            format!("{load:#x}"),
+            format!(
+                "an address with {:#x} bytes of dump_avail",
+                image.end - image.start
+            ),
+        ));
+    }
+    let mut frames = Frames::new(&dump_avail, description.seed);
+    let (reserved, unpaged) = processor.boot_memory();
+    frames.take(&(0..reserved));
+    frames.take(&image);
+
+    let mut b = Builder::new(
+        description,
+        processor,
+        layout,
+        space,
+        kernel,
+        Store::default(),
+        frames,
+        ram,
+        dump_avail,
+    )?;
+    b.notes = notes;
+    processor.boot(&mut b)?;
+
+    let place = msgbuf::place(&mut b)?;
+    let bitmap = vm::place_bitmap(&mut b)?;
+    let taken: [Range<u64>; 3] = [0..unpaged, image, place.pa..place.pa + place.len];
+    let segments = vm::segments(&b.dump_avail, &taken, b.space.page_size);
+    let mut pages = vm::place_pages(&mut b, segments)?;
+    regions::low_memory(&mut b);
+    regions::large(&mut b)?;
+    let demand = regions::demand(&b);
+    b.frames.scatter(demand);
+
+    let modules = modules::build(&mut b)?;
+    let made = threads::build(&mut b)?;
+    regions::build(&mut b)?;
+    let panic = description.state.panic.clone();
+    let msgbuf = msgbuf::build(&mut b, &place, &version, panic.as_deref())?;
+    identify(&mut b, panic.as_deref())?;
+    b.nodump.sort_by_key(|range| range.start);
+    if let Some(pages) = &mut pages {
+        pages.nodump = b.nodump.clone();
+    }
+    vm::write(&mut b, &bitmap)?;
+    let kva_end = processor.settle(&mut b)?;
+
+    let dumped = vm::expected(&b, pages.as_ref());
+    let truth = Truth {
+        architecture: description.architecture,
+        release: description.release(),
+        page_size: b.space.page_size,
+        vm_min_kernel_address: b.space.vm_min,
+        kernbase: b.space.kernbase,
+        dmap: b.space.dmap.clone(),
+        dmap_phys: b.space.dmap_phys,
+        dmaplimit: b.space.dmaplimit,
+        kernphys: load,
+        root: b.tables.root,
+        kernel_vm_end: b.kva,
+        kva_end,
+        mappings: b.mappings.values().copied().collect(),
+        direct: b.direct.clone(),
+        page_tables: b.tables.made.clone(),
+        bits: vm::bits(&b),
+        dump_avail: b.dump_avail.clone(),
+        nodump: pages.as_ref().map_or(Vec::new(), |p| p.nodump.clone()),
+        dumped,
+        symbols: b.kernel.symbols.clone(),
+        processes: made.processes,
+        threads: made.threads,
+        cpus: made.cpus,
+        dumptid: made.dumptid,
+        modules,
+        msgbuf,
+        version,
+        ostype: "FreeBSD".into(),
+        osrelease: description.release().osrelease().into(),
+        osreldate: description.release().osreldate(),
+        hostname: description.kernel.hostname.clone(),
+        panic,
+        time_second: description.state.time,
+        time_uptime: description.state.uptime,
+        physmem: physmem(&b),
+        notes: std::mem::take(&mut b.notes),
+    };
+    Ok(Machine {
+        memory: Arc::new(b.store.freeze(description.seed, b.ram, pages)),
+        kernel: b.kernel.elf,
+        truth,
+    })
+}
+
+/// What a kernel is made from beside its description: structures, addresses, version, variables.
+type Parts<'a> = (
+    &'a layout::Layout,
+    &'a processor::Space,
+    &'a str,
+    &'a [kernel::Variable],
+);
+
+/// The kernel, of the kind that the description wants.
+fn kernel(
+    description: &Description,
+    compiler: &str,
+    (layout, space, version, wanted): Parts<'_>,
+    notes: &mut Vec<String>,
+) -> Result<kernel::Kernel, Error> {
+    let auto = description.kernel.kind == KernelKind::Auto;
+    if auto && description.architecture != Architecture::Amd64 {
+        notes.push("the kernel has no debug information: it is compiled only for amd64".into());
+    } else if description.kernel.kind != KernelKind::Symbols {
+        match compiled::kernel(compiler, description, layout, space, version, wanted) {
+            Err(Error::Compiler { compiler, why }) if auto => {
+                notes.push(format!(
+                    "the kernel has no debug information: `{compiler}` says {why}"
+                ));
+            }
+            made => return made,
+        }
+    }
+    Ok(kernel::symbols(
+        (processor::of(description), description.release()),
+        space.kernstart,
+        description.load(),
+        wanted,
+        description.kernel.functions,
+        description.seed,
+    ))
+}
+
+/// Pages that the kernel may use.
+fn physmem(b: &Builder<'_>) -> u64 {
+    b.dump_avail
+        .iter()
+        .map(|range| (range.end - range.start) / b.space.page_size)
+        .sum()
+}
+
+/// Writes names, times and the panic's text.
+fn identify(b: &mut Builder<'_>, panic: Option<&str>) -> Result<(), Error> {
+    let prison = b.kernel.address("prison0")?;
+    let l = b.layout.prison;
+    let hostname = b.description.kernel.hostname.clone();
+    b.poke(prison + u64::from(l.name), b"0")?;
+    b.poke(prison + u64::from(l.path), b"/")?;
+    b.poke(prison + u64::from(l.hostname), hostname.as_bytes())?;
+    b.set_word("time_second", b.description.state.time)?;
+    b.set_word("time_uptime", b.description.state.uptime)?;
+    b.set_word("physmem", physmem(b))?;
+    let top = b.ram.last().map_or(0, |range| range.end);
+    b.set_word("Maxmem", top / b.space.page_size)?;
+    if let Some(panic) = panic {
+        let at = b.kernel.address("buf")?;
+        b.poke(at, panic.as_bytes())?;
+        b.set_word("panicstr", at)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Every format as constants: sizes, offsets, magic numbers, bits. Nothing here computes.
+//!
+//! A reader and an independent checker share these facts and no arithmetic. Every module names the
+//! upstream header that its facts come from.
+//!
+//! | module        | what it describes                                                      |
+//! |---------------|------------------------------------------------------------------------|
+//! | [`kerneldump`]| the 512-byte `struct kerneldumpheader`, the containers, the key block  |
+//! | [`minidump`]  | what the headers of all architectures share, and the table of them     |
+//! | [`amd64`] …   | one architecture: header fields, page-table entries, address constants |
+//! | [`elf`]       | ELF core files: file header, program headers, notes                    |
+//! | [`msgbuf`]    | `struct msgbuf`, which lies behind its ring                            |
+//! | [`registers`] | the registers of every processor, as GDB names them                    |
+//! | [`pcb`]       | where they are in a `struct pcb`                                       |
+//! | [`trapframe`] | where they are in a `struct trapframe`, and who makes one              |
+//! | [`prstatus`]  | where they are in the notes of ELF cores                               |
+//! | [`seal`]      | what a sealed file carries beside its data                             |
+
+pub mod addr;
+pub mod amd64;
+pub mod arm;
+pub mod arm64;
+pub mod elf;
+pub mod i386;
+pub mod kerneldump;
+pub mod minidump;
+pub mod mips;
+pub mod msgbuf;
+pub mod order;
+pub mod pcb;
+pub mod powerpc64;
+pub mod prstatus;
+pub mod registers;
+pub mod riscv;
+pub mod seal;
+pub mod trapframe;
+
+pub use addr::{PhysAddr, VirtAddr};
+pub use order::ByteOrder;
+
+/// Where a field lies in its structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Bytes from the start of the structure.
+    pub offset: usize,
+    /// Bytes.
+    pub len: usize,
+}
+
+const fn at(offset: usize, len: usize) -> Field {
+    Field { offset, len }
+}

@@ -1,0 +1,167 @@
+//! Whether a kernel file is the kernel of a dump.
+//!
+//! A linker's build-id is part of the image, and a debug file has it, too: it decides where both
+//! sides have one. A kernel's `version` string is in its data and never written to, and it is
+//! different for every build. It is compared with the dump's memory; where either side lacks it,
+//! with the `versionstring` of the dump's header.
+
+use crate::displacement;
+use crate::sections::Sections;
+use livecore_minidump::header::escaped;
+use livecore_minidump::{
+    Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
+};
+
+/// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
+const VERSION_LIMIT: usize = 1024;
+
+/// Bytes of `versionstring` in a kerneldumpheader, its NUL aside.
+const HEADER_ROOM: usize = 191;
+
+/// What a comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Agreement {
+    /// It is the kernel of the dump.
+    Same,
+    /// It is another kernel.
+    Contradicts {
+        /// What differs: `architecture`, `build-id`, `version`.
+        what: &'static str,
+        /// What the kernel file says, printable.
+        kernel: String,
+        /// What the dump says, printable.
+        dump: String,
+    },
+    /// Nothing that could be compared is on both sides.
+    Unknown {
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// Compares a kernel file with a dump.
+pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
+    let mini = dump.minidump();
+    let memory = (dump as &dyn KernelMemory, displacement(dump));
+    compare_with(elf, (mini.arch, mini.order), dump.header(), memory)
+}
+
+/// Compares a kernel file with a full dump, whose kernel map `memory` translates by.
+pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
+    let memory = (memory, 0);
+    compare_with(elf, (dump.arch(), dump.order()), dump.header(), memory)
+}
+
+/// Memory, and how far from where its file says the kernel is in there.
+type Displaced<'a> = (&'a dyn KernelMemory, u64);
+
+fn compare_with(
+    elf: &KernelElf,
+    (arch, order): (Arch, ByteOrder),
+    header: Option<&KernelDumpHeader>,
+    memory: Displaced<'_>,
+) -> Agreement {
+    let expected = arch.elf_machine();
+    if elf.machine() != expected || elf.order() != order {
+        return Agreement::Contradicts {
+            what: "architecture",
+            kernel: format!(
+                "ELF machine {}, {}-endian",
+                elf.machine(),
+                elf.order().name()
+            ),
+            dump: format!("{expected}, {}-endian", order.name()),
+        };
+    }
+    if let Some((linked, found)) = build_ids(elf, memory) {
+        if linked == found {
+            return Agreement::Same;
+        }
+        return Agreement::Contradicts {
+            what: "build-id",
+            kernel: hex(&linked),
+            dump: hex(&found),
+        };
+    }
+    let Some(linked) = linked_version(elf) else {
+        let why = "it has no symbol `version` with contents".into();
+        return Agreement::Unknown { why };
+    };
+    let linked = text(&linked);
+    let found = match memory_version(elf, memory) {
+        Ok(version) => version,
+        Err(why) => match header.map(|h| text(&h.versionstring)) {
+            Some(version) if !version.is_empty() => version.to_vec(),
+            _ => return Agreement::Unknown { why },
+        },
+    };
+    let found = text(&found);
+    // A header has room for 191 bytes of it.
+    if linked == found || (found.len() >= HEADER_ROOM && linked.starts_with(found)) {
+        return Agreement::Same;
+    }
+    Agreement::Contradicts {
+        what: "version",
+        kernel: escaped(linked, VERSION_LIMIT),
+        dump: escaped(found, VERSION_LIMIT),
+    }
+}
+
+/// The build-ids of both sides, if both have one: the kernel file's, and the one that the dump has
+/// where the kernel file's note is loaded.
+fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let sections = Sections::read(&**elf.file()).ok()?;
+    let (linked, address) = sections.build_id(&**elf.file())?;
+    if address == 0 {
+        return None;
+    }
+    // The note's head, its name and the id.
+    let mut note = vec![0; 16 + linked.len()];
+    let at = VirtAddr(address.wrapping_add(far));
+    memory.read_virt(at, &mut note).ok()?;
+    Some((
+        linked,
+        crate::sections::build_id_of_note(elf.order(), &note)?,
+    ))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Bytes up to the first NUL, without white space behind them: a header's copy of the string may
+/// be cut before its newline.
+fn text(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    // `end` is at most the length.
+    bytes[..end].trim_ascii_end()
+}
+
+fn linked_version(elf: &KernelElf) -> Option<Vec<u8>> {
+    let symbol = elf.symbol("version").filter(|s| !s.absolute)?;
+    let len = version_len(symbol.size);
+    let contents = elf.bytes_at(symbol.value, len)?;
+    (contents.in_file && !text(&contents.bytes).is_empty()).then_some(contents.bytes)
+}
+
+fn version_len(size: u64) -> usize {
+    let known = usize::try_from(size).ok();
+    known
+        .filter(|n| (1..VERSION_LIMIT).contains(n))
+        .unwrap_or(256)
+}
+
+/// `version` as the dump's memory has it.
+fn memory_version(elf: &KernelElf, (memory, far): Displaced<'_>) -> Result<Vec<u8>, String> {
+    let Some(symbol) = elf.symbol("version") else {
+        return Err("it has no symbol `version`".into());
+    };
+    let mut bytes = vec![0; version_len(symbol.size)];
+    memory
+        .read_virt(VirtAddr(symbol.value.wrapping_add(far)), &mut bytes)
+        .map_err(|e| format!("`version` cannot be read: {e}"))?;
+    if text(&bytes).is_empty() {
+        return Err("`version` is zeros in the dump".into());
+    }
+    Ok(bytes)
+}

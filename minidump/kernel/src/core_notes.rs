@@ -1,0 +1,65 @@
+//! The threads of a kernel as the notes of a core.
+
+use crate::{Context, Kernel, KernelError, Thread};
+use livecore_minidump::elf::notes::{ThreadNote, short_name};
+
+/// `SIGABRT`, which a debugger shows of the thread that wrote the dump.
+const CRASHED: i32 = 6;
+
+/// Every thread with its registers, the one that wrote the dump first, the others in the order of
+/// the kernel's lists; and what could not be had, in words.
+pub fn thread_notes(kernel: &Kernel<'_>) -> Result<(Vec<ThreadNote>, Vec<String>), KernelError> {
+    let mut threads = kernel.threads()?;
+    threads
+        .list
+        .sort_by_key(|thread| thread.context != Context::Crashed);
+    let mut problems = threads.problems;
+    let notes = threads.list.iter().map(|thread| {
+        let registers = match kernel.registers(thread) {
+            Ok(registers) => registers.known().collect(),
+            Err(error) => {
+                if problems.len() < 100 {
+                    problems.push(format!("registers of thread {}: {error}", thread.tid));
+                }
+                Vec::new()
+            }
+        };
+        ThreadNote {
+            tid: thread.tid,
+            pid: thread.pid,
+            name: name(thread),
+            registers,
+            signal: match thread.context {
+                Context::Crashed => CRASHED,
+                _ => 0,
+            },
+        }
+    });
+    let notes = notes.collect();
+    Ok((notes, problems))
+}
+
+/// As much of its title as debuggers show.
+fn name(thread: &Thread) -> String {
+    let own = match thread.name.as_str() {
+        "" => thread.comm.as_str(),
+        name => name,
+    };
+    let titles = match thread.context {
+        Context::Crashed => [
+            thread.title(),
+            format!("{} (crashed)", thread.label()),
+            format!("{} (crashed)", thread.comm),
+            format!("{own} (crashed)"),
+            own.to_string(),
+        ],
+        _ => [
+            thread.title(),
+            format!("(pid {}) {}", thread.pid, thread.label()),
+            format!("{} {}", thread.pid, thread.label()),
+            thread.label(),
+            own.to_string(),
+        ],
+    };
+    short_name(&titles)
+}

@@ -1,0 +1,318 @@
+//! Structures from DWARF, versions 2 to 5.
+//!
+//! One pass over `.debug_info`, which ends when every structure asked for has been seen whole
+//! (`DW_AT_declaration` is not). Attributes of other entries are skipped, not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gimli::{
+    AttributeValue, DebugInfoOffset, Dwarf, DwarfSections, EndianSlice, Reader, RunTimeEndian,
+    Unit, UnitOffset,
+};
+
+use super::section;
+use super::types::{DEPTH_LIMIT, Listing, Member, Source, Structure};
+use livecore_minidump::{ByteOrder, Error, KernelElf};
+
+/// All sections together. A stock kernel's debug information is some 100 MiB.
+const LIMIT: u64 = 512 << 20;
+/// How many typedefs and qualifiers are followed.
+const HOPS: u32 = 64;
+/// How many dimensions of an array are multiplied.
+const DIMENSIONS: u32 = 16;
+
+type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
+
+fn broken(error: gimli::Error) -> Error {
+    Error::broken(
+        "kernel ELF, DWARF",
+        0,
+        error.to_string(),
+        "well-formed entries",
+    )
+}
+
+/// The structures and unions of these names that `elf`'s DWARF knows; none if it has no DWARF.
+pub(super) fn structures(
+    elf: &KernelElf,
+    wanted: &[&str],
+) -> Result<BTreeMap<String, Structure>, Error> {
+    if !section::exists(elf, ".debug_info") {
+        return Ok(BTreeMap::new());
+    }
+    let mut left = LIMIT;
+    let sections = DwarfSections::load(|id| {
+        // A unit's head refers to its lines and addresses, and gimli reads it whole.
+        let needed = matches!(
+            id,
+            gimli::SectionId::DebugInfo
+                | gimli::SectionId::DebugAbbrev
+                | gimli::SectionId::DebugStr
+                | gimli::SectionId::DebugStrOffsets
+                | gimli::SectionId::DebugLineStr
+                | gimli::SectionId::DebugLine
+                | gimli::SectionId::DebugAddr
+        );
+        if !needed {
+            return Ok(Vec::new());
+        }
+        let bytes = section::read(elf, id.name(), left)?.unwrap_or_default();
+        left -= bytes.len() as u64;
+        Ok::<_, Error>(bytes)
+    })?;
+    let endian = match elf.order() {
+        ByteOrder::Little => RunTimeEndian::Little,
+        ByteOrder::Big => RunTimeEndian::Big,
+    };
+    let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, endian));
+    let mut search = Search {
+        dwarf: &dwarf,
+        wanted: wanted.iter().copied().collect(),
+        found: BTreeMap::new(),
+    };
+    let mut units = dwarf.units();
+    while !search.wanted.is_empty() {
+        let Some(header) = units.next().map_err(broken)? else {
+            break;
+        };
+        let unit = dwarf.unit(header).map_err(broken)?;
+        search.unit(&unit).map_err(broken)?;
+    }
+    Ok(search.found)
+}
+
+/// An entry's attributes that matter here.
+#[derive(Default)]
+struct Entry<'a> {
+    name: Option<Slice<'a>>,
+    byte_size: Option<u64>,
+    location: Option<u64>,
+    bit_offset: Option<u64>,
+    bit_field: bool,
+    declaration: bool,
+    ty: Option<AttributeValue<Slice<'a>>>,
+    count: Option<u64>,
+}
+
+struct Search<'a, 'd> {
+    dwarf: &'d Dwarf<Slice<'a>>,
+    wanted: BTreeSet<&'d str>,
+    found: BTreeMap<String, Structure>,
+}
+
+impl<'a> Search<'a, '_> {
+    fn unit(&mut self, unit: &Unit<Slice<'a>>) -> Result<(), gimli::Error> {
+        let mut entries = unit.entries_raw(None)?;
+        while !entries.is_empty() {
+            let offset = entries.next_offset();
+            let Some(abbrev) = entries.read_abbreviation()? else {
+                continue;
+            };
+            let specs = abbrev.attributes();
+            let is_structure = matches!(
+                abbrev.tag(),
+                gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type
+            );
+            if !is_structure || !abbrev.has_children() {
+                entries.skip_attributes(specs)?;
+                continue;
+            }
+            let mut named = None;
+            for spec in specs {
+                let attribute = entries.read_attribute(*spec)?;
+                if attribute.name() == gimli::DW_AT_name {
+                    named = self.dwarf.attr_string(unit, attribute.value()).ok();
+                }
+            }
+            let Some(name) = named.and_then(|name| std::str::from_utf8(name.slice()).ok()) else {
+                continue;
+            };
+            if !self.wanted.contains(name) {
+                continue;
+            }
+            let mut listing = Listing::new();
+            let size = self.members(unit, offset, "", 0, 0, &mut listing)?;
+            if let Some(size) = size {
+                self.wanted.remove(name);
+                let structure = listing.finish(size, Source::Dwarf);
+                self.found.insert(name.to_owned(), structure);
+                if self.wanted.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &self,
+        unit: &Unit<Slice<'a>>,
+        entry: &gimli::DebuggingInformationEntry<Slice<'a>>,
+    ) -> Entry<'a> {
+        let mut read = Entry::default();
+        for attribute in entry.attrs() {
+            let value = attribute.value();
+            match attribute.name() {
+                gimli::DW_AT_name => read.name = self.dwarf.attr_string(unit, value).ok(),
+                gimli::DW_AT_byte_size => read.byte_size = value.udata_value(),
+                gimli::DW_AT_data_member_location => read.location = location(unit, value),
+                gimli::DW_AT_data_bit_offset => read.bit_offset = value.udata_value(),
+                gimli::DW_AT_bit_size => read.bit_field = true,
+                gimli::DW_AT_declaration => read.declaration = true,
+                gimli::DW_AT_type => read.ty = Some(value),
+                gimli::DW_AT_count => read.count = value.udata_value(),
+                gimli::DW_AT_upper_bound => {
+                    read.count = value.udata_value().and_then(|last| last.checked_add(1));
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+
+    /// Lists the members of the structure whose entry is at `at`, and gives its size; `None` if it
+    /// is only declared there.
+    fn members(
+        &self,
+        unit: &Unit<Slice<'a>>,
+        at: UnitOffset,
+        prefix: &str,
+        base: u64,
+        depth: u32,
+        into: &mut Listing,
+    ) -> Result<Option<u64>, gimli::Error> {
+        let mut entries = unit.entries_at_offset(at)?;
+        let Some(entry) = entries.next_dfs()? else {
+            return Ok(None);
+        };
+        let own = self.entry(unit, entry);
+        let (Some(size), false) = (own.byte_size, own.declaration) else {
+            return Ok(None);
+        };
+        // Children are one deeper; their own children are skipped.
+        let level = entry.depth();
+        while let Some(entry) = entries.next_dfs()? {
+            if entry.depth() <= level || !into.step() {
+                break;
+            }
+            if entry.depth() != level + 1 || entry.tag() != gimli::DW_TAG_member {
+                continue;
+            }
+            let member = self.entry(unit, entry);
+            let inside = match (member.location, member.bit_offset) {
+                (Some(at), _) => at,
+                (None, Some(bits)) => bits / 8,
+                (None, None) => 0,
+            };
+            let offset = base.saturating_add(inside);
+            let name = member.name.map(|n| n.to_string_lossy().into_owned());
+            let name = name.unwrap_or_default();
+            let full = format!("{prefix}{name}");
+            let prefix = if name.is_empty() {
+                prefix.to_owned()
+            } else {
+                format!("{full}.")
+            };
+            let target = member.ty.and_then(|ty| self.resolve(unit, ty));
+            if let Some(Target::Structure(at, _)) = target
+                && depth < DEPTH_LIMIT
+            {
+                self.members(unit, at, &prefix, offset, depth + 1, into)?;
+            }
+            if !name.is_empty() {
+                let size = match target {
+                    _ if member.bit_field => 0,
+                    Some(target) => target.size(),
+                    None => 0,
+                };
+                into.add(full, Member { offset, size });
+            }
+        }
+        Ok(Some(size))
+    }
+
+    /// What a type is, behind typedefs and qualifiers.
+    fn resolve(&self, unit: &Unit<Slice<'a>>, ty: AttributeValue<Slice<'a>>) -> Option<Target> {
+        let mut ty = ty;
+        let mut elements = 1_u64;
+        for _ in 0..HOPS {
+            let at = match ty {
+                AttributeValue::UnitRef(at) => at,
+                AttributeValue::DebugInfoRef(at) => within(unit, at)?,
+                _ => return None,
+            };
+            let mut entries = unit.entries_at_offset(at).ok()?;
+            let entry = entries.next_dfs().ok()??;
+            let read = self.entry(unit, entry);
+            let target = match entry.tag() {
+                gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type if elements == 1 => {
+                    Target::Structure(at, read.byte_size?)
+                }
+                gimli::DW_TAG_pointer_type => {
+                    let own = u64::from(unit.encoding().address_size);
+                    Target::Bytes(read.byte_size.unwrap_or(own).saturating_mul(elements))
+                }
+                gimli::DW_TAG_array_type => {
+                    let level = entry.depth();
+                    for _ in 0..DIMENSIONS {
+                        let Some(range) = entries.next_dfs().ok()? else {
+                            break;
+                        };
+                        if range.depth() <= level {
+                            break;
+                        }
+                        let count = self.entry(unit, range).count.unwrap_or(0);
+                        elements = elements.saturating_mul(count);
+                    }
+                    ty = read.ty?;
+                    continue;
+                }
+                gimli::DW_TAG_typedef
+                | gimli::DW_TAG_const_type
+                | gimli::DW_TAG_volatile_type
+                | gimli::DW_TAG_restrict_type
+                | gimli::DW_TAG_atomic_type => {
+                    ty = read.ty?;
+                    continue;
+                }
+                _ => Target::Bytes(read.byte_size?.saturating_mul(elements)),
+            };
+            return Some(target);
+        }
+        None
+    }
+}
+
+/// What a member is.
+#[derive(Clone, Copy)]
+enum Target {
+    /// A structure or union at this offset of the unit, of so many bytes.
+    Structure(UnitOffset, u64),
+    /// Something of so many bytes.
+    Bytes(u64),
+}
+
+impl Target {
+    fn size(self) -> u64 {
+        match self {
+            Self::Structure(_, size) | Self::Bytes(size) => size,
+        }
+    }
+}
+
+/// An offset of the section in this unit; types of other units are not followed.
+fn within(unit: &Unit<Slice<'_>>, at: DebugInfoOffset) -> Option<UnitOffset> {
+    at.to_unit_offset(&unit.header)
+}
+
+/// A member's place: a number, or in DWARF 2 the expression `DW_OP_plus_uconst N`.
+fn location<R: Reader>(unit: &Unit<R>, value: AttributeValue<R>) -> Option<u64> {
+    if let AttributeValue::Exprloc(expression) = value {
+        let mut operations = expression.operations(unit.encoding());
+        return match operations.next().ok()?? {
+            gimli::Operation::PlusConstant { value } => Some(value),
+            _ => None,
+        };
+    }
+    value.udata_value()
+}

@@ -1,0 +1,222 @@
+//! Whether a file is the one that was loaded: its contents against memory.
+//!
+//! A linker's build-id decides where both have one. Else those contents are compared that loading
+//! does not change: of a shared object the names and hashes of its dynamic symbols, of an object
+//! file its constants without relocations (strings). What is not in memory cannot differ. Code and
+//! variables are not compared: a kernel patches the one and writes the other.
+
+use livecore_compress::ReadAt;
+
+use crate::Kernel;
+use crate::modules::{NotLoaded, Placed};
+use crate::sections::{
+    ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Section,
+    Sections, contents,
+};
+use livecore_minidump::VirtAddr;
+
+/// The most bytes of a section that are compared.
+const LIMIT: usize = 1 << 20;
+/// No page is smaller.
+const PAGE: usize = 4096;
+
+impl Kernel<'_> {
+    /// Holds the contents of `file`, whose sections are at `placed`, against memory.
+    pub(super) fn is_loaded(
+        &self,
+        file: &dyn ReadAt,
+        sections: &Sections,
+        placed: &[Placed],
+    ) -> Result<(), NotLoaded> {
+        if let Some((found, expected)) = self.build_ids(file, sections, placed) {
+            return match found == expected {
+                true => Ok(()),
+                false => Err(NotLoaded::BuildId { found, expected }),
+            };
+        }
+        for place in placed {
+            let Some(section) = sections.list.get(place.index) else {
+                continue;
+            };
+            if !stays(sections, place.index, section) {
+                continue;
+            }
+            let bytes = contents(file, section).unwrap_or_default();
+            if let Some(at) = self.differs(place.address, &bytes) {
+                let section = section.name.clone();
+                return Err(NotLoaded::Contents { section, at });
+            }
+        }
+        Ok(())
+    }
+
+    /// The build-ids of the file and of what was loaded, if both have one.
+    fn build_ids(
+        &self,
+        file: &dyn ReadAt,
+        sections: &Sections,
+        placed: &[Placed],
+    ) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (found, _) = sections.build_id(file)?;
+        let name = |place: &&Placed| place.name == ".note.gnu.build-id";
+        let at = VirtAddr(placed.iter().find(name)?.address);
+        // The note's head, its name and the id.
+        let mut note = vec![0; 16 + found.len()];
+        self.memory().read_virt(at, &mut note).ok()?;
+        Some((
+            found,
+            crate::sections::build_id_of_note(sections.order, &note)?,
+        ))
+    }
+
+    /// The first address behind `at` where memory has something else than `bytes`.
+    fn differs(&self, at: u64, bytes: &[u8]) -> Option<VirtAddr> {
+        let mut piece = [0; PAGE];
+        let mut done = 0;
+        while done < bytes.len().min(LIMIT) {
+            let here = VirtAddr(at.wrapping_add(done as u64));
+            // Pieces end where pages may.
+            let len = (PAGE - here.offset_in(PAGE as u64) as usize).min(bytes.len() - done);
+            let (known, found) = (&bytes[done..done + len], &mut piece[..len]);
+            if self.memory().read_virt(here, found).is_ok() {
+                let differs = known.iter().zip(&*found).position(|(a, b)| a != b);
+                if let Some(skip) = differs {
+                    return Some(VirtAddr(here.0.wrapping_add(skip as u64)));
+                }
+            }
+            done += len;
+        }
+        None
+    }
+}
+
+/// Whether the contents of a section are in memory as they are in the file.
+fn stays(sections: &Sections, index: usize, section: &Section) -> bool {
+    if section.flags & SHF_ALLOC == 0 {
+        return false;
+    }
+    if sections.elf_type != ET_REL {
+        return matches!(section.name.as_str(), ".dynstr" | ".hash" | ".gnu.hash");
+    }
+    let relocates = |s: &Section| matches!(s.kind, SHT_REL | SHT_RELA) && s.info as usize == index;
+    section.kind == SHT_PROGBITS
+        && section.flags & (SHF_WRITE | SHF_EXECINSTR) == 0
+        && !sections.list.iter().any(relocates)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+    use crate::modules::Module;
+    use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError};
+
+    /// Where the module was loaded.
+    const AT: u64 = 0x10_0000;
+
+    /// Memory with a module in it; what is beyond is not there.
+    struct Memory(Vec<u8>);
+
+    impl KernelMemory for Memory {
+        fn page_size(&self) -> u64 {
+            4096
+        }
+        fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+            let skip = at.0.checked_sub(AT).map(|skip| skip as usize);
+            let found = skip.and_then(|skip| self.0.get(skip..skip + buf.len()));
+            buf.copy_from_slice(found.ok_or(ReadError::Hole { at })?);
+            Ok(())
+        }
+        fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+            Ok(PhysAddr(at.0))
+        }
+    }
+
+    fn compile(dir: &Path, name: &str, text: &str, args: &[&str]) -> Vec<u8> {
+        std::fs::write(dir.join("a.c"), text).unwrap();
+        let status = Command::new("cc")
+            .args(args)
+            .args(["-o", name, "a.c"])
+            .current_dir(dir)
+            .status();
+        assert!(status.unwrap().success(), "cc {args:?}");
+        std::fs::read(dir.join(name)).unwrap()
+    }
+
+    /// The file as it is in memory, and what the kernel says of it.
+    fn load(file: &[u8]) -> (Memory, Module) {
+        let sections = Sections::read(&file).unwrap();
+        let mut module = Module {
+            at: 0,
+            name: "a.ko".into(),
+            path: String::new(),
+            id: 2,
+            address: AT,
+            size: 0,
+            is_kernel: false,
+        };
+        // Its size is that of the file: the one that does not fit says which would.
+        let placed = match module.sections(&sections) {
+            Err(NotLoaded::Size { found, .. }) => {
+                module.size = found;
+                module.sections(&sections).unwrap()
+            }
+            other => other.unwrap(),
+        };
+        let mut memory = vec![0; module.size.next_multiple_of(4096) as usize];
+        for place in placed {
+            if let Some(bytes) = contents(&file, &sections.list[place.index]) {
+                let at = (place.address - AT) as usize;
+                memory[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        (Memory(memory), module)
+    }
+
+    /// Why `other` is not what was loaded, which is `file`. Compiled by whatever compiler is here.
+    fn held(file: &[u8], other: &[u8]) -> Result<usize, NotLoaded> {
+        let (memory, module) = load(file);
+        let elf = KernelElf::from_bytes(file.to_vec()).unwrap();
+        let kernel = Kernel::new(&memory, &elf);
+        kernel.place(&module, &other).map(|placed| placed.len())
+    }
+
+    const ONE: &str = "const char *one(void) { return \"the first build\"; }\n";
+    const TWO: &str = "const char *one(void) { return \"the other build\"; }\n";
+    const THREE: &str = "const char *two(void) { return \"the first build\"; }\n";
+
+    #[test]
+    fn object_file_of_the_same_room_with_other_strings_is_not_the_loaded_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name, text| compile(dir.path(), name, text, &["-c", "-O2"]);
+        let (one, two) = (made("one.o", ONE), made("two.o", TWO));
+        assert!(held(&one, &one).unwrap() > 1);
+        let other = held(&one, &two).unwrap_err();
+        assert!(
+            matches!(&other, NotLoaded::Contents { section, .. } if section.starts_with(".rodata")),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn shared_object_of_the_same_room_is_told_by_its_build_id_else_by_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name, text, id: &str| {
+            let id = format!("-Wl,--build-id={id}");
+            compile(dir.path(), name, text, &["-shared", "-nostdlib", &id])
+        };
+        let (one, two) = (made("a", ONE, "0x0102"), made("b", ONE, "0x0103"));
+        assert!(held(&one, &one).is_ok());
+        let other = held(&one, &two).unwrap_err();
+        assert_eq!(
+            other.to_string(),
+            "its build-id is 0103, that of what was loaded 0102"
+        );
+        let (one, two) = (made("a", ONE, "none"), made("b", THREE, "none"));
+        assert!(held(&one, &one).is_ok());
+        let other = held(&one, &two).unwrap_err();
+        assert!(matches!(other, NotLoaded::Contents { .. }), "{other}");
+    }
+}

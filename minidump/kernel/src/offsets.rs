@@ -1,0 +1,84 @@
+//! Where the fields of processes and threads are: exported integers, and type information for the
+//! others.
+
+use crate::{Kernel, KernelError, Member};
+
+/// No structure of a kernel is larger.
+const LARGEST: u64 = 1 << 20;
+
+/// The exported offsets. All are needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offsets {
+    pub(super) pid: u64,
+    pub(super) comm: u64,
+    pub(super) list: u64,
+    pub(super) threads: u64,
+    pub(super) tid: u64,
+    pub(super) name: u64,
+    pub(super) oncpu: u64,
+    pub(super) pcb: u64,
+    pub(super) plist: u64,
+    pub(super) pcb_size: u64,
+}
+
+impl Offsets {
+    pub(super) fn read(kernel: Kernel<'_>) -> Result<Self, KernelError> {
+        let get = |name: &str| {
+            let found = kernel.variable(name, 4)?;
+            if found >= LARGEST {
+                return Err(KernelError::Implausible {
+                    what: name.into(),
+                    found,
+                    expected: "an offset into a structure of the kernel",
+                });
+            }
+            Ok(found)
+        };
+        Ok(Self {
+            pid: get("proc_off_p_pid")?,
+            comm: get("proc_off_p_comm")?,
+            list: get("proc_off_p_list")?,
+            threads: get("proc_off_p_threads")?,
+            tid: get("thread_off_td_tid")?,
+            name: get("thread_off_td_name")?,
+            oncpu: get("thread_off_td_oncpu")?,
+            pcb: get("thread_off_td_pcb")?,
+            plist: get("thread_off_td_plist")?,
+            pcb_size: get("pcb_size")?,
+        })
+    }
+}
+
+/// What only type information tells: all of it may be missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Typed {
+    pub(super) parent: Option<Member>,
+    pub(super) process_state: Option<Member>,
+    pub(super) state: Option<Member>,
+    pub(super) inhibitors: Option<Member>,
+    pub(super) wait: Option<Member>,
+    pub(super) lock: Option<Member>,
+    pub(super) kstack: Option<Member>,
+    pub(super) kstack_pages: Option<Member>,
+}
+
+impl Typed {
+    pub(super) fn read(kernel: Kernel<'_>) -> Self {
+        let member = |structure: &str, member: &str| {
+            kernel
+                .types()?
+                .member(structure, member)
+                .filter(|m| m.offset < LARGEST)
+        };
+        Self {
+            parent: member("proc", "p_pptr"),
+            process_state: member("proc", "p_state"),
+            state: member("thread", "td_state"),
+            inhibitors: member("thread", "td_inhibitors"),
+            wait: member("thread", "td_wmesg"),
+            lock: member("thread", "td_lockname"),
+            kstack: member("thread", "td_kstack"),
+            kstack_pages: member("thread", "td_kstack_pages"),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The registers of a thread, from the `struct pcb` that has them.
+
+use crate::{Kernel, KernelError, Registers, Thread};
+use livecore_defs::pcb::{ALL, PcbFields};
+
+impl Kernel<'_> {
+    /// The registers of a thread. None is known of a thread that ran on.
+    pub fn registers(&self, thread: &Thread) -> Result<Registers, KernelError> {
+        match thread.pcb {
+            Some(pcb) => self.registers_at(pcb),
+            None => {
+                let machine = self.elf().machine();
+                Registers::set_of(machine, self.register_size())
+                    .map(Registers::unknown)
+                    .ok_or(KernelError::UnknownMachine(machine))
+            }
+        }
+    }
+
+    /// The registers in the `struct pcb` at `at`.
+    ///
+    /// Where layouts differ by release, `osreldate` decides, then `pcb_size`; if both leave a
+    /// choice, the layout that gives a stack and code that goes on.
+    pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
+        let machine = self.elf().machine();
+        let mut layouts = self.pcb_layouts(machine);
+        let Some(newest) = layouts.first() else {
+            return Err(KernelError::UnknownMachine(machine));
+        };
+        let first = self.registers_as(newest, at)?;
+        if layouts.len() == 1 {
+            return Ok(first);
+        }
+        let mut best = (self.likelihood(&first), first);
+        for layout in layouts.drain(1..) {
+            let Ok(found) = self.registers_as(layout, at) else {
+                continue;
+            };
+            let likelihood = self.likelihood(&found);
+            if likelihood > best.0 {
+                best = (likelihood, found);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// Whether the pcb of a trap at `at` is of a program: 12.1's arm64 gives its debugger the frame of
+    /// the system call that the thread is in, if it is in one (`do_el1h_sync`). That says nothing of
+    /// where the kernel was.
+    pub fn is_of_program(&self, at: u64) -> bool {
+        self.pcb_layout().is_some_and(|layout| {
+            let pc = layout.trapped.map(|trapped| trapped.pc as u64);
+            let pc = pc.and_then(|pc| self.uint_at("pcb", at.checked_add(pc)?, layout.word).ok());
+            // Programs have the lower half of 64-bit addresses.
+            pc.is_some_and(|pc| pc != 0 && pc >> 63 == 0)
+        })
+    }
+
+    /// The layout of this kernel's pcbs, if what it says of itself leaves no choice.
+    pub fn pcb_layout(&self) -> Option<&'static PcbFields> {
+        match self.pcb_layouts(self.elf().machine())[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The layouts that this kernel's pcbs may have, the newest first.
+    fn pcb_layouts(&self, machine: u16) -> Vec<&'static PcbFields> {
+        let word = self.register_size();
+        let of_machine = ALL
+            .iter()
+            .filter(|l| l.machine == machine && l.word == word);
+        let version = self.osreldate();
+        let mut layouts: Vec<_> = of_machine
+            .filter(|l| version.is_none_or(|v| (l.since..l.until).contains(&v)))
+            .collect();
+        if layouts.len() > 1 {
+            let size = self.variable("pcb_size", 4).unwrap_or(0);
+            if layouts.iter().any(|l| l.size != 0 && l.size == size) {
+                layouts.retain(|l| l.size == size);
+            } else {
+                layouts.retain(|l| l.size == 0);
+            }
+        }
+        layouts
+    }
+
+    /// How much registers look like those of a kernel thread.
+    fn likelihood(&self, found: &Registers) -> u32 {
+        let (pc, sp) = (found.pc().unwrap_or(0), found.sp().unwrap_or(0));
+        let fp = found.fp().unwrap_or(0);
+        let stack = sp != 0 && self.is_mapped(sp);
+        let code = pc != 0 && self.is_code(pc);
+        let above = stack && fp >= sp && fp - sp < 1 << 20 && self.is_mapped(fp);
+        // A thread that has never run has no frame.
+        u32::from(stack) * 4 + u32::from(code) * 2 + u32::from(above || fp == 0)
+    }
+
+    fn registers_as(&self, layout: &PcbFields, at: u64) -> Result<Registers, KernelError> {
+        let machine = layout.machine;
+        let set = Registers::set_of(machine, layout.word);
+        let set = set.ok_or(KernelError::UnknownMachine(machine))?;
+        let mut found = Registers::unknown(set);
+        for &(name, offset) in layout.registers {
+            let value = self.uint_at(name, at.wrapping_add(offset as u64), layout.word)?;
+            found.put(name, self.address_in(value));
+        }
+        if let Some(pc) = found.get(layout.pc) {
+            found.put(set.pc, pc);
+        }
+        if let Some(trapped) = layout.trapped
+            && self.address("kdb_pcb").is_ok_and(|kdb| kdb == at)
+        {
+            for &(name, offset) in trapped.registers {
+                let value = self.uint_at(name, at.wrapping_add(offset as u64), layout.word)?;
+                found.put(name, self.address_in(value));
+            }
+            let pc = self.uint_at("pc", at.wrapping_add(trapped.pc as u64), layout.word)?;
+            if pc != 0 {
+                found.put(set.pc, pc);
+            }
+        }
+        // A register that is always the same.
+        found.put("zero", 0);
+        Ok(found)
+    }
+}

@@ -1,0 +1,212 @@
+//! Call chains by frame pointers, through trap frames, up to user mode.
+
+use std::collections::HashSet;
+
+use crate::trap::{self, Around};
+use crate::{Kernel, Registers, Trap};
+use livecore_defs::registers;
+use livecore_defs::trapframe::STACK_ENDS;
+
+/// The most frames of one stack.
+pub const LIMIT: usize = 256;
+
+/// One frame, innermost first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The program counter: the registers' own, then return addresses.
+    pub pc: u64,
+    /// The frame pointer while it runs.
+    pub fp: u64,
+    /// The function it lies in, and how far. A return address belongs to the function that calls,
+    /// even where the call is its last instruction.
+    pub function: Option<(String, u64)>,
+    /// The trap that led from the next frame to this one, a trap's entry.
+    pub trap: Option<Trap>,
+    /// Why the chain goes no further, where that is not its end: mips has no frame pointers, and
+    /// what its functions did is not always known.
+    pub ends: Option<&'static str>,
+}
+
+/// How frames are chained, as offsets from a frame pointer.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    /// Where the caller's frame pointer was saved.
+    caller: i64,
+    /// Where the return address was saved.
+    back: i64,
+    /// Whether the return address is in the caller's frame (powerpc64), not in this one.
+    in_caller: bool,
+}
+
+/// By `e_machine`.
+fn chain(machine: u16, word: i64) -> Chain {
+    let plain = Chain {
+        caller: 0,
+        back: word,
+        in_caller: false,
+    };
+    match machine {
+        m if m == registers::RISCV64.machine => Chain {
+            caller: -2 * word,
+            back: -word,
+            ..plain
+        },
+        m if m == registers::POWERPC64.machine => Chain {
+            back: 2 * word,
+            in_caller: true,
+            ..plain
+        },
+        _ => plain,
+    }
+}
+
+impl Kernel<'_> {
+    /// The call chain of saved registers, innermost first.
+    ///
+    /// The chain ends where the kernel's part of the stack does, where a frame pointer does not go
+    /// up or cannot be read, and after [`LIMIT`] frames.
+    pub fn stack(&self, registers: &Registers) -> Vec<Frame> {
+        let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {
+            return Vec::new();
+        };
+        let machine = self.elf().machine();
+        if machine == registers::MIPS32.machine {
+            return self.stack_of_mips(registers);
+        }
+        let word = self.elf().pointer_size() as u64;
+        let chain = chain(machine, word as i64);
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut traps = HashSet::new();
+        let (mut pc, mut fp) = (pc, fp);
+        let mut function = self.function(pc);
+        // The frame pointer of the function that this one called.
+        let mut below = None;
+        // Where an interrupted function that has no frame yet, or no longer, returns to.
+        let mut frameless = self.caught(registers);
+        while frames.len() < LIMIT {
+            let name = function.as_ref().map_or("", |(name, _)| name.as_str());
+            let ends = STACK_ENDS.contains(&name);
+            let handler = frames.last().and_then(|f| f.function.as_ref());
+            let handler = handler.map_or("", |(name, _)| name.as_str());
+            let around = |callee| Around {
+                handler,
+                callee,
+                entry: fp,
+            };
+            let trap = trap::entry(machine, name)
+                .zip(below)
+                .and_then(|(entry, callee)| self.trap(entry, around(callee)))
+                .filter(|trap| traps.insert(trap.at));
+            let next = trap.as_ref().map(|trap| {
+                let registers = &trap.registers;
+                let back = self.frameless(registers);
+                (trap.from_user, registers.pc(), registers.fp(), back)
+            });
+            frames.push(Frame {
+                pc,
+                fp,
+                function,
+                trap,
+                ends: None,
+            });
+            match next {
+                Some((false, Some(to), Some(caller), back)) if !ends => {
+                    (pc, fp, frameless) = (to, caller, back);
+                    function = self.function(pc);
+                    below = None;
+                }
+                Some(_) => break,
+                None if ends => break,
+                None if let Some(to) = frameless.take() => {
+                    pc = to;
+                    function = self.caller(pc);
+                }
+                None => {
+                    let Some((to, caller)) = self.call(chain, fp, word) else {
+                        break;
+                    };
+                    if !self.is_code(to) {
+                        break;
+                    }
+                    function = self.caller(to);
+                    below = Some(fp);
+                    // A stack grows down, so callers lie above. The outermost frame's caller is
+                    // another world, and an entry may have come from another stack.
+                    let name = function.as_ref().map_or("", |(name, _)| name.as_str());
+                    let on = caller > fp || trap::entry(machine, name).is_some();
+                    (pc, fp) = (to, if on { caller } else { 0 });
+                }
+            }
+        }
+        frames
+    }
+
+    /// The same of registers that a thread is shown by, if they are the processor's own: an
+    /// interruption that left no trap frame. The stack pointer of registers that were saved for a
+    /// switch points at a copy of the program counter (amd64, i386), or at what was called later and
+    /// overwrote it: so only a function that is known, and its code, tell.
+    fn caught(&self, registers: &Registers) -> Option<u64> {
+        let machine = self.elf().machine();
+        if machine != registers::AMD64.machine && machine != registers::I386.machine {
+            return None;
+        }
+        let slot = self.pointer_at("stack", registers.sp()?).ok();
+        if slot == registers.pc() {
+            return None;
+        }
+        self.function(registers.pc()?)?;
+        self.frameless(registers)
+    }
+
+    /// Where an interrupted function returns to, if it has no frame of its own: it was about to make
+    /// one, or to return, or it is no function at all but a null pointer that was called. The frame
+    /// pointer is its caller's then.
+    fn frameless(&self, registers: &Registers) -> Option<u64> {
+        let pc = registers.pc()?;
+        let begins = self.function(pc).is_none_or(|(_, offset)| offset == 0) || !self.is_code(pc);
+        let machine = self.elf().machine();
+        let slot = if machine == registers::AMD64.machine || machine == registers::I386.machine {
+            let word = self.elf().pointer_size() as u64;
+            let (push, mov): (&[u8], &[u8]) = match word {
+                8 => (&[0x55, 0x48, 0x89, 0xe5], &[0x48, 0x89, 0xe5]),
+                _ => (&[0x55, 0x89, 0xe5], &[0x89, 0xe5]),
+            };
+            let mut code = [0; 4];
+            let read = !begins && self.bytes_at("code", pc, &mut code).is_ok();
+            let is = |bytes: &[u8]| read && code.starts_with(bytes);
+            if begins || is(push) || is(&[0xc3]) {
+                registers.sp()
+            } else if is(mov) {
+                registers.sp()?.checked_add(word)
+            } else {
+                None
+            }
+        } else {
+            // Of these, only a call that went astray is sure to have left the link register alone.
+            let link = ["x30", "ra", "lr"]
+                .into_iter()
+                .find_map(|r| registers.get(r));
+            return link.filter(|to| begins && self.is_code(*to));
+        };
+        let to = self.pointer_at("stack", slot?).ok()?;
+        self.is_code(to).then_some(to)
+    }
+
+    /// Return address and caller's frame pointer of the frame at `fp`.
+    fn call(&self, chain: Chain, fp: u64, word: u64) -> Option<(u64, u64)> {
+        if fp == 0 || !fp.is_multiple_of(word) {
+            return None;
+        }
+        let caller = self
+            .pointer_at("frame", fp.checked_add_signed(chain.caller)?)
+            .ok()?;
+        let holder = if chain.in_caller { caller } else { fp };
+        if holder == 0 {
+            return None;
+        }
+        let to = self
+            .pointer_at("frame", holder.checked_add_signed(chain.back)?)
+            .ok()?;
+        (to != 0).then_some((to, caller))
+    }
+}
