@@ -10,7 +10,7 @@ use livecore_compress::{Codec, Encoding, NoProgress, Shape};
 use livecore_tests::corpus::recipes;
 use livecore_tests::{mkdump, mkelf};
 
-#[path = "../tests/images/common.rs"]
+#[path = "../tests/all/images/common.rs"]
 #[allow(dead_code, reason = "the images are what is wanted of it")]
 mod common;
 

@@ -132,17 +132,17 @@ rules! { Codec, SEAL:
     SEAL_RECORDS = "SEAL-RECORDS", Error,
         "the attachment's records of torn pages, of a pause and of CPUs have their form",
         "their lengths, counts and times with the format, their pages with the bitmap's",
-        "minidump/src/defs/seal.rs",
+        "minidump/defs/src/seal.rs",
         "what is said of the dump's making cannot be trusted; the payload is not damaged";
     SEAL_CPUS = "SEAL-CPUS", Note,
         "dumptid, dumppcb, stoppcbs and stopped_cpus are as they were in memory",
         "the attachment's record of CPUs whose registers its producer put in",
-        "minidump/src/defs/seal.rs",
+        "minidump/defs/src/seal.rs",
         "normal for a guest that was dumped from outside: the kernel did not write those registers";
     SEAL_PAUSE = "SEAL-PAUSE", Note,
         "nobody held the machine for its dump",
         "the attachment's record of how it was paused",
-        "minidump/src/defs/seal.rs",
+        "minidump/defs/src/seal.rs",
         "normal for a guest that was dumped from outside: all pages are of the moment of the pause";
     SEAL_LENGTH = "SEAL-LENGTH", Error,
         "a seal is as long as its parts",

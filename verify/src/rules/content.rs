@@ -85,7 +85,7 @@ rules! { Liveness, LIVENESS:
     LIV_TORN = "LIV-TORN", Note,
         "all pages are of one instant",
         "the attachment's record of pages that changed while they were read",
-        "minidump/src/defs/seal.rs",
+        "minidump/defs/src/seal.rs",
         "normal for a machine that ran on: lists that were being changed may not fit together";
     LIV_MSGBUF = "LIV-MSGBUF", Note,
         "no message was being written to the message buffer",

@@ -1,0 +1,445 @@
+//! Streams that were altered, cut or made up: found out, bounded, never believed.
+
+use crate::common;
+
+use std::sync::Arc;
+
+use common::*;
+use livecore_compress::*;
+
+const FRAME: u32 = 4096;
+const ATTACHMENT: &[u8] = b"five hundred and twelve bytes of something opaque, say";
+
+/// A small sealed stream of two frames.
+fn small(codec: Codec) -> (Vec<u8>, Vec<u8>) {
+    let mut content = content(2 * FRAME as usize, 21);
+    // Little enough that every bit can be tried.
+    for (i, byte) in content.iter_mut().enumerate() {
+        if i % 16 > 2 {
+            *byte = b'x';
+        }
+    }
+    let bytes = sealed(&content, &encoding(codec, FRAME, 1), ATTACHMENT);
+    (content, bytes)
+}
+
+fn one_worker() -> OpenOptions {
+    OpenOptions {
+        threads: threads(1),
+        cache: 64 << 10,
+        ..OpenOptions::default()
+    }
+}
+
+fn check(bytes: Vec<u8>) -> Result<u64, Error> {
+    Stream::open(Arc::new(bytes), &one_worker())?.check(&NoProgress)
+}
+
+#[test]
+fn every_flipped_bit_of_a_sealed_stream_is_found() {
+    for codec in CODECS {
+        let (content, bytes) = small(codec);
+        assert_eq!(check(bytes.clone()).unwrap(), content.len() as u64);
+        for at in 0..bytes.len() {
+            // All bits of headers and seals, one of each byte of content that is stored as it is.
+            let bits = if codec == Codec::None && at < content.len() {
+                1
+            } else {
+                8
+            };
+            for bit in 0..bits {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << ((bit + at) % 8);
+                let checked = check(flipped);
+                assert!(
+                    checked.is_err(),
+                    "{codec}: bit {bit} of byte {at} of {}",
+                    bytes.len()
+                );
+            }
+        }
+    }
+}
+
+/// What can be read of `bytes` is the front of `content`; also its end, if it has one.
+fn never_wrong(bytes: &[u8], content: &[u8], what: &str) -> Option<Vec<u8>> {
+    let Ok(stream) = Stream::open(Arc::new(bytes.to_vec()), &one_worker()) else {
+        return None;
+    };
+    let reader = stream.content();
+    let (read, _) = read_all(&reader, 1000);
+    let (out, _) = decoded(&stream);
+    for got in [&read, &out] {
+        assert!(content.starts_with(got), "{what}: {} bytes", got.len());
+    }
+    // No zeros behind the end, and no more than there is.
+    let mut byte = [7];
+    assert!(
+        !matches!(reader.read_at(&mut byte, content.len() as u64), Ok(1)),
+        "{what}"
+    );
+    Some(out)
+}
+
+#[test]
+fn streams_cut_anywhere_give_what_is_whole_and_then_an_error() {
+    for codec in CODECS {
+        let (content, bytes) = small(codec);
+        let data_len = open(bytes.clone()).data_len().unwrap() as usize;
+        for cut in 0..bytes.len() {
+            let what = format!("{codec} cut at {cut} of {}", bytes.len());
+            if codec == Codec::None && (1..8).contains(&(cut - data_len.min(cut))) {
+                // A piece of the magic, too small to be told from content.
+                continue;
+            }
+            if codec != Codec::None && cut < 4 {
+                // Less than a magic number: bytes as they are.
+                continue;
+            }
+            let out = never_wrong(&bytes[..cut], &content, &what);
+            if cut > data_len + 16 || cut > data_len && codec == Codec::Gzip {
+                // The frames are all there, and it is known that there should be a seal.
+                let opened = Stream::open(Arc::new(bytes[..cut].to_vec()), &one_worker());
+                assert!(opened.is_ok(), "{what}: {:?}", opened.err());
+                assert_eq!(out.unwrap().len(), content.len(), "{what}");
+                assert!(check(bytes[..cut].to_vec()).is_err(), "{what}");
+            }
+            if codec == Codec::Gzip && cut < data_len && cut > 24 {
+                assert!(check(bytes[..cut].to_vec()).is_err(), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_stream_serves_all_whole_frames_and_names_the_next() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let content = content(40 * 4096, 22);
+        let bytes = sealed(&content, &encoding(codec, FRAME, 2), ATTACHMENT);
+        let frames = open(bytes.clone()).frames().unwrap().clone();
+        let ninth = frames.get(9).unwrap();
+        let stream = open(bytes[..ninth.offset as usize + 30].to_vec());
+        let (out, end) = decoded(&stream);
+        assert!(out == content[..9 * 4096]);
+        let error = end.unwrap_err().to_string();
+        assert!(error.contains(" 9 at offset"), "{error}");
+        let (len, stopped) = stream.readable().unwrap();
+        assert_eq!(len, 9 * 4096);
+        assert!(matches!(stopped, Some(Error::Broken { offset, .. }) if offset == ninth.offset));
+        let error = stream.content().read_at(&mut [0], 9 * 4096).unwrap_err();
+        assert!(matches!(Error::in_io(&error), Some(Error::Broken { .. })));
+        // Any frame before is there without those before it.
+        let mut page = [0; 4096];
+        stream.content().read_exact_at(&mut page, 8 * 4096).unwrap();
+        assert!(page == content[8 * 4096..9 * 4096]);
+    }
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_and_the_attachment_kept() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (content, bytes) = small(codec);
+        let data_len = open(bytes.clone()).data_len().unwrap() as usize;
+        // Index, behind the wrapping, header and attachment; then the header itself.
+        let index = data_len + 16 + 72 + ATTACHMENT.len() + 5;
+        let header = data_len + 16 + 20;
+        for (at, kind) in [(index, StreamKind::Sealed), (header, StreamKind::Foreign)] {
+            let mut broken = bytes.clone();
+            broken[at] ^= 4;
+            let stream = open(broken);
+            assert_eq!(stream.kind(), kind, "{codec} {at}");
+            assert!(stream.seal_damage().is_some());
+            let attachment = (kind == StreamKind::Sealed).then_some(ATTACHMENT);
+            assert_eq!(stream.attachment(), attachment);
+            assert_eq!(stream.frames().unwrap().count(), 2);
+            let (out, end) = decoded(&stream);
+            end.unwrap();
+            assert!(out == content);
+        }
+    }
+}
+
+#[test]
+fn a_seal_behind_other_data_is_not_believed() {
+    for codec in CODECS {
+        let (_, ours) = small(codec);
+        let data_len = open(ours.clone()).data_len().unwrap() as usize;
+        let other = content(2 * FRAME as usize, 99);
+        let (mut bytes, _) = stored(&other, &encoding(codec, FRAME, 1), Shape::Frames);
+        let same_len = bytes.len() == data_len;
+        bytes.extend_from_slice(&ours[data_len..]);
+        let stream = Stream::open(Arc::new(bytes), &one_worker()).unwrap();
+        let (out, end) = decoded(&stream);
+        assert!(other.starts_with(&out), "{codec}");
+        if same_len {
+            assert!(end.is_err(), "{codec}");
+        } else {
+            assert!(stream.seal_damage().is_some(), "{codec}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_frame_is_named_and_others_are_served() {
+    for codec in CODECS {
+        let content = content(40 * 4096, 23);
+        let mut bytes = sealed(&content, &encoding(codec, FRAME, 2), ATTACHMENT);
+        let frame = open(bytes.clone()).frames().unwrap().get(17).unwrap();
+        bytes[frame.offset as usize + frame.entry.stored_len as usize / 2] ^= 0x10;
+        let stream = open(bytes);
+        let (out, end) = decoded(&stream);
+        assert!(out == content[..17 * 4096]);
+        match end.unwrap_err() {
+            Error::Broken { region, offset, .. } => {
+                assert!(region.ends_with(" 17"), "{region}");
+                assert_eq!(offset, frame.offset);
+            }
+            other => panic!("{other}"),
+        }
+        let mut page = [0; 4096];
+        stream
+            .content()
+            .read_exact_at(&mut page, 18 * 4096)
+            .unwrap();
+        assert!(page == content[18 * 4096..19 * 4096]);
+        assert!(
+            stream
+                .content()
+                .read_exact_at(&mut page, 17 * 4096 + 5)
+                .is_err()
+        );
+    }
+}
+
+/// Random damage in-process: bytes changed, runs moved, cut out or put in.
+#[test]
+fn random_damage_is_never_believed() {
+    let seed = 0x11fe_c04e;
+    let mut numbers = Numbers(seed);
+    for codec in CODECS {
+        let content = content(9 * 4096, 24);
+        let bytes = sealed(&content, &encoding(codec, FRAME, 1), ATTACHMENT);
+        let data_len = open(bytes.clone()).data_len().unwrap();
+        for round in 0..600 {
+            let mut broken = bytes.clone();
+            for _ in 0..=numbers.below(3) {
+                // Half of the blows fall on the seal.
+                let len = broken.len() as u64;
+                let from = if numbers.below(2) == 0 {
+                    data_len.min(len - 1)
+                } else {
+                    0
+                };
+                let at = (from + numbers.below(len - from)) as usize;
+                match numbers.below(4) {
+                    0 => broken[at] = numbers.next() as u8,
+                    1 => broken[at] ^= 1 << numbers.below(8),
+                    2 => {
+                        let run = (numbers.below(64) as usize).min(broken.len() - at - 1);
+                        broken.drain(at..at + run);
+                    }
+                    _ => {
+                        let run = (numbers.below(64) as usize).min(broken.len() - at);
+                        let copied = broken[at..at + run].to_vec();
+                        let to = numbers.below(broken.len() as u64) as usize;
+                        broken.splice(to..to, copied);
+                    }
+                }
+            }
+            if broken == bytes {
+                continue;
+            }
+            let what = format!("{codec}, seed {seed:#x}, round {round}");
+            let Ok(stream) = Stream::open(Arc::new(broken), &one_worker()) else {
+                continue;
+            };
+            if codec == Codec::None && stream.kind() == StreamKind::Plain {
+                // Without any trace of a seal, bytes are just bytes.
+                continue;
+            }
+            let checked = stream.check(&NoProgress);
+            let (out, end) = decoded(&stream);
+            let intact = out == content;
+            // All frames may be there and the seal lost without a trace; content is not changed.
+            assert!(checked.is_err() || intact, "{what}: {checked:?}");
+            if end.is_ok() && stream.seal_damage().is_none() {
+                assert!(intact, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_is_no_reason_to_panic() {
+    let seed = 0xd1ce;
+    let mut numbers = Numbers(seed);
+    let heads: [&[u8]; 5] = [
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        &[0x1f, 0x8b, 8, 0],
+        &[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3, 12, 0, b'L', b'C', 8, 0],
+        &[0x5e, 0x2a, 0x4d, 0x18],
+        &[0x28, 0xb5, 0x2f, 0xfd, 0xe4],
+    ];
+    for round in 0..3000 {
+        let mut bytes = heads[round % heads.len()].to_vec();
+        for _ in 0..numbers.below(200) {
+            bytes.push(numbers.next() as u8 & if numbers.below(2) == 0 { 0xff } else { 3 });
+        }
+        let Ok(stream) = Stream::open(Arc::new(bytes), &one_worker()) else {
+            continue;
+        };
+        let _ = read_all(&stream.content(), 4096);
+        let _ = decoded(&stream);
+        let _ = stream.readable();
+    }
+}
+
+#[test]
+fn a_frame_that_says_it_is_2_to_the_60_is_refused_without_memory() {
+    // Single segment, 8-byte content size.
+    let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe4];
+    bytes.extend((1_u64 << 60).to_le_bytes());
+    bytes.extend([3, 0, 0, 1, 2, 3, 4]);
+    let stream = open(bytes);
+    let (out, end) = decoded(&stream);
+    assert!(out.is_empty());
+    assert!(matches!(end, Err(Error::Limit { needed, .. }) if needed == 1 << 60));
+    let error = stream.content().read_at(&mut [0], 0).unwrap_err();
+    assert!(matches!(Error::in_io(&error), Some(Error::Limit { .. })));
+}
+
+#[test]
+fn a_bomb_is_decoded_in_bounded_pieces() {
+    // 256 MiB of zeros in one frame, and in one member.
+    let zeros = Zeros(256 << 20);
+    for codec in [Codec::Zstd, Codec::Gzip] {
+        let mut bytes = Vec::new();
+        let encoding = encoding(codec, 1 << 20, 2);
+        encode_at(&zeros, &encoding, Shape::Single, &mut bytes, &NoProgress).unwrap();
+        assert!(bytes.len() < 1 << 20);
+        let stream = open(bytes);
+        let mut largest = 0;
+        let len = stream
+            .decode(
+                &mut |_, piece| {
+                    largest = largest.max(piece.len());
+                    Ok(())
+                },
+                &NoProgress,
+            )
+            .unwrap();
+        assert_eq!(len, 256 << 20);
+        assert!(largest <= 1 << 20);
+    }
+}
+
+struct Zeros(u64);
+
+impl ReadAt for Zeros {
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(self.0)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let n = buf.len().min(self.0.saturating_sub(offset) as usize);
+        buf[..n].fill(0);
+        Ok(n)
+    }
+}
+
+#[test]
+fn bytes_behind_a_foreign_stream_are_reported_and_padding_is_not() {
+    let content = content(300_000, 25);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for shape in [Shape::Single, Shape::Frames] {
+            let (bytes, _) = stored(&content, &encoding(codec, FRAME, 2), shape);
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len().next_multiple_of(4096), 0);
+            let stream = open(padded);
+            let (out, end) = decoded(&stream);
+            if (codec, shape) != (Codec::Gzip, Shape::Frames) {
+                stream.check(&NoProgress).unwrap();
+            }
+            end.unwrap();
+            assert!(out == content, "{codec} {shape:?}");
+            let mut dirty = bytes.clone();
+            dirty.extend(b"something else");
+            let stream = open(dirty);
+            let (out, end) = decoded(&stream);
+            assert!(out == content);
+            let error = end.unwrap_err();
+            assert!(
+                matches!(error, Error::Broken { offset, .. } if offset == bytes.len() as u64),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// Counts reads.
+struct Counting(Vec<u8>, std::sync::atomic::AtomicU64);
+
+impl ReadAt for Counting {
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.read_at(buf, offset)
+    }
+}
+
+#[test]
+fn opening_a_long_frame_or_a_seal_does_not_walk_over_it() {
+    let content = content(30_000_000, 26);
+    for codec in CODECS {
+        let encoding = encoding(codec, 1 << 20, 2);
+        let single = stored(&content, &encoding, Shape::Single).0;
+        for bytes in [single, sealed(&content, &encoding, ATTACHMENT)] {
+            let source = Arc::new(Counting(bytes, 0.into()));
+            Stream::open(source.clone(), &options()).unwrap();
+            // Uncompressed: a seal is looked for at the pages of the last two MiB.
+            let most = if codec == Codec::None { 600 } else { 40 };
+            let reads = source.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(reads < most, "{codec}: {reads}");
+        }
+    }
+}
+
+#[test]
+fn an_attachment_beyond_the_limit_is_refused() {
+    let (mut bytes, stored) = stored(b"x", &encoding(Codec::Zstd, FRAME, 1), Shape::Frames);
+    let error = write_seal(&stored, &vec![0; (1 << 20) + 1], &mut bytes);
+    assert!(matches!(error, Err(Error::Limit { .. })));
+}
+
+#[test]
+fn a_stream_in_one_piece_cannot_be_sealed() {
+    let (mut bytes, stored) = stored(b"x", &encoding(Codec::Zstd, FRAME, 1), Shape::Single);
+    let error = write_seal(&stored, &[], &mut bytes);
+    assert!(matches!(error, Err(Error::Options(_))));
+}
+
+/// A seal is no content: whoever loses a part of it loses none of the data.
+#[test]
+fn stream_whose_seal_is_cut_has_all_of_its_content() {
+    let content = content(300_000, 9);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let whole = sealed(&content, &encoding(codec, 65536, 1), b"what belongs to it");
+        let start = usize::try_from(open(whole.clone()).data_len().unwrap()).unwrap();
+        for cut in start + 14..whole.len() {
+            let stream = open(whole[..cut].to_vec());
+            assert!(stream.seal_damage().is_some(), "{codec}, cut at {cut}");
+            assert_eq!(stream.known_len(), Some(300_000), "{codec}, cut at {cut}");
+            assert_eq!(
+                stream.content().size().unwrap(),
+                300_000,
+                "{codec}, cut at {cut}"
+            );
+            if cut % 16 == 0 {
+                assert!(decoded(&stream).0 == content, "{codec}, cut at {cut}");
+            }
+        }
+    }
+}

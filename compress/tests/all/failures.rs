@@ -1,0 +1,326 @@
+//! When the world says no: full disks, sources that fail, people who change their minds.
+
+use crate::common;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::*;
+use livecore_compress::*;
+
+const FRAME: u32 = 64 << 10;
+
+/// Takes so many bytes and then no more.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let n = bytes.len().min(self.0);
+        self.0 -= n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fails where a bad block is.
+struct Bad<'a>(&'a [u8], u64);
+
+impl ReadAt for Bad<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if (offset..offset + buf.len() as u64).contains(&self.1) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.read_at(buf, offset)
+    }
+}
+
+impl Read for Bad<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.read_at(buf, 0)?;
+        self.0 = &self.0[n..];
+        self.1 = self.1.saturating_sub(n as u64);
+        Ok(n)
+    }
+}
+
+/// Says stop after so many bytes of content.
+struct Impatient(AtomicU64, u64);
+
+impl Progress for Impatient {
+    fn advance(&self, content: u64, _: u64) {
+        self.0.fetch_add(content, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= self.1
+    }
+}
+
+const SHAPES: [Shape; 2] = [Shape::Frames, Shape::Single];
+
+#[test]
+fn a_full_disk_ends_encoding_with_its_own_error() {
+    let content = content(3_000_000, 51);
+    for codec in CODECS {
+        for shape in SHAPES {
+            let mut out = Full(100_000);
+            let error = encode_at(
+                &content,
+                &encoding(codec, FRAME, 2),
+                shape,
+                &mut out,
+                &NoProgress,
+            );
+            match error {
+                Err(Error::Write(e)) => assert_eq!(e.kind(), io::ErrorKind::StorageFull),
+                other => panic!("{codec} {shape:?}: {other:?}"),
+            }
+        }
+        let (_, stored) = stored(&content, &encoding(codec, FRAME, 2), Shape::Frames);
+        let error = write_seal(&stored, b"attachment", &mut Full(50));
+        assert!(matches!(error, Err(Error::Write(_))), "{codec}");
+    }
+}
+
+#[test]
+fn a_source_that_fails_ends_encoding_with_its_own_error() {
+    let content = content(3_000_000, 52);
+    for codec in CODECS {
+        for shape in SHAPES {
+            let encoding = encoding(codec, FRAME, 2);
+            let mut out = Vec::new();
+            let at = encode_at(
+                &Bad(&content, 2_000_000),
+                &encoding,
+                shape,
+                &mut out,
+                &NoProgress,
+            );
+            let mut source = Bad(&content, 2_000_000);
+            let read = encode_read(&mut source, &encoding, shape, &mut out, &NoProgress);
+            for error in [at, read] {
+                match error {
+                    Err(Error::Read(e)) => assert_eq!(e.kind(), io::ErrorKind::TimedOut),
+                    other => panic!("{codec} {shape:?}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_shorter_than_it_says_is_an_error() {
+    struct Short(Vec<u8>);
+    impl ReadAt for Short {
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64 + 1)
+        }
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.0.read_at(buf, offset)
+        }
+    }
+    let source = Short(content(200_000, 53));
+    let error = encode_at(
+        &source,
+        &encoding(Codec::Zstd, FRAME, 2),
+        Shape::Frames,
+        &mut Vec::new(),
+        &NoProgress,
+    );
+    assert!(matches!(error, Err(Error::Read(e)) if e.kind() == io::ErrorKind::UnexpectedEof));
+}
+
+#[test]
+fn cancelling_ends_encoding_and_decoding_early() {
+    let content = content(6_000_000, 54);
+    for codec in CODECS {
+        for shape in SHAPES {
+            let encoding = encoding(codec, FRAME, 2);
+            let stop = Impatient(AtomicU64::new(0), 1_000_000);
+            let mut out = Vec::new();
+            let end = encode_at(&content, &encoding, shape, &mut out, &stop);
+            assert!(
+                matches!(end, Err(Error::Cancelled)),
+                "{codec} {shape:?}: {end:?}"
+            );
+            assert!(stop.0.into_inner() < 4_000_000);
+
+            let bytes = match shape {
+                Shape::Frames => sealed(&content, &encoding, b""),
+                Shape::Single => stored(&content, &encoding, shape).0,
+            };
+            let stop = Impatient(AtomicU64::new(0), 1_000_000);
+            let end = open(bytes).decode(&mut |_, _| Ok(()), &stop);
+            assert!(
+                matches!(end, Err(Error::Cancelled)),
+                "{codec} {shape:?}: {end:?}"
+            );
+            assert!(stop.0.into_inner() < 4_000_000);
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_fails_ends_decoding_with_its_own_error() {
+    let content = content(3_000_000, 55);
+    for codec in CODECS {
+        for shape in SHAPES {
+            let encoding = encoding(codec, FRAME, 2);
+            let bytes = match shape {
+                Shape::Frames => sealed(&content, &encoding, b""),
+                Shape::Single => stored(&content, &encoding, shape).0,
+            };
+            let full = |at: u64, _: &[u8]| {
+                if at < 500_000 {
+                    return Ok(());
+                }
+                Err(Error::Write(io::ErrorKind::BrokenPipe.into()))
+            };
+            let end = open(bytes).decode(&mut { full }, &NoProgress);
+            assert!(
+                matches!(end, Err(Error::Write(_))),
+                "{codec} {shape:?}: {end:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_an_error_of_the_spool_and_passes() {
+    let content = content(5_000_000, 56);
+    let (bytes, _) = stored(&content, &encoding(Codec::Zstd, 1 << 20, 2), Shape::Single);
+    let options = OpenOptions {
+        spool_dir: Some("/nowhere/at/all".into()),
+        ..options()
+    };
+    let stream = Stream::open(Arc::new(bytes), &options).unwrap();
+    let reader = stream.content();
+    // The first frame needs no spool, the third does.
+    reader.read_exact_at(&mut [0; 100], 10_000).unwrap();
+    let error = reader.read_at(&mut [0; 100], 3_000_000).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    // Decoding in a row needs none.
+    assert_eq!(stream.check(&NoProgress).unwrap(), content.len() as u64);
+}
+
+#[test]
+fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
+    let content = content(3_500_000, 23);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
+        // A spool cannot be made there: whoever wants one fails.
+        let options = OpenOptions {
+            spool_dir: Some("/nonexistent".into()),
+            ..options()
+        };
+        let stream = Stream::open(Arc::new(bytes), &options).unwrap();
+        assert_eq!(stream.known_len(), None);
+        let len = stream.decode(&mut |_, _| Ok(()), &NoProgress).unwrap();
+        assert_eq!(len, content.len() as u64);
+        assert_eq!(stream.known_len(), Some(len));
+        assert_eq!(stream.content().size().unwrap(), len);
+        assert!(matches!(stream.readable(), Ok((end, None)) if end == len));
+    }
+}
+
+/// What is read of a stream before its checksum is sure once the stream has been finished, and not
+/// before; what is let go on the way is never taken for something else.
+#[test]
+fn finishing_a_foreign_stream_checks_what_was_read_of_it() {
+    let content = content(3_500_000, 24);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
+        // The checksum is the last thing of a zstd frame, and before 4 bytes in a gzip member.
+        for (damage, damaged) in [(0, false), (1, true)] {
+            let mut bytes = bytes.clone();
+            let at = bytes.len() - if codec == Codec::Zstd { 1 } else { 5 };
+            bytes[at] ^= damage;
+            let stream = open(bytes);
+            // Nothing has been read: nothing is to be checked.
+            stream.finish(&NoProgress).unwrap();
+            let mut buf = [0; 100];
+            stream.content().read_exact_at(&mut buf, 1_500_000).unwrap();
+            assert!(buf == content[1_500_000..1_500_100]);
+            let finished = stream.finish(&NoProgress);
+            assert_eq!(finished.is_err(), damaged, "{codec}: {finished:?}");
+            stream.content().read_exact_at(&mut buf, 100).unwrap();
+            assert!(buf == content[100..200]);
+            for at in [1 << 20, 2_900_000, 3_499_900, 3_500_000] {
+                assert!(stream.content().read_at(&mut buf, at).is_err(), "{at}");
+            }
+            assert!(stream.readable().is_err());
+        }
+    }
+}
+
+#[test]
+fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
+    let content = content(9_000_000, 57);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 2), Shape::Single);
+        let stream = open(bytes);
+        let reader = stream.content();
+        std::thread::scope(|scope| {
+            for seed in 1..=6 {
+                let (reader, content) = (&reader, &content);
+                scope.spawn(move || {
+                    let mut numbers = Numbers(seed * 7919);
+                    for _ in 0..60 {
+                        let at = numbers.below(content.len() as u64 - 5000) as usize;
+                        let mut buf = vec![0; numbers.below(5000) as usize];
+                        reader.read_exact_at(&mut buf, at as u64).unwrap();
+                        assert!(buf == content[at..at + buf.len()]);
+                    }
+                });
+            }
+        });
+        assert_eq!(reader.size().unwrap(), content.len() as u64);
+        assert_eq!(stream.known_len(), Some(content.len() as u64));
+    }
+}
+
+/// Random damage to streams of other writers: an error, or exactly the content.
+#[test]
+fn random_damage_to_foreign_streams_is_never_believed() {
+    let seed = 0xbad_5eed;
+    let mut numbers = Numbers(seed);
+    let content = content(40_000, 58);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for shape in SHAPES {
+            let (bytes, _) = stored(&content, &encoding(codec, 16384, 1), shape);
+            for round in 0..500 {
+                let mut broken = bytes.clone();
+                for _ in 0..=numbers.below(2) {
+                    let at = numbers.below(broken.len() as u64) as usize;
+                    match numbers.below(3) {
+                        0 => broken[at] = numbers.next() as u8,
+                        1 => broken[at] ^= 1 << numbers.below(8),
+                        _ => broken.truncate(at + 1),
+                    }
+                }
+                let Ok(stream) = Stream::open(Arc::new(broken), &options()) else {
+                    continue;
+                };
+                if stream.kind() == StreamKind::Plain {
+                    continue;
+                }
+                let (out, end) = decoded(&stream);
+                let what = format!("{codec} {shape:?}, seed {seed:#x}, round {round}");
+                // What the whole frames hold, if the stream is cut between two.
+                let whole = out == content || shape == Shape::Frames && content.starts_with(&out);
+                assert!(end.is_err() || whole, "{what}: {} bytes", out.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Raw RAM of arm64 and riscv64 machines, which begins elsewhere than at 0 and does not say so.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use livecore_compress::ReadAt;
+use livecore_livedump::image::{self, Image, Options, RawLayout};
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, Machine, build};
+
+const MIB: u64 = 1 << 20;
+
+fn machine(text: &str) -> (Machine, KernelElf) {
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (machine, elf)
+}
+
+/// Banks one behind the other, as a hypervisor keeps them; what is no memory in one is zeros.
+fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
+    let memory = machine.memory();
+    let file = File::create(path).unwrap();
+    let mut offset = 0;
+    for bank in banks {
+        for range in memory.ranges() {
+            let (start, end) = (range.start.max(bank.start), range.end.min(bank.end));
+            for at in (start..end).step_by(MIB as usize) {
+                let mut chunk = vec![0; (end - at).min(MIB) as usize];
+                memory.read(at, &mut chunk).unwrap();
+                let to = offset + at - bank.start;
+                file.write_all_at(&chunk, to).unwrap();
+            }
+        }
+        offset += bank.end - bank.start;
+    }
+    file.set_len(offset).unwrap();
+}
+
+fn opened(path: &Path) -> Image {
+    let asked = Options {
+        kernel_is_asked: true,
+        ..Options::default()
+    };
+    image::open(path, &asked).unwrap()
+}
+
+fn payload(taken: &Taken) -> Vec<u8> {
+    let payload = taken.payload();
+    let mut bytes = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn planned(memory: std::sync::Arc<dyn livecore_minidump::PhysMemory>, elf: &KernelElf) -> Taken {
+    plan(memory, elf, &PlanOptions::default()).unwrap()
+}
+
+#[test]
+fn the_kernel_says_where_its_only_bank_begins() {
+    for (text, start) in [
+        (
+            include_str!("../../../testdata/machines/arm64-16k.toml"),
+            0x4000_0000,
+        ),
+        (
+            "seed = 5\narchitecture = \"aarch64\"\n[memory]\nsize = \"48 MiB\"\n\
+             [kernel]\nrelease = \"14.0\"\n",
+            0x4000_0000,
+        ),
+        (
+            include_str!("../../../testdata/machines/riscv64-sv48.toml"),
+            0x8000_0000,
+        ),
+        (
+            "seed = 6\narchitecture = \"riscv64\"\n[memory]\nsize = \"48 MiB\"\n\
+             [kernel]\nrelease = \"15.0\"\n",
+            0x8000_0000,
+        ),
+    ] {
+        let (machine, elf) = machine(text);
+        let memory = machine.memory();
+        let end = memory.ranges().last().unwrap().end;
+        let expected = payload(&planned(memory, &elf));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ram");
+        // A kernel may know less than there is.
+        for more in [0, 64 * MIB] {
+            let bank = start..end + more;
+            write(&machine, std::slice::from_ref(&bank), &path);
+            let mut image = opened(&path);
+            assert_eq!(image.layout, Some(RawLayout::Flat));
+            settle(&mut image, &elf).unwrap();
+            assert_eq!(
+                image.layout,
+                Some(RawLayout::Ranges(vec![(bank.clone(), 0)]))
+            );
+            assert_eq!(image.guess(), None);
+            let [note] = &image.notes[..] else {
+                panic!("{:?}", image.notes);
+            };
+            let layout = format!("--layout {:#x}-{:#x}@0x0", bank.start, bank.end);
+            assert!(note.contains(&layout), "{note}");
+            assert!(payload(&planned(image.memory, &elf)) == expected);
+        }
+        // What offsets are addresses of is flat, and there is nothing to say.
+        write(&machine, std::slice::from_ref(&(0..end)), &path);
+        let mut image = opened(&path);
+        settle(&mut image, &elf).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Flat));
+        assert_eq!(image.guess(), None);
+        assert_eq!(image.notes, [""; 0]);
+        assert!(payload(&planned(image.memory, &elf)) == expected);
+    }
+}
+
+#[test]
+fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() {
+    for text in [
+        include_str!("../../../testdata/machines/arm64.toml"),
+        include_str!("../../../testdata/machines/riscv64.toml"),
+    ] {
+        let (machine, elf) = machine(text);
+        let memory = machine.memory();
+        let ranges = memory.ranges();
+        // Banks are far from each other; holes in them are small.
+        let gap = (1..ranges.len()).find(|i| ranges[*i].start - ranges[i - 1].end > 16 * MIB);
+        let gap = gap.unwrap();
+        let banks = [
+            ranges[0].start..ranges[gap - 1].end,
+            ranges[gap].start..ranges.last().unwrap().end,
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ram");
+        write(&machine, &banks, &path);
+        let mut image = opened(&path);
+        settle(&mut image, &elf).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Flat));
+        assert!(image.guess().is_some());
+        let error = plan(image.memory, &elf, &PlanOptions::default());
+        let error = error.err().unwrap();
+        let misplaced = matches!(
+            error,
+            TakeError::NoKernel {
+                misplaced: true,
+                ..
+            }
+        );
+        assert!(misplaced, "{error}");
+        // As it is told.
+        let first = banks[0].end - banks[0].start;
+        let options = Options {
+            layout: Some(RawLayout::Ranges(vec![
+                (banks[0].clone(), 0),
+                (banks[1].clone(), first),
+            ])),
+            ..Options::default()
+        };
+        let told = image::open(&path, &options).unwrap();
+        assert!(payload(&planned(told.memory, &elf)) == payload(&planned(memory, &elf)));
+
+        // Another kernel is not misplaced: it is not there.
+        let other = text.replacen("seed = ", "seed = 9", 1);
+        let other = other.replacen("hostname = \"", "ident = \"OTHER\"\nhostname = \"", 1);
+        let (_, elf) = self::machine(&other);
+        let mut image = opened(&path);
+        settle(&mut image, &elf).unwrap();
+        let error = plan(image.memory, &elf, &PlanOptions::default());
+        let error = error.err().unwrap();
+        let absent = matches!(
+            error,
+            TakeError::NoKernel {
+                misplaced: false,
+                ..
+            }
+        );
+        assert!(absent, "{error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! A full dump as its kernel mapped it: the kernel map and the direct map are those of the minidump
+//! that the same machine gives.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
+use livecore_livedump::take::{DumpedMachine, PlanOptions, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::elf::core::Segment;
+use livecore_minidump::elf::write::CoreHead;
+use livecore_minidump::{
+    AnyDump, ByteOrder, Dump, DumpMemory, FullDump, KernelElf, KernelMemory, OpenOptions, PhysAddr,
+    VirtAddr,
+};
+use livecore_synth::{Description, build};
+
+const MACHINES: [&str; 5] = [
+    include_str!("../../../testdata/machines/tiny.toml"),
+    include_str!("../../../testdata/machines/relocated.toml"),
+    include_str!("../../../testdata/machines/arm64.toml"),
+    include_str!("../../../testdata/machines/riscv64.toml"),
+    include_str!("../../../testdata/machines/i386.toml"),
+];
+
+/// All of a machine's memory, laid out as a kernel's full dump.
+fn full(memory: &dyn PhysMemory, machine: u16) -> Arc<FullDump> {
+    let head = CoreHead {
+        class: if machine == 3 { &CLASS32 } else { &CLASS64 },
+        order: ByteOrder::Little,
+        osabi: ELFOSABI_STANDALONE,
+        machine,
+        flags: 0,
+        version: 0,
+    };
+    let ranges = memory.ranges();
+    let start = head.len(ranges.len() as u64).next_multiple_of(4096);
+    let mut offset = start;
+    let segments: Vec<Segment> = ranges
+        .iter()
+        .map(|range| {
+            let len = range.end - range.start;
+            offset += len;
+            Segment {
+                kind: PT_LOAD,
+                flags: PF_R,
+                offset: offset - len,
+                vaddr: range.start,
+                paddr: range.start,
+                filesz: len,
+                memsz: len,
+                align: 4096,
+            }
+        })
+        .collect();
+    let mut bytes = head.encode(segments.into_iter());
+    bytes.resize(start as usize, 0);
+    for range in ranges {
+        let at = bytes.len();
+        bytes.resize(at + (range.end - range.start) as usize, 0);
+        memory.read(range.start, &mut bytes[at..]).unwrap();
+    }
+    match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
+        AnyDump::Full(full) => full,
+        AnyDump::Mini(_) => panic!("a minidump"),
+    }
+}
+
+/// Every page of the kernel map: where it is, and whether it may be written to and executed.
+fn pages(memory: &dyn DumpMemory) -> BTreeMap<u64, (u64, bool, bool)> {
+    let mut pages = BTreeMap::new();
+    let end = memory.walk(&mut |mapping| {
+        for skip in (0..mapping.len).step_by(memory.page_size() as usize) {
+            let allowed = mapping.protection;
+            let page = (mapping.pa.0 + skip, allowed.write, allowed.execute);
+            pages.insert(mapping.va.0 + skip, page);
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(!end.unwrap().stopped);
+    pages
+}
+
+#[test]
+fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
+    for text in MACHINES {
+        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let memory = machine.memory();
+        let taken = plan(memory.clone(), &elf, &PlanOptions::default()).unwrap();
+        let mini = Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap();
+        let full = full(&*memory, elf.machine());
+        let found = DumpedMachine::find(Arc::clone(&full), &elf).unwrap();
+        let name = mini.minidump().arch;
+
+        let (of_mini, of_full) = (pages(&mini), pages(&found));
+        assert!(of_mini.len() > 100, "{name}");
+        for (va, page) in &of_mini {
+            let other = of_full.get(va);
+            let same = match name {
+                // The others' minidumps say of blocks what they say of pages.
+                livecore_minidump::Arch::Amd64 => other == Some(page),
+                _ => other.map(|p| p.0) == Some(page.0),
+            };
+            assert!(same, "{name} {va:#x}: {page:x?}, {other:x?}");
+            assert_eq!(found.translate(VirtAddr(*va)).unwrap().0, page.0, "{name}");
+        }
+        // What the full dump has beyond that lies behind the end of the minidump's tables.
+        let last = of_mini.keys().last().unwrap();
+        let more = of_full
+            .keys()
+            .find(|va| *va < last && !of_mini.contains_key(va));
+        assert_eq!(more, None, "{name}");
+
+        let direct = DumpMemory::direct_map(&mini);
+        assert_eq!(found.direct_map().is_some(), direct.is_some(), "{name}");
+        for range in memory.ranges() {
+            let at = PhysAddr(range.start);
+            let va = found.direct_map_of(at);
+            assert_eq!(va, DumpMemory::direct_map_of(&mini, at), "{name} {at}");
+            let stretch = found.stretch(at);
+            assert!(stretch.present && stretch.end >= Some(range.end), "{name}");
+        }
+        assert_eq!(found.memory_end(), memory.ranges().last().unwrap().end);
+        assert!(!found.stretch(PhysAddr(found.memory_end())).present);
+    }
+}

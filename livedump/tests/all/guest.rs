@@ -1,0 +1,498 @@
+//! What is done to the dump of a guest beside reading its memory: registers of its processors put
+//! in, and memory read again while it changes.
+
+use crate::common;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use livecore_compress::{Codec, Encoding, NoProgress, Progress, ReadAt};
+use livecore_kernel::{Context, Kernel};
+use livecore_livedump::image::cpu::{Control, CpuState, Segment, Segments, X86};
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::convert::{Target, finish_with};
+use livecore_minidump::provenance::{CpuPlace, Provenance};
+use livecore_minidump::{
+    Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
+};
+use livecore_synth::{Context as Told, Description, Machine, build};
+
+use common::differing;
+
+const PAGE: u64 = 4096;
+
+fn machine(text: &str) -> (Machine, KernelElf) {
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (machine, elf)
+}
+
+fn running() -> (Machine, KernelElf) {
+    machine(include_str!("../../../testdata/machines/running.toml"))
+}
+
+fn planned(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Taken {
+    plan(memory, elf, &PlanOptions::default()).unwrap()
+}
+
+fn dump(taken: &Taken) -> Dump {
+    Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap()
+}
+
+fn bytes(taken: &Taken) -> Vec<u8> {
+    let payload = taken.payload();
+    let mut bytes = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// A processor whose registers are all different and tell its number.
+fn cpu(number: u32) -> CpuState {
+    CpuState::new(number, registers(number))
+}
+
+fn registers(number: u32) -> X86 {
+    let value = |n: u64| 0xffff_ffff_8000_0000 + u64::from(number) * 0x1000 + n;
+    let base = |n| Segment {
+        base: value(n),
+        ..Segment::default()
+    };
+    X86 {
+        rax: value(1),
+        rbx: value(2),
+        rsp: value(3),
+        rbp: value(4),
+        r12: value(5),
+        r13: value(6),
+        r14: value(7),
+        r15: value(8),
+        rip: value(9),
+        segments: Some(Segments {
+            fs: base(10),
+            gs: base(11),
+            kernel_gs_base: Some(value(12)),
+            ..Segments::default()
+        }),
+        control: Some(Control {
+            cr0: value(13),
+            cr2: value(14),
+            cr3: value(15),
+            cr4: value(16),
+        }),
+        ..X86::default()
+    }
+}
+
+/// The physical pages that variables lie in, by the dump's own translation.
+fn pages_of(dump: &Dump, elf: &KernelElf, names: &[&str]) -> BTreeSet<u64> {
+    let mut pages = BTreeSet::new();
+    for name in names {
+        let symbol = elf.symbol(name).unwrap();
+        let (mut at, mut len) = (symbol.value, symbol.size);
+        if *name == "stoppcbs" && len == 8 {
+            let mut pointer = [0; 8];
+            dump.read_virt(VirtAddr(at), &mut pointer).unwrap();
+            // As many as are filled in: 3 CPUs.
+            (at, len) = (u64::from_le_bytes(pointer), 3 * 320);
+        }
+        for va in (at..at + len).step_by(8) {
+            pages.insert(dump.translate(VirtAddr(va)).unwrap().0 / PAGE * PAGE);
+        }
+    }
+    pages
+}
+
+#[test]
+fn registers_go_where_debuggers_look_and_nowhere_else() {
+    for text in [
+        include_str!("../../../testdata/machines/running.toml"),
+        // `stoppcbs` is an array there, and CPUs are stopped already.
+        include_str!("../../../testdata/machines/old-12.1.toml"),
+    ] {
+        let (machine, elf) = machine(text);
+        let plain = planned(machine.memory(), &elf);
+        let plain_dump = dump(&plain);
+        let on_cpu = |context: Context| matches!(context, Context::OnCpu(_) | Context::Stopped(_));
+        let threads = Kernel::new(&plain_dump, &elf).threads().unwrap().list;
+        let mut ids = threads.iter().filter_map(|t| t.cpu).collect::<Vec<_>>();
+        ids.sort_unstable();
+        assert!(ids.len() > 1, "{ids:?}");
+        let cpus = ids.iter().copied().map(cpu).collect::<Vec<_>>();
+        let chosen = *ids.last().unwrap();
+
+        let mut taken = planned(machine.memory(), &elf);
+        taken.put_cpus(&elf, &cpus, Some(chosen)).unwrap();
+        let dump = dump(&taken);
+        let told = taken.told().provenance();
+        assert_eq!(told.cpus.len(), cpus.len(), "{:?}", taken.notes);
+        assert_eq!(told.torn, None);
+
+        let changed = differing(&plain_dump, &dump);
+        let names = ["dumptid", "dumppcb", "stoppcbs", "stopped_cpus"];
+        let allowed = pages_of(&plain_dump, &elf, &names);
+        assert!(changed.is_subset(&allowed), "{changed:x?} {allowed:x?}");
+        for name in ["dumptid", "dumppcb"] {
+            assert!(!changed.is_disjoint(&pages_of(&plain_dump, &elf, &[name])));
+        }
+
+        let kernel = Kernel::new(&dump, &elf);
+        let mut seen = 0;
+        for thread in kernel.threads().unwrap().list {
+            let Some(id) = thread.cpu else {
+                assert!(!on_cpu(thread.context));
+                continue;
+            };
+            let expected = if id == chosen {
+                Context::Crashed
+            } else {
+                Context::Stopped(id)
+            };
+            assert_eq!(thread.context, expected, "{}", thread.title());
+            let told = told.cpus.iter().find(|cpu| cpu.number == id).unwrap();
+            assert_eq!((told.cpuid, told.tid), (Some(id), Some(thread.tid)));
+            let place = if id == chosen {
+                CpuPlace::Dumppcb
+            } else {
+                CpuPlace::Stoppcbs
+            };
+            assert_eq!(told.place, place);
+            let registers = kernel.registers(&thread).unwrap();
+            let state = self::registers(id);
+            for (name, value) in [
+                ("rbx", state.rbx),
+                ("rbp", state.rbp),
+                ("rsp", state.rsp),
+                ("r12", state.r12),
+                ("r13", state.r13),
+                ("r14", state.r14),
+                ("r15", state.r15),
+                ("rip", state.rip),
+            ] {
+                assert_eq!(registers.get(name), Some(value), "{name} of CPU {id}");
+            }
+            // FreeBSD sys/amd64/include/pcb.h: bases from 64, control registers from 88.
+            let mut words = [0; 56];
+            let at = VirtAddr(thread.pcb.unwrap() + 64);
+            dump.read_virt(at, &mut words).unwrap();
+            let words = words.chunks_exact(8).map(|w| w.try_into().unwrap());
+            let words = words.map(u64::from_le_bytes).collect::<Vec<_>>();
+            let base = 0xffff_ffff_8000_0000 + u64::from(id) * 0x1000;
+            assert_eq!(words, (10..17).map(|n| base + n).collect::<Vec<_>>());
+            seen += 1;
+        }
+        assert_eq!(seen, ids.len());
+        // The machine itself is as it was.
+        assert!(bytes(&planned(machine.memory(), &elf)) == bytes(&plain));
+    }
+}
+
+#[test]
+fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
+    let (machine, elf) = running();
+    let plain = dump(&planned(machine.memory(), &elf));
+    let threads = Kernel::new(&plain, &elf).threads().unwrap().list;
+    let id = threads.iter().find_map(|thread| thread.cpu).unwrap();
+    // As VMware's states have them.
+    let state = X86 {
+        segments: None,
+        ..registers(id)
+    };
+    let mut taken = planned(machine.memory(), &elf);
+    taken
+        .put_cpus(&elf, &[CpuState::new(id, state)], None)
+        .unwrap();
+    let told = taken.told().provenance().cpus;
+    // By its number: nobody says where its `struct pcpu` is.
+    assert_eq!(told[0].cpuid, Some(id));
+    assert_eq!(told[0].place, CpuPlace::Dumppcb);
+    let dump = dump(&taken);
+    let pcb = elf.symbol("dumppcb").unwrap().value;
+    let words = |dump: &Dump, offset: u64| {
+        let mut words = [0; 24];
+        dump.read_virt(VirtAddr(pcb + offset), &mut words).unwrap();
+        words
+    };
+    assert_eq!(
+        words(&dump, 64),
+        words(&plain, 64),
+        "fsbase, gsbase, kgsbase"
+    );
+    assert_ne!(words(&dump, 88), words(&plain, 88), "cr0, cr2, cr3");
+}
+
+/// ddb shows its thread by the registers that it came with, not by those with which it waits for a
+/// key.
+#[test]
+fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came_with() {
+    for text in [
+        include_str!("../../../testdata/machines/tiny.toml"),
+        include_str!("../../../testdata/machines/old-12.1.toml"),
+    ] {
+        let text = text.replacen("\npanic =", "\ndebugger = true\npanic =", 1);
+        let (machine, elf) = machine(&text);
+        let truth = machine.truth();
+        let told = truth.threads.iter().find(|t| t.context == Told::Debugger);
+        let told = told.unwrap();
+        let on = truth.threads.iter().filter_map(|t| t.cpu);
+        let cpus = on.map(cpu).collect::<Vec<_>>();
+        assert!(cpus.len() > 1);
+        let mut taken = planned(machine.memory(), &elf);
+        taken.put_cpus(&elf, &cpus, None).unwrap();
+        let dump = dump(&taken);
+        let kernel = Kernel::new(&dump, &elf);
+        let threads = kernel.threads().unwrap().list;
+        let crashed = threads.iter().filter(|t| t.context == Context::Crashed);
+        let [thread] = crashed.collect::<Vec<_>>()[..] else {
+            panic!("one thread dumped");
+        };
+        assert_eq!(thread.at, told.va);
+        let dumptid = kernel.variable("dumptid", 4).unwrap();
+        assert_eq!(dumptid, u64::from(told.tid));
+        // Where other debuggers look.
+        let dumppcb = kernel.address("dumppcb").unwrap();
+        for at in [dumppcb, thread.pcb.unwrap()] {
+            let registers = kernel.registers_at(at).unwrap();
+            for (name, value) in &told.registers {
+                assert_eq!(registers.get(name), Some(*value), "{name}");
+            }
+        }
+        let said = taken
+            .notes
+            .iter()
+            .filter(|n| n.contains("kernel's debugger"));
+        assert_eq!(said.count(), 1, "{:?}", taken.notes);
+    }
+}
+
+#[test]
+fn pc_curthread_says_which_processor_is_which() {
+    let (machine, elf) = running();
+    let plain = planned(machine.memory(), &elf);
+    let plain_dump = dump(&plain);
+    let threads = Kernel::new(&plain_dump, &elf).threads().unwrap().list;
+    let on = threads.iter().filter(|t| t.cpu.is_some());
+    let on = on.collect::<Vec<_>>();
+    // The image counts the other way round. Any place of the kernel that holds the thread's
+    // address does for `struct pcpu`: here the head of its process's list of threads.
+    let mut head = [0; 4];
+    let name = elf.symbol("proc_off_p_threads").unwrap().value;
+    plain_dump.read_virt(VirtAddr(name), &mut head).unwrap();
+    let head = u64::from(u32::from_le_bytes(head));
+    let mut cpus = Vec::new();
+    for (thread, number) in on.iter().zip((0..on.len() as u32).rev()) {
+        let mut first = [0; 8];
+        let at = VirtAddr(thread.process + head);
+        plain_dump.read_virt(at, &mut first).unwrap();
+        let first = u64::from_le_bytes(first);
+        let mut state = registers(number);
+        if first == thread.at {
+            let mut segments = Segments::default();
+            segments.gs.base = thread.process + head;
+            state.segments = Some(segments);
+            cpus.push((CpuState::new(number, state), thread.tid));
+        }
+    }
+    assert!(!cpus.is_empty());
+    let mut taken = planned(machine.memory(), &elf);
+    let states = cpus.iter().map(|(state, _)| *state).collect::<Vec<_>>();
+    taken.put_cpus(&elf, &states, None).unwrap();
+    for (told, (state, tid)) in taken.told().provenance().cpus.iter().zip(&cpus) {
+        assert_eq!((told.number, told.tid), (state.number, Some(*tid)));
+    }
+}
+
+#[test]
+fn a_processor_that_the_image_lacks_is_refused() {
+    let (machine, elf) = running();
+    let mut taken = planned(machine.memory(), &elf);
+    let error = taken.put_cpus(&elf, &[cpu(0), cpu(1)], Some(7));
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, "the image has no CPU 7; it has 0, 1");
+}
+
+/// Memory of which pages change with every reading, or at one reading.
+struct Changing {
+    inner: Arc<dyn PhysMemory>,
+    /// Pages, and up to which reading of them they change.
+    pages: Vec<(u64, u64)>,
+    readings: Mutex<Vec<u64>>,
+    /// Whether it has begun: planning sees what is there.
+    begun: AtomicU64,
+}
+
+impl Changing {
+    fn new(inner: Arc<dyn PhysMemory>, pages: &[(u64, u64)]) -> Self {
+        Self {
+            inner,
+            pages: pages.to_vec(),
+            readings: Mutex::new(vec![0; pages.len()]),
+            begun: AtomicU64::new(0),
+        }
+    }
+}
+
+impl PhysMemory for Changing {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.inner.ranges()
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read(at, buf)?;
+        if self.begun.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let mut readings = self.readings.lock().unwrap();
+        for ((page, until), reading) in self.pages.iter().zip(readings.iter_mut()) {
+            // Only readings of the whole page count, and show what they are.
+            if at <= *page && page + PAGE <= at + buf.len() as u64 {
+                *reading += 1;
+                let skip = (page - at) as usize;
+                let seen = (*reading).min(*until);
+                buf[skip..skip + 8].copy_from_slice(&seen.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Two pages of user-like memory in the dump, that nothing needs to find the kernel.
+fn two_pages(taken: &Taken) -> [u64; 2] {
+    let (bitmap, avail) = (taken.plan.bitmap(), taken.plan.dump_avail());
+    let pages = [bitmap.count() - 3, bitmap.count() - 40];
+    pages.map(|rank| avail.addr_of(bitmap.select(rank).unwrap()).unwrap().0)
+}
+
+/// Takes a dump of running.toml in which the first page changes until its reading `first`, the other
+/// until `second`; what is told, and what the dump has of the two.
+fn converge(rounds: u32, first: u64, second: u64) -> (Provenance, [u64; 2], Vec<u8>) {
+    let (machine, elf) = running();
+    let pages = two_pages(&planned(machine.memory(), &elf));
+    let changes = [(pages[0], first), (pages[1], second)];
+    let memory = Arc::new(Changing::new(machine.memory(), &changes));
+    let mut taken = planned(memory.clone(), &elf);
+    memory.begun.store(1, Ordering::Relaxed);
+    taken.watch(rounds, &NoProgress).unwrap();
+    let target = Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(Codec::Zstd),
+    };
+    let told = taken.told();
+    let header = taken.header();
+    let payload = taken.into_payload();
+    let mut file = Vec::new();
+    let provenance = || told.provenance();
+    let written = finish_with(
+        &payload,
+        header,
+        &provenance,
+        &target,
+        &mut file,
+        &NoProgress,
+    );
+    let told = written.unwrap().provenance;
+    let dump = Dump::from_source(Arc::new(file.clone()), &OpenOptions::default()).unwrap();
+    assert_eq!(
+        Provenance::of(dump.seal().unwrap()),
+        told,
+        "the seal says so"
+    );
+    let value = |at: u64| {
+        let mut bytes = [0; 8];
+        dump.read_phys(PhysAddr(at), &mut bytes).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    (told, pages.map(value), file)
+}
+
+#[test]
+fn memory_that_stands_still_is_one_instant_after_one_round() {
+    let (told, _, _) = converge(5, 1, 1);
+    let torn = told.torn.unwrap();
+    assert_eq!((torn.torn, torn.again, torn.rounds), (0, 0, 1));
+    assert!(torn.pages > 1000 && torn.start > 0 && torn.end >= torn.start);
+}
+
+#[test]
+fn pages_that_change_are_read_again_until_they_stand_still() {
+    // Pass 0 reads 1, rounds 1 and 2 read 2 and 3; round 3 finds 3 again.
+    let (told, values, _) = converge(5, 3, 2);
+    let torn = told.torn.unwrap();
+    assert_eq!((torn.torn, torn.again, torn.rounds), (0, 2, 3));
+    assert_eq!(values, [3, 2]);
+}
+
+#[test]
+fn pages_that_never_stand_still_are_torn_and_are_as_the_last_round_saw_them() {
+    let (told, values, _) = converge(2, u64::MAX, 1);
+    let torn = told.torn.unwrap();
+    assert_eq!((torn.torn, torn.again, torn.rounds), (1, 1, 2));
+    assert_eq!(values, [3, 1], "two rounds and the first pass");
+}
+
+#[test]
+fn pages_that_change_after_the_last_round_are_counted_when_they_are_written() {
+    // No round: the pass reads 1, the dump reads 2.
+    let (told, values, _) = converge(0, u64::MAX, 1);
+    let torn = told.torn.unwrap();
+    assert_eq!((torn.torn, torn.again, torn.rounds), (1, 0, 0));
+    assert_eq!(values, [2, 1]);
+}
+
+#[test]
+fn the_file_says_it_in_a_form_that_any_reader_may_skip() {
+    let (told, _, file) = converge(0, u64::MAX, 1);
+    let dump = Dump::from_source(Arc::new(file), &OpenOptions::default()).unwrap();
+    let records = &dump.seal().unwrap().records;
+    let torn = &records.iter().find(|(kind, _)| *kind == 3).unwrap().1;
+    // By docs/sealed.md: pages at 0, torn pages at 8, rounds at 24, little endian.
+    let number = |at: usize| u64::from_le_bytes(torn[at..at + 8].try_into().unwrap());
+    assert_eq!((torn.len(), number(0)), (48, told.torn.unwrap().pages));
+    assert_eq!((number(8), number(24)), (1, 0));
+}
+
+/// Ends work after some bytes.
+struct Impatient(AtomicU64);
+
+impl Progress for Impatient {
+    fn advance(&self, content: u64, _: u64) {
+        self.0.fetch_add(content, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1 << 20
+    }
+}
+
+#[test]
+fn reading_again_can_be_ended() {
+    let (machine, elf) = running();
+    let mut taken = planned(machine.memory(), &elf);
+    let error = taken.watch(1000, &Impatient(AtomicU64::new(0)));
+    assert!(matches!(error, Err(TakeError::Cancelled)));
+}
+
+#[test]
+fn memory_that_goes_away_while_it_is_read_again_is_an_error() {
+    struct Gone(Arc<dyn PhysMemory>, AtomicU64);
+    impl PhysMemory for Gone {
+        fn ranges(&self) -> &[Range<u64>] {
+            self.0.ranges()
+        }
+        fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) == 1 && buf.len() as u64 >= PAGE {
+                return Err(io::Error::other("the guest is gone"));
+            }
+            self.0.read(at, buf)
+        }
+    }
+    let (machine, elf) = running();
+    let memory = Arc::new(Gone(machine.memory(), AtomicU64::new(0)));
+    let mut taken = planned(memory.clone(), &elf);
+    memory.1.store(1, Ordering::Relaxed);
+    let error = taken.watch(1, &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("the guest is gone"), "{error}");
+}

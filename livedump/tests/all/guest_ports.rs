@@ -1,0 +1,317 @@
+//! Registers of arm64 and riscv64 processors put into a dump.
+//!
+//! Where they go is FreeBSD's `struct pcb` (`sys/arm64/include/pcb.h` of 14.0, `sys/riscv/include/pcb.h`
+//! of 15.0), which is written down here a second time.
+
+use crate::common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use livecore_kernel::{Context, Kernel};
+use livecore_livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::provenance::{Cpu, CpuPlace};
+use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_synth::{Context as Told, Description, build};
+
+use common::differing;
+
+const ARM64: &str = include_str!("../../../testdata/machines/arm64.toml");
+const ARM64_16K: &str = include_str!("../../../testdata/machines/arm64-16k.toml");
+const RISCV64: &str = include_str!("../../../testdata/machines/riscv64.toml");
+const RISCV64_SV48: &str = include_str!("../../../testdata/machines/riscv64-sv48.toml");
+
+/// A machine, taken once as it is.
+struct Guest {
+    machine: livecore_synth::Machine,
+    elf: KernelElf,
+    plain: Dump,
+}
+
+impl Guest {
+    fn new(text: &str) -> Self {
+        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let plain = dump(&plan(machine.memory(), &elf, &PlanOptions::default()).unwrap());
+        Self {
+            machine,
+            elf,
+            plain,
+        }
+    }
+
+    /// The CPUs that a thread is on, with its number.
+    fn on_cpu(&self) -> Vec<(u32, i32)> {
+        let threads = Kernel::new(&self.plain, &self.elf).threads().unwrap().list;
+        let mut on: Vec<_> = threads
+            .iter()
+            .filter_map(|t| Some((t.cpu?, t.tid)))
+            .collect();
+        on.sort_unstable();
+        on
+    }
+
+    fn put(&self, cpus: &[CpuState], chosen: Option<u32>) -> Taken {
+        let options = PlanOptions::default();
+        let mut taken = plan(self.machine.memory(), &self.elf, &options).unwrap();
+        taken.put_cpus(&self.elf, cpus, chosen).unwrap();
+        taken
+    }
+
+    fn words<const N: usize>(&self, dump: &Dump, at: u64) -> [u64; N] {
+        let mut bytes = vec![0; 8 * N];
+        dump.read_virt(VirtAddr(at), &mut bytes).unwrap();
+        let mut words = bytes
+            .chunks_exact(8)
+            .map(|w| u64::from_le_bytes(w.try_into().unwrap()));
+        std::array::from_fn(|_| words.next().unwrap())
+    }
+
+    /// The physical pages of `len` bytes.
+    fn pages(&self, at: u64, len: u64) -> BTreeSet<u64> {
+        let page = self.plain.page_size();
+        let all = (at..at + len).step_by(4);
+        all.map(|va| self.plain.translate(VirtAddr(va)).unwrap().0 / page * page)
+            .collect()
+    }
+}
+
+fn dump(taken: &Taken) -> Dump {
+    Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap()
+}
+
+/// A value that nothing else has.
+fn value(number: u32, n: u64) -> u64 {
+    0xffff_ffff_5a00_0000 + u64::from(number) * 0x1000 + n
+}
+
+/// An arm64 processor in the kernel, whose `x18` leads nowhere.
+fn arm64(number: u32) -> Arm64 {
+    Arm64 {
+        x: std::array::from_fn(|x| value(number, x as u64)),
+        sp: value(number, 0x40),
+        pc: value(number, 0x41),
+        pstate: 0x3c5,
+    }
+}
+
+fn riscv64(number: u32) -> Riscv64 {
+    Riscv64 {
+        pc: value(number, 0x41),
+        x: std::array::from_fn(|x| if x == 0 { 0 } else { value(number, x as u64) }),
+    }
+}
+
+fn cpu(is_arm: bool, number: u32) -> CpuState {
+    match is_arm {
+        true => CpuState::new(number, arm64(number)),
+        false => CpuState::new(number, riscv64(number)),
+    }
+}
+
+/// What a pcb must have from its start: `None` is as it was.
+fn pcb(is_arm: bool, number: u32) -> [u64; 16] {
+    let x = |n: u64| value(number, n);
+    if is_arm {
+        // pcb_x[13]: x19 to x28, fp, lr; pcb_sp. A debugger goes on at lr.
+        let mut words = [0; 16];
+        for (word, n) in words.iter_mut().zip(19..30) {
+            *word = x(n);
+        }
+        words[11] = x(0x41);
+        words[12] = x(0x40);
+        return words;
+    }
+    // ra, sp, gp, tp, s0 to s11, of which two are x8 and x9 and the others from x18 up.
+    let mut words = [
+        x(0x41),
+        x(2),
+        x(3),
+        x(4),
+        x(8),
+        x(9),
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    for (word, n) in words[6..].iter_mut().zip(18..28) {
+        *word = x(n);
+    }
+    words
+}
+
+fn registers_go_to_their_places(text: &str) {
+    let is_arm = text.contains("aarch64");
+    let guest = Guest::new(text);
+    let on = guest.on_cpu();
+    assert!(on.len() > 1, "{on:?}");
+    let cpus: Vec<_> = on.iter().map(|(id, _)| cpu(is_arm, *id)).collect();
+    let chosen = on.last().unwrap().0;
+    let taken = guest.put(&cpus, Some(chosen));
+    assert_eq!(taken.notes.iter().filter(|n| n.contains("CPU")).count(), 0);
+    let with = dump(&taken);
+    let kernel = Kernel::new(&with, &guest.elf);
+    let threads = kernel.threads().unwrap().list;
+    let told = taken.told().provenance().cpus;
+    let address = |name: &str| guest.elf.symbol(name).unwrap().value;
+    let [stoppcbs] = guest.words(&guest.plain, address("stoppcbs"));
+    let pcb_size = kernel.variable("pcb_size", 4).unwrap();
+    let mut allowed = BTreeSet::new();
+    for (id, tid) in &on {
+        let (at, place, context) = match *id == chosen {
+            true => (address("dumppcb"), CpuPlace::Dumppcb, Context::Crashed),
+            false => {
+                let at = stoppcbs + u64::from(*id) * pcb_size;
+                (at, CpuPlace::Stoppcbs, Context::Stopped(*id))
+            }
+        };
+        let expected = Cpu {
+            number: *id,
+            cpuid: Some(*id),
+            tid: Some(*tid),
+            place,
+        };
+        assert!(told.contains(&expected), "{told:?}");
+        // Of arm64's pcb 13 words are registers.
+        let len = if is_arm { 13 } else { 16 };
+        let words: [u64; 16] = guest.words(&with, at);
+        assert_eq!(words[..len], pcb(is_arm, *id)[..len], "CPU {id}");
+        let before: [u64; 40] = guest.words(&guest.plain, at);
+        let after: [u64; 40] = guest.words(&with, at);
+        assert_eq!(before[len..], after[len..], "behind the registers");
+        let thread = threads.iter().find(|t| t.tid == *tid).unwrap();
+        assert_eq!(thread.context, context);
+        let registers = kernel.registers(thread).unwrap();
+        assert_eq!(registers.pc(), Some(value(*id, 0x41)));
+        allowed.extend(guest.pages(at, pcb_size));
+    }
+    for (name, len) in [("dumptid", 4), ("stopped_cpus", 128)] {
+        allowed.extend(guest.pages(address(name), len));
+    }
+    let changed = differing(&guest.plain, &with);
+    assert!(!changed.is_empty() && changed.is_subset(&allowed));
+}
+
+#[test]
+fn registers_of_arm64_go_where_debuggers_look_and_nowhere_else() {
+    registers_go_to_their_places(ARM64);
+}
+
+#[test]
+fn registers_of_arm64_with_16k_pages_go_where_debuggers_look_and_nowhere_else() {
+    registers_go_to_their_places(ARM64_16K);
+}
+
+#[test]
+fn registers_of_riscv64_go_where_debuggers_look_and_nowhere_else() {
+    registers_go_to_their_places(RISCV64);
+    registers_go_to_their_places(RISCV64_SV48);
+}
+
+/// `x18` and `tp` have the address of `struct pcpu` in the kernel, whose first member is the thread.
+#[test]
+fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
+    for text in [ARM64, RISCV64] {
+        let is_arm = text.contains("aarch64");
+        let guest = Guest::new(text);
+        let kernel = Kernel::new(&guest.plain, &guest.elf);
+        let threads = kernel.threads().unwrap().list;
+        // Any word that has a thread's address does: here the list of its process's threads.
+        let head = kernel.variable("proc_off_p_threads", 4).unwrap();
+        let next = kernel.variable("thread_off_td_plist", 4).unwrap();
+        let places = threads.iter().flat_map(|t| [t.process + head, t.at + next]);
+        let mut leads = places.filter_map(|at| {
+            let [to] = guest.words(&guest.plain, at);
+            let thread = threads.iter().find(|t| t.at == to)?;
+            thread.cpu.filter(|cpu| *cpu != 0)?;
+            Some((at, thread))
+        });
+        let (pcpu, thread) = leads.next().unwrap();
+        // The image says that it is the first processor.
+        let state = |user: bool| {
+            if is_arm {
+                let mut r = arm64(0);
+                r.x[18] = pcpu;
+                r.pstate = if user { 0 } else { r.pstate };
+                return CpuState::new(0, r);
+            }
+            let mut r = riscv64(0);
+            r.x[4] = pcpu;
+            r.pc = if user { 0x1_0000 } else { r.pc };
+            CpuState::new(0, r)
+        };
+        let told = guest.put(&[state(false)], None).told().provenance().cpus;
+        assert_eq!((told[0].cpuid, told[0].tid), (thread.cpu, Some(thread.tid)));
+        // In a program the same register is the program's.
+        let told = guest.put(&[state(true)], None).told().provenance().cpus;
+        assert_eq!(told[0].cpuid, Some(0));
+        assert_ne!(told[0].tid, Some(thread.tid));
+    }
+}
+
+#[test]
+fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came_with() {
+    for text in [ARM64, RISCV64] {
+        let is_arm = text.contains("aarch64");
+        let text = text.replacen("\npanic =", "\ndebugger = true\npanic =", 1);
+        let guest = Guest::new(&text);
+        let threads = &guest.machine.truth().threads;
+        let truth = threads.iter().find(|t| t.context == Told::Debugger);
+        let truth = truth.unwrap();
+        let on = guest.on_cpu();
+        let cpus: Vec<_> = on.iter().map(|(id, _)| cpu(is_arm, *id)).collect();
+        let taken = guest.put(&cpus, None);
+        let with = dump(&taken);
+        let kernel = Kernel::new(&with, &guest.elf);
+        let threads = kernel.threads().unwrap().list;
+        let thread = threads.iter().find(|t| t.context == Context::Crashed);
+        assert_eq!(thread.unwrap().at, truth.va);
+        // The registers that the emulated kernel has put into kdb_pcb.
+        let address = |name: &str| guest.elf.symbol(name).unwrap().value;
+        let kdb: [u64; 13] = guest.words(&guest.plain, address("kdb_pcb"));
+        let dumped: [u64; 13] = guest.words(&with, address("dumppcb"));
+        assert_eq!(kdb, dumped);
+        assert_ne!(kdb, [0; 13]);
+        let said = taken.notes.iter();
+        let said = said.filter(|n| n.contains("those that it came with"));
+        assert_eq!(said.count(), 1, "{:?}", taken.notes);
+    }
+}
+
+#[test]
+fn registers_that_are_not_the_kernel_s_processor_s_are_left_out_and_that_is_said() {
+    let guest = Guest::new(ARM64);
+    let others = [
+        CpuState::new(0, Registers::Unknown),
+        CpuState::new(1, X86::default()),
+        CpuState::new(2, riscv64(2)),
+    ];
+    for chosen in [None, Some(1)] {
+        let taken = guest.put(&others, chosen);
+        let note = taken
+            .notes
+            .iter()
+            .find(|n| n.contains("registers of CPU 0, 1, 2"));
+        assert!(note.is_some(), "{:?}", taken.notes);
+        assert!(taken.told().provenance().cpus.is_empty());
+        assert!(differing(&guest.plain, &dump(&taken)).is_empty());
+    }
+    // One that is known is put in nevertheless.
+    let taken = guest.put(&[others[0], cpu(true, 1)], None);
+    let told = taken.told().provenance().cpus;
+    assert_eq!((told.len(), told[0].number), (1, 1));
+    assert!(
+        taken
+            .notes
+            .iter()
+            .any(|n| n.contains("registers of CPU 0 "))
+    );
+}

@@ -1,0 +1,105 @@
+//! Raw images of machines with a hole below 4 GiB, whose layout nobody has said.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use livecore_compress::ReadAt;
+use livecore_livedump::image::{self, Options, RawLayout};
+use livecore_livedump::take::{PlanOptions, plan, settle};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, Machine, build};
+
+const CHUNK: u64 = 1 << 20;
+
+/// RAM as hypervisors keep it in a file: nothing of the hole, and holes of the file for zeros.
+fn write(machine: &Machine, low: u64, path: &Path) {
+    let memory = machine.memory();
+    let ranges = memory.ranges();
+    let place = |at: u64| if at <= low { at } else { at - (4 << 30) + low };
+    let file = File::create(path).unwrap();
+    file.set_len(place(ranges.last().unwrap().end)).unwrap();
+    let mut chunk = vec![0; CHUNK as usize];
+    for range in ranges {
+        let mut at = range.start;
+        while at < range.end {
+            let len = (range.end - at).min(CHUNK - at % CHUNK);
+            if !memory.known_zero(at, len) {
+                let chunk = &mut chunk[..len as usize];
+                memory.read(at, chunk).unwrap();
+                file.write_all_at(chunk, place(at)).unwrap();
+            }
+            at += len;
+        }
+    }
+}
+
+fn payload(taken: &livecore_livedump::take::Taken) -> Vec<u8> {
+    let payload = taken.payload();
+    let mut bytes = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn the_kernel_says_where_the_hole_begins() {
+    for (text, low) in [
+        (
+            include_str!("../../../testdata/machines/relocated.toml"),
+            64 << 20,
+        ),
+        // 2 GiB and a little, of a kernel whose page tables are all low.
+        (
+            "seed = 3\n[memory]\nsize = \"2080 MiB\"\nlow = \"2 GiB\"\n[kernel]\nrelease = \"12.1\"\n",
+            2 << 30,
+        ),
+    ] {
+        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ram");
+        write(&machine, low, &path);
+        let asked = Options {
+            kernel_is_asked: true,
+            ..Options::default()
+        };
+        let mut image = image::open(&path, &asked).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Flat));
+        settle(&mut image, &elf).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Hole { below: low }));
+        let mut image = image::open(&path, &Options::default()).unwrap();
+        settle(&mut image, &elf).unwrap();
+        assert_eq!(image.layout, Some(RawLayout::Hole { below: low }));
+        assert_eq!(image.guess(), None);
+        let [note] = &image.notes[..] else {
+            panic!("{:?}", image.notes);
+        };
+        assert!(note.contains(&format!("pc:{low:#x}")), "{note}");
+        let options = PlanOptions::default();
+        let found = plan(image.memory.clone(), &elf, &options).unwrap();
+        let expected = plan(machine.memory(), &elf, &options).unwrap();
+        assert!(payload(&found) == payload(&expected));
+    }
+}
+
+#[test]
+fn an_image_whose_layout_is_said_stays_as_it_is() {
+    let text = include_str!("../../../testdata/machines/tiny.toml");
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ram");
+    write(&machine, 32 << 20, &path);
+    let options = Options {
+        layout: Some(RawLayout::Pc),
+        ..Options::default()
+    };
+    let mut said = image::open(&path, &options).unwrap();
+    settle(&mut said, &elf).unwrap();
+    assert_eq!(said.layout, Some(RawLayout::Pc));
+    // Of a file without a hole there is nothing to say.
+    let mut found = image::open(&path, &Options::default()).unwrap();
+    settle(&mut found, &elf).unwrap();
+    assert_eq!(found.layout, Some(RawLayout::Flat));
+    assert_eq!(found.notes, [""; 0]);
+}

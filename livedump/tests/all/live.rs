@@ -1,0 +1,418 @@
+//! Live dumps of a kernel, from the request to the file: the kernel is a recorded one.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_livedump::mem4::emulated::{Parts, Processor};
+use livecore_livedump::mem4::state::State;
+use livecore_livedump::mem4::{
+    Access, Credentials, DumpRequest, Emulated, FreeBsd, MemDevice, MemError,
+};
+use livecore_livedump::place::{Destination, Options, info, watch_signals};
+use livecore_livedump::sys::descriptor;
+use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
+use livecore_livedump::take::live::{Live, kernel_compressed, live, spool_dir};
+use livecore_livedump::take::{PlanOptions, TakeError, plan, running};
+use livecore_minidump::convert::{Target, finish};
+use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build};
+
+fn tiny() -> Machine {
+    let text = include_str!("../../../testdata/machines/tiny.toml");
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn elf(machine: &Machine) -> Arc<KernelElf> {
+    Arc::new(KernelElf::from_bytes(machine.kernel().to_vec()).unwrap())
+}
+
+fn emulated(machine: &Machine) -> Emulated {
+    let parts = Parts {
+        memory: machine.memory(),
+        writable: None,
+        elf: Some(elf(machine)),
+        state: State::none(),
+        processor: Processor::default(),
+        process: None,
+    };
+    Emulated::open(parts, Access::READ, Credentials::default()).unwrap()
+}
+
+/// The raw live files that a kernel of the tiny machine writes: none, gzip, zstd.
+fn recordings() -> [Vec<u8>; 3] {
+    let device = emulated(&tiny());
+    [0, 1, 2].map(|compression| {
+        let mut file = tempfile::tempfile().unwrap();
+        let request = DumpRequest {
+            fd: std::os::fd::AsRawFd::as_raw_fd(&file),
+            flags: 0,
+            compression,
+        };
+        device.kernel_dump(&request).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+/// A kernel that writes what was recorded, after a while, and returns an error if it has one.
+struct Recorded {
+    files: [Vec<u8>; 3],
+    pause: Duration,
+    error: i32,
+}
+
+impl MemIoctl for Recorded {
+    // Runs in a forked child: no allocation, no lock.
+    fn issue(&self, _mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
+        let Request::KernelDump(arg) = request else {
+            return Err(io::Error::from_raw_os_error(libc::ENOTTY));
+        };
+        std::thread::sleep(self.pause);
+        if self.error != 0 {
+            return Err(io::Error::from_raw_os_error(self.error));
+        }
+        let file = File::from(descriptor::duplicate(arg.fd)?);
+        file.write_all_at(&self.files[usize::from(arg.compression)], 0)
+    }
+}
+
+fn device(kernel: Recorded) -> FreeBsd<Recorded> {
+    let zero = Path::new("/dev/zero");
+    FreeBsd::open_at(zero, zero, Access::READ, kernel).unwrap()
+}
+
+fn good() -> FreeBsd<Recorded> {
+    device(Recorded {
+        files: recordings(),
+        pause: Duration::ZERO,
+        error: 0,
+    })
+}
+
+fn take(device: &FreeBsd<Recorded>, dir: &Path) -> Result<Live, TakeError> {
+    live(device, dir, 0, &mut |_| {})
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = tiny();
+    let taken = take(&good(), dir.path()).unwrap();
+    assert_eq!(taken.pages, machine.truth().dumped_pages());
+    assert!(
+        names(dir.path()).is_empty(),
+        "the kernel's file has no name"
+    );
+    let target = Target {
+        container: Container::Sealed,
+        encoding: Encoding::new(Codec::Zstd),
+    };
+    let destination = Destination::parse(dir.path());
+    assert_eq!(spool_dir(&destination), dir.path());
+    let mut pending = destination
+        .begin(&Options {
+            codec: Codec::Zstd,
+            ..Options::default()
+        })
+        .unwrap();
+    let header = taken.header().clone();
+    let written = finish(taken.payload(), header, &target, &mut pending, &NoProgress).unwrap();
+    let published = pending
+        .publish(&|n| info::text(&written.header, "/dev/mem", n).into_bytes())
+        .unwrap();
+    let dump = Dump::open(&published.path, &OpenOptions::default()).unwrap();
+    let expected = plan(machine.memory(), &elf(&machine), &PlanOptions::default())
+        .unwrap()
+        .into_payload();
+    let mut here = vec![0; expected.size().unwrap() as usize];
+    let mut there = here.clone();
+    expected.read_exact_at(&mut here, 0).unwrap();
+    dump.payload().read_exact_at(&mut there, 0).unwrap();
+    assert!(here == there);
+    assert_eq!(dump.header().unwrap().hostname, b"tiny.example.org");
+    assert_eq!(
+        names(dir.path()),
+        [
+            "bounds",
+            "info.0",
+            "info.last",
+            "livecore.0.zst",
+            "livecore.last.zst"
+        ]
+    );
+}
+
+#[test]
+fn the_file_has_no_name_while_the_kernel_writes_and_somebody_hears_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kernel = Recorded {
+        files: recordings(),
+        pause: Duration::from_millis(1300),
+        error: 0,
+    };
+    kernel.files[1].clear();
+    let mut heard = 0;
+    live(&device(kernel), dir.path(), 0, &mut |_| {
+        assert!(names(dir.path()).is_empty());
+        heard += 1;
+    })
+    .unwrap();
+    assert!(heard >= 1, "heard {heard} times");
+}
+
+#[test]
+fn errors_of_the_kernel_are_what_they_mean_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let meant = |number: i32, error: &MemError| match number {
+        libc::EBUSY => matches!(error, MemError::AnotherDumpRunning),
+        libc::EOPNOTSUPP => matches!(error, MemError::KernelCannotLiveDump),
+        libc::ENOSPC => matches!(error, MemError::NoSpace(_)),
+        _ => matches!(error, MemError::Cancelled),
+    };
+    for error in [libc::EBUSY, libc::EOPNOTSUPP, libc::ENOSPC, libc::ECANCELED] {
+        let kernel = Recorded {
+            files: Default::default(),
+            pause: Duration::ZERO,
+            error,
+        };
+        match take(&device(kernel), dir.path()) {
+            Err(TakeError::Mem(said)) => assert!(meant(error, &said), "{said}"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a dump where the kernel said {error}"),
+        }
+        assert!(names(dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_dump_whose_header_is_wrong_or_absent_is_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = recordings()[0].clone();
+    let end = whole.len();
+    let mut parity = whole.clone();
+    parity[end - 300] ^= 1;
+    let mut length = whole.clone();
+    // dumplength and, in the same place of another word, a spare bit: the parity stays right.
+    length[end - 512 + 46] ^= 0x10;
+    length[end - 512 + 506] ^= 0x10;
+    let mut magic = whole.clone();
+    magic[end - 512] = b'f';
+    let cut = whole[..end - 100].to_vec();
+    let none = whole[..end - 512].to_vec();
+    for (what, bytes) in [
+        ("parity", parity),
+        ("length", length),
+        ("magic", magic),
+        ("cut", cut),
+        ("none", none),
+        ("empty", Vec::new()),
+    ] {
+        let kernel = Recorded {
+            files: [bytes, Vec::new(), Vec::new()],
+            pause: Duration::ZERO,
+            error: 0,
+        };
+        let error = take(&device(kernel), dir.path()).err();
+        assert!(matches!(error, Some(TakeError::Minidump(_))), "{what}");
+        assert!(names(dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn what_the_kernel_compressed_is_kept_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = recordings();
+    for (codec, compression) in [(Codec::Gzip, 1), (Codec::Zstd, 2), (Codec::None, 0)] {
+        for container in [Container::Saved, Container::Raw] {
+            let path = dir.path().join(format!("{codec}.{container}"));
+            let options = Options {
+                codec,
+                ..Options::default()
+            };
+            let mut pending = Destination::parse(&path).begin(&options).unwrap();
+            let device = good();
+            let header =
+                kernel_compressed(&device, &mut pending, codec, container, &mut |_| {}).unwrap();
+            let published = pending.publish(&|_| Vec::new()).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(published.len, bytes.len() as u64);
+            let whole = &files[compression];
+            match container {
+                Container::Raw => assert!(bytes == *whole),
+                _ => assert!(bytes == whole[..header.dumplength as usize]),
+            }
+            let dump = Dump::open(&path, &OpenOptions::default()).unwrap();
+            assert_eq!((dump.container(), dump.codec()), (container, codec));
+        }
+    }
+    let mut pending = Destination::parse(dir.path().join("x"))
+        .begin(&Options::default())
+        .unwrap();
+    let sealed = kernel_compressed(
+        &good(),
+        &mut pending,
+        Codec::Zstd,
+        Container::Sealed,
+        &mut |_| {},
+    );
+    assert!(sealed.is_err(), "one stream cannot be sealed");
+}
+
+#[test]
+fn a_walk_through_the_devices_is_the_same_dump() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let found = running(Arc::new(emulated(&machine)), &elf).unwrap();
+    assert_eq!(found.located.root, machine.truth().root);
+    let options = PlanOptions::default();
+    let walked = livecore_livedump::take::plan_machine(found, &elf, &options).unwrap();
+    let direct = plan(machine.memory(), &elf, &options).unwrap();
+    assert_eq!(walked.header(), direct.header());
+    assert_eq!(walked.notes, direct.notes);
+    let (walked, direct) = (walked.into_payload(), direct.into_payload());
+    let mut here = vec![0; direct.size().unwrap() as usize];
+    let mut there = vec![0; walked.size().unwrap() as usize];
+    direct.read_exact_at(&mut here, 0).unwrap();
+    walked.read_exact_at(&mut there, 0).unwrap();
+    assert!(here == there);
+}
+
+#[test]
+fn a_walk_with_another_kernels_file_is_refused() {
+    let machine = tiny();
+    let mut bytes = machine.kernel().to_vec();
+    let version = machine.truth().version.as_bytes();
+    let copies = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(version));
+    for at in copies.collect::<Vec<_>>() {
+        bytes[at + 10] ^= 1;
+    }
+    let elf = KernelElf::from_bytes(bytes).unwrap();
+    let Err(error) = running(Arc::new(emulated(&machine)), &elf) else {
+        panic!("the wrong kernel was taken");
+    };
+    assert!(matches!(error, TakeError::NoKernel { .. }), "{error}");
+}
+
+/// Runs this test program again as a process of its own that does `what` in `dir`.
+fn other_process(what: &str, dir: &Path) -> Child {
+    // No signal is ignored, whatever this test inherited.
+    Command::new("env")
+        .arg("--default-signal")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env("LIVE_DO", what)
+        .env("LIVE_IN", dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// How long the recorded kernel takes in the other process.
+const SLOW: Duration = Duration::from_secs(4);
+
+/// Not a test when run by itself: what [`other_process`] starts.
+#[test]
+fn the_other_process() {
+    let (Ok(what), Some(dir)) = (std::env::var("LIVE_DO"), std::env::var_os("LIVE_IN")) else {
+        return;
+    };
+    watch_signals().unwrap();
+    let device = device(Recorded {
+        files: recordings(),
+        pause: SLOW,
+        error: 0,
+    });
+    let mut ready = false;
+    let mut waiting = |_| {
+        if !std::mem::replace(&mut ready, true) {
+            io::stdout().write_all(b"READY\n").unwrap();
+        }
+    };
+    let dir = Path::new(&dir);
+    if what == "live" {
+        live(&device, dir, 0, &mut waiting).unwrap();
+    } else {
+        let options = Options {
+            codec: Codec::Zstd,
+            ..Options::default()
+        };
+        let mut pending = Destination::parse(dir).begin(&options).unwrap();
+        let (codec, container) = (Codec::Zstd, Container::Saved);
+        kernel_compressed(&device, &mut pending, codec, container, &mut waiting).unwrap();
+    }
+    panic!("nobody interrupted");
+}
+
+/// Interrupts the other process while its kernel writes; says what it had on standard error, and
+/// how long it took to end, its pipes closed.
+fn interrupt(what: &str, dir: &Path) -> (String, Duration) {
+    let mut child = other_process(what, dir);
+    let mut out = child.stdout.take().unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"READY\n") {
+        let mut byte = [0];
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process ended");
+        said.push(byte[0]);
+    }
+    let begun = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut err = String::new();
+    // Both end only when nobody holds them any more, the dumping process included.
+    out.read_to_end(&mut said).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    (err, begun.elapsed())
+}
+
+#[test]
+fn an_interrupt_while_the_kernel_writes_ends_at_once_and_publishes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, took) = interrupt("live", dir.path());
+    assert!(
+        said.contains("the kernel finishes its dump by itself"),
+        "{said}"
+    );
+    assert!(took < SLOW / 2, "{took:?}");
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn a_file_that_the_kernel_compresses_into_is_removed_when_it_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, took) = interrupt("kernel-compress", dir.path());
+    assert!(took < SLOW / 2, "{took:?}");
+    assert_eq!(
+        names(dir.path()).len(),
+        1,
+        "the kernel still writes into it"
+    );
+    let begun = Instant::now();
+    while !names(dir.path()).is_empty() {
+        assert!(begun.elapsed() < 3 * SLOW, "{:?}", names(dir.path()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,15 @@
+//! Every integration test of this crate, as one binary: it links once.
+
+mod bank;
+mod common;
+mod dumped;
+mod guest;
+mod guest_ports;
+mod hole;
+mod hostile;
+mod live;
+mod mem4;
+mod place;
+mod run;
+mod take;
+mod threads;

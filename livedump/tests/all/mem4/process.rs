@@ -1,0 +1,87 @@
+//! MEM_EXTRACT_PADDR.
+
+use livecore_defs::amd64::VM_MIN_KERNEL_ADDRESS;
+use livecore_livedump::mem4::{Device, MemDevice, MemError};
+use livecore_livedump::sys::memrange::MeState;
+
+use super::fixture::{PAGE, fixture};
+
+#[test]
+fn an_address_of_no_process_is_invalid_and_no_error() {
+    let fixture = fixture();
+    let extracted = fixture.device().extract_paddr(0x1000).unwrap();
+    assert_eq!(extracted.state, MeState::Invalid);
+}
+
+#[test]
+fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
+    let fixture = fixture();
+    let mut checked = 0;
+    for told in &fixture.machine.truth().processes {
+        if told.zombie {
+            continue;
+        }
+        let device = fixture.device().in_process_of(told.pid).unwrap();
+        let Some(space) = &told.space else {
+            let extracted = device.extract_paddr(0x20_0000).unwrap();
+            assert_eq!(extracted.state, MeState::Invalid, "{}", told.comm);
+            continue;
+        };
+        for mapping in &space.mappings {
+            let extracted = device.extract_paddr(mapping.va + 0x123).unwrap();
+            assert_eq!(extracted.state, MeState::Mapped, "{:#x}", mapping.va);
+            assert_eq!(extracted.paddr, mapping.pa + 0x123);
+            checked += 1;
+        }
+        let resident = |va: u64| space.mappings.iter().any(|m| m.va == va);
+        for range in &space.valid {
+            for va in range.clone().step_by(PAGE).filter(|va| !resident(*va)) {
+                // By its tables alone an address near a resident one is valid.
+                let extracted = device.extract_paddr(va).unwrap();
+                assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
+            }
+        }
+        for va in [0, 0x1000, 1 << 46, VM_MIN_KERNEL_ADDRESS] {
+            let extracted = device.extract_paddr(va).unwrap();
+            assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
+        }
+    }
+    assert!(checked > 20, "{checked} pages of processes");
+    let error = fixture.device().in_process_of(99_999).err();
+    assert!(matches!(error, Some(MemError::NoSuchProcess { .. })));
+}
+
+/// The physical address of the last-level entry for `va` in the tables at `root`.
+fn entry(device: &dyn MemDevice, root: u64, va: u64) -> u64 {
+    let mut table = root;
+    for shift in [39, 30, 21] {
+        let mut bytes = [0; 8];
+        let at = table + (va >> shift & 511) * 8;
+        device.read_exact(Device::Mem, at, &mut bytes).unwrap();
+        table = u64::from_le_bytes(bytes) & 0x000f_ffff_ffff_f000;
+    }
+    table + (va >> 12 & 511) * 8
+}
+
+#[test]
+fn an_answer_is_of_its_moment_and_the_next_one_may_differ() {
+    let fixture = fixture();
+    let processes = &fixture.machine.truth().processes;
+    let (pid, space) = processes
+        .iter()
+        .find_map(|p| Some((p.pid, p.space.as_ref()?)))
+        .unwrap();
+    let mapping = space.mappings[0];
+    let device = fixture.device().in_process_of(pid).unwrap();
+    assert_eq!(device.extract_paddr(mapping.va).unwrap().paddr, mapping.pa);
+    let at = entry(&device, space.root, mapping.va);
+    device.write_all(Device::Mem, at, &[0; 8]).unwrap();
+    let extracted = device.extract_paddr(mapping.va).unwrap();
+    assert_eq!(extracted.state, MeState::Valid, "unmapped since");
+    let moved = (mapping.pa + 0x1000) | 7;
+    device
+        .write_all(Device::Mem, at, &moved.to_le_bytes())
+        .unwrap();
+    let extracted = device.extract_paddr(mapping.va).unwrap();
+    assert_eq!(extracted.paddr, mapping.pa + 0x1000, "another page since");
+}

@@ -1,0 +1,215 @@
+//! Opening the devices, reading and writing.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use livecore_defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
+use livecore_livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livecore_minidump::PhysMemory;
+
+use super::fixture::{PAGE, fixture};
+
+#[test]
+fn offsets_of_dev_mem_are_physical_addresses() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let load = fixture.machine.truth().kernphys;
+    let mut buf = vec![0; 3 * PAGE];
+    let mut expected = buf.clone();
+    // Across pages and from the middle of one.
+    device
+        .read_exact(Device::Mem, load + 100, &mut buf)
+        .unwrap();
+    fixture
+        .machine
+        .memory()
+        .read(load + 100, &mut expected)
+        .unwrap();
+    assert!(buf == expected && buf.iter().any(|b| *b != 0));
+}
+
+#[test]
+fn offsets_of_dev_kmem_are_kernel_addresses_and_the_direct_map_is_one_of_them() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let truth = fixture.machine.truth();
+    let mut version = vec![0; truth.version.len()];
+    let va = fixture.symbol("version");
+    device.read_exact(Device::Kmem, va, &mut version).unwrap();
+    assert_eq!(version, truth.version.as_bytes());
+    let pa = truth.kernphys + (va - (KERNBASE + (2 << 20)));
+    version.fill(0);
+    device
+        .read_exact(Device::Kmem, truth.dmap.start + pa, &mut version)
+        .unwrap();
+    assert_eq!(version, truth.version.as_bytes());
+}
+
+#[test]
+fn what_is_written_is_read_back_and_stays_in_the_image() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let va = fixture.symbol("osrelease");
+    // Across a page's end, where there are two pieces.
+    let ring = fixture
+        .machine
+        .truth()
+        .msgbuf
+        .ring_va
+        .next_multiple_of(4096)
+        + 4093;
+    device.write_all(Device::Kmem, va, b"99.9").unwrap();
+    device.write_all(Device::Kmem, ring, b"written").unwrap();
+    let again = fixture.device();
+    let mut there = [0; 7];
+    again.read_exact(Device::Kmem, va, &mut there[..4]).unwrap();
+    assert_eq!(&there[..4], b"99.9");
+    again.read_exact(Device::Kmem, ring, &mut there).unwrap();
+    assert_eq!(&there, b"written");
+}
+
+#[test]
+fn efault_only_when_nothing_was_moved() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let end = fixture.machine.memory().ranges().last().unwrap().end;
+    let mut buf = vec![0; 2 * PAGE];
+    // Two thirds of a page are there: a short count.
+    let at = end - 3000;
+    assert_eq!(device.read(Device::Mem, at, &mut buf).unwrap(), 3000);
+    assert_eq!(device.write(Device::Mem, at, &buf).unwrap(), 3000);
+    let error = device.read(Device::Mem, end, &mut buf).unwrap_err();
+    assert!(matches!(error, MemError::BadAddress { at, .. } if at == end));
+    assert_eq!(error.errno(), libc::EFAULT);
+    let error = device.read_exact(Device::Mem, at, &mut buf).unwrap_err();
+    assert!(matches!(error, MemError::BadAddress { at, .. } if at == end));
+}
+
+#[test]
+fn efault_kernel_address_that_is_not_mapped() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let mut buf = [0; 8];
+    for at in [
+        0,
+        0x1000,
+        1 << 47,
+        VM_MIN_KERNEL_ADDRESS - 8,
+        fixture.machine.truth().kva_end,
+        u64::MAX - 7,
+    ] {
+        let error = device.read(Device::Kmem, at, &mut buf).unwrap_err();
+        assert_eq!(error.errno(), libc::EFAULT, "{at:#x}: {error}");
+    }
+    let truth = fixture.machine.truth();
+    let beyond = truth.dmap.start + truth.dmaplimit;
+    let error = device.read(Device::Kmem, beyond, &mut buf).unwrap_err();
+    assert_eq!(error.errno(), libc::EFAULT, "{error}");
+}
+
+#[test]
+fn page_0_cannot_be_reached_through_the_kernel_map_but_through_everything_else() {
+    let fixture = fixture();
+    let device = fixture.device();
+    let truth = fixture.machine.truth();
+    let identity = truth.mappings.iter().any(|m| m.va == KERNBASE && m.pa == 0);
+    assert!(identity, "a kernel maps low memory at KERNBASE");
+    let mut buf = [0; 8];
+    let error = device.read(Device::Kmem, KERNBASE, &mut buf).unwrap_err();
+    assert_eq!(error.errno(), libc::EFAULT, "{error}");
+    device
+        .read_exact(Device::Kmem, KERNBASE + PAGE as u64, &mut buf)
+        .unwrap();
+    device.read_exact(Device::Mem, 0, &mut buf).unwrap();
+    device
+        .read_exact(Device::Kmem, truth.dmap.start, &mut buf)
+        .unwrap();
+}
+
+#[test]
+fn offsets_end_with_the_processors_physical_addresses() {
+    let fixture = fixture();
+    let mut parts = fixture.parts();
+    // Memory is said to be everywhere, so that only the processor's bound is left.
+    struct Everywhere(Vec<Range<u64>>, Arc<dyn PhysMemory>);
+    impl PhysMemory for Everywhere {
+        fn ranges(&self) -> &[Range<u64>] {
+            &self.0
+        }
+        fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+            let end = self.1.ranges().last().map_or(0, |r| r.end);
+            if at < end {
+                return self.1.read(at, buf);
+            }
+            buf.fill(0xff);
+            Ok(())
+        }
+    }
+    let whole = 0..u64::MAX - u64::MAX % PAGE as u64;
+    parts.memory = Arc::new(Everywhere(vec![whole], parts.memory));
+    parts.writable = None;
+    parts.processor.maxphyaddr = 36;
+    let device = Emulated::open(parts, Access::READ, Credentials::default()).unwrap();
+    let mut buf = [0; 16];
+    assert_eq!(
+        device.read(Device::Mem, (1 << 36) - 8, &mut buf).unwrap(),
+        8
+    );
+    let error = device.read(Device::Mem, 1 << 36, &mut buf).unwrap_err();
+    assert_eq!(error.errno(), libc::EFAULT, "{error}");
+    let error = device.read(Device::Mem, 1 << 63, &mut buf).unwrap_err();
+    assert_eq!(error.errno(), libc::EFAULT, "{error}");
+}
+
+#[test]
+fn eperm_open_without_the_privilege_or_in_a_secured_system() {
+    let fixture = fixture();
+    for (access, credentials) in [
+        (
+            Access::READ,
+            Credentials {
+                kmem_read: false,
+                ..Credentials::default()
+            },
+        ),
+        (
+            Access::READ_WRITE,
+            Credentials {
+                kmem_write: false,
+                ..Credentials::default()
+            },
+        ),
+        (
+            Access::READ_WRITE,
+            Credentials {
+                securelevel: 1,
+                ..Credentials::default()
+            },
+        ),
+    ] {
+        let Err(error) = Emulated::open(fixture.parts(), access, credentials) else {
+            panic!("opened with {credentials:?}");
+        };
+        assert_eq!(error.errno(), libc::EPERM, "{error}");
+    }
+    // Reading is allowed in a secured system.
+    let secured = Credentials {
+        securelevel: 3,
+        ..Credentials::default()
+    };
+    Emulated::open(fixture.parts(), Access::READ, secured).unwrap();
+}
+
+#[test]
+fn ebadf_access_for_which_the_device_was_not_opened() {
+    let fixture = fixture();
+    let open = |access| Emulated::open(fixture.parts(), access, Credentials::default()).unwrap();
+    let error = open(Access::READ).write(Device::Mem, 0, b"x").unwrap_err();
+    assert_eq!(error.errno(), libc::EBADF, "{error}");
+    let write_only = Access {
+        read: false,
+        write: true,
+    };
+    let error = open(write_only).read(Device::Mem, 0, &mut [0]).unwrap_err();
+    assert_eq!(error.errno(), libc::EBADF, "{error}");
+}

@@ -1,0 +1,278 @@
+//! Dumps taken from beginning to end.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use livecore_compress::{Codec, Encoding, Progress, ReadAt};
+use livecore_livedump::image;
+use livecore_livedump::place::{Destination, PlaceError};
+use livecore_livedump::take::{
+    Done, Observer, Output, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
+};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::convert::Target;
+use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build, write_out};
+
+fn tiny() -> Machine {
+    let text = include_str!("../../../testdata/machines/tiny.toml");
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn elf(machine: &Machine) -> KernelElf {
+    KernelElf::from_bytes(machine.kernel().to_vec()).unwrap()
+}
+
+fn options(container: Container, codec: Codec) -> RunOptions {
+    RunOptions {
+        device: "tiny.toml".into(),
+        ..RunOptions::new(Target {
+            container,
+            encoding: Encoding {
+                threads: NonZeroUsize::new(2).unwrap(),
+                ..Encoding::new(codec)
+            },
+        })
+    }
+}
+
+/// Hears of the dump's bytes and ends the work when it is told to.
+#[derive(Default)]
+struct Listener {
+    limit: Option<u64>,
+    stages: Vec<Stage>,
+    said: Vec<String>,
+}
+
+impl Observer for Listener {
+    fn begin(&mut self, stage: Stage, _: Option<u64>) -> Box<dyn Progress> {
+        self.stages.push(stage);
+        Box::new(Counter {
+            done: AtomicU64::new(0),
+            limit: self.limit.unwrap_or(u64::MAX),
+        })
+    }
+
+    fn say(&mut self, note: &str) {
+        self.said.push(note.into());
+    }
+}
+
+/// Ends the work after some bytes.
+struct Counter {
+    done: AtomicU64,
+    limit: u64,
+}
+
+impl Progress for Counter {
+    fn advance(&self, content: u64, _stored: u64) {
+        self.done.fetch_add(content, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.done.load(Ordering::Relaxed) > self.limit
+    }
+}
+
+fn take(
+    memory: Arc<dyn PhysMemory>,
+    elf: &KernelElf,
+    to: &Path,
+    options: &RunOptions,
+) -> Result<Done, TakeError> {
+    let to = Destination::parse(to);
+    let source = Source::memory(memory);
+    run(
+        source,
+        elf,
+        Output::Place(&to),
+        options,
+        &mut Listener::default(),
+    )
+}
+
+const FORMS: [(Container, Codec); 9] = [
+    (Container::Saved, Codec::None),
+    (Container::Saved, Codec::Gzip),
+    (Container::Saved, Codec::Zstd),
+    (Container::Raw, Codec::None),
+    (Container::Raw, Codec::Gzip),
+    (Container::Raw, Codec::Zstd),
+    (Container::Sealed, Codec::None),
+    (Container::Sealed, Codec::Gzip),
+    (Container::Sealed, Codec::Zstd),
+];
+
+#[test]
+fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    write_out(&machine, &dir.path().join("m")).unwrap();
+    let payload = plan(machine.memory(), &elf, &PlanOptions::default())
+        .unwrap()
+        .into_payload();
+    let mut expected = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut expected, 0).unwrap();
+    for (container, codec) in FORMS {
+        let options = options(container, codec);
+        let opened = image::layout::open(&dir.path().join("m/ram"), false).unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        take(machine.memory(), &elf, &one, &options).unwrap();
+        take(Arc::new(opened.image), &elf, &other, &options).unwrap();
+        let bytes = fs::read(&one).unwrap();
+        assert!(bytes == fs::read(&other).unwrap(), "{container} {codec}");
+
+        // And what the reader finds in them is the payload.
+        let dump = Dump::open(&one, &OpenOptions::default()).unwrap();
+        assert_eq!((dump.container(), dump.codec()), (container, codec));
+        let mut back = vec![0; expected.len()];
+        dump.payload().read_exact_at(&mut back, 0).unwrap();
+        assert!(back == expected, "{container} {codec}");
+        fs::remove_file(one).unwrap();
+        fs::remove_file(other).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_tells_what_is_in_the_header() {
+    let machine = tiny();
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Container::Saved, Codec::Zstd);
+    let done = take(machine.memory(), &elf(&machine), dir.path(), &options).unwrap();
+    assert_eq!(done.published.path, dir.path().join("livecore.0.zst"));
+    let len = fs::metadata(&done.published.path).unwrap().len();
+    assert_eq!(len, done.written.header.dumplength);
+    let text = fs::read_to_string(dir.path().join("info.0")).unwrap();
+    let info = livecore_minidump::info::Info::parse(&text).unwrap();
+    let mut header = info.to_header();
+    header.dumpextent = done.written.header.dumpextent;
+    assert_eq!(header.with_parity(), done.written.header);
+    // The reader takes the header from there.
+    let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
+    assert_eq!(dump.header().unwrap().hostname, b"tiny.example.org");
+}
+
+#[test]
+fn one_worker_and_four_write_the_same_bytes() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for threads in [1, 4] {
+        let mut options = options(Container::Sealed, Codec::Zstd);
+        options.target.encoding.threads = NonZeroUsize::new(threads).unwrap();
+        let path = dir.path().join(threads.to_string());
+        take(machine.memory(), &elf, &path, &options).unwrap();
+        files.push(fs::read(path).unwrap());
+    }
+    assert!(files[0] == files[1]);
+}
+
+#[test]
+fn what_fails_leaves_nothing_behind() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Container::Sealed, Codec::None);
+    let mut listener = Listener {
+        limit: Some(1 << 20),
+        ..Listener::default()
+    };
+    let to = Destination::parse(dir.path());
+    let source = Source::memory(machine.memory());
+    let error = run(source, &elf, Output::Place(&to), &options, &mut listener).unwrap_err();
+    assert!(matches!(error, TakeError::Cancelled), "{error}");
+    let full = Path::new("/dev/full");
+    let error = take(machine.memory(), &elf, full, &options).unwrap_err();
+    assert!(
+        matches!(error, TakeError::Place(PlaceError::NoSpace { .. })),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// Memory that fails at one page, as a guest that goes away does.
+struct Torn(Arc<dyn PhysMemory>, u64);
+
+impl PhysMemory for Torn {
+    fn ranges(&self) -> &[std::ops::Range<u64>] {
+        self.0.ranges()
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        if (at..at + buf.len() as u64).contains(&self.1) {
+            return Err(std::io::Error::other("the guest is gone"));
+        }
+        self.0.read(at, buf)
+    }
+}
+
+#[test]
+fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
+    let machine = tiny();
+    let last = *machine
+        .truth()
+        .dumped
+        .iter()
+        .filter(|run| run.why == livecore_synth::Why::Bit)
+        .map(|run| &run.pa)
+        .next_back()
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let torn = Arc::new(Torn(machine.memory(), last));
+    let options = options(Container::Sealed, Codec::Zstd);
+    let error = take(torn, &elf(&machine), dir.path(), &options).unwrap_err();
+    assert!(error.to_string().contains("the guest is gone"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
+    let machine = tiny();
+    let elf = elf(&machine);
+    let dir = tempfile::tempdir().unwrap();
+    for (container, codec) in FORMS {
+        let mut options = options(container, codec);
+        let path = dir.path().join(format!("{container}-{codec}"));
+        take(machine.memory(), &elf, &path, &options).unwrap();
+        let mut bytes = Vec::new();
+        let mut listener = Listener::default();
+        let output = Output::Stream(&mut bytes);
+        let source = Source::memory(machine.memory());
+        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        assert!(bytes == fs::read(&path).unwrap(), "{container} {codec}");
+        assert_eq!(done.written.file_len, bytes.len() as u64);
+        assert_eq!(done.published.path, Path::new("-"));
+        assert_eq!(listener.stages, [Stage::Write]);
+        assert_eq!(listener.said, done.notes);
+        // Read again: the same pages, and the library's caller is told what the seal says.
+        options.converge = Some(2);
+        let (mut again, mut listener) = (Vec::new(), Listener::default());
+        let output = Output::Stream(&mut again);
+        let source = Source::memory(machine.memory());
+        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        assert_eq!(listener.stages, [Stage::ReadAgain, Stage::Write]);
+        let torn = done.written.provenance.torn.unwrap();
+        assert_eq!((torn.pages, torn.torn, torn.rounds), (done.pages, 0, 1));
+        if container != Container::Sealed {
+            assert!(again == bytes, "{container} {codec}");
+        }
+    }
+}
+
+#[test]
+fn a_processor_that_nobody_has_registers_of_is_refused() {
+    let machine = tiny();
+    let options = RunOptions {
+        cpu: Some(0),
+        ..options(Container::Sealed, Codec::Zstd)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let error = take(machine.memory(), &elf(&machine), dir.path(), &options).unwrap_err();
+    assert!(matches!(error, TakeError::NoCpu { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,593 @@
+//! A dump taken from outside of the kernel holds what the machine holds, and nothing else.
+//!
+//! The machines come from `synth`, whose `Truth` is the builder's own knowledge of what it put
+//! where; the dump is read back by the reader that reads real ones.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use livecore_compress::ReadAt;
+use livecore_livedump::take::paging::Paging;
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::{
+    Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
+};
+use livecore_synth::{Description, Machine, Truth, Why, build};
+
+/// amd64's pages.
+const PAGE: u64 = 4096;
+
+fn machine(text: &str) -> Machine {
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn tiny() -> Machine {
+    machine(include_str!("../../../testdata/machines/tiny.toml"))
+}
+
+fn taken(machine: &Machine, version: Option<u32>) -> Taken {
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+}
+
+fn dump(taken: &Taken) -> Dump {
+    let options = OpenOptions::default();
+    Dump::from_source(Arc::new(taken.payload()), &options).unwrap()
+}
+
+/// Physical pages that the builder says a dump holds.
+fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
+    let mut pages = BTreeMap::new();
+    for run in &truth.dumped {
+        for pa in (run.pa..run.pa + run.len).step_by(truth.page_size as usize) {
+            pages.insert(pa, run.why);
+        }
+    }
+    pages
+}
+
+/// Checks one machine's dump page by page: physical, kernel map, direct map, holes.
+fn check(machine: &Machine, taken: &Taken) {
+    let truth = machine.truth();
+    let page = truth.page_size;
+    let memory = machine.memory();
+    let dump = dump(taken);
+    let pages = expected(truth);
+
+    // The bitmap is exactly the builder's list.
+    let mut bits = taken
+        .plan
+        .bitmap()
+        .iter()
+        .map(|bit| taken.plan.dump_avail().addr_of(bit).unwrap().0)
+        .collect::<Vec<_>>();
+    bits.sort_unstable();
+    let wanted = pages.keys().copied().collect::<Vec<_>>();
+    if bits != wanted {
+        let extra = bits.iter().filter(|p| !pages.contains_key(p)).take(5);
+        let lost = pages.iter().filter(|(p, _)| !bits.contains(p)).take(5);
+        panic!(
+            "{} pages, {} expected; extra {:x?}, lost {:x?}",
+            bits.len(),
+            wanted.len(),
+            extra.collect::<Vec<_>>(),
+            lost.collect::<Vec<_>>()
+        );
+    }
+
+    // Every physical page of the machine: its bytes, or a hole.
+    let mut here = vec![0; page as usize];
+    let mut there = vec![0; page as usize];
+    let mut read = 0;
+    for range in memory.ranges() {
+        for pa in range.clone().step_by(page as usize) {
+            let got = dump.read_phys(PhysAddr(pa), &mut there);
+            if pages.contains_key(&pa) {
+                got.unwrap();
+                memory.read(pa, &mut here).unwrap();
+                assert!(here == there, "page {pa:#x}");
+                read += 1;
+            } else {
+                assert!(got.is_err(), "page {pa:#x} is no part of the dump");
+            }
+        }
+    }
+    assert_eq!(read, pages.len());
+
+    // Every mapping, kernel map and direct map, leaf by leaf; and the addresses around it.
+    let mut mapped = 0;
+    for mapping in truth.mappings.iter().chain(&truth.direct) {
+        for offset in (0..mapping.len).step_by(page as usize) {
+            let (va, pa) = (mapping.va + offset, mapping.pa + offset);
+            if truth.dmap.contains(&va) && offset > 64 << 20 && !pages.contains_key(&pa) {
+                // The direct map of a large machine is mostly holes.
+                continue;
+            }
+            let got = dump.read_virt(VirtAddr(va), &mut there);
+            if pages.contains_key(&pa) {
+                got.unwrap();
+                memory.read(pa, &mut here).unwrap();
+                assert!(here == there, "address {va:#x}");
+                mapped += 1;
+            } else {
+                assert!(
+                    got.is_err(),
+                    "address {va:#x} leads to a page that is not there"
+                );
+            }
+        }
+    }
+    assert!(mapped > 100, "{mapped} pages were read by address");
+    for range in unmapped(truth) {
+        for va in [range.start, range.end - page] {
+            let got = dump.read_virt(VirtAddr(va), &mut there);
+            assert!(got.is_err(), "address {va:#x} is not mapped");
+        }
+    }
+}
+
+/// What lies between the mappings of the kernel map.
+fn unmapped(truth: &Truth) -> Vec<Range<u64>> {
+    let mut gaps = Vec::new();
+    let mut at = truth.vm_min_kernel_address;
+    for mapping in &truth.mappings {
+        if at < mapping.va {
+            gaps.push(at..mapping.va);
+        }
+        at = at.max(mapping.va.saturating_add(mapping.len));
+    }
+    gaps
+}
+
+#[test]
+fn every_page_of_the_tiny_machine_is_read_through_its_dump() {
+    let machine = tiny();
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+}
+
+#[test]
+fn headers_say_what_the_machine_is() {
+    let machine = tiny();
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let header = taken.plan.header();
+    assert_eq!(header.version, 3);
+    assert_eq!(header.kernbase, truth.vm_min_kernel_address);
+    assert_eq!(header.dmapbase, truth.dmap.start);
+    assert_eq!(header.dmapend, truth.dmap.end);
+    assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
+    // Whole GiB from the start of the kernel map to its end.
+    let span = truth.kva_end - truth.vm_min_kernel_address;
+    assert_eq!(u64::from(header.pmapsize), span.div_ceil(1 << 30) * PAGE);
+    assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
+
+    let kernel = taken.header();
+    assert_eq!(kernel.architecture, b"amd64");
+    assert_eq!(kernel.architectureversion, 2);
+    assert_eq!(kernel.hostname, truth.hostname.as_bytes());
+    assert_eq!(kernel.versionstring, truth.version.as_bytes());
+    assert_eq!(
+        Some(kernel.panicstring),
+        truth.panic.clone().map(String::into_bytes)
+    );
+    assert_eq!(kernel.dumptime, truth.time_second);
+    assert_eq!(kernel.blocksize, 4096);
+    assert_eq!(kernel.compression, 0);
+    assert_eq!(kernel.dumplength, taken.payload().size().unwrap());
+    assert_eq!(kernel.dumpextent, kernel.dumplength);
+}
+
+#[test]
+fn message_buffer_is_the_ring_with_its_structure_behind_it() {
+    let machine = tiny();
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let mut section = vec![0; taken.plan.layout().msgbuf_len() as usize];
+    taken
+        .payload()
+        .read_exact_at(&mut section, taken.plan.layout().msgbuf_offset())
+        .unwrap();
+    let (ring, behind) = section.split_at(truth.msgbuf.ring.len());
+    assert!(ring == truth.msgbuf.ring);
+    assert_eq!(behind[8..12], 0x06_3062_u32.to_le_bytes());
+    assert_eq!(behind[16..20], truth.msgbuf.wseq.to_le_bytes());
+}
+
+#[test]
+fn version_2_indexes_pages_by_their_number() {
+    let machine = tiny();
+    let taken = taken(&machine, Some(2));
+    assert_eq!(taken.plan.header().version, 2);
+    assert_eq!(taken.plan.header().dumpavailsize, 0);
+    let top = machine.truth().dump_avail.last().unwrap().end;
+    let bytes = (top / PAGE).div_ceil(8).next_multiple_of(PAGE);
+    assert_eq!(u64::from(taken.plan.header().bitmapsize), bytes);
+    check(&machine, &taken);
+}
+
+#[test]
+fn a_kernel_of_12_1_gets_version_2_by_itself() {
+    let text = include_str!("../../../testdata/machines/tiny.toml")
+        .replace("release = \"14.0\"", "release = \"12.1\"");
+    let machine = machine(&text);
+    let own = taken(&machine, None);
+    assert_eq!(own.plan.header().version, 2);
+    assert_eq!(own.plan.bitmap().bits(), machine.truth().bits);
+    check(&machine, &own);
+    let newer = taken(&machine, Some(3));
+    assert_eq!(newer.plan.header().version, 3);
+    check(&machine, &newer);
+}
+
+#[test]
+fn a_kernel_of_15_has_smaller_pages_structures() {
+    let text = include_str!("../../../testdata/machines/tiny.toml")
+        .replace("release = \"14.0\"", "release = \"15.0\"");
+    let machine = machine(&text);
+    assert!(!machine.truth().nodump.is_empty());
+    let taken = taken(&machine, None);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+    check(&machine, &taken);
+}
+
+#[test]
+fn a_kernel_that_the_loader_moved_is_found() {
+    let text = include_str!("../../../testdata/machines/tiny.toml")
+        .replace("functions = 120", "functions = 120\nload = \"0x1000000\"");
+    let machine = machine(&text);
+    assert_eq!(machine.truth().kernphys, 16 << 20);
+    let taken = taken(&machine, None);
+    assert_eq!(taken.machine.located.kernphys, 16 << 20);
+    assert_eq!(taken.machine.located.root, machine.truth().root);
+    check(&machine, &taken);
+}
+
+#[test]
+fn pages_marked_nodump_are_left_out_and_without_their_structures_they_are_not() {
+    let machine = tiny();
+    let nodump = machine.truth().nodump.clone();
+    assert!(!nodump.is_empty());
+    let with = taken(&machine, None);
+    for range in &nodump {
+        let bit = with
+            .plan
+            .dump_avail()
+            .bit_of(PhysAddr(range.start))
+            .unwrap();
+        assert!(!with.plan.bitmap().contains(bit));
+    }
+    let text = include_str!("../../../testdata/machines/tiny.toml").replace(
+        "vm_page_array_in_direct_map = true",
+        "vm_page_array = false",
+    );
+    let machine = self::machine(&text);
+    let without = taken(&machine, None);
+    assert_eq!(
+        without.notes,
+        ["no vm_page_array: all of dump_avail counts as dumpable"]
+    );
+    check(&machine, &without);
+}
+
+#[test]
+fn another_kernel_is_not_found_in_this_memory() {
+    let machine = tiny();
+    let mut elf = machine.kernel().to_vec();
+    // Another version string is another kernel, everything else the same.
+    let version = machine.truth().version.as_bytes();
+    let copies = (0..elf.len()).filter(|at| elf[*at..].starts_with(version));
+    for at in copies.collect::<Vec<_>>() {
+        elf[at + 10] ^= 1;
+    }
+    let elf = KernelElf::from_bytes(elf).unwrap();
+    let Err(error) = plan(machine.memory(), &elf, &PlanOptions::default()) else {
+        panic!("a kernel was found that is not there");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("this kernel is not in the memory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_version_that_no_kernel_writes_is_refused() {
+    let machine = tiny();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let version = Some(4);
+    assert!(plan(machine.memory(), &elf, &PlanOptions { version }).is_err());
+}
+
+/// A machine of 1 TiB whose dump_avail spans all of it, with a few MiB in use and without
+/// `vm_page_array`: everything counts as dumpable.
+const VAST: &str = r#"
+seed = 7
+
+[memory]
+size = "1 TiB"
+vm_page_array = false
+
+[content]
+kernel = "4 MiB"
+direct = "4 MiB"
+user = "1 MiB"
+
+[msgbuf]
+size = "16 KiB"
+"#;
+
+#[test]
+fn work_follows_what_is_populated_and_not_the_size_of_memory() {
+    let machine = machine(VAST);
+    let begun = std::time::Instant::now();
+    let taken = taken(&machine, None);
+    assert_eq!(taken.plan.dump_avail().bits(), machine.truth().bits);
+    assert_eq!(taken.plan.bitmap().count(), machine.truth().dumped_pages());
+    // One bit per page: 32 MiB.
+    let bits = u64::from(taken.plan.header().bitmapsize) * 8;
+    assert!((1 << 28..1 << 29).contains(&bits), "{bits} bits");
+    assert!(taken.payload().size().unwrap() < 128 << 20);
+    // Generous: a walk over every page of 1 TiB would take minutes.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+/// Checks a machine of `testdata/machines` page by page, and that the producer had nothing to say.
+fn check_described(text: &str) {
+    let machine = machine(text);
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+}
+
+#[test]
+fn a_kernel_map_with_a_giant_leaf_is_dumped_whole() {
+    check_described(include_str!("../../../testdata/machines/giant.toml"));
+}
+
+#[test]
+fn many_pages_marked_nodump_are_left_out() {
+    check_described(include_str!("../../../testdata/machines/nodump.toml"));
+}
+
+#[test]
+fn a_whole_machine_of_12_1_is_read_through_its_dump() {
+    check_described(include_str!("../../../testdata/machines/old-12.1.toml"));
+    check_described(include_str!("../../../testdata/machines/old-10.4.toml"));
+}
+
+#[test]
+fn a_machine_that_loader_and_holes_have_moved_about_is_read_through_its_dump() {
+    check_described(include_str!("../../../testdata/machines/relocated.toml"));
+}
+
+#[test]
+fn a_machine_that_has_not_panicked_has_no_panic_string() {
+    let text = include_str!("../../../testdata/machines/running.toml");
+    check_described(text);
+    let machine = machine(text);
+    assert!(machine.truth().panic.is_none());
+    assert!(taken(&machine, None).header().panicstring.is_empty());
+}
+
+#[test]
+fn a_small_machine_is_read_through_its_dump() {
+    check_described(include_str!("../../../testdata/machines/small.toml"));
+}
+
+/// Checks a machine of another port: page by page, then what its header says.
+fn check_port(text: &str, arch: Arch, version: u32) {
+    let machine = machine(text);
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    check(&machine, &taken);
+    assert!(taken.notes.is_empty(), "{:?}", taken.notes);
+
+    let header = taken.plan.header();
+    assert_eq!((header.arch, header.version), (arch, version));
+    assert_eq!(header.page_size(), truth.page_size);
+    assert_eq!(header.kernbase, truth.kernbase);
+    assert_eq!(header.dmapbase..header.dmapend, truth.dmap);
+    assert_eq!(header.dmapphys, truth.dmap_phys);
+    assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
+    assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
+    assert_eq!(taken.machine.located.kernphys, truth.kernphys);
+    assert_eq!(taken.machine.located.root, truth.root);
+    // A page of the section for each table of the last level but one: what a page of entries maps.
+    let entry = if arch == Arch::I386 && header.paemode == 0 {
+        4
+    } else {
+        8
+    };
+    let step = truth.page_size / entry * truth.page_size;
+    let span = truth.kva_end - header.kernbase;
+    let pages = span.div_ceil(step);
+    assert_eq!(u64::from(header.pmapsize), pages * truth.page_size);
+
+    let kernel = taken.header();
+    let name = arch.machine_arch(ByteOrder::Little);
+    assert_eq!(kernel.architecture, name.as_bytes());
+    assert_eq!(kernel.hostname, truth.hostname.as_bytes());
+    assert_eq!(kernel.versionstring, truth.version.as_bytes());
+    assert_eq!(kernel.dumptime, truth.time_second);
+    assert_eq!(u64::from(kernel.blocksize), truth.page_size);
+
+    let mut section = vec![0; taken.plan.layout().msgbuf_len() as usize];
+    let at = taken.plan.layout().msgbuf_offset();
+    taken.payload().read_exact_at(&mut section, at).unwrap();
+    assert!(section.starts_with(&truth.msgbuf.ring));
+    let buffer = MessageBuffer::of(&dump(&taken), None).unwrap();
+    assert!(buffer.text() == truth.msgbuf.text);
+
+    // Its older versions hold the same pages.
+    for older in taken_versions(&machine, version) {
+        check(&machine, &older);
+    }
+}
+
+/// Dumps of the versions below `version`, as far as they can say what the machine is.
+fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (1..version)
+        .filter(|_| machine.truth().page_size == 4096)
+        .map(|version| {
+            let version = Some(version);
+            plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn an_arm64_machine_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/arm64.toml");
+    check_port(text, Arch::Arm64, 3);
+}
+
+#[test]
+fn an_arm64_machine_with_pages_of_16_kib_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/arm64-16k.toml");
+    check_port(text, Arch::Arm64, 3);
+}
+
+#[test]
+fn a_riscv64_machine_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/riscv64.toml");
+    check_port(text, Arch::Riscv64, 2);
+}
+
+/// With Sv48 there is a level more; the kernel's addresses and the dump's form are the same.
+#[test]
+fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/riscv64-sv48.toml");
+    check_port(text, Arch::Riscv64, 2);
+    assert_eq!(
+        taken(&machine(text), None).machine.located.paging,
+        Paging::Sv48
+    );
+}
+
+/// With five levels the direct map is elsewhere, and the kernel map hangs below the root's last
+/// entry: the PML4 has no entry that points at itself.
+#[test]
+fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/la57.toml");
+    check_described(text);
+    let machine = machine(text);
+    let truth = machine.truth();
+    let taken = taken(&machine, None);
+    let header = taken.plan.header();
+    assert_eq!((header.arch, header.version), (Arch::Amd64, 3));
+    assert_eq!(header.kernbase, 0xffff_fe00_0000_0000);
+    assert_eq!(header.dmapbase, 0xff01_0000_0000_0000);
+    assert_eq!(header.dmapend, 0xff21_0000_0000_0000);
+    // What was found is the PML4, to which the root's last entry leads.
+    let located = taken.machine.located;
+    let mut entry = [0; 8];
+    let memory = machine.memory();
+    memory.read(truth.root + 511 * 8, &mut entry).unwrap();
+    assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root);
+    memory.read(located.root + 256 * 8, &mut entry).unwrap();
+    assert_eq!(u64::from_le_bytes(entry), 0);
+}
+
+/// Whose root is what it should be: `KPML5phys` has to lead to `KPML4phys`.
+#[test]
+fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
+    let text = include_str!("../../../testdata/machines/la57.toml");
+    let machine = machine(text);
+    let root = machine.truth().root;
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    for (slot, entry) in [(511, 0x5000_u64 | 3), (256, 0)] {
+        let memory = Arc::new(Patched {
+            memory: machine.memory(),
+            at: root + slot * 8,
+            bytes: entry.to_le_bytes(),
+        });
+        let found = plan(memory, &elf, &PlanOptions::default());
+        assert!(matches!(found, Err(TakeError::NoKernel { .. })), "{slot}");
+    }
+}
+
+/// A machine's memory of which eight bytes are others.
+struct Patched {
+    memory: Arc<dyn PhysMemory>,
+    at: u64,
+    bytes: [u8; 8],
+}
+
+impl PhysMemory for Patched {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.memory.read(at, buf)?;
+        for (i, byte) in self.bytes.into_iter().enumerate() {
+            let there = (self.at + i as u64).checked_sub(at);
+            if let Some(slot) = there.and_then(|i| buf.get_mut(i as usize)) {
+                *slot = byte;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_i386_machine_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/i386.toml");
+    check_port(text, Arch::I386, 2);
+}
+
+#[test]
+fn an_i386_machine_with_pae_is_read_through_its_dump() {
+    let text = include_str!("../../../testdata/machines/i386-pae.toml");
+    check_port(text, Arch::I386, 2);
+}
+
+#[test]
+fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
+    for text in [
+        include_str!("../../../testdata/machines/i386-12.1.toml"),
+        include_str!("../../../testdata/machines/i386-pae-12.1.toml"),
+        include_str!("../../../testdata/machines/i386-10.4.toml"),
+        include_str!("../../../testdata/machines/i386-pae-10.4.toml"),
+    ] {
+        check_port(text, Arch::I386, 1);
+        let machine = machine(text);
+        // Before 13 the kernel did not look at the flags of a page on i386.
+        assert!(!machine.truth().nodump.is_empty());
+        let newer = taken(&machine, Some(2));
+        assert_eq!(newer.plan.header().version, 2);
+        check(&machine, &newer);
+    }
+}
+
+#[test]
+fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
+    let machine = machine(include_str!("../../../testdata/machines/arm64-16k.toml"));
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    for version in [Some(1), Some(2), Some(4)] {
+        let error = plan(machine.memory(), &elf, &PlanOptions { version });
+        assert!(
+            matches!(error, Err(TakeError::Unsupported { .. })),
+            "version {version:?}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_of_a_port_that_is_not_dumped_from_outside_is_not_supported() {
+    let machine = tiny();
+    // e_machine: powerpc64, s390.
+    for other in [21_u16, 22] {
+        let mut elf = machine.kernel().to_vec();
+        elf[18..20].copy_from_slice(&other.to_le_bytes());
+        let elf = KernelElf::from_bytes(elf).unwrap();
+        let error = plan(machine.memory(), &elf, &PlanOptions::default());
+        assert!(matches!(error, Err(TakeError::Unsupported { .. })));
+    }
+}

@@ -1,0 +1,25 @@
+//! Every integration test of this crate, as one binary: it links once.
+
+mod conversions;
+mod corpus;
+mod elf;
+mod failures;
+mod freebsd_headers;
+mod guests;
+mod hostile;
+mod house;
+mod images;
+mod kernel_elf;
+mod libkvm;
+mod old_guests;
+mod pages;
+mod promises;
+mod reader;
+mod real_dump;
+mod salvaging;
+mod salvaging_full;
+mod threads;
+mod translation;
+mod types;
+mod verifier;
+mod verify_machines;

@@ -1,0 +1,397 @@
+//! Guests of 10.4 and 12.1, amd64 and i386: which pages a dump from outside has, against a second
+//! walk through the tables; where the kernel is found, and which kernel is refused.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use livecore_compress::ReadAt;
+use livecore_kernel::Kernel;
+use livecore_livedump::take::{self, PlanOptions, TakeError, Taken, plan};
+use livecore_minidump::PhysMemory;
+use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_synth::{Description, Machine, build};
+use livecore_tests::elf_edit::Elf;
+use livecore_tests::outside::{self, Tables};
+
+macro_rules! machine_text {
+    ($name:literal) => {
+        include_str!(concat!("../../../testdata/machines/", $name, ".toml"))
+    };
+}
+
+const GUESTS: [(&str, &str, Tables); 6] = [
+    ("10.4", machine_text!("old-10.4"), Tables::Amd64),
+    ("12.1", machine_text!("old-12.1"), Tables::Amd64),
+    ("12.1 i386", machine_text!("i386-12.1"), Tables::I386),
+    (
+        "12.1 i386 PAE",
+        machine_text!("i386-pae-12.1"),
+        Tables::I386Pae,
+    ),
+    ("10.4 i386", machine_text!("i386-10.4"), Tables::I386),
+    (
+        "10.4 i386 PAE",
+        machine_text!("i386-pae-10.4"),
+        Tables::I386Pae,
+    ),
+];
+
+fn machine(text: &str) -> Machine {
+    build(&Description::parse(text).unwrap()).unwrap()
+}
+
+fn elf(bytes: &[u8]) -> KernelElf {
+    KernelElf::from_bytes(bytes.to_vec()).unwrap()
+}
+
+fn planned(memory: Arc<dyn PhysMemory>, kernel: &[u8]) -> Result<Taken, TakeError> {
+    plan(memory, &elf(kernel), &PlanOptions::default())
+}
+
+/// Physical addresses of a dump's pages.
+fn pages(taken: &Taken) -> BTreeSet<u64> {
+    let ranges = taken.plan.dump_avail();
+    let address = |bit| ranges.addr_of(bit).unwrap().0;
+    taken.plan.bitmap().iter().map(address).collect()
+}
+
+fn bytes(taken: &Taken) -> Vec<u8> {
+    let payload = taken.payload();
+    let mut bytes = vec![0; payload.size().unwrap() as usize];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// A kernel's variables, found as a debugger of raw memory finds them: the image is linear.
+struct Guest<'a> {
+    memory: Arc<dyn PhysMemory>,
+    elf: &'a KernelElf,
+    tables: Tables,
+}
+
+impl Guest<'_> {
+    fn read(&self, at: u64, buf: &mut [u8]) {
+        self.memory.read(at, buf).unwrap();
+    }
+
+    fn number(&self, at: u64, len: usize) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(at, &mut bytes[..len]);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Physical address of a variable.
+    fn place(&self, name: &str) -> u64 {
+        let va = self.elf.symbol(name).unwrap().value;
+        va - match self.tables {
+            Tables::Amd64 => 0xffff_ffff_8000_0000,
+            _ if va >= 0xc000_0000 => 0xc000_0000,
+            _ => 0,
+        }
+    }
+
+    fn long(&self, name: &str) -> u64 {
+        self.number(self.place(name), self.elf.pointer_size())
+    }
+
+    fn root(&self) -> u64 {
+        self.long(match self.tables {
+            Tables::Amd64 => "KPML4phys",
+            Tables::I386 => "IdlePTD",
+            Tables::I386Pae => "IdlePDPT",
+        })
+    }
+
+    fn dump_avail(&self) -> Vec<Range<u64>> {
+        let size = if self.tables == Tables::I386 { 4 } else { 8 };
+        let at = self.place("dump_avail");
+        let pair = |i: u64| {
+            let word = |k: u64| self.number(at + (2 * i + k) * size as u64, size);
+            word(0)..word(1)
+        };
+        (0..).map(pair).take_while(|pair| pair.end != 0).collect()
+    }
+
+    /// The kernel's bitmap as it lies in memory, by page number.
+    fn own(&self) -> Vec<u64> {
+        let (root, va) = (self.root(), self.long("vm_page_dump"));
+        let read = |at: u64, buf: &mut [u8]| self.read(at, buf);
+        let size = self.number(self.place("vm_page_dump_size"), 4);
+        let byte = |i: u64| {
+            let at = outside::translate(&read, self.tables, root, va + i).unwrap();
+            self.number(at, 1)
+        };
+        let bits = (0..size).flat_map(|i| {
+            let byte = byte(i);
+            (0..8)
+                .filter(move |bit| byte >> bit & 1 == 1)
+                .map(move |bit| 8 * i + bit)
+        });
+        bits.map(|number| number * 4096).collect()
+    }
+
+    fn walked(&self) -> BTreeSet<u64> {
+        let kva = match self.tables {
+            Tables::Amd64 => {
+                let nkpt = self.number(self.place("nkpt"), 4);
+                let boot = 0xffff_ffff_8000_0000 + nkpt * (2 << 20);
+                0xffff_fe00_0000_0000..boot.max(self.long("kernel_vm_end"))
+            }
+            _ => self.elf.symbol("kernbase").unwrap().value..self.long("kernel_vm_end"),
+        };
+        let read = |at: u64, buf: &mut [u8]| self.read(at, buf);
+        let window = match self.tables {
+            Tables::Amd64 => None,
+            _ => Some(self.long("crashdumpmap")),
+        };
+        let (own, avail) = (self.own(), self.dump_avail());
+        outside::pages_through(
+            &read,
+            self.tables,
+            self.root(),
+            kva,
+            own.into_iter(),
+            &avail,
+            window,
+        )
+    }
+}
+
+#[test]
+fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
+    for (name, text, tables) in GUESTS {
+        let machine = machine(text);
+        let truth = machine.truth();
+        let elf = elf(machine.kernel());
+        let memory = machine.memory();
+        let guest = Guest {
+            memory: memory.clone(),
+            elf: &elf,
+            tables,
+        };
+        let mut expected = guest.walked();
+        assert!(!truth.nodump.is_empty(), "{name}");
+        let marked = |page: &u64| truth.nodump.iter().any(|range| range.contains(page));
+        if tables == Tables::Amd64 {
+            // PG_NODUMP is the builder's to tell.
+            expected.retain(|page| !marked(page));
+        } else {
+            // Nobody asked for it there.
+            assert!(expected.iter().any(marked), "{name}");
+        }
+        let taken = planned(memory, machine.kernel()).unwrap();
+        assert!(taken.notes.is_empty(), "{name}: {:?}", taken.notes);
+        let found = pages(&taken);
+        let extra = found.difference(&expected).take(4).collect::<Vec<_>>();
+        let lost = expected.difference(&found).take(4).collect::<Vec<_>>();
+        assert!(
+            extra.is_empty() && lost.is_empty(),
+            "{name}: extra {extra:x?}, lost {lost:x?}"
+        );
+        assert!(found.len() > 500, "{name}: {}", found.len());
+
+        // The section is the kernel's bitmap, which is a bit for each page from 0.
+        let header = taken.plan.header();
+        let version = if tables == Tables::Amd64 { 2 } else { 1 };
+        assert_eq!(header.version, version, "{name}");
+        let size = guest.number(guest.place("vm_page_dump_size"), 4);
+        assert_eq!(u64::from(header.bitmapsize), size, "{name}");
+        let mut bitmap = vec![0; size as usize];
+        for page in &expected {
+            bitmap[(page / 4096 / 8) as usize] |= 1 << (page / 4096 % 8);
+        }
+        let dump = bytes(&taken);
+        let msgbuf = u64::from(header.msgbufsize).next_multiple_of(4096);
+        let at = (4096 + msgbuf) as usize;
+        assert!(dump[at..at + bitmap.len()] == bitmap, "{name}");
+        // No section for `dump_avail`, and the length is the sum of the others.
+        let len = at as u64 + size + u64::from(header.pmapsize) + 4096 * expected.len() as u64;
+        assert_eq!(dump.len() as u64, len, "{name}");
+    }
+}
+
+#[test]
+fn threads_of_an_old_kernel_are_read_from_its_dump() {
+    for (name, text, _) in GUESTS {
+        let machine = machine(text);
+        let elf = elf(machine.kernel());
+        let taken = planned(machine.memory(), machine.kernel()).unwrap();
+        let payload = Arc::new(taken.payload());
+        let dump = Dump::from_source(payload, &OpenOptions::default()).unwrap();
+        let threads = Kernel::new(&dump, &elf).threads().unwrap();
+        assert_eq!(threads.problems, [""; 0], "{name}");
+        let found = threads.list.iter();
+        let found = found.map(|t| (t.tid as u32, t.pid as u32, t.name.clone(), t.cpu, t.zombie));
+        let told = machine.truth().threads.iter();
+        let told = told.map(|t| (t.tid, t.pid, t.name.clone(), t.cpu, t.zombie));
+        let told = told.collect::<Vec<_>>();
+        assert_eq!(found.collect::<Vec<_>>(), told, "{name}");
+        let running = told.iter().filter(|t| t.3.is_some()).count();
+        assert!(running >= 2 && running < told.len(), "{name}");
+    }
+}
+
+#[test]
+fn memory_tells_which_old_kernel_runs_without_its_file() {
+    for (name, text, tables) in GUESTS {
+        let machine = machine(text);
+        let found = take::identify(&machine.memory());
+        let line = machine.truth().version.lines().next().unwrap();
+        assert_eq!(found.versions[0].text, line, "{name}");
+        let root = machine.truth().root;
+        match tables {
+            Tables::Amd64 => assert!(found.kernel_roots.contains(&root), "{name}"),
+            Tables::I386 => assert_eq!(found.directories.first, root, "{name}"),
+            // The directory that has all four: the last, in 10.4 the third.
+            Tables::I386Pae => {
+                let first = root + 4096;
+                let last = found.directories_pae.first;
+                assert!(
+                    [first + 2 * 4096, first + 3 * 4096].contains(&last),
+                    "{name}"
+                );
+            }
+        }
+        let text = found.sentences().join("; ");
+        assert_eq!(text.contains("PAE"), tables == Tables::I386Pae, "{text}");
+    }
+}
+
+/// What is done to a page at an address; whether it is memory at all.
+type Change = Box<dyn Fn(u64, &mut [u8]) -> bool + Send + Sync>;
+
+/// Memory of which some pages are other ones.
+struct Patched {
+    inner: Arc<dyn PhysMemory>,
+    change: Change,
+}
+
+impl PhysMemory for Patched {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.inner.ranges()
+    }
+    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let here = at + done as u64;
+            let (page, skip) = (here - here % 4096, (here % 4096) as usize);
+            let mut bytes = [0; 4096];
+            self.inner.read(page, &mut bytes)?;
+            if !(self.change)(page, &mut bytes) {
+                return Err(std::io::ErrorKind::NotFound.into());
+            }
+            let n = (4096 - skip).min(buf.len() - done);
+            buf[done..done + n].copy_from_slice(&bytes[skip..skip + n]);
+            done += n;
+        }
+        Ok(())
+    }
+}
+
+/// Physical addresses of the kernel's code.
+fn text(machine: &Machine, elf: &KernelElf) -> Range<u64> {
+    let [text] = elf.text() else {
+        panic!("one section of code");
+    };
+    let truth = machine.truth();
+    let base = match truth.dmap.is_empty() {
+        false => 0xffff_ffff_8000_0000,
+        true if text.start >= 0xc000_0000 => 0xc000_0000,
+        true => 0,
+    };
+    text.start - base..text.end - base
+}
+
+#[test]
+fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
+    for (name, recipe, _) in GUESTS {
+        let recipe = recipe.replace("functions = 200\n", "");
+        let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
+        let machine = machine(&recipe);
+        let elf = elf(machine.kernel());
+        let code = text(&machine, &elf);
+        let expected = bytes(&planned(machine.memory(), machine.kernel()).unwrap());
+        // Of every `every`th page, a byte in each `step`: breakpoints, calls that the kernel mends when
+        // it starts, other code.
+        for (every, step, other) in [(3, 4096, false), (1, 256, false), (1, 64, true)] {
+            let code = code.clone();
+            let memory = Arc::new(Patched {
+                inner: machine.memory(),
+                change: Box::new(move |page, bytes| {
+                    if code.contains(&page) && (page / 4096).is_multiple_of(every) {
+                        bytes
+                            .iter_mut()
+                            .step_by(step)
+                            .for_each(|byte| *byte ^= 0xcc);
+                    }
+                    true
+                }),
+            });
+            match planned(memory, machine.kernel()) {
+                Ok(taken) => {
+                    assert!(!other, "{name}");
+                    assert_eq!(bytes(&taken).len(), expected.len(), "{name}");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(other, "{name}: {error}");
+                    let line = machine.truth().version.lines().next().unwrap();
+                    assert!(error.contains(&format!("{line:?}")), "{name}: {error}");
+                    assert!(error.contains("another build"), "{name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn symbols_alone_find_an_old_kernel() {
+    for (name, text, _) in GUESTS {
+        let machine = machine(text);
+        let own = planned(machine.memory(), machine.kernel()).unwrap();
+        let symbols = Elf::new(machine.kernel().to_vec()).only_symbols().bytes();
+        let taken = planned(machine.memory(), &symbols).unwrap();
+        assert_eq!(taken.machine.located, own.machine.located, "{name}");
+        assert!(bytes(&taken) == bytes(&own), "{name}");
+    }
+}
+
+#[test]
+fn a_kernel_whose_version_is_not_in_the_image_is_found_by_its_code() {
+    for (name, recipe, _) in GUESTS {
+        let recipe = recipe.replace("functions = 200\n", "");
+        let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
+        let machine = machine(&recipe);
+        let elf = elf(machine.kernel());
+        let own = planned(machine.memory(), machine.kernel()).unwrap();
+        let code = text(&machine, &elf);
+        let [first] = elf.text() else {
+            panic!("one section of code");
+        };
+        let version = elf.symbol("version").unwrap().value - first.start + code.start;
+        let without = |there: bool| {
+            Arc::new(Patched {
+                inner: machine.memory(),
+                change: Box::new(move |page, bytes| {
+                    if page != version - version % 4096 {
+                        return true;
+                    }
+                    let at = (version % 4096) as usize;
+                    bytes[at..at + 7].copy_from_slice(b"OpenBSD");
+                    there
+                }),
+            })
+        };
+        let found = planned(without(false), machine.kernel());
+        match found {
+            Ok(taken) => assert_eq!(taken.machine.located, own.machine.located, "{name}"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+        // Another string there is another kernel's.
+        let error = planned(without(true), machine.kernel()).map(|_| ());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("pages of its code"), "{name}: {error}");
+        assert!(error.contains("version string"), "{name}: {error}");
+    }
+}

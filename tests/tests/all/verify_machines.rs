@@ -1,0 +1,162 @@
+//! What a machine's dump holds is sound to the verifier, in every container and codec, with and
+//! without the kernel, at every depth; and another machine's kernel contradicts it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use livecore_compress::{Codec, Encoding, NoProgress};
+use livecore_livedump::take::{PlanOptions, Taken, plan};
+use livecore_minidump::convert::{Target, finish};
+use livecore_minidump::{Arch, Container, KernelElf};
+use livecore_synth::{Description, Machine, build};
+use livecore_verify::render::{Format, Style};
+use livecore_verify::{Depth, Group, Options, Report, Severity, Verdict};
+
+const MACHINES: [(&str, &str); 13] = [
+    ("tiny", include_str!("../../../testdata/machines/tiny.toml")),
+    (
+        "small",
+        include_str!("../../../testdata/machines/small.toml"),
+    ),
+    (
+        "nodump",
+        include_str!("../../../testdata/machines/nodump.toml"),
+    ),
+    (
+        "old-12.1",
+        include_str!("../../../testdata/machines/old-12.1.toml"),
+    ),
+    (
+        "relocated",
+        include_str!("../../../testdata/machines/relocated.toml"),
+    ),
+    (
+        "running",
+        include_str!("../../../testdata/machines/running.toml"),
+    ),
+    (
+        "arm64",
+        include_str!("../../../testdata/machines/arm64.toml"),
+    ),
+    (
+        "arm64-16k",
+        include_str!("../../../testdata/machines/arm64-16k.toml"),
+    ),
+    (
+        "riscv64",
+        include_str!("../../../testdata/machines/riscv64.toml"),
+    ),
+    (
+        "riscv64-sv48",
+        include_str!("../../../testdata/machines/riscv64-sv48.toml"),
+    ),
+    ("la57", include_str!("../../../testdata/machines/la57.toml")),
+    ("i386", include_str!("../../../testdata/machines/i386.toml")),
+    (
+        "i386-pae",
+        include_str!("../../../testdata/machines/i386-pae.toml"),
+    ),
+];
+
+const FORMS: [(Container, Codec); 9] = [
+    (Container::Saved, Codec::None),
+    (Container::Saved, Codec::Gzip),
+    (Container::Saved, Codec::Zstd),
+    (Container::Raw, Codec::None),
+    (Container::Raw, Codec::Gzip),
+    (Container::Raw, Codec::Zstd),
+    (Container::Sealed, Codec::None),
+    (Container::Sealed, Codec::Gzip),
+    (Container::Sealed, Codec::Zstd),
+];
+
+fn machine(text: &str) -> (Machine, KernelElf) {
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    (machine, elf)
+}
+
+fn written(taken: &Taken, container: Container, codec: Codec) -> Vec<u8> {
+    let encoding = Encoding {
+        threads: NonZeroUsize::new(2).unwrap(),
+        ..Encoding::new(codec)
+    };
+    let target = Target {
+        container,
+        encoding,
+    };
+    let mut bytes = Vec::new();
+    finish(
+        &taken.payload(),
+        taken.header(),
+        &target,
+        &mut bytes,
+        &NoProgress,
+    )
+    .unwrap();
+    bytes
+}
+
+fn told(report: &Report) -> String {
+    let mut text = Vec::new();
+    let reports = std::slice::from_ref(report);
+    livecore_verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn dumps_of_machines_are_sound_in_every_form() {
+    for (name, text) in MACHINES {
+        let (machine, elf) = machine(text);
+        let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+        // The forms are the same for every architecture: once is enough for all but amd64's.
+        let amd64 = taken.machine.arch == Arch::Amd64;
+        let forms = FORMS.into_iter();
+        for (container, codec) in forms.filter(|(c, _)| amd64 || *c == Container::Sealed) {
+            let bytes = Arc::new(written(&taken, container, codec));
+            // Lists that are empty are no kernel's: i386 machines have no processes.
+            let deepest = match machine.truth().threads.is_empty() {
+                true => Depth::Default,
+                false => Depth::Deep,
+            };
+            for (depth, kernel) in [
+                (Depth::Quick, None),
+                (Depth::Default, None),
+                (deepest, Some(&elf)),
+            ] {
+                let options = Options {
+                    name: format!("{name}, {container:?}, {codec}, {}", depth.name()),
+                    depth,
+                    kernel,
+                    threads: NonZeroUsize::new(2).unwrap(),
+                    ..Options::default()
+                };
+                let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
+                assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
+                let torn: Vec<_> = report
+                    .findings
+                    .iter()
+                    .filter(|f| f.rule.group == Group::Liveness)
+                    .collect();
+                assert!(torn.is_empty(), "{}", told(&report));
+                let applied = report.outcomes.len();
+                assert!(applied >= 15, "{applied} rules applied to {}", report.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn kernel_of_another_machine_contradicts_the_dump() {
+    let (machine_a, elf) = machine(MACHINES[0].1);
+    let (_, other) = machine(MACHINES[3].1);
+    let taken = plan(machine_a.memory(), &elf, &PlanOptions::default()).unwrap();
+    let bytes = Arc::new(written(&taken, Container::Sealed, Codec::Zstd));
+    let options = Options {
+        kernel: Some(&other),
+        ..Options::default()
+    };
+    let report = livecore_verify::verify(bytes, &options, &NoProgress);
+    assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
+    assert!(report.count(Severity::Error) > 0);
+}

@@ -1,0 +1,13 @@
+//! Every integration test of this crate, as one binary: it links once.
+
+mod common;
+mod compare;
+mod faults;
+mod findings;
+mod formats;
+mod hostile;
+mod ports;
+mod real;
+mod recipes;
+mod rules;
+mod verdicts;

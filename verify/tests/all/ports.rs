@@ -1,0 +1,214 @@
+//! Kernels of the ports whose tables no other test walks with a kernel beside: arm, mips and
+//! powerpc64, in either byte order.
+
+use crate::common;
+
+use common::{told, verify};
+use livecore_minidump::KernelElf;
+use livecore_tests::{mkdump, mkelf};
+use livecore_verify::{Depth, Options, Report};
+
+/// A dump of which one page of the kernel map is looked at, and the kernel's file.
+struct Port {
+    name: &'static str,
+    /// Statements of the recipe: where memory is, and page 0x2000 mapped at `va`.
+    machine: &'static str,
+    /// Where the kernel runs its variables.
+    va: u64,
+    /// Where its file has them.
+    linked: u64,
+}
+
+const PORTS: [Port; 9] = [
+    Port {
+        name: "arm",
+        machine: "kernend 0xc0200000\nmap 0xc0101000 0x2000 4K rw\n",
+        va: 0xc010_1000,
+        linked: 0xc010_1000,
+    },
+    // A page of 64 KiB, of which the third small one is looked at.
+    Port {
+        name: "arm",
+        machine: "kernend 0xc0200000\nmap 0xc0100000 0x0 64K rw\n",
+        va: 0xc010_2000,
+        linked: 0xc010_2000,
+    },
+    Port {
+        name: "mips",
+        machine: "map 0xc0001000 0x2000 4K rw\n",
+        va: 0xc000_1000,
+        linked: 0xc000_1000,
+    },
+    // KSEG0, which no entry maps.
+    Port {
+        name: "mipsel",
+        machine: "map 0xc0001000 0x3000 4K rw\n",
+        va: 0x8000_2000,
+        linked: 0x8000_2000,
+    },
+    Port {
+        name: "mips64",
+        machine: "map 0xc000000000001000 0x2000 4K rw\n",
+        va: 0xc000_0000_0000_1000,
+        linked: 0xc000_0000_0000_1000,
+    },
+    // XKPHYS, cached.
+    Port {
+        name: "mips64el",
+        machine: "map 0xc000000000001000 0x3000 4K rw\n",
+        va: 0x9800_0000_0000_2000,
+        linked: 0x9800_0000_0000_2000,
+    },
+    Port {
+        name: "powerpc64",
+        machine: "map 0xc008000001801000 0x2000 4K rw\n",
+        va: 0xc008_0000_0180_1000,
+        linked: 0xc008_0000_0180_1000,
+    },
+    // The direct map.
+    Port {
+        name: "powerpc64le",
+        machine: "map 0xc008000001801000 0x3000 4K rw\n",
+        va: 0xc000_0000_0000_2000,
+        linked: 0xc000_0000_0000_2000,
+    },
+    // What the file has below the direct map runs where `startkernel` says.
+    Port {
+        name: "powerpc64",
+        machine: "startkernel 0xc000000000001100\nmap 0xc008000001801000 0x3000 4K rw\n",
+        va: 0xc000_0000_0000_2000,
+        linked: 0x10_1000,
+    },
+];
+
+fn look(port: &Port, running: &str, avail: u64) -> Report {
+    let text = format!(
+        "minidump {} 2\navail 0x0 0x40000\nmsgbuf text \"---<<BOOT>>---\\n\"\n{}\
+         put 0x2000 text \"{running}\" len 32\n",
+        port.name, port.machine
+    );
+    let long = match port.name {
+        "arm" | "mips" | "mipsel" => 4,
+        _ => 8,
+    };
+    // The kernel's own array, of the width that it has there.
+    let array = match long {
+        4 => format!("put 0x2040 u32 0, {avail:#x}, 0, 0\n"),
+        _ => format!("put 0x2040 u64 0, {avail:#x}, 0, 0\n"),
+    };
+    let kernel = format!(
+        "elf {}\nsection .data {:#x} text \"FreeBSD 14.1\" len 256\n\
+         symbol version {:#x} size 32\nsymbol dump_avail {:#x}\n\
+         symbol allproc {:#x}\nsymbol proc_off_p_list {:#x}\n",
+        port.name,
+        port.linked,
+        port.linked,
+        port.linked + 0x40,
+        port.linked + 0x80,
+        port.linked + 0x90,
+    );
+    // One process at 0xa0 of the page, whose back link is the head's address.
+    let (process, head) = (port.va + 0xa0, port.va + 0x80);
+    let word = 8 * long;
+    let lists = format!("put 0x2080 u{word} {process:#x}\nput 0x20a0 u{word} 0, {head:#x}\n");
+    let built = mkdump::build_all(&format!("{text}{array}{lists}"));
+    let built = built.unwrap_or_else(|e| panic!("{}: {e}\n{text}", port.name));
+    let elf = KernelElf::from_bytes(mkelf::build(&kernel).unwrap()).unwrap();
+    let options = Options {
+        depth: Depth::Deep,
+        kernel: Some(&elf),
+        ..Options::default()
+    };
+    verify(&built.bytes, &options)
+}
+
+#[test]
+fn kernels_of_every_port_are_compared_with_their_dumps() {
+    for port in &PORTS {
+        let report = look(port, "FreeBSD 14.1", 0x40000);
+        let told = format!("{} {:#x}: {}", port.name, port.va, told(&report));
+        for rule in ["KRN-VERSION", "KRN-AVAIL", "LIV-ALLPROC", "LIV-BACK-LINK"] {
+            let outcome = report.outcomes.get(rule);
+            assert!(
+                outcome.is_some_and(|o| o.checked > 0 && o.broken == 0),
+                "{rule}: {told}"
+            );
+        }
+        assert_eq!(report.verdict.exit_code(), 0, "{told}");
+    }
+}
+
+#[test]
+fn a_kernel_of_another_release_or_memory_is_told_for_every_port() {
+    for port in &PORTS {
+        let report = look(port, "FreeBSD 13.2", 0x50000);
+        for rule in ["KRN-VERSION", "KRN-AVAIL"] {
+            let broken = report.outcomes.get(rule).is_some_and(|o| o.broken > 0);
+            assert!(broken, "{rule} {}: {}", port.name, told(&report));
+        }
+    }
+}
+
+/// Mapped pages that are not in the dump are counted by the tables of these ports, too; the pages of
+/// programs and of the direct map in a hashed table are not.
+#[test]
+fn mapped_pages_that_are_not_in_the_dump_are_told() {
+    let absent = |text: &str| {
+        let built = mkdump::build_all(text).unwrap();
+        let report = verify(&built.bytes, &Options::default());
+        let finding = report
+            .findings
+            .iter()
+            .find(|f| f.rule.id == "PT-PAGE-ABSENT");
+        finding.map(|f| f.found.clone())
+    };
+    for port in &PORTS[..] {
+        let text = format!(
+            "minidump {} 2\navail 0x0 0x40000\nmsgbuf text \"x\"\npage 0x5000 own\n{}",
+            port.name, port.machine
+        );
+        assert_eq!(absent(&text), None, "{}", port.name);
+        let pa = if port.machine.contains("0x3000") {
+            0x3000
+        } else {
+            0x2000
+        };
+        let found = absent(&format!("{text}nodump {pa:#x}\n"));
+        let found = found.unwrap_or_else(|| panic!("{}", port.name));
+        assert!(
+            found.starts_with("1 mapped pages"),
+            "{}: {found}",
+            port.name
+        );
+    }
+    let table = "minidump powerpc64 2\navail 0x0 0x40000\nmsgbuf text \"x\"\npage 0x5000 own\n\
+                 map 0xc008000001801000 0x5000 4K rw\n";
+    // A segment of a program's: no bit 36; the group is the hash of that.
+    let program = "patch payload section.pmap.start + 0x12340 / 0x80 * 0x80 \
+                   = be64 0x1246001, 0x6000\n";
+    assert_eq!(absent(&format!("{table}{program}")), None);
+    // A page of 16 MiB of the direct map.
+    let direct = format!("{table}map 0xc000000000000000 0x0 16M rw\nnodump 0x6000 0x40000\n");
+    assert_eq!(absent(&direct), None);
+}
+
+/// The bitmap of mips has words of 32 bits in version 1 whatever the kernel is; its structures have
+/// the kernel's width.
+#[test]
+fn the_message_buffer_of_a_64_bit_mips_kernel_is_where_its_structure_says() {
+    for name in ["mips64", "mips64el", "mips", "mipsel"] {
+        for version in [1, 2] {
+            let text = format!(
+                "minidump {name} {version}\navail 0x0 0x40000\nmsgbuf text \"---<<BOOT>>---\\n\"\n\
+                 page 0x5000 own\n"
+            );
+            let built = mkdump::build_all(&text).unwrap();
+            let report = verify(&built.bytes, &Options::default());
+            for rule in ["MSG-MAGIC", "MSG-SIZE", "MSG-CHECKSUM"] {
+                let outcome = report.outcomes.get(rule);
+                let held = outcome.is_some_and(|o| o.checked > 0 && o.broken == 0);
+                assert!(held, "{rule} {name} {version}: {}", told(&report));
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! One smallest malformed dump for each rule, in `tests/rules`: the listing is the coverage report.
+//!
+//! A file is a recipe of the independent builder. Lines that begin with `#!` are for this test:
+//!
+//! | line                     | what                                                             |
+//! |--------------------------|------------------------------------------------------------------|
+//! | `also RULE...`           | other rules that cannot hold when this one is broken             |
+//! | `seal CODEC FRAME`       | seal the payload in frames of so many bytes                      |
+//! | `record TYPE HEX...`     | a record for the attachment of the seal, said before `seal`      |
+//! | `xor BASE+N HH`          | change a byte: BASE is `file`, `seal`, `attachment`, `index`, `footer` or `end` |
+//! | `redigest [PART]`        | make the digest of `attachment` or `index`, or the header's own, right again |
+//! | `drop N`                 | drop the first N bytes of the file                               |
+//! | `info NAME = VALUE`      | change a line of the info file                                   |
+//! | `info-text TEXT`         | the whole info file                                              |
+//! | `elf LINE`               | a line of the kernel's recipe                                    |
+//! | `deep`                   | look deep                                                        |
+//! | `memory N`               | a limit of so many bytes                                         |
+
+use crate::common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{seal_with, told, verify};
+use livecore_compress::Codec;
+use livecore_minidump::KernelElf;
+use livecore_tests::{mkdump, mkelf};
+use livecore_verify::{Depth, Group, Options};
+use xxhash_rust::xxh64::xxh64;
+
+/// A note that most of these dumps cause: their kernel map is one page directory, since a real one
+/// is 8 MiB of zeros.
+const SMALL: &str = "MD-KERNBASE-LAYOUT";
+
+struct Case {
+    rule: String,
+    bytes: Vec<u8>,
+    info: Option<String>,
+    kernel: Option<KernelElf>,
+    also: BTreeSet<String>,
+    deep: bool,
+    memory: Option<u64>,
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> usize {
+    bytes
+        .windows(what.len())
+        .position(|w| w == what)
+        .unwrap_or_else(|| panic!("no {}", what.escape_ascii()))
+}
+
+fn number(bytes: &[u8], at: usize, len: usize) -> usize {
+    bytes[at..at + len]
+        .iter()
+        .rev()
+        .fold(0, |n, b| n << 8 | usize::from(*b))
+}
+
+/// Where a part of the file begins.
+fn base(bytes: &[u8], name: &str) -> usize {
+    let seal = || find(bytes, b"LVCRSEAL");
+    match name {
+        "file" => 0,
+        "end" => bytes.len(),
+        "seal" => seal(),
+        "attachment" => seal() + 72,
+        "index" => seal() + 72 + number(bytes, seal() + 40, 4),
+        "footer" => find(bytes, b"LVCRFOOT"),
+        other => panic!("no part {other}"),
+    }
+}
+
+fn place(bytes: &[u8], text: &str) -> usize {
+    let sign = text.find(['+', '-']).unwrap();
+    let offset: usize = text[sign + 1..].parse().unwrap();
+    let base = base(bytes, &text[..sign]);
+    match &text[sign..=sign] {
+        "+" => base + offset,
+        _ => base - offset,
+    }
+}
+
+fn redigest(bytes: &mut [u8], part: Option<&str>) {
+    let seal = base(bytes, "seal");
+    let attachment_len = number(bytes, seal + 40, 4);
+    let index = seal + 72 + attachment_len;
+    let (range, at) = match part {
+        Some("attachment") => (seal + 72..index, seal + 48),
+        Some("index") => (index..index + 12 * number(bytes, seal + 32, 8), seal + 56),
+        _ => (seal..seal + 64, seal + 64),
+    };
+    let digest = xxh64(&bytes[range], 0);
+    bytes[at..at + 8].copy_from_slice(&digest.to_le_bytes());
+}
+
+fn case(path: &Path) -> Case {
+    let text = std::fs::read_to_string(path).unwrap();
+    let rule = path.file_stem().unwrap().to_str().unwrap().to_string();
+    let built = mkdump::build_all(&text).unwrap_or_else(|e| panic!("{rule}: {e}"));
+    let mut case = Case {
+        rule,
+        bytes: built.bytes,
+        info: built.info,
+        kernel: None,
+        also: BTreeSet::new(),
+        deep: false,
+        memory: None,
+    };
+    let mut kernel = String::new();
+    let mut records = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("#! ")) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "also" => case.also.extend(rest.split(' ').map(str::to_string)),
+            "seal" => {
+                let (codec, frame) = rest.split_once(' ').unwrap();
+                let codec = match codec {
+                    "gzip" => Codec::Gzip,
+                    "zstd" => Codec::Zstd,
+                    _ => Codec::None,
+                };
+                case.bytes = seal_with(&built.payload, codec, frame.parse().unwrap(), &records);
+            }
+            "record" => {
+                let (kind, hex) = rest.split_once(' ').unwrap();
+                let bytes = hex.split(' ').map(|b| u8::from_str_radix(b, 16).unwrap());
+                records.push((kind.parse().unwrap(), bytes.collect()));
+            }
+            "xor" => {
+                let (at, mask) = rest.split_once(' ').unwrap();
+                let at = place(&case.bytes, at);
+                case.bytes[at] ^= u8::from_str_radix(mask, 16).unwrap();
+            }
+            "redigest" => redigest(&mut case.bytes, Some(rest).filter(|r| !r.is_empty())),
+            "drop" => {
+                let drop: usize = rest.parse().unwrap();
+                case.bytes.drain(..drop);
+            }
+            "info" => {
+                let (name, value) = rest.split_once(" = ").unwrap();
+                let start = format!("  {name}: ");
+                let info = case.info.take().unwrap();
+                let lines = info.lines().map(|line| match line.starts_with(&start) {
+                    true => format!("{start}{value}\n"),
+                    false => format!("{line}\n"),
+                });
+                case.info = Some(lines.collect());
+            }
+            "info-text" => case.info = Some(rest.to_string()),
+            "elf" => {
+                kernel.push_str(rest);
+                kernel.push('\n');
+            }
+            "deep" => case.deep = true,
+            "memory" => case.memory = Some(rest.parse().unwrap()),
+            other => panic!("{}: no instruction {other}", case.rule),
+        }
+    }
+    if !kernel.is_empty() {
+        let bytes = mkelf::build(&kernel).unwrap_or_else(|e| panic!("{}: {e}", case.rule));
+        case.kernel = Some(KernelElf::from_bytes(bytes).unwrap());
+    }
+    case
+}
+
+fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| case(path)).collect()
+}
+
+#[test]
+fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
+    let mut wrong = Vec::new();
+    let mut covered = BTreeSet::new();
+    for case in cases() {
+        let options = Options {
+            name: case.rule.clone(),
+            depth: if case.deep {
+                Depth::Deep
+            } else {
+                Depth::Default
+            },
+            kernel: case.kernel.as_ref(),
+            info: case.info.as_deref(),
+            memory: case.memory.unwrap_or(Options::default().memory),
+            ..Options::default()
+        };
+        let report = verify(&case.bytes, &options);
+        let mut broken: BTreeSet<_> = report
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| outcome.broken > 0)
+            .map(|(id, _)| (*id).to_string())
+            .collect();
+        let mut expected = case.also.clone();
+        expected.insert(case.rule.clone());
+        if !expected.contains(SMALL) {
+            broken.remove(SMALL);
+        }
+        if broken != expected {
+            wrong.push(format!(
+                "expected {expected:?}, broken {broken:?}\n{}",
+                told(&report)
+            ));
+        }
+        covered.insert(case.rule);
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let all: BTreeSet<_> = livecore_verify::rules::all()
+        .map(|rule| rule.id.to_string())
+        .collect();
+    assert_eq!(
+        covered, all,
+        "rules without a dump, or dumps without a rule"
+    );
+}
+
+#[test]
+fn skipped_rules_are_not_reported_and_only_reports_nothing_else() {
+    for case in cases() {
+        for skip in [true, false] {
+            let mut options = Options {
+                info: case.info.as_deref(),
+                kernel: case.kernel.as_ref(),
+                ..Options::default()
+            };
+            match skip {
+                true => options.filter.skip = vec![case.rule.to_lowercase()],
+                false => options.filter.only = vec![case.rule.clone()],
+            }
+            let report = verify(&case.bytes, &options);
+            let skipped = report.outcomes.keys().all(|id| (*id != case.rule) == skip);
+            assert!(skipped, "{}: {:?}", case.rule, report.outcomes);
+        }
+    }
+}
+
+#[test]
+fn quick_finds_what_headers_and_seals_say() {
+    // What needs a decoded frame, or the end of a stream that does not state it.
+    let slow = ["SEAL-INDEX", "SEAL-SEEK-TABLE", "KDH-DUMPEXTENT"];
+    let mut checked = 0;
+    for case in cases() {
+        let rule = livecore_verify::rules::find(&case.rule).unwrap();
+        let cheap =
+            matches!(rule.group, Group::Container | Group::Header) || rule.id.starts_with("SEAL-");
+        if !cheap || slow.contains(&rule.id) {
+            continue;
+        }
+        let options = Options {
+            depth: Depth::Quick,
+            info: case.info.as_deref(),
+            ..Options::default()
+        };
+        let report = verify(&case.bytes, &options);
+        let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
+        assert!(broken, "{}: {}", rule.id, told(&report));
+        checked += 1;
+    }
+    assert!(checked > 35, "{checked}");
+}
