@@ -97,6 +97,7 @@ pub mod kerneldump;
 pub mod layout;
 pub mod machine_dir;
 pub mod memory;
+pub mod mmu;
 pub mod msgbuf;
 pub mod pages;
 pub mod payload;

@@ -8,8 +8,8 @@ use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
 use crate::sys::memrange::MeState;
 use crate::take::Machine;
-use crate::take::paging::{Entry, Paging};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::{Entry, Paging};
 
 /// More processes than a system has: a list that is longer runs in circles.
 const PROCESSES: u32 = 1 << 20;

@@ -20,9 +20,9 @@ use livecore_minidump::KernelElf;
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 
 use super::patch::Patches;
-use super::view::MachineView;
 use super::{TakeError, processor};
 use crate::image::cpu::CpuState;
+use livecore_minidump::mmu::MachineView;
 
 /// What was put where, and what could not be.
 #[derive(Debug, Default)]

@@ -14,10 +14,10 @@ use livecore_minidump::{
     VirtAddr,
 };
 
-use super::paging::{Entry, Paging};
-use super::view::{Root, entries};
 use super::{Machine, TakeError};
 use crate::image::FullMemory;
+use livecore_minidump::mmu::{Entry, Paging};
+use livecore_minidump::mmu::{Root, entries};
 
 /// A full dump in which the kernel was found.
 pub struct DumpedMachine {

@@ -14,9 +14,9 @@ use livecore_defs::amd64::{KERNSTART, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML
 use livecore_defs::i386;
 use livecore_minidump::{KernelMemory, VirtAddr};
 
-use super::paging::Paging;
-use super::view::{MachineView, Root};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::mmu::{MachineView, Root};
 
 /// Bytes that are looked at together.
 const PIECE: usize = 1 << 20;

@@ -14,11 +14,11 @@ use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::TakeError;
 use super::identify::{Findings, survey};
-use super::paging::Paging;
 use super::port::Port;
 use super::text::Samples;
-use super::view::{MachineView, Root};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::mmu::{MachineView, Root};
 
 /// A kernel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use super::TakeError;
 use super::kernel::Variables;
 use super::locate::{Located, locate};
 use super::port::{self, Port};
-use super::view::{MachineView, Root};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::{MachineView, Root};
 
 /// A machine whose kernel has been found.
 #[derive(Clone)]

@@ -34,14 +34,12 @@ mod marks;
 mod msgbuf;
 pub mod observer;
 mod pages;
-pub mod paging;
 mod patch;
 mod port;
 mod processor;
 pub mod run;
 pub mod running;
 mod text;
-pub mod view;
 mod walk;
 
 use std::io;
@@ -62,7 +60,6 @@ pub use machine::Machine;
 pub use observer::{NoObserver, Observer, Stage};
 pub use run::{Done, Output, RunOptions, Source, run};
 pub use running::running;
-pub use view::MachineView;
 
 use crate::image::cpu::CpuState;
 use crate::torn::Watch;

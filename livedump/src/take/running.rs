@@ -14,11 +14,11 @@ use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, ReadError, Virt
 use super::bits::dump_avail;
 use super::kernel::Variables;
 use super::locate::Located;
-use super::paging::Paging;
 use super::{Machine, TakeError, port};
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
 
 /// The file of the kernel that runs: `kern.bootfile`.
 pub fn bootfile() -> io::Result<String> {

@@ -11,8 +11,8 @@ use livecore_minidump::{PmapPages, ReadError, VirtAddr};
 use super::TakeError;
 use super::dumpable::Dumpable;
 use super::marks::Marks;
-use super::paging::{Entry, Geometry};
-use super::view::{Found, MachineView, Root, entries};
+use livecore_minidump::mmu::{Entry, Geometry};
+use livecore_minidump::mmu::{Found, MachineView, Root, entries};
 
 /// What the walk found beside the pages that it marked.
 #[derive(Debug, Default)]
@@ -265,7 +265,7 @@ fn table_of_block(geometry: &Geometry, form: &Flat, raw: u64, start: u64) -> Box
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::take::paging::Paging;
+    use livecore_minidump::mmu::Paging;
 
     #[test]
     fn a_block_becomes_a_table_of_its_pages() {

@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_livedump::take::paging::Paging;
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
 use livecore_minidump::{
     Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
 };

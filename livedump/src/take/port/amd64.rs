@@ -20,10 +20,10 @@ use crate::take::TakeError;
 use crate::take::bits::follow_dump_avail;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
-use crate::take::paging::{Entry, Paging};
-use crate::take::view::Root;
 use crate::take::walk::Walk;
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Root;
+use livecore_minidump::mmu::{Entry, Paging};
 
 /// The port.
 pub(super) struct Amd64;

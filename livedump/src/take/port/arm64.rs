@@ -16,10 +16,10 @@ use livecore_minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader};
 use super::{Port, Space, direct_map, root};
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
-use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
 use crate::take::{Machine, TakeError};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
 
 /// The port.
 pub(super) struct Arm64;

@@ -12,10 +12,10 @@ use livecore_minidump::{Arch, KernelElf, MinidumpHeader};
 use super::{Port, Space, root};
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located};
-use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
 use crate::take::{Machine, TakeError};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
 
 /// The port.
 pub(super) struct I386;

@@ -18,11 +18,11 @@ use livecore_minidump::{Arch, KernelElf, MinidumpHeader};
 
 use super::kernel::Variables;
 use super::locate::{Image, Located};
-use super::paging::Paging;
-use super::view::Root;
 use super::walk::Walk;
 use super::{Machine, TakeError};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::mmu::Root;
 
 /// What a dump from outside must know of an architecture, beside its format.
 pub(super) trait Port: Sync {

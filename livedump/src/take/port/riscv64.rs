@@ -16,9 +16,9 @@ use super::{Port, Space, direct_map, root};
 use crate::take::TakeError;
 use crate::take::kernel::Variables;
 use crate::take::locate::{Image, Located, multiples_of_2_mib};
-use crate::take::paging::Paging;
 use crate::take::walk::{Flat, Walk};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::mmu::Paging;
 
 /// The port.
 pub(super) struct Riscv64;

@@ -1,6 +1,6 @@
 //! Page tables as processors walk them: one row per form, and one walk for all.
 //!
-//! Not the page-table section of a dump, which `livecore_minidump::arch` reads: these are the tables in a
+//! Not the page-table section of a dump, which `crate::arch` reads: these are the tables in a
 //! machine's memory.
 
 use livecore_defs::{amd64, arm64, i386, riscv};

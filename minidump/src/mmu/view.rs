@@ -4,10 +4,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
-
 use super::paging::{Entry, Paging};
-use livecore_minidump::PhysMemory;
+use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 /// A tree of page tables and the addresses that a processor translates by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +29,13 @@ pub struct MachineView {
 
 /// Where a walk of the tables has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// Levels below the root.
-    pub(super) depth: usize,
+    pub depth: usize,
     /// The entry as it lies in memory.
-    pub(super) raw: u64,
+    pub raw: u64,
     /// What it says.
-    pub(super) entry: Entry,
+    pub entry: Entry,
 }
 
 impl MachineView {
@@ -67,7 +65,7 @@ impl MachineView {
 
     /// The entry for `at`, `depth` levels below the root, or above that where the tables end
     /// earlier.
-    pub(super) fn lookup(&self, root: &Root, at: u64, depth: usize) -> Result<Found, ReadError> {
+    pub fn lookup(&self, root: &Root, at: u64, depth: usize) -> Result<Found, ReadError> {
         let geometry = root.paging.geometry();
         let mut table = root.table;
         let mut here = 0;
@@ -96,7 +94,7 @@ impl MachineView {
     }
 
     /// The bytes of the page at physical address `at`: a table.
-    pub(super) fn page(&self, at: u64) -> Result<Box<[u8]>, ReadError> {
+    pub fn page(&self, at: u64) -> Result<Box<[u8]>, ReadError> {
         let mut bytes = vec![0; self.page_size as usize];
         self.read_phys(PhysAddr(at), &mut bytes)?;
         Ok(bytes.into())
@@ -104,7 +102,7 @@ impl MachineView {
 }
 
 /// The entries of a table.
-pub(super) fn entries(page: &[u8], size: usize) -> impl Iterator<Item = u64> + '_ {
+pub fn entries(page: &[u8], size: usize) -> impl Iterator<Item = u64> + '_ {
     page.chunks_exact(size).map(move |chunk| {
         let mut bytes = [0; 8];
         // Entries have 4 or 8 bytes.
