@@ -1,36 +1,11 @@
-//! The command line: what all verbs share. A verb's own arguments are in its file.
+//! Arguments that several verbs share. A verb's own arguments are in its file.
 
 use std::num::NonZeroUsize;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use livecore_compress::Codec;
 
 use crate::text::parse_size;
-use crate::verb::Verb;
-
-const AFTER: &str = "\
-Exit codes: 0 done; 1 could not (I/O, memory, permission, no such address); 2 the input is broken; \
-3 sound or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, \
-the temporary file removed; 141 the reader of standard output went away. Of several inputs the \
-worst counts, in the order 1, 2, 63, 3, 0. `compare` has codes of its own.
-
-`-` is standard input or standard output where a stream will do. Data goes to standard output, \
-people are spoken to on standard error. SIGUSR1 (and Ctrl-T where the terminal has it) prints how \
-far the work is.";
-
-/// Takes, converts, checks and serves FreeBSD kernel dumps
-#[derive(Debug, Parser)]
-#[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
-#[command(arg_required_else_help = false, subcommand_value_name = "VERB")]
-#[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
-pub struct Cli {
-    /// No progress and no remarks on standard error; errors and warnings are still told
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
-    /// What to do.
-    #[command(subcommand)]
-    pub verb: Verb,
-}
 
 /// Which codec, and how hard it tries.
 #[derive(Debug, Clone, Args)]
@@ -102,12 +77,6 @@ fn parse_frame_size(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 
     #[test]
     fn frame_sizes_are_whole_pages_up_to_64_mib() {

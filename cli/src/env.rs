@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use crate::signals::Interrupt;
+use crate::interrupt::Interrupt;
 
 /// The surroundings of a run. A test makes its own; the program takes the process's.
 #[derive(Debug)]

@@ -5,7 +5,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use livecore_livedump::mem4::MemError;
 use livecore_livedump::place::PlaceError;
+use livecore_livedump::qmp::QmpError;
+use livecore_livedump::take::TakeError;
 
 use crate::exit::Exit;
 
@@ -15,9 +18,21 @@ use crate::exit::Exit;
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    subject: Option<String>,
+    subject: Subject,
     what: String,
     next: Option<String>,
+}
+
+/// What a failure is about.
+#[derive(Debug, Default)]
+enum Subject {
+    /// Not known yet.
+    #[default]
+    Unnamed,
+    /// The failure's own text names it.
+    InText,
+    /// A file, a device, a socket.
+    Named(String),
 }
 
 impl Failure {
@@ -25,7 +40,7 @@ impl Failure {
     pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
         Self {
             exit,
-            subject: None,
+            subject: Subject::Unnamed,
             what: what.to_string(),
             next: None,
         }
@@ -49,9 +64,16 @@ impl Failure {
     /// Names what the failure is about, unless that was named before.
     #[must_use]
     pub fn about(mut self, subject: &Path) -> Self {
-        if self.subject.is_none() {
-            self.subject = Some(subject.display().to_string());
+        if let Subject::Unnamed = self.subject {
+            self.subject = Subject::Named(subject.display().to_string());
         }
+        self
+    }
+
+    /// Says that the text names what the failure is about.
+    #[must_use]
+    fn names_itself(mut self) -> Self {
+        self.subject = Subject::InText;
         self
     }
 
@@ -82,7 +104,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(subject) = &self.subject {
+        if let Subject::Named(subject) = &self.subject {
             write!(f, "{subject}: ")?;
         }
         f.write_str(&self.what)?;
@@ -154,6 +176,55 @@ impl From<PlaceError> for Failure {
             }
             PlaceError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
             _ => Self::could_not(&error),
+        }
+    }
+}
+
+/// What to do if the kernel is there and its memory does not fit it.
+pub(crate) const MISPLACED: &str = "if this is a raw image, say which addresses it holds, bank by bank: \
+                                    --layout START-END@OFFSET,...";
+
+impl From<TakeError> for Failure {
+    fn from(error: TakeError) -> Self {
+        let exit = match &error {
+            TakeError::Unsupported { .. }
+            | TakeError::MustPause { .. }
+            | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
+            TakeError::NoSymbol { .. }
+            | TakeError::NoKernel { .. }
+            | TakeError::Contradiction { .. }
+            | TakeError::Memory { .. }
+            | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
+            TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
+            _ => Exit::COULD_NOT,
+        };
+        let next = match &error {
+            TakeError::NoKernel {
+                misplaced: true, ..
+            } => Some(MISPLACED),
+            TakeError::RunningCpu => Some("say --pause"),
+            TakeError::MustPause { .. } => {
+                Some("--pause has QEMU write the memory, and stops the guest for as long")
+            }
+            TakeError::Qmp(QmpError::Connect { .. }) => {
+                Some("QEMU listens there with -qmp unix:SOCKET,server=on,wait=off")
+            }
+            TakeError::Qmp(QmpError::Timeout { .. }) => {
+                Some("QEMU serves one client at a time: is another one connected?")
+            }
+            _ => None,
+        };
+        let failure = match error {
+            TakeError::Minidump(error) => error.into(),
+            TakeError::Place(error) => Self::from(error).names_itself(),
+            TakeError::Qmp(error @ QmpError::Connect { .. }) => {
+                Self::new(exit, error).names_itself()
+            }
+            error => Self::new(exit, error),
+        };
+        match next {
+            Some(next) => failure.next(next),
+            None => failure,
         }
     }
 }

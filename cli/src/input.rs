@@ -187,7 +187,7 @@ impl KernelArgs {
     ) -> Result<Kernel, Failure> {
         let elf = kernel(path)?;
         let (agreement, machine) = hold(&elf, dump).map_err(|e| {
-            let failure = crate::verb::take::failure(e, path);
+            let failure = Failure::from(e).about(path);
             failure.next(format_args!("is it the kernel of {}?", name.display()))
         })?;
         match agreement {

@@ -5,7 +5,7 @@
 //!
 //! What every verb shares is here, one file each: the [`args`] of the command line, the [`exit`]
 //! codes, how a failure is told ([`failure`]), what is read ([`input`], [`space`]), where output goes and what a closed pipe means
-//! ([`session`]), progress and signals ([`progress`], [`signals`]), and how numbers and bytes look
+//! ([`session`]), progress and signals ([`progress`], [`work`], [`interrupt`], [`signals`]), and how numbers and bytes look
 //! to people ([`text`], [`hexdump`], [`words`]) and programs ([`json`]).
 
 pub mod args;
@@ -14,6 +14,7 @@ pub mod exit;
 pub mod failure;
 pub mod hexdump;
 pub mod input;
+pub mod interrupt;
 pub mod json;
 pub mod kernel_search;
 pub mod output;
@@ -25,6 +26,7 @@ pub mod space;
 pub mod text;
 pub mod verb;
 pub mod words;
+pub mod work;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -46,7 +48,7 @@ pub fn run(
     err: &mut (dyn Write + Send),
     env: Env,
 ) -> Exit {
-    let cli = match args::Cli::try_parse_from(args) {
+    let cli = match verb::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return session::usage(&error, out, err),
     };
@@ -58,7 +60,7 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::Interrupt;
+    use crate::interrupt::Interrupt;
 
     /// A machine's text, small enough for a test.
     const MACHINE: &str = "seed = 1\n[memory]\nsize = \"16 MiB\"\n";

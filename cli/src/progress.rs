@@ -1,59 +1,14 @@
 //! How far long work is: a bar for those who watch, a line for those who ask.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::session::Session;
-use crate::signals::Interrupt;
+use crate::interrupt::Interrupt;
 use crate::text::Short;
-
-/// A piece of work and how far it is.
-#[derive(Debug)]
-pub struct Work {
-    label: String,
-    total: Option<u64>,
-    content: AtomicU64,
-    stored: AtomicU64,
-    began: Instant,
-}
-
-impl Work {
-    fn new(label: impl Into<String>, total: Option<u64>) -> Self {
-        Self {
-            label: label.into(),
-            total,
-            content: AtomicU64::new(0),
-            stored: AtomicU64::new(0),
-            began: Instant::now(),
-        }
-    }
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let content = self.content.load(Ordering::Relaxed);
-        let stored = self.stored.load(Ordering::Relaxed);
-        let seconds = self.began.elapsed().as_secs_f64();
-        write!(f, "{}: {}", self.label, Short(content))?;
-        if let Some(total) = self.total.filter(|t| *t > 0) {
-            let share = content.min(total) as f64 * 100.0 / total as f64;
-            write!(f, " of {} ({share:.0} %)", Short(total))?;
-        }
-        if stored > 0 {
-            write!(f, ", {} stored", Short(stored))?;
-        }
-        write!(f, ", {seconds:.1} s")?;
-        if seconds > 0.0 {
-            let rate = content as f64 / seconds;
-            write!(f, ", {}/s", Short(rate as u64))?;
-        }
-        Ok(())
-    }
-}
+use crate::work::Work;
 
 /// Hears of progress, draws it if somebody watches, and passes on the request to stop.
 pub struct Bar {
@@ -63,20 +18,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn if it
-    /// is to be `silent`, nor unless `session` draws.
+    /// Work called `label` over `total` bytes of content, if that is known.
     pub fn new(
-        session: &Session<'_>,
-        label: impl Into<String>,
-        silent: bool,
-        total: Option<u64>,
-    ) -> Self {
-        let drawn = session.draws() && !silent;
-        Self::drawn(&session.env.interrupt, label, drawn, total)
-    }
-
-    /// The same where there is no session at hand: drawn if that is said.
-    pub fn drawn(
         interrupt: &Interrupt,
         label: impl Into<String>,
         drawn: bool,
@@ -152,16 +95,12 @@ impl Drop for Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::Env;
     use livecore_compress::Progress;
 
     #[test]
     fn status_line_counts_what_was_advanced() {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let env = Env::detached();
-        let interrupt = env.interrupt.clone();
-        let session = Session::new(&mut out, &mut err, env, false);
-        let bar = Bar::new(&session, "convert", false, Some(8 << 20));
+        let interrupt = Interrupt::default();
+        let bar = Bar::new(&interrupt, "convert", false, Some(8 << 20));
         bar.advance(2 << 20, 1 << 19);
         bar.advance(2 << 20, 1 << 19);
         let line = interrupt.status();
@@ -173,8 +112,6 @@ mod tests {
         interrupt.raise(15);
         assert!(bar.cancelled());
         drop(bar);
-        drop(session);
         assert_eq!(interrupt.status(), "nothing to count yet");
-        assert!(err.is_empty(), "no bar where nobody watches");
     }
 }

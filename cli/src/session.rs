@@ -103,6 +103,13 @@ impl<'a> Session<'a> {
         self.env.stderr_is_terminal && !self.voice.quiet
     }
 
+    /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn if it
+    /// is to be `silent`, nor unless the session draws.
+    pub fn bar(&self, label: impl Into<String>, silent: bool, total: Option<u64>) -> Bar {
+        let drawn = self.draws() && !silent;
+        Bar::new(&self.env.interrupt, label, drawn, total)
+    }
+
     /// Something is not as it should be, but the work goes on: the run ends with
     /// [`Exit::WARNINGS`] at best.
     pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
@@ -130,7 +137,7 @@ impl<'a> Session<'a> {
     /// Decodes to their ends the streams that have been read as far as was needed.
     fn check(&mut self) -> Result<(), Failure> {
         for (path, stream) in std::mem::take(&mut self.unchecked) {
-            let bar = Bar::new(self, "check", false, None);
+            let bar = self.bar("check", false, None);
             let checked = stream.finish(&bar);
             drop(bar);
             match checked {

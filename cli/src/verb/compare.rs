@@ -15,7 +15,6 @@ use livecore_verify::render::Style;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
-use crate::progress::Bar;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -77,7 +76,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         kernel: kernel.as_ref(),
         ..Options::default()
     };
-    let bar = Bar::new(session, "compare", args.json, None);
+    let bar = session.bar("compare", args.json, None);
     let mut found = compare(sources, [&names[0], &names[1]], &options, &bar);
     drop(bar);
     let unexplained = found.pages.iter().any(|page| page.direct.is_none());

@@ -3,10 +3,9 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -22,10 +21,10 @@ pub struct Args {
     pub shell: Shell,
 }
 
-/// Prints the script.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+/// Prints the script for `command`.
+pub fn run(args: &Args, mut command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     // The generator panics where its writer fails; a vector does not.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "livecore", &mut script);
+    clap_complete::generate(args.shell, &mut command, "livecore", &mut script);
     Ok(session.out.write_all(&script)?)
 }

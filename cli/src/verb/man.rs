@@ -3,9 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 
-use crate::args::Cli;
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -22,9 +21,8 @@ pub struct Args {
     pub dir: Option<PathBuf>,
 }
 
-/// Prints or writes the pages.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let command = Cli::command();
+/// Prints or writes the pages of `command`.
+pub fn run(args: &Args, command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(dir) = &args.dir {
         return clap_mangen::generate_to(command, dir).map_err(|e| Failure::from(e).about(dir));
     }

@@ -1,6 +1,6 @@
-//! The verbs, one file each: arguments, manual and work.
+//! The command line, and the verbs, one file each: arguments, manual and work.
 
-use clap::Subcommand;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -26,6 +26,30 @@ pub mod take;
 pub mod threads;
 pub mod triage;
 pub mod verify;
+
+const AFTER: &str = "\
+Exit codes: 0 done; 1 could not (I/O, memory, permission, no such address); 2 the input is broken; \
+3 sound or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, \
+the temporary file removed; 141 the reader of standard output went away. Of several inputs the \
+worst counts, in the order 1, 2, 63, 3, 0. `compare` has codes of its own.
+
+`-` is standard input or standard output where a stream will do. Data goes to standard output, \
+people are spoken to on standard error. SIGUSR1 (and Ctrl-T where the terminal has it) prints how \
+far the work is.";
+
+/// Takes, converts, checks and serves FreeBSD kernel dumps
+#[derive(Debug, Parser)]
+#[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
+#[command(arg_required_else_help = false, subcommand_value_name = "VERB")]
+#[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
+pub struct Cli {
+    /// No progress and no remarks on standard error; errors and warnings are still told
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -96,9 +120,19 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),
-        Verb::Completions(args) => completions::run(args, session),
-        Verb::Man(args) => man::run(args, session),
+        Verb::Completions(args) => completions::run(args, Cli::command(), session),
+        Verb::Man(args) => man::run(args, Cli::command(), session),
         Verb::QmpGuard => qmp_guard::run(),
         Verb::KgdbGuard(args) => kgdb_guard::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -12,7 +12,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
 use crate::output;
-use crate::progress::Bar;
 use crate::session::Session;
 
 /// Ranges of lost pages that people are shown.
@@ -87,7 +86,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         info: info_beside(&args.input),
     };
     let file = input::seekable(&args.input, session)?;
-    let bar = Bar::new(session, "salvage: look", args.json, None);
+    let bar = session.bar("salvage: look", args.json, None);
     let found = Salvage::examine(Arc::new(file), &options, &bar);
     drop(bar);
     let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
@@ -100,7 +99,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         needed: if uncompressed { payload } else { 0 },
         ..place::Options::default()
     };
-    let bar = Bar::new(session, "salvage: write", args.json, Some(payload));
+    let bar = session.bar("salvage: write", args.json, Some(payload));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         found.write(&target, out, progress)
     };

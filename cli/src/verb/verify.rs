@@ -18,7 +18,6 @@ use rayon::prelude::*;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
-use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::parse_size;
 
@@ -124,7 +123,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             Asked::Refused(path, why) => Err(could_not(path, why, args)),
         };
         let dumps: Vec<_> = asked.iter().map(open).collect();
-        let bar = Bar::new(session, "verify", format != Format::Text, None);
+        let bar = session.bar("verify", format != Format::Text, None);
         let verify = |dump: Result<One, Box<Report>>| match dump {
             Ok(dump) => dump.verify(args, kernel.as_ref(), each, &bar),
             Err(report) => *report,

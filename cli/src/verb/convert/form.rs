@@ -125,7 +125,7 @@ fn of_full(
     };
     let machine = machine.into_machine();
     let taken = take::plan_machine(machine, &elf, &PlanOptions::default())
-        .map_err(|e| crate::verb::take::failure(e, &args.input))?;
+        .map_err(|e| Failure::from(e).about(&args.input))?;
     for note in &taken.notes {
         session.voice.say(note);
     }

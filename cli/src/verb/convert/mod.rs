@@ -13,7 +13,6 @@ use crate::args::{CodecArgs, ContainerArg};
 use crate::failure::Failure;
 use crate::input::{self, Opening};
 use crate::output;
-use crate::progress::Bar;
 use crate::session::Session;
 
 use form::Work;
@@ -149,7 +148,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         needed: len.filter(|_| uncompressed).unwrap_or(0),
         ..place::Options::default()
     };
-    let bar = Bar::new(session, "convert", args.json, len);
+    let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         work.write(&target, out, progress)
     };

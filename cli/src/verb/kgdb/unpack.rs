@@ -13,7 +13,6 @@ use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::Short;
 
@@ -79,7 +78,7 @@ pub(crate) fn write(
         ..place::Options::default()
     };
     let destination = Destination::File(to.into());
-    let bar = Bar::new(session, "unpack", false, Some(len(dump)));
+    let bar = session.bar("unpack", false, Some(len(dump)));
     let mut write = |out: &mut dyn Write, progress: &dyn Progress| {
         convert::convert_any(dump, &target, out, progress)
     };

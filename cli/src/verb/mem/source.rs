@@ -15,11 +15,10 @@ use livecore_livedump::take::{TakeError, settle};
 use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, MISPLACED};
 use crate::input;
 use crate::session::Session;
 use crate::verb::synth;
-use crate::verb::take::MISPLACED;
 
 /// What to do instead of changing a text.
 const WRITE_IT_OUT: &str =

@@ -5,9 +5,9 @@ use std::path::Path;
 use livecore_compress::Progress;
 use livecore_livedump::take::{Observer, Stage};
 
+use crate::interrupt::Interrupt;
 use crate::progress::Bar;
 use crate::session::Voice;
-use crate::signals::Interrupt;
 
 /// Hears of a run, for whoever runs the program.
 pub(super) struct Listener<'a, 'v> {
@@ -21,7 +21,7 @@ pub(super) struct Listener<'a, 'v> {
 
 impl Observer for Listener<'_, '_> {
     fn begin(&mut self, stage: Stage, total: Option<u64>) -> Box<dyn Progress> {
-        let bar = Bar::drawn(self.interrupt, stage.name(), self.drawn, total);
+        let bar = Bar::new(self.interrupt, stage.name(), self.drawn, total);
         Box::new(bar)
     }
 

@@ -7,11 +7,12 @@ use livecore_compress::Codec;
 use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::place::{self, Destination, Pending};
 use livecore_livedump::sys::mem_ioctl::MemIoctl;
+use livecore_livedump::take::TakeError;
 use livecore_livedump::take::live::{Estimate, kernel_compressed, live, spool_dir};
 use livecore_minidump::Container;
 use livecore_minidump::convert::{Target, Written, finish};
 
-use super::{Args, DEVICE, failure, own_kernel};
+use super::{Args, DEVICE, own_kernel};
 use crate::failure::Failure;
 use crate::output::{self, Report};
 use crate::progress::Bar;
@@ -32,7 +33,8 @@ pub(super) fn run(
     }
     // Asked for its answer elsewhere than on FreeBSD.
     own_kernel()?;
-    let device = FreeBsd::open(Access::READ).map_err(|e| failure(e.into(), DEVICE.as_ref()))?;
+    let device = FreeBsd::open(Access::READ)
+        .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
     dump(args, destination, target, &device, session)
 }
 
@@ -57,7 +59,7 @@ fn dump<K: MemIoctl>(
     session
         .voice
         .say("the kernel writes its dump, which cannot be interrupted; progress is an estimate");
-    let bar = Bar::new(session, "kernel dump", args.json, None);
+    let bar = session.bar("kernel dump", args.json, None);
     let mut waiting = |estimate: Estimate| bar.reach(estimate.written, estimate.expected);
     if args.kernel_compress {
         let report = compressed(pending, target, device, &bar, &mut waiting)?;
@@ -68,7 +70,7 @@ fn dump<K: MemIoctl>(
     // Every worker reads one frame, and none is more than a few ahead of the slowest.
     let kept = u64::from(target.encoding.frame_size) * (4 * threads + 4);
     let live = live(device, &spool_dir(destination), kept, &mut waiting)
-        .map_err(|e| failure(e, DEVICE.as_ref()))?;
+        .map_err(|e| Failure::from(e).about(DEVICE.as_ref()))?;
     drop(bar);
     for note in &live.notes {
         session.voice.say(note);
@@ -78,7 +80,7 @@ fn dump<K: MemIoctl>(
     if let Some(pending) = &mut pending {
         pending.reserve(args.place_options(target, len).needed)?;
     }
-    let bar = Bar::new(session, "take", args.json, Some(len));
+    let bar = session.bar("take", args.json, Some(len));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {
         finish(live.payload(), live.header().clone(), target, out, progress)
     };
@@ -102,7 +104,7 @@ fn compressed<K: MemIoctl>(
     };
     let codec = target.encoding.codec;
     let header = kernel_compressed(device, &mut pending, codec, target.container, waiting)
-        .map_err(|e| failure(e, DEVICE.as_ref()))?;
+        .map_err(|e| Failure::from(e).about(DEVICE.as_ref()))?;
     let written = Written {
         payload_len: header.dumpextent,
         stored_len: header.dumplength,
@@ -118,9 +120,7 @@ fn compressed<K: MemIoctl>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Cli;
     use crate::env::Env;
-    use crate::verb::Verb;
     use clap::Parser;
     use livecore_livedump::sys::mem_ioctl::Request;
     use std::io;
@@ -137,12 +137,17 @@ mod tests {
         }
     }
 
+    /// The verb's own command line.
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
     /// Why a dump with `options` fails.
     fn take(options: &[&str]) -> String {
-        let all = ["livecore", "take"].iter().chain(options);
-        let Verb::Take(args) = Cli::try_parse_from(all).unwrap().verb else {
-            panic!("not take");
-        };
+        let all = ["take"].iter().chain(options);
+        let Line { args } = Line::try_parse_from(all).unwrap();
         let zero = Path::new("/dev/zero");
         let device = FreeBsd::open_at(zero, zero, Access::READ, Busy).unwrap();
         let destination = Destination::parse(&args.out);

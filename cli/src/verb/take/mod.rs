@@ -16,11 +16,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use livecore_compress::Codec;
 use livecore_livedump::image::{self, RawLayout};
-use livecore_livedump::mem4;
 use livecore_livedump::mem4::state::{DumpLock, State};
 use livecore_livedump::mem4::{Access, FreeBsd};
 use livecore_livedump::place::{self, Destination};
-use livecore_livedump::qmp::{Client, Guest, QmpError};
+use livecore_livedump::qmp::{Client, Guest};
 use livecore_livedump::take::live::spool_dir;
 use livecore_livedump::take::running::{bootfile, running};
 use livecore_livedump::take::{
@@ -220,8 +219,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(pending) => Output::Begun(pending),
         None => Output::Stream(&mut session.out),
     };
-    let done =
-        take::run(source, &elf, output, &options, &mut listener).map_err(|e| failure(e, &name))?;
+    let done = take::run(source, &elf, output, &options, &mut listener)
+        .map_err(|e| Failure::from(e).about(&name))?;
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
             session.voice.say(line.trim_start());
@@ -266,8 +265,9 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
             None => own_kernel()?,
         };
         let elf = input::kernel(&path)?;
-        let device = FreeBsd::open(Access::READ).map_err(|e| failure(e.into(), DEVICE.as_ref()))?;
-        let machine = running(Arc::new(device), &elf).map_err(|e| failure(e, &path))?;
+        let device = FreeBsd::open(Access::READ)
+            .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
+        let machine = running(Arc::new(device), &elf).map_err(|e| Failure::from(e).about(&path))?;
         return Ok(Machine::new(Source::Machine(machine), elf, DEVICE.as_ref()));
     }
     // `is_live` is the case without an image.
@@ -283,7 +283,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
     let lock = State::beside(&opened.ram)
         .lock_dump()
-        .map_err(|e| failure(e.into(), path))?;
+        .map_err(|e| Failure::from(TakeError::from(e)).about(path))?;
     let kernel = args.kernel.as_ref().or(opened.kernel.as_ref());
     let elf = kernel.map(|kernel| input::kernel(kernel)).transpose()?;
     if let Some(elf) = &elf {
@@ -316,7 +316,7 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
     let interrupt = session.env.interrupt.clone();
     let stop = move || interrupt.raised().is_some();
     let client = Client::connect_until(socket, timeout, Arc::new(stop))
-        .map_err(|e| failure(e.into(), socket))?;
+        .map_err(|e| Failure::from(TakeError::from(e)).about(socket))?;
     let source = GuestSource {
         guest: Guest::new(client),
         pausing: args.pause.map(|pause| match pause {
@@ -361,55 +361,4 @@ fn own_kernel() -> Result<PathBuf, Failure> {
             Err(Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF"))
         }
     }
-}
-
-/// What is said of a kernel that is there and makes no sense.
-pub(crate) const MISPLACED: &str = "if this is a raw image, say which addresses it holds, bank by bank: \
-                                    --layout START-END@OFFSET,...";
-
-/// What an error of taking a dump means for whoever runs the program.
-pub(crate) fn failure(error: TakeError, name: &Path) -> Failure {
-    use mem4::MemError;
-    let exit = match &error {
-        TakeError::Unsupported { .. }
-        | TakeError::MustPause { .. }
-        | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
-        TakeError::NoSymbol { .. }
-        | TakeError::NoKernel { .. }
-        | TakeError::Contradiction { .. }
-        | TakeError::Memory { .. }
-        | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
-        TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
-        _ => Exit::COULD_NOT,
-    };
-    let next = match &error {
-        TakeError::NoKernel {
-            misplaced: true, ..
-        } => MISPLACED,
-        TakeError::RunningCpu => "say --pause",
-        TakeError::MustPause { .. } => {
-            "--pause has QEMU write the memory, and stops the guest for as long"
-        }
-        TakeError::Qmp(QmpError::Connect { .. }) => {
-            "QEMU listens there with -qmp unix:SOCKET,server=on,wait=off"
-        }
-        TakeError::Qmp(QmpError::Timeout { .. }) => {
-            "QEMU serves one client at a time: is another one connected?"
-        }
-        _ => "",
-    };
-    let failure = match error {
-        TakeError::Minidump(error) => error.into(),
-        // The place is named by the error.
-        TakeError::Place(error) => return error.into(),
-        TakeError::Qmp(error @ QmpError::Connect { .. }) => {
-            return Failure::new(exit, error).next(next);
-        }
-        error => Failure::new(exit, error),
-    };
-    let failure = failure.about(name);
-    if next.is_empty() {
-        return failure;
-    }
-    failure.next(next)
 }
