@@ -1,5 +1,7 @@
 //! Every integration test of this crate, as one binary: it links once.
 
+mod circles;
+mod citations;
 mod conversions;
 mod corpus;
 mod elf;
@@ -7,15 +9,15 @@ mod failures;
 mod freebsd_headers;
 mod guests;
 mod hostile;
-mod house;
 mod images;
 mod kernel_elf;
 mod libkvm;
 mod old_guests;
 mod pages;
-mod promises;
 mod reader;
 mod real_dump;
+mod repository;
+mod rust_source;
 mod salvaging;
 mod salvaging_full;
 mod threads;

@@ -1,0 +1,282 @@
+//! Import circles: files of one crate that name each other in a ring.
+//!
+//! `cargo test -p livecore-tests --test all -- circles --nocapture` prints them.
+//!
+//! How they are counted: a node is a file below a crate's `src`, without `main.rs`, `src/bin` and
+//! what `#[cfg(test)]` excludes. A path `crate::…`, `super::…`, `self::…`, or one that begins with
+//! a child module or an imported name, is an edge to the file that defines what the path names;
+//! re-exports are followed, so `use crate::Error` leads to `error.rs` and not to `lib.rs`. The
+//! files of a strongly connected component are a circle, unless every edge in it joins a parent
+//! module and its direct child.
+
+mod names;
+mod scan;
+
+use std::collections::BTreeSet;
+
+use crate::rust_source::crates;
+use names::Names;
+
+/// Files that are in circles today. This list only shrinks: a file that left its circle loses its
+/// line, and no line is added.
+const IN_CIRCLES: &[&str] = &[
+    // compress
+    "compress/src/encode/frame.rs",
+    "compress/src/encode/mod.rs",
+    "compress/src/encode/single.rs",
+    "compress/src/stream/foreign.rs",
+    "compress/src/stream/indexed.rs",
+    "compress/src/stream/mod.rs",
+    "compress/src/stream/rebuild.rs",
+    // minidump/defs
+    "minidump/defs/src/amd64.rs",
+    "minidump/defs/src/arm.rs",
+    "minidump/defs/src/arm64.rs",
+    "minidump/defs/src/i386.rs",
+    "minidump/defs/src/minidump.rs",
+    "minidump/defs/src/mips.rs",
+    "minidump/defs/src/powerpc64.rs",
+    "minidump/defs/src/riscv.rs",
+    // minidump
+    "minidump/src/arch/amd64.rs",
+    "minidump/src/arch/arm.rs",
+    "minidump/src/arch/arm64.rs",
+    "minidump/src/arch/i386.rs",
+    "minidump/src/arch/mips.rs",
+    "minidump/src/arch/mod.rs",
+    "minidump/src/arch/powerpc64.rs",
+    "minidump/src/arch/riscv.rs",
+    "minidump/src/arch/tables.rs",
+    "minidump/src/arch/walk.rs",
+    "minidump/src/dump/any.rs",
+    "minidump/src/dump/carried.rs",
+    "minidump/src/dump/envelope.rs",
+    "minidump/src/dump/memory.rs",
+    "minidump/src/dump/mod.rs",
+    "minidump/src/dump/open.rs",
+    "minidump/src/full/mod.rs",
+    "minidump/src/full/open.rs",
+    "minidump/src/header.rs",
+    "minidump/src/memory.rs",
+    "minidump/src/payload.rs",
+    "minidump/src/plan.rs",
+    "minidump/src/salvage/full.rs",
+    "minidump/src/salvage/left.rs",
+    "minidump/src/salvage/locate.rs",
+    "minidump/src/salvage/mod.rs",
+    "minidump/src/salvage/payload.rs",
+    "minidump/src/salvage/survey.rs",
+    // minidump/kernel
+    "minidump/kernel/src/ctf.rs",
+    "minidump/kernel/src/dwarf.rs",
+    "minidump/kernel/src/lib.rs",
+    "minidump/kernel/src/loaded.rs",
+    "minidump/kernel/src/modules.rs",
+    "minidump/kernel/src/offsets.rs",
+    "minidump/kernel/src/process.rs",
+    "minidump/kernel/src/stack.rs",
+    "minidump/kernel/src/state.rs",
+    "minidump/kernel/src/stops.rs",
+    "minidump/kernel/src/thread.rs",
+    "minidump/kernel/src/trap.rs",
+    "minidump/kernel/src/types.rs",
+    // livedump
+    "livedump/src/image/options.rs",
+    "livedump/src/image/pieces.rs",
+    "livedump/src/image/raw_layout.rs",
+    "livedump/src/image/source.rs",
+    "livedump/src/mem4/dump.rs",
+    "livedump/src/mem4/emulated.rs",
+    "livedump/src/mem4/freebsd.rs",
+    "livedump/src/mem4/mod.rs",
+    "livedump/src/mem4/process.rs",
+    "livedump/src/place/free.rs",
+    "livedump/src/place/private.rs",
+    "livedump/src/place/temporary.rs",
+    "livedump/src/take/bank.rs",
+    "livedump/src/take/guest.rs",
+    "livedump/src/take/hole.rs",
+    "livedump/src/take/locate.rs",
+    "livedump/src/take/machine.rs",
+    "livedump/src/take/mod.rs",
+    "livedump/src/take/port/amd64.rs",
+    "livedump/src/take/port/arm64.rs",
+    "livedump/src/take/port/mod.rs",
+    "livedump/src/take/port/riscv64.rs",
+    "livedump/src/take/run.rs",
+    "livedump/src/take/running.rs",
+    // livedump/synth
+    "livedump/synth/src/amd64.rs",
+    "livedump/synth/src/arm64.rs",
+    "livedump/synth/src/builder.rs",
+    "livedump/synth/src/chains.rs",
+    "livedump/synth/src/crowd.rs",
+    "livedump/synth/src/description.rs",
+    "livedump/synth/src/i386.rs",
+    "livedump/synth/src/kernel.rs",
+    "livedump/synth/src/processor.rs",
+    "livedump/synth/src/riscv.rs",
+    "livedump/synth/src/tables.rs",
+    "livedump/synth/src/truth.rs",
+    // verify
+    "verify/src/codec/gzip.rs",
+    "verify/src/codec/gzip_read.rs",
+    "verify/src/codec/mod.rs",
+    "verify/src/codec/plain.rs",
+    "verify/src/codec/zstd.rs",
+    "verify/src/codec/zstd_read.rs",
+    "verify/src/container.rs",
+    "verify/src/entry.rs",
+    "verify/src/hashed.rs",
+    "verify/src/info.rs",
+    "verify/src/intake/mini.rs",
+    "verify/src/intake/mod.rs",
+    "verify/src/liveness.rs",
+    "verify/src/report.rs",
+    "verify/src/run.rs",
+    "verify/src/seal.rs",
+    "verify/src/seal/wrapping.rs",
+    "verify/src/sections.rs",
+    "verify/src/tables.rs",
+    // cli
+    "cli/src/args.rs",
+    "cli/src/env.rs",
+    "cli/src/input.rs",
+    "cli/src/kernel_search.rs",
+    "cli/src/output.rs",
+    "cli/src/progress.rs",
+    "cli/src/serve/memory.rs",
+    "cli/src/serve/session.rs",
+    "cli/src/serve/target.rs",
+    "cli/src/serve/transport.rs",
+    "cli/src/session.rs",
+    "cli/src/signals.rs",
+    "cli/src/space.rs",
+    "cli/src/verb/compare.rs",
+    "cli/src/verb/completions.rs",
+    "cli/src/verb/convert/form.rs",
+    "cli/src/verb/convert/mod.rs",
+    "cli/src/verb/dmesg.rs",
+    "cli/src/verb/export.rs",
+    "cli/src/verb/gdb.rs",
+    "cli/src/verb/info/mod.rs",
+    "cli/src/verb/kgdb/mod.rs",
+    "cli/src/verb/kgdb/unpack.rs",
+    "cli/src/verb/man.rs",
+    "cli/src/verb/mem/mod.rs",
+    "cli/src/verb/mem/paddr.rs",
+    "cli/src/verb/mem/ranges.rs",
+    "cli/src/verb/mem/read.rs",
+    "cli/src/verb/mem/source.rs",
+    "cli/src/verb/mem/write.rs",
+    "cli/src/verb/mod.rs",
+    "cli/src/verb/ps.rs",
+    "cli/src/verb/read.rs",
+    "cli/src/verb/salvage.rs",
+    "cli/src/verb/serve.rs",
+    "cli/src/verb/take/live.rs",
+    "cli/src/verb/take/mod.rs",
+    "cli/src/verb/threads.rs",
+    "cli/src/verb/triage/facts.rs",
+    "cli/src/verb/triage/mod.rs",
+    "cli/src/verb/triage/text.rs",
+    "cli/src/verb/verify.rs",
+    // tests
+    "tests/src/mkimage/elf.rs",
+    "tests/src/mkimage/kdump.rs",
+    "tests/src/mkimage/lime.rs",
+    "tests/src/mkimage/mod.rs",
+    "tests/src/mkimage/state.rs",
+    "tests/src/mkimage/xen.rs",
+];
+
+#[test]
+#[expect(clippy::print_stdout, reason = "--nocapture prints the circles")]
+fn no_circle_is_longer_than_parent_and_child() {
+    let mut in_circles = BTreeSet::new();
+    for folder in crates() {
+        let names = Names::of(&folder);
+        for circle in names.circles() {
+            println!("{folder}: {} files name each other:", circle.len());
+            for file in &circle {
+                let path = &names.files[*file].path;
+                println!("  {path}");
+                for (target, (line, what)) in &names.files[*file].edges {
+                    if circle.contains(target) {
+                        println!("    line {line}: {what} -> {}", names.files[*target].path);
+                    }
+                }
+                in_circles.insert(path.clone());
+            }
+        }
+    }
+    let listed = IN_CIRCLES.iter().map(|f| (*f).to_owned()).collect();
+    let lines = |files: std::collections::btree_set::Difference<'_, String>| {
+        files.map(|f| format!("    \"{f}\",\n")).collect::<String>()
+    };
+    let new = lines(in_circles.difference(&listed));
+    let gone = lines(listed.difference(&in_circles));
+    println!("{} files in circles", in_circles.len());
+    assert!(
+        new.is_empty(),
+        "new in a circle (--nocapture shows which):\n{new}"
+    );
+    assert!(
+        gone.is_empty(),
+        "in no circle any more, delete these lines:\n{gone}"
+    );
+}
+
+#[test]
+fn a_path_leads_to_the_file_that_defines_what_it_names() {
+    let texts = [
+        (
+            "src/lib.rs",
+            "mod a; mod b; pub use a::Error; pub use b::deep as low; fn top() {}",
+        ),
+        (
+            "src/a.rs",
+            "pub struct Error; use crate::{b::{self, deep::Low}, low};",
+        ),
+        (
+            "src/b/mod.rs",
+            "pub mod deep; #[cfg(test)] mod tests; pub use std::io::Read;",
+        ),
+        (
+            "src/b/deep.rs",
+            "pub struct Low; use super::super::Error; use crate::b::Read;",
+        ),
+        ("src/b/tests.rs", "use crate::a::Error;"),
+        (
+            "src/c.rs",
+            "#[cfg(test)] mod tests { use super::*; use crate::b::X; } use crate::top;",
+        ),
+    ];
+    let names = Names::read(
+        "x",
+        texts.map(|(p, t)| (format!("x/{p}"), t.to_owned())).into(),
+    );
+    let edges = |path: &str| -> Vec<&str> {
+        let file = names
+            .files
+            .iter()
+            .find(|f| f.path == format!("x/src/{path}"));
+        let edges = file.unwrap().edges.keys();
+        edges
+            .map(|e| &names.files[*e].path["x/src/".len()..])
+            .collect()
+    };
+    assert_eq!(edges("lib.rs"), ["a.rs", "b/deep.rs"]);
+    assert_eq!(edges("a.rs"), ["b/mod.rs", "b/deep.rs"]);
+    assert_eq!(edges("b/mod.rs"), [""; 0]);
+    assert_eq!(edges("b/deep.rs"), ["a.rs"]);
+    assert_eq!(edges("c.rs"), ["lib.rs"]);
+    assert!(names.files.iter().all(|f| f.path != "x/src/b/tests.rs"));
+    let circles = names.circles();
+    assert_eq!(circles.len(), 1);
+    assert_eq!(
+        circles[0].len(),
+        2,
+        "a and deep: neither is the other's parent"
+    );
+}

@@ -1,0 +1,287 @@
+//! Rules of the repository that no compiler or lint checks.
+//!
+//! Each test names its rule; a failure lists where it is broken.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::rust_source::{FOLDERS, code_only, crates, files, lines_with, read, root, sources};
+
+fn report(rule: &str, broken: &[String]) {
+    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
+}
+
+/// Lines with `word` in the code of every file that `excused` does not excuse.
+fn occurrences(word: &str, excused: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        if !excused(&path) {
+            let lines = lines_with(&code_only(&text), word);
+            found.extend(lines.iter().map(|line| format!("{path}:{line}: {word}")));
+        }
+    }
+    found
+}
+
+fn is_sys(path: &str) -> bool {
+    path.starts_with("livedump/src/sys/")
+}
+
+#[test]
+fn only_livedump_sys_depends_on_the_operating_system() {
+    let mut broken = occurrences("target_os", is_sys);
+    for folder in crates() {
+        if folder != "livedump" && read(&format!("{folder}/Cargo.toml")).contains("target_os") {
+            broken.push(format!("{folder}/Cargo.toml"));
+        }
+    }
+    report("target_os outside livedump/src/sys", &broken);
+}
+
+#[test]
+fn the_readme_lists_every_unsafe_site() {
+    let mut ours = BTreeMap::new();
+    for (path, text) in sources() {
+        let code = code_only(&text);
+        let blocks = code.match_indices("unsafe").filter(|(at, word)| {
+            let behind = code[at + word.len()..].trim_start();
+            behind.starts_with('{') || behind.starts_with("fn ") || behind.starts_with("impl")
+        });
+        let count = blocks.count();
+        if count > 0 {
+            ours.insert(path, count);
+        }
+    }
+    let mut listed = BTreeMap::new();
+    for line in read("README.md").lines() {
+        if let Some(row) = line.strip_prefix("| `livedump/src/sys/") {
+            let (file, rest) = row.split_once("` | ").unwrap();
+            let count = rest.split_once(' ').unwrap().0.parse::<usize>().unwrap();
+            listed.insert(format!("livedump/src/sys/{file}"), count);
+        }
+    }
+    assert_eq!(
+        ours, listed,
+        "the code (left) and README's table of unsafe code (right)"
+    );
+}
+
+#[test]
+fn no_file_is_longer_than_700_lines() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > 700 {
+            broken.push(format!("{path}: {lines} lines"));
+        }
+    }
+    report("files of more than 700 lines", &broken);
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "testdata",
+        "docs",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "rustfmt.toml",
+        // Not of the repository.
+        "target",
+    ];
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let known = allowed.contains(&name.as_str()) || FOLDERS.contains(&name.as_str());
+        if !known && !name.starts_with('.') {
+            broken.push(name);
+        }
+    }
+    report("new at the top", &broken);
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = vec![
+        "README.md".to_owned(),
+        "ARCHITECTURE.md".to_owned(),
+        "CHANGELOG.md".to_owned(),
+    ];
+    pages.extend(files("docs", "md"));
+    pages.extend(files("testdata", "md"));
+    let mut broken = Vec::new();
+    for page in pages {
+        let text = read(&page);
+        let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                let path = root().join(folder).join(target);
+                if !path.exists() {
+                    broken.push(format!("{page}: {target}"));
+                }
+            }
+        }
+    }
+    report("links to nothing", &broken);
+}
+
+/// Every text file of a clone.
+fn texts() -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                if !["target", ".git", "corpus", "artifacts"].contains(&name) {
+                    folders.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let relative = path.strip_prefix(root()).unwrap();
+                texts.push((relative.to_str().unwrap().to_owned(), text));
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    let mut broken = Vec::new();
+    for (path, text) in texts() {
+        for (number, line) in text.lines().enumerate() {
+            for folder in ["root", "home", "work"] {
+                if path != ".git" && line.contains(&format!("/{folder}/")) {
+                    broken.push(format!("{path}:{}: {}", number + 1, line.trim()));
+                }
+            }
+        }
+    }
+    report("paths of a machine", &broken);
+}
+
+#[test]
+fn test_data_is_text() {
+    let mut broken = Vec::new();
+    let mut folders = vec!["testdata".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if fs::read_to_string(entry.path()).is_err() {
+                broken.push(path);
+            }
+        }
+    }
+    report(
+        "binary test data: commit its recipe, not the bytes",
+        &broken,
+    );
+}
+
+#[test]
+fn every_dependency_is_accounted_for() {
+    let lock = read("Cargo.lock");
+    let mut locked = BTreeMap::new();
+    let mut broken = Vec::new();
+    let mut name = "";
+    for line in lock.lines() {
+        let value = |key| {
+            line.strip_prefix(key)?
+                .strip_prefix(" = \"")?
+                .strip_suffix('"')
+        };
+        if let Some(crate_name) = value("name") {
+            name = crate_name;
+        } else if let Some(version) = value("version") {
+            locked.insert(name, version.split('+').next().unwrap());
+        } else if let Some(source) = value("source")
+            && source != "registry+https://github.com/rust-lang/crates.io-index"
+        {
+            broken.push(format!("{name} comes from {source}"));
+        }
+    }
+    let page = read("docs/dependencies.md");
+    let told = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(", ")?.0)))
+        .collect::<BTreeMap<_, _>>();
+    let manifest = read("Cargo.toml");
+    let direct = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with("livecore"))
+        .collect::<Vec<_>>();
+    assert!(direct.len() > 10, "only {direct:?}");
+    for name in &direct {
+        if told.get(name) != locked.get(name) {
+            broken.push(format!(
+                "{name}: {:?} in Cargo.lock, {:?} in docs/dependencies.md",
+                locked.get(name),
+                told.get(name),
+            ));
+        }
+    }
+    for name in told.keys().filter(|name| !direct.contains(name)) {
+        broken.push(format!("{name} is in docs/dependencies.md alone"));
+    }
+    report(
+        "dependencies that docs/dependencies.md does not explain",
+        &broken,
+    );
+}
+
+#[test]
+fn a_crate_uses_what_it_depends_on() {
+    let mut broken = Vec::new();
+    for folder in crates() {
+        let mut own = sources();
+        own.retain(|(path, _)| {
+            ["src", "tests", "examples", "benches"]
+                .iter()
+                .any(|part| path.starts_with(&format!("{folder}/{part}/")))
+        });
+        let code = own
+            .iter()
+            .map(|(_, text)| code_only(text))
+            .collect::<String>();
+        let uses = |name: &str| {
+            code.match_indices(name).any(|(at, _)| {
+                let before = code[..at].chars().next_back();
+                let behind = &code[at + name.len()..];
+                before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+                    && (behind.starts_with("::") || behind.starts_with([';', '!']))
+            })
+        };
+        let mut in_dependencies = false;
+        for line in read(&format!("{folder}/Cargo.toml")).lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            } else if in_dependencies && line.starts_with(char::is_alphabetic) {
+                let name = line
+                    .split(['.', ' ', '='])
+                    .next()
+                    .unwrap()
+                    .replace('-', "_");
+                if !uses(&name) {
+                    broken.push(format!("{folder}: {name}"));
+                }
+            }
+        }
+    }
+    report("dependencies without a use", &broken);
+}
