@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use livecore_livedump::mem4::MemError;
-use livecore_livedump::place::PlaceError;
+use livecore_livedump::publish::PublishError;
 use livecore_livedump::qmp::QmpError;
 use livecore_livedump::take::TakeError;
 
@@ -168,13 +168,13 @@ impl From<livecore_kernel::KernelError> for Failure {
     }
 }
 
-impl From<PlaceError> for Failure {
-    fn from(error: PlaceError) -> Self {
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
         match &error {
-            PlaceError::ReaderGone { path } if path == Path::new("-") => {
+            PublishError::ReaderGone { path } if path == Path::new("-") => {
                 Self::new(Exit::CLOSED_PIPE, &error)
             }
-            PlaceError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
+            PublishError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
             _ => Self::could_not(&error),
         }
     }
@@ -216,7 +216,7 @@ impl From<TakeError> for Failure {
         };
         let failure = match error {
             TakeError::Minidump(error) => error.into(),
-            TakeError::Place(error) => Self::from(error).names_itself(),
+            TakeError::Publish(error) => Self::from(error).names_itself(),
             TakeError::Qmp(error @ QmpError::Connect { .. }) => {
                 Self::new(exit, error).names_itself()
             }

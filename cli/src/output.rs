@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use livecore_compress::{Codec, Encoding, Progress};
-use livecore_livedump::place::{self, Destination, Pending, PlaceError, Published};
+use livecore_livedump::publish::{self, Destination, Pending, PublishError, Published};
+use livecore_livedump::sys::pipe;
 use livecore_minidump::Container;
 use livecore_minidump::convert::{Target, Written};
 use serde::Serialize;
@@ -94,7 +95,7 @@ pub type Writer<'a> =
 /// `info_device` is the device that `info.N` names, for a dump that goes into a directory.
 pub fn write(
     destination: &Destination,
-    options: &place::Options,
+    options: &publish::Options,
     target: &Target,
     info_device: &str,
     bar: &Bar,
@@ -109,7 +110,7 @@ pub fn write(
 /// output.
 pub fn begin(
     destination: &Destination,
-    options: &place::Options,
+    options: &publish::Options,
 ) -> Result<Option<Pending>, Failure> {
     if destination.is_stdout() {
         return Ok(None);
@@ -128,7 +129,7 @@ pub fn write_to(
 ) -> Result<Report, Failure> {
     let Some(mut pending) = pending else {
         let path = PathBuf::from("-");
-        place::pipe::widen(io::stdout());
+        pipe::widen(io::stdout());
         let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
         let published = Published {
             path,
@@ -140,7 +141,7 @@ pub fn write_to(
     };
     let path = pending.path();
     let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
-    let info = |n| place::info::of_written(&written, info_device, n).into_bytes();
+    let info = |n| publish::info::of_written(&written, info_device, n).into_bytes();
     let published = pending.publish(&info)?;
     Ok(report(&written, published, target, bar.elapsed()))
 }
@@ -195,9 +196,9 @@ fn write_failed(error: livecore_minidump::Error, path: &Path) -> Failure {
         livecore_minidump::Error::Io { what, source }
             if what == "write" && path != Path::new("-") =>
         {
-            match PlaceError::of_write(path, source) {
+            match PublishError::of_write(path, source) {
                 Ok(place) => place.into(),
-                Err(source) => PlaceError::from_io("write", path, source).into(),
+                Err(source) => PublishError::from_io("write", path, source).into(),
             }
         }
         livecore_minidump::Error::Io { what, source } if what == "write" => {

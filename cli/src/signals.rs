@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 
 /// Has the process's signals watched.
 pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
-    livecore_livedump::place::watch_signals()?;
+    livecore_livedump::publish::watch_signals()?;
     let mut signals = Signals::new(STATUS)?;
     let interrupt = interrupt.clone();
     std::thread::Builder::new()

@@ -2,7 +2,7 @@
 
 pub mod image;
 pub mod mem4;
-pub mod place;
+pub mod publish;
 pub mod qmp;
 pub mod sys;
 pub mod take;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use livecore_livedump::place::Destination;
+use livecore_livedump::publish::Destination;
 
 use crate::failure::Failure;
 use crate::input::{self, Opening};

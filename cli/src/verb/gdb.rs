@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use livecore_livedump::place::temporary::{Directory, Passing};
+use livecore_livedump::publish::{Directory, Passing};
 use livecore_livedump::sys::signals::pass_over_interrupts;
 
 use crate::failure::Failure;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use livecore_livedump::place::watch_over;
+use livecore_livedump::publish::watch_over;
 
 use crate::failure::Failure;
 

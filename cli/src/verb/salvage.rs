@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livecore_livedump::place::{self, Destination};
+use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
 
@@ -92,12 +92,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
     let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
-    let place = place::Options {
+    let place = publish::Options {
         codec: target.encoding.codec,
         force: args.force,
         sparse: uncompressed,
         needed: if uncompressed { payload } else { 0 },
-        ..place::Options::default()
+        ..publish::Options::default()
     };
     let bar = session.bar("salvage: write", args.json, Some(payload));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use livecore_compress::StreamKind;
-use livecore_livedump::place::private;
+use livecore_livedump::publish::free;
 use livecore_minidump::AnyDump;
 use serde::Serialize;
 
@@ -161,7 +161,7 @@ fn check_spool(
         return Ok(());
     }
     let (place, needed) = (&session.env.spool_dir, dump.file_len());
-    let free = private::room(place)?;
+    let free = free::available(place)?;
     session.voice.say(format_args!(
         "{}: one stream without an index is decoded once and kept in {}, up to about {}; \
          `livecore convert` makes a dump that needs none of it",

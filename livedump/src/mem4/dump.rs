@@ -22,7 +22,7 @@ use rustix::fs::{FileType, OFlags};
 
 use super::MemError;
 use super::kernel_stream::Stream;
-use crate::place::error::is_full;
+use crate::publish::error::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
 

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::MemError;
 use super::mtrr::{FIXED, Mtrr};
 use super::range::{MemRange, Owner};
-use crate::place::temporary::{Directory, Temporary};
+use crate::publish::Directory;
+use crate::publish::temporary::Temporary;
 use crate::sys::memrange::Mdf;
 
 /// The most bytes that are read of it.

@@ -3,7 +3,7 @@
 use livecore_minidump::ReadError;
 
 use crate::mem4::MemError;
-use crate::place::PlaceError;
+use crate::publish::PublishError;
 use crate::qmp::QmpError;
 
 /// Why no dump could be taken.
@@ -78,7 +78,7 @@ pub enum TakeError {
     Qmp(QmpError),
     /// The dump could not be placed.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Publish(#[from] PublishError),
     /// The caller's [`livecore_compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,

@@ -20,7 +20,7 @@ use super::guest::{self, GuestSource, Held, Prepared};
 use super::observer::{Observer, Stage};
 use super::{Facts, Machine, PlanOptions, TakeError, Taken, plan, plan_machine};
 use crate::image::CpuState;
-use crate::place::{Destination, Options, Pending, PlaceError, Published, info};
+use crate::publish::{Destination, Options, Pending, PublishError, Published, info};
 use crate::qmp::QmpError;
 use livecore_minidump::PhysMemory;
 
@@ -297,9 +297,9 @@ fn name(mut done: Done, out: Out<'_>, options: &RunOptions) -> Result<Done, Take
 fn write_error(error: Error, path: &std::path::Path) -> TakeError {
     match error {
         Error::Cancelled => TakeError::Cancelled,
-        Error::Io { what, source } => match PlaceError::of_write(path, source) {
+        Error::Io { what, source } => match PublishError::of_write(path, source) {
             Ok(place) => place.into(),
-            Err(source) if what == "write" => PlaceError::from_io("write", path, source).into(),
+            Err(source) if what == "write" => PublishError::from_io("write", path, source).into(),
             Err(source) => TakeError::Minidump(Error::Io { what, source }),
         },
         other => other.into(),

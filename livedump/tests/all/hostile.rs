@@ -65,7 +65,7 @@ fn survive(machine: &Machine, elf: &KernelElf, lies: Vec<(u64, [u8; 8])>) -> boo
             }
             true
         }
-        Err(TakeError::Cancelled | TakeError::Place(_)) => panic!("nobody cancelled"),
+        Err(TakeError::Cancelled | TakeError::Publish(_)) => panic!("nobody cancelled"),
         Err(error) => {
             assert!(!error.to_string().is_empty());
             false

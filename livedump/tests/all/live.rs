@@ -15,7 +15,7 @@ use livecore_livedump::mem4::state::State;
 use livecore_livedump::mem4::{
     Access, Credentials, DumpRequest, Emulated, FreeBsd, MemDevice, MemError,
 };
-use livecore_livedump::place::{Destination, Options, info, watch_signals};
+use livecore_livedump::publish::{Destination, Options, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
 use livecore_livedump::take::live::{Live, kernel_compressed, live, spool_dir};
@@ -316,7 +316,7 @@ fn other_process(what: &str, dir: &Path) -> Child {
     Command::new("env")
         .arg("--default-signal")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process", "--nocapture"])
+        .args(["--exact", "live::the_other_process", "--nocapture"])
         .env("LIVE_DO", what)
         .env("LIVE_IN", dir)
         .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ mod hole;
 mod hostile;
 mod live;
 mod mem4;
-mod place;
+mod publish;
 mod run;
 mod take;
 mod threads;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use livecore_compress::{Codec, Encoding, Progress, ReadAt};
 use livecore_livedump::image;
-use livecore_livedump::place::{Destination, PlaceError};
+use livecore_livedump::publish::{Destination, PublishError};
 use livecore_livedump::take::{
     Done, Observer, Output, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
 };
@@ -189,7 +189,7 @@ fn what_fails_leaves_nothing_behind() {
     let full = Path::new("/dev/full");
     let error = take(machine.memory(), &elf, full, &options).unwrap_err();
     assert!(
-        matches!(error, TakeError::Place(PlaceError::NoSpace { .. })),
+        matches!(error, TakeError::Publish(PublishError::NoSpace { .. })),
         "{error}"
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

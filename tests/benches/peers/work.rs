@@ -13,7 +13,8 @@ use livecore_compress::{
 };
 
 use livecore_livedump::image;
-use livecore_livedump::place::{pipe, sparse};
+use livecore_livedump::publish::sparse;
+use livecore_livedump::sys::pipe;
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::KernelElf;
 

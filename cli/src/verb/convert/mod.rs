@@ -6,7 +6,7 @@ mod form;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use livecore_livedump::place::{self, Destination};
+use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::{AnyDump, Container, Error, Warning};
 
 use crate::args::{CodecArgs, ContainerArg};
@@ -141,12 +141,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
     let len = work.len();
-    let options = place::Options {
+    let options = publish::Options {
         codec: target.encoding.codec,
         force: args.force,
         sparse: uncompressed,
         needed: len.filter(|_| uncompressed).unwrap_or(0),
-        ..place::Options::default()
+        ..publish::Options::default()
     };
     let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use livecore_livedump::place::{self, Destination, PrivateDirectory};
+use livecore_livedump::publish::{self, Destination, PrivateDirectory};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
@@ -161,9 +161,9 @@ fn report(
         .filter(|path| *path != Path::new("-"))
     {
         Some(path) => {
-            let options = place::Options {
+            let options = publish::Options {
                 force: true,
-                ..place::Options::default()
+                ..publish::Options::default()
             };
             let mut pending = Destination::parse(path).begin(&options)?;
             let written = pending.write_all(&text);

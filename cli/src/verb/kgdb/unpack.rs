@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use livecore_compress::{Codec, Encoding, Progress};
-use livecore_livedump::place::{self, Destination, private};
+use livecore_livedump::publish::{self, Destination, free};
 use livecore_minidump::convert::{self, Target};
 use livecore_minidump::{AnyDump, Container, HeaderOrigin, KernelDumpHeader};
 
@@ -45,7 +45,7 @@ pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fai
     let needed = len.saturating_add(BESIDE);
     let mut tried = Vec::new();
     for candidate in candidates {
-        match private::room(candidate) {
+        match free::available(candidate) {
             Ok(free) if free >= needed => return Ok(candidate.clone()),
             Ok(free) => tried.push(format!("{} has {}", candidate.display(), Short(free))),
             Err(error) => tried.push(error.to_string()),
@@ -70,12 +70,12 @@ pub(crate) fn write(
             ..Encoding::new(Codec::None)
         },
     };
-    let options = place::Options {
+    let options = publish::Options {
         codec: Codec::None,
         force,
         sparse: true,
         needed: len(dump),
-        ..place::Options::default()
+        ..publish::Options::default()
     };
     let destination = Destination::File(to.into());
     let bar = session.bar("unpack", false, Some(len(dump)));
@@ -117,7 +117,7 @@ pub(crate) fn write_info(
         HeaderOrigin::Info(path) => {
             livecore_minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
         }
-        _ => place::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
+        _ => publish::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
     };
     let about = |e: std::io::Error| Failure::from(e).about(to);
     let mut file = fs::OpenOptions::new()

@@ -5,7 +5,7 @@
 
 use livecore_compress::Codec;
 use livecore_livedump::mem4::{Access, FreeBsd};
-use livecore_livedump::place::{self, Destination, Pending};
+use livecore_livedump::publish::{self, Destination, Pending};
 use livecore_livedump::sys::mem_ioctl::MemIoctl;
 use livecore_livedump::take::TakeError;
 use livecore_livedump::take::live::{Estimate, kernel_compressed, live, spool_dir};
@@ -112,7 +112,7 @@ fn compressed<K: MemIoctl>(
         header,
         provenance: livecore_minidump::Provenance::default(),
     };
-    let info = |n| place::info::text(&written.header, DEVICE, n).into_bytes();
+    let info = |n| publish::info::text(&written.header, DEVICE, n).into_bytes();
     let published = pending.publish(&info)?;
     Ok(output::report(&written, published, target, bar.elapsed()))
 }

@@ -18,7 +18,7 @@ use livecore_compress::Codec;
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::mem4::state::{DumpLock, State};
 use livecore_livedump::mem4::{Access, FreeBsd};
-use livecore_livedump::place::{self, Destination};
+use livecore_livedump::publish::{self, Destination};
 use livecore_livedump::qmp::{Client, Guest};
 use livecore_livedump::take::live::spool_dir;
 use livecore_livedump::take::running::{bootfile, running};
@@ -158,9 +158,9 @@ impl Args {
         self.machine.is_none() && self.image.is_none() && self.qmp.is_none() && !self.walk
     }
 
-    fn place_options(&self, target: &Target, len: u64) -> place::Options {
+    fn place_options(&self, target: &Target, len: u64) -> publish::Options {
         let uncompressed = target.encoding.codec == Codec::None;
-        place::Options {
+        publish::Options {
             codec: target.encoding.codec,
             force: self.force,
             max: self.max,

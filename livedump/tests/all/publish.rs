@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use livecore_compress::Codec;
-use livecore_livedump::place::{Destination, Options, PlaceError, Published, watch_signals};
+use livecore_livedump::publish::{Destination, Options, PublishError, Published, watch_signals};
 
 fn zstd() -> Options {
     Options {
@@ -23,7 +23,7 @@ fn info(number: u32) -> Vec<u8> {
     format!("  Bounds: {number}\n").into_bytes()
 }
 
-fn dump(to: &Path, options: &Options) -> Result<Published, PlaceError> {
+fn dump(to: &Path, options: &Options) -> Result<Published, PublishError> {
     let mut pending = Destination::parse(to).begin(options)?;
     pending.write_all(b"a dump").unwrap();
     pending.publish(&info)
@@ -197,7 +197,10 @@ fn a_file_is_replaced_only_when_told() {
     assert_eq!((published.path, published.number), (path.clone(), None));
     assert_eq!(mode(path.clone()), 0o600);
     let again = dump(&path, &zstd());
-    assert!(matches!(again, Err(PlaceError::Exists { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(PublishError::Exists { .. })),
+        "{again:?}"
+    );
     let force = Options {
         force: true,
         ..zstd()
@@ -214,7 +217,7 @@ fn a_file_that_appears_meanwhile_is_not_replaced() {
     let pending = Destination::parse(&path).begin(&zstd()).unwrap();
     fs::write(&path, "theirs").unwrap();
     let error = pending.publish(&info).unwrap_err();
-    assert!(matches!(error, PlaceError::Exists { .. }), "{error}");
+    assert!(matches!(error, PublishError::Exists { .. }), "{error}");
     assert_eq!(listing(dir.path()), ["core: theirs"]);
 }
 
@@ -237,7 +240,7 @@ fn a_directory_that_is_not_there_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing/");
     let error = Destination::parse(&missing).begin(&zstd()).unwrap_err();
-    assert!(matches!(error, PlaceError::Directory { .. }), "{error}");
+    assert!(matches!(error, PublishError::Directory { .. }), "{error}");
 }
 
 #[test]
@@ -262,8 +265,8 @@ fn sparse_dumps_keep_their_length() {
 fn a_full_device_and_a_lost_reader_have_their_own_errors() {
     let mut pending = Destination::parse("/dev/full").begin(&zstd()).unwrap();
     let error = pending.write_all(b"x").unwrap_err();
-    let error = PlaceError::from_io("write", pending.path(), error);
-    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+    let error = PublishError::from_io("write", pending.path(), error);
+    assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
@@ -289,7 +292,7 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
         })
     });
     let error = error.unwrap();
-    assert!(PlaceError::from_io("write", fifo, error).is_reader_gone());
+    assert!(PublishError::from_io("write", fifo, error).is_reader_gone());
 }
 
 /// Runs this test program again as a process of its own that does `what` in `dir`.
@@ -298,9 +301,9 @@ fn child(what: &str, dir: &Path) -> Child {
     Command::new("env")
         .arg("--default-signal")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process", "--nocapture"])
-        .env("PLACE_DO", what)
-        .env("PLACE_IN", dir)
+        .args(["--exact", "publish::the_other_process", "--nocapture"])
+        .env("PUBLISH_DO", what)
+        .env("PUBLISH_IN", dir)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -309,7 +312,8 @@ fn child(what: &str, dir: &Path) -> Child {
 /// Not a test when run by itself: what [`child`] starts.
 #[test]
 fn the_other_process() {
-    let (Ok(what), Some(dir)) = (std::env::var("PLACE_DO"), std::env::var_os("PLACE_IN")) else {
+    let (Ok(what), Some(dir)) = (std::env::var("PUBLISH_DO"), std::env::var_os("PUBLISH_IN"))
+    else {
         return;
     };
     watch_signals().unwrap();
@@ -329,8 +333,8 @@ fn the_other_process() {
         }
         "limit" => {
             let error = pending.write_all(&vec![1; 2 << 20]).unwrap_err();
-            let error = PlaceError::from_io("write", pending.path(), error);
-            assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+            let error = PublishError::from_io("write", pending.path(), error);
+            assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
         }
         other => panic!("{other}"),
     }
@@ -434,8 +438,8 @@ fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
     // Full in the middle of the dump.
     let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
     let error = pending.write_all(&vec![1; 2 << 20]).unwrap_err();
-    let error = PlaceError::from_io("write", pending.path(), error);
-    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+    let error = PublishError::from_io("write", pending.path(), error);
+    assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     drop(pending);
     assert_eq!(listing(dir.path()), before);
     wait_for_room(dir.path());
@@ -443,7 +447,7 @@ fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
     let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
     while pending.write_all(&[1; 4096]).is_ok() {}
     let error = pending.publish(&info).unwrap_err();
-    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error}");
+    assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     assert_eq!(listing(dir.path()), before);
     // Too small from the beginning, where the length is known.
     let needed = Options {
@@ -451,6 +455,9 @@ fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
         ..Options::default()
     };
     let error = Destination::parse(dir.path()).begin(&needed).unwrap_err();
-    assert!(matches!(error, PlaceError::NoRoom { .. }), "{error}");
+    assert!(
+        matches!(error, PublishError::NotEnoughSpace { .. }),
+        "{error}"
+    );
     assert_eq!(listing(dir.path()), before);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Why bytes did not get their name. Nothing is left behind when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlaceError {
+pub enum PublishError {
     /// The directory is not there, or is none.
     #[error("{path}: {source}", path = path.display())]
     Directory {
@@ -27,7 +27,7 @@ pub enum PlaceError {
         "{path}: {needed} KiB needed, {available} KiB available ({minfree} KiB reserved by minfree)",
         path = path.display()
     )]
-    NoRoom {
+    NotEnoughSpace {
         /// The directory.
         path: PathBuf,
         /// KiB that the dump takes, as far as is known.
@@ -73,7 +73,7 @@ pub enum PlaceError {
     },
 }
 
-impl PlaceError {
+impl PublishError {
     /// The error that `source` means while `doing` something to `path`.
     pub fn from_io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();

@@ -1,9 +1,10 @@
-//! Room on the disk, and the part of it that `minfree` keeps for others.
+//! Free space on the disk, and the part of it that `minfree` keeps for others.
 
 use std::io;
+use std::path::Path;
 
-use super::PlaceError;
-use super::temporary::Directory;
+use super::PublishError;
+use super::directory::Directory;
 
 /// How often a writer looks again, in bytes written.
 const EVERY: u64 = 16 << 20;
@@ -14,8 +15,8 @@ pub(crate) fn check(
     directory: &Directory,
     needed: u64,
     notes: &mut Vec<String>,
-) -> Result<(), PlaceError> {
-    Room::check(directory, needed, notes).map(|_| ())
+) -> Result<(), PublishError> {
+    FreeSpace::check(directory, needed, notes).map(|_| ())
 }
 
 /// Bytes that are free on the file system of `directory`.
@@ -24,28 +25,34 @@ pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
     Ok(vfs.f_bfree.saturating_mul(vfs.f_frsize))
 }
 
-/// Bytes that are free for everybody on the file system of `directory`.
-pub(super) fn available(directory: &Directory) -> io::Result<u64> {
-    let vfs = rustix::fs::fstatvfs(&*directory.fd)?;
+/// Bytes on the file system of `directory` that any user may write.
+///
+/// # Errors
+///
+/// [`PublishError`] if the directory cannot be opened or the system does not say.
+pub fn available(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
+    let opened = Directory::open(directory)?;
+    let vfs = rustix::fs::fstatvfs(&*opened.fd)
+        .map_err(|e| PublishError::from_io("statvfs", &opened.path, e.into()))?;
     Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
 }
 
-/// The room in a directory, watched while a dump grows.
+/// The free space of a directory, watched while a dump grows.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     directory: Directory,
     minfree: u64,
     unchecked: u64,
 }
 
-impl Room {
+impl FreeSpace {
     /// Reads `minfree` and checks that `needed` bytes fit, as far as that is known beforehand.
     /// An unreadable `minfree` is a sentence in `notes`, and then there is none.
     pub(super) fn check(
         directory: &Directory,
         needed: u64,
         notes: &mut Vec<String>,
-    ) -> Result<Self, PlaceError> {
+    ) -> Result<Self, PublishError> {
         let minfree = match directory.head("minfree", 64) {
             Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
                 notes.push("minfree holds no number of KiB and does not count".into());
@@ -67,7 +74,7 @@ impl Room {
     }
 
     /// `written` more bytes went to the directory: looks again from time to time.
-    pub(super) fn wrote(&mut self, written: u64) -> Result<(), PlaceError> {
+    pub(super) fn wrote(&mut self, written: u64) -> Result<(), PublishError> {
         self.unchecked += written;
         if self.minfree == 0 || self.unchecked < EVERY {
             return Ok(());
@@ -77,14 +84,14 @@ impl Room {
     }
 
     /// Checks that a dump of `bytes` bytes fits.
-    pub(super) fn fits(&self, bytes: u64) -> Result<(), PlaceError> {
+    pub(super) fn fits(&self, bytes: u64) -> Result<(), PublishError> {
         // savecore(8)'s figure: the dump, a KiB of rounding, a KiB for info.N.
         self.need(bytes / 1024 + 2)
     }
 
-    fn need(&self, kib: u64) -> Result<(), PlaceError> {
+    fn need(&self, kib: u64) -> Result<(), PublishError> {
         let vfs = rustix::fs::fstatvfs(&*self.directory.fd)
-            .map_err(|e| PlaceError::from_io("statvfs", &self.directory.path, e.into()))?;
+            .map_err(|e| PublishError::from_io("statvfs", &self.directory.path, e.into()))?;
         // Without a reserve of its own, root may use the file system's.
         let blocks = if self.minfree == 0 {
             vfs.f_bfree
@@ -95,7 +102,7 @@ impl Room {
         let free = u64::try_from(free).unwrap_or(u64::MAX);
         let available = free.saturating_sub(self.minfree);
         if kib > available || free < self.minfree {
-            return Err(PlaceError::NoRoom {
+            return Err(PublishError::NotEnoughSpace {
                 path: self.directory.path.clone(),
                 needed: kib,
                 available,
@@ -130,14 +137,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
         let directory = Directory::open(dir.path()).unwrap();
-        let error = Room::check(&directory, 4096, &mut Vec::new()).unwrap_err();
+        let error = FreeSpace::check(&directory, 4096, &mut Vec::new()).unwrap_err();
         assert!(
-            matches!(error, PlaceError::NoRoom { available: 0, .. }),
+            matches!(error, PublishError::NotEnoughSpace { available: 0, .. }),
             "{error}"
         );
         std::fs::write(dir.path().join("minfree"), "lots\n").unwrap();
         let mut notes = Vec::new();
-        Room::check(&directory, 4096, &mut notes).unwrap();
+        FreeSpace::check(&directory, 4096, &mut notes).unwrap();
         assert_eq!(notes, ["minfree holds no number of KiB and does not count"]);
     }
 }

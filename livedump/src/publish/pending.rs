@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use livecore_compress::Codec;
 
-use super::directory::{Number, Numbers, bounds_after};
-use super::free::Room;
-use super::temporary::{Directory, Temporary, publishing};
-use super::{Destination, PlaceError, links, pipe, sparse};
+use super::cleanup::publishing;
+use super::directory::Directory;
+use super::free::FreeSpace;
+use super::numbers::{Number, Numbers, bounds_after};
+use super::temporary::Temporary;
+use super::{Destination, PublishError, links, sparse};
+use crate::sys::pipe;
 
 /// How a dump is placed.
 #[derive(Debug, Clone)]
@@ -55,7 +58,7 @@ enum Target {
     Numbered {
         directory: Directory,
         temporary: Temporary,
-        room: Room,
+        space: FreeSpace,
     },
     Named {
         directory: Directory,
@@ -80,8 +83,8 @@ pub struct Published {
 }
 
 impl Destination {
-    /// Prepares to write: finds the directory, checks names and room, creates the temporary file.
-    pub fn begin(&self, options: &Options) -> Result<Pending, PlaceError> {
+    /// Prepares to write: finds the directory, checks names and space, creates the temporary file.
+    pub fn begin(&self, options: &Options) -> Result<Pending, PublishError> {
         let mut notes = Vec::new();
         let target = match self {
             Self::Stdout => stdout()?,
@@ -89,12 +92,12 @@ impl Destination {
                 let directory = Directory::open(path)?;
                 // Whether there is a number at all is known before the work, not after it.
                 Numbers::read(&directory)?.next(options.max, &directory)?;
-                let room = Room::check(&directory, options.needed, &mut notes)?;
+                let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
                 let temporary = Temporary::create(&directory, 0o600)?;
                 Target::Numbered {
                     directory,
                     temporary,
-                    room,
+                    space,
                 }
             }
             Self::File(path) => file(path, options, &mut notes)?,
@@ -108,12 +111,12 @@ impl Destination {
     }
 }
 
-fn stdout() -> Result<Target, PlaceError> {
+fn stdout() -> Result<Target, PublishError> {
     let path = PathBuf::from("-");
     let fd = io::stdout()
         .as_fd()
         .try_clone_to_owned()
-        .map_err(|e| PlaceError::from_io("open", &path, e))?;
+        .map_err(|e| PublishError::from_io("open", &path, e))?;
     pipe::widen(&fd);
     Ok(Target::Stream {
         file: File::from(fd),
@@ -121,10 +124,10 @@ fn stdout() -> Result<Target, PlaceError> {
     })
 }
 
-fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Target, PlaceError> {
+fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Target, PublishError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let Some(name) = name else {
-        return Err(PlaceError::Io {
+        return Err(PublishError::Io {
             doing: "create",
             path: path.into(),
             source: io::Error::new(io::ErrorKind::InvalidFilename, "not a file name in UTF-8"),
@@ -134,7 +137,7 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
         let kind = there.file_type();
         if kind.is_char_device() || kind.is_fifo() {
             let opened = File::options().write(true).open(path);
-            let file = opened.map_err(|e| PlaceError::from_io("open", path, e))?;
+            let file = opened.map_err(|e| PublishError::from_io("open", path, e))?;
             pipe::widen(&file);
             return Ok(Target::Stream {
                 file,
@@ -143,14 +146,14 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
         }
         // A disk is never what is meant by a file to replace.
         if !options.force || !kind.is_file() {
-            return Err(PlaceError::Exists { path: path.into() });
+            return Err(PublishError::Exists { path: path.into() });
         }
     }
     let directory = Directory::open(path.parent().unwrap_or(Path::new("")))?;
     if directory.has(name) && !options.force {
-        return Err(PlaceError::Exists { path: path.into() });
+        return Err(PublishError::Exists { path: path.into() });
     }
-    Room::check(&directory, options.needed, notes)?;
+    FreeSpace::check(&directory, options.needed, notes)?;
     Ok(Target::Named {
         temporary: Temporary::create(&directory, 0o600)?,
         name: name.into(),
@@ -185,12 +188,12 @@ impl Pending {
 
     /// Checks that a dump of `len` bytes fits, for a destination that was begun before its length
     /// was known. A stream takes anything.
-    pub fn reserve(&mut self, len: u64) -> Result<(), PlaceError> {
+    pub fn reserve(&mut self, len: u64) -> Result<(), PublishError> {
         match &self.target {
-            Target::Numbered { room, .. } => room.fits(len),
+            Target::Numbered { space, .. } => space.fits(len),
             Target::Named { directory, .. } => {
                 // What is wrong with `minfree` was said at the beginning.
-                Room::check(directory, len, &mut Vec::new()).map(|_| ())
+                FreeSpace::check(directory, len, &mut Vec::new()).map(|_| ())
             }
             Target::Stream { .. } => Ok(()),
         }
@@ -202,10 +205,10 @@ impl Pending {
     }
 
     /// Cuts or extends the file, and goes on writing behind that. Not for a stream.
-    pub fn set_len(&mut self, len: u64) -> Result<(), PlaceError> {
+    pub fn set_len(&mut self, len: u64) -> Result<(), PublishError> {
         if let Some(file) = self.file() {
             file.set_len(len)
-                .map_err(|e| PlaceError::from_io("truncate", self.path(), e))?;
+                .map_err(|e| PublishError::from_io("truncate", self.path(), e))?;
             self.written = len;
         }
         Ok(())
@@ -216,10 +219,10 @@ impl Pending {
     ///
     /// Everything is durable when this returns. If it fails, the names in the directory are as
     /// before, except that a dump which `max` allowed to be replaced may be gone.
-    pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PlaceError> {
+    pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PublishError> {
         if let (true, Some(file)) = (self.options.sparse, self.file()) {
             file.set_len(self.written)
-                .map_err(|e| PlaceError::from_io("truncate", self.path(), e))?;
+                .map_err(|e| PublishError::from_io("truncate", self.path(), e))?;
         }
         let Self {
             target,
@@ -240,7 +243,7 @@ impl Pending {
                 if options.force {
                     temporary.rename(&name)?;
                 } else if !temporary.link(&name)? {
-                    return Err(PlaceError::Exists { path });
+                    return Err(PublishError::Exists { path });
                 }
                 directory.sync()?;
                 (path, None)
@@ -271,7 +274,7 @@ fn number(
     options: &Options,
     info: &dyn Fn(u32) -> Vec<u8>,
     notes: &mut Vec<String>,
-) -> Result<(PathBuf, u32), PlaceError> {
+) -> Result<(PathBuf, u32), PublishError> {
     // Released when `directory` is closed. File systems that cannot lock are used without: a
     // number is claimed by link(2) in any case.
     let _ = rustix::fs::flock(&*directory.fd, rustix::fs::FlockOperation::LockExclusive);
@@ -315,22 +318,22 @@ fn commit(
     number: u32,
     name: &str,
     old: &Number,
-) -> Result<(), PlaceError> {
+) -> Result<(), PublishError> {
     info.rename(&format!("info.{number}"))?;
     for stale in old.livecores.iter().filter(|stale| *stale != name) {
         directory
             .remove(stale)
-            .map_err(|e| PlaceError::from_io("remove", directory.path.join(stale), e))?;
+            .map_err(|e| PublishError::from_io("remove", directory.path.join(stale), e))?;
     }
     directory.sync()?;
     bounds.rename("bounds")
 }
 
-fn fill(temporary: &Temporary, bytes: &[u8]) -> Result<(), PlaceError> {
+fn fill(temporary: &Temporary, bytes: &[u8]) -> Result<(), PublishError> {
     temporary
         .file()
         .write_all_at(bytes, 0)
-        .map_err(|e| PlaceError::from_io("write", temporary.path(), e))?;
+        .map_err(|e| PublishError::from_io("write", temporary.path(), e))?;
     temporary.sync()
 }
 
@@ -343,10 +346,11 @@ impl Write for Pending {
                 return Ok(n);
             }
             Target::Numbered {
-                temporary, room, ..
+                temporary, space, ..
             } => {
                 put(temporary.file(), buf, self.written, self.options.sparse)?;
-                room.wrote(buf.len() as u64)
+                space
+                    .wrote(buf.len() as u64)
                     .map_err(|e| io::Error::new(io::ErrorKind::StorageFull, e))?;
             }
             Target::Named { temporary, .. } => {

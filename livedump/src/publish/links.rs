@@ -1,7 +1,7 @@
 //! `livecore.last*` and `info.last`: the newest dump under a fixed name.
 
-use super::directory::split;
-use super::temporary::{Directory, link_target, symlink};
+use super::directory::Directory;
+use super::numbers::split;
 
 /// The links that are ours whatever they point at.
 const OURS: [&str; 3] = ["livecore.last", "livecore.last.gz", "livecore.last.zst"];
@@ -16,7 +16,7 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
     let mut notes = Vec::new();
     let ours = format!("livecore.last{suffix}");
     for name in OURS.into_iter().filter(|name| *name != ours) {
-        if link_target(directory, name).is_some()
+        if directory.link_target(name).is_some()
             && let Err(e) = directory.remove(name)
         {
             notes.push(format!("{name} could not be removed: {e}"));
@@ -28,7 +28,7 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
         &ours,
         &mut notes,
     );
-    match link_target(directory, "info.last") {
+    match directory.link_target("info.last") {
         Some(target) if !is_ours(directory, &target.to_string_lossy()) => {
             notes.push(format!(
                 "info.last points to {} and stays",
@@ -46,9 +46,9 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
 }
 
 fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<String>) {
-    if directory.has(name) && link_target(directory, name).is_none() {
+    if directory.has(name) && directory.link_target(name).is_none() {
         notes.push(format!("{name} is no link and stays"));
-    } else if let Err(e) = symlink(directory, target, name) {
+    } else if let Err(e) = directory.symlink(target, name) {
         notes.push(format!("{name} could not be made: {e}"));
     }
 }

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use rustix::fs::Dir;
 
-use super::PlaceError;
-use super::temporary::Directory;
+use super::PublishError;
+use super::directory::Directory;
 
 /// savecore(8) reads five characters of `bounds`, so this is the last number it can understand.
 pub const LAST_NUMBER: u32 = 99_999;
@@ -48,8 +48,8 @@ pub struct Numbers {
 
 impl Numbers {
     /// Reads the directory and its `bounds`.
-    pub fn read(directory: &Directory) -> Result<Self, PlaceError> {
-        let failed = |e: io::Error| PlaceError::from_io("read", &directory.path, e);
+    pub fn read(directory: &Directory) -> Result<Self, PublishError> {
+        let failed = |e: io::Error| PublishError::from_io("read", &directory.path, e);
         let mut taken = BTreeMap::<u32, Number>::new();
         for entry in Dir::read_from(&*directory.fd).map_err(|e| failed(e.into()))? {
             let entry = entry.map_err(|e| failed(e.into()))?;
@@ -87,7 +87,7 @@ impl Numbers {
         &self,
         max: Option<NonZeroU32>,
         directory: &Directory,
-    ) -> Result<(u32, Vec<String>), PlaceError> {
+    ) -> Result<(u32, Vec<String>), PublishError> {
         let mut notes = Vec::new();
         let last = max.map_or(LAST_NUMBER, |m| (m.get() - 1).min(LAST_NUMBER));
         let first = if self.bounds > last { 0 } else { self.bounds };
@@ -104,7 +104,7 @@ impl Numbers {
                 notes.push(format!("number {number} is taken by {why}"));
             }
         }
-        Err(PlaceError::NumbersTaken {
+        Err(PublishError::NumbersTaken {
             path: directory.path.clone(),
             last,
         })
@@ -199,7 +199,7 @@ mod tests {
         let (_dir, directory, n) = numbers(&["vmcore.0", "vmcore.1", "textdump.tar.2.gz"], "1\n");
         assert!(matches!(
             n.next(max, &directory),
-            Err(PlaceError::NumbersTaken { last: 2, .. })
+            Err(PublishError::NumbersTaken { last: 2, .. })
         ));
     }
 

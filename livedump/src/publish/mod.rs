@@ -16,22 +16,24 @@
 //! [`watch_signals`] was called, by SIGINT, SIGTERM, SIGHUP and SIGQUIT. Only SIGKILL and a crash of the
 //! machine can leave one behind.
 
+mod cleanup;
 pub mod destination;
 pub mod directory;
 pub mod error;
-pub(crate) mod free;
+pub mod free;
 pub mod info;
 pub mod links;
+pub mod numbers;
 pub mod pending;
 pub mod private;
 pub mod sparse;
 pub mod temporary;
 mod watcher;
 
-pub use crate::sys::pipe;
+pub use cleanup::{Passing, watch_signals};
 pub use destination::Destination;
-pub use error::PlaceError;
+pub use directory::Directory;
+pub use error::PublishError;
 pub use pending::{Options, Pending, Published};
 pub use private::PrivateDirectory;
-pub use temporary::watch_signals;
 pub use watcher::watch_over;

@@ -5,50 +5,14 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
-use super::PlaceError;
-use super::free;
-use super::temporary::Directory;
+use super::PublishError;
+use super::cleanup::unfinished;
+use super::directory::Directory;
 use super::watcher::Watcher;
 use crate::sys::signals::pass_over_interrupts;
-
-/// Every such directory of this process, and the programs that run on them.
-static THERE: Mutex<There> = Mutex::new(There {
-    directories: Vec::new(),
-    programs: Vec::new(),
-});
-
-struct There {
-    directories: Vec<PathBuf>,
-    programs: Vec<Pid>,
-}
-
-fn there() -> MutexGuard<'static, There> {
-    // Lists of names and numbers; a panic elsewhere does not make them wrong.
-    THERE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends the programs and removes the directories, when a signal ends the process.
-pub(super) fn sweep_all() {
-    let there = there();
-    for program in &there.programs {
-        let _ = kill_process(*program, Signal::TERM);
-    }
-    for directory in &there.directories {
-        let _ = fs::remove_dir_all(directory);
-    }
-    // Nobody may make another one while the process ends.
-    std::mem::forget(there);
-}
-
-/// Bytes that are free for everybody on the file system of `directory`.
-pub fn room(directory: &Path) -> Result<u64, PlaceError> {
-    let opened = Directory::open(directory)?;
-    free::available(&opened).map_err(|e| PlaceError::from_io("statvfs", directory, e))
-}
 
 /// A directory of mode 0700 that is removed with its contents when it is dropped, or when SIGINT,
 /// SIGTERM, SIGHUP or SIGQUIT ends the process ([`super::watch_signals`]); with a watcher, when it
@@ -61,21 +25,26 @@ pub struct PrivateDirectory {
 
 impl PrivateDirectory {
     /// Makes one in `parent`.
-    pub fn create(parent: &Path) -> Result<Self, PlaceError> {
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the directory cannot be made.
+    pub fn create(parent: impl AsRef<Path>) -> Result<Self, PublishError> {
+        let parent = parent.as_ref();
         // The list is held over the creation: a signal finds the name in it, or no directory.
-        let mut list = there();
+        let mut unfinished = unfinished();
         loop {
             let path = parent.join(Directory::temporary_name());
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    list.directories.push(path.clone());
+                    unfinished.trees.push(path.clone());
                     return Ok(Self {
                         path,
                         watcher: None,
                     });
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(PlaceError::from_io("create", path, e)),
+                Err(e) => return Err(PublishError::from_io("create", path, e)),
             }
         }
     }
@@ -96,7 +65,7 @@ impl PrivateDirectory {
     /// Runs a program to its end, on what is in the directory. Meanwhile SIGINT is the program's
     /// alone; SIGTERM, SIGHUP and SIGQUIT end it, and then this process.
     pub fn run(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
-        let mut list = there();
+        let mut unfinished = unfinished();
         pass_over_interrupts(true);
         let started = command.spawn();
         let mut child = match started {
@@ -107,10 +76,10 @@ impl PrivateDirectory {
             }
         };
         let pid = pid(&child);
-        list.programs.extend(pid);
-        drop(list);
+        unfinished.programs.extend(pid);
+        drop(unfinished);
         let status = child.wait();
-        there().programs.retain(|p| Some(*p) != pid);
+        self::unfinished().programs.retain(|p| Some(*p) != pid);
         pass_over_interrupts(false);
         status
     }
@@ -122,9 +91,9 @@ fn pid(child: &Child) -> Option<Pid> {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        let mut list = there();
+        let mut unfinished = unfinished();
         let _ = fs::remove_dir_all(&self.path);
-        list.directories.retain(|path| *path != self.path);
+        unfinished.trees.retain(|path| *path != self.path);
     }
 }
 
@@ -155,6 +124,5 @@ mod tests {
         drop(directory);
         assert!(!path.exists());
         assert_eq!(fs::read_to_string(outside).unwrap(), "stays");
-        assert!(room(parent.path()).unwrap() > 0);
     }
 }

@@ -1,0 +1,165 @@
+//! A file that is there only until it has its name.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::PublishError;
+use super::cleanup::unfinished;
+use super::directory::Directory;
+
+/// A file under a temporary name. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Temporary {
+    directory: Directory,
+    name: String,
+    file: Arc<File>,
+    named: bool,
+}
+
+impl Temporary {
+    /// Creates a new file with exactly `mode` in `directory`.
+    pub fn create(directory: &Directory, mode: u32) -> Result<Self, PublishError> {
+        let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        // The list is held over the creation: a signal finds the name in it, or no file.
+        let mut unfinished = unfinished();
+        let (name, fd) = loop {
+            let name = Directory::temporary_name();
+            match rustix::fs::openat(&*directory.fd, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(fd) => break (name, fd),
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(errno) => {
+                    return Err(PublishError::from_io(
+                        "create",
+                        directory.path.join(name),
+                        errno.into(),
+                    ));
+                }
+            }
+        };
+        unfinished.add(directory, &name);
+        drop(unfinished);
+        let temporary = Self {
+            directory: directory.clone(),
+            name,
+            file: Arc::new(File::from(fd)),
+            named: true,
+        };
+        // The umask had its say at creation.
+        rustix::fs::fchmod(temporary.file(), mode)
+            .map_err(|e| PublishError::from_io("chmod", temporary.path(), e.into()))?;
+        Ok(temporary)
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The temporary path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path.join(&self.name)
+    }
+
+    /// Makes the content durable.
+    pub fn sync(&self) -> Result<(), PublishError> {
+        self.file
+            .sync_all()
+            .map_err(|e| PublishError::from_io("sync", self.path(), e))
+    }
+
+    /// Gives the file its name, whatever stood there.
+    pub fn rename(mut self, to: &str) -> Result<(), PublishError> {
+        self.directory
+            .rename(&self.name, to)
+            .map_err(|e| PublishError::from_io("rename to", self.directory.path.join(to), e))?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Gives the file its name if nothing of that name is there; `false` if something is.
+    pub fn link(&mut self, to: &str) -> Result<bool, PublishError> {
+        let fd = &*self.directory.fd;
+        let failed = |e: rustix::io::Errno, directory: &Directory| {
+            PublishError::from_io("link to", directory.path.join(to), e.into())
+        };
+        match rustix::fs::linkat(fd, &self.name, fd, to, AtFlags::empty()) {
+            Ok(()) => {
+                self.remove();
+                return Ok(true);
+            }
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            // A file system without hard links.
+            Err(
+                rustix::io::Errno::PERM | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::MLINK,
+            ) => {}
+            Err(errno) => return Err(failed(errno, &self.directory)),
+        }
+        // Then an empty file claims the name and is renamed over.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        match rustix::fs::openat(fd, to, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            Err(errno) => return Err(failed(errno, &self.directory)),
+        }
+        if let Err(errno) = rustix::fs::renameat(fd, &self.name, fd, to) {
+            let _ = self.directory.remove(to);
+            return Err(failed(errno, &self.directory));
+        }
+        self.forget();
+        Ok(true)
+    }
+
+    /// The file itself, without its name.
+    pub(crate) fn into_file(mut self) -> Arc<File> {
+        self.remove();
+        self.file.clone()
+    }
+
+    /// Leaves the name to somebody else for a while: signals do not remove it meanwhile.
+    pub(crate) fn lend(&self) -> Lent<'_> {
+        unfinished().forget(&self.directory, &self.name);
+        Lent(self)
+    }
+
+    /// Takes the name away now. The open file lives on, and goes when it is closed.
+    pub fn remove(&mut self) {
+        if self.named {
+            let _ = self.directory.remove(&self.name);
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.named = false;
+        unfinished().forget(&self.directory, &self.name);
+    }
+}
+
+/// A name that is somebody else's for a while ([`Temporary::lend`]).
+pub(crate) struct Lent<'a>(&'a Temporary);
+
+impl Lent<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        unfinished().add(&self.0.directory, &self.0.name);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
