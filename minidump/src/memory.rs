@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use crate::arch::walk::WalkEnd;
 use crate::{Mapping, PhysAddr, VirtAddr};
@@ -106,6 +107,50 @@ pub trait KernelMemory: Send + Sync {
             done += n;
         }
         Ok(())
+    }
+}
+
+impl<M: KernelMemory + ?Sized> KernelMemory for &M {
+    fn page_size(&self) -> u64 {
+        (**self).page_size()
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_phys(at, buf)
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        (**self).translate(at)
+    }
+
+    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        (**self).read_phys_part(at, buf)
+    }
+
+    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_virt(at, buf)
+    }
+}
+
+impl<M: KernelMemory + ?Sized> KernelMemory for Arc<M> {
+    fn page_size(&self) -> u64 {
+        (**self).page_size()
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_phys(at, buf)
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        (**self).translate(at)
+    }
+
+    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        (**self).read_phys_part(at, buf)
+    }
+
+    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read_virt(at, buf)
     }
 }
 

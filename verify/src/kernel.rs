@@ -292,17 +292,17 @@ impl Checks<'_, '_> {
         let types = Types::read(self.kernel, &STRUCTURES);
         let kernel = Kernel::new(self.memory, self.kernel)
             .displaced(self.memory.displacement())
-            .with_types(Some(&types));
+            .with_types(&types);
         // Without the exported offsets there is nothing to list.
-        let Ok(threads) = kernel.threads() else {
+        let Ok(found) = kernel.processes() else {
             return;
         };
         let place = Place::payload("threads", 0);
         // Older kernels than 13 have one list of zombies, others another; registers need no list.
-        let missing = threads.missing.iter().filter(|m| m.symbol != "zombproc");
+        let missing = found.missing.iter().filter(|m| m.symbol != "zombproc");
         let problems: Vec<String> = missing
             .map(ToString::to_string)
-            .chain(threads.problems)
+            .chain(found.problems.iter().cloned())
             .collect();
         for problem in &problems {
             self.sink.broken(&rules::LIV_THREADS, &place, |f| {
@@ -312,11 +312,11 @@ impl Checks<'_, '_> {
         if problems.is_empty() {
             self.sink.passed(&rules::LIV_THREADS);
         }
-        for thread in threads.list {
+        for thread in found.threads() {
             if thread.context != Context::SwitchedOut {
                 continue;
             }
-            let Ok(registers) = kernel.registers(&thread) else {
+            let Ok(registers) = kernel.registers(thread) else {
                 continue;
             };
             let place = Place::payload(format!("thread {} {}", thread.tid, thread.title()), 0);

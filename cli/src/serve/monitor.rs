@@ -105,10 +105,10 @@ impl Served {
     /// What `livecore ps` prints.
     fn ps(&self) -> Result<String, String> {
         let types = Types::read(&self.space.elf, &STRUCTURES);
-        let kernel = self.kernel().with_types(Some(&types));
+        let kernel = self.kernel().with_types(&types);
         let found = kernel.processes().map_err(|e| e.to_string())?;
         let mut text = Vec::new();
-        ps::text(kernel, &found.list, &mut text).map_err(|e| e.to_string())?;
+        ps::text(&kernel, &found.list, &mut text).map_err(|e| e.to_string())?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
@@ -194,7 +194,7 @@ impl Served {
     fn backtrace(&self, thread: &Thread) -> String {
         let mut text = format!("{} (tid {})\n", printable(&thread.title()), thread.tid);
         let symbols = super::target::ModuleSymbols::of(self);
-        let kernel = self.kernel().with_functions(Some(&symbols));
+        let kernel = self.kernel().with_functions(&symbols);
         let registers = match kernel.registers(thread) {
             Ok(registers) => registers,
             Err(error) => {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use livecore_kernel::modules::Placed;
+use livecore_kernel::module::Placed;
 use livecore_kernel::{Functions, Kernel, Module, Modules, Thread};
 
 use super::command;
@@ -137,13 +137,14 @@ impl Served {
         };
         let mut problems = Vec::new();
         let kernel = space.kernel();
-        let threads = entries(kernel, &mut problems);
+        let threads = entries(&kernel, &mut problems);
         let modules = kernel.modules().unwrap_or_else(|error| {
             problems.push(format!("modules: {error}"));
             Modules::default()
         });
         let problems_of = modules.problems.iter().map(|p| format!("modules: {p}"));
         problems.extend(problems_of);
+        drop(kernel);
         let by_id = (0..).zip(&threads).map(|(at, t)| (t.id, at)).collect();
         let path = space.path.canonicalize();
         let path = path.unwrap_or_else(|_| space.path.clone());
@@ -315,11 +316,11 @@ impl std::fmt::Debug for Served {
 
 /// The threads, the crashed one first, or else the first that is known to be somewhere, then in the
 /// order of the kernel's lists. There is always one: debuggers know no machine without threads.
-fn entries(kernel: Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
-    let list = match kernel.threads() {
+fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
+    let list = match kernel.processes() {
         Ok(found) => {
             problems.extend(found.problems.into_iter().map(|p| format!("threads: {p}")));
-            found.list
+            found.list.into_iter().flat_map(|p| p.threads).collect()
         }
         Err(error) => {
             problems.push(format!("threads: {error}"));

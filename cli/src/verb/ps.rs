@@ -78,10 +78,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for problem in &types.problems {
         session.warn(&args.dump, problem);
     }
-    let kernel = space.kernel().with_types(Some(&types));
+    let kernel = space.kernel().with_types(&types);
     // A stack may go through a loaded kernel file.
     let modules = kernel.modules().unwrap_or_default();
-    let kernel = kernel.with_functions(Some(&modules));
+    let kernel = kernel.with_functions(&modules);
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(&args.dump))?;
@@ -90,13 +90,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let answer = Answer {
             dump: args.dump.display().to_string(),
             typed: types.structure("thread").is_some(),
-            processes: found.list.iter().map(|p| answer(kernel, p)).collect(),
+            processes: found.list.iter().map(|p| answer(&kernel, p)).collect(),
             missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
             problems: found.problems,
         };
         return Ok(crate::json::print(&answer, &mut session.out)?);
     }
-    Ok(text(kernel, &found.list, &mut session.out)?)
+    Ok(text(&kernel, &found.list, &mut session.out)?)
 }
 
 /// Tells what the list lacks: what is missing in a line, what is broken as a warning.
@@ -124,7 +124,7 @@ pub(super) fn context(context: Context) -> &'static str {
     }
 }
 
-fn answer(kernel: Kernel<'_>, process: &Process) -> ProcessAnswer {
+fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
     let thread = |thread: &Thread| ThreadAnswer {
         address: Hex(thread.at),
         tid: thread.tid,
@@ -145,7 +145,7 @@ fn answer(kernel: Kernel<'_>, process: &Process) -> ProcessAnswer {
     }
 }
 
-pub(crate) fn text(kernel: Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn text(kernel: &Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
     let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".into());
     writeln!(
         out,

@@ -114,18 +114,18 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for problem in &types.problems {
         session.warn(&args.dump, problem);
     }
-    let kernel = space.kernel().with_types(Some(&types));
+    let kernel = space.kernel().with_types(&types);
     // Kernels without the list have functions of their own all the same.
     let modules = kernel.modules().unwrap_or_default();
-    let kernel = kernel.with_functions(Some(&modules));
-    let found = kernel.threads().map_err(|e| about(e.into()))?;
+    let kernel = kernel.with_functions(&modules);
+    let found = kernel.processes().map_err(|e| about(e.into()))?;
     ps::tell(&args.dump, &found.missing, &found.problems, session);
 
     let all = args.tid.is_empty() && !args.crashed;
     let wanted = |t: &&Thread| {
         all || args.tid.contains(&t.tid) || args.crashed && t.context == Context::Crashed
     };
-    let list: Vec<&Thread> = found.list.iter().filter(wanted).collect();
+    let list: Vec<&Thread> = found.threads().filter(wanted).collect();
     for tid in &args.tid {
         if !list.iter().any(|t| t.tid == *tid) {
             let what = format_args!("no thread {tid}");
@@ -155,21 +155,21 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             if i > 0 {
                 writeln!(session.out)?;
             }
-            text(kernel, thread, registers.as_ref(), &mut session.out)?;
+            text(&kernel, thread, registers.as_ref(), &mut session.out)?;
         }
         return Ok(());
     }
     let mut threads = Vec::new();
     for thread in list {
         let registers = registers(thread, session);
-        threads.push(answer(kernel, thread, registers.as_ref()));
+        threads.push(answer(&kernel, thread, registers.as_ref()));
     }
     let answer = Answer {
         dump: args.dump.display().to_string(),
         typed: types.structure("thread").is_some(),
         threads,
         missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
-        problems: found.problems,
+        problems: found.problems.clone(),
     };
     Ok(crate::json::print(&answer, &mut session.out)?)
 }
@@ -181,7 +181,7 @@ fn values(registers: &Registers) -> BTreeMap<&'static str, Option<Hex>> {
         .collect()
 }
 
-fn answer(kernel: Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -> ThreadAnswer {
+fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -> ThreadAnswer {
     let frames = registers.map(|r| kernel.stack(r)).unwrap_or_default();
     ThreadAnswer {
         address: Hex(thread.at),
@@ -230,7 +230,7 @@ fn trap(trap: &Trap) -> TrapAnswer {
 
 /// One thread: its title, its registers, its chain.
 fn text(
-    kernel: Kernel<'_>,
+    kernel: &Kernel<'_>,
     thread: &Thread,
     registers: Option<&Registers>,
     out: &mut dyn Write,

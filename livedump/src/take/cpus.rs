@@ -78,8 +78,8 @@ pub(super) fn place(
             return Ok(placed);
         }
     };
-    let found = identify(kernel, &known, &threads.list);
-    let Some(first) = choose(kernel, &found, chosen) else {
+    let found = identify(&kernel, &known, &threads);
+    let Some(first) = choose(&kernel, &found, chosen) else {
         return Ok(placed);
     };
     for (index, on) in found.iter().enumerate() {
@@ -92,16 +92,16 @@ pub(super) fn place(
             let what = format!("CPU {number} is in the kernel's debugger: its registers are {own}");
             placed.notes.push(what);
         }
-        if index != first && waits_stopped(kernel, layout, on) {
+        if index != first && waits_stopped(&kernel, layout, on) {
             let number = on.state.number;
             let what = format!("the kernel had stopped CPU {number}: its own copy of it is kept");
             placed.notes.push(what);
             continue;
         }
         let place = if index == first {
-            dumping(kernel, layout, on, &mut placed.patches)
+            dumping(&kernel, layout, on, &mut placed.patches)
         } else {
-            stopped(kernel, layout, on, &mut placed.patches)
+            stopped(&kernel, layout, on, &mut placed.patches)
         };
         let place = place.unwrap_or_else(|why| {
             let number = on.state.number;
@@ -116,7 +116,7 @@ pub(super) fn place(
             place,
         });
     }
-    let bits = stopped_cpus(kernel, &placed.cpus, &mut placed.patches);
+    let bits = stopped_cpus(&kernel, &placed.cpus, &mut placed.patches);
     if let Err(why) = bits {
         placed.notes.push(format!("stopped_cpus: {why}"));
     }
@@ -139,7 +139,7 @@ struct OnCpu<'a> {
 /// In the kernel a register has the address of `struct pcpu`, whose first member is `pc_curthread`.
 /// Where that leads to no thread, numbers are taken for the same here and there.
 fn identify<'a>(
-    kernel: Kernel<'_>,
+    kernel: &Kernel<'_>,
     cpus: &[&'a CpuState],
     threads: &'a [Thread],
 ) -> Vec<OnCpu<'a>> {
@@ -168,7 +168,7 @@ fn identify<'a>(
 }
 
 /// The index of the processor whose thread is to be the dumping one.
-fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option<usize> {
+fn choose(kernel: &Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option<usize> {
     if let Some(number) = chosen {
         return cpus.iter().position(|on| on.state.number == number);
     }
@@ -179,7 +179,7 @@ fn choose(kernel: Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option
 }
 
 fn dumping(
-    kernel: Kernel<'_>,
+    kernel: &Kernel<'_>,
     layout: &PcbFields,
     on: &OnCpu<'_>,
     patches: &mut Patches,
@@ -197,7 +197,7 @@ fn dumping(
 }
 
 fn stopped(
-    kernel: Kernel<'_>,
+    kernel: &Kernel<'_>,
     layout: &PcbFields,
     on: &OnCpu<'_>,
     patches: &mut Patches,
@@ -211,7 +211,7 @@ fn stopped(
 }
 
 /// Whether a processor waits where the kernel has stopped it, after it has saved what it did.
-fn waits_stopped(kernel: Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
+fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
     let handlers = processor::waits_in(layout.machine);
     let place = on.state.registers.place();
     let function = place.and_then(|(pc, _)| kernel.function(pc));
@@ -228,7 +228,7 @@ fn waits_stopped(kernel: Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool
 }
 
 /// Whether `stopped_cpus` in memory has the processor's bit.
-fn is_stopped(kernel: Kernel<'_>, cpuid: u32) -> bool {
+fn is_stopped(kernel: &Kernel<'_>, cpuid: u32) -> bool {
     kernel.stopped_cpus_bit(cpuid).is_some_and(|(at, mask)| {
         let byte = kernel.uint_at("stopped_cpus", at, 1).unwrap_or(0);
         byte & u64::from(mask) != 0
@@ -237,7 +237,7 @@ fn is_stopped(kernel: Kernel<'_>, cpuid: u32) -> bool {
 
 /// Puts a processor's registers into the `struct pcb` at `at`.
 fn registers(
-    kernel: Kernel<'_>,
+    kernel: &Kernel<'_>,
     layout: &PcbFields,
     on: &OnCpu<'_>,
     at: u64,
@@ -286,7 +286,7 @@ fn registers(
 }
 
 /// Sets the bits of the processors that count as stopped, and clears the dumping one's.
-fn stopped_cpus(kernel: Kernel<'_>, cpus: &[Cpu], patches: &mut Patches) -> Result<(), String> {
+fn stopped_cpus(kernel: &Kernel<'_>, cpus: &[Cpu], patches: &mut Patches) -> Result<(), String> {
     let mut bytes = std::collections::BTreeMap::<u64, u8>::new();
     for cpu in cpus {
         let bit = cpu.cpuid.and_then(|id| kernel.stopped_cpus_bit(id));

@@ -117,7 +117,7 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
         let plain = planned(machine.memory(), &elf);
         let plain_dump = dump(&plain);
         let on_cpu = |context: Context| matches!(context, Context::OnCpu(_) | Context::Stopped(_));
-        let threads = Kernel::new(&plain_dump, &elf).threads().unwrap().list;
+        let threads = Kernel::new(&plain_dump, &elf).threads().unwrap();
         let mut ids = threads.iter().filter_map(|t| t.cpu).collect::<Vec<_>>();
         ids.sort_unstable();
         assert!(ids.len() > 1, "{ids:?}");
@@ -141,7 +141,7 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
 
         let kernel = Kernel::new(&dump, &elf);
         let mut seen = 0;
-        for thread in kernel.threads().unwrap().list {
+        for thread in kernel.threads().unwrap() {
             let Some(id) = thread.cpu else {
                 assert!(!on_cpu(thread.context));
                 continue;
@@ -194,7 +194,7 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
 fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
     let (machine, elf) = running();
     let plain = dump(&planned(machine.memory(), &elf));
-    let threads = Kernel::new(&plain, &elf).threads().unwrap().list;
+    let threads = Kernel::new(&plain, &elf).threads().unwrap();
     let id = threads.iter().find_map(|thread| thread.cpu).unwrap();
     // As VMware's states have them.
     let state = X86 {
@@ -244,7 +244,7 @@ fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came
         taken.put_cpus(&elf, &cpus, None).unwrap();
         let dump = dump(&taken);
         let kernel = Kernel::new(&dump, &elf);
-        let threads = kernel.threads().unwrap().list;
+        let threads = kernel.threads().unwrap();
         let crashed = threads.iter().filter(|t| t.context == Context::Crashed);
         let [thread] = crashed.collect::<Vec<_>>()[..] else {
             panic!("one thread dumped");
@@ -273,7 +273,7 @@ fn pc_curthread_says_which_processor_is_which() {
     let (machine, elf) = running();
     let plain = planned(machine.memory(), &elf);
     let plain_dump = dump(&plain);
-    let threads = Kernel::new(&plain_dump, &elf).threads().unwrap().list;
+    let threads = Kernel::new(&plain_dump, &elf).threads().unwrap();
     let on = threads.iter().filter(|t| t.cpu.is_some());
     let on = on.collect::<Vec<_>>();
     // The image counts the other way round. Any place of the kernel that holds the thread's

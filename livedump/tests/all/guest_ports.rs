@@ -43,7 +43,7 @@ impl Guest {
 
     /// The CPUs that a thread is on, with its number.
     fn on_cpu(&self) -> Vec<(u32, i32)> {
-        let threads = Kernel::new(&self.plain, &self.elf).threads().unwrap().list;
+        let threads = Kernel::new(&self.plain, &self.elf).threads().unwrap();
         let mut on: Vec<_> = threads
             .iter()
             .filter_map(|t| Some((t.cpu?, t.tid)))
@@ -159,7 +159,7 @@ fn registers_go_to_their_places(text: &str) {
     assert_eq!(taken.notes.iter().filter(|n| n.contains("CPU")).count(), 0);
     let with = dump(&taken);
     let kernel = Kernel::new(&with, &guest.elf);
-    let threads = kernel.threads().unwrap().list;
+    let threads = kernel.threads().unwrap();
     let told = taken.told().provenance().cpus;
     let address = |name: &str| guest.elf.symbol(name).unwrap().value;
     let [stoppcbs] = guest.words(&guest.plain, address("stoppcbs"));
@@ -223,7 +223,7 @@ fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
         let is_arm = text.contains("aarch64");
         let guest = Guest::new(text);
         let kernel = Kernel::new(&guest.plain, &guest.elf);
-        let threads = kernel.threads().unwrap().list;
+        let threads = kernel.threads().unwrap();
         // Any word that has a thread's address does: here the list of its process's threads.
         let head = kernel.variable("proc_off_p_threads", 4).unwrap();
         let next = kernel.variable("thread_off_td_plist", 4).unwrap();
@@ -271,7 +271,7 @@ fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came
         let taken = guest.put(&cpus, None);
         let with = dump(&taken);
         let kernel = Kernel::new(&with, &guest.elf);
-        let threads = kernel.threads().unwrap().list;
+        let threads = kernel.threads().unwrap();
         let thread = threads.iter().find(|t| t.context == Context::Crashed);
         assert_eq!(thread.unwrap().at, truth.va);
         // The registers that the emulated kernel has put into kdb_pcb.

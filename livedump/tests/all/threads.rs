@@ -44,12 +44,12 @@ fn opened(machine: &Machine) -> (Dump, KernelElf) {
 /// Every thread, its registers and its stack, in order; how many frames have a trap.
 #[track_caller]
 fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
-    let threads = kernel.threads().unwrap();
-    assert_eq!(threads.problems, [""; 0], "{machine_name}");
-    assert_eq!(threads.missing, [], "{machine_name}");
+    let found = kernel.processes().unwrap();
+    let threads: Vec<_> = found.threads().collect();
+    assert_eq!(found.problems, [""; 0], "{machine_name}");
+    assert_eq!(found.missing, [], "{machine_name}");
     let truth = &machine.truth().threads;
     let found: Vec<_> = threads
-        .list
         .iter()
         .map(|t| {
             let (pid, tid) = (t.pid as u32, t.tid as u32);
@@ -83,7 +83,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
 
     let x86 = kernel.elf().machine() == 62 || kernel.elf().machine() == 3;
     let mut traps = 0;
-    for (thread, told) in threads.list.iter().zip(truth) {
+    for (thread, told) in threads.iter().copied().zip(truth) {
         let name = format!("{machine_name}: {}", thread.title());
         let context = match told.context {
             Told::Dump | Told::Debugger => Context::Crashed,
@@ -258,7 +258,7 @@ fn without_type_information_stacks_tell_what_threads_do() {
         let (dump, elf) = opened(&machine);
         let kernel = Kernel::of_dump(&dump, &elf);
         let threads = kernel.threads().unwrap();
-        for (thread, told) in threads.list.iter().zip(&machine.truth().threads) {
+        for (thread, told) in threads.iter().zip(&machine.truth().threads) {
             let found = kernel.state(thread);
             assert_eq!(found, state(told, false), "{name}: {}", thread.title());
             assert_eq!(thread.wait, None);
@@ -274,10 +274,10 @@ fn type_information_tells_states_waits_and_stacks() {
     let machine = built(text);
     let (dump, elf) = opened(&machine);
     let types = Types::read(&elf, &STRUCTURES);
-    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let kernel = Kernel::of_dump(&dump, &elf).with_types(&types);
     let threads = kernel.threads().unwrap();
     let mut waits = 0;
-    for (thread, told) in threads.list.iter().zip(&machine.truth().threads) {
+    for (thread, told) in threads.iter().zip(&machine.truth().threads) {
         let title = thread.title();
         assert_eq!(kernel.state(thread), state(told, true), "{name}: {title}");
         assert_eq!(thread.wait, told.wait, "{title}");

@@ -5,7 +5,7 @@
 //! different for every build. It is compared with the dump's memory; where either side lacks it,
 //! with the `versionstring` of the dump's header.
 
-use crate::displacement;
+use crate::kernel::displacement;
 use crate::sections::Sections;
 use livecore_minidump::header::escaped;
 use livecore_minidump::{

@@ -1,6 +1,8 @@
 //! The threads of a kernel as the notes of a core.
 
-use crate::{Context, Kernel, KernelError, Thread};
+use crate::error::KernelError;
+use crate::kernel::Kernel;
+use crate::thread::{Context, Thread};
 use livecore_minidump::elf::notes::{ThreadNote, short_name};
 
 /// `SIGABRT`, which a debugger shows of the thread that wrote the dump.
@@ -9,12 +11,11 @@ const CRASHED: i32 = 6;
 /// Every thread with its registers, the one that wrote the dump first, the others in the order of
 /// the kernel's lists; and what could not be had, in words.
 pub fn thread_notes(kernel: &Kernel<'_>) -> Result<(Vec<ThreadNote>, Vec<String>), KernelError> {
-    let mut threads = kernel.threads()?;
-    threads
-        .list
-        .sort_by_key(|thread| thread.context != Context::Crashed);
-    let mut problems = threads.problems;
-    let notes = threads.list.iter().map(|thread| {
+    let found = kernel.processes()?;
+    let mut threads: Vec<&Thread> = found.threads().collect();
+    threads.sort_by_key(|thread| thread.context != Context::Crashed);
+    let mut problems = found.problems.clone();
+    let notes = threads.into_iter().map(|thread| {
         let registers = match kernel.registers(thread) {
             Ok(registers) => registers.known().collect(),
             Err(error) => {

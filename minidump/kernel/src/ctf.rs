@@ -20,9 +20,10 @@
 
 use std::collections::BTreeMap;
 
-use super::section;
-use super::types::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 use livecore_minidump::{ByteOrder, Error, KernelElf};
+
+use crate::section;
+use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 
 /// The section.
 const SECTION: &str = ".SUNW_ctf";
@@ -86,7 +87,7 @@ fn broken(offset: usize, found: impl Into<String>, expected: &str) -> Error {
 }
 
 /// The structures and unions of these names that `elf`'s CTF knows; none if it has no CTF.
-pub(super) fn structures(
+pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
 ) -> Result<BTreeMap<String, Structure>, Error> {

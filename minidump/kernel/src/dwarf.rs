@@ -10,9 +10,10 @@ use gimli::{
     Unit, UnitOffset,
 };
 
-use super::section;
-use super::types::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 use livecore_minidump::{ByteOrder, Error, KernelElf};
+
+use crate::section;
+use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 
 /// All sections together. A stock kernel's debug information is some 100 MiB.
 const LIMIT: u64 = 512 << 20;
@@ -33,7 +34,7 @@ fn broken(error: gimli::Error) -> Error {
 }
 
 /// The structures and unions of these names that `elf`'s DWARF knows; none if it has no DWARF.
-pub(super) fn structures(
+pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
 ) -> Result<BTreeMap<String, Structure>, Error> {

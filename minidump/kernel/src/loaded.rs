@@ -15,7 +15,8 @@
 //! and its strings. Values of an object file's symbols are addresses once it is loaded (amd64, mips);
 //! those of a shared object count from where it was loaded.
 
-use crate::{Kernel, Module};
+use crate::kernel::Kernel;
+use crate::module::Module;
 
 /// Words in which the address and the four are looked for.
 const WINDOW: u64 = 96;
@@ -31,14 +32,14 @@ const CODE: [u64; 3] = [0, 2, 10];
 const STT_FUNC: u64 = 2;
 
 /// How much of all files' tables may yet be read.
-pub(super) struct Room {
+pub(crate) struct Room {
     functions: usize,
     bytes: u64,
 }
 
 impl Room {
     /// 2^18 functions, and tables of 64 MiB.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             functions: 1 << 18,
             bytes: 64 << 20,
@@ -57,7 +58,7 @@ struct Table {
 impl Kernel<'_> {
     /// The functions of a loaded file that is not the kernel itself, by address. `behind` is where
     /// its `struct linker_file` goes on behind address and size.
-    pub(super) fn loaded_functions(
+    pub(crate) fn loaded_functions(
         &self,
         module: &Module,
         behind: u64,

@@ -9,9 +9,10 @@
 
 use std::collections::HashSet;
 
-use crate::stack::{Frame, LIMIT};
+use crate::frame::{Frame, LIMIT};
+use crate::kernel::Kernel;
+use crate::registers::Registers;
 use crate::trap::{self, Around};
-use crate::{Kernel, Registers};
 use livecore_defs::trapframe::{MIPS_STARTS, STACK_ENDS};
 
 /// The most bytes of a function that are looked at.
@@ -62,7 +63,7 @@ impl Prologue {
 
 impl Kernel<'_> {
     /// The call chain of mips's registers, innermost first.
-    pub(super) fn stack_of_mips(&self, registers: &Registers) -> Vec<Frame> {
+    pub(crate) fn stack_of_mips(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(sp)) = (registers.pc(), registers.sp()) else {
             return Vec::new();
         };
@@ -175,9 +176,9 @@ impl Kernel<'_> {
             true => left.pc.checked_sub(INSTRUCTION)?,
             false => left.pc,
         };
-        let linked = inside.wrapping_sub(self.displacement);
+        let linked = self.linked(inside);
         let start = match self.elf().function_start(linked) {
-            Some(start) => start.wrapping_add(self.displacement),
+            Some(start) => self.placed(start),
             None => self.guessed_start(inside)?,
         };
         let len = left.pc.checked_sub(start)?;
@@ -213,7 +214,7 @@ impl Kernel<'_> {
         // At most FUNCTION_MAX.
         let mut bytes = vec![0; len as usize];
         if self.bytes_at("code", start, &mut bytes).is_err() {
-            let linked = start.wrapping_sub(self.displacement);
+            let linked = self.linked(start);
             let contents = self.elf().bytes_at(linked, bytes.len())?;
             bytes = contents.in_file.then_some(contents.bytes)?;
         }

@@ -1,28 +1,30 @@
 //! Where the fields of processes and threads are: exported integers, and type information for the
 //! others.
 
-use crate::{Kernel, KernelError, Member};
+use crate::error::KernelError;
+use crate::kernel::Kernel;
+use crate::structure::Member;
 
 /// No structure of a kernel is larger.
 const LARGEST: u64 = 1 << 20;
 
 /// The exported offsets. All are needed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Offsets {
-    pub(super) pid: u64,
-    pub(super) comm: u64,
-    pub(super) list: u64,
-    pub(super) threads: u64,
-    pub(super) tid: u64,
-    pub(super) name: u64,
-    pub(super) oncpu: u64,
-    pub(super) pcb: u64,
-    pub(super) plist: u64,
-    pub(super) pcb_size: u64,
+pub(crate) struct Offsets {
+    pub(crate) pid: u64,
+    pub(crate) comm: u64,
+    pub(crate) list: u64,
+    pub(crate) threads: u64,
+    pub(crate) tid: u64,
+    pub(crate) name: u64,
+    pub(crate) oncpu: u64,
+    pub(crate) pcb: u64,
+    pub(crate) plist: u64,
+    pub(crate) pcb_size: u64,
 }
 
 impl Offsets {
-    pub(super) fn read(kernel: Kernel<'_>) -> Result<Self, KernelError> {
+    pub(crate) fn read(kernel: &Kernel<'_>) -> Result<Self, KernelError> {
         let get = |name: &str| {
             let found = kernel.variable(name, 4)?;
             if found >= LARGEST {
@@ -51,19 +53,19 @@ impl Offsets {
 
 /// What only type information tells: all of it may be missing.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Typed {
-    pub(super) parent: Option<Member>,
-    pub(super) process_state: Option<Member>,
-    pub(super) state: Option<Member>,
-    pub(super) inhibitors: Option<Member>,
-    pub(super) wait: Option<Member>,
-    pub(super) lock: Option<Member>,
-    pub(super) kstack: Option<Member>,
-    pub(super) kstack_pages: Option<Member>,
+pub(crate) struct Typed {
+    pub(crate) parent: Option<Member>,
+    pub(crate) process_state: Option<Member>,
+    pub(crate) state: Option<Member>,
+    pub(crate) inhibitors: Option<Member>,
+    pub(crate) wait: Option<Member>,
+    pub(crate) lock: Option<Member>,
+    pub(crate) kstack: Option<Member>,
+    pub(crate) kstack_pages: Option<Member>,
 }
 
 impl Typed {
-    pub(super) fn read(kernel: Kernel<'_>) -> Self {
+    pub(crate) fn read(kernel: &Kernel<'_>) -> Self {
         let member = |structure: &str, member: &str| {
             kernel
                 .types()?

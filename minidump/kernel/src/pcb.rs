@@ -1,6 +1,9 @@
 //! The registers of a thread, from the `struct pcb` that has them.
 
-use crate::{Kernel, KernelError, Registers, Thread};
+use crate::error::KernelError;
+use crate::kernel::Kernel;
+use crate::registers::Registers;
+use crate::thread::Thread;
 use livecore_defs::pcb::{ALL, PcbFields};
 
 impl Kernel<'_> {

@@ -31,7 +31,7 @@ fn find<'a>(elf: &'a KernelElf, name: &str) -> Option<&'a Section> {
 }
 
 /// Whether [`read`] has anything to read.
-pub(super) fn exists(elf: &KernelElf, name: &str) -> bool {
+pub(crate) fn exists(elf: &KernelElf, name: &str) -> bool {
     find(elf, name).is_some()
 }
 
@@ -39,7 +39,7 @@ pub(super) fn exists(elf: &KernelElf, name: &str) -> bool {
 /// section, or the file has nothing for it.
 ///
 /// `.zdebug_x` answers for `.debug_x` where the file has only that.
-pub(super) fn read(elf: &KernelElf, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read(elf: &KernelElf, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let Some(section) = find(elf, name) else {
         return Ok(None);
     };
@@ -112,7 +112,7 @@ fn chdr(elf: &KernelElf, section: &Section, raw: &[u8], limit: u64) -> Result<Ve
     }
 }
 
-pub(super) fn inflate(
+pub(crate) fn inflate(
     section: &Section,
     stream: &[u8],
     len: u64,

@@ -2,30 +2,12 @@
 
 use std::collections::HashSet;
 
+use crate::frame::{Frame, LIMIT};
+use crate::kernel::Kernel;
+use crate::registers::Registers;
 use crate::trap::{self, Around};
-use crate::{Kernel, Registers, Trap};
 use livecore_defs::registers;
 use livecore_defs::trapframe::STACK_ENDS;
-
-/// The most frames of one stack.
-pub const LIMIT: usize = 256;
-
-/// One frame, innermost first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// The program counter: the registers' own, then return addresses.
-    pub pc: u64,
-    /// The frame pointer while it runs.
-    pub fp: u64,
-    /// The function it lies in, and how far. A return address belongs to the function that calls,
-    /// even where the call is its last instruction.
-    pub function: Option<(String, u64)>,
-    /// The trap that led from the next frame to this one, a trap's entry.
-    pub trap: Option<Trap>,
-    /// Why the chain goes no further, where that is not its end: mips has no frame pointers, and
-    /// what its functions did is not always known.
-    pub ends: Option<&'static str>,
-}
 
 /// How frames are chained, as offsets from a frame pointer.
 #[derive(Debug, Clone, Copy)]

@@ -1,16 +1,17 @@
 //! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`, `kdb_pcb`.
 
+use crate::error::KernelError;
+use crate::kernel::Kernel;
+use crate::missing::Missing;
 use crate::offsets::Offsets;
-use crate::process::Missing;
-use crate::{Kernel, KernelError};
 use livecore_defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
 use livecore_minidump::ByteOrder;
 
 /// What says of a thread on a CPU where its registers are.
-pub(super) struct Stops {
+pub(crate) struct Stops {
     /// The thread that dumped; none if none has, its number 0.
-    pub(super) dumptid: Option<i32>,
-    pub(super) dumppcb: Option<u64>,
+    pub(crate) dumptid: Option<i32>,
+    pub(crate) dumppcb: Option<u64>,
     /// The first element of `stoppcbs`.
     pcbs: Option<u64>,
     /// `stopped_cpus`: address and bytes (0 if unknown).
@@ -33,7 +34,7 @@ struct Debugger {
 }
 
 impl Debugger {
-    fn read(kernel: Kernel<'_>) -> Option<Self> {
+    fn read(kernel: &Kernel<'_>) -> Option<Self> {
         // One byte since 12, an int before.
         let symbol = kernel.elf().symbol("kdb_active")?;
         let len = if symbol.size == 4 { 4 } else { 1 };
@@ -66,7 +67,10 @@ enum OnCpu {
 
 impl Stops {
     /// With the symbols that are missing, and what could not be read.
-    pub(super) fn read(kernel: Kernel<'_>, offsets: &Offsets) -> (Self, Vec<Missing>, Vec<String>) {
+    pub(crate) fn read(
+        kernel: &Kernel<'_>,
+        offsets: &Offsets,
+    ) -> (Self, Vec<Missing>, Vec<String>) {
         let (mut missing, mut problems) = (Vec::new(), Vec::new());
         let mut known = |symbol, without| {
             let found = kernel.address(symbol).ok();
@@ -137,7 +141,7 @@ impl Stops {
 
     /// The pcb that has what `cpu` did when it was stopped. Nobody knows whether it was without
     /// `stopped_cpus`; then it is taken for stopped.
-    pub(super) fn pcb(&self, kernel: Kernel<'_>, size: u64, cpu: u32) -> Option<u64> {
+    pub(crate) fn pcb(&self, kernel: &Kernel<'_>, size: u64, cpu: u32) -> Option<u64> {
         let first = self.pcbs?;
         if self.highest.is_some_and(|highest| cpu > highest) || !self.is_stopped(kernel, cpu) {
             return None;
@@ -148,9 +152,9 @@ impl Stops {
     /// The pcb that has what the thread at `at`, which is on `cpu`, did when it entered the kernel's
     /// debugger; `None` if it did not. All other CPUs have been stopped; if one would not stop,
     /// the debugger's own word decides.
-    pub(super) fn debugger_pcb(
+    pub(crate) fn debugger_pcb(
         &self,
-        kernel: Kernel<'_>,
+        kernel: &Kernel<'_>,
         offsets: &Offsets,
         at: u64,
         cpu: u32,
@@ -168,7 +172,7 @@ impl Stops {
         own.then_some(debugger.pcb)
     }
 
-    fn is_stopped(&self, kernel: Kernel<'_>, cpu: u32) -> bool {
+    fn is_stopped(&self, kernel: &Kernel<'_>, cpu: u32) -> bool {
         let Some((at, size)) = self.cpus else {
             return true;
         };
@@ -184,9 +188,9 @@ impl Stops {
     }
 
     /// The CPU that the thread at `at` is on.
-    pub(super) fn cpu(
+    pub(crate) fn cpu(
         &self,
-        kernel: Kernel<'_>,
+        kernel: &Kernel<'_>,
         offsets: &Offsets,
         at: u64,
     ) -> Result<Option<u32>, KernelError> {
@@ -220,8 +224,8 @@ impl Kernel<'_> {
     /// The element of `stoppcbs` for `cpu`, whether that was stopped or not; `None` if the array
     /// has none.
     pub fn stoppcb(&self, cpu: u32) -> Option<u64> {
-        let offsets = Offsets::read(*self).ok()?;
-        let (stops, ..) = Stops::read(*self, &offsets);
+        let offsets = Offsets::read(self).ok()?;
+        let (stops, ..) = Stops::read(self, &offsets);
         if cpu > stops.highest.unwrap_or(MAXCPU - 1) {
             return None;
         }

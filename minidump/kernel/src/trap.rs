@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{Kernel, Registers};
+use crate::kernel::Kernel;
+use crate::registers::Registers;
 use livecore_defs::registers;
 use livecore_defs::trapframe::{
     self, ARM_INTERRUPT_HANDLERS, ARM_PSR_32_MODE, ARM_USR_LR, ARM_USR_SP, Cause, ENTRIES, Entry,
@@ -85,17 +86,17 @@ impl fmt::Display for Radix {
 
 /// Where the frames are that lead to a trap frame.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(crate) struct Around<'a> {
     /// The name of the function that the entry code called.
-    pub(super) handler: &'a str,
+    pub(crate) handler: &'a str,
     /// The frame pointer of that function.
-    pub(super) callee: u64,
+    pub(crate) callee: u64,
     /// That of the entry code itself, which it saved.
-    pub(super) entry: u64,
+    pub(crate) entry: u64,
 }
 
 /// The entry code that a function's name belongs to.
-pub(super) fn entry(machine: u16, name: &str) -> Option<&'static Entry> {
+pub(crate) fn entry(machine: u16, name: &str) -> Option<&'static Entry> {
     ENTRIES
         .iter()
         .find(|e| e.machine == machine && (e.name == name || e.prefix && name.starts_with(e.name)))
@@ -103,7 +104,7 @@ pub(super) fn entry(machine: u16, name: &str) -> Option<&'static Entry> {
 
 impl Kernel<'_> {
     /// The trap frame that entry code made.
-    pub(super) fn trap(&self, entry: &Entry, around: Around<'_>) -> Option<Trap> {
+    pub(crate) fn trap(&self, entry: &Entry, around: Around<'_>) -> Option<Trap> {
         let machine = self.elf().machine();
         let version = self.osreldate().unwrap_or(u32::MAX);
         let word = self.register_size();

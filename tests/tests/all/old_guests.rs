@@ -219,9 +219,10 @@ fn threads_of_an_old_kernel_are_read_from_its_dump() {
         let taken = planned(machine.memory(), machine.kernel()).unwrap();
         let payload = Arc::new(taken.payload());
         let dump = Dump::from_source(payload, &OpenOptions::default()).unwrap();
-        let threads = Kernel::new(&dump, &elf).threads().unwrap();
-        assert_eq!(threads.problems, [""; 0], "{name}");
-        let found = threads.list.iter();
+        let found = Kernel::new(&dump, &elf).processes().unwrap();
+        let threads: Vec<_> = found.threads().collect();
+        assert_eq!(found.problems, [""; 0], "{name}");
+        let found = threads.iter();
         let found = found.map(|t| (t.tid as u32, t.pid as u32, t.name.clone(), t.cpu, t.zombie));
         let told = machine.truth().threads.iter();
         let told = told.map(|t| (t.tid, t.pid, t.name.clone(), t.cpu, t.zombie));

@@ -224,9 +224,10 @@ fn the_real_dump_has_sixteen_threads() {
 fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
     let Some(real) = real() else { return };
     let kernel = Kernel::of_dump(&real.dump, &real.kernel);
-    let threads = kernel.threads().unwrap();
+    let found = kernel.processes().unwrap();
+    let threads: Vec<_> = found.threads().collect();
     let listed = listed(&real);
-    assert_eq!(threads.list.len(), listed.len(), "{:?}", threads.problems);
+    assert_eq!(threads.len(), listed.len(), "{:?}", found.problems);
     let size = real.constant("pcb_size");
     let stoppcbs = real.symbol("stoppcbs");
     // 14.0's array, and the pointer of later kernels.
@@ -236,7 +237,7 @@ fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
     };
     let dumptid = real.int(real.symbol("dumptid")).unwrap();
     let mut frames = 0;
-    for (thread, (title, tid, cpu)) in threads.list.iter().zip(listed) {
+    for (thread, (title, tid, cpu)) in threads.iter().copied().zip(listed) {
         assert_eq!(
             (thread.tid, thread.cpu.map_or(-1, |c| c as i32)),
             (tid, cpu)
@@ -283,14 +284,15 @@ fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
 fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_shows() {
     let Some(real) = real() else { return };
     let kernel = Kernel::new(&real.dump, &real.kernel);
-    let threads = kernel.threads().unwrap();
-    let titles: Vec<String> = threads.list.iter().map(|t| t.title()).collect();
-    assert_eq!(titles.len(), 16, "{titles:#?} {:?}", threads.problems);
+    let found = kernel.processes().unwrap();
+    let threads: Vec<_> = found.threads().collect();
+    let titles: Vec<String> = threads.iter().map(|t| t.title()).collect();
+    assert_eq!(titles.len(), 16, "{titles:#?} {:?}", found.problems);
     assert_eq!(titles[0], "(pid 800) sysctl (crashed)");
     assert_eq!(titles[1], "(pid 28) pagedaemon/dom0 (on CPU 4)");
     assert!(titles[2].starts_with("(pid 28) pagedaemon/laundry: dom0"));
 
-    let crashed = kernel.registers(&threads.list[0]).unwrap();
+    let crashed = kernel.registers(threads[0]).unwrap();
     assert_eq!(crashed.pc(), Some(0xffff_ffff_80c0_9ade));
     assert_eq!(crashed.sp(), Some(0xffff_fe00_798c_4748));
     assert_eq!(crashed.fp(), Some(0xffff_fe00_798c_4760));
@@ -315,7 +317,7 @@ fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_show
             0xffff_ffff_8106_20ce,
         ]
     );
-    let stopped = kernel.registers(&threads.list[1]).unwrap();
+    let stopped = kernel.registers(threads[1]).unwrap();
     assert_eq!(stopped.pc(), Some(0xffff_ffff_8105_7988));
     assert_eq!(stopped.sp(), Some(0xffff_fe00_008e_2de8));
     assert_eq!(stopped.fp(), Some(0xffff_fe00_008e_2e00));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use livecore_kernel::Types;
-use livecore_kernel::types::{Member, Source};
+use livecore_kernel::structure::{Member, Source};
 use livecore_minidump::KernelElf;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;

@@ -108,8 +108,8 @@ impl Triage {
                 let types = Types::read(&space.elf, &STRUCTURES);
                 let problems = types.problems.iter();
                 triage.missing.extend(problems.cloned());
-                let kernel = space.kernel().with_types(Some(&types));
-                triage.add_kernel(kernel.with_functions(Some(&modules)), args.all);
+                let kernel = space.kernel().with_types(&types);
+                triage.add_kernel(&kernel.with_functions(&modules), args.all);
             }
             None => triage
                 .missing
@@ -151,7 +151,7 @@ impl Triage {
     }
 
     /// What the kernel's symbols tell; where the header has told it, the kernel's own word counts.
-    fn add_kernel(&mut self, kernel: Kernel<'_>, all: bool) {
+    fn add_kernel(&mut self, kernel: &Kernel<'_>, all: bool) {
         let word = kernel.elf().pointer_size();
         self.digits = 2 * word;
         match kernel.address("version").map(|at| string(kernel, at)) {
@@ -207,7 +207,7 @@ impl Triage {
         self.missing.extend(found.problems);
     }
 
-    fn thread(&self, kernel: Kernel<'_>, thread: &Thread) -> ThreadFacts {
+    fn thread(&self, kernel: &Kernel<'_>, thread: &Thread) -> ThreadFacts {
         let registers = kernel.registers(thread).ok();
         let frames = registers
             .as_ref()
@@ -254,7 +254,7 @@ fn message_buffer(dump: &AnyDump, space: Option<&Space>) -> Result<String, Strin
 }
 
 /// The string at `at`, up to its NUL or to where memory ends.
-fn string(kernel: Kernel<'_>, at: u64) -> Option<String> {
+fn string(kernel: &Kernel<'_>, at: u64) -> Option<String> {
     let mut bytes = Vec::new();
     while bytes.len() < STRING {
         let mut piece = [0; 16];

@@ -179,9 +179,10 @@ fn every_format(name: &str, text: &str, pae: bool) {
 
         // A debugger finds what was set.
         let kernel = Kernel::new(&dump, &elf);
-        let threads = kernel.threads().unwrap();
-        assert_eq!(threads.problems, [""; 0], "{what}");
-        let find = |tid: u32| threads.list.iter().find(|t| t.tid as u32 == tid).unwrap();
+        let found = kernel.processes().unwrap();
+        let threads: Vec<_> = found.threads().collect();
+        assert_eq!(found.problems, [""; 0], "{what}");
+        let find = |tid: u32| threads.iter().find(|t| t.tid as u32 == tid).unwrap();
         let thread = find(expected.tid);
         assert_eq!(thread.context, Context::Crashed, "{what}");
         let found = kernel.registers(thread).unwrap();

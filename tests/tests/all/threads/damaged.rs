@@ -56,23 +56,24 @@ impl Random {
 
 /// Everything that a reader does, to its end.
 fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
-    let Ok(threads) = kernel.threads() else {
+    let Ok(found) = kernel.processes() else {
         return (0, 0);
     };
+    let threads: Vec<_> = found.threads().collect();
     let mut frames = 0;
-    for thread in &threads.list {
+    for thread in &threads {
         let _ = (thread.title(), kernel.state(thread));
         if let Ok(registers) = kernel.registers(thread) {
             let stack = kernel.stack(&registers);
-            assert!(stack.len() <= livecore_kernel::stack::LIMIT);
+            assert!(stack.len() <= livecore_kernel::frame::LIMIT);
             frames += stack.len();
             for frame in stack {
                 let _ = frame.trap.map(|trap| trap.to_string());
             }
         }
     }
-    assert!(threads.problems.len() <= 70, "{}", threads.problems.len());
-    (threads.list.len(), frames)
+    assert!(found.problems.len() <= 70, "{}", found.problems.len());
+    (threads.len(), frames)
 }
 
 /// Words of processes, threads, pcbs and stacks become pointers to each other, to themselves, near
@@ -212,7 +213,7 @@ fn a_chain_of_frames_that_goes_round_ends() {
     let (dump, elf) = world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
-    let registers = kernel.registers(&threads.list[0]).unwrap();
+    let registers = kernel.registers(&threads[0]).unwrap();
     assert_eq!(kernel.stack(&registers).len(), 2);
 
     // A trap frame that interrupted its own handler.
@@ -227,7 +228,7 @@ fn a_chain_of_frames_that_goes_round_ends() {
     let (dump, elf) = world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
-    let registers = kernel.registers(&threads.list[0]).unwrap();
+    let registers = kernel.registers(&threads[0]).unwrap();
     let stack = kernel.stack(&registers);
     assert!(stack.len() <= 5, "{} frames", stack.len());
 }

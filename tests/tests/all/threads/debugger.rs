@@ -75,7 +75,7 @@ fn read(port: Port, pc: u64, dumped: bool) -> (Registers, Vec<(String, u64)>) {
     world.word(debugged, made[0].1[0]);
     let (dump, elf) = world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
-    let threads = kernel.threads().unwrap().list;
+    let threads = kernel.threads().unwrap();
     assert_eq!(threads.len(), 1);
     assert_eq!(threads[0].context, Context::Crashed);
     assert_eq!(kernel.is_of_program(kdb), pc == PROGRAM);

@@ -20,7 +20,7 @@ fn the_stopped_cpus_of_14_are_found_behind_a_pointer() {
         read(AMD64, variant, |kernel, scene| {
             let size = kernel.elf().symbol("stoppcbs").unwrap().size;
             assert_eq!(size == 8, pointer);
-            let threads = kernel.threads().unwrap().list;
+            let threads = kernel.threads().unwrap();
             assert_eq!(threads[1].context, Context::Stopped(1));
             let found = kernel.registers(&threads[1]).unwrap();
             assert_eq!(found.pc(), Some(scene.threads[1].registers["rip"]));
@@ -32,7 +32,7 @@ fn the_stopped_cpus_of_14_are_found_behind_a_pointer() {
 #[test]
 fn a_cpu_that_ran_on_has_no_context() {
     read(AMD64, Variant::New, |kernel, _| {
-        let threads = kernel.threads().unwrap().list;
+        let threads = kernel.threads().unwrap();
         assert_eq!(threads[3].context, Context::OnCpu(2));
         assert!(kernel.registers(&threads[3]).unwrap().is_unknown());
     });
@@ -42,7 +42,7 @@ fn a_cpu_that_ran_on_has_no_context() {
 #[test]
 fn the_pcb_of_arm64_since_14_has_the_callee_saved_registers_alone() {
     read(ARM64, Variant::New, |kernel, _| {
-        let thread = &kernel.threads().unwrap().list[2];
+        let thread = &kernel.threads().unwrap()[2];
         let registers = kernel.registers(thread).unwrap();
         // The scene writes 0x100 and its offset into each register that has no other meaning.
         assert_eq!(registers.get("x19"), Some(0x100));
@@ -55,7 +55,7 @@ fn the_pcb_of_arm64_since_14_has_the_callee_saved_registers_alone() {
 #[test]
 fn what_arm64_interrupted_is_at_its_program_counter_and_not_at_its_link_register() {
     read(ARM64, Variant::New, |kernel, _| {
-        let thread = &kernel.threads().unwrap().list[1];
+        let thread = &kernel.threads().unwrap()[1];
         let stack = kernel.stack(&kernel.registers(thread).unwrap());
         let trap = stack[1].trap.as_ref().unwrap();
         assert_ne!(trap.registers.pc(), trap.registers.get("x30"));
@@ -68,7 +68,7 @@ fn what_arm64_interrupted_is_at_its_program_counter_and_not_at_its_link_register
 #[test]
 fn ebx_of_i386_is_a_register() {
     read(I386, Variant::New, |kernel, scene| {
-        for (thread, told) in kernel.threads().unwrap().list.iter().zip(&scene.threads) {
+        for (thread, told) in kernel.threads().unwrap().iter().zip(&scene.threads) {
             let registers = kernel.registers(thread).unwrap();
             assert_eq!(registers.get("ebx"), told.registers.get("ebx").copied());
         }
@@ -80,7 +80,7 @@ fn ebx_of_i386_is_a_register() {
 #[test]
 fn callee_saved_registers_of_riscv_have_their_own_places() {
     read(RISCV64, Variant::New, |kernel, _| {
-        let thread = &kernel.threads().unwrap().list[2];
+        let thread = &kernel.threads().unwrap()[2];
         let registers = kernel.registers(thread).unwrap();
         let names = [
             "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11",

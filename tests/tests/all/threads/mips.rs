@@ -132,7 +132,7 @@ fn read(world: &mut World, pcb: u64) -> (Vec<(&'static str, u64)>, Vec<String>) 
     let (dump, elf) = world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
-    let registers = kernel.registers(&threads.list[0]).unwrap();
+    let registers = kernel.registers(&threads[0]).unwrap();
     let mut lines = Vec::new();
     for frame in kernel.stack(&registers) {
         let (name, offset) = frame.function.clone().unwrap_or_default();

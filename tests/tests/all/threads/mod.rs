@@ -28,10 +28,11 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
     let scene = Scene::with_oncpu(port, variant, oncpu);
     let (dump, elf) = scene.world.made();
     let kernel = Kernel::of_dump(&dump, &elf);
-    let threads = kernel.threads().unwrap();
-    assert_eq!(threads.problems, [""; 0]);
-    assert_eq!(threads.missing, []);
-    let titles: Vec<String> = threads.list.iter().map(|t| t.title()).collect();
+    let found = kernel.processes().unwrap();
+    let threads: Vec<_> = found.threads().collect();
+    assert_eq!(found.problems, [""; 0]);
+    assert_eq!(found.missing, []);
+    let titles: Vec<String> = threads.iter().map(|t| t.title()).collect();
     assert_eq!(
         titles,
         [
@@ -42,7 +43,7 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
             "(pid 902) true",
         ]
     );
-    let contexts: Vec<Context> = threads.list.iter().map(|t| t.context).collect();
+    let contexts: Vec<Context> = threads.iter().map(|t| t.context).collect();
     assert_eq!(
         contexts,
         [
@@ -53,7 +54,7 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
             Context::SwitchedOut,
         ]
     );
-    let states: Vec<State> = threads.list.iter().map(|t| kernel.state(t)).collect();
+    let states: Vec<State> = threads.iter().map(|t| kernel.state(t)).collect();
     assert_eq!(
         states,
         [
@@ -64,7 +65,7 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
             State::Zombie,
         ]
     );
-    for (thread, told) in threads.list.iter().zip(&scene.threads) {
+    for (thread, told) in threads.iter().copied().zip(&scene.threads) {
         let name = thread.title();
         let registers = kernel.registers(thread).unwrap();
         let found: BTreeMap<&str, u64> = registers.known().collect();
@@ -268,14 +269,14 @@ fn frames_in_loaded_files_are_told_by_file_and_offset() {
     let kernel = Kernel::of_dump(&dump, &elf);
     for (kernel, told) in [
         (
-            kernel.with_functions(Some(&modules)),
+            kernel.clone().with_functions(&modules),
             Some(("zfs.ko".to_string(), 0x123)),
         ),
         // Who does not know the file goes on all the same.
         (kernel, None),
     ] {
         let threads = kernel.threads().unwrap();
-        let registers = kernel.registers(&threads.list[0]).unwrap();
+        let registers = kernel.registers(&threads[0]).unwrap();
         let found: Vec<_> = kernel
             .stack(&registers)
             .into_iter()
@@ -358,9 +359,9 @@ fn functions_of_loaded_files_are_named_as_the_kernel_s_debugger_names_them() {
             let kernel = Kernel::of_dump(&dump, &elf);
             let modules = kernel.modules().unwrap();
             assert_eq!(modules.problems, [""; 0]);
-            let kernel = kernel.with_functions(Some(&modules));
+            let kernel = kernel.with_functions(&modules);
             let threads = kernel.threads().unwrap();
-            let registers = kernel.registers(&threads.list[0]).unwrap();
+            let registers = kernel.registers(&threads[0]).unwrap();
             let stack = kernel.stack(&registers);
             stack[1].function.clone().unwrap()
         };
@@ -442,7 +443,7 @@ fn td_oncpu_is_a_byte_before_11() {
         }
         let (dump, elf) = world.made();
         let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
-        let found: Vec<_> = threads.list.iter().map(|t| t.cpu).collect();
+        let found: Vec<_> = threads.iter().map(|t| t.cpu).collect();
         assert_eq!(found, [Some(3), None], "{}", port.name);
     }
 }
@@ -497,9 +498,10 @@ fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
     };
     world.list(head, &[(7, "daemon", &[wanted])]);
     let (dump, elf) = world.made();
-    let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
-    assert_eq!(threads.list[0].title(), "(pid 7) daemon/worker (on CPU 1)");
-    let missing: Vec<_> = threads.missing.iter().map(|m| m.symbol).collect();
+    let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
+    let threads: Vec<_> = found.threads().collect();
+    assert_eq!(threads[0].title(), "(pid 7) daemon/worker (on CPU 1)");
+    let missing: Vec<_> = found.missing.iter().map(|m| m.symbol).collect();
     assert_eq!(
         missing,
         ["dumptid", "dumppcb", "stopped_cpus", "stoppcbs", "zombproc"]
@@ -509,7 +511,7 @@ fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
     for (cpus, named) in [(1, 3), (2, 5)] {
         world.put(at, 4, cpus);
         let (dump, elf) = world.made();
-        let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
-        assert_eq!(threads.missing.len(), named, "{cpus}");
+        let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
+        assert_eq!(found.missing.len(), named, "{cpus}");
     }
 }

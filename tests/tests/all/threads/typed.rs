@@ -124,7 +124,7 @@ fn parents_states_waits_locks_and_stacks_are_told_by_type_information() {
     let (dump, elf) = made(&world);
     let types = Types::read(&elf, &STRUCTURES);
     assert_eq!(types.problems, [""; 0]);
-    let kernel = Kernel::of_dump(&dump, &elf).with_types(Some(&types));
+    let kernel = Kernel::of_dump(&dump, &elf).with_types(&types);
     let found = kernel.processes().unwrap();
     let processes: Vec<_> = found
         .list

@@ -6,14 +6,14 @@
 //! variables are not compared: a kernel patches the one and writes the other.
 
 use livecore_compress::ReadAt;
+use livecore_minidump::VirtAddr;
 
-use crate::Kernel;
-use crate::modules::{NotLoaded, Placed};
+use crate::kernel::Kernel;
+use crate::module::{Module, NotLoaded, Placed};
 use crate::sections::{
     ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Section,
     Sections, contents,
 };
-use livecore_minidump::VirtAddr;
 
 /// The most bytes of a section that are compared.
 const LIMIT: usize = 1 << 20;
@@ -21,8 +21,25 @@ const LIMIT: usize = 1 << 20;
 const PAGE: usize = 4096;
 
 impl Kernel<'_> {
+    /// Where the sections of `file` are in memory, if it is what was loaded as `module`: of the
+    /// kernel's processor, as long as the loaded image, and with its contents as far as loading
+    /// leaves them as they are.
+    pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
+        let sections = Sections::read(file)?;
+        let expected = self.elf().machine();
+        if sections.machine != expected {
+            return Err(NotLoaded::Machine {
+                found: sections.machine,
+                expected,
+            });
+        }
+        let placed = module.sections(&sections)?;
+        self.is_loaded(file, &sections, &placed)?;
+        Ok(placed)
+    }
+
     /// Holds the contents of `file`, whose sections are at `placed`, against memory.
-    pub(super) fn is_loaded(
+    fn is_loaded(
         &self,
         file: &dyn ReadAt,
         sections: &Sections,
@@ -110,7 +127,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::modules::Module;
     use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError};
 
     /// Where the module was loaded.

@@ -1,0 +1,54 @@
+//! What a thread does: by its structure, or by the functions on its stack.
+
+use crate::frame::Frame;
+use crate::kernel::Kernel;
+use crate::state::State;
+use crate::thread::{Context, Thread};
+
+/// Functions that tell what a thread waits for, if they are the first of these on its stack.
+const WAITERS: [(&str, State); 15] = [
+    ("sleepq_", State::Sleeping),
+    ("turnstile_wait", State::Locked),
+    ("thread_suspend_switch", State::Suspended),
+    ("thread_suspend_check", State::Suspended),
+    ("thread_single", State::Suspended),
+    ("ithread_loop", State::InterruptWait),
+    ("kern_yield", State::Runnable),
+    ("sched_relinquish", State::Runnable),
+    ("maybe_yield", State::Runnable),
+    ("critical_exit", State::Runnable),
+    ("critical_exit_preempt", State::Runnable),
+    ("sched_preempt", State::Runnable),
+    ("sched_bind", State::Runnable),
+    ("sched_idletd", State::Runnable),
+    ("ast", State::Runnable),
+];
+
+impl Kernel<'_> {
+    /// What a thread does: what its structure says, and if that says no more than that it is off
+    /// its CPU, what the functions on its stack say. Reads the stack only then.
+    pub fn state(&self, thread: &Thread) -> State {
+        if thread.state != State::OffCpu || thread.context != Context::SwitchedOut {
+            return thread.state;
+        }
+        match self.registers(thread) {
+            Ok(registers) => by_stack(&self.stack(&registers)),
+            Err(_) => State::OffCpu,
+        }
+    }
+}
+
+fn by_stack(frames: &[Frame]) -> State {
+    let name = |frame: &Frame| frame.function.clone().map(|(name, _)| name);
+    if frames.first().and_then(name).as_deref() == Some("fork_trampoline") {
+        return State::New;
+    }
+    let waiter = |frame: &Frame| {
+        let name = name(frame)?;
+        let found = WAITERS.iter().find(|(waiter, _)| {
+            name == *waiter || waiter.ends_with('_') && name.starts_with(waiter)
+        });
+        found.map(|(_, state)| *state)
+    };
+    frames.iter().find_map(waiter).unwrap_or(State::OffCpu)
+}

@@ -1,0 +1,243 @@
+//! A kernel: memory, and the symbols that say what is where in it.
+
+use std::sync::Arc;
+
+use livecore_minidump::{Arch, Dump, KernelElf, KernelMemory, VirtAddr};
+
+use crate::error::KernelError;
+use crate::shared::Shared;
+use crate::types::Types;
+
+/// Who knows functions that the kernel's own file does not have: those of loaded kernel files.
+pub trait Functions: Send + Sync {
+    /// The function that `at` lies in, and how far; `None` if `at` is in no loaded file.
+    fn function(&self, at: u64) -> Option<(String, u64)>;
+}
+
+impl<F: Functions + ?Sized> Functions for &F {
+    fn function(&self, at: u64) -> Option<(String, u64)> {
+        (**self).function(at)
+    }
+}
+
+impl<F: Functions + ?Sized> Functions for Arc<F> {
+    fn function(&self, at: u64) -> Option<(String, u64)> {
+        (**self).function(at)
+    }
+}
+
+/// A kernel: its memory and the symbols that say what is where.
+///
+/// It borrows them (`Kernel<'a>`) or shares them (`Kernel<'static>`). A clone is another view of the
+/// same kernel.
+#[derive(Clone)]
+pub struct Kernel<'a> {
+    memory: Arc<dyn KernelMemory + 'a>,
+    elf: Shared<'a, KernelElf>,
+    types: Option<Shared<'a, Types>>,
+    functions: Option<Arc<dyn Functions + 'a>>,
+    displacement: u64,
+}
+
+/// How far from where its file says the kernel of a dump runs, modulo 2^64.
+pub(crate) fn displacement(dump: &Dump) -> u64 {
+    let header = dump.minidump();
+    match header.arch {
+        Arch::Powerpc64 => header
+            .startkernel
+            .wrapping_sub(livecore_defs::powerpc64::KERNBASE),
+        _ => 0,
+    }
+}
+
+impl<'a> Kernel<'a> {
+    /// The kernel in `memory` whose symbols are in `elf`.
+    pub fn new(memory: impl KernelMemory + 'a, elf: impl Into<Shared<'a, KernelElf>>) -> Self {
+        Self {
+            memory: Arc::new(memory),
+            elf: elf.into(),
+            types: None,
+            functions: None,
+            displacement: 0,
+        }
+    }
+
+    /// The kernel of a dump: that of powerpc64 runs elsewhere than its file says, and the dump says
+    /// where.
+    pub fn of_dump(dump: &'a Dump, elf: impl Into<Shared<'a, KernelElf>>) -> Self {
+        Self::new(dump, elf).displaced(displacement(dump))
+    }
+
+    /// With type information about [`STRUCTURES`](crate::STRUCTURES), which tells what is not
+    /// exported.
+    #[must_use]
+    pub fn with_types(self, types: impl Into<Shared<'a, Types>>) -> Self {
+        Self {
+            types: Some(types.into()),
+            ..self
+        }
+    }
+
+    /// With the functions of loaded kernel files.
+    #[must_use]
+    pub fn with_functions(self, functions: impl Functions + 'a) -> Self {
+        Self {
+            functions: Some(Arc::new(functions)),
+            ..self
+        }
+    }
+
+    /// At other addresses than it was linked for: all of them higher by `displacement`, modulo
+    /// 2^64. That of powerpc64 is `startkernel` minus the address its file begins at.
+    #[must_use]
+    pub fn displaced(self, displacement: u64) -> Self {
+        Self {
+            displacement,
+            ..self
+        }
+    }
+
+    /// Its symbols.
+    pub fn elf(&self) -> &KernelElf {
+        &self.elf
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &dyn KernelMemory {
+        &*self.memory
+    }
+
+    /// Its type information.
+    pub fn types(&self) -> Option<&Types> {
+        self.types.as_deref()
+    }
+
+    /// The address that the kernel's file has for what is at `at`.
+    pub(crate) fn linked(&self, at: u64) -> u64 {
+        at.wrapping_sub(self.displacement)
+    }
+
+    /// Where the kernel has what its file has at `linked`.
+    pub(crate) fn placed(&self, linked: u64) -> u64 {
+        linked.wrapping_add(self.displacement)
+    }
+
+    /// The address of a variable.
+    pub fn address(&self, name: &str) -> Result<u64, KernelError> {
+        self.elf
+            .symbol(name)
+            .filter(|s| !s.absolute)
+            .map(|s| self.placed(s.value))
+            .ok_or_else(|| KernelError::NoSymbol(name.into()))
+    }
+
+    /// The unsigned integer of `len` bytes (1, 2, 4 or 8) at `at`, which errors call `what`.
+    pub fn uint_at(&self, what: &str, at: u64, len: usize) -> Result<u64, KernelError> {
+        let mut bytes = [0; 8];
+        let len = len.min(8);
+        self.bytes_at(what, at, &mut bytes[..len])?;
+        // Other lengths than those named are none of the callers' here.
+        Ok(self.elf.order().uint(&bytes[..len]).unwrap_or(0))
+    }
+
+    /// The pointer at `at`.
+    pub fn pointer_at(&self, what: &str, at: u64) -> Result<u64, KernelError> {
+        self.uint_at(what, at, self.elf.pointer_size())
+    }
+
+    /// Fills `buf` from `at`.
+    pub fn bytes_at(&self, what: &str, at: u64, buf: &mut [u8]) -> Result<(), KernelError> {
+        let at = VirtAddr(at);
+        self.memory
+            .read_virt(at, buf)
+            .map_err(|source| KernelError::Unreadable {
+                what: what.into(),
+                at,
+                source,
+            })
+    }
+
+    /// The variable `name`, an integer of `len` bytes.
+    pub fn variable(&self, name: &str, len: usize) -> Result<u64, KernelError> {
+        self.uint_at(name, self.address(name)?, len)
+    }
+
+    /// `__FreeBSD_version`, if `osreldate` is there and is one: 10.0 to 99.x.
+    pub fn osreldate(&self) -> Option<u32> {
+        let value = u32::try_from(self.variable("osreldate", 4).ok()?).ok()?;
+        (1_000_000..100_000_000).contains(&value).then_some(value)
+    }
+
+    /// The function that `at` lies in, and how far.
+    pub fn function(&self, at: u64) -> Option<(String, u64)> {
+        let linked = self.linked(at);
+        if let Some((name, offset)) = self.elf.lookup(linked) {
+            return Some((name.to_string(), offset));
+        }
+        if let Some(found) = self.functions.as_ref().and_then(|f| f.function(at)) {
+            return Some(found);
+        }
+        // i386 since 12.0 enters the kernel through a copy of its entry code.
+        if self.elf.machine() == livecore_defs::registers::I386.machine {
+            let moved = self.variable("setidt_disp", 4).ok().filter(|d| *d != 0)?;
+            let linked = (linked as u32).wrapping_sub(moved as u32);
+            let (name, offset) = self.elf.lookup(u64::from(linked))?;
+            return Some((name.to_string(), offset));
+        }
+        None
+    }
+
+    /// The function that calls something and goes on at `at`, and how far that is. The call may be
+    /// a function's last instruction: then `at` lies in the next one already.
+    pub fn caller(&self, at: u64) -> Option<(String, u64)> {
+        let machine = self.elf.machine();
+        for label in livecore_defs::trapframe::LABELS {
+            if label.machine != machine {
+                continue;
+            }
+            for behind in [at, at.wrapping_add(label.slot)] {
+                if let Some((name, 0)) = self.function(behind)
+                    && name == label.name
+                {
+                    return Some((name, 0));
+                }
+            }
+        }
+        let (name, offset) = self.function(at.checked_sub(1)?)?;
+        Some((name, offset + 1))
+    }
+
+    /// Bytes of a register. Kernels of mips that are ELF32 have 64-bit ones if they are n32.
+    pub(crate) fn register_size(&self) -> usize {
+        let n32 = self.elf.machine() == livecore_defs::registers::MIPS32.machine
+            && self.elf.flags() & livecore_defs::mips::EF_MIPS_ABI2 != 0;
+        if n32 { 8 } else { self.elf.pointer_size() }
+    }
+
+    /// A register's value as an address: a wider register than a pointer has it with its sign.
+    pub(crate) fn address_in(&self, value: u64) -> u64 {
+        match self.elf.pointer_size() {
+            4 => u64::from(value as u32),
+            _ => value,
+        }
+    }
+
+    /// Whether something is mapped at `at`.
+    pub(crate) fn is_mapped(&self, at: u64) -> bool {
+        self.memory.translate(VirtAddr(at)).is_ok()
+    }
+
+    /// Whether code can be at `at`: in the kernel's text, or in what may be a loaded file. A kernel
+    /// file that names no function cannot tell; then it has to be mapped at least.
+    pub(crate) fn is_code(&self, at: u64) -> bool {
+        if !self.elf.has_functions() {
+            return self.is_mapped(at);
+        }
+        if self.function(at).is_some() {
+            return true;
+        }
+        let linked = self.linked(at);
+        let in_image = self.elf.bytes_at(linked, 1).is_some();
+        !in_image && linked > self.elf.text_end() && self.is_mapped(at)
+    }
+}

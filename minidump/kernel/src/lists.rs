@@ -1,0 +1,359 @@
+//! The lists of processes and threads, followed.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use livecore_defs::pcb::COMM_LEN;
+
+use crate::error::KernelError;
+use crate::kernel::Kernel;
+use crate::missing::Missing;
+use crate::offsets::{Offsets, Typed};
+use crate::process::{Process, Processes};
+use crate::state::State;
+use crate::stops::Stops;
+use crate::structure::Member;
+use crate::thread::{Context, Thread};
+
+/// The most processes, and the most threads, that are listed.
+const LIMIT: usize = 1 << 18;
+/// The most problems that are told one by one.
+const PROBLEMS: usize = 64;
+
+/// `td_inhibitors`, and what each means; the first that is set counts. FreeBSD `sys/sys/proc.h`.
+const INHIBITORS: [(u64, State); 5] = [
+    (0x04, State::Swapped),
+    (0x01, State::Suspended),
+    (0x08, State::Locked),
+    (0x10, State::InterruptWait),
+    (0x02, State::Sleeping),
+];
+
+impl Kernel<'_> {
+    /// All processes: those of `allproc`, then zombies: those of `zombproc`, or where there is no
+    /// such list (13 on) those that only `pidhashtbl` has.
+    ///
+    /// An exported offset that is missing is an error; a list that cannot be followed further is a
+    /// problem, and what was found before stays. Lists end where they go round.
+    pub fn processes(&self) -> Result<Processes, KernelError> {
+        let offsets = Offsets::read(self)?;
+        let allproc = self.address("allproc")?;
+        let (stops, missing, problems) = Stops::read(self, &offsets);
+        let mut walk = Walk {
+            kernel: self,
+            offsets,
+            typed: Typed::read(self),
+            stops,
+            seen: HashSet::new(),
+            list: Vec::new(),
+            threads: 0,
+            steps: 0,
+            missing,
+            problems,
+            untold: 0,
+        };
+        walk.follow("allproc", allproc, offsets.list, false);
+        if let Ok(head) = self.address("zombproc") {
+            walk.follow("zombproc", head, offsets.list, true);
+        } else {
+            walk.hash();
+        }
+        if walk.untold > 0 {
+            walk.problems.push(format!("and {} more", walk.untold));
+        }
+        Ok(Processes {
+            list: walk.list,
+            missing: walk.missing,
+            problems: walk.problems,
+        })
+    }
+
+    /// All threads: those of [`Kernel::processes`], in the same order.
+    ///
+    /// What could not be read of the lists [`Processes::problems`] tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::processes`].
+    pub fn threads(&self) -> Result<Vec<Thread>, KernelError> {
+        let found = self.processes()?;
+        Ok(found.list.into_iter().flat_map(|p| p.threads).collect())
+    }
+}
+
+/// A walk over the lists of processes.
+struct Walk<'a> {
+    kernel: &'a Kernel<'a>,
+    offsets: Offsets,
+    typed: Typed,
+    stops: Stops,
+    /// Processes and threads that are listed already.
+    seen: HashSet<u64>,
+    list: Vec<Process>,
+    /// How many threads are listed.
+    threads: usize,
+    /// How many links were followed, of all lists.
+    steps: usize,
+    missing: Vec<Missing>,
+    problems: Vec<String>,
+    /// How many more problems there were.
+    untold: usize,
+}
+
+impl Walk<'_> {
+    /// A value, or one more problem.
+    fn or_problem<T>(&mut self, result: Result<T, KernelError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn problem(&mut self, what: String) {
+        if self.problems.len() < PROBLEMS {
+            self.problems.push(what);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// A member of the structure at `at`, by type information.
+    fn typed(&self, at: u64, what: &str, member: Member) -> Option<u64> {
+        let len = match member.size {
+            len @ (1 | 2 | 4 | 8) => len as usize,
+            _ => return None,
+        };
+        let at = at.wrapping_add(member.offset);
+        self.kernel.uint_at(what, at, len).ok()
+    }
+
+    /// The processes of `pidhashtbl` that no list has had: zombies, in kernels without `zombproc`.
+    fn hash(&mut self) {
+        let kernel = self.kernel;
+        let table = || -> Result<(u64, u64, u64), KernelError> {
+            let chain = kernel.variable("proc_off_p_hash", 4)?;
+            let mask = kernel.variable("pidhash", kernel.elf().pointer_size())?;
+            let table = kernel.address("pidhashtbl")?;
+            Ok((chain, kernel.pointer_at("pidhashtbl", table)?, mask))
+        };
+        let (chain, table, mask) = match table() {
+            Ok(found) => found,
+            Err(KernelError::NoSymbol(_)) => {
+                return self.missing.push(Missing {
+                    symbol: "zombproc",
+                    without: "nor pidhashtbl: zombies are not listed",
+                });
+            }
+            Err(error) => return self.problem(error.to_string()),
+        };
+        if mask >= LIMIT as u64 {
+            return self.problem(format!("pidhash: found {mask:#x}, expected fewer slots"));
+        }
+        let word = kernel.elf().pointer_size() as u64;
+        for slot in 0..=mask {
+            let head = table.wrapping_add(slot * word);
+            if !self.follow("pidhashtbl", head, chain, true) {
+                return;
+            }
+        }
+    }
+
+    /// The processes from `head` on, chained at `link`; whether the list could be read to its end.
+    fn follow(&mut self, name: &str, head: u64, link: u64, zombies: bool) -> bool {
+        let mut next = self.kernel.pointer_at(name, head);
+        let mut met = HashSet::new();
+        loop {
+            let process = match next {
+                Ok(0) => return true,
+                Ok(process) => process,
+                Err(error) => {
+                    self.problem(error.to_string());
+                    return false;
+                }
+            };
+            if !met.insert(process) {
+                self.problem(format!("{name} goes round at {process:#x}"));
+                return false;
+            }
+            self.steps += 1;
+            if self.steps > 2 * LIMIT || self.list.len() >= LIMIT {
+                self.problem(format!("{name}: more than {LIMIT} processes"));
+                return false;
+            }
+            if self.seen.insert(process) {
+                let found = self.process(process, zombies);
+                if let Some(found) = self.or_problem(found) {
+                    self.list.push(found);
+                }
+            }
+            next = self.kernel.pointer_at(name, process.wrapping_add(link));
+        }
+    }
+
+    fn process(&mut self, at: u64, zombie: bool) -> Result<Process, KernelError> {
+        let (kernel, offsets) = (self.kernel, self.offsets);
+        let field = |offset: u64| at.wrapping_add(offset);
+        let pid = kernel.uint_at("p_pid", field(offsets.pid), 4)? as i32; // 4 bytes were read
+        let comm = kernel.text("p_comm", field(offsets.comm), COMM_LEN)?;
+        let ppid = self.parent(at, pid);
+        // PRS_ZOMBIE: it has just become one, and is on allproc yet.
+        let zombie = zombie
+            || self
+                .typed
+                .process_state
+                .and_then(|member| self.typed(at, "p_state", member))
+                == Some(2);
+        let threads = self.threads_of((at, pid, &comm, zombie));
+        Ok(Process {
+            at,
+            pid,
+            ppid,
+            comm,
+            zombie,
+            threads,
+        })
+    }
+
+    /// Process 0 has no parent, and counts as its own, as in ddb.
+    fn parent(&self, at: u64, pid: i32) -> Option<i32> {
+        let parent = self.typed(at, "p_pptr", self.typed.parent?)?;
+        if parent == 0 {
+            return (pid == 0).then_some(pid);
+        }
+        let at = parent.wrapping_add(self.offsets.pid);
+        // 4 bytes were read.
+        Some(self.kernel.uint_at("p_pid", at, 4).ok()? as i32)
+    }
+
+    fn threads_of(&mut self, process: (u64, i32, &str, bool)) -> Vec<Thread> {
+        let mut found = Vec::new();
+        let head = process.0.wrapping_add(self.offsets.threads);
+        let mut next = self.kernel.pointer_at("p_threads", head);
+        loop {
+            let thread = match next {
+                Ok(0) => return found,
+                Ok(thread) => thread,
+                Err(error) => {
+                    self.problem(error.to_string());
+                    return found;
+                }
+            };
+            if !self.seen.insert(thread) {
+                self.problem(format!("the threads of pid {} go round", process.1));
+                return found;
+            }
+            if self.threads >= LIMIT {
+                self.problem(format!("more than {LIMIT} threads"));
+                return found;
+            }
+            self.threads += 1;
+            let told = self.thread(thread, process);
+            found.extend(self.or_problem(told));
+            let link = thread.wrapping_add(self.offsets.plist);
+            next = self.kernel.pointer_at("td_plist", link);
+        }
+    }
+
+    /// The thread at `at` of a process, as its structure tells it.
+    fn thread(
+        &mut self,
+        at: u64,
+        (process, pid, comm, zombie): (u64, i32, &str, bool),
+    ) -> Result<Thread, KernelError> {
+        let (kernel, offsets) = (self.kernel, self.offsets);
+        let field = |offset: u64| at.wrapping_add(offset);
+        let tid = kernel.uint_at("td_tid", field(offsets.tid), 4)? as i32; // 4 bytes were read
+        let name = kernel.text("td_name", field(offsets.name), COMM_LEN)?;
+        let own_pcb = kernel
+            .pointer_at("td_pcb", field(offsets.pcb))
+            .map(|pcb| (pcb != 0).then_some(pcb));
+        let cpu = self.stops.cpu(kernel, &offsets, at);
+        let own_pcb = self.or_problem(own_pcb).flatten();
+        let cpu = self.or_problem(cpu);
+        let mut crashed = self.stops.dumptid == Some(tid) && self.stops.dumppcb.is_some();
+        let debugger = cpu.flatten().and_then(|cpu| {
+            let stops = &self.stops;
+            stops.debugger_pcb(kernel, &offsets, at, cpu)
+        });
+        crashed |= debugger.is_some() && self.stops.dumptid.is_none();
+        let (context, pcb) = match cpu {
+            _ if crashed => {
+                let dumped = self.stops.dumppcb;
+                let is_dumper = self.stops.dumptid == Some(tid);
+                let came = debugger.filter(|at| !is_dumper || !kernel.is_of_program(*at));
+                (Context::Crashed, came.or(dumped))
+            }
+            // Another thread has dumped, before or from outside.
+            Some(Some(cpu)) if debugger.is_some() => (Context::Stopped(cpu), debugger),
+            Some(Some(cpu)) => match self.stops.pcb(kernel, offsets.pcb_size, cpu) {
+                None => (Context::OnCpu(cpu), None),
+                pcb => (Context::Stopped(cpu), pcb),
+            },
+            Some(None) => (Context::SwitchedOut, own_pcb),
+            // Whether it ran is not known: what its pcb has may be old.
+            None => (Context::SwitchedOut, None),
+        };
+        let cpu = cpu.flatten();
+        Ok(Thread {
+            at,
+            process,
+            pid,
+            comm: comm.to_string(),
+            tid,
+            name,
+            zombie,
+            state: self.state(at, cpu.is_some() || crashed, zombie),
+            cpu,
+            wait: self.wait(at),
+            kstack: self.kstack(at),
+            context,
+            pcb,
+            own_pcb,
+        })
+    }
+
+    fn kstack(&self, at: u64) -> Option<Range<u64>> {
+        let start = self.typed(at, "td_kstack", self.typed.kstack?)?;
+        let pages = self.typed(at, "td_kstack_pages", self.typed.kstack_pages?)?;
+        let len = pages.checked_mul(self.kernel.memory().page_size())?;
+        let end = start.checked_add(len)?;
+        // `thread0` has the end of the stack that it began with, and no pages, where the kernel's
+        // `init_proc0` leaves it so (`sys/arm64/arm64/machdep.c`, `sys/riscv/riscv/machdep.c`, 12.1).
+        (start != 0 && (1..=1024).contains(&pages)).then_some(start..end)
+    }
+
+    /// What the structure of the thread at `at` says.
+    fn state(&self, at: u64, on_cpu: bool, zombie: bool) -> State {
+        if zombie {
+            return State::Zombie;
+        }
+        if on_cpu {
+            return State::Running;
+        }
+        let member = |name, member: Option<_>| self.typed(at, name, member?);
+        let inhibitors = member("td_inhibitors", self.typed.inhibitors).unwrap_or(0);
+        // TDS_INACTIVE and its successors.
+        match member("td_state", self.typed.state) {
+            Some(0) => State::New,
+            Some(1) => INHIBITORS
+                .iter()
+                .find(|(bit, _)| inhibitors & bit != 0)
+                .map_or(State::OffCpu, |(_, state)| *state),
+            Some(2 | 3) => State::Runnable,
+            _ => State::OffCpu,
+        }
+    }
+
+    /// What the thread at `at` waits for.
+    fn wait(&self, at: u64) -> Option<String> {
+        let message = |name, member| {
+            let text = self.typed(at, name, member)?;
+            (text != 0).then(|| self.kernel.message(text)).flatten()
+        };
+        let wait = self.typed.wait.and_then(|m| message("td_wmesg", m));
+        wait.or_else(|| self.typed.lock.and_then(|m| message("td_lockname", m)))
+    }
+}
