@@ -16,6 +16,7 @@ pub mod hexdump;
 pub mod input;
 pub mod interrupt;
 pub mod json;
+mod kernel_facts;
 pub mod kernel_search;
 pub mod output;
 pub mod progress;

@@ -11,14 +11,15 @@
 use livecore_compress::Codec;
 use livecore_compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
 use livecore_defs::kerneldump::{DEVICE_METADATA, SIZE};
-use livecore_defs::minidump::MAGIC_PREFIX;
 
+use crate::facts::Container;
 use crate::finding::{Place, Sink};
 use crate::full::Full;
+use crate::header::resembles_payload;
 use crate::input::{Input, round_up};
 use crate::kdh::{Kdh, resembles_magic};
-use crate::report::{Container, Stop};
-use crate::{rules, seal};
+use crate::report::Stop;
+use crate::{probe, rules};
 
 /// Sector sizes of dump devices; the trailing header is in the last sector.
 const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
@@ -69,7 +70,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         return Ok(layout);
     }
     let Some(trailing) = trailing_header(input)? else {
-        if payload_first && codec == Codec::None && seal::lies_before_the_end(input)? {
+        if payload_first && codec == Codec::None && probe::lies_before_the_end(input)? {
             layout.container = Container::Sealed;
             layout.footer = true;
             return Ok(layout);
@@ -77,7 +78,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         if payload_first {
             return Ok(layout);
         }
-        if let Some(codec) = seal::codec_of_end(input)? {
+        if let Some(codec) = probe::codec_of_end(input)? {
             // Its beginning is damaged: the walk says how.
             layout.codec = codec;
             layout.footer = codec == Codec::None;
@@ -134,17 +135,6 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
     layout.leading = leading;
     layout.header = Some(trailing);
     Ok(layout)
-}
-
-/// Whether `head` begins like a minidump, two damaged bytes forgiven.
-pub(crate) fn resembles_payload(head: &[u8]) -> bool {
-    head.len() >= MAGIC_PREFIX.len()
-        && MAGIC_PREFIX
-            .iter()
-            .zip(head)
-            .filter(|(a, b)| a == b)
-            .count()
-            >= MAGIC_PREFIX.len() - 2
 }
 
 fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {

@@ -2,7 +2,7 @@
 
 use livecore_defs::{amd64, arm, arm64, i386, mips, riscv};
 
-use crate::sections::Header;
+use crate::header::Header;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +28,10 @@ pub(crate) fn size(header: &Header) -> Option<usize> {
         "i386" => Some(i386::PTE_SIZE),
         "arm" if header.mmuformat >= arm::MMUFORMAT_V6_LPAE => None,
         "arm" => Some(arm::PTE_SIZE),
-        "mips" if is_wide(header) => Some(8),
+        "mips" if header.is_wide_mips() => Some(8),
         "mips" => Some(4),
         _ => None,
     }
-}
-
-/// Whether a mips kernel is a 64-bit one: the addresses of others have no upper half.
-pub(crate) fn is_wide(header: &Header) -> bool {
-    u32::try_from(header.kernbase).is_err()
 }
 
 /// Bytes of address space that an entry of the section stands for.
@@ -87,7 +82,7 @@ pub(crate) fn parse(header: &Header, entry: u64, va: u64) -> Entry {
         "arm" => arm(header, entry, va),
         "mips" if entry & mips::PTE_V == 0 => Entry::Absent,
         "mips" => {
-            let mask = match is_wide(header) {
+            let mask = match header.is_wide_mips() {
                 true => mips::PTE_PFN_MASK_64,
                 false => mips::PTE_PFN_MASK_32,
             };

@@ -18,7 +18,7 @@ use livecore_defs::powerpc64::{
     LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS, VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
 
-use crate::sections::Header;
+use crate::header::Header;
 
 /// Bytes of a group.
 pub(crate) const GROUP: u64 = LPTE_SIZE as u64 * LPTEG_ENTRIES;

@@ -6,9 +6,9 @@
 use livecore_compress::Codec;
 
 use crate::codec::Walked;
+use crate::facts::Facts;
 use crate::finding::{Place, Sink};
-use crate::kdh::Kdh;
-use crate::report::Facts;
+use crate::kdh::{Kdh, port_matches};
 use crate::rules;
 
 /// Each value's name in the text and in JSON.
@@ -114,7 +114,7 @@ impl Info {
             });
         }
         if let (Some((stated, at)), Some(found)) = (self.get("Architecture"), facts.architecture) {
-            let right = crate::run::port_matches(stated.as_bytes(), found);
+            let right = port_matches(stated.as_bytes(), found);
             sink.check(
                 &rules::INFO_ARCHITECTURE,
                 right,

@@ -93,6 +93,11 @@ pub(crate) fn little(bytes: &[u8], at: Field) -> u64 {
         .fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
+/// The little-endian number in the `len` bytes, at most eight, at `offset`; 0 if `bytes` is too short.
+pub(crate) fn number(bytes: &[u8], offset: usize, len: usize) -> u64 {
+    little(bytes, Field { offset, len })
+}
+
 /// Bytes as a person reads them: text in quotes, all else escaped.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let end = bytes

@@ -9,9 +9,9 @@ use livecore_defs::kerneldump::{
     PARITY, SIZE, TEXTDUMPMAGIC, V4_UNUSED, VERSION, VERSIONS,
 };
 
+use crate::facts::Container;
 use crate::finding::{Place, Sink};
 use crate::input::{big, field, hex, quoted};
-use crate::report::Container;
 use crate::rules;
 
 /// A header and where it was found.
@@ -34,6 +34,18 @@ pub(crate) fn resembles_magic(bytes: &[u8]) -> bool {
     [KERNELDUMPMAGIC, TEXTDUMPMAGIC, KERNELDUMPMAGIC_CLEARED]
         .iter()
         .any(|magic| magic.iter().zip(found).filter(|(a, b)| a == b).count() >= MAGIC.len - 4)
+}
+
+/// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
+pub(crate) fn port_matches(name: &[u8], architecture: &str) -> bool {
+    match architecture {
+        "arm64" => name == b"aarch64",
+        "riscv" => name == b"riscv64",
+        "arm" => name.starts_with(b"arm"),
+        "mips" => name.starts_with(b"mips"),
+        "powerpc64" => name.starts_with(b"powerpc64"),
+        other => name == other.as_bytes(),
+    }
 }
 
 impl Kdh {

@@ -7,14 +7,13 @@
 use std::collections::HashSet;
 
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
-use livecore_kernel::{Context, Kernel, STRUCTURES, Types};
-use livecore_minidump::elf::KernelElf;
 
 use crate::finding::{Place, Region, Sink};
 use crate::input::quoted;
 use crate::kdh::Kdh;
 use crate::memory::{Memory, Unreadable};
 use crate::rules;
+use crate::symbols::KernelFacts;
 
 /// Bytes of `version` that are compared.
 const VERSION_MAX: usize = 256;
@@ -24,7 +23,7 @@ const LIST_MAX: usize = 1 << 17;
 /// Compares `kernel` with the dump whose memory this is, and whose message ring has `ring_sum`.
 /// `deep` follows lists as well.
 pub(crate) fn check(
-    kernel: &KernelElf,
+    kernel: &dyn KernelFacts,
     memory: &Memory<'_>,
     header: Option<&Kdh>,
     ring_sum: Option<u32>,
@@ -50,7 +49,7 @@ pub(crate) fn check(
 }
 
 /// ELF's number for each architecture's machine, and whether it is a 64-bit one.
-fn machine(kernel: &KernelElf, memory: &Memory<'_>, sink: &mut Sink) -> bool {
+fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bool {
     let architecture = memory.header.architecture();
     let (number, wide) = match architecture {
         "amd64" => (62, true),
@@ -75,7 +74,7 @@ fn machine(kernel: &KernelElf, memory: &Memory<'_>, sink: &mut Sink) -> bool {
 }
 
 struct Checks<'a, 'b> {
-    kernel: &'a KernelElf,
+    kernel: &'a dyn KernelFacts,
     memory: &'a Memory<'b>,
     sink: &'a mut Sink,
 }
@@ -84,11 +83,11 @@ impl Checks<'_, '_> {
     /// Where `name` is while the kernel runs; a finding if there is no such symbol and it is
     /// `needed`.
     fn symbol(&mut self, name: &str, needed: bool) -> Option<u64> {
-        let symbol = self.kernel.symbol(name).filter(|s| !s.absolute);
+        let symbol = self.kernel.symbol(name);
         if symbol.is_none() && needed {
             self.incomparable(name, 0, "no such symbol");
         }
-        symbol.map(|s| s.value.wrapping_add(self.memory.displacement()))
+        symbol.map(|s| s.address.wrapping_add(self.memory.displacement()))
     }
 
     fn incomparable(&mut self, name: &str, va: u64, why: &str) {
@@ -171,9 +170,9 @@ impl Checks<'_, '_> {
                 });
         }
         let linked = va.wrapping_sub(self.memory.displacement());
-        match self.kernel.bytes_at(linked, len) {
-            Some(contents) if contents.in_file && contents.bytes.iter().any(|b| *b != 0) => {
-                let expected = line(&contents.bytes);
+        match self.kernel.contents(linked, len) {
+            Some(contents) if contents.iter().any(|b| *b != 0) => {
+                let expected = line(&contents);
                 self.sink
                     .check(&rules::KRN_VERSION, found == expected, &place, |f| {
                         f.found(quoted(found)).expected(quoted(expected))
@@ -288,46 +287,27 @@ impl Checks<'_, '_> {
 
     /// Lists the threads, and looks at the stack of each one that sleeps.
     fn threads(&mut self) {
-        // Where stacks begin and end only type information says.
-        let types = Types::read(self.kernel, &STRUCTURES);
-        let kernel = Kernel::new(self.memory, self.kernel)
-            .displaced(self.memory.displacement())
-            .with_types(&types);
         // Without the exported offsets there is nothing to list.
-        let Ok(found) = kernel.processes() else {
+        let Some(threads) = self.kernel.threads(self.memory) else {
             return;
         };
         let place = Place::payload("threads", 0);
-        // Older kernels than 13 have one list of zombies, others another; registers need no list.
-        let missing = found.missing.iter().filter(|m| m.symbol != "zombproc");
-        let problems: Vec<String> = missing
-            .map(ToString::to_string)
-            .chain(found.problems.iter().cloned())
-            .collect();
-        for problem in &problems {
+        for problem in &threads.problems {
             self.sink.broken(&rules::LIV_THREADS, &place, |f| {
                 f.found(problem).expected("lists that can be followed")
             });
         }
-        if problems.is_empty() {
+        if threads.problems.is_empty() {
             self.sink.passed(&rules::LIV_THREADS);
         }
-        for thread in found.threads() {
-            if thread.context != Context::SwitchedOut {
-                continue;
-            }
-            let Ok(registers) = kernel.registers(thread) else {
-                continue;
-            };
-            let place = Place::payload(format!("thread {} {}", thread.tid, thread.title()), 0);
-            let (Some(sp), Some(fp)) = (registers.sp(), registers.fp()) else {
-                continue;
-            };
+        for thread in threads.sleeping {
+            let (sp, fp) = (thread.sp, thread.fp);
+            let place = Place::payload(thread.name, 0);
             let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
-            let inside = thread.kstack.as_ref().is_none_or(|s| s.contains(&sp));
+            let inside = thread.stack.as_ref().is_none_or(|s| s.contains(&sp));
             let right = sp != 0 && mapped(sp) && mapped(fp) && inside;
             self.sink.check(&rules::LIV_STACK, right, &place, |f| {
-                let stack = thread.kstack.as_ref();
+                let stack = thread.stack.as_ref();
                 let stack = stack.map(|s| format!(", and inside {:#x}..{:#x}", s.start, s.end));
                 f.found(format!("stack pointer {sp:#x}, frame pointer {fp:#x}"))
                     .expected(format!(

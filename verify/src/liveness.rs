@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::facts::Facts;
 use crate::finding::Outcome;
-use crate::report::Facts;
 use crate::rule::Rule;
 
 /// What a running machine tears, and the rules that see it.

@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use livecore_compress::Codec;
 use livecore_defs::{amd64, mips, powerpc64};
-use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
@@ -19,9 +18,10 @@ use crate::codec::{Mark, Walked, replay};
 use crate::container::Layout;
 use crate::entry::{self, Entry};
 use crate::hashed;
+use crate::header::Header;
 use crate::input::Input;
 use crate::intake::Intake;
-use crate::sections::Header;
+use crate::symbols::DumpedMemory;
 
 /// Pages kept.
 const CACHE: usize = 4096;
@@ -321,7 +321,7 @@ impl<'a> Memory<'a> {
 
 /// The physical address behind an address that mips's hardware maps itself.
 fn unmapped(header: &Header, va: u64) -> Option<u64> {
-    let wide = entry::is_wide(header);
+    let wide = header.is_wide_mips();
     if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&va) {
         return Some(va & mips::XKPHYS_PHYS_MASK);
     }
@@ -331,31 +331,29 @@ fn unmapped(header: &Header, va: u64) -> Option<u64> {
         .then_some(va & mips::KSEG_PHYS_MASK)
 }
 
-impl KernelMemory for Memory<'_> {
+impl DumpedMemory for Memory<'_> {
     fn page_size(&self) -> u64 {
         self.header.page
     }
 
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+    fn read_phys(&self, at: u64, buf: &mut [u8]) -> Result<(), u64> {
         let page = self.header.page;
-        let (mut pa, mut rest) = (at.0, buf);
+        let (mut pa, mut rest) = (at, buf);
         while !rest.is_empty() {
             let room = usize::try_from(page - pa % page).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at_mut(room.min(rest.len()));
-            Memory::read_phys(self, pa, now).map_err(|_| ReadError::Hole { at: PhysAddr(pa) })?;
-            pa = pa
-                .checked_add(now.len() as u64)
-                .ok_or(ReadError::Hole { at })?;
+            Memory::read_phys(self, pa, now).map_err(|_| pa)?;
+            pa = pa.checked_add(now.len() as u64).ok_or(at)?;
             rest = later;
         }
         Ok(())
     }
 
-    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        let found = Memory::translate(self, at.0);
-        found.map(PhysAddr).map_err(|_| ReadError::NotMapped {
-            at,
-            why: "no entry maps it",
-        })
+    fn translate(&self, at: u64) -> Option<u64> {
+        Memory::translate(self, at).ok()
+    }
+
+    fn displacement(&self) -> u64 {
+        Memory::displacement(self)
     }
 }

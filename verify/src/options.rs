@@ -2,9 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use livecore_minidump::elf::KernelElf;
-
 use crate::finding::Filter;
+use crate::symbols::KernelFacts;
 
 /// How much of a dump is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
@@ -50,7 +49,7 @@ pub struct Options<'a> {
     /// Bytes that the run may hold at a time: bitmap, page-table pages, frames in flight.
     pub memory: u64,
     /// The kernel that was running, whose symbols are looked up through the dump.
-    pub kernel: Option<&'a KernelElf>,
+    pub kernel: Option<&'a dyn KernelFacts>,
     /// The text of the `info.N` beside the dump, if there is one.
     pub info: Option<&'a str>,
 }

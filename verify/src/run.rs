@@ -9,20 +9,21 @@ use std::sync::Arc;
 use livecore_compress::{Codec, Progress, ReadAt};
 use livecore_defs::kerneldump::DEVICE_METADATA;
 
-use crate::codec::{self, Context, Walked};
+use crate::codec::{self, Content, Context, Walked};
 use crate::container::{self, Layout};
+use crate::facts::{Container, Facts};
 use crate::finding::{Place, Sink};
+use crate::header::Refusal;
 use crate::info::Info;
 use crate::input::{Input, quoted};
 use crate::intake::{Intake, Stated};
-use crate::kdh::Kdh;
+use crate::kdh::{Kdh, port_matches};
 use crate::liveness::{self, Liveness};
 use crate::memory::Memory;
 use crate::options::{Depth, Options};
-use crate::report::{Container, Facts, Report, Stop, Verdict};
+use crate::report::{Report, Stop, Verdict};
 use crate::rule::Severity;
-use crate::sections::Refusal;
-use crate::{kernel, rules, seal};
+use crate::{kernel, probe, rules, seal};
 
 /// Verifies the dump that `source` holds.
 ///
@@ -113,18 +114,6 @@ pub(crate) fn verify_into(
         report,
         header,
         ground,
-    }
-}
-
-/// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
-pub(crate) fn port_matches(name: &[u8], architecture: &str) -> bool {
-    match architecture {
-        "arm64" => name == b"aarch64",
-        "riscv" => name == b"riscv64",
-        "arm" => name.starts_with(b"arm"),
-        "mips" => name.starts_with(b"mips"),
-        "powerpc64" => name.starts_with(b"powerpc64"),
-        other => name == other.as_bytes(),
     }
 }
 
@@ -223,7 +212,8 @@ impl Run<'_> {
                 header = header.or(sealed.header);
             }
             None if walked.complete => {
-                if layout.container == Container::Saved && seal::ends_sealed(input, layout.codec)? {
+                if layout.container == Container::Saved && probe::ends_sealed(input, layout.codec)?
+                {
                     self.facts.container = Some(Container::Sealed);
                     let place = Place::file("seal", walked.end);
                     let foreign = layout.codec == Codec::Zstd && walked.whole;

@@ -21,9 +21,9 @@ use crate::bits::Bits;
 use crate::entry::{self, Entry};
 use crate::finding::{Place, Region, Sink};
 use crate::hashed::{GROUP, Lpte};
+use crate::header::Header;
 use crate::report::Stop;
 use crate::rules;
-use crate::sections::Header;
 
 /// A page of the data section that is a leaf table, and the entry of the section that names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -246,7 +246,7 @@ impl Served {
             name: self.name.display().to_string(),
             depth,
             threads: crate::args::threads(None),
-            kernel: Some(&self.space.elf),
+            kernel: Some(&crate::kernel_facts::Facts(&self.space.elf)),
             info: info.as_deref(),
             ..livecore_verify::Options::default()
         };

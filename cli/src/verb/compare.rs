@@ -8,13 +8,14 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 use livecore_livedump::take::DumpedMachine;
 use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
-use livecore_verify::Options;
 use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;
+use livecore_verify::{KernelFacts, Options};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
+use crate::kernel_facts::Facts;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -69,11 +70,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let b = input::seekable(&args.b, session).map_err(could_not)?;
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
+    let facts = kernel.as_ref().map(Facts);
     let options = Options {
         strict: args.strict,
         per_rule: args.limit,
         threads: crate::args::threads(args.threads),
-        kernel: kernel.as_ref(),
+        kernel: facts.as_ref().map(|facts| facts as &dyn KernelFacts),
         ..Options::default()
     };
     let bar = session.bar("compare", args.json, None);

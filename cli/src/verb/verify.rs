@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::PossibleValuesParser;
-use livecore_minidump::KernelElf;
 use livecore_verify::render::{self, Format, Style};
-use livecore_verify::{Depth, Facts, Filter, Options, Report, Verdict, rules};
+use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 use rayon::prelude::*;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
+use crate::kernel_facts::Facts as OfKernel;
 use crate::session::Session;
 use crate::text::parse_size;
 
@@ -109,6 +109,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(path) => Some(input::kernel(path)?),
         None => None,
     };
+    let kernel = kernel.as_ref().map(OfKernel);
+    let kernel = kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts);
     let asked = expand(&args.dumps, session);
     let threads = crate::args::threads(args.threads);
     // One dump has all threads; of several, each has one, and as many are under way.
@@ -125,7 +127,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         let dumps: Vec<_> = asked.iter().map(open).collect();
         let bar = session.bar("verify", format != Format::Text, None);
         let verify = |dump: Result<One, Box<Report>>| match dump {
-            Ok(dump) => dump.verify(args, kernel.as_ref(), each, &bar),
+            Ok(dump) => dump.verify(args, kernel, each, &bar),
             Err(report) => *report,
         };
         let done: Vec<Report> = dumps.into_par_iter().map(verify).collect();
@@ -159,7 +161,7 @@ impl One {
     fn verify(
         self,
         args: &Args,
-        kernel: Option<&KernelElf>,
+        kernel: Option<&dyn KernelFacts>,
         threads: NonZeroUsize,
         progress: &dyn livecore_compress::Progress,
     ) -> Report {

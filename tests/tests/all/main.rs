@@ -11,6 +11,8 @@ mod guests;
 mod hostile;
 mod images;
 mod kernel_elf;
+#[path = "../../../cli/src/kernel_facts.rs"]
+mod kernel_facts;
 mod libkvm;
 mod old_guests;
 mod pages;

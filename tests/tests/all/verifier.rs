@@ -115,7 +115,7 @@ fn a_quick_look_finds_a_part_of_what_a_long_one_finds() {
 /// Rules that no recipe can break: they are about a kernel file beside the dump.
 const ELSEWHERE: &[&str] = &["KRN-", "LIV-"];
 
-/// Rules whose smallest dump is in `verify/tests/rules` alone: what it takes to break them is written
+/// Rules whose smallest dump is in `verify/tests/all/rules` alone: what it takes to break them is written
 /// there byte by byte.
 const IN_VERIFY: &[&str] = &["FULL-", "SEAL-RECORDS"];
 
@@ -149,7 +149,7 @@ fn every_rule_has_a_recipe_that_breaks_it() {
         .map(|rule| rule.id)
         .filter(|id| !ELSEWHERE.iter().any(|group| id.starts_with(group)))
         .filter(|id| {
-            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify/tests/rules");
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify/tests/all/rules");
             let dump = std::path::Path::new(folder).join(format!("{id}.dump"));
             !(IN_VERIFY.iter().any(|group| id.starts_with(group)) && dump.exists())
         })

@@ -1,6 +1,8 @@
 //! What a machine's dump holds is sound to the verifier, in every container and codec, with and
 //! without the kernel, at every depth; and another machine's kernel contradicts it.
 
+use crate::kernel_facts::Facts;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use livecore_minidump::convert::{Target, finish};
 use livecore_minidump::{Arch, Container, KernelElf};
 use livecore_synth::{Description, Machine, build};
 use livecore_verify::render::{Format, Style};
-use livecore_verify::{Depth, Group, Options, Report, Severity, Verdict};
+use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
 
 const MACHINES: [(&str, &str); 13] = [
     ("tiny", include_str!("../../../testdata/machines/tiny.toml")),
@@ -108,6 +110,7 @@ fn told(report: &Report) -> String {
 fn dumps_of_machines_are_sound_in_every_form() {
     for (name, text) in MACHINES {
         let (machine, elf) = machine(text);
+        let facts = Facts(&elf);
         let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
         // The forms are the same for every architecture: once is enough for all but amd64's.
         let amd64 = taken.machine.arch == Arch::Amd64;
@@ -122,7 +125,7 @@ fn dumps_of_machines_are_sound_in_every_form() {
             for (depth, kernel) in [
                 (Depth::Quick, None),
                 (Depth::Default, None),
-                (deepest, Some(&elf)),
+                (deepest, Some(&facts as &dyn KernelFacts)),
             ] {
                 let options = Options {
                     name: format!("{name}, {container:?}, {codec}, {}", depth.name()),
@@ -153,7 +156,7 @@ fn kernel_of_another_machine_contradicts_the_dump() {
     let taken = plan(machine_a.memory(), &elf, &PlanOptions::default()).unwrap();
     let bytes = Arc::new(written(&taken, Container::Sealed, Codec::Zstd));
     let options = Options {
-        kernel: Some(&other),
+        kernel: Some(&Facts(&other)),
         ..Options::default()
     };
     let report = livecore_verify::verify(bytes, &options, &NoProgress);

@@ -11,9 +11,10 @@ use super::{
     stored_check,
 };
 use crate::container::Layout;
+use crate::facts::Container;
 use crate::finding::{Finding, Place, Region};
 use crate::input::{Input, hex};
-use crate::report::{Container, Stop};
+use crate::report::Stop;
 use crate::rules;
 use crate::workers::{self, Pump};
 

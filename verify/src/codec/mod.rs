@@ -3,7 +3,7 @@
 //!
 //! Small frames are decoded by workers, frames that are too large to be held (a kernel writes one
 //! frame for the whole dump) by the caller's thread, piece by piece. Both end in
-//! [`Intake::push`], which sees the content once, from its beginning to its end, and keeps what it
+//! [`Content::push`], which sees the content once, from its beginning to its end, and keeps what it
 //! needs. A frame that cannot be decoded leaves a gap of the length that it states; the frames
 //! behind it are still checked.
 
@@ -19,7 +19,6 @@ use xxhash_rust::xxh64::xxh64;
 use crate::container::Layout;
 use crate::finding::Sink;
 use crate::input::Input;
-use crate::intake::Intake;
 use crate::options::{Depth, Options};
 use crate::report::Stop;
 
@@ -32,13 +31,43 @@ const PIECE: usize = 128 << 10;
 /// Content between two marks.
 const MARK_EVERY: u64 = 1 << 20;
 
+/// Takes the content that a walk decodes, in order.
+pub(crate) trait Content {
+    /// Says how long the content is.
+    fn expect_len(&mut self, len: u64);
+
+    /// Says how long the content is to the byte.
+    fn expect_exactly(&mut self, len: u64);
+
+    /// The length that the content's own headers give.
+    fn formula(&self) -> Option<u64>;
+
+    /// Where the next byte that is needed lies, if any is.
+    fn wants(&self) -> Option<u64>;
+
+    /// Goes on at `at`, which [`Content::wants`] gave.
+    fn skip_to(&mut self, at: u64);
+
+    /// How many bytes in a row are needed where [`Content::wants`] points.
+    fn stretch(&self) -> usize;
+
+    /// Whether all that `--quick` looks at was seen, or nothing more will be.
+    fn has_sections(&self) -> bool;
+
+    /// Sees the next bytes.
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop>;
+
+    /// `len` bytes that could not be had; all that follow if it is not known how many.
+    fn gap(&mut self, len: Option<u64>, sink: &mut Sink);
+}
+
 /// What a walk works with.
 pub(crate) struct Context<'a> {
     pub(crate) input: &'a Input,
     pub(crate) options: &'a Options<'a>,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) sink: &'a mut Sink,
-    pub(crate) intake: &'a mut Intake,
+    pub(crate) intake: &'a mut dyn Content,
 }
 
 impl Context<'_> {

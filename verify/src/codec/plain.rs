@@ -7,9 +7,10 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{Buffers, Context, Derived, MARK_EVERY, PIECE, Walked};
 use crate::container::Layout;
+use crate::facts::Container;
 use crate::input::Input;
-use crate::report::{Container, Stop};
-use crate::seal;
+use crate::probe;
+use crate::report::Stop;
 use crate::workers::{self, Pump};
 
 /// Reads the payload of `layout`.
@@ -20,7 +21,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         cx.intake.expect_exactly(layout.end - layout.start);
     }
     if layout.container == Container::Sealed {
-        let plain = seal::locate_plain(cx.input)?;
+        let plain = probe::locate_plain(cx.input)?;
         walked.seal = Some(plain.start);
         walked.end = plain.start;
         walked.content_len = plain.start;

@@ -2,12 +2,12 @@
 //! with a kernel the symbol that lies there.
 
 use livecore_defs::amd64;
-use livecore_minidump::elf::KernelElf;
 
 use super::{PageDifference, SectionDifference, Side};
+use crate::header::Header;
 use crate::memory::Memory;
 use crate::options::Options;
-use crate::sections::Header;
+use crate::symbols::KernelFacts;
 
 /// Most bytes of a kernel's image that are looked through for a page.
 const IMAGE_MAX: u64 = 512 << 20;
@@ -50,11 +50,11 @@ fn direct(header: &Header, pa: u64) -> Option<u64> {
 
 /// Looks the kernel's image through for the pages. An image is mapped once, page by page, and its
 /// symbols say from where to where it is.
-fn symbols(pages: &mut [PageDifference], kernel: &KernelElf, memory: &Memory<'_>) {
+fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memory<'_>) {
     let mut named: Vec<(u64, &str)> = kernel
         .symbols()
-        .filter(|(name, s)| !s.absolute && s.value >= memory.header.kernbase && !name.is_empty())
-        .map(|(name, s)| (s.value, name))
+        .into_iter()
+        .filter(|(at, name)| *at >= memory.header.kernbase && !name.is_empty())
         .collect();
     named.sort_unstable();
     let page = memory.header.page;

@@ -20,10 +20,12 @@ use std::sync::mpsc::sync_channel;
 
 use livecore_compress::{Progress, ReadAt};
 
+use crate::codec::Content;
+use crate::facts::Facts;
 use crate::intake::Intake;
 use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
-use crate::report::{Facts, Report, Verdict};
+use crate::report::{Report, Verdict};
 use crate::run::{Ground, verify_into};
 use merge::{Merged, Pulled, WAITING, tap};
 

@@ -13,11 +13,12 @@
 use super::{Seen, Stated, Tap};
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
+use crate::facts::Facts;
 use crate::finding::{Place, Sink};
+use crate::header::{HEAD, Header, Refusal, Section};
 use crate::msgbuf::Msgbuf;
-use crate::report::{Facts, Stop};
+use crate::report::Stop;
 use crate::rules;
-use crate::sections::{HEAD, Header, Refusal, Section};
 use crate::tables::{Lookup, Tables};
 
 /// Sees a minidump and keeps what later checks need.

@@ -9,11 +9,13 @@ mod mini;
 
 use crate::avail::Avail;
 use crate::bits::Bits;
+use crate::codec::Content;
+use crate::facts::Facts;
 use crate::finding::{Place, Sink};
 use crate::full::{Full, Load};
-use crate::report::{Facts, Stop};
+use crate::header::{HEAD, Header, Refusal};
+use crate::report::Stop;
 use crate::rules;
-use crate::sections::{HEAD, Header, Refusal};
 use mini::Mini;
 
 /// What states a payload's length, and the length.
@@ -236,22 +238,8 @@ impl Intake {
         }
     }
 
-    /// Says how long the payload is.
-    pub(crate) fn expect_len(&mut self, len: u64) {
-        if !matches!(self.kind, Kind::Elf(_)) {
-            self.mini.expect_len(len);
-        }
-    }
-
-    /// Says how long the payload is to the byte, as a header or the file states it.
-    pub(crate) fn expect_exactly(&mut self, len: u64) {
-        if !matches!(self.kind, Kind::Elf(_)) {
-            self.mini.expect_exactly(len);
-        }
-    }
-
     /// The payload's length, if that says that its page tables are padded and came too late: who
-    /// knows it from the beginning ([`Intake::expect_exactly`]) sees other pages.
+    /// knows it from the beginning ([`Content::expect_exactly`]) sees other pages.
     pub(crate) fn padded_len(&self) -> Option<u64> {
         match self.kind {
             Kind::Mini => self.mini.padded_len(),
@@ -305,82 +293,6 @@ impl Intake {
         self.mini.bits()
     }
 
-    /// Whether all that `--quick` looks at was seen, or nothing more will be.
-    pub(crate) fn has_sections(&self) -> bool {
-        match &self.kind {
-            Kind::Elf(elf) if elf.blind => true,
-            Kind::Elf(elf) => {
-                elf.full.missing() == 0 && (elf.carried.is_none() || self.mini.has_sections())
-            }
-            _ => self.mini.has_sections(),
-        }
-    }
-
-    /// The length that headers and bitmap give.
-    pub(crate) fn formula(&self) -> Option<u64> {
-        match &self.kind {
-            Kind::Elf(elf) => elf.full.end(),
-            _ => self.mini.formula(),
-        }
-    }
-
-    /// Where the next byte that is needed lies, if any is.
-    pub(crate) fn wants(&self) -> Option<u64> {
-        match &self.kind {
-            Kind::Unknown => Some(self.head.len() as u64),
-            Kind::Mini => self.mini.wants(),
-            Kind::Elf(elf) if elf.blind => None,
-            Kind::Elf(elf) if elf.full.missing() > 0 || elf.pages.is_some() => Some(elf.pos),
-            Kind::Elf(elf) => {
-                let (start, end) = elf.carried?;
-                let at = start.checked_add(self.mini.wants()?)?;
-                (at < end).then_some(at.max(elf.pos))
-            }
-        }
-    }
-
-    /// Goes on at `at`, which [`Intake::wants`] gave.
-    pub(crate) fn skip_to(&mut self, at: u64) {
-        match &mut self.kind {
-            Kind::Unknown => {}
-            Kind::Mini => self.mini.skip_to(at),
-            Kind::Elf(elf) => {
-                elf.pos = elf.pos.max(at);
-                if let Some(within) = elf.carried.and_then(|(start, _)| at.checked_sub(start)) {
-                    self.mini.skip_to(within);
-                }
-            }
-        }
-    }
-
-    /// How many bytes in a row are needed where [`Intake::wants`] points.
-    pub(crate) fn stretch(&self) -> usize {
-        match &self.kind {
-            Kind::Unknown => HEAD - self.head.len().min(HEAD - 1),
-            Kind::Mini => self.mini.stretch(),
-            Kind::Elf(elf) if elf.full.missing() > 0 => {
-                usize::try_from(elf.full.missing()).unwrap_or(usize::MAX)
-            }
-            Kind::Elf(elf) if elf.pages.is_some() => 1 << 20,
-            Kind::Elf(_) => self.mini.stretch(),
-        }
-    }
-
-    /// Sees the next bytes.
-    pub(crate) fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
-        match &mut self.kind {
-            Kind::Unknown => {
-                self.head.extend_from_slice(bytes);
-                match self.head.len() < HEAD {
-                    true => Ok(()),
-                    false => self.begin(sink),
-                }
-            }
-            Kind::Mini => self.mini.push(bytes, sink),
-            Kind::Elf(elf) => elf.push(bytes, &mut self.mini, sink),
-        }
-    }
-
     /// The first bytes say what it is.
     fn begin(&mut self, sink: &mut Sink) -> Result<(), Stop> {
         let head = std::mem::take(&mut self.head);
@@ -402,21 +314,6 @@ impl Intake {
         let pushed = elf.push(&head[rest.min(head.len())..], &mut self.mini, sink);
         self.kind = Kind::Elf(Box::new(elf));
         pushed
-    }
-
-    /// `len` bytes that could not be had; all that follow if it is not known how many.
-    pub(crate) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
-        match &mut self.kind {
-            // Of less than a header nothing can be said.
-            Kind::Unknown => {
-                if len != Some(0) {
-                    self.kind = Kind::Mini;
-                    self.mini.lose();
-                }
-            }
-            Kind::Mini => self.mini.gap(len, sink),
-            Kind::Elf(elf) => elf.gap(len, &mut self.mini, sink),
-        }
     }
 
     /// Applies the rules about the whole payload of `len` bytes, all of which came by if it is
@@ -470,5 +367,103 @@ impl Intake {
             facts.architecture = elf.full.architecture();
         }
         self.mini.tell(facts);
+    }
+}
+
+impl Content for Intake {
+    fn expect_len(&mut self, len: u64) {
+        if !matches!(self.kind, Kind::Elf(_)) {
+            self.mini.expect_len(len);
+        }
+    }
+
+    fn expect_exactly(&mut self, len: u64) {
+        if !matches!(self.kind, Kind::Elf(_)) {
+            self.mini.expect_exactly(len);
+        }
+    }
+
+    fn formula(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Elf(elf) => elf.full.end(),
+            _ => self.mini.formula(),
+        }
+    }
+
+    fn wants(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Unknown => Some(self.head.len() as u64),
+            Kind::Mini => self.mini.wants(),
+            Kind::Elf(elf) if elf.blind => None,
+            Kind::Elf(elf) if elf.full.missing() > 0 || elf.pages.is_some() => Some(elf.pos),
+            Kind::Elf(elf) => {
+                let (start, end) = elf.carried?;
+                let at = start.checked_add(self.mini.wants()?)?;
+                (at < end).then_some(at.max(elf.pos))
+            }
+        }
+    }
+
+    fn skip_to(&mut self, at: u64) {
+        match &mut self.kind {
+            Kind::Unknown => {}
+            Kind::Mini => self.mini.skip_to(at),
+            Kind::Elf(elf) => {
+                elf.pos = elf.pos.max(at);
+                if let Some(within) = elf.carried.and_then(|(start, _)| at.checked_sub(start)) {
+                    self.mini.skip_to(within);
+                }
+            }
+        }
+    }
+
+    fn stretch(&self) -> usize {
+        match &self.kind {
+            Kind::Unknown => HEAD - self.head.len().min(HEAD - 1),
+            Kind::Mini => self.mini.stretch(),
+            Kind::Elf(elf) if elf.full.missing() > 0 => {
+                usize::try_from(elf.full.missing()).unwrap_or(usize::MAX)
+            }
+            Kind::Elf(elf) if elf.pages.is_some() => 1 << 20,
+            Kind::Elf(_) => self.mini.stretch(),
+        }
+    }
+
+    fn has_sections(&self) -> bool {
+        match &self.kind {
+            Kind::Elf(elf) if elf.blind => true,
+            Kind::Elf(elf) => {
+                elf.full.missing() == 0 && (elf.carried.is_none() || self.mini.has_sections())
+            }
+            _ => self.mini.has_sections(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
+        match &mut self.kind {
+            Kind::Unknown => {
+                self.head.extend_from_slice(bytes);
+                match self.head.len() < HEAD {
+                    true => Ok(()),
+                    false => self.begin(sink),
+                }
+            }
+            Kind::Mini => self.mini.push(bytes, sink),
+            Kind::Elf(elf) => elf.push(bytes, &mut self.mini, sink),
+        }
+    }
+
+    fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
+        match &mut self.kind {
+            // Of less than a header nothing can be said.
+            Kind::Unknown => {
+                if len != Some(0) {
+                    self.kind = Kind::Mini;
+                    self.mini.lose();
+                }
+            }
+            Kind::Mini => self.mini.gap(len, sink),
+            Kind::Elf(elf) => elf.gap(len, &mut self.mini, sink),
+        }
     }
 }

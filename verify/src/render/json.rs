@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use crate::facts::Facts;
 use crate::finding::Finding;
 use crate::liveness::Liveness;
-use crate::report::{Facts, Report};
+use crate::report::Report;
 use crate::rule::{Rule, Severity};
 
 /// The name and version of the shape; a change that a program could stumble over makes a new one.

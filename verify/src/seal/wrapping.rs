@@ -4,25 +4,22 @@
 use livecore_compress::seal::format::*;
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Pieces, behind_the_end, number, same};
+use super::{Pieces, behind_the_end, same};
 use crate::codec::Walked;
 use crate::finding::{Place, Sink};
-use crate::input::Input;
+use crate::input::{Input, number};
+use crate::probe::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
 use crate::report::Stop;
 use crate::rules;
 
-/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
-pub(super) const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
 /// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
 const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Bytes of an empty member in front of its subfield's content.
 const PIECE_HEAD: u64 = 10 + 2 + 4;
-/// The zstd project's seekable format: magic of the frame, of the footer, and sizes.
+/// The zstd project's seekable format: magic of the frame, and sizes.
 const SEEK_FRAME: u32 = 0x184D_2A5E;
-pub(super) const SEEK_MAGIC: u32 = 0x8F92_EAB1;
 const SEEK_DESCRIPTOR: u8 = 0x80;
 const SEEK_ENTRY: usize = 12;
-pub(super) const SEEK_FOOTER: usize = 9;
 
 /// Finds the seal in its skippable frame; says where the seek table should begin.
 pub(super) fn unwrap_zstd(

@@ -1,6 +1,7 @@
 //! Numbers that no dump has: they end in a verdict, soon, and in bounded memory.
 
 use crate::common;
+use crate::kernel_facts::Facts;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -123,7 +124,7 @@ fn a_direct_map_that_runs_over_the_end_of_memory_maps_nothing() {
         let kernel = KernelElf::from_bytes(kernel).unwrap();
         let options = Options {
             depth: Depth::Deep,
-            kernel: Some(&kernel),
+            kernel: Some(&Facts(&kernel)),
             ..Options::default()
         };
         let report = verify(&payload, &options);

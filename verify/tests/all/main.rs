@@ -6,6 +6,8 @@ mod faults;
 mod findings;
 mod formats;
 mod hostile;
+#[path = "../../../cli/src/kernel_facts.rs"]
+mod kernel_facts;
 mod ports;
 mod real;
 mod recipes;

@@ -2,6 +2,7 @@
 //! powerpc64, in either byte order.
 
 use crate::common;
+use crate::kernel_facts::Facts;
 
 use common::{told, verify};
 use livecore_minidump::KernelElf;
@@ -116,7 +117,7 @@ fn look(port: &Port, running: &str, avail: u64) -> Report {
     let elf = KernelElf::from_bytes(mkelf::build(&kernel).unwrap()).unwrap();
     let options = Options {
         depth: Depth::Deep,
-        kernel: Some(&elf),
+        kernel: Some(&Facts(&elf)),
         ..Options::default()
     };
     verify(&built.bytes, &options)

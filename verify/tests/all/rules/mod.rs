@@ -1,4 +1,4 @@
-//! One smallest malformed dump for each rule, in `tests/rules`: the listing is the coverage report.
+//! One smallest malformed dump for each rule, in `tests/all/rules`: the listing is the coverage report.
 //!
 //! A file is a recipe of the independent builder. Lines that begin with `#!` are for this test:
 //!
@@ -17,6 +17,7 @@
 //! | `memory N`               | a limit of so many bytes                                         |
 
 use crate::common;
+use crate::kernel_facts::Facts;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +26,7 @@ use common::{seal_with, told, verify};
 use livecore_compress::Codec;
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
-use livecore_verify::{Depth, Group, Options};
+use livecore_verify::{Depth, Group, KernelFacts, Options};
 use xxhash_rust::xxh64::xxh64;
 
 /// A note that most of these dumps cause: their kernel map is one page directory, since a real one
@@ -164,10 +165,11 @@ fn case(path: &Path) -> Case {
 }
 
 fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/rules");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "dump"))
         .collect();
     paths.sort();
     paths.iter().map(|path| case(path)).collect()
@@ -178,6 +180,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
     let mut wrong = Vec::new();
     let mut covered = BTreeSet::new();
     for case in cases() {
+        let kernel = case.kernel.as_ref().map(Facts);
         let options = Options {
             name: case.rule.clone(),
             depth: if case.deep {
@@ -185,7 +188,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
             } else {
                 Depth::Default
             },
-            kernel: case.kernel.as_ref(),
+            kernel: kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts),
             info: case.info.as_deref(),
             memory: case.memory.unwrap_or(Options::default().memory),
             ..Options::default()
@@ -228,10 +231,11 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
 #[test]
 fn skipped_rules_are_not_reported_and_only_reports_nothing_else() {
     for case in cases() {
+        let kernel = case.kernel.as_ref().map(Facts);
         for skip in [true, false] {
             let mut options = Options {
                 info: case.info.as_deref(),
-                kernel: case.kernel.as_ref(),
+                kernel: kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts),
                 ..Options::default()
             };
             match skip {

@@ -15,99 +15,11 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::codec::{Derived, Walked};
 use crate::finding::{Place, Region, Sink};
-use crate::input::{Input, field, hex, little, quoted};
+use crate::input::{Input, field, hex, little, number, quoted};
 use crate::kdh::Kdh;
 use crate::records::Told;
 use crate::report::Stop;
 use crate::{records, rules};
-use wrapping::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
-
-/// Where an uncompressed seal begins, and the frames that it digests.
-pub(crate) struct Plain {
-    pub(crate) start: u64,
-    pub(crate) frame_size: Option<u32>,
-}
-
-/// Finds an uncompressed seal by its footer, or if that is damaged by its header.
-pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
-    let size = input.size();
-    let footer = input.array::<FOOTER_LEN>(size.saturating_sub(FOOTER_LEN as u64))?;
-    let stated = footer.map(|f| number(&f, 8, 8));
-    let mut start = size;
-    if let Some(at) = stated.and_then(|len| size.checked_sub(len))
-        && input.array::<8>(at)? == Some(MAGIC)
-    {
-        start = at;
-    } else {
-        let from = size.saturating_sub(1 << 20);
-        let tail = input.up_to(from, 1 << 20)?;
-        let found = tail.windows(8).rposition(|w| w == MAGIC);
-        if let Some(index) = found {
-            start = from + index as u64;
-        } else if let Some(at) = stated.and_then(|len| size.checked_sub(len)) {
-            start = at;
-        }
-    }
-    let header = input.up_to(start, HEADER_LEN)?;
-    let frame_size = number(&header, 12, 4) as u32;
-    let sound = frame_size > 0 && frame_size <= FRAME_MAX && frame_size.is_multiple_of(FRAME_UNIT);
-    Ok(Plain {
-        start,
-        frame_size: sound.then_some(frame_size),
-    })
-}
-
-/// Whether an uncompressed seal lies near the end of a file that does not end as its footer does:
-/// its header is where it says that it is, with the digest that it states. Bytes were appended, or
-/// the seal was cut.
-pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
-    let from = input.size().saturating_sub(1 << 20);
-    let tail = input.up_to(from, 1 << 20)?;
-    let right = |at: &usize| {
-        let header = tail.get(*at..*at + HEADER_LEN).unwrap_or_default();
-        let digest = header.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
-        header.starts_with(&MAGIC)
-            && digest == Some(number(header, HEADER_DIGESTED, 8))
-            && number(header, 24, 8) == from + *at as u64
-    };
-    let places = tail.windows(8).enumerate();
-    let mut places = places.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
-    Ok(places.any(|at| right(&at)))
-}
-
-/// Whether a compressed file ends as a sealed one does.
-pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
-    let size = input.size();
-    match codec {
-        Codec::Zstd => {
-            let table = input.up_to(size.saturating_sub(SEEK_FOOTER as u64), SEEK_FOOTER)?;
-            Ok(number(&table, 5, 4) == u64::from(SEEK_MAGIC))
-        }
-        Codec::Gzip => {
-            let last = input.up_to(size.saturating_sub(GZIP_LAST_LEN as u64), GZIP_LAST_LEN)?;
-            Ok(last.starts_with(&EXTRA_HEADER) && last.get(12..14) == Some(&GZIP_FOOTER))
-        }
-        Codec::None => Ok(false),
-    }
-}
-
-/// The codec of a file that ends as a sealed one does.
-pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
-    let footer = input.up_to(input.size().saturating_sub(FOOTER_LEN as u64), FOOTER_LEN)?;
-    let plain = footer.starts_with(&FOOTER_MAGIC) && footer.ends_with(&END_MAGIC);
-    if plain || lies_before_the_end(input)? {
-        return Ok(Some(Codec::None));
-    }
-    // The number that ends a seek table is any tool's: the seal in front of it has to be there too.
-    let from = input.size().saturating_sub(1 << 20);
-    let sealed = input.up_to(from, 1 << 20)?.windows(8).any(|w| w == MAGIC);
-    for codec in [Codec::Zstd, Codec::Gzip] {
-        if sealed && ends_sealed(input, codec)? {
-            return Ok(Some(codec));
-        }
-    }
-    Ok(None)
-}
 
 /// What a seal says that others need.
 pub(crate) struct Sealed {
@@ -242,12 +154,6 @@ pub(crate) fn check(
         Codec::Gzip => wrapping::last_member(input, behind, &expected, sink)?,
     }
     Ok(sealed)
-}
-
-fn number(bytes: &[u8], offset: usize, len: usize) -> u64 {
-    bytes
-        .get(offset..offset + len)
-        .map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
 }
 
 fn footer_bytes(seal_len: u64) -> [u8; FOOTER_LEN] {

@@ -1,0 +1,102 @@
+//! Where a seal may lie, by the bytes at a file's end alone: asked before the frames are walked.
+
+use livecore_compress::Codec;
+use livecore_compress::seal::format::*;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::input::{Input, number};
+use crate::report::Stop;
+
+/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
+pub(crate) const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
+/// The last number of the zstd project's seek table.
+pub(crate) const SEEK_MAGIC: u32 = 0x8F92_EAB1;
+/// Bytes of that table's footer.
+pub(crate) const SEEK_FOOTER: usize = 9;
+
+/// Where an uncompressed seal begins, and the frames that it digests.
+pub(crate) struct Plain {
+    pub(crate) start: u64,
+    pub(crate) frame_size: Option<u32>,
+}
+
+/// Finds an uncompressed seal by its footer, or if that is damaged by its header.
+pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
+    let size = input.size();
+    let footer = input.array::<FOOTER_LEN>(size.saturating_sub(FOOTER_LEN as u64))?;
+    let stated = footer.map(|f| number(&f, 8, 8));
+    let mut start = size;
+    if let Some(at) = stated.and_then(|len| size.checked_sub(len))
+        && input.array::<8>(at)? == Some(MAGIC)
+    {
+        start = at;
+    } else {
+        let from = size.saturating_sub(1 << 20);
+        let tail = input.up_to(from, 1 << 20)?;
+        let found = tail.windows(8).rposition(|w| w == MAGIC);
+        if let Some(index) = found {
+            start = from + index as u64;
+        } else if let Some(at) = stated.and_then(|len| size.checked_sub(len)) {
+            start = at;
+        }
+    }
+    let header = input.up_to(start, HEADER_LEN)?;
+    let frame_size = number(&header, 12, 4) as u32;
+    let sound = frame_size > 0 && frame_size <= FRAME_MAX && frame_size.is_multiple_of(FRAME_UNIT);
+    Ok(Plain {
+        start,
+        frame_size: sound.then_some(frame_size),
+    })
+}
+
+/// Whether an uncompressed seal lies near the end of a file that does not end as its footer does:
+/// its header is where it says that it is, with the digest that it states. Bytes were appended, or
+/// the seal was cut.
+pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
+    let from = input.size().saturating_sub(1 << 20);
+    let tail = input.up_to(from, 1 << 20)?;
+    let right = |at: &usize| {
+        let header = tail.get(*at..*at + HEADER_LEN).unwrap_or_default();
+        let digest = header.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
+        header.starts_with(&MAGIC)
+            && digest == Some(number(header, HEADER_DIGESTED, 8))
+            && number(header, 24, 8) == from + *at as u64
+    };
+    let places = tail.windows(8).enumerate();
+    let mut places = places.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
+    Ok(places.any(|at| right(&at)))
+}
+
+/// Whether a compressed file ends as a sealed one does.
+pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
+    let size = input.size();
+    match codec {
+        Codec::Zstd => {
+            let table = input.up_to(size.saturating_sub(SEEK_FOOTER as u64), SEEK_FOOTER)?;
+            Ok(number(&table, 5, 4) == u64::from(SEEK_MAGIC))
+        }
+        Codec::Gzip => {
+            let last = input.up_to(size.saturating_sub(GZIP_LAST_LEN as u64), GZIP_LAST_LEN)?;
+            Ok(last.starts_with(&EXTRA_HEADER) && last.get(12..14) == Some(&GZIP_FOOTER))
+        }
+        Codec::None => Ok(false),
+    }
+}
+
+/// The codec of a file that ends as a sealed one does.
+pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
+    let footer = input.up_to(input.size().saturating_sub(FOOTER_LEN as u64), FOOTER_LEN)?;
+    let plain = footer.starts_with(&FOOTER_MAGIC) && footer.ends_with(&END_MAGIC);
+    if plain || lies_before_the_end(input)? {
+        return Ok(Some(Codec::None));
+    }
+    // The number that ends a seek table is any tool's: the seal in front of it has to be there too.
+    let from = input.size().saturating_sub(1 << 20);
+    let sealed = input.up_to(from, 1 << 20)?.windows(8).any(|w| w == MAGIC);
+    for codec in [Codec::Zstd, Codec::Gzip] {
+        if sealed && ends_sealed(input, codec)? {
+            return Ok(Some(codec));
+        }
+    }
+    Ok(None)
+}
