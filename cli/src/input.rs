@@ -33,11 +33,11 @@ pub struct Opening {
 pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
     let options = OpenOptions {
         zero_tail: opening.zero_tail,
-        ..OpenOptions::new(livecore_compress::OpenOptions {
-            threads: crate::args::threads(opening.threads),
-            spool_dir: Some(session.env.spool_dir.clone()),
-            ..livecore_compress::OpenOptions::default()
-        })
+        ..OpenOptions::new(
+            livecore_compress::OpenOptions::new()
+                .threads(crate::args::threads(opening.threads))
+                .spool_dir(&session.env.spool_dir),
+        )
     };
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {

@@ -32,6 +32,22 @@ impl Codec {
         }
     }
 
+    /// What the codec calls a piece that decodes by itself.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Gzip => "member",
+            Self::None | Self::Zstd => "frame",
+        }
+    }
+
+    /// `zstd frame 3`, as errors name a part of a stream.
+    pub(crate) fn region(self, number: u64) -> String {
+        match self {
+            Self::None => format!("frame {number}"),
+            codec => format!("{codec} {} {number}", codec.unit()),
+        }
+    }
+
     /// The codec whose magic number `head` begins with; anything else is [`Codec::None`].
     ///
     /// A zstd file may begin with a skippable frame (`0x184D2A50` to `0x184D2A5F`).

@@ -4,17 +4,20 @@
 //! [`encode_read`], and comes out of a [`Stream`] at any offset:
 //!
 //! ```
-//! use std::sync::Arc;
-//! use livecore_compress::{Encoding, NoProgress, OpenOptions, ReadAt, Shape, Stream};
+//! use livecore_compress::{
+//!     Codec, Encoding, NoProgress, OpenOptions, ReadAt, Shape, Stream, encode_at, write_seal,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("content.zst");
 //! let content = vec![7; 3_000_000];
-//! let mut file = Vec::new();
-//! let encoding = Encoding::default();
-//! let stored = livecore_compress::encode_at(&content, &encoding, Shape::Frames, &mut file, &NoProgress)?;
-//! livecore_compress::write_seal(&stored, b"whatever belongs to it", &mut file)?;
+//! let mut file = std::fs::File::create(&path)?;
+//! let encoding = Encoding::new(Codec::Zstd).level(6);
+//! let stored = encode_at(&content, &encoding, Shape::Frames, &mut file, &NoProgress)?;
+//! write_seal(&stored, b"whatever belongs to it", &mut file)?;
 //!
-//! let stream = Stream::open(Arc::new(file), &OpenOptions::default())?;
+//! let stream = Stream::open(&path, &OpenOptions::new())?;
 //! assert_eq!(stream.attachment(), Some(&b"whatever belongs to it"[..]));
 //! let mut part = [0; 100];
 //! stream.content().read_exact_at(&mut part, 2_500_000)?;
@@ -22,6 +25,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `compress/examples/repack.rs` is a whole program.
 //!
 //! # The way of the bytes
 //!

@@ -13,13 +13,26 @@ use std::sync::Arc;
 pub trait ReadAt: Send + Sync {
     /// How many bytes there are. May be costly: a foreign compressed stream does not say, and is
     /// decoded to its end the first time somebody asks.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; of decoded content an [`crate::Error`] within
+    /// ([`crate::Error::in_io`]).
     fn size(&self) -> io::Result<u64>;
 
     /// Reads at most `buf.len()` bytes at `offset` and says how many; 0 only at the end, beyond
     /// it, or for an empty `buf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::size`].
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Fills `buf` from `offset`, or fails with [`io::ErrorKind::UnexpectedEof`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::size`], and at the end.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let got = self.read_full_at(buf, offset)?;
         if got == buf.len() {
@@ -32,6 +45,10 @@ pub trait ReadAt: Send + Sync {
     }
 
     /// Fills as much of `buf` as there is from `offset`, and says how much that was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::size`].
     fn read_full_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {

@@ -71,7 +71,7 @@ pub fn open(
     if let Some((header, at)) = trailing_header(&*source, file_len)? {
         return open_under_header(source, file_len, header, at, options);
     }
-    let stream = Stream::open(source, options)?;
+    let stream = Stream::from_source(source, options)?;
     let mut opened = Opened {
         container: match stream.kind() {
             StreamKind::Sealed => Container::Sealed,
@@ -171,7 +171,7 @@ fn open_under_header(
     }
     Ok(Opened {
         container,
-        stream: Stream::open(window, options)?,
+        stream: Stream::from_source(window, options)?,
         file_len,
         header: Some((header, at)),
         seal: None,

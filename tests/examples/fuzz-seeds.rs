@@ -64,10 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let content: Vec<u8> = (0..len)
                 .map(|k: u32| (k.wrapping_mul(k) >> 9) as u8)
                 .collect();
-            let encoding = Encoding {
-                frame_size,
-                ..Encoding::new(codec)
-            };
+            let encoding = Encoding::new(codec).frame_size(frame_size);
             for shape in [Shape::Frames, Shape::Single] {
                 let mut bytes = Vec::new();
                 let stored = livecore_compress::encode_at(

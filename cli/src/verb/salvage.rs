@@ -77,11 +77,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         output::codec_of_name(&args.output),
     )?;
     let options = Options {
-        open: livecore_minidump::OpenOptions::new(livecore_compress::OpenOptions {
-            threads: crate::args::threads(args.codec.threads),
-            spool_dir: Some(session.env.spool_dir.clone()),
-            ..livecore_compress::OpenOptions::default()
-        }),
+        open: livecore_minidump::OpenOptions::new(
+            livecore_compress::OpenOptions::new()
+                .threads(crate::args::threads(args.codec.threads))
+                .spool_dir(&session.env.spool_dir),
+        ),
         proven: args.proven,
         info: info_beside(&args.input),
     };

@@ -4,7 +4,6 @@ use libdeflater::Decompressor;
 use xxhash_rust::xxh64::xxh64;
 use zstd::zstd_safe::{DCtx, get_error_name};
 
-use super::gzip;
 use super::input::cut;
 use crate::gzip_format::MAGIC;
 use crate::table::Frame;
@@ -92,7 +91,7 @@ impl FrameDecoder {
                 )?;
                 if !kind.checked && holds_magic(stored) {
                     // The engine ends with the first member, whatever is behind that.
-                    let end = gzip::first_member(stored)?;
+                    let end = super::first_end(stored, Codec::Gzip)?;
                     same(kind, frame, "stored length", end, stored.len() as u64)?;
                 }
                 // The CRC-32 is the first half of the trailer.
@@ -121,15 +120,6 @@ fn holds_magic(stored: &[u8]) -> bool {
     behind.any(|bytes| bytes == MAGIC)
 }
 
-/// `zstd frame 3`, as errors say it.
-pub(crate) fn region(codec: Codec, number: u64) -> String {
-    match codec {
-        Codec::None => format!("frame {number}"),
-        Codec::Gzip => format!("gzip member {number}"),
-        Codec::Zstd => format!("zstd frame {number}"),
-    }
-}
-
 fn read(source: &dyn ReadAt, kind: Kind, frame: &Frame, out: &mut [u8]) -> Result<(), Error> {
     let got = source
         .read_full_at(out, frame.offset)
@@ -138,7 +128,7 @@ fn read(source: &dyn ReadAt, kind: Kind, frame: &Frame, out: &mut [u8]) -> Resul
         return Ok(());
     }
     Err(cut(
-        region(kind.codec, frame.number),
+        kind.codec.region(frame.number),
         frame.offset,
         frame.offset + got as u64,
         "the rest of the frame",
@@ -150,7 +140,7 @@ fn same(kind: Kind, frame: &Frame, what: &str, found: u64, expected: u64) -> Res
         return Ok(());
     }
     Err(Error::Broken {
-        region: region(kind.codec, frame.number),
+        region: kind.codec.region(frame.number),
         offset: frame.offset,
         found: format!("{what} {found:#x}"),
         expected: format!("{expected:#x}"),
@@ -159,7 +149,7 @@ fn same(kind: Kind, frame: &Frame, what: &str, found: u64, expected: u64) -> Res
 
 fn broken(kind: Kind, frame: &Frame, found: String) -> Error {
     Error::Broken {
-        region: region(kind.codec, frame.number),
+        region: kind.codec.region(frame.number),
         offset: frame.offset,
         found,
         expected: format!("{} bytes of content", frame.content_len),

@@ -1,48 +1,160 @@
 //! Taking content out again: one frame at a time, or a foreign stream from its front.
 
 pub(crate) mod frame;
-pub(crate) mod gzip;
+mod gzip;
 pub(crate) mod input;
-pub(crate) mod zstd;
+mod zstd;
 
 use std::sync::Arc;
 
 use crate::{Codec, Error, ReadAt};
 
-/// A compressed stream being decoded from its front, whatever its codec.
-pub(crate) enum Pass {
-    /// RFC 1952 members.
-    Gzip(Box<gzip::GzipPass>),
-    /// RFC 8878 frames.
-    Zstd(Box<zstd::ZstdPass>),
+use input::{Input, cut};
+
+/// A compressed stream being decoded from its front, whatever its codec: frames one after the
+/// other, padding behind them or not.
+pub(crate) struct Pass {
+    input: Input,
+    codec: Codec,
+    engine: Box<dyn Engine>,
+    /// Frames begun.
+    frames: u64,
+    /// Where the frame that is being decoded began.
+    frame_at: Option<u64>,
+    /// Where the first frame ended.
+    first_end: Option<u64>,
+}
+
+/// One codec's part of a pass.
+trait Engine: Send {
+    /// Looks at the bytes at hand, gets ready for the frame that begins there and uses up what
+    /// [`Self::decode`] does not want to see of it. The frame's number is for errors.
+    fn begin(&mut self, input: &mut Input, number: u64) -> Result<Next, Error>;
+
+    /// Decodes a little of `stored` to the beginning of `out`.
+    fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded;
+
+    /// Checks what follows the frame's last block.
+    fn end(&mut self, input: &mut Input, number: u64, frame_at: u64) -> Result<(), Error>;
+
+    /// What decodes, in words: `a frame that decodes`.
+    fn expected(&self) -> &'static str;
+}
+
+/// What comes next in a stream.
+enum Next {
+    /// A frame.
+    Frame,
+    /// Nothing, or something that no frame begins with.
+    Other,
+}
+
+/// What became of some stored bytes.
+struct Decoded {
+    /// Bytes used up.
+    used: usize,
+    /// Bytes of content.
+    made: usize,
+    /// Whether the frame has ended, or why it cannot be decoded.
+    ended: Result<bool, String>,
 }
 
 impl Pass {
     /// A pass over all of `source`, or `None` if it is not compressed.
     pub(crate) fn new(source: Arc<dyn ReadAt>, codec: Codec, max_window: u64) -> Option<Self> {
-        match codec {
-            Codec::None => None,
-            Codec::Gzip => Some(Self::Gzip(Box::new(gzip::GzipPass::new(source)))),
-            Codec::Zstd => Some(Self::Zstd(Box::new(zstd::ZstdPass::new(
-                source, max_window,
-            )))),
-        }
+        let engine: Box<dyn Engine> = match codec {
+            Codec::None => return None,
+            Codec::Gzip => Box::new(gzip::Inflate::new()),
+            Codec::Zstd => Box::new(zstd::Blocks::new(max_window)),
+        };
+        Some(Self {
+            input: Input::new(source),
+            codec,
+            engine,
+            frames: 0,
+            frame_at: None,
+            first_end: None,
+        })
     }
 
     /// Decodes more content to the beginning of `out` and says how much; 0 only at the end of the
     /// stream. After an error from the stream itself, there is no more.
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        match self {
-            Self::Gzip(pass) => pass.read(out),
-            Self::Zstd(pass) => pass.read(out),
+        if out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(frame_at) = self.frame_at else {
+                match self.begin()? {
+                    true => continue,
+                    false => return Ok(0),
+                }
+            };
+            let number = self.frames - 1;
+            let stored = self.input.ensure(1)?;
+            let at_end = stored.is_empty();
+            let Decoded { used, made, ended } = self.engine.decode(stored, out);
+            self.input.consume(used);
+            match ended {
+                Ok(true) => {
+                    self.engine.end(&mut self.input, number, frame_at)?;
+                    self.frame_at = None;
+                    self.first_end.get_or_insert(self.input.position());
+                }
+                Ok(false) if at_end && made == 0 => {
+                    let (region, end) = (self.codec.region(number), self.position());
+                    let rest = format!("the rest of the {}", self.codec.unit());
+                    return Err(cut(region, frame_at, end, &rest));
+                }
+                Ok(false) => {}
+                Err(found) => {
+                    return Err(Error::Broken {
+                        region: self.codec.region(number),
+                        offset: frame_at,
+                        found,
+                        expected: self.engine.expected().into(),
+                    });
+                }
+            }
+            if made > 0 {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// Begins the next frame; `false` at the end.
+    fn begin(&mut self) -> Result<bool, Error> {
+        let at = self.input.position();
+        match self.engine.begin(&mut self.input, self.frames)? {
+            Next::Frame => {
+                self.frames += 1;
+                self.frame_at = Some(at);
+                Ok(true)
+            }
+            Next::Other if self.input.is_padding()? => Ok(false),
+            Next::Other => Err(self.input.trailing()),
         }
     }
 
     /// Stored bytes used up so far.
     pub(crate) fn position(&self) -> u64 {
-        match self {
-            Self::Gzip(pass) => pass.position(),
-            Self::Zstd(pass) => pass.position(),
+        self.input.position()
+    }
+}
+
+/// Where the first frame or member in `stored` ends.
+pub(crate) fn first_end(stored: &[u8], codec: Codec) -> Result<u64, Error> {
+    let Some(mut pass) = Pass::new(Arc::new(stored.to_vec()), codec, u64::MAX) else {
+        return Ok(stored.len() as u64);
+    };
+    let mut out = vec![0; 64 << 10];
+    loop {
+        let read = pass.read(&mut out);
+        match (pass.first_end, read) {
+            // What is wrong behind it is no matter of this frame.
+            (Some(end), _) => return Ok(end),
+            (None, Ok(_)) => {}
+            (None, Err(error)) => return Err(error),
         }
     }
 }

@@ -4,7 +4,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use xxhash_rust::xxh64::xxh64;
 use zstd::zstd_safe::{self, CCtx, CParameter};
 
-use super::Encoding;
+use super::encoding::Encoding;
 use crate::gzip_format::{EXTRA_HEADER, TRAILER_LEN};
 use crate::seal::format::{GZIP_DATA, GZIP_DATA_HEADER_LEN, GZIP_DATA_LEN};
 use crate::table::Entry;

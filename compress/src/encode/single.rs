@@ -17,9 +17,11 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end};
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
 
+use super::encoding::Encoding;
 use super::frame::refused;
 use super::repeat::Repeats;
-use super::{Claimed, Encoding, Source, Stored, Worker};
+use super::source::{Claimed, Source, Worker};
+use super::stored::Stored;
 use crate::gzip_format::{EMPTY_DEFLATE, HEADER_LEN, PLAIN_HEADER, TRAILER_LEN};
 use crate::pipeline::{self, Job};
 use crate::table::too_long;

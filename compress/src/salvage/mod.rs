@@ -80,6 +80,10 @@ pub struct Salvage {
 
 /// Whether there is a seal in `source`, or what is left of one: its header with the digest that it
 /// states.
+///
+/// # Errors
+///
+/// [`Error::Read`].
 pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     let len = source.size().map_err(Error::Read)?;
     let found = find::seal(source, len)?;
@@ -92,7 +96,10 @@ const DAMAGE_MAX: usize = 4096;
 impl Salvage {
     /// Looks through all of `source` for what can be had. Decodes everything once.
     ///
-    /// An error is about reading, or somebody's wish to stop, never about what is read.
+    /// # Errors
+    ///
+    /// [`Error::Read`], [`Error::Write`] of a spool, [`Error::Cancelled`]: never what is wrong with
+    /// the stream.
     pub fn recover(
         source: Arc<dyn ReadAt>,
         options: &OpenOptions,
@@ -281,7 +288,7 @@ impl Salvage {
             return Ok(());
         }
         // In one piece: what decodes before the damage. The options keep it on disk.
-        let stream = Stream::open(Arc::clone(&self.source), &self.options)?;
+        let stream = Stream::from_source(Arc::clone(&self.source), &self.options)?;
         let (len, error) = stream.readable()?;
         let proof = match &error {
             Some(_) => Proof::None,
@@ -306,7 +313,7 @@ impl Salvage {
     fn by_table(&mut self, frames: &[Frame], good: &[bool], checked: bool) {
         for (frame, good) in frames.iter().zip(good) {
             if !good {
-                let region = crate::decode::frame::region(self.codec, frame.number);
+                let region = self.codec.region(frame.number);
                 let len = Some(frame.entry.stored_len.into());
                 self.note(frame.offset, len, &region, "other bytes than were stored");
             }
@@ -318,7 +325,7 @@ impl Salvage {
     fn by_walk(&mut self, runs: Vec<Run>) {
         for (i, run) in runs.iter().enumerate() {
             for frame in run.frames.iter().filter(|f| !f.good) {
-                let region = crate::decode::frame::region(self.codec, frame.number);
+                let region = self.codec.region(frame.number);
                 let len = Some(frame.stored_len.into());
                 self.note(frame.offset, len, &region, "a frame that does not decode");
             }

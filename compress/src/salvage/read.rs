@@ -33,7 +33,7 @@ impl Recovered {
         Self {
             source,
             frames,
-            reader: FrameReader::new(kind, largest, options.cache, options.threads.get()),
+            reader: FrameReader::new(kind, largest, options.cache(), options.threads.get()),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::place::{Run, WalkedFrame};
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::decode::input::PADDING_MAX;
-use crate::frames::{FoundKind, GzipMembers, ZstdFrames};
+use crate::frames::{FoundKind, Frames};
 use crate::gzip_format::EXTRA_HEADER;
 use crate::pipeline::{self, Job};
 use crate::seal::format::{FRAME_MAX, GZIP_DATA, ZSTD_SEAL_MAGIC};
@@ -46,7 +46,7 @@ pub(super) fn begins_with_small_frame(
     match codec {
         Codec::None => Ok(false),
         Codec::Zstd => {
-            let header = ZstdFrames::new(source, limit).peek()?;
+            let header = Frames::new(source, codec, limit).peek_zstd()?;
             let len = header.and_then(|h| h.content_len);
             Ok(len.is_some_and(|len| len <= FRAME_MAX.into()))
         }
@@ -113,10 +113,7 @@ fn structure(
     limit: u64,
     first: u64,
 ) -> Result<(Vec<WalkedFrame>, Stop), Error> {
-    let mut found: Box<dyn Iterator<Item = Result<crate::frames::Found, Error>>> = match codec {
-        Codec::Gzip => Box::new(GzipMembers::starting(source, at, limit)),
-        _ => Box::new(ZstdFrames::starting(source, at, limit)),
-    };
+    let mut found = Frames::starting(source, codec, at, limit);
     let mut frames = Vec::new();
     loop {
         let found = match found.next() {
@@ -231,11 +228,7 @@ fn one(
 ) -> Result<Option<WalkedFrame>, Error> {
     // Not further than the longest frame: blocks of what is none may lead anywhere.
     let end = at.saturating_add(longest_frame(codec, FRAME_MAX).into());
-    let found = match codec {
-        Codec::Gzip => GzipMembers::starting(source, at, limit.min(end)).next(),
-        _ => ZstdFrames::starting(source, at, limit.min(end)).next(),
-    };
-    let found = match found {
+    let found = match Frames::starting(source, codec, at, limit.min(end)).next() {
         Some(Ok(found)) if found.kind == FoundKind::Data => found,
         Some(Err(Error::Read(error))) => return Err(Error::Read(error)),
         _ => return Ok(None),

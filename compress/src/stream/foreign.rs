@@ -16,8 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use super::options::{OpenOptions, Sink};
 use super::reader::FrameReader;
-use super::{OpenOptions, Sink};
 use crate::decode::Pass;
 use crate::decode::frame::Kind;
 use crate::encode::FrameEncoder;
@@ -79,7 +79,7 @@ impl Foreign {
         Self {
             source,
             codec,
-            max_window: options.max_window,
+            max_window: options.max_window(),
             spool_dir: options.spool_dir.clone(),
             done: RwLock::new(Done {
                 table: FrameTable::new(SPOOL_FRAME),
@@ -95,7 +95,7 @@ impl Foreign {
                 let_go: false,
             }),
             whole: OnceLock::new(),
-            reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache, options.threads.get()),
+            reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache(), options.threads.get()),
         }
     }
 
@@ -163,12 +163,9 @@ impl Foreign {
     fn spool(&self, state: &mut State) -> Result<(), Error> {
         let engine = match &mut state.engine {
             Some(engine) => engine,
-            none => none.insert(FrameEncoder::new(&Encoding {
-                codec: Codec::Zstd,
-                level: Some(1),
-                frame_size: SPOOL_FRAME,
-                threads: NonZeroUsize::MIN,
-            })?),
+            none => none.insert(FrameEncoder::new(
+                &Encoding::new(Codec::Zstd).level(1).frame_size(SPOOL_FRAME),
+            )?),
         };
         let entry = engine.encode(&state.partial[..state.filled], &mut state.stored)?;
         let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);

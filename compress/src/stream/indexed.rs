@@ -4,8 +4,8 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::options::{OpenOptions, Sink};
 use super::reader::FrameReader;
-use super::{OpenOptions, Sink};
 use crate::decode::frame::{FrameDecoder, Kind};
 use crate::pipeline::{self, Job};
 use crate::table::{Frame, FrameTable};
@@ -32,7 +32,7 @@ impl Indexed {
         Self {
             source,
             tail,
-            reader: FrameReader::new(kind, table.largest(), options.cache, threads),
+            reader: FrameReader::new(kind, table.largest(), options.cache(), threads),
             table,
         }
     }

@@ -8,45 +8,23 @@
 mod cache;
 mod foreign;
 mod indexed;
+mod options;
 pub(crate) mod reader;
 mod rebuild;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::seal::read::{self, Tail};
 use crate::table::FrameTable;
 use crate::{Codec, Error, Progress, ReadAt, Window};
 
+pub use options::{OpenOptions, Sink};
+
 use foreign::Foreign;
 use indexed::Indexed;
 use rebuild::Opening;
-
-/// How a stream is opened.
-#[derive(Debug, Clone)]
-pub struct OpenOptions {
-    /// Workers for decoding ahead and for [`Stream::decode`].
-    pub threads: NonZeroUsize,
-    /// Decoded bytes that may be kept in memory.
-    pub cache: u64,
-    /// Where a foreign stream's spool goes (an unlinked file); the system's folder if `None`.
-    pub spool_dir: Option<PathBuf>,
-    /// The largest window of a foreign zstd frame: so much memory its decoder takes.
-    pub max_window: u64,
-}
-
-impl Default for OpenOptions {
-    /// As many workers as there are processors, a cache of 16 MiB, windows up to 128 MiB.
-    fn default() -> Self {
-        Self {
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            cache: 16 << 20,
-            spool_dir: None,
-            max_window: 128 << 20,
-        }
-    }
-}
 
 /// What a stored stream turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +36,6 @@ pub enum StreamKind {
     /// A compressed stream that somebody else wrote (or ours without its seal).
     Foreign,
 }
-
-/// Takes content in order, piece by piece, each with its offset.
-pub type Sink<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
 
 /// A stored stream, opened.
 pub struct Stream {
@@ -82,12 +57,26 @@ enum Content {
 }
 
 impl Stream {
+    /// Opens the file at `path`: [`Self::from_source`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] if it cannot be opened; otherwise as [`Self::from_source`].
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
+        Self::from_source(options::file(path.as_ref())?, options)
+    }
+
     /// Opens all of `source`. Reads the head, the tail and (of a seal) the index; decodes nothing
     /// yet. "Not a compressed stream" is not an error: that is [`StreamKind::Plain`].
     ///
     /// A damaged seal is no error either: its frames are found by walking over the stream, and
     /// [`Self::seal_damage`] says what is wrong.
-    pub fn open(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`]; [`Error::Broken`] of an uncompressed stream whose seal does not tell where
+    /// its content ends.
+    pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
         let mut head = [0; 64];
         let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
@@ -181,6 +170,11 @@ impl Stream {
     /// How much content can be read from the front, and what stops it there. Decodes a foreign
     /// stream to its end; of any other, nothing is decoded, and frames that are cut off at the
     /// end of the stream are known already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] and [`Error::Write`], which is the spool's. What is wrong with the stream is
+    /// part of the answer.
     pub fn readable(&self) -> Result<(u64, Option<Error>), Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.readable(),
@@ -192,6 +186,11 @@ impl Stream {
     /// Checks what [`Self::content`] has returned so far: of a foreign stream, by decoding it to its
     /// end; what had not been reached is lost then, and an error to read. Anything else has been
     /// checked already, and nothing needs to be if nothing was read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the stream does not end as it should, [`Error::Read`],
+    /// [`Error::Cancelled`].
     pub fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.finish(progress),
@@ -205,6 +204,11 @@ impl Stream {
     /// Returns the length of the content.
     ///
     /// All pieces before a damaged one have been given to `sink` when its error comes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] of the first piece that is damaged, [`Error::Read`], the sink's own error,
+    /// [`Error::Cancelled`].
     pub fn decode(&self, sink: &mut Sink<'_>, progress: &dyn Progress) -> Result<u64, Error> {
         match &self.content {
             Content::Plain(window) => plain(&**window, sink, progress),
@@ -215,6 +219,10 @@ impl Stream {
 
     /// Checks every byte: the seal if there is one, every frame, every checksum, and that nothing
     /// lies between or behind. Returns the length of the content.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`], and [`Error::Broken`] if the seal is damaged.
     pub fn check(&self, progress: &dyn Progress) -> Result<u64, Error> {
         if let Some(damage) = &self.damage {
             return Err(damage.again());

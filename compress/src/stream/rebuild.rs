@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use super::foreign::Foreign;
 use super::indexed::Indexed;
-use super::{Content, Foreign, OpenOptions, Stream, StreamKind};
+use super::options::OpenOptions;
+use super::{Content, Stream, StreamKind};
 use crate::decode::frame::Kind;
 use crate::decode::input::PADDING_MAX;
-use crate::frames::{Found, FoundKind, GzipMembers, ZstdFrames};
+use crate::frames::{Found, FoundKind, Frames};
 use crate::gzip_format::{EXTRA_HEADER, Header as GzipHeader};
 use crate::seal::format::{FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, Header, ZSTD_SEAL_MAGIC};
 use crate::seal::read::{self, Rest, longest_frame};
@@ -221,12 +223,10 @@ impl Opening<'_> {
 
     /// Walks over the data frames of the first `end` bytes.
     fn walk(&self, end: u64) -> Result<Walked, Error> {
+        let frames = Frames::new(&self.source, self.codec, end);
         let mut walked = match self.codec {
-            Codec::Gzip => self.collect(GzipMembers::new(&self.source, end)),
-            _ => self.collect(small_frames(
-                ZstdFrames::new(&self.source, end),
-                self.largest(),
-            )),
+            Codec::Zstd => self.collect(small_frames(frames, self.largest())),
+            _ => self.collect(frames),
         }?;
         if let Stopped::Broken(_) = walked.stopped
             && self.is_padding(walked.end, end)?
@@ -308,7 +308,7 @@ impl Opening<'_> {
     /// The largest content of a frame that is worth a table: it has to fit into the cache, or the
     /// stream is better decoded in a row.
     fn largest(&self) -> u32 {
-        u32::try_from(self.options.cache / 2)
+        u32::try_from(self.options.cache() / 2)
             .unwrap_or(FRAME_MAX)
             .clamp(1 << 20, FRAME_MAX)
     }
@@ -331,11 +331,11 @@ impl Opening<'_> {
 /// The frames up to the first that does not say how much it holds, or that it holds more than
 /// `most`. That one is not walked over: it may be as long as the stream.
 fn small_frames<'a>(
-    mut frames: ZstdFrames<'a>,
+    mut frames: Frames<'a>,
     most: u32,
 ) -> impl Iterator<Item = Result<Found, Error>> + 'a {
     std::iter::from_fn(move || {
-        let header = match frames.peek() {
+        let header = match frames.peek_zstd() {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
         };

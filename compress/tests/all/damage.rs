@@ -24,15 +24,11 @@ fn small(codec: Codec) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn one_worker() -> OpenOptions {
-    OpenOptions {
-        threads: threads(1),
-        cache: 64 << 10,
-        ..OpenOptions::default()
-    }
+    OpenOptions::new().threads(threads(1)).memory(1 << 20)
 }
 
 fn check(bytes: Vec<u8>) -> Result<u64, Error> {
-    Stream::open(Arc::new(bytes), &one_worker())?.check(&NoProgress)
+    Stream::from_source(Arc::new(bytes), &one_worker())?.check(&NoProgress)
 }
 
 #[test]
@@ -63,7 +59,7 @@ fn every_flipped_bit_of_a_sealed_stream_is_found() {
 
 /// What can be read of `bytes` is the front of `content`; also its end, if it has one.
 fn never_wrong(bytes: &[u8], content: &[u8], what: &str) -> Option<Vec<u8>> {
-    let Ok(stream) = Stream::open(Arc::new(bytes.to_vec()), &one_worker()) else {
+    let Ok(stream) = Stream::from_source(Arc::new(bytes.to_vec()), &one_worker()) else {
         return None;
     };
     let reader = stream.content();
@@ -99,7 +95,7 @@ fn streams_cut_anywhere_give_what_is_whole_and_then_an_error() {
             let out = never_wrong(&bytes[..cut], &content, &what);
             if cut > data_len + 16 || cut > data_len && codec == Codec::Gzip {
                 // The frames are all there, and it is known that there should be a seal.
-                let opened = Stream::open(Arc::new(bytes[..cut].to_vec()), &one_worker());
+                let opened = Stream::from_source(Arc::new(bytes[..cut].to_vec()), &one_worker());
                 assert!(opened.is_ok(), "{what}: {:?}", opened.err());
                 assert_eq!(out.unwrap().len(), content.len(), "{what}");
                 assert!(check(bytes[..cut].to_vec()).is_err(), "{what}");
@@ -168,7 +164,7 @@ fn a_seal_behind_other_data_is_not_believed() {
         let (mut bytes, _) = stored(&other, &encoding(codec, FRAME, 1), Shape::Frames);
         let same_len = bytes.len() == data_len;
         bytes.extend_from_slice(&ours[data_len..]);
-        let stream = Stream::open(Arc::new(bytes), &one_worker()).unwrap();
+        let stream = Stream::from_source(Arc::new(bytes), &one_worker()).unwrap();
         let (out, end) = decoded(&stream);
         assert!(other.starts_with(&out), "{codec}");
         if same_len {
@@ -250,7 +246,7 @@ fn random_damage_is_never_believed() {
                 continue;
             }
             let what = format!("{codec}, seed {seed:#x}, round {round}");
-            let Ok(stream) = Stream::open(Arc::new(broken), &one_worker()) else {
+            let Ok(stream) = Stream::from_source(Arc::new(broken), &one_worker()) else {
                 continue;
             };
             if codec == Codec::None && stream.kind() == StreamKind::Plain {
@@ -285,7 +281,7 @@ fn noise_is_no_reason_to_panic() {
         for _ in 0..numbers.below(200) {
             bytes.push(numbers.next() as u8 & if numbers.below(2) == 0 { 0xff } else { 3 });
         }
-        let Ok(stream) = Stream::open(Arc::new(bytes), &one_worker()) else {
+        let Ok(stream) = Stream::from_source(Arc::new(bytes), &one_worker()) else {
             continue;
         };
         let _ = read_all(&stream.content(), 4096);
@@ -398,7 +394,7 @@ fn opening_a_long_frame_or_a_seal_does_not_walk_over_it() {
         let single = stored(&content, &encoding, Shape::Single).0;
         for bytes in [single, sealed(&content, &encoding, ATTACHMENT)] {
             let source = Arc::new(Counting(bytes, 0.into()));
-            Stream::open(source.clone(), &options()).unwrap();
+            Stream::from_source(source.clone(), &options()).unwrap();
             // Uncompressed: a seal is looked for at the pages of the last two MiB.
             let most = if codec == Codec::None { 600 } else { 40 };
             let reads = source.1.load(std::sync::atomic::Ordering::Relaxed);

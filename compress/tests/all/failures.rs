@@ -200,11 +200,8 @@ fn a_sink_that_fails_ends_decoding_with_its_own_error() {
 fn a_folder_that_is_not_there_is_an_error_of_the_spool_and_passes() {
     let content = content(5_000_000, 56);
     let (bytes, _) = stored(&content, &encoding(Codec::Zstd, 1 << 20, 2), Shape::Single);
-    let options = OpenOptions {
-        spool_dir: Some("/nowhere/at/all".into()),
-        ..options()
-    };
-    let stream = Stream::open(Arc::new(bytes), &options).unwrap();
+    let options = options().spool_dir("/nowhere/at/all");
+    let stream = Stream::from_source(Arc::new(bytes), &options).unwrap();
     let reader = stream.content();
     // The first frame needs no spool, the third does.
     reader.read_exact_at(&mut [0; 100], 10_000).unwrap();
@@ -220,11 +217,8 @@ fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
         // A spool cannot be made there: whoever wants one fails.
-        let options = OpenOptions {
-            spool_dir: Some("/nonexistent".into()),
-            ..options()
-        };
-        let stream = Stream::open(Arc::new(bytes), &options).unwrap();
+        let options = options().spool_dir("/nonexistent");
+        let stream = Stream::from_source(Arc::new(bytes), &options).unwrap();
         assert_eq!(stream.known_len(), None);
         let len = stream.decode(&mut |_, _| Ok(()), &NoProgress).unwrap();
         assert_eq!(len, content.len() as u64);
@@ -309,7 +303,7 @@ fn random_damage_to_foreign_streams_is_never_believed() {
                         _ => broken.truncate(at + 1),
                     }
                 }
-                let Ok(stream) = Stream::open(Arc::new(broken), &options()) else {
+                let Ok(stream) = Stream::from_source(Arc::new(broken), &options()) else {
                     continue;
                 };
                 if stream.kind() == StreamKind::Plain {

@@ -57,7 +57,7 @@ fn forged(codec: Codec, change: impl Fn(&mut [u8], &Places)) -> (Vec<u8>, Vec<u8
 fn never_wrong(codec: Codec, name: &str, change: impl Fn(&mut [u8], &Places)) {
     let (content, bytes) = forged(codec, change);
     let what = format!("{codec}: {name}");
-    let stream = match Stream::open(Arc::new(bytes), &options()) {
+    let stream = match Stream::from_source(Arc::new(bytes), &options()) {
         Ok(stream) => stream,
         Err(Error::Broken { .. }) => return,
         Err(other) => panic!("{what}: {other}"),
@@ -204,7 +204,7 @@ fn gzip_members_that_lie_about_their_length_are_found_out() {
         let mut lying = bytes.clone();
         add(&mut lying, 16, stored_more);
         add(&mut lying, 20, content_more);
-        let Ok(stream) = Stream::open(Arc::new(lying), &options()) else {
+        let Ok(stream) = Stream::from_source(Arc::new(lying), &options()) else {
             continue;
         };
         let (out, _) = decoded(&stream);
@@ -223,12 +223,12 @@ fn two_gzip_members_that_say_they_are_one_are_found_out() {
     assert_eq!(bytes.len() % 3, 0);
     let mut lying = bytes.clone();
     add(&mut lying, 16, bytes.len() as i64 / 3);
-    let stream = Stream::open(Arc::new(lying), &options()).unwrap();
+    let stream = Stream::from_source(Arc::new(lying), &options()).unwrap();
     assert_eq!(stream.frames().unwrap().count(), 2);
     let (out, end) = decoded(&stream);
     assert_eq!((out.len(), end.is_err()), (0, true));
     // The same without the lie.
-    let stream = Stream::open(Arc::new(bytes), &options()).unwrap();
+    let stream = Stream::from_source(Arc::new(bytes), &options()).unwrap();
     let (out, end) = decoded(&stream);
     assert!(end.is_ok() && out == content);
 }

@@ -85,13 +85,10 @@ fn changed(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
 }
 
 fn laws(bytes: Vec<u8>, numbers: &mut Numbers, what: &str) {
-    let options = OpenOptions {
-        threads: threads(1 + numbers.below(2) as usize),
-        cache: 1 << numbers.below(24),
-        max_window: 8 << 20,
-        ..OpenOptions::default()
-    };
-    let Ok(stream) = Stream::open(Arc::new(bytes), &options) else {
+    let options = OpenOptions::new()
+        .threads(threads(1 + numbers.below(2) as usize))
+        .memory(16 << numbers.below(24));
+    let Ok(stream) = Stream::from_source(Arc::new(bytes), &options) else {
         return;
     };
     let mut content = Vec::new();

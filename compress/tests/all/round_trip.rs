@@ -213,7 +213,7 @@ fn single_streams_begin_as_the_kernels_do() {
     let (zstd, _) = stored(&content, &encoding, Shape::Single);
     assert_eq!(zstd[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58]);
     // Exactly one frame.
-    let frames: Vec<_> = frames::ZstdFrames::new(&zstd, u64::MAX)
+    let frames: Vec<_> = frames::Frames::new(&zstd, Codec::Zstd, u64::MAX)
         .map(Result::unwrap)
         .collect();
     assert_eq!(frames.len(), 1);
@@ -242,12 +242,10 @@ fn reading_in_a_row_decodes_each_frame_once() {
         for n in [1, 2, 4] {
             let bytes = sealed(&content, &encoding(codec, FRAME, 2), &[]);
             let source = std::sync::Arc::new(Counting(bytes, std::sync::Mutex::default()));
-            let options = OpenOptions {
-                threads: threads(n),
-                cache: 16 * u64::from(FRAME),
-                ..OpenOptions::default()
-            };
-            let stream = Stream::open(source.clone(), &options).unwrap();
+            let options = OpenOptions::new()
+                .threads(threads(n))
+                .memory(16 * 16 * u64::from(FRAME));
+            let stream = Stream::from_source(source.clone(), &options).unwrap();
             source.1.lock().unwrap().clear();
             let (out, end) = read_all(&stream.content(), 4096);
             end.unwrap();

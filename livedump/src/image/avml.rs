@@ -191,7 +191,7 @@ impl<'a> Blocks<'a> {
             source: self.source.clone(),
             marks: self.marks,
             ranges,
-            cache: BlockCache::new(self.options.cache, CHUNK),
+            cache: BlockCache::new(self.options.cache(), CHUNK),
         })
     }
 }

@@ -20,9 +20,8 @@ const MEMORY: u64 = 1 << 20;
 pub fn exercise(bytes: &[u8]) -> bool {
     let options = Options {
         tables: MEMORY,
-        cache: MEMORY,
+        memory: 16 * MEMORY,
         threads: std::num::NonZeroUsize::MIN,
-        max_window: 8 << 20,
         layout: None::<RawLayout>,
         kernel_is_asked: false,
         spool_dir: None,

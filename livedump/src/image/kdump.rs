@@ -172,7 +172,7 @@ pub(super) fn open(
         before: scan.before,
         ranges,
         zero_at: AtomicU64::new(0),
-        cache: BlockCache::new(options.cache, size),
+        cache: BlockCache::new(options.cache(), size),
     };
     Ok((kdump, cpus, notes))
 }

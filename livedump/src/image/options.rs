@@ -17,14 +17,12 @@ pub struct Options {
     pub kernel_is_asked: bool,
     /// Bytes of each table (segments, notes, indices) that may be held in memory.
     pub tables: u64,
-    /// Bytes of decoded pages that may be held in memory.
-    pub cache: u64,
+    /// Bytes of memory that decoding may take. A 16th of it is for decoded pages.
+    pub memory: u64,
     /// Where a spool goes (an unlinked file); the system's folder if `None`.
     pub spool_dir: Option<PathBuf>,
     /// Threads that decode a compressed file.
     pub threads: NonZeroUsize,
-    /// The largest window of a foreign zstd frame: so much memory its decoder takes.
-    pub max_window: u64,
 }
 
 impl Default for Options {
@@ -35,23 +33,26 @@ impl Default for Options {
             layout: None,
             kernel_is_asked: false,
             tables: 64 << 20,
-            cache: stream.cache,
+            memory: stream.memory,
             spool_dir: None,
             threads: stream.threads,
-            max_window: stream.max_window,
         }
     }
 }
 
 impl Options {
+    /// Bytes of decoded pages that may be kept.
+    pub(super) fn cache(&self) -> u64 {
+        self.memory / 16
+    }
+
     /// How the file's stream is opened.
     pub(super) fn stream(&self) -> livecore_compress::OpenOptions {
-        livecore_compress::OpenOptions {
-            threads: self.threads,
-            cache: self.cache,
-            spool_dir: self.spool_dir.clone(),
-            max_window: self.max_window,
-        }
+        let mut stream = livecore_compress::OpenOptions::new()
+            .threads(self.threads)
+            .memory(self.memory);
+        stream.spool_dir.clone_from(&self.spool_dir);
+        stream
     }
 
     /// That a table of `len` bytes may be held in memory.

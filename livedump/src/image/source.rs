@@ -43,7 +43,7 @@ impl Source {
 
     /// Opens bytes that come from anywhere, through a decoder if they are a gzip or zstd stream.
     pub(super) fn of(bytes: Arc<dyn ReadAt>, options: &Options) -> Result<Self, Error> {
-        let stream = Stream::open(Arc::clone(&bytes), &options.stream())?;
+        let stream = Stream::from_source(Arc::clone(&bytes), &options.stream())?;
         if stream.codec() == Codec::None {
             let len = bytes.size()?;
             return Ok(Self {

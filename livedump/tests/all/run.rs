@@ -31,10 +31,7 @@ fn options(container: Container, codec: Codec) -> RunOptions {
         device: "tiny.toml".into(),
         ..RunOptions::new(Target {
             container,
-            encoding: Encoding {
-                threads: NonZeroUsize::new(2).unwrap(),
-                ..Encoding::new(codec)
-            },
+            encoding: Encoding::new(codec).threads(NonZeroUsize::new(2).unwrap()),
         })
     }
 }

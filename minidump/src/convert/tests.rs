@@ -13,11 +13,9 @@ const CONTAINERS: [Container; 3] = [Container::Saved, Container::Raw, Container:
 fn target(container: Container, codec: Codec) -> Target {
     Target {
         container,
-        encoding: Encoding {
-            frame_size: 16384,
-            threads: NonZeroUsize::new(2).unwrap(),
-            ..Encoding::new(codec)
-        },
+        encoding: Encoding::new(codec)
+            .frame_size(16384)
+            .threads(NonZeroUsize::new(2).unwrap()),
     }
 }
 

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
 
+use super::found::Found;
 use super::left::{Left, covered, good};
-use super::{Found, Known, Options, PageCount, RANGES};
+use super::options::{Known, Options};
+use super::payload;
+use super::report::{PageCount, RANGES};
 use crate::dump::carried;
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
@@ -53,7 +56,7 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
             short: known.short,
             filled_from: known.filled_from.map(|at| within(at).unwrap_or(0)),
         };
-        match Found::mini(left, options, part) {
+        match payload::mini(left, options, part) {
             Ok(mut found) => {
                 if let Some(header) = place.header {
                     found.header = header;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use livecore_compress::salvage::{Piece, Proof, Salvage as Stored};
 use livecore_compress::{ReadAt, Window};
 
-use super::Options;
+use super::options::Options;
 
 /// What is left of a payload.
 pub(super) struct Left {

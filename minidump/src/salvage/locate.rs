@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Window};
 
-use super::HeaderFrom;
+use super::report::HeaderFrom;
 use crate::elf::core::Head;
 use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader};

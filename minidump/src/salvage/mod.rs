@@ -20,21 +20,23 @@
 //! What is uncompressed and has no seal has no checksums: all that is there is kept, and nothing
 //! says whether it is right. The report tells such pages from those that a checksum proves.
 
+mod found;
 mod full;
 mod left;
 mod locate;
+mod options;
 mod payload;
+mod report;
 mod survey;
 
 use std::io::Write;
 use std::sync::Arc;
 
-use livecore_compress::salvage::{Damage, Salvage as Stored};
-use livecore_compress::{Codec, Progress, ReadAt};
+use livecore_compress::salvage::Salvage as Stored;
+use livecore_compress::{Progress, ReadAt};
 
 use crate::convert::{Target, Written, finish_record};
-use crate::info::Info;
-use crate::{Error, KernelDumpHeader, OpenOptions, PhysAddr, SealRecord};
+use crate::{Error, KernelDumpHeader, SealRecord};
 use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SALVAGED, FLAG_SHORT, FLAG_ZERO_TAIL,
     RECORD_SALVAGED, RECORD_SOURCE_LENGTH,
@@ -42,114 +44,10 @@ use livecore_defs::seal::{
 
 use left::Left;
 use locate::Located;
-use payload::Patched;
-use survey::Survey;
+use options::Known;
 
-/// Where the kerneldumpheader of a salvaged dump is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderFrom {
-    /// The last header of the file.
-    Trailing,
-    /// The first header of a dump device, whose last one is lost or broken.
-    Leading,
-    /// The seal.
-    Seal,
-    /// The info file beside the dump.
-    Info,
-    /// Made from the payload: without names and time.
-    Payload,
-}
-
-impl HeaderFrom {
-    /// `trailing`, `leading`, `seal`, `info` or `payload`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trailing => "trailing",
-            Self::Leading => "leading",
-            Self::Seal => "seal",
-            Self::Info => "info",
-            Self::Payload => "payload",
-        }
-    }
-}
-
-/// Bytes of a section that are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SectionLoss {
-    /// The section.
-    pub section: &'static str,
-    /// Its length.
-    pub len: u64,
-    /// How many bytes of it are lost.
-    pub lost: u64,
-}
-
-/// What became of a dump's pages.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PageCount {
-    /// Pages that the bitmap promised, as far as it could be read.
-    pub promised: u64,
-    /// Pages that are in the salvaged dump.
-    pub kept: u64,
-    /// Of those, pages that no checksum proves.
-    pub unproven: u64,
-    /// Pages that are lost: holes now.
-    pub lost: u64,
-    /// The first lost pages, as ranges of physical addresses.
-    pub ranges: Vec<(PhysAddr, PhysAddr)>,
-    /// Pages of `dump_avail` of which the bitmap no longer says whether they were in the dump.
-    pub unknown: u64,
-}
-
-/// What was found and what was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// What is made of it: `minidump` or `full`.
-    pub kind: &'static str,
-    /// What the container seems to have been: `saved`, `raw`, `sealed` or `device`.
-    pub container: &'static str,
-    /// The codec.
-    pub codec: Codec,
-    /// Where the header is from.
-    pub header: HeaderFrom,
-    /// The payload's pages.
-    pub pages: PageCount,
-    /// Sections of which something is lost.
-    pub sections: Vec<SectionLoss>,
-    /// What is wrong with the stored bytes; offsets are in the payload as stored.
-    pub damage: Vec<Damage>,
-    /// Where the payload as stored begins in the file.
-    pub start: u64,
-    /// Content bytes that are good but whose place is not known.
-    pub unplaced: u64,
-}
-
-impl Report {
-    /// Whether nothing was lost and nothing is in doubt.
-    pub fn is_whole(&self) -> bool {
-        self.pages.lost == 0
-            && self.pages.unknown == 0
-            && self.sections.is_empty()
-            && self.unplaced == 0
-            && self.damage.is_empty()
-    }
-
-    /// Whether something of the dump's content is lost.
-    pub fn has_losses(&self) -> bool {
-        self.pages.lost > 0 || self.pages.unknown > 0 || !self.sections.is_empty()
-    }
-}
-
-/// How a dump is salvaged.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// How its stream is read, and how large its bitmap may be.
-    pub open: OpenOptions,
-    /// Whether only pages are kept that a checksum proves.
-    pub proven: bool,
-    /// The info file beside the dump.
-    pub info: Option<Info>,
-}
+pub use options::Options;
+pub use report::{HeaderFrom, PageCount, Report, SectionLoss};
 
 /// A dump that has been looked through, ready to be written anew.
 pub struct Salvage {
@@ -184,7 +82,7 @@ impl Salvage {
         let found = if full::is_core(&left)? {
             full::examine(&mut left, options, known)?
         } else {
-            Found::mini(&mut left, options, known)?
+            payload::mini(&mut left, options, known)?
         };
         let stored = left.stored;
         let (header, from) = header_of(&located, seal.as_ref(), options, found.header);
@@ -255,46 +153,6 @@ impl Salvage {
             progress,
         )
     }
-}
-
-/// Ranges of lost pages that are kept for the report.
-const RANGES: usize = 1024;
-
-/// What can be made of what is left.
-struct Found {
-    kind: &'static str,
-    page_size: u64,
-    /// The new payload.
-    payload: Arc<dyn ReadAt>,
-    pages: PageCount,
-    sections: Vec<SectionLoss>,
-    /// A header made of the payload.
-    header: KernelDumpHeader,
-}
-
-impl Found {
-    fn mini(left: &mut Left, options: &Options, known: Known) -> Result<Self, Error> {
-        let survey = Survey::new(left, options, known)?;
-        Ok(Self {
-            kind: "minidump",
-            page_size: survey.header().page_size(),
-            pages: survey.pages().clone(),
-            sections: survey.losses().to_vec(),
-            header: KernelDumpHeader::from_payload(survey.header()),
-            payload: Arc::new(Patched::new(survey, left.content())),
-        })
-    }
-}
-
-/// What is known of a payload before its sections are read.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    /// Its length.
-    len: Option<u64>,
-    /// Whether it has less than its bitmap promises.
-    short: bool,
-    /// Where zeros begin that were made up when it was sealed.
-    filled_from: Option<u64>,
 }
 
 /// Where made-up zeros begin, if a seal says that there are some, and where.

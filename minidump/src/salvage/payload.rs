@@ -6,7 +6,24 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 
+use super::found::Found;
+use super::left::Left;
+use super::options::{Known, Options};
 use super::survey::Survey;
+use crate::{Error, KernelDumpHeader};
+
+/// What can be made of a minidump.
+pub(super) fn mini(left: &mut Left, options: &Options, known: Known) -> Result<Found, Error> {
+    let survey = Survey::new(left, options, known)?;
+    Ok(Found {
+        kind: "minidump",
+        page_size: survey.header().page_size(),
+        pages: survey.pages().clone(),
+        sections: survey.losses().to_vec(),
+        header: KernelDumpHeader::from_payload(survey.header()),
+        payload: Arc::new(Patched::new(survey, left.content())),
+    })
+}
 
 /// The new payload, read at any offset.
 pub(super) struct Patched {

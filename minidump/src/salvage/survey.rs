@@ -4,7 +4,8 @@ use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
 
 use super::left::{Left, covered, good};
-use super::{Known, Options, PageCount, RANGES, SectionLoss};
+use super::options::{Known, Options};
+use super::report::{PageCount, RANGES, SectionLoss};
 use crate::bitmap_section::WordForm;
 use crate::header::HEADER_BYTES;
 use crate::{Arch, Bitmap, DumpAvail, Error, Layout, MinidumpHeader};

@@ -101,12 +101,10 @@ fn encoding(codec: &str, level: &str, threads: &str, frame: &str) -> Result<Enco
         .into_iter()
         .find(|c| c.name() == codec)
         .ok_or("no such codec")?;
-    Ok(Encoding {
-        codec,
-        level: Some(level.parse()?),
-        frame_size: frame.parse()?,
-        threads: threads.parse()?,
-    })
+    Ok(Encoding::new(codec)
+        .level(level.parse()?)
+        .frame_size(frame.parse()?)
+        .threads(threads.parse()?))
 }
 
 fn encode(source: &dyn ReadAt, encoding: &Encoding, shape: &str, to: &str) -> Result<(), Failure> {
@@ -121,11 +119,8 @@ fn encode(source: &dyn ReadAt, encoding: &Encoding, shape: &str, to: &str) -> Re
 }
 
 fn open(threads: &str, from: &str) -> Result<Stream, Failure> {
-    let options = OpenOptions {
-        threads: threads.parse::<NonZeroUsize>()?,
-        ..OpenOptions::default()
-    };
-    Ok(Stream::open(Arc::new(File::open(from)?), &options)?)
+    let options = OpenOptions::new().threads(threads.parse::<NonZeroUsize>()?);
+    Ok(Stream::open(from, &options)?)
 }
 
 /// Reads pages at random, cold and cached, and says what one takes.

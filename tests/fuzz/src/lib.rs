@@ -27,18 +27,15 @@ const MAGICS: [&[u8; 17]; 3] = [
 
 /// How streams are opened: small bounds, which are what is tested.
 pub fn options() -> livecore_compress::OpenOptions {
-    livecore_compress::OpenOptions {
-        threads: std::num::NonZeroUsize::MIN,
-        cache: 1 << 20,
-        max_window: 8 << 20,
-        ..Default::default()
-    }
+    livecore_compress::OpenOptions::new()
+        .threads(std::num::NonZeroUsize::MIN)
+        .memory(16 << 20)
 }
 
 /// Whatever the bytes are: pieces come in order, reads agree with decoding, and what a check has
 /// passed is what decoding gives.
 pub fn stream(bytes: Vec<u8>) {
-    let Ok(stream) = Stream::open(Arc::new(bytes), &options()) else {
+    let Ok(stream) = Stream::from_source(Arc::new(bytes), &options()) else {
         return;
     };
     let mut content = Vec::new();

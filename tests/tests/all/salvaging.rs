@@ -173,7 +173,7 @@ fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
 /// Frames of the whole file that lie in `from..to`, and the stored end of the bitmap's last frame.
 fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize) {
     let source: Arc<dyn ReadAt> = Arc::new(whole.to_vec());
-    let stream = Stream::open(source, &livecore_compress::OpenOptions::default()).unwrap();
+    let stream = Stream::from_source(source, &livecore_compress::OpenOptions::default()).unwrap();
     let table = stream.frames().unwrap();
     let all: Vec<_> = (0..table.count()).map(|n| table.get(n).unwrap()).collect();
     let end = |f: &livecore_compress::Frame| f.offset as usize + f.entry.stored_len as usize;
@@ -324,7 +324,7 @@ fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let whole = seal(&built.bytes, codec, FRAME);
         let at = |file: &[u8]| {
-            let stream = Stream::open(
+            let stream = Stream::from_source(
                 Arc::new(file.to_vec()),
                 &livecore_compress::OpenOptions::default(),
             );
@@ -367,7 +367,7 @@ pages 0xfff0000 5 seed 50
     let bitmap = dump.layout().bitmap_offset();
     for (page, kept, unknown) in [(0, 7, 32768), (1, 21, 32768)] {
         let whole = seal(&built.bytes, Codec::Zstd, 4096);
-        let stream = Stream::open(
+        let stream = Stream::from_source(
             Arc::new(whole.clone()),
             &livecore_compress::OpenOptions::default(),
         )
@@ -394,7 +394,7 @@ fn lost_page_tables_map_nothing_and_are_told() {
     let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
     let pmap = dump.layout().pmap_offset();
     let mut bytes = seal(&built.bytes, Codec::Zstd, 4096);
-    let stream = Stream::open(
+    let stream = Stream::from_source(
         Arc::new(bytes.clone()),
         &livecore_compress::OpenOptions::default(),
     )

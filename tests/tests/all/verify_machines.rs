@@ -79,10 +79,7 @@ fn machine(text: &str) -> (Machine, KernelElf) {
 }
 
 fn written(taken: &Taken, container: Container, codec: Codec) -> Vec<u8> {
-    let encoding = Encoding {
-        threads: NonZeroUsize::new(2).unwrap(),
-        ..Encoding::new(codec)
-    };
+    let encoding = Encoding::new(codec).threads(NonZeroUsize::new(2).unwrap());
     let target = Target {
         container,
         encoding,

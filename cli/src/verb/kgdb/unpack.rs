@@ -65,10 +65,7 @@ pub(crate) fn write(
 ) -> Result<output::Report, Failure> {
     let target = Target {
         container: Container::Saved,
-        encoding: Encoding {
-            threads: crate::args::threads(threads),
-            ..Encoding::new(Codec::None)
-        },
+        encoding: Encoding::new(Codec::None).threads(crate::args::threads(threads)),
     };
     let options = publish::Options {
         codec: Codec::None,

@@ -56,12 +56,9 @@ pub(crate) fn threads(n: usize) -> NonZeroUsize {
 }
 
 pub(crate) fn encoding(codec: Codec, frame_size: u32, n: usize) -> Encoding {
-    Encoding {
-        codec,
-        level: None,
-        frame_size,
-        threads: threads(n),
-    }
+    Encoding::new(codec)
+        .frame_size(frame_size)
+        .threads(threads(n))
 }
 
 pub(crate) const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
@@ -83,14 +80,11 @@ pub(crate) fn sealed(content: &[u8], encoding: &Encoding, attachment: &[u8]) -> 
 }
 
 pub(crate) fn options() -> OpenOptions {
-    OpenOptions {
-        threads: threads(2),
-        ..OpenOptions::default()
-    }
+    OpenOptions::new().threads(threads(2))
 }
 
 pub(crate) fn open(bytes: Vec<u8>) -> Stream {
-    Stream::open(Arc::new(bytes), &options()).unwrap()
+    Stream::from_source(Arc::new(bytes), &options()).unwrap()
 }
 
 /// All content that [`Stream::decode`] gives, and how it ended.

@@ -1,0 +1,79 @@
+//! [`Shape::Frames`](crate::Shape::Frames): independent frames, in parallel.
+
+use std::io::Write;
+
+use super::encoding::Encoding;
+use super::frame::FrameEncoder;
+use super::repeat::Repeats;
+use super::source::{Source, Worker};
+use super::stored::Stored;
+use crate::pipeline::{self, Job};
+use crate::table::{self, Entry, FrameTable};
+use crate::{Error, Progress};
+
+/// The job of [`Shape::Frames`].
+struct Frames<'a> {
+    source: &'a dyn Source,
+    encoding: &'a Encoding,
+    repeats: Repeats<Entry>,
+}
+
+impl Job for Frames<'_> {
+    type Worker = Worker<FrameEncoder>;
+    type Note = (u32, Entry);
+
+    fn worker(&self) -> Result<Self::Worker, Error> {
+        Ok(Worker::new(FrameEncoder::new(self.encoding)?))
+    }
+
+    fn claim(&self, worker: &mut Self::Worker, number: u64) -> Result<bool, Error> {
+        worker.claim(self.source, number, self.encoding.frame_size as usize)
+    }
+
+    fn work(
+        &self,
+        worker: &mut Self::Worker,
+        number: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Self::Note, Error> {
+        let size = self.encoding.frame_size as usize;
+        let (zeros, content, engine) = worker.content(self.source, number, size)?;
+        // A frame has at most FRAME_MAX bytes.
+        let len = zeros.unwrap_or(content.len()) as u32;
+        let entry = self.repeats.encode(zeros, content, out, |content, out| {
+            engine.encode(content, out)
+        })?;
+        Ok((len, entry))
+    }
+}
+
+pub(super) fn frames(
+    source: &dyn Source,
+    encoding: &Encoding,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Stored, Error> {
+    let job = Frames {
+        source,
+        encoding,
+        repeats: Repeats::new(encoding.codec),
+    };
+    let mut table = FrameTable::new(encoding.frame_size);
+    pipeline::run(
+        &job,
+        encoding.threads,
+        progress,
+        &mut |_, bytes, (len, entry)| {
+            out.write_all(bytes).map_err(Error::Write)?;
+            table.push(len, entry).ok_or_else(table::too_long)?;
+            progress.advance(len.into(), bytes.len() as u64);
+            Ok(())
+        },
+    )?;
+    Ok(Stored {
+        content_len: table.content_len(),
+        stored_len: table.stored_len(),
+        codec: encoding.codec,
+        table: Some(table),
+    })
+}

@@ -1,0 +1,48 @@
+//! A place in a stream, and what is read and reported from there.
+
+use crate::decode::input::cut;
+use crate::{Codec, Error, ReadAt};
+
+/// Where the next frame begins.
+pub(super) struct Cursor<'a> {
+    pub(super) source: &'a dyn ReadAt,
+    pub(super) codec: Codec,
+    pub(super) at: u64,
+    pub(super) end: u64,
+    pub(super) number: u64,
+}
+
+impl Cursor<'_> {
+    /// Fills as much of `buf` as there is at `at` before the end.
+    pub(super) fn read(&self, buf: &mut [u8], at: u64) -> Result<usize, Error> {
+        let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let len = buf.len().min(left);
+        self.source
+            .read_full_at(&mut buf[..len], at)
+            .map_err(Error::Read)
+    }
+
+    /// Reads all of `buf` at `at`, which lies in the frame that begins here.
+    pub(super) fn need(&self, buf: &mut [u8], at: u64, what: &str) -> Result<(), Error> {
+        let got = self.read(buf, at)?;
+        if got == buf.len() {
+            return Ok(());
+        }
+        Err(self.cut(at + got as u64, what))
+    }
+
+    /// The error of a stream that ends at `end`, within the frame that begins here.
+    pub(super) fn cut(&self, end: u64, what: &str) -> Error {
+        cut(self.codec.region(self.number), self.at, end, what)
+    }
+
+    /// The error of a frame that is not what it should be.
+    pub(super) fn broken(&self, found: String, expected: impl Into<String>) -> Error {
+        Error::Broken {
+            region: self.codec.region(self.number),
+            offset: self.at,
+            found,
+            expected: expected.into(),
+        }
+    }
+}
