@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::mem4::MemError;
 use livecore_livedump::publish::PublishError;
 use livecore_livedump::qmp::QmpError;
@@ -184,24 +185,35 @@ impl From<PublishError> for Failure {
 pub(crate) const MISPLACED: &str = "if this is a raw image, say which addresses it holds, bank by bank: \
                                     --layout START-END@OFFSET,...";
 
+impl From<LocateError> for Failure {
+    fn from(error: LocateError) -> Self {
+        let exit = match &error {
+            LocateError::Unsupported { .. } => Exit::UNSUPPORTED,
+            _ => Exit::BROKEN,
+        };
+        let failure = Self::new(exit, &error);
+        match error {
+            LocateError::NoKernel {
+                misplaced: true, ..
+            } => failure.next(MISPLACED),
+            _ => failure,
+        }
+    }
+}
+
 impl From<TakeError> for Failure {
     fn from(error: TakeError) -> Self {
         let exit = match &error {
             TakeError::Unsupported { .. }
             | TakeError::MustPause { .. }
             | TakeError::Mem(MemError::KernelCannotLiveDump) => Exit::UNSUPPORTED,
-            TakeError::NoSymbol { .. }
-            | TakeError::NoKernel { .. }
-            | TakeError::Contradiction { .. }
+            TakeError::Contradiction { .. }
             | TakeError::Memory { .. }
             | TakeError::Qmp(QmpError::Protocol { .. }) => Exit::BROKEN,
             TakeError::NoCpu { .. } | TakeError::RunningCpu => Exit::USAGE,
             _ => Exit::COULD_NOT,
         };
         let next = match &error {
-            TakeError::NoKernel {
-                misplaced: true, ..
-            } => Some(MISPLACED),
             TakeError::RunningCpu => Some("say --pause"),
             TakeError::MustPause { .. } => {
                 Some("--pause has QEMU write the memory, and stops the guest for as long")
@@ -215,6 +227,7 @@ impl From<TakeError> for Failure {
             _ => None,
         };
         let failure = match error {
+            TakeError::Locate(error) => error.into(),
             TakeError::Minidump(error) => error.into(),
             TakeError::Publish(error) => Self::from(error).names_itself(),
             TakeError::Qmp(error @ QmpError::Connect { .. }) => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_kernel::agree::{self, Agreement};
-use livecore_livedump::take::{DumpedMachine, TakeError};
+use livecore_kernel::locate::{DumpedMachine, LocateError};
 use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
@@ -218,7 +218,7 @@ impl KernelArgs {
 pub fn hold(
     elf: &KernelElf,
     dump: &AnyDump,
-) -> Result<(Agreement, Option<DumpedMachine>), TakeError> {
+) -> Result<(Agreement, Option<DumpedMachine>), LocateError> {
     let full = match dump {
         AnyDump::Mini(mini) => return Ok((agree::compare(elf, mini), None)),
         AnyDump::Full(full) => full,

@@ -30,6 +30,37 @@ pub trait PhysMemoryMut: PhysMemory {
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
+/// The first of `len` addresses from `at` on that is in none of `ranges`, which are ascending.
+pub fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
+    let Some(end) = at.checked_add(len) else {
+        return Some(at);
+    };
+    let mut here = at;
+    while here < end {
+        let after = ranges.partition_point(|range| range.end <= here);
+        match ranges.get(after) {
+            Some(range) if range.start <= here => here = range.end,
+            _ => return Some(here),
+        }
+    }
+    None
+}
+
+/// Checks that `len` bytes at `at` are all within `ranges`, which are ascending.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::NotFound`] names the first address that is outside.
+pub fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
+    match first_outside(ranges, at, len as u64) {
+        None => Ok(()),
+        Some(outside) => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no memory at {outside:#x}"),
+        )),
+    }
+}
+
 impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
     fn ranges(&self) -> &[Range<u64>] {
         (**self).ranges()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_livedump::take::DumpedMachine;
+use livecore_kernel::locate::DumpedMachine;
 use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
 use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;

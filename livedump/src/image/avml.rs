@@ -12,9 +12,9 @@ use livecore_minidump::Error;
 use super::Options;
 use super::cache::BlockCache;
 use super::pieces::pages_of;
-use super::raw::check;
 use super::source::{Source, broken, le};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::phys::check;
 
 /// What a stream begins with, and what may stand before any chunk.
 const IDENTIFIER: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";

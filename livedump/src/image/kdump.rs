@@ -31,9 +31,9 @@ use super::cpu::CpuState;
 use super::elf;
 use super::pieces::pages_of;
 use super::qemu;
-use super::raw::check;
 use super::source::{Source, broken, le32, le64};
 use livecore_minidump::PhysMemory;
+use livecore_minidump::phys::check;
 
 /// `KDUMP_SIGNATURE`.
 const SIGNATURE: &[u8; 8] = b"KDUMP   ";

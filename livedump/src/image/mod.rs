@@ -30,7 +30,6 @@ mod elf;
 pub mod exercise;
 mod find;
 mod flattened;
-pub mod full;
 mod kdump;
 pub mod layout;
 mod lime;
@@ -50,7 +49,6 @@ mod vmware_cpu;
 mod xen;
 
 pub use cpu::{Arm64, Control, CpuState, Registers, Riscv64, Segment, Segments, X86};
-pub use full::FullMemory;
 pub use layout::Opened;
 pub use open::{Format, Image, foreign, open, open_bytes};
 pub use options::Options;

@@ -12,9 +12,9 @@ use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
 use super::Options;
-use super::raw::check;
 use super::source::Source;
 use livecore_minidump::PhysMemory;
+use livecore_minidump::phys::check;
 
 /// One piece.
 #[derive(Debug, Clone, Copy)]
@@ -210,7 +210,7 @@ impl PhysMemory for Linear {
     }
 
     fn known_zero(&self, at: u64, len: u64) -> bool {
-        super::raw::first_outside(&self.ranges, at, len).is_none()
+        livecore_minidump::phys::first_outside(&self.ranges, at, len).is_none()
             && self.parts(at, len, |offset, _, n| self.source.known_zero(offset, n))
     }
 }

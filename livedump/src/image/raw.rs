@@ -8,7 +8,7 @@ use std::path::Path;
 
 use livecore_defs::amd64::PAGE_SIZE;
 
-use livecore_minidump::phys::{PhysMemory, PhysMemoryMut};
+use livecore_minidump::phys::{PhysMemory, PhysMemoryMut, check, first_outside};
 
 /// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
 #[derive(Debug)]
@@ -55,33 +55,6 @@ impl RawImage {
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
-    }
-}
-
-/// Whether `len` bytes at `at` are all within one of `ranges`; the first address that is not.
-pub(crate) fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
-    let Some(end) = at.checked_add(len) else {
-        return Some(at);
-    };
-    let mut here = at;
-    while here < end {
-        let after = ranges.partition_point(|range| range.end <= here);
-        match ranges.get(after) {
-            Some(range) if range.start <= here => here = range.end,
-            _ => return Some(here),
-        }
-    }
-    None
-}
-
-/// The error for `len` bytes at `at` that are not all within `ranges`.
-pub(crate) fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
-    match first_outside(ranges, at, len as u64) {
-        None => Ok(()),
-        Some(outside) => Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("no memory at {outside:#x}"),
-        )),
     }
 }
 

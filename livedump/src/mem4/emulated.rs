@@ -19,7 +19,8 @@ use super::state::State;
 use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, Process, dump};
 use crate::image;
 use crate::sys::memrange::MeState;
-use crate::take::{self, Machine, PlanOptions};
+use crate::take::{self, PlanOptions};
+use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::PhysMemoryMut;
 

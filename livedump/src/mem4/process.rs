@@ -7,7 +7,7 @@ use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
 use crate::sys::memrange::MeState;
-use crate::take::Machine;
+use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::mmu::{Entry, Paging};
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use livecore_defs::amd64::PAGE_SIZE;
 use rustix::fs::OFlags;
 
-use crate::image::raw::check;
 use livecore_minidump::PhysMemory;
+use livecore_minidump::phys::check;
 
 /// A memory backend's file. What it holds changes while the guest runs.
 #[derive(Debug)]

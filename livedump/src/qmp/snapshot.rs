@@ -230,7 +230,7 @@ impl PhysMemory for Copied {
     }
 
     fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        crate::image::raw::check(&self.ranges, at, buf.len())?;
+        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         let mut done = 0;
         while done < buf.len() {
             match self.file.read_at(&mut buf[done..], at + done as u64) {

@@ -11,15 +11,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::KernelElf;
+use livecore_kernel::locate::{Image as KernelImage, Port, Variables, port_of};
+use livecore_minidump::{KernelElf, PhysMemory};
 
 use super::bits;
 use super::hole::{Linear, Version};
-use super::kernel::Variables;
-use super::locate::Image as Located;
-use super::port::{self, Port};
 use crate::image::{Image, RawLayout};
-use livecore_minidump::PhysMemory;
 
 /// Banks begin at multiples of this.
 const STEP: u64 = 2 << 20;
@@ -35,7 +32,7 @@ pub(super) fn is_of(elf: &KernelElf) -> bool {
 /// The layout of `image`, a file of `len` bytes; `None` if the kernel is nowhere in it, or it is not
 /// one bank, or more than one place makes sense, or there are too many.
 pub(super) fn layout(image: &Image, elf: &KernelElf, len: u64) -> Option<RawLayout> {
-    let (memory, port) = (image.flat()?, port::of(elf).ok()?);
+    let (memory, port) = (image.flat()?, port_of(elf).ok()?);
     let version = Version::of(elf)?;
     let (mut found, mut tries) = (None, 0);
     for start in port.places(&*memory) {
@@ -98,7 +95,7 @@ fn is_right(
         base,
         ranges: ranges.map(|r| r.start + base..r.end + base).collect(),
     });
-    let image = Located::new(&moved, elf, port.link(elf), start + base);
+    let image = KernelImage::new(&moved, elf, port.link(elf), start + base);
     port.confirm(&image).is_some()
 }
 

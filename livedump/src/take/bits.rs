@@ -3,17 +3,12 @@
 
 use std::ops::Range;
 
-use livecore_minidump::{DumpAvail, KernelElf, PhysAddr};
+use livecore_kernel::locate::{LocateError, Variables, address, bitmap_follows_dump_avail};
+use livecore_minidump::{DumpAvail, PhysAddr};
 
-use super::TakeError;
 use super::dumpable::Dumpable;
-use super::kernel::{Variables, address};
+use super::error::TakeError;
 use super::marks::Marks;
-
-/// Whether the kernel's bitmap follows `dump_avail` (13 on). Before, a bit was a page's number.
-pub(super) fn follow_dump_avail(elf: &KernelElf) -> bool {
-    elf.symbol("vm_page_dump_pages").is_some()
-}
 
 /// A bit for every page up to the last of `dump_avail`, in whole pages of bits: 12.1's rule.
 pub(super) fn by_number(avail: &DumpAvail, page_size: u64) -> DumpAvail {
@@ -36,7 +31,7 @@ pub(super) fn dump_avail(
             Err(error) => first = first.or(Some(error)),
         }
     }
-    Err(first.unwrap_or(TakeError::NoSymbol { name: "dump_avail" }))
+    Err(first.unwrap_or_else(|| LocateError::NoSymbol { name: "dump_avail" }.into()))
 }
 
 fn dump_avail_of(
@@ -48,7 +43,7 @@ fn dump_avail_of(
     let symbol = variables
         .elf
         .symbol("dump_avail")
-        .ok_or(TakeError::NoSymbol { name: "dump_avail" })?;
+        .ok_or(LocateError::NoSymbol { name: "dump_avail" })?;
     // PHYS_AVAIL_COUNT elements; a page is what fits the section.
     let half = paddr_size as u64;
     let room = match symbol.size {
@@ -83,7 +78,7 @@ pub(super) fn vm_page_dump(
     page: u64,
 ) -> Result<Marks, TakeError> {
     const CHUNK: usize = 64 << 10;
-    let ranges = if follow_dump_avail(variables.elf) {
+    let ranges = if bitmap_follows_dump_avail(variables.elf) {
         let pages = variables.long("vm_page_dump_pages")?;
         if pages != avail.bits() {
             return Err(TakeError::Contradiction {

@@ -9,9 +9,8 @@
 use std::ops::Range;
 
 use livecore_kernel::Types;
+use livecore_kernel::locate::Variables;
 use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
-
-use super::kernel::Variables;
 
 /// A layout of `struct vm_page`: the fields that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

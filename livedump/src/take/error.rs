@@ -1,5 +1,6 @@
 //! Why no dump could be taken.
 
+use livecore_kernel::locate::LocateError;
 use livecore_minidump::ReadError;
 
 use crate::mem4::MemError;
@@ -10,26 +11,14 @@ use crate::qmp::QmpError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
-    /// The kernel file lacks a symbol without which nothing can be found.
-    #[error("the kernel file has no symbol {name}")]
-    NoSymbol {
-        /// The symbol.
-        name: &'static str,
-    },
-    /// The kernel is not one that a producer is there for.
+    /// The kernel could not be found, or not be read.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// No such dump is written of this kernel.
     #[error("not supported: {what}")]
     Unsupported {
         /// What is not.
         what: String,
-    },
-    /// The memory does not hold the kernel that the file describes.
-    #[error("this kernel is not in the memory: {why}")]
-    NoKernel {
-        /// How far the search came.
-        why: String,
-        /// Its version string is there, and nothing is where its variables say: memory may have
-        /// other addresses than it was given.
-        misplaced: bool,
     },
     /// A processor was asked for that the image has no registers of.
     #[error("the image has no CPU {number}; it has {has}")]
@@ -39,7 +28,7 @@ pub enum TakeError {
         /// The numbers that there are.
         has: String,
     },
-    /// The kernel's variables contradict each other or the memory.
+    /// The kernel's variables contradict each other or the memory: no dump can be made of them.
     #[error("{what}: found {found}, expected {expected}")]
     Contradiction {
         /// Which variable.
@@ -49,7 +38,7 @@ pub enum TakeError {
         /// What would make sense.
         expected: String,
     },
-    /// Something the kernel points at is not there.
+    /// A page table cannot be read.
     #[error("{what}: {source}")]
     Memory {
         /// What was being read.
@@ -90,12 +79,5 @@ impl From<QmpError> for TakeError {
             QmpError::Cancelled => Self::Cancelled,
             error => Self::Qmp(error),
         }
-    }
-}
-
-impl TakeError {
-    pub(super) fn memory(what: impl Into<String>) -> impl FnOnce(ReadError) -> Self {
-        let what = what.into();
-        move |source| Self::Memory { what, source }
     }
 }

@@ -1,7 +1,6 @@
 //! What a kernel says of itself: the strings and the time of the kerneldumpheader.
 
-use super::TakeError;
-use super::kernel::Variables;
+use livecore_kernel::locate::{LocateError, Variables};
 
 /// `MAXHOSTNAMELEN`, the size of `pr_name` and `pr_hostname`.
 const MAXHOSTNAMELEN: usize = 256;
@@ -30,7 +29,7 @@ impl Facts {
     pub(super) fn read(
         variables: Variables<'_>,
         notes: &mut Vec<String>,
-    ) -> Result<Self, TakeError> {
+    ) -> Result<Self, LocateError> {
         let version = variables.find("version");
         let time = variables.find("time_second");
         let panic = variables

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::{DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_kernel::locate::{Variables, bitmap_follows_dump_avail, port_of};
+use livecore_minidump::{
+    DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
+};
 
-use super::kernel::Variables;
-use super::{bank, bits, port};
+use super::{bank, bits};
 use crate::image::{FOUR_GIB, Image, RawLayout};
-use livecore_minidump::PhysMemory;
 
 /// Where hypervisors begin it: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc
 /// with less memory; Xen; Hyper-V.
@@ -86,9 +87,9 @@ fn low_end(avail: &DumpAvail) -> Option<u64> {
 
 /// The kernel's `dump_avail`, read from its image, which is linear: its tables may lead anywhere.
 fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
-    let (memory, port) = (image.low()?, port::of(elf).ok()?);
+    let (memory, port) = (image.low()?, port_of(elf).ok()?);
     // Read as the larger ones, addresses of 4 bytes may make sense; the other way round they do not.
-    let sizes = match elf.is_64() || bits::follow_dump_avail(elf) {
+    let sizes = match elf.is_64() || bitmap_follows_dump_avail(elf) {
         true => &[8][..],
         false => &[4, 8],
     };

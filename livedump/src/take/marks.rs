@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use livecore_minidump::{Bitmap, DumpAvail};
 
-use super::TakeError;
+use super::error::TakeError;
 
 /// The pages of a dump as bits over `dump_avail`. Addresses outside of it are ignored, as the
 /// kernel's `dump_add_page` ignores them.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  PhysMemory + KernelElf
-//!     │ locate     where the kernel lies; its root table: by its port
+//!     │ Machine    where the kernel lies, and how it maps: `livecore_kernel::locate`
 //!     │ facts      version, host name, panic, time
 //!     │ walk       the kernel map: every page it reaches, the page-table section
 //!     │ dumpable   without what the kernel would not dump
@@ -20,16 +20,11 @@ mod bank;
 mod bits;
 mod cpus;
 mod dumpable;
-mod dumped;
 pub mod error;
 pub mod facts;
 pub mod guest;
 pub mod hole;
-pub mod identify;
-mod kernel;
 pub mod live;
-pub mod locate;
-pub mod machine;
 mod marks;
 mod msgbuf;
 pub mod observer;
@@ -39,24 +34,20 @@ mod port;
 mod processor;
 pub mod run;
 pub mod running;
-mod text;
 mod walk;
 
 use std::io;
 use std::sync::Arc;
 
 use livecore_compress::Progress;
+use livecore_kernel::locate::{Machine, Variables, bitmap_follows_dump_avail};
 use livecore_minidump::provenance::{Cpu, Pause};
 use livecore_minidump::{KernelDumpHeader, KernelElf, MinidumpHeader, Payload, Plan, Provenance};
 
-pub use dumped::DumpedMachine;
 pub use error::TakeError;
 pub use facts::Facts;
 pub use guest::{GuestSource, Pausing};
 pub use hole::settle;
-pub use identify::{Findings, identify};
-pub use locate::Located;
-pub use machine::Machine;
 pub use observer::{NoObserver, Observer, Stage};
 pub use run::{Done, Output, RunOptions, Source, run};
 pub use running::running;
@@ -64,11 +55,11 @@ pub use running::running;
 use crate::image::cpu::CpuState;
 use crate::torn::Watch;
 use dumpable::{Dumpable, Model};
-use kernel::Variables;
 use livecore_minidump::PhysMemory;
 use marks::Marks;
 use pages::Pages;
 use patch::Patches;
+use port::Port;
 use walk::{Walk, Walked};
 
 /// How a dump is planned.
@@ -225,10 +216,10 @@ pub fn plan_machine(
     let memory = machine.view.memory().clone();
     let variables = machine.variables(elf);
     let facts = Facts::read(variables, &mut notes)?;
-    let (port, page_size) = (machine.port, machine.page_size());
+    let (port, page_size) = (port::of(machine.arch)?, machine.page_size());
 
     let top = memory.ranges().last().map_or(0, |range| range.end);
-    let follows = bits::follow_dump_avail(elf);
+    let follows = bitmap_follows_dump_avail(elf);
     let paddr_sizes = if follows {
         &[8][..]
     } else {
@@ -236,7 +227,7 @@ pub fn plan_machine(
     };
     let (avail, paddr_size) = bits::dump_avail(variables, top, paddr_sizes, page_size)?;
     let mut marks = bits::vm_page_dump(variables, &avail, page_size)?;
-    let version = version(&machine, options, follows, facts.osreldate)?;
+    let version = version(&machine, port, options, follows, facts.osreldate)?;
     if (version >= port.arch().fields().dumpavail_since) != follows {
         let ranges = if follows {
             bits::by_number(&avail, page_size)
@@ -257,7 +248,14 @@ pub fn plan_machine(
         dumpable.find_pages(variables, osreldate, &mut notes);
     }
     let asks_tables = follows && port.asks_tables();
-    let walked = walked(&machine, variables, &mut dumpable, &mut marks, asks_tables)?;
+    let walked = walked(
+        &machine,
+        port,
+        variables,
+        &mut dumpable,
+        &mut marks,
+        asks_tables,
+    )?;
     bits::filter(&mut marks, &avail, in_dmap, &mut dumpable);
     let before = marks.count();
     bits::without_holes(&mut marks, memory.ranges());
@@ -312,11 +310,12 @@ pub fn plan_machine(
 /// The version of the dump: the one that is asked for, or the kernel's own.
 fn version(
     machine: &Machine,
+    port: &dyn Port,
     options: &PlanOptions,
     follows: bool,
     osreldate: u32,
 ) -> Result<u32, TakeError> {
-    let (port, paging) = (machine.port, machine.located.paging);
+    let paging = machine.located.paging;
     let known = port.versions(paging);
     let own = if follows {
         port.newest(paging, osreldate)
@@ -339,21 +338,13 @@ fn version(
 /// Walks the kernel map: adds what it reaches to `marks`.
 fn walked(
     machine: &Machine,
+    port: &dyn Port,
     variables: Variables<'_>,
     dumpable: &mut Dumpable<'_>,
     marks: &mut Marks,
     asks_tables: bool,
 ) -> Result<Walked, TakeError> {
-    let port = machine.port;
-    let kva = machine.kernbase..port.kva_end(variables)?;
-    let limit = port.kva_limit();
-    let Some(root) = machine.view.root_of(kva.start).filter(|_| kva.end <= limit) else {
-        return Err(TakeError::Contradiction {
-            what: "kernel_vm_end",
-            found: format!("{:#x}", kva.end),
-            expected: format!("{:#x} to {limit:#x}", kva.start),
-        });
-    };
+    let (kva, root) = machine.kernel_map(variables.elf)?;
     let mut walk = Walk::new(&machine.view, root, dumpable, marks);
     if !asks_tables {
         walk.write_all_tables();

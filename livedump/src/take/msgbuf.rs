@@ -1,10 +1,8 @@
 //! The kernel's message buffer, as the dump's second section holds it.
 
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
+use livecore_kernel::locate::{LocateError, Variables};
 use livecore_minidump::{ByteOrder, VirtAddr};
-
-use super::TakeError;
-use super::kernel::Variables;
 
 /// A ring larger than this (`kern.msgbufsize`) is taken for a sign of a wrong pointer.
 const LIMIT: u64 = 64 << 20;
@@ -26,7 +24,7 @@ pub(super) fn read(
     variables: Variables<'_>,
     page_size: u64,
     notes: &mut Vec<String>,
-) -> Result<Ring, TakeError> {
+) -> Result<Ring, LocateError> {
     let Some(pointer) = variables.find("msgbufp") else {
         notes.push("no msgbufp: the dump has no message buffer".into());
         return Ok(Ring::default());

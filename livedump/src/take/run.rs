@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livecore_compress::Codec;
+use livecore_kernel::locate::Machine;
 use livecore_minidump::convert::{Target, Written, finish_with};
 use livecore_minidump::{Error, KernelElf};
 
 use super::guest::{self, GuestSource, Held, Prepared};
 use super::observer::{Observer, Stage};
-use super::{Facts, Machine, PlanOptions, TakeError, Taken, plan, plan_machine};
+use super::{Facts, PlanOptions, TakeError, Taken, plan, plan_machine};
 use crate::image::CpuState;
 use crate::publish::{Destination, Options, Pending, PublishError, Published, info};
 use crate::qmp::QmpError;

@@ -9,16 +9,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64;
-use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_kernel::locate::{LocateError, Located, Machine, Variables, port_of};
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 use super::bits::dump_avail;
-use super::kernel::Variables;
-use super::locate::Located;
-use super::{Machine, TakeError, port};
+use super::error::TakeError;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
-use livecore_minidump::PhysMemory;
-use livecore_minidump::mmu::Paging;
 
 /// The file of the kernel that runs: `kern.bootfile`.
 pub fn bootfile() -> io::Result<String> {
@@ -27,7 +25,7 @@ pub fn bootfile() -> io::Result<String> {
 
 /// The machine behind `device`, whose kernel is `elf`.
 pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, TakeError> {
-    let arch = port::of(elf)?.arch();
+    let arch = port_of(elf)?.arch();
     if arch != Arch::Amd64 {
         return Err(TakeError::Unsupported {
             what: format!("a walk through the running {arch} kernel from user space"),
@@ -57,15 +55,15 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
         root,
         paging: Paging::Amd64,
     };
-    Machine::at(Arc::new(memory), located, elf)
+    Ok(Machine::at(Arc::new(memory), located, elf)?)
 }
 
 /// The file must be that of the kernel that runs: they say the same of themselves.
-fn same_kernel(variables: Variables<'_>) -> Result<(), TakeError> {
+fn same_kernel(variables: Variables<'_>) -> Result<(), LocateError> {
     let symbol = variables
         .elf
         .symbol("version")
-        .ok_or(TakeError::NoSymbol { name: "version" })?;
+        .ok_or(LocateError::NoSymbol { name: "version" })?;
     let len = match symbol.size {
         1..=512 => symbol.size as usize,
         _ => 64,
@@ -83,7 +81,7 @@ fn same_kernel(variables: Variables<'_>) -> Result<(), TakeError> {
     if there == own.bytes {
         return Ok(());
     }
-    Err(TakeError::NoKernel {
+    Err(LocateError::NoKernel {
         why: "another version runs than the file has".into(),
         misplaced: false,
     })
@@ -145,7 +143,7 @@ impl PhysMemory for DevMem {
     }
 
     fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        crate::image::raw::check(&self.ranges, at, buf.len())?;
+        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         self.device
             .read_exact(Device::Mem, at, buf)
             .map_err(not_there)

@@ -2,14 +2,14 @@
 //!
 //! What the kernel does twice, to count and to write, is done once here: the pages that the walk
 //! reaches and the page-table section come from the same reading of the tables. What is walked is
-//! the port's: [`super::port::Port::walk`].
+//! the port's: `port`.
 
 use std::ops::Range;
 
 use livecore_minidump::{PmapPages, ReadError, VirtAddr};
 
-use super::TakeError;
 use super::dumpable::Dumpable;
+use super::error::TakeError;
 use super::marks::Marks;
 use livecore_minidump::mmu::{Entry, Geometry};
 use livecore_minidump::mmu::{Found, MachineView, Root, entries};

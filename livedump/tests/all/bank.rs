@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use livecore_compress::ReadAt;
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::image::{self, Image, Options, RawLayout};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
 use livecore_minidump::KernelElf;
@@ -143,10 +144,10 @@ fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() 
         let error = error.err().unwrap();
         let misplaced = matches!(
             error,
-            TakeError::NoKernel {
+            TakeError::Locate(LocateError::NoKernel {
                 misplaced: true,
                 ..
-            }
+            })
         );
         assert!(misplaced, "{error}");
         // As it is told.
@@ -171,10 +172,10 @@ fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() 
         let error = error.err().unwrap();
         let absent = matches!(
             error,
-            TakeError::NoKernel {
+            TakeError::Locate(LocateError::NoKernel {
                 misplaced: false,
                 ..
-            }
+            })
         );
         assert!(absent, "{error}");
     }

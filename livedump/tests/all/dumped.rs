@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
-use livecore_livedump::take::{DumpedMachine, PlanOptions, plan};
+use livecore_kernel::locate::DumpedMachine;
+use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::elf::core::Segment;
 use livecore_minidump::elf::write::CoreHead;

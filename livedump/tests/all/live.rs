@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::mem4::emulated::{Parts, Processor};
 use livecore_livedump::mem4::state::State;
 use livecore_livedump::mem4::{
@@ -307,7 +308,10 @@ fn a_walk_with_another_kernels_file_is_refused() {
     let Err(error) = running(Arc::new(emulated(&machine)), &elf) else {
         panic!("the wrong kernel was taken");
     };
-    assert!(matches!(error, TakeError::NoKernel { .. }), "{error}");
+    assert!(
+        matches!(error, TakeError::Locate(LocateError::NoKernel { .. })),
+        "{error}"
+    );
 }
 
 /// Runs this test program again as a process of its own that does `what` in `dir`.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::mmu::Paging;
@@ -508,7 +509,10 @@ fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
             bytes: entry.to_le_bytes(),
         });
         let found = plan(memory, &elf, &PlanOptions::default());
-        assert!(matches!(found, Err(TakeError::NoKernel { .. })), "{slot}");
+        assert!(
+            matches!(found, Err(TakeError::Locate(LocateError::NoKernel { .. }))),
+            "{slot}"
+        );
     }
 }
 
@@ -588,6 +592,9 @@ fn a_kernel_of_a_port_that_is_not_dumped_from_outside_is_not_supported() {
         elf[18..20].copy_from_slice(&other.to_le_bytes());
         let elf = KernelElf::from_bytes(elf).unwrap();
         let error = plan(machine.memory(), &elf, &PlanOptions::default());
-        assert!(matches!(error, Err(TakeError::Unsupported { .. })));
+        assert!(matches!(
+            error,
+            Err(TakeError::Locate(LocateError::Unsupported { .. }))
+        ));
     }
 }

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod kernel;
 mod lists;
 mod loaded;
+pub mod locate;
 mod mips;
 pub mod missing;
 pub mod module;

@@ -23,6 +23,7 @@
 //! in memory: which virtual address is where is found by the kernel's symbols, as in an image of a
 //! machine.
 
+mod memory;
 pub(crate) mod open;
 pub(crate) mod write;
 
@@ -34,6 +35,7 @@ use livecore_compress::ReadAt;
 use crate::arch::walk::WalkEnd;
 use crate::dump::Envelope;
 use crate::elf::core::{Head, Segment};
+pub use memory::FullMemory;
 pub(crate) use open::arch_of;
 
 use crate::memory::{DirectMap, DumpMemory, Stretch};

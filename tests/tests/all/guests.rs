@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_livedump::take::{self, PlanOptions, TakeError, Taken, plan};
+use livecore_kernel::locate::{Findings, LocateError, identify};
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
 use livecore_synth::{Description, Machine, build};
@@ -297,7 +298,10 @@ fn a_file_without_symbols_is_not_supported() {
     let machine = machine(OLD);
     let file = Elf::new(machine.kernel().to_vec()).remove(|name| name == ".symtab");
     let error = planned(&machine, &file.bytes()).map(|_| ()).unwrap_err();
-    assert!(matches!(error, TakeError::Unsupported { .. }), "{error}");
+    assert!(
+        matches!(error, TakeError::Locate(LocateError::Unsupported { .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains("stripped"), "{error}");
 }
 
@@ -306,7 +310,7 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
     for text in [OLD, RELOCATED, SMALL] {
         let machine = machine(text);
         let truth = machine.truth();
-        let found = take::identify(&machine.memory());
+        let found = identify(&machine.memory());
         let line = truth.version.lines().next().unwrap();
         assert_eq!(found.versions[0].text, line);
         assert!(found.kernel_roots.contains(&truth.root), "{found:x?}");
@@ -325,8 +329,8 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
     }
     let nothing: Arc<dyn PhysMemory> =
         Arc::new(Nothing(vec![0x1000..0x9f000, 0x10_0000..0x80_0000]));
-    let found = take::identify(&nothing);
-    assert_eq!(found, take::Findings::default());
+    let found = identify(&nothing);
+    assert_eq!(found, Findings::default());
     assert_eq!(found.sentences().len(), 1);
 }
 

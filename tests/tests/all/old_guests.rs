@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 use livecore_kernel::Kernel;
-use livecore_livedump::take::{self, PlanOptions, TakeError, Taken, plan};
+use livecore_kernel::locate::identify;
+use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
 use livecore_synth::{Description, Machine, build};
@@ -237,7 +238,7 @@ fn threads_of_an_old_kernel_are_read_from_its_dump() {
 fn memory_tells_which_old_kernel_runs_without_its_file() {
     for (name, text, tables) in GUESTS {
         let machine = machine(text);
-        let found = take::identify(&machine.memory());
+        let found = identify(&machine.memory());
         let line = machine.truth().version.lines().next().unwrap();
         assert_eq!(found.versions[0].text, line, "{name}");
         let root = machine.truth().root;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livecore_compress::Codec;
+use livecore_kernel::locate::LocateError;
 use livecore_livedump::image::{self, Format, Image, RawLayout};
 use livecore_livedump::mem4::emulated::Parts;
 use livecore_livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
@@ -289,35 +290,34 @@ pub(super) fn space(device: Device) -> &'static str {
 }
 
 fn failure(error: MemError, name: &Path) -> Failure {
-    let take = match &error {
-        MemError::Io { source, .. } => source.get_ref().and_then(|e| e.downcast_ref::<TakeError>()),
+    let inner = match &error {
+        MemError::Io { source, .. } => source.get_ref(),
         _ => None,
     };
-    let exit = match (&error, take) {
-        (_, Some(TakeError::Unsupported { .. })) => Exit::UNSUPPORTED,
-        (
-            _,
-            Some(
-                TakeError::NoSymbol { .. }
-                | TakeError::NoKernel { .. }
-                | TakeError::Contradiction { .. }
-                | TakeError::Memory { .. },
-            ),
-        ) => Exit::BROKEN,
-        (MemError::NeedsFreeBsd | MemError::NoRangeDriver | MemError::Unchangeable { .. }, _) => {
+    let take = inner.and_then(|e| e.downcast_ref::<TakeError>());
+    let locate = match take {
+        Some(TakeError::Locate(error)) => Some(error),
+        _ => inner.and_then(|e| e.downcast_ref::<LocateError>()),
+    };
+    let exit = match (&error, take, locate) {
+        (_, Some(TakeError::Unsupported { .. }), _)
+        | (_, _, Some(LocateError::Unsupported { .. })) => Exit::UNSUPPORTED,
+        (_, Some(TakeError::Contradiction { .. } | TakeError::Memory { .. }), _)
+        | (_, _, Some(_)) => Exit::BROKEN,
+        (MemError::NeedsFreeBsd | MemError::NoRangeDriver | MemError::Unchangeable { .. }, ..) => {
             Exit::UNSUPPORTED
         }
-        (MemError::Io { source, .. }, _) if source.kind() == std::io::ErrorKind::InvalidData => {
+        (MemError::Io { source, .. }, ..) if source.kind() == std::io::ErrorKind::InvalidData => {
             Exit::BROKEN
         }
-        (MemError::Io { source, .. }, _) if source.kind() == std::io::ErrorKind::Unsupported => {
+        (MemError::Io { source, .. }, ..) if source.kind() == std::io::ErrorKind::Unsupported => {
             Exit::UNSUPPORTED
         }
         _ => Exit::COULD_NOT,
     };
     let is_misplaced = matches!(
-        take,
-        Some(TakeError::NoKernel {
+        locate,
+        Some(LocateError::NoKernel {
             misplaced: true,
             ..
         })

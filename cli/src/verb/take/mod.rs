@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use livecore_compress::Codec;
+use livecore_kernel::locate::identify;
 use livecore_livedump::image::{self, RawLayout};
 use livecore_livedump::mem4::state::{DumpLock, State};
 use livecore_livedump::mem4::{Access, FreeBsd};
@@ -339,7 +340,7 @@ fn guard() -> Result<Command, Failure> {
 
 /// What is said of an image whose kernel nobody has named.
 fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
-    let found = take::identify(memory).sentences().join("; ");
+    let found = identify(memory).sentences().join("; ");
     let what = format!("a minidump needs the kernel's file, and none is named; {found}");
     Failure::new(Exit::UNSUPPORTED, what).next(
         "say --kernel ELF, the kernel of that release (a file with its symbols alone will do); \

@@ -1,36 +1,21 @@
-//! arm64, with pages of 4 or 16 KiB.
+//! arm64's minidump.
 //!
-//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's physical and virtual
-//! address side by side, which are one page under the right place. The size of pages is nowhere a
-//! variable: `vm_page_dump_pages` counts those of `dump_avail`. The section holds L3 tables, one
-//! per L2 entry; they are no pages of the dump (`sys/arm64/arm64/minidump_machdep.c`).
+//! The page-table section holds L3 tables, one per L2 entry; they are no pages of the dump
+//! (`sys/arm64/arm64/minidump_machdep.c`).
 
 use std::ops::{Range, RangeInclusive};
 
-use livecore_defs::arm64::{
-    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, FLAG_PS_16K, SYNTHETIC_L3,
-    VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
-};
-use livecore_minidump::{Arch, DumpAvail, KernelElf, MinidumpHeader};
-
-use super::{Port, Space, direct_map, root};
-use crate::take::kernel::Variables;
-use crate::take::locate::{Image, Located, multiples_of_2_mib};
-use crate::take::walk::{Flat, Walk};
-use crate::take::{Machine, TakeError};
-use livecore_minidump::PhysMemory;
+use livecore_defs::arm64::{FLAG_PS_16K, SYNTHETIC_L3};
+use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
+use livecore_minidump::{Arch, MinidumpHeader};
+
+use super::Port;
+use crate::take::error::TakeError;
+use crate::take::walk::{Flat, Walk};
 
 /// The port.
 pub(super) struct Arm64;
-
-/// `struct pmap`: `pm_l0_paddr` and `pm_l0`; in 12.1 `pm_l0` alone.
-const PM_L0_PADDR: u64 = 56;
-const PM_L0: u64 = 64;
-const PM_L0_12: u64 = 48;
-
-/// More pairs than `dump_avail` has.
-const PAIRS: u64 = 256;
 
 /// `osreldate` from which on the header has `flags`.
 const FLAGS_SINCE: u32 = 1_400_000;
@@ -38,62 +23,6 @@ const FLAGS_SINCE: u32 = 1_400_000;
 impl Port for Arm64 {
     fn arch(&self) -> Arch {
         Arch::Arm64
-    }
-
-    fn link(&self, _: &KernelElf) -> u64 {
-        VM_MIN_KERNEL_ADDRESS
-    }
-
-    fn roots(&self) -> &'static [&'static str] {
-        &["kernel_pmap_store"]
-    }
-
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
-        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
-    }
-
-    fn nowhere(&self) -> &'static str {
-        "no 2 MiB multiple"
-    }
-
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        let field = |offset| image.value("kernel_pmap_store", offset, 8);
-        let newer = field(PM_L0)
-            .and_then(|va| image.pa(va))
-            .filter(|table| field(PM_L0_PADDR) == Some(*table));
-        let table = newer.or_else(|| image.pa(field(PM_L0_12)?))?;
-        let paging = match pages_of_16_kib(image) {
-            true => Paging::Arm64Pages16K,
-            false => Paging::Arm64,
-        };
-        let right = table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
-        right.then_some(Located {
-            kernphys: image.kernphys,
-            root: table,
-            paging,
-        })
-    }
-
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, TakeError> {
-        let old = variables.find("vm_page_dump_pages").is_none();
-        let first = if old {
-            DMAP_MIN_ADDRESS_12
-        } else {
-            DMAP_MIN_ADDRESS
-        };
-        let dmap = direct_map(variables, first..DMAP_MAX_ADDRESS)?;
-        Ok(Space {
-            kernbase: VM_MIN_KERNEL_ADDRESS,
-            dmap: dmap.addresses,
-            dmapphys: dmap.physical.start,
-            phys_in_dmap: dmap.physical,
-            // The lower half has a root of its own, the process's.
-            roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=u64::MAX)],
-        })
-    }
-
-    fn kva_limit(&self) -> u64 {
-        VM_MAX_KERNEL_ADDRESS
     }
 
     fn versions(&self, paging: Paging) -> RangeInclusive<u32> {
@@ -138,21 +67,4 @@ impl Port for Arm64 {
             },
         )
     }
-}
-
-/// Whether `vm_page_dump_pages` is the number of 16 KiB pages of `dump_avail`.
-fn pages_of_16_kib(image: &Image<'_>) -> bool {
-    let Some(count) = image.value("vm_page_dump_pages", 0, 8) else {
-        return false;
-    };
-    let mut pairs = Vec::new();
-    for index in 0..PAIRS {
-        let half = |offset| image.value("dump_avail", 16 * index + offset, 8);
-        match (half(0), half(8)) {
-            (Some(start), Some(end)) if end != 0 => pairs.push((start, end)),
-            _ => break,
-        }
-    }
-    let page_size = Paging::Arm64Pages16K.page_size();
-    DumpAvail::from_pairs(&pairs, page_size).is_ok_and(|avail| avail.bits() == count)
 }

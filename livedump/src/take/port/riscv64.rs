@@ -1,91 +1,24 @@
-//! riscv64, with Sv39 or Sv48.
+//! riscv64's minidump.
 //!
-//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's address, which lies
-//! in the image or right behind it: with Sv39 it is `pagetable_l1`. The section holds L3 tables,
-//! one per L2 entry; they are no pages of the dump (`sys/riscv/riscv/minidump_machdep.c`).
+//! The page-table section holds L3 tables, one per L2 entry; they are no pages of the dump
+//! (`sys/riscv/riscv/minidump_machdep.c`).
 
 use std::ops::{Range, RangeInclusive};
 
-use livecore_defs::riscv::{
-    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S, VM_MAX_KERNEL_ADDRESS,
-    VM_MIN_KERNEL_ADDRESS,
-};
-use livecore_minidump::{Arch, KernelElf};
-
-use super::{Port, Space, direct_map, root};
-use crate::take::TakeError;
-use crate::take::kernel::Variables;
-use crate::take::locate::{Image, Located, multiples_of_2_mib};
-use crate::take::walk::{Flat, Walk};
-use livecore_minidump::PhysMemory;
+use livecore_defs::riscv::{L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S};
+use livecore_minidump::Arch;
 use livecore_minidump::mmu::Paging;
+
+use super::Port;
+use crate::take::error::TakeError;
+use crate::take::walk::{Flat, Walk};
 
 /// The port.
 pub(super) struct Riscv64;
 
-/// `struct pmap`: `pm_top`.
-const PM_TOP: u64 = 48;
-
 impl Port for Riscv64 {
     fn arch(&self) -> Arch {
         Arch::Riscv64
-    }
-
-    fn link(&self, _: &KernelElf) -> u64 {
-        VM_MIN_KERNEL_ADDRESS
-    }
-
-    fn roots(&self) -> &'static [&'static str] {
-        &["kernel_pmap_store"]
-    }
-
-    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
-        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
-    }
-
-    fn nowhere(&self) -> &'static str {
-        "no 2 MiB multiple"
-    }
-
-    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        let top = image.value("kernel_pmap_store", PM_TOP, 8)?;
-        let table = image.pa(top)?;
-        // The L1 is the root with Sv39; with Sv48 it is what the root's last entry points at.
-        let modes: &[Paging] = match image.variable("pagetable_l1") {
-            Some(l1) if l1 == top => &[Paging::Sv39],
-            Some(_) => &[Paging::Sv48],
-            None => &[Paging::Sv39, Paging::Sv48],
-        };
-        let paging = modes.iter().copied().find(|paging| {
-            table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, *paging)
-        })?;
-        Some(Located {
-            kernphys: image.kernphys,
-            root: table,
-            paging,
-        })
-    }
-
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, TakeError> {
-        let dmap = direct_map(variables, DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS)?;
-        let bits = match located.paging {
-            Paging::Sv48 => 47,
-            _ => 38,
-        };
-        Ok(Space {
-            kernbase: VM_MIN_KERNEL_ADDRESS,
-            dmap: dmap.addresses,
-            dmapphys: dmap.physical.start,
-            phys_in_dmap: dmap.physical,
-            roots: vec![
-                root(located, u64::MAX << bits..=u64::MAX),
-                root(located, 0..=(1 << bits) - 1),
-            ],
-        })
-    }
-
-    fn kva_limit(&self) -> u64 {
-        VM_MAX_KERNEL_ADDRESS
     }
 
     fn versions(&self, _: Paging) -> RangeInclusive<u32> {

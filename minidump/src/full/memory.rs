@@ -4,10 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_minidump::{FullDump, KernelMemory, PhysAddr, ReadError};
-
-use super::raw::check;
-use livecore_minidump::PhysMemory;
+use super::FullDump;
+use crate::phys::check;
+use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError};
 
 /// The memory of a full dump, in whole pages.
 pub struct FullMemory {

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_minidump::{Arch, KernelElf};
-
-use super::TakeError;
-use super::kernel::Variables;
-use super::locate::{Located, locate};
-use super::port::{self, Port};
-use livecore_minidump::PhysMemory;
 use livecore_minidump::mmu::{MachineView, Root};
+use livecore_minidump::{Arch, KernelElf, PhysMemory};
+
+use super::error::LocateError;
+use super::image::Located;
+use super::port::{Port, port_of};
+use super::search::locate;
+use super::variables::Variables;
 
 /// A machine whose kernel has been found.
 #[derive(Clone)]
@@ -32,23 +32,31 @@ pub struct Machine {
     /// `dmaplimit`, arm64 and riscv64 `dmap_phys_base` to `dmap_phys_max`; everything where there
     /// is no such limit.
     pub phys_in_dmap: Range<u64>,
-    pub(super) port: &'static dyn Port,
+    port: &'static dyn Port,
 }
 
 impl Machine {
     /// Finds `elf`'s kernel in `memory`.
-    pub fn find(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Result<Self, TakeError> {
-        let located = locate(&memory, elf, port::of(elf)?)?;
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError`] says how far the search came.
+    pub fn find(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Result<Self, LocateError> {
+        let located = locate(&memory, elf, port_of(elf)?)?;
         Self::at(memory, located, elf)
     }
 
     /// The machine whose kernel is known to be there.
-    pub(super) fn at(
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError`] if the kernel's addresses cannot be read, or contradict each other.
+    pub fn at(
         memory: Arc<dyn PhysMemory>,
         located: Located,
         elf: &KernelElf,
-    ) -> Result<Self, TakeError> {
-        let port = port::of(elf)?;
+    ) -> Result<Self, LocateError> {
+        let port = port_of(elf)?;
         let page_size = located.paging.page_size();
         let all = Root {
             covers: 0..=u64::MAX,
@@ -84,7 +92,27 @@ impl Machine {
         (at - self.dmap.start).checked_add(self.dmapphys)
     }
 
-    pub(super) fn variables<'a>(&'a self, elf: &'a KernelElf) -> Variables<'a> {
+    /// The kernel addresses that a dump describes, from [`Machine::kernbase`] on, and the tree that
+    /// they are translated by.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError`] if the kernel's variables cannot be read, or no kernel map ends there.
+    pub fn kernel_map(&self, elf: &KernelElf) -> Result<(Range<u64>, &Root), LocateError> {
+        let (start, end) = (self.kernbase, self.port.kva_end(self.variables(elf))?);
+        let limit = self.port.kva_limit();
+        match self.view.root_of(start) {
+            Some(root) if end <= limit => Ok((start..end, root)),
+            _ => Err(LocateError::Contradiction {
+                what: "kernel_vm_end",
+                found: format!("{end:#x}"),
+                expected: format!("{start:#x} to {limit:#x}"),
+            }),
+        }
+    }
+
+    /// The kernel's variables, read through its own tables.
+    pub fn variables<'a>(&'a self, elf: &'a KernelElf) -> Variables<'a> {
         Variables {
             elf,
             memory: &self.view,

@@ -10,9 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use livecore_minidump::KernelElf;
-
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{KernelElf, PhysMemory};
 
 /// Bytes that are compared together; where they begin, in the file's addresses and in memory.
 const PAGE: u64 = 4096;

@@ -4,125 +4,43 @@
 //! at and `X` is what is looked for. The bytes of `version` occur several times in memory; the
 //! right `X` is the one under which they are where the file has them, and under which the kernel's
 //! own variables agree with each other. What may be `X`, and which variables say so, is the
-//! port's: `port`. Then pages from all parts of the file's code are compared: most of them must be
+//! port's: [`Port`]. Then pages from all parts of the file's code are compared: most of them must be
 //! the same, or it is another build of the same version. If the kernel is at none of the port's
 //! places, all of memory is read once, and what code is found there says where to look.
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{KernelElf, PhysMemory};
 
-use super::TakeError;
+use super::error::LocateError;
 use super::identify::{Findings, survey};
+use super::image::{Image, Located};
 use super::port::Port;
 use super::text::Samples;
-use livecore_minidump::PhysMemory;
-use livecore_minidump::mmu::Paging;
-use livecore_minidump::mmu::{MachineView, Root};
-
-/// A kernel found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Located {
-    /// Physical address of the start of the image; amd64's `kernphys`.
-    pub kernphys: u64,
-    /// Physical address of the root table of the kernel map: the value of `KPML4phys`, or the page
-    /// at `pagetable_l0_ttbr1`, ….
-    pub root: u64,
-    /// The form of that table.
-    pub paging: Paging,
-}
-
-/// A kernel's file held against memory, as if the image began at `kernphys`.
-pub(super) struct Image<'a> {
-    memory: &'a Arc<dyn PhysMemory>,
-    pub(super) elf: &'a KernelElf,
-    /// The address that its start is linked at.
-    link: u64,
-    /// Physical address of its start.
-    pub(super) kernphys: u64,
-}
-
-impl<'a> Image<'a> {
-    pub(super) fn new(
-        memory: &'a Arc<dyn PhysMemory>,
-        elf: &'a KernelElf,
-        link: u64,
-        kernphys: u64,
-    ) -> Self {
-        Self {
-            memory,
-            elf,
-            link,
-            kernphys,
-        }
-    }
-
-    /// The physical address of an address of the image.
-    pub(super) fn pa(&self, va: u64) -> Option<u64> {
-        va.checked_sub(self.link)?.checked_add(self.kernphys)
-    }
-
-    /// The integer of `len` bytes, at most 8, at physical address `at`.
-    pub(super) fn read(&self, at: u64, len: usize) -> Option<u64> {
-        let mut bytes = [0; 8];
-        let len = len.min(8);
-        self.memory.read(at, &mut bytes[..len]).ok()?;
-        Some(u64::from_le_bytes(bytes))
-    }
-
-    /// The address of a variable.
-    pub(super) fn variable(&self, name: &str) -> Option<u64> {
-        let symbol = self.elf.symbol(name).filter(|symbol| !symbol.absolute)?;
-        Some(symbol.value)
-    }
-
-    /// The integer of `len` bytes, at most 8, `offset` bytes into the variable `name`.
-    pub(super) fn value(&self, name: &str, offset: u64, len: usize) -> Option<u64> {
-        let at = self.variable(name)?.checked_add(offset)?;
-        self.read(self.pa(at)?, len)
-    }
-
-    /// Whether tables of this form at `table` map the image to where it is: its first variable,
-    /// its last one, and those that identify it.
-    pub(super) fn is_mapped_by(&self, table: u64, paging: Paging) -> bool {
-        let root = Root {
-            covers: 0..=u64::MAX,
-            table,
-            paging,
-        };
-        let view = MachineView::new(self.memory.clone(), vec![root], paging.page_size());
-        ["version", "dump_avail", "msgbufp"]
-            .into_iter()
-            .filter_map(|name| self.variable(name))
-            .all(|va| {
-                let found = view.translate(VirtAddr(va)).ok();
-                found.is_some() && found.map(|pa| pa.0) == self.pa(va)
-            })
-    }
-}
+use super::variables::address;
 
 /// Finds `elf`'s kernel in `memory`.
 pub(super) fn locate(
     memory: &Arc<dyn PhysMemory>,
     elf: &KernelElf,
     port: &dyn Port,
-) -> Result<Located, TakeError> {
+) -> Result<Located, LocateError> {
     if elf.symbols().next().is_none() {
-        return Err(TakeError::Unsupported {
+        return Err(LocateError::Unsupported {
             what: "a kernel file without symbols: it was stripped of its symbol table".into(),
         });
     }
     let version = elf
         .symbol("version")
-        .ok_or(TakeError::NoSymbol { name: "version" })?;
+        .ok_or(LocateError::NoSymbol { name: "version" })?;
     for name in port.roots() {
-        super::kernel::address(elf, name)?;
+        address(elf, name)?;
     }
     let link = port.link(elf);
     let offset = version
         .value
         .checked_sub(link)
-        .ok_or_else(|| TakeError::Contradiction {
+        .ok_or_else(|| LocateError::Contradiction {
             what: "version",
             found: format!("address {:#x}", version.value),
             expected: format!("an address of the kernel's image, from {link:#x} up"),
@@ -215,7 +133,7 @@ pub(super) fn locate(
             first.kernphys, second.kernphys
         ),
     };
-    Err(TakeError::NoKernel { why, misplaced })
+    Err(LocateError::NoKernel { why, misplaced })
 }
 
 /// How many places that code was found for are tried.
@@ -267,21 +185,4 @@ impl Identity<'_> {
         }
         why
     }
-}
-
-/// The multiples of 2 MiB that are memory and below `limit`, `usual` first.
-pub(super) fn multiples_of_2_mib(
-    memory: &dyn PhysMemory,
-    usual: Option<u64>,
-    limit: u64,
-) -> impl Iterator<Item = u64> + '_ {
-    const STEP: u64 = 2 << 20;
-    let all = memory.ranges().iter().flat_map(move |range| {
-        let first = range.start.checked_next_multiple_of(STEP);
-        let first = first.unwrap_or(u64::MAX);
-        (first..range.end.min(limit)).step_by(STEP as usize)
-    });
-    usual
-        .into_iter()
-        .chain(all.filter(move |x| Some(*x) != usual))
 }

@@ -12,11 +12,8 @@ use std::sync::Arc;
 
 use livecore_defs::amd64::{KERNSTART, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE};
 use livecore_defs::i386;
-use livecore_minidump::{KernelMemory, VirtAddr};
-
-use livecore_minidump::PhysMemory;
-use livecore_minidump::mmu::Paging;
-use livecore_minidump::mmu::{MachineView, Root};
+use livecore_minidump::mmu::{MachineView, Paging, Root};
+use livecore_minidump::{KernelMemory, PhysMemory, VirtAddr};
 
 /// Bytes that are looked at together.
 const PIECE: usize = 1 << 20;

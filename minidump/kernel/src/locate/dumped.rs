@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use livecore_defs::{amd64, arm64, i386, riscv};
 use livecore_minidump::arch::walk::WalkEnd;
+use livecore_minidump::full::FullMemory;
 use livecore_minidump::memory::{DirectMap, Stretch};
+use livecore_minidump::mmu::{Entry, Paging, Root, entries};
 use livecore_minidump::{
     DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, Protection, ReadError,
     VirtAddr,
 };
 
-use super::{Machine, TakeError};
-use crate::image::FullMemory;
-use livecore_minidump::mmu::{Entry, Paging};
-use livecore_minidump::mmu::{Root, entries};
+use super::error::LocateError;
+use super::machine::Machine;
 
 /// A full dump in which the kernel was found.
 pub struct DumpedMachine {
@@ -27,7 +27,11 @@ pub struct DumpedMachine {
 
 impl DumpedMachine {
     /// Finds `elf`'s kernel in `dump`.
-    pub fn find(dump: Arc<FullDump>, elf: &KernelElf) -> Result<Self, TakeError> {
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError`] says how far the search came.
+    pub fn find(dump: Arc<FullDump>, elf: &KernelElf) -> Result<Self, LocateError> {
         let memory = Arc::new(FullMemory::new(Arc::clone(&dump)));
         let machine = Machine::find(memory, elf)?;
         Ok(Self { dump, machine })

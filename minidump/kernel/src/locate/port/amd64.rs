@@ -1,0 +1,162 @@
+//! amd64.
+//!
+//! The kernel lies at `kernphys`, a multiple of 2 MiB below 4 GiB: 2 MiB unless an UEFI loader
+//! moved it. `KPML4phys` is right if entry 256 of that table points back at it; `kernphys`, where
+//! it is a variable (13.1 on), is the place itself.
+//! A kernel with five levels has that entry in its root, `KPML5phys`, of which the last entry is
+//! the table that `KPML4phys` names (`sys/amd64/amd64/pmap.c`, `create_pagetables`).
+
+use std::ops::Range;
+
+use livecore_defs::amd64::{
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_LA57, KERNBASE, KERNPHYS_USUAL, KERNSTART,
+    NBPDR, NPTEPG, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE, VM_MIN_KERNEL_ADDRESS,
+};
+use livecore_minidump::mmu::{Paging, Root};
+use livecore_minidump::{Arch, KernelElf, PhysMemory};
+
+use super::{Port, Space, multiples_of_2_mib, root};
+use crate::locate::error::LocateError;
+use crate::locate::image::{Image, Located};
+use crate::locate::variables::{Variables, bitmap_follows_dump_avail};
+
+/// The port.
+pub(super) struct Amd64;
+
+/// `kernphys` beyond this does not occur.
+const LIMIT: u64 = 1 << 32;
+
+impl Port for Amd64 {
+    fn arch(&self) -> Arch {
+        Arch::Amd64
+    }
+
+    fn link(&self, _: &KernelElf) -> u64 {
+        KERNSTART
+    }
+
+    fn roots(&self) -> &'static [&'static str] {
+        &["KPML4phys"]
+    }
+
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+        Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL), LIMIT))
+    }
+
+    fn nowhere(&self) -> &'static str {
+        "no 2 MiB multiple below 4 GiB"
+    }
+
+    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+        // Before 13.1 `kernphys` is a number and says nothing.
+        let kernphys = image
+            .variable("kernphys")
+            .filter(|value| *value >= KERNSTART);
+        if kernphys.is_some() && image.value("kernphys", 0, 8) != Some(image.kernphys) {
+            return None;
+        }
+        let table = image.value("KPML4phys", 0, 8)?;
+        if table == 0 || table & !PG_FRAME != 0 {
+            return None;
+        }
+        let entry = |table: u64, index: u64| {
+            let entry = image.read(table.checked_add(index * PTE_SIZE as u64)?, PTE_SIZE)?;
+            (entry & PG_V != 0).then_some(entry & PG_FRAME)
+        };
+        entry(table, NPTEPG - 1)?;
+        // With five levels it is the root that points at itself, and its last entry at this table.
+        let above = || {
+            let top = image.value("KPML5phys", 0, 8)?;
+            let is_root = top != 0 && top & !PG_FRAME == 0;
+            let points = is_root && entry(top, PML4PML4I)? == top;
+            Some(points && entry(top, NPTEPG - 1)? == table)
+        };
+        let right = entry(table, PML4PML4I) == Some(table) || above() == Some(true);
+        right.then_some(Located {
+            kernphys: image.kernphys,
+            root: table,
+            paging: Paging::Amd64,
+        })
+    }
+
+    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
+        // `PHYS_IN_DMAP` is asked since 13; before, `dump_avail` alone decided.
+        let dmaplimit = match variables.find("dmaplimit") {
+            Some(at) if bitmap_follows_dump_avail(variables.elf) => {
+                variables.u64_at("dmaplimit", at)?
+            }
+            _ => 0,
+        };
+        let layout = match variables.find("kva_layout") {
+            Some(at) => KvaLayout::read(variables, at)?,
+            None => KvaLayout {
+                km_low: VM_MIN_KERNEL_ADDRESS,
+                dmap: DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS,
+                pml5: None,
+            },
+        };
+        // The last 2^48 bytes are the PML4's in either layout.
+        let mut roots = vec![root(located, 0xffff_8000_0000_0000..=u64::MAX)];
+        match layout.pml5 {
+            None => roots.push(root(located, 0..=(1 << 47) - 1)),
+            Some(table) => roots.extend([0..=(1 << 56) - 1, 0xff00_0000_0000_0000..=u64::MAX].map(
+                |covers| Root {
+                    covers,
+                    table,
+                    paging: Paging::Amd64La57,
+                },
+            )),
+        }
+        Ok(Space {
+            kernbase: layout.km_low,
+            dmap: layout.dmap,
+            dmapphys: 0,
+            phys_in_dmap: 0..match dmaplimit {
+                0 => u64::MAX,
+                limit => limit,
+            },
+            roots,
+        })
+    }
+
+    fn kva_end(&self, variables: Variables<'_>) -> Result<u64, LocateError> {
+        // The end of what is mapped at boot, or of what has been since, whichever is further.
+        let nkpt = u64::from(variables.u32("nkpt")?);
+        let boot = KERNBASE.saturating_add(nkpt * NBPDR);
+        Ok(boot.max(variables.u64("kernel_vm_end")?))
+    }
+
+    fn kva_limit(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+/// `kva_layout`: the address space of a kernel that lays itself out at run time.
+///
+/// 15 on; FreeBSD `sys/amd64/include/pmap.h`: fifteen words, `dmap_low` the third, `dmap_high` the
+/// fourth, `km_low` the seventh.
+struct KvaLayout {
+    km_low: u64,
+    dmap: Range<u64>,
+    pml5: Option<u64>,
+}
+
+impl KvaLayout {
+    fn read(variables: Variables<'_>, at: u64) -> Result<Self, LocateError> {
+        let mut bytes = [0; 56];
+        variables.bytes("kva_layout", at, &mut bytes)?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let word = |index: usize| u64::from_le_bytes(words[index]);
+        let dmap = word(2)..word(3);
+        let la57 = dmap.start == DMAP_MIN_ADDRESS_LA57;
+        Ok(Self {
+            km_low: word(6),
+            dmap,
+            pml5: if la57 {
+                Some(variables.u64("KPML5phys")?)
+            } else {
+                None
+            },
+        })
+    }
+}

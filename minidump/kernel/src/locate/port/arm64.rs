@@ -1,0 +1,107 @@
+//! arm64, with pages of 4 or 16 KiB.
+//!
+//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's physical and virtual
+//! address side by side, which are one page under the right place. The size of pages is nowhere a
+//! variable: `vm_page_dump_pages` counts those of `dump_avail`.
+
+use livecore_defs::arm64::{
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, VM_MAX_KERNEL_ADDRESS,
+    VM_MIN_KERNEL_ADDRESS,
+};
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::{Arch, DumpAvail, KernelElf, PhysMemory};
+
+use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use crate::locate::error::LocateError;
+use crate::locate::image::{Image, Located};
+use crate::locate::variables::Variables;
+
+/// The port.
+pub(super) struct Arm64;
+
+/// `struct pmap`: `pm_l0_paddr` and `pm_l0`; in 12.1 `pm_l0` alone.
+const PM_L0_PADDR: u64 = 56;
+const PM_L0: u64 = 64;
+const PM_L0_12: u64 = 48;
+
+/// More pairs than `dump_avail` has.
+const PAIRS: u64 = 256;
+
+impl Port for Arm64 {
+    fn arch(&self) -> Arch {
+        Arch::Arm64
+    }
+
+    fn link(&self, _: &KernelElf) -> u64 {
+        VM_MIN_KERNEL_ADDRESS
+    }
+
+    fn roots(&self) -> &'static [&'static str] {
+        &["kernel_pmap_store"]
+    }
+
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
+    }
+
+    fn nowhere(&self) -> &'static str {
+        "no 2 MiB multiple"
+    }
+
+    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+        let field = |offset| image.value("kernel_pmap_store", offset, 8);
+        let newer = field(PM_L0)
+            .and_then(|va| image.pa(va))
+            .filter(|table| field(PM_L0_PADDR) == Some(*table));
+        let table = newer.or_else(|| image.pa(field(PM_L0_12)?))?;
+        let paging = match pages_of_16_kib(image) {
+            true => Paging::Arm64Pages16K,
+            false => Paging::Arm64,
+        };
+        let right = table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
+        right.then_some(Located {
+            kernphys: image.kernphys,
+            root: table,
+            paging,
+        })
+    }
+
+    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
+        let old = variables.find("vm_page_dump_pages").is_none();
+        let first = if old {
+            DMAP_MIN_ADDRESS_12
+        } else {
+            DMAP_MIN_ADDRESS
+        };
+        let dmap = direct_map(variables, first..DMAP_MAX_ADDRESS)?;
+        Ok(Space {
+            kernbase: VM_MIN_KERNEL_ADDRESS,
+            dmap: dmap.addresses,
+            dmapphys: dmap.physical.start,
+            phys_in_dmap: dmap.physical,
+            // The lower half has a root of its own, the process's.
+            roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=u64::MAX)],
+        })
+    }
+
+    fn kva_limit(&self) -> u64 {
+        VM_MAX_KERNEL_ADDRESS
+    }
+}
+
+/// Whether `vm_page_dump_pages` is the number of 16 KiB pages of `dump_avail`.
+fn pages_of_16_kib(image: &Image<'_>) -> bool {
+    let Some(count) = image.value("vm_page_dump_pages", 0, 8) else {
+        return false;
+    };
+    let mut pairs = Vec::new();
+    for index in 0..PAIRS {
+        let half = |offset| image.value("dump_avail", 16 * index + offset, 8);
+        match (half(0), half(8)) {
+            (Some(start), Some(end)) if end != 0 => pairs.push((start, end)),
+            _ => break,
+        }
+    }
+    let page_size = Paging::Arm64Pages16K.page_size();
+    DumpAvail::from_pairs(&pairs, page_size).is_ok_and(|avail| avail.bits() == count)
+}

@@ -1,0 +1,84 @@
+//! riscv64, with Sv39 or Sv48.
+//!
+//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's address, which lies
+//! in the image or right behind it: with Sv39 it is `pagetable_l1`.
+
+use livecore_defs::riscv::{
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
+};
+use livecore_minidump::mmu::Paging;
+use livecore_minidump::{Arch, KernelElf, PhysMemory};
+
+use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use crate::locate::error::LocateError;
+use crate::locate::image::{Image, Located};
+use crate::locate::variables::Variables;
+
+/// The port.
+pub(super) struct Riscv64;
+
+/// `struct pmap`: `pm_top`.
+const PM_TOP: u64 = 48;
+
+impl Port for Riscv64 {
+    fn arch(&self) -> Arch {
+        Arch::Riscv64
+    }
+
+    fn link(&self, _: &KernelElf) -> u64 {
+        VM_MIN_KERNEL_ADDRESS
+    }
+
+    fn roots(&self) -> &'static [&'static str] {
+        &["kernel_pmap_store"]
+    }
+
+    fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a> {
+        Box::new(multiples_of_2_mib(memory, None, u64::MAX))
+    }
+
+    fn nowhere(&self) -> &'static str {
+        "no 2 MiB multiple"
+    }
+
+    fn confirm(&self, image: &Image<'_>) -> Option<Located> {
+        let top = image.value("kernel_pmap_store", PM_TOP, 8)?;
+        let table = image.pa(top)?;
+        // The L1 is the root with Sv39; with Sv48 it is what the root's last entry points at.
+        let modes: &[Paging] = match image.variable("pagetable_l1") {
+            Some(l1) if l1 == top => &[Paging::Sv39],
+            Some(_) => &[Paging::Sv48],
+            None => &[Paging::Sv39, Paging::Sv48],
+        };
+        let paging = modes.iter().copied().find(|paging| {
+            table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, *paging)
+        })?;
+        Some(Located {
+            kernphys: image.kernphys,
+            root: table,
+            paging,
+        })
+    }
+
+    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
+        let dmap = direct_map(variables, DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS)?;
+        let bits = match located.paging {
+            Paging::Sv48 => 47,
+            _ => 38,
+        };
+        Ok(Space {
+            kernbase: VM_MIN_KERNEL_ADDRESS,
+            dmap: dmap.addresses,
+            dmapphys: dmap.physical.start,
+            phys_in_dmap: dmap.physical,
+            roots: vec![
+                root(located, u64::MAX << bits..=u64::MAX),
+                root(located, 0..=(1 << bits) - 1),
+            ],
+        })
+    }
+
+    fn kva_limit(&self) -> u64 {
+        VM_MAX_KERNEL_ADDRESS
+    }
+}
