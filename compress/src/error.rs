@@ -37,6 +37,18 @@ pub enum Error {
         /// How much is allowed.
         limit: u64,
     },
+    /// The memory of the caller's options would be exceeded, or is not to be had.
+    #[error(
+        "{what} needs {needed} bytes of memory, the limit is {limit}; raise it with --memory SIZE"
+    )]
+    Memory {
+        /// What needs it.
+        what: String,
+        /// How much.
+        needed: u64,
+        /// How much is allowed.
+        limit: u64,
+    },
     /// The options make no sense: a level that the codec has not, a frame of no size.
     #[error("{0}")]
     Options(String),
@@ -77,6 +89,15 @@ impl Error {
                 needed: *needed,
                 limit: *limit,
             },
+            Self::Memory {
+                what,
+                needed,
+                limit,
+            } => Self::Memory {
+                what: what.clone(),
+                needed: *needed,
+                limit: *limit,
+            },
             Self::Options(words) => Self::Options(words.clone()),
             Self::Cancelled => Self::Cancelled,
         }
@@ -88,7 +109,7 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::Read(e) | Error::Write(e) => e.kind(),
             Error::Broken { .. } => io::ErrorKind::InvalidData,
-            Error::Limit { .. } => io::ErrorKind::OutOfMemory,
+            Error::Limit { .. } | Error::Memory { .. } => io::ErrorKind::OutOfMemory,
             Error::Options(_) => io::ErrorKind::InvalidInput,
             Error::Cancelled => io::ErrorKind::Interrupted,
         };

@@ -40,7 +40,7 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
             start = at;
         }
     }
-    let header = input.up_to(start, HEADER_LEN)?;
+    let header = input.up_to(start, HEADER_LEN_1)?;
     let frame_size = number(&header, 12, 4) as u32;
     let sound = frame_size > 0 && frame_size <= FRAME_MAX && frame_size.is_multiple_of(FRAME_UNIT);
     Ok(Plain {
@@ -56,7 +56,7 @@ pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
     let from = input.size().saturating_sub(1 << 20);
     let tail = input.up_to(from, 1 << 20)?;
     let right = |at: &usize| {
-        let header = tail.get(*at..*at + HEADER_LEN).unwrap_or_default();
+        let header = tail.get(*at..*at + HEADER_LEN_1).unwrap_or_default();
         let digest = header.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
         header.starts_with(&MAGIC)
             && digest == Some(number(header, HEADER_DIGESTED, 8))

@@ -45,7 +45,7 @@ impl Engine for Blocks {
             return Ok(Next::Other);
         };
         if header.window > self.max_window {
-            return Err(Error::Limit {
+            return Err(Error::Memory {
                 what: format!("the window of zstd frame {number} at {at:#x}"),
                 needed: header.window,
                 limit: self.max_window,

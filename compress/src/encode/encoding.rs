@@ -25,6 +25,9 @@ pub struct Encoding {
     pub frame_size: u32,
     /// Workers.
     pub threads: NonZeroUsize,
+    /// Bytes from the content's beginning of which a seal gets a second copy
+    /// ([`Shape::Frames`] only). Default none.
+    pub copy: u64,
 }
 
 impl Encoding {
@@ -38,6 +41,7 @@ impl Encoding {
             level: None,
             frame_size: Self::FRAME_SIZE,
             threads: NonZeroUsize::MIN,
+            copy: 0,
         }
     }
 
@@ -59,6 +63,13 @@ impl Encoding {
     #[must_use]
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Sets [`Self::copy`].
+    #[must_use]
+    pub fn copy(mut self, bytes: u64) -> Self {
+        self.copy = bytes;
         self
     }
 

@@ -8,6 +8,7 @@ use super::repeat::Repeats;
 use super::source::{Source, Worker};
 use super::stored::Stored;
 use crate::pipeline::{self, Job};
+use crate::seal::part::Copier;
 use crate::table::{self, Entry, FrameTable};
 use crate::{Error, Progress};
 
@@ -20,7 +21,8 @@ struct Frames<'a> {
 
 impl Job for Frames<'_> {
     type Worker = Worker<FrameEncoder>;
-    type Note = (u32, Entry);
+    /// Content bytes, the frame's entry, and the beginning of the content that is to be copied.
+    type Note = (u32, Entry, Vec<u8>);
 
     fn worker(&self) -> Result<Self::Worker, Error> {
         Ok(Worker::new(FrameEncoder::new(self.encoding)?))
@@ -40,10 +42,16 @@ impl Job for Frames<'_> {
         let (zeros, content, engine) = worker.content(self.source, number, size)?;
         // A frame has at most FRAME_MAX bytes.
         let len = zeros.unwrap_or(content.len()) as u32;
+        let begins = number.saturating_mul(size as u64);
+        let copied = self.encoding.copy.saturating_sub(begins).min(len.into()) as usize;
+        let copy = match zeros {
+            Some(_) => vec![0; copied],
+            None => content[..copied].to_vec(),
+        };
         let entry = self.repeats.encode(zeros, content, out, |content, out| {
             engine.encode(content, out)
         })?;
-        Ok((len, entry))
+        Ok((len, entry, copy))
     }
 }
 
@@ -59,21 +67,25 @@ pub(super) fn frames(
         repeats: Repeats::new(encoding.codec),
     };
     let mut table = FrameTable::new(encoding.frame_size);
-    pipeline::run(
-        &job,
-        encoding.threads,
-        progress,
-        &mut |_, bytes, (len, entry)| {
-            out.write_all(bytes).map_err(Error::Write)?;
-            table.push(len, entry).ok_or_else(table::too_long)?;
-            progress.advance(len.into(), bytes.len() as u64);
-            Ok(())
-        },
-    )?;
+    let mut copier = Copier::new(encoding.copy);
+    pipeline::run(&job, encoding.threads, progress, &mut |_,
+                                                          bytes,
+                                                          (
+        len,
+        entry,
+        copy,
+    )| {
+        copier.push(&copy)?;
+        out.write_all(bytes).map_err(Error::Write)?;
+        table.push(len, entry).ok_or_else(table::too_long)?;
+        progress.advance(len.into(), bytes.len() as u64);
+        Ok(())
+    })?;
     Ok(Stored {
         content_len: table.content_len(),
         stored_len: table.stored_len(),
         codec: encoding.codec,
         table: Some(table),
+        parts: copier.finish()?,
     })
 }

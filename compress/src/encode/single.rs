@@ -127,6 +127,7 @@ pub(super) fn gzip(
         stored_len,
         codec: encoding.codec,
         table: None,
+        parts: Vec::new(),
     })
 }
 
@@ -210,5 +211,6 @@ pub(super) fn zstd(
         stored_len,
         codec: encoding.codec,
         table: None,
+        parts: Vec::new(),
     })
 }

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::seal::write::Seal;
+use crate::seal::part::{self, Part};
+use crate::seal::write::write_all;
 use crate::table::FrameTable;
 use crate::{Codec, Error};
 
@@ -16,6 +17,8 @@ pub struct Stored {
     pub(super) codec: Codec,
     /// Of [`Shape::Frames`].
     pub(super) table: Option<FrameTable>,
+    /// What the seal keeps besides the frames: [`Encoding::copy`](super::Encoding::copy), lists.
+    pub(super) parts: Vec<Part>,
 }
 
 impl Stored {
@@ -27,7 +30,14 @@ impl Stored {
             stored_len: content_len,
             codec: Codec::None,
             table: None,
+            parts: Vec::new(),
         }
+    }
+
+    /// Adds a list that the seal will keep, of a kind of
+    /// [`seal::format`](crate::seal::format). Lists come in the order of their kinds.
+    pub fn add_list(&mut self, kind: u32, bytes: &[u8]) {
+        self.parts.extend(part::list(kind, bytes));
     }
 
     /// The codec it was stored with.
@@ -42,7 +52,8 @@ impl Stored {
 }
 
 /// Writes the seal behind what [`encode_at`] or [`encode_read`] wrote to `out` with
-/// [`Shape::Frames`]: the opaque `attachment` and the frame index, all of it covered by checks.
+/// [`Shape::Frames`]: its copy and lists, the opaque `attachment` and
+/// the frame index, all of it covered by checks.
 /// Returns the bytes written. An attachment has
 /// [`ATTACHMENT_MAX`](crate::seal::format::ATTACHMENT_MAX) bytes at most.
 ///
@@ -56,10 +67,5 @@ pub fn write_seal(stored: &Stored, attachment: &[u8], out: &mut dyn Write) -> Re
             "a stream in one piece has no frames to be sealed".into(),
         ));
     };
-    Seal {
-        codec: stored.codec,
-        table,
-        attachment,
-    }
-    .write(out)
+    write_all(stored.codec, table, attachment, &stored.parts, out)
 }

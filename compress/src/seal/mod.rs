@@ -2,6 +2,9 @@
 //!
 //! `docs/sealed.md` describes the whole file; [`mod@format`] has the definitions.
 
+mod bytes;
 pub mod format;
+pub(crate) mod part;
 pub(crate) mod read;
+mod wrap;
 pub(crate) mod write;

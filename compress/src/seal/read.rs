@@ -4,8 +4,11 @@ use std::io::{self, Write};
 
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
+use super::bytes::{u32_at, u64_at};
 use super::format::*;
-use super::write::Seal;
+use super::part::{self, PartAt};
+use super::write::{Parts, Seal};
+use crate::frames::Frames;
 use crate::table::{Entry, FrameTable, too_long};
 use crate::zstd_format::{
     SEEK_ENTRY_LEN, SEEK_FOOTER_LEN, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, SKIPPABLE_HEADER_LEN,
@@ -38,21 +41,10 @@ pub(crate) struct Parsed {
     pub(crate) attachment: Option<Vec<u8>>,
     /// The index, if it is what its digest says, and makes sense.
     pub(crate) table: Option<FrameTable>,
+    /// The parts, as far as they are what their digests say.
+    pub(crate) parts: Vec<PartAt>,
     /// The first thing that is wrong.
     pub(crate) damage: Option<Error>,
-}
-
-/// Reads a number that lies in `bytes` at `at`; callers have proved that it does.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
 }
 
 fn broken(region: &str, offset: u64, found: impl ToString, expected: impl ToString) -> Error {
@@ -184,7 +176,7 @@ pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Erro
         let mut magic = [0; MAGIC.len()];
         let got = source.read_full_at(&mut magic, at).map_err(Error::Read)?;
         if got == magic.len() && magic == MAGIC {
-            if len - at < HEADER_LEN as u64 {
+            if len - at < HEADER_LEN_1 as u64 {
                 return Ok(Some(Rest::Cut(at)));
             }
             let seal = Unwrapped {
@@ -193,7 +185,7 @@ pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Erro
                 start: at,
             };
             match parse_header(&seal) {
-                Ok(header) if header.stored_len == at => return Ok(Some(Rest::Header(at))),
+                Ok(header) if header.seal_start() == Some(at) => return Ok(Some(Rest::Header(at))),
                 // Somebody else's.
                 Ok(_) => {}
                 Err(Error::Read(error)) => return Err(Error::Read(error)),
@@ -269,9 +261,15 @@ pub(crate) fn parse(
     len: u64,
 ) -> Result<Parsed, Error> {
     let parsed = parse_moved(source, codec, start, len)?;
-    let stored_len = parsed.header.stored_len;
-    if stored_len != start {
-        let found = format!("{stored_len:#x} bytes of data");
+    let header = parsed.header;
+    if header.seal_start() != Some(start) {
+        let found = match header.parts_len {
+            0 => format!("{:#x} bytes of data", header.stored_len),
+            parts => format!(
+                "{:#x} bytes of data, {parts:#x} of parts",
+                header.stored_len
+            ),
+        };
         let expected = format!("{start:#x}, where the seal begins");
         return Err(broken("seal header", start, found, expected));
     }
@@ -296,9 +294,18 @@ pub(crate) fn parse_moved(
         header,
         attachment: None,
         table: None,
+        parts: Vec::new(),
         damage: None,
     };
     let mut damage = Vec::new();
+    // Parts of a seal that was moved are looked for by who wants them.
+    if header.seal_start() == Some(start) {
+        match parse_parts(&seal, &header) {
+            Ok(parts) => parsed.parts = parts,
+            Err(Error::Read(e)) => return Err(Error::Read(e)),
+            Err(e) => damage.push(e),
+        }
+    }
     match parse_attachment(&seal, &header) {
         Ok(attachment) => parsed.attachment = Some(attachment),
         Err(Error::Read(e)) => return Err(Error::Read(e)),
@@ -315,6 +322,12 @@ pub(crate) fn parse_moved(
             codec,
             table,
             attachment,
+            parts: Parts {
+                count: header.parts,
+                len: header.parts_len,
+                digest: header.parts_digest,
+            },
+            version: header.version,
         };
         let end = match seal.write(&mut compare) {
             Ok(written) => start + written,
@@ -337,7 +350,7 @@ pub(crate) fn parse_moved(
 
 fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
     let mut bytes = [0; HEADER_LEN];
-    seal.read(&mut bytes, 0)?;
+    seal.read(&mut bytes[..HEADER_LEN_1], 0)?;
     let start = seal.start;
     let wrong =
         |found: String, expected: String| Err(broken("seal header", start, found, expected));
@@ -349,31 +362,54 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
         );
     }
     let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-    if version != VERSION {
-        return wrong(format!("version {version}"), format!("version {VERSION}"));
+    match version {
+        VERSION_1 => {}
+        VERSION => {
+            seal.read(&mut bytes, 0)?;
+            let digest = xxh64(&bytes[..HEADER_DIGESTED_2], 0);
+            if u64_at(&bytes, HEADER_DIGESTED_2) != digest || bytes[88..96] != [0; 8] {
+                return wrong(
+                    format!("{:02x?}", &bytes[HEADER_LEN_1..]),
+                    format!("the digest {digest:#x}"),
+                );
+            }
+        }
+        version => {
+            let known = format!("version {VERSION_1} or {VERSION}");
+            return wrong(format!("version {version}"), known);
+        }
+    }
+    if version == VERSION && bytes[11] != 0 {
+        return wrong(
+            format!("cipher {}", bytes[11]),
+            "a file that is not encrypted".into(),
+        );
     }
     let header = Header {
+        version,
         codec: bytes[10],
         frame_size: u32_at(&bytes, 12),
         content_len: u64_at(&bytes, 16),
         stored_len: u64_at(&bytes, 24),
         frames: u64_at(&bytes, 32),
         attachment_len: u32_at(&bytes, 40),
+        parts: u32_at(&bytes, 44),
         attachment_digest: u64_at(&bytes, 48),
         index_digest: u64_at(&bytes, 56),
+        parts_len: u64_at(&bytes, 72),
+        parts_digest: u64_at(&bytes, 80),
     };
     let codec = match seal.codec {
         Codec::None => CODEC_NONE,
         Codec::Gzip => CODEC_GZIP,
         Codec::Zstd => CODEC_ZSTD,
     };
-    if header.codec != codec || bytes[11] != 0 || u32_at(&bytes, 44) != 0 {
+    let parts = version == VERSION_1 && header.parts != 0;
+    if header.codec != codec || bytes[11] != 0 || parts {
         return wrong(
             format!(
                 "codec {}, reserved {} and {}",
-                bytes[10],
-                bytes[11],
-                u32_at(&bytes, 44)
+                bytes[10], bytes[11], header.parts
             ),
             format!("codec {codec}, reserved 0 and 0"),
         );
@@ -403,12 +439,12 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
 fn parse_attachment(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<u8>, Error> {
     // ATTACHMENT_MAX at most.
     let mut attachment = vec![0; header.attachment_len as usize];
-    seal.read(&mut attachment, HEADER_LEN as u64)?;
+    seal.read(&mut attachment, header.header_len() as u64)?;
     let digest = xxh64(&attachment, 0);
     if digest != header.attachment_digest {
         return Err(broken(
             "seal attachment",
-            seal.start + HEADER_LEN as u64,
+            seal.start + header.header_len() as u64,
             format!("digest {digest:#x}"),
             format!("{:#x}", header.attachment_digest),
         ));
@@ -416,10 +452,36 @@ fn parse_attachment(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<u8>, Er
     Ok(attachment)
 }
 
+/// The parts before a seal that lies where its header says.
+fn parse_parts(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<PartAt>, Error> {
+    let (start, len) = (header.stored_len, header.parts_len);
+    let mut digest = Xxh64::new(0);
+    let mut bytes = vec![0; 64 << 10];
+    let mut at = start;
+    // They lie before the seal, which is in the stream.
+    while at < seal.start {
+        let n = (seal.start - at).min(bytes.len() as u64) as usize;
+        let piece = &mut bytes[..n];
+        seal.source.read_exact_at(piece, at).map_err(Error::Read)?;
+        digest.update(piece);
+        at += n as u64;
+    }
+    let (found, expected) = (digest.digest(), header.parts_digest);
+    if len > 0 && found != expected || len == 0 && (expected, header.parts) != (0, 0) {
+        return Err(broken(
+            "parts",
+            start,
+            format!("digest {found:#x}"),
+            format!("{expected:#x}"),
+        ));
+    }
+    part::parse_all(seal.source, seal.codec, start, len, header.parts)
+}
+
 fn parse_index(seal: &Unwrapped<'_>, header: &Header) -> Result<FrameTable, Error> {
     let mut table = FrameTable::new(header.frame_size);
     let mut digest = Xxh64::new(0);
-    let index_at = HEADER_LEN as u64 + u64::from(header.attachment_len);
+    let index_at = header.header_len() as u64 + u64::from(header.attachment_len);
     let mut left = header.content_len;
     let mut done = 0;
     let mut bytes = vec![0; ENTRY_LEN * 4096];
@@ -471,6 +533,35 @@ fn parse_index(seal: &Unwrapped<'_>, header: &Header) -> Result<FrameTable, Erro
         ));
     }
     Ok(table)
+}
+
+/// Where the seal behind data that ends at `at` begins: behind the parts, if there are some.
+pub(crate) fn behind_parts(
+    source: &dyn ReadAt,
+    codec: Codec,
+    at: u64,
+    len: u64,
+) -> Result<u64, Error> {
+    let inside = match codec {
+        Codec::None => 0,
+        Codec::Gzip => GZIP_SUBFIELD_AT,
+        Codec::Zstd => SKIPPABLE_HEADER_LEN as u64,
+    };
+    for found in Frames::starting(source, codec, at, len) {
+        let found = match found {
+            Err(Error::Read(error)) => return Err(Error::Read(error)),
+            Err(_) => break,
+            Ok(found) => found,
+        };
+        let mut magic = [0; PART_MAGIC.len()];
+        source
+            .read_full_at(&mut magic, found.offset + inside)
+            .map_err(Error::Read)?;
+        if magic != PART_MAGIC {
+            return Ok(found.offset);
+        }
+    }
+    Ok(at)
 }
 
 /// No frame of ours is longer than its content and one 64th and a header.

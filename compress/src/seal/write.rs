@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::format::*;
-use crate::gzip_format::{EMPTY_DEFLATE, EXTRA_HEADER, TRAILER_LEN};
+use super::part::{self, Part};
+use super::wrap::{Pieces, write_empty_member};
 use crate::table::{Entry, FrameTable};
 use crate::zstd_format::{
     SEEK_DESCRIPTOR, SEEK_ENTRY_LEN, SEEK_FOOTER_LEN, SEEK_MAX_FRAMES, SEEK_TABLE_MAGIC,
@@ -19,6 +20,17 @@ pub(crate) struct Seal<'a> {
     pub(crate) codec: Codec,
     pub(crate) table: &'a FrameTable,
     pub(crate) attachment: &'a [u8],
+    pub(crate) parts: Parts,
+    /// [`VERSION`], or [`VERSION_1`] to compare with what an older writer wrote.
+    pub(crate) version: u16,
+}
+
+/// What a header says of the parts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) count: u32,
+    pub(crate) len: u64,
+    pub(crate) digest: u64,
 }
 
 impl Seal<'_> {
@@ -31,7 +43,7 @@ impl Seal<'_> {
                 limit: ATTACHMENT_MAX as u64,
             });
         }
-        let mut counted = Counted { out, written: 0 };
+        let mut counted = Counted::new(out);
         let mut out = BufWriter::with_capacity(64 << 10, &mut counted);
         let done = match self.codec {
             Codec::None => self.write_bare(&mut out).map(Ok),
@@ -47,8 +59,11 @@ impl Seal<'_> {
 
     /// Bytes of the seal, wrapping not counted.
     fn len(&self) -> u64 {
-        (HEADER_LEN + self.attachment.len() + FOOTER_LEN) as u64
-            + self.table.count() * ENTRY_LEN as u64
+        let header = match self.version {
+            VERSION_1 => HEADER_LEN_1,
+            _ => HEADER_LEN,
+        };
+        (header + self.attachment.len() + FOOTER_LEN) as u64 + self.table.count() * ENTRY_LEN as u64
     }
 
     /// The seal as it is.
@@ -57,7 +72,8 @@ impl Seal<'_> {
         for entry in self.table.entries() {
             digest.update(&pack(entry));
         }
-        out.write_all(&pack_header(&Header {
+        let header = pack_header(&Header {
+            version: self.version,
             codec: match self.codec {
                 Codec::None => CODEC_NONE,
                 Codec::Gzip => CODEC_GZIP,
@@ -68,9 +84,16 @@ impl Seal<'_> {
             stored_len: self.table.stored_len(),
             frames: self.table.count(),
             attachment_len: self.attachment.len() as u32,
+            parts: self.parts.count,
             attachment_digest: xxh64(self.attachment, 0),
             index_digest: digest.digest(),
-        }))?;
+            parts_len: self.parts.len,
+            parts_digest: self.parts.digest,
+        });
+        out.write_all(match self.version {
+            VERSION_1 => &header[..HEADER_LEN_1],
+            _ => &header,
+        })?;
         out.write_all(self.attachment)?;
         for entry in self.table.entries() {
             out.write_all(&pack(entry))?;
@@ -80,10 +103,7 @@ impl Seal<'_> {
 
     /// Empty members with a piece each, and one with the footer.
     fn write_gzip(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut pieces = Pieces {
-            out: &mut *out,
-            piece: Vec::with_capacity(GZIP_PIECE),
-        };
+        let mut pieces = Pieces::new(out);
         self.write_bare(&mut pieces)?;
         pieces.finish()?;
         write_empty_member(out, GZIP_FOOTER, &pack_footer(self.len()))
@@ -91,7 +111,7 @@ impl Seal<'_> {
 
     /// A skippable frame with the seal, and the seek table.
     fn write_zstd(&self, out: &mut dyn Write) -> io::Result<Result<(), Error>> {
-        let frames = self.table.count() + 1;
+        let frames = self.table.count() + 1 + u64::from(self.parts.count > 0);
         if frames > SEEK_MAX_FRAMES || u32::try_from(self.len()).is_err() {
             return Ok(Err(Error::Limit {
                 what: "a zstd seek table's frames".into(),
@@ -116,6 +136,10 @@ impl Seal<'_> {
             left -= len;
             write_seek_entry(out, entry.stored_len, len as u32, entry.content_check)?;
         }
+        if self.parts.count > 0 {
+            // The frame of the parts has a length of 32 bits, and their writer has checked it.
+            write_seek_entry(out, self.parts.len as u32, 0, xxh64(&[], 0) as u32)?;
+        }
         let frame_len = SKIPPABLE_HEADER_LEN as u32 + seal_len;
         write_seek_entry(out, frame_len, 0, xxh64(&[], 0) as u32)?;
         out.write_all(&frames.to_le_bytes())?;
@@ -133,19 +157,6 @@ fn write_seek_entry(out: &mut dyn Write, stored: u32, content: u32, check: u32) 
     out.write_all(&bytes)
 }
 
-fn write_empty_member(out: &mut dyn Write, id: [u8; 2], content: &[u8]) -> io::Result<()> {
-    // At most GZIP_PIECE bytes, which with its head fits into XLEN.
-    let len = content.len() as u16;
-    out.write_all(&EXTRA_HEADER)?;
-    out.write_all(&(len + 4).to_le_bytes())?;
-    out.write_all(&id)?;
-    out.write_all(&len.to_le_bytes())?;
-    out.write_all(content)?;
-    out.write_all(&EMPTY_DEFLATE)?;
-    // CRC-32 and length of nothing.
-    out.write_all(&[0; TRAILER_LEN])
-}
-
 /// The bytes of an index entry.
 fn pack(entry: &Entry) -> [u8; ENTRY_LEN] {
     let mut bytes = [0; ENTRY_LEN];
@@ -158,17 +169,22 @@ fn pack(entry: &Entry) -> [u8; ENTRY_LEN] {
 fn pack_header(header: &Header) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..10].copy_from_slice(&header.version.to_le_bytes());
     bytes[10] = header.codec;
     bytes[12..16].copy_from_slice(&header.frame_size.to_le_bytes());
     bytes[16..24].copy_from_slice(&header.content_len.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.stored_len.to_le_bytes());
     bytes[32..40].copy_from_slice(&header.frames.to_le_bytes());
     bytes[40..44].copy_from_slice(&header.attachment_len.to_le_bytes());
+    bytes[44..48].copy_from_slice(&header.parts.to_le_bytes());
     bytes[48..56].copy_from_slice(&header.attachment_digest.to_le_bytes());
     bytes[56..64].copy_from_slice(&header.index_digest.to_le_bytes());
     let digest = xxh64(&bytes[..HEADER_DIGESTED], 0);
-    bytes[HEADER_DIGESTED..].copy_from_slice(&digest.to_le_bytes());
+    bytes[HEADER_DIGESTED..HEADER_LEN_1].copy_from_slice(&digest.to_le_bytes());
+    bytes[72..80].copy_from_slice(&header.parts_len.to_le_bytes());
+    bytes[80..88].copy_from_slice(&header.parts_digest.to_le_bytes());
+    let digest = xxh64(&bytes[..HEADER_DIGESTED_2], 0);
+    bytes[HEADER_DIGESTED_2..].copy_from_slice(&digest.to_le_bytes());
     bytes
 }
 
@@ -182,46 +198,61 @@ fn pack_footer(seal_len: u64) -> [u8; FOOTER_LEN] {
     bytes
 }
 
+/// Writes parts and seal behind the data of a stream: `stored_len` bytes of it are written. Returns
+/// the bytes written.
+pub(crate) fn write_all(
+    codec: Codec,
+    table: &FrameTable,
+    attachment: &[u8],
+    parts: &[Part],
+    out: &mut dyn Write,
+) -> Result<u64, Error> {
+    let mut counted = Counted::new(out);
+    part::write(codec, table.stored_len(), parts, &mut counted)?;
+    let about = match parts.is_empty() {
+        true => Parts::default(),
+        false => Parts {
+            count: u32::try_from(parts.len()).unwrap_or(u32::MAX), // far more than 4 GiB
+            len: counted.written,
+            digest: counted.digest.digest(),
+        },
+    };
+    let seal = Seal {
+        codec,
+        table,
+        attachment,
+        parts: about,
+        // What does not need the new version is left to all readers.
+        version: match parts.is_empty() {
+            true => VERSION_1,
+            false => VERSION,
+        },
+    };
+    Ok(counted.written + seal.write(counted.out)?)
+}
+
+/// Counts what is written.
 struct Counted<'a> {
     out: &'a mut dyn Write,
     written: u64,
+    digest: Xxh64,
+}
+
+impl<'a> Counted<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        Self {
+            out,
+            written: 0,
+            digest: Xxh64::new(0),
+        }
+    }
 }
 
 impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.out.write(bytes)?;
         self.written += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Cuts what is written into empty gzip members.
-struct Pieces<'a> {
-    out: &'a mut dyn Write,
-    piece: Vec<u8>,
-}
-
-impl Pieces<'_> {
-    fn finish(mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        write_empty_member(self.out, GZIP_SEAL, &std::mem::take(&mut self.piece))
-    }
-}
-
-impl Write for Pieces<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = bytes.len().min(GZIP_PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..n]);
-        if self.piece.len() == GZIP_PIECE {
-            write_empty_member(self.out, GZIP_SEAL, &self.piece)?;
-            self.piece.clear();
-        }
+        self.digest.update(&bytes[..n]);
         Ok(n)
     }
 

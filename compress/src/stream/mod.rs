@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Tail};
 use crate::table::FrameTable;
 use crate::{Codec, Error, Progress, ReadAt, Window};
@@ -46,6 +47,10 @@ pub struct Stream {
     attachment: Option<Vec<u8>>,
     damage: Option<Error>,
     threads: NonZeroUsize,
+    /// Of a seal: what lies between data and seal.
+    parts: Vec<PartAt>,
+    source: Arc<dyn ReadAt>,
+    memory: u64,
     content: Content,
 }
 
@@ -116,6 +121,17 @@ impl Stream {
     /// The attachment of a seal, already checked.
     pub fn attachment(&self) -> Option<&[u8]> {
         self.attachment.as_deref()
+    }
+
+    /// The list of this kind that the seal keeps, if there is one; the kinds are in
+    /// [`seal::format`](crate::seal::format).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Memory`] if it is longer than the options allow, [`Error::Read`], and
+    /// [`Error::Broken`] if the file has been changed since it was opened.
+    pub fn list(&self, kind: u32) -> Result<Option<Vec<u8>>, Error> {
+        part::read_list(&*self.source, &self.parts, kind, self.memory / 4)
     }
 
     /// A problem with the seal that did not stop the stream from being opened (the index was

@@ -14,6 +14,7 @@ use crate::decode::input::PADDING_MAX;
 use crate::frames::{Found, FoundKind, Frames};
 use crate::gzip_format::{EXTRA_HEADER, Header as GzipHeader};
 use crate::seal::format::{FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, Header, ZSTD_SEAL_MAGIC};
+use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Rest, longest_frame};
 use crate::table::{Entry, FrameTable};
 use crate::zero::is_zero;
@@ -21,6 +22,9 @@ use crate::{Codec, Error, ReadAt, Window};
 
 /// Frames of a table that is made by walking, at most: 64 MiB of memory.
 const WALKED_MAX: u64 = 4 << 20;
+
+/// Bytes before a seal in which its parts are looked for.
+const PARTS_REACH: u64 = 64 << 20;
 
 /// What a walk over the data frames has found.
 struct Walked {
@@ -106,6 +110,7 @@ impl Opening<'_> {
         Stream {
             data_len: Some(header.stored_len),
             attachment: parsed.attachment,
+            parts: parsed.parts,
             ..self.stream(StreamKind::Sealed, content, damage)
         }
     }
@@ -124,11 +129,21 @@ impl Opening<'_> {
                 parsed.damage.get_or_insert_with(|| cut(start));
                 return Ok(self.sealed(parsed));
             }
-            Some(Rest::Cut(start)) => (start, Some(cut(start))),
+            Some(Rest::Cut(start)) => {
+                let content_end = self.content_before(start)?;
+                (content_end, Some(cut(start)))
+            }
             None => (self.len, None),
         };
         let window = Window::new(Arc::clone(&self.source), 0, len);
         Ok(self.stream(StreamKind::Plain, Content::Plain(Arc::new(window)), damage))
+    }
+
+    /// Where the content ends that parts and a seal without header at `start` lie behind.
+    fn content_before(&self, start: u64) -> Result<u64, Error> {
+        let parts = part::search(&self.source, start.saturating_sub(PARTS_REACH), start, 0)?;
+        let first = parts.iter().find(|part| part.offset == 0);
+        Ok(first.map_or(start, PartAt::start))
     }
 
     /// A stream as a walk has found it, which should have had a seal if there is `damage`.
@@ -143,7 +158,8 @@ impl Opening<'_> {
                     expected: "the end of this seal".into(),
                 };
                 // The walk knows where the seal begins even if its footer does not.
-                match read::parse(&self.source, self.codec, walked.end, self.len) {
+                let start = read::behind_parts(&self.source, self.codec, walked.end, self.len)?;
+                match read::parse(&self.source, self.codec, start, self.len) {
                     Ok(mut parsed) => {
                         parsed.damage.get_or_insert(damage.unwrap_or_else(cut));
                         Ok(self.sealed(parsed))
@@ -217,6 +233,9 @@ impl Opening<'_> {
             attachment: None,
             damage,
             threads: self.options.threads,
+            parts: Vec::new(),
+            source: Arc::clone(&self.source),
+            memory: self.options.memory,
             content,
         }
     }

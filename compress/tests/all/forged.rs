@@ -22,7 +22,7 @@ fn places(codec: Codec, data_len: usize) -> Places {
     let header = data_len + if codec == Codec::Zstd { 8 } else { 0 };
     Places {
         header,
-        index: header + HEADER_LEN,
+        index: header + HEADER_LEN_1,
     }
 }
 

@@ -6,4 +6,5 @@ mod failures;
 mod forged;
 mod fuzz;
 mod interop;
+mod parts;
 mod round_trip;

@@ -92,13 +92,13 @@ pub(crate) fn check(
         Codec::Zstd => wrapping::unwrap_zstd(input, start, &mut pieces, sink)?,
         Codec::Gzip => wrapping::unwrap_gzip(input, start, &mut pieces, sink)?,
     };
-    let header = pieces.read(input, 0, HEADER_LEN)?;
+    let header = pieces.read(input, 0, HEADER_LEN_1)?;
     let trusted = check_header(&header, &pieces, sink);
     let mut sealed = Sealed {
         header: None,
         content_len: number(&header, 16, 8),
         told: Told::default(),
-        told_at: pieces.at(HEADER_LEN as u64),
+        told_at: pieces.at(HEADER_LEN_1 as u64),
     };
     if !trusted {
         return Ok(sealed);
@@ -108,7 +108,7 @@ pub(crate) fn check(
     let frames = number(&header, 32, 8);
     let index_len = frames.checked_mul(ENTRY_LEN as u64);
     let len = index_len
-        .and_then(|index| index.checked_add((HEADER_LEN + FOOTER_LEN) as u64))
+        .and_then(|index| index.checked_add((HEADER_LEN_1 + FOOTER_LEN) as u64))
         .and_then(|rest| rest.checked_add(attachment_len));
     let place = Place::file("seal", start);
     let mut whole = len == Some(pieces.len);
@@ -135,7 +135,7 @@ pub(crate) fn check(
         return Ok(sealed);
     }
     let footer_at = pieces.len - FOOTER_LEN as u64;
-    let index_at = HEADER_LEN as u64 + attachment_len;
+    let index_at = HEADER_LEN_1 as u64 + attachment_len;
     check_index(input, &pieces, (index_at, footer_at), &header, walked, sink)?;
     let footer = pieces.read(input, footer_at, FOOTER_LEN)?;
     let expected = footer_bytes(pieces.len);
@@ -215,7 +215,7 @@ fn behind_the_end(
 fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
     let at = pieces.at(0);
     let place = Place::file("seal header", at);
-    if header.len() < HEADER_LEN {
+    if header.len() < HEADER_LEN_1 {
         sink.broken(&rules::SEAL_HEADER, &place, |f| {
             f.found(format!("{} bytes", header.len()))
                 .expected("72 bytes")
@@ -229,14 +229,14 @@ fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
             .expected(format!("{digest:#018x}, of its first 64 bytes"))
             .bytes(at, header)
     });
-    let magic = header.starts_with(&MAGIC) && number(header, 8, 2) == u64::from(VERSION);
+    let magic = header.starts_with(&MAGIC) && number(header, 8, 2) == u64::from(VERSION_1);
     right &= sink.check(&rules::SEAL_HEADER, magic, &place, |f| {
         f.found(format!(
             "{} version {}",
             quoted(&header[..8]),
             number(header, 8, 2)
         ))
-        .expected(format!("{} version {VERSION}", quoted(&MAGIC)))
+        .expected(format!("{} version {VERSION_1}", quoted(&MAGIC)))
         .bytes(at, header)
     });
     let reserved = header[11] == 0 && number(header, 44, 4) == 0;
@@ -314,14 +314,14 @@ fn check_attachment(
     sink: &mut Sink,
 ) -> Result<(Option<Kdh>, Told), Stop> {
     let len = number(header, 40, 4) as usize;
-    let at = pieces.at(HEADER_LEN as u64);
+    let at = pieces.at(HEADER_LEN_1 as u64);
     let place = Place::file("seal attachment", at);
     let small = len <= ATTACHMENT_MAX;
     sink.check(&rules::SEAL_ATTACHMENT, small, &place, |f| {
         f.found(format!("{len} bytes"))
             .expected(format!("at most {ATTACHMENT_MAX}"))
     });
-    let bytes = pieces.read(input, HEADER_LEN as u64, len.min(ATTACHMENT_MAX))?;
+    let bytes = pieces.read(input, HEADER_LEN_1 as u64, len.min(ATTACHMENT_MAX))?;
     let (digest, stated) = (xxh64(&bytes, 0), number(header, 48, 8));
     sink.check(&rules::SEAL_ATTACHMENT, digest == stated, &place, |f| {
         f.found(format!("bytes with digest {digest:#018x}"))
@@ -359,7 +359,7 @@ fn check_attachment(
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
-    let flags_at = pieces.at((HEADER_LEN + attachment::FLAGS_FIELD.offset) as u64);
+    let flags_at = pieces.at((HEADER_LEN_1 + attachment::FLAGS_FIELD.offset) as u64);
     let place = Place::file("seal attachment", flags_at);
     sink.check(&rules::SEAL_ZERO_TAIL, !filled, &place, |f| {
         f.found("lost pages that stand as zeros at the payload's end")
@@ -385,7 +385,7 @@ fn check_attachment(
     });
     let header = field(&bytes, attachment::HEADER_FIELD);
     let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
-    let at = pieces.at((HEADER_LEN + attachment::HEADER_FIELD.offset) as u64);
+    let at = pieces.at((HEADER_LEN_1 + attachment::HEADER_FIELD.offset) as u64);
     let header = header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));
