@@ -7,6 +7,7 @@
 //! One that cannot be compared is not taken, however likely it looks; nor is one whose path would
 //! mean something in a debugger's command: the dump's directory may be somebody else's.
 
+use livecore_defs::text::hex;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -150,11 +151,10 @@ fn debug_file_below(path: &Path, debug: &Path) -> Option<PathBuf> {
     if let Some(id) = &id
         && let Some((first, rest)) = id.split_first()
     {
-        let rest: String = rest.iter().map(|b| format!("{b:02x}")).collect();
         let path = debug
             .join(".build-id")
-            .join(format!("{first:02x}"))
-            .join(rest + ".debug");
+            .join(hex(&[*first]))
+            .join(hex(rest) + ".debug");
         if build_id(&path).as_ref() == Some(id) {
             return Some(path);
         }

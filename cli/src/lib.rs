@@ -3,28 +3,34 @@
 //! A verb is a file in `verb/`: its arguments, its manual page and its work. Verbs know no format;
 //! they ask `minidump`, `livedump` and `verify`, and put the answer into words or JSON.
 //!
-//! What every verb shares is here, one file each: the [`args`] of the command line, the [`exit`]
-//! codes, how a failure is told ([`failure`]), what is read ([`input`], [`space`]), where output goes and what a closed pipe means
-//! ([`session`]), progress and signals ([`progress`], [`work`], [`interrupt`], [`signals`]), and how numbers and bytes look
-//! to people ([`text`], [`hexdump`], [`words`]) and programs ([`json`]).
+//! What several verbs share is here, one file each: [`args`] of the command line, [`exit`] codes and
+//! [`failure`]s, what is read ([`input`], [`space`], [`emulated`], [`served`]), where output goes
+//! ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
+//! [`interrupt`], [`signals`]), and how numbers and bytes look to people ([`text`],
+//! [`memory_format`], [`hexdump`], [`words`]) and programs ([`json`]). A verb knows no other verb.
 
 pub mod args;
+pub mod emulated;
 pub mod env;
 pub mod exit;
 pub mod failure;
+pub mod guard;
 pub mod hexdump;
 pub mod input;
 pub mod interrupt;
 pub mod json;
 mod kernel_facts;
 pub mod kernel_search;
+pub mod memory_format;
 pub mod output;
 pub mod progress;
 pub mod serve;
+pub mod served;
 pub mod session;
 pub mod signals;
 pub mod space;
 pub mod text;
+pub mod unpack;
 pub mod verb;
 pub mod words;
 pub mod work;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use livecore_compress::Stream;
+use livecore_kernel::Missing;
 
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::Bar;
-use crate::text::printable;
+use livecore_defs::text::printable;
 
 /// Standard output, which remembers that its reader went away.
 pub struct Out<'a> {
@@ -122,6 +123,17 @@ impl<'a> Session<'a> {
     pub fn fail(&mut self, failure: &Failure) {
         self.voice.line(failure);
         self.note(failure.exit());
+    }
+
+    /// Tells what a list of the kernel in `dump` lacks: what is missing in a line, what is broken as
+    /// a warning.
+    pub fn tell_lacks(&mut self, dump: &Path, missing: &[Missing], problems: &[String]) {
+        for missing in missing {
+            self.voice.say(missing);
+        }
+        for problem in problems {
+            self.warn(dump, problem);
+        }
     }
 
     /// Counts the outcome of one input among those of the others.

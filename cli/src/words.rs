@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use livecore_defs::ByteOrder;
 
 /// Bytes of a line.
 const LINE: usize = 16;
@@ -46,6 +47,14 @@ pub enum Order {
 }
 
 impl Order {
+    /// That of a machine.
+    pub fn of(order: ByteOrder) -> Self {
+        match order {
+            ByteOrder::Little => Self::Little,
+            ByteOrder::Big => Self::Big,
+        }
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What a check found, and where findings are gathered.
 
+use livecore_defs::text::steers;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -178,22 +179,6 @@ impl Finding {
         self.bytes = Some(Excerpt::new(offset, bytes));
         self
     }
-}
-
-/// Whether a terminal would obey `c` and not show it: a control character, one that ends a line or
-/// one that turns the direction in which text is read.
-pub fn steers(c: char) -> bool {
-    let turns = matches!(
-        c,
-        '\u{61c}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-    );
-    turns || c.is_control()
 }
 
 /// `text` with all that [`steers`] a terminal escaped, and cut where it gets long: strings of dumps and

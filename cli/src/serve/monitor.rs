@@ -5,14 +5,14 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use livecore_kernel::{STRUCTURES, Thread, Types};
+use livecore_kernel::{ProcessTable, STRUCTURES, Thread, Types};
 use livecore_minidump::{AnyDump, PhysAddr, VirtAddr};
 use livecore_verify::render::{self, Format, Style};
 
 use super::session::{Answer, Client, Session};
 use super::target::Served;
-use crate::text::{parse_number, printable};
-use crate::verb::ps;
+use livecore_defs::text::printable;
+use livecore_kernel::location::parse_number;
 
 const HELP: &str = "\
 help                 this text
@@ -107,9 +107,8 @@ impl Served {
         let types = Types::read(&self.space.elf, &STRUCTURES);
         let kernel = self.kernel().with_types(&types);
         let found = kernel.processes().map_err(|e| e.to_string())?;
-        let mut text = Vec::new();
-        ps::text(&kernel, &found.list, &mut text).map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        let (kernel, list) = (&kernel, &found.list);
+        Ok(ProcessTable { kernel, list }.to_string())
     }
 
     fn kld(&self, client: Client) -> String {
@@ -225,10 +224,10 @@ impl Served {
     /// An address, or a symbol with or without `+OFFSET`.
     fn place_of(&self, text: &str) -> Result<u64, String> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text);
+            return parse_number(text).map_err(|e| e.to_string());
         }
         let (name, offset) = match text.split_once('+') {
-            Some((name, offset)) => (name, parse_number(offset)?),
+            Some((name, offset)) => (name, parse_number(offset).map_err(|e| e.to_string())?),
             None => (text, 0),
         };
         let at = self.kernel().address(name).map_err(|e| e.to_string())?;
@@ -282,7 +281,7 @@ impl Session<'_> {
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
             ["vtop", at] => served.vtop(served.place_of(at)?),
-            ["page", at] => served.page(parse_number(at)?),
+            ["page", at] => served.page(parse_number(at).map_err(|e| e.to_string())?),
             ["phys", "on"] => {
                 self.physical = true;
                 "addresses are physical\n".into()
@@ -295,7 +294,7 @@ impl Session<'_> {
             ["bt", "all"] => self.backtraces(0..served.threads.len()),
             ["bt", tid] => {
                 let thread = served
-                    .thread_of(parse_number(tid)?)
+                    .thread_of(parse_number(tid).map_err(|e| e.to_string())?)
                     .ok_or_else(|| format!("no thread {tid}"))?;
                 self.backtraces(thread..thread + 1)
             }

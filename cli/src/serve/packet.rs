@@ -142,24 +142,6 @@ pub(crate) fn two_numbers(text: &[u8], between: u8) -> Option<(u64, u64)> {
     Some((number(&text[..at])?, number(&text[at + 1..])?))
 }
 
-/// Appends `bytes` as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            out.push(if half < 10 {
-                b'0' + half
-            } else {
-                b'a' + half - 10
-            });
-        }
-    }
-}
-
-/// `bytes` as hexadecimal digits.
-pub(crate) fn hex_text(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// The bytes that pairs of hexadecimal digits stand for.
 pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {

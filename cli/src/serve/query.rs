@@ -1,11 +1,12 @@
 //! `q…` packets: what both debuggers ask, and what only lldb does.
 
+use livecore_defs::text::hex;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use super::memory;
-use super::packet::{PACKET_MAX, hex_text, number, unhex};
+use super::packet::{PACKET_MAX, number, unhex};
 use super::session::{Answer, Client, Session, put_register};
 
 /// The most threads whose registers lldb gets before it asks for them.
@@ -44,7 +45,7 @@ impl Session<'_> {
             b"ThreadExtraInfo" => {
                 let thread = number(argument).and_then(|id| self.served.thread_of(id));
                 match thread.and_then(|at| self.served.threads.get(at)) {
-                    Some(entry) => hex_text(entry.title.as_bytes()).into(),
+                    Some(entry) => hex(entry.title.as_bytes()).into(),
                     None => self.error("no such thread"),
                 }
             }
@@ -118,7 +119,7 @@ impl Session<'_> {
         let Some(entry) = self.served.threads.get(thread) else {
             return String::new();
         };
-        let name = hex_text(entry.title.as_bytes());
+        let name = hex(entry.title.as_bytes());
         let (signal, reason) = if entry.crashed() {
             ("05", self.reason(thread))
         } else {
@@ -184,7 +185,7 @@ impl Session<'_> {
         let machine = self.served.machine;
         format!(
             "triple:{};endian:little;ptrsize:{};ostype:freebsd;vendor:unknown;",
-            hex_text(machine.triple.as_bytes()),
+            hex(machine.triple.as_bytes()),
             machine.word
         )
     }

@@ -1,10 +1,11 @@
 //! One debugger's conversation.
 
+use livecore_defs::text::hex;
 use std::io::{self, Write};
 
 use super::machine::Register;
 use super::memory;
-use super::packet::{Event, Framing, PACKET_MAX, frame, hex, hex_text, number, two_numbers};
+use super::packet::{Event, Framing, PACKET_MAX, frame, number, two_numbers};
 use super::target::Served;
 
 /// What is said when something should run.
@@ -169,7 +170,7 @@ impl<'a> Session<'a> {
             Answer::Console(text, body) => {
                 for piece in text.as_bytes().chunks(PACKET_MAX / 4) {
                     let mut told = b"O".to_vec();
-                    hex(piece, &mut told);
+                    told.extend(hex(piece).into_bytes());
                     self.packet(&told, out)?;
                 }
                 (Some(body), Flow::Go)
@@ -246,7 +247,7 @@ impl<'a> Session<'a> {
     pub(crate) fn error(&self, text: &str) -> Answer {
         match self.client {
             Client::Gdb => format!("E.{text}").into(),
-            Client::Lldb if self.error_texts => format!("E01;{}", hex_text(text.as_bytes())).into(),
+            Client::Lldb if self.error_texts => format!("E01;{}", hex(text.as_bytes())).into(),
             Client::Lldb => "E01".into(),
         }
     }
@@ -270,7 +271,7 @@ impl<'a> Session<'a> {
         };
         let mut body = format!("T05thread:{:x};", entry.id);
         if self.client == Client::Lldb {
-            body += &format!("hexname:{};", hex_text(entry.title.as_bytes()));
+            body += &format!("hexname:{};", hex(entry.title.as_bytes()));
             body += &self.reason(thread);
         }
         body.into()
@@ -279,7 +280,7 @@ impl<'a> Session<'a> {
     /// lldb's reason for a thread to be stopped.
     pub(crate) fn reason(&self, thread: usize) -> String {
         match self.crash(thread) {
-            Some(why) => format!("reason:exception;description:{};", hex_text(why.as_bytes())),
+            Some(why) => format!("reason:exception;description:{};", hex(why.as_bytes())),
             None => "reason:signal;".into(),
         }
     }
@@ -381,7 +382,7 @@ impl<'a> Session<'a> {
             return bytes.into();
         }
         let mut body = Vec::with_capacity(bytes.len() * 2);
-        hex(&bytes, &mut body);
+        body.extend(hex(&bytes).into_bytes());
         body.into()
     }
 
@@ -444,5 +445,5 @@ pub(crate) fn put_register(value: u64, register: &Register, out: &mut Vec<u8>) {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&value.to_le_bytes());
     // Registers have at most 10 bytes.
-    hex(&bytes[..register.bytes().min(16)], out);
+    out.extend(hex(&bytes[..register.bytes().min(16)]).into_bytes());
 }

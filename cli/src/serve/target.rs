@@ -14,7 +14,7 @@ use super::memory::Regions;
 use crate::failure::Failure;
 use crate::kernel_search::debug_file;
 use crate::space::Space;
-use crate::text::printable;
+use livecore_defs::text::printable;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
 const MADE_UP_IDS: u64 = 0x4000_0000;

@@ -8,7 +8,7 @@ use livecore_livedump::publish::Destination;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
 use crate::session::Session;
-use crate::verb::kgdb::unpack;
+use crate::unpack;
 
 const MANUAL: &str = "\
 Examples:

@@ -12,6 +12,7 @@ use crate::input::KernelArgs;
 use crate::serve::Served;
 use crate::serve::command::{plain, quoted};
 use crate::serve::transport::Listener;
+use crate::served;
 use crate::session::Session;
 
 const MANUAL: &str = "\
@@ -54,7 +55,7 @@ enum Kind {
 
 /// Starts the debugger and waits for it.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let served = super::serve::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
     let (program, kind) = choose(args, &served)?;
     let private = tempfile::Builder::new().prefix("livecore-gdb.").tempdir()?;
     let (Some(parent), Some(name)) = (

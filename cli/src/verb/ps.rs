@@ -1,9 +1,9 @@
 //! `livecore ps DUMP`: the processes and threads of the dumped machine.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use livecore_kernel::{Context, Kernel, Missing, Process, STRUCTURES, Thread, Types};
+use livecore_kernel::{Kernel, Process, ProcessTable, STRUCTURES, Thread, Types};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -11,7 +11,6 @@ use crate::input::{KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
 use crate::space::Space;
-use crate::text::printable;
 
 const MANUAL: &str = "\
 Examples:
@@ -85,7 +84,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(&args.dump))?;
-    tell(&args.dump, &found.missing, &found.problems, session);
+    session.tell_lacks(&args.dump, &found.missing, &found.problems);
     if args.json {
         let answer = Answer {
             dump: args.dump.display().to_string(),
@@ -96,32 +95,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         return Ok(crate::json::print(&answer, &mut session.out)?);
     }
-    Ok(text(&kernel, &found.list, &mut session.out)?)
-}
-
-/// Tells what the list lacks: what is missing in a line, what is broken as a warning.
-pub(super) fn tell(
-    dump: &std::path::Path,
-    missing: &[Missing],
-    problems: &[String],
-    session: &mut Session<'_>,
-) {
-    for missing in missing {
-        session.voice.say(missing);
-    }
-    for problem in problems {
-        session.warn(dump, problem);
-    }
-}
-
-/// One word for where a thread's registers are.
-pub(super) fn context(context: Context) -> &'static str {
-    match context {
-        Context::Crashed => "crashed",
-        Context::Stopped(_) => "stopped",
-        Context::OnCpu(_) => "on-cpu",
-        Context::SwitchedOut => "switched-out",
-    }
+    let (kernel, list) = (&kernel, &found.list);
+    write!(session.out, "{}", ProcessTable { kernel, list })?;
+    Ok(())
 }
 
 fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
@@ -133,7 +109,7 @@ fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
         state: kernel.state(thread).name(),
         cpu: thread.cpu,
         wait: thread.wait.clone(),
-        context: context(thread.context),
+        context: thread.context.name(),
     };
     ProcessAnswer {
         address: Hex(process.at),
@@ -143,40 +119,4 @@ fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
         zombie: process.zombie,
         threads: process.threads.iter().map(thread).collect(),
     }
-}
-
-pub(crate) fn text(kernel: &Kernel<'_>, list: &[Process], out: &mut dyn Write) -> io::Result<()> {
-    let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".into());
-    writeln!(
-        out,
-        "{:>6} {:>6} {:>7} {:>4} {:14} {:10} COMMAND",
-        "PID", "PPID", "TID", "CPU", "STATE", "WAIT"
-    )?;
-    for process in list {
-        let (pid, ppid) = (process.pid, or_dash(process.ppid.map(|p| p.to_string())));
-        for thread in &process.threads {
-            let crashed = match thread.context {
-                Context::Crashed => " (crashed)",
-                _ => "",
-            };
-            writeln!(
-                out,
-                "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {}{crashed}",
-                thread.tid,
-                or_dash(thread.cpu.map(|c| c.to_string())),
-                kernel.state(thread).name(),
-                printable(thread.wait.as_deref().unwrap_or("-")),
-                printable(&thread.label()),
-            )?;
-        }
-        if process.threads.is_empty() {
-            let name = printable(&process.comm);
-            writeln!(
-                out,
-                "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {name}",
-                "-", "-", "-", "-"
-            )?;
-        }
-    }
-    Ok(())
 }

@@ -3,22 +3,22 @@
 //! What is not in the dump is an error and never zeros. Everything before the first byte that
 //! cannot be had is printed, whatever the form of the output.
 
-use std::io::Write;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
-use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_defs::text::hex;
+use livecore_kernel::Location;
+use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::hexdump::Hexdump;
 use crate::input::{self, KernelArgs, Opening};
+use crate::memory_format::{FormatArgs, Numbers, Sink};
 use crate::session::Session;
 use crate::space::Space;
-use crate::text::{parse_number, parse_size};
-
-/// Most bytes that one JSON answer holds.
-const JSON_LIMIT: u64 = 16 << 20;
+use crate::text::parse_size;
+use crate::words::Order;
 
 const MANUAL: &str = "\
 Examples:
@@ -36,8 +36,8 @@ pub struct Args {
     pub dump: PathBuf,
     /// Where to begin: an address (decimal, or hexadecimal after 0x), or a kernel symbol, which
     /// may be followed by +OFFSET
-    #[arg(value_name = "ADDR|SYMBOL", value_parser = Place::parse)]
-    pub place: Place,
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
+    pub place: Location,
     /// How many bytes: decimal, 0x hexadecimal, or with K, M, G
     #[arg(value_parser = parse_size)]
     pub len: u64,
@@ -47,9 +47,9 @@ pub struct Args {
     /// ADDR is a physical address
     #[arg(long, conflicts_with = "kernel")]
     pub phys: bool,
-    /// The bytes themselves instead of a hexdump
-    #[arg(long, conflicts_with = "json")]
-    pub raw: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub format: FormatArgs,
     /// Zeros for pages that a short file has lost; said on standard error
     #[arg(long)]
     pub zero_tail: bool,
@@ -58,47 +58,10 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Where to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// At this address.
-    Address(u64),
-    /// So many bytes behind a symbol.
-    Symbol {
-        /// Its name.
-        name: String,
-        /// Bytes behind it.
-        offset: u64,
-    },
-}
-
-impl Place {
-    /// `0x200000`, `2097152`, `hz`, `allproc+8`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_number(text).map(Self::Address);
-        }
-        let (name, offset) = match text.split_once('+') {
-            Some((name, offset)) => (name, parse_number(offset)?),
-            None => (text, 0),
-        };
-        if name.is_empty() || name.starts_with('-') {
-            return Err("neither an address nor a symbol".into());
-        }
-        Ok(Self::Symbol {
-            name: name.into(),
-            offset,
-        })
-    }
-}
-
 /// Prints the bytes.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    if args.json && args.len > JSON_LIMIT {
-        let limit = format_args!("--json answers at most {JSON_LIMIT} bytes");
-        return Err(Failure::usage(limit).next("--raw has no limit"));
-    }
-    let symbolic = matches!(args.place, Place::Symbol { .. });
+    args.format.check(args.len, args.json)?;
+    let symbolic = args.place.symbol().is_some();
     if symbolic && args.phys {
         let what = "a symbol has no physical address of its own";
         return Err(Failure::usage(what));
@@ -122,15 +85,16 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             .next("say --kernel ELF, or --phys for a physical address"));
     }
     let at = match (&args.place, &kernel) {
-        (Place::Address(at), _) => *at,
-        (Place::Symbol { name, offset }, Some(kernel)) => {
-            address(&kernel.elf, name, *offset).map_err(|f| f.about(&kernel.path))?
-        }
+        (Location::Address(at), _) => *at,
+        (symbol, Some(kernel)) => symbol
+            .address(&kernel.elf)
+            .map_err(|e| Failure::could_not(e).about(&kernel.path))?,
         // Both kinds of dump have refused a symbol without a kernel above.
-        (Place::Symbol { name, .. }, None) => {
+        (Location::Symbol { name, .. }, None) => {
             return Err(Failure::usage(format_args!("{name} is a symbol")));
         }
     };
+    let order = Order::of(dump.order());
     let memory = match kernel {
         Some(kernel) => Space::new(dump, kernel).memory,
         None => dump.memory(),
@@ -140,23 +104,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         len: args.len,
         phys: args.phys,
     };
-    print(args, &*memory, range, session)
-}
-
-pub(crate) fn address(elf: &KernelElf, name: &str, offset: u64) -> Result<u64, Failure> {
-    let symbol = elf
-        .symbol(name)
-        .ok_or_else(|| Failure::could_not(format_args!("no symbol {name}")))?;
-    if symbol.absolute {
-        return Err(Failure::could_not(format_args!(
-            "{name} is the number {:#x} and no address",
-            symbol.value
-        )));
-    }
-    symbol
-        .value
-        .checked_add(offset)
-        .ok_or_else(|| Failure::could_not(format_args!("{name}+{offset:#x} is no address")))
+    print(args, &*memory, range, order, session)
 }
 
 /// A run of bytes in one of the two address spaces.
@@ -183,7 +131,7 @@ fn serve(
     memory: &dyn KernelMemory,
     range: Range,
     zero_tail: bool,
-    sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    sink: &mut Sink<'_>,
 ) -> Result<Served, Failure> {
     let page = memory.page_size();
     let mut buf = vec![0; usize::try_from(page).map_err(Failure::could_not)?];
@@ -267,6 +215,8 @@ struct Answer<'a> {
     zeroed: u64,
     bytes: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<Numbers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -275,28 +225,16 @@ fn print(
     args: &Args,
     memory: &dyn KernelMemory,
     range: Range,
+    order: Order,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let served = if args.json {
-        print_json(args, memory, range, session)?
-    } else if args.raw {
-        let out = &mut session.out;
-        serve(memory, range, args.zero_tail, &mut |piece| {
-            out.write_all(piece)
-        })?
+        print_json(args, memory, range, order, session)?
     } else {
-        let wide = range
-            .at
-            .checked_add(range.len)
-            .is_none_or(|end| end > 1 << 32);
-        let mut hexdump = Hexdump::new(&mut session.out, range.at, if wide { 16 } else { 8 });
-        let served = serve(memory, range, args.zero_tail, &mut |piece| {
-            hexdump.push(piece)
-        })?;
-        if served.len > 0 || served.error.is_none() {
-            hexdump.finish()?;
-        }
-        served
+        let place = (range.at, range.len);
+        args.format.print(&mut session.out, place, order, |sink| {
+            serve(memory, range, args.zero_tail, sink)
+        })?
     };
     if served.zeroed > 0 {
         session.warn(
@@ -317,11 +255,12 @@ fn print_json(
     args: &Args,
     memory: &dyn KernelMemory,
     range: Range,
+    order: Order,
     session: &mut Session<'_>,
 ) -> Result<Served, Failure> {
-    let mut bytes = String::new();
+    let mut bytes = Vec::new();
     let served = serve(memory, range, args.zero_tail, &mut |piece| {
-        bytes.extend(piece.iter().map(|b| format!("{b:02x}")));
+        bytes.extend_from_slice(piece);
         Ok(())
     })?;
     let physical = if range.phys {
@@ -333,15 +272,13 @@ fn print_json(
         dump: args.dump.display().to_string(),
         space: if range.phys { "physical" } else { "virtual" },
         address: format!("{:#x}", range.at),
-        symbol: match &args.place {
-            Place::Symbol { name, .. } => Some(name),
-            Place::Address(_) => None,
-        },
+        symbol: args.place.symbol(),
         physical: physical.map(|at| format!("{at:#x}")),
         requested: range.len,
         length: served.len,
         zeroed: served.zeroed,
-        bytes,
+        bytes: hex(&bytes),
+        words: args.format.numbers(&bytes, order),
         error: served.error.as_ref().map(Failure::to_string),
     };
     crate::json::print(&answer, &mut session.out)?;
@@ -430,20 +367,5 @@ mod tests {
                 .to_string()
                 .contains("not in the dump")
         );
-    }
-
-    #[test]
-    fn places_are_addresses_or_symbols() {
-        let symbol = |name: &str, offset| Place::Symbol {
-            name: name.into(),
-            offset,
-        };
-        assert_eq!(Place::parse("0x10"), Ok(Place::Address(16)));
-        assert_eq!(Place::parse("10"), Ok(Place::Address(10)));
-        assert_eq!(Place::parse("hz"), Ok(symbol("hz", 0)));
-        assert_eq!(Place::parse("allproc+0x8"), Ok(symbol("allproc", 8)));
-        for bad in ["0xg", "10x", "", "+8", "hz+", "hz+-1"] {
-            assert!(Place::parse(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -2,18 +2,14 @@
 
 use std::path::PathBuf;
 
-use livecore_compress::StreamKind;
-use livecore_livedump::publish::free;
-use livecore_minidump::AnyDump;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{self, KernelArgs, Opening};
+use crate::input::KernelArgs;
 use crate::serve::Served;
 use crate::serve::transport::{self, Listener};
+use crate::served;
 use crate::session::Session;
-use crate::space::Space;
-use crate::text::{Short, printable};
 
 const MANUAL: &str = "\
 The address is printed on standard output as soon as debuggers can connect, in one line:
@@ -85,7 +81,7 @@ struct Answer<'a> {
 
 /// Serves until a signal comes, or with `--once` or `--stdio` until the debugger has gone.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let served = open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
     if args.stdio {
         let Some(stdin) = session.env.stdin.take() else {
             return Err(Failure::could_not("standard input is not open"));
@@ -107,75 +103,6 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     listener
         .serve(&served, args.once)
         .map_err(|e| Failure::from(e).about(listener.address().as_ref()))
-}
-
-/// Opens what is served, and tells what could not be found of it.
-pub fn open(
-    dump: &std::path::Path,
-    kernel: &KernelArgs,
-    zero_tail: bool,
-    session: &mut Session<'_>,
-) -> Result<Served, Failure> {
-    let opening = Opening {
-        zero_tail,
-        glance: true,
-        ..Opening::default()
-    };
-    let opened = input::dump(dump, opening, session)?;
-    input::tell_memory_warnings(&opened, dump, session);
-    check_spool(&opened, dump, session)?;
-    let found = kernel.require(&opened, dump, session)?;
-    let space = Space::new(opened, found);
-    check(&space, dump, session)?;
-    let served = Served::new(space, dump, &kernel.kernel_path)?;
-    for problem in served.problems() {
-        session.voice.say(printable(problem));
-    }
-    Ok(served)
-}
-
-/// Decodes a stream that has its checksum at its end up to there, before anybody is served: what
-/// is lost is told now, and what is there is checked.
-fn check(space: &Space, dump: &std::path::Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    let stream = space.dump.stream();
-    if stream.frames().is_none()
-        && let (_, Some(error)) = stream
-            .readable()
-            .map_err(|e| Failure::from(e).about(dump))?
-    {
-        let what = "what was before that is served, and has not been checked";
-        session.warn(dump, format_args!("{error}; {what}"));
-    }
-    Ok(())
-}
-
-/// What is one stream without an index, as a kernel writes it, is decoded once and kept: there has to
-/// be room for about as much as the dump takes.
-fn check_spool(
-    dump: &AnyDump,
-    path: &std::path::Path,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    // Frames that say where they end are as good as an index.
-    if dump.stream().kind() != StreamKind::Foreign || dump.stream().frames().is_some() {
-        return Ok(());
-    }
-    let (place, needed) = (&session.env.spool_dir, dump.file_len());
-    let free = free::available(place)?;
-    session.voice.say(format_args!(
-        "{}: one stream without an index is decoded once and kept in {}, up to about {}; \
-         `livecore convert` makes a dump that needs none of it",
-        path.display(),
-        place.display(),
-        Short(needed)
-    ));
-    if free < needed {
-        let what = format_args!("{} has only {}", place.display(), Short(free));
-        return Err(Failure::could_not(what)
-            .about(path)
-            .next("TMPDIR names a directory with room"));
-    }
-    Ok(())
 }
 
 fn announce(

@@ -13,8 +13,7 @@ use crate::input::{KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
 use crate::space::Space;
-use crate::text::printable;
-use crate::verb::ps;
+use livecore_defs::text::printable;
 
 /// Registers on a line.
 const COLUMNS: usize = 4;
@@ -119,7 +118,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let modules = kernel.modules().unwrap_or_default();
     let kernel = kernel.with_functions(&modules);
     let found = kernel.processes().map_err(|e| about(e.into()))?;
-    ps::tell(&args.dump, &found.missing, &found.problems, session);
+    session.tell_lacks(&args.dump, &found.missing, &found.problems);
 
     let all = args.tid.is_empty() && !args.crashed;
     let wanted = |t: &&Thread| {
@@ -194,7 +193,7 @@ fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -
         state: kernel.state(thread).name(),
         cpu: thread.cpu,
         wait: thread.wait.clone(),
-        context: ps::context(thread.context),
+        context: thread.context.name(),
         pcb: thread.pcb.map(Hex),
         registers: registers.map(values).unwrap_or_default(),
         frames: frames.into_iter().map(frame).collect(),

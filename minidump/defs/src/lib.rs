@@ -15,6 +15,7 @@
 //! | [`trapframe`] | where they are in a `struct trapframe`, and who makes one              |
 //! | [`prstatus`]  | where they are in the notes of ELF cores                               |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
+//! | [`text`]      | foreign text and bytes as they may be shown                            |
 
 pub mod addr;
 pub mod amd64;
@@ -33,6 +34,7 @@ pub mod prstatus;
 pub mod registers;
 pub mod riscv;
 pub mod seal;
+pub mod text;
 pub mod trapframe;
 
 pub use addr::{PhysAddr, VirtAddr};

@@ -7,6 +7,7 @@
 
 use crate::kernel::displacement;
 use crate::sections::Sections;
+use livecore_defs::text::hex;
 use livecore_minidump::header::escaped;
 use livecore_minidump::{
     Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
@@ -123,10 +124,6 @@ fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, 
         linked,
         crate::sections::build_id_of_note(elf.order(), &note)?,
     ))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Bytes up to the first NUL, without white space behind them: a header's copy of the string may

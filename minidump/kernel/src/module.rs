@@ -5,6 +5,7 @@
 //! (`sys/kern/link_elf.c`).
 
 use livecore_compress::ReadAt;
+use livecore_defs::text::hex;
 use livecore_minidump::{Error, VirtAddr};
 
 use crate::kernel::Functions;
@@ -201,10 +202,6 @@ impl Module {
             })
             .collect())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 const OBJECTS: [u32; 3] = [SHT_PROGBITS, SHT_NOBITS, SHT_X86_64_UNWIND];

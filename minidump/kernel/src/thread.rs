@@ -19,6 +19,19 @@ pub enum Context {
     SwitchedOut,
 }
 
+impl Context {
+    /// One word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crashed => "crashed",
+            Self::Stopped(_) => "stopped",
+            Self::OnCpu(_) => "on-cpu",
+            Self::SwitchedOut => "switched-out",
+        }
+    }
+}
+
 /// A thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::json::Hex;
 use crate::session::Session;
-use crate::text::{Bytes, printable};
+use crate::text::Bytes;
+use livecore_defs::text::printable;
 
 /// An image.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::facts::{Facts, Frames, Header, PayloadFacts};
-use crate::text::{Bytes, printable};
+use crate::text::Bytes;
+use livecore_defs::text::printable;
 
 const COLUMN: usize = 18;
 

@@ -10,7 +10,7 @@ use super::source::{Needs, Source};
 use crate::failure::Failure;
 use crate::json::Hex;
 use crate::session::Session;
-use crate::text::parse_number;
+use livecore_kernel::location::parse_address;
 
 const MANUAL: &str = "\
 Examples:
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
     /// Virtual addresses: decimal, or hexadecimal after 0x
-    #[arg(value_name = "ADDR", value_parser = parse_number)]
+    #[arg(value_name = "ADDR", value_parser = parse_address)]
     pub addresses: Vec<u64>,
     /// One JSON object (docs/json.md)
     #[arg(long)]

@@ -1,23 +1,25 @@
 //! `livecore mem read`: bytes of physical or kernel memory.
 
-use std::io::{self, Write};
+use std::io;
+use std::str::FromStr as _;
 
+use livecore_defs::text::hex;
+use livecore_kernel::Location;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
 use super::source::{Needs, Source, Target, space};
 use crate::failure::Failure;
-use crate::hexdump::Hexdump;
 use crate::json::Hex;
+use crate::memory_format::{FormatArgs, Numbers, Sink};
 use crate::session::Session;
 use crate::text::parse_size;
-use crate::verb::read::{Place, address};
-use crate::words::{Order, Width, Words};
+use crate::words::Order;
 
-/// Most bytes that one JSON answer holds.
-const JSON_LIMIT: u64 = 16 << 20;
 /// Bytes that are asked for at once.
 const PIECE: usize = 64 << 10;
+/// Of every machine that has a mem(4) here.
+const ORDER: Order = Order::Little;
 
 const MANUAL: &str = "\
 Examples:
@@ -40,26 +42,14 @@ pub struct Args {
     pub kmem: bool,
     /// Where to begin: an address (decimal, or hexadecimal after 0x); with --kmem also a kernel
     /// symbol, which may be followed by +OFFSET
-    #[arg(value_name = "ADDR|SYMBOL", value_parser = Place::parse)]
-    pub place: Place,
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
+    pub place: Location,
     /// How many bytes: decimal, 0x hexadecimal, or with K, M, G
     #[arg(value_name = "LENGTH", value_parser = parse_size)]
     pub len: u64,
-    /// The bytes themselves instead of a hexdump
-    #[arg(long, conflicts_with_all = ["json", "words"])]
-    pub raw: bool,
-    /// Numbers of so many bytes, in hexadecimal, instead of a hexdump
-    #[arg(long, value_enum, value_name = "BYTES")]
-    pub words: Option<Width>,
-    /// The bytes' order in a word
-    #[arg(
-        long,
-        value_enum,
-        value_name = "ORDER",
-        default_value = "little",
-        requires = "words"
-    )]
-    pub endian: Order,
+    /// In which form.
+    #[command(flatten)]
+    pub format: FormatArgs,
     /// One JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
@@ -67,20 +57,7 @@ pub struct Args {
 
 /// Prints the bytes.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    if args.json && args.len > JSON_LIMIT {
-        let limit = format_args!("--json answers at most {JSON_LIMIT} bytes");
-        return Err(Failure::usage(limit).next("--raw has no limit"));
-    }
-    if let Some(width) = args.words
-        && !args.len.is_multiple_of(width.bytes() as u64)
-    {
-        let what = format_args!(
-            "{} bytes are not whole words of {}",
-            args.len,
-            width.bytes()
-        );
-        return Err(Failure::usage(what));
-    }
+    args.format.check(args.len, args.json)?;
     let device = check_place(&args.place, args.kmem)?;
     let needs = Needs {
         kernel: args.kmem,
@@ -92,11 +69,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// Which device a place is on. Only kernel addresses have symbols.
-pub(super) fn check_place(place: &Place, kmem: bool) -> Result<Device, Failure> {
+pub(super) fn check_place(place: &Location, kmem: bool) -> Result<Device, Failure> {
     match (place, kmem) {
         (_, true) => Ok(Device::Kmem),
-        (Place::Address(_), false) => Ok(Device::Mem),
-        (Place::Symbol { name, .. }, false) => {
+        (Location::Address(_), false) => Ok(Device::Mem),
+        (Location::Symbol { name, .. }, false) => {
             let what = format_args!("{name} is a symbol, which has no physical address of its own");
             Err(Failure::usage(what).next("say --kmem, or an address in hexadecimal after 0x"))
         }
@@ -104,12 +81,14 @@ pub(super) fn check_place(place: &Place, kmem: bool) -> Result<Device, Failure> 
 }
 
 /// The address of a place.
-pub(super) fn resolve(place: &Place, target: &Target) -> Result<u64, Failure> {
+pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure> {
     match place {
-        Place::Address(at) => Ok(*at),
-        Place::Symbol { name, offset } => {
+        Location::Address(at) => Ok(*at),
+        symbol @ Location::Symbol { .. } => {
             let (path, elf) = target.kernel()?;
-            address(&elf, name, *offset).map_err(|f| f.about(&path))
+            symbol
+                .address(&elf)
+                .map_err(|e| Failure::could_not(e).about(&path))
         }
     }
 }
@@ -129,7 +108,7 @@ fn serve(
     which: Device,
     at: u64,
     len: u64,
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    sink: &mut Sink<'_>,
 ) -> io::Result<Served> {
     let mut buf = vec![0; PIECE];
     let mut served = Served::default();
@@ -183,17 +162,9 @@ struct Answer<'a> {
     length: u64,
     bytes: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    words: Option<Answered>,
+    words: Option<Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-}
-
-/// The same bytes as numbers.
-#[derive(Debug, Serialize)]
-struct Answered {
-    size: u64,
-    order: &'static str,
-    values: Vec<Hex>,
 }
 
 fn print(
@@ -204,9 +175,6 @@ fn print(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let device = &*target.device;
-    // Where the addresses that are printed end.
-    let wide = at.checked_add(args.len).is_none_or(|end| end > 1 << 32);
-    let digits = if wide { 16 } else { 8 };
     let out = &mut session.out;
     let served = if args.json {
         let mut bytes = Vec::new();
@@ -216,24 +184,10 @@ fn print(
         })?;
         crate::json::print(&answer(args, target, which, at, &bytes, &served), out)?;
         served
-    } else if args.raw {
-        serve(device, which, at, args.len, &mut |piece| {
-            out.write_all(piece)
-        })?
-    } else if let Some(width) = args.words {
-        let mut words = Words::new(out, at, digits, width, args.endian);
-        let served = serve(device, which, at, args.len, &mut |piece| words.push(piece))?;
-        words.finish()?;
-        served
     } else {
-        let mut hexdump = Hexdump::new(out, at, digits);
-        let served = serve(device, which, at, args.len, &mut |piece| {
-            hexdump.push(piece)
-        })?;
-        if served.len > 0 || served.error.is_none() {
-            hexdump.finish()?;
-        }
-        served
+        args.format.print(out, (at, args.len), ORDER, |sink| {
+            serve(device, which, at, args.len, sink)
+        })?
     };
     served.error.map_or(Ok(()), |e| Err(target.failure(e)))
 }
@@ -250,21 +204,11 @@ fn answer<'a>(
         machine: target.name.display().to_string(),
         space: space(which),
         address: Hex(at),
-        symbol: match &args.place {
-            Place::Symbol { name, .. } => Some(name),
-            Place::Address(_) => None,
-        },
+        symbol: args.place.symbol(),
         requested: args.len,
         length: served.len,
-        bytes: bytes.iter().map(|b| format!("{b:02x}")).collect(),
-        words: args.words.map(|width| Answered {
-            size: width.bytes() as u64,
-            order: args.endian.name(),
-            values: bytes
-                .chunks_exact(width.bytes())
-                .map(|word| Hex(args.endian.number(word)))
-                .collect(),
-        }),
+        bytes: hex(bytes),
+        words: args.format.numbers(bytes, ORDER),
         error: served.error.as_ref().map(ToString::to_string),
     }
 }

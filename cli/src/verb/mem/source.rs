@@ -15,11 +15,11 @@ use livecore_livedump::take::running::bootfile;
 use livecore_livedump::take::{TakeError, settle};
 use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 
+use crate::emulated;
 use crate::exit::Exit;
 use crate::failure::{Failure, MISPLACED};
 use crate::input;
 use crate::session::Session;
-use crate::verb::synth;
 
 /// What to do instead of changing a text.
 const WRITE_IT_OUT: &str =
@@ -152,7 +152,7 @@ impl Source {
         } else {
             Parts::of_any_image(image, elf)
         };
-        emulated(parts, needs, access, path, kernel)
+        over(parts, needs, access, path, kernel)
     }
 }
 
@@ -191,15 +191,15 @@ fn open_text(
         );
         return Err(failure.about(path).next(WRITE_IT_OUT));
     }
-    let machine = synth::machine(path, session)?;
+    let machine = emulated::machine(path, session)?;
     let elf = KernelElf::from_bytes(machine.kernel().to_vec())
         .map_err(|e| Failure::from(e).about(path))?;
     let elf = Arc::new(elf);
     let parts = Parts::of_description(machine.memory(), Some(elf.clone()), path);
-    emulated(parts, needs, access, path, Some((path.into(), elf)))
+    over(parts, needs, access, path, Some((path.into(), elf)))
 }
 
-fn emulated(
+fn over(
     parts: Parts,
     needs: Needs,
     access: Access,

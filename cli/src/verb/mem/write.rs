@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
+use livecore_kernel::Location;
+use livecore_kernel::location::parse_number;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
 use serde::Serialize;
 
@@ -12,8 +15,6 @@ use super::source::{Needs, Source, space};
 use crate::failure::Failure;
 use crate::json::Hex;
 use crate::session::Session;
-use crate::text::parse_number;
-use crate::verb::read::Place;
 use crate::words::{Order, Width};
 
 /// Bytes that are written at once.
@@ -43,8 +44,8 @@ pub struct Args {
     pub write: bool,
     /// Where to begin: an address (decimal, or hexadecimal after 0x); with --kmem also a kernel
     /// symbol, which may be followed by +OFFSET
-    #[arg(value_name = "ADDR|SYMBOL", value_parser = Place::parse)]
-    pub place: Place,
+    #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
+    pub place: Location,
     /// Bytes in hexadecimal, two digits each; with --words numbers, decimal or after 0x
     #[arg(
         value_name = "DATA",
@@ -120,10 +121,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             machine: target.name.display().to_string(),
             space: space(device),
             address: Hex(at),
-            symbol: match &args.place {
-                Place::Symbol { name, .. } => Some(name),
-                Place::Address(_) => None,
-            },
+            symbol: args.place.symbol(),
             requested,
             length: written.len,
             error,

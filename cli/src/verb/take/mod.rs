@@ -9,7 +9,6 @@ mod live;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::{input, output};
+use crate::{emulated, guard, input, output};
 use listener::Listener;
 
 /// The device that a live dump's `info.N` names.
@@ -252,7 +251,7 @@ impl Machine {
 
 fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     if let Some(path) = &args.machine {
-        let machine = super::synth::machine(path, session)?;
+        let machine = emulated::machine(path, session)?;
         let elf = KernelElf::from_bytes(machine.kernel().to_vec())
             .map_err(|e| Failure::from(e).about(path))?;
         return Ok(Machine::new(Source::memory(machine.memory()), elf, path));
@@ -324,18 +323,9 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
             PauseArg::Changed => Pausing::Compare,
             PauseArg::Whole => Pausing::Read,
         }),
-        guard: guard()?,
+        guard: guard::command("qmp-guard")?,
     };
     Ok(Machine::new(Source::Guest(source), elf, socket))
-}
-
-/// How the guard over a paused guest is started: this program once more.
-fn guard() -> Result<Command, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|e| Failure::could_not(format_args!("the path of this program: {e}")))?;
-    let mut command = Command::new(program);
-    command.arg("qmp-guard");
-    Ok(command)
 }
 
 /// What is said of an image whose kernel nobody has named.

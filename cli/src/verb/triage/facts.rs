@@ -1,12 +1,13 @@
 //! What there is to tell of a crash, in the shape of docs/schemas/triage.schema.json.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
 use livecore_minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
-use super::Args;
 use crate::json::Hex;
 use crate::space::Space;
 
@@ -14,6 +15,16 @@ use crate::space::Space;
 const STRING: usize = 1024;
 /// The ELF machine of i386.
 const EM_386: u16 = 3;
+
+/// What is asked of a dump.
+pub(super) struct Asked<'a> {
+    /// Its name.
+    pub(super) name: &'a Path,
+    /// Lines of the message buffer's end.
+    pub(super) lines: usize,
+    /// All threads, not only those on a CPU.
+    pub(super) all: bool,
+}
 
 /// What there is to tell of a crash.
 #[derive(Debug, Serialize)]
@@ -87,13 +98,13 @@ pub(super) struct ProcessFacts {
 }
 
 impl Triage {
-    /// What `args` ask of the dump, as far as the dump and its kernel tell.
-    pub(super) fn of(args: &Args, dump: &AnyDump, space: Option<&Space>) -> Self {
-        let mut triage = Self::of_dump(args, dump);
+    /// What is `asked` of the dump, as far as the dump and its kernel tell.
+    pub(super) fn of(asked: &Asked<'_>, dump: &AnyDump, space: Option<&Space>) -> Self {
+        let mut triage = Self::of_dump(asked.name, dump);
         triage.message_buffer = match message_buffer(dump, space) {
             Ok(text) => {
                 let lines: Vec<_> = text.lines().map(str::to_string).collect();
-                let skip = lines.len().saturating_sub(args.lines);
+                let skip = lines.len().saturating_sub(asked.lines);
                 Some(lines.into_iter().skip(skip).collect())
             }
             Err(why) => {
@@ -109,7 +120,7 @@ impl Triage {
                 let problems = types.problems.iter();
                 triage.missing.extend(problems.cloned());
                 let kernel = space.kernel().with_types(&types);
-                triage.add_kernel(&kernel.with_functions(&modules), args.all);
+                triage.add_kernel(&kernel.with_functions(&modules), asked.all);
             }
             None => triage
                 .missing
@@ -118,13 +129,13 @@ impl Triage {
         triage
     }
 
-    fn of_dump(args: &Args, dump: &AnyDump) -> Self {
+    fn of_dump(name: &Path, dump: &AnyDump) -> Self {
         let header = dump.header();
         let text = |field: fn(&KernelDumpHeader) -> &Vec<u8>| {
             header.map(|h| text(field(h))).filter(|t| !t.is_empty())
         };
         Self {
-            dump: args.dump.display().to_string(),
+            dump: name.display().to_string(),
             kind: dump.kind(),
             container: dump.container().name(),
             codec: dump.codec().name(),

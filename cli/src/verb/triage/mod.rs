@@ -10,7 +10,7 @@ use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
 use crate::space::Space;
 
-use facts::Triage;
+use facts::{Asked, Triage};
 
 const MANUAL: &str = "\
 Examples:
@@ -52,7 +52,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let kernel = args.kernel.open(&dump, &args.dump, session)?;
     let space = kernel.map(|kernel| Space::new(dump.clone(), kernel));
-    let triage = Triage::of(args, &dump, space.as_ref());
+    let asked = Asked {
+        name: &args.dump,
+        lines: args.lines,
+        all: args.all,
+    };
+    let triage = Triage::of(&asked, &dump, space.as_ref());
     if args.json {
         Ok(crate::json::print(&triage, &mut session.out)?)
     } else {

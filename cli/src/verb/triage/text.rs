@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::facts::{ThreadFacts, Triage};
-use crate::text::{Bytes, printable};
+use crate::text::Bytes;
+use livecore_defs::text::printable;
 
 /// Prints it. Strings of the dump cannot speak to the terminal.
 pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {

@@ -1,8 +1,6 @@
 //! `livecore kgdb DUMP`: kgdb(1) or crashinfo(8) on a dump of any codec and container, which is
 //! unpacked for them and gone afterwards.
 
-pub(crate) mod unpack;
-
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -13,8 +11,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use livecore_livedump::publish::{self, Destination, PrivateDirectory};
 
 use crate::failure::Failure;
+use crate::guard;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
+use crate::unpack;
 
 const MANUAL: &str = "\
 Examples:
@@ -87,7 +87,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let parent = unpack::with_room(&places(args, session), unpack::len(&dump))
         .map_err(|failure| failure.about(&args.dump))?;
     let mut directory = PrivateDirectory::create(&parent)?;
-    directory.guard(&mut guard()?)?;
+    directory.guard(&mut guard::command("kgdb-guard")?)?;
     let number = unpack::number_of(&args.dump);
     let vmcore = directory.path().join(format!("vmcore.{number}"));
     unpack::write(&dump, &args.dump, &vmcore, (args.threads, false), session)?;
@@ -127,16 +127,6 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         report(args, &directory, number, session)?;
     }
     judge(&program, status)
-}
-
-/// How the watcher over the directory is started: this program once more.
-fn guard() -> Result<Command, Failure> {
-    let program = std::env::current_exe().map_err(|e| {
-        Failure::from(e).next("the process that removes the directory could not be started")
-    })?;
-    let mut command = Command::new(program);
-    command.arg("kgdb-guard");
-    Ok(command)
 }
 
 /// The report that crashinfo has left in the directory.

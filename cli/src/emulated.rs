@@ -1,0 +1,57 @@
+//! Machines that are made from a text.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// The longest description that is read.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+/// Makes the machine that the file `path` describes.
+pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth::Machine, Failure> {
+    let about = |f: Failure| f.about(path);
+    let file = if path == Path::new("-") {
+        session.env.seekable_stdin()
+    } else {
+        File::open(path)
+    };
+    let file = file.map_err(|e| about(e.into()))?;
+    let mut text = String::new();
+    file.take(TEXT_LIMIT + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidData => about(Failure::broken("not text in UTF-8")),
+            _ => about(e.into()),
+        })?;
+    if text.len() as u64 > TEXT_LIMIT {
+        return Err(about(Failure::broken(format_args!(
+            "longer than the {TEXT_LIMIT} bytes of a machine description"
+        ))));
+    }
+    let description = livecore_synth::Description::parse(&text).map_err(|e| about(e.into()))?;
+    livecore_synth::build(&description).map_err(|e| about(e.into()))
+}
+
+impl From<livecore_synth::Error> for Failure {
+    fn from(error: livecore_synth::Error) -> Self {
+        let exit = match &error {
+            livecore_synth::Error::Syntax(_)
+            | livecore_synth::Error::Value { .. }
+            | livecore_synth::Error::NoRoom { .. } => Exit::BROKEN,
+            _ => Exit::COULD_NOT,
+        };
+        // A syntax error is a picture of several lines; the first has the place, the last the reason.
+        let text = error.to_string();
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let (first, last) = (lines.next(), lines.next_back());
+        let text = match (first, last) {
+            (Some(first), Some(last)) => format!("{first}: {last}"),
+            _ => text,
+        };
+        Failure::new(exit, text)
+    }
+}

@@ -1,0 +1,214 @@
+//! A place in memory as people write it: an address, or a symbol of the kernel.
+
+use std::str::FromStr;
+
+use livecore_minidump::KernelElf;
+
+/// Where something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// At this address.
+    Address(u64),
+    /// So many bytes after a symbol.
+    Symbol {
+        /// Its name.
+        name: String,
+        /// Bytes after it.
+        offset: u64,
+    },
+}
+
+/// Why a location is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// The text is neither an address nor the name of a symbol.
+    #[error("neither an address nor a symbol")]
+    Neither,
+    /// The text begins as a number and is none.
+    #[error("`{0}` is not a number")]
+    NotANumber(String),
+    /// The number does not fit.
+    #[error("{0} does not fit 64 bits")]
+    TooLarge(String),
+    /// The kernel has no such symbol.
+    #[error("no symbol {0}")]
+    NoSymbol(String),
+    /// The symbol's value is not an address (`SHN_ABS`).
+    #[error("{name} is the number {value:#x} and no address")]
+    NotAnAddress {
+        /// The symbol.
+        name: String,
+        /// Its value.
+        value: u64,
+    },
+    /// The sum of symbol and offset does not fit.
+    #[error("{name}+{offset:#x} is no address")]
+    Beyond {
+        /// The symbol.
+        name: String,
+        /// The offset.
+        offset: u64,
+    },
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    /// `0x200000`, `2097152`, `ffffffff80200000`, `hz`, `allproc+8`.
+    ///
+    /// # Errors
+    ///
+    /// [`LocationError::Neither`], [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        if is_bare_address(text) {
+            return number(text, 16).map(Self::Address);
+        }
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return parse_number(text).map(Self::Address);
+        }
+        let (name, offset) = match text.split_once('+') {
+            Some((name, offset)) => (name, parse_number(offset)?),
+            None => (text, 0),
+        };
+        if name.is_empty() || name.starts_with('-') {
+            return Err(LocationError::Neither);
+        }
+        Ok(Self::Symbol {
+            name: name.into(),
+            offset,
+        })
+    }
+}
+
+impl Location {
+    /// The address, by the symbols of `elf`.
+    ///
+    /// # Errors
+    ///
+    /// [`LocationError::NoSymbol`], [`LocationError::NotAnAddress`] or [`LocationError::Beyond`].
+    pub fn address(&self, elf: &KernelElf) -> Result<u64, LocationError> {
+        let (name, offset) = match self {
+            Self::Address(at) => return Ok(*at),
+            Self::Symbol { name, offset } => (name, *offset),
+        };
+        let symbol = elf
+            .symbol(name)
+            .ok_or_else(|| LocationError::NoSymbol(name.clone()))?;
+        if symbol.absolute {
+            return Err(LocationError::NotAnAddress {
+                name: name.clone(),
+                value: symbol.value,
+            });
+        }
+        symbol
+            .value
+            .checked_add(offset)
+            .ok_or_else(|| LocationError::Beyond {
+                name: name.clone(),
+                offset,
+            })
+    }
+
+    /// The symbol's name, if it is one.
+    #[must_use]
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Self::Symbol { name, .. } => Some(name),
+            Self::Address(_) => None,
+        }
+    }
+}
+
+/// Reads an address as [`Location`] does.
+///
+/// # Errors
+///
+/// [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+pub fn parse_address(text: &str) -> Result<u64, LocationError> {
+    match text.parse() {
+        Ok(Location::Address(at)) => Ok(at),
+        Err(error @ LocationError::TooLarge(_)) => Err(error),
+        _ => Err(LocationError::NotANumber(text.into())),
+    }
+}
+
+/// Reads a decimal or `0x` hexadecimal number.
+///
+/// # Errors
+///
+/// [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+pub fn parse_number(text: &str) -> Result<u64, LocationError> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => number(digits, 16),
+        None => number(text, 10),
+    }
+    .map_err(|error| match error {
+        LocationError::NotANumber(_) => LocationError::NotANumber(text.into()),
+        _ => LocationError::TooLarge(text.into()),
+    })
+}
+
+fn number(digits: &str, radix: u32) -> Result<u64, LocationError> {
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(LocationError::NotANumber(digits.into()));
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| LocationError::TooLarge(digits.into()))
+}
+
+/// Whether `text` is an address without `0x`, in all the digits of a word, as debuggers and kernels
+/// print it. Eight decimal digits that do not begin with 0 are a decimal number.
+fn is_bare_address(text: &str) -> bool {
+    let is_hexadecimal = text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_decimal = text.bytes().all(|b| b.is_ascii_digit());
+    match text.len() {
+        16 => is_hexadecimal,
+        8 => is_hexadecimal && (!is_decimal || text.starts_with('0')),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_addresses_or_symbols() {
+        let symbol = |name: &str, offset| Location::Symbol {
+            name: name.into(),
+            offset,
+        };
+        for (text, location) in [
+            ("0x10", Location::Address(16)),
+            ("10", Location::Address(10)),
+            ("hz", symbol("hz", 0)),
+            ("allproc+0x8", symbol("allproc", 8)),
+        ] {
+            assert_eq!(text.parse(), Ok(location));
+        }
+        for bad in ["0xg", "10x", "", "+8", "hz+", "hz+-1", "9fc00"] {
+            assert!(bad.parse::<Location>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whole_words_of_hexadecimal_digits_are_addresses_without_0x() {
+        for (text, at) in [
+            ("ffffffff802003a2", 0xffff_ffff_8020_03a2),
+            ("0000000000100000", 0x10_0000),
+            ("c0100000", 0xc010_0000),
+            ("00100000", 0x10_0000),
+            ("10000000", 10_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Location::Address(at)), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(parse_number("0xffffffffffffffff"), Ok(u64::MAX));
+        for bad in ["", "0x", "-1", "+1", "1.5", "1_000", "0x10000000000000000"] {
+            assert!(parse_number(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The list of processes as ps(1) prints it.
+
+use std::fmt;
+
+use livecore_defs::text::printable;
+
+use crate::kernel::Kernel;
+use crate::process::Process;
+use crate::thread::Context;
+
+/// Processes and their threads, one thread a line below a line of headings. What the kernel does
+/// not tell is `-`.
+#[derive(Clone, Copy)]
+pub struct ProcessTable<'a> {
+    /// The kernel whose processes they are.
+    pub kernel: &'a Kernel<'a>,
+    /// The processes.
+    pub list: &'a [Process],
+}
+
+impl fmt::Display for ProcessTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".into());
+        writeln!(
+            f,
+            "{:>6} {:>6} {:>7} {:>4} {:14} {:10} COMMAND",
+            "PID", "PPID", "TID", "CPU", "STATE", "WAIT"
+        )?;
+        for process in self.list {
+            let (pid, ppid) = (process.pid, or_dash(process.ppid.map(|p| p.to_string())));
+            for thread in &process.threads {
+                let crashed = match thread.context {
+                    Context::Crashed => " (crashed)",
+                    _ => "",
+                };
+                writeln!(
+                    f,
+                    "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {}{crashed}",
+                    thread.tid,
+                    or_dash(thread.cpu.map(|c| c.to_string())),
+                    self.kernel.state(thread).name(),
+                    printable(thread.wait.as_deref().unwrap_or("-")),
+                    printable(&thread.label()),
+                )?;
+            }
+            if process.threads.is_empty() {
+                let name = printable(&process.comm);
+                writeln!(
+                    f,
+                    "{pid:>6} {ppid:>6} {:>7} {:>4} {:14} {:10} {name}",
+                    "-", "-", "-", "-"
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
