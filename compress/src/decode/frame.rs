@@ -1,14 +1,17 @@
 //! One frame at a time, anywhere in a stream whose frames are known.
 
+use std::sync::Arc;
+
 use libdeflater::Decompressor;
 use xxhash_rust::xxh64::xxh64;
 use zstd::zstd_safe::{DCtx, get_error_name};
 
 use super::input::cut;
 use crate::gzip_format::MAGIC;
+use crate::seal::format::FRAME_MAX;
 use crate::table::Frame;
 use crate::zstd_format::CHECKSUM_LEN;
-use crate::{Codec, Error, ReadAt};
+use crate::{Codec, Error, ReadAt, Window};
 
 /// How frames of a stream are stored, and how far they are checked.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +114,45 @@ impl FrameDecoder {
             )?;
         }
         Ok(())
+    }
+}
+
+/// As much of `frame`'s content as decodes from its front, whatever its checks say: nothing if its
+/// header does not.
+pub(crate) fn front(
+    source: &Arc<dyn ReadAt>,
+    codec: Codec,
+    frame: &Frame,
+) -> Result<Vec<u8>, Error> {
+    let stored = Window::new(
+        Arc::clone(source),
+        frame.offset,
+        frame.entry.stored_len.into(),
+    );
+    // A frame of ours has no larger window; one that claims it is damaged.
+    let Some(mut pass) = super::Pass::new(Arc::new(stored), codec, FRAME_MAX.into()) else {
+        return Ok(Vec::new());
+    };
+    // FRAME_MAX at most.
+    let mut content = vec![0; frame.content_len as usize];
+    let mut len = 0;
+    while len < content.len() {
+        match pass.read(&mut content[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(Error::Read(error)) => return Err(Error::Read(error)),
+            Err(_) => break,
+        }
+    }
+    content.truncate(len);
+    Ok(content)
+}
+
+/// The check of a frame's content that an index keeps.
+pub(crate) fn content_check(codec: Codec, content: &[u8]) -> u32 {
+    match codec {
+        Codec::Gzip => crc32fast::hash(content),
+        Codec::None | Codec::Zstd => xxh64(content, 0) as u32,
     }
 }
 

@@ -10,6 +10,9 @@ use crate::{Codec, Error};
 /// Bytes of a header that are looked at first.
 const HEADER_USUAL: usize = 512;
 
+/// Content that is inflated at once.
+const AT_ONCE: usize = 16 << 10;
+
 /// Inflates members, and checks their trailers.
 pub(super) struct Inflate {
     engine: Decompress,
@@ -66,6 +69,9 @@ impl Engine for Inflate {
     }
 
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded {
+        // The engine keeps to itself what it has made when it comes upon damage.
+        let len = out.len().min(AT_ONCE);
+        let out = &mut out[..len];
         let (in_before, out_before) = (self.engine.total_in(), self.engine.total_out());
         let result = self.engine.decompress(stored, out, FlushDecompress::None);
         let used = (self.engine.total_in() - in_before) as usize;

@@ -23,6 +23,8 @@ pub(crate) struct Pass {
     frame_at: Option<u64>,
     /// Where the first frame ended.
     first_end: Option<u64>,
+    /// What follows the content that has been given.
+    failed: Option<Error>,
 }
 
 /// One codec's part of a pass.
@@ -74,6 +76,7 @@ impl Pass {
             frames: 0,
             frame_at: None,
             first_end: None,
+            failed: None,
         })
     }
 
@@ -82,6 +85,9 @@ impl Pass {
     pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         if out.is_empty() {
             return Ok(0);
+        }
+        if let Some(error) = &self.failed {
+            return Err(error.again());
         }
         loop {
             let Some(frame_at) = self.frame_at else {
@@ -108,12 +114,16 @@ impl Pass {
                 }
                 Ok(false) => {}
                 Err(found) => {
-                    return Err(Error::Broken {
+                    let error = Error::Broken {
                         region: self.codec.region(number),
                         offset: frame_at,
                         found,
                         expected: self.engine.expected().into(),
-                    });
+                    };
+                    if made == 0 {
+                        return Err(error);
+                    }
+                    self.failed = Some(error);
                 }
             }
             if made > 0 {

@@ -11,7 +11,13 @@ use crate::{Codec, Error};
 pub(super) struct Blocks {
     context: DCtx<'static>,
     max_window: u64,
+    /// Bytes that the library wants next: a header, a block. Given more, it would keep to itself
+    /// what it decodes before it comes upon damage.
+    wanted: usize,
 }
+
+/// Bytes that the library wants first.
+const FIRST: usize = 5;
 
 impl Blocks {
     /// An engine that refuses frames with a larger window.
@@ -19,12 +25,14 @@ impl Blocks {
         Self {
             context: DCtx::create(),
             max_window,
+            wanted: FIRST,
         }
     }
 }
 
 impl Engine for Blocks {
     fn begin(&mut self, input: &mut Input, number: u64) -> Result<Next, Error> {
+        self.wanted = FIRST;
         let at = input.position();
         let head = input.ensure(FRAME_HEADER_MAX)?;
         let magic = head.first_chunk().map(|m| u32::from_le_bytes(*m));
@@ -60,14 +68,17 @@ impl Engine for Blocks {
     }
 
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded {
-        let mut stored = InBuffer::around(stored);
+        let mut stored = InBuffer::around(&stored[..self.wanted.min(stored.len())]);
         let mut decoded = OutBuffer::around(out);
         let result = self.context.decompress_stream(&mut decoded, &mut stored);
         Decoded {
             used: stored.pos(),
             made: decoded.pos(),
             ended: match result {
-                Ok(left) => Ok(left == 0),
+                Ok(left) => {
+                    self.wanted = left.max(1);
+                    Ok(left == 0)
+                }
                 Err(code) => Err(get_error_name(code).to_lowercase()),
             },
         }

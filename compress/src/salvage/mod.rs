@@ -15,38 +15,27 @@
 //! but that it is good; reading decodes it again.
 
 mod find;
+mod mosaic;
+mod piece;
 mod place;
 mod read;
 mod walk;
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use crate::decode::frame::{content_check, front};
+use crate::seal::format::PART_COPY;
+use crate::seal::part::{self, PartAt};
 use crate::stream::OpenOptions;
 use crate::table::Frame;
 use crate::{Codec, Error, Progress, ReadAt, Stream, Window};
 
+pub use piece::{Piece, Proof};
+
+use mosaic::{From, Mosaic, Stretch};
+use piece::piece;
 use place::Run;
 use read::Recovered;
-
-/// What says that a piece of content is what was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Proof {
-    /// Nothing: uncompressed bytes without an index, or a stream whose end is lost and with it its
-    /// checksum.
-    None,
-    /// The frame's own checksum, or its digest in a seal's index.
-    Checksum,
-}
-
-/// A piece of content that can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Where in the content.
-    pub content: Range<u64>,
-    /// What says that it is right.
-    pub proof: Proof,
-}
 
 /// A place where the stored bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +62,8 @@ pub struct Salvage {
     /// Stored bytes of frames that are good and have no place.
     unplaced: u64,
     pieces: Vec<Piece>,
+    /// Parts of the seal that are good.
+    parts: Vec<PartAt>,
     content: Arc<dyn ReadAt>,
     source: Arc<dyn ReadAt>,
     options: OpenOptions,
@@ -87,7 +78,7 @@ pub struct Salvage {
 pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     let len = source.size().map_err(Error::Read)?;
     let found = find::seal(source, len)?;
-    Ok(found.is_some_and(|seal| seal.start == seal.parsed.header.stored_len))
+    Ok(found.is_some_and(|seal| seal.parsed.header.seal_start() == Some(seal.start)))
 }
 
 /// Damage that is kept; the rest is one more entry without end.
@@ -115,6 +106,7 @@ impl Salvage {
             runs: Vec::new(),
             unplaced: 0,
             pieces: Vec::new(),
+            parts: Vec::new(),
             content: Arc::new(Vec::new()),
             source,
             options: options.clone(),
@@ -174,7 +166,7 @@ impl Salvage {
         if !self.runs.is_empty() {
             let placed = place::frames(&self.runs, Some(content_len));
             self.unplaced = placed.unplaced;
-            self.serve(placed.frames, false);
+            self.serve(placed.frames, false, Vec::new());
         }
     }
 
@@ -189,7 +181,11 @@ impl Salvage {
             table,
         } = found;
         let (header, threads) = (parsed.header, self.options.threads);
-        let moved = start != header.stored_len;
+        let Some(own_start) = header.seal_start() else {
+            return Ok(false);
+        };
+        let moved = start != own_start;
+        let shift = start.wrapping_sub(own_start);
         let checked = parsed.table.is_some();
         let mut by_table = None;
         if let Some(table) = parsed.table.or(table) {
@@ -197,7 +193,6 @@ impl Salvage {
             let source = &self.source;
             let mut good = walk::check(source, codec, checked, &frames, threads, progress)?;
             if moved {
-                let shift = start.wrapping_sub(header.stored_len);
                 let (at, far): (Vec<_>, Vec<_>) = (0..frames.len())
                     .filter(|i| !good[*i])
                     .map(|i| {
@@ -232,6 +227,8 @@ impl Salvage {
         self.codec = codec;
         self.sealed = true;
         self.attachment = parsed.attachment;
+        let parts_start = header.stored_len.wrapping_add(shift);
+        self.parts = part::search(&*self.source, parts_start, start, shift)?;
         if moved {
             let what = format!("a seal of {:#x} bytes of data", header.stored_len);
             self.note(start, None, "seal", &what);
@@ -243,7 +240,7 @@ impl Salvage {
             && (whole(good) || moved || codec == Codec::None)
         {
             self.stated_len = Some(header.content_len);
-            self.by_table(frames, good, checked);
+            self.by_table(frames, good, checked)?;
             return Ok(true);
         }
         if codec == Codec::None {
@@ -257,7 +254,7 @@ impl Salvage {
         match by_table {
             Some((frames, good)) if content_of(&frames, &good) >= walked => {
                 self.stated_len = Some(header.content_len);
-                self.by_table(&frames, &good, checked);
+                self.by_table(&frames, &good, checked)?;
             }
             other => {
                 if other.is_some() {
@@ -265,15 +262,23 @@ impl Salvage {
                 } else {
                     self.stated_len = Some(header.content_len);
                 }
-                self.by_walk(runs);
+                self.by_walk(runs)?;
             }
         }
         Ok(true)
     }
 
     fn unsealed(&mut self, len: u64, progress: &dyn Progress) -> Result<(), Error> {
+        self.parts = part::search(&*self.source, 0, len, 0)?;
+        let first = self.parts.iter().find(|part| part.offset == 0);
+        let first = first.map(PartAt::start);
+        if let Some(first) = first {
+            self.sealed = true;
+            self.note(first, None, "seal", "parts of a seal, and no seal");
+        }
         if self.codec == Codec::None {
-            self.plain(len);
+            self.stated_len = first;
+            self.plain(first.unwrap_or(len));
             return Ok(());
         }
         if walk::begins_with_small_frame(&*self.source, self.codec, len)? {
@@ -284,7 +289,7 @@ impl Salvage {
                 self.options.threads,
                 progress,
             )?;
-            self.by_walk(runs);
+            self.by_walk(runs)?;
             return Ok(());
         }
         // In one piece: what decodes before the damage. The options keep it on disk.
@@ -303,26 +308,65 @@ impl Salvage {
         Ok(())
     }
 
-    /// Uncompressed bytes that nothing proves.
+    /// Uncompressed bytes that nothing proves, but for what the copy has of them.
     fn plain(&mut self, len: u64) {
-        self.content = Arc::new(Window::new(Arc::clone(&self.source), 0, len));
         let there = self.source.size().unwrap_or(0).min(len);
-        self.pieces = piece(0..there, Proof::None);
+        let plain = Stretch {
+            content: 0..there,
+            from: From::Plain(0),
+            proof: Proof::None,
+        };
+        if self.parts.is_empty() {
+            self.content = Arc::new(Window::new(Arc::clone(&self.source), 0, len));
+            self.pieces = piece(0..there, Proof::None);
+        } else {
+            self.compose(Arc::new(Vec::new()), &[], vec![plain]);
+        }
     }
 
-    fn by_table(&mut self, frames: &[Frame], good: &[bool], checked: bool) {
+    fn by_table(&mut self, frames: &[Frame], good: &[bool], checked: bool) -> Result<(), Error> {
+        let mut rest = Vec::new();
         for (frame, good) in frames.iter().zip(good) {
             if !good {
                 let region = self.codec.region(frame.number);
                 let len = Some(frame.entry.stored_len.into());
                 self.note(frame.offset, len, &region, "other bytes than were stored");
+                rest.extend(self.left_of(frame, checked)?);
             }
         }
         let kept = frames.iter().zip(good).filter(|(_, good)| **good);
-        self.serve(kept.map(|(frame, _)| *frame).collect(), checked);
+        self.serve(kept.map(|(frame, _)| *frame).collect(), checked, rest);
+        Ok(())
     }
 
-    fn by_walk(&mut self, runs: Vec<Run>) {
+    /// What a damaged frame still gives: the bytes that lie there, or what decodes of its front.
+    /// They are proven if they have the check of the whole content that the index keeps.
+    fn left_of(&self, frame: &Frame, checked: bool) -> Result<Option<Stretch>, Error> {
+        let begins = frame.content_offset;
+        let (len, from, proof) = if self.codec == Codec::None {
+            let there = self.source.size().map_err(Error::Read)?;
+            let len = there.saturating_sub(frame.offset);
+            let len = len.min(frame.content_len.into());
+            (len, From::Plain(frame.offset), Proof::None)
+        } else {
+            let front = front(&self.source, self.codec, frame)?;
+            let whole = front.len() as u64 == u64::from(frame.content_len);
+            let right =
+                whole && checked && content_check(self.codec, &front) == frame.entry.content_check;
+            let proof = match right {
+                true => Proof::Checksum,
+                false => Proof::None,
+            };
+            (front.len() as u64, From::Front(*frame), proof)
+        };
+        Ok((len > 0).then(|| Stretch {
+            content: begins..begins.saturating_add(len),
+            from,
+            proof,
+        }))
+    }
+
+    fn by_walk(&mut self, runs: Vec<Run>) -> Result<(), Error> {
         for (i, run) in runs.iter().enumerate() {
             for frame in run.frames.iter().filter(|f| !f.good) {
                 let region = self.codec.region(frame.number);
@@ -337,24 +381,36 @@ impl Salvage {
         let placed = place::frames(&runs, self.stated_len);
         self.unplaced = placed.unplaced;
         self.runs = runs;
-        self.serve(placed.frames, false);
+        self.serve(placed.frames, false, Vec::new());
+        Ok(())
     }
 
-    /// Serves these frames, which ascend in the content.
-    fn serve(&mut self, frames: Vec<Frame>, checked: bool) {
-        self.pieces.clear();
+    /// Serves these frames, which ascend in the content, then what the copy has, then `rest`.
+    fn serve(&mut self, frames: Vec<Frame>, checked: bool, rest: Vec<Stretch>) {
+        let mut pieces: Vec<Piece> = Vec::new();
         for frame in &frames {
             let end = frame.content_offset + u64::from(frame.content_len);
-            match self.pieces.last_mut() {
+            match pieces.last_mut() {
                 Some(last) if last.content.end == frame.content_offset => last.content.end = end,
-                _ => self
-                    .pieces
-                    .extend(piece(frame.content_offset..end, Proof::Checksum)),
+                _ => pieces.extend(piece(frame.content_offset..end, Proof::Checksum)),
             }
         }
         let source = Arc::clone(&self.source);
         let recovered = Recovered::new(source, self.codec, checked, frames, &self.options);
-        self.content = Arc::new(recovered);
+        self.compose(Arc::new(recovered), &pieces, rest);
+    }
+
+    fn compose(&mut self, base: Arc<dyn ReadAt>, pieces: &[Piece], rest: Vec<Stretch>) {
+        let copies = self.parts.iter().filter(|part| part.kind == PART_COPY);
+        let copies = copies.map(|part| Stretch {
+            content: part.offset..part.offset + u64::from(part.content_len),
+            from: From::Copy(*part),
+            proof: Proof::Checksum,
+        });
+        let source = Arc::clone(&self.source);
+        let mosaic = Mosaic::new(source, self.codec, base, pieces, copies.chain(rest));
+        self.pieces = mosaic.pieces();
+        self.content = Arc::new(mosaic);
     }
 
     fn note(&mut self, offset: u64, len: Option<u64>, region: &str, found: &str) {
@@ -391,11 +447,4 @@ fn is_foreign(good: &[bool]) -> bool {
 fn content_of(frames: &[Frame], good: &[bool]) -> u64 {
     let kept = frames.iter().zip(good).filter(|(_, good)| **good);
     kept.map(|(frame, _)| u64::from(frame.content_len)).sum()
-}
-
-fn piece(content: Range<u64>, proof: Proof) -> Vec<Piece> {
-    match content.is_empty() {
-        true => Vec::new(),
-        false => vec![Piece { content, proof }],
-    }
 }

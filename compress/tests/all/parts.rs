@@ -107,3 +107,95 @@ fn seal_without_parts_is_of_version_1_and_one_with_parts_of_version_2() {
         }
     }
 }
+
+fn salvaged(bytes: Vec<u8>) -> salvage::Salvage {
+    salvage::Salvage::recover(Arc::new(bytes), &options(), &NoProgress).unwrap()
+}
+
+/// What can be had is the content wherever a checksum proves it. Returns the bytes that nothing
+/// proves or that are lost.
+fn right_where_proven(found: &salvage::Salvage, content: &[u8], what: &str) -> Vec<u64> {
+    let mut proven = vec![false; content.len()];
+    for piece in found.pieces() {
+        let (from, to) = (piece.content.start as usize, piece.content.end as usize);
+        let mut bytes = vec![0; to - from];
+        found
+            .content()
+            .read_exact_at(&mut bytes, from as u64)
+            .unwrap();
+        if piece.proof == salvage::Proof::Checksum {
+            assert!(bytes == content[from..to], "{what}: {from:#x}..{to:#x}");
+            proven[from..to].fill(true);
+        }
+    }
+    (0..content.len() as u64)
+        .filter(|at| !proven[*at as usize])
+        .collect()
+}
+
+#[test]
+fn damaged_block_costs_its_own_frame_and_nothing_that_is_copied() {
+    const COPY: u64 = 3 * FRAME as u64 + 5000;
+    let content = content(20 * FRAME as usize + 77, 15);
+    for codec in CODECS {
+        let whole = with_parts(&content, codec, COPY, 2);
+        let frames = open(whole.clone()).frames().unwrap().clone();
+        for at in (0..whole.len()).step_by(4096) {
+            let mut bytes = whole.clone();
+            let end = (at + 4096).min(bytes.len());
+            bytes[at..end].iter_mut().for_each(|b| *b ^= 0x55);
+            let what = format!("{codec}: block at {at:#x}");
+            let found = salvaged(bytes);
+            assert!(!found.damage().is_empty(), "{what} is told");
+            let lost = right_where_proven(&found, &content, &what);
+            if codec == Codec::None && at as u64 >= frames.stored_len() {
+                // Without an index nothing proves uncompressed bytes, but for the copy.
+                continue;
+            }
+            for offset in lost {
+                let frame = frames.find(offset).unwrap();
+                let stored = frame.offset..frame.offset + u64::from(frame.entry.stored_len);
+                let hit = stored.start < end as u64 && stored.end > at as u64;
+                assert!(hit && offset >= COPY, "{what}: {offset:#x} is lost");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_decodes_before_the_damage_is_served_as_unproven() {
+    let content = content(8 * 600_000, 16);
+    for codec in CODECS {
+        let mut bytes = sealed(&content, &encoding(codec, 1 << 20, 2), b"");
+        let frame = open(bytes.clone()).frames().unwrap().get(1).unwrap();
+        let end = frame.offset + u64::from(frame.entry.stored_len);
+        let at = end as usize - frame.entry.stored_len as usize / 8;
+        bytes[at..at + 64].fill(0xff);
+        let found = salvaged(bytes);
+        let unproven: u64 = found
+            .pieces()
+            .iter()
+            .filter(|piece| piece.proof == salvage::Proof::None)
+            .map(|piece| piece.content.end - piece.content.start)
+            .sum();
+        assert!(unproven >= 1 << 19, "{codec}: {unproven}");
+        assert!(unproven <= 1 << 20, "{codec}: {unproven}");
+        let got = found.pieces().iter().map(|p| p.content.end).max();
+        assert_eq!(got, Some(content.len() as u64));
+    }
+}
+
+#[test]
+fn parts_of_another_file_are_not_believed() {
+    for codec in CODECS {
+        let inner = with_parts(&content(200_000, 31), codec, 100_000, 1);
+        let mut memory = content(64 << 10, 32);
+        memory.extend(&inner);
+        memory.extend(content(64 << 10, 33));
+        let mut bytes = sealed(&memory, &encoding(Codec::None, FRAME, 1), b"");
+        bytes[70_000] ^= 1;
+        let found = salvaged(bytes);
+        let lost = right_where_proven(&found, &memory, "inner parts");
+        assert_eq!(lost.len(), FRAME as usize, "{codec}");
+    }
+}
