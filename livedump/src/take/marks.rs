@@ -113,12 +113,33 @@ impl Marks {
         }
     }
 
+    /// Takes away what is in none of `ranges`, which are ascending.
+    pub(super) fn keep_within(&mut self, ranges: &[Range<u64>]) {
+        let mut end = 0;
+        for range in ranges {
+            self.remove(end..range.start);
+            end = range.end;
+        }
+        self.remove(end..u64::MAX);
+    }
+
+    /// The same pages over other bits.
+    pub(super) fn over(mut self, ranges: DumpAvail) -> Result<Self, TakeError> {
+        let mut other = Self::new(ranges, self.page)?;
+        let page_size = self.page;
+        self.retain(|page| {
+            other.add(page..page + page_size);
+            true
+        });
+        Ok(other)
+    }
+
     /// How many pages there are.
     pub(super) fn count(&self) -> u64 {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
-    /// Every page, ascending, as runs of addresses.
+    /// The bitmap of a dump.
     pub(super) fn into_bitmap(self) -> Result<Bitmap, TakeError> {
         let bits = self.ranges.bits();
         Bitmap::from_words(self.words, bits).map_err(|e| TakeError::Unsupported {

@@ -4,11 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
-use livecore_minidump::{PageSource, PhysAddr};
+use livecore_minidump::{PageSource, PhysAddr, PhysMemory};
 
 use super::patch::Patches;
 use crate::torn::Watch;
-use livecore_minidump::PhysMemory;
 
 /// The pages of a machine that is being dumped.
 pub(super) struct Pages {

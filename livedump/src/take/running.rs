@@ -13,8 +13,8 @@ use livecore_kernel::locate::{LocateError, Located, Machine, Variables, port_of}
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
-use super::bits::dump_avail;
 use super::error::TakeError;
+use super::state::avail::dump_avail;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
 

@@ -8,15 +8,16 @@ use std::ops::Range;
 
 use livecore_minidump::{PmapPages, ReadError, VirtAddr};
 
-use super::dumpable::Dumpable;
 use super::error::TakeError;
+use super::filter::Filter;
 use super::marks::Marks;
 use livecore_minidump::mmu::{Entry, Geometry};
 use livecore_minidump::mmu::{Found, MachineView, Root, entries};
 
-/// What the walk found beside the pages that it marked.
-#[derive(Debug, Default)]
+/// What the walk found.
 pub(super) struct Walked {
+    /// The pages that were marked before, and those that it reached.
+    pub(super) marks: Marks,
     /// The page-table section.
     pub(super) pmap: PmapPages,
     /// Pages of that section, empty ones included.
@@ -26,11 +27,10 @@ pub(super) struct Walked {
 }
 
 /// A walk on its way.
-pub(super) struct Walk<'a, 'd> {
+pub(super) struct Walk<'a, 'f> {
     view: &'a MachineView,
     root: &'a Root,
-    dumpable: &'a mut Dumpable<'d>,
-    marks: &'a mut Marks,
+    filter: &'a mut Filter<'f>,
     walked: Walked,
     /// Pages of the section that are not empty, and how many the machine's memory has.
     kept: u64,
@@ -55,21 +55,25 @@ pub(super) struct Flat {
     pub(super) through_window: bool,
 }
 
-impl<'a, 'd> Walk<'a, 'd> {
+impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn new(
         view: &'a MachineView,
         root: &'a Root,
-        dumpable: &'a mut Dumpable<'d>,
-        marks: &'a mut Marks,
+        filter: &'a mut Filter<'f>,
+        marks: Marks,
     ) -> Self {
         let memory = view.memory().ranges().iter();
         let memory = memory.fold(0, |sum: u64, r| sum.saturating_add(r.end - r.start));
         Self {
             view,
             root,
-            dumpable,
-            marks,
-            walked: Walked::default(),
+            filter,
+            walked: Walked {
+                marks,
+                pmap: PmapPages::new(),
+                pmap_pages: 0,
+                lost_tables: 0,
+            },
             kept: 0,
             most: memory / root.paging.page_size(),
             lost: None,
@@ -139,7 +143,7 @@ impl<'a, 'd> Walk<'a, 'd> {
 
     /// Marks the pages in `range`.
     pub(super) fn mark(&mut self, range: Range<u64>) {
-        self.marks.add(range);
+        self.walked.marks.add(range);
     }
 
     /// Marks the pages that the entries of `table`, `depth` levels below the root, map.
@@ -147,7 +151,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         let page = self.root.paging.page_size();
         for entry in self.decode(depth, table) {
             if let Entry::Leaf(frame) = entry {
-                self.marks.add(frame..frame + page);
+                self.walked.marks.add(frame..frame + page);
             }
         }
     }
@@ -176,7 +180,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Adds the table that lies at physical address `at` to the section: a page of zeros if the
     /// kernel could not dump that.
     pub(super) fn push_table(&mut self, at: u64, table: Box<[u8]>) -> Result<(), TakeError> {
-        if !self.asks_tables || self.dumpable.allows(at) {
+        if !self.asks_tables || self.filter.allows(at) {
             self.push(table)
         } else {
             self.push_zero();

@@ -13,6 +13,7 @@
 //! | [`registers`] | the registers of every processor, as GDB names them                    |
 //! | [`pcb`]       | where they are in a `struct pcb`                                       |
 //! | [`trapframe`] | where they are in a `struct trapframe`, and who makes one              |
+//! | [`vm_page`]   | where a `struct vm_page` says that its page is not dumped             |
 //! | [`prstatus`]  | where they are in the notes of ELF cores                               |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
 //! | [`text`]      | foreign text and bytes as they may be shown                            |
@@ -36,6 +37,7 @@ pub mod riscv;
 pub mod seal;
 pub mod text;
 pub mod trapframe;
+pub mod vm_page;
 
 pub use addr::{PhysAddr, VirtAddr};
 pub use order::ByteOrder;

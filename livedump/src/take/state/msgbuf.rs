@@ -11,12 +11,12 @@ const PIECE: usize = 1 << 20;
 
 /// The section's bytes.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(in crate::take) struct Ring {
     /// `msg_size`
-    pub(super) size: u32,
+    pub(in crate::take) size: u32,
     /// The ring and what stands behind it, up to the page boundary: `struct msgbuf` itself, as a
     /// rule.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::take) bytes: Vec<u8>,
 }
 
 /// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so.

@@ -14,13 +14,15 @@
 //! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
 //! is put in. Where that is a program's ([`Kernel::is_of_program`]), the processor's own are.
 
+mod processor;
+
 use livecore_defs::pcb::PcbFields;
 use livecore_kernel::{Kernel, Thread};
 use livecore_minidump::KernelElf;
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 
+use super::error::TakeError;
 use super::patch::Patches;
-use super::{TakeError, processor};
 use crate::image::cpu::CpuState;
 use livecore_minidump::mmu::MachineView;
 

@@ -7,16 +7,13 @@
 //! just fits; and it begins close to the end of the low memory, whose last pages are the firmware's
 //! tables.
 
-use std::sync::Arc;
-
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::locate::{Variables, bitmap_follows_dump_avail, port_of};
-use livecore_minidump::{
-    DumpAvail, Error, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
-};
+use livecore_minidump::{DumpAvail, Error, KernelElf};
 
-use super::{bank, bits};
+use super::linear::{Linear, Version};
 use crate::image::{FOUR_GIB, Image, RawLayout};
+use crate::take::state::avail::dump_avail;
 
 /// Where hypervisors begin it: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc
 /// with less memory; Xen; Hyper-V.
@@ -32,25 +29,13 @@ const FIRMWARE: u64 = 128 << 20;
 /// Holes begin at multiples of this.
 const STEP: u64 = 1 << 20;
 
-/// Has a raw image whose layout is a guess laid out as the kernel says. Where that cannot be read, or
-/// fits no layout, the image is what its page tables tell.
-pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
-    let Some((len, _)) = image.guess() else {
-        return Ok(());
-    };
-    if bank::is_of(elf) {
-        let Some(layout) = bank::layout(image, elf, len) else {
-            return Ok(());
-        };
-        let note = match &layout {
-            RawLayout::Ranges(ranges) => ranges.first().map(|(range, _)| {
-                let start = range.start;
-                format!("by the kernel's page tables, RAM begins at {start:#x}: --layout {layout}")
-            }),
-            _ => None,
-        };
-        return image.lay(layout, note);
-    }
+/// The layout of `image`, a file of `len` bytes, and what a person should know of it; `None` if the
+/// kernel does not tell.
+pub(super) fn layout(
+    image: &mut Image,
+    elf: &KernelElf,
+    len: u64,
+) -> Result<Option<(RawLayout, Option<String>)>, Error> {
     let avail = known(image, elf, len);
     // Page tables count only where the file holds more than the kernel knows of.
     let sure = avail.as_ref().and_then(|avail| {
@@ -68,7 +53,7 @@ pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
         }
     };
     let Some(layout) = layout else {
-        return Ok(());
+        return Ok(None);
     };
     let note = match &layout {
         RawLayout::Hole { below } => Some(format!(
@@ -76,7 +61,7 @@ pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
         )),
         _ => None,
     };
-    image.lay(layout, note)
+    Ok(Some((layout, note)))
 }
 
 /// The end of the memory below 4 GiB.
@@ -98,7 +83,7 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     let version = Version::of(elf)?;
     // A file of symbols alone does not tell the kernel from a copy of it.
     let places = port.places(&*memory);
-    let mut places = places.take(if version.own.is_some() { usize::MAX } else { 1 });
+    let mut places = places.take(if version.has_text() { usize::MAX } else { 1 });
     places.find_map(|start| {
         let linear = Linear {
             memory: memory.clone(),
@@ -112,67 +97,9 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
             elf,
             memory: &linear,
         };
-        let found = bits::dump_avail(variables, top, sizes, PAGE_SIZE);
+        let found = dump_avail(variables, top, sizes, PAGE_SIZE);
         found.ok().map(|(avail, _)| avail)
     })
-}
-
-/// A kernel's `version`.
-pub(super) struct Version {
-    at: VirtAddr,
-    len: usize,
-    /// What the file has there; `None` if it has no contents.
-    own: Option<Vec<u8>>,
-}
-
-impl Version {
-    pub(super) fn of(elf: &KernelElf) -> Option<Self> {
-        let symbol = elf.symbol("version")?;
-        let len = (symbol.size as usize).clamp(16, 512);
-        let own = elf.bytes_at(symbol.value, len);
-        Some(Self {
-            at: VirtAddr(symbol.value),
-            len,
-            own: own.filter(|own| own.in_file).map(|own| own.bytes),
-        })
-    }
-
-    /// Whether an image has it where it should be.
-    pub(super) fn is_in(&self, image: &Linear) -> bool {
-        let mut there = vec![0; self.len];
-        let read = image.read_virt(self.at, &mut there).is_ok();
-        read && match &self.own {
-            Some(own) => there == *own,
-            None => there.starts_with(b"FreeBSD "),
-        }
-    }
-}
-
-/// A kernel's image: linked from `link` up, in memory from `start` up.
-pub(super) struct Linear {
-    pub(super) memory: Arc<dyn PhysMemory>,
-    pub(super) link: u64,
-    pub(super) start: u64,
-}
-
-impl KernelMemory for Linear {
-    fn page_size(&self) -> u64 {
-        PAGE_SIZE
-    }
-
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        let read = self.memory.read(at.0, buf);
-        read.map_err(|source| ReadError::Io { at, source })
-    }
-
-    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        let pa = at.0.checked_sub(self.link);
-        let pa = pa.and_then(|skip| skip.checked_add(self.start));
-        pa.map(PhysAddr).ok_or(ReadError::NotMapped {
-            at,
-            why: "the address is below the kernel's image",
-        })
-    }
 }
 
 /// The layout of a file of `len` bytes under which it holds the memory that `avail` tells of.

@@ -14,9 +14,9 @@ use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::locate::{Image as KernelImage, Port, Variables, port_of};
 use livecore_minidump::{KernelElf, PhysMemory};
 
-use super::bits;
-use super::hole::{Linear, Version};
+use super::linear::{Linear, Version};
 use crate::image::{Image, RawLayout};
+use crate::take::state::avail::dump_avail;
 
 /// Banks begin at multiples of this.
 const STEP: u64 = 2 << 20;
@@ -29,9 +29,13 @@ pub(super) fn is_of(elf: &KernelElf) -> bool {
     [183, 243].contains(&elf.machine())
 }
 
-/// The layout of `image`, a file of `len` bytes; `None` if the kernel is nowhere in it, or it is not
+/// The layout of `image`, a file of `len` bytes, and what a person should know of it; `None` if the kernel is nowhere in it, or it is not
 /// one bank, or more than one place makes sense, or there are too many.
-pub(super) fn layout(image: &Image, elf: &KernelElf, len: u64) -> Option<RawLayout> {
+pub(super) fn layout(
+    image: &Image,
+    elf: &KernelElf,
+    len: u64,
+) -> Option<(RawLayout, Option<String>)> {
     let (memory, port) = (image.flat()?, port_of(elf).ok()?);
     let version = Version::of(elf)?;
     let (mut found, mut tries) = (None, 0);
@@ -59,8 +63,13 @@ pub(super) fn layout(image: &Image, elf: &KernelElf, len: u64) -> Option<RawLayo
         }
     }
     Some(match found? {
-        0 => RawLayout::Flat,
-        base => RawLayout::Ranges(vec![(base..base + len, 0)]),
+        0 => (RawLayout::Flat, None),
+        base => {
+            let layout = RawLayout::Ranges(vec![(base..base + len, 0)]);
+            let note =
+                format!("by the kernel's page tables, RAM begins at {base:#x}: --layout {layout}");
+            (layout, Some(note))
+        }
     })
 }
 
@@ -68,7 +77,7 @@ pub(super) fn layout(image: &Image, elf: &KernelElf, len: u64) -> Option<RawLayo
 fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> + use<> {
     let variables = Variables { elf, memory: here };
     // No address is too high: what the file has is not known yet.
-    let avail = bits::dump_avail(variables, u64::MAX, &[8], PAGE_SIZE);
+    let avail = dump_avail(variables, u64::MAX, &[8], PAGE_SIZE);
     let all = avail.ok().and_then(|(avail, _)| {
         let first = avail.segments().first()?.start;
         let lowest = avail.end().saturating_sub(len);

@@ -1,0 +1,100 @@
+//! Which of the marked pages a kernel would dump (`vm_phys_is_dumpable`, and `PHYS_IN_DMAP` before
+//! it).
+//!
+//! A page with a `struct vm_page` is dumped unless that says PG_NODUMP; others are dumped because
+//! they are in `dump_avail`.
+
+use std::ops::Range;
+
+use livecore_kernel::locate::Machine;
+use livecore_minidump::mmu::MachineView;
+use livecore_minidump::{DumpAvail, KernelMemory, PhysAddr, VirtAddr};
+
+use super::marks::Marks;
+use super::state::vm_pages::VmPages;
+
+/// Answers whether a page may be dumped.
+pub(super) struct Filter<'a> {
+    view: &'a MachineView,
+    phys_in_dmap: Range<u64>,
+    /// `None`: every page of the direct map is dumpable.
+    pages: Option<&'a VmPages>,
+    /// The page of `vm_page_array` read last: its number, and its bytes if it could be read.
+    cached: Option<(u64, Option<Box<[u8]>>)>,
+    /// Pages whose `struct vm_page` could not be read; they count as dumpable.
+    unread: u64,
+}
+
+/// What a filter has met.
+pub(super) struct Filtered {
+    /// Pages that are left out because they are outside of the memory.
+    pub(super) outside: u64,
+    /// Pages that have no readable `struct vm_page` and count as dumpable.
+    pub(super) unread: u64,
+}
+
+impl<'a> Filter<'a> {
+    /// By the direct map, and by `struct vm_page` if there is `pages`.
+    pub(super) fn new(machine: &'a Machine, pages: Option<&'a VmPages>) -> Self {
+        Self {
+            view: &machine.view,
+            phys_in_dmap: machine.phys_in_dmap.clone(),
+            pages,
+            cached: None,
+            unread: 0,
+        }
+    }
+
+    /// Whether the page at `pa`, which is in `dump_avail`, may be dumped.
+    pub(super) fn allows(&mut self, pa: u64) -> bool {
+        if !self.phys_in_dmap.contains(&pa) {
+            return false;
+        }
+        let Some((flags, nodump)) = self
+            .pages
+            .and_then(|pages| Some((pages.flags(pa)?, pages.nodump())))
+        else {
+            return true;
+        };
+        match self.byte(flags) {
+            Some(flags) => flags & nodump == 0,
+            None => {
+                self.unread += 1;
+                true
+            }
+        }
+    }
+
+    /// Takes away what is beyond the direct map, not dumpable, or outside of memory.
+    pub(super) fn keep(mut self, marks: &mut Marks, avail: &DumpAvail) -> Filtered {
+        marks.keep_within(std::slice::from_ref(&self.phys_in_dmap));
+        if let Some(pages) = self.pages {
+            marks.retain(|page| {
+                self.allows(page)
+                    && (pages.flags(page).is_some() || avail.bit_of(PhysAddr(page)).is_some())
+            });
+        } else if !marks.ranges().is_known() {
+            let ranges = avail.segments().iter().map(|s| s.start..s.end);
+            marks.keep_within(&ranges.collect::<Vec<_>>());
+        }
+        let before = marks.count();
+        marks.keep_within(self.view.memory().ranges());
+        Filtered {
+            outside: before - marks.count(),
+            unread: self.unread,
+        }
+    }
+
+    /// The byte at virtual address `at`, in `vm_page_array`.
+    fn byte(&mut self, at: u64) -> Option<u8> {
+        let page_size = self.view.page_size();
+        let number = at / page_size;
+        if self.cached.as_ref().is_none_or(|(n, _)| *n != number) {
+            let mut page = vec![0; page_size as usize];
+            let read = self.view.read_virt(VirtAddr(number * page_size), &mut page);
+            self.cached = Some((number, read.is_ok().then(|| page.into())));
+        }
+        let (_, page) = self.cached.as_ref()?;
+        Some(page.as_ref()?[(at % page_size) as usize])
+    }
+}

@@ -1,0 +1,69 @@
+//! A kernel's image as it lies in a raw file, before any address is known.
+
+use std::sync::Arc;
+
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
+
+/// A kernel's `version`.
+pub(super) struct Version {
+    at: VirtAddr,
+    len: usize,
+    /// What the file has there; `None` if it has no contents.
+    own: Option<Vec<u8>>,
+}
+
+impl Version {
+    pub(super) fn of(elf: &KernelElf) -> Option<Self> {
+        let symbol = elf.symbol("version")?;
+        let len = (symbol.size as usize).clamp(16, 512);
+        let own = elf.bytes_at(symbol.value, len);
+        Some(Self {
+            at: VirtAddr(symbol.value),
+            len,
+            own: own.filter(|own| own.in_file).map(|own| own.bytes),
+        })
+    }
+
+    /// Whether the file has its bytes: a file of symbols alone does not.
+    pub(super) fn has_text(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Whether an image has it where it should be.
+    pub(super) fn is_in(&self, image: &Linear) -> bool {
+        let mut there = vec![0; self.len];
+        let read = image.read_virt(self.at, &mut there).is_ok();
+        read && match &self.own {
+            Some(own) => there == *own,
+            None => there.starts_with(b"FreeBSD "),
+        }
+    }
+}
+
+/// A kernel's image: linked from `link` up, in memory from `start` up.
+pub(super) struct Linear {
+    pub(super) memory: Arc<dyn PhysMemory>,
+    pub(super) link: u64,
+    pub(super) start: u64,
+}
+
+impl KernelMemory for Linear {
+    fn page_size(&self) -> u64 {
+        PAGE_SIZE
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let read = self.memory.read(at.0, buf);
+        read.map_err(|source| ReadError::Io { at, source })
+    }
+
+    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        let pa = at.0.checked_sub(self.link);
+        let pa = pa.and_then(|skip| skip.checked_add(self.start));
+        pa.map(PhysAddr).ok_or(ReadError::NotMapped {
+            at,
+            why: "the address is below the kernel's image",
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! What a kernel's variables say: read once, before anything is planned.
+
+pub(super) mod avail;
+pub(super) mod facts;
+mod msgbuf;
+mod page_dump;
+pub(super) mod vm_pages;
+
+use std::ops::Range;
+
+use livecore_defs::vm_page::Model;
+use livecore_kernel::locate::{Machine, bitmap_follows_dump_avail};
+use livecore_minidump::mmu::Root;
+use livecore_minidump::{DumpAvail, KernelElf};
+
+use super::error::TakeError;
+use super::marks::Marks;
+use super::port::{self, Port};
+use facts::Facts;
+use msgbuf::Ring;
+use vm_pages::VmPages;
+
+/// What a kernel's variables say.
+pub(super) struct KernelState {
+    /// What its architecture's kernels write.
+    pub(super) port: &'static dyn Port,
+    /// Version, host name, panic, time.
+    pub(super) facts: Facts,
+    /// `dump_avail`.
+    pub(super) avail: DumpAvail,
+    /// Whether the bits of its own bitmap follow that.
+    pub(super) follows_avail: bool,
+    /// `vm_page_array`, if the kernel asks it and its layout is known.
+    pub(super) vm_pages: Option<VmPages>,
+    /// The addresses of the kernel map.
+    pub(super) kernel_map: Range<u64>,
+    /// The tree that they are translated by.
+    pub(super) root: Root,
+    /// The first address of `crashdumpmap`.
+    pub(super) crashdumpmap: Option<u64>,
+    /// The message buffer.
+    pub(super) msgbuf: Ring,
+    /// What a person should know: what is missing.
+    pub(super) notes: Vec<String>,
+}
+
+impl KernelState {
+    /// Reads the variables, and the pages that the kernel would dump before the kernel map is
+    /// added.
+    pub(super) fn read(machine: &Machine, elf: &KernelElf) -> Result<(Self, Marks), TakeError> {
+        let mut notes = Vec::new();
+        let (variables, page_size) = (machine.variables(elf), machine.page_size());
+        let port = port::of(machine.arch)?;
+        let facts = Facts::read(variables, &mut notes)?;
+        let follows_avail = bitmap_follows_dump_avail(elf);
+        let memory = machine.view.memory().ranges();
+        let top = memory.last().map_or(0, |range| range.end);
+        let paddr_sizes = if follows_avail {
+            &[8][..]
+        } else {
+            port.old_paddr_sizes(machine.located.paging)
+        };
+        let (avail, paddr) = avail::dump_avail(variables, top, paddr_sizes, page_size)?;
+        let marks = page_dump::read(variables, &avail, page_size)?;
+        let model = Model {
+            is_64: elf.is_64(),
+            paddr,
+        };
+        let vm_pages = if port.asks_pages(follows_avail) {
+            VmPages::find(variables, model, facts.osreldate, &mut notes)
+        } else {
+            None
+        };
+        let (kernel_map, root) = machine.kernel_map(elf)?;
+        let crashdumpmap = variables.find("crashdumpmap");
+        let state = Self {
+            port,
+            avail,
+            follows_avail,
+            vm_pages,
+            kernel_map,
+            root: root.clone(),
+            crashdumpmap: crashdumpmap.and_then(|at| variables.long_at("crashdumpmap", at).ok()),
+            msgbuf: msgbuf::read(variables, page_size, &mut notes)?,
+            facts,
+            notes,
+        };
+        Ok((state, marks))
+    }
+}

@@ -1,0 +1,206 @@
+//! A kernel's `struct vm_page` array: which pages it has, and what their flags say.
+//!
+//! The structure's layout is nowhere exported. The kernel's type information tells it (CTF, DWARF), or
+//! it is one of those of known releases. Neither is believed before memory agrees: under the right
+//! layout `vm_page.phys_addr` is the page's address, for every page.
+
+use std::ops::Range;
+
+use livecore_defs::vm_page::{
+    Model, PG_NODUMP_8, PG_NODUMP_16, VM_PAGES, VM_PHYS_SEGS, VM_PHYSSEG_LIMIT, VmPage, VmPhysSeg,
+};
+use livecore_kernel::Types;
+use livecore_kernel::locate::Variables;
+use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
+
+/// The segments of the array, and the layout of its elements.
+#[derive(Debug)]
+pub(in crate::take) struct VmPages {
+    /// Ascending.
+    segs: Vec<Seg>,
+    layout: VmPage,
+    page_size: u64,
+}
+
+/// One `struct vm_phys_seg`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seg {
+    pages: Range<u64>,
+    /// The address of the `struct vm_page` of its first page.
+    first_page: u64,
+}
+
+impl VmPages {
+    /// Reads `vm_phys_segs` and finds the layout. What is missing is said in `notes`; without it every
+    /// page counts as dumpable.
+    pub(super) fn find(
+        variables: Variables<'_>,
+        model: Model,
+        osreldate: u32,
+        notes: &mut Vec<String>,
+    ) -> Option<Self> {
+        let array = variables
+            .find("vm_page_array")
+            .and_then(|at| variables.long_at("vm_page_array", at).ok());
+        if array.is_none_or(|array| array == 0) {
+            notes.push("no vm_page_array: all of dump_avail counts as dumpable".into());
+            return None;
+        }
+        let (Some(segs), Some(count)) = (
+            variables.find("vm_phys_segs"),
+            variables
+                .find("vm_phys_nsegs")
+                .and_then(|at| variables.u32_at("vm_phys_nsegs", at).ok())
+                .filter(|count| *count <= VM_PHYSSEG_LIMIT),
+        ) else {
+            notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
+            return None;
+        };
+        // What the kernel's own type information says, then what is known of releases.
+        let types = Types::read(variables.elf, &["vm_page", "vm_phys_seg"]);
+        let of_types = vm_page_of(&types, model);
+        let forms = VM_PHYS_SEGS.into_iter();
+        let forms = forms.filter(|(of, _)| osreldate != 0 && *of == model);
+        let forms = forms.map(|(_, form)| form);
+        for form in vm_phys_seg_of(&types, model).into_iter().chain(forms) {
+            let Some(segs) = read_segs(&variables, segs, count, form, model) else {
+                continue;
+            };
+            let known = VM_PAGES.iter();
+            let known = known
+                .filter(|(since, of, _)| osreldate != 0 && *since <= osreldate && *of == model);
+            let mut layouts = of_types.iter().chain(known.map(|(_, _, layout)| layout));
+            if let Some(layout) =
+                layouts.find(|layout| fits(variables.memory, &segs, layout, model))
+            {
+                return Some(Self {
+                    segs,
+                    layout: *layout,
+                    page_size: variables.memory.page_size(),
+                });
+            }
+        }
+        notes.push(
+            "struct vm_page is neither as the kernel's type information says nor as in any known \
+             release: pages marked PG_NODUMP are in the dump"
+                .into(),
+        );
+        None
+    }
+
+    /// The address of the flags of the page at `pa`; `None` if it has no `struct vm_page`.
+    pub(in crate::take) fn flags(&self, pa: u64) -> Option<u64> {
+        let after = self.segs.partition_point(|seg| seg.pages.end <= pa);
+        let seg = self.segs.get(after).filter(|seg| seg.pages.contains(&pa))?;
+        let index = (pa - seg.pages.start) / self.page_size;
+        Some(element(seg, index, &self.layout).wrapping_add(self.layout.flags))
+    }
+
+    /// `PG_NODUMP`, in the first byte of a page's flags.
+    pub(in crate::take) fn nodump(&self) -> u8 {
+        self.layout.nodump
+    }
+}
+
+/// The address of the `struct vm_page` of the page `index` of `seg`.
+fn element(seg: &Seg, index: u64, layout: &VmPage) -> u64 {
+    seg.first_page.wrapping_add(index.wrapping_mul(layout.size))
+}
+
+/// The layout that the kernel's type information tells. `PG_NODUMP` is no type: it was 0x80 as long
+/// as `flags` had 16 bits, and is 0x10 since they have 8.
+fn vm_page_of(types: &Types, model: Model) -> Option<VmPage> {
+    let page = types.structure("vm_page")?;
+    let (phys_addr, flags) = (page.member("phys_addr")?, page.member("flags")?);
+    let nodump = match flags.size {
+        1 => PG_NODUMP_8,
+        2 => PG_NODUMP_16,
+        _ => return None,
+    };
+    let inside = |end: u64| end <= page.size && page.size <= 4096;
+    let right = phys_addr.size == model.paddr as u64
+        && inside(phys_addr.offset.checked_add(phys_addr.size)?)
+        && inside(flags.offset.checked_add(flags.size)?);
+    right.then_some(VmPage {
+        size: page.size,
+        phys_addr: phys_addr.offset,
+        flags: flags.offset,
+        nodump,
+    })
+}
+
+/// The layout of `struct vm_phys_seg`, by the kernel's type information.
+fn vm_phys_seg_of(types: &Types, model: Model) -> Option<VmPhysSeg> {
+    let seg = types.structure("vm_phys_seg")?;
+    let (start, end) = (seg.member("start")?, seg.member("end")?);
+    let first_page = seg.member("first_page")?.offset;
+    // What is read of it are its first 24 bytes.
+    let right = start.offset == 0
+        && end.offset == model.paddr as u64
+        && first_page <= 16
+        && (24..=4096).contains(&seg.size.max(24));
+    right.then_some(VmPhysSeg {
+        size: seg.size,
+        first_page: first_page as usize,
+    })
+}
+
+/// Whether under `layout` the first, middle and last page of every segment knows its address.
+fn fits(memory: &dyn KernelMemory, segs: &[Seg], layout: &VmPage, model: Model) -> bool {
+    let page = memory.page_size();
+    let samples = segs
+        .iter()
+        .flat_map(|seg| {
+            let count = (seg.pages.end - seg.pages.start) / page;
+            [0, 1, count / 3, count / 2, count.saturating_sub(1)]
+                .into_iter()
+                .filter(move |index| *index < count)
+                .map(move |index| (seg, index))
+        })
+        .collect::<Vec<_>>();
+    !samples.is_empty()
+        && samples.into_iter().all(|(seg, index)| {
+            let at = element(seg, index, layout).wrapping_add(layout.phys_addr);
+            let mut bytes = [0; 8];
+            memory
+                .read_virt(VirtAddr(at), &mut bytes[..model.paddr])
+                .is_ok()
+                && u64::from_le_bytes(bytes) == seg.pages.start + index * page
+        })
+}
+
+/// The segments under one layout of the structure, if they make sense: ascending, not empty, of
+/// whole pages, their first page in the kernel's part of the address space.
+fn read_segs(
+    variables: &Variables<'_>,
+    at: u64,
+    count: u32,
+    form: VmPhysSeg,
+    model: Model,
+) -> Option<Vec<Seg>> {
+    let mut segs = Vec::<Seg>::new();
+    let page = variables.memory.page_size();
+    for index in 0..u64::from(count) {
+        let at = at.checked_add(index * form.size)?;
+        let mut bytes = [0; 24];
+        variables.bytes("vm_phys_segs", at, &mut bytes).ok()?;
+        let order = ByteOrder::Little;
+        let paddr = model.paddr;
+        // The fields end within the first 24 bytes.
+        let start = order.uint(&bytes[..paddr])?;
+        let end = order.uint(&bytes[paddr..2 * paddr])?;
+        let pointer = if model.is_64 { 8 } else { 4 };
+        let first_page = order.uint(&bytes[form.first_page..form.first_page + pointer])?;
+        let floor = segs.last().map_or(0, |seg| seg.pages.end);
+        let whole = start.is_multiple_of(page) && end.is_multiple_of(page);
+        let kernel = first_page != 0 && (!model.is_64 || first_page >> 63 == 1);
+        if !whole || start < floor || start >= end || !kernel {
+            return None;
+        }
+        segs.push(Seg {
+            pages: start..end,
+            first_page,
+        });
+    }
+    (!segs.is_empty()).then_some(segs)
+}
