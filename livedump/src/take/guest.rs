@@ -18,9 +18,11 @@ use std::time::{Duration, SystemTime};
 use livecore_minidump::KernelElf;
 use livecore_minidump::provenance::{Pause, PauseHow};
 
+use super::error::TakeError;
 use super::observer::{Observer, Stage};
+use super::plan::{PlanOptions, plan, plan_machine};
 use super::run::RunOptions;
-use super::{PlanOptions, TakeError, Taken, plan, plan_machine};
+use super::taken::Taken;
 use crate::image::{self, CpuState};
 use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};
 use livecore_minidump::PhysMemory;

@@ -19,7 +19,7 @@ use livecore_defs::kerneldump::{KERNELDUMPVERSION, SIZE};
 use livecore_minidump::kerneldump::Magic;
 use livecore_minidump::{Container, Dump, Error, KernelDumpHeader, OpenOptions};
 
-use super::TakeError;
+use super::error::TakeError;
 use crate::mem4::freebsd::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemError};
 use crate::publish::temporary::Temporary;

@@ -17,9 +17,12 @@ use livecore_kernel::locate::Machine;
 use livecore_minidump::convert::{Target, Written, finish_with};
 use livecore_minidump::{Error, KernelElf};
 
+use super::error::TakeError;
 use super::guest::{self, GuestSource, Held, Prepared};
 use super::observer::{Observer, Stage};
-use super::{Facts, PlanOptions, TakeError, Taken, plan, plan_machine};
+use super::plan::{PlanOptions, plan, plan_machine};
+use super::state::facts::Facts;
+use super::taken::Taken;
 use crate::image::CpuState;
 use crate::publish::{Destination, Options, Pending, PublishError, Published, info};
 use crate::qmp::QmpError;

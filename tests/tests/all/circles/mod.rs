@@ -79,13 +79,8 @@ const IN_CIRCLES: &[&str] = &[
     "livedump/src/place/free.rs",
     "livedump/src/place/private.rs",
     "livedump/src/place/temporary.rs",
-    "livedump/src/take/bank.rs",
     "livedump/src/take/guest.rs",
-    "livedump/src/take/hole.rs",
     "livedump/src/take/mod.rs",
-    "livedump/src/take/port/arm64.rs",
-    "livedump/src/take/port/mod.rs",
-    "livedump/src/take/port/riscv64.rs",
     "livedump/src/take/run.rs",
     "livedump/src/take/running.rs",
     // livedump/synth
