@@ -135,6 +135,15 @@ impl<'a> Builder<'a> {
         self.set(name, &value.to_le_bytes()[..len])
     }
 
+    /// Writes what of the `struct pmap` at `va` says where its tables are.
+    pub(crate) fn pmap(&mut self, va: u64, root: u64) -> Result<(), Error> {
+        let (release, direct) = (self.description.release(), self.dmap(root));
+        for (offset, word) in self.processor.pmap(release, root, direct) {
+            self.poke_word(va + offset, word)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn poke_u32(&mut self, va: u64, value: u32) -> Result<(), Error> {
         self.poke(va, &value.to_le_bytes())
     }

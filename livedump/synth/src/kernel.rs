@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::chains::{self, Names};
 use super::code::Code;
+use super::description::Description;
 use super::elf;
 use super::error::Error;
-use super::layout::Release;
-use super::processor::Processor;
 use super::rng::Rng;
 use super::truth::Symbol;
 
@@ -253,15 +252,14 @@ fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) ->
 
 /// Writes a kernel of symbols: code that looks like code, variables, no debug information.
 pub(crate) fn symbols(
-    (processor, release): (&dyn Processor, Release),
+    description: &Description,
+    (insns, names): (&'static Code, &Names),
     start: u64,
-    load: u64,
     variables: &[Variable],
-    functions: u32,
-    seed: u64,
 ) -> Kernel {
-    let mut rng = Rng::new(seed, "kernel");
-    let (insns, names) = (processor.code(), processor.names(release));
+    let load = description.load();
+    let mut rng = Rng::new(description.seed, "kernel");
+    let functions = description.kernel.functions;
     let mut bodies = bodies(start, insns, names, functions, &mut rng);
     let addresses: BTreeMap<String, u64> = bodies.iter().map(|b| (b.name.clone(), b.at)).collect();
     let mut text = Vec::new();
@@ -388,7 +386,12 @@ pub(crate) fn symbols(
         });
     }
 
-    let elf = elf::write(processor.elf_machine(), start, &sections, &symbols);
+    let elf = elf::write(
+        description.architecture.row().elf_machine,
+        start,
+        &sections,
+        &symbols,
+    );
     Kernel {
         elf,
         loads: sections

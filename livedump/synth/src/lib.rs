@@ -13,27 +13,26 @@
 //! [`Truth`] is the builder's own knowledge of what it put where, for tests to compare with.
 //! `docs/machines.md` explains the text.
 
-mod amd64;
-mod arm64;
+mod architecture;
+mod boot;
 mod builder;
 mod chains;
 mod code;
 mod compiled;
 mod content;
-mod crowd;
 mod description;
 mod elf;
 mod error;
 mod frames;
-mod i386;
+mod i386_link;
 mod intervals;
 mod kernel;
 mod layout;
 mod modules;
 mod msgbuf;
+mod port;
 mod processor;
 mod regions;
-mod riscv;
 mod rng;
 mod source;
 mod stack;
@@ -53,9 +52,10 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use architecture::Architecture;
 pub use description::{
-    Architecture, Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys,
-    MAX_SIZE, MIN_SIZE, Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
+    Bytes, Content, Description, Doing, Giant, Kernel, KernelKind, Kernphys, MAX_SIZE, MIN_SIZE,
+    Memory, Mix, Msgbuf, Process, State, Stoppcbs, Thread,
 };
 pub use error::Error;
 pub use layout::Release;
@@ -97,9 +97,11 @@ impl Machine {
 
 /// Makes a machine.
 pub fn build(description: &Description) -> Result<Machine, Error> {
-    let processor = processor::of(description);
+    let port = port::of(description);
+    let processor: &dyn processor::Processor = port;
     let layout = processor.layout(description.release());
-    let ram = processor.ram(description);
+    let row = description.architecture.row();
+    let ram = row.ram(description.memory.size.0, description.low());
     let space = processor.space(&ram, description);
     let firmware = processor.firmware(&ram);
     let dump_avail = vm::dump_avail(description, &ram, firmware, layout.dump_avail as usize)?;
@@ -130,8 +132,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         ));
     }
     let mut frames = Frames::new(&dump_avail, description.seed);
-    let (reserved, unpaged) = processor.boot_memory();
-    frames.take(&(0..reserved));
+    frames.take(&(0..row.reserved));
     frames.take(&image);
 
     let mut b = Builder::new(
@@ -146,11 +147,11 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         dump_avail,
     )?;
     b.notes = notes;
-    processor.boot(&mut b)?;
+    port.boot(&mut b)?;
 
     let place = msgbuf::place(&mut b)?;
     let bitmap = vm::place_bitmap(&mut b)?;
-    let taken: [Range<u64>; 3] = [0..unpaged, image, place.pa..place.pa + place.len];
+    let taken: [Range<u64>; 3] = [0..row.unpaged, image, place.pa..place.pa + place.len];
     let segments = vm::segments(&b.dump_avail, &taken, b.space.page_size);
     let mut pages = vm::place_pages(&mut b, segments)?;
     regions::low_memory(&mut b);
@@ -169,7 +170,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
         pages.nodump = b.nodump.clone();
     }
     vm::write(&mut b, &bitmap)?;
-    let kva_end = processor.settle(&mut b)?;
+    let kva_end = port.settle(&mut b)?;
 
     let dumped = vm::expected(&b, pages.as_ref());
     let truth = Truth {
@@ -245,13 +246,13 @@ fn kernel(
             made => return made,
         }
     }
+    let port = port::of(description);
+    let made_of = (port.code(), port.names(description.release()));
     Ok(kernel::symbols(
-        (processor::of(description), description.release()),
+        description,
+        made_of,
         space.kernstart,
-        description.load(),
         wanted,
-        description.kernel.functions,
-        description.seed,
     ))
 }
 

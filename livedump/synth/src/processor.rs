@@ -3,10 +3,9 @@
 
 use std::ops::Range;
 
-use super::builder::Builder;
 use super::chains::Names;
 use super::code::Code;
-use super::description::{Architecture, Description};
+use super::description::Description;
 use super::error::Error;
 use super::kernel::{Kernel, Variable};
 use super::layout::{Layout, Release};
@@ -77,17 +76,10 @@ pub(crate) trait Processor: Sync {
     fn names(&self, release: Release) -> &'static Names;
     /// Its kernel's structures.
     fn layout(&self, release: Release) -> Layout;
-    /// RAM.
-    fn ram(&self, description: &Description) -> Vec<Range<u64>>;
     /// What of it is firmware's.
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>>;
-    /// Memory below this belongs to no allocator; nothing of it has a `struct vm_page` up to the
-    /// second address.
-    fn boot_memory(&self) -> (u64, u64);
     /// Its kernel's addresses, on a machine with this RAM.
     fn space(&self, ram: &[Range<u64>], description: &Description) -> Space;
-    /// `e_machine`.
-    fn elf_machine(&self) -> u16;
     /// Kernel variables that only it has.
     fn variables(&self, description: &Description) -> Vec<Variable>;
     /// Physical address of the root table, if that is part of the image loaded at `load`.
@@ -96,21 +88,13 @@ pub(crate) trait Processor: Sync {
     fn behind_image(&self) -> u64 {
         0
     }
-    /// Fills the tables as the kernel's start does: direct map, kernel image.
-    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error>;
     /// The level of large leaves in the kernel map, if it has them.
     fn large(&self) -> Option<usize>;
-    /// Whether the message buffer is reached through the direct map; else it is mapped.
-    fn msgbuf_in_direct_map(&self) -> bool;
-    /// Whether the kernel map has the `vm_page_array`, in large leaves.
-    fn maps_pages(&self) -> bool;
     /// Physical addresses of devices that the kernel maps, and pages.
     fn devices(&self, space: &Space) -> Vec<(u64, u64)>;
-    /// Sets its own variables when the kernel map is complete; gives the end of the addresses
-    /// that a dump's page map covers.
-    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error>;
-    /// Writes what of a `struct pmap` says where its tables are.
-    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error>;
+    /// What of a `struct pmap` says where its tables are, root at `root` and in the direct map at
+    /// `direct`: offsets and words.
+    fn pmap(&self, release: Release, root: u64, direct: u64) -> Vec<(u64, u64)>;
     /// Bytes of a pcb with these registers, and their names and values as a debugger reads them.
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>);
     /// Bytes of a trap frame of a context that was interrupted in the kernel or in user mode.
@@ -126,8 +110,9 @@ pub(crate) trait Processor: Sync {
     /// The stack pointer of a saved context whose function has stack pointer `sp`: with it the
     /// slot of the return address, if that is in memory.
     fn saved_sp(&self, sp: u64) -> (u64, Option<u64>);
-    /// A page table that the kernel maps itself while it walks, and so finds.
-    fn window_table(&self, _: &Builder<'_>) -> Option<(u64, u64)> {
+    /// The variable with the addresses through which the kernel's own walk looks at tables, and the
+    /// bytes that one table there maps.
+    fn window(&self) -> Option<(&'static str, u64)> {
         None
     }
     /// Whether the page tables at this level are pages of the dump.
@@ -145,18 +130,4 @@ pub(crate) enum Trap {
     Interrupt,
     /// A system call, or a process's first instruction.
     User,
-}
-
-/// The processor of a description.
-pub(crate) fn of(description: &Description) -> &'static dyn Processor {
-    match description.architecture {
-        Architecture::Amd64 if description.kernel.la57 => &super::amd64::AMD64_LA57,
-        Architecture::Amd64 => &super::amd64::AMD64,
-        Architecture::Aarch64 if description.page_size() == 4096 => &super::arm64::ARM64_4K,
-        Architecture::Aarch64 => &super::arm64::ARM64_16K,
-        Architecture::Riscv64 if description.kernel.sv48 => &super::riscv::SV48,
-        Architecture::Riscv64 => &super::riscv::SV39,
-        Architecture::I386 if description.kernel.pae => &super::i386::I386_PAE,
-        Architecture::I386 => &super::i386::I386,
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::architecture::Architecture;
 use super::builder::Builder;
 use super::content::{Kind, PAGE};
-use super::description::{Architecture, Giant, Mix};
+use super::description::{Giant, Mix};
 use super::error::Error;
 use super::rng::Rng;
 use super::store::Source;

@@ -220,8 +220,7 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
         let v = b.layout.vmspace;
         let vmspace = b.slab(u64::from(v.size))?;
         b.poke_word(va + u64::from(l.vmspace), vmspace)?;
-        b.processor
-            .pmap(b, vmspace + u64::from(v.pmap), space.root)?;
+        b.pmap(vmspace + u64::from(v.pmap), space.root)?;
         Some(space)
     } else {
         None

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::description::{Architecture, Doing};
+use super::architecture::Architecture;
+use super::description::Doing;
 use super::layout::Release;
 
 /// What a mapping allows. Reading always is.

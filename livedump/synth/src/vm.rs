@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use super::architecture::Architecture;
 use super::builder::Builder;
 use super::content::PAGE;
-use super::description::{Architecture, Description};
+use super::description::Description;
 use super::error::Error;
 use super::intervals::{Intervals, within, without};
 use super::layout::Release;
@@ -121,7 +122,8 @@ pub(crate) fn place_pages(
     let direct = !b.space.dmap.is_empty()
         && (b.description.memory.vm_page_array_in_direct_map
             || b.description.release().is_old()
-            || !b.processor.maps_pages());
+            || !b.description.architecture.row().maps_pages
+            || b.processor.large().is_none());
     let (at, va) = if direct {
         let at = b.frames.block("vm_page_array", len, b.space.page_size)?;
         b.bits.push(at..at + len);
@@ -259,8 +261,8 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
     for range in &b.bits {
         add(range.clone(), Why::Bit);
     }
-    if let Some((pa, len)) = b.processor.window_table(b) {
-        add(pa..pa + len, Why::PageTable);
+    if let Some(pa) = window_table(b) {
+        add(pa..pa + page, Why::PageTable);
     }
     set.merged()
         .into_iter()
@@ -270,4 +272,17 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
             why,
         })
         .collect()
+}
+
+/// The page table that the kernel maps itself while it walks, and so finds.
+fn window_table(b: &Builder<'_>) -> Option<u64> {
+    let (variable, span) = b.processor.window()?;
+    let at = b.phys(b.kernel.address(variable).ok()?).ok()?;
+    let mut bytes = [0; 8];
+    let len = b.layout.word as usize;
+    b.store.read(at, &mut bytes[..len]);
+    let base = u64::from_le_bytes(bytes) & !(span - 1);
+    let mut made = b.tables.made.iter();
+    let found = made.find(|(level, va, _)| (*level, *va) == (b.bottom(), base))?;
+    Some(found.2)
 }

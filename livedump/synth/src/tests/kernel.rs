@@ -201,13 +201,17 @@ fn a_description_that_no_machine_has_is_refused_with_its_key() {
 
 #[test]
 fn without_a_compiler_an_automatic_kernel_has_symbols_and_a_note() {
-    use crate::{kernel, processor, variables};
+    use crate::{kernel, port, variables};
     let text = text_of("debug");
     let kernel_by = |text: &str, compiler: &str| {
         let description = Description::parse(text).expect("a description");
-        let processor = processor::of(&description);
+        let processor = port::of(&description);
+        let row = description.architecture.row();
         let layout = processor.layout(description.release());
-        let space = processor.space(&processor.ram(&description), &description);
+        let space = processor.space(
+            &row.ram(description.memory.size.0, description.low()),
+            &description,
+        );
         let version = variables::version(&description, "amd64");
         let mut wanted = variables::all(&description, &layout, &version);
         wanted.extend(processor.variables(&description));

@@ -8,16 +8,17 @@
 
 use std::ops::Range;
 
-use super::builder::Builder;
-use super::chains::{self, Names};
-use super::code::{self, Code};
-use super::description::{Description, Kernphys};
-use super::error::Error;
-use super::kernel::{Kernel, Place, Variable};
-use super::layout::{Layout, Release};
-use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
-use super::tables::Format;
-use super::truth::Prot;
+use crate::boot::Boot;
+use crate::builder::Builder;
+use crate::chains::{self, Names};
+use crate::code::{self, Code};
+use crate::description::{Description, Kernphys};
+use crate::error::Error;
+use crate::kernel::{Kernel, Place, Variable};
+use crate::layout::{Layout, Release};
+use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use crate::tables::Format;
+use crate::truth::Prot;
 
 /// The architecture.
 pub(crate) struct Amd64 {
@@ -164,23 +165,9 @@ impl Processor for Amd64 {
         }
     }
 
-    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
-        let size = description.memory.size.0;
-        let low = size.min(description.low());
-        let mut ram = vec![0..0xa0000, 0x100000..low];
-        if size > low {
-            ram.push(4 * GIB..4 * GIB + size - low);
-        }
-        ram
-    }
-
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
         let low = ram.get(1).map_or(0, |range| range.end);
         vec![LOW_END..0xa0000, 0x100000..LOADER_END, low - TOP..low]
-    }
-
-    fn boot_memory(&self) -> (u64, u64) {
-        (MIB2, 0x10000)
     }
 
     fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
@@ -208,14 +195,6 @@ impl Processor for Amd64 {
         Some(self.level(PDE))
     }
 
-    fn msgbuf_in_direct_map(&self) -> bool {
-        true
-    }
-
-    fn maps_pages(&self) -> bool {
-        true
-    }
-
     fn devices(&self, space: &Space) -> Vec<(u64, u64)> {
         // The local interrupt controller, a frame buffer in the PC hole, and something beyond
         // what the direct map covers.
@@ -224,10 +203,6 @@ impl Processor for Amd64 {
             (0xf000_0000, 16),
             (space.dmaplimit + GIB, 2),
         ]
-    }
-
-    fn elf_machine(&self) -> u16 {
-        62
     }
 
     fn variables(&self, description: &Description) -> Vec<Variable> {
@@ -256,6 +231,92 @@ impl Processor for Amd64 {
         variables
     }
 
+    fn pmap(&self, release: Release, root: u64, direct: u64) -> Vec<(u64, u64)> {
+        match release {
+            // `pm_cr3` follows at once: there is no second root for processes.
+            Release::R10 => vec![(32, direct), (40, root)],
+            _ => vec![(32, direct), (40, 0), (48, root), (56, u64::MAX)],
+        }
+    }
+
+    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+        let [rbx, r12, r13, r14, r15] = r.saved;
+        let named = vec![
+            ("r15", r15),
+            ("r14", r14),
+            ("r13", r13),
+            ("r12", r12),
+            ("rbp", r.fp),
+            ("rsp", r.sp),
+            ("rbx", rbx),
+            ("rip", r.pc),
+        ];
+        let mut bytes: Vec<u8> = named.iter().flat_map(|(_, v)| v.to_le_bytes()).collect();
+        bytes.resize(size, 0);
+        if let Some(cr3) = bytes.get_mut(104..112) {
+            cr3.copy_from_slice(&r.root.to_le_bytes());
+        }
+        (bytes, named)
+    }
+
+    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
+        let mut frame = vec![0; TRAP_FRAME as usize];
+        let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
+        let (number, address) = match trap {
+            Trap::Fault(address) => (T_PAGEFLT, address),
+            Trap::Nmi => (T_NMI, 0),
+            // Set only for traps.
+            Trap::Interrupt | Trap::User => (0, 0),
+        };
+        let (cs, flags, ss) = match trap {
+            Trap::User => (0x43, 0x202, 0x3b),
+            _ => (0x20, 0x10246, 0x28),
+        };
+        put(0, address);
+        put(8, 0x10);
+        put(56, r.saved[0]);
+        put(64, r.fp);
+        for (i, &v) in r.saved[1..].iter().enumerate() {
+            put(88 + 8 * i, v);
+        }
+        // tf_trapno, tf_fs, tf_gs.
+        put(120, number | 0x1b_0013 << 32);
+        put(128, address);
+        put(152, r.pc);
+        put(160, cs);
+        put(168, flags);
+        put(176, r.sp);
+        put(184, ss);
+        frame
+    }
+
+    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
+        let record = sp - 16;
+        FrameAt {
+            fp: record,
+            record,
+            locals: record - locals,
+            sp: record - locals,
+        }
+    }
+
+    fn trap(&self, sp: u64, _user: bool) -> TrapAt {
+        TrapAt {
+            frame: (sp - TRAP_FRAME) & !15,
+            record: None,
+        }
+    }
+
+    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
+        (sp - 8, Some(sp - 8))
+    }
+
+    fn dumps_table(&self, level: usize) -> bool {
+        level == self.level(PTE)
+    }
+}
+
+impl Boot for Amd64 {
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
         let root = builder.tables.root;
         builder.store.write(
@@ -342,7 +403,7 @@ impl Processor for Amd64 {
             builder.set_u64("kernphys", builder.description.load())?;
         }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
-        self.pmap(builder, pmap, root)?;
+        builder.pmap(pmap, root)?;
         // Every process has the kernel's half, and its own recursive entry.
         let half = RECURSIVE * 8;
         let mut entries = [0; 2048];
@@ -356,92 +417,5 @@ impl Processor for Amd64 {
         builder.set_u64("kernel_vm_end", end)?;
         builder.kva = end;
         Ok(end.max(KERNBASE + nkpt * MIB2))
-    }
-
-    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
-        builder.poke_u64(at + 32, builder.dmap(root))?;
-        if builder.description.release() == Release::R10 {
-            // `pm_cr3` is right behind: there is no second root for processes.
-            return builder.poke_u64(at + 40, root);
-        }
-        builder.poke_u64(at + 40, 0)?;
-        builder.poke_u64(at + 48, root)?;
-        builder.poke_u64(at + 56, u64::MAX)
-    }
-
-    fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
-        let [rbx, r12, r13, r14, r15] = r.saved;
-        let named = vec![
-            ("r15", r15),
-            ("r14", r14),
-            ("r13", r13),
-            ("r12", r12),
-            ("rbp", r.fp),
-            ("rsp", r.sp),
-            ("rbx", rbx),
-            ("rip", r.pc),
-        ];
-        let mut bytes: Vec<u8> = named.iter().flat_map(|(_, v)| v.to_le_bytes()).collect();
-        bytes.resize(size, 0);
-        if let Some(cr3) = bytes.get_mut(104..112) {
-            cr3.copy_from_slice(&r.root.to_le_bytes());
-        }
-        (bytes, named)
-    }
-
-    fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8> {
-        let mut frame = vec![0; TRAP_FRAME as usize];
-        let mut put = |at: usize, v: u64| frame[at..at + 8].copy_from_slice(&v.to_le_bytes());
-        let (number, address) = match trap {
-            Trap::Fault(address) => (T_PAGEFLT, address),
-            Trap::Nmi => (T_NMI, 0),
-            // Set only for traps.
-            Trap::Interrupt | Trap::User => (0, 0),
-        };
-        let (cs, flags, ss) = match trap {
-            Trap::User => (0x43, 0x202, 0x3b),
-            _ => (0x20, 0x10246, 0x28),
-        };
-        put(0, address);
-        put(8, 0x10);
-        put(56, r.saved[0]);
-        put(64, r.fp);
-        for (i, &v) in r.saved[1..].iter().enumerate() {
-            put(88 + 8 * i, v);
-        }
-        // tf_trapno, tf_fs, tf_gs.
-        put(120, number | 0x1b_0013 << 32);
-        put(128, address);
-        put(152, r.pc);
-        put(160, cs);
-        put(168, flags);
-        put(176, r.sp);
-        put(184, ss);
-        frame
-    }
-
-    fn frame(&self, sp: u64, locals: u64) -> FrameAt {
-        let record = sp - 16;
-        FrameAt {
-            fp: record,
-            record,
-            locals: record - locals,
-            sp: record - locals,
-        }
-    }
-
-    fn trap(&self, sp: u64, _user: bool) -> TrapAt {
-        TrapAt {
-            frame: (sp - TRAP_FRAME) & !15,
-            record: None,
-        }
-    }
-
-    fn saved_sp(&self, sp: u64) -> (u64, Option<u64>) {
-        (sp - 8, Some(sp - 8))
-    }
-
-    fn dumps_table(&self, level: usize) -> bool {
-        level == self.level(PTE)
     }
 }

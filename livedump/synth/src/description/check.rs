@@ -1,17 +1,16 @@
-//! What only some processors can do, refused of the others.
+//! Limits of some architectures, and of processes.
 
-use super::{Architecture, Description, KernelKind};
+use super::{Description, Doing, KernelKind};
+use crate::architecture::Architecture;
 use crate::error::Error;
+use crate::i386_link;
 use crate::layout::Release;
 
 impl Description {
     /// What only some processors can do.
     pub(super) fn check_architecture(&self) -> Result<(), Error> {
         let page = self.page_size();
-        let pages: &[u64] = match self.architecture {
-            Architecture::Aarch64 => &[4096, 16384],
-            _ => &[4096],
-        };
+        let pages = self.architecture.row().page_sizes;
         if !pages.contains(&page) {
             return Err(Error::value(
                 "memory.page_size",
@@ -80,7 +79,7 @@ impl Description {
                 "0 with pages of 16 KiB",
             ));
         }
-        let most = crate::riscv::MAX_SIZE;
+        let most = self.architecture.row().max_size;
         if self.architecture == Architecture::Riscv64 && self.memory.size.0 > most {
             return Err(Error::value(
                 "memory.size",
@@ -92,7 +91,7 @@ impl Description {
     }
 
     fn check_i386(&self) -> Result<(), Error> {
-        let usual = crate::i386::load(self);
+        let usual = i386_link::load(self.release(), self.kernel.pae);
         if self.load() != usual {
             return Err(Error::value(
                 "kernel.load",
@@ -118,6 +117,77 @@ impl Description {
                 "kernel.kind, content.giant",
                 "set",
                 "a kernel of symbols and no 1 GiB leaf on i386",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_processes(&self) -> Result<(), Error> {
+        let mut running = vec![false; self.state.cpus as usize];
+        let mut pids = std::collections::BTreeSet::new();
+        for process in &self.process {
+            if process.name.is_empty() || process.name.len() > 19 || process.name.contains('\0') {
+                return Err(Error::value("process.name", &process.name, "1 to 19 bytes"));
+            }
+            if process.pid > 99_999 || !pids.insert(process.pid) {
+                return Err(Error::value(
+                    "process.pid",
+                    process.pid,
+                    "up to 99999, each once",
+                ));
+            }
+            for thread in &process.thread {
+                for (key, text) in [
+                    ("process.thread.name", &thread.name),
+                    ("process.thread.wait", &thread.wait),
+                ] {
+                    if let Some(text) = text
+                        && (text.is_empty() || text.len() > 19 || text.contains('\0'))
+                    {
+                        return Err(Error::value(key, text, "1 to 19 bytes"));
+                    }
+                }
+                match (thread.doing, thread.cpu) {
+                    (Doing::Running, Some(cpu)) => match running.get_mut(cpu as usize) {
+                        Some(busy) if !*busy => *busy = true,
+                        _ => {
+                            return Err(Error::value(
+                                "process.thread.cpu",
+                                cpu,
+                                "a CPU below state.cpus that runs nothing else",
+                            ));
+                        }
+                    },
+                    (Doing::Running, None) => {
+                        return Err(Error::value(
+                            "process.thread.cpu",
+                            "absent",
+                            "the CPU it runs on",
+                        ));
+                    }
+                    (_, Some(cpu)) => {
+                        return Err(Error::value(
+                            "process.thread.cpu",
+                            cpu,
+                            "absent, for a thread that does not run",
+                        ));
+                    }
+                    (_, None) => {}
+                }
+                if thread.fault && !matches!(thread.doing, Doing::Running | Doing::Sleeping) {
+                    return Err(Error::value(
+                        "process.thread.fault",
+                        true,
+                        "a running thread",
+                    ));
+                }
+            }
+        }
+        if self.state.panic.is_some() && !running.iter().any(|&busy| busy) {
+            return Err(Error::value(
+                "state.panic",
+                "set",
+                "a running thread that panicked",
             ));
         }
         Ok(())

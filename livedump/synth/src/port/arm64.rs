@@ -4,16 +4,17 @@
 
 use std::ops::Range;
 
-use super::builder::Builder;
-use super::chains::{self, Names};
-use super::code::{self, Code};
-use super::description::Description;
-use super::error::Error;
-use super::kernel::{Kernel, Variable};
-use super::layout::{Layout, Release};
-use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
-use super::tables::Format;
-use super::truth::Prot;
+use crate::boot::Boot;
+use crate::builder::Builder;
+use crate::chains::{self, Names};
+use crate::code::{self, Code};
+use crate::description::Description;
+use crate::error::Error;
+use crate::kernel::{Kernel, Variable};
+use crate::layout::{Layout, Release};
+use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use crate::tables::Format;
+use crate::truth::Prot;
 
 /// The architecture, with one size of pages.
 pub(crate) struct Arm64 {
@@ -31,11 +32,6 @@ pub(crate) static ARM64_16K: Arm64 = Arm64 {
     shifts: [47, 36, 25, 14],
     index_bits: 11,
 };
-
-/// Where RAM starts, as on QEMU's and bhyve's machines.
-pub(crate) const RAM: u64 = 1 << 30;
-/// Where its second bank starts.
-const RAM2: u64 = 128 << 30;
 
 const TABLE: u64 = 3;
 const BLOCK: u64 = 1;
@@ -141,24 +137,13 @@ impl Processor for Arm64 {
         Layout::arm64(release)
     }
 
-    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
-        let size = description.memory.size.0;
-        let low = size.min(description.low());
-        let mut ram: Vec<_> = std::iter::once(RAM..RAM + low).collect();
-        if size > low {
-            ram.push(RAM2..RAM2 + size - low);
-        }
-        ram
-    }
-
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
         // The device tree, and what EFI keeps for its runtime services.
-        let end = ram.first().map_or(0, |range| range.end);
-        vec![RAM..RAM + 0x10000, end - 0x40000..end]
-    }
-
-    fn boot_memory(&self) -> (u64, u64) {
-        (RAM, RAM)
+        let first = ram.first().map_or(0..0, Clone::clone);
+        vec![
+            first.start..first.start + 0x10000,
+            first.end - 0x40000..first.end,
+        ]
     }
 
     fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
@@ -168,14 +153,10 @@ impl Processor for Arm64 {
             kernbase: VM_MIN_KERNEL_ADDRESS,
             kernstart: VM_MIN_KERNEL_ADDRESS,
             dmap: DMAP_MIN..DMAP_MAX,
-            dmap_phys: RAM & !(self.span(L1) - 1),
+            dmap_phys: ram.first().map_or(0, |range| range.start) & !(self.span(L1) - 1),
             dmaplimit: ram.last().map_or(0, |range| range.end),
             user_end: USER_END,
         }
-    }
-
-    fn elf_machine(&self) -> u16 {
-        183
     }
 
     fn variables(&self, _description: &Description) -> Vec<Variable> {
@@ -195,34 +176,8 @@ impl Processor for Arm64 {
         ))
     }
 
-    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        // 16 KiB granules have no blocks at level 1.
-        let levels: &[usize] = if self.index_bits == 9 {
-            &[L1, L2, L3]
-        } else {
-            &[L2, L3]
-        };
-        builder.map_ram_directly(levels)?;
-        let len = builder.kernel.end - builder.kernel.start;
-        let level = self.large().unwrap_or(L3);
-        let len = len.next_multiple_of(self.span(level));
-        let load = builder.description.load();
-        builder.map(level, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
-        builder.load_kernel()?;
-        builder.kva = VM_MIN_KERNEL_ADDRESS + len.next_multiple_of(MIB2);
-        builder.set_u64("virtual_avail", builder.kva)
-    }
-
     fn large(&self) -> Option<usize> {
         (self.index_bits == 9).then_some(L2)
-    }
-
-    fn msgbuf_in_direct_map(&self) -> bool {
-        false
-    }
-
-    fn maps_pages(&self) -> bool {
-        self.large().is_some()
     }
 
     fn devices(&self, _space: &Space) -> Vec<(u64, u64)> {
@@ -230,24 +185,8 @@ impl Processor for Arm64 {
         vec![(0x0800_0000, 4), (0x0900_0000, 1)]
     }
 
-    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
-        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
-        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
-        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
-        let pmap = builder.kernel.address("kernel_pmap_store")?;
-        self.pmap(builder, pmap, builder.tables.root)?;
-        let l0 = builder.kernel.address("pagetable_l0_ttbr1")?;
-        builder.poke_u64(pmap + 64, l0)?;
-        let end = builder.kva.next_multiple_of(self.span(L2));
-        builder.set_u64("kernel_vm_end", end)?;
-        builder.kva = end;
-        Ok(end)
-    }
-
-    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
-        builder.poke_u64(at + 48, root)?;
-        builder.poke_u64(at + 56, root)?;
-        builder.poke_u64(at + 64, builder.dmap(root))
+    fn pmap(&self, _: Release, root: u64, direct: u64) -> Vec<(u64, u64)> {
+        vec![(48, root), (56, root), (64, direct)]
     }
 
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
@@ -307,5 +246,39 @@ impl Processor for Arm64 {
 
     fn dumps_table(&self, _level: usize) -> bool {
         false
+    }
+}
+
+impl Boot for Arm64 {
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        // 16 KiB granules have no blocks at level 1.
+        let levels: &[usize] = if self.index_bits == 9 {
+            &[L1, L2, L3]
+        } else {
+            &[L2, L3]
+        };
+        builder.map_ram_directly(levels)?;
+        let len = builder.kernel.end - builder.kernel.start;
+        let level = self.large().unwrap_or(L3);
+        let len = len.next_multiple_of(self.span(level));
+        let load = builder.description.load();
+        builder.map(level, VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
+        builder.load_kernel()?;
+        builder.kva = VM_MIN_KERNEL_ADDRESS + len.next_multiple_of(MIB2);
+        builder.set_u64("virtual_avail", builder.kva)
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
+        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
+        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
+        let pmap = builder.kernel.address("kernel_pmap_store")?;
+        builder.pmap(pmap, builder.tables.root)?;
+        let l0 = builder.kernel.address("pagetable_l0_ttbr1")?;
+        builder.poke_u64(pmap + 64, l0)?;
+        let end = builder.kva.next_multiple_of(self.span(L2));
+        builder.set_u64("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
     }
 }

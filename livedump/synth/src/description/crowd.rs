@@ -1,6 +1,6 @@
 //! The processes of a machine whose description names none.
 
-use super::description::{Doing, Process, Thread};
+use super::process::{Doing, Process, Thread};
 
 fn sleeper(name: &str, wait: &str) -> Thread {
     Thread {

@@ -7,16 +7,17 @@
 
 use std::ops::Range;
 
-use super::builder::Builder;
-use super::chains::{self, Names};
-use super::code::{self, Code};
-use super::description::Description;
-use super::error::Error;
-use super::kernel::{Kernel, Variable};
-use super::layout::{Layout, Release};
-use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
-use super::tables::Format;
-use super::truth::Prot;
+use crate::boot::Boot;
+use crate::builder::Builder;
+use crate::chains::{self, Names};
+use crate::code::{self, Code};
+use crate::description::Description;
+use crate::error::Error;
+use crate::kernel::{Kernel, Variable};
+use crate::layout::{Layout, Release};
+use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use crate::tables::Format;
+use crate::truth::Prot;
 
 /// The architecture.
 pub(crate) struct Riscv {
@@ -28,13 +29,6 @@ pub(crate) struct Riscv {
 pub(crate) static SV39: Riscv = Riscv { sv48: false };
 /// With four levels.
 pub(crate) static SV48: Riscv = Riscv { sv48: true };
-
-/// Where RAM starts.
-pub(crate) const RAM: u64 = 2 << 30;
-/// Where its second bank starts.
-const RAM2: u64 = RAM + (16 << 30);
-/// What fits into the direct map.
-pub(crate) const MAX_SIZE: u64 = 64 << 30;
 
 const V: u64 = 1;
 const R: u64 = 1 << 1;
@@ -137,23 +131,10 @@ impl Processor for Riscv {
         Layout::riscv(release)
     }
 
-    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
-        let size = description.memory.size.0;
-        let low = size.min(description.low());
-        let mut ram: Vec<_> = std::iter::once(RAM..RAM + low).collect();
-        if size > low {
-            ram.push(RAM2..RAM2 + size - low);
-        }
-        ram
-    }
-
-    fn firmware(&self, _ram: &[Range<u64>]) -> Vec<Range<u64>> {
+    fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
         // The machine-mode firmware.
-        std::iter::once(RAM..RAM + 0x80000).collect()
-    }
-
-    fn boot_memory(&self) -> (u64, u64) {
-        (RAM, RAM)
+        let start = ram.first().map_or(0, |range| range.start);
+        std::iter::once(start..start + 0x80000).collect()
     }
 
     fn space(&self, ram: &[Range<u64>], _: &Description) -> Space {
@@ -163,14 +144,10 @@ impl Processor for Riscv {
             kernbase: VM_MIN_KERNEL_ADDRESS,
             kernstart: VM_MIN_KERNEL_ADDRESS,
             dmap: DMAP_MIN..DMAP_MAX,
-            dmap_phys: RAM & !(GIB - 1),
+            dmap_phys: ram.first().map_or(0, |range| range.start) & !(GIB - 1),
             dmaplimit: ram.last().map_or(0, |range| range.end),
             user_end: if self.sv48 { USER_END_SV48 } else { USER_END },
         }
-    }
-
-    fn elf_machine(&self) -> u16 {
-        243
     }
 
     fn variables(&self, _description: &Description) -> Vec<Variable> {
@@ -196,37 +173,8 @@ impl Processor for Riscv {
         if self.sv48 { TABLE } else { 0 }
     }
 
-    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        let load = builder.description.load();
-        if self.sv48 {
-            let l1 = builder.kernel.address("pagetable_l1")? - builder.kernel.start + load;
-            let last = self.table(l1);
-            let (store, frames) = (&mut builder.store, &mut builder.frames);
-            store.page(l1 / TABLE);
-            builder
-                .tables
-                .set(store, frames, 0, VM_MIN_KERNEL_ADDRESS, last)?;
-            builder.tables.made.push((1, u64::MAX << 39, l1));
-        }
-        builder.map_ram_directly(&[L1, L2, L3].map(|level| self.level(level)))?;
-        let end = Self::l0(&builder.kernel) + self.behind_image();
-        let len = (end - builder.kernel.start).next_multiple_of(MIB2);
-        builder.map(self.level(L2), VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
-        builder.load_kernel()?;
-        builder.kva = VM_MIN_KERNEL_ADDRESS + len;
-        builder.set_u64("virtual_avail", builder.kva)
-    }
-
     fn large(&self) -> Option<usize> {
         Some(self.level(L2))
-    }
-
-    fn msgbuf_in_direct_map(&self) -> bool {
-        false
-    }
-
-    fn maps_pages(&self) -> bool {
-        false
     }
 
     fn devices(&self, _space: &Space) -> Vec<(u64, u64)> {
@@ -234,33 +182,10 @@ impl Processor for Riscv {
         vec![(0x0c00_0000, 4), (0x1000_0000, 1)]
     }
 
-    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
-        let root = builder.tables.root;
-        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
-        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
-        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
-        let pmap = builder.kernel.address("kernel_pmap_store")?;
-        let top = match self.sv48 {
-            true => Self::l0(&builder.kernel),
-            false => builder.kernel.address("pagetable_l1")?,
-        };
-        builder.poke_u64(pmap + 48, top)?;
-        let mut entries = [0; 2048];
-        builder.store.read(root + 2048, &mut entries);
-        for user in std::mem::take(&mut builder.user_roots) {
-            builder.store.write(user + 2048, &entries);
-        }
-        let end = builder.kva.next_multiple_of(MIB2);
-        builder.set_u64("kernel_vm_end", end)?;
-        builder.kva = end;
-        Ok(end)
-    }
-
-    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
-        builder.poke_u64(at + 48, builder.dmap(root))?;
+    fn pmap(&self, _: Release, root: u64, direct: u64) -> Vec<(u64, u64)> {
         // satp: the mode, Sv39 or Sv48, and the root's frame.
         let mode = if self.sv48 { 9 } else { 8 };
-        builder.poke_u64(at + 56, mode << 60 | root >> 12)
+        vec![(48, direct), (56, mode << 60 | root >> 12)]
     }
 
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
@@ -321,5 +246,50 @@ impl Processor for Riscv {
 
     fn dumps_table(&self, _level: usize) -> bool {
         false
+    }
+}
+
+impl Boot for Riscv {
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        let load = builder.description.load();
+        if self.sv48 {
+            let l1 = builder.kernel.address("pagetable_l1")? - builder.kernel.start + load;
+            let last = self.table(l1);
+            let (store, frames) = (&mut builder.store, &mut builder.frames);
+            store.page(l1 / TABLE);
+            builder
+                .tables
+                .set(store, frames, 0, VM_MIN_KERNEL_ADDRESS, last)?;
+            builder.tables.made.push((1, u64::MAX << 39, l1));
+        }
+        builder.map_ram_directly(&[L1, L2, L3].map(|level| self.level(level)))?;
+        let end = Self::l0(&builder.kernel) + self.behind_image();
+        let len = (end - builder.kernel.start).next_multiple_of(MIB2);
+        builder.map(self.level(L2), VM_MIN_KERNEL_ADDRESS, load, len, Prot::RWX)?;
+        builder.load_kernel()?;
+        builder.kva = VM_MIN_KERNEL_ADDRESS + len;
+        builder.set_u64("virtual_avail", builder.kva)
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        let root = builder.tables.root;
+        builder.set_u64("dmap_phys_base", builder.space.dmap_phys)?;
+        builder.set_u64("dmap_phys_max", builder.space.dmaplimit)?;
+        builder.set_u64("dmap_max_addr", builder.dmap(builder.space.dmaplimit))?;
+        let pmap = builder.kernel.address("kernel_pmap_store")?;
+        let top = match self.sv48 {
+            true => Self::l0(&builder.kernel),
+            false => builder.kernel.address("pagetable_l1")?,
+        };
+        builder.poke_u64(pmap + 48, top)?;
+        let mut entries = [0; 2048];
+        builder.store.read(root + 2048, &mut entries);
+        for user in std::mem::take(&mut builder.user_roots) {
+            builder.store.write(user + 2048, &entries);
+        }
+        let end = builder.kva.next_multiple_of(MIB2);
+        builder.set_u64("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
     }
 }

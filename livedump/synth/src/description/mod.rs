@@ -2,46 +2,24 @@
 //!
 //! `docs/machines.md` explains every key.
 
-mod architecture;
 mod bytes;
+mod check;
+mod crowd;
+mod process;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::architecture::Architecture;
 use super::error::Error;
+use super::i386_link;
 use super::layout::Release;
 pub use bytes::Bytes;
+pub use process::{Doing, Process, Thread};
 
 /// Smallest machine.
 pub const MIN_SIZE: u64 = 16 << 20;
 /// Largest machine.
 pub const MAX_SIZE: u64 = 1 << 40;
-
-/// The processor of a machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// x86-64, 4-level page tables.
-    #[default]
-    Amd64,
-    /// 64-bit Arm, pages of 4 or 16 KiB.
-    Aarch64,
-    /// 64-bit RISC-V, Sv39.
-    Riscv64,
-    /// 32-bit x86, with and without PAE.
-    I386,
-}
-
-impl Architecture {
-    /// `MACHINE_ARCH`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Aarch64 => "aarch64",
-            Self::Riscv64 => "riscv64",
-            Self::I386 => "i386",
-        }
-    }
-}
 
 /// How the kernel ELF is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -269,58 +247,6 @@ impl Default for Msgbuf {
     }
 }
 
-/// What a thread does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Doing {
-    /// Waits on a wait channel.
-    #[default]
-    Sleeping,
-    /// On a CPU.
-    Running,
-    /// Ready to run, on no CPU.
-    Runnable,
-    /// Suspended by a signal (T).
-    Stopped,
-    /// Has never run since it was made.
-    Fresh,
-}
-
-/// `[[process.thread]]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Thread {
-    /// `td_name`, at most 19 bytes; the process's if absent.
-    pub name: Option<String>,
-    /// What it does.
-    pub doing: Doing,
-    /// On which CPU, if running.
-    pub cpu: Option<u32>,
-    /// `td_wmesg`, if sleeping.
-    pub wait: Option<String>,
-    /// Whether a page fault in the kernel is in its call chain.
-    pub fault: bool,
-}
-
-/// `[[process]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// `p_comm`, at most 19 bytes.
-    pub name: String,
-    /// `p_pid`.
-    pub pid: u32,
-    /// Whether it has a user part.
-    #[serde(default)]
-    pub user: bool,
-    /// Whether it has exited and not been waited for.
-    #[serde(default)]
-    pub zombie: bool,
-    /// Its threads; one that sleeps if absent.
-    #[serde(default)]
-    pub thread: Vec<Thread>,
-}
-
 /// A machine, described.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -355,7 +281,7 @@ impl Description {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut description: Self = toml::from_str(text).map_err(Box::new)?;
         if description.process.is_empty() {
-            description.process = super::crowd::usual(description.state.cpus);
+            description.process = crowd::usual(description.state.cpus);
         }
         description.check()?;
         Ok(description)
@@ -378,9 +304,9 @@ impl Description {
             Some(load) => load.0,
             None => match self.architecture {
                 Architecture::Amd64 => 2 << 20,
-                Architecture::Aarch64 => super::arm64::RAM + (8 << 20),
-                Architecture::Riscv64 => super::riscv::RAM + (2 << 20),
-                Architecture::I386 => super::i386::load(self),
+                Architecture::Aarch64 => self.architecture.row().ram + (8 << 20),
+                Architecture::Riscv64 => self.architecture.row().ram + (2 << 20),
+                Architecture::I386 => i386_link::load(self.release(), self.kernel.pae),
             },
         }
     }
@@ -557,76 +483,5 @@ impl Description {
             ));
         }
         self.check_processes()
-    }
-
-    fn check_processes(&self) -> Result<(), Error> {
-        let mut running = vec![false; self.state.cpus as usize];
-        let mut pids = std::collections::BTreeSet::new();
-        for process in &self.process {
-            if process.name.is_empty() || process.name.len() > 19 || process.name.contains('\0') {
-                return Err(Error::value("process.name", &process.name, "1 to 19 bytes"));
-            }
-            if process.pid > 99_999 || !pids.insert(process.pid) {
-                return Err(Error::value(
-                    "process.pid",
-                    process.pid,
-                    "up to 99999, each once",
-                ));
-            }
-            for thread in &process.thread {
-                for (key, text) in [
-                    ("process.thread.name", &thread.name),
-                    ("process.thread.wait", &thread.wait),
-                ] {
-                    if let Some(text) = text
-                        && (text.is_empty() || text.len() > 19 || text.contains('\0'))
-                    {
-                        return Err(Error::value(key, text, "1 to 19 bytes"));
-                    }
-                }
-                match (thread.doing, thread.cpu) {
-                    (Doing::Running, Some(cpu)) => match running.get_mut(cpu as usize) {
-                        Some(busy) if !*busy => *busy = true,
-                        _ => {
-                            return Err(Error::value(
-                                "process.thread.cpu",
-                                cpu,
-                                "a CPU below state.cpus that runs nothing else",
-                            ));
-                        }
-                    },
-                    (Doing::Running, None) => {
-                        return Err(Error::value(
-                            "process.thread.cpu",
-                            "absent",
-                            "the CPU it runs on",
-                        ));
-                    }
-                    (_, Some(cpu)) => {
-                        return Err(Error::value(
-                            "process.thread.cpu",
-                            cpu,
-                            "absent, for a thread that does not run",
-                        ));
-                    }
-                    (_, None) => {}
-                }
-                if thread.fault && !matches!(thread.doing, Doing::Running | Doing::Sleeping) {
-                    return Err(Error::value(
-                        "process.thread.fault",
-                        true,
-                        "a running thread",
-                    ));
-                }
-            }
-        }
-        if self.state.panic.is_some() && !running.iter().any(|&busy| busy) {
-            return Err(Error::value(
-                "state.panic",
-                "set",
-                "a running thread that panicked",
-            ));
-        }
-        Ok(())
     }
 }

@@ -8,16 +8,19 @@
 use std::ops::Range;
 
 use super::amd64::AMD64;
-use super::builder::Builder;
-use super::chains::{self, Names};
-use super::code::{self, Code};
-use super::description::Description;
-use super::error::Error;
-use super::kernel::{Kernel, Variable};
-use super::layout::{Layout, Release};
-use super::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
-use super::tables::Format;
-use super::truth::Prot;
+
+use crate::boot::Boot;
+use crate::builder::Builder;
+use crate::chains::{self, Names};
+use crate::code::{self, Code};
+use crate::description::Description;
+use crate::error::Error;
+use crate::i386_link;
+use crate::kernel::{Kernel, Variable};
+use crate::layout::{Layout, Release};
+use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
+use crate::tables::Format;
+use crate::truth::Prot;
 
 /// The architecture, with one form of page tables.
 pub(crate) struct I386Form {
@@ -38,7 +41,6 @@ const PS: u64 = 1 << 7;
 const NX: u64 = 1 << 63;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
-const MIB: u64 = 1 << 20;
 /// What physical addresses are below.
 const PHYSICAL: u64 = 1 << 52;
 /// `VM_MAXUSER_ADDRESS`: below the trampoline's entry.
@@ -51,32 +53,6 @@ const WINDOW: u64 = 16;
 /// The variable that the root table is in: a page of pointers to directories with PAE, then the
 /// directories.
 const ROOT: &str = "boot_directories";
-
-/// `KERNBASE`: 3 GiB up to 11; two entries of a directory in 12.1, `KERNLOAD` since.
-pub(crate) fn kernbase(description: &Description) -> u64 {
-    match (description.release(), description.kernel.pae) {
-        (Release::R10, _) => 3 << 30,
-        (Release::R12, true) => 4 * MIB,
-        _ => 8 * MIB,
-    }
-}
-
-/// `KERNLOAD`: one entry of a directory up to 11, the kernel's own address since.
-pub(crate) fn load(description: &Description) -> u64 {
-    match (description.release(), description.kernel.pae) {
-        (Release::R10, true) => 2 * MIB,
-        (Release::R10, false) => 4 * MIB,
-        _ => kernbase(description),
-    }
-}
-
-/// Where the image is linked to.
-fn kernstart(description: &Description) -> u64 {
-    match description.release() {
-        Release::R10 => kernbase(description) + load(description),
-        _ => kernbase(description),
-    }
-}
 
 impl Format for I386Form {
     fn shifts(&self) -> &'static [u32] {
@@ -188,26 +164,18 @@ impl Processor for I386Form {
         &chains::I386
     }
 
-    fn ram(&self, description: &Description) -> Vec<Range<u64>> {
-        // A PC either way.
-        AMD64.ram(description)
-    }
-
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
         AMD64.firmware(ram)
     }
 
-    fn boot_memory(&self) -> (u64, u64) {
-        (MIB, 0x10000)
-    }
-
     fn space(&self, _: &[Range<u64>], description: &Description) -> Space {
-        let kernbase = kernbase(description);
+        let (release, pae) = (description.release(), self.pae);
+        let kernbase = i386_link::kernbase(release, pae);
         Space {
             page_size: 4096,
             vm_min: kernbase,
             kernbase,
-            kernstart: kernstart(description),
+            kernstart: i386_link::kernstart(release, pae),
             dmap: 0..0,
             dmap_phys: 0,
             dmaplimit: PHYSICAL,
@@ -215,13 +183,12 @@ impl Processor for I386Form {
         }
     }
 
-    fn elf_machine(&self) -> u16 {
-        3
-    }
-
     fn variables(&self, description: &Description) -> Vec<Variable> {
         let mut variables = vec![
-            Variable::absolute("kernbase", kernbase(description)),
+            Variable::absolute(
+                "kernbase",
+                i386_link::kernbase(description.release(), self.pae),
+            ),
             Variable::zero(ROOT, if self.pae { 5 * 4096 } else { 4096 }),
             Variable::zero("KPTmap", 4),
             Variable::zero("crashdumpmap", 4),
@@ -242,69 +209,8 @@ impl Processor for I386Form {
         Ok(Some(kernel.address(ROOT)? - kernel.start + load))
     }
 
-    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        let root = builder.tables.root;
-        let level = self.directory();
-        let directories = if self.pae { 4 } else { 1 };
-        let first = if self.pae { root + 4096 } else { root };
-        if self.pae {
-            for i in 0..directories {
-                let pa = first + i * 4096;
-                let entry = (pa | V).to_le_bytes();
-                builder.store.write(root + 8 * i, &entry);
-                builder.store.page(pa / 4096);
-                builder.tables.made.push((level, i << 30, pa));
-            }
-        }
-        // The directories map themselves: up to 11 right below the kernel, since 12.0 below the last
-        // entry, which is the trampoline's.
-        let ten = builder.description.release() == Release::R10;
-        let slot = if ten {
-            builder.space.kernbase - directories * self.span()
-        } else {
-            (1u64 << 32) - (directories + 1) * self.span()
-        };
-        let recursive = slot / self.span() * self.entry_size() + first;
-        for i in 0..directories {
-            let entry = self.table(first + i * 4096).to_le_bytes();
-            let len = self.entry_size();
-            builder
-                .store
-                .write(recursive + i * len, &entry[..len as usize]);
-        }
-
-        let load = builder.description.load();
-        let start = builder.space.kernstart;
-        let len = builder.kernel.end - start;
-        if ten {
-            // Physical memory from 0 up to the image.
-            builder.map(level + 1, builder.space.kernbase, 0, load, Prot::RW)?;
-        } else {
-            self.beyond(builder)?;
-        }
-        if self.pae {
-            let len = len.next_multiple_of(self.span());
-            builder.map(level, start, load, len, Prot::RWX)?;
-        } else {
-            let len = len.next_multiple_of(4096);
-            builder.map(level + 1, start, load, len, Prot::RWX)?;
-        }
-        builder.load_kernel()?;
-        builder.kva = start + len.next_multiple_of(self.span());
-        self.window(builder)?;
-        builder.set_word("virtual_avail", builder.kva)
-    }
-
     fn large(&self) -> Option<usize> {
         Some(self.directory())
-    }
-
-    fn msgbuf_in_direct_map(&self) -> bool {
-        false
-    }
-
-    fn maps_pages(&self) -> bool {
-        true
     }
 
     fn devices(&self, _: &Space) -> Vec<(u64, u64)> {
@@ -312,44 +218,9 @@ impl Processor for I386Form {
         vec![(0xfee0_0000, 1), (0xf000_0000, 16)]
     }
 
-    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
-        let root = builder.kernel.address(ROOT)?;
-        let first = if self.pae { root + 4096 } else { root };
-        let old = builder.description.release().is_old();
-        // Up to 11 these were physical addresses.
-        let pa = |va: u64| match builder.description.release() {
-            Release::R10 => va - builder.space.kernbase,
-            _ => va,
-        };
-        let (root, first) = (pa(root), pa(first));
-        let name = match (old, self.pae) {
-            (true, _) => "IdlePTD",
-            (false, true) => "IdlePTD_pae",
-            (false, false) => "IdlePTD_nopae",
-        };
-        builder.set_u32(name, first as u32)?;
-        if self.pae {
-            builder.set_u32("IdlePDPT", root as u32)?;
-        }
-        if !old {
-            builder.set_u32("pae_mode", u32::from(self.pae))?;
-        }
-        let end = builder.kva.next_multiple_of(self.span());
-        if end > USER_END - (5 * self.span()) {
-            return Err(Error::NoRoom {
-                what: "kernel addresses",
-                need: end,
-                left: USER_END,
-            });
-        }
-        builder.set_word("kernel_vm_end", end)?;
-        builder.kva = end;
-        Ok(end)
-    }
-
-    fn pmap(&self, builder: &mut Builder<'_>, at: u64, root: u64) -> Result<(), Error> {
-        // `pm_pdir`, behind the lock of 16 bytes.
-        builder.poke_word(at + 16, root)
+    fn pmap(&self, _: Release, root: u64, _: u64) -> Vec<(u64, u64)> {
+        // `pm_pdir`, after the lock of 16 bytes.
+        vec![(16, root)]
     }
 
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>) {
@@ -431,19 +302,102 @@ impl Processor for I386Form {
         (sp - 4, Some(sp - 4))
     }
 
-    fn window_table(&self, builder: &Builder<'_>) -> Option<(u64, u64)> {
-        // The walk looks at each table through the first page of `crashdumpmap`.
-        let at = builder.kernel.address("crashdumpmap").ok()?;
-        let mut bytes = [0; 4];
-        builder.store.read(builder.phys(at).ok()?, &mut bytes);
-        let base = u64::from(u32::from_le_bytes(bytes)) & !(self.span() - 1);
-        let bottom = builder.bottom();
-        let mut made = builder.tables.made.iter();
-        let found = made.find(|(level, va, _)| (*level, *va) == (bottom, base))?;
-        Some((found.2, 4096))
+    fn window(&self) -> Option<(&'static str, u64)> {
+        // Each table is at the first page of it in turn.
+        Some(("crashdumpmap", self.span()))
     }
 
     fn dumps_table(&self, _level: usize) -> bool {
         false
+    }
+}
+
+impl Boot for I386Form {
+    fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        let root = builder.tables.root;
+        let level = self.directory();
+        let directories = if self.pae { 4 } else { 1 };
+        let first = if self.pae { root + 4096 } else { root };
+        if self.pae {
+            for i in 0..directories {
+                let pa = first + i * 4096;
+                let entry = (pa | V).to_le_bytes();
+                builder.store.write(root + 8 * i, &entry);
+                builder.store.page(pa / 4096);
+                builder.tables.made.push((level, i << 30, pa));
+            }
+        }
+        // The directories map themselves: up to 11 right below the kernel, since 12.0 below the last
+        // entry, which is the trampoline's.
+        let ten = builder.description.release() == Release::R10;
+        let slot = if ten {
+            builder.space.kernbase - directories * self.span()
+        } else {
+            (1u64 << 32) - (directories + 1) * self.span()
+        };
+        let recursive = slot / self.span() * self.entry_size() + first;
+        for i in 0..directories {
+            let entry = self.table(first + i * 4096).to_le_bytes();
+            let len = self.entry_size();
+            builder
+                .store
+                .write(recursive + i * len, &entry[..len as usize]);
+        }
+
+        let load = builder.description.load();
+        let start = builder.space.kernstart;
+        let len = builder.kernel.end - start;
+        if ten {
+            // Physical memory from 0 up to the image.
+            builder.map(level + 1, builder.space.kernbase, 0, load, Prot::RW)?;
+        } else {
+            self.beyond(builder)?;
+        }
+        if self.pae {
+            let len = len.next_multiple_of(self.span());
+            builder.map(level, start, load, len, Prot::RWX)?;
+        } else {
+            let len = len.next_multiple_of(4096);
+            builder.map(level + 1, start, load, len, Prot::RWX)?;
+        }
+        builder.load_kernel()?;
+        builder.kva = start + len.next_multiple_of(self.span());
+        self.window(builder)?;
+        builder.set_word("virtual_avail", builder.kva)
+    }
+
+    fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error> {
+        let root = builder.kernel.address(ROOT)?;
+        let first = if self.pae { root + 4096 } else { root };
+        let old = builder.description.release().is_old();
+        // Up to 11 these were physical addresses.
+        let pa = |va: u64| match builder.description.release() {
+            Release::R10 => va - builder.space.kernbase,
+            _ => va,
+        };
+        let (root, first) = (pa(root), pa(first));
+        let name = match (old, self.pae) {
+            (true, _) => "IdlePTD",
+            (false, true) => "IdlePTD_pae",
+            (false, false) => "IdlePTD_nopae",
+        };
+        builder.set_u32(name, first as u32)?;
+        if self.pae {
+            builder.set_u32("IdlePDPT", root as u32)?;
+        }
+        if !old {
+            builder.set_u32("pae_mode", u32::from(self.pae))?;
+        }
+        let end = builder.kva.next_multiple_of(self.span());
+        if end > USER_END - (5 * self.span()) {
+            return Err(Error::NoRoom {
+                what: "kernel addresses",
+                need: end,
+                left: USER_END,
+            });
+        }
+        builder.set_word("kernel_vm_end", end)?;
+        builder.kva = end;
+        Ok(end)
     }
 }

@@ -1,0 +1,134 @@
+//! Architectures, one row each: what data alone says of their machines.
+
+use std::ops::Range;
+
+use goblin::elf::header::{EM_386, EM_AARCH64, EM_RISCV, EM_X86_64};
+use serde::{Deserialize, Serialize};
+
+/// The architecture of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// x86-64, 4-level page tables.
+    #[default]
+    Amd64,
+    /// 64-bit Arm, pages of 4 or 16 KiB.
+    Aarch64,
+    /// 64-bit RISC-V, Sv39.
+    Riscv64,
+    /// 32-bit x86, with and without PAE.
+    I386,
+}
+
+/// What distinguishes the machines of one architecture.
+pub(crate) struct Row {
+    /// `MACHINE_ARCH`.
+    name: &'static str,
+    /// `e_machine`.
+    pub(crate) elf_machine: u16,
+    /// Bytes of a page, any of these.
+    pub(crate) page_sizes: &'static [u64],
+    /// Where RAM starts.
+    pub(crate) ram: u64,
+    /// Where its second bank starts.
+    ram2: u64,
+    /// What is not RAM in its first bank.
+    pc_hole: Range<u64>,
+    /// Bytes of the largest machine.
+    pub(crate) max_size: u64,
+    /// Memory below this belongs to no allocator.
+    pub(crate) reserved: u64,
+    /// Memory below this has no `struct vm_page`.
+    pub(crate) unpaged: u64,
+    /// Whether the message buffer is reached through the direct map; else it is mapped.
+    pub(crate) msgbuf_in_direct_map: bool,
+    /// Whether the kernel map has the `vm_page_array`, if it has large leaves.
+    pub(crate) maps_pages: bool,
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const AMD64: Row = Row {
+    name: "amd64",
+    elf_machine: EM_X86_64,
+    page_sizes: &[4096],
+    ram: 0,
+    ram2: 4 * GIB,
+    pc_hole: 0xa0000..MIB,
+    max_size: 1 << 40,
+    reserved: 2 * MIB,
+    unpaged: 0x10000,
+    msgbuf_in_direct_map: true,
+    maps_pages: true,
+};
+
+const AARCH64: Row = Row {
+    name: "aarch64",
+    elf_machine: EM_AARCH64,
+    page_sizes: &[4096, 16384],
+    // As on QEMU's and bhyve's machines.
+    ram: GIB,
+    ram2: 128 * GIB,
+    pc_hole: 0..0,
+    max_size: 1 << 40,
+    reserved: GIB,
+    unpaged: GIB,
+    msgbuf_in_direct_map: false,
+    maps_pages: true,
+};
+
+const RISCV64: Row = Row {
+    name: "riscv64",
+    elf_machine: EM_RISCV,
+    page_sizes: &[4096],
+    ram: 2 * GIB,
+    ram2: 18 * GIB,
+    pc_hole: 0..0,
+    // What fits into the direct map.
+    max_size: 64 * GIB,
+    reserved: 2 * GIB,
+    unpaged: 2 * GIB,
+    msgbuf_in_direct_map: false,
+    maps_pages: false,
+};
+
+const I386: Row = Row {
+    name: "i386",
+    elf_machine: EM_386,
+    reserved: MIB,
+    msgbuf_in_direct_map: false,
+    ..AMD64
+};
+
+impl Architecture {
+    pub(crate) fn row(self) -> &'static Row {
+        match self {
+            Self::Amd64 => &AMD64,
+            Self::Aarch64 => &AARCH64,
+            Self::Riscv64 => &RISCV64,
+            Self::I386 => &I386,
+        }
+    }
+
+    /// `MACHINE_ARCH`.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+}
+
+impl Row {
+    /// RAM of `size` bytes, `low` of them in the first bank.
+    pub(crate) fn ram(&self, size: u64, low: u64) -> Vec<Range<u64>> {
+        let low = size.min(low);
+        let first = self.ram..self.ram + low;
+        let mut ram = match &self.pc_hole {
+            hole if hole.is_empty() => vec![first],
+            hole => vec![first.start..hole.start, hole.end..first.end],
+        };
+        if size > low {
+            ram.push(self.ram2..self.ram2 + size - low);
+        }
+        ram
+    }
+}

@@ -1,0 +1,31 @@
+//! Where i386 kernels are linked and loaded, by release.
+
+use super::layout::Release;
+
+const MIB: u64 = 1 << 20;
+
+/// `KERNBASE`: 3 GiB up to 11; two entries of a directory in 12.1, `KERNLOAD` since.
+pub(crate) fn kernbase(release: Release, pae: bool) -> u64 {
+    match (release, pae) {
+        (Release::R10, _) => 3 << 30,
+        (Release::R12, true) => 4 * MIB,
+        _ => 8 * MIB,
+    }
+}
+
+/// `KERNLOAD`: one entry of a directory up to 11, the kernel's own address since.
+pub(crate) fn load(release: Release, pae: bool) -> u64 {
+    match (release, pae) {
+        (Release::R10, true) => 2 * MIB,
+        (Release::R10, false) => 4 * MIB,
+        _ => kernbase(release, pae),
+    }
+}
+
+/// Where the image is linked to start.
+pub(crate) fn kernstart(release: Release, pae: bool) -> u64 {
+    match release {
+        Release::R10 => kernbase(release, pae) + load(release, pae),
+        _ => kernbase(release, pae),
+    }
+}

@@ -1,0 +1,24 @@
+//! FreeBSD's ports: one file for each processor architecture.
+
+mod amd64;
+mod arm64;
+mod i386;
+mod riscv;
+
+use super::architecture::Architecture;
+use super::boot::Boot;
+use super::description::Description;
+
+/// The port that runs on a description's machine.
+pub(crate) fn of(description: &Description) -> &'static dyn Boot {
+    match description.architecture {
+        Architecture::Amd64 if description.kernel.la57 => &amd64::AMD64_LA57,
+        Architecture::Amd64 => &amd64::AMD64,
+        Architecture::Aarch64 if description.page_size() == 4096 => &arm64::ARM64_4K,
+        Architecture::Aarch64 => &arm64::ARM64_16K,
+        Architecture::Riscv64 if description.kernel.sv48 => &riscv::SV48,
+        Architecture::Riscv64 => &riscv::SV39,
+        Architecture::I386 if description.kernel.pae => &i386::I386_PAE,
+        Architecture::I386 => &i386::I386,
+    }
+}
