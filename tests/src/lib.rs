@@ -6,6 +6,7 @@
 //! - [`mkimage`] builds images of memory in every format that is read.
 //! - [`outside`] walks page tables of x86 a second time, to know which pages a dump has.
 //! - [`machines`] makes up recipes of random machines, for laws.
+//! - [`random`] makes the numbers of a seed.
 //! - [`expect`] reads the verdict a recipe announces for itself.
 //!
 //! The recipes are in `testdata/dumps` ([`corpus`] lists them); `testdata/README.md` describes them.
@@ -22,3 +23,4 @@ pub mod mkdump;
 pub mod mkelf;
 pub mod mkimage;
 pub mod outside;
+pub mod random;

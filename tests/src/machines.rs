@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::random::Random;
+
 /// An architecture a machine can have.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
@@ -95,37 +97,10 @@ pub fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// Numbers of a seed (xorshift64*), good enough to choose addresses.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
-        Dice(mixed | 1)
-    }
-
-    /// A number below `end`, which is not 0.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
-
 /// The recipe of machine `seed` of that kind.
 #[must_use]
 pub fn machine(kind: &Kind, seed: u64) -> String {
-    let mut dice = Dice::new(seed);
+    let mut dice = Random::new(seed);
     let page = kind.page_size;
     let mut out = format!("minidump {} {}\n", kind.architecture, kind.version);
     let mut say = |line: std::fmt::Arguments<'_>| {
@@ -227,7 +202,7 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
 }
 
 /// Ascending ranges with holes between them; the last holds 64 pages.
-fn ranges(kind: &Kind, dice: &mut Dice) -> Vec<(u64, u64)> {
+fn ranges(kind: &Kind, dice: &mut Random) -> Vec<(u64, u64)> {
     let page = kind.page_size;
     let count = 2 + dice.below(5);
     let step = kind.memory / (count + 1);
@@ -250,7 +225,7 @@ fn ranges(kind: &Kind, dice: &mut Dice) -> Vec<(u64, u64)> {
 }
 
 /// A page in a range; often the first or the last of it.
-fn inside(ranges: &[(u64, u64)], page: u64, dice: &mut Dice) -> u64 {
+fn inside(ranges: &[(u64, u64)], page: u64, dice: &mut Random) -> u64 {
     let (start, end) = dice.pick(ranges);
     let pages = (end - start) / page;
     start

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use livecore_synth::{Description, build};
+use livecore_synth::Machine;
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
 use serde_json::Value;
 
@@ -123,7 +123,7 @@ fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
     let fixture = Fixture::new();
     let kernel = fixture.path("m/kernel");
     let text = fs::read_to_string(testdata().join("machines/tiny.toml")).unwrap();
-    let machine = build(&Description::parse(&text).unwrap()).unwrap();
+    let machine = Machine::parse(&text).unwrap();
     let processes = &machine.truth().processes;
     let (pid, space) = processes
         .iter()

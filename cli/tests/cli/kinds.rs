@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use serde_json::Value;
 
 use crate::every_kind::full_dump;
@@ -28,7 +28,7 @@ impl Made {
 
 fn make(name: &str) -> Made {
     let text = fs::read_to_string(machine(name)).unwrap();
-    let truth = build(&Description::parse(&text).unwrap()).unwrap();
+    let truth = Machine::parse(&text).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let made = Made { dir, truth };
     let description = machine(name);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use serde_json::Value;
 
 use crate::harness::{machine, names, run, tool};
@@ -36,7 +36,7 @@ fn tiny() -> &'static Machine {
     static TINY: OnceLock<Machine> = OnceLock::new();
     TINY.get_or_init(|| {
         let text = fs::read_to_string(machine("tiny")).unwrap();
-        build(&Description::parse(&text).unwrap()).unwrap()
+        Machine::parse(&text).unwrap()
     })
 }
 
@@ -376,7 +376,7 @@ fn another_kernel_is_refused_and_forced() {
     let text = fs::read_to_string(machine("tiny")).unwrap();
     let other = text.replace("release = \"14.0\"", "release = \"15.0\"");
     assert_ne!(text, other);
-    let other = build(&Description::parse(&other).unwrap()).unwrap();
+    let other = Machine::parse(&other).unwrap();
     let kernel = dir.path().join("kernel");
     fs::write(&kernel, other.kernel()).unwrap();
     let args = ["read", path.to_str().unwrap(), "0xfffff80000000000", "1"];

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use livecore_synth::{Context, Description, Machine, build};
+use livecore_synth::{Context, Machine};
 use serde_json::Value;
 
 use crate::harness::{golden, machine, run};
@@ -20,7 +20,7 @@ struct Made {
 
 fn made(name: &str) -> Made {
     let text = fs::read_to_string(machine(name)).unwrap();
-    let built = build(&Description::parse(&text).unwrap()).unwrap();
+    let built = Machine::parse(&text).unwrap();
     let dir = tempfile::tempdir().unwrap();
     // Not beside the dump, where it would be found.
     let elsewhere = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use livecore_compress::*;
+use livecore_tests::random::Random;
 
 const FRAME: u32 = 4096;
 const ATTACHMENT: &[u8] = b"five hundred and twelve bytes of something opaque, say";
@@ -211,7 +212,7 @@ fn a_damaged_frame_is_named_and_others_are_served() {
 #[test]
 fn random_damage_is_never_believed() {
     let seed = 0x11fe_c04e;
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     for codec in CODECS {
         let content = content(9 * 4096, 24);
         let bytes = sealed(&content, &encoding(codec, FRAME, 1), ATTACHMENT);
@@ -268,7 +269,7 @@ fn random_damage_is_never_believed() {
 #[test]
 fn noise_is_no_reason_to_panic() {
     let seed = 0xd1ce;
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     let heads: [&[u8]; 5] = [
         &[0x28, 0xb5, 0x2f, 0xfd],
         &[0x1f, 0x8b, 8, 0],

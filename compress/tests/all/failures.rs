@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
 use livecore_compress::*;
+use livecore_tests::random::Random;
 
 const FRAME: u32 = 64 << 10;
 
@@ -269,7 +270,7 @@ fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
             for seed in 1..=6 {
                 let (reader, content) = (&reader, &content);
                 scope.spawn(move || {
-                    let mut numbers = Numbers(seed * 7919);
+                    let mut numbers = Random::new(seed * 7919);
                     for _ in 0..60 {
                         let at = numbers.below(content.len() as u64 - 5000) as usize;
                         let mut buf = vec![0; numbers.below(5000) as usize];
@@ -288,7 +289,7 @@ fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
 #[test]
 fn random_damage_to_foreign_streams_is_never_believed() {
     let seed = 0xbad_5eed;
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     let content = content(40_000, 58);
     for codec in [Codec::Gzip, Codec::Zstd] {
         for shape in SHAPES {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use livecore_compress::*;
+use livecore_tests::random::Random;
 
 /// Rounds of the fixed sample.
 const ROUNDS: u64 = 250;
@@ -34,7 +35,7 @@ fn number(name: &str) -> Option<u64> {
 fn fuzz(target: &str, seeds: &[Vec<u8>]) {
     let seed = number("LIVECORE_FUZZ_SEED").unwrap_or(0x5eed) | 1;
     let seconds = number("LIVECORE_FUZZ_SECONDS").map(Duration::from_secs);
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     let start = Instant::now();
     for round in 0.. {
         match seconds {
@@ -48,8 +49,8 @@ fn fuzz(target: &str, seeds: &[Vec<u8>]) {
     }
 }
 
-fn changed(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
-    let pick = |numbers: &mut Numbers| &seeds[numbers.below(seeds.len() as u64) as usize];
+fn changed(seeds: &[Vec<u8>], numbers: &mut Random) -> Vec<u8> {
+    let pick = |numbers: &mut Random| &seeds[numbers.below(seeds.len() as u64) as usize];
     let mut bytes = pick(numbers).clone();
     for _ in 0..=numbers.below(4) {
         let len = bytes.len() as u64;
@@ -84,7 +85,7 @@ fn changed(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
     bytes
 }
 
-fn laws(bytes: Vec<u8>, numbers: &mut Numbers, what: &str) {
+fn laws(bytes: Vec<u8>, numbers: &mut Random, what: &str) {
     let options = OpenOptions::new()
         .threads(threads(1 + numbers.below(2) as usize))
         .memory(16 << numbers.below(24));

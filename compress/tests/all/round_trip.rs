@@ -4,6 +4,7 @@ use crate::common;
 
 use common::*;
 use livecore_compress::*;
+use livecore_tests::random::Random;
 
 const FRAME: u32 = 64 << 10;
 
@@ -75,7 +76,7 @@ fn sealed_streams_are_indexed_and_carry_their_attachment() {
             let (out, end) = decoded(&stream);
             end.unwrap();
             assert!(out == content, "{what}");
-            let mut numbers = Numbers(99);
+            let mut numbers = Random::new(99);
             let reader = stream.content();
             for _ in 0..50 {
                 let at = numbers.below(len as u64 + 10);

@@ -253,7 +253,7 @@ mod tests {
     use crate::take::{PlanOptions, plan};
     use livecore_compress::NoProgress;
     use livecore_minidump::KernelElf;
-    use livecore_synth::{Description, build};
+    use livecore_synth::Machine;
     use std::collections::BTreeSet;
 
     /// Memory of which some pages are other than they were.
@@ -284,7 +284,7 @@ mod tests {
     fn what_changed_between_the_looks_is_as_at_the_second_one() {
         let machine = "../testdata/machines/tiny.toml";
         let machine = std::fs::read_to_string(machine).unwrap();
-        let machine = build(&Description::parse(&machine).unwrap()).unwrap();
+        let machine = Machine::parse(&machine).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let restless = Arc::new(Restless {
             memory: machine.memory(),

@@ -79,6 +79,15 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Makes the machine that a text describes.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no description, or no machine can be as it says.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        build(&Description::parse(text)?)
+    }
+
     /// Its physical memory.
     pub fn memory(&self) -> Arc<dyn PhysMemory> {
         self.memory.clone()
@@ -96,6 +105,10 @@ impl Machine {
 }
 
 /// Makes a machine.
+///
+/// # Errors
+///
+/// If no machine can be as the description says.
 pub fn build(description: &Description) -> Result<Machine, Error> {
     let port = port::of(description);
     let processor: &dyn processor::Processor = port;

@@ -10,12 +10,12 @@ use livecore_kernel::locate::LocateError;
 use livecore_livedump::image::{self, Image, Options, RawLayout};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan, settle};
 use livecore_minidump::KernelElf;
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 
 const MIB: u64 = 1 << 20;
 
 fn machine(text: &str) -> (Machine, KernelElf) {
-    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     (machine, elf)
 }

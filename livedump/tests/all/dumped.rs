@@ -15,7 +15,7 @@ use livecore_minidump::{
     AnyDump, ByteOrder, Dump, DumpMemory, FullDump, KernelElf, KernelMemory, OpenOptions, PhysAddr,
     VirtAddr,
 };
-use livecore_synth::{Description, build};
+use livecore_synth::Machine;
 
 const MACHINES: [&str; 5] = [
     include_str!("../../../testdata/machines/tiny.toml"),
@@ -86,7 +86,7 @@ fn pages(memory: &dyn DumpMemory) -> BTreeMap<u64, (u64, bool, bool)> {
 #[test]
 fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
     for text in MACHINES {
-        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let memory = machine.memory();
         let taken = plan(memory.clone(), &elf, &PlanOptions::default()).unwrap();

@@ -19,14 +19,14 @@ use livecore_minidump::provenance::{CpuPlace, Provenance};
 use livecore_minidump::{
     Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
 };
-use livecore_synth::{Context as Told, Description, Machine, build};
+use livecore_synth::{Context as Told, Machine};
 
 use common::differing;
 
 const PAGE: u64 = 4096;
 
 fn machine(text: &str) -> (Machine, KernelElf) {
-    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     (machine, elf)
 }

@@ -13,7 +13,7 @@ use livecore_livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
-use livecore_synth::{Context as Told, Description, build};
+use livecore_synth::{Context as Told, Machine};
 
 use common::differing;
 
@@ -31,7 +31,7 @@ struct Guest {
 
 impl Guest {
     fn new(text: &str) -> Self {
-        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let plain = dump(&plan(machine.memory(), &elf, &PlanOptions::default()).unwrap());
         Self {

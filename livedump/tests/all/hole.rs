@@ -8,7 +8,7 @@ use livecore_compress::ReadAt;
 use livecore_livedump::image::{self, Options, RawLayout};
 use livecore_livedump::take::{PlanOptions, plan, settle};
 use livecore_minidump::KernelElf;
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 
 const CHUNK: u64 = 1 << 20;
 
@@ -54,7 +54,7 @@ fn the_kernel_says_where_the_hole_begins() {
             2 << 30,
         ),
     ] {
-        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
@@ -85,7 +85,7 @@ fn the_kernel_says_where_the_hole_begins() {
 #[test]
 fn an_image_whose_layout_is_said_stays_as_it_is() {
     let text = include_str!("../../../testdata/machines/tiny.toml");
-    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ram");

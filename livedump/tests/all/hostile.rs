@@ -12,11 +12,12 @@ use livecore_defs::amd64::KERNSTART;
 use livecore_livedump::take::{PlanOptions, TakeError, plan};
 use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
+use livecore_tests::random::Random;
 
 fn tiny() -> Machine {
     let text = include_str!("../../../testdata/machines/tiny.toml");
-    build(&Description::parse(text).unwrap()).unwrap()
+    Machine::parse(text).unwrap()
 }
 
 /// Memory in which some bytes are others.
@@ -173,13 +174,8 @@ fn words_changed_all_over_the_kernel_are_a_dump_or_an_error() {
         .iter()
         .flat_map(|run| (run.pa..run.pa + run.len).step_by(4096))
         .collect::<Vec<_>>();
-    let mut state = SEED;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random::new(SEED);
+    let mut next = || random.next();
     for round in 0..60 {
         let lies = (0..64)
             .map(|_| {
@@ -231,7 +227,7 @@ fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error()
         include_str!("../../../testdata/machines/i386.toml"),
         include_str!("../../../testdata/machines/i386-pae.toml"),
     ] {
-        let machine = build(&Description::parse(text).unwrap()).unwrap();
+        let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let truth = machine.truth();
         let mut places = Vec::new();

@@ -23,11 +23,11 @@ use livecore_livedump::take::live::{Live, kernel_compressed, live, spool_dir};
 use livecore_livedump::take::{PlanOptions, TakeError, plan, running};
 use livecore_minidump::convert::{Target, finish};
 use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 
 fn tiny() -> Machine {
     let text = include_str!("../../../testdata/machines/tiny.toml");
-    build(&Description::parse(text).unwrap()).unwrap()
+    Machine::parse(text).unwrap()
 }
 
 fn elf(machine: &Machine) -> Arc<KernelElf> {

@@ -15,11 +15,11 @@ use livecore_livedump::take::{
 use livecore_minidump::PhysMemory;
 use livecore_minidump::convert::Target;
 use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
-use livecore_synth::{Description, Machine, build, write_out};
+use livecore_synth::{Machine, write_out};
 
 fn tiny() -> Machine {
     let text = include_str!("../../../testdata/machines/tiny.toml");
-    build(&Description::parse(text).unwrap()).unwrap()
+    Machine::parse(text).unwrap()
 }
 
 fn elf(machine: &Machine) -> KernelElf {

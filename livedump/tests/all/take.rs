@@ -15,17 +15,13 @@ use livecore_minidump::mmu::Paging;
 use livecore_minidump::{
     Arch, ByteOrder, Dump, KernelElf, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
 };
-use livecore_synth::{Description, Machine, Truth, Why, build};
+use livecore_synth::{Machine, Truth, Why};
 
 /// amd64's pages.
 const PAGE: u64 = 4096;
 
-fn machine(text: &str) -> Machine {
-    build(&Description::parse(text).unwrap()).unwrap()
-}
-
 fn tiny() -> Machine {
-    machine(include_str!("../../../testdata/machines/tiny.toml"))
+    Machine::parse(include_str!("../../../testdata/machines/tiny.toml")).unwrap()
 }
 
 fn taken(machine: &Machine, version: Option<u32>) -> Taken {
@@ -214,7 +210,7 @@ fn version_2_indexes_pages_by_their_number() {
 fn a_kernel_of_12_1_gets_version_2_by_itself() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("release = \"14.0\"", "release = \"12.1\"");
-    let machine = machine(&text);
+    let machine = Machine::parse(&text).unwrap();
     let own = taken(&machine, None);
     assert_eq!(own.plan.header().version, 2);
     assert_eq!(own.plan.bitmap().bits(), machine.truth().bits);
@@ -228,7 +224,7 @@ fn a_kernel_of_12_1_gets_version_2_by_itself() {
 fn a_kernel_of_15_has_smaller_pages_structures() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("release = \"14.0\"", "release = \"15.0\"");
-    let machine = machine(&text);
+    let machine = Machine::parse(&text).unwrap();
     assert!(!machine.truth().nodump.is_empty());
     let taken = taken(&machine, None);
     assert!(taken.notes.is_empty(), "{:?}", taken.notes);
@@ -239,7 +235,7 @@ fn a_kernel_of_15_has_smaller_pages_structures() {
 fn a_kernel_that_the_loader_moved_is_found() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("functions = 120", "functions = 120\nload = \"0x1000000\"");
-    let machine = machine(&text);
+    let machine = Machine::parse(&text).unwrap();
     assert_eq!(machine.truth().kernphys, 16 << 20);
     let taken = taken(&machine, None);
     assert_eq!(taken.machine.located.kernphys, 16 << 20);
@@ -265,7 +261,7 @@ fn pages_marked_nodump_are_left_out_and_without_their_structures_they_are_not() 
         "vm_page_array_in_direct_map = true",
         "vm_page_array = false",
     );
-    let machine = self::machine(&text);
+    let machine = Machine::parse(&text).unwrap();
     let without = taken(&machine, None);
     assert_eq!(
         without.notes,
@@ -324,7 +320,7 @@ size = "16 KiB"
 
 #[test]
 fn work_follows_what_is_populated_and_not_the_size_of_memory() {
-    let machine = machine(VAST);
+    let machine = Machine::parse(VAST).unwrap();
     let begun = std::time::Instant::now();
     let taken = taken(&machine, None);
     assert_eq!(taken.plan.dump_avail().bits(), machine.truth().bits);
@@ -339,7 +335,7 @@ fn work_follows_what_is_populated_and_not_the_size_of_memory() {
 
 /// Checks a machine of `testdata/machines` page by page, and that the producer had nothing to say.
 fn check_described(text: &str) {
-    let machine = machine(text);
+    let machine = Machine::parse(text).unwrap();
     let taken = taken(&machine, None);
     check(&machine, &taken);
     assert!(taken.notes.is_empty(), "{:?}", taken.notes);
@@ -370,7 +366,7 @@ fn a_machine_that_loader_and_holes_have_moved_about_is_read_through_its_dump() {
 fn a_machine_that_has_not_panicked_has_no_panic_string() {
     let text = include_str!("../../../testdata/machines/running.toml");
     check_described(text);
-    let machine = machine(text);
+    let machine = Machine::parse(text).unwrap();
     assert!(machine.truth().panic.is_none());
     assert!(taken(&machine, None).header().panicstring.is_empty());
 }
@@ -382,7 +378,7 @@ fn a_small_machine_is_read_through_its_dump() {
 
 /// Checks a machine of another port: page by page, then what its header says.
 fn check_port(text: &str, arch: Arch, version: u32) {
-    let machine = machine(text);
+    let machine = Machine::parse(text).unwrap();
     let truth = machine.truth();
     let taken = taken(&machine, None);
     check(&machine, &taken);
@@ -466,7 +462,10 @@ fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
     let text = include_str!("../../../testdata/machines/riscv64-sv48.toml");
     check_port(text, Arch::Riscv64, 2);
     assert_eq!(
-        taken(&machine(text), None).machine.located.paging,
+        taken(&Machine::parse(text).unwrap(), None)
+            .machine
+            .located
+            .paging,
         Paging::Sv48
     );
 }
@@ -477,7 +476,7 @@ fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
 fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
     let text = include_str!("../../../testdata/machines/la57.toml");
     check_described(text);
-    let machine = machine(text);
+    let machine = Machine::parse(text).unwrap();
     let truth = machine.truth();
     let taken = taken(&machine, None);
     let header = taken.plan.header();
@@ -499,7 +498,7 @@ fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
 #[test]
 fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
     let text = include_str!("../../../testdata/machines/la57.toml");
-    let machine = machine(text);
+    let machine = Machine::parse(text).unwrap();
     let root = machine.truth().root;
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     for (slot, entry) in [(511, 0x5000_u64 | 3), (256, 0)] {
@@ -561,7 +560,7 @@ fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
         include_str!("../../../testdata/machines/i386-pae-10.4.toml"),
     ] {
         check_port(text, Arch::I386, 1);
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         // Before 13 the kernel did not look at the flags of a page on i386.
         assert!(!machine.truth().nodump.is_empty());
         let newer = taken(&machine, Some(2));
@@ -572,7 +571,8 @@ fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
 
 #[test]
 fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
-    let machine = machine(include_str!("../../../testdata/machines/arm64-16k.toml"));
+    let machine =
+        Machine::parse(include_str!("../../../testdata/machines/arm64-16k.toml")).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     for version in [Some(1), Some(2), Some(4)] {
         let error = plan(machine.memory(), &elf, &PlanOptions { version });

@@ -7,7 +7,7 @@ use livecore_defs::trapframe::Cause;
 use livecore_kernel::{Context, Kernel, STRUCTURES, State, Types};
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
-use livecore_synth::{Context as Told, Description, Doing, Machine, ThreadTruth, build};
+use livecore_synth::{Context as Told, Doing, Machine, ThreadTruth};
 
 macro_rules! machine {
     ($name:literal) => {
@@ -28,7 +28,7 @@ const AMD64: [(&str, &str); 6] = [
 ];
 
 fn built(text: &str) -> Machine {
-    build(&Description::parse(text).unwrap()).unwrap()
+    Machine::parse(text).unwrap()
 }
 
 fn opened(machine: &Machine) -> (Dump, KernelElf) {

@@ -11,6 +11,7 @@ use livecore_livedump::publish::sparse;
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
+use livecore_tests::random::Random;
 
 use crate::{Failure, Options};
 
@@ -143,13 +144,10 @@ fn copy(source: &dyn ReadAt, path: &Path) -> Result<(), Failure> {
 }
 
 fn write_noise(path: &Path, len: usize) -> Result<(), Failure> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = Random::new(1);
     let mut out = BufWriter::new(File::create(path)?);
     for _ in 0..len / 8 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out.write_all(&state.to_le_bytes())?;
+        out.write_all(&random.next().to_le_bytes())?;
     }
     Ok(out.flush()?)
 }

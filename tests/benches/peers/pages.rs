@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livecore_minidump::{Dump, MinidumpHeader, OpenOptions};
+use livecore_tests::random::Random;
 
 use crate::Failure;
 use crate::corpora::Corpus;
@@ -21,18 +22,6 @@ pub(crate) fn has_pages(corpus: &Corpus) -> Result<bool, Failure> {
     let mut head = [0; 8];
     let got = File::open(&corpus.payload)?.read_at(&mut head, 0)?;
     Ok(MinidumpHeader::probe(&head[..got]))
-}
-
-/// Numbers that look random (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 fn each(time: Duration, count: u64) -> f64 {
@@ -62,7 +51,7 @@ pub(crate) fn pages(from: &str) -> Result<(), Failure> {
     }
 
     let bitmap = dump.bitmap();
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(1);
     let start = Instant::now();
     let mut sum = 0_u64;
     for _ in 0..LOOKUPS {

@@ -17,6 +17,7 @@ use livecore_livedump::publish::sparse;
 use livecore_livedump::sys::pipe;
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::KernelElf;
+use livecore_tests::random::Random;
 
 use crate::{Failure, corpora, pages};
 
@@ -132,13 +133,8 @@ fn random(from: &str) -> Result<(), Failure> {
     let frames = stream.frames().ok_or("no frames")?;
     let (count, size) = (frames.count(), u64::from(frames.frame_size()));
     let mut page = [0; PAGE];
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = |limit: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % limit
-    };
+    let mut random = Random::new(1);
+    let mut next = |limit: u64| random.below(limit);
     let rounds = 200;
     let start = Instant::now();
     for _ in 0..rounds {

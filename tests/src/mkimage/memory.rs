@@ -1,5 +1,7 @@
 //! What a machine's memory holds, from text.
 
+use crate::random::Random;
+
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
@@ -81,13 +83,8 @@ impl Memory {
 }
 
 fn noise(seed: u64, bytes: &mut [u8]) {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for byte in bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        *byte = (state >> 32) as u8;
-    }
+    let mut random = Random::new(seed);
+    bytes.fill_with(|| (random.next() >> 32) as u8);
 }
 
 fn mix(seed: u64, bytes: &mut [u8]) {

@@ -17,6 +17,7 @@ use livecore_minidump::{
 };
 use livecore_tests::machines::{kinds, machine};
 use livecore_tests::mkdump;
+use livecore_tests::random::Random;
 
 const SEEDS: u64 = 3;
 
@@ -282,14 +283,6 @@ fn core_carries_the_kerneldumpheader_of_its_dump() {
     assert_eq!(strings(&again), strings(&dump));
 }
 
-/// xorshift64*, so that a seed gives the same changes everywhere.
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
-}
-
 #[test]
 fn cores_changed_at_random_are_answered_without_a_panic() {
     let dump = open(mkdump::build(&machine(&kinds()[0], 1)).unwrap());
@@ -299,15 +292,15 @@ fn cores_changed_at_random_are_answered_without_a_panic() {
     let (mut opened, mut refused) = (0, 0);
     for whole in [full, core] {
         for seed in 1..=400_u64 {
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = Random::new(seed);
             let mut bytes = whole.clone();
-            for _ in 0..=random(&mut state) % 3 {
+            for _ in 0..=random.below(3) {
                 // Headers and notes are in front.
-                let at = (random(&mut state) % 600) as usize;
-                bytes[at] = [0, 1, 0x7f, 0x80, 0xff][(random(&mut state) % 5) as usize];
+                let at = random.index(600);
+                bytes[at] = random.pick(&[0, 1, 0x7f, 0x80, 0xff]);
             }
-            if random(&mut state).is_multiple_of(8) {
-                bytes.truncate((random(&mut state) % 4096) as usize);
+            if random.one_in(8) {
+                bytes.truncate(random.index(4096));
             }
             let answer = AnyDump::from_source(Arc::new(bytes.clone()), &OpenOptions::default());
             match answer {

@@ -10,7 +10,7 @@ use livecore_kernel::locate::{Findings, LocateError, identify};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::outside::{self, Tables};
@@ -22,10 +22,6 @@ const DEBUG: &str = include_str!("../../../testdata/machines/debug.toml");
 
 /// `KERNBASE` + 2 MiB, where an amd64 kernel's image begins.
 const KERNSTART: u64 = 0xffff_ffff_8020_0000;
-
-fn machine(text: &str) -> Machine {
-    build(&Description::parse(text).unwrap()).unwrap()
-}
 
 fn elf(bytes: &[u8]) -> KernelElf {
     KernelElf::from_bytes(bytes.to_vec()).unwrap()
@@ -111,7 +107,7 @@ fn a_dump_has_the_pages_that_a_second_walk_finds() {
             include_str!("../../../testdata/machines/running.toml"),
         ),
     ] {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let expected = walked(&machine);
         let found = pages(&planned(&machine, machine.kernel()).unwrap());
         let extra = found.difference(&expected).take(4).collect::<Vec<_>>();
@@ -184,7 +180,7 @@ fn every_file_of_a_kernel_gives_the_same_dump() {
         // Compiled, with DWARF.
         ("debug", DEBUG, 94, false),
     ] {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let expected = bytes(&planned(&machine, machine.kernel()).unwrap());
         let version = if wide { 2 } else { 3 };
         let right = types(version, 48, flags, wide);
@@ -199,7 +195,7 @@ fn every_file_of_a_kernel_gives_the_same_dump() {
 
 #[test]
 fn type_information_is_believed_before_what_is_known_of_releases() {
-    let machine = machine(OLD);
+    let machine = Machine::parse(OLD).unwrap();
     let plain = pages(&planned(&machine, machine.kernel()).unwrap());
     // `flags` where `phys_addr` has its highest byte, which is zero: nothing is PG_NODUMP then.
     let file = Elf::new(machine.kernel().to_vec()).add(".SUNW_ctf", &types(2, 48, 54, true), false);
@@ -217,7 +213,7 @@ fn type_information_is_believed_before_what_is_known_of_releases() {
 
 #[test]
 fn a_kernel_that_does_not_run_there_is_refused_with_both_versions() {
-    let (old, new) = (machine(OLD), machine(SMALL));
+    let (old, new) = (Machine::parse(OLD).unwrap(), Machine::parse(SMALL).unwrap());
     let error = planned(&old, new.kernel())
         .map(|_| ())
         .unwrap_err()
@@ -258,7 +254,7 @@ impl PhysMemory for Copied {
 
 #[test]
 fn an_image_of_an_earlier_boot_does_not_mislead() {
-    let machine = machine(OLD);
+    let machine = Machine::parse(OLD).unwrap();
     let own = planned(&machine, machine.kernel()).unwrap();
     let dumped = pages(&own);
     let truth = machine.truth();
@@ -295,7 +291,7 @@ fn an_image_of_an_earlier_boot_does_not_mislead() {
 
 #[test]
 fn a_file_without_symbols_is_not_supported() {
-    let machine = machine(OLD);
+    let machine = Machine::parse(OLD).unwrap();
     let file = Elf::new(machine.kernel().to_vec()).remove(|name| name == ".symtab");
     let error = planned(&machine, &file.bytes()).map(|_| ()).unwrap_err();
     assert!(
@@ -308,7 +304,7 @@ fn a_file_without_symbols_is_not_supported() {
 #[test]
 fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
     for text in [OLD, RELOCATED, SMALL] {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let truth = machine.truth();
         let found = identify(&machine.memory());
         let line = truth.version.lines().next().unwrap();
@@ -337,7 +333,7 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
 #[test]
 fn older_readers_get_version_2_of_a_new_kernel_and_newer_ones_3_of_an_old_one() {
     for (text, version) in [(OLD, 3), (RELOCATED, 2)] {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let own = planned(&machine, machine.kernel()).unwrap();
         let options = PlanOptions {
             version: Some(version),

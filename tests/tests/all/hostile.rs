@@ -16,47 +16,32 @@ use livecore_minidump::{
 };
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
-
-/// xorshift64*, so that a seed gives the same changes everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
+use livecore_tests::random::Random;
 
 /// Changes up to four places, most of them where structures are: the header, `dump_avail`, the
 /// bitmap, the end.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    for _ in 0..=random.below(4) {
+    for _ in 0..=random.index(4) {
         let len = bytes.len();
         if len == 0 {
             return;
         }
-        let at = match random.below(8) {
-            0..=2 => random.below(len.min(160)),
-            3 | 4 => len - 1 - random.below(len.min(600)),
+        let at = match random.index(8) {
+            0..=2 => random.index(len.min(160)),
+            3 | 4 => len - 1 - random.index(len.min(600)),
             // Sections of a small dump begin at pages.
-            5 | 6 => (random.below(len / 4096 + 1) * 4096 + random.below(64)).min(len - 1),
-            _ => random.below(len),
+            5 | 6 => (random.index(len / 4096 + 1) * 4096 + random.index(64)).min(len - 1),
+            _ => random.index(len),
         };
-        match random.below(16) {
+        match random.index(16) {
             0 => bytes.truncate(at),
-            1..=4 => bytes[at] ^= 1 << random.below(8),
-            5..=7 => bytes[at] = [0, 0x7f, 0x80, 0xff][random.below(4)],
+            1..=4 => bytes[at] ^= 1 << random.index(8),
+            5..=7 => bytes[at] = [0, 0x7f, 0x80, 0xff][random.index(4)],
             8..=10 => {
                 let end = (at + 4).min(len);
-                bytes[at..end].fill([0, 0xff][random.below(2)]);
+                bytes[at..end].fill([0, 0xff][random.index(2)]);
             }
-            11 => bytes.extend(vec![0; random.below(10_000)]),
+            11 => bytes.extend(vec![0; random.index(10_000)]),
             _ => bytes[at] = random.next() as u8,
         }
     }
@@ -118,7 +103,7 @@ fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
         let whole = mkdump::build(&recipe.text).unwrap();
         for seed in 1..=times {
             let mut bytes = whole.clone();
-            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut random = Random::new(seed);
             damage(&mut bytes, &mut random);
             let name = format!("{} seed {seed}", recipe.name);
             let begun = Instant::now();

@@ -11,7 +11,7 @@ use livecore_kernel::locate::identify;
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::outside::{self, Tables};
 
@@ -37,10 +37,6 @@ const GUESTS: [(&str, &str, Tables); 6] = [
         Tables::I386Pae,
     ),
 ];
-
-fn machine(text: &str) -> Machine {
-    build(&Description::parse(text).unwrap()).unwrap()
-}
 
 fn elf(bytes: &[u8]) -> KernelElf {
     KernelElf::from_bytes(bytes.to_vec()).unwrap()
@@ -162,7 +158,7 @@ impl Guest<'_> {
 #[test]
 fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
     for (name, text, tables) in GUESTS {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let truth = machine.truth();
         let elf = elf(machine.kernel());
         let memory = machine.memory();
@@ -215,7 +211,7 @@ fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
 #[test]
 fn threads_of_an_old_kernel_are_read_from_its_dump() {
     for (name, text, _) in GUESTS {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let elf = elf(machine.kernel());
         let taken = planned(machine.memory(), machine.kernel()).unwrap();
         let payload = Arc::new(taken.payload());
@@ -237,7 +233,7 @@ fn threads_of_an_old_kernel_are_read_from_its_dump() {
 #[test]
 fn memory_tells_which_old_kernel_runs_without_its_file() {
     for (name, text, tables) in GUESTS {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let found = identify(&machine.memory());
         let line = machine.truth().version.lines().next().unwrap();
         assert_eq!(found.versions[0].text, line, "{name}");
@@ -310,7 +306,7 @@ fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
     for (name, recipe, _) in GUESTS {
         let recipe = recipe.replace("functions = 200\n", "");
         let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
-        let machine = machine(&recipe);
+        let machine = Machine::parse(&recipe).unwrap();
         let elf = elf(machine.kernel());
         let code = text(&machine, &elf);
         let expected = bytes(&planned(machine.memory(), machine.kernel()).unwrap());
@@ -350,7 +346,7 @@ fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
 #[test]
 fn symbols_alone_find_an_old_kernel() {
     for (name, text, _) in GUESTS {
-        let machine = machine(text);
+        let machine = Machine::parse(text).unwrap();
         let own = planned(machine.memory(), machine.kernel()).unwrap();
         let symbols = Elf::new(machine.kernel().to_vec()).only_symbols().bytes();
         let taken = planned(machine.memory(), &symbols).unwrap();
@@ -364,7 +360,7 @@ fn a_kernel_whose_version_is_not_in_the_image_is_found_by_its_code() {
     for (name, recipe, _) in GUESTS {
         let recipe = recipe.replace("functions = 200\n", "");
         let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
-        let machine = machine(&recipe);
+        let machine = Machine::parse(&recipe).unwrap();
         let elf = elf(machine.kernel());
         let own = planned(machine.memory(), machine.kernel()).unwrap();
         let code = text(&machine, &elf);

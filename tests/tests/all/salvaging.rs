@@ -9,6 +9,7 @@ use livecore_minidump::salvage::{HeaderFrom, Options, Report, Salvage};
 use livecore_minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump::{self, Built};
+use livecore_tests::random::Random;
 use livecore_verify::{Severity, Verdict};
 
 const FRAME: u32 = 16384;
@@ -128,26 +129,14 @@ fn assert_sound(report: &Report, out: &[u8], what: &str) {
     assert_eq!(verified.verdict, verdict, "{what}");
 }
 
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit.max(1) as u64) as usize
-    }
-}
-
 /// Strikes `bytes`, and says where: the stored bytes that are touched, all to the end if they move.
 fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
     let len = bytes.len();
-    let at = random.below(len);
-    let run = (1 + random.below(5000)).min(len - at);
-    match random.below(5) {
+    let at = random.index(len);
+    let run = (1 + random.index(5000)).min(len - at);
+    match random.index(5) {
         0 => {
-            bytes[at] ^= 1 << random.below(8);
+            bytes[at] ^= 1 << random.index(8);
             (format!("a bit of byte {at:#x} flipped"), at, at + 1)
         }
         1 => {
@@ -191,7 +180,7 @@ fn every_page_that_is_kept_is_the_original_and_every_other_is_a_hole() {
     let bitmap_end = dump.layout().pmap_offset();
     let pages = u64::from(FRAME) / 4096;
     let seed = 20_261_123;
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let mut salvaged = 0;
     for codec in CODECS {
         let whole = seal(&built.bytes, codec, FRAME);

@@ -11,6 +11,7 @@ use livecore_minidump::{
     AnyDump, Container, Dump, Error, FullDump, KernelMemory, OpenOptions, PhysAddr,
 };
 use livecore_tests::mkdump::{self, Built};
+use livecore_tests::random::Random;
 use livecore_verify::Verdict;
 
 /// Two ranges that do not touch, in pages.
@@ -212,14 +213,6 @@ fn what_carries_a_minidump_gives_what_is_left_of_that() {
     }
 }
 
-/// xorshift64*, so that a seed gives the same changes everywhere.
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
-}
-
 #[test]
 fn full_dumps_changed_at_random_are_salvaged_or_refused_without_a_panic() {
     let built = build();
@@ -228,13 +221,13 @@ fn full_dumps_changed_at_random_are_salvaged_or_refused_without_a_panic() {
         for codec in [Codec::None, Codec::Zstd] {
             let whole = stored(&built, container, codec);
             for seed in 1..=60_u64 {
-                let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let mut random = Random::new(seed);
                 let mut bytes = whole.clone();
-                for _ in 0..=random(&mut state) % 3 {
+                for _ in 0..=random.below(3) {
                     // Headers are in front; the rest is everywhere.
-                    let room = [400, bytes.len() as u64][(random(&mut state) % 2) as usize];
-                    let at = (random(&mut state) % room) as usize;
-                    bytes[at] = [0, 1, 0x7f, 0x80, 0xff][(random(&mut state) % 5) as usize];
+                    let room = random.pick(&[400, bytes.len()]);
+                    let at = random.index(room);
+                    bytes[at] = random.pick(&[0, 1, 0x7f, 0x80, 0xff]);
                 }
                 match salvage(&bytes) {
                     Ok((_, out)) => {

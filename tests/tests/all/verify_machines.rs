@@ -10,7 +10,7 @@ use livecore_compress::{Codec, Encoding, NoProgress};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::convert::{Target, finish};
 use livecore_minidump::{Arch, Container, KernelElf};
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use livecore_verify::render::{Format, Style};
 use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
 
@@ -73,7 +73,7 @@ const FORMS: [(Container, Codec); 9] = [
 ];
 
 fn machine(text: &str) -> (Machine, KernelElf) {
-    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     (machine, elf)
 }

@@ -9,7 +9,7 @@ mod transfer;
 use std::fs::{self, File};
 use std::sync::OnceLock;
 
-use livecore_synth::{Description, Machine, build, write_out};
+use livecore_synth::{Machine, write_out};
 use serde_json::Value;
 
 use crate::harness::{Run, golden, livecore, machine, names, run};
@@ -20,7 +20,7 @@ pub(super) fn tiny() -> &'static Machine {
     static TINY: OnceLock<Machine> = OnceLock::new();
     TINY.get_or_init(|| {
         let text = fs::read_to_string(machine("tiny")).unwrap();
-        build(&Description::parse(&text).unwrap()).unwrap()
+        Machine::parse(&text).unwrap()
     })
 }
 

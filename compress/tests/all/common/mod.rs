@@ -5,26 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use livecore_compress::*;
-
-/// Numbers that look random and are the same every time (xorshift).
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
+use livecore_tests::random::Random;
 
 /// Content such as memory has: zero pages, repeated pages, text, noise.
 pub(crate) fn content(len: usize, seed: u64) -> Vec<u8> {
-    let mut numbers = Numbers(seed | 1);
+    let mut numbers = Random::new(seed);
     let mut bytes = Vec::with_capacity(len + 4096);
     while bytes.len() < len {
         match numbers.below(5) {

@@ -8,7 +8,7 @@ use livecore_livedump::image;
 use livecore_livedump::mem4::emulated::Parts;
 use livecore_livedump::mem4::{Access, Credentials, Emulated};
 use livecore_minidump::KernelElf;
-use livecore_synth::{Description, Machine, build, write_out};
+use livecore_synth::{Machine, write_out};
 
 /// Bytes per page.
 pub(crate) const PAGE: usize = 4096;
@@ -21,7 +21,7 @@ pub(crate) struct Fixture {
 
 pub(crate) fn fixture() -> Fixture {
     let text = include_str!("../../../../testdata/machines/tiny.toml");
-    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine = Machine::parse(text).unwrap();
     let dir = tempfile::tempdir().unwrap();
     write_out(&machine, &dir.path().join("m")).unwrap();
     Fixture { machine, dir }

@@ -8,27 +8,12 @@ use std::time::{Duration, Instant};
 
 use livecore_livedump::image::Format;
 use livecore_livedump::image::exercise::exercise;
+use livecore_tests::random::Random;
 
 use super::common::images;
 
 /// Rounds of the fixed sample.
 const ROUNDS: u64 = 120;
-
-/// xorshift64*.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -48,7 +33,7 @@ fn fuzz(format: Format) {
     assert!(!seeds.is_empty());
     let seed = number("LIVECORE_FUZZ_SEED").unwrap_or(0x1a6e) | 1;
     let seconds = number("LIVECORE_FUZZ_SECONDS").map(Duration::from_secs);
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     let start = Instant::now();
     let mut opened = 0;
     for round in 0.. {
@@ -68,28 +53,28 @@ fn fuzz(format: Format) {
     assert!(opened > 5, "{}: {opened} were images", format.name());
 }
 
-fn changed(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes = seeds[numbers.below(seeds.len())].clone();
-    for _ in 0..=numbers.below(4) {
+fn changed(seeds: &[Vec<u8>], numbers: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[numbers.index(seeds.len())].clone();
+    for _ in 0..=numbers.index(4) {
         let len = bytes.len();
         if len < 16 {
             break;
         }
         // Most structure is at the front, Xen's at the end, kdump's at pages.
-        let at = match numbers.below(5) {
-            0 => numbers.below(len.min(800)),
-            1 => len - 1 - numbers.below(len.min(1500)),
-            2 => (numbers.below(len / 4096 + 1) * 4096 + numbers.below(120)).min(len - 1),
-            3 => numbers.below(len.min(20_000)),
-            _ => numbers.below(len),
+        let at = match numbers.index(5) {
+            0 => numbers.index(len.min(800)),
+            1 => len - 1 - numbers.index(len.min(1500)),
+            2 => (numbers.index(len / 4096 + 1) * 4096 + numbers.index(120)).min(len - 1),
+            3 => numbers.index(len.min(20_000)),
+            _ => numbers.index(len),
         };
-        let run = numbers.below(80).min(len - at);
-        match numbers.below(9) {
-            0 | 1 => bytes[at] ^= 1 << numbers.below(8),
+        let run = numbers.index(80).min(len - at);
+        match numbers.index(9) {
+            0 | 1 => bytes[at] ^= 1 << numbers.index(8),
             2 => bytes[at] = numbers.next() as u8,
             3 | 4 => {
-                let value = [0, 1, 0x1000, u64::MAX, 1 << 63, numbers.next()][numbers.below(6)];
-                let width = [2, 4, 8][numbers.below(3)].min(len - at);
+                let value = [0, 1, 0x1000, u64::MAX, 1 << 63, numbers.next()][numbers.index(6)];
+                let width = [2, 4, 8][numbers.index(3)].min(len - at);
                 bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
             }
             5 => drop(bytes.drain(at..at + run)),
@@ -98,8 +83,8 @@ fn changed(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
                 bytes.splice(at..at, copy);
             }
             7 => {
-                let other = &seeds[numbers.below(seeds.len())];
-                let from = numbers.below(other.len());
+                let other = &seeds[numbers.index(seeds.len())];
+                let from = numbers.index(other.len());
                 let piece = &other[from..other.len().min(from + run)];
                 let n = piece.len().min(bytes.len() - at);
                 bytes[at..at + n].copy_from_slice(&piece[..n]);

@@ -18,7 +18,7 @@ use livecore_livedump::image::{self, Format, Image, Options};
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 use serde_json::{Value, json};
 
 use super::peers::skipped;
@@ -181,7 +181,7 @@ fn machine(is_split: bool) -> Machine {
     } else {
         text.to_owned()
     };
-    build(&Description::parse(&text).unwrap()).unwrap()
+    Machine::parse(&text).unwrap()
 }
 
 /// Writes the machine's memory as a backend's file has it: without the hole below 4 GiB.

@@ -9,7 +9,7 @@ use livecore_kernel::{Context, Kernel};
 use livecore_livedump::image::Image;
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
-use livecore_synth::{Description, Machine, build};
+use livecore_synth::Machine;
 
 use super::qemu::{Qemu, backend, compare, has_qemu};
 
@@ -80,7 +80,7 @@ fn differing(a: &[u8], b: &[u8]) -> BTreeSet<usize> {
 
 fn every_format(name: &str, text: &str, pae: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let machine: Machine = build(&Description::parse(text).unwrap()).unwrap();
+    let machine: Machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let memory = machine.memory();
     let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use livecore_kernel::Kernel;
 use livecore_minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_tests::random::Random;
 
 use super::scene::{Scene, Variant};
 use super::world::{AMD64, I386, LEN, PORTS, STACKS, Wanted, World};
@@ -37,23 +38,6 @@ impl KernelMemory for Changed {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
 /// Everything that a reader does, to its end.
 fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
     let Ok(found) = kernel.processes() else {
@@ -81,7 +65,7 @@ fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
 #[test]
 fn damaged_threads_neither_panic_nor_go_on_without_end() {
     let seed = 0x7468_7265_6164;
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for port in PORTS {
         let (dump, elf) = Scene::new(port, Variant::New).world.made();
         let mut memory = Changed {
