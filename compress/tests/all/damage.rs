@@ -115,7 +115,8 @@ fn a_cut_stream_serves_all_whole_frames_and_names_the_next() {
         let bytes = sealed(&content, &encoding(codec, FRAME, 2), ATTACHMENT);
         let frames = open(bytes.clone()).frames().unwrap().clone();
         let ninth = frames.get(9).unwrap();
-        let stream = open(bytes[..ninth.offset as usize + 30].to_vec());
+        let cut = ninth.offset.midpoint(frames.get(10).unwrap().offset);
+        let stream = open(bytes[..cut as usize].to_vec());
         let (out, end) = decoded(&stream);
         assert!(out == content[..9 * 4096]);
         let error = end.unwrap_err().to_string();
