@@ -46,6 +46,7 @@ const IN_CIRCLES: &[&str] = &[
     "minidump/src/dump/memory.rs",
     "minidump/src/dump/mod.rs",
     "minidump/src/dump/open.rs",
+    "minidump/src/full/memory.rs",
     "minidump/src/full/mod.rs",
     "minidump/src/full/open.rs",
     "minidump/src/header.rs",
