@@ -1,7 +1,8 @@
 //! ELF cores: QEMU's, VirtualBox's, and the full dumps of FreeBSD's kernel.
 
+use super::append::{pad, put};
+use super::memory::Memory;
 use super::registers::{control, register, segment_base, selector};
-use super::{Memory, pad, put};
 
 /// A `PT_LOAD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

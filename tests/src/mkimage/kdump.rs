@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
+use super::append::{pad, put};
 use super::elf::notes;
-use super::{Memory, pad, put};
+use super::memory::Memory;
 
 /// How a page is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

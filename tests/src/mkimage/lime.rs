@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use super::{Memory, put};
+use super::append::put;
+use super::memory::Memory;
 
 fn header(out: &mut Vec<u8>, magic: &[u8; 4], version: u64, start: u64, len: usize) {
     out.extend(magic);

@@ -9,6 +9,7 @@
 //!                        · xen · freebsd_full
 //! ```
 
+mod append;
 mod elf;
 mod kdump;
 mod lime;
@@ -26,15 +27,3 @@ pub use memory::Memory;
 pub use registers::{NAMES, control, register, segment_base};
 pub use state::{bhyve_meta, vmss, vmss_with_cpus, vmss_with_memory};
 pub use xen::{Xen, xen};
-
-/// Appends little-endian numbers of some width.
-fn put(out: &mut Vec<u8>, width: usize, values: &[u64]) {
-    for value in values {
-        out.extend(&value.to_le_bytes()[..width]);
-    }
-}
-
-/// Zeros up to a multiple of `align`.
-fn pad(out: &mut Vec<u8>, align: usize) {
-    out.resize(out.len().next_multiple_of(align), 0);
-}

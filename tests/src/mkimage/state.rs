@@ -1,7 +1,8 @@
 //! What lies beside memory that is a file of its own: VMware's state, bhyve's metadata.
 
+use super::append::put;
+use super::memory::Memory;
 use super::registers::{NAMES, control, register};
-use super::{Memory, put};
 
 /// A tag with a number.
 fn tag(out: &mut Vec<u8>, name: &str, indices: &[u64], width: usize, value: u64) {

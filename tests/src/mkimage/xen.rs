@@ -1,8 +1,9 @@
 //! Xen's cores.
 
+use super::append::{pad, put};
 use super::elf::note;
+use super::memory::Memory;
 use super::registers::{control, register, segment_base, selector};
-use super::{Memory, pad, put};
 
 /// A core to be written.
 #[derive(Debug, Clone, Copy)]

@@ -96,13 +96,6 @@ const IN_CIRCLES: &[&str] = &[
     "cli/src/kernel_search.rs",
     "cli/src/serve/memory.rs",
     "cli/src/serve/target.rs",
-    // tests
-    "tests/src/mkimage/elf.rs",
-    "tests/src/mkimage/kdump.rs",
-    "tests/src/mkimage/lime.rs",
-    "tests/src/mkimage/mod.rs",
-    "tests/src/mkimage/state.rs",
-    "tests/src/mkimage/xen.rs",
 ];
 
 #[test]
