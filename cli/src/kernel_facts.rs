@@ -2,14 +2,14 @@
 //! threads.
 
 use livecore_kernel::{Context, Kernel, STRUCTURES, Types};
-use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{ElfMachine, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_verify::{DumpedMemory, KernelFacts, SleepingThread, Symbol, Threads};
 
 /// What the verifier asks about a kernel, answered from its ELF file.
 pub(crate) struct Facts<'a>(pub &'a KernelElf);
 
 impl KernelFacts for Facts<'_> {
-    fn machine(&self) -> u16 {
+    fn machine(&self) -> ElfMachine {
         self.0.machine()
     }
 

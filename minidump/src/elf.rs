@@ -21,7 +21,7 @@ use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Sym};
 use livecore_compress::ReadAt;
 
 use crate::elf::descriptors::Descriptors;
-use crate::{ByteOrder, Error};
+use crate::{ByteOrder, ElfMachine, Error};
 
 /// The most labels that are taken for parts of one function.
 const LABELS_OF_FUNCTION: usize = 256;
@@ -101,7 +101,7 @@ pub struct KernelElf {
     file: Arc<dyn ReadAt>,
     class64: bool,
     order: ByteOrder,
-    machine: u16,
+    machine: ElfMachine,
     osabi: u8,
     elf_type: u16,
     flags: u32,
@@ -223,7 +223,7 @@ impl KernelElf {
         let mut elf = Self {
             class64,
             order,
-            machine: header.e_machine,
+            machine: ElfMachine(header.e_machine),
             osabi: header.e_ident[7],
             elf_type: header.e_type,
             flags: header.e_flags,
@@ -404,8 +404,8 @@ impl KernelElf {
         self.order
     }
 
-    /// `e_machine`: 62 for amd64, 183 for arm64, …
-    pub fn machine(&self) -> u16 {
+    /// `e_machine`
+    pub fn machine(&self) -> ElfMachine {
         self.machine
     }
 
@@ -547,8 +547,8 @@ fn read_symbols(
     Ok((entries, strings))
 }
 
-/// Whether a label names no place that people know: `$a`, `$d`, `$t` and `$x` tell the code of arm,
-/// arm64 and riscv from data in it, `.L` and `$L` are a compiler's own.
+/// Whether a label names no place that people know: `$a`, `$d`, `$t` and `$x` tell code from data in
+/// it, `.L` and `$L` are a compiler's own.
 fn is_marker(name: &[u8]) -> bool {
     match name {
         [b'$', b'a' | b'd' | b't' | b'x', rest @ ..] => {
@@ -560,9 +560,9 @@ fn is_marker(name: &[u8]) -> bool {
 }
 
 /// A function's name: that of powerpc64's code begins with a dot where its descriptor has the name.
-fn code_name(machine: u16, name: &str) -> &str {
+fn code_name(machine: ElfMachine, name: &str) -> &str {
     match machine {
-        21 => name.strip_prefix('.').unwrap_or(name),
+        ElfMachine::EM_PPC64 => name.strip_prefix('.').unwrap_or(name),
         _ => name,
     }
 }

@@ -1,8 +1,8 @@
 //! The minidump header, alone in the first page: parsed from it, encoded into it.
 
-use crate::arch::mips;
-use crate::{Arch, ByteOrder, Error};
+use crate::{Architecture, ByteOrder, Error};
 use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
+use livecore_defs::paging::{Section, When};
 use livecore_defs::powerpc64::{self, HASHED_MMUS};
 use livecore_defs::{Field, arm64};
 
@@ -13,7 +13,7 @@ use livecore_defs::{Field, arm64};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MinidumpHeader {
     /// The architecture.
-    pub arch: Arch,
+    pub arch: &'static Architecture,
     /// The kernel's byte order.
     pub order: ByteOrder,
     /// The format's version, 1 to the highest that is known.
@@ -30,7 +30,7 @@ pub struct MinidumpHeader {
     pub kernbase: u64,
     /// powerpc64: end of the kernel map.
     pub kernend: u64,
-    /// arm64, riscv: the physical address behind `dmapbase`.
+    /// The physical address behind `dmapbase`, where that is not 0.
     pub dmapphys: u64,
     /// The direct map's first address.
     pub dmapbase: u64,
@@ -66,9 +66,9 @@ impl MinidumpHeader {
     }
 
     /// The architecture whose magic `head` begins with.
-    pub fn probe_arch(head: &[u8]) -> Option<Arch> {
-        Arch::ALL.into_iter().find(|arch| {
-            let fields = arch.fields();
+    pub fn probe_arch(head: &[u8]) -> Option<&'static Architecture> {
+        Architecture::ALL.into_iter().find(|arch| {
+            let fields = arch.header;
             let Some(magic) = head.get(..fields.magic.len) else {
                 return false;
             };
@@ -92,7 +92,7 @@ impl MinidumpHeader {
                 what: format!("minidump of another architecture: {}", escaped(head, 32)),
             });
         };
-        let fields = arch.fields();
+        let fields = arch.header;
         let version = |order: ByteOrder| order.field(head, fields.version);
         let (Some(little), Some(big)) = (version(ByteOrder::Little), version(ByteOrder::Big))
         else {
@@ -106,7 +106,7 @@ impl MinidumpHeader {
         let known = 1..=u64::from(fields.last_version);
         let (order, version) = if known.contains(&little) {
             (ByteOrder::Little, little)
-        } else if arch.is_bi_endian() && known.contains(&big) {
+        } else if arch.orders.contains(&ByteOrder::Big) && known.contains(&big) {
             (ByteOrder::Big, big)
         } else {
             return Err(Error::Unsupported {
@@ -163,10 +163,10 @@ impl MinidumpHeader {
             .split(|b| *b == 0)
             .next()
             .unwrap_or_default();
-        if arch == Arch::Powerpc64 && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu) {
+        if fields.mmu_name.is_some() && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu) {
             return Err(Error::Unsupported {
                 what: format!(
-                    "powerpc64 minidump whose page tables are not hashed: {}",
+                    "{arch} minidump whose page tables are not hashed: {}",
                     escaped(mmu, 32)
                 ),
             });
@@ -174,7 +174,7 @@ impl MinidumpHeader {
         let code = header.flags & arm64::FLAG_PS_MASK;
         if code > arm64::FLAG_PS_16K {
             return Err(Error::Unsupported {
-                what: format!("arm64 minidump with page size code {code}"),
+                what: format!("{arch} minidump with page size code {code}"),
             });
         }
         Ok(header)
@@ -182,7 +182,7 @@ impl MinidumpHeader {
 
     /// The header's page: the structure, then zeros.
     pub fn encode(&self) -> Vec<u8> {
-        let fields = self.arch.fields();
+        let fields = self.arch.header;
         let mut page = vec![0; self.page_size() as usize];
         let text = fields.magic_text.as_bytes();
         page[..text.len()].copy_from_slice(text);
@@ -228,37 +228,57 @@ impl MinidumpHeader {
 
     /// Whether this version has the `dump_avail` section.
     pub fn has_dump_avail(&self) -> bool {
-        self.version >= self.arch.fields().dumpavail_since
+        self.version >= self.arch.header.dumpavail_since
     }
 
-    /// Bytes of the kernel's pointers.
+    /// Bytes of the kernel's pointers. Where an architecture has two sizes, the addresses of kernels
+    /// with the smaller have no upper half.
     pub fn pointer_size(&self) -> usize {
-        match self.arch {
-            Arch::I386 | Arch::Arm => 4,
-            Arch::Mips if !mips::is_64(self) => 4,
+        match *self.arch.words {
+            [only] => only,
+            _ if self.kernbase >> 32 == 0 => 4,
             _ => 8,
         }
     }
 
     /// What a kerneldumpheader calls the port, as far as this header tells.
     pub fn machine_arch(&self) -> &'static str {
-        match (self.arch, self.order) {
-            (Arch::Mips, ByteOrder::Big) if mips::is_64(self) => "mips64",
-            (Arch::Mips, ByteOrder::Little) if mips::is_64(self) => "mips64el",
-            (arch, order) => arch.machine_arch(order),
+        self.arch.machine_arch(self.order, self.pointer_size())
+    }
+
+    /// Bytes of the bitmap's word: the kernel's `long`, but for a few old versions.
+    pub fn long_size(&self) -> usize {
+        let mut all = self.arch.bitmap_words.iter();
+        let found = all.find(|(when, _)| self.is(*when));
+        found.map_or_else(|| self.pointer_size(), |(_, size)| *size)
+    }
+
+    /// How the page-table section is laid out.
+    pub fn section(&self) -> Section {
+        let mut all = self.arch.sections.iter();
+        let found = all.find(|(when, _)| self.is(*when));
+        // Every row ends with one that is always right.
+        found.map_or(Section::Unread(8, "its page tables are not known"), |row| {
+            row.1
+        })
+    }
+
+    /// Whether this is one of the dumps that `when` names.
+    pub(crate) fn is(&self, when: When) -> bool {
+        match when {
+            When::Always => true,
+            When::Version(version) => self.version == version,
+            When::PageSize(size) => self.page_size() == size,
+            When::PaeMode => self.paemode != 0,
+            When::MmuFormat(first, last) => (first..=last).contains(&self.mmuformat),
+            When::Word(size) => self.pointer_size() == size,
         }
     }
 
-    /// Bytes of the bitmap's word: the kernel's `long`, but for mips before version 2.
-    pub fn long_size(&self) -> usize {
-        match self.arch {
-            Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Powerpc64 => 8,
-            Arch::I386 | Arch::Arm => 4,
-            // A 32-bit kernel's addresses have no upper half. 12.1's 64-bit kernels used words of
-            // 32 bits here; only in little endian is that the same.
-            Arch::Mips if !mips::is_64(self) || self.version == 1 => 4,
-            Arch::Mips => 8,
-        }
+    /// The length of the page-table section, if the kernel has left its end unpadded.
+    pub(crate) fn unpadded_entries(&self) -> Option<u64> {
+        let len = u64::from(self.pmapsize);
+        (self.arch.unpadded && !len.is_multiple_of(self.page_size())).then_some(len)
     }
 }
 
@@ -300,7 +320,7 @@ mod tests {
     fn amd64_header_is_read_at_upstream_offsets_and_written_back() {
         let page = amd64_v3();
         let header = MinidumpHeader::parse(&page[..HEADER_BYTES]).unwrap();
-        assert_eq!(header.arch, Arch::Amd64);
+        assert_eq!(header.arch.name, "amd64");
         assert_eq!(header.version, 3);
         assert_eq!(header.msgbufsize, 98232);
         assert_eq!(header.pmapsize, 0x7ff000);
@@ -320,16 +340,11 @@ mod tests {
 
     #[test]
     fn every_architecture_comes_back_as_it_was_encoded() {
-        for arch in Arch::ALL {
-            for version in 1..=arch.fields().last_version {
-                let orders = if arch.is_bi_endian() {
-                    &[ByteOrder::Little, ByteOrder::Big][..]
-                } else {
-                    &[ByteOrder::Little]
-                };
-                for &order in orders {
+        for arch in Architecture::ALL {
+            for version in 1..=arch.header.last_version {
+                for &order in arch.orders {
                     let mut mmu_name = [0; 32];
-                    if arch == Arch::Powerpc64 {
+                    if arch.header.mmu_name.is_some() {
                         mmu_name[..6].copy_from_slice(b"mmu_g5");
                     }
                     let header = MinidumpHeader {
@@ -340,7 +355,7 @@ mod tests {
                         bitmapsize: 2,
                         pmapsize: 3,
                         kernbase: 0x8000_1000,
-                        flags: u32::from(arch == Arch::Arm64 && version == 3),
+                        flags: u32::from(version >= arch.header.flags_since),
                         mmu_name,
                         ..MinidumpHeader::default()
                     };

@@ -3,7 +3,7 @@
 use byteorder::{BigEndian, ByteOrder as _};
 use livecore_compress::Codec;
 
-use crate::{Error, MinidumpHeader};
+use crate::{Architecture, Error, MinidumpHeader};
 use livecore_defs::Field;
 use livecore_defs::kerneldump as defs;
 
@@ -201,11 +201,11 @@ impl KernelDumpHeader {
     }
 
     /// The header of a dump of this port of which no more is known than its page size.
-    pub fn of_port(arch: crate::Arch, order: crate::ByteOrder, page_size: u64) -> Self {
+    pub fn of_port(arch: &Architecture, order: crate::ByteOrder, page_size: u64) -> Self {
         Self {
             version: defs::KERNELDUMPVERSION,
-            architecture: arch.machine_arch(order).into(),
-            architectureversion: arch.architectureversion(),
+            architecture: arch.machine_arch(order, arch.words[0]).into(),
+            architectureversion: arch.architectureversion,
             // A page is far below 4 GiB.
             blocksize: page_size as u32,
             ..Self::default()

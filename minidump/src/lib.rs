@@ -81,7 +81,6 @@
 //! walk over page tables is bounded by its caller, and whatever is wrong is an [`Error`] with its
 //! region, offset, what was found and what was expected.
 
-pub mod arch;
 pub mod bitmap;
 pub mod bitmap_section;
 pub mod container;
@@ -107,8 +106,6 @@ pub mod provenance;
 pub mod salvage;
 pub mod seal;
 
-pub use arch::Arch;
-pub use arch::walk::{Mapping, Protection};
 pub use bitmap::Bitmap;
 pub use container::Container;
 pub use convert::convert;
@@ -120,8 +117,9 @@ pub use full::FullDump;
 pub use header::MinidumpHeader;
 pub use kerneldump::KernelDumpHeader;
 pub use layout::Layout;
-pub use livecore_defs::{ByteOrder, PhysAddr, VirtAddr};
+pub use livecore_defs::{Architecture, ByteOrder, ElfMachine, PhysAddr, VirtAddr};
 pub use memory::{DumpMemory, KernelMemory, ReadError};
+pub use mmu::{Mapping, Protection};
 pub use msgbuf::MessageBuffer;
 pub use pages::{Page, Pages};
 pub use payload::Payload;

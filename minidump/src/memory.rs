@@ -4,7 +4,7 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::arch::walk::WalkEnd;
+use crate::mmu::WalkEnd;
 use crate::{Mapping, PhysAddr, VirtAddr};
 
 /// Why an address could not be read.

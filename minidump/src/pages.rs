@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::arch::walk::{Mapping, Protection, WalkEnd};
+use crate::mmu::{Mapping, Protection, WalkEnd, section};
 use crate::{Dump, Error, PhysAddr, ReadError, VirtAddr};
 
 /// A page of a dump.
@@ -72,7 +72,7 @@ impl Dump {
         &self,
         sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
     ) -> Result<WalkEnd, ReadError> {
-        self.minidump().arch.walk(self, sink)
+        section::walk(self, sink)
     }
 
     /// The dump's pages with their addresses. A map that has every page at more than `limit`
@@ -151,7 +151,7 @@ impl Pages<'_> {
                 Some(Page {
                     pa,
                     offset: dump.layout().page_offset(rank as u64)?,
-                    direct: dump.minidump().arch.direct_map_of(dump.minidump(), pa),
+                    direct: section::direct_map_of(dump.minidump(), pa),
                     kernel,
                 })
             })

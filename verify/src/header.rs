@@ -4,7 +4,8 @@
 //! length rounded up to it, the payload is: header (one page), message buffer, `dump_avail`, page
 //! bitmap, page tables, and one page of data for each set bit.
 
-use livecore_defs::minidump::{ALL, HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
+use livecore_defs::Architecture;
+use livecore_defs::minidump::{HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
 use livecore_defs::{Field, amd64, arm64, powerpc64};
 
 use crate::finding::{Place, Sink};
@@ -234,8 +235,9 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
         pairs.filter(|(a, b)| a != b).count() + text.len().saturating_sub(found.len())
     };
     // Of several the longest: `arm` begins like `arm64`.
-    let closest = ALL
+    let closest = Architecture::ALL
         .into_iter()
+        .map(|row| row.header)
         .min_by_key(|f| (wrong(f), std::cmp::Reverse(f.magic_text.len())));
     if let Some(fields) = closest
         && wrong(fields) <= 2

@@ -3,10 +3,11 @@
 //! Definitions from [`livecore_defs::kerneldump`]; everything derived from them is derived here.
 
 use livecore_compress::Codec;
+use livecore_defs::Architecture;
 use livecore_defs::kerneldump::{
-    ARCHITECTURE, ARCHITECTURES, ARCHITECTUREVERSION, COMPRESSION_GZIP, COMPRESSION_NONE,
-    COMPRESSION_ZSTD, DUMPLENGTH, HeaderFields, KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC,
-    PARITY, SIZE, TEXTDUMPMAGIC, V4_UNUSED, VERSION, VERSIONS,
+    ARCHITECTURE, ARCHITECTUREVERSION, COMPRESSION_GZIP, COMPRESSION_NONE, COMPRESSION_ZSTD,
+    DUMPLENGTH, HeaderFields, KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC, PARITY, SIZE,
+    TEXTDUMPMAGIC, V4_UNUSED, VERSION, VERSIONS,
 };
 
 use crate::facts::Container;
@@ -268,9 +269,8 @@ impl Kdh {
             });
         }
         let architecture = self.architecture();
-        let known = ARCHITECTURES
-            .iter()
-            .find(|(name, _)| name.as_bytes() == architecture);
+        let name = std::str::from_utf8(architecture).ok();
+        let known = name.and_then(|name| Some((name, Architecture::architectureversion(name)?)));
         let place = self.at(ARCHITECTURE.offset);
         sink.check(&rules::KDH_ARCHITECTURE, known.is_some(), &place, |f| {
             f.found(quoted(architecture))
@@ -281,7 +281,7 @@ impl Kdh {
         {
             let found = self.architecture_version();
             let place = self.at(ARCHITECTUREVERSION.offset);
-            let right = found == u64::from(*expected);
+            let right = found == u64::from(expected);
             sink.check(&rules::KDH_ARCHITECTUREVERSION, right, &place, |f| {
                 f.found(found.to_string())
                     .expected(format!("{expected}, as every {name} kernel writes"))

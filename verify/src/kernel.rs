@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use livecore_defs::Architecture;
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 
 use crate::finding::{Place, Region, Sink};
@@ -48,20 +49,13 @@ pub(crate) fn check(
     }
 }
 
-/// ELF's number for each architecture's machine, and whether it is a 64-bit one.
+/// Whether the kernel is one for the dump's architecture.
 fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bool {
     let architecture = memory.header.architecture();
-    let (number, wide) = match architecture {
-        "amd64" => (62, true),
-        "arm64" => (183, true),
-        "riscv" => (243, true),
-        "powerpc64" => (21, true),
-        "i386" => (3, false),
-        "arm" => (40, false),
-        // Both widths.
-        _ => (8, kernel.is_64()),
-    };
-    let right = kernel.machine() == number && kernel.is_64() == wide;
+    // Every header's architecture has a row.
+    let row = Architecture::named(architecture).unwrap_or_default();
+    let word = if kernel.is_64() { 8 } else { 4 };
+    let right = kernel.machine() == row.machine && row.words.contains(&word);
     let place = Place::payload("minidump header", 0);
     sink.check(&rules::KRN_MACHINE, right, &place, |f| {
         let bits = if kernel.is_64() { 64 } else { 32 };
@@ -69,7 +63,7 @@ fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bo
             "a kernel for machine {}, {bits} bits",
             kernel.machine()
         ))
-        .expected(format!("one for {architecture}, machine {number}"))
+        .expected(format!("one for {architecture}, machine {}", row.machine))
     })
 }
 

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use livecore_defs::ElfMachine;
+
 /// A symbol that names an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symbol {
@@ -18,7 +20,7 @@ pub struct Symbol {
 /// A kernel's file: its symbols, initial contents and types.
 pub trait KernelFacts: Sync {
     /// ELF's number of the machine that it is for.
-    fn machine(&self) -> u16;
+    fn machine(&self) -> ElfMachine;
 
     /// Whether it is a 64-bit kernel.
     fn is_64(&self) -> bool;

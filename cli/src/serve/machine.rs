@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use livecore_minidump::ElfMachine;
+
 /// A register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Register {
@@ -37,7 +39,7 @@ const THREAD_FEATURE: &str = "org.freebsd.livecore.thread";
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// `e_machine` of its kernels.
-    pub(crate) elf: u16,
+    pub(crate) elf: ElfMachine,
     /// Bytes of a pointer.
     pub(crate) word: usize,
     /// What GDB calls it.
@@ -50,28 +52,28 @@ pub(crate) struct Machine {
 
 const MACHINES: [Machine; 4] = [
     Machine {
-        elf: 62,
+        elf: ElfMachine::EM_X86_64,
         word: 8,
         gdb: "i386:x86-64",
         triple: "x86_64-unknown-freebsd",
         features: amd64,
     },
     Machine {
-        elf: 183,
+        elf: ElfMachine::EM_AARCH64,
         word: 8,
         gdb: "aarch64",
         triple: "aarch64-unknown-freebsd",
         features: arm64,
     },
     Machine {
-        elf: 243,
+        elf: ElfMachine::EM_RISCV,
         word: 8,
         gdb: "riscv:rv64",
         triple: "riscv64-unknown-freebsd",
         features: riscv64,
     },
     Machine {
-        elf: 3,
+        elf: ElfMachine::EM_386,
         word: 4,
         gdb: "i386",
         triple: "i386-unknown-freebsd",
@@ -81,7 +83,7 @@ const MACHINES: [Machine; 4] = [
 
 impl Machine {
     /// The processor of kernels with this `e_machine`, if it is served.
-    pub(crate) fn of(elf: u16) -> Option<&'static Self> {
+    pub(crate) fn of(elf: ElfMachine) -> Option<&'static Self> {
         MACHINES.iter().find(|m| m.elf == elf)
     }
 

@@ -187,7 +187,7 @@ impl Served {
 
     /// FreeBSD's name of the processor.
     pub fn architecture(&self) -> &'static str {
-        self.space.dump.arch().name()
+        self.space.dump.arch().name
     }
 
     /// What GDB calls the processor.

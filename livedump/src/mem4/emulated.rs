@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{Architecture, KernelElf, KernelMemory, VirtAddr};
 
 use super::mtrr::Mtrr;
 use super::state::State;
@@ -91,10 +91,9 @@ impl Processor {
     /// The one that `elf` is a kernel for: only on x86 does the driver know memory ranges. A PC of
     /// today if the kernel is not known.
     fn of(elf: Option<&KernelElf>) -> Self {
-        const EM_386: u16 = 3;
-        const EM_X86_64: u16 = 62;
         let mut processor = Self::default();
-        if elf.is_some_and(|elf| ![EM_386, EM_X86_64].contains(&elf.machine())) {
+        let row = elf.map(|elf| Architecture::of_machine(elf.machine()));
+        if row.is_some_and(|row| row.is_none_or(|row| !row.memory_ranges)) {
             processor.variable_ranges = None;
         }
         processor

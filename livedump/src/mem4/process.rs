@@ -7,69 +7,16 @@ use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 use super::emulated::AddressSpace;
 use super::{Extracted, MemError};
 use crate::sys::memrange::MeState;
+use livecore_defs::pmap::PmapFields;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
-use livecore_minidump::mmu::{Entry, Paging};
+use livecore_minidump::mmu::{Entry, Paging, decode};
 
 /// More processes than a system has: a list that is longer runs in circles.
 const PROCESSES: u32 = 1 << 20;
 /// `struct proc` and `struct vmspace` have what is looked for in these many bytes.
 const PROC: usize = 0x600;
 const VMSPACE: usize = 0x400;
-
-/// What in a `struct pmap` leads to the root of its tables: a virtual address of the direct map, and
-/// another word that says the same.
-struct PmapFields {
-    /// Offset of the root's address.
-    top: usize,
-    /// Offsets of the other word; one of them.
-    also: &'static [usize],
-    /// The other word for a root at this physical address, and which of its bits count.
-    says: fn(u64) -> (u64, u64),
-}
-
-/// All of it counts.
-fn physical(root: u64) -> (u64, u64) {
-    (root, u64::MAX)
-}
-
-/// FreeBSD `sys/amd64/include/pmap.h`: `pm_pmltop` (10.4 `pm_pml4`), and `pm_cr3`: 12.1 on, and 10.4.
-const AMD64: PmapFields = PmapFields {
-    top: 32,
-    also: &[48, 40],
-    says: physical,
-};
-
-/// FreeBSD `sys/arm64/include/pmap.h`: `pm_l0`, and `pm_l0_paddr`. 12.1 has the first alone.
-const ARM64: PmapFields = PmapFields {
-    top: 64,
-    also: &[56],
-    says: physical,
-};
-
-/// FreeBSD `sys/riscv/include/pmap.h`: `pm_top`, and `pm_satp`, of which the lower 44 bits are the
-/// root's frame.
-const RISCV: PmapFields = PmapFields {
-    top: 48,
-    also: &[56],
-    says: |root| (root >> 12, (1 << 44) - 1),
-};
-
-/// How processes of a machine with these tables are found: their `struct pmap`, and the end of their
-/// addresses. `None` where nobody has written that down: i386, whose root has no direct-map
-/// address.
-fn space(paging: Paging) -> Option<(&'static PmapFields, u64)> {
-    match paging {
-        // `VM_MAXUSER_ADDRESS_LA48` and `_LA57`.
-        Paging::Amd64 => Some((&AMD64, 1 << 47)),
-        Paging::Amd64La57 => Some((&AMD64, 1 << 56)),
-        Paging::Arm64 | Paging::Arm64Pages16K => Some((&ARM64, 1 << 48)),
-        // `VM_MAX_USER_ADDRESS_SV39` and `_SV48`.
-        Paging::Sv39 => Some((&RISCV, 1 << 38)),
-        Paging::Sv48 => Some((&RISCV, 1 << 47)),
-        _ => None,
-    }
-}
 
 /// The user half of a process, by its page tables alone.
 ///
@@ -90,11 +37,10 @@ impl Process {
     /// The process whose root table, of this form, lies at physical address `root`. `None` if it is
     /// not known where processes have their addresses with such tables.
     pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: u64) -> Option<Self> {
-        let (_, end) = space(paging)?;
         Some(Self {
             memory,
             paging,
-            end,
+            end: paging.geometry().user_end?,
             root: Some(root),
         })
     }
@@ -106,7 +52,8 @@ impl Process {
     /// of what some pointer of the process points at, whose two words for the root agree.
     pub fn find(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Self, MemError> {
         let paging = machine.located.paging;
-        let Some((fields, end)) = space(paging) else {
+        let (fields, end) = (machine.arch.pmap, paging.geometry().user_end);
+        let Some((fields, end)) = fields.zip(end) else {
             return Err(MemError::Io {
                 doing: "translate a process's address",
                 source: std::io::Error::new(
@@ -197,7 +144,7 @@ fn user_root(machine: &Machine, fields: &PmapFields, vmspace: u64) -> Option<u64
     let words = words(machine, vmspace, VMSPACE);
     (0..words.len()).find_map(|start| {
         let root = machine.direct(*words.get(start + fields.top / 8)?)?;
-        let (says, mask) = (fields.says)(root);
+        let (says, mask) = (root >> fields.also_shift, fields.also_mask);
         let agrees = fields.also.iter().any(|also| {
             let word = words.get(start + also / 8);
             word.is_some_and(|word| word & mask == says)
@@ -226,7 +173,7 @@ impl AddressSpace for Process {
             if self.memory.read(slot, entry).is_err() {
                 return invalid;
             }
-            match geometry.entry(depth, u64::from_le_bytes(bytes)) {
+            match decode(geometry, depth, u64::from_le_bytes(bytes)) {
                 Entry::Table(next) => table = next,
                 Entry::Invalid if depth + 1 == geometry.levels.len() => return valid,
                 Entry::Invalid => return invalid,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use livecore_defs::amd64;
 use livecore_kernel::locate::{LocateError, Located, Machine, Variables, port_of};
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 use super::error::TakeError;
 use super::state::avail::dump_avail;
@@ -26,7 +26,7 @@ pub fn bootfile() -> io::Result<String> {
 /// The machine behind `device`, whose kernel is `elf`.
 pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, TakeError> {
     let arch = port_of(elf)?.arch();
-    if arch != Arch::Amd64 {
+    if *arch != amd64::ARCHITECTURE {
         return Err(TakeError::Unsupported {
             what: format!("a walk through the running {arch} kernel from user space"),
         });

@@ -23,7 +23,7 @@ impl Form {
     ) -> Result<Self, TakeError> {
         let (port, paging) = (state.port, machine.located.paging);
         let known = port.versions(paging);
-        let dumpavail_since = port.arch().fields().dumpavail_since;
+        let dumpavail_since = port.arch().header.dumpavail_since;
         let own = if state.follows_avail {
             port.newest(paging, state.facts.osreldate)
         } else {

@@ -11,8 +11,9 @@ use livecore_minidump::{PmapPages, ReadError, VirtAddr};
 use super::error::TakeError;
 use super::filter::Filter;
 use super::marks::Marks;
-use livecore_minidump::mmu::{Entry, Geometry};
-use livecore_minidump::mmu::{Found, MachineView, Root, entries};
+use livecore_defs::paging::Geometry;
+use livecore_minidump::mmu::Entry;
+use livecore_minidump::mmu::{Found, MachineView, Root, decode, entries};
 
 /// What the walk found.
 pub(super) struct Walked {
@@ -43,7 +44,7 @@ pub(super) struct Walk<'a, 'f> {
     window: Option<u64>,
 }
 
-/// How a section with one entry per page is made: arm64, riscv64, i386.
+/// How a section with one entry per page is made.
 pub(super) struct Flat {
     /// The entry for a page of a block: from the block's own entry, and the page's frame.
     pub(super) synthetic: fn(u64, u64) -> u64,
@@ -138,7 +139,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         table: &'t [u8],
     ) -> impl Iterator<Item = Entry> + use<'t> {
         let geometry = self.geometry();
-        entries(table, geometry.entry_size).map(move |entry| geometry.entry(depth, entry))
+        entries(table, geometry.entry_size).map(move |entry| decode(geometry, depth, entry))
     }
 
     /// Marks the pages in `range`.

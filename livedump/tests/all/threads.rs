@@ -81,7 +81,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
     assert_eq!(found, expected, "{machine_name}");
     assert!(!found.is_empty(), "{machine_name}");
 
-    let x86 = kernel.elf().machine() == 62 || kernel.elf().machine() == 3;
+    let x86 = [62, 3].contains(&kernel.elf().machine().0);
     let mut traps = 0;
     for (thread, told) in threads.iter().copied().zip(truth) {
         let name = format!("{machine_name}: {}", thread.title());

@@ -9,8 +9,18 @@
 //! | 2       | the page map holds one PDE per 2 MiB; same header             |
 //! | 3       | adds `dumpavailsize`; the bitmap indexes those ranges         |
 
-use crate::at;
+use crate::architecture::{Chain, Debuggers, FrameCode, machine_arch};
+use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
+use crate::paging::{
+    Direct, Frame, Geometry, Level, Means, Rule, Section, When, any_of, level, none_of, rule,
+};
+use crate::pcb::{ALWAYS, PcbFields};
+use crate::pmap::PmapFields;
+use crate::prstatus::{Prstatus, slots};
+use crate::registers::{RegisterSet, registers};
+use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, TrapFields, Traps, entries, entry};
+use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -93,3 +103,230 @@ pub const DMAP_MIN_ADDRESS_LA57: u64 = 0xff01_0000_0000_0000;
 pub const DMAP_MAX_ADDRESS_LA57: u64 = 0xff21_0000_0000_0000;
 /// `PML4PML4I`: the entry of `KPML4phys` that points back at its own page.
 pub const PML4PML4I: u64 = 256;
+
+/// `struct pcb` behind the general registers, which `savectx` saves too (FreeBSD
+/// `sys/amd64/include/pcb.h`): `pcb_fsbase`.
+pub const PCB_FSBASE: u64 = 64;
+/// `pcb_gsbase`
+pub const PCB_GSBASE: u64 = 72;
+/// `pcb_kgsbase`
+pub const PCB_KGSBASE: u64 = 80;
+/// `pcb_cr0`, which `pcb_cr2`, `pcb_cr3` and `pcb_cr4` follow.
+pub const PCB_CR0: u64 = 88;
+
+const TABLE: Rule = rule(PG_V, PG_V, Means::Table);
+const BLOCK: Rule = rule(PG_V | PG_PS, PG_V | PG_PS, Means::Leaf);
+const PML5: Level = level(48, NPTEPG, "its PML5 entry is not valid", &[TABLE]);
+const PML4: Level = level(PML4SHIFT, NPTEPG, "its PML4 entry is not valid", &[TABLE]);
+const PDP: Level = level(
+    PDPSHIFT,
+    NPTEPG,
+    "its PDP entry is not valid",
+    &[BLOCK, TABLE],
+);
+const PD: Level = level(
+    PDRSHIFT,
+    NPTEPG,
+    "its page-directory entry is not valid",
+    &[BLOCK, TABLE],
+);
+const PT: Level = level(
+    PAGE_SHIFT,
+    NPTEPG,
+    "its page-table entry is not valid",
+    &[rule(PG_V, PG_V, Means::Leaf)],
+);
+
+/// Page tables from a PML4 down.
+pub static PAGING: Geometry = Geometry {
+    name: "amd64",
+    entry_size: PTE_SIZE,
+    levels: &[PML4, PDP, PD, PT],
+    frame: Frame::in_place(PG_FRAME),
+    write: any_of(PG_RW),
+    execute: none_of(PG_NX),
+    restricts: true,
+    // `VM_MAXUSER_ADDRESS_LA48`
+    user_end: Some(1 << 47),
+};
+
+/// Page tables from a PML5 down.
+pub static PAGING_LA57: Geometry = Geometry {
+    name: "amd64 with five levels",
+    levels: &[PML5, PML4, PDP, PD, PT],
+    // `VM_MAXUSER_ADDRESS_LA57`
+    user_end: Some(1 << 56),
+    ..PAGING
+};
+
+/// `pm_pmltop` (10.4 `pm_pml4`), and `pm_cr3`: 12.1 on, and 10.4.
+pub static PMAP: PmapFields = PmapFields {
+    top: 32,
+    also: &[48, 40],
+    also_shift: 0,
+    also_mask: u64::MAX,
+};
+
+/// amd64. `org.gnu.gdb.i386.core` and `.segments`.
+pub static REGISTERS: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_X86_64,
+    class64: true,
+    registers: registers!(
+        8: "rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "rsp"
+           "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15" "rip";
+        4: "eflags" "cs" "ss" "ds" "es" "fs" "gs";
+        8: "fs_base" "gs_base"),
+    pc: "rip",
+    sp: "rsp",
+    fp: "rbp",
+};
+
+/// amd64.
+pub static PCB: PcbFields = PcbFields {
+    since: 0,
+    until: ALWAYS,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("rbx", 48),
+        ("rbp", 32),
+        ("rsp", 40),
+        ("r12", 24),
+        ("r13", 16),
+        ("r14", 8),
+        ("r15", 0),
+        ("rip", 56),
+    ],
+    pc: "rip",
+    trapped: None,
+};
+
+/// amd64.
+pub static TRAPFRAME: TrapFields = TrapFields {
+    since: 0,
+    word: 8,
+    size: 192,
+    place: Place::Above(16),
+    registers: &[
+        ("rdi", 0, 8),
+        ("rsi", 8, 8),
+        ("rdx", 16, 8),
+        ("rcx", 24, 8),
+        ("r8", 32, 8),
+        ("r9", 40, 8),
+        ("rax", 48, 8),
+        ("rbx", 56, 8),
+        ("rbp", 64, 8),
+        ("r10", 72, 8),
+        ("r11", 80, 8),
+        ("r12", 88, 8),
+        ("r13", 96, 8),
+        ("r14", 104, 8),
+        ("r15", 112, 8),
+        ("rip", 152, 8),
+        ("cs", 160, 2),
+        ("eflags", 168, 4),
+        ("rsp", 176, 8),
+        ("ss", 184, 2),
+    ],
+    link: None,
+    mode: Mode {
+        at: 160,
+        mask: 3,
+        user_has_one: true,
+    },
+    number: Some((120, 4)),
+    address: Some(128),
+    ..TrapFields::PLAIN
+};
+
+/// amd64
+pub static PRSTATUS: Prstatus = Prstatus {
+    freebsd: slots!(
+        8: "r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rdi" "rsi" "rbp" "rbx" "rdx" "rcx" "rax";
+        4: "trapno"; 2: "fs" "gs"; 4: "err"; 2: "es" "ds";
+        8: "rip" "cs" "eflags" "rsp" "ss"),
+    linux: slots!(
+        8: "r15" "r14" "r13" "r12" "rbp" "rbx" "r11" "r10" "r9" "r8" "rax" "rcx" "rdx" "rsi" "rdi"
+           "orig_rax" "rip" "cs" "eflags" "rsp" "ss" "fs_base" "gs_base" "ds" "es" "fs" "gs"),
+    always: &[("cs", 0x20), ("ss", 0x28)],
+};
+
+const ENTRIES: &[Entry] = &[
+    entry("calltrap", Cause::Trap),
+    // The frame that a thread's first code leaves its kernel by; a kernel thread's is empty.
+    entry("fork_trampoline", Cause::Trap),
+    entry("nmi_calltrap", Cause::Trap),
+    entry("mchk_calltrap", Cause::Trap),
+    entries("alltraps", Cause::Trap),
+    entry("fast_syscall_common", Cause::Syscall),
+    // Where 10.4 goes on, which has no common part.
+    entry("Xfast_syscall", Cause::Syscall),
+    entry("Xfast_syscall_pti", Cause::Syscall),
+    entry("Xint0x80_syscall", Cause::Syscall),
+    entry("Xint0x80_syscall_pti", Cause::Syscall),
+    entry("int0x80_syscall_common", Cause::Syscall),
+    entry("Xdblfault", Cause::Trap),
+    entry("Xpage", Cause::Trap),
+    entries("X", Cause::Interrupt),
+];
+
+/// The row.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "amd64",
+    machine: ElfMachine::EM_X86_64,
+    machine_archs: &[machine_arch("amd64", ByteOrder::Little, 8)],
+    machine_arch_prefix: None,
+    architectureversion: 2,
+    words: &[8],
+    orders: &[ByteOrder::Little],
+    page_sizes: &[PAGE_SIZE],
+    header: &HEADER,
+    bitmap_words: &[],
+    sections: &[
+        (When::Version(1), Section::Pages(&PAGING)),
+        (When::Always, Section::Directories(&PAGING)),
+    ],
+    unpadded: false,
+    kernbase_align: &[(When::Version(1), PAGE_SIZE), (When::Always, NBPDP)],
+    kernbase: None,
+    direct: Direct::Linear {
+        first: false,
+        inclusive: false,
+    },
+    direct_maps: &[
+        (DMAP_MIN_ADDRESS, DMAP_MAX_ADDRESS),
+        (DMAP_MIN_ADDRESS_LA57, DMAP_MAX_ADDRESS_LA57),
+    ],
+    linked_at: None,
+    full_without_vaddr: false,
+    full_delta: false,
+    registers: &[&REGISTERS],
+    wide_registers: 0,
+    pcbs: &[&PCB],
+    traps: Traps {
+        frames: &[&TRAPFRAME],
+        entries: ENTRIES,
+        labels: &[],
+        interrupt_handlers: &[],
+        codes: Codes::NONE,
+        line: Line::TRAP,
+    },
+    prstatus: Some(&PRSTATUS),
+    chain: Some(Chain::PLAIN),
+    frame_code: Some(FrameCode {
+        push: &[0x55, 0x48, 0x89, 0xe5],
+        set: &[0x48, 0x89, 0xe5],
+        leave: &[0xc3],
+    }),
+    entry_copy: None,
+    stopped_in: &["cpustop_handler"],
+    pmap: Some(&PMAP),
+    time_t: 8,
+    ram_at_zero: true,
+    memory_ranges: true,
+    debuggers: Some(Debuggers {
+        gdb: "i386:x86-64",
+        triple: "x86_64-unknown-freebsd",
+    }),
+};

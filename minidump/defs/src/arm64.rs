@@ -9,8 +9,18 @@
 //! | 2       | adds `dumpavailsize`; the bitmap indexes those ranges                |
 //! | 3       | adds `flags`, where version 2 has zero padding: pages may be 16 KiB  |
 
-use crate::at;
+use crate::architecture::{Chain, Debuggers, machine_arch};
+use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
+use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, level, none_of, rule};
+use crate::pcb::{ALWAYS, PcbFields, Trapped};
+use crate::pmap::PmapFields;
+use crate::prstatus::{Prstatus, slots};
+use crate::registers::{RegisterSet, registers};
+use crate::trapframe::{
+    Cause, Codes, Entry, Line, Mode, Place, Shown, TrapFields, Traps, entries, entry,
+};
+use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -90,3 +100,302 @@ pub const DMAP_MIN_ADDRESS_12: u64 = 0xffff_fd00_0000_0000;
 pub const DMAP_MIN_ADDRESS: u64 = 0xffff_a000_0000_0000;
 /// `DMAP_MAX_ADDRESS`
 pub const DMAP_MAX_ADDRESS: u64 = 0xffff_ff00_0000_0000;
+
+const TABLE: Rule = rule(ATTR_DESCR_MASK, L3_PAGE, Means::Table);
+const BLOCK: Rule = rule(ATTR_DESCR_MASK, L2_BLOCK, Means::Leaf);
+const PAGE: Rule = rule(ATTR_DESCR_MASK, L3_PAGE, Means::Leaf);
+const L0_INVALID: &str = "its L0 entry is not valid";
+const L1_INVALID: &str = "its L1 entry is not valid";
+const L2_INVALID: &str = "its L2 entry is not valid";
+const L3_INVALID: &str = "its L3 entry is not valid";
+
+/// Page tables with pages of 4 KiB.
+pub static PAGING: Geometry = Geometry {
+    name: "arm64",
+    entry_size: PTE_SIZE,
+    levels: &[
+        level(39, 512, L0_INVALID, &[TABLE]),
+        level(30, 512, L1_INVALID, &[TABLE, BLOCK]),
+        level(L2_SHIFT_4K, 512, L2_INVALID, &[TABLE, BLOCK]),
+        level(L3_SHIFT_4K, 512, L3_INVALID, &[PAGE]),
+    ],
+    frame: Frame::in_place(ATTR_FRAME),
+    write: none_of(ATTR_AP_RO),
+    execute: none_of(ATTR_PXN | ATTR_UXN),
+    restricts: false,
+    user_end: Some(1 << 48),
+};
+
+/// Page tables with pages of 16 KiB.
+pub static PAGING_16K: Geometry = Geometry {
+    name: "arm64 with pages of 16 KiB",
+    levels: &[
+        level(47, 2, L0_INVALID, &[TABLE]),
+        level(36, 2048, L1_INVALID, &[TABLE]),
+        level(L2_SHIFT_16K, 2048, L2_INVALID, &[TABLE, BLOCK]),
+        level(L3_SHIFT_16K, 2048, L3_INVALID, &[PAGE]),
+    ],
+    frame: Frame::in_place(ATTR_FRAME & !((1 << L3_SHIFT_16K) - 1)),
+    ..PAGING
+};
+
+/// `pm_l0`, and `pm_l0_paddr`; 12.1 has the first alone.
+pub static PMAP: PmapFields = PmapFields {
+    top: 64,
+    also: &[56],
+    also_shift: 0,
+    also_mask: u64::MAX,
+};
+
+/// arm64. `org.gnu.gdb.aarch64.core`.
+pub static REGISTERS: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_AARCH64,
+    class64: true,
+    registers: registers!(
+        8: "x0" "x1" "x2" "x3" "x4" "x5" "x6" "x7" "x8" "x9" "x10" "x11" "x12" "x13" "x14" "x15"
+           "x16" "x17" "x18" "x19" "x20" "x21" "x22" "x23" "x24" "x25" "x26" "x27" "x28" "x29"
+           "x30" "sp" "pc";
+        4: "cpsr"),
+    pc: "pc",
+    sp: "sp",
+    fp: "x29",
+};
+
+/// arm64 since 1400084: the callee-saved registers only.
+pub static PCB: PcbFields = PcbFields {
+    since: 1_400_084,
+    until: ALWAYS,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("x19", 0),
+        ("x20", 8),
+        ("x21", 16),
+        ("x22", 24),
+        ("x23", 32),
+        ("x24", 40),
+        ("x25", 48),
+        ("x26", 56),
+        ("x27", 64),
+        ("x28", 72),
+        ("x29", 80),
+        ("x30", 88),
+        ("sp", 96),
+    ],
+    pc: "x30",
+    trapped: None,
+};
+
+/// arm64 before 1400084: room for x0 to x30 and a program counter, of which a switch saves what a call
+/// keeps.
+pub static PCB_OLD: PcbFields = PcbFields {
+    since: 0,
+    until: 1_400_084,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("x19", 152),
+        ("x20", 160),
+        ("x21", 168),
+        ("x22", 176),
+        ("x23", 184),
+        ("x24", 192),
+        ("x25", 200),
+        ("x26", 208),
+        ("x27", 216),
+        ("x28", 224),
+        ("x29", 232),
+        ("x30", 240),
+        ("sp", 256),
+    ],
+    pc: "x30",
+    trapped: Some(&Trapped {
+        pc: 248,
+        registers: &[
+            ("x0", 0),
+            ("x1", 8),
+            ("x2", 16),
+            ("x3", 24),
+            ("x4", 32),
+            ("x5", 40),
+            ("x6", 48),
+            ("x7", 56),
+            ("x8", 64),
+            ("x9", 72),
+            ("x10", 80),
+            ("x11", 88),
+            ("x12", 96),
+            ("x13", 104),
+            ("x14", 112),
+            ("x15", 120),
+            ("x16", 128),
+            ("x17", 136),
+            ("x18", 144),
+        ],
+    }),
+};
+
+macro_rules! trap_registers {
+    ($x:literal) => {
+        &[
+            ("sp", 0, 8),
+            ("x30", 8, 8),
+            ("pc", 16, 8),
+            ("cpsr", 24, 4),
+            ("x0", $x, 8),
+            ("x1", $x + 8, 8),
+            ("x2", $x + 16, 8),
+            ("x3", $x + 24, 8),
+            ("x4", $x + 32, 8),
+            ("x5", $x + 40, 8),
+            ("x6", $x + 48, 8),
+            ("x7", $x + 56, 8),
+            ("x8", $x + 64, 8),
+            ("x9", $x + 72, 8),
+            ("x10", $x + 80, 8),
+            ("x11", $x + 88, 8),
+            ("x12", $x + 96, 8),
+            ("x13", $x + 104, 8),
+            ("x14", $x + 112, 8),
+            ("x15", $x + 120, 8),
+            ("x16", $x + 128, 8),
+            ("x17", $x + 136, 8),
+            ("x18", $x + 144, 8),
+            ("x19", $x + 152, 8),
+            ("x20", $x + 160, 8),
+            ("x21", $x + 168, 8),
+            ("x22", $x + 176, 8),
+            ("x23", $x + 184, 8),
+            ("x24", $x + 192, 8),
+            ("x25", $x + 200, 8),
+            ("x26", $x + 208, 8),
+            ("x27", $x + 216, 8),
+            ("x28", $x + 224, 8),
+            ("x29", $x + 232, 8),
+        ]
+    };
+}
+
+/// arm64 with `tf_far`.
+pub static TRAPFRAME: TrapFields = TrapFields {
+    since: 1_201_001,
+    word: 8,
+    size: 288,
+    place: Place::BelowRecord,
+    registers: trap_registers!(48),
+    link: Some(8),
+    mode: Mode {
+        at: 24,
+        mask: 0xf,
+        user_has_one: false,
+    },
+    number: Some((32, 8)),
+    address: Some(40),
+    ..TrapFields::PLAIN
+};
+
+/// arm64 before `tf_far`: 12.1. Which version added that is not known; the link register tells.
+pub static TRAPFRAME_OLD: TrapFields = TrapFields {
+    since: 0,
+    size: 272,
+    registers: trap_registers!(32),
+    number: Some((28, 4)),
+    address: None,
+    ..TRAPFRAME
+};
+
+/// arm64
+pub static PRSTATUS: Prstatus = Prstatus {
+    freebsd: slots!(
+        8: "x0" "x1" "x2" "x3" "x4" "x5" "x6" "x7" "x8" "x9" "x10" "x11" "x12" "x13" "x14" "x15"
+           "x16" "x17" "x18" "x19" "x20" "x21" "x22" "x23" "x24" "x25" "x26" "x27" "x28" "x29"
+           "x30" "sp" "pc" "cpsr"),
+    linux: slots!(
+        8: "x0" "x1" "x2" "x3" "x4" "x5" "x6" "x7" "x8" "x9" "x10" "x11" "x12" "x13" "x14" "x15"
+           "x16" "x17" "x18" "x19" "x20" "x21" "x22" "x23" "x24" "x25" "x26" "x27" "x28" "x29"
+           "x30" "sp" "pc" "cpsr"),
+    always: &[],
+};
+
+const ENTRIES: &[Entry] = &[
+    entry("handle_el0_sync", Cause::Trap),
+    entry("handle_el1h_sync", Cause::Trap),
+    entry("handle_el0_irq", Cause::Interrupt),
+    entry("handle_el1h_irq", Cause::Interrupt),
+    entries("handle_el", Cause::Trap),
+    entry("handle_serror", Cause::Trap),
+    entry("handle_empty_exception", Cause::Trap),
+];
+
+/// The row.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "arm64",
+    machine: ElfMachine::EM_AARCH64,
+    machine_archs: &[machine_arch("aarch64", ByteOrder::Little, 8)],
+    machine_arch_prefix: None,
+    architectureversion: 1,
+    words: &[8],
+    orders: &[ByteOrder::Little],
+    page_sizes: &[1 << L3_SHIFT_4K, 1 << L3_SHIFT_16K],
+    header: &HEADER,
+    bitmap_words: &[],
+    sections: &[
+        (
+            When::PageSize(1 << L3_SHIFT_16K),
+            Section::Pages(&PAGING_16K),
+        ),
+        (When::Always, Section::Pages(&PAGING)),
+    ],
+    unpadded: false,
+    kernbase_align: &[
+        (When::PageSize(1 << L3_SHIFT_16K), 1 << L2_SHIFT_16K),
+        (When::Always, 1 << L2_SHIFT_4K),
+    ],
+    kernbase: Some(VM_MIN_KERNEL_ADDRESS),
+    direct: Direct::Linear {
+        first: true,
+        inclusive: false,
+    },
+    direct_maps: &[
+        (DMAP_MIN_ADDRESS, DMAP_MAX_ADDRESS),
+        (DMAP_MIN_ADDRESS_12, DMAP_MAX_ADDRESS),
+    ],
+    linked_at: None,
+    full_without_vaddr: false,
+    full_delta: false,
+    registers: &[&REGISTERS],
+    wide_registers: 0,
+    pcbs: &[&PCB, &PCB_OLD],
+    traps: Traps {
+        frames: &[&TRAPFRAME, &TRAPFRAME_OLD],
+        entries: ENTRIES,
+        labels: &[],
+        interrupt_handlers: &[],
+        // The exception class of `tf_esr`; 0x15 is SVC of AArch64.
+        codes: Codes {
+            shift: 26,
+            mask: 0x3f,
+            syscall: Some(0x15),
+            ..Codes::NONE
+        },
+        line: Line {
+            trap: "exception, esr ",
+            number: Some(Shown::Hex),
+            address: None,
+            interrupt_number: false,
+        },
+    },
+    prstatus: Some(&PRSTATUS),
+    chain: Some(Chain::PLAIN),
+    frame_code: None,
+    entry_copy: None,
+    stopped_in: &["ipi_stop"],
+    pmap: Some(&PMAP),
+    time_t: 8,
+    ram_at_zero: false,
+    memory_ranges: false,
+    debuggers: Some(Debuggers {
+        gdb: "aarch64",
+        triple: "aarch64-unknown-freebsd",
+    }),
+};

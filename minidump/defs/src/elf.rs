@@ -1,9 +1,43 @@
-//! ELF core files: the file header, program headers, notes.
+//! ELF files: machines, the file header, program headers, notes.
 //!
 //! System V ABI, "Object Files"; the notes are those of FreeBSD `sys/sys/elf_common.h` and
 //! `sys/sys/procfs.h`, and of Linux `include/uapi/linux/elf.h`.
 
+use std::fmt;
+
 use crate::{Field, at};
+
+/// `e_machine`: the processor that a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ElfMachine(pub u16);
+
+impl ElfMachine {
+    /// `EM_386`
+    pub const EM_386: Self = Self(3);
+    /// `EM_MIPS`
+    pub const EM_MIPS: Self = Self(8);
+    /// `EM_PPC`
+    pub const EM_PPC: Self = Self(20);
+    /// `EM_PPC64`
+    pub const EM_PPC64: Self = Self(21);
+    /// `EM_ARM`
+    pub const EM_ARM: Self = Self(40);
+    /// `EM_SPARCV9`
+    pub const EM_SPARCV9: Self = Self(43);
+    /// `EM_X86_64`
+    pub const EM_X86_64: Self = Self(62);
+    /// `EM_AARCH64`
+    pub const EM_AARCH64: Self = Self(183);
+    /// `EM_RISCV`
+    pub const EM_RISCV: Self = Self(243);
+}
+
+impl fmt::Display for ElfMachine {
+    /// The number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// `\x7fELF`
 pub const MAGIC: [u8; 4] = *b"\x7fELF";

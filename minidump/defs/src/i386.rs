@@ -5,8 +5,17 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
-use crate::at;
-use crate::minidump::HeaderFields;
+use crate::architecture::{Chain, Debuggers, FrameCode, machine_arch};
+use crate::elf::ElfMachine;
+use crate::minidump::{HeaderFields, PAGE_SIZE};
+use crate::paging::{
+    Direct, Frame, Geometry, Means, Rule, Section, When, any_of, level, none_of, rule,
+};
+use crate::pcb::{ALWAYS, PcbFields};
+use crate::prstatus::{Prstatus, slots};
+use crate::registers::{RegisterSet, registers};
+use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, TrapFields, Traps, entries, entry};
+use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -59,3 +68,195 @@ pub const SYNTHETIC_PTE: u64 = 0x63;
 pub const NBPDR: u64 = 1 << 22;
 /// Bytes that a directory entry maps with PAE.
 pub const NBPDR_PAE: u64 = 1 << 21;
+
+const TABLE: Rule = rule(PG_V, PG_V, Means::Table);
+const BLOCK: Rule = rule(PG_V | PG_PS, PG_V | PG_PS, Means::Leaf);
+const PAGE: Rule = rule(PG_V, PG_V, Means::Leaf);
+const PDP_INVALID: &str = "its directory-pointer entry is not valid";
+const PD_INVALID: &str = "its page-directory entry is not valid";
+const PT_INVALID: &str = "its page-table entry is not valid";
+
+/// Page tables without PAE.
+pub static PAGING: Geometry = Geometry {
+    name: "i386",
+    entry_size: PTE_SIZE,
+    levels: &[
+        level(22, 1024, PD_INVALID, &[BLOCK, TABLE]),
+        level(12, 1024, PT_INVALID, &[PAGE]),
+    ],
+    frame: Frame::in_place(PG_FRAME),
+    write: any_of(PG_RW),
+    // Without PAE there is no such bit, and this one is zero.
+    execute: none_of(PG_NX),
+    restricts: true,
+    user_end: None,
+};
+
+/// Page tables with PAE, from the table of four pointers down (`IdlePDPT`). The pointers restrict
+/// nothing.
+pub static PAGING_PAE: Geometry = Geometry {
+    name: "i386 with PAE",
+    entry_size: PTE_SIZE_PAE,
+    levels: &[
+        level(30, 4, PDP_INVALID, &[TABLE]),
+        level(21, 512, PD_INVALID, &[BLOCK, TABLE]),
+        level(12, 512, PT_INVALID, &[PAGE]),
+    ],
+    frame: Frame::in_place(PG_FRAME_PAE),
+    restricts: false,
+    ..PAGING
+};
+
+/// Page tables with PAE, from the four directories down, which follow each other in memory
+/// (`IdlePTD`).
+pub static PAGING_PAE_DIRECTORIES: Geometry = Geometry {
+    name: "i386 with PAE, directories",
+    levels: &[
+        level(21, 2048, PD_INVALID, &[BLOCK, TABLE]),
+        level(12, 512, PT_INVALID, &[PAGE]),
+    ],
+    restricts: true,
+    ..PAGING_PAE
+};
+
+/// i386. `org.gnu.gdb.i386.core`.
+pub static REGISTERS: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_386,
+    class64: false,
+    registers: registers!(
+        4: "eax" "ecx" "edx" "ebx" "esp" "ebp" "esi" "edi" "eip"
+           "eflags" "cs" "ss" "ds" "es" "fs" "gs"),
+    pc: "eip",
+    sp: "esp",
+    fp: "ebp",
+};
+
+/// i386.
+pub static PCB: PcbFields = PcbFields {
+    since: 0,
+    until: ALWAYS,
+    size: 0,
+    word: 4,
+    registers: &[
+        ("ebx", 16),
+        ("esp", 12),
+        ("ebp", 8),
+        ("esi", 4),
+        ("edi", 0),
+        ("eip", 20),
+    ],
+    pc: "eip",
+    trapped: None,
+};
+
+/// i386. Stack pointer and segment are there only if user mode was interrupted.
+pub static TRAPFRAME: TrapFields = TrapFields {
+    since: 0,
+    word: 4,
+    size: 60,
+    place: Place::Arguments,
+    registers: &[
+        ("fs", 0, 2),
+        ("es", 4, 2),
+        ("ds", 8, 2),
+        ("edi", 12, 4),
+        ("esi", 16, 4),
+        ("ebp", 20, 4),
+        ("ebx", 28, 4),
+        ("edx", 32, 4),
+        ("ecx", 36, 4),
+        ("eax", 40, 4),
+        ("eip", 52, 4),
+        ("cs", 56, 2),
+        ("eflags", 60, 4),
+    ],
+    link: None,
+    mode: Mode {
+        at: 56,
+        mask: 3,
+        user_has_one: true,
+    },
+    number: Some((44, 4)),
+    address: None,
+    // `PSL_VM` of `tf_eflags`: a virtual 8086, whose segments are no selectors.
+    also_user: Some((60, 1 << 17)),
+    user: &[("esp", 64)],
+    end: Some(("esp", 64)),
+    ..TrapFields::PLAIN
+};
+
+/// i386
+pub static PRSTATUS: Prstatus = Prstatus {
+    freebsd: slots!(
+        4: "fs" "es" "ds" "edi" "esi" "ebp" "isp" "ebx" "edx" "ecx" "eax" "trapno" "err" "eip" "cs"
+           "eflags" "esp" "ss" "gs"),
+    linux: slots!(
+        4: "ebx" "ecx" "edx" "esi" "edi" "ebp" "eax" "ds" "es" "fs" "gs" "orig_eax" "eip" "cs"
+           "eflags" "esp" "ss"),
+    always: &[("cs", 0x20), ("ss", 0x28)],
+};
+
+const ENTRIES: &[Entry] = &[
+    entry("calltrap", Cause::Trap),
+    entry("fork_trampoline", Cause::Trap),
+    entry("Xlcall_syscall", Cause::Syscall),
+    entry("Xint0x80_syscall", Cause::Syscall),
+    entries("X", Cause::Interrupt),
+];
+
+/// The row.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "i386",
+    machine: ElfMachine::EM_386,
+    machine_archs: &[machine_arch("i386", ByteOrder::Little, 4)],
+    machine_arch_prefix: None,
+    architectureversion: 2,
+    words: &[4],
+    orders: &[ByteOrder::Little],
+    page_sizes: &[PAGE_SIZE],
+    header: &HEADER,
+    bitmap_words: &[],
+    sections: &[
+        (When::PaeMode, Section::Pages(&PAGING_PAE)),
+        (When::Always, Section::Pages(&PAGING)),
+    ],
+    unpadded: false,
+    kernbase_align: &[(When::Always, NBPDR_PAE)],
+    kernbase: None,
+    direct: Direct::None,
+    direct_maps: &[],
+    linked_at: None,
+    full_without_vaddr: false,
+    full_delta: false,
+    registers: &[&REGISTERS],
+    wide_registers: 0,
+    pcbs: &[&PCB],
+    traps: Traps {
+        frames: &[&TRAPFRAME],
+        entries: ENTRIES,
+        labels: &[],
+        interrupt_handlers: &[],
+        codes: Codes::NONE,
+        line: Line::TRAP,
+    },
+    prstatus: Some(&PRSTATUS),
+    chain: Some(Chain::PLAIN),
+    frame_code: Some(FrameCode {
+        push: &[0x55, 0x89, 0xe5],
+        set: &[0x89, 0xe5],
+        leave: &[0xc3],
+    }),
+    // Since 12.0 the kernel is entered through a copy of its entry code.
+    entry_copy: Some("setidt_disp"),
+    stopped_in: &["cpustop_handler"],
+    // The root has no direct-map address.
+    pmap: None,
+    // `sys/x86/include/_types.h`
+    time_t: 4,
+    ram_at_zero: true,
+    memory_ranges: true,
+    debuggers: Some(Debuggers {
+        gdb: "i386",
+        triple: "i386-unknown-freebsd",
+    }),
+};

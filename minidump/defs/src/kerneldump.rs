@@ -32,7 +32,7 @@ pub const MAGIC: Field = at(0, 20);
 pub const ARCHITECTURE: Field = at(20, 12);
 /// The header's version.
 pub const VERSION: Field = at(32, 4);
-/// A number of the port's own ([`ARCHITECTURES`]).
+/// A number of the port's own ([`Architecture::architectureversion`](crate::Architecture::architectureversion)).
 pub const ARCHITECTUREVERSION: Field = at(36, 4);
 /// Bytes of dump data as stored, headers, key and padding excluded.
 pub const DUMPLENGTH: Field = at(40, 8);
@@ -147,25 +147,9 @@ pub const KEY_ENCRYPTEDKEYSIZE: Field = at(33, 4);
 /// `struct kerneldumpkey`: where the wrapped key begins.
 pub const KEY_ENCRYPTEDKEY_OFFSET: usize = 37;
 
-/// `architecture` and `architectureversion` of each port (`KERNELDUMP_*_VERSION`; the strings are
-/// `MACHINE_ARCH` of each `sys/*/include/param.h`).
-pub const ARCHITECTURES: [(&str, u32); 15] = [
-    ("amd64", 2),
-    ("i386", 2),
-    ("aarch64", 1),
-    ("riscv64", 1),
-    ("powerpc64", 1),
-    ("powerpc64le", 1),
-    ("powerpc", 1),
-    ("powerpcspe", 1),
-    ("armv6", 1),
-    ("armv7", 1),
-    ("arm", 1),
-    ("mips", 1),
-    ("mipsel", 1),
-    ("mips64", 1),
-    ("mips64el", 1),
-];
+/// `MACHINE_ARCH` and `architectureversion` of the ports that write no minidumps; those of the others
+/// are in their [`Architecture`](crate::Architecture).
+pub const OTHER_PORTS: [(&str, u32); 2] = [("powerpc", 1), ("powerpcspe", 1)];
 
 /// A dump device: bytes at its start that are never touched (`SIZEOF_METADATA`).
 pub const DEVICE_METADATA: u64 = 64 * 1024;

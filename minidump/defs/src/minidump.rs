@@ -1,4 +1,4 @@
-//! What the minidump headers of all architectures share, and the table of them.
+//! What the minidump headers of all architectures share.
 //!
 //! FreeBSD `sys/*/include/minidump.h`, `struct minidumphdr`.
 //!
@@ -13,12 +13,12 @@
 //! | 5 | pmap         | `pmapsize`/`ptesize`  | page-table pages of the kernel map               |
 //! | 6 | data         | a page per set bit    | ascending bit number                             |
 
-use crate::{Field, amd64, arm, arm64, i386, mips, powerpc64, riscv};
+use crate::Field;
 
 /// What every minidump begins with, whatever the architecture.
 pub const MAGIC_PREFIX: [u8; 8] = *b"minidump";
 
-/// Bytes per page everywhere, except where [`arm64::FLAG_PS_16K`] says otherwise.
+/// Bytes per page everywhere, except where [`crate::arm64::FLAG_PS_16K`] says otherwise.
 pub const PAGE_SIZE: u64 = 4096;
 
 /// Bytes of one `dump_avail` entry: two 64-bit addresses in kernel byte order, `[start, end)`.
@@ -55,7 +55,7 @@ pub struct HeaderFields {
     pub dmapbase: Option<Field>,
     /// The direct map's end: exclusive, on powerpc64 inclusive.
     pub dmapend: Option<Field>,
-    /// arm64: page size and more ([`arm64::FLAG_PS_MASK`]).
+    /// arm64: page size and more ([`crate::arm64::FLAG_PS_MASK`]).
     pub flags: Option<Field>,
     /// The first version that has `flags`.
     pub flags_since: u32,
@@ -63,7 +63,7 @@ pub struct HeaderFields {
     pub paemode: Option<Field>,
     /// arm: the compiler's architecture level.
     pub arm_arch: Option<Field>,
-    /// arm: the form of page-table entries ([`arm::MMUFORMAT_V6`] and kin).
+    /// arm: the form of page-table entries ([`crate::arm::MMUFORMAT_V6`] and kin).
     pub mmuformat: Option<Field>,
     /// powerpc64: the name of the pmap that ran, NUL padded.
     pub mmu_name: Option<Field>,
@@ -76,14 +76,3 @@ pub struct HeaderFields {
     /// `sizeof(struct minidumphdr)` of each version, version `n` at index `n - 1`.
     pub sizeof: &'static [usize],
 }
-
-/// The headers of all architectures.
-pub const ALL: [&HeaderFields; 7] = [
-    &amd64::HEADER,
-    &arm64::HEADER,
-    &riscv::HEADER,
-    &i386::HEADER,
-    &arm::HEADER,
-    &powerpc64::HEADER,
-    &mips::HEADER,
-];

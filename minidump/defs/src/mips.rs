@@ -5,8 +5,16 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
-use crate::at;
-use crate::minidump::HeaderFields;
+use crate::architecture::machine_arch;
+use crate::elf::ElfMachine;
+use crate::minidump::{HeaderFields, PAGE_SIZE};
+use crate::paging::{
+    Bits, Direct, Frame, Geometry, Means, Section, When, Window, any_of, level, rule,
+};
+use crate::pcb::{ALWAYS, PcbFields};
+use crate::registers::{RegisterSet, registers};
+use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, Shown, TrapFields, Traps, entry};
+use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -69,3 +77,278 @@ pub const KSEG1_END: u64 = 0xc000_0000;
 pub const KSEG_PHYS_MASK: u64 = (1 << 29) - 1;
 /// What the sign extension of a 64-bit kernel adds to a KSEG address.
 pub const KSEG_SIGN: u64 = 0xffff_ffff_0000_0000;
+
+const PT_INVALID: &str = "its page-table entry is not valid";
+
+/// The last level of kernels with 32-bit registers.
+pub static PAGING_32: Geometry = Geometry {
+    name: "mips, 32 bits",
+    entry_size: 4,
+    levels: &[level(
+        12,
+        1024,
+        PT_INVALID,
+        &[rule(PTE_V, PTE_V, Means::Leaf)],
+    )],
+    frame: Frame {
+        mask: PTE_PFN_MASK_32,
+        down: PTE_PFN_SHIFT,
+        up: 12,
+    },
+    write: any_of(PTE_D),
+    execute: Bits::ALWAYS,
+    restricts: false,
+    user_end: None,
+};
+
+/// The last level of kernels with 64-bit registers.
+pub static PAGING_64: Geometry = Geometry {
+    name: "mips, 64 bits",
+    entry_size: 8,
+    levels: &[level(
+        12,
+        512,
+        PT_INVALID,
+        &[rule(PTE_V, PTE_V, Means::Leaf)],
+    )],
+    frame: Frame {
+        mask: PTE_PFN_MASK_64,
+        down: PTE_PFN_SHIFT,
+        up: 12,
+    },
+    ..PAGING_32
+};
+
+/// mips with registers of 32 bits (o32), in GDB's order and by the names that it shows.
+pub static REGISTERS_32: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_MIPS,
+    class64: false,
+    registers: registers!(
+        4: "zero" "at" "v0" "v1" "a0" "a1" "a2" "a3" "t0" "t1" "t2" "t3" "t4" "t5" "t6" "t7"
+           "s0" "s1" "s2" "s3" "s4" "s5" "s6" "s7" "t8" "t9" "k0" "k1" "gp" "sp" "s8" "ra"
+           "sr" "lo" "hi" "bad" "cause" "pc"),
+    pc: "pc",
+    sp: "sp",
+    fp: "sp",
+};
+
+/// mips, registers of 32 bits (o32): `pcb_context`, which follows the trap frame of 40 registers, 32
+/// floating-point registers and their two words.
+///
+/// FreeBSD 12.1 `sys/mips/include/pcb.h`, `regnum.h`, `_types.h`; what is saved, `swtch.S`. `PC` of the
+/// context is a place within `cpu_switch` or `savectx`, of which the saved stack pointer is the
+/// caller's already.
+pub static PCB_32: PcbFields = PcbFields {
+    since: 0,
+    until: ALWAYS,
+    size: 296 + 14 * 4 + 4 + 4,
+    word: 4,
+    registers: &[
+        ("s0", 296),
+        ("s1", 300),
+        ("s2", 304),
+        ("s3", 308),
+        ("s4", 312),
+        ("s5", 316),
+        ("s6", 320),
+        ("s7", 324),
+        ("sp", 328),
+        ("s8", 332),
+        ("ra", 336),
+        ("sr", 340),
+        ("gp", 344),
+    ],
+    pc: "ra",
+    trapped: None,
+};
+
+macro_rules! trap_registers {
+    ($word:literal; $($name:literal = $index:literal),*) => {
+        &[$(($name, $index * $word, $word as usize)),*]
+    };
+}
+
+/// mips with registers of 32 bits. FreeBSD 12.1 `sys/mips/include/regnum.h`; `exception.S`, which
+/// leaves out k0 and k1; the frame lies behind the call frame of six words (`abi.h`).
+pub static TRAPFRAME_32: TrapFields = TrapFields {
+    since: 0,
+    word: 4,
+    size: 160,
+    place: Place::AboveStack(24),
+    registers: trap_registers!(4;
+        "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
+        "t0" = 8, "t1" = 9, "t2" = 10, "t3" = 11, "t4" = 12, "t5" = 13, "t6" = 14, "t7" = 15,
+        "s0" = 16, "s1" = 17, "s2" = 18, "s3" = 19, "s4" = 20, "s5" = 21, "s6" = 22, "s7" = 23,
+        "t8" = 24, "t9" = 25, "gp" = 28, "sp" = 29, "s8" = 30, "ra" = 31,
+        "sr" = 32, "lo" = 33, "hi" = 34, "bad" = 35, "cause" = 36, "pc" = 37),
+    link: None,
+    // MIPS_SR_KSU_USER of the status register.
+    mode: Mode {
+        at: 32 * 4,
+        mask: 0x10,
+        user_has_one: true,
+    },
+    number: Some((36 * 4, 4)),
+    address: Some(35 * 4),
+    ..TrapFields::PLAIN
+};
+
+/// mips with registers of 64 bits (n64, n32), which names registers 8 to 15 otherwise.
+pub static REGISTERS_64: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_MIPS,
+    class64: true,
+    registers: registers!(
+        8: "zero" "at" "v0" "v1" "a0" "a1" "a2" "a3" "a4" "a5" "a6" "a7" "t0" "t1" "t2" "t3"
+           "s0" "s1" "s2" "s3" "s4" "s5" "s6" "s7" "t8" "t9" "k0" "k1" "gp" "sp" "s8" "ra"
+           "sr" "lo" "hi" "bad" "cause" "pc"),
+    pc: "pc",
+    sp: "sp",
+    fp: "sp",
+};
+
+/// mips, registers of 64 bits (n64, n32).
+pub static PCB_64: PcbFields = PcbFields {
+    since: 0,
+    until: ALWAYS,
+    size: 592 + 14 * 8 + 8 + 8,
+    word: 8,
+    registers: &[
+        ("s0", 592),
+        ("s1", 600),
+        ("s2", 608),
+        ("s3", 616),
+        ("s4", 624),
+        ("s5", 632),
+        ("s6", 640),
+        ("s7", 648),
+        ("sp", 656),
+        ("s8", 664),
+        ("ra", 672),
+        ("sr", 680),
+        ("gp", 688),
+    ],
+    pc: "ra",
+    trapped: None,
+};
+
+/// mips with registers of 64 bits; the call frame has four words.
+pub static TRAPFRAME_64: TrapFields = TrapFields {
+    word: 8,
+    size: 320,
+    place: Place::AboveStack(32),
+    registers: trap_registers!(8;
+        "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
+        "a4" = 8, "a5" = 9, "a6" = 10, "a7" = 11, "t0" = 12, "t1" = 13, "t2" = 14, "t3" = 15,
+        "s0" = 16, "s1" = 17, "s2" = 18, "s3" = 19, "s4" = 20, "s5" = 21, "s6" = 22, "s7" = 23,
+        "t8" = 24, "t9" = 25, "gp" = 28, "sp" = 29, "s8" = 30, "ra" = 31,
+        "sr" = 32, "lo" = 33, "hi" = 34, "bad" = 35, "cause" = 36, "pc" = 37),
+    mode: Mode {
+        at: 32 * 8,
+        mask: 0x10,
+        user_has_one: true,
+    },
+    number: Some((36 * 8, 8)),
+    address: Some(35 * 8),
+    ..TRAPFRAME_32
+};
+
+const ENTRIES: &[Entry] = &[
+    entry("MipsKernGenException", Cause::Trap),
+    entry("MipsUserGenException", Cause::Trap),
+    entry("MipsKernIntr", Cause::Interrupt),
+    entry("MipsUserIntr", Cause::Interrupt),
+    // Where the kernel's stack has run over.
+    entry("MipsTLBInvalidException", Cause::Trap),
+];
+
+/// The row.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "mips",
+    machine: ElfMachine::EM_MIPS,
+    machine_archs: &[
+        machine_arch("mips", ByteOrder::Big, 4),
+        machine_arch("mipsel", ByteOrder::Little, 4),
+        machine_arch("mips64", ByteOrder::Big, 8),
+        machine_arch("mips64el", ByteOrder::Little, 8),
+    ],
+    machine_arch_prefix: Some("mips"),
+    architectureversion: 1,
+    words: &[4, 8],
+    orders: &[ByteOrder::Little, ByteOrder::Big],
+    page_sizes: &[PAGE_SIZE],
+    header: &HEADER,
+    // 12.1's 64-bit kernels used words of 32 bits here; only in little endian is that the same.
+    bitmap_words: &[(When::Version(1), 4)],
+    sections: &[
+        (When::Word(8), Section::Pages(&PAGING_64)),
+        (When::Always, Section::Pages(&PAGING_32)),
+    ],
+    unpadded: false,
+    kernbase_align: &[(When::Always, 1)],
+    kernbase: None,
+    direct: Direct::Windows(&[
+        Window {
+            when: When::Word(8),
+            start: XKPHYS_START,
+            last: XKPHYS_END,
+            mask: XKPHYS_PHYS_MASK,
+            home: Some(XKPHYS_CACHED),
+        },
+        Window {
+            when: When::Word(8),
+            start: KSEG_SIGN + KSEG0_START,
+            last: KSEG_SIGN + KSEG1_END - 1,
+            mask: KSEG_PHYS_MASK,
+            home: None,
+        },
+        Window {
+            when: When::Word(4),
+            start: KSEG0_START,
+            last: KSEG1_END - 1,
+            mask: KSEG_PHYS_MASK,
+            home: Some(KSEG0_START),
+        },
+    ]),
+    direct_maps: &[],
+    linked_at: None,
+    full_without_vaddr: false,
+    full_delta: false,
+    registers: &[&REGISTERS_32, &REGISTERS_64],
+    wide_registers: EF_MIPS_ABI2,
+    pcbs: &[&PCB_64, &PCB_32],
+    traps: Traps {
+        frames: &[&TRAPFRAME_64, &TRAPFRAME_32],
+        entries: ENTRIES,
+        labels: &[],
+        interrupt_handlers: &[],
+        codes: Codes {
+            // The exception code of the cause register.
+            shift: 2,
+            mask: 0x1f,
+            // Sys
+            syscall: Some(8),
+            // TLB modified, load, store; address, load and store.
+            addressed: Some(&[1, 2, 3, 4, 5]),
+            always: true,
+            ..Codes::NONE
+        },
+        line: Line {
+            trap: "exception, cause ",
+            number: Some(Shown::Hex),
+            address: Some(", badvaddr "),
+            interrupt_number: false,
+        },
+    },
+    // No debugger reads such cores.
+    prstatus: None,
+    // Functions have no frame pointer: what their code did tells where the caller's frame is.
+    chain: None,
+    frame_code: None,
+    entry_copy: None,
+    stopped_in: &["cpustop_handler"],
+    pmap: None,
+    time_t: 8,
+    ram_at_zero: true,
+    memory_ranges: false,
+    debuggers: None,
+};

@@ -6,8 +6,15 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
-use crate::at;
-use crate::minidump::HeaderFields;
+use crate::architecture::{Chain, machine_arch};
+use crate::elf::ElfMachine;
+use crate::minidump::{HeaderFields, PAGE_SIZE};
+use crate::paging::{Direct, Section, When};
+use crate::pcb::{ALWAYS, PcbFields};
+use crate::prstatus::{Prstatus, slots};
+use crate::registers::{RegisterSet, registers};
+use crate::trapframe::{Cause, Codes, Entry, Label, Line, Mode, Place, TrapFields, Traps, entry};
+use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
 pub const HEADER: HeaderFields = HeaderFields {
@@ -90,3 +97,207 @@ pub const PTEG_HASH_BITS: u32 = 39;
 pub const LARGE_PAGE_SHIFT: u32 = 24;
 /// Where a powerpc64 kernel is linked. It runs at `startkernel`.
 pub const KERNBASE: u64 = 0x10_0100;
+
+/// powerpc64, either byte order. `org.gnu.gdb.power.core`.
+pub static REGISTERS: RegisterSet = RegisterSet {
+    machine: ElfMachine::EM_PPC64,
+    class64: true,
+    registers: registers!(
+        8: "r0" "r1" "r2" "r3" "r4" "r5" "r6" "r7" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15"
+           "r16" "r17" "r18" "r19" "r20" "r21" "r22" "r23" "r24" "r25" "r26" "r27" "r28" "r29"
+           "r30" "r31" "pc" "msr";
+        4: "cr";
+        8: "lr" "ctr";
+        4: "xer"),
+    pc: "pc",
+    sp: "r1",
+    fp: "r1",
+};
+
+/// powerpc64, either byte order.
+pub static PCB: PcbFields = PcbFields {
+    since: 0,
+    until: ALWAYS,
+    size: 0,
+    word: 8,
+    registers: &[
+        ("r12", 0),
+        ("r14", 16),
+        ("r15", 24),
+        ("r16", 32),
+        ("r17", 40),
+        ("r18", 48),
+        ("r19", 56),
+        ("r20", 64),
+        ("r21", 72),
+        ("r22", 80),
+        ("r23", 88),
+        ("r24", 96),
+        ("r25", 104),
+        ("r26", 112),
+        ("r27", 120),
+        ("r28", 128),
+        ("r29", 136),
+        ("r30", 144),
+        ("r31", 152),
+        ("cr", 160),
+        ("r1", 168),
+        ("r2", 176),
+        ("lr", 184),
+    ],
+    pc: "lr",
+    trapped: None,
+};
+
+/// powerpc64, either byte order and ABI; FreeBSD 12.1 and 14 `sys/powerpc/aim/trap_subr64.S`.
+pub static TRAPFRAME: TrapFields = TrapFields {
+    since: 0,
+    word: 8,
+    size: 336,
+    place: Place::BehindFrame(48),
+    registers: &[
+        ("r0", 0, 8),
+        ("r1", 8, 8),
+        ("r2", 16, 8),
+        ("r3", 24, 8),
+        ("r4", 32, 8),
+        ("r5", 40, 8),
+        ("r6", 48, 8),
+        ("r7", 56, 8),
+        ("r8", 64, 8),
+        ("r9", 72, 8),
+        ("r10", 80, 8),
+        ("r11", 88, 8),
+        ("r12", 96, 8),
+        ("r13", 104, 8),
+        ("r14", 112, 8),
+        ("r15", 120, 8),
+        ("r16", 128, 8),
+        ("r17", 136, 8),
+        ("r18", 144, 8),
+        ("r19", 152, 8),
+        ("r20", 160, 8),
+        ("r21", 168, 8),
+        ("r22", 176, 8),
+        ("r23", 184, 8),
+        ("r24", 192, 8),
+        ("r25", 200, 8),
+        ("r26", 208, 8),
+        ("r27", 216, 8),
+        ("r28", 224, 8),
+        ("r29", 232, 8),
+        ("r30", 240, 8),
+        ("r31", 248, 8),
+        ("lr", 256, 8),
+        ("cr", 264, 8),
+        ("xer", 272, 8),
+        ("ctr", 280, 8),
+        ("pc", 288, 8),
+        ("msr", 296, 8),
+    ],
+    link: None,
+    // PSL_PR of srr1.
+    mode: Mode {
+        at: 296,
+        mask: 0x4000,
+        user_has_one: true,
+    },
+    number: Some((304, 8)),
+    address: Some(312),
+    ..TrapFields::PLAIN
+};
+
+/// powerpc64
+pub static PRSTATUS: Prstatus = Prstatus {
+    freebsd: slots!(
+        8: "r0" "r1" "r2" "r3" "r4" "r5" "r6" "r7" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15"
+           "r16" "r17" "r18" "r19" "r20" "r21" "r22" "r23" "r24" "r25" "r26" "r27" "r28" "r29"
+           "r30" "r31" "lr" "cr" "xer" "ctr" "pc"),
+    linux: slots!(
+        8: "r0" "r1" "r2" "r3" "r4" "r5" "r6" "r7" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15"
+           "r16" "r17" "r18" "r19" "r20" "r21" "r22" "r23" "r24" "r25" "r26" "r27" "r28" "r29"
+           "r30" "r31" "pc" "msr" "orig_r3" "ctr" "lr" "xer" "cr" "mq" "trap" "dar" "dsisr" "result"
+           "pad0" "pad1" "pad2" "pad3"),
+    always: &[],
+};
+
+/// `EXC_SC` of `exc`: a system call.
+const EXC_SC: u64 = 0xc00;
+
+const ENTRIES: &[Entry] = &[
+    entry("trapexit", Cause::Trap),
+    entry("asttrapexit", Cause::Trap),
+    entry("dbtrap", Cause::Trap),
+];
+
+/// The row.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "powerpc64",
+    machine: ElfMachine::EM_PPC64,
+    machine_archs: &[
+        machine_arch("powerpc64", ByteOrder::Big, 8),
+        machine_arch("powerpc64le", ByteOrder::Little, 8),
+    ],
+    machine_arch_prefix: Some("powerpc64"),
+    architectureversion: 1,
+    words: &[8],
+    orders: &[ByteOrder::Little, ByteOrder::Big],
+    page_sizes: &[PAGE_SIZE],
+    header: &HEADER,
+    bitmap_words: &[],
+    sections: &[(When::Always, Section::Hashed)],
+    unpadded: false,
+    kernbase_align: &[(When::Always, 1)],
+    kernbase: None,
+    direct: Direct::Linear {
+        first: true,
+        inclusive: true,
+    },
+    direct_maps: &[],
+    linked_at: Some(KERNBASE),
+    full_without_vaddr: true,
+    full_delta: false,
+    registers: &[&REGISTERS],
+    wide_registers: 0,
+    pcbs: &[&PCB],
+    traps: Traps {
+        frames: &[&TRAPFRAME],
+        entries: ENTRIES,
+        labels: &[
+            Label {
+                name: "trapexit",
+                slot: 4,
+            },
+            Label {
+                name: "asttrapexit",
+                slot: 4,
+            },
+        ],
+        interrupt_handlers: &[],
+        codes: Codes {
+            decides: true,
+            // External interrupt, decrementer, the hypervisor's interrupt.
+            interrupts: &[0x500, 0x900, 0xea0],
+            syscall: Some(EXC_SC),
+            // What sets `dar`: `EXC_DSI`, `EXC_DSE`, `EXC_ALI`.
+            addressed: Some(&[0x300, 0x380, 0x600]),
+            always: true,
+            ..Codes::NONE
+        },
+        line: Line::TRAP,
+    },
+    prstatus: Some(&PRSTATUS),
+    chain: Some(Chain {
+        caller: 0,
+        back: 2,
+        in_caller: true,
+    }),
+    frame_code: None,
+    entry_copy: None,
+    stopped_in: &["cpustop_handler"],
+    pmap: None,
+    time_t: 8,
+    ram_at_zero: true,
+    memory_ranges: false,
+    debuggers: None,
+};

@@ -10,7 +10,7 @@ use crate::sections::Sections;
 use livecore_defs::text::hex;
 use livecore_minidump::header::escaped;
 use livecore_minidump::{
-    Arch, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
+    Architecture, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
 };
 
 /// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
@@ -58,11 +58,11 @@ type Displaced<'a> = (&'a dyn KernelMemory, u64);
 
 fn compare_with(
     elf: &KernelElf,
-    (arch, order): (Arch, ByteOrder),
+    (arch, order): (&'static Architecture, ByteOrder),
     header: Option<&KernelDumpHeader>,
     memory: Displaced<'_>,
 ) -> Agreement {
-    let expected = arch.elf_machine();
+    let expected = arch.machine;
     if elf.machine() != expected || elf.order() != order {
         return Agreement::Contradicts {
             what: "architecture",

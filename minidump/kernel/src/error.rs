@@ -1,6 +1,6 @@
 //! Why something could not be found in a kernel.
 
-use livecore_minidump::{ReadError, VirtAddr};
+use livecore_minidump::{ElfMachine, ReadError, VirtAddr};
 
 /// Why something could not be found in a kernel's memory.
 #[derive(Debug, thiserror::Error)]
@@ -32,5 +32,5 @@ pub enum KernelError {
     },
     /// The architecture's registers are not known here.
     #[error("threads of ELF machine {0} are not known")]
-    UnknownMachine(u16),
+    UnknownMachine(ElfMachine),
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{Arch, Dump, KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{Architecture, Dump, KernelElf, KernelMemory, VirtAddr};
 
 use crate::error::KernelError;
 use crate::shared::Shared;
@@ -42,12 +42,8 @@ pub struct Kernel<'a> {
 /// How far from where its file says the kernel of a dump runs, modulo 2^64.
 pub(crate) fn displacement(dump: &Dump) -> u64 {
     let header = dump.minidump();
-    match header.arch {
-        Arch::Powerpc64 => header
-            .startkernel
-            .wrapping_sub(livecore_defs::powerpc64::KERNBASE),
-        _ => 0,
-    }
+    let linked = header.arch.linked_at;
+    linked.map_or(0, |linked| header.startkernel.wrapping_sub(linked))
 }
 
 impl<'a> Kernel<'a> {
@@ -100,6 +96,11 @@ impl<'a> Kernel<'a> {
     /// Its symbols.
     pub fn elf(&self) -> &KernelElf {
         &self.elf
+    }
+
+    /// Its architecture, if that is one whose kernels are dumped.
+    pub(crate) fn architecture(&self) -> Option<&'static Architecture> {
+        Architecture::of_machine(self.elf.machine())
     }
 
     /// Its memory.
@@ -177,24 +178,19 @@ impl<'a> Kernel<'a> {
         if let Some(found) = self.functions.as_ref().and_then(|f| f.function(at)) {
             return Some(found);
         }
-        // i386 since 12.0 enters the kernel through a copy of its entry code.
-        if self.elf.machine() == livecore_defs::registers::I386.machine {
-            let moved = self.variable("setidt_disp", 4).ok().filter(|d| *d != 0)?;
-            let linked = (linked as u32).wrapping_sub(moved as u32);
-            let (name, offset) = self.elf.lookup(u64::from(linked))?;
-            return Some((name.to_string(), offset));
-        }
-        None
+        // In a copy of the entry code.
+        let copy = self.architecture()?.entry_copy?;
+        let moved = self.variable(copy, 4).ok().filter(|d| *d != 0)?;
+        let linked = (linked as u32).wrapping_sub(moved as u32);
+        let (name, offset) = self.elf.lookup(u64::from(linked))?;
+        Some((name.to_string(), offset))
     }
 
     /// The function that calls something and goes on at `at`, and how far that is. The call may be
     /// a function's last instruction: then `at` lies in the next one already.
     pub fn caller(&self, at: u64) -> Option<(String, u64)> {
-        let machine = self.elf.machine();
-        for label in livecore_defs::trapframe::LABELS {
-            if label.machine != machine {
-                continue;
-            }
+        let labels = self.architecture().map_or(&[][..], |row| row.traps.labels);
+        for label in labels {
             for behind in [at, at.wrapping_add(label.slot)] {
                 if let Some((name, 0)) = self.function(behind)
                     && name == label.name
@@ -207,11 +203,13 @@ impl<'a> Kernel<'a> {
         Some((name, offset + 1))
     }
 
-    /// Bytes of a register. Kernels of mips that are ELF32 have 64-bit ones if they are n32.
+    /// Bytes of a register. Some kernels that are ELF32 have 64-bit ones.
     pub(crate) fn register_size(&self) -> usize {
-        let n32 = self.elf.machine() == livecore_defs::registers::MIPS32.machine
-            && self.elf.flags() & livecore_defs::mips::EF_MIPS_ABI2 != 0;
-        if n32 { 8 } else { self.elf.pointer_size() }
+        let wide = self.architecture().map_or(0, |row| row.wide_registers);
+        match self.elf.flags() & wide {
+            0 => self.elf.pointer_size(),
+            _ => 8,
+        }
     }
 
     /// A register's value as an address: a wider register than a pointer has it with its sign.

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use crate::frame::{Frame, LIMIT};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
-use crate::trap::{self, Around};
+use crate::trap::Around;
 use livecore_defs::trapframe::{MIPS_STARTS, STACK_ENDS};
 
 /// The most bytes of a function that are looked at.
@@ -83,7 +83,7 @@ impl Kernel<'_> {
             };
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name) || MIPS_STARTS.contains(&name);
-            let entry = trap::entry(self.elf().machine(), name);
+            let entry = self.entry(name);
             let mut frame = Frame {
                 pc: left.pc,
                 fp: left.sp,

@@ -6,7 +6,7 @@
 
 use livecore_compress::ReadAt;
 use livecore_defs::text::hex;
-use livecore_minidump::{Error, VirtAddr};
+use livecore_minidump::{ElfMachine, Error, VirtAddr};
 
 use crate::kernel::Functions;
 use crate::sections::{
@@ -85,9 +85,9 @@ pub enum NotLoaded {
     #[error("it is of ELF machine {found}, the kernel of {expected}")]
     Machine {
         /// The file's.
-        found: u16,
+        found: ElfMachine,
         /// The kernel's.
-        expected: u16,
+        expected: ElfMachine,
     },
     /// It is of another build.
     #[error("its build-id is {}, that of what was loaded {}", hex(.found), hex(.expected))]

@@ -4,7 +4,7 @@ use crate::error::KernelError;
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
-use livecore_defs::pcb::{ALL, PcbFields};
+use livecore_defs::pcb::PcbFields;
 
 impl Kernel<'_> {
     /// The registers of a thread. None is known of a thread that ran on.
@@ -25,10 +25,9 @@ impl Kernel<'_> {
     /// Where layouts differ by release, `osreldate` decides, then `pcb_size`; if both leave a
     /// choice, the layout that gives a stack and code that goes on.
     pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
-        let machine = self.elf().machine();
-        let mut layouts = self.pcb_layouts(machine);
+        let mut layouts = self.pcb_layouts();
         let Some(newest) = layouts.first() else {
-            return Err(KernelError::UnknownMachine(machine));
+            return Err(KernelError::UnknownMachine(self.elf().machine()));
         };
         let first = self.registers_as(newest, at)?;
         if layouts.len() == 1 {
@@ -61,20 +60,19 @@ impl Kernel<'_> {
 
     /// The layout of this kernel's pcbs, if what it says of itself leaves no choice.
     pub fn pcb_layout(&self) -> Option<&'static PcbFields> {
-        match self.pcb_layouts(self.elf().machine())[..] {
+        match self.pcb_layouts()[..] {
             [only] => Some(only),
             _ => None,
         }
     }
 
     /// The layouts that this kernel's pcbs may have, the newest first.
-    fn pcb_layouts(&self, machine: u16) -> Vec<&'static PcbFields> {
+    fn pcb_layouts(&self) -> Vec<&'static PcbFields> {
         let word = self.register_size();
-        let of_machine = ALL
-            .iter()
-            .filter(|l| l.machine == machine && l.word == word);
+        let all = self.architecture().map_or(&[][..], |row| row.pcbs);
+        let of_word = all.iter().copied().filter(|l| l.word == word);
         let version = self.osreldate();
-        let mut layouts: Vec<_> = of_machine
+        let mut layouts: Vec<_> = of_word
             .filter(|l| version.is_none_or(|v| (l.since..l.until).contains(&v)))
             .collect();
         if layouts.len() > 1 {
@@ -100,7 +98,7 @@ impl Kernel<'_> {
     }
 
     fn registers_as(&self, layout: &PcbFields, at: u64) -> Result<Registers, KernelError> {
-        let machine = layout.machine;
+        let machine = self.elf().machine();
         let set = Registers::set_of(machine, layout.word);
         let set = set.ok_or(KernelError::UnknownMachine(machine))?;
         let mut found = Registers::unknown(set);

@@ -1,6 +1,7 @@
 //! Registers of any processor: a name and perhaps a value.
 
-use livecore_defs::registers::{ALL, Register, RegisterSet};
+use livecore_defs::registers::{Register, RegisterSet};
+use livecore_defs::{Architecture, ElfMachine};
 
 /// The registers of a thread or of an interrupted context, in GDB's order.
 ///
@@ -21,9 +22,8 @@ impl Registers {
     }
 
     /// The registers, of `word` bytes, that kernels of ELF machine `machine` have.
-    pub fn set_of(machine: u16, word: usize) -> Option<&'static RegisterSet> {
-        ALL.into_iter()
-            .find(|set| set.machine == machine && set.class64 == (word == 8))
+    pub fn set_of(machine: ElfMachine, word: usize) -> Option<&'static RegisterSet> {
+        Architecture::of_machine(machine)?.registers(word)
     }
 
     /// Names and sizes.

@@ -5,7 +5,7 @@
 
 use livecore_compress::ReadAt;
 
-use livecore_minidump::{ByteOrder, Error};
+use livecore_minidump::{ByteOrder, ElfMachine, Error};
 
 /// `SHF_ALLOC`: the section takes room in memory.
 pub const SHF_ALLOC: u64 = 2;
@@ -83,7 +83,7 @@ pub struct Sections {
     /// Its byte order.
     pub order: ByteOrder,
     /// `e_machine`
-    pub machine: u16,
+    pub machine: ElfMachine,
     /// `e_type`
     pub elf_type: u16,
     /// In the order of their headers.
@@ -115,7 +115,7 @@ impl Sections {
         let mut found = Self {
             is_64,
             order,
-            machine: uint(18, 2) as u16,
+            machine: ElfMachine(uint(18, 2) as u16),
             elf_type: uint(16, 2) as u16,
             list: Vec::new(),
         };

@@ -5,42 +5,9 @@ use std::collections::HashSet;
 use crate::frame::{Frame, LIMIT};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
-use crate::trap::{self, Around};
-use livecore_defs::registers;
+use crate::trap::Around;
+use livecore_defs::architecture::Chain;
 use livecore_defs::trapframe::STACK_ENDS;
-
-/// How frames are chained, as offsets from a frame pointer.
-#[derive(Debug, Clone, Copy)]
-struct Chain {
-    /// Where the caller's frame pointer was saved.
-    caller: i64,
-    /// Where the return address was saved.
-    back: i64,
-    /// Whether the return address is in the caller's frame (powerpc64), not in this one.
-    in_caller: bool,
-}
-
-/// By `e_machine`.
-fn chain(machine: u16, word: i64) -> Chain {
-    let plain = Chain {
-        caller: 0,
-        back: word,
-        in_caller: false,
-    };
-    match machine {
-        m if m == registers::RISCV64.machine => Chain {
-            caller: -2 * word,
-            back: -word,
-            ..plain
-        },
-        m if m == registers::POWERPC64.machine => Chain {
-            back: 2 * word,
-            in_caller: true,
-            ..plain
-        },
-        _ => plain,
-    }
-}
 
 impl Kernel<'_> {
     /// The call chain of saved registers, innermost first.
@@ -51,12 +18,12 @@ impl Kernel<'_> {
         let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {
             return Vec::new();
         };
-        let machine = self.elf().machine();
-        if machine == registers::MIPS32.machine {
+        let architecture = self.architecture();
+        let chain = architecture.map_or(Some(Chain::PLAIN), |row| row.chain);
+        let Some(chain) = chain else {
             return self.stack_of_mips(registers);
-        }
+        };
         let word = self.elf().pointer_size() as u64;
-        let chain = chain(machine, word as i64);
         let mut frames: Vec<Frame> = Vec::new();
         let mut traps = HashSet::new();
         let (mut pc, mut fp) = (pc, fp);
@@ -75,7 +42,8 @@ impl Kernel<'_> {
                 callee,
                 entry: fp,
             };
-            let trap = trap::entry(machine, name)
+            let trap = self
+                .entry(name)
                 .zip(below)
                 .and_then(|(entry, callee)| self.trap(entry, around(callee)))
                 .filter(|trap| traps.insert(trap.at));
@@ -115,7 +83,7 @@ impl Kernel<'_> {
                     // A stack grows down, so callers lie above. The outermost frame's caller is
                     // another world, and an entry may have come from another stack.
                     let name = function.as_ref().map_or("", |(name, _)| name.as_str());
-                    let on = caller > fp || trap::entry(machine, name).is_some();
+                    let on = caller > fp || self.entry(name).is_some();
                     (pc, fp) = (to, if on { caller } else { 0 });
                 }
             }
@@ -128,10 +96,7 @@ impl Kernel<'_> {
     /// switch points at a copy of the program counter (amd64, i386), or at what was called later and
     /// overwrote it: so only a function that is known, and its code, tell.
     fn caught(&self, registers: &Registers) -> Option<u64> {
-        let machine = self.elf().machine();
-        if machine != registers::AMD64.machine && machine != registers::I386.machine {
-            return None;
-        }
+        self.architecture()?.frame_code?;
         let slot = self.pointer_at("stack", registers.sp()?).ok();
         if slot == registers.pc() {
             return None;
@@ -146,19 +111,14 @@ impl Kernel<'_> {
     fn frameless(&self, registers: &Registers) -> Option<u64> {
         let pc = registers.pc()?;
         let begins = self.function(pc).is_none_or(|(_, offset)| offset == 0) || !self.is_code(pc);
-        let machine = self.elf().machine();
-        let slot = if machine == registers::AMD64.machine || machine == registers::I386.machine {
+        let slot = if let Some(around) = self.architecture().and_then(|row| row.frame_code) {
             let word = self.elf().pointer_size() as u64;
-            let (push, mov): (&[u8], &[u8]) = match word {
-                8 => (&[0x55, 0x48, 0x89, 0xe5], &[0x48, 0x89, 0xe5]),
-                _ => (&[0x55, 0x89, 0xe5], &[0x89, 0xe5]),
-            };
             let mut code = [0; 4];
             let read = !begins && self.bytes_at("code", pc, &mut code).is_ok();
             let is = |bytes: &[u8]| read && code.starts_with(bytes);
-            if begins || is(push) || is(&[0xc3]) {
+            if begins || is(around.push) || is(around.leave) {
                 registers.sp()
-            } else if is(mov) {
+            } else if is(around.set) {
                 registers.sp()?.checked_add(word)
             } else {
                 None
@@ -179,15 +139,16 @@ impl Kernel<'_> {
         if fp == 0 || !fp.is_multiple_of(word) {
             return None;
         }
+        let words = |count: i64| count * word as i64;
         let caller = self
-            .pointer_at("frame", fp.checked_add_signed(chain.caller)?)
+            .pointer_at("frame", fp.checked_add_signed(words(chain.caller))?)
             .ok()?;
         let holder = if chain.in_caller { caller } else { fp };
         if holder == 0 {
             return None;
         }
         let to = self
-            .pointer_at("frame", holder.checked_add_signed(chain.back)?)
+            .pointer_at("frame", holder.checked_add_signed(words(chain.back))?)
             .ok()?;
         (to != 0).then_some((to, caller))
     }

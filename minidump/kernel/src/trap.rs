@@ -4,12 +4,8 @@ use std::fmt;
 
 use crate::kernel::Kernel;
 use crate::registers::Registers;
-use livecore_defs::registers;
-use livecore_defs::trapframe::{
-    self, ARM_INTERRUPT_HANDLERS, ARM_PSR_32_MODE, ARM_USR_LR, ARM_USR_SP, Cause, ENTRIES, Entry,
-    I386_EFLAGS, I386_ESP, MIPS_ADDRESSED, MIPS_EXC_SYS, POWERPC64_ADDRESSED, POWERPC64_EXC_SC,
-    POWERPC64_INTERRUPTS, PSL_VM, Place, SCAUSE_ECALL_USER, SCAUSE_INTR, TrapFields,
-};
+use livecore_defs::Architecture;
+use livecore_defs::trapframe::{Cause, Codes, Entry, Place, Shown, TrapFields};
 
 /// A trap, an interrupt or a system call between two frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +14,8 @@ pub struct Trap {
     pub at: u64,
     /// What it was.
     pub cause: Cause,
-    /// amd64, i386: `tf_trapno`; arm64: `tf_esr`; riscv: `tf_scause`; powerpc64: `exc`; mips: `cause`.
-    /// Interrupts of amd64, i386 and arm64 have none, and arm has none at all.
+    /// The processor's number of it: `tf_trapno`, `tf_esr` and kin. Interrupts of amd64, i386 and arm64
+    /// have none, and arm has none at all.
     pub number: Option<u64>,
     /// The address that it was about, where the frame has it and it was a fault.
     pub address: Option<u64>,
@@ -33,31 +29,29 @@ impl fmt::Display for Trap {
     /// The line that ddb prints between the frames.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = self.registers.set();
-        let machine = set.machine;
         let number = self.number.unwrap_or(0);
-        match self.cause {
-            Cause::Interrupt if machine == registers::RISCV64.machine => {
-                write!(f, "--- interrupt {}", number & !SCAUSE_INTR)?;
+        let traps = Architecture::of_machine(set.machine).map(|row| &row.traps);
+        f.write_str("--- ")?;
+        match (self.cause, traps) {
+            (Cause::Interrupt, Some(traps)) if traps.line.interrupt_number => {
+                write!(f, "interrupt {}", number & !traps.codes.interrupt_bits)?;
             }
-            Cause::Interrupt => f.write_str("--- interrupt")?,
-            Cause::Syscall => f.write_str("--- syscall")?,
-            Cause::Trap if machine == registers::ARM64.machine => {
-                write!(f, "--- exception, esr {number:#x}")?;
-            }
-            Cause::Trap if machine == registers::RISCV64.machine => {
-                write!(f, "--- exception {number}")?;
-                if let Some(address) = self.address {
-                    write!(f, ", tval = {address:#x}")?;
+            (Cause::Interrupt, _) => f.write_str("interrupt")?,
+            (Cause::Syscall, _) => f.write_str("syscall")?,
+            (Cause::Trap, None) => write!(f, "trap {}", Radix(number))?,
+            (Cause::Trap, Some(traps)) => {
+                let line = traps.line;
+                f.write_str(line.trap)?;
+                match line.number {
+                    Some(Shown::Hex) => write!(f, "{number:#x}")?,
+                    Some(Shown::HexOrZero) => write!(f, "{}", Radix(number))?,
+                    Some(Shown::Decimal) => write!(f, "{number}")?,
+                    None => {}
+                }
+                if let (Some(before), Some(address)) = (line.address, self.address) {
+                    write!(f, "{before}{address:#x}")?;
                 }
             }
-            Cause::Trap if machine == registers::ARM.machine => f.write_str("--- exception")?,
-            Cause::Trap if machine == registers::MIPS32.machine => {
-                write!(f, "--- exception, cause {number:#x}")?;
-                if let Some(address) = self.address {
-                    write!(f, ", badvaddr {address:#x}")?;
-                }
-            }
-            Cause::Trap => write!(f, "--- trap {}", Radix(number))?,
         }
         let mut told = Vec::new();
         for name in [set.pc, set.sp, set.fp] {
@@ -95,33 +89,29 @@ pub(crate) struct Around<'a> {
     pub(crate) entry: u64,
 }
 
-/// The entry code that a function's name belongs to.
-pub(crate) fn entry(machine: u16, name: &str) -> Option<&'static Entry> {
-    ENTRIES
-        .iter()
-        .find(|e| e.machine == machine && (e.name == name || e.prefix && name.starts_with(e.name)))
-}
-
 impl Kernel<'_> {
+    /// The entry code that a function's name belongs to.
+    pub(crate) fn entry(&self, name: &str) -> Option<&'static Entry> {
+        let mut all = self.architecture()?.traps.entries.iter();
+        all.find(|e| e.name == name || e.prefix && name.starts_with(e.name))
+    }
+
     /// The trap frame that entry code made.
     pub(crate) fn trap(&self, entry: &Entry, around: Around<'_>) -> Option<Trap> {
-        let machine = self.elf().machine();
+        let traps = &self.architecture()?.traps;
         let version = self.osreldate().unwrap_or(u32::MAX);
         let word = self.register_size();
-        let forms = trapframe::ALL
-            .into_iter()
-            .filter(|f| f.machine == machine && f.word == word && version >= f.since);
-        // arm's exceptions all return to one label; what was called tells.
-        let is_arm = machine == registers::ARM.machine;
-        let interrupt = is_arm && ARM_INTERRUPT_HANDLERS.contains(&around.handler);
-        let cause = match interrupt {
+        let forms = traps.frames.iter().copied();
+        let forms = forms.filter(|f| f.word == word && version >= f.since);
+        // Where all exceptions return to one label, what was called tells.
+        let cause = match traps.interrupt_handlers.contains(&around.handler) {
             true => Cause::Interrupt,
             false => entry.cause,
         };
         let mut found = None;
         for form in forms {
             for at in self.trap_places(form, around).into_iter().flatten() {
-                let Some(trap) = self.trap_at(form, cause, at) else {
+                let Some(trap) = self.trap_at(form, &traps.codes, cause, at) else {
                     continue;
                 };
                 let pc = trap.registers.pc().unwrap_or(0);
@@ -184,35 +174,30 @@ impl Kernel<'_> {
         }
     }
 
-    fn trap_at(&self, form: &TrapFields, cause: Cause, at: u64) -> Option<Trap> {
+    fn trap_at(&self, form: &TrapFields, codes: &Codes, cause: Cause, at: u64) -> Option<Trap> {
         let field = |offset: u64, len: usize| {
             self.uint_at("trap frame", at.checked_add(offset)?, len)
                 .ok()
         };
-        let mut found = Registers::unknown(Registers::set_of(form.machine, form.word)?);
+        let mut found = Registers::unknown(self.architecture()?.registers(form.word)?);
         for &(name, offset, len) in form.registers {
             found.put(name, self.address_in(field(offset, len)?));
         }
         found.put("zero", 0);
         let mode = field(form.mode.at, form.word)? & form.mode.mask;
         let mut from_user = (mode != 0) == form.mode.user_has_one;
-        if form.machine == registers::I386.machine {
-            from_user |= field(I386_EFLAGS, 4)? & PSL_VM != 0;
-            let esp = if from_user {
-                field(I386_ESP, 4)?
-            } else {
-                at.checked_add(I386_ESP)?
-            };
-            found.put("esp", esp);
+        if let Some((offset, bits)) = form.also_user {
+            from_user |= field(offset, form.word)? & bits != 0;
         }
-        if form.machine == registers::ARM.machine {
-            if field(form.mode.at, form.word)? & ARM_PSR_32_MODE == 0 {
-                return None;
+        if form.valid != 0 && field(form.mode.at, form.word)? & form.valid == 0 {
+            return None;
+        }
+        if from_user {
+            for &(name, offset) in form.user {
+                found.put(name, field(offset, form.word)?);
             }
-            if from_user {
-                found.put("sp", field(ARM_USR_SP, 4)?);
-                found.put("lr", field(ARM_USR_LR, 4)?);
-            }
+        } else if let Some((name, offset)) = form.end {
+            found.put(name, at.checked_add(offset)?);
         }
         // What goes on in the kernel goes on in code; a call of a null pointer does not.
         let pc = found.pc()?;
@@ -223,16 +208,8 @@ impl Kernel<'_> {
             Some((offset, len)) => Some(field(offset, len)?),
             None => None,
         };
-        let (cause, has_address) = cause_of(form.machine, cause, number.unwrap_or(0), from_user);
-        // Entry code of amd64, i386 and arm64 leaves it as it was for all but traps.
-        let numbered = cause == Cause::Trap
-            || [
-                &registers::RISCV64,
-                &registers::POWERPC64,
-                &registers::MIPS32,
-            ]
-            .iter()
-            .any(|set| set.machine == form.machine);
+        let (cause, has_address) = cause_of(codes, cause, number.unwrap_or(0), from_user);
+        let numbered = cause == Cause::Trap || codes.always;
         Some(Trap {
             at,
             cause,
@@ -249,34 +226,17 @@ impl Kernel<'_> {
 
 /// What a frame of entry code for `cause` was made for, and whether it has an address if that was a
 /// fault.
-fn cause_of(machine: u16, cause: Cause, number: u64, from_user: bool) -> (Cause, bool) {
-    if machine == registers::RISCV64.machine {
-        let cause = match number {
-            n if n & SCAUSE_INTR != 0 => Cause::Interrupt,
-            SCAUSE_ECALL_USER => Cause::Syscall,
-            _ => Cause::Trap,
-        };
-        return (cause, true);
-    }
-    if machine == registers::POWERPC64.machine {
-        let cause = match number {
-            POWERPC64_EXC_SC if from_user => Cause::Syscall,
-            n if POWERPC64_INTERRUPTS.contains(&n) => Cause::Interrupt,
-            _ => Cause::Trap,
-        };
-        return (cause, POWERPC64_ADDRESSED.contains(&number));
-    }
-    if machine == registers::MIPS32.machine {
-        let code = number >> 2 & 0x1f;
-        return match cause {
-            Cause::Trap if from_user && code == MIPS_EXC_SYS => (Cause::Syscall, false),
-            other => (other, MIPS_ADDRESSED.contains(&code)),
-        };
-    }
-    // Exception class 0x15 of arm64: SVC of AArch64.
-    let svc = from_user && number >> 26 & 0x3f == 0x15;
-    match cause {
-        Cause::Trap if machine == registers::ARM64.machine && svc => (Cause::Syscall, false),
-        other => (other, true),
-    }
+fn cause_of(codes: &Codes, cause: Cause, number: u64, from_user: bool) -> (Cause, bool) {
+    let code = number >> codes.shift & codes.mask;
+    let syscall = codes.syscall == Some(code) && (from_user || !codes.syscall_from_user);
+    let interrupt = number & codes.interrupt_bits != 0 || codes.interrupts.contains(&code);
+    let cause = match cause {
+        _ if codes.decides && interrupt => Cause::Interrupt,
+        _ if codes.decides && syscall => Cause::Syscall,
+        _ if codes.decides => Cause::Trap,
+        Cause::Trap if syscall => Cause::Syscall,
+        other => other,
+    };
+    let addressed = codes.addressed;
+    (cause, addressed.is_none_or(|codes| codes.contains(&code)))
 }

@@ -16,7 +16,7 @@ use super::open::read_header;
 use super::{Dump, OpenOptions};
 use crate::container;
 use crate::elf::core::{ElfCore, Head};
-use crate::{Arch, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
+use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 use livecore_defs::elf::ELFOSABI_STANDALONE;
 
 /// A kernel dump of any kind.
@@ -128,7 +128,7 @@ impl AnyDump {
     }
 
     /// The architecture.
-    pub fn arch(&self) -> Arch {
+    pub fn arch(&self) -> &'static Architecture {
         match self {
             Self::Mini(dump) => dump.minidump().arch,
             Self::Full(dump) => dump.arch(),

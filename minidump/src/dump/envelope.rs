@@ -10,7 +10,10 @@ use super::open::{find_header, usable_info, warn_of_header, warn_of_seal};
 use super::{HeaderOrigin, Warning};
 use crate::container::{Container, Opened};
 use crate::info::Info;
-use crate::{Arch, ByteOrder, KernelDumpHeader, SealRecord};
+use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
+
+/// Whose dump it is: architecture and byte order.
+pub(crate) type Port = (&'static Architecture, ByteOrder);
 
 /// What a dump of any kind lies in.
 pub struct Envelope {
@@ -34,7 +37,7 @@ pub(crate) struct Carried {
 
 impl Envelope {
     /// What `opened` is to a dump of this port that is all of its payload.
-    pub(crate) fn new(opened: Opened, beside: Option<Beside>, port: (Arch, ByteOrder)) -> Self {
+    pub(crate) fn new(opened: Opened, beside: Option<Beside>, port: Port) -> Self {
         let mut warnings = Vec::new();
         if let Some(why) = opened.seal_damage.clone() {
             warnings.push(Warning::Seal { why });
@@ -60,7 +63,7 @@ impl Envelope {
 
     /// What the same file is to a minidump of this port that is a part of its payload. The header
     /// beside the minidump counts before that of the file.
-    pub(crate) fn around(&self, carried: Carried, port: (Arch, ByteOrder)) -> Self {
+    pub(crate) fn around(&self, carried: Carried, port: Port) -> Self {
         let (header, origin) = match carried.header {
             Some(header) => (Some(header), HeaderOrigin::ElfNote),
             None => (self.header.clone(), self.origin.clone()),
@@ -88,7 +91,7 @@ impl Envelope {
     }
 
     /// Takes a header that a note of the payload holds, if the container has none.
-    pub(crate) fn take_header(&mut self, header: &KernelDumpHeader, port: (Arch, ByteOrder)) {
+    pub(crate) fn take_header(&mut self, header: &KernelDumpHeader, port: Port) {
         if self.header.is_none() {
             warn_of_header(Some(header), port, &mut self.warnings);
             self.header = Some(header.clone());

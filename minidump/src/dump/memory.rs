@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use livecore_compress::ReadAt;
 
 use super::Dump;
-use crate::arch::tables::{Tables, not_mapped};
-use crate::arch::walk::WalkEnd;
 use crate::memory::{DirectMap, DumpMemory, Stretch};
+use crate::mmu::{Tables, WalkEnd, not_mapped, section};
 use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 /// Pages of page tables that are kept. Each slot holds the page whose number ends in its own.
@@ -131,7 +130,7 @@ impl KernelMemory for Dump {
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        self.mini.arch.translate(self, at)
+        section::translate(self, at)
     }
 }
 
@@ -178,7 +177,7 @@ impl DumpMemory for Dump {
     }
 
     fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
-        self.mini.arch.direct_map_of(&self.mini, at)
+        section::direct_map_of(&self.mini, at)
     }
 
     fn kernbase(&self) -> Option<u64> {

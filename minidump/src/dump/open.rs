@@ -9,6 +9,7 @@ use livecore_compress::{Codec, Progress, ReadAt};
 use super::any::AnyDump;
 use super::beside::Beside;
 use super::envelope::Envelope;
+use super::envelope::Port;
 use super::memory::TableCache;
 use super::{Dump, HeaderOrigin, OpenOptions, Warning};
 use crate::bitmap_section::WordForm;
@@ -17,7 +18,7 @@ use crate::header::{HEADER_BYTES, escaped};
 use crate::info::Info;
 use crate::kerneldump::Magic;
 use crate::{
-    Arch, Bitmap, ByteOrder, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord,
+    Bitmap, ByteOrder, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord,
 };
 use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
@@ -59,14 +60,14 @@ impl Dump {
     ) -> Result<Self, Error> {
         let content = Arc::clone(&envelope.content);
         let mut layout = Layout::new(&mini, 0);
-        if let Some(len) = unpadded_entries(&mini) {
+        if let Some(len) = mini.unpadded_entries() {
             layout = layout.with_pmap_len(len);
         }
         require_sections(&*content, &layout)?;
         let ranges = read_ranges(&*content, &mini, &layout)?;
         let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
         layout = Layout::new(&mini, bitmap.count());
-        if let Some(len) = unpadded_entries(&mini) {
+        if let Some(len) = mini.unpadded_entries() {
             // A kernel does not pad, other writers may: the length of the whole tells, even if a
             // foreign stream has to be decoded for it.
             if content.size().ok() != Some(layout.end()) {
@@ -197,12 +198,6 @@ pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error>
     MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])
 }
 
-/// The length of arm's page-table section if that is not padded to a page as it is written.
-fn unpadded_entries(mini: &MinidumpHeader) -> Option<u64> {
-    let len = u64::from(mini.pmapsize);
-    (mini.arch == crate::Arch::Arm && !len.is_multiple_of(mini.page_size())).then_some(len)
-}
-
 /// Everything before the page data must be there: without it no page can be found.
 fn require_sections(content: &dyn ReadAt, layout: &Layout) -> Result<(), Error> {
     let sections = [
@@ -248,7 +243,7 @@ fn read_ranges(
     if len > DUMP_AVAIL_LIMIT {
         return Err(Error::broken(
             "minidump header, dumpavailsize",
-            mini.arch.fields().dumpavailsize.offset as u64,
+            mini.arch.header.dumpavailsize.offset as u64,
             format!("{len:#x}"),
             format!("at most {DUMP_AVAIL_LIMIT:#x}"),
         ));
@@ -315,7 +310,7 @@ fn read_bitmap(
 /// What of a header matters to whoever opens the dump of this port.
 pub(crate) fn warn_of_header(
     header: Option<&KernelDumpHeader>,
-    port: (Arch, ByteOrder),
+    port: Port,
     warnings: &mut Vec<Warning>,
 ) {
     let Some(header) = header else {
@@ -325,7 +320,7 @@ pub(crate) fn warn_of_header(
     if !same_architecture(port, &name) {
         warnings.push(Warning::Architecture {
             header: name.into_owned(),
-            payload: port.0.name(),
+            payload: port.0.name,
         });
     }
     if header.magic == Magic::Cleared {
@@ -350,7 +345,7 @@ pub(crate) fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning
 pub(crate) fn usable_info(
     beside: Option<Beside>,
     opened: &Opened,
-    port: (Arch, ByteOrder),
+    port: Port,
     warnings: &mut Vec<Warning>,
 ) -> (Option<Info>, Option<std::path::PathBuf>) {
     let Some(Beside { path, info }) = beside else {
@@ -410,11 +405,9 @@ pub(crate) fn find_header(
 }
 
 /// Whether a kerneldumpheader's architecture string can be that of this port.
-fn same_architecture((arch, order): (Arch, ByteOrder), name: &str) -> bool {
-    match arch {
-        Arch::Arm => name.starts_with("arm"),
-        Arch::Mips => name.starts_with("mips"),
-        Arch::Powerpc64 => name.starts_with("powerpc64"),
-        arch => name == arch.machine_arch(order),
+fn same_architecture((arch, order): Port, name: &str) -> bool {
+    match arch.machine_arch_prefix {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == arch.machine_arch(order, arch.words[0]),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 
-use crate::{ByteOrder, Error};
+use crate::{ByteOrder, ElfMachine, Error};
 use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, ET_CORE, MAGIC, PN_XNUM, PT_NOTE,
 };
@@ -69,7 +69,7 @@ pub struct Head {
     /// `e_type`
     pub elf_type: u16,
     /// `e_machine`
-    pub machine: u16,
+    pub machine: ElfMachine,
     /// `e_flags`
     pub flags: u32,
     /// `e_phoff`
@@ -104,7 +104,7 @@ impl Head {
             order,
             osabi: ident[EI_OSABI],
             elf_type: field(class.e_type) as u16,
-            machine: field(class.e_machine) as u16,
+            machine: ElfMachine(field(class.e_machine) as u16),
             flags: field(class.e_flags) as u32,
             phoff: field(class.e_phoff),
             shoff: field(class.e_shoff),
@@ -374,7 +374,7 @@ mod tests {
             class,
             order,
             osabi: ELFOSABI_STANDALONE,
-            machine: 62,
+            machine: ElfMachine::EM_X86_64,
             flags: 7,
             version: 1,
         }

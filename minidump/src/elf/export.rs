@@ -19,6 +19,7 @@ use livecore_compress::ReadAt;
 use crate::elf::core::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
+use crate::mmu::section;
 use crate::{ByteOrder, Dump, Error, HeaderOrigin, Protection, ReadError};
 use livecore_defs::elf::{
     CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
@@ -144,7 +145,7 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
         class: if wide { &CLASS64 } else { &CLASS32 },
         order: mini.order,
         osabi: options.style.osabi(),
-        machine: mini.arch.elf_machine(),
+        machine: mini.arch.machine,
         flags: options.flags,
         version: 1,
     };
@@ -319,7 +320,7 @@ fn direct_runs(dump: &Dump) -> Vec<Run> {
         let (Some(pa), Some(offset)) = (pa, offset) else {
             continue;
         };
-        if let Some(va) = mini.arch.direct_map_of(mini, pa) {
+        if let Some(va) = section::direct_map_of(mini, pa) {
             let run = Run {
                 va: va.0,
                 pa: pa.0,

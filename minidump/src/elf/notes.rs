@@ -4,12 +4,12 @@
 //! A core cannot say that a register is unknown: what was not saved is 0 in it.
 
 use crate::elf::write::put_note;
-use crate::{Arch, ByteOrder};
+use crate::{Architecture, ByteOrder};
 use livecore_defs::elf::{
     ELFOSABI_FREEBSD, ELFOSABI_NONE, NT_AUXV, NT_PROCSTAT_AUXV, NT_PRPSINFO, NT_PRSTATUS,
     NT_THRMISC,
 };
-use livecore_defs::prstatus::{self, Prstatus, Slot};
+use livecore_defs::prstatus::{Prstatus, Slot};
 
 /// `MAXCOMLEN`: bytes of a thread's name that every debugger shows.
 const NAME_LEN: usize = 19;
@@ -67,7 +67,7 @@ pub fn short_name(names: &[String]) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoteContext {
     pub(super) style: NoteStyle,
-    pub(super) arch: Arch,
+    pub(super) arch: &'static Architecture,
     pub(super) order: ByteOrder,
     /// Bytes of an address.
     pub(super) word: usize,
@@ -79,7 +79,7 @@ pub(super) struct NoteContext {
 
 /// Appends the notes of all threads, the first of which debuggers select.
 pub(super) fn put_threads(out: &mut Vec<u8>, context: NoteContext, threads: &[ThreadNote]) {
-    let Some(layout) = layout(context.arch) else {
+    let Some(layout) = context.arch.prstatus else {
         return;
     };
     let first_pid = threads.first().map_or(0, |t| t.pid);
@@ -112,18 +112,6 @@ pub(super) fn put_threads(out: &mut Vec<u8>, context: NoteContext, threads: &[Th
                 }
             }
         }
-    }
-}
-
-fn layout(arch: Arch) -> Option<&'static Prstatus> {
-    match arch {
-        Arch::Amd64 => Some(&prstatus::AMD64),
-        Arch::I386 => Some(&prstatus::I386),
-        Arch::Arm64 => Some(&prstatus::ARM64),
-        Arch::Riscv64 => Some(&prstatus::RISCV64),
-        Arch::Arm => Some(&prstatus::ARM),
-        Arch::Powerpc64 => Some(&prstatus::POWERPC64),
-        Arch::Mips => None,
     }
 }
 
@@ -258,6 +246,7 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use livecore_defs::{amd64, arm64, i386, riscv};
 
     fn bytes(word: usize) -> Bytes {
         Bytes {
@@ -276,33 +265,30 @@ mod tests {
             registers: vec![("rip", 0x1122_3344_5566_7788), ("eip", 0x1234_5678)],
             ..ThreadNote::default()
         };
-        let amd64 = bytes(8).freebsd_status(&prstatus::AMD64, &thread);
+        let amd64 = bytes(8).freebsd_status(&amd64::PRSTATUS, &thread);
         assert_eq!(amd64.len(), 224);
         assert_eq!(amd64[40..44], 100_670_u32.to_le_bytes());
         assert_eq!(
             amd64[48 + 136..48 + 144],
             0x1122_3344_5566_7788_u64.to_le_bytes()
         );
-        let linux = bytes(8).linux_status(&prstatus::AMD64, &thread);
+        let linux = bytes(8).linux_status(&amd64::PRSTATUS, &thread);
         assert_eq!(linux.len(), 336);
         assert_eq!(linux[32..36], 100_670_u32.to_le_bytes());
         assert_eq!(
             linux[112 + 128..112 + 136],
             0x1122_3344_5566_7788_u64.to_le_bytes()
         );
-        let i386 = bytes(4).freebsd_status(&prstatus::I386, &thread);
+        let i386 = bytes(4).freebsd_status(&i386::PRSTATUS, &thread);
         assert_eq!(i386.len(), 28 + 76);
         assert_eq!(i386[24..28], 100_670_u32.to_le_bytes());
-        let linux = bytes(4).linux_status(&prstatus::I386, &thread);
+        let linux = bytes(4).linux_status(&i386::PRSTATUS, &thread);
         assert_eq!(linux.len(), 144);
         assert_eq!(linux[72 + 48..72 + 52], 0x1234_5678_u32.to_le_bytes());
-        assert_eq!(bytes(8).linux_status(&prstatus::ARM64, &thread).len(), 392);
+        assert_eq!(bytes(8).linux_status(&arm64::PRSTATUS, &thread).len(), 392);
+        assert_eq!(bytes(8).linux_status(&riscv::PRSTATUS, &thread).len(), 376);
         assert_eq!(
-            bytes(8).linux_status(&prstatus::RISCV64, &thread).len(),
-            376
-        );
-        assert_eq!(
-            bytes(8).freebsd_status(&prstatus::ARM64, &thread).len(),
+            bytes(8).freebsd_status(&arm64::PRSTATUS, &thread).len(),
             48 + 272
         );
         assert_eq!(bytes(8).freebsd_psinfo(1).len(), 120);

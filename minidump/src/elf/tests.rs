@@ -100,7 +100,7 @@ fn symbols_are_found_in_either_class_and_order() {
         let elf = KernelElf::from_bytes(small(class64, order)).unwrap();
         assert_eq!(
             (elf.is_64(), elf.order(), elf.machine()),
-            (class64, order, 62)
+            (class64, order, ElfMachine::EM_X86_64)
         );
         assert_eq!((elf.osabi(), elf.elf_type(), elf.flags()), (9, 2, 0x20));
         let beta = elf.symbol("beta").unwrap();

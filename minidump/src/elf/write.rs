@@ -4,8 +4,8 @@
 //!  file header · program headers · [section header 0, beyond 65,534 segments] · notes · …
 //! ```
 
-use crate::ByteOrder;
 use crate::elf::core::Segment;
+use crate::{ByteOrder, ElfMachine};
 use livecore_defs::elf::{Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ET_CORE, MAGIC, PN_XNUM};
 
 /// The fixed part of a core file's header.
@@ -18,7 +18,7 @@ pub struct CoreHead {
     /// `EI_OSABI`
     pub osabi: u8,
     /// `e_machine`
-    pub machine: u16,
+    pub machine: ElfMachine,
     /// `e_flags`
     pub flags: u32,
     /// `e_version`: 1, or 0 in what a FreeBSD kernel writes.
@@ -59,7 +59,7 @@ impl CoreHead {
         };
         for (field, value) in [
             (class.e_type, u64::from(ET_CORE)),
-            (class.e_machine, self.machine.into()),
+            (class.e_machine, self.machine.0.into()),
             (class.e_version, self.version.into()),
             (class.e_phoff, class.ehdr as u64),
             (class.e_shoff, sections),

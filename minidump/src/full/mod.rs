@@ -32,14 +32,14 @@ use std::sync::Arc;
 
 use livecore_compress::ReadAt;
 
-use crate::arch::walk::WalkEnd;
 use crate::dump::Envelope;
 use crate::elf::core::{Head, Segment};
+use crate::mmu::WalkEnd;
 pub use memory::FullMemory;
 pub(crate) use open::arch_of;
 
 use crate::memory::{DirectMap, DumpMemory, Stretch};
-use crate::{Arch, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
+use crate::{Architecture, ByteOrder, Dump, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr};
 
 /// A range of physical memory and where it lies in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Range {
 pub struct FullDump {
     envelope: Envelope,
     head: Head,
-    arch: Arch,
+    arch: &'static Architecture,
     page_size: u64,
     delta: Option<Segment>,
     /// Ascending by address, disjoint.
@@ -105,7 +105,7 @@ impl FullDump {
     }
 
     /// The architecture.
-    pub fn arch(&self) -> Arch {
+    pub fn arch(&self) -> &'static Architecture {
         self.arch
     }
 

@@ -7,10 +7,11 @@ use super::{FullDump, Range};
 use crate::container::Opened;
 use crate::dump::beside::Beside;
 use crate::dump::carried::{self, Place};
+use crate::dump::envelope::Port;
 use crate::dump::open::read_header;
 use crate::dump::{Envelope, OpenOptions, Warning};
 use crate::elf::core::{ElfCore, Head, Segment};
-use crate::{Arch, ByteOrder, Dump, Error, KernelMemory, PhysAddr};
+use crate::{Architecture, Dump, Error, KernelMemory, PhysAddr};
 use livecore_defs::elf::{PT_DUMP_DELTA, PT_LOAD};
 
 /// `p_paddr` of the segments of a dump by virtual addresses, and `p_vaddr` of powerpc's other one.
@@ -84,7 +85,7 @@ impl FullDump {
 fn open_carried(
     envelope: &Envelope,
     place: Place,
-    port: (Arch, ByteOrder),
+    port: Port,
     ranges: &[Range],
     options: &OpenOptions,
 ) -> Result<Dump, String> {
@@ -126,10 +127,9 @@ fn open_carried(
 }
 
 /// The architecture of a full dump.
-pub(crate) fn arch_of(head: &Head) -> Result<Arch, Error> {
+pub(crate) fn arch_of(head: &Head) -> Result<&'static Architecture, Error> {
     let machine = head.machine;
-    let arch = Arch::ALL.into_iter().find(|a| a.elf_machine() == machine);
-    arch.ok_or_else(|| Error::Unsupported {
+    Architecture::of_machine(machine).ok_or_else(|| Error::Unsupported {
         what: format!("full dump of ELF machine {machine}"),
     })
 }

@@ -3,7 +3,7 @@
 use crate::elf::core::Segment;
 use crate::elf::export::{own_notes, place_note};
 use crate::elf::write::CoreHead;
-use crate::{Arch, Dump, Error, KernelMemory, VirtAddr};
+use crate::{Dump, Error, KernelMemory, VirtAddr};
 use livecore_defs::elf::{
     CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
 };
@@ -16,7 +16,7 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     let page = dump.layout().page_size();
     let wide = mini.pointer_size() == 8;
     let mut segments: Vec<Segment> = Vec::new();
-    if mini.arch == Arch::Arm
+    if mini.arch.full_delta
         && let Ok(pa) = dump.translate(VirtAddr(mini.kernbase))
     {
         segments.push(Segment {
@@ -51,9 +51,9 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
             _ => segments.push(Segment {
                 kind: PT_LOAD,
                 flags: PF_R,
-                vaddr: match mini.arch {
-                    Arch::Powerpc64 => u64::MAX,
-                    _ => pa.0,
+                vaddr: match mini.arch.full_without_vaddr {
+                    true => u64::MAX,
+                    false => pa.0,
                 },
                 offset,
                 paddr: pa.0,
@@ -67,7 +67,7 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
         class: if wide { &CLASS64 } else { &CLASS32 },
         order: mini.order,
         osabi: ELFOSABI_STANDALONE,
-        machine: mini.arch.elf_machine(),
+        machine: mini.arch.machine,
         flags: 0,
         version: 0,
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::paging::{Entry, Paging};
+use super::{Entry, Paging, decode};
 use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 /// A tree of page tables and the addresses that a processor translates by it.
@@ -76,7 +76,7 @@ impl MachineView {
             let slot = PhysAddr(table.wrapping_add(slot));
             self.read_phys(slot, &mut bytes[..geometry.entry_size])?;
             let raw = u64::from_le_bytes(bytes);
-            let entry = geometry.entry(here, raw);
+            let entry = decode(geometry, here, raw);
             match entry {
                 Entry::Table(next) if here < depth => {
                     table = next;

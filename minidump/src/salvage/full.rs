@@ -19,7 +19,7 @@ use crate::elf::export::Joined;
 use crate::elf::write::CoreHead;
 use crate::full::open::read_segments;
 use crate::full::{Range, arch_of};
-use crate::{Arch, Error, KernelDumpHeader, PhysAddr};
+use crate::{Architecture, Error, KernelDumpHeader, PhysAddr};
 use livecore_defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 
 /// The most runs of pages that are told apart.
@@ -237,7 +237,13 @@ fn touched(spans: &[Span<u64>], run: Span<u64>, page: u64) -> u64 {
 }
 
 /// The new payload's headers, up to its first page.
-fn new_head(old: &Head, arch: Arch, page: u64, runs: &[Run], delta: Option<Segment>) -> Vec<u8> {
+fn new_head(
+    old: &Head,
+    arch: &'static Architecture,
+    page: u64,
+    runs: &[Run],
+    delta: Option<Segment>,
+) -> Vec<u8> {
     let head = CoreHead {
         class: old.class,
         order: old.order,
@@ -252,9 +258,9 @@ fn new_head(old: &Head, arch: Arch, page: u64, runs: &[Run], delta: Option<Segme
         kind: PT_LOAD,
         flags: PF_R,
         offset: start + run.to,
-        vaddr: match arch {
-            Arch::Powerpc64 => u64::MAX,
-            _ => run.pa,
+        vaddr: match arch.full_without_vaddr {
+            true => u64::MAX,
+            false => run.pa,
         },
         paddr: run.pa,
         filesz: run.len,

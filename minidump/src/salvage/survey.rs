@@ -8,7 +8,7 @@ use super::options::{Known, Options};
 use super::report::{PageCount, RANGES, SectionLoss};
 use crate::bitmap_section::WordForm;
 use crate::header::HEADER_BYTES;
-use crate::{Arch, Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
+use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 /// The most bytes of a `dump_avail` section; kernels have one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
@@ -51,7 +51,7 @@ impl Survey {
         layout = Layout::new(&header, found.bits.count());
         let padded = layout.end() + stray * layout.page_size();
         let there = stored.pieces().last().map(|piece| piece.content.end);
-        if unpadded(&header) && known.len.or(there) != Some(padded) {
+        if header.unpadded_entries().is_some() && known.len.or(there) != Some(padded) {
             layout = layout.with_pmap_len(header.pmapsize.into());
         }
         if known.len.is_none() && found.lost.is_none() {
@@ -326,10 +326,4 @@ fn bitmap(
         lost: gap,
         stray,
     })
-}
-
-/// Whether page tables may stand without padding: 32-bit arm's.
-fn unpadded(header: &MinidumpHeader) -> bool {
-    let len = u64::from(header.pmapsize);
-    header.arch == Arch::Arm && !len.is_multiple_of(header.page_size())
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use livecore_defs::minidump::HeaderFields;
 use livecore_defs::msgbuf::MsgbufFields;
 use livecore_defs::{
-    Field, amd64, arm, arm64, i386, kerneldump, minidump as common, msgbuf, powerpc64, riscv,
+    Architecture, Field, amd64, arm, arm64, i386, kerneldump, msgbuf, powerpc64, riscv,
 };
 use livecore_livedump::sys::memrange::{
     self, Mdf, MeState, MemExtract, MemLivedumpArg, MemRangeDesc, MemRangeOp,
@@ -131,9 +131,9 @@ fn c_text(padded: &[u8]) -> &str {
 
 fn kerneldump(claims: &mut Claims) {
     use kerneldump::{
-        ARCHITECTURE, ARCHITECTURES, ARCHITECTUREVERSION, DUMPLENGTH, KERNELDUMPMAGIC,
-        KERNELDUMPMAGIC_CLEARED, KEY_ENCRYPTEDKEY_OFFSET, KEY_ENCRYPTEDKEYSIZE, KEY_ENCRYPTION,
-        KEY_IV, MAGIC, PARITY, TEXTDUMPMAGIC, V4, V4_UNUSED, VERSION,
+        ARCHITECTURE, ARCHITECTUREVERSION, DUMPLENGTH, KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED,
+        KEY_ENCRYPTEDKEY_OFFSET, KEY_ENCRYPTEDKEYSIZE, KEY_ENCRYPTION, KEY_IV, MAGIC, PARITY,
+        TEXTDUMPMAGIC, V4, V4_UNUSED, VERSION,
     };
     let header = "sys/kerneldump.h";
     claims.fields(
@@ -175,7 +175,7 @@ fn kerneldump(claims: &mut Claims) {
     ] {
         claims.text(&EVERY, header, name, c_text(&magic));
     }
-    let port = |name| ARCHITECTURES.iter().find(|a| a.0 == name).unwrap().1;
+    let port = |name| Architecture::architectureversion(name).unwrap();
     claims.numbers(
         &EVERY,
         header,
@@ -233,7 +233,8 @@ fn kerneldump(claims: &mut Claims) {
         ("riscv", "riscv64"),
         ("powerpc64", "powerpc64"),
     ] {
-        let known = ARCHITECTURES.iter().find(|a| a.0 == string).unwrap().0;
+        let mut known = Architecture::named(machine).unwrap().machine_archs.iter();
+        let known = known.find(|arch| arch.name == string).unwrap().name;
         claims.text(&[machine], "sys/param.h", "MACHINE_ARCH", known);
     }
 }
@@ -332,10 +333,8 @@ fn minidump(claims: &mut Claims) {
     ];
     for (machine, pmapsize, fields) in machines {
         let on = [machine];
-        let is_known = common::ALL
-            .iter()
-            .any(|h| h.magic_text == fields.magic_text);
-        assert!(is_known, "{machine} is not in the table of headers");
+        let row = Architecture::named(machine).expect("a row of the architecture");
+        assert_eq!(row.header.magic_text, fields.magic_text);
         claims.text(&on, header, "MINIDUMP_MAGIC", fields.magic_text);
         claims.numbers(&on, header, &[("MINIDUMP_VERSION", fields.last_version)]);
         let sizeof = fields.sizeof[fields.last_version as usize - 1];

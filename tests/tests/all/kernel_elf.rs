@@ -35,7 +35,7 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
         let file = mkelf::build(&format!("elf {name}\n{KERNEL}")).unwrap();
         let kernel = KernelElf::from_bytes(file).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(
-            (kernel.machine(), kernel.is_64(), kernel.order()),
+            (kernel.machine().0, kernel.is_64(), kernel.order()),
             (machine, wide, order)
         );
         assert_eq!((kernel.osabi(), kernel.entry()), (9, 0x8020_0000), "{name}");

@@ -225,7 +225,7 @@ impl Facts {
                 stored,
                 ratio: size.zip(stored).and_then(ratio),
             },
-            architecture: mini.arch.name(),
+            architecture: mini.arch.name,
             byte_order: mini.order.name(),
             page_size: dump.layout().page_size(),
             minidump: Minidump {

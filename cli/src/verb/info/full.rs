@@ -82,12 +82,12 @@ impl FullFacts {
                 stored,
                 ratio: size.zip(stored).and_then(ratio),
             },
-            architecture: dump.arch().name(),
+            architecture: dump.arch().name,
             byte_order: dump.order().name(),
             page_size: dump.page_size(),
             elf: Elf {
                 class: if head.class.word == 8 { 64 } else { 32 },
-                machine: head.machine,
+                machine: head.machine.0,
                 program_headers: dump.segments(),
                 delta: dump.delta().map(|delta| Delta {
                     linked: Hex(delta.vaddr),

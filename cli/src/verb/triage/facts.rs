@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
-use livecore_minidump::{AnyDump, KernelDumpHeader, MessageBuffer};
+use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
 use crate::json::Hex;
@@ -13,8 +13,6 @@ use crate::space::Space;
 
 /// The longest string that is read of a kernel.
 const STRING: usize = 1024;
-/// The ELF machine of i386.
-const EM_386: u16 = 3;
 
 /// What is asked of a dump.
 pub(super) struct Asked<'a> {
@@ -139,7 +137,7 @@ impl Triage {
             kind: dump.kind(),
             container: dump.container().name(),
             codec: dump.codec().name(),
-            architecture: dump.arch().name(),
+            architecture: dump.arch().name,
             file_size: dump.file_len(),
             payload_size: dump.known_len(),
             pages: Some(dump.pages()),
@@ -178,11 +176,8 @@ impl Triage {
             },
             Err(error) => self.missing.push(format!("panic message: {error}")),
         }
-        // `time_t` has 64 bits, but on i386 (`sys/x86/include/_types.h`).
-        let time = match kernel.elf().machine() {
-            EM_386 => 4,
-            _ => 8,
-        };
+        let row = Architecture::of_machine(kernel.elf().machine());
+        let time = row.map_or(8, |row| row.time_t);
         match kernel.variable("time_uptime", time) {
             Ok(seconds) => self.uptime_seconds = Some(seconds),
             Err(error) => self.missing.push(format!("uptime: {error}")),

@@ -5,8 +5,9 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use livecore_defs::amd64;
 use livecore_defs::amd64::{NBPDP, NBPDR, NPTEPG, PAGE_SIZE, PTE_SIZE};
-use livecore_minidump::Arch;
+use livecore_minidump::Architecture;
 use livecore_minidump::mmu::{Entry, Paging};
 
 use super::Port;
@@ -22,8 +23,8 @@ const PD: usize = 2;
 const PT: usize = 3;
 
 impl Port for Amd64 {
-    fn arch(&self) -> Arch {
-        Arch::Amd64
+    fn arch(&self) -> &'static Architecture {
+        &amd64::ARCHITECTURE
     }
 
     fn versions(&self, _: Paging) -> RangeInclusive<u32> {

@@ -5,10 +5,11 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use livecore_defs::arm64;
 use livecore_defs::arm64::{FLAG_PS_16K, SYNTHETIC_L3};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -21,8 +22,8 @@ pub(super) struct Arm64;
 const FLAGS_SINCE: u32 = 1_400_000;
 
 impl Port for Arm64 {
-    fn arch(&self) -> Arch {
-        Arch::Arm64
+    fn arch(&self) -> &'static Architecture {
+        &arm64::ARCHITECTURE
     }
 
     fn versions(&self, paging: Paging) -> RangeInclusive<u32> {
@@ -43,7 +44,7 @@ impl Port for Arm64 {
 
     fn header(&self, machine: &Machine, version: u32) -> MinidumpHeader {
         MinidumpHeader {
-            arch: Arch::Arm64,
+            arch: &arm64::ARCHITECTURE,
             version,
             kernbase: machine.kernbase,
             dmapphys: machine.dmapphys,

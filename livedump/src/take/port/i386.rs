@@ -5,10 +5,11 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use livecore_defs::i386;
 use livecore_defs::i386::SYNTHETIC_PTE;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader};
 
 use super::Port;
 use crate::take::error::TakeError;
@@ -18,8 +19,8 @@ use crate::take::walk::{Flat, Walk};
 pub(super) struct I386;
 
 impl Port for I386 {
-    fn arch(&self) -> Arch {
-        Arch::I386
+    fn arch(&self) -> &'static Architecture {
+        &i386::ARCHITECTURE
     }
 
     fn versions(&self, _: Paging) -> RangeInclusive<u32> {
@@ -46,7 +47,7 @@ impl Port for I386 {
 
     fn header(&self, machine: &Machine, version: u32) -> MinidumpHeader {
         MinidumpHeader {
-            arch: Arch::I386,
+            arch: &i386::ARCHITECTURE,
             version,
             kernbase: machine.kernbase,
             paemode: u32::from(machine.located.paging != Paging::I386),

@@ -16,7 +16,7 @@ use std::ops::{Range, RangeInclusive};
 
 use livecore_kernel::locate::Machine;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, MinidumpHeader};
+use livecore_minidump::{Architecture, MinidumpHeader};
 
 use super::error::TakeError;
 use super::walk::Walk;
@@ -24,7 +24,7 @@ use super::walk::Walk;
 /// What kernels of an architecture write into a minidump.
 pub(super) trait Port: Sync {
     /// The architecture.
-    fn arch(&self) -> Arch;
+    fn arch(&self) -> &'static Architecture;
 
     /// Versions of the minidump that are written of a kernel with these tables.
     fn versions(&self, paging: Paging) -> RangeInclusive<u32>;
@@ -32,7 +32,7 @@ pub(super) trait Port: Sync {
     /// The version that a kernel writes itself whose bitmap follows `dump_avail`.
     fn newest(&self, paging: Paging, osreldate: u32) -> u32 {
         let _ = (paging, osreldate);
-        self.arch().fields().last_version
+        self.arch().header.last_version
     }
 
     /// Bytes that a `vm_paddr_t` may have in a kernel whose bitmap does not follow `dump_avail`, the
@@ -75,7 +75,7 @@ pub(super) trait Port: Sync {
 const PORTS: [&dyn Port; 4] = [&amd64::Amd64, &arm64::Arm64, &riscv64::Riscv64, &i386::I386];
 
 /// The port of an architecture.
-pub(super) fn of(arch: Arch) -> Result<&'static dyn Port, TakeError> {
+pub(super) fn of(arch: &Architecture) -> Result<&'static dyn Port, TakeError> {
     PORTS
         .into_iter()
         .find(|port| port.arch() == arch)

@@ -5,8 +5,9 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use livecore_defs::riscv;
 use livecore_defs::riscv::{L3_SHIFT, PTE_PPN_MASK, PTE_PPN0_S};
-use livecore_minidump::Arch;
+use livecore_minidump::Architecture;
 use livecore_minidump::mmu::Paging;
 
 use super::Port;
@@ -17,8 +18,8 @@ use crate::take::walk::{Flat, Walk};
 pub(super) struct Riscv64;
 
 impl Port for Riscv64 {
-    fn arch(&self) -> Arch {
-        Arch::Riscv64
+    fn arch(&self) -> &'static Architecture {
+        &riscv::ARCHITECTURE
     }
 
     fn versions(&self, _: Paging) -> RangeInclusive<u32> {

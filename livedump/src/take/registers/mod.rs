@@ -214,7 +214,7 @@ fn stopped(
 
 /// Whether a processor waits where the kernel has stopped it, after it has saved what it did.
 fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
-    let handlers = processor::waits_in(layout.machine);
+    let handlers = processor::waits_in(kernel.elf().machine());
     let place = on.state.registers.place();
     let function = place.and_then(|(pc, _)| kernel.function(pc));
     let waits = function.is_some_and(|(name, _)| handlers.contains(&name.as_str()));

@@ -12,22 +12,16 @@
 //! the innermost function would have returned to is lost.
 
 use livecore_defs::pcb::PcbFields;
+use livecore_defs::{Architecture, ElfMachine, amd64};
 
 use crate::image::{Arm64, Registers, Riscv64, X86};
 
-/// amd64's `struct pcb` behind the general registers: what `savectx` saves too (FreeBSD
-/// `sys/amd64/include/pcb.h`).
-const PCB_FSBASE: u64 = 64;
-const PCB_GSBASE: u64 = 72;
-const PCB_KGSBASE: u64 = 80;
-const PCB_CR0: u64 = 88;
-
 /// Whether these are registers of a kernel's processor: of ELF `machine`.
-pub(super) fn is_of(registers: &Registers, machine: u16) -> bool {
+pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
     match registers {
-        Registers::X86(_) => machine == 62 || machine == 3,
-        Registers::Arm64(_) => machine == 183,
-        Registers::Riscv64(_) => machine == 243,
+        Registers::X86(_) => [ElfMachine::EM_X86_64, ElfMachine::EM_386].contains(&machine),
+        Registers::Arm64(_) => machine == ElfMachine::EM_AARCH64,
+        Registers::Riscv64(_) => machine == ElfMachine::EM_RISCV,
         Registers::Unknown => false,
     }
 }
@@ -51,12 +45,8 @@ pub(super) fn pcpus(registers: &Registers) -> Vec<u64> {
 }
 
 /// Functions in which a processor of ELF `machine` waits when it has been stopped.
-pub(super) fn waits_in(machine: u16) -> &'static [&'static str] {
-    match machine {
-        183 => &["ipi_stop"],
-        243 => &["ipi_stop", "ipi_handler"],
-        _ => &["cpustop_handler"],
-    }
+pub(super) fn waits_in(machine: ElfMachine) -> &'static [&'static str] {
+    Architecture::of_machine(machine).map_or(&[], |row| row.stopped_in)
 }
 
 /// The registers that a trap's pcb of this layout has: those that a switch saves, then the others.
@@ -134,13 +124,17 @@ pub(super) fn beside(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64
         return all;
     }
     if let Some(segments) = &r.segments {
-        all.push((PCB_FSBASE, segments.fs.base));
-        all.push((PCB_GSBASE, segments.gs.base));
-        all.extend(segments.kernel_gs_base.map(|base| (PCB_KGSBASE, base)));
+        all.push((amd64::PCB_FSBASE, segments.fs.base));
+        all.push((amd64::PCB_GSBASE, segments.gs.base));
+        all.extend(
+            segments
+                .kernel_gs_base
+                .map(|base| (amd64::PCB_KGSBASE, base)),
+        );
     }
     if let Some(control) = r.control {
         let values = [control.cr0, control.cr2, control.cr3, control.cr4];
-        all.extend((0..).step_by(8).map(|i| PCB_CR0 + i).zip(values));
+        all.extend((0..).step_by(8).map(|i| amd64::PCB_CR0 + i).zip(values));
     }
     all
 }
@@ -148,7 +142,7 @@ pub(super) fn beside(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use livecore_defs::pcb;
+    use livecore_defs::riscv;
 
     /// Numbers of registers by the RISC-V calling convention, volume I, chapter "RISC-V Assembly
     /// Programmer's Handbook".
@@ -158,7 +152,7 @@ mod tests {
             pc: 100,
             x: std::array::from_fn(|number| number as u64),
         });
-        let find = |name| value(&registers, &pcb::RISCV_OLD, name);
+        let find = |name| value(&registers, &riscv::PCB_OLD, name);
         for (name, number) in [
             ("sp", 2),
             ("gp", 3),
@@ -187,12 +181,13 @@ mod tests {
         let arm64 = Registers::Arm64(Arm64::default());
         let riscv64 = Registers::Riscv64(Riscv64::default());
         let x86 = Registers::X86(X86::default());
-        for layout in pcb::ALL {
+        let all = Architecture::ALL.into_iter();
+        for (row, layout) in all.flat_map(|row| row.pcbs.iter().map(move |pcb| (row, *pcb))) {
             for registers in [arm64, riscv64, x86, Registers::Unknown] {
-                let fits = is_of(&registers, layout.machine);
-                for (name, _) in registers_of(&layout) {
-                    let found = value(&registers, &layout, name);
-                    assert!(!fits || found.is_some(), "{name} of {}", layout.machine);
+                let fits = is_of(&registers, row.machine);
+                for (name, _) in registers_of(layout) {
+                    let found = value(&registers, layout, name);
+                    assert!(!fits || found.is_some(), "{name} of {row}");
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::locate::{Image as KernelImage, Port, Variables, port_of};
-use livecore_minidump::{KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::linear::{Linear, Version};
 use crate::image::{Image, RawLayout};
@@ -26,7 +26,7 @@ const TRIES: usize = 1 << 20;
 
 /// Whether a kernel's machine has RAM elsewhere than at 0.
 pub(super) fn is_of(elf: &KernelElf) -> bool {
-    [183, 243].contains(&elf.machine())
+    Architecture::of_machine(elf.machine()).is_some_and(|row| !row.ram_at_zero)
 }
 
 /// The layout of `image`, a file of `len` bytes, and what a person should know of it; `None` if the kernel is nowhere in it, or it is not

@@ -6,11 +6,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use livecore_defs::{amd64, arm64, i386, riscv};
-use livecore_minidump::arch::walk::WalkEnd;
 use livecore_minidump::full::FullMemory;
 use livecore_minidump::memory::{DirectMap, Stretch};
-use livecore_minidump::mmu::{Entry, Paging, Root, entries};
+use livecore_minidump::mmu::{Entry, Root, WalkEnd, decode, entries, protection};
 use livecore_minidump::{
     DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, Protection, ReadError,
     VirtAddr,
@@ -61,30 +59,6 @@ impl DumpedMachine {
     }
 }
 
-/// What the kernel may do with what an entry maps, as far as the entry says.
-fn protection(paging: Paging, entry: u64) -> Protection {
-    let (write, execute) = match paging {
-        Paging::Amd64 | Paging::Amd64La57 => (entry & amd64::PG_RW != 0, entry & amd64::PG_NX == 0),
-        Paging::Arm64 | Paging::Arm64Pages16K => (
-            entry & arm64::ATTR_AP_RO == 0,
-            entry & (arm64::ATTR_PXN | arm64::ATTR_UXN) == 0,
-        ),
-        Paging::Sv39 | Paging::Sv48 => (entry & riscv::PTE_W != 0, entry & riscv::PTE_X != 0),
-        Paging::I386 | Paging::I386Pae | Paging::I386PaeDirectories => {
-            (entry & i386::PG_RW != 0, entry & i386::PG_NX == 0)
-        }
-    };
-    Protection { write, execute }
-}
-
-/// Whether entries that lead to tables restrict what those allow: amd64's and i386's do.
-fn restricts(paging: Paging) -> bool {
-    matches!(
-        paging,
-        Paging::Amd64 | Paging::Amd64La57 | Paging::I386 | Paging::I386PaeDirectories
-    )
-}
-
 /// A walk over a kernel map, on its way.
 struct Walk<'a> {
     memory: &'a DumpedMachine,
@@ -103,8 +77,7 @@ impl Walk<'_> {
         (from, to): (u64, u64),
         outer: Protection,
     ) -> Result<(), ReadError> {
-        let paging = self.root.paging;
-        let geometry = paging.geometry();
+        let geometry = self.root.paging.geometry();
         let level = &geometry.levels[depth];
         let mut bytes = vec![0; geometry.entry_size * level.entries as usize];
         let read = match self.tables_left.checked_sub(1) {
@@ -130,16 +103,16 @@ impl Walk<'_> {
             let last = (at | inside).min(to);
             // An index is below the number of entries.
             let raw = list[level.index(at) as usize];
-            let own = protection(paging, raw);
+            let own = protection(geometry, raw);
             let both = Protection {
                 write: outer.write && own.write,
                 execute: outer.execute && own.execute,
             };
-            match geometry.entry(depth, raw) {
+            match decode(geometry, depth, raw) {
                 _ if direct.contains(&at) => {}
                 Entry::Invalid => {}
                 Entry::Table(next) => {
-                    let allowed = if restricts(paging) { both } else { outer };
+                    let allowed = if geometry.restricts { both } else { outer };
                     // The last level has no tables.
                     self.table(next, depth + 1, (at, last), allowed)?;
                 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_minidump::mmu::{MachineView, Root};
-use livecore_minidump::{Arch, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::error::LocateError;
 use super::image::Located;
@@ -16,7 +16,7 @@ use super::variables::Variables;
 #[derive(Clone)]
 pub struct Machine {
     /// Its architecture.
-    pub arch: Arch,
+    pub arch: &'static Architecture,
     /// Where the kernel is.
     pub located: Located,
     /// The memory, physical and through the kernel's tables.

@@ -8,12 +8,13 @@
 
 use std::ops::Range;
 
+use livecore_defs::amd64;
 use livecore_defs::amd64::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_LA57, KERNBASE, KERNPHYS_USUAL, KERNSTART,
     NBPDR, NPTEPG, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::{Paging, Root};
-use livecore_minidump::{Arch, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, multiples_of_2_mib, root};
 use crate::locate::error::LocateError;
@@ -27,8 +28,8 @@ pub(super) struct Amd64;
 const LIMIT: u64 = 1 << 32;
 
 impl Port for Amd64 {
-    fn arch(&self) -> Arch {
-        Arch::Amd64
+    fn arch(&self) -> &'static Architecture {
+        &amd64::ARCHITECTURE
     }
 
     fn link(&self, _: &KernelElf) -> u64 {

@@ -4,12 +4,13 @@
 //! address side by side, which are one page under the right place. The size of pages is nowhere a
 //! variable: `vm_page_dump_pages` counts those of `dump_avail`.
 
+use livecore_defs::arm64;
 use livecore_defs::arm64::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, VM_MAX_KERNEL_ADDRESS,
     VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, DumpAvail, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysMemory};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
 use crate::locate::error::LocateError;
@@ -28,8 +29,8 @@ const PM_L0_12: u64 = 48;
 const PAIRS: u64 = 256;
 
 impl Port for Arm64 {
-    fn arch(&self) -> Arch {
-        Arch::Arm64
+    fn arch(&self) -> &'static Architecture {
+        &arm64::ARCHITECTURE
     }
 
     fn link(&self, _: &KernelElf) -> u64 {

@@ -3,8 +3,9 @@
 //! Since 12.0 the kernel's addresses are its physical ones; up to 11 they are 3 GiB above. There is
 //! no direct map.
 
+use livecore_defs::i386;
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, root};
 use crate::locate::error::LocateError;
@@ -19,8 +20,8 @@ pub(super) struct I386;
 const KERNBASE_11: u64 = 0x4000_0000;
 
 impl Port for I386 {
-    fn arch(&self) -> Arch {
-        Arch::I386
+    fn arch(&self) -> &'static Architecture {
+        &i386::ARCHITECTURE
     }
 
     fn link(&self, elf: &KernelElf) -> u64 {

@@ -16,7 +16,7 @@ mod riscv64;
 use std::ops::{Range, RangeInclusive};
 
 use livecore_minidump::mmu::Root;
-use livecore_minidump::{Arch, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::error::LocateError;
 use super::image::{Image, Located};
@@ -25,7 +25,7 @@ use super::variables::Variables;
 /// How kernels of an architecture are found in memory.
 pub trait Port: Sync {
     /// The architecture.
-    fn arch(&self) -> Arch;
+    fn arch(&self) -> &'static Architecture;
 
     /// The address that the start of the image is linked at.
     fn link(&self, elf: &KernelElf) -> u64;
@@ -83,13 +83,7 @@ pub struct Space {
     pub roots: Vec<Root>,
 }
 
-/// The table: ELF machine, whether it is 64-bit, port.
-const PORTS: [(u16, bool, &dyn Port); 4] = [
-    (62, true, &amd64::Amd64),
-    (183, true, &arm64::Arm64),
-    (243, true, &riscv64::Riscv64),
-    (3, false, &i386::I386),
-];
+const PORTS: [&dyn Port; 4] = [&amd64::Amd64, &arm64::Arm64, &riscv64::Riscv64, &i386::I386];
 
 /// The port of a kernel.
 ///
@@ -98,10 +92,10 @@ const PORTS: [(u16, bool, &dyn Port); 4] = [
 /// [`LocateError::Unsupported`] if there is none for its architecture.
 pub fn port_of(elf: &KernelElf) -> Result<&'static dyn Port, LocateError> {
     let (machine, is_64) = (elf.machine(), elf.is_64());
+    let word = if is_64 { 8 } else { 4 };
     PORTS
         .into_iter()
-        .find(|(of, wide, _)| (*of, *wide) == (machine, is_64))
-        .map(|(_, _, port)| port)
+        .find(|port| port.arch().machine == machine && port.arch().words.contains(&word))
         .ok_or_else(|| LocateError::Unsupported {
             what: format!(
                 "a kernel of ELF machine {machine} ({} bits); dumps are taken of amd64 (62), \

@@ -3,11 +3,12 @@
 //! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's address, which lies
 //! in the image or right behind it: with Sv39 it is `pagetable_l1`.
 
+use livecore_defs::riscv;
 use livecore_defs::riscv::{
     DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{Arch, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
 use crate::locate::error::LocateError;
@@ -21,8 +22,8 @@ pub(super) struct Riscv64;
 const PM_TOP: u64 = 48;
 
 impl Port for Riscv64 {
-    fn arch(&self) -> Arch {
-        Arch::Riscv64
+    fn arch(&self) -> &'static Architecture {
+        &riscv::ARCHITECTURE
     }
 
     fn link(&self, _: &KernelElf) -> u64 {

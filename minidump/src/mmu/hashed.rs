@@ -1,11 +1,11 @@
-//! powerpc64 with hashed page tables: kernel virtual to physical.
+//! Hashed page tables, which powerpc64 has.
 //!
 //! Addresses of the kernel's file lie below the direct map and are moved to where it ran. The
 //! direct map is tested before the kernel map. The section is the whole hashed page table: groups
 //! of eight entries, two groups to look in for every page.
 
-use crate::arch::tables::{Tables, not_mapped};
-use crate::arch::walk::{Mapping, Protection, Sink, WalkEnd};
+use super::section::OUTSIDE;
+use super::{Mapping, Protection, Sink, Tables, WalkEnd, not_mapped};
 use crate::{PhysAddr, ReadError, VirtAddr};
 use livecore_defs::minidump::PAGE_SIZE;
 use livecore_defs::powerpc64::{
@@ -16,7 +16,7 @@ use livecore_defs::powerpc64::{
 };
 
 /// The physical address behind `at`.
-pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+pub(super) fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadError> {
     let header = tables.header();
     let va = if at.0 < header.dmapbase {
         at.0.wrapping_add(header.startkernel).wrapping_sub(KERNBASE)
@@ -27,7 +27,7 @@ pub fn translate(tables: &dyn Tables, at: VirtAddr) -> Result<PhysAddr, ReadErro
         return Ok(PhysAddr(va & !header.dmapbase));
     }
     if !(header.kernbase..=header.kernend).contains(&va) {
-        return not_mapped(at, super::OUTSIDE);
+        return not_mapped(at, OUTSIDE);
     }
     let frame = lookup(tables, at, va)?;
     Ok(PhysAddr(frame + va % PAGE_SIZE))
@@ -78,7 +78,7 @@ fn lookup(tables: &dyn Tables, at: VirtAddr, va: u64) -> Result<u64, ReadError> 
 
 /// Walks the hashed page table. Of an entry's page number the lower 11 bits are in its place only:
 /// hardware has tables of 2048 groups and more for that reason, and smaller ones tell nothing.
-pub(crate) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
+pub(super) fn walk(tables: &dyn Tables, sink: &mut Sink<'_>) -> Result<WalkEnd, ReadError> {
     let header = tables.header();
     let groups = u64::from(header.pmapsize) / (LPTE_SIZE as u64 * LPTEG_ENTRIES);
     let mut end = WalkEnd::default();

@@ -1,0 +1,86 @@
+//! What an entry of a page table says.
+
+use livecore_defs::paging::{Bits, Geometry, Level, Means};
+
+use super::Protection;
+
+/// What a page-table entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing is mapped.
+    Invalid,
+    /// The table of the next level is at this physical address.
+    Table(u64),
+    /// A page or a block: a physical address, whose bits below the block's size mean nothing.
+    Leaf(u64),
+}
+
+/// A page that an entry maps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaf {
+    frame: u64,
+    span: u64,
+    pub(super) protection: Protection,
+}
+
+impl Leaf {
+    /// The physical address behind `at`, which the page maps.
+    pub(super) fn address(&self, at: u64) -> u64 {
+        let inside = self.span - 1;
+        (self.frame & !inside) | (at & inside)
+    }
+}
+
+/// What `raw`, an entry of the level at `depth` below the root, says.
+pub fn decode(geometry: &Geometry, depth: usize, raw: u64) -> Entry {
+    match geometry
+        .levels
+        .get(depth)
+        .and_then(|level| means(level, raw))
+    {
+        Some(Means::Table) => Entry::Table(frame(geometry, raw)),
+        Some(Means::Leaf | Means::Large(_)) => Entry::Leaf(frame(geometry, raw)),
+        Some(Means::Refused(_)) | None => Entry::Invalid,
+    }
+}
+
+/// The page that `raw`, an entry of `level`, maps, or why it maps none.
+pub(super) fn leaf(geometry: &Geometry, level: &Level, raw: u64) -> Result<Leaf, &'static str> {
+    let (span, execute) = match means(level, raw) {
+        Some(Means::Leaf) => (level.span(), geometry.execute),
+        Some(Means::Large(large)) => (large.span, large.execute),
+        Some(Means::Refused(why)) => return Err(why),
+        Some(Means::Table) | None => return Err(level.missing),
+    };
+    Ok(Leaf {
+        frame: frame(geometry, raw),
+        span,
+        protection: Protection {
+            write: allows(geometry.write, raw),
+            execute: allows(execute, raw),
+        },
+    })
+}
+
+/// What an entry of any level allows, as far as it says.
+pub fn protection(geometry: &Geometry, raw: u64) -> Protection {
+    Protection {
+        write: allows(geometry.write, raw),
+        execute: allows(geometry.execute, raw),
+    }
+}
+
+fn means(level: &Level, raw: u64) -> Option<&'static Means> {
+    let mut rules = level.rules.iter();
+    let rule = rules.find(|rule| raw & rule.mask == rule.value)?;
+    Some(&rule.means)
+}
+
+fn frame(geometry: &Geometry, raw: u64) -> u64 {
+    let frame = geometry.frame;
+    (raw & frame.mask) >> frame.down << frame.up
+}
+
+fn allows(bits: Bits, raw: u64) -> bool {
+    (raw & bits.mask != 0) == bits.set
+}
