@@ -224,6 +224,79 @@ fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
     assert_ne!(words(&dump, 88), words(&plain, 88), "cr0, cr2, cr3");
 }
 
+/// A guest that panicked and went on to reboot: `dumppcb` and `stoppcbs` are the panic's.
+#[test]
+fn a_processor_that_has_left_the_kernel_is_left_alone() {
+    let (machine, elf) = machine(include_str!("../../../testdata/machines/tiny.toml"));
+    let plain = planned(machine.memory(), &elf);
+    let (plain, notes) = (dump(&plain), plain.notes);
+    // As QEMU resets it.
+    let mut reset = X86 {
+        rip: 0xfff0,
+        rdx: 0x663,
+        segments: Some(Segments::default()),
+        control: Some(Control {
+            cr0: 0x6000_0010,
+            ..Control::default()
+        }),
+        ..X86::default()
+    };
+    if let Some(segments) = &mut reset.segments {
+        segments.cs = Segment {
+            selector: 0xf000,
+            base: 0xffff_0000,
+            ..Segment::default()
+        };
+    }
+    let in_firmware = X86 {
+        rip: 0x7ff1_2345,
+        segments: reset.segments,
+        control: None,
+        ..registers(0)
+    };
+    let without_tables = X86 {
+        control: Some(Control {
+            cr0: 0x8000_0011,
+            ..Control::default()
+        }),
+        ..registers(0)
+    };
+    let nowhere = X86 {
+        rip: 0x1234_5678_0000_0000,
+        ..registers(0)
+    };
+    for (registers, why) in [
+        (reset, "paging is off"),
+        (in_firmware, "its program counter is neither"),
+        (without_tables, "CR3 is 0"),
+        (nowhere, "its program counter is neither"),
+        (X86::default(), "its registers are zero"),
+    ] {
+        let cpus = [0, 1].map(|number| CpuState::new(number, registers));
+        for chosen in [None, Some(0)] {
+            let mut taken = planned(machine.memory(), &elf);
+            taken.put_cpus(&elf, &cpus, chosen).unwrap();
+            let told = taken.notes.split_off(notes.len());
+            assert_eq!(told.len(), 2, "{told:?}");
+            for (number, line) in told.iter().enumerate() {
+                let start = format!("CPU {number} has left the kernel ({why}");
+                assert!(line.starts_with(&start), "{line}");
+            }
+            assert!(taken.told().provenance().cpus.is_empty());
+            assert!(differing(&plain, &dump(&taken)).is_empty(), "{why}");
+        }
+        // Of the others, none becomes the one that dumped unless it is chosen.
+        let cpus = [CpuState::new(0, registers), cpu(1)];
+        for (chosen, place) in [(None, CpuPlace::Stoppcbs), (Some(1), CpuPlace::Dumppcb)] {
+            let mut taken = planned(machine.memory(), &elf);
+            taken.put_cpus(&elf, &cpus, chosen).unwrap();
+            let told = taken.told().provenance().cpus;
+            let told = told.iter().map(|cpu| (cpu.number, cpu.place));
+            assert_eq!(told.collect::<Vec<_>>(), [(1, place)], "{why}");
+        }
+    }
+}
+
 /// ddb shows its thread by the registers that it came with, not by those with which it waits for a
 /// key.
 #[test]

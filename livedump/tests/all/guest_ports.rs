@@ -216,6 +216,46 @@ fn registers_of_riscv64_go_where_debuggers_look_and_nowhere_else() {
     registers_go_to_their_places(RISCV64_SV48);
 }
 
+#[test]
+fn a_processor_whose_mmu_is_off_is_left_alone() {
+    for text in [ARM64, RISCV64] {
+        let is_arm = text.contains("aarch64");
+        let guest = Guest::new(text);
+        let ram = guest.machine.memory().ranges()[0].start;
+        let state = |number: u32, pc: u64, sp: u64| {
+            if is_arm {
+                let state = Arm64 {
+                    pc,
+                    sp,
+                    ..arm64(number)
+                };
+                return CpuState::new(number, state);
+            }
+            let mut state = riscv64(number);
+            state.pc = pc;
+            state.x[2] = sp;
+            CpuState::new(number, state)
+        };
+        // As QEMU resets it, and in firmware that lies in RAM.
+        for (pc, sp) in [(0x1000, 0), (ram + 0x400, ram + 0x8000)] {
+            let cpus = [state(0, pc, sp), state(1, pc, sp)];
+            let taken = guest.put(&cpus, None);
+            let said = taken.notes.iter();
+            let said = said.filter(|n| n.contains("has left the kernel (its MMU is off)"));
+            assert_eq!(said.count(), 2, "{:?}", taken.notes);
+            assert!(taken.told().provenance().cpus.is_empty());
+            assert!(differing(&guest.plain, &dump(&taken)).is_empty());
+        }
+        // A program has its stack elsewhere, and arm64 says that it is one.
+        let mut program = state(0, ram + 0x400, 0x3f_ffff_e000);
+        if let Registers::Arm64(registers) = &mut program.registers {
+            registers.pstate = 0;
+        }
+        let told = guest.put(&[program], None).told().provenance().cpus;
+        assert_eq!(told.len(), 1);
+    }
+}
+
 /// `x18` and `tp` have the address of `struct pcpu` in the kernel, whose first member is the thread.
 #[test]
 fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
@@ -240,7 +280,9 @@ fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
             if is_arm {
                 let mut r = arm64(0);
                 r.x[18] = pcpu;
-                r.pstate = if user { 0 } else { r.pstate };
+                if user {
+                    (r.pstate, r.pc) = (0, 0x1_0000);
+                }
                 return CpuState::new(0, r);
             }
             let mut r = riscv64(0);

@@ -13,6 +13,9 @@
 //! what it did before. That is what a debugger wants, so it stays. One that sits in the kernel's own
 //! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
 //! is put in. Where that is a program's ([`Kernel::is_of_program`]), the processor's own are.
+//!
+//! A processor that has left the kernel, for a reset or into firmware, says nothing about it: it is
+//! left alone, and so is what the kernel saved before (a machine that panicked and went on to reboot).
 
 mod processor;
 
@@ -53,7 +56,7 @@ pub(super) fn place(
             has: has.collect::<Vec<_>>().join(", "),
         });
     }
-    let (known, others): (Vec<&CpuState>, Vec<&CpuState>) = cpus
+    let (mut known, others): (Vec<&CpuState>, Vec<&CpuState>) = cpus
         .iter()
         .partition(|cpu| processor::is_of(&cpu.registers, elf.machine()));
     if !others.is_empty() {
@@ -63,6 +66,18 @@ pub(super) fn place(
             "registers of CPU {numbers} are not in the dump: they are told in a form that is not read"
         ));
     }
+    let mut others_left = false;
+    known.retain(|cpu| {
+        let why = processor::left(&cpu.registers, elf.is_64(), view.memory().ranges());
+        if let Some(why) = why {
+            let number = cpu.number;
+            placed.notes.push(format!(
+                "CPU {number} has left the kernel ({why}): its registers are not in the dump"
+            ));
+        }
+        others_left |= why.is_some();
+        why.is_none()
+    });
     if known.is_empty() {
         return Ok(placed);
     }
@@ -81,9 +96,7 @@ pub(super) fn place(
         }
     };
     let found = identify(&kernel, &known, &threads);
-    let Some(first) = choose(&kernel, &found, chosen) else {
-        return Ok(placed);
-    };
+    let first = choose(&kernel, &found, chosen, others_left);
     for (index, on) in found.iter().enumerate() {
         if on.in_debugger {
             let number = on.state.number;
@@ -94,13 +107,13 @@ pub(super) fn place(
             let what = format!("CPU {number} is in the kernel's debugger: its registers are {own}");
             placed.notes.push(what);
         }
-        if index != first && waits_stopped(&kernel, layout, on) {
+        if Some(index) != first && waits_stopped(&kernel, layout, on) {
             let number = on.state.number;
             let what = format!("the kernel had stopped CPU {number}: its own copy of it is kept");
             placed.notes.push(what);
             continue;
         }
-        let place = if index == first {
+        let place = if Some(index) == first {
             dumping(&kernel, layout, on, &mut placed.patches)
         } else {
             stopped(&kernel, layout, on, &mut placed.patches)
@@ -169,12 +182,21 @@ fn identify<'a>(
         .collect()
 }
 
-/// The index of the processor whose thread is to be the dumping one.
-fn choose(kernel: &Kernel<'_>, cpus: &[OnCpu<'_>], chosen: Option<u32>) -> Option<usize> {
+/// The index of the processor whose thread is to be the dumping one. If others have left the kernel,
+/// the thread that dumped may have been on one of those: then only the kernel's debugger tells.
+fn choose(
+    kernel: &Kernel<'_>,
+    cpus: &[OnCpu<'_>],
+    chosen: Option<u32>,
+    others_left: bool,
+) -> Option<usize> {
     if let Some(number) = chosen {
         return cpus.iter().position(|on| on.state.number == number);
     }
     let debugging = cpus.iter().position(|on| on.in_debugger);
+    if others_left {
+        return debugging;
+    }
     let mut running = (0..cpus.len()).filter(|i| !is_stopped(kernel, cpus[*i].cpuid));
     let only = running.next().filter(|_| running.next().is_none());
     debugging.or(only).or((!cpus.is_empty()).then_some(0))

@@ -11,6 +11,8 @@
 //! function that saved it, and debuggers begin there; so the program counter goes there, and where
 //! the innermost function would have returned to is lost.
 
+use std::ops::Range;
+
 use livecore_defs::pcb::PcbFields;
 use livecore_defs::{Architecture, ElfMachine, amd64};
 
@@ -23,6 +25,56 @@ pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
         Registers::Arm64(_) => machine == ElfMachine::EM_AARCH64,
         Registers::Riscv64(_) => machine == ElfMachine::EM_RISCV,
         Registers::Unknown => false,
+    }
+}
+
+/// Why a processor no longer runs the kernel, if its registers say so: it was reset, it runs
+/// firmware, or the image has zeros for it. `is_64`: the kernel is; `memory` is the machine's RAM.
+pub(super) fn left(
+    registers: &Registers,
+    is_64: bool,
+    memory: &[Range<u64>],
+) -> Option<&'static str> {
+    const OFF: &str = "paging is off";
+    const OUTSIDE: &str = "its program counter is neither in the kernel nor in a program";
+    let (pc, sp) = registers.place()?;
+    if (pc, sp) == (0, 0) {
+        return Some("its registers are zero");
+    }
+    let (is_upper, is_lower) = (pc >> 63 == 1, pc >> 63 == 0);
+    match registers {
+        Registers::X86(r) => {
+            if let Some(control) = r.control {
+                if !control.paging() {
+                    return Some(OFF);
+                }
+                if control.root() == 0 {
+                    return Some("CR3 is 0");
+                }
+            }
+            // A selector of 0 is one that the format does not have.
+            let selector = r.segments.map_or(0, |segments| segments.cs.selector);
+            let user = match selector {
+                0 => is_lower,
+                selector => selector & 3 == 3,
+            };
+            // Addresses have 57 bits at most. An i386 kernel may be at any address.
+            let outside = if user {
+                pc >> 56 != 0
+            } else {
+                pc >> 56 != 0xff
+            };
+            (is_64 && outside).then_some(OUTSIDE)
+        }
+        Registers::Arm64(r) if r.is_user() => is_upper.then_some(OUTSIDE),
+        // The kernel's addresses are in the upper half; others are physical.
+        Registers::Arm64(_) => is_lower.then_some("its MMU is off"),
+        Registers::Riscv64(_) => {
+            // Nothing says which mode it was in. A program has its stack where no RAM is.
+            let is_ram = |at: u64| memory.iter().any(|range| range.contains(&at));
+            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("its MMU is off")
+        }
+        Registers::Unknown => None,
     }
 }
 
