@@ -7,7 +7,7 @@ use std::path::Path;
 
 use livecore_kernel::locate::LocateError;
 use livecore_livedump::mem4::MemError;
-use livecore_livedump::publish::PublishError;
+use livecore_livedump::publish::{PublishError, WriteError};
 use livecore_livedump::qmp::QmpError;
 use livecore_livedump::take::TakeError;
 
@@ -177,6 +177,15 @@ impl From<PublishError> for Failure {
             }
             PublishError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
             _ => Self::could_not(&error),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Publish(error) => Self::from(error).names_itself(),
+            WriteError::Minidump(error) => error.into(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Where dumps go: a file, a directory, standard output; and what a run says of what it wrote.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use livecore_compress::{Codec, Encoding, Progress};
-use livecore_livedump::publish::{self, Destination, Pending, PublishError, Published};
+use livecore_livedump::publish::{self, Destination, Pending, Published, Sink};
 use livecore_livedump::sys::pipe;
 use livecore_minidump::Container;
 use livecore_minidump::convert::{Target, Written};
@@ -90,7 +90,7 @@ pub struct Report {
 pub type Writer<'a> =
     dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
 
-/// Writes a dump to `destination` by `write`, and publishes it when it is whole.
+/// Writes a dump to `destination` by `write`, and publishes it when it is complete.
 ///
 /// `info_device` is the device that `info.N` names, for a dump that goes into a directory.
 pub fn write(
@@ -102,8 +102,13 @@ pub fn write(
     session: &mut Session<'_>,
     write: &mut Writer<'_>,
 ) -> Result<Report, Failure> {
-    let pending = begin(destination, options)?;
-    write_to(pending, target, info_device, bar, session, write)
+    let mut sink = match begin(destination, options)? {
+        Some(pending) => Sink::Pending(pending),
+        None => Sink::Stream(&mut session.out),
+    };
+    let written = sink.write(|out| write(out, bar))?;
+    let published = sink.publish(&written, info_device)?;
+    Ok(report(&written, published, target, bar.elapsed()))
 }
 
 /// Finds out whether `destination` can be written, before any work is done; `None` is standard
@@ -113,37 +118,10 @@ pub fn begin(
     options: &publish::Options,
 ) -> Result<Option<Pending>, Failure> {
     if destination.is_stdout() {
+        pipe::widen(io::stdout());
         return Ok(None);
     }
     Ok(Some(destination.begin(options)?))
-}
-
-/// As [`write()`], to a destination that was begun before.
-pub fn write_to(
-    pending: Option<Pending>,
-    target: &Target,
-    info_device: &str,
-    bar: &Bar,
-    session: &mut Session<'_>,
-    write: &mut Writer<'_>,
-) -> Result<Report, Failure> {
-    let Some(mut pending) = pending else {
-        let path = PathBuf::from("-");
-        pipe::widen(io::stdout());
-        let written = write(&mut session.out, bar).map_err(|e| write_failed(e, &path))?;
-        let published = Published {
-            path,
-            number: None,
-            len: written.file_len,
-            notes: Vec::new(),
-        };
-        return Ok(report(&written, published, target, bar.elapsed()));
-    };
-    let path = pending.path();
-    let written = write(&mut pending, bar).map_err(|e| write_failed(e, &path))?;
-    let info = |n| publish::info::of_written(&written, info_device, n).into_bytes();
-    let published = pending.publish(&info)?;
-    Ok(report(&written, published, target, bar.elapsed()))
 }
 
 /// What a run says of a dump that has its name.
@@ -188,24 +166,6 @@ impl Report {
 
 fn ratio(payload: u64, file: u64) -> f64 {
     (payload as f64 / file.max(1) as f64 * 100.0).round() / 100.0
-}
-
-/// A failed write is about the output, everything else about the input.
-fn write_failed(error: livecore_minidump::Error, path: &Path) -> Failure {
-    match error {
-        livecore_minidump::Error::Io { what, source }
-            if what == "write" && path != Path::new("-") =>
-        {
-            match PublishError::of_write(path, source) {
-                Ok(place) => place.into(),
-                Err(source) => PublishError::from_io("write", path, source).into(),
-            }
-        }
-        livecore_minidump::Error::Io { what, source } if what == "write" => {
-            Failure::could_not(source).about(Path::new("standard output"))
-        }
-        error => error.into(),
-    }
 }
 
 #[cfg(test)]

@@ -42,15 +42,6 @@ impl Bar {
         }
     }
 
-    /// An estimate of how far the work is: `done` of about `total` bytes, 0 if that is not known.
-    pub fn reach(&self, done: u64, total: u64) {
-        self.work.content.store(done, Ordering::Relaxed);
-        if total > 0 {
-            self.bar.set_length(total.max(done));
-        }
-        self.bar.set_position(done);
-    }
-
     /// Seconds since the work began.
     pub fn elapsed(&self) -> Duration {
         self.work.began.elapsed()

@@ -68,11 +68,8 @@ pub(crate) fn write(
         encoding: Encoding::new(Codec::None).threads(crate::args::threads(threads)),
     };
     let options = publish::Options {
-        codec: Codec::None,
         force,
-        sparse: true,
-        needed: len(dump),
-        ..publish::Options::default()
+        ..publish::Options::of_dump(Codec::None, Some(len(dump)))
     };
     let destination = Destination::File(to.into());
     let bar = session.bar("unpack", false, Some(len(dump)));

@@ -1,5 +1,50 @@
-//! Producers of FreeBSD kernel dumps, the machines they read, and where dumps go.
+//! Producers of FreeBSD kernel dumps: memory images, QEMU guests, and the running kernel through
+//! mem(4).
+//!
+//! ```text
+//!  image     qmp       mem4                 emulated
+//!  a file    a guest   this system's        mem(4) of a machine that is
+//!    │         │       /dev/mem             a file; it dumps itself
+//!    └────┬────┴────┬────┘                     ▲
+//!         ▼         │ MEM_KERNELDUMP           │
+//!  take: plan, read, write ──▶ publish: a name, when the file is complete
+//! ```
+//!
+//! A dump of a memory image, from the file to `livecore.N.zst` in a crash directory:
+//!
+//! ```
+//! # use livecore_synth::{Description, build, write_out};
+//! # let text = include_str!("../../testdata/machines/tiny.toml");
+//! # let directory = tempfile::tempdir()?;
+//! # let machine = directory.path().join("machine");
+//! # write_out(&build(&Description::parse(text)?)?, &machine)?;
+//! # let (image_path, kernel_path) = (machine.clone(), machine.join("kernel"));
+//! # let crash = directory.path();
+//! use livecore_compress::{Codec, Encoding};
+//! use livecore_livedump::image;
+//! use livecore_livedump::publish::{Destination, Output};
+//! use livecore_livedump::take::{self, NoObserver, RunOptions, Source};
+//! use livecore_minidump::convert::Target;
+//! use livecore_minidump::{Container, KernelElf};
+//!
+//! let image = image::open(&image_path, &image::Options::default())?;
+//! let source = Source::Memory {
+//!     memory: image.memory,
+//!     cpus: image.cpus,
+//!     elf: KernelElf::from_bytes(std::fs::read(&kernel_path)?)?.into(),
+//! };
+//! let options = RunOptions::new(Target {
+//!     container: Container::Sealed,
+//!     encoding: Encoding::new(Codec::Zstd),
+//! });
+//! let crash = Destination::parse(crash);
+//! let output = Output::Destination(&crash);
+//! let done = take::run(source, output, &options, &mut NoObserver)?;
+//! assert!(done.published.path.ends_with("livecore.0.zst"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+pub mod emulated;
 pub mod image;
 pub mod mem4;
 pub mod publish;

@@ -91,13 +91,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     drop(bar);
     let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
-    let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
     let place = publish::Options {
-        codec: target.encoding.codec,
         force: args.force,
-        sparse: uncompressed,
-        needed: if uncompressed { payload } else { 0 },
-        ..publish::Options::default()
+        ..publish::Options::of_dump(target.encoding.codec, Some(payload))
     };
     let bar = session.bar("salvage: write", args.json, Some(payload));
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {

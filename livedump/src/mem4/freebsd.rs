@@ -9,7 +9,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{Access, Device, DumpRequest, Extracted, MemDevice, MemError, MemRange};
+use super::access::Access;
+use super::device::{Device, Extracted, MemDevice};
+use super::error::MemError;
+use super::range::MemRange;
+use super::request::DumpRequest;
 use crate::sys::mem_ioctl::{Kernel, MemIoctl, Request};
 use crate::sys::memrange::{
     MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, MeState, MemExtract, MemLivedumpArg, MemRangeDesc,
@@ -80,6 +84,11 @@ impl<K: MemIoctl> FreeBsd<K> {
     /// What carries the requests.
     pub fn kernel(&self) -> &K {
         &self.kernel
+    }
+
+    /// The open `/dev/mem`, and what carries the requests.
+    pub fn into_parts(self) -> (File, K) {
+        (self.mem, self.kernel)
     }
 
     fn device(&self, device: Device) -> Result<&File, MemError> {

@@ -30,6 +30,15 @@ impl Destination {
         }
     }
 
+    /// The directory that the file is made in; `None` for standard output.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) => Some(path),
+            Self::File(path) => Some(path.parent().unwrap_or(Path::new(""))),
+            Self::Stdout => None,
+        }
+    }
+
     /// Whether only a stream will do: no header can be rewritten, nothing can be renamed.
     pub fn is_stdout(&self) -> bool {
         *self == Self::Stdout

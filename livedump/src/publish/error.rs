@@ -38,7 +38,7 @@ pub enum PublishError {
         minfree: u64,
     },
     /// The disk, or the writer's quota, or its file size limit is full.
-    #[error("{path}: no space left: {source}", path = path.display())]
+    #[error("{path}: no space left: {source}", path = shown(path))]
     NoSpace {
         /// What was being written.
         path: PathBuf,
@@ -55,13 +55,13 @@ pub enum PublishError {
         last: u32,
     },
     /// Whoever read our standard output, or a pipe, went away.
-    #[error("{path}: the reader went away", path = path.display())]
+    #[error("{path}: the reader went away", path = shown(path))]
     ReaderGone {
         /// The pipe's name; `-` is standard output.
         path: PathBuf,
     },
     /// The system said no.
-    #[error("{doing} {path}: {source}", path = path.display())]
+    #[error("{doing} {path}: {source}", path = shown(path))]
     Io {
         /// What was being done: `create`, `sync`, `rename`.
         doing: &'static str,
@@ -90,22 +90,27 @@ impl PublishError {
         }
     }
 
-    /// What an error that came while writing to `path` means for the place: no room, a reader that
-    /// went away, or an error of this crate's own that travelled inside. What means nothing of the
-    /// sort (a source that could not be read) is given back.
-    pub fn of_write(path: &Path, source: io::Error) -> Result<Self, io::Error> {
+    /// The error that `source` means, which came while writing to `path`. An error of this type
+    /// that travelled inside of `source` is returned as it is.
+    pub fn of_write(path: impl Into<PathBuf>, source: io::Error) -> Self {
         match source.downcast::<Self>() {
-            Ok(place) => Ok(place),
-            Err(source) if is_full(&source) || source.kind() == io::ErrorKind::BrokenPipe => {
-                Ok(Self::from_io("write", path, source))
-            }
-            Err(source) => Err(source),
+            Ok(inner) => inner,
+            Err(source) => Self::from_io("write", path, source),
         }
     }
 
     /// Whether the reason is a pipe without a reader, for exit code 141.
     pub fn is_reader_gone(&self) -> bool {
         matches!(self, Self::ReaderGone { .. })
+    }
+}
+
+/// A path as people read it: `-` is standard output.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    if path == Path::new("-") {
+        Path::new("standard output").display()
+    } else {
+        path.display()
     }
 }
 

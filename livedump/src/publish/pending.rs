@@ -44,6 +44,20 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// For a dump of `len` bytes, if that is known beforehand, stored with `codec`: uncompressed, it
+    /// becomes sparse and needs that much space. How far a codec gets is known only afterwards.
+    pub fn of_dump(codec: Codec, len: Option<u64>) -> Self {
+        let uncompressed = codec == Codec::None;
+        Self {
+            codec,
+            sparse: uncompressed,
+            needed: len.filter(|_| uncompressed).unwrap_or(0),
+            ..Self::default()
+        }
+    }
+}
+
 /// A dump that is being written. Dropped before [`Pending::publish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Pending {

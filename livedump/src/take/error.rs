@@ -4,7 +4,7 @@ use livecore_kernel::locate::LocateError;
 use livecore_minidump::ReadError;
 
 use crate::mem4::MemError;
-use crate::publish::PublishError;
+use crate::publish::{PublishError, WriteError};
 use crate::qmp::QmpError;
 
 /// Why no dump could be taken.
@@ -71,6 +71,16 @@ pub enum TakeError {
     /// The caller's [`livecore_compress::Progress::cancelled`] said so.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<WriteError> for TakeError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Publish(error) => Self::Publish(error),
+            WriteError::Minidump(livecore_minidump::Error::Cancelled) => Self::Cancelled,
+            WriteError::Minidump(error) => Self::Minidump(error),
+        }
+    }
 }
 
 impl From<QmpError> for TakeError {

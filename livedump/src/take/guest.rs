@@ -20,8 +20,8 @@ use livecore_minidump::provenance::{Pause, PauseHow};
 
 use super::error::TakeError;
 use super::observer::{Observer, Stage};
+use super::options::RunOptions;
 use super::plan::{PlanOptions, plan, plan_machine};
-use super::run::RunOptions;
 use super::taken::Taken;
 use crate::image::{self, CpuState};
 use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};

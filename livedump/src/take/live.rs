@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::error::TakeError;
 use crate::mem4::freebsd::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemError};
 use crate::publish::temporary::Temporary;
-use crate::publish::{Destination, Directory, Pending, free};
+use crate::publish::{Directory, Pending, free};
 use crate::sys::child::{self, Child, Orphan};
 use crate::sys::mem_ioctl::MemIoctl;
 use crate::sys::{hole, signals, sysctl};
@@ -35,13 +35,10 @@ const TICK: Duration = Duration::from_millis(500);
 const LEFT_ALONE: &str =
     "the kernel finishes its dump by itself; nothing is published, its space is freed then";
 
-/// How far a kernel is with its dump, as far as that can be guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Estimate {
-    /// Bytes that the file system has less than at the beginning.
-    pub written: u64,
-    /// Bytes that the dump may come to: what the kernel has wired. 0 if it does not say.
-    pub expected: u64,
+/// The running kernel, which writes its dump itself.
+pub struct LiveKernel {
+    mem: File,
+    kernel: Box<dyn MemIoctl>,
 }
 
 /// A dump that the kernel has written.
@@ -67,132 +64,162 @@ impl Live {
     }
 }
 
-/// Where a kernel's uncompressed dump for `destination` is kept meanwhile: on the same file system,
-/// and for standard output in `TMPDIR` or `/var/tmp`.
-pub fn spool_dir(destination: &Destination) -> PathBuf {
-    match destination {
-        Destination::Directory(path) => path.clone(),
-        Destination::File(path) => path.parent().map(Into::into).unwrap_or_default(),
-        Destination::Stdout => {
-            std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+impl LiveKernel {
+    /// The kernel behind these devices.
+    pub fn new<K: MemIoctl + 'static>(device: FreeBsd<K>) -> Self {
+        let (mem, kernel) = device.into_parts();
+        Self {
+            mem,
+            kernel: Box::new(kernel),
         }
     }
-}
 
-/// Has the kernel behind `device` write an uncompressed dump into `spool`. `kept` bytes behind the
-/// furthest that was read are never given back early: all that the encoder's workers may still
-/// have to read.
-pub fn live<K: MemIoctl>(
-    device: &FreeBsd<K>,
-    spool: &std::path::Path,
-    kept: u64,
-    waiting: &mut dyn FnMut(Estimate),
-) -> Result<Live, TakeError> {
-    let mut notes = Vec::new();
-    let directory = Directory::open(spool)?;
-    let expected = expected();
-    free::check(&directory, expected, &mut notes)?;
-    let mut temporary = Temporary::create(&directory, 0o600)?;
-    temporary.remove();
-    let request = DumpRequest {
-        fd: temporary.file().as_raw_fd(),
-        flags: 0,
-        compression: 0,
-    };
-    let child = start(device, temporary.file(), &request, None)?;
-    signals::note_on_exit(Some(LEFT_ALONE));
-    let result = wait(child, &directory, expected, &request, waiting);
-    signals::note_on_exit(None);
-    result?;
-
-    let file = temporary.into_file();
-    let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
-    let len = dump.layout().end();
-    let header = header_at(&file, len, Codec::None)?;
-    if header.dumplength != len {
-        return Err(bad(
-            len,
-            format!("dumplength {:#x}", header.dumplength),
-            format!("{len:#x}, what the dump's own sections come to"),
-        ));
-    }
-    Ok(Live {
-        pages: dump.bitmap().count(),
-        payload: Arc::new(Spool {
-            real: hole::is_real(&file),
-            file,
-            len,
-            kept: kept.max(1 << 20),
-            freed: Mutex::new(Freed {
-                reached: 0,
-                up_to: HEAD,
-            }),
-        }),
-        header,
-        notes,
-    })
-}
-
-/// Has the kernel compress and write straight into `pending`, which becomes a saved or a raw file
-/// that way. Returns the header that the kernel wrote.
-///
-/// If this process ends meanwhile, the child removes the file when the kernel is done with it.
-pub fn kernel_compressed<K: MemIoctl>(
-    device: &FreeBsd<K>,
-    pending: &mut Pending,
-    codec: Codec,
-    container: Container,
-    waiting: &mut dyn FnMut(Estimate),
-) -> Result<KernelDumpHeader, TakeError> {
-    if container == Container::Sealed {
-        return Err(Error::Options(
-            "a kernel writes one stream, without frames to seal: choose saved or raw".into(),
-        )
-        .into());
-    }
-    let Some(temporary) = pending.temporary() else {
-        return Err(Error::Options("a kernel dumps to a file only".into()).into());
-    };
-    let request = DumpRequest {
-        fd: temporary.file().as_raw_fd(),
-        flags: 0,
-        compression: KernelDumpHeader::compression_of(codec),
-    };
-    let expected = expected();
-    {
-        // The name is the child's until the kernel is done: removing it would wait for that.
-        let lent = temporary.lend();
-        let name = CString::new(lent.name()).map_err(|e| Error::Options(e.to_string()))?;
-        let orphan = Orphan {
-            directory: lent.directory().fd.as_fd(),
-            name: &name,
+    /// Has the kernel write an uncompressed dump into the directory `spool`. `kept` bytes behind the
+    /// furthest that was read are never given back early: all that the encoder's workers may still
+    /// have to read. `waiting` hears from time to time how many bytes the file system has less than at
+    /// the beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`TakeError::Mem`] for the kernel's own errors, [`TakeError::Minidump`] if what it wrote is no
+    /// dump, [`TakeError::Publish`] if `spool` cannot take it.
+    pub fn dump(
+        &self,
+        spool: impl AsRef<Path>,
+        kept: u64,
+        waiting: &mut dyn FnMut(u64),
+    ) -> Result<Live, TakeError> {
+        let mut notes = Vec::new();
+        let directory = Directory::open(spool)?;
+        free::check(&directory, expected(), &mut notes)?;
+        let mut temporary = Temporary::create(&directory, 0o600)?;
+        temporary.remove();
+        let request = DumpRequest {
+            fd: temporary.file().as_raw_fd(),
+            flags: 0,
+            compression: 0,
         };
-        let child = start(device, temporary.file(), &request, Some(orphan))?;
+        let child = self.start(temporary.file(), &request, None)?;
         signals::note_on_exit(Some(LEFT_ALONE));
-        let result = wait(child, lent.directory(), expected, &request, waiting);
+        let result = wait(child, &directory, &request, waiting);
         signals::note_on_exit(None);
         result?;
+
+        let file = temporary.into_file();
+        let dump = Dump::from_source(file.clone(), &OpenOptions::default())?;
+        let len = dump.layout().end();
+        let header = header_at(&file, len, Codec::None)?;
+        if header.dumplength != len {
+            return Err(bad(
+                len,
+                format!("dumplength {:#x}", header.dumplength),
+                format!("{len:#x}, what the dump's own sections come to"),
+            ));
+        }
+        Ok(Live {
+            pages: dump.bitmap().count(),
+            payload: Arc::new(Spool {
+                real: hole::is_real(&file),
+                file,
+                len,
+                kept: kept.max(1 << 20),
+                freed: Mutex::new(Freed {
+                    reached: 0,
+                    up_to: HEAD,
+                }),
+            }),
+            header,
+            notes,
+        })
     }
-    let size = ReadAt::size(temporary.file()).map_err(|e| Error::io("read", e))?;
-    let at = size.saturating_sub(SIZE as u64);
-    let header = header_at(temporary.file(), at, codec)?;
-    let page = u64::from(header.blocksize).max(1);
-    if header.dumplength.checked_next_multiple_of(page) != Some(at) {
-        return Err(bad(
-            at,
-            format!("dumplength {:#x}", header.dumplength),
-            format!("a length whose last block ends at {at:#x}"),
-        ));
+
+    /// Has the kernel compress and write straight into `pending`, which becomes a saved or a raw file
+    /// that way. Returns the header that the kernel wrote.
+    ///
+    /// If this process ends meanwhile, the child removes the file when the kernel is done with it.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`LiveKernel::dump`]; [`Error::Options`] for a sealed dump and for a stream.
+    pub fn dump_compressed(
+        &self,
+        pending: &mut Pending,
+        codec: Codec,
+        container: Container,
+        waiting: &mut dyn FnMut(u64),
+    ) -> Result<KernelDumpHeader, TakeError> {
+        if container == Container::Sealed {
+            return Err(Error::Options(
+                "a kernel writes one stream, without frames to seal: choose saved or raw".into(),
+            )
+            .into());
+        }
+        let Some(temporary) = pending.temporary() else {
+            return Err(Error::Options("a kernel dumps to a file only".into()).into());
+        };
+        let request = DumpRequest {
+            fd: temporary.file().as_raw_fd(),
+            flags: 0,
+            compression: KernelDumpHeader::compression_of(codec),
+        };
+        {
+            // The name is the child's until the kernel is done: removing it would wait for that.
+            let lent = temporary.lend();
+            let name = CString::new(lent.name()).map_err(|e| Error::Options(e.to_string()))?;
+            let orphan = Orphan {
+                directory: lent.directory().fd.as_fd(),
+                name: &name,
+            };
+            let child = self.start(temporary.file(), &request, Some(orphan))?;
+            signals::note_on_exit(Some(LEFT_ALONE));
+            let result = wait(child, lent.directory(), &request, waiting);
+            signals::note_on_exit(None);
+            result?;
+        }
+        let size = ReadAt::size(temporary.file()).map_err(|e| Error::io("read", e))?;
+        let at = size.saturating_sub(SIZE as u64);
+        let header = header_at(temporary.file(), at, codec)?;
+        let page = u64::from(header.blocksize).max(1);
+        if header.dumplength.checked_next_multiple_of(page) != Some(at) {
+            return Err(bad(
+                at,
+                format!("dumplength {:#x}", header.dumplength),
+                format!("a length whose last block ends at {at:#x}"),
+            ));
+        }
+        pending.set_len(match container {
+            Container::Raw => size,
+            _ => header.dumplength,
+        })?;
+        Ok(header)
     }
-    pending.set_len(match container {
-        Container::Raw => size,
-        _ => header.dumplength,
-    })?;
-    Ok(header)
+
+    fn start(
+        &self,
+        file: &File,
+        request: &DumpRequest,
+        orphan: Option<Orphan<'_>>,
+    ) -> Result<Child, TakeError> {
+        child::kernel_dump(
+            &*self.kernel,
+            self.mem.as_fd(),
+            file.as_fd(),
+            &request.to_arg(),
+            orphan,
+        )
+        .map_err(|source| {
+            MemError::Io {
+                doing: "start the process that dumps",
+                source,
+            }
+            .into()
+        })
+    }
 }
 
-/// What the kernel has wired, in bytes: about what a minidump holds, and a little more.
-fn expected() -> u64 {
+/// What the kernel has wired, in bytes: about what a minidump holds, and a little more. 0 if it
+/// does not say.
+pub(super) fn expected() -> u64 {
     let wired = || -> io::Result<u64> {
         let pages = sysctl::number("vm.stats.vm.v_wire_count")?;
         Ok(pages.saturating_mul(sysctl::number("hw.pagesize")?))
@@ -200,34 +227,11 @@ fn expected() -> u64 {
     wired().unwrap_or(0)
 }
 
-fn start<K: MemIoctl>(
-    device: &FreeBsd<K>,
-    file: &File,
-    request: &DumpRequest,
-    orphan: Option<Orphan<'_>>,
-) -> Result<Child, TakeError> {
-    child::kernel_dump(
-        device.kernel(),
-        device.mem().as_fd(),
-        file.as_fd(),
-        &request.to_arg(),
-        orphan,
-    )
-    .map_err(|source| {
-        MemError::Io {
-            doing: "start the process that dumps",
-            source,
-        }
-        .into()
-    })
-}
-
 fn wait(
     child: Child,
     directory: &Directory,
-    expected: u64,
     request: &DumpRequest,
-    waiting: &mut dyn FnMut(Estimate),
+    waiting: &mut dyn FnMut(u64),
 ) -> Result<(), TakeError> {
     let before = free::bytes(directory).unwrap_or(0);
     let io = |source| MemError::Io {
@@ -236,10 +240,7 @@ fn wait(
     };
     while !child.is_done(TICK).map_err(io)? {
         let now = free::bytes(directory).unwrap_or(before);
-        waiting(Estimate {
-            written: before.saturating_sub(now),
-            expected,
-        });
+        waiting(before.saturating_sub(now));
     }
     child
         .wait()

@@ -6,6 +6,8 @@ use livecore_compress::{NoProgress, Progress};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// The running kernel writes its dump; bytes are an estimate.
+    Kernel,
     /// A guest's pages are copied while it runs.
     Copy,
     /// The guest is paused, and its pages are compared with the copy.
@@ -22,6 +24,7 @@ impl Stage {
     /// A word or two for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Kernel => "kernel dump",
             Self::Copy => "copy",
             Self::Compare => "paused",
             Self::Hypervisor => "QEMU's dump",

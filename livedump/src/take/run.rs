@@ -1,32 +1,31 @@
 //! A dump taken from beginning to end: planned, written, named.
 //!
 //! ```text
-//!  Source ── plan ── registers put in ── watched ── written ── named ──▶ Done
-//!    │ a guest: paused first if that is asked for, and let go when its last page was read
+//!  Source ── plan ── registers put in ── watched ──┬── written ── published ──▶ Done
+//!    │ a guest: paused first if asked for, and      │
+//!    │ resumed when its last page was read          │
+//!    └ the running kernel: writes its own dump ─────┘
 //! ```
 
 use std::cell::Cell;
-use std::io::Write;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use livecore_compress::Codec;
+use livecore_compress::ReadAt;
 use livecore_kernel::locate::Machine;
-use livecore_minidump::convert::{Target, Written, finish_with};
-use livecore_minidump::{Error, KernelElf};
+use livecore_minidump::convert::{Written, finish_with};
+use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenance};
 
 use super::error::TakeError;
 use super::guest::{self, GuestSource, Held, Prepared};
+use super::live::{self, LiveKernel};
 use super::observer::{Observer, Stage};
-use super::plan::{PlanOptions, plan, plan_machine};
-use super::state::facts::Facts;
+use super::options::RunOptions;
+use super::plan::{plan, plan_machine};
 use super::taken::Taken;
 use crate::image::CpuState;
-use crate::publish::{Destination, Options, Pending, PublishError, Published, info};
+use crate::publish::{Output, Published, Sink};
 use crate::qmp::QmpError;
-use livecore_minidump::PhysMemory;
 
 /// What is dumped.
 pub enum Source {
@@ -34,104 +33,41 @@ pub enum Source {
     Memory {
         /// The memory.
         memory: Arc<dyn PhysMemory>,
-        /// The processors; none if nobody knows.
+        /// The processors; none if they are not known.
         cpus: Vec<CpuState>,
+        /// The kernel that runs there.
+        elf: Arc<KernelElf>,
     },
     /// A machine whose kernel has been found.
-    Machine(Machine),
-    /// A guest of QEMU's.
-    Guest(GuestSource),
+    Machine {
+        /// The machine.
+        machine: Machine,
+        /// Its kernel.
+        elf: Arc<KernelElf>,
+    },
+    /// A QEMU guest.
+    Guest {
+        /// The guest.
+        guest: GuestSource,
+        /// The kernel that runs there.
+        elf: Arc<KernelElf>,
+    },
+    /// The running kernel, which writes its dump itself (MEM_KERNELDUMP).
+    Kernel {
+        /// The kernel.
+        kernel: LiveKernel,
+        /// Its own compressed stream is kept as it is.
+        compress: bool,
+    },
 }
 
 impl Source {
-    /// Memory of which nothing more is known.
-    pub fn memory(memory: Arc<dyn PhysMemory>) -> Self {
+    /// Memory of which nothing is known but the kernel that runs there.
+    pub fn memory(memory: Arc<dyn PhysMemory>, elf: Arc<KernelElf>) -> Self {
         Self::Memory {
             memory,
             cpus: Vec::new(),
-        }
-    }
-}
-
-/// Where a dump goes.
-pub enum Output<'a> {
-    /// To a place, under a name when it is whole.
-    Place(&'a Destination),
-    /// To a place that was begun before, with [`RunOptions::place`].
-    Begun(Pending),
-    /// To a stream that is open already.
-    Stream(&'a mut dyn Write),
-}
-
-/// How a dump is taken.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// What is planned.
-    pub plan: PlanOptions,
-    /// Container, codec, level, frames, workers.
-    pub target: Target,
-    /// What `info.N` calls the machine: `/dev/mem`, or the machine's file.
-    pub device: String,
-    /// A file that exists may be replaced.
-    pub force: bool,
-    /// savecore(8)'s `-m`.
-    pub max: Option<NonZeroU32>,
-    /// Blocks of zeros of an uncompressed dump become holes of its file.
-    pub sparse: bool,
-    /// Processors' registers are put where debuggers look for them.
-    pub cpu_state: bool,
-    /// The processor whose thread counts as the one that dumped ([`Taken::put_cpus`]).
-    pub cpu: Option<u32>,
-    /// Memory is read again, at most so often, until nothing changes any more
-    /// ([`Taken::watch`]). Memory that is known to change is watched in any case.
-    pub converge: Option<u32>,
-    /// Where files without a name go that are needed meanwhile.
-    pub spool_dir: PathBuf,
-}
-
-impl RunOptions {
-    /// A dump as `target` says; everything else as it usually is.
-    pub fn new(target: Target) -> Self {
-        Self {
-            plan: PlanOptions::default(),
-            target,
-            device: "/dev/mem".into(),
-            force: false,
-            max: None,
-            sparse: true,
-            cpu_state: true,
-            cpu: None,
-            converge: None,
-            spool_dir: std::env::temp_dir(),
-        }
-    }
-
-    /// How a dump of `len` bytes is placed, 0 if nobody knows yet.
-    pub fn place(&self, len: u64) -> Options {
-        let uncompressed = self.target.encoding.codec == Codec::None;
-        Options {
-            codec: self.target.encoding.codec,
-            force: self.force,
-            max: self.max,
-            sparse: self.sparse && uncompressed,
-            // How far a codec gets is known only afterwards.
-            needed: if uncompressed { len } else { 0 },
-        }
-    }
-
-    pub(super) fn put_cpus(
-        &self,
-        taken: &mut Taken,
-        elf: &KernelElf,
-        cpus: &[CpuState],
-    ) -> Result<(), TakeError> {
-        match self.cpu {
-            Some(number) if cpus.is_empty() => Err(TakeError::NoCpu {
-                number,
-                has: "registers of none".into(),
-            }),
-            _ if cpus.is_empty() || !self.cpu_state => Ok(()),
-            cpu => taken.put_cpus(elf, cpus, cpu),
+            elf,
         }
     }
 }
@@ -143,63 +79,52 @@ pub struct Done {
     pub published: Published,
     /// Its lengths, its header, and how it was made.
     pub written: Written,
-    /// Pages in it.
-    pub pages: u64,
-    /// What the kernel said of itself.
-    pub facts: Facts,
-    /// Physical address that the kernel was found at.
-    pub kernphys: u64,
+    /// Pages in it; `None` of a stream that the running kernel compressed.
+    pub pages: Option<u64>,
     /// How long the writing took.
     pub took: Duration,
-    /// What a person should hear: of the machine, then of the directory.
+    /// What a person should know: of the machine, then of the directory.
     pub notes: Vec<String>,
 }
 
-/// Takes a dump of the machine behind `source`, which runs this kernel.
+/// Takes a dump of `source`.
 ///
 /// Whether the dump has a place is found out before anything else is done. When it fails, nothing
 /// of it is left under any name, and a guest that was paused goes on.
+///
+/// # Errors
+///
+/// [`TakeError`], one variant for each cause that a caller would treat differently.
 pub fn run(
     source: Source,
-    elf: &KernelElf,
     output: Output<'_>,
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Done, TakeError> {
     options.target.check()?;
-    let mut out = match output {
-        Output::Place(destination) => Out::Pending(destination.begin(&options.place(0))?),
-        Output::Begun(pending) => Out::Pending(pending),
-        Output::Stream(stream) => Out::Stream(stream),
+    let run = Run {
+        sink: output.begin(&options.publish(None))?,
+        options,
+        observer,
     };
-    let mut of_guest;
-    let prepared = match source {
-        Source::Memory { memory, cpus } => {
-            let mut taken = plan(memory, elf, &options.plan)?;
-            options.put_cpus(&mut taken, elf, &cpus)?;
-            Prepared::of(taken)
+    match source {
+        Source::Memory { memory, cpus, elf } => {
+            let mut taken = plan(memory, &elf, &options.plan)?;
+            options.put_cpus(&mut taken, &elf, &cpus)?;
+            run.planned(Prepared::of(taken))
         }
-        Source::Machine(machine) => Prepared::of(plan_machine(machine, elf, &options.plan)?),
-        Source::Guest(source) => {
-            of_guest = source.guest;
-            let (pausing, guard) = (source.pausing, source.guard);
-            guest::prepare(&mut of_guest, pausing, guard, elf, options, observer)?
+        Source::Machine { machine, elf } => {
+            let taken = plan_machine(machine, &elf, &options.plan)?;
+            run.planned(Prepared::of(taken))
         }
-    };
-    let Prepared {
-        mut taken,
-        moves,
-        held,
-    } = prepared;
-    // Of memory that is known to change, torn pages are counted at least.
-    if let Some(rounds) = options.converge.or(moves.then_some(0)) {
-        let progress = observer.begin(Stage::ReadAgain, None);
-        taken.watch(rounds, &*progress)?;
+        Source::Guest { guest, elf } => {
+            let (mut of_guest, pausing, guard) = (guest.guest, guest.pausing, guest.guard);
+            let prepared =
+                guest::prepare(&mut of_guest, pausing, guard, &elf, options, run.observer)?;
+            run.planned(prepared)
+        }
+        Source::Kernel { kernel, compress } => run.by_kernel(&kernel, compress),
     }
-    for note in &taken.notes {
-        observer.say(note);
-    }
-    write(taken, held, &mut out, options, observer).and_then(|done| name(done, out, options))
 }
 
 impl Prepared<'_> {
@@ -212,100 +137,161 @@ impl Prepared<'_> {
     }
 }
 
-/// Where the bytes go.
-enum Out<'a> {
-    Pending(Pending),
-    Stream(&'a mut dyn Write),
+/// A dump that can be written.
+struct Content<'a> {
+    payload: &'a dyn ReadAt,
+    header: KernelDumpHeader,
+    len: u64,
+    pages: u64,
+    notes: Vec<String>,
 }
 
-/// Writes the dump. A guest that is held goes on when its last page has been read.
-fn write(
-    taken: Taken,
-    held: Option<Held<'_>>,
-    out: &mut Out<'_>,
-    options: &RunOptions,
-    observer: &mut dyn Observer,
-) -> Result<Done, TakeError> {
-    let header = taken.header();
-    let told = taken.told();
-    let facts = taken.facts.clone();
-    let kernphys = taken.machine.located.kernphys;
-    let pages = taken.plan.bitmap().count();
-    let notes = taken.notes.clone();
-    let payload = taken.into_payload();
-    let len = payload.plan().layout().end();
-    let (path, sink): (PathBuf, &mut dyn Write) = match out {
-        Out::Pending(pending) => {
-            pending.reserve(options.place(len).needed)?;
-            (pending.path(), pending)
+/// A run whose output has been begun.
+struct Run<'a, 'o> {
+    sink: Sink<'o>,
+    options: &'a RunOptions,
+    observer: &'a mut dyn Observer,
+}
+
+impl Run<'_, '_> {
+    /// Writes a dump that was planned here. A guest that is paused goes on when its last page has
+    /// been read.
+    fn planned(mut self, prepared: Prepared<'_>) -> Result<Done, TakeError> {
+        let Prepared {
+            mut taken,
+            moves,
+            held,
+        } = prepared;
+        // Of memory that is known to change, torn pages are counted at least.
+        if let Some(rounds) = self.options.converge.or(moves.then_some(0)) {
+            let progress = self.observer.begin(Stage::ReadAgain, None);
+            taken.watch(rounds, &*progress)?;
         }
-        Out::Stream(stream) => ("-".into(), stream),
-    };
-    let begun = Instant::now();
-    let progress = observer.begin(Stage::Write, Some(len));
-    let (held, failed) = (Cell::new(held), Cell::new(None::<QmpError>));
-    let paused = Cell::new(None);
-    // Asked for when the last page has been read, whatever the container.
-    let provenance = || {
-        match held.take().map(Held::end) {
-            Some(Ok(pause)) => paused.set(Some(pause)),
-            Some(Err(error)) => failed.set(Some(error)),
-            None => {}
+        for note in &taken.notes {
+            self.observer.say(note);
         }
-        let mut provenance = told.provenance();
-        provenance.pause = provenance.pause.or(paused.get());
-        provenance
-    };
-    let target = &options.target;
-    let written = finish_with(&payload, header, &provenance, target, sink, &*progress)
-        .map_err(|error| write_error(error, &path))?;
-    drop(progress);
-    if let Some(error) = failed.take() {
-        return Err(error.into());
+        let told = taken.told();
+        let (header, pages) = (taken.header(), taken.plan.bitmap().count());
+        let notes = taken.notes.clone();
+        let payload = taken.into_payload();
+        let content = Content {
+            len: payload.plan().layout().end(),
+            payload: &payload,
+            header,
+            pages,
+            notes,
+        };
+        let (held, failed) = (Cell::new(held), Cell::new(None::<QmpError>));
+        let paused = Cell::new(None);
+        // Asked for when the last page has been read, whatever the container.
+        let provenance = || {
+            match held.take().map(Held::end) {
+                Some(Ok(pause)) => paused.set(Some(pause)),
+                Some(Err(error)) => failed.set(Some(error)),
+                None => {}
+            }
+            let mut provenance = told.provenance();
+            provenance.pause = provenance.pause.or(paused.get());
+            provenance
+        };
+        let (written, took) = self.write(&content, &provenance)?;
+        if let Some(error) = failed.take() {
+            return Err(error.into());
+        }
+        if let Some(pause) = paused.take() {
+            self.observer.say(&format!(
+                "the guest was paused for {:.3} s, while it was read",
+                pause.seconds()
+            ));
+        }
+        self.publish(written, took, Some(content.pages), content.notes)
     }
-    let took = begun.elapsed();
-    if let Some(pause) = paused.take() {
-        observer.say(&format!(
-            "the guest was paused for {:.3} s, while it was read",
-            pause.seconds()
-        ));
-    }
-    let published = Published {
-        path,
-        number: None,
-        len: written.file_len,
-        notes: Vec::new(),
-    };
-    Ok(Done {
-        published,
-        written,
-        pages,
-        facts,
-        kernphys,
-        took,
-        notes,
-    })
-}
 
-/// Gives the dump its name.
-fn name(mut done: Done, out: Out<'_>, options: &RunOptions) -> Result<Done, TakeError> {
-    if let Out::Pending(pending) = out {
-        let text = |number| info::of_written(&done.written, &options.device, number).into_bytes();
-        done.published = pending.publish(&text)?;
-        done.notes.extend(done.published.notes.iter().cloned());
+    /// Has the running kernel write, and stores what it has written.
+    fn by_kernel(mut self, kernel: &LiveKernel, compress: bool) -> Result<Done, TakeError> {
+        self.observer.say(
+            "the kernel writes its dump, which cannot be interrupted; progress is an estimate",
+        );
+        let begun = Instant::now();
+        let expected = live::expected();
+        let progress = self
+            .observer
+            .begin(Stage::Kernel, (expected > 0).then_some(expected));
+        let mut reached = 0;
+        let mut waiting = |written: u64| {
+            progress.advance(written.saturating_sub(reached), 0);
+            reached = written.max(reached);
+        };
+        let encoding = &self.options.target.encoding;
+        if compress {
+            let Sink::Pending(pending) = &mut self.sink else {
+                return Err(Error::Options("a kernel dumps to a file only".into()).into());
+            };
+            let container = self.options.target.container;
+            let header =
+                kernel.dump_compressed(pending, encoding.codec, container, &mut waiting)?;
+            drop(progress);
+            let written = Written {
+                payload_len: header.dumpextent,
+                stored_len: header.dumplength,
+                file_len: pending.written(),
+                header,
+                provenance: Provenance::default(),
+            };
+            return self.publish(written, begun.elapsed(), None, Vec::new());
+        }
+        // Every worker reads one frame, and none is more than a few ahead of the slowest.
+        let kept = u64::from(encoding.frame_size) * (4 * encoding.threads.get() as u64 + 4);
+        let live = kernel.dump(&self.options.spool_dir, kept, &mut waiting)?;
+        drop(progress);
+        for note in &live.notes {
+            self.observer.say(note);
+        }
+        let content = Content {
+            payload: live.payload(),
+            header: live.header().clone(),
+            len: live.header().dumplength,
+            pages: live.pages,
+            notes: live.notes.clone(),
+        };
+        let (written, took) = self.write(&content, &Provenance::default)?;
+        self.publish(written, took, Some(content.pages), content.notes)
     }
-    Ok(done)
-}
 
-/// What an error of writing to `path` means.
-fn write_error(error: Error, path: &std::path::Path) -> TakeError {
-    match error {
-        Error::Cancelled => TakeError::Cancelled,
-        Error::Io { what, source } => match PublishError::of_write(path, source) {
-            Ok(place) => place.into(),
-            Err(source) if what == "write" => PublishError::from_io("write", path, source).into(),
-            Err(source) => TakeError::Minidump(Error::Io { what, source }),
-        },
-        other => other.into(),
+    /// Writes the dump, and says how long that took. `provenance` is asked for when every page
+    /// has been read.
+    fn write(
+        &mut self,
+        content: &Content<'_>,
+        provenance: &dyn Fn() -> Provenance,
+    ) -> Result<(Written, Duration), TakeError> {
+        let Content { payload, len, .. } = content;
+        self.sink.reserve(self.options.publish(Some(*len)).needed)?;
+        let begun = Instant::now();
+        let progress = self.observer.begin(Stage::Write, Some(*len));
+        let (target, header) = (&self.options.target, content.header.clone());
+        let written = self
+            .sink
+            .write(|out| finish_with(*payload, header, provenance, target, out, &*progress))?;
+        Ok((written, begun.elapsed()))
+    }
+
+    /// Gives the dump its name.
+    fn publish(
+        self,
+        written: Written,
+        took: Duration,
+        pages: Option<u64>,
+        mut notes: Vec<String>,
+    ) -> Result<Done, TakeError> {
+        let published = self.sink.publish(&written, &self.options.device)?;
+        notes.extend(published.notes.iter().cloned());
+        Ok(Done {
+            published,
+            written,
+            pages,
+            took,
+            notes,
+        })
     }
 }

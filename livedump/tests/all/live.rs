@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::num::NonZeroU32;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -11,16 +12,17 @@ use std::time::{Duration, Instant};
 
 use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
 use livecore_kernel::locate::LocateError;
-use livecore_livedump::mem4::emulated::{Parts, Processor};
-use livecore_livedump::mem4::state::State;
-use livecore_livedump::mem4::{
-    Access, Credentials, DumpRequest, Emulated, FreeBsd, MemDevice, MemError,
-};
-use livecore_livedump::publish::{Destination, Options, info, watch_signals};
+use livecore_livedump::emulated::state::State;
+use livecore_livedump::emulated::{Credentials, Emulated};
+use livecore_livedump::emulated::{Parts, Processor};
+use livecore_livedump::mem4::{Access, DumpRequest, FreeBsd, MemDevice, MemError};
+use livecore_livedump::publish::{Destination, Options, Output, info, watch_signals};
 use livecore_livedump::sys::descriptor;
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
-use livecore_livedump::take::live::{Live, kernel_compressed, live, spool_dir};
-use livecore_livedump::take::{PlanOptions, TakeError, plan, running};
+use livecore_livedump::take::live::{Live, LiveKernel};
+use livecore_livedump::take::{
+    NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
+};
 use livecore_minidump::convert::{Target, finish};
 use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
 use livecore_synth::Machine;
@@ -85,12 +87,12 @@ impl MemIoctl for Recorded {
     }
 }
 
-fn device(kernel: Recorded) -> FreeBsd<Recorded> {
+fn device<K: MemIoctl + 'static>(kernel: K) -> LiveKernel {
     let zero = Path::new("/dev/zero");
-    FreeBsd::open_at(zero, zero, Access::READ, kernel).unwrap()
+    LiveKernel::new(FreeBsd::open_at(zero, zero, Access::READ, kernel).unwrap())
 }
 
-fn good() -> FreeBsd<Recorded> {
+fn good() -> LiveKernel {
     device(Recorded {
         files: recordings(),
         pause: Duration::ZERO,
@@ -98,8 +100,8 @@ fn good() -> FreeBsd<Recorded> {
     })
 }
 
-fn take(device: &FreeBsd<Recorded>, dir: &Path) -> Result<Live, TakeError> {
-    live(device, dir, 0, &mut |_| {})
+fn take(device: &LiveKernel, dir: &Path) -> Result<Live, TakeError> {
+    device.dump(dir, 0, &mut |_| {})
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -126,7 +128,7 @@ fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
         encoding: Encoding::new(Codec::Zstd),
     };
     let destination = Destination::parse(dir.path());
-    assert_eq!(spool_dir(&destination), dir.path());
+    assert_eq!(destination.directory(), Some(dir.path()));
     let mut pending = destination
         .begin(&Options {
             codec: Codec::Zstd,
@@ -170,11 +172,12 @@ fn the_file_has_no_name_while_the_kernel_writes_and_somebody_hears_of_it() {
     };
     kernel.files[1].clear();
     let mut heard = 0;
-    live(&device(kernel), dir.path(), 0, &mut |_| {
-        assert!(names(dir.path()).is_empty());
-        heard += 1;
-    })
-    .unwrap();
+    device(kernel)
+        .dump(dir.path(), 0, &mut |_| {
+            assert!(names(dir.path()).is_empty());
+            heard += 1;
+        })
+        .unwrap();
     assert!(heard >= 1, "heard {heard} times");
 }
 
@@ -249,8 +252,9 @@ fn what_the_kernel_compressed_is_kept_as_it_is() {
             };
             let mut pending = Destination::parse(&path).begin(&options).unwrap();
             let device = good();
-            let header =
-                kernel_compressed(&device, &mut pending, codec, container, &mut |_| {}).unwrap();
+            let header = device
+                .dump_compressed(&mut pending, codec, container, &mut |_| {})
+                .unwrap();
             let published = pending.publish(&|_| Vec::new()).unwrap();
             let bytes = fs::read(&path).unwrap();
             assert_eq!(published.len, bytes.len() as u64);
@@ -266,14 +270,95 @@ fn what_the_kernel_compressed_is_kept_as_it_is() {
     let mut pending = Destination::parse(dir.path().join("x"))
         .begin(&Options::default())
         .unwrap();
-    let sealed = kernel_compressed(
-        &good(),
-        &mut pending,
-        Codec::Zstd,
-        Container::Sealed,
-        &mut |_| {},
-    );
+    let sealed = good().dump_compressed(&mut pending, Codec::Zstd, Container::Sealed, &mut |_| {});
     assert!(sealed.is_err(), "one stream cannot be sealed");
+}
+
+/// A kernel that is asked says that another dump is running.
+struct Busy;
+
+impl MemIoctl for Busy {
+    fn issue(&self, _: BorrowedFd<'_>, _: Request<'_>) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+}
+
+#[test]
+fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(here("there"), "x").unwrap();
+    fs::create_dir(here("taken")).unwrap();
+    fs::write(here("taken/vmcore.0"), "x").unwrap();
+    fs::create_dir(here("full")).unwrap();
+    fs::write(here("full/minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
+    let take = |out: &str, max, compress| {
+        let options = RunOptions {
+            max,
+            spool_dir: dir.path().into(),
+            ..RunOptions::new(Target {
+                container: if compress {
+                    Container::Saved
+                } else {
+                    Container::Sealed
+                },
+                encoding: Encoding::new(Codec::Zstd),
+            })
+        };
+        let to = Destination::parse(out);
+        let source = Source::Kernel {
+            kernel: device(Busy),
+            compress,
+        };
+        let output = Output::Destination(&to);
+        let error = run(source, output, &options, &mut NoObserver).unwrap_err();
+        error.to_string()
+    };
+    for (out, max, why) in [
+        (here("there"), None, "exists already"),
+        (here("absent/"), None, "No such file"),
+        (here("absent/file"), None, "No such file"),
+        (here("taken/"), NonZeroU32::new(1), "all taken"),
+        (here("full/"), None, "minfree"),
+        // Nobody makes files there, not even root.
+        ("/proc/self/".into(), None, "/proc/self"),
+    ] {
+        for compress in [true, false] {
+            let error = take(&out, max, compress);
+            assert!(error.contains(why), "{out}: {error}");
+        }
+    }
+    // And with a place for the dump it is asked.
+    for compress in [true, false] {
+        let error = take(&here(""), None, compress);
+        assert!(error.contains("another dump is running"), "{error}");
+    }
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_run_stores_what_the_running_kernel_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    for (compress, container) in [(false, Container::Sealed), (true, Container::Raw)] {
+        let options = RunOptions {
+            spool_dir: dir.path().into(),
+            ..RunOptions::new(Target {
+                container,
+                encoding: Encoding::new(Codec::Zstd),
+            })
+        };
+        let to = Destination::parse(dir.path());
+        let source = Source::Kernel {
+            kernel: good(),
+            compress,
+        };
+        let output = Output::Destination(&to);
+        let done = run(source, output, &options, &mut NoObserver).unwrap();
+        let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
+        assert_eq!(dump.container(), container);
+        assert_eq!(dump.bitmap().count(), tiny().truth().dumped_pages());
+        assert_eq!(done.pages.is_some(), !compress);
+    }
 }
 
 #[test]
@@ -352,7 +437,7 @@ fn the_other_process() {
     };
     let dir = Path::new(&dir);
     if what == "live" {
-        live(&device, dir, 0, &mut waiting).unwrap();
+        device.dump(dir, 0, &mut waiting).unwrap();
     } else {
         let options = Options {
             codec: Codec::Zstd,
@@ -360,7 +445,9 @@ fn the_other_process() {
         };
         let mut pending = Destination::parse(dir).begin(&options).unwrap();
         let (codec, container) = (Codec::Zstd, Container::Saved);
-        kernel_compressed(&device, &mut pending, codec, container, &mut waiting).unwrap();
+        device
+            .dump_compressed(&mut pending, codec, container, &mut waiting)
+            .unwrap();
     }
     panic!("nobody interrupted");
 }

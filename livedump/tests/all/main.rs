@@ -3,6 +3,7 @@
 mod bank;
 mod common;
 mod dumped;
+mod example;
 mod guest;
 mod guest_ports;
 mod hole;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use livecore_compress::{Codec, Encoding, Progress, ReadAt};
 use livecore_livedump::image;
-use livecore_livedump::publish::{Destination, PublishError};
+use livecore_livedump::publish::{Destination, Output, PublishError};
 use livecore_livedump::take::{
-    Done, Observer, Output, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
+    Done, Observer, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
 };
 use livecore_minidump::PhysMemory;
 use livecore_minidump::convert::Target;
@@ -22,8 +22,8 @@ fn tiny() -> Machine {
     Machine::parse(text).unwrap()
 }
 
-fn elf(machine: &Machine) -> KernelElf {
-    KernelElf::from_bytes(machine.kernel().to_vec()).unwrap()
+fn elf(machine: &Machine) -> Arc<KernelElf> {
+    Arc::new(KernelElf::from_bytes(machine.kernel().to_vec()).unwrap())
 }
 
 fn options(container: Container, codec: Codec) -> RunOptions {
@@ -76,16 +76,15 @@ impl Progress for Counter {
 
 fn take(
     memory: Arc<dyn PhysMemory>,
-    elf: &KernelElf,
+    elf: &Arc<KernelElf>,
     to: &Path,
     options: &RunOptions,
 ) -> Result<Done, TakeError> {
     let to = Destination::parse(to);
-    let source = Source::memory(memory);
+    let source = Source::memory(memory, elf.clone());
     run(
         source,
-        elf,
-        Output::Place(&to),
+        Output::Destination(&to),
         options,
         &mut Listener::default(),
     )
@@ -180,8 +179,8 @@ fn what_fails_leaves_nothing_behind() {
         ..Listener::default()
     };
     let to = Destination::parse(dir.path());
-    let source = Source::memory(machine.memory());
-    let error = run(source, &elf, Output::Place(&to), &options, &mut listener).unwrap_err();
+    let source = Source::memory(machine.memory(), elf.clone());
+    let error = run(source, Output::Destination(&to), &options, &mut listener).unwrap_err();
     assert!(matches!(error, TakeError::Cancelled), "{error}");
     let full = Path::new("/dev/full");
     let error = take(machine.memory(), &elf, full, &options).unwrap_err();
@@ -239,8 +238,8 @@ fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
         let mut bytes = Vec::new();
         let mut listener = Listener::default();
         let output = Output::Stream(&mut bytes);
-        let source = Source::memory(machine.memory());
-        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        let source = Source::memory(machine.memory(), elf.clone());
+        let done = run(source, output, &options, &mut listener).unwrap();
         assert!(bytes == fs::read(&path).unwrap(), "{container} {codec}");
         assert_eq!(done.written.file_len, bytes.len() as u64);
         assert_eq!(done.published.path, Path::new("-"));
@@ -250,11 +249,14 @@ fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
         options.converge = Some(2);
         let (mut again, mut listener) = (Vec::new(), Listener::default());
         let output = Output::Stream(&mut again);
-        let source = Source::memory(machine.memory());
-        let done = run(source, &elf, output, &options, &mut listener).unwrap();
+        let source = Source::memory(machine.memory(), elf.clone());
+        let done = run(source, output, &options, &mut listener).unwrap();
         assert_eq!(listener.stages, [Stage::ReadAgain, Stage::Write]);
         let torn = done.written.provenance.torn.unwrap();
-        assert_eq!((torn.pages, torn.torn, torn.rounds), (done.pages, 0, 1));
+        assert_eq!(
+            (torn.pages, torn.torn, torn.rounds),
+            (done.pages.unwrap(), 0, 1)
+        );
         if container != Container::Sealed {
             assert!(again == bytes, "{container} {codec}");
         }

@@ -139,14 +139,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         AnyDump::Mini(dump) => dump.known_len().is_some(),
         AnyDump::Full(_) => true,
     };
-    let uncompressed = target.encoding.codec == livecore_compress::Codec::None;
     let len = work.len();
     let options = publish::Options {
-        codec: target.encoding.codec,
         force: args.force,
-        sparse: uncompressed,
-        needed: len.filter(|_| uncompressed).unwrap_or(0),
-        ..publish::Options::default()
+        ..publish::Options::of_dump(target.encoding.codec, len)
     };
     let bar = session.bar("convert", args.json, len);
     let mut write = |out: &mut dyn std::io::Write, progress: &dyn livecore_compress::Progress| {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use livecore_compress::Codec;
 use livecore_kernel::locate::LocateError;
+use livecore_livedump::emulated::Parts;
+use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::image::{self, Format, Image, RawLayout};
-use livecore_livedump::mem4::emulated::Parts;
 use livecore_livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
-use livecore_livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
 use livecore_livedump::take::running::bootfile;
 use livecore_livedump::take::{TakeError, settle};
 use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};

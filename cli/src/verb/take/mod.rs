@@ -5,7 +5,6 @@
 //! the dump itself, and what it has written is stored.
 
 mod listener;
-mod live;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -15,18 +14,17 @@ use std::time::Duration;
 use clap::ValueEnum;
 use livecore_compress::Codec;
 use livecore_kernel::locate::identify;
+use livecore_livedump::emulated::state::{DumpLock, State};
 use livecore_livedump::image::{self, RawLayout};
-use livecore_livedump::mem4::state::{DumpLock, State};
 use livecore_livedump::mem4::{Access, FreeBsd};
-use livecore_livedump::publish::{self, Destination};
+use livecore_livedump::publish::{Destination, Output};
 use livecore_livedump::qmp::{Client, Guest};
-use livecore_livedump::take::live::spool_dir;
 use livecore_livedump::take::running::{bootfile, running};
 use livecore_livedump::take::{
-    self, GuestSource, Output, Pausing, PlanOptions, RunOptions, Source, TakeError,
+    self, GuestSource, LiveKernel, Pausing, PlanOptions, RunOptions, Source, TakeError,
 };
-use livecore_minidump::KernelElf;
 use livecore_minidump::convert::Target;
+use livecore_minidump::{Container, KernelElf};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::exit::Exit;
@@ -157,18 +155,6 @@ impl Args {
     fn is_live(&self) -> bool {
         self.machine.is_none() && self.image.is_none() && self.qmp.is_none() && !self.walk
     }
-
-    fn place_options(&self, target: &Target, len: u64) -> publish::Options {
-        let uncompressed = target.encoding.codec == Codec::None;
-        publish::Options {
-            codec: target.encoding.codec,
-            force: self.force,
-            max: self.max,
-            sparse: uncompressed,
-            // How far a codec gets is known only afterwards.
-            needed: if uncompressed { len } else { 0 },
-        }
-    }
 }
 
 /// Takes the dump.
@@ -181,7 +167,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let target = output::target(&args.codec, args.container, default)?;
     if args.is_live() {
-        return live::run(args, &destination, &target, session);
+        check_live(args, &destination, &target)?;
     }
     let options = RunOptions {
         plan: PlanOptions {
@@ -193,18 +179,21 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         cpu_state: !args.no_cpu_state,
         cpu: args.cpu,
         converge: args.converge,
-        // Where there is room for the dump, there is room for what it is made of.
-        spool_dir: match &destination {
-            Destination::Stdout => session.env.spool_dir.clone(),
-            _ => spool_dir(&destination),
+        // Where there is space for the dump, there is space for what it is made of.
+        spool_dir: match destination.directory() {
+            Some(directory) => directory.into(),
+            // As large as the dump, and /tmp may be memory.
+            None if args.is_live() => {
+                std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+            }
+            None => session.env.spool_dir.clone(),
         },
         ..RunOptions::new(target)
     };
     // Before the work: whether its result has a place at all.
-    let pending = output::begin(&destination, &options.place(0))?;
+    let pending = output::begin(&destination, &options.publish(None))?;
     let Machine {
         source,
-        elf,
         name,
         _lock,
     } = machine(args, session)?;
@@ -219,7 +208,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(pending) => Output::Begun(pending),
         None => Output::Stream(&mut session.out),
     };
-    let done = take::run(source, &elf, output, &options, &mut listener)
+    let done = take::run(source, output, &options, &mut listener)
         .map_err(|e| Failure::from(e).about(&name))?;
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
@@ -229,20 +218,42 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     output::report(&done.written, done.published, &target, done.took).tell(args.json, session)
 }
 
-/// What is dumped: the machine, its kernel's file, the name under which people know it, and what is
-/// held while it is dumped.
+/// Refuses what the running kernel cannot do when it writes the dump itself.
+fn check_live(args: &Args, destination: &Destination, target: &Target) -> Result<(), Failure> {
+    if args.kernel.is_some() || args.format_version.is_some() {
+        return Err(Failure::usage(
+            "the running kernel dumps itself: --kernel and --format-version go with --walk, --image \
+             or --machine",
+        ));
+    }
+    // Asked for its answer elsewhere than on FreeBSD.
+    own_kernel()?;
+    if !args.kernel_compress {
+        return Ok(());
+    }
+    if target.container == Container::Sealed || target.encoding.codec == Codec::None {
+        return Err(Failure::usage(
+            "--kernel-compress writes one gzip or zstd stream: say -z or -Z, and --container saved or \
+             raw",
+        ));
+    }
+    if destination.is_stdout() {
+        return Err(Failure::usage("a kernel compresses into a file").next("name one with -o"));
+    }
+    Ok(())
+}
+
+/// What is dumped, the name under which people know it, and what is locked while it is dumped.
 struct Machine {
     source: Source,
-    elf: KernelElf,
     name: PathBuf,
     _lock: Option<DumpLock>,
 }
 
 impl Machine {
-    fn new(source: Source, elf: KernelElf, name: &Path) -> Self {
+    fn new(source: Source, name: &Path) -> Self {
         Self {
             source,
-            elf,
             name: name.into(),
             _lock: None,
         }
@@ -254,7 +265,8 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         let machine = emulated::machine(path, session)?;
         let elf = KernelElf::from_bytes(machine.kernel().to_vec())
             .map_err(|e| Failure::from(e).about(path))?;
-        return Ok(Machine::new(Source::memory(machine.memory()), elf, path));
+        let source = Source::memory(machine.memory(), Arc::new(elf));
+        return Ok(Machine::new(source, path));
     }
     if let Some(socket) = &args.qmp {
         return guest(args, socket, session);
@@ -268,11 +280,20 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         let device = FreeBsd::open(Access::READ)
             .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
         let machine = running(Arc::new(device), &elf).map_err(|e| Failure::from(e).about(&path))?;
-        return Ok(Machine::new(Source::Machine(machine), elf, DEVICE.as_ref()));
+        let elf = Arc::new(elf);
+        return Ok(Machine::new(
+            Source::Machine { machine, elf },
+            DEVICE.as_ref(),
+        ));
     }
-    // `is_live` is the case without an image.
     let Some(path) = &args.image else {
-        return Err(Failure::usage("nothing is named that could be dumped"));
+        let device = FreeBsd::open(Access::READ)
+            .map_err(|e| Failure::from(TakeError::from(e)).about(DEVICE.as_ref()))?;
+        let source = Source::Kernel {
+            kernel: LiveKernel::new(device),
+            compress: args.kernel_compress,
+        };
+        return Ok(Machine::new(source, DEVICE.as_ref()));
     };
     let options = image::Options {
         layout: args.layout.clone(),
@@ -299,10 +320,11 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     let source = Source::Memory {
         memory: opened.memory,
         cpus: opened.cpus,
+        elf: Arc::new(elf),
     };
     Ok(Machine {
         _lock: Some(lock),
-        ..Machine::new(source, elf, path)
+        ..Machine::new(source, path)
     })
 }
 
@@ -317,7 +339,7 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
     let stop = move || interrupt.raised().is_some();
     let client = Client::connect_until(socket, timeout, Arc::new(stop))
         .map_err(|e| Failure::from(TakeError::from(e)).about(socket))?;
-    let source = GuestSource {
+    let guest = GuestSource {
         guest: Guest::new(client),
         pausing: args.pause.map(|pause| match pause {
             PauseArg::Changed => Pausing::Compare,
@@ -325,7 +347,8 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
         }),
         guard: guard::command("qmp-guard")?,
     };
-    Ok(Machine::new(Source::Guest(source), elf, socket))
+    let elf = Arc::new(elf);
+    Ok(Machine::new(Source::Guest { guest, elf }, socket))
 }
 
 /// What is said of an image whose kernel nobody has named.

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use livecore_livedump::emulated::Parts;
+use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::image;
-use livecore_livedump::mem4::emulated::Parts;
-use livecore_livedump::mem4::{Access, Credentials, DumpRequest, Emulated, MemDevice};
+use livecore_livedump::mem4::{Access, DumpRequest, MemDevice};
 use livecore_minidump::KernelElf;
 
 use super::{Fixture, fixture, hex, tiny};

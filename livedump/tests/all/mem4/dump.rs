@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
 use livecore_compress::ReadAt;
-use livecore_livedump::mem4::{
-    Access, Credentials, Device, DumpRequest, Emulated, MemDevice, MemError,
-};
+use livecore_livedump::emulated::{Credentials, Emulated};
+use livecore_livedump::mem4::{Access, Device, DumpRequest, MemDevice, MemError};
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::{Container, Dump, KernelDumpHeader, OpenOptions};

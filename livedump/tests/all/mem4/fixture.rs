@@ -4,9 +4,10 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use livecore_livedump::emulated::Parts;
+use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::image;
-use livecore_livedump::mem4::emulated::Parts;
-use livecore_livedump::mem4::{Access, Credentials, Emulated};
+use livecore_livedump::mem4::Access;
 use livecore_minidump::KernelElf;
 use livecore_synth::{Machine, write_out};
 

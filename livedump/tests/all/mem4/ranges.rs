@@ -1,8 +1,9 @@
 //! MEMRANGE_GET and MEMRANGE_SET.
 
-use livecore_livedump::mem4::emulated::Parts;
+use livecore_livedump::emulated::Parts;
+use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::mem4::range::Owner;
-use livecore_livedump::mem4::{Access, Credentials, Emulated, MemDevice, MemError, MemRange};
+use livecore_livedump::mem4::{Access, MemDevice, MemError, MemRange};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
 use super::fixture::fixture;

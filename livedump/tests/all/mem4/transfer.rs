@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
-use livecore_livedump::mem4::{Access, Credentials, Device, Emulated, MemDevice, MemError};
+use livecore_livedump::emulated::{Credentials, Emulated};
+use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
 use livecore_minidump::PhysMemory;
 
 use super::fixture::{PAGE, fixture};

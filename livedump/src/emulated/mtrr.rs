@@ -5,8 +5,8 @@
 //! are any, then the variable ones. The rules of update and remove are that driver's to the
 //! letter, its leniency included: once a range matches exactly, later slots are not looked at.
 
-use super::MemError;
-use super::range::{MemRange, Owner};
+use crate::mem4::MemError;
+use crate::mem4::range::{MemRange, Owner};
 use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
 /// Fixed ranges.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
-use super::emulated::AddressSpace;
-use super::{Extracted, MemError};
+use super::AddressSpace;
+use crate::mem4::{Extracted, MemError};
 use crate::sys::memrange::MeState;
 use livecore_defs::pmap::PmapFields;
 use livecore_kernel::locate::Machine;

@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 
 use livecore_compress::{Codec, ReadAt};
@@ -20,22 +19,11 @@ use livecore_defs::kerneldump::{
 use livecore_minidump::KernelDumpHeader;
 use rustix::fs::{FileType, OFlags};
 
-use super::MemError;
 use super::kernel_stream::Stream;
+use crate::mem4::{DumpRequest, MemError};
 use crate::publish::error::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
-
-/// `struct mem_livedump_arg`: the argument of MEM_KERNELDUMP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DumpRequest {
-    /// Where the dump goes: a descriptor of this process, open for writing, of a file.
-    pub fd: RawFd,
-    /// Must be 0.
-    pub flags: i32,
-    /// 0 none, 1 gzip, 2 zstd.
-    pub compression: u8,
-}
 
 /// Checks a request as the kernel does, in its order, after the privilege; the file is a
 /// descriptor of our own.

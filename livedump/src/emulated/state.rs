@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::MemError;
 use super::mtrr::{FIXED, Mtrr};
-use super::range::{MemRange, Owner};
+use crate::mem4::MemError;
+use crate::mem4::range::{MemRange, Owner};
 use crate::publish::Directory;
 use crate::publish::temporary::Temporary;
 use crate::sys::memrange::Mdf;

@@ -7,6 +7,12 @@
 //! The kernel is looked for when something needs it: physical addresses and memory ranges of a
 //! machine whose kernel is not known, or not amd64's, can be had all the same.
 
+mod dump;
+mod kernel_stream;
+pub mod mtrr;
+pub mod process;
+pub mod state;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -14,37 +20,17 @@ use std::sync::{Arc, OnceLock};
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::{Architecture, KernelElf, KernelMemory, VirtAddr};
 
-use super::mtrr::Mtrr;
-use super::state::State;
-use super::{Device, DumpRequest, Extracted, MemDevice, MemError, MemRange, Process, dump};
+pub use process::Process;
+pub use state::State;
+
 use crate::image;
+use crate::mem4::{Access, Device, DumpRequest, Extracted, MemDevice, MemError, MemRange};
 use crate::sys::memrange::MeState;
 use crate::take::{self, PlanOptions};
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::PhysMemoryMut;
-
-/// For what the device was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Reading.
-    pub read: bool,
-    /// Writing.
-    pub write: bool,
-}
-
-impl Access {
-    /// Reading only.
-    pub const READ: Self = Self {
-        read: true,
-        write: false,
-    };
-    /// Reading and writing.
-    pub const READ_WRITE: Self = Self {
-        read: true,
-        write: true,
-    };
-}
+use mtrr::Mtrr;
 
 /// Who opens the device: what the emulated system would let him do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,23 @@
+//! What a device is opened for.
+
+/// For what the device was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+}
+
+impl Access {
+    /// Reading only.
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+    };
+    /// Reading and writing.
+    pub const READ_WRITE: Self = Self {
+        read: true,
+        write: true,
+    };
+}
