@@ -2,6 +2,11 @@
 //!
 //! IMAGE is a memory image in any format that docs/images.md lists, KERNEL the kernel's ELF file,
 //! OUT a file or a crash directory.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program tells its user"
+)]
 
 use std::error::Error;
 use std::path::Path;

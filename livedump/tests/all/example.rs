@@ -1,12 +1,7 @@
 //! The example program, run on a machine that was written out.
 
 #[path = "../../examples/take.rs"]
-#[expect(
-    dead_code,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "its main is not run here"
-)]
+#[expect(dead_code, reason = "its main is not run here")]
 mod take;
 
 use livecore_minidump::{Dump, OpenOptions};
