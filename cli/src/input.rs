@@ -7,13 +7,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livecore_kernel::agree::{self, Agreement};
-use livecore_kernel::locate::{DumpedMachine, LocateError};
+use livecore_kernel::agree::Agreement;
+use livecore_kernel::kernel_search::Found;
+use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::failure::Failure;
-use crate::kernel_search;
+use crate::serve::command;
 use crate::session::Session;
 
 /// How a dump is opened.
@@ -88,9 +89,6 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
     }
 }
 
-/// The most files that are told of when none of them is the kernel.
-const REJECTED_TOLD: usize = 5;
-
 /// Which kernel ran.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
@@ -106,16 +104,6 @@ pub struct KernelArgs {
     pub force: bool,
 }
 
-/// A kernel's file, opened.
-pub struct Kernel {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its symbols.
-    pub elf: KernelElf,
-    /// Where it lies and how it maps: in a full dump, which says nothing of that itself.
-    pub machine: Option<DumpedMachine>,
-}
-
 impl KernelArgs {
     /// Opens the kernel if one is named, else looks for it, and says on standard error which one
     /// was found. `None` if there is none.
@@ -127,16 +115,18 @@ impl KernelArgs {
         dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
-    ) -> Result<Option<Kernel>, Failure> {
+    ) -> Result<Option<Pair>, Failure> {
         match &self.kernel {
             Some(path) => self.named(path, dump, name, session).map(Some),
             None => {
-                let looked = self.search(dump, name, session);
-                if looked.found.is_none() && !looked.rejected.is_empty() {
-                    let why = why_not(&looked.rejected);
-                    session.voice.say(format_args!("no kernel was found{why}"));
+                let found = self.search(dump, name, session);
+                if found.pair.is_none() && !found.rejected.is_empty() {
+                    let tried = Tried(&found.rejected);
+                    session
+                        .voice
+                        .say(format_args!("no kernel was found{tried}"));
                 }
-                Ok(looked.found)
+                Ok(found.pair)
             }
         }
     }
@@ -147,35 +137,30 @@ impl KernelArgs {
         dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
-    ) -> Result<Kernel, Failure> {
+    ) -> Result<Pair, Failure> {
         if let Some(path) = &self.kernel {
             return self.named(path, dump, name, session);
         }
-        let search = self.search(dump, name, session);
-        let Some(kernel) = search.found else {
-            let what = format!(
-                "the kernel that ran was not found{}",
-                why_not(&search.rejected)
-            );
-            return Err(Failure::could_not(what)
+        let Found { pair, rejected } = self.search(dump, name, session);
+        pair.ok_or_else(|| {
+            Failure::could_not(PairError::NotFound { rejected })
                 .about(name)
-                .next("say --kernel ELF, or --kernel-path PATH where to look"));
-        };
-        Ok(kernel)
+                .next("say --kernel ELF, or --kernel-path PATH where to look")
+        })
     }
 
-    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Looked {
-        let search = kernel_search::find(dump, name, &self.kernel_path);
-        let found = search.found;
-        if let Some(kernel) = &found {
+    fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Found {
+        // The dump's directory may belong to another user: a path must mean nothing in a debugger's
+        // command.
+        let plain = |path: &Path| command::plain(path).map(drop);
+        let search = KernelSearch::new().next_to(name).places(&self.kernel_path);
+        let found = search.filter(&plain).find(dump);
+        if let Some(pair) = &found.pair {
             session
                 .voice
-                .say(format_args!("kernel: {}", kernel.path.display()));
+                .say(format_args!("kernel: {}", pair.path().display()));
         }
-        Looked {
-            found,
-            rejected: search.rejected,
-        }
+        found
     }
 
     fn named(
@@ -184,13 +169,12 @@ impl KernelArgs {
         dump: &AnyDump,
         name: &Path,
         session: &mut Session<'_>,
-    ) -> Result<Kernel, Failure> {
-        let elf = kernel(path)?;
-        let (agreement, machine) = hold(&elf, dump).map_err(|e| {
+    ) -> Result<Pair, Failure> {
+        let pair = Pair::new(dump, path, kernel(path)?).map_err(|e| {
             let failure = Failure::from(e).about(path);
             failure.next(format_args!("is it the kernel of {}?", name.display()))
         })?;
-        match agreement {
+        match pair.agreement() {
             Agreement::Same => {}
             Agreement::Unknown { why } => session.warn(
                 path,
@@ -208,52 +192,21 @@ impl KernelArgs {
                 session.warn(path, line);
             }
         }
-        let path = path.to_owned();
-        Ok(Kernel { path, elf, machine })
+        Ok(pair)
     }
 }
 
-/// Holds a kernel's file against a dump: whether it is its kernel, and of a full dump, where it
-/// lies in there.
-pub fn hold(
-    elf: &KernelElf,
-    dump: &AnyDump,
-) -> Result<(Agreement, Option<DumpedMachine>), LocateError> {
-    let full = match dump {
-        AnyDump::Mini(mini) => return Ok((agree::compare(elf, mini), None)),
-        AnyDump::Full(full) => full,
-    };
-    if let Some(mini) = full.minidump() {
-        return Ok((agree::compare(elf, mini), None));
-    }
-    // What machine and header say is known before the kernel is looked for.
-    let first = agree::compare_full(elf, full, &**full);
-    if let Agreement::Contradicts { .. } = first {
-        return Ok((first, DumpedMachine::find(Arc::clone(full), elf).ok()));
-    }
-    let machine = DumpedMachine::find(Arc::clone(full), elf)?;
-    Ok((agree::compare_full(elf, full, &machine), Some(machine)))
-}
-
-/// What looking for a kernel came to.
-struct Looked {
-    found: Option<Kernel>,
-    rejected: Vec<(PathBuf, String)>,
-}
-
-/// Why files that were looked at are not it, in parentheses; nothing if there were none.
-fn why_not(rejected: &[(PathBuf, String)]) -> String {
-    if rejected.is_empty() {
-        return String::new();
-    }
-    let told = rejected.iter().take(REJECTED_TOLD);
-    let mut told: Vec<_> = told
-        .map(|(path, why)| format!("{}: {why}", path.display()))
-        .collect();
-    if rejected.len() > REJECTED_TOLD {
-        told.push(format!("{} more", rejected.len() - REJECTED_TOLD));
-    }
-    format!(" ({})", told.join("; "))
+/// Opens the dump `path` and pairs it with the kernel that `args` name, or that is found; there has
+/// to be one. Tells of those warnings that matter to whoever reads memory.
+pub fn pair(
+    path: &Path,
+    opening: Opening,
+    args: &KernelArgs,
+    session: &mut Session<'_>,
+) -> Result<Pair, Failure> {
+    let dump = dump(path, opening, session)?;
+    tell_memory_warnings(&dump, path, session);
+    args.require(&dump, path, session)
 }
 
 /// Opens the kernel `path`.

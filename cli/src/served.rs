@@ -11,7 +11,6 @@ use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::serve::Served;
 use crate::session::Session;
-use crate::space::Space;
 use crate::text::Short;
 
 /// Opens what is served, and tells what could not be found of it.
@@ -29,10 +28,9 @@ pub fn open(
     let opened = input::dump(dump, opening, session)?;
     input::tell_memory_warnings(&opened, dump, session);
     check_spool(&opened, dump, session)?;
-    let found = kernel.require(&opened, dump, session)?;
-    let space = Space::new(opened, found);
-    check(&space, dump, session)?;
-    let served = Served::new(space, dump, &kernel.kernel_path)?;
+    let pair = kernel.require(&opened, dump, session)?;
+    check(&opened, dump, session)?;
+    let served = Served::new(pair, dump, &kernel.kernel_path)?;
     for problem in served.problems() {
         session.voice.say(printable(problem));
     }
@@ -41,8 +39,8 @@ pub fn open(
 
 /// Decodes a stream that has its checksum at its end up to there, before anybody is served: what
 /// is lost is told now, and what is there is checked.
-fn check(space: &Space, dump: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    let stream = space.dump.stream();
+fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
+    let stream = opened.stream();
     if stream.frames().is_none()
         && let (_, Some(error)) = stream
             .readable()

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use livecore_kernel::Pair;
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 use livecore_synth::{Description, build};
@@ -10,8 +11,6 @@ use super::packet::PACKET_MAX;
 use super::session::{Flow, Session};
 use super::target::Served;
 use crate::failure::Failure;
-use crate::input;
-use crate::space::Space;
 
 /// The smallest machine with a crash, threads and modules.
 const MACHINE: &str = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"fuzz\"\n";
@@ -24,12 +23,8 @@ pub(crate) fn machine() -> Result<Served, Failure> {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec())?;
     let taken = plan(machine.memory(), &elf, &PlanOptions::default()).map_err(|e| could_not(&e))?;
     let dump = AnyDump::from_source(Arc::new(taken.payload()), &OpenOptions::default())?;
-    let kernel = input::Kernel {
-        path: "kernel".into(),
-        elf,
-        machine: None,
-    };
-    Served::new(Space::new(dump, kernel), "machine".as_ref(), &[])
+    let pair = Pair::new(&dump, "kernel", elf).map_err(|e| could_not(&e))?;
+    Served::new(pair, "machine".as_ref(), &[])
 }
 
 /// Feeds `data` to a session over an emulated machine. Public for fuzzers.

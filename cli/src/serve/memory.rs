@@ -11,7 +11,7 @@ const REGIONS_MAX: usize = 1 << 18;
 
 /// Reads up to `len` bytes at `at`: up to the first that is not there.
 pub(crate) fn read(served: &Served, at: u64, len: usize, physical: bool) -> Vec<u8> {
-    let dump = &*served.space.memory;
+    let dump = &*served.memory;
     let page = dump.page_size();
     let mut bytes = vec![0; len];
     let mut done = 0;
@@ -129,7 +129,7 @@ impl Regions {
 
 /// The stretch that holds `at`.
 pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
-    let dump = &*served.space.memory;
+    let dump = &*served.memory;
     let readable = Permissions {
         write: true,
         execute: false,

@@ -30,7 +30,7 @@ verify [quick|deep]  check the dump's structures
 impl Served {
     /// Why the kernel panicked: the header's text, else the kernel's own.
     pub(crate) fn panic(&self) -> Option<String> {
-        let header = self.space.dump.header().map(|h| {
+        let header = self.pair.dump().header().map(|h| {
             let text = h.panicstring.split(|b| *b == 0).next().unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         });
@@ -51,7 +51,7 @@ impl Served {
     }
 
     fn info(&self) -> String {
-        let dump = &self.space.dump;
+        let dump = self.pair.dump();
         let mut text = String::new();
         // Writing to a string does not fail.
         let path = |path: &Path| printable(&path.display().to_string());
@@ -68,7 +68,7 @@ impl Served {
             text,
             "pages    {} of {} bytes",
             dump.pages(),
-            self.space.memory.page_size()
+            self.memory.page_size()
         );
         if let Some(header) = dump.header() {
             let of = |bytes: &[u8]| {
@@ -104,8 +104,8 @@ impl Served {
 
     /// What `livecore ps` prints.
     fn ps(&self) -> Result<String, String> {
-        let types = Types::read(&self.space.elf, &STRUCTURES);
-        let kernel = self.kernel().with_types(&types);
+        let types = Types::read(self.pair.elf(), &STRUCTURES);
+        let kernel = self.kernel().clone().with_types(&types);
         let found = kernel.processes().map_err(|e| e.to_string())?;
         let (kernel, list) = (&kernel, &found.list);
         Ok(ProcessTable { kernel, list }.to_string())
@@ -141,7 +141,7 @@ impl Served {
     }
 
     fn vtop(&self, at: u64) -> String {
-        let physical = match self.space.memory.translate(VirtAddr(at)) {
+        let physical = match self.memory.translate(VirtAddr(at)) {
             Ok(found) => found,
             Err(error) => return format!("{error}\n"),
         };
@@ -149,14 +149,14 @@ impl Served {
     }
 
     fn place(&self, at: PhysAddr) -> String {
-        match self.space.memory.offset_of(at) {
+        match self.memory.offset_of(at) {
             Some(offset) => format!(", at {offset:#x} of the payload"),
             None => ", not in the dump".into(),
         }
     }
 
     fn page(&self, at: u64) -> String {
-        let memory = &self.space.memory;
+        let memory = &self.memory;
         let page = memory.page_size();
         let start = PhysAddr(at - at % page);
         let mut text = format!("page {start}{}\n", self.place(start));
@@ -193,7 +193,7 @@ impl Served {
     fn backtrace(&self, thread: &Thread) -> String {
         let mut text = format!("{} (tid {})\n", printable(&thread.title()), thread.tid);
         let symbols = super::target::ModuleSymbols::of(self);
-        let kernel = self.kernel().with_functions(&symbols);
+        let kernel = self.kernel().clone().with_functions(&symbols);
         let registers = match kernel.registers(thread) {
             Ok(registers) => registers,
             Err(error) => {
@@ -245,7 +245,7 @@ impl Served {
             name: self.name.display().to_string(),
             depth,
             threads: crate::args::threads(None),
-            kernel: Some(&crate::kernel_facts::Facts(&self.space.elf)),
+            kernel: Some(&crate::kernel_facts::Facts(self.pair.elf())),
             info: info.as_deref(),
             ..livecore_verify::Options::default()
         };
@@ -307,7 +307,7 @@ impl Session<'_> {
 
     fn dmesg(&self, all: bool) -> Result<String, String> {
         let served = self.served;
-        let buffer = served.space.message_buffer().map_err(|e| e.to_string())?;
+        let buffer = served.pair.message_buffer().map_err(|e| e.to_string())?;
         let text = buffer.dmesg(all);
         let text = String::from_utf8_lossy(&text);
         // What a terminal would take for more than text stays text.

@@ -48,7 +48,7 @@ impl Served {
     /// Where anything can be: physical memory when that is asked for, then the direct map and the
     /// kernel map. All of it is read-only, so that GDB refuses writes itself.
     fn memory_map(&self) -> String {
-        let memory = &self.space.memory;
+        let memory = &self.memory;
         let mut ranges = vec![(0, memory.memory_end())];
         if let Some(direct) = memory.direct_map() {
             ranges.push((direct.addresses.start, direct.addresses.end));

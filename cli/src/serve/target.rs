@@ -3,17 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use livecore_kernel::module::Placed;
-use livecore_kernel::{Functions, Kernel, Module, Modules, Thread};
+use livecore_kernel::debug_file::debug_file;
+use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
+
+use livecore_minidump::DumpMemory;
 
 use super::command;
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
 use crate::failure::Failure;
-use crate::kernel_search::debug_file;
-use crate::space::Space;
 use livecore_defs::text::printable;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
@@ -105,7 +106,10 @@ pub(crate) struct SharedFile {
 
 /// A dump that is served.
 pub struct Served {
-    pub(crate) space: Space,
+    pub(crate) pair: Pair,
+    kernel: Kernel<'static>,
+    /// The dump's memory as the kernel mapped it.
+    pub(crate) memory: Arc<dyn DumpMemory>,
     pub(crate) name: PathBuf,
     pub(crate) kernel_path: PathBuf,
     pub(crate) machine: &'static Machine,
@@ -127,16 +131,16 @@ pub struct Served {
 impl Served {
     /// Serves a dump, whose file is `name`, with the kernel that ran. The files of its modules are
     /// looked for in `places`, beside the kernel, beside the dump, and where they were loaded from.
-    pub fn new(space: Space, name: &Path, places: &[PathBuf]) -> Result<Self, Failure> {
-        let number = space.elf.machine();
+    pub fn new(pair: Pair, name: &Path, places: &[PathBuf]) -> Result<Self, Failure> {
+        let number = pair.elf().machine();
         let Some(machine) = Machine::of(number) else {
             let what = format_args!("kernels of ELF machine {number} are not served");
             return Err(Failure::new(crate::Exit::UNSUPPORTED, what)
-                .about(&space.path)
+                .about(pair.path())
                 .next("amd64, arm64, i386 and riscv64 are"));
         };
         let mut problems = Vec::new();
-        let kernel = space.kernel();
+        let kernel = pair.kernel();
         let threads = entries(&kernel, &mut problems);
         let modules = kernel.modules().unwrap_or_else(|error| {
             problems.push(format!("modules: {error}"));
@@ -144,10 +148,9 @@ impl Served {
         });
         let problems_of = modules.problems.iter().map(|p| format!("modules: {p}"));
         problems.extend(problems_of);
-        drop(kernel);
         let by_id = (0..).zip(&threads).map(|(at, t)| (t.id, at)).collect();
-        let path = space.path.canonicalize();
-        let path = path.unwrap_or_else(|_| space.path.clone());
+        let path = pair.path().canonicalize();
+        let path = path.unwrap_or_else(|_| pair.path().to_owned());
         let mut served = Self {
             gdb: machine.gdb_registers(),
             lldb: machine.lldb_registers(),
@@ -161,7 +164,9 @@ impl Served {
             regions: OnceLock::new(),
             threads_xml: OnceLock::new(),
             functions: OnceLock::new(),
-            space,
+            memory: pair.memory(),
+            pair,
+            kernel,
             name: name.to_owned(),
             kernel_path: path,
         };
@@ -171,8 +176,8 @@ impl Served {
     }
 
     /// The kernel in the dump.
-    pub(crate) fn kernel(&self) -> Kernel<'_> {
-        self.space.kernel()
+    pub(crate) fn kernel(&self) -> &Kernel<'static> {
+        &self.kernel
     }
 
     /// What could not be found or read, in words.
@@ -187,7 +192,7 @@ impl Served {
 
     /// FreeBSD's name of the processor.
     pub fn architecture(&self) -> &'static str {
-        self.space.dump.arch().name
+        self.pair.dump().arch().name
     }
 
     /// What GDB calls the processor.
@@ -260,7 +265,7 @@ impl Served {
                 let placed = File::open(&path)
                     .map_err(|e| e.to_string())
                     .and_then(|file| {
-                        let placed = self.space.kernel().place(module, &file);
+                        let placed = self.kernel.place(module, &file);
                         placed.map_err(|e| e.to_string())
                     });
                 match placed {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
-use livecore_kernel::locate::DumpedMachine;
+use livecore_kernel::Pair;
 use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
 use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;
@@ -63,14 +63,14 @@ pub struct Args {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let could_not = |failure: Failure| failure.with_exit(Exit::NOT_COMPARED);
     let kernel = match &args.kernel {
-        Some(path) => Some(input::kernel(path).map_err(could_not)?),
+        Some(path) => Some(Arc::new(input::kernel(path).map_err(could_not)?)),
         None => None,
     };
     let a = input::seekable(&args.a, session).map_err(could_not)?;
     let b = input::seekable(&args.b, session).map_err(could_not)?;
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
-    let facts = kernel.as_ref().map(Facts);
+    let facts = kernel.as_deref().map(Facts);
     let options = Options {
         strict: args.strict,
         per_rule: args.limit,
@@ -83,9 +83,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     drop(bar);
     let unexplained = found.pages.iter().any(|page| page.direct.is_none());
     if let Some(elf) = kernel.as_ref().filter(|_| unexplained)
-        && let Some(machine) = machine_of(args, elf, session)
+        && let Some(memory) = memory_of(args, elf, session)
     {
-        explain(&mut found.pages, &machine, elf);
+        explain(&mut found.pages, &*memory, elf);
     }
     if session.env.interrupt.raised().is_some() {
         return Err(livecore_compress::Error::Cancelled.into());
@@ -108,7 +108,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 /// The kernel in one of the dumps, if that is a full dump and says nothing of it itself.
-fn machine_of(args: &Args, elf: &KernelElf, session: &mut Session<'_>) -> Option<DumpedMachine> {
+fn memory_of(
+    args: &Args,
+    elf: &Arc<KernelElf>,
+    session: &mut Session<'_>,
+) -> Option<Arc<dyn DumpMemory>> {
     let paths = [&args.a, &args.b];
     let files = paths.into_iter().filter(|path| path.is_file());
     // Comparing has been through the whole streams.
@@ -118,7 +122,10 @@ fn machine_of(args: &Args, elf: &KernelElf, session: &mut Session<'_>) -> Option
     };
     files
         .filter_map(|path| input::dump(path, opening, session).ok())
-        .find_map(|dump| input::hold(elf, &dump).ok()?.1)
+        .find_map(|dump| {
+            let pair = Pair::new(&dump, "kernel", Arc::clone(elf)).ok()?;
+            pair.machine().map(|_| pair.memory())
+        })
 }
 
 /// Says of pages where the direct map has them, and what of the kernel's image lies there.

@@ -10,7 +10,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::Space;
 
 const MANUAL: &str = "\
 Examples:
@@ -59,7 +58,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             alone
         }
         alone => match (args.kernel.open(&dump, &args.dump, session)?, alone) {
-            (Some(kernel), _) => Space::new(dump, kernel)
+            (Some(pair), _) => pair
                 .message_buffer()
                 .map_err(|e| about(e.into()))?,
             (None, Some(alone)) => alone,

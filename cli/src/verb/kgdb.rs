@@ -76,7 +76,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     // Compared with the dump, or looked for, before anything is unpacked.
     let kernel = match args.kernel.open(&dump, &args.dump, session)? {
-        Some(kernel) => Some(absolute(&kernel.path)?),
+        Some(pair) => Some(absolute(pair.path())?),
         None => None,
     };
     if let Some(output) = &args.output

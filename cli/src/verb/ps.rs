@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use livecore_kernel::{Kernel, Process, ProcessTable, STRUCTURES, Thread, Types};
+use livecore_kernel::{Kernel, Process, ProcessTable, Thread};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
-use crate::space::Space;
 
 const MANUAL: &str = "\
 Examples:
@@ -72,15 +71,12 @@ struct ThreadAnswer {
 
 /// Prints the list.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let space = Space::open(&args.dump, Opening::default(), &args.kernel, session)?;
-    let types = Types::read(&space.elf, &STRUCTURES);
-    for problem in &types.problems {
+    let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
+    let kernel = pair.kernel().detailed();
+    let types = kernel.types();
+    for problem in types.iter().flat_map(|types| &types.problems) {
         session.warn(&args.dump, problem);
     }
-    let kernel = space.kernel().with_types(&types);
-    // A stack may go through a loaded kernel file.
-    let modules = kernel.modules().unwrap_or_default();
-    let kernel = kernel.with_functions(&modules);
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(&args.dump))?;
@@ -88,7 +84,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.json {
         let answer = Answer {
             dump: args.dump.display().to_string(),
-            typed: types.structure("thread").is_some(),
+            typed: types.is_some_and(|types| types.structure("thread").is_some()),
             processes: found.list.iter().map(|p| answer(&kernel, p)).collect(),
             missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
             problems: found.problems,

@@ -16,7 +16,6 @@ use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::memory_format::{FormatArgs, Numbers, Sink};
 use crate::session::Session;
-use crate::space::Space;
 use crate::text::parse_size;
 use crate::words::Order;
 
@@ -87,8 +86,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let at = match (&args.place, &kernel) {
         (Location::Address(at), _) => *at,
         (symbol, Some(kernel)) => symbol
-            .address(&kernel.elf)
-            .map_err(|e| Failure::could_not(e).about(&kernel.path))?,
+            .address(kernel.elf())
+            .map_err(|e| Failure::could_not(e).about(kernel.path()))?,
         // Both kinds of dump have refused a symbol without a kernel above.
         (Location::Symbol { name, .. }, None) => {
             return Err(Failure::usage(format_args!("{name} is a symbol")));
@@ -96,7 +95,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let order = Order::of(dump.order());
     let memory = match kernel {
-        Some(kernel) => Space::new(dump, kernel).memory,
+        Some(pair) => pair.memory(),
         None => dump.memory(),
     };
     let range = Range {

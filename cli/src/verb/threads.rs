@@ -5,14 +5,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use livecore_defs::trapframe::Cause;
-use livecore_kernel::{Context, Frame, Kernel, Registers, STRUCTURES, Thread, Trap, Types};
+use livecore_kernel::{Context, Frame, Kernel, Registers, Thread, Trap};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::input::{KernelArgs, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
 use crate::session::Session;
-use crate::space::Space;
 use livecore_defs::text::printable;
 
 /// Registers on a line.
@@ -108,15 +107,12 @@ struct TrapAnswer {
 /// Prints the threads.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
-    let space = Space::open(&args.dump, Opening::default(), &args.kernel, session)?;
-    let types = Types::read(&space.elf, &STRUCTURES);
-    for problem in &types.problems {
+    let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
+    let kernel = pair.kernel().detailed();
+    let types = kernel.types();
+    for problem in types.iter().flat_map(|types| &types.problems) {
         session.warn(&args.dump, problem);
     }
-    let kernel = space.kernel().with_types(&types);
-    // Kernels without the list have functions of their own all the same.
-    let modules = kernel.modules().unwrap_or_default();
-    let kernel = kernel.with_functions(&modules);
     let found = kernel.processes().map_err(|e| about(e.into()))?;
     session.tell_lacks(&args.dump, &found.missing, &found.problems);
 
@@ -165,7 +161,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let answer = Answer {
         dump: args.dump.display().to_string(),
-        typed: types.structure("thread").is_some(),
+        typed: types.is_some_and(|types| types.structure("thread").is_some()),
         threads,
         missing: found.missing.iter().map(|m| m.symbol.into()).collect(),
         problems: found.problems.clone(),

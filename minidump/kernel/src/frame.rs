@@ -1,5 +1,9 @@
 //! A frame of a backtrace.
 
+use std::fmt;
+
+use livecore_defs::text::printable;
+
 use crate::trap::Trap;
 
 /// The most frames of one stack.
@@ -20,4 +24,15 @@ pub struct Frame {
     /// Why the chain goes no further, where that is not its end: mips has no frame pointers, and
     /// what its functions did is not always known.
     pub ends: Option<&'static str>,
+}
+
+impl fmt::Display for Frame {
+    /// `0xffffffff80c09ade kdb_enter+0x3e`, with control characters of the name escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.pc)?;
+        let Some((name, offset)) = &self.function else {
+            return Ok(());
+        };
+        write!(f, " {}+{offset:#x}", printable(name))
+    }
 }

@@ -6,7 +6,7 @@ use livecore_minidump::{Architecture, Dump, KernelElf, KernelMemory, VirtAddr};
 
 use crate::error::KernelError;
 use crate::shared::Shared;
-use crate::types::Types;
+use crate::types::{STRUCTURES, Types};
 
 /// Who knows functions that the kernel's own file does not have: those of loaded kernel files.
 pub trait Functions: Send + Sync {
@@ -64,7 +64,7 @@ impl<'a> Kernel<'a> {
         Self::new(dump, elf).displaced(displacement(dump))
     }
 
-    /// With type information about [`STRUCTURES`](crate::STRUCTURES), which tells what is not
+    /// With type information about [`STRUCTURES`], which tells what is not
     /// exported.
     #[must_use]
     pub fn with_types(self, types: impl Into<Shared<'a, Types>>) -> Self {
@@ -81,6 +81,17 @@ impl<'a> Kernel<'a> {
             functions: Some(Arc::new(functions)),
             ..self
         }
+    }
+
+    /// With what takes time to read: type information about [`STRUCTURES`], and the functions of
+    /// loaded modules, where the kernel has a list of those.
+    #[must_use]
+    pub fn detailed(self) -> Self {
+        let types = Types::read(&self.elf, &STRUCTURES);
+        let kernel = self.with_types(Arc::new(types));
+        // Kernels without the list have functions of their own all the same.
+        let modules = kernel.modules().unwrap_or_default();
+        kernel.with_functions(modules)
     }
 
     /// At other addresses than it was linked for: all of them higher by `displacement`, modulo

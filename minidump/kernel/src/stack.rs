@@ -3,13 +3,24 @@
 use std::collections::HashSet;
 
 use crate::frame::{Frame, LIMIT};
+use crate::error::KernelError;
 use crate::kernel::Kernel;
 use crate::registers::Registers;
+use crate::thread::Thread;
 use crate::trap::Around;
 use livecore_defs::architecture::Chain;
 use livecore_defs::trapframe::STACK_ENDS;
 
 impl Kernel<'_> {
+    /// The backtrace of a thread, innermost frame first; empty for a thread that ran on.
+    ///
+    /// # Errors
+    ///
+    /// If the thread's registers cannot be read, or the architecture's are not known.
+    pub fn backtrace(&self, thread: &Thread) -> Result<Vec<Frame>, KernelError> {
+        Ok(self.stack(&self.registers(thread)?))
+    }
+
     /// The call chain of saved registers, innermost first.
     ///
     /// The chain ends where the kernel's part of the stack does, where a frame pointer does not go

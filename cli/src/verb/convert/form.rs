@@ -101,8 +101,8 @@ fn to_elf(
     mini: &Arc<Dump>,
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
-    let kernel = kernel_args(args).open(source, &args.input, session)?;
-    let elf = kernel.as_ref().map(|kernel| &kernel.elf);
+    let pair = kernel_args(args).open(source, &args.input, session)?;
+    let elf = pair.as_ref().map(|pair| &**pair.elf());
     let export = core(args, mini, elf, session)?;
     Ok(Work::ToElf(Arc::clone(mini), Box::new(export)))
 }
@@ -115,16 +115,16 @@ fn of_full(
     dump: &Arc<FullDump>,
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
-    let kernel = kernel_args(args).open(source, &args.input, session)?;
-    let Some((elf, machine)) = kernel.and_then(|k| Some((k.elf, k.machine?))) else {
+    let pair = kernel_args(args).open(source, &args.input, session)?;
+    let Some((elf, machine)) = pair.as_ref().and_then(|p| Some((p.elf(), p.machine()?))) else {
         let failure = Failure::new(
             Exit::UNSUPPORTED,
             "a full dump's page tables are found by its kernel",
         );
         return Err(failure.about(&args.input).next("say --kernel ELF"));
     };
-    let machine = machine.into_machine();
-    let taken = take::plan_machine(machine, &elf, &PlanOptions::default())
+    let machine = machine.machine().clone();
+    let taken = take::plan_machine(machine, elf, &PlanOptions::default())
         .map_err(|e| Failure::from(e).about(&args.input))?;
     for note in &taken.notes {
         session.voice.say(note);
@@ -137,7 +137,7 @@ fn of_full(
     let mini = Dump::from_source(Arc::new(payload), &OpenOptions::default())
         .map_err(|e| Failure::from(e).about(&args.input))?;
     let mini = Arc::new(mini);
-    let export = core(args, &mini, Some(&elf), session)?;
+    let export = core(args, &mini, Some(elf), session)?;
     Ok(Work::ToElf(mini, Box::new(export)))
 }
 

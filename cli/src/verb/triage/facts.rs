@@ -4,12 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use livecore_kernel::{Context, Frame, Kernel, STRUCTURES, Thread, Types};
+use livecore_kernel::{Context, Frame, Kernel, Pair, Thread};
 use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer};
 use serde::Serialize;
 
 use crate::json::Hex;
-use crate::space::Space;
 
 /// The longest string that is read of a kernel.
 const STRING: usize = 1024;
@@ -97,9 +96,9 @@ pub(super) struct ProcessFacts {
 
 impl Triage {
     /// What is `asked` of the dump, as far as the dump and its kernel tell.
-    pub(super) fn of(asked: &Asked<'_>, dump: &AnyDump, space: Option<&Space>) -> Self {
+    pub(super) fn of(asked: &Asked<'_>, dump: &AnyDump, pair: Option<&Pair>) -> Self {
         let mut triage = Self::of_dump(asked.name, dump);
-        triage.message_buffer = match message_buffer(dump, space) {
+        triage.message_buffer = match message_buffer(dump, pair) {
             Ok(text) => {
                 let lines: Vec<_> = text.lines().map(str::to_string).collect();
                 let skip = lines.len().saturating_sub(asked.lines);
@@ -110,15 +109,12 @@ impl Triage {
                 None
             }
         };
-        match space {
-            Some(space) => {
-                // Kernels without the list have functions of their own all the same.
-                let modules = space.kernel().modules().unwrap_or_default();
-                let types = Types::read(&space.elf, &STRUCTURES);
-                let problems = types.problems.iter();
+        match pair {
+            Some(pair) => {
+                let kernel = pair.kernel().detailed();
+                let problems = kernel.types().into_iter().flat_map(|t| &t.problems);
                 triage.missing.extend(problems.cloned());
-                let kernel = space.kernel().with_types(&types);
-                triage.add_kernel(&kernel.with_functions(&modules), asked.all);
+                triage.add_kernel(&kernel, asked.all);
             }
             None => triage
                 .missing
@@ -249,9 +245,9 @@ fn frame(frame: Frame) -> FrameFacts {
     }
 }
 
-fn message_buffer(dump: &AnyDump, space: Option<&Space>) -> Result<String, String> {
-    let buffer = match (space, dump.minidump()) {
-        (Some(space), _) => space.message_buffer(),
+fn message_buffer(dump: &AnyDump, pair: Option<&Pair>) -> Result<String, String> {
+    let buffer = match (pair, dump.minidump()) {
+        (Some(pair), _) => pair.message_buffer(),
         (None, Some(mini)) => MessageBuffer::of(mini, None),
         (None, None) => return Err("a full dump's is found by its kernel".into()),
     };

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
-use crate::space::Space;
 
 use facts::{Asked, Triage};
 
@@ -50,14 +49,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for warning in dump.warnings() {
         session.warn(&args.dump, warning);
     }
-    let kernel = args.kernel.open(&dump, &args.dump, session)?;
-    let space = kernel.map(|kernel| Space::new(dump.clone(), kernel));
+    let pair = args.kernel.open(&dump, &args.dump, session)?;
     let asked = Asked {
         name: &args.dump,
         lines: args.lines,
         all: args.all,
     };
-    let triage = Triage::of(&asked, &dump, space.as_ref());
+    let triage = Triage::of(&asked, &dump, pair.as_ref());
     if args.json {
         Ok(crate::json::print(&triage, &mut session.out)?)
     } else {
