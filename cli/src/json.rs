@@ -23,3 +23,8 @@ impl Serialize for Hex {
         serializer.collect_str(&format_args!("{:#x}", self.0))
     }
 }
+
+/// Whether a count is zero, for what is absent then.
+pub fn is_zero(count: &usize) -> bool {
+    *count == 0
+}

@@ -351,6 +351,12 @@ impl KernelElf {
         self.text_end
     }
 
+    /// The lowest link-time address that a section or segment has in memory.
+    pub fn lowest_address(&self) -> Option<u64> {
+        let pieces = self.sections.iter().chain(&self.segments);
+        pieces.map(|piece| piece.va).min()
+    }
+
     /// `len` bytes at link-time address `va`, as the file has them; `None` if no section or
     /// segment has all of them, or they cannot be read.
     pub fn bytes_at(&self, va: u64, len: usize) -> Option<Contents> {

@@ -205,16 +205,22 @@ impl Served {
         if frames.is_empty() {
             text += "its registers are not known: its CPU went on while the dump was written\n";
         }
-        for (number, frame) in frames.iter().enumerate() {
+        let mut number = 0;
+        for frame in &frames {
+            if frame.omitted > 0 {
+                let _ = writeln!(text, "({} frames left out)", frame.omitted);
+                number += frame.omitted;
+            }
             let _ = write!(text, "#{number:<3} {:#018x}", frame.pc);
             if let Some((name, offset)) = &frame.function {
                 let _ = write!(text, " {}+{offset:#x}", printable(name));
             }
             text.push('\n');
+            number += 1;
             if let Some(trap) = &frame.trap {
                 let _ = writeln!(text, "{trap}");
             }
-            if let Some(why) = frame.ends {
+            if let Some(why) = &frame.ends {
                 let _ = writeln!(text, "the chain ends here: {why}");
             }
         }

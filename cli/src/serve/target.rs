@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use livecore_kernel::module::Placed;
 use livecore_kernel::debug_file::debug_file;
+use livecore_kernel::module::Placed;
 use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
 
 use livecore_minidump::DumpMemory;

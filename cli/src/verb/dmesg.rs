@@ -58,9 +58,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             alone
         }
         alone => match (args.kernel.open(&dump, &args.dump, session)?, alone) {
-            (Some(pair), _) => pair
-                .message_buffer()
-                .map_err(|e| about(e.into()))?,
+            (Some(pair), _) => pair.message_buffer().map_err(|e| about(e.into()))?,
             (None, Some(alone)) => alone,
             (None, None) => {
                 let what = "a full dump's message buffer is found by its kernel";

@@ -91,7 +91,9 @@ struct FrameAnswer {
     offset: Option<u64>,
     trap: Option<TrapAnswer>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ends: Option<&'static str>,
+    ends: Option<String>,
+    #[serde(skip_serializing_if = "crate::json::is_zero")]
+    omitted: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -204,7 +206,8 @@ fn frame(frame: Frame) -> FrameAnswer {
         function,
         offset,
         trap: frame.trap.as_ref().map(trap),
-        ends: frame.ends,
+        ends: frame.ends.map(|why| why.to_string()),
+        omitted: frame.omitted,
     }
 }
 
@@ -258,16 +261,18 @@ fn text(
             .map(|(name, value)| format!("{name:>5} {value:0digits$x}"));
         writeln!(out, " {}", shown.collect::<Vec<_>>().join(" "))?;
     }
-    for (i, frame) in kernel.stack(registers).iter().enumerate() {
-        write!(out, "  #{i:<3} {:#x}", frame.pc)?;
-        if let Some((name, offset)) = &frame.function {
-            write!(out, " {}+{offset:#x}", printable(name))?;
+    let mut number = 0;
+    for frame in kernel.stack(registers) {
+        if frame.omitted > 0 {
+            writeln!(out, "  ({} frames left out)", frame.omitted)?;
+            number += frame.omitted;
         }
-        writeln!(out)?;
+        writeln!(out, "  #{number:<3} {frame}")?;
+        number += 1;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {trap}")?;
         }
-        if let Some(why) = frame.ends {
+        if let Some(why) = &frame.ends {
             writeln!(out, "  the chain ends here: {why}")?;
         }
     }

@@ -236,17 +236,34 @@ impl<'a> Kernel<'a> {
         self.memory.translate(VirtAddr(at)).is_ok()
     }
 
-    /// Whether code can be at `at`: in the kernel's text, or in what may be a loaded file. A kernel
-    /// file that names no function cannot tell; then it has to be mapped at least.
+    /// Whether code can be at `at`: in the kernel's text, or in what may be a loaded file.
+    ///
+    /// A kernel file that names no function tells by its sections. One that has no text either
+    /// leaves the kernel's own addresses: what is there need not be in the dump.
     pub(crate) fn is_code(&self, at: u64) -> bool {
-        if !self.elf.has_functions() {
-            return self.is_mapped(at);
-        }
         if self.function(at).is_some() {
             return true;
         }
         let linked = self.linked(at);
         let in_image = self.elf.bytes_at(linked, 1).is_some();
+        if !self.elf.has_functions() {
+            let text = self.elf.text();
+            if text.iter().any(|range| range.contains(&linked)) {
+                return true;
+            }
+            if text.is_empty() {
+                // No function ends where the address space does.
+                let last = u64::MAX - 0xfff;
+                return !in_image && (self.lowest_address()..last).contains(&linked);
+            }
+        }
         !in_image && linked > self.elf.text_end() && self.is_mapped(at)
+    }
+
+    /// The lowest address of the kernel, as it was linked.
+    fn lowest_address(&self) -> u64 {
+        let kernbase = self.elf.symbol("kernbase").filter(|s| s.absolute);
+        let known = kernbase.map(|s| s.value).or(self.elf.lowest_address());
+        known.unwrap_or(u64::MAX)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use crate::frame::{Frame, LIMIT};
+use crate::frame::{End, FOLLOWED, Frame};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::trap::Around;
@@ -76,7 +76,7 @@ impl Kernel<'_> {
             ra: None,
             calls: true,
         };
-        while frames.len() < LIMIT {
+        while frames.len() < FOLLOWED {
             let function = match left.calls {
                 true => self.caller(left.pc),
                 false => self.function(left.pc),
@@ -90,6 +90,7 @@ impl Kernel<'_> {
                 function,
                 trap: None,
                 ends: None,
+                omitted: 0,
             };
             let next = match entry {
                 _ if ends => None,
@@ -112,7 +113,7 @@ impl Kernel<'_> {
                             _ => None,
                         },
                         None => {
-                            frame.ends = Some("its trap frame cannot be read");
+                            frame.ends = Some(End::NoTrapFrame);
                             None
                         }
                     }
@@ -135,37 +136,35 @@ impl Kernel<'_> {
     }
 
     /// Where the caller of the function that was left goes on.
-    fn returns_to(&self, left: Left) -> Result<Left, &'static str> {
+    fn returns_to(&self, left: Left) -> Result<Left, End> {
         if !left.sp.is_multiple_of(INSTRUCTION) {
-            return Err("its stack pointer is none");
+            return Err(End::StackPointer);
         }
         let done = match left.ra {
             // A call of a null pointer: nothing has been done.
             Some(_) if !self.is_code(left.pc) => Prologue::default(),
-            _ => self
-                .prologue(left)
-                .ok_or("its code cannot be read, which tells where its frame is")?,
+            _ => self.prologue(left).ok_or(End::NoCode)?,
         };
         let pc = match (done.saved, left.ra) {
             (Some((offset, len)), _) => {
                 let at = left.sp.checked_add(offset);
-                let saved = at.and_then(|at| self.uint_at("frame", at, len).ok());
-                self.address_in(saved.ok_or("its frame cannot be read")?)
+                let saved = self.uint_at("frame", at.ok_or(End::StackPointer)?, len);
+                self.address_in(saved?)
             }
             (None, Some(ra)) => ra,
-            (None, None) => return Err("it saves no return address"),
+            (None, None) => return Err(End::SavesNone),
         };
         let sp = left.sp.checked_add(done.frame);
         match sp {
-            _ if pc == 0 => Err("its return address is zero"),
-            _ if !self.is_code(pc) => Err("its return address is no code"),
+            _ if pc == 0 => Err(End::ReturnsToZero),
+            _ if !self.is_code(pc) => Err(End::NotCode(pc)),
             Some(sp) if (pc, sp) != (left.pc, left.sp) => Ok(Left {
                 pc,
                 sp,
                 ra: None,
                 calls: true,
             }),
-            _ => Err("its frame is its caller's"),
+            _ => Err(End::Same),
         }
     }
 

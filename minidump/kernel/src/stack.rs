@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::frame::{Frame, LIMIT};
 use crate::error::KernelError;
+use crate::frame::{End, FOLLOWED, Frame, shortened};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
@@ -23,8 +23,9 @@ impl Kernel<'_> {
 
     /// The call chain of saved registers, innermost first.
     ///
-    /// The chain ends where the kernel's part of the stack does, where a frame pointer does not go
-    /// up or cannot be read, and after [`LIMIT`] frames.
+    /// It ends where the kernel's part of the stack does, and where a frame cannot be followed:
+    /// [`Frame::ends`] tells why. Of more than [`LIMIT`](crate::frame::LIMIT) frames those in the
+    /// middle are left out.
     pub fn stack(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {
             return Vec::new();
@@ -32,7 +33,7 @@ impl Kernel<'_> {
         let architecture = self.architecture();
         let chain = architecture.map_or(Some(Chain::PLAIN), |row| row.chain);
         let Some(chain) = chain else {
-            return self.stack_of_mips(registers);
+            return shortened(self.stack_of_mips(registers));
         };
         let word = self.elf().pointer_size() as u64;
         let mut frames: Vec<Frame> = Vec::new();
@@ -43,7 +44,10 @@ impl Kernel<'_> {
         let mut below = None;
         // Where an interrupted function that has no frame yet, or no longer, returns to.
         let mut frameless = self.caught(registers);
-        while frames.len() < LIMIT {
+        // Where frames are, and why the last one found leads nowhere.
+        let mut visited = HashSet::new();
+        let mut stuck = None;
+        while frames.len() < FOLLOWED {
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name);
             let handler = frames.last().and_then(|f| f.function.as_ref());
@@ -69,37 +73,55 @@ impl Kernel<'_> {
                 function,
                 trap,
                 ends: None,
+                omitted: 0,
             });
+            visited.insert(fp);
             match next {
                 Some((false, Some(to), Some(caller), back)) if !ends => {
                     (pc, fp, frameless) = (to, caller, back);
                     function = self.function(pc);
                     below = None;
                 }
-                Some(_) => break,
+                Some((from_user, ..)) => {
+                    end(
+                        &mut frames,
+                        (!from_user && !ends).then_some(End::NoTrapFrame),
+                    );
+                    break;
+                }
                 None if ends => break,
                 None if let Some(to) = frameless.take() => {
                     pc = to;
                     function = self.caller(pc);
                 }
                 None => {
-                    let Some((to, caller)) = self.call(chain, fp, word) else {
-                        break;
+                    let (to, caller) = match self.call(chain, fp, word) {
+                        Ok((to, _)) if !self.is_code(to) => {
+                            end(&mut frames, Some(End::NotCode(to)));
+                            break;
+                        }
+                        Ok(found) => found,
+                        Err(why) => {
+                            end(&mut frames, stuck.or(Some(why)));
+                            break;
+                        }
                     };
-                    if !self.is_code(to) {
-                        break;
-                    }
                     function = self.caller(to);
                     below = Some(fp);
-                    // A stack grows down, so callers lie above. The outermost frame's caller is
-                    // another world, and an entry may have come from another stack.
-                    let name = function.as_ref().map_or("", |(name, _)| name.as_str());
-                    let on = caller > fp || self.entry(name).is_some();
+                    // A stack grows down, so callers lie above. An entry, and what may be one for
+                    // want of a name, may have come from another stack: that of an NMI or a double
+                    // fault leads to the thread's own.
+                    let on = caller > fp
+                        || match &function {
+                            Some((name, _)) => self.entry(name).is_some(),
+                            None => !visited.contains(&caller),
+                        };
+                    stuck = (!on && caller != 0).then_some(End::NotAbove(caller));
                     (pc, fp) = (to, if on { caller } else { 0 });
                 }
             }
         }
-        frames
+        shortened(frames)
     }
 
     /// The same of registers that a thread is shown by, if they are the processor's own: an
@@ -146,21 +168,36 @@ impl Kernel<'_> {
     }
 
     /// Return address and caller's frame pointer of the frame at `fp`.
-    fn call(&self, chain: Chain, fp: u64, word: u64) -> Option<(u64, u64)> {
-        if fp == 0 || !fp.is_multiple_of(word) {
-            return None;
+    fn call(&self, chain: Chain, fp: u64, word: u64) -> Result<(u64, u64), End> {
+        if fp == 0 {
+            return Err(End::NoFrame);
         }
-        let words = |count: i64| count * word as i64;
-        let caller = self
-            .pointer_at("frame", fp.checked_add_signed(words(chain.caller))?)
-            .ok()?;
-        let holder = if chain.in_caller { caller } else { fp };
-        if holder == 0 {
-            return None;
+        // Kernels have the upper half of 64-bit addresses; powerpc64 need not.
+        if word == 8 && !chain.in_caller && fp >> 63 == 0 {
+            return Err(End::UserFrame(fp));
         }
-        let to = self
-            .pointer_at("frame", holder.checked_add_signed(words(chain.back))?)
-            .ok()?;
-        (to != 0).then_some((to, caller))
+        if !fp.is_multiple_of(word) {
+            return Err(End::Unaligned);
+        }
+        let saved = |frame: u64, words: i64| -> Result<u64, End> {
+            let at = frame.checked_add_signed(words * word as i64);
+            Ok(self.pointer_at("frame", at.ok_or(End::Unaligned)?)?)
+        };
+        let caller = saved(fp, chain.caller)?;
+        let frame = if chain.in_caller { caller } else { fp };
+        if frame == 0 {
+            return Err(End::NoFrame);
+        }
+        match saved(frame, chain.back)? {
+            0 => Err(End::ReturnsToZero),
+            to => Ok((to, caller)),
+        }
+    }
+}
+
+/// The last frame ends the backtrace, for this reason.
+fn end(frames: &mut [Frame], why: Option<End>) {
+    if let Some(last) = frames.last_mut() {
+        last.ends = why;
     }
 }

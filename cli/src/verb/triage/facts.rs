@@ -81,7 +81,9 @@ pub(super) struct FrameFacts {
     pub(super) offset: Option<u64>,
     pub(super) trap: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ends: Option<&'static str>,
+    pub(super) ends: Option<String>,
+    #[serde(skip_serializing_if = "crate::json::is_zero")]
+    pub(super) omitted: usize,
 }
 
 /// A process.
@@ -241,7 +243,8 @@ fn frame(frame: Frame) -> FrameFacts {
         function,
         offset,
         trap: frame.trap.map(|trap| trap.to_string()),
-        ends: frame.ends,
+        ends: frame.ends.map(|why| why.to_string()),
+        omitted: frame.omitted,
     }
 }
 

@@ -108,16 +108,22 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
     if thread.registers.is_empty() {
         writeln!(out, "  its registers were not saved")?;
     }
-    for (number, frame) in thread.frames.iter().enumerate() {
+    let mut number = 0;
+    for frame in &thread.frames {
+        if frame.omitted > 0 {
+            writeln!(out, "  ({} frames left out)", frame.omitted)?;
+            number += frame.omitted;
+        }
         let place = match (&frame.function, frame.offset) {
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
             _ => "?".into(),
         };
         writeln!(out, "  #{number:<3} {:0digits$x} {place}", frame.pc.0)?;
+        number += 1;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {}", printable(trap))?;
         }
-        if let Some(why) = frame.ends {
+        if let Some(why) = &frame.ends {
             writeln!(out, "  the chain ends here: {why}")?;
         }
     }

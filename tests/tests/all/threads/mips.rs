@@ -138,7 +138,7 @@ fn read(world: &mut World, pcb: u64) -> (Vec<(&'static str, u64)>, Vec<String>) 
         let (name, offset) = frame.function.clone().unwrap_or_default();
         lines.push(format!("{name}+{offset:#x} sp {:#x}", frame.fp));
         lines.extend(frame.trap.as_ref().map(ToString::to_string));
-        lines.extend(frame.ends.map(str::to_string));
+        lines.extend(frame.ends.map(|why| why.to_string()));
     }
     (registers.known().collect(), lines)
 }
@@ -350,7 +350,7 @@ fn a_chain_of_mips_that_goes_no_further_says_why() {
         let (_, lines) = read(&mut lost, pcb);
         assert_eq!(
             lines[1..],
-            ["its return address is no code"],
+            ["its return address 0x12345678 is not code"],
             "{}",
             port.name
         );
@@ -368,7 +368,8 @@ fn a_chain_of_mips_that_goes_no_further_says_why() {
         let ra = gone.function("sched_switch") + 0x58;
         save(&mut gone, pcb, ra, 0x1000);
         let (_, lines) = read(&mut gone, pcb);
-        assert_eq!(lines[1..], ["its frame cannot be read"], "{}", port.name);
+        let why = lines[1].strip_prefix("its frame cannot be read: ");
+        assert!(why.is_some_and(|why| why.contains("0x1")), "{lines:?}");
     }
 }
 
