@@ -11,6 +11,10 @@ use crate::report::Stop;
 pub(crate) const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
 /// The last number of the zstd project's seek table.
 pub(crate) const SEEK_MAGIC: u32 = 0x8F92_EAB1;
+/// RFC 1951 and 1952: bytes of the deflate stream of nothing, and of its trailer.
+const EMPTY_BODY_LEN: u64 = 10;
+/// Bytes of that table's entries.
+const SEEK_ENTRY: u64 = 12;
 /// Bytes of that table's footer.
 pub(crate) const SEEK_FOOTER: usize = 9;
 
@@ -99,4 +103,85 @@ pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
         }
     }
     Ok(None)
+}
+
+/// Where the seal of a compressed file begins, found from the file's end: by its footer, or where
+/// bytes follow it by its header.
+pub(crate) fn seal_of(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> {
+    let by_footer = footer_end(input, codec)?.and_then(|end| end.checked_sub(FOOTER_LEN as u64));
+    if let Some(at) = by_footer
+        && let Some(footer) = input.array::<FOOTER_LEN>(at)?
+        && footer.starts_with(&FOOTER_MAGIC)
+        && xxh64(&footer[..FOOTER_DIGESTED], 0) == number(&footer, FOOTER_DIGESTED, 8)
+        && let Some(start) = wrapped_start(codec, at, number(&footer, 8, 8))
+        && is_header(input, codec, start)?
+    {
+        return Ok(Some(start));
+    }
+    let from = input.size().saturating_sub(1 << 20);
+    let tail = input.up_to(from, 1 << 20)?;
+    let places = tail.windows(8).enumerate().filter(|(_, w)| *w == MAGIC);
+    for (at, _) in places {
+        let at = from + at as u64;
+        if let Some(start) = at.checked_sub(wrapping_of(codec))
+            && is_header(input, codec, start)?
+        {
+            return Ok(Some(start));
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes of the codec between the beginning of what wraps a seal and the seal's header.
+fn wrapping_of(codec: Codec) -> u64 {
+    match codec {
+        Codec::None => 0,
+        Codec::Gzip => EXTRA_HEADER.len() as u64 + 2 + 4,
+        Codec::Zstd => 8,
+    }
+}
+
+/// Where the footer ends, if the file's last bytes are those of a sealed file.
+fn footer_end(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> {
+    let size = input.size();
+    if !ends_sealed(input, codec)? {
+        return Ok(None);
+    }
+    match codec {
+        Codec::None => Ok(Some(size)),
+        Codec::Gzip => Ok(size.checked_sub(EMPTY_BODY_LEN)),
+        Codec::Zstd => {
+            let footer = input.up_to(size.saturating_sub(SEEK_FOOTER as u64), SEEK_FOOTER)?;
+            // Its frame's header, an entry for each frame, its footer.
+            let table = 8 + number(&footer, 0, 4) * SEEK_ENTRY + SEEK_FOOTER as u64;
+            Ok(size.checked_sub(table))
+        }
+    }
+}
+
+/// Where what wraps a seal of `len` bytes begins, whose footer is at `footer`.
+fn wrapped_start(codec: Codec, footer: u64, len: u64) -> Option<u64> {
+    match codec {
+        Codec::None | Codec::Zstd => {
+            let end = footer.checked_add(FOOTER_LEN as u64)?;
+            end.checked_sub(len)?.checked_sub(wrapping_of(codec))
+        }
+        Codec::Gzip => {
+            // The footer is once more in a member of its own.
+            let last = footer.checked_sub(wrapping_of(codec))?;
+            let members = len.div_ceil(GZIP_PIECE as u64);
+            let each = wrapping_of(codec) + EMPTY_BODY_LEN;
+            last.checked_sub(len.checked_add(members.checked_mul(each)?)?)
+        }
+    }
+}
+
+/// Whether what begins at `start` wraps a seal's header whose digest is right, and that does not
+/// say that the data ends behind it.
+fn is_header(input: &Input, codec: Codec, start: u64) -> Result<bool, Stop> {
+    let header = input.up_to(start.saturating_add(wrapping_of(codec)), HEADER_LEN_1)?;
+    Ok(header.starts_with(&MAGIC)
+        && header.len() == HEADER_LEN_1
+        && xxh64(&header[..HEADER_DIGESTED], 0) == number(&header, HEADER_DIGESTED, 8)
+        && number(&header, 24, 8) <= start)
 }

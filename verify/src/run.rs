@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use livecore_compress::seal::format::MAGIC as SEAL_MAGIC;
 use livecore_compress::{Codec, Progress, ReadAt};
 use livecore_defs::kerneldump::DEVICE_METADATA;
 
@@ -157,7 +158,7 @@ impl Run<'_> {
     }
 
     fn after(
-        self,
+        mut self,
         input: &Input,
         layout: &Layout,
         walked: &Walked,
@@ -211,23 +212,6 @@ impl Run<'_> {
                 }
                 header = header.or(sealed.header);
             }
-            None if walked.complete => {
-                if layout.container == Container::Saved && probe::ends_sealed(input, layout.codec)?
-                {
-                    self.facts.container = Some(Container::Sealed);
-                    let place = Place::file("seal", walked.end);
-                    let foreign = layout.codec == Codec::Zstd && walked.whole;
-                    if !foreign {
-                        self.sink.broken(&rules::SEAL_FRAMES, &place, |f| {
-                            f.found(format!("the frames end at {:#x}", walked.end))
-                                .expected("frames up to the seal that ends the file")
-                        });
-                    }
-                }
-                if walked.whole || walked.skimmed {
-                    layout.check_behind(input, walked.end, self.sink)?;
-                }
-            }
             None => {}
         }
         let info_len = match &info {
@@ -248,7 +232,10 @@ impl Run<'_> {
                 may_be_short,
             });
         }
-        intake.finish(walked.content_len, walked.whole, stated, self.sink)?;
+        intake.finish(walked.content_len, walked.is_measured(), stated, self.sink)?;
+        if walked.seal.is_none() && walked.complete {
+            self.check_behind(input, layout, walked, intake)?;
+        }
         intake.tell(self.facts);
         if let (Some((told, at)), Some(pages)) = (told, self.facts.pages) {
             told.check_pages(pages, &Place::file("seal attachment", at), self.sink);
@@ -256,7 +243,7 @@ impl Run<'_> {
         if walked.complete {
             self.facts.stored_len = Some(stored);
             self.facts.frames = (layout.codec != Codec::None).then_some(walked.frames);
-            self.facts.content_len = walked.whole.then_some(walked.content_len);
+            self.facts.content_len = walked.is_measured().then_some(walked.content_len);
         }
         self.header.clone_from(&header);
         if let Some(header) = &header {
@@ -285,6 +272,59 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+impl Run<'_> {
+    /// What the file has behind the frames, and whether they end where the payload does.
+    fn check_behind(
+        &mut self,
+        input: &Input,
+        layout: &Layout,
+        walked: &Walked,
+        intake: &Intake,
+    ) -> Result<(), Stop> {
+        let saved = layout.container == Container::Saved && layout.codec != Codec::None;
+        let behind = input.size().saturating_sub(walked.end);
+        let lacks = walked.is_measured() && intake.lacks(walked.content_len);
+        let sealed = behind > 0 && has_seal(input, layout, walked.end)?;
+        if sealed {
+            self.facts.container = Some(Container::Sealed);
+        }
+        // Members that say how long they are had a seal.
+        let cut = lacks && (walked.is_uniform() || walked.said && walked.frames > 0);
+        let place = Place::file("behind the frames", walked.end);
+        let early = behind > 0 && lacks;
+        if saved && (early || cut) || sealed {
+            let bytes = input.up_to(walked.end, 64)?;
+            self.sink.broken(&rules::CODEC_INTERRUPTED, &place, |f| {
+                f.found(match behind {
+                    0 => "no frame, and the payload is not complete".into(),
+                    n => format!("{n} bytes that are no frame, and the payload is not complete"),
+                })
+                .expected("frames to the end of the payload")
+                .bytes(walked.end, &bytes)
+            });
+            return Ok(());
+        }
+        if saved {
+            self.sink.passed(&rules::CODEC_INTERRUPTED);
+        }
+        if walked.whole || walked.skimmed {
+            layout.check_behind(input, walked.end, self.sink)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether what is left of a seal follows frames that end at `end`: the file ends like a sealed one,
+/// or an uncompressed payload is followed by the beginning of parts or a seal.
+fn has_seal(input: &Input, layout: &Layout, end: u64) -> Result<bool, Stop> {
+    if layout.container != Container::Saved {
+        return Ok(false);
+    }
+    let next = input.array::<8>(end)?;
+    Ok(probe::ends_sealed(input, layout.codec)?
+        || layout.codec == Codec::None && next == Some(SEAL_MAGIC))
 }
 
 /// Runs of zeros of this length that begin at a multiple of it are holes in what savecore(8) saves.

@@ -7,7 +7,7 @@
 
 use livecore_compress::seal::format::{GZIP_DATA, GZIP_DATA_LEN};
 
-use super::Malformed;
+use super::walked::Malformed;
 use crate::input::Input;
 use crate::report::Stop;
 

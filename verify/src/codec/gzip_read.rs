@@ -5,14 +5,14 @@ use std::cell::RefCell;
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 
+use super::buffers::cost;
+use super::content::Context;
+use super::frames::{Frames, Words};
 use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
-use super::{
-    Buffers, CONTENT_MAX, Context, Derived, Malformed, PIECE, STORED_MAX, Walked, cost,
-    stored_check,
-};
+use super::walked::{CONTENT_MAX, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check};
 use crate::container::Layout;
 use crate::facts::Container;
-use crate::finding::{Finding, Place, Region};
+use crate::finding::{Finding, Place};
 use crate::input::{Input, hex};
 use crate::report::Stop;
 use crate::rules;
@@ -26,61 +26,30 @@ thread_local! {
 /// Deflate makes at most 1032 bytes out of one.
 const RATIO_MAX: u64 = 1032;
 
+static WORDS: Words = Words {
+    frame: "gzip member",
+    stream: "gzip stream",
+    frames: "members",
+    one: "one member, as a kernel writes",
+    malformed: &rules::GZIP_HEADER,
+};
+
 /// Walks, inflates and checks all members of `layout`.
 pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
     let (threads, memory) = (cx.options.threads, cx.frame_memory());
-    let mut pump = Members {
-        container: layout.container,
-        at: layout.start,
-        limit: layout.end,
-        walked: Walked::new(layout.start),
-        large: None,
-        malformed: None,
-        ended: false,
-        buffers: cx.buffers(),
-        cx,
-    };
-    while !pump.ended {
-        workers::run(&mut pump, threads, memory)?;
-        if let Some(member) = pump.large.take() {
-            pump.inflate_large(member)?;
+    let mut walk = Walk(Frames::new(layout, &WORDS, cx));
+    while !walk.0.ended {
+        workers::run(&mut walk, threads, memory)?;
+        if let Some(member) = walk.0.large.take() {
+            walk.inflate_large(member)?;
         }
     }
-    // Now that the members in front of it are counted.
-    if let Some(malformed) = pump.malformed.take() {
-        let region = Region::Nth("gzip member", pump.walked.frames);
-        let place = Place::file(region, malformed.at);
-        let bytes = pump.cx.input.up_to(malformed.at, 32)?;
-        pump.cx.sink.broken(&rules::GZIP_HEADER, &place, |f| {
-            f.found(malformed.found)
-                .expected(malformed.expected)
-                .bytes(malformed.at, &bytes)
-        });
-    }
-    let Members { walked, cx, .. } = pump;
-    if layout.container == Container::Raw && walked.complete {
-        let place = Place::file("gzip stream", layout.start);
-        let one = walked.frames == 1;
-        cx.sink.check(&rules::CODEC_SINGLE, one, &place, |f| {
-            f.found(format!("{} members", walked.frames))
-                .expected("one member, as a kernel writes")
-        });
-    }
+    let mut walked = walk.0.finish(layout)?;
+    walked.said = walked.unsaid.is_none();
     Ok(walked)
 }
 
-struct Members<'a, 'b> {
-    container: Container,
-    at: u64,
-    limit: u64,
-    walked: Walked,
-    large: Option<Member>,
-    /// What is met where a member could begin, and is none.
-    malformed: Option<Malformed>,
-    ended: bool,
-    buffers: Buffers,
-    cx: &'a mut Context<'b>,
-}
+struct Walk<'a, 'b>(Frames<'a, 'b, Member>);
 
 struct Job {
     member: Member,
@@ -116,28 +85,31 @@ enum Fault {
     Truncated,
 }
 
-impl Pump for Members<'_, '_> {
+impl Pump for Walk<'_, '_> {
     type Job = Job;
     type Done = Done;
 
     fn next_job(&mut self) -> Result<Option<(Job, u64)>, Stop> {
-        while self.walked.skimmed && !self.ended {
-            match step(self.cx.input, self.at, self.limit)? {
-                Step::Member(member) => self.skim(&member),
+        while self.0.walked.skimmed && !self.0.ended {
+            match step(self.0.cx.input, self.0.at, self.0.limit)? {
+                Step::Member(member) => {
+                    self.0.walked.frames += 1;
+                    self.skim(&member);
+                }
                 other => self.no_member(other)?,
             }
         }
-        if self.ended || self.large.is_some() {
+        if self.0.ended || self.0.large.is_some() {
             return Ok(None);
         }
-        match step(self.cx.input, self.at, self.limit)? {
+        match step(self.0.cx.input, self.0.at, self.0.limit)? {
             Step::Member(member) => {
                 if let Some((end, content_len)) = self.stated(&member) {
-                    self.at = end;
+                    self.0.at = end;
                     let stored = end - member.at;
-                    let (input, len) = (self.cx.input, stored as usize);
-                    let bytes = self.buffers.filled(input, member.at, len)?;
-                    let room = self.buffers.room(content_len.into())?;
+                    let (input, len) = (self.0.cx.input, stored as usize);
+                    let bytes = self.0.buffers.filled(input, member.at, len)?;
+                    let room = self.0.buffers.room(content_len.into())?;
                     let cost = cost(&bytes, &room);
                     let job = Job {
                         member,
@@ -148,7 +120,7 @@ impl Pump for Members<'_, '_> {
                     };
                     return Ok(Some((job, cost)));
                 }
-                self.large = Some(member);
+                self.0.large = Some(member);
             }
             other => self.no_member(other)?,
         }
@@ -182,43 +154,38 @@ impl Pump for Members<'_, '_> {
             stored_check: done.stored_check,
             content_len: done.content_len,
         };
-        self.walked.derive(self.cx.options.memory, derived)?;
+        self.0.walked.derive(self.0.cx.options.memory, derived)?;
         let content_len = u64::from(done.content_len);
-        self.buffers.give(done.bytes);
+        self.0.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
                 self.held();
-                self.cx.intake.push(&content, self.cx.sink)?;
-                self.buffers.give(content);
+                self.0.cx.intake.push(&content, self.0.cx.sink)?;
+                self.0.buffers.give(content);
             }
             Err(fault) => {
                 self.damaged(&done.member, done.end, &fault);
-                self.cx.intake.gap(Some(content_len), self.cx.sink);
+                self.0.cx.intake.gap(Some(content_len), self.0.cx.sink);
             }
         }
-        self.walked.content_len = self.walked.content_len.saturating_add(content_len);
-        self.cx.advance(content_len, stored)
+        self.0.walked.add(Some(content_len));
+        self.0.cx.advance(content_len, stored)
     }
 }
 
-impl Members<'_, '_> {
+impl Walk<'_, '_> {
     /// Where `member` ends and how much content it has, if it says so and that can be.
     fn stated(&self, member: &Member) -> Option<(u64, u32)> {
         let (stored, content) = member.lens?;
         let end = member.at.checked_add(stored.into())?;
         let body = u64::from(stored).checked_sub(member.body - member.at + TRAILER)?;
-        let most = self.cx.frame_memory().min(CONTENT_MAX);
-        (end <= self.limit
+        let most = self.0.cx.frame_memory().min(CONTENT_MAX);
+        (end <= self.0.limit
             && u64::from(stored) <= STORED_MAX.min(most)
             && u64::from(content) <= most
             && u64::from(content) <= body.saturating_mul(RATIO_MAX)
-            && !self.cx.quick())
+            && !self.0.cx.quick())
         .then_some((end, content))
-    }
-
-    fn end(&mut self, at: u64) {
-        self.ended = true;
-        self.walked.end = at;
     }
 
     /// What is met where a member could begin and none does.
@@ -226,48 +193,51 @@ impl Members<'_, '_> {
         match step {
             Step::Member(_) => {}
             Step::Seal { at } => {
-                self.walked.seal = Some(at);
-                self.end(at);
+                self.0.walked.seal = Some(at);
+                self.0.end(at);
             }
             Step::End(0) => {
                 // The file's end says that it is a stream.
-                let bytes = self.cx.input.up_to(0, 2)?;
-                self.malformed(Malformed {
+                let bytes = self.0.cx.input.up_to(0, 2)?;
+                self.0.malformed(Malformed {
                     at: 0,
                     found: format!("{} at the file's beginning", hex(&bytes)),
                     expected: "1f 8b, which a member begins with".into(),
                 });
             }
-            Step::End(at) => self.end(at),
-            Step::Malformed(malformed) => self.malformed(malformed),
+            Step::End(at) => self.0.end(at),
+            Step::Malformed(malformed) => self.0.malformed(malformed),
         }
         Ok(())
     }
 
-    fn malformed(&mut self, malformed: Malformed) {
-        self.walked.whole = false;
-        self.end(malformed.at);
-        self.malformed = Some(malformed);
-    }
-
     /// Steps over a member that says its length; ends the walk at one that does not.
     fn skim(&mut self, member: &Member) {
-        self.walked.frames += 1;
+        if member.lens.is_none() {
+            self.0.walked.unsaid.get_or_insert(member.at);
+        }
         let end = member.lens.and_then(|l| member.at.checked_add(l.0.into()));
-        match end.filter(|end| *end > member.at && *end <= self.limit) {
-            Some(end) => self.at = end,
+        self.0.walked.add(member.lens.map(|lens| lens.1.into()));
+        let limit = self.0.limit;
+        match end.filter(|end| *end > member.at) {
+            Some(end) if end <= limit => self.0.at = end,
+            Some(_) => {
+                self.damaged(member, limit, &Fault::Truncated);
+                self.0.end(limit);
+            }
             None => {
-                self.walked.complete = false;
-                self.end(self.limit);
+                self.0.walked.complete = false;
+                self.0.end(self.0.limit);
             }
         }
     }
 
+    /// The checks of a member's header, and its count.
     fn begin(&mut self, member: &Member) {
-        let sink = &mut *self.cx.sink;
+        let sink = &mut *self.0.cx.sink;
         sink.passed(&rules::GZIP_HEADER);
-        if self.walked.frames == 0 {
-            let rule = match self.container {
+        if self.0.walked.frames == 0 {
+            let rule = match self.0.container {
                 Container::Raw | Container::DumpDevice => Some(&rules::GZIP_KERNEL_HEADER),
                 Container::Saved if member.lens.is_none() => Some(&rules::GZIP_FOREIGN_HEADER),
                 _ => None,
@@ -282,10 +252,9 @@ impl Members<'_, '_> {
             }
         }
         if member.lens.is_none() {
-            self.walked.unsaid.get_or_insert(member.at);
+            self.0.walked.unsaid.get_or_insert(member.at);
         }
-        self.walked.mark(member.at, self.cx.options.memory);
-        self.walked.frames += 1;
+        self.0.count(member.at);
     }
 
     fn held(&mut self) {
@@ -295,13 +264,13 @@ impl Members<'_, '_> {
             &rules::GZIP_ISIZE,
             &rules::GZIP_TRUNCATED,
         ] {
-            self.cx.sink.passed(rule);
+            self.0.cx.sink.passed(rule);
         }
     }
 
     fn damaged(&mut self, member: &Member, end: u64, fault: &Fault) {
-        self.walked.whole = false;
-        let region = Region::Nth("gzip member", self.walked.frames.saturating_sub(1));
+        self.0.walked.lose();
+        let region = self.0.this_region();
         let trailer = end.saturating_sub(TRAILER);
         let (rule, at) = match fault {
             Fault::Body(_) => (&rules::GZIP_CONTENT, member.body),
@@ -310,7 +279,7 @@ impl Members<'_, '_> {
             Fault::Isize { .. } => (&rules::GZIP_ISIZE, trailer + 4),
             Fault::Truncated => (&rules::GZIP_TRUNCATED, member.at),
         };
-        let limit = self.limit;
+        let limit = self.0.limit;
         let say = |f: Finding| match fault {
             Fault::Body(why) => f
                 .found(format!("a deflate stream that does not inflate: {why}"))
@@ -326,55 +295,57 @@ impl Members<'_, '_> {
                 .found(format!("the stream ends at {limit:#x}"))
                 .expected("the end of the member before that"),
         };
-        self.cx.sink.broken(rule, &Place::file(region, at), say);
+        self.0.cx.sink.broken(rule, &Place::file(region, at), say);
     }
 
     /// Inflates one member piece by piece, and finds out where it ends.
     fn inflate_large(&mut self, member: Member) -> Result<(), Stop> {
         self.begin(&member);
-        let cx = &mut *self.cx;
+        let cx = &mut *self.0.cx;
         let quick = cx.quick();
         let (mut content_len, mut stopped) = (0_u64, false);
-        let outcome = inflate(cx.input, &member, self.limit, &mut |content, stored| {
+        let outcome = inflate(cx.input, &member, self.0.limit, &mut |content, stored| {
             content_len += content.len() as u64;
             cx.intake.push(content, cx.sink)?;
             cx.advance(content.len() as u64, stored)?;
             stopped = quick && cx.intake.has_sections();
             Ok(!stopped)
         })?;
-        self.walked.content_len = self.walked.content_len.saturating_add(content_len);
         if stopped {
-            self.walked.skimmed = true;
-            self.walked.whole = false;
-            self.walked.frames -= 1;
+            self.0.walked.skimmed = true;
+            self.0.walked.whole = false;
             self.skim(&member);
             return Ok(());
         }
+        self.0.walked.add(Some(content_len));
         let (end, fault) = match outcome {
             Ok(end) => (end, None),
             Err((end, fault)) => (end, Some(fault)),
         };
-        self.at = end;
+        self.0.at = end;
         match fault {
             None => self.held(),
             Some(fault) => {
                 self.damaged(&member, end, &fault);
                 if !matches!(fault, Fault::Crc { .. } | Fault::Isize { .. }) {
-                    self.cx.intake.gap(None, self.cx.sink);
-                    self.end(self.limit);
+                    self.0.cx.intake.gap(None, self.0.cx.sink);
+                    self.0.end(self.0.limit);
                 }
             }
         }
         if let Some((stored, content)) = member.lens
-            && self.walked.whole
+            && self.0.walked.whole
         {
             let found = (end - member.at, content_len);
             let right = found == (u64::from(stored), u64::from(content));
             let place = Place::file("gzip member", member.at);
-            self.cx.sink.check(&rules::GZIP_LENGTH, right, &place, |f| {
-                f.found(format!("{} bytes stored, {} of content", found.0, found.1))
-                    .expected(format!("{stored} and {content}, as its extra field says"))
-            });
+            self.0
+                .cx
+                .sink
+                .check(&rules::GZIP_LENGTH, right, &place, |f| {
+                    f.found(format!("{} bytes stored, {} of content", found.0, found.1))
+                        .expected(format!("{stored} and {content}, as its extra field says"))
+                });
         }
         Ok(())
     }

@@ -5,7 +5,9 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Buffers, Context, Derived, MARK_EVERY, PIECE, Walked};
+use super::buffers::Buffers;
+use super::content::Context;
+use super::walked::{Derived, MARK_EVERY, PIECE, Walked};
 use crate::container::Layout;
 use crate::facts::Container;
 use crate::input::Input;

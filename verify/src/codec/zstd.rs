@@ -5,7 +5,7 @@
 //! low half of the content's XXH64. The walk reads headers only, so it finds where a frame ends
 //! without decoding it; decoding afterwards has to end at the same place.
 
-use super::Malformed;
+use super::walked::Malformed;
 use crate::input::Input;
 use crate::report::Stop;
 

@@ -38,6 +38,8 @@ pub(super) struct Mini {
     len: Option<u64>,
     /// The payload's exact length, as something states it.
     exact: Option<u64>,
+    /// Whether less than what its header and bitmap promise came by.
+    lacks: bool,
     /// Its length, if that says that page tables are padded that were taken for a kernel's.
     padded: Option<u64>,
     /// Whether that is too short for the sections.
@@ -76,6 +78,7 @@ impl Mini {
             blind: false,
             len: None,
             exact: None,
+            lacks: false,
             padded: None,
             short: false,
             refusal: None,
@@ -552,6 +555,7 @@ impl Mini {
                     .expected(format!("{region} to end at {end:#x}"))
             },
         );
+        self.lacks = cut.is_some();
         let Some(formula) = self.formula().filter(|_| cut.is_none()) else {
             return;
         };
@@ -574,6 +578,7 @@ impl Mini {
         );
         let least = formula.saturating_sub(less);
         let missing = least.saturating_sub(len).div_ceil(header.page);
+        self.lacks = missing > 0;
         let contradicts = |s: &Stated| !s.may_be_short && s.len != 0 && s.len < least;
         let promised = stated.filter(|s| s.len > len || contradicts(s));
         sink.check(
@@ -598,6 +603,11 @@ impl Mini {
                 .expected(format!("{formula:#x}"))
             });
         }
+    }
+
+    /// Whether less than what header and bitmap promise came by.
+    pub(super) fn lacks(&self) -> bool {
+        self.lacks
     }
 
     /// Adds what was learned to the facts.

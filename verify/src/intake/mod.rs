@@ -361,6 +361,15 @@ impl Intake {
         Ok(())
     }
 
+    /// Whether less came by than the headers promise; known once [`Intake::finish`] was called for
+    /// a payload of `len` bytes.
+    pub(crate) fn lacks(&self, len: u64) -> bool {
+        match &self.kind {
+            Kind::Elf(elf) => elf.full.end().is_none_or(|end| end > len),
+            _ => self.mini.lacks(),
+        }
+    }
+
     /// Adds what was learned to the facts.
     pub(crate) fn tell(&self, facts: &mut Facts) {
         if let Kind::Elf(elf) = &self.kind {

@@ -6,6 +6,11 @@ rules! { Codec, STREAMS:
         "the number of frames with 1",
         "FreeBSD sys/kern/subr_compressor.c, 12.1 and 14",
         "something other than a kernel wrote it: savecore(8) and libkvm may read the first frame only";
+    CODEC_INTERRUPTED = "CODEC-INTERRUPTED", Error,
+        "the frames of a stream go on to the end of its payload",
+        "the last frame's end with the file's, and the content with what header and bitmap promise",
+        "RFC 8878 3.1, RFC 1952 2.2",
+        "the stream is damaged or cut here: copy the file again, or run livecore salvage";
     ZSTD_FRAME = "ZSTD-FRAME", Error,
         "frame and block headers are well formed",
         "descriptor, block types and sizes with the format",

@@ -59,13 +59,6 @@ const IN_CIRCLES: &[&str] = &[
     "livedump/src/image/pieces.rs",
     "livedump/src/image/raw_layout.rs",
     "livedump/src/image/source.rs",
-    // verify
-    "verify/src/codec/gzip.rs",
-    "verify/src/codec/gzip_read.rs",
-    "verify/src/codec/mod.rs",
-    "verify/src/codec/plain.rs",
-    "verify/src/codec/zstd.rs",
-    "verify/src/codec/zstd_read.rs",
     // cli
     "cli/src/input.rs",
     "cli/src/kernel_search.rs",

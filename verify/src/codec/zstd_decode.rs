@@ -1,0 +1,147 @@
+//! One zstd frame, decoded as every decoder of streams decodes it: with no more of the content at
+//! hand than the frame's window. A frame whose blocks reach farther back does not decode.
+
+use std::cell::RefCell;
+
+use ::zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
+use ::zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
+
+use super::walked::PIECE;
+use super::zstd::Frame;
+use crate::input::Input;
+use crate::report::Stop;
+
+/// The largest window that a decoder can have.
+pub(super) const WINDOW_MAX: u64 = 1 << 31;
+
+/// Why a frame does not decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The content is not what the checksum is of.
+    Checksum,
+    /// Anything else, in words.
+    Blocks(String),
+}
+
+impl Fault {
+    /// What the library's number means. Numbers of errors stay the same from release to release.
+    fn of(code: usize) -> Self {
+        let checksum = ZSTD_ErrorCode::ZSTD_error_checksum_wrong as usize;
+        match 0_usize.wrapping_sub(code) == checksum {
+            true => Self::Checksum,
+            false => Self::Blocks(get_error_name(code).to_lowercase()),
+        }
+    }
+}
+
+thread_local! {
+    /// A worker's decoder: making one costs as much as a small frame.
+    static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
+/// A decoder for frames of any window: the walk has seen that it may be so large.
+fn decoder() -> Result<DCtx<'static>, Stop> {
+    let no_memory = || Stop::Failed("no memory for a zstd decoder".into());
+    let mut decoder = DCtx::try_create().ok_or_else(no_memory)?;
+    let set = decoder.set_parameter(DParameter::WindowLogMax(WINDOW_MAX.ilog2()));
+    set.map_err(|code| Stop::Failed(format!("zstd: {}", get_error_name(code))))?;
+    Ok(decoder)
+}
+
+/// Decodes a whole frame into `room`, which gets `most` bytes.
+pub(super) fn whole(
+    frame: &Frame,
+    stored: &[u8],
+    most: usize,
+    mut room: Vec<u8>,
+) -> Result<Vec<u8>, Fault> {
+    if frame.window > WINDOW_MAX {
+        return Err(Fault::Blocks(format!("a window of {} bytes", frame.window)));
+    }
+    room.clear();
+    room.reserve_exact(most);
+    DECODER.with_borrow_mut(|kept| {
+        let decoder = match kept {
+            Some(decoder) => decoder,
+            none => {
+                let no_memory = |_| Fault::Blocks("no memory for a decoder".into());
+                none.insert(decoder().map_err(no_memory)?)
+            }
+        };
+        let reset = decoder.reset(ResetDirective::SessionOnly);
+        reset.map_err(Fault::of)?;
+        // All of the content is in the window.
+        if frame.declared.is_some_and(|len| len <= frame.window) {
+            decoder.decompress(&mut room, stored).map_err(Fault::of)?;
+            return Ok(room);
+        }
+        // Given all at once, a frame is decoded without regard to its window.
+        let (first, last) = stored.split_at(stored.len().saturating_sub(1));
+        let mut done = false;
+        for piece in [first, last] {
+            let mut source = InBuffer::around(piece);
+            loop {
+                let (read, filled) = (source.pos, room.len());
+                let mut out = OutBuffer::around_pos(&mut room, filled);
+                let hint = decoder.decompress_stream(&mut out, &mut source);
+                done = hint.map_err(Fault::of)? == 0;
+                if done || source.pos == read && room.len() == filled {
+                    break;
+                }
+            }
+        }
+        match done {
+            true => Ok(room),
+            false => Err(Fault::Blocks(format!("more content than {most} bytes"))),
+        }
+    })
+}
+
+/// Decodes the frame at `from`, which ends at `to` or is cut there, and hands its content and the
+/// stored bytes behind it to `take` until that says `false`. The inner result is about the frame.
+pub(super) fn in_pieces(
+    input: &Input,
+    from: u64,
+    to: u64,
+    take: &mut dyn FnMut(&[u8], u64) -> Result<bool, Stop>,
+) -> Result<Result<(), Fault>, Stop> {
+    let mut decoder = decoder()?;
+    let mut stored = vec![0; PIECE];
+    let mut content = vec![0; PIECE];
+    let mut at = from;
+    while at < to {
+        let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(PIECE);
+        let got = input.read(&mut stored[..want], at)?;
+        if got == 0 {
+            break;
+        }
+        at += got as u64;
+        let mut source = InBuffer::around(&stored[..got]);
+        let mut told = 0;
+        loop {
+            let mut out = OutBuffer::around(&mut content[..]);
+            let hint = match decoder.decompress_stream(&mut out, &mut source) {
+                Ok(hint) => hint,
+                Err(code) => return Ok(Err(Fault::of(code))),
+            };
+            let (filled, read) = (out.pos(), source.pos);
+            if !take(&content[..filled], (read - told) as u64)? {
+                return Ok(Ok(()));
+            }
+            told = read;
+            if hint == 0 {
+                let behind = at - got as u64 + read as u64;
+                return Ok(match behind == to {
+                    true => Ok(()),
+                    false => Err(Fault::Blocks(format!(
+                        "the frame ends at {behind:#x}, its blocks at {to:#x}"
+                    ))),
+                });
+            }
+            if read == got && filled < PIECE {
+                break;
+            }
+        }
+    }
+    Ok(Err(Fault::Blocks("the stream ends early".into())))
+}
