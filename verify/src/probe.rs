@@ -21,6 +21,8 @@ pub(crate) const SEEK_FOOTER: usize = 9;
 /// Where an uncompressed seal begins, and the frames that it digests.
 pub(crate) struct Plain {
     pub(crate) start: u64,
+    /// Where the data ends: of version 2 parts may lie between.
+    pub(crate) data: u64,
     pub(crate) frame_size: Option<u32>,
 }
 
@@ -44,11 +46,14 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
             start = at;
         }
     }
-    let header = input.up_to(start, HEADER_LEN_1)?;
+    let header = input.up_to(start, HEADER_LEN)?;
     let frame_size = number(&header, 12, 4) as u32;
     let sound = frame_size > 0 && frame_size <= FRAME_MAX && frame_size.is_multiple_of(FRAME_UNIT);
+    let stored = number(&header, 24, 8);
+    let parts = has_right_digest(&header) && has_parts(&header) && stored <= start;
     Ok(Plain {
         start,
+        data: if parts { stored } else { start },
         frame_size: sound.then_some(frame_size),
     })
 }
@@ -59,16 +64,32 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
 pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
     let from = input.size().saturating_sub(1 << 20);
     let tail = input.up_to(from, 1 << 20)?;
-    let right = |at: &usize| {
-        let header = tail.get(*at..*at + HEADER_LEN_1).unwrap_or_default();
-        let digest = header.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
-        header.starts_with(&MAGIC)
-            && digest == Some(number(header, HEADER_DIGESTED, 8))
-            && number(header, 24, 8) == from + *at as u64
-    };
+    let right = |at: &usize| is_in_place(tail.get(*at..).unwrap_or_default(), from + *at as u64);
     let places = tail.windows(8).enumerate();
     let mut places = places.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
     Ok(places.any(|at| right(&at)))
+}
+
+/// Whether a seal's header, which `bytes` begin with, has the digest that it states.
+fn has_right_digest(bytes: &[u8]) -> bool {
+    let digest = bytes.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
+    bytes.starts_with(&MAGIC)
+        && bytes.len() >= HEADER_LEN_1
+        && digest == Some(number(bytes, HEADER_DIGESTED, 8))
+}
+
+/// Whether a header is of a version that has parts.
+fn has_parts(header: &[u8]) -> bool {
+    number(header, 8, 2) == u64::from(VERSION) && header.len() >= HEADER_LEN
+}
+
+/// Whether `bytes` begin with a header that says that its seal begins at `at`.
+fn is_in_place(bytes: &[u8], at: u64) -> bool {
+    let parts = match has_parts(bytes) {
+        true => number(bytes, 72, 8),
+        false => 0,
+    };
+    has_right_digest(bytes) && number(bytes, 24, 8).checked_add(parts) == Some(at)
 }
 
 /// Whether a compressed file ends as a sealed one does.
@@ -179,9 +200,6 @@ fn wrapped_start(codec: Codec, footer: u64, len: u64) -> Option<u64> {
 /// Whether what begins at `start` wraps a seal's header whose digest is right, and that does not
 /// say that the data ends behind it.
 fn is_header(input: &Input, codec: Codec, start: u64) -> Result<bool, Stop> {
-    let header = input.up_to(start.saturating_add(wrapping_of(codec)), HEADER_LEN_1)?;
-    Ok(header.starts_with(&MAGIC)
-        && header.len() == HEADER_LEN_1
-        && xxh64(&header[..HEADER_DIGESTED], 0) == number(&header, HEADER_DIGESTED, 8)
-        && number(&header, 24, 8) <= start)
+    let header = input.up_to(start.saturating_add(wrapping_of(codec)), HEADER_LEN)?;
+    Ok(has_right_digest(&header) && number(&header, 24, 8) <= start)
 }

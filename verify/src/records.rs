@@ -50,13 +50,31 @@ pub(crate) struct Told {
     pub(crate) torn: Option<(u64, u64)>,
     /// Pages of 4 KiB that are of the moment of a pause.
     pub(crate) paused: Option<u64>,
+    /// What no checksum proves: pages, bytes of sections, ranges in the list of them.
+    pub(crate) unproven: Option<[u64; 3]>,
     /// Salvage has lost pages since.
     pub(crate) salvaged: bool,
 }
 
 impl Told {
+    /// That the list of unproven ranges is as long as the record at `at` says.
+    pub(crate) fn check_ranges(self, ranges: u64, at: u64, sink: &mut Sink) {
+        let stated = self.unproven.map_or(0, |[_, _, ranges]| ranges);
+        let place = Place::file("seal attachment", at);
+        sink.check(&rules::SEAL_RECORDS, stated == ranges, &place, |f| {
+            f.found(format!("{stated} unproven ranges"))
+                .expected(format!("{ranges}, as the parts list them"))
+        });
+    }
+
     /// That the records count the pages of the dump, which are `pages`.
     pub(crate) fn check_pages(self, pages: u64, place: &Place<'_>, sink: &mut Sink) {
+        if let Some([unproven, ..]) = self.unproven {
+            sink.check(&rules::SEAL_RECORDS, unproven <= pages, place, |f| {
+                f.found(format!("{unproven} unproven pages"))
+                    .expected(format!("no more than the dump's {pages}"))
+            });
+        }
         if self.salvaged {
             return;
         }
@@ -82,13 +100,17 @@ pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Told 
     let torn = of_kind(records, attachment::RECORD_TORN);
     let cpus = of_kind(records, attachment::RECORD_CPUS);
     let pauses = of_kind(records, attachment::RECORD_PAUSE);
-    let once = torn.len() <= 1 && cpus.len() <= 1 && pauses.len() <= 1;
+    let unproven = of_kind(records, attachment::RECORD_UNPROVEN);
+    let once = [&torn, &cpus, &pauses, &unproven]
+        .iter()
+        .all(|all| all.len() <= 1);
     sink.check(&rules::SEAL_RECORDS, once, place, |f| {
         f.found(format!(
-            "{} records of torn pages, {} of pauses, {} of CPUs",
+            "{} records of torn pages, {} of pauses, {} of CPUs, {} of unproven pages",
             torn.len(),
             pauses.len(),
-            cpus.len()
+            cpus.len(),
+            unproven.len()
         ))
         .expected("one of each at most")
     });
@@ -98,6 +120,9 @@ pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Told 
     let mut told = Told::default();
     for record in torn {
         told.torn = check_torn(record, place, sink);
+    }
+    for record in unproven {
+        told.unproven = check_unproven(record, place, sink);
     }
     for record in pauses {
         told.paused = check_pause(record, place, sink);
@@ -189,6 +214,40 @@ fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64,
         .expected("none")
     });
     sound.then_some((pages, torn))
+}
+
+/// Gives pages, bytes of sections and ranges that no checksum proves.
+fn check_unproven(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<[u64; 3]> {
+    let long = record.len() >= attachment::UNPROVEN_LEN;
+    sink.check(&rules::SEAL_RECORDS, long, place, |f| {
+        f.found(format!(
+            "a record of unproven pages of {} bytes",
+            record.len()
+        ))
+        .expected(format!("{}", attachment::UNPROVEN_LEN))
+    });
+    if !long {
+        return None;
+    }
+    let numbers = [
+        attachment::UNPROVEN_PAGES_FIELD,
+        attachment::UNPROVEN_SECTIONS_FIELD,
+        attachment::UNPROVEN_RANGES_FIELD,
+    ]
+    .map(|at| little(record, at));
+    let [pages, sections, _] = numbers;
+    sink.check(
+        &rules::SEAL_UNPROVEN,
+        pages == 0 && sections == 0,
+        place,
+        |f| {
+            f.found(format!(
+                "{pages} pages and {sections} bytes of sections that no checksum proves"
+            ))
+            .expected("a checksum for every page")
+        },
+    );
+    Some(numbers)
 }
 
 fn check_cpus(record: &[u8], place: &Place<'_>, sink: &mut Sink) {

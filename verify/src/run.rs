@@ -189,30 +189,27 @@ impl Run<'_> {
             len: stated_content(h, layout),
             may_be_short: false,
         });
-        match walked.seal {
-            Some(start) => {
-                self.facts.container = Some(Container::Sealed);
-                if let Some(at) = walked.unsaid {
-                    let place = Place::file("gzip member", at);
-                    self.sink.broken(&rules::GZIP_LENGTH, &place, |f| {
-                        f.found("no extra field that says how long it is")
-                            .expected("a member of a sealed file")
-                    });
-                }
-                let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
-                stated = Some(Stated {
-                    by: "the seal",
-                    len: sealed.content_len,
-                    may_be_short: true,
+        if let Some(start) = walked.seal {
+            self.facts.container = Some(Container::Sealed);
+            if let Some(at) = walked.unsaid {
+                let place = Place::file("gzip member", at);
+                self.sink.broken(&rules::GZIP_LENGTH, &place, |f| {
+                    f.found("no extra field that says how long it is")
+                        .expected("a member of a sealed file")
                 });
-                self.facts.torn_pages = sealed.told.torn;
-                told = Some((sealed.told, sealed.told_at));
-                if let Some(sealed) = &sealed.header {
-                    sealed.check(Container::Sealed, self.sink);
-                }
-                header = header.or(sealed.header);
             }
-            None => {}
+            let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
+            stated = Some(Stated {
+                by: "the seal",
+                len: sealed.content_len,
+                may_be_short: true,
+            });
+            self.facts.torn_pages = sealed.told.torn;
+            told = Some((sealed.told, sealed.told_at));
+            if let Some(sealed) = &sealed.header {
+                sealed.check(Container::Sealed, self.sink);
+            }
+            header = header.or(sealed.header);
         }
         let info_len = match &info {
             Some(Some(info)) if layout.codec == Codec::None => info.length(),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
+use livecore_compress::seal::format::{GZIP_SUBFIELD_AT, PART_MAGIC};
 
 use super::buffers::cost;
 use super::content::Context;
@@ -13,7 +14,7 @@ use super::walked::{CONTENT_MAX, Derived, Malformed, PIECE, STORED_MAX, Walked, 
 use crate::container::Layout;
 use crate::facts::Container;
 use crate::finding::{Finding, Place};
-use crate::input::{Input, hex};
+use crate::input::{Input, hex, number};
 use crate::report::Stop;
 use crate::rules;
 use crate::workers::{self, Pump};
@@ -193,7 +194,7 @@ impl Walk<'_, '_> {
         match step {
             Step::Member(_) => {}
             Step::Seal { at } => {
-                self.0.walked.seal = Some(at);
+                self.0.walked.seal = Some(seal_after(self.0.cx.input, at, self.0.limit)?);
                 self.0.end(at);
             }
             Step::End(0) => {
@@ -397,6 +398,20 @@ fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
         });
     }
     Ok(content)
+}
+
+/// Where the seal begins, the first of whose members, or of the parts in front of it, is at `from`.
+fn seal_after(input: &Input, from: u64, limit: u64) -> Result<u64, Stop> {
+    let mut at = from;
+    while input.array(at + GZIP_SUBFIELD_AT)? == Some(PART_MAGIC) {
+        let len = input.up_to(at + GZIP_SUBFIELD_AT - 2, 2)?;
+        // The deflate stream of nothing, and its trailer.
+        at += GZIP_SUBFIELD_AT + number(&len, 0, 2) + 2 + TRAILER;
+        if !matches!(step(input, at, limit)?, Step::Seal { .. }) {
+            return Ok(from);
+        }
+    }
+    Ok(at)
 }
 
 /// CRC-32 and length at the beginning of `bytes`.

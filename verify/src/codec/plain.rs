@@ -25,14 +25,14 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     if layout.container == Container::Sealed {
         let plain = probe::locate_plain(cx.input)?;
         walked.seal = Some(plain.start);
-        walked.end = plain.start;
-        walked.content_len = plain.start;
-        cx.intake.expect_exactly(plain.start);
+        walked.end = plain.data;
+        walked.content_len = plain.data;
+        cx.intake.expect_exactly(plain.data);
         if let (Some(frame_size), false) = (plain.frame_size, cx.quick()) {
             let (threads, memory) = (cx.options.threads, cx.frame_memory());
             let mut pump = Chunks {
                 at: 0,
-                end: plain.start,
+                end: plain.data,
                 size: u64::from(frame_size),
                 buffers: cx.buffers(),
                 walked: &mut walked,
@@ -40,8 +40,8 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
             };
             workers::run(&mut pump, threads, memory)?;
         } else {
-            cx.intake.expect_len(plain.start);
-            needed(layout.start, plain.start, cx)?;
+            cx.intake.expect_len(plain.data);
+            needed(layout.start, plain.data, cx)?;
         }
         return Ok(walked);
     }

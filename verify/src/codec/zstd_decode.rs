@@ -99,6 +99,10 @@ pub(super) fn whole(
 
 /// Decodes the frame at `from`, which ends at `to` or is cut there, and hands its content and the
 /// stored bytes behind it to `take` until that says `false`. The inner result is about the frame.
+#[expect(
+    clippy::type_complexity,
+    reason = "a sink of pieces reads better in place"
+)]
 pub(super) fn in_pieces(
     input: &Input,
     from: u64,

@@ -1,6 +1,6 @@
 //! The content of zstd frames.
 
-use livecore_compress::seal::format::{MAGIC as SEAL_MAGIC, ZSTD_SEAL_MAGIC};
+use livecore_compress::seal::format::{MAGIC as SEAL_MAGIC, PART_MAGIC, ZSTD_SEAL_MAGIC};
 
 use super::buffers::cost;
 use super::content::Context;
@@ -10,7 +10,7 @@ use super::zstd::{Frame, Step, step};
 use super::zstd_decode::{self, Fault, WINDOW_MAX};
 use crate::container::Layout;
 use crate::finding::Place;
-use crate::input::{Input, hex};
+use crate::input::{Input, hex, number};
 use crate::report::Stop;
 use crate::rules;
 use crate::workers::{self, Pump};
@@ -167,8 +167,14 @@ impl Pump for Walk<'_, '_> {
 impl Walk<'_, '_> {
     fn skippable(&mut self, magic: u32, at: u64, end: u64) -> Result<(), Stop> {
         let walk = &mut self.0;
-        if magic == ZSTD_SEAL_MAGIC || walk.cx.input.array(at + 8)? == Some(SEAL_MAGIC) {
-            walk.walked.seal = Some(at);
+        let input = walk.cx.input;
+        let content = input.array(at + 8)?;
+        if magic == ZSTD_SEAL_MAGIC || matches!(content, Some(SEAL_MAGIC | PART_MAGIC)) {
+            // A frame with parts has the seal's behind it.
+            let next = input.up_to(end, 16)?;
+            let ours = number(&next, 0, 4) == u64::from(ZSTD_SEAL_MAGIC);
+            let parts = content != Some(SEAL_MAGIC) && (ours || next.ends_with(&SEAL_MAGIC));
+            walk.walked.seal = Some(if parts { end } else { at });
             walk.end(at);
             return Ok(());
         }

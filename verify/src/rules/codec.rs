@@ -128,7 +128,12 @@ rules! { Codec, SEAL:
         "nothing was lost before the dump was sealed",
         "the attachment's flag for what salvage has lost",
         "docs/sealed.md",
-        "pages that were lost are holes, and lost parts of sections are zero; the rest is good";
+        "pages that were lost are holes, lost parts of sections are zero; SEAL-UNPROVEN says what no checksum proves";
+    SEAL_UNPROVEN = "SEAL-UNPROVEN", Warning,
+        "a checksum proves every page and section",
+        "the attachment's record of what salvage took without a checksum",
+        "docs/sealed.md",
+        "these pages may be damaged: the parts of kind 2 in docs/sealed.md list them";
     SEAL_REBUILT = "SEAL-REBUILT", Note,
         "the sealed kerneldumpheader is the kernel's own",
         "the attachment's flags for a rebuilt header",
@@ -149,6 +154,11 @@ rules! { Codec, SEAL:
         "the attachment's record of how it was paused",
         "minidump/defs/src/seal.rs",
         "normal for a guest that was dumped from outside: all pages are of the moment of the pause";
+    SEAL_PARTS = "SEAL-PARTS", Error,
+        "the parts between data and seal are whole, and the copy in them is the content's beginning",
+        "their bytes with the digest in the seal's header, each part with its form, the copy with the frames",
+        "docs/sealed.md",
+        "the data in front of them can be read: convert the dump to seal it again";
     SEAL_LENGTH = "SEAL-LENGTH", Error,
         "a seal is as long as its parts",
         "header, attachment, index and footer with the seal's length",

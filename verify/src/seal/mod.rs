@@ -1,10 +1,11 @@
 //! The seal, compared byte by byte with what the frames in front of it say.
 //!
 //! Definitions from [`livecore_compress::seal::format`] and [`livecore_defs::seal`]. A seal is header,
-//! attachment, index and footer, without gaps; zstd carries it in one skippable frame with a seek
+//! attachment, index and footer, without gaps; of version 2 parts lie in front of it; zstd carries it in one skippable frame with a seek
 //! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
 //! of it is used to find frames: the walk has found them, and the index has to agree.
 
+mod parts;
 mod wrapping;
 
 use livecore_compress::Codec;
@@ -92,13 +93,14 @@ pub(crate) fn check(
         Codec::Zstd => wrapping::unwrap_zstd(input, start, &mut pieces, sink)?,
         Codec::Gzip => wrapping::unwrap_gzip(input, start, &mut pieces, sink)?,
     };
-    let header = pieces.read(input, 0, HEADER_LEN_1)?;
-    let trusted = check_header(&header, &pieces, sink);
+    let header = pieces.read(input, 0, HEADER_LEN)?;
+    let head_len = header_len(&header);
+    let trusted = check_header(&header[..header.len().min(head_len)], &pieces, sink);
     let mut sealed = Sealed {
         header: None,
         content_len: number(&header, 16, 8),
         told: Told::default(),
-        told_at: pieces.at(HEADER_LEN_1 as u64),
+        told_at: pieces.at(head_len as u64),
     };
     if !trusted {
         return Ok(sealed);
@@ -108,7 +110,7 @@ pub(crate) fn check(
     let frames = number(&header, 32, 8);
     let index_len = frames.checked_mul(ENTRY_LEN as u64);
     let len = index_len
-        .and_then(|index| index.checked_add((HEADER_LEN_1 + FOOTER_LEN) as u64))
+        .and_then(|index| index.checked_add((head_len + FOOTER_LEN) as u64))
         .and_then(|rest| rest.checked_add(attachment_len));
     let place = Place::file("seal", start);
     let mut whole = len == Some(pieces.len);
@@ -131,11 +133,19 @@ pub(crate) fn check(
         }
     }
     (sealed.header, sealed.told) = check_attachment(input, &header, &pieces, sink)?;
+    let at = walked.end..start;
+    let parts = match head_len {
+        HEADER_LEN => parts::check(input, codec, at, &header, walked, sink)?,
+        _ => parts::Parts::default(),
+    };
+    sealed
+        .told
+        .check_ranges(parts.ranges, pieces.at(head_len as u64), sink);
     if !whole {
         return Ok(sealed);
     }
     let footer_at = pieces.len - FOOTER_LEN as u64;
-    let index_at = HEADER_LEN_1 as u64 + attachment_len;
+    let index_at = head_len as u64 + attachment_len;
     check_index(input, &pieces, (index_at, footer_at), &header, walked, sink)?;
     let footer = pieces.read(input, footer_at, FOOTER_LEN)?;
     let expected = footer_bytes(pieces.len);
@@ -154,6 +164,14 @@ pub(crate) fn check(
         Codec::Gzip => wrapping::last_member(input, behind, &expected, sink)?,
     }
     Ok(sealed)
+}
+
+/// Bytes of a seal's header, by its version.
+fn header_len(header: &[u8]) -> usize {
+    match number(header, 8, 2) == u64::from(VERSION) {
+        true => HEADER_LEN,
+        false => HEADER_LEN_1,
+    }
 }
 
 fn footer_bytes(seal_len: u64) -> [u8; FOOTER_LEN] {
@@ -212,37 +230,48 @@ fn behind_the_end(
     Ok(())
 }
 
+/// `header` is as long as its version's, or as there is of it.
 fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
     let at = pieces.at(0);
     let place = Place::file("seal header", at);
-    if header.len() < HEADER_LEN_1 {
+    let len = header_len(header);
+    if header.len() < len {
         sink.broken(&rules::SEAL_HEADER, &place, |f| {
             f.found(format!("{} bytes", header.len()))
-                .expected("72 bytes")
+                .expected(format!("{len} bytes"))
         });
         return false;
     }
-    let digest = xxh64(&header[..HEADER_DIGESTED], 0);
-    let stated = number(header, HEADER_DIGESTED, 8);
-    let mut right = sink.check(&rules::SEAL_HEADER, digest == stated, &place, |f| {
-        f.found(format!("digest {stated:#018x}"))
-            .expected(format!("{digest:#018x}, of its first 64 bytes"))
+    let mut right = true;
+    let digests = [HEADER_DIGESTED, HEADER_DIGESTED_2];
+    for digested in digests.into_iter().filter(|digested| *digested < len) {
+        let digest = xxh64(&header[..digested], 0);
+        let stated = number(header, digested, 8);
+        right &= sink.check(&rules::SEAL_HEADER, digest == stated, &place, |f| {
+            f.found(format!("digest {stated:#018x}"))
+                .expected(format!("{digest:#018x}, of its first {digested} bytes"))
+                .bytes(at, header)
+        });
+    }
+    let version = number(header, 8, 2);
+    let known = version == u64::from(VERSION) || version == u64::from(VERSION_1);
+    let magic = header.starts_with(&MAGIC) && known;
+    right &= sink.check(&rules::SEAL_HEADER, magic, &place, |f| {
+        f.found(format!("{} version {version}", quoted(&header[..8])))
+            .expected(format!(
+                "{} version {VERSION_1} or {VERSION}",
+                quoted(&MAGIC)
+            ))
             .bytes(at, header)
     });
-    let magic = header.starts_with(&MAGIC) && number(header, 8, 2) == u64::from(VERSION_1);
-    right &= sink.check(&rules::SEAL_HEADER, magic, &place, |f| {
-        f.found(format!(
-            "{} version {}",
-            quoted(&header[..8]),
-            number(header, 8, 2)
-        ))
-        .expected(format!("{} version {VERSION_1}", quoted(&MAGIC)))
-        .bytes(at, header)
-    });
-    let reserved = header[11] == 0 && number(header, 44, 4) == 0;
+    let (reserved, bytes) = match len {
+        HEADER_LEN => (number(header, 88, 8) == 0, "11 and 88 to 95"),
+        _ => (number(header, 44, 4) == 0, "11 and 44 to 47"),
+    };
+    let reserved = header[11] == 0 && reserved;
     sink.check(&rules::SEAL_HEADER, reserved, &place, |f| {
         f.found("reserved bytes that are not zero")
-            .expected("bytes 11 and 44 to 47 zero")
+            .expected(format!("bytes {bytes} zero"))
             .bytes(at, header)
     });
     right
@@ -313,15 +342,16 @@ fn check_attachment(
     pieces: &Pieces,
     sink: &mut Sink,
 ) -> Result<(Option<Kdh>, Told), Stop> {
+    let head_len = header_len(header);
     let len = number(header, 40, 4) as usize;
-    let at = pieces.at(HEADER_LEN_1 as u64);
+    let at = pieces.at(head_len as u64);
     let place = Place::file("seal attachment", at);
     let small = len <= ATTACHMENT_MAX;
     sink.check(&rules::SEAL_ATTACHMENT, small, &place, |f| {
         f.found(format!("{len} bytes"))
             .expected(format!("at most {ATTACHMENT_MAX}"))
     });
-    let bytes = pieces.read(input, HEADER_LEN_1 as u64, len.min(ATTACHMENT_MAX))?;
+    let bytes = pieces.read(input, head_len as u64, len.min(ATTACHMENT_MAX))?;
     let (digest, stated) = (xxh64(&bytes, 0), number(header, 48, 8));
     sink.check(&rules::SEAL_ATTACHMENT, digest == stated, &place, |f| {
         f.found(format!("bytes with digest {digest:#018x}"))
@@ -359,7 +389,7 @@ fn check_attachment(
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
-    let flags_at = pieces.at((HEADER_LEN_1 + attachment::FLAGS_FIELD.offset) as u64);
+    let flags_at = pieces.at((head_len + attachment::FLAGS_FIELD.offset) as u64);
     let place = Place::file("seal attachment", flags_at);
     sink.check(&rules::SEAL_ZERO_TAIL, !filled, &place, |f| {
         f.found("lost pages that stand as zeros at the payload's end")
@@ -385,7 +415,7 @@ fn check_attachment(
     });
     let header = field(&bytes, attachment::HEADER_FIELD);
     let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
-    let at = pieces.at((HEADER_LEN_1 + attachment::HEADER_FIELD.offset) as u64);
+    let at = pieces.at((head_len + attachment::HEADER_FIELD.offset) as u64);
     let header = header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));

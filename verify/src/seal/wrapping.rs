@@ -13,7 +13,7 @@ use crate::report::Stop;
 use crate::rules;
 
 /// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
-const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Bytes of an empty member in front of its subfield's content.
 const PIECE_HEAD: u64 = 10 + 2 + 4;
 /// The zstd project's seekable format: magic of the frame, and sizes.
@@ -63,7 +63,9 @@ pub(super) fn seek_table(
     if !walked.complete || walked.derived.len() as u64 != walked.frames {
         return Ok(());
     }
-    let frames = walked.frames + 1;
+    // One for the frame around the parts, one for the seal's.
+    let parts_len = seal_at.saturating_sub(walked.end);
+    let frames = walked.frames + 1 + u64::from(parts_len > 0);
     let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
     let place = Place::file("seek table", at);
     let found = input.size() - at;
@@ -90,7 +92,9 @@ pub(super) fn seek_table(
         .iter()
         .map(|d| (d.stored_len, d.content_len, d.content_check));
     let seal_len = (at - seal_at) as u32;
-    for (stored, content, check) in entries.chain([(seal_len, 0, xxh64(&[], 0) as u32)]) {
+    let nothing = xxh64(&[], 0) as u32;
+    let parts = (parts_len > 0).then_some((parts_len as u32, 0, nothing));
+    for (stored, content, check) in entries.chain(parts).chain([(seal_len, 0, nothing)]) {
         for word in [stored, content, check] {
             expected.extend(word.to_le_bytes());
         }
@@ -119,6 +123,15 @@ fn seek_piece(
     Ok(next)
 }
 
+/// The header of an empty member that has `len` bytes under `id` in its extra field.
+pub(super) fn member_head(len: u16, id: [u8; 2]) -> Vec<u8> {
+    let mut head = EXTRA_HEADER.to_vec();
+    head.extend(len.saturating_add(4).to_le_bytes());
+    head.extend(id);
+    head.extend(len.to_le_bytes());
+    head
+}
+
 /// Finds the seal in its empty members; says where the last member should begin.
 pub(super) fn unwrap_gzip(
     input: &Input,
@@ -134,10 +147,7 @@ pub(super) fn unwrap_gzip(
         }
         let len = number(&head, 14, 2);
         let place = Place::file("seal member", at);
-        let mut expected = EXTRA_HEADER.to_vec();
-        expected.extend((len as u16).saturating_add(4).to_le_bytes());
-        expected.extend(GZIP_SEAL);
-        expected.extend((len as u16).to_le_bytes());
+        let expected = member_head(len as u16, GZIP_SEAL);
         if !same(&rules::SEAL_WRAPPING, &head, &expected, &place, at, sink) {
             return Ok(at);
         }
@@ -167,10 +177,7 @@ pub(super) fn last_member(
     footer: &[u8; FOOTER_LEN],
     sink: &mut Sink,
 ) -> Result<(), Stop> {
-    let mut expected = EXTRA_HEADER.to_vec();
-    expected.extend((FOOTER_LEN as u16 + 4).to_le_bytes());
-    expected.extend(GZIP_FOOTER);
-    expected.extend((FOOTER_LEN as u16).to_le_bytes());
+    let mut expected = member_head(FOOTER_LEN as u16, GZIP_FOOTER);
     expected.extend(footer);
     expected.extend(EMPTY_BODY);
     let found = input.up_to(at, expected.len())?;

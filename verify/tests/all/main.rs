@@ -8,6 +8,7 @@ mod formats;
 mod hostile;
 #[path = "../../../cli/src/kernel_facts.rs"]
 mod kernel_facts;
+mod parts;
 mod ports;
 mod real;
 mod recipes;

@@ -43,11 +43,22 @@ pub(crate) fn seal_with(
     frame: u32,
     records: &[(u32, Vec<u8>)],
 ) -> Vec<u8> {
-    let mut encoding = Encoding::new(codec);
-    encoding.frame_size = frame;
+    seal_parts(payload, codec, frame, records, 0, &[])
+}
+
+/// The same, with a copy of the first `copy` bytes, and a list of ranges: start and length.
+pub(crate) fn seal_parts(
+    payload: &[u8],
+    codec: Codec,
+    frame: u32,
+    records: &[(u32, Vec<u8>)],
+    copy: u64,
+    unproven: &[[u64; 2]],
+) -> Vec<u8> {
+    let encoding = Encoding::new(codec).frame_size(frame).copy(copy);
     let mut file = Vec::new();
     let source = payload.to_vec();
-    let stored =
+    let mut stored =
         livecore_compress::encode_at(&source, &encoding, Shape::Frames, &mut file, &NoProgress)
             .unwrap();
     let header = header(stored.stored_len, payload.len() as u64, codec);
@@ -57,6 +68,9 @@ pub(crate) fn seal_with(
         attachment.extend((bytes.len() as u32).to_le_bytes());
         attachment.extend(bytes);
     }
+    let list = unproven.as_flattened().iter();
+    let list: Vec<u8> = list.flat_map(|number| number.to_le_bytes()).collect();
+    stored.add_list(livecore_compress::seal::format::PART_UNPROVEN, &list);
     livecore_compress::write_seal(&stored, &attachment, &mut file).unwrap();
     file
 }

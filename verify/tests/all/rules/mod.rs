@@ -7,7 +7,9 @@
 //! | `also RULE...`           | other rules that cannot hold when this one is broken             |
 //! | `seal CODEC FRAME`       | seal the payload in frames of so many bytes                      |
 //! | `record TYPE HEX...`     | a record for the attachment of the seal, said before `seal`      |
-//! | `xor BASE+N HH`          | change a byte: BASE is `file`, `seal`, `attachment`, `index`, `footer` or `end` |
+//! | `copy N`                 | a copy of the first N bytes in the seal's parts, said before `seal` |
+//! | `unproven START LEN`     | a range for the list of unproven ones, said before `seal`        |
+//! | `xor BASE+N HH`          | change a byte: BASE is `file`, `parts`, `seal`, `attachment`, `index`, `footer` or `end` |
 //! | `redigest [PART]`        | make the digest of `attachment` or `index`, or the header's own, right again |
 //! | `drop N`                 | drop the first N bytes of the file                               |
 //! | `info NAME = VALUE`      | change a line of the info file                                   |
@@ -22,7 +24,7 @@ use crate::kernel_facts::Facts;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{seal_with, told, verify};
+use common::{seal_parts, told, verify};
 use livecore_compress::Codec;
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
@@ -63,6 +65,7 @@ fn base(bytes: &[u8], name: &str) -> usize {
     match name {
         "file" => 0,
         "end" => bytes.len(),
+        "parts" => find(bytes, b"LVCRPART"),
         "seal" => seal(),
         "attachment" => seal() + 72,
         "index" => seal() + 72 + number(bytes, seal() + 40, 4),
@@ -109,6 +112,7 @@ fn case(path: &Path) -> Case {
     };
     let mut kernel = String::new();
     let mut records = Vec::new();
+    let (mut copy, mut unproven) = (0, Vec::new());
     for line in text.lines().filter_map(|line| line.strip_prefix("#! ")) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -120,7 +124,13 @@ fn case(path: &Path) -> Case {
                     "zstd" => Codec::Zstd,
                     _ => Codec::None,
                 };
-                case.bytes = seal_with(&built.payload, codec, frame.parse().unwrap(), &records);
+                let frame = frame.parse().unwrap();
+                case.bytes = seal_parts(&built.payload, codec, frame, &records, copy, &unproven);
+            }
+            "copy" => copy = rest.parse().unwrap(),
+            "unproven" => {
+                let (start, len) = rest.split_once(' ').unwrap();
+                unproven.push([start, len].map(|n| n.parse().unwrap()));
             }
             "record" => {
                 let (kind, hex) = rest.split_once(' ').unwrap();

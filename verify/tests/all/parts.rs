@@ -1,0 +1,115 @@
+//! Sealed files of version 2: parts between the data and the seal.
+
+use crate::common;
+
+use common::{build, seal_parts, told, verify};
+use livecore_compress::Codec;
+use livecore_verify::{Depth, Options, Verdict};
+
+const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
+
+/// Record 17: one page, in two ranges.
+fn record() -> Vec<(u32, Vec<u8>)> {
+    let numbers = [1_u64, 0, 2];
+    vec![(17, numbers.map(u64::to_le_bytes).concat())]
+}
+
+fn sealed(codec: Codec) -> Vec<u8> {
+    let payload = build("").payload;
+    let ranges = [[0x20000, 0x1000], [0x30000, 0x800]];
+    seal_parts(&payload, codec, 65536, &record(), 100_000, &ranges)
+}
+
+#[test]
+fn a_seal_with_a_copy_is_sound_and_unproven_pages_are_a_warning() {
+    for codec in CODECS {
+        for depth in [Depth::Quick, Depth::Default] {
+            let options = Options {
+                depth,
+                ..Options::default()
+            };
+            let payload = build("").payload;
+            let copied = seal_parts(&payload, codec, 65536, &[], 100_000, &[]);
+            let report = verify(&copied, &options);
+            assert_eq!(report.verdict, Verdict::Sound, "{codec}: {}", told(&report));
+            assert!(report.outcomes.contains_key("SEAL-PARTS"), "{codec}");
+            let report = verify(&sealed(codec), &options);
+            assert_eq!(
+                report.verdict,
+                Verdict::Warnings,
+                "{codec}: {}",
+                told(&report)
+            );
+            let strict = Options {
+                strict: true,
+                ..options
+            };
+            let report = verify(&sealed(codec), &strict);
+            assert_eq!(
+                report.verdict,
+                Verdict::Broken,
+                "{codec}: {}",
+                told(&report)
+            );
+        }
+    }
+}
+
+#[test]
+fn no_byte_of_the_parts_changes_unseen() {
+    for codec in CODECS {
+        let file = sealed(codec);
+        let find = |what: &[u8]| file.windows(8).position(|w| w == what).unwrap();
+        let (from, to) = (find(b"LVCRPART"), find(b"LVCRSEAL") + 104);
+        // Every 61st, and what wraps the parts.
+        let wrapping = if codec == Codec::None { 0 } else { 8 };
+        let places = (from - wrapping..from + 64)
+            .chain((from..to).step_by(61))
+            .chain(to - 104..to);
+        for at in places {
+            let mut damaged = file.clone();
+            damaged[at] ^= 4;
+            for depth in [Depth::Quick, Depth::Default] {
+                let options = Options {
+                    depth,
+                    ..Options::default()
+                };
+                let report = verify(&damaged, &options);
+                assert_eq!(
+                    report.verdict,
+                    Verdict::Broken,
+                    "{codec} {at}: {}",
+                    told(&report)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_of_another_length_than_its_record_says_is_found() {
+    let payload = build("").payload;
+    for ranges in [&[][..], &[[0x20000, 0x1000]]] {
+        let file = seal_parts(&payload, Codec::Zstd, 65536, &record(), 0, ranges);
+        let report = verify(&file, &Options::default());
+        let broken = report
+            .outcomes
+            .get("SEAL-RECORDS")
+            .is_some_and(|o| o.broken > 0);
+        assert!(broken, "{}", told(&report));
+    }
+    // They overlap, are empty, or go beyond the content.
+    for ranges in [
+        [[0x1000, 0x2000], [0x2000, 0x1000]],
+        [[0x1000, 0], [0x2000, 0x1000]],
+        [[0x1000, 0x1000], [0x3000, u64::MAX]],
+    ] {
+        let file = seal_parts(&payload, Codec::Zstd, 65536, &record(), 0, &ranges);
+        let report = verify(&file, &Options::default());
+        let broken = report
+            .outcomes
+            .get("SEAL-PARTS")
+            .is_some_and(|o| o.broken > 0);
+        assert!(broken, "{}", told(&report));
+    }
+}
