@@ -14,8 +14,8 @@ use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::failure::Failure;
-use crate::serve::command;
 use crate::session::Session;
+use livecore_serve::command;
 
 /// How a dump is opened.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,7 +4,7 @@
 //! they ask `minidump`, `livedump` and `verify`, and put the answer into words or JSON.
 //!
 //! What several verbs share is here, one file each: [`args`] of the command line, [`exit`] codes and
-//! [`failure`]s, what is read ([`input`], [`space`], [`emulated`], [`served`]), where output goes
+//! [`failure`]s, what is read ([`input`], [`space`], [`emulated`], [`served`]), how debuggers connect ([`transport`]), where output goes
 //! ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
 //! [`interrupt`], [`signals`]), and how numbers and bytes look to people ([`text`],
 //! [`memory_format`], [`hexdump`], [`words`]) and programs ([`json`]). A verb knows no other verb.
@@ -23,11 +23,11 @@ mod kernel_facts;
 pub mod memory_format;
 pub mod output;
 pub mod progress;
-pub mod serve;
 pub mod served;
 pub mod session;
 pub mod signals;
 pub mod text;
+pub mod transport;
 pub mod unpack;
 pub mod verb;
 pub mod words;

@@ -1,17 +1,21 @@
 //! A dump as `serve` and `gdb` open it for debuggers.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use livecore_compress::StreamKind;
 use livecore_defs::text::printable;
 use livecore_livedump::publish::free;
-use livecore_minidump::AnyDump;
+use livecore_minidump::{AnyDump, KernelElf};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
-use crate::serve::Served;
+use crate::kernel_facts::Facts;
 use crate::session::Session;
 use crate::text::Short;
+use livecore_serve::{Depth, ServeError, Served};
+use livecore_verify::render::{self, Format, Style};
 
 /// Opens what is served, and tells what could not be found of it.
 pub fn open(
@@ -30,7 +34,10 @@ pub fn open(
     check_spool(&opened, dump, session)?;
     let pair = kernel.require(&opened, dump, session)?;
     check(&opened, dump, session)?;
+    let elf = Arc::clone(pair.elf());
     let served = Served::new(pair, dump, &kernel.kernel_path)?;
+    let name = dump.to_owned();
+    let served = served.with_check(Box::new(move |depth| check_dump(&name, &elf, depth)));
     for problem in served.problems() {
         session.voice.say(printable(problem));
     }
@@ -75,4 +82,42 @@ fn check_spool(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result
             .next("TMPDIR names a directory with room"));
     }
     Ok(())
+}
+
+/// What `monitor verify` prints of the dump `path`.
+fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, String> {
+    let source = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let info = livecore_minidump::dump::info_file(path).and_then(|path| {
+        let bytes = livecore_minidump::dump::read_info(&path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    let options = livecore_verify::Options {
+        name: path.display().to_string(),
+        depth: match depth {
+            Depth::Quick => livecore_verify::Depth::Quick,
+            Depth::Default => livecore_verify::Depth::Default,
+            Depth::Deep => livecore_verify::Depth::Deep,
+        },
+        threads: crate::args::threads(None),
+        kernel: Some(&Facts(elf)),
+        info: info.as_deref(),
+        ..livecore_verify::Options::default()
+    };
+    let report =
+        livecore_verify::verify(Arc::new(source), &options, &livecore_compress::NoProgress);
+    let mut text = Vec::new();
+    render::write(&[report], Format::Text, Style::default(), &mut text)
+        .map_err(|e| e.to_string())?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match &error {
+            ServeError::Machine { kernel, .. } => Failure::new(crate::Exit::UNSUPPORTED, &error)
+                .about(kernel)
+                .next("amd64, arm64, i386 and riscv64 are"),
+            _ => Failure::could_not(error),
+        }
+    }
 }

@@ -9,11 +9,11 @@ use livecore_livedump::sys::signals::pass_over_interrupts;
 
 use crate::failure::Failure;
 use crate::input::KernelArgs;
-use crate::serve::Served;
-use crate::serve::command::{plain, quoted};
-use crate::serve::transport::Listener;
 use crate::served;
 use crate::session::Session;
+use crate::transport::Listener;
+use livecore_serve::Served;
+use livecore_serve::command::{plain, quoted};
 
 const MANUAL: &str = "\
 Starts kgdb, gdb, gdb-multiarch or lldb, the first of them that is installed and knows the dump's \

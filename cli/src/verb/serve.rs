@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::input::KernelArgs;
-use crate::serve::Served;
-use crate::serve::transport::{self, Listener};
 use crate::served;
 use crate::session::Session;
+use crate::transport::{self, Listener};
+use livecore_serve::Served;
 
 const MANUAL: &str = "\
 The address is printed on standard output as soon as debuggers can connect, in one line:

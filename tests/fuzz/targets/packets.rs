@@ -1,4 +1,7 @@
 #![no_main]
-//! What somebody sends to the debugger server.
+//! What a stranger sends to the debugger server.
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| livecore::serve::fuzz::packets(bytes));
+#[path = "../../../cli/serve/tests/all/laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| laws::packets(bytes));

@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use livecore_minidump::ElfMachine;
+use livecore_defs::architecture::Debuggers;
+use livecore_defs::{Architecture, ElfMachine};
 
 /// A register.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,53 +39,35 @@ const THREAD_FEATURE: &str = "org.freebsd.livecore.thread";
 /// A processor.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// `e_machine` of its kernels.
-    pub(crate) elf: ElfMachine,
     /// Bytes of a pointer.
     pub(crate) word: usize,
-    /// What GDB calls it.
-    pub(crate) gdb: &'static str,
-    /// What LLVM calls it.
-    pub(crate) triple: &'static str,
+    /// What debuggers call it.
+    pub(crate) names: Debuggers,
     /// Its registers, as GDB's features have them.
-    features: fn() -> Vec<Register>,
+    features: Registers,
 }
 
-const MACHINES: [Machine; 4] = [
-    Machine {
-        elf: ElfMachine::EM_X86_64,
-        word: 8,
-        gdb: "i386:x86-64",
-        triple: "x86_64-unknown-freebsd",
-        features: amd64,
-    },
-    Machine {
-        elf: ElfMachine::EM_AARCH64,
-        word: 8,
-        gdb: "aarch64",
-        triple: "aarch64-unknown-freebsd",
-        features: arm64,
-    },
-    Machine {
-        elf: ElfMachine::EM_RISCV,
-        word: 8,
-        gdb: "riscv:rv64",
-        triple: "riscv64-unknown-freebsd",
-        features: riscv64,
-    },
-    Machine {
-        elf: ElfMachine::EM_386,
-        word: 4,
-        gdb: "i386",
-        triple: "i386-unknown-freebsd",
-        features: i386,
-    },
+/// Makes a list of registers.
+type Registers = fn() -> Vec<Register>;
+
+/// The registers of each processor, as GDB's features have them.
+const FEATURES: [(ElfMachine, Registers); 4] = [
+    (ElfMachine::EM_X86_64, amd64),
+    (ElfMachine::EM_AARCH64, arm64),
+    (ElfMachine::EM_RISCV, riscv64),
+    (ElfMachine::EM_386, i386),
 ];
 
 impl Machine {
     /// The processor of kernels with this `e_machine`, if it is served.
-    pub(crate) fn of(elf: ElfMachine) -> Option<&'static Self> {
-        MACHINES.iter().find(|m| m.elf == elf)
+    pub(crate) fn of(elf: ElfMachine) -> Option<Self> {
+        let row = Architecture::of_machine(elf)?;
+        let (_, features) = FEATURES.iter().find(|(machine, _)| *machine == elf)?;
+        Some(Self {
+            word: *row.words.first()?,
+            names: row.debuggers?,
+            features: *features,
+        })
     }
 
     /// The registers as GDB gets them: all that its features must have, then [`THREAD_REGISTER`].
@@ -123,7 +106,7 @@ impl Machine {
              version=\"1.0\">\n",
         );
         // Writing to a string does not fail.
-        let _ = writeln!(xml, "<architecture>{}</architecture>", self.gdb);
+        let _ = writeln!(xml, "<architecture>{}</architecture>", self.names.gdb);
         let mut feature = "";
         // lldb's own tables have the processor's registers from 0 on, in this order: ours, whatever
         // its number in packets, comes last.
@@ -292,7 +275,7 @@ mod tests {
     /// Debuggers number a processor's registers by the place in its features.
     #[test]
     fn descriptions_name_no_abi_and_number_every_register() {
-        for machine in &MACHINES {
+        for machine in FEATURES.iter().filter_map(|(elf, _)| Machine::of(*elf)) {
             for registers in [machine.gdb_registers(), machine.lldb_registers()] {
                 let xml = machine.description(&registers);
                 assert!(!xml.contains("osabi"), "{xml}");

@@ -1,10 +1,10 @@
-//! A dump behind the GDB remote protocol: unmodified debuggers look into it as into a stopped
-//! machine.
+//! The GDB remote protocol over a FreeBSD kernel dump: unmodified debuggers inspect it as they
+//! inspect a stopped machine.
 //!
-//! [`Served`] is what is looked at: the dump, its kernel, threads and modules. A [`Session`] is one
-//! debugger's conversation: bytes in, bytes out, no socket; [`transport`] carries it over TCP, a
-//! Unix socket, or standard input and output. A dump does not change, so sessions share it without
-//! locks, and several debuggers are served at once.
+//! [`Served`] is the dump with its kernel, threads and modules. A [`Session`] is one debugger's
+//! conversation: bytes in, bytes out. This crate opens no socket; `livecore serve` carries sessions
+//! over Unix sockets, TCP, and standard input and output. A dump does not change, so sessions share
+//! it without locks.
 //!
 //! | module     | answers                                                                     |
 //! |------------|-----------------------------------------------------------------------------|
@@ -16,7 +16,7 @@
 //! | `monitor`  | `monitor` commands                                                          |
 //! | `machine`  | what registers each processor has                                           |
 //! | `target`   | [`Served`]                                                                  |
-//! | `command`  | what may stand in a command for a debugger                                  |
+//! | `command`  | which paths and names a debugger's command may contain                      |
 //!
 //! The protocol is written here rather than taken from a crate. The one there is, gdbstub, answers
 //! registers, memory and threads through types that know no unavailable register and no packet of
@@ -26,8 +26,8 @@
 //! What is not known is never zero: an unknown register is `xx` to GDB and an error to lldb (which
 //! would take `xx` for 0xcc), memory that is not in the dump is an error.
 
-pub(crate) mod command;
-pub mod fuzz;
+pub mod command;
+mod error;
 mod machine;
 mod memory;
 mod monitor;
@@ -36,8 +36,9 @@ mod packet;
 mod query;
 mod session;
 mod target;
-pub mod transport;
 
-pub use packet::PACKET_MAX;
+pub use error::ServeError;
+pub use monitor::{Check, Depth};
+pub use packet::{PACKET_MAX, frame};
 pub use session::{Flow, Session};
 pub use target::{ModuleFile, Served};

@@ -182,10 +182,10 @@ impl Session<'_> {
     }
 
     fn host(&self) -> String {
-        let machine = self.served.machine;
+        let machine = &self.served.machine;
         format!(
             "triple:{};endian:little;ptrsize:{};ostype:freebsd;vendor:unknown;",
-            hex(machine.triple.as_bytes()),
+            hex(machine.names.triple.as_bytes()),
             machine.word
         )
     }

@@ -105,11 +105,15 @@ impl<'a> Session<'a> {
     }
 
     /// Whether a packet has come.
-    pub(crate) fn heard(&self) -> bool {
+    pub fn heard(&self) -> bool {
         self.heard
     }
 
-    /// Takes bytes and writes what they are answered with. Fails only as `out` does.
+    /// Takes bytes and writes the answers to `out`.
+    ///
+    /// # Errors
+    ///
+    /// If `out` fails.
     pub fn receive(&mut self, bytes: &[u8], out: &mut dyn Write) -> io::Result<Flow> {
         for byte in bytes {
             let Some(event) = self.framing.push(*byte) else {

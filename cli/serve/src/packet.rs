@@ -91,7 +91,7 @@ impl Framing {
 }
 
 /// Puts `body`, escaped, into a packet.
-pub(crate) fn frame(body: &[u8], out: &mut Vec<u8>) {
+pub fn frame(body: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'$');
     let start = out.len();

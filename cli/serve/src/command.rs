@@ -7,8 +7,12 @@
 
 use std::path::Path;
 
-/// A path that is text and means nothing but itself in double quotes; else why not.
-pub(crate) fn plain(path: &Path) -> Result<&str, String> {
+/// A path that is text and means nothing but itself in double quotes.
+///
+/// # Errors
+///
+/// Why a command cannot contain it.
+pub fn plain(path: &Path) -> Result<&str, String> {
     let Some(text) = path.to_str() else {
         return Err("its path is no UTF-8, and debuggers' commands are".into());
     };
@@ -22,12 +26,20 @@ pub(crate) fn plain(path: &Path) -> Result<&str, String> {
 }
 
 /// A path as a word of a command of either debugger.
-pub(crate) fn quoted(path: &Path) -> Result<String, String> {
+///
+/// # Errors
+///
+/// Why a command cannot contain it.
+pub fn quoted(path: &Path) -> Result<String, String> {
     Ok(format!("\"{}\"", plain(path)?))
 }
 
-/// The name of a section as a word of a command of either debugger; else why not.
-pub(crate) fn section(name: &str) -> Result<&str, String> {
+/// The name of a section as a word of a command of either debugger.
+///
+/// # Errors
+///
+/// Why a command cannot contain it.
+pub fn section(name: &str) -> Result<&str, String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$' | '-');
     if name.starts_with('-') || !name.chars().all(harmless) {
         return Err(format!(

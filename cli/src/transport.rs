@@ -19,9 +19,7 @@ use livecore_livedump::publish::{Directory, Passing};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
 
-use super::packet::frame;
-use super::session::{Flow, Session};
-use super::target::Served;
+use livecore_serve::{Flow, Served, Session, frame};
 
 /// The most debuggers that are served at once.
 pub const CLIENTS_MAX: usize = 8;
@@ -367,11 +365,28 @@ fn turn_away(mut line: impl Line) {
 
 #[cfg(test)]
 mod tests {
+    use livecore_kernel::Pair;
+    use livecore_livedump::take::{PlanOptions, plan};
+    use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
+    use livecore_synth::Machine;
+
     use super::*;
+
+    /// An emulated machine's dump, in memory.
+    fn served() -> Served {
+        let text = "seed = 7\n[memory]\nsize = \"16 MiB\"\n";
+        let machine = Machine::parse(text).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+        let source = std::sync::Arc::new(taken.payload());
+        let dump = AnyDump::from_source(source, &OpenOptions::default()).unwrap();
+        let pair = Pair::new(&dump, "kernel", elf).unwrap();
+        Served::new(pair, "machine".as_ref(), &[]).unwrap()
+    }
 
     #[test]
     fn silent_line_is_given_up_and_one_that_has_spoken_is_not() {
-        let served = super::super::fuzz::machine().unwrap();
+        let served = served();
         let first = Duration::from_millis(100);
         for word in [&b""[..], b"+", b"$qAttached#0"] {
             let (mut debugger, line) = UnixStream::pair().unwrap();

@@ -12,9 +12,10 @@ use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
 use livecore_minidump::DumpMemory;
 
 use super::command;
+use super::error::ServeError;
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
-use crate::failure::Failure;
+use super::monitor::Check;
 use livecore_defs::text::printable;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
@@ -112,7 +113,7 @@ pub struct Served {
     pub(crate) memory: Arc<dyn DumpMemory>,
     pub(crate) name: PathBuf,
     pub(crate) kernel_path: PathBuf,
-    pub(crate) machine: &'static Machine,
+    pub(crate) machine: Machine,
     pub(crate) gdb: Vec<Register>,
     pub(crate) lldb: Vec<Register>,
     /// The selected one first: the thread that crashed.
@@ -126,18 +127,24 @@ pub struct Served {
     pub(crate) threads_xml: OnceLock<String>,
     /// The functions of each of `module_files`.
     functions: OnceLock<Vec<Addressed>>,
+    /// What `monitor verify` runs.
+    pub(crate) check: Option<Check>,
 }
 
 impl Served {
     /// Serves a dump, whose file is `name`, with the kernel that ran. The files of its modules are
     /// looked for in `places`, beside the kernel, beside the dump, and where they were loaded from.
-    pub fn new(pair: Pair, name: &Path, places: &[PathBuf]) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// If the kernel is for a processor whose registers are not known.
+    pub fn new(pair: Pair, name: &Path, places: &[PathBuf]) -> Result<Self, ServeError> {
         let number = pair.elf().machine();
         let Some(machine) = Machine::of(number) else {
-            let what = format_args!("kernels of ELF machine {number} are not served");
-            return Err(Failure::new(crate::Exit::UNSUPPORTED, what)
-                .about(pair.path())
-                .next("amd64, arm64, i386 and riscv64 are"));
+            return Err(ServeError::Machine {
+                machine: number.0,
+                kernel: pair.path().to_owned(),
+            });
         };
         let mut problems = Vec::new();
         let kernel = pair.kernel();
@@ -164,6 +171,7 @@ impl Served {
             regions: OnceLock::new(),
             threads_xml: OnceLock::new(),
             functions: OnceLock::new(),
+            check: None,
             memory: pair.memory(),
             pair,
             kernel,
@@ -173,6 +181,13 @@ impl Served {
         served.find_module_files(places);
         served.share_files();
         Ok(served)
+    }
+
+    /// Lets `monitor verify` run `check`.
+    #[must_use]
+    pub fn with_check(mut self, check: Check) -> Self {
+        self.check = Some(check);
+        self
     }
 
     /// The kernel in the dump.
@@ -197,7 +212,7 @@ impl Served {
 
     /// What GDB calls the processor.
     pub fn gdb_architecture(&self) -> &'static str {
-        self.machine.gdb
+        self.machine.names.gdb
     }
 
     /// How many threads there are.

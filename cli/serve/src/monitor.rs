@@ -1,18 +1,29 @@
 //! `monitor` commands: what debuggers do not ask by packets.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use livecore_kernel::{ProcessTable, STRUCTURES, Thread, Types};
 use livecore_minidump::{AnyDump, PhysAddr, VirtAddr};
-use livecore_verify::render::{self, Format, Style};
 
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
 use livecore_kernel::location::parse_number;
+
+/// How much `monitor verify` checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Header and sections.
+    Quick,
+    /// What `livecore verify` checks.
+    Default,
+    /// Pages and kernel structures as well.
+    Deep,
+}
+
+/// Checks the dump and reports in text, or says why it could not.
+pub type Check = Box<dyn Fn(Depth) -> Result<String, String> + Send + Sync>;
 
 const HELP: &str = "\
 help                 this text
@@ -241,26 +252,11 @@ impl Served {
             .ok_or_else(|| format!("{text} is no address"))
     }
 
-    fn verify(&self, depth: livecore_verify::Depth) -> Result<String, String> {
-        let source = File::open(&self.name).map_err(|e| format!("{}: {e}", self.name.display()))?;
-        let info = livecore_minidump::dump::info_file(&self.name).and_then(|path| {
-            let bytes = livecore_minidump::dump::read_info(&path).ok()?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        });
-        let options = livecore_verify::Options {
-            name: self.name.display().to_string(),
-            depth,
-            threads: crate::args::threads(None),
-            kernel: Some(&crate::kernel_facts::Facts(self.pair.elf())),
-            info: info.as_deref(),
-            ..livecore_verify::Options::default()
-        };
-        let report =
-            livecore_verify::verify(Arc::new(source), &options, &livecore_compress::NoProgress);
-        let mut text = Vec::new();
-        render::write(&[report], Format::Text, Style::default(), &mut text)
-            .map_err(|e| e.to_string())?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+    fn verify(&self, depth: Depth) -> Result<String, String> {
+        match &self.check {
+            Some(check) => check(depth),
+            None => Err("this server does not verify".into()),
+        }
     }
 }
 
@@ -304,9 +300,9 @@ impl Session<'_> {
                     .ok_or_else(|| format!("no thread {tid}"))?;
                 self.backtraces(thread..thread + 1)
             }
-            ["verify"] => served.verify(livecore_verify::Depth::Default)?,
-            ["verify", "quick"] => served.verify(livecore_verify::Depth::Quick)?,
-            ["verify", "deep"] => served.verify(livecore_verify::Depth::Deep)?,
+            ["verify"] => served.verify(Depth::Default)?,
+            ["verify", "quick"] => served.verify(Depth::Quick)?,
+            ["verify", "deep"] => served.verify(Depth::Deep)?,
             _ => return Err(format!("no command `{}`", printable(line))),
         })
     }
