@@ -113,6 +113,37 @@ impl Marks {
         }
     }
 
+    /// Up to `count` of the pages that begin in `pages`, evenly spread.
+    pub(super) fn sample(&self, pages: Range<u64>, count: u64) -> Vec<u64> {
+        let bits = || {
+            self.runs(pages.clone()).flat_map(|run| {
+                let words = run.start / 64..run.end.div_ceil(64);
+                words.flat_map(move |word| {
+                    let mut left = self.words[word as usize];
+                    std::iter::from_fn(move || {
+                        let bit = word * 64 + u64::from(left.trailing_zeros());
+                        (left != 0).then(|| left &= left - 1)?;
+                        Some(bit)
+                    })
+                    .filter({
+                        let run = run.clone();
+                        move |bit| run.contains(bit)
+                    })
+                })
+            })
+        };
+        let step = (bits().count() as u64).div_ceil(count.max(1)).max(1);
+        let segments = self.ranges.segments();
+        bits()
+            .step_by(step as usize)
+            .filter_map(|bit| {
+                let segment = segments.partition_point(|s| s.first_bit <= bit);
+                let segment = segments.get(segment.checked_sub(1)?)?;
+                Some((segment.start / self.page + bit - segment.first_bit) * self.page)
+            })
+            .collect()
+    }
+
     /// Takes away what is in none of `ranges`, which are ascending.
     pub(super) fn keep_within(&mut self, ranges: &[Range<u64>]) {
         let mut end = 0;
@@ -177,6 +208,16 @@ mod tests {
         m.remove(0x10_1000..0x18_0000);
         m.retain(|page| page != 0x1000);
         assert_eq!(pages(&m), [0x8000, 0x10_0000]);
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_the_pages_that_are_there() {
+        let mut m = marks();
+        m.add(0x2000..0x5000);
+        m.add(0x10_0000..0x11_0000);
+        assert_eq!(m.sample(0..u64::MAX, 2), [0x2000, 0x10_7000]);
+        assert_eq!(m.sample(0x3000..0x10_1000, 8), [0x3000, 0x4000, 0x10_0000]);
+        assert_eq!(m.sample(0x5000..0x9000, 8), [0; 0]);
     }
 
     #[test]

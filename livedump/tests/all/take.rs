@@ -502,12 +502,9 @@ fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
     let root = machine.truth().root;
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     for (slot, entry) in [(511, 0x5000_u64 | 3), (256, 0)] {
-        let memory = Arc::new(Patched {
-            memory: machine.memory(),
-            at: root + slot * 8,
-            bytes: entry.to_le_bytes(),
-        });
-        let found = plan(memory, &elf, &PlanOptions::default());
+        let mut memory = Patched::new(machine.memory());
+        memory.put(root + slot * 8, &entry.to_le_bytes());
+        let found = plan(Arc::new(memory), &elf, &PlanOptions::default());
         assert!(
             matches!(found, Err(TakeError::Locate(LocateError::NoKernel { .. }))),
             "{slot}"
@@ -515,11 +512,32 @@ fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
     }
 }
 
-/// A machine's memory of which eight bytes are others.
+/// A machine's memory of which some bytes are others.
 struct Patched {
     memory: Arc<dyn PhysMemory>,
-    at: u64,
-    bytes: [u8; 8],
+    /// Whole pages.
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Patched {
+    fn new(memory: Arc<dyn PhysMemory>) -> Self {
+        Self {
+            memory,
+            pages: BTreeMap::new(),
+        }
+    }
+
+    fn put(&mut self, at: u64, bytes: &[u8]) {
+        for (at, byte) in (at..).zip(bytes) {
+            let start = at - at % PAGE;
+            let page = self.pages.entry(start).or_insert_with(|| {
+                let mut page = vec![0; PAGE as usize];
+                self.memory.read(start, &mut page).unwrap();
+                page
+            });
+            page[(at % PAGE) as usize] = *byte;
+        }
+    }
 }
 
 impl PhysMemory for Patched {
@@ -529,14 +547,76 @@ impl PhysMemory for Patched {
 
     fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
         self.memory.read(at, buf)?;
-        for (i, byte) in self.bytes.into_iter().enumerate() {
-            let there = (self.at + i as u64).checked_sub(at);
-            if let Some(slot) = there.and_then(|i| buf.get_mut(i as usize)) {
-                *slot = byte;
-            }
+        let first = at - at % PAGE;
+        for (start, page) in self.pages.range(first..at + buf.len() as u64) {
+            let skip = at.saturating_sub(*start) as usize;
+            let to = start.saturating_sub(at) as usize;
+            let n = (page.len() - skip).min(buf.len() - to);
+            buf[to..to + n].copy_from_slice(&page[skip..skip + n]);
         }
         Ok(())
     }
+}
+
+/// What `debug.vm.lazy_page_init` of 15.0 leaves while it is not done: entries that are in use are
+/// right, the others are zero or garbage.
+#[test]
+fn pages_marked_nodump_are_left_out_while_struct_vm_page_is_being_initialized() {
+    let machine = Machine::parse(include_str!("../../../testdata/machines/nodump.toml")).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let whole = taken(&machine, None);
+    assert!(whole.notes.is_empty(), "{:?}", whole.notes);
+    let view = &whole.machine.view;
+    let address = |name: &str| elf.symbol(name).unwrap().value;
+    let word = |at: u64| {
+        let mut bytes = [0; 8];
+        view.read_virt(VirtAddr(at), &mut bytes).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    // sys/vm/vm_phys.h: start, end, first_page. sys/vm/vm_page.h of 15.0: 88 bytes, phys_addr at 32.
+    let count = word(address("vm_phys_nsegs")) & 0xffff_ffff;
+    let segs = (0..count).map(|i| address("vm_phys_segs") + i * 48);
+    let mut lazy = Patched::new(machine.memory());
+    let (mut unset, mut all, mut used) = (0, 0, Vec::new());
+    for seg in segs {
+        let (start, end, first_page) = (word(seg), word(seg + 8), word(seg + 16));
+        for (index, pa) in (start..end).step_by(PAGE as usize).enumerate() {
+            all += 1;
+            let bit = whole.plan.dump_avail().bit_of(PhysAddr(pa)).unwrap();
+            let nodump = machine
+                .truth()
+                .nodump
+                .iter()
+                .any(|range| range.contains(&pa));
+            if index == 0 || nodump || whole.plan.bitmap().contains(bit) {
+                used.extend((index > 0).then_some(first_page + index as u64 * 88 + 32));
+                continue;
+            }
+            unset += 1;
+            let entry = match unset % 8 {
+                0 => [0xa5; 88],
+                _ => [0; 88],
+            };
+            for (at, byte) in (first_page + index as u64 * 88..).zip(entry) {
+                lazy.put(view.translate(VirtAddr(at)).unwrap().0, &[byte]);
+            }
+        }
+    }
+    assert!(unset > all / 2, "{unset} of {all}");
+    let lazy: Arc<dyn PhysMemory> = Arc::new(lazy);
+    let half = plan(Arc::clone(&lazy), &elf, &PlanOptions::default()).unwrap();
+    assert_eq!(half.notes, [""; 0]);
+    assert!(half.plan.bitmap() == whole.plan.bitmap());
+    // Pages in use whose entries have other addresses: this is not the layout.
+    let mut wrong = Patched::new(lazy);
+    for at in used {
+        wrong.put(view.translate(VirtAddr(at)).unwrap().0, &[0xff]);
+    }
+    let wrong = plan(Arc::new(wrong), &elf, &PlanOptions::default()).unwrap();
+    let [note] = &wrong.notes[..] else {
+        panic!("{:?}", wrong.notes);
+    };
+    assert!(note.starts_with("struct vm_page is neither"), "{note}");
 }
 
 #[test]

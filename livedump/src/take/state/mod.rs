@@ -67,7 +67,7 @@ impl KernelState {
             paddr,
         };
         let vm_pages = if port.asks_pages(follows_avail) {
-            VmPages::find(variables, model, facts.osreldate, &mut notes)
+            VmPages::find(variables, model, facts.osreldate, &marks, &mut notes)
         } else {
             None
         };

@@ -2,7 +2,7 @@
 //!
 //! The structure's layout is nowhere exported. The kernel's type information tells it (CTF, DWARF), or
 //! it is one of those of known releases. Neither is believed before memory agrees: under the right
-//! layout `vm_page.phys_addr` is the page's address, for every page.
+//! layout `vm_page.phys_addr` is the page's address, for every page that has been initialized.
 
 use std::ops::Range;
 
@@ -13,6 +13,8 @@ use livecore_kernel::Types;
 use livecore_kernel::locate::Variables;
 use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
 
+use crate::take::marks::Marks;
+
 /// The segments of the array, and the layout of its elements.
 #[derive(Debug)]
 pub(in crate::take) struct VmPages {
@@ -21,6 +23,9 @@ pub(in crate::take) struct VmPages {
     layout: VmPage,
     page_size: u64,
 }
+
+/// How many pages in use are looked at in each segment.
+const SAMPLES: u64 = 16;
 
 /// One `struct vm_phys_seg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +36,13 @@ struct Seg {
 }
 
 impl VmPages {
-    /// Reads `vm_phys_segs` and finds the layout. What is missing is said in `notes`; without it every
-    /// page counts as dumpable.
+    /// Reads `vm_phys_segs` and finds the layout; `in_use` are the pages of the kernel's bitmap. What is
+    /// missing is said in `notes`; without it every page counts as dumpable.
     pub(super) fn find(
         variables: Variables<'_>,
         model: Model,
         osreldate: u32,
+        in_use: &Marks,
         notes: &mut Vec<String>,
     ) -> Option<Self> {
         let array = variables
@@ -71,7 +77,7 @@ impl VmPages {
                 .filter(|(since, of, _)| osreldate != 0 && *since <= osreldate && *of == model);
             let mut layouts = of_types.iter().chain(known.map(|(_, _, layout)| layout));
             if let Some(layout) =
-                layouts.find(|layout| fits(variables.memory, &segs, layout, model))
+                layouts.find(|layout| fits(variables.memory, &segs, layout, model, in_use))
             {
                 return Some(Self {
                     segs,
@@ -145,28 +151,74 @@ fn vm_phys_seg_of(types: &Types, model: Model) -> Option<VmPhysSeg> {
     })
 }
 
-/// Whether under `layout` the first, middle and last page of every segment knows its address.
-fn fits(memory: &dyn KernelMemory, segs: &[Seg], layout: &VmPage, model: Model) -> bool {
+/// What the `struct vm_page` of a page says of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// The page's own address.
+    Right,
+    /// Another one.
+    Wrong,
+    /// Nothing: the kernel has not initialized it.
+    Nothing,
+}
+
+/// Whether under `layout` the pages of the segments know their addresses.
+///
+/// A kernel of 15.0 initializes most of the array while it runs, and an entry that is not
+/// initialized yet holds zeros or garbage. The first page of every segment has an entry, and so has
+/// every page that is in use, as those of the kernel's bitmap are: none of these may contradict. Of
+/// the others, those that agree count: one beyond a first page proves the size.
+fn fits(
+    memory: &dyn KernelMemory,
+    segs: &[Seg],
+    layout: &VmPage,
+    model: Model,
+    in_use: &Marks,
+) -> bool {
     let page = memory.page_size();
-    let samples = segs
-        .iter()
-        .flat_map(|seg| {
-            let count = (seg.pages.end - seg.pages.start) / page;
-            [0, 1, count / 3, count / 2, count.saturating_sub(1)]
-                .into_iter()
-                .filter(move |index| *index < count)
-                .map(move |index| (seg, index))
-        })
-        .collect::<Vec<_>>();
-    !samples.is_empty()
-        && samples.into_iter().all(|(seg, index)| {
-            let at = element(seg, index, layout).wrapping_add(layout.phys_addr);
-            let mut bytes = [0; 8];
-            memory
-                .read_virt(VirtAddr(at), &mut bytes[..model.paddr])
-                .is_ok()
-                && u64::from_le_bytes(bytes) == seg.pages.start + index * page
-        })
+    let says = |seg: &Seg, index: u64| {
+        let at = element(seg, index, layout);
+        let mut bytes = [0; 8];
+        let field = &mut bytes[..model.paddr];
+        let address = VirtAddr(at.wrapping_add(layout.phys_addr));
+        if memory.read_virt(address, field).is_err() {
+            return Says::Wrong;
+        }
+        if u64::from_le_bytes(bytes) == seg.pages.start + index * page {
+            return Says::Right;
+        }
+        let mut all = vec![0; layout.size as usize];
+        let read = memory.read_virt(VirtAddr(at), &mut all);
+        match read.is_ok() && all.iter().all(|byte| *byte == 0) {
+            true => Says::Nothing,
+            false => Says::Wrong,
+        }
+    };
+    let (mut beyond_first, mut proofs) = (false, 0);
+    for seg in segs {
+        let count = (seg.pages.end - seg.pages.start) / page;
+        if says(seg, 0) != Says::Right {
+            return false;
+        }
+        let used = in_use.sample(seg.pages.clone(), SAMPLES);
+        let used = used.into_iter().map(|pa| (pa - seg.pages.start) / page);
+        let others = [1, count / 3, count / 2, count - 1];
+        let others = others
+            .into_iter()
+            .filter(|index| (1..count).contains(index));
+        beyond_first |= count > 1;
+        for (index, is_used) in used
+            .map(|index| (index, true))
+            .chain(others.map(|index| (index, false)))
+        {
+            match says(seg, index) {
+                Says::Right => proofs += u32::from(index > 0),
+                Says::Wrong if is_used => return false,
+                Says::Wrong | Says::Nothing => {}
+            }
+        }
+    }
+    !segs.is_empty() && (proofs > 0 || !beyond_first)
 }
 
 /// The segments under one layout of the structure, if they make sense: ascending, not empty, of
