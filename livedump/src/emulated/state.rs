@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ use crate::sys::memrange::Mdf;
 
 /// The most bytes that are read of it.
 const RANGES_LIMIT: u64 = 1 << 20;
+/// How long another process's lock on the directory is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// More ranges than any processor has.
 const RANGES_MAX: usize = FIXED + 256;
 
@@ -153,11 +156,15 @@ impl State {
             source: io::Error::other(e),
         };
         let directory = Directory::open(directory).map_err(place)?;
-        let lock = rustix::fs::flock(&*directory.fd, FlockOperation::LockExclusive);
-        lock.map_err(|e| MemError::Io {
-            doing: "lock the memory ranges",
-            source: e.into(),
-        })?;
+        if !directory.lock(LOCK_WAIT) {
+            return Err(MemError::Io {
+                doing: "lock the memory ranges",
+                source: io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another process has locked their directory for 10 s",
+                ),
+            });
+        }
         let mut table = self.ranges()?.unwrap_or_else(first);
         change(&mut table)?;
         let file = Temporary::create(&directory, 0o600).map_err(place)?;

@@ -60,8 +60,8 @@ impl Unfinished {
     }
 }
 
-/// From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT remove all temporary files and end the process with
-/// 128 + the signal's number. A signal that was ignored when the process began stays ignored
+/// From now on the signals that end a process (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM,
+/// SIGVTALRM, SIGXCPU, SIGABRT) remove all temporary files and end it with 128 + the signal's number. A signal that was ignored when the process began stays ignored
 /// (nohup(1)). SIGXFSZ no longer kills: the write fails with EFBIG.
 ///
 /// Called once by a program before it writes; a second call does nothing.

@@ -7,10 +7,22 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::PublishError;
+
+/// What temporary names begin with, and what follows.
+const TEMPORARY: &str = "livecore.tmp.";
+const RANDOM: usize = 8;
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Whether a file of this owner is one that root or the user of this process has made.
+pub(super) fn is_own(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
 
 /// A directory that is open: everything happens relative to it, whatever becomes of its path.
 #[derive(Debug, Clone)]
@@ -63,7 +75,7 @@ impl Directory {
     /// Removes a name; that it is not there is no error.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&*self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -73,11 +85,43 @@ impl Directory {
         Ok(rustix::fs::renameat(&*self.fd, from, &*self.fd, to)?)
     }
 
+    /// Whether nobody but root and the user of this process can put anything there.
+    pub(super) fn is_trusted(&self) -> bool {
+        rustix::fs::fstat(&*self.fd).is_ok_and(|stat| {
+            is_own(stat.st_uid) && Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o022 == 0
+        })
+    }
+
+    /// Locks the directory among processes that lock it (flock(2)), until it is closed. `false`
+    /// if another process still has the lock after `wait`. A file system that cannot lock is used
+    /// without.
+    pub(crate) fn lock(&self, wait: Duration) -> bool {
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&*self.fd, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < wait => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(Errno::WOULDBLOCK) => return false,
+                Err(Errno::INTR) => {}
+                Ok(()) | Err(_) => return true,
+            }
+        }
+    }
+
     /// Makes the names durable.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Io`] if the system could not.
     pub fn sync(&self) -> Result<(), PublishError> {
+        #[cfg(test)]
+        if let Some(errno) = fault::next_sync() {
+            return Err(PublishError::from_io("sync", &self.path, errno.into()));
+        }
         match rustix::fs::fsync(&*self.fd) {
             // Some file systems have no such thing for directories.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(PublishError::from_io("sync", &self.path, errno.into())),
         }
     }
@@ -96,15 +140,45 @@ impl Directory {
         rustix::fs::readlinkat(&*self.fd, name, Vec::new()).ok()
     }
 
-    /// A name of the pattern `livecore.tmp.XXXXXX` that savecore(8) uses too.
+    /// A name like the `livecore.tmp.XXXXXX` of savecore(8), with two letters more.
     pub(super) fn temporary_name() -> String {
-        const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut random = RandomState::new().hash_one(std::process::id());
-        let mut name = String::from("livecore.tmp.");
-        for _ in 0..8 {
+        let mut name = String::from(TEMPORARY);
+        for _ in 0..RANDOM {
             name.push(char::from(LETTERS[(random % 32) as usize]));
             random /= 32;
         }
         name
+    }
+
+    /// Whether `name` is one of those.
+    pub(super) fn is_temporary_name(name: &str) -> bool {
+        name.strip_prefix(TEMPORARY).is_some_and(|random| {
+            random.len() == RANDOM && random.bytes().all(|byte| LETTERS.contains(&byte))
+        })
+    }
+}
+
+/// Failures that tests ask for.
+#[cfg(test)]
+pub(super) mod fault {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    thread_local! {
+        static SYNCS: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Has the sync after `good` more of them fail, on this thread.
+    pub(in crate::publish) fn fail_sync_after(good: u32) {
+        SYNCS.set(Some(good));
+    }
+
+    /// The error of the next sync, if it is to fail.
+    pub(super) fn next_sync() -> Option<Errno> {
+        let left = SYNCS.get()?;
+        SYNCS.set(left.checked_sub(1));
+        (left == 0).then_some(Errno::IO)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why bytes did not get their name. Nothing is left behind when one of these is returned.
+/// Why bytes did not get their name. Nothing is left behind, except for [`PublishError::Complete`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -45,6 +45,30 @@ pub enum PublishError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// The dump is complete under its name; a later step failed.
+    #[error(
+        "{path} is complete, but a step after that failed: {source}",
+        path = path.display()
+    )]
+    Complete {
+        /// The dump.
+        path: PathBuf,
+        /// The step that failed.
+        #[source]
+        source: Box<PublishError>,
+    },
+    /// What is there may have been put there by another user.
+    #[error(
+        "{path} is {what}, and others may have put it there: name another file, or a directory that \
+         only you can write",
+        path = path.display()
+    )]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// Every number that `-m` allows belongs to dumps of another program.
     #[error("{path}: numbers 0 to {last} are all taken by other dumps", path = path.display())]
@@ -96,6 +120,14 @@ impl PublishError {
         match source.downcast::<Self>() {
             Ok(inner) => inner,
             Err(source) => Self::from_io("write", path, source),
+        }
+    }
+
+    /// This error, of a step after the dump at `path` had its name.
+    pub(super) fn after_naming(self, path: &Path) -> Self {
+        Self::Complete {
+            path: path.into(),
+            source: Box::new(self),
         }
     }
 

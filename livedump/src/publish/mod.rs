@@ -13,8 +13,8 @@
 //! directory is synced. `bounds` moves on only when the dump has its name.
 //!
 //! A temporary file is removed when its owner is dropped (an error, a panic) and, where
-//! [`watch_signals`] was called, by SIGINT, SIGTERM, SIGHUP and SIGQUIT. Only SIGKILL and a crash of the
-//! machine can leave one behind.
+//! [`watch_signals`] was called, by the signals that it lists. What SIGKILL leaves, the next run in
+//! that directory removes: a temporary file that is in use is locked (flock(2)).
 
 mod cleanup;
 pub mod destination;
@@ -28,6 +28,7 @@ pub mod output;
 pub mod pending;
 pub mod private;
 pub mod sparse;
+mod special;
 pub mod temporary;
 mod watcher;
 

@@ -4,17 +4,19 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use livecore_compress::Codec;
+use rustix::fs::FileType;
 
 use super::cleanup::publishing;
 use super::directory::Directory;
 use super::free::FreeSpace;
 use super::numbers::{Number, Numbers, bounds_after};
-use super::temporary::Temporary;
-use super::{Destination, PublishError, links, sparse};
+use super::temporary::{Temporary, sweep};
+use super::{Destination, PublishError, links, sparse, special};
 use crate::sys::pipe;
 
 /// How a dump is placed.
@@ -28,6 +30,8 @@ pub struct Options {
     pub max: Option<NonZeroU32>,
     /// Blocks of zeros become holes. For uncompressed dumps.
     pub sparse: bool,
+    /// How long a lock of another process on the directory is waited for.
+    pub lock_wait: Duration,
     /// Bytes that the dump takes, if known beforehand, for the check of free space; 0 if not.
     pub needed: u64,
 }
@@ -39,6 +43,7 @@ impl Default for Options {
             force: false,
             max: None,
             sparse: false,
+            lock_wait: Duration::from_secs(10),
             needed: 0,
         }
     }
@@ -106,6 +111,7 @@ impl Destination {
                 let directory = Directory::open(path)?;
                 // Whether there is a number at all is known before the work, not after it.
                 Numbers::read(&directory)?.next(options.max, &directory)?;
+                notes.extend(sweep(&directory));
                 let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
                 let temporary = Temporary::create(&directory, 0o600)?;
                 Target::Numbered {
@@ -147,11 +153,10 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
             source: io::Error::new(io::ErrorKind::InvalidFilename, "not a file name in UTF-8"),
         });
     };
-    if let Ok(there) = std::fs::metadata(path) {
-        let kind = there.file_type();
-        if kind.is_char_device() || kind.is_fifo() {
-            let opened = File::options().write(true).open(path);
-            let file = opened.map_err(|e| PublishError::from_io("open", path, e))?;
+    let directory = Directory::open(path.parent().unwrap_or(Path::new("")))?;
+    match special::kind(&directory, name) {
+        Some(FileType::Fifo | FileType::CharacterDevice) => {
+            let file = special::open(&directory, name, path)?;
             pipe::widen(&file);
             return Ok(Target::Stream {
                 file,
@@ -159,14 +164,15 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
             });
         }
         // A disk is never what is meant by a file to replace.
-        if !options.force || !kind.is_file() {
+        Some(kind) if !options.force || kind != FileType::RegularFile => {
             return Err(PublishError::Exists { path: path.into() });
         }
+        _ => {}
     }
-    let directory = Directory::open(path.parent().unwrap_or(Path::new("")))?;
     if directory.has(name) && !options.force {
         return Err(PublishError::Exists { path: path.into() });
     }
+    notes.extend(sweep(&directory));
     FreeSpace::check(&directory, options.needed, notes)?;
     Ok(Target::Named {
         temporary: Temporary::create(&directory, 0o600)?,
@@ -231,8 +237,13 @@ impl Pending {
     /// Gives the dump its name. `info` makes the text of `info.N` for a number; it is asked only
     /// in a directory, and again if another process takes the number meanwhile.
     ///
-    /// Everything is durable when this returns. If it fails, the names in the directory are as
-    /// before, except that a dump which `max` allowed to be replaced may be gone.
+    /// Everything is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Complete`] if the dump has its name and a later step failed: an old dump
+    /// that `max` allowed to be replaced may be gone then, and the new one stays. After any other
+    /// error the names in the directory are as before.
     pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PublishError> {
         if let (true, Some(file)) = (self.options.sparse, self.file()) {
             file.set_len(self.written)
@@ -259,7 +270,7 @@ impl Pending {
                 } else if !temporary.link(&name)? {
                     return Err(PublishError::Exists { path });
                 }
-                directory.sync()?;
+                directory.sync().map_err(|e| e.after_naming(&path))?;
                 (path, None)
             }
             Target::Numbered {
@@ -289,9 +300,15 @@ fn number(
     info: &dyn Fn(u32) -> Vec<u8>,
     notes: &mut Vec<String>,
 ) -> Result<(PathBuf, u32), PublishError> {
-    // Released when `directory` is closed. File systems that cannot lock are used without: a
-    // number is claimed by link(2) in any case.
-    let _ = rustix::fs::flock(&*directory.fd, rustix::fs::FlockOperation::LockExclusive);
+    // Released when `directory` is closed. Anybody who can read the directory can lock it, and a
+    // number is claimed by link(2) in any case: so nobody is waited for without end.
+    if !directory.lock(options.lock_wait) {
+        notes.push(format!(
+            "{}: another process has locked the directory for {} s; went on without the lock",
+            directory.path.display(),
+            options.lock_wait.as_secs()
+        ));
+    }
     loop {
         let numbers = Numbers::read(directory)?;
         let (number, passed) = numbers.next(options.max, directory)?;
@@ -310,7 +327,12 @@ fn number(
             drop(guard);
             continue;
         }
+        let path = directory.path.join(&name);
         if let Err(error) = commit(directory, text, bounds, number, &name, &old) {
+            if !old.livecores.is_empty() {
+                // The old dump may be gone: this one, which is complete, stays.
+                return Err(error.after_naming(&path));
+            }
             // Not without its info.N and bounds.
             let _ = directory.remove(&name);
             if !old.info {
@@ -320,8 +342,8 @@ fn number(
         }
         notes.extend(passed);
         notes.extend(links::update(directory, number, options.codec.suffix()));
-        directory.sync()?;
-        return Ok((directory.path.join(name), number));
+        directory.sync().map_err(|e| e.after_naming(&path))?;
+        return Ok((path, number));
     }
 }
 
@@ -385,5 +407,105 @@ fn put(file: &File, bytes: &[u8], offset: u64, holes: bool) -> io::Result<()> {
         sparse::write_at(file, bytes, offset)
     } else {
         file.write_all_at(bytes, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::directory::fault;
+    use std::fs;
+
+    fn publish(to: &Path, max: Option<u32>) -> Result<Published, PublishError> {
+        let options = Options {
+            max: max.and_then(NonZeroU32::new),
+            ..Options::default()
+        };
+        let mut pending = Destination::parse(to).begin(&options)?;
+        pending.write_all(b"new").unwrap();
+        pending.publish(&|_| b"info".to_vec())
+    }
+
+    /// The dump that the error says is complete, and its content.
+    fn complete(result: Result<Published, PublishError>) -> (PathBuf, Vec<u8>) {
+        match result {
+            Err(PublishError::Complete { path, .. }) => {
+                let content = fs::read(&path).unwrap();
+                (path, content)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_last_sync_says_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        // The first sync of the directory comes before `bounds`, the second is the last step.
+        fault::fail_sync_after(1);
+        let (path, content) = complete(publish(dir.path(), None));
+        assert_eq!(
+            (path, &*content),
+            (dir.path().join("livecore.0"), &b"new"[..])
+        );
+        fault::fail_sync_after(0);
+        let file = dir.path().join("file");
+        let (path, content) = complete(publish(&file, None));
+        assert_eq!((path, &*content), (file, &b"new"[..]));
+    }
+
+    #[test]
+    fn whatever_fails_after_a_replaced_dump_the_new_one_stays() {
+        for (step, old) in [
+            ("sync 0", "livecore.0"),
+            ("sync 1", "livecore.0"),
+            ("info.0", "livecore.0"),
+            ("bounds", "livecore.0"),
+            ("livecore.0.gz", "livecore.0.gz"),
+            ("info.0", "livecore.0.zst"),
+            ("bounds", "livecore.0.zst"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name);
+            fs::write(at(old), "old").unwrap();
+            match step.strip_prefix("sync ") {
+                Some(good) => fault::fail_sync_after(good.parse().unwrap()),
+                None => {
+                    // A directory that is not empty can be neither replaced nor removed.
+                    let _ = fs::remove_file(at(step));
+                    fs::create_dir_all(at(step).join("x")).unwrap();
+                }
+            }
+            let (path, content) = complete(publish(dir.path(), Some(1)));
+            assert_eq!(path, at("livecore.0"), "{step}, {old}");
+            assert_eq!(content, b"new", "{step}, {old}");
+        }
+    }
+
+    #[test]
+    fn without_an_old_dump_an_error_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("bounds").join("x")).unwrap();
+        let error = publish(dir.path(), None).unwrap_err();
+        assert!(matches!(error, PublishError::Io { .. }), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_of_another_process_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = Directory::open(dir.path()).unwrap();
+        assert!(other.lock(Duration::ZERO));
+        let options = Options {
+            lock_wait: Duration::ZERO,
+            ..Options::default()
+        };
+        let pending = Destination::parse(dir.path()).begin(&options).unwrap();
+        let published = pending.publish(&|_| Vec::new()).unwrap();
+        assert_eq!(published.number, Some(0));
+        assert!(
+            published.notes[0].contains("locked"),
+            "{:?}",
+            published.notes
+        );
     }
 }

@@ -1,16 +1,60 @@
 //! A file that is there only until it has its name.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::PublishError;
 use super::cleanup::unfinished;
 use super::directory::Directory;
 
-/// A file under a temporary name. Dropped, it is gone.
+/// Locks a temporary file that has just been made: what is locked is in use. `false` if it has been
+/// taken for a leftover meanwhile.
+fn claim(file: &OwnedFd) -> bool {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => false,
+        // A file system that cannot lock is used without.
+        Err(_) => true,
+        Ok(()) => rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0),
+    }
+}
+
+/// Removes the temporary files that runs left in `directory` which could not: those of this user
+/// that no process has locked. Returns a sentence for each.
+pub(super) fn sweep(directory: &Directory) -> Vec<String> {
+    let Ok(entries) = Dir::read_from(&*directory.fd) else {
+        return Vec::new();
+    };
+    let names = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().to_str().ok()?;
+        Directory::is_temporary_name(name).then(|| name.to_owned())
+    });
+    names
+        .filter(|name| remove_leftover(directory, name))
+        .map(|name| format!("removed {name}, which a run that was killed had left"))
+        .collect()
+}
+
+fn remove_leftover(directory: &Directory, name: &str) -> bool {
+    let fd = &*directory.fd;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(fd, name, flags, Mode::empty()) else {
+        return false;
+    };
+    let is_ours = rustix::fs::fstat(&file).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_uid == rustix::process::geteuid().as_raw()
+    });
+    is_ours
+        && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && rustix::fs::unlinkat(fd, name, AtFlags::empty()).is_ok()
+}
+
+/// A file under a temporary name, locked. Dropped, it is gone.
 #[derive(Debug)]
 pub struct Temporary {
     directory: Directory,
@@ -29,8 +73,10 @@ impl Temporary {
         let (name, fd) = loop {
             let name = Directory::temporary_name();
             match rustix::fs::openat(&*directory.fd, &name, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(fd) => break (name, fd),
-                Err(rustix::io::Errno::EXIST) => {}
+                Ok(fd) if claim(&fd) => break (name, fd),
+                // A process that removes leftovers was faster.
+                Ok(_) => {}
+                Err(Errno::EXIST) => {}
                 Err(errno) => {
                     return Err(PublishError::from_io(
                         "create",
@@ -91,18 +137,16 @@ impl Temporary {
                 self.remove();
                 return Ok(true);
             }
-            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            Err(Errno::EXIST) => return Ok(false),
             // A file system without hard links.
-            Err(
-                rustix::io::Errno::PERM | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::MLINK,
-            ) => {}
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {}
             Err(errno) => return Err(failed(errno, &self.directory)),
         }
         // Then an empty file claims the name and is renamed over.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         match rustix::fs::openat(fd, to, flags, Mode::RUSR | Mode::WUSR) {
             Ok(_) => {}
-            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            Err(Errno::EXIST) => return Ok(false),
             Err(errno) => return Err(failed(errno, &self.directory)),
         }
         if let Err(errno) = rustix::fs::renameat(fd, &self.name, fd, to) {

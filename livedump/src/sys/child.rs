@@ -17,9 +17,6 @@ use std::time::Duration;
 use super::mem_ioctl::{MemIoctl, Request};
 use super::memrange::MemLivedumpArg;
 
-/// Descriptors up to this one are closed in the child. A process with more keeps those open.
-const DESCRIPTORS: RawFd = 4096;
-
 /// A child that was started by [`kernel_dump`].
 #[derive(Debug)]
 pub struct Child {
@@ -47,10 +44,9 @@ pub fn kernel_dump(
 ) -> io::Result<Child> {
     let (line, other_end) = UnixStream::pair()?;
     let line_fd = other_end.as_raw_fd();
-    let kept = |fd: RawFd| {
-        [line_fd, mem.as_raw_fd(), file.as_raw_fd()].contains(&fd)
-            || orphan.is_some_and(|o| o.directory.as_raw_fd() == fd)
-    };
+    let directory = orphan.map_or(line_fd, |orphan| orphan.directory.as_raw_fd());
+    let mut kept = [line_fd, mem.as_raw_fd(), file.as_raw_fd(), directory];
+    kept.sort_unstable();
 
     // The child is born deaf, so that no handler of ours runs in it.
     let before = block_all()?;
@@ -60,12 +56,12 @@ pub fn kernel_dump(
     if pid == 0 {
         // SAFETY: setsid(2) takes nothing and touches no memory.
         unsafe { libc::setsid() };
-        for fd in 0..DESCRIPTORS {
-            if !kept(fd) {
-                // SAFETY: in this process nothing uses the descriptor any more.
-                unsafe { libc::close(fd) };
-            }
+        let mut from = 0;
+        for fd in kept {
+            close_range(from, fd - 1);
+            from = from.max(fd + 1);
         }
+        close_range(from, RawFd::MAX);
         let number = match kernel.issue(mem, Request::KernelDump(arg)) {
             Ok(()) => 0,
             Err(error) => error.raw_os_error().unwrap_or(libc::ENOTSUP),
@@ -93,23 +89,71 @@ pub fn kernel_dump(
     Ok(Child { pid, line })
 }
 
+/// Closes every descriptor from `first` to `last`. Allocates and locks nothing.
+fn close_range(first: RawFd, last: RawFd) {
+    let (Ok(from), Ok(to)) = (libc::c_uint::try_from(first), libc::c_uint::try_from(last)) else {
+        return;
+    };
+    if from > to {
+        return;
+    }
+    // SAFETY: in the child nothing uses these descriptors any more.
+    if unsafe { libc::close_range(from, to, 0) } == 0 {
+        return;
+    }
+    // A system without the call: as many as a process usually may have.
+    for fd in first..=last.min(1 << 16) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}
+
 impl Child {
     /// Waits until the child has done its work. `Ok(Err(..))` is the call's own error; an error
     /// outside is that the child died.
     pub fn wait(mut self) -> io::Result<io::Result<()>> {
         let mut number = [0; 4];
-        let told = self.line.read_exact(&mut number);
+        let told = self
+            .line
+            .set_read_timeout(None)
+            .and_then(|()| self.line.read_exact(&mut number));
         // From here on the name is ours again. A child that died does not hear it.
         let _ = self.line.write_all(&[1]);
-        let mut status = 0;
-        // SAFETY: `pid` is a child of this process that nobody else waits for, and `status` a live
-        // integer.
-        unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
-        told.map_err(|_| io::Error::other("the process that was to dump has died"))?;
+        let status = self.reap();
+        if let Err(error) = told {
+            return Err(match (error.kind(), status) {
+                (io::ErrorKind::UnexpectedEof, Ok(status)) if libc::WIFSIGNALED(status) => {
+                    let signal = libc::WTERMSIG(status);
+                    io::Error::other(format!(
+                        "the process that was to dump has died of signal {signal}"
+                    ))
+                }
+                (io::ErrorKind::UnexpectedEof, _) => {
+                    io::Error::other("the process that was to dump has died")
+                }
+                _ => error,
+            });
+        }
         Ok(match i32::from_ne_bytes(number) {
             0 => Ok(()),
             number => Err(io::Error::from_raw_os_error(number)),
         })
+    }
+
+    /// Waits until the process has ended, and returns its status.
+    fn reap(&self) -> io::Result<libc::c_int> {
+        loop {
+            let mut status = 0;
+            // SAFETY: `pid` is a child of this process that nothing else waits for, and `status` a
+            // live integer.
+            if unsafe { libc::waitpid(self.pid, &raw mut status, 0) } == self.pid {
+                return Ok(status);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
     }
 
     /// Whether the child has done its work, waiting at most `patience` for it.
@@ -125,10 +169,11 @@ impl Child {
                 libc::MSG_PEEK,
             )
         };
-        if n >= 0 {
-            return self.line.set_read_timeout(None).map(|()| true);
-        }
         let error = io::Error::last_os_error();
+        self.line.set_read_timeout(None)?;
+        if n >= 0 {
+            return Ok(true);
+        }
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
                 Ok(false)
@@ -206,6 +251,62 @@ mod tests {
         let fake = Fake(tempfile::tempfile().unwrap(), libc::EBUSY);
         let error = child(&fake, None).wait().unwrap().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+    }
+
+    #[test]
+    fn a_child_keeps_no_descriptor_however_large_its_number() {
+        // The child's copy of the writing end would keep the pipe open as long as the child lives.
+        let (mut from, to) = io::pipe().unwrap();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let wanted = 5000;
+        if limit.current.is_some_and(|current| current <= wanted) {
+            let raised = rustix::process::Rlimit {
+                current: limit.maximum,
+                ..limit
+            };
+            let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+        }
+        // SAFETY: fcntl(2) takes any numbers, and F_DUPFD_CLOEXEC no pointer.
+        let high =
+            unsafe { libc::fcntl(to.as_raw_fd(), libc::F_DUPFD_CLOEXEC, wanted as libc::c_int) };
+        if high == -1 {
+            // A limit that cannot be raised.
+            return;
+        }
+        let (listen, mut tell) = io::pipe().unwrap();
+        let blocked = Blocked(listen);
+        let file = tempfile::tempfile().unwrap();
+        let arg = MemLivedumpArg::default();
+        let running = kernel_dump(&blocked, blocked.0.as_fd(), file.as_fd(), &arg, None).unwrap();
+        drop(to);
+        // SAFETY: the descriptor was made above and nothing else uses it.
+        unsafe { libc::close(high) };
+        // Nobody has the writing end any more, while the child still works.
+        assert_eq!(from.read(&mut [0]).unwrap(), 0);
+        tell.write_all(b"x").unwrap();
+        running.wait().unwrap().unwrap();
+    }
+
+    /// A kernel that works until a byte comes.
+    struct Blocked(io::PipeReader);
+
+    impl MemIoctl for Blocked {
+        fn issue(&self, _mem: BorrowedFd<'_>, _: Request<'_>) -> io::Result<()> {
+            (&self.0).read_exact(&mut [0])
+        }
+    }
+
+    #[test]
+    fn a_child_that_is_slow_is_waited_for_after_a_look() {
+        let (listen, mut tell) = io::pipe().unwrap();
+        let blocked = Blocked(listen);
+        let file = tempfile::tempfile().unwrap();
+        let arg = MemLivedumpArg::default();
+        let running = kernel_dump(&blocked, blocked.0.as_fd(), file.as_fd(), &arg, None).unwrap();
+        assert!(!running.is_done(Duration::from_millis(1)).unwrap());
+        assert_eq!(running.line.read_timeout().unwrap(), None);
+        tell.write_all(b"x").unwrap();
+        running.wait().unwrap().unwrap();
     }
 
     #[test]

@@ -358,7 +358,16 @@ fn kill(child: &Child, signal: rustix::process::Signal) {
 #[test]
 fn signals_remove_the_temporary_file_and_exit_with_128_plus_their_number() {
     use rustix::process::Signal;
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+    for (signal, code) in [
+        (Signal::INT, 130),
+        (Signal::TERM, 143),
+        (Signal::HUP, 129),
+        (Signal::USR2, 128 + libc::SIGUSR2),
+        (Signal::ALARM, 128 + libc::SIGALRM),
+        (Signal::VTALARM, 128 + libc::SIGVTALRM),
+        (Signal::XCPU, 128 + libc::SIGXCPU),
+        (Signal::ABORT, 128 + libc::SIGABRT),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         dump(dir.path(), &zstd()).unwrap();
         let before = listing(dir.path());
@@ -383,8 +392,29 @@ fn a_killed_process_leaves_at_most_its_temporary_file() {
     let mut after = listing(dir.path());
     after.retain(|name| !name.starts_with("livecore.tmp."));
     assert_eq!(after, before);
-    // And it stands in nobody's way.
-    assert_eq!(dump(dir.path(), &zstd()).unwrap().number, Some(1));
+    // The next run removes it, and says so.
+    let next = dump(dir.path(), &zstd()).unwrap();
+    assert_eq!(next.number, Some(1));
+    assert!(
+        next.notes[0].starts_with("removed livecore.tmp."),
+        "{:?}",
+        next.notes
+    );
+    let names = listing(dir.path());
+    assert!(
+        !names.iter().any(|name| name.starts_with("livecore.tmp.")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_temporary_file_that_is_in_use_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    first.write_all(b"a dump").unwrap();
+    let second = dump(dir.path(), &zstd()).unwrap();
+    assert!(second.notes.is_empty(), "{:?}", second.notes);
+    assert_eq!(first.publish(&info).unwrap().number, Some(1));
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! A pipe or a device under a file's name.
+//!
+//! What a name leads to is judged after it has been opened, without waiting and without cutting
+//! anything off: a name that changes between a look and the opening leads to an error.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::PublishError;
+use super::directory::{Directory, is_own};
+
+/// How often a pipe without a reader is tried.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What `name` in `directory` is, a symbolic link followed; `None` if nothing is there.
+pub(super) fn kind(directory: &Directory, name: &str) -> Option<FileType> {
+    let stat = rustix::fs::statat(&*directory.fd, name, AtFlags::empty()).ok()?;
+    Some(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// Opens the pipe or character device `name` in `directory` for writing, and waits for a pipe's
+/// reader. `path` is its name for people.
+///
+/// # Errors
+///
+/// [`PublishError::Untrusted`] in a directory that others can write, for a symbolic link and for
+/// what belongs to another user; [`PublishError::Exists`] for what turns out to be a file;
+/// [`PublishError::Io`] if it cannot be opened.
+pub(super) fn open(directory: &Directory, name: &str, path: &Path) -> Result<File, PublishError> {
+    let trusted = directory.is_trusted();
+    let failed = |errno: Errno| PublishError::from_io("open", path, errno.into());
+    let untrusted = |what| PublishError::Untrusted {
+        path: path.into(),
+        what,
+    };
+    let mut flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut look = AtFlags::empty();
+    if !trusted {
+        flags |= OFlags::NOFOLLOW;
+        look = AtFlags::SYMLINK_NOFOLLOW;
+    }
+    let judge = |stat: &Stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Err(untrusted("a symbolic link")),
+        FileType::Fifo if !trusted && !is_own(stat.st_uid) => {
+            Err(untrusted("a pipe of another user"))
+        }
+        FileType::CharacterDevice if !trusted && !is_own(stat.st_uid) => {
+            Err(untrusted("a device of another user"))
+        }
+        FileType::Fifo | FileType::CharacterDevice => Ok(()),
+        _ => Err(PublishError::Exists { path: path.into() }),
+    };
+    loop {
+        // What would be opened for nothing is not: opening a device can do something.
+        judge(&rustix::fs::statat(&*directory.fd, name, look).map_err(failed)?)?;
+        match rustix::fs::openat(&*directory.fd, name, flags, Mode::empty()) {
+            Ok(fd) => {
+                judge(&rustix::fs::fstat(&fd).map_err(failed)?)?;
+                let now = rustix::fs::fcntl_getfl(&fd).map_err(failed)?;
+                rustix::fs::fcntl_setfl(&fd, now - OFlags::NONBLOCK).map_err(failed)?;
+                return Ok(fd.into());
+            }
+            // A pipe that has no reader yet.
+            Err(Errno::NXIO) => std::thread::sleep(AGAIN),
+            Err(Errno::INTR) => {}
+            Err(Errno::LOOP | Errno::MLINK) => return Err(untrusted("a symbolic link")),
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::process::Command;
+
+    /// A directory that everybody can write.
+    fn shared() -> (tempfile::TempDir, Directory) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        (dir, directory)
+    }
+
+    fn fifo(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+
+    #[test]
+    fn what_became_a_file_since_the_look_is_not_written() {
+        let (dir, directory) = shared();
+        let path = dir.path().join("out");
+        fs::write(&path, "precious").unwrap();
+        let error = open(&directory, "out", &path).unwrap_err();
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        fs::rename(&path, dir.path().join("other")).unwrap();
+        symlink("other", &path).unwrap();
+        let error = open(&directory, "out", &path).unwrap_err();
+        assert!(matches!(error, PublishError::Untrusted { .. }), "{error}");
+        assert_eq!(fs::read(dir.path().join("other")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_link_is_followed_only_where_nobody_else_can_put_one() {
+        let (dir, directory) = shared();
+        let path = dir.path().join("out");
+        symlink("/dev/null", &path).unwrap();
+        let error = open(&directory, "out", &path).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        open(&directory, "out", &path).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_that_another_user_planted_gets_no_byte() {
+        let (dir, directory) = shared();
+        let path = dir.path().join("out");
+        fifo(&path);
+        // Only root can make one that is another user's.
+        if chown(&path, Some(12345), None).is_err() {
+            return;
+        }
+        let error = open(&directory, "out", &path).unwrap_err();
+        assert!(error.to_string().contains("another user"), "{error}");
+        chown(&path, Some(0), None).unwrap();
+        let reader = std::thread::spawn({
+            let path = path.clone();
+            move || fs::read(path).unwrap()
+        });
+        let mut pipe = open(&directory, "out", &path).unwrap();
+        std::io::Write::write_all(&mut pipe, b"a dump").unwrap();
+        drop(pipe);
+        assert_eq!(reader.join().unwrap(), b"a dump");
+    }
+}
