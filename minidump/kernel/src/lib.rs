@@ -5,7 +5,42 @@
 //! parents) [`Types`] has from a kernel's type information, where there is any.
 //!
 //! ```text
-//! Kernel::processes ─ Process ─ Thread ─ Kernel::registers ─ Registers ─ Kernel::stack ─ Frame
+//! Dump ─ Kernel::processes ─ Process ─ Thread ─ Kernel::registers ─ Registers ─ Kernel::stack ─ Frame
+//! ```
+//!
+//! # Examples
+//!
+//! The threads of a dump of any kind, in any container and codec, with their backtraces; and a
+//! variable of its kernel. `examples/backtraces.rs` is the same as a program.
+//!
+//! ```
+//! # use livecore_compress::ReadAt;
+//! # use livecore_livedump::take::{PlanOptions, plan};
+//! use livecore_kernel::Dump;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let text = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"page fault\"\n";
+//! # let machine = livecore_synth::build(&livecore_synth::Description::parse(text)?)?;
+//! # let elf = livecore_minidump::KernelElf::from_bytes(machine.kernel().to_vec())?;
+//! # let payload = plan(machine.memory(), &elf, &PlanOptions::default())?.into_payload();
+//! # let mut bytes = vec![0; payload.size()? as usize];
+//! # payload.read_exact_at(&mut bytes, 0)?;
+//! # let crash = tempfile::tempdir()?;
+//! # let vmcore = crash.path().join("vmcore.0");
+//! # std::fs::write(&vmcore, bytes)?;
+//! # std::fs::write(crash.path().join("kernel"), machine.kernel())?;
+//! let dump = Dump::open(vmcore)?; // any kind, container and codec
+//! let kernel = dump.find_kernel()?; // or dump.kernel("/boot/kernel/kernel")?
+//! for thread in kernel.threads()? {
+//!     println!("{} {}", thread.tid, thread.name);
+//!     for frame in kernel.backtrace(&thread)? {
+//!         println!("  {frame}");
+//!     }
+//! }
+//! let hz: i32 = kernel.read_value("hz")?;
+//! # assert_eq!(hz, 1000);
+//! # Ok(())
+//! # }
 //! ```
 
 mod activity;

@@ -1,0 +1,67 @@
+//! What a program over the library can do with a dump and its kernel.
+
+#[path = "../../examples/backtraces.rs"]
+#[allow(dead_code, reason = "the example's main")]
+mod backtraces;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use livecore_compress::ReadAt;
+use livecore_kernel::{Dump, PairError};
+use livecore_livedump::take::{PlanOptions, plan};
+use livecore_minidump::KernelElf;
+use livecore_synth::{Description, build};
+
+/// A directory with the dump of an emulated machine and its kernel.
+fn crash(text: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let machine = build(&Description::parse(text).unwrap()).unwrap();
+    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+    let payload = taken.payload();
+    let mut bytes = vec![0; usize::try_from(payload.size().unwrap()).unwrap()];
+    payload.read_exact_at(&mut bytes, 0).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (dump, kernel) = (
+        directory.path().join("vmcore.0"),
+        directory.path().join("kernel"),
+    );
+    std::fs::write(&dump, bytes).unwrap();
+    std::fs::write(&kernel, machine.kernel()).unwrap();
+    (directory, dump, kernel)
+}
+
+const MACHINE: &str = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"page fault\"\n";
+
+fn printed(dump: &Path, kernel: Option<&Path>) -> Result<String, Box<dyn Error>> {
+    let mut text = Vec::new();
+    backtraces::print(dump, kernel, &mut text)?;
+    Ok(String::from_utf8(text)?)
+}
+
+#[test]
+fn backtraces_and_variables_are_read_in_five_lines() {
+    let (_directory, dump, kernel) = crash(MACHINE);
+    let text = printed(&dump, Some(&kernel)).unwrap();
+    assert!(text.contains("\n  0x"), "{text}");
+    assert!(text.contains("fork_trampoline+"), "{text}");
+    assert!(text.ends_with("hz 1000\n"), "{text}");
+    // The kernel lies next to the dump.
+    assert_eq!(printed(&dump, None).unwrap(), text);
+}
+
+#[test]
+fn another_machines_kernel_is_refused_and_not_found() {
+    let (_directory, dump, kernel) = crash(MACHINE);
+    let (_other, _, another) = crash(&format!("{MACHINE}[kernel]\nident = \"ANOTHER\"\n"));
+    let opened = Dump::open(&dump).unwrap();
+    match opened.kernel(&another) {
+        Err(PairError::AnotherKernel { .. }) => {}
+        other => panic!("{:?}", other.err()),
+    }
+    std::fs::copy(&another, &kernel).unwrap();
+    match opened.find_kernel() {
+        Err(PairError::NotFound { rejected }) => assert_eq!(rejected[0].path, kernel),
+        other => panic!("{:?}", other.err()),
+    }
+}
