@@ -19,6 +19,9 @@ const VERSION_LIMIT: usize = 1024;
 /// Bytes of `versionstring` in a kerneldumpheader, its NUL aside.
 const HEADER_ROOM: usize = 191;
 
+/// No version is shorter: `FreeBSD` and a release.
+const SHORTEST_VERSION: usize = 8;
+
 /// What a comparison came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Agreement {
@@ -78,10 +81,18 @@ fn compare_with(
         if linked == found {
             return Agreement::Same;
         }
+        let (mut kernel, mut dump) = (hex(&linked), hex(&found));
+        // A build-id says which kernel it is to nobody but a debugger.
+        if let Some(version) = linked_version(elf) {
+            kernel += &format!(" ({})", escaped(text(&version), VERSION_LIMIT));
+            let there = memory_version(elf, memory).unwrap_or_default();
+            let there = version_in_words(text(&there), text(&version), header);
+            dump += &format!(" ({there})");
+        }
         return Agreement::Contradicts {
             what: "build-id",
-            kernel: hex(&linked),
-            dump: hex(&found),
+            kernel,
+            dump,
         };
     }
     let Some(linked) = linked_version(elf) else {
@@ -104,7 +115,25 @@ fn compare_with(
     Agreement::Contradicts {
         what: "version",
         kernel: escaped(linked, VERSION_LIMIT),
-        dump: escaped(found, VERSION_LIMIT),
+        dump: version_in_words(found, linked, header),
+    }
+}
+
+/// The version of a dump whose memory has `found` where another kernel has its own, `linked`: that
+/// may be anything, and then the header tells.
+fn version_in_words(found: &[u8], linked: &[u8], header: Option<&KernelDumpHeader>) -> String {
+    let is_text = |bytes: &[u8]| {
+        let plain = |b: &u8| b.is_ascii_graphic() || b.is_ascii_whitespace();
+        bytes.len() >= SHORTEST_VERSION && bytes.iter().all(plain)
+    };
+    if is_text(found) {
+        return escaped(found, VERSION_LIMIT);
+    }
+    match header.map(|h| text(&h.versionstring)) {
+        Some(version) if is_text(version) && !linked.starts_with(version) => {
+            escaped(version, VERSION_LIMIT)
+        }
+        _ => "not at the address that this kernel has it at".into(),
     }
 }
 
