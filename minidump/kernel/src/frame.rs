@@ -33,6 +33,8 @@ pub enum End {
     NotCode(u64),
     /// The caller's frame, here, is not above this one.
     NotAbove(u64),
+    /// The caller's frame, here, is one of those before.
+    Again(u64),
     /// The trap frame cannot be read.
     NoTrapFrame,
     /// There are more frames than are followed.
@@ -66,6 +68,7 @@ impl fmt::Display for End {
             Self::ReturnsToZero => f.write_str("its return address is zero"),
             Self::NotCode(at) => write!(f, "its return address {at:#x} is not code"),
             Self::NotAbove(at) => write!(f, "its caller's frame {at:#x} is not above it"),
+            Self::Again(at) => write!(f, "its caller's frame {at:#x} was there before"),
             Self::NoTrapFrame => f.write_str("its trap frame cannot be read"),
             Self::Limit => write!(f, "more than {FOLLOWED} frames"),
             Self::StackPointer => f.write_str("its stack pointer is not aligned"),

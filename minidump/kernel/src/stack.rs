@@ -111,12 +111,15 @@ impl Kernel<'_> {
                     // A stack grows down, so callers lie above. An entry, and what may be one for
                     // want of a name, may have come from another stack: that of an NMI or a double
                     // fault leads to the thread's own.
-                    let on = caller > fp
-                        || match &function {
-                            Some((name, _)) => self.entry(name).is_some(),
-                            None => !visited.contains(&caller),
-                        };
-                    stuck = (!on && caller != 0).then_some(End::NotAbove(caller));
+                    let on = match &function {
+                        Some((name, _)) => caller > fp || self.entry(name).is_some(),
+                        None => !visited.contains(&caller),
+                    };
+                    stuck = match on || caller == 0 {
+                        true => None,
+                        false if visited.contains(&caller) => Some(End::Again(caller)),
+                        false => Some(End::NotAbove(caller)),
+                    };
                     (pc, fp) = (to, if on { caller } else { 0 });
                 }
             }

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod debugger;
+mod ends;
 mod forms;
 mod lldb;
 mod mips;

@@ -189,6 +189,8 @@ pub(crate) struct World {
     texts: Vec<(u64, String)>,
     symbols: String,
     functions: Vec<&'static str>,
+    /// Whether the kernel's file has no text.
+    stripped: bool,
     next: u64,
     variables: u64,
     /// Offset and bytes of `td_oncpu`.
@@ -216,6 +218,7 @@ impl World {
             texts: Vec::new(),
             symbols: String::new(),
             functions: functions.to_vec(),
+            stripped: false,
             next: port.base + HEAP,
             variables: port.base + DATA,
             oncpu,
@@ -364,6 +367,14 @@ impl World {
         )
     }
 
+    /// Takes the functions and the text out of the kernel's file. Its addresses are then told by
+    /// `kernbase` alone.
+    pub(crate) fn strip_functions(&mut self) {
+        self.functions.clear();
+        self.symbols += "symbol kernbase 0xffffffff80000000 abs\n";
+        self.stripped = true;
+    }
+
     /// The bytes of both.
     pub(crate) fn files(&self) -> (Vec<u8>, Vec<u8>) {
         let port = self.port;
@@ -377,12 +388,14 @@ impl World {
             writeln!(recipe, "put {at:#x} text \"{text}\"").unwrap();
         }
         let dump = mkdump::build(&recipe).unwrap_or_else(|e| panic!("{e}\n{recipe}"));
-        let mut text = format!(
-            "elf {}\nsection .text {:#x} zero len 0x2000\nsection .data {:#x} zero len 0x2000\n",
-            port.name,
-            port.linked,
-            port.linked + DATA,
-        );
+        let mut text = format!("elf {}\n", port.name);
+        if self.stripped {
+            text += "nosegments\n";
+        } else {
+            writeln!(text, "section .text {:#x} zero len 0x2000", port.linked).unwrap();
+        }
+        let data = port.linked + DATA;
+        writeln!(text, "section .data {data:#x} zero len 0x2000").unwrap();
         for (i, name) in self.functions.iter().enumerate() {
             let at = port.linked + 0x100 * i as u64;
             writeln!(text, "symbol {name} {at:#x} size 0x100 func").unwrap();
