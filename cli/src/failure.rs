@@ -198,6 +198,8 @@ impl From<LocateError> for Failure {
     fn from(error: LocateError) -> Self {
         let exit = match &error {
             LocateError::Unsupported { .. } => Exit::UNSUPPORTED,
+            // A kernel that lacks something is not broken.
+            LocateError::NoSymbol { .. } => Exit::COULD_NOT,
             _ => Exit::BROKEN,
         };
         let failure = Self::new(exit, &error);

@@ -191,15 +191,39 @@ pub fn convert_full(
         )?
     };
     refuse_cut_raw(target, stored.content_len, dump.end())?;
+    let record = record_of_full(dump, stored.content_len);
+    close(&stored, record, dump.page_size(), target, out)
+}
+
+/// Writes a full dump as the ELF core that was planned: [`crate::elf::export::export_full`].
+///
+/// # Errors
+///
+/// As [`convert_full`].
+pub fn full_to_elf(
+    dump: &FullDump,
+    export: &Export,
+    target: &Target,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written, Error> {
+    target.check()?;
+    let shape = target.shape();
+    let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
+    let record = record_of_full(dump, stored.content_len.saturating_sub(export.head_len));
+    close(&stored, record, dump.page_size(), target, out)
+}
+
+/// The attachment of a full dump that is being written, with so many bytes of its payload.
+fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
     let port = || KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size());
-    let header = dump.header().cloned().unwrap_or_else(port);
     let mut record = dump.seal().cloned().unwrap_or_default();
-    record.header = header;
+    record.header = dump.header().cloned().unwrap_or_else(port);
     record.flags |= header_flags(dump.header_origin());
-    if stored.content_len < dump.end() {
+    if content_len < dump.end() {
         record.flags |= FLAG_SHORT;
     }
-    close(&stored, record, dump.page_size(), target, out)
+    record
 }
 
 /// Writes a dump of any kind as `target` says, as the kind that it is: [`convert()`] or

@@ -43,6 +43,9 @@ pub enum Error {
         /// Which kind.
         what: String,
     },
+    /// The kernel's file lacks a symbol that leads to what is asked for.
+    #[error("the kernel file has no symbol {0}")]
+    NoSymbol(&'static str),
     /// A limit of the caller's options would be exceeded, or the options make no sense.
     #[error("{0}")]
     Options(String),

@@ -108,6 +108,9 @@ impl MessageBuffer {
     pub fn of_memory(memory: &dyn KernelMemory, elf: &KernelElf) -> Result<Self, Error> {
         let (order, long_size) = (elf.order(), elf.pointer_size());
         let missing = |what: String| Error::broken("message buffer", 0, what, "a sound one");
+        if elf.symbol("msgbufp").is_none() {
+            return Err(Error::NoSymbol("msgbufp"));
+        }
         let Some(msgbuf) = by_symbol(memory, elf, order, long_size) else {
             return Err(missing("no structure behind the symbol msgbufp".into()));
         };

@@ -127,3 +127,49 @@ fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
         assert!(!found.stretch(PhysAddr(found.memory_end())).present);
     }
 }
+
+/// libkvm needs `kernbase` and `KPML4phys` alone. What else a kernel lacks is missing only to what
+/// needs it, which names it.
+#[test]
+fn a_full_dump_s_kernel_may_lack_version_dump_avail_and_msgbufp() {
+    for text in MACHINES {
+        let machine = Machine::parse(text).unwrap();
+        let whole = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let mut bytes = machine.kernel().to_vec();
+        for name in ["version", "dump_avail", "msgbufp"] {
+            let name = format!("\0{name}\0").into_bytes();
+            while let Some(at) = bytes.windows(name.len()).position(|w| w == name) {
+                bytes[at + 1] = b'-';
+            }
+        }
+        let elf = KernelElf::from_bytes(bytes).unwrap();
+        let memory = machine.memory();
+        let full = full(&*memory, elf.machine());
+        let (lacking, complete) = (
+            DumpedMachine::find(Arc::clone(&full), &elf).unwrap(),
+            DumpedMachine::find(Arc::clone(&full), &whole).unwrap(),
+        );
+        let name = full.arch().name;
+        assert_eq!(
+            lacking.machine().located,
+            complete.machine().located,
+            "{name}"
+        );
+        assert!(pages(&lacking) == pages(&complete), "{name}");
+        let kernel = livecore_kernel::Kernel::new(&lacking, &elf);
+        assert_eq!(kernel.read_value::<i32>("hz").unwrap(), 1000, "{name}");
+        assert_eq!(
+            kernel.threads().unwrap().len(),
+            machine.truth().threads.len()
+        );
+        let error = livecore_minidump::MessageBuffer::of_memory(&lacking, &elf)
+            .err()
+            .unwrap();
+        assert!(error.to_string().ends_with("no symbol msgbufp"), "{error}");
+        let error = plan(memory, &elf, &PlanOptions::default()).err().unwrap();
+        assert!(
+            error.to_string().ends_with("no symbol dump_avail"),
+            "{error}"
+        );
+    }
+}

@@ -20,7 +20,10 @@ use crate::elf::core::Segment;
 use crate::elf::notes::{NoteContext, NoteStyle, ThreadNote, put_threads};
 use crate::elf::write::{CoreHead, put_note};
 use crate::mmu::section;
-use crate::{ByteOrder, Dump, Error, HeaderOrigin, Protection, ReadError};
+use crate::{
+    Architecture, ByteOrder, Dump, DumpMemory, Error, FullDump, HeaderOrigin, PhysAddr, Protection,
+    ReadError,
+};
 use livecore_defs::elf::{
     CLASS32, CLASS64, NOTE_KERNELDUMPHEADER, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PF_R,
     PF_W, PF_X, PT_LOAD, PT_NOTE,
@@ -131,21 +134,92 @@ fn clip(runs: &mut Vec<Run>, len: u64) {
     });
 }
 
+/// What a core is made of.
+struct Source<'a> {
+    memory: &'a dyn DumpMemory,
+    arch: &'static Architecture,
+    order: ByteOrder,
+    /// Whether addresses have 64 bits.
+    wide: bool,
+    payload: Arc<dyn ReadAt>,
+    /// Where the payload ends, as its own headers say.
+    end: u64,
+    /// Pages in the dump.
+    pages: u64,
+    /// Where page tables are in the payload, for errors.
+    tables: u64,
+    /// The direct map.
+    direct: Vec<Run>,
+    /// The minidump that the payload is.
+    mini: Option<&'a Dump>,
+}
+
 /// Plans the core of `dump`.
+///
+/// # Errors
+///
+/// If page tables cannot be read, or the core would have more segments than pages of the dump allow
+/// or be too long for its class.
 pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     let mini = dump.minidump();
-    let page = dump.layout().page_size();
-    let (mut runs, tables_missing) = runs(dump, options)?;
-    let payload = dump.payload();
+    plan(
+        Source {
+            memory: dump,
+            arch: mini.arch,
+            order: mini.order,
+            // Entry points and addresses of a 32-bit kernel have no upper half.
+            wide: mini.pointer_size() == 8,
+            payload: dump.payload(),
+            end: dump.layout().end(),
+            pages: dump.bitmap().count(),
+            tables: dump.layout().pmap_offset(),
+            direct: direct_runs(dump),
+            mini: Some(dump),
+        },
+        options,
+    )
+}
+
+/// Plans the core of a full dump, whose kernel map `memory` translates by. It carries no minidump.
+///
+/// # Errors
+///
+/// As [`export`].
+pub fn export_full(
+    dump: &FullDump,
+    memory: &dyn DumpMemory,
+    options: &ExportOptions,
+) -> Result<Export, Error> {
+    let pages: u64 = dump.ranges().iter().map(|range| range.len).sum();
+    plan(
+        Source {
+            memory,
+            arch: dump.arch(),
+            order: dump.order(),
+            wide: dump.head().class.word == 8,
+            payload: dump.payload(),
+            end: dump.end(),
+            pages: pages / memory.page_size(),
+            tables: 0,
+            direct: direct_runs_of_full(dump, memory),
+            mini: None,
+        },
+        options,
+    )
+}
+
+fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
+    let page = source.memory.page_size();
+    let wide = source.wide;
+    let (mut runs, tables_missing) = runs(&source, options)?;
+    let payload = source.payload;
     let payload_len = payload.size()?;
     clip(&mut runs, payload_len);
-    // Entry points and addresses of a 32-bit kernel have no upper half.
-    let wide = mini.pointer_size() == 8;
     let head = CoreHead {
         class: if wide { &CLASS64 } else { &CLASS32 },
-        order: mini.order,
+        order: source.order,
         osabi: options.style.osabi(),
-        machine: mini.arch.machine,
+        machine: source.arch.machine,
         flags: options.flags,
         version: 1,
     };
@@ -153,22 +227,28 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     let mut notes = Vec::new();
     let context = NoteContext {
         style: options.style,
-        arch: mini.arch,
-        order: mini.order,
+        arch: source.arch,
+        order: source.order,
         word,
         osreldate: options.osreldate,
         entry: options.entry,
     };
     put_threads(&mut notes, context, &options.threads);
-    notes.extend(own_notes(dump));
-    // The note about the minidump's place is as long wherever that is.
-    let notes_len = (notes.len() + place_note(mini.order, 0, 0).len()) as u64;
+    let mut place_len = 0;
+    if let Some(dump) = source.mini {
+        notes.extend(own_notes(dump));
+        // The note about the minidump's place is as long wherever that is.
+        place_len = place_note(source.order, 0, 0).len();
+    }
+    let notes_len = (notes.len() + place_len) as u64;
     let count = runs.len() as u64 + 1;
     let notes_at = head.len(count);
     let start = (notes_at + notes_len).next_multiple_of(page);
-    notes.extend(place_note(mini.order, start, payload_len));
+    if source.mini.is_some() {
+        notes.extend(place_note(source.order, start, payload_len));
+    }
 
-    let end = start.saturating_add(dump.layout().end());
+    let end = start.saturating_add(source.end);
     if !wide && end > u64::from(u32::MAX) {
         return Err(Error::Options(format!(
             "an ELF core of a 32-bit kernel ends below 4 GiB, this one would at {end:#x}"
@@ -275,15 +355,15 @@ impl ExactSizeIterator for Loads<'_> {}
 
 /// Every kernel address of every page in the dump, ascending, none twice; and how many page tables
 /// are missing.
-fn runs(dump: &Dump, options: &ExportOptions) -> Result<(Vec<Run>, u64), Error> {
-    let mut runs = direct_runs(dump);
+fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64), Error> {
+    let mut runs = source.direct.clone();
     let direct = runs.len();
     let addresses = match options.addresses {
         0 => 4,
         n => n,
     };
-    let room = (dump.bitmap().count() + 1).saturating_mul(addresses.into());
-    let tables_missing = kernel_runs(dump, room, &mut runs)?;
+    let room = (source.pages + 1).saturating_mul(addresses.into());
+    let tables_missing = kernel_runs(source, room, &mut runs)?;
     // All architectures but powerpc64 give them in this order already.
     runs[direct..].sort_unstable();
     let (direct, kernel) = runs.split_at(direct);
@@ -336,9 +416,32 @@ fn direct_runs(dump: &Dump) -> Vec<Run> {
     runs
 }
 
+/// The same of a full dump.
+fn direct_runs_of_full(dump: &FullDump, memory: &dyn DumpMemory) -> Vec<Run> {
+    let page = memory.page_size();
+    let mut runs = Vec::new();
+    for range in dump.ranges() {
+        for skip in (0..range.len).step_by(page as usize) {
+            let pa = PhysAddr(range.start + skip);
+            if let Some(va) = memory.direct_map_of(pa) {
+                let run = Run {
+                    va: va.0,
+                    pa: pa.0,
+                    offset: range.offset + skip,
+                    len: page.min(range.len - skip),
+                    flags: PF_R | PF_W,
+                };
+                push(&mut runs, run);
+            }
+        }
+    }
+    runs.sort_unstable();
+    runs
+}
+
 /// The kernel map, appended to `runs`, which get at most `room` more.
-fn kernel_runs(dump: &Dump, room: u64, runs: &mut Vec<Run>) -> Result<u64, Error> {
-    let page = dump.layout().page_size();
+fn kernel_runs(source: &Source<'_>, room: u64, runs: &mut Vec<Run>) -> Result<u64, Error> {
+    let (dump, page) = (source.memory, source.memory.page_size());
     let mut own: Vec<Run> = Vec::new();
     let mut full = false;
     let end = dump.walk(&mut |mapping| {
@@ -374,7 +477,7 @@ fn kernel_runs(dump: &Dump, room: u64, runs: &mut Vec<Run>) -> Result<u64, Error
         ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source.into(),
         other => Error::broken(
             "page tables",
-            dump.layout().pmap_offset(),
+            source.tables,
             other.to_string(),
             "tables that can be read",
         ),

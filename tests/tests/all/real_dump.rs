@@ -4,16 +4,18 @@
 //! `kernel-amd64.xz`, both from LLVM's test suite: a minidump of a FreeBSD 14-CURRENT
 //! amd64 kernel, thinned by its makers to the pages that a debugger reads, and cut in the
 //! middle of a page. The expected values were read with LLDB and with libkvm. Without
-//! the variable the test says so and checks nothing.
+//! the variable the test says so and checks nothing. `vmcore-amd64-full.xz` is a full dump of the
+//! same kernel.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use livecore_kernel::Kernel;
+use livecore_kernel::frame::End;
+use livecore_kernel::{Kernel, Pair};
 use livecore_minidump::{
-    Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
+    AnyDump, Container, Dump, KernelElf, KernelMemory, OpenOptions, ReadError, VirtAddr, Warning,
 };
 
 const FOLDER: &str = "LIVECORE_REAL_DUMPS";
@@ -321,4 +323,65 @@ fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_show
     assert_eq!(stopped.pc(), Some(0xffff_ffff_8105_7988));
     assert_eq!(stopped.sp(), Some(0xffff_fe00_008e_2de8));
     assert_eq!(stopped.fp(), Some(0xffff_fe00_008e_2e00));
+}
+
+/// LLDB's own test expects 11, 11 and 5 frames of the minidump, and 11, 13 and 4 of the full dump. It
+/// does not show the frame in which a kernel thread began, whose frame pointer is zero.
+#[test]
+fn backtraces_of_the_real_dumps_are_those_of_lldb_and_the_frames_in_which_threads_began() {
+    let Some(from) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    for (name, expected) in [
+        ("vmcore-amd64-minidump", [(0, 11), (1, 12), (2, 6)]),
+        ("vmcore-amd64-full", [(0, 11), (1, 14), (10, 5)]),
+    ] {
+        let vmcore = unpack(Path::new(&from), name, folder.path());
+        let dump = AnyDump::open(&vmcore, &OpenOptions::default()).unwrap();
+        let pair = Pair::open(&dump, &kernel).unwrap();
+        let kernel = pair.kernel();
+        let threads = kernel.threads().unwrap();
+        for (number, frames) in expected {
+            let found = kernel.backtrace(&threads[number]).unwrap();
+            assert_eq!(found.len(), frames, "{name}, thread {number}: {found:#x?}");
+            let end = found.last().and_then(|frame| frame.ends.clone());
+            match number {
+                0 => assert_eq!(end, Some(End::UserFrame(0x7fff_ffff_c900))),
+                _ => assert_eq!(end, Some(End::NoFrame)),
+            }
+        }
+    }
+}
+
+/// A real full dump and its own kernel, which has no `version`.
+#[test]
+fn a_real_full_dump_is_read_with_its_own_kernel() {
+    let Some(from) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let vmcore = unpack(Path::new(&from), "vmcore-amd64-full", folder.path());
+    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    let dump = AnyDump::open(&vmcore, &OpenOptions::default()).unwrap();
+    let pair = Pair::open(&dump, &kernel).unwrap();
+    let kernel = pair.kernel();
+    assert_eq!(kernel.read_value::<i32>("hz").unwrap(), 100);
+    let threads = kernel.threads().unwrap();
+    let titles: Vec<_> = threads.iter().map(|thread| thread.title()).collect();
+    assert_eq!(titles.len(), 13);
+    assert_eq!(titles[0], "(pid 806) sysctl (crashed)");
+    assert_eq!(titles[1], "(pid 11) idle/idle: cpu0 (on CPU 0)");
+    assert_eq!(titles[10], "(pid 11) idle/idle: cpu9");
+    for (number, pc, sp) in [
+        (0, 0xffff_ffff_80c0_9ade, 0xffff_fe00_85cb_2748),
+        (1, 0xffff_ffff_8105_7988, 0xffff_ffff_81d4_3808),
+        (10, 0xffff_ffff_80c3_c8c8, 0xffff_fe00_007a_4a08),
+    ] {
+        let found = kernel.registers(&threads[number]).unwrap();
+        assert_eq!((found.pc(), found.sp()), (Some(pc), Some(sp)), "{number}");
+    }
+    let missing = pair.message_buffer().err().unwrap().to_string();
+    assert_eq!(missing, "the kernel file has no symbol msgbufp");
 }

@@ -9,11 +9,9 @@ use livecore_kernel::Kernel;
 use livecore_kernel::core_notes::thread_notes;
 use livecore_livedump::take::{self, PlanOptions};
 use livecore_minidump::convert::{self, Target, Written};
-use livecore_minidump::elf::export::{Export, ExportOptions, export};
+use livecore_minidump::elf::export::{Export, ExportOptions, export, export_full};
 use livecore_minidump::elf::notes::{NoteStyle, ThreadNote};
-use livecore_minidump::{
-    AnyDump, Dump, Error, FullDump, KernelDumpHeader, KernelElf, OpenOptions, Payload,
-};
+use livecore_minidump::{AnyDump, Dump, Error, FullDump, KernelDumpHeader, OpenOptions, Payload};
 
 use super::{Args, Form, NotesArg};
 use crate::exit::Exit;
@@ -31,6 +29,8 @@ pub(super) enum Work {
     ToFull(Arc<Dump>),
     /// A minidump as an ELF core.
     ToElf(Arc<Dump>, Box<Export>),
+    /// A full dump as an ELF core.
+    FullToElf(Arc<FullDump>, Box<Export>),
     /// What the kernel of a full dump would have dumped.
     ToMini(Box<Payload>, Box<KernelDumpHeader>),
 }
@@ -64,7 +64,7 @@ impl Work {
                 let layout = dump.layout();
                 dump.known_len().map(|len| len.min(layout.end()))
             }
-            Self::ToElf(_, export) => export.core.size().ok(),
+            Self::ToElf(_, export) | Self::FullToElf(_, export) => export.core.size().ok(),
             Self::ToMini(payload, _) => payload.size().ok(),
         }
     }
@@ -80,6 +80,9 @@ impl Work {
             Self::Full(dump) => convert::convert_full(dump, target, out, progress),
             Self::ToFull(dump) => convert::to_full(dump, target, out, progress),
             Self::ToElf(dump, export) => convert::to_elf(dump, export, target, out, progress),
+            Self::FullToElf(dump, export) => {
+                convert::full_to_elf(dump, export, target, out, progress)
+            }
             Self::ToMini(payload, header) => {
                 convert::finish(&**payload, (**header).clone(), target, out, progress)
             }
@@ -102,8 +105,11 @@ fn to_elf(
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
     let pair = kernel_args(args).open(source, &args.input, session)?;
-    let elf = pair.as_ref().map(|pair| &**pair.elf());
-    let export = core(args, mini, elf, session)?;
+    let kernel = pair
+        .as_ref()
+        .map(|pair| Kernel::of_dump(mini, &**pair.elf()));
+    let options = options(args, kernel.as_ref(), session);
+    let export = core(args, export(mini, &options), session)?;
     Ok(Work::ToElf(Arc::clone(mini), Box::new(export)))
 }
 
@@ -116,16 +122,29 @@ fn of_full(
     session: &mut Session<'_>,
 ) -> Result<Work, Failure> {
     let pair = kernel_args(args).open(source, &args.input, session)?;
-    let Some((elf, machine)) = pair.as_ref().and_then(|p| Some((p.elf(), p.machine()?))) else {
+    let Some((pair, machine)) = pair.as_ref().and_then(|p| Some((p, p.machine()?))) else {
         let failure = Failure::new(
             Exit::UNSUPPORTED,
             "a full dump's page tables are found by its kernel",
         );
         return Err(failure.about(&args.input).next("say --kernel ELF"));
     };
+    let elf = pair.elf();
     let machine = machine.machine().clone();
-    let taken = take::plan_machine(machine, elf, &PlanOptions::default())
-        .map_err(|e| Failure::from(e).about(&args.input))?;
+    let taken = match take::plan_machine(machine, elf, &PlanOptions::default()) {
+        Ok(taken) => taken,
+        // A core needs page tables alone.
+        Err(error) if form == Form::Elf => {
+            session.voice.say(format_args!(
+                "{error}: the core carries no minidump, and cannot be converted again"
+            ));
+            let options = options(args, Some(&pair.kernel()), session);
+            let planned = export_full(dump, &*pair.memory(), &options);
+            let export = core(args, planned, session)?;
+            return Ok(Work::FullToElf(Arc::clone(dump), Box::new(export)));
+        }
+        Err(error) => return Err(Failure::from(error).about(&args.input)),
+    };
     for note in &taken.notes {
         session.voice.say(note);
     }
@@ -137,17 +156,15 @@ fn of_full(
     let mini = Dump::from_source(Arc::new(payload), &OpenOptions::default())
         .map_err(|e| Failure::from(e).about(&args.input))?;
     let mini = Arc::new(mini);
-    let export = core(args, &mini, Some(elf), session)?;
+    let kernel = Kernel::of_dump(&mini, &**elf);
+    let options = options(args, Some(&kernel), session);
+    let export = core(args, export(&mini, &options), session)?;
+    drop(kernel);
     Ok(Work::ToElf(mini, Box::new(export)))
 }
 
-/// Plans the ELF core of a minidump.
-fn core(
-    args: &Args,
-    dump: &Dump,
-    kernel: Option<&KernelElf>,
-    session: &mut Session<'_>,
-) -> Result<Export, Failure> {
+/// What a core says besides memory.
+fn options(args: &Args, kernel: Option<&Kernel<'_>>, session: &mut Session<'_>) -> ExportOptions {
     let style = match args.notes {
         Some(NotesArg::Linux) => NoteStyle::Linux,
         _ => NoteStyle::FreeBsd,
@@ -157,7 +174,7 @@ fn core(
         ..ExportOptions::default()
     };
     match kernel {
-        Some(elf) => describe(&mut options, dump, elf, &args.input, session),
+        Some(kernel) => describe(&mut options, kernel, &args.input, session),
         None => session
             .voice
             .say("no --kernel: a core of memory alone, without threads"),
@@ -170,7 +187,16 @@ fn core(
             ..ThreadNote::default()
         });
     }
-    let export = export(dump, &options).map_err(|e| Failure::from(e).about(&args.input))?;
+    options
+}
+
+/// The core that was planned. What is not in it is said.
+fn core(
+    args: &Args,
+    planned: Result<Export, Error>,
+    session: &mut Session<'_>,
+) -> Result<Export, Failure> {
+    let export = planned.map_err(|e| Failure::from(e).about(&args.input))?;
     if export.tables_missing > 0 {
         session.voice.say(format_args!(
             "{} page tables are not in the dump; what they map is not in the core",
@@ -183,16 +209,14 @@ fn core(
 /// What the kernel's file tells of the dump.
 fn describe(
     options: &mut ExportOptions,
-    dump: &Dump,
-    elf: &KernelElf,
+    kernel: &Kernel<'_>,
     name: &Path,
     session: &mut Session<'_>,
 ) {
-    let kernel = Kernel::of_dump(dump, elf);
-    options.entry = elf.entry();
-    options.flags = elf.flags();
+    options.entry = kernel.elf().entry();
+    options.flags = kernel.elf().flags();
     options.osreldate = kernel.osreldate().unwrap_or(0);
-    match thread_notes(&kernel) {
+    match thread_notes(kernel) {
         Ok((threads, problems)) => {
             options.threads = threads;
             let more = problems.len().saturating_sub(3);

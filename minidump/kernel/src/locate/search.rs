@@ -30,27 +30,26 @@ pub(super) fn locate(
             what: "a kernel file without symbols: it was stripped of its symbol table".into(),
         });
     }
-    let version = elf
-        .symbol("version")
-        .ok_or(LocateError::NoSymbol { name: "version" })?;
+    // Without it, the kernel's own tables tell.
+    let version = elf.symbol("version").filter(|symbol| !symbol.absolute);
     for name in port.roots() {
         address(elf, name)?;
     }
     let link = port.link(elf);
-    let offset = version
-        .value
+    let at = version.map_or(link, |version| version.value);
+    let offset = at
         .checked_sub(link)
         .ok_or_else(|| LocateError::Contradiction {
             what: "version",
-            found: format!("address {:#x}", version.value),
+            found: format!("address {at:#x}"),
             expected: format!("an address of the kernel's image, from {link:#x} up"),
         })?;
-    let len = match version.size {
-        1..=512 => version.size as usize,
+    let len = match version.map_or(0, |version| version.size) {
+        size @ 1..=512 => size as usize,
         _ => 64,
     };
-    let own = elf
-        .bytes_at(version.value, len)
+    let own = version
+        .and_then(|version| elf.bytes_at(version.value, len))
         .filter(|contents| contents.in_file && contents.bytes.iter().any(|b| *b != 0))
         .map(|contents| contents.bytes);
 
