@@ -160,6 +160,7 @@ fn backtrace(dump: &Path, kernel: &Path) -> Result<Taken, Failure> {
         .split_whitespace()
         .nth(1)
         .ok_or("the server did not listen")?;
+    let address = address.strip_prefix("unix:").unwrap_or(address);
     let connect = format!("target remote {address}");
     let mut gdb = Command::new("gdb")
         .args([

@@ -2,8 +2,8 @@
 //!
 //! Each debugger has a thread and a [`Session`] of its own; the dump is shared. Up to
 //! [`CLIENTS_MAX`] are served at once; who comes then gets one packet that says so, as long as not
-//! too many are being told. A debugger that vanishes ends its own session and nothing else; one that
-//! says nothing is not waited for, so that silence takes no place for good.
+//! too many are being told. A debugger that vanishes ends its own session and nothing else. One that
+//! sends nothing or does not read its answers is disconnected, so that its place is free again.
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use livecore_livedump::publish::{Directory, Passing};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
+use tempfile::TempDir;
 
 use livecore_serve::{Flow, Served, Session, frame};
 
@@ -29,6 +30,15 @@ const TURNED_AWAY_MAX: usize = 8;
 
 /// How long a debugger may take until its first packet.
 const FIRST_PACKET: Duration = Duration::from_secs(30);
+
+/// How long a debugger may send nothing while others may be waiting for its place.
+const IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// How long a debugger may leave answers unread.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// The longest path of a private socket. `sun_path` has 104 bytes on FreeBSD.
+const SOCKET_PATH: usize = 100;
 
 /// How long a debugger that is turned away may take to say something.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,7 +53,17 @@ const SHORTAGE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
+    /// The directory that was made for the socket. It goes after it.
+    _folder: Option<Folder>,
+    idle: Option<Duration>,
     stopped: AtomicBool,
+}
+
+/// A directory of mode 0700, removed when it is dropped or a signal ends the process.
+#[derive(Debug)]
+struct Folder {
+    _passing: Passing,
+    _directory: TempDir,
 }
 
 #[derive(Debug)]
@@ -67,6 +87,7 @@ impl Line for TcpStream {
     fn second(&self) -> io::Result<Self> {
         // Answers are waited for one by one.
         self.set_nodelay(true)?;
+        self.set_write_timeout(Some(UNREAD))?;
         // A machine that is gone says no goodbye.
         set_socket_keepalive(self, true)?;
         set_tcp_keepidle(self, KEEP_ALIVE)?;
@@ -82,6 +103,7 @@ impl Line for TcpStream {
 
 impl Line for UnixStream {
     fn second(&self) -> io::Result<Self> {
+        self.set_write_timeout(Some(UNREAD))?;
         self.try_clone()
     }
     fn patience(&self, time: Option<Duration>) -> io::Result<()> {
@@ -115,6 +137,8 @@ impl Listener {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         Ok(Self {
             socket: Socket::Tcp(TcpListener::bind(&addresses[..])?),
+            _folder: None,
+            idle: Some(IDLE),
             stopped: AtomicBool::new(false),
         })
     }
@@ -159,8 +183,62 @@ impl Listener {
                 path: path.to_owned(),
                 _passing: passing,
             },
+            _folder: None,
+            idle: Some(IDLE),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// Waits on a Unix socket in a new directory that only its owner may enter: in
+    /// `XDG_RUNTIME_DIR`, else in the directory for temporary files, else in `/tmp`, the first that
+    /// exists and leaves the path short enough.
+    ///
+    /// # Errors
+    ///
+    /// If no directory or no socket can be made.
+    pub fn private() -> io::Result<Self> {
+        const FOLDER: &str = "livecore.";
+        const SOCKET: &str = "gdb";
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let places = [runtime, Some(std::env::temp_dir()), Some("/tmp".into())];
+        let fits = |place: &PathBuf| {
+            let longest = place.as_os_str().len() + FOLDER.len() + SOCKET.len() + 8;
+            place.is_absolute() && place.is_dir() && longest <= SOCKET_PATH
+        };
+        let place = places.into_iter().flatten().find(fits);
+        let place = place.ok_or_else(|| io::Error::other("no directory for a socket"))?;
+        let made = tempfile::Builder::new()
+            .prefix(FOLDER)
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(&place)?;
+        let name = made.path().file_name().and_then(|n| n.to_str());
+        let name =
+            name.ok_or_else(|| io::Error::other("the directory for a socket has no name"))?;
+        let parent = Directory::open(&place).map_err(io::Error::other)?;
+        let listener = Self::unix(&made.path().join(SOCKET))?;
+        // After the socket's name, which has to go first.
+        let folder = Folder {
+            _passing: Passing::new(&parent, name),
+            _directory: made,
+        };
+        Ok(Self {
+            _folder: Some(folder),
+            ..listener
+        })
+    }
+
+    /// The same, for one debugger whose user may think for any time.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { idle: None, ..self }
+    }
+
+    /// The path of a Unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix { path, .. } => Some(path),
+        }
     }
 
     /// What GDB's `target remote` takes: `127.0.0.1:1234`, or the socket's path.
@@ -241,14 +319,14 @@ impl Listener {
                 };
                 if once {
                     // A line that breaks is the debugger's business.
-                    let _ = talk(served, line);
+                    let _ = talk_within(served, line, FIRST_PACKET, None);
                     return Ok(());
                 }
                 // Where no thread can be made, the line and its place go with the closure.
                 let spawned = if let Some(place) = Place::take(&busy, CLIENTS_MAX) {
                     Builder::new().spawn_scoped(scope, move || {
                         let _place = place;
-                        let _ = talk(served, line);
+                        let _ = talk_within(served, line, FIRST_PACKET, self.idle);
                     })
                 } else if let Some(place) = Place::take(&turned_away, TURNED_AWAY_MAX) {
                     Builder::new().spawn_scoped(scope, move || {
@@ -281,19 +359,21 @@ fn is_shortage(error: &io::Error) -> bool {
     errno.is_some_and(|errno| shortages.contains(&errno))
 }
 
-fn talk(served: &Served, line: impl Line) -> io::Result<()> {
-    talk_within(served, line, FIRST_PACKET)
-}
-
-/// A session over a line that is given up if `first` passes without a packet.
-fn talk_within<L: Line>(served: &Served, line: L, first: Duration) -> io::Result<()> {
+/// A session over a line that is given up if `first` passes without a packet, or later `idle`
+/// without a byte.
+fn talk_within<L: Line>(
+    served: &Served,
+    line: L,
+    first: Duration,
+    idle: Option<Duration>,
+) -> io::Result<()> {
     let writer = line.second()?;
     let until = Instant::now() + first;
     let mut waits = true;
     let mut patience = |line: &L, heard: bool| {
         if heard && waits {
             waits = false;
-            line.patience(None)?;
+            line.patience(idle)?;
         }
         if waits {
             let left = until.saturating_duration_since(Instant::now());
@@ -391,14 +471,14 @@ mod tests {
         for word in [&b""[..], b"+", b"$qAttached#0"] {
             let (mut debugger, line) = UnixStream::pair().unwrap();
             debugger.write_all(word).unwrap();
-            let ended = talk_within(&served, line, first).unwrap_err();
+            let ended = talk_within(&served, line, first, None).unwrap_err();
             let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
             assert!(kinds.contains(&ended.kind()), "{ended}");
         }
         let (mut debugger, line) = UnixStream::pair().unwrap();
         debugger.write_all(b"+$qAttached#8f").unwrap();
         std::thread::scope(|scope| {
-            let talk = scope.spawn(|| talk_within(&served, line, first));
+            let talk = scope.spawn(|| talk_within(&served, line, first, None));
             let mut answer = [0; 6];
             debugger.read_exact(&mut answer).unwrap();
             assert_eq!(answer, *b"+$1#31");

@@ -13,6 +13,7 @@
 //! | `memory`   | `m`, `x`, the physical mode of QEMU's packet, lldb's regions                |
 //! | `query`    | `q…` packets, lldb's among them                                             |
 //! | `object`   | `qXfer` documents and the files of `vFile`                                  |
+//! | `check`    | what `monitor verify` runs                                                  |
 //! | `monitor`  | `monitor` commands                                                          |
 //! | `machine`  | what registers each processor has                                           |
 //! | `target`   | [`Served`]                                                                  |
@@ -26,6 +27,7 @@
 //! What is not known is never zero: an unknown register is `xx` to GDB and an error to lldb (which
 //! would take `xx` for 0xcc), memory that is not in the dump is an error.
 
+mod check;
 pub mod command;
 mod error;
 mod machine;
@@ -37,8 +39,8 @@ mod query;
 mod session;
 mod target;
 
+pub use check::{Check, Depth};
 pub use error::ServeError;
-pub use monitor::{Check, Depth};
 pub use packet::{PACKET_MAX, frame};
 pub use session::{Flow, Session};
 pub use target::{ModuleFile, Served};

@@ -1,17 +1,15 @@
 //! Memory: virtual, physical when asked for, and what of it there is.
 
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use livecore_minidump::{DumpMemory, PhysAddr, VirtAddr};
-
-use super::target::Served;
 
 /// The most regions of the kernel map that are kept.
 const REGIONS_MAX: usize = 1 << 18;
 
 /// Reads up to `len` bytes at `at`: up to the first that is not there.
-pub(crate) fn read(served: &Served, at: u64, len: usize, physical: bool) -> Vec<u8> {
-    let dump = &*served.memory;
+pub(crate) fn read(dump: &dyn DumpMemory, at: u64, len: usize, physical: bool) -> Vec<u8> {
     let page = dump.page_size();
     let mut bytes = vec![0; len];
     let mut done = 0;
@@ -46,6 +44,9 @@ pub(crate) struct Region {
     pub(crate) end: u64,
     /// `r`, `rw`, `rwx`, …; `None` where nothing can be read.
     pub(crate) permissions: Option<Permissions>,
+    /// Whether it lies below all that a kernel maps: where a kernel has mappings, memory that
+    /// cannot be read may only be absent from the dump.
+    pub(crate) below: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +113,7 @@ impl Regions {
                 start,
                 end,
                 permissions: Some(permissions),
+                below: false,
             };
         }
         let end = match self.list.get(after) {
@@ -123,13 +125,18 @@ impl Regions {
             start: before.map_or(0, |(_, end, _)| *end),
             end,
             permissions: None,
+            below: before.is_none() && !self.cut,
         }
     }
 }
 
 /// The stretch that holds `at`.
-pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
-    let dump = &*served.memory;
+pub(crate) fn region(
+    dump: &dyn DumpMemory,
+    regions: &OnceLock<Regions>,
+    at: u64,
+    physical: bool,
+) -> Region {
     let readable = Permissions {
         write: true,
         execute: false,
@@ -137,7 +144,7 @@ pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
     if physical {
         return run(dump, at, 0).map_permissions(readable);
     }
-    let regions = served.regions.get_or_init(|| Regions::of(dump));
+    let regions = regions.get_or_init(|| Regions::of(dump));
     let mut found = regions.at(at, dump.page_size());
     let Some(direct) = dump.direct_map().filter(|_| found.permissions.is_none()) else {
         return found;
@@ -163,6 +170,7 @@ pub(crate) fn region(served: &Served, at: u64, physical: bool) -> Region {
     }
     if at >= behind {
         found.start = found.start.max(behind);
+        found.below = false;
     }
     found
 }
@@ -188,5 +196,6 @@ fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
             write: false,
             execute: false,
         }),
+        below: false,
     }
 }

@@ -6,31 +6,19 @@ use std::path::Path;
 use livecore_kernel::{ProcessTable, STRUCTURES, Thread, Types};
 use livecore_minidump::{AnyDump, PhysAddr, VirtAddr};
 
+use super::check::Depth;
 use super::session::{Answer, Client, Session};
 use super::target::Served;
 use livecore_defs::text::printable;
 use livecore_kernel::location::parse_number;
-
-/// How much `monitor verify` checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Header and sections.
-    Quick,
-    /// What `livecore verify` checks.
-    Default,
-    /// Pages and kernel structures as well.
-    Deep,
-}
-
-/// Checks the dump and reports in text, or says why it could not.
-pub type Check = Box<dyn Fn(Depth) -> Result<String, String> + Send + Sync>;
 
 const HELP: &str = "\
 help                 this text
 info                 the dump, its kernel, and why it was written
 dmesg [-a]           the kernel's message buffer
 ps                   processes and threads
-bt [TID|all]         call chain through trap frames, of the selected thread or another
+bt [N|TID|all]       backtrace through trap frames, of the selected thread or another
+thread N             select gdb's thread N for `monitor bt`
 kld                  loaded kernel files, and commands that add their symbols
 vtop ADDRESS|SYMBOL  physical address of a virtual one, and whether it is in the dump
 page ADDRESS         a physical page: where the dump has it, where the kernel maps it
@@ -59,6 +47,32 @@ impl Served {
         let kernel = self.kernel();
         let at = kernel.variable("panicstr", kernel.elf().pointer_size());
         at.is_ok_and(|at| at == 0)
+    }
+
+    /// What a debugger's user should know first: why the kernel stopped, what it is, where to go on.
+    pub fn greeting(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(panic) = self.panic() {
+            lines.push(format!("panic: {panic}"));
+        }
+        if let Ok(at) = self.kernel().address("version") {
+            let version = self.kernel().string_at(at);
+            let line = version.lines().next().unwrap_or_default();
+            lines.push(format!("kernel: {}", printable(line)));
+        }
+        let unread = self.pair.message_buffer().ok().and_then(|buffer| {
+            let ring = buffer.msgbuf()?;
+            let [written, read, modulus] =
+                [ring.msg_wseq, ring.msg_rseq, ring.msg_seqmod].map(u64::from);
+            (written + modulus).checked_sub(read)?.checked_rem(modulus)
+        });
+        if let Some(unread) = unread.filter(|unread| *unread > 0) {
+            lines.push(format!(
+                "{unread} bytes of messages were not read by syslogd: monitor dmesg"
+            ));
+        }
+        lines.push("more: monitor help".into());
+        lines
     }
 
     fn info(&self) -> String {
@@ -292,13 +306,20 @@ impl Session<'_> {
                 self.physical = false;
                 "addresses are virtual\n".into()
             }
-            ["bt"] => self.backtraces(self.thread..self.thread + 1),
+            ["bt"] => self.backtrace(),
             ["bt", "all"] => self.backtraces(0..served.threads.len()),
-            ["bt", tid] => {
-                let thread = served
-                    .thread_of(parse_number(tid).map_err(|e| e.to_string())?)
-                    .ok_or_else(|| format!("no thread {tid}"))?;
+            ["bt", which] => {
+                let thread = self.thread_named(which)?;
                 self.backtraces(thread..thread + 1)
+            }
+            // `livecore gdb` lets gdb say so before each `monitor`. 0 is no thread.
+            ["thread", "0"] => {
+                self.chosen = None;
+                String::new()
+            }
+            ["thread", which] => {
+                self.chosen = Some(self.thread_named(which)?);
+                String::new()
             }
             ["verify"] => served.verify(Depth::Default)?,
             ["verify", "quick"] => served.verify(Depth::Quick)?,
@@ -322,6 +343,31 @@ impl Session<'_> {
             words.join("\t") + end
         });
         Ok(lines.collect())
+    }
+
+    /// The backtrace of the thread that the debugger's user has selected.
+    ///
+    /// gdb tells only when it needs registers: after `info threads` the last thread of that list is
+    /// the one it asked for.
+    fn backtrace(&self) -> String {
+        let thread = self.chosen.unwrap_or(self.thread);
+        let mut text = self.backtraces(thread..thread + 1);
+        if self.chosen.is_none() && self.switched && self.client == Client::Gdb {
+            text += "gdb asked last for this thread; for another: monitor bt N, as info threads \
+                     numbers them\n";
+        }
+        text
+    }
+
+    /// A thread by gdb's number, which counts from 1 in the order of the list, or by its id.
+    fn thread_named(&self, text: &str) -> Result<usize, String> {
+        let number = parse_number(text).map_err(|e| e.to_string())?;
+        let by_number = || {
+            let at = usize::try_from(number).ok()?.checked_sub(1)?;
+            (at < self.served.threads.len()).then_some(at)
+        };
+        let found = self.served.thread_of(number).or_else(by_number);
+        found.ok_or_else(|| format!("no thread {text}"))
     }
 
     fn backtraces(&self, threads: std::ops::Range<usize>) -> String {

@@ -60,7 +60,7 @@ impl Session<'_> {
             b"qemu.PhyMemMode" => (if self.physical { "1" } else { "0" }).into(),
             b"qemu.Supported" => "PhyMemMode".into(),
             b"MemoryRegionInfo" => match number(argument) {
-                Some(at) => self.region(at).into(),
+                Some(at) => self.region(at),
                 None => self.error("expected an address"),
             },
             b"HostInfo" => {
@@ -164,8 +164,14 @@ impl Session<'_> {
         Value::from(threads).to_string()
     }
 
-    fn region(&self, at: u64) -> String {
-        let region = memory::region(self.served, at, self.physical);
+    /// A debugger takes memory that it is told cannot be read for the end of a stack. So that is
+    /// answered only where a kernel maps nothing; else the answer is that nothing is known.
+    fn region(&self, at: u64) -> Answer {
+        let (memory, regions) = (&*self.served.memory, &self.served.regions);
+        let region = memory::region(memory, regions, at, self.physical);
+        if region.permissions.is_none() && !region.below {
+            return self.error("nothing is known of this address");
+        }
         // 0 is the end of the address space; no size says 2^64.
         let size = match region.end.wrapping_sub(region.start) {
             0 => u64::MAX,
@@ -178,7 +184,7 @@ impl Session<'_> {
             body += if permissions.execute { "x" } else { "" };
             body += ";";
         }
-        body
+        body.into()
     }
 
     fn host(&self) -> String {

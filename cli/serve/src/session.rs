@@ -72,6 +72,12 @@ pub struct Session<'a> {
     again: u32,
     /// Whether there was a packet.
     heard: bool,
+    /// Whether anything came.
+    begun: bool,
+    /// The thread that `monitor thread` chose.
+    pub(crate) chosen: Option<usize>,
+    /// Whether another thread than the first was ever selected.
+    pub(crate) switched: bool,
     pub(crate) client: Client,
     /// Whether addresses are physical.
     pub(crate) physical: bool,
@@ -95,6 +101,9 @@ impl<'a> Session<'a> {
             last: Vec::new(),
             again: 0,
             heard: false,
+            begun: false,
+            chosen: None,
+            switched: false,
             client: Client::Gdb,
             physical: false,
             thread: 0,
@@ -115,6 +124,13 @@ impl<'a> Session<'a> {
     ///
     /// If `out` fails.
     pub fn receive(&mut self, bytes: &[u8], out: &mut dyn Write) -> io::Result<Flow> {
+        if let Some(first) = bytes.first().filter(|_| !self.begun) {
+            self.begun = true;
+            // Whatever speaks another protocol gets no memory.
+            if !matches!(first, b'$' | b'+' | b'-' | 0x03) {
+                return Ok(Flow::Closed);
+            }
+        }
         for byte in bytes {
             let Some(event) = self.framing.push(*byte) else {
                 continue;
@@ -377,7 +393,7 @@ impl<'a> Session<'a> {
         } else {
             at
         };
-        let bytes = memory::read(self.served, at, len, self.physical);
+        let bytes = memory::read(&*self.served.memory, at, len, self.physical);
         if bytes.is_empty() {
             // EFAULT
             return "E0e".into();
@@ -401,6 +417,7 @@ impl<'a> Session<'a> {
         };
         match (what, thread) {
             (b'g', Some(thread)) => {
+                self.switched |= thread != self.thread;
                 self.thread = thread;
                 "OK".into()
             }

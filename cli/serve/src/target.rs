@@ -11,11 +11,11 @@ use livecore_kernel::{Functions, Kernel, Module, Modules, Pair, Thread};
 
 use livecore_minidump::DumpMemory;
 
+use super::check::Check;
 use super::command;
 use super::error::ServeError;
 use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
-use super::monitor::Check;
 use livecore_defs::text::printable;
 
 /// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.

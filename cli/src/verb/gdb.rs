@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use livecore_livedump::publish::{Directory, Passing};
 use livecore_livedump::sys::signals::pass_over_interrupts;
 
 use crate::failure::Failure;
@@ -57,18 +56,8 @@ enum Kind {
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
     let (program, kind) = choose(args, &served)?;
-    let private = tempfile::Builder::new().prefix("livecore-gdb.").tempdir()?;
-    let (Some(parent), Some(name)) = (
-        private.path().parent(),
-        private.path().file_name().and_then(|n| n.to_str()),
-    ) else {
-        return Err(Failure::could_not("the temporary directory has no name"));
-    };
-    let socket = private.path().join("socket");
-    let listener = Listener::unix(&socket)?;
-    let parent = Directory::open(parent).map_err(Failure::from)?;
-    // Behind the socket's name, which has to go first.
-    let _passing = Passing::new(&parent, name);
+    let listener = Listener::private()?.patient();
+    let socket = listener.path().map(Path::to_owned).unwrap_or_default();
     let mut command = Command::new(&program);
     let begun = match kind {
         Kind::Kgdb => kgdb(&mut command, &served, &socket),
@@ -76,6 +65,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Kind::Lldb => lldb(&mut command, &served, &socket),
     };
     begun.map_err(|(path, why)| Failure::could_not(why).about(&path))?;
+    for line in served.greeting() {
+        session.voice.say(line);
+    }
     command.args(&args.args);
     // Ctrl-C is the debugger's while it runs.
     pass_over_interrupts(true);
@@ -181,6 +173,11 @@ fn gdb(
     // frame until memory ends. A kernel's stack has no room for as many calls.
     command.args(["-iex", &format!("set backtrace limit {FRAMES}")]);
     command.arg(served.kernel_path());
+    // `monitor` is about the thread that is selected here, not about the last one whose registers
+    // gdb asked for.
+    let hook =
+        "python gdb.execute('define hook-monitor\\neval \"monitor thread %d\", $_thread\\nend')";
+    command.args(["-iex", hook]);
     // The rest of this command is the socket, white space and all.
     let socket = plain(socket).map_err(|why| (socket.to_owned(), why))?;
     command.arg("-ex").arg(format!("target remote {socket}"));

@@ -13,13 +13,13 @@ use livecore_serve::Served;
 
 const MANUAL: &str = "\
 The address is printed on standard output as soon as debuggers can connect, in one line:
-  listening 127.0.0.1:40123
+  listening unix:/tmp/livecore.aB3dE6/gdb
 
 In gdb:
-  (gdb) target remote 127.0.0.1:40123
+  (gdb) target remote /tmp/livecore.aB3dE6/gdb
 In lldb:
   (lldb) target create /boot/kernel/kernel
-  (lldb) gdb-remote 127.0.0.1:40123
+  (lldb) process connect unix-connect:///tmp/livecore.aB3dE6/gdb
 Without a socket:
   (gdb) target remote | livecore serve -q --stdio livecore.0.zst
 
@@ -34,9 +34,12 @@ A dump is served as it lies there. One that is a single compressed stream, as Fr
 vmcore.N.gz and vmcore.N.zst, is decoded once before anybody is served, and kept in a file without a \
 name in TMPDIR, compressed; `livecore convert` makes one of it that can be read anywhere.
 
-Up to eight debuggers are served at once. Nothing can be run or written. Whoever can connect can \
-read the kernel's memory: by default only programs of this machine can. docs/debuggers.md tells \
-more.";
+Up to eight debuggers are served at once. One that sends nothing for an hour is disconnected. \
+Nothing can be run or written.
+
+Every program that can connect can read the kernel's memory. The default is a socket in a new \
+directory that only you can enter. With --listen every user of this machine can connect, and with \
+an address of a network every host on it. docs/debuggers.md tells more.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -47,10 +50,16 @@ pub struct Args {
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Address to wait on; port 0 is any that is free
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
-    pub listen: String,
-    /// Wait on a Unix socket instead, for its owner alone
+    /// Listen on TCP [default: 127.0.0.1:0, any free port]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:0",
+        value_parser = address
+    )]
+    pub listen: Option<String>,
+    /// Listen on a Unix socket of this name, for its owner alone
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     pub unix: Option<PathBuf>,
     /// Serve one debugger on standard input and output
@@ -88,21 +97,38 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         return Ok(transport::converse(&served, stdin, &mut session.out)?);
     }
-    let listener = match &args.unix {
-        Some(path) => Listener::unix(path).map_err(|e| Failure::from(e).about(path))?,
-        None => {
-            Listener::tcp(&args.listen).map_err(|e| Failure::from(e).about(args.listen.as_ref()))?
+    let listener = match (&args.unix, &args.listen) {
+        (Some(path), _) => Listener::unix(path).map_err(|e| Failure::from(e).about(path))?,
+        (None, Some(address)) => {
+            Listener::tcp(address).map_err(|e| Failure::from(e).about(address.as_ref()))?
         }
+        (None, None) => Listener::private()?,
     };
-    if !listener.is_local() {
-        session
-            .voice
-            .say("whoever can reach this address can read the dumped kernel's memory");
+    if listener.path().is_none() {
+        let who = match listener.is_local() {
+            true => "every user of this machine",
+            false => "every host that reaches this address",
+        };
+        session.voice.say(format_args!(
+            "warning: {who} can read the dumped kernel's memory; without --listen only you can"
+        ));
+    }
+    for line in served.greeting() {
+        session.voice.say(line);
     }
     announce(args, &served, &listener, session)?;
     listener
         .serve(&served, args.once)
         .map_err(|e| Failure::from(e).about(listener.address().as_ref()))
+}
+
+/// Accepts `HOST:PORT`, and says why what is probably the dump is not that.
+fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT; name the dump before --listen".into()),
+    }
 }
 
 fn announce(
@@ -126,11 +152,20 @@ fn announce(
                 .filter(|m| !m.is_kernel)
                 .count(),
             listening: address,
-            transport: if args.unix.is_some() { "unix" } else { "tcp" },
+            transport: if listener.path().is_some() {
+                "unix"
+            } else {
+                "tcp"
+            },
         };
         crate::json::print(&answer, &mut session.out)?;
     } else {
-        writeln!(session.out, "listening {address}")?;
+        let unix = if listener.path().is_some() {
+            "unix:"
+        } else {
+            ""
+        };
+        writeln!(session.out, "listening {unix}{address}")?;
     }
     Ok(session.out.flush()?)
 }

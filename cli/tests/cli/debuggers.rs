@@ -604,6 +604,15 @@ fn verb_chooses_a_debugger_that_is_there_and_gives_its_end() {
     let threads = told("info threads").expect(0);
     let first = title(tiny.threads()[0]);
     assert!(threads.text().contains(&first), "{}", threads.text());
+    // gdb asks for the registers of every thread, the last one's last.
+    for list in ["info threads", "thread apply all bt"] {
+        let rest = ["--", "-nx", "-batch", "-ex", list, "-ex", "monitor bt"].map(AsRef::as_ref);
+        let run = run(args.into_iter().chain(dump).chain(rest)).expect(0);
+        let heading = format!("(tid {})\n#0", tiny.threads()[0].tid);
+        // gdb prints it on either output.
+        let told = run.text().to_owned() + &run.err;
+        assert!(told.contains(&heading), "{list}: {told}");
+    }
     let failed = told("quit 7").expect(1);
     assert!(failed.err.contains('7'), "{}", failed.err);
 }

@@ -2,10 +2,11 @@
 //! that nobody names.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use crate::served::{Client, Dumped, Server, arm64, debug, riscv64, tiny};
 fn garbage_and_half_and_huge_packets_leave_the_server_sound() {
     let server = Server::of(tiny());
     let mut client = Client::to(&server);
-    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x00\xff\xfe");
+    client.send(b"+GET / HTTP/1.1\r\nHost: x\r\n\r\n\x00\xff\xfe");
     assert!(client.ask("?").starts_with("T05thread:"));
     client.send(b"$g#0");
     client.send(b"0");
@@ -35,6 +36,89 @@ fn garbage_and_half_and_huge_packets_leave_the_server_sound() {
     assert_eq!(client.ask("nonsense"), "");
     assert_eq!(client.ask(""), "");
     assert_eq!(client.ask("qAttached"), "1");
+}
+
+/// A browser, or whatever else speaks another protocol, gets no byte of memory.
+#[test]
+fn first_byte_of_another_protocol_ends_the_connection() {
+    let server = Server::of(tiny());
+    for first in [
+        &b"POST / HTTP/1.1\r\n\r\n$m0,8#ff"[..],
+        b"\x16\x03",
+        b"\n$?#3f",
+    ] {
+        let mut client = Client::to(&server);
+        client.send(first);
+        assert!(client.is_closed(), "{}", first.escape_ascii());
+    }
+    assert!(Client::to(&server).ask("?").starts_with("T05thread:"));
+}
+
+#[test]
+fn default_is_a_socket_in_a_directory_that_only_its_owner_enters() {
+    let tiny = tiny();
+    let mut child = livecore_with_signals()
+        .args(["serve", "-q", "--once", "--kernel"])
+        .args([&tiny.kernel, &tiny.dump])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let path = line.trim_end().strip_prefix("listening unix:").unwrap();
+    assert!(path.len() <= 100, "{path}");
+    let folder = Path::new(path).parent().unwrap();
+    let mode = folder.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(b"$qAttached#8f").unwrap();
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"+$1#31");
+    drop(stream);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!folder.exists());
+}
+
+/// lldb ends a backtrace at memory that it is told cannot be read.
+#[test]
+fn memory_that_a_dump_lacks_is_not_said_to_be_unreadable() {
+    let tiny = tiny();
+    let server = Server::of(tiny);
+    let mut client = Client::to(&server);
+    client.ask("qHostInfo");
+    let mapped = client.ask("qMemoryRegionInfo:ffffffff80200000");
+    assert!(mapped.contains(";permissions:r"), "{mapped}");
+    // Between the kernel's mappings, and in the direct map beyond what the dump has.
+    for at in ["ffffffffffff0000", "fffff80030000000"] {
+        assert_eq!(
+            client.ask(&format!("qMemoryRegionInfo:{at}")),
+            "E01",
+            "{at}"
+        );
+    }
+    let user = client.ask("qMemoryRegionInfo:1000");
+    assert!(user.starts_with("start:0;size:"), "{user}");
+    assert!(!user.contains("permissions"), "{user}");
+}
+
+#[test]
+fn monitor_takes_gdbs_number_of_a_thread_as_well_as_its_id() {
+    let tiny = tiny();
+    let server = Server::of(tiny);
+    let mut client = Client::to(&server);
+    let second = tiny.threads()[1].tid;
+    let by_number = client.monitor("bt 2");
+    assert!(
+        by_number.contains(&format!("(tid {second})")),
+        "{by_number}"
+    );
+    assert_eq!(client.monitor(&format!("bt {second}")), by_number);
+    assert_eq!(client.monitor("thread 2"), "");
+    assert_eq!(client.monitor("bt"), by_number);
+    assert!(client.monitor("bt 9999").contains("no thread 9999"));
 }
 
 #[test]
@@ -291,7 +375,13 @@ fn server_for_one_debugger_ends_with_it() {
 fn json_line_says_where_and_what() {
     let tiny = tiny();
     let mut child = livecore()
-        .args(["serve", "--json", "--once", "--kernel"])
+        .args([
+            "serve",
+            "--json",
+            "--once",
+            "--listen=127.0.0.1:0",
+            "--kernel",
+        ])
         .args([&tiny.kernel, &tiny.dump])
         .stdout(Stdio::piped())
         .spawn()
@@ -447,7 +537,7 @@ fn monitors_say_what_the_verbs_print_and_list_every_module() {
             assert!(line.contains(&module.path), "{line}");
         }
         assert!(client.monitor("verify quick").contains("sound"), "{told}");
-        assert!(client.monitor("help").contains("bt [TID|all]"));
+        assert!(client.monitor("help").contains("bt [N|TID|all]"));
         assert!(client.monitor("frobnicate").contains("no command"));
     }
 }

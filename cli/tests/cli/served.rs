@@ -129,9 +129,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it with `args` and waits until it listens.
+    /// Starts it with `args`, on TCP if they name no socket, and waits until it listens.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        Self::run(livecore_with_signals().args(["serve", "-q"]).args(args))
+        let mut command = livecore_with_signals();
+        command.args(["serve", "-q"]).args(args);
+        // `--unix` would contradict it.
+        if command.get_args().all(|arg| arg != "--unix") {
+            command.arg("--listen=127.0.0.1:0");
+        }
+        Self::run(&mut command)
     }
 
     /// As [`Server::of`], with no more than `descriptors` files open.
@@ -141,7 +147,7 @@ impl Server {
             .arg("-c")
             .arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""))
             .arg(env!("CARGO_BIN_EXE_livecore"))
-            .args(["serve", "-q", "--kernel"])
+            .args(["serve", "-q", "--listen=127.0.0.1:0", "--kernel"])
             .args([&dumped.kernel, &dumped.dump])
             .stdin(Stdio::null());
         Self::run(&mut command)
@@ -166,7 +172,8 @@ impl Server {
     /// The address that it printed.
     pub(crate) fn address(&self) -> &str {
         let address = self.line.strip_prefix("listening ");
-        address.expect("one line that begins so").trim_end()
+        let address = address.expect("one line that begins so").trim_end();
+        address.strip_prefix("unix:").unwrap_or(address)
     }
 
     /// Sends a signal and gives the exit code.
