@@ -164,6 +164,23 @@ impl Report {
     }
 }
 
+/// Warns of pages that a kernel would have dumped and that the memory of `name` does not have.
+pub fn tell_missing(missing: u64, name: &Path, session: &mut Session<'_>) {
+    match missing {
+        0 => {}
+        1 => session.warn(
+            name,
+            "1 page of the kernel's dump is not in this memory; the dump lacks it",
+        ),
+        n => session.warn(
+            name,
+            format_args!(
+                "{n} pages of the kernel's dump are not in this memory; the dump lacks them"
+            ),
+        ),
+    }
+}
+
 fn ratio(payload: u64, file: u64) -> f64 {
     (payload as f64 / file.max(1) as f64 * 100.0).round() / 100.0
 }

@@ -21,6 +21,12 @@ pub trait PhysMemory: Send + Sync {
         let _ = (at, len);
         false
     }
+
+    /// Whether memory is known to be missing: the machine had more than [`PhysMemory::ranges`], as
+    /// that of an image that was cut off had.
+    fn is_partial(&self) -> bool {
+        false
+    }
 }
 
 /// Physical memory that can be changed.
@@ -72,5 +78,9 @@ impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
 
     fn known_zero(&self, at: u64, len: u64) -> bool {
         (**self).known_zero(at, len)
+    }
+
+    fn is_partial(&self) -> bool {
+        (**self).is_partial()
     }
 }

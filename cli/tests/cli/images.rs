@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use livecore_synth::Machine;
+use livecore_synth::{Machine, Why};
 use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
 use serde_json::Value;
 
@@ -110,6 +110,50 @@ fn images(memory: &Memory) -> Vec<(&'static str, Vec<u8>)> {
         ("state.vmss", mkimage::vmss_with_memory(memory)),
         ("cpus.vmsn", mkimage::vmss_with_cpus(memory, 2)),
     ]
+}
+
+#[test]
+fn take_of_an_image_that_lacks_pages_of_the_dump_goes_on_and_ends_with_warnings() {
+    let fixture = Fixture::new();
+    let text = fs::read_to_string(testdata().join("machines/tiny.toml")).unwrap();
+    let machine = Machine::parse(&text).unwrap();
+    // One page, in the middle of what the kernel's bitmap has.
+    let dumped = &machine.truth().dumped;
+    let runs = dumped.iter().filter(|run| run.why == Why::Bit);
+    let runs = runs.map(|run| run.pa).collect::<Vec<_>>();
+    let gone = runs[runs.len() / 2];
+    let ranges = fixture.memory.ranges.iter().flat_map(|(start, bytes)| {
+        let cut = |at: u64| (at.max(*start) - start).min(bytes.len() as u64) as usize;
+        let (before, after) = (&bytes[..cut(gone)], &bytes[cut(gone + 4096)..]);
+        let after_start = start + cut(gone + 4096) as u64;
+        [(*start, before.to_vec()), (after_start, after.to_vec())]
+    });
+    let ranges = ranges.filter(|(_, bytes)| !bytes.is_empty());
+    let memory = Memory {
+        ranges: ranges.collect(),
+    };
+    assert_eq!(memory.ranges.len(), fixture.memory.ranges.len() + 1);
+    let image = fixture.write("holed.lime", &mkimage::lime(&memory));
+    let (kernel, out) = (fixture.path("m/kernel"), fixture.path("out.zst"));
+    let args = [
+        "take", "-q", "--image", &image, "--kernel", &kernel, "-o", &out,
+    ];
+    let said = run(args).expect(3).err;
+    let line = format!(
+        "livecore: {image}: warning: 1 page of the kernel's dump is not in this memory; the dump lacks it\n"
+    );
+    assert_eq!(said, line);
+    run(["verify", &out]).expect(0);
+    let page = format!("{gone:#x}");
+    run(["read", &out, "--phys", &page, "16"]).expect(1);
+    run([
+        "read",
+        &out,
+        "--phys",
+        &format!("{:#x}", dumped[0].pa),
+        "16",
+    ])
+    .expect(0);
 }
 
 /// What `mem` says of an image, or does to it.

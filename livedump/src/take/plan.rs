@@ -56,7 +56,6 @@ pub fn plan_machine(
     let plan = sections::lay_out(&machine, &state, &form, marks, (pmap, pmap_pages))?;
     let mut notes = state.notes;
     for (count, what) in [
-        (outside, "pages are outside of the memory and left out"),
         (
             lost_tables,
             "page tables are outside of the memory and count as empty",
@@ -70,5 +69,5 @@ pub fn plan_machine(
             notes.push(format!("{count} {what}"));
         }
     }
-    Ok(Taken::new(plan, state.facts, machine, notes))
+    Ok(Taken::new(plan, state.facts, machine, outside, notes))
 }

@@ -81,6 +81,8 @@ pub struct Done {
     pub written: Written,
     /// Pages in it; `None` of a stream that the running kernel compressed.
     pub pages: Option<u64>,
+    /// Pages that the kernel would have dumped and that were not in the memory: the dump lacks them.
+    pub missing: u64,
     /// How long the writing took.
     pub took: Duration,
     /// What a person should know: of the machine, then of the directory.
@@ -172,6 +174,7 @@ impl Run<'_, '_> {
         }
         let told = taken.told();
         let (header, pages) = (taken.header(), taken.plan.bitmap().count());
+        let missing = taken.missing;
         let notes = taken.notes.clone();
         let payload = taken.into_payload();
         let content = Content {
@@ -204,7 +207,8 @@ impl Run<'_, '_> {
                 pause.seconds()
             ));
         }
-        self.publish(written, took, Some(content.pages), content.notes)
+        let done = self.publish(written, took, Some(content.pages), content.notes)?;
+        Ok(Done { missing, ..done })
     }
 
     /// Has the running kernel write, and stores what it has written.
@@ -290,6 +294,7 @@ impl Run<'_, '_> {
             published,
             written,
             pages,
+            missing: 0,
             took,
             notes,
         })

@@ -24,7 +24,10 @@ pub struct Taken {
     pub facts: Facts,
     /// The machine.
     pub machine: Machine,
-    /// What a person should know: what could not be found, or was left out.
+    /// Pages that the kernel would have dumped and that are not in the machine's memory: the dump lacks
+    /// them.
+    pub missing: u64,
+    /// What a person should know: what could not be found.
     pub notes: Vec<String>,
     edits: Edits,
     /// Where pages are read, if not in the machine's memory.
@@ -57,11 +60,18 @@ impl Told {
 
 impl Taken {
     /// A dump of pages as they are in memory.
-    pub(super) fn new(plan: Plan, facts: Facts, machine: Machine, notes: Vec<String>) -> Self {
+    pub(super) fn new(
+        plan: Plan,
+        facts: Facts,
+        machine: Machine,
+        missing: u64,
+        notes: Vec<String>,
+    ) -> Self {
         Self {
             plan,
             facts,
             machine,
+            missing,
             notes,
             edits: Edits::default(),
             copy: None,

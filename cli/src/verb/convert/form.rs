@@ -17,6 +17,7 @@ use super::{Args, Form, NotesArg};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::KernelArgs;
+use crate::output;
 use crate::session::Session;
 
 /// A conversion that can be written.
@@ -148,6 +149,7 @@ fn of_full(
     for note in &taken.notes {
         session.voice.say(note);
     }
+    output::tell_missing(taken.missing, &args.input, session);
     let header = dump.header().cloned().unwrap_or_else(|| taken.header());
     let payload = taken.into_payload();
     if form == Form::Minidump {

@@ -210,6 +210,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let done = take::run(source, output, &options, &mut listener)
         .map_err(|e| Failure::from(e).about(&name))?;
+    output::tell_missing(done.missing, &name, session);
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
             session.voice.say(line.trim_start());

@@ -53,15 +53,20 @@ impl KernelState {
         let port = port::of(machine.arch)?;
         let facts = Facts::read(variables, &mut notes)?;
         let follows_avail = bitmap_follows_dump_avail(elf);
-        let memory = machine.view.memory().ranges();
-        let top = memory.last().map_or(0, |range| range.end);
+        let memory = machine.view.memory();
+        let top = match memory.ranges().last() {
+            // The kernel knows of more than there is.
+            _ if memory.is_partial() => u64::MAX,
+            last => last.map_or(0, |range| range.end),
+        };
         let paddr_sizes = if follows_avail {
             &[8][..]
         } else {
             port.old_paddr_sizes(machine.located.paging)
         };
         let (avail, paddr) = avail::dump_avail(variables, top, paddr_sizes, page_size)?;
-        let marks = page_dump::read(variables, &avail, page_size)?;
+        let is_partial = memory.is_partial();
+        let marks = page_dump::read(variables, &avail, page_size, is_partial, &mut notes)?;
         let model = Model {
             is_64: elf.is_64(),
             paddr,
@@ -81,7 +86,7 @@ impl KernelState {
             kernel_map,
             root: root.clone(),
             crashdumpmap: crashdumpmap.and_then(|at| variables.long_at("crashdumpmap", at).ok()),
-            msgbuf: msgbuf::read(variables, page_size, &mut notes)?,
+            msgbuf: msgbuf::read(variables, page_size, is_partial, &mut notes)?,
             facts,
             notes,
         };

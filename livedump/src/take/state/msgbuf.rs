@@ -19,10 +19,12 @@ pub(in crate::take) struct Ring {
     pub(in crate::take) bytes: Vec<u8>,
 }
 
-/// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so.
+/// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so. So
+/// has one whose ring is not there, if the memory `is_partial`.
 pub(super) fn read(
     variables: Variables<'_>,
     page_size: u64,
+    is_partial: bool,
     notes: &mut Vec<String>,
 ) -> Result<Ring, LocateError> {
     let Some(pointer) = variables.find("msgbufp") else {
@@ -57,7 +59,12 @@ pub(super) fn read(
         let done = bytes.len();
         bytes.resize(done + (size as usize - done).min(PIECE), 0);
         let at = ring.saturating_add(done as u64);
-        variables.bytes("message buffer", at, &mut bytes[done..])?;
+        let read = variables.bytes("message buffer", at, &mut bytes[done..]);
+        if is_partial && read.is_err() {
+            notes.push("the message buffer is not in this memory: the dump has none".into());
+            return Ok(Ring::default());
+        }
+        read?;
     }
     // Behind the ring, as far as the page goes; it may not be mapped if it does not belong.
     let mut tail = vec![0; (size.next_multiple_of(page_size) - size) as usize];

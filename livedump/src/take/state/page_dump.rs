@@ -6,13 +6,18 @@ use livecore_minidump::DumpAvail;
 use crate::take::error::TakeError;
 use crate::take::marks::Marks;
 
-/// Reads it.
+/// Bytes that are read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Reads it. Of memory that `is_partial`, a part of the bitmap may be missing: then all pages are
+/// dumped that it tells of, and `notes` say so.
 pub(super) fn read(
     variables: Variables<'_>,
     avail: &DumpAvail,
     page: u64,
+    is_partial: bool,
+    notes: &mut Vec<String>,
 ) -> Result<Marks, TakeError> {
-    const CHUNK: usize = 64 << 10;
     let ranges = if bitmap_follows_dump_avail(variables.elf) {
         let pages = variables.long("vm_page_dump_pages")?;
         if pages != avail.bits() {
@@ -41,17 +46,34 @@ pub(super) fn read(
     let word = variables.elf.pointer_size() as u64;
     let len = marks.ranges().bits().div_ceil(8 * word) * word;
     let mut chunk = vec![0; CHUNK];
+    let mut missing = 0_u64;
     for offset in (0..len).step_by(CHUNK) {
         let n = (len - offset).min(CHUNK as u64) as usize;
-        variables.bytes(
-            "vm_page_dump",
-            start.saturating_add(offset),
-            &mut chunk[..n],
-        )?;
+        let at = start.saturating_add(offset);
+        let read = variables.bytes("vm_page_dump", at, &mut chunk[..n]);
+        if !is_partial {
+            read?;
+        } else if read.is_err() {
+            for (at, part) in (at..)
+                .step_by(page as usize)
+                .zip(chunk[..n].chunks_mut(page as usize))
+            {
+                if variables.bytes("vm_page_dump", at, part).is_err() {
+                    part.fill(0xff);
+                    missing += 1;
+                }
+            }
+        }
         chunk[n..n.next_multiple_of(8)].fill(0);
         let (words, _) = chunk[..n.next_multiple_of(8)].as_chunks::<8>();
         let words = words.iter().map(|word| u64::from_le_bytes(*word));
         marks.load(offset as usize / 8, words);
+    }
+    if missing > 0 {
+        notes.push(format!(
+            "{missing} pages of vm_page_dump are not in this memory: all pages that they tell of are \
+             dumped"
+        ));
     }
     Ok(marks)
 }
