@@ -82,6 +82,7 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
             Warning::Seal { .. }
                 | Warning::Architecture { .. }
                 | Warning::FilledTail { .. }
+                | Warning::Unproven(_)
                 | Warning::Carried { .. }
         ) {
             session.warn(path, warning);

@@ -153,7 +153,11 @@ impl<'a> Session<'a> {
             let checked = stream.finish(&bar);
             drop(bar);
             match checked {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(trailing) = stream.trailing() {
+                        self.warn(&path, trailing);
+                    }
+                }
                 Err(error @ livecore_compress::Error::Cancelled) => return Err(error.into()),
                 Err(error) => {
                     let failure = Failure::from(error).about(&path);

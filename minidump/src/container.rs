@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use livecore_compress::seal::format::PART_UNPROVEN;
 use livecore_compress::{Codec, ReadAt, Stream, StreamKind, Window};
 
 use crate::kerneldump::Magic;
@@ -85,7 +86,18 @@ pub fn open(
     };
     if let Some(attachment) = opened.stream.attachment() {
         match SealRecord::parse(attachment) {
-            Ok(record) => {
+            Ok(mut record) => {
+                let ranges = match opened.stream.list(PART_UNPROVEN) {
+                    Ok(Some(list)) => record.read_ranges(&list),
+                    Ok(None) => Ok(()),
+                    Err(livecore_compress::Error::Read(error)) => {
+                        return Err(Error::io("read", error));
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = ranges {
+                    opened.seal_damage.get_or_insert(error.to_string());
+                }
                 opened.header = Some((record.header.clone(), 0));
                 opened.seal = Some(record);
             }

@@ -15,12 +15,14 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use livecore_compress::seal::format::PART_UNPROVEN;
 use livecore_compress::{
     Codec, Encoding, NoProgress, Progress, ReadAt, Shape, Stored, Stream, StreamKind, encode_at,
     encode_read, write_seal,
 };
 
 use crate::container::Container;
+use crate::copied;
 use crate::elf::export::{Export, Joined};
 use crate::header::HEADER_BYTES;
 use crate::kerneldump::Magic;
@@ -51,6 +53,14 @@ impl Target {
             ));
         }
         Ok(self.encoding.check(self.shape())?)
+    }
+
+    /// The same with a second copy of the first `len` bytes, if it has a seal.
+    fn copying(&self, len: u64) -> Self {
+        Self {
+            encoding: self.encoding.copy(len),
+            ..*self
+        }
     }
 
     /// Whether what is written is the content and nothing else, but for a header behind it.
@@ -128,8 +138,9 @@ pub(crate) fn finish_record(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
+    let target = &target.copying(copied::of_payload(payload)?);
     let stored = encode_at(payload, &target.encoding, target.shape(), out, progress)?;
-    close(&stored, record(), page_size, target, out)
+    close(stored, record(), page_size, target, out)
 }
 
 /// Writes what an open dump holds as `target` says. The payload's bytes are the same, but for the
@@ -148,6 +159,7 @@ pub fn convert(
     if let Some(len) = dump.known_len() {
         refuse_short_raw(dump, target, len)?;
     }
+    let target = &target.copying(copied::of_layout(&dump.layout()));
     let shape = target.shape();
     let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() {
@@ -163,9 +175,10 @@ pub fn convert(
     } else {
         encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
     };
+    refuse_interrupted(dump.stream(), stored.content_len, dump.layout().end())?;
     refuse_short_raw(dump, target, stored.content_len)?;
     let record = record_of(dump, stored.content_len)?;
-    close(&stored, record, dump.layout().page_size(), target, out)
+    close(stored, record, dump.layout().page_size(), target, out)
 }
 
 /// Writes a full dump as `target` says, its payload byte for byte.
@@ -179,6 +192,8 @@ pub fn convert_full(
     if let Some(len) = dump.known_len() {
         refuse_cut_raw(target, len, dump.end())?;
     }
+    let first = dump.ranges().iter().map(|range| range.offset).min();
+    let target = &target.copying(copied::of_headers(first.unwrap_or(0)));
     let stored = if goes_in_order(dump.stream(), target) {
         store_decoded(dump.stream(), Splice::default(), target, out, progress)?
     } else {
@@ -190,9 +205,10 @@ pub fn convert_full(
             progress,
         )?
     };
+    refuse_interrupted(dump.stream(), stored.content_len, dump.end())?;
     refuse_cut_raw(target, stored.content_len, dump.end())?;
     let record = record_of_full(dump, stored.content_len);
-    close(&stored, record, dump.page_size(), target, out)
+    close(stored, record, dump.page_size(), target, out)
 }
 
 /// Writes a full dump as the ELF core that was planned: [`crate::elf::export::export_full`].
@@ -208,10 +224,13 @@ pub fn full_to_elf(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
+    let target = &target.copying(copied::of_headers(export.head_len));
     let shape = target.shape();
     let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
-    let record = record_of_full(dump, stored.content_len.saturating_sub(export.head_len));
-    close(&stored, record, dump.page_size(), target, out)
+    let mut record = record_of_full(dump, stored.content_len.saturating_sub(export.head_len));
+    // The core has the pages in another order.
+    record.move_ranges(None);
+    close(stored, record, dump.page_size(), target, out)
 }
 
 /// The attachment of a full dump that is being written, with so many bytes of its payload.
@@ -262,6 +281,7 @@ pub fn to_full(
     let head = crate::full::write::head(dump, payload_len)?;
     let head_len = head.len() as u64;
     let end = head_len + dump.layout().end();
+    let target = &target.copying(head_len + copied::of_layout(&dump.layout()));
     let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
         let pad_to = if dump.zero_tail() { end } else { 0 };
         let splice = Splice { head, pad_to };
@@ -271,10 +291,12 @@ pub fn to_full(
         let joined = Joined { head, body };
         encode_at(&joined, &target.encoding, target.shape(), out, progress)?
     };
+    refuse_interrupted(dump.stream(), stored.content_len, end)?;
     refuse_cut_raw(target, stored.content_len, end)?;
     let mut record = record_of(dump, stored.content_len.saturating_sub(head_len))?;
     move_source_len(&mut record, |len| len.checked_add(head_len));
-    close(&stored, record, dump.layout().page_size(), target, out)
+    record.move_ranges(Some(head_len));
+    close(stored, record, dump.layout().page_size(), target, out)
 }
 
 /// Writes a planned ELF core ([`crate::elf::export`]) of `dump` as `target` says.
@@ -286,11 +308,14 @@ pub fn to_elf(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
+    let target = &target.copying(copied::of_headers(export.head_len));
     let shape = target.shape();
     let stored = encode_at(&*export.core, &target.encoding, shape, out, progress)?;
     let mut record = record_of(dump, stored.content_len.saturating_sub(export.head_len))?;
     move_source_len(&mut record, |len| len.checked_add(export.head_len));
-    close(&stored, record, dump.layout().page_size(), target, out)
+    // The core has the pages in another order.
+    record.move_ranges(None);
+    close(stored, record, dump.layout().page_size(), target, out)
 }
 
 /// What was there of a dump whose tail was filled is said in the offsets of what is written.
@@ -300,6 +325,15 @@ fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u6
         .and_then(|bytes| ByteOrder::Little.uint(bytes));
     if let Some(len) = len.and_then(moved) {
         record.set_record(RECORD_SOURCE_LENGTH, len.to_le_bytes().to_vec());
+    }
+}
+
+/// Refuses content that ends before its end at `end` and is followed by something: that may be the
+/// rest of it, damaged.
+fn refuse_interrupted(stream: &Stream, len: u64, end: u64) -> Result<(), Error> {
+    match stream.trailing() {
+        Some(trailing) if len < end => Err(trailing.again().into()),
+        _ => Ok(()),
     }
 }
 
@@ -356,7 +390,7 @@ fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
 
 /// Padding and header, or seal, behind what was stored.
 fn close(
-    stored: &Stored,
+    mut stored: Stored,
     mut record: SealRecord,
     page_size: u64,
     target: &Target,
@@ -384,7 +418,10 @@ fn close(
             out.write_all(&block).map_err(write)?;
             pad + block.len() as u64
         }
-        Container::Sealed => write_seal(stored, &record.encode(), out)?,
+        Container::Sealed => {
+            stored.add_list(PART_UNPROVEN, &record.encode_ranges());
+            write_seal(&stored, &record.encode(), out)?
+        }
     };
     Ok(Written {
         payload_len: stored.content_len,

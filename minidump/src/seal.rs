@@ -1,9 +1,14 @@
 //! What a sealed file carries beside its data: a kerneldumpheader, how it was come by, records.
 
+use std::ops::Range;
+
 use byteorder::{ByteOrder as _, LittleEndian};
 
-use crate::{Error, KernelDumpHeader};
+use crate::{ByteOrder, Error, KernelDumpHeader};
 use livecore_defs::{kerneldump, seal as defs};
+
+/// Bytes of a range in the list.
+const RANGE_LEN: usize = 16;
 
 /// The attachment of a seal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +20,18 @@ pub struct SealRecord {
     pub flags: u32,
     /// Records by type, in their order; unknown ones are kept.
     pub records: Vec<(u32, Vec<u8>)>,
+    /// Ranges of the payload that no checksum proves: ascending, not touching. The seal keeps them
+    /// as a list, not in its attachment; [`Self::unproven`] counts them.
+    pub unproven_ranges: Vec<Range<u64>>,
+}
+
+/// How much of a dump no checksum proves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unproven {
+    /// Pages of which no checksum proves every byte.
+    pub pages: u64,
+    /// Bytes of sections that no checksum proves.
+    pub section_bytes: u64,
 }
 
 impl SealRecord {
@@ -72,7 +89,91 @@ impl SealRecord {
             header,
             flags,
             records,
+            unproven_ranges: Vec::new(),
         })
+    }
+
+    /// Parses the seal's list of unproven ranges into [`Self::unproven_ranges`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the ranges do not ascend, or their number is not that of
+    /// [`defs::RECORD_UNPROVEN`].
+    pub fn read_ranges(&mut self, list: &[u8]) -> Result<(), Error> {
+        let stated = self
+            .record(defs::RECORD_UNPROVEN)
+            .and_then(|record| ByteOrder::Little.field(record, defs::UNPROVEN_RANGES_FIELD));
+        let number = list.len() as u64 / RANGE_LEN as u64;
+        let wrong = |found: String, expected: String| {
+            Error::broken("seal, unproven ranges", 0, found, expected)
+        };
+        if !list.len().is_multiple_of(RANGE_LEN) || stated != Some(number) {
+            let stated = stated.unwrap_or(0);
+            return Err(wrong(
+                format!("{} bytes", list.len()),
+                format!("{stated} ranges of {RANGE_LEN}"),
+            ));
+        }
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for entry in list.chunks_exact(RANGE_LEN) {
+            let start = LittleEndian::read_u64(entry);
+            let len = LittleEndian::read_u64(&entry[8..]);
+            let after = ranges.last().is_none_or(|last| last.end < start);
+            match start.checked_add(len).filter(|_| len > 0 && after) {
+                Some(end) => ranges.push(start..end),
+                None => {
+                    return Err(wrong(
+                        format!("{len:#x} bytes at {start:#x}"),
+                        "ranges that ascend and do not touch".into(),
+                    ));
+                }
+            }
+        }
+        self.unproven_ranges = ranges;
+        Ok(())
+    }
+
+    /// The list of unproven ranges, for the seal.
+    pub fn encode_ranges(&self) -> Vec<u8> {
+        let entry = |range: &Range<u64>| [range.start, range.end - range.start];
+        let numbers = self.unproven_ranges.iter().flat_map(entry);
+        numbers.flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// How much of the dump no checksum proves, if the seal says that there is something.
+    pub fn unproven(&self) -> Option<Unproven> {
+        let record = self.record(defs::RECORD_UNPROVEN)?;
+        let field = |field| ByteOrder::Little.field(record, field);
+        Some(Unproven {
+            pages: field(defs::UNPROVEN_PAGES_FIELD)?,
+            section_bytes: field(defs::UNPROVEN_SECTIONS_FIELD)?,
+        })
+    }
+
+    /// Says how much of the dump no checksum proves, and which ranges of the payload these are.
+    pub fn set_unproven(&mut self, unproven: Unproven, ranges: Vec<Range<u64>>) {
+        self.unproven_ranges = ranges;
+        self.records.retain(|(k, _)| *k != defs::RECORD_UNPROVEN);
+        if unproven != Unproven::default() {
+            let count = self.unproven_ranges.len() as u64;
+            let numbers = [unproven.pages, unproven.section_bytes, count];
+            let value = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+            self.set_record(defs::RECORD_UNPROVEN, value);
+        }
+    }
+
+    /// Moves the unproven ranges to where a payload lies that has `by` bytes more before it; without
+    /// a number it is not known where they are now.
+    pub(crate) fn move_ranges(&mut self, by: Option<u64>) {
+        let Some(unproven) = self.unproven() else {
+            return;
+        };
+        let moved = |range: &Range<u64>| {
+            let by = by?;
+            Some(range.start.checked_add(by)?..range.end.checked_add(by)?)
+        };
+        let ranges: Option<Vec<_>> = self.unproven_ranges.iter().map(moved).collect();
+        self.set_unproven(unproven, ranges.unwrap_or_default());
     }
 
     /// The attachment's bytes. A record of 4 GiB or more does not exist.
@@ -120,6 +221,7 @@ mod tests {
             .with_parity(),
             flags: 0x8000_0001,
             records: vec![(77, vec![1, 2, 3]), (1, b"me".to_vec()), (9, vec![])],
+            ..SealRecord::default()
         }
     }
 
@@ -129,6 +231,45 @@ mod tests {
         assert_eq!(bytes.len(), 528 + 3 * 8 + 5);
         assert_eq!(SealRecord::parse(&bytes).unwrap(), record());
         assert_eq!(record().record(1), Some(&b"me"[..]));
+    }
+
+    #[test]
+    fn unproven_ranges_come_back_and_move_with_the_payload() {
+        let mut seal = record();
+        let unproven = Unproven {
+            pages: 3,
+            section_bytes: 7,
+        };
+        seal.set_unproven(unproven, vec![1..2, 5..4096]);
+        let mut read = SealRecord::parse(&seal.encode()).unwrap();
+        assert_eq!(read.unproven(), Some(unproven));
+        read.read_ranges(&seal.encode_ranges()).unwrap();
+        assert_eq!(read, seal);
+        read.move_ranges(Some(10));
+        assert_eq!(read.unproven_ranges, [11..12, 15..4106]);
+        read.move_ranges(None);
+        assert_eq!(
+            (read.unproven(), read.encode_ranges().len()),
+            (Some(unproven), 0)
+        );
+        read.set_unproven(Unproven::default(), Vec::new());
+        assert_eq!(read, record());
+    }
+
+    #[test]
+    fn lists_of_other_ranges_than_the_record_counts_are_broken() {
+        let mut seal = record();
+        let unproven = Unproven {
+            pages: 2,
+            section_bytes: 0,
+        };
+        seal.set_unproven(unproven, vec![1..2, 5..9]);
+        let list = seal.encode_ranges();
+        assert!(seal.read_ranges(&list[..16]).is_err());
+        assert!(seal.read_ranges(&list[..31]).is_err());
+        let touching = [&list[..16], &[2, 0, 0, 0, 0, 0, 0, 0][..], &list[24..]].concat();
+        assert!(seal.read_ranges(&touching).is_err());
+        assert!(record().read_ranges(&list).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use livecore_compress::ReadAt as _;
 use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
@@ -33,8 +34,9 @@ kept and counted as unproven; --proven drops them.
 Of a full dump the pages that are left are described anew. A core or a full dump that carries a \
 minidump gives that minidump, which knows more; convert makes either of it again.
 
-Exits with 0 if nothing was damaged, 3 if something was, 2 if nothing can be had: without minidump \
-header and dump_avail, or the headers of a full dump, no page has an address.";
+Exits with 0 if nothing was damaged, 3 if something was, 2 if nothing is written: without minidump \
+header and dump_avail, or the headers of a full dump, no page has an address; and what verify would \
+call broken is not written.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -90,6 +92,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let found = Salvage::examine(Arc::new(file), &options, &bar);
     drop(bar);
     let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
+    require_sound(&found, args, session).map_err(|e| e.about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
     let place = publish::Options {
         force: args.force,
@@ -124,6 +127,44 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         false => Exit::WARNINGS,
     });
     Ok(())
+}
+
+/// Refuses what the verifier would call broken: a dump that cannot be trusted is not written.
+fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<(), Failure> {
+    let dump = found.as_raw_file().map_err(Failure::from)?;
+    let len = dump.size()?;
+    let options = livecore_verify::Options {
+        threads: crate::args::threads(args.codec.threads),
+        per_rule: 1,
+        ..livecore_verify::Options::default()
+    };
+    let bar = session.bar("salvage: check", args.json, Some(len));
+    let report = livecore_verify::verify(dump, &options, &bar);
+    drop(bar);
+    match report.verdict.exit_code() {
+        0 | 3 => Ok(()),
+        1 => Err(Failure::could_not(
+            report
+                .verdict
+                .reason()
+                .unwrap_or("the result cannot be checked"),
+        )),
+        _ => {
+            let error = report.findings.iter().find(|f| report.fails(f.rule));
+            let why = error.map_or_else(
+                || report.verdict.reason().unwrap_or("no dump").to_string(),
+                |f| {
+                    format!(
+                        "{}: {} at {:#x}: found {}, expected {}",
+                        f.rule.id, f.region, f.offset, f.found, f.expected
+                    )
+                },
+            );
+            Err(Failure::broken(format_args!(
+                "what is left is not a sound dump, and nothing is written: {why}"
+            )))
+        }
+    }
 }
 
 /// The info file beside `path`, if it is one that can be read.
@@ -176,6 +217,7 @@ fn value(path: &Path, report: &Report) -> Value {
             "lost_ranges": ranges,
         },
         "unplaced_size": report.unplaced,
+        "mended": report.mended,
         "sections": sections,
         "damage": damage,
     })
@@ -219,6 +261,9 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
             out,
             "  of {unknown} pages the bitmap no longer says whether they were there"
         )?;
+    }
+    for field in &report.mended {
+        writeln!(out, "  mended: {field}")?;
     }
     for s in &report.sections {
         writeln!(out, "  {}: {} of {} bytes lost", s.section, s.lost, s.len)?;

@@ -25,6 +25,8 @@ pub(crate) struct Pass {
     first_end: Option<u64>,
     /// What follows the content that has been given.
     failed: Option<Error>,
+    /// Bytes behind the last frame that no frame begins with.
+    trailing: Option<Error>,
 }
 
 /// One codec's part of a pass.
@@ -77,6 +79,7 @@ impl Pass {
             frame_at: None,
             first_end: None,
             failed: None,
+            trailing: None,
         })
     }
 
@@ -134,6 +137,9 @@ impl Pass {
 
     /// Begins the next frame; `false` at the end.
     fn begin(&mut self) -> Result<bool, Error> {
+        if self.trailing.is_some() {
+            return Ok(false);
+        }
         let at = self.input.position();
         match self.engine.begin(&mut self.input, self.frames)? {
             Next::Frame => {
@@ -142,8 +148,17 @@ impl Pass {
                 Ok(true)
             }
             Next::Other if self.input.is_padding()? => Ok(false),
-            Next::Other => Err(self.input.trailing()),
+            Next::Other if self.frames == 0 => Err(self.input.trailing()),
+            Next::Other => {
+                self.trailing = Some(self.input.trailing());
+                Ok(false)
+            }
         }
+    }
+
+    /// What follows the last frame, if the pass has ended at something that is no frame.
+    pub(crate) fn trailing(&self) -> Option<&Error> {
+        self.trailing.as_ref()
     }
 
     /// Stored bytes used up so far.

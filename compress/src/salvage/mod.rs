@@ -20,6 +20,7 @@ mod piece;
 mod place;
 mod read;
 mod walk;
+mod window;
 
 use std::sync::Arc;
 
@@ -281,6 +282,45 @@ impl Salvage {
             self.plain(first.unwrap_or(len));
             return Ok(());
         }
+        self.compressed(len, progress)?;
+        let cut = |d: &Damage| d.found.starts_with("the end of the stream");
+        if self.damage.iter().all(cut) {
+            return Ok(());
+        }
+        let Some(source) = window::widened(&self.source, self.options.max_window())? else {
+            return Ok(());
+        };
+        let mut wide = Self {
+            codec: self.codec,
+            attachment: None,
+            sealed: self.sealed,
+            stated_len: None,
+            damage: Vec::new(),
+            runs: Vec::new(),
+            unplaced: 0,
+            pieces: Vec::new(),
+            parts: self.parts.clone(),
+            content: Arc::new(Vec::new()),
+            source,
+            options: self.options.clone(),
+        };
+        wide.compressed(len, progress)?;
+        if wide.kept() > self.kept() {
+            let found = "a window that is smaller than the frame needs";
+            wide.note(0, None, &self.codec.region(0), found);
+            *self = wide;
+        }
+        Ok(())
+    }
+
+    /// Content bytes that can be had.
+    fn kept(&self) -> u64 {
+        let lens = self.pieces.iter().map(|p| p.content.end - p.content.start);
+        lens.sum()
+    }
+
+    /// A compressed stream without a seal.
+    fn compressed(&mut self, len: u64, progress: &dyn Progress) -> Result<(), Error> {
         if walk::begins_with_small_frame(&*self.source, self.codec, len)? {
             let runs = walk::walk(
                 &self.source,
@@ -299,8 +339,8 @@ impl Salvage {
             Some(_) => Proof::None,
             None => Proof::Checksum,
         };
-        if let Some(error) = error {
-            self.note_error("stream", &error);
+        if let Some(error) = error.as_ref().or(stream.trailing()) {
+            self.note_error("stream", error);
         }
         self.content = stream.content();
         self.pieces = piece(0..len, proof);

@@ -46,6 +46,8 @@ pub(super) struct Foreign {
     pass: Mutex<State>,
     /// The content's length, once something has been over all of it.
     whole: OnceLock<u64>,
+    /// What follows the stream, if a pass has come upon it.
+    trailing: OnceLock<Error>,
     reader: FrameReader,
 }
 
@@ -95,6 +97,7 @@ impl Foreign {
                 let_go: false,
             }),
             whole: OnceLock::new(),
+            trailing: OnceLock::new(),
             reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache(), options.threads.get()),
         }
     }
@@ -102,6 +105,17 @@ impl Foreign {
     /// The content's length, if the pass or [`Self::decode`] has been over all of it.
     pub(super) fn known_len(&self) -> Option<u64> {
         self.whole.get().copied()
+    }
+
+    /// What follows the stream, if a pass has come upon it.
+    pub(super) fn trailing(&self) -> Option<&Error> {
+        self.trailing.get()
+    }
+
+    fn note_trailing(&self, pass: &Pass) {
+        if let Some(error) = pass.trailing() {
+            self.trailing.get_or_init(|| error.again());
+        }
     }
 
     fn new_pass(&self) -> Result<Pass, Error> {
@@ -141,6 +155,7 @@ impl Foreign {
         };
         match pass.read(&mut state.partial[state.filled..]) {
             Ok(0) => {
+                self.note_trailing(pass);
                 state.end = Some(End::Whole);
                 state.pass = None;
                 if !state.let_go {
@@ -328,7 +343,10 @@ impl Job for Foreign {
         let mut failed = None;
         while len < PIECE && !ahead.ended {
             match ahead.pass.read(&mut out[len..]) {
-                Ok(0) => ahead.ended = true,
+                Ok(0) => {
+                    self.note_trailing(&ahead.pass);
+                    ahead.ended = true;
+                }
                 Ok(n) => len += n,
                 Err(error) => {
                     failed = Some(error);

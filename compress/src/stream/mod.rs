@@ -51,6 +51,7 @@ pub struct Stream {
     parts: Vec<PartAt>,
     source: Arc<dyn ReadAt>,
     memory: u64,
+    trailing: Option<Error>,
     content: Content,
 }
 
@@ -174,6 +175,17 @@ impl Stream {
         }
     }
 
+    /// What follows a complete foreign stream and is no part of it: gzip(1) and zstd(1) warn of such
+    /// bytes. Of a stream that is decoded from its front it is known when that has been done to its
+    /// end. It is no error of the content, unless that ends before it should: then what follows may
+    /// be the rest, damaged.
+    pub fn trailing(&self) -> Option<&Error> {
+        match &self.content {
+            Content::Foreign(foreign) => foreign.trailing(),
+            Content::Indexed(_) | Content::Plain(_) => self.trailing.as_ref(),
+        }
+    }
+
     /// Content length if it is known without decoding (a seal, an uncompressed stream).
     pub fn known_len(&self) -> Option<u64> {
         match &self.content {
@@ -243,7 +255,11 @@ impl Stream {
         if let Some(damage) = &self.damage {
             return Err(damage.again());
         }
-        self.decode(&mut |_, _| Ok(()), progress)
+        let len = self.decode(&mut |_, _| Ok(()), progress)?;
+        match self.trailing() {
+            Some(trailing) => Err(trailing.again()),
+            None => Ok(len),
+        }
     }
 }
 

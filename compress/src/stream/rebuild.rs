@@ -18,7 +18,7 @@ use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Rest, longest_frame};
 use crate::table::{Entry, FrameTable};
 use crate::zero::is_zero;
-use crate::{Codec, Error, ReadAt, Window};
+use crate::{Codec, Error, ReadAt, Window, gzip_format, zstd_format};
 
 /// Frames of a table that is made by walking, at most: 64 MiB of memory.
 const WALKED_MAX: u64 = 4 << 20;
@@ -175,6 +175,17 @@ impl Opening<'_> {
                 let content = self.indexed(false, walked.table, None);
                 Ok(self.stream(kind, content, damage))
             }
+            Stopped::Broken(error)
+                if damage.is_none()
+                    && walked.table.count() > 0
+                    && !self.begins_frame(walked.end)? =>
+            {
+                let content = self.indexed(false, walked.table, None);
+                Ok(Stream {
+                    trailing: Some(self.trailing(walked.end, &error)?),
+                    ..self.stream(kind, content, None)
+                })
+            }
             Stopped::Broken(error) if walked.table.count() > 0 => {
                 let content = self.indexed(false, walked.table, Some(error));
                 Ok(self.stream(kind, content, damage))
@@ -185,6 +196,44 @@ impl Opening<'_> {
                 Ok(self.stream(kind, Content::Foreign(Arc::new(foreign)), damage))
             }
         }
+    }
+
+    /// Whether what lies at `at` begins as a frame does, as far as it goes.
+    fn begins_frame(&self, at: u64) -> Result<bool, Error> {
+        let mut head = [0; 4];
+        let got = self
+            .source
+            .read_full_at(&mut head, at)
+            .map_err(Error::Read)?;
+        Ok(match self.codec {
+            Codec::Zstd if got == head.len() => {
+                let magic = u32::from_le_bytes(head);
+                magic == zstd_format::MAGIC || zstd_format::is_skippable(magic)
+            }
+            Codec::Zstd => zstd_format::MAGIC.to_le_bytes().starts_with(&head[..got]),
+            _ => {
+                let known = got.min(gzip_format::MAGIC.len());
+                head[..known] == gzip_format::MAGIC[..known]
+            }
+        })
+    }
+
+    /// What lies at `at`, behind the last frame.
+    fn trailing(&self, at: u64, error: &Error) -> Result<Error, Error> {
+        let mut head = [0; 8];
+        let got = self
+            .source
+            .read_full_at(&mut head, at)
+            .map_err(Error::Read)?;
+        Ok(match error {
+            Error::Broken { .. } => Error::Broken {
+                region: "trailing bytes".into(),
+                offset: at,
+                found: format!("{:02x?}", &head[..got]),
+                expected: "the end of the stream, or zeros up to a block".into(),
+            },
+            other => other.again(),
+        })
     }
 
     /// The content of a stream whose seal has a header but no index: its frames, as they say
@@ -236,6 +285,7 @@ impl Opening<'_> {
             parts: Vec::new(),
             source: Arc::clone(&self.source),
             memory: self.options.memory,
+            trailing: None,
             content,
         }
     }

@@ -301,9 +301,9 @@ fn a_frame_that_says_it_is_2_to_the_60_is_refused_without_memory() {
     let stream = open(bytes);
     let (out, end) = decoded(&stream);
     assert!(out.is_empty());
-    assert!(matches!(end, Err(Error::Limit { needed, .. }) if needed == 1 << 60));
+    assert!(matches!(end, Err(Error::Memory { needed, .. }) if needed == 1 << 60));
     let error = stream.content().read_at(&mut [0], 0).unwrap_err();
-    assert!(matches!(Error::in_io(&error), Some(Error::Limit { .. })));
+    assert!(matches!(Error::in_io(&error), Some(Error::Memory { .. })));
 }
 
 #[test]
@@ -365,7 +365,11 @@ fn bytes_behind_a_foreign_stream_are_reported_and_padding_is_not() {
             let stream = open(dirty);
             let (out, end) = decoded(&stream);
             assert!(out == content);
-            let error = end.unwrap_err();
+            let error = match end {
+                Ok(_) => stream.trailing().unwrap().again(),
+                // Our members have lost their seal: that is an error.
+                Err(error) => error,
+            };
             assert!(
                 matches!(error, Error::Broken { offset, .. } if offset == bytes.len() as u64),
                 "{error}"
@@ -440,4 +444,56 @@ fn stream_whose_seal_is_cut_has_all_of_its_content() {
             }
         }
     }
+}
+
+#[test]
+fn bytes_behind_a_complete_foreign_stream_are_told_and_are_no_error_of_its_content() {
+    let content = content(700_000, 41);
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for shape in [Shape::Single, Shape::Frames] {
+            let (mut bytes, _) = stored(&content, &encoding(codec, 1 << 16, 1), shape);
+            if codec == Codec::Gzip && shape == Shape::Frames {
+                // Members of ours without a seal have lost it.
+                continue;
+            }
+            let end = bytes.len() as u64;
+            bytes.extend(b"left over");
+            let stream = open(bytes.clone());
+            let (out, ended) = decoded(&stream);
+            assert!(out == content && ended.is_ok(), "{codec} {shape:?}");
+            let trailing = stream.trailing().unwrap();
+            assert!(matches!(trailing, Error::Broken { offset, .. } if *offset == end));
+            let stream = open(bytes.clone());
+            assert_eq!(stream.content().size().unwrap(), content.len() as u64);
+            assert!(stream.trailing().is_some());
+            assert!(check(bytes).is_err(), "a check is of every byte");
+        }
+    }
+}
+
+/// A frame that was made with a window of 1 MiB and says 1 KiB: one-shot decoders do not look.
+#[test]
+fn frame_with_too_small_a_window_is_refused_and_salvaged_whole() {
+    let page = content(64 << 10, 5);
+    let mut content = Vec::new();
+    for number in 0..20_u8 {
+        content.extend(&page);
+        content.extend([number; 5000]);
+    }
+    let (mut bytes, _) = stored(&content, &encoding(Codec::Zstd, 1 << 20, 1), Shape::Single);
+    assert_eq!(bytes[4] & 0b0010_0000, 0, "it has a window of its own");
+    bytes[5] = 0;
+    let (_, ended) = decoded(&open(bytes.clone()));
+    assert!(matches!(ended, Err(Error::Broken { .. })));
+    let found = salvage::Salvage::recover(Arc::new(bytes), &options(), &NoProgress).unwrap();
+    let proof = salvage::Proof::Checksum;
+    let whole = salvage::Piece {
+        content: 0..content.len() as u64,
+        proof,
+    };
+    assert_eq!(found.pieces(), [whole]);
+    assert!(!found.damage().is_empty());
+    let mut out = vec![0; content.len()];
+    found.content().read_exact_at(&mut out, 0).unwrap();
+    assert!(out == content);
 }

@@ -126,14 +126,15 @@ pub const PAUSE_NEW_FIELD: Field = at(40, 8);
 /// Record: what a salvaged dump kept and lost, three u64: pages kept, pages lost, bytes of sections
 /// lost. Goes with [`FLAG_SALVAGED`].
 pub const RECORD_SALVAGED: u32 = 16;
-/// Record: what no checksum proves, [`UNPROVEN_LEN`] bytes. Salvage writes it of what it took out of
-/// a damaged frame, or out of a file without checksums.
+
+/// Record: how much of the dump no checksum proves, [`UNPROVEN_LEN`] bytes. Salvage writes it. The
+/// seal's list of unproven ranges says which pages and sections these are.
 ///
-/// | bytes  | what                                                                      |
-/// |--------|---------------------------------------------------------------------------|
-/// | 0..8   | unproven pages                                                            |
-/// | 8..16  | unproven bytes of the sections                                            |
-/// | 16..24 | ranges in the parts of the seal that list them; 0 if the list was not kept |
+/// | bytes  | what                                                              |
+/// |--------|-------------------------------------------------------------------|
+/// | 0..8   | pages of which no checksum proves every byte                      |
+/// | 8..16  | bytes of sections that no checksum proves                         |
+/// | 16..24 | ranges in the seal's list; 0 if it was not kept                   |
 pub const RECORD_UNPROVEN: u32 = 17;
 /// Bytes of a [`RECORD_UNPROVEN`].
 pub const UNPROVEN_LEN: usize = 24;
@@ -143,3 +144,7 @@ pub const UNPROVEN_PAGES_FIELD: Field = at(0, 8);
 pub const UNPROVEN_SECTIONS_FIELD: Field = at(8, 8);
 /// Ranges in the list.
 pub const UNPROVEN_RANGES_FIELD: Field = at(16, 8);
+/// Record: reserved for how the file is encrypted.
+pub const RECORD_ENCRYPTION: u32 = 18;
+/// Record: reserved for how many pages were left out on purpose, and why.
+pub const RECORD_EXCLUDED: u32 = 19;

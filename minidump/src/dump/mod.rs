@@ -125,7 +125,12 @@ impl Dump {
     /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to
     /// its end.
     pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
-        Ok(self.short_by(self.envelope.content.size()?))
+        let short = self.short_by(self.envelope.content.size()?);
+        match (&short, self.stream().trailing()) {
+            // What follows the stream may be the rest of it.
+            (Some(_), Some(trailing)) => Err(trailing.again().into()),
+            _ => Ok(short),
+        }
     }
 
     /// The payload: what `zstd -d` or `gunzip` would give, with zeros behind it up to the length

@@ -330,7 +330,7 @@ pub(crate) fn warn_of_header(
     }
 }
 
-/// Whether a seal says that zeros stand for what was missing.
+/// Whether a seal says that zeros stand for what was missing, or that something is unproven.
 pub(crate) fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
     if let Some(seal) = seal
         && seal.flags & FLAG_ZERO_TAIL != 0
@@ -339,6 +339,7 @@ pub(crate) fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning
         let source_len = record.and_then(|bytes| ByteOrder::Little.uint(bytes));
         warnings.push(Warning::FilledTail { source_len });
     }
+    warnings.extend(seal.and_then(SealRecord::unproven).map(Warning::Unproven));
 }
 
 /// The info file if it is one and about this dump; else a warning.

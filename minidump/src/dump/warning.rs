@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Unproven;
+
 /// Page data that a dump's bitmap promises and its file does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortness {
@@ -70,6 +72,8 @@ pub enum Warning {
         /// What is wrong.
         why: String,
     },
+    /// The seal says that a part of the dump was salvaged without a checksum that proves it.
+    Unproven(Unproven),
     /// The seal is damaged; the data can be had without it.
     Seal {
         /// What is wrong.
@@ -125,6 +129,12 @@ impl fmt::Display for Warning {
             Self::Carried { why } => {
                 write!(f, "the minidump that it carries is not used: {why}")
             }
+            Self::Unproven(unproven) => write!(
+                f,
+                "no checksum proves {} pages and {} bytes of sections: they were salvaged from \
+                 damaged data, or from data without checksums",
+                unproven.pages, unproven.section_bytes
+            ),
             Self::Seal { why } => write!(f, "the seal is damaged: {why}"),
         }
     }

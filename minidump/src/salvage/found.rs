@@ -1,5 +1,6 @@
 //! What can be made of what is left.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
@@ -15,6 +16,12 @@ pub(super) struct Found {
     pub(super) payload: Arc<dyn ReadAt>,
     pub(super) pages: PageCount,
     pub(super) sections: Vec<SectionLoss>,
+    /// Bytes of the sections that no checksum proves.
+    pub(super) unproven_sections: u64,
+    /// Ranges of the new payload that no checksum proves.
+    pub(super) unproven: Vec<Range<u64>>,
+    /// What is not as it was, in words.
+    pub(super) mended: Vec<String>,
     /// A header made of the payload.
     pub(super) header: KernelDumpHeader,
 }

@@ -13,6 +13,7 @@ use super::left::{Left, covered, good};
 use super::options::{Known, Options};
 use super::payload;
 use super::report::{PageCount, RANGES};
+use super::survey::add;
 use crate::dump::carried;
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
@@ -119,8 +120,14 @@ fn of_ranges(
     }
     let page = found.page_size;
     let (runs, pages) = survey(&found.ranges, &pieces, page)?;
-    let payload: Arc<dyn ReadAt> = if pages.lost == 0 {
-        // Nothing is described anew.
+    let whole = pages.lost == 0;
+    let head_len = first_page(&head, page, &runs, found.delta.is_some());
+    // Nothing is described anew of a dump that is whole.
+    let unproven = unproven(&runs, &pieces, |run| match whole {
+        true => run.from,
+        false => head_len + run.to,
+    });
+    let payload: Arc<dyn ReadAt> = if whole {
         left.content()
     } else {
         let head = new_head(&head, arch, page, &runs, found.delta);
@@ -136,8 +143,28 @@ fn of_ranges(
         payload,
         pages,
         sections: Vec::new(),
+        unproven_sections: 0,
+        unproven,
+        mended: Vec::new(),
         header: KernelDumpHeader::of_port(arch, head.order, page),
     })
+}
+
+/// Which ranges of the new payload no checksum proves; `to` says where a run begins in it.
+fn unproven(runs: &[Run], pieces: &[Piece], to: impl Fn(&Run) -> u64) -> Vec<Span<u64>> {
+    let mut ranges = Vec::new();
+    for run in runs {
+        let first = pieces.partition_point(|piece| piece.content.end <= run.from);
+        let end = run.from + run.len;
+        for piece in pieces[first..].iter().take_while(|p| p.content.start < end) {
+            if piece.proof == Proof::None {
+                let at = |offset: u64| to(run) + (offset - run.from);
+                let span = piece.content.start.max(run.from)..piece.content.end.min(end);
+                add(&mut ranges, at(span.start)..at(span.end));
+            }
+        }
+    }
+    ranges
 }
 
 /// Pieces that touch, as one.
@@ -236,6 +263,23 @@ fn touched(spans: &[Span<u64>], run: Span<u64>, page: u64) -> u64 {
         .sum()
 }
 
+fn new_core(old: &Head) -> CoreHead {
+    CoreHead {
+        class: old.class,
+        order: old.order,
+        osabi: ELFOSABI_STANDALONE,
+        machine: old.machine,
+        flags: old.flags,
+        version: 0,
+    }
+}
+
+/// Where the first page of the new payload lies.
+fn first_page(old: &Head, page: u64, runs: &[Run], delta: bool) -> u64 {
+    let count = runs.len() as u64 + u64::from(delta);
+    new_core(old).len(count).next_multiple_of(page)
+}
+
 /// The new payload's headers, up to its first page.
 fn new_head(
     old: &Head,
@@ -244,16 +288,8 @@ fn new_head(
     runs: &[Run],
     delta: Option<Segment>,
 ) -> Vec<u8> {
-    let head = CoreHead {
-        class: old.class,
-        order: old.order,
-        osabi: ELFOSABI_STANDALONE,
-        machine: old.machine,
-        flags: old.flags,
-        version: 0,
-    };
-    let count = runs.len() as u64 + u64::from(delta.is_some());
-    let start = head.len(count).next_multiple_of(page);
+    let head = new_core(old);
+    let start = first_page(old, page, runs, delta.is_some());
     let loads = runs.iter().map(|run| Segment {
         kind: PT_LOAD,
         flags: PF_R,

@@ -28,12 +28,19 @@ pub(super) struct Located {
     container: &'static str,
     start: u64,
     len: u64,
+    /// What is wrong with a header that is not believed, or not in all.
+    doubt: Option<&'static str>,
 }
 
 impl Located {
     /// What the container seems to be.
     pub(super) fn container(&self) -> &'static str {
         self.container
+    }
+
+    /// What is wrong with the header in the file.
+    pub(super) fn doubt(&self) -> Option<&'static str> {
+        self.doubt
     }
 
     /// Where the payload as stored begins.
@@ -80,6 +87,7 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
             start,
             len: header.dumplength.min(at - start),
             container: "device",
+            doubt: None,
             header: Some((header.clone(), HeaderFrom::Trailing)),
         });
     }
@@ -92,6 +100,7 @@ fn at_front(size: u64, trailing: Option<(KernelDumpHeader, u64)>) -> Located {
         return Located {
             header: None,
             container: "saved",
+            doubt: None,
             start: 0,
             len: size,
         };
@@ -102,9 +111,15 @@ fn at_front(size: u64, trailing: Option<(KernelDumpHeader, u64)>) -> Located {
             .into_iter()
             .any(|unit| len.checked_next_multiple_of(unit) == Some(at))
     };
+    let fits = ends(header.dumplength);
     Located {
+        doubt: match (believable(&header), fits) {
+            (false, _) => Some("kerneldumpheader: its parity is wrong"),
+            (true, false) => Some("kerneldumpheader, dumplength: not the length of the data"),
+            (true, true) => None,
+        },
         // What is behind the stated length is padding, if the statement fits.
-        len: match ends(header.dumplength) {
+        len: match fits {
             true => header.dumplength,
             false => at,
         },
@@ -179,6 +194,7 @@ fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
         Some(start) => Ok(Located {
             header: None,
             container: "device",
+            doubt: Some("kerneldumpheader: both are lost"),
             start,
             len: size - start,
         }),
@@ -205,6 +221,7 @@ fn under_leading(source: &dyn ReadAt, size: u64, place: u64) -> Result<Option<Lo
         start,
         len: header.dumplength.min(size - start),
         container: "device",
+        doubt: Some("kerneldumpheader: the last one is lost"),
         header: Some((header, HeaderFrom::Leading)),
     }))
 }

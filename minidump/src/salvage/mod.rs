@@ -24,6 +24,7 @@ mod found;
 mod full;
 mod left;
 mod locate;
+mod mend;
 mod options;
 mod payload;
 mod report;
@@ -36,7 +37,7 @@ use livecore_compress::salvage::Salvage as Stored;
 use livecore_compress::{Progress, ReadAt};
 
 use crate::convert::{Target, Written, finish_record};
-use crate::{Error, KernelDumpHeader, SealRecord};
+use crate::{Error, KernelDumpHeader, SealRecord, Unproven};
 use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SALVAGED, FLAG_SHORT, FLAG_ZERO_TAIL,
     RECORD_SALVAGED, RECORD_SOURCE_LENGTH,
@@ -85,7 +86,10 @@ impl Salvage {
             payload::mini(&mut left, options, known)?
         };
         let stored = left.stored;
-        let (header, from) = header_of(&located, seal.as_ref(), options, found.header);
+        let (header, from) = header_of(&located, seal.as_ref(), options, &found.header);
+        let mut mended = found.mended;
+        let header = mend_header(header, &found.header, &mut mended);
+        mended.extend(located.doubt().map(Into::into));
         let mut record = seal.unwrap_or_default();
         record.header = header;
         // What was missing is a hole now, and so is what was made up.
@@ -113,8 +117,17 @@ impl Salvage {
             sections: found.sections,
             damage: stored.damage().to_vec(),
             start: located.start(),
+            mended,
             unplaced: stored.unplaced(),
         };
+        // What nothing proves now was not proven by the seal that is left, either.
+        record.set_unproven(
+            Unproven {
+                pages: report.pages.unproven,
+                section_bytes: found.unproven_sections,
+            },
+            found.unproven,
+        );
         if report.has_losses() {
             record.flags |= FLAG_SALVAGED;
             record.set_record(RECORD_SALVAGED, lost_record(&report));
@@ -137,6 +150,33 @@ impl Salvage {
         Ok(self.payload.size()?)
     }
 
+    /// The dump as a raw live file, which is not written anywhere: for those who check it before
+    /// they write it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the payload cannot be read.
+    pub fn as_raw_file(&self) -> Result<Arc<dyn ReadAt>, Error> {
+        let len = self.payload.size()?;
+        let page = self.page_size.max(512);
+        let pad = len.next_multiple_of(page) - len;
+        let header = KernelDumpHeader {
+            dumplength: len,
+            dumpextent: len,
+            dumpkeysize: 0,
+            compression: 0,
+            blocksize: page as u32, // a page is far below 4 GiB
+            ..self.record.header.clone()
+        };
+        let mut tail = vec![0; pad as usize]; // less than a page
+        tail.extend(header.with_parity().encode());
+        Ok(Arc::new(Ended {
+            payload: Arc::clone(&self.payload),
+            len,
+            tail,
+        }))
+    }
+
     /// Writes the dump as `target` says.
     pub fn write(
         &self,
@@ -153,6 +193,56 @@ impl Salvage {
             progress,
         )
     }
+}
+
+/// A payload and what follows it.
+struct Ended {
+    payload: Arc<dyn ReadAt>,
+    len: u64,
+    tail: Vec<u8>,
+}
+
+impl ReadAt for Ended {
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(self.len + self.tail.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        if offset >= self.len {
+            return self.tail.read_at(buf, offset - self.len);
+        }
+        let left = usize::try_from(self.len - offset).unwrap_or(usize::MAX);
+        let n = left.min(buf.len());
+        self.payload.read_at(&mut buf[..n], offset)
+    }
+}
+
+/// The header with the fields right that the payload and the system know better.
+fn mend_header(
+    header: KernelDumpHeader,
+    made: &KernelDumpHeader,
+    mended: &mut Vec<String>,
+) -> KernelDumpHeader {
+    let mut new = header.clone();
+    if header.architecture != made.architecture {
+        new.architecture.clone_from(&made.architecture);
+        mended.push("kerneldumpheader, architecture: not the payload's".into());
+    }
+    if header.architectureversion != made.architectureversion {
+        new.architectureversion = made.architectureversion;
+        mended.push(format!(
+            "kerneldumpheader, architectureversion: {:#x}, now {:#x}",
+            header.architectureversion, made.architectureversion
+        ));
+    }
+    if !header.blocksize.is_power_of_two() || header.blocksize < 512 {
+        new.blocksize = made.blocksize;
+        mended.push(format!(
+            "kerneldumpheader, blocksize: {:#x}, now {:#x}",
+            header.blocksize, made.blocksize
+        ));
+    }
+    new
 }
 
 /// Where made-up zeros begin, if a seal says that there are some, and where.
@@ -192,7 +282,7 @@ fn header_of(
     located: &Located,
     seal: Option<&SealRecord>,
     options: &Options,
-    made: KernelDumpHeader,
+    made: &KernelDumpHeader,
 ) -> (KernelDumpHeader, HeaderFrom) {
     if let Some(seal) = seal {
         let from = match seal.flags {
@@ -208,5 +298,5 @@ fn header_of(
     if let Some(info) = &options.info {
         return (info.to_header(), HeaderFrom::Info);
     }
-    (made, HeaderFrom::Payload)
+    (made.clone(), HeaderFrom::Payload)
 }

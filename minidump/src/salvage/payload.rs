@@ -20,6 +20,9 @@ pub(super) fn mini(left: &mut Left, options: &Options, known: Known) -> Result<F
         page_size: survey.header().page_size(),
         pages: survey.pages().clone(),
         sections: survey.losses().to_vec(),
+        unproven_sections: survey.unproven_sections(),
+        unproven: survey.unproven().to_vec(),
+        mended: survey.mended().to_vec(),
         header: KernelDumpHeader::from_payload(survey.header()),
         payload: Arc::new(Patched::new(survey, left.content())),
     })
@@ -79,13 +82,14 @@ impl Patched {
 
 impl ReadAt for Patched {
     fn size(&self) -> io::Result<u64> {
-        let layout = self.survey.layout();
+        let layout = self.survey.new_layout();
         // As many pages as a 32-bit count has, at most.
         Ok(layout.data_offset() + self.survey.bitmap().count() * layout.page_size())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let layout = self.survey.layout();
+        let (old, new) = (self.survey.layout(), self.survey.new_layout());
+        let mend = self.survey.mend();
         let end = self.size()?;
         let left = end.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..left];
@@ -93,9 +97,11 @@ impl ReadAt for Patched {
         while done < buf.len() {
             let at = offset + done as u64;
             let stop = [
-                layout.bitmap_offset(),
-                layout.pmap_offset(),
-                layout.data_offset(),
+                new.msgbuf_offset(),
+                new.dump_avail_offset(),
+                new.bitmap_offset(),
+                new.pmap_offset(),
+                new.data_offset(),
                 end,
             ]
             .into_iter()
@@ -103,15 +109,22 @@ impl ReadAt for Patched {
             .unwrap_or(end);
             let n = (buf.len() - done).min(usize::try_from(stop - at).unwrap_or(usize::MAX));
             let out = &mut buf[done..done + n];
-            if at >= layout.data_offset() {
-                done += self.pages(out, at - layout.data_offset())?;
+            if at >= new.data_offset() {
+                done += self.pages(out, at - new.data_offset())?;
                 continue;
             }
-            if at >= layout.bitmap_offset() && at < layout.pmap_offset() {
-                let within = at - layout.bitmap_offset();
+            if at >= new.pmap_offset() {
+                self.section(out, old.pmap_offset() + (at - new.pmap_offset()))?;
+            } else if at >= new.bitmap_offset() {
+                let within = at - new.bitmap_offset();
                 self.survey.form().encode(self.survey.bitmap(), within, out);
-            } else {
+            } else if at >= new.dump_avail_offset() {
+                mend.dump_avail
+                    .read_exact_at(out, at - new.dump_avail_offset())?;
+            } else if at >= new.msgbuf_offset() {
                 self.section(out, at)?;
+            } else {
+                mend.page.read_exact_at(out, at)?;
             }
             done += n;
         }

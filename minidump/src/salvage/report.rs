@@ -83,6 +83,8 @@ pub struct Report {
     pub damage: Vec<Damage>,
     /// Where the payload as stored begins in the file.
     pub start: u64,
+    /// Fields that were wrong and are right now, in words.
+    pub mended: Vec<String>,
     /// Content bytes that are good but whose place is not known.
     pub unplaced: u64,
 }
@@ -95,6 +97,7 @@ impl Report {
             && self.sections.is_empty()
             && self.unplaced == 0
             && self.damage.is_empty()
+            && self.mended.is_empty()
     }
 
     /// Whether something of the dump's content is lost.

@@ -1,9 +1,12 @@
 //! Which pages and which parts of the sections are left.
 
+use std::ops::Range;
+
 use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
 
 use super::left::{Left, covered, good};
+use super::mend::{Mend, bitmap_size};
 use super::options::{Known, Options};
 use super::report::{PageCount, RANGES, SectionLoss};
 use crate::bitmap_section::WordForm;
@@ -13,11 +16,20 @@ use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 /// The most bytes of a `dump_avail` section; kernels have one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
+/// Unproven ranges that are told apart: 16 MiB of memory.
+const UNPROVEN_MOST: usize = 1 << 20;
+
 /// A dump's sections, and what is left of them.
 pub(super) struct Survey {
+    /// Of the new payload.
     header: MinidumpHeader,
     /// Of the old payload.
     layout: Layout,
+    /// Of the new one, without its pages.
+    new_layout: Layout,
+    mend: Mend,
+    /// What is not as it was, in words.
+    mended: Vec<String>,
     form: WordForm,
     /// What the old bitmap says, bits that are lost being clear.
     old: Bitmap,
@@ -30,6 +42,9 @@ pub(super) struct Survey {
     pieces: Vec<Piece>,
     pages: PageCount,
     losses: Vec<SectionLoss>,
+    /// Ranges of the new payload that no checksum proves, and bytes of sections among them.
+    unproven: Vec<Range<u64>>,
+    unproven_sections: u64,
 }
 
 impl Survey {
@@ -38,25 +53,15 @@ impl Survey {
         if let Some(len) = known.len {
             stored.place(len);
         }
-        let header = header(stored, options)?;
-        let mut layout = Layout::new(&header, 0);
-        let ranges = ranges(stored, options, &header, &layout)?;
-        let form = WordForm {
-            order: header.order,
-            long_size: header.long_size(),
-        };
-        let found = bitmap(stored, options, &layout, &ranges, form)?;
+        let stated = header(stored, options)?;
+        let reading = Reading::of(stored, options, known, &stated)?;
+        let (layout, found) = (reading.layout, reading.found);
         // Kernels write the pages of stray bits, too.
-        let stray = found.stray.unwrap_or(0);
-        layout = Layout::new(&header, found.bits.count());
-        let padded = layout.end() + stray * layout.page_size();
-        let there = stored.pieces().last().map(|piece| piece.content.end);
-        if header.unpadded_entries().is_some() && known.len.or(there) != Some(padded) {
-            layout = layout.with_pmap_len(header.pmapsize.into());
-        }
+        let end = layout.end() + found.stray.unwrap_or(0) * layout.page_size();
         if known.len.is_none() && found.lost.is_none() {
-            stored.place(layout.end() + stray * layout.page_size());
+            stored.place(end);
         }
+        let mend = Mend::new(stored, options, &stated, &reading.header, &reading.ranges)?;
         let lost_count = match (found.lost, found.stray) {
             (None, _) => Some(0),
             (Some((from, to)), Some(stray)) if !known.short => known
@@ -74,10 +79,26 @@ impl Survey {
                 last.content.end = last.content.end.min(end);
             }
         }
+        let behind = pieces
+            .last()
+            .map_or(0, |p| p.content.end.saturating_sub(end));
+        let mut mended = mend.fields.clone();
+        if behind > 0 && found.lost.is_none() {
+            mended.push(format!(
+                "payload: {behind} bytes behind the last page are left out"
+            ));
+        }
+        let form = WordForm {
+            order: stated.order,
+            long_size: stated.long_size(),
+        };
         let mut survey = Self {
-            header,
+            header: mend.header.clone(),
+            new_layout: Layout::new(&mend.header, 0).with_pmap_len(layout.pmap_len()),
             layout,
             form,
+            mend,
+            mended,
             old: found.bits,
             lost_bits: found.lost,
             lost_count,
@@ -85,8 +106,11 @@ impl Survey {
             pieces,
             pages: PageCount::default(),
             losses: Vec::new(),
+            unproven: Vec::new(),
+            unproven_sections: 0,
         };
-        survey.count_pages(&ranges)?;
+        survey.find_unproven_sections();
+        survey.count_pages(&reading.ranges)?;
         survey.count_sections();
         Ok(survey)
     }
@@ -96,7 +120,22 @@ impl Survey {
         &self.header
     }
 
-    /// Where the sections lie, in the old payload and in the new one; the pages are the old one's.
+    /// Where the sections lie in the new payload; it has no pages.
+    pub(super) fn new_layout(&self) -> Layout {
+        self.new_layout
+    }
+
+    /// The new header and `dump_avail`.
+    pub(super) fn mend(&self) -> &Mend {
+        &self.mend
+    }
+
+    /// What is not as it was, in words.
+    pub(super) fn mended(&self) -> &[String] {
+        &self.mended
+    }
+
+    /// Where sections and pages lie in the old payload.
     pub(super) fn layout(&self) -> Layout {
         self.layout
     }
@@ -119,6 +158,16 @@ impl Survey {
     /// What is lost of the sections.
     pub(super) fn losses(&self) -> &[SectionLoss] {
         &self.losses
+    }
+
+    /// Ranges of the new payload that no checksum proves.
+    pub(super) fn unproven(&self) -> &[Range<u64>] {
+        &self.unproven
+    }
+
+    /// Bytes of the sections among them.
+    pub(super) fn unproven_sections(&self) -> u64 {
+        self.unproven_sections
     }
 
     /// Where the page of `bit` lies in the old payload.
@@ -145,6 +194,33 @@ impl Survey {
         start.saturating_sub(offset).min(len)
     }
 
+    fn find_unproven_sections(&mut self) {
+        let (old, new) = (self.layout, self.new_layout);
+        for (from, to, len) in [
+            (0, 0, old.dump_avail_offset()),
+            (
+                old.dump_avail_offset(),
+                new.dump_avail_offset(),
+                old.dump_avail_len().min(new.dump_avail_len()),
+            ),
+            (
+                old.bitmap_offset(),
+                new.bitmap_offset(),
+                old.bitmap_len().min(new.bitmap_len()),
+            ),
+            (old.pmap_offset(), new.pmap_offset(), old.pmap_len()),
+        ] {
+            for piece in self.pieces.iter().filter(|p| p.proof == Proof::None) {
+                let start = piece.content.start.max(from);
+                let end = piece.content.end.min(from + len);
+                if start < end {
+                    self.unproven_sections += end - start;
+                    add(&mut self.unproven, to + (start - from)..to + (end - from));
+                }
+            }
+        }
+    }
+
     fn count_pages(&mut self, ranges: &DumpAvail) -> Result<(), Error> {
         let page = self.layout.page_size();
         let mut words = vec![0_u64; self.old.words().len()];
@@ -159,8 +235,13 @@ impl Survey {
             if there == page {
                 // The word is there: `bit` is one of the old bitmap's, which has as many.
                 words[(bit / 64) as usize] |= 1 << (bit % 64);
+                if proof == Proof::None {
+                    count.unproven += 1;
+                    // As many pages as a 32-bit count has, at most.
+                    let start = self.new_layout.data_offset() + count.kept * page;
+                    add(&mut self.unproven, start..start + page);
+                }
                 count.kept += 1;
-                count.unproven += u64::from(proof == Proof::None);
                 continue;
             }
             count.lost += 1;
@@ -197,6 +278,16 @@ impl Survey {
                 self.losses.push(SectionLoss { section, len, lost });
             }
         }
+    }
+}
+
+/// Adds a range behind the others, joined with the last one if they touch.
+pub(super) fn add(ranges: &mut Vec<Range<u64>>, new: Range<u64>) {
+    let full = ranges.len() >= UNPROVEN_MOST;
+    match ranges.last_mut() {
+        // Of too many the last one is made to reach further: more is unproven than need be.
+        Some(last) if last.end >= new.start || full => last.end = last.end.max(new.end),
+        _ => ranges.push(new),
     }
 }
 
@@ -247,13 +338,106 @@ fn ranges(
     }
     let mut bytes = vec![0; len as usize];
     stored.content().read_exact_at(&mut bytes, offset)?;
-    let ranges = DumpAvail::parse(&bytes, header.order, layout.page_size(), offset)?;
-    ranges.require_bits(header.bitmapsize, layout.bitmap_offset())?;
-    Ok(ranges)
+    DumpAvail::parse(&bytes, header.order, layout.page_size(), offset)
+}
+
+/// The sections as one header has them lie.
+struct Reading {
+    header: MinidumpHeader,
+    layout: Layout,
+    ranges: DumpAvail,
+    found: Bits,
+}
+
+impl Reading {
+    /// The reading that goes with the payload's length: of the sizes that the header states, else
+    /// of the sizes that follow from `dump_avail` and the page size. If none does, these are
+    /// believed before the header.
+    fn of(
+        stored: &Left,
+        options: &Options,
+        known: Known,
+        stated: &MinidumpHeader,
+    ) -> Result<Self, Error> {
+        let there = stored.pieces().last().map(|piece| piece.content.end);
+        let expected = known.len.or(there);
+        let mut headers = vec![stated.clone()];
+        // A page is far below 4 GiB.
+        let page = stated.page_size() as u32;
+        if stated.has_dump_avail() && stated.dumpavailsize != page {
+            headers.push(MinidumpHeader {
+                dumpavailsize: page,
+                ..stated.clone()
+            });
+        }
+        let (mut best, mut refused) = (None, None);
+        for header in headers {
+            let ranges = match ranges(stored, options, &header, &Layout::new(&header, 0)) {
+                Ok(ranges) => ranges,
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    continue;
+                }
+            };
+            let right = bitmap_size(&header, &ranges);
+            let sizes = [header.bitmapsize, right.unwrap_or(header.bitmapsize)];
+            for (bitmapsize, last) in sizes.into_iter().zip([false, true]) {
+                let header = MinidumpHeader {
+                    bitmapsize,
+                    ..header.clone()
+                };
+                match Self::under(stored, options, expected, header, ranges.clone()) {
+                    Ok(reading) if expected == Some(reading.end()) => return Ok(reading),
+                    Ok(reading) if last => best = best.or(Some(reading)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        refused.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        match (best, refused) {
+            (Some(reading), _) => Ok(reading),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(lost("minidump header", 0, HEADER_BYTES as u64)),
+        }
+    }
+
+    fn under(
+        stored: &Left,
+        options: &Options,
+        expected: Option<u64>,
+        header: MinidumpHeader,
+        ranges: DumpAvail,
+    ) -> Result<Self, Error> {
+        let mut layout = Layout::new(&header, 0);
+        ranges.require_bits(header.bitmapsize, layout.bitmap_offset())?;
+        let form = WordForm {
+            order: header.order,
+            long_size: header.long_size(),
+        };
+        let found = bitmap(stored, options, &layout, &ranges, form)?;
+        layout = Layout::new(&header, found.bits.count());
+        let padded = layout.end() + found.stray.unwrap_or(0) * layout.page_size();
+        if header.unpadded_entries().is_some() && expected != Some(padded) {
+            layout = layout.with_pmap_len(header.pmapsize.into());
+        }
+        Ok(Self {
+            header,
+            layout,
+            ranges,
+            found,
+        })
+    }
+
+    /// Where the payload ends, the pages of stray bits included.
+    fn end(&self) -> u64 {
+        self.layout.end() + self.found.stray.unwrap_or(0) * self.layout.page_size()
+    }
 }
 
 /// A bitmap, as far as it is left.
-struct Found {
+struct Bits {
     /// Its bits, lost ones clear.
     bits: Bitmap,
     /// From the first to the last of the lost ones.
@@ -268,7 +452,7 @@ fn bitmap(
     layout: &Layout,
     ranges: &DumpAvail,
     form: WordForm,
-) -> Result<Found, Error> {
+) -> Result<Bits, Error> {
     let bits = ranges.bits();
     let needed = bits.div_ceil(64) * 8;
     if needed > options.open.bitmap_limit {
@@ -321,7 +505,7 @@ fn bitmap(
             "at most 4294967295",
         )
     })?;
-    Ok(Found {
+    Ok(Bits {
         bits,
         lost: gap,
         stray,

@@ -132,8 +132,8 @@ pub fn dump(bytes: Vec<u8>) {
     }
 }
 
-/// Whatever the bytes are, what is salvaged of them is written, and opens. Whether it is sound
-/// depends on what its own header says.
+/// Whatever the bytes are, what is salvaged of them is sound or not written: what the verifier
+/// passes before it is written, it passes afterwards, seal and all, and it opens.
 pub fn salvage(bytes: Vec<u8>) {
     let options = salvage::Options {
         open: livecore_minidump::OpenOptions::new(options()),
@@ -149,12 +149,23 @@ pub fn salvage(bytes: Vec<u8>) {
         container: Container::Sealed,
         encoding: Encoding::new(Codec::None),
     };
+    let verify = |dump: Arc<dyn livecore_compress::ReadAt>| {
+        let report = livecore_verify::verify(dump, &Options::default(), &NoProgress);
+        report.verdict.exit_code()
+    };
+    let Ok(raw) = found.as_raw_file() else {
+        return;
+    };
+    let before = verify(raw);
+    if ![0, 3].contains(&before) {
+        return;
+    }
     let mut out = Vec::new();
     if found.write(&target, &mut out, &NoProgress).is_err() {
         return;
     }
-    let report = livecore_verify::verify(Arc::new(out.clone()), &Options::default(), &NoProgress);
-    assert!(report.verdict.exit_code() != 1);
+    let after = verify(Arc::new(out.clone()));
+    assert!([0, 3].contains(&after), "{before} before it was written, {after} then");
     let opened = AnyDump::from_source(Arc::new(out), &options.open);
     assert!(
         opened.is_ok(),

@@ -21,6 +21,7 @@ mod real_dump;
 mod repository;
 mod rust_source;
 mod salvaging;
+mod salvaging_blocks;
 mod salvaging_full;
 mod threads;
 mod translation;

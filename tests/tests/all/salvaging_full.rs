@@ -87,7 +87,14 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
             let lost = report.pages.ranges.iter().any(lost);
             assert_eq!(found.is_err(), lost, "{what}: {pa:#x}");
             if found.is_ok() {
-                assert!(page == made(built, pa).unwrap(), "{what}: {pa:#x}");
+                if page != made(built, pa).unwrap() {
+                    let (offset, _) = dump.offset_of(PhysAddr(pa)).unwrap();
+                    let unproven = &dump.seal().unwrap().unproven_ranges;
+                    let told = unproven
+                        .iter()
+                        .any(|r| r.start < offset + 4096 && r.end > offset);
+                    assert!(told, "{what}: {pa:#x}");
+                }
                 kept += 1;
             }
         }
@@ -149,8 +156,9 @@ fn damaged_frame_of_a_full_dump_costs_its_own_pages() {
             let (report, out) = salvage(&damaged).unwrap();
             let kept = assert_true(&built, &report, &out, &what);
             // A frame is four pages, and may begin in the middle of one.
-            assert!(192 - kept <= 5, "{what}: {kept}");
-            lost += 192 - kept;
+            let proven = kept - report.pages.unproven;
+            assert!(192 - proven <= 5, "{what}: {proven} of {kept}");
+            lost += 192 - proven;
             tried += 1;
         }
         assert!(lost > 0 && tried == 10, "{codec}: {lost}");
