@@ -231,8 +231,9 @@ pub struct Traps {
 
 /// Where the kernel's part of a stack ends, on every processor: a thread's first code, and amd64's
 /// way into a system call.
-pub const STACK_ENDS: [&str; 4] = [
+pub const STACK_ENDS: [&str; 5] = [
     "fork_trampoline",
+    "fork_trampoline_kthread",
     "fast_syscall_common",
     "Xfast_syscall",
     "Xfast_syscall_pti",

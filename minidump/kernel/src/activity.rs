@@ -40,7 +40,12 @@ impl Kernel<'_> {
 
 fn by_stack(frames: &[Frame]) -> State {
     let name = |frame: &Frame| frame.function.clone().map(|(name, _)| name);
-    if frames.first().and_then(name).as_deref() == Some("fork_trampoline") {
+    // Since 15 kernel threads begin in a trampoline of their own.
+    let first = frames.first().and_then(name);
+    if matches!(
+        first.as_deref(),
+        Some("fork_trampoline" | "fork_trampoline_kthread")
+    ) {
         return State::New;
     }
     let waiter = |frame: &Frame| {

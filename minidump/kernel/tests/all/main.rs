@@ -21,6 +21,9 @@ fn crash(text: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
     let payload = taken.payload();
     let mut bytes = vec![0; usize::try_from(payload.size().unwrap()).unwrap()];
     payload.read_exact_at(&mut bytes, 0).unwrap();
+    // A raw live file: the header lies after the payload's last page.
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    bytes.extend(taken.header().with_parity().encode());
     let directory = tempfile::tempdir().unwrap();
     let (dump, kernel) = (
         directory.path().join("vmcore.0"),
@@ -62,6 +65,25 @@ fn another_machines_kernel_is_refused_and_not_found() {
     std::fs::copy(&another, &kernel).unwrap();
     match opened.find_kernel() {
         Err(PairError::NotFound { rejected }) => assert_eq!(rejected[0].path, kernel),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+/// Where another kernel has its version string, this one has anything.
+#[test]
+fn another_kernel_is_refused_with_both_versions_in_words() {
+    let (_directory, dump, _) = crash(MACHINE);
+    // With so many functions its variables lie elsewhere.
+    let other = format!("{MACHINE}[kernel]\nident = \"ANOTHER\"\nfunctions = 4000\n");
+    let (_other, _, another) = crash(&other);
+    match Dump::open(&dump).unwrap().kernel(&another) {
+        Err(PairError::AnotherKernel { what, kernel, dump }) => {
+            assert_eq!(what, "version");
+            assert!(kernel.starts_with("\"FreeBSD 14.0"), "{kernel}");
+            assert!(kernel.contains("ANOTHER"), "{kernel}");
+            assert!(dump.starts_with("\"FreeBSD 14.0"), "{dump}");
+            assert!(dump.contains("SYNTH"), "{dump}");
+        }
         other => panic!("{:?}", other.err()),
     }
 }

@@ -1,7 +1,7 @@
 //! Where backtraces end, and why.
 
-use livecore_kernel::Kernel;
 use livecore_kernel::frame::{ENDS, End, Frame};
+use livecore_kernel::{Kernel, State};
 
 use super::world::{AMD64, STACKS, Wanted, World};
 
@@ -17,7 +17,7 @@ const LOST: u64 = 0xffff_ffff_8070_0000;
 
 impl Scene {
     fn new() -> Self {
-        let mut world = World::new(AMD64, &["cpu_switch", "loop"]);
+        let mut world = World::new(AMD64, &["cpu_switch", "loop", "fork_trampoline_kthread"]);
         let head = world.address("allproc");
         let pcb = world.allocate(AMD64.pcb_size);
         let thread = Wanted {
@@ -137,4 +137,21 @@ fn of_more_than_256_frames_the_first_and_the_last_hundred_are_given() {
             assert_eq!(found[given - 2].fp, at(count - 1));
         }
     }
+}
+
+#[test]
+fn kernel_threads_begin_in_a_trampoline_of_their_own_since_15() {
+    let mut scene = Scene::new();
+    let top = scene.world.stack(0);
+    let begins = scene.world.function("fork_trampoline_kthread");
+    scene.frame(top - 0x40, top - 0x20, begins + 0xe);
+    let found = scene.read(top - 0x40);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1].ends, None);
+    // One that has never run is there still.
+    scene.world.word(scene.pcb + 56, begins);
+    let (dump, elf) = scene.world.made();
+    let kernel = Kernel::of_dump(&dump, &elf);
+    let thread = kernel.threads().unwrap().remove(0);
+    assert_eq!(kernel.state(&thread), State::New);
 }
