@@ -42,7 +42,13 @@ impl Deref for AnyDump {
 impl AnyDump {
     /// Opens the dump at `path`, with the info file beside it. A named pipe is read to its end
     /// first.
-    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::NotADump`] and [`Error::Unsupported`] if it
+    /// is none or of an unknown kind, [`Error::Broken`] if it contradicts itself.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
+        let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
         let kind = file
             .metadata()
@@ -64,12 +70,20 @@ impl AnyDump {
     }
 
     /// Opens a dump that is whatever `source` reads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`].
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         Self::build(source, None, options)
     }
 
     /// Opens a dump that comes from a pipe: its bytes are first put into a file without a name, in
     /// the stream's folder for spools.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`], and [`Error::Cancelled`].
     pub fn from_reader(
         reader: &mut dyn Read,
         options: &OpenOptions,
@@ -106,17 +120,22 @@ impl AnyDump {
         }
     }
 
-    /// As [`AnyDump::minidump`]; a full dump without one is not supported by whoever asks.
-    pub fn into_minidump(self) -> Result<Dump, Error> {
+    /// As [`AnyDump::minidump`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if it is a full dump that carries no minidump.
+    pub fn into_minidump(self) -> Result<Arc<Dump>, Error> {
         let mini = match self {
             Self::Mini(dump) => Some(dump),
             Self::Full(dump) => dump.minidump().cloned(),
         };
-        // Nobody else has it: the full dump is gone.
-        mini.and_then(Arc::into_inner)
-            .ok_or_else(|| Error::Unsupported {
-                what: "full (ELF) kernel dump".into(),
-            })
+        mini.ok_or_else(no_minidump)
+    }
+
+    /// The minidump of a dump that was just opened: no one else has a reference to it.
+    pub(super) fn sole_minidump(self) -> Result<Dump, Error> {
+        Arc::into_inner(self.into_minidump()?).ok_or_else(no_minidump)
     }
 
     /// `minidump` or `full`.
@@ -228,5 +247,11 @@ impl AnyDump {
                 Ok(Self::Mini(Arc::new(dump)))
             }
         }
+    }
+}
+
+fn no_minidump() -> Error {
+    Error::Unsupported {
+        what: "full (ELF) kernel dump".into(),
     }
 }

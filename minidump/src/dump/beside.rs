@@ -13,22 +13,25 @@ pub(crate) struct Beside {
     pub(crate) info: Result<Info, String>,
 }
 
-/// The info file of `vmcore.N`, `livecore.N`, either with a codec's suffix: `info.N` in the same
-/// directory, if it is there. A `.last` link is followed first.
+/// The info file of `vmcore.N`, `livecore.N` and netdumpd's `vmcore.HOST.N`, each with or without a
+/// codec's suffix: `info.N` or `info.HOST.N` in the same directory, if it is there. A `.last` link is
+/// followed first.
 pub fn info_file(dump: &Path) -> Option<PathBuf> {
     let real = dump.canonicalize().ok()?;
     let name = real.file_name()?.to_str()?;
-    let number = ["vmcore.", "livecore."]
+    let rest = ["vmcore.", "livecore."]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))?;
-    let number = [".gz", ".zst"]
+    let rest = [".gz", ".zst"]
         .iter()
-        .find_map(|suffix| number.strip_suffix(suffix))
-        .unwrap_or(number);
+        .find_map(|suffix| rest.strip_suffix(suffix))
+        .unwrap_or(rest);
+    // A host's name may have dots.
+    let number = rest.rsplit('.').next().unwrap_or(rest);
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let path = real.with_file_name(format!("info.{number}"));
+    let path = real.with_file_name(format!("info.{rest}"));
     path.symlink_metadata().is_ok().then_some(path)
 }
 

@@ -33,23 +33,35 @@ impl Dump {
     /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
     /// does. A full dump that carries no minidump is not supported here: [`AnyDump::open`] opens
     /// every kind.
-    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        AnyDump::open(path, options)?.into_minidump()
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`].
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
+        AnyDump::open(path, options)?.sole_minidump()
     }
 
     /// Opens a minidump that is whatever `source` reads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`].
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
-        AnyDump::from_source(source, options)?.into_minidump()
+        AnyDump::from_source(source, options)?.sole_minidump()
     }
 
     /// Opens a minidump that comes from a pipe: its bytes are first put into a file without a
     /// name, in the stream's folder for spools.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::from_reader`].
     pub fn from_reader(
         reader: &mut dyn Read,
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        AnyDump::from_reader(reader, options, progress)?.into_minidump()
+        AnyDump::from_reader(reader, options, progress)?.sole_minidump()
     }
 
     /// The minidump that begins with `mini`, which is the content of `envelope`.

@@ -399,3 +399,33 @@ fn a_pipe_is_opened_like_a_file() {
     assert_eq!(dump.container(), Container::Raw);
     assert_eq!(dump.file_len(), bytes.len() as u64);
 }
+
+#[test]
+fn netdumpd_s_names_have_an_info_file_with_the_host_s_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, info) in [
+        ("vmcore.fw1.3", Some("info.fw1.3")),
+        ("vmcore.fw.example.org.0.zst", Some("info.fw.example.org.0")),
+        ("vmcore.192.0.2.7.12.gz", Some("info.192.0.2.7.12")),
+        ("vmcore.fw1.x", None),
+        ("core.fw1.3", None),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(super::info_file(&path), None, "{name}");
+        let Some(info) = info else {
+            continue;
+        };
+        std::fs::write(dir.path().join(info), "").unwrap();
+        let found = super::info_file(&path).unwrap();
+        assert_eq!(found.file_name().unwrap().to_str(), Some(info));
+    }
+}
+
+#[test]
+fn a_minidump_is_one_while_clones_of_it_are_alive() {
+    let dump = AnyDump::from_source(Arc::new(raw(3)), &OpenOptions::default()).unwrap();
+    let clone = dump.clone();
+    let mini = dump.into_minidump().unwrap();
+    assert_eq!(mini.bitmap().count(), clone.pages());
+}

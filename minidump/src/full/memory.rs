@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
+
 use super::FullDump;
 use crate::phys::check;
 use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError};
@@ -15,12 +17,15 @@ pub struct FullMemory {
 }
 
 impl FullMemory {
-    /// The memory of `dump`. What of a range is no whole page is left out.
+    /// The memory of `dump`, as far as its file goes: a search must not follow lengths that the file
+    /// only claims. What of a range is no whole page is left out.
     pub fn new(dump: Arc<FullDump>) -> Self {
         let page = dump.page_size();
+        let there = readable(&*dump.payload(), dump.end());
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for range in dump.ranges() {
-            let end = range.end() - range.end() % page;
+            let end = range.start + range.len.min(there.saturating_sub(range.offset));
+            let end = end - end % page;
             let Some(start) = range.start.checked_next_multiple_of(page) else {
                 continue;
             };
@@ -32,6 +37,23 @@ impl FullMemory {
         }
         Self { dump, ranges }
     }
+}
+
+/// How many of the first `end` bytes of `content` can be read. If a damaged stream does not tell its
+/// size, the place of the damage is looked for.
+fn readable(content: &dyn ReadAt, end: u64) -> u64 {
+    if let Ok(size) = content.size() {
+        return size.min(end);
+    }
+    let (mut good, mut bad) = (0, end);
+    while good < bad {
+        let middle = good + (bad - good) / 2;
+        match content.read_at(&mut [0], middle) {
+            Ok(1) => good = middle + 1,
+            _ => bad = middle,
+        }
+    }
+    good
 }
 
 impl PhysMemory for FullMemory {
@@ -59,5 +81,49 @@ impl PhysMemory for FullMemory {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::core::Segment;
+    use crate::elf::write::CoreHead;
+    use crate::{AnyDump, ByteOrder, ElfMachine, OpenOptions};
+    use livecore_defs::elf::{CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
+
+    #[test]
+    fn memory_is_as_long_as_the_file_not_as_its_program_headers() {
+        let head = CoreHead {
+            class: &CLASS64,
+            order: ByteOrder::Little,
+            osabi: ELFOSABI_STANDALONE,
+            machine: ElfMachine::EM_AARCH64,
+            flags: 0,
+            version: 0,
+        };
+        let load = |paddr: u64, offset: u64, len: u64| Segment {
+            kind: PT_LOAD,
+            flags: PF_R,
+            offset,
+            vaddr: paddr,
+            paddr,
+            filesz: len,
+            memsz: len,
+            align: 4096,
+        };
+        let segments = [
+            load(0, 4096, 8192),
+            load(0x10_0000, 3 * 4096, 1 << 62),
+            load(1 << 63, 1 << 62, 1 << 62),
+        ];
+        let mut bytes = head.encode(segments.into_iter());
+        bytes.resize(5 * 4096 + 100, 0);
+        let dump = AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap();
+        let AnyDump::Full(dump) = dump else {
+            panic!("it is a full dump")
+        };
+        let memory = FullMemory::new(dump);
+        assert_eq!(memory.ranges(), [0..8192, 0x10_0000..0x10_2000]);
     }
 }

@@ -53,9 +53,10 @@ impl DumpedMachine {
     /// The most page tables that a walk reads: each is a page of its own, so that there are no
     /// more of them than pages.
     fn most_tables(&self) -> u64 {
-        let bytes: u64 = self.dump.ranges().iter().map(|range| range.len).sum();
-        let there = self.dump.known_len().unwrap_or(u64::MAX);
-        bytes.min(there) / self.machine.page_size() + 1
+        // Of ranges that the file only claims, memory has what is there.
+        let ranges = self.machine.view.memory().ranges().iter();
+        let bytes: u64 = ranges.map(|range| range.end - range.start).sum();
+        bytes / self.machine.page_size() + 1
     }
 }
 
