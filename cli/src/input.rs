@@ -90,6 +90,16 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
     }
 }
 
+/// Warns of memory that the dump promises and its file does not have, unless opening it has told:
+/// for verbs that have read a whole stream, which tells its length only at its end.
+pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
+    let loss = dump.loss().map_err(|e| Failure::from(e).about(path))?;
+    if let Some(loss) = loss.filter(|loss| !dump.warnings().contains(loss)) {
+        session.warn(path, loss);
+    }
+    Ok(())
+}
+
 /// Which kernel ran.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {

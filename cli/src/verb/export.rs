@@ -66,6 +66,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let options = (args.threads, args.force);
     let report = unpack::write(&dump, &args.dump, &vmcore, options, session)?;
+    input::warn_of_loss(&dump, &args.dump, session)?;
     if let Some((info, number)) = info {
         // The dump may lie in this directory, with its info file beside it.
         if !info.exists() {

@@ -529,3 +529,26 @@ fn program_headers_that_lie_are_answered_in_a_line() {
         run(["compare", name, name]).expect(4);
     }
 }
+
+#[test]
+fn memory_that_a_full_dump_lacks_is_told_by_every_verb_that_copies_it() {
+    let kinds = Kinds::of(tiny());
+    let dir = tempfile::tempdir().unwrap();
+    let whole = fs::read(&kinds.kernels_own[0]).unwrap();
+    let cut = dir.path().join("cut");
+    fs::write(&cut, &whole[..whole.len() - 8192]).unwrap();
+    let promise = "its program headers promise";
+    // One stream of gzip, which tells its length only at its end.
+    let (from, stream) = (cut.to_str().unwrap(), dir.path().join("cut.gz"));
+    let stream = stream.to_str().unwrap();
+    let to = ["--container", "saved", "--gzip"];
+    let args = ["convert", "-q", from, stream];
+    let made = run(args.iter().chain(&to)).expect(3);
+    assert!(made.err.contains(promise), "{}", made.err);
+    for verb in ["convert", "export"] {
+        let out = dir.path().join(verb);
+        let args = [verb, "-q", stream, out.to_str().unwrap()];
+        let copied = run(args).expect(3);
+        assert!(copied.err.contains(promise), "{verb}: {}", copied.err);
+    }
+}

@@ -13,7 +13,7 @@ use super::beside::{self, Beside};
 use super::carried;
 use super::envelope::Envelope;
 use super::open::read_header;
-use super::{Dump, OpenOptions};
+use super::{Dump, OpenOptions, Warning};
 use crate::container;
 use crate::elf::core::{ElfCore, Head};
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
@@ -136,6 +136,25 @@ impl AnyDump {
     /// The minidump of a dump that was just opened: no one else has a reference to it.
     pub(super) fn sole_minidump(self) -> Result<Dump, Error> {
         Arc::into_inner(self.into_minidump()?).ok_or_else(no_minidump)
+    }
+
+    /// What its headers promise and its file does not have. Opening has warned of it already if the
+    /// payload's length was known then; a foreign stream is decoded to its end.
+    ///
+    /// # Errors
+    ///
+    /// What decoding the stream has failed with.
+    pub fn loss(&self) -> Result<Option<Warning>, Error> {
+        Ok(match self {
+            Self::Mini(dump) => dump.shortness()?.map(match dump.zero_tail() {
+                true => Warning::ZeroTail,
+                false => Warning::Short,
+            }),
+            Self::Full(dump) => {
+                let (expected, actual) = (dump.end(), dump.payload().size()?);
+                (actual < expected).then_some(Warning::CutSegments { expected, actual })
+            }
+        })
     }
 
     /// `minidump` or `full`.

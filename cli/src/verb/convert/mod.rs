@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use livecore_livedump::publish::{self, Destination};
-use livecore_minidump::{AnyDump, Container, Error, Warning};
+use livecore_minidump::{Container, Warning};
 
 use crate::args::{CodecArgs, ContainerArg};
 use crate::failure::Failure;
@@ -134,11 +134,6 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.input, warning);
     }
     let work = Work::plan(args, &source, session)?;
-    // A foreign stream tells its length only when it has been decoded.
-    let told = match &source {
-        AnyDump::Mini(dump) => dump.known_len().is_some(),
-        AnyDump::Full(_) => true,
-    };
     let len = work.len();
     let options = publish::Options {
         force: args.force,
@@ -171,18 +166,6 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             failure
         }
     })?;
-    if let AnyDump::Mini(dump) = &source
-        && !told
-        && let Some(short) = dump.shortness().map_err(|e: Error| Failure::from(e))?
-    {
-        session.warn(
-            &args.input,
-            if args.zero_tail {
-                Warning::ZeroTail(short)
-            } else {
-                Warning::Short(short)
-            },
-        );
-    }
+    input::warn_of_loss(&source, &args.input, session)?;
     report.tell(args.json, session)
 }
