@@ -113,6 +113,7 @@ pub(super) struct Blocks<'a> {
     options: &'a Options,
     marks: Vec<Mark>,
     ranges: Vec<(Range<u64>, u64)>,
+    zeros: Vec<Range<u64>>,
 }
 
 impl<'a> Blocks<'a> {
@@ -122,7 +123,18 @@ impl<'a> Blocks<'a> {
             options,
             marks: Vec::new(),
             ranges: Vec::new(),
+            zeros: Vec::new(),
         }
+    }
+
+    /// Takes `len` bytes from `start` on, which are zeros; the file says so at `offset`.
+    pub(super) fn zeros(&mut self, start: u64, len: u64, offset: u64) -> Result<(), Error> {
+        let needed = 2 * (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
+        self.options.allow("AVML ranges", needed)?;
+        // The header's reader has looked that the sum fits.
+        self.ranges.push((start..start + len, offset));
+        self.zeros.push(start..start + len);
+        Ok(())
     }
 
     /// Walks over the stream at `offset`, which is `len` bytes of memory from `start` on. Returns
@@ -176,6 +188,7 @@ impl<'a> Blocks<'a> {
                 ));
             }
         }
+        self.zeros.sort_by_key(|range| range.start);
         self.marks.sort_by_key(|mark| mark.pa);
         self.marks.shrink_to_fit();
         let ranges = pages_of(self.ranges.into_iter().map(|(range, _)| range));
@@ -191,6 +204,7 @@ impl<'a> Blocks<'a> {
             source: self.source.clone(),
             marks: self.marks,
             ranges,
+            zeros: self.zeros,
             cache: BlockCache::new(self.options.cache(), CHUNK),
         })
     }
@@ -202,10 +216,19 @@ pub(super) struct Snapped {
     /// By address.
     marks: Vec<Mark>,
     ranges: Vec<Range<u64>>,
+    /// Ranges that are zeros and not in the file, by address.
+    zeros: Vec<Range<u64>>,
     cache: BlockCache,
 }
 
 impl Snapped {
+    /// Bytes from `pa` on that are known zeros.
+    fn zeros_at(&self, pa: u64) -> u64 {
+        let after = self.zeros.partition_point(|range| range.end <= pa);
+        let range = self.zeros.get(after).filter(|range| range.start <= pa);
+        range.map_or(0, |range| range.end - pa)
+    }
+
     /// The chunk that has the byte at `pa`, and the address of its first.
     fn find(&self, pa: u64) -> io::Result<(Chunk, u64)> {
         let after = self.marks.partition_point(|mark| mark.pa <= pa);
@@ -248,6 +271,12 @@ impl PhysMemory for Snapped {
         let mut done = 0;
         while done < buf.len() {
             let pa = at + done as u64;
+            let zeros = self.zeros_at(pa).min((buf.len() - done) as u64) as usize;
+            if zeros > 0 {
+                buf[done..done + zeros].fill(0);
+                done += zeros;
+                continue;
+            }
             let (chunk, start) = self.find(pa)?;
             let content = self
                 .cache
@@ -267,5 +296,16 @@ impl PhysMemory for Snapped {
             done += n;
         }
         Ok(())
+    }
+
+    fn known_zero(&self, at: u64, len: u64) -> bool {
+        let mut done = 0;
+        while done < len {
+            match self.zeros_at(at.saturating_add(done)) {
+                0 => return false,
+                n => done += n.min(len - done),
+            }
+        }
+        true
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! Facts: makedumpfile `diskdump_mod.h` and its IMPLEMENTATION file, QEMU `dump.h`. Numbers are in
 //! the byte order of the dumped machine; little-endian ones are read. A page that exists and is
-//! not in the file was left out by who wrote it, and is not memory here.
+//! not in the file was left out by who wrote it, and is not memory here. A writer that ran out of
+//! space says so in the header; pages that it did not get to have descriptors of zeros.
 //!
 //! In memory are the ranges of the second bitmap and one count for each 32768 of its pages;
 //! bitmap and descriptors are read where they are wanted.
@@ -121,10 +122,7 @@ pub(super) fn open(
             ),
         ));
     };
-    let mut notes = Vec::new();
-    if header.status & STATUS_INCOMPLETE != 0 {
-        notes.push("the file says that it is not complete: pages at its end are missing".into());
-    }
+    let is_incomplete = header.status & STATUS_INCOMPLETE != 0;
     let size = header.block_size;
     let sub = SubHeader::read(source, header)?;
     if sub.split {
@@ -164,7 +162,7 @@ pub(super) fn open(
             "at least one",
         ));
     }
-    let kdump = Kdump {
+    let mut kdump = Kdump {
         source: source.clone(),
         size,
         bitmap,
@@ -174,6 +172,14 @@ pub(super) fn open(
         zero_at: AtomicU64::new(0),
         cache: BlockCache::new(options.cache(), size),
     };
+    let mut notes = Vec::new();
+    if is_incomplete {
+        let missing = kdump.leave_out_unwritten(options)?;
+        notes.push(format!(
+            "the file says that it is incomplete (its writer ran out of space): {missing} pages are \
+             not in it"
+        ));
+    }
     Ok((kdump, cpus, notes))
 }
 
@@ -342,6 +348,42 @@ impl Kdump {
                 flags: le32(d, 12),
             })
             .collect())
+    }
+
+    /// Takes the pages out of the ranges whose descriptors are zeros: the writer of an incomplete
+    /// file did not get to them. Returns how many they are.
+    fn leave_out_unwritten(&mut self, options: &Options) -> Result<u64, Error> {
+        let mut written: Vec<Range<u64>> = Vec::new();
+        let mut missing = 0;
+        let mut rank = 0;
+        for range in std::mem::take(&mut self.ranges) {
+            let mut at = range.start;
+            while at < range.end {
+                let count = ((range.end - at) / self.size).min(BATCH);
+                for desc in self.descriptors(rank, count)? {
+                    if desc.offset == 0 && desc.size == 0 {
+                        missing += 1;
+                    } else if let Some(last) = written.last_mut().filter(|last| last.end == at) {
+                        last.end += self.size;
+                    } else {
+                        options.allow("kdump ranges", (written.len() as u64 + 1) * 16)?;
+                        written.push(at..at + self.size);
+                    }
+                    at += self.size;
+                }
+                rank += count;
+            }
+        }
+        if written.is_empty() {
+            return Err(Error::broken(
+                "kdump page descriptors",
+                self.descriptors,
+                "zeros for every page",
+                "at least one page",
+            ));
+        }
+        self.ranges = written;
+        Ok(missing)
     }
 
     /// Decodes a page into `page`, all of it.

@@ -6,8 +6,12 @@
 //! and the stream's length (8 bytes) behind it.
 //!
 //! Facts: LiME `doc/README.md`; AVML `src/image.rs`. AVML leaves out pieces of 16 MiB that are all
-//! zeros, and does not say so: they are no memory here.
+//! zeros, and does not say so: they are no memory here. Its release 0.17.0, and no other, wrote the
+//! header of such a piece and nothing after it, in both versions: those pages are known zeros.
 
+use std::io::Read;
+
+use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
 use super::Options;
@@ -21,11 +25,20 @@ const LIME: u32 = 0x4c69_4d45;
 const AVML: u32 = 0x4c4d_5641;
 /// Bytes of a header.
 const HEADER: u64 = 32;
+/// The longest piece of zeros that AVML tells by its header alone.
+const ZEROS: u64 = 16 << 20;
 
 /// Whether a file begins with LiME's header, and whether with AVML's.
 pub(super) fn probe(head: &[u8]) -> (bool, bool) {
     let kind = (le32(head, 0), le32(head, 4));
     (kind == (LIME, 1), kind == (AVML, 2))
+}
+
+/// Whether a file begins like a zlib stream of LiME's format.
+pub(super) fn is_deflated(head: &[u8]) -> bool {
+    let mut start = [0; 8];
+    let mut decoder = flate2::bufread::ZlibDecoder::new(head);
+    decoder.read_exact(&mut start).is_ok() && probe(&start).0
 }
 
 /// A range's header.
@@ -66,6 +79,27 @@ impl Header {
             len,
         })
     }
+
+    /// Whether nothing belongs to this header, which is at `at`: another one or the end of the file
+    /// stands where the bytes would be. In version 1 those may be bytes that look like a header,
+    /// which is so if a header or the end of the file follows them.
+    fn is_bare(&self, source: &Source, at: u64) -> Result<bool, Error> {
+        if self.len > ZEROS || !self.len.is_multiple_of(PAGE_SIZE) {
+            return Ok(false);
+        }
+        let follows = |at: u64| -> Result<bool, Error> {
+            if at == source.len() {
+                return Ok(true);
+            }
+            let mut head = [0; 8];
+            source.bytes().read_full_at(&mut head, at)?;
+            let (lime, avml) = probe(&head);
+            Ok(if self.version == 1 { lime } else { avml })
+        };
+        let data = at + HEADER;
+        let is_stream = self.version == 1 && follows(data.saturating_add(self.len))?;
+        Ok(!is_stream && follows(data)?)
+    }
 }
 
 /// Opens a file of version 1 only.
@@ -74,6 +108,11 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Linear, Error> 
     let mut at = 0;
     while at < source.len() {
         let header = Header::read(source, at)?;
+        if header.version == 1 && header.is_bare(source, at)? {
+            pieces.add_zeros(header.start, header.len, at)?;
+            at += HEADER;
+            continue;
+        }
         if header.version != 1 {
             return Err(Error::Unsupported {
                 what: format!("LiME file with a compressed range, at offset {at:#x}"),
@@ -98,6 +137,11 @@ pub(super) fn open_avml(source: &Source, options: &Options) -> Result<Snapped, E
             });
         }
         let start = at + HEADER;
+        if header.is_bare(source, at)? {
+            blocks.zeros(header.start, header.len, at)?;
+            at = start;
+            continue;
+        }
         let end = blocks.stream(header.start, header.len, start)?;
         let stored = le64(&source.array::<8>("AVML range's length", end)?, 0);
         if stored != end - start {

@@ -252,11 +252,10 @@ fn open_path(path: &Path, options: &Options) -> Result<Image, Error> {
 /// Opens a `.vmss` or `.vmsn`, whose memory may be in a `.vmem` beside it.
 fn open_vmware(path: &Path, source: &Source, options: &Options) -> Result<Image, Error> {
     let state = vmware::State::read(source, options)?;
-    let vmem = path.with_extension("vmem");
-    if state.has_memory() || !vmem.is_file() {
+    let Some(vmem) = vmware::memory_beside(path).filter(|_| !state.has_memory()) else {
         let memory = state.memory(source, None, options)?;
         return Ok(Image::of_vmware(source, memory, state));
-    }
+    };
     let other = Source::open(&vmem, options)?;
     let memory = state.memory(source, Some(&other), options)?;
     Ok(Image {
@@ -368,7 +367,7 @@ fn open_elf(elf: &ElfImage, source: &Source, options: &Options) -> Result<Image,
 /// What a file is that begins so, if it has the mark of something that is no image: in words, with
 /// what gives memory instead.
 pub fn foreign(head: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], &str); 15] = [
+    let kinds: &[(&[u8], &str)] = &[
         (
             b"minidump FreeBSD/",
             "a minidump, which needs no image; `livecore convert` rewrites it",
@@ -377,12 +376,45 @@ pub fn foreign(head: &[u8]) -> Option<&'static str> {
             b"FreeBSD Kernel Dump",
             "a dump device, which needs no image; `livecore convert` reads it",
         ),
-        (b"PAGEDU64", "a Windows crash dump"),
-        (b"PAGEDUMP", "a Windows crash dump"),
+        (b"PAGEDU64", WINDOWS),
+        (b"PAGEDUMP", WINDOWS),
         (
             b"QFI\xfb",
-            "a qcow2 disk; `virsh dump --memory-only` and dump-guest-memory give memory",
+            "a qcow2 disk image; if a memory image is in it, `qemu-img convert -O raw IN OUT` \
+             extracts that; `virsh dump --memory-only` and dump-guest-memory write a guest's memory",
         ),
+        (b"KDMV", VMDK),
+        (b"COWD", VMDK),
+        (b"# Disk DescriptorFile", VMDK),
+        (
+            b"vhdxfile",
+            "a VHDX disk image; if a memory image is in it, `qemu-img convert -O raw IN OUT` \
+             extracts that",
+        ),
+        (
+            b"conectix",
+            "a VHD disk image; if a memory image is in it, `qemu-img convert -O raw IN OUT` \
+             extracts that",
+        ),
+        (
+            b"EVF\x09\x0d\x0a\xff\0",
+            "an EWF (E01) evidence file; `ewfexport` of libewf writes the raw image that is in it",
+        ),
+        (
+            b"EVF2\x0d\x0a\x81",
+            "an EWF (Ex01) evidence file; `ewfexport` of libewf writes the raw image that is in it",
+        ),
+        (
+            b"AFF10\x0d\x0a\0",
+            "an AFF evidence file; `affconvert -r` of AFFLIB writes the raw image that is in it",
+        ),
+        (
+            b"PK\x03\x04",
+            "a zip archive; unpack it first (an AFF4 volume: `aff4imager --export` writes the image \
+             that is in it)",
+        ),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
+        (b"LZIP", "a file that lzip has compressed; unpack it first"),
         (
             b"QEVM",
             "QEMU's migration stream, which `virsh dump` writes, too; `virsh dump --memory-only` \
@@ -426,5 +458,14 @@ pub fn foreign(head: &[u8]) -> Option<&'static str> {
         ),
     ];
     let known = kinds.iter().find(|(mark, _)| head.starts_with(mark));
-    known.map(|(_, what)| *what)
+    known.map(|(_, what)| *what).or_else(|| {
+        lime::is_deflated(head).then_some(
+            "LiME's format in one zlib stream (compress=1); `zlib-flate -uncompress` or `pigz -dz` \
+             unpacks it",
+        )
+    })
 }
+
+const WINDOWS: &str = "a Windows crash dump; only FreeBSD machines are read";
+const VMDK: &str = "a VMDK disk image; if a memory image is in it, `qemu-img convert -O raw IN OUT` \
+                    extracts that; a VMware guest's memory is in its .vmem, .vmss or .vmsn";

@@ -2,8 +2,9 @@
 //!
 //! Most formats are a table of such pieces and nothing else. A format adds its pieces in the order
 //! of the file; they are sorted, compared with the file's length and with each other, and joined.
-//! Two pieces may say the same thing twice (QEMU writes one segment for each mapping of a page);
-//! two that give one address different bytes are a contradiction.
+//! Two pieces may say the same thing twice (QEMU writes one segment for each mapping of a page, and
+//! vmcores have the kernel's text in a segment of its own); two that give one address different
+//! bytes are a contradiction.
 
 use std::io;
 use std::ops::Range;
@@ -16,6 +17,9 @@ use super::source::Source;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;
 
+/// Bytes that are compared at once.
+const BATCH: usize = 16 << 10;
+
 /// One piece.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
@@ -23,8 +27,8 @@ struct Piece {
     pa: u64,
     /// Bytes.
     len: u64,
-    /// Where they lie in the file.
-    offset: u64,
+    /// Where they lie in the file; `None` if the file says that they are zeros.
+    offset: Option<u64>,
     /// Where the file says so.
     said_at: u64,
 }
@@ -36,6 +40,19 @@ pub(super) struct Pieces<'a> {
     /// What the format calls a piece: `LiME range`, `PT_LOAD`.
     name: &'static str,
     pieces: Vec<Piece>,
+}
+
+impl Piece {
+    /// The byte of the file that address 0 would be at. Pieces of the same origin that touch are
+    /// one.
+    fn origin(&self) -> Option<u64> {
+        self.offset.map(|offset| offset.wrapping_sub(self.pa))
+    }
+
+    fn end(&self) -> u64 {
+        // `add` has looked that the sum does not overflow.
+        self.pa + self.len
+    }
 }
 
 impl<'a> Pieces<'a> {
@@ -61,14 +78,6 @@ impl<'a> Pieces<'a> {
             return Ok(());
         }
         let name = self.name;
-        if pa.checked_add(len).is_none() {
-            return Err(Error::broken(
-                name,
-                said_at,
-                format!("{len:#x} bytes from address {pa:#x}"),
-                "an end below 2^64",
-            ));
-        }
         if offset
             .checked_add(len)
             .is_none_or(|end| end > self.source.len())
@@ -80,21 +89,43 @@ impl<'a> Pieces<'a> {
                 format!("an end within the file's {:#x} bytes", self.source.len()),
             ));
         }
+        self.push(Piece {
+            pa,
+            len,
+            offset: Some(offset),
+            said_at,
+        })
+    }
+
+    /// Adds `len` bytes from address `pa` on, which are zeros and not in the file.
+    pub(super) fn add_zeros(&mut self, pa: u64, len: u64, said_at: u64) -> Result<(), Error> {
+        self.push(Piece {
+            pa,
+            len,
+            offset: None,
+            said_at,
+        })
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<(), Error> {
+        if piece.pa.checked_add(piece.len).is_none() {
+            return Err(Error::broken(
+                self.name,
+                piece.said_at,
+                format!("{:#x} bytes from address {:#x}", piece.len, piece.pa),
+                "an end below 2^64",
+            ));
+        }
         if let Some(last) = self.pieces.last_mut()
-            && last.pa + last.len == pa
-            && last.offset + last.len == offset
+            && last.end() == piece.pa
+            && last.origin() == piece.origin()
         {
-            last.len += len;
+            last.len += piece.len;
             return Ok(());
         }
         let needed = (self.pieces.len() as u64 + 1) * size_of::<Piece>() as u64;
-        self.options.allow(name, needed)?;
-        self.pieces.push(Piece {
-            pa,
-            len,
-            offset,
-            said_at,
-        });
+        self.options.allow(self.name, needed)?;
+        self.pieces.push(piece);
         Ok(())
     }
 
@@ -102,27 +133,42 @@ impl<'a> Pieces<'a> {
     pub(super) fn finish(mut self) -> Result<Linear, Error> {
         self.pieces.sort_by_key(|piece| (piece.pa, piece.offset));
         let mut joined: Vec<Piece> = Vec::new();
-        for piece in self.pieces {
+        let mut compared = 0;
+        for mut piece in self.pieces {
             let Some(last) = joined.last_mut() else {
                 joined.push(piece);
                 continue;
             };
-            // Neither sum overflows: `add` has looked.
-            let (end, piece_end) = (last.pa + last.len, piece.pa + piece.len);
-            let same = piece.offset.wrapping_sub(last.offset) == piece.pa.wrapping_sub(last.pa);
-            if piece.pa <= end && same {
-                last.len = end.max(piece_end) - last.pa;
-            } else if piece.pa < end {
-                return Err(Error::broken(
-                    self.name,
-                    piece.said_at,
-                    format!("address {:#x} at offset {:#x}", piece.pa, piece.offset),
-                    format!(
-                        "an address from {end:#x} up: the one at {:#x} has {:#x} to there",
-                        last.said_at, last.pa
-                    ),
-                ));
-            } else {
+            let end = last.end();
+            if piece.pa <= end && piece.origin() == last.origin() {
+                last.len = end.max(piece.end()) - last.pa;
+                continue;
+            }
+            if piece.pa < end {
+                let (said_at, pa) = (last.said_at, last.pa);
+                let both = end.min(piece.end()) - piece.pa;
+                compared += both;
+                // A file that says each byte many times over is compared once.
+                let is_same =
+                    compared <= self.source.len() && equal(self.source, &joined, &piece, both)?;
+                if !is_same {
+                    return Err(Error::broken(
+                        self.name,
+                        piece.said_at,
+                        match piece.offset {
+                            Some(at) => format!("address {:#x} at offset {at:#x}", piece.pa),
+                            None => format!("zeros at address {:#x}", piece.pa),
+                        },
+                        format!(
+                            "an address from {end:#x} up: the one at {said_at:#x} has {pa:#x} to there"
+                        ),
+                    ));
+                }
+                piece.pa += both;
+                piece.len -= both;
+                piece.offset = piece.offset.map(|offset| offset + both);
+            }
+            if piece.len > 0 {
                 joined.push(piece);
             }
         }
@@ -142,6 +188,33 @@ impl<'a> Pieces<'a> {
             ranges,
         })
     }
+}
+
+/// Whether the first `len` bytes of `piece` are those that `joined` has at its addresses, all of
+/// which it has: its pieces ascend, and the last one reaches furthest.
+fn equal(source: &Source, joined: &[Piece], piece: &Piece, len: u64) -> Result<bool, Error> {
+    let (mut here, mut there) = ([0; BATCH], [0; BATCH]);
+    let mut done = 0;
+    while done < len {
+        let at = piece.pa + done;
+        let after = joined.partition_point(|other| other.end() <= at);
+        let Some(other) = joined.get(after).filter(|other| other.pa <= at) else {
+            return Ok(false);
+        };
+        let n = (other.end() - at).min(len - done).min(BATCH as u64);
+        for (of, into) in [(piece, &mut here), (other, &mut there)] {
+            let into = &mut into[..n as usize];
+            match of.offset {
+                Some(offset) => source.bytes().read_exact_at(into, offset + (at - of.pa))?,
+                None => into.fill(0),
+            }
+        }
+        if here[..n as usize] != there[..n as usize] {
+            return Ok(false);
+        }
+        done += n;
+    }
+    Ok(true)
 }
 
 /// The whole pages of ascending, disjoint ranges, of which those that touch are one.
@@ -171,9 +244,14 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// Calls `each` with the parts of `len` bytes at `at`: their offset in the file, and where
-    /// they begin and how long they are. Stops when `each` says no.
-    fn parts(&self, at: u64, len: u64, mut each: impl FnMut(u64, u64, u64) -> bool) -> bool {
+    /// Calls `each` with the parts of `len` bytes at `at`: their offset in the file (`None` for
+    /// zeros), and where they begin and how long they are. Stops when `each` says no.
+    fn parts(
+        &self,
+        at: u64,
+        len: u64,
+        mut each: impl FnMut(Option<u64>, u64, u64) -> bool,
+    ) -> bool {
         let mut done = 0;
         while done < len {
             let here = at + done;
@@ -183,7 +261,7 @@ impl Linear {
             };
             let inside = here - piece.pa;
             let n = (piece.len - inside).min(len - done);
-            if !each(piece.offset + inside, done, n) {
+            if !each(piece.offset.map(|offset| offset + inside), done, n) {
                 return false;
             }
             done += n;
@@ -203,7 +281,10 @@ impl PhysMemory for Linear {
         // The ranges are made of pieces, so every part of a range is found.
         self.parts(at, buf.len() as u64, |offset, start, n| {
             let part = &mut buf[start as usize..(start + n) as usize];
-            result = self.source.bytes().read_exact_at(part, offset);
+            match offset {
+                Some(offset) => result = self.source.bytes().read_exact_at(part, offset),
+                None => part.fill(0),
+            }
             result.is_ok()
         });
         result
@@ -211,7 +292,9 @@ impl PhysMemory for Linear {
 
     fn known_zero(&self, at: u64, len: u64) -> bool {
         livecore_minidump::phys::first_outside(&self.ranges, at, len).is_none()
-            && self.parts(at, len, |offset, _, n| self.source.known_zero(offset, n))
+            && self.parts(at, len, |offset, _, n| {
+                offset.is_none_or(|offset| self.source.known_zero(offset, n))
+            })
     }
 }
 
@@ -261,6 +344,54 @@ mod tests {
             error.starts_with("piece at offset 0x8: found address 0x2000"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn pieces_over_each_other_with_equal_bytes_are_accepted() {
+        let options = Options::default();
+        let mut bytes = vec![0; 0x8000];
+        for (index, byte) in bytes[..0x4000].iter_mut().enumerate() {
+            *byte = (index / 100) as u8;
+        }
+        // The second half of these and a part of a page again, elsewhere in the file.
+        bytes.copy_within(0x2000..0x4000, 0x4000);
+        bytes.copy_within(0x1800..0x2400, 0x6000);
+        let expected = bytes[..0x4000].to_vec();
+        let source = Source::of(Arc::new(bytes), &options).unwrap();
+        let mut pieces = Pieces::new("piece", &source, &options);
+        pieces.add(0x10000, 0x3000, 0, 0).unwrap();
+        pieces.add(0x12000, 0x2000, 0x4000, 8).unwrap();
+        pieces.add(0x11800, 0xc00, 0x6000, 16).unwrap();
+        let memory = pieces.finish().unwrap();
+        assert_eq!(memory.ranges(), std::slice::from_ref(&(0x10000..0x14000)));
+        let mut back = vec![0xff; 0x4000];
+        memory.read(0x10000, &mut back).unwrap();
+        assert!(back == expected);
+    }
+
+    #[test]
+    fn a_file_that_says_its_bytes_too_often_is_not_compared_for_ever() {
+        let options = Options::default();
+        let source = Source::of(Arc::new(vec![0; 0x10000]), &options).unwrap();
+        let mut pieces = Pieces::new("piece", &source, &options);
+        for shift in 0..8 {
+            pieces.add(0x10000 + 16 * shift, 0xf000, 0, shift).unwrap();
+        }
+        assert!(pieces.finish().is_err());
+    }
+
+    #[test]
+    fn zeros_that_the_file_does_not_have_are_known_zeros() {
+        let (source, options) = (source(0x2000), Options::default());
+        let mut pieces = Pieces::new("piece", &source, &options);
+        pieces.add(0x1000, 0x1000, 0x1000, 0).unwrap();
+        pieces.add_zeros(0x2000, 0x3000, 8).unwrap();
+        let memory = pieces.finish().unwrap();
+        assert_eq!(memory.ranges(), std::slice::from_ref(&(0x1000..0x5000)));
+        assert!(memory.known_zero(0x2000, 0x3000) && !memory.known_zero(0x1000, 0x2000));
+        let mut back = [9; 0x2000];
+        memory.read(0x1800, &mut back).unwrap();
+        assert!(back[..0x800] == [1; 0x800] && back[0x800..] == [0; 0x1800]);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Stream};
 use livecore_minidump::Error;
+use rustix::fs::OFlags;
 
 use super::Options;
 
@@ -24,15 +25,24 @@ pub(super) struct Source {
 impl Source {
     /// Opens the file at `path`, through a decoder if it is a gzip or zstd stream.
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        let file = Arc::new(File::open(path)?);
+        let unseekable = || Error::Unsupported {
+            what: "an image that cannot be read at any offset; save it to a file".into(),
+        };
+        if path == Path::new("-") {
+            return Err(unseekable());
+        }
+        // Without waiting for whoever writes to a pipe of that name.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(path)?;
+        let file = Arc::new(file);
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
         }
         if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
-            return Err(Error::Unsupported {
-                what: "an image that cannot be read at any offset; save it to a file".into(),
-            });
+            return Err(unseekable());
         }
         let mut source = Self::of(file.clone(), options)?;
         if source.codec == Codec::None {

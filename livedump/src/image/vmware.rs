@@ -40,12 +40,34 @@ pub(super) fn probe(head: &[u8]) -> bool {
 
 /// The `.vmss` or `.vmsn` that lies beside a `.vmem`.
 pub(super) fn beside(vmem: &Path) -> Option<PathBuf> {
-    if vmem.extension()? != "vmem" {
+    let bare = uncompressed(vmem);
+    if !bare.extension()?.eq_ignore_ascii_case("vmem") {
         return None;
     }
-    ["vmss", "vmsn"]
-        .into_iter()
-        .map(|suffix| vmem.with_extension(suffix))
+    named(&bare, &["vmss", "vmsn"])
+}
+
+/// The `.vmem` that lies beside a `.vmss` or `.vmsn`, compressed or not.
+pub(super) fn memory_beside(state: &Path) -> Option<PathBuf> {
+    named(&uncompressed(state), &["vmem"])
+}
+
+/// A name without the suffix of what has compressed the file.
+fn uncompressed(path: &Path) -> PathBuf {
+    match path.extension() {
+        Some(suffix) if suffix == "gz" || suffix == "zst" => path.with_extension(""),
+        _ => path.into(),
+    }
+}
+
+/// The file of this name with one of `suffixes`, in lower or upper case, compressed or not.
+fn named(path: &Path, suffixes: &[&str]) -> Option<PathBuf> {
+    let names = suffixes
+        .iter()
+        .flat_map(|suffix| [suffix.to_ascii_lowercase(), suffix.to_ascii_uppercase()]);
+    names
+        .flat_map(|suffix| ["", ".gz", ".zst"].map(|more| format!("{suffix}{more}")))
+        .map(|suffix| path.with_extension(suffix))
         .find(|path| path.is_file())
 }
 
@@ -207,7 +229,9 @@ impl State {
             (None, Some((start, len))) => (state, start, len),
             (None, None) => {
                 return Err(Error::Unsupported {
-                    what: "VMware state without its memory; name the .vmem beside it".into(),
+                    what: "VMware state without its memory, which is in a .vmem; put that file in \
+                           the same directory under the same name"
+                        .into(),
                 });
             }
         };

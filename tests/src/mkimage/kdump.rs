@@ -34,6 +34,8 @@ pub struct Kdump {
     pub share_zeros: bool,
     /// Every so many pages one is left out, though it exists; 0 for none.
     pub leave_out: u64,
+    /// The file is incomplete: its writer got to so many pages.
+    pub written: Option<usize>,
 }
 
 impl Default for Kdump {
@@ -44,6 +46,7 @@ impl Default for Kdump {
             cpus: 2,
             share_zeros: true,
             leave_out: 0,
+            written: None,
         }
     }
 }
@@ -96,7 +99,7 @@ pub fn kdump(memory: &Memory, how: &Kdump) -> Vec<u8> {
         &mut out,
         4,
         &[
-            1,
+            if how.written.is_some() { 8 } else { 1 },
             BLOCK as u64,
             sub_blocks as u64,
             2 * one_bitmap as u64,
@@ -149,7 +152,11 @@ pub fn kdump(memory: &Memory, how: &Kdump) -> Vec<u8> {
     let data_at = (out.len() + 24 * kept.len()) as u64;
     let mut data: Vec<u8> = Vec::new();
     let mut zeros = None;
-    for ((_, page), codec) in kept.iter().zip(how.codecs.iter().cycle()) {
+    for (index, ((_, page), codec)) in kept.iter().zip(how.codecs.iter().cycle()).enumerate() {
+        if how.written.is_some_and(|written| index >= written) {
+            put(&mut out, 8, &[0, 0, 0]);
+            continue;
+        }
         let is_zero = page.iter().all(|byte| *byte == 0);
         let (flag, offset, len) = match zeros {
             Some(shared) if is_zero && how.share_zeros => shared,

@@ -46,3 +46,30 @@ pub fn avml(memory: &Memory, block: usize) -> Vec<u8> {
     }
     out
 }
+
+/// What AVML 0.17.0 wrote: ranges of up to `block` bytes, of which those of zeros alone are a header
+/// and nothing else. Version 1 (LiME's) or 2 (compressed).
+///
+/// # Panics
+///
+/// If snappy fails.
+#[must_use]
+pub fn avml_0170(memory: &Memory, block: usize, version: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (start, bytes) in &memory.ranges {
+        for (at, part) in (*start..).step_by(block).zip(bytes.chunks(block)) {
+            let one = Memory {
+                ranges: vec![(at, part.to_vec())],
+            };
+            if part.iter().all(|byte| *byte == 0) {
+                let magic = if version == 1 { b"EMiL" } else { b"AVML" };
+                header(&mut out, magic, version, at, part.len());
+            } else if version == 1 {
+                out.extend(lime(&one));
+            } else {
+                out.extend(avml(&one, block));
+            }
+        }
+    }
+    out
+}

@@ -22,7 +22,7 @@ pub use elf::{
     Core, Load, freebsd_full, qemu, qemu_32, qemu_arm64, qemu_paging, qemu_riscv64, virtualbox,
 };
 pub use kdump::{Codec, Kdump, flatten, kdump};
-pub use lime::{avml, lime};
+pub use lime::{avml, avml_0170, lime};
 pub use memory::Memory;
 pub use registers::{NAMES, control, register, segment_base};
 pub use state::{bhyve_meta, vmss, vmss_with_cpus, vmss_with_memory};

@@ -1,5 +1,6 @@
 //! Every format, undamaged.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use livecore_compress::{Encoding, NoProgress, Shape};
@@ -278,6 +279,73 @@ fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
 }
 
 #[test]
+fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
+    let memory = memory();
+    let all = memory.pages().count();
+    for (wide, written, share_zeros) in [(true, 40, true), (false, 70, false), (true, 1, true)] {
+        let bytes = mkimage::kdump(
+            &memory,
+            &Kdump {
+                wide,
+                share_zeros,
+                written: Some(written),
+                ..Kdump::default()
+            },
+        );
+        let image = open(bytes).unwrap();
+        let said = format!(
+            "incomplete (its writer ran out of space): {} pages",
+            all - written
+        );
+        assert!(image.notes[0].contains(&said), "{:?}", image.notes);
+        let mut page = [0; 4096];
+        for (index, (number, truth)) in memory.pages().enumerate() {
+            match image.memory.read(number * 4096, &mut page) {
+                Ok(()) => assert!(index < written && page == truth, "page {number:#x}"),
+                Err(error) => {
+                    assert!(index >= written, "page {number:#x}");
+                    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                }
+            }
+        }
+    }
+    let nothing = Kdump {
+        written: Some(0),
+        ..Kdump::default()
+    };
+    let error = open(mkimage::kdump(&memory, &nothing)).unwrap_err();
+    assert!(
+        error.to_string().contains("zeros for every page"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ranges_that_are_a_header_alone_are_known_zeros() {
+    let memory = Memory::parse(
+        "0x0        1 text 1
+         0x1000     1 zero
+         0x2000     1 text 2
+         0x10000    3 zero
+         0x20000    4 mix 3
+         0x40000    2 zero",
+    );
+    for version in [1, 2] {
+        let image = open(mkimage::avml_0170(&memory, 4096, version)).unwrap();
+        check("AVML 0.17.0", &*image.memory, &memory);
+        for (at, pages) in [(0x1000, 1), (0x10000, 3), (0x40000, 2)] {
+            assert!(image.memory.known_zero(at, pages * 4096), "{at:#x}");
+        }
+        assert!(!image.memory.known_zero(0x1000, 0x2000));
+    }
+    // Only so long a piece is told by its header.
+    let mut long = mkimage::avml_0170(&Memory::parse("0x0 1 text 1\n0x1000 1 zero"), 4096, 1);
+    let last = long.len() - 16;
+    long[last..last + 8].copy_from_slice(&(0x1000_u64 + (32 << 20) - 1).to_le_bytes());
+    assert!(open(long).is_err());
+}
+
+#[test]
 fn a_page_count_that_looks_like_a_block_size_is_none() {
     // 0x8000 pages, where a header of 64 bits has its block size.
     let memory = Memory::parse("0x0 5 text 1\n0x7ffb000 5 text 9");
@@ -402,6 +470,41 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
         check(name, &*image.memory, &memory);
     }
 
+    // As it comes from Windows, compressed by hand, and with a state that is alone.
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let [gzip, zstd] = compressed(&memory.packed());
+    for (vmem, bytes) in [
+        ("GUEST.VMEM", &memory.packed()),
+        ("guest.vmem.gz", &gzip),
+        ("guest.vmem.zst", &zstd),
+    ] {
+        let state = if vmem.starts_with('G') {
+            "GUEST.VMSS"
+        } else {
+            "guest.vmsn"
+        };
+        std::fs::write(path(vmem), bytes).unwrap();
+        std::fs::write(path(state), mkimage::vmss(&memory)).unwrap();
+        for name in [vmem, state] {
+            let image = image::open(&path(name), &Options::default()).unwrap();
+            assert_eq!(
+                (image.format, image.ram),
+                (Format::Vmware, path(vmem)),
+                "{name}"
+            );
+            check(name, &*image.memory, &memory);
+        }
+        std::fs::remove_file(path(vmem)).unwrap();
+        let error = image::open(&path(state), &Options::default()).unwrap_err();
+        assert!(
+            error.to_string().contains("in the same directory"),
+            "{error}"
+        );
+    }
+    let error = image::open(std::path::Path::new("-"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("save it to a file"), "{error}");
+
     // Below bhyve's limit there is nothing but low memory.
     let low = Memory::parse("0x0 300 mix 4");
     std::fs::write(path("guest.ckp"), low.packed()).unwrap();
@@ -456,6 +559,14 @@ fn what_is_no_image_is_told_by_its_name() {
         (b"BZh91AY&SY", "bzip2"),
         (b"\x89LZO\0\r\n\x1a\n", "lzop"),
         (b"\x04\x22\x4d\x18\x64\x40", "lz4"),
+        (b"QFI\xfb\0\0\0\x03", "qemu-img convert"),
+        (b"KDMV\x01\0\0\0", "qemu-img convert"),
+        (b"# Disk DescriptorFile\nversion=1\n", "qemu-img convert"),
+        (b"vhdxfile", "qemu-img convert"),
+        (b"EVF\x09\x0d\x0a\xff\0\x01", "ewfexport"),
+        (b"PK\x03\x04\x14\0", "zip"),
+        (b"7z\xbc\xaf\x27\x1c\0\x04", "7z"),
+        (b"LZIP\x01\x0c", "lzip"),
     ] {
         let mut bytes = head.to_vec();
         bytes.resize(8192, 0);
@@ -466,6 +577,10 @@ fn what_is_no_image_is_told_by_its_name() {
         );
         assert!(error.to_string().contains(what), "{error}");
     }
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&mkimage::lime(&memory())).unwrap();
+    let error = open(encoder.finish().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("one zlib stream"), "{error}");
     let mut kernel = mkimage::qemu(&memory(), 0).build();
     kernel[16] = 2;
     let error = open(kernel).unwrap_err();
