@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use livecore_minidump::Error;
 
-use super::Options;
 use super::cache::BlockCache;
+use super::options::Options;
 use super::pieces::pages_of;
 use super::source::{Source, broken, le};
 use livecore_minidump::PhysMemory;

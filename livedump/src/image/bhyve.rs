@@ -12,13 +12,18 @@ use std::path::{Path, PathBuf};
 use livecore_minidump::Error;
 use serde_json::Value;
 
+use super::candidate::Row;
+use super::format::Format;
+use super::memory_image::Image;
+use super::raw_layout::RawLayout;
+
 /// `VM_LOWMEM_LIMIT`.
-pub(super) const LOWMEM_LIMIT: u64 = 3 << 30;
+const LOWMEM_LIMIT: u64 = 3 << 30;
 /// The most bytes of metadata that are read.
 const LIMIT: u64 = 1 << 20;
 
 /// The metadata beside a checkpoint, if there is any.
-pub(super) fn beside(path: &Path) -> Option<PathBuf> {
+fn beside(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_owned();
     name.push(".meta");
     Some(path.with_file_name(name)).filter(|meta| meta.is_file())
@@ -26,7 +31,7 @@ pub(super) fn beside(path: &Path) -> Option<PathBuf> {
 
 /// That the checkpoint's metadata tells of `len` bytes of memory. `false` if it is no metadata of
 /// bhyve's.
-pub(super) fn check(meta: &Path, len: u64) -> Result<bool, Error> {
+fn check(meta: &Path, len: u64) -> Result<bool, Error> {
     let mut text = Vec::new();
     File::open(meta)?.take(LIMIT).read_to_end(&mut text)?;
     let Ok(value) = serde_json::from_slice::<Value>(&text) else {
@@ -51,3 +56,22 @@ pub(super) fn check(meta: &Path, len: u64) -> Result<bool, Error> {
         format!("{len:#x}, the bytes of the checkpoint"),
     ))
 }
+
+/// The format.
+pub(super) const BHYVE: Row = Row {
+    probe: |candidate| match candidate.path.and_then(beside) {
+        Some(meta) => check(&meta, candidate.source()?.len()),
+        None => Ok(false),
+    },
+    open: |candidate| {
+        let source = candidate.source()?;
+        let layout = RawLayout::Hole {
+            below: LOWMEM_LIMIT,
+        };
+        let memory = layout.memory(source, candidate.options)?;
+        Ok(Image {
+            layout: Some(layout),
+            ..Image::new(Format::Bhyve, source, memory)
+        })
+    },
+};

@@ -11,7 +11,7 @@ use livecore_defs::elf::{PT_LOAD, PT_NOTE};
 use livecore_minidump::Error;
 use livecore_minidump::elf::core::{ElfCore, Head, Note};
 
-use super::Options;
+use super::options::Options;
 use super::pieces::{Linear, Pieces};
 use super::qemu_paging::{self, Claimed};
 use super::source::Source;

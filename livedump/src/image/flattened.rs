@@ -15,7 +15,10 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 use livecore_minidump::Error;
 
-use super::Options;
+use super::candidate::Row;
+use super::format::Format;
+use super::kdump;
+use super::options::Options;
 use super::source::Source;
 
 /// `MAX_SIZE_MDF_HEADER`.
@@ -170,3 +173,17 @@ impl ReadAt for Flattened {
             .read_at(&mut buf[..n], chunk.from + inside)
     }
 }
+
+/// The format.
+pub(super) const KDUMP_FLATTENED: Row = Row {
+    probe: |candidate| Ok(probe(&candidate.head()?)),
+    open: |candidate| {
+        let rearranged = open(candidate.source()?, candidate.options)?;
+        if !kdump::probe(&rearranged.head::<64>()?) {
+            return Err(Error::Unsupported {
+                what: "flattened file of something that is no kdump".into(),
+            });
+        }
+        kdump::image(Format::KdumpFlattened, &rearranged, candidate.options)
+    },
+};

@@ -26,10 +26,13 @@ use livecore_compress::is_zero;
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
-use super::Options;
 use super::cache::BlockCache;
+use super::candidate::Row;
 use super::cpu::CpuState;
 use super::elf;
+use super::format::Format;
+use super::memory_image::Image;
+use super::options::Options;
 use super::pieces::pages_of;
 use super::qemu;
 use super::source::{Source, broken, le32, le64};
@@ -100,11 +103,8 @@ impl Header {
     }
 }
 
-/// Opens a file that is not flattened (any more).
-pub(super) fn open(
-    source: &Source,
-    options: &Options,
-) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
+/// Opens such a file.
+fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
     let head: [u8; 512] = source.array("kdump header", 0)?;
     let both = [Header::read(&head, true), Header::read(&head, false)];
     let Some(header) = both.iter().find(|h| h.is_plausible(source.len())) else {
@@ -500,4 +500,20 @@ impl PhysMemory for Kdump {
         }
         Ok(())
     }
+}
+
+/// The format.
+pub(super) const KDUMP: Row = Row {
+    probe: |candidate| Ok(probe(&candidate.head()?)),
+    open: |candidate| image(Format::Kdump, candidate.source()?, candidate.options),
+};
+
+/// The image in a file that is not flattened (any more).
+pub(super) fn image(format: Format, source: &Source, options: &Options) -> Result<Image, Error> {
+    let (memory, cpus, notes) = open(source, options)?;
+    Ok(Image {
+        cpus,
+        notes,
+        ..Image::new(format, source, memory)
+    })
 }

@@ -5,10 +5,16 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use livecore_compress::Codec;
 use livecore_minidump::machine_dir::LAYOUT_FILE;
 use serde::Deserialize;
 
-use super::RawImage;
+use super::candidate::Row;
+use super::format::Format;
+use super::memory_image::Image;
+use super::raw::RawImage;
+use super::raw_layout::RawLayout;
+use super::source::Source;
 
 /// The most bytes that are read of it.
 const LIMIT: u64 = 1 << 20;
@@ -33,15 +39,15 @@ struct Layout {
 }
 
 /// What a layout says of its files.
-pub(super) struct Described {
-    pub(super) ram: PathBuf,
-    pub(super) kernel: PathBuf,
-    pub(super) ranges: Vec<Range<u64>>,
+struct Described {
+    ram: PathBuf,
+    kernel: PathBuf,
+    ranges: Vec<Range<u64>>,
 }
 
 /// The layout of `path`, which is a directory that must have one, or a file that may have one
 /// beside it, by which it is named.
-pub(super) fn describe(path: &Path) -> io::Result<Option<Described>> {
+fn describe(path: &Path) -> io::Result<Option<Described>> {
     let (directory, file) = if path.is_dir() {
         (path, None)
     } else {
@@ -127,6 +133,37 @@ fn read(directory: &Path) -> io::Result<Option<Layout>> {
     }
     Ok(Some(layout))
 }
+
+/// A raw file, or a directory, with a [`LAYOUT_FILE`] that says what its addresses are.
+pub(super) const MACHINE: Row = Row {
+    probe: |candidate| match candidate.path {
+        Some(path) => Ok(describe(path)?.is_some()),
+        None => Ok(false),
+    },
+    open: |candidate| {
+        let described = match candidate.path {
+            Some(path) => describe(path)?,
+            None => None,
+        };
+        let Some(described) = described else {
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+        };
+        let source = Source::open(&described.ram, candidate.options)?;
+        let memory = if source.codec() == Codec::None {
+            let image = RawImage::new(File::open(&described.ram)?, &described.ranges)?;
+            Image::new(Format::Machine, &source, image)
+        } else {
+            let ranges = described.ranges.into_iter().map(|r| (r.clone(), r.start));
+            let memory = RawLayout::Ranges(ranges.collect()).memory(&source, candidate.options)?;
+            Image::new(Format::Machine, &source, memory)
+        };
+        Ok(Image {
+            ram: described.ram,
+            kernel: Some(described.kernel),
+            ..memory
+        })
+    },
+};
 
 #[cfg(test)]
 mod tests {

@@ -14,8 +14,11 @@ use std::io::Read;
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
-use super::Options;
 use super::avml::{Blocks, Snapped};
+use super::candidate::Row;
+use super::format::Format;
+use super::memory_image::Image;
+use super::options::Options;
 use super::pieces::{Linear, Pieces};
 use super::source::{Source, le32, le64};
 
@@ -103,7 +106,7 @@ impl Header {
 }
 
 /// Opens a file of version 1 only.
-pub(super) fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
+fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
     let mut pieces = Pieces::new("LiME range", source, options);
     let mut at = 0;
     while at < source.len() {
@@ -126,7 +129,7 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Linear, Error> 
 }
 
 /// Opens a file of version 2.
-pub(super) fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
+fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
     let mut blocks = Blocks::new(source, options);
     let mut at = 0;
     while at < source.len() {
@@ -156,3 +159,23 @@ pub(super) fn open_avml(source: &Source, options: &Options) -> Result<Snapped, E
     }
     blocks.finish()
 }
+
+/// LiME's format.
+pub(super) const PLAIN: Row = Row {
+    probe: |candidate| Ok(probe(&candidate.head()?).0),
+    open: |candidate| {
+        let source = candidate.source()?;
+        let memory = open(source, candidate.options)?;
+        Ok(Image::new(Format::Lime, source, memory))
+    },
+};
+
+/// AVML's.
+pub(super) const COMPRESSED: Row = Row {
+    probe: |candidate| Ok(probe(&candidate.head()?).1),
+    open: |candidate| {
+        let source = candidate.source()?;
+        let memory = open_avml(source, candidate.options)?;
+        Ok(Image::new(Format::Avml, source, memory))
+    },
+};

@@ -7,7 +7,7 @@
 //! ```text
 //!  path ── source ──▶ bytes at an offset (gzip, zstd: through their stream)
 //!            │
-//!         open: probe by probe
+//!         open: a table of formats, probed in turn
 //!            ├── raw_layout, find, layout       raw RAM: which address an offset is
 //!            ├── elf ── qemu, virtualbox, xen   ELF cores and their notes
 //!            ├── flattened ── kdump             pages compressed one by one
@@ -25,14 +25,19 @@
 mod avml;
 mod bhyve;
 mod cache;
+mod candidate;
 pub mod cpu;
 mod elf;
+mod elf_core;
 pub mod exercise;
 mod find;
 mod flattened;
+mod foreign;
+mod format;
 mod kdump;
 pub mod layout;
 mod lime;
+mod memory_image;
 mod open;
 mod options;
 mod pieces;
@@ -42,6 +47,8 @@ mod qemu;
 mod qemu_paging;
 pub mod raw;
 mod raw_layout;
+mod raw_memory;
+mod raw_pieces;
 mod source;
 mod virtualbox;
 mod vmware;
@@ -49,8 +56,11 @@ mod vmware_cpu;
 mod xen;
 
 pub use cpu::{Arm64, Control, CpuState, Registers, Riscv64, Segment, Segments, X86};
+pub use foreign::foreign;
+pub use format::Format;
 pub use layout::Opened;
-pub use open::{Format, Image, foreign, open, open_bytes};
+pub use memory_image::Image;
+pub use open::{open, open_bytes};
 pub use options::Options;
 pub use raw::RawImage;
 pub(crate) use raw_layout::FOUR_GIB;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use livecore_minidump::Error;
 
-use super::RawLayout;
+use super::raw_layout::RawLayout;
 
 /// How an image is opened.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use std::ops::Range;
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
-use super::Options;
+use super::options::Options;
 use super::source::Source;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;

@@ -5,11 +5,6 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::Error;
-
-use super::Options;
-use super::pieces::{Linear, Pieces};
-use super::source::Source;
 
 /// Where memory goes on above the hole of a PC.
 pub(crate) const FOUR_GIB: u64 = 4 << 30;
@@ -38,7 +33,7 @@ pub enum RawLayout {
 
 impl RawLayout {
     /// Bytes of RAM below the hole, in a file of `len` bytes; all of them if there is no hole.
-    fn below(&self, len: u64) -> u64 {
+    pub(super) fn below(&self, len: u64) -> u64 {
         // QEMU `hw/i386/pc_piix.c` and `pc_q35.c`, without `max-ram-below-4g`.
         match self {
             Self::Hole { below } => *below,
@@ -46,24 +41,6 @@ impl RawLayout {
             Self::Q35 if len >= 0xb000_0000 => 0x8000_0000,
             Self::Flat | Self::Pc | Self::Q35 | Self::Ranges(_) => len,
         }
-    }
-
-    /// Memory that `source` holds in this layout.
-    pub(super) fn memory(&self, source: &Source, options: &Options) -> Result<Linear, Error> {
-        let mut pieces = Pieces::new("raw memory", source, options);
-        // What is behind the last whole page is nobody's.
-        let len = source.len() - source.len() % PAGE_SIZE;
-        if let Self::Ranges(ranges) = self {
-            for (range, offset) in ranges {
-                let len = range.end.saturating_sub(range.start);
-                pieces.add(range.start, len, *offset, 0)?;
-            }
-        } else {
-            let below = self.below(len).min(len);
-            pieces.add(0, below, 0, 0)?;
-            pieces.add(FOUR_GIB, len - below, below, 0)?;
-        }
-        pieces.finish()
     }
 }
 

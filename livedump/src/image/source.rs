@@ -10,7 +10,7 @@ use livecore_compress::{Codec, ReadAt, Stream};
 use livecore_minidump::Error;
 use rustix::fs::OFlags;
 
-use super::Options;
+use super::options::Options;
 
 /// An open file of an image. Cheap to clone.
 #[derive(Clone)]

@@ -7,7 +7,10 @@
 use livecore_minidump::Error;
 use livecore_minidump::elf::core::Note;
 
+use super::candidate::Row;
 use super::cpu::{Control, CpuState, Segment, Segments, X86};
+use super::elf_core;
+use super::format::Format;
 
 use super::source::{le16, le32, le64};
 
@@ -22,11 +25,6 @@ const FIRST: u32 = 0x0001_0000;
 /// `DBGFCORECPU` up to `msrKernelGSBase`.
 const CPU: usize = 544;
 
-/// Whether these are the notes of such a core.
-pub(super) fn probe(notes: &[Note]) -> bool {
-    descriptor(notes).is_some()
-}
-
 fn descriptor(notes: &[Note]) -> Option<&Note> {
     notes
         .iter()
@@ -34,7 +32,7 @@ fn descriptor(notes: &[Note]) -> Option<&Note> {
 }
 
 /// The processors.
-pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
+fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
     let Some(core) = descriptor(notes) else {
         return Ok(Vec::new());
     };
@@ -127,3 +125,12 @@ fn state(d: &[u8]) -> X86 {
         }),
     }
 }
+
+/// The format.
+pub(super) const VIRTUALBOX: Row = Row {
+    probe: |candidate| Ok(descriptor(candidate.notes()?).is_some()),
+    open: |candidate| {
+        let cpus = cpus(candidate.notes()?)?;
+        elf_core::image(candidate, Format::VirtualBox, cpus)
+    },
+};

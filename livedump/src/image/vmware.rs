@@ -14,8 +14,11 @@ use std::path::{Path, PathBuf};
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
-use super::Options;
+use super::candidate::{Candidate, Row};
 use super::cpu::CpuState;
+use super::format::Format;
+use super::memory_image::Image;
+use super::options::Options;
 use super::pieces::{Linear, Pieces};
 use super::source::{Source, le16, le32, le64};
 use super::vmware_cpu::Cpus;
@@ -33,13 +36,13 @@ const BLOCK_COMPRESSED: u16 = 0x3e;
 const REGIONS: u32 = 1024;
 
 /// Whether a file begins like a `.vmss` or `.vmsn`.
-pub(super) fn probe(head: &[u8]) -> bool {
+fn probe(head: &[u8]) -> bool {
     let magic = le32(head, 0);
     MAGICS.contains(&magic) || magic == MAGIC_32
 }
 
 /// The `.vmss` or `.vmsn` that lies beside a `.vmem`.
-pub(super) fn beside(vmem: &Path) -> Option<PathBuf> {
+fn beside(vmem: &Path) -> Option<PathBuf> {
     let bare = uncompressed(vmem);
     if !bare.extension()?.eq_ignore_ascii_case("vmem") {
         return None;
@@ -48,7 +51,7 @@ pub(super) fn beside(vmem: &Path) -> Option<PathBuf> {
 }
 
 /// The `.vmem` that lies beside a `.vmss` or `.vmsn`, compressed or not.
-pub(super) fn memory_beside(state: &Path) -> Option<PathBuf> {
+fn memory_beside(state: &Path) -> Option<PathBuf> {
     named(&uncompressed(state), &["vmem"])
 }
 
@@ -307,5 +310,47 @@ fn tags(
             value,
         })?;
         at = next;
+    }
+}
+
+/// The format.
+pub(super) const VMWARE: Row = Row {
+    probe: |candidate| Ok(state_beside(candidate)?.is_some() || probe(&candidate.head()?)),
+    open: |candidate| {
+        let (source, options) = (candidate.source()?, candidate.options);
+        if let Some(other) = state_beside(candidate)? {
+            let state = State::read(&other, options)?;
+            let memory = state.memory(&other, Some(source), options)?;
+            return Ok(image(source, memory, state));
+        }
+        let state = State::read(source, options)?;
+        let beside = candidate.path.and_then(memory_beside);
+        let Some(vmem) = beside.filter(|_| !state.has_memory()) else {
+            let memory = state.memory(source, None, options)?;
+            return Ok(image(source, memory, state));
+        };
+        let other = Source::open(&vmem, options)?;
+        let memory = state.memory(source, Some(&other), options)?;
+        Ok(Image {
+            ram: vmem,
+            ..image(&other, memory, state)
+        })
+    },
+};
+
+/// The state that lies beside a `.vmem`, if it is one.
+fn state_beside(candidate: &Candidate<'_>) -> Result<Option<Source>, Error> {
+    let Some(path) = candidate.path.and_then(beside) else {
+        return Ok(None);
+    };
+    let state = Source::open(&path, candidate.options)?;
+    Ok(probe(&state.head::<4>()?).then_some(state))
+}
+
+fn image(source: &Source, memory: Linear, state: State) -> Image {
+    Image {
+        cpus: state.cpus,
+        notes: state.notes,
+        ..Image::new(Format::Vmware, source, memory)
     }
 }

@@ -8,9 +8,13 @@
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
 
-use super::Options;
+use super::candidate::Row;
 use super::cpu::{Control, CpuState, Segment, Segments, X86};
 use super::elf::{ElfImage, notes};
+use super::elf_core::not_elf;
+use super::format::Format;
+use super::memory_image::Image;
+use super::options::Options;
 use super::pieces::{Linear, Pieces};
 use super::pt_regs;
 use super::source::{Source, le64};
@@ -29,12 +33,12 @@ const INVALID_PFN: u64 = u64::MAX;
 const BATCH: u64 = 64 << 10;
 
 /// Whether this is such a core.
-pub(super) fn probe(elf: &ElfImage) -> bool {
+fn probe(elf: &ElfImage) -> bool {
     elf.section(".xen_pages").is_some()
 }
 
 /// The memory and the processors.
-pub(super) fn open(
+fn open(
     elf: &ElfImage,
     source: &Source,
     options: &Options,
@@ -168,3 +172,19 @@ fn state(c: &[u8]) -> X86 {
         ..state
     }
 }
+
+/// The format.
+pub(super) const XEN: Row = Row {
+    probe: |candidate| Ok(candidate.elf()?.is_some_and(probe)),
+    open: |candidate| {
+        let source = candidate.source()?;
+        let Some(elf) = candidate.elf()? else {
+            return Err(not_elf());
+        };
+        let (memory, cpus) = open(elf, source, candidate.options)?;
+        Ok(Image {
+            cpus,
+            ..Image::new(Format::Xen, source, memory)
+        })
+    },
+};

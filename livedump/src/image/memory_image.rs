@@ -1,0 +1,136 @@
+//! An image that has been opened.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use livecore_compress::Codec;
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::{Error, PhysMemory};
+
+use super::cpu::CpuState;
+use super::find;
+use super::format::Format;
+use super::options::Options;
+use super::raw_layout::RawLayout;
+use super::source::Source;
+
+/// An image, opened.
+pub struct Image {
+    /// What it is.
+    pub format: Format,
+    /// What compresses the file, if anything does.
+    pub codec: Codec,
+    /// Its memory.
+    pub memory: Arc<dyn PhysMemory>,
+    /// The processors, where the format tells of them.
+    pub cpus: Vec<CpuState>,
+    /// The file that the memory is in.
+    pub ram: PathBuf,
+    /// The kernel's file, if a `machine.json` names one.
+    pub kernel: Option<PathBuf>,
+    /// What the offsets of a raw file mean.
+    pub layout: Option<RawLayout>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// Of a raw file whose layout is not known.
+    pub(super) guess: Option<Guess>,
+}
+
+/// A layout that was guessed, and what it takes to take another.
+pub(super) struct Guess {
+    source: Source,
+    options: Options,
+    /// How many page tables tell of its hole; `None` if they have not been looked for.
+    votes: Option<u64>,
+}
+
+impl Guess {
+    pub(super) fn new(source: &Source, options: &Options) -> Self {
+        Self {
+            source: source.clone(),
+            options: options.clone(),
+            votes: None,
+        }
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("format", &self.format)
+            .field("codec", &self.codec)
+            .field("ranges", &self.memory.ranges())
+            .field("cpus", &self.cpus.len())
+            .field("ram", &self.ram)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    pub(super) fn new(format: Format, source: &Source, memory: impl PhysMemory + 'static) -> Self {
+        Self {
+            format,
+            codec: source.codec(),
+            memory: Arc::new(memory),
+            cpus: Vec::new(),
+            ram: PathBuf::new(),
+            kernel: None,
+            layout: None,
+            notes: Vec::new(),
+            guess: None,
+        }
+    }
+
+    /// The length of a raw file whose layout is a guess, and how many page tables tell of that
+    /// layout's hole; `None` where the layout is known.
+    pub fn guess(&self) -> Option<(u64, u64)> {
+        let guess = self.guess.as_ref()?;
+        let len = guess.source.len();
+        Some((len - len % PAGE_SIZE, guess.votes.unwrap_or(0)))
+    }
+
+    /// The memory of such a file up to 2 GiB, which is at the same addresses whatever the layout.
+    pub(crate) fn low(&self) -> Option<Arc<dyn PhysMemory>> {
+        self.first(find::LEAST)
+    }
+
+    /// All memory of such a file, as if an offset were an address.
+    pub(crate) fn flat(&self) -> Option<Arc<dyn PhysMemory>> {
+        self.first(u64::MAX)
+    }
+
+    fn first(&self, most: u64) -> Option<Arc<dyn PhysMemory>> {
+        let guess = self.guess.as_ref()?;
+        let end = self.guess()?.0.min(most);
+        let layout = RawLayout::Ranges(vec![(0..end, 0)]);
+        let memory = layout.memory(&guess.source, &guess.options).ok()?;
+        Some(Arc::new(memory))
+    }
+
+    /// Looks through such a file for its layout, if nobody has.
+    pub(crate) fn look(&mut self) -> Result<(), Error> {
+        let Some(guess) = self.guess.as_mut().filter(|guess| guess.votes.is_none()) else {
+            return Ok(());
+        };
+        let found = find::layout(&guess.source)?;
+        self.memory = Arc::new(found.layout.memory(&guess.source, &guess.options)?);
+        self.layout = Some(found.layout);
+        self.notes = found.note.into_iter().collect();
+        guess.votes = Some(found.votes);
+        Ok(())
+    }
+
+    /// Gives such a file this layout, which is no guess any more; `note` says how it was found out.
+    pub(crate) fn lay(&mut self, layout: RawLayout, note: Option<String>) -> Result<(), Error> {
+        let Some(guess) = self.guess.take() else {
+            return Ok(());
+        };
+        if self.layout.as_ref() != Some(&layout) {
+            self.memory = Arc::new(layout.memory(&guess.source, &guess.options)?);
+            self.layout = Some(layout);
+        }
+        self.notes = note.into_iter().collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! The memory of a raw file in its layout.
+
+use livecore_defs::amd64::PAGE_SIZE;
+use livecore_minidump::Error;
+
+use super::options::Options;
+use super::pieces::{Linear, Pieces};
+use super::raw_layout::{FOUR_GIB, RawLayout};
+use super::source::Source;
+
+impl RawLayout {
+    /// Memory that `source` holds in this layout.
+    pub(super) fn memory(&self, source: &Source, options: &Options) -> Result<Linear, Error> {
+        let mut pieces = Pieces::new("raw memory", source, options);
+        // What is behind the last whole page is nobody's.
+        let len = source.len() - source.len() % PAGE_SIZE;
+        if let Self::Ranges(ranges) = self {
+            for (range, offset) in ranges {
+                let len = range.end.saturating_sub(range.start);
+                pieces.add(range.start, len, *offset, 0)?;
+            }
+        } else {
+            let below = self.below(len).min(len);
+            pieces.add(0, below, 0, 0)?;
+            pieces.add(FOUR_GIB, len - below, below, 0)?;
+        }
+        pieces.finish()
+    }
+}
