@@ -55,10 +55,6 @@ const IN_CIRCLES: &[&str] = &[
     "minidump/src/plan.rs",
     // minidump/kernel
     // livedump
-    "livedump/src/image/options.rs",
-    "livedump/src/image/pieces.rs",
-    "livedump/src/image/raw_layout.rs",
-    "livedump/src/image/source.rs",
     // cli
     "cli/src/input.rs",
     "cli/src/kernel_search.rs",
