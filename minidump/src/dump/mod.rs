@@ -30,17 +30,19 @@ pub struct OpenOptions {
     /// Whether page data that is missing at the end is served as zeros. If it is, the dump says so
     /// ([`Warning::ZeroTail`]).
     pub zero_tail: bool,
-    /// The most bytes that the bitmap may take in memory. 32 MiB are a machine of 1 TiB.
+    /// The most bytes that the bitmap, or the list of a full dump's ranges, may take in memory. 32 MiB
+    /// are a machine of 1 TiB.
     pub bitmap_limit: u64,
 }
 
 impl OpenOptions {
-    /// The stream's options, no zero tail, bitmaps up to 1 GiB.
+    /// The stream's options, no zero tail, bitmaps up to half of the stream's memory.
     pub fn new(stream: livecore_compress::OpenOptions) -> Self {
+        let bitmap_limit = stream.memory / 2;
         Self {
             stream,
             zero_tail: false,
-            bitmap_limit: 1 << 30,
+            bitmap_limit,
         }
     }
 }
@@ -159,6 +161,7 @@ impl Dump {
                 "at most 256 MiB",
             ));
         }
+        reserve(&mut bytes, len, "message buffer")?;
         bytes.resize(len, 0);
         self.envelope
             .content
@@ -189,6 +192,16 @@ impl std::fmt::Debug for Dump {
             .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
+}
+
+/// Reserves memory whose size the dump decides.
+fn reserve<T>(list: &mut Vec<T>, len: usize, what: &str) -> Result<(), Error> {
+    list.try_reserve_exact(len).map_err(|_| {
+        let bytes = len.saturating_mul(size_of::<T>());
+        Error::Options(format!(
+            "{what} needs {bytes:#x} bytes, which memory does not have"
+        ))
+    })
 }
 
 /// Bytes with zeros behind them up to `end`.

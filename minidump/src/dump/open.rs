@@ -11,7 +11,7 @@ use super::beside::Beside;
 use super::envelope::Envelope;
 use super::envelope::Port;
 use super::memory::TableCache;
-use super::{Dump, HeaderOrigin, OpenOptions, Warning};
+use super::{Dump, HeaderOrigin, OpenOptions, Warning, reserve};
 use crate::bitmap_section::WordForm;
 use crate::container::{Container, Opened};
 use crate::header::{HEADER_BYTES, escaped};
@@ -288,6 +288,8 @@ fn read_bitmap(
         long_size: mini.long_size(),
     };
     let mut words = Vec::new();
+    // The limit above fits a usize's eighth of any system with that much memory.
+    reserve(&mut words, (needed / 8) as usize, "page bitmap")?;
     let mut piece = vec![0; 1 << 20];
     let mut done = 0;
     while done < needed {

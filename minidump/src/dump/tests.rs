@@ -429,3 +429,18 @@ fn a_minidump_is_one_while_clones_of_it_are_alive() {
     let mini = dump.into_minidump().unwrap();
     assert_eq!(mini.bitmap().count(), clone.pages());
 }
+
+#[test]
+fn a_bitmap_takes_at_most_half_of_the_memory_that_is_allowed() {
+    let stream = livecore_compress::OpenOptions::new().memory(100 << 20);
+    let mut options = OpenOptions::new(stream);
+    assert_eq!(options.bitmap_limit, 50 << 20);
+    let bitmap = payload(3);
+    assert!(AnyDump::from_source(Arc::new(bitmap.clone()), &options).is_ok());
+    options.bitmap_limit = 0;
+    let refused = AnyDump::from_source(Arc::new(bitmap), &options);
+    assert!(matches!(refused, Err(Error::Options(_))));
+    let mut words: Vec<u64> = Vec::new();
+    let refused = super::reserve(&mut words, usize::MAX / 8, "page bitmap");
+    assert!(matches!(refused, Err(Error::Options(_))));
+}
