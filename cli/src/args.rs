@@ -1,6 +1,7 @@
 //! Arguments that several verbs share. A verb's own arguments are in its file.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use livecore_compress::Codec;
@@ -52,6 +53,48 @@ pub fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A dump, named as a program of FreeBSD's that reads dumps has it, too: `-M CORE`.
+#[derive(Debug, Clone, Args)]
+pub struct DumpArg {
+    /// The dump; `-` for standard input
+    #[arg(required_unless_present = "core")]
+    dump: Option<PathBuf>,
+    /// The same, as FreeBSD's dmesg(8) and ps(1) name it
+    #[arg(short = 'M', value_name = "DUMP", conflicts_with = "dump")]
+    core: Option<PathBuf>,
+}
+
+impl DumpArg {
+    /// The dump's path.
+    pub fn path(&self) -> &Path {
+        // The parser wants one of the two.
+        self.dump
+            .as_deref()
+            .or(self.core.as_deref())
+            .unwrap_or(Path::new("-"))
+    }
+}
+
+/// A dump, and before it its kernel, as kgdb(1) and gdb(1) take them: `KERNEL DUMP`.
+#[derive(Debug, Clone, Args)]
+pub struct KernelAndDump {
+    /// The dump, or its kernel and the dump
+    #[arg(value_name = "[KERNEL] DUMP", num_args = 1..=2, required = true)]
+    named: Vec<PathBuf>,
+}
+
+impl KernelAndDump {
+    /// The dump's path, and the kernel's if it was named before it.
+    pub fn paths(&self) -> (&Path, Option<&Path>) {
+        match &self.named[..] {
+            [kernel, dump] => (dump, Some(kernel)),
+            [dump, ..] => (dump, None),
+            // The parser wants one.
+            [] => (Path::new("-"), None),
+        }
+    }
 }
 
 /// How payload and kerneldumpheader are laid in a file.

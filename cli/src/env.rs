@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use crate::interrupt::Interrupt;
+use crate::memory;
 
 /// The surroundings of a run. A test makes its own; the program takes the process's.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ pub struct Env {
     pub stdin: Option<File>,
     /// Where a stream that cannot seek is kept while it is read (an unlinked file).
     pub spool_dir: PathBuf,
+    /// Bytes of memory for what files decide.
+    pub memory: u64,
+    /// Whether standard output is a log in which a line can be a command: a CI job's.
+    pub ci: bool,
+    /// Whether standard output was open when the process began.
+    pub stdout_is_open: bool,
     /// What signals have asked for.
     pub interrupt: Interrupt,
 }
@@ -33,6 +40,9 @@ impl Env {
             color: false,
             stdin: None,
             spool_dir: std::env::temp_dir(),
+            memory: memory::MOST,
+            ci: false,
+            stdout_is_open: true,
             interrupt: Interrupt::default(),
         }
     }
@@ -55,6 +65,12 @@ impl Env {
                 .try_clone_to_owned()
                 .ok()
                 .map(File::from),
+            memory: memory::default_budget(),
+            ci: ["GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "CI"]
+                .into_iter()
+                .filter_map(std::env::var_os)
+                .any(|value| !value.is_empty() && value != "false" && value != "0"),
+            stdout_is_open: stdout_is_open(),
             interrupt,
             ..Self::detached()
         }
@@ -94,6 +110,18 @@ impl Env {
         }
         Ok(spool)
     }
+}
+
+/// Whether the process was started with a standard output. Rust's runtime opens /dev/null for reading
+/// and writing in place of one that is closed; a shell's `>/dev/null` is for writing alone.
+fn stdout_is_open() -> bool {
+    let stdout = io::stdout();
+    let both = rustix::fs::fcntl_getfl(&stdout)
+        .is_ok_and(|flags| flags & rustix::fs::OFlags::RWMODE == rustix::fs::OFlags::RDWR);
+    let of = rustix::fs::fstat(&stdout);
+    let null = rustix::fs::stat("/dev/null");
+    let is_null = of.is_ok_and(|of| null.is_ok_and(|null| of.st_rdev == null.st_rdev));
+    !(both && is_null)
 }
 
 /// Standard output without std's line buffer: dumps are streamed through it.

@@ -42,7 +42,7 @@ impl Failure {
         Self {
             exit,
             subject: Subject::Unnamed,
-            what: what.to_string(),
+            what: without_errno(&what.to_string()),
             next: None,
         }
     }
@@ -101,6 +101,23 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         self.exit
     }
+}
+
+/// `text` without the numbers that std puts behind a system's error: `(os error 2)`.
+fn without_errno(text: &str) -> String {
+    let mut pieces = text.split(" (os error ");
+    let mut clean = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        match piece[digits..].strip_prefix(')') {
+            Some(rest) if digits > 0 => clean.push_str(rest),
+            _ => {
+                clean.push_str(" (os error ");
+                clean.push_str(piece);
+            }
+        }
+    }
+    clean
 }
 
 impl fmt::Display for Failure {
@@ -308,6 +325,20 @@ mod tests {
             line,
             "a.zst: zstd frame 3 at offset 0x2000: found checksum 1, expected 2; try another"
         );
+    }
+
+    #[test]
+    fn numbers_of_system_errors_are_not_shown() {
+        for (text, shown) in [
+            (
+                "No such file or directory (os error 2)",
+                "No such file or directory",
+            ),
+            ("a: x (os error 13): y (os error 2)", "a: x: y"),
+            ("(os error x) (os error 2", "(os error x) (os error 2"),
+        ] {
+            assert_eq!(without_errno(text), shown);
+        }
     }
 
     #[test]

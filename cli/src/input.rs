@@ -7,12 +7,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
+use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_kernel::agree::Agreement;
 use livecore_kernel::kernel_search::Found;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
 use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
+use crate::crash_directory;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
 use livecore_serve::command;
@@ -34,11 +38,8 @@ pub struct Opening {
 pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
     let options = OpenOptions {
         zero_tail: opening.zero_tail,
-        ..OpenOptions::new(
-            livecore_compress::OpenOptions::new()
-                .threads(crate::args::threads(opening.threads))
-                .spool_dir(&session.env.spool_dir),
-        )
+        bitmap_limit: session.env.memory,
+        ..OpenOptions::new(session.stream_options(opening.threads))
     };
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
@@ -46,11 +47,22 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     } else {
         AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
     };
-    let dump = opened.map_err(|e| Failure::from(e).about(path))?;
+    let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.glance {
         session.check_at_end(path, dump.shared_stream());
     }
     Ok(dump)
+}
+
+/// Why the dump `path` could not be opened. What is encrypted has no mark; its name tells.
+pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
+    let failure = match crash_directory::encrypted(path) {
+        Some(what) if matches!(error, livecore_minidump::Error::NotADump { .. }) => {
+            Failure::new(Exit::UNSUPPORTED, what)
+        }
+        _ => Failure::from(error),
+    };
+    failure.about(path)
 }
 
 /// Opens a file that can be read at any offset: `path`, or a copy of what comes out of it if it is
@@ -105,7 +117,7 @@ pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> R
 pub struct KernelArgs {
     /// The kernel that ran: its ELF file, for symbols [default: looked for beside the dump and in
     /// /boot, and taken only if it says that it is the one]
-    #[arg(long, value_name = "ELF")]
+    #[arg(short = 'k', short_alias = 'N', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// A kernel's file, or a directory to look for it in; may be repeated
     #[arg(long, value_name = "PATH", conflicts_with = "kernel")]
@@ -116,6 +128,25 @@ pub struct KernelArgs {
 }
 
 impl KernelArgs {
+    /// The same with the kernel `path`, if there is one, as the one that is named.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the command line if two kernels are named.
+    pub fn with(&self, path: Option<&Path>) -> Result<Self, Failure> {
+        match (path, &self.kernel) {
+            (Some(path), Some(_)) => {
+                let failure = Failure::usage("a second kernel beside --kernel");
+                Err(failure.about(path))
+            }
+            (Some(path), None) => Ok(Self {
+                kernel: Some(path.into()),
+                ..self.clone()
+            }),
+            (None, _) => Ok(self.clone()),
+        }
+    }
+
     /// Opens the kernel if one is named, else looks for it, and says on standard error which one
     /// was found. `None` if there is none.
     ///
@@ -223,6 +254,29 @@ pub fn pair(
 /// Opens the kernel `path`.
 pub fn kernel(path: &Path) -> Result<KernelElf, Failure> {
     let about = |failure: Failure| failure.about(path);
-    let file = File::open(path).map_err(|e| about(e.into()))?;
-    KernelElf::parse(Arc::new(file)).map_err(|e| about(e.into()))
+    let file: Arc<dyn ReadAt> = Arc::new(File::open(path).map_err(|e| about(e.into()))?);
+    KernelElf::parse(Arc::clone(&file)).map_err(|e| {
+        let mut head = [0; HEAD];
+        let got = file.read_full_at(&mut head, 0).unwrap_or(0);
+        about(match compressed(&head[..got]) {
+            Some(what) => Failure::new(Exit::UNSUPPORTED, what),
+            None => e.into(),
+        })
+    })
+}
+
+/// What a file that begins with `head` is, if it is compressed or something else that is known, and
+/// what to do.
+fn compressed(head: &[u8]) -> Option<String> {
+    let codec = match head {
+        [0x1f, 0x8b, ..] => Some(("gzip", "gunzip")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(("zstd", "unzstd")),
+        _ => None,
+    };
+    match codec {
+        Some((codec, program)) => Some(format!(
+            "a file compressed with {codec}; unpack it with `{program}`"
+        )),
+        None => Foreign::of(head).map(Foreign::sentence),
+    }
 }

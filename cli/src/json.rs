@@ -6,11 +6,13 @@
 
 use std::io::{self, Write};
 
+use livecore_defs::text::escaped_json;
 use serde::{Serialize, Serializer};
 
 /// Writes one document, indented, and a newline.
 pub fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, document)?;
+    let text = serde_json::to_string_pretty(document)?;
+    out.write_all(escaped_json(&text).as_bytes())?;
     out.write_all(b"\n")
 }
 
@@ -27,4 +29,20 @@ impl Serialize for Hex {
 /// Whether a count is zero, for what is absent then.
 pub fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use livecore_defs::text::steers;
+
+    #[test]
+    fn characters_that_steer_a_terminal_are_escaped_and_read_back_the_same() {
+        let text = "a\u{1b}[2J\n\u{9b}\u{202e}\u{7f}größe\"\\";
+        let mut out = Vec::new();
+        print(&text, &mut out).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert!(!shown.trim_end().contains(steers), "{shown:?}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+    }
 }

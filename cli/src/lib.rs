@@ -4,12 +4,14 @@
 //! they ask `minidump`, `livedump` and `verify`, and put the answer into words or JSON.
 //!
 //! What several verbs share is here, one file each: [`args`] of the command line, [`exit`] codes and
-//! [`failure`]s, what is read ([`input`], [`space`], [`emulated`], [`served`]), how debuggers connect ([`transport`]), where output goes
+//! [`failure`]s, what is read ([`input`], [`emulated`], [`served`], [`crash_directory`]) and with how much
+//! [`memory`], how debuggers connect ([`transport`]), where output goes
 //! ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
 //! [`interrupt`], [`signals`]), and how numbers and bytes look to people ([`text`],
 //! [`memory_format`], [`hexdump`], [`words`]) and programs ([`json`]). A verb knows no other verb.
 
 pub mod args;
+pub mod crash_directory;
 pub mod emulated;
 pub mod env;
 pub mod exit;
@@ -20,6 +22,7 @@ pub mod input;
 pub mod interrupt;
 pub mod json;
 mod kernel_facts;
+pub mod memory;
 pub mod memory_format;
 pub mod output;
 pub mod progress;
@@ -56,6 +59,10 @@ pub fn run(
     let cli = match verb::Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return session::usage(&error, out, err),
+    };
+    let env = Env {
+        memory: cli.memory.unwrap_or(env.memory),
+        ..env
     };
     let mut session = Session::new(out, err, env, cli.quiet);
     let result = verb::run(&cli.verb, &mut session);

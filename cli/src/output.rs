@@ -59,6 +59,10 @@ pub fn check_stdout(
     if !destination.is_stdout() {
         return Ok(());
     }
+    if !session.env.stdout_is_open {
+        let failure = Failure::could_not("not open");
+        return Err(failure.about(Path::new("standard output")));
+    }
     if session.env.stdout_is_terminal {
         let failure = Failure::usage("a dump is not for a terminal");
         return Err(failure.next("name a file, or redirect standard output"));

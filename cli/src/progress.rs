@@ -1,13 +1,14 @@
 //! How far long work is: a bar for those who watch, a line for those who ask.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use livecore_livedump::sys::signals::clear_line_on_exit;
+
 use crate::interrupt::Interrupt;
-use crate::text::Short;
 use crate::work::Work;
 
 /// Hears of progress, draws it if somebody watches, and passes on the request to stop.
@@ -15,7 +16,14 @@ pub struct Bar {
     work: Arc<Work>,
     bar: ProgressBar,
     interrupt: Interrupt,
+    /// Whether it is to be drawn and has not been.
+    waits: AtomicBool,
+    /// Whether it counts stored bytes, not content.
+    counts_stored: bool,
 }
+
+/// How long work goes on without a bar.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 impl Bar {
     /// Work called `label` over `total` bytes of content, if that is known.
@@ -28,18 +36,35 @@ impl Bar {
         let work = Arc::new(Work::new(label, total));
         let interrupt = interrupt.clone();
         interrupt.set_work(Some(work.clone()));
-        let target = if drawn {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(total, target).with_style(style(total.is_some()));
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
+            .with_style(style(total.is_some()));
         bar.set_prefix(work.label.clone());
         Self {
             work,
             bar,
             interrupt,
+            waits: AtomicBool::new(drawn),
+            counts_stored: false,
         }
+    }
+
+    /// Shows the bar once the work has taken [`PATIENCE`]: what is done sooner needs none.
+    fn show(&self) {
+        if self.waits.load(Ordering::Relaxed)
+            && self.work.began.elapsed() >= PATIENCE
+            && self.waits.swap(false, Ordering::Relaxed)
+        {
+            clear_line_on_exit(true);
+            self.bar
+                .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+    }
+
+    /// The same where `total` is the size of files and not of their content.
+    #[must_use]
+    pub fn of_stored(mut self) -> Self {
+        self.counts_stored = true;
+        self
     }
 
     /// Seconds since the work began.
@@ -48,11 +73,12 @@ impl Bar {
     }
 }
 
+/// A line fits 80 columns; the bar takes what the numbers leave of a terminal's.
 fn style(bounded: bool) -> ProgressStyle {
     let template = if bounded {
-        "{prefix} [{bar:30}] {percent:>3} % {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left {msg}"
+        "{prefix} [{wide_bar}] {percent:>3} % {binary_bytes}, {binary_bytes_per_sec}, {eta} left"
     } else {
-        "{prefix} {spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed} {msg}"
+        "{prefix} {spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}"
     };
     // A template that does not parse costs the look, not the work.
     ProgressStyle::with_template(template)
@@ -63,12 +89,10 @@ fn style(bounded: bool) -> ProgressStyle {
 impl livecore_compress::Progress for Bar {
     fn advance(&self, content: u64, stored: u64) {
         self.work.content.fetch_add(content, Ordering::Relaxed);
-        let before = self.work.stored.fetch_add(stored, Ordering::Relaxed);
-        self.bar.inc(content);
-        if stored > 0 {
-            self.bar
-                .set_message(format!("({} stored)", Short(before + stored)));
-        }
+        self.work.stored.fetch_add(stored, Ordering::Relaxed);
+        self.show();
+        self.bar
+            .inc(if self.counts_stored { stored } else { content });
     }
 
     fn cancelled(&self) -> bool {
@@ -79,6 +103,7 @@ impl livecore_compress::Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        clear_line_on_exit(false);
         self.interrupt.set_work(None);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use livecore_compress::Stream;
+use livecore_compress::{OpenOptions, Stream};
 use livecore_kernel::Missing;
+use livecore_livedump::image;
 
 use crate::env::Env;
 use crate::exit::Exit;
@@ -111,6 +113,24 @@ impl<'a> Session<'a> {
         Bar::new(&self.env.interrupt, label, drawn, total)
     }
 
+    /// How streams are opened, with `threads` or one per processor.
+    pub fn stream_options(&self, threads: Option<NonZeroUsize>) -> OpenOptions {
+        OpenOptions::new()
+            .threads(crate::args::threads(threads))
+            .memory(self.env.memory)
+            .spool_dir(&self.env.spool_dir)
+    }
+
+    /// How images of memory are opened.
+    pub fn image_options(&self) -> image::Options {
+        image::Options {
+            memory: self.env.memory,
+            tables: self.env.memory / 4,
+            spool_dir: Some(self.env.spool_dir.clone()),
+            ..image::Options::default()
+        }
+    }
+
     /// Something is not as it should be, but the work goes on: the run ends with
     /// [`Exit::WARNINGS`] at best.
     pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
@@ -134,6 +154,14 @@ impl<'a> Session<'a> {
         for problem in problems {
             self.warn(dump, problem);
         }
+    }
+
+    /// Whether `failure` ends the run, and not only the work on one input: a signal has come, or the
+    /// reader of standard output is gone.
+    pub fn ends_with(&self, failure: &Failure) -> bool {
+        self.env.interrupt.raised().is_some()
+            || self.out.closed
+            || failure.exit() == Exit::CLOSED_PIPE
     }
 
     /// Counts the outcome of one input among those of the others.

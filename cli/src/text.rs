@@ -4,6 +4,20 @@ use std::fmt;
 
 use livecore_kernel::location::parse_number;
 
+/// A line of a log that a CI job's runner would not take for a command (`::error::`, `##[error]`,
+/// `##vso[…]`): the first character of the command is written as vis(3) writes bytes, in octal.
+pub fn without_command(line: &str) -> String {
+    let start = line.len() - line.trim_start().len();
+    let (blank, rest) = line.split_at(start);
+    let rest = match rest.strip_prefix("::") {
+        Some(rest) => format!("\\072:{rest}"),
+        None => rest.into(),
+    };
+    format!("{blank}{rest}")
+        .replace("##[", "\\043#[")
+        .replace("##vso[", "\\043#vso[")
+}
+
 /// A number of bytes: the exact number, and a rounded one where that is easier to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes(pub u64);
@@ -58,6 +72,19 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_is_a_command_of_a_ci_runner() {
+        for (line, shown) in [
+            ("::error::x", "\\072:error::x"),
+            ("  ::warning::x", "  \\072:warning::x"),
+            ("a ##[error]x", "a \\043#[error]x"),
+            ("##vso[task.complete]", "\\043#vso[task.complete]"),
+            ("a::b", "a::b"),
+        ] {
+            assert_eq!(without_command(line), shown);
+        }
+    }
 
     #[test]
     fn sizes_are_exact_and_rounded() {

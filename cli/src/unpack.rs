@@ -1,7 +1,7 @@
 //! A dump as savecore(8) would have left it: an uncompressed, sparse `vmcore.N` and its `info.N`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,71 @@ fn header(dump: &AnyDump) -> KernelDumpHeader {
     .with_parity()
 }
 
+/// Whether the dump's header says nothing that the payload does not say: there is none, or it was made
+/// of the payload.
+pub(crate) fn is_made_up(dump: &AnyDump) -> bool {
+    matches!(
+        dump.header_origin(),
+        HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
+    )
+}
+
+/// Whether two paths name one file.
+pub(crate) fn is_same(a: Option<&Path>, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    a.and_then(real)
+        .is_some_and(|a| real(b).is_some_and(|b| a == b))
+}
+
+/// Removes a file if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Failure::from(e).about(path)),
+        _ => Ok(()),
+    }
+}
+
+/// Has crashinfo(8) and savecore(8) find dump `number` of `directory`: `bounds` goes on after it, and
+/// `vmcore.last` and `info.last` point to it.
+pub(crate) fn announce(
+    directory: &Path,
+    number: u32,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    let bounds = directory.join("bounds");
+    let next = fs::read_to_string(&bounds)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok())
+        .unwrap_or(0);
+    if next > number {
+        // A newer dump is the last.
+        return Ok(());
+    }
+    let options = publish::Options {
+        force: true,
+        ..publish::Options::default()
+    };
+    let mut pending = Destination::File(bounds.clone()).begin(&options)?;
+    writeln!(pending, "{}", number + 1).map_err(|e| Failure::from(e).about(&bounds))?;
+    // Only a directory has an info file.
+    pending.publish(&|_| Vec::new())?;
+    for name in ["vmcore", "info"] {
+        let link = directory.join(format!("{name}.last"));
+        match link.symlink_metadata() {
+            Ok(found) if !found.is_symlink() => {
+                let line = format_args!("{}: not a link, and left as it is", link.display());
+                session.voice.say(line);
+                continue;
+            }
+            Ok(_) => remove(&link)?,
+            Err(_) => {}
+        }
+        std::os::unix::fs::symlink(format!("{name}.{number}"), &link)
+            .map_err(|e| Failure::from(e).about(&link))?;
+    }
+    Ok(())
+}
+
 /// Writes the info file: the one beside the dump if there is one, else what the header says.
 pub(crate) fn write_info(
     dump: &AnyDump,
@@ -110,6 +175,13 @@ pub(crate) fn write_info(
     let text = match dump.header_origin() {
         HeaderOrigin::Info(path) => {
             livecore_minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
+        }
+        _ if is_made_up(dump) => {
+            let device = name.display().to_string();
+            let unknown = "unknown";
+            let header = header(dump);
+            livecore_minidump::info::render(&header, &device, number.into(), unknown, unknown)
+                .into_bytes()
         }
         _ => publish::info::text(&header(dump), &name.display().to_string(), number).into_bytes(),
     };

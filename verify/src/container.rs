@@ -10,6 +10,7 @@
 
 use livecore_compress::Codec;
 use livecore_compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
+use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_defs::kerneldump::{DEVICE_METADATA, SIZE};
 
 use crate::facts::Container;
@@ -88,8 +89,11 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             return Ok(layout);
         }
         if head.starts_with(b"\x7fELF") {
-            let why = "an ELF file that is no core";
+            let why = "an ELF file that is no core; a kernel goes with --kernel";
             return Err(Stop::NotADump(why.into()));
+        }
+        if let Some(foreign) = Foreign::of(&input.up_to(0, HEAD)?) {
+            return Err(Stop::NotADump(foreign.sentence()));
         }
         let why = "neither a minidump nor a kerneldumpheader is in the file";
         return Err(Stop::NotADump(why.into()));
@@ -129,7 +133,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         layout.codec = Codec::None;
     }
     if two && trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
-        let why = "an encrypted dump: it has to be decrypted first";
+        let why = "an encrypted dump; decryptcore(8) decrypts it";
         return Err(Stop::NotADump(why.into()));
     }
     layout.leading = leading;

@@ -68,6 +68,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let a = input::seekable(&args.a, session).map_err(could_not)?;
     let b = input::seekable(&args.b, session).map_err(could_not)?;
+    let sizes = [&a, &b].map(|file| file.metadata().ok().map(|found| found.len()));
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
     let facts = kernel.as_deref().map(Facts);
@@ -76,9 +77,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         per_rule: args.limit,
         threads: crate::args::threads(args.threads),
         kernel: facts.as_ref().map(|facts| facts as &dyn KernelFacts),
+        memory: session.env.memory,
         ..Options::default()
     };
-    let bar = session.bar("compare", args.json, None);
+    let total = sizes[0].zip(sizes[1]).map(|(a, b)| a.saturating_add(b));
+    let bar = session.bar("compare", args.json, total).of_stored();
     let mut found = compare(sources, [&names[0], &names[1]], &options, &bar);
     drop(bar);
     let unexplained = found.pages.iter().any(|page| page.direct.is_none());

@@ -1,27 +1,33 @@
 //! `livecore dmesg DUMP`: the kernel's message buffer, as dmesg(8) `-M` prints it.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use livecore_minidump::msgbuf::{MessageBuffer, RingOrigin};
 use serde::Serialize;
 
+use crate::args::DumpArg;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::session::Session;
+use crate::text::without_command;
 
 const MANUAL: &str = "\
 Examples:
   livecore dmesg livecore.0.zst
-  livecore dmesg -a vmcore.3 --kernel /boot/kernel/kernel";
+  livecore dmesg -a vmcore.3 --kernel /boot/kernel/kernel
+  livecore dmesg -M vmcore.3 -N /boot/kernel/kernel      as dmesg(8)
+
+In a CI job (CI, GITHUB_ACTIONS, GITLAB_CI or TF_BUILD is set) a line that its runner would take for a \
+command, such as ::error::, is printed with the command's first character in octal: \\072:error::.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
-    pub dump: PathBuf,
+    /// Which dump.
+    #[command(flatten)]
+    pub dump: DumpArg,
     /// The kernel that was running: asked where the dump alone does not say where the text begins.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -45,9 +51,10 @@ struct Answer {
 
 /// Prints the message buffer.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let about = |f: Failure| f.about(&args.dump);
-    let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
+    let dump_path = args.dump.path();
+    let about = |f: Failure| f.about(dump_path);
+    let dump = input::dump(dump_path, Opening::default(), session)?;
+    input::tell_memory_warnings(&dump, dump_path, session);
     let alone = match dump.minidump() {
         Some(mini) => Some(MessageBuffer::of(mini, None).map_err(|e| about(e.into()))?),
         None => None,
@@ -57,7 +64,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(alone) if args.kernel.kernel.is_none() && alone.origin() == RingOrigin::Trailing => {
             alone
         }
-        alone => match (args.kernel.open(&dump, &args.dump, session)?, alone) {
+        alone => match (args.kernel.open(&dump, dump_path, session)?, alone) {
             (Some(pair), _) => pair.message_buffer().map_err(|e| about(e.into()))?,
             (None, Some(alone)) => alone,
             (None, None) => {
@@ -70,15 +77,27 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let text = buffer.dmesg(args.all);
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(
-            &args.dump,
+            dump_path,
             "where the oldest line begins is not known: the text is as it lies in the buffer",
         );
+    }
+    if buffer.text().is_empty() {
+        session.warn(
+            dump_path,
+            "the message buffer is empty: it has no byte that is not zero",
+        );
+    }
+    if !args.json && session.env.ci {
+        for line in String::from_utf8_lossy(&text).lines() {
+            writeln!(session.out, "{}", without_command(line))?;
+        }
+        return Ok(());
     }
     if !args.json {
         return Ok(session.out.write_all(&text)?);
     }
     let answer = Answer {
-        dump: args.dump.display().to_string(),
+        dump: dump_path.display().to_string(),
         origin: match buffer.origin() {
             RingOrigin::Trailing => "trailing",
             RingOrigin::Symbol => "symbol",

@@ -17,7 +17,9 @@ Examples:
 
 The uncompressed payload alone, as savecore(8) leaves it; blocks of zeros are holes of the file. Into \
 a directory it goes under the dump's own number, with an info.N: the one beside the dump, or one made \
-of its header. Nothing that is there already is replaced without --force.
+of its header; without a header its status and time are `unknown`. bounds, vmcore.last and info.last \
+are set as savecore(8) sets them, so that crashinfo(8) finds the dump. Nothing that is there already is \
+replaced without --force, another dump's info.N included.
 
 `livecore kgdb` does the same for as long as a debugger runs. For debuggers other than kgdb see \
 `livecore convert --to elf`.";
@@ -31,7 +33,7 @@ pub struct Args {
     /// A file, or a directory for vmcore.N and info.N
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// Replace a file that exists; an info.N that exists is left as it is
+    /// Replace files that exist; the dump's own info.N is left as it is
     #[arg(short, long)]
     pub force: bool,
     /// Threads [default: one per processor]
@@ -65,13 +67,32 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.dump, warning);
     }
     let options = (args.threads, args.force);
+    let own = livecore_minidump::dump::info_file(&args.dump);
+    if let Some((info, _)) = &info
+        && !args.force
+        && info.symlink_metadata().is_ok()
+        && !unpack::is_same(own.as_deref(), info)
+    {
+        let failure = Failure::could_not("exists already and is not this dump's").about(info);
+        return Err(failure.next("--force replaces it"));
+    }
     let report = unpack::write(&dump, &args.dump, &vmcore, options, session)?;
     input::warn_of_loss(&dump, &args.dump, session)?;
     if let Some((info, number)) = info {
         // The dump may lie in this directory, with its info file beside it.
-        if !info.exists() {
+        if !unpack::is_same(own.as_deref(), &info) {
+            if args.force {
+                unpack::remove(&info)?;
+            }
             unpack::write_info(&dump, &args.dump, &info, number)?;
+            let of = match unpack::is_made_up(&dump) {
+                true => "the dump has no header: status, time, host and panic are not known",
+                false => "of the dump's header",
+            };
+            let name = info.display();
+            session.voice.say(format_args!("{name}: written, {of}"));
         }
+        unpack::announce(&args.output, number, session)?;
     }
     report.tell(args.json, session)
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use livecore_livedump::sys::signals::pass_over_interrupts;
 
+use crate::args::KernelAndDump;
 use crate::failure::Failure;
 use crate::input::KernelArgs;
 use crate::served;
@@ -28,8 +29,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump
-    pub dump: PathBuf,
+    /// Which dump.
+    #[command(flatten)]
+    pub dump: KernelAndDump,
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -54,7 +56,9 @@ enum Kind {
 
 /// Starts the debugger and waits for it.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let (dump, kernel) = args.dump.paths();
+    let kernel = args.kernel.with(kernel)?;
+    let served = served::open(dump, &kernel, args.zero_tail, session)?;
     let (program, kind) = choose(args, &served)?;
     let listener = Listener::private()?.patient();
     let socket = listener.path().map(Path::to_owned).unwrap_or_default();

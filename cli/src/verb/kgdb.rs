@@ -3,13 +3,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use livecore_livedump::publish::{self, Destination, PrivateDirectory};
 
+use crate::args::KernelAndDump;
 use crate::failure::Failure;
 use crate::guard;
 use crate::input::{self, KernelArgs, Opening};
@@ -20,6 +21,7 @@ const MANUAL: &str = "\
 Examples:
   livecore kgdb livecore.0.zst --kernel /boot/kernel/kernel
   livecore kgdb vmcore.3.zst --kernel /boot/kernel/kernel -- -q
+  livecore kgdb /boot/kernel/kernel vmcore.3.zst
   livecore kgdb --crashinfo vmcore.3.zst -o core.txt.3
 
 kgdb(1) and crashinfo(8) want an uncompressed dump. It is unpacked into a directory of its own, mode \
@@ -39,8 +41,9 @@ a core for lldb and gdb.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
-    pub dump: PathBuf,
+    /// Which dump.
+    #[command(flatten)]
+    pub dump: KernelAndDump,
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -70,12 +73,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         threads: args.threads,
         ..Opening::default()
     };
-    let dump = input::dump(&args.dump, opening, session)?;
+    let (name, kernel) = args.dump.paths();
+    let kernel_args = args.kernel.with(kernel)?;
+    let dump = input::dump(name, opening, session)?;
     for warning in dump.warnings() {
-        session.warn(&args.dump, warning);
+        session.warn(name, warning);
     }
     // Compared with the dump, or looked for, before anything is unpacked.
-    let kernel = match args.kernel.open(&dump, &args.dump, session)? {
+    let kernel = match kernel_args.open(&dump, name, session)? {
         Some(pair) => Some(absolute(pair.path())?),
         None => None,
     };
@@ -85,14 +90,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         return Err(Failure::usage("a directory; the report is a file").about(output));
     }
     let parent = unpack::with_room(&places(args, session), unpack::len(&dump))
-        .map_err(|failure| failure.about(&args.dump))?;
+        .map_err(|failure| failure.about(name))?;
     let mut directory = PrivateDirectory::create(&parent)?;
     directory.guard(&mut guard::command("kgdb-guard")?)?;
-    let number = unpack::number_of(&args.dump);
+    let number = unpack::number_of(name);
     let vmcore = directory.path().join(format!("vmcore.{number}"));
-    unpack::write(&dump, &args.dump, &vmcore, (args.threads, false), session)?;
+    unpack::write(&dump, name, &vmcore, (args.threads, false), session)?;
     let info = directory.path().join(format!("info.{number}"));
-    unpack::write_info(&dump, &args.dump, &info, number)?;
+    unpack::write_info(&dump, name, &info, number)?;
     drop(dump);
 
     let (program, usual) = program(args);
@@ -104,8 +109,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             command.arg("-k").arg(kernel);
         }
         command.args(&args.args);
-        // Its own words are no part of the report.
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // Its own words are no part of the report, and tell why there is none.
+        command.stdin(Stdio::null()).stdout(std::io::stderr());
     } else {
         command.args(&args.args);
         match &kernel {
@@ -115,13 +120,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     session.out.flush()?;
     let status = directory.run(&mut command).map_err(|e| {
-        let failure = Failure::from(e).about(&program);
-        if args.program.is_some() {
-            return failure;
+        if args.program.is_some() || e.kind() != ErrorKind::NotFound {
+            return Failure::from(e).about(&program);
         }
-        failure.next(format_args!(
-            "{usual} is FreeBSD's; livecore triage and livecore convert --to elf need none"
-        ))
+        let what = format_args!("{usual} is not installed (FreeBSD: {})", package(args));
+        Failure::could_not(what).next("try `livecore gdb` or `livecore triage`")
     })?;
     if args.crashinfo {
         report(args, &directory, number, session)?;
@@ -139,7 +142,7 @@ fn report(
     let from = directory.path().join(format!("core.txt.{number}"));
     let text = match fs::read(&from) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
             let what = format!("it has left no core.txt.{number}");
             return Err(Failure::could_not(what).about(&program(args).0));
         }
@@ -172,6 +175,14 @@ fn program(args: &Args) -> (PathBuf, &'static str) {
     (program, usual)
 }
 
+/// How FreeBSD comes by the program.
+fn package(args: &Args) -> &'static str {
+    match args.crashinfo {
+        true => "it is in the base system",
+        false => "pkg install gdb",
+    }
+}
+
 /// Where there may be room, best first.
 fn places(args: &Args, session: &Session<'_>) -> Vec<PathBuf> {
     if let Some(dir) = &args.dir {
@@ -179,7 +190,12 @@ fn places(args: &Args, session: &Session<'_>) -> Vec<PathBuf> {
     }
     let mut places = vec![session.env.spool_dir.clone()];
     let others = ["/var/crash", "/var/tmp"].map(PathBuf::from);
-    let own = args.dump.parent().filter(|p| !p.as_os_str().is_empty());
+    let own = args
+        .dump
+        .paths()
+        .0
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty());
     for place in others.into_iter().chain(own.map(Into::into)) {
         if place.is_dir() && !places.contains(&place) {
             places.push(place);

@@ -4,6 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::text::parse_size;
 
 pub mod compare;
 pub mod completions;
@@ -46,6 +47,10 @@ pub struct Cli {
     /// No progress and no remarks on standard error; errors and warnings are still told
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Memory for bitmaps, page tables and decoded frames [default: 256M; less where a quarter of the
+    /// available memory or half of `ulimit -v` is less]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,

@@ -1,11 +1,11 @@
 //! `livecore ps DUMP`: the processes and threads of the dumped machine.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use livecore_kernel::{Kernel, Process, ProcessTable, Thread};
 use serde::Serialize;
 
+use crate::args::DumpArg;
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::json::Hex;
@@ -15,6 +15,7 @@ const MANUAL: &str = "\
 Examples:
   livecore ps livecore.0.zst --kernel /boot/kernel/kernel
   livecore ps vmcore.3 --kernel kernel.debug --json
+  livecore ps -M vmcore.3 -N /boot/kernel/kernel      as ps(1)
 
 One line per thread, processes newest first as the kernel lists them, then zombies. What a kernel
 does not export is known only if its file has type information (CTF or DWARF): the parent, the wait
@@ -27,8 +28,9 @@ A thread that was on a CPU is `running`, also if that CPU was stopped for the du
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
-    pub dump: PathBuf,
+    /// Which dump.
+    #[command(flatten)]
+    pub dump: DumpArg,
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -71,19 +73,20 @@ struct ThreadAnswer {
 
 /// Prints the list.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
+    let name = args.dump.path();
+    let pair = input::pair(name, Opening::default(), &args.kernel, session)?;
     let kernel = pair.kernel().detailed();
     let types = kernel.types();
     for problem in types.iter().flat_map(|types| &types.problems) {
-        session.warn(&args.dump, problem);
+        session.warn(name, problem);
     }
     let found = kernel
         .processes()
-        .map_err(|e| Failure::from(e).about(&args.dump))?;
-    session.tell_lacks(&args.dump, &found.missing, &found.problems);
+        .map_err(|e| Failure::from(e).about(name))?;
+    session.tell_lacks(name, &found.missing, &found.problems);
     if args.json {
         let answer = Answer {
-            dump: args.dump.display().to_string(),
+            dump: name.display().to_string(),
             typed: types.is_some_and(|types| types.structure("thread").is_some()),
             processes: found.list.iter().map(|p| answer(&kernel, p)).collect(),
             missing: found.missing.iter().map(|m| m.symbol.into()).collect(),

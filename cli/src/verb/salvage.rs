@@ -79,11 +79,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         output::codec_of_name(&args.output),
     )?;
     let options = Options {
-        open: livecore_minidump::OpenOptions::new(
-            livecore_compress::OpenOptions::new()
-                .threads(crate::args::threads(args.codec.threads))
-                .spool_dir(&session.env.spool_dir),
-        ),
+        open: livecore_minidump::OpenOptions {
+            bitmap_limit: session.env.memory,
+            ..livecore_minidump::OpenOptions::new(session.stream_options(args.codec.threads))
+        },
         proven: args.proven,
         info: info_beside(&args.input),
     };
@@ -91,7 +90,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let bar = session.bar("salvage: look", args.json, None);
     let found = Salvage::examine(Arc::new(file), &options, &bar);
     drop(bar);
-    let found = found.map_err(|e| Failure::from(e).about(&args.input))?;
+    let found = found.map_err(|e| input::not_opened(e, &args.input))?;
     require_sound(&found, args, session).map_err(|e| e.about(&args.input))?;
     let payload = found.payload_len().map_err(Failure::from)?;
     let place = publish::Options {

@@ -22,10 +22,22 @@ pub struct Args {
     /// Where to write ram, kernel and machine.json; made if absent
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Replace a machine that is there
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 /// Makes the machine and writes it.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    if !args.force
+        && let Some(there) = ["ram", "kernel", "machine.json"]
+            .map(|name| args.out.join(name))
+            .iter()
+            .find(|path| path.symlink_metadata().is_ok())
+    {
+        let failure = Failure::could_not("exists already").about(there);
+        return Err(failure.next("--force replaces it"));
+    }
     let machine = emulated::machine(&args.machine, session)?;
     // The error names its file.
     livecore_synth::write_out(&machine, &args.out)?;

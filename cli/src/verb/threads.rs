@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use livecore_defs::trapframe::Cause;
+use livecore_kernel::location::parse_number;
 use livecore_kernel::{Context, Frame, Kernel, Registers, Thread, Trap};
 use serde::Serialize;
 
@@ -21,7 +22,8 @@ const MANUAL: &str = "\
 Examples:
   livecore threads livecore.0.zst --kernel /boot/kernel/kernel
   livecore threads vmcore.3 --kernel kernel.debug --crashed
-  livecore threads vmcore.3 --kernel kernel.debug --tid 100670 --tid 100041 --json
+  livecore threads vmcore.3 --kernel kernel.debug --tid 100670 --tid 0x186a2 --json
+  livecore threads vmcore.3 --kernel kernel.debug --pid 814
 
 Threads come in the order of the kernel's lists: processes newest first, then zombies. Registers are
 those that the kernel saved: all that a context switch keeps, of the thread that wrote the dump, of
@@ -44,15 +46,23 @@ pub struct Args {
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Only the thread with this id; may be given several times
-    #[arg(long, value_name = "TID")]
+    /// Only the thread with this id, decimal or 0x hexadecimal; may be given several times
+    #[arg(long, value_name = "TID", value_parser = parse_id)]
     pub tid: Vec<i32>,
+    /// Only the threads of the process with this id; may be given several times
+    #[arg(long, value_name = "PID", value_parser = parse_id)]
+    pub pid: Vec<i32>,
     /// Only the thread that wrote the dump, or came to the kernel's debugger where it would have
     #[arg(long)]
     pub crashed: bool,
     /// One JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_id(text: &str) -> Result<i32, String> {
+    let number = parse_number(text).map_err(|e| e.to_string())?;
+    i32::try_from(number).map_err(|_| format!("{text} is too large for an id"))
 }
 
 /// One JSON answer; docs/schemas/threads.schema.json.
@@ -118,14 +128,24 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let found = kernel.processes().map_err(|e| about(e.into()))?;
     session.tell_lacks(&args.dump, &found.missing, &found.problems);
 
-    let all = args.tid.is_empty() && !args.crashed;
+    let all = args.tid.is_empty() && args.pid.is_empty() && !args.crashed;
     let wanted = |t: &&Thread| {
-        all || args.tid.contains(&t.tid) || args.crashed && t.context == Context::Crashed
+        all || args.tid.contains(&t.tid)
+            || args.pid.contains(&t.pid)
+            || args.crashed && t.context == Context::Crashed
     };
     let list: Vec<&Thread> = found.threads().filter(wanted).collect();
     for tid in &args.tid {
         if !list.iter().any(|t| t.tid == *tid) {
             let what = format_args!("no thread {tid}");
+            return Err(about(
+                Failure::could_not(what).next("`livecore ps` lists them"),
+            ));
+        }
+    }
+    for pid in &args.pid {
+        if !list.iter().any(|t| t.pid == *pid) {
+            let what = format_args!("no process {pid} with a thread");
             return Err(about(
                 Failure::could_not(what).next("`livecore ps` lists them"),
             ));

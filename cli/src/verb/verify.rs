@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 use rayon::prelude::*;
 
+use crate::crash_directory::{self, Named};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
 use crate::kernel_facts::Facts as OfKernel;
 use crate::session::Session;
-use crate::text::parse_size;
 
 const MANUAL: &str = "\
 Examples:
@@ -68,9 +67,6 @@ pub struct Args {
     /// Threads [default: one per processor]
     #[arg(short = 'j', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Memory that a dump may take: bitmap, page tables, frames
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
-    pub memory: u64,
     /// Print the table of rules and end
     #[arg(long, exclusive = true)]
     pub list_rules: bool,
@@ -118,16 +114,21 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         0 | 1 => (1, threads),
         _ => (threads.get(), NonZeroUsize::MIN),
     };
+    let memory = session.env.memory;
     let mut reports = Vec::new();
     for asked in asked.chunks(together) {
-        let open = |asked: &Asked| match asked {
-            Asked::Dump(path) => one(path, args, session),
-            Asked::Refused(path, why) => Err(could_not(path, why, args)),
+        let open = |asked: &Named| match asked {
+            Named::Dump(path) => one(path, args, session),
+            Named::Refused(path, why) => Err(could_not(path, why, args)),
         };
         let dumps: Vec<_> = asked.iter().map(open).collect();
-        let bar = session.bar("verify", format != Format::Text, None);
+        let sizes = dumps.iter().flatten().map(One::size);
+        let total = sizes.sum::<Option<u64>>();
+        let bar = session
+            .bar("verify", format != Format::Text, total)
+            .of_stored();
         let verify = |dump: Result<One, Box<Report>>| match dump {
-            Ok(dump) => dump.verify(args, kernel, each, &bar),
+            Ok(dump) => dump.verify(args, memory, kernel, each, &bar),
             Err(report) => *report,
         };
         let done: Vec<Report> = dumps.into_par_iter().map(verify).collect();
@@ -158,9 +159,14 @@ struct One {
 }
 
 impl One {
+    fn size(&self) -> Option<u64> {
+        self.source.metadata().ok().map(|found| found.len())
+    }
+
     fn verify(
         self,
         args: &Args,
+        memory: u64,
         kernel: Option<&dyn KernelFacts>,
         threads: NonZeroUsize,
         progress: &dyn livecore_compress::Progress,
@@ -174,12 +180,20 @@ impl One {
                 skip: args.skip.clone(),
             },
             threads,
-            memory: args.memory,
+            memory,
             kernel,
             info: self.info.as_deref(),
             ..Options::default()
         };
-        livecore_verify::verify(self.source, &options, progress)
+        let path = PathBuf::from(&options.name);
+        let report = livecore_verify::verify(self.source, &options, progress);
+        match (&report.verdict, crash_directory::encrypted(&path)) {
+            (Verdict::NotADump(_), Some(what)) => Report {
+                verdict: Verdict::NotADump(what),
+                ..report
+            },
+            _ => report,
+        }
     }
 }
 
@@ -225,113 +239,22 @@ fn text_of(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What a name on the command line, or a name in a directory, stands for.
-enum Asked {
-    /// A dump.
-    Dump(PathBuf),
-    /// Nothing that can be read, and why.
-    Refused(PathBuf, String),
-}
-
-/// Every directory as the dumps in it: `livecore.N` and `vmcore.N`, with or without a codec's
-/// suffix, by name. Links such as `livecore.last` are other names of the same.
-///
-/// What has a dump's name and cannot be read has its report all the same: a gate that steps over it
-/// would let it pass.
-fn expand(paths: &[PathBuf], session: &mut Session<'_>) -> Vec<Asked> {
+/// Every directory as the dumps in it. One without any says so, and is no failure: a machine that has
+/// not crashed is sound.
+fn expand(paths: &[PathBuf], session: &Session<'_>) -> Vec<Named> {
     let mut all = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            all.push(Asked::Dump(path.clone()));
+            all.push(Named::Dump(path.clone()));
             continue;
         }
-        match inside(path, session) {
-            Ok(dumps) if dumps.is_empty() => {
-                let why = "no dumps in this directory".into();
-                all.push(Asked::Refused(path.clone(), why));
-            }
+        match crash_directory::dumps(path, session) {
+            Ok(dumps) if dumps.is_empty() => session
+                .voice
+                .say(format_args!("{}: no dumps found", path.display())),
             Ok(dumps) => all.extend(dumps),
-            Err(e) => all.push(Asked::Refused(path.clone(), e.to_string())),
+            Err(e) => all.push(Named::Refused(path.clone(), e.to_string())),
         }
     }
     all
-}
-
-/// The dumps in one directory. Says which files are none by their names.
-fn inside(directory: &Path, session: &mut Session<'_>) -> io::Result<Vec<Asked>> {
-    let (mut names, mut others) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let text = name.to_string_lossy().into_owned();
-        let path = directory.join(name);
-        if is_dump_name(&text) {
-            names.push(path);
-        } else if !is_company(&text) && path.is_file() {
-            others.push(text);
-        }
-    }
-    if let Some(first) = others.iter().min() {
-        let rest = others.len() - 1;
-        let more = if rest > 0 {
-            format!(" and {rest} more")
-        } else {
-            String::new()
-        };
-        session.voice.say(format_args!(
-            "{}: no dumps by their names, and left out: {first}{more}",
-            directory.display()
-        ));
-    }
-    names.sort();
-    let asked = names.into_iter().filter_map(|path| match path.metadata() {
-        Ok(found) if found.is_file() => Some(Asked::Dump(path)),
-        Ok(found) if found.is_dir() => None,
-        // Reading a pipe that nobody writes to would never end.
-        Ok(_) => Some(Asked::Refused(path, "no regular file".into())),
-        Err(e) => Some(Asked::Refused(path, e.to_string())),
-    });
-    Ok(asked.collect())
-}
-
-/// Whether a file of this name lies beside dumps: what savecore(8), crashinfo(8) and we put there.
-fn is_company(name: &str) -> bool {
-    let beginnings = ["info.", "core.txt.", "livecore.last", "vmcore.last"];
-    matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
-}
-
-fn is_dump_name(name: &str) -> bool {
-    let number = ["livecore.", "vmcore."]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix));
-    number.is_some_and(|number| {
-        let number = [".gz", ".zst"]
-            .iter()
-            .find_map(|suffix| number.strip_suffix(suffix))
-            .unwrap_or(number);
-        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directory_stands_for_the_numbered_dumps_in_it() {
-        for name in ["livecore.0", "livecore.12.zst", "vmcore.3.gz"] {
-            assert!(is_dump_name(name), "{name}");
-        }
-        for name in [
-            "livecore.last",
-            "livecore.last.zst",
-            "livecore.tmp.abcdef",
-            "info.0",
-            "bounds",
-            "vmcore.",
-            "vmcore_encrypted.0",
-            "livecore.0.bz2",
-        ] {
-            assert!(!is_dump_name(name), "{name}");
-        }
-    }
 }

@@ -201,7 +201,7 @@ fn triage_writes_addresses_as_wide_as_the_machine_has_them() {
         let text = text.text();
         let frame = text.lines().find_map(|line| line.strip_prefix("  #0 "));
         let pc = frame.unwrap().split_whitespace().next().unwrap();
-        assert_eq!(pc.len(), digits, "{text}");
+        assert_eq!(pc.len(), "0x".len() + digits, "{text}");
         let rows = text.lines().filter(|line| line.starts_with("   ")).take(1);
         for value in rows.flat_map(|row| row.split_whitespace().skip(1).step_by(2)) {
             assert_eq!(value.len(), digits, "{text}");

@@ -45,6 +45,15 @@ pub fn note_on_exit(note: Option<&'static str>) {
     *NOTE.lock().unwrap_or_else(PoisonError::into_inner) = note;
 }
 
+/// Whether a line without an end is on standard error's terminal.
+static LINE: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal that ends the process clears the terminal's last line first, and says which
+/// signal it was.
+pub fn clear_line_on_exit(clear: bool) {
+    LINE.store(clear, Ordering::Relaxed);
+}
+
 /// Runs `before_exit` on a thread of its own when a signal comes that would end the process (SIGINT,
 /// SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGXCPU, SIGABRT), then ends the process
 /// with 128 + the signal's number, without destructors and exit handlers.
@@ -81,6 +90,10 @@ fn watch(before_exit: fn(i32), spawn: impl FnOnce(Watch) -> io::Result<()>) -> i
         let mine = |signal: &i32| *signal != SIGINT || !INTERRUPTS_PASS.load(Ordering::Relaxed);
         if let Some(signal) = signals.forever().find(mine) {
             before_exit(signal);
+            if LINE.load(Ordering::Relaxed) {
+                let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+                let _ = writeln!(io::stderr(), "\r\x1b[2Klivecore: stopped by {name}");
+            }
             let note = *NOTE.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(note) = note {
                 let _ = writeln!(io::stderr(), "{note}");

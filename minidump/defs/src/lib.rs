@@ -19,6 +19,7 @@
 //! | [`prstatus`]  | where they are in the notes of ELF cores                               |
 //! | [`pmap`]      | what in a `struct pmap` leads to page tables                           |
 //! | [`seal`]      | what a sealed file carries beside its data                             |
+//! | [`foreign`]   | files that are no dumps, known by their first bytes                    |
 //! | [`text`]      | foreign text and bytes as they may be shown                            |
 
 pub mod addr;
@@ -27,6 +28,7 @@ pub mod architecture;
 pub mod arm;
 pub mod arm64;
 pub mod elf;
+pub mod foreign;
 pub mod i386;
 pub mod kerneldump;
 pub mod minidump;

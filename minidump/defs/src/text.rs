@@ -32,6 +32,24 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// A JSON document with every character that [`steers`] a terminal as an escape. What is written raw
+/// in one, and is no newline between values, is inside a string.
+#[must_use]
+pub fn escaped_json(document: &str) -> String {
+    let mut escaped = String::with_capacity(document.len());
+    for c in document.chars() {
+        if steers(c) && c != '\n' {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                escaped += &format!("\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
 /// Two hexadecimal digits for each byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

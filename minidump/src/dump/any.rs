@@ -246,7 +246,7 @@ impl AnyDump {
         let elf = Head::parse(head).filter(Head::is_core);
         match elf.map(|elf| elf.osabi) {
             None => Err(Error::NotADump {
-                found: "an ELF file".into(),
+                found: "an ELF file that is no core; a kernel goes with --kernel".into(),
             }),
             Some(ELFOSABI_STANDALONE) => {
                 let dump = FullDump::build(opened, beside, options)?;
@@ -255,7 +255,9 @@ impl AnyDump {
             Some(_) => {
                 let Some(place) = carried::find(&ElfCore::parse(content)?)? else {
                     return Err(Error::NotADump {
-                        found: "an ELF core that carries no minidump".into(),
+                        found: "an ELF core that no FreeBSD kernel wrote; if it is a machine's memory, \
+                                `livecore take --image FILE --kernel ELF` makes a dump of it"
+                            .into(),
                     });
                 };
                 let carried = place.carried(&opened.stream.content());

@@ -1,5 +1,6 @@
 //! Opening: container, codec, header, sections, and what lengths and headers say of each other.
 
+use livecore_defs::foreign::Foreign;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -202,9 +203,9 @@ pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error>
             found: "an empty file".into(),
         });
     }
-    if head.get(257..262) == Some(b"ustar") {
-        return Err(Error::Unsupported {
-            what: "text dump (a tar archive)".into(),
+    if let Some(foreign) = Foreign::of(head) {
+        return Err(Error::NotADump {
+            found: foreign.sentence(),
         });
     }
     MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])

@@ -69,7 +69,9 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
         }
     } else if !standalone {
         return Err(Error::NotADump {
-            found: "an ELF core that carries no minidump".into(),
+            found: "an ELF core that no FreeBSD kernel wrote; if it is a machine's memory, \
+                    `livecore take --image FILE --kernel ELF` makes a dump of it"
+                .into(),
         });
     }
     of_ranges(&core, left, options, known)

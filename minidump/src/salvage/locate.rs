@@ -4,6 +4,7 @@
 //! something whose front is damaged; a dump device, by its last header, by its first one, or by the
 //! payload that begins somewhere in it.
 
+use livecore_defs::foreign::{Foreign, HEAD};
 use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Window};
@@ -66,7 +67,10 @@ pub(super) fn locate(source: &Arc<dyn ReadAt>) -> Result<Located, Error> {
     if let Some((header, _)) = &trailing {
         if header.magic == Magic::Text {
             return Err(Error::Unsupported {
-                what: "text dump".into(),
+                what:
+                    "a text dump; `livecore` reads minidumps and full dumps, and what savecore(8) \
+                       saves of a text dump is a tar archive"
+                        .into(),
             });
         }
         if header.dumpkeysize != 0 && header.parity_ok {
@@ -198,9 +202,21 @@ fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
             start,
             len: size - start,
         }),
-        None => Err(Error::NotADump {
-            found: "neither a minidump nor a kerneldumpheader nor a seal".into(),
-        }),
+        None => {
+            let mut head = [0; HEAD];
+            let got = source.read_full_at(&mut head, 0)?;
+            Err(Error::NotADump {
+                found: match Foreign::of(&head[..got]) {
+                    Some(foreign) => foreign.sentence(),
+                    None if head.starts_with(b"\x7fELF") => {
+                        "an ELF file that no FreeBSD kernel wrote; a kernel goes with --kernel, and of a \
+                         machine's memory `livecore take --image FILE --kernel ELF` makes a dump"
+                            .into()
+                    }
+                    None => "neither a minidump nor a kerneldumpheader nor a seal".into(),
+                },
+            })
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::{Answer, Comparison, Difference, Pages};
+use crate::finding::printable;
 use crate::input::hex;
 use crate::render::Style;
 
@@ -63,7 +64,7 @@ impl Comparison {
 
     /// For people.
     pub fn write_text(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
-        let (a, b) = (&self.a.name, &self.b.name);
+        let (a, b) = (&printable(&self.a.name), &printable(&self.b.name));
         match &self.answer {
             Answer::Same => {
                 let word = style.painted("the same", "32");
@@ -80,6 +81,7 @@ impl Comparison {
                 )?;
             }
             Answer::CouldNot(why) => {
+                let why = printable(why);
                 let word = style.painted("could not be compared", "31");
                 return writeln!(out, "{a} and {b} {word}: {why}");
             }

@@ -1,5 +1,6 @@
 //! GitHub Actions workflow commands: an annotation for each finding.
 
+use livecore_defs::text::printable;
 use std::io::{self, Write};
 
 use crate::report::Report;
@@ -36,9 +37,11 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
+    let text = text
+        .replace('%', "%25")
         .replace('\r', "%0D")
-        .replace('\n', "%0A")
+        .replace('\n', "%0A");
+    printable(&text)
 }
 
 fn property(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use livecore_defs::text::escaped_json;
 use serde_json::{Map, Value, json};
 
 use crate::facts::Facts;
@@ -16,8 +17,8 @@ pub const SCHEMA: &str = "livecore.verify/1";
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     let reports: Vec<_> = reports.iter().map(report_value).collect();
     let document = json!({ "schema": SCHEMA, "reports": reports });
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    let text = serde_json::to_string_pretty(&document)?;
+    writeln!(out, "{}", escaped_json(&text))
 }
 
 /// `type` says what a line is: `report` (without its findings), then its findings as `finding`.
@@ -29,16 +30,16 @@ pub(super) fn write_lines(reports: &[Report], out: &mut dyn Write) -> io::Result
             map.insert("type".into(), "report".into());
             map.insert("schema".into(), SCHEMA.into());
         }
-        serde_json::to_writer(&mut *out, &head)?;
-        writeln!(out)?;
+        let text = serde_json::to_string(&head)?;
+        writeln!(out, "{}", escaped_json(&text))?;
         for finding in &report.findings {
             let mut line = finding_value(finding);
             if let Some(map) = line.as_object_mut() {
                 map.insert("type".into(), "finding".into());
                 map.insert("name".into(), report.name.clone().into());
             }
-            serde_json::to_writer(&mut *out, &line)?;
-            writeln!(out)?;
+            let text = serde_json::to_string(&line)?;
+            writeln!(out, "{}", escaped_json(&text))?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! JUnit knows no warnings: a broken warning is a failure under `strict`, else the case passes and
 //! says so in its `system-out`. A dump that could not be verified is an error of a case `verify`.
 
+use livecore_defs::text::steers;
 use std::io::{self, Write};
 
 use crate::report::{Report, Verdict};
@@ -101,6 +102,7 @@ fn escape(text: &str) -> String {
             '\n' => escaped.push_str("&#10;"),
             '\t' => escaped.push_str("&#9;"),
             c if c < ' ' || c == '\u{fffe}' || c == '\u{ffff}' => escaped.push('?'),
+            c if steers(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
             c => escaped.push(c),
         }
     }

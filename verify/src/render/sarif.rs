@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use livecore_defs::text::escaped_json;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Space};
@@ -44,8 +45,8 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
             "properties": { "liveness": liveness, "notShown": not_shown },
         }],
     });
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    let text = serde_json::to_string_pretty(&document)?;
+    writeln!(out, "{}", escaped_json(&text))
 }
 
 fn level(severity: Severity) -> &'static str {

@@ -11,6 +11,13 @@ use super::text::{self, Lines};
 use crate::json::Hex;
 use crate::text::Bytes;
 
+/// The most ranges that are listed: a file may claim millions.
+const RANGES: usize = 4096;
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// What is known of a full dump.
 #[derive(Debug, Serialize)]
 pub(super) struct FullFacts {
@@ -33,6 +40,9 @@ pub(super) struct FullFacts {
     header: Option<Header>,
     ranges: Vec<Range>,
     memory: u64,
+    /// Ranges beyond [`RANGES`].
+    #[serde(skip_serializing_if = "is_zero")]
+    ranges_left_out: usize,
     warnings: Vec<String>,
 }
 
@@ -100,6 +110,7 @@ impl FullFacts {
             ranges: dump
                 .ranges()
                 .iter()
+                .take(RANGES)
                 .map(|range| Range {
                     start: Hex(range.start),
                     end: Hex(range.end()),
@@ -107,6 +118,7 @@ impl FullFacts {
                 })
                 .collect(),
             memory: dump.ranges().iter().map(|range| range.len).sum(),
+            ranges_left_out: dump.ranges().len().saturating_sub(RANGES),
             warnings: dump.warnings().iter().map(ToString::to_string).collect(),
         }
     }
@@ -148,6 +160,9 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
     for range in &facts.ranges {
         let place = format!("[{:#x}, {:#x})", range.start.0, range.end.0);
         writeln!(lines.out, "  {place:38} at {:#x}", range.offset)?;
+    }
+    if facts.ranges_left_out > 0 {
+        writeln!(lines.out, "  and {} more", facts.ranges_left_out)?;
     }
     lines.line("in all", Bytes(facts.memory))
 }

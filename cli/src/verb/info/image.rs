@@ -144,6 +144,9 @@ impl Cpu {
     }
 }
 
+/// The most ranges that are listed: a file may claim millions.
+const RANGES: usize = 4096;
+
 impl Facts {
     fn of(image: &Image, path: &Path) -> Self {
         let ranges = image.memory.ranges();
@@ -155,13 +158,22 @@ impl Facts {
             memory: ranges.iter().map(|range| range.end - range.start).sum(),
             ranges: ranges
                 .iter()
+                .take(RANGES)
                 .map(|range| Range {
                     start: Hex(range.start),
                     end: Hex(range.end),
                 })
                 .collect(),
             cpus: image.cpus.iter().map(Cpu::of).collect(),
-            notes: image.notes.clone(),
+            notes: image
+                .notes
+                .iter()
+                .cloned()
+                .chain(
+                    (ranges.len() > RANGES)
+                        .then(|| format!("{} more ranges are not listed", ranges.len() - RANGES)),
+                )
+                .collect(),
         }
     }
 
@@ -208,10 +220,7 @@ fn is_foreign(path: &Path) -> bool {
 
 /// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
 pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
-    let options = image::Options {
-        spool_dir: Some(session.env.spool_dir.clone()),
-        ..image::Options::default()
-    };
+    let options = session.image_options();
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => Some(Ok(Facts::of(&image, path))),

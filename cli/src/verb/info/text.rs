@@ -196,8 +196,13 @@ fn header(header: &Header, lines: &mut Lines<'_>) -> io::Result<()> {
     lines.line("  dumplength", Bytes(header.dumplength))?;
     lines.line("  dumpextent", Bytes(header.dumpextent))?;
     let time = match &header.dumptime_utc {
-        Some(utc) => format!("{utc} ({})", header.dumptime),
-        None => header.dumptime.to_string(),
+        // 1970 is what a header has that was made without one.
+        _ if header.dumptime == 0 => "not known".into(),
+        Some(utc) => utc.clone(),
+        None => format!(
+            "{} seconds after 1970, which no calendar has",
+            header.dumptime
+        ),
     };
     lines.line("  dumptime", time)?;
     lines.line("  blocksize", header.blocksize)?;

@@ -299,8 +299,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     let options = image::Options {
         layout: args.layout.clone(),
         kernel_is_asked: args.kernel.is_some(),
-        spool_dir: Some(session.env.spool_dir.clone()),
-        ..image::Options::default()
+        ..session.image_options()
     };
     let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
     let lock = State::beside(&opened.ram)

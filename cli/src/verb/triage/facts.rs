@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use livecore_kernel::{Context, Frame, Kernel, Pair, Thread};
 use livecore_minidump::{AnyDump, Architecture, KernelDumpHeader, MessageBuffer};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::json::Hex;
 
@@ -21,6 +21,8 @@ pub(super) struct Asked<'a> {
     pub(super) lines: usize,
     /// All threads, not only those on a CPU.
     pub(super) all: bool,
+    /// Whether the report goes to a CI job's log.
+    pub(super) ci: bool,
 }
 
 /// What there is to tell of a crash.
@@ -48,6 +50,9 @@ pub(super) struct Triage {
     pub(super) chains: Vec<ThreadFacts>,
     pub(super) message_buffer: Option<Vec<String>>,
     pub(super) missing: Vec<String>,
+    /// Whether the report goes to a CI job's log.
+    #[serde(skip)]
+    pub(super) ci: bool,
     /// Hexadecimal digits of an address.
     #[serde(skip)]
     pub(super) digits: usize,
@@ -62,15 +67,17 @@ pub(super) struct ThreadFacts {
     pub(super) cpu: Option<u32>,
     pub(super) crashed: bool,
     pub(super) state: &'static str,
-    pub(super) registers: Vec<RegisterFacts>,
+    #[serde(serialize_with = "by_name")]
+    pub(super) registers: Vec<(&'static str, Hex)>,
     pub(super) frames: Vec<FrameFacts>,
 }
 
-/// A register whose value is known.
-#[derive(Debug, Serialize)]
-pub(super) struct RegisterFacts {
-    pub(super) name: &'static str,
-    pub(super) value: Hex,
+/// Registers as one object, as `threads` has them.
+fn by_name<S: Serializer>(
+    registers: &[(&'static str, Hex)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(registers.iter().copied())
 }
 
 /// A frame of a call chain.
@@ -99,7 +106,7 @@ pub(super) struct ProcessFacts {
 impl Triage {
     /// What is `asked` of the dump, as far as the dump and its kernel tell.
     pub(super) fn of(asked: &Asked<'_>, dump: &AnyDump, pair: Option<&Pair>) -> Self {
-        let mut triage = Self::of_dump(asked.name, dump);
+        let mut triage = Self::of_dump(asked, dump);
         triage.message_buffer = match message_buffer(dump, pair) {
             Ok(text) => {
                 let lines: Vec<_> = text.lines().map(str::to_string).collect();
@@ -125,13 +132,13 @@ impl Triage {
         triage
     }
 
-    fn of_dump(name: &Path, dump: &AnyDump) -> Self {
+    fn of_dump(asked: &Asked<'_>, dump: &AnyDump) -> Self {
         let header = dump.header();
         let text = |field: fn(&KernelDumpHeader) -> &Vec<u8>| {
             header.map(|h| text(field(h))).filter(|t| !t.is_empty())
         };
         Self {
-            dump: name.display().to_string(),
+            dump: asked.name.display().to_string(),
             kind: dump.kind(),
             container: dump.container().name(),
             codec: dump.codec().name(),
@@ -153,6 +160,7 @@ impl Triage {
             chains: Vec::new(),
             message_buffer: None,
             missing: Vec::new(),
+            ci: asked.ci,
             digits: 16,
         }
     }
@@ -225,12 +233,7 @@ impl Triage {
             cpu: thread.cpu,
             crashed: thread.context == Context::Crashed,
             state: kernel.state(thread).name(),
-            registers: known
-                .map(|(name, value)| RegisterFacts {
-                    name,
-                    value: Hex(value),
-                })
-                .collect(),
+            registers: known.map(|(name, value)| (name, Hex(value))).collect(),
             frames: frames.into_iter().map(frame).collect(),
         }
     }

@@ -54,6 +54,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         name: &args.dump,
         lines: args.lines,
         all: args.all,
+        ci: session.env.ci,
     };
     let triage = Triage::of(&asked, &dump, pair.as_ref());
     if args.json {

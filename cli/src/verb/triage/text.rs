@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::facts::{ThreadFacts, Triage};
-use crate::text::Bytes;
+use crate::text::{Bytes, without_command};
 use livecore_defs::text::printable;
 
 /// Prints it. Strings of the dump cannot speak to the terminal.
@@ -79,7 +79,13 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     if let Some(lines) = &triage.message_buffer {
         writeln!(out, "\nMessage buffer, the last {} lines:", lines.len())?;
         for line in lines {
-            writeln!(out, "{}", printable(line))?;
+            let line = printable(line);
+            let line = if triage.ci {
+                without_command(&line)
+            } else {
+                line
+            };
+            writeln!(out, "{line}")?;
         }
     }
     if !triage.missing.is_empty() {
@@ -100,8 +106,8 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
         thread.state
     )?;
     for registers in thread.registers.chunks(4) {
-        for register in registers {
-            write!(out, "  {:>6} {:0digits$x}", register.name, register.value.0)?;
+        for (name, value) in registers {
+            write!(out, "  {name:>6} {:0digits$x}", value.0)?;
         }
         writeln!(out)?;
     }
@@ -118,7 +124,12 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
             (Some(function), Some(offset)) => format!("{}+{offset:#x}", printable(function)),
             _ => "?".into(),
         };
-        writeln!(out, "  #{number:<3} {:0digits$x} {place}", frame.pc.0)?;
+        writeln!(
+            out,
+            "  #{number:<3} {:#0width$x} {place}",
+            frame.pc.0,
+            width = digits + 2
+        )?;
         number += 1;
         if let Some(trap) = &frame.trap {
             writeln!(out, "  {}", printable(trap))?;

@@ -1,0 +1,107 @@
+//! Files that are no dumps and are known by their first bytes: every verb says what they are and
+//! what to do.
+
+use std::fs;
+use std::path::Path;
+
+use livecore_defs::foreign::{FOREIGN, HEAD};
+
+use crate::harness::run;
+
+/// The verbs that open a dump, with what else each needs.
+const VERBS: [&[&str]; 9] = [
+    &["info", "IN"],
+    &["verify", "IN"],
+    &["convert", "IN", "OUT"],
+    &["salvage", "IN", "OUT"],
+    &["dmesg", "IN"],
+    &["read", "IN", "0x1000", "16", "--phys"],
+    &["triage", "IN"],
+    &["ps", "IN"],
+    &["export", "IN", "OUT"],
+];
+
+#[track_caller]
+fn names(verb: &[&str], file: &Path, code: i32, expected: &[&str]) {
+    let out = file.with_extension("out");
+    let args = verb.iter().map(|word| match *word {
+        "IN" => file.as_os_str(),
+        "OUT" => out.as_os_str(),
+        word => word.as_ref(),
+    });
+    let run = run(args).expect(code);
+    let told = format!("{}{}", run.text(), run.err);
+    for text in expected {
+        assert!(told.contains(text), "{verb:?}: {text:?} is not in {told:?}");
+    }
+    assert!(!out.exists(), "{verb:?}");
+}
+
+#[test]
+fn every_verb_names_what_is_no_dump_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vmcore.0");
+    for (i, foreign) in FOREIGN.iter().enumerate() {
+        let mut head = vec![0; HEAD];
+        head[foreign.offset..][..foreign.mark.len()].copy_from_slice(foreign.mark);
+        head.resize(8192, 7);
+        fs::write(&file, head).unwrap();
+        // One archive and one image by every verb, the others by two.
+        let all = i == 1 || foreign.mark == b"EMiL";
+        let verbs = if all { &VERBS[..] } else { &VERBS[1..3] };
+        for verb in verbs {
+            // What an image is, `info` finds out.
+            if foreign.is_image && verb[0] == "info" {
+                continue;
+            }
+            names(verb, &file, 63, &[foreign.what, foreign.instead]);
+        }
+    }
+}
+
+#[test]
+fn an_elf_core_that_is_no_dump_and_a_kernel_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("core");
+    let mut elf = vec![0; 8192];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    // `e_type`, `e_machine`, `e_version`, and the sizes of headers.
+    elf[18] = 62;
+    elf[20] = 1;
+    elf[52] = 64;
+    elf[54] = 56;
+    for (kind, expected) in [(2, "a kernel goes with --kernel"), (4, "take --image")] {
+        elf[16] = kind;
+        fs::write(&file, &elf).unwrap();
+        for verb in &VERBS[2..] {
+            names(verb, &file, 63, &[expected]);
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_dump_is_known_by_its_name_and_by_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = (0..8192_u32).map(|i| (i * i >> 3) as u8 | 0x80).collect();
+    let encrypted = dir.path().join("vmcore_encrypted.0");
+    let beside = dir.path().join("vmcore.1");
+    for file in [&encrypted, &beside] {
+        fs::write(file, &noise).unwrap();
+    }
+    fs::write(dir.path().join("key.1"), "key").unwrap();
+    for file in [&encrypted, &beside] {
+        for verb in &VERBS {
+            names(verb, file, 63, &["encrypted", "decryptcore"]);
+        }
+    }
+}
+
+#[test]
+fn a_compressed_kernel_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("kernel.gz");
+    fs::write(&kernel, [&b"\x1f\x8b\x08\0"[..], &[0; 64]].concat()).unwrap();
+    let args = ["verify", "--kernel", kernel.to_str().unwrap(), "/dev/null"];
+    let run = run(args).expect(63);
+    assert!(run.err.contains("gunzip"), "{}", run.err);
+}

@@ -1,0 +1,273 @@
+//! What a new user types: FreeBSD's own spellings, numbers as they are printed, several dumps.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::harness::{Run, livecore, machine, run};
+
+struct Made {
+    dir: tempfile::TempDir,
+}
+
+impl Made {
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().into()
+    }
+}
+
+/// A machine, its kernel and its dump.
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let made = Made {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let tiny = machine("tiny");
+        let tiny = tiny.to_str().unwrap();
+        run(["synth", "-q", tiny, "-o", &made.path("machine")]).expect(0);
+        run([
+            "take",
+            "-q",
+            "--machine",
+            tiny,
+            "-o",
+            &made.path("vmcore.3.zst"),
+        ])
+        .expect(0);
+        made
+    })
+}
+
+#[test]
+fn freebsds_own_options_name_dump_and_kernel() {
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    for verb in ["dmesg", "ps"] {
+        let ours = run([verb, &dump, "--kernel", &kernel]).expect(0);
+        let theirs = run([verb, "-M", &dump, "-N", &kernel]).expect(0);
+        assert_eq!(ours.out, theirs.out, "{verb}");
+        let short = run([verb, &dump, "-k", &kernel]).expect(0);
+        assert_eq!(ours.out, short.out, "{verb}");
+        run([verb]).expect(64);
+        run([verb, &dump, "-M", &dump]).expect(64);
+    }
+}
+
+#[test]
+fn a_debugger_takes_the_kernel_before_the_dump_and_its_absence_names_alternatives() {
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    let with_empty_path = |args: &[&str]| {
+        let nowhere = tempfile::tempdir().unwrap();
+        let output = livecore().args(args).env("PATH", nowhere.path()).output();
+        Run::of(output.unwrap()).expect(1)
+    };
+    let run = with_empty_path(&["kgdb", &kernel, &dump]);
+    assert!(run.err.contains("pkg install gdb"), "{}", run.err);
+    assert!(run.err.contains("livecore gdb"), "{}", run.err);
+    assert!(run.err.contains("livecore triage"), "{}", run.err);
+    assert!(!run.err.contains("os error"), "{}", run.err);
+    let run = crate::harness::run(["kgdb", "--program", "true", &kernel, &dump]);
+    run.expect(0);
+    let run = crate::harness::run(["kgdb", &kernel, &dump, "--kernel", &kernel]).expect(64);
+    assert!(run.err.contains("second kernel"), "{}", run.err);
+}
+
+/// Its standard output is no report, and tells why there is none.
+#[test]
+fn what_crashinfo_says_reaches_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("crashinfo");
+    fs::write(&program, "#!/bin/sh\necho no such kernel\nexit 1\n").unwrap();
+    Command::new("chmod")
+        .arg("755")
+        .arg(&program)
+        .status()
+        .unwrap();
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    let program = program.to_str().unwrap();
+    let args = ["kgdb", "--crashinfo", "--program", program, &kernel, &dump];
+    let run = run(args).expect(1);
+    assert!(run.err.contains("no such kernel"), "{}", run.err);
+    assert_eq!(run.text(), "");
+}
+
+#[test]
+fn threads_are_chosen_by_process_and_by_hexadecimal_id() {
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    let threads = |more: &[&str]| {
+        let args = ["threads", "--json", &dump, "--kernel", &kernel];
+        let run = run(args.iter().chain(more)).expect(0);
+        let answer: Value = serde_json::from_slice(&run.out).unwrap();
+        answer["threads"].as_array().unwrap().clone()
+    };
+    let all = threads(&[]);
+    let (tid, pid) = (
+        all[0]["tid"].as_i64().unwrap(),
+        all[0]["pid"].as_i64().unwrap(),
+    );
+    assert_eq!(threads(&["--tid", &format!("{tid:#x}")])[0]["tid"], tid);
+    let of_process = threads(&["--pid", &pid.to_string()]);
+    assert!(!of_process.is_empty());
+    assert!(of_process.iter().all(|thread| thread["pid"] == pid));
+    run(["threads", &dump, "--kernel", &kernel, "--pid", "999999"]).expect(1);
+}
+
+/// An address that one verb prints is one that another reads.
+#[test]
+fn printed_addresses_are_accepted() {
+    let (dump, kernel) = (made().path("vmcore.3.zst"), made().path("machine/kernel"));
+    let triage = run(["triage", &dump, "--kernel", &kernel]).expect(0);
+    let frame = triage
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix("  #0 "));
+    let pc = frame.unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(pc.starts_with("0x"), "{pc}");
+    let first = run(["read", &dump, &pc, "32"]).expect(0);
+    // The hexdump's own first column, without 0x.
+    let column = first.text().split_whitespace().next().unwrap().to_owned();
+    assert_eq!(column.len(), 16);
+    assert_eq!(run(["read", &dump, &column, "32"]).expect(0).out, first.out);
+    let words = run(["read", &dump, &column, "32", "--words", "8"]).expect(0);
+    assert!(words.text().starts_with(&column), "{}", words.text());
+}
+
+#[test]
+fn info_tells_of_several_dumps_and_of_a_directory() {
+    let dump = made().path("vmcore.3.zst");
+    let one = run(["info", &dump]).expect(0);
+    let two = run(["info", &dump, &dump]).expect(0);
+    assert_eq!(two.text(), format!("{}\n{}", one.text(), one.text()));
+    let mixed = run(["info", &dump, "/nonexistent/vmcore.0"]).expect(1);
+    assert_eq!(mixed.out, one.out);
+    let directory = made().dir.path().to_str().unwrap();
+    assert_eq!(run(["info", directory]).expect(0).out, one.out);
+    let empty = tempfile::tempdir().unwrap();
+    let told = run(["info".as_ref(), empty.path().as_os_str()]).expect(0);
+    assert!(told.err.contains("no dumps found"), "{}", told.err);
+}
+
+#[test]
+fn synth_replaces_a_machine_by_force_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny: PathBuf = machine("tiny");
+    let (tiny, out) = (tiny.to_str().unwrap(), dir.path().to_str().unwrap());
+    run(["synth", "-q", tiny, "-o", out]).expect(0);
+    let refused = run(["synth", "-q", tiny, "-o", out]).expect(1);
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+    run(["synth", "-q", tiny, "-o", out, "--force"]).expect(0);
+}
+
+#[test]
+fn errors_of_the_system_are_words_without_numbers() {
+    for args in [
+        &["info", "/nonexistent"][..],
+        &["verify", "/nonexistent"],
+        &["convert", "/nonexistent", "/nonexistent/out"],
+        &["synth", "/nonexistent", "-o", "/nonexistent/out"],
+        &[
+            "take",
+            "--image",
+            "/nonexistent",
+            "--kernel",
+            "/nonexistent",
+        ],
+        &["man", "/nonexistent/directory"],
+    ] {
+        let run = run(args);
+        let told = format!("{}{}", run.text(), run.err);
+        assert!(
+            told.contains("No such file or directory"),
+            "{args:?}: {told}"
+        );
+        assert!(!told.contains("os error"), "{args:?}: {told}");
+        assert_eq!(told.matches("No such file").count(), 1, "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn a_dump_for_a_closed_standard_output_is_refused() {
+    let dump = made().path("vmcore.3.zst");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" convert \"$1\" - >&-"]);
+    shell.args([env!("CARGO_BIN_EXE_livecore"), &dump]);
+    let run = Run::of(shell.output().unwrap()).expect(1);
+    assert!(run.err.contains("standard output"), "{}", run.err);
+}
+
+/// A time of 1970 is what a header has that was made without one.
+#[test]
+fn a_time_that_is_not_known_is_not_1970() {
+    let saved = made().path("saved");
+    let args = ["--none", "--container", "saved", "-q"];
+    run(["convert", &made().path("vmcore.3.zst"), &saved]
+        .iter()
+        .chain(&args))
+    .expect(0);
+    let sealed = made().path("sealed.zst");
+    run(["convert", "-q", &saved, &sealed]).expect(0);
+    let info = run(["info", &sealed]);
+    assert!(!info.text().contains("1970"), "{}", info.text());
+}
+
+#[test]
+fn a_message_buffer_of_zeros_is_told() {
+    let saved = made().path("zeros");
+    let args = ["--none", "--container", "saved", "-q"];
+    run(["convert", &made().path("vmcore.3.zst"), &saved]
+        .iter()
+        .chain(&args))
+    .expect(0);
+    let info = run(["info", "--json", &saved]);
+    let info: Value = serde_json::from_slice(&info.out).unwrap();
+    let sections = info["sections"].as_array().unwrap();
+    let section = sections.iter().find(|s| s["name"] == "msgbuf").unwrap();
+    let [at, len] = ["offset", "size"].map(|key| section[key].as_u64().unwrap() as usize);
+    let mut bytes = fs::read(&saved).unwrap();
+    bytes[at..at + len].fill(0);
+    fs::write(&saved, bytes).unwrap();
+    let told = run(["dmesg", &saved]).expect(3);
+    assert_eq!(told.text(), "");
+    assert!(told.err.contains("empty"), "{}", told.err);
+}
+
+/// crashinfo(8) without `-n` reads `bounds`, savecore(8) goes on after it.
+#[test]
+fn an_exported_dump_is_found_by_crashinfo_and_its_info_file_makes_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let plain = path("vmcore.3");
+    let args = ["--none", "--container", "saved", "-q"];
+    run(["convert", &made().path("vmcore.3.zst"), &plain]
+        .iter()
+        .chain(&args))
+    .expect(0);
+    let crash = path("crash");
+    fs::create_dir(&crash).unwrap();
+    let in_crash = |name: &str| dir.path().join("crash").join(name);
+    let told = run(["export", &plain, &crash]).expect(0);
+    assert!(told.err.contains("info.3: written"), "{}", told.err);
+    let info = fs::read_to_string(in_crash("info.3")).unwrap();
+    for line in ["Dump Status: unknown\n", "Dumptime: unknown\n"] {
+        assert!(info.contains(line), "{info}");
+    }
+    assert!(!info.contains("1970"), "{info}");
+    assert_eq!(fs::read_to_string(in_crash("bounds")).unwrap(), "4\n");
+    for name in ["vmcore", "info"] {
+        let target = fs::read_link(in_crash(&format!("{name}.last"))).unwrap();
+        assert_eq!(target.to_str().unwrap(), format!("{name}.3"));
+    }
+    // Beside the info file of another dump.
+    fs::remove_file(in_crash("vmcore.3")).unwrap();
+    let refused = run(["export", &plain, &crash]).expect(1);
+    assert!(refused.err.contains("not this dump's"), "{}", refused.err);
+    assert!(!in_crash("vmcore.3").exists());
+    run(["export", "--force", &plain, &crash]).expect(0);
+    // A newer dump stays the last.
+    fs::write(in_crash("bounds"), "9\n").unwrap();
+    run(["export", "--force", &plain, &crash]).expect(0);
+    assert_eq!(fs::read_to_string(in_crash("bounds")).unwrap(), "9\n");
+}

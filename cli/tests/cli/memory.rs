@@ -1,0 +1,94 @@
+//! Memory does not follow what a file claims: every verb within an address space of 512 MiB.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::harness::{machine, run, run_within};
+
+/// The address space of a run.
+const MIB: u64 = 512;
+
+/// Dumps whose files are small and whose claims are large, in `dir`.
+fn hostile(dir: &Path) -> Vec<String> {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let tiny = machine("tiny");
+    let tiny = tiny.to_str().unwrap();
+    let plain = path("plain");
+    let args = ["take", "-q", "--none", "--container", "saved", "--machine"];
+    run(args.iter().copied().chain([tiny, "-o", &plain])).expect(0);
+    let payload = fs::read(&plain).unwrap();
+    // `bitmapsize` of amd64.
+    let at = 32;
+    let with = |size: u32| {
+        let mut head = payload[..64 << 10].to_vec();
+        head[at..at + 4].copy_from_slice(&size.to_le_bytes());
+        head
+    };
+    // Zeros of more than that in a few kilobytes, with a bitmap of that size or without.
+    let bombs = [("bitmap.zst", 1 << 30), ("zeros.zst", 4096)];
+    for (name, size) in bombs {
+        let mut encoder = zstd::Encoder::new(File::create(dir.join(name)).unwrap(), 1).unwrap();
+        let zeros = io::repeat(0).take(640 << 20);
+        io::copy(&mut with(size).as_slice().chain(zeros), &mut encoder).unwrap();
+        encoder.finish().unwrap();
+    }
+    fs::write(dir.join("claims"), with(u32::MAX & !4095)).unwrap();
+    ["bitmap.zst", "zeros.zst", "claims"].map(path).into()
+}
+
+#[test]
+fn no_verb_aborts_in_a_small_address_space_whatever_a_dump_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("machine");
+    let tiny = machine("tiny");
+    run([
+        "synth",
+        "-q",
+        tiny.to_str().unwrap(),
+        "-o",
+        kernel.to_str().unwrap(),
+    ])
+    .expect(0);
+    let kernel = kernel.join("kernel");
+    let kernel = kernel.to_str().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    for dump in hostile(dir.path()) {
+        let verbs: [&[&str]; 11] = [
+            &["info", &dump],
+            &["verify", &dump],
+            &["compare", &dump, &dump],
+            &["convert", "--none", &dump, out],
+            &["salvage", &dump, out],
+            &["read", &dump, "0x1000", "16", "--phys"],
+            &["dmesg", &dump],
+            &["ps", &dump, "--kernel", kernel],
+            &["threads", &dump, "--kernel", kernel],
+            &["triage", &dump, "--kernel", kernel],
+            &["export", &dump, out],
+        ];
+        for args in verbs {
+            let run = run_within(MIB, args);
+            let is_code = matches!(run.code, 0..=4 | 63);
+            assert!(is_code, "{args:?}: {} {}", run.code, run.err);
+            assert!(
+                run.out.len() < 16 << 20,
+                "{args:?}: {} bytes",
+                run.out.len()
+            );
+            let _ = fs::remove_file(out);
+        }
+    }
+}
+
+#[test]
+fn a_limit_is_an_option_of_every_verb_and_names_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = hostile(dir.path()).remove(0);
+    for verb in ["info", "dmesg", "verify"] {
+        let run = run([verb, "--memory", "4M", &dump]);
+        assert_ne!(run.code, 64, "{verb}: {}", run.err);
+        assert_ne!(run.code, 0, "{verb}");
+    }
+}
