@@ -152,7 +152,6 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
     let descriptors = (1 + header.sub_hdr_size + header.bitmap_blocks) * size;
     let scan = Scan::of(source, &bitmap, max, size, options)?;
     let count = scan.before.last().copied().unwrap_or(0);
-    source.holds("kdump page descriptors", descriptors, count * DESC)?;
     let ranges = pages_of(scan.ranges.into_iter());
     if ranges.is_empty() {
         return Err(Error::broken(
@@ -169,16 +168,20 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
         descriptors,
         before: scan.before,
         ranges,
+        is_partial: false,
         zero_at: AtomicU64::new(0),
         cache: BlockCache::new(options.cache(), size),
     };
     let mut notes = Vec::new();
-    if is_incomplete {
+    if is_incomplete || kdump.is_cut(count)? {
         let missing = kdump.leave_out_unwritten(options)?;
-        notes.push(format!(
-            "the file says that it is incomplete (its writer ran out of space): {missing} pages are \
-             not in it"
-        ));
+        let why = if is_incomplete {
+            "the file says that it is incomplete (its writer ran out of space)"
+        } else {
+            "the file ends before its last page"
+        };
+        notes.push(format!("{why}: {missing} pages are not in it"));
+        kdump.is_partial = true;
     }
     Ok((kdump, cpus, notes))
 }
@@ -304,6 +307,8 @@ pub(super) struct Kdump {
     descriptors: u64,
     before: Vec<u64>,
     ranges: Vec<Range<u64>>,
+    /// Pages that the bitmap has are not in the file.
+    is_partial: bool,
     /// Where a page of zeros was found; 0 is the header, and no page.
     zero_at: AtomicU64,
     cache: BlockCache,
@@ -350,8 +355,29 @@ impl Kdump {
             .collect())
     }
 
-    /// Takes the pages out of the ranges whose descriptors are zeros: the writer of an incomplete
-    /// file did not get to them. Returns how many they are.
+    /// Whether the file ends before the last of its `count` pages.
+    fn is_cut(&self, count: u64) -> io::Result<bool> {
+        if self.stored() < count {
+            return Ok(true);
+        }
+        let last = self.descriptors(count.saturating_sub(1), 1)?;
+        Ok(last.iter().any(|desc| !self.has(desc)))
+    }
+
+    /// Descriptors that the file has.
+    fn stored(&self) -> u64 {
+        self.source.len().saturating_sub(self.descriptors) / DESC
+    }
+
+    /// Whether the page's bytes are in the file.
+    fn has(&self, desc: &Descriptor) -> bool {
+        let end = desc.offset.checked_add(desc.size);
+        desc.offset > 0 && end.is_some_and(|end| end <= self.source.len())
+    }
+
+    /// Takes the pages out of the ranges that are not in the file: the writer of an incomplete file
+    /// did not get to them, their descriptors are zeros; or the file was cut off. Returns how many
+    /// they are.
     fn leave_out_unwritten(&mut self, options: &Options) -> Result<u64, Error> {
         let mut written: Vec<Range<u64>> = Vec::new();
         let mut missing = 0;
@@ -360,8 +386,14 @@ impl Kdump {
             let mut at = range.start;
             while at < range.end {
                 let count = ((range.end - at) / self.size).min(BATCH);
-                for desc in self.descriptors(rank, count)? {
-                    if desc.offset == 0 && desc.size == 0 {
+                let stored = self.stored().saturating_sub(rank).min(count);
+                if stored == 0 {
+                    // Nor are those that follow.
+                    missing += (range.end - at) / self.size;
+                    break;
+                }
+                for desc in self.descriptors(rank, stored)? {
+                    if !self.has(&desc) {
                         missing += 1;
                     } else if let Some(last) = written.last_mut().filter(|last| last.end == at) {
                         last.end += self.size;
@@ -371,15 +403,15 @@ impl Kdump {
                     }
                     at += self.size;
                 }
-                rank += count;
+                rank += stored;
             }
         }
         if written.is_empty() {
             return Err(Error::broken(
                 "kdump page descriptors",
                 self.descriptors,
-                "zeros for every page",
-                "at least one page",
+                "no page that is in the file",
+                "at least one",
             ));
         }
         self.ranges = written;
@@ -464,6 +496,10 @@ fn unsnap(stored: &[u8], page: &mut [u8]) -> Option<usize> {
 }
 
 impl PhysMemory for Kdump {
+    fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
     }

@@ -293,6 +293,7 @@ fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
             },
         );
         let image = open(bytes).unwrap();
+        assert!(image.memory.is_partial());
         let said = format!(
             "incomplete (its writer ran out of space): {} pages",
             all - written
@@ -315,9 +316,44 @@ fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
     };
     let error = open(mkimage::kdump(&memory, &nothing)).unwrap_err();
     assert!(
-        error.to_string().contains("zeros for every page"),
+        error.to_string().contains("no page that is in the file"),
         "{error}"
     );
+}
+
+#[test]
+fn a_kdump_that_was_cut_off_is_the_pages_that_it_still_has() {
+    let memory = memory();
+    let whole = mkimage::kdump(
+        &memory,
+        &Kdump {
+            share_zeros: false,
+            ..Kdump::default()
+        },
+    );
+    assert!(!open(whole.clone()).unwrap().memory.is_partial());
+    let mut page = [0; 4096];
+    // In the last page, and in the middle of the pages.
+    for cut in [whole.len() - 1, whole.len() - 0x8000] {
+        let image = open(whole[..cut].to_vec()).unwrap();
+        assert!(image.memory.is_partial());
+        assert!(image.notes[0].contains("ends before"), "{:?}", image.notes);
+        let mut lost = 0;
+        for (number, truth) in memory.pages() {
+            match image.memory.read(number * 4096, &mut page) {
+                Ok(()) => assert!(page == truth, "page {number:#x}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                    lost += 1;
+                }
+            }
+        }
+        assert!(
+            image.notes[0].contains(&format!(": {lost} pages")),
+            "{:?}",
+            image.notes
+        );
+    }
 }
 
 #[test]
