@@ -8,6 +8,7 @@ pub mod core;
 mod descriptors;
 pub mod export;
 pub mod notes;
+pub mod sections;
 pub mod write;
 
 use std::ops::Range;
@@ -153,6 +154,47 @@ fn goblin_error(region: &'static str, offset: u64) -> impl Fn(goblin::error::Err
     move |e| bad(region, offset, e.to_string(), "a well-formed table")
 }
 
+/// The header of an ELF file, and how its tables are to be read.
+struct Opened {
+    header: Header,
+    ctx: Ctx,
+    order: ByteOrder,
+}
+
+/// Reads the header of a file, which errors call `what`.
+fn open(file: &dyn ReadAt, what: &str) -> Result<Opened, Error> {
+    let mut head = [0; 64];
+    let got = file.read_full_at(&mut head, 0)?;
+    if !head[..got].starts_with(b"\x7fELF") {
+        return Err(Error::Unsupported {
+            what: format!(
+                "{what} that is no ELF: it begins with {}",
+                crate::header::escaped(&head[..got], 8)
+            ),
+        });
+    }
+    let header = Elf::parse_header(&head[..got]).map_err(goblin_error("header", 0))?;
+    let order = match header.e_ident[5] {
+        2 => ByteOrder::Big,
+        _ => ByteOrder::Little,
+    };
+    let ctx = context(header.e_ident[4] == 2, order);
+    Ok(Opened { header, ctx, order })
+}
+
+/// How tables of a class and byte order are to be read.
+fn context(is_64: bool, order: ByteOrder) -> Ctx {
+    let container = match is_64 {
+        true => Container::Big,
+        false => Container::Little,
+    };
+    let endian = match order {
+        ByteOrder::Big => Endian::Big,
+        ByteOrder::Little => Endian::Little,
+    };
+    Ctx::new(container, endian)
+}
+
 impl KernelElf {
     /// Opens an ELF file that is in memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
@@ -161,33 +203,8 @@ impl KernelElf {
 
     /// Opens an ELF file of either class and byte order.
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
-        let mut head = [0; 64];
-        let got = file.read_full_at(&mut head, 0)?;
-        if !head[..got].starts_with(b"\x7fELF") {
-            return Err(Error::Unsupported {
-                what: format!(
-                    "kernel file that is no ELF: it begins with {}",
-                    crate::header::escaped(&head[..got], 8)
-                ),
-            });
-        }
-        let header = Elf::parse_header(&head[..got]).map_err(goblin_error("header", 0))?;
-        let class64 = header.e_ident[4] == 2;
-        let order = match header.e_ident[5] {
-            2 => ByteOrder::Big,
-            _ => ByteOrder::Little,
-        };
-        let ctx = Ctx::new(
-            if class64 {
-                Container::Big
-            } else {
-                Container::Little
-            },
-            match order {
-                ByteOrder::Big => Endian::Big,
-                ByteOrder::Little => Endian::Little,
-            },
-        );
+        let Opened { header, ctx, order } = open(&*file, "kernel file")?;
+        let class64 = ctx.container == Container::Big;
         let sections = read_sections(&*file, &header, ctx)?;
         let segments = read_segments(&*file, &header, ctx)?;
         let named = named_sections(&*file, &header, &sections);
@@ -573,31 +590,41 @@ fn code_name(machine: ElfMachine, name: &str) -> &str {
     }
 }
 
-/// The sections and their names; none if the names cannot be had, which nothing but types needs.
-fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]) -> Vec<Section> {
+/// The names of the sections; `None` if they cannot be had.
+fn section_names(
+    file: &dyn ReadAt,
+    header: &Header,
+    sections: &[SectionHeader],
+) -> Option<Vec<u8>> {
     const SHN_XINDEX: u16 = 0xffff;
-    const SHF_COMPRESSED: u64 = 0x800;
     let index = match (header.e_shstrndx, sections.first()) {
         (SHN_XINDEX, Some(zero)) => zero.sh_link as usize,
         (index, _) => usize::from(index),
     };
-    let names = sections
-        .get(index)
-        .filter(|s| s.sh_type == SHT_STRTAB)
-        .and_then(|s| table(file, "section names", s.sh_offset, s.sh_size).ok());
-    let Some(names) = names else {
+    let names = sections.get(index).filter(|s| s.sh_type == SHT_STRTAB)?;
+    table(file, "section names", names.sh_offset, names.sh_size).ok()
+}
+
+/// The NUL-terminated name at `at` of `names`.
+fn name_at(names: &[u8], at: usize) -> Option<&str> {
+    let tail = names.get(at..)?;
+    let len = tail.iter().position(|b| *b == 0)?;
+    std::str::from_utf8(&tail[..len]).ok()
+}
+
+/// The sections and their names; none if the names cannot be had, which nothing but types needs.
+fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]) -> Vec<Section> {
+    const SHF_COMPRESSED: u64 = 0x800;
+    let Some(names) = section_names(file, header, sections) else {
         return Vec::new();
-    };
-    let name = |section: &SectionHeader| {
-        let tail = names.get(section.sh_name..)?;
-        let len = tail.iter().position(|b| *b == 0)?;
-        std::str::from_utf8(&tail[..len]).ok().map(String::from)
     };
     sections
         .iter()
         .filter_map(|section| {
             Some(Section {
-                name: name(section).filter(|name| !name.is_empty())?,
+                name: name_at(&names, section.sh_name)
+                    .filter(|name| !name.is_empty())?
+                    .into(),
                 offset: section.sh_offset,
                 size: match section.sh_type {
                     SHT_NOBITS => 0,

@@ -6,8 +6,8 @@
 //! with the `versionstring` of the dump's header.
 
 use crate::kernel::displacement;
-use crate::sections::Sections;
 use livecore_defs::text::hex;
+use livecore_minidump::elf::sections::Sections;
 use livecore_minidump::header::escaped;
 use livecore_minidump::{
     Architecture, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
@@ -151,7 +151,7 @@ fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, 
     memory.read_virt(at, &mut note).ok()?;
     Some((
         linked,
-        crate::sections::build_id_of_note(elf.order(), &note)?,
+        livecore_minidump::elf::sections::build_id_of_note(elf.order(), &note)?,
     ))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use livecore_defs::text::hex;
 
-use crate::sections::Sections;
+use livecore_minidump::elf::sections::Sections;
 
 /// Where a FreeBSD system has the debug files.
 const DEBUG: &str = "/usr/lib/debug";

@@ -70,7 +70,6 @@ mod pcb;
 pub mod process;
 pub mod registers;
 mod section;
-pub mod sections;
 pub mod shared;
 pub mod stack;
 pub mod state;

@@ -9,7 +9,7 @@ use livecore_defs::text::hex;
 use livecore_minidump::{ElfMachine, Error, VirtAddr};
 
 use crate::kernel::Functions;
-use crate::sections::{
+use livecore_minidump::elf::sections::{
     ET_REL, SHF_ALLOC, SHT_FINI_ARRAY, SHT_INIT_ARRAY, SHT_NOBITS, SHT_PROGBITS, SHT_X86_64_UNWIND,
     Sections,
 };

@@ -10,7 +10,7 @@ use livecore_minidump::VirtAddr;
 
 use crate::kernel::Kernel;
 use crate::module::{Module, NotLoaded, Placed};
-use crate::sections::{
+use livecore_minidump::elf::sections::{
     ET_REL, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_REL, SHT_RELA, Section,
     Sections, contents,
 };
@@ -82,7 +82,7 @@ impl Kernel<'_> {
         self.memory().read_virt(at, &mut note).ok()?;
         Some((
             found,
-            crate::sections::build_id_of_note(sections.order, &note)?,
+            livecore_minidump::elf::sections::build_id_of_note(sections.order, &note)?,
         ))
     }
 

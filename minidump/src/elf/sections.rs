@@ -3,9 +3,12 @@
 //! What names two files as of one build stands in sections, too: `.note.gnu.build-id` and
 //! `.gnu_debuglink`.
 
+use goblin::elf::sym::STT_FUNC;
+use goblin::elf::{SectionHeader, Sym};
 use livecore_compress::ReadAt;
 
-use livecore_minidump::{ByteOrder, ElfMachine, Error};
+use super::{Opened, context, name_at, open, read_sections, section_names, table};
+use crate::{ByteOrder, ElfMachine, Error};
 
 /// `SHF_ALLOC`: the section takes room in memory.
 pub const SHF_ALLOC: u64 = 2;
@@ -32,12 +35,8 @@ pub const SHT_X86_64_UNWIND: u32 = 0x7000_0001;
 /// `ET_REL`
 pub const ET_REL: u16 = 1;
 
-/// The most sections of one file.
-const LIMIT: u64 = 1 << 16;
 /// The most bytes of a section that is read whole.
 const CONTENT_LIMIT: u64 = 64 << 20;
-/// `STT_FUNC`
-const STT_FUNC: u64 = 2;
 /// `NT_GNU_BUILD_ID`
 const NT_GNU_BUILD_ID: u64 = 3;
 
@@ -92,95 +91,32 @@ pub struct Sections {
 
 impl Sections {
     /// Reads them. A file without sections has none.
+    ///
+    /// # Errors
+    ///
+    /// If the file is no ELF file, or does not have its section headers.
     pub fn read(file: &dyn ReadAt) -> Result<Self, Error> {
-        let mut head = [0; 64];
-        let got = file.read_full_at(&mut head, 0)?;
-        if got < 52 || !head.starts_with(b"\x7fELF") {
-            return Err(Error::Unsupported {
-                what: "file that is no ELF".into(),
-            });
-        }
-        let is_64 = head[4] == 2;
-        let order = match head[5] {
-            2 => ByteOrder::Big,
-            _ => ByteOrder::Little,
+        let Opened { header, ctx, order } = open(file, "file")?;
+        let headers = read_sections(file, &header, ctx)?;
+        let names = section_names(file, &header, &headers).unwrap_or_default();
+        let section = |section: &SectionHeader| Section {
+            name: name_at(&names, section.sh_name).unwrap_or_default().into(),
+            kind: section.sh_type,
+            flags: section.sh_flags,
+            address: section.sh_addr,
+            offset: section.sh_offset,
+            size: section.sh_size,
+            link: section.sh_link,
+            info: section.sh_info,
+            align: section.sh_addralign,
         };
-        // `head` is longer than any offset below.
-        let uint = |at: usize, len: usize| order.uint(&head[at..at + len]).unwrap_or(0);
-        let (shoff, entry, mut count, names) = if is_64 {
-            (uint(40, 8), uint(58, 2), uint(60, 2), uint(62, 2))
-        } else {
-            (uint(32, 4), uint(46, 2), uint(48, 2), uint(50, 2))
-        };
-        let mut found = Self {
-            is_64,
+        Ok(Self {
+            is_64: ctx.is_big(),
             order,
-            machine: ElfMachine(uint(18, 2) as u16),
-            elf_type: uint(16, 2) as u16,
-            list: Vec::new(),
-        };
-        let size = if is_64 { 64 } else { 40 };
-        if shoff == 0 {
-            return Ok(found);
-        }
-        if entry != size {
-            return Err(Error::broken(
-                "ELF header, e_shentsize",
-                0,
-                entry.to_string(),
-                size.to_string(),
-            ));
-        }
-        if count == 0 {
-            // More than 65279 sections: section 0 says how many. None here has so many.
-            count = found.header(&bytes(file, shoff, size)?).0.size;
-        }
-        let table = bytes(file, shoff, count.min(LIMIT + 1) * size)?;
-        if count > LIMIT {
-            return Err(Error::broken(
-                "ELF section headers",
-                shoff,
-                format!("{count} of them"),
-                format!("at most {LIMIT}"),
-            ));
-        }
-        let mut headers: Vec<_> = table
-            .chunks_exact(size as usize)
-            .map(|h| found.header(h))
-            .collect();
-        if let Some((strings, _)) = headers.get(names as usize)
-            && strings.size <= CONTENT_LIMIT
-        {
-            let strings = bytes(file, strings.offset, strings.size)?;
-            for (section, name) in &mut headers {
-                let tail = strings.get(*name as usize..).unwrap_or_default();
-                let text = tail.split(|b| *b == 0).next().unwrap_or_default();
-                section.name = String::from_utf8_lossy(text).into_owned();
-            }
-        }
-        found.list = headers.into_iter().map(|(section, _)| section).collect();
-        Ok(found)
-    }
-
-    /// A header without its name, and where that is in the strings.
-    fn header(&self, header: &[u8]) -> (Section, u64) {
-        let uint = |at: usize, len: usize| {
-            let field = header.get(at..at + len);
-            field.and_then(|f| self.order.uint(f)).unwrap_or(0)
-        };
-        let word = if self.is_64 { 8 } else { 4 };
-        let section = Section {
-            name: String::new(),
-            kind: uint(4, 4) as u32,
-            flags: uint(8, word),
-            address: uint(8 + word, word),
-            offset: uint(8 + 2 * word, word),
-            size: uint(8 + 3 * word, word),
-            link: uint(8 + 4 * word, 4) as u32,
-            info: uint(12 + 4 * word, 4) as u32,
-            align: uint(16 + 4 * word, word),
-        };
-        (section, uint(0, 4))
+            machine: ElfMachine(header.e_machine),
+            elf_type: header.e_type,
+            list: headers.iter().map(section).collect(),
+        })
     }
 
     /// The section of this name.
@@ -198,28 +134,20 @@ impl Sections {
         let Some((symbols, strings)) = tables else {
             return Vec::new();
         };
-        // Elf32_Sym and Elf64_Sym.
-        let (size, value, word, info, section) = if self.is_64 {
-            (24, 8, 8, 4, 6)
-        } else {
-            (16, 4, 4, 12, 14)
+        let ctx = context(self.is_64, self.order);
+        let count = symbols.len() / Sym::size(ctx.container);
+        let Ok(symbols) = Sym::parse(&symbols, 0, count, ctx) else {
+            return Vec::new();
         };
-        let function = |symbol: &[u8]| {
-            let uint = |at: usize, len: usize| self.order.uint(symbol.get(at..at + len)?);
-            if uint(info, 1)? & 15 != STT_FUNC {
-                return None;
-            }
-            let name = strings
-                .get(uint(0, 4)? as usize..)?
-                .split(|b| *b == 0)
-                .next()?;
+        let function = |symbol: &Sym| {
             Some(Function {
-                name: String::from_utf8_lossy(name).into_owned(),
-                value: uint(value, word)?,
-                section: uint(section, 2)? as usize,
+                name: name_at(&strings, symbol.st_name)?.into(),
+                value: symbol.st_value,
+                section: symbol.st_shndx,
             })
         };
-        symbols.chunks_exact(size).filter_map(function).collect()
+        let functions = symbols.iter().filter(|symbol| symbol.st_type() == STT_FUNC);
+        functions.filter_map(function).collect()
     }
 
     /// The GNU build-id and the address at which its note is in memory (0 if it is not).
@@ -259,23 +187,5 @@ pub fn contents(file: &dyn ReadAt, section: &Section) -> Option<Vec<u8>> {
     if section.kind == SHT_NOBITS || section.size > CONTENT_LIMIT {
         return None;
     }
-    bytes(file, section.offset, section.size).ok()
-}
-
-/// `len` bytes at `offset`, which the file must have.
-fn bytes(file: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
-    let size = file.size()?;
-    let there = offset.checked_add(len).is_some_and(|end| end <= size);
-    let room = usize::try_from(len).ok().filter(|_| there);
-    let Some(room) = room else {
-        return Err(Error::broken(
-            "ELF file",
-            offset,
-            format!("a table of {len:#x} bytes"),
-            format!("an end within the file's {size:#x} bytes"),
-        ));
-    };
-    let mut bytes = vec![0; room];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+    table(file, &section.name, section.offset, section.size).ok()
 }
