@@ -44,9 +44,6 @@ pub(crate) struct Region {
     pub(crate) end: u64,
     /// `r`, `rw`, `rwx`, …; `None` where nothing can be read.
     pub(crate) permissions: Option<Permissions>,
-    /// Whether it lies below all that a kernel maps: where a kernel has mappings, memory that
-    /// cannot be read may only be absent from the dump.
-    pub(crate) below: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +110,6 @@ impl Regions {
                 start,
                 end,
                 permissions: Some(permissions),
-                below: false,
             };
         }
         let end = match self.list.get(after) {
@@ -125,7 +121,6 @@ impl Regions {
             start: before.map_or(0, |(_, end, _)| *end),
             end,
             permissions: None,
-            below: before.is_none() && !self.cut,
         }
     }
 }
@@ -170,7 +165,6 @@ pub(crate) fn region(
     }
     if at >= behind {
         found.start = found.start.max(behind);
-        found.below = false;
     }
     found
 }
@@ -196,6 +190,5 @@ fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
             write: false,
             execute: false,
         }),
-        below: false,
     }
 }

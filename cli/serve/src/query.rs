@@ -164,26 +164,23 @@ impl Session<'_> {
         Value::from(threads).to_string()
     }
 
-    /// A debugger takes memory that it is told cannot be read for the end of a stack. So that is
-    /// answered only where a kernel maps nothing; else the answer is that nothing is known.
+    /// lldb takes memory that it is told cannot be read for the end of a stack. A dump knows of no
+    /// address that it cannot be read, only that it is not in the dump: the answer is an error.
     fn region(&self, at: u64) -> Answer {
         let (memory, regions) = (&*self.served.memory, &self.served.regions);
         let region = memory::region(memory, regions, at, self.physical);
-        if region.permissions.is_none() && !region.below {
+        let Some(permissions) = region.permissions else {
             return self.error("nothing is known of this address");
-        }
+        };
         // 0 is the end of the address space; no size says 2^64.
         let size = match region.end.wrapping_sub(region.start) {
             0 => u64::MAX,
             size => size,
         };
-        let mut body = format!("start:{:x};size:{size:x};", region.start);
-        if let Some(permissions) = region.permissions {
-            body += "permissions:r";
-            body += if permissions.write { "w" } else { "" };
-            body += if permissions.execute { "x" } else { "" };
-            body += ";";
-        }
+        let mut body = format!("start:{:x};size:{size:x};permissions:r", region.start);
+        body += if permissions.write { "w" } else { "" };
+        body += if permissions.execute { "x" } else { "" };
+        body += ";";
         body.into()
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::debuggers::{GDB, gdb, have, lldb, remote};
 use crate::real::{Real, real};
 use crate::served::Server;
@@ -120,7 +122,7 @@ fn lldb_sees_of_the_real_dump_what_other_readers_see() {
         &[
             "thread list",
             "register read",
-            "thread backtrace",
+            "thread backtrace all",
             "memory read -f d -s 4 -c 1 &hz",
             "memory read -f x -s 4 -c 1 &dumptid",
             "memory read -f x -s 8 -c 1 &allproc",
@@ -146,13 +148,27 @@ fn lldb_sees_of_the_real_dump_what_other_readers_see() {
     for value in [": 100\n", ": 0x0001893e\n", ": 0xfffff80002c3b528\n"] {
         assert!(told.contains(value), "{value}: {told}");
     }
-    // By frame pointers; the last, whose frame is user mode's, lldb leaves out.
+    // By frame pointers.
     let frames: Vec<_> = told.lines().filter(|l| l.contains("frame #")).collect();
-    for (number, pc) in (1..).zip(&REAL_CHAIN[..9]) {
+    for (number, pc) in (1..).zip(&REAL_CHAIN) {
         let frame = format!("frame #{number}: 0x{pc}");
         assert!(frames.iter().any(|l| l.contains(&frame)), "{frame}: {told}");
     }
     for pc in REAL_CHAIN {
         assert!(told.contains(&format!(" 0x{pc}\n")), "{pc}: {told}");
+    }
+    // As many frames as LLDB's own test of this dump expects.
+    let mut backtraces = BTreeMap::<&str, BTreeSet<&str>>::new();
+    let mut thread = "";
+    for line in told.lines().map(|l| l.trim_start_matches(['*', ' '])) {
+        if let Some(rest) = line.strip_prefix("thread #") {
+            thread = rest.split_once(", name").map_or("", |(number, _)| number);
+        } else if let Some(frame) = line.strip_prefix("frame #") {
+            let frame = frame.split_once(':').map_or(frame, |(number, _)| number);
+            backtraces.entry(thread).or_default().insert(frame);
+        }
+    }
+    for (thread, frames) in [("1", 11), ("2", 11), ("3", 5)] {
+        assert_eq!(backtraces[thread].len(), frames, "{thread}: {told}");
     }
 }

@@ -91,17 +91,14 @@ fn memory_that_a_dump_lacks_is_not_said_to_be_unreadable() {
     client.ask("qHostInfo");
     let mapped = client.ask("qMemoryRegionInfo:ffffffff80200000");
     assert!(mapped.contains(";permissions:r"), "{mapped}");
-    // Between the kernel's mappings, and in the direct map beyond what the dump has.
-    for at in ["ffffffffffff0000", "fffff80030000000"] {
+    // Between the kernel's mappings, in the direct map beyond what the dump has, a process's.
+    for at in ["ffffffffffff0000", "fffff80030000000", "1000"] {
         assert_eq!(
             client.ask(&format!("qMemoryRegionInfo:{at}")),
             "E01",
             "{at}"
         );
     }
-    let user = client.ask("qMemoryRegionInfo:1000");
-    assert!(user.starts_with("start:0;size:"), "{user}");
-    assert!(!user.contains("permissions"), "{user}");
 }
 
 #[test]
