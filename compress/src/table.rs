@@ -64,12 +64,15 @@ impl FrameTable {
         }
     }
 
-    /// Adds the next frame, which holds `content_len` bytes. `None` if the sums overflow.
+    /// Adds the next frame, which holds `content_len` bytes. `None` if the sums overflow or there is
+    /// no memory for it.
     #[must_use]
     pub fn push(&mut self, content_len: u32, entry: Entry) -> Option<()> {
         let stored = self.stored_len.checked_add(entry.stored_len.into())?;
         let content = self.content_len.checked_add(content_len.into())?;
         let count = self.entries.len();
+        // A file decides how many there are.
+        self.entries.try_reserve(1).ok()?;
         let odd = content_len > self.frame_size || count > 0 && self.last_len != self.frame_size;
         if odd && self.lens.is_empty() {
             self.lens = vec![self.frame_size; count];

@@ -99,6 +99,15 @@ impl FrameCache {
         Ok(frame)
     }
 
+    /// Lets all decoded frames go, to give their memory back.
+    pub(super) fn clear(&self) {
+        for (shard, _) in &self.shards {
+            lock(shard)
+                .frames
+                .retain(|kept| matches!(kept.slot, Slot::Busy));
+        }
+    }
+
     /// Frame `number`, if it is there.
     pub(super) fn peek(&self, number: u64) -> Option<Content> {
         let (shard, _) = &self.shards[(number % self.shards.len() as u64) as usize];
@@ -171,6 +180,17 @@ mod tests {
         assert!(cache.peek(2).is_some());
         assert!(cache.get(4, || Err(Error::Cancelled)).is_err());
         assert!(cache.peek(4).is_none());
+    }
+
+    #[test]
+    fn cleared_cache_is_filled_anew() {
+        let cache = FrameCache::new(1 << 20, 4096);
+        for number in 0..20 {
+            cache.get(number, || Ok(vec![1])).unwrap();
+        }
+        cache.clear();
+        assert!((0..20).all(|number| cache.peek(number).is_none()));
+        assert_eq!(*cache.get(3, || Ok(vec![2])).unwrap(), [2]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct OpenOptions {
     pub threads: NonZeroUsize,
     /// Bytes of memory that the content of the file may make a reader use. A 16th of it is for
     /// decoded frames; a foreign zstd frame may have a window of all of it, or of 8 MiB if that is
-    /// more; an index has at most a quarter.
+    /// more; an index that is made by walking has a quarter.
     pub memory: u64,
     /// Where a foreign stream's spool goes (an unlinked file); the system's folder if `None`.
     pub spool_dir: Option<PathBuf>,
@@ -68,6 +68,11 @@ impl OpenOptions {
     /// Decoded bytes that may be kept.
     pub(crate) fn cache(&self) -> u64 {
         self.memory / 16
+    }
+
+    /// Frames of an index that is made by walking: 16 bytes each, a quarter of the memory.
+    pub(crate) fn walked(&self) -> u64 {
+        self.memory / 64
     }
 
     /// The largest window of a foreign zstd frame.

@@ -5,6 +5,7 @@
 //! noticed by their misses: when the frame after the last one is missing, those behind it are
 //! decoded with it, one by each worker, so that reading in a row is as parallel as decoding.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -91,10 +92,24 @@ impl FrameReader {
         Ok(n)
     }
 
+    /// A buffer for a frame. If there is no memory left, the cache gives up its own.
+    fn memory_for(&self, len: usize) -> Result<Vec<u8>, Error> {
+        let mut buffer = Vec::new();
+        if buffer.try_reserve_exact(len).is_err() {
+            self.cache.clear();
+            buffer.try_reserve_exact(len).map_err(|_| {
+                let what = format!("no memory for a frame of {len} bytes");
+                Error::Read(io::Error::new(io::ErrorKind::OutOfMemory, what))
+            })?;
+        }
+        buffer.resize(len, 0);
+        Ok(buffer)
+    }
+
     /// A frame's content, by way of the cache.
     fn fetch(&self, source: &dyn ReadAt, frame: &Frame) -> Result<super::cache::Content, Error> {
         self.cache.get(frame.number, || {
-            let mut content = vec![0; frame.content_len as usize];
+            let mut content = self.memory_for(frame.content_len as usize)?;
             self.decoders
                 .with(|d| d.decode(source, self.kind, frame, &mut content))?;
             Ok(content)

@@ -20,9 +20,6 @@ use crate::table::{Entry, FrameTable};
 use crate::zero::is_zero;
 use crate::{Codec, Error, ReadAt, Window, gzip_format, zstd_format};
 
-/// Frames of a table that is made by walking, at most: 64 MiB of memory.
-const WALKED_MAX: u64 = 4 << 20;
-
 /// Bytes before a seal in which its parts are looked for.
 const PARTS_REACH: u64 = 64 << 20;
 
@@ -346,7 +343,7 @@ impl Opening<'_> {
                 ..Entry::default()
             };
             let pushed = walked.table.push(content_len, entry);
-            if pushed.is_none() || walked.table.count() > WALKED_MAX {
+            if pushed.is_none() || walked.table.count() > self.options.walked() {
                 walked.stopped = Stopped::Unknown;
                 break;
             }
