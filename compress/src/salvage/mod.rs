@@ -90,8 +90,8 @@ impl Salvage {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], [`Error::Write`] of a spool, [`Error::Cancelled`]: never what is wrong with
-    /// the stream.
+    /// [`Error::Read`], [`Error::Write`] of a spool, [`Error::Memory`] of a window that is larger
+    /// than the options allow, [`Error::Cancelled`]: never what is wrong with the stream.
     pub fn recover(
         source: Arc<dyn ReadAt>,
         options: &OpenOptions,
@@ -339,6 +339,10 @@ impl Salvage {
             Some(_) => Proof::None,
             None => Proof::Checksum,
         };
+        if let Some(limit @ Error::Memory { .. }) = error {
+            // Nothing is wrong with the stream.
+            return Err(limit);
+        }
         if let Some(error) = error.as_ref().or(stream.trailing()) {
             self.note_error("stream", error);
         }

@@ -204,3 +204,34 @@ fn a_compressed_live_dump_unpacks_to_the_live_file_of_an_uncompressed_one() {
         );
     }
 }
+
+/// The version that the seal at the end of `bytes` states.
+fn seal_version(bytes: &[u8]) -> u16 {
+    let magic = b"LVCRSEAL";
+    let at = bytes.windows(8).rposition(|w| w == magic).unwrap();
+    u16::from_le_bytes([bytes[at + 8], bytes[at + 9]])
+}
+
+/// The builder seals in version 1, by another hand than ours.
+#[test]
+fn sealed_dumps_of_version_1_are_read_and_become_version_2_when_converted() {
+    let recipes = recipes().unwrap();
+    for (name, codec) in [
+        ("sealed-none", Codec::None),
+        ("sealed-gzip", Codec::Gzip),
+        ("sealed-zstd", Codec::Zstd),
+    ] {
+        let recipe = recipes.iter().find(|r| r.name == name).unwrap();
+        let built = mkdump::build_all(&recipe.text).unwrap();
+        assert_eq!(seal_version(&built.bytes), 1, "{name}");
+        let dump = open(&built.bytes);
+        assert!(dump.warnings().is_empty(), "{name}: {:?}", dump.warnings());
+        let mut payload = vec![0; built.payload.len()];
+        dump.payload().read_exact_at(&mut payload, 0).unwrap();
+        assert!(payload == built.payload, "{name}");
+        let new = converted(&built.bytes, Container::Sealed, codec);
+        assert_eq!(seal_version(&new), 2, "{name}");
+        let pages = built.oracle.as_ref().unwrap().pages.len();
+        assert_same(&built.bytes, &new, pages, name);
+    }
+}
