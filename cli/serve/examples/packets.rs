@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(dump), Some(kernel)) = (args.next(), args.next()) else {
         return Err("usage: packets DUMP KERNEL".into());
     };
-    let opened = AnyDump::open(dump.as_ref(), &OpenOptions::default())?;
+    let opened = AnyDump::open(&dump, &OpenOptions::default())?;
     let pair = Pair::open(&opened, &kernel)?.agreed()?;
     let served = Served::new(pair, dump.as_ref(), &[])?;
     let mut session = Session::new(&served);

@@ -82,7 +82,7 @@ fn an_elf_core_that_is_no_dump_and_a_kernel_are_named() {
 #[test]
 fn an_encrypted_dump_is_known_by_its_name_and_by_its_key() {
     let dir = tempfile::tempdir().unwrap();
-    let noise: Vec<u8> = (0..8192_u32).map(|i| (i * i >> 3) as u8 | 0x80).collect();
+    let noise: Vec<u8> = (0..8192_u32).map(|i| ((i * i) >> 3) as u8 | 0x80).collect();
     let encrypted = dir.path().join("vmcore_encrypted.0");
     let beside = dir.path().join("vmcore.1");
     for file in [&encrypted, &beside] {

@@ -33,7 +33,7 @@ fn hostile(dir: &Path) -> Vec<String> {
         io::copy(&mut with(size).as_slice().chain(zeros), &mut encoder).unwrap();
         encoder.finish().unwrap();
     }
-    fs::write(dir.join("claims"), with(u32::MAX & !4095)).unwrap();
+    fs::write(dir.join("claims"), with(!4095)).unwrap();
     ["bitmap.zst", "zeros.zst", "claims"].map(path).into()
 }
 

@@ -500,7 +500,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
     std::fs::write(path("guest.vmem"), memory.packed()).unwrap();
     std::fs::write(path("guest.vmss"), mkimage::vmss(&memory)).unwrap();
     for name in ["guest.vmem", "guest.vmss"] {
-        let image = image::open(&path(name), &Options::default()).unwrap();
+        let image = image::open(path(name), &Options::default()).unwrap();
         assert_eq!(image.format, Format::Vmware);
         assert_eq!(image.ram, path("guest.vmem"));
         check(name, &*image.memory, &memory);
@@ -523,7 +523,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
         std::fs::write(path(vmem), bytes).unwrap();
         std::fs::write(path(state), mkimage::vmss(&memory)).unwrap();
         for name in [vmem, state] {
-            let image = image::open(&path(name), &Options::default()).unwrap();
+            let image = image::open(path(name), &Options::default()).unwrap();
             assert_eq!(
                 (image.format, image.ram),
                 (Format::Vmware, path(vmem)),
@@ -532,7 +532,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
             check(name, &*image.memory, &memory);
         }
         std::fs::remove_file(path(vmem)).unwrap();
-        let error = image::open(&path(state), &Options::default()).unwrap_err();
+        let error = image::open(path(state), &Options::default()).unwrap_err();
         assert!(
             error.to_string().contains("in the same directory"),
             "{error}"
@@ -545,11 +545,11 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
     let low = Memory::parse("0x0 300 mix 4");
     std::fs::write(path("guest.ckp"), low.packed()).unwrap();
     std::fs::write(path("guest.ckp.meta"), mkimage::bhyve_meta(300 * 4096)).unwrap();
-    let image = image::open(&path("guest.ckp"), &Options::default()).unwrap();
+    let image = image::open(path("guest.ckp"), &Options::default()).unwrap();
     assert_eq!(image.format, Format::Bhyve);
     check("bhyve", &*image.memory, &low);
     std::fs::write(path("guest.ckp.meta"), mkimage::bhyve_meta(301 * 4096)).unwrap();
-    let error = image::open(&path("guest.ckp"), &Options::default()).unwrap_err();
+    let error = image::open(path("guest.ckp"), &Options::default()).unwrap_err();
     assert!(
         error
             .to_string()
