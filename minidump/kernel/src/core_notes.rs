@@ -10,6 +10,10 @@ const CRASHED: i32 = 6;
 
 /// Every thread with its registers, the one that wrote the dump first, the others in the order of
 /// the kernel's lists; and what could not be had, in words.
+///
+/// # Errors
+///
+/// As [`Kernel::processes`].
 pub fn thread_notes(kernel: &Kernel<'_>) -> Result<(Vec<ThreadNote>, Vec<String>), KernelError> {
     let found = kernel.processes()?;
     let mut threads: Vec<&Thread> = found.threads().collect();

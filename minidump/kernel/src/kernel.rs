@@ -135,6 +135,10 @@ impl<'a> Kernel<'a> {
     }
 
     /// The address of a variable.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::NoSymbol`] if the kernel's file has no such variable.
     pub fn address(&self, name: &str) -> Result<u64, KernelError> {
         self.elf
             .symbol(name)
@@ -144,6 +148,10 @@ impl<'a> Kernel<'a> {
     }
 
     /// The unsigned integer of `len` bytes (1, 2, 4 or 8) at `at`, which errors call `what`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Unreadable`] if the memory is not there.
     pub fn uint_at(&self, what: &str, at: u64, len: usize) -> Result<u64, KernelError> {
         let mut bytes = [0; 8];
         let len = len.min(8);
@@ -153,11 +161,19 @@ impl<'a> Kernel<'a> {
     }
 
     /// The pointer at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Unreadable`] if the memory is not there.
     pub fn pointer_at(&self, what: &str, at: u64) -> Result<u64, KernelError> {
         self.uint_at(what, at, self.elf.pointer_size())
     }
 
     /// Fills `buf` from `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Unreadable`] if the memory is not there.
     pub fn bytes_at(&self, what: &str, at: u64, buf: &mut [u8]) -> Result<(), KernelError> {
         let at = VirtAddr(at);
         self.memory
@@ -170,6 +186,10 @@ impl<'a> Kernel<'a> {
     }
 
     /// The variable `name`, an integer of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::NoSymbol`], or [`KernelError::Unreadable`] if the memory is not there.
     pub fn variable(&self, name: &str, len: usize) -> Result<u64, KernelError> {
         self.uint_at(name, self.address(name)?, len)
     }

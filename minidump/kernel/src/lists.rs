@@ -35,6 +35,10 @@ impl Kernel<'_> {
     ///
     /// An exported offset that is missing is an error; a list that cannot be followed further is a
     /// problem, and what was found before stays. Lists end where they go round.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel lacks an exported offset or `allproc`, or an offset cannot be right.
     pub fn processes(&self) -> Result<Processes, KernelError> {
         let offsets = Offsets::read(self)?;
         let allproc = self.address("allproc")?;

@@ -24,6 +24,10 @@ impl Kernel<'_> {
     /// Where the sections of `file` are in memory, if it is what was loaded as `module`: of the
     /// kernel's processor, as long as the loaded image, and with its contents as far as loading
     /// leaves them as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`NotLoaded`] says why it is another file.
     pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
         let sections = Sections::read(file)?;
         let expected = self.elf().machine();

@@ -57,6 +57,10 @@ impl Offsets {
 impl Kernel<'_> {
     /// The loaded kernel files. Without `linker_files` that is an error; where the list cannot be
     /// followed further is a problem, and what was found before stays.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no list `linker_files`, or its head cannot be read.
     pub fn modules(&self) -> Result<Modules, KernelError> {
         let head = self.address("linker_files")?;
         let offsets = Offsets::of(self);

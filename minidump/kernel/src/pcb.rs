@@ -8,6 +8,10 @@ use livecore_defs::pcb::PcbFields;
 
 impl Kernel<'_> {
     /// The registers of a thread. None is known of a thread that ran on.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or the layout of the architecture's is not known.
     pub fn registers(&self, thread: &Thread) -> Result<Registers, KernelError> {
         match thread.pcb {
             Some(pcb) => self.registers_at(pcb),
@@ -24,6 +28,10 @@ impl Kernel<'_> {
     ///
     /// Where layouts differ by release, `osreldate` decides, then `pcb_size`; if both leave a
     /// choice, the layout that gives a stack and code that goes on.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or the layout of the architecture's is not known.
     pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
         let mut layouts = self.pcb_layouts();
         let Some(newest) = layouts.first() else {
