@@ -4,13 +4,47 @@
 //! itself: a *minidump*. This page says what such a dump looks like, well enough to write another
 //! reader; the modules under [`livecore_defs`] have every number with its upstream source.
 //!
-//! ```no_run
-//! use livecore_minidump::{Dump, KernelMemory, OpenOptions, VirtAddr};
+//! ```
+//! use std::sync::Arc;
+//!
+//! use livecore_minidump::{
+//!     Bitmap, Dump, DumpAvail, KernelMemory, MinidumpHeader, OpenOptions, PageSource, PhysAddr, Plan,
+//!     PmapPages, VirtAddr,
+//! };
+//!
+//! /// A machine's pages, each filled with its own number.
+//! struct Machine;
+//!
+//! impl PageSource for Machine {
+//!     fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+//!         for (page, number) in buf.chunks_mut(4096).zip(at.0 / 4096..) {
+//!             page.fill(number as u8);
+//!         }
+//!         Ok(())
+//!     }
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let dump = Dump::open("/var/crash/livecore.0.zst".as_ref(), &OpenOptions::default())?;
-//! let mut word = [0; 8];
-//! dump.read_virt(VirtAddr(0xffffffff81c9a2f0), &mut word)?;
+//! // Write a dump of pages 1 and 5.
+//! let header = MinidumpHeader {
+//!     version: 3,
+//!     kernbase: 0xffff_fe00_0000_0000,
+//!     dmapbase: 0xffff_f800_0000_0000,
+//!     dmapend: 0xffff_fc00_0000_0000,
+//!     ..MinidumpHeader::default()
+//! };
+//! let ranges = DumpAvail::from_pairs(&[(0, 0x1_0000)], 4096)?;
+//! let bitmap = Bitmap::from_words(vec![0b10_0010], ranges.bits())?;
+//! let plan = Plan::new(header, b"booting".to_vec(), ranges, bitmap, PmapPages::new())?;
+//! let payload = plan.payload(Arc::new(Machine));
+//!
+//! // Read it. `Dump::open("/var/crash/vmcore.0.zst", …)` does the same with a file.
+//! let dump = Dump::from_source(Arc::new(payload), &OpenOptions::default())?;
+//! let mut byte = [0];
+//! dump.read_virt(VirtAddr(0xffff_f800_0000_5004), &mut byte)?;
+//! assert_eq!(byte, [5]);
+//! // Page 2 is a hole, not zeros.
+//! assert!(dump.read_phys(PhysAddr(0x2000), &mut byte).is_err());
 //! # Ok(())
 //! # }
 //! ```

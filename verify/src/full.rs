@@ -4,29 +4,21 @@
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`: ELF header, program headers, zeros up to a
 //! page, then every range of `dump_avail`, one behind the other.
 
-use livecore_defs::Field;
 use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
     MAGIC, NOTE_NAME, NOTE_PAYLOAD, NOTE_PAYLOAD_VERSION, PN_XNUM, PT_DUMP_DELTA, PT_LOAD, PT_NOTE,
 };
+use livecore_defs::{Architecture, ElfMachine, Field};
 
 use crate::finding::{Place, Region, Sink};
 use crate::input::{big, little};
 use crate::report::Stop;
 use crate::rules;
 
-/// The ports with full dumps: `e_machine`, class, the name of the port.
-const MACHINES: [(u64, u8, &str); 10] = [
-    (62, 2, "amd64"),
-    (183, 2, "arm64"),
-    (243, 2, "riscv"),
-    (3, 1, "i386"),
-    (40, 1, "arm"),
-    (21, 2, "powerpc64"),
-    (20, 1, "powerpc"),
-    (8, 1, "mips"),
-    (8, 2, "mips"),
-    (43, 2, "sparc64"),
+/// The ports with full dumps and no minidumps: `e_machine`, bytes of a pointer, the name of the port.
+const OTHERS: [(ElfMachine, usize, &str); 2] = [
+    (ElfMachine::EM_PPC, 4, "powerpc"),
+    (ElfMachine::EM_SPARCV9, 8, "sparc64"),
 ];
 
 /// Everything in front of a full dump's memory.
@@ -220,8 +212,14 @@ impl Full {
     /// The name of the port, if machine and class are one's.
     pub(crate) fn architecture(&self) -> Option<&'static str> {
         let machine = self.head(self.class.e_machine);
-        let known = |m: &&(u64, u8, &str)| m.0 == machine && m.1 == self.class.number;
-        MACHINES.iter().find(known).map(|m| m.2)
+        let (machine, word) = (ElfMachine(u16::try_from(machine).ok()?), self.class.word);
+        if let Some(row) = Architecture::of_machine(machine) {
+            return row.words.contains(&word).then_some(row.name);
+        }
+        let mut others = OTHERS.iter();
+        others
+            .find(|port| (port.0, port.1) == (machine, word))
+            .map(|port| port.2)
     }
 
     /// Every program header that describes memory, as far as the table is there.

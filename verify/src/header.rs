@@ -6,6 +6,7 @@
 
 use livecore_defs::Architecture;
 use livecore_defs::minidump::{HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
+use livecore_defs::paging::Direct;
 use livecore_defs::{Field, amd64, arm64, powerpc64};
 
 use crate::finding::{Place, Sink};
@@ -130,6 +131,26 @@ impl Header {
     pub(crate) fn architecture(&self) -> &'static str {
         let text = self.fields.magic_text;
         text.rsplit('/').next().unwrap_or(text)
+    }
+
+    /// Its row: what is data of each architecture.
+    pub(crate) fn row(&self) -> &'static Architecture {
+        let mut all = Architecture::ALL.into_iter();
+        // Every header's fields are those of a row.
+        all.find(|row| row.header.magic_text == self.fields.magic_text)
+            .unwrap_or_default()
+    }
+
+    /// Whether the kernel finds all of memory between `dmapbase` and `dmapend` without page tables.
+    pub(crate) fn has_direct_map(&self) -> bool {
+        let direct = self.row().direct;
+        matches!(
+            direct,
+            Direct::Linear {
+                inclusive: false,
+                ..
+            }
+        )
     }
 
     pub(crate) fn is_amd64(&self) -> bool {

@@ -39,13 +39,15 @@ pub(crate) fn resembles_magic(bytes: &[u8]) -> bool {
 
 /// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
 pub(crate) fn port_matches(name: &[u8], architecture: &str) -> bool {
-    match architecture {
-        "arm64" => name == b"aarch64",
-        "riscv" => name == b"riscv64",
-        "arm" => name.starts_with(b"arm"),
-        "mips" => name.starts_with(b"mips"),
-        "powerpc64" => name.starts_with(b"powerpc64"),
-        other => name == other.as_bytes(),
+    let Some(row) = Architecture::named(architecture) else {
+        return name == architecture.as_bytes();
+    };
+    match row.machine_arch_prefix {
+        Some(prefix) => name.starts_with(prefix.as_bytes()),
+        None => row
+            .machine_archs
+            .iter()
+            .any(|arch| arch.name.as_bytes() == name),
     }
 }
 

@@ -230,18 +230,17 @@ impl<'a> Memory<'a> {
         let header = self.header;
         let (page, base) = (header.page, header.kernbase);
         let direct = (header.dmapbase..header.dmapend).contains(&va);
+        if header.has_direct_map() && direct && (va < base || !header.is_amd64()) {
+            let found = (va - header.dmapbase).checked_add(header.dmapphys);
+            return found.ok_or(Unreadable::NotMapped);
+        }
         match header.architecture() {
-            "arm64" | "riscv" if direct => {
-                let found = (va - header.dmapbase).checked_add(header.dmapphys);
-                return found.ok_or(Unreadable::NotMapped);
-            }
             "powerpc64" => return self.translate_hashed(va),
             "mips" => {
                 if let Some(pa) = unmapped(header, va) {
                     return Ok(pa);
                 }
             }
-            "amd64" if va < base && direct => return Ok(va - header.dmapbase),
             _ => {}
         }
         let offset = va.checked_sub(base).ok_or(Unreadable::NotMapped)?;

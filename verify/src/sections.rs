@@ -1,6 +1,7 @@
 //! The rules about the minidump header and the places of the sections.
 
-use livecore_defs::{Field, amd64, arm64, i386, riscv};
+use livecore_defs::paging::When;
+use livecore_defs::{Field, amd64};
 
 use crate::finding::{Place, Sink};
 use crate::hashed::{GROUP, LEAST_GROUPS};
@@ -50,14 +51,16 @@ impl Header {
                     .expected("a start before the end")
             });
         }
-        let step = match self.architecture() {
-            "amd64" if self.version >= 2 => amd64::NBPDP,
-            "i386" => i386::NBPDR_PAE,
-            "arm64" | "riscv" => page * (page / 8),
-            _ => page,
+        let applies = |when: When| match when {
+            When::Version(version) => self.version == version,
+            When::PageSize(size) => page == size,
+            other => other == When::Always,
         };
-        let aligned = self.kernbase.is_multiple_of(step)
-            || matches!(self.architecture(), "mips" | "powerpc64");
+        let mut steps = self.row().kernbase_align.iter();
+        let step = steps
+            .find(|(when, _)| applies(*when))
+            .map_or(page, |step| step.1);
+        let aligned = self.kernbase.is_multiple_of(step);
         sink.check(&rules::MD_KERNBASE, aligned, &at(fields.kernbase), |f| {
             f.found(format!("kernbase {:#x}", self.kernbase))
                 .expected(format!("a multiple of {step:#x}"))
@@ -139,31 +142,16 @@ impl Header {
     fn check_layout(&self, sink: &mut Sink) {
         let fields = self.fields;
         let at = |f: Field| Place::payload("minidump header", f.offset as u64);
-        let riscv_dmap = [(riscv::DMAP_MIN_ADDRESS, riscv::DMAP_MAX_ADDRESS)];
-        let (layouts, kernbase): (&[(u64, u64)], _) = match self.architecture() {
-            "amd64" => (
-                &[
-                    (amd64::DMAP_MIN_ADDRESS, amd64::DMAP_MAX_ADDRESS),
-                    (amd64::DMAP_MIN_ADDRESS_LA57, amd64::DMAP_MAX_ADDRESS_LA57),
-                ],
-                None,
-            ),
-            "arm64" => (
-                &[
-                    (arm64::DMAP_MIN_ADDRESS, arm64::DMAP_MAX_ADDRESS),
-                    (arm64::DMAP_MIN_ADDRESS_12, arm64::DMAP_MAX_ADDRESS),
-                ],
-                Some(arm64::VM_MIN_KERNEL_ADDRESS),
-            ),
-            "riscv" => (&riscv_dmap, Some(riscv::VM_MIN_KERNEL_ADDRESS)),
-            _ => return,
+        let (layouts, kernbase) = (self.row().direct_maps, self.row().kernbase);
+        let Some(newest) = layouts.first() else {
+            return;
         };
         let found = (self.dmapbase, self.dmapend);
         let right = layouts.contains(&found);
         let place = at(fields.dmapbase.unwrap_or(fields.kernbase));
         sink.check(&rules::MD_DMAP_LAYOUT, right, &place, |f| {
             f.found(format!("direct map {:#x}..{:#x}", found.0, found.1))
-                .expected(format!("{:#x}..{:#x}", layouts[0].0, layouts[0].1))
+                .expected(format!("{:#x}..{:#x}", newest.0, newest.1))
         });
         if let Some(usual) = kernbase {
             let found = self.kernbase;

@@ -3,9 +3,7 @@
 //! | architecture      | an entry of the section maps | leaf tables            |
 //! |-------------------|------------------------------|------------------------|
 //! | amd64 from v2     | 2 MiB, or names a leaf table | pages of the dump      |
-//! | amd64 v1, i386    | one page                     | the section itself     |
-//! | arm64, riscv      | one page                     | the section itself     |
-//! | arm, mips         | one page                     | the section itself     |
+//! | all others        | one page                     | the section itself     |
 //! | powerpc64         | one page, found by its hash  | the section itself     |
 //!
 //! What an entry's page has to fulfil: a leaf table is in the dump, since the kernel adds it while

@@ -325,7 +325,7 @@ impl Walk<'_> {
         let len = pages.checked_mul(self.kernel.memory().page_size())?;
         let end = start.checked_add(len)?;
         // `thread0` has the end of the stack that it began with, and no pages, where the kernel's
-        // `init_proc0` leaves it so (`sys/arm64/arm64/machdep.c`, `sys/riscv/riscv/machdep.c`, 12.1).
+        // `init_proc0` leaves it so (12.1 `sys/arm64/arm64/machdep.c`).
         (start != 0 && (1..=1024).contains(&pages)).then_some(start..end)
     }
 

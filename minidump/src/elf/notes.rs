@@ -246,7 +246,7 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use livecore_defs::{amd64, arm64, i386, riscv};
+    use livecore_defs::{ElfMachine, amd64, arm64, i386};
 
     fn bytes(word: usize) -> Bytes {
         Bytes {
@@ -286,7 +286,9 @@ mod tests {
         assert_eq!(linux.len(), 144);
         assert_eq!(linux[72 + 48..72 + 52], 0x1234_5678_u32.to_le_bytes());
         assert_eq!(bytes(8).linux_status(&arm64::PRSTATUS, &thread).len(), 392);
-        assert_eq!(bytes(8).linux_status(&riscv::PRSTATUS, &thread).len(), 376);
+        let row = Architecture::of_machine(ElfMachine::EM_RISCV).unwrap();
+        let status = bytes(8).linux_status(row.prstatus.unwrap(), &thread);
+        assert_eq!(status.len(), 376);
         assert_eq!(
             bytes(8).freebsd_status(&arm64::PRSTATUS, &thread).len(),
             48 + 272

@@ -1,9 +1,8 @@
 //! What a page or a page-table entry that differs stands for: its place in the direct map, and
 //! with a kernel the symbol that lies there.
 
-use livecore_defs::amd64;
-
 use super::{PageDifference, SectionDifference, Side};
+use crate::entry;
 use crate::header::Header;
 use crate::memory::Memory;
 use crate::options::Options;
@@ -39,13 +38,9 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
 
 /// The address of the page at `pa` in the direct map.
 fn direct(header: &Header, pa: u64) -> Option<u64> {
-    let phys = match header.architecture() {
-        "amd64" => 0,
-        "arm64" | "riscv" => header.dmapphys,
-        _ => return None,
-    };
-    let at = header.dmapbase.checked_add(pa.checked_sub(phys)?)?;
-    (at < header.dmapend).then_some(at)
+    let offset = pa.checked_sub(header.dmapphys)?;
+    let at = header.dmapbase.checked_add(offset)?;
+    (header.has_direct_map() && at < header.dmapend).then_some(at)
 }
 
 /// Looks the kernel's image through for the pages. An image is mapped once, page by page, and its
@@ -91,13 +86,14 @@ fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memo
 /// What the first byte that differs belongs to.
 pub(super) fn of_section(found: &SectionDifference, side: &Side) -> Option<String> {
     let header = side.intake.header()?;
-    let (entry, covers) = match (found.what, header.architecture()) {
-        ("page tables", "amd64") if header.version > 1 => (8, amd64::NBPDR),
-        ("page tables", "amd64" | "arm64" | "riscv") => (8, header.page),
-        ("dump_avail", _) => return Some(format!("range {}", found.offset / 16)),
+    let entry = match found.what {
+        "page tables" if header.has_direct_map() => entry::size(header)? as u64,
+        "dump_avail" => return Some(format!("range {}", found.offset / 16)),
         _ => return None,
     };
     let index = found.offset / entry;
-    let va = index.checked_mul(covers)?.checked_add(header.kernbase)?;
+    let va = index
+        .checked_mul(entry::span(header))?
+        .checked_add(header.kernbase)?;
     Some(format!("entry {index}, for {va:#x}"))
 }
