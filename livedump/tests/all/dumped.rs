@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use livecore_compress::ReadAt;
 use livecore_defs::elf::{CLASS32, CLASS64, ELFOSABI_STANDALONE, PF_R, PT_LOAD};
 use livecore_kernel::locate::DumpedMachine;
-use livecore_livedump::take::{PlanOptions, plan};
+use livecore_livedump::take::{PlanOptions, plan, plan_machine};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::elf::core::Segment;
 use livecore_minidump::elf::write::CoreHead;
@@ -27,6 +28,15 @@ const MACHINES: [&str; 5] = [
 
 /// All of a machine's memory, laid out as a kernel's full dump.
 fn full(memory: &dyn PhysMemory, machine: livecore_minidump::ElfMachine) -> Arc<FullDump> {
+    full_without(memory, machine, 0)
+}
+
+/// The same, whose file lacks the last `cut` bytes.
+fn full_without(
+    memory: &dyn PhysMemory,
+    machine: livecore_minidump::ElfMachine,
+    cut: usize,
+) -> Arc<FullDump> {
     let head = CoreHead {
         class: if machine.0 == 3 { &CLASS32 } else { &CLASS64 },
         order: ByteOrder::Little,
@@ -62,10 +72,41 @@ fn full(memory: &dyn PhysMemory, machine: livecore_minidump::ElfMachine) -> Arc<
         bytes.resize(at + (range.end - range.start) as usize, 0);
         memory.read(range.start, &mut bytes[at..]).unwrap();
     }
+    bytes.truncate(bytes.len() - cut);
     match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
         AnyDump::Full(full) => full,
         AnyDump::Mini(_) => panic!("a minidump"),
     }
+}
+
+#[test]
+fn a_full_dump_that_was_cut_off_is_planned_without_what_it_lacks() {
+    let mut all = 0;
+    for text in MACHINES {
+        let machine = Machine::parse(text).unwrap();
+        let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+        let memory = machine.memory();
+        let whole = plan(memory.clone(), &elf, &PlanOptions::default()).unwrap();
+        let end = memory.ranges().last().unwrap().end;
+        let avail = whole.plan.dump_avail();
+        let lost = |cut: u64| {
+            let lost = (end - cut..end).step_by(4096).filter(|pa| {
+                let bit = avail.bit_of(PhysAddr(*pa));
+                bit.is_some_and(|bit| whole.plan.bitmap().contains(bit))
+            });
+            lost.count() as u64
+        };
+        let cut = 0x8000;
+        let full = full_without(&*memory, elf.machine(), cut as usize);
+        let found = DumpedMachine::find(full, &elf).unwrap();
+        let partial = plan_machine(found.into_machine(), &elf, &PlanOptions::default()).unwrap();
+        assert_eq!(partial.missing, lost(cut), "{}", partial.machine.arch);
+        all += partial.missing;
+        let payload = partial.payload();
+        let mut bytes = vec![0; payload.size().unwrap() as usize];
+        payload.read_exact_at(&mut bytes, 0).unwrap();
+    }
+    assert!(all > 0);
 }
 
 /// Every page of the kernel map: where it is, and whether it may be written to and executed.

@@ -14,6 +14,7 @@ use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError};
 pub struct FullMemory {
     dump: Arc<FullDump>,
     ranges: Vec<Range<u64>>,
+    is_partial: bool,
 }
 
 impl FullMemory {
@@ -22,6 +23,7 @@ impl FullMemory {
     pub fn new(dump: Arc<FullDump>) -> Self {
         let page = dump.page_size();
         let there = readable(&*dump.payload(), dump.end());
+        let is_partial = there < dump.end();
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for range in dump.ranges() {
             let end = range.start + range.len.min(there.saturating_sub(range.offset));
@@ -35,7 +37,11 @@ impl FullMemory {
                 _ => {}
             }
         }
-        Self { dump, ranges }
+        Self {
+            dump,
+            ranges,
+            is_partial,
+        }
     }
 }
 
@@ -81,6 +87,10 @@ impl PhysMemory for FullMemory {
             }
             _ => false,
         }
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_partial
     }
 }
 
