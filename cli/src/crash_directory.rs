@@ -14,6 +14,15 @@ pub enum Named {
     Refused(PathBuf, String),
 }
 
+/// Where to look, and for what.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Search {
+    /// In the directories below as well.
+    pub recursive: bool,
+    /// For every file, whatever its name.
+    pub all: bool,
+}
+
 /// The dumps in one directory, in the order of their names and numbers: `livecore.N`, `vmcore.N` and
 /// netdumpd's `vmcore.HOST.N`, with or without a codec's suffix. Links such as `livecore.last` are
 /// other names of the same. Says which files are left out.
@@ -24,14 +33,20 @@ pub enum Named {
 /// # Errors
 ///
 /// The directory cannot be read.
-pub fn dumps(directory: &Path, session: &Session<'_>) -> io::Result<Vec<Named>> {
-    let (mut names, mut others) = (Vec::new(), Vec::new());
+pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Result<Vec<Named>> {
+    let (mut names, mut others, mut below) = (Vec::new(), Vec::new(), Vec::new());
     for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let text = name.to_string_lossy().into_owned();
         let path = directory.join(name);
-        if let Some(key) = dump_name(&text) {
-            names.push((key, path));
+        // Links to directories are not followed: they may form a circle.
+        if entry.file_type()?.is_dir() {
+            below.push(path);
+        } else if let Some(key) = dump_name(&text) {
+            names.push((Some(key), path));
+        } else if search.all && !is_company(&text) && path.is_file() {
+            names.push((None, path));
         } else if !is_company(&text) && path.is_file() {
             others.push(text);
         }
@@ -47,7 +62,8 @@ pub fn dumps(directory: &Path, session: &Session<'_>) -> io::Result<Vec<Named>> 
             directory.display()
         ));
     }
-    names.sort();
+    // Files with other names come last.
+    names.sort_by(|a, b| (a.0.is_none(), a).cmp(&(b.0.is_none(), b)));
     let named = names
         .into_iter()
         .filter_map(|(_, path)| match path.metadata() {
@@ -57,7 +73,15 @@ pub fn dumps(directory: &Path, session: &Session<'_>) -> io::Result<Vec<Named>> 
             Ok(_) => Some(Named::Refused(path, "no regular file".into())),
             Err(e) => Some(Named::Refused(path, e.to_string())),
         });
-    Ok(named.collect())
+    let mut all: Vec<_> = named.collect();
+    below.sort();
+    for path in below.into_iter().filter(|_| search.recursive) {
+        match dumps(&path, search, session) {
+            Ok(found) => all.extend(found),
+            Err(e) => all.push(Named::Refused(path, e.to_string())),
+        }
+    }
+    Ok(all)
 }
 
 /// What the file `path` is and what to do, if it is an encrypted dump by its name, or by a key beside

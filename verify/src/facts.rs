@@ -55,7 +55,4 @@ pub struct Facts {
     /// Pages that a producer watched while it read them, and how many of them are torn, if the seal
     /// says so.
     pub torn_pages: Option<(u64, u64)>,
-    /// Of the entries for pages of `dump_avail`: those whose page is in the dump, and those whose
-    /// page is not, as if it had been mapped after the bitmap was made.
-    pub torn_entries: Option<(u64, u64)>,
 }

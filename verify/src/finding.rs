@@ -24,15 +24,18 @@ pub enum Space {
     Payload,
     /// The line before the first of the `info.N` beside the dump: offsets are line numbers.
     Info,
+    /// Nothing: the finding is about no single place, and its offset is 0.
+    Dump,
 }
 
 impl Space {
-    /// `file`, `payload` or `info`.
+    /// `file`, `payload`, `info` or `dump`.
     pub fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Payload => "payload",
             Self::Info => "info",
+            Self::Dump => "dump",
         }
     }
 }
@@ -134,6 +137,11 @@ impl<'a> Place<'a> {
     /// Line `line` (from 1) of `info.N`.
     pub fn info(region: impl Into<Region<'a>>, line: u64) -> Self {
         Self::new(Space::Info, region.into(), line)
+    }
+
+    /// No single place: `region` of the dump as a whole.
+    pub fn dump(region: impl Into<Region<'a>>) -> Self {
+        Self::new(Space::Dump, region.into(), 0)
     }
 
     fn new(space: Space, region: Region<'a>, offset: u64) -> Self {

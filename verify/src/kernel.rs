@@ -18,6 +18,8 @@ use crate::symbols::KernelFacts;
 
 /// Bytes of `version` that are compared.
 const VERSION_MAX: usize = 256;
+/// Bytes of a message ring that is read.
+const RING_MAX: usize = 16 << 20;
 /// Links of a list that are followed.
 const LIST_MAX: usize = 1 << 17;
 
@@ -94,7 +96,7 @@ impl Checks<'_, '_> {
 
     /// The place of `name`, which is at `va`.
     fn place<'n>(&self, name: &'n str, va: u64) -> Place<'n> {
-        Place::payload(Region::At(name, va), self.memory.payload_offset(va))
+        self.memory.place(Region::At(name, va), va)
     }
 
     fn unreadable(&mut self, name: &str, va: u64, why: &Unreadable) {
@@ -261,7 +263,9 @@ impl Checks<'_, '_> {
         });
         if let (true, Some(sum)) = (right, ring_sum) {
             let stated = number(fields.msg_cksum);
-            let same = stated == u64::from(sum);
+            // The section was written before the pages: the kernel may have printed since.
+            let same =
+                stated == u64::from(sum) || self.sum(number(fields.msg_ptr), ring) == Some(stated);
             self.sink.check(&rules::LIV_MSGBUF, same, &place, |f| {
                 f.found(format!("msg_cksum {stated:#x}"))
                     .expected(format!("{sum:#x}, the sum of the dumped ring's bytes"))
@@ -269,9 +273,26 @@ impl Checks<'_, '_> {
         }
     }
 
+    /// The sum of the `len` bytes at `at`, modulo 2^32; `None` if the dump does not have them, or of
+    /// a ring that is too large to be read.
+    fn sum(&self, at: u64, len: u64) -> Option<u64> {
+        let mut left = usize::try_from(len).ok().filter(|len| *len <= RING_MAX)?;
+        let (mut at, mut sum, mut piece) = (at, 0_u32, vec![0; left.min(1 << 16)]);
+        while left > 0 {
+            let now = &mut piece[..left.min(1 << 16)];
+            self.memory.read(at, now).ok()?;
+            sum = now
+                .iter()
+                .fold(sum, |sum, b| sum.wrapping_add(u32::from(*b)));
+            at = at.checked_add(now.len() as u64)?;
+            left -= now.len();
+        }
+        Some(sum.into())
+    }
+
     /// Whether lists can be followed in reasonable time.
     fn can_follow(&mut self) -> bool {
-        let place = Place::payload("page data", 0);
+        let place = Place::dump("page data");
         let random = self.memory.is_random();
         self.sink.check(&rules::LIV_FOLLOWED, random, &place, |f| {
             f.found("a stream that can only be decoded from its beginning")
@@ -285,7 +306,7 @@ impl Checks<'_, '_> {
         let Some(threads) = self.kernel.threads(self.memory) else {
             return;
         };
-        let place = Place::payload("threads", 0);
+        let place = Place::dump("threads");
         for problem in &threads.problems {
             self.sink.broken(&rules::LIV_THREADS, &place, |f| {
                 f.found(problem).expected("lists that can be followed")
@@ -296,7 +317,7 @@ impl Checks<'_, '_> {
         }
         for thread in threads.sleeping {
             let (sp, fp) = (thread.sp, thread.fp);
-            let place = Place::payload(thread.name, 0);
+            let place = Place::dump(thread.name);
             let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
             let inside = thread.stack.as_ref().is_none_or(|s| s.contains(&sp));
             let right = sp != 0 && mapped(sp) && mapped(fp) && inside;
@@ -323,8 +344,8 @@ impl Checks<'_, '_> {
         let size = self.pointer_size();
         let (mut link, mut seen) = (head, HashSet::new());
         loop {
-            let at = self.memory.payload_offset(link);
-            let place = Place::payload(Region::Nth("allproc, process", seen.len() as u64), at);
+            let region = Region::Nth("allproc, process", seen.len() as u64);
+            let place = self.memory.place(region, link);
             let process = match self.memory.number(link, size) {
                 Ok(0) => break,
                 Ok(process) => process,

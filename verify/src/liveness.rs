@@ -4,7 +4,8 @@
 //! moment of another. That breaks nothing: a list that was being changed is as good as its other
 //! links. So what rules find that a running machine explains is counted here, each kind against the
 //! places that were looked at, as evidence; the score is the share that agrees where it is lowest.
-//! Of a crash dump the same numbers say that memory was damaged before it was dumped.
+//! A crash dump has no liveness: its machine had stopped. Pages that are mapped and not in the dump
+//! are no evidence: buffers allocated with M_NODUMP are left out on purpose.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +18,12 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("pages", &["LIV-TORN"]),
     ("lists", &["LIV-ALLPROC", "LIV-BACK-LINK", "LIV-THREADS"]),
     ("thread stacks", &["LIV-STACK"]),
-    ("page tables", &["PT-PAGE-ABSENT", "PT-TABLE-ABSENT"]),
+    ("page tables", &["PT-TABLE-ABSENT"]),
     (
         "message buffer",
         &["LIV-MSGBUF", "MSG-CHECKSUM", "MSG-SEQUENCE"],
     ),
-    ("page bitmap", &["BM-BEYOND"]),
+    ("page bitmap", &["BM-BEYOND", "BM-BEYOND-PAGES"]),
 ];
 
 /// Whether the dump's machine ran on, and that explains that `rule` is broken.
@@ -56,34 +57,34 @@ impl Evidence {
 /// What is torn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
-    /// Whether the machine ran on: its header says of no panic. `None` without a header.
+    /// Whether the machine ran on; `None` if nothing says so.
     pub live: Option<bool>,
     /// Of what was looked at.
     pub evidence: Vec<Evidence>,
 }
 
 impl Liveness {
-    /// From what became of the rules; `None` if none of them looked at anything.
+    /// From what became of the rules; `None` if none of them looked at anything, or the machine did
+    /// not run on.
     pub(crate) fn of(
         live: Option<bool>,
         facts: &Facts,
         outcomes: &BTreeMap<&'static str, Outcome>,
     ) -> Option<Self> {
+        if live == Some(false) {
+            return None;
+        }
         let evidence: Vec<_> = KINDS
             .into_iter()
             .filter_map(|(what, rules)| {
                 let found = rules.iter().filter_map(|id| outcomes.get(id));
                 let (mut checked, mut torn) =
                     found.fold((0, 0), |(c, b), o| (c + o.checked, b + o.broken));
-                // These rules are applied once to all places together.
-                match (what, facts.torn_entries, facts.torn_pages) {
-                    ("page tables", Some((present, absent)), _) if checked > 0 => {
-                        (checked, torn) = (present + absent, absent);
-                    }
-                    ("pages", _, Some((pages, some))) if checked > 0 => {
-                        (checked, torn) = (pages, some);
-                    }
-                    _ => {}
+                // This rule is applied once to all pages together.
+                if let ("pages", Some((pages, some))) = (what, facts.torn_pages)
+                    && checked > 0
+                {
+                    (checked, torn) = (pages, some);
                 }
                 (checked > 0).then_some(Evidence {
                     what,
@@ -108,8 +109,7 @@ impl Liveness {
     pub fn line(&self) -> String {
         let kind = match self.live {
             Some(true) => "a live dump",
-            Some(false) => "a crash dump",
-            None => "live or not is not known",
+            Some(false) | None => "live or not is not known",
         };
         let torn: Vec<_> = self
             .evidence

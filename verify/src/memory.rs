@@ -17,6 +17,7 @@ use crate::bits::Bits;
 use crate::codec::{Mark, Walked, replay};
 use crate::container::Layout;
 use crate::entry::{self, Entry};
+use crate::finding::{Place, Region};
 use crate::hashed;
 use crate::header::Header;
 use crate::input::Input;
@@ -182,10 +183,13 @@ impl<'a> Memory<'a> {
             .ok_or(Unreadable::Lost(pa))
     }
 
-    /// Where the byte at `va` is in the payload; 0 if it is not there.
-    pub(crate) fn payload_offset(&self, va: u64) -> u64 {
+    /// The place of the byte at `va`, which lies in `region`; none if the dump does not have it.
+    pub(crate) fn place<'n>(&self, region: Region<'n>, va: u64) -> Place<'n> {
         let found = self.translate(va).and_then(|pa| self.page_offset(pa));
-        found.map_or(0, |page| page.saturating_add(va % self.header.page))
+        match found {
+            Ok(page) => Place::payload(region, page.saturating_add(va % self.header.page)),
+            Err(_) => Place::dump(region),
+        }
     }
 
     /// Fills `buf` from physical address `pa`; it must not cross a page.

@@ -19,7 +19,10 @@ pub(crate) struct Msgbuf {
     seen: u64,
     sum: u32,
     text: bool,
-    tail: Vec<u8>,
+    /// The last bytes of the ring, and those behind it, as far as a struct can reach.
+    near: Vec<u8>,
+    /// Bytes of `near` in front of the ring's end.
+    before: usize,
     fields: &'static MsgbufFields,
     big: bool,
 }
@@ -31,7 +34,8 @@ impl Msgbuf {
             seen: 0,
             sum: 0,
             text: false,
-            tail: Vec::new(),
+            near: Vec::new(),
+            before: 0,
             fields: if wide { &LP64 } else { &ILP32 },
             big,
         }
@@ -45,8 +49,16 @@ impl Msgbuf {
             self.sum = self.sum.wrapping_add(u32::from(*byte));
             self.text |= *byte != 0;
         }
-        let room = self.fields.sizeof - self.tail.len();
-        self.tail
+        let reach = self.fields.sizeof;
+        if !ring.is_empty() {
+            self.near
+                .extend_from_slice(&ring[ring.len().saturating_sub(reach)..]);
+            let old = self.near.len().saturating_sub(reach);
+            self.near.drain(..old);
+            self.before = self.near.len();
+        }
+        let room = (self.before + 2 * reach).saturating_sub(self.near.len());
+        self.near
             .extend_from_slice(&behind[..behind.len().min(room)]);
         self.seen += bytes.len() as u64;
     }
@@ -54,6 +66,28 @@ impl Msgbuf {
     /// The sum of the ring's bytes, modulo 2^32: what `msg_cksum` is.
     pub(crate) fn sum(&self) -> u32 {
         self.sum
+    }
+
+    fn number(&self, bytes: &[u8], at: Field) -> u64 {
+        match self.big {
+            true => big(bytes, at),
+            false => little(bytes, at),
+        }
+    }
+
+    /// Where a struct begins that says of itself that it does, if that is near the ring's end and
+    /// not there: the header's size of the ring is wrong.
+    fn elsewhere(&self) -> Option<u64> {
+        let fields = self.fields;
+        let first = self.size.checked_sub(self.before as u64)?;
+        let structs = self.near.windows(fields.sizeof).enumerate();
+        let mut found = structs.filter_map(|(i, bytes)| {
+            let magic = self.number(bytes, fields.msg_magic);
+            let size = self.number(bytes, fields.msg_size);
+            let here = first + i as u64;
+            (magic == u64::from(MSG_MAGIC) && size == here).then_some(here)
+        });
+        found.find(|here| *here != self.size)
     }
 
     /// Applies the rules about a section that begins at payload offset `at`.
@@ -65,16 +99,21 @@ impl Msgbuf {
                 .expected("the messages of a kernel that has started")
         });
         let start = at + self.size;
-        let number = |f: Field| {
-            if self.big {
-                big(&self.tail, f)
-            } else {
-                little(&self.tail, f)
-            }
-        };
+        let tail = &self.near[self.before.min(self.near.len())..];
+        let number = |f: Field| self.number(tail, f);
         let place = |f: Field| Place::payload("struct msgbuf", start + f.offset as u64);
         let fields = self.fields;
-        if self.tail.len() < fields.sizeof {
+        if let Some(size) = self.elsewhere() {
+            let place = Place::payload("struct msgbuf", at + size);
+            sink.broken(&rules::MSG_SIZE, &place, |f| {
+                f.found(format!(
+                    "a struct msgbuf that says msg_size {size}, where it lies"
+                ))
+                .expected(format!("{}, the header's msgbufsize", self.size))
+            });
+            return;
+        }
+        if tail.len() < fields.sizeof {
             return;
         }
         let magic = number(fields.msg_magic);
@@ -82,7 +121,6 @@ impl Msgbuf {
         sink.check(&rules::MSG_MAGIC, known, &place(fields.msg_magic), |f| {
             f.found(format!("magic {magic:#x}"))
                 .expected(format!("{MSG_MAGIC:#x}"))
-                .bytes(start, &self.tail)
         });
         if !known {
             return;

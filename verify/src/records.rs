@@ -52,6 +52,8 @@ pub(crate) struct Told {
     pub(crate) paused: Option<u64>,
     /// What no checksum proves: pages, bytes of sections, ranges in the list of them.
     pub(crate) unproven: Option<[u64; 3]>,
+    /// The kerneldumpheader is not the kernel's own.
+    pub(crate) rebuilt: bool,
     /// Salvage has lost pages since.
     pub(crate) salvaged: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use crate::facts::Facts;
 use crate::finding::{Finding, Outcome};
@@ -71,6 +72,8 @@ impl Verdict {
 pub struct Report {
     /// The dump's name, as the caller gave it.
     pub name: String,
+    /// How long the run took.
+    pub time: Duration,
     /// How deep the run looked.
     pub depth: Depth,
     /// Whether warnings counted as errors.

@@ -5,6 +5,7 @@
 //! last, if there is a kernel, its symbols looked up through the page tables.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use livecore_compress::seal::format::MAGIC as SEAL_MAGIC;
 use livecore_compress::{Codec, Progress, ReadAt};
@@ -22,6 +23,7 @@ use crate::kdh::{Kdh, port_matches};
 use crate::liveness::{self, Liveness};
 use crate::memory::Memory;
 use crate::options::{Depth, Options};
+use crate::records::Told;
 use crate::report::{Report, Stop, Verdict};
 use crate::rule::Severity;
 use crate::{kernel, probe, rules, seal};
@@ -69,22 +71,23 @@ pub(crate) fn verify_into(
     progress: &dyn Progress,
     intake: &mut Intake,
 ) -> Examined {
+    let started = Instant::now();
     let mut sink = Sink::new(options.filter.clone(), options.per_rule);
     let mut facts = Facts::default();
-    let mut header = None;
+    let (mut header, mut live) = (None, None);
     let ran = Run {
         options,
         progress,
         sink: &mut sink,
         facts: &mut facts,
         header: &mut header,
+        live: &mut live,
     }
     .run(source, intake);
     let (ground, stop) = match ran {
         Ok(ground) => (Some(ground), None),
         Err(stop) => (None, Some(stop)),
     };
-    let live = header.as_ref().map(|h| h.panicstring().is_empty());
     let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
     // What a machine that ran on has torn is no reason to call its dump broken, however strict.
     let unexplained =
@@ -103,6 +106,7 @@ pub(crate) fn verify_into(
     findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
     let report = Report {
         name: options.name.clone(),
+        time: started.elapsed(),
         depth: options.depth,
         strict: options.strict,
         facts,
@@ -124,6 +128,8 @@ struct Run<'a> {
     sink: &'a mut Sink,
     facts: &'a mut Facts,
     header: &'a mut Option<Kdh>,
+    /// Whether the machine ran on, if that is known.
+    live: &'a mut Option<bool>,
 }
 
 impl Run<'_> {
@@ -243,6 +249,8 @@ impl Run<'_> {
             self.facts.content_len = walked.is_measured().then_some(walked.content_len);
         }
         self.header.clone_from(&header);
+        let told = told.map(|(told, _)| told).unwrap_or_default();
+        *self.live = ran_on(layout.container, header.as_ref(), told);
         if let Some(header) = &header {
             check_lengths(header, layout, walked, stored, self.sink);
             check_payload(header, layout.codec, self.facts.architecture, self.sink);
@@ -311,6 +319,20 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the machine of a dump ran on while it was written: a raw live file says so, the record of
+/// a producer that watched it, or a header that the kernel wrote for a file. A panic says that it did
+/// not. `None` if nothing says either.
+fn ran_on(container: Container, header: Option<&Kdh>, told: Told) -> Option<bool> {
+    let header = header?;
+    if !header.panicstring().is_empty() {
+        return Some(false);
+    }
+    // A dump that is ordered from the debugger has no panic string either, and the blocks of a disk.
+    let file = matches!(header.blocksize(), 4096 | 16384) && container != Container::DumpDevice;
+    let live = container == Container::Raw || told.torn.is_some() || file && !told.rebuilt;
+    live.then_some(true)
 }
 
 /// Whether what is left of a seal follows frames that end at `end`: the file ends like a sealed one,

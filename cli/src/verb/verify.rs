@@ -3,17 +3,20 @@
 //! The findings are the report, on standard output; docs/verify.md has the rules and formats.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 use rayon::prelude::*;
 
-use crate::crash_directory::{self, Named};
+use crate::crash_directory::{self, Named, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
@@ -23,10 +26,12 @@ use crate::session::Session;
 const MANUAL: &str = "\
 Examples:
   livecore verify /var/crash                   every dump in the directory
+  livecore verify -r --all archive             every file, in all directories below
   livecore verify --deep --kernel /boot/kernel/kernel livecore.0.zst
   livecore verify --format junit *.zst > report.xml
 
-Exits with the worst of all dumps: 0 sound, 3 with warnings, 63 not a dump, 2 broken, 1 could not.";
+Exits with the worst of all dumps: 0 sound, 3 with warnings, 63 not a dump, 2 broken, 1 could not. \
+A directory without dumps is not an error.";
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
@@ -43,6 +48,16 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = false,
           value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
     pub format: String,
+    /// Search directories below a directory as well
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Verify every file of a directory, whatever its name
+    #[arg(long)]
+    pub all: bool,
+    /// JUnit XML with a case for each dump (files) or for each rule (rules)
+    #[arg(long, value_name = "CASES", value_parser = ["files", "rules"],
+          conflicts_with_all = ["format", "json"])]
+    pub junit: Option<String>,
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
@@ -94,7 +109,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         })?;
         return Ok(render::explain(rule, &mut session.out)?);
     }
-    let name = if args.json { "json" } else { &args.format };
+    let name = match args.junit.as_deref() {
+        Some("rules") => "junit-rules",
+        Some(_) => "junit",
+        None if args.json => "json",
+        None => &args.format,
+    };
     // The parser admits the names of formats alone.
     let format = Format::from_name(name).unwrap_or_default();
     let style = Style {
@@ -107,7 +127,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let kernel = kernel.as_ref().map(OfKernel);
     let kernel = kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts);
-    let asked = expand(&args.dumps, session);
+    let asked = expand(args, session);
+    let mut summary = Summary::default();
     let threads = crate::args::threads(args.threads);
     // One dump has all threads; of several, each has one, and as many are under way.
     let (together, each) = match asked.len() {
@@ -138,6 +159,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         for report in done {
             session.note(Exit::from_code(report.verdict.exit_code()));
+            summary.add(&report.verdict);
             if format == Format::Text || format == Format::JsonLines {
                 render::write(&[report], format, style, &mut session.out)?;
             } else {
@@ -148,7 +170,45 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if format != Format::Text && format != Format::JsonLines {
         render::write(&reports, format, style, &mut session.out)?;
     }
+    let any = summary.0.iter().any(|count| *count > 0);
+    if format == Format::Text && any && args.dumps.iter().any(|path| path.is_dir()) {
+        writeln!(session.out, "{summary}")?;
+    }
     Ok(())
+}
+
+/// How many dumps came to which verdict.
+#[derive(Default)]
+struct Summary([usize; 5]);
+
+impl Summary {
+    fn add(&mut self, verdict: &Verdict) {
+        let [sound, warnings, broken, other, failed] = &mut self.0;
+        *match verdict {
+            Verdict::Sound => sound,
+            Verdict::Warnings => warnings,
+            Verdict::Broken => broken,
+            Verdict::NotADump(_) => other,
+            Verdict::Failed(_) => failed,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            "sound",
+            "sound with warnings",
+            "broken",
+            "not a dump",
+            "not verified",
+        ];
+        let all: usize = self.0.iter().sum();
+        write!(f, "{all} {}: ", if all == 1 { "dump" } else { "dumps" })?;
+        let counts = self.0.iter().zip(words).filter(|(n, _)| **n > 0);
+        let counts: Vec<_> = counts.map(|(n, word)| format!("{n} {word}")).collect();
+        f.write_str(&counts.join(", "))
+    }
 }
 
 /// A dump that is open, and what is beside it.
@@ -227,6 +287,7 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
         facts: Facts::default(),
         findings: Vec::new(),
         outcomes: BTreeMap::new(),
+        time: Duration::ZERO,
         verdict: Verdict::Failed(why.into()),
         liveness: None,
     })
@@ -241,14 +302,18 @@ fn text_of(path: &Path) -> Option<String> {
 
 /// Every directory as the dumps in it. One without any says so, and is no failure: a machine that has
 /// not crashed is sound.
-fn expand(paths: &[PathBuf], session: &Session<'_>) -> Vec<Named> {
+fn expand(args: &Args, session: &Session<'_>) -> Vec<Named> {
+    let search = Search {
+        recursive: args.recursive,
+        all: args.all,
+    };
     let mut all = Vec::new();
-    for path in paths {
+    for path in &args.dumps {
         if !path.is_dir() {
             all.push(Named::Dump(path.clone()));
             continue;
         }
-        match crash_directory::dumps(path, session) {
+        match crash_directory::dumps(path, search, session) {
             Ok(dumps) if dumps.is_empty() => session
                 .voice
                 .say(format_args!("{}: no dumps found", path.display())),

@@ -17,6 +17,7 @@ mod render;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use livecore_compress::{Progress, ReadAt};
 
@@ -173,6 +174,7 @@ impl Side {
     fn without_thread(name: &str, error: &std::io::Error) -> Self {
         let report = Report {
             name: name.into(),
+            time: Duration::ZERO,
             depth: Depth::Default,
             strict: false,
             facts: Facts::default(),

@@ -448,7 +448,13 @@ impl Mini {
                 ))
                 .expected(format!("none: dump_avail has {pages} pages"))
             });
+            let all = self.pages;
             self.pages = self.bits.below(whole_words(pages, header));
+            let stray = self.pages.min(all) - self.bits.below(pages);
+            sink.check(&rules::BM_BEYOND_PAGES, stray == 0, &place, |f| {
+                f.found(format!("{stray} pages of bits from bit {pages} on"))
+                    .expected("pages of dump_avail alone")
+            });
         }
         if header.slack() > 0 {
             let padded = self.pages.saturating_mul(header.page);
@@ -619,7 +625,6 @@ impl Mini {
         if self.sections_done && self.walk_tables {
             let tables = &self.tables;
             facts.mapped = Some((tables.present, tables.absent + tables.outside));
-            facts.torn_entries = Some((tables.present, tables.absent));
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Text of a command. It may hold the name of a file: nothing of it reaches a terminal as it is.
 fn data(text: &str) -> String {
     let text = text
         .replace('%', "%25")

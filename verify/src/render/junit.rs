@@ -1,7 +1,9 @@
-//! JUnit XML: a suite for each dump, a case for each rule that was looked at.
+//! JUnit XML: a case for each dump, or a suite for each and a case for each rule.
 //!
-//! JUnit knows no warnings: a broken warning is a failure under `strict`, else the case passes and
-//! says so in its `system-out`. A dump that could not be verified is an error of a case `verify`.
+//! JUnit knows no warnings. Of cases for dumps, one with warnings is skipped, which its reader shows
+//! as neither passed nor failed. Of cases for rules, a broken warning is a failure under `strict`,
+//! else the case passes and says so in its `system-out`. A dump that could not be verified is an
+//! error.
 
 use livecore_defs::text::steers;
 use std::io::{self, Write};
@@ -9,7 +11,78 @@ use std::io::{self, Write};
 use crate::report::{Report, Verdict};
 use crate::rule::Rule;
 
+/// Writes a case for each dump.
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    let (mut failures, mut errors, mut skipped) = (0, 0, 0);
+    for report in reports {
+        match report.verdict {
+            Verdict::Sound => {}
+            Verdict::Warnings => skipped += 1,
+            Verdict::Broken => failures += 1,
+            Verdict::NotADump(_) | Verdict::Failed(_) => errors += 1,
+        }
+    }
+    let tests = reports.len();
+    let seconds: f64 = reports.iter().map(|r| r.time.as_secs_f64()).sum();
+    writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
+    writeln!(
+        out,
+        r#"<testsuites name="livecore verify" tests="{tests}" failures="{failures}" errors="{errors}">"#
+    )?;
+    writeln!(
+        out,
+        r#"  <testsuite name="livecore verify" tests="{tests}" failures="{failures}" errors="{errors}" skipped="{skipped}" time="{seconds:.3}">"#
+    )?;
+    for report in reports {
+        dump(report, out)?;
+    }
+    writeln!(out, "  </testsuite>")?;
+    writeln!(out, "</testsuites>")
+}
+
+/// The case of one dump, with all of its findings.
+fn dump(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let (name, seconds) = (escape(&report.name), report.time.as_secs_f64());
+    writeln!(
+        out,
+        r#"    <testcase classname="livecore verify" name="{name}" time="{seconds:.3}">"#
+    )?;
+    let mut lines = Vec::new();
+    for finding in &report.findings {
+        let (severity, rule) = (finding.rule.severity.name(), finding.rule.id);
+        lines.push(format!("{severity} {rule}: {}", super::line(finding)));
+    }
+    for id in report.outcomes.keys() {
+        let more = report.not_shown(id);
+        if more > 0 {
+            lines.push(format!("{id}: {more} more findings"));
+        }
+    }
+    if let Some(liveness) = &report.liveness {
+        lines.push(format!("liveness: {}", liveness.line()));
+    }
+    let kind = report.verdict.name();
+    let first = escape(lines.first().map_or(kind, |line| line));
+    match &report.verdict {
+        Verdict::Sound => {}
+        Verdict::Warnings => writeln!(out, r#"      <skipped message="{first}"/>"#)?,
+        Verdict::Broken => {
+            writeln!(out, r#"      <failure message="{first}" type="{kind}"/>"#)?;
+        }
+        Verdict::NotADump(why) | Verdict::Failed(why) => {
+            let why = escape(why);
+            writeln!(out, r#"      <error message="{why}" type="{kind}"/>"#)?;
+        }
+    }
+    if !lines.is_empty() {
+        let text = escape(&lines.join("\n"));
+        writeln!(out, "      <system-out>{text}</system-out>")?;
+    }
+    writeln!(out, "    </testcase>")
+}
+
+/// Writes a suite for each dump, and a case for each rule.
+pub(super) fn write_rules(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     let totals = reports
         .iter()
@@ -39,10 +112,10 @@ fn counts(report: &Report) -> (usize, usize, usize) {
 
 fn suite(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let (tests, failures, errors) = counts(report);
-    let name = escape(&report.name);
+    let (name, seconds) = (escape(&report.name), report.time.as_secs_f64());
     writeln!(
         out,
-        r#"  <testsuite name="{name}" tests="{tests}" failures="{failures}" errors="{errors}" skipped="0">"#
+        r#"  <testsuite name="{name}" tests="{tests}" failures="{failures}" errors="{errors}" skipped="0" time="{seconds:.3}">"#
     )?;
     match &report.verdict {
         Verdict::NotADump(why) | Verdict::Failed(why) => {

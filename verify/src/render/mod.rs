@@ -5,12 +5,14 @@
 //! | [`Format::Text`]    | people                                                     |
 //! | [`Format::Json`]    | programs: one document, `docs/schemas/verify.schema.json`  |
 //! | [`Format::JsonLines`] | programs that read while it runs: a line for each thing  |
-//! | [`Format::Junit`]   | CI that shows tests: a suite per dump, a case per rule     |
+//! | [`Format::Junit`]   | CI that shows tests: a case per dump                       |
+//! | [`Format::JunitRules`] | the same with a suite per dump, a case per rule         |
 //! | [`Format::Sarif`]   | code scanning: SARIF 2.1.0                                 |
 //! | [`Format::Github`]  | GitHub Actions: workflow commands                          |
 //! | [`Format::Tap`]     | TAP 14 harnesses: a subtest per dump, a point per rule     |
 //!
-//! All of them take the same reports and say the same; none leaves a finding out that another has.
+//! All of them take the same reports and say the same; none leaves a finding out that another has,
+//! but that text shows notes under [`Style::verbose`] only.
 
 mod github;
 mod json;
@@ -37,8 +39,10 @@ pub enum Format {
     Json,
     /// One JSON object per line.
     JsonLines,
-    /// JUnit XML.
+    /// JUnit XML, a case for each dump.
     Junit,
+    /// JUnit XML, a case for each rule.
+    JunitRules,
     /// SARIF 2.1.0.
     Sarif,
     /// GitHub workflow commands.
@@ -49,11 +53,12 @@ pub enum Format {
 
 impl Format {
     /// All forms.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Text,
         Self::Json,
         Self::JsonLines,
         Self::Junit,
+        Self::JunitRules,
         Self::Sarif,
         Self::Github,
         Self::Tap,
@@ -66,6 +71,7 @@ impl Format {
             Self::Json => "json",
             Self::JsonLines => "jsonl",
             Self::Junit => "junit",
+            Self::JunitRules => "junit-rules",
             Self::Sarif => "sarif",
             Self::Github => "github",
             Self::Tap => "tap",
@@ -83,7 +89,7 @@ impl Format {
 pub struct Style {
     /// Colours, by terminal escape sequences.
     pub color: bool,
-    /// Facts of sound dumps too, and what to do about each finding.
+    /// Facts of sound dumps and notes too, and what to do about each finding.
     pub verbose: bool,
 }
 
@@ -109,6 +115,7 @@ pub fn write(
         Format::Json => json::write(reports, out),
         Format::JsonLines => json::write_lines(reports, out),
         Format::Junit => junit::write(reports, out),
+        Format::JunitRules => junit::write_rules(reports, out),
         Format::Sarif => sarif::write(reports, out),
         Format::Github => github::write(reports, out),
         Format::Tap => tap::write(reports, out),
@@ -141,12 +148,13 @@ pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
 /// A finding in one line, without its rule.
 pub(crate) fn line(finding: &Finding) -> String {
     let at = match finding.space {
-        Space::File => format!("{:#x}", finding.offset),
-        Space::Payload => format!("payload {:#x}", finding.offset),
-        Space::Info => format!("info line {}", finding.offset),
+        Space::File => format!(" at {:#x}", finding.offset),
+        Space::Payload => format!(" at payload {:#x}", finding.offset),
+        Space::Info => format!(" at info line {}", finding.offset),
+        Space::Dump => String::new(),
     };
     format!(
-        "{} at {at}: found {}, expected {}",
+        "{}{at}: found {}, expected {}",
         finding.region, finding.found, finding.expected
     )
 }

@@ -13,10 +13,14 @@ use crate::report::Report;
 use crate::rule::{Rule, Severity};
 
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
-    let rules: Vec<_> = crate::rules::all().map(descriptor).collect();
+    let rules = crate::rules::all().map(descriptor);
+    let rules: Vec<_> = rules.chain(WITHOUT_A_RULE.map(verdict)).collect();
     let results: Vec<_> = reports
         .iter()
-        .flat_map(|report| report.findings.iter().map(|f| result(report, f)))
+        .flat_map(|report| {
+            let findings = report.findings.iter().map(|f| result(report, f));
+            findings.chain(unverified(report))
+        })
         .collect();
     let liveness: Vec<_> = reports
         .iter()
@@ -47,6 +51,35 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     });
     let text = serde_json::to_string_pretty(&document)?;
     writeln!(out, "{}", escaped_json(&text))
+}
+
+/// Verdicts that are results of their own: id and claim.
+const WITHOUT_A_RULE: [(&str, &str); 2] = [
+    ("not-a-dump", "the file is a dump that can be verified"),
+    ("failed", "the dump can be read and verified"),
+];
+
+fn verdict((id, claim): (&str, &str)) -> Value {
+    json!({
+        "id": id,
+        "shortDescription": { "text": claim },
+        "defaultConfiguration": { "level": "error" },
+    })
+}
+
+/// The result of a file that was not verified.
+fn unverified(report: &Report) -> Option<Value> {
+    let why = report.verdict.reason()?;
+    let name = report.verdict.name();
+    let which = WITHOUT_A_RULE.iter().position(|(id, _)| *id == name)?;
+    let location = json!({ "artifactLocation": { "uri": uri(&report.name) } });
+    Some(json!({
+        "ruleId": name,
+        "ruleIndex": crate::rules::all().count() + which,
+        "level": "error",
+        "message": { "text": why },
+        "locations": [{ "physicalLocation": location }],
+    }))
 }
 
 fn level(severity: Severity) -> &'static str {

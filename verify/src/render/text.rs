@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use super::Style;
 use crate::finding::{Excerpt, Finding, printable};
 use crate::liveness::Liveness;
+use crate::options::Depth;
 use crate::report::{Report, Verdict};
-use crate::rule::Severity;
+use crate::rule::{Rule, Severity};
 
 pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io::Result<()> {
     for report in reports {
@@ -14,12 +15,13 @@ pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io
         if style.verbose {
             facts(report, out)?;
         }
-        let torn = |l: &&Liveness| style.verbose || l.score() < 100.0;
+        let torn = |l: &&Liveness| style.verbose || l.live == Some(true) && l.score() < 100.0;
         if let Some(liveness) = report.liveness.as_ref().filter(torn) {
             writeln!(out, "  liveness: {}", liveness.line())?;
         }
         let mut previous = None;
-        for finding in &report.findings {
+        let shown = |rule: &Rule| style.verbose || rule.severity > Severity::Note;
+        for finding in report.findings.iter().filter(|f| shown(f.rule)) {
             one(finding, style, out)?;
             let advice = finding.rule.advice;
             if previous != Some(finding.rule.id) || style.verbose {
@@ -29,7 +31,7 @@ pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io
         }
         for id in report.outcomes.keys() {
             let more = report.not_shown(id);
-            if more > 0 {
+            if more > 0 && crate::rules::find(id).is_some_and(shown) {
                 writeln!(out, "  {id}: {more} more findings")?;
             }
         }
@@ -54,9 +56,12 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
     };
     let counts: Vec<_> = [(errors, "error"), (warnings, "warning"), (notes, "note")]
         .into_iter()
-        .filter(|(n, _)| *n > 0)
+        .filter(|(n, what)| *n > 0 && (style.verbose || *what != "note"))
         .map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" }))
         .collect();
+    let quick = report.depth == Depth::Quick && report.verdict.reason().is_none();
+    let unseen = quick.then(|| "quick: frames not decoded".to_string());
+    let counts: Vec<_> = unseen.into_iter().chain(counts).collect();
     let counts = match counts.is_empty() {
         true => String::new(),
         false => format!(" ({})", counts.join(", ")),

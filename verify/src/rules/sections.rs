@@ -129,11 +129,16 @@ rules! { Bitmap, BITMAP:
         "bitmapsize with the number of pages of dump_avail",
         "FreeBSD 14 sys/*/*/minidump_machdep.c",
         "header or dump_avail is damaged";
-    BM_BEYOND = "BM-BEYOND", Warning,
+    BM_BEYOND = "BM-BEYOND", Note,
         "no bit is set that stands for no page",
         "the bits behind the last page of dump_avail with zeros",
         "FreeBSD 14 sys/kern/kern_dump.c leaves rubbish there in live dumps",
         "in a live dump of 14 this is normal; the pages in front are not affected";
+    BM_BEYOND_PAGES = "BM-BEYOND-PAGES", Warning,
+        "every page in the dump has an address",
+        "the bits behind the last page of dump_avail, in the same word, with zeros",
+        "FreeBSD 14 sys/kern/kern_dump.c writes a page for each set bit of the words",
+        "these pages are nowhere in memory; the others are not affected";
     BM_EMPTY = "BM-EMPTY", Note,
         "at least one page is in the dump",
         "the number of set bits with 0",

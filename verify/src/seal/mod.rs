@@ -5,6 +5,7 @@
 //! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
 //! of it is used to find frames: the walk has found them, and the index has to agree.
 
+mod bytes;
 mod parts;
 mod wrapping;
 
@@ -16,11 +17,12 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::codec::{Derived, Walked};
 use crate::finding::{Place, Region, Sink};
-use crate::input::{Input, field, hex, little, number, quoted};
+use crate::input::{Input, field, little, number, quoted};
 use crate::kdh::Kdh;
 use crate::records::Told;
 use crate::report::Stop;
 use crate::{records, rules};
+use bytes::{Pieces, behind_the_end, same};
 
 /// What a seal says that others need.
 pub(crate) struct Sealed {
@@ -34,45 +36,6 @@ pub(crate) struct Sealed {
     pub(crate) told_at: u64,
 }
 
-/// Where the bytes of a seal lie in the file.
-struct Pieces {
-    /// Offset in the seal, offset in the file, length; in order and without gaps.
-    pieces: Vec<(u64, u64, u64)>,
-    len: u64,
-}
-
-impl Pieces {
-    fn push(&mut self, at: u64, len: u64) {
-        self.pieces.push((self.len, at, len));
-        self.len += len;
-    }
-
-    /// The place in the file of byte `offset` of the seal.
-    fn at(&self, offset: u64) -> u64 {
-        let after = self.pieces.partition_point(|p| p.0 <= offset);
-        match after.checked_sub(1).and_then(|i| self.pieces.get(i)) {
-            Some((first, at, _)) => at + (offset - first),
-            None => offset,
-        }
-    }
-
-    /// As many of `len` bytes of the seal as there are at `offset`.
-    fn read(&self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
-        let end = offset.saturating_add(len as u64);
-        let mut bytes = Vec::new();
-        let first = self.pieces.partition_point(|p| p.0 + p.2 <= offset);
-        for (start, at, have) in &self.pieces[first..] {
-            if *start >= end {
-                break;
-            }
-            let from = offset.max(*start);
-            let to = end.min(start + have);
-            bytes.extend(input.up_to(at + (from - start), (to - from) as usize)?);
-        }
-        Ok(bytes)
-    }
-}
-
 /// Checks the seal that begins at `start`, behind the frames that `walked` met.
 pub(crate) fn check(
     input: &Input,
@@ -81,10 +44,7 @@ pub(crate) fn check(
     walked: &Walked,
     sink: &mut Sink,
 ) -> Result<Sealed, Stop> {
-    let mut pieces = Pieces {
-        pieces: Vec::new(),
-        len: 0,
-    };
+    let mut pieces = Pieces::default();
     let behind = match codec {
         Codec::None => {
             pieces.push(start, input.size() - start);
@@ -184,50 +144,10 @@ fn footer_bytes(seal_len: u64) -> [u8; FOOTER_LEN] {
     bytes
 }
 
-/// Compares bytes that can only be right in one way.
-fn same(
-    rule: &'static crate::Rule,
-    found: &[u8],
-    expected: &[u8],
-    place: &Place<'_>,
-    at: u64,
-    sink: &mut Sink,
-) -> bool {
-    let first = found.iter().zip(expected).position(|(a, b)| a != b);
-    let first = first.or((found.len() != expected.len()).then(|| found.len().min(expected.len())));
-    sink.check(rule, first.is_none(), place, |f| {
-        let first = first.unwrap_or(0);
-        let rest = |b: &[u8]| match b.get(first..b.len().min(first + 8)) {
-            Some(bytes) if !bytes.is_empty() => hex(bytes),
-            _ => "the end".into(),
-        };
-        f.found(format!("{} at byte {first}", rest(found)))
-            .expected(rest(expected))
-            .bytes(at + first as u64, &found[first.min(found.len())..])
-    })
-}
-
 /// Whether the bytes in front of `end` are a footer's last.
 fn ends_there(input: &Input, end: u64) -> Result<bool, Stop> {
     let at = end.saturating_sub(END_MAGIC.len() as u64);
     Ok(input.up_to(at, END_MAGIC.len())? == END_MAGIC)
-}
-
-/// Says that bytes follow a seal that ends at `end`.
-fn behind_the_end(
-    rule: &'static crate::Rule,
-    input: &Input,
-    end: u64,
-    sink: &mut Sink,
-) -> Result<(), Stop> {
-    let bytes = input.up_to(end, 64)?;
-    sink.broken(rule, &Place::file("behind the seal", end), |f| {
-        let behind = input.size().saturating_sub(end);
-        f.found(format!("{behind} bytes behind the end of the dump"))
-            .expected(format!("the file to end at {end:#x}"))
-            .bytes(end, &bytes)
-    });
-    Ok(())
 }
 
 /// `header` is as long as its version's, or as there is of it.
@@ -409,6 +329,7 @@ fn check_attachment(
     });
     let rebuilt = attachment::FLAG_HEADER_FROM_INFO | attachment::FLAG_HEADER_FROM_PAYLOAD;
     let original = flags & u64::from(rebuilt) == 0;
+    told.rebuilt = !original;
     sink.check(&rules::SEAL_REBUILT, original, &place, |f| {
         f.found("a kerneldumpheader that was rebuilt")
             .expected("the one that the kernel wrote")

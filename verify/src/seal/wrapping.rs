@@ -4,7 +4,7 @@
 use livecore_compress::seal::format::*;
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Pieces, behind_the_end, same};
+use super::bytes::{Pieces, behind_the_end, same};
 use crate::codec::Walked;
 use crate::finding::{Place, Sink};
 use crate::input::{Input, number};
@@ -60,7 +60,7 @@ pub(super) fn seek_table(
     walked: &Walked,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
-    if !walked.complete || walked.derived.len() as u64 != walked.frames {
+    if !walked.complete {
         return Ok(());
     }
     // One for the frame around the parts, one for the seal's.
@@ -81,6 +81,10 @@ pub(super) fn seek_table(
         if !right {
             return Ok(());
         }
+    }
+    // Frames that were stepped over, or were too large to be held, have nothing to compare with.
+    if walked.derived.len() as u64 != walked.frames {
+        return Ok(());
     }
     // In pieces, so that nothing is held twice.
     let mut expected = Vec::new();

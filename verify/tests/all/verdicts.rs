@@ -111,3 +111,39 @@ fn the_architecture_version_of_an_info_file_is_compared() {
     assert_ne!(other, info);
     assert_eq!(broken(&look(&built.bytes, Some(&other))), ["INFO-HEADER"]);
 }
+
+/// A ring of another size than the header says: its structure, which lies behind it, tells.
+#[test]
+fn a_msgbufsize_that_is_wrong_by_less_than_a_structure_is_found() {
+    let payload = build("").payload;
+    let size = u32::from_le_bytes(payload[28..32].try_into().unwrap());
+    let with = |size: u32| {
+        let mut bytes = payload.clone();
+        bytes[28..32].copy_from_slice(&size.to_le_bytes());
+        broken(&look(&bytes, None))
+    };
+    assert_eq!(with(size), <[&str; 0]>::default());
+    for wrong in 1..0x48 {
+        assert_eq!(with(size + wrong), ["MSG-SIZE"], "{wrong}");
+        assert_eq!(with(size - wrong), ["MSG-SIZE"], "{wrong}");
+    }
+}
+
+#[test]
+fn a_crash_dump_has_no_liveness_and_pages_left_out_on_purpose_are_no_tearing() {
+    let nodump = "map 0xffffffff80050000 0x9000 4K rw\nnodump 0x9000\n";
+    let crash = format!("{nodump}container live\nset kdh.panicstring = \"page fault\"\n");
+    let report = look(&build(&crash).bytes, None);
+    assert_eq!(report.liveness, None);
+    let report = look(&build(&format!("{nodump}container live\n")).bytes, None);
+    assert!(
+        report.outcomes["PT-PAGE-ABSENT"].broken > 0,
+        "{}",
+        told(&report)
+    );
+    let liveness = report.liveness.as_ref().unwrap();
+    assert_eq!((liveness.live, liveness.score()), (Some(true), 100.0));
+    // Nothing says whether the machine of a bare payload ran on.
+    let report = look(&build("").payload, None);
+    assert_eq!(report.liveness.unwrap().live, None);
+}

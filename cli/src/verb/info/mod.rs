@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use livecore_minidump::AnyDump;
 
-use crate::crash_directory::{self, Named};
+use crate::crash_directory::{self, Named, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
@@ -67,7 +67,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             continue;
         }
         let dumps =
-            crash_directory::dumps(path, session).map_err(|e| Failure::from(e).about(path))?;
+            crash_directory::dumps(path, Search::default(), session).map_err(|e| Failure::from(e).about(path))?;
         if dumps.is_empty() {
             let line = format_args!("{}: no dumps found", path.display());
             session.voice.say(line);

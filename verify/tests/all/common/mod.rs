@@ -110,6 +110,10 @@ pub(crate) fn verify(bytes: &[u8], options: &Options<'_>) -> Report {
 pub(crate) fn told(report: &Report) -> String {
     let mut text = Vec::new();
     let reports = std::slice::from_ref(report);
-    livecore_verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
+    let style = Style {
+        verbose: true,
+        ..Style::default()
+    };
+    livecore_verify::render::write(reports, Format::Text, style, &mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
