@@ -20,6 +20,7 @@ mod habits;
 mod harness;
 mod images;
 mod kinds;
+mod law;
 mod machine;
 mod mem;
 mod memory;

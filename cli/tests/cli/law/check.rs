@@ -1,0 +1,81 @@
+//! The law between the verifier and the verbs that read dumps, checked for one file: what `verify`
+//! calls sound, with or without warnings, all of them read to the end, and what `convert` calls
+//! broken the verifier does too. The fuzz target `law` is this file.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Exit code and standard output of one command line.
+fn run(args: &[&OsStr]) -> (u8, Vec<u8>) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let line = [OsStr::new("livecore")]
+        .into_iter()
+        .chain(args.iter().copied());
+    let line: Vec<_> = line.map(OsStr::to_owned).collect();
+    let exit = livecore::run(line, &mut out, &mut err, livecore::Env::detached());
+    (exit.code(), out)
+}
+
+/// Pages of the dump in a report, without those that it counts as missing.
+fn pages(report: &Value) -> Option<u64> {
+    let promised = report["facts"]["pages"].as_u64()?;
+    let mut missing = 0;
+    for finding in report["findings"].as_array()? {
+        if finding["rule"] == "MD-SHORT-TAIL" {
+            // "a payload of 0x9000 bytes: 3 pages of 12 are missing, ..."
+            let found = finding["found"].as_str()?.split(": ").nth(1)?;
+            missing = found.split(' ').next()?.parse().ok()?;
+        }
+    }
+    promised.checked_sub(missing)
+}
+
+/// Says which verb breaks the law of the dump `bytes`. Files are made in `dir`. `kernel` is that of
+/// the dump, if it has one.
+pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(), String> {
+    let (dump, out) = (dir.join("law.dump"), dir.join("law.out"));
+    fs::write(&dump, bytes).map_err(|e| e.to_string())?;
+    let dump = dump.as_os_str();
+    let [verify, json, quick, force, salvage] =
+        ["verify", "--json", "--quick", "--force", "salvage"].map(OsStr::new);
+    let (verdict, report) = run(&[verify, json, dump]);
+    let (convert, _) = run(&["convert".as_ref(), force, dump, out.as_os_str()]);
+    if convert == 2 && verdict != 2 {
+        return Err(format!("convert exits 2, verify {verdict}"));
+    }
+    let (glance, _) = run(&[verify, quick, dump]);
+    if glance == 2 && verdict != 2 {
+        return Err(format!("verify --quick exits 2, verify {verdict}"));
+    }
+    if !matches!(verdict, 0 | 3) {
+        return Ok(());
+    }
+    let fine = |verb: &str, code: u8| match code {
+        0 | 3 => Ok(()),
+        code => Err(format!("verify exits {verdict}, {verb} {code}")),
+    };
+    fine("convert", convert)?;
+    fine("info", run(&["info".as_ref(), dump]).0)?;
+    let report: Value = serde_json::from_slice(&report).map_err(|e| e.to_string())?;
+    let report = &report["reports"][0];
+    // A full dump without its kernel has no message buffer.
+    if !report["facts"]["version"].is_null() {
+        fine("dmesg", run(&["dmesg".as_ref(), dump]).0)?;
+    }
+    if let Some(kernel) = kernel {
+        let args = ["ps".as_ref(), dump, "--kernel".as_ref(), kernel.as_os_str()];
+        fine("ps", run(&args).0)?;
+    }
+    let (code, kept) = run(&[salvage, json, force, dump, out.as_os_str()]);
+    fine("salvage", code)?;
+    let kept: Value = serde_json::from_slice(&kept).map_err(|e| e.to_string())?;
+    if let (Some(there), Some(kept)) = (pages(report), kept["pages"]["kept"].as_u64())
+        && kept < there
+    {
+        return Err(format!("{there} pages by verify, {kept} by salvage"));
+    }
+    Ok(())
+}

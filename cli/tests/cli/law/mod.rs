@@ -1,0 +1,130 @@
+//! Damaged dumps of every form keep the law between the verifier and the other verbs.
+
+mod check;
+
+use livecore_tests::mkdump;
+
+const MACHINE: &str = "minidump amd64 3
+kernbase 0xffffffff80000000
+kernend 0xffffffffc0000000
+avail 0x1000 0x9000
+avail 0x200000 0x20a000
+msgbuf text \"---<<BOOT>>---\\n\"
+page 0x1000 text \"the first page of the machine\"
+page 0x3000 own
+pages 0x200000 4 seed 1
+map 0xffffffff80200000 0x200000 2M rx
+table 0xffffffff80400000 0x209000
+map 0xffffffff80400000 0x1000 4K rw
+";
+
+const FORMS: [&str; 15] = [
+    "",
+    "compress gzip\n",
+    "compress gzip members 12288\n",
+    "compress zstd\n",
+    "compress zstd sized\n",
+    "compress zstd frames 12288\n",
+    "compress zstd frames 4096\n",
+    "container live\n",
+    "container live\ncompress gzip\n",
+    "container live\ncompress zstd\n",
+    "container device\n",
+    "container device\ncompress zstd\n",
+    "container sealed\nframe 8192\n",
+    "container sealed\nframe 8192\ncompress gzip\n",
+    "container sealed\nframe 8192\ncompress zstd\n",
+];
+
+/// Numbers that look random and are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // Far below 2^32.
+        (self.0 >> 16) as usize % limit.max(1)
+    }
+}
+
+/// The dump itself, cut, lengthened, with bits flipped and blocks zeroed or moved.
+fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![("whole".into(), dump.to_vec())];
+    let len = dump.len();
+    for cut in [len - 1, len - 33, len - 600, len / 2, len / 5] {
+        all.push((format!("cut at {cut}"), dump[..cut].to_vec()));
+    }
+    for more in [&b"garbage"[..], &[0; 4096], &dump[..200]] {
+        let what = format!("{} bytes more", more.len());
+        all.push((what, [dump, more].concat()));
+    }
+    // What frames, members, seals and headers begin with.
+    let magics: [&[u8]; 5] = [
+        b"\x28\xb5\x2f\xfd",
+        b"\x1f\x8b\x08",
+        b"LVCR",
+        b"FreeBSD Kernel",
+        b"minidump",
+    ];
+    for magic in magics {
+        let places = dump.windows(magic.len()).enumerate();
+        let places: Vec<_> = places
+            .filter(|(_, w)| *w == magic)
+            .map(|(at, _)| at)
+            .collect();
+        for _ in 0..places.len().min(2) {
+            let at = places[random.below(places.len())] + random.below(magic.len() + 2);
+            let mut bytes = dump.to_vec();
+            if at < len {
+                bytes[at] ^= 1 << random.below(8);
+                all.push((format!("a bit at {at}"), bytes));
+            }
+        }
+    }
+    for _ in 0..flips {
+        let (at, mut bytes) = (random.below(len), dump.to_vec());
+        bytes[at] ^= 1 << random.below(8);
+        all.push((format!("a bit at {at}"), bytes));
+    }
+    for block in [64, 4096] {
+        let (at, mut bytes) = (random.below(len), dump.to_vec());
+        let end = len.min(at + block);
+        bytes[at..end].fill(0);
+        all.push((format!("zeros at {at}..{end}"), bytes));
+        let (at, mut bytes) = (random.below(len), dump.to_vec());
+        bytes.drain(at..len.min(at + block));
+        all.push((format!("{block} bytes gone at {at}"), bytes));
+    }
+    all
+}
+
+/// `LIVECORE_FAULTS` is how many bits are flipped in each form, one after the other; more than the
+/// few of an ordinary run.
+#[test]
+fn what_the_verifier_calls_sound_every_verb_reads_and_what_convert_refuses_it_calls_broken() {
+    let flips = std::env::var("LIVECORE_FAULTS")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut wrong = Vec::new();
+    for form in FORMS {
+        let dump = mkdump::build(&format!("{MACHINE}{form}")).unwrap();
+        for (what, bytes) in damaged(&dump, &mut random, flips.unwrap_or(4)) {
+            if let Err(why) = check::check(&bytes, dir.path(), None) {
+                wrong.push(format!(
+                    "{}, {what}: {why}",
+                    form.trim().replace('\n', ", ")
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
