@@ -66,8 +66,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             all.push(Named::Dump(path.clone()));
             continue;
         }
-        let dumps =
-            crash_directory::dumps(path, Search::default(), session).map_err(|e| Failure::from(e).about(path))?;
+        let dumps = crash_directory::dumps(path, Search::default(), session)
+            .map_err(|e| Failure::from(e).about(path))?;
         if dumps.is_empty() {
             let line = format_args!("{}: no dumps found", path.display());
             session.voice.say(line);
