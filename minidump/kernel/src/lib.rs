@@ -1,6 +1,6 @@
 //! What a kernel's symbols tell of its memory: variables, processes, threads, registers, stacks.
 //!
-//! Works over any [`KernelMemory`], a dump or a machine. The symbol table is enough: FreeBSD
+//! Works over any [`KernelMemory`](livecore_minidump::KernelMemory), a dump or a machine. The symbol table is enough: FreeBSD
 //! exports the offsets that a debugger needs as integers. What it does not export (wait messages,
 //! parents) [`Types`] has from a kernel's type information, where there is any.
 //!
