@@ -109,7 +109,7 @@
 //! Reading: [`Dump`] (a [`KernelMemory`]), [`pages`] for all of its pages, [`convert()`] into any other
 //! container and codec. Writing: [`Plan`] fixes every section and offset, [`Payload`] is its bytes at
 //! any offset, [`convert::finish`] puts them under a header. Kernel files are [`KernelElf`]; with one,
-//! [`kernel`] tells threads, registers and stacks.
+//! the crate `livecore-kernel` tells threads, registers and stacks.
 //!
 //! Input is hostile: lengths are checked against the file before anything is allocated by them, a
 //! walk over page tables is bounded by its caller, and whatever is wrong is an [`Error`] with its
