@@ -46,7 +46,7 @@ fn real() -> Option<Real> {
         // A test has nowhere else to say that it did nothing.
         let _ = writeln!(
             std::io::stderr(),
-            "skipped: {FOLDER} names no folder with dumps"
+            "skipped: {FOLDER} names no folder with real dumps"
         );
         return None;
     };

@@ -255,10 +255,17 @@ fn a_crate_uses_what_it_depends_on() {
                 .iter()
                 .any(|part| path.starts_with(&format!("{folder}/{part}/")))
         });
-        let code = own
-            .iter()
-            .map(|(_, text)| code_only(text))
-            .collect::<String>();
+        // Files of other crates that it compiles too.
+        let mut code = String::new();
+        for (path, text) in &own {
+            code += &code_only(text);
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            for included in text.split("#[path = \"").skip(1) {
+                let name = included.split('"').next().unwrap();
+                let text = fs::read_to_string(root().join(folder).join(name));
+                code += &code_only(&text.unwrap_or_default());
+            }
+        }
         let uses = |name: &str| {
             code.match_indices(name).any(|(at, _)| {
                 let before = code[..at].chars().next_back();
