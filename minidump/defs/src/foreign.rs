@@ -100,6 +100,7 @@ pub const FOREIGN: &[Foreign] = &[
     archive(b"vhdxfile", "a VHDX disk image", DISK),
     archive(b"conectix", "a VHD disk image", DISK),
     archive(b"KDMV", "a VMDK disk image", DISK),
+    archive(b"COWD", "a VMDK disk image", DISK),
     archive(
         b"# Disk DescriptorFile",
         "the description of a VMDK disk image",
@@ -119,6 +120,11 @@ pub const FOREIGN: &[Foreign] = &[
         b"EVF2\x0d\x0a\x81\x00",
         "an EWF (EnCase) image",
         "write it out as a raw image with `ewfexport -f raw`",
+    ),
+    archive(
+        b"AFF10\x0d\x0a\x00",
+        "an AFF image",
+        "write it out as a raw image with `affconvert -r`",
     ),
     archive(
         b"QEVM",
