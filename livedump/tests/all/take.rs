@@ -618,7 +618,10 @@ fn a_dump_of_memory_that_lacks_pages_holds_the_others_and_says_how_many_are_miss
     let pages = expected(machine.truth());
     let is_gone = |gone: &[Range<u64>], pa: u64| gone.iter().any(|range| range.contains(&pa));
     // Without a page of the kernel's bitmap, all pages that it tells of are dumped.
-    for (gone, is_exact) in [(gone, true), (vec![bitmap..bitmap + PAGE], false)] {
+    for (gone, is_exact) in [
+        (gone, true),
+        (std::iter::once(bitmap..bitmap + PAGE).collect(), false),
+    ] {
         let memory = Arc::new(Partial::new(machine.memory(), &gone));
         let partial = plan(memory, &elf, &PlanOptions::default()).unwrap();
         let lost = pages.keys().filter(|pa| is_gone(&gone, **pa)).count() as u64;
