@@ -4,13 +4,13 @@ use std::fmt;
 
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
+use crate::order::ByteOrder;
 use crate::paging::{Direct, Section, When};
 use crate::pcb::PcbFields;
 use crate::pmap::PmapFields;
 use crate::prstatus::Prstatus;
 use crate::registers::RegisterSet;
 use crate::trapframe::Traps;
-use crate::{ByteOrder, amd64, arm, arm64, i386, mips, powerpc64, riscv};
 
 /// An architecture whose kernels write minidumps.
 #[derive(Debug)]
@@ -142,27 +142,6 @@ pub struct Debuggers {
 }
 
 impl Architecture {
-    /// Every architecture.
-    pub const ALL: [&'static Self; 7] = [
-        &amd64::ARCHITECTURE,
-        &arm64::ARCHITECTURE,
-        &riscv::ARCHITECTURE,
-        &i386::ARCHITECTURE,
-        &arm::ARCHITECTURE,
-        &powerpc64::ARCHITECTURE,
-        &mips::ARCHITECTURE,
-    ];
-
-    /// The architecture of ELF files for `machine`.
-    pub fn of_machine(machine: ElfMachine) -> Option<&'static Self> {
-        Self::ALL.into_iter().find(|row| row.machine == machine)
-    }
-
-    /// The architecture whose port has this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        Self::ALL.into_iter().find(|row| row.name == name)
-    }
-
     /// `MACHINE_ARCH` of its kernels with this byte order and pointers of `word` bytes.
     pub fn machine_arch(&self, order: ByteOrder, word: usize) -> &'static str {
         let mut all = self.machine_archs.iter();
@@ -170,23 +149,6 @@ impl Architecture {
         all.find(|arch| arch.order == order && arch.word == word)
             .unwrap_or(&self.machine_archs[0])
             .name
-    }
-
-    /// The kerneldumpheader's `architectureversion` of a port, by its `MACHINE_ARCH`.
-    pub fn architectureversion(machine_arch: &str) -> Option<u32> {
-        let is = |row: &&Self| {
-            row.machine_archs
-                .iter()
-                .any(|arch| arch.name == machine_arch)
-        };
-        let row = Self::ALL.into_iter().find(is);
-        let others = crate::kerneldump::OTHER_PORTS.iter();
-        row.map(|row| row.architectureversion).or_else(|| {
-            others
-                .clone()
-                .find(|port| port.0 == machine_arch)
-                .map(|port| port.1)
-        })
     }
 
     /// The registers of its kernels, if registers have `word` bytes.
@@ -207,13 +169,6 @@ impl Eq for Architecture {}
 impl std::hash::Hash for Architecture {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.name.hash(state);
-    }
-}
-
-impl Default for &'static Architecture {
-    /// amd64
-    fn default() -> Self {
-        &amd64::ARCHITECTURE
     }
 }
 

@@ -28,6 +28,7 @@ pub mod architecture;
 pub mod arm;
 pub mod arm64;
 pub mod elf;
+mod field;
 pub mod foreign;
 pub mod i386;
 pub mod kerneldump;
@@ -42,6 +43,7 @@ pub mod powerpc64;
 pub mod prstatus;
 pub mod registers;
 pub mod riscv;
+mod rows;
 pub mod seal;
 pub mod text;
 pub mod trapframe;
@@ -50,17 +52,7 @@ pub mod vm_page;
 pub use addr::{PhysAddr, VirtAddr};
 pub use architecture::Architecture;
 pub use elf::ElfMachine;
+pub use field::Field;
 pub use order::ByteOrder;
 
-/// Where a field lies in its structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
-    /// Bytes from the start of the structure.
-    pub offset: usize,
-    /// Bytes.
-    pub len: usize,
-}
-
-const fn at(offset: usize, len: usize) -> Field {
-    Field { offset, len }
-}
+use field::at;

@@ -21,20 +21,6 @@ use names::Names;
 /// line, and no line is added.
 const IN_CIRCLES: &[&str] = &[
     // minidump/defs
-    "minidump/defs/src/amd64.rs",
-    "minidump/defs/src/architecture.rs",
-    "minidump/defs/src/arm.rs",
-    "minidump/defs/src/arm64.rs",
-    "minidump/defs/src/elf.rs",
-    "minidump/defs/src/i386.rs",
-    "minidump/defs/src/kerneldump.rs",
-    "minidump/defs/src/lib.rs",
-    "minidump/defs/src/minidump.rs",
-    "minidump/defs/src/mips.rs",
-    "minidump/defs/src/order.rs",
-    "minidump/defs/src/powerpc64.rs",
-    "minidump/defs/src/registers.rs",
-    "minidump/defs/src/riscv.rs",
     // minidump
     "minidump/src/dump/any.rs",
     "minidump/src/dump/carried.rs",
