@@ -165,7 +165,10 @@ pub fn salvage(bytes: Vec<u8>) {
         return;
     }
     let after = verify(Arc::new(out.clone()));
-    assert!([0, 3].contains(&after), "{before} before it was written, {after} then");
+    assert!(
+        [0, 3].contains(&after),
+        "{before} before it was written, {after} then"
+    );
     let opened = AnyDump::from_source(Arc::new(out), &options.open);
     assert!(
         opened.is_ok(),
@@ -197,11 +200,29 @@ pub fn mend_parity(bytes: &mut [u8]) {
     }
 }
 
-/// Makes right the digests of the first seal's header, attachment, index and footer.
+/// Makes right the digests of all parts, and of the first seal's header, attachment, index and
+/// footer.
 pub fn mend_seal(bytes: &mut [u8]) {
+    let magics = bytes.windows(8).enumerate();
+    let parts: Vec<_> = magics
+        .filter(|(_, window)| *window == b"LVCRPART")
+        .map(|(at, _)| at)
+        .collect();
+    for at in parts {
+        let len = bytes.get(at + 12..at + 16).and_then(|b| b.first_chunk());
+        let end = len.map(|len| at + 56 + u32::from_le_bytes(*len) as usize);
+        let digest = end.and_then(|end| bytes.get(at + 56..end));
+        if let Some(digest) = digest.map(|bytes| xxh64(bytes, 0)) {
+            put(bytes, at + 40, digest);
+        }
+        if let Some(digest) = bytes.get(at..at + 48).map(|bytes| xxh64(bytes, 0)) {
+            put(bytes, at + 48, digest);
+        }
+    }
     let Some(header) = find(bytes, b"LVCRSEAL") else {
         return;
     };
+    let version_2 = bytes.get(header + 8) == Some(&2);
     let number = |at: usize, n: usize| {
         let bytes = bytes.get(at..at + n)?;
         Some(
@@ -212,7 +233,7 @@ pub fn mend_seal(bytes: &mut [u8]) {
         )
     };
     if let (Some(frames), Some(attached)) = (number(header + 32, 8), number(header + 40, 4)) {
-        let attachment = header + 72;
+        let attachment = header + if version_2 { 104 } else { 72 };
         let index = attachment.saturating_add(attached as usize);
         let end = index.saturating_add((frames as usize).saturating_mul(12));
         for (from, to, place) in [(attachment, index, 48), (index, end, 56)] {
@@ -223,6 +244,20 @@ pub fn mend_seal(bytes: &mut [u8]) {
     }
     if let Some(digest) = bytes.get(header..header + 64).map(|bytes| xxh64(bytes, 0)) {
         put(bytes, header + 64, digest);
+    }
+    if version_2 {
+        let field = |at: usize| {
+            let bytes = bytes.get(header + at..header + at + 8)?;
+            usize::try_from(u64::from_le_bytes(*bytes.first_chunk()?)).ok()
+        };
+        let parts = field(24).zip(field(72));
+        let parts = parts.and_then(|(start, len)| bytes.get(start..start.checked_add(len)?));
+        if let Some(digest) = parts.filter(|p| !p.is_empty()).map(|p| xxh64(p, 0)) {
+            put(bytes, header + 80, digest);
+        }
+        if let Some(digest) = bytes.get(header..header + 96).map(|bytes| xxh64(bytes, 0)) {
+            put(bytes, header + 96, digest);
+        }
     }
     if let Some(footer) = find(bytes, b"LVCRFOOT")
         && let Some(digest) = bytes.get(footer..footer + 16).map(|bytes| xxh64(bytes, 0))
