@@ -10,6 +10,7 @@ mod hole;
 mod hostile;
 mod live;
 mod mem4;
+mod partial;
 mod publish;
 mod run;
 mod take;

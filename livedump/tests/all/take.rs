@@ -18,24 +18,24 @@ use livecore_minidump::{
 use livecore_synth::{Machine, Truth, Why};
 
 /// amd64's pages.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
-fn tiny() -> Machine {
+pub(crate) fn tiny() -> Machine {
     Machine::parse(include_str!("../../../testdata/machines/tiny.toml")).unwrap()
 }
 
-fn taken(machine: &Machine, version: Option<u32>) -> Taken {
+pub(crate) fn taken(machine: &Machine, version: Option<u32>) -> Taken {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     plan(machine.memory(), &elf, &PlanOptions { version }).unwrap()
 }
 
-fn dump(taken: &Taken) -> Dump {
+pub(crate) fn dump(taken: &Taken) -> Dump {
     let options = OpenOptions::default();
     Dump::from_source(Arc::new(taken.payload()), &options).unwrap()
 }
 
 /// Physical pages that the builder says a dump holds.
-fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
+pub(crate) fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
     let mut pages = BTreeMap::new();
     for run in &truth.dumped {
         for pa in (run.pa..run.pa + run.len).step_by(truth.page_size as usize) {
@@ -555,95 +555,6 @@ impl PhysMemory for Patched {
             buf[to..to + n].copy_from_slice(&page[skip..skip + n]);
         }
         Ok(())
-    }
-}
-
-/// Memory of which a part is missing, as an image's that was cut off or is incomplete.
-struct Partial {
-    memory: Arc<dyn PhysMemory>,
-    ranges: Vec<Range<u64>>,
-}
-
-impl Partial {
-    /// Without what is in `gone`.
-    fn new(memory: Arc<dyn PhysMemory>, gone: &[Range<u64>]) -> Self {
-        let mut ranges = memory.ranges().to_vec();
-        for gone in gone {
-            ranges = ranges
-                .into_iter()
-                .flat_map(|range| {
-                    let before = range.start..range.end.min(gone.start);
-                    let after = range.start.max(gone.end)..range.end;
-                    [before, after]
-                })
-                .filter(|range| !range.is_empty())
-                .collect();
-        }
-        Self { memory, ranges }
-    }
-}
-
-impl PhysMemory for Partial {
-    fn ranges(&self) -> &[Range<u64>] {
-        &self.ranges
-    }
-
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
-        self.memory.read(at, buf)
-    }
-
-    fn is_partial(&self) -> bool {
-        true
-    }
-}
-
-#[test]
-fn a_dump_of_memory_that_lacks_pages_holds_the_others_and_says_how_many_are_missing() {
-    let machine = tiny();
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-    let whole = taken(&machine, None);
-    assert_eq!(whole.missing, 0);
-    let whole = dump(&whole);
-    let kernel = livecore_kernel::Kernel::new(&whole, &elf);
-    let bitmap = kernel.variable("vm_page_dump", 8).unwrap();
-    let bitmap = whole.translate(VirtAddr(bitmap)).unwrap().0;
-    // Single pages, and the end of memory.
-    let runs = machine.truth().dumped.iter();
-    let single = runs.filter(|run| run.why == Why::Bit).map(|run| run.pa);
-    let single = single.filter(|pa| *pa != bitmap).step_by(7);
-    let mut gone = single.map(|pa| pa..pa + PAGE).collect::<Vec<_>>();
-    let end = machine.memory().ranges().last().unwrap().end;
-    gone.push(end - (64 << 10)..end);
-    let pages = expected(machine.truth());
-    let is_gone = |gone: &[Range<u64>], pa: u64| gone.iter().any(|range| range.contains(&pa));
-    // Without a page of the kernel's bitmap, all pages that it tells of are dumped.
-    for (gone, is_exact) in [
-        (gone, true),
-        (std::iter::once(bitmap..bitmap + PAGE).collect(), false),
-    ] {
-        let memory = Arc::new(Partial::new(machine.memory(), &gone));
-        let partial = plan(memory, &elf, &PlanOptions::default()).unwrap();
-        let lost = pages.keys().filter(|pa| is_gone(&gone, **pa)).count() as u64;
-        assert!(lost > 0);
-        if is_exact {
-            assert_eq!(partial.missing, lost);
-        } else {
-            assert!(partial.missing >= lost);
-            let [note] = &partial.notes[..] else {
-                panic!("{:?}", partial.notes);
-            };
-            assert!(note.contains("vm_page_dump"), "{note}");
-        }
-        let partial = dump(&partial);
-        let mut buf = [[0; PAGE as usize]; 2];
-        for pa in pages.keys() {
-            let [there, here] = &mut buf;
-            whole.read_phys(PhysAddr(*pa), there).unwrap();
-            let read = partial.read_phys(PhysAddr(*pa), here);
-            assert_eq!(read.is_err(), is_gone(&gone, *pa), "{pa:#x}");
-            assert!(read.is_err() || there == here, "{pa:#x}");
-        }
     }
 }
 
