@@ -3,6 +3,9 @@
 //! A digest or a parity keeps a fuzzer out of everything behind it. [`mend`] makes those of a
 //! changed file right again, so that what they protect is read.
 
+#[path = "../../../cli/tests/cli/law/check.rs"]
+mod law_check;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -30,6 +33,14 @@ pub fn options() -> livecore_compress::OpenOptions {
     livecore_compress::OpenOptions::new()
         .threads(std::num::NonZeroUsize::MIN)
         .memory(16 << 20)
+}
+
+/// Whatever the bytes are, the verifier and the verbs agree on them.
+pub fn law(bytes: &[u8]) {
+    let dir = std::env::temp_dir().join(format!("livecore-law-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder for temporary files");
+    let checked = law_check::check(bytes, &dir, None);
+    assert_eq!(checked, Ok(()));
 }
 
 /// Whatever the bytes are: pieces come in order, reads agree with decoding, and what a check has
