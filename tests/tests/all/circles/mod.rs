@@ -20,7 +20,6 @@ use names::Names;
 /// Files that are in circles today. This list only shrinks: a file that left its circle loses its
 /// line, and no line is added.
 const IN_CIRCLES: &[&str] = &[
-    // minidump/defs
     // minidump
     "minidump/src/dump/any.rs",
     "minidump/src/dump/carried.rs",
@@ -40,10 +39,6 @@ const IN_CIRCLES: &[&str] = &[
     "minidump/src/mmu/view.rs",
     "minidump/src/payload.rs",
     "minidump/src/plan.rs",
-    // verify
-    "verify/src/seal/mod.rs",
-    "verify/src/seal/parts.rs",
-    "verify/src/seal/wrapping.rs",
 ];
 
 #[test]
