@@ -2,7 +2,7 @@
 
 use livecore_defs::paging::{Bits, Geometry, Level, Means};
 
-use super::Protection;
+use super::mapping::Protection;
 
 /// What a page-table entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

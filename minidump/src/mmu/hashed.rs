@@ -4,8 +4,8 @@
 //! direct map is tested before the kernel map. The section is the whole hashed page table: groups
 //! of eight entries, two groups to look in for every page.
 
-use super::section::OUTSIDE;
-use super::{Mapping, Protection, Sink, Tables, WalkEnd, not_mapped};
+use super::mapping::{Mapping, Protection, Sink, WalkEnd};
+use super::tables::{OUTSIDE, Tables, not_mapped};
 use crate::{PhysAddr, ReadError, VirtAddr};
 use livecore_defs::minidump::PAGE_SIZE;
 use livecore_defs::powerpc64::{

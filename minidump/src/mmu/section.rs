@@ -2,11 +2,12 @@
 
 use livecore_defs::paging::{Direct, Geometry, Section, Window};
 
-use super::{Entry, Mapping, Protection, Sink, Tables, WalkEnd, decode, entry, hashed, not_mapped};
+use super::entry::{self, Entry, decode};
+use super::hashed;
+use super::mapping::{Mapping, Protection, Sink, WalkEnd};
+use super::tables::{OUTSIDE, Tables, not_mapped};
 use crate::{MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
-/// What errors say of an address that neither the direct map nor the kernel map covers.
-pub(super) const OUTSIDE: &str = "it lies below the kernel map and outside of the direct map";
 const BELOW: &str = "it lies below the kernel map";
 
 /// The physical address behind the kernel virtual address `at`, by the tables of a dump.

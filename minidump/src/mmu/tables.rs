@@ -22,6 +22,9 @@ pub trait Tables {
     fn pmap_pair(&self, at: VirtAddr, index: u64) -> Result<(u64, u64), ReadError>;
 }
 
+/// What errors say of an address that neither the direct map nor the kernel map covers.
+pub(super) const OUTSIDE: &str = "it lies below the kernel map and outside of the direct map";
+
 /// The error of an address that no table maps.
 pub(crate) fn not_mapped<T>(at: VirtAddr, why: &'static str) -> Result<T, ReadError> {
     Err(ReadError::NotMapped { at, why })

@@ -4,7 +4,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::{Entry, Paging, decode};
+use super::entry::{Entry, decode};
+use super::paging::Paging;
 use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 /// A tree of page tables and the addresses that a processor translates by it.

@@ -30,13 +30,6 @@ const IN_CIRCLES: &[&str] = &[
     "minidump/src/full/memory.rs",
     "minidump/src/full/mod.rs",
     "minidump/src/full/open.rs",
-    "minidump/src/memory.rs",
-    "minidump/src/mmu/entry.rs",
-    "minidump/src/mmu/hashed.rs",
-    "minidump/src/mmu/mod.rs",
-    "minidump/src/mmu/section.rs",
-    "minidump/src/mmu/tables.rs",
-    "minidump/src/mmu/view.rs",
     "minidump/src/payload.rs",
     "minidump/src/plan.rs",
 ];
