@@ -533,7 +533,8 @@ fn export_keeps_a_sparse_vmcore_under_the_dumps_number() {
     let to = format!("{}/", dir.path().display());
     let report = run(["export", "--json", &dump, &to]).expect(0);
     schema::check("written", &serde_json::from_slice(&report.out).unwrap());
-    assert_eq!(names(dir.path()), ["info.7", "vmcore.7"]);
+    let all = ["bounds", "info.7", "info.last", "vmcore.7", "vmcore.last"];
+    assert_eq!(names(dir.path()), all);
     let vmcore = dir.path().join("vmcore.7");
     assert!(fs::read(&vmcore).unwrap() == fs::read(made.path("payload")).unwrap());
     let file = vmcore.metadata().unwrap();

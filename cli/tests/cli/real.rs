@@ -121,10 +121,15 @@ fn verify_warns_and_finds_nothing_broken() {
 }
 
 #[test]
-fn dmesg_of_a_buffer_of_zeros_is_empty() {
+fn dmesg_of_a_buffer_of_zeros_is_empty_and_warns() {
     let Some(real) = real() else { return };
-    let dmesg = run(["dmesg".as_ref(), real.dump.as_os_str()]).expect(0);
+    let dmesg = run(["dmesg".as_ref(), real.dump.as_os_str()]).expect(3);
     assert!(dmesg.out.is_empty());
+    assert!(
+        dmesg.err.contains("the message buffer is empty"),
+        "{}",
+        dmesg.err
+    );
 }
 
 #[test]

@@ -15,15 +15,16 @@ pub struct Stored {
     /// Bytes that came out.
     pub stored_len: u64,
     pub(super) codec: Codec,
-    /// Of [`Shape::Frames`].
+    /// Of [`Shape::Frames`](crate::encode::Shape::Frames).
     pub(super) table: Option<FrameTable>,
     /// What the seal keeps besides the frames: [`Encoding::copy`](super::Encoding::copy), lists.
     pub(super) parts: Vec<Part>,
 }
 
 impl Stored {
-    /// Content that was written as it is, in one piece: [`Shape::Single`] without a codec. For
-    /// whoever has decoded content at hand ([`crate::Stream::decode`]) and nothing to encode.
+    /// Content that was written as it is, in one piece:
+    /// [`Shape::Single`](crate::encode::Shape::Single) without a codec. For callers that have decoded
+    /// content ([`crate::Stream::decode`]) and nothing to encode.
     pub fn plain(content_len: u64) -> Self {
         Self {
             content_len,
@@ -45,16 +46,16 @@ impl Stored {
         self.codec
     }
 
-    /// Its frames, if it has the shape of [`Shape::Frames`].
+    /// Its frames, if it has the shape of [`Shape::Frames`](crate::encode::Shape::Frames).
     pub fn frames(&self) -> Option<&FrameTable> {
         self.table.as_ref()
     }
 }
 
-/// Writes the seal behind what [`encode_at`] or [`encode_read`] wrote to `out` with
-/// [`Shape::Frames`]: its copy and lists, the opaque `attachment` and
-/// the frame index, all of it covered by checks.
-/// Returns the bytes written. An attachment has
+/// Writes the seal after what [`encode_at`](crate::encode::encode_at) or
+/// [`encode_read`](crate::encode::encode_read) wrote to `out` with
+/// [`Shape::Frames`](crate::encode::Shape::Frames): its copy and lists, the opaque `attachment` and
+/// the frame index, all of it covered by checks. Returns the bytes written. An attachment has
 /// [`ATTACHMENT_MAX`](crate::seal::format::ATTACHMENT_MAX) bytes at most.
 ///
 /// # Errors

@@ -176,7 +176,7 @@ pub static PCB: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// riscv of 12.1, with room for t0 to t6 before s0; between it and [`RISCV`] the version is not
+/// riscv of 12.1, with room for t0 to t6 before s0; between it and [`PCB`] the version is not
 /// known.
 pub static PCB_OLD: PcbFields = PcbFields {
     since: 0,
