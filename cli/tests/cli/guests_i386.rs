@@ -2,8 +2,7 @@
 //! QEMU's own stub of gdb. What comes over QMP is what comes from the file that QEMU writes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::guests::is_there;
 use crate::harness::{machine, run};
+use crate::stub::{CR0, CR3, CR4, EIP, ESP, Stub};
 
 const QEMU: &str = "qemu-system-x86_64";
 /// More than any of this takes on a busy machine.
@@ -28,9 +28,6 @@ const SAVED: [(u32, &str, u64); 6] = [
     (1, "ebx", 0xb0b0_0003),
     (16, "eip", 0x00c0_ffee),
 ];
-const CR0: u32 = 27;
-const CR3: u32 = 29;
-const CR4: u32 = 30;
 
 struct Qemu {
     dir: tempfile::TempDir,
@@ -122,34 +119,6 @@ impl Qemu {
         }
     }
 
-    /// Sets registers of processor 0.
-    fn set(&self, registers: &[(u32, u64)]) {
-        let mut gdb = connect(&self.path("gdb"));
-        let mut packet = |text: &str| {
-            let sum = text.bytes().fold(0_u8, u8::wrapping_add);
-            gdb.write_all(format!("${text}#{sum:02x}").as_bytes())
-                .unwrap();
-            let mut answer = Vec::new();
-            // An answer ends with '#' and two digits; '+' and stop replies may come before.
-            while answer.len() < 4 || answer[answer.len() - 3] != b'#' {
-                let mut byte = [0];
-                gdb.read_exact(&mut byte).unwrap();
-                answer.push(byte[0]);
-            }
-            gdb.write_all(b"+").unwrap();
-            String::from_utf8(answer).unwrap()
-        };
-        // Who has read the description of registers may write them one by one.
-        packet("qXfer:features:read:target.xml:0,ffb");
-        for (number, value) in registers {
-            let bytes = value.to_le_bytes().map(|b| format!("{b:02x}")).concat();
-            let answer = packet(&format!("P{number:x}={bytes}"));
-            assert!(answer.contains("$OK#"), "register {number}: {answer}");
-        }
-        // Not `D`, which lets the guest run.
-        gdb.shutdown(Shutdown::Both).unwrap();
-    }
-
     /// The dump that `take` makes, uncompressed, as `name`.
     fn take(&self, name: &str, source: [&str; 2], more: &[&str]) -> Vec<u8> {
         let source = [source[0].into(), self.path(source[1])];
@@ -172,14 +141,19 @@ fn an_i386_guest_over_qmp_is_the_one_in_qemu_s_file_registers_included() {
     for name in ["i386-12.1", "i386-10.4"] {
         let mut qemu = Qemu::start(name);
         let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
-        registers.extend([
+        let paging = [
             // Without PAE.
             (CR4, 0),
             // A process's, say: no dump depends on it.
             (CR3, 0x5000),
             (CR0, 1 << 31 | 0x11),
-        ]);
-        qemu.set(&registers);
+        ];
+        registers.extend(paging);
+        Stub::connect(&qemu.path("gdb"), 0).set(&registers);
+        // The other one is in the kernel as well.
+        let mut other = vec![(ESP, 0xc0de_1fd0), (EIP, 0x00c0_abba)];
+        other.extend(paging);
+        Stub::connect(&qemu.path("gdb"), 1).set(&other);
         let file = format!("file:{}", qemu.path("guest.elf").display());
         let arguments = json!({"paging": false, "protocol": file});
         qemu.ask("dump-guest-memory", &arguments);

@@ -32,6 +32,7 @@ mod schema;
 mod serve;
 mod served;
 mod stops;
+mod stub;
 mod threads;
 mod usage;
 mod validators;

@@ -120,8 +120,8 @@ impl Qemu {
         image
     }
 
-    /// Sets registers of processor 0 by their numbers in QEMU's description of x86-64.
-    pub(crate) fn set(&self, registers: &[(u32, u64)]) {
+    /// Sets registers of a processor by their numbers in QEMU's description of x86-64.
+    pub(crate) fn set(&self, cpu: u32, registers: &[(u32, u64)]) {
         let mut gdb = connect(&self.dir.join("gdb"));
         let mut packet = |text: &str| {
             let sum = text.bytes().fold(0_u8, u8::wrapping_add);
@@ -139,6 +139,8 @@ impl Qemu {
         };
         // Who has read the description of registers may write them one by one.
         packet("qXfer:features:read:target.xml:0,ffb");
+        let answer = packet(&format!("Hg{:x}", cpu + 1));
+        assert!(answer.contains("$OK#"), "processor {cpu}: {answer}");
         for (number, value) in registers {
             let bytes = value.to_le_bytes().map(|b| format!("{b:02x}")).concat();
             let answer = packet(&format!("P{number:x}={bytes}"));
@@ -257,13 +259,16 @@ fn long_mode(qemu: &mut Qemu, ram: &File) -> Image {
     put(0x8000, 0x9003);
     put(0x9000, 0xa003);
     put(0xa000, 0x83);
-    qemu.set(&[
-        (CR4, PAE),
-        (EFER, 1 << 8),
-        (CR3, 0x8000),
-        (CR0, 1 << 31 | 0x33),
-        (CS, 8),
-    ]);
+    qemu.set(
+        0,
+        &[
+            (CR4, PAE),
+            (EFER, 1 << 8),
+            (CR3, 0x8000),
+            (CR0, 1 << 31 | 0x33),
+            (CS, 8),
+        ],
+    );
     let image = qemu.dump("elf", true);
     ram.write_all_at(&before, 0).unwrap();
     image
@@ -314,13 +319,16 @@ fn every_format(is_split: bool) {
         compare_from(TABLES, &machine, &little, "a process's tables");
     }
     let root = machine.truth().root;
-    qemu.set(&[
-        (CR3, root),
-        (RAX, 0x1234_5678_9abc_def0),
-        (R15, 0x0fed_cba9_8765_4321),
-        (RIP, 0xffff_ffff_8020_1234),
-        (RSP, 0xffff_fe00_0000_5678),
-    ]);
+    qemu.set(
+        0,
+        &[
+            (CR3, root),
+            (RAX, 0x1234_5678_9abc_def0),
+            (R15, 0x0fed_cba9_8765_4321),
+            (RIP, 0xffff_ffff_8020_1234),
+            (RSP, 0xffff_fe00_0000_5678),
+        ],
+    );
     for format in &formats {
         let image = qemu.dump(format, false);
         let [cpu, other] = image.cpus[..] else {

@@ -118,13 +118,18 @@ fn every_format(name: &str, text: &str, pae: bool) {
     let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
     // What a CPU's root is, no dump depends on: this one is a page of zeros.
     let root = 0x5000;
-    registers.extend([
+    let paging = [
         (CR4, if pae { 1 << 5 } else { 0 }),
         (CR3, root),
         (CR0, 1 << 31 | 0x11),
-        (FS_BASE, pcpu.unwrap_or(0)),
-    ]);
-    qemu.set(&registers);
+    ];
+    registers.extend(paging);
+    registers.push((FS_BASE, pcpu.unwrap_or(0)));
+    qemu.set(0, &registers);
+    // The other one is in the kernel as well.
+    let mut others = vec![(ESP, 0xc0de_1fd0), (EIP, 0x00c0_abba)];
+    others.extend(paging);
+    qemu.set(1, &others);
 
     let raw = {
         let options = livecore_livedump::image::Options {
