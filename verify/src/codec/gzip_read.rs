@@ -95,7 +95,7 @@ impl Pump for Walk<'_, '_> {
             match step(self.0.cx.input, self.0.at, self.0.limit)? {
                 Step::Member(member) => {
                     self.0.walked.frames += 1;
-                    self.skim(&member);
+                    self.skim(&member)?;
                 }
                 other => self.no_member(other)?,
             }
@@ -105,20 +105,11 @@ impl Pump for Walk<'_, '_> {
         }
         match step(self.0.cx.input, self.0.at, self.0.limit)? {
             Step::Member(member) => {
-                if let Some((end, content_len)) = self.stated(&member) {
-                    self.0.at = end;
-                    let stored = end - member.at;
-                    let (input, len) = (self.0.cx.input, stored as usize);
-                    let bytes = self.0.buffers.filled(input, member.at, len)?;
-                    let room = self.0.buffers.room(content_len.into())?;
-                    let cost = cost(&bytes, &room);
-                    let job = Job {
-                        member,
-                        end,
-                        content_len,
-                        bytes,
-                        room,
-                    };
+                let stated = self.stated(&member).filter(|_| !self.0.cx.quick());
+                if let Some(stated) = stated {
+                    self.0.at = stated.0;
+                    let job = self.job(member, stated)?;
+                    let cost = cost(&job.bytes, &job.room);
                     return Ok(Some((job, cost)));
                 }
                 self.0.large = Some(member);
@@ -184,9 +175,20 @@ impl Walk<'_, '_> {
         (end <= self.0.limit
             && u64::from(stored) <= STORED_MAX.min(most)
             && u64::from(content) <= most
-            && u64::from(content) <= body.saturating_mul(RATIO_MAX)
-            && !self.0.cx.quick())
+            && u64::from(content) <= body.saturating_mul(RATIO_MAX))
         .then_some((end, content))
+    }
+
+    /// `member`, read up to where [`Walk::stated`] says that it ends.
+    fn job(&mut self, member: Member, (end, content_len): (u64, u32)) -> Result<Job, Stop> {
+        let (input, len) = (self.0.cx.input, (end - member.at) as usize);
+        Ok(Job {
+            member,
+            end,
+            content_len,
+            bytes: self.0.buffers.filled(input, member.at, len)?,
+            room: self.0.buffers.room(content_len.into())?,
+        })
     }
 
     /// What is met where a member could begin and none does.
@@ -213,24 +215,58 @@ impl Walk<'_, '_> {
     }
 
     /// Steps over a member that says its length; ends the walk at one that does not.
-    fn skim(&mut self, member: &Member) {
+    ///
+    /// A member whose trailer contradicts its extra field is inflated after all.
+    fn skim(&mut self, member: &Member) -> Result<(), Stop> {
         if member.lens.is_none() {
             self.0.walked.unsaid.get_or_insert(member.at);
         }
         let end = member.lens.and_then(|l| member.at.checked_add(l.0.into()));
         self.0.walked.add(member.lens.map(|lens| lens.1.into()));
-        let limit = self.0.limit;
-        match end.filter(|end| *end > member.at) {
-            Some(end) if end <= limit => self.0.at = end,
-            Some(_) => {
-                self.damaged(member, limit, &Fault::Truncated);
-                self.0.end(limit);
-            }
-            None => {
-                self.0.walked.complete = false;
-                self.0.end(self.0.limit);
-            }
+        let Some(end) = end else {
+            self.0.walked.complete = false;
+            self.0.end(self.0.limit);
+            return Ok(());
+        };
+        self.0.at = end;
+        match end <= self.0.limit && self.trailer_agrees(member, end)? {
+            true => Ok(()),
+            false => self.inflate_doubtful(*member),
         }
+    }
+
+    /// Whether the last bytes of a member that is said to end at `end` are the content length that
+    /// its extra field says.
+    fn trailer_agrees(&self, member: &Member, end: u64) -> Result<bool, Stop> {
+        let Some(at) = end.checked_sub(TRAILER).filter(|at| *at >= member.body) else {
+            return Ok(false);
+        };
+        let trailer = trailer_of(&self.0.cx.input.up_to(at, TRAILER as usize)?);
+        Ok(trailer.map(|[_, size]| size) == member.lens.map(|lens| lens.1))
+    }
+
+    /// Finds out what is wrong with a member that was stepped over, as a walk that inflates every
+    /// member does. What it says of its content is not believed.
+    fn inflate_doubtful(&mut self, member: Member) -> Result<(), Stop> {
+        self.0.walked.lose();
+        if let Some(stated) = self.stated(&member) {
+            let mut job = self.job(member, stated)?;
+            let room = std::mem::take(&mut job.room);
+            match inflate_whole(&job, room) {
+                Ok(content) => self.0.buffers.give(content),
+                Err(fault) => self.damaged(&member, job.end, &fault),
+            }
+            self.0.buffers.give(job.bytes);
+            return Ok(());
+        }
+        let (cx, mut content_len) = (&*self.0.cx, 0);
+        let outcome = inflate(cx.input, &member, self.0.limit, &mut |content, stored| {
+            content_len += content.len() as u64;
+            cx.advance(content.len() as u64, stored)?;
+            Ok(true)
+        })?;
+        self.inflated(&member, outcome, content_len);
+        Ok(())
     }
 
     /// The checks of a member's header, and its count.
@@ -315,40 +351,40 @@ impl Walk<'_, '_> {
         if stopped {
             self.0.walked.skimmed = true;
             self.0.walked.whole = false;
-            self.skim(&member);
-            return Ok(());
+            return self.skim(&member);
         }
         self.0.walked.add(Some(content_len));
+        self.inflated(&member, outcome, content_len);
+        Ok(())
+    }
+
+    /// Judges a member of `content_len` bytes that was inflated piece by piece; the walk goes on
+    /// where it ends.
+    fn inflated(&mut self, member: &Member, outcome: Result<u64, (u64, Fault)>, content_len: u64) {
         let (end, fault) = match outcome {
             Ok(end) => (end, None),
             Err((end, fault)) => (end, Some(fault)),
         };
         self.0.at = end;
-        match fault {
-            None => self.held(),
-            Some(fault) => {
-                self.damaged(&member, end, &fault);
-                if !matches!(fault, Fault::Crc { .. } | Fault::Isize { .. }) {
-                    self.0.cx.intake.gap(None, self.0.cx.sink);
-                    self.0.end(self.0.limit);
-                }
+        if let Some(fault) = fault {
+            self.damaged(member, end, &fault);
+            if !matches!(fault, Fault::Crc { .. } | Fault::Isize { .. }) {
+                self.0.cx.intake.gap(None, self.0.cx.sink);
+                self.0.end(self.0.limit);
             }
+            return;
         }
-        if let Some((stored, content)) = member.lens
-            && self.0.walked.whole
-        {
+        self.held();
+        if let Some((stored, content)) = member.lens {
             let found = (end - member.at, content_len);
             let right = found == (u64::from(stored), u64::from(content));
-            let place = Place::file("gzip member", member.at);
-            self.0
-                .cx
-                .sink
-                .check(&rules::GZIP_LENGTH, right, &place, |f| {
-                    f.found(format!("{} bytes stored, {} of content", found.0, found.1))
-                        .expected(format!("{stored} and {content}, as its extra field says"))
-                });
+            let place = Place::file(self.0.this_region(), member.at);
+            let sink = &mut *self.0.cx.sink;
+            sink.check(&rules::GZIP_LENGTH, right, &place, |f| {
+                f.found(format!("{} bytes stored, {} of content", found.0, found.1))
+                    .expected(format!("{stored} and {content}, as its extra field says"))
+            });
         }
-        Ok(())
     }
 }
 

@@ -209,10 +209,10 @@ fn check_against_walk(
         Codec::Gzip => CODEC_GZIP,
         Codec::Zstd => CODEC_ZSTD,
     };
-    let mut facts = vec![
-        ("codec", 10, 1, u64::from(code)),
-        ("stored bytes", 24, 8, walked.end),
-    ];
+    let mut facts = vec![("codec", 10, 1, u64::from(code))];
+    if walked.complete {
+        facts.push(("stored bytes", 24, 8, walked.end));
+    }
     if walked.complete && !(codec == Codec::None && walked.frames == 0) {
         facts.push(("data frames", 32, 8, walked.frames));
     }
