@@ -93,28 +93,25 @@ impl Engine for Inflate {
         "a member that inflates"
     }
 
-    fn end(&mut self, input: &mut Input, number: u64, member_at: u64) -> Result<(), Error> {
-        let region = Codec::Gzip.region(number);
-        let at = input.position();
-        let trailer = input.ensure(TRAILER_LEN)?;
-        let Some([a, b, c, d, e, f, g, h]) = trailer.first_chunk().copied() else {
-            let end = at + trailer.len() as u64;
-            return Err(cut(region, member_at, end, "the member's trailer"));
+    fn trailer_len(&self) -> usize {
+        TRAILER_LEN
+    }
+
+    fn check(&mut self, trailer: &[u8], number: u64, at: u64) -> Result<(), Error> {
+        let word = |at: usize| {
+            let bytes = trailer.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
-        let stated = (
-            u32::from_le_bytes([a, b, c, d]),
-            u32::from_le_bytes([e, f, g, h]),
-        );
+        let stated = (word(0), word(4));
         let sum = std::mem::take(&mut self.sum).finalize();
         if stated != (sum, self.len) {
             return Err(Error::Broken {
-                region: format!("{region} trailer"),
+                region: format!("{} trailer", Codec::Gzip.region(number)),
                 offset: at,
                 found: format!("CRC-32 {:#010x}, length {:#x}", stated.0, stated.1),
                 expected: format!("CRC-32 {sum:#010x}, length {:#x}", self.len),
             });
         }
-        input.consume(TRAILER_LEN);
         Ok(())
     }
 }

@@ -23,6 +23,13 @@ pub(crate) struct Pass {
     frame_at: Option<u64>,
     /// Where the first frame ended.
     first_end: Option<u64>,
+    /// Whether the frame's last block has been decoded, and what follows it is to be checked.
+    at_trailer: bool,
+    /// Content that has been given.
+    made: u64,
+    /// As much of it as nothing speaks against: frames that ended as they should and, if the stream
+    /// has been cut off, what comes before the cut.
+    sound: u64,
     /// What follows the content that has been given.
     failed: Option<Error>,
     /// Bytes behind the last frame that no frame begins with.
@@ -38,8 +45,12 @@ trait Engine: Send {
     /// Decodes a little of `stored` to the beginning of `out`.
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded;
 
-    /// Checks what follows the frame's last block.
-    fn end(&mut self, input: &mut Input, number: u64, frame_at: u64) -> Result<(), Error>;
+    /// Bytes that follow the frame's last block and that [`Self::decode`] does not use up.
+    fn trailer_len(&self) -> usize;
+
+    /// Checks the trailer of [`Self::trailer_len`] bytes, which is in the stream at `at`. The frame's
+    /// number is for errors.
+    fn check(&mut self, trailer: &[u8], number: u64, at: u64) -> Result<(), Error>;
 
     /// What decodes, in words: `a frame that decodes`.
     fn expected(&self) -> &'static str;
@@ -78,6 +89,9 @@ impl Pass {
             frames: 0,
             frame_at: None,
             first_end: None,
+            at_trailer: false,
+            made: 0,
+            sound: 0,
             failed: None,
             trailing: None,
         })
@@ -100,22 +114,21 @@ impl Pass {
                 }
             };
             let number = self.frames - 1;
+            if self.at_trailer {
+                self.end(number, frame_at)?;
+                continue;
+            }
             let stored = self.input.ensure(1)?;
             let at_end = stored.is_empty();
             let Decoded { used, made, ended } = self.engine.decode(stored, out);
             self.input.consume(used);
+            self.made += made as u64;
             match ended {
-                Ok(true) => {
-                    self.engine.end(&mut self.input, number, frame_at)?;
-                    self.frame_at = None;
-                    self.first_end.get_or_insert(self.input.position());
-                }
                 Ok(false) if at_end && made == 0 => {
-                    let (region, end) = (self.codec.region(number), self.position());
-                    let rest = format!("the rest of the {}", self.codec.unit());
-                    return Err(cut(region, frame_at, end, &rest));
+                    let lost = format!("the rest of the {}", self.codec.unit());
+                    return Err(self.cut(number, frame_at, &lost));
                 }
-                Ok(false) => {}
+                Ok(ended) => self.at_trailer = ended,
                 Err(found) => {
                     let error = Error::Broken {
                         region: self.codec.region(number),
@@ -133,6 +146,31 @@ impl Pass {
                 return Ok(made);
             }
         }
+    }
+
+    /// Ends the frame, if its trailer is right.
+    fn end(&mut self, number: u64, frame_at: u64) -> Result<(), Error> {
+        let (at, len) = (self.input.position(), self.engine.trailer_len());
+        let stored = self.input.ensure(len)?;
+        let Some(trailer) = stored.get(..len) else {
+            let left = stored.len();
+            self.input.consume(left);
+            let lost = format!("the {}'s trailer", self.codec.unit());
+            return Err(self.cut(number, frame_at, &lost));
+        };
+        self.engine.check(trailer, number, at)?;
+        self.input.consume(len);
+        self.at_trailer = false;
+        self.frame_at = None;
+        self.sound = self.made;
+        self.first_end.get_or_insert(self.input.position());
+        Ok(())
+    }
+
+    /// The error of a stream that ends here, within a frame.
+    fn cut(&mut self, number: u64, frame_at: u64, lost: &str) -> Error {
+        self.sound = self.made;
+        cut(self.codec.region(number), frame_at, self.position(), lost)
     }
 
     /// Begins the next frame; `false` at the end.
@@ -159,6 +197,13 @@ impl Pass {
     /// What follows the last frame, if the pass has ended at something that is no frame.
     pub(crate) fn trailing(&self) -> Option<&Error> {
         self.trailing.as_ref()
+    }
+
+    /// How much of the content from the front may be believed although the pass has failed: frames
+    /// that ended as they should and, if the stream has been cut off, what comes before the cut. In
+    /// a frame that is damaged, content before the place where a decoder notices may be wrong.
+    pub(crate) fn sound(&self) -> u64 {
+        self.sound
     }
 
     /// Stored bytes used up so far.

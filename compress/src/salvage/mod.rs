@@ -333,7 +333,11 @@ impl Salvage {
             return Ok(());
         }
         // In one piece: what decodes before the damage. The options keep it on disk.
-        let stream = Stream::from_source(Arc::clone(&self.source), &self.options)?;
+        let options = OpenOptions {
+            unproven: true,
+            ..self.options.clone()
+        };
+        let stream = Stream::from_source(Arc::clone(&self.source), &options)?;
         let (len, error) = stream.readable()?;
         let proof = match &error {
             Some(_) => Proof::None,

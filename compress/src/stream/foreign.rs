@@ -3,11 +3,16 @@
 //! One pass goes over the stream, as far as somebody has asked. What it has decoded is stored
 //! again in frames of [`SPOOL_FRAME`] bytes, zstd level 1, in a file without a name, and read from
 //! there. So memory is bounded, a page near the front costs little, and after one pass every page
-//! costs a frame. When the pass fails, what was before the failure can be read; what is behind
-//! it, or the length, is the error.
+//! costs a frame. A stream that fits a frame of the spool is decoded to its end before any of it is
+//! read.
 //!
 //! The one checksum of such a stream is at its end. So what is read before the pass has come there
-//! has not been checked yet: whoever has told of it finishes the pass, to know.
+//! has not been checked yet: a caller that has used it finishes the pass, to know.
+//!
+//! When the pass fails, the frames of the stream that ended as they should can be read, and what
+//! comes before a cut. All of a damaged frame, what is behind it, and the length are the error: the
+//! decoder may have noticed the damage long after the first wrong byte. Only salvage reads what
+//! decodes of such a frame.
 
 use std::fs::File;
 use std::io;
@@ -41,6 +46,8 @@ pub(super) struct Foreign {
     codec: Codec,
     max_window: u64,
     spool_dir: Option<PathBuf>,
+    /// Whether what decodes of a damaged frame is content.
+    unproven: bool,
     /// Frames in the spool, and the spool itself once there is one.
     done: RwLock<Done>,
     pass: Mutex<State>,
@@ -48,6 +55,8 @@ pub(super) struct Foreign {
     whole: OnceLock<u64>,
     /// What follows the stream, if a pass has come upon it.
     trailing: OnceLock<Error>,
+    /// How the pass has failed.
+    failure: OnceLock<Failure>,
     reader: FrameReader,
 }
 
@@ -63,17 +72,16 @@ struct State {
     partial: Vec<u8>,
     filled: usize,
     stored: Vec<u8>,
-    end: Option<End>,
+    ended: bool,
     /// Whether content behind the spool has been let go.
     let_go: bool,
 }
 
-/// How the pass has ended.
-enum End {
-    /// At the end of the stream.
-    Whole,
-    /// At something that is not what it should be.
-    Failed(Error),
+/// What a pass has come upon that is not what it should be.
+struct Failure {
+    error: Error,
+    /// Content from the front that can be read all the same.
+    readable: u64,
 }
 
 impl Foreign {
@@ -83,6 +91,7 @@ impl Foreign {
             codec,
             max_window: options.max_window(),
             spool_dir: options.spool_dir.clone(),
+            unproven: options.unproven,
             done: RwLock::new(Done {
                 table: FrameTable::new(SPOOL_FRAME),
                 spool: None,
@@ -93,11 +102,12 @@ impl Foreign {
                 partial: Vec::new(),
                 filled: 0,
                 stored: Vec::new(),
-                end: None,
+                ended: false,
                 let_go: false,
             }),
             whole: OnceLock::new(),
             trailing: OnceLock::new(),
+            failure: OnceLock::new(),
             reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache(), options.threads.get()),
         }
     }
@@ -110,6 +120,11 @@ impl Foreign {
     /// What follows the stream, if a pass has come upon it.
     pub(super) fn trailing(&self) -> Option<&Error> {
         self.trailing.get()
+    }
+
+    /// What the pass has failed with, as far as it has come.
+    pub(super) fn failed(&self) -> Option<&Error> {
+        self.failure.get().map(|failure| &failure.error)
     }
 
     fn note_trailing(&self, pass: &Pass) {
@@ -135,7 +150,7 @@ impl Foreign {
                 "the pass over a stream has been finished; no more of it can be read".into(),
             ));
         }
-        if state.end.is_some() {
+        if state.ended {
             return Ok(false);
         }
         if state.filled == SPOOL_FRAME as usize {
@@ -156,7 +171,7 @@ impl Foreign {
         match pass.read(&mut state.partial[state.filled..]) {
             Ok(0) => {
                 self.note_trailing(pass);
-                state.end = Some(End::Whole);
+                state.ended = true;
                 state.pass = None;
                 if !state.let_go {
                     self.whole
@@ -167,11 +182,16 @@ impl Foreign {
             // The system may say yes next time; nothing has been lost.
             Err(Error::Read(error)) => return Err(Error::Read(error)),
             Err(error) => {
-                state.end = Some(End::Failed(error));
+                let readable = match self.unproven {
+                    true => u64::MAX,
+                    false => pass.sound(),
+                };
+                self.failure.get_or_init(|| Failure { error, readable });
+                state.ended = true;
                 state.pass = None;
             }
         }
-        Ok(state.end.is_none())
+        Ok(!state.ended)
     }
 
     /// Moves the full frame to the spool.
@@ -205,7 +225,7 @@ impl Foreign {
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
         loop {
-            if let Some(n) = self.read_spooled(buf, offset)? {
+            if let Some(n) = self.read_decoded(buf, offset)? {
                 return Ok(n);
             }
             let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,14 +234,20 @@ impl Foreign {
                 let Some(inside) = offset.checked_sub(spooled) else {
                     break;
                 };
+                // All that may be decoded without a spool is, before any of it is read.
+                if !state.ended && (state.let_go || state.filled < SPOOL_FRAME as usize) {
+                    self.advance(&mut state)?;
+                    continue;
+                }
+                let most = self.may_read(buf.len(), offset)?;
                 if inside < state.filled as u64 {
                     let from = inside as usize;
-                    let n = buf.len().min(state.filled - from);
+                    let n = most.min(state.filled - from);
                     buf[..n].copy_from_slice(&state.partial[from..from + n]);
                     return Ok(n);
                 }
                 if !self.advance(&mut state)? {
-                    if let Some(End::Failed(error)) = &state.end {
+                    if let Some(error) = self.failed() {
                         return Err(error.again());
                     }
                     let end = spooled + state.filled as u64;
@@ -231,6 +257,23 @@ impl Foreign {
                 }
             }
         }
+    }
+
+    /// How many of `len` bytes at `offset` the pass, as far as it has come, lets a reader have.
+    fn may_read(&self, len: usize, offset: u64) -> Result<usize, Error> {
+        match self.failure.get() {
+            Some(failure) if offset >= failure.readable => Err(failure.error.again()),
+            Some(failure) => {
+                let left = usize::try_from(failure.readable - offset).unwrap_or(usize::MAX);
+                Ok(len.min(left))
+            }
+            None => Ok(len),
+        }
+    }
+
+    fn read_decoded(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
+        let most = self.may_read(buf.len(), offset)?;
+        self.read_spooled(&mut buf[..most], offset)
     }
 
     fn read_spooled(&self, buf: &mut [u8], offset: u64) -> Result<Option<usize>, Error> {
@@ -256,9 +299,9 @@ impl Foreign {
         let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         while self.advance(&mut state)? {}
         let len = self.spooled() + state.filled as u64;
-        Ok(match &state.end {
-            Some(End::Failed(error)) => (len, Some(error.again())),
-            _ => (len, None),
+        Ok(match self.failure.get() {
+            Some(failure) => (len.min(failure.readable), Some(failure.error.again())),
+            None => (len, None),
         })
     }
 
@@ -267,7 +310,7 @@ impl Foreign {
     pub(super) fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
         let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = state.pass.is_some() && self.whole.get().is_none();
-        while begun && state.end.is_none() {
+        while begun && !state.ended {
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
@@ -280,9 +323,9 @@ impl Foreign {
         if state.let_go {
             state.filled = 0;
         }
-        match &state.end {
-            Some(End::Failed(error)) => Err(error.again()),
-            _ => Ok(()),
+        match self.failed() {
+            Some(error) => Err(error.again()),
+            None => Ok(()),
         }
     }
 

@@ -166,7 +166,8 @@ impl Stream {
     /// [`Self::finish`] says so.
     ///
     /// A read in a damaged frame, and beyond the place where a foreign stream breaks off, is an
-    /// error that carries an [`Error::Broken`].
+    /// error that carries an [`Error::Broken`]. Once the pass has come upon damage, so is any read in
+    /// the foreign frame that is damaged, also of bytes that have been read before.
     pub fn content(&self) -> Arc<dyn ReadAt> {
         match &self.content {
             Content::Plain(window) => Arc::clone(window) as Arc<dyn ReadAt>,
@@ -183,6 +184,14 @@ impl Stream {
         match &self.content {
             Content::Foreign(foreign) => foreign.trailing(),
             Content::Indexed(_) | Content::Plain(_) => self.trailing.as_ref(),
+        }
+    }
+
+    /// The damage that decoding a foreign stream has come upon so far. Decodes nothing.
+    pub fn known_damage(&self) -> Option<&Error> {
+        match &self.content {
+            Content::Foreign(foreign) => foreign.failed(),
+            Content::Indexed(_) | Content::Plain(_) => None,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct OpenOptions {
     pub memory: u64,
     /// Where a foreign stream's spool goes (an unlinked file); the system's folder if `None`.
     pub spool_dir: Option<PathBuf>,
+    /// Whether what decodes of a foreign stream's damaged frame is content: to salvage it.
+    pub(crate) unproven: bool,
 }
 
 impl OpenOptions {
@@ -41,6 +43,7 @@ impl OpenOptions {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             memory: Self::MEMORY,
             spool_dir: None,
+            unproven: false,
         }
     }
 

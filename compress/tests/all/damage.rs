@@ -497,3 +497,37 @@ fn frame_with_too_small_a_window_is_refused_and_salvaged_whole() {
     found.content().read_exact_at(&mut out, 0).unwrap();
     assert!(out == content);
 }
+
+/// A decoder notices damage long after the first wrong byte, at the latest by the checksum.
+#[test]
+fn nothing_of_a_damaged_foreign_frame_is_content_and_what_is_before_a_cut_is() {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        for len in [700_000, 2_500_000] {
+            let content = content(len, 43);
+            let (sound, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
+            // The checksum is the last thing of a zstd frame, and before 4 bytes in a gzip member.
+            let checksum = sound.len() - if codec == Codec::Zstd { 1 } else { 5 };
+            for at in [sound.len() / 2, checksum] {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 1;
+                let stream = open(bytes);
+                if len < 1 << 20 {
+                    // It is decoded to its end before any of it is read.
+                    assert!(stream.content().read_at(&mut [0], 0).is_err(), "{codec}");
+                    assert!(stream.known_damage().is_some(), "{codec}");
+                }
+                let (readable, damage) = stream.readable().unwrap();
+                assert!(readable == 0 && damage.is_some(), "{codec}: {readable}");
+                for at in [0, 4096, 600_000] {
+                    assert!(stream.content().read_at(&mut [0], at).is_err(), "{codec}");
+                }
+            }
+            let stream = open(sound[..sound.len() / 2].to_vec());
+            let (readable, damage) = stream.readable().unwrap();
+            assert!(readable > 0 && damage.is_some(), "{codec}: {readable}");
+            let mut out = vec![0; readable as usize];
+            stream.content().read_exact_at(&mut out, 0).unwrap();
+            assert!(content.starts_with(&out), "{codec}");
+        }
+    }
+}

@@ -120,7 +120,10 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     for warning in dump.warnings() {
         session.warn(path, warning);
     }
-    Ok(())
+    match dump.stream().known_damage() {
+        Some(damage) => Err(Failure::from(damage.again()).about(path)),
+        None => Ok(()),
+    }
 }
 
 /// Prints what the image is, if what is no dump is one.
