@@ -321,7 +321,6 @@ const LEFT_TO_THE_VERIFIER: &[&str] = &[
     "kernbase-not-aligned",
     "live-architectureversion-wrong",
     "live-blocksize-wrong",
-    "live-dumpextent-wrong",
     "live-unused-bytes-set",
     "msgbufsize-zero",
     "pmapsize-not-rounded",

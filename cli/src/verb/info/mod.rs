@@ -98,6 +98,9 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
         Ok(dump) => dump,
         Err(no_dump) => return image(path, json, before, no_dump, session),
     };
+    if let Some(damage) = dump.stream().known_damage() {
+        return Err(Failure::from(damage.again()).about(path));
+    }
     session.out.write_all(before.as_bytes())?;
     match &dump {
         AnyDump::Mini(dump) => {
@@ -120,10 +123,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     for warning in dump.warnings() {
         session.warn(path, warning);
     }
-    match dump.stream().known_damage() {
-        Some(damage) => Err(Failure::from(damage.again()).about(path)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Prints what the image is, if what is no dump is one.
