@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             put("dump", &recipe.name, &bytes)?;
             put("dump_mended", &recipe.name, &bytes)?;
             put("salvage", &recipe.name, &bytes)?;
+            put("law", &recipe.name, &bytes)?;
         }
     }
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
