@@ -10,9 +10,9 @@ use crate::expect::{Expectation, expectation};
 pub struct Recipe {
     /// File name without `.dump`.
     pub name: String,
-    /// The whole text.
+    /// Text of the recipe.
     pub text: String,
-    /// Its verdict; `None` if it has none that can be read.
+    /// The expected verdict; `None` if it is missing or malformed.
     pub expectation: Option<Expectation>,
 }
 
@@ -26,7 +26,7 @@ pub fn folder() -> PathBuf {
 ///
 /// # Errors
 ///
-/// The folder or a file in it cannot be read, or a file is no recipe by its name.
+/// The folder or a file in it cannot be read, or a file name does not end in `.dump`.
 pub fn recipes() -> io::Result<Vec<Recipe>> {
     let mut recipes = Vec::new();
     for entry in std::fs::read_dir(folder())? {
@@ -36,7 +36,7 @@ pub fn recipes() -> io::Result<Vec<Recipe>> {
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         let Some(name) = name.strip_suffix(".dump") else {
-            let message = format!("{} is no recipe", path.display());
+            let message = format!("{}: name does not end in .dump", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         };
         let text = std::fs::read_to_string(&path)?;

@@ -1,10 +1,10 @@
-//! Kernel files changed: sections added, taken out, emptied.
+//! Adds, removes and empties sections of kernel files.
 //!
-//! What `ctfconvert`, `strip` and `objcopy --only-keep-debug` do to a kernel, done to the bytes of
-//! any little-endian ELF file. A new section header table and new section names are put behind the
-//! end; the old ones stay where they were, and nothing points at them.
+//! Does to a little-endian ELF file what `ctfconvert`, `strip` and `objcopy --only-keep-debug` do
+//! to a kernel. The new section header table and section names are appended; the old ones remain
+//! in the file, unreferenced.
 
-/// A section's header, as its ten words.
+/// The ten fields of a section header.
 #[derive(Debug, Clone)]
 struct Header {
     name: String,
@@ -19,7 +19,7 @@ struct Header {
     entry: u64,
 }
 
-/// An ELF file that is being changed.
+/// An ELF file to change.
 #[derive(Debug, Clone)]
 pub struct Elf {
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ fn get(bytes: &[u8], at: usize, width: usize) -> u64 {
 }
 
 impl Elf {
-    /// Reads the sections of a file that was made for tests.
+    /// Reads the sections of a file built by a test.
     ///
     /// # Panics
     ///
@@ -93,7 +93,7 @@ impl Elf {
         }
     }
 
-    /// Adds a section that no address leads to. `compressed` sets `SHF_COMPRESSED`.
+    /// Adds a section that is not loaded. `compressed` sets `SHF_COMPRESSED`.
     pub fn add(mut self, name: &str, contents: &[u8], compressed: bool) -> Self {
         let offset = self.append(contents);
         self.sections.push(Header {
@@ -111,8 +111,8 @@ impl Elf {
         self
     }
 
-    /// Takes the names of the sections away that `which` says: nothing finds them any more. Their
-    /// numbers stay, which symbols refer to.
+    /// Removes name, type and contents of the sections that `which` selects. The headers remain,
+    /// because symbols refer to sections by index.
     pub fn remove(mut self, which: impl Fn(&str) -> bool) -> Self {
         for section in self.sections.iter_mut().filter(|s| which(&s.name)) {
             section.name = String::new();
@@ -122,8 +122,8 @@ impl Elf {
         self
     }
 
-    /// `objcopy --only-keep-debug`: what the kernel is loaded from is NOBITS, and segments have no
-    /// bytes in the file.
+    /// `objcopy --only-keep-debug`: loaded sections become NOBITS, and segments have no bytes in
+    /// the file.
     pub fn only_symbols(mut self) -> Self {
         for section in &mut self.sections {
             if section.flags & SHF_ALLOC != 0 {
@@ -167,9 +167,9 @@ impl Elf {
             strings.push(0);
         }
         let at = self.append(&strings);
-        let own = self.names;
-        self.sections[own].offset = at;
-        self.sections[own].size = strings.len() as u64;
+        let names_section = &mut self.sections[self.names];
+        names_section.offset = at;
+        names_section.size = strings.len() as u64;
         let long = if self.wide { 8 } else { 4 };
         let mut table = Vec::new();
         let mut put = |value: u64, width: usize| table.extend(&value.to_le_bytes()[..width]);

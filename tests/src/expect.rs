@@ -1,4 +1,4 @@
-//! The verdict a recipe announces for itself.
+//! The expected verdict in a recipe.
 //!
 //! ```text
 //! # expect: sound
@@ -7,36 +7,34 @@
 //! # expect: unsupported exit 63
 //! ```
 //!
-//! A further line names the verifier's rules that the dump breaks, warnings and errors,
-//! and no others:
+//! A second line lists all rules of the verifier that the dump breaks, warnings and errors:
 //!
 //! ```text
 //! # breaks: MD-ALIGNED BM-SIZE
 //! ```
 //!
-//! The exit code follows from the verdict (0, 3, 2, 63) when it is left out. The
-//! region is the section or structure where the damage is; it is left out where any
-//! answer is right.
+//! The exit code defaults to that of the verdict (0, 3, 2, 63). The region is the section or
+//! structure that is damaged; without it any region is accepted.
 
-/// What an examiner of the dump must conclude.
+/// The verdict that `verify` must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing is wrong.
     Sound,
-    /// Usable, with something to say.
+    /// Usable, with warnings.
     Warning,
     /// Damaged.
     Broken,
-    /// Not a dump, or not one that can be read.
+    /// Not a dump, or of an unsupported kind.
     Unsupported,
 }
 
-/// A recipe's announcement.
+/// The expected result of verifying a recipe's dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// The conclusion.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The exit code of a program that says so.
+    /// The exit code.
     pub exit: u8,
     /// Where the damage is.
     pub region: Option<String>,
@@ -44,7 +42,7 @@ pub struct Expectation {
     pub breaks: Vec<String>,
 }
 
-/// Reads the `# expect:` line of a recipe; `None` without one or with a wrong one.
+/// Reads the `# expect:` line of a recipe; `None` if it is missing or malformed.
 #[must_use]
 pub fn expectation(recipe: &str) -> Option<Expectation> {
     let line = recipe
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_listed_on_a_line_of_their_own() {
+    fn broken_rules_are_read_in_alphabetical_order() {
         let read = |text| expectation(text).map(|e| e.breaks);
         assert_eq!(read("# expect: sound"), Some(Vec::new()));
         let text = "# expect: broken\n# breaks: MD-ALIGNED BM-SIZE\n";
@@ -96,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_brings_its_exit_code() {
+    fn exit_code_defaults_to_that_of_the_verdict() {
         let read = |text| expectation(text).map(|e| (e.verdict, e.exit, e.region));
         assert_eq!(
             read("# x\n# expect: sound\n"),

@@ -1,18 +1,18 @@
-//! Dumps and kernels for tests, made from text.
+//! Builders of dumps, kernels and memory images for tests.
 //!
 //! - [`mkdump`] builds dumps, sound and broken, in every container.
-//! - [`mkelf`] builds kernel files: symbols and contents at addresses.
-//! - [`mkctf`] builds type information, [`elf_edit`] changes kernel files: sections in and out.
-//! - [`mkimage`] builds images of memory in every format that is read.
-//! - [`outside`] walks page tables of x86 a second time, to know which pages a dump has.
-//! - [`machines`] makes up recipes of random machines, for laws.
-//! - [`random`] makes the numbers of a seed.
-//! - [`expect`] reads the verdict a recipe announces for itself.
+//! - [`mkelf`] builds kernel files: symbols, and contents at addresses.
+//! - [`mkctf`] builds type information; [`elf_edit`] adds and removes sections of kernel files.
+//! - [`mkimage`] builds memory images in every supported format.
+//! - [`outside`] walks x86 page tables to compute which pages a dump must contain.
+//! - [`machines`] generates recipes of random machines for property tests.
+//! - [`random`] generates pseudo-random numbers from a seed.
+//! - [`expect`] reads the expected verdict from a recipe.
 //!
 //! The recipes are in `testdata/dumps` ([`corpus`] lists them); `testdata/README.md` describes them.
 //!
-//! This crate is the independent witness: it writes the formats down a second time,
-//! from their description, and imports nothing of the crates it is used to test.
+//! This crate is a second, independent implementation of the formats, written from their
+//! descriptions. Its library does not depend on the crates under test.
 
 pub mod corpus;
 pub mod elf_edit;

@@ -1,19 +1,19 @@
-//! Recipes of random machines, for laws that hold for all of them.
+//! Recipes of random machines for property tests.
 //!
-//! A machine follows from its architecture, version and seed alone, so a failing law is
-//! repeated by its seed. Memory has ranges with holes, some of a single page; the kernel
-//! map has pages and large pages that point into ranges, at holes and at devices; a few
-//! pages are mapped and not saved.
+//! Architecture, version and seed determine a machine, so a failure can be repeated from its seed.
+//! Memory consists of ranges with holes between them, some a single page. The kernel map has small
+//! and large pages that point into ranges, into holes and at devices. A few pages are mapped
+//! but not saved.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::random::Random;
 
-/// An architecture a machine can have.
+/// An architecture, format version and page size.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
-    /// The recipe's name of it.
+    /// Name of the architecture in recipes.
     pub architecture: &'static str,
     /// Version of the minidump format.
     pub version: u32,
@@ -30,7 +30,7 @@ pub struct Kind {
 const MIB: u64 = 1 << 20;
 
 impl Kind {
-    /// Sizes of large mappings in the kernel map; none where the format has only pages.
+    /// Sizes of large mappings in the kernel map; empty if the format has only pages.
     #[must_use]
     pub fn large_sizes(&self) -> &'static [u64] {
         self.large
@@ -100,7 +100,7 @@ pub fn kinds() -> Vec<Kind> {
 /// The recipe of machine `seed` of that kind.
 #[must_use]
 pub fn machine(kind: &Kind, seed: u64) -> String {
-    let mut dice = Random::new(seed);
+    let mut random = Random::new(seed);
     let page = kind.page_size;
     let mut out = format!("minidump {} {}\n", kind.architecture, kind.version);
     let mut say = |line: std::fmt::Arguments<'_>| {
@@ -115,13 +115,13 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
         // One page directory instead of a real kernel's 2047.
         say(format_args!("kernend {:#x}", kind.base + (1 << 30)));
     }
-    let ranges = ranges(kind, &mut dice);
+    let ranges = ranges(kind, &mut random);
     for (start, end) in &ranges {
         say(format_args!("avail {start:#x} {end:#x}"));
     }
     say(format_args!("msgbuf text \"machine {seed}\\n\""));
 
-    // The last range is left to page tables.
+    // The last range is reserved for page tables.
     if kind.architecture == "amd64" && kind.version > 1 {
         let tables = ranges[ranges.len() - 1].0;
         for i in 0..8 {
@@ -133,11 +133,11 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
         }
     }
     let ranges = &ranges[..ranges.len() - 1];
-    let mut given = BTreeSet::new();
-    for _ in 0..dice.below(24) {
-        let pa = inside(ranges, page, &mut dice);
-        if given.insert(pa) {
-            let content = dice.pick(&["own", "zero", "seed", "fill 0xa5"]);
+    let mut filled = BTreeSet::new();
+    for _ in 0..random.below(24) {
+        let pa = inside(ranges, page, &mut random);
+        if filled.insert(pa) {
+            let content = random.pick(&["own", "zero", "seed", "fill 0xa5"]);
             let number = if content == "seed" {
                 format!(" {}", pa >> 12)
             } else {
@@ -147,35 +147,35 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
         }
     }
     let mut mapped = BTreeSet::new();
-    for _ in 0..dice.below(48) {
-        let va = kind.base + dice.below(4096) * page;
-        let pa = match dice.below(8) {
-            0 => dice.below(kind.memory / page) * page,
-            _ => inside(ranges, page, &mut dice),
+    for _ in 0..random.below(48) {
+        let va = kind.base + random.below(4096) * page;
+        let pa = match random.below(8) {
+            0 => random.below(kind.memory / page) * page,
+            _ => inside(ranges, page, &mut random),
         };
         if mapped.insert(va) {
-            let prot = dice.pick(&["r", "rw", "rx", "rwx"]);
+            let prot = random.pick(&["r", "rw", "rx", "rwx"]);
             say(format_args!("map {va:#x} {pa:#x} {page} {prot}"));
-            if dice.one_in(16) {
+            if random.one_in(16) {
                 say(format_args!("nodump {pa:#x}"));
             }
         }
     }
-    // Large pages lie above the window of the small ones.
+    // Large pages are above the addresses of the small ones.
     let first = (kind.base + 4096 * page).next_multiple_of(64 * MIB);
-    for slot in 0..dice.below(4) {
+    for slot in 0..random.below(4) {
         if kind.large.is_empty() {
             break;
         }
-        let size = dice.pick(kind.large);
+        let size = random.pick(kind.large);
         let va = first + slot * 32 * MIB.max(size / 32);
-        let pa = inside(ranges, page, &mut dice) / size * size;
+        let pa = inside(ranges, page, &mut random) / size * size;
         say(format_args!(
             "map {va:#x} {pa:#x} {size} {}",
-            dice.pick(&["rw", "rx"])
+            random.pick(&["rw", "rx"])
         ));
     }
-    let container = dice.pick(&["saved", "live", "device"]);
+    let container = random.pick(&["saved", "live", "device"]);
     say(format_args!("container {container}"));
     let codecs = [
         "none",
@@ -185,15 +185,15 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
         "gzip members 30000",
         "zstd frames 16384",
     ];
-    // A kernel writes the first three; the others are what people make of saved files.
+    // Kernels write the first three; the others come from recompressing saved files.
     let known = if container == "saved" {
         &codecs[..]
     } else {
         &codecs[..3]
     };
-    say(format_args!("compress {}", dice.pick(known)));
+    say(format_args!("compress {}", random.pick(known)));
     if kind.architecture == "arm" && container == "live" {
-        // Blocks are pages there: what is no whole number of them cannot be written.
+        // The block size is a page, so the section must be a whole number of pages.
         say(format_args!(
             "length pmap = (section.pmap.size + 4095) / 4096 * 4096"
         ));
@@ -201,39 +201,43 @@ pub fn machine(kind: &Kind, seed: u64) -> String {
     out
 }
 
-/// Ascending ranges with holes between them; the last holds 64 pages.
-fn ranges(kind: &Kind, dice: &mut Random) -> Vec<(u64, u64)> {
+/// Ascending ranges with holes between them; the last has 64 pages.
+fn ranges(kind: &Kind, random: &mut Random) -> Vec<(u64, u64)> {
     let page = kind.page_size;
-    let count = 2 + dice.below(5);
+    let count = 2 + random.below(5);
     let step = kind.memory / (count + 1);
     let mut ranges = Vec::new();
-    let mut start = dice.below(2) * page;
+    let mut start = random.below(2) * page;
     for i in 0..count {
         let pages = if i + 1 == count {
             64
         } else {
-            dice.pick(&[1, 1, 2, 9, 63, 64, 65, 130])
+            random.pick(&[1, 1, 2, 9, 63, 64, 65, 130])
         };
         let end = start + pages * page;
         ranges.push((start, end));
-        let near = end + (1 + dice.below(70)) * page;
-        // A step keeps room below `memory` for all ranges that follow.
+        let near = end + (1 + random.below(70)) * page;
+        // One step per range keeps all ranges below `memory`.
         let far = (i + 1) * step / (64 * MIB) * (64 * MIB);
-        start = if dice.one_in(2) { near } else { near.max(far) };
+        start = if random.one_in(2) {
+            near
+        } else {
+            near.max(far)
+        };
     }
     ranges
 }
 
-/// A page in a range; often the first or the last of it.
-fn inside(ranges: &[(u64, u64)], page: u64, dice: &mut Random) -> u64 {
-    let (start, end) = dice.pick(ranges);
+/// A page in a range, with the first and last page more likely than others.
+fn inside(ranges: &[(u64, u64)], page: u64, random: &mut Random) -> u64 {
+    let (start, end) = random.pick(ranges);
     let pages = (end - start) / page;
     start
         + page
-            * match dice.below(4) {
+            * match random.below(4) {
                 0 => 0,
                 1 => pages - 1,
-                _ => dice.below(pages),
+                _ => random.below(pages),
             }
 }
 
@@ -243,7 +247,7 @@ mod tests {
     use crate::mkdump::build_all;
 
     #[test]
-    fn every_random_machine_builds_and_stays_small() {
+    fn random_machines_of_every_kind_build_below_4_mib() {
         let mut saved = 0;
         for kind in kinds() {
             for seed in 0..20 {
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_follows_from_its_seed() {
+    fn same_seed_gives_the_same_machine() {
         let kind = kinds()[0];
         assert_eq!(machine(&kind, 5), machine(&kind, 5));
         assert_ne!(machine(&kind, 5), machine(&kind, 6));

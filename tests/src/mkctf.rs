@@ -1,22 +1,22 @@
-//! `mkctf`: FreeBSD's type information (CTF), written from ctf(5) and `sys/sys/ctf.h` alone.
+//! `mkctf`: FreeBSD's type information (CTF), written from ctf(5) and `sys/sys/ctf.h`.
 //!
-//! Versions 2 and 3, either byte order, plain or behind zlib. Types get numbers in the order in
-//! which they are added, from 1 up.
+//! Versions 2 and 3, either byte order, plain or compressed with zlib. Type ids count from 1 in
+//! the order in which types are added.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-/// The number of a type.
+/// The id of a type.
 pub type Id = u32;
 
-/// Type information that is being written.
+/// Builder of a CTF section.
 #[derive(Debug, Clone)]
 pub struct Ctf {
     version: u8,
     big: bool,
-    /// `cth_parname`: a module's, whose parent this is.
+    /// `cth_parname`, in the CTF of a module.
     parent: Option<String>,
     types: Vec<u8>,
     strings: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Ctf {
 }
 
 impl Ctf {
-    /// Nothing yet, for CTF of `version` in this byte order.
+    /// An empty section of `version` in this byte order.
     pub fn new(version: u8, big: bool) -> Self {
         Self {
             version,
@@ -36,7 +36,7 @@ impl Ctf {
         }
     }
 
-    /// A module's, whose types of lower numbers are in `parent`.
+    /// CTF of a module, whose lower type ids are those of `parent`.
     pub fn of_parent(mut self, parent: &str) -> Self {
         self.parent = Some(parent.into());
         self
@@ -72,7 +72,7 @@ impl Ctf {
         at
     }
 
-    /// The head of a type: name, kind, how many, size (or the type referred to).
+    /// Writes `struct ctf_type`: name, kind, `vlen`, and size or referenced type.
     fn head(&mut self, name: &str, kind: u64, vlen: u64, size: u64) -> Id {
         let name = self.string(name);
         let wide = self.is_wide();
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_structure_lies_as_ctf_5_says() {
+    fn struct_encoding_matches_ctf_5() {
         let mut ctf = Ctf::new(2, false);
         let int = ctf.integer("int", 4);
         assert_eq!(ctf.structure("s", 8, &[("a", int, 0), ("b", int, 32)]), 2);

@@ -12,10 +12,9 @@
 //! nosegments                                 # no program headers
 //! ```
 //!
-//! Sections whose names begin with `.text` are executable, others writable; those whose names begin
-//! with `.rela` are relocations. The file has
-//! one PT_LOAD a section, `.symtab`, `.strtab` and `.shstrtab`. Numbers
-//! and contents are those of [`mkdump`](crate::mkdump).
+//! Sections named `.text*` are executable, others writable; those named `.rela*` are relocations.
+//! The file has one PT_LOAD per section, `.symtab`, `.strtab` and `.shstrtab`. Numbers and contents
+//! are written as in [`mkdump`](crate::mkdump).
 
 use crate::mkdump::{BuildError, Content, Cursor, put_number};
 
@@ -29,9 +28,9 @@ struct Section {
     name: String,
     va: u64,
     bytes: Vec<u8>,
-    /// Length in memory.
+    /// Size in memory.
     size: u64,
-    /// Whether the file has no bytes for it.
+    /// `SHT_NOBITS`: no bytes in the file.
     bss: bool,
 }
 
@@ -62,7 +61,7 @@ struct Kernel {
 ///
 /// # Errors
 ///
-/// The first statement that is not the language, with its line.
+/// The first invalid statement, with its line.
 pub fn build(text: &str) -> Result<Vec<u8>> {
     let mut names = std::collections::BTreeMap::new();
     let mut kernel: Option<Kernel> = None;
@@ -183,9 +182,9 @@ fn statement(kernel: &mut Kernel, cursor: &mut Cursor<'_>) -> Result<()> {
 }
 
 fn symbol(cursor: &mut Cursor<'_>) -> Result<Symbol> {
-    // Arm's marks of code and data: `$a`, `$d`.
-    let mark = if cursor.eat_symbol('$') { "$" } else { "" };
-    let name = format!("{mark}{}", cursor.word("a symbol name")?);
+    // Arm's mapping symbols: `$a`, `$d`.
+    let prefix = if cursor.eat_symbol('$') { "$" } else { "" };
+    let name = format!("{prefix}{}", cursor.word("a symbol name")?);
     let value = cursor.number()?;
     let mut symbol = Symbol {
         name,
@@ -209,7 +208,7 @@ fn symbol(cursor: &mut Cursor<'_>) -> Result<Symbol> {
     Ok(symbol)
 }
 
-/// Bytes in the kernel's class and order.
+/// Output in the kernel's ELF class and byte order.
 struct Out<'a> {
     kernel: &'a Kernel,
     bytes: Vec<u8>,
@@ -230,7 +229,7 @@ impl Out<'_> {
     }
 }
 
-/// A section header's values.
+/// The fields of a section header.
 struct Header {
     name: u64,
     kind: u64,
@@ -257,12 +256,12 @@ fn write(kernel: &Kernel) -> Result<Vec<u8>> {
         0
     };
 
-    // Contents go first, so that the headers know where they are.
+    // Write the contents first: the headers need their offsets.
     out.bytes.resize((ehdr + phdr * loads) as usize, 0);
     let mut headers = Vec::new();
     let mut strings = vec![0u8];
     for section in &kernel.sections {
-        // Offset and address agree within a page, as loaders want them.
+        // Offset and address are congruent modulo the page size, as loaders require.
         let page = (section.va % 0x1000) as usize;
         let at = out.bytes.len().next_multiple_of(0x1000) + page;
         if !section.bss {
@@ -350,13 +349,13 @@ fn symbols(out: &mut Out<'_>, headers: &mut Vec<Header>, strings: &mut Vec<u8>) 
     out.bytes.resize(out.bytes.len() + entry as usize, 0);
     for symbol in local.iter().chain(&global) {
         let name = intern(&mut text, &symbol.name);
-        let holds = |s: &Section| symbol.value >= s.va && symbol.value - s.va < s.size.max(1);
-        let home = kernel.sections.iter().position(holds);
-        // A symbol in no section still has an address: it hangs on the first one.
+        let contains = |s: &Section| symbol.value >= s.va && symbol.value - s.va < s.size.max(1);
+        let section = kernel.sections.iter().position(contains);
+        // A symbol outside all sections refers to the first one.
         let index = if symbol.absolute {
             ABSOLUTE
         } else {
-            home.unwrap_or(0) as u64 + 1
+            section.unwrap_or(0) as u64 + 1
         };
         let info = u64::from(!symbol.local) << 4 | u64::from(symbol.kind);
         out.put(name, 4)?;
@@ -402,7 +401,7 @@ fn elf_header(
     sections: u64,
 ) -> Result<()> {
     let kernel = out.kernel;
-    // OSABI 9 is FreeBSD.
+    // EI_OSABI 9 is ELFOSABI_FREEBSD.
     out.bytes = vec![0x7f, b'E', b'L', b'F', 1, 1 + u8::from(kernel.big), 1, 9];
     out.bytes[4] += u8::from(kernel.wide);
     out.bytes.resize(16, 0);
@@ -470,10 +469,10 @@ mod tests {
         symbol nowhere 0x90000000
         entry 0x80200010";
 
-    /// Class, offset of e_shoff, its width, section header size, symbol size and the
-    /// places of st_value and st_shndx, from the ELF specification.
+    /// Class, offset and width of e_shoff, section header size, symbol size and the offsets of
+    /// st_value and st_shndx are from the ELF specification.
     #[test]
-    fn symbols_and_contents_are_where_the_headers_say() {
+    fn symbols_and_contents_are_at_the_offsets_in_the_headers() {
         for (arch, wide, big) in [("amd64", true, false), ("mips", false, true)] {
             let bytes = build(&format!("elf {arch}\n{KERNEL}")).unwrap();
             let get = |at: usize, width: usize| number(&bytes, at, width, big) as usize;
@@ -490,7 +489,7 @@ mod tests {
             assert_eq!(
                 get(if wide { 60 } else { 48 }, 2),
                 6,
-                "null, two, three tables"
+                "e_shnum: null, two sections, three tables"
             );
             let field =
                 |index: usize, at: usize, width: usize| get(shoff + index * shdr + at, width);
@@ -530,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_segments_says_so() {
+    fn nosegments_leaves_e_phnum_0() {
         let bytes = build("elf powerpc64\nnosegments\nsymbol a 1 abs").unwrap();
         assert_eq!(number(&bytes, 56, 2, true), 0);
         assert_eq!(number(&bytes, 16, 2, true), 3, "ET_DYN");

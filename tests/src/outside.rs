@@ -1,12 +1,12 @@
-//! Which pages a kernel's dump has, found from outside: a second walk through page tables, written
-//! from the kernel's own steps (`minidumpsys`), for x86 alone.
+//! The pages that a minidump contains, computed from physical memory: an independent page-table
+//! walk for x86, written from the kernel's `minidumpsys`.
 //!
-//! What is in the bitmap that lies in memory, and every page that the kernel map reaches: leaves,
-//! large ones page by page, and on amd64 the page tables themselves; of all this what is in
-//! `dump_avail`. Seen to be the kernel's own bitmap, bit for bit, on 12.1 and 10.4.
+//! The result is the pages in `vm_page_dump`, plus every page that the kernel map reaches (large
+//! mappings page by page, and on amd64 the page tables themselves), limited to `dump_avail`.
+//! On FreeBSD 12.1 and 10.4 it equals the kernel's own bitmap, bit for bit.
 //!
-//! On i386 a kernel maps each table for the moment of looking at it, at `crashdumpmap`. So when it
-//! comes to the table that maps that address, it sees that table there.
+//! An i386 kernel maps each table at `crashdumpmap` while it reads it. When it reads the table that
+//! maps that address, it therefore sees that table there.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,7 +33,7 @@ fn number(read: &Read<'_>, at: u64, width: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// A virtual address, translated.
+/// Translates a virtual address.
 pub fn translate(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Option<u64> {
     let entry = |table: u64, index: u64, width: u64| {
         let entry = number(read, table + index * width, width as usize);
@@ -75,7 +75,7 @@ pub fn translate(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Option<
     }
 }
 
-/// i386's page table behind the directory entry for `va`, if there is one.
+/// The i386 page table that the directory entry for `va` points at, if there is one.
 fn page_table_of_i386(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Option<u64> {
     let pde = match tables {
         Tables::Amd64 => return None,
@@ -88,7 +88,7 @@ fn page_table_of_i386(read: &Read<'_>, tables: Tables, root: u64, va: u64) -> Op
     (pde & 0x81 == 1).then_some(pde & 0x000f_ffff_ffff_f000)
 }
 
-/// The page table behind the directory entry for `va`, if there is one.
+/// The amd64 page table that the directory entry for `va` points at, if there is one.
 fn page_table(read: &Read<'_>, root: u64, va: u64) -> Option<u64> {
     let next = |table: u64, shift: u32| {
         let entry = number(read, table + (va >> shift & 511) * 8, 8);
@@ -99,20 +99,9 @@ fn page_table(read: &Read<'_>, root: u64, va: u64) -> Option<u64> {
 
 /// The pages of a dump, by physical address.
 ///
-/// `own` are the pages of the bitmap in memory, `kva` the addresses that are walked.
+/// `own` is the pages set in `vm_page_dump`, `kva` the range of virtual addresses to walk, `window`
+/// the address of `crashdumpmap` on i386.
 pub fn pages(
-    read: &Read<'_>,
-    tables: Tables,
-    root: u64,
-    kva: Range<u64>,
-    own: impl Iterator<Item = u64>,
-    dump_avail: &[Range<u64>],
-) -> BTreeSet<u64> {
-    pages_through(read, tables, root, kva, own, dump_avail, None)
-}
-
-/// The same for i386, whose `crashdumpmap` is at `window`.
-pub fn pages_through(
     read: &Read<'_>,
     tables: Tables,
     root: u64,
@@ -124,7 +113,7 @@ pub fn pages_through(
     let mut pages = own.collect::<BTreeSet<_>>();
     let mut va = kva.start;
     while va < kva.end {
-        // Nothing is mapped in most of the address space.
+        // Skip the unmapped parts of the address space.
         let step = match tables {
             Tables::Amd64 if number(read, root + (va >> 39 & 511) * 8, 8) & 1 == 0 => 1 << 39,
             Tables::Amd64 => {

@@ -1,7 +1,6 @@
-//! Builds a dump, or a kernel file, from a recipe.
+//! Builds a dump or a kernel file from a recipe.
 //!
-//! `mkdump FILE.dump -o OUT [--info FILE]`; a recipe that starts with `elf` makes a
-//! kernel file.
+//! `mkdump FILE.dump -o OUT [--info FILE]`. A recipe that starts with `elf` builds a kernel file.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
-            // Nothing is left to tell it to when this fails.
+            // An error of standard error cannot be reported.
             let _ = writeln!(std::io::stderr(), "mkdump: {message}");
             ExitCode::from(code)
         }

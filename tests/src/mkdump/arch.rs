@@ -1,20 +1,56 @@
 //! The minidump formats as tables: one row per architecture.
 //!
-//! Facts: FreeBSD `sys/<arch>/include/minidump.h` (magics, fields), `vmparam.h` and
-//! `pmap.h` (addresses), `sys/kerneldump.h` (architecture versions). Written down from
-//! the format descriptions alone, so that a slip elsewhere does not repeat itself here.
+//! FreeBSD `sys/<arch>/include/minidump.h` (magics, fields), `vmparam.h` and `pmap.h` (addresses),
+//! `sys/kerneldump.h` (architecture versions). Written from the format descriptions,
+//! independently of `livecore-defs`, so that a mistake there shows.
 
-/// One number or string of the minidump header.
+use super::content::put_number;
+use super::error::{BuildError, Result};
+
+/// A number or string in a header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
     /// Upstream name.
     pub(crate) name: &'static str,
-    /// Bytes from the start of the file.
+    /// Offset in the header.
     pub(crate) offset: usize,
-    /// Length in bytes; more than 8 is a string.
+    /// Size in bytes; more than 8 is a string.
     pub(crate) size: usize,
-    /// First version that has it.
+    /// First version with this field.
     pub(crate) since: u32,
+}
+
+impl Field {
+    /// Writes `value` into the field.
+    pub(crate) fn put(&self, out: &mut [u8], value: u64, big: bool, line: usize) -> Result<()> {
+        if self.size > 8 {
+            return Err(BuildError::UnknownName {
+                line,
+                kind: "numeric field",
+                name: self.name.to_owned(),
+            });
+        }
+        let mut bytes = Vec::new();
+        put_number(&mut bytes, value, self.size, big, line)?;
+        out[self.offset..self.offset + self.size].copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// Writes a string into the field, padded with NULs.
+    pub(crate) fn put_text(&self, out: &mut [u8], bytes: &[u8], line: usize) -> Result<()> {
+        if bytes.len() > self.size {
+            return Err(BuildError::Value {
+                line,
+                what: "string length",
+                found: bytes.len() as u64,
+                expected: format!("at most {}", self.size),
+            });
+        }
+        let field = &mut out[self.offset..self.offset + self.size];
+        field.fill(0);
+        field[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
 }
 
 const fn field(name: &'static str, offset: usize, size: usize, since: u32) -> Field {
@@ -29,7 +65,7 @@ const fn field(name: &'static str, offset: usize, size: usize, since: u32) -> Fi
 /// How the pmap section describes kernel memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tables {
-    /// Page-directory entries, leaf tables in the dump (amd64 version 2 on; 1: entries of pages).
+    /// Page-directory entries, with leaf tables in the dump (version 1: page-table entries).
     Amd64,
     /// Page descriptors of the last level.
     Arm64,
@@ -59,11 +95,11 @@ impl Tables {
 /// One architecture's format.
 #[derive(Debug)]
 pub(crate) struct Arch {
-    /// Name in recipes.
+    /// Name of the architecture in recipes.
     pub(crate) name: &'static str,
     /// `magic` of the minidump header.
     pub(crate) magic: &'static str,
-    /// Bytes reserved for it.
+    /// Bytes reserved for the magic.
     pub(crate) magic_size: usize,
     /// Newest version.
     pub(crate) newest: u32,
@@ -73,15 +109,15 @@ pub(crate) struct Arch {
     pub(crate) machine: &'static str,
     /// architectureversion in the kerneldumpheader.
     pub(crate) machine_version: u32,
-    /// Most significant byte first.
+    /// Big endian.
     pub(crate) big: bool,
-    /// Bytes of the kernel's `long`: the bitmap's word and a pointer.
+    /// Size of the kernel's `long`, which is that of a pointer and of a bitmap word.
     pub(crate) long: usize,
     /// Form of the pmap section.
     pub(crate) tables: Tables,
     /// Default first address of the pmap section.
     pub(crate) kernbase: u64,
-    /// Default direct map, first and last-plus-one.
+    /// Default direct map: start and end.
     pub(crate) dmap: (u64, u64),
     /// Header fields after the magic.
     pub(crate) fields: &'static [Field],
@@ -173,7 +209,7 @@ const MIPS: &[Field] = &[
 
 const NO_DMAP: (u64, u64) = (0, 0);
 
-/// The common part of the rows; each row says what differs.
+/// Defaults for the rows.
 const BASE: Arch = Arch {
     name: "",
     magic: "",
@@ -236,7 +272,7 @@ const IA32: Arch = Arch {
     ..BASE
 };
 
-/// Every architecture a recipe may name.
+/// Every architecture that a recipe can name.
 pub(crate) const ARCHES: &[Arch] = &[
     Arch {
         name: "amd64",
@@ -313,12 +349,12 @@ pub(crate) const ARCHES: &[Arch] = &[
 ];
 
 impl Arch {
-    /// The row of that name.
+    /// The row named `name`.
     pub(crate) fn named(name: &str) -> Option<&'static Arch> {
         ARCHES.iter().find(|arch| arch.name == name)
     }
 
-    /// The header field of that name, if `version` has it.
+    /// The header field named `name`, if `version` has it.
     pub(crate) fn field(&self, name: &str, version: u32) -> Option<&'static Field> {
         self.fields
             .iter()
@@ -330,7 +366,7 @@ impl Arch {
 mod tests {
     use super::*;
 
-    /// Sizes of `struct minidumphdr` as a C compiler sees them, without tail padding.
+    /// Sizes of `struct minidumphdr` from a C compiler, without tail padding.
     #[test]
     fn header_fields_end_where_the_struct_ends() {
         let ends = [
@@ -362,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_header_fields_overlap() {
+    fn header_fields_do_not_overlap() {
         for arch in ARCHES {
             let mut end = arch.magic_size;
             for field in arch.fields {

@@ -9,10 +9,10 @@ use super::recipe::{Codec, Container, Kind, Recipe};
 use super::seal::{self, Facts};
 use super::{stream, textdump};
 
-/// What the kernel never touches at the start of a device.
+/// Bytes at the start of a device that the kernel never writes.
 const RESERVED: u64 = 65536;
 
-/// The largest device a recipe may make.
+/// The largest device in bytes.
 const MAX_DEVICE: u64 = 1 << 30;
 
 /// A file, and the header that describes it.
@@ -22,7 +22,7 @@ pub(crate) struct Packed {
     pub(crate) header: [u8; seal::SIZE],
 }
 
-/// Packs `stored`, the stored form of `payload` bytes. `names` learns where it all lies.
+/// Packs `stored`, the stored form of `payload` bytes, and adds the offsets of its parts to `names`.
 pub(crate) fn pack(
     recipe: &Recipe,
     stored: &[u8],
@@ -51,9 +51,9 @@ pub(crate) fn pack(
             _ => 1,
         },
     };
-    let mut learn = |name: &str, value: u64| names.insert(name.to_owned(), value);
-    learn("stream.size", facts.length);
-    learn("payload.size", payload);
+    let mut define = |name: &str, value: u64| names.insert(name.to_owned(), value);
+    define("stream.size", facts.length);
+    define("payload.size", payload);
     match recipe.container {
         Container::Saved | Container::Sealed => {
             let header = seal::header(recipe, &facts, names)?;
@@ -65,8 +65,8 @@ pub(crate) fn pack(
         Container::Live => {
             let mut bytes = stored.to_vec();
             bytes.resize(stored.len().next_multiple_of(block as usize), 0);
-            learn("stream.start", 0);
-            learn("trailing", bytes.len() as u64);
+            define("stream.start", 0);
+            define("trailing", bytes.len() as u64);
             let mut header = seal::header(recipe, &facts, names)?;
             let whole = header;
             finish(recipe, names, &mut header)?;
@@ -107,14 +107,14 @@ fn device(recipe: &Recipe, stored: &[u8], facts: &mut Facts, names: &mut Names) 
         return refuse(format!("whole sectors, at most {MAX_DEVICE:#x}"));
     }
     if size < needed {
-        // A compressed dump takes all there is.
+        // The extent of a compressed dump is all the space available.
         if facts.compression == 0 || size < overhead {
             return refuse(format!("at least {needed:#x}"));
         }
         facts.extent = size - overhead;
     }
     if facts.extent < facts.length {
-        return refuse(format!("room for {:#x} bytes", facts.length));
+        return refuse(format!("space for {:#x} bytes", facts.length));
     }
     let mut bytes = vec![0u8; size as usize];
     if let Some(seed) = recipe.stale {
@@ -122,7 +122,7 @@ fn device(recipe: &Recipe, stored: &[u8], facts: &mut Facts, names: &mut Names) 
             chunk.copy_from_slice(&noise(seed, i as u64).to_le_bytes()[..chunk.len()]);
         }
     }
-    // A text dump grows downward from the trailing header; its extent is its length.
+    // The dump ends at the trailing header. The extent of a text dump is its length.
     let start = size - sector - facts.extent;
     let leading = start - facts.key - sector;
     for (name, value) in [
@@ -147,7 +147,7 @@ fn device(recipe: &Recipe, stored: &[u8], facts: &mut Facts, names: &mut Names) 
         write(start, &textdump::reversed(stored));
     } else {
         write(start, stored);
-        // The last block is written whole.
+        // The last block is padded with zeros.
         let end = start + stored.len() as u64;
         let rest = (end.next_multiple_of(sector) - end).min(size - sector - end);
         write(end, &vec![0; rest as usize]);

@@ -1,24 +1,24 @@
-//! Bytes as a recipe describes them.
+//! Descriptions of bytes in a recipe.
 //!
 //! | words                         | bytes                                                  |
 //! |-------------------------------|--------------------------------------------------------|
 //! | `zero`                        | zeros                                                  |
-//! | `fill B`                      | the byte `B` over and over                             |
-//! | `word V`                      | the 64-bit number `V` over and over                    |
-//! | `own`                         | every 8 bytes hold their own address                   |
-//! | `seed S`                      | pseudo-random bytes, of `S` alone                      |
+//! | `fill B`                      | the byte `B` repeated                                  |
+//! | `word V`                      | the 64-bit number `V` repeated                         |
+//! | `own`                         | every 8 bytes contain their own address                |
+//! | `seed S`                      | pseudo-random bytes from seed `S`                      |
 //! | `text "..."`                  | the string                                             |
 //! | `hex 00 11`                   | the bytes                                              |
 //! | `u8` `u16` `u32` `u64 V, V`   | numbers in the dump's byte order                       |
 //! | `be16` `be32` `be64` `V, V`   | numbers, most significant byte first                   |
 //!
-//! `text`, `hex` and numbers may be repeated with `times N`. What has no length
-//! of its own takes one with `len N`, except where a page is filled.
+//! `text`, `hex` and numbers can be repeated with `times N`. Contents without a length of their own
+//! need `len N`, except where they fill a page.
 
 use super::cursor::{Cursor, Expr, Names};
 use super::error::{BuildError, Result};
 
-/// A description of bytes. Numbers may wait for names that layout defines.
+/// A description of bytes. Its expressions may use names that are defined during layout.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     kind: Kind,
@@ -41,11 +41,11 @@ enum Kind {
     },
 }
 
-/// The longest content a recipe may ask for.
+/// The longest content in bytes.
 const MAX_LEN: u64 = 1 << 30;
 
 impl Content {
-    /// Reads a content from a statement.
+    /// Parses a content.
     pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Content> {
         let line = cursor.line;
         let kind = match cursor.word("a content")? {
@@ -93,8 +93,8 @@ impl Content {
 
     /// The content as exactly `len` bytes at `address`, padded with zeros.
     pub(crate) fn page(&self, len: usize, address: u64, big: bool) -> Result<Vec<u8>> {
-        let len = self.len.map_or(len, |own| {
-            usize::try_from(own).map_or(len, |own| own.min(len))
+        let len = self.len.map_or(len, |stated| {
+            usize::try_from(stated).map_or(len, |stated| stated.min(len))
         });
         self.render(Some(len), address, big, &Names::new())
             .map(|mut bytes| {
@@ -109,7 +109,7 @@ impl Content {
         self.render(len, address, big, names)
     }
 
-    /// The same content with its seed moved by `step`, for the next page of a run.
+    /// The same content with `step` added to its seed, for the next page of a run.
     pub(crate) fn next(&self, step: u64) -> Content {
         let mut next = self.clone();
         if let Kind::Seed(seed) = &mut next.kind {
@@ -119,7 +119,7 @@ impl Content {
     }
 
     fn render(&self, len: Option<usize>, at: u64, big: bool, names: &Names) -> Result<Vec<u8>> {
-        let endless = |word: &dyn Fn(u64) -> [u8; 8]| {
+        let repeated = |word: &dyn Fn(u64) -> [u8; 8]| {
             let len = len.ok_or(BuildError::Syntax {
                 line: self.line,
                 expected: "a length",
@@ -137,24 +137,24 @@ impl Content {
             }
         };
         let mut out = match &self.kind {
-            Kind::Fill(byte) => endless(&|_| [*byte; 8])?,
-            Kind::Word(word) => endless(&|_| order(*word))?,
-            Kind::Own => endless(&|i| order(at.wrapping_add(8 * i)))?,
-            Kind::Seed(seed) => endless(&|i| noise(*seed, i).to_le_bytes())?,
+            Kind::Fill(byte) => repeated(&|_| [*byte; 8])?,
+            Kind::Word(word) => repeated(&|_| order(*word))?,
+            Kind::Own => repeated(&|i| order(at.wrapping_add(8 * i)))?,
+            Kind::Seed(seed) => repeated(&|i| noise(*seed, i).to_le_bytes())?,
             Kind::Bytes(bytes, times) => {
                 let times = self.repeats(bytes.len(), *times)?;
                 bytes.repeat(times)
             }
             Kind::Numbers {
                 width,
-                big: own,
+                big: order,
                 values,
                 times,
             } => {
                 let mut run = Vec::new();
                 for value in values {
                     let value = value.value(self.line, names)?;
-                    put_number(&mut run, value, *width, own.unwrap_or(big), self.line)?;
+                    put_number(&mut run, value, *width, order.unwrap_or(big), self.line)?;
                 }
                 let times = self.repeats(run.len(), *times)?;
                 run.repeat(times)
@@ -200,7 +200,7 @@ fn numbers(cursor: &mut Cursor<'_>, width: usize, big: Option<bool>) -> Result<K
     })
 }
 
-/// Appends `value` as `width` bytes. A number that does not fit is an error.
+/// Appends `value` as `width` bytes, or fails if it does not fit.
 pub(crate) fn put_number(
     out: &mut Vec<u8>,
     value: u64,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_content_needs_a_length() {
+    fn content_without_a_length_requires_len() {
         assert!(bytes("fill 0x55", false).is_err());
         assert_eq!(bytes("fill 0x55 len 3", false).unwrap(), [0x55; 3]);
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_give_different_bytes_and_the_same_seed_the_same() {
+    fn bytes_depend_on_the_seed() {
         let one = bytes("seed 1 len 64", false).unwrap();
         assert_eq!(one, bytes("seed 1 len 64", false).unwrap());
         assert_ne!(one, bytes("seed 2 len 64", false).unwrap());

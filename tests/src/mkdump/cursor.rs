@@ -1,10 +1,9 @@
-//! One line of a recipe, read from left to right.
+//! Parser of one line of a recipe.
 //!
-//! A line is words, numbers, quoted strings and single symbols, separated by
-//! blanks; `#` outside a string starts a comment. Numbers are decimal or `0x`
-//! with `_` allowed between digits, and take the suffixes K, M, G and T
-//! (powers of 1024). Wherever a number stands, an expression may stand: `+ - * /`,
-//! brackets, and names.
+//! A line consists of words, numbers, quoted strings and single symbols, separated by blanks; `#`
+//! outside a string starts a comment. Numbers are decimal or `0x`, with `_` allowed between digits
+//! and the suffixes K, M, G and T (powers of 1024). Every number can be an expression with
+//! `+ - * /`, parentheses and names.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +12,10 @@ use super::error::{BuildError, Result};
 /// Values of names in expressions.
 pub(crate) type Names = BTreeMap<String, u64>;
 
-/// How deep brackets may nest.
+/// How deep parentheses may nest.
 const MAX_DEPTH: usize = 32;
 
-/// An expression, kept until the names in it have values.
+/// An expression, evaluated when the names in it have values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expr {
     Number(u64),
@@ -32,7 +31,7 @@ impl Expr {
     }
 
     fn wide(&self, line: usize, names: &Names) -> Result<i128> {
-        let none = BuildError::Arithmetic { line };
+        let overflow = BuildError::Arithmetic { line };
         match self {
             Expr::Number(n) => Ok(i128::from(*n)),
             Expr::Name(name) => {
@@ -53,7 +52,7 @@ impl Expr {
                     '*' => left.checked_mul(right),
                     _ => left.checked_div(right),
                 }
-                .ok_or(none)
+                .ok_or(overflow)
             }
         }
     }
@@ -95,7 +94,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The error "expected this, found the rest of the line".
+    /// The error "expected `expected`, found" and the rest of the line.
     pub(crate) fn expected(&self, expected: &'static str) -> BuildError {
         let found = if self.rest.is_empty() {
             "the end of the line"
@@ -114,7 +113,7 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    /// Ends the statement: nothing may be left.
+    /// Checks that the line has ended.
     pub(crate) fn end(&self) -> Result<()> {
         if self.is_empty() {
             Ok(())
@@ -134,7 +133,7 @@ impl<'a> Cursor<'a> {
         self.rest.find(|c| !part(c)).unwrap_or(self.rest.len())
     }
 
-    /// The next word without taking it; empty when there is none.
+    /// The next word, without consuming it; empty if there is none.
     pub(crate) fn peek(&self) -> &'a str {
         &self.rest[..self.word_len()]
     }
@@ -165,7 +164,7 @@ impl<'a> Cursor<'a> {
         next
     }
 
-    /// Takes `symbol`, which has to be next.
+    /// Takes `symbol`, or fails if it is not next.
     pub(crate) fn symbol(&mut self, symbol: char, expected: &'static str) -> Result<()> {
         if self.eat_symbol(symbol) {
             Ok(())
@@ -189,7 +188,7 @@ impl<'a> Cursor<'a> {
         let mut at = 1;
         loop {
             match bytes.get(at) {
-                None => return Err(self.expected("a string that ends")),
+                None => return Err(self.expected("a closing quote")),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     at += 1;
@@ -215,7 +214,7 @@ impl<'a> Cursor<'a> {
         Ok(out)
     }
 
-    /// Takes hexadecimal bytes, two digits each, up to the first thing that is none.
+    /// Takes hexadecimal bytes, two digits each, up to the first other word.
     pub(crate) fn hex(&mut self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         while !self.peek().is_empty() {
@@ -236,13 +235,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes an expression and its value; only constants may stand in it.
+    /// Takes an expression of constants and evaluates it.
     pub(crate) fn number(&mut self) -> Result<u64> {
         let expr = self.expr()?;
         expr.value(self.line, self.names)
     }
 
-    /// Takes an expression. Constants get their values now, other names later.
+    /// Takes an expression. Constants are replaced by their values; other names remain.
     pub(crate) fn expr(&mut self) -> Result<Expr> {
         let mut left = self.product()?;
         while let Some(op @ ('+' | '-')) = self.rest.chars().next() {
@@ -265,11 +264,11 @@ impl<'a> Cursor<'a> {
         if self.rest.starts_with('(') {
             self.depth += 1;
             if self.depth > MAX_DEPTH {
-                return Err(self.expected("fewer brackets"));
+                return Err(self.expected("fewer nested parentheses"));
             }
             self.take(1);
             let inner = self.expr()?;
-            self.symbol(')', "a closing bracket")?;
+            self.symbol(')', "a closing parenthesis")?;
             self.depth -= 1;
             return Ok(inner);
         }
@@ -320,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn products_bind_before_sums_and_brackets_before_both() {
+    fn expressions_follow_operator_precedence() {
         assert_eq!(number("2 + 3 * 4"), Ok(14));
         assert_eq!(number("(2 + 3) * 4 - 1"), Ok(19));
         assert_eq!(number("base+2K/2 # comment"), Ok(0x1400));
     }
 
     #[test]
-    fn numbers_below_zero_and_beyond_64_bits_have_no_value() {
+    fn results_outside_64_bits_are_errors() {
         assert_eq!(number("1 - 2"), Err(BuildError::Arithmetic { line: 7 }));
         assert_eq!(
             number("0xffffffffffffffff + 1"),
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_in_a_string_is_no_comment() {
+    fn hash_in_a_string_does_not_start_a_comment() {
         let names = Names::new();
         let mut cursor = Cursor::new(1, r##""a#\"\x41\n" # end"##, &names);
         assert_eq!(cursor.string(), Ok(b"a#\"A\n".to_vec()));
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_stops_at_the_first_other_word() {
+    fn hex_ends_at_the_first_other_word() {
         let names = Names::new();
         let mut cursor = Cursor::new(1, "00 11 ff a0b1 x 3", &names);
         assert_eq!(cursor.hex(), Ok(vec![0, 0x11, 0xff, 0xa0, 0xb1]));

@@ -1,10 +1,10 @@
-//! Damage on purpose: bytes changed, cut off or added after everything is derived.
+//! Deliberate damage: bytes changed, cut off or appended after layout.
 
 use super::cursor::Names;
 use super::error::{BuildError, Result};
 use super::recipe::{Change, Recipe, Stage};
 
-/// Applies the edits of one stage in the order of the recipe.
+/// Applies the edits of one stage in recipe order.
 pub(crate) fn apply(
     recipe: &Recipe,
     stage: Stage,

@@ -1,71 +1,70 @@
-//! What is wrong with a recipe, and where.
+//! Errors in recipes.
 
 use thiserror::Error;
 
-/// A recipe that cannot be built. Every variant names the line, counted from 1;
-/// line 0 stands for the recipe as a whole.
+/// Why a recipe cannot be built. Lines count from 1; line 0 is the recipe as a whole.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum BuildError {
-    /// The text of a statement is not the language.
+    /// Syntax error.
     #[error("line {line}: expected {expected}, found {found}")]
     Syntax {
         /// Line of the recipe.
         line: usize,
-        /// What the grammar allows here.
+        /// What the grammar allows.
         expected: &'static str,
         /// The rest of the line.
         found: String,
     },
-    /// A field, section, architecture or constant that nobody defined.
-    #[error("line {line}: no {kind} is called {name}")]
+    /// Undefined field, section, architecture or constant.
+    #[error("line {line}: unknown {kind} {name}")]
     UnknownName {
         /// Line of the recipe.
         line: usize,
         /// The kind of name: field, section, constant.
         kind: &'static str,
-        /// The name as written.
+        /// The name.
         name: String,
     },
-    /// A number that does not fit its place.
+    /// A number is out of range.
     #[error("line {line}: {what} is {found:#x}, expected {expected}")]
     Value {
         /// Line of the recipe.
         line: usize,
-        /// What the number is for.
+        /// What the number is.
         what: &'static str,
         /// The number.
         found: u64,
-        /// The condition it fails.
+        /// The allowed values.
         expected: String,
     },
-    /// An expression that leaves the 64-bit numbers or divides by zero.
-    #[error("line {line}: the expression has no 64-bit value")]
+    /// An expression overflows 64 bits or divides by zero.
+    #[error("line {line}: expression overflows 64 bits or divides by zero")]
     Arithmetic {
         /// Line of the recipe.
         line: usize,
     },
-    /// Two statements want different things of the same place.
-    #[error("line {line}: {what} at {at:#x} is already taken")]
+    /// Two statements define the same thing.
+    #[error("line {line}: {what} at {at:#x} is already in use")]
     Conflict {
         /// Line of the recipe.
         line: usize,
-        /// What is contended.
+        /// What is in use.
         what: &'static str,
         /// The address.
         at: u64,
     },
-    /// A statement that this kind of recipe has no use for.
+    /// A statement is not valid in this recipe.
     #[error("line {line}: {what}")]
-    Meaningless {
+    Invalid {
         /// Line of the recipe.
         line: usize,
-        /// Why it makes no sense here.
+        /// Why it is not valid.
         what: &'static str,
     },
-    /// A codec refused.
+    /// A codec failed.
     #[error("the codec failed: {0}")]
     Codec(String),
 }
 
-/// The result of everything in the builder.
+/// Result of building a recipe.
 pub(crate) type Result<T> = std::result::Result<T, BuildError>;

@@ -7,7 +7,7 @@ use super::content::put_number;
 use super::error::{BuildError, Result};
 use super::recipe::Recipe;
 
-/// The largest memory a recipe may spell out.
+/// The largest memory in bytes.
 const MAX_MEMORY: u64 = 1 << 28;
 
 struct Segment {
@@ -19,7 +19,7 @@ struct Segment {
     align: u64,
 }
 
-/// The payload: headers, zeros to a page, every range in order; pages not given are zeros.
+/// The payload: headers padded to a page, then every range in order. Undefined pages are zeros.
 pub(crate) fn build(recipe: &Recipe) -> Result<Vec<u8>> {
     let memory: u64 = recipe.avail.iter().map(|(start, end)| end - start).sum();
     if memory > MAX_MEMORY {
@@ -35,7 +35,7 @@ pub(crate) fn build(recipe: &Recipe) -> Result<Vec<u8>> {
     let page = recipe.page_size;
     let mut segments = Vec::new();
     if arch.tables == Tables::Arm {
-        // PT_DUMP_DELTA: where the kernel lies.
+        // PT_DUMP_DELTA: virtual and physical address of the kernel.
         let pa = recipe.avail.first().map_or(0, |pair| pair.0);
         let va = recipe.kernbase();
         segments.push(Segment {
@@ -48,7 +48,7 @@ pub(crate) fn build(recipe: &Recipe) -> Result<Vec<u8>> {
         });
     }
     for (start, end) in &recipe.avail {
-        // powerpc says its addresses are physical by an absent virtual one.
+        // powerpc has no virtual addresses in its segments.
         let va = if arch.tables == Tables::Hashed {
             u64::MAX
         } else {

@@ -1,19 +1,19 @@
 //! The hashed page table of powerpc64.
 //!
-//! Entries of 16 bytes, always most significant byte first, in groups of eight. A
-//! page's virtual segment id and its number in the segment give two groups where its
-//! entry may stand (FreeBSD `sys/powerpc/aim/mmu_oea64.c`, `moea64_native.c`).
+//! Big-endian entries of 16 bytes in groups of eight. A page's virtual segment id and its number in
+//! the segment give the two groups that may contain its entry (FreeBSD
+//! `sys/powerpc/aim/mmu_oea64.c`, `moea64_native.c`).
 
 use super::error::{BuildError, Result};
 use super::ranges::Ranges;
 use super::recipe::{Mapping, Recipe};
 use super::tables::Pmap;
 
-/// A large page.
+/// Size of a large page.
 const LARGE: u64 = 16 << 20;
 /// First address of the kernel map, whose segments have small pages.
 const KERNEL_MAP: u64 = 0xc008_0000_0000_0000;
-/// Entries of a group.
+/// Entries per group.
 const GROUP: usize = 8;
 
 /// Builds the table for the recipe's mappings: 4 KiB and 16 MiB pages.
@@ -33,21 +33,22 @@ pub(crate) fn build(recipe: &Recipe, avail: &Ranges) -> Result<Pmap> {
     Ok(Pmap { bytes, found })
 }
 
-/// The kernel's virtual segment id of the 256 MiB that hold `va`.
+/// The kernel's virtual segment id of the 256 MiB segment that contains `va`.
 pub(crate) fn vsid(va: u64) -> u64 {
     let esid = va >> 28;
     let hash = u128::from((esid << 8) | (esid >> 28)) * 0x13bb;
     (hash as u64 & ((1 << 36) - 1)) | 1 << 36
 }
 
-/// A large page in a segment of small ones: an entry for each of those, which says where the large
-/// one is and, in the eight bits above the page offset, that it is one (Power ISA, `L` and `LP`).
+/// Inserts a large page into a segment of small pages: one entry per small page, each with the
+/// address of the large page and, in the eight bits above the page offset, its size encoding
+/// (Power ISA, `L` and `LP`).
 fn insert_pieces(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
     for offset in (0..m.size).step_by(0x1000) {
         let va = m.va + offset;
         let (id, page) = (vsid(va), (va & 0x0fff_ffff) >> 12);
         let hi = id << 12 | (page >> 11) << 7 | 1 << 2 | 1;
-        place(bytes, groups, (id, page), (hi, m.pa | 0x38000), m)?;
+        put_entry(bytes, groups, (id, page), (hi, m.pa | 0x38000), m)?;
     }
     Ok(())
 }
@@ -71,11 +72,11 @@ fn insert(bytes: &mut [u8], groups: u64, m: &Mapping) -> Result<()> {
     let page = (m.va & 0x0fff_ffff) >> shift;
     let index = if large { page << 1 } else { page >> 11 };
     let hi = id << 12 | index << 7 | u64::from(large) << 2 | 1;
-    place(bytes, groups, (id, page), (hi, m.pa), m)
+    put_entry(bytes, groups, (id, page), (hi, m.pa), m)
 }
 
-/// Puts an entry where the page numbered `page` of virtual segment `id` is looked for.
-fn place(
+/// Writes the entry of page `page` of virtual segment `id` into one of its two groups.
+fn put_entry(
     bytes: &mut [u8],
     groups: u64,
     (id, page): (u64, u64),
@@ -106,9 +107,9 @@ fn place(
 mod tests {
     use super::*;
 
-    /// Computed with big integers from the formula in the kernel's `va_to_vsid`.
+    /// Computed with big integers from the kernel's `va_to_vsid`.
     #[test]
-    fn kernel_segments_have_the_ids_of_the_formula() {
+    fn kernel_segment_ids_match_va_to_vsid() {
         assert_eq!(vsid(0xc000_0000_0000_0000), 0x10000ecc40);
         assert_eq!(vsid(0xc008_0000_0000_0000), 0x1d800ecc40);
         assert_eq!(vsid(0xc008_0000_1fff_ffff), 0x1d80228740);

@@ -1,4 +1,4 @@
-//! The text savecore writes beside a dump: `info.N`.
+//! `info.N`, the text that savecore writes for a dump.
 //!
 //! FreeBSD `sbin/savecore/savecore.c`. Times are shown in UTC.
 
@@ -6,7 +6,7 @@ use super::error::{BuildError, Result};
 use super::recipe::Info;
 use super::seal;
 
-/// The text for a header.
+/// The text for `header`, with the recipe's changes applied.
 pub(crate) fn text(info: &Info, header: &[u8; seal::SIZE], version: u32) -> Result<String> {
     let mut text = original(info, header, version);
     for (line, old, new) in &info.rewords {
@@ -42,7 +42,7 @@ fn original(info: &Info, header: &[u8; seal::SIZE], version: u32) -> String {
         info.device,
         string("architecture"),
         number("architectureversion"),
-        // Shown with a sign.
+        // Printed as signed.
         number("dumplength") as i64,
         number("blocksize"),
         string("hostname"),
@@ -66,7 +66,7 @@ fn time(seconds: u64, ctime: bool) -> String {
     format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02} +0000")
 }
 
-/// Year, month and day of a day since 1970, by counting whole years and months.
+/// Year, month and day from days since 1970.
 fn date(mut days: i64) -> (i64, i64, i64) {
     let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     // 400 years have 146097 days.
@@ -105,9 +105,9 @@ fn date(mut days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
 
-    /// Dates by GNU date.
+    /// Expected values from GNU date.
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_match_gnu_date() {
         assert_eq!(time(1_700_000_000, false), "2023-11-14 22:13:20 +0000");
         assert_eq!(time(1_714_557_600, true), "Wed May  1 10:00:00 2024");
         assert_eq!(time(951_782_400, false), "2000-02-29 00:00:00 +0000");

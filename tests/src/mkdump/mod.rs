@@ -1,24 +1,23 @@
-//! `mkdump`: text in, dump bytes out.
+//! `mkdump` builds a dump from text.
 //!
-//! A recipe is lines of text. The first statement says what the dump is, the others
-//! what is in it; everything not said is derived as the kernel derives it, and
-//! everything derived can be said otherwise. The builder shares nothing with the code
-//! it is a witness against: no type, no constant.
+//! A recipe is lines of text. The first statement gives the kind of dump, the others its contents.
+//! Everything else is derived as the kernel derives it, and every derived value can be overridden.
+//! The builder shares no type and no constant with the code under test.
 //!
 //! ```text
 //! minidump amd64 3                    # or: fulldump ARCH, textdump ARCH, raw ARCH
 //! avail 0x1000 0x9f000                # ranges of dump_avail, ascending
 //! page 0x2000 fill 0x55               # a page by physical address; see "contents"
-//! pages 0x3000 4 seed 7               # a run; the seed goes up by one a page
+//! pages 0x3000 4 seed 7               # a run; the seed increases by one per page
 //! put 0x2010 u64 0x1234               # bytes in a page; `put va ADDR` through a map
-//! map 0xffffffff80200000 0x2000 4K rx # page tables as the kernel has them; `times N`
-//! table 0xffffffff80200000 0x8000     # where the leaf table lies (amd64)
+//! map 0xffffffff80200000 0x2000 4K rx # a mapping, in the kernel's page tables; `times N`
+//! table 0xffffffff80200000 0x8000     # physical address of the leaf table (amd64)
 //! pte 0xffffffff80201000 = 0x2001     # a raw entry; `pde` for the level above
 //! nodump 0x3000                       # a page that is mapped but not saved
-//! garbage 158 160 pages               # bits without an address; with the pages they cost
+//! garbage 158 160 pages               # bits without an address; `pages`: write their pages
 //! msgbuf text "booting\n"             # also size, start, rseq, at, tail
 //! set header.bitmapsize = 0x1234      # any field of header, msgbuf, dump_avail.N, kdh
-//! length pmap = 0x1000                # a section's true length
+//! length pmap = 0x1000                # actual length of a section
 //! container device                    # saved (default), live, device, sealed
 //! compress zstd                       # none, gzip, gzip members N, pigz, zstd, zstd sized,
 //!                                     # zstd unchecked, zstd frames N; `level N`
@@ -32,25 +31,24 @@
 //! `dmapphys N`, `startkernel N` and `groups N` (powerpc64), `bytes CONTENT` (raw),
 //! `member "NAME" CONTENT` (text dumps), `sector N`, `device_size N`, `stale SEED`,
 //! `frame N` (sealed), `kdh version N`, `key aes|chacha20 N`, `cleared`,
-//! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and `set trailing.`
-//! change one copy of the header and leave its parity as it was; `set seal.` changes the
-//! seal's header, whose own digest follows unless it is set as well; `set attachment.`
-//! changes `version` and `flags` of what the seal carries.
+//! `info "DEVICE" bounds N status good ctime`, `reword "OLD" "NEW"` in that text. `set leading.` and
+//! `set trailing.` change one copy of the header without its parity; `set seal.` changes the seal's
+//! header and updates its digest unless that is set as well; `set attachment.` changes `version`
+//! and `flags` of the seal's attachment.
 //!
 //! **Contents** are `zero`, `fill B`, `word V`, `own`, `seed S`, `text "..."`, `hex ..`,
 //! `u8|u16|u32|u64 V, V` in the dump's byte order, `be16|be32|be64 V, V`; `times N`
-//! repeats, `len N` gives a length.
+//! repeats, `len N` sets the length.
 //!
-//! **Names in numbers**: what `let` defined; in `set`, `length` and edits also
+//! **Names in expressions**: those defined by `let`; in `set`, `length` and edits also
 //! `section.NAME.start|middle|end|size` for `header`, `msgbuf`, `dump_avail`, `bitmap`,
 //! `pmap` and `data` (offsets in the payload), `bits`, `saved`, `page`, `payload.size`,
 //! `stream.size`, and in the file `stream.start`, `seal` (also `.header`, `.attachment`,
 //! `.index`, `.footer`, `.end`), `leading`, `key`, `trailing`,
 //! `file.size`.
 //!
-//! **Which pages are saved**: the pages given, the pages mapped, and amd64's leaf
-//! tables, as far as they lie in `avail`; `nodump` takes pages out. A page that is
-//! saved and not given is zeros.
+//! **Saved pages**: the pages defined, the pages mapped and the leaf tables of amd64, if they are
+//! in `avail` and not excluded by `nodump`. A saved page without contents is zeros.
 
 mod arch;
 mod container;
@@ -84,16 +82,16 @@ pub use recipe::Protection;
 pub(crate) use content::{Content, put_number};
 pub(crate) use cursor::Cursor;
 
-/// Everything a recipe makes.
+/// The result of a recipe.
 #[derive(Debug)]
 pub struct Built {
     /// The file.
     pub bytes: Vec<u8>,
-    /// The text of `info.N`, if the recipe asks for it.
+    /// The text of `info.N`, if the recipe has an `info` statement.
     pub info: Option<String>,
-    /// The uncompressed dump before any edit of `stream` and `file`.
+    /// The uncompressed dump before the edits of `stream` and `file`.
     pub payload: Vec<u8>,
-    /// What a reader of the undamaged dump must find; only for minidumps.
+    /// The expected contents of the undamaged dump; only for minidumps.
     pub oracle: Option<Oracle>,
 }
 
@@ -101,12 +99,12 @@ pub struct Built {
 ///
 /// # Errors
 ///
-/// The first statement that is not the language or cannot be done, with its line.
+/// The first statement that is invalid or cannot be applied, with its line.
 pub fn build(text: &str) -> Result<Vec<u8>, BuildError> {
     build_all(text).map(|built| built.bytes)
 }
 
-/// Builds the file and what goes with it.
+/// Builds the file, its info text, payload and expected contents.
 ///
 /// # Errors
 ///
@@ -124,21 +122,21 @@ pub fn build_all(text: &str) -> Result<Built, BuildError> {
         Kind::Text(_) => (textdump::tar(&recipe.members), None),
         Kind::Raw(_) => (recipe.raw.clone(), None),
     };
-    let learn = |names: &mut Names, name: &str, len: usize| {
+    let define = |names: &mut Names, name: &str, len: usize| {
         names.insert(name.to_owned(), len as u64);
     };
-    learn(&mut names, "payload.size", payload.len());
+    define(&mut names, "payload.size", payload.len());
     edit::apply(&recipe, Stage::Payload, &names, &mut payload)?;
     let (mut bytes, header) = if recipe.container == Container::Sealed {
         sealed::pack(&recipe, &payload, &mut names)?
     } else {
         let mut stored = stream::store(&recipe, &payload)?;
-        learn(&mut names, "stream.size", stored.len());
+        define(&mut names, "stream.size", stored.len());
         edit::apply(&recipe, Stage::Stream, &names, &mut stored)?;
         let packed = container::pack(&recipe, &stored, payload.len() as u64, &mut names)?;
         (packed.bytes, packed.header)
     };
-    learn(&mut names, "file.size", bytes.len());
+    define(&mut names, "file.size", bytes.len());
     edit::apply(&recipe, Stage::File, &names, &mut bytes)?;
     let info = recipe.info.as_ref();
     let info = info

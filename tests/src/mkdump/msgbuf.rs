@@ -1,4 +1,4 @@
-//! The message buffer: the ring, and `struct msgbuf` behind it.
+//! The message buffer: the ring, then `struct msgbuf`.
 //!
 //! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`, `sys/kern/subr_prf.c`.
 
@@ -10,7 +10,7 @@ use super::recipe::{Msgbuf, Recipe, Value};
 /// `msg_magic`.
 const MAGIC: u64 = 0x06_3062;
 
-/// Name, offset and size of a field, 64-bit kernels.
+/// Name, offset and size of the fields on 64-bit kernels.
 const LP64: &[(&str, usize, usize)] = &[
     ("msg_ptr", 0, 8),
     ("msg_magic", 8, 4),
@@ -23,7 +23,7 @@ const LP64: &[(&str, usize, usize)] = &[
     ("msg_flags", 36, 4),
 ];
 
-/// The same, 32-bit kernels.
+/// Name, offset and size of the fields on 32-bit kernels.
 const ILP32: &[(&str, usize, usize)] = &[
     ("msg_ptr", 0, 4),
     ("msg_magic", 4, 4),
@@ -36,12 +36,12 @@ const ILP32: &[(&str, usize, usize)] = &[
     ("msg_flags", 32, 4),
 ];
 
-/// `sizeof(struct msgbuf)`, lock included.
+/// `sizeof(struct msgbuf)`, including its lock.
 pub(crate) fn struct_size(long: usize) -> u64 {
     if long == 8 { 72 } else { 56 }
 }
 
-/// The ring's size: as stated, else what one page leaves.
+/// The ring's size; by default the ring and `struct msgbuf` fill one page.
 pub(crate) fn ring_size(recipe: &Recipe) -> u64 {
     let long = recipe.kind.arch().long;
     recipe
@@ -58,8 +58,8 @@ pub(crate) fn section(recipe: &Recipe, names: &Names) -> Result<Vec<u8>> {
     let padded = size.next_multiple_of(recipe.page_size) as usize;
     match &msgbuf.tail {
         Some(content) => {
-            let room = padded - out.len();
-            out.extend(content.page(room, 0, recipe.big())?);
+            let rest = padded - out.len();
+            out.extend(content.page(rest, 0, recipe.big())?);
         }
         None => out.extend(structure(recipe, &out, names)?),
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_ring_leaves_room_for_the_struct_in_its_page() {
+    fn default_ring_and_struct_fill_one_page() {
         let bytes = section_of("minidump amd64 3\nmsgbuf text \"AB\\n\"");
         assert_eq!(bytes.len(), 0x1000);
         let at = 0x1000 - 72;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_goes_round_the_ring_and_sequence_numbers_go_on() {
+    fn text_wraps_around_the_ring_and_sequence_numbers_do_not() {
         let text = "minidump arm 1\nmsgbuf size 16\nmsgbuf start 14\nmsgbuf text \"abcdef\"";
         let bytes = section_of(text);
         assert_eq!(&bytes[14..16], b"ab");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn big_endian_kernels_have_a_big_endian_struct() {
+    fn struct_has_the_byte_order_of_the_kernel() {
         let bytes = section_of("minidump powerpc64 2\nmsgbuf size 0x100");
         assert_eq!(bytes[0x108..0x10c], [0, 0x06, 0x30, 0x62]);
     }

@@ -1,4 +1,4 @@
-//! What a recipe says a reader must find.
+//! The expected contents of a dump.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use super::arch::Arch;
 use super::payload::Payload;
 use super::recipe::{Protection, Recipe};
 
-/// One virtual page that the recipe maps.
+/// A virtual page that the recipe maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappedPage {
     /// Virtual address.
     pub va: u64,
     /// Physical address.
     pub pa: u64,
-    /// Protection as the recipe states it; some dumps lose it.
+    /// Protection in the recipe; not every dump format preserves it.
     pub protection: Protection,
-    /// Whether it is part of a mapping larger than a page.
+    /// Whether the page is part of a large mapping.
     pub large: bool,
 }
 
-/// The content of a dump in the recipe's own terms.
+/// The contents of a dump as the recipe defines them.
 #[derive(Debug)]
 pub struct Oracle {
-    /// The recipe's name of the architecture.
+    /// Name of the architecture in recipes.
     pub architecture: &'static str,
     /// Version of the minidump format.
     pub version: u32,
@@ -30,10 +30,10 @@ pub struct Oracle {
     pub page_size: u64,
     /// Every saved page by physical address.
     pub pages: BTreeMap<u64, Vec<u8>>,
-    /// Every page that a `map` makes, ascending by virtual address.
+    /// Every mapped page, ascending by virtual address.
     pub mapped: Vec<MappedPage>,
-    /// The direct map: first address, end, physical address of the first; empty where
-    /// the architecture has none.
+    /// The direct map: start, end, physical address of the start; empty if the architecture has
+    /// none.
     pub dmap: (u64, u64, u64),
     /// First address of the kernel map.
     pub kernbase: u64,
@@ -41,7 +41,7 @@ pub struct Oracle {
     pub avail: Vec<(u64, u64)>,
     /// Name, offset in the payload and length of every section.
     pub sections: Vec<(&'static str, u64, u64)>,
-    /// The message buffer's text as written, whether or not the ring still holds it.
+    /// The text written to the message buffer, including any that the ring has overwritten.
     pub msgbuf: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Oracle {
                 );
             }
         }
-        // A raw entry says what the recipe's maps no longer know.
+        // A raw entry replaces what `map` defined.
         for raw in &recipe.entries {
             let span = if raw.leaf { page } else { 0x20_0000 };
             let start = raw.va / span * span;

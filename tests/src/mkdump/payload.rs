@@ -10,19 +10,19 @@ use super::ranges::Ranges;
 use super::recipe::{Recipe, Value};
 use super::{hpt, msgbuf, tables};
 
-/// The payload, and what layout found out about it.
+/// The payload and its layout.
 #[derive(Debug)]
 pub(crate) struct Payload {
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
-    /// The saved pages by physical address, as they stand in the dump.
+    /// The saved pages by physical address.
     pub(crate) pages: BTreeMap<u64, Vec<u8>>,
     /// Name, offset and length of every section.
     pub(crate) sections: Vec<(&'static str, u64, u64)>,
 }
 
-/// Lays out a minidump; `names` learns `section.NAME.start|middle|end|size`, `bits`
-/// and `saved`.
+/// Lays out a minidump and adds `section.NAME.start|middle|end|size`, `bits` and `saved` to
+/// `names`.
 pub(crate) fn build(
     recipe: &Recipe,
     arch: &Arch,
@@ -73,7 +73,7 @@ pub(crate) fn build(
         ("pmap", pmap.bytes),
         ("data", data),
     ];
-    // On arm the kernel writes its entries without padding.
+    // arm kernels write the entries without padding.
     if arch.tables != Tables::Arm {
         let pmap = &mut derived[4].1;
         pmap.resize(pmap.len().next_multiple_of(page as usize), 0);
@@ -89,7 +89,7 @@ pub(crate) fn build(
         names.insert(format!("section.{name}.size"), bytes.len() as u64);
     }
     resize(recipe, &mut derived, names)?;
-    let sections = place(&derived, names);
+    let sections = lay_out(&derived, names);
 
     set_avail(recipe, arch, names, &mut derived[2].1)?;
     derived[0].1 = header(recipe, arch, version, &sizes, names, derived[0].1.len())?;
@@ -110,11 +110,11 @@ fn bits(
 ) -> Result<Vec<(u64, u64)>> {
     let mut saved = BTreeMap::new();
     for pa in pages.keys().chain(found) {
-        let hidden = recipe
+        let excluded = recipe
             .nodump
             .iter()
             .any(|(start, end)| (*start..*end).contains(pa));
-        if hidden {
+        if excluded {
             continue;
         }
         match avail.bit(*pa) {
@@ -136,22 +136,22 @@ fn bits(
 fn garbage(
     recipe: &Recipe,
     page: u64,
-    room: u64,
+    capacity: u64,
     saved: &BTreeMap<u64, Vec<u8>>,
     set: &mut BTreeSet<u64>,
     data: &mut Vec<u8>,
 ) -> Result<()> {
     for garbage in &recipe.garbage {
-        if garbage.to > room {
+        if garbage.to > capacity {
             return Err(BuildError::Value {
                 line: garbage.line,
                 what: "bit",
                 found: garbage.to,
-                expected: format!("at most {room:#x}, the bitmap's end"),
+                expected: format!("at most {capacity:#x}, the bitmap's end"),
             });
         }
         for bit in garbage.from..garbage.to {
-            // A bit without an address stands for physical page 0 where pages are written.
+            // The kernel writes physical page 0 for a bit without an address.
             if set.insert(bit) && garbage.pages {
                 match saved.get(&0) {
                     Some(zero) => data.extend_from_slice(zero),
@@ -163,8 +163,7 @@ fn garbage(
     Ok(())
 }
 
-/// Bytes of the bitmap's word: the kernel's `long`, but 32 bits on all mips before
-/// dump_avail was dumped.
+/// Size of a bitmap word: the kernel's `long`, but 4 bytes on all mips before version 2.
 fn word(arch: &Arch, version: u32) -> usize {
     match arch.tables {
         Tables::Mips { .. } if version == 1 => 4,
@@ -177,8 +176,8 @@ fn bitmap(arch: &Arch, word: usize, size: usize, set: &BTreeSet<u64>) -> Vec<u8>
     let mut bytes = vec![0u8; size];
     for bit in set {
         let (byte, mask) = ((*bit / 8) as usize, 1u8 << (*bit % 8));
-        let place = if arch.big { byte ^ (word - 1) } else { byte };
-        bytes[place] |= mask;
+        let at = if arch.big { byte ^ (word - 1) } else { byte };
+        bytes[at] |= mask;
     }
     bytes
 }
@@ -190,9 +189,9 @@ fn dump_avail(recipe: &Recipe, arch: &Arch) -> Result<Vec<u8>> {
         put_number(&mut out, *end, 8, arch.big, 0)?;
     }
     if out.len() + 16 > recipe.page_size as usize {
-        return Err(BuildError::Meaningless {
+        return Err(BuildError::Invalid {
             line: 0,
-            what: "dump_avail does not fit its page",
+            what: "dump_avail does not fit in a page",
         });
     }
     out.resize(recipe.page_size as usize, 0);
@@ -211,7 +210,7 @@ fn set_avail(recipe: &Recipe, arch: &Arch, names: &Names, section: &mut [u8]) ->
             return Err(unknown());
         };
         let at = index.checked_mul(8).ok_or_else(unknown)?;
-        let place = section.get_mut(at..at + 8).ok_or_else(unknown)?;
+        let element = section.get_mut(at..at + 8).ok_or_else(unknown)?;
         let mut bytes = Vec::new();
         put_number(
             &mut bytes,
@@ -220,12 +219,12 @@ fn set_avail(recipe: &Recipe, arch: &Arch, names: &Names, section: &mut [u8]) ->
             arch.big,
             set.line,
         )?;
-        place.copy_from_slice(&bytes);
+        element.copy_from_slice(&bytes);
     }
     Ok(())
 }
 
-/// Applies `length`.
+/// Applies the `length` statements.
 fn resize(recipe: &Recipe, derived: &mut [(&str, Vec<u8>)], names: &Names) -> Result<()> {
     for (line, name, length) in &recipe.lengths {
         let found = length.value(*line, names)?;
@@ -251,7 +250,10 @@ fn resize(recipe: &Recipe, derived: &mut [(&str, Vec<u8>)], names: &Names) -> Re
     Ok(())
 }
 
-fn place(derived: &[(&'static str, Vec<u8>)], names: &mut Names) -> Vec<(&'static str, u64, u64)> {
+fn lay_out(
+    derived: &[(&'static str, Vec<u8>)],
+    names: &mut Names,
+) -> Vec<(&'static str, u64, u64)> {
     let mut sections = Vec::new();
     let mut start = 0;
     for (name, bytes) in derived {
@@ -282,15 +284,10 @@ fn header(
     out[..arch.magic.len()].copy_from_slice(arch.magic.as_bytes());
     for field in arch.fields.iter().filter(|field| field.since <= version) {
         if field.name == "mmu_name" {
-            text(&mut out, field, b"mmu_phyp", 0)?;
+            field.put_text(&mut out, b"mmu_phyp", 0)?;
         } else {
-            number(
-                &mut out,
-                field,
-                default(recipe, field.name, version, sizes),
-                arch.big,
-                0,
-            )?;
+            let value = default(recipe, field.name, version, sizes);
+            field.put(&mut out, value, arch.big, 0)?;
         }
     }
     let magic = Field {
@@ -311,15 +308,10 @@ fn header(
                 })?,
         };
         match &set.value {
-            Value::Text(bytes) => text(&mut out, field, bytes, set.line)?,
+            Value::Text(bytes) => field.put_text(&mut out, bytes, set.line)?,
             Value::Number(value) => {
-                number(
-                    &mut out,
-                    field,
-                    value.value(set.line, names)?,
-                    arch.big,
-                    set.line,
-                )?;
+                let value = value.value(set.line, names)?;
+                field.put(&mut out, value, arch.big, set.line)?;
             }
         }
     }
@@ -343,7 +335,7 @@ fn default(recipe: &Recipe, name: &str, version: u32, sizes: &[u64]) -> u64 {
         "dmapphys" => recipe.dmapphys(),
         "flags" => u64::from(recipe.page_size == 0x4000),
         "paemode" => u64::from(arch.tables == Tables::I386 { pae: true }),
-        // ARMv7, the v6 page-table format.
+        // ARMv7 with the v6 page-table format.
         "arch" => 7,
         "mmuformat" => 2,
         "hw_direct_map" => 1,
@@ -351,34 +343,4 @@ fn default(recipe: &Recipe, name: &str, version: u32, sizes: &[u64]) -> u64 {
         "endkernel" => recipe.startkernel.wrapping_add(0x100_0000),
         _ => 0,
     }
-}
-
-fn number(out: &mut [u8], field: &Field, value: u64, big: bool, line: usize) -> Result<()> {
-    if field.size > 8 {
-        let name = field.name.to_owned();
-        return Err(BuildError::UnknownName {
-            line,
-            kind: "number in the header",
-            name,
-        });
-    }
-    let mut bytes = Vec::new();
-    put_number(&mut bytes, value, field.size, big, line)?;
-    out[field.offset..field.offset + field.size].copy_from_slice(&bytes);
-    Ok(())
-}
-
-fn text(out: &mut [u8], field: &Field, bytes: &[u8], line: usize) -> Result<()> {
-    if bytes.len() > field.size {
-        return Err(BuildError::Value {
-            line,
-            what: "string length",
-            found: bytes.len() as u64,
-            expected: format!("at most {}", field.size),
-        });
-    }
-    let place = &mut out[field.offset..field.offset + field.size];
-    place.fill(0);
-    place[..bytes.len()].copy_from_slice(bytes);
-    Ok(())
 }

@@ -1,28 +1,28 @@
-//! dump_avail: which physical page has which bit.
+//! dump_avail, and the bit of each physical page.
 
 /// Pairs of physical addresses `[start, end)`, ascending.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranges {
     pairs: Vec<(u64, u64)>,
     page: u64,
-    /// Without a dump_avail section bits count page frames from 0.
+    /// Bits are frame numbers, as in versions without a dump_avail section.
     flat: bool,
 }
 
 impl Ranges {
-    /// Ranges of pages of `page` bytes. `flat` is the numbering before dump_avail was dumped.
+    /// Ranges with pages of `page` bytes. `flat`: bits are frame numbers.
     pub(crate) fn new(pairs: Vec<(u64, u64)>, page: u64, flat: bool) -> Self {
         Ranges { pairs, page, flat }
     }
 
-    /// Whether a physical address lies in a range.
+    /// Whether a range contains the physical address.
     pub(crate) fn contains(&self, pa: u64) -> bool {
         self.pairs
             .iter()
             .any(|(start, end)| (*start..*end).contains(&pa))
     }
 
-    /// End of the last range, 0 without ranges.
+    /// End of the last range, or 0.
     pub(crate) fn end(&self) -> u64 {
         self.pairs.iter().map(|pair| pair.1).max().unwrap_or(0)
     }
@@ -32,7 +32,7 @@ impl Ranges {
         &self.pairs
     }
 
-    /// How many bits stand for pages.
+    /// The number of bits that are pages.
     pub(crate) fn bits(&self) -> u64 {
         if self.flat {
             return self.end().div_ceil(self.page);
@@ -40,8 +40,8 @@ impl Ranges {
         self.pairs.iter().map(|pair| self.pages(*pair)).sum()
     }
 
-    /// Bytes of the bitset for words of `long` bytes: whole words from version with
-    /// dump_avail, whole bytes before.
+    /// Size of the bitset: a whole number of words of `long` bytes in versions with dump_avail, of
+    /// bytes before.
     pub(crate) fn bitset_bytes(&self, long: u64) -> u64 {
         if self.flat {
             self.bits().div_ceil(8)
@@ -50,7 +50,7 @@ impl Ranges {
         }
     }
 
-    /// The bit of the page that holds `pa`.
+    /// The bit of the page that contains `pa`.
     pub(crate) fn bit(&self, pa: u64) -> Option<u64> {
         if self.flat {
             return (pa < self.end()).then_some(pa / self.page);
@@ -74,7 +74,7 @@ impl Ranges {
 mod tests {
     use super::*;
 
-    /// The worked example for amd64 version 3: a PC with 4 GiB.
+    /// The example of the format description: amd64 version 3, a PC with 4 GiB.
     fn example(flat: bool) -> Ranges {
         let pairs = vec![
             (0x1000, 0x9_f000),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worked_example_has_its_bits() {
+    fn bits_match_the_format_descriptions_example() {
         let ranges = example(false);
         assert_eq!(ranges.bits(), 1_048_446);
         assert_eq!(ranges.bitset_bytes(8), 131_056);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_a_hole_has_no_bit() {
+    fn address_outside_all_ranges_has_no_bit() {
         let ranges = example(false);
         for pa in [
             0,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn before_dump_avail_a_bit_is_a_page_frame() {
+    fn without_dump_avail_bits_are_frame_numbers() {
         let ranges = example(true);
         assert_eq!(ranges.bits(), 0x18_0000);
         assert_eq!(ranges.bit(0x1_0000_0000), Some(0x10_0000));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_cut_pages_count_whole_ones() {
+    fn partial_pages_of_a_range_have_bits() {
         let ranges = Ranges::new(vec![(0x1800, 0x3800), (0x5000, 0x5001)], 0x1000, false);
         assert_eq!(ranges.bits(), 4);
         assert_eq!(ranges.bit(0x5000), Some(3));

@@ -1,4 +1,4 @@
-//! What a recipe says, before anything is derived from it.
+//! A parsed recipe.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use super::arch::Arch;
 use super::content::Content;
 use super::cursor::{Expr, Names};
 
-/// What the payload is.
+/// The kind of payload.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// A minidump of that version.
     Minidump(&'static Arch, u32),
     /// A full dump: an ELF core of physical memory.
     Full(&'static Arch),
-    /// A text dump: tar blocks, last one first on a device.
+    /// A text dump: tar blocks, in reverse order on a device.
     Text(&'static Arch),
     /// Bytes as given.
     Raw(&'static Arch),
 }
 
 impl Kind {
-    /// The architecture, which also gives the byte order of numbers in the recipe.
+    /// The architecture, which also determines the byte order of numbers in the recipe.
     pub(crate) fn arch(self) -> &'static Arch {
         match self {
             Kind::Minidump(arch, _) | Kind::Full(arch) | Kind::Text(arch) | Kind::Raw(arch) => arch,
@@ -37,7 +37,7 @@ pub struct Protection {
     pub execute: bool,
 }
 
-/// `map`: one virtual page of some size, or a run of them.
+/// `map`: a mapping of one page of `size` bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mapping {
     pub(crate) line: usize,
@@ -47,11 +47,11 @@ pub(crate) struct Mapping {
     pub(crate) prot: Protection,
 }
 
-/// `entry`: a raw entry instead of a derived one.
+/// `pte` and `pde`: a raw entry instead of a derived one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawEntry {
     pub(crate) line: usize,
-    /// Whether it replaces the section's entry or (amd64) the one in a leaf table.
+    /// Replaces the entry in a leaf table (amd64) rather than the one in the section.
     pub(crate) leaf: bool,
     pub(crate) va: u64,
     pub(crate) value: u64,
@@ -60,9 +60,9 @@ pub(crate) struct RawEntry {
 /// The message buffer.
 #[derive(Debug, Clone)]
 pub(crate) struct Msgbuf {
-    /// Ring size; by default what a page leaves beside `struct msgbuf`.
+    /// Ring size; by default a page less `struct msgbuf`.
     pub(crate) size: Option<u64>,
-    /// Sequence number where text starts.
+    /// Sequence number at which the text starts.
     pub(crate) start: u64,
     /// Text in the order it was written.
     pub(crate) text: Vec<u8>,
@@ -70,7 +70,7 @@ pub(crate) struct Msgbuf {
     pub(crate) rseq: u64,
     /// Address of the ring.
     pub(crate) at: Option<u64>,
-    /// What lies behind the ring instead of the struct (live dumps).
+    /// Contents after the ring instead of the struct (live dumps).
     pub(crate) tail: Option<Content>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Set {
 pub(crate) enum Stage {
     /// The uncompressed dump.
     Payload,
-    /// The dump as stored: compressed, enciphered.
+    /// The stored dump: compressed, encrypted.
     Stream,
     /// The whole file.
     File,
@@ -118,7 +118,7 @@ pub(crate) struct Edit {
     pub(crate) change: Change,
 }
 
-/// How the payload lies in its file.
+/// How the payload is stored in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Container {
     Saved,
@@ -133,54 +133,54 @@ pub(crate) enum Codec {
     None,
     /// One member as the kernel writes it.
     Gzip,
-    /// One member of blocks that end on byte boundaries, with name and time, as pigz writes it.
+    /// One member with name and time whose blocks end on byte boundaries, as pigz writes it.
     Pigz,
-    /// A member for every so many bytes.
+    /// One member per this many bytes.
     GzipMembers(u64),
     /// One frame as the kernel writes it.
     Zstd,
-    /// A frame with its content size in it, as `zstd FILE` writes it.
+    /// A frame with a content size, as `zstd FILE` writes it.
     ZstdSized,
     /// A frame without a checksum.
     ZstdUnchecked,
-    /// A frame for every so many bytes.
+    /// One frame per this many bytes.
     ZstdFrames(u64),
 }
 
-/// `garbage`: bits set beyond or without their pages.
+/// `garbage`: bits that are set without a page in `dump_avail`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Garbage {
     pub(crate) line: usize,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// Whether the writer wrote a page for each.
+    /// Whether the data contains a page for each.
     pub(crate) pages: bool,
 }
 
-/// The info file beside a dump.
+/// The info file of a dump.
 #[derive(Debug, Clone)]
 pub(crate) struct Info {
     pub(crate) device: String,
     pub(crate) bounds: u64,
     pub(crate) status: String,
-    /// The time as 12.1 prints it.
+    /// Print the time as FreeBSD 12.1 does.
     pub(crate) ctime: bool,
-    /// Text that stands for other text: line, found, put in its place.
+    /// Replacements: line of the recipe, old text, new text.
     pub(crate) rewords: Vec<(usize, String, String)>,
 }
 
-/// A whole recipe.
+/// A recipe.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     pub(crate) kind: Kind,
     pub(crate) page_size: u64,
     pub(crate) names: Names,
     pub(crate) avail: Vec<(u64, u64)>,
-    /// Content of pages, by physical address.
+    /// Contents of pages by physical address.
     pub(crate) pages: BTreeMap<u64, Vec<u8>>,
     pub(crate) maps: Vec<Mapping>,
     pub(crate) entries: Vec<RawEntry>,
-    /// Where a leaf table of amd64 lies, by the 2 MiB it maps.
+    /// Line and physical address of amd64 leaf tables, by `va >> 21`.
     pub(crate) leaf_tables: BTreeMap<u64, (usize, u64)>,
     pub(crate) nodump: Vec<(u64, u64)>,
     pub(crate) garbage: Vec<Garbage>,
@@ -199,7 +199,7 @@ pub(crate) struct Recipe {
     pub(crate) container: Container,
     pub(crate) device_size: Option<Expr>,
     pub(crate) sector: u64,
-    /// Content of a frame of a sealed file.
+    /// Uncompressed size of a frame of a sealed file.
     pub(crate) frame_size: u64,
     pub(crate) stale: Option<u64>,
     pub(crate) codec: Codec,
@@ -211,7 +211,7 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// An empty recipe of that kind.
+    /// An empty recipe.
     pub(crate) fn new(kind: Kind) -> Self {
         Recipe {
             kind,
@@ -257,7 +257,7 @@ impl Recipe {
         }
     }
 
-    /// Most significant byte first.
+    /// Big endian.
     pub(crate) fn big(&self) -> bool {
         self.kind.arch().big
     }
@@ -269,7 +269,8 @@ impl Recipe {
 
     /// The physical address of the start of the direct map.
     ///
-    /// arm64 and riscv64: the lowest range, rounded down to 1 GiB (16K pages: 64 GiB).
+    /// On arm64 and riscv64 the start of the lowest range, rounded down to 1 GiB (16K pages:
+    /// 64 GiB).
     pub(crate) fn dmapphys(&self) -> u64 {
         let span: u64 = if self.page_size == 0x4000 {
             64 << 30
@@ -283,9 +284,9 @@ impl Recipe {
         })
     }
 
-    /// The physical address a `map` of this recipe gives `va`, and its protection.
+    /// The physical address to which `map` statements map `va`, and its protection.
     pub(crate) fn mapped(&self, va: u64) -> Option<(u64, Protection)> {
-        // A later statement wins, as it does where the tables are made.
+        // The last statement wins, as in the page tables.
         let hit = self
             .maps
             .iter()
@@ -294,7 +295,7 @@ impl Recipe {
         Some((hit.pa + (va - hit.va), hit.prot))
     }
 
-    /// The physical address of `va`: by `map`, else by the direct map.
+    /// The physical address of `va` by `map`, otherwise by the direct map.
     pub(crate) fn translate(&self, va: u64) -> Option<u64> {
         let direct = |va: u64| {
             let (base, end) = self.dmap;

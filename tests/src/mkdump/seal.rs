@@ -1,17 +1,16 @@
-//! `struct kerneldumpheader`: 512 bytes, integers most significant byte first.
+//! `struct kerneldumpheader`: 512 bytes, big-endian integers.
 //!
 //! FreeBSD `sys/sys/kerneldump.h`. Four versions; the parity word is at 508 in all.
 
 use super::arch::Field;
-use super::content::put_number;
 use super::cursor::Names;
 use super::error::{BuildError, Result};
 use super::recipe::{Recipe, Value};
 
-/// Bytes of the header.
+/// Size of the header.
 pub(crate) const SIZE: usize = 512;
 
-/// The magic of a dump that savecore took.
+/// The magic that savecore writes over the header of a dump it has saved.
 const CLEARED: &[u8; 20] = b"Cleared Kernel Dump\0";
 
 /// Default `versionstring`.
@@ -74,7 +73,7 @@ const V4: &[Field] = &[
     at("unused", 504, 4),
 ];
 
-/// The fields of that header version.
+/// The fields of header version `version`.
 pub(crate) fn fields(version: u32) -> impl Iterator<Item = &'static Field> {
     let own = match version {
         1 => V1,
@@ -85,10 +84,10 @@ pub(crate) fn fields(version: u32) -> impl Iterator<Item = &'static Field> {
     COMMON.iter().chain(own)
 }
 
-/// What the header says unless the recipe says otherwise.
+/// Default values of the header.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
-    /// Text instead of kernel dump.
+    /// A text dump instead of a kernel dump.
     pub(crate) text: bool,
     /// MACHINE_ARCH.
     pub(crate) machine: &'static str,
@@ -100,22 +99,22 @@ pub(crate) struct Facts {
     pub(crate) extent: u64,
     /// Bytes of the key block.
     pub(crate) key: u64,
-    /// The dumper's block.
+    /// Block size of the dumper.
     pub(crate) block: u64,
     /// 0 none, 1 gzip, 2 zstd.
     pub(crate) compression: u8,
 }
 
-/// The header, with its parity. `set kdh.parity` is the last to be written.
+/// The header with its parity. `set kdh.parity` is applied last.
 pub(crate) fn header(recipe: &Recipe, facts: &Facts, names: &Names) -> Result<[u8; SIZE]> {
     let mut out = [0u8; SIZE];
     for field in fields(recipe.kdh_version) {
         match field.name {
-            "magic" if facts.text => text(&mut out, field, b"FreeBSD Text Dump", 0)?,
-            "magic" => text(&mut out, field, b"FreeBSD Kernel Dump", 0)?,
-            "architecture" => text(&mut out, field, facts.machine.as_bytes(), 0)?,
-            "hostname" => text(&mut out, field, b"host.example", 0)?,
-            "versionstring" => text(&mut out, field, RELEASE.as_bytes(), 0)?,
+            "magic" if facts.text => field.put_text(&mut out, b"FreeBSD Text Dump", 0)?,
+            "magic" => field.put_text(&mut out, b"FreeBSD Kernel Dump", 0)?,
+            "architecture" => field.put_text(&mut out, facts.machine.as_bytes(), 0)?,
+            "hostname" => field.put_text(&mut out, b"host.example", 0)?,
+            "versionstring" => field.put_text(&mut out, RELEASE.as_bytes(), 0)?,
             "panicstring" | "unused" => {}
             name => {
                 let value = match name {
@@ -129,7 +128,7 @@ pub(crate) fn header(recipe: &Recipe, facts: &Facts, names: &Names) -> Result<[u
                     "compression" => u64::from(facts.compression),
                     _ => facts.extent,
                 };
-                number(&mut out, field, value, 0)?;
+                field.put(&mut out, value, true, 0)?;
             }
         }
     }
@@ -146,7 +145,7 @@ pub(crate) fn header(recipe: &Recipe, facts: &Facts, names: &Names) -> Result<[u
     Ok(out)
 }
 
-/// Applies `set AREA.FIELD` to a header as it stands, parity left alone.
+/// Applies `set AREA.FIELD` to a header without updating its parity.
 pub(crate) fn change(
     recipe: &Recipe,
     area: &str,
@@ -172,12 +171,12 @@ fn one(version: u32, set: &super::recipe::Set, names: &Names, out: &mut [u8; SIZ
             })?,
     };
     match &set.value {
-        Value::Text(bytes) => text(out, field, bytes, set.line),
-        Value::Number(value) => number(out, field, value.value(set.line, names)?, set.line),
+        Value::Text(bytes) => field.put_text(out, bytes, set.line),
+        Value::Number(value) => field.put(out, value.value(set.line, names)?, true, set.line),
     }
 }
 
-/// Puts the magic of a taken dump over a header; its parity is then wrong, as upstream.
+/// Writes the "Cleared" magic without updating the parity, as savecore does.
 pub(crate) fn clear(out: &mut [u8; SIZE]) {
     out[..20].copy_from_slice(CLEARED);
 }
@@ -217,36 +216,6 @@ pub(crate) fn get_text(header: &[u8; SIZE], version: u32, name: &str) -> String 
         })
 }
 
-fn number(out: &mut [u8; SIZE], field: &Field, value: u64, line: usize) -> Result<()> {
-    if field.size > 8 {
-        let name = field.name.to_owned();
-        return Err(BuildError::UnknownName {
-            line,
-            kind: "number",
-            name,
-        });
-    }
-    let mut bytes = Vec::new();
-    put_number(&mut bytes, value, field.size, true, line)?;
-    out[field.offset..field.offset + field.size].copy_from_slice(&bytes);
-    Ok(())
-}
-
-fn text(out: &mut [u8; SIZE], field: &Field, bytes: &[u8], line: usize) -> Result<()> {
-    if bytes.len() > field.size {
-        return Err(BuildError::Value {
-            line,
-            what: "string length",
-            found: bytes.len() as u64,
-            expected: format!("at most {}", field.size),
-        });
-    }
-    let place = &mut out[field.offset..field.offset + field.size];
-    place.fill(0);
-    place[..bytes.len()].copy_from_slice(bytes);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,11 +236,11 @@ mod tests {
         header(&recipe, &facts, &Names::new()).unwrap()
     }
 
-    /// The vector was computed by a C compiler's struct, and its digest
-    /// 3d381bddb94fc1621c886c7a96116e680e81502fb7247232fa36e806a21d5c1a by another tool;
-    /// here it is compared byte by byte with a header written out by offsets.
+    /// The header was computed with the C struct; its SHA-256 by another tool is
+    /// 3d381bddb94fc1621c886c7a96116e680e81502fb7247232fa36e806a21d5c1a. Here it is compared with a
+    /// header written by offset.
     #[test]
-    fn the_known_header_has_its_known_parity() {
+    fn header_and_parity_match_the_c_struct() {
         let header = vector();
         assert_eq!(header[508..], [0x44, 0x26, 0xa2, 0x26]);
         assert_eq!(u32::from_le_bytes([0x44, 0x26, 0xa2, 0x26]), 648_160_836);
@@ -294,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn all_words_of_a_header_cancel_out() {
+    fn xor_of_all_header_words_is_0() {
         let header = vector();
         let sum = header
             .chunks(4)
@@ -304,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn every_version_fills_its_header_without_overlap() {
+    fn fields_of_every_version_cover_the_header_without_overlap() {
         for version in 1..=4 {
             let mut used = [false; SIZE];
             for field in fields(version) {
-                for place in &mut used[field.offset..field.offset + field.size] {
-                    assert!(!*place, "version {version}: {}", field.name);
-                    *place = true;
+                for byte in &mut used[field.offset..field.offset + field.size] {
+                    assert!(!*byte, "version {version}: {}", field.name);
+                    *byte = true;
                 }
             }
             assert!(

@@ -1,4 +1,4 @@
-//! Sealed files, from `docs/sealed.md` alone: frames, and a seal behind them.
+//! Sealed files, written from `docs/sealed.md`: frames, then a seal.
 
 use std::io::Write as _;
 
@@ -9,10 +9,10 @@ use super::error::{BuildError, Result};
 use super::recipe::{Codec, Recipe, Value};
 use super::{seal, stream};
 
-/// Bytes of a seal in one gzip member.
+/// Most bytes of a seal in one gzip member.
 const PIECE: usize = 65_000;
 
-/// Name, offset and size of the seal header's fields. The digests are the last three.
+/// Name, offset and size of the fields of the seal's header. The last three are digests.
 const FIELDS: &[(&str, usize, usize)] = &[
     ("version", 8, 2),
     ("codec", 10, 1),
@@ -36,7 +36,7 @@ struct Frame {
     check: u32,
 }
 
-/// The file, and the header in its attachment.
+/// The file, and the kerneldumpheader in its attachment.
 pub(crate) fn pack(
     recipe: &Recipe,
     payload: &[u8],
@@ -136,7 +136,7 @@ fn frame(recipe: &Recipe, piece: &[u8]) -> std::io::Result<Frame> {
     })
 }
 
-/// A member that says its own length in subfield `LC`.
+/// A member with its stored and content length in subfield `LC`.
 fn member(piece: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     let level = flate2::Compression::new(u32::try_from(level).unwrap_or(6).min(9));
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
@@ -171,7 +171,7 @@ fn attachment(recipe: &Recipe, kdh: &[u8; seal::SIZE], names: &Names) -> Result<
         };
         let Value::Number(value) = &set.value else {
             let what = "the fields of an attachment are numbers";
-            return Err(BuildError::Meaningless {
+            return Err(BuildError::Invalid {
                 line: set.line,
                 what,
             });
@@ -262,7 +262,7 @@ fn footer(seal: u64) -> Vec<u8> {
     out
 }
 
-/// The seal in a skippable frame, and the seek table of zstd's seekable format.
+/// Appends the seal in a skippable frame, then the seek table of zstd's seekable format.
 fn zstd_wrapped(whole: &[u8], frames: &[Frame], file: &mut Vec<u8>) {
     let mut number = |value: u32| file.extend_from_slice(&value.to_le_bytes());
     number(0x184d_2a5c);
@@ -285,7 +285,7 @@ fn zstd_wrapped(whole: &[u8], frames: &[Frame], file: &mut Vec<u8>) {
     file.extend_from_slice(&0x8f92_eab1_u32.to_le_bytes());
 }
 
-/// The seal in the extra fields of empty members; the footer once more in the last.
+/// Appends the seal in the extra fields of empty members; the last repeats the footer.
 fn gzip_wrapped(whole: &[u8], footer: &[u8], file: &mut Vec<u8>) {
     let pieces = whole.chunks(PIECE).map(|piece| (b"LS", piece));
     for (id, piece) in pieces.chain([(b"LE", footer)]) {
@@ -306,7 +306,7 @@ mod tests {
     const RAW: &str = "raw amd64\nbytes own len 20000\ncontainer sealed\nframe 8K\n";
 
     #[test]
-    fn a_seal_is_nothing_to_other_decoders() {
+    fn other_decoders_skip_the_seal() {
         let plain = build("raw amd64\nbytes own len 20000").unwrap();
         let zstd = build(&format!("{RAW}compress zstd")).unwrap();
         assert_eq!(zstd::stream::decode_all(&zstd[..]).unwrap(), plain);
@@ -320,11 +320,10 @@ mod tests {
     }
 
     #[test]
-    fn the_footer_ends_the_file_or_stands_where_the_page_says() {
-        let ends =
-            |bytes: &[u8], behind: usize| bytes[..bytes.len() - behind].ends_with(b"LVCR.END");
+    fn footer_is_at_the_documented_distance_from_the_end() {
+        let ends = |bytes: &[u8], after: usize| bytes[..bytes.len() - after].ends_with(b"LVCR.END");
         assert!(ends(&build(RAW).unwrap(), 0));
-        // Three data frames and the seal's in the seek table.
+        // The seek table has three data frames and the seal's.
         assert!(ends(
             &build(&format!("{RAW}compress zstd")).unwrap(),
             8 + 4 * 12 + 9

@@ -1,4 +1,4 @@
-//! The statements of the language, read into a [`Recipe`].
+//! Parser of recipes.
 
 use super::arch::Arch;
 use super::content::Content;
@@ -9,27 +9,27 @@ use super::recipe::{
     Set, Stage, Value,
 };
 
-/// The most pages one statement may make.
+/// The most pages of one statement.
 const MAX_RUN: u64 = 1 << 20;
 
-/// Reads a whole recipe.
+/// Parses a recipe.
 pub(crate) fn parse(text: &str) -> Result<Recipe> {
-    let none = super::cursor::Names::new();
+    let empty = super::cursor::Names::new();
     let mut recipe: Option<Recipe> = None;
     for (index, line) in text.lines().enumerate() {
         let line_number = index + 1;
-        if Cursor::new(line_number, line, &none).is_empty() {
+        if Cursor::new(line_number, line, &empty).is_empty() {
             continue;
         }
         match &mut recipe {
-            None => recipe = Some(first(&mut Cursor::new(line_number, line, &none))?),
+            None => recipe = Some(first(&mut Cursor::new(line_number, line, &empty))?),
             Some(recipe) => {
                 let names = recipe.names.clone();
                 statement(recipe, &mut Cursor::new(line_number, line, &names))?;
             }
         }
     }
-    recipe.ok_or_else(|| Cursor::new(0, "", &none).expected("minidump, fulldump, textdump or raw"))
+    recipe.ok_or_else(|| Cursor::new(0, "", &empty).expected("minidump, fulldump, textdump or raw"))
 }
 
 fn first(cursor: &mut Cursor<'_>) -> Result<Recipe> {
@@ -97,7 +97,10 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
             }
             recipe.avail.push(range);
         }
-        "page" => page_run(recipe, cursor, 1)?,
+        "page" => {
+            let pa = cursor.number()?;
+            fill(recipe, cursor, pa, 1)?;
+        }
         "pages" => {
             let pa = cursor.number()?;
             let count = bounded(cursor, "page count", MAX_RUN)?;
@@ -147,7 +150,7 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         "dmap" => recipe.dmap = (cursor.number()?, cursor.number()?),
         "dmapphys" => recipe.dmapphys = Some(cursor.number()?),
         "startkernel" => recipe.startkernel = cursor.number()?,
-        // Entries leave out 11 bits of the page number, which fewer groups would lose.
+        // Entries omit 11 bits of the page number, which at least 2048 groups imply.
         "groups" => recipe.hash_groups = power_of_two(cursor, "hash groups", 2048, 1 << 16)?,
         "msgbuf" => msgbuf(recipe, cursor)?,
         "bytes" => {
@@ -193,7 +196,7 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
             if !cursor.eat("version") {
                 return Err(cursor.expected("version"));
             }
-            // 4 is the newest; other numbers are written with `set kdh.version`.
+            // 4 is the newest version; `set kdh.version` writes any other number.
             recipe.kdh_version = bounded(cursor, "kerneldumpheader version", 4)?.max(1) as u32;
         }
         "key" => {
@@ -209,8 +212,8 @@ fn statement(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
         "reword" => {
             let words = (line, text(cursor)?, text(cursor)?);
             let info = recipe.info.as_mut();
-            let what = "reword changes the text of an info statement before it";
-            info.ok_or(BuildError::Meaningless { line, what })?
+            let what = "reword needs an info statement before it";
+            info.ok_or(BuildError::Invalid { line, what })?
                 .rewords
                 .push(words);
         }
@@ -275,11 +278,6 @@ pub(crate) fn aligned(line: usize, what: &'static str, found: u64, to: u64) -> R
     })
 }
 
-fn page_run(recipe: &mut Recipe, cursor: &mut Cursor<'_>, count: u64) -> Result<()> {
-    let pa = cursor.number()?;
-    fill(recipe, cursor, pa, count)
-}
-
 fn fill(recipe: &mut Recipe, cursor: &mut Cursor<'_>, pa: u64, count: u64) -> Result<()> {
     let size = recipe.page_size;
     aligned(cursor.line, "page", pa, size)?;
@@ -302,14 +300,14 @@ fn fill(recipe: &mut Recipe, cursor: &mut Cursor<'_>, pa: u64, count: u64) -> Re
 
 fn put(recipe: &mut Recipe, cursor: &mut Cursor<'_>) -> Result<()> {
     let line = cursor.line;
-    let virt = cursor.eat("va");
+    let is_virtual = cursor.eat("va");
     let at = cursor.number()?;
     let bytes = Content::parse(cursor)?.bytes(at, recipe.big(), &recipe.names)?;
     for (i, byte) in bytes.iter().enumerate() {
         let at = at
             .checked_add(i as u64)
             .ok_or(BuildError::Arithmetic { line })?;
-        let pa = if virt {
+        let pa = if is_virtual {
             recipe.translate(at).ok_or_else(|| BuildError::Value {
                 line,
                 what: "virtual address",

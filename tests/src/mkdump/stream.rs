@@ -1,4 +1,4 @@
-//! The payload as stored: compressed, and hidden behind a key.
+//! The stored form of the payload: compressed, encrypted.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use super::content::noise;
 use super::error::{BuildError, Result};
 use super::recipe::{Codec, Recipe};
 
-/// The largest piece a dumper hands on at once.
+/// The most bytes that a dumper passes to the codec at once.
 const PIECE: usize = 65536;
 
 /// The stored form of `payload`.
@@ -34,7 +34,7 @@ pub(crate) fn store(recipe: &Recipe, payload: &[u8]) -> Result<Vec<u8>> {
     };
     let mut stored = stored.map_err(failed)?;
     if recipe.key.is_some() {
-        hide(&mut stored);
+        scramble(&mut stored);
     }
     Ok(stored)
 }
@@ -46,10 +46,10 @@ fn pieces(payload: &[u8], piece: u64) -> std::slice::Chunks<'_, u8> {
 /// A member header as the kernel writes it: no flags, no time, XFL 0, OS 3 (Unix).
 const KERNEL_MEMBER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// One with a name and a time.
+/// A member header with name and time.
 const PIGZ_MEMBER: [u8; 17] = *b"\x1f\x8b\x08\x08\x00\xf1\x53\x65\x00\x03vmcore\0";
 
-/// One gzip member. With `flush` a block ends on a byte boundary after so many bytes.
+/// A gzip member. With `flush` a block ends on a byte boundary after every `flush` bytes.
 fn member(
     payload: &[u8],
     level: i32,
@@ -72,7 +72,7 @@ fn member(
     Ok(out)
 }
 
-/// One zstd frame. The kernel's has a checksum and does not know the content's size.
+/// A zstd frame. The kernel's frames have a checksum and no content size.
 pub(crate) fn frame(
     payload: &[u8],
     level: i32,
@@ -91,9 +91,9 @@ pub(crate) fn frame(
     encoder.finish()
 }
 
-/// Makes bytes look enciphered. No reader decrypts them: only that they are not
-/// plain matters.
-fn hide(bytes: &mut [u8]) {
+/// Stands in for encryption: no reader decrypts the bytes, so they only have to differ from the
+/// plain ones.
+fn scramble(bytes: &mut [u8]) {
     for (i, chunk) in bytes.chunks_mut(8).enumerate() {
         let stream = noise(0x006b_6579, i as u64).to_le_bytes();
         for (byte, key) in chunk.iter_mut().zip(stream) {
@@ -102,7 +102,7 @@ fn hide(bytes: &mut [u8]) {
     }
 }
 
-/// The key block: algorithm, initial vector, wrapped key, zeros to `size` bytes.
+/// The key block: algorithm, initialization vector, wrapped key, zeros up to `size` bytes.
 ///
 /// FreeBSD `sys/sys/kerneldump.h`, `struct kerneldumpkey`.
 pub(crate) fn key_block(algorithm: u8, wrapped: u64, size: u64) -> Vec<u8> {
@@ -124,7 +124,7 @@ mod tests {
     use std::io::Read as _;
 
     #[test]
-    fn a_kernel_member_is_what_gunzip_reads() {
+    fn gzip_members_decompress_to_the_payload() {
         let payload = vec![7u8; 200_000];
         for flush in [None, Some(1000)] {
             let stored = member(&payload, 6, &KERNEL_MEMBER, flush).unwrap();
@@ -136,9 +136,9 @@ mod tests {
         }
     }
 
-    /// The first bytes of a zstd dump on a real 12.1 system.
+    /// The first bytes of a zstd dump of a FreeBSD 12.1 system.
     #[test]
-    fn a_kernel_frame_starts_as_on_a_real_dump() {
+    fn zstd_frame_header_matches_a_real_dump() {
         let payload: Vec<u8> = (0..60_000u64)
             .flat_map(|i| noise(1, i / 4).to_le_bytes())
             .collect();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_block_has_its_packed_layout() {
+    fn key_block_layout_is_packed() {
         let block = key_block(1, 256, 512);
         assert_eq!(block.len(), 512);
         assert_eq!((block[0], &block[33..37]), (1, &[0, 0, 1, 0][..]));

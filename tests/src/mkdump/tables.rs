@@ -1,8 +1,8 @@
-//! The pmap section: what the kernel's dumper finds in its page tables.
+//! The pmap section.
 //!
-//! FreeBSD `sys/<arch>/<arch>/minidump_machdep.c`. One entry of the section stands
-//! for a page (amd64 from version 2: for 2 MiB); absent tables are zeros; large
-//! mappings are spelled out as entries of the section's own size.
+//! FreeBSD `sys/<arch>/<arch>/minidump_machdep.c`. An entry of the section maps a page (amd64 from
+//! version 2: 2 MiB). Absent tables are zeros, and a large mapping has one entry for each
+//! page that it contains.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use super::error::{BuildError, Result};
 use super::ranges::Ranges;
 use super::recipe::{Mapping, Protection, Recipe};
 
-/// The section and which pages the walk found.
+/// The section, and the pages that it maps.
 #[derive(Debug)]
 pub(crate) struct Pmap {
-    /// The section's bytes. On arm not a whole number of pages.
+    /// The section's bytes; on arm not a whole number of pages.
     pub(crate) bytes: Vec<u8>,
-    /// Physical addresses of pages the walk adds to the bitmap.
+    /// Physical addresses of pages to add to the bitmap.
     pub(crate) found: Vec<u64>,
 }
 
-/// The largest section a recipe may make.
+/// The largest section in bytes.
 const MAX_SECTION: u128 = 1 << 28;
 
 struct Shape {
-    /// Bytes one entry maps.
+    /// Bytes that one entry maps.
     unit: u64,
-    /// Bytes of virtual memory the section grows by.
+    /// The section maps a multiple of this many bytes.
     span: u64,
     entry: usize,
 }
@@ -42,7 +42,7 @@ fn shape(tables: Tables, version: u32, page: u64) -> Shape {
     Shape { unit, span, entry }
 }
 
-/// Builds the section for `recipe`; amd64's leaf tables go into `pages`.
+/// Builds the section for `recipe` and adds amd64's leaf tables to `pages`.
 pub(crate) fn build(
     recipe: &Recipe,
     version: u32,
@@ -65,7 +65,7 @@ pub(crate) fn build(
         avail,
     };
     if let Tables::Mips { .. } = tables {
-        // The TLB keeps one G for two pages, so what is not valid has it as well.
+        // A TLB entry has one G bit for two pages, so invalid entries have it as well.
         for entry in walk.bytes.chunks_exact_mut(walk.shape.entry) {
             let low = if recipe.big() { entry.len() - 1 } else { 0 };
             entry[low] = 1;
@@ -173,7 +173,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The section's entry `offset` bytes into a mapping.
+    /// The entry for the page at `offset` in mapping `m`.
     fn entry(&self, m: &Mapping, offset: u64) -> u64 {
         let pa = m.pa + offset;
         let large = m.size > self.shape.unit;
@@ -183,7 +183,7 @@ impl Walk<'_> {
             // A 2 MiB leaf, or one step of a 1 GiB leaf: PS set.
             Tables::Amd64 if self.version > 1 => pa | amd64_flags(m.prot) | 0x80,
             Tables::Amd64 => pa | amd64_flags(m.prot),
-            // A block leaves nothing of its attributes: AF, inner shareable, page.
+            // The attributes of a block are lost: AF, inner shareable, page.
             Tables::Arm64 if large => pa | 0x703,
             Tables::Arm64 => pa | 0x703 | bit(!write, 7) | bit(!execute, 53) | bit(!execute, 54),
             // V, R, W, X, G, A, D.
@@ -215,15 +215,15 @@ impl Walk<'_> {
         let at = usize::try_from(index)
             .ok()
             .and_then(|i| i.checked_mul(size));
-        let room = at.filter(|at| at.saturating_add(size) <= self.bytes.len());
-        let at = room.ok_or_else(outside)?;
+        let inside = at.filter(|at| at.saturating_add(size) <= self.bytes.len());
+        let at = inside.ok_or_else(outside)?;
         let mut entry = Vec::new();
         super::content::put_number(&mut entry, value, size, self.recipe.big(), line)?;
         self.bytes[at..at + size].copy_from_slice(&entry);
         Ok(())
     }
 
-    /// Sets the entry of `va` in its leaf table (amd64), made on first use.
+    /// Sets the entry of `va` in its leaf table (amd64), which is created on first use.
     fn put_leaf(
         &mut self,
         line: usize,
@@ -240,7 +240,7 @@ impl Walk<'_> {
                     None => self.free_page(line, pages)?,
                 };
                 self.leaf_tables.insert(va >> 21, pa);
-                // A table: valid, writable, accessed, modified.
+                // Valid, writable, accessed, modified.
                 self.put(line, va & !0x1f_ffff, pa | 0x63)?;
                 pages.entry(pa).or_insert_with(|| vec![0; 0x1000]);
                 if self.avail.contains(pa) {
@@ -255,9 +255,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The highest page of the machine that nothing else uses.
+    /// The highest unused page of the machine.
     fn free_page(&self, line: usize, pages: &BTreeMap<u64, Vec<u8>>) -> Result<u64> {
-        let target = |pa: u64| {
+        let is_used = |pa: u64| {
             self.recipe
                 .maps
                 .iter()
@@ -272,14 +272,14 @@ impl Walk<'_> {
             let mut pa = end / 0x1000 * 0x1000;
             while pa > *start && pa - 0x1000 >= *start {
                 pa -= 0x1000;
-                if !pages.contains_key(&pa) && !target(pa) {
+                if !pages.contains_key(&pa) && !is_used(pa) {
                     return Ok(pa);
                 }
             }
         }
-        Err(BuildError::Meaningless {
+        Err(BuildError::Invalid {
             line,
-            what: "dump_avail has no page left for a page table",
+            what: "dump_avail has no free page for a page table",
         })
     }
 }

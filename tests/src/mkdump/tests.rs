@@ -1,4 +1,4 @@
-//! The builder against numbers worked out by hand from the format descriptions.
+//! Tests of the builder. Expected numbers are computed by hand from the format descriptions.
 
 use super::*;
 
@@ -14,9 +14,9 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// The worked example: amd64 version 3 with 4 GiB and the usual kernel map.
+/// The example of the format description: amd64 version 3 with 4 GiB and the default kernel map.
 #[test]
-fn the_worked_example_has_its_offsets() {
+fn offsets_match_the_format_descriptions_example() {
     let built = build_all(
         "minidump amd64 3
          avail 0x1000 0x9f000
@@ -68,7 +68,7 @@ const SMALL: &str = "minidump amd64 3
 ";
 
 #[test]
-fn amd64_pages_go_through_a_leaf_table_that_is_saved() {
+fn amd64_pages_have_a_leaf_table_that_is_saved() {
     let text = format!(
         "{SMALL}
          table 0xffffffff80200000 0x207000
@@ -96,11 +96,7 @@ fn amd64_large_pages_are_directory_entries() {
     let oracle = built.oracle.unwrap();
     let pmap = oracle.section("pmap").unwrap().0 as usize;
     assert_eq!(le64(&built.bytes, pmap + 8), 0x20_01a1);
-    assert_eq!(
-        oracle.pages.len(),
-        16,
-        "the pages of dump_avail in it are saved"
-    );
+    assert_eq!(oracle.pages.len(), 16, "its pages in dump_avail are saved");
     assert_eq!(oracle.mapped.len(), 512);
 
     let text = format!("{SMALL}\nmap 0xffffffff80000000 0x40000000 1G rwx");
@@ -111,7 +107,7 @@ fn amd64_large_pages_are_directory_entries() {
 }
 
 #[test]
-fn amd64_version_1_has_an_entry_a_page_and_no_dump_avail() {
+fn amd64_version_1_has_an_entry_per_page_and_no_dump_avail() {
     let built = build_all(
         "minidump amd64 1
          kernbase 0xffffffff80000000
@@ -219,7 +215,7 @@ fn arm_entries_are_not_padded_to_a_page() {
     assert_eq!(built.bytes[0x4400], 9);
 }
 
-/// Follows the description of the lookup, entry by entry.
+/// Looks `va` up in the hashed page table, as described by the Power ISA.
 fn hashed_lookup(table: &[u8], vsid: u64, va: u64) -> Option<u64> {
     let page = (va & 0x0fff_ffff) >> 12;
     let groups = table.len() as u64 / 128;
@@ -240,8 +236,8 @@ fn hashed_lookup(table: &[u8], vsid: u64, va: u64) -> Option<u64> {
 }
 
 #[test]
-fn powerpc64_pages_are_found_by_their_hash_also_in_the_second_group() {
-    // Pages 2048 apart share a group: the second eight go to the other group.
+fn powerpc64_entries_overflow_into_the_second_hash_group() {
+    // Pages 2048 apart share a group of eight; the other eight use the second group.
     let mut text = "minidump powerpc64 2\navail 0x0 0x100000\n".to_owned();
     for i in 0..16u64 {
         let (va, pa) = (0xc008_0000_0000_0000u64 + i * 0x80_0000, 0x1000 * i);
@@ -257,7 +253,7 @@ fn powerpc64_pages_are_found_by_their_hash_also_in_the_second_group() {
         assert_eq!(hashed_lookup(table, vsid, va), Some(0x1000 * i), "{va:#x}");
     }
     assert_eq!(hashed_lookup(table, vsid, 0xc008_0000_0000_1000), None);
-    // Most significant byte first, in the header as well.
+    // The header is big endian as well.
     assert_eq!(built.bytes[64..68], [0, 0, 0, 2]);
     assert_eq!(&built.bytes[..26], b"minidump FreeBSD/powerpc64");
 }
@@ -265,7 +261,7 @@ fn powerpc64_pages_are_found_by_their_hash_also_in_the_second_group() {
 #[test]
 fn bitmap_words_have_the_kernels_size_and_order() {
     let text = |arch: &str| {
-        // Version 2 unless the row says 1.
+        // Version 2 unless the row has a version.
         let arch = if arch.contains(' ') {
             arch.to_owned()
         } else {
@@ -273,7 +269,7 @@ fn bitmap_words_have_the_kernels_size_and_order() {
         };
         format!("minidump {arch}\navail 0x0 0x40000\npage 0x1000 zero\npage 0x21000 zero\n")
     };
-    for (arch, places) in [
+    for (arch, bytes) in [
         ("powerpc64", [(7, 2), (3, 2)]),
         ("powerpc64le", [(0, 2), (4, 2)]),
         ("mips", [(3, 2), (7, 2)]),
@@ -285,14 +281,14 @@ fn bitmap_words_have_the_kernels_size_and_order() {
     ] {
         let built = build_all(&text(arch)).unwrap();
         let start = built.oracle.unwrap().section("bitmap").unwrap().0 as usize;
-        for (byte, value) in places {
+        for (byte, value) in bytes {
             assert_eq!(built.bytes[start + byte], value, "{arch} byte {byte}");
         }
     }
 }
 
 #[test]
-fn mips_frames_start_at_bit_6_and_a_kernels_entries_are_global() {
+fn mips_frames_start_at_bit_6_and_entries_are_global() {
     let built = build_all(
         "minidump mips 2
          avail 0x0 0x10000
@@ -307,7 +303,7 @@ fn mips_frames_start_at_bit_6_and_a_kernels_entries_are_global() {
 const RAW: &str = "raw amd64\nbytes fill 0x77 len 5000\n";
 
 #[test]
-fn a_live_file_ends_with_its_header_behind_whole_pages() {
+fn live_file_ends_with_a_header_after_whole_pages() {
     let bytes = build(&format!("{RAW}container live")).unwrap();
     assert_eq!(bytes.len(), 8192 + 512);
     assert_eq!(&bytes[8192..8211], b"FreeBSD Kernel Dump");
@@ -317,7 +313,7 @@ fn a_live_file_ends_with_its_header_behind_whole_pages() {
 }
 
 #[test]
-fn a_device_ends_with_its_header_and_has_another_before_the_dump() {
+fn device_has_a_header_at_its_end_and_one_before_the_dump() {
     let text = "raw amd64
         bytes fill 0x77 len 8192
         container device
@@ -332,17 +328,17 @@ fn a_device_ends_with_its_header_and_has_another_before_the_dump() {
     assert_eq!(&bytes[leading..leading + 19], b"FreeBSD Kernel Dump");
     assert_eq!(bytes[leading + 512..leading + 4096], [0; 3584]);
     assert_eq!(bytes[leading + 56..leading + 60], [0, 0, 0x10, 0]);
-    assert_eq!(bytes[leading + 4096], 1, "the key block says AES");
+    assert_eq!(bytes[leading + 4096], 1, "AES in the key block");
     assert_ne!(
         bytes[leading + 8192..trailing],
         [0x77; 8192][..],
-        "nothing plain"
+        "stored encrypted"
     );
     assert!(build(&format!("{RAW}container device\ndevice_size 64K")).is_err());
 }
 
 #[test]
-fn a_compressed_device_keeps_stale_bytes_behind_the_stream() {
+fn device_keeps_stale_bytes_after_a_compressed_stream() {
     let text = "raw amd64
         bytes fill 0 len 0x10000
         container device
@@ -363,7 +359,7 @@ fn a_compressed_device_keeps_stale_bytes_behind_the_stream() {
 }
 
 #[test]
-fn a_cleared_dump_keeps_the_parity_of_the_header_it_had() {
+fn cleared_header_keeps_its_old_parity() {
     let whole = build(&format!("{RAW}container live")).unwrap();
     let cleared = build(&format!("{RAW}container live\ncleared")).unwrap();
     assert_eq!(&cleared[8192..8212], b"Cleared Kernel Dump\0");
@@ -378,7 +374,7 @@ fn edits_apply_in_order_at_their_stage() {
         flip file payload.size - 1 bit 7
         append file text \"end\"
         truncate file file.size - 6";
-    // 8 bytes, 3 more, 6 fewer; the flipped byte is among those cut off again.
+    // 8 bytes, plus 3, minus 6; the flipped byte is cut off.
     assert_eq!(build(text).unwrap(), [0, 0x11]);
     let text = "raw powerpc64
         bytes hex 00 11 22 33
@@ -389,7 +385,7 @@ fn edits_apply_in_order_at_their_stage() {
 }
 
 #[test]
-fn every_derived_size_can_be_contradicted() {
+fn derived_values_can_be_overridden() {
     let text = format!(
         "{SMALL}
          page 0x201000 zero
@@ -408,7 +404,7 @@ fn every_derived_size_can_be_contradicted() {
 }
 
 #[test]
-fn garbage_bits_cost_a_page_each_when_the_writer_wrote_them() {
+fn garbage_bits_have_pages_only_with_the_keyword() {
     let text = format!("{SMALL}\npage 0x201000 fill 1\ngarbage 16 18 pages\ngarbage 64 70");
     let built = build_all(&text).unwrap();
     assert_eq!(built.bytes[0x3000..0x3009], [2, 0, 3, 0, 0, 0, 0, 0, 0x3f]);
@@ -421,12 +417,9 @@ fn garbage_bits_cost_a_page_each_when_the_writer_wrote_them() {
 #[test]
 fn errors_name_their_line() {
     let line = |text: &str| build(text).unwrap_err().to_string();
-    assert_eq!(
-        line("minidump vax 1"),
-        "line 1: no architecture is called vax"
-    );
+    assert_eq!(line("minidump vax 1"), "line 1: unknown architecture vax");
     assert!(line("# c\n\nminidump amd64 4").starts_with("line 3: version is 0x4"));
-    assert!(line("raw amd64\nbites zero").starts_with("line 2: no statement"));
+    assert!(line("raw amd64\nbites zero").starts_with("line 2: unknown statement"));
     assert!(line("raw amd64\nbytes zero len 4 5").starts_with("line 2: expected the end"));
     assert!(line("raw amd64\nbytes zero len 1\nset kdh.nothing = 1").starts_with("line 3:"));
     assert!(line("minidump amd64 3\navail 0x2000 0x1000").starts_with("line 2:"));
@@ -434,7 +427,7 @@ fn errors_name_their_line() {
 }
 
 #[test]
-fn a_full_dump_is_an_elf_core_of_its_ranges() {
+fn full_dump_is_an_elf_core_with_a_segment_per_range() {
     let bytes = build("fulldump amd64\navail 0x1000 0x3000\npage 0x2000 fill 5").unwrap();
     assert_eq!(bytes.len(), 0x3000);
     assert_eq!(&bytes[..8], b"\x7fELF\x02\x01\x01\xff");
@@ -447,7 +440,7 @@ fn a_full_dump_is_an_elf_core_of_its_ranges() {
 }
 
 #[test]
-fn info_has_the_lines_of_savecore() {
+fn info_has_the_lines_that_savecore_writes() {
     let text = format!("{RAW}container live\ninfo \"/dev/mem\" bounds 7 status good");
     let info = build_all(&text).unwrap().info.unwrap();
     let lines: Vec<&str> = info.lines().collect();

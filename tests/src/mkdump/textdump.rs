@@ -1,10 +1,10 @@
-//! Text dumps: a tar of small files, written from the end of a device downward.
+//! Text dumps: a tar archive, written from the end of a device downward.
 //!
 //! FreeBSD `sys/ddb/db_textdump.c`.
 
 const BLOCK: usize = 512;
 
-/// The members as ustar blocks in the order a tar reader wants them. No blocks end it.
+/// The members as a ustar archive without end-of-archive blocks.
 pub(crate) fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, content) in members {
@@ -15,7 +15,7 @@ pub(crate) fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// The blocks last to first, as they lie on a device.
+/// The blocks in reverse order, as on a device.
 pub(crate) fn reversed(tar: &[u8]) -> Vec<u8> {
     tar.chunks(BLOCK).rev().flatten().copied().collect()
 }
@@ -31,7 +31,7 @@ fn member(name: &str, len: usize) -> [u8; BLOCK] {
     put(257, b"ustar");
     put(265, b"root");
     put(297, b"wheel");
-    // The sum counts its own field as blanks.
+    // The checksum counts its own field as blanks.
     put(148, b"        ");
     let sum: u32 = out.iter().map(|byte| u32::from(*byte)).sum();
     out[148..156].copy_from_slice(format!("{sum:6o}\0 ").as_bytes());
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_holds_the_blocks_in_reverse() {
+    fn reversed_swaps_the_order_of_blocks() {
         let tar = tar(&[("panic.txt".to_owned(), b"boom".to_vec())]);
         assert_eq!(tar.len(), 1024);
         let device = reversed(&tar);
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_says_its_length_in_octal() {
+    fn member_sizes_and_checksums_are_octal() {
         let header = member("version.txt", 511);
         assert_eq!(&header[124..128], b"777\0");
         assert_eq!(&header[100..105], b"0600\0");

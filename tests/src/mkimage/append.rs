@@ -1,6 +1,6 @@
-//! Bytes put at the end of others.
+//! Appending numbers and padding to a buffer.
 
-/// Appends little-endian numbers of some width.
+/// Appends little-endian numbers of `width` bytes.
 pub(super) fn put(out: &mut Vec<u8>, width: usize, values: &[u64]) {
     for value in values {
         out.extend(&value.to_le_bytes()[..width]);

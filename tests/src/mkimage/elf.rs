@@ -2,7 +2,7 @@
 
 use super::append::{pad, put};
 use super::memory::Memory;
-use super::registers::{control, register, segment_base, selector};
+use super::registers::{PUSHED, control, controls, register, segment_base, selector};
 
 /// A `PT_LOAD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Load {
     pub memsz: u64,
 }
 
-/// A core to be written. Headers come first, then notes, then memory.
+/// An ELF core to write: headers, notes, memory.
 #[derive(Debug, Clone)]
 pub struct Core {
     /// `EI_CLASS`: 64 bits, or 32.
@@ -30,13 +30,13 @@ pub struct Core {
     pub machine: u16,
     /// Notes, if there is a `PT_NOTE`.
     pub notes: Option<Vec<u8>>,
-    /// Segments; their offsets count from the start of the bytes behind the headers.
+    /// Segments; offsets are relative to `bytes`.
     pub loads: Vec<Load>,
-    /// What the segments lie in.
+    /// Contents of the segments.
     pub bytes: Vec<u8>,
-    /// Whether the number of program headers is in section 0.
+    /// `PN_XNUM`: the number of program headers is in section 0.
     pub xnum: bool,
-    /// Bytes behind the headers are at a multiple of this.
+    /// Alignment of `bytes` in the file.
     pub align: usize,
 }
 
@@ -152,7 +152,7 @@ impl Core {
     }
 }
 
-/// A note: its name ends with a zero, name and contents are padded to 4 bytes.
+/// Appends a note: name with a NUL, name and contents padded to 4 bytes.
 pub(super) fn note(out: &mut Vec<u8>, name: &str, kind: u64, contents: &[u8]) {
     put(
         out,
@@ -166,15 +166,11 @@ pub(super) fn note(out: &mut Vec<u8>, name: &str, kind: u64, contents: &[u8]) {
     pad(out, 4);
 }
 
-/// `NT_PRSTATUS` of a 64-bit processor.
+/// `NT_PRSTATUS` of an amd64 processor.
 fn prstatus(cpu: u32) -> Vec<u8> {
     let mut out = vec![0; 112];
     let r = |name: &str| register(cpu, name);
-    let order = [
-        "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
-        "rsi", "rdi",
-    ];
-    put(&mut out, 8, &order.map(r));
+    put(&mut out, 8, &PUSHED.map(r));
     put(
         &mut out,
         8,
@@ -195,7 +191,7 @@ fn prstatus(cpu: u32) -> Vec<u8> {
     out
 }
 
-/// `NT_PRSTATUS` of an i386.
+/// `NT_PRSTATUS` of an i386 processor.
 fn prstatus_32(cpu: u32) -> Vec<u8> {
     let mut out = vec![0; 72];
     let r = |name: &str| register(cpu, name);
@@ -234,23 +230,13 @@ fn qemu_note(cpu: u32) -> Vec<u8> {
         put(&mut out, 4, &[selector(cpu, name), 0xffff, 0x93, 0]);
         put(&mut out, 8, &[segment_base(cpu, name)]);
     }
-    put(
-        &mut out,
-        8,
-        &[
-            control(cpu, 0),
-            0,
-            control(cpu, 2),
-            control(cpu, 3),
-            control(cpu, 4),
-        ],
-    );
+    put(&mut out, 8, &controls(cpu));
     put(&mut out, 8, &[segment_base(cpu, "kernel_gs")]);
     out
 }
 
-/// The notes of `cpus` processors: those of the ELF, then QEMU's own, if wanted.
-pub(super) fn notes(cpus: u32, wide: bool, own: bool) -> Vec<u8> {
+/// The notes of `cpus` processors: `NT_PRSTATUS`, then QEMU's notes if `qemu` is set.
+pub(super) fn notes(cpus: u32, wide: bool, qemu: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for cpu in 0..cpus {
         let status = if wide {
@@ -260,14 +246,14 @@ pub(super) fn notes(cpus: u32, wide: bool, own: bool) -> Vec<u8> {
         };
         note(&mut out, "CORE", 1, &status);
     }
-    for cpu in (0..cpus).filter(|_| own) {
+    for cpu in (0..cpus).filter(|_| qemu) {
         note(&mut out, "QEMU", 0, &qemu_note(cpu));
     }
     out
 }
 
-/// What QEMU writes of an arm64 guest with `cpus` processors: a status of 392 bytes for each, and
-/// behind it its vector registers.
+/// QEMU's core of an arm64 guest: for each of `cpus` processors a status of 392 bytes, then its
+/// vector registers.
 #[must_use]
 pub fn qemu_arm64(memory: &Memory, cpus: u32) -> Core {
     let mut out = Vec::new();
@@ -294,7 +280,7 @@ pub fn qemu_arm64(memory: &Memory, cpus: u32) -> Core {
     }
 }
 
-/// The same of a riscv64 guest, whose status has 376 bytes and no vector registers follow.
+/// QEMU's core of a riscv64 guest: for each of `cpus` processors a status of 376 bytes.
 #[must_use]
 pub fn qemu_riscv64(memory: &Memory, cpus: u32) -> Core {
     let mut out = Vec::new();
@@ -316,7 +302,7 @@ pub fn qemu_riscv64(memory: &Memory, cpus: u32) -> Core {
     }
 }
 
-/// What QEMU's `dump-guest-memory` writes without paging, for `cpus` processors.
+/// The output of QEMU's `dump-guest-memory` without paging, for `cpus` processors.
 #[must_use]
 pub fn qemu(memory: &Memory, cpus: u32) -> Core {
     Core {
@@ -325,7 +311,7 @@ pub fn qemu(memory: &Memory, cpus: u32) -> Core {
     }
 }
 
-/// The same of an i386 guest below 4 GiB: ELF of 32 bits.
+/// [`qemu`] for an i386 guest with memory below 4 GiB: a 32-bit ELF core.
 #[must_use]
 pub fn qemu_32(memory: &Memory, cpus: u32) -> Core {
     Core {
@@ -336,8 +322,8 @@ pub fn qemu_32(memory: &Memory, cpus: u32) -> Core {
     }
 }
 
-/// The same with paging: a segment for each of `mappings` (virtual address, physical address,
-/// bytes), which may show a page twice, and in the order given.
+/// [`qemu`] with paging: a segment for each of `mappings` (virtual address, physical address,
+/// bytes), in the order given. Mappings may overlap.
 ///
 /// # Panics
 ///
@@ -363,7 +349,7 @@ pub fn qemu_paging(memory: &Memory, cpus: u32, mappings: &[(u64, u64, u64)]) -> 
     }
 }
 
-/// What a FreeBSD kernel writes with `debug.minidump=0`.
+/// The full dump of a FreeBSD kernel with `debug.minidump=0`.
 #[must_use]
 pub fn freebsd_full(memory: &Memory) -> Core {
     Core {
@@ -373,7 +359,7 @@ pub fn freebsd_full(memory: &Memory) -> Core {
     }
 }
 
-/// What `VBoxManage debugvm dumpvmcore` writes, in the format of version 0x00010006.
+/// The output of `VBoxManage debugvm dumpvmcore`, format version 0x00010006.
 #[must_use]
 pub fn virtualbox(memory: &Memory, cpus: u32) -> Core {
     let mut out = Vec::new();
@@ -429,7 +415,7 @@ fn vbox_cpu(cpu: u32) -> Vec<u8> {
     }
     segment(&mut out, "ldt");
     segment(&mut out, "tr");
-    // sysenter's three, EFER, STAR, PAT, LSTAR, CSTAR, SFMASK, KernelGSBase.
+    // SYSENTER_CS, _ESP and _EIP, EFER, STAR, PAT, LSTAR, CSTAR, SFMASK, KernelGSBase.
     put(
         &mut out,
         8,

@@ -21,20 +21,20 @@ pub enum Codec {
     Zstd,
 }
 
-/// A file to be written.
+/// How to write a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Kdump {
-    /// Codecs, which pages have in turn. A page that a codec does not make smaller is plain.
+    /// Codecs, assigned to pages in turn. A page that does not shrink is stored plain.
     pub codecs: &'static [Codec],
-    /// Structures of a 64-bit machine, or of a 32-bit one.
+    /// Structures of a 64-bit machine; otherwise of a 32-bit one.
     pub wide: bool,
     /// Processors in the notes.
     pub cpus: u32,
-    /// Whether all pages of zeros are one.
+    /// Store one copy of the zero page.
     pub share_zeros: bool,
-    /// Every so many pages one is left out, though it exists; 0 for none.
-    pub leave_out: u64,
-    /// The file is incomplete: its writer got to so many pages.
+    /// Exclude the pages whose frame number is a multiple of this; 0 for none.
+    pub exclude_every: u64,
+    /// Write an incomplete file with this many pages.
     pub written: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ impl Default for Kdump {
             wide: true,
             cpus: 2,
             share_zeros: true,
-            leave_out: 0,
+            exclude_every: 0,
             written: None,
         }
     }
@@ -71,7 +71,7 @@ fn compress(codec: Codec, page: &[u8]) -> (u64, Vec<u8>) {
     }
 }
 
-/// The file, version 6 of the format, blocks of 4096 bytes.
+/// A file of format version 6 with blocks of 4096 bytes.
 ///
 /// # Panics
 ///
@@ -134,12 +134,13 @@ pub fn kdump(memory: &Memory, how: &Kdump) -> Vec<u8> {
     out.extend(&notes);
     pad(&mut out, BLOCK);
 
-    let is_out = |number: u64| how.leave_out > 0 && number.is_multiple_of(how.leave_out);
+    let is_excluded =
+        |number: u64| how.exclude_every > 0 && number.is_multiple_of(how.exclude_every);
     let mut bitmaps = vec![0_u8; 2 * one_bitmap * BLOCK];
     for (number, _) in memory.pages() {
         let (byte, bit) = (number as usize / 8, 1 << (number % 8));
         bitmaps[byte] |= bit;
-        if !is_out(number) {
+        if !is_excluded(number) {
             bitmaps[one_bitmap * BLOCK + byte] |= bit;
         }
     }
@@ -147,7 +148,7 @@ pub fn kdump(memory: &Memory, how: &Kdump) -> Vec<u8> {
 
     let kept = memory
         .pages()
-        .filter(|(number, _)| !is_out(*number))
+        .filter(|(number, _)| !is_excluded(*number))
         .collect::<Vec<_>>();
     let data_at = (out.len() + 24 * kept.len()) as u64;
     let mut data: Vec<u8> = Vec::new();
@@ -178,8 +179,8 @@ pub fn kdump(memory: &Memory, how: &Kdump) -> Vec<u8> {
     out
 }
 
-/// `file` in pieces of up to `piece` bytes, as it is written to a pipe. If `shuffled`, every
-/// second piece comes after all the others.
+/// Flattens `file` into pieces of at most `piece` bytes, as makedumpfile writes to a pipe. If
+/// `shuffled`, every second piece comes after all the others.
 #[must_use]
 pub fn flatten(file: &[u8], piece: usize, shuffled: bool) -> Vec<u8> {
     let mut out = b"makedumpfile\0\0\0\0".to_vec();

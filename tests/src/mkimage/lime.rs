@@ -1,4 +1,4 @@
-//! LiME's format, and AVML's compressed one.
+//! The formats of LiME and AVML.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ fn header(out: &mut Vec<u8>, magic: &[u8; 4], version: u64, start: u64, len: usi
     put(out, 8, &[start, start + len as u64 - 1, 0]);
 }
 
-/// A LiME file, a range for each of memory's.
+/// A LiME file with one range per range of `memory`.
 #[must_use]
 pub fn lime(memory: &Memory) -> Vec<u8> {
     let mut out = Vec::new();
@@ -22,7 +22,7 @@ pub fn lime(memory: &Memory) -> Vec<u8> {
     out
 }
 
-/// An AVML file, ranges of up to `block` bytes. A range of zeros alone is left out.
+/// An AVML file with ranges of at most `block` bytes. Ranges of zeros are omitted.
 ///
 /// # Panics
 ///
@@ -47,8 +47,8 @@ pub fn avml(memory: &Memory, block: usize) -> Vec<u8> {
     out
 }
 
-/// What AVML 0.17.0 wrote: ranges of up to `block` bytes, of which those of zeros alone are a header
-/// and nothing else. Version 1 (LiME's) or 2 (compressed).
+/// A file of AVML 0.17.0 with ranges of at most `block` bytes; a range of zeros is only a header.
+/// Version 1 (LiME's) or 2 (compressed).
 ///
 /// # Panics
 ///

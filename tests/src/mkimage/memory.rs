@@ -1,25 +1,24 @@
-//! What a machine's memory holds, from text.
+//! Physical memory of a machine, described by text.
 
 use crate::random::Random;
 
-/// Bytes of a page.
+/// Page size in bytes.
 const PAGE: usize = 4096;
 
-/// Ranges of memory and their bytes.
+/// Ranges of memory and their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// First address and bytes; ascending, apart.
+    /// Start address and contents, ascending and disjoint.
     pub ranges: Vec<(u64, Vec<u8>)>,
 }
 
 impl Memory {
     /// Reads lines `START PAGES CONTENT`: an address, a number of pages, and `zero`, `fill BYTE`,
-    /// `text SEED`, `noise SEED` or
-    /// `mix SEED` (pages of zeros, of one byte, of text, of noise).
+    /// `text SEED`, `noise SEED` or `mix SEED` (pages of zeros, of one byte, of text, of noise).
     ///
     /// # Panics
     ///
-    /// On a line that is not like this.
+    /// If a line is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let number = |word: &str| match word.strip_prefix("0x") {
@@ -41,14 +40,14 @@ impl Memory {
                     }
                 }
                 "mix" => mix(number(words[3]), &mut bytes),
-                other => panic!("{other}: no content"),
+                other => panic!("unknown content {other}"),
             }
             ranges.push((number(words[0]), bytes));
         }
         Self { ranges }
     }
 
-    /// Pages with their numbers.
+    /// Pages with their frame numbers.
     pub fn pages(&self) -> impl Iterator<Item = (u64, &[u8])> + '_ {
         self.ranges
             .iter()
@@ -62,7 +61,7 @@ impl Memory {
         last.map_or(0, |(start, bytes)| start + bytes.len() as u64)
     }
 
-    /// Raw RAM in which an offset is an address; zeros between ranges.
+    /// Raw memory in which an offset is an address; zeros between ranges.
     #[must_use]
     pub fn flat(&self) -> Vec<u8> {
         let mut out = vec![0; self.end() as usize];
@@ -72,7 +71,7 @@ impl Memory {
         out
     }
 
-    /// The ranges' bytes, one behind the other.
+    /// The contents of the ranges, concatenated.
     #[must_use]
     pub fn packed(&self) -> Vec<u8> {
         self.ranges

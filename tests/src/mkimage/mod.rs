@@ -1,8 +1,8 @@
-//! Images of memory for tests, in every format that hypervisors and forensic tools keep.
+//! Memory images in the formats of hypervisors and forensic tools.
 //!
-//! The formats are written down here a second time, from their descriptions; nothing is taken from
-//! the crates under test, not even constants. What QEMU itself writes is compared elsewhere; this
-//! is for the formats whose producers are not at hand, and for files that are wrong on purpose.
+//! The formats are implemented from their descriptions, independently of the crates under test.
+//! Images written by QEMU are tested elsewhere; this module covers formats whose producers are not
+//! available to the tests, and damaged files.
 //!
 //! ```text
 //! Memory::parse(text) -> raw · qemu · kdump (flatten) · lime · avml · virtualbox · vmware · bhyve

@@ -1,9 +1,15 @@
-//! Made-up registers: every one of every processor has a value of its own.
+//! Generated register values, different for every register and processor.
 
-/// Registers that have a name of their own.
+/// General registers, instruction pointer and flags.
 pub const NAMES: [&str; 18] = [
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15", "rip", "rflags",
+];
+
+/// General registers in the order in which `struct pt_regs` and `struct cpu_user_regs` have them.
+pub(super) const PUSHED: [&str; 15] = [
+    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi",
+    "rdi",
 ];
 
 /// The value of a register.
@@ -20,6 +26,11 @@ pub fn register(cpu: u32, name: &str) -> u64 {
 #[must_use]
 pub fn control(cpu: u32, number: u32) -> u64 {
     register(cpu, &format!("cr{number}"))
+}
+
+/// CR0 to CR4, with 0 for CR1.
+pub(super) fn controls(cpu: u32) -> [u64; 5] {
+    [0, 1, 2, 3, 4].map(|number| if number == 1 { 0 } else { control(cpu, number) })
 }
 
 /// The base of a segment.

@@ -1,10 +1,10 @@
-//! What lies beside memory that is a file of its own: VMware's state, bhyve's metadata.
+//! State files that accompany a memory file: VMware's `.vmss`, bhyve's metadata.
 
 use super::append::put;
 use super::memory::Memory;
 use super::registers::{NAMES, control, register};
 
-/// A tag with a number.
+/// Appends a tag with a number.
 fn tag(out: &mut Vec<u8>, name: &str, indices: &[u64], width: usize, value: u64) {
     let head = (name.len() as u64) << 8 | (indices.len() as u64) << 6 | width as u64;
     put(out, 2, &[head]);
@@ -13,7 +13,7 @@ fn tag(out: &mut Vec<u8>, name: &str, indices: &[u64], width: usize, value: u64)
     put(out, width, &[value]);
 }
 
-/// A tag with a block, which begins at a multiple of 16.
+/// Appends a tag with a block that begins at a multiple of 16.
 fn block(out: &mut Vec<u8>, at: usize, name: &str, indices: &[u64], bytes: &[u8]) {
     put(
         out,
@@ -30,7 +30,7 @@ fn block(out: &mut Vec<u8>, at: usize, name: &str, indices: &[u64], bytes: &[u8]
     out.extend(bytes);
 }
 
-/// A `.vmss` with two groups: `cpu`, with a block in it and the registers of `cpus` processors, and
+/// A `.vmss` with two groups: `cpu`, with the registers of `cpus` processors or one block, and
 /// `memory`.
 fn build(memory: &Memory, with_memory: bool, cpus: u32) -> Vec<u8> {
     let groups = 12 + 2 * 80;
@@ -89,19 +89,19 @@ fn build(memory: &Memory, with_memory: bool, cpus: u32) -> Vec<u8> {
     out
 }
 
-/// A `.vmss` for a `.vmem` that holds memory's ranges one behind the other.
+/// A `.vmss` for a `.vmem` that contains the concatenated ranges of `memory`.
 #[must_use]
 pub fn vmss(memory: &Memory) -> Vec<u8> {
     build(memory, false, 0)
 }
 
-/// A `.vmss` with the memory in it.
+/// A `.vmss` that contains the memory.
 #[must_use]
 pub fn vmss_with_memory(memory: &Memory) -> Vec<u8> {
     build(memory, true, 0)
 }
 
-/// A `.vmss` with the memory and the registers of some processors in it.
+/// A `.vmss` that contains the memory and the registers of `cpus` processors.
 #[must_use]
 pub fn vmss_with_cpus(memory: &Memory, cpus: u32) -> Vec<u8> {
     build(memory, true, cpus)

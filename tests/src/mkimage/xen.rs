@@ -3,27 +3,23 @@
 use super::append::{pad, put};
 use super::elf::note;
 use super::memory::Memory;
-use super::registers::{control, register, segment_base, selector};
+use super::registers::{PUSHED, controls, register, segment_base, selector};
 
-/// A core to be written.
+/// How to write a core.
 #[derive(Debug, Clone, Copy)]
 pub struct Xen {
-    /// A paravirtualised guest: `.xen_p2m` instead of `.xen_pfn`.
+    /// Paravirtualised guest: `.xen_p2m` instead of `.xen_pfn`.
     pub paravirtual: bool,
-    /// Pages from the last to the first.
+    /// Write the pages in descending order.
     pub reversed: bool,
-    /// Processors.
+    /// Number of processors.
     pub cpus: u32,
 }
 
 fn context(cpu: u32) -> Vec<u8> {
     let mut out = vec![0; 512];
     put(&mut out, 8, &[5]);
-    let order = [
-        "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
-        "rsi", "rdi",
-    ];
-    put(&mut out, 8, &order.map(|name| register(cpu, name)));
+    put(&mut out, 8, &PUSHED.map(|name| register(cpu, name)));
     // error_code and entry_vector
     put(&mut out, 4, &[1, 2]);
     put(
@@ -43,18 +39,8 @@ fn context(cpu: u32) -> Vec<u8> {
     );
     // trap_ctxt, then ldt_base, ldt_ents, gdt_frames, gdt_ents, kernel_ss, kernel_sp
     out.resize(out.len() + 256 * 16 + 8 * (1 + 1 + 16 + 1 + 1 + 1), 0);
-    put(
-        &mut out,
-        8,
-        &[
-            control(cpu, 0),
-            0,
-            control(cpu, 2),
-            control(cpu, 3),
-            control(cpu, 4),
-        ],
-    );
-    // The other three, debugreg, three callbacks, vm_assist
+    put(&mut out, 8, &controls(cpu));
+    // ctrlreg 5 to 7, debugreg, three callbacks, vm_assist
     out.resize(out.len() + 8 * (3 + 8 + 3 + 1), 0);
     put(
         &mut out,
@@ -80,7 +66,7 @@ pub fn xen(memory: &Memory, how: Xen) -> Vec<u8> {
     } else {
         0xf00f_ebee
     };
-    // One page more than there is: its frame is missing.
+    // The last page is one without a frame number.
     let count = pages.len() as u64 + 1;
     put(&mut header, 8, &[magic, u64::from(how.cpus), count, 4096]);
     note(&mut notes, "Xen", 0x0200_0001, &header);

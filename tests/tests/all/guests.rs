@@ -89,7 +89,8 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
     }
     let boot = 0xffff_ffff_8000_0000 + value("nkpt", 4) * (2 << 20);
     let kva = 0xffff_fe00_0000_0000..boot.max(value("kernel_vm_end", 8));
-    let mut pages = outside::pages(&read, Tables::Amd64, root, kva, own.into_iter(), &avail);
+    let own = own.into_iter();
+    let mut pages = outside::pages(&read, Tables::Amd64, root, kva, own, &avail, None);
     // PG_NODUMP is the builder's to tell.
     pages.retain(|page| !truth.nodump.iter().any(|range| range.contains(page)));
     pages

@@ -143,7 +143,7 @@ impl Guest<'_> {
             _ => Some(self.long("crashdumpmap")),
         };
         let (own, avail) = (self.own(), self.dump_avail());
-        outside::pages_through(
+        outside::pages(
             &read,
             self.tables,
             self.root(),

@@ -265,7 +265,7 @@ fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
     let bytes = mkimage::kdump(
         &memory,
         &Kdump {
-            leave_out: 5,
+            exclude_every: 5,
             ..Kdump::default()
         },
     );
@@ -436,7 +436,7 @@ fn memory_for_tables_is_bounded_by_the_options() {
     let bytes = mkimage::kdump(
         &Memory::parse("0x0 4000 fill 1"),
         &Kdump {
-            leave_out: 2,
+            exclude_every: 2,
             ..Kdump::default()
         },
     );
