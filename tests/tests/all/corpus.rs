@@ -1,4 +1,4 @@
-//! The recipes in `testdata/dumps` themselves.
+//! The recipes in `testdata/dumps`.
 
 use std::collections::BTreeSet;
 
@@ -13,30 +13,30 @@ fn all() -> Vec<Recipe> {
 }
 
 #[test]
-fn every_recipe_builds_the_same_small_dump_twice() {
+fn recipes_build_deterministically_and_below_1_mib() {
     for Recipe { name, text, .. } in all() {
         let bytes = mkdump::build(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(bytes.len() < 1 << 20, "{name} makes {} bytes", bytes.len());
+        assert!(bytes.len() < 1 << 20, "{name}: {} bytes", bytes.len());
         assert!(
             bytes == mkdump::build(&text).unwrap(),
-            "{name} differs from run to run"
+            "{name}: two builds differ"
         );
     }
 }
 
 #[test]
-fn every_recipe_says_what_it_is_and_what_to_expect() {
+fn recipes_have_a_description_and_an_expected_verdict() {
     for Recipe {
         name,
         text,
         expectation,
     } in all()
     {
-        let expected = expectation.unwrap_or_else(|| panic!("{name} has no verdict"));
+        let expected = expectation.unwrap_or_else(|| panic!("{name}: no valid `# expect:` line"));
         let first = text.lines().next().unwrap_or_default();
         assert!(
             first.starts_with("# ") && !first.contains("expect:"),
-            "{name}: no comment"
+            "{name}: no description on the first line"
         );
         let exit = match expected.verdict {
             Verdict::Sound => 0,
@@ -48,19 +48,18 @@ fn every_recipe_says_what_it_is_and_what_to_expect() {
         let region = expected.region.is_some();
         assert!(
             region || expected.verdict != Verdict::Broken,
-            "{name}: broken where?"
+            "{name}: `broken` without a region"
         );
     }
 }
 
-/// Each recipe is there for something.
 #[test]
-fn no_two_recipes_make_the_same_dump() {
+fn recipes_build_different_dumps() {
     let mut seen = BTreeSet::new();
     for Recipe { name, text, .. } in all() {
         let built = mkdump::build_all(&text).unwrap();
         let new = seen.insert((built.bytes, built.info));
-        assert!(new, "{name} repeats another recipe");
+        assert!(new, "{name}: same dump as another recipe");
     }
 }
 

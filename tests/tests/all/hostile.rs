@@ -1,8 +1,7 @@
-//! Dumps with bytes changed at random: every answer is allowed but a panic, a hang, or a page of
-//! bytes for an address that has none.
+//! Dumps with random damage: no panic, no hang, and no data for an address without a page.
 //!
-//! The sample is small and fixed. `LIVECORE_HOSTILE=1000` takes as many changes of each recipe,
-//! from seeds of their own.
+//! The sample is small and fixed. `LIVECORE_HOSTILE=1000` damages each recipe 1000 times, with
+//! seeds from 1.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -18,8 +17,8 @@ use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
 use livecore_tests::random::Random;
 
-/// Changes up to four places, most of them where structures are: the header, `dump_avail`, the
-/// bitmap, the end.
+/// Applies up to four changes, most of them in structures: the header, `dump_avail`, the bitmap, the
+/// end of the file.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..=random.index(4) {
         let len = bytes.len();
@@ -29,7 +28,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
         let at = match random.index(8) {
             0..=2 => random.index(len.min(160)),
             3 | 4 => len - 1 - random.index(len.min(600)),
-            // Sections of a small dump begin at pages.
+            // Sections begin at page boundaries.
             5 | 6 => (random.index(len / 4096 + 1) * 4096 + random.index(64)).min(len - 1),
             _ => random.index(len),
         };
@@ -47,8 +46,8 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Asks a dump for all that it can give.
-fn use_up(dump: &Dump) {
+/// Calls every reader of the dump.
+fn read_everything(dump: &Dump) {
     let mini = dump.minidump();
     if let Ok(buffer) = MessageBuffer::of(dump, None) {
         let _ = buffer.dmesg(true).len() + buffer.text().len();
@@ -79,7 +78,7 @@ fn use_up(dump: &Dump) {
             let answer = dump.read_phys(PhysAddr(at), &mut buf[..1]);
             let bit = dump.dump_avail().bit_of(PhysAddr(at));
             let there = bit.is_some_and(|bit| dump.bitmap().contains(bit));
-            assert!(there || answer.is_err(), "{at:#x} is a hole and reads");
+            assert!(there || answer.is_err(), "read of hole {at:#x} succeeds");
         }
     }
     for (container, codec) in [
@@ -95,9 +94,9 @@ fn use_up(dump: &Dump) {
 }
 
 #[test]
-fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
-    let asked = std::env::var("LIVECORE_HOSTILE").ok();
-    let times: u64 = asked.map_or(6, |n| n.parse().unwrap());
+fn reading_damaged_dumps_neither_panics_nor_hangs() {
+    let samples = std::env::var("LIVECORE_HOSTILE").ok();
+    let times: u64 = samples.map_or(6, |n| n.parse().unwrap());
     let (mut opened, mut refused) = (0, 0);
     for recipe in recipes().unwrap() {
         let whole = mkdump::build(&recipe.text).unwrap();
@@ -109,7 +108,7 @@ fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
             let begun = Instant::now();
             let answer = std::panic::catch_unwind(|| {
                 let dump = Dump::from_source(Arc::new(bytes), &OpenOptions::default());
-                dump.map(|dump| use_up(&dump))
+                dump.map(|dump| read_everything(&dump))
             });
             match answer {
                 Ok(Ok(())) => opened += 1,
@@ -126,10 +125,9 @@ fn dumps_changed_at_random_are_answered_without_a_panic_or_a_hang() {
     );
 }
 
-/// A page directory whose entries all name one table, of a dump with few pages: a walk ends when it
-/// has read as many tables as the dump has pages.
+/// All entries of the page directory point at one table, and the dump has few pages.
 #[test]
-fn a_table_that_every_directory_entry_names_does_not_hold_up_a_walk() {
+fn walk_reads_at_most_as_many_tables_as_the_dump_has_pages() {
     let text = "minidump amd64 3
 kernbase 0xffffffff80000000
 kernend 0xffffffffc0000000

@@ -1,10 +1,10 @@
-//! The reader of kernel files against the builder of kernel files.
+//! The reader of kernel files against files from the independent builder.
 
 use livecore_minidump::elf::SymbolKind;
 use livecore_minidump::{ByteOrder, KernelElf};
 use livecore_tests::mkelf;
 
-/// Addresses that fit 32 bits, so that every class can have them.
+/// Addresses fit in 32 bits, so that both ELF classes can contain them.
 const KERNEL: &str = "section .text 0x80200000 hex 55 48 89 e5 c3 90 90 90
     section .data 0x80300000 u32 0x12345678, 2
     bss .bss 0x80400000 0x1000
@@ -45,12 +45,12 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
         assert_eq!(
             get("dumppcb"),
             Some((0x8040_0010, 64, false)),
-            "{name}: a local one"
+            "{name}: local symbol"
         );
         assert_eq!(
             get("twice"),
             Some((0x8040_0028, 4, false)),
-            "{name}: the global one"
+            "{name}: global symbol of that name"
         );
         assert_eq!(get("nothing"), None);
         assert_eq!(kernel.symbol("panic").unwrap().kind, SymbolKind::Function);
@@ -65,7 +65,7 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
         assert!(zeros.bytes == [0; 16] && !zeros.in_file, "{name}");
         assert!(
             kernel.bytes_at(0x8030_0004, 8).is_none(),
-            "{name}: it runs over the end"
+            "{name}: beyond the end of .data"
         );
         assert!(kernel.bytes_at(0x9000_0000, 1).is_none(), "{name}");
         assert_eq!(kernel.lookup(0x8020_0003), Some(("btext", 3)), "{name}");
@@ -75,20 +75,20 @@ fn symbols_and_contents_are_found_in_every_class_and_byte_order() {
 }
 
 #[test]
-fn a_kernel_file_cut_anywhere_is_an_error_or_a_smaller_kernel() {
+fn truncated_kernel_file_is_an_error_or_has_no_symbols() {
     let file = mkelf::build(&format!("elf amd64\n{KERNEL}")).unwrap();
     for len in (0..file.len()).step_by(7) {
         if let Ok(kernel) = KernelElf::from_bytes(file[..len].to_vec()) {
-            // The headers stand at the end: nothing can be known without them.
+            // The section headers are at the end of the file.
             assert_eq!(kernel.symbols().count(), 0, "{len}");
         }
     }
 }
 
-/// ELFv1: functions' symbols name descriptors, which the file has filled in, or which relocations
-/// fill in while the kernel is moved. Labels of assembly code are no functions' names.
+/// In ELFv1 a function's symbol is the address of its descriptor, which the file contains or which
+/// relocations fill in. Labels of assembly code are not functions.
 #[test]
-fn functions_of_powerpc64_with_descriptors_are_found_by_their_code() {
+fn powerpc64_elfv1_functions_are_found_by_the_address_of_their_code() {
     let text = "elf powerpc64
         section .text 0x101000 zero len 0x1000
         symbol first 0x110000 size 0x100 func
@@ -106,18 +106,18 @@ fn functions_of_powerpc64_with_descriptors_are_found_by_their_code() {
         let file = mkelf::build(&format!("{text}{sections}")).unwrap();
         let kernel = KernelElf::from_bytes(file).unwrap();
         let found = [0x10_1104, 0x10_1200, 0x10_127c, 0x10_1304].map(|va| kernel.lookup(va));
-        let told = [
+        let expected = [
             ("first", 4),
             ("second", 0),
             ("second", 0x7c),
             ("trapexit", 4),
         ];
-        assert_eq!(found, told.map(Some), "{name}");
-        // Where its descriptor is, as the kernel's own pointers to it have it.
+        assert_eq!(found, expected.map(Some), "{name}");
+        // The symbol's value remains the address of the descriptor, as in the kernel's pointers.
         assert_eq!(kernel.symbol("first").unwrap().value, 0x11_0000);
         assert_eq!(kernel.function_start(0x10_1304), Some(0x10_1200), "{name}");
     }
-    // A reduced file tells no function, and then none is guessed after a label.
+    // A stripped file has no functions; labels are not used instead.
     let file = mkelf::build(&format!(
         "{}{empty}",
         text.replace("symbol .second 0x101200 size 0x80 func local\n", "")
@@ -125,17 +125,17 @@ fn functions_of_powerpc64_with_descriptors_are_found_by_their_code() {
     let kernel = KernelElf::from_bytes(file.unwrap()).unwrap();
     assert_eq!(kernel.lookup(0x10_1304), None);
     assert!(!kernel.has_functions());
-    // ELFv2 has none: a section of that name is nothing special.
+    // ELFv2 has no descriptors: `.opd` is an ordinary section.
     let file = mkelf::build(&format!("{text}{filled}flags 2\n")).unwrap();
     let kernel = KernelElf::from_bytes(file).unwrap();
     assert_eq!(kernel.lookup(0x10_1104), None);
     assert_eq!(kernel.lookup(0x10_1304), Some(("trapexit", 4)));
 }
 
-/// Arm's and RISC-V's files mark where code and data begin, and compilers leave labels: what lies
-/// behind one lies in the function before.
+/// Arm and RISC-V files have mapping symbols for code and data, and compilers leave local labels.
+/// An address after one belongs to the function before it.
 #[test]
-fn marks_of_code_and_data_are_no_functions() {
+fn lookup_ignores_mapping_symbols_and_local_labels() {
     let text = "section .text 0x80200000 zero len 0x1000
         symbol first 0x80200000 size 0x40 func
         symbol $d 0x80200020 notype local
@@ -148,13 +148,10 @@ fn marks_of_code_and_data_are_no_functions() {
         let file = mkelf::build(&format!("elf {name}\n{text}")).unwrap();
         let kernel = KernelElf::from_bytes(file).unwrap();
         for va in [0x8020_001c, 0x8020_0024, 0x8020_003c] {
-            let told = ("first", va - 0x8020_0000);
-            assert_eq!(kernel.lookup(va), Some(told), "{name} {va:#x}");
+            let expected = ("first", va - 0x8020_0000);
+            assert_eq!(kernel.lookup(va), Some(expected), "{name} {va:#x}");
         }
         assert_eq!(kernel.lookup(0x8020_0044), Some(("label", 4)), "{name}");
-        assert!(
-            kernel.symbol("$d").is_some(),
-            "{name}: it is there for who asks"
-        );
+        assert!(kernel.symbol("$d").is_some(), "{name}: found by its name");
     }
 }

@@ -1,7 +1,5 @@
-//! What libkvm does wrong, done right: one test for each fault that its readers of minidumps are
-//! known to have (FreeBSD `lib/libkvm`, and libfbsdvmcore, which is the same code).
-//!
-//! The dumps come from the independent builder, which shares nothing with the reader.
+//! Regression tests for the known faults in libkvm's minidump readers (FreeBSD `lib/libkvm`;
+//! libfbsdvmcore has the same code). Each test names the fault and asserts the correct result.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,10 +15,10 @@ fn built(text: &str) -> (Dump, Built) {
     (dump, built)
 }
 
-/// `_kvm_pa_bit_id` looks only at the end of a range: an address in front of one counts back into
-/// the bits of the range before, and one in front of the first to a huge number.
+/// libkvm: `_kvm_pa_bit_id` checks only the end of a range. An address before a range maps to the
+/// bits of the previous range, one before the first range to a huge number.
 #[test]
-fn an_address_in_front_of_a_range_is_not_in_the_range_before() {
+fn addresses_between_ranges_are_holes() {
     let (dump, _) = built(
         "minidump amd64 3
          kernbase 0xffffffff80000000
@@ -34,14 +32,14 @@ fn an_address_in_front_of_a_range_is_not_in_the_range_before() {
     // Bit 16 less one page is bit 15: the page at 0x1f000, which is saved.
     for hole in [0xff000, 0xf0000, 0xf000, 0, 0x20000, 0x110000] {
         let answer = dump.read_phys(PhysAddr(hole), &mut byte);
-        let right = matches!(answer, Err(ReadError::Hole { at }) if at.0 == hole);
-        assert!(right, "{hole:#x}: {answer:?}");
+        let is_hole = matches!(answer, Err(ReadError::Hole { at }) if at.0 == hole);
+        assert!(is_hole, "{hole:#x}: {answer:?}");
     }
 }
 
-/// The bitmap is taken for words of 64 bits in the host's own order.
+/// libkvm: the bitmap is read as 64-bit words in the host's byte order.
 #[test]
-fn bitmaps_of_the_other_byte_order_and_of_32_bit_words_are_read_in_theirs() {
+fn bitmaps_are_read_in_the_word_size_and_byte_order_of_the_dump() {
     for architecture in ["powerpc64", "mips", "mips64", "mipsel", "i386", "arm"] {
         let (dump, built) = built(&format!(
             "minidump {architecture} 2
@@ -59,11 +57,11 @@ fn bitmaps_of_the_other_byte_order_and_of_32_bit_words_are_read_in_theirs() {
     }
 }
 
-/// The accessor of the page-table section is bounded by where the data begins, and so runs over
-/// the end of a section that is padded; amd64's takes an entry without looking.
+/// libkvm: page-table lookups are bounded by the start of the data, which is after the padding of
+/// the section; those of amd64 are not bounded at all.
 #[test]
-fn an_address_behind_the_page_table_section_is_not_mapped() {
-    for (text, behind) in [
+fn addresses_after_the_page_table_section_are_not_mapped() {
+    for (text, end) in [
         (
             "minidump amd64 3
              kernbase 0xffffffff80000000
@@ -94,7 +92,7 @@ fn an_address_behind_the_page_table_section_is_not_mapped() {
             dump.translate(VirtAddr(first.va)).unwrap(),
             PhysAddr(first.pa)
         );
-        for va in [behind, behind + 0x1000, behind + 0x1f_f000] {
+        for va in [end, end + 0x1000, end + 0x1f_f000] {
             let answer = dump.translate(VirtAddr(va));
             let unmapped = matches!(answer, Err(ReadError::NotMapped { .. }));
             assert!(unmapped, "{va:#x}: {answer:?}");
@@ -102,9 +100,9 @@ fn an_address_behind_the_page_table_section_is_not_mapped() {
     }
 }
 
-/// An entry of a directory that leads to a table outside of the dump is followed to nowhere.
+/// libkvm: a directory entry is followed to a table that is not in the dump.
 #[test]
-fn a_leaf_table_that_is_not_in_the_dump_is_a_hole_and_no_address() {
+fn missing_leaf_table_is_an_error_but_not_an_io_error() {
     let (dump, _) = built(
         "minidump amd64 3
          kernbase 0xffffffff80000000
@@ -117,14 +115,14 @@ fn a_leaf_table_that_is_not_in_the_dump_is_a_hole_and_no_address() {
     assert!(answer.is_err(), "{answer:?}");
     assert!(
         !matches!(answer, Err(ReadError::Io { .. })),
-        "not an I/O error: {answer:?}"
+        "I/O error: {answer:?}"
     );
 }
 
-/// `kvm_walk_pages` notes only the first 4 KiB of a large leaf, and then asks the pages that it
-/// has noted, not those that are left, for their direct map; on arm64 and riscv it notes none.
+/// libkvm: `kvm_walk_pages` records only the first 4 KiB of a large page, then reports the direct
+/// map of the recorded pages instead of the others; on arm64 and riscv it records none.
 #[test]
-fn every_page_is_enumerated_once_with_the_direct_map_s_pages_among_them() {
+fn pages_are_enumerated_once_including_those_only_in_the_direct_map() {
     for (text, frames) in [
         (
             "minidump amd64 3
@@ -168,10 +166,10 @@ fn every_page_is_enumerated_once_with_the_direct_map_s_pages_among_them() {
     }
 }
 
-/// Bits above the frame number are taken for part of it.
+/// libkvm: bits above the frame number are taken as part of it.
 #[test]
-fn memory_types_of_a_riscv_entry_are_no_address() {
-    // Svpbmt's IO and Svnapot's bit: 62 and 63.
+fn high_bits_of_a_riscv_entry_are_not_part_of_the_address() {
+    // Bit 62 is IO of Svpbmt, bit 63 is Svnapot.
     let (dump, _) = built(
         "minidump riscv64 2
          avail 0x80000000 0x80010000
@@ -181,8 +179,8 @@ fn memory_types_of_a_riscv_entry_are_no_address() {
     assert_eq!(found, PhysAddr(0x8000_1010));
 }
 
-/// The header of powerpc64 is decoded as big endian whatever wrote it: a little-endian kernel's is
-/// refused with an unknown version.
+/// libkvm: powerpc64 headers are always decoded as big endian, so dumps of little-endian kernels
+/// are rejected with an unknown version.
 #[test]
 fn dumps_of_a_little_endian_powerpc64_kernel_open() {
     for version in [1, 2] {
@@ -201,10 +199,10 @@ fn dumps_of_a_little_endian_powerpc64_kernel_open() {
     }
 }
 
-/// arm's kernel writes its entries unpadded, libkvm expects whole pages: with 1 to 3 MiB over a
-/// multiple of 4 every page is found up to 3 KiB too far on.
+/// libkvm: on arm the entries are expected to be padded to a page, which the kernel does not do.
+/// If the kernel map is not a multiple of 4 MiB, data is read up to 3 KiB too far.
 #[test]
-fn arm_s_pages_are_found_behind_entries_that_fill_no_page() {
+fn arm_pages_are_read_after_unpadded_page_table_entries() {
     for mib in 1..=8_u64 {
         let (dump, built) = built(&format!(
             "minidump arm 2
@@ -223,10 +221,10 @@ fn arm_s_pages_are_found_behind_entries_that_fill_no_page() {
     }
 }
 
-/// The file's length is never looked at: what is missing is read as a short read, or as what the
-/// page cache holds.
+/// libkvm: the file's length is not checked. Missing pages are short reads, or the contents of the
+/// page cache.
 #[test]
-fn a_page_behind_the_end_of_the_file_is_said_to_be_there() {
+fn pages_after_the_end_of_a_truncated_file_are_beyond_end_errors() {
     let (dump, _) = built(
         "minidump amd64 3
          kernbase 0xffffffff80000000
@@ -246,10 +244,10 @@ fn a_page_behind_the_end_of_the_file_is_said_to_be_there() {
     }
 }
 
-/// A bit behind the last page of `dump_avail` stands for physical page 0 in the kernel and for a
-/// magic number in libkvm; here it stands for nothing.
+/// A bit after the last page of `dump_avail` is physical page 0 to the kernel and a magic number to
+/// libkvm. It has no address.
 #[test]
-fn bits_behind_the_last_range_have_no_address_and_do_not_move_the_pages() {
+fn bits_after_the_last_range_have_no_address_and_do_not_move_pages() {
     let (dump, built) = built(
         "minidump amd64 3
          kernbase 0xffffffff80000000
@@ -277,9 +275,9 @@ fn bits_behind_the_last_range_have_no_address_and_do_not_move_the_pages() {
     assert_eq!((end.unwrap().tables_missing, seen), (0, 0));
 }
 
-/// `kvm_read2` gives nothing of a read whose later page is not there.
+/// libkvm: `kvm_read2` returns nothing if a later page of the read is missing.
 #[test]
-fn a_read_that_runs_into_a_hole_keeps_what_it_had_before() {
+fn partial_read_returns_the_bytes_before_a_hole() {
     let (dump, built) = built(
         "minidump amd64 3
          kernbase 0xffffffff80000000
@@ -297,10 +295,10 @@ fn a_read_that_runs_into_a_hole_keeps_what_it_had_before() {
     assert!(buf[0x1800..].iter().all(|byte| *byte == 0xee));
 }
 
-/// Segments of the kernel map are taken to have pages of 4 KiB alone: the entries of a page of
-/// 16 MiB in one are passed over.
+/// libkvm: segments of the kernel map are assumed to have only 4 KiB pages, so the entries of a
+/// 16 MiB page are skipped.
 #[test]
-fn large_pages_of_powerpc64_s_kernel_map_translate() {
+fn powerpc64_large_pages_in_the_kernel_map_are_translated() {
     for architecture in ["powerpc64", "powerpc64le"] {
         let (dump, built) = built(&format!(
             "minidump {architecture} 2
@@ -315,16 +313,16 @@ fn large_pages_of_powerpc64_s_kernel_map_translate() {
         ] {
             assert_eq!(dump.translate(VirtAddr(va)).unwrap(), PhysAddr(pa));
         }
-        let behind = dump.translate(VirtAddr(0xc008_0000_0300_0000));
-        assert!(matches!(behind, Err(ReadError::NotMapped { .. })));
+        let after = dump.translate(VirtAddr(0xc008_0000_0300_0000));
+        assert!(matches!(after, Err(ReadError::NotMapped { .. })));
         let mut walked = BTreeSet::new();
         let end = dump.walk(&mut |mapping| {
             walked.insert((mapping.va.0, mapping.pa.0));
             ControlFlow::Continue(())
         });
         assert_eq!(end.unwrap().tables_missing, 0);
-        let told = built.oracle.unwrap().mapped;
+        let mapped = built.oracle.unwrap().mapped;
         assert_eq!(walked.len(), 4096);
-        assert_eq!(walked, told.iter().map(|m| (m.va, m.pa)).collect());
+        assert_eq!(walked, mapped.iter().map(|m| (m.va, m.pa)).collect());
     }
 }

@@ -1,4 +1,4 @@
-//! Every integration test of this crate, as one binary: it links once.
+//! The integration tests of this crate, linked as one binary.
 
 mod circles;
 mod citations;

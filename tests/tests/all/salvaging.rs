@@ -1,5 +1,5 @@
-//! Salvage over every codec and container, with faults at many places. The builder is the witness:
-//! a page that is kept is the page that it made, and every other one is a hole.
+//! Salvage of dumps in every codec and container with damage at many offsets. Each page that is kept
+//! equals the page that the independent builder wrote, and every other page is a hole.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use livecore_verify::{Severity, Verdict};
 const FRAME: u32 = 16384;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
 
-/// Two ranges of memory, 190 pages, some that compress and some that do not.
+/// Two ranges of memory with 190 pages, some compressible and some not.
 const MACHINE: &str = "minidump amd64 3
 kernbase 0xffffffff80000000
 kernend 0xffffffffc0000000
@@ -48,7 +48,7 @@ fn seal(bytes: &[u8], codec: Codec, frame_size: u32) -> Vec<u8> {
     out
 }
 
-/// Content as [`seal`] cuts it, under a seal without a second copy.
+/// Like [`seal`], but without a second copy of the important frames.
 fn seal_without_copy(bytes: &[u8], codec: Codec, frame_size: u32) -> Vec<u8> {
     let whole = Arc::new(seal(bytes, codec, frame_size));
     let stream = Stream::from_source(whole, &livecore_compress::OpenOptions::new()).unwrap();
@@ -67,23 +67,23 @@ fn seal_without_copy(bytes: &[u8], codec: Codec, frame_size: u32) -> Vec<u8> {
     out
 }
 
-/// Damages the beginning of the frame that holds the byte at `offset` of the content.
-fn strike_frame(bytes: &mut [u8], offset: u64) {
+/// Damages the start of the frame that contains the byte at `offset` of the content.
+fn damage_frame(bytes: &mut [u8], offset: u64) {
     let source = Arc::new(bytes.to_vec());
     let stream = Stream::from_source(source, &livecore_compress::OpenOptions::new()).unwrap();
     let frame = stream.frames().unwrap().find(offset).unwrap();
     bytes[frame.offset as usize..][..8].fill(0x55);
 }
 
-/// What a second copy holds costs nothing when its frame is damaged.
+/// Asserts that a frame with a second copy is restored without loss.
 #[track_caller]
-fn assert_healed(built: &Built, offset: u64) {
+fn assert_restored(built: &Built, offset: u64) {
     let mut bytes = seal(&built.bytes, Codec::Zstd, 4096);
-    strike_frame(&mut bytes, offset);
+    damage_frame(&mut bytes, offset);
     let (report, out) = salvage(&bytes, &Options::default()).unwrap();
     assert!(!report.is_whole() && !report.has_losses(), "{report:?}");
     assert_eq!(report.pages.unproven, 0);
-    assert_true(built, &report, &out, "healed");
+    assert_contents(built, &report, &out, "restored");
 }
 
 fn salvage(bytes: &[u8], options: &Options) -> Result<(Report, Vec<u8>), Error> {
@@ -97,9 +97,10 @@ fn salvage(bytes: &[u8], options: &Options) -> Result<(Report, Vec<u8>), Error> 
     Ok((found.report().clone(), out))
 }
 
-/// Whether all that a salvaged dump holds is right, and it is sound. Gives its pages' number.
+/// Asserts that the pages of a salvaged dump equal the original pages and that it verifies. Returns
+/// the number of pages.
 #[track_caller]
-fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> usize {
+fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> usize {
     let pages = &built.oracle.as_ref().unwrap().pages;
     let dump = Dump::from_source(Arc::new(out.to_vec()), &OpenOptions::default()).unwrap();
     let ranges = dump.dump_avail();
@@ -108,16 +109,16 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> usize 
         let at = ranges.addr_of(bit).unwrap();
         let original = pages
             .get(&at.0)
-            .unwrap_or_else(|| panic!("{what}: {at:?} from nowhere"));
+            .unwrap_or_else(|| panic!("{what}: {at:?} is not in the original dump"));
         let mut page = vec![0; 4096];
         dump.read_phys(at, &mut page).unwrap();
         if page != *original {
             let offset = dump.layout().page_offset(kept as u64).unwrap();
             let unproven = &dump.seal().unwrap().unproven_ranges;
-            let told = unproven
+            let listed = unproven
                 .iter()
                 .any(|r| r.start < offset + 4096 && r.end > offset);
-            assert!(told, "{what}: page {:#x} is another", at.0);
+            assert!(listed, "{what}: page {:#x} differs", at.0);
         }
         kept += 1;
     }
@@ -141,7 +142,7 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> usize 
     kept
 }
 
-/// What a verifier may warn of where something was lost.
+/// Rules that may warn about a dump that lost pages.
 const LOSSES: &[&str] = &[
     "SEAL-SALVAGED",
     "SEAL-UNPROVEN",
@@ -157,17 +158,17 @@ fn assert_sound(report: &Report, out: &[u8], what: &str) {
         ..livecore_verify::Options::default()
     };
     let verified = livecore_verify::verify(Arc::new(out.to_vec()), &options, &NoProgress);
-    let told: Vec<_> = verified
+    let warnings: Vec<_> = verified
         .findings
         .iter()
         .filter(|f| f.rule.severity > Severity::Note)
         .map(|f| format!("{} {}", f.rule.id, f.found))
         .collect();
     let known = |id: &str| LOSSES.iter().any(|loss| id.starts_with(loss));
-    assert!(told.iter().all(|t| known(t)), "{what}: {told:?}");
-    let losses = told.iter().any(|t| t.starts_with("SEAL-SALVAGED"));
-    assert_eq!(losses, report.has_losses(), "{what}: {told:?}");
-    let verdict = if told.is_empty() {
+    assert!(warnings.iter().all(|w| known(w)), "{what}: {warnings:?}");
+    let losses = warnings.iter().any(|w| w.starts_with("SEAL-SALVAGED"));
+    assert_eq!(losses, report.has_losses(), "{what}: {warnings:?}");
+    let verdict = if warnings.is_empty() {
         Verdict::Sound
     } else {
         Verdict::Warnings
@@ -175,8 +176,8 @@ fn assert_sound(report: &Report, out: &[u8], what: &str) {
     assert_eq!(verified.verdict, verdict, "{what}");
 }
 
-/// Strikes `bytes`, and says where: the stored bytes that are touched, all to the end if they move.
-fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
+/// Damages `bytes` and returns a description and the range of stored bytes that are damaged.
+fn damage(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
     let len = bytes.len();
     let at = random.index(len);
     let run = (1 + random.index(5000)).min(len - at);
@@ -196,16 +197,16 @@ fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> (String, usize, usize) {
         3 => {
             let copy = bytes[at..at + run].to_vec();
             bytes.splice(at..at, copy);
-            (format!("{run} bytes at {at:#x} doubled"), at, at + 1)
+            (format!("{run} bytes at {at:#x} duplicated"), at, at + 1)
         }
         _ => {
             bytes.drain(at..at + run);
-            (format!("{run} bytes at {at:#x} gone"), at, at + run)
+            (format!("{run} bytes at {at:#x} removed"), at, at + run)
         }
     }
 }
 
-/// Frames of the whole file that lie in `from..to`, and the stored end of the bitmap's last frame.
+/// The number of frames in `from..to`, and the stored end of the bitmap's last frame.
 fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize) {
     let source: Arc<dyn ReadAt> = Arc::new(whole.to_vec());
     let stream = Stream::from_source(source, &livecore_compress::OpenOptions::default()).unwrap();
@@ -220,7 +221,7 @@ fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize)
 }
 
 #[test]
-fn every_page_that_is_kept_is_the_original_and_every_other_is_a_hole() {
+fn kept_pages_equal_the_original_and_all_others_are_holes() {
     let built = build("");
     let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
     let bitmap_end = dump.layout().pmap_offset();
@@ -232,13 +233,13 @@ fn every_page_that_is_kept_is_the_original_and_every_other_is_a_hole() {
         let whole = seal(&built.bytes, codec, FRAME);
         for i in 0..120 {
             let mut bytes = whole.clone();
-            let (what, from, to) = fault(&mut random, &mut bytes);
+            let (what, from, to) = damage(&mut random, &mut bytes);
             let what = format!("seed {seed}, {codec} {i}: {what}");
             let (touched, sections_end) = frames(&whole, from, to, bitmap_end);
             match salvage(&bytes, &Options::default()) {
                 Ok((report, out)) => {
-                    assert_true(&built, &report, &out, &what);
-                    // Uncompressed bytes that have lost their index are in doubt as a whole.
+                    assert_contents(&built, &report, &out, &what);
+                    // Without the index, all uncompressed frames are unproven.
                     let doubtful = codec == Codec::None && to > whole.len() / 2;
                     let least = report.pages.promised.saturating_sub(pages * (touched + 1));
                     assert!(doubtful || report.pages.kept >= least, "{what}: {report:?}");
@@ -258,7 +259,7 @@ fn every_page_that_is_kept_is_the_original_and_every_other_is_a_hole() {
 }
 
 #[test]
-fn whole_dumps_lose_nothing_whatever_they_are_stored_as() {
+fn undamaged_dumps_lose_nothing_in_any_container_and_codec() {
     for more in [
         "",
         "container live\n",
@@ -270,7 +271,7 @@ fn whole_dumps_lose_nothing_whatever_they_are_stored_as() {
         let built = build(more);
         let (report, out) = salvage(&built.bytes, &Options::default()).unwrap();
         assert!(report.is_whole(), "{more}: {report:?}");
-        let kept = assert_true(&built, &report, &out, more);
+        let kept = assert_contents(&built, &report, &out, more);
         assert_eq!(kept, built.oracle.as_ref().unwrap().pages.len(), "{more}");
         let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes.clone()), Arc::new(out)];
         let options = livecore_verify::Options::default();
@@ -284,9 +285,8 @@ fn whole_dumps_lose_nothing_whatever_they_are_stored_as() {
     }
 }
 
-/// Raw live files, saved files and foreign streams: what is there before the cut is kept.
 #[test]
-fn cut_files_keep_what_is_before_the_cut() {
+fn truncated_files_keep_the_pages_before_the_end() {
     for more in [
         "container live\n",
         "",
@@ -301,7 +301,7 @@ fn cut_files_keep_what_is_before_the_cut() {
             let what = format!("{more}cut at {cut:#x}");
             match salvage(&built.bytes[..cut], &Options::default()) {
                 Ok((report, out)) => {
-                    let kept = assert_true(&built, &report, &out, &what);
+                    let kept = assert_contents(&built, &report, &out, &what);
                     assert!(kept >= before && kept < all, "{what}: {kept}");
                     assert_eq!(report.pages.unproven, kept as u64, "{what}");
                     before = kept;
@@ -319,7 +319,7 @@ fn cut_files_keep_what_is_before_the_cut() {
 }
 
 #[test]
-fn device_without_its_last_header_has_its_first() {
+fn device_without_trailing_header_uses_the_leading_one() {
     for more in ["container device\n", "container device\ncompress zstd\n"] {
         let built = build(more);
         let mut bytes = built.bytes.clone();
@@ -331,7 +331,7 @@ fn device_without_its_last_header_has_its_first() {
             ("device", HeaderFrom::Leading)
         );
         assert_eq!(
-            assert_true(&built, &report, &out, more),
+            assert_contents(&built, &report, &out, more),
             built.oracle.as_ref().unwrap().pages.len()
         );
         let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
@@ -340,7 +340,7 @@ fn device_without_its_last_header_has_its_first() {
         let name = |dump: &Dump| dump.header().unwrap().hostname.clone();
         assert_eq!(name(&dump), name(&whole));
     }
-    // Neither of them: the payload is looked for.
+    // Without both headers the payload is searched for.
     let built = build("container device\n");
     let mut bytes = built.bytes.clone();
     let magic = b"FreeBSD Kernel Dump";
@@ -349,11 +349,11 @@ fn device_without_its_last_header_has_its_first() {
     }
     let (report, out) = salvage(&bytes, &Options::default()).unwrap();
     assert_eq!(report.header, HeaderFrom::Payload);
-    assert_true(&built, &report, &out, "no headers");
+    assert_contents(&built, &report, &out, "no headers");
 }
 
 #[test]
-fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
+fn missing_or_foreign_seal_loses_the_header_but_no_page() {
     let built = build("container live\n");
     let other = build("pages 0x900000 99 seed 7\ncontainer live\n");
     for codec in [Codec::Gzip, Codec::Zstd] {
@@ -372,7 +372,7 @@ fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
         zeroed[at(&whole)..].fill(0);
         for (what, bytes) in [
             ("cut", whole[..at(&whole)].to_vec()),
-            ("cut in it", whole[..at(&whole) + 40].to_vec()),
+            ("truncated", whole[..at(&whole) + 40].to_vec()),
             ("zeroed", zeroed),
             ("of another file", spliced),
         ] {
@@ -380,14 +380,14 @@ fn seal_that_is_lost_or_of_another_file_costs_the_header_and_no_page() {
             let (report, out) = salvage(&bytes, &Options::default()).unwrap();
             assert_eq!(report.header, HeaderFrom::Payload, "{what}");
             assert_eq!((report.pages.lost, report.pages.unknown), (0, 0), "{what}");
-            assert_true(&built, &report, &out, &what);
+            assert_contents(&built, &report, &out, &what);
         }
     }
 }
 
-/// The bitmap of 65,536 pages has two pages; each is a frame by itself here.
+/// The bitmap of 65,536 pages has two pages, each in its own frame.
 #[test]
-fn pages_on_both_sides_of_a_lost_part_of_the_bitmap_keep_their_places() {
+fn losing_part_of_the_bitmap_does_not_move_the_other_pages() {
     let text = "minidump amd64 3
 kernbase 0xffffffff80000000
 kernend 0xffffffffc0000000
@@ -401,13 +401,13 @@ pages 0xfff0000 5 seed 50
     let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
     let bitmap = dump.layout().bitmap_offset();
     for (page, kept, unknown) in [(0, 7, 32768), (1, 21, 32768)] {
-        assert_healed(&built, bitmap + page * 4096);
+        assert_restored(&built, bitmap + page * 4096);
         let mut bytes = seal_without_copy(&built.bytes, Codec::Zstd, 4096);
-        strike_frame(&mut bytes, bitmap + page * 4096);
+        damage_frame(&mut bytes, bitmap + page * 4096);
         let (report, out) = salvage(&bytes, &Options::default()).unwrap();
         assert_eq!((report.pages.kept, report.pages.unknown), (kept, unknown));
         assert_eq!(report.sections[0].section, "page bitmap");
-        assert_true(
+        assert_contents(
             &built,
             &report,
             &out,
@@ -417,20 +417,20 @@ pages 0xfff0000 5 seed 50
 }
 
 #[test]
-fn lost_page_tables_map_nothing_and_are_told() {
+fn lost_page_tables_are_reported_and_map_nothing() {
     let built = build("");
     let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
     let pmap = dump.layout().pmap_offset();
-    assert_healed(&built, pmap);
+    assert_restored(&built, pmap);
     let mut bytes = seal_without_copy(&built.bytes, Codec::Zstd, 4096);
-    strike_frame(&mut bytes, pmap);
+    damage_frame(&mut bytes, pmap);
     let (report, out) = salvage(&bytes, &Options::default()).unwrap();
     assert_eq!(
         (report.sections[0].section, report.sections[0].lost),
         ("page tables", 4096)
     );
     assert_eq!(report.pages.lost, 0);
-    assert_true(&built, &report, &out, "page tables");
+    assert_contents(&built, &report, &out, "page tables");
     let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
     assert!(
         dump.translate(livecore_minidump::VirtAddr(0xffff_ffff_8000_0000))
@@ -438,9 +438,8 @@ fn lost_page_tables_map_nothing_and_are_told() {
     );
 }
 
-/// Every recipe, sound or broken: no panic, and a sound dump loses nothing.
 #[test]
-fn every_recipe_is_salvaged_or_refused_and_sound_ones_stay_the_same() {
+fn sound_recipes_are_salvaged_without_change() {
     let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let built = mkdump::build_all(&recipe.text).unwrap();
@@ -461,9 +460,8 @@ fn every_recipe_is_salvaged_or_refused_and_sound_ones_stay_the_same() {
     }
 }
 
-/// What is verified without an error can be compared, and is the same as itself.
 #[test]
-fn every_recipe_is_the_same_as_itself_unless_it_is_broken() {
+fn recipes_without_errors_compare_equal_to_themselves() {
     let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let bytes = mkdump::build_all(&recipe.text).unwrap().bytes;

@@ -1,5 +1,5 @@
-//! What a machine's dump holds is sound to the verifier, in every container and codec, with and
-//! without the kernel, at every depth; and another machine's kernel contradicts it.
+//! Dumps of emulated machines are sound in every container and codec, with and without the kernel,
+//! at every depth. The kernel of another machine contradicts them.
 
 use crate::kernel_facts::Facts;
 
@@ -96,7 +96,7 @@ fn written(taken: &Taken, container: Container, codec: Codec) -> Vec<u8> {
     bytes
 }
 
-fn told(report: &Report) -> String {
+fn rendered(report: &Report) -> String {
     let mut text = Vec::new();
     let reports = std::slice::from_ref(report);
     livecore_verify::render::write(reports, Format::Text, Style::default(), &mut text).unwrap();
@@ -109,12 +109,12 @@ fn dumps_of_machines_are_sound_in_every_form() {
         let (machine, elf) = machine(text);
         let facts = Facts(&elf);
         let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
-        // The forms are the same for every architecture: once is enough for all but amd64's.
+        // Containers and codecs do not depend on the architecture: test all of them on amd64 only.
         let amd64 = taken.machine.arch.name == "amd64";
         let forms = FORMS.into_iter();
         for (container, codec) in forms.filter(|(c, _)| amd64 || *c == Container::Sealed) {
             let bytes = Arc::new(written(&taken, container, codec));
-            // Lists that are empty are no kernel's: i386 machines have no processes.
+            // i386 machines have no processes, and empty lists are an error of a kernel.
             let deepest = match machine.truth().threads.is_empty() {
                 true => Depth::Default,
                 false => Depth::Deep,
@@ -132,13 +132,13 @@ fn dumps_of_machines_are_sound_in_every_form() {
                     ..Options::default()
                 };
                 let report = livecore_verify::verify(bytes.clone(), &options, &NoProgress);
-                assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
+                assert_eq!(report.verdict, Verdict::Sound, "{}", rendered(&report));
                 let torn: Vec<_> = report
                     .findings
                     .iter()
                     .filter(|f| f.rule.group == Group::Liveness)
                     .collect();
-                assert!(torn.is_empty(), "{}", told(&report));
+                assert!(torn.is_empty(), "{}", rendered(&report));
                 let applied = report.outcomes.len();
                 assert!(applied >= 15, "{applied} rules applied to {}", report.name);
             }
@@ -157,6 +157,6 @@ fn kernel_of_another_machine_contradicts_the_dump() {
         ..Options::default()
     };
     let report = livecore_verify::verify(bytes, &options, &NoProgress);
-    assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
+    assert_eq!(report.verdict, Verdict::Broken, "{}", rendered(&report));
     assert!(report.count(Severity::Error) > 0);
 }

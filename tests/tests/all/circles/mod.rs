@@ -1,13 +1,13 @@
-//! Import circles: files of one crate that name each other in a ring.
+//! Import circles: files of a crate that import each other.
 //!
 //! `cargo test -p livecore-tests --test all -- circles --nocapture` prints them.
 //!
-//! How they are counted: a node is a file below a crate's `src`, without `main.rs`, `src/bin` and
-//! what `#[cfg(test)]` excludes. A path `crate::…`, `super::…`, `self::…`, or one that begins with
-//! a child module or an imported name, is an edge to the file that defines what the path names;
-//! re-exports are followed, so `use crate::Error` leads to `error.rs` and not to `lib.rs`. The
-//! files of a strongly connected component are a circle, unless every edge in it joins a parent
-//! module and its direct child.
+//! A node is a file below a crate's `src`, except `main.rs`, `src/bin` and code under
+//! `#[cfg(test)]`. A path `crate::…`, `super::…`, `self::…`, or one that begins with a child module
+//! or an imported name, is an edge to the file that defines the named item. Re-exports are
+//! followed: `use crate::Error` is an edge to `error.rs`, not to `lib.rs`. The files of a strongly
+//! connected component are a circle, unless every edge in it joins a parent module and its direct
+//! child.
 
 mod names;
 mod scan;
@@ -17,8 +17,7 @@ use std::collections::BTreeSet;
 use crate::rust_source::crates;
 use names::Names;
 
-/// Files that are in circles today. This list only shrinks: a file that left its circle loses its
-/// line, and no line is added.
+/// Files that are known to be in circles. Remove a file when it leaves its circle; add none.
 const IN_CIRCLES: &[&str] = &[
     // minidump
     "minidump/src/dump/any.rs",
@@ -36,7 +35,7 @@ const IN_CIRCLES: &[&str] = &[
 
 #[test]
 #[expect(clippy::print_stdout, reason = "--nocapture prints the circles")]
-fn no_circle_is_longer_than_parent_and_child() {
+fn no_files_are_in_import_circles_except_the_known_ones() {
     let mut in_circles = BTreeSet::new();
     for folder in crates() {
         let names = Names::of(&folder);
@@ -63,16 +62,16 @@ fn no_circle_is_longer_than_parent_and_child() {
     println!("{} files in circles", in_circles.len());
     assert!(
         new.is_empty(),
-        "new in a circle (--nocapture shows which):\n{new}"
+        "new files in import circles (--nocapture prints the circles):\n{new}"
     );
     assert!(
         gone.is_empty(),
-        "in no circle any more, delete these lines:\n{gone}"
+        "no longer in an import circle; delete these lines:\n{gone}"
     );
 }
 
 #[test]
-fn a_path_leads_to_the_file_that_defines_what_it_names() {
+fn paths_resolve_to_the_file_that_defines_the_item() {
     let texts = [
         (
             "src/lib.rs",
@@ -121,6 +120,6 @@ fn a_path_leads_to_the_file_that_defines_what_it_names() {
     assert_eq!(
         circles[0].len(),
         2,
-        "a and deep: neither is the other's parent"
+        "a and deep, which are not parent and child"
     );
 }

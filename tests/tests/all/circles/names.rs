@@ -1,4 +1,4 @@
-//! What the files of a crate name, as a graph.
+//! The import graph of a crate's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use crate::rust_source::{code_only, files, read};
 
 pub(super) struct File {
     pub(super) path: String,
-    /// Parent and children are told from these.
+    /// The file's module; determines parent and child.
     pub(super) module: Path,
     pub(super) defines: BTreeSet<String>,
-    /// The file that is named, with the first line that does and the path on it.
+    /// Imported files, each with the line and path of the first import.
     pub(super) edges: BTreeMap<usize, (usize, String)>,
 }
 
-/// What a crate's files name.
+/// The files, modules and imports of a crate.
 pub(super) struct Names {
     pub(super) files: Vec<File>,
     pub(super) modules: BTreeMap<Path, usize>,
@@ -90,16 +90,16 @@ impl Names {
         names.without(|file| test_only(&file.module))
     }
 
-    /// Without the files that `gone` picks; nothing names them.
-    fn without(mut self, gone: impl Fn(&File) -> bool) -> Names {
+    /// Removes the files that `removed` selects and the edges to them.
+    fn without(mut self, removed: impl Fn(&File) -> bool) -> Names {
         let mut kept = 0;
         let number = |file: &File| {
-            let stays = !gone(file);
-            kept += usize::from(stays);
-            stays.then(|| kept - 1)
+            let keep = !removed(file);
+            kept += usize::from(keep);
+            keep.then(|| kept - 1)
         };
         let numbers = self.files.iter().map(number).collect::<Vec<_>>();
-        self.files.retain(|file| !gone(file));
+        self.files.retain(|file| !removed(file));
         for file in &mut self.files {
             let edges = std::mem::take(&mut file.edges).into_iter();
             file.edges = edges
@@ -109,7 +109,7 @@ impl Names {
         self
     }
 
-    /// The file that defines what `segments` names when `module` says it.
+    /// The file that defines the item that the path `segments` names in `module`.
     fn resolve(&self, module: &Path, segments: &[String], depth: usize) -> Option<usize> {
         let (first, rest) = segments.split_first()?;
         if depth > 20 {
@@ -155,7 +155,7 @@ impl Names {
             return self.look_up(&child, rest, depth);
         }
         if let Some(path) = self.import(module, first) {
-            // Imported from elsewhere in the crate, or not of this crate.
+            // Imported from this crate or from another.
             let whole = [&path[..], rest].concat();
             return self.resolve(module, &whole, depth + 1);
         }
@@ -171,7 +171,7 @@ impl Names {
         Some(file)
     }
 
-    /// Strongly connected components with an edge that does not join a parent and its child.
+    /// Strongly connected components with an edge that does not join parent and child.
     pub(super) fn circles(&self) -> Vec<BTreeSet<usize>> {
         let reach = (0..self.files.len())
             .map(|f| self.reached(f))

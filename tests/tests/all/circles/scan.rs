@@ -1,24 +1,24 @@
-//! Modules, definitions and paths of one file, from its words and signs.
+//! Modules, definitions and paths of a source file.
 
 use std::collections::BTreeSet;
 
-/// A module, from the crate's root, or the segments of a path.
+/// A module path from the crate's root, or the segments of a path.
 pub(super) type Path = Vec<String>;
 
 /// One `use`, or one path in an expression or type.
 pub(super) struct Named {
-    /// The module that it is in.
+    /// The module that contains it.
     pub(super) module: Path,
     pub(super) segments: Path,
-    /// The name that a `use` gives it; `*` for all.
+    /// The name that a `use` binds; `*` for a glob.
     pub(super) alias: Option<String>,
     pub(super) line: usize,
 }
 
-/// A word or a sign, and its line.
+/// A token and its line.
 pub(super) type Token = (String, usize);
 
-/// The words and signs of code without comments and strings.
+/// The tokens of code without comments and strings.
 pub(super) fn tokens(code: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     for (number, line) in code.lines().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn tokens(code: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads one file's tokens.
+/// Scanner of one file's tokens.
 pub(super) struct Scan {
     pub(super) tokens: Vec<Token>,
     /// The module at the current token.
@@ -55,11 +55,11 @@ impl Scan {
         self.tokens.get(at).map_or("", |(text, _)| text)
     }
 
-    fn is(&self, at: usize, signs: &[&str]) -> bool {
-        signs
+    fn is(&self, at: usize, tokens: &[&str]) -> bool {
+        tokens
             .iter()
             .enumerate()
-            .all(|(n, sign)| self.at(at + n) == *sign)
+            .all(|(n, token)| self.at(at + n) == *token)
     }
 
     pub(super) fn items(&mut self) {
@@ -125,7 +125,7 @@ impl Scan {
         }
     }
 
-    /// Past the item at `at`, which only tests see.
+    /// Skips the `#[cfg(test)]` item at `at`.
     fn skip_item(&mut self, mut at: usize) -> usize {
         while self.is(at, &["#", "["]) {
             at = self.skip_group(at + 1);
@@ -142,7 +142,7 @@ impl Scan {
             self.for_tests.push(module);
         }
         let is_use = self.at(word) == "use";
-        // A field, a variant or an arm ends at a comma; an item has commas in its generics.
+        // A field, variant or arm ends at a comma; an item can have commas in its generics.
         let item = [
             "fn", "impl", "struct", "enum", "trait", "type", "const", "static", "unsafe", "async",
         ];
@@ -160,7 +160,7 @@ impl Scan {
         at
     }
 
-    /// Past the bracket that closes the one at `at`.
+    /// Skips the bracketed group at `at`.
     fn skip_group(&self, mut at: usize) -> usize {
         let mut depth = 0;
         while at < self.tokens.len() {
@@ -177,7 +177,7 @@ impl Scan {
         at
     }
 
-    /// A path of an expression or type.
+    /// Reads a path in an expression or type.
     fn path(&mut self, at: usize) -> usize {
         let visibility = at > 2 && self.is(at - 3, &["pub", "(", "in"]);
         let mut segments = vec![self.at(at).to_owned()];
@@ -192,7 +192,7 @@ impl Scan {
         end.max(at + 1)
     }
 
-    /// One tree of a `use`, below `prefix`.
+    /// Reads one tree of a `use` below `prefix`.
     fn tree(&mut self, mut at: usize, prefix: &Path) -> usize {
         let mut path = prefix.clone();
         if self.at(at) == "::" {
