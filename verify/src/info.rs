@@ -1,7 +1,10 @@
-//! The `info.N` that savecore(8) writes beside a dump.
+//! The `info.N` beside a dump, in every form that has been written.
 //!
 //! FreeBSD `sbin/savecore/savecore.c`, `printheader`: lines of two spaces, a name, a colon and a
-//! value. With libxo options the same is JSON, all of it inside `crashdump`.
+//! value; with `--libxo` the same as JSON or XML, all of it inside `crashdump`. Until 10.4 the length
+//! was `4096B (0 MB)` and no line named a compression. netdumpd's `netdumpd.c` has names of its own
+//! spelling, the outcome of the header's parity for a status, and a last line that says whether the
+//! dump is complete.
 
 use livecore_compress::Codec;
 
@@ -11,18 +14,19 @@ use crate::finding::{Place, Sink};
 use crate::kdh::{Kdh, port_matches};
 use crate::rules;
 
-/// Each value's name in the text and in JSON.
-const NAMES: [(&str, &str); 9] = [
-    ("Architecture", "architecture"),
-    ("Architecture Version", "architecture_version"),
-    ("Dump Length", "dump_length_bytes"),
-    ("Blocksize", "blocksize"),
-    ("Compression", "compression"),
-    ("Hostname", "hostname"),
-    ("Version String", "version_string"),
-    ("Panic String", "panic_string"),
-    ("Dump Status", "dump_status"),
+/// The values that are compared, by their names in savecore's text.
+const NAMES: [&str; 9] = [
+    "Architecture",
+    "Architecture Version",
+    "Dump Length",
+    "Blocksize",
+    "Compression",
+    "Hostname",
+    "Version String",
+    "Panic String",
+    STATUS,
 ];
+const STATUS: &str = "Dump Status";
 
 /// What an info file says: name, value, line.
 #[derive(Debug)]
@@ -30,33 +34,34 @@ pub(crate) struct Info {
     values: Vec<(&'static str, String, u64)>,
 }
 
+/// The name in [`NAMES`] that `name` is a spelling of: `Version String`, `version_string`,
+/// `Versionstring`.
+fn known(name: &str) -> Option<&'static str> {
+    let letters = |name: &str| {
+        let letters = name.chars().filter(char::is_ascii_alphabetic);
+        letters.map(|c| c.to_ascii_lowercase()).collect::<String>()
+    };
+    let name = letters(name);
+    let name = name.strip_suffix("bytes").unwrap_or(&name);
+    NAMES.into_iter().find(|known| letters(known) == name)
+}
+
 impl Info {
-    /// Reads the text or JSON form. `None` if it is neither.
+    /// Reads any form. `None` if it is none of them.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut values = Vec::new();
-        if text.trim_start().starts_with('{') {
-            let json: serde_json::Value = serde_json::from_str(text).ok()?;
-            let dump = json.get("crashdump")?;
-            for (name, key) in NAMES {
-                match dump.get(key) {
-                    Some(serde_json::Value::String(value)) => {
-                        values.push((name, value.trim_end().to_string(), 1));
-                    }
-                    Some(value @ serde_json::Value::Number(_)) => {
-                        values.push((name, value.to_string(), 1));
-                    }
-                    _ => {}
-                }
-            }
-            return Some(Self { values });
-        }
-        for (i, line) in text.lines().enumerate() {
-            let Some((name, value)) = line.strip_prefix("  ").and_then(|l| l.split_once(": "))
-            else {
-                continue;
-            };
-            if let Some((name, _)) = NAMES.iter().find(|(n, _)| *n == name) {
-                values.push((*name, value.trim_end().to_string(), i as u64 + 1));
+        let mut values = match text.trim_start().as_bytes().first()? {
+            b'{' => json(text)?,
+            b'<' => xml(text)?,
+            _ => lines(text),
+        };
+        for (name, value, _) in &mut values {
+            // A header's string is compared up to its first newline, which the text form cannot keep.
+            let first = value.lines().next().unwrap_or_default();
+            *value = first.trim_end().into();
+            if *name == "Dump Length"
+                && let Some((bytes, _)) = value.split_once("B (")
+            {
+                *value = bytes.into();
             }
         }
         (!values.is_empty()).then_some(Self { values })
@@ -99,10 +104,12 @@ impl Info {
                     .expected(format!("{}, as the dump is stored", found.name()))
             });
         }
-        // savecore(8) can compress and decompress while it saves, and says what the kernel did.
+        // savecore(8) can compress and decompress while it saves, and says what the kernel did. Until
+        // 10.4 the kernel compressed nothing.
         let comparable = match (self.codec(), facts.codec) {
             (a, b) if a == b => stored,
-            (Some(Codec::None), Some(_)) => Some(walked.content_len),
+            (None, Some(Codec::None)) => stored,
+            (None | Some(Codec::None), Some(_)) => Some(walked.content_len),
             _ => None,
         };
         let comparable = comparable.filter(|_| walked.whole && walked.complete);
@@ -122,8 +129,8 @@ impl Info {
                 |f| f.found(stated).expected(format!("the name of {found}")),
             );
         }
-        if let Some((status, at)) = self.get("Dump Status") {
-            let place = Place::info("Dump Status", at);
+        if let Some((status, at)) = self.get(STATUS) {
+            let place = Place::info(STATUS, at);
             sink.check(&rules::INFO_STATUS, status == "good", &place, |f| {
                 f.found(status).expected("good")
             });
@@ -146,7 +153,6 @@ impl Info {
             ("Version String", header.versionstring()),
             ("Panic String", header.panicstring()),
         ] {
-            // An info file has one line for each: what stands behind a newline is not in it.
             let bytes = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
             let expected = String::from_utf8_lossy(bytes);
             if let Some((value, at)) = self.get(name) {
@@ -158,4 +164,74 @@ impl Info {
             }
         }
     }
+}
+
+type Values = Vec<(&'static str, String, u64)>;
+
+/// The lines of savecore and netdumpd.
+fn lines(text: &str) -> Values {
+    let mut values = Values::new();
+    for (line, number) in text.lines().zip(1..) {
+        // netdumpd's last line, if it could not write all.
+        if let Some(why) = line.strip_prefix("Dump incomplete") {
+            values.retain(|(name, ..)| *name != STATUS);
+            values.push((STATUS, format!("incomplete{why}"), number));
+        }
+        let Some((name, value)) = line.strip_prefix("  ").and_then(|l| l.split_once(": ")) else {
+            continue;
+        };
+        if name == "Header parity check" {
+            let status = if value == "Pass" { "good" } else { "bad" };
+            values.push((STATUS, status.into(), number));
+        } else if let Some(name) = known(name) {
+            values.push((name, value.into(), number));
+        }
+    }
+    values
+}
+
+/// libxo's JSON.
+fn json(text: &str) -> Option<Values> {
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    let pairs = json.get("crashdump")?.as_object()?.iter();
+    let values = pairs.filter_map(|(name, value)| {
+        let value = match value {
+            serde_json::Value::String(value) => value.clone(),
+            serde_json::Value::Number(value) => value.to_string(),
+            _ => return None,
+        };
+        Some((known(name)?, value, 1))
+    });
+    Some(values.collect())
+}
+
+/// libxo's XML: elements that contain text alone.
+fn xml(text: &str) -> Option<Values> {
+    let from = text.find("<crashdump>")? + "<crashdump>".len();
+    let inside = &text[from..text.find("</crashdump>")?.max(from)];
+    let mut values = Values::new();
+    let mut at = 0;
+    while let Some(tag) = inside[at..].find('<').map(|n| at + n + 1) {
+        let end = tag + inside[tag..].find('>')?;
+        at = end + 1;
+        let name = inside[tag..end].split_whitespace().next()?;
+        if inside[..end].ends_with('/') {
+            continue;
+        }
+        let close = format!("</{name}>");
+        let len = inside[at..].find(&close)?;
+        let line = text[..from + tag].matches('\n').count() as u64 + 1;
+        if let Some(name) = known(name) {
+            values.push((name, unescaped(&inside[at..at + len]), line));
+        }
+        at += len + close.len();
+    }
+    Some(values)
+}
+
+/// An XML text without its entities; the ampersand is last, since it may make others.
+fn unescaped(text: &str) -> String {
+    let text = text.replace("&lt;", "<").replace("&gt;", ">");
+    let text = text.replace("&quot;", "\"").replace("&apos;", "'");
+    text.replace("&amp;", "&")
 }

@@ -259,8 +259,8 @@ impl Run<'_> {
             let place = Place::info("info file", 1);
             self.sink
                 .check(&rules::INFO_FORMAT, info.is_some(), &place, |f| {
-                    f.found("neither its text nor its JSON form")
-                        .expected("what savecore(8) writes")
+                    f.found("none of its forms")
+                        .expected("what savecore(8) or netdumpd writes")
                 });
             if let Some(info) = info {
                 let len = (!sparse).then_some(stored);

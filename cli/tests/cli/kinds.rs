@@ -178,6 +178,68 @@ fn exported_core_gives_the_payload_back_and_every_verb_reads_it() {
     run(["convert", "--notes", "linux", "--to", "full", &dump, "x"]).expect(64);
 }
 
+/// The kernel `kernel` without the names of its symbols, but for those of `kept`.
+fn kernel_with_symbols(kernel: &str, kept: &[&[u8]]) -> Vec<u8> {
+    let mut elf = fs::read(kernel).unwrap();
+    let number = |at: usize, len: usize| {
+        let bytes = elf[at..at + len].iter().rev();
+        bytes.fold(0, |n, byte| n << 8 | usize::from(*byte))
+    };
+    let (table, count) = (number(40, 8), number(60, 2));
+    let section = |i: usize| table + 64 * i;
+    let symbols = (0..count).map(section).find(|at| number(at + 4, 4) == 2);
+    let symbols = symbols.unwrap();
+    let strings = number(section(number(symbols + 40, 4)) + 24, 8);
+    let (first, len) = (number(symbols + 24, 8), number(symbols + 32, 8));
+    let names = (first..first + len).step_by(24).map(|at| number(at, 4));
+    for name in names.collect::<Vec<_>>() {
+        let at = strings + name;
+        let end = elf[at..].iter().position(|byte| *byte == 0).unwrap();
+        if !kept.contains(&&elf[at..at + end]) && end > 0 {
+            elf[at] = b'~';
+        }
+    }
+    elf
+}
+
+#[test]
+fn elf_core_of_a_full_dump_needs_page_tables_only() {
+    let made = small();
+    let (full, kernel) = (made.path("bare-full"), made.path("bare-kernel"));
+    full_dump(Path::new(&made.path("machine")), (2, 62), Path::new(&full));
+    let own = made.path("machine/kernel");
+    fs::write(
+        &kernel,
+        kernel_with_symbols(&own, &[b"kernbase", b"KPML4phys"]),
+    )
+    .unwrap();
+    let core = made.path("bare-core");
+    let run = run(["convert", "--to", "elf", "--kernel", &kernel, &full, &core]).expect(3);
+    for told in [
+        "no symbol dump_avail",
+        "carries no minidump",
+        "no symbol `version`",
+    ] {
+        assert!(run.err.contains(told), "{told}: {}", run.err);
+    }
+    // The kernel's own text at its own address, as the machine's memory has it.
+    let core = fs::read(core).unwrap();
+    let number = |at: usize, len: usize| {
+        let bytes = core[at..at + len].iter().rev();
+        bytes.fold(0, |n, byte| n << 8 | u64::from(*byte))
+    };
+    let headers = (0..number(56, 2)).map(|i| (number(32, 8) + 56 * i) as usize);
+    let text = 0xffff_ffff_8020_0000;
+    let mut mapped = headers.filter(|at| {
+        let (address, len) = (number(at + 16, 8), number(at + 32, 8));
+        number(*at, 4) == 1 && (address..address + len).contains(&text)
+    });
+    let segment = mapped.next().unwrap();
+    let at = (number(segment + 8, 8) + text - number(segment + 16, 8)) as usize;
+    let ram = fs::read(made.path("machine/ram")).unwrap();
+    assert!(core[at..at + 4096] == ram[0x20_0000..0x20_1000]);
+}
+
 /// What a debugger says, or `None` (said on standard error) where there is none.
 pub(crate) fn debugger(program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);

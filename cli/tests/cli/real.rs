@@ -2,6 +2,7 @@
 //!
 //! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,10 +16,12 @@ use crate::schema;
 
 pub(crate) struct Real {
     pub(crate) dump: PathBuf,
+    /// What the same kernel wrote on another day with `debug.minidump=0`.
+    pub(crate) full: PathBuf,
     pub(crate) kernel: PathBuf,
 }
 
-/// The dump and its kernel, unpacked once; `None`, said on standard error, without the folder.
+/// The dumps and their kernel, unpacked once; `None`, said on standard error, without the folder.
 pub(crate) fn real() -> Option<&'static Real> {
     static REAL: OnceLock<Option<Real>> = OnceLock::new();
     if std::env::var_os("LIVECORE_REAL_DUMPS").is_none() {
@@ -49,6 +52,7 @@ pub(crate) fn real() -> Option<&'static Real> {
         };
         Some(Real {
             dump: unpack("vmcore-amd64-minidump", 101_685_248),
+            full: unpack("vmcore-amd64-full", 127_043_584),
             kernel: unpack("kernel-amd64", 24_883_128),
         })
     })
@@ -399,4 +403,48 @@ fn full_dump_and_core_of_the_real_dump_have_its_threads_and_are_the_same() {
         let found = run(["compare", dump, made]).expect(0);
         assert!(found.text().contains("are the same"), "{}", found.text());
     }
+}
+
+/// Its kernel's file has the debugger's symbols alone: no `dump_avail`, no `version`.
+#[test]
+fn a_real_full_dump_becomes_a_core_by_its_page_tables() {
+    let Some(real) = real() else { return };
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let core = dir.path().join("core");
+    let args = ["convert", "--to", "elf", "--kernel"].map(AsRef::as_ref);
+    let files = [&real.kernel, &real.full, &core].map(|p| p.as_os_str());
+    let run = run(args.into_iter().chain(files)).expect(3);
+    assert!(run.err.contains("no symbol dump_avail"), "{}", run.err);
+    let open = format!(
+        "target create {} -c {}",
+        real.kernel.display(),
+        core.display()
+    );
+    let args = ["--no-lldbinit", "--batch", "-o", &open, "-o"];
+    let Some(said) = debugger("lldb", &[&args[..], &["thread backtrace all"]].concat()) else {
+        return;
+    };
+    // lldb ends a backtrace at code that the core does not map, and the makers of this dump left out
+    // page tables of the kernel's text. Its own test of the dump has the larger numbers.
+    for (thread, frames) in [(1, 10..=11), (2, 5..=13), (11, 3..=4)] {
+        let found = frames_of(&said, thread);
+        assert!(frames.contains(&found), "{thread}: {found}: {said}");
+    }
+}
+
+/// Frames that lldb's `thread backtrace all` lists for the thread with this number.
+pub(crate) fn frames_of(said: &str, thread: usize) -> usize {
+    let mut current = 0;
+    let mut frames = BTreeSet::new();
+    for line in said.lines().map(|l| l.trim_start_matches(['*', ' '])) {
+        if let Some(rest) = line.strip_prefix("thread #") {
+            let number = rest.split([',', ':']).next();
+            current = number.and_then(|n| n.parse().ok()).unwrap_or(0);
+        } else if let (true, Some(frame)) = (current == thread, line.strip_prefix("frame #")) {
+            // lldb names the selected thread's first frame when it stops, too.
+            frames.insert(frame.split(':').next());
+        }
+    }
+    frames.len()
 }

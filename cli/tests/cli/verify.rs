@@ -192,3 +192,38 @@ fn a_dump_on_standard_input_is_verified_as_a_file_is() {
         assert!(output.stdout.starts_with(b"-: "));
     }
 }
+
+/// netdumpd's names have a host's in them, which may have dots, and its info file has lines of its own.
+#[test]
+fn a_cut_dump_of_netdumpd_is_broken_by_its_info_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (dump, machine) = (path("vmcore.fw1.example.org.3"), machine("tiny"));
+    let take = ["take", "-q", "--none", "--container", "saved", "--machine"];
+    run(take
+        .into_iter()
+        .chain([machine.to_str().unwrap(), "-o", &dump]))
+    .expect(0);
+    let bytes = fs::read(&dump).unwrap();
+    let info = format!(
+        "Dump from fw1.example.org [192.0.2.7]\n  Architecture: amd64\n  Architecture version: 2\n  \
+         Dump length: {}B (14 MB)\n  Blocksize: 512\n  Compression: none\n  Dumptime: Wed Jan 17 \
+         17:49:12 2024\n  Hostname: fw1.example.org\n  Versionstring: FreeBSD 14.0-RELEASE #0\n  \
+         Panicstring: page fault\n  Header parity check: Pass\nDump complete\n",
+        bytes.len()
+    );
+    fs::write(path("info.fw1.example.org.3"), info).unwrap();
+    run(["verify", "-q", &dump]).expect(0);
+    let told = run(["info", &dump]).expect(0);
+    for expected in ["fw1.example.org", "page fault", "2024-01-17"] {
+        assert!(told.text().contains(expected), "{}", told.text());
+    }
+    fs::write(&dump, &bytes[..bytes.len() - 4097]).unwrap();
+    let whole = run(["verify", "-q", &dump]).expect(2);
+    assert!(whole.text().contains("INFO-LENGTH"), "{}", whole.text());
+    let directory = dir.path().to_str().unwrap();
+    let found = run(["verify", "--json", directory]).expect(2);
+    let expected = [("vmcore.fw1.example.org.3", "broken")];
+    assert_eq!(verdicts(&found), pairs(&expected));
+    run(["info", &dump]).expect(2);
+}

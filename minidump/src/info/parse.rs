@@ -95,6 +95,10 @@ fn lines(text: &str) -> Option<Pairs> {
         None => (rest, ""),
     };
     for line in before.lines().chain(after.lines()) {
+        // netdumpd's last line, if it could not write all.
+        if let Some(why) = line.strip_prefix("Dump incomplete") {
+            pairs.push(("dump_status".into(), format!("incomplete{why}")));
+        }
         // A panic string may hold anything, but each line begins with its own name.
         if let Some((name, value)) = line.strip_prefix("  ").and_then(|l| l.split_once(": ")) {
             pairs.push((name.into(), value.into()));
@@ -275,6 +279,9 @@ Dump complete
         assert_eq!(info.status, "good");
         let fails = Info::parse(&text.replace("Pass", "Fail")).unwrap();
         assert_eq!(fails.status, "bad");
+        let cut = text.replace("Dump complete", "Dump incomplete: client timed out");
+        let cut = Info::parse(&cut).unwrap();
+        assert_eq!(cut.status, "incomplete: client timed out");
     }
 
     #[test]

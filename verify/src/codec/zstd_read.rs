@@ -206,7 +206,7 @@ impl Walk<'_, '_> {
         // What is larger than any decoder's is damage.
         if frame.window > most && frame.window <= WINDOW_MAX {
             return Err(Stop::Failed(format!(
-                "the zstd frame at {:#x} needs a window of {} bytes, the limit is {most}; \
+                "the window of the zstd frame at {:#x} needs {} bytes of memory, the limit is {most}; \
                  use --memory {}",
                 frame.at, frame.window, frame.window
             )));

@@ -224,12 +224,10 @@ fn look(
     let (give_a, take_a) = sync_channel(WAITING);
     let (give_b, take_b) = sync_channel(WAITING);
     let side = |number: usize, give| {
-        // There are two of each.
         let (source, name) = (Arc::clone(&sources[number]), names[number]);
         let options = Options {
             name: name.into(),
             depth: Depth::Default,
-            memory: options.memory / 2,
             strict: false,
             kernel: None,
             info: None,

@@ -86,8 +86,8 @@ rules! { Header, HEADER:
 rules! { Header, INFO:
     INFO_FORMAT = "INFO-FORMAT", Note,
         "the info file is in one of the forms that can be compared",
-        "its lines with savecore(8)'s text and JSON",
-        "FreeBSD sbin/savecore/savecore.c, printheader, 12.1 and 14",
+        "its lines with savecore(8)'s text, JSON and XML, and netdumpd's text",
+        "FreeBSD sbin/savecore/savecore.c, printheader, 10.4, 12.1 and 14; netdumpd.c",
         "nothing of it was compared";
     INFO_LENGTH = "INFO-LENGTH", Error,
         "the dump is as long as its info file says",

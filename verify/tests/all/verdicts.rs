@@ -112,6 +112,99 @@ fn the_architecture_version_of_an_info_file_is_compared() {
     assert_eq!(broken(&look(&built.bytes, Some(&other))), ["INFO-HEADER"]);
 }
 
+/// The same of an info file of every form: the length that it states, which a dump that was cut
+/// contradicts, and the header's strings.
+#[test]
+fn a_cut_dump_is_broken_beside_an_info_file_of_every_form() {
+    let built = build("info \"/dev/da0p2\" bounds 0 status good\n");
+    let text = built.info.clone().unwrap();
+    let value = |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(name));
+        line.unwrap().trim_start_matches(':').trim().to_owned()
+    };
+    let length = value("Dump Length");
+    let of_10_4 = text
+        .replace("from device: ", "from device ")
+        .replace("  Compression: none\n", "")
+        .replace(&format!(": {length}\n"), &format!(": {length}B (9 MB)\n"));
+    assert!(of_10_4.contains("from device /dev/da0p2\n") && !of_10_4.contains("Compression"));
+    let fields = [
+        ("dump_length_bytes", &*length),
+        ("architecture", "amd64"),
+        ("compression", "none"),
+        ("dump_status", "good"),
+        ("version_string", "FreeBSD &lt;14&gt;\n    root@host"),
+    ];
+    let json = fields.map(|(name, value)| match name {
+        "dump_length_bytes" => format!("\"{name}\":{value}"),
+        _ => format!("\"{name}\":\"{}\"", value.replace('\n', "\\n")),
+    });
+    let xml = fields.map(|(name, value)| format!("  <{name}>{value}</{name}>\n"));
+    let forms = [
+        text.clone(),
+        of_10_4,
+        format!("{{\"crashdump\": {{{}}}}}\n", json.join(", ")),
+        format!("<crashdump>\n{}</crashdump>\n", xml.concat()),
+        format!(
+            "Dump from fw1 [192.0.2.7]\n  Architecture: amd64\n  Architecture version: 2\n  Dump \
+             length: {length}B (9 MB)\n  Compression: none\n  Header parity check: Pass\nDump \
+             complete\n"
+        ),
+    ];
+    for form in &forms {
+        let report = look(&built.bytes, Some(form));
+        assert_eq!(report.verdict, Verdict::Sound, "{form}{}", told(&report));
+        let report = look(&built.bytes[..built.bytes.len() - 4097], Some(form));
+        assert_eq!(report.verdict, Verdict::Broken, "{form}{}", told(&report));
+        assert_eq!(broken(&report), ["INFO-LENGTH", "MD-SHORT"], "{form}");
+        let other = form.replace(&length, &format!("1{length}"));
+        let report = look(&built.bytes, Some(&other));
+        assert!(broken(&report).contains(&"INFO-LENGTH"), "{form}");
+    }
+    for (form, change) in [
+        (4, ("Pass", "Fail")),
+        (4, ("Dump complete", "Dump incomplete: client timed out")),
+        (3, ("<dump_status>good", "<dump_status>bad")),
+        (2, ("\"good\"", "\"bad\"")),
+    ] {
+        let report = look(&built.bytes, Some(&forms[form].replace(change.0, change.1)));
+        assert_eq!(broken(&report), ["INFO-STATUS"], "{change:?}");
+    }
+    let report = look(&built.bytes, Some("of no form\n"));
+    assert_eq!(broken(&report), ["INFO-FORMAT"]);
+}
+
+/// A string of the header is compared with the first line of the info file's.
+#[test]
+fn strings_of_an_info_file_of_every_form_are_compared_with_the_header() {
+    let text = "container live\nset kdh.panicstring = \"page fault\"\n";
+    let bytes = build(text).bytes;
+    let with = |panic: &str| {
+        [
+            format!("  Panic String: {panic}\n"),
+            format!("  Panicstring: {panic}\n"),
+            format!("{{\"crashdump\":{{\"panic_string\":\"{panic}\"}}}}"),
+            format!("<crashdump><panic_string>{panic}</panic_string></crashdump>"),
+        ]
+    };
+    for form in with("page fault") {
+        assert_eq!(
+            broken(&look(&bytes, Some(&form))),
+            <[&str; 0]>::default(),
+            "{form}"
+        );
+    }
+    for form in with("another panic") {
+        assert_eq!(
+            broken(&look(&bytes, Some(&form))),
+            ["INFO-HEADER"],
+            "{form}"
+        );
+    }
+}
+
 /// A ring of another size than the header says: its structure, which lies behind it, tells.
 #[test]
 fn a_msgbufsize_that_is_wrong_by_less_than_a_structure_is_found() {
