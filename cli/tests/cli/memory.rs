@@ -92,3 +92,45 @@ fn a_limit_is_an_option_of_every_verb_and_names_itself() {
         assert_ne!(run.code, 0, "{verb}");
     }
 }
+
+/// A frame as `zstd --long=31` writes one: its window is 2 GiB, and it does not state its content.
+#[test]
+fn the_window_of_a_stream_has_one_limit_that_every_verb_names_and_memory_raises() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (plain, long, out) = (path("plain"), path("long.zst"), path("out"));
+    let tiny = machine("tiny");
+    let args = ["take", "-q", "--none", "--container", "saved", "--machine"];
+    run(args
+        .into_iter()
+        .chain([tiny.to_str().unwrap(), "-o", &plain]))
+    .expect(0);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    io::copy(&mut File::open(&plain).unwrap(), &mut encoder).unwrap();
+    let mut frame = encoder.finish().unwrap();
+    // Neither a content size nor a single segment: the window's descriptor follows.
+    assert_eq!(frame[4] & 0xe0, 0);
+    frame[5] = (31 - 10) << 3;
+    fs::write(&long, frame).unwrap();
+    let verbs: [(&[&str], i32); 8] = [
+        (&["info", &long], 1),
+        (&["verify", &long], 1),
+        (&["compare", &long, &plain], 4),
+        (&["convert", "-f", &long, &out], 1),
+        (&["export", "-f", &long, &out], 1),
+        (&["salvage", "-f", &long, &out], 1),
+        (&["read", &long, "0x1000", "16", "--phys"], 1),
+        (&["dmesg", &long], 1),
+    ];
+    for (args, code) in verbs {
+        let refused = run(args.iter().copied().chain(["--memory", "256M"])).expect(code);
+        let told = format!("{}{}", refused.text(), refused.err);
+        for text in ["window", "2147483648", "268435456", "--memory"] {
+            assert!(told.contains(text), "{args:?}: {text}: {told}");
+        }
+        assert!(!Path::new(&out).exists(), "{args:?}");
+        run(args.iter().copied().chain(["--memory", "2G"])).expect(0);
+        let _ = fs::remove_file(&out);
+    }
+}
