@@ -36,7 +36,7 @@ pub const BGZIP: [u8; 2] = *b"BC";
 
 /// A member's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header<'a> {
+pub struct MemberHeader<'a> {
     /// Bytes of the header.
     pub len: usize,
     /// The extra field, empty if there is none.
@@ -52,7 +52,7 @@ pub enum NoHeader {
     Wrong,
 }
 
-impl<'a> Header<'a> {
+impl<'a> MemberHeader<'a> {
     /// Parses the header at the beginning of `bytes`. The header CRC, if it has one, is checked.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NoHeader> {
         let known = bytes.len().min(MAGIC.len());
@@ -130,14 +130,14 @@ mod tests {
         bytes.extend(*b"name\0comment\0");
         let crc = crc32fast::hash(&bytes) as u16;
         bytes.extend(crc.to_le_bytes());
-        let header = Header::parse(&bytes).unwrap();
+        let header = MemberHeader::parse(&bytes).unwrap();
         assert_eq!(header.len, bytes.len());
         assert_eq!(header.subfield(BGZIP), Some(&[0x1b, 0][..]));
         assert_eq!(header.subfield(*b"LC"), None);
         for cut in 0..bytes.len() {
-            assert_eq!(Header::parse(&bytes[..cut]), Err(NoHeader::Short));
+            assert_eq!(MemberHeader::parse(&bytes[..cut]), Err(NoHeader::Short));
         }
         bytes[30] ^= 1;
-        assert_eq!(Header::parse(&bytes), Err(NoHeader::Wrong));
+        assert_eq!(MemberHeader::parse(&bytes), Err(NoHeader::Wrong));
     }
 }

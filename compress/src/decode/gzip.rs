@@ -4,7 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::input::{Input, cut};
 use super::{Decoded, Engine, Next};
-use crate::gzip_format::{HEADER_MAX, Header, MAGIC, NoHeader, TRAILER_LEN};
+use crate::gzip_format::{HEADER_MAX, MAGIC, MemberHeader, NoHeader, TRAILER_LEN};
 use crate::{Codec, Error};
 
 /// Bytes of a header that are looked at first.
@@ -41,7 +41,7 @@ impl Engine for Inflate {
             if head.is_empty() {
                 return Ok(Next::Other);
             }
-            match Header::parse(head) {
+            match MemberHeader::parse(head) {
                 Ok(header) => break header.len,
                 Err(NoHeader::Short) if head.len() >= want && want < HEADER_MAX => {
                     want = HEADER_MAX;

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::{Found, FoundKind};
 use crate::Error;
-use crate::gzip_format::{BGZIP, EMPTY_DEFLATE, Header, NoHeader, TRAILER_LEN};
+use crate::gzip_format::{BGZIP, EMPTY_DEFLATE, MemberHeader, NoHeader, TRAILER_LEN};
 use crate::seal::format::{GZIP_DATA, GZIP_DATA_LEN, GZIP_FOOTER, GZIP_SEAL};
 
 /// Bytes of a header that are read first; ours and bgzip's are shorter, pieces of a seal aside.
@@ -19,7 +19,7 @@ pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
         if got == 0 {
             return Ok(None);
         }
-        match Header::parse(&bytes[..got]) {
+        match MemberHeader::parse(&bytes[..got]) {
             Ok(header) => return member(cursor, &header).map(Some),
             Err(NoHeader::Short) if got == bytes.len() && got < HEADER_LONG => {
                 bytes.resize(HEADER_LONG, 0);
@@ -36,7 +36,7 @@ pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
     }
 }
 
-fn member(cursor: &Cursor<'_>, header: &Header<'_>) -> Result<Found, Error> {
+fn member(cursor: &Cursor<'_>, header: &MemberHeader<'_>) -> Result<Found, Error> {
     let (kind, stored_len, content_len) = if let Some(lens) = header
         .subfield(GZIP_DATA)
         .and_then(|f| <[u8; GZIP_DATA_LEN]>::try_from(f).ok())

@@ -102,7 +102,11 @@ fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Opt
 
 /// The frames as the seek table at the end of a zstd stream lists them, if that agrees with the
 /// seal's header. The last entry is the seal's.
-fn seek_table(source: &dyn ReadAt, header: &Header, len: u64) -> Result<Option<FrameTable>, Error> {
+fn seek_table(
+    source: &dyn ReadAt,
+    header: &SealHeader,
+    len: u64,
+) -> Result<Option<FrameTable>, Error> {
     let body =
         (header.frames + 1 + u64::from(header.parts > 0)).saturating_mul(SEEK_ENTRY_LEN as u64);
     let whole = body.saturating_add((SKIPPABLE_HEADER_LEN + SEEK_FOOTER_LEN) as u64);

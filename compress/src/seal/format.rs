@@ -163,7 +163,7 @@ const _: () = assert!(PART_MAX <= GZIP_PIECE);
 
 /// The fields of a header that say something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct SealHeader {
     /// Bytes 8..10: [`VERSION`] or [`VERSION_1`].
     pub version: u16,
     /// Byte 10.
@@ -190,7 +190,7 @@ pub struct Header {
     pub parts_digest: u64,
 }
 
-impl Header {
+impl SealHeader {
     /// Bytes of the header itself.
     pub fn header_len(&self) -> usize {
         match self.version {

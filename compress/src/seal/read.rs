@@ -36,7 +36,7 @@ pub(crate) enum Tail {
 #[derive(Debug)]
 pub(crate) struct Parsed {
     /// What its header says.
-    pub(crate) header: Header,
+    pub(crate) header: SealHeader,
     /// The attachment, if it is what its digest says.
     pub(crate) attachment: Option<Vec<u8>>,
     /// The index, if it is what its digest says, and makes sense.
@@ -348,7 +348,7 @@ pub(crate) fn parse_moved(
     Ok(parsed)
 }
 
-fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
+fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     let mut bytes = [0; HEADER_LEN];
     seal.read(&mut bytes[..HEADER_LEN_1], 0)?;
     let start = seal.start;
@@ -385,7 +385,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
             "a file that is not encrypted".into(),
         );
     }
-    let header = Header {
+    let header = SealHeader {
         version,
         codec: bytes[10],
         frame_size: u32_at(&bytes, 12),
@@ -436,7 +436,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<Header, Error> {
     Ok(header)
 }
 
-fn parse_attachment(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<u8>, Error> {
+fn parse_attachment(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<Vec<u8>, Error> {
     // ATTACHMENT_MAX at most.
     let mut attachment = vec![0; header.attachment_len as usize];
     seal.read(&mut attachment, header.header_len() as u64)?;
@@ -453,7 +453,7 @@ fn parse_attachment(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<u8>, Er
 }
 
 /// The parts before a seal that lies where its header says.
-fn parse_parts(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<PartAt>, Error> {
+fn parse_parts(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<Vec<PartAt>, Error> {
     let (start, len) = (header.stored_len, header.parts_len);
     let mut digest = Xxh64::new(0);
     let mut bytes = vec![0; 64 << 10];
@@ -478,7 +478,7 @@ fn parse_parts(seal: &Unwrapped<'_>, header: &Header) -> Result<Vec<PartAt>, Err
     part::parse_all(seal.source, seal.codec, start, len, header.parts)
 }
 
-fn parse_index(seal: &Unwrapped<'_>, header: &Header) -> Result<FrameTable, Error> {
+fn parse_index(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<FrameTable, Error> {
     let mut table = FrameTable::new(header.frame_size);
     let mut digest = Xxh64::new(0);
     let index_at = header.header_len() as u64 + u64::from(header.attachment_len);

@@ -72,7 +72,7 @@ impl Seal<'_> {
         for entry in self.table.entries() {
             digest.update(&pack(entry));
         }
-        let header = pack_header(&Header {
+        let header = pack_header(&SealHeader {
             version: self.version,
             codec: match self.codec {
                 Codec::None => CODEC_NONE,
@@ -166,7 +166,7 @@ fn pack(entry: &Entry) -> [u8; ENTRY_LEN] {
     bytes
 }
 
-fn pack_header(header: &Header) -> [u8; HEADER_LEN] {
+fn pack_header(header: &SealHeader) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..10].copy_from_slice(&header.version.to_le_bytes());

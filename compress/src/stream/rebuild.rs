@@ -12,8 +12,10 @@ use super::{Content, Stream, StreamKind};
 use crate::decode::frame::Kind;
 use crate::decode::input::PADDING_MAX;
 use crate::frames::{Found, FoundKind, Frames};
-use crate::gzip_format::{EXTRA_HEADER, Header as GzipHeader};
-use crate::seal::format::{FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, Header, ZSTD_SEAL_MAGIC};
+use crate::gzip_format::{EXTRA_HEADER, MemberHeader};
+use crate::seal::format::{
+    FRAME_MAX, GZIP_DATA, GZIP_FOOTER, GZIP_SEAL, SealHeader, ZSTD_SEAL_MAGIC,
+};
 use crate::seal::part::{self, PartAt};
 use crate::seal::read::{self, Rest, longest_frame};
 use crate::table::{Entry, FrameTable};
@@ -235,7 +237,7 @@ impl Opening<'_> {
 
     /// The content of a stream whose seal has a header but no index: its frames, as they say
     /// themselves. Also what is wrong with that.
-    fn without_index(&self, header: &Header) -> (Content, Option<Error>) {
+    fn without_index(&self, header: &SealHeader) -> (Content, Option<Error>) {
         if self.codec == Codec::None {
             let window = Window::new(Arc::clone(&self.source), 0, header.stored_len);
             return (Content::Plain(Arc::new(window)), None);
@@ -421,5 +423,5 @@ fn small_frames<'a>(
 fn is_our_member(source: &dyn ReadAt) -> Result<bool, Error> {
     let mut head = [0; 64];
     let n = source.read_full_at(&mut head, 0).map_err(Error::Read)?;
-    Ok(GzipHeader::parse(&head[..n]).is_ok_and(|h| h.subfield(GZIP_DATA).is_some()))
+    Ok(MemberHeader::parse(&head[..n]).is_ok_and(|h| h.subfield(GZIP_DATA).is_some()))
 }
