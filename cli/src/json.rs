@@ -34,7 +34,7 @@ pub fn is_zero(count: &usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use livecore_defs::text::steers;
+    use livecore_defs::text::is_terminal_control;
 
     #[test]
     fn characters_that_steer_a_terminal_are_escaped_and_read_back_the_same() {
@@ -42,7 +42,7 @@ mod tests {
         let mut out = Vec::new();
         print(&text, &mut out).unwrap();
         let shown = String::from_utf8(out).unwrap();
-        assert!(!shown.trim_end().contains(steers), "{shown:?}");
+        assert!(!shown.trim_end().contains(is_terminal_control), "{shown:?}");
         assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 }

@@ -6,7 +6,7 @@
 
 use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 
-use crate::finding::{Place, Region, Sink};
+use crate::finding::{Location, Region, Sink};
 use crate::rules;
 
 /// Bytes of the section that are kept: a kernel's array fits into one page.
@@ -15,13 +15,13 @@ pub(crate) const KEPT: usize = 64 << 10;
 /// The ranges, with the bit number of each one's first page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Avail {
-    ranges: Vec<Range>,
+    ranges: Vec<AvailRange>,
     bits: u64,
     page: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Range {
+struct AvailRange {
     start: u64,
     end: u64,
     base: u64,
@@ -32,7 +32,7 @@ impl Avail {
     pub(crate) fn from_zero(bits: u64, page: u64) -> Self {
         let end = bits.saturating_mul(page);
         Self {
-            ranges: vec![Range {
+            ranges: vec![AvailRange {
                 start: 0,
                 end,
                 base: 0,
@@ -72,7 +72,7 @@ impl Avail {
                 terminator = Some(i);
                 break;
             }
-            let place = Place::payload(Region::Nth("dump_avail range", i as u64), offset);
+            let place = Location::payload(Region::Nth("dump_avail range", i as u64), offset);
             let ordered = sink.check(&rules::DA_ORDER, start < end, &place, |f| {
                 f.found(format!("{start:#x}..{end:#x}"))
                     .expected("a start before the end")
@@ -94,7 +94,7 @@ impl Avail {
                 previous = end;
             }
         }
-        let place = Place::payload("dump_avail", at);
+        let place = Location::payload("dump_avail", at);
         sink.check(&rules::DA_TERMINATED, terminator.is_some(), &place, |f| {
             f.found(format!(
                 "{} ranges to the section's end",
@@ -106,7 +106,7 @@ impl Avail {
             let behind = &bytes[i * DUMP_AVAIL_ENTRY..];
             let stray = behind.iter().position(|b| *b != 0);
             let offset = at + (i * DUMP_AVAIL_ENTRY + stray.unwrap_or(0)) as u64;
-            let place = Place::payload("dump_avail", offset);
+            let place = Location::payload("dump_avail", offset);
             sink.check(&rules::DA_TAIL, stray.is_none(), &place, |f| {
                 f.found("a byte that is not zero behind the last range")
                     .expected("zeros to the section's end")
@@ -120,7 +120,7 @@ impl Avail {
         let pages = end.div_ceil(self.page) - start / self.page;
         let base = self.bits;
         self.bits = self.bits.saturating_add(pages);
-        self.ranges.push(Range { start, end, base });
+        self.ranges.push(AvailRange { start, end, base });
     }
 
     /// How many bits the ranges have: the kernel's `vm_page_dump_pages`.

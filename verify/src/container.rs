@@ -1,12 +1,13 @@
-//! Where header, payload and seal lie in a file.
+//! Detection of the container: where header, payload and seal are in a file.
 //!
-//! Nothing tells the container but its bytes, so it is looked for in this order:
+//! The first match decides:
 //!
-//! 1. a seal's footer at the end, or its header near the end: *sealed* (of a compressed file the walk over the frames finds
-//!    the seal itself, [`crate::codec`]);
-//! 2. a header in the last sector and another one where its `dumpextent` says: *dump device*;
-//! 3. a header in the last 512 bytes behind something that begins like a payload: *raw live file*;
-//! 4. something that begins like a payload: *saved file*.
+//! 1. a seal's footer at the end, or its header near the end: *sealed* (in a compressed file
+//!    [`crate::codec`] finds the seal after the frames);
+//! 2. a header in the last sector, and another one at the offset given by its `dumpextent`: *dump
+//!    device*;
+//! 3. a header in the last 512 bytes, in a file that begins like a payload: *raw live file*;
+//! 4. a file that begins like a payload: *saved file*.
 
 use livecore_compress::Codec;
 use livecore_compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
@@ -14,7 +15,7 @@ use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_defs::kerneldump::{DEVICE_METADATA, SIZE};
 
 use crate::facts::Container;
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::full::Full;
 use crate::header::resembles_payload;
 use crate::input::{Input, round_up};
@@ -22,10 +23,10 @@ use crate::kdh::{Kdh, resembles_magic};
 use crate::report::Stop;
 use crate::{probe, rules};
 
-/// Sector sizes of dump devices; the trailing header is in the last sector.
+/// Possible sector sizes of dump devices; the trailing header is in the last sector.
 const SECTORS: [u64; 6] = [512, 1024, 2048, 4096, 8192, 16384];
 
-/// What the layout of a file turned out to be.
+/// The layout of a file.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) container: Container,
@@ -33,17 +34,17 @@ pub(crate) struct Layout {
     pub(crate) header: Option<Kdh>,
     /// The first header of a dump device.
     pub(crate) leading: Option<Kdh>,
-    /// Where the stored payload begins.
+    /// Offset of the stored payload.
     pub(crate) start: u64,
-    /// Where it ends at the latest.
+    /// Upper bound of the end of the stored payload.
     pub(crate) end: u64,
-    /// How it is stored, by its first bytes.
+    /// The codec, by the payload's first bytes.
     pub(crate) codec: Codec,
     /// Whether the file ends like an uncompressed seal.
     pub(crate) footer: bool,
 }
 
-/// Finds out how `input` is laid.
+/// Detects the layout of `input`.
 pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
     let size = input.size();
     if size == 0 {
@@ -71,7 +72,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         return Ok(layout);
     }
     let Some(trailing) = trailing_header(input)? else {
-        if payload_first && codec == Codec::None && probe::lies_before_the_end(input)? {
+        if payload_first && codec == Codec::None && probe::has_plain_header(input)? {
             layout.container = Container::Sealed;
             layout.footer = true;
             return Ok(layout);
@@ -80,7 +81,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             return Ok(layout);
         }
         if let Some(codec) = probe::codec_of_end(input)? {
-            // Its beginning is damaged: the walk says how.
+            // The beginning of the file is damaged; the walk over the frames reports how.
             layout.codec = codec;
             layout.footer = codec == Codec::None;
             if layout.footer {
@@ -89,21 +90,24 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             return Ok(layout);
         }
         if head.starts_with(b"\x7fELF") {
-            let why = "an ELF file that is no core; a kernel goes with --kernel";
+            let why = "an ELF file that is not a core dump; use --kernel FILE for a kernel";
             return Err(Stop::NotADump(why.into()));
         }
         if let Some(foreign) = Foreign::of(&input.up_to(0, HEAD)?) {
             return Err(Stop::NotADump(foreign.sentence()));
         }
-        let why = "neither a minidump nor a kerneldumpheader is in the file";
+        let why = "the file contains neither a minidump nor a kerneldumpheader";
         return Err(Stop::NotADump(why.into()));
     };
-    if trailing.is_of_the_future() {
-        let why = format!("a kerneldumpheader of version {}", trailing.version());
+    if trailing.has_unknown_version() {
+        let why = format!(
+            "unsupported kerneldumpheader version {}",
+            trailing.version()
+        );
         return Err(Stop::NotADump(why));
     }
     if trailing.is_text_dump() {
-        return Err(Stop::NotADump("a text dump, not a minidump".into()));
+        return Err(Stop::NotADump("a text dump, not a memory dump".into()));
     }
     let device = device_payload(&trailing, size);
     let leading = match device {
@@ -114,7 +118,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
     };
     let two = leading.as_ref().is_some_and(|l| resembles_magic(&l.bytes));
     if !two && payload_first && size.checked_sub(SIZE as u64) != Some(trailing.offset) {
-        // A live dump's header with something behind it: found again where the payload ends.
+        // Bytes follow a live dump's header; `check_trailing` finds the header after the payload.
         return Ok(layout);
     }
     if !two && payload_first {
@@ -133,7 +137,7 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
         layout.codec = Codec::None;
     }
     if two && trailing.dumpkeysize() != 0 && trailing.parity() == [0; 4] {
-        let why = "an encrypted dump; decryptcore(8) decrypts it";
+        let why = "an encrypted dump; use decryptcore(8) first";
         return Err(Stop::NotADump(why.into()));
     }
     layout.leading = leading;
@@ -155,11 +159,12 @@ fn trailing_header(input: &Input) -> Result<Option<Kdh>, Stop> {
     Ok(None)
 }
 
-/// Of a dump device whose last header is `trailing`: where the stored payload begins and ends at
-/// the latest, and where the first header is.
+/// Start of the stored payload, upper bound of its end, and offset of the first header, on a dump
+/// device whose last header is `trailing`.
 ///
-/// FreeBSD `sys/kern/kern_shutdown.c`: with a medium of M bytes, sectors of B, an extent of E and
-/// a key block of K bytes the data is at M - B - E and the first header at M - 2B - E - K.
+/// FreeBSD `sys/kern/kern_shutdown.c`: with a medium of M bytes, sectors of B bytes, an extent of E
+/// bytes and a key block of K bytes the data is at M - B - E and the first header at
+/// M - 2B - E - K.
 fn device_payload(trailing: &Kdh, size: u64) -> Option<(u64, u64, u64)> {
     let sector = size.checked_sub(trailing.offset)?;
     let start = trailing.offset.checked_sub(trailing.dumpextent())?;
@@ -171,7 +176,7 @@ fn device_payload(trailing: &Kdh, size: u64) -> Option<(u64, u64, u64)> {
 }
 
 impl Layout {
-    /// Applies the rules about headers and their places that need no look at the payload.
+    /// Applies the rules about headers and their offsets that do not depend on the payload.
     pub(crate) fn check(&self, input: &Input, sink: &mut Sink) -> Result<(), Stop> {
         let Some(header) = &self.header else {
             return Ok(());
@@ -238,16 +243,16 @@ impl Layout {
         });
         let from = header.offset + SIZE as u64;
         let stray = input.first_nonzero(from, size)?;
-        let place = Place::file("last sector", stray.unwrap_or(from));
+        let place = Location::file("last sector", stray.unwrap_or(from));
         sink.check(&rules::CON_PADDING, stray.is_none(), &place, |f| {
-            f.found("a byte that is not zero behind the header")
+            f.found("a nonzero byte after the header")
                 .expected("zeros to the end of the sector")
         });
         Ok(())
     }
 
     /// Applies the rules about what follows the stored payload, which ends at `end`.
-    pub(crate) fn check_behind(
+    pub(crate) fn check_trailing(
         &self,
         input: &Input,
         end: u64,
@@ -256,19 +261,19 @@ impl Layout {
         match (self.container, &self.header) {
             (Container::Raw, Some(header)) => {
                 let stray = input.first_nonzero(end, header.offset)?;
-                let place = Place::file("padding", stray.unwrap_or(end));
+                let place = Location::file("padding", stray.unwrap_or(end));
                 sink.check(&rules::CON_PADDING, stray.is_none(), &place, |f| {
-                    f.found("a byte that is not zero between payload and header")
+                    f.found("a nonzero byte between payload and header")
                         .expected(format!("zeros from {end:#x} to {:#x}", header.offset))
                 });
-                let room = header.offset.saturating_sub(end);
+                let padding = header.offset.saturating_sub(end);
                 let unit = raw_unit(header);
                 sink.check(
                     &rules::CON_TRAILING,
-                    room < unit,
-                    &Place::file("padding", end),
+                    padding < unit,
+                    &Location::file("padding", end),
                     |f| {
-                        f.found(format!("{room} bytes between payload and header"))
+                        f.found(format!("{padding} bytes between payload and header"))
                             .expected(format!("less than one block of {unit}"))
                     },
                 );
@@ -279,18 +284,18 @@ impl Layout {
                 if let Some(header) = &hidden {
                     sink.broken(&rules::CON_HEADER_HIDDEN, &header.at(0), |f| {
                         f.found(format!(
-                            "{} bytes behind the header",
+                            "{} bytes after the header",
                             size.saturating_sub(header.offset + SIZE as u64)
                         ))
                         .expected("the header in the last 512 bytes of the file")
                     });
                 } else {
-                    let place = Place::file("behind the payload", end);
-                    let behind = size.saturating_sub(end);
+                    let place = Location::file("after the payload", end);
+                    let trailing = size.saturating_sub(end);
                     let bytes = input.up_to(end, 64)?;
-                    sink.check(&rules::CON_TRAILING, behind == 0, &place, |f| {
-                        f.found(format!("{behind} bytes behind the payload"))
-                            .expected(format!("the file to end at {end:#x}"))
+                    sink.check(&rules::CON_TRAILING, trailing == 0, &place, |f| {
+                        f.found(format!("{trailing} bytes after the payload"))
+                            .expected(format!("the end of the file at {end:#x}"))
                             .bytes(end, &bytes)
                     });
                 }
@@ -300,7 +305,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The header of a live dump that was written over a longer file: not at the file's end.
+    /// The header of a live dump that overwrote a longer file: not at the end of the file.
     fn header_in_the_middle(&self, input: &Input, end: u64) -> Result<Option<Kdh>, Stop> {
         for unit in [4096, 16384] {
             if let Some(at) = round_up(end, unit)
@@ -314,7 +319,7 @@ impl Layout {
     }
 }
 
-/// The unit to which a raw file's payload is padded.
+/// The block size to which the payload of a raw live file is padded.
 fn raw_unit(header: &Kdh) -> u64 {
     match header.blocksize() {
         unit @ (4096 | 16384) => unit,
@@ -322,7 +327,7 @@ fn raw_unit(header: &Kdh) -> u64 {
     }
 }
 
-/// Whether the two differ only in that savecore(8) has cleared the last one's magic.
+/// Whether the headers are equal except that savecore(8) cleared the magic of the last one.
 fn cleared_twin(leading: &Kdh, trailing: &Kdh) -> bool {
     use livecore_defs::kerneldump::{KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED, MAGIC};
     leading.bytes[..MAGIC.len] == KERNELDUMPMAGIC

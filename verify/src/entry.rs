@@ -2,7 +2,7 @@
 
 use livecore_defs::{amd64, arm, arm64, i386, mips, riscv};
 
-use crate::header::Header;
+use crate::header::MinidumpHeader;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Entry {
 
 /// Bytes of an entry of the section; `None` if it is no list of entries by address (powerpc64's
 /// hashed table), or of a form that is not known.
-pub(crate) fn size(header: &Header) -> Option<usize> {
+pub(crate) fn size(header: &MinidumpHeader) -> Option<usize> {
     match header.architecture() {
         "amd64" => Some(amd64::PTE_SIZE),
         "arm64" => Some(arm64::PTE_SIZE),
@@ -35,7 +35,7 @@ pub(crate) fn size(header: &Header) -> Option<usize> {
 }
 
 /// Bytes of address space that an entry of the section stands for.
-pub(crate) fn span(header: &Header) -> u64 {
+pub(crate) fn span(header: &MinidumpHeader) -> u64 {
     if header.is_amd64() && header.version >= 2 {
         amd64::NBPDR
     } else {
@@ -44,7 +44,7 @@ pub(crate) fn span(header: &Header) -> u64 {
 }
 
 /// The entry in `bytes`, at most 8 of them, as a number.
-pub(crate) fn number(header: &Header, bytes: &[u8]) -> u64 {
+pub(crate) fn number(header: &MinidumpHeader, bytes: &[u8]) -> u64 {
     let add = |n: u64, b: &u8| n << 8 | u64::from(*b);
     match header.big {
         true => bytes.iter().fold(0, add),
@@ -53,7 +53,7 @@ pub(crate) fn number(header: &Header, bytes: &[u8]) -> u64 {
 }
 
 /// What `entry` says of the addresses from `va` on.
-pub(crate) fn parse(header: &Header, entry: u64, va: u64) -> Entry {
+pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
     let page = header.page;
     let leaf = |pa| Entry::Leaf { pa, len: page };
     match header.architecture() {
@@ -92,7 +92,7 @@ pub(crate) fn parse(header: &Header, entry: u64, va: u64) -> Entry {
     }
 }
 
-fn arm(header: &Header, entry: u64, va: u64) -> Entry {
+fn arm(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
     let pa = match entry & arm::L2_TYPE_MASK {
         arm::L2_TYPE_INV => return Entry::Absent,
         // Each of a large page's 16 descriptors says where all of it is.
@@ -110,7 +110,7 @@ fn arm(header: &Header, entry: u64, va: u64) -> Entry {
 
 /// The first of 16 descriptors, which stand for the same 64 KiB, that differs from a large page's
 /// among them. 32-bit arm alone has such pages.
-pub(crate) fn torn_large_page(header: &Header, bytes: &[u8]) -> Option<usize> {
+pub(crate) fn torn_large_page(header: &MinidumpHeader, bytes: &[u8]) -> Option<usize> {
     if header.architecture() != "arm" {
         return None;
     }
@@ -122,6 +122,6 @@ pub(crate) fn torn_large_page(header: &Header, bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether a valid entry is for every address space, or need not be: those of mips's kernel map.
-pub(crate) fn is_global(header: &Header, entry: u64) -> bool {
+pub(crate) fn is_global(header: &MinidumpHeader, entry: u64) -> bool {
     header.architecture() != "mips" || entry & mips::PTE_G != 0
 }

@@ -1,15 +1,15 @@
-//! What is known of a file apart from its faults.
+//! Facts about a file: container, codec, sizes.
 
 use livecore_compress::Codec;
 use serde::Serialize;
 
-/// How payload and header are laid in the file.
+/// The layout of payload and header in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Container {
-    /// The payload alone: what savecore(8) leaves.
+    /// The payload alone, as savecore(8) writes it.
     Saved,
-    /// Payload, padding, one header at the end: what `MEM_KERNELDUMP` leaves.
+    /// Payload, padding, one header at the end, as `MEM_KERNELDUMP` writes it.
     Raw,
     /// Two headers around a payload at the end of a partition.
     DumpDevice,
@@ -29,30 +29,30 @@ impl Container {
     }
 }
 
-/// What is known of the file apart from its faults. What could not be told is absent.
+/// Facts about a file. A fact that is not known is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Bytes of the file.
+    /// Size of the file.
     pub size: u64,
-    /// How payload and header are laid in it.
+    /// The layout of payload and header.
     pub container: Option<Container>,
-    /// How the payload is stored.
+    /// The payload's compression.
     pub codec: Option<Codec>,
     /// `amd64` and so on, from the minidump's magic.
     pub architecture: Option<&'static str>,
     /// The minidump's version.
     pub version: Option<u32>,
-    /// Bytes of the payload as stored.
+    /// Size of the payload as stored.
     pub stored_len: Option<u64>,
-    /// Bytes of the payload, decompressed.
+    /// Size of the decompressed payload.
     pub content_len: Option<u64>,
-    /// Data frames or members of a compressed payload.
+    /// Number of data frames or members of a compressed payload.
     pub frames: Option<u64>,
-    /// Set bits of the page bitmap.
+    /// Number of set bits of the page bitmap.
     pub pages: Option<u64>,
-    /// Valid page-table entries for pages of the dump, and for pages that are not in it.
+    /// Number of valid page-table entries for pages in the dump, and for pages not in it.
     pub mapped: Option<(u64, u64)>,
-    /// Pages that a producer watched while it read them, and how many of them are torn, if the seal
-    /// says so.
+    /// From the seal: pages that the producer watched for changes, and how many of them changed
+    /// while it read them.
     pub torn_pages: Option<(u64, u64)>,
 }

@@ -1,6 +1,6 @@
-//! What a check found, and where findings are gathered.
+//! Findings, and the [`Sink`] that collects them.
 
-use livecore_defs::text::steers;
+use livecore_defs::text::is_terminal_control;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::rule::{Rule, Severity};
 
-/// Most bytes that a finding carries for a hexdump.
+/// Maximum number of bytes in an [`Excerpt`].
 const MAX_BYTES: usize = 64;
-/// About the most bytes of each of a finding's texts.
+/// Approximate maximum size of each text of a finding.
 const MAX_TEXT: usize = 1024;
 
-/// What an offset counts from.
+/// The origin of an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Space {
@@ -22,9 +22,9 @@ pub enum Space {
     File,
     /// The first byte of the payload, decompressed.
     Payload,
-    /// The line before the first of the `info.N` beside the dump: offsets are line numbers.
+    /// The dump's `info.N`: the offset is a line number, from 1.
     Info,
-    /// Nothing: the finding is about no single place, and its offset is 0.
+    /// None: the finding is about the whole dump, and its offset is 0.
     Dump,
 }
 
@@ -40,12 +40,12 @@ impl Space {
     }
 }
 
-/// Some of the offending bytes, for a hexdump.
+/// Bytes of a finding, for a hexdump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
-    /// Where the first of them is, in the finding's [`Space`].
+    /// Offset of the first byte, in the finding's [`Space`].
     pub offset: u64,
-    /// At most 64 of them.
+    /// At most 64 bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -59,36 +59,35 @@ impl Excerpt {
     }
 }
 
-/// One place at which a dump breaks a rule.
+/// One location at which a dump breaks a rule.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
-    /// The part of the dump, in words: `page bitmap`, `zstd frame 12`.
+    /// The part of the dump, as text: `page bitmap`, `zstd frame 12`.
     pub region: String,
-    /// What `offset` counts from.
+    /// The origin of `offset`.
     pub space: Space,
-    /// Where.
+    /// Offset of the first wrong byte or line.
     pub offset: u64,
-    /// What is there.
+    /// What the dump contains.
     pub found: String,
-    /// What should be.
+    /// What it should contain.
     pub expected: String,
-    /// The bytes themselves, where looking at them helps.
+    /// The wrong bytes, where a hexdump helps.
     pub bytes: Option<Excerpt>,
 }
 
-/// A part of a dump, in words. Those that a dump has many of are put into words when a finding
-/// needs them: most places are looked at and found right.
+/// A part of a dump. Formatted only for a finding, since most checks pass.
 #[derive(Debug, Clone)]
 pub enum Region<'a> {
     /// A name: `page bitmap`.
     Named(Cow<'a, str>),
-    /// One of many, by its number: `zstd frame 12`.
+    /// An element by number: `zstd frame 12`.
     Nth(&'static str, u64),
-    /// One of many, by its address: `page directory entry for 0xffffffff80200000`.
+    /// An element by address: `page directory entry for 0xffffffff80200000`.
     For(&'static str, u64),
-    /// A variable of the kernel's, by name and address: `msgbufp at 0xffffffff80200000`.
+    /// A kernel variable by name and address: `msgbufp at 0xffffffff80200000`.
     At(&'a str, u64),
 }
 
@@ -115,21 +114,21 @@ impl fmt::Display for Region<'_> {
     }
 }
 
-/// A place in a dump: what a finding points at.
+/// A location in a dump, as a finding names it.
 #[derive(Debug, Clone)]
-pub struct Place<'a> {
+pub struct Location<'a> {
     space: Space,
     region: Region<'a>,
     offset: u64,
 }
 
-impl<'a> Place<'a> {
-    /// `offset` of the file, which lies in `region`.
+impl<'a> Location<'a> {
+    /// File offset `offset`, in `region`.
     pub fn file(region: impl Into<Region<'a>>, offset: u64) -> Self {
         Self::new(Space::File, region.into(), offset)
     }
 
-    /// `offset` of the decompressed payload, which lies in `region`.
+    /// Offset `offset` of the decompressed payload, in `region`.
     pub fn payload(region: impl Into<Region<'a>>, offset: u64) -> Self {
         Self::new(Space::Payload, region.into(), offset)
     }
@@ -139,7 +138,7 @@ impl<'a> Place<'a> {
         Self::new(Space::Info, region.into(), line)
     }
 
-    /// No single place: `region` of the dump as a whole.
+    /// `region`, without an offset.
     pub fn dump(region: impl Into<Region<'a>>) -> Self {
         Self::new(Space::Dump, region.into(), 0)
     }
@@ -152,7 +151,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The finding that `rule` is broken here.
+    /// A finding that this location breaks `rule`.
     pub fn breaks(&self, rule: &'static Rule) -> Finding {
         Finding {
             rule,
@@ -167,21 +166,21 @@ impl<'a> Place<'a> {
 }
 
 impl Finding {
-    /// Says what is there.
+    /// Sets what the dump contains.
     #[must_use]
     pub fn found(mut self, found: impl AsRef<str>) -> Self {
         self.found = printable(found.as_ref());
         self
     }
 
-    /// Says what should be there.
+    /// Sets what the dump should contain.
     #[must_use]
     pub fn expected(mut self, expected: impl AsRef<str>) -> Self {
         self.expected = printable(expected.as_ref());
         self
     }
 
-    /// Shows the first of `bytes`, which begin at `offset` of the finding's space.
+    /// Adds the first of `bytes`, which begin at `offset` of the finding's space.
     #[must_use]
     pub fn bytes(mut self, offset: u64, bytes: &[u8]) -> Self {
         self.bytes = Some(Excerpt::new(offset, bytes));
@@ -189,8 +188,8 @@ impl Finding {
     }
 }
 
-/// `text` with all that [`steers`] a terminal escaped, and cut where it gets long: strings of dumps and
-/// info files reach terminals.
+/// `text` with every [terminal control](is_terminal_control) escaped, truncated to about
+/// [`MAX_TEXT`] bytes. Strings of dumps and info files are not trusted.
 pub(crate) fn printable(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len().min(MAX_TEXT));
     for c in text.chars() {
@@ -198,7 +197,7 @@ pub(crate) fn printable(text: &str) -> String {
             escaped.push('…');
             break;
         }
-        match steers(c) {
+        match is_terminal_control(c) {
             true => escaped.extend(c.escape_default()),
             false => escaped.push(c),
         }
@@ -206,12 +205,12 @@ pub(crate) fn printable(text: &str) -> String {
     escaped
 }
 
-/// Which rules a run applies.
+/// Selects the rules to apply.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only rules that one of these patterns names; all if empty.
+    /// Apply only rules that match one of these patterns; all if empty.
     pub only: Vec<String>,
-    /// No rule that one of these patterns names.
+    /// Do not apply rules that match one of these patterns.
     pub skip: Vec<String>,
 }
 
@@ -223,30 +222,30 @@ impl Filter {
     }
 }
 
-/// What became of one rule.
+/// The results of one rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Places that were looked at.
+    /// Number of locations checked.
     pub checked: u64,
-    /// Places that broke the rule.
+    /// Number of locations that broke the rule.
     pub broken: u64,
 }
 
-/// Gathers findings: a bounded number for each rule, and the count of all.
+/// Collects findings: a bounded number for each rule, and the count of all.
 ///
-/// A place is counted before anything is said of it, and nothing is said of those beyond the bound:
-/// a dump that breaks a rule a million times costs a million counts.
+/// Findings beyond the bound are counted and not formatted, so a dump that breaks a rule a million
+/// times costs a million increments.
 #[derive(Debug)]
 pub struct Sink {
     filter: Filter,
     per_rule: usize,
     findings: Vec<Finding>,
     tallies: BTreeMap<&'static str, Tally>,
-    /// Where what is looked at begins in the payload.
+    /// Payload offset of the minidump being checked.
     base: u64,
 }
 
-/// What became of a rule, and whether anybody wants to know.
+/// The results of a rule, and whether the filter admits it.
 #[derive(Debug)]
 struct Tally {
     admitted: bool,
@@ -265,43 +264,42 @@ impl Sink {
         }
     }
 
-    /// From now on offsets in the payload count from `base`: a minidump that is a part of it is
-    /// looked at.
-    pub(crate) fn count_from(&mut self, base: u64) {
+    /// Adds `base` to payload offsets from now on: the payload contains a minidump at `base`.
+    pub(crate) fn set_base(&mut self, base: u64) {
         self.base = base;
     }
 
-    /// Notes that `rule` was checked at `place`, and if it does not hold there keeps the finding
-    /// that `say` completes. Gives `holds` back.
+    /// Counts a check of `rule` at `place`. Unless it `passed`, stores the finding that `describe`
+    /// completes. Returns `passed`.
     pub fn check(
         &mut self,
         rule: &'static Rule,
-        holds: bool,
-        place: &Place<'_>,
-        say: impl FnOnce(Finding) -> Finding,
+        passed: bool,
+        place: &Location<'_>,
+        describe: impl FnOnce(Finding) -> Finding,
     ) -> bool {
-        if holds {
+        if passed {
             self.passed(rule);
         } else {
-            self.broken(rule, place, say);
+            self.broken(rule, place, describe);
         }
-        holds
+        passed
     }
 
-    /// Notes that `rule` held in one place.
+    /// Counts a location that follows `rule`.
     pub fn passed(&mut self, rule: &'static Rule) {
         if let Some(outcome) = self.outcome(rule) {
             outcome.checked += 1;
         }
     }
 
-    /// Notes that `place` breaks `rule`, and keeps the finding that `say` completes, unless enough
-    /// of this rule's are kept.
+    /// Counts a location that breaks `rule`, and stores the finding that `describe` completes unless
+    /// the rule has enough findings.
     pub fn broken(
         &mut self,
         rule: &'static Rule,
-        place: &Place<'_>,
-        say: impl FnOnce(Finding) -> Finding,
+        place: &Location<'_>,
+        describe: impl FnOnce(Finding) -> Finding,
     ) {
         let (most, base) = (self.per_rule as u64, self.base);
         let Some(outcome) = self.outcome(rule) else {
@@ -310,7 +308,7 @@ impl Sink {
         outcome.checked += 1;
         outcome.broken += 1;
         if outcome.broken <= most {
-            let mut finding = say(place.breaks(rule));
+            let mut finding = describe(place.breaks(rule));
             if finding.space == Space::Payload {
                 finding.offset = finding.offset.saturating_add(base);
                 if let Some(excerpt) = &mut finding.bytes {
@@ -330,29 +328,29 @@ impl Sink {
         tally.admitted.then_some(&mut tally.outcome)
     }
 
-    /// How many findings of `severity` or above there are.
+    /// Number of findings of `severity` or above.
     pub fn count(&self, severity: Severity) -> u64 {
         self.count_of(|rule| rule.severity >= severity)
     }
 
-    /// How many findings of rules that are `wanted` there are.
-    pub(crate) fn count_of(&self, wanted: impl Fn(&Rule) -> bool) -> u64 {
+    /// Number of findings of the rules that `selected` accepts.
+    pub(crate) fn count_of(&self, selected: impl Fn(&Rule) -> bool) -> u64 {
         self.tallies
             .iter()
             .filter_map(|(id, tally)| Some((crate::rules::find(id)?, &tally.outcome)))
-            .filter(|(rule, _)| wanted(rule))
+            .filter(|(rule, _)| selected(rule))
             .map(|(_, outcome)| outcome.broken)
             .sum()
     }
 
-    /// Whether `rule` was broken anywhere.
+    /// Whether any location broke `rule`.
     pub fn broke(&self, rule: &Rule) -> bool {
         self.tallies
             .get(rule.id)
             .is_some_and(|tally| tally.outcome.broken > 0)
     }
 
-    /// The kept findings, in the order in which they came, and what became of each rule.
+    /// The stored findings in order of discovery, and the results of each rule.
     pub fn into_parts(self) -> (Vec<Finding>, BTreeMap<&'static str, Outcome>) {
         let admitted = self.tallies.into_iter().filter(|(_, tally)| tally.admitted);
         let outcomes = admitted.map(|(id, tally)| (id, tally.outcome)).collect();
@@ -365,36 +363,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_of_dumps_cannot_speak_to_the_terminal() {
-        let place = Place::info("Hostname\u{7}", 3);
+    fn control_characters_of_a_dump_are_escaped() {
+        let place = Location::info("Hostname\u{7}", 3);
         let finding = place
             .breaks(&crate::rules::INFO_HEADER)
             .found("\u{1b}[2Jhost")
             .expected("a\nb, 1 µs");
-        let turned = place.breaks(&crate::rules::INFO_HEADER);
-        let turned = turned
+        let reordered = place
+            .breaks(&crate::rules::INFO_HEADER)
             .found("\u{202e}tsoh\u{202c}")
             .expected("a\u{2028}\u{2067}b");
-        assert_eq!(turned.found, "\\u{202e}tsoh\\u{202c}");
-        assert_eq!(turned.expected, "a\\u{2028}\\u{2067}b");
+        assert_eq!(reordered.found, "\\u{202e}tsoh\\u{202c}");
+        assert_eq!(reordered.expected, "a\\u{2028}\\u{2067}b");
         assert_eq!(finding.region, "Hostname\\u{7}");
         assert_eq!(finding.found, "\\u{1b}[2Jhost");
         assert_eq!(finding.expected, "a\\nb, 1 µs");
     }
 
     #[test]
-    fn what_is_not_kept_is_counted_and_not_put_into_words() {
+    fn findings_beyond_the_bound_are_counted_and_not_formatted() {
         let rule = &crate::rules::PT_TABLE_ABSENT;
         let mut sink = Sink::new(Filter::default(), 3);
-        let mut said = 0;
+        let mut formatted = 0;
         for k in 0..1000 {
-            let place = Place::payload(Region::For("page directory entry", k << 21), 8 * k);
+            let place = Location::payload(Region::For("page directory entry", k << 21), 8 * k);
             sink.check(rule, k % 2 == 0, &place, |f| {
-                said += 1;
+                formatted += 1;
                 f.found("x".repeat(1 << 20))
             });
         }
-        assert_eq!(said, 3);
+        assert_eq!(formatted, 3);
         let (findings, outcomes) = sink.into_parts();
         let offsets: Vec<_> = findings.iter().map(|f| f.offset).collect();
         assert_eq!(offsets, [8, 24, 40]);
@@ -405,13 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_not_admitted_says_nothing_and_is_not_counted() {
+    fn the_filter_suppresses_findings_and_counts() {
         let filter = Filter {
             only: vec!["codec".into()],
             skip: vec!["gzip-*".into()],
         };
         let mut sink = Sink::new(filter, 3);
-        let place = Place::file("here", 0);
+        let place = Location::file("here", 0);
         sink.broken(&crate::rules::GZIP_CRC, &place, |_| unreachable!());
         sink.broken(&crate::rules::PT_EMPTY, &place, |_| unreachable!());
         sink.broken(&crate::rules::ZSTD_FRAME, &place, |f| f.found("there"));

@@ -10,7 +10,7 @@ use livecore_defs::elf::{
 };
 use livecore_defs::{Architecture, ElfMachine, Field};
 
-use crate::finding::{Place, Region, Sink};
+use crate::finding::{Location, Region, Sink};
 use crate::input::{big, little};
 use crate::report::Stop;
 use crate::rules;
@@ -266,7 +266,7 @@ impl Full {
     /// pages of the minidump that it carries begin `data` bytes into that.
     pub(crate) fn check(&self, len: u64, whole: bool, data: Option<u64>, sink: &mut Sink) {
         let class = self.class;
-        let head = |at: Field| Place::payload("ELF header", at.offset as u64);
+        let head = |at: Field| Location::payload("ELF header", at.offset as u64);
         let (ehdr, phdr) = (class.ehdr as u64, class.phdr as u64);
         for (name, at, expected) in [
             ("e_ehsize", class.e_ehsize, ehdr),
@@ -317,7 +317,7 @@ impl Full {
         for (kind, segment) in self.segments() {
             let start = phoff.saturating_add(segment.number.saturating_mul(class.phdr as u64));
             let region = Region::Nth("program header", segment.number);
-            let place = Place::payload(region, start.saturating_add(class.p_type.offset as u64));
+            let place = Location::payload(region, start.saturating_add(class.p_type.offset as u64));
             let right = matches!(kind, PT_LOAD | PT_NOTE | PT_DUMP_DELTA);
             known &= sink.check(&rules::FULL_TABLE, right, &place, |f| {
                 f.found(format!("p_type {kind:#x}")).expected(format!(
@@ -327,7 +327,7 @@ impl Full {
         }
         let empty = self.loads().next().is_none() && self.carried().is_none();
         if known && empty {
-            let place = Place::payload("program headers", phoff);
+            let place = Location::payload("program headers", phoff);
             sink.broken(&rules::FULL_TABLE, &place, |f| {
                 f.found("no range of memory").expected("at least one")
             });
@@ -343,7 +343,7 @@ impl Full {
             let start = phoff.saturating_add(load.number.saturating_mul(class.phdr as u64));
             let place = |at: Field| {
                 let region = Region::Nth("program header", load.number);
-                Place::payload(region, start.saturating_add(at.offset as u64))
+                Location::payload(region, start.saturating_add(at.offset as u64))
             };
             let same = load.filesz == load.memsz && load.filesz > 0;
             sink.check(&rules::FULL_SIZES, same, &place(class.p_filesz), |f| {
@@ -402,7 +402,7 @@ impl Full {
         let Some(end) = self.end().filter(|_| whole) else {
             return;
         };
-        let place = Place::payload("memory", len.min(end));
+        let place = Location::payload("memory", len.min(end));
         let told = |f: crate::Finding| {
             f.found(format!("a payload of {len:#x} bytes"))
                 .expected(format!("{end:#x}, where the last range ends"))

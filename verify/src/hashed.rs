@@ -18,7 +18,7 @@ use livecore_defs::powerpc64::{
     LPTE_VSID_SHIFT, LPTEG_ENTRIES, PTEG_HASH_BITS, VSID_HASH_BITS, VSID_HASH_MULTIPLIER,
 };
 
-use crate::header::Header;
+use crate::header::MinidumpHeader;
 
 /// Bytes of a group.
 pub(crate) const GROUP: u64 = LPTE_SIZE as u64 * LPTEG_ENTRIES;
@@ -132,7 +132,7 @@ impl Lpte {
 /// The frame of the small page at `va` of the kernel map; `read` gives the bytes of the section at
 /// an offset.
 pub(crate) fn translate(
-    header: &Header,
+    header: &MinidumpHeader,
     va: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Option<()>,
 ) -> Option<u64> {

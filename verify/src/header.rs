@@ -9,7 +9,7 @@ use livecore_defs::minidump::{HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
 use livecore_defs::paging::Direct;
 use livecore_defs::{Field, amd64, arm64, powerpc64};
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::{big, field, little, quoted};
 use crate::rules;
 
@@ -20,7 +20,7 @@ const FAMILY: &[u8] = b"minidump FreeBSD/";
 
 /// What the header says, and what follows from it.
 #[derive(Debug, Clone)]
-pub(crate) struct Header {
+pub(crate) struct MinidumpHeader {
     pub(crate) fields: &'static HeaderFields,
     pub(crate) big: bool,
     pub(crate) version: u32,
@@ -65,7 +65,7 @@ pub(crate) struct Section {
     pub(crate) end: u64,
 }
 
-impl Header {
+impl MinidumpHeader {
     /// Reads the first bytes of a payload.
     pub(crate) fn parse(bytes: &[u8], sink: &mut Sink) -> Result<Self, Refusal> {
         let fields = architecture(bytes, sink)?;
@@ -277,7 +277,7 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
     if !resembles_payload(bytes) {
         return Err(Refusal::Foreign);
     }
-    let place = Place::payload("minidump header", 0);
+    let place = Location::payload("minidump header", 0);
     sink.broken(&rules::MD_MAGIC, &place, |f| {
         f.found(quoted(found))
             .expected(format!("{} and an architecture", quoted(FAMILY)))
@@ -287,7 +287,7 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
 }
 
 fn page_size(flags: u64, at: Field, sink: &mut Sink) -> Result<u64, Refusal> {
-    let place = Place::payload("minidump header", at.offset as u64);
+    let place = Location::payload("minidump header", at.offset as u64);
     let mask = u64::from(arm64::FLAG_PS_MASK);
     let page = match flags as u32 & arm64::FLAG_PS_MASK {
         arm64::FLAG_PS_4K => 4096,

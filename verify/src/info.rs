@@ -1,16 +1,16 @@
-//! The `info.N` beside a dump, in every form that has been written.
+//! The `info.N` of a dump, in every form that savecore(8) and netdumpd have written.
 //!
 //! FreeBSD `sbin/savecore/savecore.c`, `printheader`: lines of two spaces, a name, a colon and a
-//! value; with `--libxo` the same as JSON or XML, all of it inside `crashdump`. Until 10.4 the length
-//! was `4096B (0 MB)` and no line named a compression. netdumpd's `netdumpd.c` has names of its own
-//! spelling, the outcome of the header's parity for a status, and a last line that says whether the
-//! dump is complete.
+//! value. With `--libxo` savecore writes the same values as JSON or XML, in `crashdump`. Until 10.4
+//! the length was `4096B (0 MB)` and no line named a compression. netdumpd's `netdumpd.c` spells
+//! some names differently, reports the result of the header's parity check as the status, and ends
+//! with a line that states whether the dump is complete.
 
 use livecore_compress::Codec;
 
 use crate::codec::Walked;
 use crate::facts::Facts;
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::kdh::{Kdh, port_matches};
 use crate::rules;
 
@@ -28,7 +28,7 @@ const NAMES: [&str; 9] = [
 ];
 const STATUS: &str = "Dump Status";
 
-/// What an info file says: name, value, line.
+/// The values of an info file: name, value, line.
 #[derive(Debug)]
 pub(crate) struct Info {
     values: Vec<(&'static str, String, u64)>,
@@ -47,7 +47,7 @@ fn known(name: &str) -> Option<&'static str> {
 }
 
 impl Info {
-    /// Reads any form. `None` if it is none of them.
+    /// Parses an info file of any form; `None` if the form is unknown.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut values = match text.trim_start().as_bytes().first()? {
             b'{' => json(text)?,
@@ -55,7 +55,7 @@ impl Info {
             _ => lines(text),
         };
         for (name, value, _) in &mut values {
-            // A header's string is compared up to its first newline, which the text form cannot keep.
+            // The text form ends a string at its first newline.
             let first = value.lines().next().unwrap_or_default();
             *value = first.trim_end().into();
             if *name == "Dump Length"
@@ -72,7 +72,7 @@ impl Info {
         Some((value, *line))
     }
 
-    /// The stored length that it states.
+    /// The length of the stored payload, as `Dump Length` states it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.get("Dump Length")?.0.parse().ok()
     }
@@ -86,8 +86,8 @@ impl Info {
         }
     }
 
-    /// Applies the rules about what it says of a dump whose stored payload is `stored` bytes; `None`
-    /// if its length says nothing, since zeros at its end were left out.
+    /// Compares the info file with the dump. `stored` is the length of the stored payload; `None` if
+    /// savecore(8) dropped zeros at its end, so that the length may differ.
     pub(crate) fn check(
         &self,
         facts: &Facts,
@@ -97,15 +97,15 @@ impl Info {
         sink: &mut Sink,
     ) {
         let line = |name| self.get(name).map_or(0, |(_, line)| line);
-        let place = Place::info("Compression", line("Compression"));
+        let place = Location::info("Compression", line("Compression"));
         if let (Some(stated), Some(found)) = (self.codec(), facts.codec) {
             sink.check(&rules::INFO_COMPRESSION, stated == found, &place, |f| {
                 f.found(stated.name())
-                    .expected(format!("{}, as the dump is stored", found.name()))
+                    .expected(format!("{}, the dump's compression", found.name()))
             });
         }
-        // savecore(8) can compress and decompress while it saves, and says what the kernel did. Until
-        // 10.4 the kernel compressed nothing.
+        // savecore(8) may compress or decompress the dump; its info file describes the original.
+        // Until 10.4 the kernel did not compress dumps.
         let comparable = match (self.codec(), facts.codec) {
             (a, b) if a == b => stored,
             (None, Some(Codec::None)) => stored,
@@ -114,10 +114,10 @@ impl Info {
         };
         let comparable = comparable.filter(|_| walked.whole && walked.complete);
         if let (Some(stated), Some(found)) = (self.length(), comparable) {
-            let place = Place::info("Dump Length", line("Dump Length"));
+            let place = Location::info("Dump Length", line("Dump Length"));
             sink.check(&rules::INFO_LENGTH, stated == found, &place, |f| {
                 f.found(stated.to_string())
-                    .expected(format!("{found}, the bytes of the dump beside it"))
+                    .expected(format!("{found}, the dump's length"))
             });
         }
         if let (Some((stated, at)), Some(found)) = (self.get("Architecture"), facts.architecture) {
@@ -125,12 +125,12 @@ impl Info {
             sink.check(
                 &rules::INFO_ARCHITECTURE,
                 right,
-                &Place::info("Architecture", at),
-                |f| f.found(stated).expected(format!("the name of {found}")),
+                &Location::info("Architecture", at),
+                |f| f.found(stated).expected(format!("an {found} port")),
             );
         }
         if let Some((status, at)) = self.get(STATUS) {
-            let place = Place::info(STATUS, at);
+            let place = Location::info(STATUS, at);
             sink.check(&rules::INFO_STATUS, status == "good", &place, |f| {
                 f.found(status).expected("good")
             });
@@ -142,7 +142,7 @@ impl Info {
         ] {
             if let Some((value, at)) = self.get(name) {
                 let right = value == expected.to_string();
-                sink.check(&rules::INFO_HEADER, right, &Place::info(name, at), |f| {
+                sink.check(&rules::INFO_HEADER, right, &Location::info(name, at), |f| {
                     f.found(value)
                         .expected(format!("{expected}, as in the kerneldumpheader"))
                 });
@@ -157,7 +157,7 @@ impl Info {
             let expected = String::from_utf8_lossy(bytes);
             if let Some((value, at)) = self.get(name) {
                 let right = value == expected.trim_end();
-                sink.check(&rules::INFO_HEADER, right, &Place::info(name, at), |f| {
+                sink.check(&rules::INFO_HEADER, right, &Location::info(name, at), |f| {
                     f.found(value)
                         .expected(format!("{expected}, as in the kerneldumpheader"))
                 });

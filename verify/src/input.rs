@@ -1,4 +1,4 @@
-//! The file under test, and numbers taken out of its bytes.
+//! The file to verify, and numbers read from its bytes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use livecore_defs::Field;
 
 use crate::report::Stop;
 
-/// The file under test.
+/// The file to verify.
 #[derive(Clone)]
 pub(crate) struct Input {
     source: Arc<dyn ReadAt>,
@@ -15,19 +15,18 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Asks `source` for its size.
+    /// Queries the size of `source`.
     pub(crate) fn new(source: Arc<dyn ReadAt>) -> Result<Self, Stop> {
         let size = source.size()?;
         Ok(Self { source, size })
     }
 
-    /// Bytes of the file.
+    /// Size of the file.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// As many of `len` bytes as there are at `offset`. `len` is a constant of a format or a
-    /// piece size, never a number out of the file.
+    /// Up to `len` bytes at `offset`. `len` must be a constant, not a number read from the file.
     pub(crate) fn up_to(&self, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len.min(left)];
@@ -36,19 +35,19 @@ impl Input {
         Ok(bytes)
     }
 
-    /// Exactly `N` bytes at `offset`, if there are so many.
+    /// Exactly `N` bytes at `offset`; `None` if the file ends before.
     pub(crate) fn array<const N: usize>(&self, offset: u64) -> Result<Option<[u8; N]>, Stop> {
         let mut bytes = [0; N];
         let got = self.source.read_full_at(&mut bytes, offset)?;
         Ok((got == N).then_some(bytes))
     }
 
-    /// Fills as much of `buf` as there is.
+    /// Fills `buf`, up to the end of the file.
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<usize, Stop> {
         Ok(self.source.read_full_at(buf, offset)?)
     }
 
-    /// Where the first byte that is not zero is in `from..to`.
+    /// Offset of the first nonzero byte in `from..to`.
     pub(crate) fn first_nonzero(&self, from: u64, to: u64) -> Result<Option<u64>, Stop> {
         let mut at = from;
         while at < to {
@@ -66,7 +65,7 @@ impl Input {
     }
 }
 
-/// `at` rounded up to a multiple of `unit`, unless that does not exist.
+/// `at` rounded up to a multiple of `unit`; `None` on overflow.
 pub(crate) fn round_up(at: u64, unit: u64) -> Option<u64> {
     at.checked_next_multiple_of(unit)
 }
@@ -98,7 +97,7 @@ pub(crate) fn number(bytes: &[u8], offset: usize, len: usize) -> u64 {
     little(bytes, Field { offset, len })
 }
 
-/// Bytes as a person reads them: text in quotes, all else escaped.
+/// Bytes as quoted text, escaped, without trailing NULs.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let end = bytes
         .iter()
@@ -107,7 +106,7 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..end].escape_ascii())
 }
 
-/// Two-digit numbers with spaces between.
+/// Two hexadecimal digits for each byte, separated by spaces.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits: Vec<_> = bytes.iter().map(|b| format!("{b:02x}")).collect();
     digits.join(" ")

@@ -1,6 +1,6 @@
-//! `struct kerneldumpheader`, read again from its bytes.
+//! The verifier's own reader of `struct kerneldumpheader`.
 //!
-//! Definitions from [`livecore_defs::kerneldump`]; everything derived from them is derived here.
+//! It uses only the definitions of [`livecore_defs::kerneldump`].
 
 use livecore_compress::Codec;
 use livecore_defs::Architecture;
@@ -11,23 +11,22 @@ use livecore_defs::kerneldump::{
 };
 
 use crate::facts::Container;
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::{big, field, hex, quoted};
 use crate::rules;
 
-/// A header and where it was found.
+/// A header and its offset.
 #[derive(Debug, Clone)]
 pub(crate) struct Kdh {
-    /// Its 512 bytes.
+    /// The header's 512 bytes.
     pub(crate) bytes: [u8; SIZE],
-    /// Where they are in the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
-    /// Its name in findings.
+    /// The region's name in findings.
     pub(crate) region: &'static str,
 }
 
-/// Whether `bytes` begin with one of the three magics, or with so many bytes of one that it can
-/// only be that one, damaged.
+/// Whether `bytes` begin with one of the three magics, of which up to four bytes may be damaged.
 pub(crate) fn resembles_magic(bytes: &[u8]) -> bool {
     let Some(found) = field(bytes, MAGIC) else {
         return false;
@@ -37,7 +36,7 @@ pub(crate) fn resembles_magic(bytes: &[u8]) -> bool {
         .any(|magic| magic.iter().zip(found).filter(|(a, b)| a == b).count() >= MAGIC.len - 4)
 }
 
-/// Whether `name` is the `MACHINE_ARCH` of a kernel that writes minidumps of `architecture`.
+/// Whether a kernel whose `MACHINE_ARCH` is `name` writes minidumps of `architecture`.
 pub(crate) fn port_matches(name: &[u8], architecture: &str) -> bool {
     let Some(row) = Architecture::named(architecture) else {
         return name == architecture.as_bytes();
@@ -60,7 +59,7 @@ impl Kdh {
         }
     }
 
-    /// Where the fields are; of an unknown version, where version 4 has them.
+    /// The layout of the header's version; of an unknown version that of version 4.
     fn fields(&self) -> &'static HeaderFields {
         let version = self.version();
         VERSIONS
@@ -77,8 +76,8 @@ impl Kdh {
         self.magic() == TEXTDUMPMAGIC
     }
 
-    /// Whether the header is whole and of a version that is not known.
-    pub(crate) fn is_of_the_future(&self) -> bool {
+    /// Whether the header is intact and has an unknown version.
+    pub(crate) fn has_unknown_version(&self) -> bool {
         let known = VERSIONS
             .iter()
             .any(|f| u64::from(f.version) == self.version());
@@ -101,7 +100,7 @@ impl Kdh {
         big(&self.bytes, DUMPLENGTH)
     }
 
-    /// `dumpextent`; of versions without it, `dumplength`.
+    /// `dumpextent`; `dumplength` in versions without it.
     pub(crate) fn dumpextent(&self) -> u64 {
         match self.fields().dumpextent {
             Some(at) => big(&self.bytes, at),
@@ -109,7 +108,7 @@ impl Kdh {
         }
     }
 
-    /// Whether the version has a `dumpextent` of its own.
+    /// Whether the header's version has a `dumpextent` field.
     pub(crate) fn has_dumpextent(&self) -> bool {
         self.fields().dumpextent.is_some()
     }
@@ -147,7 +146,7 @@ impl Kdh {
         }
     }
 
-    /// The codec that the header names, if it names one that is known.
+    /// The codec; `None` if the compression number is unknown.
     pub(crate) fn codec(&self) -> Option<Codec> {
         match self.compression() {
             COMPRESSION_NONE => Some(Codec::None),
@@ -157,7 +156,7 @@ impl Kdh {
         }
     }
 
-    /// The exclusive or of all words, byte by byte, so that no byte order is involved.
+    /// The exclusive or of all words, byte by byte: independent of the byte order.
     pub(crate) fn parity(&self) -> [u8; 4] {
         self.bytes.chunks_exact(4).fold([0; 4], |mut sum, word| {
             sum.iter_mut().zip(word).for_each(|(s, b)| *s ^= b);
@@ -172,22 +171,22 @@ impl Kdh {
         bytes
     }
 
-    /// A place in this header.
-    pub(crate) fn at(&self, offset: usize) -> Place<'static> {
-        Place::file(self.region, self.offset + offset as u64)
+    /// The location of byte `offset` of this header.
+    pub(crate) fn at(&self, offset: usize) -> Location<'static> {
+        Location::file(self.region, self.offset + offset as u64)
     }
 
-    /// The place of `dumpextent`.
-    pub(crate) fn at_dumpextent(&self) -> Place<'static> {
+    /// The location of `dumpextent`.
+    pub(crate) fn at_dumpextent(&self) -> Location<'static> {
         self.at(self.fields().dumpextent.unwrap_or(DUMPLENGTH).offset)
     }
 
-    /// The place of the compression byte.
-    pub(crate) fn at_compression(&self) -> Place<'static> {
+    /// The location of the compression byte.
+    pub(crate) fn at_compression(&self) -> Location<'static> {
         self.at(self.fields().compression.map_or(0, |f| f.offset))
     }
 
-    /// Applies every rule that needs nothing but the header itself.
+    /// Applies the rules that depend only on the header.
     pub(crate) fn check(&self, container: Container, sink: &mut Sink) {
         let magic = self.magic();
         let cleared = magic == KERNELDUMPMAGIC_CLEARED;
@@ -207,7 +206,7 @@ impl Kdh {
         sink.check(&rules::KDH_VERSION, known, &self.at(VERSION.offset), |f| {
             f.found(version.to_string()).expected("1 to 4")
         });
-        // savecore(8) clears the magic and leaves the parity alone: as it was before is right.
+        // savecore(8) clears the magic and does not update the parity.
         let mut whole = self.clone();
         if cleared {
             whole.bytes[..KERNELDUMPMAGIC.len()].copy_from_slice(&KERNELDUMPMAGIC);
@@ -218,8 +217,8 @@ impl Kdh {
             parity == [0; 4],
             &self.at(PARITY.offset),
             |f| {
-                f.found(format!("all words make {}", hex(&parity)))
-                    .expected("all words make 00 00 00 00")
+                f.found(format!("exclusive or {}", hex(&parity)))
+                    .expected("exclusive or 00 00 00 00")
                     .bytes(self.offset + PARITY.offset as u64, &self.parity_field())
             },
         );
@@ -265,7 +264,7 @@ impl Kdh {
             let stray = tail.iter().position(|b| *b != 0);
             sink.check(&rules::KDH_STRING_TAIL, stray.is_none(), &place, |f| {
                 let stray = nul.unwrap_or(0) + stray.unwrap_or(0);
-                f.found(format!("{name} has bytes behind its NUL"))
+                f.found(format!("{name} has nonzero bytes after its NUL"))
                     .expected("zeros to the end of the field")
                     .bytes(self.offset + (at.offset + stray) as u64, &bytes[stray..])
             });
@@ -286,7 +285,7 @@ impl Kdh {
             let right = found == u64::from(expected);
             sink.check(&rules::KDH_ARCHITECTUREVERSION, right, &place, |f| {
                 f.found(found.to_string())
-                    .expected(format!("{expected}, as every {name} kernel writes"))
+                    .expected(format!("{expected}, the version of {name}"))
             });
         }
     }
@@ -314,7 +313,7 @@ impl Kdh {
         sink.check(&rules::KDH_KEYSIZE, right, &place, |f| {
             f.found(keysize.to_string()).expected(match container {
                 Container::DumpDevice => "a multiple of the block size",
-                _ => "0: neither a live dump nor a sealed file is encrypted",
+                _ => "0: live dumps and sealed files are not encrypted",
             })
         });
     }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use livecore_defs::Architecture;
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 
-use crate::finding::{Place, Region, Sink};
+use crate::finding::{Location, Region, Sink};
 use crate::input::quoted;
 use crate::kdh::Kdh;
 use crate::memory::{Memory, Unreadable};
@@ -58,7 +58,7 @@ fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bo
     let row = Architecture::named(architecture).unwrap_or_default();
     let word = if kernel.is_64() { 8 } else { 4 };
     let right = kernel.machine() == row.machine && row.words.contains(&word);
-    let place = Place::payload("minidump header", 0);
+    let place = Location::payload("minidump header", 0);
     sink.check(&rules::KRN_MACHINE, right, &place, |f| {
         let bits = if kernel.is_64() { 64 } else { 32 };
         f.found(format!(
@@ -95,7 +95,7 @@ impl Checks<'_, '_> {
     }
 
     /// The place of `name`, which is at `va`.
-    fn place<'n>(&self, name: &'n str, va: u64) -> Place<'n> {
+    fn place<'n>(&self, name: &'n str, va: u64) -> Location<'n> {
         self.memory.place(Region::At(name, va), va)
     }
 
@@ -292,7 +292,7 @@ impl Checks<'_, '_> {
 
     /// Whether lists can be followed in reasonable time.
     fn can_follow(&mut self) -> bool {
-        let place = Place::dump("page data");
+        let place = Location::dump("page data");
         let random = self.memory.is_random();
         self.sink.check(&rules::LIV_FOLLOWED, random, &place, |f| {
             f.found("a stream that can only be decoded from its beginning")
@@ -306,7 +306,7 @@ impl Checks<'_, '_> {
         let Some(threads) = self.kernel.threads(self.memory) else {
             return;
         };
-        let place = Place::dump("threads");
+        let place = Location::dump("threads");
         for problem in &threads.problems {
             self.sink.broken(&rules::LIV_THREADS, &place, |f| {
                 f.found(problem).expected("lists that can be followed")
@@ -317,7 +317,7 @@ impl Checks<'_, '_> {
         }
         for thread in threads.sleeping {
             let (sp, fp) = (thread.sp, thread.fp);
-            let place = Place::dump(thread.name);
+            let place = Location::dump(thread.name);
             let mapped = |va| va == 0 || self.memory.translate(va).is_ok();
             let inside = thread.stack.as_ref().is_none_or(|s| s.contains(&sp));
             let right = sp != 0 && mapped(sp) && mapped(fp) && inside;

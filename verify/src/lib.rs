@@ -66,7 +66,7 @@ mod tables;
 mod workers;
 
 pub use facts::{Container, Facts};
-pub use finding::{Excerpt, Filter, Finding, Outcome, Place, Region, Sink, Space};
+pub use finding::{Excerpt, Filter, Finding, Location, Outcome, Region, Sink, Space};
 pub use liveness::{Evidence, Liveness};
 pub use options::{Depth, Options};
 pub use report::{Report, Verdict};

@@ -1,11 +1,11 @@
-//! How far a dump holds one moment of a machine that ran on while it was written.
+//! How consistent the dump of a running machine is.
 //!
-//! A live dump is torn where something changed between the moment that one part was written and the
-//! moment of another. That breaks nothing: a list that was being changed is as good as its other
-//! links. So what rules find that a running machine explains is counted here, each kind against the
-//! places that were looked at, as evidence; the score is the share that agrees where it is lowest.
-//! A crash dump has no liveness: its machine had stopped. Pages that are mapped and not in the dump
-//! are no evidence: buffers allocated with M_NODUMP are left out on purpose.
+//! A live dump is inconsistent where memory changed during the dump. That does not make it broken:
+//! the unchanged links of a list are still good. Findings that a running machine explains are
+//! therefore counted here as evidence, by kind, against the number of checks. The score is the
+//! lowest share of consistent checks of any kind. A crash dump has no liveness, since its machine
+//! had stopped. Mapped pages that are not in the dump are not evidence: the kernel omits buffers
+//! allocated with M_NODUMP.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::facts::Facts;
 use crate::finding::Outcome;
 use crate::rule::Rule;
 
-/// What a running machine tears, and the rules that see it.
+/// What changes while a machine runs, and the rules that detect the change.
 const KINDS: [(&str, &[&str]); 6] = [
     ("pages", &["LIV-TORN"]),
     ("lists", &["LIV-ALLPROC", "LIV-BACK-LINK", "LIV-THREADS"]),
@@ -26,7 +26,7 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("page bitmap", &["BM-BEYOND", "BM-BEYOND-PAGES"]),
 ];
 
-/// Whether the dump's machine ran on, and that explains that `rule` is broken.
+/// Whether the machine was running during the dump, which explains a broken `rule`.
 pub(crate) fn excuses(live: Option<bool>, rule: &Rule) -> bool {
     live == Some(true) && KINDS.iter().any(|(_, rules)| rules.contains(&rule.id))
 }
@@ -36,37 +36,37 @@ pub(crate) fn excuses(live: Option<bool>, rule: &Rule) -> bool {
 pub struct Evidence {
     /// What may have changed: `lists`, `page tables`.
     pub what: &'static str,
-    /// The rules that looked.
+    /// The rules that detect the change.
     pub rules: &'static [&'static str],
-    /// Places that were looked at.
+    /// Number of locations checked.
     pub checked: u64,
-    /// Places that do not agree with the others.
+    /// Number of inconsistent locations.
     pub torn: u64,
 }
 
 impl Evidence {
-    /// The share of places that agree, in per cent.
+    /// The share of consistent locations, in percent.
     pub fn score(&self) -> f64 {
-        let agree = self.checked.saturating_sub(self.torn);
-        // Two decimals; whole hundred only if nothing is torn.
-        let share = agree as f64 * 10_000.0 / self.checked.max(1) as f64;
+        let consistent = self.checked.saturating_sub(self.torn);
+        // Two decimals, rounded down: 100 means that no location is inconsistent.
+        let share = consistent as f64 * 10_000.0 / self.checked.max(1) as f64;
         share.floor() / 100.0
     }
 }
 
-/// What is torn.
+/// The evidence of changes during the dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
-    /// Whether the machine ran on; `None` if nothing says so.
+    /// Whether the machine was running during the dump; `None` if that is not known.
     pub live: Option<bool>,
-    /// Of what was looked at.
+    /// The evidence, by kind.
     pub evidence: Vec<Evidence>,
 }
 
 impl Liveness {
-    /// From what became of the rules; `None` if none of them looked at anything, or the machine did
-    /// not run on.
-    pub(crate) fn of(
+    /// Collects the evidence from the rules' results. `None` if no such rule checked anything, or the
+    /// machine had stopped.
+    pub(crate) fn new(
         live: Option<bool>,
         facts: &Facts,
         outcomes: &BTreeMap<&'static str, Outcome>,
@@ -80,7 +80,7 @@ impl Liveness {
                 let found = rules.iter().filter_map(|id| outcomes.get(id));
                 let (mut checked, mut torn) =
                     found.fold((0, 0), |(c, b), o| (c + o.checked, b + o.broken));
-                // This rule is applied once to all pages together.
+                // LIV-TORN is checked once, for all pages together.
                 if let ("pages", Some((pages, some))) = (what, facts.torn_pages)
                     && checked > 0
                 {
@@ -97,7 +97,7 @@ impl Liveness {
         (!evidence.is_empty()).then_some(Self { live, evidence })
     }
 
-    /// The lowest of the evidence's scores, in per cent; 100 is one moment.
+    /// The lowest score of any kind, in percent; 100 for a consistent snapshot.
     pub fn score(&self) -> f64 {
         self.evidence
             .iter()
@@ -105,30 +105,29 @@ impl Liveness {
             .fold(100.0, f64::min)
     }
 
-    /// In one line, for people: the score and what is torn.
-    pub fn line(&self) -> String {
+    /// The line of a report, without notes on what is normal: `None` unless the dump is live or
+    /// inconsistent.
+    pub fn line(&self) -> Option<String> {
+        if self.live != Some(true) && self.score() >= 100.0 {
+            return None;
+        }
         let kind = match self.live {
-            Some(true) => "a live dump",
-            Some(false) | None => "live or not is not known",
+            Some(true) => "live dump",
+            Some(false) | None => "unknown whether the machine was running",
         };
         let torn: Vec<_> = self
             .evidence
             .iter()
             .filter(|e| e.torn > 0)
-            .map(|e| {
-                format!(
-                    "{}: {} of {} places do not agree",
-                    e.what, e.torn, e.checked
-                )
-            })
+            .map(|e| format!("{}: {} of {} inconsistent", e.what, e.torn, e.checked))
             .collect();
         let torn = match torn.is_empty() {
             true => {
-                let looked: Vec<_> = self.evidence.iter().map(|e| e.what).collect();
-                format!("nothing torn in {}", looked.join(", "))
+                let checked: Vec<_> = self.evidence.iter().map(|e| e.what).collect();
+                format!("checked {}", checked.join(", "))
             }
             false => torn.join("; "),
         };
-        format!("{:.2} % of one moment ({kind}); {torn}", self.score())
+        Some(format!("{:.2} % consistent ({kind}); {torn}", self.score()))
     }
 }

@@ -17,9 +17,9 @@ use crate::bits::Bits;
 use crate::codec::{Mark, Walked, replay};
 use crate::container::Layout;
 use crate::entry::{self, Entry};
-use crate::finding::{Place, Region};
+use crate::finding::{Location, Region};
 use crate::hashed;
-use crate::header::Header;
+use crate::header::MinidumpHeader;
 use crate::input::Input;
 use crate::intake::Intake;
 use crate::symbols::DumpedMemory;
@@ -56,7 +56,7 @@ pub(crate) struct Memory<'a> {
     codec: Codec,
     end: u64,
     marks: &'a [Mark],
-    pub(crate) header: &'a Header,
+    pub(crate) header: &'a MinidumpHeader,
     pub(crate) avail: &'a Avail,
     bits: &'a Bits,
     pages: Mutex<BTreeMap<u64, Vec<u8>>>,
@@ -184,11 +184,11 @@ impl<'a> Memory<'a> {
     }
 
     /// The place of the byte at `va`, which lies in `region`; none if the dump does not have it.
-    pub(crate) fn place<'n>(&self, region: Region<'n>, va: u64) -> Place<'n> {
+    pub(crate) fn place<'n>(&self, region: Region<'n>, va: u64) -> Location<'n> {
         let found = self.translate(va).and_then(|pa| self.page_offset(pa));
         match found {
-            Ok(page) => Place::payload(region, page.saturating_add(va % self.header.page)),
-            Err(_) => Place::dump(region),
+            Ok(page) => Location::payload(region, page.saturating_add(va % self.header.page)),
+            Err(_) => Location::dump(region),
         }
     }
 
@@ -323,7 +323,7 @@ impl<'a> Memory<'a> {
 }
 
 /// The physical address behind an address that mips's hardware maps itself.
-fn unmapped(header: &Header, va: u64) -> Option<u64> {
+fn unmapped(header: &MinidumpHeader, va: u64) -> Option<u64> {
     let wide = header.is_wide_mips();
     if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&va) {
         return Some(va & mips::XKPHYS_PHYS_MASK);

@@ -7,7 +7,7 @@
 use livecore_defs::Field;
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC, MsgbufFields, SEQMOD_RINGS};
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::{big, little};
 use crate::rules;
 
@@ -92,7 +92,7 @@ impl Msgbuf {
 
     /// Applies the rules about a section that begins at payload offset `at`.
     pub(crate) fn check(&self, at: u64, sink: &mut Sink) {
-        let place = Place::payload("message buffer", at);
+        let place = Location::payload("message buffer", at);
         let text = self.text || self.size == 0;
         sink.check(&rules::MSG_EMPTY, text, &place, |f| {
             f.found(format!("{} bytes, all zero", self.size))
@@ -101,10 +101,10 @@ impl Msgbuf {
         let start = at + self.size;
         let tail = &self.near[self.before.min(self.near.len())..];
         let number = |f: Field| self.number(tail, f);
-        let place = |f: Field| Place::payload("struct msgbuf", start + f.offset as u64);
+        let place = |f: Field| Location::payload("struct msgbuf", start + f.offset as u64);
         let fields = self.fields;
         if let Some(size) = self.elsewhere() {
-            let place = Place::payload("struct msgbuf", at + size);
+            let place = Location::payload("struct msgbuf", at + size);
             sink.broken(&rules::MSG_SIZE, &place, |f| {
                 f.found(format!(
                     "a struct msgbuf that says msg_size {size}, where it lies"

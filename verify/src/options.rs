@@ -1,22 +1,21 @@
-//! What a caller may ask of a run.
+//! Options of a verification.
 
 use std::num::NonZeroUsize;
 
 use crate::finding::Filter;
 use crate::symbols::KernelFacts;
 
-/// How much of a dump is looked at.
+/// How much of a dump to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
-    /// Headers, sizes, the sections up to the bitmap, and the seal. Frames behind those are stepped
-    /// over by what they say of their length: of gzip that is one read for each, of zstd one for
-    /// each of their blocks.
+    /// Headers, sizes, the sections up to the bitmap, and the seal. Later frames are skipped by the
+    /// lengths that they state: one read for each gzip member, one for each block of a zstd frame.
     Quick,
-    /// Everything structural, and the checksum of every frame.
+    /// The whole structure, and the checksum of every frame.
     #[default]
     Default,
-    /// Every page-table entry, the order of the message buffer, and with a kernel the lists.
+    /// All of that, and with a kernel its lists of processes and threads.
     Deep,
 }
 
@@ -31,26 +30,26 @@ impl Depth {
     }
 }
 
-/// How a dump is verified.
+/// How to verify a dump.
 #[derive(Clone)]
 pub struct Options<'a> {
     /// The dump's name, for the report.
     pub name: String,
-    /// How deep to look.
+    /// How much to verify.
     pub depth: Depth,
     /// Whether warnings count as errors.
     pub strict: bool,
     /// Which rules to apply.
     pub filter: Filter,
-    /// Findings kept of each rule; the rest is counted.
+    /// Maximum number of findings to store for each rule; the others are counted.
     pub per_rule: usize,
-    /// Workers that decode frames.
+    /// Number of threads that decode frames.
     pub threads: NonZeroUsize,
-    /// Bytes that the run may hold at a time: bitmap, page-table pages, frames in flight.
+    /// Memory limit in bytes, for bitmap, page-table pages and frames being decoded.
     pub memory: u64,
-    /// The kernel that was running, whose symbols are looked up through the dump.
+    /// The kernel that was running, to compare its variables with the dump.
     pub kernel: Option<&'a dyn KernelFacts>,
-    /// The text of the `info.N` beside the dump, if there is one.
+    /// The text of the dump's `info.N`, if there is one.
     pub info: Option<&'a str>,
 }
 

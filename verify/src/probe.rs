@@ -1,4 +1,4 @@
-//! Where a seal may lie, by the bytes at a file's end alone: asked before the frames are walked.
+//! Search for a seal from the end of a file, before the frames are walked.
 
 use livecore_compress::Codec;
 use livecore_compress::seal::format::*;
@@ -7,26 +7,26 @@ use xxhash_rust::xxh64::xxh64;
 use crate::input::{Input, number};
 use crate::report::Stop;
 
-/// RFC 1952: a member's header with an extra field and nothing else, as a seal has it.
+/// RFC 1952: the header of a seal's member, with an extra field and no other optional field.
 pub(crate) const EXTRA_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 3];
-/// The last number of the zstd project's seek table.
+/// The last word of the seek table of the zstd seekable format.
 pub(crate) const SEEK_MAGIC: u32 = 0x8F92_EAB1;
-/// RFC 1951 and 1952: bytes of the deflate stream of nothing, and of its trailer.
+/// RFC 1951 and 1952: size of an empty deflate stream with its trailer.
 const EMPTY_BODY_LEN: u64 = 10;
-/// Bytes of that table's entries.
+/// Size of a seek table entry.
 const SEEK_ENTRY: u64 = 12;
-/// Bytes of that table's footer.
+/// Size of the seek table's footer.
 pub(crate) const SEEK_FOOTER: usize = 9;
 
-/// Where an uncompressed seal begins, and the frames that it digests.
+/// The location of an uncompressed seal.
 pub(crate) struct Plain {
     pub(crate) start: u64,
-    /// Where the data ends: of version 2 parts may lie between.
+    /// End of the data: in version 2 parts may precede the seal.
     pub(crate) data: u64,
     pub(crate) frame_size: Option<u32>,
 }
 
-/// Finds an uncompressed seal by its footer, or if that is damaged by its header.
+/// Locates an uncompressed seal by its footer, or if the footer is damaged by its header.
 pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
     let size = input.size();
     let footer = input.array::<FOOTER_LEN>(size.saturating_sub(FOOTER_LEN as u64))?;
@@ -58,19 +58,18 @@ pub(crate) fn locate_plain(input: &Input) -> Result<Plain, Stop> {
     })
 }
 
-/// Whether an uncompressed seal lies near the end of a file that does not end as its footer does:
-/// its header is where it says that it is, with the digest that it states. Bytes were appended, or
-/// the seal was cut.
-pub(crate) fn lies_before_the_end(input: &Input) -> Result<bool, Stop> {
+/// Whether the last MiB of the file contains the header of an uncompressed seal, at the offset and
+/// with the digest that the header states. Such a file has bytes after its seal, or a cut seal.
+pub(crate) fn has_plain_header(input: &Input) -> Result<bool, Stop> {
     let from = input.size().saturating_sub(1 << 20);
     let tail = input.up_to(from, 1 << 20)?;
     let right = |at: &usize| is_in_place(tail.get(*at..).unwrap_or_default(), from + *at as u64);
-    let places = tail.windows(8).enumerate();
-    let mut places = places.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
-    Ok(places.any(|at| right(&at)))
+    let magics = tail.windows(8).enumerate();
+    let mut magics = magics.filter(|(_, w)| *w == MAGIC).map(|(at, _)| at);
+    Ok(magics.any(|at| right(&at)))
 }
 
-/// Whether a seal's header, which `bytes` begin with, has the digest that it states.
+/// Whether the seal header at the beginning of `bytes` has the digest that it states.
 fn has_right_digest(bytes: &[u8]) -> bool {
     let digest = bytes.get(..HEADER_DIGESTED).map(|bytes| xxh64(bytes, 0));
     bytes.starts_with(&MAGIC)
@@ -78,12 +77,12 @@ fn has_right_digest(bytes: &[u8]) -> bool {
         && digest == Some(number(bytes, HEADER_DIGESTED, 8))
 }
 
-/// Whether a header is of a version that has parts.
+/// Whether the header's version has parts.
 fn has_parts(header: &[u8]) -> bool {
     number(header, 8, 2) == u64::from(VERSION) && header.len() >= HEADER_LEN
 }
 
-/// Whether `bytes` begin with a header that says that its seal begins at `at`.
+/// Whether `bytes` begin with a valid header that states `at` as the start of its seal.
 fn is_in_place(bytes: &[u8], at: u64) -> bool {
     let parts = match has_parts(bytes) {
         true => number(bytes, 72, 8),
@@ -92,7 +91,7 @@ fn is_in_place(bytes: &[u8], at: u64) -> bool {
     has_right_digest(bytes) && number(bytes, 24, 8).checked_add(parts) == Some(at)
 }
 
-/// Whether a compressed file ends as a sealed one does.
+/// Whether a compressed file ends like a sealed file.
 pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
     let size = input.size();
     match codec {
@@ -108,14 +107,14 @@ pub(crate) fn ends_sealed(input: &Input, codec: Codec) -> Result<bool, Stop> {
     }
 }
 
-/// The codec of a file that ends as a sealed one does.
+/// The codec of a file that ends like a sealed file.
 pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
     let footer = input.up_to(input.size().saturating_sub(FOOTER_LEN as u64), FOOTER_LEN)?;
     let plain = footer.starts_with(&FOOTER_MAGIC) && footer.ends_with(&END_MAGIC);
-    if plain || lies_before_the_end(input)? {
+    if plain || has_plain_header(input)? {
         return Ok(Some(Codec::None));
     }
-    // The number that ends a seek table is any tool's: the seal in front of it has to be there too.
+    // Other programs write seek tables too: require a seal before it.
     let from = input.size().saturating_sub(1 << 20);
     let sealed = input.up_to(from, 1 << 20)?.windows(8).any(|w| w == MAGIC);
     for codec in [Codec::Zstd, Codec::Gzip] {
@@ -126,8 +125,8 @@ pub(crate) fn codec_of_end(input: &Input) -> Result<Option<Codec>, Stop> {
     Ok(None)
 }
 
-/// Where the seal of a compressed file begins, found from the file's end: by its footer, or where
-/// bytes follow it by its header.
+/// Start of the seal of a compressed file, found by its footer, or by its header if bytes follow
+/// the seal.
 pub(crate) fn seal_of(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> {
     let by_footer = footer_end(input, codec)?.and_then(|end| end.checked_sub(FOOTER_LEN as u64));
     if let Some(at) = by_footer
@@ -141,8 +140,8 @@ pub(crate) fn seal_of(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> 
     }
     let from = input.size().saturating_sub(1 << 20);
     let tail = input.up_to(from, 1 << 20)?;
-    let places = tail.windows(8).enumerate().filter(|(_, w)| *w == MAGIC);
-    for (at, _) in places {
+    let magics = tail.windows(8).enumerate().filter(|(_, w)| *w == MAGIC);
+    for (at, _) in magics {
         let at = from + at as u64;
         if let Some(start) = at.checked_sub(wrapping_of(codec))
             && is_header(input, codec, start)?
@@ -153,7 +152,7 @@ pub(crate) fn seal_of(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> 
     Ok(None)
 }
 
-/// Bytes of the codec between the beginning of what wraps a seal and the seal's header.
+/// Size of the frame or member header before the seal's header.
 fn wrapping_of(codec: Codec) -> u64 {
     match codec {
         Codec::None => 0,
@@ -162,7 +161,7 @@ fn wrapping_of(codec: Codec) -> u64 {
     }
 }
 
-/// Where the footer ends, if the file's last bytes are those of a sealed file.
+/// End of the footer, if the file ends like a sealed file.
 fn footer_end(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> {
     let size = input.size();
     if !ends_sealed(input, codec)? {
@@ -173,14 +172,14 @@ fn footer_end(input: &Input, codec: Codec) -> Result<Option<u64>, Stop> {
         Codec::Gzip => Ok(size.checked_sub(EMPTY_BODY_LEN)),
         Codec::Zstd => {
             let footer = input.up_to(size.saturating_sub(SEEK_FOOTER as u64), SEEK_FOOTER)?;
-            // Its frame's header, an entry for each frame, its footer.
+            // Skippable frame header, an entry for each frame, footer.
             let table = 8 + number(&footer, 0, 4) * SEEK_ENTRY + SEEK_FOOTER as u64;
             Ok(size.checked_sub(table))
         }
     }
 }
 
-/// Where what wraps a seal of `len` bytes begins, whose footer is at `footer`.
+/// Start of the frame or members around a seal of `len` bytes with its footer at `footer`.
 fn wrapped_start(codec: Codec, footer: u64, len: u64) -> Option<u64> {
     match codec {
         Codec::None | Codec::Zstd => {
@@ -188,7 +187,7 @@ fn wrapped_start(codec: Codec, footer: u64, len: u64) -> Option<u64> {
             end.checked_sub(len)?.checked_sub(wrapping_of(codec))
         }
         Codec::Gzip => {
-            // The footer is once more in a member of its own.
+            // The last member repeats the footer.
             let last = footer.checked_sub(wrapping_of(codec))?;
             let members = len.div_ceil(GZIP_PIECE as u64);
             let each = wrapping_of(codec) + EMPTY_BODY_LEN;
@@ -197,8 +196,8 @@ fn wrapped_start(codec: Codec, footer: u64, len: u64) -> Option<u64> {
     }
 }
 
-/// Whether what begins at `start` wraps a seal's header whose digest is right, and that does not
-/// say that the data ends behind it.
+/// Whether the frame or member at `start` contains a seal header with the right digest that states
+/// an end of the data before `start`.
 fn is_header(input: &Input, codec: Codec, start: u64) -> Result<bool, Stop> {
     let header = input.up_to(start.saturating_add(wrapping_of(codec)), HEADER_LEN)?;
     Ok(has_right_digest(&header) && number(&header, 24, 8) <= start)

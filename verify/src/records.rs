@@ -1,16 +1,16 @@
-//! What a producer says of its own work, in records of the seal's attachment: torn pages, how the
-//! machine was paused, and CPUs whose registers it put in.
+//! The producer's records in the seal's attachment: torn pages, pauses, and CPUs whose registers
+//! the producer inserted.
 
 use livecore_defs::seal as attachment;
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::little;
 use crate::rules;
 
-/// Nanoseconds of a second.
+/// Nanoseconds per second.
 const SECOND: u64 = 1_000_000_000;
 
-/// The values of the records of type `kind` in `records`, which are sound.
+/// The values of the records of type `kind`. The lengths in `records` must have been checked.
 fn of_kind(mut records: &[u8], kind: u32) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let Some((head, rest)) = records.split_at_checked(attachment::RECORD_HEAD) {
@@ -31,7 +31,7 @@ fn of_kind(mut records: &[u8], kind: u32) -> Vec<&[u8]> {
     found
 }
 
-/// What salvage kept and lost: pages kept, pages lost, bytes of sections lost.
+/// The record of salvage: pages kept, pages lost, bytes of sections lost.
 pub(crate) fn salvaged(records: &[u8]) -> Option<[u64; 3]> {
     let record = *of_kind(records, attachment::RECORD_SALVAGED).first()?;
     let number = |at: usize| {
@@ -43,34 +43,34 @@ pub(crate) fn salvaged(records: &[u8]) -> Option<[u64; 3]> {
     (record.len() == 24).then(|| [0, 8, 16].map(number))
 }
 
-/// What sound records say of the dump's pages.
+/// The content of the valid records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Pages that were watched while they were read, and how many of them are torn.
+pub(crate) struct ProducerRecords {
+    /// Number of pages watched for changes, and how many of them changed.
     pub(crate) torn: Option<(u64, u64)>,
-    /// Pages of 4 KiB that are of the moment of a pause.
+    /// Number of 4 KiB pages compared or copied during a pause.
     pub(crate) paused: Option<u64>,
-    /// What no checksum proves: pages, bytes of sections, ranges in the list of them.
+    /// What no checksum proves: pages, bytes of sections, ranges in their list.
     pub(crate) unproven: Option<[u64; 3]>,
-    /// The kerneldumpheader is not the kernel's own.
+    /// Whether the kerneldumpheader was rebuilt.
     pub(crate) rebuilt: bool,
-    /// Salvage has lost pages since.
+    /// Whether salvage wrote the dump.
     pub(crate) salvaged: bool,
 }
 
-impl Told {
-    /// That the list of unproven ranges is as long as the record at `at` says.
+impl ProducerRecords {
+    /// Checks that the record at `at` states the length of the list of unproven ranges.
     pub(crate) fn check_ranges(self, ranges: u64, at: u64, sink: &mut Sink) {
         let stated = self.unproven.map_or(0, |[_, _, ranges]| ranges);
-        let place = Place::file("seal attachment", at);
+        let place = Location::file("seal attachment", at);
         sink.check(&rules::SEAL_RECORDS, stated == ranges, &place, |f| {
             f.found(format!("{stated} unproven ranges"))
                 .expected(format!("{ranges}, as the parts list them"))
         });
     }
 
-    /// That the records count the pages of the dump, which are `pages`.
-    pub(crate) fn check_pages(self, pages: u64, place: &Place<'_>, sink: &mut Sink) {
+    /// Compares the page counts of the records with the dump's `pages`.
+    pub(crate) fn check_pages(self, pages: u64, place: &Location<'_>, sink: &mut Sink) {
         if let Some([unproven, ..]) = self.unproven {
             sink.check(&rules::SEAL_RECORDS, unproven <= pages, place, |f| {
                 f.found(format!("{unproven} unproven pages"))
@@ -82,23 +82,23 @@ impl Told {
         }
         if let Some((watched, _)) = self.torn {
             sink.check(&rules::SEAL_RECORDS, watched == pages, place, |f| {
-                f.found(format!("{watched} pages that were watched"))
+                f.found(format!("{watched} pages watched for changes"))
                     .expected(format!("{pages}, the pages of the dump"))
             });
         }
         if let Some(paused) = self.paused {
-            // A larger page is several of 4 KiB.
+            // The record counts pages of 4 KiB; the dump's may be larger.
             let right = paused == pages || (pages > 0 && paused.is_multiple_of(pages));
             sink.check(&rules::SEAL_RECORDS, right, place, |f| {
-                f.found(format!("{paused} pages that were compared or copied"))
-                    .expected(format!("those of the dump, which has {pages}"))
+                f.found(format!("{paused} pages compared or copied during a pause"))
+                    .expected(format!("{pages} pages of the dump, or a multiple"))
             });
         }
     }
 }
 
-/// Applies the rules about the records, whose lengths have been checked.
-pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Told {
+/// Applies the rules about the records. Their lengths must have been checked.
+pub(crate) fn check(records: &[u8], place: &Location<'_>, sink: &mut Sink) -> ProducerRecords {
     let torn = of_kind(records, attachment::RECORD_TORN);
     let cpus = of_kind(records, attachment::RECORD_CPUS);
     let pauses = of_kind(records, attachment::RECORD_PAUSE);
@@ -114,36 +114,37 @@ pub(crate) fn check(records: &[u8], place: &Place<'_>, sink: &mut Sink) -> Told 
             cpus.len(),
             unproven.len()
         ))
-        .expected("one of each at most")
+        .expected("at most one of each")
     });
     for record in cpus {
         check_cpus(record, place, sink);
     }
-    let mut told = Told::default();
+    let mut producer = ProducerRecords::default();
     for record in torn {
-        told.torn = check_torn(record, place, sink);
+        producer.torn = check_torn(record, place, sink);
     }
     for record in unproven {
-        told.unproven = check_unproven(record, place, sink);
+        producer.unproven = check_unproven(record, place, sink);
     }
     for record in pauses {
-        told.paused = check_pause(record, place, sink);
+        producer.paused = check_pause(record, place, sink);
     }
-    told
+    producer
 }
 
-/// How a pause came about: others had made it; pages were compared.
+/// Kind of a pause: the machine was already paused.
 const FOUND: u64 = 0;
+/// Kind of a pause: the producer copied the memory before and compared it during the pause.
 const COMPARED: u64 = 1;
-/// The last one that this verifier knows.
+/// The last known kind.
 const KNOWN: u64 = 3;
 
-/// Gives the pages that were compared or new, if that is how the machine was dumped.
-fn check_pause(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<u64> {
+/// Returns the number of pages compared or new during the pause, for a pause of that kind.
+fn check_pause(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<u64> {
     let long = record.len() >= attachment::PAUSE_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
-        f.found(format!("a record of a pause of {} bytes", record.len()))
-            .expected(format!("{}", attachment::PAUSE_LEN))
+        f.found(format!("a pause record of {} bytes", record.len()))
+            .expected(format!("at least {} bytes", attachment::PAUSE_LEN))
     });
     if !long {
         return None;
@@ -166,30 +167,30 @@ fn check_pause(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<u64>
              {compared} compared, {new} new"
         ))
         .expected(
-            "no more changed than compared, pages of a pause in which they were compared, a \
-             length of one that was ended",
+            "no more pages changed than compared, page counts only in a pause of kind 1, a length \
+             only if the producer made the pause",
         )
     });
     let seconds = format!("{}.{:03} s", length / SECOND, length % SECOND / 1_000_000);
-    let told = match how {
-        FOUND => "others had paused the machine".into(),
+    let pause = match how {
+        FOUND => "the machine was already paused".into(),
         COMPARED => format!(
-            "a pause of {seconds}: {changed} of {compared} pages had changed since they were \
-             copied, {new} were new; all are of its moment"
+            "a pause of {seconds}; of {compared} pages copied before it, {changed} had changed and \
+             were copied again, {new} were new"
         ),
-        _ => format!("a pause of {seconds}, in which the memory was read"),
+        _ => format!("a pause of {seconds} while the memory was read"),
     };
     sink.check(&rules::SEAL_PAUSE, false, place, |f| {
-        f.found(told).expected("a machine that stopped by itself")
+        f.found(pause).expected("no pause")
     });
     all.filter(|_| sound && how == COMPARED)
 }
 
-fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
+fn check_torn(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
     let long = record.len() >= attachment::TORN_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
         f.found(format!("a record of torn pages of {} bytes", record.len()))
-            .expected(format!("{}", attachment::TORN_LEN))
+            .expected(format!("at least {} bytes", attachment::TORN_LEN))
     });
     if !long {
         return None;
@@ -204,29 +205,30 @@ fn check_torn(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<(u64,
         f.found(format!(
             "{torn} torn pages and {again} read again of {pages}, from {start} to {end} ns"
         ))
-        .expected("no more than there are pages, and an end behind the start")
+        .expected("no more than the pages read, and an end after the start")
     });
     sink.check(&rules::LIV_TORN, torn == 0, place, |f| {
         let window = end.saturating_sub(start);
         f.found(format!(
-            "{torn} of {pages} pages torn, in {}.{:03} s; {again} changed and were read again",
+            "{torn} of {pages} pages changed while they were read, within {}.{:03} s; {again} were \
+             read again",
             window / SECOND,
             window % SECOND / 1_000_000,
         ))
-        .expected("none")
+        .expected("no page that changed while it was read")
     });
     sound.then_some((pages, torn))
 }
 
-/// Gives pages, bytes of sections and ranges that no checksum proves.
-fn check_unproven(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<[u64; 3]> {
+/// Returns the pages, bytes of sections and ranges that no checksum proves.
+fn check_unproven(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<[u64; 3]> {
     let long = record.len() >= attachment::UNPROVEN_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
         f.found(format!(
             "a record of unproven pages of {} bytes",
             record.len()
         ))
-        .expected(format!("{}", attachment::UNPROVEN_LEN))
+        .expected(format!("at least {} bytes", attachment::UNPROVEN_LEN))
     });
     if !long {
         return None;
@@ -252,7 +254,7 @@ fn check_unproven(record: &[u8], place: &Place<'_>, sink: &mut Sink) -> Option<[
     Some(numbers)
 }
 
-fn check_cpus(record: &[u8], place: &Place<'_>, sink: &mut Sink) {
+fn check_cpus(record: &[u8], place: &Location<'_>, sink: &mut Sink) {
     let whole = record.len().is_multiple_of(attachment::CPU_LEN) && !record.is_empty();
     sink.check(&rules::SEAL_RECORDS, whole, place, |f| {
         f.found(format!("a record of CPUs of {} bytes", record.len()))
@@ -261,9 +263,9 @@ fn check_cpus(record: &[u8], place: &Place<'_>, sink: &mut Sink) {
     let count = record.len() / attachment::CPU_LEN;
     sink.check(&rules::SEAL_CPUS, count == 0, place, |f| {
         f.found(format!(
-            "registers of {count} CPUs, put in by the dump's producer"
+            "registers of {count} CPUs, inserted by the producer"
         ))
-        .expected("what was in memory")
+        .expected("registers saved by the kernel")
     });
 }
 
@@ -272,7 +274,7 @@ mod tests {
     use super::*;
     use crate::finding::Filter;
 
-    /// A record by docs/sealed.md.
+    /// The value of a pause record, as docs/sealed.md describes it.
     fn pause(how: u32, numbers: [u64; 5]) -> Vec<u8> {
         let mut value = [how, 0].map(u32::to_le_bytes).concat();
         value.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -284,19 +286,19 @@ mod tests {
         [head, value.to_vec()].concat()
     }
 
-    /// How many places break SEAL-RECORDS and SEAL-PAUSE in a dump of `pages` pages.
+    /// Number of findings of SEAL-RECORDS and SEAL-PAUSE for a dump of `pages` pages.
     fn broken(records: &[u8], salvaged: bool, pages: u64) -> [u64; 2] {
         let mut sink = Sink::new(Filter::default(), 16);
-        let place = Place::file("seal attachment", 0);
-        let mut told = check(records, &place, &mut sink);
-        told.salvaged = salvaged;
-        told.check_pages(pages, &place, &mut sink);
+        let place = Location::file("seal attachment", 0);
+        let mut producer = check(records, &place, &mut sink);
+        producer.salvaged = salvaged;
+        producer.check_pages(pages, &place, &mut sink);
         let (_, outcomes) = sink.into_parts();
         ["SEAL-RECORDS", "SEAL-PAUSE"].map(|id| outcomes.get(id).map_or(0, |o| o.broken))
     }
 
     #[test]
-    fn numbers_of_a_pause_that_cannot_be_are_found() {
+    fn impossible_numbers_of_a_pause_are_findings() {
         let at = 1_700_000_000_000_000_000;
         let sound = [at, 5, 90, 90, 10];
         for (how, numbers, expected) in [
@@ -311,7 +313,7 @@ mod tests {
             (2, [at, 5, 0, 0, 0], 0),
             (2, sound, 1),
             (3, [at, 5, 0, 0, 1], 1),
-            // What a newer producer counts is not known.
+            // The meaning of the numbers of an unknown kind is unknown.
             (4, [at, 5, 7, 3, 1], 0),
         ] {
             let value = pause(how, numbers);
@@ -324,13 +326,13 @@ mod tests {
         assert_eq!(broken(&record(5, &longer), false, 100), [0, 1]);
         let twice = record(5, &value).repeat(2);
         assert_eq!(broken(&twice, false, 100), [1, 2]);
-        // Pages that salvage has lost are told of elsewhere.
+        // A salvaged dump has fewer pages than the record counts.
         assert_eq!(broken(&record(5, &value), false, 98), [1, 1]);
         assert_eq!(broken(&record(5, &value), true, 98), [0, 1]);
     }
 
     #[test]
-    fn pages_that_were_watched_are_those_of_the_dump() {
+    fn the_torn_record_counts_the_pages_of_the_dump() {
         let mut value = vec![0; 48];
         value[0] = 100;
         let record = record(3, &value);

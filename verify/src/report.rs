@@ -1,4 +1,4 @@
-//! What a run found out: findings and verdict.
+//! The result of a verification: findings and verdict.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,23 +10,23 @@ use crate::liveness::{self, Liveness};
 use crate::options::Depth;
 use crate::rule::{Rule, Severity};
 
-/// What a run comes to.
+/// The verdict on a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every rule holds, or only notes were made.
+    /// No errors or warnings.
     Sound,
-    /// No more than warnings.
+    /// Warnings, no errors.
     Warnings,
-    /// An error; under `strict` a warning is one, see [`Report::fails`].
+    /// Errors; with `strict` also warnings, see [`Report::fails`].
     Broken,
-    /// The file is no dump, or one of a kind that is not supported; why, in one line.
+    /// The file is not a dump, or not of a supported kind; the reason in one line.
     NotADump(String),
-    /// The file could not be read or a limit was reached; why, in one line.
+    /// Reading failed or a limit was reached; the reason in one line.
     Failed(String),
 }
 
 impl Verdict {
-    /// The exit code that the whole program uses for it.
+    /// The program's exit code for this verdict.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Sound => 0,
@@ -48,7 +48,7 @@ impl Verdict {
         }
     }
 
-    /// Why, if the name alone does not say it.
+    /// The reason, of [`NotADump`](Self::NotADump) and [`Failed`](Self::Failed).
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::NotADump(why) | Self::Failed(why) => Some(why),
@@ -56,7 +56,7 @@ impl Verdict {
         }
     }
 
-    /// The exit code of several runs: the worst, in the order 1, 2, 63, 3, 0.
+    /// The exit code for several dumps: the first of 1, 2, 63, 3, 0 that one of them has.
     pub fn worst_exit_code<'a>(verdicts: impl IntoIterator<Item = &'a Self>) -> u8 {
         const ORDER: [u8; 5] = [1, 2, 63, 3, 0];
         verdicts
@@ -67,31 +67,31 @@ impl Verdict {
     }
 }
 
-/// What one run found out.
+/// The result of verifying one dump.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The dump's name, as the caller gave it.
     pub name: String,
-    /// How long the run took.
+    /// Time taken.
     pub time: Duration,
-    /// How deep the run looked.
+    /// The depth of the verification.
     pub depth: Depth,
-    /// Whether warnings counted as errors.
+    /// Whether warnings count as errors.
     pub strict: bool,
-    /// What is known of the file.
+    /// Facts about the file.
     pub facts: Facts,
-    /// A bounded number of findings for each rule, by severity, then place.
+    /// A bounded number of findings for each rule, by severity, then location.
     pub findings: Vec<Finding>,
-    /// What became of each rule that was looked at, by id.
+    /// The results of each rule that was applied, by id.
     pub outcomes: BTreeMap<&'static str, Outcome>,
-    /// What it comes to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What a machine that ran on has torn; never a reason to call a dump broken.
+    /// Inconsistencies of a live dump; they never make a dump broken.
     pub liveness: Option<Liveness>,
 }
 
 impl Report {
-    /// How many places break rules of exactly `severity`.
+    /// Number of findings of exactly `severity`.
     pub fn count(&self, severity: Severity) -> u64 {
         self.outcomes
             .iter()
@@ -100,8 +100,8 @@ impl Report {
             .sum()
     }
 
-    /// Whether `rule` was broken and that makes the dump a broken one: an error; under `strict` a
-    /// warning, unless the dump is of a running machine and that explains it.
+    /// Whether `rule` is broken and makes the dump broken. An error does; with `strict` a warning
+    /// does, unless the dump is live and the rule is broken in live dumps.
     pub fn fails(&self, rule: &Rule) -> bool {
         let broken = self.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
         let live = self.liveness.as_ref().and_then(|found| found.live);
@@ -113,7 +113,7 @@ impl Report {
             }
     }
 
-    /// How many findings of the rule `id` were counted but not kept.
+    /// Number of findings of the rule `id` that were counted and not stored.
     pub fn not_shown(&self, id: &str) -> u64 {
         let kept = self.findings.iter().filter(|f| f.rule.id == id).count() as u64;
         let broken = self.outcomes.get(id).map_or(0, |o| o.broken);
@@ -121,12 +121,12 @@ impl Report {
     }
 }
 
-/// Why a run stopped early.
+/// Why a verification stopped early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// No dump, or not a supported one.
+    /// The file is not a dump, or not of a supported kind.
     NotADump(String),
-    /// Reading failed, a limit was reached, or somebody cancelled.
+    /// Reading failed, a limit was reached, or the caller cancelled.
     Failed(String),
 }
 

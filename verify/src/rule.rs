@@ -1,36 +1,36 @@
-//! What a rule is: the claim that every sound dump fulfils.
+//! A rule: a claim that is true of every sound dump.
 //!
-//! A rule is data. The check that belongs to it is somewhere in the file that knows the region;
-//! both meet in [`crate::Sink`]. The table of all rules is [`crate::rules::all`].
+//! A rule is data. The module that reads a region checks the region's rules and reports the results
+//! to [`crate::Sink`]. [`crate::rules::all`] lists all rules.
 
 use serde::Serialize;
 
-/// What a rule is about: one region of a dump, or one question asked of all of it.
+/// The subject of a rule: a region of the dump, or a property of the whole dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
-    /// How payload and header are laid in the file.
+    /// The layout of payload and header in the file.
     Container,
-    /// The 512-byte `kerneldumpheader`, and the `info.N` that savecore(8) makes of it.
+    /// The 512-byte `kerneldumpheader`, and the `info.N` that savecore(8) writes from it.
     Header,
     /// zstd frames, gzip members, and the seal around them.
     Codec,
-    /// The minidump's own header and the sections it announces.
+    /// The minidump header and the sections that it describes.
     Sections,
     /// `dump_avail` and the page bitmap.
     Bitmap,
     /// The page-table section and the leaf tables.
     PageTables,
-    /// Addresses of a kernel's symbols, looked up through the dump.
+    /// A kernel's variables, read from the dump by virtual address.
     Translation,
-    /// What the sections hold: the message buffer.
+    /// The content of the message buffer.
     Content,
-    /// What changed while a live dump was being written.
+    /// What changed while the kernel wrote a live dump.
     Liveness,
 }
 
 impl Group {
-    /// All groups, in the order of the table.
+    /// All groups, in the order of [`rules::all`](crate::rules::all).
     pub const ALL: [Self; 9] = [
         Self::Container,
         Self::Header,
@@ -43,7 +43,7 @@ impl Group {
         Self::Liveness,
     ];
 
-    /// The word that reports and `--only` use.
+    /// The name in reports and for `--only`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Container => "container",
@@ -59,15 +59,15 @@ impl Group {
     }
 }
 
-/// How much a broken rule matters.
+/// How serious a broken rule is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing; changes no verdict.
+    /// Information; does not change the verdict.
     Note,
-    /// The dump can be used; something in it is lost, doubtful or unusual.
+    /// The dump is usable, but something in it is lost, doubtful or unusual.
     Warning,
-    /// The dump contradicts itself, or bytes of it are damaged.
+    /// The dump contradicts itself or is damaged.
     Error,
 }
 
@@ -85,29 +85,29 @@ impl Severity {
 /// One claim about dumps.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// Short, stable, never used again for something else: `KDH-PARITY`.
+    /// Short and stable, never reused for another rule: `KDH-PARITY`.
     pub id: &'static str,
-    /// What it is about.
+    /// The rule's subject.
     pub group: Group,
-    /// What breaking it means.
+    /// How serious it is if a dump breaks the rule.
     pub severity: Severity,
-    /// The law, in one line: what is true of every sound dump.
+    /// What is true of every sound dump, in one line.
     pub claim: &'static str,
-    /// What is compared with what.
+    /// What the check compares.
     pub compares: &'static str,
-    /// Where the fact comes from: file and release.
+    /// The source of the claim: file and release.
     pub source: &'static str,
-    /// What a person whose dump breaks the rule can do.
+    /// What a broken rule means, and what the user can do.
     pub advice: &'static str,
 }
 
 impl Rule {
-    /// Whether `pattern` names this rule: its id, a beginning of its id with `*` behind it
-    /// (`ZSTD-*`), its group or its severity; letters of either case.
+    /// Whether `pattern` matches this rule: its id, a prefix of its id followed by `*` (`ZSTD-*`),
+    /// its group or its severity. Upper and lower case are equal.
     pub fn matches(&self, pattern: &str) -> bool {
         let pattern = pattern.to_ascii_uppercase();
-        if let Some(beginning) = pattern.strip_suffix('*') {
-            return self.id.starts_with(beginning);
+        if let Some(prefix) = pattern.strip_suffix('*') {
+            return self.id.starts_with(prefix);
         }
         pattern == self.id
             || pattern == self.group.name().to_ascii_uppercase()

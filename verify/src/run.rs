@@ -1,8 +1,8 @@
-//! One dump, from its bytes to its report.
+//! The verification of one dump, from its bytes to its report.
 //!
-//! The order is: container and header; the frames, decoded and handed to the intake in one pass;
-//! the seal, which has to agree with them; then everything that needs lengths from both sides;
-//! last, if there is a kernel, its symbols looked up through the page tables.
+//! The order is: container and header; the frames, decoded and passed to the intake in one pass; the
+//! seal, compared with the frames; checks that need lengths from several sources; last, if there is
+//! a kernel, its variables, read through the page tables.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use livecore_defs::kerneldump::DEVICE_METADATA;
 use crate::codec::{self, Content, Context, Walked};
 use crate::container::{self, Layout};
 use crate::facts::{Container, Facts};
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::header::Refusal;
 use crate::info::Info;
 use crate::input::{Input, quoted};
@@ -23,21 +23,21 @@ use crate::kdh::{Kdh, port_matches};
 use crate::liveness::{self, Liveness};
 use crate::memory::Memory;
 use crate::options::{Depth, Options};
-use crate::records::Told;
+use crate::records::ProducerRecords;
 use crate::report::{Report, Stop, Verdict};
 use crate::rule::Severity;
 use crate::{kernel, probe, rules, seal};
 
-/// Verifies the dump that `source` holds.
+/// Verifies the dump in `source`.
 ///
-/// Never panics and never fails: what went wrong is the report's verdict. Memory is bounded by
-/// `options.memory`, whatever the dump states of itself.
+/// Never panics and never fails: the report's verdict states what went wrong. `options.memory`
+/// bounds the memory used, whatever sizes the dump states.
 pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Progress) -> Report {
     let new = || Intake::new(options.memory, options.depth > Depth::Quick);
     let mut intake = new();
     let found = verify_into(Arc::clone(&source), options, progress, &mut intake);
-    // Whether 32-bit arm's page tables are padded only the length tells, which a compressed dump
-    // says at its end.
+    // Only the length shows whether the page tables of 32-bit arm are padded, and the length of a
+    // compressed dump is known at its end.
     match intake.padded_len() {
         None => found.report,
         Some(len) => {
@@ -48,23 +48,23 @@ pub fn verify(source: Arc<dyn ReadAt>, options: &Options<'_>, progress: &dyn Pro
     }
 }
 
-/// A run, and what it leaves for whoever goes on asking.
+/// A report, with the header and layout that `compare` needs.
 pub(crate) struct Examined {
     pub(crate) report: Report,
     /// The kerneldumpheader.
     pub(crate) header: Option<Kdh>,
-    /// Where everything lies, if the run came to its end.
-    pub(crate) ground: Option<Ground>,
+    /// The scanned file, if the verification completed.
+    pub(crate) scanned: Option<ScannedFile>,
 }
 
-/// Where everything lies in a file.
-pub(crate) struct Ground {
+/// A file, its layout and its frames.
+pub(crate) struct ScannedFile {
     pub(crate) input: Input,
     pub(crate) layout: Layout,
     pub(crate) walked: Walked,
 }
 
-/// Verifies as [`verify`] does, with an intake of the caller's.
+/// As [`verify`], with the caller's intake.
 pub(crate) fn verify_into(
     source: Arc<dyn ReadAt>,
     options: &Options<'_>,
@@ -84,16 +84,16 @@ pub(crate) fn verify_into(
         live: &mut live,
     }
     .run(source, intake);
-    let (ground, stop) = match ran {
-        Ok(ground) => (Some(ground), None),
+    let (scanned, stop) = match ran {
+        Ok(scanned) => (Some(scanned), None),
         Err(stop) => (None, Some(stop)),
     };
     let (errors, warnings) = (sink.count(Severity::Error), sink.count(Severity::Warning));
-    // What a machine that ran on has torn is no reason to call its dump broken, however strict.
+    // Even under `strict`, inconsistencies of a live dump do not make it broken.
     let unexplained =
         sink.count_of(|rule| rule.severity >= Severity::Warning && !liveness::excuses(live, rule));
     let verdict = match stop {
-        // Of a dump whose header is damaged the payload may be too.
+        // The header is damaged, so the payload may be too.
         Some(Stop::NotADump(_)) if sink.broke(&rules::KDH_PARITY) => Verdict::Broken,
         Some(Stop::NotADump(why)) => Verdict::NotADump(why),
         Some(Stop::Failed(why)) => Verdict::Failed(why),
@@ -102,7 +102,7 @@ pub(crate) fn verify_into(
         None => Verdict::Sound,
     };
     let (mut findings, outcomes) = sink.into_parts();
-    let liveness = Liveness::of(live, &facts, &outcomes);
+    let liveness = Liveness::new(live, &facts, &outcomes);
     findings.sort_by_key(|f| (std::cmp::Reverse(f.rule.severity), f.space as u8, f.offset));
     let report = Report {
         name: options.name.clone(),
@@ -118,7 +118,7 @@ pub(crate) fn verify_into(
     Examined {
         report,
         header,
-        ground,
+        scanned,
     }
 }
 
@@ -128,12 +128,12 @@ struct Run<'a> {
     sink: &'a mut Sink,
     facts: &'a mut Facts,
     header: &'a mut Option<Kdh>,
-    /// Whether the machine ran on, if that is known.
+    /// Whether the machine was running during the dump, if that is known.
     live: &'a mut Option<bool>,
 }
 
 impl Run<'_> {
-    fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<Ground, Stop> {
+    fn run(self, source: Arc<dyn ReadAt>, intake: &mut Intake) -> Result<ScannedFile, Stop> {
         let input = Input::new(source)?;
         self.facts.size = input.size();
         let layout = container::detect(&input)?;
@@ -156,7 +156,7 @@ impl Run<'_> {
             },
         )?;
         self.after(&input, &layout, &walked, intake)?;
-        Ok(Ground {
+        Ok(ScannedFile {
             input,
             layout,
             walked,
@@ -174,22 +174,22 @@ impl Run<'_> {
         match intake.refusal() {
             Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why)),
             Some(Refusal::Foreign) if walked.seal.is_none() && layout.header.is_none() => {
-                return Err(Stop::NotADump("the payload is no minidump".into()));
+                return Err(Stop::NotADump("the payload is not a minidump".into()));
             }
-            // What is stored otherwise than the header says looks like nothing; another rule tells.
+            // A payload in another codec than the header states cannot be read: KDH-CODEC reports it.
             Some(Refusal::Foreign) if !stored_as_stated(layout) => {}
-            // A seal or a kerneldumpheader says that this is a dump.
+            // The seal or the kerneldumpheader shows that the file is a dump.
             Some(Refusal::Foreign) => {
-                let place = Place::payload("minidump header", 0);
+                let place = Location::payload("minidump header", 0);
                 self.sink.broken(&rules::MD_MAGIC, &place, |f| {
-                    f.found("something else").expected("a minidump")
+                    f.found("an unknown magic").expected("a minidump")
                 });
             }
             Some(Refusal::Broken) | None => {}
         }
         let info = self.options.info.map(Info::parse);
         let mut header = layout.header.clone();
-        let mut told = None;
+        let mut producer = None;
         let mut stated = header.as_ref().map(|h| Stated {
             by: "the kerneldumpheader",
             len: stated_content(h, layout),
@@ -197,11 +197,11 @@ impl Run<'_> {
         });
         if let Some(start) = walked.seal {
             self.facts.container = Some(Container::Sealed);
-            if let Some(at) = walked.unsaid {
-                let place = Place::file("gzip member", at);
+            if let Some(at) = walked.without_length {
+                let place = Location::file("gzip member", at);
                 self.sink.broken(&rules::GZIP_LENGTH, &place, |f| {
-                    f.found("no extra field that says how long it is")
-                        .expected("a member of a sealed file")
+                    f.found("no extra field with its length")
+                        .expected("the subfield `LC` of a sealed file's members")
                 });
             }
             let sealed = seal::check(input, layout.codec, start, walked, self.sink)?;
@@ -210,8 +210,8 @@ impl Run<'_> {
                 len: sealed.content_len,
                 may_be_short: true,
             });
-            self.facts.torn_pages = sealed.told.torn;
-            told = Some((sealed.told, sealed.told_at));
+            self.facts.torn_pages = sealed.producer.torn;
+            producer = Some((sealed.producer, sealed.attachment_at));
             if let Some(sealed) = &sealed.header {
                 sealed.check(Container::Sealed, self.sink);
             }
@@ -221,7 +221,7 @@ impl Run<'_> {
             Some(Some(info)) if layout.codec == Codec::None => info.length(),
             _ => None,
         };
-        // What ends in zeros savecore(8) leaves shorter than it says.
+        // savecore(8) drops zeros at the end of a dump, and states the full length.
         let sparse = stated.is_none()
             && walked.whole
             && walked.content_len.is_multiple_of(SPARSE_UNIT)
@@ -237,11 +237,11 @@ impl Run<'_> {
         }
         intake.finish(walked.content_len, walked.is_measured(), stated, self.sink)?;
         if walked.seal.is_none() && walked.complete {
-            self.check_behind(input, layout, walked, intake)?;
+            self.check_trailing(input, layout, walked, intake)?;
         }
-        intake.tell(self.facts);
-        if let (Some((told, at)), Some(pages)) = (told, self.facts.pages) {
-            told.check_pages(pages, &Place::file("seal attachment", at), self.sink);
+        intake.add_facts(self.facts);
+        if let (Some((producer, at)), Some(pages)) = (producer, self.facts.pages) {
+            producer.check_pages(pages, &Location::file("seal attachment", at), self.sink);
         }
         if walked.complete {
             self.facts.stored_len = Some(stored);
@@ -249,18 +249,18 @@ impl Run<'_> {
             self.facts.content_len = walked.is_measured().then_some(walked.content_len);
         }
         self.header.clone_from(&header);
-        let told = told.map(|(told, _)| told).unwrap_or_default();
-        *self.live = ran_on(layout.container, header.as_ref(), told);
+        let producer = producer.map(|(producer, _)| producer).unwrap_or_default();
+        *self.live = ran_on(layout.container, header.as_ref(), producer);
         if let Some(header) = &header {
             check_lengths(header, layout, walked, stored, self.sink);
             check_payload(header, layout.codec, self.facts.architecture, self.sink);
         }
         if let Some(info) = info {
-            let place = Place::info("info file", 1);
+            let place = Location::info("info file", 1);
             self.sink
                 .check(&rules::INFO_FORMAT, info.is_some(), &place, |f| {
-                    f.found("none of its forms")
-                        .expected("what savecore(8) or netdumpd writes")
+                    f.found("an unknown form")
+                        .expected("a form of savecore(8) or netdumpd")
                 });
             if let Some(info) = info {
                 let len = (!sparse).then_some(stored);
@@ -280,8 +280,8 @@ impl Run<'_> {
 }
 
 impl Run<'_> {
-    /// What the file has behind the frames, and whether they end where the payload does.
-    fn check_behind(
+    /// Checks what follows the frames, and whether they end where the payload does.
+    fn check_trailing(
         &mut self,
         input: &Input,
         layout: &Layout,
@@ -289,22 +289,22 @@ impl Run<'_> {
         intake: &Intake,
     ) -> Result<(), Stop> {
         let saved = layout.container == Container::Saved && layout.codec != Codec::None;
-        let behind = input.size().saturating_sub(walked.end);
-        let lacks = walked.is_measured() && intake.lacks(walked.content_len);
-        let sealed = behind > 0 && has_seal(input, layout, walked.end)?;
+        let trailing = input.size().saturating_sub(walked.end);
+        let incomplete = walked.is_measured() && intake.lacks(walked.content_len);
+        let sealed = trailing > 0 && has_seal(input, layout, walked.end)?;
         if sealed {
             self.facts.container = Some(Container::Sealed);
         }
-        // Members that say how long they are had a seal.
-        let cut = lacks && (walked.is_uniform() || walked.said && walked.frames > 0);
-        let place = Place::file("behind the frames", walked.end);
-        let early = behind > 0 && lacks;
+        // Only members of sealed files state their length.
+        let cut = incomplete && (walked.is_uniform() || walked.has_lengths && walked.frames > 0);
+        let place = Location::file("after the frames", walked.end);
+        let early = trailing > 0 && incomplete;
         if saved && (early || cut) || sealed {
             let bytes = input.up_to(walked.end, 64)?;
             self.sink.broken(&rules::CODEC_INTERRUPTED, &place, |f| {
-                f.found(match behind {
-                    0 => "no frame, and the payload is not complete".into(),
-                    n => format!("{n} bytes that are no frame, and the payload is not complete"),
+                f.found(match trailing {
+                    0 => "the end of the file, and the payload is not complete".into(),
+                    n => format!("{n} bytes that are not a frame, and the payload is not complete"),
                 })
                 .expected("frames to the end of the payload")
                 .bytes(walked.end, &bytes)
@@ -315,28 +315,28 @@ impl Run<'_> {
             self.sink.passed(&rules::CODEC_INTERRUPTED);
         }
         if walked.whole || walked.skimmed {
-            layout.check_behind(input, walked.end, self.sink)?;
+            layout.check_trailing(input, walked.end, self.sink)?;
         }
         Ok(())
     }
 }
 
-/// Whether the machine of a dump ran on while it was written: a raw live file says so, the record of
-/// a producer that watched it, or a header that the kernel wrote for a file. A panic says that it did
-/// not. `None` if nothing says either.
-fn ran_on(container: Container, header: Option<&Kdh>, told: Told) -> Option<bool> {
+/// Whether the machine was running during the dump. It was if the file is a raw live file, if the
+/// producer recorded torn pages, or if the kernel wrote the header for a file. It was not if the
+/// header has a panic string. Otherwise `None`: not known.
+fn ran_on(container: Container, header: Option<&Kdh>, producer: ProducerRecords) -> Option<bool> {
     let header = header?;
     if !header.panicstring().is_empty() {
         return Some(false);
     }
-    // A dump that is ordered from the debugger has no panic string either, and the blocks of a disk.
+    // A dump made from ddb(4) has no panic string either; its block size is that of a disk.
     let file = matches!(header.blocksize(), 4096 | 16384) && container != Container::DumpDevice;
-    let live = container == Container::Raw || told.torn.is_some() || file && !told.rebuilt;
+    let live = container == Container::Raw || producer.torn.is_some() || file && !producer.rebuilt;
     live.then_some(true)
 }
 
-/// Whether what is left of a seal follows frames that end at `end`: the file ends like a sealed one,
-/// or an uncompressed payload is followed by the beginning of parts or a seal.
+/// Whether a seal, or a remnant of one, follows the frames that end at `end`: the file ends like a
+/// sealed one, or an uncompressed payload is followed by the magic of a seal.
 fn has_seal(input: &Input, layout: &Layout, end: u64) -> Result<bool, Stop> {
     if layout.container != Container::Saved {
         return Ok(false);
@@ -346,10 +346,10 @@ fn has_seal(input: &Input, layout: &Layout, end: u64) -> Result<bool, Stop> {
         || layout.codec == Codec::None && next == Some(SEAL_MAGIC))
 }
 
-/// Runs of zeros of this length that begin at a multiple of it are holes in what savecore(8) saves.
+/// savecore(8) omits runs of zeros of this length that begin at a multiple of it.
 const SPARSE_UNIT: u64 = 4096;
 
-/// Whether the payload begins as what the header says it is stored as.
+/// Whether the payload begins like one of the codec that the header states.
 fn stored_as_stated(layout: &Layout) -> bool {
     let stated = layout.header.as_ref().and_then(Kdh::codec);
     stated.is_none_or(|codec| codec == layout.codec)
@@ -364,8 +364,8 @@ fn stated_content(header: &Kdh, layout: &Layout) -> u64 {
     }
 }
 
-/// Whether a compressed dump was given all that a medium too small for it uncompressed has: its
-/// `dumpextent` is then that, and says nothing of the content.
+/// Whether a compressed dump was given all of a medium that is too small for it uncompressed. Its
+/// `dumpextent` is then the medium's size, not the content's.
 fn fills_medium(layout: &Layout) -> bool {
     layout
         .leading
@@ -381,7 +381,7 @@ fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, si
         let place = header.at(DUMPLENGTH.offset);
         sink.check(&rules::KDH_DUMPLENGTH, stated == stored, &place, |f| {
             f.found(format!("dumplength {stated:#x}"))
-                .expected(format!("{stored:#x}, the bytes of the stored payload"))
+                .expected(format!("{stored:#x}, the length of the stored payload"))
         });
     }
     if !header.has_dumpextent() {
@@ -398,7 +398,7 @@ fn check_lengths(header: &Kdh, layout: &Layout, walked: &Walked, stored: u64, si
     sink.check(&rules::KDH_DUMPEXTENT, right, &place, |f| {
         let expected = match layout.codec {
             Codec::None => format!("{:#x}, the dumplength", header.dumplength()),
-            _ => format!("{content:#x}, the bytes of the decompressed payload"),
+            _ => format!("{content:#x}, the length of the decompressed payload"),
         };
         f.found(format!("dumpextent {extent:#x}"))
             .expected(expected)
@@ -410,16 +410,15 @@ fn check_payload(header: &Kdh, codec: Codec, architecture: Option<&str>, sink: &
         let place = header.at_compression();
         sink.check(&rules::KDH_CODEC, stated == codec, &place, |f| {
             f.found(stated.name())
-                .expected(format!("{}, as the payload is stored", codec.name()))
+                .expected(format!("{}, the payload's codec", codec.name()))
         });
     }
     if let Some(architecture) = architecture {
         let place = header.at(livecore_defs::kerneldump::ARCHITECTURE.offset);
         let right = port_matches(header.architecture(), architecture);
         sink.check(&rules::KDH_PAYLOAD, right, &place, |f| {
-            f.found(quoted(header.architecture())).expected(format!(
-                "the name of {architecture}, as the payload's magic says"
-            ))
+            f.found(quoted(header.architecture()))
+                .expected(format!("an {architecture} port, from the payload's magic"))
         });
     }
 }

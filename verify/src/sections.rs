@@ -3,19 +3,19 @@
 use livecore_defs::paging::When;
 use livecore_defs::{Field, amd64};
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::hashed::{GROUP, LEAST_GROUPS};
-use crate::header::{HEAD, Header};
+use crate::header::{HEAD, MinidumpHeader};
 use crate::input::{field, quoted};
 use crate::rules;
 
-impl Header {
+impl MinidumpHeader {
     /// Applies the rules about the header page, of which `bytes` are all.
     pub(crate) fn check(&self, bytes: &[u8], sink: &mut Sink) {
         let fields = self.fields;
         self.check_magic(bytes, sink);
         self.check_reserved(bytes, sink);
-        let at = |f: Field| Place::payload("minidump header", f.offset as u64);
+        let at = |f: Field| Location::payload("minidump header", f.offset as u64);
         let page = self.page;
         let mut sizes = vec![("bitmapsize", fields.bitmapsize, self.bitmapsize)];
         // arm counts tables of 1 KiB, and rounds nothing.
@@ -85,7 +85,7 @@ impl Header {
         let padded = magic.len() > text.len()
             && magic.starts_with(text)
             && magic[text.len()..].iter().all(|b| *b == 0);
-        let place = Place::payload("minidump header", 0);
+        let place = Location::payload("minidump header", 0);
         sink.check(&rules::MD_MAGIC, padded, &place, |f| {
             f.found(quoted(magic))
                 .expected(format!("\"{}\", NUL padded", self.fields.magic_text))
@@ -130,7 +130,7 @@ impl Header {
         };
         let stray = (0..bytes.len()).find(|i| bytes[*i] != 0 && (*i >= HEAD || !inside(*i)));
         let offset = stray.unwrap_or(0);
-        let place = Place::payload("minidump header", offset as u64);
+        let place = Location::payload("minidump header", offset as u64);
         sink.check(&rules::MD_RESERVED, stray.is_none(), &place, |f| {
             f.found(format!("byte {:#04x}", bytes[offset]))
                 .expected("zeros wherever the header has no field")
@@ -141,7 +141,7 @@ impl Header {
     /// The rules about addresses that a kernel is built with.
     fn check_layout(&self, sink: &mut Sink) {
         let fields = self.fields;
-        let at = |f: Field| Place::payload("minidump header", f.offset as u64);
+        let at = |f: Field| Location::payload("minidump header", f.offset as u64);
         let (layouts, kernbase) = (self.row().direct_maps, self.row().kernbase);
         let Some(newest) = layouts.first() else {
             return;
@@ -169,7 +169,7 @@ impl Header {
             return;
         };
         let (phys, page) = (self.dmapphys, self.page);
-        let place = Place::payload("minidump header", at.offset as u64);
+        let place = Location::payload("minidump header", at.offset as u64);
         // Kernels begin it where an L1 entry does; an L2 block is the least that could map it.
         let block = page * (page / 8);
         let len = self.dmapend.saturating_sub(self.dmapbase);
@@ -185,7 +185,7 @@ impl Header {
 
     fn check_amd64(&self, sink: &mut Sink) {
         let fields = self.fields;
-        let at = |f: Field| Place::payload("minidump header", f.offset as u64);
+        let at = |f: Field| Location::payload("minidump header", f.offset as u64);
         let usual = match self.version {
             1 => amd64::KERNBASE,
             _ => amd64::VM_MIN_KERNEL_ADDRESS,

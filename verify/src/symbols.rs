@@ -1,46 +1,46 @@
-//! What the verifier asks about a kernel, and what it offers in return: two traits.
+//! The interface between the verifier and a reader of kernel files.
 //!
-//! The verifier reads no kernel file. Its caller implements [`KernelFacts`] over whatever reads
-//! symbol tables and type information; to list threads the caller reads the dump through
-//! [`DumpedMemory`], which the verifier implements with its own page-table walks.
+//! The verifier does not read kernel files. The caller implements [`KernelFacts`] with a reader of
+//! symbol tables and type information. To list threads that reader reads the dump through
+//! [`DumpedMemory`], which the verifier implements with its own page-table walk.
 
 use std::ops::Range;
 
 use livecore_defs::ElfMachine;
 
-/// A symbol that names an address.
+/// A symbol with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symbol {
     /// Its link-time address.
     pub address: u64,
-    /// Bytes, as far as the linker knew; 0 otherwise.
+    /// Size in bytes; 0 if the symbol table does not state it.
     pub size: u64,
 }
 
-/// A kernel's file: its symbols, initial contents and types.
+/// A kernel file: its symbols, initial contents and types.
 pub trait KernelFacts: Sync {
-    /// ELF's number of the machine that it is for.
+    /// The ELF machine number.
     fn machine(&self) -> ElfMachine;
 
-    /// Whether it is a 64-bit kernel.
+    /// Whether the kernel is a 64-bit one.
     fn is_64(&self) -> bool;
 
     /// The symbol `name`, unless it is absent or absolute.
     fn symbol(&self, name: &str) -> Option<Symbol>;
 
-    /// The link-time address and name of every symbol that is not absolute, in any order.
+    /// Link-time address and name of every symbol that is not absolute, in any order.
     fn symbols(&self) -> Vec<(u64, &str)>;
 
-    /// The `len` bytes at link-time address `at`, if all of them are in the file.
+    /// The `len` bytes at link-time address `at`; `None` unless the file contains all of them.
     fn contents(&self, at: u64, len: usize) -> Option<Vec<u8>>;
 
-    /// The threads of the kernel in `memory`; `None` if the file does not say how to list them.
+    /// The threads of the kernel in `memory`; `None` if the file lacks what is needed to list them.
     fn threads(&self, memory: &dyn DumpedMemory) -> Option<Threads>;
 }
 
 /// The memory of a dumped kernel.
 pub trait DumpedMemory: Send + Sync {
-    /// Bytes per page.
+    /// Page size in bytes.
     fn page_size(&self) -> u64;
 
     /// Fills `buf` from physical address `at`.
@@ -53,25 +53,25 @@ pub trait DumpedMemory: Send + Sync {
     /// The physical address that kernel address `at` is mapped to.
     fn translate(&self, at: u64) -> Option<u64>;
 
-    /// How far above its link-time addresses the kernel runs, modulo 2^64.
+    /// The kernel's load address minus its link-time address, modulo 2^64.
     fn displacement(&self) -> u64;
 }
 
 /// The threads of a dumped kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Threads {
-    /// What could not be read, in words.
+    /// What could not be read, as text.
     pub problems: Vec<String>,
-    /// Those that are switched out and whose registers were found.
+    /// The threads that are not running and whose registers were found.
     pub sleeping: Vec<SleepingThread>,
 }
 
-/// A thread that is switched out.
+/// A thread that is not running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SleepingThread {
-    /// Its number and title, for reports.
+    /// Thread id and name, for reports.
     pub name: String,
-    /// Its kernel stack, if the kernel's types say where that is.
+    /// The kernel stack, if the kernel's type information gives its location.
     pub stack: Option<Range<u64>>,
     /// The saved stack pointer.
     pub sp: u64,

@@ -17,9 +17,9 @@ use livecore_defs::{amd64, arm};
 use crate::avail::Avail;
 use crate::bits::Bits;
 use crate::entry::{self, Entry};
-use crate::finding::{Place, Region, Sink};
+use crate::finding::{Location, Region, Sink};
 use crate::hashed::{GROUP, Lpte};
-use crate::header::Header;
+use crate::header::MinidumpHeader;
 use crate::report::Stop;
 use crate::rules;
 
@@ -52,7 +52,7 @@ pub(crate) struct Tables {
 
 /// What a page of tables is looked up in.
 pub(crate) struct Lookup<'a> {
-    pub(crate) header: &'a Header,
+    pub(crate) header: &'a MinidumpHeader,
     pub(crate) avail: &'a Avail,
     pub(crate) bits: &'a Bits,
 }
@@ -120,7 +120,7 @@ impl Tables {
                 self.amd64_entry(va, entry, offset, lookup, sink);
             }
             if !entry::is_global(header, entry) {
-                let place = Place::payload(Region::For("page-table entry", va), offset);
+                let place = Location::payload(Region::For("page-table entry", va), offset);
                 sink.broken(&rules::PT_GLOBAL, &place, |f| {
                     f.found(format!("{entry:#x}")).expected("bit 0 set")
                 });
@@ -143,7 +143,7 @@ impl Tables {
                 continue;
             };
             let offset = at + (i * unit + wrong * arm::PTE_SIZE) as u64;
-            let place = Place::payload("page-table entry", offset);
+            let place = Location::payload("page-table entry", offset);
             sink.broken(&rules::PT_LARGE_PAGE, &place, |f| {
                 f.found("a descriptor among those of a 64 KiB page that differs")
                     .expected("16 that are alike")
@@ -176,7 +176,7 @@ impl Tables {
                 }
                 self.valid += 1;
                 let offset = at + i as u64 * GROUP + (slot * LPTE_SIZE) as u64;
-                let place = Place::payload(
+                let place = Location::payload(
                     Region::Nth("hash table entry", group * LPTEG_ENTRIES + slot as u64),
                     offset,
                 );
@@ -229,7 +229,7 @@ impl Tables {
         if entry & amd64::PG_PS != 0 {
             // Bit 12 is PAT; the CPU faults on any other bit below the frame.
             let reserved = entry & (amd64::PG_FRAME & !amd64::PG_PS_FRAME & !(1 << 12));
-            let place = Place::payload(Region::For("page directory entry", va), offset);
+            let place = Location::payload(Region::For("page directory entry", va), offset);
             sink.check(&rules::PT_RESERVED, reserved == 0, &place, |f| {
                 f.found(format!("2 MiB leaf {entry:#x}"))
                     .expected("bits 13 to 20 zero")
@@ -257,7 +257,7 @@ impl Tables {
     }
 
     fn table(&mut self, va: u64, pa: u64, offset: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
-        let place = Place::payload(Region::For("page directory entry", va), offset);
+        let place = Location::payload(Region::For("page directory entry", va), offset);
         let bit = lookup.avail.bit(pa);
         let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
             f.found(format!("a leaf table at {pa:#x}"))
@@ -315,13 +315,13 @@ impl Tables {
             }
         }
         let start = lookup.header.sections()[4].start;
-        let place = Place::payload("page tables", start);
+        let place = Location::payload("page tables", start);
         sink.check(&rules::PT_EMPTY, self.valid > 0, &place, |f| {
             f.found("no valid entry")
                 .expected("the tables of a kernel that has started")
         });
         let (va, offset) = self.first_absent.unwrap_or((0, start));
-        let place = Place::payload(Region::For("page-table entry", va), offset);
+        let place = Location::payload(Region::For("page-table entry", va), offset);
         sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
             f.found(format!(
                 "{} mapped pages inside of dump_avail that are not in the dump, the first at {va:#x}",
@@ -330,7 +330,7 @@ impl Tables {
             .expected("none, or as many as were allocated with M_NODUMP")
         });
         if self.image.is_none() && self.valid > 0 && lookup.holds_the_image() {
-            let place = Place::payload("page directory of KERNBASE", start);
+            let place = Location::payload("page directory of KERNBASE", start);
             sink.broken(&rules::PT_IMAGE_GAP, &place, |f| {
                 f.found(format!("no valid entry from {:#x} on", amd64::KERNBASE))
                     .expected("the kernel's image to be mapped")
@@ -339,7 +339,7 @@ impl Tables {
         if let Some((first, last, count)) = self.image {
             let whole = last - first + 1;
             let at = amd64::KERNBASE + first * amd64::NBPDR;
-            let place = Place::payload("page directory of KERNBASE", start);
+            let place = Location::payload("page directory of KERNBASE", start);
             sink.check(&rules::PT_IMAGE_GAP, count == whole, &place, |f| {
                 f.found(format!(
                     "{} of {whole} entries from {at:#x} on are zero",
@@ -356,7 +356,7 @@ const ENTRIES_OF_LARGE_PAGE: usize = 16;
 
 /// Tells of an entry of a kind that its format does not have.
 fn strange(va: u64, what: &str, entry: u64, offset: u64, sink: &mut Sink) {
-    let place = Place::payload(Region::For("page-table entry", va), offset);
+    let place = Location::payload(Region::For("page-table entry", va), offset);
     sink.broken(&rules::PT_ENTRY, &place, |f| {
         f.found(format!("{entry:#x}, {what}")).expected("a page")
     });

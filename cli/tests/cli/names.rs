@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use livecore_defs::text::steers;
+use livecore_defs::text::is_terminal_control;
 
 use crate::harness::{Run, livecore, machine, run};
 
@@ -34,7 +34,7 @@ fn check(what: &str, run: &Run) {
     let text = String::from_utf8_lossy(&run.out).into_owned() + &run.err;
     for line in text.lines() {
         let line = line.replace('\t', " ");
-        assert!(!line.contains(steers), "{what}: {line:?}");
+        assert!(!line.contains(is_terminal_control), "{what}: {line:?}");
     }
     assert!(
         !text.lines().any(|line| line.starts_with("ZZ")),

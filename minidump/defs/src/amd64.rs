@@ -19,7 +19,9 @@ use crate::pcb::{ALWAYS, PcbFields};
 use crate::pmap::PmapFields;
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, TrapFields, Traps, entries, entry};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Line, Mode, TrapFields, Traps, entries, entry,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -206,7 +208,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 8,
     size: 192,
-    place: Place::Above(16),
+    position: FramePosition::Above(16),
     registers: &[
         ("rdi", 0, 8),
         ("rsi", 8, 8),

@@ -14,7 +14,9 @@ use crate::paging::{
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Label, Line, Mode, Place, TrapFields, Traps, entry};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Label, Line, Mode, TrapFields, Traps, entry,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -188,7 +190,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     word: 4,
     size: 80,
     // The called function pushes its link register and r11 first.
-    place: Place::Above(8),
+    position: FramePosition::Above(8),
     registers: &[
         ("cpsr", 0, 4),
         ("r0", 4, 4),

@@ -18,7 +18,7 @@ use crate::pmap::PmapFields;
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
-    Cause, Codes, Entry, Line, Mode, Place, Shown, TrapFields, Traps, entries, entry,
+    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entries, entry,
 };
 use crate::{Architecture, ByteOrder, at};
 
@@ -281,7 +281,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     since: 1_201_001,
     word: 8,
     size: 288,
-    place: Place::BelowRecord,
+    position: FramePosition::BelowRecord,
     registers: trap_registers!(48),
     link: Some(8),
     mode: Mode {

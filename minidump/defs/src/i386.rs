@@ -14,7 +14,9 @@ use crate::paging::{
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, TrapFields, Traps, entries, entry};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Line, Mode, TrapFields, Traps, entries, entry,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -154,7 +156,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 4,
     size: 60,
-    place: Place::Arguments,
+    position: FramePosition::AfterArguments,
     registers: &[
         ("fs", 0, 2),
         ("es", 4, 2),

@@ -13,7 +13,9 @@ use crate::paging::{
 };
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, Shown, TrapFields, Traps, entry};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entry,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -174,7 +176,7 @@ pub static TRAPFRAME_32: TrapFields = TrapFields {
     since: 0,
     word: 4,
     size: 160,
-    place: Place::AboveStack(24),
+    position: FramePosition::AboveStack(24),
     registers: trap_registers!(4;
         "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
         "t0" = 8, "t1" = 9, "t2" = 10, "t3" = 11, "t4" = 12, "t5" = 13, "t6" = 14, "t7" = 15,
@@ -235,7 +237,7 @@ pub static PCB_64: PcbFields = PcbFields {
 pub static TRAPFRAME_64: TrapFields = TrapFields {
     word: 8,
     size: 320,
-    place: Place::AboveStack(32),
+    position: FramePosition::AboveStack(32),
     registers: trap_registers!(8;
         "at" = 1, "v0" = 2, "v1" = 3, "a0" = 4, "a1" = 5, "a2" = 6, "a3" = 7,
         "a4" = 8, "a5" = 9, "a6" = 10, "a7" = 11, "t0" = 12, "t1" = 13, "t2" = 14, "t3" = 15,

@@ -13,7 +13,9 @@ use crate::paging::{Direct, Section, When};
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Label, Line, Mode, Place, TrapFields, Traps, entry};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Label, Line, Mode, TrapFields, Traps, entry,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -154,7 +156,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 8,
     size: 336,
-    place: Place::BehindFrame(48),
+    position: FramePosition::AboveFrame(48),
     registers: &[
         ("r0", 0, 8),
         ("r1", 8, 8),

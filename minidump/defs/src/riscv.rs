@@ -13,7 +13,9 @@ use crate::pcb::{ALWAYS, PcbFields, Trapped};
 use crate::pmap::PmapFields;
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
-use crate::trapframe::{Cause, Codes, Entry, Line, Mode, Place, Shown, TrapFields, Traps, entries};
+use crate::trapframe::{
+    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entries,
+};
 use crate::{Architecture, ByteOrder, at};
 
 /// `struct minidumphdr`
@@ -230,7 +232,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 8,
     size: 280,
-    place: Place::Above(0),
+    position: FramePosition::Above(0),
     registers: &[
         ("ra", 0, 8),
         ("sp", 8, 8),

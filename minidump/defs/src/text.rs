@@ -3,7 +3,7 @@
 /// Whether a terminal would obey `c` and not show it: a control character, one that ends a line or
 /// one that turns the direction in which text is read.
 #[must_use]
-pub fn steers(c: char) -> bool {
+pub fn is_terminal_control(c: char) -> bool {
     let turns = matches!(
         c,
         '\u{61c}'
@@ -17,13 +17,13 @@ pub fn steers(c: char) -> bool {
     turns || c.is_control()
 }
 
-/// `text` with all that [`steers`] a terminal escaped, so that a host name cannot move the cursor and
+/// `text` with all that [`is_terminal_control`] a terminal escaped, so that a host name cannot move the cursor and
 /// a line stays one line.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) {
+        if is_terminal_control(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -32,13 +32,13 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// A JSON document with every character that [`steers`] a terminal as an escape. What is written raw
+/// A JSON document with every character that [`is_terminal_control`] a terminal as an escape. What is written raw
 /// in one, and is no newline between values, is inside a string.
 #[must_use]
 pub fn escaped_json(document: &str) -> String {
     let mut escaped = String::with_capacity(document.len());
     for c in document.chars() {
-        if steers(c) && c != '\n' {
+        if is_terminal_control(c) && c != '\n' {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 escaped += &format!("\\u{unit:04x}");

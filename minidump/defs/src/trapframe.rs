@@ -6,17 +6,17 @@
 
 /// Where a trap frame lies, seen from the frame of the function that the entry code called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum FramePosition {
     /// This many bytes above the called function's frame pointer.
     Above(u64),
     /// Behind the arguments that the entry pushed: none, the frame's address, an interrupt's number
     /// and the frame's address, or what a thread begins with and the frame's address (i386).
-    Arguments,
+    AfterArguments,
     /// It ends where the entry's own frame record begins (arm64).
     BelowRecord,
     /// This many bytes above the entry's stack frame, whose back chain is the interrupted stack
     /// pointer (powerpc64, either ABI).
-    BehindFrame(u64),
+    AboveFrame(u64),
     /// This many bytes above the entry's stack pointer (mips).
     AboveStack(u64),
 }
@@ -42,10 +42,10 @@ pub struct TrapFields {
     /// Bytes of it.
     pub size: u64,
     /// Where it is.
-    pub place: Place,
+    pub position: FramePosition,
     /// Name, offset and bytes of each register.
     pub registers: &'static [(&'static str, u64, usize)],
-    /// The register that [`Place`] is checked with: the return address that was in the link
+    /// The register that [`FramePosition`] is checked with: the return address that was in the link
     /// register when the trap came, if there is one.
     pub link: Option<u64>,
     /// Whose mode it was.
@@ -74,7 +74,7 @@ impl TrapFields {
         since: 0,
         word: 8,
         size: 0,
-        place: Place::Above(0),
+        position: FramePosition::Above(0),
         registers: &[],
         link: None,
         mode: Mode {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use livecore_defs::Architecture;
-use livecore_defs::trapframe::{Cause, Codes, Entry, Place, Shown, TrapFields};
+use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, Shown, TrapFields};
 
 /// A trap, an interrupt or a system call between two frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Kernel<'_> {
         };
         let mut found = None;
         for form in forms {
-            for at in self.trap_places(form, around).into_iter().flatten() {
+            for at in self.frame_positions(form, around).into_iter().flatten() {
                 let Some(trap) = self.trap_at(form, &traps.codes, cause, at) else {
                     continue;
                 };
@@ -130,13 +130,13 @@ impl Kernel<'_> {
     }
 
     /// Where a trap frame can be, the likeliest first.
-    fn trap_places(&self, form: &TrapFields, around: Around<'_>) -> [Option<u64>; 2] {
+    fn frame_positions(&self, form: &TrapFields, around: Around<'_>) -> [Option<u64>; 2] {
         let word = form.word as u64;
         let above = |by: u64| around.callee.checked_add(by);
         let read = |at: Option<u64>| self.uint_at("trap frame", at?, form.word).ok();
-        match form.place {
-            Place::Above(by) => [above(by), None],
-            Place::Arguments => {
+        match form.position {
+            FramePosition::Above(by) => [above(by), None],
+            FramePosition::AfterArguments => {
                 let (first, second) = (above(2 * word), above(3 * word));
                 if second.is_some() && read(first) == second {
                     return [second, None];
@@ -154,7 +154,7 @@ impl Kernel<'_> {
                 }
                 [first, None]
             }
-            Place::BelowRecord => {
+            FramePosition::BelowRecord => {
                 // The frame's link register is the record's, too: that tells the size.
                 let at = around.entry.checked_sub(form.size);
                 let link = read(around.entry.checked_add(word));
@@ -164,13 +164,13 @@ impl Kernel<'_> {
                     .filter(|kept| Some(*kept) == link);
                 [at.filter(|_| kept.is_some()), None]
             }
-            Place::BehindFrame(by) => {
+            FramePosition::AboveFrame(by) => {
                 let at = around.entry.checked_add(by);
                 let sp = read(at.and_then(|at| at.checked_add(word)));
                 let right = sp.is_some() && read(Some(around.entry)) == sp;
                 [at.filter(|_| right), None]
             }
-            Place::AboveStack(by) => [around.entry.checked_add(by), None],
+            FramePosition::AboveStack(by) => [around.entry.checked_add(by), None],
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a walk works with, and where the content goes.
+//! The context of a frame walk, and the destination of the content.
 
 use livecore_compress::Progress;
 
@@ -8,37 +8,37 @@ use crate::input::Input;
 use crate::options::{Depth, Options};
 use crate::report::Stop;
 
-/// Takes the content that a walk decodes, in order.
+/// Receives the content that a walk decodes, in order.
 pub(crate) trait Content {
-    /// Says how long the content is.
+    /// Sets an upper bound of the content's length.
     fn expect_len(&mut self, len: u64);
 
-    /// Says how long the content is to the byte.
+    /// Sets the exact length of the content.
     fn expect_exactly(&mut self, len: u64);
 
-    /// The length that the content's own headers give.
+    /// The length computed from the content's headers.
     fn formula(&self) -> Option<u64>;
 
-    /// Where the next byte that is needed lies, if any is.
+    /// Offset of the next byte that is needed; `None` if no more are.
     fn wants(&self) -> Option<u64>;
 
-    /// Goes on at `at`, which [`Content::wants`] gave.
+    /// Continues at `at`, the result of [`Content::wants`].
     fn skip_to(&mut self, at: u64);
 
-    /// How many bytes in a row are needed where [`Content::wants`] points.
+    /// Number of consecutive bytes needed at [`Content::wants`].
     fn stretch(&self) -> usize;
 
-    /// Whether all that `--quick` looks at was seen, or nothing more will be.
+    /// Whether everything that `--quick` checks was received, or nothing more will be.
     fn has_sections(&self) -> bool;
 
-    /// Sees the next bytes.
+    /// Receives the next bytes.
     fn push(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop>;
 
-    /// `len` bytes that could not be had; all that follow if it is not known how many.
+    /// Skips `len` bytes that could not be decoded; `None` if nothing more can be.
     fn gap(&mut self, len: Option<u64>, sink: &mut Sink);
 }
 
-/// What a walk works with.
+/// The context of a walk.
 pub(crate) struct Context<'a> {
     pub(crate) input: &'a Input,
     pub(crate) options: &'a Options<'a>,
@@ -52,7 +52,7 @@ impl Context<'_> {
         self.options.depth == Depth::Quick
     }
 
-    /// Tells the progress of `content` and `stored` bytes, and hears whether to stop.
+    /// Reports progress by `content` and `stored` bytes. Fails if the caller cancelled.
     pub(super) fn advance(&self, content: u64, stored: u64) -> Result<(), Stop> {
         self.progress.advance(content, stored);
         if self.progress.cancelled() {
@@ -61,7 +61,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Memory for frames under way.
+    /// Memory limit for frames being decoded.
     pub(super) fn frame_memory(&self) -> u64 {
         self.options.memory / 4
     }

@@ -1,17 +1,17 @@
-//! What the walks over zstd frames and gzip members have in common.
+//! Code shared by the walks over zstd frames and gzip members.
 
 use super::buffers::Buffers;
 use super::content::Context;
 use super::walked::{Malformed, Walked};
 use crate::container::Layout;
 use crate::facts::Container;
-use crate::finding::{Place, Region};
+use crate::finding::{Location, Region};
 use crate::probe;
 use crate::report::Stop;
 use crate::rule::Rule;
 use crate::rules;
 
-/// How a codec's frames are named in findings.
+/// The names of a codec's frames in findings.
 pub(super) struct Words {
     /// `zstd frame`
     pub(super) frame: &'static str,
@@ -19,19 +19,19 @@ pub(super) struct Words {
     pub(super) stream: &'static str,
     /// `frames`
     pub(super) frames: &'static str,
-    /// What a kernel writes.
+    /// A description of what a kernel writes.
     pub(super) one: &'static str,
-    /// The rule that something that is no frame breaks.
+    /// The rule that a malformed frame breaks.
     pub(super) malformed: &'static Rule,
 }
 
-/// A walk over frames; `L` is one that is too large for a worker.
+/// A walk over frames; `L` describes a frame that is too large for a worker.
 pub(super) struct Frames<'a, 'b, L> {
     words: &'static Words,
     pub(super) container: Container,
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     pub(super) at: u64,
-    /// Where the stream ends at the latest.
+    /// Upper bound of the stream's end.
     pub(super) limit: u64,
     pub(super) walked: Walked,
     pub(super) large: Option<L>,
@@ -42,7 +42,7 @@ pub(super) struct Frames<'a, 'b, L> {
 }
 
 impl<'a, 'b, L> Frames<'a, 'b, L> {
-    /// A walk that begins at the payload of `layout`.
+    /// A walk over the payload of `layout`.
     pub(super) fn new(layout: &Layout, words: &'static Words, cx: &'a mut Context<'b>) -> Self {
         Self {
             words,
@@ -58,12 +58,12 @@ impl<'a, 'b, L> Frames<'a, 'b, L> {
         }
     }
 
-    /// The frame that comes next.
+    /// The region of the next frame.
     pub(super) fn region(&self) -> Region<'static> {
         Region::Nth(self.words.frame, self.walked.frames)
     }
 
-    /// The frame that has begun.
+    /// The region of the frame counted last.
     pub(super) fn this_region(&self) -> Region<'static> {
         Region::Nth(self.words.frame, self.walked.frames.saturating_sub(1))
     }
@@ -74,25 +74,25 @@ impl<'a, 'b, L> Frames<'a, 'b, L> {
         self.walked.frames += 1;
     }
 
-    /// The frames end at `at`.
+    /// Ends the walk at `at`.
     pub(super) fn end(&mut self, at: u64) {
         self.ended = true;
         self.walked.end = at;
     }
 
-    /// The frames end at what looks like one and is none.
+    /// Ends the walk at a malformed frame.
     pub(super) fn malformed(&mut self, malformed: Malformed) {
         self.walked.lose();
         self.end(malformed.at);
         self.malformed = Some(malformed);
     }
 
-    /// Applies the rules about all frames together, and looks for the seal of a file whose frames
-    /// end before it.
+    /// Applies the rules about the whole stream. If the walk did not reach a seal, searches for one
+    /// from the end of the file.
     pub(super) fn finish(mut self, layout: &Layout) -> Result<Walked, Stop> {
-        // Now that the frames in front of it are counted.
+        // The region's number is known only now that all frames before it are counted.
         if let Some(malformed) = self.malformed.take() {
-            let place = Place::file(self.region(), malformed.at);
+            let place = Location::file(self.region(), malformed.at);
             let bytes = self.cx.input.up_to(malformed.at, 32)?;
             self.cx.sink.broken(self.words.malformed, &place, |f| {
                 f.found(malformed.found)
@@ -107,7 +107,7 @@ impl<'a, 'b, L> Frames<'a, 'b, L> {
             ..
         } = self;
         if layout.container == Container::Raw && walked.complete {
-            let place = Place::file(words.stream, layout.start);
+            let place = Location::file(words.stream, layout.start);
             let one = walked.frames == 1;
             cx.sink.check(&rules::CODEC_SINGLE, one, &place, |f| {
                 f.found(format!("{} {}", walked.frames, words.frames))

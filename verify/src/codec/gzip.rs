@@ -1,9 +1,9 @@
-//! gzip streams, walked by their own structure (RFC 1952).
+//! The structure of gzip streams (RFC 1952).
 //!
 //! A member is: a header of 10 bytes (two of magic, method, flags, time, hints, system), the
-//! optional fields that the flags announce, a deflate stream, CRC-32 and content length modulo
-//! 2^32. Where the deflate stream ends only inflating tells; members of a sealed file say it in
-//! their extra field as well, and inflating has to agree.
+//! optional fields that the flags select, a deflate stream, CRC-32 and content length modulo 2^32.
+//! The end of the deflate stream is found by inflating it. Members of a sealed file also state it in
+//! their extra field; the two must agree.
 
 use livecore_compress::seal::format::{GZIP_DATA, GZIP_DATA_LEN};
 
@@ -12,31 +12,31 @@ use crate::input::Input;
 use crate::report::Stop;
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// CM: deflate, the only method there is.
+/// CM: deflate, the only method that RFC 1952 defines.
 const DEFLATE: u8 = 8;
 const FHCRC: u8 = 1 << 1;
 const FEXTRA: u8 = 1 << 2;
 const FNAME: u8 = 1 << 3;
 const FCOMMENT: u8 = 1 << 4;
 const RESERVED: u8 = 0b1110_0000;
-/// Bytes of CRC-32 and length.
+/// Size of CRC-32 and length.
 pub(super) const TRAILER: u64 = 8;
-/// Bytes of a header that are looked at: an extra field and two names of reasonable length.
+/// Maximum size of a header: an extra field and two names of reasonable length.
 const HEADER_MAX: usize = 192 << 10;
-/// What FreeBSD's kernel writes: no flags, no time, no hints, system 3.
+/// The header that FreeBSD's kernel writes: no flags, no time, no hints, system 3.
 /// FreeBSD `sys/kern/subr_compressor.c`; seen in 12.1 dumps.
 pub(super) const KERNEL_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// What the walk met.
+/// What follows at an offset of the stream.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A member with data, or one that nothing more is known of.
+    /// A member with data.
     Member(Member),
-    /// A member of a seal: no data, and this in its extra field. The content begins at `content`.
+    /// A member of a seal, without data: the seal is in its extra field.
     Seal { at: u64 },
     /// No member: the stream ends here, or before.
     End(u64),
-    /// What looks like a member is none.
+    /// The magic of a member, with an invalid header.
     Malformed(Malformed),
 }
 
@@ -44,18 +44,18 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     pub(super) at: u64,
-    /// Where the deflate stream begins.
+    /// Offset of the deflate stream.
     pub(super) body: u64,
-    /// Stored length and content length, if the extra field says them.
+    /// Stored length and content length, if the extra field states them.
     pub(super) lens: Option<(u32, u32)>,
     /// The fixed part of the header.
     pub(super) fixed: [u8; 10],
 }
 
-/// What the member or whatever else begins at `at` is; nothing is read from `limit` on.
+/// Parses what begins at `at`, up to `limit`.
 pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
-    let room = usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX);
-    let mut bytes = input.up_to(at, room.min(64))?;
+    let left = usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX);
+    let mut bytes = input.up_to(at, left.min(64))?;
     if !bytes.starts_with(&MAGIC) {
         return Ok(Step::End(at));
     }
@@ -67,7 +67,7 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
         }))
     };
     let Some(fixed) = bytes.first_chunk::<10>().copied() else {
-        return malformed("a header that is cut short", "at least ten bytes");
+        return malformed("a truncated header", "at least ten bytes");
     };
     if fixed[2] != DEFLATE || fixed[3] & RESERVED != 0 {
         return malformed(
@@ -75,12 +75,15 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
             "method 8 and no reserved flag",
         );
     }
-    // A sealed file's members have all of it in the bytes at hand.
+    // Headers of sealed files fit in the bytes read so far.
     if optional(&bytes, fixed[3]).is_none() {
-        bytes = input.up_to(at, room.min(HEADER_MAX))?;
+        bytes = input.up_to(at, left.min(HEADER_MAX))?;
     }
     let Some((len, extra)) = optional(&bytes, fixed[3]) else {
-        return malformed("optional fields without an end", "a header that ends");
+        return malformed(
+            "optional fields that do not end",
+            "a header of at most 192 KiB",
+        );
     };
     if fixed[3] & FHCRC != 0 {
         let found = bytes[len - 2..len].to_vec();

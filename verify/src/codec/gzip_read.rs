@@ -1,4 +1,4 @@
-//! gzip members inflated.
+//! Inflating and checks of gzip members.
 
 use std::cell::RefCell;
 
@@ -13,18 +13,18 @@ use super::gzip::{KERNEL_HEADER, Member, Step, TRAILER, step};
 use super::walked::{CONTENT_MAX, Derived, Malformed, PIECE, STORED_MAX, Walked, stored_check};
 use crate::container::Layout;
 use crate::facts::Container;
-use crate::finding::{Finding, Place};
+use crate::finding::{Finding, Location};
 use crate::input::{Input, hex, number};
 use crate::report::Stop;
 use crate::rules;
 use crate::workers::{self, Pump};
 
 thread_local! {
-    /// A worker's engine for members that are right.
+    /// A worker's fast decoder, which reports no details of an error.
     static FAST: RefCell<Decompressor> = RefCell::new(Decompressor::new());
 }
 
-/// Deflate makes at most 1032 bytes out of one.
+/// One byte of a deflate stream inflates to at most 1032 bytes.
 const RATIO_MAX: u64 = 1032;
 
 static WORDS: Words = Words {
@@ -46,7 +46,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
         }
     }
     let mut walked = walk.0.finish(layout)?;
-    walked.said = walked.unsaid.is_none();
+    walked.has_lengths = walked.without_length.is_none();
     Ok(walked)
 }
 
@@ -57,8 +57,7 @@ struct Job {
     end: u64,
     content_len: u32,
     bytes: Vec<u8>,
-    /// Where the content goes.
-    room: Vec<u8>,
+    output: Vec<u8>,
 }
 
 struct Done {
@@ -74,15 +73,15 @@ struct Done {
 /// What is wrong with a member.
 #[derive(Debug)]
 enum Fault {
-    /// The deflate stream.
+    /// The deflate stream does not inflate.
     Body(String),
-    /// Where it ends, against where the extra field says.
+    /// The lengths differ from those in the extra field.
     Length { found: String, expected: String },
-    /// The content's CRC-32.
+    /// The content's CRC-32 differs from the trailer's.
     Crc { found: u32, expected: u32 },
-    /// The content's length modulo 2^32.
+    /// The content's length modulo 2^32 differs from the trailer's.
     Isize { found: u32, expected: u32 },
-    /// The stream ends first.
+    /// The stream ends within the member.
     Truncated,
 }
 
@@ -109,7 +108,7 @@ impl Pump for Walk<'_, '_> {
                 if let Some(stated) = stated {
                     self.0.at = stated.0;
                     let job = self.job(member, stated)?;
-                    let cost = cost(&job.bytes, &job.room);
+                    let cost = cost(&job.bytes, &job.output);
                     return Ok(Some((job, cost)));
                 }
                 self.0.large = Some(member);
@@ -120,9 +119,9 @@ impl Pump for Walk<'_, '_> {
     }
 
     fn work(mut job: Job) -> Done {
-        let room = std::mem::take(&mut job.room);
-        let content = inflate_whole(&job, room);
-        // That of the trailer, with which the content has been compared if it could be had.
+        let output = std::mem::take(&mut job.output);
+        let content = inflate_whole(&job, output);
+        // The trailer's CRC; `inflate_whole` has compared it with the content's.
         let trailer = job.bytes.len().saturating_sub(TRAILER as usize);
         let crc = trailer_of(&job.bytes[trailer..]).map_or(0, |[crc, _]| crc);
         Done {
@@ -151,7 +150,7 @@ impl Pump for Walk<'_, '_> {
         self.0.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
-                self.held();
+                self.passed();
                 self.0.cx.intake.push(&content, self.0.cx.sink)?;
                 self.0.buffers.give(content);
             }
@@ -166,7 +165,7 @@ impl Pump for Walk<'_, '_> {
 }
 
 impl Walk<'_, '_> {
-    /// Where `member` ends and how much content it has, if it says so and that can be.
+    /// End and content length of `member`, if it states them and they are possible.
     fn stated(&self, member: &Member) -> Option<(u64, u32)> {
         let (stored, content) = member.lens?;
         let end = member.at.checked_add(stored.into())?;
@@ -179,7 +178,7 @@ impl Walk<'_, '_> {
         .then_some((end, content))
     }
 
-    /// `member`, read up to where [`Walk::stated`] says that it ends.
+    /// Reads `member` up to the end that [`Walk::stated`] returned.
     fn job(&mut self, member: Member, (end, content_len): (u64, u32)) -> Result<Job, Stop> {
         let (input, len) = (self.0.cx.input, (end - member.at) as usize);
         Ok(Job {
@@ -187,11 +186,11 @@ impl Walk<'_, '_> {
             end,
             content_len,
             bytes: self.0.buffers.filled(input, member.at, len)?,
-            room: self.0.buffers.room(content_len.into())?,
+            output: self.0.buffers.with_capacity(content_len.into())?,
         })
     }
 
-    /// What is met where a member could begin and none does.
+    /// Handles a step that is not a member.
     fn no_member(&mut self, step: Step) -> Result<(), Stop> {
         match step {
             Step::Member(_) => {}
@@ -200,12 +199,12 @@ impl Walk<'_, '_> {
                 self.0.end(at);
             }
             Step::End(0) => {
-                // The file's end says that it is a stream.
+                // The end of the file is that of a sealed gzip stream.
                 let bytes = self.0.cx.input.up_to(0, 2)?;
                 self.0.malformed(Malformed {
                     at: 0,
-                    found: format!("{} at the file's beginning", hex(&bytes)),
-                    expected: "1f 8b, which a member begins with".into(),
+                    found: format!("{} at the beginning of the file", hex(&bytes)),
+                    expected: "1f 8b, the magic of a member".into(),
                 });
             }
             Step::End(at) => self.0.end(at),
@@ -214,12 +213,12 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Steps over a member that says its length; ends the walk at one that does not.
+    /// Skips a member that states its length; ends the walk at one that does not.
     ///
-    /// A member whose trailer contradicts its extra field is inflated after all.
+    /// A member whose trailer contradicts its extra field is inflated.
     fn skim(&mut self, member: &Member) -> Result<(), Stop> {
         if member.lens.is_none() {
-            self.0.walked.unsaid.get_or_insert(member.at);
+            self.0.walked.without_length.get_or_insert(member.at);
         }
         let end = member.lens.and_then(|l| member.at.checked_add(l.0.into()));
         self.0.walked.add(member.lens.map(|lens| lens.1.into()));
@@ -235,8 +234,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether the last bytes of a member that is said to end at `end` are the content length that
-    /// its extra field says.
+    /// Whether the trailer before `end` states the same content length as the member's extra field.
     fn trailer_agrees(&self, member: &Member, end: u64) -> Result<bool, Stop> {
         let Some(at) = end.checked_sub(TRAILER).filter(|at| *at >= member.body) else {
             return Ok(false);
@@ -245,14 +243,14 @@ impl Walk<'_, '_> {
         Ok(trailer.map(|[_, size]| size) == member.lens.map(|lens| lens.1))
     }
 
-    /// Finds out what is wrong with a member that was stepped over, as a walk that inflates every
-    /// member does. What it says of its content is not believed.
+    /// Inflates a member that was skipped, to report what is wrong with it. Its stated lengths are
+    /// not trusted.
     fn inflate_doubtful(&mut self, member: Member) -> Result<(), Stop> {
         self.0.walked.lose();
         if let Some(stated) = self.stated(&member) {
             let mut job = self.job(member, stated)?;
-            let room = std::mem::take(&mut job.room);
-            match inflate_whole(&job, room) {
+            let output = std::mem::take(&mut job.output);
+            match inflate_whole(&job, output) {
                 Ok(content) => self.0.buffers.give(content),
                 Err(fault) => self.damaged(&member, job.end, &fault),
             }
@@ -269,7 +267,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// The checks of a member's header, and its count.
+    /// Checks a member's header, and counts the member.
     fn begin(&mut self, member: &Member) {
         let sink = &mut *self.0.cx.sink;
         sink.passed(&rules::GZIP_HEADER);
@@ -280,7 +278,7 @@ impl Walk<'_, '_> {
                 _ => None,
             };
             if let Some(rule) = rule {
-                let place = Place::file("gzip header", member.at);
+                let place = Location::file("gzip header", member.at);
                 sink.check(rule, member.fixed == KERNEL_HEADER, &place, |f| {
                     f.found(hex(&member.fixed))
                         .expected(hex(&KERNEL_HEADER))
@@ -289,12 +287,12 @@ impl Walk<'_, '_> {
             }
         }
         if member.lens.is_none() {
-            self.0.walked.unsaid.get_or_insert(member.at);
+            self.0.walked.without_length.get_or_insert(member.at);
         }
         self.0.count(member.at);
     }
 
-    fn held(&mut self) {
+    fn passed(&mut self) {
         for rule in [
             &rules::GZIP_CONTENT,
             &rules::GZIP_CRC,
@@ -317,7 +315,7 @@ impl Walk<'_, '_> {
             Fault::Truncated => (&rules::GZIP_TRUNCATED, member.at),
         };
         let limit = self.0.limit;
-        let say = |f: Finding| match fault {
+        let describe = |f: Finding| match fault {
             Fault::Body(why) => f
                 .found(format!("a deflate stream that does not inflate: {why}"))
                 .expected("content"),
@@ -332,10 +330,13 @@ impl Walk<'_, '_> {
                 .found(format!("the stream ends at {limit:#x}"))
                 .expected("the end of the member before that"),
         };
-        self.0.cx.sink.broken(rule, &Place::file(region, at), say);
+        self.0
+            .cx
+            .sink
+            .broken(rule, &Location::file(region, at), describe);
     }
 
-    /// Inflates one member piece by piece, and finds out where it ends.
+    /// Inflates one member piece by piece, which finds its end.
     fn inflate_large(&mut self, member: Member) -> Result<(), Stop> {
         self.begin(&member);
         let cx = &mut *self.0.cx;
@@ -358,8 +359,8 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Judges a member of `content_len` bytes that was inflated piece by piece; the walk goes on
-    /// where it ends.
+    /// Reports the outcome of a member of `content_len` bytes that was inflated piece by piece, and
+    /// continues the walk at its end.
     fn inflated(&mut self, member: &Member, outcome: Result<u64, (u64, Fault)>, content_len: u64) {
         let (end, fault) = match outcome {
             Ok(end) => (end, None),
@@ -374,21 +375,21 @@ impl Walk<'_, '_> {
             }
             return;
         }
-        self.held();
+        self.passed();
         if let Some((stored, content)) = member.lens {
             let found = (end - member.at, content_len);
             let right = found == (u64::from(stored), u64::from(content));
-            let place = Place::file(self.0.this_region(), member.at);
+            let place = Location::file(self.0.this_region(), member.at);
             let sink = &mut *self.0.cx.sink;
             sink.check(&rules::GZIP_LENGTH, right, &place, |f| {
                 f.found(format!("{} bytes stored, {} of content", found.0, found.1))
-                    .expected(format!("{stored} and {content}, as its extra field says"))
+                    .expected(format!("{stored} and {content}, from its extra field"))
             });
         }
     }
 }
 
-/// Inflates a member whose lengths are stated, and compares everything that it says of itself.
+/// Inflates a member that states its lengths, and compares lengths and CRC-32.
 fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let header = (job.member.body - job.member.at) as usize;
     let split = job.bytes.len().saturating_sub(TRAILER as usize);
@@ -396,10 +397,10 @@ fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let body = &body[header..];
     let [crc, size] = trailer_of(trailer).ok_or(Fault::Truncated)?;
     let wanted = job.content_len as usize;
-    // `stated` has seen that a body of this length can hold so much.
+    // `stated` has checked that a body of this length can inflate to that many bytes.
     content.reserve_exact(wanted);
     content.resize(wanted, 0);
-    // The fast way says no more than whether all is right; what is wrong the other way tells.
+    // The fast decoder reports only success; on failure the slow one finds what is wrong.
     let fast = FAST.with_borrow_mut(|engine| engine.gzip_decompress(&job.bytes, &mut content));
     if fast == Ok(wanted) && crc32fast::hash(&content) == crc && job.content_len == size {
         return Ok(content);
@@ -436,12 +437,12 @@ fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     Ok(content)
 }
 
-/// Where the seal begins, the first of whose members, or of the parts in front of it, is at `from`.
+/// Start of the seal. The member at `from` is the seal's first, or that of the parts before it.
 fn seal_after(input: &Input, from: u64, limit: u64) -> Result<u64, Stop> {
     let mut at = from;
     while input.array(at + GZIP_SUBFIELD_AT)? == Some(PART_MAGIC) {
         let len = input.up_to(at + GZIP_SUBFIELD_AT - 2, 2)?;
-        // The deflate stream of nothing, and its trailer.
+        // An empty deflate stream and its trailer.
         at += GZIP_SUBFIELD_AT + number(&len, 0, 2) + 2 + TRAILER;
         if !matches!(step(input, at, limit)?, Step::Seal { .. }) {
             return Ok(from);
@@ -457,8 +458,8 @@ fn trailer_of(bytes: &[u8]) -> Option<[u32; 2]> {
     Some([u32::from_le_bytes(*crc), u32::from_le_bytes(*size)])
 }
 
-/// Inflates `member`, which ends at `limit` at the latest, and hands its content and the stored
-/// bytes behind it to `take` until that says `false`. The inner result says where it ends.
+/// Inflates `member`, up to `limit`. Passes its content, and the number of stored bytes used, to
+/// `take` until it returns `false`. The inner result is the member's end.
 #[expect(
     clippy::type_complexity,
     reason = "a sink of pieces reads better in place"
@@ -505,7 +506,10 @@ fn inflate(
                 break;
             }
             if read == 0 && filled == 0 {
-                return Ok(Err((at, Fault::Body("it does not go on".into()))));
+                return Ok(Err((
+                    at,
+                    Fault::Body("the decoder makes no progress".into()),
+                )));
             }
         }
         at += got as u64;

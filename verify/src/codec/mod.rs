@@ -1,20 +1,19 @@
-//! From stored bytes to content: frames are found by their own structure, decoded, checked, and
-//! handed on in order.
+//! Frame walks: find frames by their structure, decode and check them, and pass their content on in
+//! order.
 //!
-//! Small frames are decoded by workers, frames that are too large to be held (a kernel writes one
-//! frame for the whole dump) by the caller's thread, piece by piece. Both end in
-//! [`Content::push`], which sees the content once, from its beginning to its end, and keeps what it
-//! needs. A frame that cannot be decoded leaves a gap of the length that it states; the frames
-//! behind it are still checked.
+//! Workers decode small frames. The calling thread decodes frames that do not fit in memory, piece
+//! by piece; a kernel writes one frame for the whole dump. Both pass the content, in order, to
+//! [`Content::push`]. A frame that does not decode leaves a gap of the length that it states; the
+//! frames after it are still checked.
 //!
-//! | module       | what                                                    |
-//! |--------------|---------------------------------------------------------|
-//! | `content`    | what a walk works with, and where content goes          |
-//! | `walked`     | what a walk finds                                       |
-//! | `frames`     | what the walks of both codecs have in common            |
-//! | `gzip`, `zstd` | the structure of members and frames                   |
-//! | `gzip_read`, `zstd_read` | their content                               |
-//! | `plain`      | payloads that are not compressed                        |
+//! | module                   | content                                     |
+//! |--------------------------|---------------------------------------------|
+//! | `content`                | the context of a walk, and its destination  |
+//! | `walked`                 | the result of a walk                        |
+//! | `frames`                 | code that the walks of both codecs share    |
+//! | `gzip`, `zstd`           | the structure of members and frames         |
+//! | `gzip_read`, `zstd_read` | decoding and checks of members and frames   |
+//! | `plain`                  | uncompressed payloads                       |
 
 mod buffers;
 mod content;
@@ -36,7 +35,7 @@ use crate::report::Stop;
 pub(crate) use content::{Content, Context};
 pub(crate) use walked::{Derived, Mark, Walked};
 
-/// Walks the stored payload that `layout` describes and feeds its content to the intake.
+/// Walks the stored payload that `layout` describes, and passes its content to the intake.
 pub(crate) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop> {
     match layout.codec {
         Codec::None => plain::walk(layout, cx),
@@ -45,8 +44,8 @@ pub(crate) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     }
 }
 
-/// The content from the mark on, in pieces, until `take` has seen enough and says `false`. What is
-/// damaged ends it early.
+/// Passes the content from `mark` to `take`, in pieces, until `take` returns `false` or a frame is
+/// damaged.
 pub(crate) fn replay(
     input: &Input,
     codec: Codec,

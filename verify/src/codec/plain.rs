@@ -1,7 +1,7 @@
-//! Payloads that are stored as they are.
+//! Uncompressed payloads.
 //!
-//! Of a sealed payload every frame is read and digested. Of any other only the sections and the
-//! page-table pages are read: nothing could be said about the rest.
+//! Every frame of a sealed payload is read and digested. Of other payloads only the sections and the
+//! page-table pages are read, since no rule applies to the rest.
 
 use xxhash_rust::xxh64::xxh64;
 
@@ -56,7 +56,7 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     Ok(walked)
 }
 
-/// Reads what the intake wants of the payload at `start..end`.
+/// Reads what the intake needs of the payload at `start..end`.
 fn needed(start: u64, end: u64, cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut piece = vec![0; PIECE];
     while let Some(at) = cx.intake.wants() {
@@ -95,7 +95,7 @@ impl Pump for Chunks<'_, '_, '_> {
         if len == 0 {
             return Ok(None);
         }
-        // At most `seal::format::FRAME_MAX`, and the file holds so much.
+        // At most `seal::format::FRAME_MAX`, and within the file.
         let input = self.cx.input;
         let bytes = self.buffers.filled(input, self.at, len as usize)?;
         self.at += len;

@@ -1,19 +1,19 @@
-//! What a walk over frames finds.
+//! The result of a frame walk.
 
 use xxhash_rust::xxh64::xxh64;
 
 use crate::report::Stop;
 
-/// Most stored bytes of a frame that is decoded whole.
+/// Maximum stored size of a frame that a worker decodes.
 pub(super) const STORED_MAX: u64 = 64 << 20;
-/// Most content bytes of a frame that is decoded whole.
+/// Maximum content size of a frame that a worker decodes.
 pub(super) const CONTENT_MAX: u64 = 64 << 20;
-/// Bytes read and decoded at a time where frames are not.
+/// Number of bytes read and decoded at a time in larger frames.
 pub(super) const PIECE: usize = 128 << 10;
-/// Content between two marks.
+/// Minimum content between two marks.
 pub(super) const MARK_EVERY: u64 = 1 << 20;
 
-/// What is met where a frame could begin, looks like one, and is none.
+/// An invalid frame or member, with the magic of a valid one.
 #[derive(Debug)]
 pub(super) struct Malformed {
     pub(super) at: u64,
@@ -21,60 +21,59 @@ pub(super) struct Malformed {
     pub(super) expected: String,
 }
 
-/// What a seal's index says of one frame, derived from the frame.
+/// The index entry of a frame, computed from the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Derived {
     pub(crate) stored_len: u32,
-    /// Low half of the content's XXH64; of gzip its CRC-32.
+    /// Low half of the content's XXH64; for gzip the content's CRC-32.
     pub(crate) content_check: u32,
-    /// High half of the XXH64 of the frame as it is stored.
+    /// High half of the XXH64 of the stored frame.
     pub(crate) stored_check: u32,
-    /// Bytes of content.
+    /// Size of the content.
     pub(crate) content_len: u32,
 }
 
-/// A frame that can be decoded again: where it is stored and where its content begins.
+/// A frame at which decoding can begin: its file offset, and the offset of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) stored: u64,
     pub(crate) content: u64,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
-    /// Data frames.
+    /// Number of data frames.
     pub(crate) frames: u64,
-    /// Where the data frames end.
+    /// End of the data frames.
     pub(crate) end: u64,
-    /// Where a seal begins, if the file has one.
+    /// Start of the seal, if the file has one.
     pub(crate) seal: Option<u64>,
-    /// Each data frame, as a seal's index has it; empty where frames were too large for that.
+    /// The index entry of each data frame; fewer than `frames` if a frame was too large for a worker.
     pub(crate) derived: Vec<Derived>,
-    /// Frames at which decoding can begin, at least [`MARK_EVERY`] bytes of content apart, and
-    /// farther where they would become too many.
+    /// Frames at which decoding can begin, at least [`MARK_EVERY`] bytes of content apart; farther
+    /// apart where they would use too much memory.
     pub(crate) marks: Vec<Mark>,
-    /// Bytes of content between two marks; 0 stands for [`MARK_EVERY`].
+    /// Minimum content between two marks; 0 means [`MARK_EVERY`].
     mark_every: u64,
-    /// Bytes of content, gaps included.
+    /// Length of the content, including gaps.
     pub(crate) content_len: u64,
-    /// Whether every frame was there and could be decoded, so that `content_len` is true.
+    /// Whether all frames were decoded, so that `content_len` is right.
     pub(crate) whole: bool,
-    /// Whether a frame that was not decoded does not say how much content it has: `content_len` is
-    /// then not known.
+    /// Whether a frame that was not decoded does not state its content length, so that
+    /// `content_len` is too small.
     unmeasured: bool,
-    /// Bytes of content of the first frame, and whether each of the others says that it has as many.
+    /// Content length of the first frame, and whether all others have the same.
     uniform: Option<(u64, bool)>,
     /// Whether a frame is damaged or cut.
     damaged: bool,
-    /// Whether every frame was walked: `--quick` cannot walk gzip members that do not say their
-    /// length.
+    /// Whether every frame was walked: `--quick` cannot walk gzip members without a stated length.
     pub(crate) complete: bool,
-    /// Whether every gzip member says how long it is.
-    pub(crate) said: bool,
-    /// The first gzip member that does not say how long it is; every one of a sealed file does.
-    pub(crate) unsaid: Option<u64>,
-    /// Whether frames were walked without being decoded, as `--quick` does behind the sections.
+    /// Whether every gzip member states its length.
+    pub(crate) has_lengths: bool,
+    /// The first gzip member that does not state its length; all members of a sealed file do.
+    pub(crate) without_length: Option<u64>,
+    /// Whether frames were skipped without decoding them, as `--quick` does after the sections.
     pub(crate) skimmed: bool,
 }
 
@@ -88,24 +87,24 @@ impl Walked {
         }
     }
 
-    /// Whether `content_len` is true: every frame was decoded, or says how much it has.
+    /// Whether `content_len` is right: every frame was decoded or states its content length.
     pub(crate) fn is_measured(&self) -> bool {
         !self.unmeasured && (self.whole || self.skimmed && !self.damaged)
     }
 
-    /// Whether there are several frames and all of them, the last one too, have as much content:
-    /// what a stream that was cut behind a frame looks like.
+    /// Whether there are several frames and all, including the last, have the same content length.
+    /// A stream that was cut after a frame looks like this.
     pub(crate) fn is_uniform(&self) -> bool {
         self.frames > 1 && self.uniform.is_some_and(|(_, all)| all)
     }
 
-    /// Something could not be had.
+    /// Records that a frame is damaged or cut.
     pub(super) fn lose(&mut self) {
         self.whole = false;
         self.damaged = true;
     }
 
-    /// Adds the content of one frame; of one that is stepped over, what it says, if it says it.
+    /// Adds the content length of a frame; `None` if it is unknown.
     pub(super) fn add(&mut self, content: Option<u64>) {
         match content {
             Some(len) => self.content_len = self.content_len.saturating_add(len),
@@ -117,7 +116,7 @@ impl Walked {
         self.uniform = Some((first, all && content == Some(first)));
     }
 
-    /// Notes that a frame begins here; marks take an eighth of `memory` at most.
+    /// Marks a frame at `stored`, within an eighth of `memory`.
     pub(super) fn mark(&mut self, stored: u64, memory: u64) {
         let content = self.content_len;
         let every = self.mark_every.max(MARK_EVERY);
@@ -128,7 +127,7 @@ impl Walked {
         if !far {
             return;
         }
-        // A vector that grows may have twice the room that it needs.
+        // A growing vector may have twice the capacity that it needs.
         let most = memory / 16 / size_of::<Mark>() as u64;
         if self.marks.len() as u64 >= most.max(2) {
             let mut even = false;
@@ -141,12 +140,12 @@ impl Walked {
         self.marks.push(Mark { stored, content });
     }
 
-    /// Keeps what the index of a seal would say, while that is bounded.
+    /// Stores the index entry of a frame, within a quarter of `memory`.
     pub(super) fn derive(&mut self, memory: u64, derived: Derived) -> Result<(), Stop> {
         let needed = (self.derived.len() as u64 + 1) * size_of::<Derived>() as u64;
         if needed > memory / 4 {
             return Err(Stop::Failed(format!(
-                "{} frames need more memory than the limit of {memory} bytes allows",
+                "{} frames need more memory than the limit of {memory} bytes; raise --memory",
                 self.frames
             )));
         }
@@ -155,7 +154,7 @@ impl Walked {
     }
 }
 
-/// The high half of the XXH64 of a frame as it is stored.
+/// The high half of the XXH64 of a stored frame.
 pub(super) fn stored_check(bytes: &[u8]) -> u32 {
     (xxh64(bytes, 0) >> 32) as u32
 }

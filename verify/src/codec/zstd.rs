@@ -1,9 +1,9 @@
-//! zstd streams, walked by their own structure (RFC 8878).
+//! The structure of zstd streams (RFC 8878).
 //!
 //! A frame is: magic 4, descriptor 1, window 0 or 1, dictionary 0 to 4, content size 0 to 8; then
-//! blocks, each with a header of 3 bytes (last, type, size); then, if the descriptor says so, the
-//! low half of the content's XXH64. The walk reads headers only, so it finds where a frame ends
-//! without decoding it; decoding afterwards has to end at the same place.
+//! blocks, each with a header of 3 bytes (last, type, size); then, if the descriptor's checksum flag
+//! is set, the low half of the content's XXH64. The walk reads only headers, so it finds the end of
+//! a frame without decoding it; decoding must end at the same offset.
 
 use super::walked::Malformed;
 use crate::input::Input;
@@ -11,25 +11,25 @@ use crate::report::Stop;
 
 /// RFC 8878 3.1.1: a frame's first four bytes, as a little-endian number.
 const MAGIC: u32 = 0xFD2F_B528;
-/// RFC 8878 3.1.2: skippable frames begin with this number or one of the fifteen behind it.
+/// RFC 8878 3.1.2: skippable frames begin with this number or one of the next fifteen.
 const SKIPPABLE: u32 = 0x184D_2A50;
-/// RFC 8878 3.1.1.2.4: bytes of content in a block at most.
+/// RFC 8878 3.1.1.2.4: maximum content size of a block.
 pub(super) const BLOCK_MAX: u64 = 128 << 10;
 /// Magic 4, descriptor 1, window 1, dictionary 4, content size 8.
 const HEADER_MAX: usize = 18;
 
-/// What the walk met.
+/// What follows at an offset of the stream.
 #[derive(Debug)]
 pub(super) enum Step {
     /// A data frame.
     Frame(Frame),
-    /// A skippable frame; its first number, where it is, and where it ends.
+    /// A skippable frame: its magic, start and end.
     Skippable { magic: u32, at: u64, end: u64 },
     /// Neither: the stream ends here, or before.
     End(u64),
-    /// What looks like a frame is none; what is there and what should be.
+    /// The magic of a frame, with an invalid header.
     Malformed(Malformed),
-    /// The stream ends inside of this frame.
+    /// The stream ends within this frame.
     Truncated(Frame),
 }
 
@@ -38,24 +38,24 @@ pub(super) enum Step {
 pub(super) struct Frame {
     pub(super) at: u64,
     pub(super) end: u64,
-    /// Content length, if the header says it.
+    /// Content length, if the header states it.
     pub(super) declared: Option<u64>,
-    /// No more content than this can come out.
+    /// Upper bound of the content length, by the blocks.
     pub(super) most: u64,
-    /// Content that a decoder has to keep.
+    /// Window size: content that a decoder must keep.
     pub(super) window: u64,
     pub(super) checksum: bool,
     pub(super) dictionary: bool,
 }
 
 impl Frame {
-    /// The content length that its header says, if its blocks can hold so much.
+    /// The content length that the header states, if the blocks can contain that much.
     pub(super) fn possible(&self) -> Option<u64> {
         self.declared.filter(|len| *len <= self.most)
     }
 }
 
-/// What the frame or whatever else begins at `at` is; nothing is read from `limit` on.
+/// Parses what begins at `at`, up to `limit`.
 pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
     let mut bytes = input.up_to(at, HEADER_MAX)?;
     bytes.truncate(usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX));
@@ -85,14 +85,14 @@ pub(super) fn step(input: &Input, at: u64, limit: u64) -> Result<Step, Stop> {
         return Ok(Step::Malformed(Malformed {
             at: at + 4,
             found: format!("frame descriptor {descriptor:#04x}"),
-            expected: "its reserved bit 3 clear".into(),
+            expected: "the reserved bit 3 to be clear".into(),
         }));
     }
     frame.checksum = descriptor & 0b100 != 0;
     let single = descriptor & 0b10_0000 != 0;
     let mut take = |n: usize| {
-        let (taken, behind) = rest.split_at_checked(n)?;
-        rest = behind;
+        let (taken, next) = rest.split_at_checked(n)?;
+        rest = next;
         Some(
             taken
                 .iter()
@@ -132,8 +132,8 @@ fn skippable(magic: u32, rest: &[u8], at: u64, limit: u64) -> Step {
     let Some(len) = rest.first_chunk::<4>() else {
         return Step::Malformed(Malformed {
             at,
-            found: "a skippable frame without its length".into(),
-            expected: "four bytes of length".into(),
+            found: "a truncated skippable frame".into(),
+            expected: "a length of four bytes".into(),
         });
     };
     let end = at + 8 + u64::from(u32::from_le_bytes(*len));
@@ -141,7 +141,7 @@ fn skippable(magic: u32, rest: &[u8], at: u64, limit: u64) -> Step {
         return Step::Malformed(Malformed {
             at,
             found: format!("a skippable frame that ends at {end:#x}"),
-            expected: format!("an end at {limit:#x} or before"),
+            expected: format!("an end at or before {limit:#x}"),
         });
     }
     Step::Skippable { magic, at, end }
@@ -163,7 +163,7 @@ fn walk_blocks(input: &Input, mut frame: Frame, from: u64, limit: u64) -> Result
                 expected: format!("type 0 to 2, at most {BLOCK_MAX} bytes"),
             }));
         }
-        // A raw block's size is its content, a repeated byte's too; a compressed block may grow.
+        // The size of raw and RLE blocks is that of their content.
         frame.most = frame
             .most
             .saturating_add(if kind == 2 { BLOCK_MAX } else { size });
@@ -180,7 +180,7 @@ fn walk_blocks(input: &Input, mut frame: Frame, from: u64, limit: u64) -> Result
     Ok(Step::Frame(frame))
 }
 
-/// Bytes read ahead of small steps, so that tiny blocks do not cost a system call each.
+/// A read-ahead buffer, so that small blocks do not need a system call each.
 #[derive(Default)]
 struct Ahead {
     at: u64,

@@ -1,5 +1,5 @@
-//! One zstd frame, decoded as every decoder of streams decodes it: with no more of the content at
-//! hand than the frame's window. A frame whose blocks reach farther back does not decode.
+//! Decoding of one zstd frame. As in any streaming decoder, a block can refer only to content within
+//! the frame's window; a frame that refers to earlier content does not decode.
 
 use std::cell::RefCell;
 
@@ -11,20 +11,20 @@ use super::zstd::Frame;
 use crate::input::Input;
 use crate::report::Stop;
 
-/// The largest window that a decoder can have.
+/// The largest window that the decoder supports.
 pub(super) const WINDOW_MAX: u64 = 1 << 31;
 
 /// Why a frame does not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The content is not what the checksum is of.
+    /// The content does not match its checksum.
     Checksum,
-    /// Anything else, in words.
+    /// Any other fault, as text.
     Blocks(String),
 }
 
 impl Fault {
-    /// What the library's number means. Numbers of errors stay the same from release to release.
+    /// The meaning of the library's error code. Error codes are stable across releases.
     fn of(code: usize) -> Self {
         let checksum = ZSTD_ErrorCode::ZSTD_error_checksum_wrong as usize;
         match 0_usize.wrapping_sub(code) == checksum {
@@ -35,11 +35,11 @@ impl Fault {
 }
 
 thread_local! {
-    /// A worker's decoder: making one costs as much as a small frame.
+    /// A worker's decoder. Creating one takes as long as decoding a small frame.
     static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// A decoder for frames of any window: the walk has seen that it may be so large.
+/// A decoder for frames of any window. The walk has compared the window with the memory limit.
 fn decoder() -> Result<DCtx<'static>, Stop> {
     let no_memory = || Stop::Failed("no memory for a zstd decoder".into());
     let mut decoder = DCtx::try_create().ok_or_else(no_memory)?;
@@ -48,20 +48,20 @@ fn decoder() -> Result<DCtx<'static>, Stop> {
     Ok(decoder)
 }
 
-/// Decodes a whole frame into `room`, which gets `most` bytes.
+/// Decodes a whole frame into `output`, with a capacity of `most` bytes.
 pub(super) fn whole(
     frame: &Frame,
     stored: &[u8],
     most: usize,
-    mut room: Vec<u8>,
+    mut output: Vec<u8>,
 ) -> Result<Vec<u8>, Fault> {
     if frame.window > WINDOW_MAX {
         return Err(Fault::Blocks(format!("a window of {} bytes", frame.window)));
     }
-    room.clear();
-    room.reserve_exact(most);
-    DECODER.with_borrow_mut(|kept| {
-        let decoder = match kept {
+    output.clear();
+    output.reserve_exact(most);
+    DECODER.with_borrow_mut(|cached| {
+        let decoder = match cached {
             Some(decoder) => decoder,
             none => {
                 let no_memory = |_| Fault::Blocks("no memory for a decoder".into());
@@ -70,35 +70,35 @@ pub(super) fn whole(
         };
         let reset = decoder.reset(ResetDirective::SessionOnly);
         reset.map_err(Fault::of)?;
-        // All of the content is in the window.
+        // The window covers the whole content.
         if frame.declared.is_some_and(|len| len <= frame.window) {
-            decoder.decompress(&mut room, stored).map_err(Fault::of)?;
-            return Ok(room);
+            decoder.decompress(&mut output, stored).map_err(Fault::of)?;
+            return Ok(output);
         }
-        // Given all at once, a frame is decoded without regard to its window.
+        // With all input at once, the library ignores the window.
         let (first, last) = stored.split_at(stored.len().saturating_sub(1));
         let mut done = false;
         for piece in [first, last] {
             let mut source = InBuffer::around(piece);
             loop {
-                let (read, filled) = (source.pos, room.len());
-                let mut out = OutBuffer::around_pos(&mut room, filled);
+                let (read, filled) = (source.pos, output.len());
+                let mut out = OutBuffer::around_pos(&mut output, filled);
                 let hint = decoder.decompress_stream(&mut out, &mut source);
                 done = hint.map_err(Fault::of)? == 0;
-                if done || source.pos == read && room.len() == filled {
+                if done || source.pos == read && output.len() == filled {
                     break;
                 }
             }
         }
         match done {
-            true => Ok(room),
+            true => Ok(output),
             false => Err(Fault::Blocks(format!("more content than {most} bytes"))),
         }
     })
 }
 
-/// Decodes the frame at `from`, which ends at `to` or is cut there, and hands its content and the
-/// stored bytes behind it to `take` until that says `false`. The inner result is about the frame.
+/// Decodes the frame at `from`, which ends or is cut at `to`. Passes its content, and the number of
+/// stored bytes used, to `take` until it returns `false`. The inner result is that of the frame.
 #[expect(
     clippy::type_complexity,
     reason = "a sink of pieces reads better in place"
@@ -121,7 +121,7 @@ pub(super) fn in_pieces(
         }
         at += got as u64;
         let mut source = InBuffer::around(&stored[..got]);
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             let mut out = OutBuffer::around(&mut content[..]);
             let hint = match decoder.decompress_stream(&mut out, &mut source) {
@@ -129,16 +129,16 @@ pub(super) fn in_pieces(
                 Err(code) => return Ok(Err(Fault::of(code))),
             };
             let (filled, read) = (out.pos(), source.pos);
-            if !take(&content[..filled], (read - told) as u64)? {
+            if !take(&content[..filled], (read - reported) as u64)? {
                 return Ok(Ok(()));
             }
-            told = read;
+            reported = read;
             if hint == 0 {
-                let behind = at - got as u64 + read as u64;
-                return Ok(match behind == to {
+                let end = at - got as u64 + read as u64;
+                return Ok(match end == to {
                     true => Ok(()),
                     false => Err(Fault::Blocks(format!(
-                        "the frame ends at {behind:#x}, its blocks at {to:#x}"
+                        "the frame ends at {end:#x}, its blocks at {to:#x}"
                     ))),
                 });
             }

@@ -1,4 +1,4 @@
-//! The content of zstd frames.
+//! Decoding and checks of zstd frames.
 
 use livecore_compress::seal::format::{MAGIC as SEAL_MAGIC, PART_MAGIC, ZSTD_SEAL_MAGIC};
 
@@ -9,7 +9,7 @@ use super::walked::{CONTENT_MAX, Derived, Malformed, STORED_MAX, Walked, stored_
 use super::zstd::{Frame, Step, step};
 use super::zstd_decode::{self, Fault, WINDOW_MAX};
 use crate::container::Layout;
-use crate::finding::Place;
+use crate::finding::Location;
 use crate::input::{Input, hex, number};
 use crate::report::Stop;
 use crate::rules;
@@ -23,7 +23,7 @@ static WORDS: Words = Words {
     malformed: &rules::ZSTD_FRAME,
 };
 
-/// The largest window that is decoded whatever the limit of memory.
+/// Windows up to this size are decoded regardless of the memory limit.
 const WINDOW_MIN: u64 = 8 << 20;
 
 /// Walks, decodes and checks all frames of `layout`.
@@ -39,14 +39,13 @@ pub(super) fn walk(layout: &Layout, cx: &mut Context<'_>) -> Result<Walked, Stop
     walk.0.finish(layout)
 }
 
-/// What is too large for a worker: a frame, and whether the stream ends inside of it.
+/// The large item is a frame, and whether the stream ends within it.
 struct Walk<'a, 'b>(Frames<'a, 'b, (Frame, bool)>);
 
 struct Job {
     frame: Frame,
     bytes: Vec<u8>,
-    /// Where the content goes.
-    room: Vec<u8>,
+    output: Vec<u8>,
 }
 
 struct Done {
@@ -81,23 +80,30 @@ impl Pump for Walk<'_, '_> {
                         walk.large = Some((frame, false));
                         return Ok(None);
                     }
-                    // Walked to its end, so the file holds these bytes.
+                    // The walk reached the frame's end, so these bytes are in the file.
                     let (input, len) = (walk.cx.input, stored as usize);
                     let bytes = walk.buffers.filled(input, frame.at, len)?;
-                    let room = walk.buffers.room(content)?;
-                    // A decoder of streams keeps the window beside what it gives.
+                    let output = walk.buffers.with_capacity(content)?;
+                    // A streaming decoder stores the window in addition to its output.
                     let window = frame.window.min(content);
-                    let cost = cost(&bytes, &room).saturating_add(window);
-                    return Ok(Some((Job { frame, bytes, room }, cost)));
+                    let cost = cost(&bytes, &output).saturating_add(window);
+                    return Ok(Some((
+                        Job {
+                            frame,
+                            bytes,
+                            output,
+                        },
+                        cost,
+                    )));
                 }
                 Step::Skippable { magic, at, end } => self.skippable(magic, at, end)?,
                 Step::End(0) => {
-                    // The file's end says that it is a stream.
+                    // The end of the file is that of a sealed zstd stream.
                     let bytes = walk.cx.input.up_to(0, 4)?;
                     walk.malformed(Malformed {
                         at: 0,
-                        found: format!("{} at the file's beginning", hex(&bytes)),
-                        expected: "28 b5 2f fd, which a frame begins with".into(),
+                        found: format!("{} at the beginning of the file", hex(&bytes)),
+                        expected: "28 b5 2f fd, the magic of a frame".into(),
                     });
                 }
                 Step::End(at) => walk.end(at),
@@ -112,7 +118,7 @@ impl Pump for Walk<'_, '_> {
 
     fn work(job: Job) -> Done {
         let most = usize::try_from(content_bound(&job.frame)).unwrap_or(usize::MAX);
-        let content = zstd_decode::whole(&job.frame, &job.bytes, most, job.room);
+        let content = zstd_decode::whole(&job.frame, &job.bytes, most, job.output);
         let content_check = if job.frame.checksum {
             job.bytes
                 .last_chunk::<4>()
@@ -148,7 +154,7 @@ impl Pump for Walk<'_, '_> {
         self.0.buffers.give(done.bytes);
         match done.content {
             Ok(content) => {
-                self.came_out(&done.frame, content_len);
+                self.check_length(&done.frame, content_len);
                 let cx = &mut *self.0.cx;
                 cx.intake.push(&content, cx.sink)?;
                 self.0.buffers.give(content);
@@ -170,7 +176,7 @@ impl Walk<'_, '_> {
         let input = walk.cx.input;
         let content = input.array(at + 8)?;
         if magic == ZSTD_SEAL_MAGIC || matches!(content, Some(SEAL_MAGIC | PART_MAGIC)) {
-            // A frame with parts has the seal's behind it.
+            // The seal's frame follows one with parts.
             let next = input.up_to(end, 16)?;
             let ours = number(&next, 0, 4) == u64::from(ZSTD_SEAL_MAGIC);
             let parts = content != Some(SEAL_MAGIC) && (ours || next.ends_with(&SEAL_MAGIC));
@@ -178,7 +184,7 @@ impl Walk<'_, '_> {
             walk.end(at);
             return Ok(());
         }
-        let place = Place::file("zstd stream", at);
+        let place = Location::file("zstd stream", at);
         walk.cx.sink.broken(&rules::ZSTD_SKIPPABLE, &place, |f| {
             f.found(format!(
                 "a skippable frame {magic:#010x} of {} bytes",
@@ -190,20 +196,20 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// The checks of a frame's header, and its count.
+    /// Checks a frame's header, and counts the frame.
     fn begin(&mut self, frame: &Frame) -> Result<(), Stop> {
         let walk = &mut self.0;
-        let place = Place::file(walk.region(), frame.at);
+        let place = Location::file(walk.region(), frame.at);
         let sink = &mut *walk.cx.sink;
         sink.passed(&rules::ZSTD_FRAME);
         sink.check(&rules::ZSTD_NO_CHECKSUM, frame.checksum, &place, |f| {
             f.found("no checksum").expected("a checksum of the content")
         });
         sink.check(&rules::ZSTD_DICTIONARY, !frame.dictionary, &place, |f| {
-            f.found("a dictionary is needed").expected("no dictionary")
+            f.found("a dictionary id").expected("no dictionary")
         });
         let most = walk.cx.options.memory.max(WINDOW_MIN);
-        // What is larger than any decoder's is damage.
+        // A window larger than WINDOW_MAX is damage, which decoding reports.
         if frame.window > most && frame.window <= WINDOW_MAX {
             return Err(Stop::Failed(format!(
                 "the window of the zstd frame at {:#x} needs {} bytes of memory, the limit is {most}; \
@@ -215,16 +221,16 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// `content_len` bytes came out of a frame that decodes. To a decoder the greatest length that
-    /// can be declared stands for one that is not known.
-    fn came_out(&mut self, frame: &Frame, content_len: u64) {
+    /// Compares the content length of a decoded frame with its header. The library takes the largest
+    /// length that a header can state for an unknown length, and does not compare it.
+    fn check_length(&mut self, frame: &Frame, content_len: u64) {
         if frame.checksum {
             self.0.cx.sink.passed(&rules::ZSTD_CHECKSUM);
         }
         if frame.declared.is_some_and(|len| len != content_len) {
             self.damaged(
                 frame,
-                &Fault::Blocks(format!("{content_len} bytes came out")),
+                &Fault::Blocks(format!("they decode to {content_len} bytes")),
             );
         } else {
             self.0.cx.sink.passed(&rules::ZSTD_CONTENT);
@@ -233,12 +239,12 @@ impl Walk<'_, '_> {
 
     fn damaged(&mut self, frame: &Frame, fault: &Fault) {
         self.0.walked.lose();
-        let place = Place::file(self.0.this_region(), frame.at);
+        let place = Location::file(self.0.this_region(), frame.at);
         let sink = &mut *self.0.cx.sink;
         match fault {
             Fault::Checksum => sink.broken(&rules::ZSTD_CHECKSUM, &place, |f| {
                 f.found("content that does not match its checksum")
-                    .expected("the content that was compressed")
+                    .expected("content that matches")
             }),
             Fault::Blocks(why) => sink.broken(&rules::ZSTD_CONTENT, &place, |f| {
                 f.found(format!("blocks that do not decode: {why}"))
@@ -250,12 +256,12 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Decodes one frame piece by piece; all there is of it if it is `cut`.
+    /// Decodes one frame piece by piece. `cut` means that the stream ends within it.
     fn decode_large(&mut self, frame: Frame, cut: bool) -> Result<(), Stop> {
         self.begin(&frame)?;
         let walk = &mut self.0;
         if cut {
-            let (place, limit) = (Place::file(walk.this_region(), frame.at), walk.limit);
+            let (place, limit) = (Location::file(walk.this_region(), frame.at), walk.limit);
             walk.cx.sink.broken(&rules::ZSTD_TRUNCATED, &place, |f| {
                 f.found(format!("the stream ends at {limit:#x}"))
                     .expected("the end of the frame before that")
@@ -285,7 +291,7 @@ impl Walk<'_, '_> {
         }
         walk.walked.add(Some(content_len));
         match result {
-            Ok(()) if !cut => self.came_out(&frame, content_len),
+            Ok(()) if !cut => self.check_length(&frame, content_len),
             Ok(()) => {}
             Err(fault) => {
                 if !cut {
@@ -300,7 +306,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// No more content than this comes out of `frame`.
+/// Upper bound of the content length of `frame`.
 fn content_bound(frame: &Frame) -> u64 {
     frame.declared.unwrap_or(u64::MAX).min(frame.most)
 }
@@ -326,7 +332,6 @@ pub(super) fn replay(
                 at = frame.end;
             }
             Step::Truncated(frame) => {
-                // What is there of it is all there is.
                 let mut take = |content: &[u8], _| Ok(take(content));
                 let _ = zstd_decode::in_pieces(input, frame.at, end, &mut take)?;
                 return Ok(());

@@ -3,7 +3,7 @@
 
 use super::{PageDifference, SectionDifference, Side};
 use crate::entry;
-use crate::header::Header;
+use crate::header::MinidumpHeader;
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::symbols::KernelFacts;
@@ -20,14 +20,14 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
         let start = direct(header, page.pa);
         page.direct = start.and_then(|va| va.checked_add(page.offset as u64));
     }
-    let (Some(kernel), Some(ground), false) = (options.kernel, &side.ground, pages.is_empty())
+    let (Some(kernel), Some(scanned), false) = (options.kernel, &side.scanned, pages.is_empty())
     else {
         return;
     };
     let memory = Memory::new(
-        &ground.input,
-        &ground.layout,
-        &ground.walked,
+        &scanned.input,
+        &scanned.layout,
+        &scanned.walked,
         &side.intake,
         options.memory,
     );
@@ -37,7 +37,7 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
 }
 
 /// The address of the page at `pa` in the direct map.
-fn direct(header: &Header, pa: u64) -> Option<u64> {
+fn direct(header: &MinidumpHeader, pa: u64) -> Option<u64> {
     let offset = pa.checked_sub(header.dmapphys)?;
     let at = header.dmapbase.checked_add(offset)?;
     (header.has_direct_map() && at < header.dmapend).then_some(at)

@@ -27,7 +27,7 @@ use crate::intake::Intake;
 use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
 use crate::report::{Report, Verdict};
-use crate::run::{Ground, verify_into};
+use crate::run::{ScannedFile, verify_into};
 use merge::{Merged, Pulled, WAITING, tap};
 
 /// What comparing two dumps comes to.
@@ -165,7 +165,7 @@ pub struct Comparison {
 struct Side {
     report: Report,
     header: Option<Kdh>,
-    ground: Option<Ground>,
+    scanned: Option<ScannedFile>,
     intake: Intake,
 }
 
@@ -186,7 +186,7 @@ impl Side {
         Self {
             report,
             header: None,
-            ground: None,
+            scanned: None,
             intake: Intake::new(0, false),
         }
     }
@@ -243,7 +243,7 @@ fn look(
         Side {
             report: examined.report,
             header: examined.header,
-            ground: examined.ground,
+            scanned: examined.scanned,
             intake,
         }
     };

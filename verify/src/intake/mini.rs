@@ -14,8 +14,8 @@ use super::{Seen, Stated, Tap};
 use crate::avail::{Avail, KEPT};
 use crate::bits::Bits;
 use crate::facts::Facts;
-use crate::finding::{Place, Sink};
-use crate::header::{HEAD, Header, Refusal, Section};
+use crate::finding::{Location, Sink};
+use crate::header::{HEAD, MinidumpHeader, Refusal, Section};
 use crate::msgbuf::Msgbuf;
 use crate::report::Stop;
 use crate::rules;
@@ -46,7 +46,7 @@ pub(super) struct Mini {
     short: bool,
     /// Why there is no header.
     refusal: Option<Refusal>,
-    header: Option<Header>,
+    header: Option<MinidumpHeader>,
     dump_avail: Vec<u8>,
     avail: Avail,
     bits: Bits,
@@ -131,7 +131,7 @@ impl Mini {
     }
 
     /// The minidump header, once it was seen and understood.
-    pub(super) fn header(&self) -> Option<&Header> {
+    pub(super) fn header(&self) -> Option<&MinidumpHeader> {
         self.header.as_ref()
     }
 
@@ -255,7 +255,7 @@ impl Mini {
 
     /// Bytes of the page that is being gathered: less than a page where page tables end without
     /// padding.
-    fn unit(&self, header: &Header) -> usize {
+    fn unit(&self, header: &MinidumpHeader) -> usize {
         let start = self.pos - self.carry.len() as u64;
         let left = header.data().checked_sub(start).filter(|left| *left > 0);
         // A page is 16 KiB at most.
@@ -309,7 +309,7 @@ impl Mini {
 
     /// Reads the header from its first bytes.
     fn begin(&mut self, sink: &mut Sink) {
-        match Header::parse(&self.carry, sink) {
+        match MinidumpHeader::parse(&self.carry, sink) {
             Ok(header) => {
                 let (size, wide) = (header.msgbufsize, header.is_wide());
                 self.msgbuf = Some(Msgbuf::new(size, wide, header.big));
@@ -389,7 +389,12 @@ impl Mini {
         Ok(())
     }
 
-    fn bitmap_page(&mut self, bytes: &[u8], header: &Header, sink: &mut Sink) -> Result<(), Stop> {
+    fn bitmap_page(
+        &mut self,
+        bytes: &[u8],
+        header: &MinidumpHeader,
+        sink: &mut Sink,
+    ) -> Result<(), Stop> {
         let bits = header.bitmapsize.saturating_mul(8);
         if Bits::memory(bits) > self.memory / 2 {
             if self.short || sink.broke(&rules::BM_SIZE) {
@@ -408,7 +413,7 @@ impl Mini {
     }
 
     /// `dump_avail` is complete.
-    fn end_avail(&mut self, header: &Header, sections: &[Section; 5], sink: &mut Sink) {
+    fn end_avail(&mut self, header: &MinidumpHeader, sections: &[Section; 5], sink: &mut Sink) {
         self.avail_done = true;
         let page = header.page;
         if !header.has_avail() {
@@ -424,7 +429,7 @@ impl Mini {
         let size = (whole_words(pages, header) / 8)
             .div_ceil(page)
             .saturating_mul(page);
-        let field = Place::payload("minidump header", header.fields.bitmapsize.offset as u64);
+        let field = Location::payload("minidump header", header.fields.bitmapsize.offset as u64);
         sink.check(&rules::BM_SIZE, header.bitmapsize == size, &field, |f| {
             f.found(format!("bitmapsize {:#x}", header.bitmapsize))
                 .expected(format!("{size:#x} for the {pages} pages of dump_avail"))
@@ -432,14 +437,14 @@ impl Mini {
     }
 
     /// The bitmap is complete.
-    fn end_bitmap(&mut self, header: &Header, sections: &[Section; 5], sink: &mut Sink) {
-        let place = Place::payload("page bitmap", sections[3].start);
+    fn end_bitmap(&mut self, header: &MinidumpHeader, sections: &[Section; 5], sink: &mut Sink) {
+        let place = Location::payload("page bitmap", sections[3].start);
         self.pages = self.bits.below(u64::MAX);
         if header.has_avail() {
             let pages = self.avail.bits();
             let beyond = self.bits.next(pages);
             let at = sections[3].start + beyond.unwrap_or(0) / 8;
-            let place = Place::payload("page bitmap", at);
+            let place = Location::payload("page bitmap", at);
             sink.check(&rules::BM_BEYOND, beyond.is_none(), &place, |f| {
                 f.found(format!(
                     "{} set bits from bit {pages} on, the first is {}",
@@ -471,7 +476,7 @@ impl Mini {
         self.bitmap_done = true;
     }
 
-    fn data_page(&mut self, bytes: &[u8], at: u64, header: &Header) {
+    fn data_page(&mut self, bytes: &[u8], at: u64, header: &MinidumpHeader) {
         let rank = (at - header.data()) / header.page;
         while let Some(&table) = self.tables.wanted.get(self.next_table)
             && table.rank <= rank
@@ -490,7 +495,7 @@ impl Mini {
 
     /// Shows the page that begins at payload offset `at` to the tap. Behind a gap the bits of the
     /// pages that were lost are stepped over.
-    fn tap_page(&mut self, bytes: &[u8], at: u64, header: &Header) -> Result<(), Stop> {
+    fn tap_page(&mut self, bytes: &[u8], at: u64, header: &MinidumpHeader) -> Result<(), Stop> {
         if self.tap.is_none() {
             return Ok(());
         }
@@ -530,7 +535,7 @@ impl Mini {
     ) {
         let Some(header) = &self.header else {
             if !self.blind && whole {
-                let place = Place::payload("minidump header", len);
+                let place = Location::payload("minidump header", len);
                 sink.broken(&rules::MD_SECTIONS, &place, |f| {
                     f.found(format!("the payload ends at {len:#x}"))
                         .expected("a header page")
@@ -554,7 +559,7 @@ impl Mini {
         sink.check(
             &rules::MD_SECTIONS,
             cut.is_none(),
-            &Place::payload(region, len),
+            &Location::payload(region, len),
             |f| {
                 let end = cut.map_or(0, |s| s.end);
                 f.found(format!("the payload ends at {len:#x}"))
@@ -568,7 +573,7 @@ impl Mini {
         if header.unpadded && header.slack() > 0 && len == formula.saturating_add(header.slack()) {
             self.padded = Some(len);
         }
-        let place = Place::payload("page data", len.min(formula));
+        let place = Location::payload("page data", len.min(formula));
         let (less, more) = match header.unpadded {
             true => (0, header.slack()),
             false => (header.slack(), 0),
@@ -617,7 +622,7 @@ impl Mini {
     }
 
     /// Adds what was learned to the facts.
-    pub(super) fn tell(&self, facts: &mut Facts) {
+    pub(super) fn add_facts(&self, facts: &mut Facts) {
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
         facts.version = Some(header.version);
@@ -630,13 +635,13 @@ impl Mini {
 }
 
 /// `bits`, rounded up to whole words of the kernel's.
-fn whole_words(bits: u64, header: &Header) -> u64 {
+fn whole_words(bits: u64, header: &MinidumpHeader) -> u64 {
     let word = header.word_bits();
     bits.div_ceil(word).saturating_mul(word)
 }
 
 /// 64 bits of the bitmap, the lowest bit number lowest.
-fn word_of(bytes: &[u8], header: &Header) -> u64 {
+fn word_of(bytes: &[u8], header: &MinidumpHeader) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(bytes);
     match (header.big, header.word_bits()) {

@@ -11,9 +11,9 @@ use crate::avail::Avail;
 use crate::bits::Bits;
 use crate::codec::Content;
 use crate::facts::Facts;
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::full::{Full, Load};
-use crate::header::{HEAD, Header, Refusal};
+use crate::header::{HEAD, MinidumpHeader, Refusal};
 use crate::report::Stop;
 use crate::rules;
 use mini::Mini;
@@ -31,7 +31,7 @@ pub(crate) struct Stated {
 /// What a tap sees, in the order in which it comes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Seen {
-    /// A page of the section with this number in [`Header::sections`], and its offset in there. Of
+    /// A page of the section with this number in [`MinidumpHeader::sections`], and its offset in there. Of
     /// the message buffer the ring alone.
     Section(usize, u64),
     /// The page of the data section that has this physical address.
@@ -179,9 +179,9 @@ impl Elf {
             if let Some((start, end)) = self.carried
                 && (start..end).contains(&pos)
             {
-                sink.count_from(start);
+                sink.set_base(start);
                 let pushed = mini.push(now, sink);
-                sink.count_from(0);
+                sink.set_base(0);
                 pushed?;
             }
         }
@@ -266,7 +266,7 @@ impl Intake {
     }
 
     /// The minidump header, once it was seen and understood.
-    pub(crate) fn header(&self) -> Option<&Header> {
+    pub(crate) fn header(&self) -> Option<&MinidumpHeader> {
         self.mini.header()
     }
 
@@ -335,16 +335,16 @@ impl Intake {
             return Ok(());
         };
         // Behind a gap in front of the memory nothing can be derived.
-        let data = self.mini.header().map(Header::data);
+        let data = self.mini.header().map(MinidumpHeader::data);
         if !elf.blind || elf.full.missing() == 0 {
             elf.full.check(len, whole, data, sink);
         }
         let Some((start, end)) = elf.carried else {
             return Ok(());
         };
-        sink.count_from(start);
+        sink.set_base(start);
         if matches!(self.mini.refusal(), Some(Refusal::Foreign)) {
-            let place = Place::payload("minidump header", 0);
+            let place = Location::payload("minidump header", 0);
             sink.broken(&rules::MD_MAGIC, &place, |f| {
                 f.found("something else")
                     .expected("the minidump that the note promises")
@@ -357,7 +357,7 @@ impl Intake {
         };
         let there = len.clamp(start, end) - start;
         self.mini.finish(there, whole, Some(stated), sink);
-        sink.count_from(0);
+        sink.set_base(0);
         Ok(())
     }
 
@@ -371,11 +371,11 @@ impl Intake {
     }
 
     /// Adds what was learned to the facts.
-    pub(crate) fn tell(&self, facts: &mut Facts) {
+    pub(crate) fn add_facts(&self, facts: &mut Facts) {
         if let Kind::Elf(elf) = &self.kind {
             facts.architecture = elf.full.architecture();
         }
-        self.mini.tell(facts);
+        self.mini.add_facts(facts);
     }
 }
 

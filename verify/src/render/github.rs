@@ -24,8 +24,10 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
                 writeln!(out, "::notice file={file},title={id}::{more} more findings")?;
             }
         }
-        if let Some(liveness) = report.liveness.as_ref().filter(|l| l.score() < 100.0) {
-            let line = data(&liveness.line());
+        if let Some(liveness) = report.liveness.as_ref().filter(|l| l.score() < 100.0)
+            && let Some(line) = liveness.line()
+        {
+            let line = data(&line);
             writeln!(out, "::notice file={file},title=liveness::{line}")?;
         }
         if let Some(why) = report.verdict.reason() {
@@ -36,7 +38,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Text of a command. It may hold the name of a file: nothing of it reaches a terminal as it is.
+/// Escapes the text of a command, which may contain a file name.
 fn data(text: &str) -> String {
     let text = text
         .replace('%', "%25")

@@ -1,4 +1,4 @@
-//! JSON, in one document or one object per line; `docs/schemas/verify.schema.json` describes both.
+//! JSON: one document, or one object per line. `docs/schemas/verify.schema.json` describes both.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::liveness::Liveness;
 use crate::report::Report;
 use crate::rule::{Rule, Severity};
 
-/// The name and version of the shape; a change that a program could stumble over makes a new one.
+/// Name and version of the schema. An incompatible change increments the version.
 pub const SCHEMA: &str = "livecore.verify/1";
 
 pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
@@ -21,7 +21,8 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", escaped_json(&text))
 }
 
-/// `type` says what a line is: `report` (without its findings), then its findings as `finding`.
+/// Writes a line of type `report` for each report, followed by a line of type `finding` for each of
+/// its findings.
 pub(super) fn write_lines(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     for report in reports {
         let mut head = report_value(report);
@@ -45,7 +46,7 @@ pub(super) fn write_lines(reports: &[Report], out: &mut dyn Write) -> io::Result
     Ok(())
 }
 
-/// One report as the schema has it.
+/// A report as JSON.
 pub fn report_value(report: &Report) -> Value {
     let rules: Map<_, _> = report
         .outcomes
@@ -93,7 +94,7 @@ fn liveness_value(liveness: &Liveness) -> Value {
     json!({ "live": liveness.live, "score": liveness.score(), "evidence": evidence })
 }
 
-/// One rule as the schema has it.
+/// A rule as JSON.
 pub fn rule_value(rule: &Rule) -> Value {
     json!({
         "id": rule.id,

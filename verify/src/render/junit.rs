@@ -1,13 +1,14 @@
-//! JUnit XML: a case for each dump, or a suite for each and a case for each rule.
+//! JUnit XML: a case for each dump, or a suite for each dump with a case for each rule.
 //!
-//! JUnit knows no warnings. Of cases for dumps, one with warnings is skipped, which its reader shows
-//! as neither passed nor failed. Of cases for rules, a broken warning is a failure under `strict`,
-//! else the case passes and says so in its `system-out`. A dump that could not be verified is an
-//! error.
+//! JUnit has no warnings. The case of a dump with warnings is skipped, so that readers show it as
+//! neither passed nor failed. The case of a rule whose severity is warning fails under `strict`;
+//! otherwise it passes, and its `system-out` lists the findings. A dump that could not be verified
+//! is an error.
 
-use livecore_defs::text::steers;
+use livecore_defs::text::is_terminal_control;
 use std::io::{self, Write};
 
+use crate::liveness::Liveness;
 use crate::report::{Report, Verdict};
 use crate::rule::Rule;
 
@@ -40,7 +41,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "</testsuites>")
 }
 
-/// The case of one dump, with all of its findings.
+/// Writes the case of one dump, with all of its findings.
 fn dump(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let (name, seconds) = (escape(&report.name), report.time.as_secs_f64());
     writeln!(
@@ -58,8 +59,8 @@ fn dump(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             lines.push(format!("{id}: {more} more findings"));
         }
     }
-    if let Some(liveness) = &report.liveness {
-        lines.push(format!("liveness: {}", liveness.line()));
+    if let Some(line) = report.liveness.as_ref().and_then(Liveness::line) {
+        lines.push(format!("liveness: {line}"));
     }
     let kind = report.verdict.name();
     let first = escape(lines.first().map_or(kind, |line| line));
@@ -81,7 +82,7 @@ fn dump(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "    </testcase>")
 }
 
-/// Writes a suite for each dump, and a case for each rule.
+/// Writes a suite for each dump, with a case for each rule.
 pub(super) fn write_rules(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     let totals = reports
@@ -103,7 +104,7 @@ fn rules_of(report: &Report) -> impl Iterator<Item = &'static Rule> + '_ {
     crate::rules::all().filter(|rule| report.outcomes.contains_key(rule.id))
 }
 
-/// Cases, failures, errors.
+/// Number of cases, failures and errors.
 fn counts(report: &Report) -> (usize, usize, usize) {
     let failures = rules_of(report).filter(|rule| report.fails(rule)).count();
     let errors = usize::from(report.verdict.reason().is_some());
@@ -129,8 +130,8 @@ fn suite(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for rule in rules_of(report) {
         case(report, rule, &name, out)?;
     }
-    if let Some(liveness) = &report.liveness {
-        let line = escape(&liveness.line());
+    if let Some(line) = report.liveness.as_ref().and_then(Liveness::line) {
+        let line = escape(&line);
         writeln!(out, "    <system-out>liveness: {line}</system-out>")?;
     }
     writeln!(out, "  </testsuite>")
@@ -163,7 +164,7 @@ fn case(report: &Report, rule: &Rule, name: &str, out: &mut dyn Write) -> io::Re
     writeln!(out, "    </testcase>")
 }
 
-/// Text for XML 1.0: what it cannot hold becomes a question mark.
+/// Escapes text for XML 1.0. Characters that XML does not allow become question marks.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -175,7 +176,7 @@ fn escape(text: &str) -> String {
             '\n' => escaped.push_str("&#10;"),
             '\t' => escaped.push_str("&#9;"),
             c if c < ' ' || c == '\u{fffe}' || c == '\u{ffff}' => escaped.push('?'),
-            c if steers(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
+            c if is_terminal_control(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
             c => escaped.push(c),
         }
     }

@@ -1,18 +1,17 @@
-//! Reports for people and for machines, one file for each form.
+//! Formats of reports.
 //!
-//! | form                | for whom                                                   |
-//! |---------------------|------------------------------------------------------------|
-//! | [`Format::Text`]    | people                                                     |
-//! | [`Format::Json`]    | programs: one document, `docs/schemas/verify.schema.json`  |
-//! | [`Format::JsonLines`] | programs that read while it runs: a line for each thing  |
-//! | [`Format::Junit`]   | CI that shows tests: a case per dump                       |
-//! | [`Format::JunitRules`] | the same with a suite per dump, a case per rule         |
-//! | [`Format::Sarif`]   | code scanning: SARIF 2.1.0                                 |
-//! | [`Format::Github`]  | GitHub Actions: workflow commands                          |
-//! | [`Format::Tap`]     | TAP 14 harnesses: a subtest per dump, a point per rule     |
+//! | format                 | use                                                     |
+//! |------------------------|---------------------------------------------------------|
+//! | [`Format::Text`]       | terminals                                               |
+//! | [`Format::Json`]       | one document, `docs/schemas/verify.schema.json`         |
+//! | [`Format::JsonLines`]  | a line for each report and finding                      |
+//! | [`Format::Junit`]      | CI systems: JUnit XML, a case for each dump             |
+//! | [`Format::JunitRules`] | JUnit XML, a suite for each dump, a case for each rule  |
+//! | [`Format::Sarif`]      | code scanning: SARIF 2.1.0                              |
+//! | [`Format::Github`]     | GitHub Actions: workflow commands                       |
+//! | [`Format::Tap`]        | TAP 14: a subtest for each dump, a point for each rule  |
 //!
-//! All of them take the same reports and say the same; none leaves a finding out that another has,
-//! but that text shows notes under [`Style::verbose`] only.
+//! All formats show all findings, except that text omits notes without [`Style::verbose`].
 
 mod github;
 mod json;
@@ -29,10 +28,10 @@ use crate::rule::Rule;
 
 pub use json::{SCHEMA, report_value, rule_value};
 
-/// A form of report.
+/// A format of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Lines for people.
+    /// Text for a terminal.
     #[default]
     Text,
     /// One JSON document.
@@ -52,7 +51,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All forms.
+    /// All formats.
     pub const ALL: [Self; 8] = [
         Self::Text,
         Self::Json,
@@ -64,7 +63,7 @@ impl Format {
         Self::Tap,
     ];
 
-    /// The word for it on a command line.
+    /// The format's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -78,23 +77,23 @@ impl Format {
         }
     }
 
-    /// The form with that word.
+    /// The format called `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 }
 
-/// How text for people looks.
+/// The style of text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Style {
-    /// Colours, by terminal escape sequences.
+    /// Use terminal escape sequences for colours.
     pub color: bool,
-    /// Facts of sound dumps and notes too, and what to do about each finding.
+    /// Also show facts, notes, and the advice for each finding.
     pub verbose: bool,
 }
 
 impl Style {
-    /// `word` in the colour with that number, if colours are wanted.
+    /// `word`, in the SGR colour `color` if colours are enabled.
     pub(crate) fn painted(self, word: &str, color: &str) -> String {
         match self.color {
             true => format!("\x1b[{color}m{word}\x1b[0m"),
@@ -122,7 +121,7 @@ pub fn write(
     }
 }
 
-/// Writes the table of rules, a line for each.
+/// Writes a line for each rule.
 pub fn list_rules(out: &mut dyn Write) -> io::Result<()> {
     for rule in crate::rules::all() {
         let (severity, group) = (rule.severity.name(), rule.group.name());
@@ -135,7 +134,7 @@ pub fn list_rules(out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes all that is known of one rule.
+/// Writes the full description of a rule.
 pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
     let (severity, group) = (rule.severity.name(), rule.group.name());
     writeln!(out, "{} ({severity}, {group})", rule.id)?;
@@ -145,7 +144,7 @@ pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  advice:   {}", rule.advice)
 }
 
-/// A finding in one line, without its rule.
+/// A finding in one line, without the rule's id.
 pub(crate) fn line(finding: &Finding) -> String {
     let at = match finding.space {
         Space::File => format!(" at {:#x}", finding.offset),

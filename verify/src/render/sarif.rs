@@ -1,7 +1,7 @@
-//! SARIF 2.1.0, for code scanning: one run, every rule with its text, one result per finding.
+//! SARIF 2.1.0, for code scanning: one run, with all rules and one result per finding.
 //!
-//! A dump is binary, so a region is `byteOffset` and `byteLength`, in the file only: a finding in
-//! decompressed content says its offset in the message.
+//! A region is a `byteOffset` and a `byteLength` in the file. A finding in decompressed content has
+//! its offset in the message only.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .filter_map(|report| {
             let liveness = report.liveness.as_ref()?;
-            let (score, line) = (liveness.score(), liveness.line());
+            let (score, line) = (liveness.score(), liveness.line()?);
             Some(json!({ "uri": uri(&report.name), "score": score, "text": line }))
         })
         .collect();
@@ -53,7 +53,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", escaped_json(&text))
 }
 
-/// Verdicts that are results of their own: id and claim.
+/// Verdicts that become results without a rule: id and claim.
 const WITHOUT_A_RULE: [(&str, &str); 2] = [
     ("not-a-dump", "the file is a dump that can be verified"),
     ("failed", "the dump can be read and verified"),
@@ -67,7 +67,7 @@ fn verdict((id, claim): (&str, &str)) -> Value {
     })
 }
 
-/// The result of a file that was not verified.
+/// The result for a file that was not verified.
 fn unverified(report: &Report) -> Option<Value> {
     let why = report.verdict.reason()?;
     let name = report.verdict.name();
@@ -116,7 +116,7 @@ fn result(report: &Report, finding: &Finding) -> Value {
     })
 }
 
-/// How many findings of each rule are counted and not among the results.
+/// For each rule, the number of findings that are not among the results.
 fn not_shown(report: &Report) -> Vec<Value> {
     let counts = report.outcomes.keys().map(|id| (id, report.not_shown(id)));
     let counts = counts.filter(|(_, more)| *more > 0);
@@ -134,7 +134,7 @@ fn notification(report: &Report) -> Option<Value> {
     }))
 }
 
-/// A path as a URI reference: everything but unreserved characters and slashes is escaped.
+/// A path as a URI reference: all characters except unreserved ones and slashes are escaped.
 fn uri(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let escape = |b: u8| match plain(b) {

@@ -1,11 +1,12 @@
-//! TAP 14: a subtest for each dump, a point for each rule that was looked at.
+//! TAP 14: a subtest for each dump, a point for each rule that was applied.
 //!
-//! A broken warning is a point with a `# TODO` directive, which fails nothing, unless `strict`
-//! makes it fail; notes pass, with their findings as comments.
+//! The point of a broken rule of severity warning has a `# TODO` directive, so that it does not fail
+//! the subtest, except under `strict`. Notes pass, with their findings as comments.
 
 use std::io::{self, Write};
 
 use crate::finding::printable;
+use crate::liveness::Liveness;
 use crate::report::Report;
 use crate::rule::Severity;
 
@@ -22,7 +23,7 @@ pub(super) fn write(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the points of one dump; says whether one failed.
+/// Writes the points of one dump. Returns whether one failed.
 fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
     let rules = crate::rules::all().filter(|rule| report.outcomes.contains_key(rule.id));
     let reason = report.verdict.reason();
@@ -52,8 +53,8 @@ fn subtest(report: &Report, out: &mut dyn Write) -> io::Result<bool> {
             writeln!(out, "    # and {more} more")?;
         }
     }
-    if let Some(liveness) = &report.liveness {
-        writeln!(out, "    # liveness: {}", liveness.line())?;
+    if let Some(line) = report.liveness.as_ref().and_then(Liveness::line) {
+        writeln!(out, "    # liveness: {line}")?;
     }
     writeln!(out, "    1..{point}")?;
     Ok(failed)

@@ -1,4 +1,4 @@
-//! Lines for people: a headline for each dump, then each finding with its place and bytes.
+//! Text: a line with the verdict of each dump, then its findings with location and bytes.
 
 use std::io::{self, Write};
 
@@ -16,8 +16,9 @@ pub(super) fn write(reports: &[Report], style: Style, out: &mut dyn Write) -> io
             facts(report, out)?;
         }
         let torn = |l: &&Liveness| style.verbose || l.live == Some(true) && l.score() < 100.0;
-        if let Some(liveness) = report.liveness.as_ref().filter(torn) {
-            writeln!(out, "  liveness: {}", liveness.line())?;
+        let liveness = report.liveness.as_ref().filter(torn);
+        if let Some(line) = liveness.and_then(Liveness::line) {
+            writeln!(out, "  liveness: {line}")?;
         }
         let mut previous = None;
         let shown = |rule: &Rule| style.verbose || rule.severity > Severity::Note;
@@ -51,8 +52,8 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
         Verdict::Sound => "sound".into(),
         Verdict::Warnings => "sound, with warnings".into(),
         Verdict::Broken => "broken".into(),
-        Verdict::NotADump(why) => format!("not a dump that can be verified: {}", printable(why)),
-        Verdict::Failed(why) => format!("could not be verified: {}", printable(why)),
+        Verdict::NotADump(why) => format!("cannot be verified: {}", printable(why)),
+        Verdict::Failed(why) => format!("verification failed: {}", printable(why)),
     };
     let counts: Vec<_> = [(errors, "error"), (warnings, "warning"), (notes, "note")]
         .into_iter()
@@ -60,8 +61,8 @@ fn headline(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()
         .map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" }))
         .collect();
     let quick = report.depth == Depth::Quick && report.verdict.reason().is_none();
-    let unseen = quick.then(|| "quick: frames not decoded".to_string());
-    let counts: Vec<_> = unseen.into_iter().chain(counts).collect();
+    let quick = quick.then(|| "quick: frames not decoded".to_string());
+    let counts: Vec<_> = quick.into_iter().chain(counts).collect();
     let counts = match counts.is_empty() {
         true => String::new(),
         false => format!(" ({})", counts.join(", ")),

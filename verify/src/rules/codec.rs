@@ -1,88 +1,88 @@
-//! Rules about compressed streams and about the seal behind them.
+//! Rules about compressed streams and the seal after them.
 
 rules! { Codec, STREAMS:
     CODEC_SINGLE = "CODEC-SINGLE", Warning,
-        "a kernel's compressed dump is one member or one frame",
+        "a dump that a kernel compressed is one gzip member or one zstd frame",
         "the number of frames with 1",
         "FreeBSD sys/kern/subr_compressor.c, 12.1 and 14",
-        "something other than a kernel wrote it: savecore(8) and libkvm may read the first frame only";
+        "another program wrote it: savecore(8) and libkvm may read only the first frame";
     CODEC_INTERRUPTED = "CODEC-INTERRUPTED", Error,
-        "the frames of a stream go on to the end of its payload",
-        "the last frame's end with the file's, and the content with what header and bitmap promise",
+        "the frames continue to the end of the payload",
+        "the end of the last frame with the end of the file, and the content's length with header and bitmap",
         "RFC 8878 3.1, RFC 1952 2.2",
-        "the stream is damaged or cut here: copy the file again, or run livecore salvage";
+        "the stream is damaged or cut at this offset: copy the file again, or run livecore salvage";
     ZSTD_FRAME = "ZSTD-FRAME", Error,
-        "frame and block headers are well formed",
+        "frame and block headers are valid",
         "descriptor, block types and sizes with the format",
         "RFC 8878 3.1.1",
-        "the stream is damaged here; what lies in front can be saved";
+        "the stream is damaged at this offset; livecore salvage recovers what precedes it";
     ZSTD_TRUNCATED = "ZSTD-TRUNCATED", Error,
-        "the stream ends with the end of a frame",
-        "the last frame's end with the stream's",
+        "the stream ends at the end of a frame",
+        "the end of the last frame with the end of the stream",
         "RFC 8878 3.1.1",
-        "the file was cut: copy it again, or save what is there";
+        "the file was cut: copy it again, or run livecore salvage";
     ZSTD_CONTENT = "ZSTD-CONTENT", Error,
-        "every block decodes, to as many bytes as the frame says",
-        "the decoder's output with the frame header",
+        "every block decodes, to the size that the frame header states",
+        "the size of the decoder's output with the frame header",
         "RFC 8878 3.1.1",
-        "this frame is damaged; others can be read";
+        "this frame is damaged; the others can be read";
     ZSTD_CHECKSUM = "ZSTD-CHECKSUM", Error,
-        "a frame's content has the checksum that the frame states",
+        "a frame's content matches the frame's checksum",
         "the content's XXH64 with the frame's last four bytes",
         "RFC 8878 3.1.1",
-        "this frame is damaged; others can be read";
+        "this frame is damaged; the others can be read";
     ZSTD_NO_CHECKSUM = "ZSTD-NO-CHECKSUM", Warning,
         "every frame has a checksum",
-        "the frame descriptor's checksum flag",
+        "the checksum flag of the frame descriptor with 1",
         "FreeBSD sys/kern/subr_compressor.c sets it, 12.1 and 14",
-        "damage inside of this frame may go unseen: convert the dump";
+        "damage in this frame may go unnoticed: convert the dump to add checksums";
     ZSTD_DICTIONARY = "ZSTD-DICTIONARY", Error,
         "no frame needs a dictionary",
-        "the frame header's dictionary number with 0",
+        "the dictionary id of the frame header with 0",
         "FreeBSD sys/kern/subr_compressor.c uses none",
-        "decompress it with its dictionary first";
+        "decompress the file with its dictionary first";
     ZSTD_SKIPPABLE = "ZSTD-SKIPPABLE", Note,
-        "nothing but data frames and a seal is in the stream",
-        "frame magics with those of data frames and of the seal",
+        "the stream contains only data frames and a seal",
+        "the magic of each frame with those of data frames and seals",
         "RFC 8878 3.1.2",
-        "another tool's frame, which readers step over";
+        "another program's skippable frame; readers skip it";
     GZIP_HEADER = "GZIP-HEADER", Error,
-        "member headers are well formed",
+        "member headers are valid",
         "magic, method, flags, optional fields and header CRC with the format",
         "RFC 1952 2.3",
-        "the stream is damaged here; what lies in front can be saved";
+        "the stream is damaged at this offset; livecore salvage recovers what precedes it";
     GZIP_KERNEL_HEADER = "GZIP-KERNEL-HEADER", Warning,
-        "a kernel's gzip header is the ten bytes that every kernel writes",
+        "the gzip header of a live dump is the ten bytes that every kernel writes",
         "the member's first ten bytes with 1f 8b 08 00 00 00 00 00 00 03",
         "FreeBSD sys/kern/subr_compressor.c, 12.1 and 14; seen on 12.1 dumps",
-        "savecore -u steps over exactly ten bytes and may fail here";
+        "savecore -u skips exactly ten bytes and may fail on this dump";
     GZIP_FOREIGN_HEADER = "GZIP-FOREIGN-HEADER", Note,
-        "a saved gzip dump has the ten header bytes that a kernel writes",
+        "the gzip header of a saved dump is the ten bytes that every kernel writes",
         "the member's first ten bytes with 1f 8b 08 00 00 00 00 00 00 03",
         "FreeBSD sys/kern/subr_compressor.c, 12.1 and 14",
-        "gzip(1) or another tool compressed it, which is no harm";
+        "harmless: gzip(1) or another program compressed it";
     GZIP_TRUNCATED = "GZIP-TRUNCATED", Error,
-        "the stream ends with the end of a member",
-        "the last member's end with the stream's",
+        "the stream ends at the end of a member",
+        "the end of the last member with the end of the stream",
         "RFC 1952 2.3",
-        "the file was cut: copy it again, or save what is there";
+        "the file was cut: copy it again, or run livecore salvage";
     GZIP_CONTENT = "GZIP-CONTENT", Error,
         "every member's deflate stream inflates",
         "the deflate stream with the format",
         "RFC 1951",
-        "this member is damaged; what lies in front can be read";
+        "this member is damaged; what precedes the damage can be read";
     GZIP_LENGTH = "GZIP-LENGTH", Error,
-        "a member of a sealed file is as long as its extra field says",
-        "stored and inflated length with subfield `LC`",
+        "a member of a sealed file has the length that its extra field states",
+        "stored and inflated length with the subfield `LC`",
         "docs/sealed.md",
-        "this member is damaged; others can be read";
+        "this member is damaged; the others can be read";
     GZIP_CRC = "GZIP-CRC", Error,
-        "a member's content has the CRC-32 that its trailer states",
+        "a member's content matches the CRC-32 in its trailer",
         "the content's CRC-32 with the trailer",
         "RFC 1952 2.3",
         "this member is damaged";
     GZIP_ISIZE = "GZIP-ISIZE", Error,
-        "a member's content has the length that its trailer states, modulo 2^32",
+        "a member's content has the length in its trailer, modulo 2^32",
         "the content's length with the trailer",
         "RFC 1952 2.3",
         "this member is damaged";
@@ -90,93 +90,93 @@ rules! { Codec, STREAMS:
 
 rules! { Codec, SEAL:
     SEAL_HEADER = "SEAL-HEADER", Error,
-        "the seal's header has its magic, its zeros and its digest",
+        "the seal's header has the right magic, digest and reserved bytes",
         "bytes 0 to 63 with the digest in bytes 64 to 71",
         "docs/sealed.md",
-        "the frames in front of it can be read: convert the dump to seal it again";
+        "the frames before the seal can be read: convert the dump to seal it again";
     SEAL_FRAMES = "SEAL-FRAMES", Error,
-        "the seal's header counts the frames, and their bytes, that are there",
-        "number, stored length, content length and frame size with the frames",
+        "the seal's header states the number and lengths of the frames",
+        "number, stored length, content length and frame size with the frames in the file",
         "docs/sealed.md",
-        "frames are missing or were added: find the dump's source";
+        "frames are missing or were added: get the dump from its source again";
     SEAL_INDEX = "SEAL-INDEX", Error,
-        "every entry of the index is its frame's length and digests",
-        "the entry with the frame that the walk found",
+        "every index entry matches its frame's length and digests",
+        "the entry with the frame found in the file",
         "docs/sealed.md",
-        "the one that is named is damaged: the index if its own digest is wrong, else the frame";
+        "if SEAL-INDEX-DIGEST is broken too the index is damaged, otherwise the frame";
     SEAL_INDEX_DIGEST = "SEAL-INDEX-DIGEST", Error,
-        "the index has the digest that the seal's header states",
+        "the index matches the digest in the seal's header",
         "the XXH64 of all entries with bytes 56 to 63",
         "docs/sealed.md",
         "convert the dump to index it again";
     SEAL_ATTACHMENT = "SEAL-ATTACHMENT", Error,
-        "the attachment has the digest that the seal's header states",
+        "the attachment matches the digest in the seal's header",
         "the XXH64 of the attachment with bytes 48 to 55",
         "docs/sealed.md",
-        "the kerneldumpheader in it is damaged; the payload is not";
+        "the kerneldumpheader in the attachment is damaged; the payload is not";
     SEAL_ATTACHMENT_FORM = "SEAL-ATTACHMENT-FORM", Error,
-        "the attachment is a header and records to its end",
+        "the attachment is a header followed by whole records",
         "magic, version and record lengths with the format",
         "docs/sealed.md",
-        "a newer version needs a newer verifier; otherwise convert the dump";
+        "a newer version needs a newer verifier; otherwise convert the dump to seal it again";
     SEAL_ZERO_TAIL = "SEAL-ZERO-TAIL", Warning,
-        "no page of a sealed dump was made up",
-        "the attachment's flag for zeros that fill a short dump",
+        "a sealed dump contains no zeros in place of missing pages",
+        "the attachment's flag for a dump that was filled with zeros",
         "docs/sealed.md",
-        "the pages at the end may have been lost: nothing that lies in them can be trusted";
+        "pages at the end may be lost: do not trust zeros there";
     SEAL_SALVAGED = "SEAL-SALVAGED", Warning,
         "nothing was lost before the dump was sealed",
-        "the attachment's flag for what salvage has lost",
+        "the attachment's flag for a salvaged dump",
         "docs/sealed.md",
-        "pages that were lost are holes, lost parts of sections are zero; SEAL-UNPROVEN says what no checksum proves";
+        "lost pages are holes and lost parts of sections are zero; SEAL-UNPROVEN reports what no checksum proves";
     SEAL_UNPROVEN = "SEAL-UNPROVEN", Warning,
         "a checksum proves every page and section",
-        "the attachment's record of what salvage took without a checksum",
+        "the attachment's record of unproven pages with 0",
         "docs/sealed.md",
-        "these pages may be damaged: the parts of kind 2 in docs/sealed.md list them";
+        "these pages may be damaged: parts of kind 2 in docs/sealed.md list them";
     SEAL_REBUILT = "SEAL-REBUILT", Note,
-        "the sealed kerneldumpheader is the kernel's own",
+        "the sealed kerneldumpheader is the one that the kernel wrote",
         "the attachment's flags for a rebuilt header",
         "docs/sealed.md",
-        "the dump had lost its header before it was sealed: strings and time may be missing";
+        "the dump had no header when it was sealed: strings and time may be missing";
     SEAL_RECORDS = "SEAL-RECORDS", Error,
-        "the attachment's records of torn pages, of a pause and of CPUs have their form",
-        "their lengths, counts and times with the format, their pages with the bitmap's",
+        "the attachment's records of torn pages, pause and CPUs are valid",
+        "their lengths, counts and times with the format, their pages with the bitmap",
         "minidump/defs/src/seal.rs",
-        "what is said of the dump's making cannot be trusted; the payload is not damaged";
+        "do not trust these records; the payload is not damaged";
     SEAL_CPUS = "SEAL-CPUS", Note,
-        "dumptid, dumppcb, stoppcbs and stopped_cpus are as they were in memory",
-        "the attachment's record of CPUs whose registers its producer put in",
+        "dumptid, dumppcb, stoppcbs and stopped_cpus are as the kernel left them",
+        "the attachment's record of CPUs whose registers the producer inserted",
         "minidump/defs/src/seal.rs",
-        "normal for a guest that was dumped from outside: the kernel did not write those registers";
+        "normal for a guest that was dumped from outside: the kernel did not write these registers";
     SEAL_PAUSE = "SEAL-PAUSE", Note,
-        "nobody held the machine for its dump",
-        "the attachment's record of how it was paused",
+        "the machine was not paused for the dump",
+        "the attachment's record of a pause",
         "minidump/defs/src/seal.rs",
-        "normal for a guest that was dumped from outside: all pages are of the moment of the pause";
+        "normal for a guest that was dumped from outside: the dump is a snapshot of the time of the pause";
     SEAL_PARTS = "SEAL-PARTS", Error,
-        "the parts between data and seal are whole, and the copy in them is the content's beginning",
-        "their bytes with the digest in the seal's header, each part with its form, the copy with the frames",
+        "the parts between data and seal are intact, and their copy matches the content",
+        "their bytes with the digest in the seal's header, each part with its format, the copy with the frames",
         "docs/sealed.md",
-        "the data in front of them can be read: convert the dump to seal it again";
+        "the data before the parts can be read: convert the dump to seal it again";
     SEAL_LENGTH = "SEAL-LENGTH", Error,
-        "a seal is as long as its parts",
-        "header, attachment, index and footer with the seal's length",
+        "a seal's length is the sum of its header, attachment, index and footer",
+        "the lengths of header, attachment, index and footer with the seal's length",
         "docs/sealed.md",
-        "the file was cut, or something was put into it";
+        "the file was cut, or bytes were inserted or appended";
     SEAL_FOOTER = "SEAL-FOOTER", Error,
-        "the footer is the one that belongs to the seal, and ends the file",
-        "its bytes, and for gzip its member, with what a writer writes",
+        "the seal's footer is right and ends the file",
+        "its bytes, and for gzip its member, with what a writer produces",
         "docs/sealed.md",
         "readers may not find the index: convert the dump to seal it again";
     SEAL_WRAPPING = "SEAL-WRAPPING", Error,
-        "the seal lies in its codec's wrapping, byte for byte",
-        "frame and member headers around the seal with what a writer writes",
+        "the frames or members around the seal are exactly those that a writer produces",
+        "frame and member headers around the seal with what a writer produces",
         "docs/sealed.md",
-        "readers of the codec may stumble: convert the dump to seal it again";
+        "other tools may fail to read the file: convert the dump to seal it again";
     SEAL_SEEK_TABLE = "SEAL-SEEK-TABLE", Error,
         "the seek table lists the frames and the seal, and ends the file",
-        "its bytes with those that follow from the frames",
+        "its bytes with the table computed from the frames",
         "docs/sealed.md; zstd contrib/seekable_format 0.1.0",
-        "other tools' random access may fail: convert the dump to seal it again";
+        "random access by other tools may fail: convert the dump to seal it again";
 }

@@ -1,105 +1,105 @@
-//! Rules about translation, about what sections hold, and about live dumps.
+//! Rules about address translation, the content of sections, and live dumps.
 
 rules! { Translation, TRANSLATION:
     KRN_MACHINE = "KRN-MACHINE", Error,
-        "the kernel is for the dump's machine",
+        "kernel and dump have the same machine type",
         "the ELF header's machine and class with the minidump's magic",
         "ELF specification; FreeBSD lib/libkvm/kvm_private.c",
-        "give the kernel that was running";
+        "use --kernel with the kernel that was running";
     KRN_COMPARABLE = "KRN-COMPARABLE", Warning,
-        "kernel and dump have what is needed to compare them",
-        "symbols, contents of the kernel file, and pages of the dump with what the rules of this group need",
+        "kernel and dump contain what the rules of this group compare",
+        "the kernel's symbols and contents, and the dump's pages, with what these rules need",
         "FreeBSD sys/*/*/minidump_machdep.c saves every page that the kernel map reaches",
-        "a reduced kernel or a thinned dump: nothing says that they do not belong together";
+        "the kernel file or the dump is reduced: the rules that need the missing part were not applied";
     KRN_VERSION = "KRN-VERSION", Error,
-        "the dumped `version` is the kernel file's",
-        "the string, read through the page tables, with the ELF's contents",
+        "`version` in the dump is the one in the kernel file",
+        "the string, read through the page tables, with the contents of the ELF file",
         "FreeBSD sys/conf/newvers.sh; compared on 10.4 and 12.1 dumps",
-        "give the kernel that was running; if it is, page tables or bitmap are damaged";
+        "use --kernel with the kernel that was running; if it was, page tables or bitmap are damaged";
     KRN_HEADER_VERSION = "KRN-HEADER-VERSION", Error,
-        "the dumped `version` is the kerneldumpheader's",
+        "`version` in the dump is the one in the kerneldumpheader",
         "the string, read through the page tables, with versionstring",
         "FreeBSD 12.1 sys/kern/kern_shutdown.c, dump_init_header; seen on 12.1 dumps",
-        "the header is another dump's, or page tables or bitmap are damaged";
+        "the header belongs to another dump, or page tables or bitmap are damaged";
     KRN_PAGES = "KRN-PAGES", Error,
-        "`vm_page_dump_pages` is the number of pages of dump_avail",
+        "`vm_page_dump_pages` is the number of pages in dump_avail",
         "the variable, read through the page tables, with the section",
         "FreeBSD 14 sys/vm/vm_page.c",
-        "give the kernel that was running; if it is, the dump is damaged";
+        "use --kernel with the kernel that was running; if it was, the dump is damaged";
     KRN_AVAIL = "KRN-AVAIL", Error,
-        "the kernel's `dump_avail` is the dump's",
+        "the kernel's `dump_avail` is that of the dump",
         "the array, read through the page tables, with the section",
         "FreeBSD 14 sys/*/*/minidump_machdep.c",
-        "give the kernel that was running; if it is, the dump is damaged";
+        "use --kernel with the kernel that was running; if it was, the dump is damaged";
     KRN_MSGBUF = "KRN-MSGBUF", Error,
-        "`msgbufp` points to a message buffer of the header's size",
-        "magic and msg_size behind the pointer with 0x063062 and msgbufsize",
+        "`msgbufp` points to a message buffer of the size in the header",
+        "magic and msg_size at the pointer with 0x063062 and msgbufsize",
         "FreeBSD sys/sys/msgbuf.h; seen on 10.4 and 12.1",
-        "give the kernel that was running; if it is, the dump is damaged";
+        "use --kernel with the kernel that was running; if it was, the dump is damaged";
 }
 
 rules! { Content, CONTENT:
     MSG_EMPTY = "MSG-EMPTY", Warning,
-        "the message buffer holds messages",
+        "the message buffer contains messages",
         "the ring's bytes with zeros",
         "FreeBSD sys/kern/subr_msgbuf.c",
-        "the messages were lost";
+        "the messages are lost";
     MSG_SIZE = "MSG-SIZE", Warning,
-        "the message buffer's struct and the header agree on its size",
-        "msg_size behind the ring with msgbufsize",
+        "the minidump header and struct msgbuf state the same size",
+        "msg_size after the ring with msgbufsize",
         "FreeBSD sys/sys/msgbuf.h; seen on 18 dumps",
         "header or message buffer is damaged";
     MSG_CHECKSUM = "MSG-CHECKSUM", Warning,
-        "the message buffer's checksum is the sum of the ring's bytes",
+        "the message buffer's checksum is the sum of its bytes",
         "msg_cksum with the ring",
         "FreeBSD sys/kern/subr_msgbuf.c; true of 18 dumps",
-        "a message was being written, or the ring is damaged";
+        "the kernel was writing a message, or the ring is damaged";
     MSG_SEQUENCE = "MSG-SEQUENCE", Warning,
-        "the message buffer's sequence numbers are below their modulus, 16 rings",
+        "the message buffer's sequence numbers are below their modulus, 16 times its size",
         "msg_wseq, msg_rseq and msg_seqmod with msg_size",
         "FreeBSD sys/kern/subr_msgbuf.c",
-        "the struct is damaged: where the text begins is not known";
+        "the struct is damaged: the start of the text is unknown";
 }
 
 rules! { Liveness, LIVENESS:
     LIV_ALLPROC = "LIV-ALLPROC", Warning,
-        "the list of processes can be followed to its end",
-        "each link with the dump's pages and with the links before",
+        "the process list can be followed to its end",
+        "each link with the pages of the dump and with the previous links",
         "FreeBSD sys/kern/kern_proc.c",
-        "in a live dump the list may have changed meanwhile; in a crash dump memory was damaged";
+        "in a live dump the list may have changed during the dump; in a crash dump memory was corrupted";
     LIV_BACK_LINK = "LIV-BACK-LINK", Note,
-        "each process points back to what points to it",
+        "each process points back to the link that points to it",
         "le_prev with the address of the link",
         "FreeBSD sys/sys/queue.h, LIST",
-        "in a live dump the list may have changed meanwhile; in a crash dump memory was damaged";
+        "in a live dump the list may have changed during the dump; in a crash dump memory was corrupted";
     LIV_THREADS = "LIV-THREADS", Note,
         "every thread can be listed",
-        "the lists of processes and threads with the dump's pages and with each other",
+        "the lists of processes and threads with the pages of the dump and with each other",
         "FreeBSD sys/kern/kern_proc.c, the exported offsets",
-        "in a live dump a list may have changed meanwhile; a reduced kernel lacks symbols";
+        "in a live dump a list may have changed during the dump; a reduced kernel lacks symbols";
     LIV_STACK = "LIV-STACK", Note,
-        "the stack of a thread that sleeps is mapped",
+        "the stack of every sleeping thread is mapped",
         "stack and frame pointer of each pcb with the page tables",
         "FreeBSD sys/*/include/pcb.h",
-        "the thread was swapped out, or has run since its registers were written";
+        "the thread was swapped out, or has run after its registers were saved";
     LIV_TORN = "LIV-TORN", Note,
-        "all pages are of one instant",
-        "the attachment's record of pages that changed while they were read",
+        "no page changed while the producer read it",
+        "the attachment's record of torn pages with 0",
         "minidump/defs/src/seal.rs",
-        "normal for a machine that ran on: lists that were being changed may not fit together";
+        "normal for a machine that ran during the dump: lists that were changing may be inconsistent";
     LIV_MSGBUF = "LIV-MSGBUF", Note,
-        "no message was being written to the message buffer",
-        "msg_cksum behind `msgbufp` with the sum of the dumped ring's bytes",
+        "the kernel was not writing to the message buffer during the dump",
+        "msg_cksum at `msgbufp` with the sum of the bytes of the dumped ring",
         "FreeBSD sys/kern/subr_msgbuf.c",
-        "normal for a live dump: the ring was copied while a message was on its way";
+        "normal for a live dump: the ring was copied while the kernel wrote a message";
     LIV_FOLLOWED = "LIV-FOLLOWED", Note,
-        "a dump that is looked at deeply can be read anywhere",
-        "the distance of frames with a quarter of the memory limit",
-        "one frame for all of a dump: FreeBSD sys/kern/subr_compressor.c",
-        "lists were not followed: convert the dump, or give more memory";
+        "a dump verified with --deep allows random access",
+        "the size of the largest frame with a quarter of the memory limit",
+        "a kernel writes one frame: FreeBSD sys/kern/subr_compressor.c",
+        "lists were not checked: convert the dump, or raise --memory";
     MSG_MAGIC = "MSG-MAGIC", Note,
-        "struct msgbuf lies behind the ring",
+        "struct msgbuf follows the ring",
         "its magic with 0x063062",
-        "FreeBSD sys/kern/subr_prf.c; FreeBSD 14 sys/kern/subr_msgbuf.c copies the ring alone for live dumps",
+        "FreeBSD sys/kern/subr_prf.c; FreeBSD 14 sys/kern/subr_msgbuf.c copies only the ring for live dumps",
         "normal for a live dump; in a crash dump the struct was lost";
 }

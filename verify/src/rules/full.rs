@@ -2,43 +2,43 @@
 
 rules! { Sections, FULL:
     FULL_HEADER = "FULL-HEADER", Error,
-        "a full dump's ELF header has the sizes of its class",
+        "the ELF header of a full dump has the sizes of its class",
         "EI_VERSION, e_ehsize, e_phentsize and e_phoff with the class",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic; seen on 12.1",
         "the ELF header is damaged";
     FULL_MACHINE = "FULL-MACHINE", Error,
-        "machine and class of a full dump are a port's",
-        "e_machine and EI_CLASS with the ports",
+        "machine and class of a full dump are those of a FreeBSD port",
+        "e_machine and EI_CLASS with those of the ports",
         "FreeBSD sys/*/include/elf.h",
-        "the ELF header is damaged, or the port is newer than the verifier";
+        "the ELF header is damaged, or the port is newer than this verifier";
     FULL_TABLE = "FULL-TABLE", Error,
-        "a full dump's program headers are all there, and of kinds that cores have",
-        "e_phnum, and sh_info where it stands for it, with the payload's length; p_type with the kinds",
+        "a full dump has all of its program headers, and their types are those of a core",
+        "e_phnum, or sh_info in its place, with the payload's length; p_type with the known types",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic",
-        "a header is damaged, or the payload was cut: memory cannot be found";
+        "a header is damaged, or the payload was cut: memory cannot be located";
     FULL_SIZES = "FULL-SIZES", Error,
-        "a range of memory is in the full dump from end to end",
+        "every memory range of a full dump is stored completely",
         "p_filesz with p_memsz",
         "FreeBSD sys/kern/kern_dump.c, cb_dumphdr",
         "the program header is damaged";
     FULL_ORDER = "FULL-ORDER", Error,
-        "the ranges of a full dump ascend and do not overlap",
-        "p_paddr of each segment with the end of the one before",
+        "the memory ranges of a full dump ascend and do not overlap",
+        "p_paddr of each segment with the end of the previous one",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_foreach_chunk: the order of dump_avail",
-        "the program header is damaged: which memory is where cannot be trusted";
+        "the program header is damaged: do not trust the addresses of this dump";
     FULL_PLACE = "FULL-PLACE", Error,
-        "the ranges of a full dump follow the headers and each other",
-        "p_offset of each segment with the end of what is before it, or with the pages of the minidump that the core carries",
+        "the memory ranges of a full dump follow the headers and each other without gaps",
+        "p_offset of each segment with the end of the previous one, or with the pages of the minidump in the core",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic; seen on 12.1",
-        "the program header is damaged: which memory is where cannot be trusted";
+        "the program header is damaged: do not trust the addresses of this dump";
     FULL_SHORT = "FULL-SHORT", Warning,
-        "a full dump ends behind its last range and not before",
+        "a full dump does not end before its last memory range",
         "the payload's length with p_offset and p_filesz",
-        "FreeBSD sys/kern/kern_dump.c; sbin/savecore/savecore.c drops zeros at the end",
+        "FreeBSD sys/kern/kern_dump.c; sbin/savecore/savecore.c drops zeros at the end of a dump",
         "memory at the end is lost, or was zero and dropped by a sparse copy";
     FULL_LONG = "FULL-LONG", Warning,
-        "nothing is behind a full dump's last range",
+        "nothing follows the last memory range of a full dump",
         "the payload's length with p_offset and p_filesz",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic",
-        "something was appended, which no reader sees";
+        "bytes were appended; readers ignore them";
 }

@@ -1,7 +1,7 @@
-//! The table of all rules, one file for each group or two.
+//! The table of all rules.
 //!
-//! Adding a rule is adding an entry here and a check in the module that knows the region; a test
-//! sees to it that every entry is used, and that `docs/verify.md` lists it.
+//! To add a rule, add an entry here and a check in the module that reads the region. Tests fail if
+//! an entry is not used or `docs/verify.md` does not list it.
 
 use crate::rule::Rule;
 
@@ -64,7 +64,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     .copied()
 }
 
-/// The rule with this id, in letters of either case.
+/// The rule with this id; upper and lower case are equal.
 pub fn find(id: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.id.eq_ignore_ascii_case(id))
 }

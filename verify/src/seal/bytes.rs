@@ -1,13 +1,13 @@
-//! The bytes of a seal: where they lie in the file, and what is said of those that are wrong.
+//! The bytes of a seal: their offsets in the file, and findings about wrong bytes.
 
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::{Input, hex};
 use crate::report::Stop;
 
-/// Where the bytes of a seal lie in the file.
+/// The ranges of the file that contain a seal.
 #[derive(Default)]
 pub(super) struct Pieces {
-    /// Offset in the seal, offset in the file, length; in order and without gaps.
+    /// Offset in the seal, offset in the file, length; in order, without gaps in the seal.
     pieces: Vec<(u64, u64, u64)>,
     pub(super) len: u64,
 }
@@ -18,7 +18,7 @@ impl Pieces {
         self.len += len;
     }
 
-    /// The place in the file of byte `offset` of the seal.
+    /// File offset of byte `offset` of the seal.
     pub(super) fn at(&self, offset: u64) -> u64 {
         let after = self.pieces.partition_point(|p| p.0 <= offset);
         match after.checked_sub(1).and_then(|i| self.pieces.get(i)) {
@@ -27,7 +27,7 @@ impl Pieces {
         }
     }
 
-    /// As many of `len` bytes of the seal as there are at `offset`.
+    /// Up to `len` bytes of the seal at `offset`.
     pub(super) fn read(&self, input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, Stop> {
         let end = offset.saturating_add(len as u64);
         let mut bytes = Vec::new();
@@ -44,12 +44,12 @@ impl Pieces {
     }
 }
 
-/// Compares bytes that can only be right in one way.
+/// Checks that `found` equals `expected`.
 pub(super) fn same(
     rule: &'static crate::Rule,
     found: &[u8],
     expected: &[u8],
-    place: &Place<'_>,
+    place: &Location<'_>,
     at: u64,
     sink: &mut Sink,
 ) -> bool {
@@ -67,18 +67,18 @@ pub(super) fn same(
     })
 }
 
-/// Says that bytes follow a seal that ends at `end`.
-pub(super) fn behind_the_end(
+/// Reports the bytes after a seal that ends at `end`.
+pub(super) fn trailing_bytes(
     rule: &'static crate::Rule,
     input: &Input,
     end: u64,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
     let bytes = input.up_to(end, 64)?;
-    sink.broken(rule, &Place::file("behind the seal", end), |f| {
-        let behind = input.size().saturating_sub(end);
-        f.found(format!("{behind} bytes behind the end of the dump"))
-            .expected(format!("the file to end at {end:#x}"))
+    sink.broken(rule, &Location::file("after the seal", end), |f| {
+        let trailing = input.size().saturating_sub(end);
+        f.found(format!("{trailing} bytes after the end of the dump"))
+            .expected(format!("the end of the file at {end:#x}"))
             .bytes(end, &bytes)
     });
     Ok(())

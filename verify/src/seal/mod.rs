@@ -1,9 +1,10 @@
-//! The seal, compared byte by byte with what the frames in front of it say.
+//! The seal, compared byte by byte with the frames before it.
 //!
-//! Definitions from [`livecore_compress::seal::format`] and [`livecore_defs::seal`]. A seal is header,
-//! attachment, index and footer, without gaps; of version 2 parts lie in front of it; zstd carries it in one skippable frame with a seek
-//! table behind, gzip in the extra fields of empty members, an uncompressed file as it is. Nothing
-//! of it is used to find frames: the walk has found them, and the index has to agree.
+//! Definitions from [`livecore_compress::seal::format`] and [`livecore_defs::seal`]. A seal is
+//! header, attachment, index and footer, without gaps. In version 2 parts may precede it. zstd
+//! wraps it in a skippable frame, followed by a seek table; gzip in the extra fields of empty
+//! members; an uncompressed file contains it as it is. The verifier does not use the index to find
+//! frames: it walks the frames, and compares the index with the result.
 
 mod bytes;
 mod parts;
@@ -16,27 +17,27 @@ use livecore_defs::seal as attachment;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::codec::{Derived, Walked};
-use crate::finding::{Place, Region, Sink};
+use crate::finding::{Location, Region, Sink};
 use crate::input::{Input, field, little, number, quoted};
 use crate::kdh::Kdh;
-use crate::records::Told;
+use crate::records::ProducerRecords;
 use crate::report::Stop;
 use crate::{records, rules};
-use bytes::{Pieces, behind_the_end, same};
+use bytes::{Pieces, same, trailing_bytes};
 
-/// What a seal says that others need.
+/// The content of a seal.
 pub(crate) struct Sealed {
-    /// The kerneldumpheader of the attachment.
+    /// The kerneldumpheader in the attachment.
     pub(crate) header: Option<Kdh>,
-    /// Bytes of content that the seal states.
+    /// Content length that the seal states.
     pub(crate) content_len: u64,
-    /// What the producer tells of the dump's pages, and where.
-    pub(crate) told: Told,
-    /// Offset of the attachment in the file.
-    pub(crate) told_at: u64,
+    /// The producer's records in the attachment.
+    pub(crate) producer: ProducerRecords,
+    /// File offset of the attachment.
+    pub(crate) attachment_at: u64,
 }
 
-/// Checks the seal that begins at `start`, behind the frames that `walked` met.
+/// Checks the seal that begins at `start`, against the frames in `walked`.
 pub(crate) fn check(
     input: &Input,
     codec: Codec,
@@ -45,7 +46,7 @@ pub(crate) fn check(
     sink: &mut Sink,
 ) -> Result<Sealed, Stop> {
     let mut pieces = Pieces::default();
-    let behind = match codec {
+    let end = match codec {
         Codec::None => {
             pieces.push(start, input.size() - start);
             input.size()
@@ -59,8 +60,8 @@ pub(crate) fn check(
     let mut sealed = Sealed {
         header: None,
         content_len: number(&header, 16, 8),
-        told: Told::default(),
-        told_at: pieces.at(head_len as u64),
+        producer: ProducerRecords::default(),
+        attachment_at: pieces.at(head_len as u64),
     };
     if !trusted {
         return Ok(sealed);
@@ -72,13 +73,13 @@ pub(crate) fn check(
     let len = index_len
         .and_then(|index| index.checked_add((head_len + FOOTER_LEN) as u64))
         .and_then(|rest| rest.checked_add(attachment_len));
-    let place = Place::file("seal", start);
+    let place = Location::file("seal", start);
     let mut whole = len == Some(pieces.len);
     match len.filter(|len| codec == Codec::None && *len < pieces.len) {
         Some(len) if ends_there(input, start + len)? => {
             pieces.len = len;
             whole = true;
-            behind_the_end(&rules::SEAL_LENGTH, input, start + len, sink)?;
+            trailing_bytes(&rules::SEAL_LENGTH, input, start + len, sink)?;
         }
         _ => {
             sink.check(&rules::SEAL_LENGTH, whole, &place, |f| {
@@ -87,19 +88,19 @@ pub(crate) fn check(
                         Some(len) => {
                             format!("{len}: header, attachment, {frames} index entries, footer")
                         }
-                        None => "a length that a file can have".into(),
+                        None => "a length below 2^64".into(),
                     })
             });
         }
     }
-    (sealed.header, sealed.told) = check_attachment(input, &header, &pieces, sink)?;
+    (sealed.header, sealed.producer) = check_attachment(input, &header, &pieces, sink)?;
     let at = walked.end..start;
     let parts = match head_len {
         HEADER_LEN => parts::check(input, codec, at, &header, walked, sink)?,
         _ => parts::Parts::default(),
     };
     sealed
-        .told
+        .producer
         .check_ranges(parts.ranges, pieces.at(head_len as u64), sink);
     if !whole {
         return Ok(sealed);
@@ -109,7 +110,7 @@ pub(crate) fn check(
     check_index(input, &pieces, (index_at, footer_at), &header, walked, sink)?;
     let footer = pieces.read(input, footer_at, FOOTER_LEN)?;
     let expected = footer_bytes(pieces.len);
-    let place = Place::file("seal footer", pieces.at(footer_at));
+    let place = Location::file("seal footer", pieces.at(footer_at));
     same(
         &rules::SEAL_FOOTER,
         &footer,
@@ -120,13 +121,13 @@ pub(crate) fn check(
     );
     match codec {
         Codec::None => {}
-        Codec::Zstd => wrapping::seek_table(input, behind, start, walked, sink)?,
-        Codec::Gzip => wrapping::last_member(input, behind, &expected, sink)?,
+        Codec::Zstd => wrapping::seek_table(input, end, start, walked, sink)?,
+        Codec::Gzip => wrapping::last_member(input, end, &expected, sink)?,
     }
     Ok(sealed)
 }
 
-/// Bytes of a seal's header, by its version.
+/// Size of a seal's header, by its version.
 fn header_len(header: &[u8]) -> usize {
     match number(header, 8, 2) == u64::from(VERSION) {
         true => HEADER_LEN,
@@ -144,16 +145,16 @@ fn footer_bytes(seal_len: u64) -> [u8; FOOTER_LEN] {
     bytes
 }
 
-/// Whether the bytes in front of `end` are a footer's last.
+/// Whether the bytes before `end` are the last of a footer.
 fn ends_there(input: &Input, end: u64) -> Result<bool, Stop> {
     let at = end.saturating_sub(END_MAGIC.len() as u64);
     Ok(input.up_to(at, END_MAGIC.len())? == END_MAGIC)
 }
 
-/// `header` is as long as its version's, or as there is of it.
+/// Checks `header`, which may be shorter than its version's. Returns whether it can be trusted.
 fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
     let at = pieces.at(0);
-    let place = Place::file("seal header", at);
+    let place = Location::file("seal header", at);
     let len = header_len(header);
     if header.len() < len {
         sink.broken(&rules::SEAL_HEADER, &place, |f| {
@@ -190,8 +191,8 @@ fn check_header(header: &[u8], pieces: &Pieces, sink: &mut Sink) -> bool {
     };
     let reserved = header[11] == 0 && reserved;
     sink.check(&rules::SEAL_HEADER, reserved, &place, |f| {
-        f.found("reserved bytes that are not zero")
-            .expected(format!("bytes {bytes} zero"))
+        f.found("nonzero reserved bytes")
+            .expected(format!("zeros in bytes {bytes}"))
             .bytes(at, header)
     });
     right
@@ -221,20 +222,20 @@ fn check_against_walk(
     }
     for (what, offset, len, derived) in facts {
         let stated = number(header, offset, len);
-        let place = Place::file("seal header", pieces.at(offset as u64));
+        let place = Location::file("seal header", pieces.at(offset as u64));
         sink.check(&rules::SEAL_FRAMES, stated == derived, &place, |f| {
             f.found(format!("{what}: {stated}"))
-                .expected(format!("{derived}, from the frames themselves"))
+                .expected(format!("{derived}, counted in the file"))
         });
     }
     let frame_size = number(header, 12, 4);
     let (content, frames) = (number(header, 16, 8), number(header, 32, 8));
     let uniform = frame_size != 0 && content.div_ceil(frame_size) == frames;
-    let place = Place::file("seal header", pieces.at(12));
+    let place = Location::file("seal header", pieces.at(12));
     sink.check(&rules::SEAL_FRAMES, uniform, &place, |f| {
         f.found(format!("frames of {frame_size} bytes"))
             .expected(format!(
-                "a size that cuts {content} bytes into {frames} frames"
+                "a size that divides {content} bytes into {frames} frames"
             ))
     });
     let last = walked.derived.len().saturating_sub(1);
@@ -248,11 +249,11 @@ fn check_against_walk(
     });
     let all = walked.derived.len() as u64 == walked.frames;
     let odd = odd.filter(|_| walked.whole && all);
-    let place = Place::file("seal header", pieces.at(12));
+    let place = Location::file("seal header", pieces.at(12));
     sink.check(&rules::SEAL_FRAMES, odd.is_none(), &place, |f| {
         let (i, len) = odd.map_or((0, 0), |(i, frame)| (i, frame.content_len));
         f.found(format!("frames of {frame_size} bytes"))
-            .expected(format!("frame {i} has {len}"))
+            .expected(format!("{len} bytes, the size of frame {i}"))
     });
 }
 
@@ -261,11 +262,11 @@ fn check_attachment(
     header: &[u8],
     pieces: &Pieces,
     sink: &mut Sink,
-) -> Result<(Option<Kdh>, Told), Stop> {
+) -> Result<(Option<Kdh>, ProducerRecords), Stop> {
     let head_len = header_len(header);
     let len = number(header, 40, 4) as usize;
     let at = pieces.at(head_len as u64);
-    let place = Place::file("seal attachment", at);
+    let place = Location::file("seal attachment", at);
     let small = len <= ATTACHMENT_MAX;
     sink.check(&rules::SEAL_ATTACHMENT, small, &place, |f| {
         f.found(format!("{len} bytes"))
@@ -300,23 +301,23 @@ fn check_attachment(
         }
     }
     sink.check(&rules::SEAL_ATTACHMENT_FORM, sound, &place, |f| {
-        f.found(format!("{} bytes that are no record", rest.len()))
-            .expected("a header, and records to the attachment's end")
+        f.found(format!("{} bytes that are not a record", rest.len()))
+            .expected("a header, and records to the end of the attachment")
     });
-    let mut told = Told::default();
+    let mut producer = ProducerRecords::default();
     if let Some(records) = records.filter(|_| sound) {
-        told = records::check(records, &place, sink);
+        producer = records::check(records, &place, sink);
     }
     let flags = little(&bytes, attachment::FLAGS_FIELD);
     let filled = flags & u64::from(attachment::FLAG_ZERO_TAIL) != 0;
     let flags_at = pieces.at((head_len + attachment::FLAGS_FIELD.offset) as u64);
-    let place = Place::file("seal attachment", flags_at);
+    let place = Location::file("seal attachment", flags_at);
     sink.check(&rules::SEAL_ZERO_TAIL, !filled, &place, |f| {
-        f.found("lost pages that stand as zeros at the payload's end")
-            .expected("a payload that was whole")
+        f.found("zeros in place of missing pages at the end of the payload")
+            .expected("a payload that was complete")
     });
     let whole = flags & u64::from(attachment::FLAG_SALVAGED) == 0;
-    told.salvaged = !whole;
+    producer.salvaged = !whole;
     sink.check(&rules::SEAL_SALVAGED, whole, &place, |f| {
         let [kept, pages, sections] = bytes
             .get(attachment::RECORDS_OFFSET..)
@@ -325,14 +326,14 @@ fn check_attachment(
         f.found(format!(
             "a salvaged dump: {kept} pages kept, {pages} lost, {sections} bytes of sections lost"
         ))
-        .expected("a dump that was whole")
+        .expected("a dump that was intact")
     });
     let rebuilt = attachment::FLAG_HEADER_FROM_INFO | attachment::FLAG_HEADER_FROM_PAYLOAD;
     let original = flags & u64::from(rebuilt) == 0;
-    told.rebuilt = !original;
+    producer.rebuilt = !original;
     sink.check(&rules::SEAL_REBUILT, original, &place, |f| {
-        f.found("a kerneldumpheader that was rebuilt")
-            .expected("the one that the kernel wrote")
+        f.found("a rebuilt kerneldumpheader")
+            .expected("the kernel's kerneldumpheader")
     });
     let header = field(&bytes, attachment::HEADER_FIELD);
     let header = header.and_then(|b| <[u8; SIZE]>::try_from(b).ok());
@@ -340,7 +341,7 @@ fn check_attachment(
     let header = header
         .filter(|_| magic == attachment::MAGIC)
         .map(|bytes| Kdh::new(bytes, at, "sealed kerneldumpheader"));
-    Ok((header, told))
+    Ok((header, producer))
 }
 
 fn check_index(
@@ -351,7 +352,7 @@ fn check_index(
     walked: &Walked,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
-    // 4,096 entries at a time: pieces of whole entries.
+    // Whole entries, 4096 at a time.
     let step = ENTRY_LEN * 4096;
     let piece = |at: u64| pieces.read(input, at, step.min((to - at) as usize));
     let mut digest = xxhash_rust::xxh64::Xxh64::new(0);
@@ -365,13 +366,13 @@ fn check_index(
         at += bytes.len() as u64;
     }
     let (digest, stated) = (digest.digest(), number(header, 56, 8));
-    let place = Place::file("seal index", pieces.at(from));
+    let place = Location::file("seal index", pieces.at(from));
     let trusted = sink.check(&rules::SEAL_INDEX_DIGEST, digest == stated, &place, |f| {
         f.found(format!("bytes with digest {digest:#018x}"))
             .expected(format!("{stated:#018x}"))
     });
     let mut derived = walked.derived.iter();
-    // Frames that were too large to be held have nothing to compare an entry with.
+    // Without the lengths and checksums of all frames there is nothing to compare.
     let compare = walked.complete && walked.derived.len() as u64 == walked.frames;
     let mut frame_at = walked.marks.first().map_or(0, |mark| mark.stored);
     let (mut at, mut i) = (from, 0_u64);
@@ -391,18 +392,18 @@ fn check_index(
             let offset = pieces.at(at + (n * ENTRY_LEN) as u64);
             let right = stated == found || !compare;
             if trusted {
-                let place = Place::file(Region::Nth("frame", i), frame_at);
+                let place = Location::file(Region::Nth("frame", i), frame_at);
                 sink.check(&rules::SEAL_INDEX, right, &place, |f| {
-                    f.found(entry_words(&found)).expected(format!(
-                        "{}, as the index at {offset:#x} has it",
-                        entry_words(&stated)
+                    f.found(entry_text(&found)).expected(format!(
+                        "{}, from the index entry at {offset:#x}",
+                        entry_text(&stated)
                     ))
                 });
             } else {
-                let place = Place::file(Region::Nth("seal index entry", i), offset);
+                let place = Location::file(Region::Nth("seal index entry", i), offset);
                 sink.check(&rules::SEAL_INDEX, right, &place, |f| {
-                    f.found(entry_words(&stated))
-                        .expected(format!("{}, from the frame itself", entry_words(&found)))
+                    f.found(entry_text(&stated))
+                        .expected(format!("{}, from the frame", entry_text(&found)))
                         .bytes(offset, entry)
                 });
             }
@@ -422,6 +423,6 @@ fn expected_entry(frame: &Derived) -> [u64; 3] {
     ]
 }
 
-fn entry_words([len, content, stored]: &[u64; 3]) -> String {
+fn entry_text([len, content, stored]: &[u64; 3]) -> String {
     format!("{len} bytes, content {content:#010x}, stored {stored:#010x}")
 }

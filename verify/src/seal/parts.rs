@@ -1,5 +1,5 @@
-//! The parts of a sealed file, between the data and the seal: their wrapping, their digests, and
-//! what they hold. The second copy of the content's beginning is compared with the frames.
+//! The parts of a sealed file, between data and seal: their wrapping, digests and content. The copy
+//! of the content's beginning is compared with the frames.
 
 use std::ops::Range;
 
@@ -10,22 +10,22 @@ use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::wrapping::{EMPTY_BODY, member_head};
 use crate::codec::{Walked, replay};
-use crate::finding::{Finding, Place, Region, Sink};
+use crate::finding::{Finding, Location, Region, Sink};
 use crate::input::{Input, number};
 use crate::report::Stop;
 use crate::rules;
 
-/// Bytes that are digested at a time.
+/// Number of bytes digested at a time.
 const STEP: usize = 1 << 16;
 
-/// What the parts hold.
+/// The content of the parts.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// Unproven ranges.
+    /// Number of unproven ranges.
     pub(super) ranges: u64,
 }
 
-/// One part, found sound.
+/// One valid part.
 struct Part {
     kind: u32,
     offset: u64,
@@ -34,8 +34,7 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-/// Checks the parts that lie at `at` and that the seal's `header` describes. `whole` says whether
-/// the data is, so that the copy can be compared with it.
+/// Checks the parts in the range `at` of the file, which the seal's `header` describes.
 pub(super) fn check(
     input: &Input,
     codec: Codec,
@@ -44,12 +43,12 @@ pub(super) fn check(
     walked: &Walked,
     sink: &mut Sink,
 ) -> Result<Parts, Stop> {
-    let place = Place::file("parts", at.start);
+    let place = Location::file("parts", at.start);
     let (count, len) = (number(header, 44, 4), number(header, 72, 8));
-    let there = at.end.saturating_sub(at.start);
-    let mut sound = sink.check(&rules::SEAL_PARTS, there == len, &place, |f| {
-        f.found(format!("{there} bytes between data and seal"))
-            .expected(format!("{len}, as the seal's header says"))
+    let found = at.end.saturating_sub(at.start);
+    let mut sound = sink.check(&rules::SEAL_PARTS, found == len, &place, |f| {
+        f.found(format!("{found} bytes between data and seal"))
+            .expected(format!("{len}, from the seal's header"))
     });
     let digest = digest(input, &at)?;
     let stated = number(header, 80, 8);
@@ -72,12 +71,12 @@ pub(super) fn check(
     let content = number(header, 16, 8);
     let mut last_range = 0;
     for n in 0..count {
-        let place = Place::file(Region::Nth("part", n), walk.at);
+        let place = Location::file(Region::Nth("part", n), walk.at);
         let part = match walk.next()? {
             Ok(part) => part,
             Err(why) => {
                 sink.broken(&rules::SEAL_PARTS, &place, |f| {
-                    f.found(why).expected("a part in its wrapping")
+                    f.found(why).expected("a valid part")
                 });
                 return Ok(parts);
             }
@@ -89,14 +88,14 @@ pub(super) fn check(
         };
         sink.check(&rules::SEAL_PARTS, fault.is_none(), &place, |f| {
             f.found(fault.unwrap_or_default())
-                .expected("what docs/sealed.md says of its kind")
+                .expected("the content that docs/sealed.md describes")
         });
     }
     let rest = walk.rest()?;
-    let place = Place::file("behind the parts", walk.at);
+    let place = Location::file("after the parts", walk.at);
     sink.check(&rules::SEAL_PARTS, rest.is_none(), &place, |f| {
         f.found(rest.unwrap_or_default())
-            .expected(format!("{count} parts, and no more"))
+            .expected(format!("no bytes after {count} parts"))
     });
     if walked.whole {
         copy.compare(input, codec, walked, sink)?;
@@ -119,25 +118,25 @@ fn digest(input: &Input, range: &Range<u64>) -> Result<u64, Stop> {
     Ok(digest.digest())
 }
 
-/// Reads one part after the other out of what the codec wraps them in.
+/// Reads the parts in order, without the codec's wrapping.
 struct Walk<'a> {
     input: &'a Input,
     codec: Codec,
     at: u64,
     end: u64,
-    /// Kind and offset of the part before.
+    /// Kind and offset of the previous part.
     before: (u32, u64),
 }
 
 impl Walk<'_> {
-    /// The next part; in words why there is none.
+    /// The next part, or a description of what is wrong with it.
     fn next(&mut self) -> Result<Result<Part, String>, Stop> {
         let start = self.at;
         if self.codec == Codec::Zstd && self.before == (0, 0) {
             let head = self.input.up_to(start, 8)?;
             let whole = number(&head, 4, 4) == self.end.saturating_sub(start + 8);
             if number(&head, 0, 4) != u64::from(ZSTD_SEAL_MAGIC) || !whole {
-                return Ok(Err("no skippable frame around all parts".into()));
+                return Ok(Err("parts without a skippable frame around them".into()));
             }
             self.at += 8;
         }
@@ -148,31 +147,31 @@ impl Walk<'_> {
         let head = self.input.up_to(head_at, PART_HEADER_LEN)?;
         let digest = head.get(..PART_DIGESTED).map(|bytes| xxh64(bytes, 0));
         if !head.starts_with(&PART_MAGIC) || digest != Some(number(&head, PART_DIGESTED, 8)) {
-            return Ok(Err("a header with another magic or digest".into()));
+            return Ok(Err("a header with a wrong magic or digest".into()));
         }
         let len = number(&head, 12, 4) as usize;
         if PART_HEADER_LEN + len > PART_MAX || number(&head, 32, 8) != head_at {
-            let place = number(&head, 32, 8);
+            let stated = number(&head, 32, 8);
             return Ok(Err(format!(
-                "a part of {len} bytes that belongs at {place:#x}"
+                "a part of {len} bytes that states the offset {stated:#x}"
             )));
         }
         let bytes = self.input.up_to(head_at + PART_HEADER_LEN as u64, len)?;
-        let behind = head_at + (PART_HEADER_LEN + len) as u64;
+        let end = head_at + (PART_HEADER_LEN + len) as u64;
         if bytes.len() < len || xxh64(&bytes, 0) != number(&head, 40, 8) {
-            return Ok(Err("content with another digest".into()));
+            return Ok(Err("content with a wrong digest".into()));
         }
         if head[29..32] != [0; 3] {
-            return Ok(Err("reserved bytes that are not zero".into()));
+            return Ok(Err("nonzero reserved bytes".into()));
         }
-        self.at = behind;
+        self.at = end;
         if self.codec == Codec::Gzip {
             // At most PART_MAX.
             let expected = member_head((PART_HEADER_LEN + len) as u16, GZIP_SEAL);
             let around = self.input.up_to(start, expected.len())?;
-            if around != expected || self.input.up_to(behind, EMPTY_BODY.len())? != EMPTY_BODY {
+            if around != expected || self.input.up_to(end, EMPTY_BODY.len())? != EMPTY_BODY {
                 return Ok(Err(
-                    "another member than an empty one with a subfield".into()
+                    "a member that is not empty, or has a wrong header".into()
                 ));
             }
             self.at += EMPTY_BODY.len() as u64;
@@ -192,7 +191,7 @@ impl Walk<'_> {
         Ok(Ok(part))
     }
 
-    /// What follows the last part and is not padding.
+    /// A description of bytes after the last part that are not padding.
     fn rest(&self) -> Result<Option<String>, Stop> {
         let padded = match self.codec {
             Codec::None => self.at.next_multiple_of(PLAIN_UNIT),
@@ -209,17 +208,23 @@ impl Walk<'_> {
 }
 
 impl Parts {
-    /// Takes a piece of the list of unproven ranges; says what is wrong with it.
+    /// Adds a piece of the list of unproven ranges. Returns a description of what is wrong with it.
     fn add(&mut self, part: &Part, last: &mut u64, content: u64) -> Option<String> {
         let piece = part.bytes.len();
         if part.codec != CODEC_NONE
             || part.content_len as usize != piece
             || !piece.is_multiple_of(16)
         {
-            return Some(format!("a list of {piece} bytes"));
+            return Some(format!(
+                "a list of {piece} bytes, not of whole 16-byte ranges"
+            ));
         }
         if part.offset != self.ranges * 16 {
-            return Some(format!("a piece of the list for its byte {}", part.offset));
+            return Some(format!(
+                "list offset {}, not {}",
+                part.offset,
+                self.ranges * 16
+            ));
         }
         for range in part.bytes.chunks_exact(16) {
             let (start, len) = (number(range, 0, 8), number(range, 8, 8));
@@ -227,7 +232,7 @@ impl Parts {
             let ascends = start > *last || self.ranges == 0;
             let Some(end) = end.filter(|_| len > 0 && ascends) else {
                 return Some(format!(
-                    "an unproven range of {len} bytes from {start:#x} on"
+                    "an invalid unproven range of {len} bytes at {start:#x}"
                 ));
             };
             *last = end;
@@ -237,7 +242,7 @@ impl Parts {
     }
 }
 
-/// The copy of the content's beginning, as digests of its pieces.
+/// Digests of the copy of the content's beginning.
 #[derive(Default)]
 struct Copy {
     /// Length and digest of each piece.
@@ -247,13 +252,13 @@ struct Copy {
 }
 
 impl Copy {
-    /// Decodes the next piece; says what is wrong with it.
+    /// Decodes the next piece. Returns a description of what is wrong with it.
     fn add(&mut self, part: &Part) -> Option<String> {
         let len = part.content_len as usize;
         let fits = self.len == part.offset && self.len.is_multiple_of(PART_COPY_LEN as u64);
         if !fits || len == 0 || len > PART_COPY_LEN || part.codec != CODEC_ZSTD {
             let offset = part.offset;
-            return Some(format!("a copy of {len} bytes from {offset:#x} on"));
+            return Some(format!("an invalid copy of {len} bytes at {offset:#x}"));
         }
         let decoder = self.decoder.get_or_insert_with(DCtx::create);
         let mut content = Vec::with_capacity(PART_COPY_LEN);
@@ -262,14 +267,14 @@ impl Copy {
             return Some(format!("a copy that does not decode: {why}"));
         }
         if content.len() != len {
-            return Some(format!("{} bytes that came out of a copy", content.len()));
+            return Some(format!("a copy that decodes to {} bytes", content.len()));
         }
         self.pieces.push((len, xxh64(&content, 0)));
         self.len += len as u64;
         None
     }
 
-    /// That the frames, decoded once more, have the same content.
+    /// Decodes the frames again and compares their content with the copy.
     fn compare(
         &self,
         input: &Input,
@@ -301,10 +306,10 @@ impl Copy {
             wanted.is_some() && differs.is_none()
         })?;
         let differs = differs.or(wanted.map(|_| at));
-        let place = Place::payload("copied content", differs.unwrap_or(0));
+        let place = Location::payload("copied content", differs.unwrap_or(0));
         let say = |f: Finding| {
             f.found("content that differs from its copy")
-                .expected("the same in both")
+                .expected("equal bytes")
         };
         sink.check(&rules::SEAL_PARTS, differs.is_none(), &place, say);
         Ok(())

@@ -1,27 +1,27 @@
-//! What a codec wraps a seal in: zstd a skippable frame with a seek table behind, gzip empty
-//! members.
+//! The frames and members around a seal: in zstd a skippable frame followed by a seek table, in
+//! gzip empty members.
 
 use livecore_compress::seal::format::*;
 use xxhash_rust::xxh64::xxh64;
 
-use super::bytes::{Pieces, behind_the_end, same};
+use super::bytes::{Pieces, same, trailing_bytes};
 use crate::codec::Walked;
-use crate::finding::{Place, Sink};
+use crate::finding::{Location, Sink};
 use crate::input::{Input, number};
 use crate::probe::{EXTRA_HEADER, SEEK_FOOTER, SEEK_MAGIC};
 use crate::report::Stop;
 use crate::rules;
 
-/// RFC 1951: the deflate stream of nothing, and the trailer of nothing behind it.
+/// RFC 1951 and 1952: an empty deflate stream and its trailer.
 pub(super) const EMPTY_BODY: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Bytes of an empty member in front of its subfield's content.
+/// Size of an empty member before its subfield's content.
 const PIECE_HEAD: u64 = 10 + 2 + 4;
-/// The zstd project's seekable format: magic of the frame, and sizes.
+/// zstd seekable format: magic of the seek table's frame.
 const SEEK_FRAME: u32 = 0x184D_2A5E;
 const SEEK_DESCRIPTOR: u8 = 0x80;
 const SEEK_ENTRY: usize = 12;
 
-/// Finds the seal in its skippable frame; says where the seek table should begin.
+/// Finds the seal in its skippable frame. Returns the offset at which the seek table should begin.
 pub(super) fn unwrap_zstd(
     input: &Input,
     start: u64,
@@ -29,7 +29,7 @@ pub(super) fn unwrap_zstd(
     sink: &mut Sink,
 ) -> Result<u64, Stop> {
     let head = input.up_to(start, 8)?;
-    let place = Place::file("seal frame", start);
+    let place = Location::file("seal frame", start);
     let magic = number(&head, 0, 4);
     sink.check(
         &rules::SEAL_WRAPPING,
@@ -44,12 +44,12 @@ pub(super) fn unwrap_zstd(
     let len = number(&head, 4, 4);
     let from = start + 8;
     let end = from + len;
-    let room = input.size().saturating_sub(from);
-    sink.check(&rules::SEAL_WRAPPING, len <= room, &place, |f| {
+    let left = input.size().saturating_sub(from);
+    sink.check(&rules::SEAL_WRAPPING, len <= left, &place, |f| {
         f.found(format!("a frame that ends at {end:#x}"))
-            .expected(format!("an end at {:#x} or before", input.size()))
+            .expected(format!("an end at or before {:#x}", input.size()))
     });
-    pieces.push(from, len.min(room));
+    pieces.push(from, len.min(left));
     Ok(end.min(input.size()))
 }
 
@@ -63,30 +63,33 @@ pub(super) fn seek_table(
     if !walked.complete {
         return Ok(());
     }
-    // One for the frame around the parts, one for the seal's.
+    // The table also lists the frame around the parts, and the seal's.
     let parts_len = seal_at.saturating_sub(walked.end);
     let frames = walked.frames + 1 + u64::from(parts_len > 0);
     let body = frames.saturating_mul(SEEK_ENTRY as u64) + SEEK_FOOTER as u64;
-    let place = Place::file("seek table", at);
+    let place = Location::file("seek table", at);
     let found = input.size() - at;
     let last = SEEK_MAGIC.to_le_bytes();
     let end = at.saturating_add(body + 8);
     if found > body + 8 && input.up_to(end - last.len() as u64, last.len())? == last {
-        behind_the_end(&rules::SEAL_SEEK_TABLE, input, end, sink)?;
+        trailing_bytes(&rules::SEAL_SEEK_TABLE, input, end, sink)?;
     } else {
         let right = sink.check(&rules::SEAL_SEEK_TABLE, found == body + 8, &place, |f| {
-            f.found(format!("{found} bytes behind the seal"))
-                .expected(format!("a seek table of {}: {frames} entries", body + 8))
+            f.found(format!("{found} bytes after the seal"))
+                .expected(format!(
+                    "a seek table of {} bytes: {frames} entries",
+                    body + 8
+                ))
         });
         if !right {
             return Ok(());
         }
     }
-    // Frames that were stepped over, or were too large to be held, have nothing to compare with.
+    // Without the lengths and checksums of all frames there is nothing to compare.
     if walked.derived.len() as u64 != walked.frames {
         return Ok(());
     }
-    // In pieces, so that nothing is held twice.
+    // Compare in pieces, to bound memory.
     let mut expected = Vec::new();
     let mut from = at;
     expected.extend(SEEK_FRAME.to_le_bytes());
@@ -120,14 +123,14 @@ fn seek_piece(
     sink: &mut Sink,
 ) -> Result<u64, Stop> {
     let found = input.up_to(at, expected.len())?;
-    let place = Place::file("seek table", at);
+    let place = Location::file("seek table", at);
     same(&rules::SEAL_SEEK_TABLE, &found, expected, &place, at, sink);
     let next = at + expected.len() as u64;
     expected.clear();
     Ok(next)
 }
 
-/// The header of an empty member that has `len` bytes under `id` in its extra field.
+/// The header of an empty member whose extra field has a subfield `id` of `len` bytes.
 pub(super) fn member_head(len: u16, id: [u8; 2]) -> Vec<u8> {
     let mut head = EXTRA_HEADER.to_vec();
     head.extend(len.saturating_add(4).to_le_bytes());
@@ -136,7 +139,7 @@ pub(super) fn member_head(len: u16, id: [u8; 2]) -> Vec<u8> {
     head
 }
 
-/// Finds the seal in its empty members; says where the last member should begin.
+/// Finds the seal in its empty members. Returns the offset at which the last member should begin.
 pub(super) fn unwrap_gzip(
     input: &Input,
     start: u64,
@@ -150,24 +153,24 @@ pub(super) fn unwrap_gzip(
             return Ok(at);
         }
         let len = number(&head, 14, 2);
-        let place = Place::file("seal member", at);
+        let place = Location::file("seal member", at);
         let expected = member_head(len as u16, GZIP_SEAL);
         if !same(&rules::SEAL_WRAPPING, &head, &expected, &place, at, sink) {
             return Ok(at);
         }
         let content = at + PIECE_HEAD;
-        let behind = content + len;
-        let body = input.up_to(behind, EMPTY_BODY.len())?;
+        let body_at = content + len;
+        let body = input.up_to(body_at, EMPTY_BODY.len())?;
         same(
             &rules::SEAL_WRAPPING,
             &body,
             &EMPTY_BODY,
             &place,
-            behind,
+            body_at,
             sink,
         );
         pieces.push(content, len.min(input.size().saturating_sub(content)));
-        at = behind + EMPTY_BODY.len() as u64;
+        at = body_at + EMPTY_BODY.len() as u64;
         // Only the last piece may be shorter.
         if len != GZIP_PIECE as u64 {
             return Ok(at);
@@ -185,10 +188,10 @@ pub(super) fn last_member(
     expected.extend(footer);
     expected.extend(EMPTY_BODY);
     let found = input.up_to(at, expected.len())?;
-    let place = Place::file("last member", at);
+    let place = Location::file("last member", at);
     let end = at.saturating_add(expected.len() as u64);
     if same(&rules::SEAL_FOOTER, &found, &expected, &place, at, sink) && end < input.size() {
-        behind_the_end(&rules::SEAL_FOOTER, input, end, sink)?;
+        trailing_bytes(&rules::SEAL_FOOTER, input, end, sink)?;
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ fn a_sealed_dump_whose_beginning_is_lost_is_broken_and_not_foreign() {
 }
 
 #[test]
-fn bytes_behind_a_seal_are_named_as_such() {
+fn bytes_after_a_seal_are_reported_at_its_end() {
     let payload = build("").payload;
     for codec in CODECS {
         let file = seal(&payload, codec, FRAME as u32);
@@ -145,15 +145,15 @@ fn bytes_behind_a_seal_are_named_as_such() {
             let report = verify(&bytes, &Options::default());
             let errors = errors(&report);
             assert_eq!(errors.len(), 1, "{}", told(&report));
+            let rule = match codec {
+                Codec::None => "SEAL-LENGTH",
+                Codec::Gzip => "SEAL-FOOTER",
+                Codec::Zstd => "SEAL-SEEK-TABLE",
+            };
+            assert_eq!(errors[0].rule.id, rule);
             assert_eq!(errors[0].offset, file.len() as u64);
-            assert_eq!(
-                errors[0].found,
-                format!("{more} bytes behind the end of the dump")
-            );
-            assert_eq!(
-                errors[0].expected,
-                format!("the file to end at {:#x}", file.len())
-            );
+            let excerpt = errors[0].bytes.as_ref().unwrap();
+            assert_eq!(excerpt.bytes, vec![b'x'; more.min(64)]);
         }
     }
 }
