@@ -88,6 +88,7 @@ fn the_top_level_is_fixed() {
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "rustfmt.toml",
         // Not of the repository.
@@ -110,6 +111,7 @@ fn links_between_pages_lead_somewhere() {
         "README.md".to_owned(),
         "ARCHITECTURE.md".to_owned(),
         "CHANGELOG.md".to_owned(),
+        "CONTRIBUTING.md".to_owned(),
     ];
     pages.extend(files("docs", "md"));
     pages.extend(files("testdata", "md"));
@@ -128,6 +130,37 @@ fn links_between_pages_lead_somewhere() {
         }
     }
     report("links to nothing", &broken);
+}
+
+/// CONTRIBUTING.md lists the files to change for common tasks. Its placeholders are replaced by an
+/// example of each.
+#[test]
+fn files_that_contributing_lists_exist() {
+    let examples = [
+        ("ARCH", "arm64"),
+        ("-vN", "-v1"),
+        ("FORMAT", "lime"),
+        ("GROUP", "header"),
+        ("MODULE", "kdh"),
+        ("ID.dump", "BM-SIZE.dump"),
+        ("NAME.dump", "empty.dump"),
+        ("VERB", "compare"),
+    ];
+    let (mut paths, mut broken) = (0, Vec::new());
+    for quoted in read("CONTRIBUTING.md").split('`').skip(1).step_by(2) {
+        if quoted.contains('/') && !quoted.contains(' ') {
+            let mut path = quoted.to_owned();
+            for (placeholder, example) in examples {
+                path = path.replace(placeholder, example);
+            }
+            paths += 1;
+            if !root().join(&path).exists() {
+                broken.push(path);
+            }
+        }
+    }
+    assert!(paths > 80, "only {paths} paths");
+    report("CONTRIBUTING.md lists files that do not exist", &broken);
 }
 
 /// Every text file of a clone.
