@@ -1,5 +1,6 @@
 //! Arguments that several verbs share. A verb's own arguments are in its file.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub struct CodecArgs {
     /// Do not compress
     #[arg(help_heading = "Compression", long, group = "codec")]
     pub none: bool,
-    /// The codec's level: zstd -7 to 22 (3), gzip 1 to 12 (6)
+    /// Compression level: zstd -7 to 22 [default: 3], gzip 1 to 12 [default: 6]; also -1 to -22
     #[arg(
         help_heading = "Compression",
         long,
@@ -31,9 +32,40 @@ pub struct CodecArgs {
     /// Content bytes per frame of a seal: a multiple of 4K up to 64M [default: 1M]
     #[arg(help_heading = "Compression", long, value_name = "SIZE", value_parser = parse_frame_size)]
     pub frame_size: Option<u32>,
-    /// Threads [default: one per processor]
-    #[arg(help_heading = "Compression", short = 'j', long, value_name = "N")]
+    /// Number of threads [default: one per processor]
+    #[arg(
+        help_heading = "Compression",
+        short = 'j',
+        visible_short_alias = 'T',
+        long,
+        value_name = "N"
+    )]
     pub threads: Option<NonZeroUsize>,
+}
+
+/// Command lines of the verbs that compress, with `-1` to `-22` spelled as `--level=N`, as zstd(1)
+/// and gzip(1) have it.
+pub fn with_level_digits(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut verb = false;
+    let mut rest = false;
+    let mut value = false;
+    let mut rewritten = Vec::new();
+    for arg in args {
+        let text = arg.to_str().unwrap_or_default();
+        verb |= matches!(text, "take" | "convert");
+        rest |= text == "--";
+        let level = text
+            .strip_prefix('-')
+            .filter(|digits| (1..=2).contains(&digits.len()))
+            .and_then(|digits| digits.parse::<u8>().ok())
+            .filter(|level| (1..=22).contains(level) && verb && !rest && !value);
+        value = text == "--level";
+        rewritten.push(match level {
+            Some(level) => format!("--level={level}").into(),
+            None => arg,
+        });
+    }
+    rewritten
 }
 
 impl CodecArgs {
@@ -120,6 +152,34 @@ fn parse_frame_size(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rewritten(line: &str) -> String {
+        let args = line.split_whitespace().map(OsString::from);
+        let words = with_level_digits(args);
+        let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn digits_are_a_level_for_verbs_that_compress_only() {
+        for (line, expected) in [
+            (
+                "livecore take -Z -19 -o x",
+                "livecore take -Z --level=19 -o x",
+            ),
+            ("livecore convert -1 a b", "livecore convert --level=1 a b"),
+            (
+                "livecore convert --level -5 a b",
+                "livecore convert --level -5 a b",
+            ),
+            ("livecore convert a -- -1", "livecore convert a -- -1"),
+            ("livecore convert -23 a b", "livecore convert -23 a b"),
+            ("livecore convert -0 a b", "livecore convert -0 a b"),
+            ("livecore read d -8 4", "livecore read d -8 4"),
+        ] {
+            assert_eq!(rewritten(line), expected);
+        }
+    }
 
     #[test]
     fn frame_sizes_are_whole_pages_up_to_64_mib() {

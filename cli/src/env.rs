@@ -21,6 +21,11 @@ pub struct Env {
     pub stdin: Option<File>,
     /// Where a stream that cannot seek is kept while it is read (an unlinked file).
     pub spool_dir: PathBuf,
+    /// The kernel's file for verbs that are given none (`LIVECORE_KERNEL`).
+    pub kernel: Option<PathBuf>,
+    /// Files and directories to look for a kernel in, for verbs that are given none
+    /// (`LIVECORE_KERNEL_PATH`).
+    pub kernel_path: Vec<PathBuf>,
     /// Bytes of memory for what files decide.
     pub memory: u64,
     /// Whether standard output is a log in which a line can be a command: a CI job's.
@@ -40,6 +45,8 @@ impl Env {
             color: false,
             stdin: None,
             spool_dir: std::env::temp_dir(),
+            kernel: None,
+            kernel_path: Vec::new(),
             memory: memory::MOST,
             ci: false,
             stdout_is_open: true,
@@ -65,6 +72,12 @@ impl Env {
                 .try_clone_to_owned()
                 .ok()
                 .map(File::from),
+            kernel: std::env::var_os("LIVECORE_KERNEL")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            kernel_path: std::env::var_os("LIVECORE_KERNEL_PATH")
+                .map(|paths| std::env::split_paths(&paths).collect())
+                .unwrap_or_default(),
             memory: memory::default_budget(),
             ci: ["GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "CI"]
                 .into_iter()

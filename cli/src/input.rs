@@ -16,6 +16,7 @@ use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::crash_directory;
+use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -123,11 +124,21 @@ pub struct KernelArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "kernel")]
     pub kernel_path: Vec<PathBuf>,
     /// Use the kernel even if it contradicts the dump
-    #[arg(long, requires = "kernel")]
+    #[arg(long)]
+    pub force_kernel: bool,
+    /// The spelling of `--force-kernel` in 0.1.
+    #[arg(long, hide = true)]
     pub force: bool,
 }
 
 impl KernelArgs {
+    /// The kernel that the command line names, else the one that the environment names.
+    pub fn named<'a>(&'a self, env: &'a Env) -> Option<&'a Path> {
+        let of_env = env.kernel.as_deref();
+        let of_env = of_env.filter(|_| self.kernel_path.is_empty());
+        self.kernel.as_deref().or(of_env)
+    }
+
     /// The same with the kernel `path`, if there is one, as the one that is named.
     ///
     /// # Errors
@@ -158,8 +169,8 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Option<Pair>, Failure> {
-        match &self.kernel {
-            Some(path) => self.named(path, dump, name, session).map(Some),
+        match self.named(&session.env).map(Path::to_owned) {
+            Some(path) => self.pair(&path, dump, name, session).map(Some),
             None => {
                 let found = self.search(dump, name, session);
                 if found.pair.is_none() && !found.rejected.is_empty() {
@@ -180,8 +191,8 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Pair, Failure> {
-        if let Some(path) = &self.kernel {
-            return self.named(path, dump, name, session);
+        if let Some(path) = self.named(&session.env).map(Path::to_owned) {
+            return self.pair(&path, dump, name, session);
         }
         let Found { pair, rejected } = self.search(dump, name, session);
         pair.ok_or_else(|| {
@@ -195,8 +206,18 @@ impl KernelArgs {
         // The dump's directory may belong to another user: a path must mean nothing in a debugger's
         // command.
         let plain = |path: &Path| command::plain(path).map(drop);
-        let search = KernelSearch::new().next_to(name).places(&self.kernel_path);
+        let places = match &self.kernel_path[..] {
+            [] => &session.env.kernel_path,
+            places => places,
+        };
+        let search = KernelSearch::new().next_to(name).places(places);
         let found = search.filter(&plain).find(dump);
+        if !found.rejected.is_empty() && found.pair.is_some() {
+            let tried = Tried(&found.rejected);
+            session
+                .voice
+                .detail(format_args!("kernels that were not used{tried}"));
+        }
         if let Some(pair) = &found.pair {
             session
                 .voice
@@ -205,7 +226,7 @@ impl KernelArgs {
         found
     }
 
-    fn named(
+    fn pair(
         &self,
         path: &Path,
         dump: &AnyDump,
@@ -227,9 +248,14 @@ impl KernelArgs {
                     "not the kernel of {}: its {what} is {kernel}, the dump's is {dump}",
                     name.display()
                 );
-                if !self.force {
+                if self.force {
+                    session
+                        .voice
+                        .say("--force is deprecated here: use --force-kernel");
+                }
+                if !(self.force || self.force_kernel) {
                     let failure = Failure::broken(line).about(path);
-                    return Err(failure.next("--force uses it all the same"));
+                    return Err(failure.next("use --force-kernel to use it anyway"));
                 }
                 session.warn(path, line);
             }

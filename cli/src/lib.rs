@@ -44,7 +44,8 @@ use clap::Parser;
 pub use env::Env;
 pub use exit::Exit;
 
-use session::Session;
+use progress::Show;
+use session::{Detail, Session};
 
 /// Runs one command line: data goes to `out`, people are spoken to on `err`.
 ///
@@ -56,15 +57,31 @@ pub fn run(
     err: &mut (dyn Write + Send),
     env: Env,
 ) -> Exit {
-    let cli = match verb::Cli::try_parse_from(args) {
+    let cli = match verb::Cli::try_parse_from(args::with_level_digits(args)) {
         Ok(cli) => cli,
         Err(error) => return session::usage(&error, out, err),
     };
     let env = Env {
         memory: cli.memory.unwrap_or(env.memory),
+        color: match cli.color.as_str() {
+            "always" => true,
+            "never" => false,
+            _ => env.color,
+        },
         ..env
     };
-    let mut session = Session::new(out, err, env, cli.quiet);
+    let show = match cli.progress.as_str() {
+        "bar" => Show::Bar,
+        "json" => Show::JsonLines,
+        "auto" if env.stderr_is_terminal && !cli.quiet => Show::Bar,
+        _ => Show::Nothing,
+    };
+    let detail = match (cli.quiet, cli.verbose) {
+        (true, _) => Detail::Problems,
+        (_, true) => Detail::Everything,
+        _ => Detail::Remarks,
+    };
+    let mut session = Session::new(out, err, env, detail, show);
     let result = verb::run(&cli.verb, &mut session);
     session.finish(result)
 }

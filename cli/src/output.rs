@@ -26,6 +26,45 @@ pub fn codec_of_name(path: &Path) -> Codec {
         .unwrap_or(Codec::None)
 }
 
+/// Suffixes of compressed files that livecore cannot write.
+const OTHER_CODECS: [&str; 14] = [
+    ".xz", ".lzma", ".bz2", ".lz4", ".lzo", ".lz", ".zip", ".7z", ".br", ".zz", ".Z", ".bz3",
+    ".sz", ".rz",
+];
+
+/// Compares the suffix of `path` with the compression that `args` name.
+///
+/// # Errors
+///
+/// A failure of the command line if the suffix is that of another compression and `args` name none.
+pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Result<(), Failure> {
+    let name = path.as_os_str().as_encoded_bytes();
+    let other = OTHER_CODECS
+        .into_iter()
+        .find(|suffix| name.ends_with(suffix.as_bytes()));
+    let of_name = match codec_of_name(path) {
+        Codec::None => other,
+        codec => Some(codec.suffix()),
+    };
+    match (of_name, args.named()) {
+        (Some(suffix), None) if other.is_some() => {
+            let what = format_args!("cannot write the format of the suffix {suffix}");
+            Err(Failure::usage(what)
+                .about(path)
+                .next("use .gz or .zst, or --none, --gzip or --zstd"))
+        }
+        (Some(suffix), Some(codec)) if suffix != codec.suffix() => {
+            session.voice.say(format_args!(
+                "{}: the suffix {suffix} does not match the compression, {}",
+                path.display(),
+                codec.name()
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Codec, level, frames and container, checked before any file is made.
 pub fn target(
     args: &CodecArgs,
@@ -124,6 +163,12 @@ pub fn begin(
     if destination.is_stdout() {
         pipe::widen(io::stdout());
         return Ok(None);
+    }
+    if let Destination::Directory(path) = destination
+        && !path.exists()
+    {
+        let failure = Failure::could_not("no such directory").about(path);
+        return Err(failure.next("create it with mkdir(1)"));
     }
     Ok(Some(destination.begin(options)?))
 }

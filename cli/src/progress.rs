@@ -1,7 +1,7 @@
 //! How far long work is: a bar for those who watch, a line for those who ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,9 +18,36 @@ pub struct Bar {
     interrupt: Interrupt,
     /// Whether it is to be drawn and has not been.
     waits: AtomicBool,
+    /// Lines of JSON: milliseconds from the beginning to the next one.
+    next_line: Option<AtomicU64>,
     /// Whether it counts stored bytes, not content.
     counts_stored: bool,
 }
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Not at all.
+    Nothing,
+    /// As a bar.
+    Bar,
+    /// As lines of JSON.
+    JsonLines,
+}
+
+impl Show {
+    /// The same, but no bar if `silent`.
+    #[must_use]
+    pub fn unless(self, silent: bool) -> Self {
+        match self {
+            Self::Bar if silent => Self::Nothing,
+            other => other,
+        }
+    }
+}
+
+/// Milliseconds between two lines of JSON.
+const BETWEEN_LINES: u64 = 500;
 
 /// How long work goes on without a bar.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -30,7 +57,7 @@ impl Bar {
     pub fn new(
         interrupt: &Interrupt,
         label: impl Into<String>,
-        drawn: bool,
+        show: Show,
         total: Option<u64>,
     ) -> Self {
         let work = Arc::new(Work::new(label, total));
@@ -43,8 +70,24 @@ impl Bar {
             work,
             bar,
             interrupt,
-            waits: AtomicBool::new(drawn),
+            waits: AtomicBool::new(show == Show::Bar),
+            next_line: (show == Show::JsonLines).then(|| AtomicU64::new(BETWEEN_LINES)),
             counts_stored: false,
+        }
+    }
+
+    /// Writes a line of JSON if it is time for one.
+    fn line(&self) {
+        let Some(next) = &self.next_line else { return };
+        let now = self.elapsed().as_millis() as u64; // 64 bits of milliseconds are enough
+        let due = next.load(Ordering::Relaxed);
+        let later = now.saturating_add(BETWEEN_LINES);
+        if now >= due
+            && next
+                .compare_exchange(due, later, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            self.work.write_json(false, &mut std::io::stderr());
         }
     }
 
@@ -65,6 +108,11 @@ impl Bar {
     pub fn of_stored(mut self) -> Self {
         self.counts_stored = true;
         self
+    }
+
+    /// Runs `print` while the bar is not on the terminal.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 
     /// Seconds since the work began.
@@ -90,6 +138,7 @@ impl livecore_compress::Progress for Bar {
     fn advance(&self, content: u64, stored: u64) {
         self.work.content.fetch_add(content, Ordering::Relaxed);
         self.work.stored.fetch_add(stored, Ordering::Relaxed);
+        self.line();
         self.show();
         self.bar
             .inc(if self.counts_stored { stored } else { content });
@@ -104,6 +153,9 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         clear_line_on_exit(false);
+        if self.next_line.is_some() {
+            self.work.write_json(true, &mut std::io::stderr());
+        }
         self.interrupt.set_work(None);
     }
 }
@@ -116,7 +168,7 @@ mod tests {
     #[test]
     fn status_line_counts_what_was_advanced() {
         let interrupt = Interrupt::default();
-        let bar = Bar::new(&interrupt, "convert", false, Some(8 << 20));
+        let bar = Bar::new(&interrupt, "convert", Show::Nothing, Some(8 << 20));
         bar.advance(2 << 20, 1 << 19);
         bar.advance(2 << 20, 1 << 19);
         let line = interrupt.status();

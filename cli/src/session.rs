@@ -13,7 +13,7 @@ use livecore_livedump::image;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::progress::Bar;
+use crate::progress::{Bar, Show};
 use livecore_defs::text::printable;
 
 /// Standard output, which remembers that its reader went away.
@@ -46,15 +46,38 @@ impl Out<'_> {
 /// The voice on standard error. Nobody has to listen: a failed write is dropped.
 pub struct Voice<'a> {
     err: Mutex<&'a mut (dyn Write + Send)>,
-    quiet: bool,
+    detail: Detail,
+}
+
+/// Which messages are printed. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Errors and warnings (`--quiet`).
+    Problems,
+    /// What was done.
+    Remarks,
+    /// How it was done (`--verbose`).
+    Everything,
 }
 
 impl Voice<'_> {
     /// A line for people that is neither an error nor a warning; not with `--quiet`.
     pub fn say(&self, line: impl fmt::Display) {
-        if !self.quiet {
+        if self.detail >= Detail::Remarks {
             self.line(&line);
         }
+    }
+
+    /// A line on how the work is done; only with `--verbose`.
+    pub fn detail(&self, line: impl fmt::Display) {
+        if self.is_verbose() {
+            self.line(&line);
+        }
+    }
+
+    /// Whether `--verbose` was given.
+    pub fn is_verbose(&self) -> bool {
+        self.detail == Detail::Everything
     }
 
     fn line(&self, line: &dyn fmt::Display) {
@@ -73,6 +96,7 @@ pub struct Session<'a> {
     pub voice: Voice<'a>,
     /// What is around.
     pub env: Env,
+    show: Show,
     exit: Exit,
     /// Streams that have their checksum at their end, which reading need not come to.
     unchecked: Vec<(PathBuf, Arc<Stream>)>,
@@ -84,7 +108,8 @@ impl<'a> Session<'a> {
         out: &'a mut (dyn Write + Send),
         err: &'a mut (dyn Write + Send),
         env: Env,
-        quiet: bool,
+        detail: Detail,
+        show: Show,
     ) -> Self {
         Self {
             out: Out {
@@ -93,24 +118,24 @@ impl<'a> Session<'a> {
             },
             voice: Voice {
                 err: Mutex::new(err),
-                quiet,
+                detail,
             },
             env,
+            show,
             exit: Exit::DONE,
             unchecked: Vec::new(),
         }
     }
 
-    /// Whether progress bars may be drawn.
-    pub fn draws(&self) -> bool {
-        self.env.stderr_is_terminal && !self.voice.quiet
+    /// How progress is shown.
+    pub fn show(&self) -> Show {
+        self.show
     }
 
     /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn if it
     /// is to be `silent`, nor unless the session draws.
     pub fn bar(&self, label: impl Into<String>, silent: bool, total: Option<u64>) -> Bar {
-        let drawn = self.draws() && !silent;
-        Bar::new(&self.env.interrupt, label, drawn, total)
+        Bar::new(&self.env.interrupt, label, self.show.unless(silent), total)
     }
 
     /// How streams are opened, with `threads` or one per processor.
@@ -239,7 +264,9 @@ pub fn usage(
     use clap::error::ErrorKind;
     let text = error.render().to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                 Ok(()) => Exit::DONE,
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,

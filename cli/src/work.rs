@@ -1,8 +1,11 @@
 //! A piece of work and how far it is.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use serde::Serialize;
 
 use crate::text::Short;
 
@@ -24,6 +27,48 @@ impl Work {
             content: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             began: Instant::now(),
+        }
+    }
+}
+
+/// A line of `--progress json`; docs/schemas/progress.schema.json.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    work: &'a str,
+    done: bool,
+    bytes: u64,
+    total: Option<u64>,
+    stored: u64,
+    seconds: f64,
+    bytes_per_second: u64,
+    seconds_left: Option<f64>,
+}
+
+impl Work {
+    /// Writes how far the work is as a line of JSON. A line that cannot be written is dropped.
+    pub(crate) fn write_json(&self, done: bool, out: &mut dyn Write) {
+        let bytes = self.content.load(Ordering::Relaxed);
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = bytes as f64 / seconds.max(0.001);
+        let left = self.total.map(|total| total.saturating_sub(bytes));
+        let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
+        let line = Line {
+            schema: 1,
+            work: &self.label,
+            done,
+            bytes,
+            total: self.total,
+            stored: self.stored.load(Ordering::Relaxed),
+            seconds: tenths(seconds),
+            bytes_per_second: rate as u64,
+            seconds_left: left
+                .filter(|_| rate >= 1.0)
+                .map(|left| tenths(left as f64 / rate)),
+        };
+        if let Ok(mut text) = serde_json::to_string(&line) {
+            text.push('\n');
+            let _ = out.write_all(text.as_bytes());
         }
     }
 }

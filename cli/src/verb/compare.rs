@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(value_name = "B")]
     pub b: PathBuf,
     /// The kernel that was running: its ELF file, which names what differs
-    #[arg(long, value_name = "ELF")]
+    #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// Header fields have to be the same, too
     #[arg(long)]

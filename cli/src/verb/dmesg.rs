@@ -61,7 +61,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let buffer = match alone {
         // A kernel that is named is asked, and compared with the dump, needed or not.
-        Some(alone) if args.kernel.kernel.is_none() && alone.origin() == RingOrigin::Trailing => {
+        Some(alone)
+            if args.kernel.named(&session.env).is_none()
+                && alone.origin() == RingOrigin::Trailing =>
+        {
             alone
         }
         alone => match (args.kernel.open(&dump, dump_path, session)?, alone) {

@@ -36,8 +36,8 @@ pub struct Args {
     /// Replace files that exist; the dump's own info.N is left as it is
     #[arg(short, long)]
     pub force: bool,
-    /// Threads [default: one per processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    /// Number of threads [default: one per processor]
+    #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Say what was written as one JSON object (docs/json.md)
     #[arg(long)]

@@ -16,15 +16,17 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Write livecore.1 and a page per verb into this directory, instead of livecore.1 to standard
-    /// output
+    /// Write livecore.1 and a page per verb into this directory, which is created if
+    /// needed [default: print livecore.1 to standard output]
     pub dir: Option<PathBuf>,
 }
 
 /// Prints or writes the pages of `command`.
 pub fn run(args: &Args, command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(dir) = &args.dir {
-        return clap_mangen::generate_to(command, dir).map_err(|e| Failure::from(e).about(dir));
+        return std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(command, dir))
+            .map_err(|e| Failure::from(e).about(dir));
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;

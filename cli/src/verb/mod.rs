@@ -41,15 +41,33 @@ far the work is.";
 /// Takes, converts, checks and serves FreeBSD kernel dumps
 #[derive(Debug, Parser)]
 #[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
-#[command(arg_required_else_help = false, subcommand_value_name = "VERB")]
+#[command(arg_required_else_help = true, subcommand_value_name = "VERB")]
 #[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
 pub struct Cli {
     /// No progress and no remarks on standard error; errors and warnings are still told
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
+    /// Print details: what sound dumps contain, remedies for findings, kernels tried
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Global options",
+        conflicts_with = "quiet"
+    )]
+    pub verbose: bool,
+    /// When to color reports; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, help_heading = "Global options", value_name = "WHEN",
+          default_value = "auto", value_parser = ["auto", "always", "never"])]
+    pub color: String,
+    /// How to show progress on standard error; auto: a bar on a terminal; json: lines of JSON
+    /// (docs/json.md)
+    #[arg(long, global = true, help_heading = "Global options", value_name = "FORM", default_value = "auto",
+          value_parser = ["auto", "bar", "json", "none"])]
+    pub progress: String,
     /// Memory for bitmaps, page tables and decoded frames [default: 256M; less where a quarter of the
     /// available memory or half of `ulimit -v` is less]
-    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
     /// What to do.
     #[command(subcommand)]

@@ -21,7 +21,7 @@ use crate::words::Order;
 
 const MANUAL: &str = "\
 Examples:
-  livecore read livecore.0.zst hz 4 --kernel /boot/kernel/kernel
+  livecore read livecore.0.zst hz --words 4 --kernel /boot/kernel/kernel
   livecore read vmcore.3 0xfffff80000001000 4K --raw > page
   livecore read vmcore.3 0x1000 64 --phys
 
@@ -37,9 +37,9 @@ pub struct Args {
     /// may be followed by +OFFSET
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
-    /// How many bytes: decimal, 0x hexadecimal, or with K, M, G
-    #[arg(value_parser = parse_size)]
-    pub len: u64,
+    /// Number of bytes: decimal, 0x hexadecimal, or with K, M, G [default: the symbol's size]
+    #[arg(value_name = "LENGTH", value_parser = parse_size)]
+    pub len: Option<u64>,
     /// The kernel that was running
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -59,11 +59,16 @@ pub struct Args {
 
 /// Prints the bytes.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    args.format.check(args.len, args.json)?;
     let symbolic = args.place.symbol().is_some();
     if symbolic && args.phys {
         let what = "a symbol has no physical address of its own";
         return Err(Failure::usage(what));
+    }
+    if args.len.is_none() && !symbolic {
+        return Err(Failure::usage("an address needs a LENGTH"));
+    }
+    if let Some(len) = args.len {
+        args.format.check(len, args.json)?;
     }
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     input::tell_memory_warnings(&dump, &args.dump, session);
@@ -71,7 +76,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let needed = dump.minidump().is_none() && !args.phys;
     let kernel = if symbolic && dump.minidump().is_some() {
         Some(args.kernel.require(&dump, &args.dump, session)?)
-    } else if needed || args.kernel.kernel.is_some() && dump.minidump().is_some() {
+    } else if needed || args.kernel.named(&session.env).is_some() && dump.minidump().is_some() {
         // One that is named is compared with the dump, needed or not.
         args.kernel.open(&dump, &args.dump, session)?
     } else {
@@ -93,6 +98,20 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             return Err(Failure::usage(format_args!("{name} is a symbol")));
         }
     };
+    let len = match (args.len, &kernel) {
+        (Some(len), _) => len,
+        (None, kernel) => {
+            let elf = kernel.as_ref().map(|kernel| kernel.elf());
+            let len = elf.and_then(|elf| args.place.size(elf)).ok_or_else(|| {
+                let name = args.place.symbol().unwrap_or_default();
+                Failure::could_not(format_args!("symbol {name} has no size"))
+                    .about(&args.dump)
+                    .next("give a LENGTH")
+            })?;
+            args.format.check(len, args.json)?;
+            len
+        }
+    };
     let order = Order::of(dump.order());
     let memory = match kernel {
         Some(pair) => pair.memory(),
@@ -100,7 +119,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let range = Range {
         at,
-        len: args.len,
+        len,
         phys: args.phys,
     };
     print(args, &*memory, range, order, session)

@@ -2,19 +2,18 @@
 //!
 //! The findings are the report, on standard output; docs/verify.md has the rules and formats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
-use rayon::prelude::*;
 
 use crate::crash_directory::{self, Named, Search};
 use crate::exit::Exit;
@@ -42,7 +41,7 @@ pub struct Args {
     #[arg(value_name = "DUMP", required_unless_present_any = ["list_rules", "explain"])]
     pub dumps: Vec<PathBuf>,
     /// The kernel that was running: its ELF file, whose symbols are looked up through the dump
-    #[arg(long, value_name = "ELF")]
+    #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// The form of the report
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = false,
@@ -76,11 +75,8 @@ pub struct Args {
     /// Not these rules
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
     pub skip: Vec<String>,
-    /// Facts of sound dumps too, and what to do about each finding
-    #[arg(short, long)]
-    pub verbose: bool,
-    /// Threads [default: one per processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    /// Number of threads [default: one per processor]
+    #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Print the table of rules and end
     #[arg(long, exclusive = true)]
@@ -119,7 +115,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let format = Format::from_name(name).unwrap_or_default();
     let style = Style {
         color: session.env.color,
-        verbose: args.verbose,
+        verbose: session.voice.is_verbose(),
     };
     let kernel = match &args.kernel {
         Some(path) => Some(input::kernel(path)?),
@@ -129,44 +125,17 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let kernel = kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts);
     let asked = expand(args, session);
     let mut summary = Summary::default();
-    let threads = crate::args::threads(args.threads);
-    // One dump has all threads; of several, each has one, and as many are under way.
-    let (together, each) = match asked.len() {
-        0 | 1 => (1, threads),
-        _ => (threads.get(), NonZeroUsize::MIN),
-    };
-    let memory = session.env.memory;
     let mut reports = Vec::new();
-    for asked in asked.chunks(together) {
-        let open = |asked: &Named| match asked {
-            Named::Dump(path) => one(path, args, session),
-            Named::Refused(path, why) => Err(could_not(path, why, args)),
-        };
-        let dumps: Vec<_> = asked.iter().map(open).collect();
-        let sizes = dumps.iter().flatten().map(One::size);
-        let total = sizes.sum::<Option<u64>>();
-        let bar = session
-            .bar("verify", format != Format::Text, total)
-            .of_stored();
-        let verify = |dump: Result<One, Box<Report>>| match dump {
-            Ok(dump) => dump.verify(args, memory, kernel, each, &bar),
-            Err(report) => *report,
-        };
-        let done: Vec<Report> = dumps.into_par_iter().map(verify).collect();
-        drop(bar);
-        if session.env.interrupt.raised().is_some() {
-            return Err(livecore_compress::Error::Cancelled.into());
+    verify_all(args, &asked, kernel, format, session, |report, session| {
+        session.note(Exit::from_code(report.verdict.exit_code()));
+        summary.add(&report.verdict);
+        if format == Format::Text || format == Format::JsonLines {
+            render::write(&[report], format, style, &mut session.out)?;
+        } else {
+            reports.push(report);
         }
-        for report in done {
-            session.note(Exit::from_code(report.verdict.exit_code()));
-            summary.add(&report.verdict);
-            if format == Format::Text || format == Format::JsonLines {
-                render::write(&[report], format, style, &mut session.out)?;
-            } else {
-                reports.push(report);
-            }
-        }
-    }
+        Ok(())
+    })?;
     if format != Format::Text && format != Format::JsonLines {
         render::write(&reports, format, style, &mut session.out)?;
     }
@@ -175,6 +144,77 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         writeln!(session.out, "{summary}")?;
     }
     Ok(())
+}
+
+/// Verifies the dumps in parallel and gives their reports to `each` in order.
+///
+/// One dump has all threads. Of several, each has one thread, and at most two per thread are open.
+fn verify_all(
+    args: &Args,
+    asked: &[Named],
+    kernel: Option<&dyn KernelFacts>,
+    format: Format,
+    session: &mut Session<'_>,
+    mut each: impl FnMut(Report, &mut Session<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let threads = crate::args::threads(args.threads);
+    let (together, threads) = match asked {
+        [] => return Ok(()),
+        [_] => (1, threads),
+        _ => (threads.get().min(asked.len()), NonZeroUsize::MIN),
+    };
+    let memory = session.env.memory;
+    let bar = session
+        .bar("verify", format != Format::Text, size(asked))
+        .of_stored();
+    let verify = |dump: Result<One, Box<Report>>| match dump {
+        Ok(dump) => dump.verify(args, memory, kernel, threads, &bar),
+        Err(report) => *report,
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(together);
+    let pool = pool.build().map_err(Failure::could_not)?;
+    pool.in_place_scope(|scope| {
+        let mut waiting = asked.iter();
+        let mut under_way = VecDeque::new();
+        loop {
+            while under_way.len() < together * 2
+                && let Some(next) = waiting.next()
+            {
+                let dump = match next {
+                    Named::Dump(path) => one(path, args, session),
+                    Named::Refused(path, why) => Err(could_not(path, why, args)),
+                };
+                let (reply, done) = mpsc::sync_channel(1);
+                let verify = &verify;
+                scope.spawn(move |_| {
+                    // The receiver is gone if the run has ended early.
+                    let _ = reply.send(verify(dump));
+                });
+                under_way.push_back(done);
+            }
+            let Some(oldest) = under_way.pop_front() else {
+                return Ok(());
+            };
+            let report = oldest.recv();
+            if session.env.interrupt.raised().is_some() {
+                return Err(livecore_compress::Error::Cancelled.into());
+            }
+            let report = report.map_err(Failure::could_not)?;
+            bar.suspend(|| each(report, session))?;
+        }
+    })
+}
+
+/// The size of all files, if it is known.
+fn size(asked: &[Named]) -> Option<u64> {
+    let files = asked.iter().filter_map(|asked| match asked {
+        Named::Dump(path) => Some(path),
+        Named::Refused(..) => None,
+    });
+    files
+        .map(|path| path.metadata().ok().filter(|found| found.is_file()))
+        .map(|found| found.map(|found| found.len()))
+        .sum()
 }
 
 /// How many dumps came to which verdict.
@@ -219,10 +259,6 @@ struct One {
 }
 
 impl One {
-    fn size(&self) -> Option<u64> {
-        self.source.metadata().ok().map(|found| found.len())
-    }
-
     fn verify(
         self,
         args: &Args,

@@ -175,7 +175,6 @@ fn errors_of_the_system_are_words_without_numbers() {
             "--kernel",
             "/nonexistent",
         ],
-        &["man", "/nonexistent/directory"],
     ] {
         let run = run(args);
         let told = format!("{}{}", run.text(), run.err);

@@ -384,7 +384,9 @@ fn another_kernel_is_refused_and_forced() {
     let refused = run(args.into_iter().chain(kernel)).expect(2);
     assert!(refused.err.contains("14.0-RELEASE"), "{}", refused.err);
     assert!(refused.err.contains("15.0-RELEASE"), "{}", refused.err);
-    run(args.into_iter().chain(kernel).chain(["--force"])).expect(3);
+    run(args.into_iter().chain(kernel).chain(["--force-kernel"])).expect(3);
+    let old = run(args.into_iter().chain(kernel).chain(["--force"])).expect(3);
+    assert!(old.err.contains("--force-kernel"), "{}", old.err);
     let no_elf = ["--kernel", path.to_str().unwrap()];
     let refused = run(args.into_iter().chain(no_elf));
     assert!([2, 63].contains(&refused.code), "{}", refused.code);

@@ -1,5 +1,6 @@
 //! Tests of the program as scripts and people meet it: its command line, output, files, exit codes.
 
+mod command_line;
 mod compare;
 mod damage;
 mod debuggers;

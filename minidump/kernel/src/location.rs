@@ -118,6 +118,17 @@ impl Location {
             Self::Address(_) => None,
         }
     }
+
+    /// The number of bytes from the location to the end of its symbol, by the symbols of `elf`.
+    /// `None` for an address, for a symbol without a size, and for an offset beyond the symbol's
+    /// end.
+    pub fn size(&self, elf: &KernelElf) -> Option<u64> {
+        let Self::Symbol { name, offset } = self else {
+            return None;
+        };
+        let size = elf.symbol(name)?.size;
+        size.checked_sub(*offset).filter(|left| *left > 0)
+    }
 }
 
 /// Reads an address as [`Location`] does.

@@ -84,10 +84,10 @@ pub struct Args {
     pub codec: CodecArgs,
     /// How payload and header are laid in the file [default: sealed; saved for an ELF core that is
     /// not compressed]
-    #[arg(long, value_enum, value_name = "CONTAINER")]
+    #[arg(short = 'O', long, value_enum, value_name = "CONTAINER")]
     pub container: Option<ContainerArg>,
     /// The kernel that ran: its ELF file, for --to [default: looked for as other verbs do]
-    #[arg(long, value_name = "ELF", requires = "to")]
+    #[arg(short = 'k', long, value_name = "ELF", requires = "to")]
     pub kernel: Option<PathBuf>,
     /// A kernel's file, or a directory to look for it in; may be repeated
     #[arg(long, value_name = "PATH", requires = "to", conflicts_with = "kernel")]
@@ -112,6 +112,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if matches!(destination, Destination::Directory(_)) {
         return Err(Failure::usage("a directory; OUT is a file").about(&args.output));
     }
+    output::check_suffix(&args.output, &args.codec, session)?;
     if args.notes.is_some() && args.to != Some(Form::Elf) {
         return Err(Failure::usage("--notes is for --to elf"));
     }

@@ -47,7 +47,7 @@ pub struct Source {
     pub layout: Option<RawLayout>,
     /// The machine's kernel: its ELF file [default: the one that stands beside the image; on
     /// FreeBSD kern.bootfile]
-    #[arg(long, value_name = "ELF", help_heading = "Machine")]
+    #[arg(short = 'k', long, value_name = "ELF", help_heading = "Machine")]
     pub kernel: Option<PathBuf>,
 }
 

@@ -6,7 +6,7 @@ use livecore_compress::Progress;
 use livecore_livedump::take::{Observer, Stage};
 
 use crate::interrupt::Interrupt;
-use crate::progress::Bar;
+use crate::progress::{Bar, Show};
 use crate::session::Voice;
 
 /// Hears of a run, for whoever runs the program.
@@ -15,13 +15,12 @@ pub(super) struct Listener<'a, 'v> {
     pub(super) name: &'a Path,
     pub(super) voice: &'a Voice<'v>,
     pub(super) interrupt: &'a Interrupt,
-    /// Whether bars are drawn.
-    pub(super) drawn: bool,
+    pub(super) show: Show,
 }
 
 impl Observer for Listener<'_, '_> {
     fn begin(&mut self, stage: Stage, total: Option<u64>) -> Box<dyn Progress> {
-        let bar = Bar::new(self.interrupt, stage.name(), self.drawn, total);
+        let bar = Bar::new(self.interrupt, stage.name(), self.show, total);
         Box::new(bar)
     }
 

@@ -76,7 +76,7 @@ pub struct Args {
     pub layout: Option<RawLayout>,
     /// A guest of QEMU's: its control socket (QMP). Its memory is read through the file that it
     /// shares, or, with --pause, written by QEMU (docs/guests.md)
-    #[arg(long, value_name = "SOCKET", requires = "kernel")]
+    #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
     /// Pause the guest, which then gives one moment: for as long as it takes to look at its memory
     /// once more (changed, with a spool as large as the dump), or to read and write the dump (whole,
@@ -106,7 +106,7 @@ pub struct Args {
     #[arg(long)]
     pub walk: bool,
     /// The kernel that runs in the image or guest, or with --walk here: its ELF file
-    #[arg(long, value_name = "ELF")]
+    #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// This system, compressed by its own kernel: one stream, to a saved or raw file
     #[arg(long, conflicts_with_all = ["source", "kernel", "level", "frame_size"])]
@@ -115,7 +115,13 @@ pub struct Args {
     #[command(flatten)]
     pub codec: CodecArgs,
     /// How payload and header are laid in the file
-    #[arg(long, value_enum, value_name = "CONTAINER", default_value = "sealed")]
+    #[arg(
+        short = 'O',
+        long,
+        value_enum,
+        value_name = "CONTAINER",
+        default_value = "sealed"
+    )]
     pub container: ContainerArg,
     /// The minidump's version, for readers that expect it [default: the one that the kernel writes itself]
     #[arg(long, value_name = "N")]
@@ -165,6 +171,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Destination::Directory(_) => Codec::Zstd,
         _ => output::codec_of_name(&args.out),
     };
+    output::check_suffix(&args.out, &args.codec, session)?;
     let target = output::target(&args.codec, args.container, default)?;
     if args.is_live() {
         check_live(args, &destination, &target)?;
@@ -197,12 +204,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         name,
         _lock,
     } = machine(args, session)?;
-    let drawn = session.draws() && !args.json;
+    let show = session.show().unless(args.json);
     let mut listener = Listener {
         name: &name,
         voice: &session.voice,
         interrupt: &session.env.interrupt,
-        drawn,
+        show,
     };
     let output = match pending {
         Some(pending) => Output::Begun(pending),
@@ -298,7 +305,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     };
     let options = image::Options {
         layout: args.layout.clone(),
-        kernel_is_asked: args.kernel.is_some(),
+        kernel_is_asked: args.kernel.is_some() || session.env.kernel.is_some(),
         ..session.image_options()
     };
     let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
@@ -306,6 +313,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         .lock_dump()
         .map_err(|e| Failure::from(TakeError::from(e)).about(path))?;
     let kernel = args.kernel.as_ref().or(opened.kernel.as_ref());
+    let kernel = kernel.or(session.env.kernel.as_ref());
     let elf = kernel.map(|kernel| input::kernel(kernel)).transpose()?;
     if let Some(elf) = &elf {
         take::settle(&mut opened, elf).map_err(|e| Failure::from(e).about(path))?;
@@ -330,8 +338,8 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
 
 /// A guest of QEMU's, and how it may be held.
 fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
-    let Some(kernel) = &args.kernel else {
-        return Err(Failure::usage("--qmp SOCKET wants --kernel ELF"));
+    let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
+        return Err(Failure::usage("--qmp needs --kernel ELF"));
     };
     let elf = input::kernel(kernel)?;
     let timeout = Duration::from_secs(args.qmp_timeout.into());
