@@ -1,15 +1,15 @@
 /*
- * A kernel that never runs: the variables and types that readers of dumps look for, for the debug
- * information that a compiler makes of them. The builder writes beside it, by the machine's
- * release: layout.h, with the structures and sizes, and functions.h, with a function for each name
- * that the machine's stacks run through.
+ * A kernel that never runs. It contains the variables and types that readers of dumps use, so that a
+ * compiler generates debug information for them. The builder writes two headers for the release of
+ * the machine: layout.h, with structures and sizes, and functions.h, with a function for each name
+ * on the stacks of the machine.
  */
 
 #include "layout.h"
 
 #define LOCAL static __attribute__((used))
 
-/* What the kernel says of itself. */
+/* Kernel identification. */
 char version[] = VERSION;
 char ostype[] = "FreeBSD";
 char osrelease[] = OSRELEASE;
