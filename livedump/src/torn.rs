@@ -26,16 +26,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use livecore_compress::Progress;
 use livecore_minidump::provenance::Torn;
-use livecore_minidump::{Bitmap, PageSource, PhysAddr, Plan};
+use livecore_minidump::{Bitmap, PhysAddr, PhysMemory, Plan};
 use xxhash_rust::xxh64::xxh64;
-
-use livecore_minidump::PhysMemory;
 
 /// Pages that a thread reads at a time.
 const BLOCK: u64 = 256;
@@ -190,7 +189,7 @@ impl Watch {
                 return Err(io::Error::other("a page of the plan has no address"));
             };
             let bytes = &mut buf[..(pages * self.page) as usize];
-            self.memory.read(at.0, bytes)?;
+            self.memory.read(at, bytes)?;
             for (page, i) in bytes.chunks_exact(self.page as usize).zip(0..) {
                 let digest = xxh64(page, 0);
                 let slot = &self.digests[(rank + i) as usize];
@@ -248,9 +247,13 @@ impl Changed {
     }
 }
 
-impl PageSource for Watch {
-    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(at.0, buf)?;
+impl PhysMemory for Watch {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(at, buf)?;
         for (page, i) in buf.chunks_exact_mut(self.page as usize).zip(0..) {
             let here = at.0 + i * self.page;
             if let Some(kept) = self.kept.get(&here) {

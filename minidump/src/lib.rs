@@ -8,15 +8,19 @@
 //! use std::sync::Arc;
 //!
 //! use livecore_minidump::{
-//!     Bitmap, Dump, DumpAvail, KernelMemory, MinidumpHeader, OpenOptions, PageSource, PhysAddr, Plan,
+//!     Bitmap, Dump, DumpAvail, KernelMemory, MinidumpHeader, OpenOptions, PhysAddr, PhysMemory, Plan,
 //!     PmapPages, VirtAddr,
 //! };
 //!
 //! /// A machine's pages, each filled with its own number.
 //! struct Machine;
 //!
-//! impl PageSource for Machine {
-//!     fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+//! impl PhysMemory for Machine {
+//!     fn ranges(&self) -> &[std::ops::Range<u64>] {
+//!         &[0..0x1_0000]
+//!     }
+//!
+//!     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
 //!         for (page, number) in buf.chunks_mut(4096).zip(at.0 / 4096..) {
 //!             page.fill(number as u8);
 //!         }
@@ -159,6 +163,6 @@ pub use msgbuf::MessageBuffer;
 pub use pages::{Page, Pages};
 pub use payload::Payload;
 pub use phys::{PhysMemory, PhysMemoryMut};
-pub use plan::{PageSource, Plan, PmapPages};
+pub use plan::{Plan, PmapPages};
 pub use provenance::Provenance;
 pub use seal::{SealRecord, Unproven};

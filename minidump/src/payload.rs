@@ -6,16 +6,18 @@ use std::sync::Arc;
 use livecore_compress::ReadAt;
 
 use crate::bitmap_section;
-use crate::plan::{PageSource, Plan};
+use crate::plan::Plan;
+use crate::{PhysAddr, PhysMemory};
 
 /// A planned minidump as bytes: header, message buffer, `dump_avail`, bitmap, page tables, pages.
 ///
-/// Any thread may read at any offset. Nothing is kept but the plan: pages are read from their
-/// source straight into the caller's buffer, as many at once as lie together in memory.
+/// Any thread may read at any offset. Nothing is kept but the plan: pages are read from memory
+/// straight into the caller's buffer, as many at once as lie together. Memory is read in whole pages
+/// that begin at a page.
 pub struct Payload {
     plan: Plan,
     header: Vec<u8>,
-    source: Arc<dyn PageSource>,
+    memory: Arc<dyn PhysMemory>,
 }
 
 /// A section, and how much of a read lies in it.
@@ -37,16 +39,18 @@ enum Section {
     Pages,
 }
 
-impl Payload {
-    pub(crate) fn new(plan: Plan, source: Arc<dyn PageSource>) -> Self {
-        let header = plan.header().encode();
-        Self {
-            plan,
-            header,
-            source,
+impl Plan {
+    /// The dump's bytes, pages from `memory`.
+    pub fn payload(self, memory: Arc<dyn PhysMemory>) -> Payload {
+        Payload {
+            header: self.header().encode(),
+            plan: self,
+            memory,
         }
     }
+}
 
+impl Payload {
     /// What the dump was planned as.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -86,7 +90,7 @@ impl Payload {
 
     /// The page at offset `at` of the page section: its address, the offset in it, and how many
     /// pages from it on lie together in the dump and in memory, at most `limit`.
-    fn run(&self, at: u64, limit: u64) -> io::Result<(crate::PhysAddr, u64, u64)> {
+    fn run(&self, at: u64, limit: u64) -> io::Result<(PhysAddr, u64, u64)> {
         let page_size = self.plan.layout().page_size();
         let found = self.plan.bitmap().select(at / page_size).and_then(|bit| {
             let (addr, together) = self.plan.dump_avail().run_of(bit)?;
@@ -107,11 +111,11 @@ impl Payload {
             let whole = pages.min(left as u64 / page_size);
             let n = if skip == 0 && whole > 0 {
                 let n = (whole * page_size) as usize; // at most `left`
-                self.source.read_pages(addr, &mut buf[done..done + n])?;
+                self.memory.read(addr, &mut buf[done..done + n])?;
                 n
             } else {
                 let mut page = vec![0; page_size as usize];
-                self.source.read_pages(addr, &mut page)?;
+                self.memory.read(addr, &mut page)?;
                 let rest = &page[skip as usize..];
                 let n = rest.len().min(left);
                 buf[done..done + n].copy_from_slice(&rest[..n]);
@@ -147,7 +151,7 @@ impl Payload {
             let Ok((addr, skip, pages)) = self.run(at + done, limit + 1) else {
                 return false;
             };
-            if !self.source.known_zero(addr, pages * page_size) {
+            if !self.memory.known_zero(addr, pages * page_size) {
                 return false;
             }
             done += pages * page_size - skip;
@@ -229,13 +233,18 @@ impl ReadAt for Payload {
 mod tests {
     use super::*;
     use crate::plan::PmapPages;
-    use crate::{Bitmap, DumpAvail, MinidumpHeader, PhysAddr};
+    use crate::{Bitmap, DumpAvail, MinidumpHeader};
+    use std::ops::Range;
 
     /// Memory whose every 8 bytes hold their own address, but for a known zero page at 0x3000.
     struct Addresses;
 
-    impl PageSource for Addresses {
-        fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+    impl PhysMemory for Addresses {
+        fn ranges(&self) -> &[Range<u64>] {
+            &[0x1000..0x4000, 0x10_0000..0x10_4000]
+        }
+
+        fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
             assert_eq!((at.0 % 4096, buf.len() % 4096), (0, 0));
             for (i, eight) in buf.chunks_exact_mut(8).enumerate() {
                 let here = at.0 + 8 * i as u64;

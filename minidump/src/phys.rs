@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::PhysAddr;
+
 /// The physical memory of a machine: a file, a device, a guest, or pages made on demand.
 ///
 /// Read from many threads at once. Reading never changes it.
@@ -13,11 +15,11 @@ pub trait PhysMemory: Send + Sync {
 
     /// Fills `buf` from physical address `at`. An address outside of [`PhysMemory::ranges`] is an
     /// [`io::ErrorKind::NotFound`] error, never zeros.
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()>;
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()>;
 
     /// Whether `len` bytes at `at` are known, without reading them, to be zero. `false` means only
-    /// that nobody knows.
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    /// that it is not known.
+    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
         let _ = (at, len);
         false
     }
@@ -33,7 +35,7 @@ pub trait PhysMemory: Send + Sync {
 pub trait PhysMemoryMut: PhysMemory {
     /// Writes `bytes` at physical address `at`. An address outside of [`PhysMemory::ranges`] is an
     /// [`io::ErrorKind::NotFound`] error, and then nothing is written.
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write(&self, at: PhysAddr, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The first of `len` addresses from `at` on that is in none of `ranges`, which are ascending.
@@ -72,11 +74,11 @@ impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
         (**self).ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         (**self).read(at, buf)
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
         (**self).known_zero(at, len)
     }
 

@@ -1,23 +1,9 @@
 //! A minidump that is about to be written: everything but its pages.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
 
 use crate::bitmap_section::WordForm;
-use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader, Payload, PhysAddr};
-
-/// Where the pages of a dump come from.
-pub trait PageSource: Send + Sync {
-    /// Fills `buf`, a whole number of pages, from physical memory at `at`, the start of a page.
-    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()>;
-
-    /// Whether `len` bytes at `at` are known, without reading them, to be zero.
-    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
-        let _ = (at, len);
-        false
-    }
-}
+use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 /// The page-table section, page by page. A page that is not there is zero: of the 2047 pages of an
 /// amd64 dump all but a few are.
@@ -161,11 +147,6 @@ impl Plan {
     /// The page-table section.
     pub fn pmap(&self) -> &PmapPages {
         &self.pmap
-    }
-
-    /// The dump's bytes, pages from `source`.
-    pub fn payload(self, source: Arc<dyn PageSource>) -> Payload {
-        Payload::new(self, source)
     }
 
     pub(crate) fn msgbuf(&self) -> &[u8] {

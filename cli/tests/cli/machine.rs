@@ -1,5 +1,6 @@
 //! An emulated machine through the whole program: synth, take, convert, read.
 
+use livecore_minidump::PhysAddr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -334,7 +335,10 @@ fn memory_reads_as_the_machine_has_it() {
     let phys = by_map["physical"].as_str().unwrap().to_string();
     let number = u64::from_str_radix(&phys[2..], 16).unwrap();
     let mut expected = vec![0; 4096];
-    tiny().memory().read(number, &mut expected).unwrap();
+    tiny()
+        .memory()
+        .read(PhysAddr(number), &mut expected)
+        .unwrap();
     let expected = expected
         .iter()
         .map(|b| format!("{b:02x}"))

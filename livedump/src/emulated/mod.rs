@@ -13,6 +13,7 @@ pub mod mtrr;
 pub mod process;
 pub mod state;
 
+use livecore_minidump::PhysAddr;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -338,7 +339,7 @@ impl MemDevice for Emulated {
         }
         self.pieces(device, offset, buf.len(), &mut |at, done, n| {
             self.memory
-                .read(at, &mut buf[done..done + n])
+                .read(PhysAddr(at), &mut buf[done..done + n])
                 .map_err(|e| bus(at, e))
         })
     }
@@ -349,7 +350,7 @@ impl MemDevice for Emulated {
         };
         self.pieces(device, offset, bytes.len(), &mut |at, done, n| {
             memory
-                .write(at, &bytes[done..done + n])
+                .write(PhysAddr(at), &bytes[done..done + n])
                 .map_err(|e| bus(at, e))
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, VirtAddr};
 
 use super::AddressSpace;
 use crate::mem4::{Extracted, MemError};
@@ -170,7 +170,7 @@ impl AddressSpace for Process {
             let slot = table.wrapping_add(level.index(vaddr) * geometry.entry_size as u64);
             let mut bytes = [0; 8];
             let entry = &mut bytes[..geometry.entry_size];
-            if self.memory.read(slot, entry).is_err() {
+            if self.memory.read(PhysAddr(slot), entry).is_err() {
                 return invalid;
             }
             match decode(geometry, depth, u64::from_le_bytes(bytes)) {

@@ -13,8 +13,8 @@ use super::cache::BlockCache;
 use super::options::Options;
 use super::pieces::pages_of;
 use super::source::{Source, broken, le};
-use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// What a stream begins with, and what may stand before any chunk.
 const IDENTIFIER: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
@@ -266,7 +266,7 @@ impl PhysMemory for Snapped {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         let mut done = 0;
         while done < buf.len() {
@@ -298,7 +298,7 @@ impl PhysMemory for Snapped {
         Ok(())
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         let mut done = 0;
         while done < len {
             match self.zeros_at(at.saturating_add(done)) {

@@ -1,5 +1,6 @@
 //! Laws that hold for any bytes that are opened as an image. Fuzz targets call this.
 
+use livecore_minidump::PhysAddr;
 use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
@@ -48,19 +49,22 @@ pub fn exercise(bytes: &[u8]) -> bool {
     for range in ranges.iter().take(8).chain(ranges.last()) {
         let middle = range.start + (range.end - range.start) / 2 / PAGE_SIZE * PAGE_SIZE;
         for at in [range.start, middle, range.end - PAGE_SIZE] {
-            let whole = memory.read(at, &mut page);
-            let again = memory.read(at + 1000, &mut part);
+            let whole = memory.read(PhysAddr(at), &mut page);
+            let again = memory.read(PhysAddr(at + 1000), &mut part);
             assert_eq!(whole.is_ok(), again.is_ok(), "page {at:#x}");
             if whole.is_ok() {
                 assert!(page[1000..1024] == part, "page {at:#x}");
-                let zero = memory.known_zero(at, PAGE_SIZE);
+                let zero = memory.known_zero(PhysAddr(at), PAGE_SIZE);
                 assert!(!zero || livecore_compress::is_zero(&page), "page {at:#x}");
             }
         }
         let inside = |at: u64| ranges.iter().any(|r| r.contains(&at));
         for at in [range.start.wrapping_sub(1), range.end] {
             if !inside(at) {
-                assert!(memory.read(at, &mut part[..1]).is_err(), "outside, {at:#x}");
+                assert!(
+                    memory.read(PhysAddr(at), &mut part[..1]).is_err(),
+                    "outside, {at:#x}"
+                );
             }
         }
     }

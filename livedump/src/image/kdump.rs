@@ -36,8 +36,8 @@ use super::options::Options;
 use super::pieces::pages_of;
 use super::qemu;
 use super::source::{Source, broken, le32, le64};
-use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// `KDUMP_SIGNATURE`.
 const SIGNATURE: &[u8; 8] = b"KDUMP   ";
@@ -504,7 +504,7 @@ impl PhysMemory for Kdump {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         let size = self.size;
         let mut done = 0;

@@ -14,8 +14,8 @@ use livecore_minidump::Error;
 
 use super::options::Options;
 use super::source::Source;
-use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// Bytes that are compared at once.
 const BATCH: usize = 16 << 10;
@@ -275,7 +275,7 @@ impl PhysMemory for Linear {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         let mut result = Ok(());
         // The ranges are made of pieces, so every part of a range is found.
@@ -290,7 +290,7 @@ impl PhysMemory for Linear {
         result
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         livecore_minidump::phys::first_outside(&self.ranges, at, len).is_none()
             && self.parts(at, len, |offset, _, n| {
                 offset.is_none_or(|offset| self.source.known_zero(offset, n))
@@ -319,11 +319,11 @@ mod tests {
         let memory = pieces.finish().unwrap();
         assert_eq!(memory.ranges(), [0x1000..0x2000, 0x9000..0xa000]);
         let mut byte = [0];
-        memory.read(0x1fff, &mut byte).unwrap();
+        memory.read(PhysAddr(0x1fff), &mut byte).unwrap();
         assert_eq!(byte, [1]);
-        memory.read(0x9fff, &mut byte).unwrap();
+        memory.read(PhysAddr(0x9fff), &mut byte).unwrap();
         assert_eq!(byte, [3]);
-        assert!(memory.read(0x2000, &mut byte).is_err());
+        assert!(memory.read(PhysAddr(0x2000), &mut byte).is_err());
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
         let memory = pieces.finish().unwrap();
         assert_eq!(memory.ranges(), std::slice::from_ref(&(0x10000..0x14000)));
         let mut back = vec![0xff; 0x4000];
-        memory.read(0x10000, &mut back).unwrap();
+        memory.read(PhysAddr(0x10000), &mut back).unwrap();
         assert!(back == expected);
     }
 
@@ -388,9 +388,12 @@ mod tests {
         pieces.add_zeros(0x2000, 0x3000, 8).unwrap();
         let memory = pieces.finish().unwrap();
         assert_eq!(memory.ranges(), std::slice::from_ref(&(0x1000..0x5000)));
-        assert!(memory.known_zero(0x2000, 0x3000) && !memory.known_zero(0x1000, 0x2000));
+        assert!(
+            memory.known_zero(PhysAddr(0x2000), 0x3000)
+                && !memory.known_zero(PhysAddr(0x1000), 0x2000)
+        );
         let mut back = [9; 0x2000];
-        memory.read(0x1800, &mut back).unwrap();
+        memory.read(PhysAddr(0x1800), &mut back).unwrap();
         assert!(back[..0x800] == [1; 0x800] && back[0x800..] == [0; 0x1800]);
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use livecore_defs::amd64::PAGE_SIZE;
 
+use livecore_minidump::PhysAddr;
 use livecore_minidump::phys::{PhysMemory, PhysMemoryMut, check, first_outside};
 
 /// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
@@ -59,7 +60,7 @@ impl RawImage {
 }
 
 impl PhysMemoryMut for RawImage {
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, PhysAddr(at): PhysAddr, bytes: &[u8]) -> io::Result<()> {
         check(&self.ranges, at, bytes.len())?;
         self.file.write_all_at(bytes, at)
     }
@@ -70,12 +71,12 @@ impl PhysMemory for RawImage {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         self.file.read_exact_at(buf, at)
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         if first_outside(&self.ranges, at, len).is_some() {
             return false;
         }
@@ -103,16 +104,16 @@ mod tests {
         file.write_all_at(&[7; 4096], 32 << 20).unwrap();
         let ranges = [0..16 << 20, 24 << 20..64 << 20];
         let image = RawImage::new(file, &ranges).unwrap();
-        assert!(image.known_zero(0, 16 << 20));
-        assert!(!image.known_zero(0, (16 << 20) + 1), "not memory");
-        assert!(!image.known_zero(32 << 20, 4096));
-        assert!(image.known_zero(48 << 20, 16 << 20));
+        assert!(image.known_zero(PhysAddr(0), 16 << 20));
+        assert!(!image.known_zero(PhysAddr(0), (16 << 20) + 1), "not memory");
+        assert!(!image.known_zero(PhysAddr(32 << 20), 4096));
+        assert!(image.known_zero(PhysAddr(48 << 20), 16 << 20));
         let mut page = [1; 4096];
-        image.read(32 << 20, &mut page).unwrap();
+        image.read(PhysAddr(32 << 20), &mut page).unwrap();
         assert_eq!(page, [7; 4096]);
-        let error = image.read(20 << 20, &mut page).unwrap_err();
+        let error = image.read(PhysAddr(20 << 20), &mut page).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        let error = image.read((16 << 20) - 4, &mut page).unwrap_err();
+        let error = image.read(PhysAddr((16 << 20) - 4), &mut page).unwrap_err();
         assert!(error.to_string().contains("0x1000000"), "{error}");
     }
 

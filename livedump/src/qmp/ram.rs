@@ -9,8 +9,8 @@ use std::path::Path;
 use livecore_defs::amd64::PAGE_SIZE;
 use rustix::fs::OFlags;
 
-use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::check;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// A memory backend's file. What it holds changes while the guest runs.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl PhysMemory for SharedRam {
         &self.ranges
     }
 
-    fn read(&self, mut at: u64, mut buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(mut at): PhysAddr, mut buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         while !buf.is_empty() {
             let index = self.ranges.partition_point(|range| range.end <= at);
@@ -104,15 +104,15 @@ mod tests {
         )
         .unwrap();
         let mut page = [9; 4096];
-        ram.read(0x10_0800, &mut page).unwrap();
+        ram.read(PhysAddr(0x10_0800), &mut page).unwrap();
         assert_eq!((page[0x7ff], page[0x800]), (3, 2));
-        let hole = ram.read(0x1fff, &mut page).unwrap_err();
+        let hole = ram.read(PhysAddr(0x1fff), &mut page).unwrap_err();
         assert_eq!(hole.kind(), io::ErrorKind::NotFound);
         // Parts of pages are none.
         let odd = [(0x800..0x2800, 0x800), (0x3200..0x3300, 0)];
         let odd = SharedRam::open(file.path(), &odd).unwrap();
         assert_eq!(odd.ranges(), std::slice::from_ref(&(0x1000..0x2000)));
-        odd.read(0x1000, &mut page).unwrap();
+        odd.read(PhysAddr(0x1000), &mut page).unwrap();
         assert_eq!((page[0], page[4095]), (1, 1));
         let short = SharedRam::open(file.path(), &[(0..0x5000, 0)]).unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);

@@ -22,7 +22,7 @@ use livecore_minidump::Plan;
 use xxhash_rust::xxh64::xxh64;
 
 use super::QmpError;
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// Bytes that one thread handles at once.
 const CHUNK: u64 = 1 << 20;
@@ -73,7 +73,7 @@ impl Snapshot {
         progress: &dyn Progress,
     ) -> Result<(), QmpError> {
         self.each(plan, progress, &|at, page_bytes, digests| {
-            memory.read(at, page_bytes)?;
+            memory.read(PhysAddr(at), page_bytes)?;
             for (page, digest) in page_bytes.chunks(PAGE as usize).zip(digests.iter_mut()) {
                 *digest = xxh64(page, 0);
             }
@@ -93,7 +93,7 @@ impl Snapshot {
     ) -> Result<Changed, QmpError> {
         let (compared, changed, new) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         self.each(plan, progress, &|at, page_bytes, digests| {
-            memory.read(at, page_bytes)?;
+            memory.read(PhysAddr(at), page_bytes)?;
             self.read_digests(at, digests)?;
             for (index, page) in page_bytes.chunks(PAGE as usize).enumerate() {
                 let at = at + index as u64 * PAGE;
@@ -229,7 +229,7 @@ impl PhysMemory for Copied {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         let mut done = 0;
         while done < buf.len() {
@@ -267,8 +267,8 @@ mod tests {
             self.memory.ranges()
         }
 
-        fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-            self.memory.read(at, buf)?;
+        fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+            self.memory.read(PhysAddr(at), buf)?;
             let changed = self.changed.lock().unwrap();
             for page in changed.range(at / PAGE * PAGE..at + buf.len() as u64) {
                 // The last byte of the page.
@@ -343,8 +343,8 @@ mod tests {
             let copy = snapshot.into_memory();
             let (mut ours, mut theirs) = ([0; PAGE as usize], [0; PAGE as usize]);
             for page in &pages {
-                copy.read(*page, &mut ours).unwrap();
-                restless.read(*page, &mut theirs).unwrap();
+                copy.read(PhysAddr(*page), &mut ours).unwrap();
+                restless.read(PhysAddr(*page), &mut theirs).unwrap();
                 assert!(ours == theirs, "page {page:#x}");
             }
         }

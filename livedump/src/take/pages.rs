@@ -2,9 +2,10 @@
 //! puts into them.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_minidump::{PageSource, PhysAddr, PhysMemory};
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 use super::patch::Patches;
 use crate::torn::Watch;
@@ -17,19 +18,21 @@ pub(super) struct Pages {
     pub(super) watch: Option<Arc<Watch>>,
 }
 
-impl PageSource for Pages {
-    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+impl PhysMemory for Pages {
+    fn ranges(&self) -> &[Range<u64>] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         match &self.watch {
-            Some(watch) => watch.read_pages(at, buf)?,
-            None => self.memory.read(at.0, buf)?,
+            Some(watch) => watch.read(at, buf)?,
+            None => self.memory.read(at, buf)?,
         }
         self.patches.apply(at.0, self.page, buf);
         Ok(())
     }
 
     fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
-        self.watch.is_none()
-            && self.memory.known_zero(at.0, len)
-            && !self.patches.touches(at.0, len)
+        self.watch.is_none() && self.memory.known_zero(at, len) && !self.patches.touches(at.0, len)
     }
 }

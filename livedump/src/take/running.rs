@@ -142,7 +142,7 @@ impl PhysMemory for DevMem {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         self.device
             .read_exact(Device::Mem, at, buf)

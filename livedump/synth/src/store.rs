@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::content::{self, Kind, PAGE, Page};
 use super::vm_page::VmPages;
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 /// How the pages of a run are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl PhysMemory for Memory {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         self.check(at, buf.len() as u64)?;
         let mut frame = at / PAGE as u64;
         let mut offset = (at % PAGE as u64) as usize;
@@ -237,7 +237,7 @@ impl PhysMemory for Memory {
         Ok(())
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         if self.check(at, len).is_err() {
             return false;
         }

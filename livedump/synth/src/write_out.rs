@@ -1,5 +1,6 @@
 //! A machine as files: `ram`, `kernel` and `machine.json`, as `take --image` reads them.
 
+use livecore_minidump::PhysAddr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -100,7 +101,7 @@ fn ram(machine: &Machine, path: &Path) -> io::Result<()> {
         let end = frames.end * PAGE as u64;
         while at < end {
             let n = (end - at).min(CHUNK as u64) as usize;
-            machine.memory.read(at, &mut buf[..n])?;
+            machine.memory.read(PhysAddr(at), &mut buf[..n])?;
             file.write_all_at(&buf[..n], at)?;
             at += n as u64;
         }

@@ -1,5 +1,6 @@
 //! Raw RAM of arm64 and riscv64 machines, which begins elsewhere than at 0 and does not say so.
 
+use livecore_minidump::PhysAddr;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -30,7 +31,7 @@ fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
             let (start, end) = (range.start.max(bank.start), range.end.min(bank.end));
             for at in (start..end).step_by(MIB as usize) {
                 let mut chunk = vec![0; (end - at).min(MIB) as usize];
-                memory.read(at, &mut chunk).unwrap();
+                memory.read(PhysAddr(at), &mut chunk).unwrap();
                 let to = offset + at - bank.start;
                 file.write_all_at(&chunk, to).unwrap();
             }

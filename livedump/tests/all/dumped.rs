@@ -70,7 +70,9 @@ fn full_without(
     for range in ranges {
         let at = bytes.len();
         bytes.resize(at + (range.end - range.start) as usize, 0);
-        memory.read(range.start, &mut bytes[at..]).unwrap();
+        memory
+            .read(PhysAddr(range.start), &mut bytes[at..])
+            .unwrap();
     }
     bytes.truncate(bytes.len() - cut);
     match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {

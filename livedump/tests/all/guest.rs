@@ -413,8 +413,8 @@ impl PhysMemory for Changing {
         self.inner.ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.inner.read(at, buf)?;
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read(PhysAddr(at), buf)?;
         if self.begun.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
@@ -555,11 +555,11 @@ fn memory_that_goes_away_while_it_is_read_again_is_an_error() {
         fn ranges(&self) -> &[Range<u64>] {
             self.0.ranges()
         }
-        fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
             if self.1.load(Ordering::Relaxed) == 1 && buf.len() as u64 >= PAGE {
                 return Err(io::Error::other("the guest is gone"));
             }
-            self.0.read(at, buf)
+            self.0.read(PhysAddr(at), buf)
         }
     }
     let (machine, elf) = running();

@@ -1,5 +1,6 @@
 //! Raw images of machines with a hole below 4 GiB, whose layout nobody has said.
 
+use livecore_minidump::PhysAddr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -24,9 +25,9 @@ fn write(machine: &Machine, low: u64, path: &Path) {
         let mut at = range.start;
         while at < range.end {
             let len = (range.end - at).min(CHUNK - at % CHUNK);
-            if !memory.known_zero(at, len) {
+            if !memory.known_zero(PhysAddr(at), len) {
                 let chunk = &mut chunk[..len as usize];
-                memory.read(at, chunk).unwrap();
+                memory.read(PhysAddr(at), chunk).unwrap();
                 file.write_all_at(chunk, place(at)).unwrap();
             }
             at += len;

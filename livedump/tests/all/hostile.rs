@@ -11,7 +11,7 @@ use livecore_compress::ReadAt;
 use livecore_defs::amd64::KERNSTART;
 use livecore_livedump::take::{PlanOptions, TakeError, plan};
 use livecore_minidump::KernelElf;
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_tests::random::Random;
 
@@ -31,8 +31,8 @@ impl PhysMemory for Lying {
         self.inner.ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.inner.read(at, buf)?;
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read(PhysAddr(at), buf)?;
         let end = at + buf.len() as u64;
         for (place, bytes) in &self.lies {
             for (byte, here) in bytes.iter().zip(*place..) {

@@ -39,9 +39,9 @@ impl PhysMemory for Partial {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
-        self.memory.read(at, buf)
+        self.memory.read(PhysAddr(at), buf)
     }
 
     fn is_partial(&self) -> bool {

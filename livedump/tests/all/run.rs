@@ -12,9 +12,9 @@ use livecore_livedump::publish::{Destination, Output, PublishError};
 use livecore_livedump::take::{
     Done, Observer, PlanOptions, RunOptions, Source, Stage, TakeError, plan, run,
 };
-use livecore_minidump::PhysMemory;
 use livecore_minidump::convert::Target;
 use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_minidump::{PhysAddr, PhysMemory};
 use livecore_synth::{Machine, write_out};
 
 fn tiny() -> Machine {
@@ -199,11 +199,11 @@ impl PhysMemory for Torn {
         self.0.ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         if (at..at + buf.len() as u64).contains(&self.1) {
             return Err(std::io::Error::other("the guest is gone"));
         }
-        self.0.read(at, buf)
+        self.0.read(PhysAddr(at), buf)
     }
 }
 

@@ -83,7 +83,7 @@ fn check(machine: &Machine, taken: &Taken) {
             let got = dump.read_phys(PhysAddr(pa), &mut there);
             if pages.contains_key(&pa) {
                 got.unwrap();
-                memory.read(pa, &mut here).unwrap();
+                memory.read(PhysAddr(pa), &mut here).unwrap();
                 assert!(here == there, "page {pa:#x}");
                 read += 1;
             } else {
@@ -105,7 +105,7 @@ fn check(machine: &Machine, taken: &Taken) {
             let got = dump.read_virt(VirtAddr(va), &mut there);
             if pages.contains_key(&pa) {
                 got.unwrap();
-                memory.read(pa, &mut here).unwrap();
+                memory.read(PhysAddr(pa), &mut here).unwrap();
                 assert!(here == there, "address {va:#x}");
                 mapped += 1;
             } else {
@@ -488,9 +488,13 @@ fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
     let located = taken.machine.located;
     let mut entry = [0; 8];
     let memory = machine.memory();
-    memory.read(truth.root + 511 * 8, &mut entry).unwrap();
+    memory
+        .read(PhysAddr(truth.root + 511 * 8), &mut entry)
+        .unwrap();
     assert_eq!(u64::from_le_bytes(entry) & !0xfff, located.root);
-    memory.read(located.root + 256 * 8, &mut entry).unwrap();
+    memory
+        .read(PhysAddr(located.root + 256 * 8), &mut entry)
+        .unwrap();
     assert_eq!(u64::from_le_bytes(entry), 0);
 }
 
@@ -532,7 +536,7 @@ impl Patched {
             let start = at - at % PAGE;
             let page = self.pages.entry(start).or_insert_with(|| {
                 let mut page = vec![0; PAGE as usize];
-                self.memory.read(start, &mut page).unwrap();
+                self.memory.read(PhysAddr(start), &mut page).unwrap();
                 page
             });
             page[(at % PAGE) as usize] = *byte;
@@ -545,8 +549,8 @@ impl PhysMemory for Patched {
         self.memory.ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.memory.read(at, buf)?;
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+        self.memory.read(PhysAddr(at), buf)?;
         let first = at - at % PAGE;
         for (start, page) in self.pages.range(first..at + buf.len() as u64) {
             let skip = at.saturating_sub(*start) as usize;

@@ -1,10 +1,11 @@
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{PageSource, Plan, PmapPages};
+use crate::plan::{Plan, PmapPages};
 use crate::{Container, KernelDumpHeader};
-use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
 
 /// Memory whose every 8 bytes hold their own address, but for the page table at 0x3000.
 struct Machine;
@@ -30,8 +31,12 @@ fn memory(at: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-impl PageSource for Machine {
-    fn read_pages(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+impl PhysMemory for Machine {
+    fn ranges(&self) -> &[Range<u64>] {
+        &[0x1000..0x4000, 0x10_0000..0x10_4000]
+    }
+
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         buf.copy_from_slice(&memory(at.0, buf.len()));
         Ok(())
     }

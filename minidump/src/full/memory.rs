@@ -67,21 +67,19 @@ impl PhysMemory for FullMemory {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        check(&self.ranges, at, buf.len())?;
-        self.dump
-            .read_phys(PhysAddr(at), buf)
-            .map_err(|error| match error {
-                ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source,
-                ReadError::BeyondEnd { .. } => {
-                    io::Error::new(io::ErrorKind::UnexpectedEof, error.to_string())
-                }
-                other => io::Error::new(io::ErrorKind::NotFound, other.to_string()),
-            })
+    fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        check(&self.ranges, at.0, buf.len())?;
+        self.dump.read_phys(at, buf).map_err(|error| match error {
+            ReadError::Io { source, .. } | ReadError::Tables { source, .. } => source,
+            ReadError::BeyondEnd { .. } => {
+                io::Error::new(io::ErrorKind::UnexpectedEof, error.to_string())
+            }
+            other => io::Error::new(io::ErrorKind::NotFound, other.to_string()),
+        })
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
-        match self.dump.offset_of(PhysAddr(at)) {
+    fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
+        match self.dump.offset_of(at) {
             Some((offset, together)) if together >= len => {
                 self.dump.payload().known_zero(offset, len)
             }

@@ -118,7 +118,7 @@ impl KernelMemory for MachineView {
     }
 
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.memory.read(at.0, buf).map_err(|source| {
+        self.memory.read(at, buf).map_err(|source| {
             if source.kind() == io::ErrorKind::NotFound {
                 ReadError::Hole { at }
             } else {

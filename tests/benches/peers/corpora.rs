@@ -1,5 +1,6 @@
 //! What is compressed: payloads of emulated machines, noise, a real dump.
 
+use livecore_minidump::PhysAddr;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -118,7 +119,7 @@ pub(crate) fn guest_image(folder: &Path) -> Result<PathBuf, Failure> {
         let mut from = range.start;
         while from < range.end {
             let len = piece.len().min((range.end - from) as usize);
-            memory.read(from, &mut piece[..len])?;
+            memory.read(PhysAddr(from), &mut piece[..len])?;
             sparse::write_at(&out, &piece[..len], at)?;
             from += len as u64;
             at += len as u64;

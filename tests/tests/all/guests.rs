@@ -9,7 +9,7 @@ use livecore_compress::ReadAt;
 use livecore_kernel::locate::{Findings, LocateError, identify};
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
 use livecore_minidump::KernelElf;
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
@@ -50,7 +50,7 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
     let memory = machine.memory();
     let elf = elf(machine.kernel());
     let truth = machine.truth();
-    let read = |at: u64, buf: &mut [u8]| memory.read(at, buf).unwrap();
+    let read = |at: u64, buf: &mut [u8]| memory.read(PhysAddr(at), buf).unwrap();
     let number = |at: u64, len: usize| {
         let mut bytes = [0; 8];
         read(at, &mut bytes[..len]);
@@ -239,13 +239,13 @@ impl PhysMemory for Copied {
     fn ranges(&self) -> &[Range<u64>] {
         self.inner.ranges()
     }
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.inner.read(at, buf)?;
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
+        self.inner.read(PhysAddr(at), buf)?;
         for (byte, here) in buf.iter_mut().zip(at..) {
             let of = |(to, _): &&(u64, u64)| here / 4096 == to / 4096;
             if let Some((_, from)) = self.pages.iter().find(of) {
                 let mut one = [0];
-                self.inner.read(from + here % 4096, &mut one)?;
+                self.inner.read(PhysAddr(from + here % 4096), &mut one)?;
                 *byte = one[0];
             }
         }
@@ -319,7 +319,7 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
         fn ranges(&self) -> &[Range<u64>] {
             &self.0
         }
-        fn read(&self, _: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        fn read(&self, _: PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
             buf.fill(0);
             Ok(())
         }

@@ -9,8 +9,8 @@ use livecore_compress::ReadAt;
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::identify;
 use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
-use livecore_minidump::PhysMemory;
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
+use livecore_minidump::{PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::outside::{self, Tables};
@@ -69,7 +69,7 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     fn read(&self, at: u64, buf: &mut [u8]) {
-        self.memory.read(at, buf).unwrap();
+        self.memory.read(PhysAddr(at), buf).unwrap();
     }
 
     fn number(&self, at: u64, len: usize) -> u64 {
@@ -269,13 +269,13 @@ impl PhysMemory for Patched {
     fn ranges(&self) -> &[Range<u64>] {
         self.inner.ranges()
     }
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let here = at + done as u64;
             let (page, skip) = (here - here % 4096, (here % 4096) as usize);
             let mut bytes = [0; 4096];
-            self.inner.read(page, &mut bytes)?;
+            self.inner.read(PhysAddr(page), &mut bytes)?;
             if !(self.change)(page, &mut bytes) {
                 return Err(std::io::ErrorKind::NotFound.into());
             }

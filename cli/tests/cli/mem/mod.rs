@@ -6,6 +6,7 @@ mod paddr;
 mod ranges;
 mod transfer;
 
+use livecore_minidump::PhysAddr;
 use std::fs::{self, File};
 use std::sync::OnceLock;
 
@@ -67,7 +68,7 @@ impl Fixture {
 /// Memory as the builder made it.
 pub(super) fn made(at: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    tiny().memory().read(at, &mut bytes).unwrap();
+    tiny().memory().read(PhysAddr(at), &mut bytes).unwrap();
     bytes
 }
 

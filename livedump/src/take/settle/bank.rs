@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::locate::{Image as KernelImage, Port, Variables, port_of};
-use livecore_minidump::{Architecture, KernelElf, PhysMemory};
+use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory};
 
 use super::linear::{Linear, Version};
 use crate::image::{Image, RawLayout};
@@ -127,12 +127,12 @@ impl PhysMemory for Moved {
         &self.ranges
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(self.inside(at)?, buf)
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(PhysAddr(self.inside(at)?), buf)
     }
 
-    fn known_zero(&self, at: u64, len: u64) -> bool {
+    fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         self.inside(at)
-            .is_ok_and(|inside| self.memory.known_zero(inside, len))
+            .is_ok_and(|inside| self.memory.known_zero(PhysAddr(inside), len))
     }
 }

@@ -54,7 +54,7 @@ impl KernelMemory for Linear {
     }
 
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        let read = self.memory.read(at.0, buf);
+        let read = self.memory.read(at, buf);
         read.map_err(|source| ReadError::Io { at, source })
     }
 

@@ -1,6 +1,7 @@
 //! The kernel file, as tools read it, and what of it is in memory.
 
 use goblin::elf::Elf;
+use livecore_minidump::PhysAddr;
 
 use super::{Reader, machine, text_of};
 use crate::{Description, Error, build, write_out};
@@ -31,7 +32,10 @@ fn the_file_is_a_freebsd_kernel_whose_symbols_are_where_memory_has_them() {
         let bytes = &machine.kernel()[text.file_range()];
         let mut there = vec![0; bytes.len()];
         let pa = text.p_vaddr - 0xffff_ffff_8020_0000 + truth.kernphys;
-        machine.memory().read(pa, &mut there).expect("memory");
+        machine
+            .memory()
+            .read(PhysAddr(pa), &mut there)
+            .expect("memory");
         assert!(there == bytes, "{name}: .text differs");
 
         let reader = Reader::new(&machine);
@@ -151,7 +155,10 @@ fn files_hold_what_memory_gives() {
         for at in (range.start..range.end).step_by(file.len()) {
             let n = (range.end - at).min(file.len() as u64) as usize;
             ram.read_exact_at(&mut file[..n], at).expect("ram");
-            machine.memory().read(at, &mut memory[..n]).expect("memory");
+            machine
+                .memory()
+                .read(PhysAddr(at), &mut memory[..n])
+                .expect("memory");
             assert!(file[..n] == memory[..n], "{at:#x}");
         }
     }

@@ -6,6 +6,7 @@ mod ports;
 mod random;
 mod threads;
 
+use livecore_minidump::PhysAddr;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 
@@ -20,7 +21,10 @@ fn machine(text: &str) -> Machine {
 
 fn u64_at(machine: &Machine, at: u64) -> u64 {
     let mut bytes = [0; 8];
-    machine.memory.read(at, &mut bytes).expect("memory");
+    machine
+        .memory
+        .read(PhysAddr(at), &mut bytes)
+        .expect("memory");
     u64::from_le_bytes(bytes)
 }
 
@@ -100,7 +104,9 @@ impl<'a> Reader<'a> {
             let n = (4096 - at as usize % 4096).min(buf.len() - done);
             let (pa, ..) = walk(self.machine, self.root, at).expect("a mapping");
             let memory = &self.machine.memory;
-            memory.read(pa, &mut buf[done..done + n]).expect("memory");
+            memory
+                .read(PhysAddr(pa), &mut buf[done..done + n])
+                .expect("memory");
             done += n;
         }
     }
@@ -175,7 +181,10 @@ fn a_description_gives_the_same_machine_every_time() {
         for range in machine.memory().ranges() {
             for at in (range.start..range.end).step_by(page.len()) {
                 let n = (range.end - at).min(page.len() as u64) as usize;
-                machine.memory().read(at, &mut page[..n]).expect("memory");
+                machine
+                    .memory()
+                    .read(PhysAddr(at), &mut page[..n])
+                    .expect("memory");
                 hasher.write(&page[..n]);
             }
         }
@@ -193,13 +202,15 @@ fn a_small_read_equals_the_same_bytes_of_a_large_one() {
     let memory = machine.memory();
     let mut large = vec![0; 4 << 20];
     let base = 0x20_0000;
-    memory.read(base, &mut large).expect("memory");
+    memory.read(PhysAddr(base), &mut large).expect("memory");
     let mut rng = rng::Rng::new(7, "reads");
     for _ in 0..2000 {
         let at = rng.below(large.len() as u64 - 9000) as usize;
         let len = 1 + rng.below(9000) as usize;
         let mut small = vec![0xee; len];
-        memory.read(base + at as u64, &mut small).expect("memory");
+        memory
+            .read(PhysAddr(base + at as u64), &mut small)
+            .expect("memory");
         assert!(small == large[at..at + len], "{at:#x} {len}");
     }
 }
@@ -212,8 +223,8 @@ fn what_is_known_to_be_zero_is_zero() {
     let mut page = [0; 4096];
     for range in memory.ranges() {
         for at in (range.start..range.end).step_by(4096) {
-            if memory.known_zero(at, 4096) {
-                memory.read(at, &mut page).expect("memory");
+            if memory.known_zero(PhysAddr(at), 4096) {
+                memory.read(PhysAddr(at), &mut page).expect("memory");
                 assert!(page.iter().all(|&b| b == 0), "{at:#x}");
                 known += 1;
             }
@@ -235,10 +246,10 @@ fn an_address_outside_of_ram_is_not_found() {
         (u64::MAX - 3, 8),
     ] {
         let error = memory
-            .read(at, &mut vec![0; len])
+            .read(PhysAddr(at), &mut vec![0; len])
             .expect_err("no memory there");
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{at:#x}");
-        assert!(!memory.known_zero(at, len as u64));
+        assert!(!memory.known_zero(PhysAddr(at), len as u64));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Machines of other processors than amd64, each by its manual's own walk.
 
+use livecore_minidump::PhysAddr;
 use std::collections::BTreeSet;
 
 use super::{machine, text_of, u64_at};
@@ -103,7 +104,9 @@ impl Reader<'_> {
         for (i, byte) in buf.iter_mut().enumerate() {
             let (pa, ..) = walk(self.0, self.1, va + i as u64).expect("a mapping");
             let memory = self.0.memory();
-            memory.read(pa, std::slice::from_mut(byte)).expect("memory");
+            memory
+                .read(PhysAddr(pa), std::slice::from_mut(byte))
+                .expect("memory");
         }
     }
 

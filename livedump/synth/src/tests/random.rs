@@ -1,5 +1,6 @@
 //! Descriptions that nobody wrote: whatever is asked for, a machine or a reason comes back.
 
+use livecore_minidump::PhysAddr;
 use std::fmt::Write as _;
 
 use super::dump::dumped;
@@ -93,7 +94,7 @@ fn check(machine: &Machine) {
         let avail = truth.dump_avail.iter();
         assert!(avail.clone().any(|r| r.start <= run.pa && last <= r.end));
         memory
-            .read(last - truth.page_size, &mut page)
+            .read(PhysAddr(last - truth.page_size), &mut page)
             .expect("memory");
     }
     // Mappings do not overlap.

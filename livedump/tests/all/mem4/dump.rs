@@ -12,8 +12,8 @@ use livecore_compress::ReadAt;
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::mem4::{Access, Device, DumpRequest, MemDevice, MemError};
 use livecore_livedump::take::{PlanOptions, plan};
-use livecore_minidump::PhysMemory;
 use livecore_minidump::{Container, Dump, KernelDumpHeader, OpenOptions};
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 use super::fixture::{PAGE, fixture};
 
@@ -192,14 +192,14 @@ impl PhysMemory for Waiting {
         self.inner.ranges()
     }
 
-    fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         if (at..at + buf.len() as u64).contains(&self.at)
             && self.armed.swap(false, Ordering::SeqCst)
         {
             self.reached.wait();
             self.go_on.wait();
         }
-        self.inner.read(at, buf)
+        self.inner.read(PhysAddr(at), buf)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use livecore_defs::amd64::{KERNBASE, VM_MIN_KERNEL_ADDRESS};
 use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
-use livecore_minidump::PhysMemory;
+use livecore_minidump::{PhysAddr, PhysMemory};
 
 use super::fixture::{PAGE, fixture};
 
@@ -24,7 +24,7 @@ fn offsets_of_dev_mem_are_physical_addresses() {
     fixture
         .machine
         .memory()
-        .read(load + 100, &mut expected)
+        .read(PhysAddr(load + 100), &mut expected)
         .unwrap();
     assert!(buf == expected && buf.iter().any(|b| *b != 0));
 }
@@ -137,10 +137,10 @@ fn offsets_end_with_the_processors_physical_addresses() {
         fn ranges(&self) -> &[Range<u64>] {
             &self.0
         }
-        fn read(&self, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
             let end = self.1.ranges().last().map_or(0, |r| r.end);
             if at < end {
-                return self.1.read(at, buf);
+                return self.1.read(PhysAddr(at), buf);
             }
             buf.fill(0xff);
             Ok(())

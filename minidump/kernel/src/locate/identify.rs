@@ -13,7 +13,7 @@ use std::sync::Arc;
 use livecore_defs::amd64::{KERNSTART, NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I, PTE_SIZE};
 use livecore_defs::i386;
 use livecore_minidump::mmu::{MachineView, Paging, Root};
-use livecore_minidump::{KernelMemory, PhysMemory, VirtAddr};
+use livecore_minidump::{KernelMemory, PhysAddr, PhysMemory, VirtAddr};
 
 /// Bytes that are looked at together.
 const PIECE: usize = 1 << 20;
@@ -118,19 +118,19 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, look: &mut dyn FnMut(u64, &[u
     for range in memory.ranges() {
         for start in (range.start..range.end).step_by(PIECE) {
             let end = range.end.min(start.saturating_add(PIECE as u64));
-            if memory.known_zero(start, end - start) {
+            if memory.known_zero(PhysAddr(start), end - start) {
                 continue;
             }
             // A string may go on in the next piece.
             let more = range.end.min(end.saturating_add(LONGEST as u64));
             let bytes = &mut buf[..(more - start) as usize];
-            if memory.read(start, bytes).is_err() {
+            if memory.read(PhysAddr(start), bytes).is_err() {
                 // Not all of it is there: the pages that are.
                 for (page, pa) in bytes
                     .chunks_mut(PAGE_SIZE as usize)
                     .zip((start..).step_by(4096))
                 {
-                    if memory.read(pa, page).is_err() {
+                    if memory.read(PhysAddr(pa), page).is_err() {
                         page.fill(0);
                     }
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use livecore_minidump::mmu::{MachineView, Paging, Root};
-use livecore_minidump::{KernelElf, KernelMemory, PhysMemory, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, VirtAddr};
 
 /// A kernel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl<'a> Image<'a> {
     pub fn read(&self, at: u64, len: usize) -> Option<u64> {
         let mut bytes = [0; 8];
         let len = len.min(8);
-        self.memory.read(at, &mut bytes[..len]).ok()?;
+        self.memory.read(PhysAddr(at), &mut bytes[..len]).ok()?;
         Some(u64::from_le_bytes(bytes))
     }
 

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, PhysMemory};
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
 
 use super::error::LocateError;
 use super::identify::{Findings, survey};
@@ -154,11 +154,11 @@ impl Identity<'_> {
     fn is_at(&self, kernphys: u64) -> Option<bool> {
         let own = self.own.as_ref()?;
         let at = kernphys.checked_add(self.offset)?;
-        if self.memory.known_zero(at, self.len as u64) {
+        if self.memory.known_zero(PhysAddr(at), self.len as u64) {
             return Some(false);
         }
         let mut there = vec![0; self.len];
-        self.memory.read(at, &mut there).ok()?;
+        self.memory.read(PhysAddr(at), &mut there).ok()?;
         Some(there == *own)
     }
 

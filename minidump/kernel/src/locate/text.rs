@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, PhysMemory};
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
 
 /// Bytes that are compared together; where they begin, in the file's addresses and in memory.
 const PAGE: u64 = 4096;
@@ -92,7 +92,7 @@ impl Samples {
             let Some(at) = pa(sample.va) else {
                 continue;
             };
-            if memory.read(at, &mut page).is_ok() {
+            if memory.read(PhysAddr(at), &mut page).is_ok() {
                 agreement.compared += 1;
                 agreement.same += u32::from(sample.is_like(&page));
             }

@@ -1,5 +1,6 @@
 //! Every format's image of one memory, and what must hold of any of them.
 
+use livecore_minidump::PhysAddr;
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -185,7 +186,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
     for range in &wanted {
         let mut all = vec![0; (range.end - range.start) as usize];
         image
-            .read(range.start, &mut all)
+            .read(PhysAddr(range.start), &mut all)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let parts = memory
             .ranges
@@ -201,7 +202,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
             let to = (from + len).min(truth.len());
             if from < to {
                 let mut part = vec![0; to - from];
-                image.read(range.start + at, &mut part).unwrap();
+                image.read(PhysAddr(range.start + at), &mut part).unwrap();
                 assert!(part == truth[from..to], "{name}: {len} at {at}");
             }
         }
@@ -209,13 +210,13 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
             let from = (at - range.start) as usize;
             let page = &truth[from..from + PAGE as usize];
             assert!(
-                !image.known_zero(at, PAGE) || page.iter().all(|b| *b == 0),
+                !image.known_zero(PhysAddr(at), PAGE) || page.iter().all(|b| *b == 0),
                 "{name}"
             );
         }
         let mut byte = [0];
         for at in [range.start.wrapping_sub(1), range.end] {
-            let error = image.read(at, &mut byte).unwrap_err();
+            let error = image.read(PhysAddr(at), &mut byte).unwrap_err();
             assert_eq!(
                 error.kind(),
                 std::io::ErrorKind::NotFound,
@@ -223,7 +224,10 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
             );
         }
         // A part of it is not there: nothing is given.
-        assert!(image.read(range.end - 1, &mut [0; 2]).is_err(), "{name}");
+        assert!(
+            image.read(PhysAddr(range.end - 1), &mut [0; 2]).is_err(),
+            "{name}"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 
 use livecore_livedump::image::exercise::exercise;
 use livecore_minidump::Error;
+use livecore_minidump::PhysAddr;
 use livecore_tests::mkimage::{self, Kdump, Memory, Xen};
 
 use super::common::{PAGE, images, memory, open, ranges};
@@ -30,7 +31,11 @@ fn a_file_cut_off_anywhere_is_an_error_or_the_pages_that_it_still_has() {
                 Ok(image) => image,
             };
             for (number, truth) in memory.pages() {
-                if image.memory.read(number * PAGE, &mut page).is_ok() {
+                if image
+                    .memory
+                    .read(PhysAddr(number * PAGE), &mut page)
+                    .is_ok()
+                {
                     assert!(page == truth, "{name} cut at {cut}: page {number:#x}");
                 }
             }
@@ -214,7 +219,7 @@ fn pages_that_do_not_decode_are_errors_and_the_others_can_be_read() {
         let image = open(changed).unwrap();
         let (mut good, mut bad, mut page) = (0, 0, vec![0; 4096]);
         for (number, truth) in memory.pages() {
-            match image.memory.read(number * PAGE, &mut page) {
+            match image.memory.read(PhysAddr(number * PAGE), &mut page) {
                 Ok(()) => {
                     assert!(page == truth, "{name}: page {number:#x}");
                     good += 1;

@@ -1,5 +1,6 @@
 //! Every format, undamaged.
 
+use livecore_minidump::PhysAddr;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -272,7 +273,7 @@ fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
     let image = open(bytes).unwrap();
     let mut page = [0; 4096];
     for (number, truth) in memory.pages() {
-        let read = image.memory.read(number * 4096, &mut page);
+        let read = image.memory.read(PhysAddr(number * 4096), &mut page);
         assert_eq!(read.is_err(), number % 5 == 0, "page {number:#x}");
         assert!(read.is_err() || page == truth, "page {number:#x}");
     }
@@ -301,7 +302,7 @@ fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
         assert!(image.notes[0].contains(&said), "{:?}", image.notes);
         let mut page = [0; 4096];
         for (index, (number, truth)) in memory.pages().enumerate() {
-            match image.memory.read(number * 4096, &mut page) {
+            match image.memory.read(PhysAddr(number * 4096), &mut page) {
                 Ok(()) => assert!(index < written && page == truth, "page {number:#x}"),
                 Err(error) => {
                     assert!(index >= written, "page {number:#x}");
@@ -340,7 +341,7 @@ fn a_kdump_that_was_cut_off_is_the_pages_that_it_still_has() {
         assert!(image.notes[0].contains("ends before"), "{:?}", image.notes);
         let mut lost = 0;
         for (number, truth) in memory.pages() {
-            match image.memory.read(number * 4096, &mut page) {
+            match image.memory.read(PhysAddr(number * 4096), &mut page) {
                 Ok(()) => assert!(page == truth, "page {number:#x}"),
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
@@ -370,9 +371,12 @@ fn ranges_that_are_a_header_alone_are_known_zeros() {
         let image = open(mkimage::avml_0170(&memory, 4096, version)).unwrap();
         check("AVML 0.17.0", &*image.memory, &memory);
         for (at, pages) in [(0x1000, 1), (0x10000, 3), (0x40000, 2)] {
-            assert!(image.memory.known_zero(at, pages * 4096), "{at:#x}");
+            assert!(
+                image.memory.known_zero(PhysAddr(at), pages * 4096),
+                "{at:#x}"
+            );
         }
-        assert!(!image.memory.known_zero(0x1000, 0x2000));
+        assert!(!image.memory.known_zero(PhysAddr(0x1000), 0x2000));
     }
     // Only so long a piece is told by its header.
     let mut long = mkimage::avml_0170(&Memory::parse("0x0 1 text 1\n0x1000 1 zero"), 4096, 1);
@@ -574,9 +578,12 @@ fn bhyves_memory_goes_on_at_4_gib() {
         [0..3 << 30, ranges(&high)[0].clone()]
     );
     let mut found = vec![0; 8 * 4096];
-    image.memory.read(4 << 30, &mut found).unwrap();
+    image.memory.read(PhysAddr(4 << 30), &mut found).unwrap();
     assert!(found == high.packed());
-    assert!(image.memory.known_zero(0, 3 << 30), "the file's hole");
+    assert!(
+        image.memory.known_zero(PhysAddr(0), 3 << 30),
+        "the file's hole"
+    );
 }
 
 #[test]

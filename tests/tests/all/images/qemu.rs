@@ -3,6 +3,7 @@
 //! The guest never runs (`-S`): its RAM is a file that holds an emulated machine's memory, or what
 //! `-device loader` puts there. Registers are set through QEMU's own GDB stub.
 
+use livecore_minidump::PhysAddr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -202,7 +203,7 @@ pub(crate) fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
     let mut page = [0; 4096];
     for range in memory.ranges() {
         for pa in range.clone().step_by(4096) {
-            memory.read(pa, &mut page).unwrap();
+            memory.read(PhysAddr(pa), &mut page).unwrap();
             if page.iter().any(|b| *b != 0) {
                 file.write_all_at(&page, place(pa)).unwrap();
             }
@@ -223,10 +224,10 @@ fn compare_from(first: u64, machine: &Machine, image: &Image, what: &str) {
     let mut count = 0;
     for range in truth.ranges() {
         for pa in range.clone().step_by(4096).filter(|pa| *pa >= first) {
-            truth.read(pa, &mut here).unwrap();
+            truth.read(PhysAddr(pa), &mut here).unwrap();
             image
                 .memory
-                .read(pa, &mut there)
+                .read(PhysAddr(pa), &mut there)
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
             assert!(here == there, "{what}: page {pa:#x}");
             count += 1;
@@ -393,7 +394,10 @@ fn memory_that_a_loader_put_there_is_dumped_as_well() {
     let mut args = vec!["-M".into(), "pc".into(), "-m".into(), "32M".into()];
     for (index, range) in machine.memory().ranges().iter().enumerate() {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        machine.memory().read(range.start, &mut bytes).unwrap();
+        machine
+            .memory()
+            .read(PhysAddr(range.start), &mut bytes)
+            .unwrap();
         let path = dir.path().join(format!("range{index}"));
         std::fs::write(&path, bytes).unwrap();
         args.push("-device".into());
