@@ -157,7 +157,7 @@ pub use header::MinidumpHeader;
 pub use kerneldump::KernelDumpHeader;
 pub use layout::Layout;
 pub use livecore_defs::{Architecture, ByteOrder, ElfMachine, PhysAddr, VirtAddr};
-pub use memory::{DumpMemory, KernelMemory, ReadError};
+pub use memory::{Address, DumpMemory, KernelMemory, ReadError};
 pub use mmu::{Mapping, Protection};
 pub use msgbuf::MessageBuffer;
 pub use pages::{Page, Pages};

@@ -59,6 +59,33 @@ pub enum ReadError {
     },
 }
 
+/// An address in either address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A physical address.
+    Phys(PhysAddr),
+    /// A kernel virtual address.
+    Virt(VirtAddr),
+}
+
+impl Address {
+    /// The number.
+    pub fn value(self) -> u64 {
+        match self {
+            Self::Phys(at) => at.0,
+            Self::Virt(at) => at.0,
+        }
+    }
+
+    /// The address `bytes` higher in the same space, unless that does not exist.
+    pub fn checked_add(self, bytes: u64) -> Option<Self> {
+        match self {
+            Self::Phys(at) => at.checked_add(bytes).map(Self::Phys),
+            Self::Virt(at) => at.checked_add(bytes).map(Self::Virt),
+        }
+    }
+}
+
 /// A kernel's memory, physical and virtual.
 pub trait KernelMemory: Send + Sync {
     /// Bytes per page.
@@ -90,69 +117,79 @@ pub trait KernelMemory: Send + Sync {
         }
     }
 
-    /// Fills `buf` from kernel virtual memory at `at`, page by page.
-    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+    /// Reads what is there of `buf.len()` bytes at `at`, page by page: up to the first byte that
+    /// cannot be read, and says why it ended if it did.
+    fn read_part(&self, at: Address, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let page = self.page_size();
         let mut done = 0;
         while done < buf.len() {
-            let here = at.checked_add(done as u64).ok_or(ReadError::NotMapped {
-                at,
-                why: "the range runs over the end of the address space",
-            })?;
-            let left = page - here.offset_in(page);
-            let n = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(buf.len() - done);
-            self.read_phys(self.translate(here)?, &mut buf[done..done + n])?;
-            done += n;
+            let found = match at.checked_add(done as u64) {
+                Some(Address::Phys(here)) => Ok((here, here.offset_in(page))),
+                Some(Address::Virt(here)) => {
+                    let found = self.translate(here);
+                    found.map(|found| (found, here.offset_in(page)))
+                }
+                None => Err(match at {
+                    Address::Phys(at) => ReadError::Hole { at },
+                    Address::Virt(at) => ReadError::NotMapped {
+                        at,
+                        why: "the range runs over the end of the address space",
+                    },
+                }),
+            };
+            let (found, inside) = match found {
+                Ok(found) => found,
+                Err(error) => return (done, Err(error)),
+            };
+            let left = usize::try_from(page - inside).unwrap_or(usize::MAX);
+            let n = left.min(buf.len() - done);
+            let (got, result) = self.read_phys_part(found, &mut buf[done..done + n]);
+            done += got;
+            if result.is_err() {
+                return (done, result);
+            }
         }
-        Ok(())
-    }
-}
-
-impl<M: KernelMemory + ?Sized> KernelMemory for &M {
-    fn page_size(&self) -> u64 {
-        (**self).page_size()
+        (done, Ok(()))
     }
 
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        (**self).read_phys(at, buf)
-    }
-
-    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        (**self).translate(at)
-    }
-
-    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
-        (**self).read_phys_part(at, buf)
-    }
-
+    /// Fills `buf` from kernel virtual memory at `at`, or says which address could not be read.
     fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        (**self).read_virt(at, buf)
+        self.read_part(Address::Virt(at), buf).1
     }
 }
 
-impl<M: KernelMemory + ?Sized> KernelMemory for Arc<M> {
-    fn page_size(&self) -> u64 {
-        (**self).page_size()
-    }
+macro_rules! forward {
+    ($pointer:ty) => {
+        impl<M: KernelMemory + ?Sized> KernelMemory for $pointer {
+            fn page_size(&self) -> u64 {
+                (**self).page_size()
+            }
 
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        (**self).read_phys(at, buf)
-    }
+            fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+                (**self).read_phys(at, buf)
+            }
 
-    fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
-        (**self).translate(at)
-    }
+            fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+                (**self).translate(at)
+            }
 
-    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
-        (**self).read_phys_part(at, buf)
-    }
+            fn read_phys_part(
+                &self,
+                at: PhysAddr,
+                buf: &mut [u8],
+            ) -> (usize, Result<(), ReadError>) {
+                (**self).read_phys_part(at, buf)
+            }
 
-    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        (**self).read_virt(at, buf)
-    }
+            fn read_part(&self, at: Address, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+                (**self).read_part(at, buf)
+            }
+        }
+    };
 }
+
+forward!(&M);
+forward!(Arc<M>);
 
 /// Pages that follow each other in physical memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

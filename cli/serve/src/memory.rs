@@ -3,37 +3,17 @@
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
-use livecore_minidump::{DumpMemory, PhysAddr, VirtAddr};
+use livecore_minidump::{Address, DumpMemory, PhysAddr, VirtAddr};
 
 /// The most regions of the kernel map that are kept.
 const REGIONS_MAX: usize = 1 << 18;
 
-/// Reads up to `len` bytes at `at`: up to the first that is not there.
-pub(crate) fn read(dump: &dyn DumpMemory, at: u64, len: usize, physical: bool) -> Vec<u8> {
-    let page = dump.page_size();
-    let mut bytes = vec![0; len];
-    let mut done = 0;
-    while done < len {
-        let Some(here) = at.checked_add(done as u64) else {
-            break;
-        };
-        let left = usize::try_from(page - here % page).unwrap_or(usize::MAX);
-        let piece = left.min(len - done);
-        let found = if physical {
-            Ok(PhysAddr(here))
-        } else {
-            dump.translate(VirtAddr(here))
-        };
-        let Ok(found) = found else { break };
-        // `piece` is at most what is left of `bytes`.
-        let (got, result) = dump.read_phys_part(found, &mut bytes[done..done + piece]);
-        done += got;
-        if result.is_err() {
-            break;
-        }
+/// The address `at` in physical or virtual memory.
+pub(crate) fn address(at: u64, physical: bool) -> Address {
+    match physical {
+        true => Address::Phys(PhysAddr(at)),
+        false => Address::Virt(VirtAddr(at)),
     }
-    bytes.truncate(done);
-    bytes
 }
 
 /// A stretch of addresses, and what the kernel may do there.

@@ -393,7 +393,10 @@ impl<'a> Session<'a> {
         } else {
             at
         };
-        let bytes = memory::read(&*self.served.memory, at, len, self.physical);
+        let mut bytes = vec![0; len];
+        let at = memory::address(at, self.physical);
+        let (got, _) = self.served.memory.read_part(at, &mut bytes);
+        bytes.truncate(got);
         if bytes.is_empty() {
             // EFAULT
             return "E0e".into();

@@ -8,7 +8,7 @@ use std::str::FromStr as _;
 
 use livecore_defs::text::hex;
 use livecore_kernel::Location;
-use livecore_minidump::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{Address, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -118,19 +118,20 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         None => dump.memory(),
     };
     let range = Range {
-        at,
+        at: match args.phys {
+            true => Address::Phys(PhysAddr(at)),
+            false => Address::Virt(VirtAddr(at)),
+        },
         len,
-        phys: args.phys,
     };
     print(args, &*memory, range, order, session)
 }
 
-/// A run of bytes in one of the two address spaces.
+/// A run of bytes.
 #[derive(Debug, Clone, Copy)]
 struct Range {
-    at: u64,
+    at: Address,
     len: u64,
-    phys: bool,
 }
 
 /// How far reading came.
@@ -161,51 +162,28 @@ fn serve(
             ));
             break;
         };
-        let in_page = page - here % page;
+        let in_page = page - here.value() % page;
         // At most a page, which is the length of `buf`.
         let n = in_page.min(range.len - served.len) as usize;
         let piece = &mut buf[..n];
-        let phys = if range.phys {
-            Ok(PhysAddr(here))
-        } else {
-            memory.translate(VirtAddr(here))
-        };
-        let got = phys.and_then(|at| fill(memory, at, piece));
-        match got {
-            Ok(None) => sink(piece)?,
-            Ok(Some((good, error))) => {
-                let lost = matches!(error, ReadError::BeyondEnd { .. });
-                if zero_tail && lost {
-                    piece[good..].fill(0);
-                    served.zeroed += (n - good) as u64;
-                    sink(piece)?;
-                } else {
-                    sink(&piece[..good])?;
-                    served.len += good as u64;
-                    served.error = Some(explain(error));
-                    break;
-                }
+        let (good, result) = memory.read_part(here, piece);
+        match result {
+            Ok(()) => {}
+            Err(ReadError::BeyondEnd { .. }) if zero_tail => {
+                piece[good..].fill(0);
+                served.zeroed += (n - good) as u64;
             }
             Err(error) => {
+                sink(&piece[..good])?;
+                served.len += good as u64;
                 served.error = Some(explain(error));
                 break;
             }
         }
+        sink(piece)?;
         served.len += n as u64;
     }
     Ok(served)
-}
-
-/// Fills `buf` from `at`, or says how much of its beginning is good and why not the rest.
-fn fill(
-    memory: &dyn KernelMemory,
-    at: PhysAddr,
-    buf: &mut [u8],
-) -> Result<Option<(usize, ReadError)>, ReadError> {
-    match memory.read_phys_part(at, buf) {
-        (_, Ok(())) => Ok(None),
-        (good, Err(error)) => Ok(Some((good, error))),
-    }
 }
 
 fn explain(error: ReadError) -> Failure {
@@ -249,7 +227,7 @@ fn print(
     let served = if args.json {
         print_json(args, memory, range, order, session)?
     } else {
-        let place = (range.at, range.len);
+        let place = (range.at.value(), range.len);
         args.format.print(&mut session.out, place, order, |sink| {
             serve(memory, range, args.zero_tail, sink)
         })?
@@ -281,15 +259,14 @@ fn print_json(
         bytes.extend_from_slice(piece);
         Ok(())
     })?;
-    let physical = if range.phys {
-        None
-    } else {
-        memory.translate(VirtAddr(range.at)).ok()
+    let (space, physical) = match range.at {
+        Address::Phys(_) => ("physical", None),
+        Address::Virt(at) => ("virtual", memory.translate(at).ok()),
     };
     let answer = Answer {
         dump: args.dump.display().to_string(),
-        space: if range.phys { "physical" } else { "virtual" },
-        address: format!("{:#x}", range.at),
+        space,
+        address: format!("{:#x}", range.at.value()),
         symbol: args.place.symbol(),
         physical: physical.map(|at| format!("{at:#x}")),
         requested: range.len,

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use livecore_defs::amd64;
 use livecore_kernel::locate::{LocateError, Located, Machine, Variables, port_of};
 use livecore_minidump::mmu::Paging;
-use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
+use livecore_minidump::{
+    Address, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
+};
 
 use super::error::TakeError;
 use super::state::avail::dump_avail;
@@ -118,16 +120,19 @@ impl KernelMemory for Kmem {
         })
     }
 
-    fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.0
-            .read_exact(Device::Kmem, at.0, buf)
-            .map_err(|error| match error {
-                MemError::BadAddress { why, .. } => ReadError::NotMapped { at, why },
-                other => ReadError::Io {
-                    at: PhysAddr(at.0),
-                    source: io::Error::other(other),
-                },
-            })
+    fn read_part(&self, at: Address, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+        let at = match at {
+            Address::Phys(at) => return self.read_phys_part(at, buf),
+            Address::Virt(at) => at,
+        };
+        match self.0.read_exact(Device::Kmem, at.0, buf) {
+            Ok(()) => (buf.len(), Ok(())),
+            Err(MemError::BadAddress { why, .. }) => (0, Err(ReadError::NotMapped { at, why })),
+            Err(other) => {
+                let (at, source) = (PhysAddr(at.0), io::Error::other(other));
+                (0, Err(ReadError::Io { at, source }))
+            }
+        }
     }
 }
 

@@ -75,10 +75,18 @@ impl Dump {
         let page = self.layout.page_offset(self.bitmap.rank(bit)?)?;
         Some(page + at.offset_in(self.layout.page_size()))
     }
+}
 
-    /// Reads what is there of `buf.len()` bytes at `at`: up to the first hole or the end of the
-    /// file, and says why it ended if it did.
-    pub fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
+impl KernelMemory for Dump {
+    fn page_size(&self) -> u64 {
+        self.layout.page_size()
+    }
+
+    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_phys_part(at, buf).1
+    }
+
+    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let page_size = self.layout.page_size();
         let mut done = 0;
         while done < buf.len() {
@@ -113,20 +121,6 @@ impl Dump {
             done += n;
         }
         (done, Ok(()))
-    }
-}
-
-impl KernelMemory for Dump {
-    fn page_size(&self) -> u64 {
-        self.layout.page_size()
-    }
-
-    fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.read_phys_part(at, buf).1
-    }
-
-    fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
-        Dump::read_phys_part(self, at, buf)
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
