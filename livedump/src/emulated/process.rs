@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, VirtAddr};
+use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
 
 use super::AddressSpace;
 use crate::mem4::{Extracted, MemError};
@@ -10,7 +10,7 @@ use crate::sys::memrange::MeState;
 use livecore_defs::pmap::PmapFields;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
-use livecore_minidump::mmu::{Entry, Paging, decode};
+use livecore_minidump::mmu::{Entry, MachineView, Paging, Root};
 
 /// More processes than a system has: a list that is longer runs in circles.
 const PROCESSES: u32 = 1 << 20;
@@ -25,24 +25,33 @@ const VMSPACE: usize = 0x400;
 /// page-table page, valid entry or not. So what the process has mapped but never touched, with
 /// nothing touched near by (2 MiB; 32 MiB with pages of 16 KiB), is [`MeState::Invalid`] where a kernel says [`MeState::Valid`].
 pub struct Process {
-    memory: Arc<dyn PhysMemory>,
-    paging: Paging,
-    /// Where its addresses end.
-    end: u64,
-    /// Physical address of the root table; a process of the kernel's has none of its own.
-    root: Option<u64>,
+    /// Without a root if it has no tables of its own, as the kernel's processes.
+    view: MachineView,
 }
 
 impl Process {
     /// The process whose root table, of this form, lies at physical address `root`. `None` if it is
     /// not known where processes have their addresses with such tables.
     pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: u64) -> Option<Self> {
-        Some(Self {
+        Some(Self::with(
             memory,
             paging,
-            end: paging.geometry().user_end?,
-            root: Some(root),
-        })
+            paging.geometry().user_end?,
+            Some(root),
+        ))
+    }
+
+    /// The process whose addresses end at `end`.
+    fn with(memory: Arc<dyn PhysMemory>, paging: Paging, end: u64, root: Option<u64>) -> Self {
+        let root = root.map(|table| Root {
+            covers: 0..=end - 1,
+            table,
+            paging,
+        });
+        let roots = root.into_iter().collect();
+        Self {
+            view: MachineView::new(memory, roots, paging.page_size()),
+        }
     }
 
     /// Process `pid` of a machine.
@@ -70,12 +79,8 @@ impl Process {
             .into_iter()
             .filter(|pointer| pointer >> 63 == 1 && pointer % 8 == 0)
             .find_map(|vmspace| user_root(machine, fields, vmspace));
-        Ok(Self {
-            memory: machine.view.memory().clone(),
-            paging,
-            end,
-            root,
-        })
+        let memory = machine.view.memory().clone();
+        Ok(Self::with(memory, paging, end, root))
     }
 }
 
@@ -159,40 +164,28 @@ impl AddressSpace for Process {
     fn extract(&self, vaddr: u64) -> Result<Extracted, MemError> {
         let invalid = Ok(Extracted::unmapped(MeState::Invalid));
         let valid = Ok(Extracted::unmapped(MeState::Valid));
-        if vaddr >= self.end {
-            return invalid;
-        }
-        let Some(mut table) = self.root else {
+        let Some(root) = self.view.root_of(vaddr) else {
             return invalid;
         };
-        let geometry = self.paging.geometry();
-        for (depth, level) in geometry.levels.iter().enumerate() {
-            let slot = table.wrapping_add(level.index(vaddr) * geometry.entry_size as u64);
-            let mut bytes = [0; 8];
-            let entry = &mut bytes[..geometry.entry_size];
-            if self.memory.read(PhysAddr(slot), entry).is_err() {
-                return invalid;
-            }
-            match decode(geometry, depth, u64::from_le_bytes(bytes)) {
-                Entry::Table(next) => table = next,
-                Entry::Invalid if depth + 1 == geometry.levels.len() => return valid,
-                Entry::Invalid => return invalid,
-                Entry::Leaf(frame) => {
-                    let inside = level.span() - 1;
-                    // The driver takes 0 for "not mapped".
-                    return match (frame & !inside) | (vaddr & inside) {
-                        0 => valid,
-                        paddr => Ok(Extracted {
-                            state: MeState::Mapped,
-                            paddr,
-                            domain: 0,
-                        }),
-                    };
-                }
-            }
+        let levels = root.paging.geometry().levels;
+        let Ok(found) = self.view.lookup(root, vaddr, levels.len() - 1) else {
+            return invalid;
+        };
+        match found.entry {
+            Entry::Invalid if found.depth + 1 == levels.len() => valid,
+            // A walk ends within the levels.
+            Entry::Leaf(frame) => match levels[found.depth].address(frame, vaddr) {
+                // The driver takes 0 for "not mapped".
+                0 => valid,
+                paddr => Ok(Extracted {
+                    state: MeState::Mapped,
+                    paddr,
+                    domain: 0,
+                }),
+            },
+            // The last level has no tables.
+            Entry::Invalid | Entry::Table(_) => invalid,
         }
-        // The last level has no tables.
-        invalid
     }
 }
 

@@ -143,6 +143,13 @@ impl Level {
     pub const fn index(&self, at: u64) -> u64 {
         at >> self.shift & (self.entries - 1)
     }
+
+    /// The physical address of `at`, which an entry with this frame maps. Bits of the frame below
+    /// the span mean nothing.
+    pub const fn address(&self, frame: u64, at: u64) -> u64 {
+        let inside = self.span() - 1;
+        (frame & !inside) | (at & inside)
+    }
 }
 
 impl Geometry {

@@ -63,11 +63,21 @@ pub(super) fn leaf(geometry: &Geometry, level: &Level, raw: u64) -> Result<Leaf,
 }
 
 /// What an entry of any level allows, as far as it says.
-pub fn protection(geometry: &Geometry, raw: u64) -> Protection {
+pub(super) fn protection(geometry: &Geometry, raw: u64) -> Protection {
     Protection {
         write: allows(geometry.write, raw),
         execute: allows(geometry.execute, raw),
     }
+}
+
+/// The entries of a table.
+pub fn entries(page: &[u8], size: usize) -> impl Iterator<Item = u64> + '_ {
+    page.chunks_exact(size).map(move |chunk| {
+        let mut bytes = [0; 8];
+        // Entries have 4 or 8 bytes.
+        bytes[..size].copy_from_slice(chunk);
+        u64::from_le_bytes(bytes)
+    })
 }
 
 fn means(level: &Level, raw: u64) -> Option<&'static Means> {

@@ -102,16 +102,6 @@ impl MachineView {
     }
 }
 
-/// The entries of a table.
-pub fn entries(page: &[u8], size: usize) -> impl Iterator<Item = u64> + '_ {
-    page.chunks_exact(size).map(move |chunk| {
-        let mut bytes = [0; 8];
-        // Entries have 4 or 8 bytes.
-        bytes[..size].copy_from_slice(chunk);
-        u64::from_le_bytes(bytes)
-    })
-}
-
 impl KernelMemory for MachineView {
     fn page_size(&self) -> u64 {
         self.page_size
@@ -137,10 +127,7 @@ impl KernelMemory for MachineView {
         // A walk ends within the levels.
         let level = &levels[found.depth];
         match found.entry {
-            Entry::Leaf(frame) => {
-                let inside = level.span() - 1;
-                Ok(PhysAddr((frame & !inside) | (at.0 & inside)))
-            }
+            Entry::Leaf(frame) => Ok(PhysAddr(level.address(frame, at.0))),
             // The last level has no tables.
             Entry::Invalid | Entry::Table(_) => unmapped(level.missing),
         }

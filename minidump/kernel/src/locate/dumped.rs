@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use livecore_minidump::full::FullMemory;
 use livecore_minidump::memory::{DirectMap, Stretch};
-use livecore_minidump::mmu::{Entry, Root, WalkEnd, decode, entries, protection};
+use livecore_minidump::mmu::WalkEnd;
+use livecore_minidump::mmu::tree::{self, Map};
 use livecore_minidump::{
-    DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, Protection, ReadError,
-    VirtAddr,
+    DumpMemory, FullDump, KernelElf, KernelMemory, Mapping, PhysAddr, ReadError, VirtAddr,
 };
 
 use super::error::LocateError;
@@ -60,81 +60,6 @@ impl DumpedMachine {
     }
 }
 
-/// A walk over a kernel map, on its way.
-struct Walk<'a> {
-    memory: &'a DumpedMachine,
-    root: &'a Root,
-    tables_left: u64,
-    end: WalkEnd,
-    sink: &'a mut dyn FnMut(Mapping) -> ControlFlow<()>,
-}
-
-impl Walk<'_> {
-    /// What the table at `table`, `depth` levels below the root, maps of `from..=to`.
-    fn table(
-        &mut self,
-        table: u64,
-        depth: usize,
-        (from, to): (u64, u64),
-        outer: Protection,
-    ) -> Result<(), ReadError> {
-        let geometry = self.root.paging.geometry();
-        let level = &geometry.levels[depth];
-        let mut bytes = vec![0; geometry.entry_size * level.entries as usize];
-        let read = match self.tables_left.checked_sub(1) {
-            None => false,
-            Some(left) => {
-                self.tables_left = left;
-                match self.memory.read_phys(PhysAddr(table), &mut bytes) {
-                    Ok(()) => true,
-                    Err(ReadError::Hole { .. } | ReadError::BeyondEnd { .. }) => false,
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        if !read {
-            self.end.tables_missing += 1;
-            return Ok(());
-        }
-        let list: Vec<u64> = entries(&bytes, geometry.entry_size).collect();
-        let inside = level.span() - 1;
-        let direct = &self.memory.machine.dmap;
-        let mut at = from;
-        loop {
-            let last = (at | inside).min(to);
-            // An index is below the number of entries.
-            let raw = list[level.index(at) as usize];
-            let own = protection(geometry, raw);
-            let both = Protection {
-                write: outer.write && own.write,
-                execute: outer.execute && own.execute,
-            };
-            match decode(geometry, depth, raw) {
-                _ if direct.contains(&at) => {}
-                Entry::Invalid => {}
-                Entry::Table(next) => {
-                    let allowed = if geometry.restricts { both } else { outer };
-                    // The last level has no tables.
-                    self.table(next, depth + 1, (at, last), allowed)?;
-                }
-                Entry::Leaf(frame) => {
-                    let mapping = Mapping {
-                        va: VirtAddr(at),
-                        pa: PhysAddr((frame & !inside) | (at & inside)),
-                        len: last - at + 1,
-                        protection: both,
-                    };
-                    self.end.stopped = (self.sink)(mapping).is_break();
-                }
-            }
-            if self.end.stopped || last >= to {
-                return Ok(());
-            }
-            at = last + 1;
-        }
-    }
-}
-
 impl KernelMemory for DumpedMachine {
     fn page_size(&self) -> u64 {
         self.machine.page_size()
@@ -163,23 +88,16 @@ impl DumpMemory for DumpedMachine {
     }
 
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError> {
-        let mut walk = Walk {
-            memory: self,
-            root: match self.machine.view.root_of(self.machine.kernbase) {
-                Some(root) => root,
-                None => return Ok(WalkEnd::default()),
-            },
-            tables_left: self.most_tables(),
-            end: WalkEnd::default(),
-            sink,
+        let kernbase = self.machine.kernbase;
+        let Some(root) = self.machine.view.root_of(kernbase) else {
+            return Ok(WalkEnd::default());
         };
-        let all = Protection {
-            write: true,
-            execute: true,
+        let map = Map {
+            addresses: kernbase..=*root.covers.end(),
+            without: &self.machine.dmap,
+            most_tables: self.most_tables(),
         };
-        let addresses = (self.machine.kernbase, *walk.root.covers.end());
-        walk.table(walk.root.table, 0, addresses, all)?;
-        Ok(walk.end)
+        tree::walk(self, root, &map, sink)
     }
 
     fn direct_map(&self) -> Option<DirectMap> {

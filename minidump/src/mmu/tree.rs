@@ -1,0 +1,124 @@
+//! A tree of page tables, walked: every mapping below its root.
+
+use std::ops::{Range, RangeInclusive};
+
+use super::entry::{Entry, decode, entries, protection};
+use super::mapping::{Mapping, Protection, Sink, WalkEnd};
+use super::view::Root;
+use crate::{KernelMemory, PhysAddr, ReadError, VirtAddr};
+
+/// What a walk covers.
+#[derive(Debug, Clone)]
+pub struct Map<'a> {
+    /// The virtual addresses that it covers.
+    pub addresses: RangeInclusive<u64>,
+    /// Addresses among them that it leaves out: the direct map.
+    pub without: &'a Range<u64>,
+    /// The most tables that it reads: each is a page, so that there are no more of them than pages.
+    pub most_tables: u64,
+}
+
+/// Gives every mapping of `map` below `root` to `sink`, ascending. The tables are in `memory`.
+///
+/// # Errors
+///
+/// What reading a table has failed with. Tables that memory lacks are counted.
+pub fn walk(
+    memory: &dyn KernelMemory,
+    root: &Root,
+    map: &Map<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<WalkEnd, ReadError> {
+    let mut walk = Walk {
+        memory,
+        root,
+        without: map.without,
+        tables_left: map.most_tables,
+        end: WalkEnd::default(),
+        sink,
+    };
+    let all = Protection {
+        write: true,
+        execute: true,
+    };
+    let addresses = (*map.addresses.start(), *map.addresses.end());
+    walk.table(root.table, 0, addresses, all)?;
+    Ok(walk.end)
+}
+
+struct Walk<'a, 's> {
+    memory: &'a dyn KernelMemory,
+    root: &'a Root,
+    without: &'a Range<u64>,
+    tables_left: u64,
+    end: WalkEnd,
+    sink: &'a mut Sink<'s>,
+}
+
+impl Walk<'_, '_> {
+    /// The bytes of the table at `at`; `None` if memory lacks it, or if no table is left to be read.
+    fn read(&mut self, at: u64, len: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(left) = self.tables_left.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.tables_left = left;
+        let mut bytes = vec![0; len];
+        match self.memory.read_phys(PhysAddr(at), &mut bytes) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(ReadError::Hole { .. } | ReadError::BeyondEnd { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the table at `table`, `depth` levels below the root, maps of `from..=to`.
+    fn table(
+        &mut self,
+        table: u64,
+        depth: usize,
+        (from, to): (u64, u64),
+        outer: Protection,
+    ) -> Result<(), ReadError> {
+        let geometry = self.root.paging.geometry();
+        let level = &geometry.levels[depth];
+        let len = geometry.entry_size * level.entries as usize;
+        let Some(bytes) = self.read(table, len)? else {
+            self.end.tables_missing += 1;
+            return Ok(());
+        };
+        let list: Vec<u64> = entries(&bytes, geometry.entry_size).collect();
+        let inside = level.span() - 1;
+        let mut at = from;
+        loop {
+            let last = (at | inside).min(to);
+            // An index is below the number of entries.
+            let raw = list[level.index(at) as usize];
+            let own = protection(geometry, raw);
+            let both = Protection {
+                write: outer.write && own.write,
+                execute: outer.execute && own.execute,
+            };
+            match decode(geometry, depth, raw) {
+                _ if self.without.contains(&at) => {}
+                Entry::Invalid => {}
+                Entry::Table(next) => {
+                    let allowed = if geometry.restricts { both } else { outer };
+                    // The last level has no tables.
+                    self.table(next, depth + 1, (at, last), allowed)?;
+                }
+                Entry::Leaf(frame) => {
+                    let mapping = Mapping {
+                        va: VirtAddr(at),
+                        pa: PhysAddr(level.address(frame, at)),
+                        len: last - at + 1,
+                        protection: both,
+                    };
+                    self.end.stopped = (self.sink)(mapping).is_break();
+                }
+            }
+            if self.end.stopped || last >= to {
+                return Ok(());
+            }
+            at = last + 1;
+        }
+    }
+}
