@@ -12,8 +12,10 @@ use livecore_compress::{NoProgress, Progress, ReadAt};
 use super::beside::{self, Beside};
 use super::carried;
 use super::envelope::Envelope;
+use super::minidump::Dump;
 use super::open::read_header;
-use super::{Dump, OpenOptions, Warning};
+use super::options::OpenOptions;
+use super::warning::Warning;
 use crate::container;
 use crate::elf::core::{ElfCore, Head};
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
@@ -134,7 +136,7 @@ impl AnyDump {
     }
 
     /// The minidump of a dump that was just opened: no one else has a reference to it.
-    pub(super) fn sole_minidump(self) -> Result<Dump, Error> {
+    fn sole_minidump(self) -> Result<Dump, Error> {
         Arc::into_inner(self.into_minidump()?).ok_or_else(no_minidump)
     }
 
@@ -268,6 +270,43 @@ impl AnyDump {
                 Ok(Self::Mini(Arc::new(dump)))
             }
         }
+    }
+}
+
+impl Dump {
+    /// Opens the minidump at `path`. An info file beside it (`info.N` of `vmcore.N` or
+    /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
+    /// does. A full dump that carries no minidump is not supported here: [`AnyDump::open`] opens
+    /// every kind.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`].
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
+        AnyDump::open(path, options)?.sole_minidump()
+    }
+
+    /// Opens a minidump that is whatever `source` reads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::open`].
+    pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
+        AnyDump::from_source(source, options)?.sole_minidump()
+    }
+
+    /// Opens a minidump that comes from a pipe: its bytes are first put into a file without a
+    /// name, in the stream's folder for spools.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyDump::from_reader`].
+    pub fn from_reader(
+        reader: &mut dyn Read,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        AnyDump::from_reader(reader, options, progress)?.sole_minidump()
     }
 }
 

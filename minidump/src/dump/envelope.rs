@@ -4,16 +4,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Stream};
+use livecore_defs::seal::{
+    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_ZERO_TAIL, RECORD_SOURCE_LENGTH,
+};
 
 use super::beside::Beside;
-use super::open::{find_header, usable_info, warn_of_header, warn_of_seal};
-use super::{HeaderOrigin, Warning};
+use super::warning::Warning;
 use crate::container::{Container, Opened};
+use crate::header::escaped;
 use crate::info::Info;
+use crate::kerneldump::Magic;
 use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
 
 /// Whose dump it is: architecture and byte order.
 pub(crate) type Port = (&'static Architecture, ByteOrder);
+
+/// Where a dump's kerneldumpheader was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderOrigin {
+    /// In the file, at this offset.
+    File {
+        /// The offset.
+        offset: u64,
+    },
+    /// In the seal, as the kernel or a producer had written it.
+    Seal,
+    /// In the seal, where it was rebuilt from an info file when the dump was converted.
+    SealFromInfo,
+    /// In the seal, where it was rebuilt from the payload when the dump was converted.
+    SealFromPayload,
+    /// In a note of the ELF core that the dump was exported as.
+    ElfNote,
+    /// Rebuilt from the info file beside the dump.
+    Info(PathBuf),
+    /// Nowhere.
+    Absent,
+}
 
 /// What a dump of any kind lies in.
 pub struct Envelope {
@@ -162,5 +188,107 @@ impl Envelope {
     /// What is wrong with the dump, as far as opening it has told.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+}
+
+/// What of a header matters to whoever opens the dump of this port.
+fn warn_of_header(header: Option<&KernelDumpHeader>, port: Port, warnings: &mut Vec<Warning>) {
+    let Some(header) = header else {
+        return;
+    };
+    let name = String::from_utf8_lossy(&header.architecture);
+    if !same_architecture(port, &name) {
+        warnings.push(Warning::Architecture {
+            header: name.into_owned(),
+            payload: port.0.name,
+        });
+    }
+    if header.magic == Magic::Cleared {
+        warnings.push(Warning::Cleared);
+    } else if !header.parity_ok {
+        warnings.push(Warning::Parity);
+    }
+}
+
+/// Whether a seal says that zeros stand for what was missing, or that something is unproven.
+fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
+    if let Some(seal) = seal
+        && seal.flags & FLAG_ZERO_TAIL != 0
+    {
+        let record = seal.record(RECORD_SOURCE_LENGTH);
+        let source_len = record.and_then(|bytes| ByteOrder::Little.uint(bytes));
+        warnings.push(Warning::FilledTail { source_len });
+    }
+    warnings.extend(seal.and_then(SealRecord::unproven).map(Warning::Unproven));
+}
+
+/// The info file if it is one and about this dump; else a warning.
+fn usable_info(
+    beside: Option<Beside>,
+    opened: &Opened,
+    port: Port,
+    warnings: &mut Vec<Warning>,
+) -> (Option<Info>, Option<PathBuf>) {
+    let Some(Beside { path, info }) = beside else {
+        return (None, None);
+    };
+    let refuse = |why: String| Warning::Info {
+        why: format!("{}: {why}", path.display()),
+    };
+    let info = match info {
+        Ok(info) => info,
+        Err(why) => {
+            warnings.push(refuse(why));
+            return (None, None);
+        }
+    };
+    if !same_architecture(port, &info.architecture) {
+        let why = format!(
+            "its architecture is {}, the dump's is {}",
+            escaped(info.architecture.as_bytes(), 32),
+            port.0
+        );
+        warnings.push(refuse(why));
+        return (None, None);
+    }
+    let codec = opened.stream.codec();
+    // savecore -z compresses what the header calls uncompressed; nothing else changes the codec.
+    if info.compression != Some(codec) && info.compression != Some(Codec::None) {
+        let name = info.compression.map_or("unknown", Codec::name);
+        warnings.push(refuse(format!(
+            "its compression is {name}, the dump's is {codec}"
+        )));
+        return (None, None);
+    }
+    (Some(info), Some(path))
+}
+
+fn find_header(
+    opened: &Opened,
+    info: Option<&Info>,
+    info_path: Option<PathBuf>,
+) -> (Option<KernelDumpHeader>, HeaderOrigin) {
+    if let Some((header, offset)) = opened.header.clone() {
+        let origin = match &opened.seal {
+            None => HeaderOrigin::File { offset },
+            Some(seal) if seal.flags & FLAG_HEADER_FROM_INFO != 0 => HeaderOrigin::SealFromInfo,
+            Some(seal) if seal.flags & FLAG_HEADER_FROM_PAYLOAD != 0 => {
+                HeaderOrigin::SealFromPayload
+            }
+            Some(_) => HeaderOrigin::Seal,
+        };
+        return (Some(header), origin);
+    }
+    match (info, info_path) {
+        (Some(info), Some(path)) => (Some(info.to_header()), HeaderOrigin::Info(path)),
+        _ => (None, HeaderOrigin::Absent),
+    }
+}
+
+/// Whether a kerneldumpheader's architecture string can be that of this port.
+fn same_architecture((arch, order): Port, name: &str) -> bool {
+    match arch.machine_arch_prefix {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == arch.machine_arch(order, arch.words[0]),
     }
 }

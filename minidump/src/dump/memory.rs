@@ -2,50 +2,11 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use livecore_compress::ReadAt;
 
 use super::Dump;
 use crate::memory::{DirectMap, DumpMemory, Stretch};
 use crate::mmu::{Tables, WalkEnd, not_mapped, section};
 use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
-
-/// Pages of page tables that are kept. Each slot holds the page whose number ends in its own.
-const SLOTS: usize = 64;
-
-type Slot = Option<(u64, Arc<[u8]>)>;
-
-/// The page tables that were read last.
-pub(super) struct TableCache {
-    slots: Mutex<Vec<Slot>>,
-}
-
-impl TableCache {
-    pub(super) fn new() -> Self {
-        Self {
-            slots: Mutex::new(vec![None; SLOTS]),
-        }
-    }
-
-    /// The page at `offset` (a multiple of `page_size`) of `content`; shorter where that ends.
-    fn page(&self, content: &dyn ReadAt, offset: u64, page_size: u64) -> io::Result<Arc<[u8]>> {
-        let slot = (offset / page_size % SLOTS as u64) as usize;
-        // A slot is replaced whole, so a panic elsewhere cannot have left it half done.
-        let lock = || self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, page)) = &lock()[slot]
-            && *at == offset
-        {
-            return Ok(Arc::clone(page));
-        }
-        let mut page = vec![0; page_size as usize];
-        let got = content.read_full_at(&mut page, offset)?;
-        page.truncate(got);
-        let page: Arc<[u8]> = page.into();
-        lock()[slot] = Some((offset, Arc::clone(&page)));
-        Ok(page)
-    }
-}
 
 impl Dump {
     /// `len` (4, 8 or 16) bytes at payload `offset`, a multiple of `len`, through the cache.

@@ -1,70 +1,25 @@
-//! Opening: container, codec, header, sections, and what lengths and headers say of each other.
+//! Opening a minidump: header, sections, and what lengths and headers say of each other.
 
-use livecore_defs::foreign::Foreign;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
-use livecore_compress::{Codec, Progress, ReadAt};
+use livecore_compress::{Codec, ReadAt};
+use livecore_defs::foreign::Foreign;
+use livecore_defs::seal::FLAG_SHORT;
 
-use super::any::AnyDump;
-use super::beside::Beside;
 use super::envelope::Envelope;
-use super::envelope::Port;
-use super::memory::TableCache;
-use super::{Dump, HeaderOrigin, OpenOptions, Warning, reserve};
+use super::minidump::{Dump, reserve};
+use super::options::OpenOptions;
+use super::table_cache::TableCache;
+use super::warning::Warning;
 use crate::bitmap_section::WordForm;
-use crate::container::{Container, Opened};
-use crate::header::{HEADER_BYTES, escaped};
-use crate::info::Info;
-use crate::kerneldump::Magic;
-use crate::{
-    Bitmap, ByteOrder, DumpAvail, Error, KernelDumpHeader, Layout, MinidumpHeader, SealRecord,
-};
-use livecore_defs::seal::{
-    FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SHORT, FLAG_ZERO_TAIL,
-    RECORD_SOURCE_LENGTH,
-};
+use crate::container::Container;
+use crate::header::HEADER_BYTES;
+use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 /// The most bytes of a `dump_avail` section. Kernels have one page; this is 65,536 ranges.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
 impl Dump {
-    /// Opens the minidump at `path`. An info file beside it (`info.N` of `vmcore.N` or
-    /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
-    /// does. A full dump that carries no minidump is not supported here: [`AnyDump::open`] opens
-    /// every kind.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`AnyDump::open`].
-    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
-        AnyDump::open(path, options)?.sole_minidump()
-    }
-
-    /// Opens a minidump that is whatever `source` reads.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`AnyDump::open`].
-    pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
-        AnyDump::from_source(source, options)?.sole_minidump()
-    }
-
-    /// Opens a minidump that comes from a pipe: its bytes are first put into a file without a
-    /// name, in the stream's folder for spools.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`AnyDump::from_reader`].
-    pub fn from_reader(
-        reader: &mut dyn Read,
-        options: &OpenOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, Error> {
-        AnyDump::from_reader(reader, options, progress)?.sole_minidump()
-    }
-
     /// The minidump that begins with `mini`, which is the content of `envelope`.
     pub(crate) fn build(
         envelope: Envelope,
@@ -320,110 +275,4 @@ fn read_bitmap(
         )
     })?;
     Ok((bitmap, stray))
-}
-
-/// What of a header matters to whoever opens the dump of this port.
-pub(crate) fn warn_of_header(
-    header: Option<&KernelDumpHeader>,
-    port: Port,
-    warnings: &mut Vec<Warning>,
-) {
-    let Some(header) = header else {
-        return;
-    };
-    let name = String::from_utf8_lossy(&header.architecture);
-    if !same_architecture(port, &name) {
-        warnings.push(Warning::Architecture {
-            header: name.into_owned(),
-            payload: port.0.name,
-        });
-    }
-    if header.magic == Magic::Cleared {
-        warnings.push(Warning::Cleared);
-    } else if !header.parity_ok {
-        warnings.push(Warning::Parity);
-    }
-}
-
-/// Whether a seal says that zeros stand for what was missing, or that something is unproven.
-pub(crate) fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
-    if let Some(seal) = seal
-        && seal.flags & FLAG_ZERO_TAIL != 0
-    {
-        let record = seal.record(RECORD_SOURCE_LENGTH);
-        let source_len = record.and_then(|bytes| ByteOrder::Little.uint(bytes));
-        warnings.push(Warning::FilledTail { source_len });
-    }
-    warnings.extend(seal.and_then(SealRecord::unproven).map(Warning::Unproven));
-}
-
-/// The info file if it is one and about this dump; else a warning.
-pub(crate) fn usable_info(
-    beside: Option<Beside>,
-    opened: &Opened,
-    port: Port,
-    warnings: &mut Vec<Warning>,
-) -> (Option<Info>, Option<std::path::PathBuf>) {
-    let Some(Beside { path, info }) = beside else {
-        return (None, None);
-    };
-    let refuse = |why: String| Warning::Info {
-        why: format!("{}: {why}", path.display()),
-    };
-    let info = match info {
-        Ok(info) => info,
-        Err(why) => {
-            warnings.push(refuse(why));
-            return (None, None);
-        }
-    };
-    if !same_architecture(port, &info.architecture) {
-        let why = format!(
-            "its architecture is {}, the dump's is {}",
-            escaped(info.architecture.as_bytes(), 32),
-            port.0
-        );
-        warnings.push(refuse(why));
-        return (None, None);
-    }
-    let codec = opened.stream.codec();
-    // savecore -z compresses what the header calls uncompressed; nothing else changes the codec.
-    if info.compression != Some(codec) && info.compression != Some(Codec::None) {
-        let name = info.compression.map_or("unknown", Codec::name);
-        warnings.push(refuse(format!(
-            "its compression is {name}, the dump's is {codec}"
-        )));
-        return (None, None);
-    }
-    (Some(info), Some(path))
-}
-
-pub(crate) fn find_header(
-    opened: &Opened,
-    info: Option<&Info>,
-    info_path: Option<std::path::PathBuf>,
-) -> (Option<crate::KernelDumpHeader>, HeaderOrigin) {
-    if let Some((header, offset)) = opened.header.clone() {
-        let origin = match &opened.seal {
-            None => HeaderOrigin::File { offset },
-            Some(seal) if seal.flags & FLAG_HEADER_FROM_INFO != 0 => HeaderOrigin::SealFromInfo,
-            Some(seal) if seal.flags & FLAG_HEADER_FROM_PAYLOAD != 0 => {
-                HeaderOrigin::SealFromPayload
-            }
-            Some(_) => HeaderOrigin::Seal,
-        };
-        return (Some(header), origin);
-    }
-    match (info, info_path) {
-        (Some(info), Some(path)) => (Some(info.to_header()), HeaderOrigin::Info(path)),
-        _ => (None, HeaderOrigin::Absent),
-    }
-}
-
-/// Whether a kerneldumpheader's architecture string can be that of this port.
-fn same_architecture((arch, order): Port, name: &str) -> bool {
-    match arch.machine_arch_prefix {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == arch.machine_arch(order, arch.words[0]),
-    }
 }

@@ -2,10 +2,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::*;
+use super::minidump::reserve;
+use super::{Dump, HeaderOrigin, OpenOptions, Shortness, Warning, info_file};
 use crate::plan::{Plan, PmapPages};
-use crate::{Container, KernelDumpHeader};
-use crate::{KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr};
+use crate::{
+    AnyDump, Bitmap, Container, DumpAvail, Error, KernelDumpHeader, KernelMemory, MinidumpHeader,
+    PhysAddr, PhysMemory, ReadError, VirtAddr,
+};
+use livecore_compress::ReadAt;
 
 /// Memory whose every 8 bytes hold their own address, but for the page table at 0x3000.
 struct Machine;
@@ -417,12 +421,12 @@ fn netdumpd_s_names_have_an_info_file_with_the_host_s_name() {
     ] {
         let path = dir.path().join(name);
         std::fs::write(&path, "").unwrap();
-        assert_eq!(super::info_file(&path), None, "{name}");
+        assert_eq!(info_file(&path), None, "{name}");
         let Some(info) = info else {
             continue;
         };
         std::fs::write(dir.path().join(info), "").unwrap();
-        let found = super::info_file(&path).unwrap();
+        let found = info_file(&path).unwrap();
         assert_eq!(found.file_name().unwrap().to_str(), Some(info));
     }
 }
@@ -446,6 +450,6 @@ fn a_bitmap_takes_at_most_half_of_the_memory_that_is_allowed() {
     let refused = AnyDump::from_source(Arc::new(bitmap), &options);
     assert!(matches!(refused, Err(Error::Options(_))));
     let mut words: Vec<u64> = Vec::new();
-    let refused = super::reserve(&mut words, usize::MAX / 8, "page bitmap");
+    let refused = reserve(&mut words, usize::MAX / 8, "page bitmap");
     assert!(matches!(refused, Err(Error::Options(_))));
 }
