@@ -37,11 +37,10 @@ pub struct Opening {
 /// Opens the dump `path`, of any kind; `-` is standard input. What cannot seek is kept in an
 /// unlinked file.
 pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
-    let options = OpenOptions {
-        zero_tail: opening.zero_tail,
-        bitmap_limit: session.env.memory,
-        ..OpenOptions::new(session.stream_options(opening.threads))
-    };
+    let options = OpenOptions::new()
+        .stream(session.stream_options(opening.threads))
+        .zero_tail(opening.zero_tail)
+        .bitmap_limit(session.env.memory);
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
         AnyDump::open(path, &options)
@@ -50,7 +49,7 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.glance {
-        session.check_at_end(path, dump.shared_stream());
+        session.check_at_end(path, dump.envelope().shared_stream());
     }
     Ok(dump)
 }
@@ -89,7 +88,7 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
 /// Tells of those warnings that matter to whoever reads memory. That a file is short matters only
 /// where the missing part is read, and then it is an error.
 pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
-    for warning in dump.warnings() {
+    for warning in dump.envelope().warnings() {
         if matches!(
             warning,
             Warning::Seal { .. }
@@ -107,7 +106,7 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
 /// for verbs that have read a whole stream, which tells its length only at its end.
 pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     let loss = dump.loss().map_err(|e| Failure::from(e).about(path))?;
-    if let Some(loss) = loss.filter(|loss| !dump.warnings().contains(loss)) {
+    if let Some(loss) = loss.filter(|loss| !dump.envelope().warnings().contains(loss)) {
         session.warn(path, loss);
     }
     Ok(())

@@ -47,7 +47,7 @@ pub fn open(
 /// Decodes a stream that has its checksum at its end up to there, before anybody is served: what
 /// is lost is told now, and what is there is checked.
 fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    let stream = opened.stream();
+    let stream = opened.envelope().stream();
     if stream.frames().is_none()
         && let (_, Some(error)) = stream
             .readable()
@@ -63,10 +63,12 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
 /// be room for about as much as the dump takes.
 fn check_spool(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     // Frames that say where they end are as good as an index.
-    if dump.stream().kind() != StreamKind::Foreign || dump.stream().frames().is_some() {
+    if dump.envelope().stream().kind() != StreamKind::Foreign
+        || dump.envelope().stream().frames().is_some()
+    {
         return Ok(());
     }
-    let (place, needed) = (&session.env.spool_dir, dump.file_len());
+    let (place, needed) = (&session.env.spool_dir, dump.envelope().file_len());
     let free = free::available(place)?;
     session.voice.say(format_args!(
         "{}: one stream without an index is decoded once and kept in {}, up to about {}; \

@@ -37,7 +37,7 @@ pub(crate) fn number_of(dump: &Path) -> u32 {
 
 /// Bytes of the uncompressed dump: as they are known, else as its own headers promise them.
 pub(crate) fn len(dump: &AnyDump) -> u64 {
-    dump.known_len().unwrap_or_else(|| dump.end())
+    dump.envelope().known_len().unwrap_or_else(|| dump.end())
 }
 
 /// The first of `candidates` with room for the dump; what is wrong with all of them if none has.
@@ -104,7 +104,7 @@ fn header(dump: &AnyDump) -> KernelDumpHeader {
 /// of the payload.
 pub(crate) fn is_made_up(dump: &AnyDump) -> bool {
     matches!(
-        dump.header_origin(),
+        dump.envelope().header_origin(),
         HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
     )
 }
@@ -172,7 +172,7 @@ pub(crate) fn write_info(
     to: &Path,
     number: u32,
 ) -> Result<(), Failure> {
-    let text = match dump.header_origin() {
+    let text = match dump.envelope().header_origin() {
         HeaderOrigin::Info(path) => {
             livecore_minidump::dump::read_info(path).map_err(|e| Failure::from(e).about(path))?
         }

@@ -156,26 +156,31 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
-    if let Some(len) = dump.known_len() {
+    if let Some(len) = dump.envelope().known_len() {
         refuse_short_raw(dump, target, len)?;
     }
     let target = &target.copying(copied::of_layout(&dump.layout()));
     let shape = target.shape();
-    let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
-        let pad_to = if dump.zero_tail() {
-            dump.layout().end()
+    let stored =
+        if goes_in_order(dump.envelope().stream(), target) && !dump.envelope().is_embedded() {
+            let pad_to = if dump.zero_tail() {
+                dump.layout().end()
+            } else {
+                0
+            };
+            let splice = Splice {
+                pad_to,
+                ..Splice::default()
+            };
+            store_decoded(dump.envelope().stream(), splice, target, out, progress)?
         } else {
-            0
+            encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
         };
-        let splice = Splice {
-            pad_to,
-            ..Splice::default()
-        };
-        store_decoded(dump.stream(), splice, target, out, progress)?
-    } else {
-        encode_at(&*dump.payload(), &target.encoding, shape, out, progress)?
-    };
-    refuse_interrupted(dump.stream(), stored.content_len, dump.layout().end())?;
+    refuse_interrupted(
+        dump.envelope().stream(),
+        stored.content_len,
+        dump.layout().end(),
+    )?;
     refuse_short_raw(dump, target, stored.content_len)?;
     let record = record_of(dump, stored.content_len)?;
     close(stored, record, dump.layout().page_size(), target, out)
@@ -189,13 +194,19 @@ pub fn convert_full(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
-    if let Some(len) = dump.known_len() {
+    if let Some(len) = dump.envelope().known_len() {
         refuse_cut_raw(target, len, dump.end())?;
     }
     let first = dump.ranges().iter().map(|range| range.offset).min();
     let target = &target.copying(copied::of_headers(first.unwrap_or(0)));
-    let stored = if goes_in_order(dump.stream(), target) {
-        store_decoded(dump.stream(), Splice::default(), target, out, progress)?
+    let stored = if goes_in_order(dump.envelope().stream(), target) {
+        store_decoded(
+            dump.envelope().stream(),
+            Splice::default(),
+            target,
+            out,
+            progress,
+        )?
     } else {
         encode_at(
             &*dump.payload(),
@@ -205,7 +216,7 @@ pub fn convert_full(
             progress,
         )?
     };
-    refuse_interrupted(dump.stream(), stored.content_len, dump.end())?;
+    refuse_interrupted(dump.envelope().stream(), stored.content_len, dump.end())?;
     refuse_cut_raw(target, stored.content_len, dump.end())?;
     let record = record_of_full(dump, stored.content_len);
     close(stored, record, dump.page_size(), target, out)
@@ -236,9 +247,13 @@ pub fn full_to_elf(
 /// The attachment of a full dump that is being written, with so many bytes of its payload.
 fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
     let port = || KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size());
-    let mut record = dump.seal().cloned().unwrap_or_default();
-    record.header = dump.header().cloned().unwrap_or_else(port);
-    record.flags |= header_flags(dump.header_origin());
+    let mut record = dump.envelope().seal().cloned().unwrap_or_default();
+    record.header = dump
+        .envelope()
+        .kerneldumpheader()
+        .cloned()
+        .unwrap_or_else(port);
+    record.flags |= header_flags(dump.envelope().header_origin());
     if content_len < dump.end() {
         record.flags |= FLAG_SHORT;
     }
@@ -273,7 +288,7 @@ pub fn to_full(
     progress: &dyn Progress,
 ) -> Result<Written, Error> {
     target.check()?;
-    if let Some(len) = dump.known_len() {
+    if let Some(len) = dump.envelope().known_len() {
         refuse_short_raw(dump, target, len)?;
     }
     // Of a stream in one piece it decodes it to its end.
@@ -282,16 +297,17 @@ pub fn to_full(
     let head_len = head.len() as u64;
     let end = head_len + dump.layout().end();
     let target = &target.copying(head_len + copied::of_layout(&dump.layout()));
-    let stored = if goes_in_order(dump.stream(), target) && !dump.is_embedded() {
-        let pad_to = if dump.zero_tail() { end } else { 0 };
-        let splice = Splice { head, pad_to };
-        store_decoded(dump.stream(), splice, target, out, progress)?
-    } else {
-        let body = dump.payload();
-        let joined = Joined { head, body };
-        encode_at(&joined, &target.encoding, target.shape(), out, progress)?
-    };
-    refuse_interrupted(dump.stream(), stored.content_len, end)?;
+    let stored =
+        if goes_in_order(dump.envelope().stream(), target) && !dump.envelope().is_embedded() {
+            let pad_to = if dump.zero_tail() { end } else { 0 };
+            let splice = Splice { head, pad_to };
+            store_decoded(dump.envelope().stream(), splice, target, out, progress)?
+        } else {
+            let body = dump.payload();
+            let joined = Joined { head, body };
+            encode_at(&joined, &target.encoding, target.shape(), out, progress)?
+        };
+    refuse_interrupted(dump.envelope().stream(), stored.content_len, end)?;
     refuse_cut_raw(target, stored.content_len, end)?;
     let mut record = record_of(dump, stored.content_len.saturating_sub(head_len))?;
     move_source_len(&mut record, |len| len.checked_add(head_len));
@@ -368,12 +384,13 @@ fn refuse_short_raw(dump: &Dump, target: &Target, len: u64) -> Result<(), Error>
 
 /// The attachment of the dump that is being written: its header, and how that was come by.
 fn record_of(dump: &Dump, content_len: u64) -> Result<SealRecord, Error> {
-    let mut record = dump.seal().cloned().unwrap_or_default();
+    let mut record = dump.envelope().seal().cloned().unwrap_or_default();
     record.header = dump
-        .header()
+        .envelope()
+        .kerneldumpheader()
         .cloned()
-        .unwrap_or_else(|| KernelDumpHeader::from_payload(dump.minidump()));
-    record.flags |= header_flags(dump.header_origin());
+        .unwrap_or_else(|| KernelDumpHeader::from_payload(dump.header()));
+    record.flags |= header_flags(dump.envelope().header_origin());
     if dump.zero_tail() {
         // A foreign stream has been decoded to its end by now.
         if let Some(short) = dump.shortness()? {

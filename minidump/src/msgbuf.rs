@@ -90,7 +90,7 @@ impl MessageBuffer {
     /// say where the ring begins.
     pub fn of(dump: &Dump, elf: Option<&KernelElf>) -> Result<Self, Error> {
         let section = dump.read_msgbuf_section()?;
-        let mini = dump.minidump();
+        let mini = dump.header();
         let by_symbol =
             || elf.and_then(|elf| by_symbol(dump, elf, mini.order, mini.pointer_size()));
         // The section has at least `msgbufsize` bytes.

@@ -151,7 +151,7 @@ impl Pages<'_> {
                 Some(Page {
                     pa,
                     offset: dump.layout().page_offset(rank as u64)?,
-                    direct: section::direct_map_of(dump.minidump(), pa),
+                    direct: section::direct_map_of(dump.header(), pa),
                     kernel,
                 })
             })

@@ -29,7 +29,7 @@ verify [quick|deep]  check the dump's structures
 impl Served {
     /// Why the kernel panicked: the header's text, else the kernel's own.
     pub(crate) fn panic(&self) -> Option<String> {
-        let header = self.pair.dump().header().map(|h| {
+        let header = self.pair.dump().envelope().kerneldumpheader().map(|h| {
             let text = h.panicstring.split(|b| *b == 0).next().unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         });
@@ -84,7 +84,7 @@ impl Served {
         let _ = writeln!(text, "kernel   {}", path(&self.kernel_path));
         let _ = match dump {
             AnyDump::Mini(mini) => {
-                let version = mini.minidump().version;
+                let version = mini.header().version;
                 writeln!(text, "format   {} minidump version {version}", dump.arch())
             }
             AnyDump::Full(_) => writeln!(text, "format   {} full dump", dump.arch()),
@@ -92,10 +92,10 @@ impl Served {
         let _ = writeln!(
             text,
             "pages    {} of {} bytes",
-            dump.pages(),
+            dump.page_count(),
             self.memory.page_size()
         );
-        if let Some(header) = dump.header() {
+        if let Some(header) = dump.envelope().kerneldumpheader() {
             let of = |bytes: &[u8]| {
                 let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
                 printable(String::from_utf8_lossy(text).trim_end())
@@ -118,7 +118,7 @@ impl Served {
             self.modules.list.iter().filter(|m| !m.is_kernel).count(),
             self.module_files.len()
         );
-        for warning in dump.warnings() {
+        for warning in dump.envelope().warnings() {
             let _ = writeln!(text, "warning  {}", printable(&warning.to_string()));
         }
         for problem in self.problems() {

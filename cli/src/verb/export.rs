@@ -63,7 +63,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     };
     let dump = input::dump(&args.dump, opening, session)?;
-    for warning in dump.warnings() {
+    for warning in dump.envelope().warnings() {
         session.warn(&args.dump, warning);
     }
     let options = (args.threads, args.force);

@@ -76,7 +76,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let (name, kernel) = args.dump.paths();
     let kernel_args = args.kernel.with(kernel)?;
     let dump = input::dump(name, opening, session)?;
-    for warning in dump.warnings() {
+    for warning in dump.envelope().warnings() {
         session.warn(name, warning);
     }
     // Compared with the dump, or looked for, before anything is unpacked.

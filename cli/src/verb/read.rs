@@ -319,9 +319,8 @@ mod tests {
     fn read(at: u64, len: u64, zero_tail: bool) -> (Vec<u8>, Served) {
         let mut got = Vec::new();
         let range = Range {
-            at,
+            at: Address::Phys(PhysAddr(at)),
             len,
-            phys: true,
         };
         let served = serve(&Cut, range, zero_tail, &mut |piece| {
             got.extend_from_slice(piece);

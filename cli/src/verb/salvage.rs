@@ -79,10 +79,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         output::codec_of_name(&args.output),
     )?;
     let options = Options {
-        open: livecore_minidump::OpenOptions {
-            bitmap_limit: session.env.memory,
-            ..livecore_minidump::OpenOptions::new(session.stream_options(args.codec.threads))
-        },
+        open: livecore_minidump::OpenOptions::new()
+            .stream(session.stream_options(args.codec.threads))
+            .bitmap_limit(session.env.memory),
         proven: args.proven,
         info: info_beside(&args.input),
     };

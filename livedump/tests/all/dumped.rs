@@ -136,7 +136,7 @@ fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
         let mini = Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap();
         let full = full(&*memory, elf.machine());
         let found = DumpedMachine::find(Arc::clone(&full), &elf).unwrap();
-        let name = mini.minidump().arch;
+        let name = mini.header().arch;
 
         let (of_mini, of_full) = (pages(&mini), pages(&found));
         assert!(of_mini.len() > 100, "{name}");

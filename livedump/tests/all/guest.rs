@@ -469,7 +469,7 @@ fn converge(rounds: u32, first: u64, second: u64) -> (Provenance, [u64; 2], Vec<
     let told = written.unwrap().provenance;
     let dump = Dump::from_source(Arc::new(file.clone()), &OpenOptions::default()).unwrap();
     assert_eq!(
-        Provenance::of(dump.seal().unwrap()),
+        Provenance::of(dump.envelope().seal().unwrap()),
         told,
         "the seal says so"
     );
@@ -519,7 +519,7 @@ fn pages_that_change_after_the_last_round_are_counted_when_they_are_written() {
 fn the_file_says_it_in_a_form_that_any_reader_may_skip() {
     let (told, _, file) = converge(0, u64::MAX, 1);
     let dump = Dump::from_source(Arc::new(file), &OpenOptions::default()).unwrap();
-    let records = &dump.seal().unwrap().records;
+    let records = &dump.envelope().seal().unwrap().records;
     let torn = &records.iter().find(|(kind, _)| *kind == 3).unwrap().1;
     // By docs/sealed.md: pages at 0, torn pages at 8, rounds at 24, little endian.
     let number = |at: usize| u64::from_le_bytes(torn[at..at + 8].try_into().unwrap());

@@ -149,7 +149,10 @@ fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
     expected.read_exact_at(&mut here, 0).unwrap();
     dump.payload().read_exact_at(&mut there, 0).unwrap();
     assert!(here == there);
-    assert_eq!(dump.header().unwrap().hostname, b"tiny.example.org");
+    assert_eq!(
+        dump.envelope().kerneldumpheader().unwrap().hostname,
+        b"tiny.example.org"
+    );
     assert_eq!(
         names(dir.path()),
         [
@@ -264,7 +267,10 @@ fn what_the_kernel_compressed_is_kept_as_it_is() {
                 _ => assert!(bytes == whole[..header.dumplength as usize]),
             }
             let dump = Dump::open(&path, &OpenOptions::default()).unwrap();
-            assert_eq!((dump.container(), dump.codec()), (container, codec));
+            assert_eq!(
+                (dump.envelope().container(), dump.envelope().codec()),
+                (container, codec)
+            );
         }
     }
     let mut pending = Destination::parse(dir.path().join("x"))
@@ -355,7 +361,7 @@ fn a_run_stores_what_the_running_kernel_writes() {
         let output = Output::Destination(&to);
         let done = run(source, output, &options, &mut NoObserver).unwrap();
         let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
-        assert_eq!(dump.container(), container);
+        assert_eq!(dump.envelope().container(), container);
         assert_eq!(dump.bitmap().count(), tiny().truth().dumped_pages());
         assert_eq!(done.pages.is_some(), !compress);
     }

@@ -124,7 +124,10 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
 
         // And what the reader finds in them is the payload.
         let dump = Dump::open(&one, &OpenOptions::default()).unwrap();
-        assert_eq!((dump.container(), dump.codec()), (container, codec));
+        assert_eq!(
+            (dump.envelope().container(), dump.envelope().codec()),
+            (container, codec)
+        );
         let mut back = vec![0; expected.len()];
         dump.payload().read_exact_at(&mut back, 0).unwrap();
         assert!(back == expected, "{container} {codec}");
@@ -149,7 +152,10 @@ fn a_directory_tells_what_is_in_the_header() {
     assert_eq!(header.with_parity(), done.written.header);
     // The reader takes the header from there.
     let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
-    assert_eq!(dump.header().unwrap().hostname, b"tiny.example.org");
+    assert_eq!(
+        dump.envelope().kerneldumpheader().unwrap().hostname,
+        b"tiny.example.org"
+    );
 }
 
 #[test]

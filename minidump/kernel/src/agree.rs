@@ -45,15 +45,25 @@ pub enum Agreement {
 
 /// Compares a kernel file with a dump.
 pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
-    let mini = dump.minidump();
+    let mini = dump.header();
     let memory = (dump as &dyn KernelMemory, displacement(dump));
-    compare_with(elf, (mini.arch, mini.order), dump.header(), memory)
+    compare_with(
+        elf,
+        (mini.arch, mini.order),
+        dump.envelope().kerneldumpheader(),
+        memory,
+    )
 }
 
 /// Compares a kernel file with a full dump, whose kernel map `memory` translates by.
 pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
     let memory = (memory, 0);
-    compare_with(elf, (dump.arch(), dump.order()), dump.header(), memory)
+    compare_with(
+        elf,
+        (dump.arch(), dump.order()),
+        dump.envelope().kerneldumpheader(),
+        memory,
+    )
 }
 
 /// Memory, and how far from where its file says the kernel is in there.

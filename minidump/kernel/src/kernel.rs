@@ -41,7 +41,7 @@ pub struct Kernel<'a> {
 
 /// How far from where its file says the kernel of a dump runs, modulo 2^64.
 pub(crate) fn displacement(dump: &Dump) -> u64 {
-    let header = dump.minidump();
+    let header = dump.header();
     let linked = header.arch.linked_at;
     linked.map_or(0, |linked| header.startkernel.wrapping_sub(linked))
 }

@@ -41,15 +41,21 @@ fn every_container_and_codec_turns_into_every_other_with_the_same_payload() {
         for codec in CODECS {
             let (bytes, _) = converted(&original, first, codec);
             let dump = open(bytes).unwrap();
-            assert_eq!((dump.container(), dump.codec()), (first, codec));
-            assert_eq!(dump.warnings(), []);
+            assert_eq!(
+                (dump.envelope().container(), dump.envelope().codec()),
+                (first, codec)
+            );
+            assert_eq!(dump.envelope().warnings(), []);
             assert_eq!(all(&dump), payload(3));
             for second in CONTAINERS {
                 for codec in CODECS {
                     let (bytes, written) = converted(&dump, second, codec);
                     assert_eq!(written.payload_len, payload(3).len() as u64);
                     let again = open(bytes).unwrap();
-                    assert_eq!((again.container(), again.codec()), (second, codec));
+                    assert_eq!(
+                        (again.envelope().container(), again.envelope().codec()),
+                        (second, codec)
+                    );
                     assert_eq!(all(&again), payload(3));
                 }
             }
@@ -70,7 +76,12 @@ fn a_raw_file_is_laid_out_as_the_kernel_lays_it_out() {
                 .iter()
                 .all(|b| *b == 0)
         );
-        let header = open(bytes).unwrap().header().cloned().unwrap();
+        let header = open(bytes)
+            .unwrap()
+            .envelope()
+            .kerneldumpheader()
+            .cloned()
+            .unwrap();
         assert_eq!(header.dumplength, written.stored_len);
         assert_eq!(header.dumpextent, payload(3).len() as u64);
         assert_eq!((header.dumptime, header.blocksize), (1_700_000_000, 4096));
@@ -84,13 +95,19 @@ fn a_raw_file_is_laid_out_as_the_kernel_lays_it_out() {
 fn a_header_survives_the_seal_and_a_missing_one_is_marked_as_rebuilt() {
     let (bytes, _) = converted(&open(raw(3)).unwrap(), Container::Sealed, Codec::Zstd);
     let dump = open(bytes).unwrap();
-    assert_eq!(*dump.header_origin(), HeaderOrigin::Seal);
-    assert_eq!(dump.header().unwrap().dumptime, 1_700_000_000);
+    assert_eq!(*dump.envelope().header_origin(), HeaderOrigin::Seal);
+    assert_eq!(
+        dump.envelope().kerneldumpheader().unwrap().dumptime,
+        1_700_000_000
+    );
 
     let (bytes, _) = converted(&open(payload(3)).unwrap(), Container::Sealed, Codec::Gzip);
     let dump = open(bytes).unwrap();
-    assert_eq!(*dump.header_origin(), HeaderOrigin::SealFromPayload);
-    let header = dump.header().unwrap();
+    assert_eq!(
+        *dump.envelope().header_origin(),
+        HeaderOrigin::SealFromPayload
+    );
+    let header = dump.envelope().kerneldumpheader().unwrap();
     assert_eq!(
         (header.dumptime, &header.architecture[..]),
         (0, &b"amd64"[..])
@@ -98,7 +115,10 @@ fn a_header_survives_the_seal_and_a_missing_one_is_marked_as_rebuilt() {
     assert!(header.hostname.is_empty());
     let (bytes, _) = converted(&dump, Container::Sealed, Codec::None);
     let dump = open(bytes).unwrap();
-    assert_eq!(*dump.header_origin(), HeaderOrigin::SealFromPayload);
+    assert_eq!(
+        *dump.envelope().header_origin(),
+        HeaderOrigin::SealFromPayload
+    );
 }
 
 #[test]
@@ -110,7 +130,7 @@ fn a_short_dump_stays_as_it_is_and_its_seal_says_so() {
         let (bytes, _) = converted(&dump, Container::Sealed, codec);
         let again = open(bytes).unwrap();
         assert_eq!(all(&again), cut);
-        assert!(matches!(again.warnings(), [Warning::Short(_)]));
+        assert!(matches!(again.envelope().warnings(), [Warning::Short(_)]));
         let (bytes, _) = converted(&again, Container::Saved, codec);
         assert_eq!(all(&open(bytes).unwrap()), cut);
         let refused = convert(
@@ -140,12 +160,15 @@ fn a_filled_tail_is_said_by_the_seal() {
         let (bytes, _) = converted(&dump, Container::Sealed, Codec::Zstd);
         let again = open(bytes).unwrap();
         assert_eq!(all(&again), expected);
-        let seal = again.seal().unwrap();
+        let seal = again.envelope().seal().unwrap();
         assert_eq!(seal.flags & (FLAG_ZERO_TAIL | FLAG_SHORT), FLAG_ZERO_TAIL);
         let len = (cut.len() as u64).to_le_bytes();
         assert_eq!(seal.record(RECORD_SOURCE_LENGTH), Some(&len[..]));
         let source_len = Some(cut.len() as u64);
-        assert_eq!(again.warnings(), [Warning::FilledTail { source_len }]);
+        assert_eq!(
+            again.envelope().warnings(),
+            [Warning::FilledTail { source_len }]
+        );
         let (bytes, _) = converted(&dump, Container::Raw, Codec::None);
         assert_eq!(all(&open(bytes).unwrap()), expected);
     }

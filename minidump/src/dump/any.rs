@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,17 +27,6 @@ pub enum AnyDump {
     Mini(Arc<Dump>),
     /// A full dump.
     Full(Arc<FullDump>),
-}
-
-impl Deref for AnyDump {
-    type Target = Envelope;
-
-    fn deref(&self) -> &Envelope {
-        match self {
-            Self::Mini(dump) => dump,
-            Self::Full(dump) => dump,
-        }
-    }
 }
 
 impl AnyDump {
@@ -114,6 +102,14 @@ impl AnyDump {
         Self::from_source(Arc::new(file), options)
     }
 
+    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    pub fn envelope(&self) -> &Envelope {
+        match self {
+            Self::Mini(dump) => dump.envelope(),
+            Self::Full(dump) => dump.envelope(),
+        }
+    }
+
     /// The minidump: the dump itself, or the one that a full dump carries.
     pub fn minidump(&self) -> Option<&Arc<Dump>> {
         match self {
@@ -170,7 +166,7 @@ impl AnyDump {
     /// The architecture.
     pub fn arch(&self) -> &'static Architecture {
         match self {
-            Self::Mini(dump) => dump.minidump().arch,
+            Self::Mini(dump) => dump.header().arch,
             Self::Full(dump) => dump.arch(),
         }
     }
@@ -178,13 +174,13 @@ impl AnyDump {
     /// The kernel's byte order.
     pub fn order(&self) -> ByteOrder {
         match self {
-            Self::Mini(dump) => dump.minidump().order,
+            Self::Mini(dump) => dump.header().order,
             Self::Full(dump) => dump.order(),
         }
     }
 
     /// How many pages of memory are in the dump.
-    pub fn pages(&self) -> u64 {
+    pub fn page_count(&self) -> u64 {
         match self {
             Self::Mini(dump) => dump.bitmap().count(),
             Self::Full(dump) => {
@@ -212,12 +208,15 @@ impl AnyDump {
 
     /// A kerneldumpheader: the dump's own, else one made of the payload.
     pub fn header_or_made(&self) -> KernelDumpHeader {
-        self.header().cloned().unwrap_or_else(|| match self {
-            Self::Mini(dump) => KernelDumpHeader::from_payload(dump.minidump()),
-            Self::Full(dump) => {
-                KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size())
-            }
-        })
+        self.envelope()
+            .kerneldumpheader()
+            .cloned()
+            .unwrap_or_else(|| match self {
+                Self::Mini(dump) => KernelDumpHeader::from_payload(dump.header()),
+                Self::Full(dump) => {
+                    KernelDumpHeader::of_port(dump.arch(), dump.order(), dump.page_size())
+                }
+            })
     }
 
     /// Its memory. A full dump that carries no minidump translates no virtual address: whoever has

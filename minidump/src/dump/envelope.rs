@@ -157,7 +157,7 @@ impl Envelope {
     }
 
     /// The kerneldumpheader, as far as there is one ([`Envelope::header_origin`]).
-    pub fn header(&self) -> Option<&KernelDumpHeader> {
+    pub fn kerneldumpheader(&self) -> Option<&KernelDumpHeader> {
         self.header.as_ref()
     }
 

@@ -145,7 +145,7 @@ impl Tables for Dump {
         &self.mini
     }
 
-    fn pages(&self) -> u64 {
+    fn page_count(&self) -> u64 {
         self.bitmap.count()
     }
 

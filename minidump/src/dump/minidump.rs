@@ -1,7 +1,6 @@
 //! A minidump, opened.
 
 use std::io;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
@@ -26,17 +25,14 @@ pub struct Dump {
     pub(super) tables: TableCache,
 }
 
-impl Deref for Dump {
-    type Target = Envelope;
-
-    fn deref(&self) -> &Envelope {
+impl Dump {
+    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
-}
 
-impl Dump {
     /// The minidump's own header.
-    pub fn minidump(&self) -> &MinidumpHeader {
+    pub fn header(&self) -> &MinidumpHeader {
         &self.mini
     }
 
@@ -64,7 +60,7 @@ impl Dump {
     /// its end.
     pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
         let short = self.short_by(self.envelope.content.size()?);
-        match (&short, self.stream().trailing()) {
+        match (&short, self.envelope.stream().trailing()) {
             // What follows the stream may be the rest of it.
             (Some(_), Some(trailing)) => Err(trailing.again().into()),
             _ => Ok(short),
@@ -123,7 +119,7 @@ impl Dump {
 impl std::fmt::Debug for Dump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dump")
-            .field("container", &self.container())
+            .field("container", &self.envelope.container())
             .field("minidump", &self.mini)
             .field("layout", &self.layout)
             .finish_non_exhaustive()

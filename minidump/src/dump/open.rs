@@ -77,22 +77,22 @@ impl Dump {
                 format!("an end at {expected:#x}, as the bitmap promises it"),
             ));
         }
-        if let Some(info) = self.info()
-            && self.container() == Container::Saved
+        if let Some(info) = self.envelope.info()
+            && self.envelope.container() == Container::Saved
             && info.compression != Some(Codec::None)
-            && self.file_len() < info.dump_length
+            && self.envelope.file_len() < info.dump_length
         {
             return Err(Error::broken(
                 "compressed data",
-                self.file_len(),
-                format!("an end at {:#x}", self.file_len()),
+                self.envelope.file_len(),
+                format!("an end at {:#x}", self.envelope.file_len()),
                 format!(
                     "an end at {:#x}, as the info file states it",
                     info.dump_length
                 ),
             ));
         }
-        let Some(actual) = self.known_len() else {
+        let Some(actual) = self.envelope.known_len() else {
             return Ok(());
         };
         if let Some((who, len)) = stated
@@ -124,16 +124,18 @@ impl Dump {
     }
 
     fn seal_says_short(&self) -> bool {
-        self.seal().is_some_and(|s| s.flags & FLAG_SHORT != 0)
+        self.envelope
+            .seal()
+            .is_some_and(|s| s.flags & FLAG_SHORT != 0)
     }
 
     /// The payload's length as a header, seal or info file states it.
     fn stated_len(&self) -> Option<(&'static str, u64)> {
-        if self.is_embedded() {
+        if self.envelope.is_embedded() {
             return None;
         }
-        let header = self.header();
-        match self.container() {
+        let header = self.envelope.kerneldumpheader();
+        match self.envelope.container() {
             Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
             Container::Raw => header.map(|h| ("the kerneldumpheader", h.dumpextent)),
             // The extent of a compressed dump may be all that the device had.
@@ -141,6 +143,7 @@ impl Dump {
                 .filter(|h| h.codec() == Some(Codec::None))
                 .map(|h| ("the kerneldumpheader", h.dumplength)),
             Container::Saved => self
+                .envelope()
                 .info()
                 .filter(|info| info.compression == Some(Codec::None))
                 .map(|info| ("the info file", info.dump_length)),

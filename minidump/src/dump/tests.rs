@@ -122,8 +122,8 @@ pub(crate) fn raw(version: u32) -> Vec<u8> {
 fn every_page_is_read_at_its_physical_and_its_direct_map_address() {
     for version in 1..=3 {
         let dump = open(payload(version)).unwrap();
-        assert_eq!(dump.warnings(), []);
-        assert_eq!(dump.container(), Container::Saved);
+        assert_eq!(dump.envelope().warnings(), []);
+        assert_eq!(dump.envelope().container(), Container::Saved);
         for page in [1_u64, 2, 3, 0x100, 0x102, 0x103] {
             let mut buf = vec![0; 4096];
             dump.read_phys(PhysAddr(page * 4096), &mut buf).unwrap();
@@ -200,7 +200,7 @@ fn a_bare_file_that_ends_in_page_data_serves_what_is_there() {
         actual: cut as u64,
         pages: 2,
     };
-    assert_eq!(dump.warnings(), [Warning::Short(short)]);
+    assert_eq!(dump.envelope().warnings(), [Warning::Short(short)]);
     assert_eq!(dump.shortness().unwrap(), Some(short));
     let mut buf = vec![0; 4096];
     let (done, end) = dump.read_phys_part(PhysAddr(0x10_2000), &mut buf);
@@ -231,7 +231,7 @@ fn zero_tail_serves_zeros_and_says_so() {
     };
     let source = whole[..whole.len() - 5000].to_vec();
     let dump = Dump::from_source(Arc::new(source), &options).unwrap();
-    assert!(matches!(dump.warnings(), [Warning::ZeroTail(s)] if s.pages == 2));
+    assert!(matches!(dump.envelope().warnings(), [Warning::ZeroTail(s)] if s.pages == 2));
     let mut buf = vec![1; 4096];
     dump.read_phys(PhysAddr(0x10_3000), &mut buf).unwrap();
     assert_eq!(buf, [0; 4096]);
@@ -269,11 +269,17 @@ fn a_cut_before_the_page_data_is_broken_in_its_section() {
 #[test]
 fn a_raw_file_gives_its_header_and_a_wrong_length_is_broken() {
     let dump = open(raw(3)).unwrap();
-    assert_eq!(dump.container(), Container::Raw);
-    assert_eq!(dump.warnings(), []);
-    assert_eq!(dump.header().unwrap().dumptime, 1_700_000_000);
+    assert_eq!(dump.envelope().container(), Container::Raw);
+    assert_eq!(dump.envelope().warnings(), []);
+    assert_eq!(
+        dump.envelope().kerneldumpheader().unwrap().dumptime,
+        1_700_000_000
+    );
     let offset = payload(3).len() as u64;
-    assert_eq!(*dump.header_origin(), HeaderOrigin::File { offset });
+    assert_eq!(
+        *dump.envelope().header_origin(),
+        HeaderOrigin::File { offset }
+    );
     assert_eq!(dump.payload().size().unwrap(), offset);
     // Two pages lost in the middle: the header is there and states another length.
     let mut short = raw(3);
@@ -291,10 +297,16 @@ fn headers_that_are_cleared_or_flipped_are_warned_of() {
     let mut cleared = raw(3);
     let at = cleared.len() - 512;
     cleared[at..at + 20].copy_from_slice(b"Cleared Kernel Dump\0");
-    assert_eq!(open(cleared).unwrap().warnings(), [Warning::Cleared]);
+    assert_eq!(
+        open(cleared).unwrap().envelope().warnings(),
+        [Warning::Cleared]
+    );
     let mut flipped = raw(3);
     flipped[at + 100] ^= 1;
-    assert_eq!(open(flipped).unwrap().warnings(), [Warning::Parity]);
+    assert_eq!(
+        open(flipped).unwrap().envelope().warnings(),
+        [Warning::Parity]
+    );
     let mut text = raw(3);
     text[at..at + 20].copy_from_slice(b"FreeBSD Text Dump\0\0\0");
     assert!(matches!(open(text), Err(Error::Unsupported { .. })));
@@ -318,12 +330,16 @@ fn stray_bits_behind_dump_avail_are_no_pages() {
     let mut bytes = payload(3);
     bytes[12288 + 1] = 1;
     let dump = open(bytes.clone()).unwrap();
-    assert_eq!(dump.warnings(), [Warning::StrayBits { count: 1 }]);
+    assert_eq!(
+        dump.envelope().warnings(),
+        [Warning::StrayBits { count: 1 }]
+    );
     assert_eq!(dump.bitmap().count(), 6);
     bytes.extend([0; 8192]);
     let dump = open(bytes).unwrap();
     assert!(
-        dump.warnings()
+        dump.envelope()
+            .warnings()
             .iter()
             .any(|w| matches!(w, Warning::Trailing { len: 8192, .. }))
     );
@@ -379,10 +395,16 @@ fn the_info_file_beside_a_dump_states_its_length() {
     info(bytes.len() as u64);
     let options = OpenOptions::default();
     let dump = Dump::open(&path, &options).unwrap();
-    assert_eq!(dump.header().unwrap().dumptime, 1_700_000_000);
-    assert_eq!(dump.header().unwrap().hostname, b"h");
-    assert!(matches!(dump.header_origin(), HeaderOrigin::Info(_)));
-    assert_eq!(dump.warnings(), []);
+    assert_eq!(
+        dump.envelope().kerneldumpheader().unwrap().dumptime,
+        1_700_000_000
+    );
+    assert_eq!(dump.envelope().kerneldumpheader().unwrap().hostname, b"h");
+    assert!(matches!(
+        dump.envelope().header_origin(),
+        HeaderOrigin::Info(_)
+    ));
+    assert_eq!(dump.envelope().warnings(), []);
     std::fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
     assert!(matches!(
         Dump::open(&path, &options),
@@ -391,7 +413,7 @@ fn the_info_file_beside_a_dump_states_its_length() {
     std::fs::write(dir.path().join("info.7"), "nonsense").unwrap();
     let dump = Dump::open(&path, &options).unwrap();
     assert!(matches!(
-        dump.warnings(),
+        dump.envelope().warnings(),
         [Warning::Info { .. }, Warning::Short(_)]
     ));
 }
@@ -405,8 +427,8 @@ fn a_pipe_is_opened_like_a_file() {
         &livecore_compress::NoProgress,
     )
     .unwrap();
-    assert_eq!(dump.container(), Container::Raw);
-    assert_eq!(dump.file_len(), bytes.len() as u64);
+    assert_eq!(dump.envelope().container(), Container::Raw);
+    assert_eq!(dump.envelope().file_len(), bytes.len() as u64);
 }
 
 #[test]
@@ -436,13 +458,13 @@ fn a_minidump_is_one_while_clones_of_it_are_alive() {
     let dump = AnyDump::from_source(Arc::new(raw(3)), &OpenOptions::default()).unwrap();
     let clone = dump.clone();
     let mini = dump.into_minidump().unwrap();
-    assert_eq!(mini.bitmap().count(), clone.pages());
+    assert_eq!(mini.bitmap().count(), clone.page_count());
 }
 
 #[test]
 fn a_bitmap_takes_at_most_half_of_the_memory_that_is_allowed() {
     let stream = livecore_compress::OpenOptions::new().memory(100 << 20);
-    let mut options = OpenOptions::new(stream);
+    let mut options = OpenOptions::new().stream(stream);
     assert_eq!(options.bitmap_limit, 50 << 20);
     let bitmap = payload(3);
     assert!(AnyDump::from_source(Arc::new(bitmap.clone()), &options).is_ok());

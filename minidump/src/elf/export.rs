@@ -161,7 +161,7 @@ struct Source<'a> {
 /// If page tables cannot be read, or the core would have more segments than pages of the dump allow
 /// or be too long for its class.
 pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
-    let mini = dump.minidump();
+    let mini = dump.header();
     plan(
         Source {
             memory: dump,
@@ -288,11 +288,11 @@ fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
 pub(crate) fn own_notes(dump: &Dump) -> Vec<u8> {
     let mut notes = Vec::new();
     let has_own = !matches!(
-        dump.header_origin(),
+        dump.envelope().header_origin(),
         HeaderOrigin::Absent | HeaderOrigin::SealFromPayload
     );
-    if let Some(header) = dump.header().filter(|_| has_own) {
-        let (order, block) = (dump.minidump().order, header.encode());
+    if let Some(header) = dump.envelope().kerneldumpheader().filter(|_| has_own) {
+        let (order, block) = (dump.header().order, header.encode());
         put_note(&mut notes, order, NOTE_NAME, NOTE_KERNELDUMPHEADER, &block);
     }
     notes
@@ -391,7 +391,7 @@ fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64),
 
 /// The direct map, as far as its pages are in the dump.
 fn direct_runs(dump: &Dump) -> Vec<Run> {
-    let mini = dump.minidump();
+    let mini = dump.header();
     let page = dump.layout().page_size();
     let mut runs = Vec::new();
     for (rank, bit) in dump.bitmap().iter().enumerate() {

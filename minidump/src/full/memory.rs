@@ -79,7 +79,7 @@ impl PhysMemory for FullMemory {
     }
 
     fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
-        match self.dump.offset_of(at) {
+        match self.dump.extent_of(at) {
             Some((offset, together)) if together >= len => {
                 self.dump.payload().known_zero(offset, len)
             }

@@ -27,7 +27,7 @@ mod memory;
 pub(crate) mod open;
 pub(crate) mod write;
 
-use std::ops::{ControlFlow, Deref};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use livecore_compress::ReadAt;
@@ -79,15 +79,12 @@ pub struct FullDump {
     mini: Option<Arc<Dump>>,
 }
 
-impl Deref for FullDump {
-    type Target = Envelope;
-
-    fn deref(&self) -> &Envelope {
+impl FullDump {
+    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
-}
 
-impl FullDump {
     /// The payload: the ELF core.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
         Arc::clone(&self.envelope.content)
@@ -136,7 +133,7 @@ impl FullDump {
     }
 
     /// Where the byte at `at` lies in the payload, and how many behind it lie together.
-    pub fn offset_of(&self, at: PhysAddr) -> Option<(u64, u64)> {
+    pub fn extent_of(&self, at: PhysAddr) -> Option<(u64, u64)> {
         let after = self.ranges.partition_point(|range| range.end() <= at.0);
         let range = self.ranges.get(after).filter(|r| r.start <= at.0)?;
         let skip = at.0 - range.start;
@@ -154,7 +151,7 @@ impl KernelMemory for FullDump {
         while done < buf.len() {
             let here = at.checked_add(done as u64);
             let Some((here, (offset, together))) =
-                here.and_then(|here| Some((here, self.offset_of(here)?)))
+                here.and_then(|here| Some((here, self.extent_of(here)?)))
             else {
                 let at = PhysAddr(at.0.saturating_add(done as u64));
                 return Err(ReadError::Hole { at });
@@ -194,7 +191,7 @@ impl KernelMemory for FullDump {
 
 impl DumpMemory for FullDump {
     fn offset_of(&self, at: PhysAddr) -> Option<u64> {
-        Some(FullDump::offset_of(self, at)?.0)
+        Some(self.extent_of(at)?.0)
     }
 
     fn stretch(&self, at: PhysAddr) -> Stretch {
@@ -243,7 +240,7 @@ impl DumpMemory for FullDump {
 impl std::fmt::Debug for FullDump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FullDump")
-            .field("container", &self.container())
+            .field("container", &self.envelope.container())
             .field("head", &self.head)
             .field("ranges", &self.ranges.len())
             .finish_non_exhaustive()

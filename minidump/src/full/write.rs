@@ -12,7 +12,7 @@ use livecore_defs::elf::{
 /// bytes: ELF header, one program header per run of its pages, notes that say where it lies, zeros
 /// up to a page.
 pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
-    let mini = dump.minidump();
+    let mini = dump.header();
     let page = dump.layout().page_size();
     let wide = mini.pointer_size() == 8;
     let mut segments: Vec<Segment> = Vec::new();

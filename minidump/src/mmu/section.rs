@@ -192,7 +192,7 @@ fn directories(
     let (depth, directory) = directory(geometry);
     let (bottom, size) = (geometry.bottom(), geometry.entry_size);
     let mut end = WalkEnd::default();
-    let mut tables_left = tables.pages();
+    let mut tables_left = tables.page_count();
     for index in 0..u64::from(header.pmapsize) / size as u64 {
         let Some(start) = VirtAddr(header.kernbase).checked_add(index * directory.span()) else {
             break;

@@ -8,7 +8,7 @@ pub trait Tables {
     fn header(&self) -> &MinidumpHeader;
 
     /// How many pages the dump has. No kernel has as many tables.
-    fn pages(&self) -> u64;
+    fn page_count(&self) -> u64;
 
     /// Entry `index` of the page-table section, entries of `size` bytes (4 or 8) in the kernel's
     /// byte order. An index beyond the section is [`ReadError::NotMapped`].

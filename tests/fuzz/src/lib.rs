@@ -99,7 +99,7 @@ pub fn dump(bytes: Vec<u8>) {
         &NoProgress,
     );
     let sound = report.verdict.exit_code() == 0;
-    let opened = AnyDump::from_source(source, &livecore_minidump::OpenOptions::new(options()));
+    let opened = AnyDump::from_source(source, &livecore_minidump::OpenOptions::new().stream(options()));
     let dump = match opened {
         Ok(AnyDump::Mini(dump)) => dump,
         Ok(AnyDump::Full(full)) => {
@@ -127,7 +127,7 @@ pub fn dump(bytes: Vec<u8>) {
             ControlFlow::Continue(())
         }
     });
-    let mini = dump.minidump();
+    let mini = dump.header();
     let mut buf = [0; 100];
     for at in [0, mini.kernbase, mini.dmapbase, mini.dmapend, u64::MAX - 50] {
         let _ = dump.read_virt(VirtAddr(at), &mut buf);
@@ -147,7 +147,7 @@ pub fn dump(bytes: Vec<u8>) {
 /// passes before it is written, it passes afterwards, seal and all, and it opens.
 pub fn salvage(bytes: Vec<u8>) {
     let options = salvage::Options {
-        open: livecore_minidump::OpenOptions::new(options()),
+        open: livecore_minidump::OpenOptions::new().stream(options()),
         ..Default::default()
     };
     let Ok(found) = Salvage::examine(Arc::new(bytes), &options, &NoProgress) else {

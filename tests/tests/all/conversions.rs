@@ -93,11 +93,15 @@ fn a_converted_dump_has_the_same_payload_and_the_same_pages() {
             let dump = open(&out);
             let what = format!("{name} as {container} {codec:?}");
             assert_eq!(
-                (dump.container(), dump.codec()),
+                (dump.envelope().container(), dump.envelope().codec()),
                 (container, codec),
                 "{what}"
             );
-            assert!(dump.warnings().is_empty(), "{what}: {:?}", dump.warnings());
+            assert!(
+                dump.envelope().warnings().is_empty(),
+                "{what}: {:?}",
+                dump.envelope().warnings()
+            );
             let payload = dump.payload();
             let mut back = vec![0; built.payload.len()];
             payload.read_exact_at(&mut back, 0).unwrap();
@@ -225,7 +229,11 @@ fn sealed_dumps_of_version_1_are_read_and_become_version_2_when_converted() {
         let built = mkdump::build_all(&recipe.text).unwrap();
         assert_eq!(seal_version(&built.bytes), 1, "{name}");
         let dump = open(&built.bytes);
-        assert!(dump.warnings().is_empty(), "{name}: {:?}", dump.warnings());
+        assert!(
+            dump.envelope().warnings().is_empty(),
+            "{name}: {:?}",
+            dump.envelope().warnings()
+        );
         let mut payload = vec![0; built.payload.len()];
         dump.payload().read_exact_at(&mut payload, 0).unwrap();
         assert!(payload == built.payload, "{name}");

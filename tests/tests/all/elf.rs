@@ -137,8 +137,11 @@ fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back(
                     assert!(*bytes == oracle.pages[&pa.0].as_slice(), "{name} {va:#x}");
                 }
                 let again = open(core);
-                assert!(again.is_embedded());
-                assert_eq!(again.known_len(), Some(built.payload.len() as u64));
+                assert!(again.envelope().is_embedded());
+                assert_eq!(
+                    again.envelope().known_len(),
+                    Some(built.payload.len() as u64)
+                );
                 let mut back = Vec::new();
                 convert(&again, &plain(), &mut back, &NoProgress).unwrap();
                 assert!(back == built.payload, "{name}");
@@ -169,7 +172,7 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
             }
             written.unwrap();
             let full = open_full(out);
-            assert_eq!(full.arch(), dump.minidump().arch);
+            assert_eq!(full.arch(), dump.header().arch);
             assert_eq!(full.head().class.word, if narrow { 4 } else { 8 }, "{name}");
             // It carries the minidump, and virtual addresses lead where they did.
             let carried = full.minidump().expect(&name);
@@ -182,7 +185,11 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
                     .unwrap();
                 assert_eq!(found.0, mapped.pa, "{name} {:#x}", mapped.va);
             }
-            assert!(full.warnings().is_empty(), "{name}: {:?}", full.warnings());
+            assert!(
+                full.envelope().warnings().is_empty(),
+                "{name}: {:?}",
+                full.envelope().warnings()
+            );
             let mut bytes = vec![0; oracle.page_size as usize];
             for (pa, page) in &oracle.pages {
                 full.read_phys(PhysAddr(*pa), &mut bytes).unwrap();
@@ -237,12 +244,19 @@ fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
                 let to = target(container, codec);
                 convert_full(&full, &to, &mut out, &NoProgress).unwrap();
                 let again = open_full(out);
-                assert_eq!((again.container(), again.codec()), (container, codec));
+                assert_eq!(
+                    (again.envelope().container(), again.envelope().codec()),
+                    (container, codec)
+                );
                 let mut back = vec![0; built.payload.len() + 1];
                 let got = again.payload().read_full_at(&mut back, 0).unwrap();
                 back.truncate(got);
                 assert!(back == built.payload, "{arch} {container} {codec}");
-                assert!(again.warnings().is_empty(), "{:?}", again.warnings());
+                assert!(
+                    again.envelope().warnings().is_empty(),
+                    "{:?}",
+                    again.envelope().warnings()
+                );
             }
         }
     }
@@ -270,9 +284,9 @@ fn core_carries_the_kerneldumpheader_of_its_dump() {
     let text = format!("{}container live\n", machine(&kinds()[0], 2));
     let dump = open(mkdump::build(&text).unwrap());
     let again = open(core_of(&dump, NoteStyle::FreeBsd));
-    assert_eq!(*again.header_origin(), HeaderOrigin::ElfNote);
+    assert_eq!(*again.envelope().header_origin(), HeaderOrigin::ElfNote);
     let strings = |dump: &Dump| {
-        let header = dump.header().unwrap();
+        let header = dump.envelope().kerneldumpheader().unwrap();
         (
             header.hostname.clone(),
             header.versionstring.clone(),

@@ -66,8 +66,8 @@ fn a_bare_file_cut_before_its_pages_is_broken_and_cut_in_them_is_short() {
             Err(error) => panic!("{cut:#x}: {error}"),
             Ok(dump) => {
                 assert!(cut >= data, "{cut:#x} opens");
-                let [Warning::Short(short)] = dump.warnings() else {
-                    panic!("{cut:#x}: {:?}", dump.warnings());
+                let [Warning::Short(short)] = dump.envelope().warnings() else {
+                    panic!("{cut:#x}: {:?}", dump.envelope().warnings());
                 };
                 assert_eq!((short.expected, short.actual), (data + size, cut));
                 assert_eq!(
@@ -233,7 +233,7 @@ fn a_flipped_bit_in_the_minidump_header_is_told_or_leaves_the_pages_alone() {
                     let same = dump.layout().data_offset() == 0x5000;
                     let version = (24..28).contains(&at);
                     assert!(
-                        free || same || version || !dump.warnings().is_empty(),
+                        free || same || version || !dump.envelope().warnings().is_empty(),
                         "{at} {bit}"
                     );
                     if free || (same && !version) {
@@ -264,7 +264,7 @@ fn a_flipped_bit_anywhere_in_the_kerneldumpheader_is_told() {
         match open(make(&text).bytes) {
             Err(Error::Broken { .. } | Error::Unsupported { .. }) => {}
             Err(error) => panic!("{what}: {error}"),
-            Ok(dump) => assert!(!dump.warnings().is_empty(), "{what}"),
+            Ok(dump) => assert!(!dump.envelope().warnings().is_empty(), "{what}"),
         }
     }
 }

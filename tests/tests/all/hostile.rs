@@ -48,7 +48,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
 
 /// Calls every reader of the dump.
 fn read_everything(dump: &Dump) {
-    let mini = dump.minidump();
+    let mini = dump.header();
     if let Ok(buffer) = MessageBuffer::of(dump, None) {
         let _ = buffer.dmesg(true).len() + buffer.text().len();
     }

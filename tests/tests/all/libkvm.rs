@@ -190,7 +190,7 @@ fn dumps_of_a_little_endian_powerpc64_kernel_open() {
              page 0x1000 own
              map 0xc008000000000000 0x1000 4K rw"
         ));
-        assert_eq!(dump.minidump().version, version);
+        assert_eq!(dump.header().version, version);
         let found = dump.translate(VirtAddr(0xc008_0000_0000_0020)).unwrap();
         assert_eq!(found, PhysAddr(0x1020));
         let mut page = vec![0; 4096];

@@ -247,10 +247,10 @@ fn every_mapping_of_every_sound_recipe_translates_and_nothing_else_does() {
         let built = build(&recipe);
         let dump = open(&built.bytes).unwrap_or_else(|error| panic!("{}: {error}", recipe.name));
         assert!(
-            dump.warnings().is_empty(),
+            dump.envelope().warnings().is_empty(),
             "{}: {:?}",
             recipe.name,
-            dump.warnings()
+            dump.envelope().warnings()
         );
         check_virtual(&recipe.name, &dump, &built.oracle.unwrap());
     }
@@ -345,7 +345,8 @@ fn a_broken_dump_is_refused_or_warned_of_or_fails_where_it_is_read() {
             .keys()
             .map(|pa| read_page(&dump, *pa, oracle.page_size));
         let failures = pages.filter(Result::is_err).count();
-        let told = failures > 0 || !dump.warnings().is_empty() || dump.shortness().is_err();
+        let told =
+            failures > 0 || !dump.envelope().warnings().is_empty() || dump.shortness().is_err();
         if !told {
             silent.push(recipe.name);
         }
@@ -391,7 +392,7 @@ fn every_version_of_the_kerneldumpheader_is_read() {
         );
         let built = mkdump::build_all(&text).unwrap();
         let dump = open(&built.bytes).unwrap();
-        let header = dump.header().unwrap();
+        let header = dump.envelope().kerneldumpheader().unwrap();
         let length = built.payload.len() as u64;
         assert_eq!(
             (header.version, header.dumplength, header.dumpextent),
@@ -404,9 +405,9 @@ fn every_version_of_the_kerneldumpheader_is_read() {
         assert_eq!(header.architecture, b"amd64");
         assert!(header.versionstring.starts_with(b"FreeBSD 14.1-RELEASE"));
         assert!(
-            header.parity_ok && dump.warnings().is_empty(),
+            header.parity_ok && dump.envelope().warnings().is_empty(),
             "{:?}",
-            dump.warnings()
+            dump.envelope().warnings()
         );
     }
 }
@@ -439,21 +440,25 @@ fn the_info_file_beside_a_dump_stands_in_for_its_header() {
                  info \"{device}\" bounds 3 status good {ctime}"
             );
             let (_folder, dump) = saved(&text, &format!("vmcore.3{suffix}"));
-            assert!(dump.warnings().is_empty(), "{codec}: {:?}", dump.warnings());
-            let info = dump.info().unwrap();
+            assert!(
+                dump.envelope().warnings().is_empty(),
+                "{codec}: {:?}",
+                dump.envelope().warnings()
+            );
+            let info = dump.envelope().info().unwrap();
             assert_eq!((info.device.as_str(), info.bounds), (device, Some(3)));
             assert_eq!(
                 (info.status.as_str(), info.panic_string.as_str()),
                 ("good", "a: b")
             );
-            assert_eq!(info.dump_length, dump.file_len());
-            let header = dump.header().unwrap();
+            assert_eq!(info.dump_length, dump.envelope().file_len());
+            let header = dump.envelope().kerneldumpheader().unwrap();
             assert_eq!(header.hostname, b"saved.example");
             assert_eq!(
                 header.versionstring,
                 b"FreeBSD 10.4-RELEASE\n    root@builder\n"
             );
-            assert_eq!(header.dumplength, dump.file_len());
+            assert_eq!(header.dumplength, dump.envelope().file_len());
             // The time is printed with its zone, or, by 12.1, in one that nobody knows.
             let time = if ctime.is_empty() {
                 1_700_000_000
@@ -485,7 +490,7 @@ fn structures_of_a_64_bit_mips_kernel_are_wide_whatever_its_bitmap_is() {
             assert_eq!(buffer.origin(), RingOrigin::Trailing, "{name} {version}");
             assert_eq!(buffer.checksum_ok(), Some(true), "{name} {version}");
             assert_eq!(dump.bitmap().iter().collect::<Vec<_>>(), [0x21]);
-            let header = KernelDumpHeader::from_payload(dump.minidump());
+            let header = KernelDumpHeader::from_payload(dump.header());
             assert_eq!(header.architecture, name.as_bytes());
         }
     }

@@ -107,20 +107,20 @@ impl Real {
 fn the_real_dump_has_its_sections_and_lacks_its_tail() {
     let Some(real) = real() else { return };
     let dump = &real.dump;
-    assert_eq!(dump.container(), Container::Saved);
-    let mini = dump.minidump();
+    assert_eq!(dump.envelope().container(), Container::Saved);
+    let mini = dump.header();
     assert_eq!(
         (mini.version, mini.msgbufsize, mini.pmapsize),
         (3, 98232, 0x7f_f000)
     );
     assert_eq!(mini.kernbase, 0xffff_fe00_0000_0000);
-    assert_eq!(dump.file_len(), 101_685_248);
+    assert_eq!(dump.envelope().file_len(), 101_685_248);
     assert_eq!(dump.bitmap().count(), 24_144);
     assert_eq!(dump.dump_avail().bits(), 32_634);
     assert_eq!(dump.layout().end(), 107_388_928);
     let short = dump.shortness().unwrap().unwrap();
     assert_eq!((short.expected, short.actual), (107_388_928, 101_685_248));
-    assert_eq!(dump.warnings(), [Warning::Short(short)]);
+    assert_eq!(dump.envelope().warnings(), [Warning::Short(short)]);
 }
 
 #[test]

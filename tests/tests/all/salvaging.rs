@@ -114,7 +114,7 @@ fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> us
         dump.read_phys(at, &mut page).unwrap();
         if page != *original {
             let offset = dump.layout().page_offset(kept as u64).unwrap();
-            let unproven = &dump.seal().unwrap().unproven_ranges;
+            let unproven = &dump.envelope().seal().unwrap().unproven_ranges;
             let listed = unproven
                 .iter()
                 .any(|r| r.start < offset + 4096 && r.end > offset);
@@ -337,7 +337,7 @@ fn device_without_trailing_header_uses_the_leading_one() {
         let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
         let whole =
             Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-        let name = |dump: &Dump| dump.header().unwrap().hostname.clone();
+        let name = |dump: &Dump| dump.envelope().kerneldumpheader().unwrap().hostname.clone();
         assert_eq!(name(&dump), name(&whole));
     }
     // Without both headers the payload is searched for.

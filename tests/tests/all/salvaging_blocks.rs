@@ -66,7 +66,7 @@ fn salvage(bytes: &[u8], proven: bool) -> (Report, Vec<u8>) {
 /// The pages that are not in `out`, or in there without proof; all others are right.
 fn lost_and_unproven(built: &Built, out: &[u8], what: &str) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let dump = open(out);
-    let ranges = dump.seal().unwrap().unproven_ranges.clone();
+    let ranges = dump.envelope().seal().unwrap().unproven_ranges.clone();
     let page_size = dump.layout().page_size();
     let (mut lost, mut unproven) = (BTreeSet::new(), BTreeSet::new());
     for (at, original) in &built.oracle.as_ref().unwrap().pages {

@@ -88,8 +88,8 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
             assert_eq!(found.is_err(), lost, "{what}: {pa:#x}");
             if found.is_ok() {
                 if page != made(built, pa).unwrap() {
-                    let (offset, _) = dump.offset_of(PhysAddr(pa)).unwrap();
-                    let unproven = &dump.seal().unwrap().unproven_ranges;
+                    let (offset, _) = dump.extent_of(PhysAddr(pa)).unwrap();
+                    let unproven = &dump.envelope().seal().unwrap().unproven_ranges;
                     let told = unproven
                         .iter()
                         .any(|r| r.start < offset + 4096 && r.end > offset);

@@ -59,11 +59,11 @@ impl Work {
     /// Bytes that will be written, before compression, as far as they are known.
     pub(super) fn len(&self) -> Option<u64> {
         match self {
-            Self::Mini(dump) => dump.known_len(),
-            Self::Full(dump) => dump.known_len(),
+            Self::Mini(dump) => dump.envelope().known_len(),
+            Self::Full(dump) => dump.envelope().known_len(),
             Self::ToFull(dump) => {
                 let layout = dump.layout();
-                dump.known_len().map(|len| len.min(layout.end()))
+                dump.envelope().known_len().map(|len| len.min(layout.end()))
             }
             Self::ToElf(_, export) | Self::FullToElf(_, export) => export.core.size().ok(),
             Self::ToMini(payload, _) => payload.size().ok(),
@@ -150,7 +150,11 @@ fn of_full(
         session.voice.say(note);
     }
     output::tell_missing(taken.missing, &args.input, session);
-    let header = dump.header().cloned().unwrap_or_else(|| taken.header());
+    let header = dump
+        .envelope()
+        .kerneldumpheader()
+        .cloned()
+        .unwrap_or_else(|| taken.header());
     let payload = taken.into_payload();
     if form == Form::Minidump {
         return Ok(Work::ToMini(Box::new(payload), Box::new(header)));

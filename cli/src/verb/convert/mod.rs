@@ -131,7 +131,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         ..Opening::default()
     };
     let source = input::dump(&args.input, opening, session)?;
-    for warning in source.warnings() {
+    for warning in source.envelope().warnings() {
         session.warn(&args.input, warning);
     }
     let work = Work::plan(args, &source, session)?;
@@ -157,6 +157,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let report = written.map_err(|failure| {
         let raw = target.container == Container::Raw && !args.zero_tail;
         let short = source
+            .envelope()
             .warnings()
             .iter()
             .any(|w| matches!(w, Warning::Short(_)));

@@ -198,8 +198,8 @@ impl Frames {
 impl Facts {
     /// What is known of `dump`, whose name is `path`.
     pub fn of(dump: &Dump, path: &Path) -> Self {
-        let stream = dump.stream();
-        let size = dump.known_len();
+        let stream = dump.envelope().stream();
+        let size = dump.envelope().known_len();
         let stored = stream.data_len();
         let frames = Frames::of(stream);
         // Only lengths that are known without decoding: `Dump::shortness` would decode.
@@ -209,14 +209,18 @@ impl Facts {
             actual,
             pages: (expected - actual).div_ceil(dump.layout().page_size()),
         });
-        let mini = dump.minidump();
-        let provenance = dump.seal().map(Provenance::of).unwrap_or_default();
+        let mini = dump.header();
+        let provenance = dump
+            .envelope()
+            .seal()
+            .map(Provenance::of)
+            .unwrap_or_default();
         Self {
             dump: path.display().to_string(),
-            file_size: dump.file_len(),
+            file_size: dump.envelope().file_len(),
             disk_size: disk_size(path),
-            container: dump.container().name(),
-            codec: dump.codec().name(),
+            container: dump.envelope().container().name(),
+            codec: dump.envelope().codec().name(),
             stream: stream_name(stream.kind()),
             frames,
             payload: PayloadFacts {
@@ -238,8 +242,11 @@ impl Facts {
                 dmapbase: Hex(mini.dmapbase),
                 dmapend: Hex(mini.dmapend),
             },
-            header_origin: origin(dump.header_origin()),
-            header: dump.header().map(|h| Header::of(h, dump.header_origin())),
+            header_origin: origin(dump.envelope().header_origin()),
+            header: dump
+                .envelope()
+                .kerneldumpheader()
+                .map(|h| Header::of(h, dump.envelope().header_origin())),
             sections: sections(&dump.layout()),
             dump_avail: ranges(dump),
             pages: Pages {
@@ -274,7 +281,7 @@ impl Facts {
                     place: cpu.place.name(),
                 })
                 .collect(),
-            seal_records: dump.seal().map_or_else(Vec::new, |seal| {
+            seal_records: dump.envelope().seal().map_or_else(Vec::new, |seal| {
                 let record = |(kind, value): &(u32, Vec<u8>)| Record {
                     kind: *kind,
                     size: value.len() as u64,
@@ -282,7 +289,12 @@ impl Facts {
                 seal.records.iter().map(record).collect()
             }),
             short,
-            warnings: dump.warnings().iter().map(ToString::to_string).collect(),
+            warnings: dump
+                .envelope()
+                .warnings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }

@@ -74,16 +74,16 @@ struct Range {
 impl FullFacts {
     /// What is known of `dump`, whose name is `path`.
     pub(super) fn of(dump: &FullDump, path: &Path) -> Self {
-        let stream = dump.stream();
-        let (size, stored) = (dump.known_len(), stream.data_len());
+        let stream = dump.envelope().stream();
+        let (size, stored) = (dump.envelope().known_len(), stream.data_len());
         let head = dump.head();
         Self {
             kind: "full",
             dump: path.display().to_string(),
-            file_size: dump.file_len(),
+            file_size: dump.envelope().file_len(),
             disk_size: disk_size(path),
-            container: dump.container().name(),
-            codec: dump.codec().name(),
+            container: dump.envelope().container().name(),
+            codec: dump.envelope().codec().name(),
             stream: stream_name(stream.kind()),
             frames: Frames::of(stream),
             payload: PayloadFacts {
@@ -104,9 +104,12 @@ impl FullFacts {
                     loaded: Hex(delta.paddr),
                 }),
             },
-            carried_minidump: dump.minidump().map(|mini| mini.minidump().version),
-            header_origin: origin(dump.header_origin()),
-            header: dump.header().map(|h| Header::of(h, dump.header_origin())),
+            carried_minidump: dump.minidump().map(|mini| mini.header().version),
+            header_origin: origin(dump.envelope().header_origin()),
+            header: dump
+                .envelope()
+                .kerneldumpheader()
+                .map(|h| Header::of(h, dump.envelope().header_origin())),
             ranges: dump
                 .ranges()
                 .iter()
@@ -119,7 +122,12 @@ impl FullFacts {
                 .collect(),
             memory: dump.ranges().iter().map(|range| range.len).sum(),
             ranges_left_out: dump.ranges().len().saturating_sub(RANGES),
-            warnings: dump.warnings().iter().map(ToString::to_string).collect(),
+            warnings: dump
+                .envelope()
+                .warnings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }

@@ -98,7 +98,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
         Ok(dump) => dump,
         Err(no_dump) => return image(path, json, before, no_dump, session),
     };
-    if let Some(damage) = dump.stream().known_damage() {
+    if let Some(damage) = dump.envelope().stream().known_damage() {
         return Err(Failure::from(damage.again()).about(path));
     }
     session.out.write_all(before.as_bytes())?;
@@ -120,7 +120,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
             }
         }
     }
-    for warning in dump.warnings() {
+    for warning in dump.envelope().warnings() {
         session.warn(path, warning);
     }
     Ok(())

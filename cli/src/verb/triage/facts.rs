@@ -133,19 +133,19 @@ impl Triage {
     }
 
     fn of_dump(asked: &Asked<'_>, dump: &AnyDump) -> Self {
-        let header = dump.header();
+        let header = dump.envelope().kerneldumpheader();
         let text = |field: fn(&KernelDumpHeader) -> &Vec<u8>| {
             header.map(|h| text(field(h))).filter(|t| !t.is_empty())
         };
         Self {
             dump: asked.name.display().to_string(),
             kind: dump.kind(),
-            container: dump.container().name(),
-            codec: dump.codec().name(),
+            container: dump.envelope().container().name(),
+            codec: dump.envelope().codec().name(),
             architecture: dump.arch().name,
-            file_size: dump.file_len(),
-            payload_size: dump.known_len(),
-            pages: Some(dump.pages()),
+            file_size: dump.envelope().file_len(),
+            payload_size: dump.envelope().known_len(),
+            pages: Some(dump.page_count()),
             hostname: text(|h| &h.hostname),
             panic: text(|h| &h.panicstring),
             no_panic: false,

@@ -77,7 +77,7 @@ fn a_kernel_dump_is_a_raw_live_file_in_all_three_compressions() {
 
         let path = fixture.dir.path().join(&name);
         let dump = Dump::open(&path, &OpenOptions::default()).unwrap();
-        assert_eq!(dump.container(), Container::Raw);
+        assert_eq!(dump.envelope().container(), Container::Raw);
         assert_eq!(dump.bitmap(), taken.plan.bitmap());
     }
 }

@@ -76,7 +76,7 @@ impl KernelMemory for DumpedMachine {
 
 impl DumpMemory for DumpedMachine {
     fn offset_of(&self, at: PhysAddr) -> Option<u64> {
-        Some(self.dump.offset_of(at)?.0)
+        self.dump.offset_of(at)
     }
 
     fn stretch(&self, at: PhysAddr) -> Stretch {
