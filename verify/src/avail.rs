@@ -1,18 +1,18 @@
-//! `dump_avail`: which physical addresses the bits of the page bitmap stand for.
+//! `dump_avail`: the physical addresses of the bits of the page bitmap.
 //!
-//! FreeBSD `sys/vm/vm_dumpset.h`. A range [S, E) has ceil(E / P) - floor(S / P) bits; the ranges
-//! follow each other without gaps in the bitmap. Versions without the section number their bits
-//! from physical address 0 on.
+//! FreeBSD `sys/vm/vm_dumpset.h`. With page size P, a range [S, E) has ceil(E / P) - floor(S / P)
+//! bits, and the ranges follow each other in the bitmap without gaps. In versions without the
+//! section, bit 0 is the page at physical address 0.
 
 use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 
 use crate::finding::{Location, Region, Sink};
 use crate::rules;
 
-/// Bytes of the section that are kept: a kernel's array fits into one page.
-pub(crate) const KEPT: usize = 64 << 10;
+/// Maximum number of bytes of the section to parse: a kernel's array fits in one page.
+pub(crate) const PARSED_MAX: usize = 64 << 10;
 
-/// The ranges, with the bit number of each one's first page.
+/// The ranges of `dump_avail`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Avail {
     ranges: Vec<AvailRange>,
@@ -24,6 +24,7 @@ pub(crate) struct Avail {
 struct AvailRange {
     start: u64,
     end: u64,
+    /// Bit of the first page.
     base: u64,
 }
 
@@ -42,12 +43,12 @@ impl Avail {
         }
     }
 
-    /// Where the first range begins and the last one ends; `None` if there is none.
+    /// Start of the first range and end of the last one; `None` without ranges.
     pub(crate) fn span(&self) -> Option<(u64, u64)> {
         Some((self.ranges.first()?.start, self.ranges.last()?.end))
     }
 
-    /// Reads the section, which begins at payload offset `at`, and applies the rules about it.
+    /// Parses the section, which is at payload offset `at`, and applies its rules.
     pub(crate) fn parse(bytes: &[u8], big: bool, page: u64, at: u64, sink: &mut Sink) -> Self {
         let mut avail = Self {
             ranges: Vec::new(),
@@ -75,12 +76,12 @@ impl Avail {
             let place = Location::payload(Region::Nth("dump_avail range", i as u64), offset);
             let ordered = sink.check(&rules::DA_ORDER, start < end, &place, |f| {
                 f.found(format!("{start:#x}..{end:#x}"))
-                    .expected("a start before the end")
+                    .expected("a start below the end")
                     .bytes(offset, entry)
             });
             let disjoint = sink.check(&rules::DA_DISJOINT, start >= previous, &place, |f| {
                 f.found(format!("{start:#x}..{end:#x}"))
-                    .expected(format!("a start at {previous:#x} or later"))
+                    .expected(format!("a start at or above {previous:#x}"))
                     .bytes(offset, entry)
             });
             let aligned = start % page == 0 && end % page == 0;
@@ -97,20 +98,20 @@ impl Avail {
         let place = Location::payload("dump_avail", at);
         sink.check(&rules::DA_TERMINATED, terminator.is_some(), &place, |f| {
             f.found(format!(
-                "{} ranges to the section's end",
+                "{} ranges up to the end of the section",
                 avail.ranges.len()
             ))
             .expected("a pair whose second address is 0")
         });
         if let Some(i) = terminator {
-            let behind = &bytes[i * DUMP_AVAIL_ENTRY..];
-            let stray = behind.iter().position(|b| *b != 0);
+            let tail = &bytes[i * DUMP_AVAIL_ENTRY..];
+            let stray = tail.iter().position(|b| *b != 0);
             let offset = at + (i * DUMP_AVAIL_ENTRY + stray.unwrap_or(0)) as u64;
             let place = Location::payload("dump_avail", offset);
             sink.check(&rules::DA_TAIL, stray.is_none(), &place, |f| {
-                f.found("a byte that is not zero behind the last range")
-                    .expected("zeros to the section's end")
-                    .bytes(offset, &behind[stray.unwrap_or(0)..])
+                f.found("a nonzero byte after the last range")
+                    .expected("zeros to the end of the section")
+                    .bytes(offset, &tail[stray.unwrap_or(0)..])
             });
         }
         avail
@@ -123,7 +124,7 @@ impl Avail {
         self.ranges.push(AvailRange { start, end, base });
     }
 
-    /// How many bits the ranges have: the kernel's `vm_page_dump_pages`.
+    /// Number of bits of the ranges: the kernel's `vm_page_dump_pages`.
     pub(crate) fn bits(&self) -> u64 {
         self.bits
     }
@@ -133,15 +134,14 @@ impl Avail {
         self.ranges.iter().map(|r| (r.start, r.end))
     }
 
-    /// The bit of the page at `pa`. The lower bound counts: an address in front of a range is in
-    /// none.
+    /// The bit of the page at `pa`; `None` if no range contains it.
     pub(crate) fn bit(&self, pa: u64) -> Option<u64> {
         let after = self.ranges.partition_point(|r| r.start <= pa);
         let range = self.ranges.get(after.checked_sub(1)?)?;
         (pa < range.end).then(|| range.base + pa / self.page - range.start / self.page)
     }
 
-    /// The address of the page that `bit` stands for.
+    /// The physical address of the page of `bit`.
     pub(crate) fn address(&self, bit: u64) -> Option<u64> {
         let after = self.ranges.partition_point(|r| r.base <= bit);
         let range = self.ranges.get(after.checked_sub(1)?)?;
@@ -150,13 +150,13 @@ impl Avail {
         (at < range.end).then_some(at)
     }
 
-    /// The bits of the pages of `pa..pa + len`: where they begin and where they end. Addresses in
-    /// no range have none, so however many ranges there are, the bits follow each other.
+    /// First bit and end of the bits of the pages in `pa..pa + len`. They are consecutive, since
+    /// addresses outside of the ranges have no bits.
     pub(crate) fn bits_of(&self, pa: u64, len: u64) -> (u64, u64) {
         let end = pa.saturating_add(len);
         let first = self.ranges.partition_point(|r| r.end <= pa);
-        let behind = self.ranges.partition_point(|r| r.start < end);
-        let touched = self.ranges.get(first..behind).unwrap_or_default();
+        let last = self.ranges.partition_point(|r| r.start < end);
+        let touched = self.ranges.get(first..last).unwrap_or_default();
         let (Some(first), Some(last)) = (touched.first(), touched.last()) else {
             return (0, 0);
         };
@@ -170,7 +170,7 @@ impl Avail {
 mod tests {
     use super::*;
 
-    /// The worked example of the format's description, computed by hand there.
+    /// An example computed by hand.
     #[test]
     fn bits_follow_the_ranges_and_holes_have_none() {
         let mut avail = Avail {

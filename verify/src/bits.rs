@@ -1,13 +1,13 @@
-//! The page bitmap, and which set bit is which page of the data section.
+//! The page bitmap, and the rank of set bits: the index of a page in the data section.
 
-/// Words between two counts.
+/// Number of words per count.
 const BLOCK: usize = 64;
 
-/// The set bits, with counts that make a bit's rank cheap.
+/// A bitmap with counts, to compute ranks fast.
 #[derive(Debug, Default)]
 pub(crate) struct Bits {
     words: Vec<u64>,
-    /// Set bits before each block of [`BLOCK`] words.
+    /// Number of set bits before each block of [`BLOCK`] words.
     before: Vec<u64>,
     total: u64,
 }
@@ -22,7 +22,7 @@ impl Bits {
         self.words.push(word);
     }
 
-    /// Bytes of memory that `bits` bits take.
+    /// Memory in bytes for a bitmap of `bits` bits.
     pub(crate) fn memory(bits: u64) -> u64 {
         bits / 8 + bits / 8 / BLOCK as u64
     }
@@ -35,7 +35,7 @@ impl Bits {
         word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
-    /// How many set bits there are below `bit`.
+    /// Number of set bits below `bit`.
     pub(crate) fn below(&self, bit: u64) -> u64 {
         let word = usize::try_from(bit / 64).unwrap_or(usize::MAX);
         let Some(last) = self.words.get(word) else {
@@ -50,12 +50,12 @@ impl Bits {
         self.before[block] + whole + u64::from(part.count_ones())
     }
 
-    /// The place of bit `bit` among the set ones, if it is set.
+    /// Number of set bits below `bit`; `None` if `bit` is not set.
     pub(crate) fn rank(&self, bit: u64) -> Option<u64> {
         self.contains(bit).then(|| self.below(bit))
     }
 
-    /// The first set bit at or behind `bit`.
+    /// The first set bit at or after `bit`.
     pub(crate) fn next(&self, bit: u64) -> Option<u64> {
         let first = usize::try_from(bit / 64).ok()?;
         let masked = self.words.get(first)? & (u64::MAX << (bit % 64));
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rank_is_the_place_in_the_list_of_set_bits() {
+    fn rank_is_the_index_in_the_list_of_set_bits() {
         let mut bits = Bits::default();
         let mut list = Vec::new();
         let mut state = 88_172_645_463_325_252_u64;

@@ -18,7 +18,7 @@ use crate::facts::Container;
 use crate::finding::{Location, Sink};
 use crate::full::Full;
 use crate::header::resembles_payload;
-use crate::input::{Input, round_up};
+use crate::input::{Input, count, round_up};
 use crate::kdh::{Kdh, resembles_magic};
 use crate::report::Stop;
 use crate::{probe, rules};
@@ -273,8 +273,11 @@ impl Layout {
                     padding < unit,
                     &Location::file("padding", end),
                     |f| {
-                        f.found(format!("{padding} bytes between payload and header"))
-                            .expected(format!("less than one block of {unit}"))
+                        f.found(format!(
+                            "{} between payload and header",
+                            count(padding, "byte")
+                        ))
+                        .expected(format!("less than one block of {unit}"))
                     },
                 );
             }
@@ -284,8 +287,8 @@ impl Layout {
                 if let Some(header) = &hidden {
                     sink.broken(&rules::CON_HEADER_HIDDEN, &header.at(0), |f| {
                         f.found(format!(
-                            "{} bytes after the header",
-                            size.saturating_sub(header.offset + SIZE as u64)
+                            "{} after the header",
+                            count(size.saturating_sub(header.offset + SIZE as u64), "byte")
                         ))
                         .expected("the header in the last 512 bytes of the file")
                     });
@@ -294,7 +297,7 @@ impl Layout {
                     let trailing = size.saturating_sub(end);
                     let bytes = input.up_to(end, 64)?;
                     sink.check(&rules::CON_TRAILING, trailing == 0, &place, |f| {
-                        f.found(format!("{trailing} bytes after the payload"))
+                        f.found(format!("{} after the payload", count(trailing, "byte")))
                             .expected(format!("the end of the file at {end:#x}"))
                             .bytes(end, &bytes)
                     });

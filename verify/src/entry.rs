@@ -1,24 +1,24 @@
-//! What one entry of a page-table section says, by architecture.
+//! Parsing of one entry of a page-table section, by architecture.
 
 use livecore_defs::{amd64, arm, arm64, i386, mips, riscv};
 
 use crate::header::MinidumpHeader;
 
-/// What an entry is.
+/// A parsed entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// Not valid.
     Absent,
     /// Maps `len` bytes at `pa`.
     Leaf { pa: u64, len: u64 },
-    /// Names a leaf table.
+    /// Points to a leaf table.
     Table { pa: u64 },
-    /// Valid, and of a kind that this format does not have.
-    Strange(&'static str),
+    /// Valid, of a type that the format does not define.
+    Invalid(&'static str),
 }
 
-/// Bytes of an entry of the section; `None` if it is no list of entries by address (powerpc64's
-/// hashed table), or of a form that is not known.
+/// Size of an entry of the section; `None` for powerpc64's hashed table, which is not indexed by
+/// address, and for unsupported formats.
 pub(crate) fn size(header: &MinidumpHeader) -> Option<usize> {
     match header.architecture() {
         "amd64" => Some(amd64::PTE_SIZE),
@@ -34,7 +34,7 @@ pub(crate) fn size(header: &MinidumpHeader) -> Option<usize> {
     }
 }
 
-/// Bytes of address space that an entry of the section stands for.
+/// Size of the address range that an entry of the section maps.
 pub(crate) fn span(header: &MinidumpHeader) -> u64 {
     if header.is_amd64() && header.version >= 2 {
         amd64::NBPDR
@@ -43,7 +43,7 @@ pub(crate) fn span(header: &MinidumpHeader) -> u64 {
     }
 }
 
-/// The entry in `bytes`, at most 8 of them, as a number.
+/// The entry in `bytes`, at most 8, as a number.
 pub(crate) fn number(header: &MinidumpHeader, bytes: &[u8]) -> u64 {
     let add = |n: u64, b: &u8| n << 8 | u64::from(*b);
     match header.big {
@@ -52,7 +52,7 @@ pub(crate) fn number(header: &MinidumpHeader, bytes: &[u8]) -> u64 {
     }
 }
 
-/// What `entry` says of the addresses from `va` on.
+/// Parses `entry`, which maps the addresses from `va`.
 pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
     let page = header.page;
     let leaf = |pa| Entry::Leaf { pa, len: page };
@@ -68,12 +68,12 @@ pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
         },
         "arm64" => match entry & arm64::ATTR_DESCR_MASK {
             arm64::L3_PAGE => leaf((entry & arm64::ATTR_FRAME) / page * page),
-            arm64::L3_RESERVED => Entry::Strange("of type 1, which level 3 has not"),
+            arm64::L3_RESERVED => Entry::Invalid("type 1, which level 3 reserves"),
             _ => Entry::Absent,
         },
         "riscv" if entry & riscv::PTE_V == 0 => Entry::Absent,
         "riscv" if entry & riscv::PTE_RWX == 0 => {
-            Entry::Strange("a pointer to a table below the last level")
+            Entry::Invalid("a table pointer at the last level")
         }
         "riscv" => leaf(((entry & riscv::PTE_PPN_MASK) >> riscv::PTE_PPN0_S) << riscv::L3_SHIFT),
         "i386" if entry & i386::PG_V == 0 => Entry::Absent,
@@ -95,10 +95,10 @@ pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
 fn arm(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
     let pa = match entry & arm::L2_TYPE_MASK {
         arm::L2_TYPE_INV => return Entry::Absent,
-        // Each of a large page's 16 descriptors says where all of it is.
+        // Each of a large page's 16 descriptors has the frame of the whole page.
         arm::L2_TYPE_L => (entry & arm::L2_L_FRAME) + (va & arm::L2_L_OFFSET & arm::L2_S_FRAME),
         arm::L2_TYPE_T if header.mmuformat == arm::MMUFORMAT_V4 => {
-            return Entry::Strange("a tiny page");
+            return Entry::Invalid("a tiny page");
         }
         _ => entry & arm::L2_S_FRAME,
     };
@@ -108,8 +108,8 @@ fn arm(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
     }
 }
 
-/// The first of 16 descriptors, which stand for the same 64 KiB, that differs from a large page's
-/// among them. 32-bit arm alone has such pages.
+/// Of the 16 descriptors of a 64 KiB range, the first that differs from a large page descriptor
+/// among them. Only 32-bit arm has large pages.
 pub(crate) fn torn_large_page(header: &MinidumpHeader, bytes: &[u8]) -> Option<usize> {
     if header.architecture() != "arm" {
         return None;
@@ -121,7 +121,7 @@ pub(crate) fn torn_large_page(header: &MinidumpHeader, bytes: &[u8]) -> Option<u
     entries.position(|entry| entry != large)
 }
 
-/// Whether a valid entry is for every address space, or need not be: those of mips's kernel map.
+/// Whether a valid entry is global, as mips requires; `true` for other architectures.
 pub(crate) fn is_global(header: &MinidumpHeader, entry: u64) -> bool {
     header.architecture() != "mips" || entry & mips::PTE_G != 0
 }

@@ -1,8 +1,7 @@
-//! ELF cores: the headers of a full dump, which all of memory is stored as, and of cores that carry
-//! a minidump.
+//! The ELF headers of full dumps, and of ELF cores that contain a minidump.
 //!
 //! FreeBSD `sys/kern/kern_dump.c`, `dumpsys_generic`: ELF header, program headers, zeros up to a
-//! page, then every range of `dump_avail`, one behind the other.
+//! page, then every range of `dump_avail`, one after the other.
 
 use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFOSABI_STANDALONE, ET_CORE,
@@ -15,23 +14,23 @@ use crate::input::{big, little};
 use crate::report::Stop;
 use crate::rules;
 
-/// The ports with full dumps and no minidumps: `e_machine`, bytes of a pointer, the name of the port.
+/// Ports that write full dumps and no minidumps: `e_machine`, pointer size, name.
 const OTHERS: [(ElfMachine, usize, &str); 2] = [
     (ElfMachine::EM_PPC, 4, "powerpc"),
     (ElfMachine::EM_SPARCV9, 8, "sparc64"),
 ];
 
-/// Everything in front of a full dump's memory.
+/// The headers and notes before a full dump's memory.
 pub(crate) struct Full {
     class: &'static Class,
     big: bool,
-    /// The payload's first bytes, as many as came by and are needed.
+    /// The bytes received so far, up to the end of headers and notes.
     bytes: Vec<u8>,
-    /// Where the notes end, once the program headers have told.
+    /// End of the notes, once the program headers are complete.
     notes_end: u64,
-    /// Whether all program headers were asked for notes.
-    told: bool,
-    /// The most bytes that are kept.
+    /// Whether `notes_end` is known.
+    has_notes_end: bool,
+    /// Maximum number of bytes to store.
     memory: u64,
 }
 
@@ -59,7 +58,7 @@ impl Full {
         core == ET_CORE && matches!(ident[EI_CLASS], 1 | 2)
     }
 
-    /// A core whose first bytes, at least an ELF header, are `head`.
+    /// Begins with `head`, which contains at least the ELF header.
     pub(crate) fn new(head: &[u8], memory: u64) -> Self {
         let class = match head[EI_CLASS] {
             1 => &CLASS32,
@@ -70,19 +69,19 @@ impl Full {
             big: head[EI_DATA] == 2,
             bytes: head[..class.ehdr.min(head.len())].to_vec(),
             notes_end: 0,
-            told: false,
+            has_notes_end: false,
             memory,
         };
-        full.ask_for_notes();
+        full.find_notes_end();
         full
     }
 
-    /// How many of the payload's first bytes it has seen.
+    /// Number of bytes received.
     pub(crate) fn seen(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Whether it says that it is a full dump: a kernel's own, or one made like it.
+    /// Whether the ELF header is that of a full dump, written by a kernel or in its format.
     pub(crate) fn is_standalone(&self) -> bool {
         self.bytes.get(EI_OSABI) == Some(&ELFOSABI_STANDALONE)
     }
@@ -98,7 +97,7 @@ impl Full {
         self.number(&self.bytes, at)
     }
 
-    /// How many program headers there are; `None` while that is not known.
+    /// Number of program headers; `None` if not yet known.
     fn count(&self) -> Option<u64> {
         let count = self.head(self.class.e_phnum);
         if count != u64::from(PN_XNUM) {
@@ -110,12 +109,12 @@ impl Full {
         Some(self.number(section, self.class.sh_info))
     }
 
-    /// Where what is needed ends, as far as that is known.
+    /// End of headers and notes, as far as known.
     fn needed(&self) -> u64 {
         self.table_end().max(self.notes_end)
     }
 
-    /// Where the program headers end, as far as that is known.
+    /// End of the program headers, as far as known.
     fn table_end(&self) -> u64 {
         match self.count() {
             Some(count) => {
@@ -129,17 +128,18 @@ impl Full {
         }
     }
 
-    /// Bytes that are still needed.
+    /// Number of bytes still needed.
     pub(crate) fn missing(&self) -> u64 {
         self.needed().saturating_sub(self.bytes.len() as u64)
     }
 
-    /// Sees the next bytes.
+    /// Receives the next bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
         while self.missing() > 0 && !bytes.is_empty() {
             if self.needed() > self.memory {
                 return Err(Stop::Failed(format!(
-                    "program headers up to {:#x} need more memory than the limit of {} bytes allows",
+                    "program headers up to {:#x} need more memory than the limit of {} bytes; raise \
+                     --memory",
                     self.needed(),
                     self.memory
                 )));
@@ -148,27 +148,26 @@ impl Full {
             let (now, later) = bytes.split_at(n.min(bytes.len()));
             self.bytes.extend_from_slice(now);
             bytes = later;
-            self.ask_for_notes();
+            self.find_notes_end();
         }
         Ok(())
     }
 
-    /// Once the program headers are there: where the notes end. Notes that would take more memory
-    /// than there is for them are none.
-    fn ask_for_notes(&mut self) {
-        if self.told || self.table_end() > self.bytes.len() as u64 {
+    /// Sets `notes_end` once the program headers are complete. Ignores notes beyond the memory limit.
+    fn find_notes_end(&mut self) {
+        if self.has_notes_end || self.table_end() > self.bytes.len() as u64 {
             return;
         }
-        self.told = true;
+        self.has_notes_end = true;
         let ends = self.segments().filter(|s| s.0 == PT_NOTE);
         let ends = ends.filter_map(|(_, note)| note.offset.checked_add(note.filesz));
         self.notes_end = ends.filter(|end| *end <= self.memory).max().unwrap_or(0);
     }
 
-    /// From where to where in the payload it carries a minidump, if a note of ours says so.
+    /// The range of the payload that contains a minidump, if livecore's note states one.
     pub(crate) fn carried(&self) -> Option<(u64, u64)> {
         let word = |bytes: &[u8], offset| self.number(bytes, Field { offset, len: 4 });
-        // No byte is in two notes, so all of them together are no longer than what there is.
+        // Valid notes do not overlap, so their total size is at most that of the bytes.
         let mut left = self.bytes.len();
         for (_, note) in self.segments().filter(|s| s.0 == PT_NOTE) {
             let from = usize::try_from(note.offset).ok()?;
@@ -200,7 +199,7 @@ impl Full {
         None
     }
 
-    /// Bytes of a page: what the first range is aligned to, if that is a page of some port.
+    /// The page size: the alignment of the first range, if a port has such pages.
     pub(crate) fn page_size(&self) -> u64 {
         let align = self.loads().next().map_or(0, |load| load.align);
         match align {
@@ -209,7 +208,7 @@ impl Full {
         }
     }
 
-    /// The name of the port, if machine and class are one's.
+    /// The port's name, if machine and class are those of a port.
     pub(crate) fn architecture(&self) -> Option<&'static str> {
         let machine = self.head(self.class.e_machine);
         let (machine, word) = (ElfMachine(u16::try_from(machine).ok()?), self.class.word);
@@ -222,13 +221,13 @@ impl Full {
             .map(|port| port.2)
     }
 
-    /// Every program header that describes memory, as far as the table is there.
+    /// The program headers of memory ranges received so far.
     pub(crate) fn loads(&self) -> impl Iterator<Item = Load> + '_ {
         let loads = self.segments().filter(|s| s.0 == PT_LOAD);
         loads.map(|(_, load)| load)
     }
 
-    /// Every program header with its type, as far as the table is there.
+    /// The program headers received so far, with their types.
     fn segments(&self) -> impl Iterator<Item = (u32, Load)> + '_ {
         let phoff = usize::try_from(self.head(self.class.e_phoff)).unwrap_or(usize::MAX);
         let table = self.bytes.get(phoff..).unwrap_or_default();
@@ -249,7 +248,7 @@ impl Full {
         })
     }
 
-    /// Where the last segment ends, if all program headers are there.
+    /// End of the last segment, if all program headers were received.
     pub(crate) fn end(&self) -> Option<u64> {
         if self.missing() > 0 {
             return None;
@@ -262,8 +261,8 @@ impl Full {
             .filter(|end| *end > 0)
     }
 
-    /// Applies the rules, to a payload of `len` bytes all of which came by if it is `whole`. The
-    /// pages of the minidump that it carries begin `data` bytes into that.
+    /// Applies the rules about a payload of `len` bytes. `whole` means that all bytes were decoded.
+    /// `data` is the offset of the page data in the contained minidump.
     pub(crate) fn check(&self, len: u64, whole: bool, data: Option<u64>, sink: &mut Sink) {
         let class = self.class;
         let head = |at: Field| Location::payload("ELF header", at.offset as u64);
@@ -288,28 +287,28 @@ impl Full {
                 self.head(at),
                 8 * class.word
             ))
-            .expected("the machine and the class of a port")
+            .expected("machine and class of a FreeBSD port")
         });
         let count = self.count();
-        let there = self.missing() == 0 && count.is_some_and(|count| count > 0);
-        if !there && !whole {
+        let complete = self.missing() == 0 && count.is_some_and(|count| count > 0);
+        if !complete && !whole {
             return;
         }
-        sink.check(&rules::FULL_TABLE, there, &head(class.e_phnum), |f| {
-            let found = count.map_or("a number of them that is nowhere".into(), |count| {
+        sink.check(&rules::FULL_TABLE, complete, &head(class.e_phnum), |f| {
+            let found = count.map_or("e_phnum PN_XNUM without a section header".into(), |count| {
                 format!("{count} program headers, to {:#x}", self.table_end())
             });
             f.found(found)
-                .expected(format!("at least one, and an end within {len:#x} bytes"))
+                .expected(format!("at least one, and an end at or before {len:#x}"))
         });
-        if there && self.head(class.e_phentsize) == phdr {
+        if complete && self.head(class.e_phentsize) == phdr {
             self.check_types(sink);
             self.check_loads(data, sink);
             self.check_length(len, whole, sink);
         }
     }
 
-    /// That every program header is of a kind that cores have, and that there is memory.
+    /// Checks that every program header has a type that cores have, and that there is memory.
     fn check_types(&self, sink: &mut Sink) {
         let class = self.class;
         let phoff = self.head(class.e_phoff);
@@ -351,11 +350,11 @@ impl Full {
                     "p_filesz {:#x}, p_memsz {:#x}",
                     load.filesz, load.memsz
                 ))
-                .expected("the same, and not 0")
+                .expected("equal sizes above 0")
             });
             let place_of = place(class.p_offset);
             if !self.is_standalone() {
-                // By kernel address, several for one page.
+                // Segments by kernel address, several of which may share pages.
                 let (first, end) = carried.unwrap_or((0, 0));
                 let last = load.offset.checked_add(load.filesz);
                 let inside = load.offset >= first && last.is_some_and(|last| last <= end);
@@ -368,12 +367,12 @@ impl Full {
             let end = load.paddr.checked_add(load.memsz);
             let ascends = load.paddr >= address && end.is_some();
             sink.check(&rules::FULL_ORDER, ascends, &place(class.p_paddr), |f| {
-                f.found(format!("memory from {:#x} on", load.paddr))
-                    .expected(format!("an address from {address:#x} on"))
+                f.found(format!("p_paddr {:#x}", load.paddr))
+                    .expected(format!("at least {address:#x}"))
             });
             address = end.unwrap_or(u64::MAX);
-            // The first range follows the headers, rounded up to a page and to a block; or it is
-            // the first page of the minidump.
+            // The first range follows the headers, rounded up to a page and a block, or begins at the
+            // first page of the minidump.
             let headers = self.needed();
             let pages = carried.and_then(|(start, _)| start.checked_add(data?));
             let follows = match (offset, pages) {
@@ -383,12 +382,12 @@ impl Full {
             };
             sink.check(&rules::FULL_PLACE, follows, &place_of, |f| {
                 let expected = match (offset, pages) {
-                    (Some(offset), _) => format!("{offset:#x}, where the one before ends"),
+                    (Some(offset), _) => format!("{offset:#x}, the end of the previous range"),
                     (None, Some(pages)) => {
                         format!("{pages:#x}, the first page of the minidump")
                     }
                     (None, None) => {
-                        format!("the page behind the headers, which end at {headers:#x}")
+                        format!("the page after the headers, which end at {headers:#x}")
                     }
                 };
                 f.found(format!("p_offset {:#x}", load.offset))
@@ -403,12 +402,12 @@ impl Full {
             return;
         };
         let place = Location::payload("memory", len.min(end));
-        let told = |f: crate::Finding| {
+        let describe = |f: crate::Finding| {
             f.found(format!("a payload of {len:#x} bytes"))
-                .expected(format!("{end:#x}, where the last range ends"))
+                .expected(format!("{end:#x}, the end of the last range"))
         };
-        sink.check(&rules::FULL_SHORT, len >= end, &place, told);
-        sink.check(&rules::FULL_LONG, len <= end, &place, told);
+        sink.check(&rules::FULL_SHORT, len >= end, &place, describe);
+        sink.check(&rules::FULL_LONG, len <= end, &place, describe);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The hashed page table of powerpc64.
 //!
-//! The section is the table itself, big endian whatever the kernel is: groups of eight entries of
-//! 16 bytes. A page's virtual segment and its number in there give the two groups in one of which
-//! its entry stands. The entry leaves out the lower 11 bits of that number; the group tells them,
-//! which is why no machine has fewer than 2048 groups.
+//! The section is the table itself, always big-endian: groups of eight entries of 16 bytes. A page's
+//! virtual segment and its number in the segment hash to two groups, one of which contains its
+//! entry. The entry omits the lower 11 bits of the page number, which follow from the group. For
+//! this reason a table has at least 2048 groups.
 //!
-//! The table has the entries of every address space. Kernel segments are told by a bit of their
-//! number; of those the pages between `kernbase` and `kernend` have to be in the dump. The pages of
+//! The table contains entries of all address spaces. A bit of the segment number marks kernel
+//! segments. Kernel pages between `kernbase` and `kernend` must be in the dump; pages of user
 //! programs and of the direct map need not be.
 //!
 //! Power ISA, book III, "Virtual Address Generation" and "Virtual to Real Translation"; FreeBSD
@@ -20,26 +20,26 @@ use livecore_defs::powerpc64::{
 
 use crate::header::MinidumpHeader;
 
-/// Bytes of a group.
+/// Size of a group.
 pub(crate) const GROUP: u64 = LPTE_SIZE as u64 * LPTEG_ENTRIES;
-/// Bits of a page's number that its entry leaves out.
-const LEFT_OUT: u32 = 11;
-/// Fewest groups of a table.
-pub(crate) const LEAST_GROUPS: u64 = 1 << LEFT_OUT;
-/// Bytes of a large page.
+/// Number of low bits of the page number that an entry omits.
+const OMITTED_BITS: u32 = 11;
+/// Minimum number of groups.
+pub(crate) const LEAST_GROUPS: u64 = 1 << OMITTED_BITS;
+/// Size of a large page.
 const LARGE: u64 = 16 << 20;
 
-/// An entry.
+/// An entry of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lpte {
     hi: u64,
     lo: u64,
 }
 
-/// The pages that an entry's number counts.
+/// The page size that an entry's page number counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    /// Pages of 4 KiB, also those that make up a large page.
+    /// Pages of 4 KiB, including 4 KiB entries of a large page.
     Small,
     /// Pages of 16 MiB.
     Large,
@@ -60,13 +60,13 @@ impl Lpte {
         self.hi & LPTE_VALID != 0
     }
 
-    /// Whether its segment is one of 256 MiB; FreeBSD has no others.
+    /// Whether the segment size is 256 MiB, the only one that FreeBSD uses.
     pub(crate) fn has_known_segment(self) -> bool {
         self.hi & LPTE_SEGMENT == 0
     }
 
-    /// What tells the page within its group: all but what software keeps there.
-    pub(crate) fn name(self) -> u64 {
+    /// The bits that identify the page within its group: all except the software bits.
+    pub(crate) fn tag(self) -> u64 {
         self.hi & !LPTE_SWBITS
     }
 
@@ -85,7 +85,7 @@ impl Lpte {
         (self.hi & LPTE_AVPN_API) >> LPTE_API_SHIFT
     }
 
-    /// The hash that has led to `group`, as far as that tells it.
+    /// The low bits of the hash for which the entry is in `group`.
     fn hash(self, group: u64) -> u64 {
         match self.hi & LPTE_HID {
             0 => group,
@@ -93,16 +93,16 @@ impl Lpte {
         }
     }
 
-    /// Whether a table of `groups`, a power of two, has this entry's page in `group`.
+    /// Whether this entry's page hashes to `group`, in a table of `groups`, a power of two.
     pub(crate) fn belongs(self, group: u64, groups: u64) -> bool {
-        let (page, told) = match self.unit() {
-            Unit::Small => (self.api() << LEFT_OUT, !(LEAST_GROUPS - 1)),
+        let (page, known) = match self.unit() {
+            Unit::Small => (self.api() << OMITTED_BITS, !(LEAST_GROUPS - 1)),
             Unit::Large => (self.api() >> 1, u64::MAX),
         };
-        (self.hash(group) ^ self.vsid() ^ page) & told & (groups - 1) == 0
+        (self.hash(group) ^ self.vsid() ^ page) & known & (groups - 1) == 0
     }
 
-    /// What an entry in `group` maps of a kernel's address space: address, frame and bytes.
+    /// Virtual address, frame and size of the kernel page that an entry in `group` maps.
     pub(crate) fn kernel_page(self, group: u64) -> Option<(u64, u64, u64)> {
         let segment = segment_of(self.vsid())? << ADDR_SR_SHIFT;
         Some(match self.unit() {
@@ -113,7 +113,7 @@ impl Lpte {
             ),
             Unit::Small => {
                 let low = (self.hash(group) ^ self.vsid()) & (LEAST_GROUPS - 1);
-                let page = self.api() << LEFT_OUT | low;
+                let page = self.api() << OMITTED_BITS | low;
                 let va = segment + page * 4096;
                 (va, self.frame(va), 4096)
             }
@@ -129,8 +129,7 @@ impl Lpte {
     }
 }
 
-/// The frame of the small page at `va` of the kernel map; `read` gives the bytes of the section at
-/// an offset.
+/// The frame of the 4 KiB page at `va` in the kernel map. `read` reads the section at an offset.
 pub(crate) fn translate(
     header: &MinidumpHeader,
     va: u64,
@@ -155,7 +154,7 @@ pub(crate) fn translate(
                 && entry.hi & LPTE_HID == hid
                 && entry.unit() == Unit::Small
                 && entry.vsid() == segment
-                && entry.api() == page >> LEFT_OUT
+                && entry.api() == page >> OMITTED_BITS
             {
                 return Some(entry.frame(va));
             }
@@ -164,23 +163,23 @@ pub(crate) fn translate(
     None
 }
 
-/// The virtual segment of the kernel's segment `esid`.
+/// The virtual segment id of kernel segment `esid`.
 fn vsid_of(esid: u64) -> u64 {
-    let turned = (esid << 8 | esid >> (VSID_HASH_BITS - 8)) % (1 << VSID_HASH_BITS);
-    (turned * VSID_HASH_MULTIPLIER % (1 << VSID_HASH_BITS)) | (1 << VSID_HASH_BITS)
+    let rotated = (esid << 8 | esid >> (VSID_HASH_BITS - 8)) % (1 << VSID_HASH_BITS);
+    (rotated * VSID_HASH_MULTIPLIER % (1 << VSID_HASH_BITS)) | (1 << VSID_HASH_BITS)
 }
 
-/// The kernel's segment whose virtual segment is `vsid`; `None` if that is no kernel's.
+/// The kernel segment with the virtual segment id `vsid`; `None` if it is not a kernel segment.
 fn segment_of(vsid: u64) -> Option<u64> {
     if vsid >> VSID_HASH_BITS != 1 {
         return None;
     }
     let mask = (1 << VSID_HASH_BITS) - 1;
-    let turned = vsid.wrapping_mul(UNHASH) & mask;
-    Some(turned >> 8 | (turned << (VSID_HASH_BITS - 8)) & mask)
+    let rotated = vsid.wrapping_mul(UNHASH) & mask;
+    Some(rotated >> 8 | (rotated << (VSID_HASH_BITS - 8)) & mask)
 }
 
-/// What undoes [`VSID_HASH_MULTIPLIER`]: their product is 1 modulo 2^36.
+/// The inverse of [`VSID_HASH_MULTIPLIER`] modulo 2^36.
 const UNHASH: u64 = 0x614f_b973;
 const _: () = assert!(UNHASH.wrapping_mul(VSID_HASH_MULTIPLIER) & ((1 << VSID_HASH_BITS) - 1) == 1);
 
@@ -188,9 +187,9 @@ const _: () = assert!(UNHASH.wrapping_mul(VSID_HASH_MULTIPLIER) & ((1 << VSID_HA
 mod tests {
     use super::*;
 
-    /// Numbers of the kernel's `va_to_vsid`, computed with big integers.
+    /// Results of the kernel's `va_to_vsid`, computed independently with big integers.
     #[test]
-    fn segments_and_their_numbers_are_told_from_each_other() {
+    fn segments_and_virtual_segments_map_to_each_other() {
         for (va, vsid) in [
             (0xc000_0000_0000_0000_u64, 0x10_000e_cc40_u64),
             (0xc008_0000_0000_0000, 0x1d_800e_cc40),

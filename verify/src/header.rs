@@ -1,8 +1,8 @@
-//! The minidump's own header, read from its bytes, and where it puts the sections.
+//! The verifier's own reader of the minidump header, and the offsets of the sections.
 //!
-//! Definitions from [`livecore_defs`]; the arithmetic is here. With a page size of P, and every
-//! length rounded up to it, the payload is: header (one page), message buffer, `dump_avail`, page
-//! bitmap, page tables, and one page of data for each set bit.
+//! It uses only the definitions of [`livecore_defs`]. With every length rounded up to the page size,
+//! the payload is: header (one page), message buffer, `dump_avail`, page bitmap, page tables, and
+//! one page of data for each set bit.
 
 use livecore_defs::Architecture;
 use livecore_defs::minidump::{HeaderFields, MAGIC_PREFIX, PAGE_SIZE};
@@ -13,12 +13,12 @@ use crate::finding::{Location, Sink};
 use crate::input::{big, field, little, quoted};
 use crate::rules;
 
-/// Bytes of a header that are looked at first: more than any version of any architecture has.
+/// Number of bytes to parse as a header: more than any version of any architecture has.
 pub(crate) const HEAD: usize = 256;
-/// What all magics begin with.
+/// The common prefix of all magics.
 const FAMILY: &[u8] = b"minidump FreeBSD/";
 
-/// What the header says, and what follows from it.
+/// The header of a minidump.
 #[derive(Debug, Clone)]
 pub(crate) struct MinidumpHeader {
     pub(crate) fields: &'static HeaderFields,
@@ -35,29 +35,29 @@ pub(crate) struct MinidumpHeader {
     pub(crate) dmapend: u64,
     /// powerpc64: the last address of the kernel map.
     pub(crate) kernend: u64,
-    /// powerpc64: where the kernel's first byte is.
+    /// powerpc64: the address of the kernel's first byte.
     pub(crate) startkernel: u64,
-    /// arm: the form of page-table entries.
+    /// arm: the format of page-table entries.
     pub(crate) mmuformat: u32,
     /// i386: whether page-table entries have 8 bytes.
     pub(crate) pae: bool,
-    /// Whether the page tables are not padded to a page: 32-bit arm's, as a kernel writes them.
-    /// Not in the header; whoever knows the payload's length finds out.
+    /// Whether the page tables are not padded to a page, as the kernel of 32-bit arm writes them.
+    /// This follows from the payload's length, not from the header.
     pub(crate) unpadded: bool,
 }
 
-/// Why there is no header.
+/// Why a header could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A kind or version that is not known; which.
+    /// An unsupported kind or version; which.
     Unsupported(String),
-    /// Nothing like a minidump.
+    /// Not a minidump.
     Foreign,
-    /// A damaged one; the finding says how.
+    /// A damaged header; a finding describes the damage.
     Broken,
 }
 
-/// One section: its name and its bytes, padding included.
+/// A section: its name and its range of the payload, including padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) name: &'static str,
@@ -66,7 +66,7 @@ pub(crate) struct Section {
 }
 
 impl MinidumpHeader {
-    /// Reads the first bytes of a payload.
+    /// Parses the first bytes of a payload.
     pub(crate) fn parse(bytes: &[u8], sink: &mut Sink) -> Result<Self, Refusal> {
         let fields = architecture(bytes, sink)?;
         let (low, high) = (little(bytes, fields.version), big(bytes, fields.version));
@@ -74,7 +74,7 @@ impl MinidumpHeader {
         let swapped = known.contains(&high) && may_be_big(fields);
         if !known.contains(&low) && !swapped {
             return Err(Refusal::Unsupported(format!(
-                "version {low} of \"{}\": 1 to {} are known",
+                "unsupported version {low} of \"{}\"; supported are 1 to {}",
                 fields.magic_text, fields.last_version
             )));
         }
@@ -96,7 +96,7 @@ impl MinidumpHeader {
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
             if !powerpc64::HASHED_MMUS.iter().any(|m| m.as_bytes() == name) {
                 return Err(Refusal::Unsupported(format!(
-                    "page tables of {}, which no minidump describes",
+                    "unsupported page tables {}",
                     quoted(name)
                 )));
             }
@@ -127,21 +127,21 @@ impl MinidumpHeader {
         })
     }
 
-    /// `amd64` and so on.
+    /// The architecture's name: `amd64`, `arm64`.
     pub(crate) fn architecture(&self) -> &'static str {
         let text = self.fields.magic_text;
         text.rsplit('/').next().unwrap_or(text)
     }
 
-    /// Its row: what is data of each architecture.
+    /// The architecture's definitions.
     pub(crate) fn row(&self) -> &'static Architecture {
         let mut all = Architecture::ALL.into_iter();
-        // Every header's fields are those of a row.
+        // Every header comes from a row.
         all.find(|row| row.header.magic_text == self.fields.magic_text)
             .unwrap_or_default()
     }
 
-    /// Whether the kernel finds all of memory between `dmapbase` and `dmapend` without page tables.
+    /// Whether the kernel maps all of memory linearly between `dmapbase` and `dmapend`.
     pub(crate) fn has_direct_map(&self) -> bool {
         let direct = self.row().direct;
         matches!(
@@ -167,7 +167,7 @@ impl MinidumpHeader {
         self.version >= self.fields.dumpavail_since
     }
 
-    /// Whether a mips kernel is a 64-bit one: the addresses of others have no upper half.
+    /// Whether a mips kernel is a 64-bit one. The addresses of 32-bit kernels fit in 32 bits.
     pub(crate) fn is_wide_mips(&self) -> bool {
         u32::try_from(self.kernbase).is_err()
     }
@@ -181,11 +181,11 @@ impl MinidumpHeader {
         }
     }
 
-    /// Bits of the bitmap's words: the kernel's `long`, but for mips before version 2.
+    /// Bits per word of the bitmap: those of the kernel's `long`, except for mips before version 2.
     pub(crate) fn word_bits(&self) -> u64 {
         match self.architecture() {
             "i386" | "arm" => 32,
-            // A 32-bit kernel's addresses fit into 32 bits; old ones used words of 32 anyway.
+            // Version 1 of mips used 32-bit words even in 64-bit kernels.
             "mips" if self.version == 1 || !self.is_wide_mips() => 32,
             _ => 64,
         }
@@ -196,7 +196,7 @@ impl MinidumpHeader {
         len.div_ceil(self.page) * self.page
     }
 
-    /// The sections in front of the data, in order.
+    /// The sections before the page data, in order.
     pub(crate) fn sections(&self) -> [Section; 5] {
         let mut end = 0;
         let tables = match self.unpadded {
@@ -217,8 +217,8 @@ impl MinidumpHeader {
         })
     }
 
-    /// Bytes that pad the page tables, or that are left out: arm's kernel writes no padding, libkvm
-    /// expects it.
+    /// Size of the optional padding of the page tables: arm's kernel writes none, but libkvm expects
+    /// it.
     pub(crate) fn slack(&self) -> u64 {
         match self.architecture() {
             "arm" => self.rounded(self.pmapsize) - self.pmapsize,
@@ -226,13 +226,13 @@ impl MinidumpHeader {
         }
     }
 
-    /// Where the data begins.
+    /// Offset of the page data.
     pub(crate) fn data(&self) -> u64 {
         self.sections()[4].end
     }
 }
 
-/// Whether `head` begins like a minidump, two damaged bytes forgiven.
+/// Whether `head` begins with the prefix of a minidump's magic, of which two bytes may be damaged.
 pub(crate) fn resembles_payload(head: &[u8]) -> bool {
     head.len() >= MAGIC_PREFIX.len()
         && MAGIC_PREFIX
@@ -247,7 +247,7 @@ fn may_be_big(fields: &HeaderFields) -> bool {
     fields.magic_text.ends_with("/powerpc64") || fields.magic_text.ends_with("/mips")
 }
 
-/// The architecture whose magic `bytes` begin with, or come closest to.
+/// The header layout of the architecture whose magic is closest to the first `bytes`.
 fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, Refusal> {
     let wrong = |fields: &HeaderFields| {
         let text = fields.magic_text.as_bytes();
@@ -255,7 +255,7 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
         let pairs = text.iter().zip(found);
         pairs.filter(|(a, b)| a != b).count() + text.len().saturating_sub(found.len())
     };
-    // Of several the longest: `arm` begins like `arm64`.
+    // `arm` is a prefix of `arm64`: the longest match wins.
     let closest = Architecture::ALL
         .into_iter()
         .map(|row| row.header)
@@ -263,15 +263,15 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
     if let Some(fields) = closest
         && wrong(fields) <= 2
     {
-        // A magic that goes on names something else.
-        let behind = bytes.get(fields.magic_text.len()).copied().unwrap_or(0);
-        if behind == 0 || wrong(fields) > 0 {
+        // An exact match that continues is the name of another architecture.
+        let next = bytes.get(fields.magic_text.len()).copied().unwrap_or(0);
+        if next == 0 || wrong(fields) > 0 {
             return Ok(fields);
         }
     }
     let found = &bytes[..bytes.len().min(24)];
     if bytes.starts_with(FAMILY) {
-        let why = format!("a minidump of an unknown architecture: {}", quoted(found));
+        let why = format!("unsupported minidump architecture: {}", quoted(found));
         return Err(Refusal::Unsupported(why));
     }
     if !resembles_payload(bytes) {
@@ -280,7 +280,7 @@ fn architecture(bytes: &[u8], sink: &mut Sink) -> Result<&'static HeaderFields, 
     let place = Location::payload("minidump header", 0);
     sink.broken(&rules::MD_MAGIC, &place, |f| {
         f.found(quoted(found))
-            .expected(format!("{} and an architecture", quoted(FAMILY)))
+            .expected(format!("{} followed by an architecture", quoted(FAMILY)))
             .bytes(0, found)
     });
     Err(Refusal::Broken)
@@ -293,13 +293,13 @@ fn page_size(flags: u64, at: Field, sink: &mut Sink) -> Result<u64, Refusal> {
         arm64::FLAG_PS_4K => 4096,
         arm64::FLAG_PS_16K => 16384,
         code => {
-            let why = format!("pages of size code {code}, which no kernel writes");
+            let why = format!("unsupported page size code {code}");
             return Err(Refusal::Unsupported(why));
         }
     };
     sink.check(&rules::MD_FLAGS, flags & !mask == 0, &place, |f| {
         f.found(format!("flags {flags:#x}"))
-            .expected("no bit but the page size's")
+            .expected("no bits except those of the page size")
     });
     Ok(page)
 }

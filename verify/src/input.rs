@@ -106,6 +106,11 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..end].escape_ascii())
 }
 
+/// `n` and `noun`, in the plural unless `n` is 1: `1 page`, `2 pages`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Two hexadecimal digits for each byte, separated by spaces.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits: Vec<_> = bytes.iter().map(|b| format!("{b:02x}")).collect();

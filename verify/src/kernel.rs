@@ -1,8 +1,8 @@
-//! A kernel's symbols, looked up through the dump's page tables.
+//! A kernel's variables, read through the dump's page tables and compared with the dump.
 //!
-//! If the kernel is the one that ran, what its variables hold agrees with what the dump says of
-//! itself. A kernel that cannot be compared (its symbols or contents are absent, or the pages are
-//! zero or not in the dump) is a warning; one that contradicts the dump is an error.
+//! If the kernel is the one that was running, its variables agree with the dump. A kernel that
+//! contradicts the dump is an error. A kernel that cannot be compared is a warning: symbols or
+//! contents are absent, or the pages are zero or not in the dump.
 
 use std::collections::HashSet;
 
@@ -16,15 +16,15 @@ use crate::memory::{Memory, Unreadable};
 use crate::rules;
 use crate::symbols::KernelFacts;
 
-/// Bytes of `version` that are compared.
+/// Maximum number of bytes of `version` to compare.
 const VERSION_MAX: usize = 256;
-/// Bytes of a message ring that is read.
+/// Maximum size of a message ring to read.
 const RING_MAX: usize = 16 << 20;
-/// Links of a list that are followed.
+/// Maximum number of links of a list to follow.
 const LIST_MAX: usize = 1 << 17;
 
-/// Compares `kernel` with the dump whose memory this is, and whose message ring has `ring_sum`.
-/// `deep` follows lists as well.
+/// Compares `kernel` with `memory`, `header` and the sum of the dumped message ring. `deep` also
+/// checks lists.
 pub(crate) fn check(
     kernel: &dyn KernelFacts,
     memory: &Memory<'_>,
@@ -51,7 +51,7 @@ pub(crate) fn check(
     }
 }
 
-/// Whether the kernel is one for the dump's architecture.
+/// Checks that the kernel has the dump's architecture.
 fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bool {
     let architecture = memory.header.architecture();
     // Every header's architecture has a row.
@@ -65,7 +65,7 @@ fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bo
             "a kernel for machine {}, {bits} bits",
             kernel.machine()
         ))
-        .expected(format!("one for {architecture}, machine {}", row.machine))
+        .expected(format!("{architecture}, machine {}", row.machine))
     })
 }
 
@@ -76,11 +76,10 @@ struct Checks<'a, 'b> {
 }
 
 impl Checks<'_, '_> {
-    /// Where `name` is while the kernel runs; a finding if there is no such symbol and it is
-    /// `needed`.
-    fn symbol(&mut self, name: &str, needed: bool) -> Option<u64> {
+    /// The run-time address of symbol `name`. Reports a finding if it is absent and `required`.
+    fn symbol(&mut self, name: &str, required: bool) -> Option<u64> {
         let symbol = self.kernel.symbol(name);
-        if symbol.is_none() && needed {
+        if symbol.is_none() && required {
             self.incomparable(name, 0, "no such symbol");
         }
         symbol.map(|s| s.address.wrapping_add(self.memory.displacement()))
@@ -90,11 +89,11 @@ impl Checks<'_, '_> {
         let place = self.place(name, va);
         self.sink.broken(&rules::KRN_COMPARABLE, &place, |f| {
             f.found(why)
-                .expected(format!("a kernel and a dump that both have {name}"))
+                .expected(format!("{name} in both kernel and dump"))
         });
     }
 
-    /// The place of `name`, which is at `va`.
+    /// The location of `name`, at `va`.
     fn place<'n>(&self, name: &'n str, va: u64) -> Location<'n> {
         self.memory.place(Region::At(name, va), va)
     }
@@ -103,8 +102,8 @@ impl Checks<'_, '_> {
         self.incomparable(name, va, &why.to_string());
     }
 
-    /// The bytes at `va`, unless they cannot be had or their pages are all zero: a thinned dump has
-    /// such pages, and they say nothing.
+    /// The bytes at `va`. Reports a finding if they cannot be read, or if the page was zeroed to make
+    /// the dump smaller.
     fn bytes(&mut self, name: &str, va: u64, len: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; len];
         match self.memory.read(va, &mut bytes) {
@@ -120,8 +119,8 @@ impl Checks<'_, '_> {
         }
     }
 
-    /// Whether the page at `va` looks like one that somebody zeroed to make the dump smaller: it is
-    /// all zero, in a dump whose message buffer is too.
+    /// Whether the page at `va` was probably zeroed to make the dump smaller: the page and the
+    /// message buffer are all zero.
     fn thinned(&self, va: u64) -> bool {
         if !self.sink.broke(&rules::MSG_EMPTY) {
             return false;
@@ -142,12 +141,12 @@ impl Checks<'_, '_> {
             return;
         };
         let page = self.memory.header.page;
-        // Not beyond the page: what follows need not be mapped.
-        let room = VERSION_MAX.min((page - va % page) as usize);
+        // Only up to the end of the page: the next one may not be mapped.
+        let most = VERSION_MAX.min((page - va % page) as usize);
         let size = self.kernel.symbol("version").map_or(0, |s| s.size);
         let len = match usize::try_from(size) {
-            Ok(size @ 1..) => room.min(size),
-            _ => room,
+            Ok(size @ 1..) => most.min(size),
+            _ => most,
         };
         let Some(found) = self.bytes("version", va, len) else {
             return;
@@ -162,7 +161,7 @@ impl Checks<'_, '_> {
             self.sink
                 .check(&rules::KRN_HEADER_VERSION, right, &place, |f| {
                     f.found(quoted(stated))
-                        .expected(format!("{}, as in the dumped kernel", quoted(found)))
+                        .expected(format!("{}, the dumped kernel's version", quoted(found)))
                 });
         }
         let linked = va.wrapping_sub(self.memory.displacement());
@@ -174,7 +173,11 @@ impl Checks<'_, '_> {
                         f.found(quoted(found)).expected(quoted(expected))
                     });
             }
-            _ => self.incomparable("version", va, "a kernel file without its contents"),
+            _ => self.incomparable(
+                "version",
+                va,
+                "a kernel file without the contents of version",
+            ),
         }
     }
 
@@ -207,7 +210,7 @@ impl Checks<'_, '_> {
             return;
         };
         let ranges: Vec<_> = self.memory.avail.ranges().collect();
-        // Arrays of 32-bit addresses are widened while they are written.
+        // The kernel writes arrays of 32-bit addresses to the section as 64-bit ones.
         let size = match self.memory.header.architecture() {
             "arm" => 4,
             "mips" => self.pointer_size(),
@@ -232,8 +235,8 @@ impl Checks<'_, '_> {
         }
     }
 
-    /// `ring_sum` to compare it with the checksum that the kernel kept, which a message that was
-    /// being written has changed.
+    /// Checks the message buffer, and if given compares `ring_sum` with the checksum in memory. They
+    /// differ if the kernel was writing a message during the dump.
     fn msgbuf(&mut self, ring_sum: Option<u32>) {
         let Some(va) = self.symbol("msgbufp", false) else {
             return;
@@ -263,7 +266,7 @@ impl Checks<'_, '_> {
         });
         if let (true, Some(sum)) = (right, ring_sum) {
             let stated = number(fields.msg_cksum);
-            // The section was written before the pages: the kernel may have printed since.
+            // The kernel wrote the section before the pages, and may have logged messages since.
             let same =
                 stated == u64::from(sum) || self.sum(number(fields.msg_ptr), ring) == Some(stated);
             self.sink.check(&rules::LIV_MSGBUF, same, &place, |f| {
@@ -273,8 +276,8 @@ impl Checks<'_, '_> {
         }
     }
 
-    /// The sum of the `len` bytes at `at`, modulo 2^32; `None` if the dump does not have them, or of
-    /// a ring that is too large to be read.
+    /// The sum of the `len` bytes at `at`, modulo 2^32; `None` if they cannot be read or are more
+    /// than [`RING_MAX`].
     fn sum(&self, at: u64, len: u64) -> Option<u64> {
         let mut left = usize::try_from(len).ok().filter(|len| *len <= RING_MAX)?;
         let (mut at, mut sum, mut piece) = (at, 0_u32, vec![0; left.min(1 << 16)]);
@@ -290,19 +293,19 @@ impl Checks<'_, '_> {
         Some(sum.into())
     }
 
-    /// Whether lists can be followed in reasonable time.
+    /// Checks that lists can be followed in reasonable time.
     fn can_follow(&mut self) -> bool {
         let place = Location::dump("page data");
         let random = self.memory.is_random();
         self.sink.check(&rules::LIV_FOLLOWED, random, &place, |f| {
-            f.found("a stream that can only be decoded from its beginning")
-                .expected("frames, or a dump that fits into memory")
+            f.found("a stream that can be decoded only from its beginning")
+                .expected("frames, or a dump that fits within a quarter of --memory")
         })
     }
 
-    /// Lists the threads, and looks at the stack of each one that sleeps.
+    /// Lists the threads, and checks the stack of each sleeping thread.
     fn threads(&mut self) {
-        // Without the exported offsets there is nothing to list.
+        // Threads cannot be listed without the offsets that the kernel exports.
         let Some(threads) = self.kernel.threads(self.memory) else {
             return;
         };
@@ -323,17 +326,15 @@ impl Checks<'_, '_> {
             let right = sp != 0 && mapped(sp) && mapped(fp) && inside;
             self.sink.check(&rules::LIV_STACK, right, &place, |f| {
                 let stack = thread.stack.as_ref();
-                let stack = stack.map(|s| format!(", and inside {:#x}..{:#x}", s.start, s.end));
+                let stack = stack.map(|s| format!(" within {:#x}..{:#x}", s.start, s.end));
                 f.found(format!("stack pointer {sp:#x}, frame pointer {fp:#x}"))
-                    .expected(format!(
-                        "addresses that are mapped{}",
-                        stack.unwrap_or_default()
-                    ))
+                    .expected(format!("mapped addresses{}", stack.unwrap_or_default()))
             });
         }
     }
 
-    /// Follows `allproc`. Each process's `le_prev` holds the address of what points to it.
+    /// Follows `allproc`, and checks that the `le_prev` of each process is the address of the link
+    /// to it.
     fn allproc(&mut self) {
         let offset = self
             .symbol("proc_off_p_list", false)
@@ -351,7 +352,7 @@ impl Checks<'_, '_> {
                 Ok(process) => process,
                 Err(why) => {
                     self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
-                        f.found(format!("a link at {link:#x} on {why}"))
+                        f.found(format!("a link at {link:#x}, in {why}"))
                             .expected("a list that can be followed to its end")
                     });
                     return;
@@ -359,7 +360,7 @@ impl Checks<'_, '_> {
             };
             if !seen.insert(process) || seen.len() > LIST_MAX {
                 self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
-                    f.found(format!("process {process:#x} again"))
+                    f.found(format!("process {process:#x} a second time, or too many"))
                         .expected("a list without a cycle")
                 });
                 return;
@@ -370,7 +371,7 @@ impl Checks<'_, '_> {
                 self.sink
                     .check(&rules::LIV_BACK_LINK, back == link, &place, |f| {
                         f.found(format!("process {process:#x} points back to {back:#x}"))
-                            .expected(format!("{link:#x}, which points to it"))
+                            .expected(format!("{link:#x}, the link to it"))
                     });
             }
             link = next;

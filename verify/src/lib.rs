@@ -1,36 +1,38 @@
-//! Checks FreeBSD kernel dumps by re-deriving everything that they claim.
+//! Checks headers, checksums and structure of FreeBSD kernel dumps.
 //!
-//! The verifier stands apart from reader and producer. It shares their definitions (structs,
-//! constants, sizes) and none of their arithmetic: headers, lengths, offsets, bitmap, rank and the
-//! seal are read and computed here again, so that an error in one place is not an error in both.
-//! A kernel's symbols and types come from the caller, through [`KernelFacts`].
+//! The verifier is independent of the reader and the producer. It shares their definitions (structs,
+//! constants, sizes) and none of their arithmetic: it reads headers and the seal, and computes
+//! lengths, offsets, bitmap and ranks, with code of its own. A bug in one is therefore not a bug in
+//! both. The caller supplies a kernel's symbols and types through [`KernelFacts`].
 //!
-//! A *rule* ([`Rule`]) is a claim that every sound dump fulfils; [`rules::all`] is the table of
-//! them. [`verify()`] applies them to one dump and gives a [`Report`]: facts, findings, and a
-//! verdict with the exit code of the whole program. A report has one shape; [`render`] writes it
-//! for people and for machines. `docs/verify.md` says what each rule and format is about.
+//! A *rule* ([`Rule`]) is a claim that is true of every sound dump; [`rules::all`] lists them.
+//! [`verify()`] applies them to one dump and returns a [`Report`]: facts, findings, and a verdict
+//! with an exit code. [`render`] writes reports as text, JSON and other formats. `docs/verify.md`
+//! describes rules and formats.
 //!
-//! | module        | what it checks                                                      |
-//! |---------------|---------------------------------------------------------------------|
-//! | `container`   | where header, payload and padding lie                               |
-//! | `kdh`         | `struct kerneldumpheader`                                           |
-//! | `info`        | the `info.N` beside a dump                                          |
-//! | `codec`       | zstd frames and gzip members, found by their own structure          |
-//! | `probe`       | whether a file ends like a sealed one                               |
-//! | `seal`        | the seal, against the frames                                        |
-//! | `records`     | what a seal tells of the dump's making                              |
-//! | `intake`      | the content, seen once: hands each section to the module it is for  |
-//! | `header`      | the minidump header as it is read                                   |
-//! | `sections`    | the rules about it                                                  |
-//! | `full`        | a full dump's ELF headers                                           |
-//! | `avail`       | `dump_avail`                                                        |
-//! | `bits`        | the page bitmap                                                     |
-//! | `tables`      | page tables: their entries are read by `entry` and `hashed`         |
-//! | `msgbuf`      | the message buffer                                                  |
-//! | `kernel`      | a kernel's variables, through `memory`, the dump's address space; `symbols` is what it asks about the kernel |
-//! | `liveness`    | what a machine that ran on has torn, as evidence                     |
-//! | [`compare`]   | two dumps, page by page                                             |
-//! | `run`         | the order of all this, and what needs two of them                   |
+//! | module      | content                                                               |
+//! |-------------|-----------------------------------------------------------------------|
+//! | `container` | the offsets of header, payload and padding                            |
+//! | `kdh`       | `struct kerneldumpheader`                                             |
+//! | `info`      | a dump's `info.N`                                                     |
+//! | `codec`     | walks over zstd frames and gzip members, without the seal's index     |
+//! | `probe`     | search for a seal from the end of the file                            |
+//! | `seal`      | the seal, compared with the frames                                    |
+//! | `records`   | the producer's records in the seal                                    |
+//! | `intake`    | the decoded content, passed to the modules below in one pass          |
+//! | `header`    | the minidump header                                                   |
+//! | `sections`  | the rules about the minidump header                                   |
+//! | `full`      | the ELF headers of a full dump                                        |
+//! | `avail`     | `dump_avail`                                                          |
+//! | `bits`      | the page bitmap                                                       |
+//! | `tables`    | page tables; `entry` and `hashed` parse their entries                 |
+//! | `msgbuf`    | the message buffer                                                    |
+//! | `memory`    | the dumped kernel's memory, by virtual address                        |
+//! | `kernel`    | a kernel's variables, compared with the dump                          |
+//! | `symbols`   | the interface to a reader of kernel files                             |
+//! | `liveness`  | the consistency of live dumps                                         |
+//! | [`compare`] | the comparison of two dumps, page by page                             |
+//! | `run`       | the verification of one dump                                          |
 
 mod avail;
 mod bits;

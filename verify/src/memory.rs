@@ -1,10 +1,10 @@
-//! Any address of the dumped kernel, looked up again in the decompressed payload.
+//! Reads of the dumped kernel's memory, by virtual or physical address, after the walk.
 //!
-//! The walk has left marks: frames at which decoding can begin. A page is had by decoding from the
-//! last mark in front of it; what is decoded on the way is kept, up to a limit. A dump of one
-//! frame has one mark: if it fits into the limit all of it is kept, else it is decoded from its
-//! beginning each time. That will do for the few pages of a kernel's own variables, which lie low
-//! in memory; [`Memory::is_random`] says whether it will do for more.
+//! The walk marked frames at which decoding can begin. To read a page, [`Memory`] decodes from the
+//! last mark before it, and caches nearby pages. A dump of one frame has one mark: if it fits within
+//! the limit, all of it is cached, otherwise it is decoded from its beginning for each page. That is
+//! fast enough for the few pages of kernel variables, which are at low addresses;
+//! [`Memory::is_random`] returns whether it is fast enough for more.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,33 +24,33 @@ use crate::input::Input;
 use crate::intake::Intake;
 use crate::symbols::DumpedMemory;
 
-/// Pages kept.
+/// Maximum number of cached pages.
 const CACHE: usize = 4096;
-/// Pages in front of and behind a wanted one that are kept when they come by.
+/// Number of pages to cache before and after a page.
 const NEAR: u64 = 64;
 
 /// Why an address could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// No entry maps it.
+    /// No entry maps the address.
     NotMapped,
-    /// Its page is not in the dump.
+    /// The page is not in the dump.
     Hole(u64),
-    /// Its page should be there, and is behind the end or damaged.
+    /// The page should be in the dump, but is after its end or damaged.
     Lost(u64),
 }
 
 impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotMapped => f.write_str("an address that is not mapped"),
+            Self::NotMapped => f.write_str("an unmapped address"),
             Self::Hole(pa) => write!(f, "page {pa:#x}, which is not in the dump"),
             Self::Lost(pa) => write!(f, "page {pa:#x}, which is lost"),
         }
     }
 }
 
-/// The kernel's memory as the dump has it.
+/// The dumped kernel's memory.
 pub(crate) struct Memory<'a> {
     input: &'a Input,
     codec: Codec,
@@ -61,16 +61,16 @@ pub(crate) struct Memory<'a> {
     bits: &'a Bits,
     pages: Mutex<BTreeMap<u64, Vec<u8>>>,
     content_len: u64,
-    /// Where the minidump begins in the payload, a multiple of the page size.
+    /// Offset of the minidump in the payload, a multiple of the page size.
     base: u64,
-    /// Most bytes of content that may be kept, or decoded for one page.
+    /// Maximum size of content to cache, or to decode for one page.
     limit: u64,
-    /// Whether everything that is decoded is kept.
+    /// Whether all decoded pages are cached.
     keep_all: bool,
 }
 
 impl<'a> Memory<'a> {
-    /// The memory of a dump whose sections were seen; `None` if they were not.
+    /// The memory of a dump; `None` unless its sections were read.
     pub(crate) fn new(
         input: &'a Input,
         layout: &Layout,
@@ -99,13 +99,13 @@ impl<'a> Memory<'a> {
         })
     }
 
-    /// Whether pages anywhere can be read in reasonable time.
+    /// Whether any page can be read in reasonable time.
     pub(crate) fn is_random(&self) -> bool {
         let far = self.content_len / (self.marks.len() as u64).max(1);
         self.codec == Codec::None || self.keep_all || far <= self.limit
     }
 
-    /// The page of the minidump at `offset`, a multiple of the page size; what is there of it.
+    /// The page of the minidump at `offset`, a multiple of the page size. The last page may be short.
     fn payload_page(&self, offset: u64) -> Option<Vec<u8>> {
         let offset = offset.checked_add(self.base)?;
         let mut cache = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +166,7 @@ impl<'a> Memory<'a> {
             }
             at < keep_to
         });
-        // The replay may have stopped in the middle of a page; only the content's end is one.
+        // Only the last page of the content is cached incomplete.
         if !page.is_empty() && at >= self.content_len {
             cache.insert(at - page.len() as u64, page);
         }
@@ -174,7 +174,7 @@ impl<'a> Memory<'a> {
         cache.get(&offset).cloned()
     }
 
-    /// Where the page of `pa` begins in the payload.
+    /// Offset in the minidump of the page that contains `pa`.
     fn page_offset(&self, pa: u64) -> Result<u64, Unreadable> {
         let rank = self.avail.bit(pa).and_then(|bit| self.bits.rank(bit));
         rank.ok_or(Unreadable::Hole(pa))?
@@ -183,7 +183,7 @@ impl<'a> Memory<'a> {
             .ok_or(Unreadable::Lost(pa))
     }
 
-    /// The place of the byte at `va`, which lies in `region`; none if the dump does not have it.
+    /// The location of `va`, in `region`; without an offset if the dump does not contain it.
     pub(crate) fn place<'n>(&self, region: Region<'n>, va: u64) -> Location<'n> {
         let found = self.translate(va).and_then(|pa| self.page_offset(pa));
         match found {
@@ -192,7 +192,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Fills `buf` from physical address `pa`; it must not cross a page.
+    /// Fills `buf` from physical address `pa`, within one page.
     fn read_phys(&self, pa: u64, buf: &mut [u8]) -> Result<(), Unreadable> {
         let offset = self.page_offset(pa)?;
         let at = offset.checked_add(pa % self.header.page);
@@ -200,8 +200,8 @@ impl<'a> Memory<'a> {
         read.ok_or(Unreadable::Lost(pa))
     }
 
-    /// Fills `buf`, at most a page, from `offset` of the payload. Behind page tables without
-    /// padding the dump's pages are none of the payload's.
+    /// Fills `buf`, at most a page, from `offset` of the minidump. After unpadded page tables the
+    /// dump's pages are not aligned in the payload, so `buf` may cross a page of the payload.
     fn payload_bytes(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
         let size = self.header.page;
         let (mut at, mut rest) = (offset, buf);
@@ -217,7 +217,7 @@ impl<'a> Memory<'a> {
         Some(())
     }
 
-    /// Entry `index` of the page-table section, whose entries have `size` bytes: 4 or 8.
+    /// Entry `index` of the page-table section, with entries of `size` bytes: 4 or 8.
     fn entry(&self, index: u64, size: usize) -> Option<u64> {
         let at = index.checked_mul(size as u64)?;
         if at >= self.header.pmapsize {
@@ -229,7 +229,7 @@ impl<'a> Memory<'a> {
         Some(entry::number(self.header, bytes))
     }
 
-    /// The physical address behind `va`.
+    /// The physical address of `va`.
     pub(crate) fn translate(&self, va: u64) -> Result<u64, Unreadable> {
         let header = self.header;
         let (page, base) = (header.page, header.kernbase);
@@ -262,12 +262,12 @@ impl<'a> Memory<'a> {
                     _ => Ok((entry & amd64::PG_FRAME) + va % page),
                 }
             }
-            Entry::Absent | Entry::Strange(_) => Err(Unreadable::NotMapped),
+            Entry::Absent | Entry::Invalid(_) => Err(Unreadable::NotMapped),
         }
     }
 
-    /// The physical address behind `va` of powerpc64. Addresses below the direct map are those of
-    /// the kernel's file, which runs elsewhere.
+    /// The physical address of `va` on powerpc64. Addresses below the direct map are link-time
+    /// addresses of the kernel.
     fn translate_hashed(&self, va: u64) -> Result<u64, Unreadable> {
         let header = self.header;
         let va = match va < header.dmapbase {
@@ -286,7 +286,7 @@ impl<'a> Memory<'a> {
         Ok(frame + va % header.page)
     }
 
-    /// How much higher the kernel runs than its file says: powerpc64's alone does.
+    /// The kernel's load address minus its link-time address; 0 except on powerpc64.
     pub(crate) fn displacement(&self) -> u64 {
         match self.header.is_hashed() {
             true => self.header.startkernel.wrapping_sub(powerpc64::KERNBASE),
@@ -299,8 +299,8 @@ impl<'a> Memory<'a> {
         let page = self.header.page;
         let (mut at, mut rest) = (va, buf);
         while !rest.is_empty() {
-            let room = usize::try_from(page - at % page).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at_mut(room.min(rest.len()));
+            let left = usize::try_from(page - at % page).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at_mut(left.min(rest.len()));
             self.read_phys(self.translate(at)?, now)?;
             at = at
                 .checked_add(now.len() as u64)
@@ -322,7 +322,7 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// The physical address behind an address that mips's hardware maps itself.
+/// The physical address of `va` in an unmapped segment of mips: xkphys, kseg0 or kseg1.
 fn unmapped(header: &MinidumpHeader, va: u64) -> Option<u64> {
     let wide = header.is_wide_mips();
     if wide && (mips::XKPHYS_START..=mips::XKPHYS_END).contains(&va) {
@@ -343,8 +343,8 @@ impl DumpedMemory for Memory<'_> {
         let page = self.header.page;
         let (mut pa, mut rest) = (at, buf);
         while !rest.is_empty() {
-            let room = usize::try_from(page - pa % page).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at_mut(room.min(rest.len()));
+            let left = usize::try_from(page - pa % page).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at_mut(left.min(rest.len()));
             Memory::read_phys(self, pa, now).map_err(|_| pa)?;
             pa = pa.checked_add(now.len() as u64).ok_or(at)?;
             rest = later;

@@ -1,8 +1,7 @@
-//! The message buffer: a ring, and in a crash dump `struct msgbuf` right behind it.
+//! The message buffer: a ring, followed in a crash dump by `struct msgbuf`.
 //!
-//! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`. The ring is summed while it goes by; only
-//! the struct is kept. In a live dump the bytes behind the ring are heap rubbish, so a struct that
-//! is not there proves nothing.
+//! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`. The verifier sums the ring and stores only
+//! the struct. In a live dump heap garbage follows the ring, so a missing struct is normal.
 
 use livecore_defs::Field;
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC, MsgbufFields, SEQMOD_RINGS};
@@ -11,17 +10,17 @@ use crate::finding::{Location, Sink};
 use crate::input::{big, little};
 use crate::rules;
 
-/// What is kept of the section.
+/// The state of reading the section.
 #[derive(Debug)]
 pub(crate) struct Msgbuf {
-    /// Bytes of the ring, from the minidump header.
+    /// Size of the ring, from the minidump header.
     size: u64,
     seen: u64,
     sum: u32,
     text: bool,
-    /// The last bytes of the ring, and those behind it, as far as a struct can reach.
+    /// The last bytes of the ring and the bytes after it, where a struct may be.
     near: Vec<u8>,
-    /// Bytes of `near` in front of the ring's end.
+    /// Number of bytes of `near` before the end of the ring.
     before: usize,
     fields: &'static MsgbufFields,
     big: bool,
@@ -41,10 +40,10 @@ impl Msgbuf {
         }
     }
 
-    /// Takes the section's next bytes.
+    /// Receives the section's next bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let left = usize::try_from(self.size.saturating_sub(self.seen)).unwrap_or(usize::MAX);
-        let (ring, behind) = bytes.split_at(left.min(bytes.len()));
+        let (ring, after) = bytes.split_at(left.min(bytes.len()));
         for byte in ring {
             self.sum = self.sum.wrapping_add(u32::from(*byte));
             self.text |= *byte != 0;
@@ -57,13 +56,12 @@ impl Msgbuf {
             self.near.drain(..old);
             self.before = self.near.len();
         }
-        let room = (self.before + 2 * reach).saturating_sub(self.near.len());
-        self.near
-            .extend_from_slice(&behind[..behind.len().min(room)]);
+        let left = (self.before + 2 * reach).saturating_sub(self.near.len());
+        self.near.extend_from_slice(&after[..after.len().min(left)]);
         self.seen += bytes.len() as u64;
     }
 
-    /// The sum of the ring's bytes, modulo 2^32: what `msg_cksum` is.
+    /// The sum of the ring's bytes, modulo 2^32, as in `msg_cksum`.
     pub(crate) fn sum(&self) -> u32 {
         self.sum
     }
@@ -75,9 +73,9 @@ impl Msgbuf {
         }
     }
 
-    /// Where a struct begins that says of itself that it does, if that is near the ring's end and
-    /// not there: the header's size of the ring is wrong.
-    fn elsewhere(&self) -> Option<u64> {
+    /// Offset of a struct whose `msg_size` equals its offset, near the end of the ring but not at it:
+    /// the ring size in the minidump header is wrong.
+    fn other_size(&self) -> Option<u64> {
         let fields = self.fields;
         let first = self.size.checked_sub(self.before as u64)?;
         let structs = self.near.windows(fields.sizeof).enumerate();
@@ -90,24 +88,24 @@ impl Msgbuf {
         found.find(|here| *here != self.size)
     }
 
-    /// Applies the rules about a section that begins at payload offset `at`.
+    /// Applies the rules about the section, which is at payload offset `at`.
     pub(crate) fn check(&self, at: u64, sink: &mut Sink) {
         let place = Location::payload("message buffer", at);
         let text = self.text || self.size == 0;
         sink.check(&rules::MSG_EMPTY, text, &place, |f| {
             f.found(format!("{} bytes, all zero", self.size))
-                .expected("the messages of a kernel that has started")
+                .expected("messages")
         });
         let start = at + self.size;
         let tail = &self.near[self.before.min(self.near.len())..];
         let number = |f: Field| self.number(tail, f);
         let place = |f: Field| Location::payload("struct msgbuf", start + f.offset as u64);
         let fields = self.fields;
-        if let Some(size) = self.elsewhere() {
+        if let Some(size) = self.other_size() {
             let place = Location::payload("struct msgbuf", at + size);
             sink.broken(&rules::MSG_SIZE, &place, |f| {
                 f.found(format!(
-                    "a struct msgbuf that says msg_size {size}, where it lies"
+                    "a struct msgbuf with msg_size {size} at that offset"
                 ))
                 .expected(format!("{}, the header's msgbufsize", self.size))
             });

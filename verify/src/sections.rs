@@ -1,4 +1,4 @@
-//! The rules about the minidump header and the places of the sections.
+//! The rules about the minidump header.
 
 use livecore_defs::paging::When;
 use livecore_defs::{Field, amd64};
@@ -10,7 +10,7 @@ use crate::input::{field, quoted};
 use crate::rules;
 
 impl MinidumpHeader {
-    /// Applies the rules about the header page, of which `bytes` are all.
+    /// Applies the rules about the header page, which is `bytes`.
     pub(crate) fn check(&self, bytes: &[u8], sink: &mut Sink) {
         let fields = self.fields;
         self.check_magic(bytes, sink);
@@ -18,7 +18,7 @@ impl MinidumpHeader {
         let at = |f: Field| Location::payload("minidump header", f.offset as u64);
         let page = self.page;
         let mut sizes = vec![("bitmapsize", fields.bitmapsize, self.bitmapsize)];
-        // arm counts tables of 1 KiB, and rounds nothing.
+        // pmapsize of arm is a multiple of 1 KiB tables, not rounded to pages.
         if self.architecture() != "arm" {
             sizes.push(("pmapsize", fields.pmapsize, self.pmapsize));
         }
@@ -40,15 +40,15 @@ impl MinidumpHeader {
             &rules::MD_MSGBUF_SIZE,
             size != 0,
             &at(fields.msgbufsize),
-            |f| f.found("msgbufsize 0").expected("a ring of some size"),
+            |f| f.found("msgbufsize 0").expected("a size above 0"),
         );
         if let (Some(base), Some(_)) = (fields.dmapbase, fields.dmapend) {
             let (low, high) = (self.dmapbase, self.dmapend);
-            // mips never fills them.
+            // mips kernels leave both fields zero.
             let right = low < high || self.architecture() == "mips";
             sink.check(&rules::MD_DMAP, right, &at(base), |f| {
                 f.found(format!("direct map {low:#x}..{high:#x}"))
-                    .expected("a start before the end")
+                    .expected("a start below the end")
             });
         }
         let applies = |when: When| match when {
@@ -88,7 +88,7 @@ impl MinidumpHeader {
         let place = Location::payload("minidump header", 0);
         sink.check(&rules::MD_MAGIC, padded, &place, |f| {
             f.found(quoted(magic))
-                .expected(format!("\"{}\", NUL padded", self.fields.magic_text))
+                .expected(format!("\"{}\", padded with NUL", self.fields.magic_text))
                 .bytes(0, magic)
         });
     }
@@ -133,12 +133,12 @@ impl MinidumpHeader {
         let place = Location::payload("minidump header", offset as u64);
         sink.check(&rules::MD_RESERVED, stray.is_none(), &place, |f| {
             f.found(format!("byte {:#04x}", bytes[offset]))
-                .expected("zeros wherever the header has no field")
+                .expected("zeros outside of the header's fields")
                 .bytes(offset as u64, &bytes[offset..])
         });
     }
 
-    /// The rules about addresses that a kernel is built with.
+    /// Applies the rules about addresses that a kernel is compiled with.
     fn check_layout(&self, sink: &mut Sink) {
         let fields = self.fields;
         let at = |f: Field| Location::payload("minidump header", f.offset as u64);
@@ -163,14 +163,14 @@ impl MinidumpHeader {
         }
     }
 
-    /// Whether the direct map reaches what `dump_avail` describes, from `start` to `end`.
+    /// Checks that the direct map covers `start..end`, the range of `dump_avail`.
     pub(crate) fn check_dmap_phys(&self, start: u64, end: u64, sink: &mut Sink) {
         let Some(at) = self.fields.dmapphys else {
             return;
         };
         let (phys, page) = (self.dmapphys, self.page);
         let place = Location::payload("minidump header", at.offset as u64);
-        // Kernels begin it where an L1 entry does; an L2 block is the least that could map it.
+        // Kernels align the direct map to an L1 entry; the smallest possible block is that of L2.
         let block = page * (page / 8);
         let len = self.dmapend.saturating_sub(self.dmapbase);
         let reaches = phys <= start && end.checked_sub(phys).is_some_and(|most| most <= len);
@@ -178,7 +178,7 @@ impl MinidumpHeader {
         sink.check(&rules::MD_DMAP_PHYS, right, &place, |f| {
             f.found(format!("dmapphys {phys:#x}, {len:#x} bytes"))
                 .expected(format!(
-                    "a multiple of {block:#x}, and all of {start:#x}..{end:#x}"
+                    "a multiple of {block:#x}, and a map that covers {start:#x}..{end:#x}"
                 ))
         });
     }
@@ -208,10 +208,10 @@ impl MinidumpHeader {
             f.found(format!(
                 "kernbase {found:#x} and {entries} entries of {span:#x} bytes"
             ))
-            .expected(format!("a range around {:#x}", amd64::KERNBASE))
+            .expected(format!("a range that contains {:#x}", amd64::KERNBASE))
         });
         if self.version >= 2 && self.kernbase == amd64::VM_MIN_KERNEL_ADDRESS {
-            // From VM_MIN_KERNEL_ADDRESS to KERNBASE in steps of 1 GiB, and one or two more.
+            // One page for each GiB from VM_MIN_KERNEL_ADDRESS to KERNBASE, and one or two more.
             let least = (amd64::KERNBASE - amd64::VM_MIN_KERNEL_ADDRESS) / amd64::NBPDP + 1;
             let pages = self.pmapsize / self.page;
             let right = pages == least || pages == least + 1;

@@ -1,15 +1,15 @@
 //! The page-table section, and the leaf tables among the data pages.
 //!
-//! | architecture      | an entry of the section maps | leaf tables            |
-//! |-------------------|------------------------------|------------------------|
-//! | amd64 from v2     | 2 MiB, or names a leaf table | pages of the dump      |
-//! | all others        | one page                     | the section itself     |
-//! | powerpc64         | one page, found by its hash  | the section itself     |
+//! | architecture      | an entry of the section          | leaf tables        |
+//! |-------------------|----------------------------------|--------------------|
+//! | amd64 from v2     | maps 2 MiB or points to a table  | pages of the dump  |
+//! | powerpc64         | maps one page, found by its hash | the section itself |
+//! | all others        | maps one page                    | the section itself |
 //!
-//! What an entry's page has to fulfil: a leaf table is in the dump, since the kernel adds it while
-//! it walks. A mapped page inside `dump_avail` that is not in the dump was allocated with
-//! `M_NODUMP` (buffers are) or got lost; which of the two the dump does not tell. A mapped page
-//! outside of `dump_avail` is a device or the hole below 1 MiB, and normal.
+//! A leaf table must be in the dump, since the kernel adds it while it walks the tables. A mapped
+//! page within `dump_avail` that is not in the dump was allocated with `M_NODUMP`, as buffers are,
+//! or is lost; the dump does not show which. A mapped page outside of `dump_avail` is a device or
+//! the hole below 1 MiB, which is normal.
 
 use livecore_defs::powerpc64::{LPTE_SIZE, LPTEG_ENTRIES};
 use livecore_defs::{amd64, arm};
@@ -20,37 +20,38 @@ use crate::entry::{self, Entry};
 use crate::finding::{Location, Region, Sink};
 use crate::hashed::{GROUP, Lpte};
 use crate::header::MinidumpHeader;
+use crate::input::count;
 use crate::report::Stop;
 use crate::rules;
 
-/// A page of the data section that is a leaf table, and the entry of the section that names it.
+/// A leaf table in the data section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Table {
-    /// Its place among the data pages.
+    /// Index of its page in the data section.
     pub(crate) rank: u64,
-    /// The first address that it maps.
+    /// The first virtual address that it maps.
     pub(crate) va: u64,
 }
 
-/// What walking the tables has come to.
+/// The result of walking the tables.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    /// Leaf tables, to be walked when their pages come by.
+    /// Leaf tables to walk when their pages are received.
     pub(crate) wanted: Vec<Table>,
-    /// Pages that are mapped and in the dump.
+    /// Number of mapped pages in the dump.
     pub(crate) present: u64,
-    /// Pages that are mapped, inside `dump_avail`, and not in the dump.
+    /// Number of mapped pages within `dump_avail` that are not in the dump.
     pub(crate) absent: u64,
-    /// Pages that are mapped and outside `dump_avail`.
+    /// Number of mapped pages outside `dump_avail`.
     pub(crate) outside: u64,
-    /// The first of `absent`: its address, and where its entry is in the payload.
+    /// The first of the `absent` pages: virtual address, and payload offset of its entry.
     first_absent: Option<(u64, u64)>,
     valid: u64,
-    /// Valid entries of the kernel image's directory: first, last, and how many.
+    /// Valid directory entries of the kernel image: first, last, and their number.
     image: Option<(u64, u64, u64)>,
 }
 
-/// What a page of tables is looked up in.
+/// The sections that a page-table entry is compared with.
 pub(crate) struct Lookup<'a> {
     pub(crate) header: &'a MinidumpHeader,
     pub(crate) avail: &'a Avail,
@@ -58,26 +59,26 @@ pub(crate) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Whether this section is walked.
+    /// Whether the format of this section is supported.
     fn is_walked(&self) -> bool {
         self.header.is_hashed() || entry::size(self.header).is_some()
     }
 
-    /// Whether the section has the directory that maps amd64's kernel image.
-    fn holds_the_image(&self) -> bool {
+    /// Whether the section contains the directory entries of amd64's kernel image.
+    fn maps_image(&self) -> bool {
         let header = self.header;
         let entries = header.pmapsize / amd64::PTE_SIZE as u64;
         let end = header.kernbase.checked_add(entries * amd64::NBPDR);
         header.is_amd64()
             && header.version >= 2
             && header.kernbase <= amd64::KERNBASE
-            // The last entry's address ends where addresses do.
+            // On overflow the section maps up to the end of the address space.
             && end.is_none_or(|end| end > amd64::KERNBASE)
     }
 }
 
 impl Tables {
-    /// Takes one page of the section, which begins at payload offset `at`.
+    /// Walks one page of the section, which is at payload offset `at`.
     pub(crate) fn section_page(
         &mut self,
         bytes: &[u8],
@@ -105,7 +106,7 @@ impl Tables {
             let offset = at + (i * size) as u64;
             let index = first + i as u64;
             let va = index.checked_mul(span);
-            // Behind the last address there is nothing to map; another rule tells of it.
+            // An entry beyond the address space maps nothing; MD-KERNEL-MAP reports it.
             let Some(va) = va.and_then(|skip| header.kernbase.checked_add(skip)) else {
                 break;
             };
@@ -113,7 +114,7 @@ impl Tables {
                 Entry::Absent => continue,
                 Entry::Leaf { pa, len } => self.leaf(va, pa, len, offset, lookup),
                 Entry::Table { pa } => self.table(va, pa, offset, lookup, sink),
-                Entry::Strange(what) => strange(va, what, entry, offset, sink),
+                Entry::Invalid(what) => invalid(va, what, entry, offset, sink),
             }
             self.valid += 1;
             if header.is_amd64() {
@@ -128,14 +129,14 @@ impl Tables {
         }
         if self.wanted.len() as u64 * size_of::<Table>() as u64 > memory / 4 {
             return Err(Stop::Failed(format!(
-                "{} leaf tables need more memory than the limit of {memory} bytes allows",
+                "{} leaf tables need more memory than the limit of {memory} bytes; raise --memory",
                 self.wanted.len()
             )));
         }
         Ok(())
     }
 
-    /// The rule about arm's pages of 64 KiB.
+    /// Applies the rule about arm's 64 KiB pages.
     fn large_pages(&self, bytes: &[u8], at: u64, lookup: &Lookup<'_>, sink: &mut Sink) {
         let unit = arm::PTE_SIZE * ENTRIES_OF_LARGE_PAGE;
         for (i, bytes) in bytes.chunks(unit).enumerate() {
@@ -145,14 +146,14 @@ impl Tables {
             let offset = at + (i * unit + wrong * arm::PTE_SIZE) as u64;
             let place = Location::payload("page-table entry", offset);
             sink.broken(&rules::PT_LARGE_PAGE, &place, |f| {
-                f.found("a descriptor among those of a 64 KiB page that differs")
-                    .expected("16 that are alike")
+                f.found("a descriptor of a 64 KiB page that differs from the others")
+                    .expected("16 identical descriptors")
                     .bytes(offset, &bytes[wrong * arm::PTE_SIZE..])
             });
         }
     }
 
-    /// Takes one page of powerpc64's hashed table, which begins `within` bytes into the section.
+    /// Walks one page of powerpc64's hashed table, at offset `within` of the section.
     fn hashed_page(
         &mut self,
         bytes: &[u8],
@@ -163,12 +164,12 @@ impl Tables {
     ) {
         let header = lookup.header;
         let groups = header.pmapsize / GROUP;
-        // Of another number of groups none can be told; another rule says so.
+        // With a wrong number of groups a group cannot be computed; MD-HASH-GROUPS reports it.
         let countable = groups.is_power_of_two() && !sink.broke(&rules::MD_HASH_GROUPS);
         // A group is 128 bytes.
         for (i, bytes) in bytes.chunks(GROUP as usize).enumerate() {
             let group = within / GROUP + i as u64;
-            let mut names = Vec::new();
+            let mut tags = Vec::new();
             for (slot, bytes) in bytes.chunks_exact(LPTE_SIZE).enumerate() {
                 let entry = Lpte::parse(bytes);
                 if !entry.is_valid() {
@@ -186,21 +187,21 @@ impl Tables {
                     });
                 };
                 if !entry.has_known_segment() {
-                    let what = "an entry of another segment size than 256 MiB";
-                    broken(&rules::PT_ENTRY, what, "the two upper bits zero");
+                    let what = "a segment size other than 256 MiB";
+                    broken(&rules::PT_ENTRY, what, "zeros in the two upper bits");
                     continue;
                 }
-                if names.contains(&entry.name()) {
-                    let what = "a second entry of the same page";
+                if tags.contains(&entry.tag()) {
+                    let what = "a second entry for the same page";
                     broken(&rules::PT_HASH_TWICE, what, "one entry");
                 }
-                names.push(entry.name());
+                tags.push(entry.tag());
                 if !countable {
                     continue;
                 }
                 if !entry.belongs(group, groups) {
-                    let what = "an entry of a page whose hash is another";
-                    let expected = "a page that this group is the first or the second for";
+                    let what = "an entry for a page with another hash";
+                    let expected = "a page that hashes to this group";
                     broken(&rules::PT_HASH_GROUP, what, expected);
                     continue;
                 }
@@ -214,7 +215,7 @@ impl Tables {
         }
     }
 
-    /// Rules about an entry of amd64's section that maps 2 MiB or names a table.
+    /// Applies the rules about an entry of amd64's section from version 2.
     fn amd64_entry(
         &mut self,
         va: u64,
@@ -232,7 +233,7 @@ impl Tables {
             let place = Location::payload(Region::For("page directory entry", va), offset);
             sink.check(&rules::PT_RESERVED, reserved == 0, &place, |f| {
                 f.found(format!("2 MiB leaf {entry:#x}"))
-                    .expected("bits 13 to 20 zero")
+                    .expected("zeros in bits 13 to 20")
             });
         }
         if va >= amd64::KERNBASE {
@@ -261,7 +262,7 @@ impl Tables {
         let bit = lookup.avail.bit(pa);
         let inside = sink.check(&rules::PT_TABLE_OUTSIDE, bit.is_some(), &place, |f| {
             f.found(format!("a leaf table at {pa:#x}"))
-                .expected("a page inside of dump_avail")
+                .expected("a page within dump_avail")
         });
         let rank = bit.and_then(|bit| lookup.bits.rank(bit));
         if !inside {
@@ -269,21 +270,21 @@ impl Tables {
         }
         sink.check(&rules::PT_TABLE_ABSENT, rank.is_some(), &place, |f| {
             f.found(format!("a leaf table at {pa:#x}, which is not in the dump"))
-                .expected("every leaf table of the kernel map to be in the dump")
+                .expected("a leaf table in the dump")
         });
         if let Some(rank) = rank {
             self.wanted.push(Table { rank, va });
         }
     }
 
-    /// Puts the leaf tables into the order in which their pages come by, each once: a table that
-    /// many entries name maps the same pages for all of them.
+    /// Sorts the leaf tables by their order in the dump, without duplicates: a table that several
+    /// entries point to is walked once.
     pub(crate) fn sort(&mut self) {
         self.wanted.sort_unstable();
         self.wanted.dedup_by_key(|table| table.rank);
     }
 
-    /// Takes the page of leaf table `table`, which begins at payload offset `at`.
+    /// Walks leaf table `table`, whose page is at payload offset `at`.
     pub(crate) fn table_page(&mut self, table: Table, bytes: &[u8], at: u64, lookup: &Lookup<'_>) {
         for (i, entry) in bytes.chunks_exact(amd64::PTE_SIZE).enumerate() {
             let entry = entry::number(lookup.header, entry);
@@ -296,7 +297,7 @@ impl Tables {
         }
     }
 
-    /// Applies the rules about all tables together.
+    /// Applies the rules about the tables as a whole.
     pub(crate) fn finish(&self, lookup: &Lookup<'_>, sink: &mut Sink) {
         if !lookup.is_walked() {
             return;
@@ -318,22 +319,22 @@ impl Tables {
         let place = Location::payload("page tables", start);
         sink.check(&rules::PT_EMPTY, self.valid > 0, &place, |f| {
             f.found("no valid entry")
-                .expected("the tables of a kernel that has started")
+                .expected("entries of the kernel map")
         });
         let (va, offset) = self.first_absent.unwrap_or((0, start));
         let place = Location::payload(Region::For("page-table entry", va), offset);
         sink.check(&rules::PT_PAGE_ABSENT, self.absent == 0, &place, |f| {
             f.found(format!(
-                "{} mapped pages inside of dump_avail that are not in the dump, the first at {va:#x}",
-                self.absent
+                "{} within dump_avail not in the dump, the first at {va:#x}",
+                count(self.absent, "mapped page")
             ))
-            .expected("none, or as many as were allocated with M_NODUMP")
+            .expected("only pages allocated with M_NODUMP")
         });
-        if self.image.is_none() && self.valid > 0 && lookup.holds_the_image() {
+        if self.image.is_none() && self.valid > 0 && lookup.maps_image() {
             let place = Location::payload("page directory of KERNBASE", start);
             sink.broken(&rules::PT_IMAGE_GAP, &place, |f| {
-                f.found(format!("no valid entry from {:#x} on", amd64::KERNBASE))
-                    .expected("the kernel's image to be mapped")
+                f.found(format!("no valid entry from {:#x}", amd64::KERNBASE))
+                    .expected("entries that map the kernel image")
             });
         }
         if let Some((first, last, count)) = self.image {
@@ -342,20 +343,20 @@ impl Tables {
             let place = Location::payload("page directory of KERNBASE", start);
             sink.check(&rules::PT_IMAGE_GAP, count == whole, &place, |f| {
                 f.found(format!(
-                    "{} of {whole} entries from {at:#x} on are zero",
+                    "{} zero entries among {whole} from {at:#x}",
                     whole - count
                 ))
-                .expected("the kernel's image to be mapped without gaps")
+                .expected("a kernel image without gaps")
             });
         }
     }
 }
 
-/// Small pages in one of arm's pages of 64 KiB.
+/// Number of 4 KiB pages in a 64 KiB page of arm.
 const ENTRIES_OF_LARGE_PAGE: usize = 16;
 
-/// Tells of an entry of a kind that its format does not have.
-fn strange(va: u64, what: &str, entry: u64, offset: u64, sink: &mut Sink) {
+/// Reports an entry of a type that its format does not define.
+fn invalid(va: u64, what: &str, entry: u64, offset: u64, sink: &mut Sink) {
     let place = Location::payload(Region::For("page-table entry", va), offset);
     sink.broken(&rules::PT_ENTRY, &place, |f| {
         f.found(format!("{entry:#x}, {what}")).expected("a page")

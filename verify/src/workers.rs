@@ -1,15 +1,14 @@
-//! Frames in parallel, results in order.
+//! Parallel work on frames, with results in order.
 //!
-//! One thread, the caller's, owns everything: it makes jobs in the order of the file, hands them
-//! to workers over a bounded channel, and takes each result in the order in which the jobs were
-//! made. A job carries its own reply channel, so order needs no sorting: the oldest job's reply is
-//! waited for first. A worker is started when a job comes and all others may be at work: what has
-//! few frames, or large ones of which few are under way, takes few threads.
+//! The calling thread creates jobs in the order of the file, sends them to workers through a bounded
+//! channel, and receives the results in the order of the jobs. Each job has its own reply channel,
+//! so results need no sorting: the thread waits for the oldest job first. It starts a worker when a
+//! job arrives and all others may be busy, so a file with few frames uses few threads.
 //!
-//! Memory is bounded by the cost of the jobs that are under way: a new job is made only while
-//! their sum is below the limit, or nothing is under way. A worker owns a job's bytes until it has
-//! sent the result. When the caller stops early it drops the job channel; workers finish what they
-//! have, see the channel closed and end, and the scope waits for them.
+//! The total cost of the jobs in progress bounds memory: the thread creates a job only while the
+//! total is below the limit, or no job is in progress. A worker owns a job's bytes until it has sent
+//! the result. To stop early, the calling thread drops the job channel; each worker finishes its
+//! job, finds the channel closed and ends, and the scope waits for them.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -18,24 +17,24 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::report::Stop;
 
-/// Makes jobs and takes results; always on the caller's thread.
+/// Creates jobs and receives results, on the calling thread.
 pub(crate) trait Pump {
     /// One piece of work.
     type Job: Send;
-    /// What comes of it.
+    /// The result of a job.
     type Done: Send;
 
-    /// The next job and the bytes that it holds until it is done. `None`: no more for now.
+    /// The next job and the memory that it uses; `None` if there is none now.
     fn next_job(&mut self) -> Result<Option<(Self::Job, u64)>, Stop>;
 
-    /// Does one job; on any thread.
+    /// Does one job, on any thread.
     fn work(job: Self::Job) -> Self::Done;
 
-    /// Takes the result of the oldest job.
+    /// Receives the result of the oldest job.
     fn done(&mut self, done: Self::Done) -> Result<(), Stop>;
 }
 
-/// Runs `pump` until it has no more jobs and all results are taken.
+/// Runs `pump` until it has no more jobs and has received all results.
 pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> Result<(), Stop> {
     if threads.get() == 1 {
         return alone(pump);
@@ -46,20 +45,20 @@ pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> 
     std::thread::scope(|scope| {
         let jobs = jobs;
         let (mut started, mut most) = (0, threads.get());
-        let mut under_way: VecDeque<(Receiver<P::Done>, u64)> = VecDeque::new();
-        let mut held = 0_u64;
+        let mut in_progress: VecDeque<(Receiver<P::Done>, u64)> = VecDeque::new();
+        let mut total = 0_u64;
         let mut more = true;
         loop {
-            while more && under_way.len() < depth && (held < memory || under_way.is_empty()) {
+            while more && in_progress.len() < depth && (total < memory || in_progress.is_empty()) {
                 let Some((job, cost)) = pump.next_job()? else {
                     more = false;
                     break;
                 };
-                if started < most && started <= under_way.len() {
+                if started < most && started <= in_progress.len() {
                     let thread = std::thread::Builder::new();
                     match thread.spawn_scoped(scope, || work_off::<P>(&queue)) {
                         Ok(_) => started += 1,
-                        // Fewer do the same work, and if there is none the caller's thread does.
+                        // Without any worker the calling thread does all jobs.
                         Err(_) if started == 0 => {
                             pump.done(P::work(job))?;
                             return alone(pump);
@@ -69,24 +68,24 @@ pub(crate) fn run<P: Pump>(pump: &mut P, threads: NonZeroUsize, memory: u64) -> 
                 }
                 let (reply, done) = mpsc::sync_channel(1);
                 if jobs.send((job, reply)).is_err() {
-                    return Err(Stop::Failed("no worker is left".into()));
+                    return Err(Stop::Failed("all workers ended".into()));
                 }
-                held = held.saturating_add(cost);
-                under_way.push_back((done, cost));
+                total = total.saturating_add(cost);
+                in_progress.push_back((done, cost));
             }
-            let Some((oldest, cost)) = under_way.pop_front() else {
+            let Some((oldest, cost)) = in_progress.pop_front() else {
                 return Ok(());
             };
             let done = oldest
                 .recv()
                 .map_err(|_| Stop::Failed("a worker ended early".into()))?;
-            held = held.saturating_sub(cost);
+            total = total.saturating_sub(cost);
             pump.done(done)?;
         }
     })
 }
 
-/// Does all jobs on the caller's thread.
+/// Does all jobs on the calling thread.
 fn alone<P: Pump>(pump: &mut P) -> Result<(), Stop> {
     while let Some((job, _)) = pump.next_job()? {
         pump.done(P::work(job))?;
@@ -94,14 +93,14 @@ fn alone<P: Pump>(pump: &mut P) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A job, and where its result goes.
+/// A job and the channel for its result.
 type Ticket<P> = (<P as Pump>::Job, SyncSender<<P as Pump>::Done>);
 
 fn work_off<P: Pump>(queue: &Mutex<Receiver<Ticket<P>>>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((job, reply)) = next else { return };
-        // Nobody listens any more when the caller has stopped.
+        // Sending fails if the calling thread has stopped.
         let _ = reply.send(P::work(job));
     }
 }
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn results_come_in_the_order_of_the_jobs_whatever_the_number_of_threads() {
+    fn results_arrive_in_the_order_of_the_jobs_for_any_number_of_threads() {
         for threads in 1..5 {
             let mut pump = Squares {
                 next: 0,

@@ -1,5 +1,4 @@
-//! What a page or a page-table entry that differs stands for: its place in the direct map, and
-//! with a kernel the symbol that lies there.
+//! Virtual addresses and symbols of pages and page-table entries that differ.
 
 use super::{PageDifference, SectionDifference, Side};
 use crate::entry;
@@ -8,10 +7,10 @@ use crate::memory::Memory;
 use crate::options::Options;
 use crate::symbols::KernelFacts;
 
-/// Most bytes of a kernel's image that are looked through for a page.
+/// Maximum size of a kernel image to search for a page.
 const IMAGE_MAX: u64 = 512 << 20;
 
-/// Says of each page where it is in the direct map, and in the image of the kernel of `options`.
+/// Sets the direct-map address of each page, and its symbol if `options` has a kernel.
 pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Options<'_>) {
     let Some(header) = side.intake.header() else {
         return;
@@ -36,15 +35,15 @@ pub(super) fn of_pages(pages: &mut [PageDifference], side: &Side, options: &Opti
     }
 }
 
-/// The address of the page at `pa` in the direct map.
+/// The direct-map address of the page at `pa`.
 fn direct(header: &MinidumpHeader, pa: u64) -> Option<u64> {
     let offset = pa.checked_sub(header.dmapphys)?;
     let at = header.dmapbase.checked_add(offset)?;
     (header.has_direct_map() && at < header.dmapend).then_some(at)
 }
 
-/// Looks the kernel's image through for the pages. An image is mapped once, page by page, and its
-/// symbols say from where to where it is.
+/// Searches the kernel image for the pages. The image extends from the first symbol to the last, and
+/// maps each page once.
 fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memory<'_>) {
     let mut named: Vec<(u64, &str)> = kernel
         .symbols()
@@ -67,8 +66,8 @@ fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memo
             && let Some(found) = pages.iter_mut().find(|p| p.pa == pa && p.symbol.is_none())
         {
             let at = va.saturating_add(found.offset as u64);
-            let behind = named.partition_point(|(value, _)| *value <= at);
-            let name = behind.checked_sub(1).map(|i| named[i]);
+            let after = named.partition_point(|(value, _)| *value <= at);
+            let name = after.checked_sub(1).map(|i| named[i]);
             found.symbol = Some(match name {
                 Some((value, name)) if value == at => format!("{at:#x} {name}"),
                 Some((value, name)) => format!("{at:#x} {name}+{:#x}", at - value),
@@ -83,7 +82,7 @@ fn symbols(pages: &mut [PageDifference], kernel: &dyn KernelFacts, memory: &Memo
     }
 }
 
-/// What the first byte that differs belongs to.
+/// A description of the first byte that differs.
 pub(super) fn of_section(found: &SectionDifference, side: &Side) -> Option<String> {
     let header = side.intake.header()?;
     let entry = match found.what {

@@ -1,7 +1,7 @@
-//! Two streams of sections and pages, merged.
+//! The merge of two streams of sections and pages.
 //!
-//! A batch is [`BATCH`] pages in one piece of memory. The side that fills it gives it away, so
-//! nothing is shared; the side that takes it lets it go.
+//! A batch is [`BATCH`] pages in one allocation. The sender fills it and gives up its ownership; the
+//! receiver drops it.
 
 use std::cmp::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -9,38 +9,39 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use super::{PageDifference, Pages, SectionDifference};
 use crate::intake::{Seen, Tap};
 
-/// Pages handed over at a time.
+/// Number of pages in a batch.
 const BATCH: usize = 64;
-/// Batches that wait for the other side.
-pub(super) const WAITING: usize = 4;
-/// Bytes that are shown where two pages begin to differ.
+/// Maximum number of batches in a channel.
+pub(super) const QUEUE_LEN: usize = 4;
+/// Number of bytes to report where two pages differ.
 const SHOWN: usize = 16;
-/// The sections that are compared, with their numbers. The header is compared field by field, and
-/// the bitmap by the pages that are there.
+/// The sections to compare, with their indices. The header is compared by field, and the bitmap by
+/// the pages in each dump.
 const SECTIONS: [(usize, &str); 3] = [(1, "message buffer"), (2, "dump_avail"), (4, "page tables")];
 
-/// Some pages: where each begins and ends in the bytes.
+/// A batch of pages.
 #[derive(Default)]
 pub(super) struct Batch {
+    /// Each page and its end in `bytes`.
     pages: Vec<(Seen, usize)>,
     bytes: Vec<u8>,
 }
 
-/// A tap that gives batches.
-pub(super) fn tap(give: SyncSender<Batch>) -> Tap {
-    struct Giver {
+/// A tap that sends batches.
+pub(super) fn tap(channel: SyncSender<Batch>) -> Tap {
+    struct BatchSender {
         batch: Batch,
-        give: SyncSender<Batch>,
+        channel: SyncSender<Batch>,
     }
-    impl Drop for Giver {
+    impl Drop for BatchSender {
         fn drop(&mut self) {
-            // Nobody listens any more if the other side has failed.
-            let _ = self.give.send(std::mem::take(&mut self.batch));
+            // Sending fails if the receiver has stopped.
+            let _ = self.channel.send(std::mem::take(&mut self.batch));
         }
     }
-    let mut giver = Giver {
+    let mut sender = BatchSender {
         batch: Batch::default(),
-        give,
+        channel,
     };
     Box::new(move |seen, bytes| {
         if let Seen::Section(number, _) = seen
@@ -48,37 +49,37 @@ pub(super) fn tap(give: SyncSender<Batch>) -> Tap {
         {
             return true;
         }
-        let batch = &mut giver.batch;
+        let batch = &mut sender.batch;
         if batch.bytes.capacity() == 0 {
             batch.bytes.reserve_exact(BATCH * bytes.len());
             batch.pages.reserve_exact(BATCH);
         }
         batch.bytes.extend_from_slice(bytes);
         batch.pages.push((seen, batch.bytes.len()));
-        batch.pages.len() < BATCH || giver.give.send(std::mem::take(batch)).is_ok()
+        batch.pages.len() < BATCH || sender.channel.send(std::mem::take(batch)).is_ok()
     })
 }
 
-/// One side, a page at a time.
-pub(super) struct Pulled {
-    take: Receiver<Batch>,
+/// The pages of one dump, one at a time.
+pub(super) struct PageStream {
+    channel: Receiver<Batch>,
     batch: Batch,
     next: usize,
 }
 
-impl Pulled {
-    pub(super) fn new(take: Receiver<Batch>) -> Self {
+impl PageStream {
+    pub(super) fn new(channel: Receiver<Batch>) -> Self {
         Self {
-            take,
+            channel,
             batch: Batch::default(),
             next: 0,
         }
     }
 
-    /// The page that is next, if there is one.
+    /// The next page; `None` at the end.
     fn peek(&mut self) -> Option<(Seen, &[u8])> {
         while self.next >= self.batch.pages.len() {
-            self.batch = self.take.recv().ok()?;
+            self.batch = self.channel.recv().ok()?;
             self.next = 0;
         }
         let (seen, end) = self.batch.pages[self.next];
@@ -94,7 +95,7 @@ impl Pulled {
     }
 }
 
-/// What the merge finds.
+/// The result of the merge.
 pub(super) struct Merged {
     keep: usize,
     pub(super) same: u64,
@@ -106,7 +107,7 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Keeps at most `keep` of each kind of difference.
+    /// Stores at most `keep` differences of each kind.
     pub(super) fn new(keep: usize) -> Self {
         Self {
             keep,
@@ -119,8 +120,8 @@ impl Merged {
         }
     }
 
-    /// Goes through both sides, which ascend.
-    pub(super) fn merge(&mut self, mut a: Pulled, mut b: Pulled) {
+    /// Compares two streams, both in ascending order.
+    pub(super) fn merge(&mut self, mut a: PageStream, mut b: PageStream) {
         loop {
             let order = match (a.peek(), b.peek()) {
                 (None, None) => return,
@@ -140,7 +141,7 @@ impl Merged {
         }
     }
 
-    /// Takes what both sides have at one place, or what one of them has.
+    /// Compares a page of both dumps, or counts a page of one.
     fn pair(&mut self, a: Option<(Seen, &[u8])>, b: Option<(Seen, &[u8])>) {
         let Some((seen, _)) = a.or(b) else { return };
         let (one, two) = (a.map(|a| a.1), b.map(|b| b.1));
@@ -195,7 +196,7 @@ impl Merged {
     }
 }
 
-/// Where two pieces begin to differ, and some bytes of both from there on.
+/// Offset of the first difference, and some bytes of both at it.
 fn shown(a: &[u8], b: &[u8]) -> (usize, Vec<u8>, Vec<u8>) {
     let first = a.iter().zip(b).position(|(a, b)| a != b);
     let offset = first.unwrap_or(a.len().min(b.len()));

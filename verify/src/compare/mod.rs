@@ -1,14 +1,13 @@
-//! Two dumps side by side: do they hold the same state of a machine?
+//! The comparison of two dumps: whether they contain the same state of a machine.
 //!
-//! Both are verified at the same time, each on a thread of its own with workers of its own, and
-//! what they hold is compared while it goes by (`merge`): sections come first and data pages in
-//! ascending physical address, on both sides, so two streams are merged as two sorted lists are.
-//! Containers, codecs, versions and frame sizes play no part. Each side hands pages over in batches
-//! through a bounded channel; a side that is ahead waits. Memory is what two verifications need,
-//! and a few batches.
+//! Both dumps are verified at the same time, each on a thread with its own workers. Their pages are
+//! compared as they are decoded (`merge`): both streams have the sections first, then data pages in
+//! ascending physical address, so they are merged like sorted lists. Containers, codecs, versions
+//! and frame sizes do not matter. Each thread sends pages in batches through a bounded channel, and
+//! waits if it is ahead. Memory is that of two verifications and a few batches.
 //!
-//! Header fields are compared too. They are told, but do not make two dumps differ unless that is
-//! asked for: a conversion may have had to rebuild a header.
+//! Header fields are compared and reported. They make dumps differ only under `strict`, because a
+//! conversion may have had to rebuild a header.
 
 mod meaning;
 mod merge;
@@ -28,21 +27,21 @@ use crate::kdh::Kdh;
 use crate::options::{Depth, Options};
 use crate::report::{Report, Verdict};
 use crate::run::{ScannedFile, verify_into};
-use merge::{Merged, Pulled, WAITING, tap};
+use merge::{Merged, PageStream, QUEUE_LEN, tap};
 
-/// What comparing two dumps comes to.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The same pages with the same contents, the same sections.
+    /// Both have the same sections, and the same pages with the same contents.
     Same,
-    /// Not the same.
+    /// They differ.
     Differ,
-    /// One of them is broken or could not be read; which, and why.
+    /// A dump is broken or could not be read; which, and why.
     CouldNot(String),
 }
 
 impl Answer {
-    /// qemu-img's exit codes: 0 same, 1 different, and 4 where it has "above 1".
+    /// The exit code: 0 same, 1 different, as qemu-img has them; 4 could not compare.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Same => 0,
@@ -61,93 +60,93 @@ impl Answer {
     }
 }
 
-/// A value that is not the same on both sides.
+/// A value that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is: `message buffer`, `hostname`.
+    /// The value's name: `kernbase`, `hostname`.
     pub what: &'static str,
-    /// What the first dump has.
+    /// The first dump's value.
     pub a: String,
-    /// What the second dump has.
+    /// The second dump's value.
     pub b: String,
 }
 
 /// A section whose bytes differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionDifference {
-    /// Its name.
+    /// The section's name.
     pub what: &'static str,
-    /// The first byte that differs, from the section's beginning.
+    /// Offset in the section of the first byte that differs.
     pub offset: u64,
-    /// At most 16 bytes of the first dump from there on; none if it has no such page.
+    /// Up to 16 bytes of the first dump at `offset`; empty if the dump lacks the page.
     pub a: Vec<u8>,
-    /// And of the second.
+    /// Up to 16 bytes of the second dump at `offset`; empty if the dump lacks the page.
     pub b: Vec<u8>,
-    /// Pages of the section that differ or that only one dump has.
+    /// Number of pages of the section that differ or are in one dump only.
     pub pages: u64,
-    /// What lies there: the first kernel address that a page-table entry maps.
+    /// What is at `offset`: the page-table entry, and the kernel address that it maps.
     pub meaning: Option<String>,
 }
 
 /// A page whose contents differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageDifference {
-    /// Its physical address.
+    /// Physical address of the page.
     pub pa: u64,
-    /// The first byte that differs, from the page's beginning.
+    /// Offset in the page of the first byte that differs.
     pub offset: usize,
-    /// At most 16 bytes of the first dump from there on.
+    /// Up to 16 bytes of the first dump at `offset`.
     pub a: Vec<u8>,
-    /// And of the second.
+    /// Up to 16 bytes of the second dump at `offset`.
     pub b: Vec<u8>,
-    /// Where that byte is in the direct map, if there is one.
+    /// Direct-map address of that byte, if there is a direct map.
     pub direct: Option<u64>,
-    /// Where it is in the kernel's image, and the symbol it lies in or behind, if a kernel was
-    /// given and its image has the page: `0xffffffff81c9a2f0 hz+0x4`.
+    /// Address of that byte in the kernel image, and the symbol at or before it, if a kernel was
+    /// given and its image contains the page: `0xffffffff81c9a2f0 hz+0x4`.
     pub symbol: Option<String>,
 }
 
-/// Pages: how many, and the first of them as ranges of physical addresses.
+/// A number of pages, and the first of them as ranges of physical addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pages {
-    /// How many.
+    /// Number of pages.
     pub count: u64,
     /// The first ranges, `start..end`.
     pub ranges: Vec<(u64, u64)>,
-    /// How many of the pages are in these ranges.
+    /// Number of pages in these ranges.
     pub shown: u64,
 }
 
 impl Pages {
     fn add(&mut self, pa: u64, page: u64, keep: usize) {
         self.count += 1;
-        let room = self.ranges.len() < keep;
-        // The last page that an address can have ends behind the last address.
+        let may_grow = self.ranges.len() < keep;
+        // The end of the last page of the address space overflows.
         let end = pa.saturating_add(page);
         match self.ranges.last_mut() {
-            // Pages come in ascending order, so a range that is not the last one kept stays.
+            // Pages are in ascending order: only the last range can grow.
             Some(last) if last.1 == pa && self.shown + 1 == self.count => last.1 = end,
-            _ if room => self.ranges.push((pa, end)),
+            _ if may_grow => self.ranges.push((pa, end)),
             _ => return,
         }
         self.shown += 1;
     }
 }
 
-/// What comparing two dumps found.
+/// The comparison of two dumps.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// The first dump, verified.
+    /// The first dump's report.
     pub a: Report,
-    /// The second.
+    /// The second dump's report.
     pub b: Report,
-    /// What it comes to.
+    /// The result.
     pub answer: Answer,
-    /// Pages that are the same on both sides.
+    /// Number of equal pages.
     pub same: u64,
     /// Pages whose contents differ.
     pub differ: Pages,
-    /// The first of them.
+    /// The first pages whose contents differ.
     pub pages: Vec<PageDifference>,
     /// Pages that only the first dump has.
     pub only_a: Pages,
@@ -155,13 +154,13 @@ pub struct Comparison {
     pub only_b: Pages,
     /// Sections that differ.
     pub sections: Vec<SectionDifference>,
-    /// What the minidump headers say of the machine and differ in.
+    /// Properties of the machine that differ, from the minidump headers.
     pub machine: Vec<Difference>,
-    /// Header fields that differ, which does not make the dumps differ unless under `strict`.
+    /// Header fields that differ; they make the dumps differ only under `strict`.
     pub headers: Vec<Difference>,
 }
 
-/// What is left of a side when its pages have gone by.
+/// The result of verifying one of the dumps.
 struct Side {
     report: Report,
     header: Option<Kdh>,
@@ -170,7 +169,7 @@ struct Side {
 }
 
 impl Side {
-    /// A side that could not be looked at.
+    /// A dump that could not be verified because no thread could be created.
     fn without_thread(name: &str, error: &std::io::Error) -> Self {
         let report = Report {
             name: name.into(),
@@ -180,7 +179,7 @@ impl Side {
             facts: Facts::default(),
             findings: Vec::new(),
             outcomes: BTreeMap::new(),
-            verdict: Verdict::Failed(format!("no thread to look at it: {error}")),
+            verdict: Verdict::Failed(format!("cannot create a thread: {error}")),
             liveness: None,
         };
         Self {
@@ -192,37 +191,37 @@ impl Side {
     }
 }
 
-/// Compares two dumps. `options` are for both, their names aside: under `strict` headers have to
-/// be the same, `kernel` tells what differing pages hold, `per_rule` is how many of each kind of
-/// difference are kept, and filters apply to the reports alone.
+/// Compares two dumps. `options` apply to both, except for `name`. Under `strict` headers must be
+/// equal; `kernel` supplies symbols of pages that differ; `per_rule` limits the differences of each
+/// kind to store; filters apply only to the reports.
 pub fn compare(
     sources: [Arc<dyn ReadAt>; 2],
     names: [&str; 2],
     options: &Options<'_>,
     progress: &dyn Progress,
 ) -> Comparison {
-    let (merged, a, b) = look(&sources, names, options, progress, [None; 2]);
-    // Whether 32-bit arm's page tables are padded only the length tells, which a compressed dump
-    // says at its end.
+    let (merged, a, b) = verify_both(&sources, names, options, progress, [None; 2]);
+    // Only the length shows whether the page tables of 32-bit arm are padded, and the length of a
+    // compressed dump is known at its end.
     let lens = [&a, &b].map(|side| side.intake.padded_len());
     let (merged, a, b) = match lens {
         [None, None] => (merged, a, b),
-        lens => look(&sources, names, options, progress, lens),
+        lens => verify_both(&sources, names, options, progress, lens),
     };
     finish(merged, a, b, options)
 }
 
-/// Goes through both dumps at the same time. `lens` are the payloads' lengths, where they have to be
-/// known from the beginning.
-fn look(
+/// Verifies both dumps and compares their pages at the same time. `lens` are the payloads' lengths,
+/// where they must be known in advance.
+fn verify_both(
     sources: &[Arc<dyn ReadAt>; 2],
     names: [&str; 2],
     options: &Options<'_>,
     progress: &dyn Progress,
     lens: [Option<u64>; 2],
 ) -> (Merged, Side, Side) {
-    let (give_a, take_a) = sync_channel(WAITING);
-    let (give_b, take_b) = sync_channel(WAITING);
+    let (give_a, take_a) = sync_channel(QUEUE_LEN);
+    let (give_b, take_b) = sync_channel(QUEUE_LEN);
     let side = |number: usize, give| {
         let (source, name) = (Arc::clone(&sources[number]), names[number]);
         let options = Options {
@@ -238,7 +237,7 @@ fn look(
             intake.expect_exactly(len);
         }
         let examined = verify_into(source, &options, progress, &mut intake);
-        // The last batch is given when the tap is dropped.
+        // Dropping the tap sends the last batch.
         intake.untap();
         Side {
             report: examined.report,
@@ -252,8 +251,8 @@ fn look(
         let thread = std::thread::Builder::new;
         let a = thread().spawn_scoped(scope, || side(0, give_a));
         let b = thread().spawn_scoped(scope, || side(1, give_b));
-        // Of a side without a thread nothing comes.
-        merged.merge(Pulled::new(take_a), Pulled::new(take_b));
+        // A side without a thread sends no pages.
+        merged.merge(PageStream::new(take_a), PageStream::new(take_b));
         [(a, names[0]), (b, names[1])].map(|(side, name)| match side {
             Ok(side) => (side.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(error) => Side::without_thread(name, &error),
@@ -265,7 +264,7 @@ fn look(
 
 fn finish(merged: Merged, a: Side, b: Side, options: &Options<'_>) -> Comparison {
     let mut pages = merged.pages;
-    // Either side's page tables will do; a page that differs is in both dumps.
+    // A page that differs is in both dumps, so the page tables of either describe it.
     let described = if a.intake.header().is_some() { &a } else { &b };
     meaning::of_pages(&mut pages, described, options);
     let mut sections = merged.sections;
@@ -300,13 +299,13 @@ fn finish(merged: Merged, a: Side, b: Side, options: &Options<'_>) -> Comparison
     }
 }
 
-/// Why one of the dumps cannot be compared.
+/// The reason why one of the dumps cannot be compared.
 fn broken(reports: [&Report; 2]) -> Option<String> {
     reports.into_iter().find_map(|report| {
         let why = match &report.verdict {
             Verdict::Sound | Verdict::Warnings => return None,
             Verdict::Broken => report.findings.first().map_or_else(
-                || "it is broken".to_string(),
+                || "no finding was selected".to_string(),
                 |f| format!("{}, {}", f.rule.id, crate::render::line(f)),
             ),
             Verdict::NotADump(why) | Verdict::Failed(why) => why.clone(),
@@ -315,9 +314,8 @@ fn broken(reports: [&Report; 2]) -> Option<String> {
     })
 }
 
-/// Whether the section `what` says the same thing in both dumps' versions: those without a
-/// `dump_avail` say less of memory and nothing else, and amd64's first version has another kind of
-/// page tables.
+/// Whether the section `what` can be compared: versions without `dump_avail` describe less memory,
+/// and version 1 of amd64 has page tables of another format.
 fn comparable(what: &str, a: &Intake, b: &Intake) -> bool {
     let (Some(one), Some(two)) = (a.header(), b.header()) else {
         return false;
@@ -331,7 +329,7 @@ fn comparable(what: &str, a: &Intake, b: &Intake) -> bool {
     }
 }
 
-/// Gathers values that are not the same.
+/// Collects values that differ.
 #[derive(Default)]
 struct Differences(Vec<Difference>);
 

@@ -1,4 +1,4 @@
-//! A comparison for people, and as JSON.
+//! A comparison as text and as JSON.
 
 use std::io::{self, Write};
 
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Answer, Comparison, Difference, Pages};
 use crate::finding::printable;
-use crate::input::hex;
+use crate::input::{count, hex};
 use crate::render::Style;
 
 impl Comparison {
-    /// As JSON, docs/schemas/compare.schema.json.
+    /// The comparison as JSON, as in `docs/schemas/compare.schema.json`.
     pub fn value(&self) -> Value {
         let sections: Vec<_> = self
             .sections
@@ -62,13 +62,13 @@ impl Comparison {
         })
     }
 
-    /// For people.
+    /// Writes the comparison as text.
     pub fn write_text(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         let (a, b) = (&printable(&self.a.name), &printable(&self.b.name));
         match &self.answer {
             Answer::Same => {
                 let word = style.painted("the same", "32");
-                writeln!(out, "{a} and {b} are {word}: {} pages", self.same)?;
+                writeln!(out, "{a} and {b} are {word}: {}", count(self.same, "page"))?;
             }
             Answer::Differ => {
                 let word = style.painted("differ", "31");
@@ -77,12 +77,12 @@ impl Comparison {
                 writeln!(
                     out,
                     "{a} and {b} {word}: {same} pages are the same, {differ} differ, {only} are \
-                     in one only"
+                     in one dump only"
                 )?;
             }
             Answer::CouldNot(why) => {
                 let why = printable(why);
-                let word = style.painted("could not be compared", "31");
+                let word = style.painted("cannot be compared", "31");
                 return writeln!(out, "{a} and {b} {word}: {why}");
             }
         }
@@ -97,9 +97,9 @@ impl Comparison {
             let meaning = s.meaning.as_ref().map(|m| format!(" ({m})"));
             writeln!(
                 out,
-                "  {} differs in {} pages, first at offset {:#x}{}",
+                "  {}: {} differ, first at offset {:#x}{}",
                 s.what,
-                s.pages,
+                count(s.pages, "page"),
                 s.offset,
                 meaning.unwrap_or_default()
             )?;
@@ -107,7 +107,7 @@ impl Comparison {
         }
         for (name, pages) in [(a, &self.only_a), (b, &self.only_b)] {
             if pages.count > 0 {
-                writeln!(out, "  {} pages are only in {name}", pages.count)?;
+                writeln!(out, "  only in {name}: {}", count(pages.count, "page"))?;
                 list(out, pages)?;
             }
         }
@@ -126,7 +126,11 @@ impl Comparison {
         }
         let more = self.differ.count - self.pages.len() as u64;
         if more > 0 {
-            writeln!(out, "  {more} more pages differ; all that do:")?;
+            writeln!(
+                out,
+                "  {} not shown; all pages that differ:",
+                count(more, "page")
+            )?;
             list(out, &self.differ)?;
         }
         for d in &self.headers {
@@ -166,7 +170,7 @@ fn list(out: &mut dyn Write, pages: &Pages) -> io::Result<()> {
     Ok(())
 }
 
-/// The bytes of both sides, those that differ in colour.
+/// Writes the bytes of both dumps, with differences in colour.
 fn bytes(out: &mut dyn Write, style: Style, a: &[u8], b: &[u8]) -> io::Result<()> {
     for (own, other) in [(a, b), (b, a)] {
         let words: Vec<_> = own
@@ -181,7 +185,7 @@ fn bytes(out: &mut dyn Write, style: Style, a: &[u8], b: &[u8]) -> io::Result<()
             })
             .collect();
         let line = match own.is_empty() {
-            true => "nothing".to_string(),
+            true => "(no such page)".to_string(),
             false => words.join(" "),
         };
         writeln!(out, "    {line}")?;

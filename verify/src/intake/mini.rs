@@ -1,73 +1,75 @@
-//! A minidump, seen once, from its beginning to its end.
+//! The intake of a minidump, in one pass.
 //!
-//! Its bytes come by here in order. The sections lie in
-//! front of the data, and each tells what is needed of the next: the header says where the
-//! sections are, `dump_avail` and bitmap say which page is which, the page tables say which data
-//! pages are leaf tables. So one pass is enough, and what is kept is the bitmap and the list of
-//! leaf tables: a page is looked at when it comes by and then forgotten.
+//! [`Mini`] receives the bytes in order. The sections precede the data, and each gives what the next
+//! needs: the header gives the offsets of the sections, `dump_avail` and bitmap the address of each
+//! page, the page tables the data pages that are leaf tables. One pass is therefore enough: the
+//! intake stores the bitmap and the list of leaf tables, checks each page when it arrives, and does
+//! not store it.
 //!
-//! Bytes are cut into pages. [`Mini::wants`] says which byte is needed next, so that whoever can
-//! skip may skip. After a gap (a frame that was damaged) in front of the data nothing can be
-//! derived any more, and the rest goes by unseen; a gap in the data only hides the tables in it.
+//! [`Mini::wants`] returns the next byte that is needed, so that the walk can skip others. After a
+//! gap (a damaged frame) before the data nothing can be derived, and the intake ignores the rest.
+//! After a gap in the data it misses only the tables in the gap.
 
 use super::{Seen, Stated, Tap};
-use crate::avail::{Avail, KEPT};
+use crate::avail::{Avail, PARSED_MAX};
 use crate::bits::Bits;
 use crate::facts::Facts;
 use crate::finding::{Location, Sink};
 use crate::header::{HEAD, MinidumpHeader, Refusal, Section};
+use crate::input::count;
 use crate::msgbuf::Msgbuf;
 use crate::report::Stop;
 use crate::rules;
 use crate::tables::{Lookup, Tables};
 
-/// Sees a minidump and keeps what later checks need.
+/// Receives a minidump and stores what later checks need.
 pub(super) struct Mini {
     memory: u64,
     /// Whether page tables are walked.
     walk_tables: bool,
-    /// Where the next byte is.
+    /// Offset of the next byte.
     pos: u64,
-    /// The beginning of the page that is not yet complete.
+    /// The beginning of an incomplete page.
     carry: Vec<u8>,
-    /// Bytes to be dropped, behind a gap, up to the next page.
+    /// Number of bytes to drop after a gap, up to the next page.
     drop: u64,
-    /// Whether nothing can be derived any more.
+    /// Whether nothing more can be derived.
     blind: bool,
-    /// The payload's length, where it is known before it is read.
+    /// Upper bound of the payload's length, if known in advance.
     len: Option<u64>,
-    /// The payload's exact length, as something states it.
+    /// The payload's exact length, if stated in advance.
     exact: Option<u64>,
-    /// Whether less than what its header and bitmap promise came by.
+    /// Whether the payload is shorter than header and bitmap require.
     lacks: bool,
-    /// Its length, if that says that page tables are padded that were taken for a kernel's.
+    /// The payload's length, if it shows that the page tables are padded but they were read as
+    /// unpadded.
     padded: Option<u64>,
-    /// Whether that is too short for the sections.
+    /// Whether the length known in advance is too short for the sections.
     short: bool,
-    /// Why there is no header.
+    /// Why the header could not be parsed.
     refusal: Option<Refusal>,
     header: Option<MinidumpHeader>,
     dump_avail: Vec<u8>,
     avail: Avail,
     bits: Bits,
-    /// Set bits that stand for pages in the file.
+    /// Number of pages in the file.
     pages: u64,
     avail_done: bool,
     bitmap_done: bool,
     msgbuf: Option<Msgbuf>,
-    /// The sum of the ring's bytes, once they were seen.
+    /// The sum of the ring's bytes, once it is complete.
     ring_sum: Option<u32>,
     tables: Tables,
     sections_done: bool,
     next_table: usize,
-    /// Who wants to see every page.
+    /// Receives every page.
     tap: Option<Tap>,
-    /// The place and the bit of the page that the tap sees next.
+    /// Rank and bit of the tap's next page.
     tapped: (u64, u64),
 }
 
 impl Mini {
-    /// An intake that may keep `memory` bytes.
+    /// An intake that stores at most `memory` bytes.
     pub(super) fn new(memory: u64, walk_tables: bool) -> Self {
         Self {
             memory,
@@ -99,63 +101,63 @@ impl Mini {
         }
     }
 
-    /// Shows all of its pages to `tap` from now on.
+    /// Passes all pages to `tap` from now on.
     pub(super) fn tap(&mut self, tap: Tap) {
         self.tap = Some(tap);
     }
 
-    /// Lets the tap go.
+    /// Removes the tap.
     pub(super) fn untap(&mut self) -> Option<Tap> {
         self.tap.take()
     }
 
-    /// Says how long the payload is.
+    /// Sets an upper bound of the payload's length.
     pub(super) fn expect_len(&mut self, len: u64) {
         self.len = Some(len);
     }
 
-    /// Says how long the payload is to the byte, as a header or the file states it.
+    /// Sets the exact length of the payload, as a header or the file states it.
     pub(super) fn expect_exactly(&mut self, len: u64) {
         self.exact = Some(len);
     }
 
-    /// Its length, if that says that its page tables are padded and it came too late: then pages were
-    /// cut in the wrong places.
+    /// The payload's length, if it shows that the page tables are padded but was not known in
+    /// advance, so that the pages were read at wrong offsets.
     pub(super) fn padded_len(&self) -> Option<u64> {
         self.padded
     }
 
-    /// Why the payload's first bytes are no header.
+    /// Why the header could not be parsed.
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
-    /// The minidump header, once it was seen and understood.
+    /// The minidump header, once it was parsed.
     pub(super) fn header(&self) -> Option<&MinidumpHeader> {
         self.header.as_ref()
     }
 
-    /// `dump_avail`, once bitmap and ranges are known.
+    /// `dump_avail`, once the bitmap is complete.
     pub(super) fn avail(&self) -> Option<&Avail> {
         self.bitmap_done.then_some(&self.avail)
     }
 
-    /// The sum of the message ring's bytes, once they were seen.
+    /// The sum of the message ring's bytes, once it is complete.
     pub(super) fn ring_sum(&self) -> Option<u32> {
         self.ring_sum
     }
 
-    /// The page bitmap, once it was seen to its end.
+    /// The page bitmap, once it is complete.
     pub(super) fn bits(&self) -> Option<&Bits> {
         self.bitmap_done.then_some(&self.bits)
     }
 
-    /// Whether all that `--quick` looks at was seen, or nothing more will be.
+    /// Whether everything that `--quick` checks was received, or nothing more will be.
     pub(super) fn has_sections(&self) -> bool {
         self.bitmap_done || self.blind
     }
 
-    /// The length that header and bitmap give.
+    /// The length computed from header and bitmap.
     pub(super) fn formula(&self) -> Option<u64> {
         let header = self.header.as_ref().filter(|_| self.bitmap_done)?;
         header
@@ -163,7 +165,7 @@ impl Mini {
             .checked_add(self.pages.checked_mul(header.page)?)
     }
 
-    /// Where the next byte that is needed lies, if any is.
+    /// Offset of the next byte that is needed; `None` if no more are.
     pub(super) fn wants(&self) -> Option<u64> {
         if self.blind {
             return None;
@@ -187,7 +189,7 @@ impl Mini {
         Some(at.max(self.pos))
     }
 
-    /// Goes on at `at`, which [`Mini::wants`] gave.
+    /// Continues at `at`, the result of [`Mini::wants`].
     pub(super) fn skip_to(&mut self, at: u64) {
         if at > self.pos {
             self.carry.clear();
@@ -195,7 +197,7 @@ impl Mini {
         }
     }
 
-    /// How many bytes in a row are needed where [`Mini::wants`] points.
+    /// Number of consecutive bytes needed at [`Mini::wants`].
     pub(super) fn stretch(&self) -> usize {
         let Some(header) = &self.header else {
             return HEAD;
@@ -208,18 +210,18 @@ impl Mini {
         usize::try_from(left).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Sees the next bytes.
+    /// Receives the next bytes.
     pub(super) fn push(&mut self, mut bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.blind {
                 self.pos = self.pos.saturating_add(bytes.len() as u64);
                 return Ok(());
             }
-            let passed = self.to_pass();
-            if passed > 0 && self.carry.is_empty() {
+            let skipped = self.to_skip();
+            if skipped > 0 && self.carry.is_empty() {
                 let n = bytes
                     .len()
-                    .min(usize::try_from(passed).unwrap_or(usize::MAX));
+                    .min(usize::try_from(skipped).unwrap_or(usize::MAX));
                 self.pos = self.pos.saturating_add(n as u64);
                 self.drop = self.drop.saturating_sub(n as u64);
                 bytes = &bytes[n..];
@@ -253,8 +255,7 @@ impl Mini {
         Ok(())
     }
 
-    /// Bytes of the page that is being gathered: less than a page where page tables end without
-    /// padding.
+    /// Size of the next page to collect: less than a page at the end of unpadded page tables.
     fn unit(&self, header: &MinidumpHeader) -> usize {
         let start = self.pos - self.carry.len() as u64;
         let left = header.data().checked_sub(start).filter(|left| *left > 0);
@@ -262,8 +263,8 @@ impl Mini {
         left.map_or(header.page, |left| left.min(header.page)) as usize
     }
 
-    /// Bytes that nobody needs, from here on.
-    fn to_pass(&self) -> u64 {
+    /// Number of bytes that are not needed, from the current position.
+    fn to_skip(&self) -> u64 {
         if self.drop > 0 {
             return self.drop;
         }
@@ -276,7 +277,7 @@ impl Mini {
         }
     }
 
-    /// `len` bytes that could not be had; all that follow if it is not known how many.
+    /// Skips `len` bytes that could not be decoded; `None` if nothing more can be.
     pub(super) fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
         let (page, data) = self.header.as_ref().map_or((0, 0), |h| (h.page, h.data()));
         let Some(len) = len.filter(|_| self.sections_done && page > 0) else {
@@ -285,7 +286,7 @@ impl Mini {
             }
             return;
         };
-        // The sections are done: the data begins at or before this.
+        // The sections are complete, so the position is in the data.
         let Some(pos) = self.pos.checked_add(len).filter(|pos| *pos >= data) else {
             self.blind = true;
             return;
@@ -302,18 +303,18 @@ impl Mini {
         let _ = sink;
     }
 
-    /// So much could not be had that nothing can be derived any more.
+    /// Records a loss after which nothing more can be derived.
     pub(super) fn lose(&mut self) {
         self.blind = true;
     }
 
-    /// Reads the header from its first bytes.
+    /// Parses the header from the first bytes.
     fn begin(&mut self, sink: &mut Sink) {
         match MinidumpHeader::parse(&self.carry, sink) {
             Ok(header) => {
                 let (size, wide) = (header.msgbufsize, header.is_wide());
                 self.msgbuf = Some(Msgbuf::new(size, wide, header.big));
-                // What the header promises is not there: nothing of it is held for that.
+                // A payload too short for its sections need not allocate memory for them.
                 let lens = self.len.into_iter().chain(self.exact);
                 self.short = lens.min().is_some_and(|len| len < header.data());
                 self.header = Some(header);
@@ -325,7 +326,7 @@ impl Mini {
         }
     }
 
-    /// Sees one page, which ends at `pos`.
+    /// Receives one page, which ends at `pos`.
     fn page(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<(), Stop> {
         let Some(header) = self.header.clone() else {
             return Ok(());
@@ -341,9 +342,9 @@ impl Mini {
                 }
             }
             Some(2) => {
-                let room = KEPT.saturating_sub(self.dump_avail.len());
+                let left = PARSED_MAX.saturating_sub(self.dump_avail.len());
                 self.dump_avail
-                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                    .extend_from_slice(&bytes[..bytes.len().min(left)]);
             }
             Some(3) => self.bitmap_page(bytes, &header, sink)?,
             Some(4) if self.walk_tables => {
@@ -402,7 +403,7 @@ impl Mini {
                 return Ok(());
             }
             return Err(Stop::Failed(format!(
-                "a page bitmap of {} bytes needs more memory than the limit of {} bytes allows",
+                "a page bitmap of {} bytes needs more memory than the limit of {} bytes; raise --memory",
                 header.bitmapsize, self.memory
             )));
         }
@@ -412,7 +413,7 @@ impl Mini {
         Ok(())
     }
 
-    /// `dump_avail` is complete.
+    /// Parses the complete `dump_avail`.
     fn end_avail(&mut self, header: &MinidumpHeader, sections: &[Section; 5], sink: &mut Sink) {
         self.avail_done = true;
         let page = header.page;
@@ -436,7 +437,7 @@ impl Mini {
         });
     }
 
-    /// The bitmap is complete.
+    /// Checks the complete bitmap.
     fn end_bitmap(&mut self, header: &MinidumpHeader, sections: &[Section; 5], sink: &mut Sink) {
         let place = Location::payload("page bitmap", sections[3].start);
         self.pages = self.bits.below(u64::MAX);
@@ -447,24 +448,24 @@ impl Mini {
             let place = Location::payload("page bitmap", at);
             sink.check(&rules::BM_BEYOND, beyond.is_none(), &place, |f| {
                 f.found(format!(
-                    "{} set bits from bit {pages} on, the first is {}",
+                    "{} set bits at or above bit {pages}, the first is {}",
                     self.pages - self.bits.below(pages),
                     beyond.unwrap_or(0)
                 ))
-                .expected(format!("none: dump_avail has {pages} pages"))
+                .expected(format!("none, since dump_avail has {pages} pages"))
             });
             let all = self.pages;
             self.pages = self.bits.below(whole_words(pages, header));
             let stray = self.pages.min(all) - self.bits.below(pages);
             sink.check(&rules::BM_BEYOND_PAGES, stray == 0, &place, |f| {
-                f.found(format!("{stray} pages of bits from bit {pages} on"))
-                    .expected("pages of dump_avail alone")
+                f.found(format!("{stray} pages of bits at or above bit {pages}"))
+                    .expected("only pages of dump_avail")
             });
         }
         if header.slack() > 0 {
             let padded = self.pages.saturating_mul(header.page);
             let padded = header.data().saturating_add(padded);
-            // A kernel does not pad.
+            // The kernel does not pad; another program may.
             let unpadded = self.exact != Some(padded);
             if let Some(header) = &mut self.header {
                 header.unpadded = unpadded;
@@ -493,8 +494,8 @@ impl Mini {
         }
     }
 
-    /// Shows the page that begins at payload offset `at` to the tap. Behind a gap the bits of the
-    /// pages that were lost are stepped over.
+    /// Passes the page at payload offset `at` to the tap. After a gap, skips the bits of the lost
+    /// pages.
     fn tap_page(&mut self, bytes: &[u8], at: u64, header: &MinidumpHeader) -> Result<(), Stop> {
         if self.tap.is_none() {
             return Ok(());
@@ -509,14 +510,14 @@ impl Mini {
             from = bit + 1;
         }
         self.tapped = (next, from);
-        // Bits behind the last page stand for no address.
+        // Bits after the last page have no address.
         let Some(pa) = bit.and_then(|bit| self.avail.address(bit)) else {
             return Ok(());
         };
         self.show(Seen::Page(pa), bytes)
     }
 
-    /// Shows `bytes` to the tap, if there is one.
+    /// Passes `bytes` to the tap, if there is one.
     fn show(&mut self, what: Seen, bytes: &[u8]) -> Result<(), Stop> {
         match self.tap.as_mut().is_none_or(|tap| tap(what, bytes)) {
             true => Ok(()),
@@ -524,8 +525,8 @@ impl Mini {
         }
     }
 
-    /// Applies the rules about the whole payload of `len` bytes, all of which came by if it is
-    /// `whole`.
+    /// Applies the rules about the whole payload of `len` bytes. `whole` means that all bytes were
+    /// decoded.
     pub(super) fn finish(
         &mut self,
         len: u64,
@@ -563,7 +564,7 @@ impl Mini {
             |f| {
                 let end = cut.map_or(0, |s| s.end);
                 f.found(format!("the payload ends at {len:#x}"))
-                    .expected(format!("{region} to end at {end:#x}"))
+                    .expected(format!("the end of the {region} at {end:#x}"))
             },
         );
         self.lacks = cut.is_some();
@@ -584,7 +585,10 @@ impl Mini {
             &place,
             |f| {
                 f.found(format!("a payload of {len:#x} bytes"))
-                    .expected(format!("{formula:#x}: sections and {} pages", self.pages))
+                    .expected(format!(
+                        "{formula:#x} for sections and {} pages",
+                        self.pages
+                    ))
             },
         );
         let least = formula.saturating_sub(less);
@@ -600,7 +604,8 @@ impl Mini {
                 let by = promised.map_or("", |s| s.by);
                 let stated = promised.map_or(0, |s| s.len);
                 f.found(format!(
-                    "a payload of {len:#x} bytes: {missing} pages are missing"
+                    "a payload of {len:#x} bytes, without {} at the end",
+                    count(missing, "page")
                 ))
                 .expected(format!("{formula:#x}; {by} states {stated:#x}"))
             },
@@ -608,20 +613,20 @@ impl Mini {
         if promised.is_none() {
             sink.check(&rules::MD_SHORT_TAIL, missing == 0, &place, |f| {
                 f.found(format!(
-                    "a payload of {len:#x} bytes: {missing} pages of {} are missing, lost or zero",
+                    "a payload of {len:#x} bytes, without {missing} of {} pages at the end",
                     self.pages
                 ))
-                .expected(format!("{formula:#x}"))
+                .expected(format!("{formula:#x} bytes"))
             });
         }
     }
 
-    /// Whether less than what header and bitmap promise came by.
+    /// Whether the payload is shorter than header and bitmap require.
     pub(super) fn lacks(&self) -> bool {
         self.lacks
     }
 
-    /// Adds what was learned to the facts.
+    /// Adds the facts about the minidump.
     pub(super) fn add_facts(&self, facts: &mut Facts) {
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
@@ -634,13 +639,13 @@ impl Mini {
     }
 }
 
-/// `bits`, rounded up to whole words of the kernel's.
+/// `bits`, rounded up to whole words of the kernel.
 fn whole_words(bits: u64, header: &MinidumpHeader) -> u64 {
     let word = header.word_bits();
     bits.div_ceil(word).saturating_mul(word)
 }
 
-/// 64 bits of the bitmap, the lowest bit number lowest.
+/// 64 bits of the bitmap, with the lowest bit number as the lowest bit.
 fn word_of(bytes: &[u8], header: &MinidumpHeader) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(bytes);

@@ -1,9 +1,9 @@
-//! The content of a payload, seen once, from its beginning to its end.
+//! The intake of a payload's content, in one pass.
 //!
-//! Whatever a dump is stored as, its decompressed bytes come by here in order. The first of them
-//! say what it is: a minidump (`mini`), or an ELF core, whose headers ([`Full`]) say where memory
-//! lies in it, and whose notes may say that a part of it is a minidump. That part is seen as any
-//! minidump is; offsets of findings in it count from the payload's beginning.
+//! The walk passes the decompressed bytes of any dump to [`Intake`] in order. The first bytes
+//! identify the payload: a minidump (`mini`), or an ELF core. The headers of a core ([`Full`])
+//! describe its memory ranges, and a note may state that a part of the core is a minidump. That part
+//! is checked as a minidump; offsets of its findings count from the beginning of the payload.
 
 mod mini;
 
@@ -18,63 +18,63 @@ use crate::report::Stop;
 use crate::rules;
 use mini::Mini;
 
-/// What states a payload's length, and the length.
+/// A stated length of the payload, and its source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stated {
     pub(crate) by: &'static str,
-    /// The length; 0 if none is stated.
+    /// The length; 0 if the source states none.
     pub(crate) len: u64,
-    /// Whether it may be less than the bitmap promises: a seal is put around a short dump, too.
+    /// Whether it may be less than header and bitmap require: a short dump can be sealed, too.
     pub(crate) may_be_short: bool,
 }
 
-/// What a tap sees, in the order in which it comes by.
+/// What a [`Tap`] receives, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Seen {
-    /// A page of the section with this number in [`MinidumpHeader::sections`], and its offset in there. Of
-    /// the message buffer the ring alone.
+    /// A page of a section: the section's index in [`MinidumpHeader::sections`], and the page's
+    /// offset in the section. Of the message buffer only the ring.
     Section(usize, u64),
-    /// The page of the data section that has this physical address.
+    /// A page of the data section, by physical address.
     Page(u64),
 }
 
-/// Takes what comes by; says whether to go on.
+/// A callback for pages; returns whether to continue.
 pub(crate) type Tap = Box<dyn FnMut(Seen, &[u8]) -> bool + Send>;
 
-/// Sees a payload's content and keeps what later checks need.
+/// Receives a payload's content and stores what later checks need.
 pub(crate) struct Intake {
     memory: u64,
-    /// The first bytes, until there are enough of them to say what they are.
+    /// The first bytes, until there are enough to identify the payload.
     head: Vec<u8>,
     kind: Kind,
-    /// The minidump: the payload, or the part of an ELF core that is one.
+    /// The minidump: the payload, or a part of an ELF core.
     mini: Mini,
 }
 
-/// What a payload is.
+/// The kind of a payload.
 enum Kind {
     Unknown,
     Mini,
     Elf(Box<Elf>),
 }
 
-/// An ELF core, on its way.
+/// The state of reading an ELF core.
 struct Elf {
     full: Full,
-    /// Where the next byte is.
+    /// Offset of the next byte.
     pos: u64,
-    /// Whether its headers were lost in a gap.
+    /// Whether a gap contains some of the headers.
     blind: bool,
-    /// From where to where it is a minidump.
+    /// Range of the contained minidump.
     carried: Option<(u64, u64)>,
-    /// Its pages, if somebody wants to see them and they are no minidump's.
+    /// The pages of a full dump, if there is a tap.
     pages: Option<Pages>,
 }
 
-/// The memory of a full dump, cut into pages.
+/// Divides the memory of a full dump into pages for a tap.
 struct Pages {
     tap: Tap,
-    /// By offset in the payload.
+    /// In order of payload offset.
     loads: Vec<Load>,
     next: usize,
     unit: u64,
@@ -82,7 +82,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Sees the byte at `pos` and those behind it.
+    /// Receives the bytes at `pos`.
     fn push(&mut self, mut pos: u64, mut bytes: &[u8]) -> Result<(), Stop> {
         while let Some(load) = self.loads.get(self.next)
             && !bytes.is_empty()
@@ -99,7 +99,6 @@ impl Pages {
                 (pos, bytes) = (pos + n as u64, &bytes[n..]);
                 continue;
             }
-            // The byte at `pos` is this far into the range, whose last address is one.
             let at = load.paddr.wrapping_add(pos - load.offset);
             let left = (self.unit - at % self.unit).min(end - pos);
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
@@ -125,7 +124,7 @@ impl Pages {
 }
 
 impl Elf {
-    /// The headers are there: what they say of the rest.
+    /// Evaluates the complete headers.
     fn begin(&mut self, mini: &mut Mini) {
         self.carried = self.full.carried();
         if let Some((start, end)) = self.carried {
@@ -147,7 +146,7 @@ impl Elf {
         }
     }
 
-    /// Sees the next bytes.
+    /// Receives the next bytes.
     fn push(&mut self, mut bytes: &[u8], mini: &mut Mini, sink: &mut Sink) -> Result<(), Stop> {
         while !bytes.is_empty() {
             if self.blind {
@@ -188,7 +187,7 @@ impl Elf {
         Ok(())
     }
 
-    /// `len` bytes that could not be had; all that follow if it is not known how many.
+    /// Skips `len` bytes that could not be decoded; `None` if nothing more can be.
     fn gap(&mut self, len: Option<u64>, mini: &mut Mini, sink: &mut Sink) {
         let from = self.pos;
         self.pos = self.pos.saturating_add(len.unwrap_or(0));
@@ -213,7 +212,7 @@ impl Elf {
 }
 
 impl Intake {
-    /// An intake that may keep `memory` bytes.
+    /// An intake that stores at most `memory` bytes.
     pub(crate) fn new(memory: u64, walk_tables: bool) -> Self {
         Self {
             memory,
@@ -223,14 +222,14 @@ impl Intake {
         }
     }
 
-    /// An intake whose pages, all of them, `tap` sees.
+    /// An intake that passes all pages to `tap`.
     pub(crate) fn tapped(memory: u64, tap: Tap) -> Self {
         let mut intake = Self::new(memory, true);
         intake.mini.tap(tap);
         intake
     }
 
-    /// Lets the tap go.
+    /// Drops the tap.
     pub(crate) fn untap(&mut self) {
         self.mini.untap();
         if let Kind::Elf(elf) = &mut self.kind {
@@ -238,8 +237,8 @@ impl Intake {
         }
     }
 
-    /// The payload's length, if that says that its page tables are padded and came too late: who
-    /// knows it from the beginning ([`Content::expect_exactly`]) sees other pages.
+    /// The payload's length, if it shows that the page tables are padded but was not known in advance
+    /// ([`Content::expect_exactly`]), so that the pages were read at wrong offsets.
     pub(crate) fn padded_len(&self) -> Option<u64> {
         match self.kind {
             Kind::Mini => self.mini.padded_len(),
@@ -247,7 +246,7 @@ impl Intake {
         }
     }
 
-    /// Why the payload's first bytes are no header.
+    /// Why the payload's header could not be parsed.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let refusal = self.mini.refusal().cloned();
         let Kind::Elf(elf) = &self.kind else {
@@ -256,21 +255,21 @@ impl Intake {
         let unknown = elf.full.missing() == 0 && !elf.full.is_standalone();
         match (elf.carried, refusal) {
             (None, _) if unknown => {
-                let why = "an ELF core that carries no minidump";
+                let why = "an ELF core that is not a full dump and contains no minidump";
                 Some(Refusal::Unsupported(why.into()))
             }
-            // What is no minidump contradicts the note, and is no other kind of payload.
+            // The note states a minidump, so this is a broken one, not another kind of payload.
             (_, Some(Refusal::Foreign)) => Some(Refusal::Broken),
             (_, other) => other,
         }
     }
 
-    /// The minidump header, once it was seen and understood.
+    /// The minidump header, once it was parsed.
     pub(crate) fn header(&self) -> Option<&MinidumpHeader> {
         self.mini.header()
     }
 
-    /// Where the minidump begins in the payload.
+    /// Offset of the minidump in the payload.
     pub(crate) fn base(&self) -> u64 {
         match &self.kind {
             Kind::Elf(elf) => elf.carried.map_or(0, |(start, _)| start),
@@ -278,22 +277,22 @@ impl Intake {
         }
     }
 
-    /// `dump_avail`, once bitmap and ranges are known.
+    /// `dump_avail`, once the bitmap is complete.
     pub(crate) fn avail(&self) -> Option<&Avail> {
         self.mini.avail()
     }
 
-    /// The sum of the message ring's bytes, once they were seen.
+    /// The sum of the message ring's bytes, once it is complete.
     pub(crate) fn ring_sum(&self) -> Option<u32> {
         self.mini.ring_sum()
     }
 
-    /// The page bitmap, once it was seen to its end.
+    /// The page bitmap, once it is complete.
     pub(crate) fn bits(&self) -> Option<&Bits> {
         self.mini.bits()
     }
 
-    /// The first bytes say what it is.
+    /// Identifies the payload by its first bytes.
     fn begin(&mut self, sink: &mut Sink) -> Result<(), Stop> {
         let head = std::mem::take(&mut self.head);
         let Some(full) = Full::probe(&head).then(|| Full::new(&head, self.memory / 4)) else {
@@ -316,8 +315,8 @@ impl Intake {
         pushed
     }
 
-    /// Applies the rules about the whole payload of `len` bytes, all of which came by if it is
-    /// `whole`.
+    /// Applies the rules about the whole payload of `len` bytes. `whole` means that all bytes were
+    /// decoded.
     pub(crate) fn finish(
         &mut self,
         len: u64,
@@ -334,7 +333,7 @@ impl Intake {
             self.mini.finish(len, whole, stated, sink);
             return Ok(());
         };
-        // Behind a gap in front of the memory nothing can be derived.
+        // With a gap in the headers the ranges are unknown.
         let data = self.mini.header().map(MinidumpHeader::data);
         if !elf.blind || elf.full.missing() == 0 {
             elf.full.check(len, whole, data, sink);
@@ -346,8 +345,8 @@ impl Intake {
         if matches!(self.mini.refusal(), Some(Refusal::Foreign)) {
             let place = Location::payload("minidump header", 0);
             sink.broken(&rules::MD_MAGIC, &place, |f| {
-                f.found("something else")
-                    .expected("the minidump that the note promises")
+                f.found("an unknown magic")
+                    .expected("a minidump, from the note")
             });
         }
         let stated = Stated {
@@ -355,14 +354,14 @@ impl Intake {
             len: end - start,
             may_be_short: true,
         };
-        let there = len.clamp(start, end) - start;
-        self.mini.finish(there, whole, Some(stated), sink);
+        let present = len.clamp(start, end) - start;
+        self.mini.finish(present, whole, Some(stated), sink);
         sink.set_base(0);
         Ok(())
     }
 
-    /// Whether less came by than the headers promise; known once [`Intake::finish`] was called for
-    /// a payload of `len` bytes.
+    /// Whether the payload of `len` bytes is shorter than its headers require. Call
+    /// [`Intake::finish`] first.
     pub(crate) fn lacks(&self, len: u64) -> bool {
         match &self.kind {
             Kind::Elf(elf) => elf.full.end().is_none_or(|end| end > len),
@@ -370,7 +369,7 @@ impl Intake {
         }
     }
 
-    /// Adds what was learned to the facts.
+    /// Adds the facts about the payload.
     pub(crate) fn add_facts(&self, facts: &mut Facts) {
         if let Kind::Elf(elf) = &self.kind {
             facts.architecture = elf.full.architecture();
@@ -464,7 +463,7 @@ impl Content for Intake {
 
     fn gap(&mut self, len: Option<u64>, sink: &mut Sink) {
         match &mut self.kind {
-            // Of less than a header nothing can be said.
+            // The gap is in the first bytes, so the payload cannot be identified.
             Kind::Unknown => {
                 if len != Some(0) {
                     self.kind = Kind::Mini;

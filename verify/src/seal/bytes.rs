@@ -1,7 +1,7 @@
 //! The bytes of a seal: their offsets in the file, and findings about wrong bytes.
 
 use crate::finding::{Location, Sink};
-use crate::input::{Input, hex};
+use crate::input::{Input, count, hex};
 use crate::report::Stop;
 
 /// The ranges of the file that contain a seal.
@@ -77,9 +77,12 @@ pub(super) fn trailing_bytes(
     let bytes = input.up_to(end, 64)?;
     sink.broken(rule, &Location::file("after the seal", end), |f| {
         let trailing = input.size().saturating_sub(end);
-        f.found(format!("{trailing} bytes after the end of the dump"))
-            .expected(format!("the end of the file at {end:#x}"))
-            .bytes(end, &bytes)
+        f.found(format!(
+            "{} after the end of the dump",
+            count(trailing, "byte")
+        ))
+        .expected(format!("the end of the file at {end:#x}"))
+        .bytes(end, &bytes)
     });
     Ok(())
 }

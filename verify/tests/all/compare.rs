@@ -1,4 +1,4 @@
-//! Two dumps hold the same state of a machine, or they do not, whatever they are stored as.
+//! The comparison of two dumps, for all containers and codecs.
 
 use crate::common;
 
@@ -15,7 +15,7 @@ fn compared(a: &[u8], b: &[u8]) -> Comparison {
     compare(sources, ["a", "b"], &Options::default(), &NoProgress)
 }
 
-fn told(comparison: &Comparison) -> String {
+fn describe(comparison: &Comparison) -> String {
     let mut text = Vec::new();
     let style = livecore_verify::render::Style::default();
     comparison.write_text(style, &mut text).unwrap();
@@ -23,7 +23,7 @@ fn told(comparison: &Comparison) -> String {
 }
 
 #[test]
-fn containers_and_codecs_play_no_part() {
+fn containers_and_codecs_do_not_matter() {
     let payload = build("").payload;
     let forms = [
         build("").bytes,
@@ -36,25 +36,24 @@ fn containers_and_codecs_play_no_part() {
     ];
     for form in &forms {
         let found = compared(&forms[0], form);
-        assert_eq!(found.answer, Answer::Same, "{}", told(&found));
-        // 2 pages at the beginning and 20, 64 mapped ones, 1 MiB and 2 MiB of image.
+        assert_eq!(found.answer, Answer::Same, "{}", describe(&found));
         assert_eq!(Some(found.same), found.a.facts.pages);
         assert!(found.same > 200);
     }
 }
 
 #[test]
-fn versions_play_no_part_where_they_hold_the_same_pages() {
+fn versions_with_the_same_pages_are_the_same() {
     let old = MACHINE.replace("amd64 3", "amd64 2");
     let old = mkdump::build(&old).unwrap();
     let found = compared(&old, &build("").bytes);
-    assert_eq!(found.answer, Answer::Same, "{}", told(&found));
+    assert_eq!(found.answer, Answer::Same, "{}", describe(&found));
     let versions: Vec<_> = found.headers.iter().map(|d| d.what).collect();
     assert_eq!(versions, ["minidump version"]);
 }
 
 #[test]
-fn pages_that_differ_are_named_with_their_first_byte() {
+fn pages_that_differ_are_reported_with_their_first_different_byte() {
     let other = build("put 0x5123 hex ff\ncompress zstd\n").bytes;
     let found = compared(&build("").bytes, &other);
     assert_eq!(found.answer, Answer::Differ);
@@ -72,7 +71,7 @@ fn pages_that_differ_are_named_with_their_first_byte() {
 }
 
 #[test]
-fn pages_of_one_side_are_counted_as_ranges() {
+fn pages_in_one_dump_only_are_reported_as_ranges() {
     let more = build("pages 0x9a000 3 seed 9\n").bytes;
     let found = compared(&build("").bytes, &more);
     assert_eq!(found.answer, Answer::Differ);
@@ -93,23 +92,23 @@ fn message_buffers_are_compared() {
 }
 
 #[test]
-fn broken_dump_is_not_compared_as_if_it_were_whole() {
+fn a_broken_dump_cannot_be_compared() {
     let whole = build("compress zstd\n").bytes;
     let cut = &whole[..whole.len() / 2];
     for (a, b) in [(&whole[..], cut), (cut, &whole[..]), (cut, cut)] {
         let found = compared(a, b);
-        assert_eq!(found.answer.exit_code(), 4, "{}", told(&found));
+        assert_eq!(found.answer.exit_code(), 4, "{}", describe(&found));
     }
     let found = compared(&whole, b"no dump");
-    assert_eq!(found.answer.exit_code(), 4, "{}", told(&found));
+    assert_eq!(found.answer.exit_code(), 4, "{}", describe(&found));
 }
 
-/// Page tables of amd64 have an entry of 8 bytes for each 2 MiB from `kernbase` on.
+/// The page-table section of amd64 has an entry of 8 bytes for each 2 MiB from `kernbase`.
 #[test]
-fn page_tables_that_differ_are_named_with_the_address_they_map() {
+fn page_tables_that_differ_are_reported_with_the_address_that_they_map() {
     let more = build("map 0xffffffff80600000 0x400000 2M rx\n").bytes;
     let found = compared(&build("").bytes, &more);
-    assert_eq!(found.answer, Answer::Differ, "{}", told(&found));
+    assert_eq!(found.answer, Answer::Differ, "{}", describe(&found));
     let section = &found.sections[0];
     assert_eq!(
         (section.what, section.offset, section.pages),
@@ -121,7 +120,7 @@ fn page_tables_that_differ_are_named_with_the_address_they_map() {
 }
 
 #[test]
-fn headers_count_where_they_are_asked_for() {
+fn header_fields_make_dumps_differ_only_under_strict() {
     let here = build("container live\nset kdh.hostname = \"here\"\n").bytes;
     let there = build("container live\nset kdh.hostname = \"there\"\n").bytes;
     let sources = || -> [Arc<dyn ReadAt>; 2] { [Arc::new(here.clone()), Arc::new(there.clone())] };
@@ -131,7 +130,7 @@ fn headers_count_where_they_are_asked_for() {
             ..Options::default()
         };
         let found = compare(sources(), ["a", "b"], &options, &NoProgress);
-        assert_eq!(found.answer, answer, "{}", told(&found));
+        assert_eq!(found.answer, answer, "{}", describe(&found));
         let names: Vec<_> = found
             .headers
             .iter()

@@ -1,27 +1,27 @@
-//! Random single faults in sound dumps: bits flipped, runs zeroed, ends cut off, blocks doubled and
-//! swapped.
+//! Random single faults in sound dumps: flipped bits, zeroed ranges, cuts, duplicated and swapped
+//! blocks.
 //!
-//! `LIVECORE_FAULTS` is the number of faults (2,000 by default) and `LIVECORE_SEED` the seed, which
-//! every failure prints. What has to hold:
+//! `LIVECORE_FAULTS` is the number of faults (default 2,000) and `LIVECORE_SEED` the seed, which
+//! every failure prints. The tests require:
 //!
-//! * of a sealed dump every fault is reported, wherever it is, but for one: a cut exactly where the
-//!   seal begins leaves a whole saved file;
-//! * of a compressed dump without a seal a fault is reported, or does not change the content;
-//! * of an uncompressed dump without a seal no fault does worse than go unseen: nothing checks the
-//!   contents of pages there.
+//! * every fault in a sealed dump is reported, except for a cut at the start of the seal, which leaves
+//!   a sound saved file;
+//! * a fault in a compressed dump without a seal is reported, or does not change the content;
+//! * a fault in an uncompressed dump without a seal causes no panic. It may go unreported, since
+//!   nothing checks the contents of pages.
 
 use crate::common;
 
 use std::io::Read;
 use std::num::NonZeroUsize;
 
-use common::{build, seal, told, verify};
+use common::{build, describe, seal, verify};
 use livecore_compress::Codec;
 use livecore_tests::random::Random;
 use livecore_verify::{Depth, Options, Verdict};
 
-/// Where a fault strikes: anywhere, or in the first or last bytes, where headers and seals are.
-fn strike(random: &mut Random, len: usize) -> usize {
+/// The offset of a fault: anywhere, or in the first or last bytes, where headers and seals are.
+fn fault_offset(random: &mut Random, len: usize) -> usize {
     match random.index(4) {
         0 => random.index(len.min(4096)),
         1 => len - 1 - random.index(len.min(4096)),
@@ -31,7 +31,7 @@ fn strike(random: &mut Random, len: usize) -> usize {
 
 fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> String {
     let len = bytes.len();
-    let at = strike(random, len);
+    let at = fault_offset(random, len);
     match random.index(6) {
         0 | 1 => {
             let bit = random.index(8);
@@ -51,7 +51,7 @@ fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> String {
             let run = (1 + random.index(5000)).min(len - at);
             let copy = bytes[at..at + run].to_vec();
             bytes.splice(at..at, copy);
-            format!("{run} bytes at {at:#x} doubled")
+            format!("{run} bytes at {at:#x} duplicated")
         }
         _ => {
             let run = (1 + random.index(5000)).min(len / 2);
@@ -66,7 +66,7 @@ fn fault(random: &mut Random, bytes: &mut Vec<u8>) -> String {
     }
 }
 
-/// The payload of an unsealed dump as zstd and zlib see it, whatever else is in the file.
+/// The payload of an unsealed dump, decompressed by zstd or zlib.
 fn content(kind: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     match kind {
@@ -83,7 +83,7 @@ fn content(kind: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(content)
 }
 
-/// Bytes in front of the seal.
+/// Size of the data before the seal.
 fn stored_len(dump: &[u8]) -> usize {
     let seal = dump.windows(8).rposition(|w| w == b"LVCRSEAL").unwrap();
     let field = dump[seal + 24..seal + 32].try_into().unwrap();
@@ -91,7 +91,7 @@ fn stored_len(dump: &[u8]) -> usize {
 }
 
 #[test]
-fn faults_are_reported_and_none_panics() {
+fn faults_are_reported_without_a_panic() {
     let number = |name: &str, default| {
         std::env::var(name)
             .ok()
@@ -113,7 +113,7 @@ fn faults_are_reported_and_none_panics() {
         ("plain", build("container device\n").bytes),
         ("plain", build("").bytes),
     ];
-    // Where the seals begin: the seal's header says how many bytes lie in front of it.
+    // Start of each seal, as its header states it.
     let unsealed: Vec<_> = dumps[..3]
         .iter()
         .map(|(_, dump)| stored_len(dump))
@@ -124,7 +124,12 @@ fn faults_are_reported_and_none_panics() {
     };
     for (kind, dump) in &dumps {
         let report = verify(dump, &options);
-        assert_eq!(report.verdict, Verdict::Sound, "{kind}: {}", told(&report));
+        assert_eq!(
+            report.verdict,
+            Verdict::Sound,
+            "{kind}: {}",
+            describe(&report)
+        );
     }
     let mut random = Random::new(seed);
     for i in 0..faults {
@@ -136,21 +141,21 @@ fn faults_are_reported_and_none_panics() {
             continue;
         }
         let report = verify(&bytes, &options);
-        let unseen = report.verdict == Verdict::Sound;
+        let unreported = report.verdict == Verdict::Sound;
         let harmless = match *kind {
             "sealed" => dump.starts_with(&bytes) && unsealed.contains(&bytes.len()),
             "plain" => true,
-            kind => unseen && content(kind, &bytes) == content(kind, dump),
+            kind => unreported && content(kind, &bytes) == content(kind, dump),
         };
         assert!(
-            !unseen || harmless,
+            !unreported || harmless,
             "seed {seed}, fault {i}: dump {number}, {kind}, {what}: {}",
-            told(&report)
+            describe(&report)
         );
     }
 }
 
-/// Every architecture, container and codec, sound and broken, under a limit that some exceed.
+/// All architectures, containers and codecs, sound and broken, with memory limits that some exceed.
 #[test]
 fn faults_in_every_recipe_end_in_a_verdict() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/dumps");

@@ -1,10 +1,10 @@
-//! What is said of damage: where it is, in how many places, and the same for everybody.
+//! Findings: their locations and counts, for any number of threads.
 
 use crate::common;
 
 use std::num::NonZeroUsize;
 
-use common::{build, seal, told, verify};
+use common::{build, describe, seal, verify};
 use livecore_compress::Codec;
 use livecore_verify::{Options, Report, Verdict};
 
@@ -18,12 +18,12 @@ fn errors(report: &Report) -> Vec<&livecore_verify::Finding> {
         .collect()
 }
 
-/// Where each frame of a sealed file begins, by the index, and where the last one ends.
+/// The start of each frame of a sealed file, by the index, and the end of the last one.
 fn frames(file: &[u8]) -> Vec<usize> {
     let seal = file.windows(8).position(|w| w == b"LVCRSEAL").unwrap();
     let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
     let (count, attached) = (word(seal + 32), word(seal + 40));
-    // Of gzip the seal's pieces are too long for these dumps to have two.
+    // These dumps' seals fit in one gzip member.
     let index = seal + 72 + attached;
     let mut starts = vec![0];
     for k in 0..count {
@@ -33,14 +33,14 @@ fn frames(file: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_page_map_of_nonsense_is_counted_whole_and_shown_in_part() {
+fn many_findings_of_one_rule_are_counted_and_some_are_shown() {
     let mut payload = build("").payload;
     let word = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().unwrap()) as usize;
     let (msgbuf, bitmap, pmap) = (word(28), word(32), word(36));
     let start = 4096 + msgbuf.next_multiple_of(4096) + 4096 + bitmap;
     let entries = pmap / 8;
     for entry in payload[start..start + pmap].chunks_exact_mut(8) {
-        // Valid, and names a leaf table far behind the machine's memory.
+        // A valid entry that points to a leaf table far above the machine's memory.
         entry.copy_from_slice(&0x0000_8000_0000_0001_u64.to_le_bytes());
     }
     for per_rule in [0, 1, 16] {
@@ -64,14 +64,14 @@ fn a_page_map_of_nonsense_is_counted_whole_and_shown_in_part() {
 }
 
 #[test]
-fn what_is_found_does_not_depend_on_the_number_of_threads() {
+fn findings_do_not_depend_on_the_number_of_threads() {
     let payload = build("").payload;
     for codec in CODECS {
         let file = seal(&payload, codec, FRAME as u32);
         let starts = frames(&file);
         let mut damaged = vec![file[..file.len() - 300].to_vec()];
         for start in [starts[3], starts[9], starts[starts.len() - 2]] {
-            // In front of the frame's first block, in it, and a header that is none.
+            // In the frame's header, in its first block, and in its magic.
             for (at, mask) in [(start + 4, 0x08), (start + 40, 0x10), (start + 3, 0xff)] {
                 let mut bytes = file.clone();
                 bytes[at] ^= mask;
@@ -85,13 +85,13 @@ fn what_is_found_does_not_depend_on_the_number_of_threads() {
             };
             let alone = verify(&bytes, &with(1));
             assert_ne!(alone.verdict, Verdict::Sound);
-            assert_eq!(told(&verify(&bytes, &with(4))), told(&alone));
+            assert_eq!(describe(&verify(&bytes, &with(4))), describe(&alone));
         }
     }
 }
 
 #[test]
-fn a_frame_that_is_malformed_is_named_by_its_number() {
+fn a_malformed_frame_is_reported_with_its_number() {
     let payload = build("").payload;
     let file = seal(&payload, Codec::Zstd, FRAME as u32);
     let start = frames(&file)[11];
@@ -106,7 +106,7 @@ fn a_frame_that_is_malformed_is_named_by_its_number() {
     let finding = errors(&report)
         .into_iter()
         .find(|f| f.rule.id == "ZSTD-FRAME");
-    let finding = finding.unwrap_or_else(|| panic!("{}", told(&report)));
+    let finding = finding.unwrap_or_else(|| panic!("{}", describe(&report)));
     assert_eq!(finding.region, "zstd frame 11");
     assert_eq!(finding.offset, start as u64 + 4);
 }
@@ -122,14 +122,14 @@ fn a_sealed_dump_whose_beginning_is_lost_is_broken_and_not_foreign() {
         moved.extend(&file);
         for bytes in [zeroed, moved] {
             let report = verify(&bytes, &Options::default());
-            assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
+            assert_eq!(report.verdict, Verdict::Broken, "{}", describe(&report));
             let expected = match codec {
                 Codec::None => "MD-MAGIC",
                 Codec::Gzip => "GZIP-HEADER",
                 Codec::Zstd => "ZSTD-FRAME",
             };
             let named = errors(&report).iter().any(|f| f.rule.id == expected);
-            assert!(named, "{codec}: {}", told(&report));
+            assert!(named, "{codec}: {}", describe(&report));
         }
     }
 }
@@ -144,7 +144,7 @@ fn bytes_after_a_seal_are_reported_at_its_end() {
             bytes.extend(std::iter::repeat_n(b'x', more));
             let report = verify(&bytes, &Options::default());
             let errors = errors(&report);
-            assert_eq!(errors.len(), 1, "{}", told(&report));
+            assert_eq!(errors.len(), 1, "{}", describe(&report));
             let rule = match codec {
                 Codec::None => "SEAL-LENGTH",
                 Codec::Gzip => "SEAL-FOOTER",
@@ -159,14 +159,14 @@ fn bytes_after_a_seal_are_reported_at_its_end() {
 }
 
 #[test]
-fn of_a_frame_and_its_index_entry_the_damaged_one_is_named() {
+fn a_damaged_frame_and_a_damaged_index_entry_are_distinguished() {
     let payload = build("").payload;
     let file = seal(&payload, Codec::None, FRAME as u32);
     let mut frame = file.clone();
     frame[7 * FRAME + 100] ^= 1;
     let report = verify(&frame, &Options::default());
     let found = errors(&report);
-    assert_eq!(found.len(), 1, "{}", told(&report));
+    assert_eq!(found.len(), 1, "{}", describe(&report));
     assert_eq!(found[0].region, "frame 7");
     assert_eq!(found[0].offset, 7 * FRAME as u64);
 
@@ -181,7 +181,7 @@ fn of_a_frame_and_its_index_entry_the_damaged_one_is_named() {
 }
 
 #[test]
-fn a_kernel_map_without_the_kernel_is_told_of() {
+fn a_kernel_map_without_the_kernel_image_is_reported() {
     let text = "minidump amd64 3
 kernbase 0xffffffff40000000
 kernend 0xffffffffc0000000
@@ -194,12 +194,17 @@ pages 0x200000 4 seed 1
     for (map, gaps) in [
         ("map 0xffffffff40200000 0x200000 2M rx\n", 1),
         ("map 0xffffffff80200000 0x200000 2M rx\n", 0),
-        // A reduced dump, which has no page tables at all.
+        // A reduced dump without page tables.
         ("", 0),
     ] {
         let built = livecore_tests::mkdump::build_all(&format!("{text}{map}")).unwrap();
         let report = verify(&built.payload, &Options::default());
         let outcome = report.outcomes.get("PT-IMAGE-GAP");
-        assert_eq!(outcome.map_or(0, |o| o.broken), gaps, "{}", told(&report));
+        assert_eq!(
+            outcome.map_or(0, |o| o.broken),
+            gaps,
+            "{}",
+            describe(&report)
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! Every format says the same of the same reports, and other programs can read it.
+//! Formats of reports: they contain the same findings, and are valid.
 //!
-//! `LIVECORE_VALIDATORS=1` asks independent validators too: python3 with `jsonschema` for JSON, JSON
-//! Lines and SARIF (`LIVECORE_SARIF_SCHEMA` names its schema), xmllint for JUnit.
+//! If `LIVECORE_VALIDATORS` names a Python with `jsonschema`, it validates JSON, JSON Lines and SARIF
+//! (`LIVECORE_SARIF_SCHEMA` names the schema), and xmllint validates JUnit.
 
 use crate::common;
 
@@ -15,7 +15,8 @@ use livecore_verify::render::{Format, Style};
 use livecore_verify::{Options, Report, Verdict};
 use serde_json::Value;
 
-/// A sound dump, a broken one, one with warnings under strict, one that is none; names as they come.
+/// A sound dump, a broken one, one with warnings with and without `strict`, and a file that is not a
+/// dump; some with special characters in their names.
 fn reports() -> Vec<Report> {
     let payload = build("").payload;
     let sound = seal(&payload, Codec::Zstd, 65536);
@@ -60,7 +61,7 @@ fn expected_verdicts(reports: &[Report]) {
 }
 
 #[test]
-fn json_and_json_lines_hold_the_same_findings() {
+fn json_and_json_lines_contain_the_same_findings() {
     let reports = reports();
     expected_verdicts(&reports);
     let document: Value = serde_json::from_str(&written(&reports, Format::Json)).unwrap();
@@ -102,7 +103,7 @@ fn every_finding_is_in_every_format() {
 }
 
 #[test]
-fn sarif_results_point_to_their_rules() {
+fn sarif_results_refer_to_their_rules() {
     let reports = reports();
     let sarif: Value = serde_json::from_str(&written(&reports, Format::Sarif)).unwrap();
     let run = &sarif["runs"][0];
@@ -125,7 +126,7 @@ fn sarif_results_point_to_their_rules() {
 }
 
 #[test]
-fn tap_points_are_counted_and_fail_where_the_verdict_does() {
+fn tap_points_fail_if_the_verdict_is_broken() {
     let reports = reports();
     let text = written(&reports, Format::Tap);
     assert!(text.starts_with("TAP version 14\n1..5\n"));
@@ -138,7 +139,7 @@ fn tap_points_are_counted_and_fail_where_the_verdict_does() {
 }
 
 #[test]
-fn github_commands_are_one_line_each_and_escaped() {
+fn github_commands_are_single_escaped_lines() {
     let text = written(&reports(), Format::Github);
     let odd = "file=broken & <odd> \"name\"%2C 100%25%3Aé#1.zst,";
     assert!(text.contains(odd), "{text}");
@@ -147,7 +148,7 @@ fn github_commands_are_one_line_each_and_escaped() {
     }
 }
 
-fn ask(program: &str, args: &[&str], input: &str) {
+fn run(program: &str, args: &[&str], input: &str) {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -162,8 +163,8 @@ fn ask(program: &str, args: &[&str], input: &str) {
         .write_all(input.as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {said}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {errors}");
 }
 
 #[test]
@@ -184,21 +185,21 @@ fn independent_validators_accept_every_format() {
         for line in sys.stdin:\n\
         \x20   v = json.loads(line); j.validate(v, d | {'$ref': f\"#/$defs/{v['type']}_line\"})";
     let reports = reports();
-    ask(
+    run(
         python,
         &["-c", document, schema],
         &written(&reports, Format::Json),
     );
-    ask(
+    run(
         python,
         &["-c", lines, schema],
         &written(&reports, Format::JsonLines),
     );
     let junit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/schemas/junit.xsd");
     let args = ["--noout", "--schema", junit.to_str().unwrap(), "-"];
-    ask("xmllint", &args, &written(&reports, Format::Junit));
+    run("xmllint", &args, &written(&reports, Format::Junit));
     if let Ok(sarif) = std::env::var("LIVECORE_SARIF_SCHEMA") {
-        ask(
+        run(
             python,
             &["-c", document, &sarif],
             &written(&reports, Format::Sarif),

@@ -1,4 +1,4 @@
-//! Numbers that no dump has: they end in a verdict, soon, and in bounded memory.
+//! Impossible numbers in dumps: verification ends in a verdict, in bounded time and memory.
 
 use crate::common;
 use crate::kernel_facts::Facts;
@@ -8,18 +8,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{MACHINE, build, seal, told, verify};
+use common::{MACHINE, build, describe, seal, verify};
 use livecore_compress::{Codec, NoProgress, ReadAt};
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
 use livecore_verify::compare::{Answer, compare};
-use livecore_verify::{Depth, Options, Report, Verdict};
+use livecore_verify::{Depth, Options, Report, Space, Verdict};
 
 fn number(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
-/// Where `dump_avail`, the page tables and the pages of an amd64 payload are.
+/// Offset of `dump_avail` and range of the page tables of an amd64 payload.
 fn sections(payload: &[u8]) -> (usize, Range<usize>) {
     let [msgbuf, bitmap, pmap] = [28, 32, 36].map(|at| number(payload, at));
     let avail = 4096 + msgbuf.next_multiple_of(4096);
@@ -42,7 +42,7 @@ fn threads(number: usize) -> Options<'static> {
     }
 }
 
-/// A zstd frame of `content` in one raw block, which says that it holds `declared` bytes.
+/// A zstd frame of `content` in one raw block, whose header states `declared` bytes.
 fn frame(declared: u64, content: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
     frame.extend(declared.to_le_bytes());
@@ -53,7 +53,7 @@ fn frame(declared: u64, content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_frame_of_a_length_that_cannot_be_is_a_finding() {
+fn an_impossible_frame_length_is_a_finding() {
     let payload = build("").payload;
     let (_, tables) = sections(&payload);
     let (head, tail) = payload.split_at(tables.end + 3 * 4096);
@@ -63,7 +63,7 @@ fn a_frame_of_a_length_that_cannot_be_is_a_finding() {
         (u64::MAX - 1, lost),
         (1 << 62, lost),
         (u64::MAX, lost),
-        // To libzstd that is a frame that does not say its length.
+        // libzstd takes this length for an unknown one.
         (u64::MAX, &[]),
     ] {
         let mut bytes = zstd::bulk::compress(head, 1).unwrap();
@@ -71,8 +71,8 @@ fn a_frame_of_a_length_that_cannot_be_is_a_finding() {
         bytes.extend(zstd::bulk::compress(tail, 1).unwrap());
         for number in [1, 2] {
             let report = verify(&bytes, &threads(number));
-            assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
-            assert_eq!(broken(&report, "ZSTD-CONTENT"), 1, "{}", told(&report));
+            assert_eq!(report.verdict, Verdict::Broken, "{}", describe(&report));
+            assert_eq!(broken(&report, "ZSTD-CONTENT"), 1, "{}", describe(&report));
         }
         let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(bytes), Arc::new(payload.clone())];
         let found = compare(sources, ["a", "b"], &Options::default(), &NoProgress);
@@ -80,13 +80,13 @@ fn a_frame_of_a_length_that_cannot_be_is_a_finding() {
     }
 }
 
-/// Memory up to the last address, and a direct map that ends there.
+/// Memory and a direct map up to the end of the address space.
 #[test]
-fn pages_at_the_end_of_all_addresses_are_compared() {
+fn pages_at_the_end_of_the_address_space_are_compared() {
     let payload = |more| {
         let mut payload = build(more).payload;
         let (avail, _) = sections(&payload);
-        // As many pages as the range had before.
+        // The range keeps its number of pages.
         put(&mut payload, avail + 16, u64::MAX - 0x7f_ffff);
         put(&mut payload, avail + 24, u64::MAX);
         put(&mut payload, 48, 0x7fff);
@@ -104,7 +104,7 @@ fn pages_at_the_end_of_all_addresses_are_compared() {
 }
 
 #[test]
-fn a_direct_map_that_runs_over_the_end_of_memory_maps_nothing() {
+fn a_direct_map_beyond_the_physical_address_space_maps_nothing() {
     for (port, dmap) in [
         ("arm64", 0xffff_a000_0000_0000_u64),
         ("riscv64", 0xffff_ffd0_0000_0000),
@@ -128,34 +128,33 @@ fn a_direct_map_that_runs_over_the_end_of_memory_maps_nothing() {
             ..Options::default()
         };
         let report = verify(&payload, &options);
-        let finding = report.findings.iter();
-        let finding = finding.filter(|f| f.rule.id == "KRN-COMPARABLE");
-        let found: Vec<_> = finding.map(|f| &*f.found).collect();
+        let findings = report.findings.iter();
+        let findings: Vec<_> = findings.filter(|f| f.rule.id == "KRN-COMPARABLE").collect();
+        assert_eq!(findings.len(), 1, "{}", describe(&report));
+        let region = format!("version at {va:#x}");
         assert_eq!(
-            found,
-            ["an address that is not mapped"],
-            "{}",
-            told(&report)
+            (findings[0].space, &*findings[0].region),
+            (Space::Dump, &*region)
         );
     }
 }
 
 #[test]
-fn a_leaf_table_that_every_entry_names_is_walked_once() {
+fn a_leaf_table_that_every_entry_points_to_is_walked_once() {
     let mut payload = build("").payload;
     let (_, tables) = sections(&payload);
     for entry in payload[tables].chunks_exact_mut(8) {
         entry.copy_from_slice(&0x3003_u64.to_le_bytes());
     }
     let report = verify(&payload, &Options::default());
-    // A table has 512 entries, of which 64 are the machine's.
-    let (there, elsewhere) = report.facts.mapped.unwrap();
-    assert_eq!(there, 64, "{}", told(&report));
-    assert!(there + elsewhere <= 512, "{}", told(&report));
+    // A table has 512 entries, of which the machine maps 64.
+    let (present, absent) = report.facts.mapped.unwrap();
+    assert_eq!(present, 64, "{}", describe(&report));
+    assert!(present + absent <= 512, "{}", describe(&report));
 }
 
 #[test]
-fn notes_of_an_elf_core_are_walked_once_however_many_headers_name_them() {
+fn notes_of_an_elf_core_are_walked_once_for_many_headers() {
     const COUNT: u16 = 40_000;
     let mut core = mkdump::build("fulldump amd64\navail 0x1000 0x2000\npage 0x1000 own\n").unwrap();
     core.truncate(64);
@@ -169,40 +168,45 @@ fn notes_of_an_elf_core_are_walked_once_however_many_headers_name_them() {
         core.extend(header);
     }
     core.resize(end as usize, 0);
-    // 50,000 empty notes behind headers that are none.
+    // 50,000 empty notes.
     core[64 + 56 * usize::from(COUNT)..].fill(0);
     let report = verify(&core, &Options::default());
-    assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
+    assert_eq!(report.verdict, Verdict::Broken, "{}", describe(&report));
 }
 
 #[test]
-fn a_full_dump_whose_memory_is_not_described_is_broken() {
+fn a_full_dump_without_memory_headers_is_broken() {
     let text = "fulldump amd64\navail 0x1000 0x3000\npage 0x1000 own\n";
     let sound = mkdump::build(text).unwrap();
     let report = verify(&sound, &Options::default());
-    assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
-    // p_type of the only program header: no type, an interpreter's name, a note.
+    assert_eq!(report.verdict, Verdict::Sound, "{}", describe(&report));
+    // p_type of the only program header: PT_NULL, PT_INTERP, PT_NOTE.
     for kind in [0, 3, 4] {
         let mut core = sound.clone();
         core[64] = kind;
         let report = verify(&core, &Options::default());
-        assert_eq!(report.verdict, Verdict::Broken, "{kind}: {}", told(&report));
+        assert_eq!(
+            report.verdict,
+            Verdict::Broken,
+            "{kind}: {}",
+            describe(&report)
+        );
         assert_eq!(broken(&report, "FULL-TABLE"), 1);
     }
 }
 
-/// A bit of the bitmap's size, of a version whose bitmap nothing else tells the size of.
+/// In version 2 only the header states the size of the bitmap.
 #[test]
-fn a_bitmap_beyond_the_stated_end_of_a_compressed_dump_is_damage_and_no_lack_of_memory() {
+fn a_bitmap_beyond_the_stated_end_of_a_compressed_dump_is_broken_and_not_out_of_memory() {
     let old = MACHINE.replace("amd64 3", "amd64 2");
     let text = format!("{old}container live\ncompress zstd\npatch payload 35 = hex 80\n");
     let bytes = mkdump::build(&text).unwrap();
     let report = verify(&bytes, &Options::default());
-    assert_eq!(report.verdict, Verdict::Broken, "{}", told(&report));
-    assert_eq!(broken(&report, "MD-SECTIONS"), 1, "{}", told(&report));
+    assert_eq!(report.verdict, Verdict::Broken, "{}", describe(&report));
+    assert_eq!(broken(&report, "MD-SECTIONS"), 1, "{}", describe(&report));
 }
 
-/// A file that counts what is read of it.
+/// A file that counts the bytes read.
 struct Counted(Vec<u8>, AtomicU64);
 
 impl ReadAt for Counted {
@@ -218,7 +222,7 @@ impl ReadAt for Counted {
 }
 
 #[test]
-fn quick_reads_a_little_of_each_gzip_member() {
+fn quick_reads_few_bytes_of_each_gzip_member() {
     let payload = build("pages 0x2d0000 1024 seed 7\n").payload;
     let file = seal(&payload, Codec::Gzip, 4096);
     let source = Arc::new(Counted(file, AtomicU64::new(0)));
@@ -227,16 +231,16 @@ fn quick_reads_a_little_of_each_gzip_member() {
         ..Options::default()
     };
     let report = livecore_verify::verify(Arc::clone(&source) as _, &options, &NoProgress);
-    assert_eq!(report.verdict, Verdict::Sound, "{}", told(&report));
+    assert_eq!(report.verdict, Verdict::Sound, "{}", describe(&report));
     let members = report.facts.frames.unwrap();
     assert!(members > 1000);
     let read = source.1.load(Ordering::Relaxed);
     assert!(read < (2 << 20) + 200 * members, "{read} bytes");
 }
 
-/// Frames of which all but the last are too large to be held.
+/// All frames except the last exceed the memory limit.
 #[test]
-fn a_seal_around_frames_that_are_too_large_to_be_held_is_sound() {
+fn a_sealed_dump_with_frames_above_the_memory_limit_is_sound() {
     let payload = build("pages 0x2d0000 600 seed 7\n").payload;
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
         let file = seal(&payload, codec, 1 << 20);
@@ -245,6 +249,11 @@ fn a_seal_around_frames_that_are_too_large_to_be_held_is_sound() {
             ..threads(2)
         };
         let report = verify(&file, &options);
-        assert_eq!(report.verdict, Verdict::Sound, "{codec}: {}", told(&report));
+        assert_eq!(
+            report.verdict,
+            Verdict::Sound,
+            "{codec}: {}",
+            describe(&report)
+        );
     }
 }

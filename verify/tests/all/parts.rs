@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::{seal_parts, told, verify};
+use common::{describe, seal_parts, verify};
 use livecore_compress::Codec;
 use livecore_tests::mkdump;
 use livecore_verify::{Depth, Options, Verdict};
@@ -41,14 +41,19 @@ fn a_seal_with_a_copy_is_sound_and_unproven_pages_are_a_warning() {
             let payload = payload();
             let copied = seal_parts(&payload, codec, 16384, &[], 70_000, &[]);
             let report = verify(&copied, &options);
-            assert_eq!(report.verdict, Verdict::Sound, "{codec}: {}", told(&report));
+            assert_eq!(
+                report.verdict,
+                Verdict::Sound,
+                "{codec}: {}",
+                describe(&report)
+            );
             assert!(report.outcomes.contains_key("SEAL-PARTS"), "{codec}");
             let report = verify(&sealed(codec), &options);
             assert_eq!(
                 report.verdict,
                 Verdict::Warnings,
                 "{codec}: {}",
-                told(&report)
+                describe(&report)
             );
             let strict = Options {
                 strict: true,
@@ -59,19 +64,19 @@ fn a_seal_with_a_copy_is_sound_and_unproven_pages_are_a_warning() {
                 report.verdict,
                 Verdict::Broken,
                 "{codec}: {}",
-                told(&report)
+                describe(&report)
             );
         }
     }
 }
 
 #[test]
-fn no_byte_of_the_parts_changes_unseen() {
+fn every_changed_byte_of_the_parts_is_reported() {
     for codec in CODECS {
         let file = sealed(codec);
         let find = |what: &[u8]| file.windows(8).position(|w| w == what).unwrap();
         let (from, to) = (find(b"LVCRPART"), find(b"LVCRSEAL") + 104);
-        // Every 997th, and what wraps the parts.
+        // Every 997th byte, more bytes at both ends, and the wrapping.
         let wrapping = if codec == Codec::None { 0 } else { 8 };
         let places = (from - wrapping..from + 64)
             .step_by(3)
@@ -90,7 +95,7 @@ fn no_byte_of_the_parts_changes_unseen() {
                     report.verdict,
                     Verdict::Broken,
                     "{codec} {at}: {}",
-                    told(&report)
+                    describe(&report)
                 );
             }
         }
@@ -98,7 +103,7 @@ fn no_byte_of_the_parts_changes_unseen() {
 }
 
 #[test]
-fn a_list_of_another_length_than_its_record_says_is_found() {
+fn a_list_whose_length_differs_from_its_record_is_reported() {
     let payload = payload();
     for ranges in [&[][..], &[[0x5000, 0x1000]]] {
         let file = seal_parts(&payload, Codec::Zstd, 16384, &record(), 0, ranges);
@@ -107,9 +112,9 @@ fn a_list_of_another_length_than_its_record_says_is_found() {
             .outcomes
             .get("SEAL-RECORDS")
             .is_some_and(|o| o.broken > 0);
-        assert!(broken, "{}", told(&report));
+        assert!(broken, "{}", describe(&report));
     }
-    // They overlap, are empty, or go beyond the content.
+    // Ranges that overlap, are empty, or end beyond the content.
     for ranges in [
         [[0x1000, 0x2000], [0x2000, 0x1000]],
         [[0x1000, 0], [0x2000, 0x1000]],
@@ -121,6 +126,6 @@ fn a_list_of_another_length_than_its_record_says_is_found() {
             .outcomes
             .get("SEAL-PARTS")
             .is_some_and(|o| o.broken > 0);
-        assert!(broken, "{}", told(&report));
+        assert!(broken, "{}", describe(&report));
     }
 }

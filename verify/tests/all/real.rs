@@ -1,4 +1,4 @@
-//! The real dump that LLVM's tests use, if it is there: `LIVECORE_REAL_DUMP` names it unpacked.
+//! The real dump that LLVM's tests use, if `LIVECORE_REAL_DUMP` names it, decompressed.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use livecore_compress::NoProgress;
 use livecore_verify::{Options, Verdict};
 
 #[test]
-fn real_thinned_dump_has_true_warnings_and_no_error() {
+fn real_reduced_dump_has_warnings_and_no_errors() {
     let Some(path) = std::env::var_os("LIVECORE_REAL_DUMP") else {
         return;
     };
@@ -15,7 +15,7 @@ fn real_thinned_dump_has_true_warnings_and_no_error() {
     let report = livecore_verify::verify(file, &Options::default(), &NoProgress);
     assert_eq!(report.verdict, Verdict::Warnings, "{:#?}", report.findings);
     let ids: Vec<_> = report.findings.iter().map(|f| f.rule.id).collect();
-    // Its makers kept the pages that a debugger read, zeroed the others, and dropped the zero tail.
+    // Its authors zeroed all pages that a debugger did not read, and dropped zeros at the end.
     for id in ["MD-SHORT-TAIL", "MSG-EMPTY", "PT-IMAGE-GAP"] {
         assert!(ids.contains(&id), "{id} not in {ids:?}");
     }

@@ -1,14 +1,14 @@
-//! Every recipe of `testdata/dumps` gets the verdict that it announces for itself.
+//! The verdict on each recipe of `testdata/dumps` is the one that the recipe states.
 
 use crate::common;
 
 use std::path::{Path, PathBuf};
 
-use common::{told, verify};
+use common::{describe, verify};
 use livecore_tests::{expect, mkdump};
 use livecore_verify::Options;
 
-/// Where the verifier says less than the recipe, and why.
+/// Recipes for which the verifier's exit code differs, and why.
 const EXCEPTIONS: [(&str, u8, &str); 1] = [(
     "mapped-page-not-saved.dump",
     0,
@@ -25,7 +25,7 @@ fn recipes() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_recipe_gets_the_verdict_that_it_announces() {
+fn every_recipe_has_the_verdict_that_it_states() {
     let mut wrong = Vec::new();
     for path in recipes() {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -41,7 +41,7 @@ fn every_recipe_gets_the_verdict_that_it_announces() {
         let exception = EXCEPTIONS.iter().find(|e| e.0 == name);
         let exit = exception.map_or(expected.exit, |e| e.1);
         if report.verdict.exit_code() != exit {
-            wrong.push(format!("expected {expected:?}\n{}", told(&report)));
+            wrong.push(format!("expected {expected:?}\n{}", describe(&report)));
         }
     }
     assert!(

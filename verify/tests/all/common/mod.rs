@@ -1,6 +1,6 @@
-//! Dumps for the verifier's tests, and what it says of them.
+//! Dumps for the verifier's tests, and the text of reports.
 
-#![allow(dead_code, reason = "every test file uses some of it")]
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ map 0xffffffff80200000 0x400000 2M rx
 table 0xffffffff80000000 0x3000
 ";
 
-/// What the builder makes of the machine with `more` statements.
+/// A dump of [`MACHINE`] with the additional statements `more`.
 pub(crate) fn build(more: &str) -> mkdump::Built {
     let text = format!("{MACHINE}{more}");
     mkdump::build_all(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -36,7 +36,7 @@ pub(crate) fn seal(payload: &[u8], codec: Codec, frame: u32) -> Vec<u8> {
     seal_with(payload, codec, frame, &[])
 }
 
-/// The same, with more records behind the attachment's own: type and bytes.
+/// As [`seal`], with additional records in the attachment: type and bytes.
 pub(crate) fn seal_with(
     payload: &[u8],
     codec: Codec,
@@ -46,7 +46,8 @@ pub(crate) fn seal_with(
     seal_parts(payload, codec, frame, records, 0, &[])
 }
 
-/// The same, with a copy of the first `copy` bytes, and a list of ranges: start and length.
+/// As [`seal_with`], with a copy of the first `copy` bytes and a list of unproven ranges: start and
+/// length.
 pub(crate) fn seal_parts(
     payload: &[u8],
     codec: Codec,
@@ -75,7 +76,7 @@ pub(crate) fn seal_parts(
     file
 }
 
-/// A kerneldumpheader of version 4 with these lengths: the builder's, with other numbers.
+/// The builder's kerneldumpheader of version 4, with these lengths.
 fn header(stored: u64, content: u64, codec: Codec) -> Vec<u8> {
     let live = build("container live\n").bytes;
     let mut header = live[live.len() - 512..].to_vec();
@@ -93,7 +94,7 @@ fn header(stored: u64, content: u64, codec: Codec) -> Vec<u8> {
     header
 }
 
-/// The attachment around a header: magic, version 1, no flags, one record.
+/// An attachment with `header`: magic, version 1, no flags, one record.
 fn attachment(header: &[u8]) -> Vec<u8> {
     let mut bytes = b"LiveCore\x01\0\0\0\0\0\0\0".to_vec();
     bytes.extend_from_slice(header);
@@ -101,13 +102,13 @@ fn attachment(header: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the verifier says of `bytes`.
+/// Verifies `bytes`.
 pub(crate) fn verify(bytes: &[u8], options: &Options<'_>) -> Report {
     livecore_verify::verify(Arc::new(bytes.to_vec()), options, &NoProgress)
 }
 
-/// The report as people see it.
-pub(crate) fn told(report: &Report) -> String {
+/// The report as text, with all details.
+pub(crate) fn describe(report: &Report) -> String {
     let mut text = Vec::new();
     let reports = std::slice::from_ref(report);
     let style = Style {

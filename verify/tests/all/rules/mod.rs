@@ -1,22 +1,23 @@
-//! One smallest malformed dump for each rule, in `tests/all/rules`: the listing is the coverage report.
+//! A minimal dump for each rule that breaks it. The files in `tests/all/rules` are named for the rules.
 //!
-//! A file is a recipe of the independent builder. Lines that begin with `#!` are for this test:
+//! A file is a recipe of the independent builder. Lines that begin with `#!` are instructions for
+//! this test:
 //!
-//! | line                     | what                                                             |
-//! |--------------------------|------------------------------------------------------------------|
-//! | `also RULE...`           | other rules that cannot hold when this one is broken             |
-//! | `seal CODEC FRAME`       | seal the payload in frames of so many bytes                      |
-//! | `record TYPE HEX...`     | a record for the attachment of the seal, said before `seal`      |
-//! | `copy N`                 | a copy of the first N bytes in the seal's parts, said before `seal` |
-//! | `unproven START LEN`     | a range for the list of unproven ones, said before `seal`        |
-//! | `xor BASE+N HH`          | change a byte: BASE is `file`, `parts`, `seal`, `attachment`, `index`, `footer` or `end` |
-//! | `redigest [PART]`        | make the digest of `attachment` or `index`, or the header's own, right again |
-//! | `drop N`                 | drop the first N bytes of the file                               |
-//! | `info NAME = VALUE`      | change a line of the info file                                   |
-//! | `info-text TEXT`         | the whole info file                                              |
-//! | `elf LINE`               | a line of the kernel's recipe                                    |
-//! | `deep`                   | look deep                                                        |
-//! | `memory N`               | a limit of so many bytes                                         |
+//! | line                 | meaning                                                                  |
+//! |----------------------|--------------------------------------------------------------------------|
+//! | `also RULE...`       | other rules that the dump breaks                                         |
+//! | `seal CODEC FRAME`   | seal the payload in frames of FRAME bytes                                |
+//! | `record TYPE HEX...` | add a record to the seal's attachment; before `seal`                     |
+//! | `copy N`             | copy the first N bytes to the seal's parts; before `seal`                |
+//! | `unproven START LEN` | add a range to the list of unproven ranges; before `seal`                |
+//! | `xor BASE+N HH`      | change a byte; BASE is `file`, `parts`, `seal`, `attachment`, `index`, `footer` or `end` |
+//! | `redigest [PART]`    | update the digest of `attachment`, `index` or by default the seal's header |
+//! | `drop N`             | remove the first N bytes of the file                                     |
+//! | `info NAME = VALUE`  | change a line of the info file                                           |
+//! | `info-text TEXT`     | replace the info file                                                    |
+//! | `elf LINE`           | add a line to the kernel's recipe                                        |
+//! | `deep`               | verify with `Depth::Deep`                                                |
+//! | `memory N`           | set the memory limit to N bytes                                          |
 
 use crate::common;
 use crate::kernel_facts::Facts;
@@ -24,15 +25,14 @@ use crate::kernel_facts::Facts;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{seal_parts, told, verify};
+use common::{describe, seal_parts, verify};
 use livecore_compress::Codec;
 use livecore_minidump::KernelElf;
 use livecore_tests::{mkdump, mkelf};
 use livecore_verify::{Depth, Group, KernelFacts, Options};
 use xxhash_rust::xxh64::xxh64;
 
-/// A note that most of these dumps cause: their kernel map is one page directory, since a real one
-/// is 8 MiB of zeros.
+/// A note on most of these dumps: their kernel map is one page directory, to keep them small.
 const SMALL: &str = "MD-KERNBASE-LAYOUT";
 
 struct Case {
@@ -59,7 +59,7 @@ fn number(bytes: &[u8], at: usize, len: usize) -> usize {
         .fold(0, |n, b| n << 8 | usize::from(*b))
 }
 
-/// Where a part of the file begins.
+/// Start of a part of the file.
 fn base(bytes: &[u8], name: &str) -> usize {
     let seal = || find(bytes, b"LVCRSEAL");
     match name {
@@ -74,13 +74,13 @@ fn base(bytes: &[u8], name: &str) -> usize {
     }
 }
 
-fn place(bytes: &[u8], text: &str) -> usize {
+fn offset(bytes: &[u8], text: &str) -> usize {
     let sign = text.find(['+', '-']).unwrap();
-    let offset: usize = text[sign + 1..].parse().unwrap();
+    let distance: usize = text[sign + 1..].parse().unwrap();
     let base = base(bytes, &text[..sign]);
     match &text[sign..=sign] {
-        "+" => base + offset,
-        _ => base - offset,
+        "+" => base + distance,
+        _ => base - distance,
     }
 }
 
@@ -139,7 +139,7 @@ fn case(path: &Path) -> Case {
             }
             "xor" => {
                 let (at, mask) = rest.split_once(' ').unwrap();
-                let at = place(&case.bytes, at);
+                let at = offset(&case.bytes, at);
                 case.bytes[at] ^= u8::from_str_radix(mask, 16).unwrap();
             }
             "redigest" => redigest(&mut case.bytes, Some(rest).filter(|r| !r.is_empty())),
@@ -186,7 +186,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
+fn every_rule_has_a_dump_that_breaks_only_that_rule() {
     let mut wrong = Vec::new();
     let mut covered = BTreeSet::new();
     for case in cases() {
@@ -218,7 +218,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
         if broken != expected {
             wrong.push(format!(
                 "expected {expected:?}, broken {broken:?}\n{}",
-                told(&report)
+                describe(&report)
             ));
         }
         covered.insert(case.rule);
@@ -239,7 +239,7 @@ fn every_rule_has_a_dump_that_breaks_it_and_no_other() {
 }
 
 #[test]
-fn skipped_rules_are_not_reported_and_only_reports_nothing_else() {
+fn filters_select_the_rules_that_are_reported() {
     for case in cases() {
         let kernel = case.kernel.as_ref().map(Facts);
         for skip in [true, false] {
@@ -260,8 +260,8 @@ fn skipped_rules_are_not_reported_and_only_reports_nothing_else() {
 }
 
 #[test]
-fn quick_finds_what_headers_and_seals_say() {
-    // What needs a decoded frame, or the end of a stream that does not state it.
+fn quick_applies_the_rules_about_headers_and_seals() {
+    // Rules that need a decoded frame, or the end of a stream that does not state it.
     let slow = ["SEAL-INDEX", "SEAL-SEEK-TABLE", "KDH-DUMPEXTENT"];
     let mut checked = 0;
     for case in cases() {
@@ -278,7 +278,7 @@ fn quick_finds_what_headers_and_seals_say() {
         };
         let report = verify(&case.bytes, &options);
         let broken = report.outcomes.get(rule.id).is_some_and(|o| o.broken > 0);
-        assert!(broken, "{}: {}", rule.id, told(&report));
+        assert!(broken, "{}: {}", rule.id, describe(&report));
         checked += 1;
     }
     assert!(checked > 35, "{checked}");
