@@ -1,4 +1,4 @@
-//! Physical address, virtual address and frame number: three types that do not mix.
+//! Types for physical and virtual addresses.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ macro_rules! address {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The address `bytes` further on, unless that does not exist.
+            /// The address plus `bytes`; `None` on overflow.
             pub fn checked_add(self, bytes: u64) -> Option<Self> {
                 self.0.checked_add(bytes).map(Self)
             }
 
-            /// The start of the block of `size` bytes (a power of two) that holds this address.
+            /// The address rounded down to a multiple of `size`, a power of two.
             pub fn align_down(self, size: u64) -> Self {
                 Self(self.0 & !(size - 1))
             }
 
-            /// How far into its block of `size` bytes (a power of two) this address lies.
+            /// The address modulo `size`, a power of two.
             pub fn offset_in(self, size: u64) -> u64 {
                 self.0 & (size - 1)
             }

@@ -1,12 +1,12 @@
 //! amd64.
 //!
-//! FreeBSD `sys/amd64/include/minidump.h` (header), `pmap.h` and `vmparam.h` (the rest); little
-//! endian.
+//! FreeBSD `sys/amd64/include/minidump.h` (header), `pmap.h` and `vmparam.h` (the rest);
+//! little-endian.
 //!
-//! | version | what changed                                                  |
+//! | version | change                                                        |
 //! |---------|---------------------------------------------------------------|
-//! | 1       | the page map holds one PTE per kernel page                    |
-//! | 2       | the page map holds one PDE per 2 MiB; same header             |
+//! | 1       | the page map has one PTE per kernel page                      |
+//! | 2       | the page map has one PDE per 2 MiB; same header               |
 //! | 3       | adds `dumpavailsize`; the bitmap indexes those ranges         |
 
 use crate::architecture::{Chain, Debuggers, FrameCode, machine_arch};
@@ -52,15 +52,15 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[64, 64, 72],
 };
 
-/// Bytes per page.
+/// Page size.
 pub const PAGE_SIZE: u64 = 4096;
-/// Bytes that a PDE maps: 2 MiB.
+/// Size that a PDE maps: 2 MiB.
 pub const NBPDR: u64 = 1 << 21;
-/// Bytes that a PDPTE maps: 1 GiB.
+/// Size that a PDPTE maps: 1 GiB.
 pub const NBPDP: u64 = 1 << 30;
-/// Entries in a page table of any level.
+/// Number of entries in a page table of any level.
 pub const NPTEPG: u64 = 512;
-/// Bytes of an entry.
+/// Size of an entry.
 pub const PTE_SIZE: usize = 8;
 /// Shift of the page-table index.
 pub const PAGE_SHIFT: u32 = 12;
@@ -86,34 +86,34 @@ pub const PG_PS_FRAME: u64 = 0x000f_ffff_ffe0_0000;
 /// Frame of a 1 GiB leaf.
 pub const PG_PS_PDP_FRAME: u64 = 0x000f_ffff_c000_0000;
 
-/// `VM_MIN_KERNEL_ADDRESS`: what a kernel writes as `kernbase` into a header of version 2 or 3.
+/// `VM_MIN_KERNEL_ADDRESS`: `kernbase` in headers of version 2 and 3.
 pub const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_fe00_0000_0000;
-/// `KERNBASE`: where the kernel's image is linked. Also version 1's `kernbase`.
+/// `KERNBASE`: link-time base of the kernel image. `kernbase` in headers of version 1.
 pub const KERNBASE: u64 = 0xffff_ffff_8000_0000;
-/// `KERNSTART`: the kernel's image begins one PDE above [`KERNBASE`], and is mapped from
-/// `kernphys` up.
+/// `KERNSTART`: the kernel image begins one PDE above [`KERNBASE`], and is mapped to physical memory
+/// from `kernphys`.
 pub const KERNSTART: u64 = KERNBASE + NBPDR;
-/// `kernphys` of a kernel that was not moved.
+/// `kernphys` of a kernel that was not relocated.
 pub const KERNPHYS_USUAL: u64 = 0x20_0000;
-/// `DMAP_MIN_ADDRESS` of the 48-bit layout: a constant, whatever the size of memory.
+/// `DMAP_MIN_ADDRESS` of the 48-bit layout, independent of the size of memory.
 pub const DMAP_MIN_ADDRESS: u64 = 0xffff_f800_0000_0000;
 /// `DMAP_MAX_ADDRESS` of the 48-bit layout, exclusive.
 pub const DMAP_MAX_ADDRESS: u64 = 0xffff_fc00_0000_0000;
-/// The direct map of the 57-bit layout (`kva_layout_la57`), first address.
+/// First address of the direct map in the 57-bit layout (`kva_layout_la57`).
 pub const DMAP_MIN_ADDRESS_LA57: u64 = 0xff01_0000_0000_0000;
-/// The direct map of the 57-bit layout, exclusive end.
+/// Exclusive end of the direct map in the 57-bit layout.
 pub const DMAP_MAX_ADDRESS_LA57: u64 = 0xff21_0000_0000_0000;
-/// `PML4PML4I`: the entry of `KPML4phys` that points back at its own page.
+/// `PML4PML4I`: the recursive entry of `KPML4phys`.
 pub const PML4PML4I: u64 = 256;
 
-/// `struct pcb` behind the general registers, which `savectx` saves too (FreeBSD
-/// `sys/amd64/include/pcb.h`): `pcb_fsbase`.
+/// `pcb_fsbase` of `struct pcb`; `savectx` saves it and the next fields too (FreeBSD
+/// `sys/amd64/include/pcb.h`).
 pub const PCB_FSBASE: u64 = 64;
 /// `pcb_gsbase`
 pub const PCB_GSBASE: u64 = 72;
 /// `pcb_kgsbase`
 pub const PCB_KGSBASE: u64 = 80;
-/// `pcb_cr0`, which `pcb_cr2`, `pcb_cr3` and `pcb_cr4` follow.
+/// `pcb_cr0`, followed by `pcb_cr2`, `pcb_cr3` and `pcb_cr4`.
 pub const PCB_CR0: u64 = 88;
 
 const TABLE: Rule = rule(PG_V, PG_V, Means::Table);
@@ -139,7 +139,7 @@ const PT: Level = level(
     &[rule(PG_V, PG_V, Means::Leaf)],
 );
 
-/// Page tables from a PML4 down.
+/// Page tables from a PML4.
 pub static PAGING: Geometry = Geometry {
     name: "amd64",
     entry_size: PTE_SIZE,
@@ -152,7 +152,7 @@ pub static PAGING: Geometry = Geometry {
     user_end: Some(1 << 47),
 };
 
-/// Page tables from a PML5 down.
+/// Page tables from a PML5.
 pub static PAGING_LA57: Geometry = Geometry {
     name: "amd64 with five levels",
     levels: &[PML5, PML4, PDP, PD, PT],
@@ -161,7 +161,7 @@ pub static PAGING_LA57: Geometry = Geometry {
     ..PAGING
 };
 
-/// `pm_pmltop` (10.4 `pm_pml4`), and `pm_cr3`: 12.1 on, and 10.4.
+/// `pm_pmltop` (`pm_pml4` in 10.4) and `pm_cr3`, at the offsets since 12.1 and of 10.4.
 pub static PMAP: PmapFields = PmapFields {
     top: 32,
     also: &[48, 40],
@@ -256,13 +256,13 @@ pub static PRSTATUS: Prstatus = Prstatus {
 
 const ENTRIES: &[Entry] = &[
     entry("calltrap", Cause::Trap),
-    // The frame that a thread's first code leaves its kernel by; a kernel thread's is empty.
+    // A thread's first code returns to user mode through this frame; that of a kernel thread is empty.
     entry("fork_trampoline", Cause::Trap),
     entry("nmi_calltrap", Cause::Trap),
     entry("mchk_calltrap", Cause::Trap),
     entries("alltraps", Cause::Trap),
     entry("fast_syscall_common", Cause::Syscall),
-    // Where 10.4 goes on, which has no common part.
+    // The return point in 10.4.
     entry("Xfast_syscall", Cause::Syscall),
     entry("Xfast_syscall_pti", Cause::Syscall),
     entry("Xint0x80_syscall", Cause::Syscall),
@@ -273,7 +273,7 @@ const ENTRIES: &[Entry] = &[
     entries("X", Cause::Interrupt),
 ];
 
-/// The row.
+/// The definitions of amd64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "amd64",
     machine: ElfMachine::EM_X86_64,

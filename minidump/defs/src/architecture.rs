@@ -1,4 +1,4 @@
-//! One row for each architecture: everything that is looked up by it.
+//! The definitions of an architecture.
 
 use std::fmt;
 
@@ -15,74 +15,73 @@ use crate::trapframe::Traps;
 /// An architecture whose kernels write minidumps.
 #[derive(Debug)]
 pub struct Architecture {
-    /// FreeBSD's name of the port, as the magic of a minidump has it.
+    /// FreeBSD's name of the port, as in the magic of a minidump.
     pub name: &'static str,
-    /// `e_machine` of its kernels, of their full dumps and of their cores.
+    /// `e_machine` of kernels, full dumps and cores.
     pub machine: ElfMachine,
-    /// Its values of `MACHINE_ARCH`. The first that fits the byte order and the word size is what a
-    /// minidump alone tells.
+    /// Values of `MACHINE_ARCH`. Without a header, a minidump's is the first that matches its byte
+    /// order and word size.
     pub machine_archs: &'static [MachineArch],
-    /// What every `MACHINE_ARCH` begins with, where there are more than those.
+    /// The common prefix of `MACHINE_ARCH`, if there are more values.
     pub machine_arch_prefix: Option<&'static str>,
     /// The kerneldumpheader's `architectureversion` (`KERNELDUMP_*_VERSION`).
     pub architectureversion: u32,
-    /// Bytes of a pointer. Where there are two, kernels with 4 have no addresses above 4 GiB.
+    /// Pointer sizes in bytes. If there are two, kernels with 4 use no addresses above 4 GiB.
     pub words: &'static [usize],
-    /// The byte orders that its kernels come in.
+    /// Byte orders of the kernels.
     pub orders: &'static [ByteOrder],
-    /// Bytes per page.
+    /// Page sizes in bytes.
     pub page_sizes: &'static [u64],
     /// `struct minidumphdr`
     pub header: &'static HeaderFields,
-    /// Bytes of the bitmap's words, where they are not those of a pointer.
+    /// Word sizes of the bitmap in bytes, where they differ from the pointer size.
     pub bitmap_words: &'static [(When, usize)],
     /// The page-table section.
     pub sections: &'static [(When, Section)],
-    /// Whether the kernel leaves the section's end unpadded.
+    /// Whether the kernel does not pad the page-table section.
     pub unpadded: bool,
-    /// What `kernbase` is a multiple of.
+    /// Alignment of `kernbase`.
     pub kernbase_align: &'static [(When, u64)],
     /// `kernbase`, where it is a constant.
     pub kernbase: Option<u64>,
     /// The direct map.
     pub direct: Direct,
-    /// First address and exclusive end of every direct map that a kernel was built with, where it is
-    /// a constant. The newest first.
+    /// Start and exclusive end of the direct map in each release where it is a constant, newest
+    /// first.
     pub direct_maps: &'static [(u64, u64)],
-    /// The address that the kernel's file is linked at, where a minidump's kernel ran elsewhere: at
-    /// the header's `startkernel`.
+    /// Link-time address of the kernel, if it runs at another address: the header's `startkernel`.
     pub linked_at: Option<u64>,
-    /// Full dumps: whether segments have no virtual address (`p_vaddr` is -1).
+    /// Whether segments of full dumps have no virtual address (`p_vaddr` is -1).
     pub full_without_vaddr: bool,
-    /// Full dumps: whether they have a `PT_DUMP_DELTA`.
+    /// Whether full dumps have a `PT_DUMP_DELTA`.
     pub full_delta: bool,
     /// Registers, by word size.
     pub registers: &'static [&'static RegisterSet],
-    /// Bits of a kernel's `e_flags` that say that registers have 8 bytes though pointers have 4.
+    /// Bits of `e_flags` that mark kernels with 8-byte registers and 4-byte pointers.
     pub wide_registers: u32,
-    /// `struct pcb`; of one word size the newest first.
+    /// Layouts of `struct pcb`, newest first for each word size.
     pub pcbs: &'static [&'static PcbFields],
     /// Trap frames and entry code.
     pub traps: Traps,
-    /// Registers in the notes of ELF cores, if there are such cores.
+    /// Registers in the notes of ELF cores, if the architecture has them.
     pub prstatus: Option<&'static Prstatus>,
-    /// How stack frames are chained, if they are.
+    /// Links of stack frames, if the architecture has them.
     pub chain: Option<Chain>,
-    /// The code that makes a stack frame and leaves it, where the return address is on the stack.
+    /// Prologue and epilogue of functions, if the return address is on the stack.
     pub frame_code: Option<FrameCode>,
-    /// The variable that says how far from it a copy of the entry code runs, if there is one.
+    /// The variable with the displacement of the copy of the entry code, if there is one.
     pub entry_copy: Option<&'static str>,
-    /// Functions in which a stopped processor waits.
+    /// Functions in which a stopped CPU waits.
     pub stopped_in: &'static [&'static str],
     /// A process's `struct pmap`.
     pub pmap: Option<&'static PmapFields>,
-    /// Bytes of `time_t`.
+    /// Size of `time_t`.
     pub time_t: usize,
-    /// Whether the RAM of all machines begins at physical address 0.
+    /// Whether RAM begins at physical address 0 on all machines.
     pub ram_at_zero: bool,
-    /// Whether mem(4) knows memory ranges (`MEMRANGE_GET`).
+    /// Whether mem(4) supports memory ranges (`MEMRANGE_GET`).
     pub memory_ranges: bool,
-    /// What debuggers call it.
+    /// Debuggers' names for the architecture.
     pub debuggers: Option<Debuggers>,
 }
 
@@ -91,9 +90,9 @@ pub struct Architecture {
 pub struct MachineArch {
     /// The name.
     pub name: &'static str,
-    /// The byte order of such kernels.
+    /// Byte order.
     pub order: ByteOrder,
-    /// Bytes of their pointers.
+    /// Pointer size in bytes.
     pub word: usize,
 }
 
@@ -101,19 +100,19 @@ pub(crate) const fn machine_arch(name: &'static str, order: ByteOrder, word: usi
     MachineArch { name, order, word }
 }
 
-/// How stack frames are chained: words from a frame pointer.
+/// The links of stack frames, as offsets from a frame pointer in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
-    /// Where the caller's frame pointer is saved.
+    /// Offset of the caller's frame pointer.
     pub caller: i64,
-    /// Where the return address is saved.
+    /// Offset of the return address.
     pub back: i64,
-    /// Whether the return address is in the caller's frame, not in this one.
+    /// Whether the return address is in the caller's frame instead of this one.
     pub in_caller: bool,
 }
 
 impl Chain {
-    /// Return address above the saved frame pointer.
+    /// The return address is above the saved frame pointer.
     pub const PLAIN: Self = Self {
         caller: 0,
         back: 1,
@@ -121,37 +120,37 @@ impl Chain {
     };
 }
 
-/// Instructions around a stack frame.
+/// The instructions that create and leave a stack frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameCode {
-    /// What makes a frame: the frame pointer is pushed, then set.
+    /// The prologue: push the frame pointer, then set it.
     pub push: &'static [u8],
-    /// The second half of it.
+    /// The second instruction of the prologue.
     pub set: &'static [u8],
-    /// What leaves a function whose frame is gone.
+    /// The return instruction, after the frame is popped.
     pub leave: &'static [u8],
 }
 
-/// What debuggers call an architecture.
+/// Debuggers' names for an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Debuggers {
-    /// GDB's name of it.
+    /// GDB's name.
     pub gdb: &'static str,
     /// LLVM's triple.
     pub triple: &'static str,
 }
 
 impl Architecture {
-    /// `MACHINE_ARCH` of its kernels with this byte order and pointers of `word` bytes.
+    /// `MACHINE_ARCH` of kernels with this byte order and pointers of `word` bytes.
     pub fn machine_arch(&self, order: ByteOrder, word: usize) -> &'static str {
         let mut all = self.machine_archs.iter();
-        // Every row has a name.
+        // Every architecture has at least one.
         all.find(|arch| arch.order == order && arch.word == word)
             .unwrap_or(&self.machine_archs[0])
             .name
     }
 
-    /// The registers of its kernels, if registers have `word` bytes.
+    /// The registers of kernels with registers of `word` bytes.
     pub fn registers(&self, word: usize) -> Option<&'static RegisterSet> {
         let mut all = self.registers.iter().copied();
         all.find(|set| set.class64 == (word == 8))

@@ -3,7 +3,7 @@
 //! FreeBSD `sys/arm/include/minidump.h` (header), `pte-v6.h`, `pte-v4.h` (entries).
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges. `ptesize` is a multiple of
-//! 1 KiB; the kernel writes the section without padding, libkvm expects padding.
+//! 1 KiB; the kernel writes the section without padding, but libkvm expects padding.
 
 use crate::architecture::{Chain, machine_arch};
 use crate::elf::ElfMachine;
@@ -47,7 +47,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[52, 56],
 };
 
-/// `MINIDUMP_MMU_FORMAT_UNKNOWN`: taken as [`MMUFORMAT_V6`].
+/// `MINIDUMP_MMU_FORMAT_UNKNOWN`: treated as [`MMUFORMAT_V6`].
 pub const MMUFORMAT_UNKNOWN: u32 = 0;
 /// `MINIDUMP_MMU_FORMAT_V4`
 pub const MMUFORMAT_V4: u32 = 1;
@@ -56,17 +56,17 @@ pub const MMUFORMAT_V6: u32 = 2;
 /// `MINIDUMP_MMU_FORMAT_V6_LPAE`
 pub const MMUFORMAT_V6_LPAE: u32 = 3;
 
-/// Bytes of an L2 descriptor.
+/// Size of an L2 descriptor.
 pub const PTE_SIZE: usize = 4;
 /// Type bits of an L2 descriptor.
 pub const L2_TYPE_MASK: u64 = 3;
-/// Type: nothing mapped.
+/// Type: invalid.
 pub const L2_TYPE_INV: u64 = 0;
 /// Type: a page of 64 KiB.
 pub const L2_TYPE_L: u64 = 1;
 /// Type: a small page. With version 6 formats bit 0 is "never execute".
 pub const L2_TYPE_S: u64 = 2;
-/// Type: a tiny page of version 4 formats, which is rejected.
+/// Type: a tiny page of version 4 formats, which is not supported.
 pub const L2_TYPE_T: u64 = 3;
 /// Frame of a 64 KiB page.
 pub const L2_L_FRAME: u64 = 0xffff_0000;
@@ -74,7 +74,7 @@ pub const L2_L_FRAME: u64 = 0xffff_0000;
 pub const L2_L_OFFSET: u64 = 0x0000_ffff;
 /// Frame of a small page.
 pub const L2_S_FRAME: u64 = 0xffff_f000;
-/// Version 6: not writable (a bit that the hardware leaves to the kernel).
+/// Version 6: not writable (a bit for software).
 pub const PTE2_RO_V6: u64 = 1 << 7;
 /// Version 6, small pages: not executable.
 pub const L2_NX_V6: u64 = 1 << 0;
@@ -178,18 +178,18 @@ pub static PCB: PcbFields = PcbFields {
         ("lr", 40),
         ("pc", 44),
     ],
-    // `pc` is not written when a thread is switched out.
+    // A context switch does not save `pc`.
     pc: "lr",
     trapped: None,
 };
 
-/// arm. The kernel's stack pointer and link register; a program's are elsewhere.
+/// arm. The kernel's stack pointer and link register; those of user mode are in other fields.
 /// FreeBSD 12.1 and 14 `sys/arm/arm/exception.S`.
 pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 4,
     size: 80,
-    // The called function pushes its link register and r11 first.
+    // The called function first pushes its link register and r11.
     position: FramePosition::Above(8),
     registers: &[
         ("cpsr", 0, 4),
@@ -211,7 +211,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
         ("pc", 72, 4),
     ],
     link: None,
-    // Of PSR_MODE: zero in user mode alone.
+    // Bits of PSR_MODE that are zero only in user mode.
     mode: Mode {
         at: 0,
         mask: 0xf,
@@ -220,8 +220,8 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     number: None,
     address: None,
     user: &[("sp", 56), ("lr", 60)],
-    // Every 32-bit mode has this bit in `tf_spsr`. A thread that was never in user mode has a frame
-    // of zeros.
+    // All 32-bit modes have this bit in `tf_spsr`. The frame of a thread that was never in user mode
+    // is all zero.
     valid: 0x10,
     ..TrapFields::PLAIN
 };
@@ -242,7 +242,7 @@ const ENTRIES: &[Entry] = &[
     entry("exception_exit", Cause::Trap),
 ];
 
-/// The row.
+/// The definitions of arm.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "arm",
     machine: ElfMachine::EM_ARM,
@@ -261,7 +261,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     sections: &[
         (
             When::MmuFormat(MMUFORMAT_V6_LPAE, u32::MAX),
-            Section::Unread(PTE_SIZE, "this form of page-table entries is not known"),
+            Section::Unread(PTE_SIZE, "unsupported page-table format (mmuformat)"),
         ),
         (
             When::MmuFormat(MMUFORMAT_V4, MMUFORMAT_V4),
@@ -293,7 +293,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
                 slot: 0,
             },
         ],
-        // All exceptions return to one label.
+        // All exception handlers return to one label.
         interrupt_handlers: &["intr_irq_handler", "arm_irq_handler"],
         codes: Codes::NONE,
         line: Line {

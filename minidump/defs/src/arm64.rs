@@ -1,9 +1,9 @@
 //! arm64.
 //!
-//! FreeBSD `sys/arm64/include/minidump.h` (header), `pte.h` and `vmparam.h` (the rest); little
-//! endian.
+//! FreeBSD `sys/arm64/include/minidump.h` (header), `pte.h` and `vmparam.h` (the rest);
+//! little-endian.
 //!
-//! | version | what changed                                                         |
+//! | version | change                                                               |
 //! |---------|----------------------------------------------------------------------|
 //! | 1       |                                                                      |
 //! | 2       | adds `dumpavailsize`; the bitmap indexes those ranges                |
@@ -18,7 +18,7 @@ use crate::pmap::PmapFields;
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
-    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entries, entry,
+    Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entries, entry,
 };
 use crate::{Architecture, ByteOrder, at};
 
@@ -50,22 +50,22 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[72, 80, 80],
 };
 
-/// `flags`: the bits that code the page size.
+/// `flags`: mask of the page size code.
 pub const FLAG_PS_MASK: u32 = 3;
 /// `flags`: pages of 4 KiB.
 pub const FLAG_PS_4K: u32 = 0;
 /// `flags`: pages of 16 KiB.
 pub const FLAG_PS_16K: u32 = 1;
-/// `flags`: reserved for pages of 64 KiB, which no kernel writes.
+/// `flags`: reserved for pages of 64 KiB, which no kernel uses.
 pub const FLAG_PS_64K: u32 = 2;
 
-/// Bytes of an entry.
+/// Size of an entry.
 pub const PTE_SIZE: usize = 8;
 /// Type bits of a descriptor.
 pub const ATTR_DESCR_MASK: u64 = 3;
-/// Type of an L3 page descriptor; of a table descriptor above L3.
+/// Type of a page descriptor at L3, and of a table descriptor above L3.
 pub const L3_PAGE: u64 = 3;
-/// Type of an L3 descriptor that is reserved, where the levels above have blocks.
+/// Type that is reserved at L3, and a block above L3.
 pub const L3_RESERVED: u64 = 1;
 /// Type of a block descriptor at L1 or L2.
 pub const L2_BLOCK: u64 = 1;
@@ -77,7 +77,7 @@ pub const ATTR_PXN: u64 = 1 << 53;
 pub const ATTR_UXN: u64 = 1 << 54;
 /// Frame of a descriptor: bits 12 to 49.
 pub const ATTR_FRAME: u64 = !0xfffc_0000_0000_0fff;
-/// What is added to the frame when a block is written out as L3 descriptors: accessed, inner
+/// Bits that the kernel adds to the frame when it splits a block into L3 descriptors: accessed, inner
 /// shareable, page. The block's other bits are lost.
 pub const SYNTHETIC_L3: u64 = 0x703;
 
@@ -96,7 +96,7 @@ pub const VM_MIN_KERNEL_ADDRESS: u64 = 0xffff_0000_0000_0000;
 pub const VM_MAX_KERNEL_ADDRESS: u64 = 0xffff_0080_0000_0000;
 /// `DMAP_MIN_ADDRESS` in 12.1.
 pub const DMAP_MIN_ADDRESS_12: u64 = 0xffff_fd00_0000_0000;
-/// `DMAP_MIN_ADDRESS` since.
+/// `DMAP_MIN_ADDRESS` after 12.1.
 pub const DMAP_MIN_ADDRESS: u64 = 0xffff_a000_0000_0000;
 /// `DMAP_MAX_ADDRESS`
 pub const DMAP_MAX_ADDRESS: u64 = 0xffff_ff00_0000_0000;
@@ -139,7 +139,7 @@ pub static PAGING_16K: Geometry = Geometry {
     ..PAGING
 };
 
-/// `pm_l0`, and `pm_l0_paddr`; 12.1 has the first alone.
+/// `pm_l0` and `pm_l0_paddr`; 12.1 has only the first.
 pub static PMAP: PmapFields = PmapFields {
     top: 64,
     also: &[56],
@@ -161,7 +161,7 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     fp: "x29",
 };
 
-/// arm64 since 1400084: the callee-saved registers only.
+/// arm64 since 1400084: only callee-saved registers.
 pub static PCB: PcbFields = PcbFields {
     since: 1_400_084,
     until: ALWAYS,
@@ -186,8 +186,8 @@ pub static PCB: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// arm64 before 1400084: room for x0 to x30 and a program counter, of which a switch saves what a call
-/// keeps.
+/// arm64 before 1400084: x0 to x30 and a program counter, of which a context switch saves only the
+/// callee-saved registers.
 pub static PCB_OLD: PcbFields = PcbFields {
     since: 0,
     until: 1_400_084,
@@ -294,7 +294,8 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     ..TrapFields::PLAIN
 };
 
-/// arm64 before `tf_far`: 12.1. Which version added that is not known; the link register tells.
+/// arm64 without `tf_far`: 12.1. The version that added it is unknown; the link register identifies
+/// the layout.
 pub static TRAPFRAME_OLD: TrapFields = TrapFields {
     since: 0,
     size: 272,
@@ -327,7 +328,7 @@ const ENTRIES: &[Entry] = &[
     entry("handle_empty_exception", Cause::Trap),
 ];
 
-/// The row.
+/// The definitions of arm64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "arm64",
     machine: ElfMachine::EM_AARCH64,
@@ -371,7 +372,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         entries: ENTRIES,
         labels: &[],
         interrupt_handlers: &[],
-        // The exception class of `tf_esr`; 0x15 is SVC of AArch64.
+        // The exception class in `tf_esr`; 0x15 is SVC of AArch64.
         codes: Codes {
             shift: 26,
             mask: 0x3f,
@@ -380,7 +381,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
         line: Line {
             trap: "exception, esr ",
-            number: Some(Shown::Hex),
+            number: Some(NumberFormat::Hex),
             address: None,
             interrupt_number: false,
         },

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::{Field, at};
 
-/// `e_machine`: the processor that a file is for.
+/// `e_machine`: the processor of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ElfMachine(pub u16);
 
@@ -43,7 +43,7 @@ impl fmt::Display for ElfMachine {
 pub const MAGIC: [u8; 4] = *b"\x7fELF";
 /// Index of `EI_CLASS`: 1 for 32 bits, 2 for 64.
 pub const EI_CLASS: usize = 4;
-/// Index of `EI_DATA`: 1 for little endian, 2 for big.
+/// Index of `EI_DATA`: 1 for little-endian, 2 for big-endian.
 pub const EI_DATA: usize = 5;
 /// Index of `EI_VERSION`, which is 1.
 pub const EI_VERSION: usize = 6;
@@ -53,7 +53,7 @@ pub const EI_OSABI: usize = 7;
 pub const ELFOSABI_NONE: u8 = 0;
 /// `ELFOSABI_FREEBSD`
 pub const ELFOSABI_FREEBSD: u8 = 9;
-/// `ELFOSABI_STANDALONE`: what a FreeBSD kernel puts into its full dumps.
+/// `ELFOSABI_STANDALONE`: the value in full dumps of FreeBSD kernels.
 pub const ELFOSABI_STANDALONE: u8 = 255;
 /// `ET_CORE`
 pub const ET_CORE: u16 = 4;
@@ -61,8 +61,8 @@ pub const ET_CORE: u16 = 4;
 pub const PT_LOAD: u32 = 1;
 /// `PT_NOTE`
 pub const PT_NOTE: u32 = 4;
-/// `PT_DUMP_DELTA` of arm's full dumps: `p_vaddr` is the kernel's link address, `p_paddr` where it
-/// lies, sizes 0. FreeBSD `sys/arm/arm/dump_machdep.c`.
+/// `PT_DUMP_DELTA` in full dumps of arm: `p_vaddr` is the kernel's link-time address, `p_paddr` its
+/// physical address, sizes are 0. FreeBSD `sys/arm/arm/dump_machdep.c`.
 pub const PT_DUMP_DELTA: u32 = 0x6fb5_d000;
 /// `PF_X`
 pub const PF_X: u32 = 1;
@@ -70,15 +70,15 @@ pub const PF_X: u32 = 1;
 pub const PF_W: u32 = 2;
 /// `PF_R`
 pub const PF_R: u32 = 4;
-/// `PN_XNUM`: there are as many program headers as `sh_info` of section header 0 says.
+/// `PN_XNUM`: `sh_info` of section header 0 is the number of program headers.
 pub const PN_XNUM: u16 = 0xffff;
 
-/// Where the fields of one class are.
+/// The fields of one ELF class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Class {
     /// `e_ident[EI_CLASS]`
     pub number: u8,
-    /// Bytes of an address.
+    /// Size of an address.
     pub word: usize,
     /// `sizeof(Elf_Ehdr)`
     pub ehdr: usize,
@@ -90,7 +90,7 @@ pub struct Class {
     pub e_type: Field,
     /// `e_machine`
     pub e_machine: Field,
-    /// `e_version`; a FreeBSD kernel leaves it 0 in its full dumps.
+    /// `e_version`; 0 in full dumps of FreeBSD kernels.
     pub e_version: Field,
     /// `e_phoff`
     pub e_phoff: Field,
@@ -196,17 +196,17 @@ pub const NT_PRSTATUS: u32 = 1;
 pub const NT_PRPSINFO: u32 = 3;
 /// `NT_THRMISC` of FreeBSD: a thread's name.
 pub const NT_THRMISC: u32 = 7;
-/// `NT_PROCSTAT_AUXV` of FreeBSD: the auxiliary vector behind its entry's size.
+/// `NT_PROCSTAT_AUXV` of FreeBSD: the size of an entry, then the auxiliary vector.
 pub const NT_PROCSTAT_AUXV: u32 = 16;
 /// `NT_AUXV` of Linux.
 pub const NT_AUXV: u32 = 6;
 
-/// The name of our own notes.
+/// The name of livecore's notes.
 pub const NOTE_NAME: &[u8] = b"Livecore";
-/// Our note about the minidump that the file carries: version (u32, 1), 4 bytes 0, offset and
-/// length in the file (u64 each), in the file's byte order.
+/// Note about the minidump in the file: version (u32, 1), 4 zero bytes, offset and length in the file
+/// (u64 each), in the file's byte order.
 pub const NOTE_PAYLOAD: u32 = 0x4c43_0001;
-/// Our note with the minidump's kerneldumpheader, 512 bytes as they are.
+/// Note with the minidump's kerneldumpheader, 512 bytes.
 pub const NOTE_KERNELDUMPHEADER: u32 = 0x4c43_0002;
 /// Version of [`NOTE_PAYLOAD`].
 pub const NOTE_PAYLOAD_VERSION: u64 = 1;

@@ -1,11 +1,11 @@
-//! Where fields lie.
+//! Offset and size of fields.
 
-/// Where a field lies in its structure.
+/// Offset and size of a field in its structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    /// Bytes from the start of the structure.
+    /// Offset from the start of the structure, in bytes.
     pub offset: usize,
-    /// Bytes.
+    /// Size in bytes.
     pub len: usize,
 }
 

@@ -1,22 +1,21 @@
-//! Files that are no kernel dumps and are known by their first bytes: what they are, and what to do
-//! with them.
+//! Files that are not kernel dumps, recognized by their first bytes, with advice.
 
-/// Something that is known by its first bytes.
+/// A kind of file that is not a kernel dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
-    /// Where its mark lies.
+    /// Offset of the magic.
     pub offset: usize,
-    /// The mark.
+    /// The magic.
     pub mark: &'static [u8],
-    /// What it is, with an article.
+    /// The kind of file, with an article.
     pub what: &'static str,
-    /// What to do to get at a dump or at memory.
+    /// What to do to get a dump or memory.
     pub instead: &'static str,
-    /// Whether it is a machine's memory, from which a dump can be made.
+    /// Whether the file is a memory image, from which livecore can make a dump.
     pub is_image: bool,
 }
 
-/// Bytes of a file's beginning that [`Foreign::of`] looks at.
+/// Number of bytes that [`Foreign::of`] needs.
 pub const HEAD: usize = 512;
 
 const MIGRATION: &str =
@@ -45,7 +44,7 @@ const fn image(mark: &'static [u8], what: &'static str) -> Foreign {
     }
 }
 
-/// All of them. A longer mark comes before a shorter one that it begins with.
+/// All kinds. A longer magic precedes its prefixes.
 pub const FOREIGN: &[Foreign] = &[
     Foreign {
         offset: 257,
@@ -177,7 +176,7 @@ pub const FOREIGN: &[Foreign] = &[
 ];
 
 impl Foreign {
-    /// What a file is that begins with `head`, if that is known and no kernel dump.
+    /// The kind of a file that begins with `head`, if it is one of [`FOREIGN`].
     #[must_use]
     pub fn of(head: &[u8]) -> Option<&'static Self> {
         FOREIGN.iter().find(|foreign| {
@@ -186,7 +185,7 @@ impl Foreign {
         })
     }
 
-    /// What it is and what to do, in one sentence.
+    /// The kind and the advice in one line.
     #[must_use]
     pub fn sentence(&self) -> String {
         format!("{}; {}", self.what, self.instead)
@@ -198,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_is_found_by_the_head_of_a_file() {
+    fn every_kind_is_recognized_by_its_magic() {
         for foreign in FOREIGN {
             let mut head = vec![0; HEAD];
             head[foreign.offset..][..foreign.mark.len()].copy_from_slice(foreign.mark);

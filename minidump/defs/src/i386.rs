@@ -1,7 +1,7 @@
 //! i386, with and without PAE.
 //!
-//! FreeBSD `sys/i386/include/minidump.h` (header), `pmap_pae.h`, `pmap_nopae.h` (entries); little
-//! endian.
+//! FreeBSD `sys/i386/include/minidump.h` (header), `pmap_pae.h`, `pmap_nopae.h` (entries);
+//! little-endian.
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
@@ -47,15 +47,15 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[48, 52],
 };
 
-/// Bytes of an entry without PAE.
+/// Size of an entry without PAE.
 pub const PTE_SIZE: usize = 4;
-/// Bytes of an entry with PAE.
+/// Size of an entry with PAE.
 pub const PTE_SIZE_PAE: usize = 8;
 /// Entry: valid.
 pub const PG_V: u64 = 1 << 0;
 /// Entry: writable.
 pub const PG_RW: u64 = 1 << 1;
-/// Directory entry: a leaf of 4 MiB, with PAE of 2 MiB.
+/// Directory entry: a leaf of 4 MiB; with PAE, of 2 MiB.
 pub const PG_PS: u64 = 1 << 7;
 /// Entry, PAE only: not executable.
 pub const PG_NX: u64 = 1 << 63;
@@ -63,12 +63,12 @@ pub const PG_NX: u64 = 1 << 63;
 pub const PG_FRAME: u64 = 0xffff_f000;
 /// Frame of an entry with PAE.
 pub const PG_FRAME_PAE: u64 = 0x000f_ffff_ffff_f000;
-/// What is added to the frame when a large leaf is written out as PTEs: valid, writable,
+/// Bits that the kernel adds to the frame when it splits a large leaf into PTEs: valid, writable,
 /// accessed, modified. The leaf's other bits are lost.
 pub const SYNTHETIC_PTE: u64 = 0x63;
-/// Bytes that a directory entry maps without PAE.
+/// Size that a directory entry maps without PAE.
 pub const NBPDR: u64 = 1 << 22;
-/// Bytes that a directory entry maps with PAE.
+/// Size that a directory entry maps with PAE.
 pub const NBPDR_PAE: u64 = 1 << 21;
 
 const TABLE: Rule = rule(PG_V, PG_V, Means::Table);
@@ -88,14 +88,14 @@ pub static PAGING: Geometry = Geometry {
     ],
     frame: Frame::in_place(PG_FRAME),
     write: any_of(PG_RW),
-    // Without PAE there is no such bit, and this one is zero.
+    // Entries without PAE have no such bit; it reads as zero.
     execute: none_of(PG_NX),
     restricts: true,
     user_end: None,
 };
 
-/// Page tables with PAE, from the table of four pointers down (`IdlePDPT`). The pointers restrict
-/// nothing.
+/// Page tables with PAE, from the table of four pointers (`IdlePDPT`). The pointers do not restrict
+/// permissions.
 pub static PAGING_PAE: Geometry = Geometry {
     name: "i386 with PAE",
     entry_size: PTE_SIZE_PAE,
@@ -109,8 +109,7 @@ pub static PAGING_PAE: Geometry = Geometry {
     ..PAGING
 };
 
-/// Page tables with PAE, from the four directories down, which follow each other in memory
-/// (`IdlePTD`).
+/// Page tables with PAE, from the four contiguous directories (`IdlePTD`).
 pub static PAGING_PAE_DIRECTORIES: Geometry = Geometry {
     name: "i386 with PAE, directories",
     levels: &[
@@ -151,7 +150,7 @@ pub static PCB: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// i386. Stack pointer and segment are there only if user mode was interrupted.
+/// i386. Stack pointer and segment are valid only if user mode was interrupted.
 pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 4,
@@ -180,7 +179,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
     },
     number: Some((44, 4)),
     address: None,
-    // `PSL_VM` of `tf_eflags`: a virtual 8086, whose segments are no selectors.
+    // `PSL_VM` of `tf_eflags`: virtual 8086 mode, in which segments are not selectors.
     also_user: Some((60, 1 << 17)),
     user: &[("esp", 64)],
     end: Some(("esp", 64)),
@@ -206,7 +205,7 @@ const ENTRIES: &[Entry] = &[
     entries("X", Cause::Interrupt),
 ];
 
-/// The row.
+/// The definitions of i386.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "i386",
     machine: ElfMachine::EM_386,
@@ -248,7 +247,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         set: &[0x89, 0xe5],
         leave: &[0xc3],
     }),
-    // Since 12.0 the kernel is entered through a copy of its entry code.
+    // Since 12.0 the kernel runs a copy of its entry code.
     entry_copy: Some("setidt_disp"),
     stopped_in: &["cpustop_handler"],
     // The root has no direct-map address.

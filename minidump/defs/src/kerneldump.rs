@@ -1,64 +1,64 @@
-//! `struct kerneldumpheader` and where a kernel puts it.
+//! `struct kerneldumpheader`, and its offset in a dump.
 //!
-//! FreeBSD `sys/sys/kerneldump.h`; placement from `sys/kern/kern_shutdown.c` (devices) and
+//! FreeBSD `sys/sys/kerneldump.h`; offsets from `sys/kern/kern_shutdown.c` (devices) and
 //! `sys/kern/kern_vnodedumper.c` (live dumps).
 //!
-//! All integers are big endian ("dump byte order") on every architecture, except `parity`, which
-//! makes the exclusive or of all 128 words of the header zero and so has no byte order.
+//! All integers are big-endian ("dump byte order") on every architecture, except `parity`: it makes
+//! the exclusive or of the header's 128 words zero, and so has no byte order.
 //!
 //! The first fields are the same in all versions ([`MAGIC`] to [`ARCHITECTUREVERSION`], and
-//! `dumplength`); [`VERSIONS`] says where the others are.
+//! `dumplength`); [`VERSIONS`] has the others.
 
 use crate::{Field, at};
 
-/// Bytes of the header, in every version.
+/// Size of the header, in every version.
 pub const SIZE: usize = 512;
 
 /// `FreeBSD Kernel Dump`: a kernel dump (minidump or full).
 pub const KERNELDUMPMAGIC: [u8; 20] = *b"FreeBSD Kernel Dump\0";
 /// `FreeBSD Text Dump`: a tar archive written backwards.
 pub const TEXTDUMPMAGIC: [u8; 20] = *b"FreeBSD Text Dump\0\0\0";
-/// `Cleared Kernel Dump`: savecore(8) has saved this one. The parity is not made right again.
+/// `Cleared Kernel Dump`: savecore(8) saved this dump. It does not update the parity.
 pub const KERNELDUMPMAGIC_CLEARED: [u8; 20] = *b"Cleared Kernel Dump\0";
 
-/// The version that a current kernel writes.
+/// The version that current kernels write.
 pub const KERNELDUMPVERSION: u32 = 4;
-/// The version of text dumps, which stands in `architectureversion` too.
+/// The version of text dumps, also in `architectureversion`.
 pub const KERNELDUMP_TEXT_VERSION: u32 = 4;
 
-/// One of the three magic strings, NUL padded.
+/// One of the three magic strings, padded with NUL.
 pub const MAGIC: Field = at(0, 20);
 /// The kernel's `MACHINE_ARCH`, NUL terminated.
 pub const ARCHITECTURE: Field = at(20, 12);
 /// The header's version.
 pub const VERSION: Field = at(32, 4);
-/// A number of the port's own ([`Architecture::architectureversion`](crate::Architecture::architectureversion)).
+/// A number of the port ([`Architecture::architectureversion`](crate::Architecture::architectureversion)).
 pub const ARCHITECTUREVERSION: Field = at(36, 4);
-/// Bytes of dump data as stored, headers, key and padding excluded.
+/// Size of the dump data as stored, without headers, key and padding.
 pub const DUMPLENGTH: Field = at(40, 8);
 /// Makes the exclusive or of all 32-bit words of the header zero.
 pub const PARITY: Field = at(508, 4);
 
-/// Where the fields are that moved between versions. `None`: this version has no such field.
+/// Fields whose offsets differ between versions. `None`: the version has no such field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderFields {
     /// The value of [`VERSION`].
     pub version: u32,
-    /// Wall clock, seconds since 1970 UTC.
+    /// Time of the dump, in seconds since 1970 UTC.
     pub dumptime: Field,
-    /// Bytes reserved for the key block; 0 is "not encrypted".
+    /// Size of the key block; 0 if the dump is not encrypted.
     pub dumpkeysize: Option<Field>,
-    /// The dumper's block size: a device's sector, 4096 for netdump, the page for live dumps.
+    /// The dumper's block size: sector size for devices, 4096 for netdump, page size for live dumps.
     pub blocksize: Field,
     /// `prison0`'s host name, NUL terminated.
     pub hostname: Field,
-    /// The kernel's version string, as a rule with a newline before the NUL.
+    /// The kernel's version string, usually with a newline before the NUL.
     pub versionstring: Field,
-    /// The panic message; all zero if there was no panic.
+    /// The panic message; zeros if there was no panic.
     pub panicstring: Field,
     /// [`COMPRESSION_NONE`], [`COMPRESSION_GZIP`] or [`COMPRESSION_ZSTD`].
     pub compression: Option<Field>,
-    /// Bytes reserved for the data on the medium; as a rule its length before compression.
+    /// Size reserved for the data on the medium, usually its length before compression.
     pub dumpextent: Option<Field>,
 }
 
@@ -88,7 +88,7 @@ pub const V2: HeaderFields = HeaderFields {
     dumpextent: None,
 };
 
-/// Version 3 added compression, with another order of fields; its strings are not aligned.
+/// Version 3 added compression, in another order of fields; strings are not aligned.
 pub const V3: HeaderFields = HeaderFields {
     version: 3,
     dumptime: at(56, 8),
@@ -101,7 +101,7 @@ pub const V3: HeaderFields = HeaderFields {
     dumpextent: Some(at(48, 8)),
 };
 
-/// Version 4 went back to the offsets of version 2. In 12.1 and everything since.
+/// Version 4 returned to the offsets of version 2. Since 12.1.
 pub const V4: HeaderFields = HeaderFields {
     version: 4,
     dumptime: at(48, 8),
@@ -114,7 +114,7 @@ pub const V4: HeaderFields = HeaderFields {
     dumpextent: Some(at(496, 8)),
 };
 
-/// Version 4's spare bytes, zero.
+/// Unused bytes of version 4; zero.
 pub const V4_UNUSED: Field = at(504, 4);
 
 /// Every version, version `n` at index `n - 1`.
@@ -133,28 +133,28 @@ pub const ENCRYPTION_NONE: u8 = 0;
 pub const ENCRYPTION_AES_256_CBC: u8 = 1;
 /// `KERNELDUMP_ENC_CHACHA20` (not in 12.1)
 pub const ENCRYPTION_CHACHA20: u8 = 2;
-/// Bytes of the initialisation vector in the key block.
+/// Size of the initialisation vector in the key block.
 pub const IV_SIZE: usize = 32;
-/// The longest wrapped key, bytes.
+/// Maximum size of the encrypted key.
 pub const ENCRYPTED_KEY_MAX: usize = 2048;
 
 /// `struct kerneldumpkey`: the cipher. Packed.
 pub const KEY_ENCRYPTION: Field = at(0, 1);
 /// `struct kerneldumpkey`: the initialisation vector.
 pub const KEY_IV: Field = at(1, IV_SIZE);
-/// `struct kerneldumpkey`: length of the wrapped key, big endian.
+/// `struct kerneldumpkey`: size of the encrypted key, big-endian.
 pub const KEY_ENCRYPTEDKEYSIZE: Field = at(33, 4);
-/// `struct kerneldumpkey`: where the wrapped key begins.
+/// `struct kerneldumpkey`: offset of the encrypted key.
 pub const KEY_ENCRYPTEDKEY_OFFSET: usize = 37;
 
-/// `MACHINE_ARCH` and `architectureversion` of the ports that write no minidumps; those of the others
-/// are in their [`Architecture`](crate::Architecture).
+/// `MACHINE_ARCH` and `architectureversion` of ports that write no minidumps. [`Architecture`](crate::Architecture)
+/// has those of the others.
 pub const OTHER_PORTS: [(&str, u32); 2] = [("powerpc", 1), ("powerpcspe", 1)];
 
-/// A dump device: bytes at its start that are never touched (`SIZEOF_METADATA`).
+/// Size of the start of a dump device that dumps do not use (`SIZEOF_METADATA`).
 pub const DEVICE_METADATA: u64 = 64 * 1024;
 
-/// A live dump's `blocksize` on a machine of 4 KiB pages; its header lies at the data's end,
+/// `blocksize` of a live dump on a machine with 4 KiB pages; its header is at the end of the data,
 /// rounded up to this.
 pub const LIVE_BLOCKSIZE: u32 = 4096;
 

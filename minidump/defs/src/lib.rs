@@ -1,26 +1,26 @@
-//! Every format as constants: sizes, offsets, magic numbers, bits.
+//! All formats as constants: sizes, offsets, magic numbers, bits.
 //!
-//! A reader and an independent checker share these facts and no arithmetic. Every module names the
-//! upstream header that its facts come from.
+//! The reader and the independent verifier share these definitions and no arithmetic. Every module
+//! names the upstream header of its facts.
 //!
-//! | module        | what it describes                                                      |
-//! |---------------|------------------------------------------------------------------------|
-//! | [`kerneldump`]| the 512-byte `struct kerneldumpheader`, the containers, the key block  |
-//! | [`minidump`]  | what the headers of all architectures share                            |
-//! | [`architecture`] | one row for each architecture, and what is looked up by it          |
-//! | [`amd64`] …   | one architecture: header, page tables, addresses, registers, its row   |
-//! | [`paging`]    | page tables as data                                                    |
-//! | [`elf`]       | ELF core files: file header, program headers, notes                    |
-//! | [`msgbuf`]    | `struct msgbuf`, which lies behind its ring                            |
-//! | [`registers`] | registers, as GDB names them                                           |
-//! | [`pcb`]       | where they are in a `struct pcb`                                       |
-//! | [`trapframe`] | where they are in a `struct trapframe`, and what makes one             |
-//! | [`vm_page`]   | where a `struct vm_page` says that its page is not dumped             |
-//! | [`prstatus`]  | where they are in the notes of ELF cores                               |
-//! | [`pmap`]      | what in a `struct pmap` leads to page tables                           |
-//! | [`seal`]      | what a sealed file carries beside its data                             |
-//! | [`foreign`]   | files that are no dumps, known by their first bytes                    |
-//! | [`text`]      | foreign text and bytes as they may be shown                            |
+//! | module           | content                                                            |
+//! |------------------|--------------------------------------------------------------------|
+//! | [`kerneldump`]   | `struct kerneldumpheader`, containers, the key block               |
+//! | [`minidump`]     | the common part of minidump headers                                |
+//! | [`architecture`] | the definitions of one architecture                                |
+//! | [`amd64`] …      | one architecture each: header, page tables, addresses, registers   |
+//! | [`paging`]       | page-table formats as data                                         |
+//! | [`elf`]          | ELF core files: file header, program headers, notes                |
+//! | [`msgbuf`]       | `struct msgbuf`                                                    |
+//! | [`registers`]    | registers, by GDB's names                                          |
+//! | [`pcb`]          | registers in `struct pcb`                                          |
+//! | [`trapframe`]    | registers in `struct trapframe`, and trap entry points             |
+//! | [`prstatus`]     | registers in the notes of ELF cores                                |
+//! | [`vm_page`]      | `struct vm_page` and its flag for pages not to dump                |
+//! | [`pmap`]         | the page-table root in `struct pmap`                               |
+//! | [`seal`]         | the attachment of sealed files                                     |
+//! | [`foreign`]      | files that are not dumps, by their first bytes                     |
+//! | [`text`]         | escaping of untrusted text and bytes                               |
 
 pub mod addr;
 pub mod amd64;

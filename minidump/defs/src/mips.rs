@@ -1,7 +1,7 @@
 //! mips, 32 and 64 bit. Removed from FreeBSD after 13.
 //!
-//! FreeBSD `sys/mips/include/minidump.h` (header), `cpuregs.h` and `pte.h` (the rest); the
-//! kernel's byte order. The kernel never fills `dmapbase` and `dmapend`.
+//! FreeBSD `sys/mips/include/minidump.h` (header), `cpuregs.h` and `pte.h` (the rest); in the
+//! kernel's byte order. The kernel leaves `dmapbase` and `dmapend` zero.
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
@@ -14,7 +14,7 @@ use crate::paging::{
 use crate::pcb::{ALWAYS, PcbFields};
 use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
-    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entry,
+    Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entry,
 };
 use crate::{Architecture, ByteOrder, at};
 
@@ -46,24 +46,24 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[64, 72],
 };
 
-/// Entry: for every address space. A kernel map's entries are, those that are not valid too: the
-/// TLB keeps one such bit for two pages.
+/// Entry: global. All entries of the kernel map are global, even invalid ones, since the TLB has one
+/// such bit for two pages.
 pub const PTE_G: u64 = 0x1;
 /// Entry: valid.
 pub const PTE_V: u64 = 0x2;
 /// Entry: dirty, that is, writable.
 pub const PTE_D: u64 = 0x4;
-/// Frame number of a 32-bit entry, in place.
+/// Mask of the frame number in a 32-bit entry.
 pub const PTE_PFN_MASK_32: u64 = 0x1fff_ffc0;
-/// Frame number of a 64-bit entry, in place.
+/// Mask of the frame number in a 64-bit entry.
 pub const PTE_PFN_MASK_64: u64 = 0x3_ffff_ffc0;
 /// Shift of the frame number.
 pub const PTE_PFN_SHIFT: u32 = 6;
 
-/// `e_flags` of an ELF32 kernel: n32, whose registers and page-table entries have 64 bits.
+/// `e_flags` of an ELF32 kernel: the n32 ABI, with 64-bit registers and page-table entries.
 pub const EF_MIPS_ABI2: u32 = 0x20;
 
-/// First address of XKPHYS (64-bit kernels): cached or not, the low 40 bits are physical.
+/// First address of XKPHYS (64-bit kernels), cached or not; the low 40 bits are the physical address.
 pub const XKPHYS_START: u64 = 0x8000_0000_0000_0000;
 /// Last address of XKPHYS.
 pub const XKPHYS_END: u64 = 0xbfff_ffff_ffff_ffff;
@@ -73,11 +73,11 @@ pub const XKPHYS_CACHED: u64 = 0x9800_0000_0000_0000;
 pub const XKPHYS_PHYS_MASK: u64 = (1 << 40) - 1;
 /// First address of KSEG0 on 32-bit kernels; 64-bit kernels extend the sign.
 pub const KSEG0_START: u64 = 0x8000_0000;
-/// First address behind KSEG1 on 32-bit kernels; 64-bit kernels extend the sign.
+/// First address after KSEG1 on 32-bit kernels; 64-bit kernels extend the sign.
 pub const KSEG1_END: u64 = 0xc000_0000;
 /// Physical part of a KSEG0 or KSEG1 address.
 pub const KSEG_PHYS_MASK: u64 = (1 << 29) - 1;
-/// What the sign extension of a 64-bit kernel adds to a KSEG address.
+/// Upper bits of a sign-extended KSEG address of a 64-bit kernel.
 pub const KSEG_SIGN: u64 = 0xffff_ffff_0000_0000;
 
 const PT_INVALID: &str = "its page-table entry is not valid";
@@ -121,7 +121,7 @@ pub static PAGING_64: Geometry = Geometry {
     ..PAGING_32
 };
 
-/// mips with registers of 32 bits (o32), in GDB's order and by the names that it shows.
+/// mips with 32-bit registers (o32), in GDB's order and by GDB's names.
 pub static REGISTERS_32: RegisterSet = RegisterSet {
     machine: ElfMachine::EM_MIPS,
     class64: false,
@@ -134,12 +134,12 @@ pub static REGISTERS_32: RegisterSet = RegisterSet {
     fp: "sp",
 };
 
-/// mips, registers of 32 bits (o32): `pcb_context`, which follows the trap frame of 40 registers, 32
+/// mips with 32-bit registers (o32): `pcb_context`, after the trap frame of 40 registers, 32
 /// floating-point registers and their two words.
 ///
-/// FreeBSD 12.1 `sys/mips/include/pcb.h`, `regnum.h`, `_types.h`; what is saved, `swtch.S`. `PC` of the
-/// context is a place within `cpu_switch` or `savectx`, of which the saved stack pointer is the
-/// caller's already.
+/// FreeBSD 12.1 `sys/mips/include/pcb.h`, `regnum.h`, `_types.h`; `swtch.S` saves the registers. `PC`
+/// of the context is an address in `cpu_switch` or `savectx`, but the saved stack pointer is that of
+/// the caller.
 pub static PCB_32: PcbFields = PcbFields {
     since: 0,
     until: ALWAYS,
@@ -170,8 +170,8 @@ macro_rules! trap_registers {
     };
 }
 
-/// mips with registers of 32 bits. FreeBSD 12.1 `sys/mips/include/regnum.h`; `exception.S`, which
-/// leaves out k0 and k1; the frame lies behind the call frame of six words (`abi.h`).
+/// mips with 32-bit registers. FreeBSD 12.1 `sys/mips/include/regnum.h`; `exception.S` does not save k0
+/// and k1. The frame follows the call frame of six words (`abi.h`).
 pub static TRAPFRAME_32: TrapFields = TrapFields {
     since: 0,
     word: 4,
@@ -195,7 +195,7 @@ pub static TRAPFRAME_32: TrapFields = TrapFields {
     ..TrapFields::PLAIN
 };
 
-/// mips with registers of 64 bits (n64, n32), which names registers 8 to 15 otherwise.
+/// mips with 64-bit registers (n64, n32), with other names for registers 8 to 15.
 pub static REGISTERS_64: RegisterSet = RegisterSet {
     machine: ElfMachine::EM_MIPS,
     class64: true,
@@ -208,7 +208,7 @@ pub static REGISTERS_64: RegisterSet = RegisterSet {
     fp: "sp",
 };
 
-/// mips, registers of 64 bits (n64, n32).
+/// mips with 64-bit registers (n64, n32).
 pub static PCB_64: PcbFields = PcbFields {
     since: 0,
     until: ALWAYS,
@@ -233,7 +233,7 @@ pub static PCB_64: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// mips with registers of 64 bits; the call frame has four words.
+/// mips with 64-bit registers; the call frame has four words.
 pub static TRAPFRAME_64: TrapFields = TrapFields {
     word: 8,
     size: 320,
@@ -259,11 +259,11 @@ const ENTRIES: &[Entry] = &[
     entry("MipsUserGenException", Cause::Trap),
     entry("MipsKernIntr", Cause::Interrupt),
     entry("MipsUserIntr", Cause::Interrupt),
-    // Where the kernel's stack has run over.
+    // The handler of a kernel stack overflow.
     entry("MipsTLBInvalidException", Cause::Trap),
 ];
 
-/// The row.
+/// The definitions of mips.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "mips",
     machine: ElfMachine::EM_MIPS,
@@ -279,7 +279,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     orders: &[ByteOrder::Little, ByteOrder::Big],
     page_sizes: &[PAGE_SIZE],
     header: &HEADER,
-    // 12.1's 64-bit kernels used words of 32 bits here; only in little endian is that the same.
+    // 64-bit kernels of 12.1 used 32-bit words; the result differs only in big-endian dumps.
     bitmap_words: &[(When::Version(1), 4)],
     sections: &[
         (When::Word(8), Section::Pages(&PAGING_64)),
@@ -329,21 +329,21 @@ pub static ARCHITECTURE: Architecture = Architecture {
             mask: 0x1f,
             // Sys
             syscall: Some(8),
-            // TLB modified, load, store; address, load and store.
+            // TLB modified, TLB load, TLB store, address error load, address error store.
             addressed: Some(&[1, 2, 3, 4, 5]),
             always: true,
             ..Codes::NONE
         },
         line: Line {
             trap: "exception, cause ",
-            number: Some(Shown::Hex),
+            number: Some(NumberFormat::Hex),
             address: Some(", badvaddr "),
             interrupt_number: false,
         },
     },
-    // No debugger reads such cores.
+    // No debugger supports such cores.
     prstatus: None,
-    // Functions have no frame pointer: what their code did tells where the caller's frame is.
+    // Functions have no frame pointer; their code determines the caller's frame.
     chain: None,
     frame_code: None,
     entry_copy: None,

@@ -1,29 +1,29 @@
-//! `struct msgbuf`, which `msgbufinit` puts right behind its ring.
+//! `struct msgbuf`, which `msgbufinit` places after its ring.
 //!
-//! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`. In a crash dump it can be read at offset
-//! `msgbufsize` of the message buffer's section; in a live dump those bytes are heap rubbish.
+//! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`. In a crash dump the struct is at offset
+//! `msgbufsize` of the message buffer's section; in a live dump those bytes are heap garbage.
 
 use crate::{Field, at};
 
 /// `MSG_MAGIC`
 pub const MSG_MAGIC: u32 = 0x06_3062;
 
-/// Where the fields are.
+/// The fields of `struct msgbuf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MsgbufFields {
     /// Address of the ring.
     pub msg_ptr: Field,
     /// [`MSG_MAGIC`].
     pub msg_magic: Field,
-    /// Bytes of the ring.
+    /// Size of the ring.
     pub msg_size: Field,
-    /// Sequence number of the next byte to be written; its place is this modulo `msg_size`.
+    /// Sequence number of the next byte to write; its offset in the ring is this modulo `msg_size`.
     pub msg_wseq: Field,
     /// Sequence number of the next byte for syslogd(8).
     pub msg_rseq: Field,
     /// Sum of the ring's bytes, modulo 2^32.
     pub msg_cksum: Field,
-    /// Sequence numbers are modulo this: [`SEQMOD_RINGS`] times `msg_size`.
+    /// Modulus of sequence numbers: [`SEQMOD_RINGS`] times `msg_size`.
     pub msg_seqmod: Field,
     /// The last priority, or -1.
     pub msg_lastpri: Field,
@@ -61,11 +61,11 @@ pub const ILP32: MsgbufFields = MsgbufFields {
     sizeof: 56,
 };
 
-/// `msg_seqmod` is this many rings.
+/// `msg_seqmod` divided by `msg_size`.
 pub const SEQMOD_RINGS: u32 = 16;
 /// `msg_flags`: the last line lacks its newline.
 pub const MSGBUF_NEEDNL: u32 = 1;
-/// `msg_flags`, newer kernels: the ring has been written once around.
+/// `msg_flags`, newer kernels: the ring has wrapped.
 pub const MSGBUF_WRAP: u32 = 2;
-/// Bytes of a message buffer by default, `struct msgbuf` included.
+/// Default size of a message buffer, including `struct msgbuf`.
 pub const DEFAULT_MSGBUF_SIZE: usize = 98304;

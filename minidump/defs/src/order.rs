@@ -1,4 +1,4 @@
-//! The byte order of a dump, and integers read from bytes in it.
+//! The byte order of a dump, and reading and writing of integers in it.
 
 use byteorder::{BigEndian, ByteOrder as _, LittleEndian};
 
@@ -23,7 +23,7 @@ impl ByteOrder {
         }
     }
 
-    /// The unsigned integer of `bytes`, which are 1, 2, 4 or 8; `None` for any other number.
+    /// The unsigned integer in `bytes`, of 1, 2, 4 or 8 bytes; `None` for any other size.
     pub fn uint(self, bytes: &[u8]) -> Option<u64> {
         Some(match (bytes.len(), self) {
             (1, _) => bytes[0].into(),
@@ -37,25 +37,25 @@ impl ByteOrder {
         })
     }
 
-    /// The integer of `len` bytes at `offset`; `None` if they are not all there.
+    /// The integer of `len` bytes at `offset`; `None` if `bytes` is too short.
     pub fn uint_at(self, bytes: &[u8], offset: usize, len: usize) -> Option<u64> {
         self.uint(bytes.get(offset..offset.checked_add(len)?)?)
     }
 
-    /// The integer in `field` of the structure `bytes`; `None` if it is not all there.
+    /// The integer in `field` of the structure `bytes`; `None` if `bytes` is too short.
     pub fn field(self, bytes: &[u8], field: Field) -> Option<u64> {
         self.uint_at(bytes, field.offset, field.len)
     }
 
-    /// Writes the low bytes of `value` into all of `bytes`, which are 1, 2, 4 or 8.
+    /// Fills `bytes`, of 1, 2, 4 or 8 bytes, with the low bytes of `value`.
     pub fn put(self, bytes: &mut [u8], value: u64) {
         let len = bytes.len();
         for (i, byte) in bytes.iter_mut().enumerate() {
-            let place = match self {
+            let index = match self {
                 Self::Little => i,
                 Self::Big => len - 1 - i,
             };
-            *byte = value.checked_shr(8 * place as u32).unwrap_or(0) as u8;
+            *byte = value.checked_shr(8 * index as u32).unwrap_or(0) as u8;
         }
     }
 
@@ -70,7 +70,7 @@ mod tests {
     use crate::*;
 
     #[test]
-    fn what_is_put_is_read_back_and_lies_as_the_order_says() {
+    fn integers_are_written_and_read_in_the_byte_order() {
         for len in [1, 2, 4, 8] {
             let value = 0x8182_8384_8586_8788_u64 & (u64::MAX >> (64 - 8 * len));
             let mut little = vec![0; len];

@@ -1,80 +1,80 @@
-//! Page tables as data: levels, and what their entries say.
+//! Page-table formats as data: levels and the meaning of their entries.
 //!
-//! The tables of a machine are a tree, walked from a root. A minidump has a flat [`Section`] instead:
-//! entries of one level, one behind the other.
+//! The tables of a machine are a tree, walked from a root. A minidump has a flat [`Section`] instead,
+//! with the entries of one level in order of address.
 
 use std::fmt;
 
-/// A form of page tables.
+/// A page-table format.
 pub struct Geometry {
-    /// Its name: the processor's own, or the port's.
+    /// The format's name: that of the processor or the port.
     pub name: &'static str,
-    /// Bytes of an entry: 4 or 8.
+    /// Size of an entry: 4 or 8 bytes.
     pub entry_size: usize,
-    /// From the root down; the last one's entries map pages.
+    /// Levels from the root down; entries of the last one map pages.
     pub levels: &'static [Level],
-    /// Where an entry has the address of what it leads to.
+    /// The address in an entry.
     pub frame: Frame,
-    /// Entries that allow writing.
+    /// Entries that permit writing.
     pub write: Bits,
-    /// Entries that allow executing.
+    /// Entries that permit execution.
     pub execute: Bits,
-    /// Whether an entry that leads to a table restricts what the table allows.
+    /// Whether an entry that points to a table restricts the table's permissions.
     pub restricts: bool,
-    /// Where a process's addresses end, if these tables have processes with a tree of their own.
+    /// End of user addresses, if processes have tables of this format.
     pub user_end: Option<u64>,
 }
 
 /// One level of tables.
 #[derive(Debug)]
 pub struct Level {
-    /// The lowest bit of an address that the index is taken from.
+    /// Lowest bit of the index in an address.
     pub shift: u32,
-    /// Entries of a table: a power of two.
+    /// Number of entries of a table: a power of two.
     pub entries: u64,
-    /// What errors say of an address whose entry maps nothing.
+    /// Text of errors about an address whose entry maps nothing.
     pub missing: &'static str,
-    /// What an entry means: the first rule that it fits counts, and without one it maps nothing.
+    /// The meaning of entries: that of the first rule that matches. An entry without one maps nothing.
     pub rules: &'static [Rule],
 }
 
-/// An entry whose bits `mask` are `value` means this.
+/// The meaning of entries whose bits in `mask` equal `value`.
 #[derive(Debug)]
 pub struct Rule {
-    /// Bits of the entry.
+    /// Mask of the entry's bits.
     pub mask: u64,
-    /// What they are.
+    /// Value of these bits.
     pub value: u64,
-    /// What the entry means.
+    /// The meaning.
     pub means: Means,
 }
 
-/// What an entry means.
+/// The meaning of an entry.
 #[derive(Debug)]
 pub enum Means {
-    /// It leads to a table of the next level.
+    /// The entry points to a table of the next level.
     Table,
-    /// It maps what an entry of its level covers: a page or a block.
+    /// The entry maps a page or a block.
     Leaf,
-    /// It is one of several equal entries that together map a large page.
+    /// The entry is one of several equal ones that together map a large page.
     Large(Large),
-    /// It is of a kind that nothing reads; errors say this.
+    /// The entry is of an unsupported kind; the text is for errors.
     Refused(&'static str),
 }
 
 /// A page that several entries map (32-bit arm).
 #[derive(Debug)]
 pub struct Large {
-    /// Bytes of it.
+    /// Size of the page.
     pub span: u64,
-    /// Entries that allow executing.
+    /// Entries that permit execution.
     pub execute: Bits,
 }
 
-/// Where an entry has an address: bits `mask`, shifted down by `down`, then up by `up`.
+/// The address in an entry: the bits in `mask`, shifted right by `down`, then left by `up`.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// Bits of the entry.
+    /// Mask of the entry's bits.
     pub mask: u64,
     /// Shift to the right.
     pub down: u32,
@@ -83,7 +83,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The address lies in place.
+    /// An address without shifts.
     pub(crate) const fn in_place(mask: u64) -> Self {
         Self {
             mask,
@@ -93,17 +93,17 @@ impl Frame {
     }
 }
 
-/// A permission: entries have it that have one of the bits `mask` set, or none of them.
+/// A permission, which an entry grants by having any of the bits in `mask` set, or all of them clear.
 #[derive(Debug, Clone, Copy)]
 pub struct Bits {
-    /// Bits of the entry.
+    /// Mask of the entry's bits.
     pub mask: u64,
-    /// Whether one has to be set, or none may be.
+    /// Whether a bit must be set; otherwise all must be clear.
     pub set: bool,
 }
 
 impl Bits {
-    /// Every entry has the permission.
+    /// Every entry grants the permission.
     pub(crate) const ALWAYS: Self = none_of(0);
 }
 
@@ -134,12 +134,12 @@ pub(crate) const fn rule(mask: u64, value: u64, means: Means) -> Rule {
 }
 
 impl Level {
-    /// Bytes that an entry maps.
+    /// Size of the range that an entry maps.
     pub const fn span(&self) -> u64 {
         1 << self.shift
     }
 
-    /// The offset of the entry for `at` in its table, in entries.
+    /// Index of the entry for `at` in its table.
     pub const fn index(&self, at: u64) -> u64 {
         at >> self.shift & (self.entries - 1)
     }
@@ -155,16 +155,16 @@ impl Level {
 impl Geometry {
     /// The level whose entries map pages.
     pub fn bottom(&self) -> &Level {
-        // Every form has a level.
+        // Every format has a level.
         &self.levels[self.levels.len() - 1]
     }
 
-    /// The level above it; itself if it is the only one.
+    /// The level above [`bottom`](Self::bottom); `bottom` itself if it is the only one.
     pub fn directory(&self) -> &Level {
         &self.levels[self.levels.len().saturating_sub(2)]
     }
 
-    /// Bytes per page.
+    /// Page size in bytes.
     pub fn page_size(&self) -> u64 {
         self.bottom().span()
     }
@@ -184,65 +184,63 @@ impl fmt::Debug for Geometry {
     }
 }
 
-/// Which minidumps of an architecture something is true of.
+/// A condition on a minidump of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// All of them.
+    /// All minidumps.
     Always,
-    /// Those of this version.
+    /// Minidumps of this version.
     Version(u32),
-    /// Those with pages of this size.
+    /// Minidumps with this page size.
     PageSize(u64),
-    /// Those whose `paemode` is not zero.
+    /// Minidumps with nonzero `paemode`.
     PaeMode,
-    /// Those whose `mmuformat` is from the first to the last.
+    /// Minidumps with `mmuformat` in this inclusive range.
     MmuFormat(u32, u32),
-    /// Those of kernels whose pointers have these many bytes.
+    /// Minidumps of kernels with this pointer size in bytes.
     Word(usize),
 }
 
 /// The page-table section of a minidump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// An entry of the last level for every page from `kernbase` on.
+    /// The entries of the last level, from `kernbase`.
     Pages(&'static Geometry),
-    /// An entry of the level above it for every table from `kernbase` on; the tables are pages of the
-    /// dump.
+    /// The entries of the level above the last, from `kernbase`; the tables are pages of the dump.
     Directories(&'static Geometry),
-    /// A hashed page table, all of it (powerpc64).
+    /// A complete hashed page table (powerpc64).
     Hashed,
-    /// Entries of these many bytes that nothing reads; errors say why.
+    /// Entries of this size in an unsupported format; the text is for errors.
     Unread(usize, &'static str),
 }
 
 /// The direct map of an architecture's kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direct {
-    /// There is none.
+    /// No direct map.
     None,
-    /// From the header's `dmapbase` to `dmapend`, which physical memory from `dmapphys` on is mapped
-    /// at.
+    /// Maps physical memory from `dmapphys` at the header's `dmapbase` to `dmapend`.
     Linear {
-        /// Whether it is asked before the kernel map.
+        /// Whether it has precedence over the kernel map.
         first: bool,
-        /// Whether `dmapend` is its last address, not the one behind it.
+        /// Whether `dmapend` is inclusive.
         inclusive: bool,
     },
-    /// What the hardware maps.
+    /// Address ranges that the hardware maps.
     Windows(&'static [Window]),
 }
 
-/// Addresses that the hardware maps to physical ones.
+/// A range of addresses that the hardware maps to physical addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Whose kernels have it.
+    /// The kernels with this window.
     pub when: When,
-    /// Its first address.
+    /// First address.
     pub start: u64,
-    /// Its last address.
+    /// Last address.
     pub last: u64,
-    /// Bits of an address that are physical.
+    /// Mask of the physical address.
     pub mask: u64,
-    /// Where the kernel itself finds physical memory, if it is in this window.
+    /// The kernel's own direct map, if it is in this window.
     pub home: Option<u64>,
 }

@@ -1,49 +1,50 @@
-//! Saved registers of a thread that does not run: `struct pcb`.
+//! Saved registers of a thread that is not running: `struct pcb`.
 //!
-//! FreeBSD `sys/*/include/pcb.h`; the layouts are promised to debuggers. Register names are those
-//! of [`registers`](crate::registers).
+//! FreeBSD `sys/*/include/pcb.h`; FreeBSD keeps the layouts stable for debuggers. Register names are
+//! those of [`registers`](crate::registers).
 
-/// Where the registers of a `struct pcb` are.
+/// Offsets of the registers in `struct pcb`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PcbFields {
-    /// The first `__FreeBSD_version` that has it.
+    /// The first `__FreeBSD_version` with this layout.
     pub since: u32,
-    /// The first `__FreeBSD_version` that is known not to have it any more.
+    /// The first `__FreeBSD_version` known to have another layout.
     pub until: u32,
-    /// `pcb_size` if it is known to be the same wherever this layout is, else 0.
+    /// `pcb_size`, if it is the same in all kernels with this layout; otherwise 0.
     pub size: u64,
-    /// Bytes of a register.
+    /// Size of a register in bytes.
     pub word: usize,
-    /// Name and offset of each.
+    /// Name and offset of each register.
     pub registers: &'static [(&'static str, usize)],
-    /// The register that says where the thread goes on: the link register where a pcb has no
-    /// program counter that means anything.
+    /// The register with the address at which the thread continues: the link register if the pcb has
+    /// no valid program counter.
     pub pc: &'static str,
-    /// What a trap's pcb has beside, if it has more.
+    /// Additional registers in the pcb of a trap, if there are any.
     pub trapped: Option<&'static Trapped>,
 }
 
-/// What `makectx` fills in of a `struct pcb`, as the debugger's `kdb_pcb`, and a switch does not.
+/// Fields of `struct pcb` that `makectx` sets in the debugger's `kdb_pcb`, and a context switch does
+/// not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trapped {
-    /// Offset of the program counter. [`PcbFields::pc`] is the interrupted function's own return
-    /// address then.
+    /// Offset of the program counter. [`PcbFields::pc`] is then the return address of the interrupted
+    /// function.
     pub pc: usize,
-    /// Name and offset of each register that a call does not keep.
+    /// Name and offset of each caller-saved register.
     pub registers: &'static [(&'static str, usize)],
 }
 
 pub(crate) const ALWAYS: u32 = u32::MAX;
 
-/// `MAXCOMLEN + 1`: bytes of `p_comm` and `td_name`.
+/// `MAXCOMLEN + 1`: size of `p_comm` and `td_name`.
 pub const COMM_LEN: usize = 20;
-/// `NOCPU` of `td_oncpu` where that is an int.
+/// `NOCPU` in `td_oncpu`, if that is an int.
 pub const NOCPU: i64 = -1;
-/// The first `__FreeBSD_version` whose `td_oncpu` is surely an int.
+/// The first `__FreeBSD_version` known to have an int `td_oncpu`.
 pub const ONCPU_INT_SINCE: u32 = 1_100_000;
-/// `MAXCPU` of the largest kernels: no CPU has a higher number.
+/// `MAXCPU` of the largest kernels: an upper bound of CPU numbers.
 pub const MAXCPU: u32 = 4096;
 /// `NOCPU` of 10.x, where `td_oncpu` is one byte.
 pub const NOCPU_BYTE: u8 = 255;
-/// From this `__FreeBSD_version` on, `stoppcbs` is a pointer and no array.
+/// The first `__FreeBSD_version` whose `stoppcbs` is a pointer; before, it is an array.
 pub const STOPPCBS_POINTER_SINCE: u32 = 1_400_089;

@@ -1,17 +1,17 @@
-//! `struct pmap` of a process: what leads to its page tables.
+//! `struct pmap` of a process: the root of its page tables.
 //!
 //! FreeBSD `sys/*/include/pmap.h`, 10.4 to 15.
 
-/// What in a `struct pmap` leads to the root of its tables: a virtual address of the direct map, and
-/// another word that says the same.
+/// The fields of `struct pmap` with the root of the page tables: its direct-map address, and a second
+/// word that must agree with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PmapFields {
-    /// Offset of the root's address.
+    /// Offset of the root's direct-map address.
     pub top: usize,
-    /// Offsets of the other word; one of them.
+    /// Possible offsets of the second word.
     pub also: &'static [usize],
-    /// How far the root's physical address is shifted down in the other word.
+    /// Right shift of the root's physical address in the second word.
     pub also_shift: u32,
-    /// Bits of the other word that count.
+    /// Mask of the address in the second word.
     pub also_mask: u64,
 }

@@ -1,8 +1,8 @@
 //! powerpc64 with hashed page tables.
 //!
 //! FreeBSD `sys/powerpc/include/minidump.h` (header), `sys/powerpc/aim/moea64_native.c` (entries).
-//! The header is in the kernel's byte order, big or little endian; the page table is always big
-//! endian.
+//! The header is in the kernel's byte order, big- or little-endian; the page table is always
+//! big-endian.
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
@@ -46,26 +46,26 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[136, 144],
 };
 
-/// The pmaps whose page tables are hashed; radix page tables have no minidump.
+/// The pmap modules with hashed page tables; kernels with radix page tables write no minidumps.
 pub const HASHED_MMUS: [&str; 2] = ["mmu_g5", "mmu_phyp"];
 
-/// Bytes of a page-table entry: two big-endian doublewords.
+/// Size of a page-table entry: two big-endian doublewords.
 pub const LPTE_SIZE: usize = 16;
-/// Entries in a group.
+/// Number of entries in a group.
 pub const LPTEG_ENTRIES: u64 = 8;
 /// First doubleword: valid.
 pub const LPTE_VALID: u64 = 1;
-/// First doubleword: this is the secondary hash.
+/// First doubleword: the entry is in its secondary group.
 pub const LPTE_HID: u64 = 2;
 /// First doubleword: a large page of 16 MiB.
 pub const LPTE_BIG: u64 = 4;
-/// First doubleword: what software keeps there.
+/// First doubleword: bits for software.
 pub const LPTE_SWBITS: u64 = 0x78;
 /// First doubleword: abbreviated page index.
 pub const LPTE_AVPN_API: u64 = 0xf80;
 /// Shift of [`LPTE_AVPN_API`].
 pub const LPTE_API_SHIFT: u32 = 7;
-/// First doubleword: the virtual segment.
+/// First doubleword: virtual segment id.
 pub const LPTE_VSID: u64 = 0x3fff_ffff_ffff_f000;
 /// Shift of [`LPTE_VSID`].
 pub const LPTE_VSID_SHIFT: u32 = 12;
@@ -79,10 +79,10 @@ pub const LPTE_BR: u64 = 3;
 pub const LPTE_NOEXEC: u64 = 4;
 /// Second doubleword: frame of a small page.
 pub const LPTE_RPGN: u64 = 0x0fff_ffff_ffff_f000;
-/// Second doubleword of a large page's entry: which sizes it is about.
+/// Second doubleword of a large page's entry: page size code.
 pub const LPTE_LP_MASK: u64 = 0x000f_f000;
-/// Of [`LPTE_LP_MASK`]: one of the 4096 entries of a 16 MiB page in a segment of 4 KiB pages. It is
-/// found by the number of its small page (since 13).
+/// Value of [`LPTE_LP_MASK`]: one of the 4096 entries of a 16 MiB page in a segment of 4 KiB pages,
+/// hashed by the number of its small page (since 13).
 pub const LPTE_LP_4K_16M: u64 = 0x0003_8000;
 /// Second doubleword: frame of a 16 MiB page.
 pub const LPTE_LP_RPGN: u64 = 0x0fff_ffff_ff00_0000;
@@ -97,10 +97,10 @@ pub const VSID_HASH_BITS: u32 = 36;
 pub const PTEG_HASH_BITS: u32 = 39;
 /// Shift of a large page.
 pub const LARGE_PAGE_SHIFT: u32 = 24;
-/// Where a powerpc64 kernel is linked. It runs at `startkernel`.
+/// Link-time address of the kernel. It runs at `startkernel`.
 pub const KERNBASE: u64 = 0x10_0100;
 
-/// powerpc64, either byte order. `org.gnu.gdb.power.core`.
+/// powerpc64, both byte orders. `org.gnu.gdb.power.core`.
 pub static REGISTERS: RegisterSet = RegisterSet {
     machine: ElfMachine::EM_PPC64,
     class64: true,
@@ -116,7 +116,7 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     fp: "r1",
 };
 
-/// powerpc64, either byte order.
+/// powerpc64, both byte orders.
 pub static PCB: PcbFields = PcbFields {
     since: 0,
     until: ALWAYS,
@@ -151,7 +151,7 @@ pub static PCB: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// powerpc64, either byte order and ABI; FreeBSD 12.1 and 14 `sys/powerpc/aim/trap_subr64.S`.
+/// powerpc64, both byte orders and ABIs; FreeBSD 12.1 and 14 `sys/powerpc/aim/trap_subr64.S`.
 pub static TRAPFRAME: TrapFields = TrapFields {
     since: 0,
     word: 8,
@@ -232,7 +232,7 @@ const ENTRIES: &[Entry] = &[
     entry("dbtrap", Cause::Trap),
 ];
 
-/// The row.
+/// The definitions of powerpc64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "powerpc64",
     machine: ElfMachine::EM_PPC64,
@@ -278,10 +278,10 @@ pub static ARCHITECTURE: Architecture = Architecture {
         interrupt_handlers: &[],
         codes: Codes {
             decides: true,
-            // External interrupt, decrementer, the hypervisor's interrupt.
+            // External interrupt, decrementer, hypervisor interrupt.
             interrupts: &[0x500, 0x900, 0xea0],
             syscall: Some(EXC_SC),
-            // What sets `dar`: `EXC_DSI`, `EXC_DSE`, `EXC_ALI`.
+            // Exceptions that set `dar`: `EXC_DSI`, `EXC_DSE`, `EXC_ALI`.
             addressed: Some(&[0x300, 0x380, 0x600]),
             always: true,
             ..Codes::NONE

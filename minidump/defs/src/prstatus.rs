@@ -1,9 +1,10 @@
-//! Registers of a thread as ELF cores of FreeBSD and of Linux have them.
+//! Registers of a thread in ELF cores of FreeBSD and Linux.
 //!
 //! FreeBSD `sys/sys/procfs.h` and `sys/*/include/reg.h`; Linux `include/linux/elfcore.h` and
 //! `arch/*/include/uapi/asm/ptrace.h`. Names are GDB's.
 
-/// A run of bytes in a structure: a register's name and its bytes. A name of nobody's is zeros.
+/// Consecutive bytes of a structure: a register's name and its size. A name without a register stands
+/// for zeros.
 pub type Slot = (&'static str, usize);
 
 /// One architecture's `NT_PRSTATUS`.
@@ -13,7 +14,7 @@ pub struct Prstatus {
     pub freebsd: &'static [Slot],
     /// `elf_gregset_t` of Linux.
     pub linux: &'static [Slot],
-    /// What every kernel context has in these registers: the code and stack segments.
+    /// Registers with the same value in every kernel context: the code and stack segments.
     pub always: &'static [(&'static str, u64)],
 }
 

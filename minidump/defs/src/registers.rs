@@ -1,4 +1,4 @@
-//! The registers of a processor by the names and in the order that GDB gives them.
+//! The registers of a processor, by GDB's names and in GDB's order.
 //!
 //! GDB `gdb/features/*.xml`: the core feature of each processor's target description.
 
@@ -7,27 +7,26 @@ use crate::elf::ElfMachine;
 /// One register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Register {
-    /// GDB's name of it.
+    /// GDB's name.
     pub name: &'static str,
-    /// Bytes.
+    /// Size in bytes.
     pub size: usize,
 }
 
 /// The registers of one processor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RegisterSet {
-    /// `e_machine` of its kernels.
+    /// `e_machine` of the kernels.
     pub machine: ElfMachine,
-    /// Whether its registers have 64 bits: one `e_machine` of mips has both.
+    /// Whether registers have 64 bits; `e_machine` of mips does not distinguish them.
     pub class64: bool,
-    /// All of them, in GDB's order.
+    /// All registers, in GDB's order.
     pub registers: &'static [Register],
     /// The program counter.
     pub pc: &'static str,
     /// The stack pointer.
     pub sp: &'static str,
-    /// The frame pointer, by the convention that FreeBSD's kernels are compiled with. Where it is
-    /// the stack pointer, frames are chained through that.
+    /// The frame pointer in FreeBSD's kernels. Where it is the stack pointer, that links the frames.
     pub fp: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! riscv64.
 //!
-//! FreeBSD `sys/riscv/include/minidump.h` (header), `pte.h` and `vmparam.h` (the rest); little
-//! endian.
+//! FreeBSD `sys/riscv/include/minidump.h` (header), `pte.h` and `vmparam.h` (the rest);
+//! little-endian.
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
@@ -14,7 +14,7 @@ use crate::pmap::PmapFields;
 use crate::prstatus::{Prstatus, slots};
 use crate::registers::{RegisterSet, registers};
 use crate::trapframe::{
-    Cause, Codes, Entry, FramePosition, Line, Mode, Shown, TrapFields, Traps, entries,
+    Cause, Codes, Entry, FramePosition, Line, Mode, NumberFormat, TrapFields, Traps, entries,
 };
 use crate::{Architecture, ByteOrder, at};
 
@@ -46,7 +46,7 @@ pub const HEADER: HeaderFields = HeaderFields {
     sizeof: &[72, 80],
 };
 
-/// Bytes of an entry.
+/// Size of an entry.
 pub const PTE_SIZE: usize = 8;
 /// Entry: valid.
 pub const PTE_V: u64 = 1 << 0;
@@ -58,9 +58,9 @@ pub const PTE_W: u64 = 1 << 2;
 pub const PTE_X: u64 = 1 << 3;
 /// Any of these makes a valid entry a leaf.
 pub const PTE_RWX: u64 = PTE_R | PTE_W | PTE_X;
-/// Bit at which the frame number begins.
+/// Lowest bit of the frame number.
 pub const PTE_PPN0_S: u32 = 10;
-/// Frame number of an entry, in place: 44 bits. Bits 54 to 63 belong to extensions.
+/// Mask of the frame number in an entry: 44 bits. Bits 54 to 63 are for extensions.
 pub const PTE_PPN_MASK: u64 = ((1 << 44) - 1) << PTE_PPN0_S;
 /// L2 shift.
 pub const L2_SHIFT: u32 = 21;
@@ -81,7 +81,7 @@ const L1_INVALID: &str = "its L1 entry is not valid";
 const L2_INVALID: &str = "its L2 entry is not valid";
 const L3_INVALID: &str = "its L3 entry is not valid";
 
-/// A valid entry with a permission is a leaf on every level.
+/// At every level, a valid entry with a permission is a leaf.
 const fn leaf(permission: u64) -> Rule {
     rule(PTE_V | permission, PTE_V | permission, Means::Leaf)
 }
@@ -103,7 +103,7 @@ pub static PAGING_SV39: Geometry = Geometry {
         level(L2_SHIFT, 512, L2_INVALID, UPPER),
         level(L3_SHIFT, 512, L3_INVALID, PAGE),
     ],
-    // Extensions use bits above the frame number; libkvm takes them for part of it.
+    // Extensions use bits above the frame number; libkvm includes them in the frame number.
     frame: Frame {
         mask: PTE_PPN_MASK,
         down: PTE_PPN0_S,
@@ -130,7 +130,7 @@ pub static PAGING_SV48: Geometry = Geometry {
     ..PAGING_SV39
 };
 
-/// `pm_top`, and `pm_satp`, of which the lower 44 bits are the root's frame.
+/// `pm_top`, and `pm_satp`, whose lower 44 bits are the root's frame number.
 pub static PMAP: PmapFields = PmapFields {
     top: 48,
     also: &[56],
@@ -150,7 +150,7 @@ pub static REGISTERS: RegisterSet = RegisterSet {
     fp: "fp",
 };
 
-/// riscv of 15: callee-saved registers only.
+/// riscv of 15: only callee-saved registers.
 pub static PCB: PcbFields = PcbFields {
     since: 1_201_001,
     until: ALWAYS,
@@ -178,8 +178,8 @@ pub static PCB: PcbFields = PcbFields {
     trapped: None,
 };
 
-/// riscv of 12.1, with room for t0 to t6 before s0; between it and [`PCB`] the version is not
-/// known.
+/// riscv of 12.1, with unused space for t0 to t6 before s0. The version that changed it to [`PCB`] is
+/// unknown.
 pub static PCB_OLD: PcbFields = PcbFields {
     since: 0,
     until: 1_500_000,
@@ -268,7 +268,7 @@ pub static TRAPFRAME: TrapFields = TrapFields {
         ("pc", 248, 8),
     ],
     link: None,
-    // sstatus.SPP: the mode before the trap was not user mode.
+    // sstatus.SPP: set if the interrupted mode was not user mode.
     mode: Mode {
         at: 256,
         mask: 0x100,
@@ -290,14 +290,14 @@ pub static PRSTATUS: Prstatus = Prstatus {
     always: &[],
 };
 
-/// The bit of `tf_scause` that says interrupt.
+/// The bit of `tf_scause` that indicates an interrupt.
 const SCAUSE_INTR: u64 = 1 << 63;
 /// `tf_scause` of a system call.
 const SCAUSE_ECALL_USER: u64 = 8;
 
 const ENTRIES: &[Entry] = &[entries("cpu_exception_handler", Cause::Trap)];
 
-/// The row.
+/// The definitions of riscv.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "riscv",
     machine: ElfMachine::EM_RISCV,
@@ -339,7 +339,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         },
         line: Line {
             trap: "exception ",
-            number: Some(Shown::Decimal),
+            number: Some(NumberFormat::Decimal),
             address: Some(", tval = "),
             interrupt_number: true,
         },

@@ -1,4 +1,4 @@
-//! The rows of all architectures, and how one is found.
+//! The definitions of all architectures, and lookup by machine or name.
 
 use crate::architecture::Architecture;
 use crate::elf::ElfMachine;
@@ -16,17 +16,17 @@ impl Architecture {
         &mips::ARCHITECTURE,
     ];
 
-    /// The architecture of ELF files for `machine`.
+    /// The architecture with this `e_machine`.
     pub fn of_machine(machine: ElfMachine) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|row| row.machine == machine)
     }
 
-    /// The architecture whose port has this name.
+    /// The architecture called `name`.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|row| row.name == name)
     }
 
-    /// The kerneldumpheader's `architectureversion` of a port, by its `MACHINE_ARCH`.
+    /// The `architectureversion` in the kerneldumpheader of a port, by its `MACHINE_ARCH`.
     pub fn architectureversion(machine_arch: &str) -> Option<u32> {
         let is = |row: &&Self| {
             row.machine_archs

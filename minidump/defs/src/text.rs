@@ -1,10 +1,10 @@
-//! Text and bytes that somebody else wrote, as they may be shown.
+//! Escaping of untrusted text and bytes.
 
-/// Whether a terminal would obey `c` and not show it: a control character, one that ends a line or
-/// one that turns the direction in which text is read.
+/// Whether `c` controls a terminal instead of being printed: a control character, a line separator or
+/// a character that changes the text direction.
 #[must_use]
 pub fn is_terminal_control(c: char) -> bool {
-    let turns = matches!(
+    let reorders = matches!(
         c,
         '\u{61c}'
             | '\u{200e}'
@@ -14,11 +14,11 @@ pub fn is_terminal_control(c: char) -> bool {
             | '\u{202a}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}'
     );
-    turns || c.is_control()
+    reorders || c.is_control()
 }
 
-/// `text` with all that [`is_terminal_control`] a terminal escaped, so that a host name cannot move the cursor and
-/// a line stays one line.
+/// `text` with every [terminal control](is_terminal_control) escaped, so that a host name cannot move
+/// the cursor and a line stays one line.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -32,8 +32,8 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// A JSON document with every character that [`is_terminal_control`] a terminal as an escape. What is written raw
-/// in one, and is no newline between values, is inside a string.
+/// A JSON document with every [terminal control](is_terminal_control) except newline escaped. Other
+/// controls occur only in strings, where JSON allows the escape.
 #[must_use]
 pub fn escaped_json(document: &str) -> String {
     let mut escaped = String::with_capacity(document.len());
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_cannot_control_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{9b}");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable("größe"), "größe");

@@ -1,75 +1,75 @@
-//! Registers of an interrupted context: `struct trapframe`, and the entry code that makes one.
+//! Registers of an interrupted context: `struct trapframe`, and the entry code that creates it.
 //!
-//! FreeBSD `sys/*/include/frame.h`; the entries are in `exception.S`, `apic_vector.S` and
-//! `trap_subr.S`, and what ddb makes of them in `db_trace.c`. Register names are those of
+//! FreeBSD `sys/*/include/frame.h`; the entry code is in `exception.S`, `apic_vector.S` and
+//! `trap_subr.S`, and ddb's handling of it in `db_trace.c`. Register names are those of
 //! [`registers`](crate::registers).
 
-/// Where a trap frame lies, seen from the frame of the function that the entry code called.
+/// The position of a trap frame, relative to the frame of the function that the entry code called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FramePosition {
     /// This many bytes above the called function's frame pointer.
     Above(u64),
-    /// Behind the arguments that the entry pushed: none, the frame's address, an interrupt's number
-    /// and the frame's address, or what a thread begins with and the frame's address (i386).
+    /// After the arguments that the entry code pushed (i386): none, the frame's address, an interrupt
+    /// number and the frame's address, or a thread's first function with its argument and the frame's
+    /// address.
     AfterArguments,
-    /// It ends where the entry's own frame record begins (arm64).
+    /// Ends at the entry code's frame record (arm64).
     BelowRecord,
-    /// This many bytes above the entry's stack frame, whose back chain is the interrupted stack
-    /// pointer (powerpc64, either ABI).
+    /// This many bytes above the entry code's stack frame, whose back chain is the interrupted stack
+    /// pointer (powerpc64, both ABIs).
     AboveFrame(u64),
-    /// This many bytes above the entry's stack pointer (mips).
+    /// This many bytes above the entry code's stack pointer (mips).
     AboveStack(u64),
 }
 
-/// How a trap frame tells user mode.
+/// The indication of user mode in a trap frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
     /// Offset of a word.
     pub at: u64,
-    /// Its bits.
+    /// Mask of its bits.
     pub mask: u64,
-    /// Whether user mode has one of them set, or none.
+    /// Whether user mode has any of them set; otherwise it has all clear.
     pub user_has_one: bool,
 }
 
 /// A `struct trapframe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrapFields {
-    /// No `__FreeBSD_version` before this one has it.
+    /// The first `__FreeBSD_version` that may have this layout.
     pub since: u32,
-    /// Bytes of a register.
+    /// Size of a register in bytes.
     pub word: usize,
-    /// Bytes of it.
+    /// Size of the frame in bytes.
     pub size: u64,
-    /// Where it is.
+    /// Position on the stack.
     pub position: FramePosition,
-    /// Name, offset and bytes of each register.
+    /// Name, offset and size of each register.
     pub registers: &'static [(&'static str, u64, usize)],
-    /// The register that [`FramePosition`] is checked with: the return address that was in the link
-    /// register when the trap came, if there is one.
+    /// Offset of the interrupted link register, if there is one. Its return address confirms
+    /// [`FramePosition`].
     pub link: Option<u64>,
-    /// Whose mode it was.
+    /// The interrupted mode.
     pub mode: Mode,
-    /// The trap's number or cause, and its bytes, if the frame has it. amd64 and i386 set it only for
-    /// traps.
+    /// Offset and size of the trap's number or cause, if the frame has it. amd64 and i386 set it only
+    /// for traps.
     pub number: Option<(u64, usize)>,
-    /// The address that a fault was about, if the frame has it.
+    /// Offset of the fault address, if the frame has it.
     pub address: Option<u64>,
-    /// Another word that tells user mode: its offset, and bits of which one is set then (i386, a
-    /// virtual 8086).
+    /// A second word that indicates user mode if any of these bits is set: offset and mask (virtual
+    /// 8086 mode of i386).
     pub also_user: Option<(u64, u64)>,
-    /// Name and offset of the registers of a program, which are there only if user mode was
-    /// interrupted.
+    /// Name and offset of registers that are valid only if user mode was interrupted.
     pub user: &'static [(&'static str, u64)],
-    /// The register that, if the kernel was interrupted, is the frame's address and this much more
-    /// (i386's stack pointer, which no processor pushes then).
+    /// A register whose value is the frame's address plus this number if the kernel was interrupted
+    /// (the stack pointer of i386, which the CPU does not push in that case).
     pub end: Option<(&'static str, u64)>,
-    /// Bits of [`Mode`]'s word of which every frame has one set; 0 where that tells nothing.
+    /// Bits of [`Mode`]'s word of which a valid frame has any set; 0 for no check.
     pub valid: u64,
 }
 
 impl TrapFields {
-    /// What most frames have none of.
+    /// Defaults of the optional fields.
     pub(crate) const PLAIN: Self = Self {
         since: 0,
         word: 8,
@@ -91,7 +91,7 @@ impl TrapFields {
     };
 }
 
-/// What brought a context into the kernel, or into a trap in it.
+/// The reason for entering the kernel, or for a trap in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// A fault or an exception.
@@ -102,14 +102,14 @@ pub enum Cause {
     Syscall,
 }
 
-/// Entry code, known by its name.
+/// A function of entry code, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name, or how its name begins.
+    /// The name, or a prefix of it.
     pub name: &'static str,
-    /// Whether `name` is only the beginning.
+    /// Whether `name` is a prefix.
     pub prefix: bool,
-    /// What it is entered for.
+    /// The reason for entering it.
     pub cause: Cause,
 }
 
@@ -129,42 +129,42 @@ pub(crate) const fn entries(name: &'static str, cause: Cause) -> Entry {
     }
 }
 
-/// A label at which entry code goes on, in a function of its own: calls return to it, though it is no
-/// part of the function that calls.
+/// A label at which entry code continues after a call. The symbol table has it as a function of its
+/// own, not as a part of the calling function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
-    /// Its name.
+    /// The label's name.
     pub name: &'static str,
-    /// How far in front of it a call may return to: powerpc64 has a slot there that reloads the TOC.
+    /// Maximum distance of a return address before the label: powerpc64 has an instruction there that
+    /// reloads the TOC.
     pub slot: u64,
 }
 
-/// What the number of a trap frame says.
+/// The meaning of the number in a trap frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codes {
-    /// Whether it tells the cause whatever the entry code is for.
+    /// Whether the number determines the cause, regardless of the entry code.
     pub decides: bool,
     /// Lowest bit of the code in the number.
     pub shift: u32,
-    /// The code's bits, shifted down.
+    /// Mask of the code, after the shift.
     pub mask: u64,
-    /// Bits of the number that say interrupt.
+    /// Bits of the number that indicate an interrupt.
     pub interrupt_bits: u64,
     /// Codes of interrupts.
     pub interrupts: &'static [u64],
-    /// The code of a system call.
+    /// Code of a system call.
     pub syscall: Option<u64>,
-    /// Whether it is one only if user mode was interrupted.
+    /// Whether that code is a system call only if user mode was interrupted.
     pub syscall_from_user: bool,
-    /// Codes of faults that are about an address; `None` where all may be.
+    /// Codes of faults with a fault address; `None` if all may have one.
     pub addressed: Option<&'static [u64]>,
-    /// Whether interrupts and system calls have a number, too: other entry code leaves it as it was
-    /// for all but traps.
+    /// Whether interrupts and system calls set the number; otherwise only traps do.
     pub always: bool,
 }
 
 impl Codes {
-    /// The number says nothing of the cause.
+    /// The number does not indicate the cause.
     pub(crate) const NONE: Self = Self {
         decides: false,
         shift: 0,
@@ -178,59 +178,59 @@ impl Codes {
     };
 }
 
-/// How a number is printed.
+/// The format of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum NumberFormat {
     /// Hexadecimal with `0x`.
     Hex,
-    /// Hexadecimal with `0x`, but zero is a digit.
+    /// Hexadecimal with `0x`, except that zero is `0`.
     HexOrZero,
     /// Decimal.
     Decimal,
 }
 
-/// The line that ddb prints for a trap frame of this processor.
+/// The line that ddb prints for a trap frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// What comes before the number of a trap.
+    /// Text before the trap number.
     pub trap: &'static str,
-    /// How the number is printed, if it is.
-    pub number: Option<Shown>,
-    /// What comes before the address, if that is printed.
+    /// Format of the trap number, if it is printed.
+    pub number: Option<NumberFormat>,
+    /// Text before the fault address, if it is printed.
     pub address: Option<&'static str>,
-    /// Whether an interrupt's number is printed, without [`Codes::interrupt_bits`].
+    /// Whether the number of an interrupt is printed, without [`Codes::interrupt_bits`].
     pub interrupt_number: bool,
 }
 
 impl Line {
-    /// amd64's, i386's and powerpc64's.
+    /// The line of amd64, i386 and powerpc64.
     pub(crate) const TRAP: Self = Self {
         trap: "trap ",
-        number: Some(Shown::HexOrZero),
+        number: Some(NumberFormat::HexOrZero),
         address: None,
         interrupt_number: false,
     };
 }
 
-/// The trap frames of an architecture, and the code that makes them.
+/// The trap frames and entry code of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traps {
-    /// Of one word size the newest first.
+    /// Layouts, newest first for each word size.
     pub frames: &'static [&'static TrapFields],
-    /// Entry code. The first that matches a name counts.
+    /// Entry code. The first match of a name applies.
     pub entries: &'static [Entry],
     /// Labels of entry code.
     pub labels: &'static [Label],
-    /// What entry code calls for interrupts, where it returns to one label for all exceptions.
+    /// Functions that entry code calls for interrupts, if one label serves all exceptions.
     pub interrupt_handlers: &'static [&'static str],
-    /// What the number says.
+    /// The meaning of the trap number.
     pub codes: Codes,
-    /// ddb's line.
+    /// The line that ddb prints.
     pub line: Line,
 }
 
-/// Where the kernel's part of a stack ends, on every processor: a thread's first code, and amd64's
-/// way into a system call.
+/// Functions at which the kernel's part of a stack ends, on all architectures: a thread's first code,
+/// and amd64's system call entry.
 pub const STACK_ENDS: [&str; 5] = [
     "fork_trampoline",
     "fork_trampoline_kthread",
@@ -239,5 +239,5 @@ pub const STACK_ENDS: [&str; 5] = [
     "Xfast_syscall_pti",
 ];
 
-/// Where the kernel's part of a stack begins on mips: the code that starts a CPU.
+/// Functions at which the kernel's part of a stack ends on mips: the startup code of a CPU.
 pub const MIPS_STARTS: [&str; 3] = ["_start", "_locore", "mpentry"];

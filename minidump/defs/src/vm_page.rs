@@ -1,15 +1,15 @@
-//! `struct vm_page` and `struct vm_phys_seg`: what says of a page that it is not to be dumped.
+//! `struct vm_page` and `struct vm_phys_seg`: the flag for pages not to dump.
 //!
-//! FreeBSD `sys/vm/vm_page.h`, `sys/vm/vm_phys.h`. No kernel exports these layouts. Those of 64-bit
-//! kernels were compared with debug information of 10.4, 12.1 and 15.0; those of 32-bit kernels are
-//! computed from the field lists.
+//! FreeBSD `sys/vm/vm_page.h`, `sys/vm/vm_phys.h`. Kernels do not export these layouts. Those of
+//! 64-bit kernels were compared with debug information of 10.4, 12.1 and 15.0; those of 32-bit kernels
+//! are computed from the field lists.
 
-/// What a kernel's structures depend on.
+/// The data model of a kernel's structures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {
-    /// Whether its pointers have 8 bytes.
+    /// Whether pointers have 8 bytes.
     pub is_64: bool,
-    /// Bytes of its `vm_paddr_t`.
+    /// Size of `vm_paddr_t`.
     pub paddr: usize,
 }
 
@@ -31,7 +31,7 @@ pub const ILP32_NO_PAE: Model = Model {
     paddr: 4,
 };
 
-/// A layout of `struct vm_page`: the fields that decide what is dumped.
+/// A layout of `struct vm_page`: the fields that determine whether a page is dumped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmPage {
     /// `sizeof(struct vm_page)`.
@@ -44,9 +44,9 @@ pub struct VmPage {
     pub nodump: u8,
 }
 
-/// `PG_NODUMP` while `flags` has 16 bits, up to 12.
+/// `PG_NODUMP` in `flags` of 16 bits, up to 12.
 pub const PG_NODUMP_16: u8 = 0x80;
-/// `PG_NODUMP` since `flags` has 8 bits, from 13 on.
+/// `PG_NODUMP` in `flags` of 8 bits, since 13.
 pub const PG_NODUMP_8: u8 = 0x10;
 
 const fn vm_page(size: u64, phys_addr: u64, flags: u64, nodump: u8) -> VmPage {
@@ -58,12 +58,12 @@ const fn vm_page(size: u64, phys_addr: u64, flags: u64, nodump: u8) -> VmPage {
     }
 }
 
-/// Known layouts, with the lowest `osreldate` that each occurs in.
+/// Known layouts, each with the lowest `osreldate` in which it occurs.
 pub const VM_PAGES: [(u32, Model, VmPage); 7] = [
     // 15: no `listq`.
     (1_400_000, LP64, vm_page(88, 32, 78, PG_NODUMP_8)),
     (1_400_000, ILP32, vm_page(60, 20, 54, PG_NODUMP_8)),
-    // 13 and 14: `flags` of 8 bits behind `struct vm_page_astate`.
+    // 13 and 14: `flags` of 8 bits, after `struct vm_page_astate`.
     (1_300_000, LP64, vm_page(104, 48, 94, PG_NODUMP_8)),
     (1_300_000, ILP32, vm_page(68, 28, 62, PG_NODUMP_8)),
     // 10.4 and 12.1: `flags` of 16 bits.
@@ -85,7 +85,7 @@ const fn vm_phys_seg(size: u64, first_page: usize) -> VmPhysSeg {
     VmPhysSeg { size, first_page }
 }
 
-/// Known layouts, with and without `first_reserv`, on arm64 with `md_first` too.
+/// Known layouts, with and without `first_reserv`, on arm64 also with `md_first`.
 pub const VM_PHYS_SEGS: [(Model, VmPhysSeg); 7] = [
     (LP64, vm_phys_seg(48, 16)),
     (LP64, vm_phys_seg(40, 16)),
@@ -96,5 +96,5 @@ pub const VM_PHYS_SEGS: [(Model, VmPhysSeg); 7] = [
     (ILP32_NO_PAE, vm_phys_seg(24, 8)),
 ];
 
-/// More segments than any kernel has (`VM_PHYSSEG_MAX`).
+/// Upper bound of the number of segments (`VM_PHYSSEG_MAX` is lower in all kernels).
 pub const VM_PHYSSEG_LIMIT: u32 = 256;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use livecore_defs::Architecture;
-use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, Shown, TrapFields};
+use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, NumberFormat, TrapFields};
 
 /// A trap, an interrupt or a system call between two frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,9 @@ impl fmt::Display for Trap {
                 let line = traps.line;
                 f.write_str(line.trap)?;
                 match line.number {
-                    Some(Shown::Hex) => write!(f, "{number:#x}")?,
-                    Some(Shown::HexOrZero) => write!(f, "{}", Radix(number))?,
-                    Some(Shown::Decimal) => write!(f, "{number}")?,
+                    Some(NumberFormat::Hex) => write!(f, "{number:#x}")?,
+                    Some(NumberFormat::HexOrZero) => write!(f, "{}", Radix(number))?,
+                    Some(NumberFormat::Decimal) => write!(f, "{number}")?,
                     None => {}
                 }
                 if let (Some(before), Some(address)) = (line.address, self.address) {
