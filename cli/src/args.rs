@@ -1,4 +1,4 @@
-//! Arguments that several verbs share. A verb's own arguments are in its file.
+//! Arguments that several verbs share.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -9,7 +9,7 @@ use livecore_compress::Codec;
 
 use crate::text::parse_size;
 
-/// Which codec, and how hard it tries.
+/// The codec and its level.
 #[derive(Debug, Clone, Args)]
 pub struct CodecArgs {
     /// Compress with gzip
@@ -21,7 +21,9 @@ pub struct CodecArgs {
     /// Do not compress
     #[arg(help_heading = "Compression", long, group = "codec")]
     pub none: bool,
-    /// Compression level: zstd -7 to 22 [default: 3], gzip 1 to 12 [default: 6]; also -1 to -22
+    /// Compression level; also -1 to -22
+    ///
+    /// zstd: -7 to 22 [default: 3], gzip: 1 to 12 [default: 6].
     #[arg(
         help_heading = "Compression",
         long,
@@ -29,7 +31,9 @@ pub struct CodecArgs {
         allow_negative_numbers = true
     )]
     pub level: Option<i32>,
-    /// Content bytes per frame of a seal: a multiple of 4K up to 64M [default: 1M]
+    /// Uncompressed bytes per frame [default: 1M]
+    ///
+    /// A multiple of 4K, at most 64M.
     #[arg(help_heading = "Compression", long, value_name = "SIZE", value_parser = parse_frame_size)]
     pub frame_size: Option<u32>,
     /// Number of threads [default: one per processor]
@@ -69,7 +73,7 @@ pub fn with_level_digits(args: impl IntoIterator<Item = OsString>) -> Vec<OsStri
 }
 
 impl CodecArgs {
-    /// The codec that was named.
+    /// The codec that an option selects.
     pub fn named(&self) -> Option<Codec> {
         match (self.gzip, self.zstd, self.none) {
             (true, ..) => Some(Codec::Gzip),
@@ -80,20 +84,20 @@ impl CodecArgs {
     }
 }
 
-/// As many threads as were asked for, else one per processor.
+/// The number of threads: `asked`, or else one for each processor.
 pub fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A dump, named as a program of FreeBSD's that reads dumps has it, too: `-M CORE`.
+/// A dump, as an argument or, like other FreeBSD programs, as `-M CORE`.
 #[derive(Debug, Clone, Args)]
 pub struct DumpArg {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     #[arg(required_unless_present = "core")]
     dump: Option<PathBuf>,
-    /// The same, as FreeBSD's dmesg(8) and ps(1) name it
+    /// Dump, in the syntax of dmesg(8) and ps(1)
     #[arg(short = 'M', value_name = "DUMP", conflicts_with = "dump")]
     core: Option<PathBuf>,
 }
@@ -101,7 +105,7 @@ pub struct DumpArg {
 impl DumpArg {
     /// The dump's path.
     pub fn path(&self) -> &Path {
-        // The parser wants one of the two.
+        // clap requires one of the two.
         self.dump
             .as_deref()
             .or(self.core.as_deref())
@@ -109,43 +113,43 @@ impl DumpArg {
     }
 }
 
-/// A dump, and before it its kernel, as kgdb(1) and gdb(1) take them: `KERNEL DUMP`.
+/// A dump with an optional kernel before it, in the order of kgdb(1) and gdb(1): `KERNEL DUMP`.
 #[derive(Debug, Clone, Args)]
 pub struct KernelAndDump {
-    /// The dump, or its kernel and the dump
+    /// Dump, or its kernel followed by the dump
     #[arg(value_name = "[KERNEL] DUMP", num_args = 1..=2, required = true)]
     named: Vec<PathBuf>,
 }
 
 impl KernelAndDump {
-    /// The dump's path, and the kernel's if it was named before it.
+    /// The dump's path, and the kernel's path if there are two arguments.
     pub fn paths(&self) -> (&Path, Option<&Path>) {
         match &self.named[..] {
             [kernel, dump] => (dump, Some(kernel)),
             [dump, ..] => (dump, None),
-            // The parser wants one.
+            // clap requires at least one.
             [] => (Path::new("-"), None),
         }
     }
 }
 
-/// How payload and kerneldumpheader are laid in a file.
+/// How a file stores the payload and the kerneldumpheader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ContainerArg {
-    /// A payload that ordinary tools decompress, with its header and index behind it
+    /// Payload for ordinary tools, then header and index
     Sealed,
-    /// The payload alone, as savecore(8) leaves it
+    /// Payload alone, as savecore(8) writes it
     Saved,
-    /// What MEM_KERNELDUMP writes: the payload, padding, the header at the end
+    /// Format of MEM_KERNELDUMP: payload, padding, header
     Raw,
 }
 
 fn parse_frame_size(text: &str) -> Result<u32, String> {
     let size = parse_size(text)?;
     if size == 0 || size % 4096 != 0 || size > 64 << 20 {
-        return Err("a frame is a multiple of 4096 bytes, up to 64M".into());
+        return Err("the frame size must be a multiple of 4096, at most 64M".into());
     }
-    // At most 64 MiB, by the check above.
+    // At most 64 MiB, checked above.
     u32::try_from(size).map_err(|e| e.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! The dumps in a directory such as /var/crash, by their names.
+//! Finds dumps in a directory such as /var/crash.
 
 use std::fs;
 use std::io;
@@ -6,48 +6,48 @@ use std::path::{Path, PathBuf};
 
 use crate::session::Session;
 
-/// What a name in a directory stands for.
-pub enum Named {
+/// A file that is named like a dump.
+pub enum Entry {
     /// A dump.
     Dump(PathBuf),
-    /// Nothing that can be read, and why.
-    Refused(PathBuf, String),
+    /// A file that cannot be read, with the reason.
+    Unreadable(PathBuf, String),
 }
 
-/// Where to look, and for what.
+/// Which files to find.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Search {
-    /// In the directories below as well.
+    /// Descend into subdirectories.
     pub recursive: bool,
-    /// For every file, whatever its name.
+    /// Include files with any name.
     pub all: bool,
 }
 
-/// The dumps in one directory, in the order of their names and numbers: `livecore.N`, `vmcore.N` and
+/// Finds the dumps in a directory, sorted by name and number: `livecore.N`, `vmcore.N` and
 /// netdumpd's `vmcore.HOST.N`, with or without a codec's suffix. Links such as `livecore.last` are
-/// other names of the same. Says which files are left out.
+/// ignored. Prints which other files were skipped.
 ///
-/// What has a dump's name and cannot be read is in the list all the same: a check that steps over it
-/// would let it pass.
+/// Files that are named like dumps and cannot be read are in the result too, so that the caller
+/// reports them.
 ///
 /// # Errors
 ///
 /// The directory cannot be read.
-pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Result<Vec<Named>> {
+pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Result<Vec<Entry>> {
     let (mut names, mut others, mut below) = (Vec::new(), Vec::new(), Vec::new());
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         let text = name.to_string_lossy().into_owned();
         let path = directory.join(name);
-        // Links to directories are not followed: they may form a circle.
+        // Do not follow links to directories: they may form a circle.
         if entry.file_type()?.is_dir() {
             below.push(path);
         } else if let Some(key) = dump_name(&text) {
             names.push((Some(key), path));
-        } else if search.all && !is_company(&text) && path.is_file() {
+        } else if search.all && !is_companion(&text) && path.is_file() {
             names.push((None, path));
-        } else if !is_company(&text) && path.is_file() {
+        } else if !is_companion(&text) && path.is_file() {
             others.push(text);
         }
     }
@@ -62,31 +62,31 @@ pub fn dumps(directory: &Path, search: Search, session: &Session<'_>) -> io::Res
             directory.display()
         ));
     }
-    // Files with other names come last.
+    // Files with other names sort last.
     names.sort_by(|a, b| (a.0.is_none(), a).cmp(&(b.0.is_none(), b)));
     let named = names
         .into_iter()
         .filter_map(|(_, path)| match path.metadata() {
-            Ok(found) if found.is_file() => Some(Named::Dump(path)),
+            Ok(found) if found.is_file() => Some(Entry::Dump(path)),
             Ok(found) if found.is_dir() => None,
-            // Reading a pipe that nobody writes to would never end.
-            Ok(_) => Some(Named::Refused(path, "no regular file".into())),
-            Err(e) => Some(Named::Refused(path, e.to_string())),
+            // Reading a pipe without a writer would block.
+            Ok(_) => Some(Entry::Unreadable(path, "not a regular file".into())),
+            Err(e) => Some(Entry::Unreadable(path, e.to_string())),
         });
     let mut all: Vec<_> = named.collect();
     below.sort();
     for path in below.into_iter().filter(|_| search.recursive) {
         match dumps(&path, search, session) {
             Ok(found) => all.extend(found),
-            Err(e) => all.push(Named::Refused(path, e.to_string())),
+            Err(e) => all.push(Entry::Unreadable(path, e.to_string())),
         }
     }
     Ok(all)
 }
 
-/// What the file `path` is and what to do, if it is an encrypted dump by its name, or by a key beside
+/// The error message if `path` is an encrypted dump, according to its name or to a key file next to
 /// it.
-pub fn encrypted(path: &Path) -> Option<String> {
+pub fn encrypted_message(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let named = name.starts_with("vmcore_encrypted.");
     let number = name.trim_end_matches(".gz").trim_end_matches(".zst");
@@ -97,18 +97,18 @@ pub fn encrypted(path: &Path) -> Option<String> {
         return None;
     }
     Some(format!(
-        "an encrypted dump; `decryptcore -p PRIVATEKEY -k key.{number} -e {name} -c vmcore.{number}` \
-         decrypts it (decryptcore(8))"
+        "encrypted dump; decrypt it with \
+         `decryptcore -p PRIVATEKEY -k key.{number} -e {name} -c vmcore.{number}`"
     ))
 }
 
-/// Whether a file of this name lies beside dumps: what savecore(8), crashinfo(8) and we put there.
-fn is_company(name: &str) -> bool {
+/// Whether savecore(8), crashinfo(8) or livecore writes a file of this name next to dumps.
+fn is_companion(name: &str) -> bool {
     let beginnings = ["info.", "key.", "core.txt.", "livecore.last", "vmcore.last"];
     matches!(name, "bounds" | "minfree") || beginnings.iter().any(|b| name.starts_with(b))
 }
 
-/// The stem and the number of a dump's name, and its suffix.
+/// The stem, the number and the suffix of a dump's name.
 fn dump_name(name: &str) -> Option<(String, u64, String)> {
     let stem = ["livecore.", "vmcore."]
         .into_iter()
@@ -118,7 +118,7 @@ fn dump_name(name: &str) -> Option<(String, u64, String)> {
         .find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
         .unwrap_or((name, ""));
     let (host, number) = plain.rsplit_once('.')?;
-    // Only netdumpd puts a host's name between.
+    // Only netdumpd adds a host name.
     if host.len() + 1 > stem.len() && stem != "vmcore." {
         return None;
     }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directory_stands_for_the_numbered_dumps_in_it() {
+    fn only_numbered_files_are_dumps() {
         for name in [
             "livecore.0",
             "livecore.12.zst",

@@ -1,4 +1,4 @@
-//! Machines that are made from a text.
+//! Builds emulated machines from their descriptions.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,10 +8,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
 
-/// The longest description that is read.
+/// The largest description that is read, in bytes.
 const TEXT_LIMIT: u64 = 1 << 20;
 
-/// Makes the machine that the file `path` describes.
+/// Builds the machine that the file `path` describes.
 pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth::Machine, Failure> {
     let about = |f: Failure| f.about(path);
     let file = if path == Path::new("-") {
@@ -24,12 +24,12 @@ pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth:
     file.take(TEXT_LIMIT + 1)
         .read_to_string(&mut text)
         .map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidData => about(Failure::broken("not text in UTF-8")),
+            std::io::ErrorKind::InvalidData => about(Failure::broken("not UTF-8 text")),
             _ => about(e.into()),
         })?;
     if text.len() as u64 > TEXT_LIMIT {
         return Err(about(Failure::broken(format_args!(
-            "longer than the {TEXT_LIMIT} bytes of a machine description"
+            "machine description is longer than {TEXT_LIMIT} bytes"
         ))));
     }
     let description = livecore_synth::Description::parse(&text).map_err(|e| about(e.into()))?;
@@ -44,7 +44,7 @@ impl From<livecore_synth::Error> for Failure {
             | livecore_synth::Error::NoRoom { .. } => Exit::BROKEN,
             _ => Exit::COULD_NOT,
         };
-        // A syntax error is a picture of several lines; the first has the place, the last the reason.
+        // A syntax error has several lines: the first has the position, the last the reason.
         let text = error.to_string();
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
         let (first, last) = (lines.next(), lines.next_back());

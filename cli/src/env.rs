@@ -1,4 +1,4 @@
-//! What a run finds around it: terminals, standard input, signals.
+//! The environment of a run: terminals, standard input, signals.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write};
@@ -8,36 +8,37 @@ use std::path::PathBuf;
 use crate::interrupt::Interrupt;
 use crate::memory;
 
-/// The surroundings of a run. A test makes its own; the program takes the process's.
+/// The environment of a run. A test builds its own; the program uses the process's.
 #[derive(Debug)]
 pub struct Env {
-    /// Whether people watch standard error: progress bars are drawn only then.
+    /// Whether standard error is a terminal; progress bars are drawn only then.
     pub stderr_is_terminal: bool,
-    /// Whether people watch standard output.
+    /// Whether standard output is a terminal.
     pub stdout_is_terminal: bool,
-    /// Whether they want colours there.
+    /// Whether standard output is printed in color.
     pub color: bool,
-    /// Standard input, what `-` means as an input.
+    /// Standard input, for the input `-`.
     pub stdin: Option<File>,
-    /// Where a stream that cannot seek is kept while it is read (an unlinked file).
+    /// The directory for copies of streams that cannot seek (unlinked files).
     pub spool_dir: PathBuf,
-    /// The kernel's file for verbs that are given none (`LIVECORE_KERNEL`).
+    /// The kernel file for verbs without a kernel argument (`LIVECORE_KERNEL`).
     pub kernel: Option<PathBuf>,
-    /// Files and directories to look for a kernel in, for verbs that are given none
+    /// Kernel files and directories to search, for verbs without such an argument
     /// (`LIVECORE_KERNEL_PATH`).
     pub kernel_path: Vec<PathBuf>,
-    /// Bytes of memory for what files decide.
+    /// Memory limit, in bytes, for data whose size an input file determines.
     pub memory: u64,
-    /// Whether standard output is a log in which a line can be a command: a CI job's.
+    /// Whether standard output is the log of a CI job, whose runner executes some lines as
+    /// commands.
     pub ci: bool,
-    /// Whether standard output was open when the process began.
+    /// Whether standard output was open when the process started.
     pub stdout_is_open: bool,
-    /// What signals have asked for.
+    /// A request to stop, raised by signals.
     pub interrupt: Interrupt,
 }
 
 impl Env {
-    /// Nobody watches, standard input is empty, no signal comes.
+    /// No terminals, an empty standard input, no signals.
     pub fn detached() -> Self {
         Self {
             stderr_is_terminal: false,
@@ -47,20 +48,20 @@ impl Env {
             spool_dir: std::env::temp_dir(),
             kernel: None,
             kernel_path: Vec::new(),
-            memory: memory::MOST,
+            memory: memory::DEFAULT_MAX,
             ci: false,
             stdout_is_open: true,
             interrupt: Interrupt::default(),
         }
     }
 
-    /// The process's own surroundings. Signals are watched from here on.
+    /// The environment of this process. Installs the signal handlers.
     pub fn of_process() -> Self {
         let interrupt = Interrupt::default();
-        // Without the watcher a signal ends the process as it always did.
+        // If this fails, a signal has its default effect.
         let _ = crate::signals::watch(&interrupt);
         let stdout_is_terminal = io::stdout().is_terminal();
-        // https://no-color.org, and terminals that say that they cannot.
+        // https://no-color.org, and terminals without color.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_none_or(|v| v == "dumb");
         Self {
@@ -89,13 +90,13 @@ impl Env {
         }
     }
 
-    /// Standard input as a file that can be read at any offset: itself if it is a regular file at
-    /// its start, else a copy ([`Env::spool`]).
+    /// Standard input as a file that can be read at any offset. Copies it ([`Env::spool`]) unless
+    /// it is a regular file at its start.
     pub fn seekable_stdin(&mut self) -> io::Result<File> {
         let Some(mut stdin) = self.stdin.take() else {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "standard input is not open, or was read before",
+                "standard input is closed or was already read",
             ));
         };
         let regular = stdin.metadata().is_ok_and(|m| m.is_file());
@@ -105,7 +106,7 @@ impl Env {
         self.spool(stdin)
     }
 
-    /// What is left of `stream`, as an unlinked file in [`Env::spool_dir`].
+    /// Copies the rest of `stream` to an unlinked file in [`Env::spool_dir`].
     pub fn spool(&self, mut stream: File) -> io::Result<File> {
         let mut spool = tempfile::tempfile_in(&self.spool_dir)?;
         let mut buf = vec![0; 1 << 16];
@@ -115,7 +116,7 @@ impl Env {
             }
             match stream.read(&mut buf) {
                 Ok(0) => break,
-                // A read never says more than the buffer holds.
+                // A read returns at most the length of the buffer.
                 Ok(n) => spool.write_all(&buf[..n])?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -125,8 +126,9 @@ impl Env {
     }
 }
 
-/// Whether the process was started with a standard output. Rust's runtime opens /dev/null for reading
-/// and writing in place of one that is closed; a shell's `>/dev/null` is for writing alone.
+/// Whether the process was started with an open standard output. Rust's runtime opens /dev/null for
+/// reading and writing in place of a closed one; the shell's `>/dev/null` opens it for writing
+/// only.
 fn stdout_is_open() -> bool {
     let stdout = io::stdout();
     let both = rustix::fs::fcntl_getfl(&stdout)
@@ -137,7 +139,7 @@ fn stdout_is_open() -> bool {
     !(both && is_null)
 }
 
-/// Standard output without std's line buffer: dumps are streamed through it.
+/// Standard output without std's line buffer, for dumps.
 pub fn standard_output() -> Box<dyn Write + Send> {
     match io::stdout().as_fd().try_clone_to_owned() {
         Ok(fd) => Box::new(File::from(fd)),

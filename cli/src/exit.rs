@@ -1,19 +1,19 @@
-//! Exit codes, the same for all verbs.
+//! Exit codes, common to all verbs.
 
 use std::process::ExitCode;
 
-/// How a run of the program ended: the code the shell sees.
+/// The exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Exit(u8);
 
 impl Exit {
     /// Done.
     pub const DONE: Self = Self(0);
-    /// Could not: I/O, memory, permission, an address that is not there.
+    /// Failed: I/O, memory, permission, address not found.
     pub const COULD_NOT: Self = Self(1);
-    /// Of `compare`: the inputs are not the same.
+    /// `compare`: the inputs differ.
     pub const DIFFERENT: Self = Self(1);
-    /// Of `compare`: the inputs could not be compared.
+    /// `compare`: the inputs could not be compared.
     pub const NOT_COMPARED: Self = Self(4);
     /// The input is broken.
     pub const BROKEN: Self = Self(2);
@@ -21,29 +21,29 @@ impl Exit {
     pub const WARNINGS: Self = Self(3);
     /// Not supported, or not a dump.
     pub const UNSUPPORTED: Self = Self(63);
-    /// The command line makes no sense.
+    /// The command line is wrong.
     pub const USAGE: Self = Self(64);
-    /// The reader of standard output went away: what a shell reports of a SIGPIPE.
+    /// The reader of standard output exited, as a shell reports SIGPIPE.
     pub const CLOSED_PIPE: Self = Self(128 + 13);
 
-    /// Ended by signal `number`, after the temporary file was removed.
+    /// Ended by signal `number`.
     pub fn signal(number: i32) -> Self {
         Self(u8::try_from(number).map_or(u8::MAX, |n| n.saturating_add(128)))
     }
 
-    /// The exit with that number.
+    /// The exit with this code.
     pub fn from_code(code: u8) -> Self {
         Self(code)
     }
 
-    /// The number.
+    /// The code.
     pub fn code(self) -> u8 {
         self.0
     }
 
-    /// What several inputs come to: the worst, in the order 1, 2, 63, 3, 0.
+    /// The exit code for several inputs: the worst, in the order 1, 2, 63, 3, 0.
     ///
-    /// A code outside of that order (a signal, a closed pipe, usage) ended the run and comes first.
+    /// Any other code (a signal, a closed pipe, usage) ended the run and precedes them.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let rank = |exit: Self| match exit.0 {

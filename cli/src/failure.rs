@@ -1,4 +1,4 @@
-//! Why a verb did not do what it was asked: one line for people, one code for scripts.
+//! The error of a verb: a message and an exit code.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,9 +13,9 @@ use livecore_livedump::take::TakeError;
 
 use crate::exit::Exit;
 
-/// One clear line and its exit code.
+/// A message of one line, and an exit code.
 ///
-/// The line is `SUBJECT: what happened`, then `; what to do next` where there is something.
+/// The line is `SUBJECT: MESSAGE` or `SUBJECT: MESSAGE; ADVICE`.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -24,20 +24,20 @@ pub struct Failure {
     next: Option<String>,
 }
 
-/// What a failure is about.
+/// The file, device or socket of a failure.
 #[derive(Debug, Default)]
 enum Subject {
-    /// Not known yet.
+    /// Not set yet.
     #[default]
     Unnamed,
-    /// The failure's own text names it.
+    /// The message contains it.
     InText,
-    /// A file, a device, a socket.
+    /// A file, a device or a socket.
     Named(String),
 }
 
 impl Failure {
-    /// A failure with its code.
+    /// A failure with an exit code.
     pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
         Self {
             exit,
@@ -47,12 +47,12 @@ impl Failure {
         }
     }
 
-    /// The command line makes no sense, in a way that the parser could not see.
+    /// A wrong command line that clap accepts.
     pub fn usage(what: impl fmt::Display) -> Self {
         Self::new(Exit::USAGE, what)
     }
 
-    /// The world around us said no.
+    /// A failure of I/O, memory or permissions.
     pub fn could_not(what: impl fmt::Display) -> Self {
         Self::new(Exit::COULD_NOT, what)
     }
@@ -62,7 +62,7 @@ impl Failure {
         Self::new(Exit::BROKEN, what)
     }
 
-    /// Names what the failure is about, unless that was named before.
+    /// Sets the subject, unless it is set.
     #[must_use]
     pub fn about(mut self, subject: &Path) -> Self {
         if let Subject::Unnamed = self.subject {
@@ -71,39 +71,39 @@ impl Failure {
         self
     }
 
-    /// Says that the text names what the failure is about.
+    /// Marks the message as containing its subject.
     #[must_use]
     fn names_itself(mut self) -> Self {
         self.subject = Subject::InText;
         self
     }
 
-    /// Says what can be done about it.
+    /// Adds advice.
     #[must_use]
     pub fn next(mut self, what: impl fmt::Display) -> Self {
         self.next = Some(what.to_string());
         self
     }
 
-    /// The same with another code, for a verb with codes of its own.
+    /// The same failure with another code, for a verb with its own codes.
     #[must_use]
     pub fn with_exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
 
-    /// What happened, without the subject.
+    /// The message without subject and advice.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// The code.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 }
 
-/// `text` without the numbers that std puts behind a system's error: `(os error 2)`.
+/// `text` without the error numbers that std appends: `(os error 2)`.
 fn without_errno(text: &str) -> String {
     let mut pieces = text.split(" (os error ");
     let mut clean = pieces.next().unwrap_or_default().to_owned();
@@ -134,7 +134,7 @@ impl fmt::Display for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// An error of the stored bytes inside an I/O error keeps its meaning.
+    /// Keeps the meaning of a decoding error inside the I/O error.
     fn from(error: io::Error) -> Self {
         match livecore_compress::Error::in_io(&error) {
             Some(inner) => Self::new(exit_of_stored(inner), inner),
@@ -157,7 +157,7 @@ impl From<livecore_minidump::Error> for Failure {
             Error::NotADump { .. } | Error::Unsupported { .. } => {
                 Self::new(Exit::UNSUPPORTED, error)
             }
-            // The path or the deed that the error names is told by the subject.
+            // The caller sets the subject, so the context of the error is not needed.
             Error::Io { source, .. } => Self::from(source),
             _ => Self::could_not(error),
         }
@@ -192,7 +192,9 @@ impl From<PublishError> for Failure {
             PublishError::ReaderGone { path } if path == Path::new("-") => {
                 Self::new(Exit::CLOSED_PIPE, &error)
             }
-            PublishError::Exists { .. } => Self::could_not(&error).next("--force replaces it"),
+            PublishError::Exists { .. } => {
+                Self::could_not(&error).next("use --force to replace it")
+            }
             _ => Self::could_not(&error),
         }
     }
@@ -207,15 +209,15 @@ impl From<WriteError> for Failure {
     }
 }
 
-/// What to do if the kernel is there and its memory does not fit it.
-pub(crate) const MISPLACED: &str = "if this is a raw image, say which addresses it holds, bank by bank: \
-                                    --layout START-END@OFFSET,...";
+/// The advice for a memory image whose layout does not fit the kernel.
+pub(crate) const MISPLACED: &str =
+    "for a raw image, give the address of each bank: --layout START-END@OFFSET,...";
 
 impl From<LocateError> for Failure {
     fn from(error: LocateError) -> Self {
         let exit = match &error {
             LocateError::Unsupported { .. } => Exit::UNSUPPORTED,
-            // A kernel that lacks something is not broken.
+            // A missing symbol does not make the kernel broken.
             LocateError::NoSymbol { .. } => Exit::COULD_NOT,
             _ => Exit::BROKEN,
         };
@@ -242,15 +244,15 @@ impl From<TakeError> for Failure {
             _ => Exit::COULD_NOT,
         };
         let next = match &error {
-            TakeError::RunningCpu => Some("say --pause"),
+            TakeError::RunningCpu => Some("use --pause"),
             TakeError::MustPause { .. } => {
-                Some("--pause has QEMU write the memory, and stops the guest for as long")
+                Some("use --pause: QEMU writes the memory while the guest is paused")
             }
             TakeError::Qmp(QmpError::Connect { .. }) => {
-                Some("QEMU listens there with -qmp unix:SOCKET,server=on,wait=off")
+                Some("start QEMU with -qmp unix:SOCKET,server=on,wait=off")
             }
             TakeError::Qmp(QmpError::Timeout { .. }) => {
-                Some("QEMU serves one client at a time: is another one connected?")
+                Some("check whether another client is connected; QEMU serves only one")
             }
             _ => None,
         };
@@ -270,12 +272,12 @@ impl From<TakeError> for Failure {
     }
 }
 
-/// The code of an error about stored bytes. A cancelled run gets its signal's code elsewhere.
+/// The exit code for a decoding error. The session replaces it if a signal has cancelled the run.
 fn exit_of_stored(error: &livecore_compress::Error) -> Exit {
     match error {
         livecore_compress::Error::Broken { .. } => Exit::BROKEN,
         livecore_compress::Error::Options(_) => Exit::USAGE,
-        // A read can fail because of bytes further down.
+        // A read can fail because of corrupt data below it.
         livecore_compress::Error::Read(e) => {
             livecore_compress::Error::in_io(e).map_or(Exit::COULD_NOT, exit_of_stored)
         }
@@ -283,7 +285,7 @@ fn exit_of_stored(error: &livecore_compress::Error) -> Exit {
     }
 }
 
-/// The code that the first error about stored bytes among an error's causes has.
+/// The exit code of the first decoding error among the causes of `error`.
 pub(crate) fn exit_of_cause(error: &(dyn StdError + 'static)) -> Option<Exit> {
     let mut next = error.source();
     while let Some(cause) = next {
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_bytes_are_broken_input_however_deep_they_lie() {
+    fn decoding_errors_at_any_depth_are_broken_input() {
         assert_eq!(Failure::from(broken()).exit(), Exit::BROKEN);
         let io = io::Error::from(broken());
         assert_eq!(Failure::from(io).exit(), Exit::BROKEN);

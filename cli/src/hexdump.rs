@@ -1,15 +1,15 @@
-//! Bytes as hexdump(1) `-C` shows them, with addresses instead of offsets.
+//! Prints bytes like hexdump(1) `-C`, with addresses instead of offsets.
 
 use std::io::{self, Write};
 
 const LINE: usize = 16;
 
-/// Writes lines of sixteen bytes as they come in; equal lines in a row become one `*`.
+/// Prints sixteen bytes on a line. Replaces repeated lines with one `*`.
 pub struct Hexdump<W> {
     out: W,
     at: u64,
     digits: usize,
-    held: Vec<u8>,
+    pending: Vec<u8>,
     last: Option<[u8; LINE]>,
     starred: bool,
 }
@@ -21,31 +21,31 @@ impl<W: Write> Hexdump<W> {
             out,
             at,
             digits,
-            held: Vec::with_capacity(LINE),
+            pending: Vec::with_capacity(LINE),
             last: None,
             starred: false,
         }
     }
 
-    /// The next bytes, however many.
+    /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
         while !left.is_empty() {
-            let n = left.len().min(LINE - self.held.len());
+            let n = left.len().min(LINE - self.pending.len());
             let (now, rest) = left.split_at(n);
-            self.held.extend_from_slice(now);
+            self.pending.extend_from_slice(now);
             left = rest;
-            if let Ok(line) = <[u8; LINE]>::try_from(self.held.as_slice()) {
+            if let Ok(line) = <[u8; LINE]>::try_from(self.pending.as_slice()) {
                 self.whole_line(line)?;
-                self.held.clear();
+                self.pending.clear();
             }
         }
         Ok(())
     }
 
-    /// The last, shorter line, and the address behind the last byte.
+    /// Prints the last, shorter line and the end address.
     pub fn finish(mut self) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.held);
+        let rest = std::mem::take(&mut self.pending);
         if !rest.is_empty() {
             self.line(&rest)?;
             self.at = self.at.wrapping_add(rest.len() as u64);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_begin_where_they_are_told() {
+    fn addresses_start_at_the_given_address() {
         assert!(dump(0x1003, b"x", 1).starts_with("00001003  78 "));
         assert_eq!(dump(5, b"", 1), "00000005\n");
     }

@@ -1,4 +1,4 @@
-//! What verbs read: a dump by name or from standard input, and a kernel.
+//! Opens the inputs of verbs: dumps and kernels.
 
 use std::fs::File;
 use std::io;
@@ -22,20 +22,20 @@ use crate::failure::Failure;
 use crate::session::Session;
 use livecore_serve::command;
 
-/// How a dump is opened.
+/// How to open a dump.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Opening {
-    /// Threads that decode; one per processor if `None`.
+    /// Decoding threads; one for each processor if `None`.
     pub threads: Option<NonZeroUsize>,
-    /// Lost page data at the end is zeros.
+    /// Read page data lost at the end as zeros.
     pub zero_tail: bool,
-    /// Whether what is read needs no check at the end of the run: it is a look at the head, or is
-    /// checked elsewhere.
-    pub glance: bool,
+    /// Skip the check at the end of the run, since the verb reads only the start of the dump or
+    /// checks the stream itself.
+    pub unchecked: bool,
 }
 
-/// Opens the dump `path`, of any kind; `-` is standard input. What cannot seek is kept in an
-/// unlinked file.
+/// Opens the dump `path`, of any kind; `-` is standard input. Copies an input that cannot seek to
+/// an unlinked file.
 pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<AnyDump, Failure> {
     let options = OpenOptions::new()
         .stream(session.stream_options(opening.threads))
@@ -48,15 +48,15 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
         AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
-    if !opening.glance {
+    if !opening.unchecked {
         session.check_at_end(path, dump.envelope().shared_stream());
     }
     Ok(dump)
 }
 
-/// Why the dump `path` could not be opened. What is encrypted has no mark; its name tells.
+/// The failure to open the dump `path`. An encrypted dump is recognized by its name only.
 pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
-    let failure = match crash_directory::encrypted(path) {
+    let failure = match crash_directory::encrypted_message(path) {
         Some(what) if matches!(error, livecore_minidump::Error::NotADump { .. }) => {
             Failure::new(Exit::UNSUPPORTED, what)
         }
@@ -65,8 +65,8 @@ pub fn not_opened(error: livecore_minidump::Error, path: &Path) -> Failure {
     failure.about(path)
 }
 
-/// Opens a file that can be read at any offset: `path`, or a copy of what comes out of it if it is
-/// a pipe or `-`.
+/// Opens `path` as a file that can be read at any offset. Copies a pipe or standard input to an
+/// unlinked file.
 pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
     let mut open = || {
         if path == Path::new("-") {
@@ -85,9 +85,9 @@ pub fn seekable(path: &Path, session: &mut Session<'_>) -> Result<File, Failure>
     open().map_err(|e| Failure::from(e).about(path))
 }
 
-/// Tells of those warnings that matter to whoever reads memory. That a file is short matters only
-/// where the missing part is read, and then it is an error.
-pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
+/// Prints the warnings that matter for reading memory. A short file matters only where a missing
+/// page is read, which is an error.
+pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'_>) {
     for warning in dump.envelope().warnings() {
         if matches!(
             warning,
@@ -102,8 +102,8 @@ pub fn tell_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<'
     }
 }
 
-/// Warns of memory that the dump promises and its file does not have, unless opening it has told:
-/// for verbs that have read a whole stream, which tells its length only at its end.
+/// Warns of missing memory, unless opening the dump has warned of it. For verbs that have read a
+/// whole stream, whose length is unknown before its end.
 pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     let loss = dump.loss().map_err(|e| Failure::from(e).about(path))?;
     if let Some(loss) = loss.filter(|loss| !dump.envelope().warnings().contains(loss)) {
@@ -112,17 +112,18 @@ pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> R
     Ok(())
 }
 
-/// Which kernel ran.
+/// Arguments that select the kernel.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
-    /// The kernel that ran: its ELF file, for symbols [default: looked for beside the dump and in
-    /// /boot, and taken only if it says that it is the one]
+    /// Kernel ELF file [default: search near DUMP and in /boot]
+    ///
+    /// A kernel that was searched for is used only if it matches the dump.
     #[arg(short = 'k', short_alias = 'N', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
-    /// A kernel's file, or a directory to look for it in; may be repeated
+    /// Kernel file, or directory to search; may be repeated
     #[arg(long, value_name = "PATH", conflicts_with = "kernel")]
     pub kernel_path: Vec<PathBuf>,
-    /// Use the kernel even if it contradicts the dump
+    /// Use the kernel even if it does not match the dump
     #[arg(long)]
     pub force_kernel: bool,
     /// The spelling of `--force-kernel` in 0.1.
@@ -131,22 +132,22 @@ pub struct KernelArgs {
 }
 
 impl KernelArgs {
-    /// The kernel that the command line names, else the one that the environment names.
+    /// The kernel given on the command line, or else in the environment.
     pub fn named<'a>(&'a self, env: &'a Env) -> Option<&'a Path> {
         let of_env = env.kernel.as_deref();
         let of_env = of_env.filter(|_| self.kernel_path.is_empty());
         self.kernel.as_deref().or(of_env)
     }
 
-    /// The same with the kernel `path`, if there is one, as the one that is named.
+    /// The same arguments with the kernel `path`, if there is one.
     ///
     /// # Errors
     ///
-    /// A failure of the command line if two kernels are named.
+    /// `--kernel` is given as well as `path`.
     pub fn with(&self, path: Option<&Path>) -> Result<Self, Failure> {
         match (path, &self.kernel) {
             (Some(path), Some(_)) => {
-                let failure = Failure::usage("a second kernel beside --kernel");
+                let failure = Failure::usage("two kernels given: this one and --kernel");
                 Err(failure.about(path))
             }
             (Some(path), None) => Ok(Self {
@@ -157,11 +158,11 @@ impl KernelArgs {
         }
     }
 
-    /// Opens the kernel if one is named, else looks for it, and says on standard error which one
-    /// was found. `None` if there is none.
+    /// Opens the named kernel, or else searches for one and prints which one was found. `None` if
+    /// there is none.
     ///
-    /// One that is named is compared with the dump: if it contradicts it, it is refused; if it
-    /// cannot be compared, it is used with a warning.
+    /// Compares a named kernel with the dump: refuses it if it contradicts the dump, warns if it
+    /// cannot be compared.
     pub fn open(
         &self,
         dump: &AnyDump,
@@ -174,16 +175,14 @@ impl KernelArgs {
                 let found = self.search(dump, name, session);
                 if found.pair.is_none() && !found.rejected.is_empty() {
                     let tried = Tried(&found.rejected);
-                    session
-                        .voice
-                        .say(format_args!("no kernel was found{tried}"));
+                    session.voice.say(format_args!("no kernel found{tried}"));
                 }
                 Ok(found.pair)
             }
         }
     }
 
-    /// As [`KernelArgs::open`], but it is an error if there is none.
+    /// Like [`KernelArgs::open`], but fails if there is no kernel.
     pub fn require(
         &self,
         dump: &AnyDump,
@@ -197,13 +196,13 @@ impl KernelArgs {
         pair.ok_or_else(|| {
             Failure::could_not(PairError::NotFound { rejected })
                 .about(name)
-                .next("say --kernel ELF, or --kernel-path PATH where to look")
+                .next("use --kernel ELF, or --kernel-path PATH to search")
         })
     }
 
     fn search(&self, dump: &AnyDump, name: &Path, session: &mut Session<'_>) -> Found {
-        // The dump's directory may belong to another user: a path must mean nothing in a debugger's
-        // command.
+        // Another user may own the dump's directory, so skip paths that a debugger would interpret
+        // as more than a path.
         let plain = |path: &Path| command::plain(path).map(drop);
         let places = match &self.kernel_path[..] {
             [] => &session.env.kernel_path,
@@ -234,17 +233,20 @@ impl KernelArgs {
     ) -> Result<Pair, Failure> {
         let pair = Pair::new(dump, path, kernel(path)?).map_err(|e| {
             let failure = Failure::from(e).about(path);
-            failure.next(format_args!("is it the kernel of {}?", name.display()))
+            failure.next(format_args!(
+                "check that it is the kernel of {}",
+                name.display()
+            ))
         })?;
         match pair.agreement() {
             Agreement::Same => {}
             Agreement::Unknown { why } => session.warn(
                 path,
-                format_args!("cannot be compared with {}: {why}", name.display()),
+                format_args!("cannot compare the kernel with {}: {why}", name.display()),
             ),
             Agreement::Contradicts { what, kernel, dump } => {
                 let line = format!(
-                    "not the kernel of {}: its {what} is {kernel}, the dump's is {dump}",
+                    "not the kernel of {}: found {what} {kernel}, expected {dump}",
                     name.display()
                 );
                 if self.force {
@@ -263,8 +265,8 @@ impl KernelArgs {
     }
 }
 
-/// Opens the dump `path` and pairs it with the kernel that `args` name, or that is found; there has
-/// to be one. Tells of those warnings that matter to whoever reads memory.
+/// Opens the dump `path` and its kernel, named by `args` or found. Prints the warnings that matter
+/// for reading memory.
 pub fn pair(
     path: &Path,
     opening: Opening,
@@ -272,7 +274,7 @@ pub fn pair(
     session: &mut Session<'_>,
 ) -> Result<Pair, Failure> {
     let dump = dump(path, opening, session)?;
-    tell_memory_warnings(&dump, path, session);
+    print_memory_warnings(&dump, path, session);
     args.require(&dump, path, session)
 }
 
@@ -283,16 +285,16 @@ pub fn kernel(path: &Path) -> Result<KernelElf, Failure> {
     KernelElf::parse(Arc::clone(&file)).map_err(|e| {
         let mut head = [0; HEAD];
         let got = file.read_full_at(&mut head, 0).unwrap_or(0);
-        about(match compressed(&head[..got]) {
+        about(match known_format_message(&head[..got]) {
             Some(what) => Failure::new(Exit::UNSUPPORTED, what),
             None => e.into(),
         })
     })
 }
 
-/// What a file that begins with `head` is, if it is compressed or something else that is known, and
-/// what to do.
-fn compressed(head: &[u8]) -> Option<String> {
+/// The error message for a file that begins with `head`, if it is compressed or another known
+/// format.
+fn known_format_message(head: &[u8]) -> Option<String> {
     let codec = match head {
         [0x1f, 0x8b, ..] => Some(("gzip", "gunzip")),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(("zstd", "unzstd")),
@@ -300,7 +302,7 @@ fn compressed(head: &[u8]) -> Option<String> {
     };
     match codec {
         Some((codec, program)) => Some(format!(
-            "a file compressed with {codec}; unpack it with `{program}`"
+            "kernel is compressed with {codec}; unpack it with `{program}`"
         )),
         None => Foreign::of(head).map(Foreign::sentence),
     }

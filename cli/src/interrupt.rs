@@ -1,28 +1,28 @@
-//! A request to stop, and the question how far the work is.
+//! A request to stop, and the progress of the current work.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::work::Work;
 
-/// A request to stop, and what is being done meanwhile. Clones are the same one.
+/// A request to stop, and the current work. Clones share both.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// 0 for none.
+    /// 0 if no signal was raised.
     signal: AtomicI32,
     work: Mutex<Option<Arc<Work>>>,
 }
 
 impl Interrupt {
-    /// Asks for the work to stop as if signal `number` had come.
+    /// Requests a stop, as signal `number` does.
     pub fn raise(&self, number: i32) {
         self.0.signal.store(number, Ordering::Relaxed);
     }
 
-    /// The signal that asked for the work to stop.
+    /// The signal that requested a stop.
     pub fn raised(&self) -> Option<i32> {
         match self.0.signal.load(Ordering::Relaxed) {
             0 => None,
@@ -30,16 +30,16 @@ impl Interrupt {
         }
     }
 
-    /// Says what is being done from now on, for those who ask.
+    /// Sets the current work.
     pub(crate) fn set_work(&self, work: Option<Arc<Work>>) {
         *self.0.work.lock().unwrap_or_else(PoisonError::into_inner) = work;
     }
 
-    /// One line of how far the work is.
+    /// The progress of the current work as one line.
     pub fn status(&self) -> String {
         match &*self.0.work.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(work) => work.to_string(),
-            None => "nothing to count yet".into(),
+            None => "no progress yet".into(),
         }
     }
 }

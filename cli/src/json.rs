@@ -1,22 +1,21 @@
-//! JSON on standard output: one shape of document for all verbs.
+//! JSON output.
 //!
-//! Addresses and flags are strings of hexadecimal digits after `0x`; lengths, offsets and counts are
-//! integers, exact up to 64 bits. docs/json.md describes every document, docs/schemas holds their
-//! schemas.
+//! Addresses and flags are hexadecimal strings with `0x`. Lengths, offsets and counts are integers
+//! of up to 64 bits. docs/json.md describes the documents, docs/schemas contains their schemas.
 
 use std::io::{self, Write};
 
 use livecore_defs::text::escaped_json;
 use serde::{Serialize, Serializer};
 
-/// Writes one document, indented, and a newline.
+/// Prints one indented document and a newline.
 pub fn print(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let text = serde_json::to_string_pretty(document)?;
     out.write_all(escaped_json(&text).as_bytes())?;
     out.write_all(b"\n")
 }
 
-/// A number that is an address or a set of flags: `0x` and hexadecimal digits.
+/// A number printed in hexadecimal: an address or flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hex(pub u64);
 
@@ -26,7 +25,7 @@ impl Serialize for Hex {
     }
 }
 
-/// Whether a count is zero, for what is absent then.
+/// Whether a count is zero, to omit it.
 pub fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -37,7 +36,7 @@ mod tests {
     use livecore_defs::text::is_terminal_control;
 
     #[test]
-    fn characters_that_steer_a_terminal_are_escaped_and_read_back_the_same() {
+    fn terminal_control_characters_are_escaped_and_parse_back() {
         let text = "a\u{1b}[2J\n\u{9b}\u{202e}\u{7f}größe\"\\";
         let mut out = Vec::new();
         print(&text, &mut out).unwrap();

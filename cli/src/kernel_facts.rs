@@ -1,14 +1,14 @@
-//! A kernel's file, for the verifier: [`KernelFacts`] over [`KernelElf`] and the library that reads
-//! threads.
+//! Implements [`KernelFacts`], the verifier's view of a kernel, with [`KernelElf`] and
+//! `livecore-kernel`.
 
 use livecore_kernel::{Context, Kernel, STRUCTURES, Types};
 use livecore_minidump::{ElfMachine, KernelElf, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_verify::{DumpedMemory, KernelFacts, SleepingThread, Symbol, Threads};
 
-/// What the verifier asks about a kernel, answered from its ELF file.
-pub(crate) struct Facts<'a>(pub &'a KernelElf);
+/// A kernel's ELF file as the verifier's [`KernelFacts`].
+pub(crate) struct ElfFacts<'a>(pub &'a KernelElf);
 
-impl KernelFacts for Facts<'_> {
+impl KernelFacts for ElfFacts<'_> {
     fn machine(&self) -> ElfMachine {
         self.0.machine()
     }
@@ -36,13 +36,13 @@ impl KernelFacts for Facts<'_> {
     }
 
     fn threads(&self, memory: &dyn DumpedMemory) -> Option<Threads> {
-        // Where stacks begin and end only type information says.
+        // Only type information contains the bounds of stacks.
         let types = Types::read(self.0, &STRUCTURES);
         let kernel = Kernel::new(Memory(memory), self.0)
             .displaced(memory.displacement())
             .with_types(&types);
         let found = kernel.processes().ok()?;
-        // Releases before 13 have one list of zombies, later ones another.
+        // Releases before 13 have another list of zombies.
         let missing = found.missing.iter().filter(|m| m.symbol != "zombproc");
         let problems = missing
             .map(ToString::to_string)
@@ -67,7 +67,7 @@ impl KernelFacts for Facts<'_> {
     }
 }
 
-/// The verifier's view of a dump's memory, as the library reads memory.
+/// The verifier's view of the dump's memory, as [`KernelMemory`].
 struct Memory<'a>(&'a dyn DumpedMemory);
 
 impl KernelMemory for Memory<'_> {

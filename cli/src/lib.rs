@@ -1,14 +1,15 @@
-//! The `livecore` program as a library: [`run`] is everything but the process around it.
+//! The `livecore` program as a library: [`run`] runs one command line.
 //!
-//! A verb is a file in `verb/`: its arguments, its manual page and its work. Verbs know no format;
-//! they ask `minidump`, `livedump` and `verify`, and put the answer into words or JSON.
+//! Each verb is a file in `verb/` with its arguments, its manual page and its code. Verbs contain
+//! no format knowledge: they call the libraries and print the results as text or JSON. A verb does
+//! not use another verb.
 //!
-//! What several verbs share is here, one file each: [`args`] of the command line, [`exit`] codes and
-//! [`failure`]s, what is read ([`input`], [`emulated`], [`served`], [`crash_directory`]) and with how much
-//! [`memory`], how debuggers connect ([`transport`]), where output goes
-//! ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
-//! [`interrupt`], [`signals`]), and how numbers and bytes look to people ([`text`],
-//! [`memory_format`], [`hexdump`], [`words`]) and programs ([`json`]). A verb knows no other verb.
+//! Code that several verbs share is in this directory, one file each: the command line ([`args`]),
+//! exit codes and errors ([`exit`], [`failure`]), inputs ([`input`], [`emulated`], [`served`],
+//! [`crash_directory`]), the memory limit ([`memory`]), debugger connections ([`transport`]),
+//! outputs ([`session`], [`output`], [`unpack`]), progress and signals ([`progress`], [`work`],
+//! [`interrupt`], [`signals`]), formatting for people ([`text`], [`memory_format`], [`hexdump`],
+//! [`words`]) and for programs ([`json`]).
 
 pub mod args;
 pub mod crash_directory;
@@ -47,10 +48,10 @@ pub use exit::Exit;
 use progress::Show;
 use session::{Detail, Session};
 
-/// Runs one command line: data goes to `out`, people are spoken to on `err`.
+/// Runs one command line. Data goes to `out`, messages go to `err`.
 ///
-/// `args` begins with the program's name. Neither a closed `out` nor a closed `err` is a panic:
-/// the first ends the work with [`Exit::CLOSED_PIPE`], the second is ignored.
+/// `args` begins with the program's name. A closed `out` ends the run with [`Exit::CLOSED_PIPE`]; a
+/// closed `err` is ignored.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     out: &mut (dyn Write + Send),
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
     use crate::interrupt::Interrupt;
 
-    /// A machine's text, small enough for a test.
+    /// The description of a small machine.
     const MACHINE: &str = "seed = 1\n[memory]\nsize = \"16 MiB\"\n";
 
     fn in_process(args: &[&str], interrupt: &Interrupt) -> (Exit, Vec<u8>, String) {
@@ -105,9 +106,9 @@ mod tests {
         (exit, out, String::from_utf8(err).unwrap())
     }
 
-    /// A program around the library asks for a stop without any signal.
+    /// Another program requests the stop, without a signal.
     #[test]
-    fn request_to_stop_leaves_nothing_behind_and_exits_as_the_signal_would() {
+    fn request_to_stop_leaves_no_files_and_exits_like_the_signal() {
         let dir = tempfile::tempdir().unwrap();
         let machine = dir.path().join("m.toml");
         std::fs::write(&machine, MACHINE).unwrap();
@@ -123,9 +124,9 @@ mod tests {
         assert_eq!(exit.code(), 0, "{err}");
     }
 
-    /// Standard output is the caller's, also for dumps.
+    /// Dumps too go to the caller's writer.
     #[test]
-    fn dump_for_standard_output_comes_through_the_callers_writer() {
+    fn dump_to_standard_output_uses_the_callers_writer() {
         let dir = tempfile::tempdir().unwrap();
         let machine = dir.path().join("m.toml");
         std::fs::write(&machine, MACHINE).unwrap();

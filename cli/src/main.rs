@@ -1,4 +1,4 @@
-//! The program: all of it is in the library.
+//! The `livecore` program.
 
 use std::process::ExitCode;
 

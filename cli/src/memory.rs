@@ -1,26 +1,27 @@
-//! How much memory a run may take for what files decide: bitmaps, page tables, decoded frames.
+//! The memory limit of a run, for data whose size an input file determines: bitmaps, page tables,
+//! decoded frames.
 
 use livecore_livedump::sys::sysctl;
 use rustix::process::{Resource, getrlimit};
 
-/// The most that is taken unless `--memory` says more.
-pub const MOST: u64 = 256 << 20;
-/// What is taken however little there is: less opens no dump.
-const LEAST: u64 = 16 << 20;
+/// The default limit on a machine with enough memory.
+pub const DEFAULT_MAX: u64 = 256 << 20;
+/// The smallest default limit; with less no dump can be opened.
+const DEFAULT_MIN: u64 = 16 << 20;
 
-/// The least of [`MOST`], a quarter of the memory that is available, and half of the address space
-/// that `ulimit -v` leaves.
+/// The default limit: the least of [`DEFAULT_MAX`], a quarter of the available memory, and half of
+/// the address space that `ulimit -v` allows.
 pub fn default_budget() -> u64 {
     let available = available().map(|bytes| bytes / 4);
     let limit = getrlimit(Resource::As).current.map(|bytes| bytes / 2);
     [available, limit]
         .into_iter()
         .flatten()
-        .fold(MOST, u64::min)
-        .max(LEAST)
+        .fold(DEFAULT_MAX, u64::min)
+        .max(DEFAULT_MIN)
 }
 
-/// Bytes that programs can have without paging: Linux's estimate, or FreeBSD's free and inactive
+/// The memory available without paging, in bytes: Linux's estimate, or FreeBSD's free and inactive
 /// pages.
 fn available() -> Option<u64> {
     let linux = std::fs::read_to_string("/proc/meminfo").ok();
@@ -54,6 +55,6 @@ mod tests {
 
     #[test]
     fn default_is_within_its_bounds() {
-        assert!((LEAST..=MOST).contains(&default_budget()));
+        assert!((DEFAULT_MIN..=DEFAULT_MAX).contains(&default_budget()));
     }
 }

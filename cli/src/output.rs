@@ -1,4 +1,4 @@
-//! Where dumps go: a file, a directory, standard output; and what a run says of what it wrote.
+//! Writes dumps to a file, a directory or standard output, and reports the result.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::progress::Bar;
 use crate::session::Session;
 use crate::text::{Bytes, Short};
 
-/// The codec that a file's name asks for; [`Codec::None`] if it asks for none.
+/// The codec for a file name's suffix; [`Codec::None`] without one.
 pub fn codec_of_name(path: &Path) -> Codec {
     let name = path.as_os_str().as_encoded_bytes();
     [Codec::Gzip, Codec::Zstd]
@@ -32,11 +32,11 @@ const OTHER_CODECS: [&str; 14] = [
     ".sz", ".rz",
 ];
 
-/// Compares the suffix of `path` with the compression that `args` name.
+/// Compares the suffix of `path` with the codec of `args`.
 ///
 /// # Errors
 ///
-/// A failure of the command line if the suffix is that of another compression and `args` name none.
+/// The suffix is that of a format that livecore cannot write, and `args` select no codec.
 pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Result<(), Failure> {
     let name = path.as_os_str().as_encoded_bytes();
     let other = OTHER_CODECS
@@ -65,7 +65,7 @@ pub fn check_suffix(path: &Path, args: &CodecArgs, session: &Session<'_>) -> Res
     }
 }
 
-/// Codec, level, frames and container, checked before any file is made.
+/// The codec, level, frame size and container of the arguments, checked.
 pub fn target(
     args: &CodecArgs,
     container: ContainerArg,
@@ -89,7 +89,8 @@ pub fn target(
     Ok(target)
 }
 
-/// A dump is not for a terminal, and a report has no place beside one on standard output.
+/// Checks that standard output can take the dump: it is open, no terminal, and not used for a
+/// report.
 pub fn check_stdout(
     destination: &Destination,
     json: bool,
@@ -99,22 +100,22 @@ pub fn check_stdout(
         return Ok(());
     }
     if !session.env.stdout_is_open {
-        let failure = Failure::could_not("not open");
+        let failure = Failure::could_not("closed");
         return Err(failure.about(Path::new("standard output")));
     }
     if session.env.stdout_is_terminal {
-        let failure = Failure::usage("a dump is not for a terminal");
-        return Err(failure.next("name a file, or redirect standard output"));
+        let failure = Failure::usage("refusing to write a binary dump to a terminal");
+        return Err(failure.next("name an output file or redirect standard output"));
     }
     if json {
         return Err(Failure::usage(
-            "standard output takes the dump or the report, not both",
+            "--json needs an output file: standard output is used by the dump",
         ));
     }
     Ok(())
 }
 
-/// What was written, for people and as docs/schemas/written.schema.json.
+/// The result of writing a dump, as text and as docs/schemas/written.schema.json.
 #[derive(Debug, Serialize)]
 pub struct Report {
     path: String,
@@ -129,13 +130,13 @@ pub struct Report {
     notes: Vec<String>,
 }
 
-/// Writes a dump's bytes and tells of its progress.
+/// Writes a dump and reports progress.
 pub type Writer<'a> =
     dyn FnMut(&mut dyn io::Write, &dyn Progress) -> Result<Written, livecore_minidump::Error> + 'a;
 
-/// Writes a dump to `destination` by `write`, and publishes it when it is complete.
+/// Writes a dump to `destination` with `write`, and publishes it when it is complete.
 ///
-/// `info_device` is the device that `info.N` names, for a dump that goes into a directory.
+/// `info_device` is the device in `info.N`, for a dump in a directory.
 pub fn write(
     destination: &Destination,
     options: &publish::Options,
@@ -154,8 +155,7 @@ pub fn write(
     Ok(report(&written, published, target, bar.elapsed()))
 }
 
-/// Finds out whether `destination` can be written, before any work is done; `None` is standard
-/// output.
+/// Creates the temporary file for `destination`, before the work; `None` for standard output.
 pub fn begin(
     destination: &Destination,
     options: &publish::Options,
@@ -173,7 +173,7 @@ pub fn begin(
     Ok(Some(destination.begin(options)?))
 }
 
-/// What a run says of a dump that has its name.
+/// The report of a published dump.
 pub fn report(written: &Written, published: Published, target: &Target, took: Duration) -> Report {
     Report {
         path: published.path.display().to_string(),
@@ -190,8 +190,8 @@ pub fn report(written: &Written, published: Published, target: &Target, took: Du
 }
 
 impl Report {
-    /// Says it: as JSON on standard output, or in a line on standard error.
-    pub fn tell(&self, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    /// Prints the report: as JSON to standard output, or as a line to standard error.
+    pub fn print(&self, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
         if json {
             crate::json::print(self, &mut session.out)?;
             return Ok(());
@@ -213,18 +213,18 @@ impl Report {
     }
 }
 
-/// Warns of pages that a kernel would have dumped and that the memory of `name` does not have.
-pub fn tell_missing(missing: u64, name: &Path, session: &mut Session<'_>) {
+/// Warns of pages that the dump lacks because the memory of `name` does not contain them.
+pub fn warn_missing_pages(missing: u64, name: &Path, session: &mut Session<'_>) {
     match missing {
         0 => {}
         1 => session.warn(
             name,
-            "1 page of the kernel's dump is not in this memory; the dump lacks it",
+            "1 page that the kernel dumps is missing in this memory and in the dump",
         ),
         n => session.warn(
             name,
             format_args!(
-                "{n} pages of the kernel's dump are not in this memory; the dump lacks them"
+                "{n} pages that the kernel dumps are missing in this memory and in the dump"
             ),
         ),
     }

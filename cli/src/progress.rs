@@ -1,4 +1,4 @@
-//! How far long work is: a bar for those who watch, a line for those who ask.
+//! Progress of long work: a bar on a terminal, a line on request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,32 +11,32 @@ use livecore_livedump::sys::signals::clear_line_on_exit;
 use crate::interrupt::Interrupt;
 use crate::work::Work;
 
-/// Hears of progress, draws it if somebody watches, and passes on the request to stop.
+/// Draws the progress of work, and passes on the request to stop.
 pub struct Bar {
     work: Arc<Work>,
     bar: ProgressBar,
     interrupt: Interrupt,
-    /// Whether it is to be drawn and has not been.
-    waits: AtomicBool,
-    /// Lines of JSON: milliseconds from the beginning to the next one.
+    /// Whether the bar is to be drawn later.
+    hidden: AtomicBool,
+    /// The time of the next line of JSON, in milliseconds since the start.
     next_line: Option<AtomicU64>,
-    /// Whether it counts stored bytes, not content.
+    /// Whether it counts stored bytes instead of content.
     counts_stored: bool,
 }
 
-/// How progress is shown.
+/// The form of progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// Not at all.
+    /// None.
     Nothing,
-    /// As a bar.
+    /// A bar.
     Bar,
-    /// As lines of JSON.
+    /// Lines of JSON.
     JsonLines,
 }
 
 impl Show {
-    /// The same, but no bar if `silent`.
+    /// The same form, but no bar if `silent`.
     #[must_use]
     pub fn unless(self, silent: bool) -> Self {
         match self {
@@ -49,11 +49,11 @@ impl Show {
 /// Milliseconds between two lines of JSON.
 const BETWEEN_LINES: u64 = 500;
 
-/// How long work goes on without a bar.
-const PATIENCE: Duration = Duration::from_millis(150);
+/// The bar appears after this time.
+const DELAY: Duration = Duration::from_millis(150);
 
 impl Bar {
-    /// Work called `label` over `total` bytes of content, if that is known.
+    /// A bar for `total` bytes of content, if that is known, with the prefix `label`.
     pub fn new(
         interrupt: &Interrupt,
         label: impl Into<String>,
@@ -70,13 +70,13 @@ impl Bar {
             work,
             bar,
             interrupt,
-            waits: AtomicBool::new(show == Show::Bar),
+            hidden: AtomicBool::new(show == Show::Bar),
             next_line: (show == Show::JsonLines).then(|| AtomicU64::new(BETWEEN_LINES)),
             counts_stored: false,
         }
     }
 
-    /// Writes a line of JSON if it is time for one.
+    /// Writes a line of JSON if it is due.
     fn line(&self) {
         let Some(next) = &self.next_line else { return };
         let now = self.elapsed().as_millis() as u64; // 64 bits of milliseconds are enough
@@ -91,11 +91,11 @@ impl Bar {
         }
     }
 
-    /// Shows the bar once the work has taken [`PATIENCE`]: what is done sooner needs none.
+    /// Shows the bar after [`DELAY`]; short work needs none.
     fn show(&self) {
-        if self.waits.load(Ordering::Relaxed)
-            && self.work.began.elapsed() >= PATIENCE
-            && self.waits.swap(false, Ordering::Relaxed)
+        if self.hidden.load(Ordering::Relaxed)
+            && self.work.began.elapsed() >= DELAY
+            && self.hidden.swap(false, Ordering::Relaxed)
         {
             clear_line_on_exit(true);
             self.bar
@@ -103,32 +103,32 @@ impl Bar {
         }
     }
 
-    /// The same where `total` is the size of files and not of their content.
+    /// Counts stored bytes instead of content; `total` is the size of the files.
     #[must_use]
     pub fn of_stored(mut self) -> Self {
         self.counts_stored = true;
         self
     }
 
-    /// Runs `print` while the bar is not on the terminal.
+    /// Hides the bar while `print` runs.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
-    /// Seconds since the work began.
+    /// Time since the work began.
     pub fn elapsed(&self) -> Duration {
         self.work.began.elapsed()
     }
 }
 
-/// A line fits 80 columns; the bar takes what the numbers leave of a terminal's.
+/// Each line fits 80 columns; the bar fills the terminal's width.
 fn style(bounded: bool) -> ProgressStyle {
     let template = if bounded {
         "{prefix} [{wide_bar}] {percent:>3} % {binary_bytes}, {binary_bytes_per_sec}, {eta} left"
     } else {
         "{prefix} {spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}"
     };
-    // A template that does not parse costs the look, not the work.
+    // An invalid template only changes the appearance.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
@@ -180,6 +180,6 @@ mod tests {
         interrupt.raise(15);
         assert!(bar.cancelled());
         drop(bar);
-        assert_eq!(interrupt.status(), "nothing to count yet");
+        assert_eq!(interrupt.status(), "no progress yet");
     }
 }

@@ -1,4 +1,4 @@
-//! A dump as `serve` and `gdb` open it for debuggers.
+//! Opens a dump for the debuggers of `serve` and `gdb`.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,13 +11,13 @@ use livecore_minidump::{AnyDump, KernelElf};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
 use crate::text::Short;
 use livecore_serve::{Depth, ServeError, Served};
 use livecore_verify::render::{self, Format, Style};
 
-/// Opens what is served, and tells what could not be found of it.
+/// Opens the dump and its kernel, and prints what was not found.
 pub fn open(
     dump: &Path,
     kernel: &KernelArgs,
@@ -26,11 +26,11 @@ pub fn open(
 ) -> Result<Served, Failure> {
     let opening = Opening {
         zero_tail,
-        glance: true,
+        unchecked: true,
         ..Opening::default()
     };
     let opened = input::dump(dump, opening, session)?;
-    input::tell_memory_warnings(&opened, dump, session);
+    input::print_memory_warnings(&opened, dump, session);
     check_spool(&opened, dump, session)?;
     let pair = kernel.require(&opened, dump, session)?;
     check(&opened, dump, session)?;
@@ -44,8 +44,8 @@ pub fn open(
     Ok(served)
 }
 
-/// Decodes a stream that has its checksum at its end up to there, before anybody is served: what
-/// is lost is told now, and what is there is checked.
+/// Decodes a stream whose checksum is at its end, before the first debugger is served, so that
+/// losses are reported at once and the rest is checked.
 fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
     let stream = opened.envelope().stream();
     if stream.frames().is_none()
@@ -53,40 +53,45 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
             .readable()
             .map_err(|e| Failure::from(e).about(dump))?
     {
-        let what = "what was before that is served, and has not been checked";
+        let what = "serving the unchecked data before it";
         session.warn(dump, format_args!("{error}; {what}"));
     }
     Ok(())
 }
 
-/// What is one stream without an index, as a kernel writes it, is decoded once and kept: there has to
-/// be room for about as much as the dump takes.
+/// Prints where a single stream without an index will be spooled. Fails if the space is not enough
+/// for about the size of the dump.
 fn check_spool(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    // Frames that say where they end are as good as an index.
+    // Frames with known sizes need no index.
     if dump.envelope().stream().kind() != StreamKind::Foreign
         || dump.envelope().stream().frames().is_some()
     {
         return Ok(());
     }
-    let (place, needed) = (&session.env.spool_dir, dump.envelope().file_len());
-    let free = free::available(place)?;
+    let (directory, needed) = (&session.env.spool_dir, dump.envelope().file_len());
+    let free = free::available(directory)?;
     session.voice.say(format_args!(
-        "{}: one stream without an index is decoded once and kept in {}, up to about {}; \
-         `livecore convert` makes a dump that needs none of it",
+        "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
+         `livecore convert IN OUT` once to avoid this",
         path.display(),
-        place.display(),
+        directory.display(),
         Short(needed)
     ));
     if free < needed {
-        let what = format_args!("{} has only {}", place.display(), Short(free));
+        let what = format_args!(
+            "not enough space in {}: {} available, {} needed",
+            directory.display(),
+            Short(free),
+            Short(needed)
+        );
         return Err(Failure::could_not(what)
             .about(path)
-            .next("TMPDIR names a directory with room"));
+            .next("set TMPDIR to a directory with more space"));
     }
     Ok(())
 }
 
-/// What `monitor verify` prints of the dump `path`.
+/// The output of `monitor verify` for the dump `path`.
 fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, String> {
     let source = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let info = livecore_minidump::dump::info_file(path).and_then(|path| {
@@ -101,7 +106,7 @@ fn check_dump(path: &Path, elf: &KernelElf, depth: Depth) -> Result<String, Stri
             Depth::Deep => livecore_verify::Depth::Deep,
         },
         threads: crate::args::threads(None),
-        kernel: Some(&Facts(elf)),
+        kernel: Some(&ElfFacts(elf)),
         info: info.as_deref(),
         ..livecore_verify::Options::default()
     };
@@ -118,7 +123,7 @@ impl From<ServeError> for Failure {
         match &error {
             ServeError::Machine { kernel, .. } => Failure::new(crate::Exit::UNSUPPORTED, &error)
                 .about(kernel)
-                .next("amd64, arm64, i386 and riscv64 are"),
+                .next("supported: amd64, arm64, i386, riscv64"),
             _ => Failure::could_not(error),
         }
     }

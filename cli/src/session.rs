@@ -1,4 +1,4 @@
-//! One run of a verb: where its output goes, who is spoken to, how it ends.
+//! The session of a verb: its output, its messages and its exit code.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::progress::{Bar, Show};
 use livecore_defs::text::printable;
 
-/// Standard output, which remembers that its reader went away.
+/// Standard output, which records that its reader exited.
 pub struct Out<'a> {
     inner: BufWriter<&'a mut (dyn Write + Send)>,
     closed: bool,
@@ -43,7 +43,7 @@ impl Out<'_> {
     }
 }
 
-/// The voice on standard error. Nobody has to listen: a failed write is dropped.
+/// Messages on standard error. Write errors are ignored.
 pub struct Voice<'a> {
     err: Mutex<&'a mut (dyn Write + Send)>,
     detail: Detail,
@@ -61,7 +61,7 @@ pub enum Detail {
 }
 
 impl Voice<'_> {
-    /// A line for people that is neither an error nor a warning; not with `--quiet`.
+    /// Prints an informational message, unless `--quiet` is given.
     pub fn say(&self, line: impl fmt::Display) {
         if self.detail >= Detail::Remarks {
             self.line(&line);
@@ -88,22 +88,22 @@ impl Voice<'_> {
     }
 }
 
-/// One run of a verb.
+/// The session of a verb.
 pub struct Session<'a> {
-    /// Where data goes.
+    /// Standard output.
     pub out: Out<'a>,
-    /// Whom people hear.
+    /// Standard error.
     pub voice: Voice<'a>,
-    /// What is around.
+    /// The environment of the run.
     pub env: Env,
     show: Show,
     exit: Exit,
-    /// Streams that have their checksum at their end, which reading need not come to.
+    /// Streams whose checksum is at their end, which the verb may not have read.
     unchecked: Vec<(PathBuf, Arc<Stream>)>,
 }
 
 impl<'a> Session<'a> {
-    /// A run that writes data to `out` and speaks on `err`.
+    /// A session that writes data to `out` and messages to `err`.
     pub fn new(
         out: &'a mut (dyn Write + Send),
         err: &'a mut (dyn Write + Send),
@@ -132,13 +132,13 @@ impl<'a> Session<'a> {
         self.show
     }
 
-    /// Work called `label` over `total` bytes of content, if that is known. Nothing is drawn if it
-    /// is to be `silent`, nor unless the session draws.
+    /// A progress bar for `total` bytes of content, if that is known, with the prefix `label`. Not
+    /// drawn if `silent`, nor without a terminal.
     pub fn bar(&self, label: impl Into<String>, silent: bool, total: Option<u64>) -> Bar {
         Bar::new(&self.env.interrupt, label, self.show.unless(silent), total)
     }
 
-    /// How streams are opened, with `threads` or one per processor.
+    /// Options for streams, with `threads` or one thread for each processor.
     pub fn stream_options(&self, threads: Option<NonZeroUsize>) -> OpenOptions {
         OpenOptions::new()
             .threads(crate::args::threads(threads))
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
             .spool_dir(&self.env.spool_dir)
     }
 
-    /// How images of memory are opened.
+    /// Options for memory images.
     pub fn image_options(&self) -> image::Options {
         image::Options {
             memory: self.env.memory,
@@ -156,23 +156,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Something is not as it should be, but the work goes on: the run ends with
-    /// [`Exit::WARNINGS`] at best.
+    /// Prints a warning. The run continues and exits with [`Exit::WARNINGS`] or worse.
     pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
         self.voice
             .line(&format_args!("{}: warning: {what}", subject.display()));
         self.note(Exit::WARNINGS);
     }
 
-    /// Tells of a failure of one input and goes on with the next.
+    /// Prints the failure of one input. The run continues with the next.
     pub fn fail(&mut self, failure: &Failure) {
         self.voice.line(failure);
         self.note(failure.exit());
     }
 
-    /// Tells what a list of the kernel in `dump` lacks: what is missing in a line, what is broken as
-    /// a warning.
-    pub fn tell_lacks(&mut self, dump: &Path, missing: &[Missing], problems: &[String]) {
+    /// Prints what a list of kernel objects lacks: missing symbols as messages, problems as
+    /// warnings.
+    pub fn print_missing(&mut self, dump: &Path, missing: &[Missing], problems: &[String]) {
         for missing in missing {
             self.voice.say(missing);
         }
@@ -181,25 +180,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether `failure` ends the run, and not only the work on one input: a signal has come, or the
-    /// reader of standard output is gone.
+    /// Whether `failure` ends the run, not only the work on one input: a signal was received, or
+    /// the reader of standard output exited.
     pub fn ends_with(&self, failure: &Failure) -> bool {
         self.env.interrupt.raised().is_some()
             || self.out.closed
             || failure.exit() == Exit::CLOSED_PIPE
     }
 
-    /// Counts the outcome of one input among those of the others.
+    /// Adds the outcome of one input.
     pub fn note(&mut self, exit: Exit) {
         self.exit = self.exit.worst(exit);
     }
 
-    /// What the run reads of `stream`, which is in the file `path`, is checked when the run ends.
+    /// Checks `stream`, of the file `path`, when the run ends.
     pub fn check_at_end(&mut self, path: &Path, stream: Arc<Stream>) {
         self.unchecked.push((path.to_owned(), stream));
     }
 
-    /// Decodes to their ends the streams that have been read as far as was needed.
+    /// Decodes the streams to their ends, to check what was read.
     fn check(&mut self) -> Result<(), Failure> {
         for (path, stream) in std::mem::take(&mut self.unchecked) {
             let bar = self.bar("check", false, None);
@@ -214,14 +213,14 @@ impl<'a> Session<'a> {
                 Err(error @ livecore_compress::Error::Cancelled) => return Err(error.into()),
                 Err(error) => {
                     let failure = Failure::from(error).about(&path);
-                    self.fail(&failure.next("not all that was read of it has been checked"));
+                    self.fail(&failure.next("part of the data was not checked"));
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends the run: flushes the data, tells of a failure, and says with which code to exit.
+    /// Ends the run: flushes the output, prints a failure and returns the exit code.
     pub fn finish(mut self, result: Result<(), Failure>) -> Exit {
         let flushed = self.out.flush();
         let result = match (result, &flushed) {
@@ -240,7 +239,7 @@ impl<'a> Session<'a> {
         }
         match result.and_then(|()| flushed.map_err(output_failed)) {
             Ok(()) => self.exit,
-            // Only whoever reads standard output can be gone in this way, and need not be told.
+            // The reader of standard output exited; there is no one to print the failure for.
             Err(failure) if failure.exit() == Exit::CLOSED_PIPE => Exit::CLOSED_PIPE,
             Err(failure) => {
                 self.voice.line(&failure);
@@ -254,8 +253,7 @@ fn output_failed(error: io::Error) -> Failure {
     Failure::could_not(error).about(Path::new("standard output"))
 }
 
-/// Answers `--help` and `--version` on `out`, and tells of a command line that makes no sense on
-/// `err`.
+/// Prints `--help` and `--version` to `out`, and a usage error to `err`.
 pub fn usage(
     error: &clap::Error,
     out: &mut (dyn Write + Send),

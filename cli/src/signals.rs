@@ -1,9 +1,9 @@
-//! The process's signals: a request to stop, and the question how far the work is.
+//! Handles the process's signals.
 //!
-//! The program ends on SIGINT, SIGTERM, SIGHUP and SIGQUIT without asking a verb: a thread removes the
-//! temporary files and exits with 128 + the signal's number, which works when the verb is stuck in
-//! a pipe too. SIGUSR1 (and SIGINFO where there is one) prints one line of progress. A program
-//! that uses the library raises an [`Interrupt`] itself.
+//! On SIGINT, SIGTERM, SIGHUP and SIGQUIT a thread removes the temporary files and exits with 128 +
+//! the signal's number, even if the verb is blocked in a pipe. SIGUSR1 (and SIGINFO, where it
+//! exists) prints one line of progress. A program that uses the library raises an [`Interrupt`]
+//! instead.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::interrupt::Interrupt;
 
-/// Has the process's signals watched.
+/// Installs the signal handlers.
 pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
     livecore_livedump::publish::watch_signals()?;
     let mut signals = Signals::new(STATUS)?;
@@ -28,7 +28,7 @@ pub(crate) fn watch(interrupt: &Interrupt) -> io::Result<()> {
     Ok(())
 }
 
-/// `SIGINT` for 2, and so on.
+/// The name of a signal: `SIGINT` for 2.
 pub fn name(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+    signal_hook::low_level::signal_name(signal).unwrap_or("unknown signal")
 }

@@ -1,11 +1,11 @@
-//! Numbers as people read and write them.
+//! Formats and parses numbers.
 
 use std::fmt;
 
 use livecore_kernel::location::parse_number;
 
-/// A line of a log that a CI job's runner would not take for a command (`::error::`, `##[error]`,
-/// `##vso[…]`): the first character of the command is written as vis(3) writes bytes, in octal.
+/// Escapes a line that the runner of a CI job would execute as a command (`::error::`, `##[error]`,
+/// `##vso[…]`): the command's first character becomes octal, as vis(3) writes it.
 pub fn without_command(line: &str) -> String {
     let start = line.len() - line.trim_start().len();
     let (blank, rest) = line.split_at(start);
@@ -18,7 +18,7 @@ pub fn without_command(line: &str) -> String {
         .replace("##vso[", "\\043#vso[")
 }
 
-/// A number of bytes: the exact number, and a rounded one where that is easier to read.
+/// A number of bytes, exact and, from 1024 on, rounded too.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes(pub u64);
 
@@ -32,7 +32,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A number of bytes in three or four digits: `1.5 GiB`.
+/// A number of bytes, rounded: `1.5 GiB`.
 #[derive(Debug, Clone, Copy)]
 pub struct Short(pub u64);
 
@@ -53,8 +53,8 @@ impl fmt::Display for Short {
     }
 }
 
-/// Reads a number as people write it: decimal, `0x` hexadecimal, with `K`, `M`, `G` or `T` for
-/// powers of 1024.
+/// Parses a number of bytes: decimal, or hexadecimal after `0x`, with an optional suffix `K`, `M`,
+/// `G` or `T` for powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),

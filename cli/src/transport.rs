@@ -1,9 +1,9 @@
-//! How sessions travel: TCP, a Unix socket, or standard input and output.
+//! Debugger connections: TCP, Unix sockets, standard input and output.
 //!
-//! Each debugger has a thread and a [`Session`] of its own; the dump is shared. Up to
-//! [`CLIENTS_MAX`] are served at once; who comes then gets one packet that says so, as long as not
-//! too many are being told. A debugger that vanishes ends its own session and nothing else. One that
-//! sends nothing or does not read its answers is disconnected, so that its place is free again.
+//! Each debugger has its own thread and [`Session`]; they share the dump. Up to [`CLIENTS_MAX`] are
+//! served at once. Up to [`TURNED_AWAY_MAX`] more get an error packet, further ones are
+//! disconnected. A debugger that sends nothing, or does not read its answers, is disconnected to
+//! free its slot.
 
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
@@ -25,43 +25,43 @@ use livecore_serve::{Flow, Served, Session, frame};
 /// The most debuggers that are served at once.
 pub const CLIENTS_MAX: usize = 8;
 
-/// The most debuggers that are turned away at once with a word; others without.
+/// The most debuggers that get an error packet at once.
 const TURNED_AWAY_MAX: usize = 8;
 
-/// How long a debugger may take until its first packet.
+/// Time limit for the first packet.
 const FIRST_PACKET: Duration = Duration::from_secs(30);
 
-/// How long a debugger may send nothing while others may be waiting for its place.
+/// Time limit between packets.
 const IDLE: Duration = Duration::from_secs(60 * 60);
 
-/// How long a debugger may leave answers unread.
+/// Time limit for reading an answer.
 const UNREAD: Duration = Duration::from_secs(60);
 
 /// The longest path of a private socket. `sun_path` has 104 bytes on FreeBSD.
 const SOCKET_PATH: usize = 100;
 
-/// How long a debugger that is turned away may take to say something.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for the first packet of a debugger that gets an error.
+const REFUSAL: Duration = Duration::from_secs(2);
 
-/// How long a line has been silent when the other machine is asked whether it is still there.
+/// Idle time after which TCP probes the peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// How long to wait for descriptors or memory that somebody else may give back.
+/// Delay before the next `accept` when descriptors or memory are short.
 const SHORTAGE: Duration = Duration::from_millis(50);
 
-/// Where debuggers are waited for.
+/// A socket that accepts debuggers.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    /// The directory that was made for the socket. It goes after it.
-    _folder: Option<Folder>,
+    /// The socket's private directory, removed after the socket.
+    _directory: Option<SocketDirectory>,
     idle: Option<Duration>,
     stopped: AtomicBool,
 }
 
 /// A directory of mode 0700, removed when it is dropped or a signal ends the process.
 #[derive(Debug)]
-struct Folder {
+struct SocketDirectory {
     _passing: Passing,
     _directory: TempDir,
 }
@@ -76,82 +76,85 @@ enum Socket {
     },
 }
 
-/// One line to a debugger.
-trait Line: Read + Write + Send + Sized {
-    fn second(&self) -> io::Result<Self>;
-    fn patience(&self, time: Option<Duration>) -> io::Result<()>;
-    fn end(&self) -> io::Result<()>;
+/// One connection to a debugger.
+trait Connection: Read + Write + Send + Sized {
+    /// A second handle for writing, with the write timeout set.
+    fn writer(&self) -> io::Result<Self>;
+    /// Sets the read timeout.
+    fn set_timeout(&self, time: Option<Duration>) -> io::Result<()>;
+    /// Shuts down the direction to the debugger.
+    fn shutdown_write(&self) -> io::Result<()>;
 }
 
-impl Line for TcpStream {
-    fn second(&self) -> io::Result<Self> {
-        // Answers are waited for one by one.
+impl Connection for TcpStream {
+    fn writer(&self) -> io::Result<Self> {
+        // Each answer is awaited, so send it at once.
         self.set_nodelay(true)?;
         self.set_write_timeout(Some(UNREAD))?;
-        // A machine that is gone says no goodbye.
+        // A peer that crashed closes no connection.
         set_socket_keepalive(self, true)?;
         set_tcp_keepidle(self, KEEP_ALIVE)?;
         self.try_clone()
     }
-    fn patience(&self, time: Option<Duration>) -> io::Result<()> {
+    fn set_timeout(&self, time: Option<Duration>) -> io::Result<()> {
         self.set_read_timeout(time)
     }
-    fn end(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 }
 
-impl Line for UnixStream {
-    fn second(&self) -> io::Result<Self> {
+impl Connection for UnixStream {
+    fn writer(&self) -> io::Result<Self> {
         self.set_write_timeout(Some(UNREAD))?;
         self.try_clone()
     }
-    fn patience(&self, time: Option<Duration>) -> io::Result<()> {
+    fn set_timeout(&self, time: Option<Duration>) -> io::Result<()> {
         self.set_read_timeout(time)
     }
-    fn end(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 }
 
-/// A place among those that are taken; free again when it is dropped.
-struct Place<'a>(&'a AtomicUsize);
+/// One of a limited number of slots, freed on drop.
+struct Slot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> Slot<'a> {
     fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let place = Self(taken);
-        // Too many are told so by the one that counts itself among them.
-        (taken.fetch_add(1, Ordering::SeqCst) < most).then_some(place)
+        let slot = Self(taken);
+        // The counter may briefly exceed `most`; dropping the slot corrects it.
+        (taken.fetch_add(1, Ordering::SeqCst) < most).then_some(slot)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Listener {
-    /// Waits on a TCP address, `HOST:PORT`; port 0 is any that is free.
+    /// Listens on a TCP address, `HOST:PORT`; port 0 is any free port.
     pub fn tcp(address: &str) -> io::Result<Self> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         Ok(Self {
             socket: Socket::Tcp(TcpListener::bind(&addresses[..])?),
-            _folder: None,
+            _directory: None,
             idle: Some(IDLE),
             stopped: AtomicBool::new(false),
         })
     }
 
-    /// Waits on a Unix socket that only its owner may connect to. A socket that nobody listens on
-    /// any more is replaced, anything else of that name is an error. The name is removed when the
-    /// listener is dropped, or a signal ends the process.
+    /// Listens on a Unix socket that only its owner can use. Replaces a socket without a listener;
+    /// any other file of that name is an error. The name is removed when the listener is dropped or
+    /// a signal ends the process.
     pub fn unix(path: &Path) -> io::Result<Self> {
         let name = path.file_name().and_then(|n| n.to_str());
         let (Some(parent), Some(name)) = (path.parent(), name) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "not a name for a socket",
+                "invalid socket name",
             ));
         };
         let directory = Directory::open(parent).map_err(io::Error::other)?;
@@ -162,7 +165,7 @@ impl Listener {
         {
             fs::remove_file(path)?;
         }
-        // It gets its name when its mode is right.
+        // Set the mode before the socket gets its final name.
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -183,57 +186,59 @@ impl Listener {
                 path: path.to_owned(),
                 _passing: passing,
             },
-            _folder: None,
+            _directory: None,
             idle: Some(IDLE),
             stopped: AtomicBool::new(false),
         })
     }
 
-    /// Waits on a Unix socket in a new directory that only its owner may enter: in
-    /// `XDG_RUNTIME_DIR`, else in the directory for temporary files, else in `/tmp`, the first that
-    /// exists and leaves the path short enough.
+    /// Listens on a Unix socket in a new directory that only its owner can enter. The directory is
+    /// in `XDG_RUNTIME_DIR`, or else in the directory for temporary files, or else in `/tmp`: the
+    /// first that exists and keeps the path short enough.
     ///
     /// # Errors
     ///
-    /// If no directory or no socket can be made.
+    /// No directory or no socket can be created.
     pub fn private() -> io::Result<Self> {
-        const FOLDER: &str = "livecore.";
+        const DIRECTORY: &str = "livecore.";
         const SOCKET: &str = "gdb";
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let places = [runtime, Some(std::env::temp_dir()), Some("/tmp".into())];
-        let fits = |place: &PathBuf| {
-            let longest = place.as_os_str().len() + FOLDER.len() + SOCKET.len() + 8;
-            place.is_absolute() && place.is_dir() && longest <= SOCKET_PATH
+        let parents = [runtime, Some(std::env::temp_dir()), Some("/tmp".into())];
+        let fits = |parent: &PathBuf| {
+            let longest = parent.as_os_str().len() + DIRECTORY.len() + SOCKET.len() + 8;
+            parent.is_absolute() && parent.is_dir() && longest <= SOCKET_PATH
         };
-        let place = places.into_iter().flatten().find(fits);
-        let place = place.ok_or_else(|| io::Error::other("no directory for a socket"))?;
+        let parent = parents.into_iter().flatten().find(fits);
+        let parent = parent.ok_or_else(|| {
+            io::Error::other("no directory for the socket has a short enough path")
+        })?;
         let made = tempfile::Builder::new()
-            .prefix(FOLDER)
+            .prefix(DIRECTORY)
             .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir_in(&place)?;
+            .tempdir_in(&parent)?;
         let name = made.path().file_name().and_then(|n| n.to_str());
         let name =
-            name.ok_or_else(|| io::Error::other("the directory for a socket has no name"))?;
-        let parent = Directory::open(&place).map_err(io::Error::other)?;
+            name.ok_or_else(|| io::Error::other("the socket directory's name is not UTF-8"))?;
+        let parent = Directory::open(&parent).map_err(io::Error::other)?;
         let listener = Self::unix(&made.path().join(SOCKET))?;
-        // After the socket's name, which has to go first.
-        let folder = Folder {
+        // Created after the socket's own entry, so that it is removed after it.
+        let directory = SocketDirectory {
             _passing: Passing::new(&parent, name),
             _directory: made,
         };
         Ok(Self {
-            _folder: Some(folder),
+            _directory: Some(directory),
             ..listener
         })
     }
 
-    /// The same, for one debugger whose user may think for any time.
+    /// Removes the time limit between packets, for one debugger and its user.
     #[must_use]
-    pub fn patient(self) -> Self {
+    pub fn without_idle_limit(self) -> Self {
         Self { idle: None, ..self }
     }
 
-    /// The path of a Unix socket.
+    /// The path of the Unix socket.
     pub fn path(&self) -> Option<&Path> {
         match &self.socket {
             Socket::Tcp(_) => None,
@@ -241,7 +246,7 @@ impl Listener {
         }
     }
 
-    /// What GDB's `target remote` takes: `127.0.0.1:1234`, or the socket's path.
+    /// The argument of GDB's `target remote`: `127.0.0.1:1234`, or the socket's path.
     pub fn address(&self) -> String {
         match &self.socket {
             Socket::Tcp(listener) => match listener.local_addr() {
@@ -267,7 +272,7 @@ impl Listener {
         }
     }
 
-    /// Serves whoever comes until [`Listener::stop`]; with `once` only the first.
+    /// Serves debuggers until [`Listener::stop`]; with `once` only the first.
     pub fn serve(&self, served: &Served, once: bool) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -279,10 +284,11 @@ impl Listener {
         }
     }
 
-    /// Ends [`Listener::serve`] once the debuggers that are there have gone.
+    /// Ends [`Listener::serve`] after the connected debuggers have disconnected.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // A connection wakes it up; where none is possible nobody waits.
+        // A connection wakes `accept`. If connecting fails, the socket is gone and `accept` has
+        // failed.
         match &self.socket {
             Socket::Tcp(listener) => {
                 if let Ok(address) = listener.local_addr() {
@@ -295,22 +301,22 @@ impl Listener {
         }
     }
 
-    fn accept<L: Line>(
+    fn accept<C: Connection>(
         &self,
         served: &Served,
         once: bool,
-        mut next: impl FnMut() -> io::Result<L>,
+        mut next: impl FnMut() -> io::Result<C>,
     ) -> io::Result<()> {
         let (busy, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             loop {
-                let line = next();
+                let connection = next();
                 if self.stopped.load(Ordering::SeqCst) {
                     return Ok(());
                 }
-                let line = match line {
-                    Ok(line) => line,
-                    Err(e) if is_passing(&e) => continue,
+                let connection = match connection {
+                    Ok(connection) => connection,
+                    Err(e) if is_aborted(&e) => continue,
                     Err(e) if is_shortage(&e) => {
                         std::thread::sleep(SHORTAGE);
                         continue;
@@ -318,20 +324,21 @@ impl Listener {
                     Err(e) => return Err(e),
                 };
                 if once {
-                    // A line that breaks is the debugger's business.
-                    let _ = talk_within(served, line, FIRST_PACKET, None);
+                    // A broken connection ends only this session.
+                    let _ = talk_within(served, connection, FIRST_PACKET, None);
                     return Ok(());
                 }
-                // Where no thread can be made, the line and its place go with the closure.
-                let spawned = if let Some(place) = Place::take(&busy, CLIENTS_MAX) {
+                // If no thread can be created, dropping the closure closes the connection and frees
+                // the slot.
+                let spawned = if let Some(slot) = Slot::take(&busy, CLIENTS_MAX) {
                     Builder::new().spawn_scoped(scope, move || {
-                        let _place = place;
-                        let _ = talk_within(served, line, FIRST_PACKET, self.idle);
+                        let _slot = slot;
+                        let _ = talk_within(served, connection, FIRST_PACKET, self.idle);
                     })
-                } else if let Some(place) = Place::take(&turned_away, TURNED_AWAY_MAX) {
+                } else if let Some(slot) = Slot::take(&turned_away, TURNED_AWAY_MAX) {
                     Builder::new().spawn_scoped(scope, move || {
-                        let _place = place;
-                        turn_away(line);
+                        let _slot = slot;
+                        turn_away(connection);
                     })
                 } else {
                     continue;
@@ -342,8 +349,8 @@ impl Listener {
     }
 }
 
-/// Errors of one connection, not of the socket that waits.
-fn is_passing(error: &io::Error) -> bool {
+/// Errors of one connection rather than of the listening socket.
+fn is_aborted(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::Interrupted
@@ -352,65 +359,64 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Errors that are over when others have gone: no descriptors, no memory.
+/// Errors that end when other connections close: no descriptors, no memory.
 fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     errno.is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// A session over a line that is given up if `first` passes without a packet, or later `idle`
-/// without a byte.
-fn talk_within<L: Line>(
+/// Runs a session that fails if no packet arrives within `first`, or later no byte within `idle`.
+fn talk_within<C: Connection>(
     served: &Served,
-    line: L,
+    connection: C,
     first: Duration,
     idle: Option<Duration>,
 ) -> io::Result<()> {
-    let writer = line.second()?;
+    let writer = connection.writer()?;
     let until = Instant::now() + first;
-    let mut waits = true;
-    let mut patience = |line: &L, heard: bool| {
-        if heard && waits {
-            waits = false;
-            line.patience(idle)?;
+    let mut waiting = true;
+    let mut set_timeout = |connection: &C, heard: bool| {
+        if heard && waiting {
+            waiting = false;
+            connection.set_timeout(idle)?;
         }
-        if waits {
+        if waiting {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            line.patience(Some(left))?;
+            connection.set_timeout(Some(left))?;
         }
         Ok(())
     };
-    carry(served, line, writer, &mut patience)
+    carry(served, connection, writer, &mut set_timeout)
 }
 
-/// One session over any pair of streams, until either ends or the debugger takes its leave.
+/// Runs a session over a pair of streams until one ends or the debugger detaches.
 pub fn converse(served: &Served, reader: impl Read, writer: impl Write) -> io::Result<()> {
     carry(served, reader, writer, &mut |_, _| Ok(()))
 }
 
-/// A session; before each read `patience` gets the reader and whether there was a packet yet.
+/// Runs a session. Calls `before_read` with the reader and whether a packet has arrived.
 fn carry<R: Read>(
     served: &Served,
     mut reader: R,
     writer: impl Write,
-    patience: &mut dyn FnMut(&R, bool) -> io::Result<()>,
+    before_read: &mut dyn FnMut(&R, bool) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut session = Session::new(served);
     let mut writer = BufWriter::new(writer);
     let mut piece = vec![0; 1 << 14];
     loop {
-        patience(&reader, session.heard())?;
+        before_read(&reader, session.heard())?;
         let got = match reader.read(&mut piece) {
             Ok(0) => return writer.flush(),
             Ok(got) => got,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         };
-        // A read never says more than the buffer holds.
+        // A read returns at most the length of the buffer.
         let flow = session.receive(&piece[..got], &mut writer)?;
         writer.flush()?;
         if flow == Flow::Closed {
@@ -419,26 +425,30 @@ fn carry<R: Read>(
     }
 }
 
-/// GDB shows the error that answers its first packet; lldb says that the line was closed.
-fn turn_away(mut line: impl Line) {
-    let until = Instant::now() + PATIENCE;
-    let _ = line.patience(Some(PATIENCE));
-    let mut some = [0; 256];
-    let mut told = false;
-    // What was not read when a line is closed takes the answer with it: it is read to its end.
+/// Answers the first packet with an error. GDB prints it; lldb reports a closed connection.
+fn turn_away(mut connection: impl Connection) {
+    let until = Instant::now() + REFUSAL;
+    let _ = connection.set_timeout(Some(REFUSAL));
+    let mut buf = [0; 256];
+    let mut answered = false;
+    // Closing a socket with unread data discards the answer, so read up to the end.
     while Instant::now() < until {
-        let Ok(got @ 1..) = line.read(&mut some) else {
+        let Ok(got @ 1..) = connection.read(&mut buf) else {
             return;
         };
-        // A read never says more than the buffer holds.
-        if !told && some[..got].contains(&b'#') {
+        // A read returns at most the length of the buffer.
+        if !answered && buf[..got].contains(&b'#') {
             let mut packet = b"+".to_vec();
-            let why = format!("E.{CLIENTS_MAX} debuggers look at this dump already");
+            let why = format!("E.{CLIENTS_MAX} debuggers are connected already");
             frame(why.as_bytes(), &mut packet);
-            if line.write_all(&packet).and_then(|()| line.end()).is_err() {
+            if connection
+                .write_all(&packet)
+                .and_then(|()| connection.shutdown_write())
+                .is_err()
+            {
                 return;
             }
-            told = true;
+            answered = true;
         }
     }
 }
@@ -452,7 +462,7 @@ mod tests {
 
     use super::*;
 
-    /// An emulated machine's dump, in memory.
+    /// The dump of an emulated machine, in memory.
     fn served() -> Served {
         let text = "seed = 7\n[memory]\nsize = \"16 MiB\"\n";
         let machine = Machine::parse(text).unwrap();
@@ -465,20 +475,20 @@ mod tests {
     }
 
     #[test]
-    fn silent_line_is_given_up_and_one_that_has_spoken_is_not() {
+    fn only_a_connection_without_a_packet_times_out() {
         let served = served();
         let first = Duration::from_millis(100);
         for word in [&b""[..], b"+", b"$qAttached#0"] {
-            let (mut debugger, line) = UnixStream::pair().unwrap();
+            let (mut debugger, connection) = UnixStream::pair().unwrap();
             debugger.write_all(word).unwrap();
-            let ended = talk_within(&served, line, first, None).unwrap_err();
+            let ended = talk_within(&served, connection, first, None).unwrap_err();
             let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
             assert!(kinds.contains(&ended.kind()), "{ended}");
         }
-        let (mut debugger, line) = UnixStream::pair().unwrap();
+        let (mut debugger, connection) = UnixStream::pair().unwrap();
         debugger.write_all(b"+$qAttached#8f").unwrap();
         std::thread::scope(|scope| {
-            let talk = scope.spawn(|| talk_within(&served, line, first, None));
+            let talk = scope.spawn(|| talk_within(&served, connection, first, None));
             let mut answer = [0; 6];
             debugger.read_exact(&mut answer).unwrap();
             assert_eq!(answer, *b"+$1#31");

@@ -1,4 +1,5 @@
-//! A dump as savecore(8) would have left it: an uncompressed, sparse `vmcore.N` and its `info.N`.
+//! Unpacks a dump as savecore(8) would have written it: an uncompressed, sparse `vmcore.N` and
+//! `info.N`.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -16,8 +17,8 @@ use crate::output;
 use crate::session::Session;
 use crate::text::Short;
 
-/// Bytes beside the dump: `info.N`, and what a report takes.
-const BESIDE: u64 = 16 << 20;
+/// Space for `info.N` and the report of crashinfo(8), in bytes.
+const EXTRA: u64 = 16 << 20;
 
 /// The number in a dump's name (`vmcore.3.zst`); 0 if it has none.
 pub(crate) fn number_of(dump: &Path) -> u32 {
@@ -35,14 +36,14 @@ pub(crate) fn number_of(dump: &Path) -> u32 {
     number.unwrap_or(0)
 }
 
-/// Bytes of the uncompressed dump: as they are known, else as its own headers promise them.
+/// Size of the uncompressed dump: the known size, or else the size according to its headers.
 pub(crate) fn len(dump: &AnyDump) -> u64 {
     dump.envelope().known_len().unwrap_or_else(|| dump.end())
 }
 
-/// The first of `candidates` with room for the dump; what is wrong with all of them if none has.
-pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Failure> {
-    let needed = len.saturating_add(BESIDE);
+/// The first of `candidates` with enough space for the dump. The error lists all of them.
+pub(crate) fn with_space(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Failure> {
+    let needed = len.saturating_add(EXTRA);
     let mut tried = Vec::new();
     for candidate in candidates {
         match free::available(candidate) {
@@ -51,8 +52,12 @@ pub(crate) fn with_room(candidates: &[PathBuf], len: u64) -> Result<PathBuf, Fai
             Err(error) => tried.push(error.to_string()),
         }
     }
-    let what = format!("no room to unpack {}: {}", Short(needed), tried.join(", "));
-    Err(Failure::could_not(what).next("--dir DIR names a directory with room"))
+    let what = format!(
+        "not enough space to unpack {}: {}",
+        Short(needed),
+        tried.join(", ")
+    );
+    Err(Failure::could_not(what).next("use --dir DIR with more space"))
 }
 
 /// Unpacks the dump to the file `to`.
@@ -89,7 +94,7 @@ pub(crate) fn write(
     written.map_err(|failure| failure.about(name))
 }
 
-/// What was written of a dump, as far as an info file needs it.
+/// The header for an info file of the unpacked dump.
 fn header(dump: &AnyDump) -> KernelDumpHeader {
     KernelDumpHeader {
         dumplength: len(dump),
@@ -100,8 +105,7 @@ fn header(dump: &AnyDump) -> KernelDumpHeader {
     .with_parity()
 }
 
-/// Whether the dump's header says nothing that the payload does not say: there is none, or it was made
-/// of the payload.
+/// Whether the dump has no header of its own: it is absent or was made from the payload.
 pub(crate) fn is_made_up(dump: &AnyDump) -> bool {
     matches!(
         dump.envelope().header_origin(),
@@ -109,14 +113,14 @@ pub(crate) fn is_made_up(dump: &AnyDump) -> bool {
     )
 }
 
-/// Whether two paths name one file.
+/// Whether two paths name the same file.
 pub(crate) fn is_same(a: Option<&Path>, b: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     a.and_then(real)
         .is_some_and(|a| real(b).is_some_and(|b| a == b))
 }
 
-/// Removes a file if it is there.
+/// Removes a file if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Failure::from(e).about(path)),
@@ -124,8 +128,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Has crashinfo(8) and savecore(8) find dump `number` of `directory`: `bounds` goes on after it, and
-/// `vmcore.last` and `info.last` point to it.
+/// Makes crashinfo(8) and savecore(8) find dump `number` of `directory`: increases `bounds`, and
+/// links `vmcore.last` and `info.last` to it.
 pub(crate) fn announce(
     directory: &Path,
     number: u32,
@@ -137,7 +141,7 @@ pub(crate) fn announce(
         .and_then(|text| text.trim().parse::<u32>().ok())
         .unwrap_or(0);
     if next > number {
-        // A newer dump is the last.
+        // The last dump is newer than this one.
         return Ok(());
     }
     let options = publish::Options {
@@ -146,13 +150,13 @@ pub(crate) fn announce(
     };
     let mut pending = Destination::File(bounds.clone()).begin(&options)?;
     writeln!(pending, "{}", number + 1).map_err(|e| Failure::from(e).about(&bounds))?;
-    // Only a directory has an info file.
+    // Only a dump in a directory has an info file.
     pending.publish(&|_| Vec::new())?;
     for name in ["vmcore", "info"] {
         let link = directory.join(format!("{name}.last"));
         match link.symlink_metadata() {
             Ok(found) if !found.is_symlink() => {
-                let line = format_args!("{}: not a link, and left as it is", link.display());
+                let line = format_args!("{}: not a link; left unchanged", link.display());
                 session.voice.say(line);
                 continue;
             }
@@ -165,7 +169,7 @@ pub(crate) fn announce(
     Ok(())
 }
 
-/// Writes the info file: the one beside the dump if there is one, else what the header says.
+/// Writes the info file: a copy of the dump's own one, or else one made from the header.
 pub(crate) fn write_info(
     dump: &AnyDump,
     name: &Path,
@@ -213,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn no_room_names_every_place_and_what_is_free_there() {
+    fn lack_of_space_names_every_candidate() {
         let dir = tempfile::tempdir().unwrap();
         let here = dir.path().to_owned();
-        assert_eq!(with_room(std::slice::from_ref(&here), 1).unwrap(), here);
-        let error = with_room(&[here.clone(), "/no/such".into()], u64::MAX).unwrap_err();
+        assert_eq!(with_space(std::slice::from_ref(&here), 1).unwrap(), here);
+        let error = with_space(&[here.clone(), "/no/such".into()], u64::MAX).unwrap_err();
         let line = error.to_string();
         assert!(line.contains(here.to_str().unwrap()), "{line}");
         assert!(

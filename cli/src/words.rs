@@ -1,32 +1,32 @@
-//! Bytes as numbers of one, two, four or eight bytes.
+//! Prints bytes as numbers of one, two, four or eight bytes.
 
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 use livecore_defs::ByteOrder;
 
-/// Bytes of a line.
+/// Bytes on a line.
 const LINE: usize = 16;
 
-/// Bytes of a word.
+/// The size of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Width {
-    /// One byte.
+    /// One byte
     #[value(name = "1")]
     One,
-    /// Two.
+    /// Two bytes
     #[value(name = "2")]
     Two,
-    /// Four.
+    /// Four bytes
     #[value(name = "4")]
     Four,
-    /// Eight.
+    /// Eight bytes
     #[value(name = "8")]
     Eight,
 }
 
 impl Width {
-    /// How many bytes.
+    /// The size in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::One => 1,
@@ -37,17 +37,17 @@ impl Width {
     }
 }
 
-/// Which end of a number comes first.
+/// A byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
-    /// The low end: every architecture of FreeBSD's but powerpc.
+    /// Low byte first: all architectures except powerpc
     Little,
-    /// The high end.
+    /// High byte first
     Big,
 }
 
 impl Order {
-    /// That of a machine.
+    /// The order of a machine.
     pub fn of(order: ByteOrder) -> Self {
         match order {
             ByteOrder::Little => Self::Little,
@@ -63,7 +63,7 @@ impl Order {
         }
     }
 
-    /// The number that at most eight bytes are.
+    /// The number that up to eight bytes encode.
     pub fn number(self, bytes: &[u8]) -> u64 {
         let append = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
         match self {
@@ -72,7 +72,7 @@ impl Order {
         }
     }
 
-    /// The `width` bytes that a number is; `None` if it does not fit.
+    /// The encoding of a number in `width` bytes; `None` if it does not fit.
     pub fn bytes(self, number: u64, width: Width) -> Option<Vec<u8>> {
         let all = number.to_le_bytes();
         let (low, high) = all.split_at(width.bytes());
@@ -87,14 +87,14 @@ impl Order {
     }
 }
 
-/// Writes lines of words, as many as sixteen bytes hold, behind the first one's address.
+/// Prints sixteen bytes of numbers on a line, after their address.
 pub struct Words<W> {
     out: W,
     at: u64,
     digits: usize,
     width: Width,
     order: Order,
-    held: Vec<u8>,
+    pending: Vec<u8>,
 }
 
 impl<W: Write> Words<W> {
@@ -106,28 +106,28 @@ impl<W: Write> Words<W> {
             digits,
             width,
             order,
-            held: Vec::with_capacity(LINE),
+            pending: Vec::with_capacity(LINE),
         }
     }
 
-    /// The next bytes, however many.
+    /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
         while !left.is_empty() {
-            let n = left.len().min(LINE - self.held.len());
+            let n = left.len().min(LINE - self.pending.len());
             let (now, rest) = left.split_at(n);
-            self.held.extend_from_slice(now);
+            self.pending.extend_from_slice(now);
             left = rest;
-            if self.held.len() == LINE {
+            if self.pending.len() == LINE {
                 self.line()?;
             }
         }
         Ok(())
     }
 
-    /// The last, shorter line. Bytes that are no whole word are not shown.
+    /// Prints the last, shorter line. Bytes of an incomplete number are not printed.
     pub fn finish(mut self) -> io::Result<()> {
-        if self.held.len() >= self.width.bytes() {
+        if self.pending.len() >= self.width.bytes() {
             self.line()?;
         }
         Ok(())
@@ -136,12 +136,12 @@ impl<W: Write> Words<W> {
     fn line(&mut self) -> io::Result<()> {
         let width = self.width.bytes();
         let mut text = format!("{:0digits$x} ", self.at, digits = self.digits);
-        for word in self.held.chunks_exact(width) {
+        for word in self.pending.chunks_exact(width) {
             let number = self.order.number(word);
             text.push_str(&format!(" {number:0digits$x}", digits = 2 * width));
         }
         text.push('\n');
-        self.held.clear();
+        self.pending.clear();
         self.at = self.at.wrapping_add(LINE as u64);
         self.out.write_all(text.as_bytes())
     }
@@ -161,9 +161,9 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The numbers are what coreutils' `od -A x -t x4` (and `--endian=big`) prints.
+    /// Expected values are the output of coreutils' `od -A x -t x4` (and `--endian=big`).
     #[test]
-    fn words_are_numbers_in_the_order_that_was_chosen() {
+    fn words_are_numbers_in_the_selected_byte_order() {
         let bytes = (1..=21).collect::<Vec<u8>>();
         for step in [1, 5, 16, 21] {
             assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_fit_a_word_are_its_bytes() {
+    fn only_numbers_that_fit_are_encoded() {
         assert_eq!(
             Order::Little.bytes(0x1234, Width::Two),
             Some(vec![0x34, 0x12])

@@ -1,4 +1,4 @@
-//! A piece of work and how far it is.
+//! The progress of work.
 
 use std::fmt;
 use std::io::Write;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::text::Short;
 
-/// A piece of work and how far it is.
+/// The progress of work.
 #[derive(Debug)]
 pub struct Work {
     pub(crate) label: String,

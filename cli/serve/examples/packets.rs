@@ -1,5 +1,5 @@
-//! Answers GDB remote packets about a dump on standard input and output, as
-//! `target remote | packets DUMP KERNEL` in gdb uses them.
+//! Answers GDB remote packets about a dump on standard input and output, for `target remote |
+//! packets DUMP KERNEL` in gdb.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut piece = [0; 4096];
     loop {
         let got = stdin.read(&mut piece)?;
-        // A read never says more than the buffer holds.
+        // A read returns at most the length of the buffer.
         let flow = session.receive(&piece[..got], &mut stdout)?;
         stdout.flush()?;
         if got == 0 || flow == Flow::Closed {

@@ -1,15 +1,15 @@
-//! What `monitor verify` runs.
+//! The check that `monitor verify` runs.
 
-/// How much `monitor verify` checks.
+/// The depth of `monitor verify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Header and sections.
+    /// Headers, sizes and the seal.
     Quick,
-    /// What `livecore verify` checks.
+    /// The default depth of `livecore verify`.
     Default,
-    /// Pages and kernel structures as well.
+    /// Page tables and kernel lists too.
     Deep,
 }
 
-/// Checks the dump and reports in text, or says why it could not.
+/// Checks the dump and returns the report as text, or the reason why it could not be checked.
 pub type Check = Box<dyn Fn(Depth) -> Result<String, String> + Send + Sync>;

@@ -1,49 +1,50 @@
-//! What may stand in a command of gdb or lldb.
+//! Quoting for commands of gdb and lldb.
 //!
-//! Both take commands as text: lldb ends one at a newline and runs what stands between backticks,
-//! gdb cuts at white space, takes quotes away and evaluates what it takes for an address. Paths and
-//! names of sections are somebody else's: who made the dump, packed its directory or built a
-//! module. What could mean something to either debugger is refused; the rest is put in quotes.
+//! Both debuggers read commands as text. lldb ends a command at a newline and executes text in
+//! backticks. gdb splits at white space, removes quotes and evaluates expressions. Paths and
+//! section names may come from an attacker: from the author of a dump, of an archive or of a
+//! module. A name with a character that is special to either debugger is refused; other names are
+//! quoted.
 
 use std::path::Path;
 
-/// A path that is text and means nothing but itself in double quotes.
+/// Returns the path if it is UTF-8 without a character that is special within double quotes.
 ///
 /// # Errors
 ///
-/// Why a command cannot contain it.
+/// The reason why a command cannot contain the path.
 pub fn plain(path: &Path) -> Result<&str, String> {
     let Some(text) = path.to_str() else {
-        return Err("its path is no UTF-8, and debuggers' commands are".into());
+        return Err("path is not UTF-8".into());
     };
     let meaning = |c: &char| c.is_control() || matches!(c, '"' | '\\' | '`');
     match text.chars().find(meaning) {
         Some(c) => Err(format!(
-            "its path has {c:?} in it, which means something in debuggers' commands"
+            "path contains {c:?}, which is special in debugger commands"
         )),
         None => Ok(text),
     }
 }
 
-/// A path as a word of a command of either debugger.
+/// Quotes a path as one word of a command of either debugger.
 ///
 /// # Errors
 ///
-/// Why a command cannot contain it.
+/// The reason why a command cannot contain the path.
 pub fn quoted(path: &Path) -> Result<String, String> {
     Ok(format!("\"{}\"", plain(path)?))
 }
 
-/// The name of a section as a word of a command of either debugger.
+/// Returns the section name if it is one word of a command of either debugger.
 ///
 /// # Errors
 ///
-/// Why a command cannot contain it.
+/// The reason why a command cannot contain the name.
 pub fn section(name: &str) -> Result<&str, String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$' | '-');
     if name.starts_with('-') || !name.chars().all(harmless) {
         return Err(format!(
-            "its section {name:?} is named like no section of a kernel module"
+            "unexpected section name {name:?} in a kernel module"
         ));
     }
     Ok(name)
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn path_in_a_command_is_one_word_and_nothing_else() {
+    fn quoted_path_is_one_word_of_a_command() {
         assert_eq!(
             quoted("/boot/my kernel's/kernel".as_ref()),
             Ok("\"/boot/my kernel's/kernel\"".into())
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn section_in_a_command_is_named_like_one() {
+    fn section_names_with_special_characters_are_refused() {
         for good in [
             ".text",
             "set_sysinit_set",

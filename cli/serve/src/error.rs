@@ -1,4 +1,4 @@
-//! Why a dump cannot be served.
+//! The error of serving a dump.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// No register layout is known for the kernel's processor.
-    #[error("kernels of ELF machine {machine} are not served")]
+    /// The kernel's processor has no register description.
+    #[error("unsupported ELF machine {machine}: no register description")]
     Machine {
         /// `e_machine` of the kernel's file.
         machine: u16,

@@ -1,31 +1,30 @@
-//! The GDB remote protocol over a FreeBSD kernel dump: unmodified debuggers inspect it as they
-//! inspect a stopped machine.
+//! A GDB remote protocol server for a FreeBSD kernel dump. gdb and lldb inspect the dump like a
+//! stopped machine.
 //!
-//! [`Served`] is the dump with its kernel, threads and modules. A [`Session`] is one debugger's
-//! conversation: bytes in, bytes out. This crate opens no socket; `livecore serve` carries sessions
-//! over Unix sockets, TCP, and standard input and output. A dump does not change, so sessions share
-//! it without locks.
+//! [`Served`] is the dump with its kernel, threads and modules. A [`Session`] serves one debugger:
+//! it gets bytes and returns bytes. This crate opens no socket; `livecore serve` connects sessions
+//! to Unix sockets, TCP, or standard input and output. A dump does not change, so sessions share it
+//! without locks.
 //!
-//! | module     | answers                                                                     |
+//! | module     | contents                                                                    |
 //! |------------|-----------------------------------------------------------------------------|
-//! | `packet`   | bytes cut into packets                                                      |
-//! | `session`  | each packet by its name: stops, threads, registers, refusals                |
-//! | `memory`   | `m`, `x`, the physical mode of QEMU's packet, lldb's regions                |
-//! | `query`    | `q…` packets, lldb's among them                                             |
+//! | `packet`   | the packet format                                                           |
+//! | `session`  | packets about threads, registers, stops; refusals                           |
+//! | `memory`   | `m`, `x`, physical addresses as in QEMU's packet, lldb's regions            |
+//! | `query`    | `q…` packets, those of lldb included                                        |
 //! | `object`   | `qXfer` documents and the files of `vFile`                                  |
-//! | `check`    | what `monitor verify` runs                                                  |
+//! | `check`    | the check that `monitor verify` runs                                        |
 //! | `monitor`  | `monitor` commands                                                          |
-//! | `machine`  | what registers each processor has                                           |
+//! | `machine`  | the registers of each processor                                             |
 //! | `target`   | [`Served`]                                                                  |
-//! | `command`  | which paths and names a debugger's command may contain                      |
+//! | `command`  | quoting for commands of gdb and lldb                                        |
 //!
-//! The protocol is written here rather than taken from a crate. The one there is, gdbstub, answers
-//! registers, memory and threads through types that know no unavailable register and no packet of
-//! lldb's or QEMU's; the layer that would have to stand before it would have to cut packets, keep
-//! the selected thread and answer nearly all of them itself.
+//! The protocol is implemented here. The crate gdbstub has types for registers, memory and threads
+//! that support neither unavailable registers nor the packets of lldb and QEMU; a layer above it
+//! would have to parse packets, track the selected thread and answer most packets itself.
 //!
-//! What is not known is never zero: an unknown register is `xx` to GDB and an error to lldb (which
-//! would take `xx` for 0xcc), memory that is not in the dump is an error.
+//! An unknown value is never reported as zero. An unknown register is `xx` for GDB and an error for
+//! lldb (which reads `xx` as 0xcc). Memory that is not in the dump is an error.
 
 mod check;
 pub mod command;

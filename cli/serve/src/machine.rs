@@ -1,8 +1,7 @@
-//! What debuggers have to know of each processor: its registers, under the names and in the order
-//! of their own descriptions.
+//! The registers of each processor, with the names and in the order of the debuggers' descriptions.
 //!
-//! GDB manual, appendix "Target Descriptions", "Standard Target Features"; numbers of registers in
-//! debug information are those of each processor's ELF ABI.
+//! GDB manual, appendix "Target Descriptions", "Standard Target Features". DWARF register numbers
+//! are those of each processor's ELF ABI.
 
 use std::fmt::Write as _;
 
@@ -12,17 +11,17 @@ use livecore_defs::{Architecture, ElfMachine};
 /// A register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Register {
-    /// Its name in both debuggers.
+    /// The name in both debuggers.
     pub(crate) name: String,
-    /// Its size in bits.
+    /// The size in bits.
     pub(crate) bits: u32,
-    /// Its type in a description.
+    /// The type in the target description.
     pub(crate) kind: &'static str,
-    /// Its number in DWARF.
+    /// The DWARF number.
     pub(crate) dwarf: Option<u32>,
-    /// What lldb calls it on every processor: `pc`, `sp`, `fp`, `ra`.
+    /// lldb's generic name: `pc`, `sp`, `fp`, `ra`.
     pub(crate) generic: Option<&'static str>,
-    /// The feature of the description that it is in.
+    /// The target feature that contains it.
     pub(crate) feature: &'static str,
 }
 
@@ -32,7 +31,7 @@ impl Register {
     }
 }
 
-/// The address of the `struct thread`: a register that every thread has.
+/// A register of every thread with the address of its `struct thread`.
 pub(crate) const THREAD_REGISTER: &str = "td";
 const THREAD_FEATURE: &str = "org.freebsd.livecore.thread";
 
@@ -41,16 +40,16 @@ const THREAD_FEATURE: &str = "org.freebsd.livecore.thread";
 pub(crate) struct Machine {
     /// Bytes of a pointer.
     pub(crate) word: usize,
-    /// What debuggers call it.
+    /// The debuggers' names of the processor.
     pub(crate) names: Debuggers,
-    /// Its registers, as GDB's features have them.
+    /// Builds the registers of its target features.
     features: Registers,
 }
 
-/// Makes a list of registers.
+/// Builds a list of registers.
 type Registers = fn() -> Vec<Register>;
 
-/// The registers of each processor, as GDB's features have them.
+/// The registers of each processor, by target features.
 const FEATURES: [(ElfMachine, Registers); 4] = [
     (ElfMachine::EM_X86_64, amd64),
     (ElfMachine::EM_AARCH64, arm64),
@@ -59,7 +58,7 @@ const FEATURES: [(ElfMachine, Registers); 4] = [
 ];
 
 impl Machine {
-    /// The processor of kernels with this `e_machine`, if it is served.
+    /// The processor with this `e_machine`, if it is supported.
     pub(crate) fn of(elf: ElfMachine) -> Option<Self> {
         let row = Architecture::of_machine(elf)?;
         let (_, features) = FEATURES.iter().find(|(machine, _)| *machine == elf)?;
@@ -70,16 +69,16 @@ impl Machine {
         })
     }
 
-    /// The registers as GDB gets them: all that its features must have, then [`THREAD_REGISTER`].
+    /// The registers for GDB: those its features require, then [`THREAD_REGISTER`].
     pub(crate) fn gdb_registers(&self) -> Vec<Register> {
         let mut list = (self.features)();
         list.push(self.thread_register());
         list
     }
 
-    /// The registers as lldb gets them. Whether it may ask for single registers it learns by asking
-    /// for the first: [`THREAD_REGISTER`] stands there. Those that no kernel saves for a thread
-    /// (the floating-point unit's) are left out.
+    /// The registers for lldb. lldb reads the first register to find out whether it may read
+    /// registers one by one, so [`THREAD_REGISTER`] comes first. Registers that no kernel saves for
+    /// a thread (those of the floating-point unit) are omitted.
     pub(crate) fn lldb_registers(&self) -> Vec<Register> {
         let mut list = vec![self.thread_register()];
         let whole = |r: &Register| r.bits == self.word as u32 * 8 || r.name == "eflags";
@@ -98,8 +97,8 @@ impl Machine {
         }
     }
 
-    /// The description of `registers`. It names no ABI: GDBs that do not know FreeBSD's reject
-    /// the registers as soon as one is named.
+    /// The target description with `registers`. It contains no ABI, since a GDB without FreeBSD
+    /// support rejects the registers if there is one.
     pub(crate) fn description(&self, registers: &[Register]) -> String {
         let mut xml = String::from(
             "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n<target \
@@ -108,8 +107,8 @@ impl Machine {
         // Writing to a string does not fail.
         let _ = writeln!(xml, "<architecture>{}</architecture>", self.names.gdb);
         let mut feature = "";
-        // lldb's own tables have the processor's registers from 0 on, in this order: ours, whatever
-        // its number in packets, comes last.
+        // lldb numbers the processor's registers from 0 in its own tables, in this order, so our
+        // register comes last whatever its packet number is.
         let numbered = || registers.iter().enumerate();
         let ours = |r: &Register| r.name == THREAD_REGISTER;
         let ordered = numbered()
@@ -143,7 +142,7 @@ impl Machine {
     }
 }
 
-/// Registers of one feature, from a list of names.
+/// The registers of one feature, from a list of names.
 fn list(feature: &'static str, bits: u32, names: &str) -> Vec<Register> {
     names
         .split_whitespace()
@@ -158,7 +157,7 @@ fn list(feature: &'static str, bits: u32, names: &str) -> Vec<Register> {
         .collect()
 }
 
-/// Says of registers what they are for: name, generic name, type.
+/// Sets the type and the generic name of registers.
 fn roles(list: &mut [Register], roles: &[(&str, &'static str, &'static str)]) {
     for (name, generic, kind) in roles {
         for register in list.iter_mut().filter(|r| r.name == *name) {
@@ -168,7 +167,7 @@ fn roles(list: &mut [Register], roles: &[(&str, &'static str, &'static str)]) {
     }
 }
 
-/// Numbers registers of debug information, in the order of `names`, from `first` up.
+/// Sets DWARF numbers from `first` on, in the order of `names`.
 fn dwarf(list: &mut [Register], first: u32, names: &str) {
     for (number, name) in (first..).zip(names.split_whitespace()) {
         for register in list.iter_mut().filter(|r| r.name == name) {
@@ -272,9 +271,9 @@ fn riscv64() -> Vec<Register> {
 mod tests {
     use super::*;
 
-    /// Debuggers number a processor's registers by the place in its features.
+    /// Debuggers number a processor's registers by their position in its features.
     #[test]
-    fn descriptions_name_no_abi_and_number_every_register() {
+    fn descriptions_have_no_abi_and_number_every_register() {
         for machine in FEATURES.iter().filter_map(|(elf, _)| Machine::of(*elf)) {
             for registers in [machine.gdb_registers(), machine.lldb_registers()] {
                 let xml = machine.description(&registers);

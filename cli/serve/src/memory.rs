@@ -1,11 +1,11 @@
-//! Memory: virtual, physical when asked for, and what of it there is.
+//! Memory: reads of virtual and physical addresses, and the map of readable regions.
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use livecore_minidump::{Address, DumpMemory, PhysAddr, VirtAddr};
 
-/// The most regions of the kernel map that are kept.
+/// The most regions of the kernel map that are stored.
 const REGIONS_MAX: usize = 1 << 18;
 
 /// The address `at` in physical or virtual memory.
@@ -16,13 +16,13 @@ pub(crate) fn address(at: u64, physical: bool) -> Address {
     }
 }
 
-/// A stretch of addresses, and what the kernel may do there.
+/// A range of addresses with its permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) start: u64,
     /// One past the last address; 0 is the end of the address space.
     pub(crate) end: u64,
-    /// `r`, `rw`, `rwx`, …; `None` where nothing can be read.
+    /// `r`, `rw`, `rwx`, …; `None` if nothing can be read.
     pub(crate) permissions: Option<Permissions>,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct Permissions {
     pub(crate) execute: bool,
 }
 
-/// The readable stretches of the kernel map, ascending.
+/// The readable ranges of the kernel map, in ascending order.
 #[derive(Debug)]
 pub(crate) struct Regions {
     list: Vec<(u64, u64, Permissions)>,
-    /// Whether there are more than are kept: beyond the last nothing is known.
+    /// Whether the list was cut off at [`REGIONS_MAX`].
     cut: bool,
 }
 
@@ -45,7 +45,7 @@ impl Regions {
         let page = dump.page_size();
         let mut list: Vec<(u64, u64, Permissions)> = Vec::new();
         let mut cut = false;
-        // Tables that cannot be read end the list: nothing is claimed of what they map.
+        // Page tables that cannot be read end the list.
         let walked = dump.walk(&mut |mapping| {
             let permissions = Permissions {
                 write: mapping.protection.write,
@@ -74,12 +74,12 @@ impl Regions {
             ControlFlow::Continue(())
         });
         cut |= walked.is_err();
-        // Only hashed tables come in another order.
+        // Only hashed page tables are walked in another order.
         list.sort_unstable_by_key(|(start, ..)| *start);
         Self { list, cut }
     }
 
-    /// The stretch that holds `at`, readable or not.
+    /// The range that contains `at`, readable or not.
     fn at(&self, at: u64, page: u64) -> Region {
         let after = self.list.partition_point(|(start, ..)| *start <= at);
         let before = after.checked_sub(1).and_then(|i| self.list.get(i));
@@ -105,7 +105,7 @@ impl Regions {
     }
 }
 
-/// The stretch that holds `at`.
+/// The range that contains `at`.
 pub(crate) fn region(
     dump: &dyn DumpMemory,
     regions: &OnceLock<Regions>,
@@ -124,13 +124,13 @@ pub(crate) fn region(
     let Some(direct) = dump.direct_map().filter(|_| found.permissions.is_none()) else {
         return found;
     };
-    let (first, behind) = (direct.addresses.start, direct.addresses.end);
+    let (first, direct_end) = (direct.addresses.start, direct.addresses.end);
     if direct.addresses.contains(&at) {
         let base = first.wrapping_sub(direct.phys);
         let found = run(dump, at.wrapping_sub(base), base).map_permissions(readable);
         let end = match found.end {
-            0 => behind,
-            end => end.min(behind),
+            0 => direct_end,
+            end => end.min(direct_end),
         };
         let start = found.start.max(first);
         return Region {
@@ -139,12 +139,12 @@ pub(crate) fn region(
             ..found
         };
     }
-    // What is not mapped ends where the direct map begins, and begins where that ends.
+    // An unmapped range ends at the start of the direct map, and begins at its end.
     if at < first && (found.end == 0 || found.end > first) {
         found.end = first;
     }
-    if at >= behind {
-        found.start = found.start.max(behind);
+    if at >= direct_end {
+        found.start = found.start.max(direct_end);
     }
     found
 }
@@ -158,8 +158,8 @@ impl Region {
     }
 }
 
-/// The run of physical pages from the one that holds `at`, all in the dump or all not, told
-/// `base` higher.
+/// The range of physical pages around `at` that are all in the dump or all missing, shifted by
+/// `base`.
 fn run(dump: &dyn DumpMemory, at: u64, base: u64) -> Region {
     let start = at - at % dump.page_size();
     let stretch = dump.stretch(PhysAddr(start));

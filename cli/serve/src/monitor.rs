@@ -1,4 +1,4 @@
-//! `monitor` commands: what debuggers do not ask by packets.
+//! `monitor` commands, for information that no packet provides.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,7 +27,7 @@ verify [quick|deep]  check the dump's structures
 ";
 
 impl Served {
-    /// Why the kernel panicked: the header's text, else the kernel's own.
+    /// The panic message, from the header or else from the kernel.
     pub(crate) fn panic(&self) -> Option<String> {
         let header = self.pair.dump().envelope().kerneldumpheader().map(|h| {
             let text = h.panicstring.split(|b| *b == 0).next().unwrap_or_default();
@@ -42,14 +42,14 @@ impl Served {
         text.map(|text| printable(text.trim_end()))
     }
 
-    /// Whether the kernel says that it has not panicked.
+    /// Whether the kernel has not panicked.
     fn never_panicked(&self) -> bool {
         let kernel = self.kernel();
         let at = kernel.variable("panicstr", kernel.elf().pointer_size());
         at.is_ok_and(|at| at == 0)
     }
 
-    /// What a debugger's user should know first: why the kernel stopped, what it is, where to go on.
+    /// The first lines for a debugger's user: panic message, kernel version, help.
     pub fn greeting(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(panic) = self.panic() {
@@ -68,10 +68,10 @@ impl Served {
         });
         if let Some(unread) = unread.filter(|unread| *unread > 0) {
             lines.push(format!(
-                "{unread} bytes of messages were not read by syslogd: monitor dmesg"
+                "{unread} bytes of messages not read by syslogd; use `monitor dmesg`"
             ));
         }
-        lines.push("more: monitor help".into());
+        lines.push("use `monitor help` for more commands".into());
         lines
     }
 
@@ -107,7 +107,7 @@ impl Served {
         let panic = match self.panic() {
             Some(panic) => panic,
             None if self.never_panicked() => "none".into(),
-            None => "not known".into(),
+            None => "unknown".into(),
         };
         let _ = writeln!(text, "panic    {panic}");
         let on_cpu = self.threads.iter().filter(|t| t.cpu().is_some()).count();
@@ -202,7 +202,7 @@ impl Served {
                     if mapping.protection.execute { "x" } else { "" },
                 );
             }
-            // A page that is mapped more often than that says nothing more.
+            // After 64 mappings of the same page, omit the others.
             if found < 64 {
                 std::ops::ControlFlow::Continue(())
             } else {
@@ -228,12 +228,12 @@ impl Served {
         };
         let frames = kernel.stack(&registers);
         if frames.is_empty() {
-            text += "its registers are not known: its CPU went on while the dump was written\n";
+            text += "registers unknown: the CPU was not stopped\n";
         }
         let mut number = 0;
         for frame in &frames {
             if frame.omitted > 0 {
-                let _ = writeln!(text, "({} frames left out)", frame.omitted);
+                let _ = writeln!(text, "({} frames omitted)", frame.omitted);
                 number += frame.omitted;
             }
             let _ = write!(text, "#{number:<3} {:#018x}", frame.pc);
@@ -246,14 +246,14 @@ impl Served {
                 let _ = writeln!(text, "{trap}");
             }
             if let Some(why) = &frame.ends {
-                let _ = writeln!(text, "the chain ends here: {why}");
+                let _ = writeln!(text, "end of backtrace: {why}");
             }
         }
         text
     }
 
-    /// An address, or a symbol with or without `+OFFSET`.
-    fn place_of(&self, text: &str) -> Result<u64, String> {
+    /// Parses an address, or a symbol with an optional `+OFFSET`.
+    fn location(&self, text: &str) -> Result<u64, String> {
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             return parse_number(text).map_err(|e| e.to_string());
         }
@@ -263,24 +263,24 @@ impl Served {
         };
         let at = self.kernel().address(name).map_err(|e| e.to_string())?;
         at.checked_add(offset)
-            .ok_or_else(|| format!("{text} is no address"))
+            .ok_or_else(|| format!("{text} is not an address or symbol"))
     }
 
     fn verify(&self, depth: Depth) -> Result<String, String> {
         match &self.check {
             Some(check) => check(depth),
-            None => Err("this server does not verify".into()),
+            None => Err("verify is not available in this server".into()),
         }
     }
 }
 
 impl Session<'_> {
-    /// Runs a command of the debugger's user.
+    /// Runs a `monitor` command.
     pub(crate) fn monitor(&mut self, line: &str) -> Answer {
         match self.command(line) {
             Ok(text) => Answer::Console(text, b"OK".to_vec()),
             Err(why) => {
-                let text = format!("{why}; `monitor help` tells what there is\n");
+                let text = format!("{why}; use `monitor help`\n");
                 Answer::Console(text, b"OK".to_vec())
             }
         }
@@ -296,7 +296,7 @@ impl Session<'_> {
             ["kld"] => served.kld(self.client),
             ["dmesg"] => self.dmesg(false)?,
             ["dmesg", "-a"] => self.dmesg(true)?,
-            ["vtop", at] => served.vtop(served.place_of(at)?),
+            ["vtop", at] => served.vtop(served.location(at)?),
             ["page", at] => served.page(parse_number(at).map_err(|e| e.to_string())?),
             ["phys", "on"] => {
                 self.physical = true;
@@ -312,7 +312,7 @@ impl Session<'_> {
                 let thread = self.thread_named(which)?;
                 self.backtraces(thread..thread + 1)
             }
-            // `livecore gdb` lets gdb say so before each `monitor`. 0 is no thread.
+            // `livecore gdb` makes gdb send this before each `monitor` command. Thread 0 is none.
             ["thread", "0"] => {
                 self.chosen = None;
                 String::new()
@@ -324,7 +324,7 @@ impl Session<'_> {
             ["verify"] => served.verify(Depth::Default)?,
             ["verify", "quick"] => served.verify(Depth::Quick)?,
             ["verify", "deep"] => served.verify(Depth::Deep)?,
-            _ => return Err(format!("no command `{}`", printable(line))),
+            _ => return Err(format!("unknown command `{}`", printable(line))),
         })
     }
 
@@ -333,7 +333,7 @@ impl Session<'_> {
         let buffer = served.pair.message_buffer().map_err(|e| e.to_string())?;
         let text = buffer.dmesg(all);
         let text = String::from_utf8_lossy(&text);
-        // What a terminal would take for more than text stays text.
+        // Escape control characters, so that a terminal shows them as text.
         let lines = text.split_inclusive('\n').map(|line| {
             let (line, end) = match line.strip_suffix('\n') {
                 Some(line) => (line, "\n"),
@@ -345,16 +345,16 @@ impl Session<'_> {
         Ok(lines.collect())
     }
 
-    /// The backtrace of the thread that the debugger's user has selected.
+    /// The backtrace of the thread that is selected in the debugger.
     ///
-    /// gdb tells only when it needs registers: after `info threads` the last thread of that list is
-    /// the one it asked for.
+    /// gdb sends its selection only when it needs registers: after `info threads` the last thread
+    /// of that list is the selected one.
     fn backtrace(&self) -> String {
         let thread = self.chosen.unwrap_or(self.thread);
         let mut text = self.backtraces(thread..thread + 1);
         if self.chosen.is_none() && self.switched && self.client == Client::Gdb {
-            text += "gdb asked last for this thread; for another: monitor bt N, as info threads \
-                     numbers them\n";
+            text += "this is the thread that gdb read last; use `monitor bt N` for thread N of \
+                     `info threads`\n";
         }
         text
     }

@@ -1,4 +1,4 @@
-//! Documents of `qXfer`, and the files of `vFile`: read in pieces, at any offset.
+//! Documents for `qXfer` and files for `vFile`, read in pieces at any offset.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::FileExt;
@@ -7,11 +7,10 @@ use super::packet::{PACKET_MAX, fitting, number, two_numbers, unhex};
 use super::session::{Answer, Session};
 use super::target::Served;
 
-/// `EI_OSABI` and what follows it in `e_ident`: a GDB that does not know FreeBSD's ABI must not
-/// find it named.
+/// `EI_OSABI` and the rest of `e_ident`, hidden from a GDB without FreeBSD support.
 const IDENT_ABI: std::ops::Range<u64> = 7..16;
 
-/// Text as XML has it: what it cannot have is `?`.
+/// Escapes text for XML; characters that XML does not allow become `?`.
 pub(crate) fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -29,7 +28,7 @@ pub(crate) fn xml(text: &str) -> String {
 }
 
 impl Served {
-    /// The threads, with names and CPUs.
+    /// The document of threads with names and CPUs.
     fn threads_document(&self) -> &str {
         self.threads_xml.get_or_init(|| {
             let mut text = String::from("<?xml version=\"1.0\"?>\n<threads>\n");
@@ -45,8 +44,8 @@ impl Served {
         })
     }
 
-    /// Where anything can be: physical memory when that is asked for, then the direct map and the
-    /// kernel map. All of it is read-only, so that GDB refuses writes itself.
+    /// The map of memory: physical memory if selected, else the direct map and the kernel map. All
+    /// of it is read-only, so that GDB itself refuses writes.
     fn memory_map(&self) -> String {
         let memory = &self.memory;
         let mut ranges = vec![(0, memory.memory_end())];
@@ -57,8 +56,8 @@ impl Served {
         if let Some(kernbase) = memory.kernbase() {
             ranges.push((kernbase, top));
         }
-        // Ascending, and joined where they meet: GDB takes no map with overlaps. An end of 0 is
-        // the end of the address space.
+        // Sort and merge the ranges, since GDB refuses a map with overlaps. An end of 0 is the end
+        // of the address space.
         let last = |end: u64| end.wrapping_sub(1);
         ranges.sort_unstable();
         let mut joined: Vec<(u64, u64)> = Vec::new();
@@ -88,7 +87,7 @@ impl Served {
         text + "</memory-map>\n"
     }
 
-    /// The modules whose files were found, section by section.
+    /// The modules whose files were found, with their sections.
     fn libraries(&self) -> String {
         let mut text = String::from("<library-list>\n");
         for module in &self.module_files {
@@ -104,7 +103,7 @@ impl Served {
 }
 
 impl Session<'_> {
-    /// `qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH`
+    /// Answers `qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH`.
     pub(crate) fn object(&self, argument: &[u8]) -> Answer {
         let text = String::from_utf8_lossy(argument);
         let parts: Vec<&str> = text.splitn(4, ':').collect();
@@ -131,11 +130,11 @@ impl Session<'_> {
             }
             ("threads", "") => self.served.threads_document(),
             ("exec-file", _) => {
-                // A debug file or a module stands first where the kernel could not be opened.
+                // If the kernel could not be opened, the first file is a debug file or a module.
                 let own = self.served.kernel_path.to_str();
                 let kernel = own.filter(|own| self.served.files.iter().any(|f| f.path == *own));
                 let Some(kernel) = kernel else {
-                    return self.error("the kernel's file is gone");
+                    return self.error("the kernel's file cannot be opened");
                 };
                 kernel
             }
@@ -145,7 +144,7 @@ impl Session<'_> {
             .ok()
             .and_then(|offset| document.as_bytes().get(offset..));
         let Some(rest) = rest else {
-            return self.error("the offset lies beyond the end");
+            return self.error("the offset is beyond the end");
         };
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
         let piece = &rest[..fitting(&rest[..len], PACKET_MAX - 8)];
@@ -158,7 +157,7 @@ impl Session<'_> {
         body.into()
     }
 
-    /// `vFile:…`: the kernel and what belongs to it, read-only.
+    /// Answers `vFile:…`: reads the kernel and the files that belong to it.
     pub(crate) fn file(&mut self, operation: &[u8]) -> Answer {
         const ENOENT: &str = "F-1,2";
         const EBADF: &str = "F-1,9";
@@ -170,7 +169,7 @@ impl Session<'_> {
         };
         let (name, argument) = (&operation[..at], &operation[at + 1..]);
         match name {
-            // There is one file system.
+            // There is only one file system.
             b"setfs" => "F0".into(),
             b"open" => {
                 let mut parts = argument.split(|b| *b == b',');
@@ -244,7 +243,7 @@ impl Session<'_> {
     }
 }
 
-/// Zeros in place of the ABI that an ELF file's first bytes name.
+/// Clears the ABI in the first bytes of an ELF file.
 fn hide_abi(piece: &mut [u8], offset: u64) {
     for (at, byte) in (offset..).zip(piece) {
         if at >= IDENT_ABI.end {
@@ -272,7 +271,7 @@ fn read_full(file: &std::fs::File, buf: &mut [u8], offset: u64) -> std::io::Resu
     Ok(done)
 }
 
-/// A `struct stat` of the protocol: 64 bytes, big endian. GDB manual, "Stat".
+/// The protocol's `struct stat`: 64 bytes, big endian. GDB manual, "Stat".
 fn status(len: u64) -> Vec<u8> {
     const REGULAR_READABLE: u32 = 0o100_444;
     let mut body = Vec::with_capacity(64);
@@ -291,8 +290,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn xml_has_no_character_that_ends_it() {
-        let told = xml("<a> \u{1b}\u{fffe}\u{ffff}\u{fffd} \"&'");
-        assert_eq!(told, "&lt;a&gt; ???\u{fffd} &quot;&amp;&apos;");
+    fn xml_escapes_special_and_invalid_characters() {
+        let escaped = xml("<a> \u{1b}\u{fffe}\u{ffff}\u{fffd} \"&'");
+        assert_eq!(escaped, "&lt;a&gt; ???\u{fffd} &quot;&amp;&apos;");
     }
 }

@@ -1,27 +1,27 @@
-//! Packets of the GDB remote protocol: bytes cut into packets, and put into them.
+//! The packet format of the GDB remote protocol.
 //!
-//! A packet is `$body#cs`, `cs` the sum of the body's bytes in two hexadecimal digits. Unless both
-//! sides agreed to do without, each packet is answered with `+` or, if its sum is wrong, with `-`.
-//! In a body `}` escapes the next byte, which is xor 0x20.
+//! A packet is `$body#cs`, where `cs` is the sum of the body's bytes as two hexadecimal digits.
+//! Each packet is acknowledged with `+`, or `-` if its sum is wrong, unless both sides turn this
+//! off. In a body `}` escapes the next byte, which is xored with 0x20.
 //!
 //! GDB manual, appendix "GDB Remote Serial Protocol", "Overview" and "Packet Acknowledgment".
 
-/// The most bytes of a packet's body that is taken, told to debuggers as `PacketSize`; and of one
-/// that goes out, but for lldb's list of threads: that is one packet, however many there are.
+/// The largest body that is accepted, which debuggers get as `PacketSize`. Also the largest body
+/// that is sent, except for lldb's list of threads, which is always one packet.
 pub const PACKET_MAX: usize = 0x20000;
 
-/// What a byte has completed.
+/// The result of parsing a byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A packet with the right sum.
+    /// A packet with a correct sum.
     Packet(Vec<u8>),
-    /// A packet with another sum, or with more bytes than a packet may have.
+    /// A packet with a wrong sum, or with more than [`PACKET_MAX`] bytes.
     Damaged,
-    /// A packet was longer than any may be; its sum may have been right.
+    /// A packet with more than [`PACKET_MAX`] bytes and a correct sum.
     TooLong,
-    /// The last packet of ours did not arrive well.
+    /// A request to send the last packet again.
     Again,
-    /// An interrupt (Ctrl-C), outside of packets.
+    /// An interrupt (Ctrl-C) between packets.
     Interrupt,
 }
 
@@ -33,7 +33,7 @@ enum State {
     SumEnd(u8),
 }
 
-/// Cuts a stream of bytes into packets.
+/// Parses a stream of bytes into packets.
 #[derive(Debug)]
 pub(crate) struct Framing {
     state: State,
@@ -52,12 +52,12 @@ impl Framing {
         }
     }
 
-    /// Takes the next byte.
+    /// Parses the next byte.
     pub(crate) fn push(&mut self, byte: u8) -> Option<Event> {
         match (self.state, byte) {
             (State::Between, b'-') => return Some(Event::Again),
             (State::Between, 3) => return Some(Event::Interrupt),
-            // Neither a body nor a sum has a bare `$`: the packet before was cut.
+            // Neither a body nor a sum contains an unescaped `$`, so the packet before was cut off.
             (_, b'$') => {
                 self.state = State::Body;
                 self.body.clear();
@@ -77,11 +77,11 @@ impl Framing {
             (State::Sum, _) => self.state = State::SumEnd(byte),
             (State::SumEnd(high), low) => {
                 self.state = State::Between;
-                let told = digit(high).zip(digit(low)).map(|(h, l)| h << 4 | l);
+                let expected = digit(high).zip(digit(low)).map(|(h, l)| h << 4 | l);
                 let body = std::mem::take(&mut self.body);
-                return Some(match told {
-                    Some(told) if told == self.sum && self.too_long => Event::TooLong,
-                    Some(told) if told == self.sum => Event::Packet(body),
+                return Some(match expected {
+                    Some(expected) if expected == self.sum && self.too_long => Event::TooLong,
+                    Some(expected) if expected == self.sum => Event::Packet(body),
                     _ => Event::Damaged,
                 });
             }
@@ -90,7 +90,7 @@ impl Framing {
     }
 }
 
-/// Puts `body`, escaped, into a packet.
+/// Appends `body` as a packet, escaped.
 pub fn frame(body: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'$');
@@ -110,12 +110,12 @@ pub fn frame(body: &[u8], out: &mut Vec<u8>) {
     out.extend([b'#', high, low]);
 }
 
-/// How many bytes of `data` fit a body with `room` for them once they are escaped.
-pub(crate) fn fitting(data: &[u8], room: usize) -> usize {
+/// The number of bytes of `data` that fit `space` bytes after escaping.
+pub(crate) fn fitting(data: &[u8], space: usize) -> usize {
     let mut used = 0;
     for (at, byte) in data.iter().enumerate() {
         used += 1 + usize::from(matches!(byte, b'$' | b'#' | b'}' | b'*'));
-        if used > room {
+        if used > space {
             return at;
         }
     }
@@ -127,7 +127,7 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|d| d as u8)
 }
 
-/// A hexadecimal number of a packet: up to 16 digits and nothing else.
+/// Parses a hexadecimal number of up to 16 digits.
 pub(crate) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 16 {
         return None;
@@ -136,13 +136,13 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
         .try_fold(0, |n, b| Some(n << 4 | u64::from(digit(*b)?)))
 }
 
-/// Two numbers with `between` between them.
+/// Parses two numbers separated by `between`.
 pub(crate) fn two_numbers(text: &[u8], between: u8) -> Option<(u64, u64)> {
     let at = text.iter().position(|b| *b == between)?;
     Some((number(&text[..at])?, number(&text[at + 1..])?))
 }
 
-/// The bytes that pairs of hexadecimal digits stand for.
+/// Decodes pairs of hexadecimal digits.
 pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
@@ -156,7 +156,7 @@ pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The bytes of an escaped body.
+    /// Removes the escapes of a body.
     fn unescape(body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(body.len());
         let mut escaped = false;
@@ -178,9 +178,9 @@ mod tests {
         bytes.iter().filter_map(|b| framing.push(*b)).collect()
     }
 
-    /// The sum is that of the manual's example, `$g#67`.
+    /// The sum is from the example in GDB's manual, `$g#67`.
     #[test]
-    fn packet_is_what_stands_between_dollar_and_its_sum() {
+    fn packet_is_the_body_between_dollar_and_sum() {
         let packet = |body: &[u8]| Event::Packet(body.to_vec());
         assert_eq!(events(b"+$g#67"), [packet(b"g")]);
         assert_eq!(events(b"$g#68$?#3f"), [Event::Damaged, packet(b"?")]);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn packet_longer_than_any_may_be_is_no_packet_and_takes_no_memory() {
+    fn too_long_packet_is_dropped_without_taking_memory() {
         let mut framing = Framing::new();
         let long = vec![b'a'; 3 * PACKET_MAX];
         assert_eq!(framing.push(b'$'), None);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_mean_something_are_escaped_and_come_back() {
+    fn special_bytes_are_escaped_and_unescaped() {
         let body = b"a}b$c#d*e\x00\xff";
         let mut framed = Vec::new();
         frame(body, &mut framed);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_hexadecimal_and_whole() {
+    fn numbers_are_hexadecimal_digits_only() {
         assert_eq!(number(b"ffffffffffffffff"), Some(u64::MAX));
         assert_eq!(two_numbers(b"10,4", b','), Some((16, 4)));
         for bad in [&b""[..], b"g", b"-1", b"10000000000000000", b"1 "] {

@@ -1,4 +1,4 @@
-//! `q…` packets: what both debuggers ask, and what only lldb does.
+//! `q…` packets of both debuggers, and those of lldb alone.
 
 use livecore_defs::text::hex;
 use std::fmt::Write as _;
@@ -9,10 +9,10 @@ use super::memory;
 use super::packet::{PACKET_MAX, number, unhex};
 use super::session::{Answer, Client, Session, put_register};
 
-/// The most threads whose registers lldb gets before it asks for them.
+/// The most threads whose registers lldb gets without asking.
 const EXPEDITED_THREADS: usize = 500;
 
-/// What is said to be understood.
+/// The answer to `qSupported`.
 const SUPPORTED: &str = "QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;\
                          qXfer:libraries:read+;qXfer:exec-file:read+;qXfer:threads:read+;\
                          vContSupported-;swbreak-;hwbreak-";
@@ -35,7 +35,7 @@ impl Session<'_> {
                 Some(entry) => format!("QC{:x}", entry.id).into(),
                 None => "".into(),
             },
-            // It was there before the debugger: leaving it does not end it.
+            // The target existed before the debugger, so detaching does not end it.
             b"Attached" => "1".into(),
             b"fThreadInfo" => {
                 self.listing = 0;
@@ -54,7 +54,7 @@ impl Session<'_> {
                 Some(line) => self.monitor(&String::from_utf8_lossy(&line)),
                 None => self.error("expected a command in hexadecimal digits"),
             },
-            // The kernels that are served run where they were linked.
+            // The served kernels run at their link address.
             b"Offsets" => "Text=0;Data=0;Bss=0".into(),
             b"Symbol" => "OK".into(),
             b"qemu.PhyMemMode" => (if self.physical { "1" } else { "0" }).into(),
@@ -75,7 +75,7 @@ impl Session<'_> {
         }
     }
 
-    /// Packets whose argument follows their name at once.
+    /// Answers packets whose argument follows their name without a separator.
     fn query_with_number(&mut self, name: &[u8]) -> Answer {
         if let Some(id) = name.strip_prefix(b"ThreadStopInfo") {
             self.client = Client::Lldb;
@@ -95,7 +95,7 @@ impl Session<'_> {
         "".into()
     }
 
-    /// As many thread ids as fit a packet.
+    /// The next thread ids that fit in a packet.
     fn next_threads(&mut self) -> Answer {
         let mut body = String::new();
         while let Some(entry) = self.served.threads.get(self.listing) {
@@ -114,7 +114,7 @@ impl Session<'_> {
         }
     }
 
-    /// lldb's view of where threads other than the selected one are.
+    /// lldb's stop reply for a thread that is not selected.
     fn thread_stop(&self, thread: usize) -> String {
         let Some(entry) = self.served.threads.get(thread) else {
             return String::new();
@@ -128,7 +128,7 @@ impl Session<'_> {
         format!("T{signal}thread:{:x};hexname:{name};{reason}", entry.id)
     }
 
-    /// All threads, with the registers that a backtrace begins with.
+    /// All threads as JSON, with the registers that a backtrace needs first.
     pub(crate) fn threads_json(&self) -> String {
         let list = self.registers();
         let few = self.served.threads.len() <= EXPEDITED_THREADS;
@@ -136,14 +136,14 @@ impl Session<'_> {
             .map(|thread| {
                 // The index is below the length.
                 let entry = &self.served.threads[thread];
-                let mut told = json!({ "tid": entry.id, "name": entry.title });
+                let mut object = json!({ "tid": entry.id, "name": entry.title });
                 match self.crash(thread) {
                     Some(why) => {
-                        told["reason"] = "exception".into();
-                        told["description"] = why.into();
-                        told["signal"] = 5.into();
+                        object["reason"] = "exception".into();
+                        object["description"] = why.into();
+                        object["signal"] = 5.into();
                     }
-                    None => told["reason"] = "none".into(),
+                    None => object["reason"] = "none".into(),
                 }
                 if few {
                     let mut registers = serde_json::Map::new();
@@ -156,23 +156,24 @@ impl Session<'_> {
                             registers.insert(number.to_string(), text.into());
                         }
                     }
-                    told["registers"] = registers.into();
+                    object["registers"] = registers.into();
                 }
-                told
+                object
             })
             .collect();
         Value::from(threads).to_string()
     }
 
-    /// lldb takes memory that it is told cannot be read for the end of a stack. A dump knows of no
-    /// address that it cannot be read, only that it is not in the dump: the answer is an error.
+    /// Answers lldb's request for a memory region. lldb treats unreadable memory as the end of a
+    /// stack. No address of a dump is known to be unreadable, only missing in the dump, so the
+    /// answer is an error.
     fn region(&self, at: u64) -> Answer {
         let (memory, regions) = (&*self.served.memory, &self.served.regions);
         let region = memory::region(memory, regions, at, self.physical);
         let Some(permissions) = region.permissions else {
-            return self.error("nothing is known of this address");
+            return self.error("this address is not in the dump");
         };
-        // 0 is the end of the address space; no size says 2^64.
+        // An end of 0 is the end of the address space; its size 2^64 does not fit.
         let size = match region.end.wrapping_sub(region.start) {
             0 => u64::MAX,
             size => size,

@@ -1,4 +1,4 @@
-//! One debugger's conversation.
+//! The session of one debugger.
 
 use livecore_defs::text::hex;
 use std::io::{self, Write};
@@ -8,36 +8,36 @@ use super::memory;
 use super::packet::{Event, Framing, PACKET_MAX, frame, number, two_numbers};
 use super::target::Served;
 
-/// What is said when something should run.
-const NOT_RUNNING: &str = "a dump does not run: there is nothing to continue, step or call";
-/// What is said when something should be written.
-const READ_ONLY: &str = "a dump is read-only: memory and registers stay as they were";
-/// How often in a row a packet is sent again before the line is given up.
-const AGAIN_MAX: u32 = 8;
+/// The answer to requests to run.
+const NOT_RUNNING: &str = "cannot continue, step or call: the target is a static dump";
+/// The answer to requests to write.
+const READ_ONLY: &str = "cannot write memory or registers: the target is a static dump";
+/// After so many retransmissions of a packet the connection is closed.
+const RETRANSMIT_MAX: u32 = 8;
 
-/// Whether a conversation goes on.
+/// Whether the session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// It does.
+    /// It continues.
     Go,
-    /// The debugger has taken its leave, or the line is beyond hope.
+    /// The debugger has detached, or the connection is unusable.
     Closed,
 }
 
-/// Which debugger it is. Some of what they ask has to be answered differently.
+/// The debugger, since some packets need different answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     Gdb,
     Lldb,
 }
 
-/// What a packet is answered with.
+/// The answer to a packet.
 pub(crate) enum Answer {
-    /// This body. An empty one says that the packet is not known.
+    /// A body. An empty one means that the packet is not supported.
     Body(Vec<u8>),
-    /// Text for the debugger's user, then this body.
+    /// Text for the debugger's user, then a body.
     Console(String, Vec<u8>),
-    /// This body, if any, and the end of the conversation.
+    /// A body, if any, and the end of the session.
     Last(Option<Vec<u8>>),
 }
 
@@ -59,40 +59,40 @@ impl From<Vec<u8>> for Answer {
     }
 }
 
-/// One debugger's conversation: bytes come in, in pieces of any size, and bytes go out.
+/// The session of one debugger. It gets bytes in pieces of any size, and returns bytes.
 ///
-/// Nothing that comes in is trusted; memory is bounded by [`PACKET_MAX`].
+/// The input is not trusted. Memory is bounded by [`PACKET_MAX`].
 pub struct Session<'a> {
     pub(crate) served: &'a Served,
     framing: Framing,
     /// Whether packets are acknowledged.
     acks: bool,
-    /// The last packet, for when it has to be sent again.
+    /// The last packet, for retransmission.
     last: Vec<u8>,
     again: u32,
-    /// Whether there was a packet.
+    /// Whether a packet has arrived.
     heard: bool,
-    /// Whether anything came.
+    /// Whether any byte has arrived.
     begun: bool,
-    /// The thread that `monitor thread` chose.
+    /// The thread that `monitor thread` selected.
     pub(crate) chosen: Option<usize>,
-    /// Whether another thread than the first was ever selected.
+    /// Whether a thread other than the first was ever selected.
     pub(crate) switched: bool,
     pub(crate) client: Client,
     /// Whether addresses are physical.
     pub(crate) physical: bool,
-    /// The thread whose registers are asked for.
+    /// The thread whose registers are read.
     pub(crate) thread: usize,
-    /// The next thread of a list that is being asked for.
+    /// The next thread of the list being sent.
     pub(crate) listing: usize,
     /// Open files, by descriptor.
     pub(crate) open: [Option<usize>; 8],
-    /// Whether lldb understands texts in errors.
+    /// Whether lldb accepts text in errors.
     pub(crate) error_texts: bool,
 }
 
 impl<'a> Session<'a> {
-    /// A conversation about `served` that has not begun.
+    /// A new session for `served`.
     pub fn new(served: &'a Served) -> Self {
         Self {
             served,
@@ -113,20 +113,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether a packet has come.
+    /// Whether a packet has arrived.
     pub fn heard(&self) -> bool {
         self.heard
     }
 
-    /// Takes bytes and writes the answers to `out`.
+    /// Parses bytes and writes the answers to `out`.
     ///
     /// # Errors
     ///
-    /// If `out` fails.
+    /// Errors of `out`.
     pub fn receive(&mut self, bytes: &[u8], out: &mut dyn Write) -> io::Result<Flow> {
         if let Some(first) = bytes.first().filter(|_| !self.begun) {
             self.begun = true;
-            // Whatever speaks another protocol gets no memory.
+            // Close a connection with another protocol before it takes memory.
             if !matches!(first, b'$' | b'+' | b'-' | 0x03) {
                 return Ok(Flow::Closed);
             }
@@ -166,17 +166,17 @@ impl<'a> Session<'a> {
                 let answer = self.error("the packet is longer than PacketSize");
                 self.send(answer, out)
             }
-            // Where packets are not acknowledged none is asked for again.
+            // Without acknowledgments nothing is sent again.
             Event::Again if !self.acks => Ok(Flow::Go),
             Event::Again => {
                 self.again += 1;
-                if self.again > AGAIN_MAX {
+                if self.again > RETRANSMIT_MAX {
                     return Ok(Flow::Closed);
                 }
                 out.write_all(&self.last)?;
                 Ok(Flow::Go)
             }
-            // Nothing runs that could be interrupted; the debugger waits for a stop all the same.
+            // Nothing runs, but the debugger expects a stop reply.
             Event::Interrupt => {
                 let answer = self.stop(self.thread);
                 self.send(answer.into(), out)
@@ -189,9 +189,9 @@ impl<'a> Session<'a> {
             Answer::Body(body) => (Some(body), Flow::Go),
             Answer::Console(text, body) => {
                 for piece in text.as_bytes().chunks(PACKET_MAX / 4) {
-                    let mut told = b"O".to_vec();
-                    told.extend(hex(piece).into_bytes());
-                    self.packet(&told, out)?;
+                    let mut packet = b"O".to_vec();
+                    packet.extend(hex(piece).into_bytes());
+                    self.packet(&packet, out)?;
                 }
                 (Some(body), Flow::Go)
             }
@@ -229,7 +229,7 @@ impl<'a> Session<'a> {
                 None => self.error("no such thread"),
             },
             b'G' | b'P' | b'M' | b'X' => self.error(READ_ONLY),
-            b'Z' | b'z' => self.error("a dump does not run: no breakpoint would be reached"),
+            b'Z' | b'z' => self.error("cannot set a breakpoint: the target is a static dump"),
             b'c' | b'C' | b's' | b'S' | b'i' | b'I' => self.refuse_to_run(),
             b'D' => Answer::Last(Some(b"OK".to_vec())),
             b'k' => Answer::Last(None),
@@ -258,12 +258,12 @@ impl<'a> Session<'a> {
             return Answer::Last(Some(b"OK".to_vec()));
         }
         if rest.starts_with(b"Run") || rest.starts_with(b"Attach") {
-            return self.error("a dump is all there is: no program is started or attached to");
+            return self.error("cannot run or attach: the target is a static dump");
         }
         "".into()
     }
 
-    /// An error with a text, in a form that the debugger shows to its user.
+    /// An error with text, in the form that the debugger shows to its user.
     pub(crate) fn error(&self, text: &str) -> Answer {
         match self.client {
             Client::Gdb => format!("E.{text}").into(),
@@ -272,8 +272,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// GDB shows the error of a packet that should let something run. lldb would take the process
-    /// for gone: it is told in words, and that the thread stopped at once.
+    /// The answer to a request to run. GDB shows an error. lldb would assume that the process is
+    /// gone, so it gets text and a stop reply.
     fn refuse_to_run(&self) -> Answer {
         match self.client {
             Client::Gdb => self.error(NOT_RUNNING),
@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Why `thread` is stopped.
+    /// The stop reply of `thread`.
     pub(crate) fn stop(&self, thread: usize) -> Vec<u8> {
         // There is always a first thread.
         let Some(entry) = self.served.threads.get(thread) else {
@@ -297,7 +297,7 @@ impl<'a> Session<'a> {
         body.into()
     }
 
-    /// lldb's reason for a thread to be stopped.
+    /// The stop reason of a thread, for lldb.
     pub(crate) fn reason(&self, thread: usize) -> String {
         match self.crash(thread) {
             Some(why) => format!("reason:exception;description:{};", hex(why.as_bytes())),
@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What is said of the thread that wrote the dump.
+    /// The stop reason of the thread that wrote the dump.
     pub(crate) fn crash(&self, thread: usize) -> Option<String> {
         let entry = self.served.threads.get(thread)?;
         if !entry.crashed() {
@@ -318,8 +318,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The thread that `;thread:ID` at the end of a packet names, and the packet before it; the
-    /// selected one without it. lldb names it each time.
+    /// Splits off `;thread:ID` at the end of a packet, which lldb always sends. Without it, the
+    /// thread is the selected one.
     fn suffix<'p>(&self, rest: &'p [u8]) -> Option<(&'p [u8], usize)> {
         const MARK: &[u8] = b";thread:";
         let Some(at) = rest.windows(MARK.len()).position(|w| w == MARK) else {
@@ -330,7 +330,7 @@ impl<'a> Session<'a> {
         Some((&rest[..at], self.served.thread_of(id)?))
     }
 
-    /// The registers as this debugger has them described.
+    /// The registers in this debugger's description.
     pub(crate) fn registers(&self) -> &'a [Register] {
         match self.client {
             Client::Gdb => &self.served.gdb,
@@ -339,9 +339,10 @@ impl<'a> Session<'a> {
     }
 
     fn all_registers(&self, rest: &[u8]) -> Answer {
-        // `g` has no way to say to lldb that a register is not known: it asks for each instead.
+        // The answer to `g` cannot mark registers as unknown for lldb, so make it read them one by
+        // one.
         if self.client == Client::Lldb {
-            return self.error("registers are known one by one");
+            return self.error("read registers one by one");
         }
         let Some((b"", thread)) = self.suffix(rest) else {
             return self.error("no such thread");
@@ -374,11 +375,11 @@ impl<'a> Session<'a> {
                 body.into()
             }
             _ if self.client == Client::Gdb => "x".repeat(register.bytes() * 2).into(),
-            _ => self.error("the register is not known: no kernel saves it for this thread"),
+            _ => self.error("register unknown: the kernel does not save it for this thread"),
         }
     }
 
-    /// `m` and `x`: what is there up to the first hole. A hole at once is an error.
+    /// Answers `m` and `x` with the bytes up to the first hole. A hole at the start is an error.
     fn read_memory(&self, rest: &[u8], binary: bool) -> Answer {
         let Some((at, len)) = two_numbers(rest, b',') else {
             return self.error("expected ADDRESS,LENGTH");
@@ -386,7 +387,7 @@ impl<'a> Session<'a> {
         if len == 0 {
             return (if binary { "OK" } else { "" }).into();
         }
-        // Two digits for each byte; an escape may take as much.
+        // Each byte takes two digits, or up to two bytes if escaped.
         let len = len.min(PACKET_MAX as u64 / 2 - 8) as usize;
         let at = if self.served.machine.word == 4 && !self.physical {
             at & 0xffff_ffff
@@ -409,7 +410,7 @@ impl<'a> Session<'a> {
         body.into()
     }
 
-    /// `Hg` and `Hc`: 0 and -1 are any thread.
+    /// Answers `Hg` and `Hc`; 0 and -1 select any thread.
     fn select(&mut self, rest: &[u8]) -> Answer {
         let Some((what, id)) = rest.split_first() else {
             return self.error("expected a thread");
@@ -429,7 +430,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `Q…`: what a debugger sets.
+    /// Answers `Q…`, the settings.
     fn set(&mut self, rest: &[u8]) -> Answer {
         match rest {
             b"StartNoAckMode" => {
@@ -464,7 +465,7 @@ impl std::fmt::Debug for Session<'_> {
     }
 }
 
-/// A value as the target has it in memory: all processors here are little endian.
+/// Appends a value in the target's byte order: all served processors are little-endian.
 pub(crate) fn put_register(value: u64, register: &Register, out: &mut Vec<u8>) {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&value.to_le_bytes());

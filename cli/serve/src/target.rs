@@ -1,4 +1,4 @@
-//! What is served: a dump, its kernel, and what both together tell.
+//! The target of debuggers: a dump with its kernel, threads and modules.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -18,43 +18,43 @@ use super::machine::{Machine, Register, THREAD_REGISTER};
 use super::memory::Regions;
 use livecore_defs::text::printable;
 
-/// Thread ids of threads whose own cannot be used (0, negative, not unique) begin here.
-const MADE_UP_IDS: u64 = 0x4000_0000;
-/// The most modules whose files are taken: each keeps a descriptor.
+/// Threads whose own id cannot be used (0, negative or not unique) get ids from here on.
+const REPLACEMENT_IDS: u64 = 0x4000_0000;
+/// The most module files that are opened; each keeps a descriptor.
 const MODULE_FILES: usize = 512;
-/// The most modules of one name that a file is held against.
+/// The most modules of the same name that a file is compared with.
 const TRIES: u32 = 4;
-/// The most functions of modules that are kept.
+/// The most functions of modules that are stored.
 const FUNCTIONS: usize = 1 << 20;
 
-/// A thread as debuggers know it.
+/// A thread in the debuggers' list.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Its number in the protocol: the kernel's `td_tid`.
+    /// The number in the protocol: the kernel's `td_tid`.
     pub(crate) id: u64,
-    /// `(pid N) comm[/name]`, and what it was doing; printable.
+    /// `(pid N) comm[/name]` and the state, escaped.
     pub(crate) title: String,
-    /// The kernel's thread; `None` for the one that stands for all where there is no list.
+    /// The kernel's thread; `None` for the placeholder if there is no list.
     pub(crate) thread: Option<Thread>,
 }
 
-/// A module whose file was found, and can be named in debuggers' commands.
+/// A module whose file was found and can be named in debugger commands.
 #[derive(Debug)]
 pub struct ModuleFile {
-    /// Address of its `struct linker_file`.
+    /// The address of its `struct linker_file`.
     pub(crate) at: u64,
-    /// Its name: `zfs.ko`.
+    /// The name: `zfs.ko`.
     pub(crate) name: String,
     /// The file.
     pub(crate) path: PathBuf,
-    /// The file as a word of a command.
+    /// The path, quoted for a command.
     quoted: String,
-    /// Where its sections are.
+    /// The addresses of its sections.
     pub(crate) sections: Vec<Placed>,
 }
 
 impl ModuleFile {
-    /// The file `path` of `module`; why not, if it cannot be named in a command.
+    /// The file `path` of `module`. Fails if a command cannot contain its path.
     fn new(module: &Module, path: PathBuf, sections: Vec<Placed>) -> Result<Self, String> {
         for section in &sections {
             command::section(&section.name)?;
@@ -68,13 +68,13 @@ impl ModuleFile {
         })
     }
 
-    /// The address of its code: of `.text`, else of the first section.
+    /// The address of `.text`, or else of the first section.
     pub fn text(&self) -> u64 {
         let text = self.sections.iter().find(|s| s.name == ".text");
         text.or(self.sections.first()).map_or(0, |s| s.address)
     }
 
-    /// GDB's command that adds its symbols.
+    /// GDB's command that loads its symbols.
     pub fn command(&self) -> String {
         let mut line = format!("add-symbol-file {} {:#x}", self.quoted, self.text());
         for section in &self.sections {
@@ -85,7 +85,7 @@ impl ModuleFile {
         line
     }
 
-    /// lldb's command that says where its sections are.
+    /// lldb's command that sets the addresses of its sections.
     pub fn lldb_command(&self) -> String {
         let mut line = format!("target modules load --file {}", self.quoted);
         for section in &self.sections {
@@ -97,7 +97,7 @@ impl ModuleFile {
     }
 }
 
-/// A file that debuggers may read through the protocol.
+/// A file that debuggers can read through the protocol.
 #[derive(Debug)]
 pub(crate) struct SharedFile {
     pub(crate) path: String,
@@ -109,14 +109,14 @@ pub(crate) struct SharedFile {
 pub struct Served {
     pub(crate) pair: Pair,
     kernel: Kernel<'static>,
-    /// The dump's memory as the kernel mapped it.
+    /// The dump's memory, at the kernel's addresses.
     pub(crate) memory: Arc<dyn DumpMemory>,
     pub(crate) name: PathBuf,
     pub(crate) kernel_path: PathBuf,
     pub(crate) machine: Machine,
     pub(crate) gdb: Vec<Register>,
     pub(crate) lldb: Vec<Register>,
-    /// The selected one first: the thread that crashed.
+    /// The threads. The first is selected at the start: the one that crashed.
     pub(crate) threads: Vec<Entry>,
     by_id: HashMap<u64, usize>,
     pub(crate) modules: Modules,
@@ -126,18 +126,18 @@ pub struct Served {
     pub(crate) regions: OnceLock<Regions>,
     pub(crate) threads_xml: OnceLock<String>,
     /// The functions of each of `module_files`.
-    functions: OnceLock<Vec<Addressed>>,
-    /// What `monitor verify` runs.
+    functions: OnceLock<Vec<FunctionList>>,
+    /// The check of `monitor verify`.
     pub(crate) check: Option<Check>,
 }
 
 impl Served {
-    /// Serves a dump, whose file is `name`, with the kernel that ran. The files of its modules are
-    /// looked for in `places`, beside the kernel, beside the dump, and where they were loaded from.
+    /// Serves the dump `name` with its kernel. Searches for the files of its modules in `places`,
+    /// in the kernel's and the dump's directory, and in the directories they were loaded from.
     ///
     /// # Errors
     ///
-    /// If the kernel is for a processor whose registers are not known.
+    /// The kernel's processor is not supported.
     pub fn new(pair: Pair, name: &Path, places: &[PathBuf]) -> Result<Self, ServeError> {
         let number = pair.elf().machine();
         let Some(machine) = Machine::of(number) else {
@@ -183,7 +183,7 @@ impl Served {
         Ok(served)
     }
 
-    /// Lets `monitor verify` run `check`.
+    /// Sets the check that `monitor verify` runs.
     #[must_use]
     pub fn with_check(mut self, check: Check) -> Self {
         self.check = Some(check);
@@ -195,7 +195,7 @@ impl Served {
         &self.kernel
     }
 
-    /// What could not be found or read, in words.
+    /// Messages about what was not found or could not be read.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -210,17 +210,17 @@ impl Served {
         self.pair.dump().arch().name
     }
 
-    /// What GDB calls the processor.
+    /// GDB's name of the processor.
     pub fn gdb_architecture(&self) -> &'static str {
         self.machine.names.gdb
     }
 
-    /// How many threads there are.
+    /// The number of threads.
     pub fn thread_count(&self) -> usize {
         self.threads.len()
     }
 
-    /// The loaded kernel files.
+    /// The loaded kernel modules.
     pub fn modules(&self) -> &Modules {
         &self.modules
     }
@@ -230,12 +230,12 @@ impl Served {
         &self.module_files
     }
 
-    /// The place of the thread `id` in the list.
+    /// The index of the thread `id` in the list.
     pub(crate) fn thread_of(&self, id: u64) -> Option<usize> {
         self.by_id.get(&id).copied()
     }
 
-    /// What is known of the registers of a thread, each of `list` in its order.
+    /// The known values of a thread's registers, in the order of `list`.
     pub(crate) fn values(&self, thread: usize, list: &[Register]) -> Vec<Option<u64>> {
         let thread = self.threads.get(thread).and_then(|e| e.thread.as_ref());
         let saved = thread.and_then(|thread| self.kernel().registers(thread).ok());
@@ -247,16 +247,16 @@ impl Served {
             .collect()
     }
 
-    fn find_module_files(&mut self, places: &[PathBuf]) {
-        let mut directories: Vec<PathBuf> = places.iter().filter(|p| p.is_dir()).cloned().collect();
+    fn find_module_files(&mut self, search: &[PathBuf]) {
+        let mut directories: Vec<PathBuf> = search.iter().filter(|p| p.is_dir()).cloned().collect();
         directories.extend(self.kernel_path.parent().map(Path::to_owned));
         let dump = self.name.canonicalize();
         directories.extend(dump.ok().and_then(|p| p.parent().map(Path::to_owned)));
-        // One file is one module. A damaged list may name it any number of times.
+        // A file is loaded once. A damaged list may name it many times.
         let mut tried: HashMap<PathBuf, u32> = HashMap::new();
         for module in self.modules.list.iter().filter(|m| !m.is_kernel) {
             if self.module_files.len() >= MODULE_FILES {
-                let what = "more modules than files are taken for; the last have no symbols";
+                let what = "too many modules; the last ones have no symbols";
                 self.problems.push(what.into());
                 break;
             }
@@ -277,26 +277,27 @@ impl Served {
                     continue;
                 }
                 *tries += 1;
-                let placed = File::open(&path)
+                let located = File::open(&path)
                     .map_err(|e| e.to_string())
                     .and_then(|file| {
-                        let placed = self.kernel.place(module, &file);
-                        placed.map_err(|e| e.to_string())
+                        let located = self.kernel.place(module, &file);
+                        located.map_err(|e| e.to_string())
                     });
-                match placed {
+                match located {
                     Ok(sections) => {
                         *tries = TRIES;
                         match ModuleFile::new(module, path.clone(), sections) {
                             Ok(file) => self.module_files.push(file),
                             Err(why) => {
                                 let path = path.display();
-                                self.problems.push(format!("{path} is not used: {why}"));
+                                self.problems
+                                    .push(format!("ignoring module file {path}: {why}"));
                             }
                         }
                         break;
                     }
                     Err(why) => self.problems.push(format!(
-                        "{} is not the loaded {}: {why}",
+                        "{} is not the loaded module {}: {why}",
                         path.display(),
                         module.name
                     )),
@@ -315,7 +316,7 @@ impl Served {
                 let len = file.metadata()?.len();
                 Ok((file, len))
             });
-            // A file that has gone meanwhile is not served.
+            // Skip a file that has been removed meanwhile.
             if let (Ok((file, len)), Some(path)) = (opened, path.to_str()) {
                 let path = path.to_owned();
                 self.files.push(SharedFile { path, file, len });
@@ -334,8 +335,9 @@ impl std::fmt::Debug for Served {
     }
 }
 
-/// The threads, the crashed one first, or else the first that is known to be somewhere, then in the
-/// order of the kernel's lists. There is always one: debuggers know no machine without threads.
+/// The threads: first the one that crashed, or else one whose registers are known, then the others
+/// in the kernel's order. There is always one, since debuggers do not support a target without
+/// threads.
 fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
     let list = match kernel.processes() {
         Ok(found) => {
@@ -348,12 +350,12 @@ fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
         }
     };
     let mut used = HashSet::new();
-    let mut entries: Vec<Entry> = (MADE_UP_IDS..)
+    let mut entries: Vec<Entry> = (REPLACEMENT_IDS..)
         .zip(list)
         .map(|(made_up, thread)| {
             let own = u64::try_from(thread.tid).ok();
             let id = own
-                .filter(|id| (1..MADE_UP_IDS).contains(id) && used.insert(*id))
+                .filter(|id| (1..REPLACEMENT_IDS).contains(id) && used.insert(*id))
                 .unwrap_or(made_up);
             Entry {
                 id,
@@ -365,18 +367,18 @@ fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
     if let Some(at) = entries.iter().position(Entry::crashed) {
         entries[..=at].rotate_right(1);
     }
-    // gdb does not connect to a thread that is nowhere: a CPU's that ran on while it was dumped.
-    let is_somewhere = |entry: &Entry| {
+    // gdb does not connect if the first thread has no registers, as on a CPU that was not stopped.
+    let has_registers = |entry: &Entry| {
         let registers = entry.thread.as_ref().map(|t| kernel.registers(t));
         matches!(registers, Some(Ok(r)) if r.pc().is_some())
     };
-    if let Some(at) = entries.iter().position(is_somewhere) {
+    if let Some(at) = entries.iter().position(has_registers) {
         entries[..=at].rotate_right(1);
     }
     if entries.is_empty() {
         entries.push(Entry {
-            id: MADE_UP_IDS,
-            title: "no threads could be listed".into(),
+            id: REPLACEMENT_IDS,
+            title: "threads cannot be listed".into(),
             thread: None,
         });
     }
@@ -384,24 +386,24 @@ fn entries(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Vec<Entry> {
 }
 
 impl Entry {
-    /// Whether it is the thread that wrote the dump.
+    /// Whether the thread wrote the dump.
     pub(crate) fn crashed(&self) -> bool {
         let context = self.thread.as_ref().map(|t| t.context);
         context == Some(livecore_kernel::Context::Crashed)
     }
 
-    /// The CPU it was on.
+    /// The CPU of the thread.
     pub(crate) fn cpu(&self) -> Option<u32> {
         self.thread.as_ref()?.cpu
     }
 }
 
-/// Functions by address, ascending.
-type Addressed = Vec<(u64, String)>;
-/// A module, its file, and the functions in it.
-type WithFunctions<'a> = (&'a Module, &'a ModuleFile, &'a Addressed);
+/// Functions with their addresses, in ascending order.
+type FunctionList = Vec<(u64, String)>;
+/// A module, its file, and its functions.
+type WithFunctions<'a> = (&'a Module, &'a ModuleFile, &'a FunctionList);
 
-/// The functions of loaded modules: by name where their files were found, else by how far from the
+/// The functions of loaded modules. Without a module file, a function is an offset from the
 /// module's address.
 pub(crate) struct ModuleSymbols<'a> {
     all: &'a Modules,
@@ -412,15 +414,15 @@ impl<'a> ModuleSymbols<'a> {
     pub(crate) fn of(served: &'a Served) -> Self {
         let module = |file: &ModuleFile| served.modules.list.iter().find(|m| m.at == file.at);
         let functions = served.functions.get_or_init(|| {
-            let mut room = FUNCTIONS;
+            let mut left = FUNCTIONS;
             let read = |file: &ModuleFile| {
-                let opened = File::open(&file.path).ok().filter(|_| room > 0);
+                let opened = File::open(&file.path).ok().filter(|_| left > 0);
                 let mut functions = opened
                     .zip(module(file))
                     .map(|(opened, module)| module.functions(&opened, &file.sections))
                     .unwrap_or_default();
-                functions.truncate(room);
-                room -= functions.len();
+                functions.truncate(left);
+                left -= functions.len();
                 functions
             };
             served.module_files.iter().map(read).collect()

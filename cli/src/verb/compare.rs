@@ -1,4 +1,4 @@
-//! `livecore compare A B`: whether two dumps hold the same state of a machine.
+//! `livecore compare A B`: compares the contents of two dumps.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -15,43 +15,42 @@ use livecore_verify::{KernelFacts, Options};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
 
 const MANUAL: &str = "\
 Examples:
-  livecore compare vmcore.3 vmcore.3.zst       has the conversion kept everything?
+  livecore compare vmcore.3 vmcore.3.zst       check that a conversion lost nothing
   livecore compare --kernel /boot/kernel/kernel livecore.0.zst livecore.1.zst
 
-Compared are the pages and sections that the dumps hold; containers, codecs, versions of the format \
-and kinds (minidump, full dump, ELF core) play no part. A full dump that a kernel has written has \
-pages and no sections. Both dumps are verified on the way: a broken one is not compared. Host name, \
-time and other words of the kerneldumpheader are told where they differ, and count under --strict \
-only.
+Compares the pages and sections of the dumps. The container, the codec, the format version and the \
+kind (minidump, full dump, ELF core) are ignored. A full dump written by a kernel has pages but no \
+sections. Both dumps are verified first; a broken dump is not compared. Differences of the host name, \
+the time and other fields of the kerneldumpheader are listed, but count only with --strict.
 
-Exits with 0 if the dumps are the same, 1 if they differ, 4 if they could not be compared, because \
-one of them is broken, no dump or cannot be read.";
+Exits with 0 if the dumps are the same, 1 if they differ, and 4 if they could not be compared: one of \
+them is broken, is not a dump or cannot be read.";
 
-/// What is asked for.
+/// Arguments of `livecore compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The first dump; `-` for standard input
+    /// First dump; `-` for standard input
     #[arg(value_name = "A")]
     pub a: PathBuf,
-    /// The second dump
+    /// Second dump
     #[arg(value_name = "B")]
     pub b: PathBuf,
-    /// The kernel that was running: its ELF file, which names what differs
+    /// Kernel ELF file, to name the variables that differ
     #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
-    /// Header fields have to be the same, too
+    /// Count different header fields as a difference
     #[arg(long)]
     pub strict: bool,
-    /// Show at most N differing pages, and as many ranges of pages
+    /// List at most N pages and N ranges of pages
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub limit: usize,
-    /// The answer as one JSON object (docs/json.md)
+    /// Print the result as a JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
     /// Threads for each dump [default: one per processor]
@@ -59,7 +58,7 @@ pub struct Args {
     pub threads: Option<NonZeroUsize>,
 }
 
-/// Compares.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let could_not = |failure: Failure| failure.with_exit(Exit::NOT_COMPARED);
     let kernel = match &args.kernel {
@@ -71,7 +70,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let sizes = [&a, &b].map(|file| file.metadata().ok().map(|found| found.len()));
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
-    let facts = kernel.as_deref().map(Facts);
+    let facts = kernel.as_deref().map(ElfFacts);
     let options = Options {
         strict: args.strict,
         per_rule: args.limit,
@@ -110,7 +109,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The kernel in one of the dumps, if that is a full dump and says nothing of it itself.
+/// The kernel memory of one of the dumps, if that is a full dump without a minidump.
 fn memory_of(
     args: &Args,
     elf: &Arc<KernelElf>,
@@ -118,9 +117,9 @@ fn memory_of(
 ) -> Option<Arc<dyn DumpMemory>> {
     let paths = [&args.a, &args.b];
     let files = paths.into_iter().filter(|path| path.is_file());
-    // Comparing has been through the whole streams.
+    // The comparison has already read the streams to their ends.
     let opening = Opening {
-        glance: true,
+        unchecked: true,
         ..Opening::default()
     };
     files
@@ -131,7 +130,7 @@ fn memory_of(
         })
 }
 
-/// Says of pages where the direct map has them, and what of the kernel's image lies there.
+/// Adds to each page its address in the direct map and the kernel symbol it contains.
 fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelElf) {
     let mut named: Vec<(u64, &str)> = elf
         .symbols()
@@ -148,7 +147,7 @@ fn explain(pages: &mut [PageDifference], memory: &dyn DumpMemory, elf: &KernelEl
         return;
     };
     let image = first.0 / memory.page_size() * memory.page_size()..=last.0;
-    // What a map that cannot be read would tell is not told.
+    // A page keeps no symbol if the page tables cannot be read.
     let _ = memory.walk(&mut |mapping| {
         for page in pages.iter_mut().filter(|page| page.symbol.is_none()) {
             let skip = page.pa.checked_sub(mapping.pa.0);

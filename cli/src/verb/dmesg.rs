@@ -1,4 +1,4 @@
-//! `livecore dmesg DUMP`: the kernel's message buffer, as dmesg(8) `-M` prints it.
+//! `livecore dmesg DUMP`: prints the kernel message buffer like dmesg(8) `-M`.
 
 use std::io::Write;
 
@@ -16,30 +16,30 @@ const MANUAL: &str = "\
 Examples:
   livecore dmesg livecore.0.zst
   livecore dmesg -a vmcore.3 --kernel /boot/kernel/kernel
-  livecore dmesg -M vmcore.3 -N /boot/kernel/kernel      as dmesg(8)
+  livecore dmesg -M vmcore.3 -N /boot/kernel/kernel      (as dmesg(8))
 
-In a CI job (CI, GITHUB_ACTIONS, GITLAB_CI or TF_BUILD is set) a line that its runner would take for a \
-command, such as ::error::, is printed with the command's first character in octal: \\072:error::.";
+In a CI job (CI, GITHUB_ACTIONS, GITLAB_CI or TF_BUILD is set), a line that the job runner would \
+execute as a command, such as ::error::, is printed with its first character in octal: \\072:error::.";
 
-/// What is asked for.
+/// Arguments of `livecore dmesg`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Which dump.
+    /// The dump to read.
     #[command(flatten)]
     pub dump: DumpArg,
-    /// The kernel that was running: asked where the dump alone does not say where the text begins.
+    /// The kernel, needed if the dump alone does not locate the oldest line.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Lines that syslogd(8) and programs logged too, not the kernel's alone
+    /// Include lines logged by syslogd(8) and user programs
     #[arg(short, long)]
     pub all: bool,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// One JSON answer; docs/schemas/dmesg.schema.json.
+/// JSON output; docs/schemas/dmesg.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer {
     dump: String,
@@ -54,13 +54,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump_path = args.dump.path();
     let about = |f: Failure| f.about(dump_path);
     let dump = input::dump(dump_path, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, dump_path, session);
+    input::print_memory_warnings(&dump, dump_path, session);
     let alone = match dump.minidump() {
         Some(mini) => Some(MessageBuffer::of(mini, None).map_err(|e| about(e.into()))?),
         None => None,
     };
     let buffer = match alone {
-        // A kernel that is named is asked, and compared with the dump, needed or not.
+        // A named kernel is compared with the dump even if it is not needed.
         Some(alone)
             if args.kernel.named(&session.env).is_none()
                 && alone.origin() == RingOrigin::Trailing =>
@@ -71,9 +71,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             (Some(pair), _) => pair.message_buffer().map_err(|e| about(e.into()))?,
             (None, Some(alone)) => alone,
             (None, None) => {
-                let what = "a full dump's message buffer is found by its kernel";
+                let what = "cannot locate the message buffer of a full dump without its kernel";
                 let failure = Failure::new(Exit::UNSUPPORTED, what);
-                return Err(about(failure.next("say --kernel ELF")));
+                return Err(about(failure.next("use --kernel ELF")));
             }
         },
     };
@@ -81,13 +81,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if buffer.origin() == RingOrigin::Unknown && !text.is_empty() {
         session.warn(
             dump_path,
-            "where the oldest line begins is not known: the text is as it lies in the buffer",
+            "start of the oldest line is unknown; printing the buffer in memory order",
         );
     }
     if buffer.text().is_empty() {
         session.warn(
             dump_path,
-            "the message buffer is empty: it has no byte that is not zero",
+            "message buffer is empty: it contains only zero bytes",
         );
     }
     if !args.json && session.env.ci {

@@ -1,4 +1,4 @@
-//! `livecore export DUMP OUT`: a dump as kgdb(1), crashinfo(8) and libkvm want it, kept.
+//! `livecore export DUMP OUT`: unpacks a dump for kgdb(1), crashinfo(8) and libkvm.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,36 +15,36 @@ Examples:
   livecore export livecore.0.zst vmcore.0
   livecore export vmcore.3.zst /var/crash/      writes /var/crash/vmcore.3 and info.3
 
-The uncompressed payload alone, as savecore(8) leaves it; blocks of zeros are holes of the file. Into \
-a directory it goes under the dump's own number, with an info.N: the one beside the dump, or one made \
-of its header; without a header its status and time are `unknown`. bounds, vmcore.last and info.last \
-are set as savecore(8) sets them, so that crashinfo(8) finds the dump. Nothing that is there already is \
-replaced without --force, another dump's info.N included.
+Writes the uncompressed payload as savecore(8) does, with blocks of zeros as holes of the file. If OUT \
+is a directory, the files are vmcore.N and info.N, where N is the number in the dump's name. info.N is a \
+copy of the info file of the dump, or is made from its header; without a header its status and time are \
+`unknown`. bounds, vmcore.last and info.last are updated as savecore(8) does, so that crashinfo(8) finds \
+the dump. Existing files are not replaced without --force.
 
-`livecore kgdb` does the same for as long as a debugger runs. For debuggers other than kgdb see \
+`livecore kgdb` does the same for the time a debugger runs. For debuggers other than kgdb, see \
 `livecore convert --to elf`.";
 
-/// What is asked for.
+/// Arguments of `livecore export`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     pub dump: PathBuf,
-    /// A file, or a directory for vmcore.N and info.N
+    /// Output file, or directory for vmcore.N and info.N
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// Replace files that exist; the dump's own info.N is left as it is
+    /// Replace existing files, except the dump's own info.N
     #[arg(short, long)]
     pub force: bool,
     /// Number of threads [default: one per processor]
     #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Say what was written as one JSON object (docs/json.md)
+    /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Unpacks.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let opening = Opening {
         threads: args.threads,
@@ -52,8 +52,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let (vmcore, info) = match Destination::parse(&args.output) {
         Destination::Stdout => {
-            let failure = Failure::usage("an unpacked dump is a file with holes");
-            return Err(failure.next("livecore convert --container saved --none writes to -"));
+            let failure = Failure::usage("cannot export to standard output: OUT must be a file");
+            return Err(failure.next("use `livecore convert --container saved --none`"));
         }
         Destination::File(path) => (path, None),
         Destination::Directory(dir) => {
@@ -73,26 +73,26 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         && info.symlink_metadata().is_ok()
         && !unpack::is_same(own.as_deref(), info)
     {
-        let failure = Failure::could_not("exists already and is not this dump's").about(info);
-        return Err(failure.next("--force replaces it"));
+        let failure = Failure::could_not("already exists and belongs to another dump").about(info);
+        return Err(failure.next("use --force to replace it"));
     }
     let report = unpack::write(&dump, &args.dump, &vmcore, options, session)?;
     input::warn_of_loss(&dump, &args.dump, session)?;
     if let Some((info, number)) = info {
-        // The dump may lie in this directory, with its info file beside it.
+        // The dump's own info file may already be in this directory.
         if !unpack::is_same(own.as_deref(), &info) {
             if args.force {
                 unpack::remove(&info)?;
             }
             unpack::write_info(&dump, &args.dump, &info, number)?;
-            let of = match unpack::is_made_up(&dump) {
-                true => "the dump has no header: status, time, host and panic are not known",
-                false => "of the dump's header",
+            let source = match unpack::is_made_up(&dump) {
+                true => "the dump has no header: status, time, host and panic string are unknown",
+                false => "from the dump's header",
             };
             let name = info.display();
-            session.voice.say(format_args!("{name}: written, {of}"));
+            session.voice.say(format_args!("{name}: written {source}"));
         }
         unpack::announce(&args.output, number, session)?;
     }
-    report.tell(args.json, session)
+    report.print(args.json, session)
 }

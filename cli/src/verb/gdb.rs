@@ -1,4 +1,4 @@
-//! `livecore gdb DUMP`: the debugger that is installed, connected to a dump.
+//! `livecore gdb DUMP`: starts an installed debugger on a dump.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,37 +16,37 @@ use livecore_serve::Served;
 use livecore_serve::command::{plain, quoted};
 
 const MANUAL: &str = "\
-Starts kgdb, gdb, gdb-multiarch or lldb, the first of them that is installed and knows the dump's \
-processor, on the dump's kernel, connected, with the symbols of the modules whose files are found; \
-ends when it does. What stands behind -- is given to it.
+Starts the first of kgdb, gdb, gdb-multiarch and lldb that is installed and supports the dump's \
+processor. The debugger loads the kernel, connects to the dump and loads the symbols of the modules \
+whose files are found. Arguments after -- are passed to it. livecore exits when the debugger exits.
 
 Examples:
   livecore gdb livecore.0.zst
   livecore gdb vmcore.3.gz --kernel /boot/kernel.old/kernel -- -ex 'thread apply all bt'
   livecore gdb livecore.0.zst --debugger lldb -- --batch -o bt";
 
-/// What is asked for.
+/// Arguments of `livecore gdb`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Which dump.
+    /// The dump to debug.
     #[command(flatten)]
     pub dump: KernelAndDump,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// The debugger to start: a name or a path that ends in kgdb, gdb, gdb-multiarch or lldb
+    /// Debugger to start: kgdb, gdb, gdb-multiarch, lldb or a path
     #[arg(long, value_name = "PROGRAM")]
     pub debugger: Option<PathBuf>,
-    /// Zeros for pages that a short file has lost; said on standard error
+    /// Read pages lost at the end of a short file as zeros
     #[arg(long)]
     pub zero_tail: bool,
-    /// Given to the debugger
+    /// Arguments for the debugger
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<OsString>,
 }
 
-/// A debugger, by how it is spoken to.
+/// A debugger, by its command language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kgdb,
@@ -60,7 +60,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let kernel = args.kernel.with(kernel)?;
     let served = served::open(dump, &kernel, args.zero_tail, session)?;
     let (program, kind) = choose(args, &served)?;
-    let listener = Listener::private()?.patient();
+    let listener = Listener::private()?.without_idle_limit();
     let socket = listener.path().map(Path::to_owned).unwrap_or_default();
     let mut command = Command::new(&program);
     let begun = match kind {
@@ -73,7 +73,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.voice.say(line);
     }
     command.args(&args.args);
-    // Ctrl-C is the debugger's while it runs.
+    // Ctrl-C belongs to the debugger while it runs.
     pass_over_interrupts(true);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| listener.serve(&served, false));
@@ -84,7 +84,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     pass_over_interrupts(false);
     let status = status.map_err(|e| Failure::from(e).about(&program))?;
     if !status.success() {
-        return Err(Failure::could_not(format_args!("ended with {status}")).about(&program));
+        return Err(Failure::could_not(format_args!("exited: {status}")).about(&program));
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
             () if name.starts_with("lldb") => Kind::Lldb,
             () if name.contains("gdb") => Kind::Gdb,
             () => {
-                let what = "not a name of kgdb, gdb, gdb-multiarch or lldb";
+                let what = "unsupported debugger name: expected kgdb, gdb, gdb-multiarch or lldb";
                 return Err(Failure::usage(what).about(program));
             }
         };
@@ -117,10 +117,10 @@ fn choose(args: &Args, served: &Served) -> Result<(PathBuf, Kind), Failure> {
         }
     }
     Err(Failure::could_not(format_args!(
-        "no debugger for {} is installed",
+        "no installed debugger supports {}",
         served.architecture()
     ))
-    .next("install gdb-multiarch or lldb, or say --debugger PROGRAM"))
+    .next("install gdb-multiarch or lldb, or use --debugger PROGRAM"))
 }
 
 fn installed(name: &str) -> bool {
@@ -128,7 +128,7 @@ fn installed(name: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
-/// What a gdb answers to commands, run alone.
+/// Runs gdb with `commands` and returns what it prints.
 fn answer(program: &Path, commands: &[&str]) -> String {
     let output = Command::new(program)
         .args(["-nx", "-nw", "-batch"])
@@ -141,7 +141,7 @@ fn answer(program: &Path, commands: &[&str]) -> String {
     })
 }
 
-/// Whether a gdb knows the dump's processor.
+/// Whether gdb supports the dump's processor.
 fn knows(program: &Path, served: &Served) -> bool {
     let command = format!("set architecture {}", served.gdb_architecture());
     answer(program, &[&format!("complete {command}")])
@@ -149,14 +149,14 @@ fn knows(program: &Path, served: &Served) -> bool {
         .any(|line| line == command)
 }
 
-/// More calls than a kernel's stack has room for.
+/// Frames after which gdb stops a backtrace; a kernel stack holds fewer.
 const FRAMES: u32 = 256;
 
-/// A path that cannot stand in a command, and why.
+/// A path that cannot be used in a debugger command, and why.
 type Refused = (PathBuf, String);
 
-/// gdb. One that does not know FreeBSD's ABI must be told before it meets the kernel's file, which
-/// names it: it would reject the registers.
+/// Builds the command line of gdb. A gdb without FreeBSD's ABI needs `set osabi none` before it
+/// reads the kernel, which names that ABI; otherwise it rejects the registers.
 fn gdb(
     command: &mut Command,
     program: &Path,
@@ -164,7 +164,7 @@ fn gdb(
     socket: &Path,
 ) -> Result<(), Refused> {
     command.arg("-q");
-    // `with` came with gdb 10.
+    // gdb 10 introduced `with`.
     let knows = answer(
         program,
         &["complete set osabi FreeBSD", "complete with confirm"],
@@ -173,19 +173,20 @@ fn gdb(
     if !with_freebsd {
         command.args(["-iex", "set osabi none"]);
     }
-    // Where such a gdb does not know a kernel's trap frames, arm64's above all, it repeats the last
-    // frame until memory ends. A kernel's stack has no room for as many calls.
+    // A gdb that does not recognize a kernel's trap frames, on arm64 above all, repeats the last
+    // frame until it reaches unmapped memory.
     command.args(["-iex", &format!("set backtrace limit {FRAMES}")]);
     command.arg(served.kernel_path());
-    // `monitor` is about the thread that is selected here, not about the last one whose registers
-    // gdb asked for.
+    // `monitor` commands apply to the thread that is selected in gdb, not to the one whose
+    // registers gdb fetched last.
     let hook =
         "python gdb.execute('define hook-monitor\\neval \"monitor thread %d\", $_thread\\nend')";
     command.args(["-iex", hook]);
-    // The rest of this command is the socket, white space and all.
+    // gdb takes the rest of this command as the socket's path, spaces included.
     let socket = plain(socket).map_err(|why| (socket.to_owned(), why))?;
     command.arg("-ex").arg(format!("target remote {socket}"));
-    // Without the ABI gdb asks for the modules itself. It would ask its user about each.
+    // Without the ABI, gdb loads the modules itself. With it, gdb would ask for confirmation of
+    // each.
     let modules = served.module_files();
     if with_freebsd && !modules.is_empty() {
         let with = knows.contains("with confirm");
@@ -205,9 +206,9 @@ fn gdb(
     Ok(())
 }
 
-/// kgdb(1): it finds the modules through the kernel's own list.
+/// Builds the command line of kgdb(1), which finds the modules through the kernel's own list.
 fn kgdb(command: &mut Command, served: &Served, socket: &Path) -> Result<(), Refused> {
-    // It makes commands of both.
+    // kgdb builds debugger commands from both paths.
     let plain = |path: &Path| match plain(path) {
         Ok(text) => Ok(text.to_owned()),
         Err(why) => Err((path.to_owned(), why)),
@@ -225,7 +226,7 @@ fn lldb(command: &mut Command, served: &Served, socket: &Path) -> Result<(), Ref
     };
     run(format!("target create {kernel}"));
     run(format!("process connect \"unix-connect://{socket}\""));
-    // lldb has asked for the modules, and knows their files but not where their sections are.
+    // lldb has already read the modules' files, but does not know where their sections are loaded.
     for module in served.module_files() {
         run(module.lldb_command());
     }

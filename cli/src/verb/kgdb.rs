@@ -1,5 +1,4 @@
-//! `livecore kgdb DUMP`: kgdb(1) or crashinfo(8) on a dump of any codec and container, which is
-//! unpacked for them and gone afterwards.
+//! `livecore kgdb DUMP`: runs kgdb(1) or crashinfo(8) on a temporary uncompressed copy of a dump.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,42 +23,42 @@ Examples:
   livecore kgdb /boot/kernel/kernel vmcore.3.zst
   livecore kgdb --crashinfo vmcore.3.zst -o core.txt.3
 
-kgdb(1) and crashinfo(8) want an uncompressed dump. It is unpacked into a directory of its own, mode \
-0700, on the first file system with room: --dir, else the one for temporary files, /var/crash, \
-/var/tmp, the dump's. When the program has ended, or a signal has ended it or livecore, SIGKILL \
-included, the directory is removed; a crash of the machine leaves it behind (livecore.tmp.*). A full \
-dump is handed over as it is.
+kgdb(1) and crashinfo(8) need an uncompressed dump. livecore unpacks it into a private directory \
+(mode 0700) on the first file system with enough space: --dir, or else the directory for temporary \
+files, /var/crash, /var/tmp and the directory of the dump. The directory is removed when the program \
+exits and when a signal, even SIGKILL, ends livecore. A crash of the machine leaves it behind \
+(livecore.tmp.*). A full dump is passed on unchanged.
 
-kgdb is given ARGS, the kernel and the dump; interrupts are its own meanwhile. crashinfo is given \
-the directory (-d), the dump's number (-n), the kernel (-k) and ARGS, and finds vmcore.N and info.N \
-there; its report goes to standard output or to -o.
+kgdb gets ARGS, the kernel and the dump; it handles Ctrl-C itself. crashinfo gets the directory (-d), \
+the dump's number (-n), the kernel (-k) and ARGS, and reads vmcore.N and info.N. Its report goes to \
+standard output or to -o.
 
-Both are FreeBSD's. `livecore triage` needs neither, nor FreeBSD; `livecore convert --to elf` writes \
-a core for lldb and gdb.";
+Both programs are part of FreeBSD. `livecore triage` needs neither of them. `livecore convert --to elf` \
+writes a core for lldb and gdb.";
 
-/// What is asked for.
+/// Arguments of `livecore kgdb`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Which dump.
+    /// The dump to unpack.
     #[command(flatten)]
     pub dump: KernelAndDump,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Run crashinfo(8) instead of kgdb(1)
     #[arg(long)]
     pub crashinfo: bool,
-    /// Where crashinfo's report goes [default: standard output]
+    /// Write crashinfo's report to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE", requires = "crashinfo")]
     pub output: Option<PathBuf>,
-    /// The program to run [default: kgdb, or crashinfo]
+    /// Program to run [default: kgdb, or crashinfo]
     #[arg(long, value_name = "PROGRAM")]
     pub program: Option<PathBuf>,
-    /// Where to unpack
+    /// Unpack into a new directory below DIR
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Threads that unpack [default: one per processor]
+    /// Threads for unpacking [default: one per processor]
     #[arg(short = 'j', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// More arguments for the program
@@ -67,7 +66,7 @@ pub struct Args {
     pub args: Vec<OsString>,
 }
 
-/// Unpacks, runs, removes.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let opening = Opening {
         threads: args.threads,
@@ -79,7 +78,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     for warning in dump.envelope().warnings() {
         session.warn(name, warning);
     }
-    // Compared with the dump, or looked for, before anything is unpacked.
+    // Find the kernel and compare it with the dump before unpacking.
     let kernel = match kernel_args.open(&dump, name, session)? {
         Some(pair) => Some(absolute(pair.path())?),
         None => None,
@@ -87,9 +86,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(output) = &args.output
         && matches!(Destination::parse(output), Destination::Directory(_))
     {
-        return Err(Failure::usage("a directory; the report is a file").about(output));
+        return Err(Failure::usage("output must be a file, not a directory").about(output));
     }
-    let parent = unpack::with_room(&places(args, session), unpack::len(&dump))
+    let parent = unpack::with_space(&places(args, session), unpack::len(&dump))
         .map_err(|failure| failure.about(name))?;
     let mut directory = PrivateDirectory::create(&parent)?;
     directory.guard(&mut guard::command("kgdb-guard")?)?;
@@ -109,7 +108,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             command.arg("-k").arg(kernel);
         }
         command.args(&args.args);
-        // Its own words are no part of the report, and tell why there is none.
+        // crashinfo's own messages are not part of the report; they explain why a report is
+        // missing.
         command.stdin(Stdio::null()).stdout(std::io::stderr());
     } else {
         command.args(&args.args);
@@ -132,7 +132,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     judge(&program, status)
 }
 
-/// The report that crashinfo has left in the directory.
+/// Copies crashinfo's report out of the directory.
 fn report(
     args: &Args,
     directory: &PrivateDirectory,
@@ -143,7 +143,7 @@ fn report(
     let text = match fs::read(&from) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            let what = format!("it has left no core.txt.{number}");
+            let what = format!("wrote no core.txt.{number}");
             return Err(Failure::could_not(what).about(&program(args).0));
         }
         Err(e) => return Err(Failure::from(e).about(&from)),
@@ -161,7 +161,7 @@ fn report(
             let mut pending = Destination::parse(path).begin(&options)?;
             let written = pending.write_all(&text);
             written.map_err(|e| Failure::from(e).about(path))?;
-            // Only a directory has an info file.
+            // Only a dump in a directory has an info file.
             pending.publish(&|_| Vec::new())?;
             Ok(())
         }
@@ -175,7 +175,7 @@ fn program(args: &Args) -> (PathBuf, &'static str) {
     (program, usual)
 }
 
-/// How FreeBSD comes by the program.
+/// How FreeBSD provides the program.
 fn package(args: &Args) -> &'static str {
     match args.crashinfo {
         true => "it is in the base system",
@@ -183,7 +183,7 @@ fn package(args: &Args) -> &'static str {
     }
 }
 
-/// Where there may be room, best first.
+/// The directories to unpack into, in order of preference.
 fn places(args: &Args, session: &Session<'_>) -> Vec<PathBuf> {
     if let Some(dir) = &args.dir {
         return vec![dir.clone()];
@@ -204,7 +204,7 @@ fn places(args: &Args, session: &Session<'_>) -> Vec<PathBuf> {
     places
 }
 
-/// Programs are run elsewhere than paths were said.
+/// The path from the root; the program may run in another directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::from(e).about(path))
 }

@@ -1,4 +1,4 @@
-//! The process that removes what `kgdb` has unpacked when that is killed. Standard input is a pipe
+//! The process that removes what `kgdb` unpacked if `kgdb` is killed. Its standard input is a pipe
 //! that ends then.
 
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use livecore_livedump::publish::watch_over;
 
 use crate::failure::Failure;
 
-/// What is watched over.
+/// Arguments of the hidden verb `kgdb-guard`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory
+    /// Directory to remove
     directory: PathBuf,
 }
 
-/// Watches.
+/// Waits for the pipe to end, then removes the directory.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     watch_over(&mut std::io::stdin().lock(), &args.directory)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The command line, and the verbs, one file each: arguments, manual and work.
+//! The command line, with one file for each verb: its arguments, its manual page and its code.
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -29,25 +29,29 @@ pub mod triage;
 pub mod verify;
 
 const AFTER: &str = "\
-Exit codes: 0 done; 1 could not (I/O, memory, permission, no such address); 2 the input is broken; \
-3 sound or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, \
-the temporary file removed; 141 the reader of standard output went away. Of several inputs the \
-worst counts, in the order 1, 2, 63, 3, 0. `compare` has codes of its own.
+Exit codes: 0 done; 1 failed (I/O, memory, permission, address not found); 2 broken input; 3 sound \
+or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, after the \
+temporary file was removed; 141 the reader of standard output exited. With several inputs the worst \
+counts, in the order 1, 2, 63, 3, 0. `compare` has its own codes.
 
-`-` is standard input or standard output where a stream will do. Data goes to standard output, \
-people are spoken to on standard error. SIGUSR1 (and Ctrl-T where the terminal has it) prints how \
-far the work is.";
+`-` is standard input or standard output, where a stream is possible. Data goes to standard output, \
+messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports it) prints progress.
 
-/// Takes, converts, checks and serves FreeBSD kernel dumps
+The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
+256M.";
+
+/// Take, convert, check and serve FreeBSD kernel dumps
 #[derive(Debug, Parser)]
 #[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
 #[command(arg_required_else_help = true, subcommand_value_name = "VERB")]
 #[command(subcommand_help_heading = "Verbs", infer_subcommands = false)]
 pub struct Cli {
-    /// No progress and no remarks on standard error; errors and warnings are still told
+    /// Suppress progress and informational messages
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    /// Print details: what sound dumps contain, remedies for findings, kernels tried
+    /// Print details
+    ///
+    /// The facts of sound dumps, remedies for findings, and the kernels that were tried.
     #[arg(
         short,
         long,
@@ -56,74 +60,76 @@ pub struct Cli {
         conflicts_with = "quiet"
     )]
     pub verbose: bool,
-    /// When to color reports; auto: on a terminal, unless NO_COLOR is set
+    /// When to color reports
+    ///
+    /// auto: on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, help_heading = "Global options", value_name = "WHEN",
           default_value = "auto", value_parser = ["auto", "always", "never"])]
     pub color: String,
-    /// How to show progress on standard error; auto: a bar on a terminal; json: lines of JSON
-    /// (docs/json.md)
+    /// Progress output on standard error
+    ///
+    /// auto: a bar on a terminal; json: lines of JSON (docs/json.md).
     #[arg(long, global = true, help_heading = "Global options", value_name = "FORM", default_value = "auto",
           value_parser = ["auto", "bar", "json", "none"])]
     pub progress: String,
-    /// Memory for bitmaps, page tables and decoded frames [default: 256M; less where a quarter of the
-    /// available memory or half of `ulimit -v` is less]
+    /// Memory for bitmaps, page tables and frames [default: 256M]
     #[arg(long, global = true, help_heading = "Global options", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// What to do.
+    /// The verb to run.
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-/// What to do.
+/// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Write an emulated machine's memory and kernel
+    /// Create an emulated machine's memory and kernel
     Synth(synth::Args),
     /// Take a dump of a machine
     Take(take::Args),
-    /// Say what a dump is
+    /// Describe a dump or a memory image
     Info(info::Args),
-    /// Check everything that dumps claim of themselves
+    /// Check headers, checksums and structure of dumps
     Verify(verify::Args),
-    /// Say whether two dumps hold the same
+    /// Compare two dumps
     Compare(compare::Args),
-    /// Write a dump in another container or codec, or as another kind
+    /// Convert a dump to another container, codec or kind
     Convert(convert::Args),
-    /// Make the best sound dump of a damaged one
+    /// Recover a sound dump from a damaged one
     Salvage(salvage::Args),
-    /// Print the dumped machine's memory
+    /// Print memory of the dumped machine
     Read(read::Args),
-    /// Print the kernel's message buffer
+    /// Print the kernel message buffer
     Dmesg(dmesg::Args),
-    /// List the dumped machine's processes and threads
+    /// List processes and threads
     Ps(ps::Args),
-    /// Print threads with their registers and call chains
+    /// Print threads with registers and backtraces
     Threads(threads::Args),
-    /// Report what a crash left: panic, CPUs, processes, messages
+    /// Summarize a crash: panic, CPUs, processes, messages
     Triage(triage::Args),
     /// Unpack a dump for kgdb(1), crashinfo(8) and libkvm
     Export(export::Args),
-    /// Run kgdb(1) or crashinfo(8) on a dump of any codec
+    /// Run kgdb(1) or crashinfo(8) on any dump
     Kgdb(kgdb::Args),
     /// Serve a dump to gdb and lldb
     Serve(serve::Args),
     /// Start a debugger on a dump
     Gdb(gdb::Args),
-    /// Operate mem(4): memory, memory ranges, physical addresses
+    /// Access mem(4): memory, memory ranges, physical addresses
     Mem(mem::Args),
-    /// Print the completion script for a shell
+    /// Print a shell completion script
     Completions(completions::Args),
     /// Print or write the manual pages
     Man(man::Args),
-    /// Watches over a paused guest, for `take --qmp --pause`
+    /// Resume a paused guest if `take --qmp --pause` is killed
     #[command(hide = true)]
     QmpGuard,
-    /// Watches over the directory that `kgdb` has unpacked into
+    /// Remove the directory of `kgdb` if it is killed
     #[command(hide = true)]
     KgdbGuard(kgdb_guard::Args),
 }
 
-/// Does it.
+/// Runs `verb`.
 pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
     match verb {
         Verb::Verify(args) => verify::run(args, session),

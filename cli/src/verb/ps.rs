@@ -1,4 +1,4 @@
-//! `livecore ps DUMP`: the processes and threads of the dumped machine.
+//! `livecore ps DUMP`: lists the processes and threads of the dumped machine.
 
 use std::io::Write;
 
@@ -15,31 +15,31 @@ const MANUAL: &str = "\
 Examples:
   livecore ps livecore.0.zst --kernel /boot/kernel/kernel
   livecore ps vmcore.3 --kernel kernel.debug --json
-  livecore ps -M vmcore.3 -N /boot/kernel/kernel      as ps(1)
+  livecore ps -M vmcore.3 -N /boot/kernel/kernel      (as ps(1))
 
-One line per thread, processes newest first as the kernel lists them, then zombies. What a kernel
-does not export is known only if its file has type information (CTF or DWARF): the parent, the wait
-message, why a thread is not on a CPU. Without, PPID and WAIT are `-`, and STATE is told by the
-functions on the thread's stack; `off-cpu` if they do not tell.
+Prints a line for each thread, in the order of the kernel's lists: processes newest first, then \
+zombies. A kernel with type information (CTF or DWARF) also gives the parent, the wait message and \
+the reason why a thread is off its CPU. Without it PPID and WAIT are `-`, and STATE is derived from the \
+functions on the thread's stack, or `off-cpu` if they do not show it.
 
-A thread that was on a CPU is `running`, also if that CPU was stopped for the dump.";
+A thread that was on a CPU is `running`, even if that CPU was stopped for the dump.";
 
-/// What is asked for.
+/// Arguments of `livecore ps`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Which dump.
+    /// The dump to read.
     #[command(flatten)]
     pub dump: DumpArg,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// One JSON answer; docs/schemas/ps.schema.json.
+/// JSON output; docs/schemas/ps.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer {
     dump: String,
@@ -71,7 +71,7 @@ struct ThreadAnswer {
     context: &'static str,
 }
 
-/// Prints the list.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let name = args.dump.path();
     let pair = input::pair(name, Opening::default(), &args.kernel, session)?;
@@ -83,7 +83,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let found = kernel
         .processes()
         .map_err(|e| Failure::from(e).about(name))?;
-    session.tell_lacks(name, &found.missing, &found.problems);
+    session.print_missing(name, &found.missing, &found.problems);
     if args.json {
         let answer = Answer {
             dump: name.display().to_string(),

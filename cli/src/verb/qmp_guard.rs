@@ -1,5 +1,5 @@
-//! The process that lets a paused guest go on when `take --qmp --pause` is killed. Standard input
-//! is a pipe that ends then, standard output the QMP socket.
+//! The process that resumes a paused guest if `take --qmp --pause` is killed. Its standard input is
+//! a pipe that ends then; its standard output is the QMP socket.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use livecore_livedump::qmp::keep_watch;
 
 use crate::failure::Failure;
 
-/// Watches.
+/// Waits for the pipe to end, then resumes the guest.
 pub(crate) fn run() -> Result<(), Failure> {
     let socket = std::io::stdout().as_fd().try_clone_to_owned()?;
     let mut socket = UnixStream::from(socket);

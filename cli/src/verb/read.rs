@@ -1,7 +1,6 @@
-//! `livecore read DUMP ADDR|SYMBOL LEN`: bytes of the dumped machine's memory.
+//! `livecore read DUMP ADDR|SYMBOL LEN`: prints memory of the dumped machine.
 //!
-//! What is not in the dump is an error and never zeros. Everything before the first byte that
-//! cannot be had is printed, whatever the form of the output.
+//! A page that is not in the dump is an error, never zeros. The bytes before it are printed.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -25,43 +24,46 @@ Examples:
   livecore read vmcore.3 0xfffff80000001000 4K --raw > page
   livecore read vmcore.3 0x1000 64 --phys
 
-What is not in the dump is an error, never zeros; everything before it is printed.";
+A page that is not in the dump is an error, never zeros. The bytes before it are printed.";
 
-/// What is asked for.
+/// Arguments of `livecore read`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     pub dump: PathBuf,
-    /// Where to begin: an address (decimal, or hexadecimal after 0x), or a kernel symbol, which
-    /// may be followed by +OFFSET
+    /// First address, or a kernel symbol with an optional +OFFSET
+    ///
+    /// An address is decimal, or hexadecimal after 0x.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
-    /// Number of bytes: decimal, 0x hexadecimal, or with K, M, G [default: the symbol's size]
+    /// Number of bytes [default: the symbol's size]
+    ///
+    /// Decimal, or hexadecimal after 0x, with an optional suffix K, M or G.
     #[arg(value_name = "LENGTH", value_parser = parse_size)]
     pub len: Option<u64>,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// ADDR is a physical address
+    /// Treat ADDR as a physical address
     #[arg(long, conflicts_with = "kernel")]
     pub phys: bool,
-    /// In which form.
+    /// The output format.
     #[command(flatten)]
     pub format: FormatArgs,
-    /// Zeros for pages that a short file has lost; said on standard error
+    /// Read pages lost at the end of a short file as zeros
     #[arg(long)]
     pub zero_tail: bool,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints the bytes.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let symbolic = args.place.symbol().is_some();
     if symbolic && args.phys {
-        let what = "a symbol has no physical address of its own";
+        let what = "--phys needs a number, not a symbol";
         return Err(Failure::usage(what));
     }
     if args.len.is_none() && !symbolic {
@@ -71,31 +73,33 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         args.format.check(len, args.json)?;
     }
     let dump = input::dump(&args.dump, Opening::default(), session)?;
-    input::tell_memory_warnings(&dump, &args.dump, session);
-    // A full dump's page tables are found by its kernel.
+    input::print_memory_warnings(&dump, &args.dump, session);
+    // The page tables of a full dump are found through its kernel.
     let needed = dump.minidump().is_none() && !args.phys;
     let kernel = if symbolic && dump.minidump().is_some() {
         Some(args.kernel.require(&dump, &args.dump, session)?)
     } else if needed || args.kernel.named(&session.env).is_some() && dump.minidump().is_some() {
-        // One that is named is compared with the dump, needed or not.
+        // A named kernel is compared with the dump even if it is not needed.
         args.kernel.open(&dump, &args.dump, session)?
     } else {
         None
     };
     if needed && kernel.is_none() {
-        let what = "a full dump's page tables are found by its kernel";
+        let what = "cannot locate the page tables of a full dump without its kernel";
         return Err(Failure::new(Exit::UNSUPPORTED, what)
             .about(&args.dump)
-            .next("say --kernel ELF, or --phys for a physical address"));
+            .next("use --kernel ELF, or --phys with a physical address"));
     }
     let at = match (&args.place, &kernel) {
         (Location::Address(at), _) => *at,
         (symbol, Some(kernel)) => symbol
             .address(kernel.elf())
             .map_err(|e| Failure::could_not(e).about(kernel.path()))?,
-        // Both kinds of dump have refused a symbol without a kernel above.
+        // A symbol without a kernel has failed above.
         (Location::Symbol { name, .. }, None) => {
-            return Err(Failure::usage(format_args!("{name} is a symbol")));
+            return Err(Failure::usage(format_args!(
+                "symbol {name} needs a kernel; use --kernel ELF"
+            )));
         }
     };
     let len = match (args.len, &kernel) {
@@ -117,7 +121,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(pair) => pair.memory(),
         None => dump.memory(),
     };
-    let range = Range {
+    let range = ByteRange {
         at: match args.phys {
             true => Address::Phys(PhysAddr(at)),
             false => Address::Virt(VirtAddr(at)),
@@ -127,76 +131,76 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     print(args, &*memory, range, order, session)
 }
 
-/// A run of bytes.
+/// A range of bytes.
 #[derive(Debug, Clone, Copy)]
-struct Range {
+struct ByteRange {
     at: Address,
     len: u64,
 }
 
-/// How far reading came.
+/// How far the copy came.
 #[derive(Debug, Default)]
-struct Served {
+struct Copied {
     /// Bytes given to the sink.
     len: u64,
-    /// Zeros among them that stand for pages beyond the end of the file.
+    /// Zeros among them, in place of pages beyond the end of the file.
     zeroed: u64,
-    /// Why it ended early.
+    /// Why the copy ended early.
     error: Option<Failure>,
 }
 
-/// Gives the bytes of `range` to `sink`, page by page, up to the first that cannot be had.
-fn serve(
+/// Copies the bytes of `range` to `sink`, page by page, up to the first that cannot be read.
+fn copy(
     memory: &dyn KernelMemory,
-    range: Range,
+    range: ByteRange,
     zero_tail: bool,
     sink: &mut Sink<'_>,
-) -> Result<Served, Failure> {
+) -> Result<Copied, Failure> {
     let page = memory.page_size();
     let mut buf = vec![0; usize::try_from(page).map_err(Failure::could_not)?];
-    let mut served = Served::default();
-    while served.len < range.len {
-        let Some(here) = range.at.checked_add(served.len) else {
-            served.error = Some(Failure::could_not(
-                "the range runs over the end of the address space",
+    let mut copied = Copied::default();
+    while copied.len < range.len {
+        let Some(here) = range.at.checked_add(copied.len) else {
+            copied.error = Some(Failure::could_not(
+                "range extends beyond the end of the address space",
             ));
             break;
         };
         let in_page = page - here.value() % page;
-        // At most a page, which is the length of `buf`.
-        let n = in_page.min(range.len - served.len) as usize;
+        // At most one page, the length of `buf`.
+        let n = in_page.min(range.len - copied.len) as usize;
         let piece = &mut buf[..n];
         let (good, result) = memory.read_part(here, piece);
         match result {
             Ok(()) => {}
             Err(ReadError::BeyondEnd { .. }) if zero_tail => {
                 piece[good..].fill(0);
-                served.zeroed += (n - good) as u64;
+                copied.zeroed += (n - good) as u64;
             }
             Err(error) => {
                 sink(&piece[..good])?;
-                served.len += good as u64;
-                served.error = Some(explain(error));
+                copied.len += good as u64;
+                copied.error = Some(explain(error));
                 break;
             }
         }
         sink(piece)?;
-        served.len += n as u64;
+        copied.len += n as u64;
     }
-    Ok(served)
+    Ok(copied)
 }
 
 fn explain(error: ReadError) -> Failure {
     let beyond = matches!(error, ReadError::BeyondEnd { .. });
     let failure = Failure::from(error);
     if beyond {
-        failure.next("--zero-tail reads lost pages as zeros")
+        failure.next("use --zero-tail to read lost pages as zeros")
     } else {
         failure
     }
 }
 
-/// One JSON answer; docs/schemas/read.schema.json.
+/// JSON output; docs/schemas/read.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     dump: String,
@@ -216,32 +220,32 @@ struct Answer<'a> {
     error: Option<String>,
 }
 
-/// Prints `range` in the form that `args` ask for.
+/// Prints `range` in the format that `args` select.
 fn print(
     args: &Args,
     memory: &dyn KernelMemory,
-    range: Range,
+    range: ByteRange,
     order: Order,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let served = if args.json {
+    let copied = if args.json {
         print_json(args, memory, range, order, session)?
     } else {
         let place = (range.at.value(), range.len);
         args.format.print(&mut session.out, place, order, |sink| {
-            serve(memory, range, args.zero_tail, sink)
+            copy(memory, range, args.zero_tail, sink)
         })?
     };
-    if served.zeroed > 0 {
+    if copied.zeroed > 0 {
         session.warn(
             &args.dump,
             format_args!(
-                "the last {} bytes are zeros in place of pages that the file has lost",
-                served.zeroed
+                "the last {} bytes are zeros: the file ends before their pages",
+                copied.zeroed
             ),
         );
     }
-    match served.error {
+    match copied.error {
         Some(failure) => Err(failure.about(&args.dump)),
         None => Ok(()),
     }
@@ -250,12 +254,12 @@ fn print(
 fn print_json(
     args: &Args,
     memory: &dyn KernelMemory,
-    range: Range,
+    range: ByteRange,
     order: Order,
     session: &mut Session<'_>,
-) -> Result<Served, Failure> {
+) -> Result<Copied, Failure> {
     let mut bytes = Vec::new();
-    let served = serve(memory, range, args.zero_tail, &mut |piece| {
+    let copied = copy(memory, range, args.zero_tail, &mut |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     })?;
@@ -270,22 +274,22 @@ fn print_json(
         symbol: args.place.symbol(),
         physical: physical.map(|at| format!("{at:#x}")),
         requested: range.len,
-        length: served.len,
-        zeroed: served.zeroed,
+        length: copied.len,
+        zeroed: copied.zeroed,
         bytes: hex(&bytes),
         words: args.format.numbers(&bytes, order),
-        error: served.error.as_ref().map(Failure::to_string),
+        error: copied.error.as_ref().map(Failure::to_string),
     };
     crate::json::print(&answer, &mut session.out)?;
-    Ok(served)
+    Ok(copied)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Three pages: one there, one cut at 0x1800 by the end of the file, one never dumped. Their
-    /// virtual addresses are the same numbers.
+    /// Three pages: one complete, one cut at 0x1800 by the end of the file, one not dumped. Virtual
+    /// addresses equal physical ones.
     struct Cut;
 
     impl KernelMemory for Cut {
@@ -316,46 +320,46 @@ mod tests {
         }
     }
 
-    fn read(at: u64, len: u64, zero_tail: bool) -> (Vec<u8>, Served) {
+    fn read(at: u64, len: u64, zero_tail: bool) -> (Vec<u8>, Copied) {
         let mut got = Vec::new();
-        let range = Range {
+        let range = ByteRange {
             at: Address::Phys(PhysAddr(at)),
             len,
         };
-        let served = serve(&Cut, range, zero_tail, &mut |piece| {
+        let copied = copy(&Cut, range, zero_tail, &mut |piece| {
             got.extend_from_slice(piece);
             Ok(())
         })
         .unwrap();
-        assert_eq!(served.len, got.len() as u64);
-        (got, served)
+        assert_eq!(copied.len, got.len() as u64);
+        (got, copied)
     }
 
     #[test]
-    fn bytes_of_a_page_cut_in_the_middle_are_served_up_to_the_cut() {
-        let (got, served) = read(0xff0, 0x1000, false);
+    fn bytes_of_a_page_cut_in_the_middle_are_read_up_to_the_cut() {
+        let (got, copied) = read(0xff0, 0x1000, false);
         assert_eq!(got.len(), 0x810);
         assert_eq!((got[0], got[0x10], got[0x80f]), (0x0f, 0x10, 0x17));
-        let error = served.error.unwrap().to_string();
+        let error = copied.error.unwrap().to_string();
         assert!(error.contains("beyond the end of the file"), "{error}");
         assert!(error.contains("--zero-tail"), "{error}");
     }
 
     #[test]
     fn zero_tail_fills_what_the_file_has_lost_and_counts_it() {
-        let (got, served) = read(0x1700, 0x900, true);
-        assert!(served.error.is_none());
-        assert_eq!(served.zeroed, 0x800);
+        let (got, copied) = read(0x1700, 0x900, true);
+        assert!(copied.error.is_none());
+        assert_eq!(copied.zeroed, 0x800);
         assert!(got[..0x100].iter().all(|b| *b == 0x17));
         assert!(got[0x100..].iter().all(|b| *b == 0));
     }
 
     #[test]
     fn hole_is_an_error_even_with_zero_tail() {
-        let (got, served) = read(0x1fff, 2, true);
+        let (got, copied) = read(0x1fff, 2, true);
         assert_eq!(got, [0]);
         assert!(
-            served
+            copied
                 .error
                 .unwrap()
                 .to_string()

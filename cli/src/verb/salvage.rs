@@ -1,4 +1,4 @@
-//! `livecore salvage IN OUT`: the best sound dump that a damaged or truncated one still gives.
+//! `livecore salvage IN OUT`: recovers a sound dump from a damaged or truncated one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,62 +15,63 @@ use crate::input;
 use crate::output;
 use crate::session::Session;
 
-/// Ranges of lost pages that people are shown.
+/// The most ranges of lost pages in the text report.
 const RANGES: usize = 16;
-/// Damaged places that people are shown.
+/// The most damaged places in the text report.
 const PLACES: usize = 16;
 
 const MANUAL: &str = "\
 Examples:
   livecore salvage broken.zst livecore.0.zst
-  livecore salvage /dev/da0p2 vmcore.zst       headers of a dump device lost
+  livecore salvage /dev/da0p2 vmcore.zst       a dump device without headers
 
-Lost pages become holes, never zeros. A damaged frame costs its own pages where an index or the \
-length of the whole tells the place of the others; a stream in one piece is kept up to the damage. \
-What is lost is said on standard output, and in the seal: verify tells of it as SEAL-SALVAGED. \
-Pages without any checksum (uncompressed and unsealed, or of a stream that has lost its end) are \
-kept and counted as unproven; --proven drops them.
+Lost pages become holes, never zeros. Damage to a frame loses only the pages of that frame, if an index \
+or the total length locates the other frames; a single compressed stream is kept up to the damage. The \
+losses are printed and recorded in the seal, which `verify` reports as SEAL-SALVAGED. Pages without a \
+checksum (uncompressed without a seal, or in a stream that has lost its end) are kept and counted as \
+unproven; --proven drops them.
 
-Of a full dump the pages that are left are described anew. A core or a full dump that carries a \
-minidump gives that minidump, which knows more; convert makes either of it again.
+A full dump gets new program headers for the pages that are left. From a core or a full dump that carries \
+a minidump, that minidump is recovered, since it contains more; `convert` changes it back.
 
-Exits with 0 if nothing was damaged, 3 if something was, 2 if nothing is written: without minidump \
-header and dump_avail, or the headers of a full dump, no page has an address; and what verify would \
-call broken is not written.";
+Exits with 0 if nothing was damaged, and 3 if something was. Exits with 2 and writes nothing if \
+the minidump header and dump_avail, or the headers of a full dump, are lost (no page has an address \
+then), or if `verify` would call the result broken.";
 
-/// What is asked for.
+/// Arguments of `livecore salvage`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// What is left of a dump; `-` for standard input
+    /// Damaged dump; `-` for standard input
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// Where the sound dump goes; `-` for standard output. The suffix .gz or .zst chooses the codec
-    /// if no option does
+    /// Output file; `-` for standard output
+    ///
+    /// The suffix .gz or .zst selects the codec if no option does.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// How to compress.
+    /// The codec.
     #[command(flatten)]
     pub codec: CodecArgs,
-    /// How payload and header are laid in the file
+    /// Container format of the file
     #[arg(long, value_enum, value_name = "CONTAINER", default_value = "sealed")]
     pub container: ContainerArg,
-    /// Only pages that a checksum proves
+    /// Keep only pages that a checksum proves
     #[arg(long)]
     pub proven: bool,
     /// Replace OUT if it exists
     #[arg(short, long)]
     pub force: bool,
-    /// Say what was kept and lost as one JSON object (docs/json.md)
+    /// Print a JSON report of kept and lost pages (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Salvages.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.output);
     if matches!(destination, Destination::Directory(_)) {
-        return Err(Failure::usage("a directory; OUT is a file").about(&args.output));
+        return Err(Failure::usage("OUT must be a file, not a directory").about(&args.output));
     }
     output::check_stdout(&destination, args.json, session)?;
     let target = output::target(
@@ -86,7 +87,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         info: info_beside(&args.input),
     };
     let file = input::seekable(&args.input, session)?;
-    let bar = session.bar("salvage: look", args.json, None);
+    let bar = session.bar("salvage: scan", args.json, None);
     let found = Salvage::examine(Arc::new(file), &options, &bar);
     drop(bar);
     let found = found.map_err(|e| input::not_opened(e, &args.input))?;
@@ -107,18 +108,18 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.json {
         let mut value = value(&args.input, report);
         value["written"] = serde_json::to_value(&written)
-            .map_err(|e| Failure::could_not(format_args!("the report: {e}")))?;
+            .map_err(|e| Failure::could_not(format_args!("cannot format the report: {e}")))?;
         crate::json::print(&value, &mut session.out)?;
     } else {
         let mut text = Vec::new();
         tell(&args.input, report, &mut text)?;
         let text = String::from_utf8_lossy(&text);
-        // A dump on standard output leaves no room for words there.
+        // If the dump goes to standard output, the report goes to standard error.
         match destination.is_stdout() {
             true => text.lines().for_each(|line| session.voice.say(line)),
             false => std::io::Write::write_all(&mut session.out, text.as_bytes())?,
         }
-        written.tell(false, session)?;
+        written.print(false, session)?;
     }
     session.note(match report.is_whole() {
         true => Exit::DONE,
@@ -127,7 +128,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what the verifier would call broken: a dump that cannot be trusted is not written.
+/// Fails if the verifier would call the result broken.
 fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<(), Failure> {
     let dump = found.as_raw_file().map_err(Failure::from)?;
     let len = dump.size()?;
@@ -145,12 +146,12 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
             report
                 .verdict
                 .reason()
-                .unwrap_or("the result cannot be checked"),
+                .unwrap_or("cannot verify the result"),
         )),
         _ => {
             let error = report.findings.iter().find(|f| report.fails(f.rule));
             let why = error.map_or_else(
-                || report.verdict.reason().unwrap_or("no dump").to_string(),
+                || report.verdict.reason().unwrap_or("not a dump").to_string(),
                 |f| {
                     format!(
                         "{}: {} at {:#x}: found {}, expected {}",
@@ -159,20 +160,20 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
                 },
             );
             Err(Failure::broken(format_args!(
-                "what is left is not a sound dump, and nothing is written: {why}"
+                "recovered dump is not sound, so nothing was written: {why}"
             )))
         }
     }
 }
 
-/// The info file beside `path`, if it is one that can be read.
+/// Reads the info file of the dump `path`, if there is a valid one.
 fn info_beside(path: &Path) -> Option<livecore_minidump::info::Info> {
     let info = livecore_minidump::dump::info_file(path)?;
     let bytes = livecore_minidump::dump::read_info(&info).ok()?;
     livecore_minidump::info::Info::parse(&String::from_utf8_lossy(&bytes))
 }
 
-/// docs/schemas/salvage.schema.json, but for what was written.
+/// The JSON report of docs/schemas/salvage.schema.json, without the file that was written.
 fn value(path: &Path, report: &Report) -> Value {
     let pages = &report.pages;
     let ranges: Vec<_> = pages
@@ -249,19 +250,19 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
     if pages.unproven > 0 && !report.is_whole() {
         writeln!(
             out,
-            "  {} of the kept pages are proven by no checksum",
+            "  {} kept pages are not covered by a checksum",
             pages.unproven
         )?;
     }
     if pages.unknown > 0 {
-        let unknown = pages.unknown;
         writeln!(
             out,
-            "  of {unknown} pages the bitmap no longer says whether they were there"
+            "  {} pages may be lost: the bitmap is damaged",
+            pages.unknown
         )?;
     }
     for field in &report.mended {
-        writeln!(out, "  mended: {field}")?;
+        writeln!(out, "  repaired: {field}")?;
     }
     for s in &report.sections {
         writeln!(out, "  {}: {} of {} bytes lost", s.section, s.lost, s.len)?;
@@ -271,13 +272,13 @@ fn tell(path: &Path, report: &Report, out: &mut dyn std::io::Write) -> std::io::
     }
     let more = pages.ranges.len().saturating_sub(RANGES);
     if more > 0 {
-        writeln!(out, "  and {more} more ranges; --json has them")?;
+        writeln!(out, "  and {more} more ranges; use --json to list all")?;
     }
     if report.unplaced > 0 {
         let bytes = report.unplaced;
         writeln!(
             out,
-            "  {bytes} bytes of good frames between gaps have no certain place"
+            "  {bytes} bytes of intact frames were dropped: their address is unknown"
         )?;
     }
     for d in report.damage.iter().take(PLACES) {

@@ -1,4 +1,4 @@
-//! `livecore serve DUMP`: a GDB remote server over a dump.
+//! `livecore serve DUMP`: serves a dump over the GDB remote protocol.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::transport::{self, Listener};
 use livecore_serve::Served;
 
 const MANUAL: &str = "\
-The address is printed on standard output as soon as debuggers can connect, in one line:
+When debuggers can connect, one line with the address is printed on standard output:
   listening unix:/tmp/livecore.aB3dE6/gdb
 
 In gdb:
@@ -23,31 +23,31 @@ In lldb:
 Without a socket:
   (gdb) target remote | livecore serve -q --stdio livecore.0.zst
 
-A gdb that does not know FreeBSD (`set osabi` does not list it; Debian's does not) needs
-`set osabi none` before `file`, if `file` is used at all: with `target remote` alone it reads the \
-kernel from here, with its ABI taken out.
+A gdb without FreeBSD support (`set osabi` does not list it; Debian's gdb is one) needs \
+`set osabi none` before `file`. With `target remote` alone it reads the kernel from the server, with the \
+ABI removed.
 
-`monitor help` in gdb, `process plugin packet monitor help` in lldb, tells what else there is: call \
-chains through trap frames, ps, dmesg, modules.
+`monitor help` in gdb, or `process plugin packet monitor help` in lldb, lists more commands: backtraces \
+through trap frames, ps, dmesg, modules.
 
-A dump is served as it lies there. One that is a single compressed stream, as FreeBSD writes \
-vmcore.N.gz and vmcore.N.zst, is decoded once before anybody is served, and kept in a file without a \
-name in TMPDIR, compressed; `livecore convert` makes one of it that can be read anywhere.
+A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decompressed once before \
+the first debugger is served, into an unnamed compressed file in TMPDIR. Run `livecore convert IN OUT` \
+once to avoid this.
 
 Up to eight debuggers are served at once. One that sends nothing for an hour is disconnected. \
-Nothing can be run or written.
+Debuggers cannot run the kernel or write to it.
 
-Every program that can connect can read the kernel's memory. The default is a socket in a new \
-directory that only you can enter. With --listen every user of this machine can connect, and with \
-an address of a network every host on it. docs/debuggers.md tells more.";
+Every program that can connect can read the kernel's memory. By default the server listens on a socket \
+in a new directory that only you can enter. With --listen every user of this machine can connect; with \
+a network address every host on that network can. See docs/debuggers.md.";
 
-/// What is asked for.
+/// Arguments of `livecore serve`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump
+    /// Dump to serve
     pub dump: PathBuf,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Listen on TCP [default: 127.0.0.1:0, any free port]
@@ -59,24 +59,24 @@ pub struct Args {
         value_parser = address
     )]
     pub listen: Option<String>,
-    /// Listen on a Unix socket of this name, for its owner alone
+    /// Listen on a Unix socket that only its owner can use
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     pub unix: Option<PathBuf>,
     /// Serve one debugger on standard input and output
     #[arg(long, conflicts_with_all = ["listen", "unix", "json"])]
     pub stdio: bool,
-    /// End when the first debugger has gone
+    /// Exit when the first debugger disconnects
     #[arg(long)]
     pub once: bool,
-    /// Zeros for pages that a short file has lost; said on standard error
+    /// Read pages lost at the end of a short file as zeros
     #[arg(long)]
     pub zero_tail: bool,
-    /// The line on standard output is one JSON object (docs/json.md)
+    /// Print the address as a JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// One JSON answer; docs/schemas/serve.schema.json.
+/// JSON output; docs/schemas/serve.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     dump: String,
@@ -88,7 +88,7 @@ struct Answer<'a> {
     transport: &'a str,
 }
 
-/// Serves until a signal comes, or with `--once` or `--stdio` until the debugger has gone.
+/// Serves until a signal arrives; with `--once` or `--stdio` until the debugger disconnects.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
     if args.stdio {
@@ -107,10 +107,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if listener.path().is_none() {
         let who = match listener.is_local() {
             true => "every user of this machine",
-            false => "every host that reaches this address",
+            false => "every host that can reach this address",
         };
         session.voice.say(format_args!(
-            "warning: {who} can read the dumped kernel's memory; without --listen only you can"
+            "warning: {who} can read the dumped kernel's memory; omit --listen to restrict access to yourself"
         ));
     }
     for line in served.greeting() {
@@ -122,12 +122,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         .map_err(|e| Failure::from(e).about(listener.address().as_ref()))
 }
 
-/// Accepts `HOST:PORT`, and says why what is probably the dump is not that.
+/// Accepts `HOST:PORT`. The error mentions the dump, which is easily taken for the value of
+/// --listen.
 fn address(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Err("expected HOST:PORT; name the dump before --listen".into()),
+        _ => Err("expected HOST:PORT; put DUMP before --listen".into()),
     }
 }
 

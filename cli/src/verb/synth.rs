@@ -1,4 +1,4 @@
-//! `livecore synth MACHINE.toml --out DIR`: an emulated machine as files.
+//! `livecore synth MACHINE.toml --out DIR`: creates an emulated machine as files.
 
 use std::path::PathBuf;
 
@@ -12,22 +12,24 @@ Example:
   livecore synth testdata/machines/tiny.toml --out machine
   livecore take --image machine/ram --kernel machine/kernel -o ./";
 
-/// What is asked for.
+/// Arguments of `livecore synth`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The machine's description (docs/machines.md); `-` for standard input
+    /// Machine description; `-` for standard input
+    ///
+    /// docs/machines.md describes the format.
     #[arg(value_name = "MACHINE.toml")]
     pub machine: PathBuf,
-    /// Where to write ram, kernel and machine.json; made if absent
+    /// Directory to create, with ram, kernel and machine.json
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Replace a machine that is there
+    /// Replace an existing machine
     #[arg(short, long)]
     pub force: bool,
 }
 
-/// Makes the machine and writes it.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if !args.force
         && let Some(there) = ["ram", "kernel", "machine.json"]
@@ -35,8 +37,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             .iter()
             .find(|path| path.symlink_metadata().is_ok())
     {
-        let failure = Failure::could_not("exists already").about(there);
-        return Err(failure.next("--force replaces it"));
+        let failure = Failure::could_not("already exists").about(there);
+        return Err(failure.next("use --force to replace it"));
     }
     let machine = emulated::machine(&args.machine, session)?;
     // The error names its file.
@@ -47,7 +49,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     let ram = machine.memory().ranges().last().map_or(0, |r| r.end);
     session.voice.say(format_args!(
-        "{}: {} {} machine, memory up to {}, a dump of {} pages",
+        "{}: {} {} machine, memory up to {}, {} pages in a dump",
         args.out.display(),
         truth.architecture.name(),
         truth.osrelease,

@@ -1,4 +1,4 @@
-//! `livecore threads DUMP`: the threads of the dumped machine with their registers and call chains.
+//! `livecore threads DUMP`: prints threads with their registers and backtraces.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -25,47 +25,50 @@ Examples:
   livecore threads vmcore.3 --kernel kernel.debug --tid 100670 --tid 0x186a2 --json
   livecore threads vmcore.3 --kernel kernel.debug --pid 814
 
-Threads come in the order of the kernel's lists: processes newest first, then zombies. Registers are
-those that the kernel saved: all that a context switch keeps, of the thread that wrote the dump, of
-threads on stopped CPUs and of those that did not run; none of a thread on a CPU that ran on.
+Threads are printed in the order of the kernel's lists: processes newest first, then zombies. The \
+registers are those that the kernel saved at a context switch, for the thread that wrote the dump, \
+for threads on stopped CPUs and for threads off a CPU. A thread on a CPU that was not stopped has none.
 
-Chains follow frame pointers, through traps and interrupts, to where the thread came from user mode
-or began. Functions are told by the kernel's symbols, those of loaded kernel files by the names that
-the kernel's linker has in memory; where it has none, the file is told, and how far from its
-address.
+Backtraces follow frame pointers through traps and interrupts, up to the entry from user mode or the \
+start of the thread. Function names come from the kernel's symbols and, in loaded kernel modules, from \
+the symbols that the kernel's linker keeps in memory. If there are none, the module's file name and the \
+offset are printed.
 
-Of a guest that waits in its kernel's debugger and has dumped nothing, the thread that came there
-counts as the one that crashed.";
+If a guest waits in the kernel debugger and has not dumped, the thread that entered the debugger counts \
+as the one that crashed.";
 
-/// What is asked for.
+/// Arguments of `livecore threads`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     pub dump: PathBuf,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Only the thread with this id, decimal or 0x hexadecimal; may be given several times
+    /// Print only this thread; may be repeated
     #[arg(long, value_name = "TID", value_parser = parse_id)]
     pub tid: Vec<i32>,
-    /// Only the threads of the process with this id; may be given several times
+    /// Print only threads of this process; may be repeated
     #[arg(long, value_name = "PID", value_parser = parse_id)]
     pub pid: Vec<i32>,
-    /// Only the thread that wrote the dump, or came to the kernel's debugger where it would have
+    /// Print only the thread that wrote the dump
+    ///
+    /// If the kernel was in its debugger before it dumped, that is the thread that entered the
+    /// debugger.
     #[arg(long)]
     pub crashed: bool,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
 fn parse_id(text: &str) -> Result<i32, String> {
     let number = parse_number(text).map_err(|e| e.to_string())?;
-    i32::try_from(number).map_err(|_| format!("{text} is too large for an id"))
+    i32::try_from(number).map_err(|_| format!("{text} is too large for a thread or process id"))
 }
 
-/// One JSON answer; docs/schemas/threads.schema.json.
+/// JSON output; docs/schemas/threads.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer {
     dump: String,
@@ -116,7 +119,7 @@ struct TrapAnswer {
     registers: BTreeMap<&'static str, Option<Hex>>,
 }
 
-/// Prints the threads.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let about = |f: Failure| f.about(&args.dump);
     let pair = input::pair(&args.dump, Opening::default(), &args.kernel, session)?;
@@ -126,7 +129,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         session.warn(&args.dump, problem);
     }
     let found = kernel.processes().map_err(|e| about(e.into()))?;
-    session.tell_lacks(&args.dump, &found.missing, &found.problems);
+    session.print_missing(&args.dump, &found.missing, &found.problems);
 
     let all = args.tid.is_empty() && args.pid.is_empty() && !args.crashed;
     let wanted = |t: &&Thread| {
@@ -139,20 +142,20 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         if !list.iter().any(|t| t.tid == *tid) {
             let what = format_args!("no thread {tid}");
             return Err(about(
-                Failure::could_not(what).next("`livecore ps` lists them"),
+                Failure::could_not(what).next("use `livecore ps` to list threads"),
             ));
         }
     }
     for pid in &args.pid {
         if !list.iter().any(|t| t.pid == *pid) {
-            let what = format_args!("no process {pid} with a thread");
+            let what = format_args!("no thread of process {pid}");
             return Err(about(
-                Failure::could_not(what).next("`livecore ps` lists them"),
+                Failure::could_not(what).next("use `livecore ps` to list processes"),
             ));
         }
     }
     if args.crashed && !list.iter().any(|t| t.context == Context::Crashed) {
-        let what = "no thread wrote this dump: nothing says that the machine crashed";
+        let what = "no thread wrote this dump: it is not a crash dump";
         return Err(about(Failure::could_not(what)));
     }
     let registers = |thread: &Thread, session: &mut Session<'_>| match kernel.registers(thread) {
@@ -161,7 +164,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             let tid = thread.tid;
             session.warn(
                 &args.dump,
-                format_args!("registers of thread {tid}: {error}"),
+                format_args!("cannot read registers of thread {tid}: {error}"),
             );
             None
         }
@@ -246,7 +249,7 @@ fn trap(trap: &Trap) -> TrapAnswer {
     }
 }
 
-/// One thread: its title, its registers, its chain.
+/// Prints the title, the registers and the backtrace of one thread.
 fn text(
     kernel: &Kernel<'_>,
     thread: &Thread,
@@ -265,10 +268,10 @@ fn text(
     }
     writeln!(out)?;
     let Some(registers) = registers else {
-        return writeln!(out, "  its registers cannot be read");
+        return writeln!(out, "  registers cannot be read");
     };
     if registers.is_unknown() {
-        return writeln!(out, "  its registers are not known: its CPU ran on");
+        return writeln!(out, "  registers unknown: the CPU was not stopped");
     }
     let digits = 2 * kernel.elf().pointer_size();
     let known: Vec<_> = registers
@@ -284,7 +287,7 @@ fn text(
     let mut number = 0;
     for frame in kernel.stack(registers) {
         if frame.omitted > 0 {
-            writeln!(out, "  ({} frames left out)", frame.omitted)?;
+            writeln!(out, "  ({} frames omitted)", frame.omitted)?;
             number += frame.omitted;
         }
         writeln!(out, "  #{number:<3} {frame}")?;
@@ -293,7 +296,7 @@ fn text(
             writeln!(out, "  {trap}")?;
         }
         if let Some(why) = &frame.ends {
-            writeln!(out, "  the chain ends here: {why}")?;
+            writeln!(out, "  end of backtrace: {why}")?;
         }
     }
     Ok(())

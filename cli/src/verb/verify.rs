@@ -1,6 +1,4 @@
-//! `livecore verify DUMP...`: everything that a dump claims of itself, derived anew.
-//!
-//! The findings are the report, on standard output; docs/verify.md has the rules and formats.
+//! `livecore verify DUMP...`: checks dumps and prints a report (docs/verify.md).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,73 +13,76 @@ use clap::builder::PossibleValuesParser;
 use livecore_verify::render::{self, Format, Style};
 use livecore_verify::{Depth, Facts, Filter, KernelFacts, Options, Report, Verdict, rules};
 
-use crate::crash_directory::{self, Named, Search};
+use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input;
-use crate::kernel_facts::Facts as OfKernel;
+use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
 
 const MANUAL: &str = "\
 Examples:
-  livecore verify /var/crash                   every dump in the directory
-  livecore verify -r --all archive             every file, in all directories below
+  livecore verify /var/crash                   all dumps in the directory
+  livecore verify -r --all archive             all files below the directory
   livecore verify --deep --kernel /boot/kernel/kernel livecore.0.zst
   livecore verify --format junit *.zst > report.xml
 
-Exits with the worst of all dumps: 0 sound, 3 with warnings, 63 not a dump, 2 broken, 1 could not. \
-A directory without dumps is not an error.";
+Exits with the worst result: 0 sound, 3 warnings, 63 not a dump, 2 broken, 1 failed. A directory \
+without dumps is not an error.";
 
-/// What is asked for.
+/// Arguments of `livecore verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dumps; a directory stands for the dumps of savecore(8) and of ours in it; `-` for
-    /// standard input
+    /// Dumps, or directories of dumps; `-` for standard input
+    ///
+    /// A directory means the files named as savecore(8) or livecore names dumps.
     #[arg(value_name = "DUMP", required_unless_present_any = ["list_rules", "explain"])]
     pub dumps: Vec<PathBuf>,
-    /// The kernel that was running: its ELF file, whose symbols are looked up through the dump
+    /// Kernel ELF file, to check its structures in the dump
     #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
-    /// The form of the report
+    /// Report format
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = false,
           value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)))]
     pub format: String,
-    /// Search directories below a directory as well
+    /// Descend into subdirectories
     #[arg(short, long)]
     pub recursive: bool,
-    /// Verify every file of a directory, whatever its name
+    /// Verify all files of a directory, whatever their names
     #[arg(long)]
     pub all: bool,
-    /// JUnit XML with a case for each dump (files) or for each rule (rules)
+    /// Print JUnit XML with a test case for each dump or each rule
     #[arg(long, value_name = "CASES", value_parser = ["files", "rules"],
           conflicts_with_all = ["format", "json"])]
     pub junit: Option<String>,
-    /// The same as --format json
+    /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Warnings count as errors
+    /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
-    /// Headers, sizes and the seal only: frames are stepped over, not decoded
+    /// Check headers, sizes and the seal; do not decode frames
     #[arg(long, conflicts_with = "deep")]
     pub quick: bool,
-    /// Every page-table entry, the message buffer, and with a kernel its lists
+    /// Check all page-table entries and the kernel's lists too
     #[arg(long)]
     pub deep: bool,
-    /// Only these rules: an id, the beginning of ids and `*`, a group or a severity
+    /// Check only these rules
+    ///
+    /// RULE is a rule id, a prefix with `*`, a group or a severity. --list-rules lists them.
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
     pub only: Vec<String>,
-    /// Not these rules
+    /// Skip these rules
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
     pub skip: Vec<String>,
     /// Number of threads [default: one per processor]
     #[arg(short = 'j', visible_short_alias = 'T', long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Print the table of rules and end
+    /// List all rules and exit
     #[arg(long, exclusive = true)]
     pub list_rules: bool,
-    /// Print all that is known of a rule and end
+    /// Explain a rule and exit
     #[arg(long, value_name = "ID", exclusive = true)]
     pub explain: Option<String>,
 }
@@ -90,18 +91,18 @@ fn pattern(text: &str) -> Result<String, String> {
     if rules::all().any(|rule| rule.matches(text)) {
         Ok(text.into())
     } else {
-        Err("no rule, group or severity; --list-rules prints them".into())
+        Err("not a rule, group or severity; use --list-rules".into())
     }
 }
 
-/// Verifies.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.list_rules {
         return Ok(render::list_rules(&mut session.out)?);
     }
     if let Some(id) = &args.explain {
         let rule = rules::find(&id.to_ascii_uppercase()).ok_or_else(|| {
-            Failure::usage(format_args!("{id} is no rule")).next("--list-rules prints them")
+            Failure::usage(format_args!("no rule {id}")).next("use --list-rules to list them")
         })?;
         return Ok(render::explain(rule, &mut session.out)?);
     }
@@ -111,7 +112,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         None if args.json => "json",
         None => &args.format,
     };
-    // The parser admits the names of formats alone.
+    // clap accepts only the names of formats.
     let format = Format::from_name(name).unwrap_or_default();
     let style = Style {
         color: session.env.color,
@@ -121,7 +122,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(path) => Some(input::kernel(path)?),
         None => None,
     };
-    let kernel = kernel.as_ref().map(OfKernel);
+    let kernel = kernel.as_ref().map(ElfFacts);
     let kernel = kernel.as_ref().map(|kernel| kernel as &dyn KernelFacts);
     let asked = expand(args, session);
     let mut summary = Summary::default();
@@ -146,12 +147,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Verifies the dumps in parallel and gives their reports to `each` in order.
+/// Verifies the dumps in parallel and passes their reports to `each` in order.
 ///
-/// One dump has all threads. Of several, each has one thread, and at most two per thread are open.
+/// A single dump gets all threads. Of several dumps each gets one thread, and at most two for each
+/// thread are open.
 fn verify_all(
     args: &Args,
-    asked: &[Named],
+    asked: &[Entry],
     kernel: Option<&dyn KernelFacts>,
     format: Format,
     session: &mut Session<'_>,
@@ -181,8 +183,8 @@ fn verify_all(
                 && let Some(next) = waiting.next()
             {
                 let dump = match next {
-                    Named::Dump(path) => one(path, args, session),
-                    Named::Refused(path, why) => Err(could_not(path, why, args)),
+                    Entry::Dump(path) => one(path, args, session),
+                    Entry::Unreadable(path, why) => Err(could_not(path, why, args)),
                 };
                 let (reply, done) = mpsc::sync_channel(1);
                 let verify = &verify;
@@ -206,10 +208,10 @@ fn verify_all(
 }
 
 /// The size of all files, if it is known.
-fn size(asked: &[Named]) -> Option<u64> {
+fn size(asked: &[Entry]) -> Option<u64> {
     let files = asked.iter().filter_map(|asked| match asked {
-        Named::Dump(path) => Some(path),
-        Named::Refused(..) => None,
+        Entry::Dump(path) => Some(path),
+        Entry::Unreadable(..) => None,
     });
     files
         .map(|path| path.metadata().ok().filter(|found| found.is_file()))
@@ -217,7 +219,7 @@ fn size(asked: &[Named]) -> Option<u64> {
         .sum()
 }
 
-/// How many dumps came to which verdict.
+/// The number of dumps for each verdict.
 #[derive(Default)]
 struct Summary([usize; 5]);
 
@@ -251,7 +253,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A dump that is open, and what is beside it.
+/// An open dump with the text of its info file.
 struct One {
     name: String,
     source: Arc<fs::File>,
@@ -283,7 +285,7 @@ impl One {
         };
         let path = PathBuf::from(&options.name);
         let report = livecore_verify::verify(self.source, &options, progress);
-        match (&report.verdict, crash_directory::encrypted(&path)) {
+        match (&report.verdict, crash_directory::encrypted_message(&path)) {
             (Verdict::NotADump(_), Some(what)) => Report {
                 verdict: Verdict::NotADump(what),
                 ..report
@@ -301,7 +303,7 @@ fn depth(args: &Args) -> Depth {
     }
 }
 
-/// Opens a dump; one that cannot be opened has its report already.
+/// Opens a dump. If that fails, returns the report of the failure.
 fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<Report>> {
     let name = path.display().to_string();
     match input::seekable(path, session) {
@@ -314,7 +316,7 @@ fn one(path: &Path, args: &Args, session: &mut Session<'_>) -> Result<One, Box<R
     }
 }
 
-/// The report about what could not be read.
+/// The report for a file that cannot be read.
 fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
     Box::new(Report {
         name: path.display().to_string(),
@@ -329,16 +331,15 @@ fn could_not(path: &Path, why: &str, args: &Args) -> Box<Report> {
     })
 }
 
-/// The text of an info file. One that cannot be read is as good as none: the dump is what is
-/// verified.
+/// The text of an info file, or `None` if it cannot be read: the dump is verified without it.
 fn text_of(path: &Path) -> Option<String> {
     let bytes = livecore_minidump::dump::read_info(path).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Every directory as the dumps in it. One without any says so, and is no failure: a machine that has
-/// not crashed is sound.
-fn expand(args: &Args, session: &Session<'_>) -> Vec<Named> {
+/// Replaces each directory with the dumps in it. An empty directory is not a failure: the machine
+/// may never have crashed.
+fn expand(args: &Args, session: &Session<'_>) -> Vec<Entry> {
     let search = Search {
         recursive: args.recursive,
         all: args.all,
@@ -346,7 +347,7 @@ fn expand(args: &Args, session: &Session<'_>) -> Vec<Named> {
     let mut all = Vec::new();
     for path in &args.dumps {
         if !path.is_dir() {
-            all.push(Named::Dump(path.clone()));
+            all.push(Entry::Dump(path.clone()));
             continue;
         }
         match crash_directory::dumps(path, search, session) {
@@ -354,7 +355,7 @@ fn expand(args: &Args, session: &Session<'_>) -> Vec<Named> {
                 .voice
                 .say(format_args!("{}: no dumps found", path.display())),
             Ok(dumps) => all.extend(dumps),
-            Err(e) => all.push(Named::Refused(path.clone(), e.to_string())),
+            Err(e) => all.push(Entry::Unreadable(path.clone(), e.to_string())),
         }
     }
     all

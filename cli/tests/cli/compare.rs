@@ -1,4 +1,4 @@
-//! `compare`: dumps of one machine state are the same, whatever they are stored as.
+//! Tests of `compare`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn compare(a: &Path, b: &Path, more: &[&str]) -> Run {
     run(["compare".as_ref()].into_iter().chain(files).chain(more))
 }
 
-/// The answer as JSON, checked against its schema.
+/// The JSON output, checked against its schema.
 #[track_caller]
 fn answer(a: &Path, b: &Path, more: &[&str], code: i32) -> Value {
     let more: Vec<_> = more.iter().copied().chain(["--json"]).collect();
@@ -35,7 +35,7 @@ fn answer(a: &Path, b: &Path, more: &[&str], code: i32) -> Value {
 }
 
 #[test]
-fn dumps_of_one_machine_are_the_same_in_every_container_and_codec() {
+fn container_and_codec_make_no_difference() {
     let dir = tempfile::tempdir().unwrap();
     let first = take(dir.path(), "first", "--none", "raw");
     let pages = answer(&first, &first, &[], 0)["pages_same"].as_u64();
@@ -50,7 +50,7 @@ fn dumps_of_one_machine_are_the_same_in_every_container_and_codec() {
         assert_eq!(found["answer"], "same", "{found:#}");
         assert_eq!(found["pages_same"].as_u64(), pages);
     }
-    // A saved file has no header, which counts only where it is asked for.
+    // A saved file has no header, which counts only with --strict.
     let saved = take(dir.path(), "saved", "--zstd", "saved");
     let found = answer(&first, &saved, &[], 0);
     assert_eq!(found["headers"][0]["what"], "kerneldumpheader");
@@ -58,7 +58,7 @@ fn dumps_of_one_machine_are_the_same_in_every_container_and_codec() {
 }
 
 #[test]
-fn byte_that_differs_is_named_with_its_symbol() {
+fn differing_byte_is_reported_with_its_symbol() {
     let dir = tempfile::tempdir().unwrap();
     let first = take(dir.path(), "first", "--none", "saved");
     let made = dir.path().join("machine");
@@ -66,8 +66,8 @@ fn byte_that_differs_is_named_with_its_symbol() {
     let args = ["synth".as_ref(), tiny.as_os_str(), "--out".as_ref()];
     run(args.into_iter().chain([made.as_os_str()])).expect(0);
     let kernel = made.join("kernel");
-    // Where the dump has the first byte of `version` says the program itself; that the byte read
-    // back is another one shows that it is right.
+    // The program itself finds the offset of `version` in the dump. Reading a changed byte back
+    // shows that the offset is correct.
     let read = |path: &Path, symbol: &str| {
         let args = ["read".as_ref(), path.as_os_str(), symbol.as_ref()];
         let more = [
@@ -123,12 +123,12 @@ fn byte_that_differs_is_named_with_its_symbol() {
 }
 
 #[test]
-fn shown_are_no_more_pages_than_asked_for_and_all_are_counted() {
+fn limit_restricts_the_listed_pages_and_not_their_count() {
     let dir = tempfile::tempdir().unwrap();
     let first = take(dir.path(), "first", "--none", "saved");
     let mut bytes = fs::read(&first).unwrap();
     let len = bytes.len();
-    // Every second of the last twenty pages.
+    // Every second one of the last twenty pages.
     for page in (0..20).step_by(2) {
         bytes[len - 1 - page * 4096] ^= 1;
     }
@@ -149,7 +149,7 @@ fn shown_are_no_more_pages_than_asked_for_and_all_are_counted() {
 }
 
 #[test]
-fn what_cannot_be_compared_exits_with_4_and_says_why() {
+fn inputs_that_cannot_be_compared_exit_with_4() {
     let dir = tempfile::tempdir().unwrap();
     let whole = take(dir.path(), "whole.zst", "--zstd", "sealed");
     let mut bytes = fs::read(&whole).unwrap();

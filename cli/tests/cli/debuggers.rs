@@ -1,7 +1,7 @@
-//! gdb and lldb, as Debian has them, look into dumps that are served.
+//! gdb and lldb as packaged by Debian, connected to served dumps.
 //!
-//! Expected values are the emulated machine's own description of itself. A debugger that is not
-//! installed is told as skipped.
+//! Expected values come from the emulated machine's description. Tests of a debugger that is not
+//! installed print that they are skipped. installed is told as skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ pub(crate) fn have(program: &str) -> bool {
 
 pub(crate) const GDB: &str = "gdb-multiarch";
 
-/// What gdb says, both outputs together, of commands that do not end at an error.
+/// Runs gdb and returns standard output and standard error. The commands must not fail.
 pub(crate) fn gdb(first: &[&str], commands: &[&str]) -> String {
     let mut gdb = Command::new(GDB);
     gdb.args(["-nx", "-q", "-batch", "-iex", "set pagination off"]);
@@ -42,7 +42,7 @@ pub(crate) fn gdb(first: &[&str], commands: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// What lldb says. A command that fails ends it, so only the last may.
+/// Runs lldb and returns its output. A failing command ends lldb, so only the last may fail.
 pub(crate) fn lldb(kernel: &Path, address: &str, commands: &[&str]) -> String {
     let mut lldb = Command::new("lldb");
     lldb.args(["--no-lldbinit", "--batch"]);
@@ -60,21 +60,21 @@ pub(crate) fn remote(server: &Server) -> String {
     format!("target remote {}", server.address())
 }
 
-/// Gives what is told of each thread, by its number in the list.
+/// Groups the lines of a backtrace by the thread's number.
 pub(crate) fn by_thread(
     text: &str,
     begins: impl Fn(&str) -> Option<usize>,
 ) -> BTreeMap<usize, Vec<&str>> {
-    let mut told = BTreeMap::new();
+    let mut printed = BTreeMap::new();
     let mut thread = None;
     for line in text.lines() {
         if let Some(number) = begins(line) {
             thread = Some(number);
         } else if let Some(number) = thread {
-            told.entry(number).or_insert_with(Vec::new).push(line);
+            printed.entry(number).or_insert_with(Vec::new).push(line);
         }
     }
-    told
+    printed
 }
 
 /// `Thread 3 (Thread 100023 "…")`, `Thread 3 (LWP …)`
@@ -94,13 +94,13 @@ pub(crate) fn lldb_thread(line: &str) -> Option<usize> {
     rest.split([',', ':']).next()?.parse().ok()
 }
 
-/// The functions of a backtrace's lines: `#1  0x… in name (…`, `#0  name (…`.
+/// The function names in gdb's lines: `#1  0x… in name (…`, `#0  name (…`.
 pub(crate) fn gdb_functions(lines: &[&str]) -> Vec<String> {
     let frames = lines.iter().filter(|line| line.starts_with('#'));
     let function = |line: &&str| {
         let rest = line.split_once(' ')?.1.trim_start();
         let rest = rest.split_once(" in ").map_or(rest, |(_, name)| name);
-        // To gdb two underscores in a symbol's name are Ada's dot.
+        // gdb prints two underscores in a symbol name as Ada's dot.
         Some(rest.split([' ', '(']).next()?.replace('.', "__"))
     };
     frames.filter_map(function).collect()
@@ -116,8 +116,8 @@ pub(crate) fn lldb_functions(lines: &[&str]) -> Vec<String> {
     lines.iter().filter_map(name).collect()
 }
 
-/// The functions that a debugger's own walk meets: it passes over what a trap interrupted. On arm64
-/// what comes behind a trap's entry is nothing that code alone tells.
+/// The functions that a debugger's own unwinder finds: it skips the function that a trap
+/// interrupted. On arm64 it cannot unwind beyond the trap entry.
 pub(crate) fn walked(thread: &ThreadTruth) -> Vec<&str> {
     let mut after_trap = false;
     let mut names = Vec::new();
@@ -137,46 +137,46 @@ pub(crate) fn walked(thread: &ThreadTruth) -> Vec<&str> {
     names
 }
 
-/// Whether `found` is `expected`, of which the outermost frame may be missing: the entry from user
-/// mode, whose caller's frame is not a kernel's.
+/// Asserts that `found` is `expected`, except for the outermost frame, the entry from user mode,
+/// whose caller is not in the kernel.
 #[track_caller]
 pub(crate) fn same_chain(found: &[String], expected: &[&str], title: &str) {
     assert!(
         !found.is_empty() || expected.is_empty(),
         "{title}: no frames"
     );
-    let told = found.len().min(expected.len());
+    let printed = found.len().min(expected.len());
     assert!(
-        told + 1 >= expected.len(),
+        printed + 1 >= expected.len(),
         "{title}: {found:?}, expected {expected:?}"
     );
-    assert_eq!(found[..told], expected[..told], "{title}");
+    assert_eq!(found[..printed], expected[..printed], "{title}");
 }
 
 #[test]
-fn gdb_lists_every_thread_by_name_with_the_registers_it_was_given() {
+fn gdb_lists_all_threads_with_names_and_registers() {
     if !have(GDB) {
         return;
     }
     for dumped in [debug(), tiny(), arm64(), riscv64(), i386()] {
         let server = Server::of(dumped);
-        // Nothing but `target remote`: the kernel comes through the connection.
-        let told = gdb(
+        // Only `target remote`: gdb reads the kernel through the connection.
+        let printed = gdb(
             &[&remote(&server)],
             &["info threads", "thread apply all info registers"],
         );
-        let list: Vec<_> = told
+        let list: Vec<_> = printed
             .lines()
             .filter(|l| l.contains(" Thread ") && l.contains('"'))
             .collect();
         let threads = dumped.threads();
-        assert!(list.len() >= threads.len(), "{told}");
+        assert!(list.len() >= threads.len(), "{printed}");
         for (line, thread) in list.iter().zip(&threads) {
             let expected = format!(" Thread {} \"{}\" ", thread.tid, title(thread));
             assert!(line.contains(&expected), "{line}: expected {expected}");
         }
         assert!(list[0].starts_with("* 1 "), "{}", list[0]);
-        let registers = by_thread(&told, gdb_thread);
+        let registers = by_thread(&printed, gdb_thread);
         assert_eq!(registers.len(), threads.len());
         for (number, thread) in (1..).zip(&threads) {
             let name = title(thread);
@@ -197,37 +197,37 @@ fn gdb_lists_every_thread_by_name_with_the_registers_it_was_given() {
     }
 }
 
-/// A live dump has no registers of the threads that ran. gdb does not connect to such a thread, so
-/// another one is the first.
+/// A live dump has no registers of running threads. gdb does not connect to such a thread, so
+/// another one must be the first.
 #[test]
-fn gdb_opens_a_dump_of_a_machine_that_ran_on() {
+fn gdb_opens_a_dump_of_a_running_machine() {
     if !have(GDB) {
         return;
     }
     let dumped = i386_pae();
     let server = Server::of(dumped);
-    let told = gdb(&[&remote(&server)], &["info threads", "bt 1"]);
+    let printed = gdb(&[&remote(&server)], &["info threads", "bt 1"]);
     for thread in dumped.threads() {
         let id = format!(" Thread {} \"{}\" ", thread.tid, title(thread));
-        let line = told.lines().find(|line| line.contains(&id));
-        let line = line.unwrap_or_else(|| panic!("no {id}: {told}"));
+        let line = printed.lines().find(|line| line.contains(&id));
+        let line = line.unwrap_or_else(|| panic!("no {id}: {printed}"));
         let runs = matches!(thread.context, Context::Running(_));
         assert_eq!(line.contains("<unavailable>"), runs, "{line}");
         assert!(!(runs && line.starts_with('*')), "{line}");
     }
-    assert!(told.contains("#0  0x"), "{told}");
+    assert!(printed.contains("#0  0x"), "{printed}");
 }
 
-/// By DWARF where the kernel has it, else by the frame pointers that its code sets up.
+/// gdb uses the kernel's DWARF if there is any, else the frame pointers.
 #[test]
-fn gdb_backtraces_are_those_of_the_machines_stacks() {
+fn gdb_backtraces_match_the_machines_stacks() {
     if !have(GDB) {
         return;
     }
     for dumped in [debug(), tiny(), arm64(), riscv64(), i386()] {
         let server = Server::of(dumped);
-        let told = gdb(&[&remote(&server)], &["thread apply all -c bt"]);
-        let stacks = by_thread(&told, gdb_thread);
+        let printed = gdb(&[&remote(&server)], &["thread apply all -c bt"]);
+        let stacks = by_thread(&printed, gdb_thread);
         let mut frames = 0;
         for (number, thread) in (1..).zip(dumped.threads()) {
             let found = gdb_functions(&stacks[&number]);
@@ -239,7 +239,7 @@ fn gdb_backtraces_are_those_of_the_machines_stacks() {
 }
 
 #[test]
-fn gdb_reads_what_the_machines_memory_holds_and_no_hole() {
+fn gdb_reads_memory_and_no_holes() {
     if !have(GDB) {
         return;
     }
@@ -248,7 +248,7 @@ fn gdb_reads_what_the_machines_memory_holds_and_no_hole() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dump = "dump binary memory FILE 0xffffffff80200000 0xffffffff80203000";
     let dump = dump.replace("FILE", file.path().to_str().unwrap());
-    let told = gdb(
+    let printed = gdb(
         &[&remote(&server)],
         &[
             "print hz",
@@ -264,33 +264,35 @@ fn gdb_reads_what_the_machines_memory_holds_and_no_hole() {
             "x/1xw 0x200000",
         ],
     );
-    assert_eq!(told.matches("= 1000\n").count(), 2, "{told}");
-    assert!(told.contains("type = int\n"), "{told}");
+    assert_eq!(printed.matches("= 1000\n").count(), 2, "{printed}");
+    assert!(printed.contains("type = int\n"), "{printed}");
     let tid = format!(" = {}\n", debug.threads()[0].tid);
-    assert!(told.contains(&tid), "{told}");
+    assert!(printed.contains(&tid), "{printed}");
     assert!(
-        told.contains("Cannot access memory at address 0x1234"),
-        "{told}"
+        printed.contains("Cannot access memory at address 0x1234"),
+        "{printed}"
     );
-    assert!(told.contains("a dump is read-only"), "{told}");
-    assert!(told.contains("a dump does not run"), "{told}");
-    // The kernel lies at physical 2 MiB, and RAM is a file.
+    assert_eq!(printed.matches("static dump").count(), 2, "{printed}");
+    // The kernel is at physical address 2 MiB.
     let ram = fs::read(&debug.ram).unwrap();
     let expected = &ram[0x20_0000..0x20_3000];
     assert!(expected.iter().any(|b| *b != 0));
     assert!(fs::read(file.path()).unwrap() == expected, "memory differs");
     let word = u32::from_le_bytes(expected[..4].try_into().unwrap());
-    assert!(told.contains(&format!("0x200000:\t{word:#010x}")), "{told}");
+    assert!(
+        printed.contains(&format!("0x200000:\t{word:#010x}")),
+        "{printed}"
+    );
 }
 
 #[test]
-fn gdb_leaves_and_comes_back() {
+fn gdb_detaches_and_reconnects() {
     if !have(GDB) {
         return;
     }
     let server = Server::of(debug());
     let connect = remote(&server);
-    let told = gdb(
+    let printed = gdb(
         &[&connect],
         &[
             "print hz",
@@ -302,30 +304,30 @@ fn gdb_leaves_and_comes_back() {
             "print hz",
         ],
     );
-    assert_eq!(told.matches("= 1000\n").count(), 3, "{told}");
+    assert_eq!(printed.matches("= 1000\n").count(), 3, "{printed}");
     let again = gdb(&[&connect], &["print hz"]);
     assert!(again.contains("= 1000\n"), "{again}");
 }
 
-/// The manual recipe: the file is on this disk, its ABI is FreeBSD's.
+/// The manual procedure: the file is local and names FreeBSD's ABI.
 #[test]
-fn gdb_takes_the_kernels_file_after_it_was_told_of_no_abi() {
+fn gdb_loads_the_kernel_file_after_set_osabi_none() {
     if !have(GDB) {
         return;
     }
     let debug = debug();
     let server = Server::of(debug);
     let file = format!("file {}", debug.kernel.display());
-    let told = gdb(
+    let printed = gdb(
         &["set osabi none", &file, &remote(&server)],
         &["bt", "info registers rip"],
     );
-    let found = gdb_functions(&told.lines().collect::<Vec<_>>());
+    let found = gdb_functions(&printed.lines().collect::<Vec<_>>());
     same_chain(&found, &walked(debug.threads()[0]), "the crashed thread");
 }
 
 #[test]
-fn monitor_backtrace_goes_through_traps_in_both_debuggers() {
+fn monitor_backtrace_passes_traps_in_both_debuggers() {
     let debug = debug();
     let server = Server::of(debug);
     let expected: Vec<String> = debug.threads()[0]
@@ -333,27 +335,27 @@ fn monitor_backtrace_goes_through_traps_in_both_debuggers() {
         .iter()
         .map(|f| format!("{:#018x} {}+{:#x}", f.pc, f.function, f.offset))
         .collect();
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     if have(GDB) {
-        told.push(gdb(&[&remote(&server)], &["monitor bt"]));
+        printed.push(gdb(&[&remote(&server)], &["monitor bt"]));
     }
     if have("lldb") {
         let command = "process plugin packet monitor bt";
-        told.push(lldb(&debug.kernel, server.address(), &[command]));
+        printed.push(lldb(&debug.kernel, server.address(), &[command]));
     }
-    for told in told {
-        let found: Vec<&str> = told
+    for printed in printed {
+        let found: Vec<&str> = printed
             .lines()
             .filter(|line| line.starts_with('#') && line.contains("0x"))
             .map(|line| line.split_once(' ').unwrap().1.trim_start())
             .collect();
-        assert_eq!(found, expected, "{told}");
-        assert!(told.contains("--- trap 0xc"), "{told}");
+        assert_eq!(found, expected, "{printed}");
+        assert!(printed.contains("--- trap 0xc"), "{printed}");
     }
 }
 
 #[test]
-fn lldb_lists_every_thread_by_name_with_the_registers_it_was_given() {
+fn lldb_lists_all_threads_with_names_and_registers() {
     if !have("lldb") {
         return;
     }
@@ -366,14 +368,14 @@ fn lldb_lists_every_thread_by_name_with_the_registers_it_was_given() {
             commands.push("register read".into());
         }
         let commands: Vec<_> = commands.iter().map(String::as_str).collect();
-        let told = lldb(&dumped.kernel, server.address(), &commands);
+        let printed = lldb(&dumped.kernel, server.address(), &commands);
         for (number, thread) in (1..).zip(&threads) {
             let begins = format!("thread #{number}: tid = {}, ", thread.tid);
-            let line = told.lines().find(|line| line.contains(&begins));
-            let line = line.unwrap_or_else(|| panic!("no {begins}: {told}"));
+            let line = printed.lines().find(|line| line.contains(&begins));
+            let line = line.unwrap_or_else(|| panic!("no {begins}: {printed}"));
             let name = title(thread);
             assert!(line.contains(&format!("name = '{name}'")), "{line}");
-            let (_, after) = told
+            let (_, after) = printed
                 .split_once(&format!("(lldb) thread select {number}\n"))
                 .unwrap();
             let (_, registers) = after.split_once("(lldb) register read\n").unwrap();
@@ -393,15 +395,15 @@ fn lldb_lists_every_thread_by_name_with_the_registers_it_was_given() {
 }
 
 #[test]
-fn lldb_backtraces_are_those_of_the_machines_stacks() {
+fn lldb_backtraces_match_the_machines_stacks() {
     if !have("lldb") {
         return;
     }
     for dumped in [debug(), tiny(), arm64(), i386()] {
         let server = Server::of(dumped);
-        let told = lldb(&dumped.kernel, server.address(), &["thread backtrace all"]);
-        let (_, told) = told.split_once("(lldb) thread backtrace all").unwrap();
-        let stacks = by_thread(told, lldb_thread);
+        let printed = lldb(&dumped.kernel, server.address(), &["thread backtrace all"]);
+        let (_, printed) = printed.split_once("(lldb) thread backtrace all").unwrap();
+        let stacks = by_thread(printed, lldb_thread);
         let mut frames = 0;
         for (number, thread) in (1..).zip(dumped.threads()) {
             let found = lldb_functions(&stacks[&number]);
@@ -413,26 +415,26 @@ fn lldb_backtraces_are_those_of_the_machines_stacks() {
 }
 
 #[test]
-fn lldb_leaves_and_comes_back() {
+fn lldb_detaches_and_reconnects() {
     if !have("lldb") {
         return;
     }
     let debug = debug();
     let server = Server::of(debug);
     let again = format!("gdb-remote {}", server.address());
-    let told = lldb(
+    let printed = lldb(
         &debug.kernel,
         server.address(),
         &["p hz", "process detach", &again, "p hz", "process detach"],
     );
-    assert_eq!(told.matches("(int) $0 = 1000\n").count(), 1, "{told}");
-    assert_eq!(told.matches(" = 1000\n").count(), 2, "{told}");
-    let told = lldb(&debug.kernel, server.address(), &["p hz"]);
-    assert!(told.contains("(int) $0 = 1000\n"), "{told}");
+    assert_eq!(printed.matches("(int) $0 = 1000\n").count(), 1, "{printed}");
+    assert_eq!(printed.matches(" = 1000\n").count(), 2, "{printed}");
+    let printed = lldb(&debug.kernel, server.address(), &["p hz"]);
+    assert!(printed.contains("(int) $0 = 1000\n"), "{printed}");
 }
 
 #[test]
-fn lldb_reads_what_the_machines_memory_holds_and_no_hole() {
+fn lldb_reads_memory_and_no_holes() {
     if !have("lldb") {
         return;
     }
@@ -441,37 +443,37 @@ fn lldb_reads_what_the_machines_memory_holds_and_no_hole() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let read = "memory read --force --binary --outfile FILE 0xffffffff80200000 0xffffffff80203000";
     let read = read.replace("FILE", file.path().to_str().unwrap());
-    let told = lldb(
+    let printed = lldb(
         &debug.kernel,
         server.address(),
         &[
             "memory region 0xffffffff80200000",
-            // lldb 14 looks for unused addresses, and after an error asks for no region any more.
+            // lldb 14 searches for unused addresses, and requests no region after an error.
             "p hz",
             &read,
             "memory read 0x1234",
         ],
     );
-    assert!(told.contains("(int) $0 = 1000\n"), "{told}");
-    let regions: Vec<_> = told.lines().filter(|l| l.starts_with("[0x")).collect();
+    assert!(printed.contains("(int) $0 = 1000\n"), "{printed}");
+    let regions: Vec<_> = printed.lines().filter(|l| l.starts_with("[0x")).collect();
     let (range, permissions) = regions[0].split_once(") ").unwrap();
     let (start, end) = range[1..].split_once('-').unwrap();
     let number = |text: &str| u64::from_str_radix(&text[2..], 16).unwrap();
     let range = number(start)..number(end);
-    assert!(range.contains(&0xffff_ffff_8020_0000), "{told}");
-    assert!(permissions.starts_with('r'), "{told}");
-    assert!(told.contains("memory read failed"), "{told}");
-    // A thread that stops where it was is a crash to lldb, which then ends a batch.
+    assert!(range.contains(&0xffff_ffff_8020_0000), "{printed}");
+    assert!(permissions.starts_with('r'), "{printed}");
+    assert!(printed.contains("memory read failed"), "{printed}");
+    // lldb treats a thread that stops at the same address as crashed, and ends the batch.
     let refused = lldb(&debug.kernel, server.address(), &["process continue"]);
-    assert!(refused.contains("a dump does not run"), "{refused}");
+    assert!(refused.contains("static dump"), "{refused}");
     assert_eq!(refused.matches("doadump").count(), 2, "{refused}");
     let ram = fs::read(&debug.ram).unwrap();
     let expected = &ram[0x20_0000..0x20_3000];
     assert!(fs::read(file.path()).unwrap() == expected, "memory differs");
 }
 
-/// A module's file as amd64 has them: an object file, whose sections take what was loaded. One of
-/// them is called `last`, if it has a name.
+/// Builds a module file like those of amd64: an object file with sections of the loaded sizes. If
+/// `last` is not empty, it is the name of an additional section.
 pub(crate) fn module_file(dumped: &Dumped, to: &Path, last: &str) {
     let module = dumped
         .machine
@@ -504,7 +506,7 @@ pub(crate) fn module_file(dumped: &Dumped, to: &Path, last: &str) {
 }
 
 #[test]
-fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
+fn module_symbols_are_loaded_if_the_file_is_the_loaded_one() {
     let debug = debug();
     let dir = tempfile::Builder::new().prefix("a module's").tempdir();
     let dir = dir.unwrap();
@@ -512,7 +514,7 @@ fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
     fs::copy(&debug.dump, at("livecore.0.zst")).unwrap();
     fs::copy(&debug.kernel, at("kernel")).unwrap();
     module_file(debug, &at("synth.ko"), "");
-    // As long as another module, and so not this one.
+    // The file has the size of another module.
     fs::copy(at("synth.ko"), at("if_synth.ko")).unwrap();
     let loaded = debug
         .machine
@@ -526,25 +528,31 @@ fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
         let server = Server::start([at("livecore.0.zst")]);
         let symbol = format!("info symbol {text:#x}");
         let other = format!("info symbol {data:#x}");
-        let told = gdb(&[&remote(&server)], &[&symbol, &other, "monitor kld"]);
+        let printed = gdb(&[&remote(&server)], &[&symbol, &other, "monitor kld"]);
         assert!(
-            told.contains("synth_modevent in section .text of"),
-            "{told}"
+            printed.contains("synth_modevent in section .text of"),
+            "{printed}"
         );
-        assert!(told.contains("synth_data in section .data of"), "{told}");
+        assert!(
+            printed.contains("synth_data in section .data of"),
+            "{printed}"
+        );
         let line = format!(
             "add-symbol-file \"{}\" {:#x}",
             at("synth.ko").display(),
             loaded.address
         );
-        let line = told.lines().find(|l| l.starts_with(&line));
-        let line = line.unwrap_or_else(|| panic!("no command: {told}"));
-        // What a user of another gdb copies.
-        let told = gdb(&[line], &[&symbol, &other]);
-        assert!(told.contains("synth_modevent in section .text"), "{told}");
-        assert!(told.contains("synth_data in section .data"), "{told}");
+        let line = printed.lines().find(|l| l.starts_with(&line));
+        let line = line.unwrap_or_else(|| panic!("no command: {printed}"));
+        // The command that a user copies into another gdb.
+        let printed = gdb(&[line], &[&symbol, &other]);
+        assert!(
+            printed.contains("synth_modevent in section .text"),
+            "{printed}"
+        );
+        assert!(printed.contains("synth_data in section .data"), "{printed}");
     }
-    // The verb: whichever debugger, and what it says of the file that does not fit.
+    // The verb `gdb` with either debugger prints which file does not match.
     for (program, args) in [
         (GDB, ["-batch", "-ex", &format!("info symbol {text:#x}")]),
         (
@@ -567,7 +575,7 @@ fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
         assert_eq!(output.status.code(), Some(0), "{program}: {out}{err}");
         assert!(out.contains("synth_modevent"), "{program}: {out}{err}");
         assert!(
-            err.contains("if_synth.ko is not the loaded if_synth.ko"),
+            err.contains("if_synth.ko is not the loaded module if_synth.ko"),
             "{err}"
         );
         assert!(err.contains("livecore: kernel: "), "{err}");
@@ -575,7 +583,7 @@ fn modules_come_with_their_symbols_if_the_file_is_the_loaded_one() {
 }
 
 #[test]
-fn verb_chooses_a_debugger_that_is_there_and_gives_its_end() {
+fn verb_selects_an_installed_debugger_and_returns_its_failure() {
     let tiny = tiny();
     let nowhere = run([
         "gdb".as_ref(),
@@ -592,22 +600,22 @@ fn verb_chooses_a_debugger_that_is_there_and_gives_its_end() {
     }
     let args = ["gdb", "-q", "--kernel"].map(AsRef::as_ref);
     let dump = [tiny.kernel.as_os_str(), tiny.dump.as_os_str()];
-    let told = |command: &str| {
+    let printed = |command: &str| {
         let rest = ["--", "-nx", "-batch", "-ex", command].map(AsRef::as_ref);
         run(args.into_iter().chain(dump).chain(rest))
     };
-    let threads = told("info threads").expect(0);
+    let threads = printed("info threads").expect(0);
     let first = title(tiny.threads()[0]);
     assert!(threads.text().contains(&first), "{}", threads.text());
-    // gdb asks for the registers of every thread, the last one's last.
+    // gdb reads the registers of all threads, those of the last thread last.
     for list in ["info threads", "thread apply all bt"] {
         let rest = ["--", "-nx", "-batch", "-ex", list, "-ex", "monitor bt"].map(AsRef::as_ref);
         let run = run(args.into_iter().chain(dump).chain(rest)).expect(0);
         let heading = format!("(tid {})\n#0", tiny.threads()[0].tid);
-        // gdb prints it on either output.
-        let told = run.text().to_owned() + &run.err;
-        assert!(told.contains(&heading), "{list}: {told}");
+        // gdb prints this on either output.
+        let printed = run.text().to_owned() + &run.err;
+        assert!(printed.contains(&heading), "{list}: {printed}");
     }
-    let failed = told("quit 7").expect(1);
+    let failed = printed("quit 7").expect(1);
     assert!(failed.err.contains('7'), "{}", failed.err);
 }

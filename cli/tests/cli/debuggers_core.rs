@@ -1,4 +1,4 @@
-//! gdb and lldb on ELF cores of `convert --to elf`: what they are to see of a served dump.
+//! gdb and lldb on ELF cores by `convert --to elf` must show what they show of a served dump.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::debuggers::{
 use crate::harness::run;
 use crate::served::{debug, title};
 
-/// The machine with a compiled kernel as a core with these notes.
+/// An ELF core of the machine with a compiled kernel, with these notes.
 fn core(notes: &str, dir: &Path) -> PathBuf {
     let core = dir.join("core");
     let args = ["convert", "-q", "--to", "elf", "--notes", notes, "--kernel"];
@@ -19,20 +19,20 @@ fn core(notes: &str, dir: &Path) -> PathBuf {
     core
 }
 
-/// Bytes of the kernel as RAM has them: it lies at physical 2 MiB.
+/// The start of the kernel in memory, at physical address 2 MiB.
 fn image() -> Vec<u8> {
     let ram = fs::read(&debug().ram).unwrap();
     ram[0x20_0000..0x20_3000].to_vec()
 }
 
-/// `Thread 3 (LWP 100023):`, its number with the kernel.
+/// `Thread 3 (LWP 100023):`: the thread's id.
 fn gdb_thread(line: &str) -> Option<usize> {
     let (_, rest) = line.strip_prefix("Thread ")?.split_once("(LWP ")?;
     rest.split(')').next()?.parse().ok()
 }
 
 #[test]
-fn gdb_sees_in_a_core_with_notes_of_linux_what_it_sees_of_a_server() {
+fn gdb_shows_the_same_of_a_core_with_linux_notes_and_of_a_server() {
     if !have(GDB) {
         return;
     }
@@ -48,7 +48,7 @@ fn gdb_sees_in_a_core_with_notes_of_linux_what_it_sees_of_a_server() {
         format!("file {}", debug().kernel.display()),
         format!("core {}", core.display()),
     ];
-    let told = gdb(
+    let printed = gdb(
         &first.each_ref().map(String::as_str),
         &[
             "print hz",
@@ -61,19 +61,19 @@ fn gdb_sees_in_a_core_with_notes_of_linux_what_it_sees_of_a_server() {
             "thread apply all -c bt",
         ],
     );
-    assert!(told.contains("$1 = 1000\n"), "{told}");
-    assert!(told.contains("type = int\n"), "{told}");
+    assert!(printed.contains("$1 = 1000\n"), "{printed}");
+    assert!(printed.contains("type = int\n"), "{printed}");
     assert!(
-        told.contains("Cannot access memory at address 0x1234"),
-        "{told}"
+        printed.contains("Cannot access memory at address 0x1234"),
+        "{printed}"
     );
     assert!(fs::read(bytes).unwrap() == image(), "memory differs");
-    let (_, rest) = told.split_once("\nregisters\n").unwrap();
+    let (_, rest) = printed.split_once("\nregisters\n").unwrap();
     let (registers, stacks) = rest.split_once("\nstacks\n").unwrap();
     let registers = by_thread(registers, gdb_thread);
     let stacks = by_thread(stacks, gdb_thread);
     let threads = debug().threads();
-    assert_eq!(stacks.len(), threads.len(), "{told}");
+    assert_eq!(stacks.len(), threads.len(), "{printed}");
     for thread in threads {
         let (tid, name) = (thread.tid as usize, title(thread));
         for (register, value) in debug().registers(thread) {
@@ -89,7 +89,7 @@ fn gdb_sees_in_a_core_with_notes_of_linux_what_it_sees_of_a_server() {
 }
 
 #[test]
-fn lldb_sees_in_a_core_with_notes_of_freebsd_what_it_sees_of_a_server() {
+fn lldb_shows_the_same_of_a_core_with_freebsd_notes_and_of_a_server() {
     if !have("lldb") {
         return;
     }
@@ -120,14 +120,14 @@ fn lldb_sees_in_a_core_with_notes_of_freebsd_what_it_sees_of_a_server() {
         lldb.args(["-o", command]);
     }
     let output = lldb.stdin(Stdio::null()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("(int) $0 = 1000\n"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("(int) $0 = 1000\n"), "{printed}");
     assert!(fs::read(bytes).unwrap() == image(), "memory differs");
-    let (_, rest) = told.split_once("(lldb) thread backtrace all").unwrap();
+    let (_, rest) = printed.split_once("(lldb) thread backtrace all").unwrap();
     let (stacks, rest) = rest.split_once("(lldb) thread select 1\n").unwrap();
     let stacks = by_thread(stacks, lldb_thread);
     let registers: Vec<_> = rest.split("(lldb) register read\n").skip(1).collect();
-    assert_eq!(registers.len(), threads.len(), "{told}");
+    assert_eq!(registers.len(), threads.len(), "{printed}");
     for (number, thread) in (1..).zip(threads) {
         let name = title(thread);
         let registers = registers[number - 1].split("(lldb)").next().unwrap();

@@ -1,6 +1,6 @@
-//! What strangers have named (directories, modules, their sections) in commands for debuggers.
+//! Hostile names of directories, modules and sections in commands for debuggers.
 //!
-//! Debuggers are scripts that write down what they are started with.
+//! The debuggers are scripts that record their arguments.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use crate::debuggers::module_file;
 use crate::harness::{Run, livecore};
 use crate::served::{Server, debug};
 
-/// A debugger of this name, and the file that it writes its words into, each on a line. It knows
-/// FreeBSD's ABI, and `with` if it is asked of a new one.
+/// Creates a debugger with this name, and the file to which it writes its arguments, one on a line.
+/// It supports FreeBSD's ABI, and `with` if `new`.
 fn fake(dir: &Path, name: &str, new: bool) -> (PathBuf, PathBuf) {
     let (path, words) = (dir.join(name), dir.join("words"));
     let with = if new { "echo 'with confirm'" } else { ":" };
@@ -25,8 +25,8 @@ fn fake(dir: &Path, name: &str, new: bool) -> (PathBuf, PathBuf) {
     (path, words)
 }
 
-/// A directory of this name with a dump, its kernel and the file of a module, one of whose sections
-/// is called `section`.
+/// Creates a directory with a dump, its kernel and a module file that has a section named
+/// `section`.
 fn place(dir: &Path, name: &str, section: &str) -> PathBuf {
     let place = dir.join(name);
     fs::create_dir(&place).unwrap();
@@ -43,7 +43,7 @@ fn start(program: &Path, dump: &Path, more: &[&str]) -> Run {
 }
 
 #[test]
-fn modules_are_added_without_a_question_and_whatever_their_directory_is_called() {
+fn modules_are_added_without_confirmation_from_any_directory() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path(), "two words", "");
     let dump = place.join("livecore.0.zst");
@@ -79,16 +79,16 @@ fn modules_are_added_without_a_question_and_whatever_their_directory_is_called()
 }
 
 #[test]
-fn module_with_a_section_that_no_module_has_is_left_out_and_that_is_said() {
+fn module_with_a_hostile_section_name_is_ignored_with_a_message() {
     let dir = tempfile::tempdir().unwrap();
     for (number, section) in ["x 0 -s y $(z)", "a;b", "-s"].iter().enumerate() {
         let place = place(dir.path(), &number.to_string(), section);
         let dump = place.join("livecore.0.zst");
         for name in ["gdb", "lldb"] {
             let (program, words) = fake(dir.path(), name, true);
-            let said = start(&program, &dump, &[]).expect(0).err;
-            let why = "synth.ko is not used: its section";
-            assert!(said.contains(why), "{name} {section}: {said}");
+            let printed = start(&program, &dump, &[]).expect(0).err;
+            let why = "unexpected section name";
+            assert!(printed.contains(why), "{name} {section}: {printed}");
             let words = fs::read_to_string(words).unwrap();
             assert!(!words.contains("synth.ko"), "{name} {section}: {words}");
         }
@@ -96,7 +96,7 @@ fn module_with_a_section_that_no_module_has_is_left_out_and_that_is_said() {
 }
 
 #[test]
-fn directory_whose_name_is_a_command_holds_no_kernel() {
+fn kernel_in_a_directory_with_a_hostile_name_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("livecore.0.zst");
     fs::copy(&debug().dump, &dump).unwrap();
@@ -109,23 +109,23 @@ fn directory_whose_name_is_a_command_holds_no_kernel() {
         fs::create_dir(&inner).unwrap();
         let kernel = inner.join("kernel");
         fs::copy(&debug().kernel, &kernel).unwrap();
-        let why = "means something in debuggers' commands";
+        let why = "special in debugger commands";
         for debugger in ["lldb", "gdb", "kgdb"] {
             let (program, words) = fake(dir.path(), debugger, true);
-            let said = start(&program, &dump, &[]).expect(1).err;
-            assert!(said.contains(why), "{debugger} {name:?}: {said}");
+            let printed = start(&program, &dump, &[]).expect(1).err;
+            assert!(printed.contains(why), "{debugger} {name:?}: {printed}");
             assert!(!words.exists(), "{debugger} {name:?}");
         }
-        // A link to it in the dump's directory is no other path.
+        // A link in the dump's directory does not change the path.
         let link = dir.path().join("kernel");
         std::os::unix::fs::symlink(&kernel, &link).unwrap();
         let (program, words) = fake(dir.path(), "lldb", true);
-        let said = start(&program, &dump, &[]).expect(1).err;
-        assert!(said.contains(why), "{name:?}: {said}");
-        // Nor is it if somebody names it.
+        let printed = start(&program, &dump, &[]).expect(1).err;
+        assert!(printed.contains(why), "{name:?}: {printed}");
+        // Neither does naming it.
         let named = ["--kernel", kernel.to_str().unwrap()];
-        let said = start(&program, &dump, &named).expect(1).err;
-        assert!(said.contains(why), "{name:?}: {said}");
+        let printed = start(&program, &dump, &named).expect(1).err;
+        assert!(printed.contains(why), "{name:?}: {printed}");
         assert!(!words.exists(), "{name:?}");
         fs::remove_file(link).unwrap();
         fs::remove_dir_all(inner).unwrap();
@@ -133,21 +133,18 @@ fn directory_whose_name_is_a_command_holds_no_kernel() {
 }
 
 #[test]
-fn module_beside_a_dump_whose_directory_is_a_command_is_left_out() {
+fn module_in_a_directory_with_a_hostile_name_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let place = place(dir.path(), "a`b", "");
     let dump = place.join("livecore.0.zst");
     let kernel = debug().kernel.to_str().unwrap();
     let (lldb, words) = fake(dir.path(), "lldb", true);
-    let said = start(&lldb, &dump, &["--kernel", kernel]).expect(0).err;
-    assert!(
-        said.contains("synth.ko is not used: its path has"),
-        "{said}"
-    );
+    let printed = start(&lldb, &dump, &["--kernel", kernel]).expect(0).err;
+    assert!(printed.contains("synth.ko: path contains"), "{printed}");
     let words = fs::read_to_string(words).unwrap();
     assert!(!words.contains("synth.ko"), "{words}");
-    // Nor is it in what a user is told to copy.
+    // The commands for users omit it too.
     let server = Server::start([dump.to_str().unwrap(), "--kernel", kernel]);
-    let told = crate::served::Client::to(&server).console("kld");
-    assert!(!told.contains("add-symbol-file"), "{told}");
+    let printed = crate::served::Client::to(&server).console("kld");
+    assert!(!printed.contains("add-symbol-file"), "{printed}");
 }

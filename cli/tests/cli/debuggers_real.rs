@@ -1,6 +1,6 @@
-//! gdb and lldb, as Debian has them, look into a dump that a real kernel wrote.
+//! gdb and lldb as packaged by Debian, connected to a dump that a real kernel wrote.
 //!
-//! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
+//! Expected values are from the README of the dump, which were read with LLDB and with libkvm.
 
 use serde_json::Value;
 
@@ -9,8 +9,8 @@ use crate::harness::run;
 use crate::real::{Real, frames_of, real};
 use crate::served::Server;
 
-/// The threads of the real dump, in the order of its lists. The first three and the count are the
-/// README's.
+/// The first threads of the real dump, in the order of its lists. They and the number of threads
+/// are from the README.
 const REAL_FIRST: [&str; 3] = [
     "(pid 800) sysctl (crashed)",
     "(pid 28) pagedaemon/dom0 (on CPU 4)",
@@ -27,7 +27,7 @@ const REAL_REGISTERS: [(&str, u64); 8] = [
     ("r14", 0),
     ("r15", 0xffff_f800_0336_9380),
 ];
-/// Return addresses up its frame-pointer chain.
+/// Return addresses along the frame pointers.
 const REAL_CHAIN: [&str; 10] = [
     "ffffffff80c09916",
     "ffffffff80c09d90",
@@ -50,13 +50,13 @@ fn serve_real(real: &Real) -> Server {
 }
 
 #[test]
-fn gdb_sees_of_the_real_dump_what_other_readers_see() {
+fn gdb_reads_the_values_of_the_real_dump() {
     let Some(real) = real() else { return };
     if !have(GDB) {
         return;
     }
     let server = serve_real(real);
-    let told = gdb(
+    let printed = gdb(
         &[&remote(&server)],
         &[
             "info threads",
@@ -69,18 +69,18 @@ fn gdb_sees_of_the_real_dump_what_other_readers_see() {
             "info registers",
         ],
     );
-    let list: Vec<_> = told
+    let list: Vec<_> = printed
         .lines()
         .filter(|l| l.contains(" Thread ") && l.contains('"'))
         .collect();
-    assert_eq!(list.len(), 16, "{told}");
+    assert_eq!(list.len(), 16, "{printed}");
     for (line, name) in list.iter().zip(REAL_FIRST) {
         assert!(line.contains(&format!("\"{name}\"")), "{line}");
     }
     for value in ["= 100\n", "= 100670\n", "= 0xfffff80002c3b528\n"] {
-        assert!(told.contains(value), "{value}: {told}");
+        assert!(printed.contains(value), "{value}: {printed}");
     }
-    let (first, second) = told.split_once("Switching to thread 2").unwrap();
+    let (first, second) = printed.split_once("Switching to thread 2").unwrap();
     let has = |text: &str, register: &str, value: u64| {
         let value = format!("{value:#x}");
         text.lines().any(|line| {
@@ -89,7 +89,7 @@ fn gdb_sees_of_the_real_dump_what_other_readers_see() {
         })
     };
     for (register, value) in REAL_REGISTERS {
-        assert!(has(first, register, value), "{register}: {told}");
+        assert!(has(first, register, value), "{register}: {printed}");
     }
     // Thread 1 of the README, which counts from 0.
     let second_registers = [
@@ -98,26 +98,26 @@ fn gdb_sees_of_the_real_dump_what_other_readers_see() {
         ("rbp", 0xffff_fe00_008e_2e00),
     ];
     for (register, value) in second_registers {
-        assert!(has(second, register, value), "{register}: {told}");
+        assert!(has(second, register, value), "{register}: {printed}");
     }
-    // gdb's own walk needs functions, which this kernel's file does not have. What monitors say
-    // is on its standard error.
-    let chain: Vec<&str> = told
+    // gdb's unwinder needs functions, which this kernel file lacks. Output of monitor commands goes
+    // to gdb's standard error.
+    let chain: Vec<&str> = printed
         .lines()
         .filter(|line| line.starts_with('#') && !line.contains(" in "))
         .filter_map(|line| line.split_once("0x").map(|(_, pc)| pc.trim()))
         .collect();
-    assert_eq!(chain[chain.len() - 10..], REAL_CHAIN, "{told}");
+    assert_eq!(chain[chain.len() - 10..], REAL_CHAIN, "{printed}");
 }
 
 #[test]
-fn lldb_sees_of_the_real_dump_what_other_readers_see() {
+fn lldb_reads_the_values_of_the_real_dump() {
     let Some(real) = real() else { return };
     if !have("lldb") {
         return;
     }
     let server = serve_real(real);
-    let told = lldb(
+    let printed = lldb(
         &real.kernel,
         server.address(),
         &[
@@ -130,38 +130,41 @@ fn lldb_sees_of_the_real_dump_what_other_readers_see() {
             "process plugin packet monitor bt",
         ],
     );
-    assert_eq!(told.matches(": tid = ").count(), 16, "{told}");
+    assert_eq!(printed.matches(": tid = ").count(), 16, "{printed}");
     for (number, name) in (1..).zip(REAL_FIRST) {
-        let line = told
+        let line = printed
             .lines()
             .find(|l| l.contains(&format!("thread #{number}: tid = ")));
         assert!(
             line.unwrap().contains(&format!("name = '{name}'")),
-            "{told}"
+            "{printed}"
         );
     }
     for (register, value) in REAL_REGISTERS {
         assert!(
-            told.contains(&format!(" {register} = {value:#018x}")),
-            "{register}: {told}"
+            printed.contains(&format!(" {register} = {value:#018x}")),
+            "{register}: {printed}"
         );
     }
     for value in [": 100\n", ": 0x0001893e\n", ": 0xfffff80002c3b528\n"] {
-        assert!(told.contains(value), "{value}: {told}");
+        assert!(printed.contains(value), "{value}: {printed}");
     }
-    // By frame pointers.
-    let frames: Vec<_> = told.lines().filter(|l| l.contains("frame #")).collect();
+    // Along frame pointers.
+    let frames: Vec<_> = printed.lines().filter(|l| l.contains("frame #")).collect();
     for (number, pc) in (1..).zip(&REAL_CHAIN) {
         let frame = format!("frame #{number}: 0x{pc}");
-        assert!(frames.iter().any(|l| l.contains(&frame)), "{frame}: {told}");
+        assert!(
+            frames.iter().any(|l| l.contains(&frame)),
+            "{frame}: {printed}"
+        );
     }
     for pc in REAL_CHAIN {
-        assert!(told.contains(&format!(" 0x{pc}\n")), "{pc}: {told}");
+        assert!(printed.contains(&format!(" 0x{pc}\n")), "{pc}: {printed}");
     }
 }
 
-/// Threads by their number in lists, with the frames that LLDB's own test expects of them. lldb does
-/// not show the frame in which a kernel thread began, whose frame pointer is zero.
+/// Threads by their number in the list, with the number of frames in LLDB's own tests. lldb omits the
+/// first frame of a kernel thread, whose frame pointer is zero.
 const EXPECTED: [[(usize, usize); 3]; 2] =
     [[(0, 11), (1, 11), (2, 5)], [(0, 11), (1, 13), (10, 4)]];
 
@@ -187,7 +190,7 @@ fn backtraces_through_the_server_are_as_long_as_those_of_threads() {
             let began = usize::from(number > 0);
             assert_eq!(listed.len(), frames + began, "{dump:?}, thread {number}");
             assert_eq!(frames_of(&in_lldb, number + 1), frames, "{in_lldb}");
-            // The kernel's file names no functions, and gdb's own walk needs them.
+            // gdb's unwinder needs functions, which the kernel's file lacks.
             let select = format!("thread {}", number + 1);
             let in_gdb = gdb(&[&remote(&server)], &[&select, "monitor bt"]);
             let shown = in_gdb.lines().filter_map(|line| {

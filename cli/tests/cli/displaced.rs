@@ -1,4 +1,4 @@
-//! A kernel of powerpc64 runs elsewhere than its file says, and the dump says where.
+//! A powerpc64 kernel that runs at another address than its link address, which the dump records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use livecore_tests::{mkdump, mkelf};
 
 use crate::harness::run;
 
-/// Where the kernel's file has its variables; they run in the direct map, at physical memory of the
-/// same number.
+/// The link address of the kernel's variables. They run in the direct map, at this physical
+/// address.
 const LINKED: u64 = 0x10_1000;
 const RUNS: u64 = 0xc000_0000_0010_1000;
 
-/// A dump of a process with one thread, `told`, and the kernel's file in a directory of its own.
+/// Builds a dump of a process with one thread `told`, and a directory with the kernel's file.
 fn made(dir: &Path, version: &str) -> (PathBuf, PathBuf) {
     let mut dump = String::from(
         "minidump powerpc64 2\nstartkernel 0xc000000000100100\navail 0x0 0x200000\n\
@@ -80,12 +80,12 @@ fn made(dir: &Path, version: &str) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn core_of_a_kernel_that_runs_elsewhere_has_its_threads() {
+fn core_of_a_displaced_kernel_has_its_threads() {
     let dir = tempfile::tempdir().unwrap();
     let (dump, place) = made(dir.path(), "FreeBSD 12.1 displaced");
     let core = dir.path().join("core");
-    // It is taken because its version stands where the kernel runs: there is no header.
-    let told = run([
+    // The kernel matches because its version is at the run-time address; the dump has no header.
+    let printed = run([
         "convert".as_ref(),
         "--to".as_ref(),
         "elf".as_ref(),
@@ -94,20 +94,24 @@ fn core_of_a_kernel_that_runs_elsewhere_has_its_threads() {
         dump.as_os_str(),
         core.as_os_str(),
     ]);
-    assert!(told.err.contains("kernel: "), "{}", told.err);
-    assert!(!told.err.contains("threads are not known"), "{}", told.err);
+    assert!(printed.err.contains("kernel: "), "{}", printed.err);
+    assert!(!printed.err.contains("warning: "), "{}", printed.err);
     let bytes = fs::read(&core).unwrap();
-    // The notes stand before the first page of the dump.
+    // The notes precede the first page of the dump.
     let head = &bytes[..0x1000];
     let name = b"(pid 7) told\0";
-    assert!(head.windows(name.len()).any(|w| w == name), "{}", told.err);
+    assert!(
+        head.windows(name.len()).any(|w| w == name),
+        "{}",
+        printed.err
+    );
 }
 
 #[test]
-fn kernel_that_runs_elsewhere_and_is_another_is_not_taken() {
+fn displaced_kernel_of_another_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (dump, place) = made(dir.path(), "FreeBSD 12.2 another");
-    let told = run([
+    let printed = run([
         "convert".as_ref(),
         "--to".as_ref(),
         "elf".as_ref(),
@@ -116,7 +120,7 @@ fn kernel_that_runs_elsewhere_and_is_another_is_not_taken() {
         dump.as_os_str(),
         dir.path().join("core").as_os_str(),
     ]);
-    let why = "no kernel was found (";
-    assert!(told.err.contains(why), "{}", told.err);
-    assert!(told.err.contains("another version"), "{}", told.err);
+    let why = "no kernel found (";
+    assert!(printed.err.contains(why), "{}", printed.err);
+    assert!(printed.err.contains("another version"), "{}", printed.err);
 }

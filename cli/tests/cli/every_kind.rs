@@ -1,5 +1,5 @@
-//! What is read of a dump does not depend on its kind: a minidump, the full dump and the cores made of
-//! it, and the full dump that the kernel would have written.
+//! Every verb gives the same results for all kinds of a dump: the minidump, the full dump and cores
+//! made of it, and the full dump that the kernel would have written.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,8 +13,8 @@ use crate::harness::run;
 use crate::schema;
 use crate::served::{Client, Dumped, Server, arm64, debug, i386, riscv64, tiny};
 
-/// A machine's memory as a full dump: written here, field by field, after FreeBSD
-/// `sys/kern/kern_dump.c`. Nothing but the memory's layout comes from the program.
+/// Writes a machine's memory as a full dump, field by field, after FreeBSD `sys/kern/kern_dump.c`.
+/// Only the memory's layout comes from the program.
 pub(crate) fn full_dump(machine: &Path, (class, number): (u8, u16), to: &Path) {
     let layout = fs::read(machine.join("machine.json")).unwrap();
     let layout: Value = serde_json::from_slice(&layout).unwrap();
@@ -78,13 +78,13 @@ pub(crate) fn full_dump(machine: &Path, (class, number): (u8, u16), to: &Path) {
     }
 }
 
-/// A machine's dump as every kind.
+/// All kinds of a machine's dump.
 struct Kinds {
     _dir: tempfile::TempDir,
     kernel: String,
-    /// The minidump, and what was made of it.
+    /// The minidump and its conversions.
     made: Vec<PathBuf>,
-    /// What the kernel would have written with `debug.minidump=0`, plain and compressed.
+    /// The kernel's output with `debug.minidump=0`, plain and compressed.
     kernels_own: Vec<PathBuf>,
 }
 
@@ -129,7 +129,7 @@ impl Kinds {
         }
     }
 
-    /// What a verb answers in JSON, without the words that name file and kind.
+    /// The JSON output of a verb, without file name and kind.
     fn answer(&self, verb: &str, dump: &Path) -> Value {
         let args = [
             verb,
@@ -158,13 +158,13 @@ impl Kinds {
 
 const VERBS: [&str; 4] = ["ps", "threads", "dmesg", "triage"];
 
-/// Program headers of i386 have no addresses above 4 GiB, where the machine with PAE has memory.
+/// i386 program headers cannot address memory above 4 GiB, which the machine with PAE has.
 fn all() -> [&'static Dumped; 4] {
     [tiny(), arm64(), riscv64(), i386()]
 }
 
 #[test]
-fn ps_threads_dmesg_and_triage_say_the_same_of_every_kind() {
+fn ps_threads_dmesg_and_triage_agree_for_every_kind() {
     for dumped in all() {
         let kinds = Kinds::of(dumped);
         for verb in VERBS {
@@ -177,16 +177,16 @@ fn ps_threads_dmesg_and_triage_say_the_same_of_every_kind() {
                     dump.display()
                 );
             }
-            // It has all of memory, a header's words and nothing else.
-            let told = |mut answer: Value| {
+            // The kernel's own full dump has all of memory and a header, which differ.
+            let comparable = |mut answer: Value| {
                 for word in ["pages", "hostname", "dumped", "origin", "checksum_ok"] {
                     answer.as_object_mut().unwrap().remove(word);
                 }
                 answer
             };
-            let expected = told(expected);
+            let expected = comparable(expected);
             for dump in &kinds.kernels_own {
-                let found = told(kinds.answer(verb, dump));
+                let found = comparable(kinds.answer(verb, dump));
                 assert_eq!(found, expected, "{verb} {}", dump.display());
             }
         }
@@ -194,7 +194,7 @@ fn ps_threads_dmesg_and_triage_say_the_same_of_every_kind() {
 }
 
 #[test]
-fn triage_writes_addresses_as_wide_as_the_machine_has_them() {
+fn triage_prints_addresses_with_the_machines_width() {
     for (dumped, digits) in [(tiny(), 16), (i386(), 8)] {
         let [dump, kernel] = [&dumped.dump, &dumped.kernel].map(|path| path.to_str().unwrap());
         let text = run(["triage", dump, "--kernel", kernel]).expect(0);
@@ -210,7 +210,7 @@ fn triage_writes_addresses_as_wide_as_the_machine_has_them() {
 }
 
 #[test]
-fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_alone() {
+fn compare_reports_kinds_as_same_and_pages_only_in_a_full_dump() {
     for dumped in [tiny(), arm64(), i386()] {
         let kinds = Kinds::of(dumped);
         let compare = |a: &Path, b: &Path, code: i32| {
@@ -242,7 +242,7 @@ fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_a
             assert!(count(&found, "pages_only_b") > 0);
             assert_eq!(found["sections"], Value::Array(Vec::new()));
         }
-        // One byte of a page, at its frame.
+        // Change one byte of a page in the file.
         let mut bytes = fs::read(own).unwrap();
         let place = |bytes: &[u8]| {
             let info = run(["info", "--json", own.to_str().unwrap()]).expect(0);
@@ -271,9 +271,9 @@ fn compare_says_that_every_kind_is_the_same_and_which_pages_are_in_a_full_dump_a
     }
 }
 
-/// What a page of two full dumps stands for, their kernel tells: here a variable's byte.
+/// The kernel names the changed byte of two full dumps: a variable.
 #[test]
-fn compare_says_what_differs_in_full_dumps_by_their_kernel() {
+fn compare_names_the_variable_that_differs_in_full_dumps() {
     let dumped = tiny();
     let kinds = Kinds::of(dumped);
     let own = &kinds.kernels_own[0];
@@ -310,7 +310,7 @@ fn compare_says_what_differs_in_full_dumps_by_their_kernel() {
 }
 
 #[test]
-fn every_kind_is_sound_and_gives_the_minidump_back() {
+fn every_kind_is_sound_and_converts_back_to_the_minidump() {
     for dumped in [tiny(), arm64(), i386()] {
         let kinds = Kinds::of(dumped);
         let payload = |dump: &Path| {
@@ -347,9 +347,9 @@ fn every_kind_is_sound_and_gives_the_minidump_back() {
     }
 }
 
-/// What a debugger asks of a server, and what does not depend on the dump's name.
+/// Sends a debugger's requests whose answers do not depend on the dump's name.
 #[test]
-fn server_gives_the_same_answers_for_every_kind() {
+fn server_answers_agree_for_every_kind() {
     for dumped in all() {
         let kinds = Kinds::of(dumped);
         let threads = dumped.machine.truth().threads.len();
@@ -358,30 +358,33 @@ fn server_gives_the_same_answers_for_every_kind() {
             let server =
                 Server::start([dump.as_os_str(), "--kernel".as_ref(), kinds.kernel.as_ref()]);
             let mut client = Client::to(&server);
-            let mut said = vec![client.ask("?"), client.ask("qfThreadInfo")];
+            let mut answers = vec![client.ask("?"), client.ask("qfThreadInfo")];
             for xml in ["features:read:target.xml", "threads:read:"] {
-                said.push(client.ask(&format!("qXfer:{xml}:0,ffff")));
+                answers.push(client.ask(&format!("qXfer:{xml}:0,ffff")));
             }
             for thread in dumped.threads().iter().take(8) {
                 client.ask(&format!("Hg{:x}", thread.tid));
-                said.push(client.ask("g"));
+                answers.push(client.ask("g"));
             }
             for command in ["ps", "dmesg", "bt all", "kld"] {
-                said.push(client.console(command));
+                answers.push(client.console(command));
             }
             for at in [version, version & !0xfff, 0x1234] {
-                said.push(client.ask(&format!("m{at:x},80")));
-                said.push(client.ask(&format!("qMemoryRegionInfo:{at:x}")));
+                answers.push(client.ask(&format!("m{at:x},80")));
+                answers.push(client.ask(&format!("qMemoryRegionInfo:{at:x}")));
             }
-            assert!(said.iter().all(|answer| !answer.is_empty()), "{said:?}");
-            said
+            assert!(
+                answers.iter().all(|answer| !answer.is_empty()),
+                "{answers:?}"
+            );
+            answers
         };
         let expected = questions(&dumped.dump);
         assert!(threads > 3 && expected.len() > 15);
         for dump in kinds.made[1..].iter().chain(&kinds.kernels_own) {
             let found = questions(dump);
             for (found, expected) in found.iter().zip(&expected) {
-                // What surrounds an address is all of memory there, or less of it.
+                // A kernel's full dump has all memory around an address, so the region may differ.
                 if expected.starts_with("start:") {
                     let readable = |text: &str| text.contains("permissions:");
                     assert_eq!(readable(found), readable(expected), "{}", dump.display());
@@ -395,23 +398,23 @@ fn server_gives_the_same_answers_for_every_kind() {
 }
 
 #[test]
-fn gdb_walks_the_stacks_of_a_full_dump_as_of_the_minidump() {
+fn gdb_backtraces_of_a_full_dump_match_the_minidump() {
     if !have(GDB) {
         return;
     }
     for dumped in [debug(), arm64()] {
         let kinds = Kinds::of(dumped);
-        let told = |dump: &Path| {
+        let backtraces = |dump: &Path| {
             let server =
                 Server::start([dump.as_os_str(), "--kernel".as_ref(), kinds.kernel.as_ref()]);
-            let told = gdb(
+            let printed = gdb(
                 &[&remote(&server)],
                 &["info threads", "thread apply all -c bt"],
             );
-            // Behind what is no function gdb guesses by whatever memory there is.
+            // Where there is no function gdb guesses, depending on the available memory.
             let mut guesses = false;
             let mut lines = Vec::new();
-            for line in told.lines() {
+            for line in printed.lines() {
                 guesses = line.contains("?? ()") || guesses && line.starts_with('#');
                 if !guesses && (line.starts_with('#') || line.contains(" Thread ")) {
                     lines.push(line.to_owned());
@@ -419,16 +422,16 @@ fn gdb_walks_the_stacks_of_a_full_dump_as_of_the_minidump() {
             }
             lines
         };
-        let expected = told(&dumped.dump);
+        let expected = backtraces(&dumped.dump);
         assert!(expected.len() > 50, "{expected:?}");
         for dump in [&kinds.made[2], &kinds.kernels_own[1]] {
-            assert!(told(dump) == expected, "{}", dump.display());
+            assert!(backtraces(dump) == expected, "{}", dump.display());
         }
     }
 }
 
 #[test]
-fn kgdb_and_export_hand_full_dumps_over_as_they_are() {
+fn kgdb_and_export_copy_full_dumps_unchanged() {
     let kinds = Kinds::of(tiny());
     let dir = tempfile::tempdir().unwrap();
     for (from, plain) in [
@@ -476,9 +479,9 @@ fn kgdb_and_export_hand_full_dumps_over_as_they_are() {
     }
 }
 
-/// Program headers that lie: an answer of one line, and the code of a broken input.
+/// Wrong program headers: an error of one line, and the exit code for broken input.
 #[test]
-fn program_headers_that_lie_are_answered_in_a_line() {
+fn wrong_program_headers_fail_with_one_line() {
     let kinds = Kinds::of(tiny());
     let whole = fs::read(&kinds.kernels_own[0]).unwrap();
     let carrying = fs::read(&kinds.made[1]).unwrap();
@@ -499,7 +502,7 @@ fn program_headers_that_lie_are_answered_in_a_line() {
     for (at, bytes, code) in lies {
         let mut lying = whole.clone();
         lying[at..at + bytes.len()].copy_from_slice(bytes);
-        // Two ranges at one address: the first one's was moved there.
+        // Two ranges at the same address: the first one was moved there.
         if at == 64 + 24 {
             lying.copy_within(64 + 56 + 24..64 + 56 + 32, at);
         }
@@ -511,7 +514,7 @@ fn program_headers_that_lie_are_answered_in_a_line() {
         }
         run(["compare", name, name]).expect(4);
     }
-    // A note that leads elsewhere costs the minidump, and that is said; memory is still there.
+    // A note with a wrong offset loses the minidump with a warning; memory is still readable.
     let place = carrying
         .windows(16)
         .position(|w| w == b"\x01\0CLLivecore\0\0\0\0")
@@ -531,14 +534,14 @@ fn program_headers_that_lie_are_answered_in_a_line() {
 }
 
 #[test]
-fn memory_that_a_full_dump_lacks_is_told_by_every_verb_that_copies_it() {
+fn every_verb_that_copies_a_short_full_dump_warns() {
     let kinds = Kinds::of(tiny());
     let dir = tempfile::tempdir().unwrap();
     let whole = fs::read(&kinds.kernels_own[0]).unwrap();
     let cut = dir.path().join("cut");
     fs::write(&cut, &whole[..whole.len() - 8192]).unwrap();
     let promise = "its program headers promise";
-    // One stream of gzip, which tells its length only at its end.
+    // A gzip stream, whose length is unknown before its end.
     let (from, stream) = (cut.to_str().unwrap(), dir.path().join("cut.gz"));
     let stream = stream.to_str().unwrap();
     let to = ["--container", "saved", "--gzip"];

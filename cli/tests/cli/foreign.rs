@@ -1,5 +1,5 @@
-//! Files that are no dumps and are known by their first bytes: every verb says what they are and
-//! what to do.
+//! Files that are not dumps but have a known signature: every verb names their format and gives
+//! advice.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use livecore_defs::foreign::{FOREIGN, HEAD};
 
 use crate::harness::run;
 
-/// The verbs that open a dump, with what else each needs.
+/// The verbs that open a dump, with their other arguments.
 const VERBS: [&[&str]; 9] = [
     &["info", "IN"],
     &["verify", "IN"],
@@ -30,15 +30,18 @@ fn names(verb: &[&str], file: &Path, code: i32, expected: &[&str]) {
         word => word.as_ref(),
     });
     let run = run(args).expect(code);
-    let told = format!("{}{}", run.text(), run.err);
+    let printed = format!("{}{}", run.text(), run.err);
     for text in expected {
-        assert!(told.contains(text), "{verb:?}: {text:?} is not in {told:?}");
+        assert!(
+            printed.contains(text),
+            "{verb:?}: {text:?} is not in {printed:?}"
+        );
     }
     assert!(!out.exists(), "{verb:?}");
 }
 
 #[test]
-fn every_verb_names_what_is_no_dump_and_says_what_to_do() {
+fn every_verb_names_the_foreign_format_and_gives_advice() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vmcore.0");
     for (i, foreign) in FOREIGN.iter().enumerate() {
@@ -46,15 +49,15 @@ fn every_verb_names_what_is_no_dump_and_says_what_to_do() {
         head[foreign.offset..][..foreign.mark.len()].copy_from_slice(foreign.mark);
         head.resize(8192, 7);
         fs::write(&file, head).unwrap();
-        // One archive and one image by every verb, the others by two.
+        // Test one archive and one image with every verb, the others with two.
         let all = i == 1 || foreign.mark == b"EMiL";
         let verbs = if all { &VERBS[..] } else { &VERBS[1..3] };
         for verb in verbs {
-            // What an image is, `info` finds out.
+            // `info` describes images.
             if foreign.is_image && verb[0] == "info" {
                 continue;
             }
-            // `info` has the words that fit an image.
+            // `info` prints the advice for images.
             let expected = match verb[0] {
                 "info" => ["xz", "unpack it"],
                 _ => [foreign.what, foreign.instead],
@@ -65,7 +68,7 @@ fn every_verb_names_what_is_no_dump_and_says_what_to_do() {
 }
 
 #[test]
-fn an_elf_core_that_is_no_dump_and_a_kernel_are_named() {
+fn elf_cores_and_kernels_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("core");
     let mut elf = vec![0; 8192];
@@ -85,16 +88,16 @@ fn an_elf_core_that_is_no_dump_and_a_kernel_are_named() {
 }
 
 #[test]
-fn an_encrypted_dump_is_known_by_its_name_and_by_its_key() {
+fn encrypted_dumps_are_recognized_by_name_and_by_key_file() {
     let dir = tempfile::tempdir().unwrap();
     let noise: Vec<u8> = (0..8192_u32).map(|i| ((i * i) >> 3) as u8 | 0x80).collect();
     let encrypted = dir.path().join("vmcore_encrypted.0");
-    let beside = dir.path().join("vmcore.1");
-    for file in [&encrypted, &beside] {
+    let second = dir.path().join("vmcore.1");
+    for file in [&encrypted, &second] {
         fs::write(file, &noise).unwrap();
     }
     fs::write(dir.path().join("key.1"), "key").unwrap();
-    for file in [&encrypted, &beside] {
+    for file in [&encrypted, &second] {
         for verb in &VERBS {
             names(verb, file, 63, &["encrypted", "decryptcore"]);
         }
@@ -102,7 +105,7 @@ fn an_encrypted_dump_is_known_by_its_name_and_by_its_key() {
 }
 
 #[test]
-fn a_compressed_kernel_is_named() {
+fn compressed_kernel_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("kernel.gz");
     fs::write(&kernel, [&b"\x1f\x8b\x08\0"[..], &[0; 64]].concat()).unwrap();

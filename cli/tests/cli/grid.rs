@@ -1,7 +1,7 @@
-//! Every recipe of testdata/dumps, sound and broken, meets every verb that reads a dump.
+//! Runs every verb that reads a dump on every recipe of testdata/dumps, sound and broken.
 //!
-//! The dumps come from the independent builder. What the verbs answer is on record in
-//! testdata/golden/grid: exit codes, and the lines on standard error.
+//! The dumps come from the independent builder. testdata/golden/grid records exit codes and the
+//! lines on standard error.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::harness::{Run, golden, run, run_within};
 use crate::schema;
 
-/// Address space for one run over a small dump, however large it says it is.
+/// Address space limit of a run on a small dump, whatever sizes the dump claims.
 const MEMORY_MIB: u64 = 512;
 
 /// A verb, and its arguments with DUMP and OUT in place of files.
@@ -32,7 +32,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The dump of a recipe as a file, with its `info.N` beside it if it has one.
+/// Builds the dump of a recipe as a file, with its `info.N` if it has one.
 fn build(recipe: &Recipe, dir: &Path) -> PathBuf {
     let built = mkdump::build_all(&recipe.text).unwrap_or_else(|e| panic!("{}: {e}", recipe.name));
     let path = dir.join("vmcore.0");
@@ -43,7 +43,7 @@ fn build(recipe: &Recipe, dir: &Path) -> PathBuf {
     path
 }
 
-/// Does `work` for every recipe, on all processors, and gives the results in order.
+/// Runs `work` for all recipes on all processors, and returns the results in order.
 fn each<T: Send>(work: impl Fn(&Recipe, &Path) -> T + Sync) -> Vec<(Recipe, T)> {
     let recipes = recipes().unwrap();
     assert!(recipes.len() > 100, "only {} recipes", recipes.len());
@@ -85,21 +85,21 @@ fn all_verbs(recipe: &Recipe, dir: &Path) -> Vec<Run> {
         .collect()
 }
 
-/// One run over the whole corpus serves all the laws: building it is most of the time.
+/// One run over the whole corpus checks all properties, since building it takes most of the time.
 #[test]
-fn every_dump_gets_one_clear_line_and_a_documented_exit_code_within_bounded_memory() {
+fn every_verb_on_every_dump_prints_at_most_one_line_within_bounded_memory() {
     let results = each(all_verbs);
     let mut codes = String::new();
     let mut lines = String::new();
     for (recipe, runs) in &results {
         write!(codes, "{:42}", recipe.name).unwrap();
-        let mut said: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut verbs_of: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for ((verb, _), run) in VERBS.iter().zip(runs) {
             let what = format!("{verb} {}", recipe.name);
             assert!([0, 1, 2, 3, 63].contains(&run.code), "{what}: {}", run.code);
             assert!(!run.err.contains("panicked"), "{what}: {}", run.err);
             if *verb == "verify" {
-                // Its findings are its report; the builder says what they must come to.
+                // The findings are the report; the builder knows the expected verdict.
                 assert_eq!(run.err, "", "{what}");
                 let expected = recipe.expectation.as_ref().map(|e| i32::from(e.exit));
                 assert_eq!(Some(run.code), expected, "{what}: {}", run.text());
@@ -112,14 +112,14 @@ fn every_dump_gets_one_clear_line_and_a_documented_exit_code_within_bounded_memo
                     "{what}: {line}"
                 );
                 let line = line["livecore: DIR/vmcore.0: ".len()..].to_string();
-                said.entry(line).or_default().push(verb);
+                verbs_of.entry(line).or_default().push(verb);
             }
             let errors = run.err.lines().filter(|l| !l.contains("warning: ")).count();
             assert_eq!(errors, usize::from(![0, 3].contains(&run.code)), "{what}");
             assert_eq!(run.err.is_empty(), run.code == 0, "{what}: {}", run.err);
             write!(codes, " {verb} {:<3}", run.code).unwrap();
         }
-        for (line, verbs) in said {
+        for (line, verbs) in verbs_of {
             writeln!(lines, "{} ({}): {line}", recipe.name, verbs.join(" ")).unwrap();
         }
         codes.truncate(codes.trim_end().len());
@@ -129,10 +129,10 @@ fn every_dump_gets_one_clear_line_and_a_documented_exit_code_within_bounded_memo
     golden("grid/lines.txt", &lines);
 }
 
-/// A failed conversion leaves nothing, neither under the name nor under a temporary one; a
-/// successful one leaves the payload that the builder made.
+/// A failed conversion leaves no file and no temporary file. A successful one contains the
+/// builder's payload.
 #[test]
-fn conversion_gives_the_builders_payload_or_nothing() {
+fn conversion_writes_the_builders_payload_or_nothing() {
     each(|recipe, dir| {
         let built = mkdump::build_all(&recipe.text).unwrap();
         let dump = dir.join("dump");
@@ -143,7 +143,7 @@ fn conversion_gives_the_builders_payload_or_nothing() {
         let names = crate::harness::names(dir);
         if [0, 3].contains(&run.code) {
             assert_eq!(names, ["dump", "out"], "{}", recipe.name);
-            // Edits of the file may shorten or lengthen a payload that is not compressed.
+            // Edits of the file may change the length of an uncompressed payload.
             let edited = ["patch", "flip", "truncate", "append"]
                 .iter()
                 .any(|edit| recipe.text.lines().any(|l| l.starts_with(edit)));
@@ -157,7 +157,7 @@ fn conversion_gives_the_builders_payload_or_nothing() {
 }
 
 #[test]
-fn info_as_json_is_as_documented_for_every_dump() {
+fn info_json_fits_the_schema_for_every_dump() {
     let results = each(|recipe, dir| {
         let dump = build(recipe, dir);
         let run = run(["info".as_ref(), dump.as_os_str(), "--json".as_ref()]);
@@ -177,9 +177,9 @@ fn info_as_json_is_as_documented_for_every_dump() {
     assert!(answered > 50, "only {answered} dumps were opened");
 }
 
-/// The kernel's log of a few dumps, one of a ring that has wrapped.
+/// The kernel messages of a few dumps, one with a wrapped buffer.
 #[test]
-fn dmesg_prints_the_buffer_oldest_line_first() {
+fn dmesg_prints_the_oldest_line_first() {
     for name in ["amd64-v3", "amd64-v3-wrapped-msgbuf", "powerpc64-v2"] {
         let recipe = recipes().unwrap().into_iter().find(|r| r.name == name);
         let dir = tempfile::tempdir().unwrap();
@@ -205,9 +205,9 @@ fn dmesg_prints_the_buffer_oldest_line_first() {
     }
 }
 
-/// Every form of the report gives the same verdict, and the machine-readable ones are well formed.
+/// All report formats have the same verdict, and the machine-readable ones are well formed.
 #[test]
-fn verify_exits_the_same_in_every_form() {
+fn verify_exits_the_same_in_every_format() {
     let dir = tempfile::tempdir().unwrap();
     for (name, code) in [
         ("amd64-v3", 0),
@@ -266,7 +266,7 @@ fn several_dumps_and_directories_exit_with_the_worst() {
 }
 
 #[test]
-fn rules_are_listed_explained_and_chosen() {
+fn rules_are_listed_explained_and_selected() {
     let list = run(["verify", "--list-rules"]).expect(0);
     let ids = list
         .text()
@@ -281,7 +281,7 @@ fn rules_are_listed_explained_and_chosen() {
     run(["verify", "--explain", "NO-SUCH-RULE"]).expect(64);
     run(["verify", "--only", "NO-SUCH-RULE", "x"]).expect(64);
     run(["verify"]).expect(64);
-    // A dump that is broken by one rule alone is sound to all others.
+    // A dump that violates one rule is sound to all others.
     let dir = tempfile::tempdir().unwrap();
     let recipes = recipes().unwrap();
     let recipe = recipes
@@ -298,9 +298,9 @@ fn rules_are_listed_explained_and_chosen() {
     run(args.into_iter().chain(["--only".as_ref(), rule.as_ref()])).expect(3);
 }
 
-/// `--zero-tail` is the one way to get zeros for what a file has lost, and every output says so.
+/// Only `--zero-tail` replaces missing pages by zeros, and every output reports it.
 #[test]
-fn lost_tail_is_filled_only_when_asked_and_that_is_said() {
+fn lost_tail_is_filled_only_with_zero_tail_and_reported() {
     let recipe = recipes()
         .unwrap()
         .into_iter()
@@ -328,17 +328,17 @@ fn lost_tail_is_filled_only_when_asked_and_that_is_said() {
     let (done, out) = convert("sealed.zst", &["--zero-tail", "-q"]);
     assert_eq!(done.code, 3, "{}", done.err);
     assert!(crate::harness::tool("zstd", &["-dcq"], &out) == filled);
-    // The seal remembers.
-    let told = run(["info".as_ref(), out.as_os_str()]).expect(3);
-    assert!(told.err.contains("zeros"), "{}", told.err);
+    // The seal records it.
+    let printed = run(["info".as_ref(), out.as_os_str()]).expect(3);
+    assert!(printed.err.contains("zeros"), "{}", printed.err);
     let (done, out) = convert("short.zst", &["-q"]);
     assert_eq!(done.code, 3, "{}", done.err);
     assert!(crate::harness::tool("zstd", &["-dcq"], &out) == built.bytes);
 }
 
-/// What people see, for one dump of each container and a few architectures.
+/// The text output for one dump of each container and a few architectures.
 #[test]
-fn info_looks_as_recorded() {
+fn info_text_matches_the_goldens() {
     for name in [
         "amd64-v3",
         "amd64-v1",
@@ -358,7 +358,7 @@ fn info_looks_as_recorded() {
         );
         let run = run(["info".as_ref(), dump.as_os_str()]);
         let text = run.text().replace(dir.path().to_str().unwrap(), "DIR");
-        // How many blocks a file takes is its file system's business.
+        // The number of blocks depends on the file system.
         let text = text
             .lines()
             .filter(|line| !line.starts_with("disk size:"))

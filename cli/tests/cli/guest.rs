@@ -1,7 +1,8 @@
-//! Guests: registers of CPUs out of QEMU's notes, memory without a kernel's file, dumps to a pipe.
+//! Guest images: CPU registers from QEMU's notes, images without a kernel file, dumps to a pipe.
 //!
-//! The image is written here, by QEMU's own layout of `dump-guest-memory`: an ELF64 core, one note
-//! segment (`CORE` of 336 bytes for each CPU, then `QEMU` of 440 bytes), one PT_LOAD for each range.
+//! The image is written here with the layout of QEMU's `dump-guest-memory`: an ELF64 core with one
+//! note segment (`CORE` of 336 bytes for each CPU, then `QEMU` of 440 bytes) and one PT_LOAD for
+//! each range.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::harness::{Run, livecore, machine, run};
 
 const CPUS: u32 = 3;
 
-/// A register of a CPU: all different.
+/// The value of a register of a CPU; all values differ.
 fn value(cpu: u32, n: u64) -> u64 {
     0xffff_ffff_8123_0000 + u64::from(cpu) * 0x100 + n
 }
@@ -59,7 +60,7 @@ fn notes() -> Vec<u8> {
             let at = 8 + 8 * n as usize;
             state[at..at + 8].copy_from_slice(&value(cpu, n).to_le_bytes());
         }
-        // In the kernel: its code segment, cr0 with paging on, cr3.
+        // The CPU runs in the kernel: its code segment, cr0 with paging on, cr3.
         for (at, value) in [(152, 0x20_u64), (392, 0x8005_0033), (416, 0x20_0000)] {
             state[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
@@ -68,7 +69,7 @@ fn notes() -> Vec<u8> {
     out
 }
 
-/// QEMU's ELF of the memory in `dir`.
+/// The memory in `dir` as QEMU's ELF file.
 fn qemu(dir: &Path) -> Vec<u8> {
     let layout = fs::read(dir.join("machine.json")).unwrap();
     let layout: Value = serde_json::from_slice(&layout).unwrap();
@@ -150,7 +151,7 @@ impl Guest {
 }
 
 #[test]
-fn without_cpu_state_a_guest_s_image_gives_the_bytes_that_raw_memory_gives() {
+fn guest_image_without_cpu_state_gives_the_dump_of_raw_memory() {
     let guest = Guest::new();
     let (a, b, c) = (guest.to("a"), guest.to("b"), guest.to("c"));
     let saved = ["--container", "saved", "--none", "-o"];
@@ -182,7 +183,7 @@ fn without_cpu_state_a_guest_s_image_gives_the_bytes_that_raw_memory_gives() {
 }
 
 #[test]
-fn registers_of_a_guest_are_told_by_info_and_by_the_directory() {
+fn cpu_state_is_in_info_and_in_the_info_file() {
     let guest = Guest::new();
     let out = guest.to("crash");
     fs::create_dir(&out).unwrap();
@@ -199,7 +200,7 @@ fn registers_of_a_guest_are_told_by_info_and_by_the_directory() {
     );
     let text = run(["info", &dump]).expect(0);
     assert!(
-        text.text().contains("CPU 1, put into dumppcb by livecore"),
+        text.text().contains("CPU 1, added to dumppcb by livecore"),
         "{}",
         text.text()
     );
@@ -209,7 +210,7 @@ fn registers_of_a_guest_are_told_by_info_and_by_the_directory() {
         "{info}"
     );
     assert!(info.contains("  Dump Status: good\n"), "{info}");
-    // The verifier notes it, and finds nothing wrong, the info file included.
+    // The verifier reports it and finds no error, in the info file too.
     let verdict = run(["verify", &dump]);
     assert!([0, 3].contains(&verdict.code), "{}", verdict.text());
     assert!(!verdict.text().contains("INFO-"), "{}", verdict.text());
@@ -217,19 +218,17 @@ fn registers_of_a_guest_are_told_by_info_and_by_the_directory() {
     assert_eq!(facts.code, verdict.code, "{}", facts.text());
     assert!(facts.text().contains("SEAL-CPUS"), "{}", facts.text());
 
-    let nobody = guest.to("nobody");
+    let out = guest.to("out");
     let refused = guest
-        .take("guest.elf", &["-o", &nobody, "--cpu", "9"])
+        .take("guest.elf", &["-o", &out, "--cpu", "9"])
         .expect(64);
     assert!(refused.err.contains("0, 1, 2"), "{}", refused.err);
-    guest
-        .take("m/ram", &["-o", &nobody, "--cpu", "0"])
-        .expect(64);
-    assert!(!Path::new(&nobody).exists());
+    guest.take("m/ram", &["-o", &out, "--cpu", "0"]).expect(64);
+    assert!(!Path::new(&out).exists());
 }
 
 #[test]
-fn a_dump_goes_to_a_pipe_and_is_the_file_s_bytes() {
+fn dump_to_a_pipe_has_the_bytes_of_the_file() {
     let guest = Guest::new();
     for (image, suffix) in [("guest.elf", "zst"), ("m/ram", "gz"), ("m/ram", "raw")] {
         let file = guest.to(&format!("file.{suffix}"));
@@ -255,7 +254,7 @@ fn a_dump_goes_to_a_pipe_and_is_the_file_s_bytes() {
 }
 
 #[test]
-fn an_image_whose_kernel_nobody_names_tells_what_is_in_it() {
+fn error_for_an_image_without_kernel_describes_the_image() {
     let guest = Guest::new();
     let image = guest.to("guest.elf");
     let out = guest.to("out");
@@ -267,7 +266,7 @@ fn an_image_whose_kernel_nobody_names_tells_what_is_in_it() {
 }
 
 #[test]
-fn memory_that_stands_still_is_read_again_and_has_no_torn_page() {
+fn unchanging_memory_has_no_torn_pages() {
     let guest = Guest::new();
     let (with, without) = (guest.to("with.zst"), guest.to("without.zst"));
     guest

@@ -1,7 +1,7 @@
-//! Guests of a real QEMU: a machine of synth's in their memory, dumped over QMP.
+//! Real QEMU guests with the memory of an emulated machine, dumped over QMP.
 //!
-//! The firmware is 64 KiB of zeros with one jump to itself at the reset vector. So a guest that
-//! runs changes nothing, and what is dumped is what was put there.
+//! The firmware is 64 KiB of zeros with a jump to itself at the reset vector, so a running guest
+//! changes no memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -18,35 +18,35 @@ use crate::stub::{EIP, ESP, Stub};
 
 const QEMU: &str = "qemu-system-x86_64";
 const RAM: u64 = 32 << 20;
-/// More than any of this takes on a busy machine.
+/// Time limit, longer than any step takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Whether there is a QEMU; says so if not. CI installs it.
-pub(crate) fn is_there() -> bool {
-    let there = Command::new(QEMU)
+/// Whether QEMU is installed. Prints a message if not; CI installs it.
+pub(crate) fn is_installed() -> bool {
+    let found = Command::new(QEMU)
         .arg("--version")
         .stdout(Stdio::null())
         .status()
         .is_ok();
-    if !there {
+    if !found {
         assert!(std::env::var_os("CI").is_none(), "CI has no {QEMU}");
         say(&format!(
-            "skipped: there is no {QEMU} (Debian: qemu-system-x86)"
+            "skipped: {QEMU} is not installed (Debian: qemu-system-x86)"
         ));
     }
-    there
+    found
 }
 
-/// How a guest gets its memory.
+/// The memory of a guest.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Memory {
-    /// A file that it shares.
+    /// A shared file.
     Shared,
-    /// Of its own; the content is loaded.
+    /// Private memory, into which the content is loaded.
     Own,
 }
 
-/// A guest, its files, and a monitor that only watches.
+/// A guest, its files, and a monitor connection that only observes.
 pub(crate) struct Qemu {
     dir: tempfile::TempDir,
     child: Child,
@@ -55,7 +55,7 @@ pub(crate) struct Qemu {
 }
 
 impl Qemu {
-    /// A guest that has not begun to run.
+    /// Starts a guest whose CPUs do not run yet.
     pub(crate) fn start(memory: Memory) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -141,7 +141,7 @@ impl Qemu {
         }
     }
 
-    /// Waits until the monitor tells of `event`.
+    /// Waits until the monitor reports `event`.
     fn await_event(&mut self, event: &str) {
         while !self.events.iter().any(|e| e == event) {
             let message = self.message();
@@ -151,8 +151,8 @@ impl Qemu {
         }
     }
 
-    /// Whether the monitor tells of `event` before `child` has ended and nothing more comes.
-    fn tells_before_end(&mut self, event: &str, child: &mut Child) -> bool {
+    /// Whether the monitor reports `event` before `child` has exited and the socket is empty.
+    fn reports_before_exit(&mut self, event: &str, child: &mut Child) -> bool {
         let wait = |qemu: &Self, time| qemu.monitor.get_ref().set_read_timeout(Some(time)).unwrap();
         wait(self, Duration::from_millis(200));
         let mut line = String::new();
@@ -177,7 +177,7 @@ impl Qemu {
         self.ask("query-status")["status"].as_str().unwrap().into()
     }
 
-    /// Lets it run.
+    /// Lets the guest run.
     fn running(mut self) -> Self {
         self.ask("cont");
         assert_eq!(self.status(), "running");
@@ -189,12 +189,12 @@ impl Qemu {
         self.dir.path().join(name)
     }
 
-    /// `livecore take` of this guest, uncompressed, to `name`.
+    /// Runs `livecore take` on this guest, uncompressed, to `name`.
     pub(crate) fn take(&self, name: &str, more: &[&str]) -> Run {
         self.command(name, more).output().map(Run::of).unwrap()
     }
 
-    /// `livecore take` of this guest to `name`; `-` is standard output.
+    /// The command `livecore take` on this guest to `name`; `-` is standard output.
     fn command(&self, name: &str, more: &[&str]) -> Command {
         let out = match name {
             "-" => PathBuf::from("-"),
@@ -215,14 +215,14 @@ impl Qemu {
         command
     }
 
-    /// `livecore take` of this guest, sealed and compressed.
+    /// Runs `livecore take` on this guest, sealed and compressed.
     fn sealed(&self, name: &str, more: &[&str]) -> Run {
         let mut all = vec!["--container=sealed", "--zstd"];
         all.extend(more);
         self.take(name, &all)
     }
 
-    /// What `take --image` makes of the same memory.
+    /// The dump by `take --image` of the same memory.
     pub(crate) fn expected(&self) -> Vec<u8> {
         let path = self.path("expected");
         run([
@@ -258,7 +258,7 @@ fn ram(dir: &Path) -> PathBuf {
     dir.join("machine/ram")
 }
 
-/// Pages (by offset) in which two payloads of the same length differ.
+/// The number of pages in which two payloads of the same length differ.
 pub(crate) fn differing(a: &[u8], b: &[u8]) -> usize {
     assert_eq!(a.len(), b.len());
     let pages = a.chunks(4096).zip(b.chunks(4096));
@@ -266,14 +266,14 @@ pub(crate) fn differing(a: &[u8], b: &[u8]) -> usize {
 }
 
 #[test]
-fn a_guest_that_runs_on_is_read_through_the_memory_that_it_shares() {
-    if !is_there() {
+fn running_guest_is_read_through_its_shared_memory() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
     let taken = qemu.take("live", &[]).expect(0);
     assert!(taken.err.contains("runs on"), "{}", taken.err);
-    // Nothing changed, and that was counted.
+    // No page changed, and the count is reported.
     assert!(taken.err.contains("orn"), "{}", taken.err);
     assert!(fs::read(qemu.path("live")).unwrap() == qemu.expected());
     assert_eq!(qemu.status(), "running");
@@ -284,12 +284,12 @@ fn a_guest_that_runs_on_is_read_through_the_memory_that_it_shares() {
 }
 
 #[test]
-fn a_paused_guest_gives_one_moment_and_goes_on() {
-    if !is_there() {
+fn paused_guest_gives_a_snapshot_and_is_resumed() {
+    if !is_installed() {
         return;
     }
     let qemu = Qemu::start(Memory::Shared);
-    // It waits for an interrupt in the kernel, and goes on to do so.
+    // CPU 1 waits in the kernel for an interrupt, before and after.
     let mut stub = Stub::connect(&qemu.path("gdb"), 1);
     stub.long_mode(&ram(qemu.dir.path()));
     stub.set(&[(ESP, 0xffff_fe00_00be_efd8), (EIP, 0xffff_ffff_80c0_ffee)]);
@@ -302,10 +302,10 @@ fn a_paused_guest_gives_one_moment_and_goes_on() {
     assert!(fs::read(qemu.path("plain")).unwrap() == expected);
     assert_eq!(qemu.status(), "running");
     assert_eq!(qemu.events, ["STOP", "RESUME"]);
-    // With the processors' registers, some pages of variables are others, and no more.
+    // With the registers, only a few pages with variables differ.
     let taken = qemu.take("registers", &["--pause", "--cpu", "1"]);
     let taken = taken.expect(0);
-    // Processor 0 is in the firmware, which has no paging.
+    // CPU 0 is in the firmware, which has no paging.
     let left = "CPU 0 has left the kernel (paging is off): its registers are not in the dump";
     assert!(taken.err.contains(left), "{}", taken.err);
     let with = fs::read(qemu.path("registers")).unwrap();
@@ -318,7 +318,7 @@ fn a_paused_guest_gives_one_moment_and_goes_on() {
     );
 }
 
-/// What `info --json` says of the pause of a dump, and what `info` says to people.
+/// The pause in `info --json`, and the text of `info`.
 fn pause_of(dump: &Path) -> (Value, String) {
     let json = run(["info".as_ref(), dump.as_os_str(), "--json".as_ref()]).expect(0);
     let facts: Value = serde_json::from_str(json.text()).unwrap();
@@ -326,15 +326,15 @@ fn pause_of(dump: &Path) -> (Value, String) {
     (facts["pause"].clone(), text.text().to_owned())
 }
 
-/// The notes of `verify`, which finds nothing worse.
+/// The notes of `verify`, which reports no warnings or errors.
 fn verified(dump: &Path) -> String {
     let verdict = run(["verify".as_ref(), dump.as_os_str(), "-v".as_ref()]).expect(0);
     verdict.text().to_owned()
 }
 
 #[test]
-fn the_seal_and_info_n_tell_of_the_pause_and_of_the_pages_that_changed() {
-    if !is_there() {
+fn seal_and_info_file_record_the_pause_and_changed_pages() {
+    if !is_installed() {
         return;
     }
     let qemu = Qemu::start(Memory::Shared).running();
@@ -347,7 +347,7 @@ fn the_seal_and_info_n_tell_of_the_pause_and_of_the_pages_that_changed() {
     assert_eq!(pause["how"], "compared");
     let pages = pause["compared"].as_u64().unwrap();
     assert!(pages > 1000, "{pause}");
-    // Nothing changes a guest whose processors stand still.
+    // Nothing changes a guest whose CPUs are stopped.
     assert_eq!((&pause["changed"], &pause["new"]), (&json!(0), &json!(0)));
     let since = before.duration_since(std::time::UNIX_EPOCH).unwrap();
     let start = u128::from(pause["start"].as_u64().unwrap());
@@ -363,23 +363,23 @@ fn the_seal_and_info_n_tell_of_the_pause_and_of_the_pages_that_changed() {
     assert!(info.contains("  Guest Pause: at "), "{info}");
     let verdict = verified(&dump);
     assert!(verdict.contains("SEAL-PAUSE"), "{verdict}");
-    // What is written again says it still.
+    // A conversion keeps the record.
     let again = qemu.path("again.gz");
     run(["convert".as_ref(), dump.as_os_str(), again.as_os_str()]).expect(0);
     assert_eq!(pause_of(&again).0, pause);
-    // And a guest that ran on has no pause.
+    // The dump of a running guest has no pause.
     qemu.sealed("live.zst", &[]).expect(0);
     assert_eq!(pause_of(&qemu.path("live.zst")).0, Value::Null);
 }
 
 #[test]
-fn a_guest_that_is_paused_for_the_whole_read_needs_no_spool() {
-    if !is_there() {
+fn pause_whole_needs_no_temporary_file() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
     let expected = qemu.expected();
-    // No file can be made there.
+    // A directory in which no file can be created.
     let nowhere = qemu.path("nowhere");
     let mut command = qemu.command("-", &["--pause=whole", "--no-cpu-state"]);
     let piped = command
@@ -392,7 +392,7 @@ fn a_guest_that_is_paused_for_the_whole_read_needs_no_spool() {
     assert!(piped.err.contains("was paused for"), "{}", piped.err);
     assert_eq!(qemu.status(), "running");
     assert_eq!(qemu.events, ["STOP", "RESUME"]);
-    // The default copies first.
+    // `changed` needs a temporary file.
     let mut command = qemu.command("-", &["--pause=changed"]);
     let refused = command
         .env("TMPDIR", &nowhere)
@@ -402,7 +402,7 @@ fn a_guest_that_is_paused_for_the_whole_read_needs_no_spool() {
     let refused = refused.expect(1);
     assert!(refused.err.contains("No such file"), "{}", refused.err);
     assert!(refused.out.is_empty());
-    // In a file, the seal says how it was.
+    // The seal records the kind of pause.
     qemu.sealed("whole.zst", &["--pause=whole"]).expect(0);
     let (pause, _) = pause_of(&qemu.path("whole.zst"));
     assert_eq!(pause["how"], "read");
@@ -417,7 +417,7 @@ fn a_guest_that_is_paused_for_the_whole_read_needs_no_spool() {
     assert!(qemu.events.is_empty(), "{:?}", qemu.events);
 }
 
-/// Starts a dump into a pipe that nobody reads, and waits until the guest is paused for it.
+/// Starts a dump into a pipe without a reader, and waits until the guest is paused.
 fn stuck(qemu: &mut Qemu, options: &[&str]) -> Child {
     qemu.events.clear();
     let mut command = qemu.command("-", options);
@@ -439,12 +439,12 @@ fn stuck(qemu: &mut Qemu, options: &[&str]) -> Child {
 }
 
 #[test]
-fn a_guest_goes_on_when_its_dump_is_interrupted_or_its_reader_goes_away() {
-    if !is_there() {
+fn guest_is_resumed_after_a_signal_or_a_closed_pipe() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
-    // More than a pipe holds stands before the end of the dump.
+    // The dump has more bytes than fit in a pipe.
     for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-KILL", -9)] {
         let mut child = stuck(&mut qemu, &["--pause=whole"]);
         let killed = Command::new("kill")
@@ -466,8 +466,8 @@ fn a_guest_goes_on_when_its_dump_is_interrupted_or_its_reader_goes_away() {
 }
 
 #[test]
-fn a_guest_that_qemu_dumps_goes_on_and_no_file_is_left_whenever_that_is_interrupted() {
-    if !is_there() {
+fn interrupted_dump_by_qemu_resumes_the_guest_and_leaves_no_file() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Own).running();
@@ -490,11 +490,11 @@ fn a_guest_that_qemu_dumps_goes_on_and_no_file_is_left_whenever_that_is_interrup
             .status();
         assert!(killed.unwrap().success());
         child.wait().unwrap();
-        // QEMU finishes what it has begun.
+        // QEMU finishes the dump that it has started.
         qemu.await_event("RESUME");
         assert_eq!(qemu.status(), "running", "{signal}");
         let mut left = names(qemu.dir.path());
-        // It may have been done; and SIGKILL leaves the file that the dump was to be.
+        // The dump may have been complete; SIGKILL leaves the temporary file.
         left.retain(|name| name != "dump" && !name.starts_with("livecore.tmp."));
         assert_eq!(left, before, "{signal}");
         let _ = fs::remove_file(qemu.path("dump"));
@@ -502,8 +502,8 @@ fn a_guest_that_qemu_dumps_goes_on_and_no_file_is_left_whenever_that_is_interrup
 }
 
 #[test]
-fn a_guest_that_goes_away_while_it_is_paused_ends_the_dump() {
-    if !is_there() {
+fn exit_of_a_paused_guest_ends_the_dump() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
@@ -517,13 +517,13 @@ fn a_guest_that_goes_away_while_it_is_paused_ends_the_dump() {
     let run = Run::of(child.wait_with_output().unwrap());
     assert_eq!(run.code, 1, "{}", run.err);
     assert!(run.err.contains("gone away during cont"), "{}", run.err);
-    // Its memory was all there was to read.
+    // What was read before is a prefix of the dump.
     assert!(expected.starts_with(&bytes));
 }
 
 #[test]
-fn every_way_of_dumping_a_guest_goes_through_pipes_that_other_tools_read() {
-    if !is_there() {
+fn dumps_of_guests_can_be_piped_to_other_tools() {
+    if !is_installed() {
         return;
     }
     for memory in [Memory::Shared, Memory::Own] {
@@ -553,7 +553,7 @@ fn every_way_of_dumping_a_guest_goes_through_pipes_that_other_tools_read() {
     }
 }
 
-/// What a program makes of a stream; fails unless it succeeds.
+/// Pipes `bytes` through a program and returns its output. The program must succeed.
 fn through(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program)
         .args(args)
@@ -564,7 +564,7 @@ fn through(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
     let mut input = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            // A program that ends early says so by its code.
+            // If the program exits early, its exit code shows it.
             let _ = input.write_all(bytes);
         });
         let output = child.wait_with_output().unwrap();
@@ -574,8 +574,8 @@ fn through(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_guest_that_others_paused_stays_paused() {
-    if !is_there() {
+fn guest_that_was_paused_before_stays_paused() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared);
@@ -593,8 +593,8 @@ fn a_guest_that_others_paused_stays_paused() {
 }
 
 #[test]
-fn memory_that_is_not_shared_is_written_by_qemu_if_the_guest_may_be_stopped() {
-    if !is_there() {
+fn qemu_writes_memory_that_is_not_shared() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Own).running();
@@ -615,13 +615,13 @@ fn memory_that_is_not_shared_is_written_by_qemu_if_the_guest_may_be_stopped() {
 }
 
 #[test]
-fn a_guest_goes_on_when_who_paused_it_is_killed() {
-    if !is_there() {
+fn guest_is_resumed_if_livecore_is_killed() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
     let (mut killed, mut failed) = (0, Vec::new());
-    // Whether the kill comes before the work is done is a matter of luck.
+    // The kill may come after the work is done, so try several times.
     for round in 0..40 {
         qemu.events.clear();
         let mut child = qemu
@@ -629,8 +629,8 @@ fn a_guest_goes_on_when_who_paused_it_is_killed() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        if !qemu.tells_before_end("STOP", &mut child) {
-            // It could not do its work, on a busy machine: then it has paused nothing either.
+        if !qemu.reports_before_exit("STOP", &mut child) {
+            // On a busy machine the work may have failed; then nothing was paused.
             let end = child.wait_with_output().unwrap();
             assert_eq!(qemu.status(), "running", "round {round}");
             failed.push(String::from_utf8_lossy(&end.stderr).into_owned());
@@ -651,7 +651,7 @@ fn a_guest_goes_on_when_who_paused_it_is_killed() {
 }
 
 #[test]
-fn who_does_not_speak_qmp_is_named() {
+fn error_names_a_socket_that_is_not_qmp() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("kernel");
     let out = dir.path().join("machine");
@@ -676,13 +676,13 @@ fn who_does_not_speak_qmp_is_named() {
             dir.path().join("dump").as_os_str(),
         ])
     };
-    let nobody = take(&dir.path().join("nobody")).expect(1);
+    let absent = take(&dir.path().join("absent")).expect(1);
     assert!(
-        nobody.err.contains("nobody: No such file"),
+        absent.err.contains("absent: No such file"),
         "{}",
-        nobody.err
+        absent.err
     );
-    // Somebody who listens and says nothing.
+    // A listener that sends nothing.
     let silent = dir.path().join("silent");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
     let silence = take(&silent).expect(1);

@@ -1,13 +1,13 @@
-//! An amd64 guest of a real QEMU's in 64-bit mode, its registers set through QEMU's own stub of gdb:
-//! over QMP they are where debuggers look.
+//! A real amd64 QEMU guest in 64-bit mode with registers set through QEMU's gdb stub: a dump over
+//! QMP contains them.
 
 use serde_json::Value;
 
-use crate::guests::{Memory, Qemu, differing, is_there};
+use crate::guests::{Memory, Qemu, differing, is_installed};
 use crate::harness::run;
 use crate::stub::Stub;
 
-/// Numbers of registers in QEMU's `i386-64bit.xml`, their names in a dump, and what they are set to.
+/// Registers: the number in QEMU's `i386-64bit.xml`, the name in a dump, the value.
 const SAVED: [(u32, &str, u64); 8] = [
     (1, "rbx", 0xffff_f800_0b0b_0001),
     (6, "rbp", 0xffff_fe00_00be_eff0),
@@ -20,8 +20,8 @@ const SAVED: [(u32, &str, u64); 8] = [
 ];
 
 #[test]
-fn registers_of_a_guest_in_64_bit_mode_are_those_of_the_dumping_thread() {
-    if !is_there() {
+fn registers_of_a_64_bit_guest_are_those_of_the_dumping_thread() {
+    if !is_installed() {
         return;
     }
     let mut qemu = Qemu::start(Memory::Shared);
@@ -35,7 +35,7 @@ fn registers_of_a_guest_in_64_bit_mode_are_those_of_the_dumping_thread() {
         let with = std::fs::read(qemu.path("with")).unwrap();
         let pages = differing(&with, &plain);
         assert!((1..=4).contains(&pages), "{pages} pages differ");
-        let told = run([
+        let printed = run([
             "threads".into(),
             qemu.path("with"),
             "--kernel".into(),
@@ -43,10 +43,10 @@ fn registers_of_a_guest_in_64_bit_mode_are_those_of_the_dumping_thread() {
             "--crashed".into(),
             "--json".into(),
         ]);
-        assert!([0, 3].contains(&told.code), "{}", told.err);
-        let told: Value = serde_json::from_slice(&told.out).unwrap();
-        let [thread] = &told["threads"].as_array().unwrap()[..] else {
-            panic!("{told}");
+        assert!([0, 3].contains(&printed.code), "{}", printed.err);
+        let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+        let [thread] = &printed["threads"].as_array().unwrap()[..] else {
+            panic!("{printed}");
         };
         assert_eq!(thread["cpu"], 0, "{thread}");
         for (_, register, value) in SAVED {
@@ -54,6 +54,6 @@ fn registers_of_a_guest_in_64_bit_mode_are_those_of_the_dumping_thread() {
             assert_eq!(*found, format!("{value:#x}"), "{register}");
         }
     }
-    // Others had paused it.
+    // The guest was paused before.
     assert_eq!(qemu.status(), "prelaunch");
 }

@@ -1,5 +1,5 @@
-//! Who says that he is a QEMU, and does something else: at every step of a dump that pauses its
-//! guest. Whatever is answered, the guest goes on, and nothing is left of the dump.
+//! A fake QEMU that misbehaves at each step of a dump with a pause. Whatever it answers, the guest
+//! is resumed and no file is left.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,7 @@ use crate::harness::{Run, livecore, machine, names, run};
 
 const RAM: u64 = 32 << 20;
 
-/// What is answered instead of what should be.
+/// The kind of misbehavior.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     Silent,
@@ -39,7 +39,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Refusal,
 ];
 
-/// The steps of a dump with `--pause` over shared memory, in their order.
+/// The steps of a dump with `--pause` and shared memory, in order.
 const STEPS: [&str; 12] = [
     "greeting",
     "qmp_capabilities",
@@ -76,7 +76,7 @@ CR0=80050033 CR2=0000000801234000 CR3=0000000002a45000 CR4=003506e0
 EFER=0000000000000d01
 ";
 
-/// A step that is none: the guest's processors are others than the kernel's.
+/// Not a step: the guest has another kind of CPU than the kernel.
 const ANOTHER: &str = "another processor";
 
 /// The machine whose memory all guests share.
@@ -114,7 +114,7 @@ impl Machine {
         self.dir.path().join("machine/ram")
     }
 
-    /// `livecore take --pause` of the guest behind `socket`, into `out`.
+    /// Runs `livecore take --pause` on the guest behind `socket`, to `out`.
     fn take(&self, socket: &Path, out: &Path) -> Run {
         let output = livecore()
             .args(["take", "--pause", "--no-cpu-state", "--none", "--container"])
@@ -129,18 +129,18 @@ impl Machine {
     }
 }
 
-/// A guest that answers as QEMU does, but for one step.
-struct False {
+/// A guest that answers like QEMU except at one step.
+struct FakeQemu {
     ram: PathBuf,
     step: &'static str,
-    /// `None` sends events before every answer, which is right.
+    /// `None` sends events before every answer, which is allowed.
     fault: Option<Fault>,
-    /// The steps that were asked for.
+    /// The requested steps.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl False {
-    /// Serves one client until it goes away.
+impl FakeQemu {
+    /// Serves one client until it disconnects.
     fn serve(&self, socket: &UnixStream) -> std::io::Result<()> {
         let mut out = socket.try_clone()?;
         if self.step == "greeting" && self.answer(&mut out, &Value::Null)? {
@@ -155,7 +155,7 @@ impl False {
             if lines.read_until(b'\n', &mut line)? == 0 {
                 return Ok(());
             }
-            // The guard begins with a byte that ends whatever was begun.
+            // The guard's first byte ends any unfinished line.
             let line = line.strip_prefix(b"\xff").unwrap_or(&line);
             let command: Value = serde_json::from_slice(line).unwrap();
             let arguments = &command["arguments"];
@@ -180,7 +180,7 @@ impl False {
                 let event = json!({ "event": "NOISE", "data": { "text": "}\n{\"return\": 1}" } });
                 out.write_all(format!("{event}\r\n\r\n").repeat(50).as_bytes())?;
             }
-            let answer = self.right(step);
+            let answer = self.correct(step);
             let answer = match answer {
                 Some(value) => json!({ "return": value, "id": command["id"] }),
                 None => json!({ "error": { "desc": "no such command" }, "id": command["id"] }),
@@ -192,8 +192,8 @@ impl False {
         }
     }
 
-    /// What QEMU would return.
-    fn right(&self, step: &str) -> Option<Value> {
+    /// QEMU's answer.
+    fn correct(&self, step: &str) -> Option<Value> {
         let last = RAM - 1;
         Some(match step {
             "qmp_capabilities" | "stop" | "cont" => json!({}),
@@ -215,7 +215,7 @@ impl False {
         })
     }
 
-    /// Does what is wrong; says whether the connection ends.
+    /// Misbehaves. Returns whether the connection ends.
     fn answer(&self, out: &mut UnixStream, id: &Value) -> std::io::Result<bool> {
         match self.fault {
             None | Some(Fault::Silent) => {}
@@ -248,14 +248,14 @@ impl False {
     }
 }
 
-/// Takes a dump of a guest that does something wrong at `step`: the exit code, or what is wrong with
-/// what became of it.
+/// Takes a dump of a guest that misbehaves at `step`. Returns the exit code, or an error if a
+/// property is violated.
 fn attempt(machine: &Machine, step: &'static str, fault: Option<Fault>) -> Result<i32, String> {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("qmp");
     let listener = UnixListener::bind(&socket).unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let guest = False {
+    let guest = FakeQemu {
         ram: machine.ram(),
         step,
         fault,
@@ -279,13 +279,13 @@ fn attempt(machine: &Machine, step: &'static str, fault: Option<Fault>) -> Resul
         ))
     };
     if run.err.contains("panicked") || run.err.lines().any(|line| line.len() > 1000) {
-        return wrong("said");
+        return wrong("stderr");
     }
     let position = |name: &str| asked.iter().rposition(|step| step == name);
-    // Who has closed the connection cannot be told to go on.
-    let told = position("cont") > position("stop") || position("stop").is_none();
-    if !told && fault != Some(Fault::Close) {
-        return wrong("the guest does not go on");
+    // A guest that closed the connection cannot be resumed.
+    let resumed = position("cont") > position("stop") || position("stop").is_none();
+    if !resumed && fault != Some(Fault::Close) {
+        return wrong("the guest is not resumed");
     }
     let left = names(&out);
     if took > Duration::from_secs(40) {
@@ -302,12 +302,12 @@ fn attempt(machine: &Machine, step: &'static str, fault: Option<Fault>) -> Resul
 }
 
 #[test]
-fn whatever_a_false_qemu_answers_the_guest_goes_on_and_nothing_is_left() {
+fn misbehaving_qemu_leaves_neither_a_dump_nor_a_paused_guest() {
     let machine = Machine::new();
     let mut cases = Vec::new();
     for (number, step) in STEPS.into_iter().enumerate() {
         for (index, fault) in FAULTS.into_iter().enumerate() {
-            // All that can happen while the guest is paused, some of the rest.
+            // All faults while the guest is paused, some of the others.
             let paused = ["stop", "info registers -a", "cont"].contains(&step);
             if paused || (index + number) % 3 == 0 {
                 cases.push((step, Some(fault)));
@@ -317,7 +317,7 @@ fn whatever_a_false_qemu_answers_the_guest_goes_on_and_nothing_is_left() {
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        // Most of them wait.
+        // Most of the attempts wait, so run several at once.
         for _ in 0..6 {
             scope.spawn(|| {
                 while let Some((step, fault)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -333,9 +333,9 @@ fn whatever_a_false_qemu_answers_the_guest_goes_on_and_nothing_is_left() {
 }
 
 #[test]
-fn events_in_the_middle_of_everything_change_nothing() {
+fn events_between_answers_are_ignored() {
     let machine = Machine::new();
     assert_eq!(attempt(&machine, "none", None), Ok(0));
-    // Nor do registers that nobody reads.
+    // Registers of an unexpected CPU are ignored.
     assert_eq!(attempt(&machine, ANOTHER, None), Ok(0));
 }

@@ -1,5 +1,5 @@
-//! An i386 guest of a real QEMU's: 12.1's form of address space, paging on, registers set through
-//! QEMU's own stub of gdb. What comes over QMP is what comes from the file that QEMU writes.
+//! A real i386 QEMU guest with the address space of FreeBSD 12.1, paging on and registers set
+//! through QEMU's gdb stub. Its dump over QMP equals the dump of the file that QEMU writes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::guests::is_there;
+use crate::guests::is_installed;
 use crate::harness::{machine, run};
 use crate::stub::{CR0, CR3, CR4, EIP, ESP, Stub};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// More than any of this takes on a busy machine.
+/// Time limit, longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Numbers of registers in QEMU's `i386-64bit.xml`, which it uses for any guest, their names in a
-/// dump, and what they are set to.
+/// Registers: the number in QEMU's `i386-64bit.xml`, which it uses for all guests, the name in a
+/// dump, the value.
 const SAVED: [(u32, &str, u64); 6] = [
     (5, "edi", 0xd1d1_0001),
     (4, "esi", 0x5151_0002),
@@ -57,7 +57,7 @@ fn connect(path: &Path) -> UnixStream {
 }
 
 impl Qemu {
-    /// A guest with this machine's memory, which never runs.
+    /// Starts a guest with this machine's memory. Its CPUs do not run.
     fn start(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -119,7 +119,7 @@ impl Qemu {
         }
     }
 
-    /// The dump that `take` makes, uncompressed, as `name`.
+    /// Runs `take` and returns the uncompressed dump `name`.
     fn take(&self, name: &str, source: [&str; 2], more: &[&str]) -> Vec<u8> {
         let source = [source[0].into(), self.path(source[1])];
         let mut args: Vec<PathBuf> = vec!["take".into()];
@@ -134,23 +134,23 @@ impl Qemu {
 }
 
 #[test]
-fn an_i386_guest_over_qmp_is_the_one_in_qemu_s_file_registers_included() {
-    if !is_there() {
+fn i386_dump_over_qmp_equals_the_dump_of_qemus_file() {
+    if !is_installed() {
         return;
     }
     for name in ["i386-12.1", "i386-10.4"] {
         let mut qemu = Qemu::start(name);
         let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
         let paging = [
-            // Without PAE.
+            // PAE off.
             (CR4, 0),
-            // A process's, say: no dump depends on it.
+            // The page tables of a process, which no dump depends on.
             (CR3, 0x5000),
             (CR0, 1 << 31 | 0x11),
         ];
         registers.extend(paging);
         Stub::connect(&qemu.path("gdb"), 0).set(&registers);
-        // The other one is in the kernel as well.
+        // The other CPU is in the kernel too.
         let mut other = vec![(ESP, 0xc0de_1fd0), (EIP, 0x00c0_abba)];
         other.extend(paging);
         Stub::connect(&qemu.path("gdb"), 1).set(&other);
@@ -170,17 +170,17 @@ fn an_i386_guest_over_qmp_is_the_one_in_qemu_s_file_registers_included() {
         let status = qemu.ask("query-status", &json!({}));
         assert_eq!(status["running"], json!(false), "{name}");
 
-        // The one that counts as the dumping thread has what was set.
+        // The CPU that counts as the dumping one has the values set.
         let (dump, kernel) = (qemu.path("with-a"), qemu.path("machine/kernel"));
         let args = ["threads".into(), dump, "--kernel".into(), kernel];
         let args = args
             .into_iter()
             .chain(["--crashed", "--json"].map(PathBuf::from));
-        let told = run(args);
-        assert!([0, 3].contains(&told.code), "{}", told.err);
-        let told: Value = serde_json::from_slice(&told.out).unwrap();
-        let [thread] = &told["threads"].as_array().unwrap()[..] else {
-            panic!("{name}: {told}");
+        let printed = run(args);
+        assert!([0, 3].contains(&printed.code), "{}", printed.err);
+        let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+        let [thread] = &printed["threads"].as_array().unwrap()[..] else {
+            panic!("{name}: {printed}");
         };
         for (_, register, value) in SAVED {
             let found = thread["registers"][register].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Runs the program, and compares what it says with what is on record.
+//! Runs the program and compares its output with recorded output.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,8 +13,8 @@ pub(crate) fn livecore() -> Command {
     command
 }
 
-/// The program as a shell in the foreground starts it: no signal is ignored, whatever the tests
-/// inherited (a job in the background ignores SIGINT, and the program honours that).
+/// The program as started by a shell in the foreground, with no signal ignored. A background job
+/// ignores SIGINT, and tests inherit that.
 pub(crate) fn livecore_with_signals() -> Command {
     let mut command = Command::new("env");
     command
@@ -23,7 +23,7 @@ pub(crate) fn livecore_with_signals() -> Command {
     command
 }
 
-/// What a run came to.
+/// The result of a run.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) out: Vec<u8>,
@@ -49,7 +49,7 @@ impl Run {
         std::str::from_utf8(&self.out).expect("standard output is text")
     }
 
-    /// Fails unless the code is `code`, showing what was said.
+    /// Asserts the exit code; prints the output if it differs.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(
@@ -63,19 +63,19 @@ impl Run {
     }
 }
 
-/// Runs the program with `args` to its end.
+/// Runs the program with `args`.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
     Run::of(livecore().args(args).output().expect("the program starts"))
 }
 
-/// The workspace's `testdata`.
+/// The path of the workspace's `testdata`.
 pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
 }
 
-/// Compares `text` with the golden file `name`, or rewrites that if UPDATE_GOLDEN=1.
+/// Compares `text` with the golden file `name`, or rewrites the file if UPDATE_GOLDEN=1.
 ///
-/// What differs between machines and runs must be replaced before.
+/// The caller replaces what differs between machines and runs.
 #[track_caller]
 pub(crate) fn golden(name: &str, text: &str) {
     let path = testdata().join("golden").join(name);
@@ -95,7 +95,7 @@ pub(crate) fn golden(name: &str, text: &str) {
         .position(|(a, b)| a != b)
         .unwrap_or_else(|| recorded.lines().count().min(text.lines().count()));
     panic!(
-        "{} differs from line {} on:\n  recorded: {:?}\n  now:      {:?}\nIf the change is meant, \
+        "{} differs from line {} on:\n  recorded: {:?}\n  now:      {:?}\nIf the change is intended, \
          rewrite all goldens with: UPDATE_GOLDEN=1 cargo test -p livecore --test cli\nNow:\n{text}",
         path.display(),
         line + 1,
@@ -104,7 +104,7 @@ pub(crate) fn golden(name: &str, text: &str) {
     );
 }
 
-/// Runs the program with `args`, its address space limited to `mib`.
+/// Runs the program with `args` in an address space of `mib` MiB.
 pub(crate) fn run_within<S: AsRef<OsStr>>(mib: u64, args: impl IntoIterator<Item = S>) -> Run {
     let mut command = Command::new("sh");
     command
@@ -112,13 +112,13 @@ pub(crate) fn run_within<S: AsRef<OsStr>>(mib: u64, args: impl IntoIterator<Item
         .arg(format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10))
         .arg(env!("CARGO_BIN_EXE_livecore"))
         .args(args)
-        // The C library sets aside address space for each thread otherwise, which costs nothing.
+        // Otherwise the C library reserves address space for each thread.
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null());
     Run::of(command.output().expect("sh starts"))
 }
 
-/// Runs another program over `input` and gives its standard output; fails unless it succeeds.
+/// Runs another program on `file` and returns its standard output. The program must succeed.
 #[track_caller]
 pub(crate) fn tool(program: &str, args: &[&str], file: &Path) -> Vec<u8> {
     let output = Command::new(program)
@@ -135,7 +135,7 @@ pub(crate) fn tool(program: &str, args: &[&str], file: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// The file names in `dir`, sorted.
+/// The sorted file names in `dir`.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("a directory");
     let mut names = entries

@@ -1,4 +1,4 @@
-//! Images of memory: the same dump from each of them, and what is said of them.
+//! Memory images: the same dump from every format, and their descriptions.
 
 use std::fs;
 use std::io::Write as _;
@@ -57,7 +57,7 @@ impl Fixture {
         self.path(name)
     }
 
-    /// The dump that is taken of this image.
+    /// The dump taken of this image.
     fn take(&self, image: &str, more: &[&str]) -> Vec<u8> {
         let (kernel, out) = (self.path("m/kernel"), self.path("out.zst"));
         let args = [
@@ -77,7 +77,7 @@ impl Fixture {
     }
 }
 
-/// Memory in every format that is one file: a name, and the file.
+/// The memory in all formats of a single file, with their names.
 fn images(memory: &Memory) -> Vec<(&'static str, Vec<u8>)> {
     let kdump = |codecs| {
         mkimage::kdump(
@@ -113,11 +113,11 @@ fn images(memory: &Memory) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn take_of_an_image_that_lacks_pages_of_the_dump_goes_on_and_ends_with_warnings() {
+fn take_of_an_image_without_some_pages_exits_with_warnings() {
     let fixture = Fixture::new();
     let text = fs::read_to_string(testdata().join("machines/tiny.toml")).unwrap();
     let machine = Machine::parse(&text).unwrap();
-    // One page, in the middle of what the kernel's bitmap has.
+    // Remove one page from the middle of the kernel's bitmap.
     let dumped = &machine.truth().dumped;
     let runs = dumped.iter().filter(|run| run.why == Why::Bit);
     let runs = runs.map(|run| run.pa).collect::<Vec<_>>();
@@ -138,11 +138,11 @@ fn take_of_an_image_that_lacks_pages_of_the_dump_goes_on_and_ends_with_warnings(
     let args = [
         "take", "-q", "--image", &image, "--kernel", &kernel, "-o", &out,
     ];
-    let said = run(args).expect(3).err;
+    let printed = run(args).expect(3).err;
     let line = format!(
-        "livecore: {image}: warning: 1 page of the kernel's dump is not in this memory; the dump lacks it\n"
+        "livecore: {image}: warning: 1 page that the kernel dumps is missing in this memory and in the dump\n"
     );
-    assert_eq!(said, line);
+    assert_eq!(printed, line);
     run(["verify", &out]).expect(0);
     let page = format!("{gone:#x}");
     run(["read", &out, "--phys", &page, "16"]).expect(1);
@@ -156,14 +156,14 @@ fn take_of_an_image_that_lacks_pages_of_the_dump_goes_on_and_ends_with_warnings(
     .expect(0);
 }
 
-/// What `mem` says of an image, or does to it.
+/// Runs an operation of `mem` on an image.
 fn mem(operation: &[&str], image: &str, kernel: &str, more: &[&str]) -> Run {
     let source = ["-q", "--image", image, "--kernel", kernel];
     run([&["mem"], operation, &source, more].concat())
 }
 
 #[test]
-fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
+fn mem_reads_all_image_formats_and_writes_none() {
     let fixture = Fixture::new();
     let kernel = fixture.path("m/kernel");
     let text = fs::read_to_string(testdata().join("machines/tiny.toml")).unwrap();
@@ -186,8 +186,8 @@ fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
     assert!(String::from_utf8_lossy(&expected[2]).contains(&physical));
     let check = |name: &str, image: &str, more: &[&str]| {
         for (operation, expected) in asked.iter().zip(&expected) {
-            let told = mem(operation, image, &kernel, more).expect(0);
-            assert!(told.out == *expected, "{name}: {operation:?}");
+            let printed = mem(operation, image, &kernel, more).expect(0);
+            assert!(printed.out == *expected, "{name}: {operation:?}");
         }
         let before = fs::read(image).unwrap();
         let write = ["write", "0x100000", "00", "--write"];
@@ -208,14 +208,14 @@ fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
     let image = fixture.write("ram.gz", &gzip(&flat));
     check("gzip", &image, &[]);
 
-    // Raw memory without a layout beside it is written where its offsets are addresses.
+    // Raw memory without a recorded layout is writable where file offsets are addresses.
     let raw = fixture.write("raw", &flat);
     let write = ["write", "0x100000", "a5", "--write"];
     mem(&write, &raw, &kernel, &["--layout", "0-640K,1M-32M@1M"]).expect(63);
     assert!(fs::read(&raw).unwrap() == flat);
     mem(&write, &raw, &kernel, &[]).expect(0);
     assert_eq!(fs::read(&raw).unwrap()[0x10_0000], 0xa5);
-    // What is no image is told by its name, by whoever is asked.
+    // Every verb names a foreign format.
     let saved = fixture.write("saved", b"LibvirtQemudSave\x03\0\0\0");
     let out = fixture.path("none");
     for refused in [
@@ -230,7 +230,7 @@ fn mem_reads_every_image_that_a_dump_is_taken_of_and_writes_none() {
 }
 
 #[test]
-fn every_image_of_a_machine_gives_the_same_dump() {
+fn all_image_formats_give_the_same_dump() {
     let fixture = Fixture::new();
     let memory = &fixture.memory;
     let expected = fixture.take(&fixture.path("m/ram"), &[]);
@@ -244,7 +244,7 @@ fn every_image_of_a_machine_gives_the_same_dump() {
     fixture.write("guest.vmsn", &mkimage::vmss(memory));
     assert!(fixture.take(&vmem, &[]) == expected, "VMware");
     fs::remove_file(fixture.path("guest.vmsn")).unwrap();
-    // Without what lies beside it, it is raw, and somebody has to say what its offsets mean.
+    // Without its other files the image is raw and needs --layout.
     let layout = "0-640K,1M-32M@640K";
     assert!(
         fixture.take(&vmem, &["--layout", layout]) == expected,
@@ -270,7 +270,7 @@ fn every_image_of_a_machine_gives_the_same_dump() {
     assert!(!Path::new(&out).exists());
 }
 
-/// A gzip member, by the program of that name.
+/// Compresses with gzip(1).
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::process::{Command, Stdio};
     let mut child = Command::new("gzip")
@@ -287,7 +287,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_image_is_one_line_that_says_where() {
+fn error_of_a_damaged_image_has_one_line_with_the_offset() {
     let fixture = Fixture::new();
     let small = Memory::parse("0x0 64 mix 1");
     let (kernel, out) = (fixture.path("m/kernel"), fixture.path("none"));
@@ -326,7 +326,7 @@ fn a_damaged_image_is_one_line_that_says_where() {
 }
 
 #[test]
-fn info_tells_format_ranges_and_processors() {
+fn info_describes_format_ranges_and_processors() {
     let fixture = Fixture::new();
     let memory = Memory::parse("0x0 16 mix 1\n0x100000 8 mix 2");
     let elf = fixture.write("guest.elf", &mkimage::qemu(&memory, 2).build());
@@ -342,7 +342,7 @@ fn info_tells_format_ranges_and_processors() {
     assert_eq!(answer["cpus"][1]["rip"], hex(mkimage::register(1, "rip")));
     assert_eq!(answer["cpus"][1]["cr3"], hex(mkimage::control(1, 3)));
 
-    // Other processors by their own registers.
+    // Other processors are shown with their own registers.
     let arm64 = fixture.write("arm64.elf", &mkimage::qemu_arm64(&memory, 2).build());
     let answer = run(["info", "--json", &arm64]).expect(0);
     let answer: Value = serde_json::from_str(answer.text()).unwrap();
@@ -367,7 +367,7 @@ fn info_tells_format_ranges_and_processors() {
         assert_eq!(answer["cpus"][0][name], hex(mkimage::register(0, of)));
     }
 
-    // VMware's has no segments that are read, and says which processors it has not.
+    // VMware's segments are not parsed; the missing CPUs are reported.
     let vmsn = fixture.write("guest.vmsn", &mkimage::vmss_with_cpus(&memory, 2));
     let answer = run(["info", "--json", &vmsn]).expect(0);
     let answer: Value = serde_json::from_str(answer.text()).unwrap();
@@ -399,13 +399,13 @@ fn info_tells_format_ranges_and_processors() {
         schema::check("image", &machine);
         assert_eq!(machine["format"], "machine", "{name}");
     }
-    // Raw memory without anything beside it could be anything.
+    // Raw memory without other files is not recognized.
     let raw = fixture.write("raw", &memory.flat());
     run(["info", &raw]).expect(63);
 }
 
 #[test]
-fn a_layout_that_makes_no_sense_is_refused() {
+fn invalid_layout_is_refused() {
     for layout in ["", "pc:5G", "0-1", "4096-0", "round"] {
         run(["take", "--image", "x", "--kernel", "y", "--layout", layout]).expect(64);
     }

@@ -1,4 +1,4 @@
-//! Dumps of one kind as another, what debuggers make of them, and dumps for kgdb and crashinfo.
+//! Conversions between kinds of dumps, debuggers on the results, and dumps for kgdb and crashinfo.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::every_kind::full_dump;
 use crate::harness::{livecore_with_signals, machine, names, run};
 use crate::schema;
 
-/// A machine in a directory, its dump and its kernel, made once.
+/// A machine in a directory with its dump and its kernel.
 struct Made {
     dir: tempfile::TempDir,
     truth: Machine,
@@ -56,7 +56,7 @@ fn small() -> &'static Made {
 }
 
 #[test]
-fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() {
+fn full_dump_is_read_at_both_kinds_of_address_and_converts_to_the_minidump() {
     for name in ["small", "relocated", "la57"] {
         let owned;
         let made = if name == "small" {
@@ -83,7 +83,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
         let ram = fs::read(made.path("machine/ram")).unwrap();
         let page = read(&[&full, "0x200000", "4K", "--phys"]).expect(0);
         assert!(page.out == ram[0x20_0000..0x20_1000], "{name}");
-        // Its kernel lies beside it; elsewhere nobody finds that.
+        // Next to its kernel the dump needs no option; elsewhere it does.
         let elsewhere = tempfile::tempdir().unwrap();
         let alone = elsewhere.path().join("full");
         fs::hard_link(&full, &alone).unwrap();
@@ -97,7 +97,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
         run(["dmesg", alone]).expect(63);
         run(["ps", alone]).expect(1);
 
-        // What a producer outside of the kernel makes of the machine itself.
+        // The expected minidump is taken from the machine itself.
         let mini = made.path("mini");
         let args = [
             "convert", "-q", "-f", "--to", "minidump", "--kernel", &kernel,
@@ -106,7 +106,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
         run(args.iter().chain(&files)).expect(0);
         let expected = fs::read(made.path("payload")).unwrap();
         assert!(fs::read(&mini).unwrap() == expected, "{name}");
-        // Packed and unpacked it is the same.
+        // Compression and decompression preserve it.
         let (packed, back) = (made.path("full.zst"), made.path("back"));
         run(["convert", "-q", "-f", &full, &packed]).expect(0);
         run(["export", "-q", "-f", &packed, &back]).expect(0);
@@ -130,7 +130,7 @@ fn full_dump_is_read_by_physical_and_virtual_address_and_becomes_the_minidump() 
 }
 
 #[test]
-fn exported_core_gives_the_payload_back_and_every_verb_reads_it() {
+fn elf_core_converts_back_and_every_verb_reads_it() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let expected = fs::read(made.path("payload")).unwrap();
@@ -169,7 +169,7 @@ fn exported_core_gives_the_payload_back_and_every_verb_reads_it() {
         assert_eq!(info["header_origin"], "elf-note");
         fs::remove_file(core).unwrap();
     }
-    // Streaming is the same bytes.
+    // Streaming writes the same bytes.
     let to = ["convert", "-q", "--to", "elf", "--kernel", &kernel, &dump];
     let streamed = run(to.iter().chain(&["-"])).expect(0).out;
     let core = made.path("core-file");
@@ -178,7 +178,7 @@ fn exported_core_gives_the_payload_back_and_every_verb_reads_it() {
     run(["convert", "--notes", "linux", "--to", "full", &dump, "x"]).expect(64);
 }
 
-/// The kernel `kernel` without the names of its symbols, but for those of `kept`.
+/// The kernel `kernel` with its symbols renamed, except those in `kept`.
 fn kernel_with_symbols(kernel: &str, kept: &[&[u8]]) -> Vec<u8> {
     let mut elf = fs::read(kernel).unwrap();
     let number = |at: usize, len: usize| {
@@ -215,14 +215,14 @@ fn elf_core_of_a_full_dump_needs_page_tables_only() {
     .unwrap();
     let core = made.path("bare-core");
     let run = run(["convert", "--to", "elf", "--kernel", &kernel, &full, &core]).expect(3);
-    for told in [
+    for word in [
         "no symbol dump_avail",
         "carries no minidump",
         "no symbol `version`",
     ] {
-        assert!(run.err.contains(told), "{told}: {}", run.err);
+        assert!(run.err.contains(word), "{word}: {}", run.err);
     }
-    // The kernel's own text at its own address, as the machine's memory has it.
+    // The kernel's text at its address, as in the machine's memory.
     let core = fs::read(core).unwrap();
     let number = |at: usize, len: usize| {
         let bytes = core[at..at + len].iter().rev();
@@ -240,14 +240,14 @@ fn elf_core_of_a_full_dump_needs_page_tables_only() {
     assert!(core[at..at + 4096] == ram[0x20_0000..0x20_1000]);
 }
 
-/// What a debugger says, or `None` (said on standard error) where there is none.
+/// The output of a debugger, or `None` with a message if it is not installed.
 pub(crate) fn debugger(program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
     let output = match command.output() {
         Ok(output) => output,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            say(&format!("skipped: no {program} here"));
+            say(&format!("skipped: {program} is not installed"));
             return None;
         }
         Err(e) => panic!("{program}: {e}"),
@@ -256,13 +256,13 @@ pub(crate) fn debugger(program: &str, args: &[&str]) -> Option<String> {
     Some(out + &String::from_utf8_lossy(&output.stderr))
 }
 
-/// Writes a line to standard error, past the test harness, which would keep it.
+/// Writes a line to standard error without the test harness capturing it.
 fn say(line: &str) {
     let line = format!("{line}\n");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
-/// What a debugger must know of a machine: its threads, where they are, and memory.
+/// The expected facts of a machine: thread ids and memory.
 fn expected(made: &Made) -> (Vec<u32>, String) {
     let threads: Vec<u32> = made.truth.truth().threads.iter().map(|t| t.tid).collect();
     let read = run([
@@ -281,7 +281,7 @@ fn expected(made: &Made) -> (Vec<u32>, String) {
 }
 
 #[test]
-fn lldb_opens_a_core_with_notes_of_freebsd() {
+fn lldb_opens_a_core_with_freebsd_notes() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let core = made.path("lldb-core");
@@ -290,7 +290,7 @@ fn lldb_opens_a_core_with_notes_of_freebsd() {
     ])
     .expect(0);
     let open = format!("target create {kernel} -c {core}");
-    let said = debugger(
+    let printed = debugger(
         "lldb",
         &[
             "--no-lldbinit",
@@ -307,23 +307,26 @@ fn lldb_opens_a_core_with_notes_of_freebsd() {
             "memory read 0xffffffff00000000",
         ],
     );
-    let Some(said) = said else { return };
+    let Some(printed) = printed else { return };
     let (threads, allproc) = expected(made);
     for tid in &threads {
-        assert!(said.contains(&format!("tid = {tid}, ")), "{tid}: {said}");
+        assert!(
+            printed.contains(&format!("tid = {tid}, ")),
+            "{tid}: {printed}"
+        );
     }
-    assert!(said.contains(&format!("0x{allproc}")), "{said}");
-    assert!(said.contains("* thread #1"), "{said}");
-    assert!(said.contains("(crashed)"), "{said}");
-    assert!(said.contains("doadump"), "{said}");
+    assert!(printed.contains(&format!("0x{allproc}")), "{printed}");
+    assert!(printed.contains("* thread #1"), "{printed}");
+    assert!(printed.contains("(crashed)"), "{printed}");
+    assert!(printed.contains("doadump"), "{printed}");
     assert!(
-        said.contains("does not contain 0xffffffff00000000"),
-        "{said}"
+        printed.contains("does not contain 0xffffffff00000000"),
+        "{printed}"
     );
 }
 
 #[test]
-fn gdb_opens_a_core_with_notes_of_linux() {
+fn gdb_opens_a_core_with_linux_notes() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let core = made.path("gdb-core");
@@ -332,7 +335,7 @@ fn gdb_opens_a_core_with_notes_of_linux() {
     ])
     .expect(0);
     let (file, open) = (format!("file {kernel}"), format!("core {core}"));
-    let said = debugger(
+    let printed = debugger(
         "gdb-multiarch",
         &[
             "-nx",
@@ -351,20 +354,20 @@ fn gdb_opens_a_core_with_notes_of_linux() {
             "x/gx 0xffffffff00000000",
         ],
     );
-    let Some(said) = said else { return };
+    let Some(printed) = printed else { return };
     let (threads, allproc) = expected(made);
     for tid in &threads {
-        assert!(said.contains(&format!("LWP {tid}")), "{tid}: {said}");
+        assert!(printed.contains(&format!("LWP {tid}")), "{tid}: {printed}");
     }
-    assert!(said.contains(&format!("0x{allproc}")), "{said}");
-    assert!(said.contains("doadump"), "{said}");
+    assert!(printed.contains(&format!("0x{allproc}")), "{printed}");
+    assert!(printed.contains("doadump"), "{printed}");
     assert!(
-        said.contains("Cannot access memory at address 0xffffffff00000000"),
-        "{said}"
+        printed.contains("Cannot access memory at address 0xffffffff00000000"),
+        "{printed}"
     );
 }
 
-/// A program for `--program`, made of shell lines.
+/// Creates a shell script for `--program`.
 fn fake(dir: &Path, name: &str, lines: &str) -> PathBuf {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
@@ -373,7 +376,7 @@ fn fake(dir: &Path, name: &str, lines: &str) -> PathBuf {
 }
 
 #[test]
-fn kgdb_gets_an_unpacked_dump_that_is_gone_afterwards() {
+fn kgdb_gets_an_unpacked_dump_that_is_removed_afterwards() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let dir = tempfile::tempdir().unwrap();
@@ -428,10 +431,10 @@ fn kgdb_gets_an_unpacked_dump_that_is_gone_afterwards() {
         "/no/such",
     ])
     .expect(1);
-    assert!(none.err.contains("no room"), "{}", none.err);
+    assert!(none.err.contains("--dir"), "{}", none.err);
 }
 
-/// `livecore kgdb` on a program that sleeps: its process, its program's, and where it has unpacked.
+/// `livecore kgdb` with a sleeping program: both process ids, and the directory.
 struct Sleeping {
     child: std::process::Child,
     sleeper: String,
@@ -492,7 +495,7 @@ impl Sleeping {
 fn signal_ends_the_program_and_removes_the_dump() {
     for (signal, number) in [("-TERM", 15), ("-QUIT", 3), ("-HUP", 1)] {
         let mut run = Sleeping::start();
-        // An interrupt is the program's alone.
+        // SIGINT affects only the program.
         run.signal("-INT");
         std::thread::sleep(Duration::from_millis(200));
         assert!(run.child.try_wait().unwrap().is_none());
@@ -504,7 +507,7 @@ fn signal_ends_the_program_and_removes_the_dump() {
     }
 }
 
-/// Nothing of the killed process removes anything: the watcher does.
+/// The guard process removes the directory, since the killed process cannot.
 #[test]
 fn kill_removes_the_dump_too() {
     use std::os::unix::process::ExitStatusExt;
@@ -518,7 +521,7 @@ fn kill_removes_the_dump_too() {
 }
 
 #[test]
-fn crashinfo_finds_vmcore_and_info_and_its_report_is_kept() {
+fn crashinfo_gets_vmcore_and_info_and_its_report_is_copied() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let dir = tempfile::tempdir().unwrap();
@@ -558,7 +561,7 @@ fn crashinfo_finds_vmcore_and_info_and_its_report_is_kept() {
         "-o",
         file.to_str().unwrap(),
     ];
-    // What is there is replaced as a whole, and a report is its owner's alone.
+    // An existing report is replaced atomically, with mode 0600.
     fs::write(&file, "before").unwrap();
     let before = File::open(&file).unwrap();
     run(args).expect(0);
@@ -570,7 +573,7 @@ fn crashinfo_finds_vmcore_and_info_and_its_report_is_kept() {
 }
 
 #[test]
-fn pipe_in_the_place_of_an_info_file_is_not_waited_for() {
+fn pipe_instead_of_an_info_file_does_not_block() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     fs::copy(small().path("payload"), at("vmcore.7")).unwrap();
@@ -581,13 +584,13 @@ fn pipe_in_the_place_of_an_info_file_is_not_waited_for() {
         vec!["verify", "--quick", &at("vmcore.7")],
         vec!["export", "-q", &at("vmcore.7"), &at("out")],
     ] {
-        let told = run(&args);
-        assert!([0, 3].contains(&told.code), "{args:?}: {}", told.err);
+        let printed = run(&args);
+        assert!([0, 3].contains(&printed.code), "{args:?}: {}", printed.err);
     }
 }
 
 #[test]
-fn export_keeps_a_sparse_vmcore_under_the_dumps_number() {
+fn export_writes_a_sparse_vmcore_with_the_dumps_number() {
     use std::os::unix::fs::MetadataExt;
     let made = small();
     let dump = made.path("vmcore.7.zst");
@@ -608,7 +611,7 @@ fn export_keeps_a_sparse_vmcore_under_the_dumps_number() {
 }
 
 #[test]
-fn triage_tells_of_panic_cpus_processes_and_messages() {
+fn triage_reports_panic_cpus_processes_and_messages() {
     let made = small();
     let (dump, kernel) = (made.path("vmcore.7.zst"), made.path("machine/kernel"));
     let report = run(["triage", "--json", &dump, "--kernel", &kernel]).expect(0);
@@ -620,7 +623,7 @@ fn triage_tells_of_panic_cpus_processes_and_messages() {
     assert_eq!(cpus[0]["crashed"], true);
     assert_eq!(cpus[0]["frames"][0]["function"], "doadump");
     assert!(report["processes"].as_array().unwrap().len() > 5);
-    // The same processes and parents as ps tells.
+    // Processes and parents agree with ps.
     let ps = run(["ps", "--json", &dump, "--kernel", &kernel]).expect(0);
     let ps: Value = serde_json::from_slice(&ps.out).unwrap();
     let family = |answer: &Value| {
@@ -640,18 +643,18 @@ fn triage_tells_of_panic_cpus_processes_and_messages() {
     ] {
         assert!(text.text().contains(word), "{word}: {}", text.text());
     }
-    // Where no kernel can be found.
+    // Without a kernel.
     let elsewhere = tempfile::tempdir().unwrap();
     let dump_alone = elsewhere.path().join("vmcore.7.zst");
     fs::copy(&dump, &dump_alone).unwrap();
     let dump = dump_alone.to_str().unwrap();
     let alone = run(["triage", dump]).expect(0);
-    assert!(alone.text().contains("no --kernel"), "{}", alone.text());
-    // A payload alone says nothing of a panic.
+    assert!(alone.text().contains("--kernel"), "{}", alone.text());
+    // A bare payload has no panic message.
     let payload = elsewhere.path().join("payload");
     fs::copy(made.path("payload"), &payload).unwrap();
     let silent = run(["triage", payload.to_str().unwrap()]).expect(0);
-    let line = "panic:         not known\n";
+    let line = "panic:         unknown\n";
     assert!(silent.text().contains(line), "{}", silent.text());
     let few = run(["triage", "--json", "--lines", "2", dump]).expect(0);
     let few: Value = serde_json::from_slice(&few.out).unwrap();

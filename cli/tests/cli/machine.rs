@@ -14,7 +14,7 @@ use crate::schema;
 const CODECS: [(&str, &str); 3] = [("--none", ""), ("--gzip", ".gz"), ("--zstd", ".zst")];
 const CONTAINERS: [&str; 3] = ["sealed", "saved", "raw"];
 
-/// The payload of the tiny machine: what `take` gives uncompressed, without any container.
+/// The payload of the tiny machine: the output of `take` without compression and container.
 fn payload() -> &'static [u8] {
     static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
     PAYLOAD.get_or_init(|| {
@@ -32,7 +32,7 @@ fn payload() -> &'static [u8] {
     })
 }
 
-/// The builder's own knowledge of the tiny machine.
+/// The builder's data of the tiny machine.
 fn tiny() -> &'static Machine {
     static TINY: OnceLock<Machine> = OnceLock::new();
     TINY.get_or_init(|| {
@@ -50,7 +50,7 @@ fn take(dir: &Path, args: &[&str]) -> crate::harness::Run {
     run(all)
 }
 
-/// A dump of the tiny machine as `name` in `dir`.
+/// Takes a dump of the tiny machine as `name` in `dir`.
 fn dump(dir: &Path, name: &str, codec: &str, container: &str) -> PathBuf {
     let path = dir.join(name);
     let tiny = machine("tiny");
@@ -69,14 +69,14 @@ fn dump(dir: &Path, name: &str, codec: &str, container: &str) -> PathBuf {
     path
 }
 
-/// The payload in a file as the codec's own tool gives it; a raw file's padding and header are
-/// cut off what is not compressed, and no tool is asked about compressed ones.
+/// The payload of a file, decompressed by the codec's own tool. For an uncompressed raw file, the
+/// part before padding and header.
 #[track_caller]
 fn payload_of(path: &Path, suffix: &str, container: &str) -> Vec<u8> {
     let stored = fs::read(path).unwrap();
     match (suffix, container) {
         ("", _) => stored[..payload().len()].to_vec(),
-        // What is behind the stream in a raw file is neither a member nor a frame.
+        // The data after the stream in a raw file is not a member or frame.
         (_, "raw") => {
             let header = &stored[stored.len() - 512..];
             assert!(header.starts_with(b"FreeBSD Kernel Dump\0"));
@@ -96,7 +96,7 @@ fn payload_of(path: &Path, suffix: &str, container: &str) -> Vec<u8> {
 fn decompress(path: &Path, suffix: &str) -> Vec<u8> {
     match suffix {
         ".gz" => {
-            // gzip wants its suffix, or standard input.
+            // gzip needs the suffix, or standard input.
             let input = fs::File::open(path).unwrap();
             let output = std::process::Command::new("gzip")
                 .arg("-dc")
@@ -114,7 +114,7 @@ fn decompress(path: &Path, suffix: &str) -> Vec<u8> {
 }
 
 #[test]
-fn payload_is_the_same_whatever_the_codec_and_container() {
+fn payload_does_not_depend_on_codec_and_container() {
     let dir = tempfile::tempdir().unwrap();
     for (codec, suffix) in CODECS {
         for container in CONTAINERS {
@@ -127,7 +127,7 @@ fn payload_is_the_same_whatever_the_codec_and_container() {
 }
 
 #[test]
-fn any_container_and_codec_converts_to_any_other_with_the_same_payload() {
+fn conversion_between_all_containers_and_codecs_keeps_the_payload() {
     let dir = tempfile::tempdir().unwrap();
     for (from_codec, from_suffix) in CODECS {
         for from in CONTAINERS {
@@ -153,7 +153,7 @@ fn any_container_and_codec_converts_to_any_other_with_the_same_payload() {
 }
 
 #[test]
-fn dump_of_the_machine_and_of_its_image_are_the_same_file() {
+fn dumps_of_the_machine_and_of_its_image_are_identical() {
     let dir = tempfile::tempdir().unwrap();
     let to = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
     let tiny = machine("tiny");
@@ -180,7 +180,7 @@ fn dump_of_the_machine_and_of_its_image_are_the_same_file() {
 }
 
 #[test]
-fn any_number_of_threads_writes_the_same_bytes() {
+fn output_does_not_depend_on_the_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let tiny = machine("tiny");
     for suffix in ["", ".gz", ".zst"] {
@@ -196,7 +196,7 @@ fn any_number_of_threads_writes_the_same_bytes() {
     }
 }
 
-/// The text of spec: savecore(8)'s names, in a directory that it would use.
+/// The file names of savecore(8), in a directory that it uses.
 #[test]
 fn directory_gets_numbered_dumps_with_info_bounds_and_links() {
     let dir = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ fn directory_gets_numbered_dumps_with_info_bounds_and_links() {
 }
 
 #[test]
-fn existing_file_is_replaced_only_by_force() {
+fn existing_file_is_replaced_only_with_force() {
     let dir = tempfile::tempdir().unwrap();
     let source = dump(dir.path(), "in.zst", "--zstd", "sealed");
     let out = dir.path().join("out");
@@ -244,7 +244,7 @@ fn existing_file_is_replaced_only_by_force() {
 }
 
 #[test]
-fn codec_follows_the_name_unless_it_is_said() {
+fn suffix_selects_the_codec_unless_an_option_does() {
     let dir = tempfile::tempdir().unwrap();
     let source = dump(dir.path(), "in", "--none", "saved");
     for (name, flags, magic) in [
@@ -262,10 +262,10 @@ fn codec_follows_the_name_unless_it_is_said() {
     }
 }
 
-/// A header survives every way through the sealed and raw containers, and a saved file's is told
-/// to be rebuilt.
+/// Sealed and raw containers keep the header; the header of a saved file is rebuilt, and the seal
+/// says so.
 #[test]
-fn header_that_a_dump_lacks_is_rebuilt_and_said_to_be() {
+fn missing_header_is_rebuilt_and_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let header = |name: &str| {
         let path = dir.path().join(name);
@@ -303,7 +303,7 @@ fn header_that_a_dump_lacks_is_rebuilt_and_said_to_be() {
 }
 
 #[test]
-fn memory_reads_as_the_machine_has_it() {
+fn read_prints_the_machines_memory() {
     let dir = tempfile::tempdir().unwrap();
     let path = dump(dir.path(), "d.zst", "--zstd", "sealed");
     let kernel = dir.path().join("kernel");
@@ -323,7 +323,7 @@ fn memory_reads_as_the_machine_has_it() {
     ]);
     assert_eq!(version.expect(0).text(), truth.version);
 
-    // A page of the kernel by its virtual address, its direct-map address and its frame.
+    // A kernel page by its virtual, its direct-map and its physical address.
     let at = truth.symbol("version").unwrap() & !0xfff;
     let json = |args: &[&str]| {
         let answer = read(args).expect(0);
@@ -353,11 +353,11 @@ fn memory_reads_as_the_machine_has_it() {
 }
 
 #[test]
-fn addresses_that_are_not_in_the_dump_are_errors_never_zeros() {
+fn addresses_that_are_not_in_the_dump_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dump(dir.path(), "d.zst", "--zstd", "sealed");
     let path = path.to_str().unwrap();
-    // Above all memory; a user's address; behind the end of everything.
+    // Above all memory; a user address; the last address.
     for (args, why) in [
         (&["0x2000000", "16", "--phys"][..], "not in the dump"),
         (&["0x1000", "16"], "not mapped"),
@@ -374,7 +374,7 @@ fn addresses_that_are_not_in_the_dump_are_errors_never_zeros() {
 }
 
 #[test]
-fn another_kernel_is_refused_and_forced() {
+fn another_kernel_is_refused_without_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = dump(dir.path(), "d.zst", "--zstd", "sealed");
     let text = fs::read_to_string(machine("tiny")).unwrap();
@@ -397,7 +397,7 @@ fn another_kernel_is_refused_and_forced() {
 }
 
 #[test]
-fn machine_that_cannot_be_is_refused_with_its_place() {
+fn invalid_machine_description_is_refused_with_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("m.toml");
     for (text, why) in [
@@ -419,31 +419,31 @@ fn machine_that_cannot_be_is_refused_with_its_place() {
 }
 
 #[test]
-fn dump_is_not_mixed_with_a_report_on_standard_output() {
+fn json_report_with_a_dump_on_standard_output_is_refused() {
     let tiny = machine("tiny");
     let tiny = tiny.to_str().unwrap();
     run(["take", "--machine", tiny, "-o", "-", "--json"]).expect(64);
 }
 
-/// One dump of a machine at a time, as its kernel would have it.
+/// Only one dump of a machine runs at a time, as with a kernel.
 #[test]
-fn image_that_is_being_dumped_is_busy() {
+fn second_dump_of_an_image_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let to = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
     let tiny = machine("tiny");
     run(["synth", "-q", tiny.to_str().unwrap(), "--out", &to("m")]).expect(0);
     let (ram, kernel, out) = (to("m/ram"), to("m/kernel"), to("out"));
     let args = ["take", "--image", &ram, "--kernel", &kernel, "-o", &out];
-    let held = fs::File::open(&ram).unwrap();
-    held.lock().unwrap();
+    let lock = fs::File::open(&ram).unwrap();
+    lock.lock().unwrap();
     let busy = run(args).expect(1);
     assert!(busy.err.contains("another dump is running"), "{}", busy.err);
     assert!(!Path::new(&out).exists());
-    held.unlock().unwrap();
+    lock.unlock().unwrap();
     run(args).expect(0);
 }
 
-/// The kernel's own words are printed by dmesg, with and without its symbols.
+/// dmesg prints the kernel's messages, with and without a kernel file.
 #[test]
 fn dmesg_is_the_machines_message_buffer() {
     let dir = tempfile::tempdir().unwrap();
@@ -462,7 +462,7 @@ fn dmesg_is_the_machines_message_buffer() {
 }
 
 #[test]
-fn dumps_verified_together_are_told_in_the_order_asked_and_the_worst_is_the_exit_code() {
+fn several_dumps_are_reported_in_order_with_the_worst_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let sound = dump(dir.path(), "sound", "--zstd", "sealed");
     let broken = dir.path().join("broken.zst");
@@ -470,7 +470,7 @@ fn dumps_verified_together_are_told_in_the_order_asked_and_the_worst_is_the_exit
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&broken, bytes).unwrap();
-    let asked = [&sound, &broken, &dir.path().join("absent"), &sound, &sound];
+    let dumps = [&sound, &broken, &dir.path().join("absent"), &sound, &sound];
     for jobs in ["1", "2", "4"] {
         let run = run([
             "verify".as_ref(),
@@ -479,15 +479,15 @@ fn dumps_verified_together_are_told_in_the_order_asked_and_the_worst_is_the_exit
             jobs.as_ref(),
         ]
         .into_iter()
-        .chain(asked.iter().map(|path| path.as_os_str())))
+        .chain(dumps.iter().map(|path| path.as_os_str())))
         .expect(1);
-        let told: Value = serde_json::from_slice(&run.out).unwrap();
-        let told: Vec<_> = told["reports"]
+        let verdicts: Value = serde_json::from_slice(&run.out).unwrap();
+        let verdicts: Vec<_> = verdicts["reports"]
             .as_array()
             .unwrap()
             .iter()
             .map(|report| report["verdict"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(told, ["sound", "broken", "failed", "sound", "sound"]);
+        assert_eq!(verdicts, ["sound", "broken", "failed", "sound", "sound"]);
     }
 }

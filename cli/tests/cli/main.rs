@@ -1,4 +1,4 @@
-//! Tests of the program as scripts and people meet it: its command line, output, files, exit codes.
+//! Tests of the program's command line, output, files and exit codes.
 
 mod command_line;
 mod compare;

@@ -1,4 +1,5 @@
-//! Memory does not follow what a file claims: every verb within an address space of 512 MiB.
+//! Memory use does not depend on sizes that a file claims: every verb runs in an address space of
+//! 512 MiB.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,7 +10,7 @@ use crate::harness::{machine, run, run_within};
 /// The address space of a run.
 const MIB: u64 = 512;
 
-/// Dumps whose files are small and whose claims are large, in `dir`.
+/// Small dump files with large claims, in `dir`.
 fn hostile(dir: &Path) -> Vec<String> {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let tiny = machine("tiny");
@@ -25,7 +26,8 @@ fn hostile(dir: &Path) -> Vec<String> {
         head[at..at + 4].copy_from_slice(&size.to_le_bytes());
         head
     };
-    // Zeros of more than that in a few kilobytes, with a bitmap of that size or without.
+    // Larger amounts of zeros compressed to a few kilobytes, with and without a bitmap of that
+    // size.
     let bombs = [("bitmap.zst", 1 << 30), ("zeros.zst", 4096)];
     for (name, size) in bombs {
         let mut encoder = zstd::Encoder::new(File::create(dir.join(name)).unwrap(), 1).unwrap();
@@ -38,7 +40,7 @@ fn hostile(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn no_verb_aborts_in_a_small_address_space_whatever_a_dump_claims() {
+fn no_verb_aborts_in_a_small_address_space() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("machine");
     let tiny = machine("tiny");
@@ -83,7 +85,7 @@ fn no_verb_aborts_in_a_small_address_space_whatever_a_dump_claims() {
 }
 
 #[test]
-fn a_limit_is_an_option_of_every_verb_and_names_itself() {
+fn error_of_the_memory_limit_names_the_option() {
     let dir = tempfile::tempdir().unwrap();
     let dump = hostile(dir.path()).remove(0);
     for verb in ["info", "dmesg", "verify"] {

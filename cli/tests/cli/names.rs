@@ -1,5 +1,5 @@
-//! Names and strings of dumps in every output: none of them controls a terminal, ends a line or is a
-//! command of a CI job's runner.
+//! File names and strings of dumps in every output: they cannot control a terminal, end a line or
+//! form a command of a CI job's runner.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use livecore_defs::text::is_terminal_control;
 
 use crate::harness::{Run, livecore, machine, run};
 
-/// A file name with what a terminal would obey.
+/// A file name with terminal control sequences.
 const NAME: &str = "a\u{1b}[2Jb\nZZ\u{9b}d\u{202e}e";
 
 struct Made {
@@ -43,7 +43,7 @@ fn check(what: &str, run: &Run) {
 }
 
 #[test]
-fn names_of_files_are_escaped_in_every_output_of_every_verb() {
+fn file_names_are_escaped_in_all_outputs() {
     let made = made();
     let dump = made.dump.to_str().unwrap();
     let bad = made.dir.path().join(format!("{NAME}.bad"));
@@ -84,7 +84,7 @@ fn names_of_files_are_escaped_in_every_output_of_every_verb() {
 }
 
 #[test]
-fn a_line_of_the_message_buffer_is_no_command_of_a_ci_job() {
+fn message_buffer_lines_are_not_ci_commands() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("vmcore.0");
     let tiny = machine("tiny");
@@ -126,7 +126,7 @@ fn a_line_of_the_message_buffer_is_no_command_of_a_ci_job() {
     }
 }
 
-/// Where a line of the message buffer begins that is not ours and has room for `len` bytes.
+/// The offset of a line of the message buffer that is not ours and has at least `len` bytes.
 fn line_of(bytes: &[u8], len: usize) -> usize {
     let ring = 4096..4096 + (96 << 10);
     ring.into_iter()

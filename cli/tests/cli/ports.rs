@@ -1,4 +1,4 @@
-//! Machines of every port that is dumped from outside, through the whole program.
+//! Machines of every port through the whole program.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ const PORTS: [(&str, &str, u64); 6] = [
     ("i386-pae", "i386", 2),
 ];
 
-/// `take` of `what` into `name` of `dir`: the file's path.
+/// Runs `take` on `what` to `name` in `dir`; returns the path.
 fn take(dir: &Path, name: &str, what: &[&str]) -> String {
     let path = dir.join(name).to_str().unwrap().to_owned();
     let mut args = vec!["take", "-q", "--zstd", "--container", "sealed", "-o", &path];
@@ -29,7 +29,7 @@ fn take(dir: &Path, name: &str, what: &[&str]) -> String {
 }
 
 #[test]
-fn a_machine_of_every_port_is_dumped_sound_and_said_to_be_what_it_is() {
+fn dumps_of_all_ports_are_sound_and_identified() {
     let dir = tempfile::tempdir().unwrap();
     for (name, arch, version) in PORTS {
         let text = machine(name);
@@ -50,7 +50,7 @@ fn a_machine_of_every_port_is_dumped_sound_and_said_to_be_what_it_is() {
 }
 
 #[test]
-fn an_image_of_a_machine_gives_the_bytes_that_the_machine_gives() {
+fn image_and_machine_give_the_same_dump() {
     let dir = tempfile::tempdir().unwrap();
     for (name, ..) in PORTS {
         let text = machine(name);
@@ -83,7 +83,7 @@ fn an_image_of_a_machine_gives_the_bytes_that_the_machine_gives() {
 }
 
 #[test]
-fn addresses_of_processes_are_what_the_builder_mapped_on_every_port_that_has_them() {
+fn paddr_returns_the_builders_mappings_on_all_supported_ports() {
     let mut checked = 0;
     for (name, arch, _) in PORTS {
         let text = machine(name);
@@ -132,14 +132,14 @@ fn addresses_of_processes_are_what_the_builder_mapped_on_every_port_that_has_the
                 asked.push(outside.into());
                 expected += &format!("{outside} invalid\n");
             }
-            let told = paddr(process.pid, &asked).expect(0);
-            assert_eq!(told.text(), expected, "{name}: {}", process.comm);
+            let printed = paddr(process.pid, &asked).expect(0);
+            assert_eq!(printed.text(), expected, "{name}: {}", process.comm);
         }
     }
     assert!(checked > 50, "{checked}");
 }
 
-/// The files of a machine: `ram`, `kernel`, and a guest's core that QEMU would have written.
+/// The files of a machine: `ram`, `kernel`, and a core as QEMU writes it.
 fn guest(dir: &Path, name: &str) -> (Memory, String) {
     let made = dir.join(name);
     let text = machine(name);
@@ -162,7 +162,7 @@ fn guest(dir: &Path, name: &str) -> (Memory, String) {
 }
 
 #[test]
-fn registers_of_a_guest_of_arm64_and_riscv64_go_into_its_dump() {
+fn registers_of_arm64_and_riscv64_guests_are_in_the_dump() {
     let dir = tempfile::tempdir().unwrap();
     for (name, is_arm) in [("arm64", true), ("arm64-16k", true), ("riscv64", false)] {
         let (memory, kernel) = guest(dir.path(), name);
@@ -175,9 +175,9 @@ fn registers_of_a_guest_of_arm64_and_riscv64_go_into_its_dump() {
         let image = image.to_str().unwrap();
         let what = ["--image", image, "--kernel", &kernel, "--cpu", "1"];
         let dump = take(dir.path(), "dump", &what);
-        let told = run(["info", "--json", &dump]).expect(0);
-        let told: Value = serde_json::from_slice(&told.out).unwrap();
-        let places = told["cpu_state"].as_array().unwrap().iter();
+        let printed = run(["info", "--json", &dump]).expect(0);
+        let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+        let places = printed["cpu_state"].as_array().unwrap().iter();
         let places: Vec<_> = places.map(|cpu| cpu["place"].as_str().unwrap()).collect();
         assert_eq!(places, ["stoppcbs", "dumppcb"], "{name}");
         run(["verify", "--deep", "--kernel", &kernel, &dump]).expect(0);
@@ -199,9 +199,9 @@ fn registers_of_a_guest_of_arm64_and_riscv64_go_into_its_dump() {
 }
 
 #[test]
-fn raw_ram_that_begins_elsewhere_than_at_0_is_laid_out_or_the_error_says_how() {
+fn layout_of_raw_memory_not_at_address_0_is_found_or_requested() {
     let dir = tempfile::tempdir().unwrap();
-    // One bank, whose hole is in the file: nobody says where it begins.
+    // One bank, whose hole is in the file: the layout is found.
     let (memory, kernel) = guest(dir.path(), "arm64-16k");
     let first = memory.ranges[0].0;
     let mut ram = Vec::new();
@@ -223,14 +223,14 @@ fn raw_ram_that_begins_elsewhere_than_at_0_is_laid_out_or_the_error_says_how() {
     assert!(fs::read(found).unwrap() == fs::read(expected).unwrap());
     let args = ["take", "-f", "--image", image, "--kernel", &kernel];
     let out = dir.path().join("found");
-    let told = run(args.iter().chain(&["-o", out.to_str().unwrap()])).expect(0);
+    let printed = run(args.iter().chain(&["-o", out.to_str().unwrap()])).expect(0);
     assert!(
-        told.err.contains("RAM begins at 0x40000000"),
+        printed.err.contains("RAM begins at 0x40000000"),
         "{}",
-        told.err
+        printed.err
     );
 
-    // Two banks, one behind the other in the file.
+    // Two banks without a gap in the file.
     let (memory, kernel) = guest(dir.path(), "arm64");
     let ram: Vec<u8> = memory.ranges.iter().flat_map(|(_, b)| b.clone()).collect();
     fs::write(&path, ram).unwrap();

@@ -1,6 +1,6 @@
-//! A dump that a real kernel wrote: LIVECORE_REAL_DUMPS names the folder that has it.
+//! A dump that a real kernel wrote, in the directory LIVECORE_REAL_DUMPS.
 //!
-//! Expected values are those of the folder's README: read with LLDB and with libkvm's port.
+//! Expected values are from the README of the dump, which were read with LLDB and with libkvm.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -21,11 +21,11 @@ pub(crate) struct Real {
     pub(crate) kernel: PathBuf,
 }
 
-/// The dumps and their kernel, unpacked once; `None`, said on standard error, without the folder.
+/// The dumps and their kernel, unpacked once; `None` with a message if there is no directory.
 pub(crate) fn real() -> Option<&'static Real> {
     static REAL: OnceLock<Option<Real>> = OnceLock::new();
     if std::env::var_os("LIVECORE_REAL_DUMPS").is_none() {
-        say("skipped: LIVECORE_REAL_DUMPS names no folder with real dumps");
+        say("skipped: LIVECORE_REAL_DUMPS is not a directory with real dumps");
     }
     REAL.get_or_init(|| {
         let folder = std::env::var_os("LIVECORE_REAL_DUMPS")?;
@@ -59,13 +59,13 @@ pub(crate) fn real() -> Option<&'static Real> {
     .as_ref()
 }
 
-/// Writes a line to standard error, past the test harness, which would keep it.
+/// Writes a line to standard error without the test harness capturing it.
 pub(crate) fn say(line: &str) {
     let line = format!("{line}\n");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
-/// One conversion of 100 MB at a time is enough for a machine.
+/// Allows one conversion of 100 MB at a time.
 fn alone() -> impl Drop {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,16 +81,16 @@ fn read(real: &Real, place: &str, len: &str) -> Value {
         "--kernel".as_ref(),
         real.kernel.as_os_str(),
     ]);
-    // The kernel has symbols and no contents: used with a warning.
+    // The kernel file has symbols but no contents, so it is used with a warning.
     let read = read.expect(3);
-    assert!(read.err.contains("cannot be compared"), "{}", read.err);
+    assert_eq!(read.err.matches("warning: ").count(), 1, "{}", read.err);
     let answer = serde_json::from_slice(&read.out).unwrap();
     schema::check("read", &answer);
     answer
 }
 
 #[test]
-fn values_are_those_of_other_readers() {
+fn values_match_other_readers() {
     let Some(real) = real() else { return };
     assert_eq!(read(real, "hz", "4")["bytes"], "64000000");
     assert_eq!(read(real, "dumptid", "4")["bytes"], "3e890100");
@@ -98,7 +98,7 @@ fn values_are_those_of_other_readers() {
 }
 
 #[test]
-fn info_says_what_it_is_and_that_it_is_short() {
+fn info_identifies_the_dump_and_its_missing_pages() {
     let Some(real) = real() else { return };
     let info = run(["info".as_ref(), real.dump.as_os_str(), "--json".as_ref()]).expect(3);
     let info: Value = serde_json::from_slice(&info.out).unwrap();
@@ -129,47 +129,35 @@ fn dmesg_of_a_buffer_of_zeros_is_empty_and_warns() {
     let Some(real) = real() else { return };
     let dmesg = run(["dmesg".as_ref(), real.dump.as_os_str()]).expect(3);
     assert!(dmesg.out.is_empty());
-    assert!(
-        dmesg.err.contains("the message buffer is empty"),
-        "{}",
-        dmesg.err
-    );
+    assert!(dmesg.err.contains("message buffer"), "{}", dmesg.err);
 }
 
 #[test]
-fn what_the_file_has_lost_is_an_error_unless_zeros_are_asked_for() {
+fn missing_pages_are_errors_without_zero_tail() {
     let Some(real) = real() else { return };
-    // The last page of dump_avail's last range is the last of the dump.
+    // The last page of dump_avail's last range is the last page of the dump.
     let read = |args: &[&str]| {
         let dump = ["read".as_ref(), real.dump.as_os_str()];
         run(dump.into_iter().chain(args.iter().map(AsRef::as_ref)))
     };
     let end = ["0x7fde000", "16", "--phys"];
     let lost = read(&end).expect(1);
-    assert!(
-        lost.err.contains("beyond the end of the file"),
-        "{}",
-        lost.err
-    );
+    assert!(lost.err.contains("--zero-tail"), "{}", lost.err);
     assert!(lost.out.is_empty());
     let zeros = read(&[&end[..], &["--zero-tail", "--raw"]].concat()).expect(3);
     assert_eq!(zeros.out, [0; 16]);
-    assert!(
-        zeros.err.contains("zeros in place of pages"),
-        "{}",
-        zeros.err
-    );
+    assert!(zeros.err.contains("last 16 bytes"), "{}", zeros.err);
 }
 
 #[test]
-fn payload_is_the_same_through_gzip_and_zstd_and_back() {
+fn conversion_through_gzip_and_zstd_keeps_the_payload() {
     let Some(real) = real() else { return };
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let to = |name: &str| dir.path().join(name);
     let convert = |from: &Path, to: &Path, container: &str| -> Run {
         let args = ["convert", "-q", "--container", container].map(AsRef::as_ref);
-        // Short: done, with a warning.
+        // The dump is short, so there is a warning.
         run(args.into_iter().chain([from.as_os_str(), to.as_os_str()])).expect(3)
     };
     convert(&real.dump, &to("a.gz"), "sealed");
@@ -188,7 +176,7 @@ fn payload_is_the_same_through_gzip_and_zstd_and_back() {
     assert_eq!(sum(&to("b")), sum(&real.dump));
 }
 
-/// A core of the real dump; its kernel has symbols and no functions.
+/// A core of the real dump; its kernel file has symbols but no functions.
 fn core(real: &Real, notes: &str, dir: &Path) -> PathBuf {
     let core = dir.join(notes);
     let args = ["convert", "-q", "--to", "elf", "--notes", notes, "--kernel"].map(AsRef::as_ref);
@@ -197,12 +185,12 @@ fn core(real: &Real, notes: &str, dir: &Path) -> PathBuf {
         real.dump.as_os_str(),
         core.as_os_str(),
     ];
-    // Short, and its kernel cannot be compared: done, with warnings.
+    // The dump is short and its kernel cannot be compared, so there are warnings.
     run(args.into_iter().chain(files)).expect(3);
     core
 }
 
-/// What both debuggers must say: registers of the crashed thread and of the next, memory.
+/// Expected output of both debuggers: registers of the crashed thread and of the next, memory.
 const VALUES: [&str; 6] = [
     "ffffffff80c09ade",
     "fffffe00798c4748",
@@ -213,7 +201,7 @@ const VALUES: [&str; 6] = [
 ];
 
 #[test]
-fn lldb_finds_threads_registers_frames_and_memory_in_its_core() {
+fn lldb_reads_threads_registers_frames_and_memory_of_the_core() {
     let Some(real) = real() else { return };
     let dir = tempfile::tempdir().unwrap();
     let core = core(real, "freebsd", dir.path());
@@ -222,7 +210,7 @@ fn lldb_finds_threads_registers_frames_and_memory_in_its_core() {
         real.kernel.display(),
         core.display()
     );
-    let said = debugger(
+    let printed = debugger(
         "lldb",
         &[
             "--no-lldbinit",
@@ -243,29 +231,32 @@ fn lldb_finds_threads_registers_frames_and_memory_in_its_core() {
             "register read rip",
         ],
     );
-    let Some(said) = said else { return };
-    assert_eq!(said.matches("tid = ").count(), 16, "{said}");
+    let Some(printed) = printed else { return };
+    assert_eq!(printed.matches("tid = ").count(), 16, "{printed}");
     for value in VALUES {
-        assert!(said.contains(value), "{value}: {said}");
+        assert!(printed.contains(value), "{value}: {printed}");
     }
     for name in [
         "'sysctl (crashed)'",
         "'28 pagedaemon/dom0'",
         "'laundry: dom0'",
     ] {
-        assert!(said.contains(name), "{name}: {said}");
+        assert!(printed.contains(name), "{name}: {printed}");
     }
-    // The first nine return addresses up the frame pointers.
+    // The first nine return addresses along the frame pointers.
     for pc in [
         "80c09916", "80c09d90", "80c09b93", "80c57d91", "80c19e71", "80c192bc", "80c19933",
         "80c1977f", "8108ba8c",
     ] {
-        assert!(said.contains(&format!("0xffffffff{pc}")), "{pc}: {said}");
+        assert!(
+            printed.contains(&format!("0xffffffff{pc}")),
+            "{pc}: {printed}"
+        );
     }
 }
 
 #[test]
-fn gdb_finds_threads_registers_and_memory_in_its_core() {
+fn gdb_reads_threads_registers_and_memory_of_the_core() {
     let Some(real) = real() else { return };
     let dir = tempfile::tempdir().unwrap();
     let core = core(real, "linux", dir.path());
@@ -273,7 +264,7 @@ fn gdb_finds_threads_registers_and_memory_in_its_core() {
         format!("file {}", real.kernel.display()),
         format!("core {}", core.display()),
     );
-    let said = debugger(
+    let printed = debugger(
         "gdb-multiarch",
         &[
             "-nx",
@@ -296,15 +287,15 @@ fn gdb_finds_threads_registers_and_memory_in_its_core() {
             "x/gx &allproc",
         ],
     );
-    let Some(said) = said else { return };
-    assert_eq!(said.matches("[New LWP ").count(), 16, "{said}");
+    let Some(printed) = printed else { return };
+    assert_eq!(printed.matches("[New LWP ").count(), 16, "{printed}");
     for value in VALUES {
-        assert!(said.contains(value), "{value}: {said}");
+        assert!(printed.contains(value), "{value}: {printed}");
     }
 }
 
 #[test]
-fn threads_and_registers_are_those_that_lldb_shows_raw_and_compressed() {
+fn threads_and_registers_match_lldb_raw_and_compressed() {
     let Some(real) = real() else { return };
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
@@ -320,7 +311,7 @@ fn threads_and_registers_are_those_that_lldb_shows_raw_and_compressed() {
                 real.kernel.as_os_str(),
                 "--json".as_ref(),
             ]);
-            // The kernel has symbols and no contents: used with a warning.
+            // The kernel file has symbols but no contents, so it is used with a warning.
             let answer: Value = serde_json::from_slice(&answer.expect(3).out).unwrap();
             schema::check(verb, &answer);
             assert_eq!(answer["problems"], Value::Array(Vec::new()));
@@ -377,9 +368,9 @@ fn threads_and_registers_are_those_that_lldb_shows_raw_and_compressed() {
     }
 }
 
-/// The kernel's file has no contents, so only what carries the minidump leads to virtual addresses.
+/// The kernel file has no contents, so virtual addresses need a carried minidump.
 #[test]
-fn full_dump_and_core_of_the_real_dump_have_its_threads_and_are_the_same() {
+fn full_dump_and_core_of_the_real_dump_have_the_same_contents() {
     let Some(real) = real() else { return };
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `salvage`: a sound dump of what is left, nothing made up, and everything lost is told.
+//! Tests of `salvage`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{Run, machine, names, run};
 use crate::schema;
 
-/// A sealed dump of the tiny machine in small frames.
+/// Takes a sealed dump of the tiny machine with small frames.
 fn dump(dir: &Path, name: &str, codec: &str) -> PathBuf {
     let path = dir.join(name);
     let tiny = machine("tiny");
@@ -32,16 +32,16 @@ fn on(verb: &str, paths: &[&Path]) -> Run {
 }
 
 #[test]
-fn whole_dump_comes_out_the_same_and_nothing_is_lost() {
+fn intact_dump_is_copied_without_loss() {
     let dir = tempfile::tempdir().unwrap();
     for codec in ["--none", "--gzip", "--zstd"] {
         let whole = dump(dir.path(), &format!("whole{codec}"), codec);
         let out = dir.path().join(format!("out{codec}.zst"));
-        let told = salvage(&whole, &out, &["--json"]).expect(0);
-        let told: Value = serde_json::from_slice(&told.out).unwrap();
-        schema::check("salvage", &told);
+        let printed = salvage(&whole, &out, &["--json"]).expect(0);
+        let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+        schema::check("salvage", &printed);
         assert_eq!(
-            (&told["whole"], &told["pages"]["lost"]),
+            (&printed["whole"], &printed["pages"]["lost"]),
             (&true.into(), &0.into())
         );
         on("compare", &[&whole, &out]).expect(0);
@@ -51,25 +51,25 @@ fn whole_dump_comes_out_the_same_and_nothing_is_lost() {
 }
 
 #[test]
-fn damaged_frame_becomes_holes_that_are_told_and_verified() {
+fn damaged_frame_becomes_holes_that_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     for codec in ["--none", "--gzip", "--zstd"] {
         let whole = dump(dir.path(), &format!("whole{codec}"), codec);
         let mut bytes = fs::read(&whole).unwrap();
-        // A frame of pages: the sections of this dump end in the first half.
+        // A frame of pages: the sections of this dump are in the first half.
         let at = bytes.len() * 3 / 4;
         bytes[at] ^= 4;
         let broken = dir.path().join(format!("broken{codec}"));
         fs::write(&broken, &bytes).unwrap();
         on("verify", &[&broken]).expect(2);
         let out = dir.path().join(format!("out{codec}.zst"));
-        let told = salvage(&broken, &out, &["--json", "--proven"]).expect(3);
-        let told: Value = serde_json::from_slice(&told.out).unwrap();
-        schema::check("salvage", &told);
-        let pages = |name: &str| told["pages"][name].as_u64().unwrap();
-        assert!((1..=17).contains(&pages("lost")), "{told:#}");
+        let printed = salvage(&broken, &out, &["--json", "--proven"]).expect(3);
+        let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+        schema::check("salvage", &printed);
+        let pages = |name: &str| printed["pages"][name].as_u64().unwrap();
+        assert!((1..=17).contains(&pages("lost")), "{printed:#}");
         assert_eq!(pages("kept") + pages("lost"), pages("promised"));
-        assert_eq!(told["damage"].as_array().unwrap().len(), 1);
+        assert_eq!(printed["damage"].as_array().unwrap().len(), 1);
         let verified = on("verify", &[&out]).expect(3);
         assert!(
             verified.text().contains("SEAL-SALVAGED"),
@@ -83,7 +83,7 @@ fn damaged_frame_becomes_holes_that_are_told_and_verified() {
             "--json".as_ref(),
         ]);
         let answer: Value = serde_json::from_slice(&answer.expect(1).out).unwrap();
-        assert_eq!(answer["pages_only_a"]["count"], told["pages"]["lost"]);
+        assert_eq!(answer["pages_only_a"]["count"], printed["pages"]["lost"]);
         assert_eq!(
             (
                 &answer["pages_differ"]["count"],
@@ -91,8 +91,10 @@ fn damaged_frame_becomes_holes_that_are_told_and_verified() {
             ),
             (&0.into(), &0.into())
         );
-        // The first lost page cannot be read: it is a hole.
-        let lost = told["pages"]["lost_ranges"][0]["start"].as_str().unwrap();
+        // The first lost page is a hole and cannot be read.
+        let lost = printed["pages"]["lost_ranges"][0]["start"]
+            .as_str()
+            .unwrap();
         run([
             "read".as_ref(),
             out.as_os_str(),
@@ -105,41 +107,37 @@ fn damaged_frame_becomes_holes_that_are_told_and_verified() {
 }
 
 #[test]
-fn people_are_told_and_an_existing_file_is_left_alone() {
+fn text_report_and_existing_output() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dump(dir.path(), "whole.zst", "--zstd");
     let bytes = fs::read(&whole).unwrap();
     let cut = dir.path().join("cut.zst");
     fs::write(&cut, &bytes[..bytes.len() * 3 / 4]).unwrap();
     let out = dir.path().join("out.zst");
-    let told = salvage(&cut, &out, &[]).expect(3);
+    let printed = salvage(&cut, &out, &[]).expect(3);
     for word in [
         " pages kept, ",
         "  kerneldumpheader: from the payload",
         "  lost: 0x",
         "  damaged: ",
     ] {
-        assert!(told.text().contains(word), "{word}: {}", told.text());
+        assert!(printed.text().contains(word), "{word}: {}", printed.text());
     }
     let before = fs::read(&out).unwrap();
     let refused = salvage(&cut, &out, &[]).expect(1);
-    assert!(
-        refused.err.contains("--force replaces it"),
-        "{}",
-        refused.err
-    );
+    assert!(refused.err.contains("--force"), "{}", refused.err);
     assert_eq!(fs::read(&out).unwrap(), before);
     salvage(&cut, &out, &["--force", "-q"]).expect(3);
     assert_eq!(fs::read(&out).unwrap(), before);
 }
 
 #[test]
-fn where_nothing_can_be_had_no_file_is_left() {
+fn unrecoverable_dump_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dump(dir.path(), "whole.zst", "--zstd");
     let mut bytes = fs::read(&whole).unwrap();
     bytes[10] ^= 1;
-    // And the second copy of its content.
+    // Damage the second copy of its content too.
     for at in 0..bytes.len() - 8 {
         if bytes[at..].starts_with(b"LVCRPART") {
             bytes[at] ^= 1;

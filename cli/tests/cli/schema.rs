@@ -1,7 +1,7 @@
-//! Answers checked against the documented schemas.
+//! Checks JSON output against the documented schemas.
 //!
-//! Knows the few words of JSON Schema that docs/schemas use, and fails on any other, so that no
-//! constraint there is without effect. `pattern` knows the two patterns that are in use.
+//! Supports the JSON Schema keywords and the two patterns that docs/schemas use, and fails on any
+//! others, so that no constraint is ignored.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::testdata;
 
-/// Fails unless `answer` is a document of docs/schemas/`name`.schema.json.
+/// Asserts that `answer` is a document of docs/schemas/`name`.schema.json.
 #[track_caller]
 pub(crate) fn check(name: &str, answer: &Value) {
     let path = testdata()
@@ -26,7 +26,7 @@ pub(crate) fn check(name: &str, answer: &Value) {
 fn accepts(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let words = schema.as_object().ok_or("a schema is an object")?;
     for (word, rule) in words {
-        let holds = match word.as_str() {
+        let valid = match word.as_str() {
             "$schema" | "$defs" | "title" | "description" => true,
             "$ref" => {
                 let name = rule
@@ -95,8 +95,8 @@ fn accepts(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), 
             }
             other => return Err(format!("the schema uses `{other}`, which this check lacks")),
         };
-        if !holds {
-            return Err(format!("{at}: {word} {rule} does not hold for {value}"));
+        if !valid {
+            return Err(format!("{at}: {value} violates {word} {rule}"));
         }
     }
     Ok(())
@@ -130,6 +130,6 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
             .strip_prefix("0x")
             .is_some_and(|digits| !digits.is_empty() && digits.chars().all(hex)),
         "^([0-9a-f][0-9a-f])*$" => text.len().is_multiple_of(2) && text.chars().all(hex),
-        _ => panic!("this check does not know the pattern {pattern}"),
+        _ => panic!("this check does not support the pattern {pattern}"),
     }
 }

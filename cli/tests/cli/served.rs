@@ -1,4 +1,4 @@
-//! What tests of the server share: a dump of an emulated machine that is served.
+//! Served dumps of emulated machines, for tests of the server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use livecore_synth::{Context, Description, Machine, ThreadTruth, build};
 
 use crate::harness::{livecore_with_signals, machine, run};
 
-/// An emulated machine, its dump and its kernel on disk.
+/// An emulated machine with its dump and its kernel on disk.
 pub(crate) struct Dumped {
     pub(crate) machine: Machine,
     pub(crate) dump: PathBuf,
@@ -42,7 +42,7 @@ impl Dumped {
         }
     }
 
-    /// A register that no kernel saves for a thread that was switched away from.
+    /// A register that the kernel does not save at a context switch.
     pub(crate) fn unsaved(&self) -> &'static str {
         match self.machine.truth().architecture.name() {
             "amd64" => "rax",
@@ -52,7 +52,7 @@ impl Dumped {
         }
     }
 
-    /// A thread's registers, by the debuggers' names.
+    /// A thread's registers, with the debuggers' names.
     pub(crate) fn registers(&self, thread: &ThreadTruth) -> Vec<(&'static str, u64)> {
         let riscv = self.machine.truth().architecture.name() == "riscv64";
         let name = |name| match name {
@@ -68,7 +68,7 @@ impl Dumped {
             .collect()
     }
 
-    /// The threads as debuggers are to list them: the one that dumped first.
+    /// The threads in the debuggers' order: the one that dumped first.
     pub(crate) fn threads(&self) -> Vec<&ThreadTruth> {
         let mut list: Vec<_> = self.machine.truth().threads.iter().collect();
         list.sort_by_key(|t| !matches!(t.context, Context::Dump | Context::Debugger));
@@ -76,7 +76,7 @@ impl Dumped {
     }
 }
 
-/// A thread's name as the README of the real dump shows such names.
+/// A thread's title as in the README of the real dump.
 pub(crate) fn title(thread: &ThreadTruth) -> String {
     let mut title = format!("(pid {}) {}", thread.pid, thread.comm);
     if !thread.name.is_empty() && thread.name != thread.comm {
@@ -89,13 +89,13 @@ pub(crate) fn title(thread: &ThreadTruth) -> String {
     }
 }
 
-/// The machine with a compiled kernel, DWARF and all.
+/// The machine with a compiled kernel that has DWARF.
 pub(crate) fn debug() -> &'static Dumped {
     static DEBUG: OnceLock<Dumped> = OnceLock::new();
     DEBUG.get_or_init(|| Dumped::new("debug"))
 }
 
-/// A machine whose kernel has symbols alone, as those that follow.
+/// A machine whose kernel has symbols only, like the following ones.
 pub(crate) fn tiny() -> &'static Dumped {
     static TINY: OnceLock<Dumped> = OnceLock::new();
     TINY.get_or_init(|| Dumped::new("tiny"))
@@ -121,26 +121,26 @@ pub(crate) fn i386_pae() -> &'static Dumped {
     I386_PAE.get_or_init(|| Dumped::new("i386-pae"))
 }
 
-/// `livecore serve`, running.
+/// A running `livecore serve`.
 pub(crate) struct Server {
     child: Child,
-    /// Its first line.
+    /// The first line of its output.
     pub(crate) line: String,
 }
 
 impl Server {
-    /// Starts it with `args`, on TCP if they name no socket, and waits until it listens.
+    /// Starts it with `args`, on TCP unless they name a socket, and waits until it listens.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         let mut command = livecore_with_signals();
         command.args(["serve", "-q"]).args(args);
-        // `--unix` would contradict it.
+        // `--listen` conflicts with `--unix`.
         if command.get_args().all(|arg| arg != "--unix") {
             command.arg("--listen=127.0.0.1:0");
         }
         Self::run(&mut command)
     }
 
-    /// As [`Server::of`], with no more than `descriptors` files open.
+    /// Like [`Server::of`], with at most `descriptors` open files.
     pub(crate) fn within(descriptors: u32, dumped: &Dumped) -> Self {
         let mut command = Command::new("sh");
         command
@@ -176,7 +176,7 @@ impl Server {
         address.strip_prefix("unix:").unwrap_or(address)
     }
 
-    /// Sends a signal and gives the exit code.
+    /// Sends a signal and returns the exit code.
     pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
         let status = Command::new("kill")
             .args(["-s", signal, &self.child.id().to_string()])
@@ -185,7 +185,7 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for its exit.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -198,7 +198,7 @@ impl Drop for Server {
     }
 }
 
-/// A debugger of few words.
+/// A minimal debugger.
 pub(crate) struct Client<S>(pub(crate) S);
 
 impl Client<TcpStream> {
@@ -222,7 +222,7 @@ impl<S: Read + Write> Client<S> {
         self.answer()
     }
 
-    /// The next packet's body. Fails if there is none.
+    /// The body of the next packet.
     pub(crate) fn answer(&mut self) -> String {
         let mut body = Vec::new();
         let mut byte = [0];
@@ -242,26 +242,26 @@ impl<S: Read + Write> Client<S> {
         String::from_utf8(body).unwrap()
     }
 
-    /// What a `monitor` command says.
+    /// The output of a `monitor` command.
     pub(crate) fn console(&mut self, command: &str) -> String {
         let hex: String = command.bytes().map(|b| format!("{b:02x}")).collect();
-        let mut said = String::new();
+        let mut text = String::new();
         let mut answer = self.ask(&format!("qRcmd,{hex}"));
         while answer != "OK" {
             let hex = answer.strip_prefix('O').expect("text");
             for pair in hex.as_bytes().chunks(2) {
                 let pair = std::str::from_utf8(pair).unwrap();
-                said.push(char::from(u8::from_str_radix(pair, 16).unwrap()));
+                text.push(char::from(u8::from_str_radix(pair, 16).unwrap()));
             }
             answer = self.answer();
         }
-        said
+        text
     }
 
-    /// Whether the line is closed, after whatever still comes.
+    /// Whether the connection is closed after any remaining data.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        // A sign of ours that came too late is answered with a reset.
+        // An acknowledgment sent too late is answered with a reset.
         match self.0.read_to_end(&mut rest) {
             Ok(_) => true,
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,

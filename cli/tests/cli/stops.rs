@@ -1,7 +1,7 @@
-//! Work that is stopped in the middle: signals, full disks, pipes nobody reads.
+//! Interrupted work: signals, full disks, pipes without a reader.
 //!
-//! The law: no file under a final name, no temporary file (after SIGKILL there may be one), and
-//! what stood there before stands there still.
+//! There must be no file under a final name, no temporary file (except after SIGKILL), and existing
+//! files are unchanged.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Run, livecore, livecore_with_signals, machine, names, run};
 
-/// Patience for conditions that come true at once on an idle machine.
+/// Time limit for conditions that are immediate on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine that takes seconds to dump at the level that [`slow_take`] uses.
@@ -36,17 +36,17 @@ fn slow_take(machine: &Path, dir: &Path) -> Command {
     command
 }
 
-/// Waits until `condition` holds; fails if `child` ends before, or nobody's patience lasts.
+/// Waits for `condition`. Panics if `child` exits first, or after [`PATIENCE`].
 #[track_caller]
 fn wait_for(child: &mut Child, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         if let Some(status) = child.try_wait().unwrap() {
-            let mut said = String::new();
+            let mut stderr = String::new();
             if let Some(err) = &mut child.stderr {
-                err.read_to_string(&mut said).unwrap();
+                err.read_to_string(&mut stderr).unwrap();
             }
-            panic!("ended too early: {status}: {said}");
+            panic!("exited too early: {status}: {stderr}");
         }
         assert!(begun.elapsed() < PATIENCE, "nothing happened");
         std::thread::yield_now();
@@ -61,7 +61,7 @@ fn kill(child: &Child, signal: &str) {
     assert!(status.success());
 }
 
-/// A temporary file that has bytes in it.
+/// Whether there is a temporary file that is not empty.
 fn being_written(dir: &Path) -> bool {
     let entries = fs::read_dir(dir).unwrap();
     entries.flatten().any(|entry| {
@@ -71,7 +71,7 @@ fn being_written(dir: &Path) -> bool {
     })
 }
 
-/// A directory that holds an earlier dump, and what is in it.
+/// A directory with an earlier dump, and its contents.
 fn crash_directory() -> (tempfile::TempDir, Vec<(String, Vec<u8>)>) {
     let dir = tempfile::tempdir().unwrap();
     let tiny = machine("tiny");
@@ -92,7 +92,7 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn take_ended_by_a_signal_leaves_the_directory_as_it_was() {
+fn take_ended_by_a_signal_leaves_the_directory_unchanged() {
     for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
         let (dir, before) = crash_directory();
         let elsewhere = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ fn take_ended_by_a_signal_leaves_the_directory_as_it_was() {
 }
 
 #[test]
-fn take_that_is_killed_leaves_no_final_name() {
+fn killed_take_leaves_no_dump() {
     let (dir, before) = crash_directory();
     let elsewhere = tempfile::tempdir().unwrap();
     let slow = slow_machine(elsewhere.path());
@@ -118,7 +118,7 @@ fn take_that_is_killed_leaves_no_final_name() {
     let mut after = contents(dir.path());
     after.retain(|(name, _)| !name.contains(".tmp."));
     assert!(after == before, "{:?}", names(dir.path()));
-    // The next dump is not disturbed by what was left.
+    // The temporary file does not disturb the next dump.
     let tiny = machine("tiny");
     let to = format!("{}/", dir.path().display());
     run(["take", "-q", "--machine", tiny.to_str().unwrap(), "-o", &to]).expect(0);
@@ -126,7 +126,7 @@ fn take_that_is_killed_leaves_no_final_name() {
 }
 
 #[test]
-fn conversion_ended_by_a_signal_leaves_nothing_and_the_old_file() {
+fn conversion_ended_by_a_signal_keeps_the_old_file() {
     let dir = tempfile::tempdir().unwrap();
     let slow = slow_machine(dir.path());
     let source = dir.path().join("in");
@@ -163,9 +163,9 @@ fn conversion_ended_by_a_signal_leaves_nothing_and_the_old_file() {
     }
 }
 
-/// SIGUSR1 is answered with one line, and the work goes on.
+/// SIGUSR1 prints one line, and the work continues.
 #[test]
-fn progress_is_told_when_asked_for() {
+fn sigusr1_prints_progress() {
     let dir = tempfile::tempdir().unwrap();
     let slow = slow_machine(dir.path());
     let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
@@ -175,7 +175,11 @@ fn progress_is_told_when_asked_for() {
     let mut err = child.stderr.take().unwrap();
     let mut byte = [0];
     while !line.ends_with(b"\n") {
-        assert_eq!(err.read(&mut byte).unwrap(), 1, "ended without a line");
+        assert_eq!(
+            err.read(&mut byte).unwrap(),
+            1,
+            "standard error ended without a line"
+        );
         line.push(byte[0]);
     }
     let line = String::from_utf8(line).unwrap();
@@ -185,9 +189,9 @@ fn progress_is_told_when_asked_for() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
-/// A reader that goes away in the middle of a dump.
+/// The reader closes the pipe in the middle of a dump.
 #[test]
-fn reader_that_goes_away_in_the_middle_is_141() {
+fn closed_pipe_in_the_middle_exits_with_141() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("in");
     let tiny = machine("tiny");
@@ -215,9 +219,9 @@ fn reader_that_goes_away_in_the_middle_is_141() {
     }
 }
 
-/// A limit on the size of files stands for a disk that is full: no rights are needed for it.
+/// A limit on file sizes simulates a full disk without privileges.
 #[test]
-fn full_disk_is_told_and_leaves_the_directory_as_it_was() {
+fn full_disk_is_an_error_and_leaves_the_directory_unchanged() {
     let (dir, before) = crash_directory();
     let elsewhere = tempfile::tempdir().unwrap();
     let source = elsewhere.path().join("in.zst");
@@ -252,9 +256,9 @@ fn full_disk_is_told_and_leaves_the_directory_as_it_was() {
     }
 }
 
-/// The same on a file system that really is full, where one can be made.
+/// The same on a full file system, if one can be created.
 #[test]
-fn full_file_system_is_told_and_leaves_nothing() {
+fn full_file_system_is_an_error_and_leaves_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=256k", "livecore-test"])
@@ -278,9 +282,9 @@ fn full_file_system_is_told_and_leaves_nothing() {
     assert_eq!(names(dir.path()), [] as [String; 0]);
 }
 
-/// Standard input that is a pipe is read to its end, whatever comes in how many pieces.
+/// Standard input from a pipe is read to its end, in pieces of any size.
 #[test]
-fn dump_comes_through_a_pipe() {
+fn dump_is_read_from_a_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("in.zst");
     let tiny = machine("tiny");

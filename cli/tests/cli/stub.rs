@@ -1,4 +1,4 @@
-//! QEMU's own stub of gdb, which sets registers of a guest that does not run.
+//! QEMU's gdb stub, to set registers of a guest whose CPUs do not run.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// More than any of this takes on a busy machine.
+/// Time limit, longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Numbers of registers in QEMU's `i386-64bit.xml`, which it uses for any guest.
+/// Register numbers in QEMU's `i386-64bit.xml`, which it uses for all guests.
 pub(crate) const ESP: u32 = 7;
 pub(crate) const EIP: u32 = 16;
 const CS: u32 = 18;
@@ -20,7 +20,7 @@ pub(crate) const CR3: u32 = 29;
 pub(crate) const CR4: u32 = 30;
 const EFER: u32 = 32;
 
-/// A connection to the stub, for one processor.
+/// A connection to the stub for one CPU.
 pub(crate) struct Stub(UnixStream);
 
 impl Stub {
@@ -35,7 +35,7 @@ impl Stub {
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stub = Self(stream);
-        // Who has read the description of registers may write them one by one.
+        // The stub accepts register writes only after the description was read.
         stub.packet("qXfer:features:read:target.xml:0,ffb");
         let answer = stub.packet(&format!("Hg{:x}", cpu + 1));
         assert!(answer.contains("$OK#"), "processor {cpu}: {answer}");
@@ -46,7 +46,7 @@ impl Stub {
         let sum = text.bytes().fold(0_u8, u8::wrapping_add);
         write!(self.0, "${text}#{sum:02x}").unwrap();
         let mut answer = Vec::new();
-        // An answer ends with '#' and two digits; '+' and stop replies may come before.
+        // An answer ends with '#' and two digits; '+' and stop replies may precede it.
         while answer.len() < 4 || answer[answer.len() - 3] != b'#' {
             let mut byte = [0];
             self.0.read_exact(&mut byte).unwrap();
@@ -56,7 +56,7 @@ impl Stub {
         String::from_utf8(answer).unwrap()
     }
 
-    /// Sets registers of the processor, one by one.
+    /// Sets registers of the CPU, one by one.
     pub(crate) fn set(&mut self, registers: &[(u32, u64)]) {
         for (number, value) in registers {
             let bytes = value.to_le_bytes().map(|b| format!("{b:02x}")).concat();
@@ -65,14 +65,14 @@ impl Stub {
         }
     }
 
-    /// Brings the processor into 64-bit mode, by tables and a descriptor that are in the guest's
-    /// memory, the file `ram`, only for so long.
+    /// Switches the CPU to 64-bit mode, with tables and a descriptor that are temporarily in the
+    /// guest's memory, the file `ram`.
     pub(crate) fn long_mode(&mut self, ram: &Path) {
         let ram = File::options().read(true).write(true).open(ram).unwrap();
         let mut before = vec![0; 0xb000];
         ram.read_exact_at(&mut before, 0).unwrap();
         let put = |at, word: u64| ram.write_all_at(&word.to_le_bytes(), at).unwrap();
-        // A code segment of 64 bits, and the first 2 MiB where they are.
+        // A 64-bit code segment, and an identity map of the first 2 MiB.
         put(8, 0x00af_9b00_0000_ffff);
         put(0x8000, 0x9003);
         put(0x9000, 0xa003);
@@ -90,7 +90,7 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        // Not `D`, which lets the guest run.
+        // Not `D`, which resumes the guest.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }

@@ -1,11 +1,11 @@
-//! The command line itself: help, usage errors, completions, manual pages, closed outputs.
+//! Tests of the command line: help, usage errors, completions, manual pages, closed outputs.
 
 use std::process::Stdio;
 
 use crate::harness::{Run, golden, livecore, run};
 
 #[test]
-fn help_and_version_are_answers_not_errors() {
+fn help_and_version_go_to_standard_output() {
     let help = run(["--help"]).expect(0);
     assert!(help.err.is_empty());
     golden("help.txt", help.text());
@@ -43,7 +43,7 @@ fn completions_name_every_verb_for_every_shell() {
     }
 }
 
-/// The words in the help's list of verbs.
+/// The verbs in the help text.
 fn verbs(help: &str) -> Vec<&str> {
     help.lines()
         .skip_while(|line| !line.starts_with("Verbs:") && !line.starts_with("Commands:"))
@@ -56,7 +56,7 @@ fn verbs(help: &str) -> Vec<&str> {
 }
 
 #[test]
-fn manual_has_a_page_per_verb() {
+fn manual_has_a_page_for_each_verb() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().to_str().unwrap();
     run(["man", to]).expect(0);
@@ -73,7 +73,7 @@ fn manual_has_a_page_per_verb() {
 
 /// `livecore … | head -c 0` must end like any other program in a pipeline.
 #[test]
-fn reader_of_stdout_that_goes_away_is_141_and_silent() {
+fn closed_pipe_exits_with_141_silently() {
     for args in [
         &["completions", "bash"][..],
         &["man"],
@@ -89,7 +89,7 @@ fn reader_of_stdout_that_goes_away_is_141_and_silent() {
 }
 
 #[test]
-fn full_disk_behind_stdout_is_told() {
+fn full_disk_on_standard_output_is_an_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let Ok(full) = full else {
         return;
@@ -99,7 +99,7 @@ fn full_disk_behind_stdout_is_told() {
     assert!(run.err.contains("standard output: "), "{}", run.err);
 }
 
-/// Nobody listening is no reason to fail, or to panic.
+/// A closed standard error does not make a run fail.
 #[test]
 fn closed_stderr_changes_nothing() {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -113,14 +113,14 @@ fn closed_stderr_changes_nothing() {
     assert_eq!(status.code(), Some(64));
 }
 
-/// Elsewhere than on FreeBSD this system's own kernel cannot be dumped, and the line says what can.
+/// On other systems than FreeBSD there is no kernel to dump, and the error lists the options.
 #[test]
-fn take_without_a_machine_says_what_can_be_dumped() {
+fn take_without_a_source_lists_the_options() {
     let dir = tempfile::tempdir().unwrap();
     let out = format!("{}/", dir.path().display());
     for args in [&["take", "-o", &out][..], &["take", "--walk", "-o", &out]] {
         let run = run(args);
-        // On FreeBSD it would be permission that lacks, or the dump be taken.
+        // On FreeBSD the dump is taken, or permission is missing.
         if std::env::consts::OS != "freebsd" {
             assert_eq!(run.code, 63, "{args:?}: {}", run.err);
             assert!(run.err.contains("--machine"), "{}", run.err);
@@ -134,7 +134,7 @@ fn take_without_a_machine_says_what_can_be_dumped() {
 }
 
 #[test]
-fn manual_of_every_verb_is_as_recorded() {
+fn help_of_all_verbs_matches_the_goldens() {
     let help = run(["--help"]).expect(0);
     for verb in verbs(help.text()) {
         let text = run([verb, "--help"]).expect(0);

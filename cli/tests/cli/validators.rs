@@ -1,5 +1,5 @@
-//! The documented schemas and what the program writes, before a JSON Schema validator that is
-//! nobody's of ours. LIVECORE_VALIDATORS names the python that has `jsonschema`; tests/all installs it.
+//! Checks the documented schemas and the program's output with an independent JSON Schema
+//! validator. LIVECORE_VALIDATORS is a python that has `jsonschema`; tests/all installs it.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{machine, run, testdata};
 
-/// Checks pairs of a schema's path and a document; says which one is wrong.
+/// Checks pairs of a schema's path and a document, and prints the first error.
 const PROGRAM: &str = "\
 import json, sys, jsonschema as j
 for path, document in json.load(sys.stdin):
@@ -21,14 +21,14 @@ for path, document in json.load(sys.stdin):
         sys.exit(f'{path}: {error.json_path}: {error.message}')
 ";
 
-fn said(args: &[&str], code: i32) -> Value {
+fn json(args: &[&str], code: i32) -> Value {
     serde_json::from_slice(&run(args).expect(code).out).unwrap()
 }
 
 #[test]
-fn independent_validator_accepts_what_the_documented_schemas_describe() {
+fn independent_validator_accepts_schemas_and_output() {
     let Ok(python) = std::env::var("LIVECORE_VALIDATORS") else {
-        let why = "skipped: LIVECORE_VALIDATORS names no python with jsonschema\n";
+        let why = "skipped: LIVECORE_VALIDATORS is not a python with jsonschema\n";
         std::io::stderr().write_all(why.as_bytes()).unwrap();
         return;
     };
@@ -45,20 +45,20 @@ fn independent_validator_accepts_what_the_documented_schemas_describe() {
     };
     add(
         "written",
-        said(&["take", "--machine", tiny, "-o", &whole, "--json"], 0),
+        json(&["take", "--machine", tiny, "-o", &whole, "--json"], 0),
     );
-    add("written", said(&["convert", &whole, &plain, "--json"], 0));
+    add("written", json(&["convert", &whole, &plain, "--json"], 0));
     let mut bytes = fs::read(&whole).unwrap();
     let middle = bytes.len() * 3 / 4;
     bytes[middle] ^= 1;
     fs::write(&broken, &bytes).unwrap();
     fs::write(&cut, &bytes[..middle]).unwrap();
     for (dump, code) in [(&whole, 0), (&broken, 2), (&cut, 2)] {
-        add("verify", said(&["verify", dump, "--json"], code));
+        add("verify", json(&["verify", dump, "--json"], code));
     }
     add(
         "verify",
-        said(
+        json(
             &[
                 "verify",
                 &whole,
@@ -70,12 +70,12 @@ fn independent_validator_accepts_what_the_documented_schemas_describe() {
             1,
         ),
     );
-    add("compare", said(&["compare", &whole, &plain, "--json"], 0));
-    add("compare", said(&["compare", &whole, &broken, "--json"], 4));
+    add("compare", json(&["compare", &whole, &plain, "--json"], 0));
+    add("compare", json(&["compare", &whole, &broken, "--json"], 4));
     for (dump, code) in [(&whole, 0), (&broken, 3), (&cut, 3)] {
         add(
             "salvage",
-            said(
+            json(
                 &["salvage", dump, &path("out.zst"), "--force", "--json"],
                 code,
             ),
@@ -83,13 +83,13 @@ fn independent_validator_accepts_what_the_documented_schemas_describe() {
     }
     add(
         "compare",
-        said(&["compare", &whole, &path("out.zst"), "--json"], 1),
+        json(&["compare", &whole, &path("out.zst"), "--json"], 1),
     );
-    add("info", said(&["info", &whole, "--json"], 0));
-    add("dmesg", said(&["dmesg", &whole, "--json"], 0));
+    add("info", json(&["info", &whole, "--json"], 0));
+    add("dmesg", json(&["dmesg", &whole, "--json"], 0));
     add(
         "read",
-        said(&["read", &whole, "0x1000", "16", "--phys", "--json"], 0),
+        json(&["read", &whole, "0x1000", "16", "--phys", "--json"], 0),
     );
     let mut child = Command::new(python)
         .args(["-c", PROGRAM])
@@ -100,7 +100,7 @@ fn independent_validator_accepts_what_the_documented_schemas_describe() {
     let input = serde_json::to_vec(&pairs).unwrap();
     child.stdin.take().unwrap().write_all(&input).unwrap();
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
     assert!(Path::new(&plain).exists());
 }

@@ -1,4 +1,4 @@
-//! `livecore verify` on directories and on what is no file: a gate lets nothing pass unseen.
+//! Tests of `livecore verify` on directories, and on files that are not dumps.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn mkfifo(path: &Path) {
     assert!(made.success());
 }
 
-/// Name and verdict of every report, by name.
+/// Name and verdict of all reports, sorted by name.
 fn verdicts(run: &Run) -> Vec<(String, String)> {
     let document: Value = serde_json::from_slice(&run.out).unwrap();
     let reports = document["reports"].as_array().unwrap().iter();
@@ -46,7 +46,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_has_a_dumps_name_in_a_directory_is_never_stepped_over() {
+fn file_with_a_dumps_name_is_never_skipped() {
     let dir = directory();
     let dump = dir.path().join("livecore.0.zst");
     let bytes = fs::read(&dump).unwrap();
@@ -65,12 +65,12 @@ fn what_has_a_dumps_name_in_a_directory_is_never_stepped_over() {
         ("vmcore.4.zst", "sound"),
     ];
     assert_eq!(verdicts(&run), pairs(&expected));
-    // Nothing but dumps, and what lies beside them.
+    // Only dumps and their companion files.
     assert_eq!(run.err, "");
 }
 
 #[test]
-fn one_directory_that_is_not_there_keeps_no_other_dump_from_being_verified() {
+fn missing_directory_does_not_stop_the_other_dumps() {
     let dir = directory();
     let nowhere = dir.path().join("nowhere");
     let places = [nowhere.as_path(), dir.path()];
@@ -84,21 +84,21 @@ fn one_directory_that_is_not_there_keeps_no_other_dump_from_being_verified() {
 }
 
 #[test]
-fn a_machine_that_has_not_crashed_is_no_failure() {
+fn directory_without_dumps_is_no_failure() {
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
     for format in ["text", "json", "junit"] {
         let run = run(["verify", "--format", format, path]).expect(0);
         assert!(run.err.contains("no dumps found"), "{}", run.err);
     }
-    // What savecore(8) leaves of a text dump is none.
+    // A text dump by savecore(8) is not a dump.
     fs::write(empty.path().join("textdump.tar.0"), "x").unwrap();
     let run = run(["verify", path]).expect(0);
     assert!(run.err.contains("textdump.tar.0"), "{}", run.err);
 }
 
 #[test]
-fn dumps_of_a_directory_come_by_number_with_a_summary_and_below_it_when_asked() {
+fn dumps_of_a_directory_are_sorted_and_summarized() {
     let dir = directory();
     let below = dir.path().join("below");
     fs::create_dir(&below).unwrap();
@@ -118,24 +118,27 @@ fn dumps_of_a_directory_come_by_number_with_a_summary_and_below_it_when_asked() 
         let paths = lines.filter_map(|(path, _)| path.strip_prefix(directory));
         paths.map(|path| path[1..].to_string()).collect()
     };
-    let told = run(["verify", "--quick", directory]).expect(63);
+    let printed = run(["verify", "--quick", directory]).expect(63);
     let here = [
         "livecore.0.zst",
         "livecore.2.zst",
         "livecore.10.zst",
         "vmcore.3",
     ];
-    assert_eq!(names(told.text()), here);
-    let last = told.text().lines().last();
+    assert_eq!(names(printed.text()), here);
+    let last = printed.text().lines().last();
     assert_eq!(last, Some("4 dumps: 3 sound, 1 not a dump"));
-    let told = run(["verify", "--quick", "-r", directory]).expect(63);
-    assert_eq!(names(told.text())[4..], ["below/vmcore.example.org.1.zst"]);
-    let told = run(["verify", "--quick", "-r", "--all", directory]).expect(63);
-    assert_eq!(names(told.text())[5..], ["below/of-monday.zst"]);
+    let printed = run(["verify", "--quick", "-r", directory]).expect(63);
+    assert_eq!(
+        names(printed.text())[4..],
+        ["below/vmcore.example.org.1.zst"]
+    );
+    let printed = run(["verify", "--quick", "-r", "--all", directory]).expect(63);
+    assert_eq!(names(printed.text())[5..], ["below/of-monday.zst"]);
 }
 
 #[test]
-fn a_sound_dump_is_one_line_and_quick_says_what_it_left_out() {
+fn sound_dump_is_one_line() {
     let dir = directory();
     let dump = dir.path().join("livecore.0.zst");
     let dump = dump.to_str().unwrap();
@@ -152,20 +155,20 @@ fn a_sound_dump_is_one_line_and_quick_says_what_it_left_out() {
 }
 
 #[test]
-fn files_that_are_no_dumps_by_their_names_are_named() {
+fn skipped_files_are_named() {
     let dir = directory();
     let directory = dir.path().to_str().unwrap();
     for name in ["crash-of-monday.zst", "other", "core.txt.0", "minfree"] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
-    let told = run(["verify", directory]).expect(0);
+    let printed = run(["verify", directory]).expect(0);
     let line = "skipped 2 files not named vmcore.N or livecore.N: crash-of-monday.zst, …\n";
-    assert!(told.err.ends_with(line), "{}", told.err);
+    assert!(printed.err.ends_with(line), "{}", printed.err);
     assert_eq!(run(["verify", "-q", directory]).expect(0).err, "");
 }
 
 #[test]
-fn a_limit_of_memory_that_the_bitmap_exceeds_is_said() {
+fn bitmap_beyond_the_memory_limit_is_an_error() {
     let dir = directory();
     let directory = dir.path().to_str().unwrap();
     let run = run(["verify", "--memory", "4K", directory]).expect(1);
@@ -173,7 +176,7 @@ fn a_limit_of_memory_that_the_bitmap_exceeds_is_said() {
 }
 
 #[test]
-fn a_dump_on_standard_input_is_verified_as_a_file_is() {
+fn dump_on_standard_input_is_verified_like_a_file() {
     let dir = directory();
     let bytes = fs::read(dir.path().join("livecore.0.zst")).unwrap();
     let half = bytes[..bytes.len() / 2].to_vec();

@@ -1,7 +1,7 @@
 //! Dumps of emulated machines are sound in every container and codec, with and without the kernel,
 //! at every depth. The kernel of another machine contradicts them.
 
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ fn rendered(report: &Report) -> String {
 fn dumps_of_machines_are_sound_in_every_form() {
     for (name, text) in MACHINES {
         let (machine, elf) = machine(text);
-        let facts = Facts(&elf);
+        let facts = ElfFacts(&elf);
         let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
         // Containers and codecs do not depend on the architecture: test all of them on amd64 only.
         let amd64 = taken.machine.arch.name == "amd64";
@@ -153,7 +153,7 @@ fn kernel_of_another_machine_contradicts_the_dump() {
     let taken = plan(machine_a.memory(), &elf, &PlanOptions::default()).unwrap();
     let bytes = Arc::new(written(&taken, Container::Sealed, Codec::Zstd));
     let options = Options {
-        kernel: Some(&Facts(&other)),
+        kernel: Some(&ElfFacts(&other)),
         ..Options::default()
     };
     let report = livecore_verify::verify(bytes, &options, &NoProgress);

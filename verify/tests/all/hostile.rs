@@ -1,7 +1,7 @@
 //! Impossible numbers in dumps: verification ends in a verdict, in bounded time and memory.
 
 use crate::common;
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -124,7 +124,7 @@ fn a_direct_map_beyond_the_physical_address_space_maps_nothing() {
         let kernel = KernelElf::from_bytes(kernel).unwrap();
         let options = Options {
             depth: Depth::Deep,
-            kernel: Some(&Facts(&kernel)),
+            kernel: Some(&ElfFacts(&kernel)),
             ..Options::default()
         };
         let report = verify(&payload, &options);

@@ -2,7 +2,7 @@
 //! other ports.
 
 use crate::common;
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 
 use common::{describe, verify};
 use livecore_minidump::KernelElf;
@@ -117,7 +117,7 @@ fn verify_with(port: &Port, running: &str, avail: u64) -> Report {
     let elf = KernelElf::from_bytes(mkelf::build(&kernel).unwrap()).unwrap();
     let options = Options {
         depth: Depth::Deep,
-        kernel: Some(&Facts(&elf)),
+        kernel: Some(&ElfFacts(&elf)),
         ..Options::default()
     };
     verify(&built.bytes, &options)

@@ -1,4 +1,4 @@
-//! Laws of every answer, whatever is sent: also the body of the fuzz target `packets`.
+//! Properties of all answers; also the body of the fuzz target `packets`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,10 +9,10 @@ use livecore_synth::Machine;
 
 use livecore_serve::{Flow, PACKET_MAX, Served, Session};
 
-/// The smallest machine with a crash, threads and modules.
+/// A small machine with a crash, threads and modules.
 const MACHINE: &str = "seed = 7\n[memory]\nsize = \"16 MiB\"\n[state]\npanic = \"fuzz\"\n";
 
-/// A dump of an emulated machine, in memory, with its kernel.
+/// The dump of an emulated machine, in memory, with its kernel.
 fn machine() -> Served {
     let machine = Machine::parse(MACHINE).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -23,12 +23,12 @@ fn machine() -> Served {
     Served::new(pair, "machine".as_ref(), &[]).unwrap()
 }
 
-/// Feeds `data` to a session over an emulated machine.
+/// Passes `data` to a session and checks the output.
 ///
 /// # Panics
 ///
-/// If a law does not hold: what goes out is packets with right sums, none longer than
-/// [`PACKET_MAX`] but for its escapes, and does not depend on the pieces that the bytes came in.
+/// The output is not a sequence of packets with correct sums and at most [`PACKET_MAX`] bytes
+/// (before escaping), or depends on how the input is split.
 pub(crate) fn packets(data: &[u8]) {
     static MACHINE: OnceLock<Served> = OnceLock::new();
     let served = MACHINE.get_or_init(machine);
@@ -37,7 +37,7 @@ pub(crate) fn packets(data: &[u8]) {
     let pieces: Vec<&[u8]> = data.chunks(7).collect();
     assert!(
         answers(served, &pieces) == whole,
-        "the answer depends on how the bytes were cut"
+        "the answer depends on how the input is split"
     );
 }
 
@@ -45,7 +45,7 @@ fn answers(served: &Served, pieces: &[&[u8]]) -> (Vec<u8>, Flow) {
     let mut session = Session::new(served);
     let mut out = Vec::new();
     for piece in pieces {
-        // Writing into memory does not fail.
+        // Writing to memory does not fail.
         if let Ok(Flow::Closed) = session.receive(piece, &mut out) {
             return (out, Flow::Closed);
         }
@@ -53,26 +53,26 @@ fn answers(served: &Served, pieces: &[&[u8]]) -> (Vec<u8>, Flow) {
     (out, Flow::Go)
 }
 
-/// Every byte that goes out is a sign or of a packet, and every packet has its sum.
+/// Checks that the output consists of acknowledgments and packets with correct sums.
 fn check(mut out: &[u8]) {
     while let Some((first, rest)) = out.split_first() {
         out = rest;
         if matches!(first, b'+' | b'-') {
             continue;
         }
-        assert_eq!(*first, b'$', "a byte outside of packets");
+        assert_eq!(*first, b'$', "byte outside of a packet");
         let end = out.iter().position(|b| *b == b'#');
         let Some(end) = end else {
-            panic!("a packet without its end");
+            panic!("packet without end");
         };
         let (body, tail) = out.split_at(end);
         let sum = body.iter().fold(0_u8, |sum, b| sum.wrapping_add(*b));
         assert!(
             tail.starts_with(format!("#{sum:02x}").as_bytes()),
-            "a wrong sum"
+            "wrong sum"
         );
         let len = body.iter().filter(|b| **b != b'}').count();
-        assert!(len <= PACKET_MAX, "a packet of {len} bytes");
+        assert!(len <= PACKET_MAX, "packet of {len} bytes");
         out = &tail[3..];
     }
 }

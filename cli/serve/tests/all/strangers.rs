@@ -1,11 +1,11 @@
-//! Streams of packets from strangers break no law.
+//! Random streams of packets.
 
 use livecore_tests::random::Random;
 
 use crate::laws::packets;
 use std::time::{Duration, Instant};
 
-/// Rounds of the fixed sample.
+/// Rounds of the default run.
 const ROUNDS: u64 = 1500;
 
 const PACKETS: [&str; 50] = [
@@ -95,10 +95,10 @@ fn stream(numbers: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// A small fixed sample; `LIVECORE_FUZZ_SECONDS` makes it go on for so long,
-/// `LIVECORE_FUZZ_SEED` begins elsewhere.
+/// Runs a fixed number of rounds. `LIVECORE_FUZZ_SECONDS` sets a duration instead,
+/// `LIVECORE_FUZZ_SEED` another seed.
 #[test]
-fn no_stream_of_packets_breaks_a_law() {
+fn random_streams_of_packets_get_valid_answers() {
     let seed = number("LIVECORE_FUZZ_SEED").unwrap_or(0x5eed) | 1;
     let seconds = number("LIVECORE_FUZZ_SECONDS").map(Duration::from_secs);
     let mut numbers = Random::new(seed);

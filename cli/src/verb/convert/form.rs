@@ -1,4 +1,4 @@
-//! What a conversion does: from which kind of dump to which.
+//! Plans a conversion from one kind of dump to another.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,11 +20,11 @@ use crate::input::KernelArgs;
 use crate::output;
 use crate::session::Session;
 
-/// A conversion that can be written.
+/// A planned conversion.
 pub(super) enum Work {
-    /// The same payload.
+    /// A minidump with the same payload.
     Mini(Arc<Dump>),
-    /// The same payload.
+    /// A full dump with the same payload.
     Full(Arc<FullDump>),
     /// A minidump's pages as a full dump.
     ToFull(Arc<Dump>),
@@ -32,12 +32,12 @@ pub(super) enum Work {
     ToElf(Arc<Dump>, Box<Export>),
     /// A full dump as an ELF core.
     FullToElf(Arc<FullDump>, Box<Export>),
-    /// What the kernel of a full dump would have dumped.
+    /// The minidump that the kernel of a full dump would have written.
     ToMini(Box<Payload>, Box<KernelDumpHeader>),
 }
 
 impl Work {
-    /// What `args` ask to do with `source`. What a person should hear is said.
+    /// Plans what `args` request. Prints notes and warnings.
     pub(super) fn plan(
         args: &Args,
         source: &AnyDump,
@@ -56,7 +56,7 @@ impl Work {
         }
     }
 
-    /// Bytes that will be written, before compression, as far as they are known.
+    /// Size of the output before compression, if known.
     pub(super) fn len(&self) -> Option<u64> {
         match self {
             Self::Mini(dump) => dump.envelope().known_len(),
@@ -114,7 +114,7 @@ fn to_elf(
     Ok(Work::ToElf(Arc::clone(mini), Box::new(export)))
 }
 
-/// A full dump as the minidump that its kernel would have written, or that as a core.
+/// Converts a full dump to the minidump its kernel would have written, or to a core of that.
 fn of_full(
     args: &Args,
     form: Form,
@@ -126,18 +126,18 @@ fn of_full(
     let Some((pair, machine)) = pair.as_ref().and_then(|p| Some((p, p.machine()?))) else {
         let failure = Failure::new(
             Exit::UNSUPPORTED,
-            "a full dump's page tables are found by its kernel",
+            "cannot locate the page tables of a full dump without its kernel",
         );
-        return Err(failure.about(&args.input).next("say --kernel ELF"));
+        return Err(failure.about(&args.input).next("use --kernel ELF"));
     };
     let elf = pair.elf();
     let machine = machine.machine().clone();
     let taken = match take::plan_machine(machine, elf, &PlanOptions::default()) {
         Ok(taken) => taken,
-        // A core needs page tables alone.
+        // A core needs only the page tables.
         Err(error) if form == Form::Elf => {
             session.voice.say(format_args!(
-                "{error}: the core carries no minidump, and cannot be converted again"
+                "{error}; the core carries no minidump and cannot be converted back"
             ));
             let options = options(args, Some(&pair.kernel()), session);
             let planned = export_full(dump, &*pair.memory(), &options);
@@ -149,7 +149,7 @@ fn of_full(
     for note in &taken.notes {
         session.voice.say(note);
     }
-    output::tell_missing(taken.missing, &args.input, session);
+    output::warn_missing_pages(taken.missing, &args.input, session);
     let header = dump
         .envelope()
         .kerneldumpheader()
@@ -169,7 +169,7 @@ fn of_full(
     Ok(Work::ToElf(mini, Box::new(export)))
 }
 
-/// What a core says besides memory.
+/// The contents of a core other than memory.
 fn options(args: &Args, kernel: Option<&Kernel<'_>>, session: &mut Session<'_>) -> ExportOptions {
     let style = match args.notes {
         Some(NotesArg::Linux) => NoteStyle::Linux,
@@ -183,20 +183,20 @@ fn options(args: &Args, kernel: Option<&Kernel<'_>>, session: &mut Session<'_>) 
         Some(kernel) => describe(&mut options, kernel, &args.input, session),
         None => session
             .voice
-            .say("no --kernel: a core of memory alone, without threads"),
+            .say("no kernel: the core contains memory but no threads"),
     }
     if options.threads.is_empty() {
-        // lldb opens no core without a thread.
+        // lldb does not open a core without a thread.
         options.threads.push(ThreadNote {
             tid: 1,
-            name: "threads not known".into(),
+            name: "threads unknown".into(),
             ..ThreadNote::default()
         });
     }
     options
 }
 
-/// The core that was planned. What is not in it is said.
+/// Returns the planned core. Prints what it lacks.
 fn core(
     args: &Args,
     planned: Result<Export, Error>,
@@ -205,14 +205,14 @@ fn core(
     let export = planned.map_err(|e| Failure::from(e).about(&args.input))?;
     if export.tables_missing > 0 {
         session.voice.say(format_args!(
-            "{} page tables are not in the dump; what they map is not in the core",
+            "{} page tables are not in the dump; the core lacks the pages they map",
             export.tables_missing
         ));
     }
     Ok(export)
 }
 
-/// What the kernel's file tells of the dump.
+/// Adds what the kernel describes: entry point, flags, release and threads.
 fn describe(
     options: &mut ExportOptions,
     kernel: &Kernel<'_>,
@@ -230,9 +230,9 @@ fn describe(
                 session.warn(name, problem);
             }
             if more > 0 {
-                session.warn(name, format_args!("{more} more of the kind"));
+                session.warn(name, format_args!("{more} more warnings about threads"));
             }
         }
-        Err(error) => session.warn(name, format_args!("threads are not known: {error}")),
+        Err(error) => session.warn(name, format_args!("cannot read threads: {error}")),
     }
 }

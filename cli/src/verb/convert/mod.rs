@@ -1,5 +1,4 @@
-//! `livecore convert IN OUT`: any dump into any container and codec, with the payload byte for
-//! byte; or into another kind of dump.
+//! `livecore convert IN OUT`: converts a dump to another container, codec or kind.
 
 mod form;
 
@@ -19,7 +18,7 @@ use form::Work;
 
 const MANUAL: &str = "\
 Examples:
-  livecore convert vmcore.3 vmcore.3.zst       sealed: any zstd unpacks it, and it can be read anywhere
+  livecore convert vmcore.3 vmcore.3.zst       sealed: `zstd -d` unpacks it, livecore reads it at any offset
   livecore convert livecore.0.zst vmcore --container saved
   livecore convert --container raw dump.gz dump.raw
   livecore convert --to elf --kernel kernel livecore.0.zst core      then: lldb kernel -c core
@@ -27,100 +26,102 @@ Examples:
         then: gdb -ex 'set osabi GNU/Linux' -ex 'file kernel' -ex 'core core'
   livecore convert --to minidump core vmcore.0
 
-The payload stays the same, byte for byte. A header that IN lacks is rebuilt, from the info file \
-beside it or from the payload, and the seal says so.
+The payload stays the same, byte for byte. If IN has no header, one is made from its info file or from \
+the payload, and the seal records this.
 
-With --to it becomes another kind of dump:
+--to changes the kind of dump:
 
-elf: a core file by kernel addresses, for a debugger alone. Threads, their registers and names need \
---kernel; a register that was not saved is 0 there, since a core cannot say that it is unknown, and \
-debuggers show 19 letters of a name, with notes for Linux none. The core carries the whole minidump: \
-every verb reads it, and --to minidump gives it back byte for byte.
+elf: an ELF core by kernel virtual addresses, for debuggers. Threads with their registers and names need \
+a kernel. A register that was not saved is 0, since a core cannot mark it as unknown. Debuggers show 19 \
+characters of a thread name; with notes for Linux they show none. The core carries the whole minidump: \
+all verbs read it, and --to minidump restores it byte for byte.
 
-full: an ELF core by physical addresses, laid out as a kernel's full dump, of the pages in the dump. \
-It carries the whole minidump, too, as a core does: every verb reads it. Other readers find physical \
-memory only, since the tables that lead to virtual addresses are not among the pages of a minidump.
+full: an ELF core by physical addresses, laid out like a kernel's full dump, with the pages of the dump. \
+It carries the whole minidump too. Other programs find only physical memory in it, since a minidump \
+does not contain the page tables as pages.
 
-minidump: the one that a core or a full dump carries, byte for byte. Of a full dump that a kernel \
-has written it is what that kernel would have dumped: the page tables are found by its symbols, so \
-the kernel has to be there, and pages, bitmap and tables are those that its own walk gives.";
+minidump: the minidump that a core or a full dump carries, byte for byte. From a full dump written by a \
+kernel, livecore makes the minidump that the kernel would have written; this needs the kernel, whose \
+symbols locate the page tables.";
 
 /// A kind of dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// The pages that the kernel uses, with its page tables
+    /// The kernel's pages and page tables
     Minidump,
     /// An ELF core by physical addresses
     Full,
-    /// An ELF core by kernel addresses, for debuggers
+    /// An ELF core by kernel virtual addresses, for debuggers
     Elf,
 }
 
-/// Whose notes an ELF core has.
+/// The operating system whose note formats an ELF core uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NotesArg {
-    /// For lldb, kgdb, and a gdb that knows FreeBSD
+    /// For lldb, kgdb, and a gdb with FreeBSD support
     Freebsd,
-    /// For a gdb that does not, such as Debian's: `set osabi GNU/Linux` before `file`
+    /// For other gdb versions, after `set osabi GNU/Linux`
     Linux,
 }
 
-/// What is asked for.
+/// Arguments of `livecore convert`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// Where it goes; `-` for standard output. The suffix .gz or .zst chooses the codec if no
-    /// option does
+    /// Output file; `-` for standard output
+    ///
+    /// The suffix .gz or .zst selects the codec if no option does.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
-    /// What kind of dump it becomes [default: the kind it is]
+    /// Convert to this kind of dump [default: the same kind]
     #[arg(long, value_enum, value_name = "KIND")]
     pub to: Option<Form>,
-    /// How to compress.
+    /// The codec.
     #[command(flatten)]
     pub codec: CodecArgs,
-    /// How payload and header are laid in the file [default: sealed; saved for an ELF core that is
-    /// not compressed]
+    /// Container format of the file
+    ///
+    /// [default: sealed; saved for an uncompressed ELF core]
     #[arg(short = 'O', long, value_enum, value_name = "CONTAINER")]
     pub container: Option<ContainerArg>,
-    /// The kernel that ran: its ELF file, for --to [default: looked for as other verbs do]
+    /// Kernel ELF file, for --to [default: searched for]
     #[arg(short = 'k', long, value_name = "ELF", requires = "to")]
     pub kernel: Option<PathBuf>,
-    /// A kernel's file, or a directory to look for it in; may be repeated
+    /// Kernel file, or directory to search; may be repeated
     #[arg(long, value_name = "PATH", requires = "to", conflicts_with = "kernel")]
     pub kernel_path: Vec<PathBuf>,
-    /// Whose notes an ELF core has [default: freebsd]
+    /// Note format of an ELF core [default: freebsd]
     #[arg(long, value_enum, value_name = "SYSTEM", requires = "to")]
     pub notes: Option<NotesArg>,
-    /// Zeros for pages that a short file has lost; said on standard error and in the seal
+    /// Fill pages lost at the end of a short file with zeros
     #[arg(long)]
     pub zero_tail: bool,
     /// Replace OUT if it exists
     #[arg(short, long)]
     pub force: bool,
-    /// Say what was written as one JSON object (docs/json.md)
+    /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Converts.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.output);
     if matches!(destination, Destination::Directory(_)) {
-        return Err(Failure::usage("a directory; OUT is a file").about(&args.output));
+        return Err(Failure::usage("OUT must be a file, not a directory").about(&args.output));
     }
     output::check_suffix(&args.output, &args.codec, session)?;
     if args.notes.is_some() && args.to != Some(Form::Elf) {
-        return Err(Failure::usage("--notes is for --to elf"));
+        return Err(Failure::usage("--notes needs --to elf"));
     }
     output::check_stdout(&destination, args.json, session)?;
     let codec = output::codec_of_name(&args.output);
     let plain = args.codec.named().unwrap_or(codec) == livecore_compress::Codec::None;
     let container = args.container.unwrap_or(match args.to {
-        // Whoever is given it should find nothing behind it.
+        // Other readers of ELF cores do not expect a seal after the core.
         Some(Form::Elf) if plain => ContainerArg::Saved,
         _ => ContainerArg::Sealed,
     });
@@ -163,11 +164,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             .any(|w| matches!(w, Warning::Short(_)));
         let failure = failure.about(&args.input);
         if raw && short {
-            failure.next("--zero-tail fills it, and says so")
+            failure.next("use --zero-tail to fill the missing part with zeros")
         } else {
             failure
         }
     })?;
     input::warn_of_loss(&source, &args.input, session)?;
-    report.tell(args.json, session)
+    report.print(args.json, session)
 }

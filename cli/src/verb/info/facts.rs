@@ -1,4 +1,4 @@
-//! What is known of a dump, in the shape of docs/schemas/info.schema.json.
+//! The facts of a minidump, as docs/schemas/info.schema.json describes them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::json::Hex;
 
-/// What is known of a dump.
+/// The facts of a minidump.
 #[derive(Debug, Serialize)]
 pub struct Facts {
     pub(super) dump: String,
     pub(super) file_size: u64,
-    /// Bytes that the file takes on its disk; unknown for a stream.
+    /// Disk space of the file; `None` for a stream.
     pub(super) disk_size: Option<u64>,
     pub(super) container: &'static str,
     pub(super) codec: &'static str,
@@ -41,22 +41,22 @@ pub struct Facts {
     pub(super) warnings: Vec<String>,
 }
 
-/// The index of a seal.
+/// The frame index of a seal.
 #[derive(Debug, Serialize)]
 pub(super) struct Frames {
     pub(super) count: u64,
-    /// Content bytes of the largest.
+    /// Content bytes of the largest frame.
     pub(super) content_size: u64,
 }
 
-/// How long the payload is, here and there.
+/// The sizes of the payload.
 #[derive(Debug, Serialize)]
 pub(super) struct PayloadFacts {
-    /// Decompressed, if that is known without decompressing.
+    /// Uncompressed, if known without decompressing.
     pub(super) size: Option<u64>,
-    /// As header and bitmap promise it.
+    /// According to header and bitmap.
     pub(super) expected: u64,
-    /// As stored.
+    /// Compressed.
     pub(super) stored: Option<u64>,
     pub(super) ratio: Option<f64>,
 }
@@ -113,7 +113,7 @@ pub(super) struct Range {
     pub(super) saved: u64,
 }
 
-/// How many pages there are.
+/// Page counts.
 #[derive(Debug, Serialize)]
 pub(super) struct Pages {
     pub(super) saved: u64,
@@ -121,7 +121,7 @@ pub(super) struct Pages {
     pub(super) total: u64,
 }
 
-/// What changed while the dump was taken, if its producer watched.
+/// Pages that changed while the dump was taken, if the producer checked.
 #[derive(Debug, Serialize)]
 pub(super) struct TornFacts {
     pub(super) pages: u64,
@@ -133,7 +133,7 @@ pub(super) struct TornFacts {
     pub(super) end: u64,
 }
 
-/// How the machine stood still for its dump, if it did.
+/// How the guest was paused for its dump.
 #[derive(Debug, Serialize)]
 pub(super) struct PauseFacts {
     pub(super) how: &'static str,
@@ -144,12 +144,12 @@ pub(super) struct PauseFacts {
     pub(super) compared: u64,
     pub(super) changed: u64,
     pub(super) new: u64,
-    /// In words.
+    /// As a sentence for the text output.
     #[serde(skip)]
     pub(super) sentence: String,
 }
 
-/// A CPU whose registers the dump's producer put into it.
+/// A CPU whose registers livecore added to the dump.
 #[derive(Debug, Serialize)]
 pub(super) struct CpuFacts {
     pub(super) number: u32,
@@ -158,14 +158,14 @@ pub(super) struct CpuFacts {
     pub(super) place: &'static str,
 }
 
-/// Something that a seal carries besides header and index.
+/// A record of the seal other than header and index.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     pub(super) kind: u32,
     pub(super) size: u64,
 }
 
-/// Page data that is not there.
+/// Missing page data.
 #[derive(Debug, Serialize)]
 pub(super) struct Short {
     pub(super) expected: u64,
@@ -173,7 +173,7 @@ pub(super) struct Short {
     pub(super) pages: u64,
 }
 
-/// Bytes that the file takes on its disk.
+/// Disk space of the file.
 pub(super) fn disk_size(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|m| m.blocks().saturating_mul(512))
 }
@@ -196,13 +196,13 @@ impl Frames {
 }
 
 impl Facts {
-    /// What is known of `dump`, whose name is `path`.
+    /// The facts of `dump`, whose name is `path`.
     pub fn of(dump: &Dump, path: &Path) -> Self {
         let stream = dump.envelope().stream();
         let size = dump.envelope().known_len();
         let stored = stream.data_len();
         let frames = Frames::of(stream);
-        // Only lengths that are known without decoding: `Dump::shortness` would decode.
+        // Only sizes that are known without decoding; `Dump::shortness` would decode.
         let expected = dump.layout().end();
         let short = size.filter(|size| *size < expected).map(|actual| Short {
             expected,
@@ -376,7 +376,7 @@ fn ranges(dump: &Dump) -> Vec<Range> {
 }
 
 pub(super) fn ratio((size, stored): (u64, u64)) -> Option<f64> {
-    // Two digits are what anybody reads, and the same on every machine.
+    // Two digits suffice, and are the same on every machine.
     (stored > 0).then(|| (size as f64 / stored as f64 * 100.0).round() / 100.0)
 }
 

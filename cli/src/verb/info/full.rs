@@ -1,4 +1,4 @@
-//! What is known of a full dump, for people and in the shape of docs/schemas/info-full.schema.json.
+//! The facts of a full dump, as text and as docs/schemas/info-full.schema.json describes them.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// What is known of a full dump.
+/// The facts of a full dump.
 #[derive(Debug, Serialize)]
 pub(super) struct FullFacts {
     kind: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct FullFacts {
     byte_order: &'static str,
     page_size: u64,
     elf: Elf,
-    /// Version of the minidump that it carries.
+    /// Version of the minidump that the full dump carries.
     carried_minidump: Option<u32>,
     header_origin: &'static str,
     header: Option<Header>,
@@ -72,7 +72,7 @@ struct Range {
 }
 
 impl FullFacts {
-    /// What is known of `dump`, whose name is `path`.
+    /// The facts of `dump`, whose name is `path`.
     pub(super) fn of(dump: &FullDump, path: &Path) -> Self {
         let stream = dump.envelope().stream();
         let (size, stored) = (dump.envelope().known_len(), stream.data_len());
@@ -132,7 +132,7 @@ impl FullFacts {
     }
 }
 
-/// Prints them.
+/// Prints the facts as text.
 pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = Lines { out };
     lines.line("dump", &facts.dump)?;
@@ -161,7 +161,10 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
     }
     text::kerneldumpheader(facts.header_origin, facts.header.as_ref(), &mut lines)?;
     if let Some(delta) = &facts.elf.delta {
-        let value = format!("linked at {:#x}, at {:#x}", delta.linked.0, delta.loaded.0);
+        let value = format!(
+            "linked at {:#x}, loaded at {:#x}",
+            delta.linked.0, delta.loaded.0
+        );
         lines.line("kernel", value)?;
     }
     lines.title("memory")?;
@@ -172,5 +175,5 @@ pub(super) fn print(facts: &FullFacts, out: &mut dyn Write) -> io::Result<()> {
     if facts.ranges_left_out > 0 {
         writeln!(lines.out, "  and {} more", facts.ranges_left_out)?;
     }
-    lines.line("in all", Bytes(facts.memory))
+    lines.line("total", Bytes(facts.memory))
 }

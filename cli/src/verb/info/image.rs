@@ -1,4 +1,4 @@
-//! What an image of memory is: format, ranges, processors.
+//! The facts of a memory image: format, ranges, processors.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -13,7 +13,7 @@ use crate::session::Session;
 use crate::text::Bytes;
 use livecore_defs::text::printable;
 
-/// An image.
+/// The facts of a memory image.
 #[derive(Debug, Serialize)]
 pub(super) struct Facts {
     image: String,
@@ -26,14 +26,14 @@ pub(super) struct Facts {
     notes: Vec<String>,
 }
 
-/// A range of memory that is in the image.
+/// A range of physical memory in the image.
 #[derive(Debug, Serialize)]
 struct Range {
     start: Hex,
     end: Hex,
 }
 
-/// A processor, by the registers that say where it was.
+/// A processor with its main registers.
 #[derive(Debug, Serialize)]
 struct Cpu {
     number: u32,
@@ -124,7 +124,7 @@ impl Cpu {
         }
     }
 
-    /// The registers of its line.
+    /// The registers as text.
     fn line(&self) -> String {
         match &self.registers {
             CpuRegisters::X86 { rip, rsp, cr3, .. } => {
@@ -139,7 +139,7 @@ impl Cpu {
             CpuRegisters::Riscv64 { pc, sp, ra, .. } => {
                 format!("pc {:#x}, sp {:#x}, ra {:#x}", pc.0, sp.0, ra.0)
             }
-            CpuRegisters::Unknown {} => "in a form that is not read".into(),
+            CpuRegisters::Unknown {} => "registers in an unsupported format".into(),
         }
     }
 }
@@ -177,7 +177,7 @@ impl Facts {
         }
     }
 
-    /// Prints them.
+    /// Prints the facts as text.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "image:        {}", printable(&self.image))?;
         writeln!(out, "format:       {}", self.format)?;
@@ -205,11 +205,11 @@ impl Facts {
     }
 }
 
-/// The region that errors about raw memory name.
+/// The region in errors about raw memory.
 const RAW: &str = "raw memory";
 
-/// Whether the file has the mark of something that is known by name and is neither an image nor a
-/// dump: about a dump that cannot be read, `info` has more to say.
+/// Whether the file is in a known format that is neither an image nor a dump. For a dump that
+/// cannot be read, the error of opening the dump says more.
 fn is_foreign(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
@@ -218,13 +218,13 @@ fn is_foreign(path: &Path) -> bool {
     read.is_ok() && !is_dump && image::foreign(&head).is_some()
 }
 
-/// The image at `path`, if it has the mark of one: raw memory has none, and could be anything.
+/// Opens the image at `path`. `None` if it could only be raw memory, which has no signature.
 pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
     let options = session.image_options();
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
         Ok(image) => Some(Ok(Facts::of(&image, path))),
-        // What is less than a page of raw memory is no image, as it is no dump.
+        // A file shorter than a page is not an image.
         Err(livecore_minidump::Error::Broken { region, .. }) if region == RAW => None,
         Err(error @ livecore_minidump::Error::Broken { .. }) => {
             Some(Err(Failure::from(error).about(path)))

@@ -1,10 +1,7 @@
-//! `livecore info DUMP`: what `qemu-img info` is to disks.
+//! `livecore info DUMP`: describes a dump or a memory image, like `qemu-img info` for disks.
 //!
-//! An image of memory is told, too: its format, its ranges, its processors.
-//!
-//! Everything comes from the head and the tail of the file, so that the answer for a sealed dump
-//! of any size is instant. A foreign compressed stream does not say how long its payload is; then
-//! neither does the answer.
+//! It reads only the start and the end of the file, so it takes the same time for a sealed dump of
+//! any size. The payload size of a foreign compressed stream is unknown without decompressing it.
 
 mod facts;
 mod full;
@@ -16,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use livecore_minidump::AnyDump;
 
-use crate::crash_directory::{self, Named, Search};
+use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
@@ -28,42 +25,42 @@ const MANUAL: &str = "\
 Examples:
   livecore info livecore.0.zst
   livecore info --json vmcore.3 | jq .pages
-  livecore info guest.elf                               an image of memory, for take --image
-  livecore info /var/crash                              every dump in the directory
+  livecore info guest.elf                               a memory image, for take --image
+  livecore info /var/crash                              all dumps in the directory
 
-Only the head and the tail are looked at. A stream of one gzip member or one zstd frame has its \
-checksum behind everything: `livecore verify` checks it.
+Reads only the start and the end of the file. A single gzip member or zstd frame has its checksum at \
+the end; use `livecore verify` to check it.
 
-Exits with 3 if there is something to warn of: a short file, a parity that is wrong, a seal that is \
-damaged.";
+Exits with 3 if there are warnings: a short file, a wrong parity, a damaged seal.";
 
-/// The head and the tail, of which a foreign stream's checksum says nothing.
-const GLANCE: Opening = Opening {
+/// Reads the start and the end, which the checksum of a foreign stream does not cover.
+const HEAD_ONLY: Opening = Opening {
     threads: None,
     zero_tail: false,
-    glance: true,
+    unchecked: true,
 };
 
-/// What is asked for.
+/// Arguments of `livecore info`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Dumps, or images of memory that are not raw; a directory of dumps stands for them; `-` for
-    /// standard input
+    /// Dumps, memory images, directories of dumps
+    ///
+    /// `-` is standard input. An image of raw memory is not recognized.
     #[arg(value_name = "DUMP", required = true)]
     pub dumps: Vec<PathBuf>,
-    /// One JSON object for each (docs/json.md)
+    /// Print a JSON object for each dump (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints what the dumps are.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut all = Vec::new();
     for path in &args.dumps {
-        // The directory of an emulated machine is an image.
+        // The directory of an emulated machine is a memory image.
         if !path.is_dir() || path.join("machine.json").exists() {
-            all.push(Named::Dump(path.clone()));
+            all.push(Entry::Dump(path.clone()));
             continue;
         }
         let dumps = crash_directory::dumps(path, Search::default(), session)
@@ -74,14 +71,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         all.extend(dumps);
     }
-    if let [Named::Dump(path)] = &all[..] {
+    if let [Entry::Dump(path)] = &all[..] {
         return one(path, args.json, "", session);
     }
     for (i, named) in all.iter().enumerate() {
         let before = if i > 0 && !args.json { "\n" } else { "" };
         let told = match named {
-            Named::Dump(path) => one(path, args.json, before, session),
-            Named::Refused(path, why) => Err(Failure::could_not(why).about(path)),
+            Entry::Dump(path) => one(path, args.json, before, session),
+            Entry::Unreadable(path, why) => Err(Failure::could_not(why).about(path)),
         };
         match told {
             Err(failure) if session.ends_with(&failure) => return Err(failure),
@@ -92,9 +89,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints `before` and what one dump is.
+/// Prints `before` and the facts of one dump.
 fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = match input::dump(path, GLANCE, session) {
+    let dump = match input::dump(path, HEAD_ONLY, session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(path, json, before, no_dump, session),
     };
@@ -126,7 +123,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     Ok(())
 }
 
-/// Prints what the image is, if what is no dump is one.
+/// Prints the facts of a memory image. Fails with `no_dump` if the file is not an image.
 fn image(
     path: &Path,
     json: bool,

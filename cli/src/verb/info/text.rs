@@ -1,4 +1,4 @@
-//! The facts of a dump for people: one name and one value a line, values in one column.
+//! The facts of a dump as text: one name and one value on a line.
 
 use std::io::{self, Write};
 
@@ -27,7 +27,7 @@ impl Lines<'_> {
     }
 }
 
-/// Prints them.
+/// Prints the facts as text.
 pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = Lines { out };
     lines.line("dump", &facts.dump)?;
@@ -99,7 +99,7 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
             .tid
             .map_or(String::new(), |tid| format!(", thread {tid}"));
         let value = format!(
-            "CPU {}, put into {} by livecore{thread}",
+            "CPU {}, added to {} by livecore{thread}",
             cpu.number, cpu.place
         );
         lines.line(name, value)?;
@@ -127,7 +127,7 @@ pub(super) fn codec(codec: &str, frames: Option<&Frames>, stream: &str) -> Strin
             "{codec}, {} frames of {} bytes",
             frames.count, frames.content_size
         ),
-        (None, "foreign") => format!("{codec}, a stream without an index"),
+        (None, "foreign") => format!("{codec}, single stream without an index"),
         _ => codec.into(),
     }
 }
@@ -142,7 +142,7 @@ pub(super) fn payload(
         None => lines.line(
             "payload",
             format!(
-                "{} by its bitmap; the stream does not say",
+                "{} according to the bitmap; unknown without decompressing",
                 Bytes(payload.expected)
             ),
         )?,
@@ -158,7 +158,7 @@ pub(super) fn payload(
     Ok(())
 }
 
-/// Where the header is from, and what it says.
+/// Prints the origin and the fields of the header.
 pub(super) fn kerneldumpheader(
     origin: &str,
     header: Option<&Header>,
@@ -167,10 +167,10 @@ pub(super) fn kerneldumpheader(
     let origin = match origin {
         "file" => "in the file",
         "seal" => "in the seal",
-        "seal-from-info" => "in the seal, rebuilt from an info file when the dump was converted",
-        "seal-from-payload" => "in the seal, rebuilt from the payload when the dump was converted",
-        "elf-note" => "in a note of the ELF core that the dump was exported as",
-        "info" => "rebuilt from the info file beside the dump",
+        "seal-from-info" => "in the seal, made from an info file by a conversion",
+        "seal-from-payload" => "in the seal, made from the payload by a conversion",
+        "elf-note" => "in a note of the ELF core",
+        "info" => "made from the dump's info file",
         _ => "none",
     };
     lines.line("kerneldumpheader", origin)?;
@@ -196,13 +196,10 @@ fn header(header: &Header, lines: &mut Lines<'_>) -> io::Result<()> {
     lines.line("  dumplength", Bytes(header.dumplength))?;
     lines.line("  dumpextent", Bytes(header.dumpextent))?;
     let time = match &header.dumptime_utc {
-        // 1970 is what a header has that was made without one.
-        _ if header.dumptime == 0 => "not known".into(),
+        // A header made without a time has 0.
+        _ if header.dumptime == 0 => "unknown".into(),
         Some(utc) => utc.clone(),
-        None => format!(
-            "{} seconds after 1970, which no calendar has",
-            header.dumptime
-        ),
+        None => format!("{} seconds after 1970 (out of range)", header.dumptime),
     };
     lines.line("  dumptime", time)?;
     lines.line("  blocksize", header.blocksize)?;

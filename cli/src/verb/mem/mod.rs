@@ -1,6 +1,6 @@
-//! `livecore mem`: mem(4), operation by operation, on FreeBSD's devices or on an emulated machine.
+//! `livecore mem`: the operations of mem(4), on FreeBSD's devices or on an emulated machine.
 //!
-//! Each operation asks a `MemDevice` and does not know whose it is; [`source`] opens it.
+//! Each operation uses a `MemDevice`; [`source`] opens it.
 
 pub mod paddr;
 pub mod ranges;
@@ -15,19 +15,19 @@ use crate::failure::Failure;
 use crate::session::Session;
 
 const MANUAL: &str = "\
-Without --machine or --image it is about this system, which must be FreeBSD: /dev/mem and /dev/kmem. \
-What mem(4) promises, and where an emulated machine differs, is in docs/mem4.md.";
+Without --machine or --image the verb accesses /dev/mem and /dev/kmem of this system, which must be \
+FreeBSD. docs/mem4.md describes mem(4) and how an emulated machine differs.";
 
-/// What is asked for.
+/// Arguments of `livecore mem`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Which operation.
+    /// The operation to run.
     #[command(subcommand)]
     pub operation: Operation,
 }
 
-/// An operation of mem(4).
+/// The operations of mem(4).
 #[derive(Debug, clap::Subcommand)]
 #[command(
     subcommand_value_name = "OPERATION",
@@ -38,13 +38,13 @@ pub enum Operation {
     Read(read::Args),
     /// Change physical or kernel memory
     Write(write::Args),
-    /// Say where addresses of a process are in physical memory
+    /// Translate virtual addresses of a process
     Paddr(paddr::Args),
-    /// List, set or clear memory ranges, as memcontrol(8) does
+    /// List, set or clear memory ranges, like memcontrol(8)
     Ranges(ranges::Args),
 }
 
-/// Does it.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     match &args.operation {
         Operation::Read(args) => read::run(args, session),

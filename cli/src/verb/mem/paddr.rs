@@ -15,32 +15,32 @@ use livecore_kernel::location::parse_address;
 const MANUAL: &str = "\
 Examples:
   livecore mem paddr --image machine --pid 814 0x200000 0x7ffffffff000
-  livecore mem paddr                                                    on FreeBSD
+  livecore mem paddr                                                    (on FreeBSD)
 
-A kernel answers for the process that asks: on FreeBSD this is livecore itself, and without ADDR it \
-asks for a page of its own. An address is `invalid`, `valid` (but not mapped now) or `mapped` to a \
-physical address in a NUMA domain; each of these is an answer and no failure. It may be out of date \
-when it is printed.";
+A kernel translates addresses of the process that asks: on FreeBSD that is livecore itself, and \
+without ADDR it asks for one of its own pages. An address is `invalid`, `valid` (but not mapped now) or \
+`mapped` to a physical address in a NUMA domain. None of these is a failure. The mapping may have changed \
+by the time it is printed.";
 
-/// What is asked for.
+/// Arguments of `livecore mem paddr`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// The process of an emulated machine whose addresses they are
+    /// Process of an emulated machine
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
     /// Virtual addresses: decimal, or hexadecimal after 0x
     #[arg(value_name = "ADDR", value_parser = parse_address)]
     pub addresses: Vec<u64>,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// One JSON answer; docs/schemas/mem-paddr.schema.json.
+/// JSON output; docs/schemas/mem-paddr.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer {
     machine: String,
@@ -56,24 +56,22 @@ struct Address {
     domain: Option<i32>,
 }
 
-/// Asks for each address.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let pid = match (args.source.is_emulated(), args.pid) {
         (true, Some(pid)) => pid,
         (true, None) => {
-            return Err(
-                Failure::usage("an emulated machine has many processes").next("say --pid PID")
-            );
+            return Err(Failure::usage("no process given").next("use --pid PID"));
         }
         (false, Some(_)) => {
             return Err(Failure::usage(
-                "--pid goes with --machine or --image: a kernel answers for the process that asks",
+                "--pid needs --machine or --image: a kernel translates only addresses of the process that asks",
             ));
         }
         (false, None) => std::process::id(),
     };
     if args.source.is_emulated() && args.addresses.is_empty() {
-        return Err(Failure::usage("no address is named"));
+        return Err(Failure::usage("no address given"));
     }
     let needs = Needs {
         kernel: args.source.is_emulated(),
@@ -81,7 +79,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         ..Needs::default()
     };
     let target = args.source.open(needs, session)?;
-    // A page that is ours, touched, and stays where it is until the end.
+    // Our own page, touched and kept until the end.
     let own = vec![1_u8; 4096];
     let mut addresses = args.addresses.clone();
     if addresses.is_empty() {

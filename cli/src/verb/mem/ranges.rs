@@ -1,4 +1,4 @@
-//! `livecore mem ranges`: MEMRANGE_GET and MEMRANGE_SET by the words of memcontrol(8).
+//! `livecore mem ranges`: MEMRANGE_GET and MEMRANGE_SET with the syntax of memcontrol(8).
 
 use std::io::Write;
 
@@ -18,14 +18,14 @@ Examples:
   livecore mem ranges set -b 0xd0000000 -l 0x1000000 -o video write-combine --image machine
   livecore mem ranges clear -o video --image machine
 
-Options, words and the list are those of memcontrol(8), one thing apart: a word or number that makes no \
-sense changes nothing. Numbers are decimal, hexadecimal after 0x, octal after 0. A range is listed as \
-`BASE/LENGTH OWNER` and the names of its flags.
+Options, keywords and output are those of memcontrol(8), with one difference: an invalid keyword or \
+number changes nothing. Numbers are decimal, hexadecimal after 0x, octal after 0. Each range is printed as \
+`BASE/LENGTH OWNER` followed by its flags.
 
-An emulated machine keeps its ranges in memory-ranges.json in the directory that `synth --out` wrote; \
-until the first change they are what firmware leaves.";
+An emulated machine keeps its ranges in memory-ranges.json in the directory that `synth --out` wrote. \
+Before the first change they are those that firmware sets.";
 
-/// What is asked for.
+/// Arguments of `livecore mem ranges`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL, args_conflicts_with_subcommands = true)]
 #[command(
@@ -33,97 +33,99 @@ until the first change they are what firmware leaves.";
     subcommand_help_heading = "Operations"
 )]
 pub struct Args {
-    /// What to do.
+    /// The operation to run.
     #[command(subcommand)]
     pub operation: Option<Operation>,
-    /// Listing, if nothing else is said.
+    /// Options of the default operation, `list`.
     #[command(flatten)]
     pub list: List,
 }
 
-/// What to do with the ranges.
+/// The operations on memory ranges.
 #[derive(Debug, clap::Subcommand)]
 pub enum Operation {
-    /// List active ranges; what `mem ranges` alone does
+    /// List active ranges (the default)
     List(List),
-    /// Establish a range, or change one
+    /// Add or change a range
     Set(Set),
-    /// Disable a range, or all of an owner
+    /// Disable a range, or all ranges of an owner
     Clear(Clear),
 }
 
-/// Which ranges to list.
+/// Arguments of `livecore mem ranges list`.
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// Inactive ranges too
+    /// Include inactive ranges
     #[arg(short)]
     pub all: bool,
-    /// Only this owner's
+    /// List only ranges of this owner
     #[arg(short, value_name = "OWNER", value_parser = parse_owner)]
     pub owner: Option<Owner>,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// A range to be set.
+/// Arguments of `livecore mem ranges set`.
 #[derive(Debug, clap::Args)]
 pub struct Set {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// Its physical address
+    /// Physical address of the range
     #[arg(short, value_name = "BASE", value_parser = parse_c_number)]
     pub base: u64,
-    /// Its bytes: a power of two
+    /// Size of the range in bytes: a power of two
     #[arg(short, value_name = "LENGTH", value_parser = parse_c_number)]
     pub len: u64,
-    /// Who claims it, at most seven bytes
+    /// Owner of the range, at most seven bytes
     #[arg(short, value_name = "OWNER", value_parser = parse_owner, default_value = "user")]
     pub owner: Owner,
-    /// One of uncacheable, write-combine, write-through, write-back, write-protect; also force
-    /// (change a range of unknown kind) and active, which every range becomes
+    /// Attributes of the range
+    ///
+    /// One of uncacheable, write-combine, write-through, write-back and write-protect. Also
+    /// `force`, to change a range of unknown type, and `active`, which is set for every range.
     #[arg(value_name = "ATTRIBUTE", value_parser = parse_attribute, required = true)]
     pub attributes: Vec<Mdf>,
-    /// Say what was set as one JSON object (docs/json.md)
+    /// Print a JSON report of what was set (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Ranges to be disabled.
+/// Arguments of `livecore mem ranges clear`.
 #[derive(Debug, clap::Args)]
 pub struct Clear {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// Every active range of this owner that can be disabled
+    /// Disable all active ranges of this owner, except fixed ones
     #[arg(short, value_name = "OWNER", value_parser = parse_owner)]
     #[arg(conflicts_with_all = ["base", "len"], required_unless_present = "base")]
     pub owner: Option<Owner>,
-    /// The range at this physical address
+    /// Physical address of the range
     #[arg(short, value_name = "BASE", value_parser = parse_c_number, requires = "len")]
     pub base: Option<u64>,
-    /// and of exactly so many bytes
+    /// Size of the range in bytes
     #[arg(short, value_name = "LENGTH", value_parser = parse_c_number, requires = "base")]
     pub len: Option<u64>,
-    /// Say what was disabled as one JSON object (docs/json.md)
+    /// Print a JSON report of what was disabled (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// One JSON answer; docs/schemas/mem-ranges.schema.json.
+/// JSON output; docs/schemas/mem-ranges.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer {
     machine: String,
     operation: &'static str,
-    ranges: Vec<Range>,
+    ranges: Vec<RangeAnswer>,
 }
 
 #[derive(Debug, Serialize)]
-struct Range {
+struct RangeAnswer {
     base: Hex,
     length: u64,
     flags: Hex,
@@ -131,7 +133,7 @@ struct Range {
     owner: Option<String>,
 }
 
-impl Range {
+impl RangeAnswer {
     fn of(range: &MemRange) -> Self {
         Self {
             base: Hex(range.base),
@@ -143,7 +145,7 @@ impl Range {
     }
 }
 
-/// Lists, sets or clears.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     match &args.operation {
         None => run_list(&args.list, session),
@@ -161,7 +163,7 @@ fn run_list(args: &List, session: &mut Session<'_>) -> Result<(), Failure> {
             && args.owner.is_none_or(|owner| owner == range.owner)
     });
     if args.json {
-        return tell(&target, "list", &ranges, session);
+        return print(&target, "list", &ranges, session);
     }
     for range in &ranges {
         writeln!(session.out, "{range}")?;
@@ -174,7 +176,7 @@ fn run_set(args: &Set, session: &mut Session<'_>) -> Result<(), Failure> {
     let range = args.range();
     set(&*target.device, &range).map_err(|e| target.failure(e))?;
     if args.json {
-        tell(&target, "set", &[range], session)?;
+        print(&target, "set", &[range], session)?;
     }
     Ok(())
 }
@@ -193,18 +195,18 @@ fn run_clear(args: &Clear, session: &mut Session<'_>) -> Result<(), Failure> {
         (None, Some(base), Some(len)) => {
             vec![clear(device, base, len).map_err(|e| target.failure(e))?]
         }
-        // The parser wants an owner, or both of the others.
-        _ => return Err(Failure::usage("say -o OWNER, or -b BASE -l LENGTH")),
+        // clap requires -o, or both -b and -l.
+        _ => return Err(Failure::usage("use -o OWNER, or -b BASE -l LENGTH")),
     };
     if args.json {
-        tell(&target, "clear", &cleared, session)?;
+        print(&target, "clear", &cleared, session)?;
     } else if cleared.is_empty() {
-        session.voice.say("no active range of that owner");
+        session.voice.say("no active range of this owner");
     }
     Ok(())
 }
 
-/// What set and clear need.
+/// What `set` and `clear` need.
 const CHANGES: Needs = Needs {
     write: false,
     set: true,
@@ -212,7 +214,7 @@ const CHANGES: Needs = Needs {
     pid: None,
 };
 
-fn tell(
+fn print(
     target: &Target,
     operation: &'static str,
     ranges: &[MemRange],
@@ -221,7 +223,7 @@ fn tell(
     let answer = Answer {
         machine: target.name.display().to_string(),
         operation,
-        ranges: ranges.iter().map(Range::of).collect(),
+        ranges: ranges.iter().map(RangeAnswer::of).collect(),
     };
     Ok(crate::json::print(&answer, &mut session.out)?)
 }
@@ -244,7 +246,7 @@ fn set(device: &dyn MemDevice, range: &MemRange) -> Result<(), MemError> {
     device.set_range(range, MEMRANGE_SET_UPDATE)
 }
 
-/// One request; the range as it was asked for.
+/// Disables one range, and returns it.
 fn clear(device: &dyn MemDevice, base: u64, len: u64) -> Result<MemRange, MemError> {
     let range = MemRange {
         base,
@@ -256,8 +258,8 @@ fn clear(device: &dyn MemDevice, base: u64, len: u64) -> Result<MemRange, MemErr
     Ok(range)
 }
 
-/// Disables every active range of `owner` that is not fixed: those that were, and why others were
-/// not.
+/// Disables every active range of `owner` that is not fixed. Returns the disabled ranges, and the
+/// errors of those that the kernel refused to disable.
 fn clear_owner(
     device: &dyn MemDevice,
     owner: Owner,
@@ -275,7 +277,7 @@ fn clear_owner(
     Ok((cleared, refused))
 }
 
-/// A number as C writes it.
+/// Parses a number in C syntax.
 fn parse_c_number(text: &str) -> Result<u64, String> {
     let (digits, radix) = match text.as_bytes() {
         [b'0', b'x' | b'X', ..] => (&text[2..], 16),
@@ -293,7 +295,7 @@ fn parse_owner(text: &str) -> Result<Owner, String> {
         return Err(format!("longer than {} bytes", OWNER_LEN - 1));
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("white space and control characters would spoil the list".into());
+        return Err("white space and control characters are not allowed".into());
     }
     Ok(Owner::new(text.as_bytes()))
 }
@@ -360,8 +362,8 @@ mod tests {
         );
     }
 
-    /// The recorded kernel has a fixed and an inactive range of the owner, one of another's, one
-    /// that is busy, and one to be disabled.
+    /// The recorded kernel has five ranges: one fixed, one inactive, one of another owner, one busy
+    /// and one that can be disabled.
     #[test]
     fn an_owners_active_ranges_are_cleared_and_refusals_do_not_stop_it() {
         let files = recorded::files(b"", b"");

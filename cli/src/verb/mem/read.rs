@@ -1,4 +1,4 @@
-//! `livecore mem read`: bytes of physical or kernel memory.
+//! `livecore mem read`: prints physical or kernel memory.
 
 use std::io;
 use std::str::FromStr as _;
@@ -16,9 +16,9 @@ use crate::session::Session;
 use crate::text::parse_size;
 use crate::words::Order;
 
-/// Bytes that are asked for at once.
+/// Bytes for one request.
 const PIECE: usize = 64 << 10;
-/// Of every machine that has a mem(4) here.
+/// The byte order of every machine with mem(4) support.
 const ORDER: Order = Order::Little;
 
 const MANUAL: &str = "\
@@ -27,35 +27,36 @@ Examples:
   livecore mem read --kmem hz 4 --image machine --words 4
   livecore mem read --kmem 0xffffffff80200000 4K --raw > page      on FreeBSD
 
-An address that cannot be had is an error, never zeros; everything before it is printed, with --words \
-every whole word. LENGTH is a multiple of a word then; words need not be aligned.";
+An address that cannot be read is an error, never zeros. The bytes before it are printed; with --words, \
+the complete words. With --words, LENGTH must be a multiple of the word size; ADDR need not be aligned.";
 
-/// What is asked for.
+/// Arguments of `livecore mem read`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// ADDR is a kernel virtual address (/dev/kmem), not a physical one (/dev/mem)
+    /// Treat ADDR as a kernel virtual address [default: physical]
     #[arg(long)]
     pub kmem: bool,
-    /// Where to begin: an address (decimal, or hexadecimal after 0x); with --kmem also a kernel
-    /// symbol, which may be followed by +OFFSET
+    /// First address, or a kernel symbol with --kmem
+    ///
+    /// An address is decimal, or hexadecimal after 0x. A symbol may be followed by +OFFSET.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
-    /// How many bytes: decimal, 0x hexadecimal, or with K, M, G
+    /// Number of bytes, with an optional suffix K, M or G
     #[arg(value_name = "LENGTH", value_parser = parse_size)]
     pub len: u64,
-    /// In which form.
+    /// The output format.
     #[command(flatten)]
     pub format: FormatArgs,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints the bytes.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     args.format.check(args.len, args.json)?;
     let device = check_place(&args.place, args.kmem)?;
@@ -68,19 +69,19 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     print(args, &target, device, at, session)
 }
 
-/// Which device a place is on. Only kernel addresses have symbols.
+/// The device of a location. Only kernel virtual addresses have symbols.
 pub(super) fn check_place(place: &Location, kmem: bool) -> Result<Device, Failure> {
     match (place, kmem) {
         (_, true) => Ok(Device::Kmem),
         (Location::Address(_), false) => Ok(Device::Mem),
         (Location::Symbol { name, .. }, false) => {
-            let what = format_args!("{name} is a symbol, which has no physical address of its own");
-            Err(Failure::usage(what).next("say --kmem, or an address in hexadecimal after 0x"))
+            let what = format_args!("symbol {name} needs a kernel virtual address");
+            Err(Failure::usage(what).next("use --kmem, or an address in hexadecimal after 0x"))
         }
     }
 }
 
-/// The address of a place.
+/// The address of a location.
 pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure> {
     match place {
         Location::Address(at) => Ok(*at),
@@ -93,64 +94,64 @@ pub(super) fn resolve(place: &Location, target: &Target) -> Result<u64, Failure>
     }
 }
 
-/// How far reading came.
+/// How far the copy came.
 #[derive(Debug, Default)]
-struct Served {
+struct Copied {
     /// Bytes given to the sink.
     len: u64,
-    /// Why it ended early.
+    /// Why the copy ended early.
     error: Option<MemError>,
 }
 
-/// Gives `len` bytes from `at` to `sink`, up to the first that cannot be had.
-fn serve(
+/// Copies `len` bytes from `at` to `sink`, up to the first that cannot be read.
+fn copy(
     device: &dyn MemDevice,
     which: Device,
     at: u64,
     len: u64,
     sink: &mut Sink<'_>,
-) -> io::Result<Served> {
+) -> io::Result<Copied> {
     let mut buf = vec![0; PIECE];
-    let mut served = Served::default();
-    while served.len < len {
-        let Some(here) = at.checked_add(served.len) else {
-            served.error = Some(beyond());
+    let mut copied = Copied::default();
+    while copied.len < len {
+        let Some(here) = at.checked_add(copied.len) else {
+            copied.error = Some(beyond());
             break;
         };
-        // Up to a multiple of a piece, never over the end of the address space.
-        let room = (u64::MAX - here).saturating_add(1).min(len - served.len);
-        let n = room.min(PIECE as u64 - here % PIECE as u64) as usize;
+        // Up to a multiple of PIECE, never beyond the end of the address space.
+        let rest = (u64::MAX - here).saturating_add(1).min(len - copied.len);
+        let n = rest.min(PIECE as u64 - here % PIECE as u64) as usize;
         match device.read(which, here, &mut buf[..n]) {
             Ok(got) if got > 0 => {
                 let got = got.min(n);
                 sink(&buf[..got])?;
-                served.len += got as u64;
+                copied.len += got as u64;
             }
             Ok(_) => {
-                served.error = Some(MemError::BadAddress {
+                copied.error = Some(MemError::BadAddress {
                     at: here,
-                    why: "nothing could be read",
+                    why: "the device returned no bytes",
                 });
                 break;
             }
             Err(error) => {
-                served.error = Some(error);
+                copied.error = Some(error);
                 break;
             }
         }
     }
-    Ok(served)
+    Ok(copied)
 }
 
-/// The error for what lies behind the last address.
+/// The error for a range beyond the last address.
 pub(super) fn beyond() -> MemError {
     MemError::BadAddress {
         at: 0,
-        why: "the range runs over the end of the address space",
+        why: "range extends beyond the end of the address space",
     }
 }
 
-/// One JSON answer; docs/schemas/mem-read.schema.json.
+/// JSON output; docs/schemas/mem-read.schema.json.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     machine: String,
@@ -176,20 +177,20 @@ fn print(
 ) -> Result<(), Failure> {
     let device = &*target.device;
     let out = &mut session.out;
-    let served = if args.json {
+    let copied = if args.json {
         let mut bytes = Vec::new();
-        let served = serve(device, which, at, args.len, &mut |piece| {
+        let copied = copy(device, which, at, args.len, &mut |piece| {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
-        crate::json::print(&answer(args, target, which, at, &bytes, &served), out)?;
-        served
+        crate::json::print(&answer(args, target, which, at, &bytes, &copied), out)?;
+        copied
     } else {
         args.format.print(out, (at, args.len), ORDER, |sink| {
-            serve(device, which, at, args.len, sink)
+            copy(device, which, at, args.len, sink)
         })?
     };
-    served.error.map_or(Ok(()), |e| Err(target.failure(e)))
+    copied.error.map_or(Ok(()), |e| Err(target.failure(e)))
 }
 
 fn answer<'a>(
@@ -198,7 +199,7 @@ fn answer<'a>(
     which: Device,
     at: u64,
     bytes: &[u8],
-    served: &Served,
+    copied: &Copied,
 ) -> Answer<'a> {
     Answer {
         machine: target.name.display().to_string(),
@@ -206,10 +207,10 @@ fn answer<'a>(
         address: Hex(at),
         symbol: args.place.symbol(),
         requested: args.len,
-        length: served.len,
+        length: copied.len,
         bytes: hex(bytes),
         words: args.format.numbers(bytes, ORDER),
-        error: served.error.as_ref().map(ToString::to_string),
+        error: copied.error.as_ref().map(ToString::to_string),
     }
 }
 
@@ -219,21 +220,21 @@ mod tests {
     use crate::verb::mem::recorded;
 
     #[test]
-    fn reads_go_to_the_device_of_their_space_at_their_address() {
+    fn reads_use_the_device_of_their_address_space() {
         let files = recorded::files(b"physical", b"kernel addresses");
         let device = files.device(true);
         let read = |which, at, len| {
             let mut got = Vec::new();
-            let served = serve(&device, which, at, len, &mut |piece| {
+            let copied = copy(&device, which, at, len, &mut |piece| {
                 got.extend_from_slice(piece);
                 Ok(())
             })
             .unwrap();
-            (got, served.error.map(|e| e.errno()))
+            (got, copied.error.map(|e| e.errno()))
         };
         assert_eq!(read(Device::Mem, 4, 4), (b"ical".to_vec(), None));
         assert_eq!(read(Device::Kmem, 7, 9), (b"addresses".to_vec(), None));
-        // A file ends where a device would say EFAULT.
+        // A file ends where a device would return EFAULT.
         assert_eq!(
             read(Device::Mem, 0, 100),
             (b"physical".to_vec(), Some(libc_efault()))
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_over_the_end_of_the_address_space_is_served_up_to_there() {
+    fn a_range_beyond_the_address_space_is_read_up_to_its_end() {
         struct Everywhere;
         impl MemDevice for Everywhere {
             fn read(&self, _: Device, offset: u64, buf: &mut [u8]) -> Result<usize, MemError> {
@@ -284,9 +285,9 @@ mod tests {
             (u64::MAX, u64::MAX, 1),
             (u64::MAX - (1 << 20), 2 << 20, (1 << 20) + 1),
         ] {
-            let served = serve(&Everywhere, Device::Kmem, at, len, &mut |_| Ok(())).unwrap();
-            assert_eq!(served.len, expected);
-            assert!(served.error.unwrap().to_string().contains("runs over"));
+            let copied = copy(&Everywhere, Device::Kmem, at, len, &mut |_| Ok(())).unwrap();
+            assert_eq!(copied.len, expected);
+            assert_eq!(copied.error.unwrap().errno(), beyond().errno());
         }
     }
 }

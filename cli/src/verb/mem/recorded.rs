@@ -1,4 +1,4 @@
-//! FreeBSD's devices for tests: two files, and a kernel that writes down what it is asked.
+//! A recording kernel for tests: two files as devices, and a list of the requests.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -10,12 +10,12 @@ use livecore_livedump::mem4::{Access, FreeBsd, MemRange};
 use livecore_livedump::sys::mem_ioctl::{MemIoctl, Request};
 use livecore_livedump::sys::memrange::{MEMRANGE_SET_REMOVE, Mdf};
 
-/// The address that is mapped: to 0x5000, in domain 1.
+/// A virtual address mapped to 0x5000 in domain 1.
 pub(super) const MAPPED: u64 = 0x7000;
-/// The address that is valid but not mapped.
+/// A virtual address that is valid but not mapped.
 pub(super) const VALID: u64 = 0x8000;
 
-/// Files in the place of the devices.
+/// Files in place of the devices.
 pub(super) struct Files {
     _dir: tempfile::TempDir,
     mem: PathBuf,
@@ -52,7 +52,7 @@ impl Files {
     }
 }
 
-/// What the kernel was asked, one line each.
+/// The requests to the kernel, one line each.
 #[derive(Debug, Default)]
 pub(super) struct Record(Mutex<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! Whose memory: this system's devices, or an emulated machine's.
+//! The machine that `mem` operates on: this system's devices, or an emulated machine.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,22 +22,25 @@ use crate::failure::{Failure, MISPLACED};
 use crate::input;
 use crate::session::Session;
 
-/// What to do instead of changing a text.
+/// The advice for a change of a described machine.
 const WRITE_IT_OUT: &str =
-    "write it out with `livecore synth MACHINE.toml --out DIR`, and say --image DIR";
+    "create the machine with `livecore synth MACHINE.toml --out DIR` and use --image DIR";
 
-/// Whose memory.
+/// The machine that `mem` operates on.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Source {
-    /// An emulated machine (docs/machines.md), made for this call: it can be read, not changed
+    /// Emulated machine, created for this call; read only
+    ///
+    /// MACHINE.toml is a machine description (docs/machines.md).
     #[arg(long, value_name = "MACHINE.toml", conflicts_with_all = ["image", "kernel"])]
     #[arg(help_heading = "Machine")]
     pub machine: Option<PathBuf>,
-    /// A machine's memory: an emulated machine that `synth --out DIR` wrote, or an image in any
-    /// format that `take --image` takes (docs/images.md); raw memory alone can be written
+    /// Memory image, or directory written by `synth --out`
+    ///
+    /// All formats of `take --image` can be read (docs/images.md); only raw memory can be written.
     #[arg(long, value_name = "IMAGE", help_heading = "Machine")]
     pub image: Option<PathBuf>,
-    /// What the offsets of raw memory mean, as with `take` [default: found]
+    /// Layout of a raw memory image, as for `take` [default: found]
     #[arg(
         long,
         value_name = "LAYOUT",
@@ -45,32 +48,31 @@ pub struct Source {
         help_heading = "Machine"
     )]
     pub layout: Option<RawLayout>,
-    /// The machine's kernel: its ELF file [default: the one that stands beside the image; on
-    /// FreeBSD kern.bootfile]
+    /// Kernel ELF file [default: near IMAGE, or kern.bootfile]
     #[arg(short = 'k', long, value_name = "ELF", help_heading = "Machine")]
     pub kernel: Option<PathBuf>,
 }
 
-/// What an operation needs beside the devices.
+/// What an operation needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Needs {
-    /// The memory is written.
+    /// Write access to memory.
     pub(super) write: bool,
-    /// The memory ranges are changed.
+    /// Permission to change memory ranges.
     pub(super) set: bool,
-    /// Kernel addresses or processes: an emulated machine's kernel must be known.
+    /// The kernel of an emulated machine, for kernel addresses and processes.
     pub(super) kernel: bool,
-    /// Addresses are those of this process of an emulated machine.
+    /// The process of an emulated machine to which the addresses belong.
     pub(super) pid: Option<u32>,
 }
 
-/// Open devices.
+/// The open devices.
 pub(super) struct Target {
     /// The devices.
     pub(super) device: Box<dyn MemDevice>,
-    /// The name under which people know them.
+    /// The name in messages.
     pub(super) name: PathBuf,
-    /// The kernel of an emulated machine, or the one that was named.
+    /// The kernel of an emulated machine, or the one given by --kernel.
     kernel: Option<(PathBuf, Arc<KernelElf>)>,
 }
 
@@ -132,8 +134,8 @@ impl Source {
                 Err(_) => None,
             },
             (None, None) if needs.kernel => {
-                let failure = Failure::usage("kernel addresses and processes need the kernel");
-                return Err(failure.about(path).next("say --kernel ELF"));
+                let failure = Failure::usage("kernel addresses and processes need a kernel file");
+                return Err(failure.about(path).next("use --kernel ELF"));
             }
             (None, None) => None,
         };
@@ -157,7 +159,7 @@ impl Source {
     }
 }
 
-/// Memory is written where an offset of its file is an address, and nothing encodes it.
+/// Fails unless a file offset is a physical address and the image is not compressed.
 fn refuse_unchangeable(image: &Image) -> Result<(), Failure> {
     let flat = match &image.layout {
         None => image.format == Format::Machine,
@@ -174,9 +176,9 @@ fn refuse_unchangeable(image: &Image) -> Result<(), Failure> {
     if image.codec != Codec::None {
         what.push_str(&format!(", compressed with {}", image.codec));
     }
-    what.push_str(" can be read, not changed");
+    what.push_str(" is read only");
     let failure = Failure::new(Exit::UNSUPPORTED, what);
-    Err(failure.next("raw memory from address 0 on can be changed"))
+    Err(failure.next("only uncompressed raw memory from address 0 can be written"))
 }
 
 fn open_text(
@@ -186,10 +188,7 @@ fn open_text(
     session: &mut Session<'_>,
 ) -> Result<Target, Failure> {
     if needs.write || needs.set {
-        let failure = Failure::new(
-            Exit::UNSUPPORTED,
-            "a machine that is only a text keeps nothing",
-        );
+        let failure = Failure::new(Exit::UNSUPPORTED, "--machine cannot keep changes");
         return Err(failure.about(path).next(WRITE_IT_OUT));
     }
     let machine = emulated::machine(path, session)?;
@@ -210,7 +209,7 @@ fn over(
     let mut device =
         Emulated::open(parts, access, Credentials::default()).map_err(|e| failure(e, path))?;
     if needs.kernel {
-        // Said before anything is printed.
+        // Report a missing kernel before anything is printed.
         device.machine().map_err(|e| failure(e, path))?;
     }
     if let Some(pid) = needs.pid {
@@ -223,15 +222,14 @@ fn over(
     })
 }
 
-/// A minidump is not memory: it cannot be changed, and its offsets are no addresses. ELF cores are
-/// read as images.
+/// Fails for a minidump, which is not a memory image. ELF cores are read as images.
 fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
     let kind = path.metadata().map_err(|e| Failure::from(e).about(path))?;
     if kind.is_dir() {
         return Ok(());
     }
     if !kind.is_file() {
-        let failure = Failure::new(Exit::UNSUPPORTED, "neither a file nor a directory");
+        let failure = Failure::new(Exit::UNSUPPORTED, "not a file or directory");
         return Err(failure.about(path));
     }
     let mut head = Vec::new();
@@ -251,38 +249,39 @@ fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
         return Ok(());
     }
     let what = match (elf, changes) {
-        (true, _) => "an ELF file is not raw memory",
-        (false, true) => "a dump cannot be changed",
-        (false, false) => "a dump is not raw memory",
+        (true, _) => "an ELF file is read only",
+        (false, true) => "a dump is read only",
+        (false, false) => "a dump is not a memory image",
     };
     let failure = Failure::new(Exit::UNSUPPORTED, what).about(path);
     Err(if needs.write || needs.set {
         failure
     } else {
-        failure.next("`livecore read` reads dumps")
+        failure.next("use `livecore read`")
     })
 }
 
 impl Target {
-    /// The kernel's symbols, and the file that has them.
+    /// The kernel's file with its symbols.
     pub(super) fn kernel(&self) -> Result<(PathBuf, Arc<KernelElf>), Failure> {
         if let Some((path, elf)) = &self.kernel {
             return Ok((path.clone(), elf.clone()));
         }
         let path = bootfile().map(PathBuf::from).map_err(|e| {
-            Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF")
+            Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
+                .next("use --kernel ELF")
         })?;
         let elf = input::kernel(&path)?;
         Ok((path, Arc::new(elf)))
     }
 
-    /// A failure of the devices, about them.
+    /// Converts an error of the device, and adds the device's name.
     pub(super) fn failure(&self, error: MemError) -> Failure {
         failure(error, &self.name)
     }
 }
 
-/// What addresses of `device` are called in JSON.
+/// The JSON name of the address space of `device`.
 pub(super) fn space(device: Device) -> &'static str {
     match device {
         Device::Mem => "physical",
@@ -326,7 +325,7 @@ fn failure(error: MemError, name: &Path) -> Failure {
     let failure = Failure::new(exit, &error);
     match error {
         _ if is_misplaced => failure.about(name).next(MISPLACED),
-        MemError::NeedsFreeBsd => failure.next("say --machine MACHINE.toml, or --image DIR"),
+        MemError::NeedsFreeBsd => failure.next("use --machine MACHINE.toml or --image DIR"),
         _ => failure.about(name),
     }
 }

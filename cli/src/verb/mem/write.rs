@@ -1,4 +1,4 @@
-//! `livecore mem write`: changes physical or kernel memory.
+//! `livecore mem write`: writes physical or kernel memory.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -17,7 +17,7 @@ use crate::json::Hex;
 use crate::session::Session;
 use crate::words::{Order, Width};
 
-/// Bytes that are written at once.
+/// Bytes for one request.
 const PIECE: usize = 64 << 10;
 
 const MANUAL: &str = "\
@@ -26,40 +26,43 @@ Examples:
   livecore mem write --kmem hz --words 4 100 --image machine --write
   livecore mem write 0x100000 --from page --image machine --write
 
-Bytes before the first address that cannot be had are written, as the device does it; the failure says \
-how many. A dump is never changed, nor a machine that is only a text.";
+If an address cannot be written, the bytes before it have been written; the error gives their number. A \
+dump or a machine given by --machine cannot be changed.";
 
-/// What is asked for.
+/// Arguments of `livecore mem write`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// Whose memory.
+    /// The machine whose memory is accessed.
     #[command(flatten)]
     pub source: Source,
-    /// ADDR is a kernel virtual address (/dev/kmem), not a physical one (/dev/mem)
+    /// Treat ADDR as a kernel virtual address [default: physical]
     #[arg(long)]
     pub kmem: bool,
-    /// Yes, change the memory
+    /// Confirm that memory is to be changed
     #[arg(long)]
     pub write: bool,
-    /// Where to begin: an address (decimal, or hexadecimal after 0x); with --kmem also a kernel
-    /// symbol, which may be followed by +OFFSET
+    /// First address, or a kernel symbol with --kmem
+    ///
+    /// An address is decimal, or hexadecimal after 0x. A symbol may be followed by +OFFSET.
     #[arg(value_name = "ADDR|SYMBOL", value_parser = Location::from_str)]
     pub place: Location,
-    /// Bytes in hexadecimal, two digits each; with --words numbers, decimal or after 0x
+    /// Bytes, two hexadecimal digits each; numbers with --words
+    ///
+    /// With --words, numbers are decimal, or hexadecimal after 0x.
     #[arg(
         value_name = "DATA",
         required_unless_present = "from",
         conflicts_with = "from"
     )]
     pub data: Vec<String>,
-    /// The bytes of a file; `-` is standard input
+    /// Read the bytes from a file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
-    /// DATA are numbers of so many bytes
+    /// Size of the numbers in DATA, in bytes
     #[arg(long, value_enum, value_name = "BYTES", conflicts_with = "from")]
     pub words: Option<Width>,
-    /// The bytes' order in a word
+    /// Byte order of the numbers
     #[arg(
         long,
         value_enum,
@@ -68,12 +71,12 @@ pub struct Args {
         requires = "words"
     )]
     pub endian: Order,
-    /// Say what was written as one JSON object (docs/json.md)
+    /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// What was written; docs/schemas/mem-write.schema.json.
+/// JSON output; docs/schemas/mem-write.schema.json.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     machine: String,
@@ -87,7 +90,7 @@ struct Report<'a> {
     error: Option<String>,
 }
 
-/// Writes the bytes.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let device = check_place(&args.place, args.kmem)?;
     let data = match &args.from {
@@ -95,9 +98,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Some(_) => None,
     };
     if !args.write {
-        return Err(
-            Failure::usage("this changes the machine's memory").next("say --write if it is meant")
-        );
+        return Err(Failure::usage("this would modify memory").next("add --write to confirm"));
     }
     let needs = Needs {
         write: true,
@@ -110,7 +111,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let (mut source, from): (Box<dyn Read>, &Path) = match (data, &args.from) {
         (Some(data), _) => (Box::new(Cursor::new(data)), Path::new("-")),
         (None, Some(path)) => (Box::new(open(path, session)?), path),
-        // The parser wants one of the two.
+        // clap requires DATA or --from.
         (None, None) => return Err(Failure::usage("nothing to write")),
     };
     let written =
@@ -128,15 +129,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         };
         crate::json::print(&report, &mut session.out)?;
     } else if written.error.is_none() || written.len > 0 {
-        session.voice.say(format_args!(
-            "{} bytes written from {at:#x} on",
-            written.len
-        ));
+        session
+            .voice
+            .say(format_args!("wrote {} bytes at {at:#x}", written.len));
     }
     written.error.map_or(Ok(()), |e| Err(target.failure(e)))
 }
 
-/// The bytes that DATA is.
+/// The bytes of DATA.
 fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     for text in &args.data {
@@ -157,7 +157,7 @@ fn bytes(args: &Args) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Pairs of hexadecimal digits; white space may stand between two pairs.
+/// Parses pairs of hexadecimal digits, with optional white space between pairs.
 fn hex(text: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
     for run in text.split_ascii_whitespace() {
         let digits = run
@@ -165,8 +165,8 @@ fn hex(text: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
             .map(|c| c.to_digit(16))
             .collect::<Option<Vec<_>>>();
         let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) else {
-            let what = format_args!("`{run}` is not bytes in hexadecimal, two digits each");
-            return Err(Failure::usage(what).next("--words takes numbers, --from a file"));
+            let what = format_args!("`{run}` is not a sequence of two-digit hexadecimal bytes");
+            return Err(Failure::usage(what).next("use --words for numbers, --from for a file"));
         };
         let (pairs, _) = digits.as_chunks::<2>();
         // Two digits of four bits.
@@ -187,17 +187,17 @@ fn open(path: &Path, session: &mut Session<'_>) -> Result<File, Failure> {
     file.map_err(|e| Failure::from(e).about(path))
 }
 
-/// How far writing came.
+/// How far the copy came.
 #[derive(Debug, Default)]
 struct Written {
-    /// Bytes that are in memory now.
+    /// Bytes written.
     len: u64,
-    /// Why there are no more.
+    /// Why the copy ended early.
     error: Option<MemError>,
 }
 
-/// Writes all of `source` from `at` on, up to the first address that cannot be had. An error of
-/// reading `source` is the result's own; what was read before is written.
+/// Writes `source` from `at` on, up to the first address that cannot be written. An error of
+/// reading `source` is the result itself; the bytes before it are written.
 fn copy(
     device: &dyn MemDevice,
     which: Device,
@@ -219,17 +219,17 @@ fn copy(
                 written.error = Some(beyond());
                 return Ok(written);
             };
-            let room = (u64::MAX - here).saturating_add(1).min(left.len() as u64) as usize;
-            match device.write(which, here, &left[..room]) {
+            let rest = (u64::MAX - here).saturating_add(1).min(left.len() as u64) as usize;
+            match device.write(which, here, &left[..rest]) {
                 Ok(got) if got > 0 => {
-                    let got = got.min(room);
+                    let got = got.min(rest);
                     written.len += got as u64;
                     left = &left[got..];
                 }
                 Ok(_) => {
                     written.error = Some(MemError::BadAddress {
                         at: here,
-                        why: "nothing could be written",
+                        why: "the device accepted no bytes",
                     });
                     return Ok(written);
                 }
@@ -248,7 +248,7 @@ mod tests {
     use crate::verb::mem::recorded;
 
     #[test]
-    fn writes_go_to_the_device_of_their_space_at_their_address() {
+    fn writes_use_the_device_of_their_address_space() {
         let files = recorded::files(b"physical", b"kernel addresses");
         let device = files.device(true);
         let write = |which, at, bytes: &[u8]| copy(&device, which, at, &mut &*bytes).unwrap();
@@ -258,10 +258,7 @@ mod tests {
             files.contents(),
             (b"physICAL".to_vec(), b"Kernel addresses".to_vec())
         );
-        assert!(
-            device.kernel().asked().is_empty(),
-            "no request is made for it"
-        );
+        assert!(device.kernel().asked().is_empty(), "no ioctl is issued");
     }
 
     #[test]

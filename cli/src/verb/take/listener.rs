@@ -1,4 +1,4 @@
-//! Draws how far a run is, and says what it finds.
+//! Draws the progress of `take` and prints its notes.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use crate::interrupt::Interrupt;
 use crate::progress::{Bar, Show};
 use crate::session::Voice;
 
-/// Hears of a run, for whoever runs the program.
+/// Draws progress bars and prints notes.
 pub(super) struct Listener<'a, 'v> {
-    /// The name under which people know the machine.
+    /// The name of the machine in messages.
     pub(super) name: &'a Path,
     pub(super) voice: &'a Voice<'v>,
     pub(super) interrupt: &'a Interrupt,

@@ -1,8 +1,7 @@
-//! `livecore take`: a minidump of a machine, as its own kernel would have written it.
+//! `livecore take`: takes a minidump of a machine, as its own kernel would write it.
 //!
-//! An emulated machine, an image of memory, and this system walked from user space (`--walk`) are
-//! planned here and read while the dump is written. Without any of them the running kernel writes
-//! the dump itself, and what it has written is stored.
+//! For an emulated machine, a memory image, a guest and `--walk`, livecore plans the dump and reads
+//! memory while it writes. Otherwise the running kernel writes the dump, and livecore stores it.
 
 mod listener;
 
@@ -38,50 +37,62 @@ const DEVICE: &str = "/dev/mem";
 
 const MANUAL: &str = "\
 Examples:
-  livecore take -o /var/crash/                          the running kernel, on FreeBSD
-  livecore take --image guest.elf --kernel kernel       a guest's memory, to ./livecore.N.zst
+  livecore take -o /var/crash/                          dump this FreeBSD system
+  livecore take --image guest.elf --kernel kernel       from a memory image to ./livecore.N.zst
   livecore take --image ram --layout pc --kernel kernel -o vmcore
   livecore take --qmp qmp.sock --kernel kernel --pause -o vmcore.zst
   livecore take --qmp qmp.sock --kernel kernel --pause=whole -o - --zstd | ssh host 'cat > dump.zst'
   livecore take --machine tiny.toml -o - --zstd | ssh host 'cat > dump.zst'
 
-A directory gets what savecore(8) leaves there: livecore.N[.gz|.zst], info.N, bounds, minfree is \
-kept, livecore.last points to the newest. Dumps go there compressed with zstd unless an option says \
-otherwise; for a file its suffix decides. Nothing has its name before it is whole and synced.";
+If OUT is a directory, livecore writes what savecore(8) writes: livecore.N[.gz|.zst], info.N and bounds; \
+it respects minfree and links livecore.last to the newest dump. Dumps in a directory are compressed with \
+zstd by default; for a file the suffix selects the codec. Files appear under their final name only when \
+complete and synced.";
 
 /// How a guest that shares its memory is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PauseArg {
-    /// Copied while it runs, compared while it is paused
+    /// Pause briefly to recopy pages that changed during the copy
     Changed,
-    /// Paused while the dump is read and written
+    /// Pause for the entire dump
     Whole,
 }
 
-/// What is asked for.
+/// Arguments of `livecore take`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 #[command(group = clap::ArgGroup::new("source").args(["machine", "image", "walk", "qmp"]))]
 pub struct Args {
-    /// An emulated machine (docs/machines.md), made while it is dumped
+    /// Emulated machine to dump
+    ///
+    /// MACHINE.toml is a machine description (docs/machines.md).
     #[arg(long, value_name = "MACHINE.toml", conflicts_with = "kernel")]
     pub machine: Option<PathBuf>,
-    /// A machine's memory: raw RAM, a dump of QEMU's, kdump, LiME, AVML, a core of VirtualBox's or
-    /// Xen's, VMware's, bhyve's (docs/images.md), also gzip'd or zstd'd; or a directory of synth's
+    /// Memory image to dump
+    ///
+    /// Raw memory, a dump by QEMU (ELF or kdump), LiME, AVML, a core of VirtualBox or Xen, VMware,
+    /// bhyve, also compressed with gzip or zstd (docs/images.md); or a directory written by `synth
+    /// --out`.
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
-    /// What the offsets of raw RAM mean: flat, pc or q35 (QEMU's machines), pc:SIZE (so much below
-    /// a hole that ends at 4 GiB), or START-END or START-END@OFFSET with commas between [default: found]
+    /// Layout of a raw memory image [default: found]
+    ///
+    /// flat, pc or q35 (QEMU's machines), pc:SIZE (SIZE bytes below a hole that ends at 4 GiB), or
+    /// a list of START-END or START-END@OFFSET, separated by commas.
     #[arg(long, value_name = "LAYOUT", requires = "image", conflicts_with_all = ["machine", "walk"])]
     pub layout: Option<RawLayout>,
-    /// A guest of QEMU's: its control socket (QMP). Its memory is read through the file that it
-    /// shares, or, with --pause, written by QEMU (docs/guests.md)
+    /// Dump a QEMU guest through its QMP control socket
+    ///
+    /// Reads the memory file that the guest shares. With --pause, QEMU writes memory that is not
+    /// shared (docs/guests.md).
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
-    /// Pause the guest, which then gives one moment: for as long as it takes to look at its memory
-    /// once more (changed, with a spool as large as the dump), or to read and write the dump (whole,
-    /// without one). If it shares no memory, for as long as QEMU writes it. It goes on afterwards,
-    /// even when livecore is killed
+    /// Pause the guest so that the dump is a consistent snapshot
+    ///
+    /// `changed`: copy while it runs, then pause briefly to recopy changed pages (needs temporary
+    /// space the size of the dump). `whole`: pause for the entire dump. If the guest does not share
+    /// its memory, it is paused while QEMU writes it. The guest is always resumed, even if livecore
+    /// is killed.
     #[arg(
         long,
         value_enum,
@@ -92,7 +103,7 @@ pub struct Args {
         requires = "qmp"
     )]
     pub pause: Option<PauseArg>,
-    /// Seconds in which QEMU has to answer
+    /// Time limit for each answer of QEMU, in seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -101,20 +112,24 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub qmp_timeout: u32,
-    /// This system, from user space: memory through /dev/mem, symbols from kern.bootfile or
-    /// --kernel. Can be interrupted, and can write to a pipe
+    /// Dump this system from user space, through /dev/mem
+    ///
+    /// Symbols come from kern.bootfile or --kernel. Unlike a dump by the kernel, this can be
+    /// interrupted and can write to a pipe.
     #[arg(long)]
     pub walk: bool,
-    /// The kernel that runs in the image or guest, or with --walk here: its ELF file
+    /// ELF file of the kernel in the image or guest, or of --walk
     #[arg(short = 'k', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
-    /// This system, compressed by its own kernel: one stream, to a saved or raw file
+    /// Let the running kernel compress the dump
+    ///
+    /// The result is a single compressed stream in a saved or raw file.
     #[arg(long, conflicts_with_all = ["source", "kernel", "level", "frame_size"])]
     pub kernel_compress: bool,
-    /// How to compress: zstd unless the name of the file says otherwise.
+    /// The codec: zstd unless the file's suffix selects another.
     #[command(flatten)]
     pub codec: CodecArgs,
-    /// How payload and header are laid in the file
+    /// Container format of the file
     #[arg(
         short = 'O',
         long,
@@ -123,47 +138,52 @@ pub struct Args {
         default_value = "sealed"
     )]
     pub container: ContainerArg,
-    /// The minidump's version, for readers that expect it [default: the one that the kernel writes itself]
+    /// Version of the minidump format [default: the kernel's own]
     #[arg(long, value_name = "N")]
     pub format_version: Option<u32>,
-    /// The thread on the image's CPU N counts as the one that dumped (dumptid, dumppcb) [default: the
-    /// CPU in the kernel's debugger, or the only one that is not stopped, or the first]
+    /// CPU whose thread counts as the one that dumped
+    ///
+    /// Sets dumptid and dumppcb in the dump. [default: the CPU in the kernel debugger, or the only
+    /// one not stopped, or the first]
     #[arg(
         long,
         value_name = "N",
         conflicts_with_all = ["no_cpu_state", "machine", "walk"]
     )]
     pub cpu: Option<u32>,
-    /// Leave dumptid, dumppcb, stoppcbs and stopped_cpus as they are in memory, though the image has
-    /// the CPUs' registers
+    /// Do not add the CPUs' registers to the dump
+    ///
+    /// Leaves dumptid, dumppcb, stoppcbs and stopped_cpus as they are in memory.
     #[arg(long, conflicts_with_all = ["machine", "walk"])]
     pub no_cpu_state: bool,
-    /// Memory that changes: read it again, at most N times, until nothing changes; torn pages are
-    /// counted (0: only counted), and the time that it took is told in info.N and in the seal
+    /// Reread changing memory up to N times; count torn pages
+    ///
+    /// Rereads until no page changes. 0 only counts. info.N and the seal record the number of torn
+    /// pages and the time of the copy.
     #[arg(long, value_name = "N")]
     pub converge: Option<u32>,
-    /// Numbers below N are used in turn; our own dumps of a number are replaced
+    /// Rotate numbers 0..N-1, overwriting older livecore dumps
     #[arg(short, long, value_name = "N")]
     pub max: Option<NonZeroU32>,
-    /// Replace OUT if it is a file that exists
+    /// Replace OUT if it is an existing file
     #[arg(short, long)]
     pub force: bool,
-    /// A directory, for livecore.N with info.N and bounds; a file; or `-` for standard output
+    /// Output directory or file; `-` for standard output
     #[arg(short, long, value_name = "OUT", default_value = ".")]
     pub out: PathBuf,
-    /// Say what was written as one JSON object (docs/json.md)
+    /// Print a JSON report of what was written (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
 impl Args {
-    /// Whether the running kernel writes the dump itself.
+    /// Whether the running kernel writes the dump.
     fn is_live(&self) -> bool {
         self.machine.is_none() && self.image.is_none() && self.qmp.is_none() && !self.walk
     }
 }
 
-/// Takes the dump.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let destination = Destination::parse(&args.out);
     output::check_stdout(&destination, args.json, session)?;
@@ -186,10 +206,10 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         cpu_state: !args.no_cpu_state,
         cpu: args.cpu,
         converge: args.converge,
-        // Where there is space for the dump, there is space for what it is made of.
+        // A file system with space for the dump has space for its temporary files.
         spool_dir: match destination.directory() {
             Some(directory) => directory.into(),
-            // As large as the dump, and /tmp may be memory.
+            // The spool file is as large as the dump, and /tmp may be in memory.
             None if args.is_live() => {
                 std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
             }
@@ -197,7 +217,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         },
         ..RunOptions::new(target)
     };
-    // Before the work: whether its result has a place at all.
+    // Check the destination before the work.
     let pending = output::begin(&destination, &options.publish(None))?;
     let Machine {
         source,
@@ -217,41 +237,42 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let done = take::run(source, output, &options, &mut listener)
         .map_err(|e| Failure::from(e).about(&name))?;
-    output::tell_missing(done.missing, &name, session);
+    output::warn_missing_pages(done.missing, &name, session);
     if !args.json {
         for line in done.written.provenance.info_lines().lines() {
             session.voice.say(line.trim_start());
         }
     }
-    output::report(&done.written, done.published, &target, done.took).tell(args.json, session)
+    output::report(&done.written, done.published, &target, done.took).print(args.json, session)
 }
 
-/// Refuses what the running kernel cannot do when it writes the dump itself.
+/// Fails for options that a dump by the running kernel does not support.
 fn check_live(args: &Args, destination: &Destination, target: &Target) -> Result<(), Failure> {
     if args.kernel.is_some() || args.format_version.is_some() {
         return Err(Failure::usage(
-            "the running kernel dumps itself: --kernel and --format-version go with --walk, --image \
-             or --machine",
+            "--kernel and --format-version need --walk, --image or --machine: the running kernel writes its own \
+             dump",
         ));
     }
-    // Asked for its answer elsewhere than on FreeBSD.
+    // Fails on systems other than FreeBSD.
     own_kernel()?;
     if !args.kernel_compress {
         return Ok(());
     }
     if target.container == Container::Sealed || target.encoding.codec == Codec::None {
         return Err(Failure::usage(
-            "--kernel-compress writes one gzip or zstd stream: say -z or -Z, and --container saved or \
-             raw",
+            "--kernel-compress writes one gzip or zstd stream; use -z or -Z with --container saved or raw",
         ));
     }
     if destination.is_stdout() {
-        return Err(Failure::usage("a kernel compresses into a file").next("name one with -o"));
+        return Err(
+            Failure::usage("--kernel-compress cannot write to standard output").next("use -o FILE"),
+        );
     }
     Ok(())
 }
 
-/// What is dumped, the name under which people know it, and what is locked while it is dumped.
+/// What to dump, its name in messages, and the lock on it.
 struct Machine {
     source: Source,
     name: PathBuf,
@@ -336,7 +357,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
     })
 }
 
-/// A guest of QEMU's, and how it may be held.
+/// The guest behind `socket`, with the requested kind of pause.
 fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, Failure> {
     let Some(kernel) = args.kernel.as_ref().or(session.env.kernel.as_ref()) else {
         return Err(Failure::usage("--qmp needs --kernel ELF"));
@@ -359,28 +380,29 @@ fn guest(args: &Args, socket: &Path, session: &Session<'_>) -> Result<Machine, F
     Ok(Machine::new(Source::Guest { guest, elf }, socket))
 }
 
-/// What is said of an image whose kernel nobody has named.
+/// The failure for an image without a kernel file.
 fn without_kernel(memory: &Arc<dyn livecore_minidump::PhysMemory>) -> Failure {
     let found = identify(memory).sentences().join("; ");
-    let what = format!("a minidump needs the kernel's file, and none is named; {found}");
+    let what = format!("no kernel file given; {found}");
     Failure::new(Exit::UNSUPPORTED, what).next(
-        "say --kernel ELF, the kernel of that release (a file with its symbols alone will do); \
-         without symbols memory can be read by physical address only",
+        "use --kernel ELF with the kernel of that release (a file that has only its symbols will do); \
+         without a kernel only `livecore mem read` by physical address works",
     )
 }
 
-/// The file of the kernel that runs here. Elsewhere than on FreeBSD there is none to be dumped.
+/// The file of the running kernel. Fails on systems other than FreeBSD.
 fn own_kernel() -> Result<PathBuf, Failure> {
     match bootfile() {
         Ok(path) => Ok(path.into()),
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
-            let what = "no machine is named, and a dump of this system itself needs FreeBSD";
+            let what = "no source given, and this system is not FreeBSD";
             Err(Failure::new(Exit::UNSUPPORTED, what).next(
-                "say --machine MACHINE.toml, --image IMAGE --kernel ELF, or --qmp SOCKET --kernel ELF",
+                "use --machine MACHINE.toml, --image IMAGE --kernel ELF or --qmp SOCKET --kernel ELF",
             ))
         }
-        Err(e) => {
-            Err(Failure::could_not(format_args!("kern.bootfile: {e}")).next("say --kernel ELF"))
-        }
+        Err(e) => Err(
+            Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
+                .next("use --kernel ELF"),
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to tell of a crash, in the shape of docs/schemas/triage.schema.json.
+//! The facts of a crash, as docs/schemas/triage.schema.json describes them.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use serde::{Serialize, Serializer};
 
 use crate::json::Hex;
 
-/// The longest string that is read of a kernel.
+/// The longest kernel string that is read.
 const STRING: usize = 1024;
 
-/// What is asked of a dump.
+/// What to report.
 pub(super) struct Asked<'a> {
-    /// Its name.
+    /// The dump's name.
     pub(super) name: &'a Path,
-    /// Lines of the message buffer's end.
+    /// Number of lines from the end of the message buffer.
     pub(super) lines: usize,
-    /// All threads, not only those on a CPU.
+    /// Include threads that are not on a CPU.
     pub(super) all: bool,
-    /// Whether the report goes to a CI job's log.
+    /// Whether the report goes to the log of a CI job.
     pub(super) ci: bool,
 }
 
-/// What there is to tell of a crash.
+/// The facts of a crash.
 #[derive(Debug, Serialize)]
 pub(super) struct Triage {
     pub(super) dump: String,
@@ -38,7 +38,7 @@ pub(super) struct Triage {
     pub(super) pages: Option<u64>,
     pub(super) hostname: Option<String>,
     pub(super) panic: Option<String>,
-    /// Whether the kernel says that it has not panicked.
+    /// Whether the kernel has not panicked.
     #[serde(skip)]
     pub(super) no_panic: bool,
     pub(super) version: Option<String>,
@@ -50,7 +50,7 @@ pub(super) struct Triage {
     pub(super) chains: Vec<ThreadFacts>,
     pub(super) message_buffer: Option<Vec<String>>,
     pub(super) missing: Vec<String>,
-    /// Whether the report goes to a CI job's log.
+    /// Whether the report goes to the log of a CI job.
     #[serde(skip)]
     pub(super) ci: bool,
     /// Hexadecimal digits of an address.
@@ -58,7 +58,7 @@ pub(super) struct Triage {
     pub(super) digits: usize,
 }
 
-/// A thread and what it did.
+/// A thread with its backtrace.
 #[derive(Debug, Serialize)]
 pub(super) struct ThreadFacts {
     pub(super) title: String,
@@ -72,7 +72,7 @@ pub(super) struct ThreadFacts {
     pub(super) frames: Vec<FrameFacts>,
 }
 
-/// Registers as one object, as `threads` has them.
+/// Registers as one JSON object, as `threads` prints them.
 fn by_name<S: Serializer>(
     registers: &[(&'static str, Hex)],
     serializer: S,
@@ -80,7 +80,7 @@ fn by_name<S: Serializer>(
     serializer.collect_map(registers.iter().copied())
 }
 
-/// A frame of a call chain.
+/// A frame of a backtrace.
 #[derive(Debug, Serialize)]
 pub(super) struct FrameFacts {
     pub(super) pc: Hex,
@@ -104,7 +104,7 @@ pub(super) struct ProcessFacts {
 }
 
 impl Triage {
-    /// What is `asked` of the dump, as far as the dump and its kernel tell.
+    /// Collects what the dump and its kernel show.
     pub(super) fn of(asked: &Asked<'_>, dump: &AnyDump, pair: Option<&Pair>) -> Self {
         let mut triage = Self::of_dump(asked, dump);
         triage.message_buffer = match message_buffer(dump, pair) {
@@ -127,7 +127,7 @@ impl Triage {
             }
             None => triage
                 .missing
-                .push("processes, CPUs, uptime: no --kernel".into()),
+                .push("processes, CPUs, uptime: no kernel file; use --kernel ELF".into()),
         }
         triage
     }
@@ -165,20 +165,20 @@ impl Triage {
         }
     }
 
-    /// What the kernel's symbols tell; where the header has told it, the kernel's own word counts.
+    /// Adds what the kernel shows. Its values replace those of the header.
     fn add_kernel(&mut self, kernel: &Kernel<'_>, all: bool) {
         let word = kernel.elf().pointer_size();
         self.digits = 2 * word;
         match kernel.address("version").map(|at| string(kernel, at)) {
             Ok(Some(version)) => self.version = Some(version),
-            Ok(None) => self.missing.push("version: it cannot be read".into()),
+            Ok(None) => self.missing.push("version: cannot be read".into()),
             Err(error) => self.missing.push(format!("version: {error}")),
         }
         match kernel.variable("panicstr", word) {
             Ok(0) => self.no_panic = true,
             Ok(at) => match string(kernel, at) {
                 Some(panic) => self.panic = Some(panic),
-                None => self.missing.push("panic message: it cannot be read".into()),
+                None => self.missing.push("panic message: cannot be read".into()),
             },
             Err(error) => self.missing.push(format!("panic message: {error}")),
         }
@@ -255,19 +255,19 @@ fn message_buffer(dump: &AnyDump, pair: Option<&Pair>) -> Result<String, String>
     let buffer = match (pair, dump.minidump()) {
         (Some(pair), _) => pair.message_buffer(),
         (None, Some(mini)) => MessageBuffer::of(mini, None),
-        (None, None) => return Err("a full dump's is found by its kernel".into()),
+        (None, None) => return Err("a full dump needs --kernel to locate it".into()),
     };
     let buffer = buffer.map_err(|e| e.to_string())?;
     Ok(String::from_utf8_lossy(&buffer.dmesg(true)).into_owned())
 }
 
-/// The string at `at`, up to its NUL or to where memory ends.
+/// The string at `at`, up to its NUL or to the end of readable memory.
 fn string(kernel: &Kernel<'_>, at: u64) -> Option<String> {
     let mut bytes = Vec::new();
     while bytes.len() < STRING {
         let mut piece = [0; 16];
         let here = at.checked_add(bytes.len() as u64)?;
-        // Pieces do not cross pages, so what can be read is read.
+        // A piece does not cross a page, so every readable byte is read.
         let n = piece.len() - (here % 16) as usize;
         if kernel.bytes_at("string", here, &mut piece[..n]).is_err() {
             break;

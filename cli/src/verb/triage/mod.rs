@@ -1,4 +1,4 @@
-//! `livecore triage DUMP`: what crashinfo(8) reports, without kgdb and without FreeBSD.
+//! `livecore triage DUMP`: summarizes a crash like crashinfo(8), without kgdb and on any system.
 
 mod facts;
 mod text;
@@ -16,34 +16,33 @@ Examples:
   livecore triage livecore.0.zst --kernel /boot/kernel/kernel
   livecore triage vmcore.3 --kernel kernel --json | jq .panic
 
-The panic message, the version, how long the machine was up, the dump, the end of the message \
-buffer, what every CPU did with its call chain, and all processes. Read from the dump as it is, \
-compressed or not.
+Prints the panic message, the version, the uptime, facts of the dump, every CPU with its backtrace, all \
+processes and the end of the message buffer. Compressed dumps are read directly.
 
-Without a kernel it tells what the dump alone knows: its header and its message buffer. What could \
-not be found is listed at the end. A chain follows frame pointers and passes traps as ddb(4) does.";
+Without a kernel only the header and the message buffer are printed. What was not found is listed at the \
+end. Backtraces follow frame pointers through traps, as ddb(4) does.";
 
-/// What is asked for.
+/// Arguments of `livecore triage`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct Args {
-    /// The dump; `-` for standard input
+    /// Dump; `-` for standard input
     pub dump: PathBuf,
-    /// The kernel that was running
+    /// The kernel that was running.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Lines of the message buffer's end
+    /// Lines to print from the end of the message buffer
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub lines: usize,
-    /// Call chains of all threads, not only of those on a CPU
+    /// Print backtraces of all threads [default: threads on a CPU]
     #[arg(long)]
     pub all: bool,
-    /// One JSON object (docs/json.md)
+    /// Print one JSON object (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Reports.
+/// Runs the verb.
 pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let dump = input::dump(&args.dump, Opening::default(), session)?;
     for warning in dump.envelope().warnings() {

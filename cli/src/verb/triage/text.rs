@@ -1,4 +1,4 @@
-//! The report for people.
+//! The report as text.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use super::facts::{ThreadFacts, Triage};
 use crate::text::{Bytes, without_command};
 use livecore_defs::text::printable;
 
-/// Prints it. Strings of the dump cannot speak to the terminal.
+/// Prints the report. Control characters in strings of the dump are escaped.
 pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     let mut line = |name: &str, value: &str| {
         let mut name = format!("{name}:");
@@ -16,7 +16,7 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
         }
         io::Result::Ok(())
     };
-    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "not known".into());
+    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
     line("dump", &triage.dump)?;
     line(
         "kind",
@@ -41,7 +41,7 @@ pub(super) fn print(triage: &Triage, out: &mut dyn Write) -> io::Result<()> {
     let panic = match &triage.panic {
         Some(panic) => panic,
         None if triage.no_panic => "none",
-        None => "not known",
+        None => "unknown",
     };
     line("panic", panic)?;
 
@@ -112,12 +112,12 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
         writeln!(out)?;
     }
     if thread.registers.is_empty() {
-        writeln!(out, "  its registers were not saved")?;
+        writeln!(out, "  registers were not saved")?;
     }
     let mut number = 0;
     for frame in &thread.frames {
         if frame.omitted > 0 {
-            writeln!(out, "  ({} frames left out)", frame.omitted)?;
+            writeln!(out, "  ({} frames omitted)", frame.omitted)?;
             number += frame.omitted;
         }
         let place = match (&frame.function, frame.offset) {
@@ -135,7 +135,7 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
             writeln!(out, "  {}", printable(trap))?;
         }
         if let Some(why) = &frame.ends {
-            writeln!(out, "  the chain ends here: {why}")?;
+            writeln!(out, "  end of backtrace: {why}")?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! The law between the verifier and the verbs that read dumps, checked for one file: what `verify`
-//! calls sound, with or without warnings, all of them read to the end, and what `convert` calls
-//! broken the verifier does too. The fuzz target `law` is this file.
+//! Checks one file for consistency between the verifier and the other verbs. A dump that `verify`
+//! calls sound, with or without warnings, is readable to the end by every verb; a dump that
+//! `convert` calls broken is broken for `verify`. The fuzz target `law` uses this file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Exit code and standard output of one command line.
+/// Runs a command line; returns exit code and standard output.
 fn run(args: &[&OsStr]) -> (u8, Vec<u8>) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let line = [OsStr::new("livecore")]
@@ -19,7 +19,7 @@ fn run(args: &[&OsStr]) -> (u8, Vec<u8>) {
     (exit.code(), out)
 }
 
-/// Pages of the dump in a report, without those that it counts as missing.
+/// The number of pages in a report, without those counted as missing.
 fn pages(report: &Value) -> Option<u64> {
     let promised = report["facts"]["pages"].as_u64()?;
     let mut missing = 0;
@@ -33,8 +33,8 @@ fn pages(report: &Value) -> Option<u64> {
     promised.checked_sub(missing)
 }
 
-/// Says which verb breaks the law of the dump `bytes`. Files are made in `dir`. `kernel` is that of
-/// the dump, if it has one.
+/// Checks the dump `bytes`. The error names the verb that disagrees. Creates files in `dir`.
+/// `kernel` is the dump's kernel, if there is one.
 pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(), String> {
     let (dump, out) = (dir.join("law.dump"), dir.join("law.out"));
     fs::write(&dump, bytes).map_err(|e| e.to_string())?;
@@ -72,10 +72,10 @@ pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(
     let (code, kept) = run(&[salvage, json, force, dump, out.as_os_str()]);
     fine("salvage", code)?;
     let kept: Value = serde_json::from_slice(&kept).map_err(|e| e.to_string())?;
-    if let (Some(there), Some(kept)) = (pages(report), kept["pages"]["kept"].as_u64())
-        && kept < there
+    if let (Some(present), Some(kept)) = (pages(report), kept["pages"]["kept"].as_u64())
+        && kept < present
     {
-        return Err(format!("{there} pages by verify, {kept} by salvage"));
+        return Err(format!("{present} pages by verify, {kept} by salvage"));
     }
     Ok(())
 }

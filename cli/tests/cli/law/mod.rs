@@ -1,4 +1,4 @@
-//! Damaged dumps of every form keep the law between the verifier and the other verbs.
+//! Consistency of the verifier and the other verbs on damaged dumps of every format.
 
 mod check;
 
@@ -36,7 +36,7 @@ const FORMS: [&str; 15] = [
     "container sealed\nframe 8192\ncompress zstd\n",
 ];
 
-/// Numbers that look random and are the same in every run.
+/// A pseudorandom sequence, the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -49,7 +49,7 @@ impl Random {
     }
 }
 
-/// The dump itself, cut, lengthened, with bits flipped and blocks zeroed or moved.
+/// Variants of the dump: truncated, extended, with flipped bits, with zeroed or moved blocks.
 fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u8>)> {
     let mut all = vec![("whole".into(), dump.to_vec())];
     let len = dump.len();
@@ -60,7 +60,7 @@ fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u
         let what = format!("{} bytes more", more.len());
         all.push((what, [dump, more].concat()));
     }
-    // What frames, members, seals and headers begin with.
+    // The signatures of frames, members, seals and headers.
     let magics: [&[u8]; 5] = [
         b"\x28\xb5\x2f\xfd",
         b"\x1f\x8b\x08",
@@ -100,10 +100,9 @@ fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u
     all
 }
 
-/// `LIVECORE_FAULTS` is how many bits are flipped in each form, one after the other; more than the
-/// few of an ordinary run.
+/// `LIVECORE_FAULTS` sets the number of bits that are flipped in each format, one after the other.
 #[test]
-fn what_the_verifier_calls_sound_every_verb_reads_and_what_convert_refuses_it_calls_broken() {
+fn verify_agrees_with_the_other_verbs_on_damaged_dumps() {
     let flips = std::env::var("LIVECORE_FAULTS")
         .ok()
         .and_then(|n| n.parse().ok());

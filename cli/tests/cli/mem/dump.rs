@@ -1,4 +1,4 @@
-//! Dumps of a machine that is in use: by others, or by another dump.
+//! Dumps of a machine that is in use by other processes or by another dump.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,9 +16,9 @@ use livecore_minidump::KernelElf;
 use super::{Fixture, fixture, hex, tiny};
 use crate::harness::{livecore, names, run, tool};
 
-/// The first process is in the middle of its dump: nobody reads what it writes.
+/// The first process blocks in the middle of its dump, since its output is not read.
 #[test]
-fn two_processes_that_dump_one_machine_are_one_dump_and_ebusy() {
+fn second_dump_of_a_machine_is_refused() {
     let fixture = fixture();
     let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
     let take = ["take", "--image", &ram, "--kernel", &kernel, "--none", "-q"];
@@ -41,7 +41,7 @@ fn two_processes_that_dump_one_machine_are_one_dump_and_ebusy() {
         second.err
     );
     assert!(names(Path::new(&to)).is_empty());
-    // The machine can be used meanwhile.
+    // Other operations on the machine work meanwhile.
     fixture.mem(&["read", "0", "16"]).expect(0);
     fixture.mem(&["ranges"]).expect(0);
     out.read_to_end(&mut dumped).unwrap();
@@ -51,9 +51,9 @@ fn two_processes_that_dump_one_machine_are_one_dump_and_ebusy() {
     assert!(again.starts_with(&dumped));
 }
 
-/// A dump that was killed leaves no lock.
+/// A killed dump leaves no lock.
 #[test]
-fn a_killed_dump_leaves_the_machine_free() {
+fn killed_dump_releases_the_machine() {
     let fixture = fixture();
     let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
     let take = [
@@ -73,7 +73,7 @@ fn a_killed_dump_leaves_the_machine_free() {
     run(take.iter().copied().chain([&*to])).expect(0);
 }
 
-/// The three files that the emulated request writes.
+/// The three files that the emulated ioctl writes.
 fn live_files(fixture: &Fixture) -> [PathBuf; 3] {
     let elf = KernelElf::from_bytes(tiny().kernel().to_vec()).unwrap();
     let opened = image::layout::open(Path::new(&fixture.path("m")), false).unwrap();
@@ -93,7 +93,7 @@ fn live_files(fixture: &Fixture) -> [PathBuf; 3] {
 }
 
 #[test]
-fn raw_live_files_pass_verify_convert_and_the_codecs_own_tools() {
+fn raw_live_files_pass_verify_convert_and_the_codecs_tools() {
     let fixture = fixture();
     let files = live_files(&fixture);
     let plain = fs::read(&files[0]).unwrap();
@@ -125,7 +125,7 @@ fn raw_live_files_pass_verify_convert_and_the_codecs_own_tools() {
             run(["convert", "-q", "--container", container, name, &to]).expect(0);
             run(["verify", &to]).expect(0);
         }
-        // What `take` writes of the same machine holds the same bytes.
+        // `take` of the same machine writes the same bytes.
         let back = fixture.path(&format!("{codec}.back"));
         run([
             "convert",
@@ -149,13 +149,13 @@ fn raw_live_files_pass_verify_convert_and_the_codecs_own_tools() {
     .expect(0);
     assert!(
         fs::read(taken).unwrap() == plain,
-        "raw files are the kernel's, byte for byte"
+        "raw files differ from the kernel's"
     );
 }
 
-/// Memory is written all the while; a dump is inconsistent then, but sound.
+/// A dump of memory that changes is inconsistent, but sound.
 #[test]
-fn a_dump_while_another_process_writes_memory_verifies() {
+fn dump_of_changing_memory_verifies() {
     let fixture = fixture();
     let (ram, kernel) = (fixture.path("m/ram"), fixture.path("m/kernel"));
     let free = tiny().truth().msgbuf.ring_va;

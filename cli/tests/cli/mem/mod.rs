@@ -1,5 +1,5 @@
-//! `livecore mem` on emulated machines: memory read and written, addresses of processes, memory
-//! ranges, and what one process leaves for the next.
+//! `livecore mem` on emulated machines: memory, addresses of processes, memory ranges, and changes
+//! that other processes see.
 
 mod dump;
 mod paddr;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::harness::{Run, golden, livecore, machine, names, run};
 use crate::schema;
 
-/// The builder's own knowledge of the tiny machine.
+/// The builder's data of the tiny machine.
 pub(super) fn tiny() -> &'static Machine {
     static TINY: OnceLock<Machine> = OnceLock::new();
     TINY.get_or_init(|| {
@@ -25,7 +25,7 @@ pub(super) fn tiny() -> &'static Machine {
     })
 }
 
-/// The tiny machine, written out.
+/// The tiny machine, written to files.
 pub(super) struct Fixture {
     pub(super) dir: tempfile::TempDir,
 }
@@ -41,13 +41,13 @@ impl Fixture {
         self.dir.path().join(name).to_str().unwrap().into()
     }
 
-    /// `livecore mem ARGS --image DIR`
+    /// Runs `livecore mem ARGS --image DIR`.
     pub(super) fn mem(&self, args: &[&str]) -> Run {
         let image = self.path("m");
         run(["mem"].iter().chain(args).chain(&["--image", &image]))
     }
 
-    /// The same with `--json`; the document fits the schema.
+    /// Runs it with `--json`, and checks the schema.
     #[track_caller]
     pub(super) fn json(&self, schema: &str, code: i32, args: &[&str]) -> Value {
         let all = args.iter().chain(&["--json"]).copied().collect::<Vec<_>>();
@@ -56,7 +56,7 @@ impl Fixture {
         answer
     }
 
-    /// Memory as it is in the file now.
+    /// The current memory in the file.
     pub(super) fn ram(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let file = File::open(self.path("m/ram")).unwrap();
@@ -65,7 +65,7 @@ impl Fixture {
     }
 }
 
-/// Memory as the builder made it.
+/// The memory as the builder made it.
 pub(super) fn made(at: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     tiny().memory().read(PhysAddr(at), &mut bytes).unwrap();
@@ -85,7 +85,7 @@ pub(super) fn symbol(name: &str) -> u64 {
 }
 
 #[test]
-fn help_of_every_operation_is_as_recorded() {
+fn help_of_all_operations_matches_the_goldens() {
     for operation in ["read", "write", "paddr", "ranges"] {
         let text = run(["mem", operation, "--help"]).expect(0);
         golden(&format!("help/mem-{operation}.txt"), text.text());
@@ -97,7 +97,7 @@ fn help_of_every_operation_is_as_recorded() {
 }
 
 #[test]
-fn command_lines_that_make_no_sense_are_64_and_change_nothing() {
+fn usage_errors_exit_with_64_and_change_nothing() {
     let fixture = fixture();
     let before = fixture.ram(0, 8192);
     for args in [
@@ -173,7 +173,7 @@ fn command_lines_that_make_no_sense_are_64_and_change_nothing() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_141() {
+fn closed_pipe_exits_with_141() {
     let fixture = fixture();
     let image = fixture.path("m");
     for args in [
@@ -200,9 +200,9 @@ fn a_reader_that_goes_away_is_141() {
     }
 }
 
-/// Elsewhere than on FreeBSD this system's devices obey other rules and are not touched.
+/// On other systems than FreeBSD, /dev/mem has another interface and is not opened.
 #[test]
-fn this_system_must_be_freebsd() {
+fn mem_without_a_machine_needs_freebsd() {
     if std::env::consts::OS == "freebsd" {
         return;
     }

@@ -1,9 +1,9 @@
-//! Addresses of processes.
+//! Tests of `mem paddr`.
 
 use super::{fixture, hex, tiny};
 
 #[test]
-fn addresses_of_a_process_are_what_the_builder_mapped() {
+fn paddr_returns_the_builders_mappings() {
     let fixture = fixture();
     let truth = tiny().truth();
     let mut checked = 0;

@@ -1,4 +1,4 @@
-//! Memory read and written.
+//! Tests of `mem read` and `mem write`.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::harness::{Run, livecore, machine, run, tool};
 use crate::schema;
 
 #[test]
-fn physical_memory_is_the_same_from_text_directory_and_file() {
+fn physical_memory_agrees_for_description_directory_and_file() {
     let fixture = fixture();
     let at = tiny().truth().kernphys + 100;
     let expected = made(at, 10_000);
@@ -26,7 +26,7 @@ fn physical_memory_is_the_same_from_text_directory_and_file() {
         let raw = run(read.iter().map(String::as_str).chain(source)).expect(0);
         assert!(raw.out == expected, "{source:?}");
     }
-    // The hexdump is that of `read`, and hexdump(1)'s but for addresses.
+    // The hexdump has the format of `read`, and of hexdump(1) except for addresses.
     let shown = fixture.mem(&["read", &hex(at), "40"]).expect(0);
     let first = expected[..16].iter().map(|b| format!("{b:02x}"));
     let text = shown.text().to_owned();
@@ -36,7 +36,7 @@ fn physical_memory_is_the_same_from_text_directory_and_file() {
 }
 
 #[test]
-fn words_are_those_of_od_in_either_order() {
+fn words_match_od_in_both_byte_orders() {
     let fixture = fixture();
     let at = tiny().truth().kernphys + 3;
     let file = fixture.dir.path().join("bytes");
@@ -92,7 +92,7 @@ fn kernel_memory_is_read_by_address_symbol_and_direct_map() {
     let answer = fixture.json("mem-read", 0, &["read", "--kmem", "version+8", "4"]);
     assert_eq!(answer["symbol"], "version");
     assert_eq!(answer["address"], hex(va + 8));
-    // A machine that is only a text has its own kernel; a bare file has none unless one is named.
+    // A machine description provides its kernel; a bare file needs --kernel.
     let text = machine("tiny");
     let args = [
         "mem",
@@ -118,7 +118,7 @@ fn kernel_memory_is_read_by_address_symbol_and_direct_map() {
 }
 
 #[test]
-fn what_cannot_be_had_is_an_error_and_what_is_before_it_is_printed() {
+fn bytes_before_an_unreadable_address_are_printed() {
     let fixture = fixture();
     let end = end_of_ram();
     let read = |args: &[&str]| fixture.mem(args).expect(1);
@@ -146,7 +146,7 @@ fn what_cannot_be_had_is_an_error_and_what_is_before_it_is_printed() {
             assert!(read(&all).out.is_empty());
         }
     }
-    // Everything up to the first address without memory, however much was asked for.
+    // All bytes up to the first address without memory, with any length.
     let rest = read(&["read", &hex(end - 100_000), "0xffffffffffffffff", "--raw"]);
     assert_eq!(rest.out.len(), 100_000);
     let nothing = fixture.mem(&["read", &hex(end), "0", "--raw"]).expect(0);
@@ -154,7 +154,7 @@ fn what_cannot_be_had_is_an_error_and_what_is_before_it_is_printed() {
 }
 
 #[test]
-fn what_one_process_writes_the_next_one_reads_from_the_image() {
+fn next_process_reads_what_was_written() {
     let fixture = fixture();
     let write = |args: &[&str]| fixture.mem(&[&["write", "--write"], args].concat());
     let at = 0x5ffe;
@@ -202,7 +202,7 @@ fn what_one_process_writes_the_next_one_reads_from_the_image() {
 }
 
 #[test]
-fn a_write_beyond_memory_stops_there_and_says_how_far_it_came() {
+fn write_beyond_memory_stops_and_reports_its_length() {
     let fixture = fixture();
     let end = end_of_ram();
     let size = fs::metadata(fixture.path("m/ram")).unwrap().len();
@@ -232,7 +232,7 @@ fn a_write_beyond_memory_stops_there_and_says_how_far_it_came() {
 }
 
 #[test]
-fn dumps_texts_and_elf_files_are_not_changed() {
+fn dumps_descriptions_and_elf_files_are_not_changed() {
     let fixture = fixture();
     let text = machine("tiny");
     let text = text.to_str().unwrap();
@@ -282,7 +282,7 @@ fn dumps_texts_and_elf_files_are_not_changed() {
         }
         assert!(fs::read(path).unwrap() == before, "{path}");
     }
-    // A bare file of memory has no place for ranges.
+    // A bare memory file has no file for ranges.
     fs::rename(fixture.path("m/ram"), fixture.path("bare")).unwrap();
     let bare = fixture.path("bare");
     let set = [

@@ -20,7 +20,7 @@
 //! | `memory N`           | set the memory limit to N bytes                                          |
 
 use crate::common;
-use crate::kernel_facts::Facts;
+use crate::kernel_facts::ElfFacts;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -190,7 +190,7 @@ fn every_rule_has_a_dump_that_breaks_only_that_rule() {
     let mut wrong = Vec::new();
     let mut covered = BTreeSet::new();
     for case in cases() {
-        let kernel = case.kernel.as_ref().map(Facts);
+        let kernel = case.kernel.as_ref().map(ElfFacts);
         let options = Options {
             name: case.rule.clone(),
             depth: if case.deep {
@@ -241,7 +241,7 @@ fn every_rule_has_a_dump_that_breaks_only_that_rule() {
 #[test]
 fn filters_select_the_rules_that_are_reported() {
     for case in cases() {
-        let kernel = case.kernel.as_ref().map(Facts);
+        let kernel = case.kernel.as_ref().map(ElfFacts);
         for skip in [true, false] {
             let mut options = Options {
                 info: case.info.as_deref(),
