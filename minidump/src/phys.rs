@@ -29,6 +29,12 @@ pub trait PhysMemory: Send + Sync {
     fn is_partial(&self) -> bool {
         false
     }
+
+    /// Where the source gives the same addresses different bytes, in words: one of them is wrong,
+    /// and which cannot be known.
+    fn contradiction(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Physical memory that can be changed.
@@ -84,5 +90,9 @@ impl<T: PhysMemory + ?Sized> PhysMemory for Arc<T> {
 
     fn is_partial(&self) -> bool {
         (**self).is_partial()
+    }
+
+    fn contradiction(&self) -> Option<&str> {
+        (**self).contradiction()
     }
 }

@@ -11,7 +11,7 @@
 
 use livecore_compress::Codec;
 use livecore_compress::seal::format::{END_MAGIC, FOOTER_LEN, FOOTER_MAGIC};
-use livecore_defs::foreign::{Foreign, HEAD};
+use livecore_defs::foreign::{self, HEAD};
 use livecore_defs::kerneldump::{DEVICE_METADATA, SIZE};
 
 use crate::facts::Container;
@@ -89,12 +89,8 @@ pub(crate) fn detect(input: &Input) -> Result<Layout, Stop> {
             }
             return Ok(layout);
         }
-        if head.starts_with(b"\x7fELF") {
-            let why = "an ELF file that is not a core dump; use --kernel FILE for a kernel";
-            return Err(Stop::NotADump(why.into()));
-        }
-        if let Some(foreign) = Foreign::of(&input.up_to(0, HEAD)?) {
-            return Err(Stop::NotADump(foreign.sentence()));
+        if let Some(sentence) = foreign::sentence(&input.up_to(0, HEAD)?) {
+            return Err(Stop::NotADump(sentence));
         }
         let why = "the file contains neither a minidump nor a kerneldumpheader";
         return Err(Stop::NotADump(why.into()));

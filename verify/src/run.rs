@@ -174,7 +174,8 @@ impl Run<'_> {
         match intake.refusal() {
             Some(Refusal::Unsupported(why)) => return Err(Stop::NotADump(why)),
             Some(Refusal::Foreign) if walked.seal.is_none() && layout.header.is_none() => {
-                return Err(Stop::NotADump("the payload is not a minidump".into()));
+                let what = intake.other().unwrap_or("the payload is not a minidump");
+                return Err(Stop::NotADump(what.into()));
             }
             // A payload in another codec than the header states cannot be read: KDH-CODEC reports it.
             Some(Refusal::Foreign) if !stored_as_stated(layout) => {}

@@ -12,6 +12,7 @@ use livecore_verify::compare::{Answer, PageDifference, compare};
 use livecore_verify::render::Style;
 use livecore_verify::{KernelFacts, Options};
 
+use crate::crash_directory;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
@@ -100,6 +101,13 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
             verbose: false,
         };
         found.write_text(style, &mut session.out)?;
+    }
+    if let Answer::CouldNot(_) = found.answer {
+        for path in [&args.a, &args.b] {
+            if let Some(what) = crash_directory::encrypted_message(path) {
+                session.fail(&could_not(Failure::could_not(what).about(path)));
+            }
+        }
     }
     session.note(match found.answer {
         Answer::Same => Exit::DONE,

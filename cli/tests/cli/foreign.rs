@@ -9,7 +9,7 @@ use livecore_defs::foreign::{FOREIGN, HEAD};
 use crate::harness::run;
 
 /// The verbs that open a dump, with their other arguments.
-const VERBS: [&[&str]; 9] = [
+const VERBS: [&[&str]; 12] = [
     &["info", "IN"],
     &["verify", "IN"],
     &["convert", "IN", "OUT"],
@@ -19,6 +19,9 @@ const VERBS: [&[&str]; 9] = [
     &["triage", "IN"],
     &["ps", "IN"],
     &["export", "IN", "OUT"],
+    &["threads", "IN"],
+    &["serve", "IN"],
+    &["compare", "IN", "IN"],
 ];
 
 #[track_caller]
@@ -29,6 +32,8 @@ fn names(verb: &[&str], file: &Path, code: i32, expected: &[&str]) {
         "OUT" => out.as_os_str(),
         word => word.as_ref(),
     });
+    // Codes of its own: 4 is could not compare.
+    let code = if verb[0] == "compare" { 4 } else { code };
     let run = run(args).expect(code);
     let printed = format!("{}{}", run.text(), run.err);
     for text in expected {
@@ -49,19 +54,15 @@ fn every_verb_names_the_foreign_format_and_gives_advice() {
         head[foreign.offset..][..foreign.mark.len()].copy_from_slice(foreign.mark);
         head.resize(8192, 7);
         fs::write(&file, head).unwrap();
-        // Test one archive and one image with every verb, the others with two.
+        // Test one archive and one image with every verb, the others with three.
         let all = i == 1 || foreign.mark == b"EMiL";
-        let verbs = if all { &VERBS[..] } else { &VERBS[1..3] };
+        let verbs = if all { &VERBS[..] } else { &VERBS[..3] };
         for verb in verbs {
             // `info` describes images.
             if foreign.is_image && verb[0] == "info" {
                 continue;
             }
-            // `info` prints the advice for images.
-            let expected = match verb[0] {
-                "info" => ["xz", "unpack it"],
-                _ => [foreign.what, foreign.instead],
-            };
+            let expected = [foreign.what, foreign.instead];
             names(verb, &file, 63, &expected);
         }
     }
@@ -78,11 +79,22 @@ fn elf_cores_and_kernels_are_named() {
     elf[20] = 1;
     elf[52] = 64;
     elf[54] = 56;
-    for (kind, expected) in [(2, "a kernel goes with --kernel"), (4, "take --image")] {
+    for (kind, expected) in [(2, "use --kernel FILE for a kernel"), (4, "take --image")] {
         elf[16] = kind;
         fs::write(&file, &elf).unwrap();
-        for verb in &VERBS[2..] {
-            names(verb, &file, 63, &[expected]);
+        for verb in &VERBS {
+            // `info` opens a core as the image that it is, and this one has no memory.
+            if (kind, verb[0]) != (4, "info") {
+                names(verb, &file, 63, &[expected]);
+            }
+        }
+        // Compressed, its contents tell.
+        let packed = zstd::encode_all(&*elf, 3).unwrap();
+        fs::write(&file, packed).unwrap();
+        for verb in VERBS.iter().filter(|verb| verb[0] != "salvage") {
+            if (kind, verb[0]) != (4, "info") {
+                names(verb, &file, 63, &[expected]);
+            }
         }
     }
 }

@@ -404,6 +404,114 @@ fn info_describes_format_ranges_and_processors() {
     run(["info", &raw]).expect(63);
 }
 
+/// vmcores have the kernel's text in a segment of its own, and tools write ranges that meet inside of
+/// a page.
+#[test]
+fn ranges_that_overlap_are_compared_and_a_difference_is_a_warning() {
+    let fixture = Fixture::new();
+    let kernel = fixture.path("m/kernel");
+    let expected = fixture.take(&fixture.path("m"), &[]);
+    // From the middle of a page of the kernel's text on.
+    let (start, ram) = &fixture.memory.ranges[1];
+    let at = 0x20_0800;
+    let twice = &ram[(at - start) as usize..][..0x3000];
+    let mut other = twice.to_vec();
+    other[0x1234] ^= 1;
+    for (again, code) in [(twice, 0), (&other, 3)] {
+        let mut core = mkimage::Core::of(&fixture.memory);
+        core.loads.push(mkimage::Load {
+            pa: at,
+            offset: core.bytes.len() as u64,
+            filesz: again.len() as u64,
+            memsz: again.len() as u64,
+            ..core.loads[0]
+        });
+        core.bytes.extend(again);
+        let mut lime = mkimage::lime(&fixture.memory);
+        lime.extend(b"EMiL\x01\0\0\0");
+        lime.extend(at.to_le_bytes());
+        lime.extend((at + again.len() as u64 - 1).to_le_bytes());
+        lime.extend([0; 8]);
+        lime.extend(again);
+        for (name, bytes) in [("twice.elf", core.build()), ("twice.lime", lime)] {
+            let (image, out) = (fixture.write(name, &bytes), fixture.path("twice.zst"));
+            let verbs: [&[&str]; 3] = [
+                &["info", &image],
+                &["mem", "read", "--image", &image, "0x200000", "16"],
+                &[
+                    "take",
+                    "-q",
+                    "-f",
+                    "--no-cpu-state",
+                    "--image",
+                    &image,
+                    "--kernel",
+                    &kernel,
+                    "-o",
+                    &out,
+                ],
+            ];
+            for verb in verbs {
+                let run = run(verb).expect(code);
+                let told = "has other bytes from address 0x200800 on";
+                assert_eq!(run.err.contains(told), code == 3, "{verb:?}: {}", run.err);
+                let quiet = verb[0] == "mem" || run.err.is_empty();
+                assert!(quiet || code == 3, "{verb:?}: {}", run.err);
+            }
+            // Of two bytes for one address the one of the range that begins lower counts.
+            assert!(fs::read(&out).unwrap() == expected, "{name}");
+        }
+    }
+}
+
+/// Its addresses are those of a program, and no memory of a machine.
+#[test]
+fn the_core_of_a_process_is_no_image() {
+    let fixture = Fixture::new();
+    let memory = Memory::parse("0x0 4 mix 1\n0x100000 4 mix 2");
+    let mut core = mkimage::Core::of(&memory);
+    for load in &mut core.loads {
+        (load.va, load.pa) = (0x40_0000 + load.pa, 0);
+    }
+    let core = fixture.write("core.123", &core.build());
+    let info = run(["info", &core]).expect(63);
+    assert!(info.err.contains("no FreeBSD kernel wrote"), "{}", info.err);
+    let args = [
+        "take",
+        "--image",
+        &core,
+        "--kernel",
+        &fixture.path("m/kernel"),
+        "-o",
+        "x",
+    ];
+    let take = run(args).expect(63);
+    assert!(take.err.contains("the core of a process"), "{}", take.err);
+}
+
+/// LiME with format=raw writes range after range, so nothing says which addresses they have.
+#[test]
+fn ranges_without_addresses_need_a_layout_and_the_error_says_so() {
+    let fixture = Fixture::new();
+    let bytes = fixture.memory.ranges.iter().flat_map(|(_, bytes)| bytes);
+    let raw = fixture.write("lime.raw", &bytes.copied().collect::<Vec<_>>());
+    let (kernel, out) = (fixture.path("m/kernel"), fixture.path("raw.out"));
+    let args = [
+        "take", "-q", "--image", &raw, "--kernel", &kernel, "-o", &out,
+    ];
+    let take = run(args).expect(2);
+    assert!(take.err.contains("--layout"), "{}", take.err);
+    let mut offset = 0;
+    let banks = fixture.memory.ranges.iter().map(|(start, bytes)| {
+        let bank = format!("{start:#x}-{:#x}@{offset:#x}", start + bytes.len() as u64);
+        offset += bytes.len();
+        bank
+    });
+    let layout = banks.collect::<Vec<_>>().join(",");
+    let taken = fixture.take(&raw, &["--layout", &layout]);
+    assert!(taken == fixture.take(&fixture.path("m"), &[]));
+}
+
 #[test]
 fn invalid_layout_is_refused() {
     for layout in ["", "pc:5G", "0-1", "4096-0", "round"] {

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
+use livecore_defs::foreign::HEAD;
 use livecore_minidump::Error;
 use livecore_minidump::elf::core::Note;
 
@@ -64,7 +65,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// The first bytes, zeros after the end.
-    pub(super) fn head(&self) -> Result<[u8; 64], Error> {
+    pub(super) fn head(&self) -> Result<[u8; HEAD], Error> {
         self.source()?.head()
     }
 

@@ -8,6 +8,7 @@ use goblin::elf::section_header::SHT_NOBITS;
 use goblin::elf::{Elf, Header, SectionHeader};
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_defs::elf::{PT_LOAD, PT_NOTE};
+use livecore_defs::foreign::ELF_FILE;
 use livecore_minidump::Error;
 use livecore_minidump::elf::core::{ElfCore, Head, Note};
 
@@ -44,10 +45,7 @@ impl ElfImage {
         };
         if !parsed.is_core() {
             return Err(Error::Unsupported {
-                what: format!(
-                    "memory image that is an ELF file of type {}; a core's is 4",
-                    parsed.elf_type
-                ),
+                what: format!("as a memory image: {ELF_FILE}"),
             });
         }
         source.holds("ELF header", 0, parsed.class.ehdr as u64)?;
@@ -115,9 +113,14 @@ impl ElfImage {
         let mut pieces = Pieces::new("ELF PT_LOAD", source, options);
         let head = self.core.head();
         let (mut claimed, mut paging, mut start) = (Vec::new(), false, 0);
+        let (mut physical, mut virtual_alone) = (false, false);
         let mut added = Ok(());
         self.core.walk(&mut |number, segment| {
             let len = segment.filesz.min(segment.memsz);
+            if segment.kind == PT_LOAD && len > 0 {
+                physical |= segment.paddr != 0;
+                virtual_alone |= segment.paddr == 0 && segment.vaddr != 0;
+            }
             if segment.kind == PT_LOAD && len > 0 && segment.paddr != u64::MAX {
                 // The table is in the file, so the sum is an offset in it.
                 let said_at = head.phoff + number * head.class.phdr as u64;
@@ -138,6 +141,12 @@ impl ElfImage {
             }
             flow(&added)
         })?;
+        if virtual_alone && !physical && !of_qemu {
+            return Err(Error::Unsupported {
+                what: "as a memory image: the core of a process, which has virtual addresses alone"
+                    .into(),
+            });
+        }
         added?;
         if !paging {
             claimed.clear();

@@ -32,7 +32,6 @@ mod elf_core;
 pub mod exercise;
 mod find;
 mod flattened;
-mod foreign;
 mod format;
 mod kdump;
 pub mod layout;
@@ -56,7 +55,6 @@ mod vmware_cpu;
 mod xen;
 
 pub use cpu::{Arm64, Control, CpuState, Registers, Riscv64, Segment, Segments, X86};
-pub use foreign::foreign;
 pub use format::Format;
 pub use layout::Opened;
 pub use memory_image::Image;

@@ -3,8 +3,9 @@
 //! Most formats are a table of such pieces and nothing else. A format adds its pieces in the order
 //! of the file; they are sorted, compared with the file's length and with each other, and joined.
 //! Two pieces may say the same thing twice (QEMU writes one segment for each mapping of a page, and
-//! vmcores have the kernel's text in a segment of its own); two that give one address different
-//! bytes are a contradiction.
+//! vmcores have the kernel's text in a segment of its own). Of two that give one address different
+//! bytes the one that begins at the lower address is used, or that lies first in the file, and
+//! [`PhysMemory::contradiction`] names them.
 
 use std::io;
 use std::ops::Range;
@@ -134,6 +135,7 @@ impl<'a> Pieces<'a> {
         self.pieces.sort_by_key(|piece| (piece.pa, piece.offset));
         let mut joined: Vec<Piece> = Vec::new();
         let mut compared = 0;
+        let mut contradiction = None;
         for mut piece in self.pieces {
             let Some(last) = joined.last_mut() else {
                 joined.push(piece);
@@ -145,23 +147,27 @@ impl<'a> Pieces<'a> {
                 continue;
             }
             if piece.pa < end {
-                let (said_at, pa) = (last.said_at, last.pa);
+                let before = *last;
                 let both = end.min(piece.end()) - piece.pa;
                 compared += both;
                 // A file that says each byte many times over is compared once.
-                let is_same =
-                    compared <= self.source.len() && equal(self.source, &joined, &piece, both)?;
-                if !is_same {
+                if compared > self.source.len() {
                     return Err(Error::broken(
                         self.name,
                         piece.said_at,
-                        match piece.offset {
-                            Some(at) => format!("address {:#x} at offset {at:#x}", piece.pa),
-                            None => format!("zeros at address {:#x}", piece.pa),
-                        },
-                        format!(
-                            "an address from {end:#x} up: the one at {said_at:#x} has {pa:#x} to there"
-                        ),
+                        format!("address {:#x} again", piece.pa),
+                        format!("fewer than {compared:#x} bytes that pieces have in common"),
+                    ));
+                }
+                let is_same = equal(self.source, &joined, &piece, both)?;
+                if !is_same && contradiction.is_none() {
+                    contradiction = Some(format!(
+                        "the {name} at offset {here:#x} has other bytes from address {pa:#x} on than \
+                         the one at {there:#x}, which is used",
+                        name = self.name,
+                        here = piece.said_at,
+                        pa = piece.pa,
+                        there = before.said_at,
                     ));
                 }
                 piece.pa += both;
@@ -186,6 +192,7 @@ impl<'a> Pieces<'a> {
             source: self.source.clone(),
             pieces: joined,
             ranges,
+            contradiction,
         })
     }
 }
@@ -241,6 +248,7 @@ pub(super) struct Linear {
     /// Ascending and disjoint.
     pieces: Vec<Piece>,
     ranges: Vec<Range<u64>>,
+    contradiction: Option<String>,
 }
 
 impl Linear {
@@ -290,6 +298,10 @@ impl PhysMemory for Linear {
         result
     }
 
+    fn contradiction(&self) -> Option<&str> {
+        self.contradiction.as_deref()
+    }
+
     fn known_zero(&self, PhysAddr(at): PhysAddr, len: u64) -> bool {
         livecore_minidump::phys::first_outside(&self.ranges, at, len).is_none()
             && self.parts(at, len, |offset, _, n| {
@@ -327,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_twice_are_no_contradiction_and_others_are() {
+    fn pieces_of_one_origin_overlap_without_a_word_and_other_bytes_are_a_contradiction() {
         let (source, options) = (source(0x5000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
@@ -339,11 +351,13 @@ mod tests {
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x1000, 0x3000, 0x1000, 0).unwrap();
         pieces.add(0x2000, 0x1000, 0x1000, 8).unwrap();
-        let error = pieces.finish().err().unwrap().to_string();
-        assert!(
-            error.starts_with("piece at offset 0x8: found address 0x2000"),
-            "{error}"
-        );
+        let memory = pieces.finish().unwrap();
+        let expected = "the piece at offset 0x8 has other bytes from address 0x2000 on than the one at \
+                        0x0, which is used";
+        assert_eq!(memory.contradiction(), Some(expected));
+        let mut byte = [0];
+        memory.read(PhysAddr(0x2000), &mut byte).unwrap();
+        assert_eq!(byte, [2]);
     }
 
     #[test]
@@ -363,6 +377,7 @@ mod tests {
         pieces.add(0x12000, 0x2000, 0x4000, 8).unwrap();
         pieces.add(0x11800, 0xc00, 0x6000, 16).unwrap();
         let memory = pieces.finish().unwrap();
+        assert_eq!(memory.contradiction(), None);
         assert_eq!(memory.ranges(), std::slice::from_ref(&(0x10000..0x14000)));
         let mut back = vec![0xff; 0x4000];
         memory.read(PhysAddr(0x10000), &mut back).unwrap();

@@ -1,10 +1,11 @@
 //! RAM and nothing else: a file whose offsets are addresses, or become addresses by a layout.
 
+use livecore_defs::foreign::Foreign;
 use livecore_minidump::Error;
 
 use super::candidate::Row;
-use super::foreign::foreign;
 use super::format::Format;
+use super::lime;
 use super::memory_image::{Guess, Image};
 use super::raw_layout::RawLayout;
 
@@ -26,7 +27,7 @@ pub(super) const LAID_OUT: Row = Row {
 pub(super) const RAW: Row = Row {
     probe: |_| Ok(true),
     open: |candidate| {
-        if let Some(what) = foreign(&candidate.head()?) {
+        if let Some(what) = otherwise(&candidate.head()?) {
             return Err(Error::Unsupported {
                 what: format!("as a memory image: {what}"),
             });
@@ -45,3 +46,17 @@ pub(super) const RAW: Row = Row {
         Ok(image)
     },
 };
+
+/// What a file is that begins with `head` and is known to be no memory, and what to do.
+fn otherwise(head: &[u8]) -> Option<String> {
+    const DUMPS: [(&[u8], &str); 2] = [
+        (b"minidump FreeBSD/", "a minidump"),
+        (b"FreeBSD Kernel Dump", "a dump device"),
+    ];
+    if let Some((_, what)) = DUMPS.iter().find(|(mark, _)| head.starts_with(mark)) {
+        return Some(format!("{what}, which `livecore convert` reads"));
+    }
+    let foreign = Foreign::of(head)?;
+    let is_known = !foreign.is_doubtful() || lime::is_deflated(head);
+    is_known.then(|| foreign.sentence())
+}

@@ -1,7 +1,7 @@
 //! The memory of a raw file in its layout.
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_minidump::Error;
+use livecore_minidump::{Error, PhysMemory as _};
 
 use super::options::Options;
 use super::pieces::{Linear, Pieces};
@@ -24,6 +24,11 @@ impl RawLayout {
             pieces.add(0, below, 0, 0)?;
             pieces.add(FOUR_GIB, len - below, below, 0)?;
         }
-        pieces.finish()
+        let memory = pieces.finish()?;
+        match memory.contradiction() {
+            // The layout is the user's, and wrong.
+            Some(what) => Err(Error::broken("layout", 0, what, "each address once")),
+            None => Ok(memory),
+        }
     }
 }

@@ -15,8 +15,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use livecore_minidump::KernelElf;
 use livecore_minidump::provenance::{Pause, PauseHow};
+use livecore_minidump::{Error, KernelElf};
 
 use super::error::TakeError;
 use super::observer::{Observer, Stage};
@@ -239,6 +239,9 @@ impl Job<'_> {
             ..image::Options::default()
         };
         let opened = image::open_bytes(Arc::new(file), &options)?;
+        if let Some(what) = opened.memory.contradiction() {
+            return Err(Error::broken("QEMU's dump", 0, what, "each address once").into());
+        }
         let mut taken = self.planned(opened.memory, &opened.cpus)?;
         taken.paused(if running {
             pause(PauseHow::Hypervisor, start, Some(took))

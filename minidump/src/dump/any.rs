@@ -19,6 +19,7 @@ use crate::container;
 use crate::elf::core::{ElfCore, Head};
 use crate::{Architecture, ByteOrder, DumpMemory, Error, FullDump, KernelDumpHeader, KernelMemory};
 use livecore_defs::elf::ELFOSABI_STANDALONE;
+use livecore_defs::foreign;
 
 /// A kernel dump of any kind.
 #[derive(Debug, Clone)]
@@ -247,7 +248,7 @@ impl AnyDump {
         let elf = Head::parse(head).filter(Head::is_core);
         match elf.map(|elf| elf.osabi) {
             None => Err(Error::NotADump {
-                found: "an ELF file that is no core; a kernel goes with --kernel".into(),
+                found: foreign::ELF_FILE.into(),
             }),
             Some(ELFOSABI_STANDALONE) => {
                 let dump = FullDump::build(opened, beside, options)?;
@@ -256,9 +257,7 @@ impl AnyDump {
             Some(_) => {
                 let Some(place) = carried::find(&ElfCore::parse(content)?)? else {
                     return Err(Error::NotADump {
-                        found: "an ELF core that no FreeBSD kernel wrote; if it is a machine's memory, \
-                                `livecore take --image FILE --kernel ELF` makes a dump of it"
-                            .into(),
+                        found: foreign::ELF_CORE.into(),
                     });
                 };
                 let carried = place.carried(&opened.stream.content());

@@ -22,6 +22,7 @@ use crate::full::open::read_segments;
 use crate::full::{Range, arch_of};
 use crate::{Architecture, Error, KernelDumpHeader, PhysAddr};
 use livecore_defs::elf::{ELFOSABI_STANDALONE, PF_R, PT_LOAD};
+use livecore_defs::foreign;
 
 /// The most runs of pages that are told apart.
 const RUNS: usize = 1 << 22;
@@ -69,9 +70,7 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
         }
     } else if !standalone {
         return Err(Error::NotADump {
-            found: "an ELF core that no FreeBSD kernel wrote; if it is a machine's memory, \
-                    `livecore take --image FILE --kernel ELF` makes a dump of it"
-                .into(),
+            found: foreign::ELF_CORE.into(),
         });
     }
     of_ranges(&core, left, options, known)

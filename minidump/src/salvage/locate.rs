@@ -4,7 +4,7 @@
 //! something whose front is damaged; a dump device, by its last header, by its first one, or by the
 //! payload that begins somewhere in it.
 
-use livecore_defs::foreign::{Foreign, HEAD};
+use livecore_defs::foreign::{self, HEAD};
 use std::sync::Arc;
 
 use livecore_compress::{Codec, ReadAt, Window};
@@ -206,15 +206,9 @@ fn search(source: &dyn ReadAt, size: u64) -> Result<Located, Error> {
             let mut head = [0; HEAD];
             let got = source.read_full_at(&mut head, 0)?;
             Err(Error::NotADump {
-                found: match Foreign::of(&head[..got]) {
-                    Some(foreign) => foreign.sentence(),
-                    None if head.starts_with(b"\x7fELF") => {
-                        "an ELF file that no FreeBSD kernel wrote; a kernel goes with --kernel, and of a \
-                         machine's memory `livecore take --image FILE --kernel ELF` makes a dump"
-                            .into()
-                    }
-                    None => "neither a minidump nor a kerneldumpheader nor a seal".into(),
-                },
+                found: foreign::sentence(&head[..got]).unwrap_or_else(|| {
+                    "neither a minidump nor a kerneldumpheader nor a seal".into()
+                }),
             })
         }
     }

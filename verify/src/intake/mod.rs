@@ -7,6 +7,8 @@
 
 mod mini;
 
+use livecore_defs::foreign;
+
 use crate::avail::Avail;
 use crate::bits::Bits;
 use crate::codec::Content;
@@ -47,6 +49,8 @@ pub(crate) struct Intake {
     /// The first bytes, until there are enough to identify the payload.
     head: Vec<u8>,
     kind: Kind,
+    /// What the file is instead of a dump, if that is known.
+    other: Option<String>,
     /// The minidump: the payload, or a part of an ELF core.
     mini: Mini,
 }
@@ -218,6 +222,7 @@ impl Intake {
             memory,
             head: Vec::new(),
             kind: Kind::Unknown,
+            other: None,
             mini: Mini::new(memory, walk_tables),
         }
     }
@@ -254,10 +259,7 @@ impl Intake {
         };
         let unknown = elf.full.missing() == 0 && !elf.full.is_standalone();
         match (elf.carried, refusal) {
-            (None, _) if unknown => {
-                let why = "an ELF core that is not a full dump and contains no minidump";
-                Some(Refusal::Unsupported(why.into()))
-            }
+            (None, _) if unknown => Some(Refusal::Unsupported(foreign::ELF_CORE.into())),
             // The note states a minidump, so this is a broken one, not another kind of payload.
             (_, Some(Refusal::Foreign)) => Some(Refusal::Broken),
             (_, other) => other,
@@ -282,6 +284,11 @@ impl Intake {
         self.mini.avail()
     }
 
+    /// What the payload is instead of a dump, if its first bytes show it.
+    pub(crate) fn other(&self) -> Option<&str> {
+        self.other.as_deref()
+    }
+
     /// The sum of the message ring's bytes, once it is complete.
     pub(crate) fn ring_sum(&self) -> Option<u32> {
         self.mini.ring_sum()
@@ -297,6 +304,7 @@ impl Intake {
         let head = std::mem::take(&mut self.head);
         let Some(full) = Full::probe(&head).then(|| Full::new(&head, self.memory / 4)) else {
             self.kind = Kind::Mini;
+            self.other = foreign::sentence(&head);
             return self.mini.push(&head, sink);
         };
         let mut elf = Elf {
@@ -327,6 +335,7 @@ impl Intake {
         if matches!(self.kind, Kind::Unknown) {
             self.kind = Kind::Mini;
             let head = std::mem::take(&mut self.head);
+            self.other = foreign::sentence(&head);
             self.mini.push(&head, sink)?;
         }
         let Kind::Elf(elf) = &mut self.kind else {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::Path;
 
+use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_livedump::image::{self, Arm64, CpuState, Format, Image, Registers, Riscv64, X86};
 use serde::Serialize;
 
@@ -208,28 +209,30 @@ impl Facts {
 /// The region in errors about raw memory.
 const RAW: &str = "raw memory";
 
-/// Whether the file is in a known format that is neither an image nor a dump. For a dump that
-/// cannot be read, the error of opening the dump says more.
-fn is_foreign(path: &Path) -> bool {
+/// Whether the file has the magic of an image.
+fn has_mark(path: &Path) -> bool {
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
-    let dump = [&b"minidump FreeBSD/"[..], b"FreeBSD Kernel Dump"];
-    let is_dump = dump.iter().any(|mark| head.starts_with(mark));
-    read.is_ok() && !is_dump && image::foreign(&head).is_some()
+    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
+    read.is_ok() && Foreign::of(&head).is_some_and(|foreign| foreign.is_image)
 }
 
 /// Opens the image at `path`. `None` if it could only be raw memory, which has no signature.
-pub(super) fn of(path: &Path, session: &Session<'_>) -> Option<Result<Facts, Failure>> {
+pub(super) fn of(path: &Path, session: &mut Session<'_>) -> Option<Result<Facts, Failure>> {
     let options = session.image_options();
     match image::open(path, &options) {
         Ok(image) if image.format == Format::Raw => None,
-        Ok(image) => Some(Ok(Facts::of(&image, path))),
+        Ok(image) => {
+            if let Some(what) = image.memory.contradiction() {
+                session.warn(path, what);
+            }
+            Some(Ok(Facts::of(&image, path)))
+        }
         // A file shorter than a page is not an image.
         Err(livecore_minidump::Error::Broken { region, .. }) if region == RAW => None,
         Err(error @ livecore_minidump::Error::Broken { .. }) => {
             Some(Err(Failure::from(error).about(path)))
         }
-        Err(error) if is_foreign(path) => Some(Err(Failure::from(error).about(path))),
+        Err(error) if has_mark(path) => Some(Err(Failure::from(error).about(path))),
         Err(_) => None,
     }
 }

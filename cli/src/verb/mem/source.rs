@@ -116,7 +116,7 @@ impl Source {
         path: &Path,
         needs: Needs,
         access: Access,
-        session: &Session<'_>,
+        session: &mut Session<'_>,
     ) -> Result<Target, Failure> {
         refuse_dump(path, needs)?;
         let options = image::Options {
@@ -146,6 +146,9 @@ impl Source {
         for note in &image.notes {
             let line = format_args!("{}: {note}", path.display());
             session.voice.say(line);
+        }
+        if let Some(what) = image.memory.contradiction() {
+            session.warn(path, what);
         }
         let parts = if needs.write {
             refuse_unchangeable(&image).map_err(|f| f.about(path))?;

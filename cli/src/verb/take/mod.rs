@@ -343,6 +343,9 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         let line = format_args!("{}: {note}", path.display());
         session.voice.say(line);
     }
+    if let Some(what) = opened.memory.contradiction() {
+        session.warn(path, what);
+    }
     let Some(elf) = elf else {
         return Err(without_kernel(&opened.memory).about(path));
     };

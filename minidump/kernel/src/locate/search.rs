@@ -78,7 +78,7 @@ pub(super) fn locate(
         found.retain(|here: &Located| image(here.kernphys).is_mapped_by(here.root, here.paging));
     }
     let roots = port.roots().join(" or ");
-    let misplaced = found.is_empty() && with_version > 0;
+    let mut misplaced = found.is_empty() && with_version > 0;
     let why = match found.as_slice() {
         [one] => {
             // i386's is where its start is linked to be: the image begins elsewhere.
@@ -116,14 +116,17 @@ pub(super) fn locate(
                     samples.len(),
                     match identity.is_at(*at) {
                         Some(false) => identity.elsewhere(&findings, port),
-                        _ => format!("{roots} makes no sense there"),
+                        _ => {
+                            misplaced = true;
+                            format!("{roots} there is no page table of it")
+                        }
                     }
                 ),
                 None if identity.own.is_some() && with_version == 0 => {
                     identity.elsewhere(&findings, port)
                 }
                 _ => format!(
-                    "{roots} makes no sense at any place ({with_version} had the version string)"
+                    "{roots} is no page table of it at any place ({with_version} had the version string)"
                 ),
             }
         }

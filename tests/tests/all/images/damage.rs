@@ -150,7 +150,7 @@ fn errors_name_region_offset_found_and_expected() {
 }
 
 #[test]
-fn ranges_out_of_order_are_put_in_order_and_ranges_over_each_other_are_refused() {
+fn ranges_out_of_order_are_put_in_order_and_ranges_that_differ_where_they_overlap_are_noticed() {
     let sorted = memory();
     let mut unordered = sorted.clone();
     unordered.ranges.reverse();
@@ -190,12 +190,22 @@ fn ranges_out_of_order_are_put_in_order_and_ranges_over_each_other_are_refused()
             ),
         ),
     ] {
-        let said = line(bytes);
-        assert!(said.contains("found address 0x10"), "{name}: {said}");
-        assert!(
-            said.contains("expected an address from 0x10"),
-            "{name}: {said}"
-        );
+        // Of compressed ranges only the places are known.
+        if name == "avml" {
+            let said = line(bytes);
+            assert!(said.contains("found address 0x101000"), "{said}");
+            assert!(said.contains("expected an address from 0x103000"), "{said}");
+            continue;
+        }
+        let image = open(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let said = image.memory.contradiction().unwrap_or_default();
+        let expected = "has other bytes from address 0x101000 on than the one at";
+        assert!(said.contains(expected), "{name}: {said}");
+        let mut page = vec![0; 4096];
+        image.memory.read(PhysAddr(0x10_1000), &mut page).unwrap();
+        // The range that begins lower; of Xen's single pages the one that lies first in the file.
+        let used = if name == "xen" { 3 } else { 1 };
+        assert!(page == [used; 4096], "{name}");
     }
 }
 
