@@ -86,22 +86,35 @@ pub struct MessageBuffer {
 }
 
 impl MessageBuffer {
-    /// The message buffer of a dump. The kernel's file is asked only if the dump alone does not
-    /// say where the ring begins.
+    /// The message buffer of a dump.
+    ///
+    /// The kernel copies the ring into the dump's section first, then logs its progress. With the
+    /// kernel file, the ring and its `struct msgbuf` are therefore read from the pages, as libkvm
+    /// does, unless the section has a structure with the same sequence number.
+    ///
+    /// # Errors
+    ///
+    /// If the section cannot be read.
     pub fn of(dump: &Dump, elf: Option<&KernelElf>) -> Result<Self, Error> {
         let section = dump.read_msgbuf_section()?;
         let mini = dump.header();
-        let by_symbol =
-            || elf.and_then(|elf| by_symbol(dump, elf, mini.order, mini.pointer_size()));
+        let (order, long_size) = (mini.order, mini.pointer_size());
         // The section has at least `msgbufsize` bytes.
-        let size = mini.msgbufsize as usize;
-        Ok(Self::new(
-            section,
-            size,
-            mini.order,
-            mini.pointer_size(),
-            by_symbol,
-        ))
+        let size = (mini.msgbufsize as usize).min(section.len());
+        let trailing = Msgbuf::parse(&section[size..], order, long_size)
+            .filter(|m| m.msg_size as usize == size);
+        let by_symbol = elf
+            .and_then(|elf| by_symbol(dump, elf, order, long_size))
+            .filter(|m| m.msg_size as usize == size);
+        if let Some(later) = by_symbol
+            && trailing.is_none_or(|m| m.msg_wseq != later.msg_wseq)
+        {
+            let mut ring = vec![0; size];
+            if dump.read_virt(VirtAddr(later.msg_ptr), &mut ring).is_ok() {
+                return Ok(Self::new(ring, size, order, long_size, || Some(later)));
+            }
+        }
+        Ok(Self::new(section, size, order, long_size, || by_symbol))
     }
 
     /// The message buffer that `msgbufp` of a kernel leads to: of a machine, or of a full dump.
@@ -196,12 +209,18 @@ impl MessageBuffer {
             .is_some_and(|m| m.msg_flags & MSGBUF_NEEDNL != 0)
     }
 
-    /// The ring's bytes, oldest first, without the NULs before the first.
+    /// The ring's bytes, oldest first, without the NULs before the first and after the last: the
+    /// kernel logs none.
     pub fn text(&self) -> Vec<u8> {
         let (new, old) = self.ring.split_at(self.start);
-        let text = [old, new].concat();
+        let mut text = [old, new].concat();
+        let end = text
+            .iter()
+            .rposition(|b| *b != 0)
+            .map_or(0, |last| last + 1);
+        text.truncate(end);
         let nuls = text.iter().take_while(|b| **b == 0).count();
-        text[nuls..].to_vec()
+        text.split_off(nuls)
     }
 
     /// What dmesg(8) prints: priorities taken off, lines that syslogd(8) or userland logged left
@@ -369,6 +388,18 @@ mod tests {
         let empty = buffer(vec![0; 20], 20);
         assert!(empty.text().is_empty() && empty.dmesg(false).is_empty());
         assert!(buffer(vec![], 100).dmesg(true).is_empty());
+    }
+
+    /// A live dump: the kernel logged its progress after it had copied the ring.
+    #[test]
+    fn sequence_number_ahead_of_the_ring_adds_no_nuls() {
+        let bytes = section(32, 0, b"one\ntwo\n");
+        let mut later = Msgbuf::parse(&bytes[32..], ByteOrder::Little, 8).unwrap();
+        later.msg_wseq += 9;
+        let ring = bytes[..32].to_vec();
+        let buffer = MessageBuffer::new(ring, 32, ByteOrder::Little, 8, || Some(later));
+        assert_eq!(buffer.text(), b"one\ntwo\n");
+        assert_eq!(buffer.dmesg(false), b"one\ntwo\n");
     }
 
     #[test]
