@@ -30,6 +30,9 @@ pub(super) struct Gzip {
     crc: Crc,
     begun: bool,
     stored: Vec<u8>,
+    /// Whether a write of its output has failed. Its buffer is full then and stays full, so that
+    /// deflate(3) makes no progress and the kernel returns EIO.
+    stuck: bool,
 }
 
 impl Stream {
@@ -42,6 +45,7 @@ impl Stream {
                 crc: Crc::new(),
                 begun: false,
                 stored: Vec::with_capacity(PIECE),
+                stuck: false,
             })),
             Codec::Zstd => Self::Zstd(frame()?),
         })
@@ -50,9 +54,9 @@ impl Stream {
     /// Gives all of `content` to the compressor and its output to `out`, and says how many bytes
     /// that made.
     ///
-    /// After an error this may be called again with the same content. Like the kernel's, the
-    /// compressor then goes on from where it was: what comes out the second time is no stream that
-    /// can be decompressed, except without compression.
+    /// After an error this may be called again with the same content. The kernel does not reset the
+    /// compressor: zstd continues where it was, and its second output cannot be decompressed. gzip
+    /// fails with EIO.
     pub(super) fn write(&mut self, content: &dyn ReadAt, out: &mut dyn Write) -> io::Result<u64> {
         let out = &mut Counted { out, count: 0 };
         match self {
@@ -122,6 +126,15 @@ fn pieces(content: &dyn ReadAt, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -
 
 impl Gzip {
     fn piece(&mut self, piece: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        if self.stuck {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let result = self.piece_of(piece, out);
+        self.stuck = result.is_err();
+        result
+    }
+
+    fn piece_of(&mut self, piece: &[u8], out: &mut dyn Write) -> io::Result<()> {
         if !std::mem::replace(&mut self.begun, true) {
             out.write_all(&GZIP_HEADER)?;
         }
@@ -130,6 +143,12 @@ impl Gzip {
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let result = self.trailer(out);
+        self.stuck = result.is_err();
+        result
+    }
+
+    fn trailer(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.push(&[], FlushCompress::Finish, out)?;
         out.write_all(&self.crc.sum().to_le_bytes())?;
         // The length modulo 2^32.

@@ -53,12 +53,25 @@ pub enum MemError {
     /// ECANCELED: somebody typed Ctrl-C on the system console.
     #[error("cancelled at the system console")]
     Cancelled,
-    /// EIO, or EAGAIN of an odd compressor: the kernel's compressor failed.
-    #[error("the kernel's compressor failed: take the dump uncompressed")]
+    /// EIO, or EAGAIN from a compressor that is neither gzip nor zstd. The kernel's gzip returns EIO
+    /// also if the file system is full: the second attempt fails in the compressor.
+    #[error(
+        "the kernel's compressor failed, or the file system is full (gzip): free space, or take the \
+         dump without --kernel-compress"
+    )]
     CompressorFailed,
     /// ENOSPC, EDQUOT, EFBIG: the file system of the dump is full.
     #[error("no space left for the dump: {0}")]
     NoSpace(#[source] io::Error),
+    /// ENOENT: there is no `/dev/mem`.
+    #[error("/dev/mem does not exist{}", if *jailed { " in this jail: run livecore on the host" } else { "" })]
+    NoDevice {
+        /// Whether the process is in a jail(8).
+        jailed: bool,
+    },
+    /// ENOTTY: the kernel has no MEM_EXTRACT_PADDR.
+    #[error("this kernel cannot translate addresses: it has no MEM_EXTRACT_PADDR")]
+    NoExtract,
     /// EFAULT: there is nothing at that address.
     #[error("nothing is at {at:#x}: {why}")]
     BadAddress {
@@ -170,6 +183,8 @@ impl MemError {
             Self::KernelCannotLiveDump | Self::NoRangeDriver | Self::BadRangeOperation { .. } => {
                 libc::EOPNOTSUPP
             }
+            Self::NoDevice { .. } => libc::ENOENT,
+            Self::NoExtract => libc::ENOTTY,
             Self::Cancelled => libc::ECANCELED,
             Self::CompressorFailed => libc::EIO,
             Self::NoSpace(source) => source.raw_os_error().unwrap_or(libc::ENOSPC),

@@ -64,6 +64,9 @@ impl<K: MemIoctl> FreeBsd<K> {
                 why: "opening the device takes group kmem, and for writing root and a \
                       kern.securelevel of 0 or less",
             },
+            io::ErrorKind::NotFound => MemError::NoDevice {
+                jailed: sysctl::number("security.jail.jailed").is_ok_and(|jailed| jailed != 0),
+            },
             _ => MemError::Io {
                 doing: "open /dev/mem",
                 source,
@@ -116,6 +119,20 @@ fn transfer_error(error: io::Error, at: u64, what: &'static str) -> MemError {
         Some(libc::EBADF) => MemError::NotOpenedFor { what },
         _ => MemError::Io {
             doing: "access memory",
+            source: error,
+        },
+    }
+}
+
+/// What an error of MEM_EXTRACT_PADDR means.
+fn extract_error(error: io::Error) -> MemError {
+    if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
+        return MemError::NeedsFreeBsd;
+    }
+    match error.raw_os_error() {
+        Some(libc::ENOTTY | libc::EOPNOTSUPP) => MemError::NoExtract,
+        _ => MemError::Io {
+            doing: "MEM_EXTRACT_PADDR",
             source: error,
         },
     }
@@ -212,7 +229,7 @@ impl<K: MemIoctl> MemDevice for FreeBsd<K> {
             ..MemExtract::default()
         };
         self.issue(Request::ExtractPaddr(&mut extract))
-            .map_err(|e| range_error(e, vaddr, 0, 0))?;
+            .map_err(extract_error)?;
         let unmapped = |state| Ok(Extracted::unmapped(state));
         match MeState::from_raw(extract.me_state) {
             Some(MeState::Mapped) => Ok(Extracted {
@@ -441,6 +458,15 @@ mod tests {
         let Err(error) = FreeBsd::open_at(missing, missing, Access::READ, Record::default()) else {
             panic!("opened what is not there");
         };
-        assert!(matches!(error, MemError::Io { .. }), "{error}");
+        assert!(
+            matches!(error, MemError::NoDevice { jailed: false }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn kernel_without_the_request_cannot_translate() {
+        let error = device(Some(libc::ENOTTY)).extract_paddr(0).unwrap_err();
+        assert!(matches!(error, MemError::NoExtract), "{error}");
     }
 }

@@ -33,9 +33,9 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
             what: format!("a walk through the running {arch} kernel from user space"),
         });
     }
-    let kmem = Kmem(device.clone());
+    check_kernel(&*device, elf)?;
+    let kmem = Kmem(&*device);
     let variables = Variables { elf, memory: &kmem };
-    same_kernel(variables)?;
     let root = variables.u64("KPML4phys")?;
     let kernphys = match elf.symbol("kernphys") {
         Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART => {
@@ -60,18 +60,23 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
     Ok(Machine::at(Arc::new(memory), located, elf)?)
 }
 
-/// The file must be that of the kernel that runs: they say the same of themselves.
-fn same_kernel(variables: Variables<'_>) -> Result<(), LocateError> {
-    let symbol = variables
-        .elf
+/// Checks that `elf` is the file of the running kernel: the contents of `version` must be equal in the
+/// file and in memory.
+///
+/// # Errors
+///
+/// [`LocateError::NoKernel`] if they differ, [`LocateError::NoSymbol`] without that symbol.
+pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), LocateError> {
+    let kmem = Kmem(device);
+    let variables = Variables { elf, memory: &kmem };
+    let symbol = elf
         .symbol("version")
         .ok_or(LocateError::NoSymbol { name: "version" })?;
     let len = match symbol.size {
         1..=512 => symbol.size as usize,
         _ => 64,
     };
-    let Some(own) = variables
-        .elf
+    let Some(own) = elf
         .bytes_at(symbol.value, len)
         .filter(|contents| contents.in_file)
     else {
@@ -84,13 +89,13 @@ fn same_kernel(variables: Variables<'_>) -> Result<(), LocateError> {
         return Ok(());
     }
     Err(LocateError::NoKernel {
-        why: "another version runs than the file has".into(),
+        why: "the running kernel has another version than the file".into(),
         misplaced: false,
     })
 }
 
 /// `/dev/kmem` as a kernel's memory: what has an address there can be read.
-struct Kmem(Arc<dyn MemDevice>);
+struct Kmem<'a>(&'a dyn MemDevice);
 
 fn not_there(error: MemError) -> io::Error {
     match error {
@@ -99,7 +104,7 @@ fn not_there(error: MemError) -> io::Error {
     }
 }
 
-impl KernelMemory for Kmem {
+impl KernelMemory for Kmem<'_> {
     fn page_size(&self) -> u64 {
         amd64::PAGE_SIZE
     }

@@ -12,7 +12,7 @@ use livecore_livedump::emulated::{Credentials, Emulated};
 use livecore_livedump::image::{self, Format, Image, RawLayout};
 use livecore_livedump::mem4::freebsd::{DEV_MEM, FreeBsd};
 use livecore_livedump::mem4::{Access, Device, MemDevice, MemError};
-use livecore_livedump::take::running::bootfile;
+use livecore_livedump::take::running::{bootfile, check_kernel};
 use livecore_livedump::take::{TakeError, settle};
 use livecore_minidump::{Dump, Error, KernelElf, OpenOptions};
 
@@ -267,15 +267,28 @@ fn refuse_dump(path: &Path, needs: Needs) -> Result<(), Failure> {
 impl Target {
     /// The kernel's file with its symbols.
     pub(super) fn kernel(&self) -> Result<(PathBuf, Arc<KernelElf>), Failure> {
-        if let Some((path, elf)) = &self.kernel {
-            return Ok((path.clone(), elf.clone()));
+        let (path, elf) = match &self.kernel {
+            Some((path, elf)) => (path.clone(), Arc::clone(elf)),
+            None => {
+                let path = bootfile().map(PathBuf::from).map_err(|e| {
+                    Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
+                        .next("use --kernel ELF")
+                })?;
+                let elf = Arc::new(input::kernel(&path)?);
+                (path, elf)
+            }
+        };
+        if self.is_live() {
+            // An installed kernel may not be running yet: its symbols are at other addresses.
+            check_kernel(&*self.device, &elf)
+                .map_err(|error| Failure::from(TakeError::from(error)).about(&path))?;
         }
-        let path = bootfile().map(PathBuf::from).map_err(|e| {
-            Failure::could_not(format_args!("cannot read kern.bootfile: {e}"))
-                .next("use --kernel ELF")
-        })?;
-        let elf = input::kernel(&path)?;
-        Ok((path, Arc::new(elf)))
+        Ok((path, elf))
+    }
+
+    /// Whether the memory is that of the running system.
+    fn is_live(&self) -> bool {
+        self.name == Path::new(DEV_MEM)
     }
 
     /// Converts an error of the device, and adds the device's name.
@@ -307,9 +320,13 @@ fn failure(error: MemError, name: &Path) -> Failure {
         | (_, _, Some(LocateError::Unsupported { .. })) => Exit::UNSUPPORTED,
         (_, Some(TakeError::Contradiction { .. } | TakeError::Memory { .. }), _)
         | (_, _, Some(_)) => Exit::BROKEN,
-        (MemError::NeedsFreeBsd | MemError::NoRangeDriver | MemError::Unchangeable { .. }, ..) => {
-            Exit::UNSUPPORTED
-        }
+        (
+            MemError::NeedsFreeBsd
+            | MemError::NoRangeDriver
+            | MemError::NoExtract
+            | MemError::Unchangeable { .. },
+            ..,
+        ) => Exit::UNSUPPORTED,
         (MemError::Io { source, .. }, ..) if source.kind() == std::io::ErrorKind::InvalidData => {
             Exit::BROKEN
         }
