@@ -3,21 +3,13 @@
 use std::io;
 use std::path::Path;
 
+use rustix::fs::StatVfs;
+
 use super::PublishError;
 use super::directory::Directory;
 
 /// How often a writer looks again, in bytes written.
 const EVERY: u64 = 16 << 20;
-
-/// Checks that `needed` bytes fit into `directory` beside its `minfree`; what is wrong with that
-/// file is said in `notes`.
-pub(crate) fn check(
-    directory: &Directory,
-    needed: u64,
-    notes: &mut Vec<String>,
-) -> Result<(), PublishError> {
-    FreeSpace::check(directory, needed, notes).map(|_| ())
-}
 
 /// Bytes that are free on the file system of `directory`.
 pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
@@ -34,7 +26,46 @@ pub fn available(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
     let opened = Directory::open(directory)?;
     let vfs = rustix::fs::fstatvfs(&*opened.fd)
         .map_err(|e| PublishError::from_io("statvfs", &opened.path, e.into()))?;
-    Ok(vfs.f_bavail.saturating_mul(vfs.f_frsize))
+    Ok(blocks_for_users(&vfs).saturating_mul(vfs.f_frsize))
+}
+
+/// Blocks that any user may write. UFS counts them below zero when root has used its reserve, which
+/// is a large number here.
+fn blocks_for_users(vfs: &StatVfs) -> u64 {
+    if vfs.f_bavail > vfs.f_blocks {
+        0
+    } else {
+        vfs.f_bavail
+    }
+}
+
+/// A note if a dump of about `expected` bytes may not fit into `directory`.
+///
+/// # Errors
+///
+/// [`PublishError::NotEnoughSpace`] if less is free than `minfree` reserves.
+pub(crate) fn check_estimate(
+    directory: &Directory,
+    expected: u64,
+    notes: &mut Vec<String>,
+) -> Result<(), PublishError> {
+    let free = FreeSpace::check(directory, 0, notes)?;
+    match free.fits(expected) {
+        Err(PublishError::NotEnoughSpace {
+            path,
+            needed,
+            available,
+            ..
+        }) => {
+            notes.push(format!(
+                "{}: {available} KiB available, the dump may need up to {needed} KiB; if it fails, use \
+                 --walk, --kernel-compress or another TMPDIR",
+                path.display()
+            ));
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// The free space of a directory, watched while a dump grows.
@@ -96,7 +127,7 @@ impl FreeSpace {
         let blocks = if self.minfree == 0 {
             vfs.f_bfree
         } else {
-            vfs.f_bavail
+            blocks_for_users(&vfs)
         };
         let free = u128::from(blocks) * u128::from(vfs.f_frsize) / 1024;
         let free = u64::try_from(free).unwrap_or(u64::MAX);
@@ -130,6 +161,30 @@ mod tests {
         assert_eq!(parse_minfree(b"-1\n"), None);
         assert_eq!(parse_minfree(b"2048 KiB\n"), None);
         assert_eq!(parse_minfree(b""), None);
+    }
+
+    #[test]
+    fn blocks_below_zero_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let vfs = rustix::fs::fstatvfs(&*directory.fd).unwrap();
+        assert_eq!(blocks_for_users(&vfs), vfs.f_bavail);
+        let reserve_used = StatVfs {
+            f_bavail: -5_i64 as u64,
+            ..vfs
+        };
+        assert_eq!(blocks_for_users(&reserve_used), 0);
+    }
+
+    #[test]
+    fn estimate_that_does_not_fit_is_a_note_with_remedies() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let mut notes = Vec::new();
+        check_estimate(&directory, 1, &mut notes).unwrap();
+        assert!(notes.is_empty());
+        check_estimate(&directory, u64::MAX, &mut notes).unwrap();
+        assert!(notes[0].contains("--walk"), "{notes:?}");
     }
 
     #[test]

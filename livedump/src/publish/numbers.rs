@@ -44,6 +44,9 @@ impl Number {
 pub struct Numbers {
     taken: BTreeMap<u32, Number>,
     bounds: u32,
+    /// The temporary file of a `savecore -L`, which has read `bounds` and will remove the files of
+    /// that number.
+    of_savecore: Option<String>,
 }
 
 impl Numbers {
@@ -51,11 +54,15 @@ impl Numbers {
     pub fn read(directory: &Directory) -> Result<Self, PublishError> {
         let failed = |e: io::Error| PublishError::from_io("read", &directory.path, e);
         let mut taken = BTreeMap::<u32, Number>::new();
+        let mut of_savecore = None;
         for entry in Dir::read_from(&*directory.fd).map_err(|e| failed(e.into()))? {
             let entry = entry.map_err(|e| failed(e.into()))?;
             let Ok(name) = entry.file_name().to_str() else {
                 continue;
             };
+            if is_savecores_temporary(name) {
+                of_savecore = Some(name.into());
+            }
             let Some((stem, number)) = split(name) else {
                 continue;
             };
@@ -70,6 +77,7 @@ impl Numbers {
         Ok(Self {
             taken,
             bounds: parse_bounds(&directory.head("bounds", 5).unwrap_or_default()),
+            of_savecore,
         })
     }
 
@@ -92,6 +100,14 @@ impl Numbers {
         let last = max.map_or(LAST_NUMBER, |m| (m.get() - 1).min(LAST_NUMBER));
         let first = if self.bounds > last { 0 } else { self.bounds };
         for number in (first..=last).chain(0..first) {
+            if let Some(name) = &self.of_savecore
+                && number == self.bounds
+            {
+                notes.push(format!(
+                    "number {number} is left to savecore(8), whose temporary file is {name}"
+                ));
+                continue;
+            }
             let here = self.at(number);
             if here.is_free() || (max.is_some() && here.foreign.is_none()) {
                 return Ok((number, notes));
@@ -109,6 +125,13 @@ impl Numbers {
             last,
         })
     }
+}
+
+/// Whether `name` is a temporary file of `savecore -L`: mkostempsat(3) of `livecore.tmp.XXXXXX`.
+fn is_savecores_temporary(name: &str) -> bool {
+    name.strip_prefix("livecore.tmp.").is_some_and(|random| {
+        random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
 }
 
 /// What `bounds` says after dump `number` is complete.
@@ -187,6 +210,19 @@ mod tests {
                 "number 4 is taken by livecore.4.gz"
             ]
         );
+    }
+
+    #[test]
+    fn number_of_a_running_savecore_is_left_to_it() {
+        let (_dir, directory, n) = numbers(&["livecore.tmp.a7Bc9x", "vmcore.6"], "5\n");
+        let (number, notes) = n.next(None, &directory).unwrap();
+        assert_eq!(number, 7);
+        assert!(notes[0].contains("livecore.tmp.a7Bc9x"), "{notes:?}");
+        let (number, _) = n.next(NonZeroU32::new(6), &directory).unwrap();
+        assert_eq!(number, 0);
+        // Livecore's own temporary files have eight characters.
+        let (_dir, directory, n) = numbers(&["livecore.tmp.abcdefgh"], "5\n");
+        assert_eq!(n.next(None, &directory).unwrap().0, 5);
     }
 
     #[test]

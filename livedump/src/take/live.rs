@@ -91,7 +91,7 @@ impl LiveKernel {
     ) -> Result<Live, TakeError> {
         let mut notes = Vec::new();
         let directory = Directory::open(spool)?;
-        free::check(&directory, expected(), &mut notes)?;
+        free::check_estimate(&directory, expected(), &mut notes)?;
         let mut temporary = Temporary::create(&directory, 0o600)?;
         temporary.remove();
         let request = DumpRequest {
@@ -217,8 +217,9 @@ impl LiveKernel {
     }
 }
 
-/// What the kernel has wired, in bytes: about what a minidump holds, and a little more. 0 if it
-/// does not say.
+/// An estimate of a minidump's size: the memory that the kernel has wired, in bytes; 0 if unknown.
+/// A dump can be three times as large, since free pages that the kernel maps are dumped, or smaller,
+/// since ZFS's ARC is wired and not dumped.
 pub(super) fn expected() -> u64 {
     let wired = || -> io::Result<u64> {
         let pages = sysctl::number("vm.stats.vm.v_wire_count")?;

@@ -258,8 +258,8 @@ impl Run<'_, '_> {
             pages: live.pages,
             notes: live.notes.clone(),
         };
-        let (written, took) = self.write(&content, &Provenance::default)?;
-        self.publish(written, took, Some(content.pages), content.notes)
+        let (written, _) = self.write(&content, &Provenance::default)?;
+        self.publish(written, begun.elapsed(), Some(content.pages), content.notes)
     }
 
     /// Writes the dump, and says how long that took. `provenance` is asked for when every page

@@ -208,12 +208,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         converge: args.converge,
         // A file system with space for the dump has space for its temporary files.
         spool_dir: match destination.directory() {
-            Some(directory) => directory.into(),
+            Some(directory) if !is_device(&args.out) => directory.into(),
             // The spool file is as large as the dump, and /tmp may be in memory.
-            None if args.is_live() => {
+            _ if args.is_live() => {
                 std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
             }
-            None => session.env.spool_dir.clone(),
+            _ => session.env.spool_dir.clone(),
         },
         ..RunOptions::new(target)
     };
@@ -244,6 +244,12 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     }
     output::report(&done.written, done.published, &target, done.took).print(args.json, session)
+}
+
+/// Whether `path` is a device, such as /dev/null: its directory is not one for large files.
+fn is_device(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Fails for options that a dump by the running kernel does not support.
