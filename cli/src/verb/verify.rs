@@ -65,7 +65,7 @@ pub struct Args {
     /// Check headers, sizes and the seal; do not decode frames
     #[arg(long, conflicts_with = "deep")]
     pub quick: bool,
-    /// Check all page-table entries and the kernel's lists too
+    /// With --kernel, check lists of processes and threads too
     #[arg(long)]
     pub deep: bool,
     /// Check only these rules
