@@ -1,4 +1,4 @@
-//! Tests that README.md and docs/mem4.md cite exist, and every claim there cites one.
+//! README.md and docs/mem4.md cite a test for every claim, and the tests exist.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::rust_source::{read, root};
 
-/// The names of the functions in a file, or in the files of a folder, that are tests.
+/// The names of the tests in a file, or in the files of a folder.
 fn tests(path: &Path) -> Vec<String> {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap();
@@ -30,12 +30,12 @@ fn tests(path: &Path) -> Vec<String> {
     names
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// `m::name` as its parts.
+/// Splits `m::name`.
 fn named(text: &str) -> Option<(&str, &str)> {
     let (file, name) = text.split_once("::")?;
     let one_letter = file.len() == 1 && file.chars().all(|c| c.is_ascii_lowercase());
@@ -44,7 +44,7 @@ fn named(text: &str) -> Option<(&str, &str)> {
 }
 
 #[test]
-fn every_promise_of_mem4_names_a_test_that_exists() {
+fn all_promises_of_mem4_cite_an_existing_test() {
     let page = fs::read_to_string(root().join("docs/mem4.md")).unwrap();
     let mut files = BTreeMap::new();
     let (mut promises, mut broken) = (0, Vec::new());
@@ -64,13 +64,13 @@ fn every_promise_of_mem4_names_a_test_that_exists() {
                 .get(*file)
                 .is_some_and(|tests: &Vec<String>| tests.iter().any(|test| test == name));
             if !exists {
-                broken.push(format!("no test {file}::{name}"));
+                broken.push(format!("no such test: {file}::{name}"));
             }
         }
         if in_promises && !line.starts_with("|---") {
             promises += 1;
             if names.is_empty() {
-                broken.push(format!("nothing shows: {line}"));
+                broken.push(format!("no test cited: {line}"));
             }
         }
         in_promises |= line.starts_with("| promise |");
@@ -81,7 +81,7 @@ fn every_promise_of_mem4_names_a_test_that_exists() {
 }
 
 #[test]
-fn tests_are_told_from_other_functions() {
+fn only_functions_with_the_test_attribute_are_tests() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.rs");
     fs::write(&path, "#[test]\nfn a_law() {}\n\nfn helper() {}\n").unwrap();
@@ -90,32 +90,17 @@ fn tests_are_told_from_other_functions() {
     assert_eq!(named("livecore_livedump::mem4"), None);
 }
 
-/// A test that a text cites as `file.rs::name`, and whether there is one.
+/// Whether the test that `file.rs::name` cites exists.
 fn is_a_test(citation: &str) -> bool {
-    let Some((file, name)) = citation.rsplit_once("::") else {
-        return false;
-    };
-    let Ok(text) = fs::read_to_string(root().join(file)) else {
-        return false;
-    };
-    let mut attribute = false;
-    for line in text.lines().map(str::trim) {
-        if line == "#[test]" {
-            attribute = true;
-        } else if let Some(rest) = line.strip_prefix("fn ") {
-            if attribute && rest.strip_prefix(name).is_some_and(|r| r.starts_with('(')) {
-                return true;
-            }
-            attribute = false;
-        }
-    }
-    false
+    citation.rsplit_once("::").is_some_and(|(file, name)| {
+        let path = root().join(file);
+        path.is_file() && tests(&path).iter().any(|test| test == name)
+    })
 }
 
-/// The README's table of what is supported: every cell is `no` or the letters of tests, and every
-/// test that is named exists.
+/// Every cell of the README's table of supported dumps is `no` or the letters of tests.
 #[test]
-fn what_is_supported_is_shown_by_a_test_that_exists() {
+fn support_in_the_readme_cites_existing_tests() {
     let readme = read("README.md");
     let mut broken = Vec::new();
     let citations = readme
@@ -125,7 +110,7 @@ fn what_is_supported_is_shown_by_a_test_that_exists() {
     assert!(citations.len() > 20, "only {citations:?}");
     for citation in citations {
         if !is_a_test(citation) {
-            broken.push(format!("no test {citation}"));
+            broken.push(format!("no such test: {citation}"));
         }
     }
 
@@ -157,24 +142,24 @@ fn what_is_supported_is_shown_by_a_test_that_exists() {
         for cell in row.iter().skip(2).filter(|cell| *cell != "no") {
             let letters = cell.rsplit(':').next().unwrap_or_default();
             if letters.trim().is_empty() {
-                broken.push(format!("no test shows a cell of {row:?}"));
+                broken.push(format!("no test cited in a cell of {row:?}"));
             }
             for letter in letters.split_whitespace() {
                 used.push(letter.to_owned());
                 if !named.contains_key(letter) {
-                    broken.push(format!("{letter} of {row:?} is not named"));
+                    broken.push(format!("{letter} of {row:?} is not in the table of tests"));
                 }
             }
         }
     }
     for (letter, what) in &named {
         if !used.contains(letter) {
-            broken.push(format!("{letter} ({what}) is in no cell"));
+            broken.push(format!("{letter} ({what}) is not used in a cell"));
         }
     }
     assert!(
         broken.is_empty(),
-        "support that no test shows:\n{}",
+        "support without a test:\n{}",
         broken.join("\n")
     );
 }

@@ -1,49 +1,30 @@
-//! Conversions, with the builder and other people's decoders as witnesses.
+//! Conversions, checked against the independent builder and other decoders.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
-use livecore_minidump::convert::{Target, convert};
-use livecore_minidump::{Container, Dump, KernelMemory, OpenOptions, PhysAddr};
+use livecore_compress::{Codec, ReadAt};
+use livecore_minidump::{Container, KernelMemory, PhysAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::machines::{self, machine};
 use livecore_tests::mkdump::{self, Built};
 use livecore_verify::compare::Answer;
 
-const CONTAINERS: [Container; 3] = [Container::Saved, Container::Raw, Container::Sealed];
-const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
+use crate::dumps::{CODECS, CONTAINERS, compared, open, target};
 
-fn open(bytes: &[u8]) -> Dump {
-    Dump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap()
-}
-
+/// Converts with small frames, so that small dumps have several.
 fn converted(bytes: &[u8], container: Container, codec: Codec) -> Vec<u8> {
-    let mut encoding = Encoding::new(codec);
-    // Small frames, so that small dumps have several.
-    encoding.frame_size = 16384;
-    let mut out = Vec::new();
-    let target = Target {
-        container,
-        encoding,
-    };
-    convert(&open(bytes), &target, &mut out, &NoProgress).unwrap();
-    out
+    crate::dumps::converted(bytes, &target(container, codec, 16384))
 }
 
-/// The comparison of two dumps, which derives everything itself, says that they are the same.
 fn assert_same(before: &[u8], after: &[u8], pages: usize, what: &str) {
-    let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(before.to_vec()), Arc::new(after.to_vec())];
-    let options = livecore_verify::Options::default();
-    let found =
-        livecore_verify::compare::compare(sources, ["before", "after"], &options, &NoProgress);
+    let found = compared(before, after);
     assert_eq!(found.answer, Answer::Same, "{what}: {:#}", found.value());
     assert_eq!(found.same, pages as u64, "{what}");
 }
 
-/// Sound recipes and a few random machines: saved and live dumps of every codec.
+/// Sound recipes and random machines: saved and live dumps in every codec.
 fn dumps() -> Vec<(String, Built)> {
     let wanted = [
         "live",
@@ -73,7 +54,7 @@ fn dumps() -> Vec<(String, Built)> {
     found
 }
 
-/// Every container and codec for a few dumps, and two for each of the others.
+/// Every container and codec for the first dumps, two combinations for each of the others.
 fn grid(index: usize) -> Vec<(Container, Codec)> {
     let all: Vec<_> = CONTAINERS
         .iter()
@@ -86,7 +67,7 @@ fn grid(index: usize) -> Vec<(Container, Codec)> {
 }
 
 #[test]
-fn a_converted_dump_has_the_same_payload_and_the_same_pages() {
+fn conversion_preserves_payload_and_pages() {
     for (index, (name, built)) in dumps().into_iter().enumerate() {
         for (container, codec) in grid(index) {
             let out = converted(&built.bytes, container, codec);
@@ -105,7 +86,7 @@ fn a_converted_dump_has_the_same_payload_and_the_same_pages() {
             let payload = dump.payload();
             let mut back = vec![0; built.payload.len()];
             payload.read_exact_at(&mut back, 0).unwrap();
-            assert!(back == built.payload, "{what}: another payload");
+            assert!(back == built.payload, "{what}: payload differs");
             assert_eq!(
                 payload.size().unwrap(),
                 built.payload.len() as u64,
@@ -115,17 +96,15 @@ fn a_converted_dump_has_the_same_payload_and_the_same_pages() {
             for (pa, content) in &oracle.pages {
                 let mut page = vec![0; content.len()];
                 dump.read_phys(PhysAddr(*pa), &mut page).unwrap();
-                assert!(page == *content, "{what}: page {pa:#x} is another");
+                assert!(page == *content, "{what}: page {pa:#x} differs");
             }
             assert_same(&built.bytes, &out, oracle.pages.len(), &what);
         }
     }
 }
 
-/// The stream ends where the seal or the padding begins; decoders are to stop there or
-/// to see nothing in it.
 #[test]
-fn other_decoders_find_the_payload_in_saved_and_sealed_files() {
+fn other_decoders_decode_saved_and_sealed_files_to_the_payload() {
     for (index, (name, built)) in dumps().into_iter().enumerate().step_by(3) {
         let container = if index % 2 == 0 {
             Container::Sealed
@@ -154,7 +133,7 @@ fn other_decoders_find_the_payload_in_saved_and_sealed_files() {
 }
 
 #[test]
-fn the_programs_gzip_and_zstd_decode_what_we_write_without_a_warning() {
+fn gzip_and_zstd_programs_decode_without_warnings() {
     let text = "minidump amd64 3
         kernbase 0xffffffff80000000
         avail 0x1000 0x100000
@@ -175,17 +154,16 @@ fn the_programs_gzip_and_zstd_decode_what_we_write_without_a_warning() {
             let writer = std::thread::spawn(move || stdin.write_all(&file));
             let output = child.wait_with_output().unwrap();
             writer.join().unwrap().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program}, {container}: {said}");
-            assert_eq!(said, "", "{program}, {container}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{program}, {container}: {stderr}");
+            assert_eq!(stderr, "", "{program}, {container}");
             assert!(output.stdout == built.payload, "{program}, {container}");
         }
     }
 }
 
-/// What a kernel would have written is known to the byte where nothing is compressed.
 #[test]
-fn a_compressed_live_dump_unpacks_to_the_live_file_of_an_uncompressed_one() {
+fn compressed_live_dump_converts_to_the_bytes_of_the_uncompressed_live_dump() {
     let machine = "minidump arm64 3
         pagesize 16K
         avail 0x800000000 0x800020000
@@ -209,16 +187,16 @@ fn a_compressed_live_dump_unpacks_to_the_live_file_of_an_uncompressed_one() {
     }
 }
 
-/// The version that the seal at the end of `bytes` states.
+/// The version in the seal at the end of `bytes`.
 fn seal_version(bytes: &[u8]) -> u16 {
     let magic = b"LVCRSEAL";
     let at = bytes.windows(8).rposition(|w| w == magic).unwrap();
     u16::from_le_bytes([bytes[at + 8], bytes[at + 9]])
 }
 
-/// The builder seals in version 1, by another hand than ours.
+/// The independent builder writes seals of version 1.
 #[test]
-fn sealed_dumps_of_version_1_are_read_and_become_version_2_when_converted() {
+fn version_1_seals_are_read_and_converted_to_version_2() {
     let recipes = recipes().unwrap();
     for (name, codec) in [
         ("sealed-none", Codec::None),

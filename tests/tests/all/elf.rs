@@ -1,5 +1,5 @@
-//! Laws of full dumps and exported ELF cores, for random machines of every architecture; the cores
-//! are read by goblin, which shares nothing with their writer.
+//! Full dumps and exported ELF cores of random machines of every architecture. The cores are read
+//! with goblin, which is independent of their writer.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,40 +7,25 @@ use std::sync::Arc;
 
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_LOAD;
-use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
+use livecore_compress::{Codec, NoProgress, ReadAt};
 use livecore_minidump::convert::{Target, convert, convert_full, to_elf, to_full};
 use livecore_minidump::elf::core::ElfCore;
 use livecore_minidump::elf::export::{ExportOptions, export};
 use livecore_minidump::elf::notes::{NoteStyle, ThreadNote};
 use livecore_minidump::{
-    AnyDump, Container, Dump, HeaderOrigin, KernelMemory, OpenOptions, PhysAddr,
+    AnyDump, Container, Dump, HeaderOrigin, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
 };
 use livecore_tests::machines::{kinds, machine};
 use livecore_tests::mkdump;
 use livecore_tests::random::Random;
 
+use crate::dumps::{CODECS, CONTAINERS, open, open_full, target};
+
 const SEEDS: u64 = 3;
+const FRAME: u32 = 1 << 20;
 
 fn plain() -> Target {
-    target(Container::Saved, Codec::None)
-}
-
-fn target(container: Container, codec: Codec) -> Target {
-    Target {
-        container,
-        encoding: Encoding::new(codec),
-    }
-}
-
-fn open(bytes: Vec<u8>) -> Dump {
-    Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap()
-}
-
-fn open_full(bytes: Vec<u8>) -> Arc<livecore_minidump::FullDump> {
-    match AnyDump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap() {
-        AnyDump::Full(dump) => dump,
-        AnyDump::Mini(_) => panic!("a minidump"),
-    }
+    target(Container::Saved, Codec::None, FRAME)
 }
 
 fn core_of(dump: &Dump, style: NoteStyle) -> Vec<u8> {
@@ -62,14 +47,14 @@ fn core_of(dump: &Dump, style: NoteStyle) -> Vec<u8> {
     out
 }
 
-/// The pages that a core has, by address.
+/// The pages of a core by virtual address.
 fn pages_of<'a>(elf: &Elf<'_>, core: &'a [u8], page: u64) -> BTreeMap<u64, (u64, &'a [u8])> {
     let mut pages = BTreeMap::new();
     let mut end = 0;
     for load in elf.program_headers.iter().filter(|p| p.p_type == PT_LOAD) {
         assert!(
             load.p_vaddr >= end,
-            "segments descend at {:#x}",
+            "segments not ascending at {:#x}",
             load.p_vaddr
         );
         assert_eq!(load.p_filesz, load.p_memsz);
@@ -85,7 +70,7 @@ fn pages_of<'a>(elf: &Elf<'_>, core: &'a [u8], page: u64) -> BTreeMap<u64, (u64,
 }
 
 #[test]
-fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back() {
+fn exported_core_contains_exactly_the_mapped_pages_and_the_minidump() {
     let mut checked = 0;
     for kind in kinds() {
         for seed in 1..=SEEDS {
@@ -93,7 +78,7 @@ fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back(
             let built = mkdump::build_all(&text).unwrap();
             let oracle = built.oracle.as_ref().unwrap();
             let name = format!("{} v{} seed {seed}", kind.architecture, kind.version);
-            let dump = open(built.bytes.clone());
+            let dump = open(&built.bytes);
             for style in [NoteStyle::FreeBsd, NoteStyle::Linux] {
                 let core = core_of(&dump, style);
                 let elf = Elf::parse(&core).unwrap();
@@ -131,12 +116,12 @@ fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back(
                         checked += 1;
                     }
                 }
-                // What no table maps is not there: every address translates to its page.
+                // Unmapped pages are not in the core: every address translates to its page.
                 for (va, (_, bytes)) in &pages {
-                    let pa = dump.translate(livecore_minidump::VirtAddr(*va)).unwrap();
+                    let pa = dump.translate(VirtAddr(*va)).unwrap();
                     assert!(*bytes == oracle.pages[&pa.0].as_slice(), "{name} {va:#x}");
                 }
-                let again = open(core);
+                let again = open(&core);
                 assert!(again.envelope().is_embedded());
                 assert_eq!(
                     again.envelope().known_len(),
@@ -152,13 +137,13 @@ fn exported_core_has_every_mapped_page_and_no_other_and_gives_the_minidump_back(
 }
 
 #[test]
-fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_elsewhere() {
+fn full_dump_from_a_minidump_has_its_pages_and_holes_elsewhere() {
     for kind in kinds() {
         for seed in 1..=SEEDS {
             let built = mkdump::build_all(&machine(&kind, seed)).unwrap();
             let oracle = built.oracle.as_ref().unwrap();
             let name = format!("{} v{} seed {seed}", kind.architecture, kind.version);
-            let dump = open(built.bytes.clone());
+            let dump = open(&built.bytes);
             let mut out = Vec::new();
             let narrow = matches!(
                 kind.architecture,
@@ -171,18 +156,16 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
                 continue;
             }
             written.unwrap();
-            let full = open_full(out);
+            let full = open_full(&out);
             assert_eq!(full.arch(), dump.header().arch);
             assert_eq!(full.head().class.word, if narrow { 4 } else { 8 }, "{name}");
-            // It carries the minidump, and virtual addresses lead where they did.
-            let carried = full.minidump().expect(&name);
+            // It contains the minidump, and virtual addresses translate as before.
+            let minidump = full.minidump().expect(&name);
             let mut back = vec![0; built.payload.len()];
-            carried.payload().read_exact_at(&mut back, 0).unwrap();
+            minidump.payload().read_exact_at(&mut back, 0).unwrap();
             assert!(back == built.payload, "{name}");
             for mapped in &oracle.mapped {
-                let found = full
-                    .translate(livecore_minidump::VirtAddr(mapped.va))
-                    .unwrap();
+                let found = full.translate(VirtAddr(mapped.va)).unwrap();
                 assert_eq!(found.0, mapped.pa, "{name} {:#x}", mapped.va);
             }
             assert!(
@@ -207,7 +190,7 @@ fn full_dump_of_a_minidump_has_its_pages_at_their_physical_addresses_and_holes_e
 }
 
 #[test]
-fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
+fn full_dumps_are_read_in_every_container_and_codec() {
     for arch in [
         "amd64",
         "arm64",
@@ -223,10 +206,10 @@ fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
              pages 0x200000 4 seed 1\n"
         );
         let built = mkdump::build_all(&text).unwrap();
-        let full = open_full(built.bytes.clone());
+        let full = open_full(&built.bytes);
         let ranges: Vec<_> = full.ranges().iter().map(|r| (r.start, r.end())).collect();
         assert_eq!(ranges, [(0x1000, 0x9000), (0x20_0000, 0x20_a000)], "{arch}");
-        // Contents follow each other in the payload, the last one ends it.
+        // The payload ends with the contents of the ranges.
         let data = built.payload.len() - (0x8000 + 0xa000);
         let mut bytes = vec![0; 0xa000];
         full.read_phys(PhysAddr(0x20_0000), &mut bytes).unwrap();
@@ -238,12 +221,12 @@ fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
             );
         }
         assert_eq!(full.delta().is_some(), arch == "arm");
-        for container in [Container::Saved, Container::Raw, Container::Sealed] {
-            for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+        for container in CONTAINERS {
+            for codec in CODECS {
                 let mut out = Vec::new();
-                let to = target(container, codec);
+                let to = target(container, codec, FRAME);
                 convert_full(&full, &to, &mut out, &NoProgress).unwrap();
-                let again = open_full(out);
+                let again = open_full(&out);
                 assert_eq!(
                     (again.envelope().container(), again.envelope().codec()),
                     (container, codec)
@@ -263,27 +246,28 @@ fn full_dumps_that_the_builder_makes_are_read_in_every_container_and_codec() {
 }
 
 #[test]
-fn foreign_stream_becomes_the_same_full_dump_and_core_as_its_payload() {
+fn compressed_dump_exports_the_same_full_dump_and_core_as_its_payload() {
     let text = format!(
         "{}container saved\ncompress zstd\n",
         machine(&kinds()[0], 5)
     );
     let built = mkdump::build_all(&text).unwrap();
-    let (foreign, whole) = (open(built.bytes.clone()), open(built.payload.clone()));
+    let (compressed, plain_dump) = (open(&built.bytes), open(&built.payload));
     let full = |dump: &Dump| {
         let mut out = Vec::new();
         to_full(dump, &plain(), &mut out, &NoProgress).unwrap();
         out
     };
-    assert!(full(&foreign) == full(&whole));
-    assert!(core_of(&foreign, NoteStyle::FreeBsd) == core_of(&whole, NoteStyle::FreeBsd));
+    assert!(full(&compressed) == full(&plain_dump));
+    let core = |dump: &Dump| core_of(dump, NoteStyle::FreeBsd);
+    assert!(core(&compressed) == core(&plain_dump));
 }
 
 #[test]
-fn core_carries_the_kerneldumpheader_of_its_dump() {
+fn core_contains_the_kerneldumpheader_of_its_dump() {
     let text = format!("{}container live\n", machine(&kinds()[0], 2));
-    let dump = open(mkdump::build(&text).unwrap());
-    let again = open(core_of(&dump, NoteStyle::FreeBsd));
+    let dump = open(&mkdump::build(&text).unwrap());
+    let again = open(&core_of(&dump, NoteStyle::FreeBsd));
     assert_eq!(*again.envelope().header_origin(), HeaderOrigin::ElfNote);
     let strings = |dump: &Dump| {
         let header = dump.envelope().kerneldumpheader().unwrap();
@@ -298,8 +282,8 @@ fn core_carries_the_kerneldumpheader_of_its_dump() {
 }
 
 #[test]
-fn cores_changed_at_random_are_answered_without_a_panic() {
-    let dump = open(mkdump::build(&machine(&kinds()[0], 1)).unwrap());
+fn reading_randomly_damaged_cores_does_not_panic() {
+    let dump = open(&mkdump::build(&machine(&kinds()[0], 1)).unwrap());
     let mut full = Vec::new();
     to_full(&dump, &plain(), &mut full, &NoProgress).unwrap();
     let core = core_of(&dump, NoteStyle::FreeBsd);
@@ -309,7 +293,7 @@ fn cores_changed_at_random_are_answered_without_a_panic() {
             let mut random = Random::new(seed);
             let mut bytes = whole.clone();
             for _ in 0..=random.below(3) {
-                // Headers and notes are in front.
+                // Headers and notes are at the start.
                 let at = random.index(600);
                 bytes[at] = random.pick(&[0, 1, 0x7f, 0x80, 0xff]);
             }

@@ -1,16 +1,13 @@
-//! Input that is cut or contradicts itself: what opening makes of it.
+//! Opening truncated and inconsistent dumps.
 //!
-//! Every case is one statement behind a sound recipe. Nothing here may panic, run for
-//! ever, or take memory by a number that the file states.
+//! Every case is one statement after a sound recipe. No case may panic, run forever, or allocate by
+//! an unchecked number of the file.
 
-use std::sync::Arc;
-
-use livecore_compress::{Codec, Encoding, NoProgress};
-use livecore_minidump::convert::{Target, convert};
-use livecore_minidump::{
-    Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr, ReadError, Warning,
-};
+use livecore_compress::Codec;
+use livecore_minidump::{Container, Dump, Error, KernelMemory, PhysAddr, ReadError, Warning};
 use livecore_tests::mkdump::{self, Built};
+
+use crate::dumps::{converted, target, try_open};
 
 const MACHINE: &str = "minidump amd64 3
     kernbase 0xffffffff80000000
@@ -29,17 +26,13 @@ fn make(statements: &str) -> Built {
     mkdump::build_all(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn open(bytes: Vec<u8>) -> Result<Dump, Error> {
-    Dump::from_source(Arc::new(bytes), &OpenOptions::default())
-}
-
-/// Reads every page that the recipe saves: how many could be read, all of them right.
-fn right_pages(dump: &Dump, built: &Built) -> usize {
+/// Reads every saved page, asserts that it equals the original, and returns how many were readable.
+fn readable_pages(dump: &Dump, built: &Built) -> usize {
     let oracle = built.oracle.as_ref().unwrap();
     let read = |(pa, content): (&u64, &Vec<u8>)| {
         let mut page = vec![0; content.len()];
         match dump.read_phys(PhysAddr(*pa), &mut page) {
-            Ok(()) => assert!(page == *content, "page {pa:#x} is another"),
+            Ok(()) => assert!(page == *content, "page {pa:#x} differs"),
             Err(ReadError::BeyondEnd { .. } | ReadError::Io { .. }) => return false,
             Err(error) => panic!("page {pa:#x}: {error}"),
         }
@@ -49,7 +42,7 @@ fn right_pages(dump: &Dump, built: &Built) -> usize {
 }
 
 #[test]
-fn a_bare_file_cut_before_its_pages_is_broken_and_cut_in_them_is_short() {
+fn file_truncated_before_the_data_is_broken_and_in_the_data_is_short() {
     let built = make("");
     let oracle = built.oracle.as_ref().unwrap();
     let (data, size) = oracle.section("data").unwrap();
@@ -58,9 +51,9 @@ fn a_bare_file_cut_before_its_pages_is_broken_and_cut_in_them_is_short() {
         cuts.extend([*start, start + 1, start + len / 2, start + len - 1]);
     }
     for cut in cuts {
-        match open(built.bytes[..cut as usize].to_vec()) {
+        match try_open(&built.bytes[..cut as usize]) {
             Err(Error::NotADump { .. }) => assert!(cut < 9, "{cut:#x}"),
-            // The name of the architecture has to be there to be known.
+            // The architecture is unknown if its name in the magic is truncated.
             Err(Error::Unsupported { .. }) => assert!((8..24).contains(&cut), "{cut:#x}"),
             Err(Error::Broken { .. }) => assert!((8..data).contains(&cut), "{cut:#x}"),
             Err(error) => panic!("{cut:#x}: {error}"),
@@ -71,7 +64,7 @@ fn a_bare_file_cut_before_its_pages_is_broken_and_cut_in_them_is_short() {
                 };
                 assert_eq!((short.expected, short.actual), (data + size, cut));
                 assert_eq!(
-                    right_pages(&dump, &built) as u64,
+                    readable_pages(&dump, &built) as u64,
                     (cut - data) / 0x1000,
                     "{cut:#x}"
                 );
@@ -81,9 +74,9 @@ fn a_bare_file_cut_before_its_pages_is_broken_and_cut_in_them_is_short() {
 }
 
 #[test]
-fn a_page_cut_in_its_middle_is_read_as_far_as_it_is_there() {
+fn truncated_page_is_readable_up_to_the_end_of_the_file() {
     let built = make("truncate file section.data.start + page + 0x123");
-    let dump = open(built.bytes.clone()).unwrap();
+    let dump = try_open(&built.bytes).unwrap();
     let page = &built.oracle.as_ref().unwrap().pages[&0x3000];
     let mut part = vec![0; 0x123];
     dump.read_phys(PhysAddr(0x3000), &mut part).unwrap();
@@ -96,15 +89,15 @@ fn a_page_cut_in_its_middle_is_read_as_far_as_it_is_there() {
 }
 
 #[test]
-fn a_file_whose_header_states_its_length_is_broken_when_it_is_short() {
+fn file_shorter_than_its_dumpextent_is_broken() {
     for codec in ["none", "gzip", "zstd"] {
         let cut = "truncate payload section.data.end - page";
         let whole = "set kdh.dumpextent = section.data.end";
         let bytes = make(&format!("{cut}\n{whole}\ncontainer live\ncompress {codec}")).bytes;
-        match open(bytes) {
+        match try_open(&bytes) {
             Err(Error::Broken { .. }) => {}
             Err(error) => panic!("{codec}: {error}"),
-            // A stream's length is known at its end.
+            // The length of a stream is known only after decoding it.
             Ok(dump) => {
                 assert_ne!(codec, "none");
                 assert!(dump.shortness().unwrap().is_some(), "{codec}");
@@ -114,7 +107,7 @@ fn a_file_whose_header_states_its_length_is_broken_when_it_is_short() {
 }
 
 #[test]
-fn a_stream_cut_anywhere_never_passes_for_whole() {
+fn truncated_stream_is_short_or_broken() {
     for codec in [
         "gzip",
         "zstd",
@@ -127,50 +120,37 @@ fn a_stream_cut_anywhere_never_passes_for_whole() {
             .step_by(97)
             .chain([built.bytes.len() - 1])
         {
-            let Ok(dump) = open(built.bytes[..cut].to_vec()) else {
+            let Ok(dump) = try_open(&built.bytes[..cut]) else {
                 continue;
             };
             let pages = built.oracle.as_ref().unwrap().pages.len();
-            // What ends between frames is a short payload; all else is an error at the end.
+            // A stream that ends between frames is a short payload, any other is broken.
             match dump.shortness() {
                 Ok(Some(_)) | Err(Error::Broken { .. }) => {}
                 Err(error) => panic!("{codec}, {cut}: {error}"),
-                Ok(None) => panic!("{codec}: {cut} of {} bytes pass", built.bytes.len()),
+                Ok(None) => panic!("{codec}: complete at {cut} of {}", built.bytes.len()),
             }
-            assert!(right_pages(&dump, &built) <= pages);
+            assert!(readable_pages(&dump, &built) <= pages);
         }
     }
 }
 
 #[test]
-fn a_sealed_file_cut_or_changed_anywhere_never_gives_a_wrong_page() {
+fn damaged_or_truncated_sealed_file_never_returns_a_wrong_page() {
     let built = make("");
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
-        let mut encoding = Encoding::new(codec);
-        encoding.frame_size = 8192;
-        let target = Target {
-            container: Container::Sealed,
-            encoding,
-        };
-        let mut file = Vec::new();
-        convert(
-            &open(built.bytes.clone()).unwrap(),
-            &target,
-            &mut file,
-            &NoProgress,
-        )
-        .unwrap();
+        let file = converted(&built.bytes, &target(Container::Sealed, codec, 8192));
         for cut in (1..file.len()).step_by(113) {
-            if let Ok(dump) = open(file[..cut].to_vec()) {
-                right_pages(&dump, &built);
+            if let Ok(dump) = try_open(&file[..cut]) {
+                readable_pages(&dump, &built);
             }
         }
-        // Without a codec nothing checks the pages themselves when they are read.
+        // Reading uncompressed pages does not check their digests.
         let step = if codec == Codec::None { continue } else { 61 };
         for at in (0..file.len()).step_by(step) {
             let mut damaged = file.clone();
             damaged[at] ^= 1 << (at % 8);
-            if let Ok(dump) = open(damaged) {
+            if let Ok(dump) = try_open(&damaged) {
                 let pages = built.oracle.as_ref().unwrap().pages.iter();
                 for (pa, content) in pages {
                     let mut page = vec![0; content.len()];
@@ -183,7 +163,7 @@ fn a_sealed_file_cut_or_changed_anywhere_never_gives_a_wrong_page() {
     }
 }
 
-/// Values at the ends of ranges, of sums and of roundings.
+/// Values at the limits of ranges, sums and roundings.
 const SIZES: [u64; 12] = [
     0,
     1,
@@ -200,11 +180,11 @@ const SIZES: [u64; 12] = [
 ];
 
 #[test]
-fn sizes_that_reach_beyond_the_file_are_broken() {
+fn section_sizes_beyond_the_file_are_broken() {
     for field in ["msgbufsize", "bitmapsize", "pmapsize", "dumpavailsize"] {
         for size in SIZES {
             let built = make(&format!("set header.{field} = {size}"));
-            let answer = open(built.bytes.clone());
+            let answer = try_open(&built.bytes);
             match answer {
                 Err(Error::Broken { .. }) => {}
                 Err(error) => panic!("{field} {size:#x}: {error}"),
@@ -215,20 +195,20 @@ fn sizes_that_reach_beyond_the_file_are_broken() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_minidump_header_is_told_or_leaves_the_pages_alone() {
+fn flipped_bit_in_the_minidump_header_is_detected_or_harmless() {
     for at in 0..72u64 {
         for bit in 0..8 {
             let built = make(&format!("flip file {at} bit {bit}"));
-            // Where the kernel map and the direct map are is a matter of opinion.
+            // Any kernel map and direct map addresses are accepted.
             let free = (40..64).contains(&at) || (68..72).contains(&at);
-            match open(built.bytes.clone()) {
+            match try_open(&built.bytes) {
                 Err(Error::NotADump { .. } | Error::Unsupported { .. }) => {
                     assert!(at < 28, "byte {at} bit {bit}");
                 }
                 Err(Error::Broken { .. }) => assert!(!free, "byte {at} bit {bit}"),
                 Err(error) => panic!("byte {at} bit {bit}: {error}"),
-                // A size within its page is rounded to the same; a version of the same shape
-                // opens too, and reads the pages by another bitmap or not at all.
+                // A size is rounded to its page. Another version of the same layout opens too,
+                // with another bitmap or none.
                 Ok(dump) => {
                     let same = dump.layout().data_offset() == 0x5000;
                     let version = (24..28).contains(&at);
@@ -238,7 +218,7 @@ fn a_flipped_bit_in_the_minidump_header_is_told_or_leaves_the_pages_alone() {
                     );
                     if free || (same && !version) {
                         assert_eq!(
-                            right_pages(&dump, &built),
+                            readable_pages(&dump, &built),
                             built.oracle.as_ref().unwrap().pages.len()
                         );
                     }
@@ -249,8 +229,8 @@ fn a_flipped_bit_in_the_minidump_header_is_told_or_leaves_the_pages_alone() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_the_kerneldumpheader_is_told() {
-    // A header that is none any more is bytes behind a stream: only a pass over it sees them.
+fn flipped_bit_in_the_kerneldumpheader_is_an_error_or_a_warning() {
+    // With a damaged magic the header is trailing bytes, which are detected in uncompressed dumps.
     let codec = |at: u64| {
         if at < 20 || at.is_multiple_of(2) {
             "none"
@@ -261,7 +241,7 @@ fn a_flipped_bit_anywhere_in_the_kerneldumpheader_is_told() {
     for (codec, at, bit) in (0..512u64).map(|at| (codec(at), at, at * 5 % 8)) {
         let text = format!("container live\ncompress {codec}\nflip file trailing + {at} bit {bit}");
         let what = format!("byte {at} bit {bit}, {codec}");
-        match open(make(&text).bytes) {
+        match try_open(&make(&text).bytes) {
             Err(Error::Broken { .. } | Error::Unsupported { .. }) => {}
             Err(error) => panic!("{what}: {error}"),
             Ok(dump) => assert!(!dump.envelope().warnings().is_empty(), "{what}"),
@@ -270,7 +250,7 @@ fn a_flipped_bit_anywhere_in_the_kerneldumpheader_is_told() {
 }
 
 #[test]
-fn numbers_of_the_kerneldumpheader_at_the_ends_of_their_range_are_told() {
+fn extreme_numbers_in_the_kerneldumpheader_are_broken_or_unsupported() {
     let wide = [
         0,
         1,
@@ -300,15 +280,15 @@ fn numbers_of_the_kerneldumpheader_at_the_ends_of_their_range_are_told() {
                 let set = format!("set kdh.{field} = {number}");
                 let text = format!("container live\ncompress {codec}\n{set}");
                 let what = format!("{codec}: {field} {number:#x}");
-                match open(make(&text).bytes) {
+                match try_open(&make(&text).bytes) {
                     Err(Error::Broken { .. }) => {}
                     Err(Error::Unsupported { .. }) => assert_eq!(field, "dumpkeysize", "{what}"),
                     Err(error) => panic!("{what}: {error}"),
                     Ok(_) => {
                         let no_key = field == "dumpkeysize" && *number == 0;
-                        // The header lies where blocks of one byte would put it, too.
+                        // The header is also at the offset that blocks of one byte imply.
                         let bytes = codec == "none" && field == "blocksize" && *number == 1;
-                        // What a stream unpacks to is known at its end: left to the verifier.
+                        // The decoded length is known only after decoding, by the verifier.
                         let later = codec == "zstd" && field == "dumpextent" && *number > 1 << 30;
                         assert!(no_key || bytes || later, "{what} opens");
                     }

@@ -1,8 +1,7 @@
-//! Our constants are FreeBSD's.
+//! Compares the constants of the crates with FreeBSD's headers.
 //!
-//! `testdata/freebsd-headers/*.txt` hold what FreeBSD's own headers say; `.ci/header-check`
-//! recomputes them from the headers, this test compares them with our constants by name. Both
-//! ways: a fact that nobody claims fails, and so does a claim about which there is no fact.
+//! `testdata/freebsd-headers/*.txt` contain the values of FreeBSD's headers; `.ci/header-check`
+//! recomputes them. A value without a constant fails, and so does a constant without a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,15 +24,15 @@ enum Value {
     Text(String),
 }
 
-/// Machine, the last of the headers in the table's block, C expression.
-type Question = (String, String, String);
+/// Machine, last header of the table's block, C expression.
+type Key = (String, String, String);
 
 const EVERY: [&str; 6] = ["amd64", "arm64", "arm", "i386", "riscv", "powerpc64"];
 const LP64: [&str; 4] = ["amd64", "arm64", "riscv", "powerpc64"];
 const ILP32: [&str; 2] = ["arm", "i386"];
 
-/// Reads the tables; the format is explained in `.ci/header-check`.
-fn facts() -> BTreeMap<Question, Value> {
+/// Reads the tables, whose format is described in `.ci/header-check`.
+fn facts() -> BTreeMap<Key, Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/freebsd-headers");
     let mut facts = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -50,13 +49,9 @@ fn facts() -> BTreeMap<Question, Value> {
             } else if !line.starts_with('#') {
                 let (expression, value) = line.split_once(" = ").unwrap();
                 for machine in &machines {
-                    let question = (machine.clone(), header.clone(), expression.to_owned());
-                    let old = facts.insert(question, parse(value));
-                    assert!(
-                        old.is_none(),
-                        "{}: {line} stands there twice",
-                        path.display()
-                    );
+                    let key = (machine.clone(), header.clone(), expression.to_owned());
+                    let old = facts.insert(key, parse(value));
+                    assert!(old.is_none(), "{}: duplicate line {line}", path.display());
                 }
             }
         }
@@ -77,17 +72,17 @@ fn parse(value: &str) -> Value {
 }
 
 #[derive(Default)]
-struct Claims(BTreeMap<Question, Value>);
+struct Constants(BTreeMap<Key, Value>);
 
-impl Claims {
+impl Constants {
     fn add(&mut self, machines: &[&str], header: &str, expression: &str, value: Value) {
         for machine in machines {
-            let question = (
+            let key = (
                 (*machine).to_owned(),
                 header.to_owned(),
                 expression.to_owned(),
             );
-            assert!(self.0.insert(question, value.clone()).is_none());
+            assert!(self.0.insert(key, value.clone()).is_none());
         }
     }
 
@@ -129,14 +124,14 @@ fn c_text(padded: &[u8]) -> &str {
     std::str::from_utf8(&padded[..len]).unwrap()
 }
 
-fn kerneldump(claims: &mut Claims) {
+fn kerneldump(constants: &mut Constants) {
     use kerneldump::{
         ARCHITECTURE, ARCHITECTUREVERSION, DUMPLENGTH, KERNELDUMPMAGIC, KERNELDUMPMAGIC_CLEARED,
         KEY_ENCRYPTEDKEY_OFFSET, KEY_ENCRYPTEDKEYSIZE, KEY_ENCRYPTION, KEY_IV, MAGIC, PARITY,
         TEXTDUMPMAGIC, V4, V4_UNUSED, VERSION,
     };
     let header = "sys/kerneldump.h";
-    claims.fields(
+    constants.fields(
         &EVERY,
         header,
         "kerneldumpheader",
@@ -158,7 +153,7 @@ fn kerneldump(claims: &mut Claims) {
             ("parity", PARITY),
         ],
     );
-    claims.fields(
+    constants.fields(
         &EVERY,
         header,
         "kerneldumpkey",
@@ -173,10 +168,10 @@ fn kerneldump(claims: &mut Claims) {
         ("TEXTDUMPMAGIC", TEXTDUMPMAGIC),
         ("KERNELDUMPMAGIC_CLEARED", KERNELDUMPMAGIC_CLEARED),
     ] {
-        claims.text(&EVERY, header, name, c_text(&magic));
+        constants.text(&EVERY, header, name, c_text(&magic));
     }
     let port = |name| Architecture::architectureversion(name).unwrap();
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -194,7 +189,7 @@ fn kerneldump(claims: &mut Claims) {
             ("KERNELDUMP_RISCV_VERSION", port("riscv64")),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -209,7 +204,7 @@ fn kerneldump(claims: &mut Claims) {
             ("KERNELDUMP_ENC_CHACHA20", kerneldump::ENCRYPTION_CHACHA20),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -235,11 +230,11 @@ fn kerneldump(claims: &mut Claims) {
     ] {
         let mut known = Architecture::named(machine).unwrap().machine_archs.iter();
         let known = known.find(|arch| arch.name == string).unwrap().name;
-        claims.text(&[machine], "sys/param.h", "MACHINE_ARCH", known);
+        constants.text(&[machine], "sys/param.h", "MACHINE_ARCH", known);
     }
 }
 
-fn memrange(claims: &mut Claims) {
+fn memrange(constants: &mut Constants) {
     macro_rules! members {
         ($value:expr, $kind:ident: $($member:ident)*) => {
             [$((stringify!($member), Field {
@@ -257,14 +252,14 @@ fn memrange(claims: &mut Claims) {
         mo_arg: [0; 2],
     };
     let fields = members!(desc, MemRangeDesc: mr_base mr_len mr_flags mr_owner);
-    claims.fields(&EVERY, header, "mem_range_desc", &fields);
+    constants.fields(&EVERY, header, "mem_range_desc", &fields);
     let fields = members!(extract, MemExtract: me_vaddr me_paddr me_domain me_state);
-    claims.fields(&EVERY, header, "mem_extract", &fields);
+    constants.fields(&EVERY, header, "mem_extract", &fields);
     let fields = members!(livedump, MemLivedumpArg: fd flags compression);
-    claims.fields(&EVERY, header, "mem_livedump_arg", &fields);
+    constants.fields(&EVERY, header, "mem_livedump_arg", &fields);
     let fields = members!(op, MemRangeOp: mo_desc mo_arg);
-    claims.fields(&LP64, header, "mem_range_op", &fields);
-    claims.numbers(
+    constants.fields(&LP64, header, "mem_range_op", &fields);
+    constants.numbers(
         &LP64,
         header,
         &[
@@ -274,7 +269,7 @@ fn memrange(claims: &mut Claims) {
             ("MEMRANGE_SET", memrange::MEMRANGE_SET.into()),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -287,7 +282,7 @@ fn memrange(claims: &mut Claims) {
             ("MEM_KERNELDUMP", memrange::MEM_KERNELDUMP.into()),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -321,7 +316,7 @@ fn memrange(claims: &mut Claims) {
     );
 }
 
-fn minidump(claims: &mut Claims) {
+fn minidump(constants: &mut Constants) {
     let header = "machine/minidump.h";
     let machines: [(&str, &str, &HeaderFields); 6] = [
         ("amd64", "pmapsize", &amd64::HEADER),
@@ -335,10 +330,10 @@ fn minidump(claims: &mut Claims) {
         let on = [machine];
         let row = Architecture::named(machine).expect("a row of the architecture");
         assert_eq!(row.header.magic_text, fields.magic_text);
-        claims.text(&on, header, "MINIDUMP_MAGIC", fields.magic_text);
-        claims.numbers(&on, header, &[("MINIDUMP_VERSION", fields.last_version)]);
+        constants.text(&on, header, "MINIDUMP_MAGIC", fields.magic_text);
+        constants.numbers(&on, header, &[("MINIDUMP_VERSION", fields.last_version)]);
         let sizeof = fields.sizeof[fields.last_version as usize - 1];
-        claims.numbers(&on, header, &[("sizeof(struct minidumphdr)", size(sizeof))]);
+        constants.numbers(&on, header, &[("sizeof(struct minidumphdr)", size(sizeof))]);
         let always = [
             ("magic", fields.magic),
             ("version", fields.version),
@@ -348,7 +343,7 @@ fn minidump(claims: &mut Claims) {
             ("dumpavailsize", fields.dumpavailsize),
             ("kernbase", fields.kernbase),
         ];
-        claims.fields(&on, header, "minidumphdr", &always);
+        constants.fields(&on, header, "minidumphdr", &always);
         let sometimes = [
             ("kernend", fields.kernend),
             ("dmapphys", fields.dmapphys),
@@ -365,11 +360,11 @@ fn minidump(claims: &mut Claims) {
         ];
         for (name, field) in sometimes {
             if let Some(field) = field {
-                claims.fields(&on, header, "minidumphdr", &[(name, field)]);
+                constants.fields(&on, header, "minidumphdr", &[(name, field)]);
             }
         }
     }
-    claims.numbers(
+    constants.numbers(
         &["arm64"],
         header,
         &[
@@ -378,7 +373,7 @@ fn minidump(claims: &mut Claims) {
             ("MINIDUMP_FLAG_PS_16K", arm64::FLAG_PS_16K),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["arm"],
         header,
         &[
@@ -390,13 +385,13 @@ fn minidump(claims: &mut Claims) {
     );
 }
 
-fn message_buffer(claims: &mut Claims) {
+fn message_buffer(constants: &mut Constants) {
     let header = "sys/msgbuf.h";
     let models: [(&[&str], &MsgbufFields); 2] = [(&LP64, &msgbuf::LP64), (&ILP32, &msgbuf::ILP32)];
     for (machines, fields) in models {
         let sizeof = ("sizeof(struct msgbuf)", size(fields.sizeof));
-        claims.numbers(machines, header, &[sizeof]);
-        claims.fields(
+        constants.numbers(machines, header, &[sizeof]);
+        constants.fields(
             machines,
             header,
             "msgbuf",
@@ -413,7 +408,7 @@ fn message_buffer(claims: &mut Claims) {
             ],
         );
     }
-    claims.numbers(
+    constants.numbers(
         &EVERY,
         header,
         &[
@@ -424,8 +419,8 @@ fn message_buffer(claims: &mut Claims) {
     );
 }
 
-fn page_tables(claims: &mut Claims) {
-    claims.numbers(
+fn page_tables(constants: &mut Constants) {
+    constants.numbers(
         &["amd64"],
         "machine/pte.h",
         &[
@@ -448,7 +443,7 @@ fn page_tables(claims: &mut Claims) {
             ("KERNBASE", amd64::KERNBASE),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["arm64"],
         "machine/pte.h",
         &[
@@ -466,7 +461,7 @@ fn page_tables(claims: &mut Claims) {
             ("DMAP_MAX_ADDRESS", arm64::DMAP_MAX_ADDRESS),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["riscv"],
         "machine/pte.h",
         &[
@@ -486,7 +481,7 @@ fn page_tables(claims: &mut Claims) {
         ],
     );
     let page = amd64::PAGE_SIZE;
-    claims.numbers(
+    constants.numbers(
         &["i386"],
         "machine/pmap_pae.h",
         &[
@@ -499,7 +494,7 @@ fn page_tables(claims: &mut Claims) {
             ("PG_FRAME", i386::PG_FRAME_PAE),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["i386"],
         "machine/pmap_nopae.h",
         &[
@@ -511,7 +506,7 @@ fn page_tables(claims: &mut Claims) {
             ("(u_int)PG_FRAME", i386::PG_FRAME),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["arm"],
         "machine/pte.h",
         &[
@@ -524,7 +519,7 @@ fn page_tables(claims: &mut Claims) {
             ("(u_int)L2_S_FRAME", arm::L2_S_FRAME),
         ],
     );
-    claims.numbers(
+    constants.numbers(
         &["powerpc64"],
         "machine/pte.h",
         &[
@@ -538,8 +533,8 @@ fn page_tables(claims: &mut Claims) {
     );
 }
 
-/// Facts that no public constant of ours stands for yet: registers, `struct vm_page`.
-const UNCLAIMED: [&str; 4] = [
+/// Headers whose values have no public constants yet: registers, `struct vm_page`.
+const WITHOUT_CONSTANTS: [&str; 4] = [
     "machine/pcb.h",
     "machine/frame.h",
     "machine/vmparam.h",
@@ -547,27 +542,27 @@ const UNCLAIMED: [&str; 4] = [
 ];
 
 #[test]
-fn every_constant_that_freebsds_headers_hold_is_theirs() {
-    let mut claims = Claims::default();
-    kerneldump(&mut claims);
-    memrange(&mut claims);
-    minidump(&mut claims);
-    message_buffer(&mut claims);
-    page_tables(&mut claims);
+fn constants_equal_those_of_freebsds_headers() {
+    let mut constants = Constants::default();
+    kerneldump(&mut constants);
+    memrange(&mut constants);
+    minidump(&mut constants);
+    message_buffer(&mut constants);
+    page_tables(&mut constants);
     let facts = facts();
     let mut wrong = Vec::new();
-    for (question, theirs) in &facts {
-        match claims.0.get(question) {
+    for (key, theirs) in &facts {
+        match constants.0.get(key) {
             Some(ours) if ours == theirs => {}
-            Some(ours) => wrong.push(format!("{question:?}: {ours:?}, FreeBSD {theirs:?}")),
-            None if UNCLAIMED.contains(&question.1.as_str()) => {}
-            None => wrong.push(format!("{question:?}: no constant of ours")),
+            Some(ours) => wrong.push(format!("{key:?}: {ours:?}, FreeBSD {theirs:?}")),
+            None if WITHOUT_CONSTANTS.contains(&key.1.as_str()) => {}
+            None => wrong.push(format!("{key:?}: no constant")),
         }
     }
-    let asked = facts.keys().collect::<BTreeSet<_>>();
-    for question in claims.0.keys().filter(|q| !asked.contains(q)) {
-        wrong.push(format!("{question:?}: FreeBSD's headers were not asked"));
+    let known = facts.keys().collect::<BTreeSet<_>>();
+    for key in constants.0.keys().filter(|key| !known.contains(key)) {
+        wrong.push(format!("{key:?}: not in testdata/freebsd-headers"));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    assert!(facts.len() > 500, "only {} facts", facts.len());
+    assert!(facts.len() > 500, "only {} values", facts.len());
 }

@@ -1,51 +1,29 @@
-//! Guests of every kind of kernel file: which pages a dump from outside has, against a second walk
-//! through the tables; what the file may lack; what is said when it is the wrong one.
+//! Dumps of guests with every kind of kernel file: their pages against the independent page-table
+//! walk, incomplete kernel files, and errors for the wrong kernel.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_compress::ReadAt;
 use livecore_kernel::locate::{Findings, LocateError, identify};
-use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
-use livecore_minidump::KernelElf;
+use livecore_livedump::take::{PlanOptions, TakeError, plan};
 use livecore_minidump::{PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 use livecore_tests::outside::{self, Tables};
 
-const OLD: &str = include_str!("../../../testdata/machines/old-12.1.toml");
-const RELOCATED: &str = include_str!("../../../testdata/machines/relocated.toml");
-const SMALL: &str = include_str!("../../../testdata/machines/small.toml");
-const DEBUG: &str = include_str!("../../../testdata/machines/debug.toml");
+use crate::dumps::{elf, pages, payload, planned};
 
-/// `KERNBASE` + 2 MiB, where an amd64 kernel's image begins.
+const OLD: &str = machine_text!("old-12.1");
+const RELOCATED: &str = machine_text!("relocated");
+const SMALL: &str = machine_text!("small");
+const DEBUG: &str = machine_text!("debug");
+
+/// `KERNBASE` + 2 MiB, the start of an amd64 kernel's image.
 const KERNSTART: u64 = 0xffff_ffff_8020_0000;
 
-fn elf(bytes: &[u8]) -> KernelElf {
-    KernelElf::from_bytes(bytes.to_vec()).unwrap()
-}
-
-fn planned(machine: &Machine, kernel: &[u8]) -> Result<Taken, TakeError> {
-    plan(machine.memory(), &elf(kernel), &PlanOptions::default())
-}
-
-/// Physical addresses of a dump's pages.
-fn pages(taken: &Taken) -> BTreeSet<u64> {
-    let ranges = taken.plan.dump_avail();
-    let address = |bit| ranges.addr_of(bit).unwrap().0;
-    taken.plan.bitmap().iter().map(address).collect()
-}
-
-fn bytes(taken: &Taken) -> Vec<u8> {
-    let payload = taken.payload();
-    let mut bytes = vec![0; payload.size().unwrap() as usize];
-    payload.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
-/// The pages that the second walk finds, from the machine's memory and the kernel's symbols.
+/// The pages of a dump by the independent walk, from the machine's memory and the kernel's symbols.
 fn walked(machine: &Machine) -> BTreeSet<u64> {
     let memory = machine.memory();
     let elf = elf(machine.kernel());
@@ -56,13 +34,13 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
         read(at, &mut bytes[..len]);
         u64::from_le_bytes(bytes)
     };
-    // The image is linear.
-    let place = |name: &str| elf.symbol(name).unwrap().value - KERNSTART + truth.kernphys;
-    let value = |name: &str, len: usize| number(place(name), len);
+    // The image is contiguous in physical memory.
+    let address = |name: &str| elf.symbol(name).unwrap().value - KERNSTART + truth.kernphys;
+    let value = |name: &str, len: usize| number(address(name), len);
     let root = value("KPML4phys", 8);
     let mut avail: Vec<Range<u64>> = Vec::new();
     for index in 0.. {
-        let at = place("dump_avail") + 16 * index;
+        let at = address("dump_avail") + 16 * index;
         let (start, end) = (number(at, 8), number(at + 8, 8));
         if end == 0 {
             break;
@@ -91,26 +69,23 @@ fn walked(machine: &Machine) -> BTreeSet<u64> {
     let kva = 0xffff_fe00_0000_0000..boot.max(value("kernel_vm_end", 8));
     let own = own.into_iter();
     let mut pages = outside::pages(&read, Tables::Amd64, root, kva, own, &avail, None);
-    // PG_NODUMP is the builder's to tell.
+    // The walk does not read PG_NODUMP.
     pages.retain(|page| !truth.nodump.iter().any(|range| range.contains(page)));
     pages
 }
 
 #[test]
-fn a_dump_has_the_pages_that_a_second_walk_finds() {
+fn dump_has_the_pages_of_the_independent_walk() {
     for (name, text) in [
         ("old-12.1", OLD),
         ("relocated", RELOCATED),
         ("small", SMALL),
-        ("tiny", include_str!("../../../testdata/machines/tiny.toml")),
-        (
-            "running",
-            include_str!("../../../testdata/machines/running.toml"),
-        ),
+        ("tiny", machine_text!("tiny")),
+        ("running", machine_text!("running")),
     ] {
         let machine = Machine::parse(text).unwrap();
         let expected = walked(&machine);
-        let found = pages(&planned(&machine, machine.kernel()).unwrap());
+        let found = pages(&planned(machine.memory(), machine.kernel()).unwrap());
         let extra = found.difference(&expected).take(4).collect::<Vec<_>>();
         let lost = expected.difference(&found).take(4).collect::<Vec<_>>();
         assert!(found.len() > 500, "{name}");
@@ -123,7 +98,7 @@ fn a_dump_has_the_pages_that_a_second_walk_finds() {
     }
 }
 
-/// Type information with `struct vm_page` as 12.1 to 14 have it, but for where `flags` are.
+/// Type information with `struct vm_page` of 12.1 to 14 and `flags` at the given offset.
 fn types(version: u8, phys_addr: u64, flags: u64, wide: bool) -> Vec<u8> {
     let mut ctf = Ctf::new(version, false);
     let long = ctf.integer("unsigned long", 8);
@@ -144,7 +119,7 @@ fn types(version: u8, phys_addr: u64, flags: u64, wide: bool) -> Vec<u8> {
     ctf.bytes(true)
 }
 
-/// Files of one kernel that a dump is taken with: a name, and the file.
+/// Variants of a kernel file, with their names.
 fn files(kernel: &[u8], right: &[u8], wrong: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let file = || Elf::new(kernel.to_vec());
     vec![
@@ -159,11 +134,11 @@ fn files(kernel: &[u8], right: &[u8], wrong: &[u8]) -> Vec<(&'static str, Vec<u8
             file().add(".SUNW_ctf", right, false).only_symbols().bytes(),
         ),
         (
-            "CTF that memory contradicts",
+            "CTF that contradicts memory",
             file().add(".SUNW_ctf", wrong, false).bytes(),
         ),
         (
-            "CTF that is cut",
+            "truncated CTF",
             file()
                 .add(".SUNW_ctf", &right[..right.len() / 2], false)
                 .bytes(),
@@ -173,34 +148,35 @@ fn files(kernel: &[u8], right: &[u8], wrong: &[u8]) -> Vec<(&'static str, Vec<u8
 }
 
 #[test]
-fn every_file_of_a_kernel_gives_the_same_dump() {
+fn dump_does_not_depend_on_the_variant_of_the_kernel_file() {
     for (name, text, flags, wide) in [
-        // FreeBSD 12.1's and 14's places of `flags`.
+        // Offset and size of `flags` in FreeBSD 12.1 and 14.
         ("old-12.1", OLD, 90, true),
         ("relocated", RELOCATED, 94, false),
-        // Compiled, with DWARF.
+        // Has DWARF.
         ("debug", DEBUG, 94, false),
     ] {
         let machine = Machine::parse(text).unwrap();
-        let expected = bytes(&planned(&machine, machine.kernel()).unwrap());
+        let expected = payload(&planned(machine.memory(), machine.kernel()).unwrap());
         let version = if wide { 2 } else { 3 };
         let right = types(version, 48, flags, wide);
         let wrong = types(version, 40, flags, wide);
         for (what, file) in files(machine.kernel(), &right, &wrong) {
-            let taken = planned(&machine, &file).unwrap_or_else(|e| panic!("{name}, {what}: {e}"));
-            assert!(bytes(&taken) == expected, "{name}, {what}");
+            let taken =
+                planned(machine.memory(), &file).unwrap_or_else(|e| panic!("{name}, {what}: {e}"));
+            assert!(payload(&taken) == expected, "{name}, {what}");
             assert!(taken.notes.is_empty(), "{name}, {what}: {:?}", taken.notes);
         }
     }
 }
 
 #[test]
-fn type_information_is_believed_before_what_is_known_of_releases() {
+fn type_information_takes_precedence_over_known_releases() {
     let machine = Machine::parse(OLD).unwrap();
-    let plain = pages(&planned(&machine, machine.kernel()).unwrap());
-    // `flags` where `phys_addr` has its highest byte, which is zero: nothing is PG_NODUMP then.
+    let plain = pages(&planned(machine.memory(), machine.kernel()).unwrap());
+    // `flags` at the highest byte of `phys_addr`, which is zero: no page is PG_NODUMP.
     let file = Elf::new(machine.kernel().to_vec()).add(".SUNW_ctf", &types(2, 48, 54, true), false);
-    let all = pages(&planned(&machine, &file.bytes()).unwrap());
+    let all = pages(&planned(machine.memory(), &file.bytes()).unwrap());
     assert!(plain.is_subset(&all));
     let nodump = &machine.truth().nodump;
     let added = all.difference(&plain).collect::<Vec<_>>();
@@ -213,9 +189,9 @@ fn type_information_is_believed_before_what_is_known_of_releases() {
 }
 
 #[test]
-fn a_kernel_that_does_not_run_there_is_refused_with_both_versions() {
+fn wrong_kernel_is_refused_with_both_versions_in_the_error() {
     let (old, new) = (Machine::parse(OLD).unwrap(), Machine::parse(SMALL).unwrap());
-    let error = planned(&old, new.kernel())
+    let error = planned(old.memory(), new.kernel())
         .map(|_| ())
         .unwrap_err()
         .to_string();
@@ -229,9 +205,10 @@ fn a_kernel_that_does_not_run_there_is_refused_with_both_versions() {
     );
 }
 
-/// Memory in which pages are at another place too: where they are, and where from.
+/// Memory in which some pages are copies of others.
 struct Copied {
     inner: Arc<dyn PhysMemory>,
+    /// Address of the copy and of the original.
     pages: Vec<(u64, u64)>,
 }
 
@@ -254,24 +231,24 @@ impl PhysMemory for Copied {
 }
 
 #[test]
-fn an_image_of_an_earlier_boot_does_not_mislead() {
+fn remains_of_an_earlier_boot_are_not_taken_for_the_kernel() {
     let machine = Machine::parse(OLD).unwrap();
-    let own = planned(&machine, machine.kernel()).unwrap();
+    let own = planned(machine.memory(), machine.kernel()).unwrap();
     let dumped = pages(&own);
     let truth = machine.truth();
     let elf = elf(machine.kernel());
-    // What the kernel is known by: its version string, and where its tables are.
+    // The kernel is identified by its version string and its page-table root.
     let offsets = ["version", "KPML4phys"].map(|name| {
         let offset = elf.symbol(name).unwrap().value - KERNSTART;
         offset - offset % 4096
     });
-    // 2 MiB boundaries behind which nothing of the dump is, and no table.
+    // Copy to 2 MiB boundaries after which there is no page of the dump and no page table.
     let is_free = |page: u64| {
         let tables = &truth.page_tables;
         !dumped.contains(&page) && !tables.iter().any(|(_, a, b)| *a == page || *b == page)
     };
-    let places = (truth.kernphys + (2 << 20)..44 << 20).step_by(2 << 20);
-    let free = places.filter(|to| offsets.iter().all(|offset| is_free(to + offset)));
+    let targets = (truth.kernphys + (2 << 20)..44 << 20).step_by(2 << 20);
+    let free = targets.filter(|to| offsets.iter().all(|offset| is_free(to + offset)));
     let mut tried = 0;
     for to in free {
         let pages_of = offsets.map(|offset| (to + offset, truth.kernphys + offset));
@@ -291,10 +268,12 @@ fn an_image_of_an_earlier_boot_does_not_mislead() {
 }
 
 #[test]
-fn a_file_without_symbols_is_not_supported() {
+fn stripped_kernel_file_is_unsupported() {
     let machine = Machine::parse(OLD).unwrap();
     let file = Elf::new(machine.kernel().to_vec()).remove(|name| name == ".symtab");
-    let error = planned(&machine, &file.bytes()).map(|_| ()).unwrap_err();
+    let error = planned(machine.memory(), &file.bytes())
+        .map(|_| ())
+        .unwrap_err();
     assert!(
         matches!(error, TakeError::Locate(LocateError::Unsupported { .. })),
         "{error}"
@@ -303,7 +282,7 @@ fn a_file_without_symbols_is_not_supported() {
 }
 
 #[test]
-fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
+fn identify_finds_release_and_page_tables_without_a_kernel_file() {
     for text in [OLD, RELOCATED, SMALL] {
         let machine = Machine::parse(text).unwrap();
         let truth = machine.truth();
@@ -313,9 +292,8 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
         assert!(found.kernel_roots.contains(&truth.root), "{found:x?}");
         assert_eq!(found.kernphys, Some(truth.kernphys));
     }
-    // Nothing is found in nothing.
-    struct Nothing(Vec<Range<u64>>);
-    impl PhysMemory for Nothing {
+    struct Zeros(Vec<Range<u64>>);
+    impl PhysMemory for Zeros {
         fn ranges(&self) -> &[Range<u64>] {
             &self.0
         }
@@ -324,18 +302,17 @@ fn memory_without_a_kernel_s_file_tells_the_release_and_the_tables() {
             Ok(())
         }
     }
-    let nothing: Arc<dyn PhysMemory> =
-        Arc::new(Nothing(vec![0x1000..0x9f000, 0x10_0000..0x80_0000]));
-    let found = identify(&nothing);
+    let zeros: Arc<dyn PhysMemory> = Arc::new(Zeros(vec![0x1000..0x9f000, 0x10_0000..0x80_0000]));
+    let found = identify(&zeros);
     assert_eq!(found, Findings::default());
     assert_eq!(found.sentences().len(), 1);
 }
 
 #[test]
-fn older_readers_get_version_2_of_a_new_kernel_and_newer_ones_3_of_an_old_one() {
+fn either_minidump_version_can_be_written_for_any_kernel() {
     for (text, version) in [(OLD, 3), (RELOCATED, 2)] {
         let machine = Machine::parse(text).unwrap();
-        let own = planned(&machine, machine.kernel()).unwrap();
+        let own = planned(machine.memory(), machine.kernel()).unwrap();
         let options = PlanOptions {
             version: Some(version),
         };

@@ -5,17 +5,16 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use livecore_compress::{Codec, Encoding, NoProgress};
-use livecore_minidump::convert::{Target, convert};
-use livecore_minidump::{
-    Container, Dump, KernelMemory, MessageBuffer, OpenOptions, PhysAddr, VirtAddr,
-};
+use livecore_compress::{Codec, NoProgress};
+use livecore_minidump::convert::convert;
+use livecore_minidump::{Container, Dump, KernelMemory, MessageBuffer, PhysAddr, VirtAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump;
 use livecore_tests::random::Random;
+
+use crate::dumps::{open, target, try_open};
 
 /// Applies up to four changes, most of them in structures: the header, `dump_avail`, the bitmap, the
 /// end of the file.
@@ -85,10 +84,7 @@ fn read_everything(dump: &Dump) {
         (Container::Sealed, Codec::None),
         (Container::Raw, Codec::Zstd),
     ] {
-        let target = Target {
-            container,
-            encoding: Encoding::new(codec),
-        };
+        let target = target(container, codec, 1 << 20);
         let _ = convert(dump, &target, &mut io::sink(), &NoProgress);
     }
 }
@@ -106,10 +102,8 @@ fn reading_damaged_dumps_neither_panics_nor_hangs() {
             damage(&mut bytes, &mut random);
             let name = format!("{} seed {seed}", recipe.name);
             let begun = Instant::now();
-            let answer = std::panic::catch_unwind(|| {
-                let dump = Dump::from_source(Arc::new(bytes), &OpenOptions::default());
-                dump.map(|dump| read_everything(&dump))
-            });
+            let answer =
+                std::panic::catch_unwind(|| try_open(&bytes).map(|dump| read_everything(&dump)));
             match answer {
                 Ok(Ok(())) => opened += 1,
                 Ok(Err(_)) => refused += 1,
@@ -144,7 +138,7 @@ map 0xffffffff80000000 0x1000 4K rw
     for entry in payload[tables].chunks_exact_mut(8) {
         entry.copy_from_slice(&0x3003_u64.to_le_bytes());
     }
-    let dump = Dump::from_source(Arc::new(payload), &OpenOptions::default()).unwrap();
+    let dump = open(&payload);
     let mut mapped = 0;
     let end = dump.walk(&mut |_| {
         mapped += 1;

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use livecore_minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_tests::mkdump::{self, Built};
+
+use crate::dumps::open;
 
 fn built(text: &str) -> (Dump, Built) {
     let built = mkdump::build_all(text).unwrap();
-    let source = Arc::new(built.bytes.clone());
-    let dump = Dump::from_source(source, &OpenOptions::default()).unwrap();
-    (dump, built)
+    (open(&built.bytes), built)
 }
 
 /// libkvm: `_kvm_pa_bit_id` checks only the end of a range. An address before a range maps to the

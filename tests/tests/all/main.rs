@@ -1,9 +1,22 @@
 //! The integration tests of this crate, linked as one binary.
 
+/// The text of a machine in `testdata/machines`.
+macro_rules! machine_text {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../testdata/machines/",
+            $name,
+            ".toml"
+        ))
+    };
+}
+
 mod circles;
 mod citations;
 mod conversions;
 mod corpus;
+mod dumps;
 mod elf;
 mod failures;
 mod freebsd_headers;

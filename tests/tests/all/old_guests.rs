@@ -1,25 +1,18 @@
-//! Guests of 10.4 and 12.1, amd64 and i386: which pages a dump from outside has, against a second
-//! walk through the tables; where the kernel is found, and which kernel is refused.
+//! Dumps of FreeBSD 10.4 and 12.1 guests on amd64 and i386: their pages against the independent
+//! page-table walk, locating the kernel, and errors for the wrong kernel.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_compress::ReadAt;
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::identify;
-use livecore_livedump::take::{PlanOptions, TakeError, Taken, plan};
-use livecore_minidump::{Dump, KernelElf, OpenOptions};
-use livecore_minidump::{PhysAddr, PhysMemory};
+use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
 use livecore_synth::Machine;
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::outside::{self, Tables};
 
-macro_rules! machine_text {
-    ($name:literal) => {
-        include_str!(concat!("../../../testdata/machines/", $name, ".toml"))
-    };
-}
+use crate::dumps::{elf, open, pages, payload, planned};
 
 const GUESTS: [(&str, &str, Tables); 6] = [
     ("10.4", machine_text!("old-10.4"), Tables::Amd64),
@@ -38,29 +31,7 @@ const GUESTS: [(&str, &str, Tables); 6] = [
     ),
 ];
 
-fn elf(bytes: &[u8]) -> KernelElf {
-    KernelElf::from_bytes(bytes.to_vec()).unwrap()
-}
-
-fn planned(memory: Arc<dyn PhysMemory>, kernel: &[u8]) -> Result<Taken, TakeError> {
-    plan(memory, &elf(kernel), &PlanOptions::default())
-}
-
-/// Physical addresses of a dump's pages.
-fn pages(taken: &Taken) -> BTreeSet<u64> {
-    let ranges = taken.plan.dump_avail();
-    let address = |bit| ranges.addr_of(bit).unwrap().0;
-    taken.plan.bitmap().iter().map(address).collect()
-}
-
-fn bytes(taken: &Taken) -> Vec<u8> {
-    let payload = taken.payload();
-    let mut bytes = vec![0; payload.size().unwrap() as usize];
-    payload.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
-/// A kernel's variables, found as a debugger of raw memory finds them: the image is linear.
+/// Reads a kernel's variables from memory; its image is contiguous in physical memory.
 struct Guest<'a> {
     memory: Arc<dyn PhysMemory>,
     elf: &'a KernelElf,
@@ -79,7 +50,7 @@ impl Guest<'_> {
     }
 
     /// Physical address of a variable.
-    fn place(&self, name: &str) -> u64 {
+    fn address(&self, name: &str) -> u64 {
         let va = self.elf.symbol(name).unwrap().value;
         va - match self.tables {
             Tables::Amd64 => 0xffff_ffff_8000_0000,
@@ -89,7 +60,7 @@ impl Guest<'_> {
     }
 
     fn long(&self, name: &str) -> u64 {
-        self.number(self.place(name), self.elf.pointer_size())
+        self.number(self.address(name), self.elf.pointer_size())
     }
 
     fn root(&self) -> u64 {
@@ -102,7 +73,7 @@ impl Guest<'_> {
 
     fn dump_avail(&self) -> Vec<Range<u64>> {
         let size = if self.tables == Tables::I386 { 4 } else { 8 };
-        let at = self.place("dump_avail");
+        let at = self.address("dump_avail");
         let pair = |i: u64| {
             let word = |k: u64| self.number(at + (2 * i + k) * size as u64, size);
             word(0)..word(1)
@@ -110,11 +81,11 @@ impl Guest<'_> {
         (0..).map(pair).take_while(|pair| pair.end != 0).collect()
     }
 
-    /// The kernel's bitmap as it lies in memory, by page number.
-    fn own(&self) -> Vec<u64> {
+    /// Addresses of the pages that are set in the kernel's bitmap.
+    fn marked(&self) -> Vec<u64> {
         let (root, va) = (self.root(), self.long("vm_page_dump"));
         let read = |at: u64, buf: &mut [u8]| self.read(at, buf);
-        let size = self.number(self.place("vm_page_dump_size"), 4);
+        let size = self.number(self.address("vm_page_dump_size"), 4);
         let byte = |i: u64| {
             let at = outside::translate(&read, self.tables, root, va + i).unwrap();
             self.number(at, 1)
@@ -131,7 +102,7 @@ impl Guest<'_> {
     fn walked(&self) -> BTreeSet<u64> {
         let kva = match self.tables {
             Tables::Amd64 => {
-                let nkpt = self.number(self.place("nkpt"), 4);
+                let nkpt = self.number(self.address("nkpt"), 4);
                 let boot = 0xffff_ffff_8000_0000 + nkpt * (2 << 20);
                 0xffff_fe00_0000_0000..boot.max(self.long("kernel_vm_end"))
             }
@@ -142,13 +113,13 @@ impl Guest<'_> {
             Tables::Amd64 => None,
             _ => Some(self.long("crashdumpmap")),
         };
-        let (own, avail) = (self.own(), self.dump_avail());
+        let (marked, avail) = (self.marked(), self.dump_avail());
         outside::pages(
             &read,
             self.tables,
             self.root(),
             kva,
-            own.into_iter(),
+            marked.into_iter(),
             &avail,
             window,
         )
@@ -156,7 +127,7 @@ impl Guest<'_> {
 }
 
 #[test]
-fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
+fn dump_of_an_old_kernel_has_the_pages_of_the_independent_walk() {
     for (name, text, tables) in GUESTS {
         let machine = Machine::parse(text).unwrap();
         let truth = machine.truth();
@@ -171,10 +142,10 @@ fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
         assert!(!truth.nodump.is_empty(), "{name}");
         let marked = |page: &u64| truth.nodump.iter().any(|range| range.contains(page));
         if tables == Tables::Amd64 {
-            // PG_NODUMP is the builder's to tell.
+            // The walk does not read PG_NODUMP.
             expected.retain(|page| !marked(page));
         } else {
-            // Nobody asked for it there.
+            // i386 kernels ignore PG_NODUMP.
             assert!(expected.iter().any(marked), "{name}");
         }
         let taken = planned(memory, machine.kernel()).unwrap();
@@ -188,50 +159,49 @@ fn an_old_kernel_s_dump_has_the_pages_that_a_second_walk_finds() {
         );
         assert!(found.len() > 500, "{name}: {}", found.len());
 
-        // The section is the kernel's bitmap, which is a bit for each page from 0.
+        // The section equals the kernel's bitmap, which has a bit for each page from 0.
         let header = taken.plan.header();
         let version = if tables == Tables::Amd64 { 2 } else { 1 };
         assert_eq!(header.version, version, "{name}");
-        let size = guest.number(guest.place("vm_page_dump_size"), 4);
+        let size = guest.number(guest.address("vm_page_dump_size"), 4);
         assert_eq!(u64::from(header.bitmapsize), size, "{name}");
         let mut bitmap = vec![0; size as usize];
         for page in &expected {
             bitmap[(page / 4096 / 8) as usize] |= 1 << (page / 4096 % 8);
         }
-        let dump = bytes(&taken);
+        let dump = payload(&taken);
         let msgbuf = u64::from(header.msgbufsize).next_multiple_of(4096);
         let at = (4096 + msgbuf) as usize;
         assert!(dump[at..at + bitmap.len()] == bitmap, "{name}");
-        // No section for `dump_avail`, and the length is the sum of the others.
+        // There is no `dump_avail` section.
         let len = at as u64 + size + u64::from(header.pmapsize) + 4096 * expected.len() as u64;
         assert_eq!(dump.len() as u64, len, "{name}");
     }
 }
 
 #[test]
-fn threads_of_an_old_kernel_are_read_from_its_dump() {
+fn threads_are_read_from_the_dump_of_an_old_kernel() {
     for (name, text, _) in GUESTS {
         let machine = Machine::parse(text).unwrap();
         let elf = elf(machine.kernel());
         let taken = planned(machine.memory(), machine.kernel()).unwrap();
-        let payload = Arc::new(taken.payload());
-        let dump = Dump::from_source(payload, &OpenOptions::default()).unwrap();
+        let dump = open(&payload(&taken));
         let found = Kernel::new(&dump, &elf).processes().unwrap();
         let threads: Vec<_> = found.threads().collect();
         assert_eq!(found.problems, [""; 0], "{name}");
         let found = threads.iter();
         let found = found.map(|t| (t.tid as u32, t.pid as u32, t.name.clone(), t.cpu, t.zombie));
-        let told = machine.truth().threads.iter();
-        let told = told.map(|t| (t.tid, t.pid, t.name.clone(), t.cpu, t.zombie));
-        let told = told.collect::<Vec<_>>();
-        assert_eq!(found.collect::<Vec<_>>(), told, "{name}");
-        let running = told.iter().filter(|t| t.3.is_some()).count();
-        assert!(running >= 2 && running < told.len(), "{name}");
+        let expected = machine.truth().threads.iter();
+        let expected = expected.map(|t| (t.tid, t.pid, t.name.clone(), t.cpu, t.zombie));
+        let expected = expected.collect::<Vec<_>>();
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{name}");
+        let running = expected.iter().filter(|t| t.3.is_some()).count();
+        assert!(running >= 2 && running < expected.len(), "{name}");
     }
 }
 
 #[test]
-fn memory_tells_which_old_kernel_runs_without_its_file() {
+fn identify_finds_the_release_of_an_old_kernel_without_its_file() {
     for (name, text, tables) in GUESTS {
         let machine = Machine::parse(text).unwrap();
         let found = identify(&machine.memory());
@@ -241,7 +211,7 @@ fn memory_tells_which_old_kernel_runs_without_its_file() {
         match tables {
             Tables::Amd64 => assert!(found.kernel_roots.contains(&root), "{name}"),
             Tables::I386 => assert_eq!(found.directories.first, root, "{name}"),
-            // The directory that has all four: the last, in 10.4 the third.
+            // The last directory maps all four, in 10.4 the third.
             Tables::I386Pae => {
                 let first = root + 4096;
                 let last = found.directories_pae.first;
@@ -256,10 +226,10 @@ fn memory_tells_which_old_kernel_runs_without_its_file() {
     }
 }
 
-/// What is done to a page at an address; whether it is memory at all.
+/// Changes the page at an address; `false` if the page is missing.
 type Change = Box<dyn Fn(u64, &mut [u8]) -> bool + Send + Sync>;
 
-/// Memory of which some pages are other ones.
+/// Memory with some pages changed.
 struct Patched {
     inner: Arc<dyn PhysMemory>,
     change: Change,
@@ -302,16 +272,16 @@ fn text(machine: &Machine, elf: &KernelElf) -> Range<u64> {
 }
 
 #[test]
-fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
+fn kernel_with_breakpoints_is_found_and_another_build_is_refused() {
     for (name, recipe, _) in GUESTS {
         let recipe = recipe.replace("functions = 200\n", "");
         let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
         let machine = Machine::parse(&recipe).unwrap();
         let elf = elf(machine.kernel());
         let code = text(&machine, &elf);
-        let expected = bytes(&planned(machine.memory(), machine.kernel()).unwrap());
-        // Of every `every`th page, a byte in each `step`: breakpoints, calls that the kernel mends when
-        // it starts, other code.
+        let expected = payload(&planned(machine.memory(), machine.kernel()).unwrap());
+        // Change one byte per `step` in every `every`th page: breakpoints, calls patched at boot,
+        // other code.
         for (every, step, other) in [(3, 4096, false), (1, 256, false), (1, 64, true)] {
             let code = code.clone();
             let memory = Arc::new(Patched {
@@ -329,7 +299,7 @@ fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
             match planned(memory, machine.kernel()) {
                 Ok(taken) => {
                     assert!(!other, "{name}");
-                    assert_eq!(bytes(&taken).len(), expected.len(), "{name}");
+                    assert_eq!(payload(&taken).len(), expected.len(), "{name}");
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -344,19 +314,19 @@ fn breakpoints_in_code_do_not_hide_a_kernel_and_another_build_is_refused() {
 }
 
 #[test]
-fn symbols_alone_find_an_old_kernel() {
+fn old_kernel_is_located_by_a_file_with_symbols_only() {
     for (name, text, _) in GUESTS {
         let machine = Machine::parse(text).unwrap();
         let own = planned(machine.memory(), machine.kernel()).unwrap();
         let symbols = Elf::new(machine.kernel().to_vec()).only_symbols().bytes();
         let taken = planned(machine.memory(), &symbols).unwrap();
         assert_eq!(taken.machine.located, own.machine.located, "{name}");
-        assert!(bytes(&taken) == bytes(&own), "{name}");
+        assert!(payload(&taken) == payload(&own), "{name}");
     }
 }
 
 #[test]
-fn a_kernel_whose_version_is_not_in_the_image_is_found_by_its_code() {
+fn kernel_without_its_version_string_is_located_by_its_code() {
     for (name, recipe, _) in GUESTS {
         let recipe = recipe.replace("functions = 200\n", "");
         let recipe = recipe.replace("[kernel]\n", "[kernel]\nfunctions = 1500\n");
@@ -386,7 +356,7 @@ fn a_kernel_whose_version_is_not_in_the_image_is_found_by_its_code() {
             Ok(taken) => assert_eq!(taken.machine.located, own.machine.located, "{name}"),
             Err(error) => panic!("{name}: {error}"),
         }
-        // Another string there is another kernel's.
+        // With another string there, it is another kernel.
         let error = planned(without(true), machine.kernel()).map(|_| ());
         let error = error.unwrap_err().to_string();
         assert!(error.contains("pages of its code"), "{name}: {error}");

@@ -1,14 +1,14 @@
-//! The enumeration of pages against the builder: every page once, every mapping with its
-//! protection.
+//! Enumeration of pages and mappings, checked against the independent builder.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use livecore_minidump::{Dump, OpenOptions, Protection};
+use livecore_minidump::{Dump, Protection};
 use livecore_tests::corpus::recipes;
 use livecore_tests::expect::Verdict;
 use livecore_tests::mkdump::{self, Oracle};
+
+use crate::dumps::open;
 
 fn sound() -> Vec<(String, Dump, Oracle)> {
     let mut found = Vec::new();
@@ -18,29 +18,27 @@ fn sound() -> Vec<(String, Dump, Oracle)> {
             continue;
         }
         let built = mkdump::build_all(&recipe.text).unwrap();
-        let source = Arc::new(built.bytes);
-        let dump = Dump::from_source(source, &OpenOptions::default()).unwrap();
-        found.push((recipe.name, dump, built.oracle.unwrap()));
+        found.push((recipe.name, open(&built.bytes), built.oracle.unwrap()));
     }
     assert!(found.len() > 50, "only {} recipes", found.len());
     found
 }
 
-/// Whether no entry is written by hand.
-fn is_told_by_the_maps(name: &str) -> bool {
+/// Whether the recipe has no `pte` or `pde` statement.
+fn has_only_maps(name: &str) -> bool {
     name != "riscv64-v2-entries-with-high-bits"
 }
 
-/// What a dump keeps of a protection: arm64 and i386 lose it where a superpage was written out as
-/// pages; i386 and mips have no bit against execution.
-fn kept(oracle: &Oracle, protection: mkdump::Protection, large: bool) -> Protection {
+/// The protection that a dump preserves: arm64 and i386 lose that of large pages; i386 and mips have
+/// no execute bit.
+fn preserved(oracle: &Oracle, protection: mkdump::Protection, large: bool) -> Protection {
     let mkdump::Protection { write, execute } = protection;
     match oracle.architecture {
         "arm64" | "i386" | "i386pae" if large => Protection {
             write: true,
             execute: true,
         },
-        // The builder's hashed entries have no protection.
+        // The builder writes hashed entries without protection.
         "powerpc64" | "powerpc64le" => Protection {
             write: true,
             execute: true,
@@ -54,7 +52,7 @@ fn kept(oracle: &Oracle, protection: mkdump::Protection, large: bool) -> Protect
 }
 
 #[test]
-fn every_page_comes_once_in_order_with_the_addresses_that_the_recipe_maps() {
+fn pages_are_enumerated_once_in_order_with_their_virtual_addresses() {
     for (name, dump, oracle) in sound() {
         let pages = dump.pages(64).unwrap();
         let frames: Vec<u64> = pages.iter().map(|page| page.pa.0).collect();
@@ -64,11 +62,11 @@ fn every_page_comes_once_in_order_with_the_addresses_that_the_recipe_maps() {
         for mapped in &oracle.mapped {
             at.entry(mapped.pa).or_default().push(mapped.va);
         }
-        let told = is_told_by_the_maps(&name);
+        let exact = has_only_maps(&name);
         for page in pages.iter() {
             let found: Vec<u64> = page.kernel.iter().map(|k| k.va().0).collect();
             let expected = at.remove(&page.pa.0).unwrap_or_default();
-            if told {
+            if exact {
                 assert_eq!(found, expected, "{name}: page {}", page.pa);
             } else {
                 assert!(found.iter().all(|va| expected.contains(va)) || name.starts_with("riscv"));
@@ -78,9 +76,9 @@ fn every_page_comes_once_in_order_with_the_addresses_that_the_recipe_maps() {
 }
 
 #[test]
-fn every_mapping_has_the_protection_that_its_format_keeps() {
+fn mappings_have_the_protection_that_the_format_preserves() {
     for (name, dump, oracle) in sound() {
-        if !is_told_by_the_maps(&name) {
+        if !has_only_maps(&name) {
             continue;
         }
         let mut found = BTreeMap::new();
@@ -99,9 +97,9 @@ fn every_mapping_has_the_protection_that_its_format_keeps() {
         assert_eq!(found.len(), expected.len(), "{name}");
         for (va, mapped) in expected {
             let (pa, protection) = found[&va];
-            let mut wanted = kept(&oracle, mapped.protection, mapped.large);
+            let mut wanted = preserved(&oracle, mapped.protection, mapped.large);
             if oracle.architecture == "arm" && mapped.large {
-                // The builder's pages of 64 KiB have no bit against execution.
+                // The builder writes 64 KiB pages without the execute-never bit.
                 wanted.execute |= protection.execute;
             }
             assert_eq!((pa, protection), (mapped.pa, wanted), "{name}: {va:#x}");
@@ -109,9 +107,9 @@ fn every_mapping_has_the_protection_that_its_format_keeps() {
     }
 }
 
-/// A table of 2048 groups, the smallest that hardware has, tells every address.
+/// 2048 groups is the smallest table that hardware supports.
 #[test]
-fn a_hashed_page_table_is_turned_round() {
+fn walk_recovers_virtual_addresses_from_the_hashed_page_table() {
     for architecture in ["powerpc64", "powerpc64le"] {
         let text = format!(
             "minidump {architecture} 2
@@ -123,8 +121,7 @@ fn a_hashed_page_table_is_turned_round() {
         );
         let built = mkdump::build_all(&text).unwrap();
         let oracle = built.oracle.unwrap();
-        let source = Arc::new(built.bytes);
-        let dump = Dump::from_source(source, &OpenOptions::default()).unwrap();
+        let dump = open(&built.bytes);
         let mut found = BTreeMap::new();
         let end = dump.walk(&mut |mapping| {
             found.insert(mapping.va.0, mapping.pa.0);

@@ -1,15 +1,13 @@
-//! A dump that a real FreeBSD kernel wrote.
+//! Dumps that a FreeBSD kernel wrote.
 //!
-//! `LIVECORE_REAL_DUMPS` names a folder with `vmcore-amd64-minidump.xz` and
-//! `kernel-amd64.xz`, both from LLVM's test suite: a minidump of a FreeBSD 14-CURRENT
-//! amd64 kernel, thinned by its makers to the pages that a debugger reads, and cut in the
-//! middle of a page. The expected values were read with LLDB and with libkvm. Without
-//! the variable the test says so and checks nothing. `vmcore-amd64-full.xz` is a full dump of the
-//! same kernel.
+//! `LIVECORE_REAL_DUMPS` names a folder with `vmcore-amd64-minidump.xz`, `vmcore-amd64-full.xz` and
+//! `kernel-amd64.xz` from LLVM's test suite: a minidump and a full dump of a FreeBSD 14-CURRENT amd64
+//! kernel. The minidump was reduced to the pages that a debugger reads and ends inside a page.
+//! The expected values were read with LLDB and libkvm. Without the variable the tests are skipped.
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use livecore_kernel::frame::End;
@@ -20,43 +18,69 @@ use livecore_minidump::{
 
 const FOLDER: &str = "LIVECORE_REAL_DUMPS";
 
-/// A name of `FOLDER`, unpacked into `to`.
-fn unpack(folder: &Path, name: &str, to: &Path) -> PathBuf {
-    let packed = folder.join(format!("{name}.xz"));
-    let target = to.join(name);
-    let status = Command::new("xz")
-        .args(["--decompress", "--stdout", "--"])
-        .arg(&packed)
-        .stdout(Stdio::from(File::create(&target).unwrap()))
-        .status()
-        .unwrap_or_else(|error| panic!("xz: {error}"));
-    assert!(status.success(), "xz fails on {}", packed.display());
-    target
+/// Return addresses of the crashed thread, as LLDB shows them.
+const CALLERS: [u64; 10] = [
+    0xffff_ffff_80c0_9916,
+    0xffff_ffff_80c0_9d90,
+    0xffff_ffff_80c0_9b93,
+    0xffff_ffff_80c5_7d91,
+    0xffff_ffff_80c1_9e71,
+    0xffff_ffff_80c1_92bc,
+    0xffff_ffff_80c1_9933,
+    0xffff_ffff_80c1_977f,
+    0xffff_ffff_8108_ba8c,
+    0xffff_ffff_8106_20ce,
+];
+
+/// The folder of the compressed files, and one for the decompressed ones.
+struct Folders {
+    from: PathBuf,
+    to: tempfile::TempDir,
 }
 
-/// The dump and its kernel, or nothing where there are none.
+impl Folders {
+    /// `None` without `LIVECORE_REAL_DUMPS`; prints a message.
+    fn new() -> Option<Self> {
+        let Some(from) = std::env::var_os(FOLDER) else {
+            let _ = writeln!(std::io::stderr(), "skipped: {FOLDER} is not set");
+            return None;
+        };
+        Some(Self {
+            from: from.into(),
+            to: tempfile::tempdir().unwrap(),
+        })
+    }
+
+    /// Decompresses a file and returns its path.
+    fn unpack(&self, name: &str) -> PathBuf {
+        let packed = self.from.join(format!("{name}.xz"));
+        let target = self.to.path().join(name);
+        let status = Command::new("xz")
+            .args(["--decompress", "--stdout", "--"])
+            .arg(&packed)
+            .stdout(Stdio::from(File::create(&target).unwrap()))
+            .status()
+            .unwrap_or_else(|error| panic!("xz: {error}"));
+        assert!(status.success(), "xz fails on {}", packed.display());
+        target
+    }
+}
+
+/// The minidump and its kernel.
 struct Real {
     dump: Dump,
     kernel: KernelElf,
-    _folder: tempfile::TempDir,
+    _folders: Folders,
 }
 
 fn real() -> Option<Real> {
-    let Some(from) = std::env::var_os(FOLDER) else {
-        // A test has nowhere else to say that it did nothing.
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: {FOLDER} names no folder with real dumps"
-        );
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let vmcore = unpack(Path::new(&from), "vmcore-amd64-minidump", folder.path());
-    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    let folders = Folders::new()?;
+    let vmcore = folders.unpack("vmcore-amd64-minidump");
+    let kernel = folders.unpack("kernel-amd64");
     Some(Real {
         dump: Dump::open(&vmcore, &OpenOptions::default()).unwrap(),
         kernel: KernelElf::from_bytes(std::fs::read(kernel).unwrap()).unwrap(),
-        _folder: folder,
+        _folders: folders,
     })
 }
 
@@ -83,7 +107,7 @@ impl Real {
         self.bytes(va).map(u64::from_le_bytes)
     }
 
-    /// The value of an exported `const int` of the kernel's.
+    /// The value of a `const int` that the kernel exports.
     fn constant(&self, name: &str) -> u64 {
         let value = self
             .int(self.symbol(name))
@@ -102,9 +126,8 @@ impl Real {
     }
 }
 
-/// What the file itself says: its header, its length and what is missing.
 #[test]
-fn the_real_dump_has_its_sections_and_lacks_its_tail() {
+fn real_minidump_has_its_sections_and_is_truncated() {
     let Some(real) = real() else { return };
     let dump = &real.dump;
     assert_eq!(dump.envelope().container(), Container::Saved);
@@ -124,7 +147,7 @@ fn the_real_dump_has_its_sections_and_lacks_its_tail() {
 }
 
 #[test]
-fn variables_of_the_real_kernel_read_as_lldb_reads_them() {
+fn variables_of_the_real_kernel_have_the_values_that_lldb_shows() {
     let Some(real) = real() else { return };
     assert_eq!(real.int(real.symbol("hz")).unwrap(), 100);
     assert_eq!(real.int(real.symbol("dumptid")).unwrap(), 0x1893e);
@@ -135,10 +158,10 @@ fn variables_of_the_real_kernel_read_as_lldb_reads_them() {
 }
 
 #[test]
-fn the_crashed_thread_of_the_real_dump_has_its_registers_and_callers() {
+fn pcb_and_frames_of_the_crashed_thread_are_in_memory() {
     let Some(real) = real() else { return };
     let pcb = real.symbol("dumppcb");
-    // Offsets of `struct pcb` that FreeBSD promises to debuggers.
+    // Offsets of `struct pcb` are part of the debugger ABI.
     let registers = [
         (0, 0xffff_f800_0336_9380),
         (8, 0),
@@ -152,26 +175,14 @@ fn the_crashed_thread_of_the_real_dump_has_its_registers_and_callers() {
     for (offset, value) in registers {
         assert_eq!(real.long(pcb + offset).unwrap(), value, "pcb + {offset}");
     }
-    let callers: [u64; 10] = [
-        0xffff_ffff_80c0_9916,
-        0xffff_ffff_80c0_9d90,
-        0xffff_ffff_80c0_9b93,
-        0xffff_ffff_80c5_7d91,
-        0xffff_ffff_80c1_9e71,
-        0xffff_ffff_80c1_92bc,
-        0xffff_ffff_80c1_9933,
-        0xffff_ffff_80c1_977f,
-        0xffff_ffff_8108_ba8c,
-        0xffff_ffff_8106_20ce,
-    ];
     let mut frame = real.long(pcb + 32).unwrap();
-    for caller in callers {
+    for caller in CALLERS {
         assert_eq!(real.long(frame + 8).unwrap(), caller, "frame {frame:#x}");
         frame = real.long(frame).unwrap();
     }
 }
 
-/// Title, `td_tid` and `td_oncpu` of every thread, by the lists and the exported offsets alone.
+/// Title, `td_tid` and `td_oncpu` of every thread, from the lists and the exported offsets.
 fn listed(real: &Real) -> Vec<(String, i32, i32)> {
     let [pid, comm, list, threads] =
         ["p_pid", "p_comm", "p_list", "p_threads"].map(|n| real.constant(&format!("proc_off_{n}")));
@@ -202,10 +213,9 @@ fn listed(real: &Real) -> Vec<(String, i32, i32)> {
     found
 }
 
-/// The list reaches the part that the file's makers cut off in the middle of a page: a
-/// reader of whole pages finds 11 threads.
+/// Some threads are in the truncated last page: a reader of whole pages finds 11.
 #[test]
-fn the_real_dump_has_sixteen_threads() {
+fn thread_lists_of_the_real_minidump_have_16_threads() {
     let Some(real) = real() else { return };
     let found = listed(&real);
     assert_eq!(found.len(), 16, "{found:?}");
@@ -220,10 +230,10 @@ fn the_real_dump_has_sixteen_threads() {
     assert_eq!(found[2].0, "(pid 28) pagedaemon/laundry: dom0");
 }
 
-/// Every thread in order: names, ids, CPUs; registers out of the pcb that LLDB's rules name, word
-/// by word; frames as the chain of frame pointers has them.
+/// Names, ids and CPUs from the lists, registers from the pcb that LLDB uses, frames from the chain of
+/// frame pointers.
 #[test]
-fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
+fn threads_of_the_real_minidump_equal_their_structures_in_memory() {
     let Some(real) = real() else { return };
     let kernel = Kernel::of_dump(&real.dump, &real.kernel);
     let found = kernel.processes().unwrap();
@@ -232,7 +242,7 @@ fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
     assert_eq!(threads.len(), listed.len(), "{:?}", found.problems);
     let size = real.constant("pcb_size");
     let stoppcbs = real.symbol("stoppcbs");
-    // 14.0's array, and the pointer of later kernels.
+    // An array in 14.0, a pointer in later kernels.
     let stoppcbs = match real.kernel.symbol("stoppcbs").unwrap().size {
         8 => real.long(stoppcbs).unwrap(),
         _ => stoppcbs,
@@ -281,9 +291,8 @@ fn all_sixteen_threads_of_the_real_dump_are_read_as_their_structures_lie() {
     assert!(frames > 60, "{frames} frames");
 }
 
-/// The same by the library's own reader of threads, with LLDB's titles, registers and stacks.
 #[test]
-fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_shows() {
+fn threads_of_the_real_minidump_have_the_titles_registers_and_callers_that_lldb_shows() {
     let Some(real) = real() else { return };
     let kernel = Kernel::new(&real.dump, &real.kernel);
     let found = kernel.processes().unwrap();
@@ -304,41 +313,26 @@ fn threads_of_the_real_dump_have_the_titles_registers_and_callers_that_lldb_show
         .skip(1)
         .map(|f| f.pc)
         .collect();
-    assert_eq!(
-        callers,
-        [
-            0xffff_ffff_80c0_9916,
-            0xffff_ffff_80c0_9d90,
-            0xffff_ffff_80c0_9b93,
-            0xffff_ffff_80c5_7d91,
-            0xffff_ffff_80c1_9e71,
-            0xffff_ffff_80c1_92bc,
-            0xffff_ffff_80c1_9933,
-            0xffff_ffff_80c1_977f,
-            0xffff_ffff_8108_ba8c,
-            0xffff_ffff_8106_20ce,
-        ]
-    );
+    assert_eq!(callers, CALLERS);
     let stopped = kernel.registers(threads[1]).unwrap();
     assert_eq!(stopped.pc(), Some(0xffff_ffff_8105_7988));
     assert_eq!(stopped.sp(), Some(0xffff_fe00_008e_2de8));
     assert_eq!(stopped.fp(), Some(0xffff_fe00_008e_2e00));
 }
 
-/// LLDB's own test expects 11, 11 and 5 frames of the minidump, and 11, 13 and 4 of the full dump. It
-/// does not show the frame in which a kernel thread began, whose frame pointer is zero.
+/// LLDB's test expects 11, 11 and 5 frames in the minidump, and 11, 13 and 4 in the full dump. LLDB
+/// omits the first frame of a kernel thread, whose frame pointer is zero.
 #[test]
-fn backtraces_of_the_real_dumps_are_those_of_lldb_and_the_frames_in_which_threads_began() {
-    let Some(from) = std::env::var_os(FOLDER) else {
+fn backtraces_of_the_real_dumps_have_lldbs_frames_and_the_first_frame() {
+    let Some(folders) = Folders::new() else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    let kernel = folders.unpack("kernel-amd64");
     for (name, expected) in [
         ("vmcore-amd64-minidump", [(0, 11), (1, 12), (2, 6)]),
         ("vmcore-amd64-full", [(0, 11), (1, 14), (10, 5)]),
     ] {
-        let vmcore = unpack(Path::new(&from), name, folder.path());
+        let vmcore = folders.unpack(name);
         let dump = AnyDump::open(&vmcore, &OpenOptions::default()).unwrap();
         let pair = Pair::open(&dump, &kernel).unwrap();
         let kernel = pair.kernel();
@@ -355,15 +349,14 @@ fn backtraces_of_the_real_dumps_are_those_of_lldb_and_the_frames_in_which_thread
     }
 }
 
-/// A real full dump and its own kernel, which has no `version`.
+/// The kernel has no `version` symbol.
 #[test]
-fn a_real_full_dump_is_read_with_its_own_kernel() {
-    let Some(from) = std::env::var_os(FOLDER) else {
+fn real_full_dump_is_read_with_its_kernel() {
+    let Some(folders) = Folders::new() else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let vmcore = unpack(Path::new(&from), "vmcore-amd64-full", folder.path());
-    let kernel = unpack(Path::new(&from), "kernel-amd64", folder.path());
+    let vmcore = folders.unpack("vmcore-amd64-full");
+    let kernel = folders.unpack("kernel-amd64");
     let dump = AnyDump::open(&vmcore, &OpenOptions::default()).unwrap();
     let pair = Pair::open(&dump, &kernel).unwrap();
     let kernel = pair.kernel();

@@ -1,21 +1,20 @@
-//! Rules of the repository that no compiler or lint checks.
-//!
-//! Each test names its rule; a failure lists where it is broken.
+//! Rules of the repository that neither the compiler nor a lint checks.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use crate::rust_source::{FOLDERS, code_only, crates, files, lines_with, read, root, sources};
 
+/// Fails if `broken` lists any violation of `rule`.
 fn report(rule: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
 }
 
-/// Lines with `word` in the code of every file that `excused` does not excuse.
-fn occurrences(word: &str, excused: impl Fn(&str) -> bool) -> Vec<String> {
+/// Lines with `word` in the code of every file that is not `exempt`.
+fn occurrences(word: &str, exempt: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in sources() {
-        if !excused(&path) {
+        if !exempt(&path) {
             let lines = lines_with(&code_only(&text), word);
             found.extend(lines.iter().map(|line| format!("{path}:{line}: {word}")));
         }
@@ -39,13 +38,13 @@ fn only_livedump_sys_depends_on_the_operating_system() {
 }
 
 #[test]
-fn the_readme_lists_every_unsafe_site() {
+fn readme_lists_all_unsafe_code() {
     let mut ours = BTreeMap::new();
     for (path, text) in sources() {
         let code = code_only(&text);
         let blocks = code.match_indices("unsafe").filter(|(at, word)| {
-            let behind = code[at + word.len()..].trim_start();
-            behind.starts_with('{') || behind.starts_with("fn ") || behind.starts_with("impl")
+            let after = code[at + word.len()..].trim_start();
+            after.starts_with('{') || after.starts_with("fn ") || after.starts_with("impl")
         });
         let count = blocks.count();
         if count > 0 {
@@ -62,12 +61,12 @@ fn the_readme_lists_every_unsafe_site() {
     }
     assert_eq!(
         ours, listed,
-        "the code (left) and README's table of unsafe code (right)"
+        "unsafe code (left), README's table of unsafe code (right)"
     );
 }
 
 #[test]
-fn no_file_is_longer_than_700_lines() {
+fn files_have_at_most_700_lines() {
     let mut broken = Vec::new();
     for (path, text) in sources() {
         let lines = text.lines().count();
@@ -79,7 +78,7 @@ fn no_file_is_longer_than_700_lines() {
 }
 
 #[test]
-fn the_top_level_is_fixed() {
+fn top_level_has_only_known_files() {
     let allowed = [
         "Cargo.toml",
         "Cargo.lock",
@@ -91,7 +90,7 @@ fn the_top_level_is_fixed() {
         "CONTRIBUTING.md",
         "LICENSE",
         "rustfmt.toml",
-        // Not of the repository.
+        // Not in the repository.
         "target",
     ];
     let mut broken = Vec::new();
@@ -102,11 +101,11 @@ fn the_top_level_is_fixed() {
             broken.push(name);
         }
     }
-    report("new at the top", &broken);
+    report("unknown files at the top level", &broken);
 }
 
 #[test]
-fn links_between_pages_lead_somewhere() {
+fn relative_links_in_pages_exist() {
     let mut pages = vec![
         "README.md".to_owned(),
         "ARCHITECTURE.md".to_owned(),
@@ -129,7 +128,7 @@ fn links_between_pages_lead_somewhere() {
             }
         }
     }
-    report("links to nothing", &broken);
+    report("broken links", &broken);
 }
 
 /// CONTRIBUTING.md lists the files to change for common tasks. Its placeholders are replaced by an
@@ -163,7 +162,7 @@ fn files_that_contributing_lists_exist() {
     report("CONTRIBUTING.md lists files that do not exist", &broken);
 }
 
-/// Every text file of a clone.
+/// Every text file of the repository.
 fn texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     let mut folders = vec![root()];
@@ -185,7 +184,7 @@ fn texts() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_file_names_a_path_of_one_machine() {
+fn no_file_contains_paths_of_a_development_machine() {
     let mut broken = Vec::new();
     for (path, text) in texts() {
         for (number, line) in text.lines().enumerate() {
@@ -196,7 +195,7 @@ fn no_file_names_a_path_of_one_machine() {
             }
         }
     }
-    report("paths of a machine", &broken);
+    report("paths of a development machine", &broken);
 }
 
 #[test]
@@ -221,7 +220,7 @@ fn test_data_is_text() {
 }
 
 #[test]
-fn every_dependency_is_accounted_for() {
+fn all_dependencies_are_explained_with_their_version() {
     let lock = read("Cargo.lock");
     let mut locked = BTreeMap::new();
     let mut broken = Vec::new();
@@ -243,7 +242,7 @@ fn every_dependency_is_accounted_for() {
         }
     }
     let page = read("docs/dependencies.md");
-    let told = page
+    let explained = page
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
         .filter_map(|(name, rest)| Some((name, rest.split_once(", ")?.0)))
@@ -261,25 +260,22 @@ fn every_dependency_is_accounted_for() {
         .collect::<Vec<_>>();
     assert!(direct.len() > 10, "only {direct:?}");
     for name in &direct {
-        if told.get(name) != locked.get(name) {
+        if explained.get(name) != locked.get(name) {
             broken.push(format!(
                 "{name}: {:?} in Cargo.lock, {:?} in docs/dependencies.md",
                 locked.get(name),
-                told.get(name),
+                explained.get(name),
             ));
         }
     }
-    for name in told.keys().filter(|name| !direct.contains(name)) {
-        broken.push(format!("{name} is in docs/dependencies.md alone"));
+    for name in explained.keys().filter(|name| !direct.contains(name)) {
+        broken.push(format!("{name}: only in docs/dependencies.md"));
     }
-    report(
-        "dependencies that docs/dependencies.md does not explain",
-        &broken,
-    );
+    report("dependencies and docs/dependencies.md differ", &broken);
 }
 
 #[test]
-fn a_crate_uses_what_it_depends_on() {
+fn crates_use_all_their_dependencies() {
     let mut broken = Vec::new();
     for folder in crates() {
         let mut own = sources();
@@ -288,7 +284,7 @@ fn a_crate_uses_what_it_depends_on() {
                 .iter()
                 .any(|part| path.starts_with(&format!("{folder}/{part}/")))
         });
-        // Files of other crates that it compiles too.
+        // Include files of other crates that `#[path]` names.
         let mut code = String::new();
         for (path, text) in &own {
             code += &code_only(text);
@@ -302,9 +298,9 @@ fn a_crate_uses_what_it_depends_on() {
         let uses = |name: &str| {
             code.match_indices(name).any(|(at, _)| {
                 let before = code[..at].chars().next_back();
-                let behind = &code[at + name.len()..];
+                let after = &code[at + name.len()..];
                 before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
-                    && (behind.starts_with("::") || behind.starts_with([';', '!']))
+                    && (after.starts_with("::") || after.starts_with([';', '!']))
             })
         };
         let mut in_dependencies = false;
@@ -323,5 +319,5 @@ fn a_crate_uses_what_it_depends_on() {
             }
         }
     }
-    report("dependencies without a use", &broken);
+    report("unused dependencies", &broken);
 }

@@ -1,9 +1,9 @@
-//! The Rust files of the workspace, as text and as code.
+//! The Rust files of the workspace, as text and as code without comments and strings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders at the top that contain crates.
+/// The top-level folders that contain crates.
 pub(crate) const FOLDERS: [&str; 6] =
     ["compress", "minidump", "livedump", "verify", "cli", "tests"];
 
@@ -15,7 +15,7 @@ pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Every file below `folder` with that extension, its name relative to the top, sorted.
+/// Sorted paths, relative to the top level, of the files below `folder` with that extension.
 pub(crate) fn files(folder: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -60,7 +60,7 @@ pub(crate) fn crates() -> Vec<String> {
     folders
 }
 
-/// `text` with spaces in place of comments and strings. Line ends stay.
+/// `text` with comments and strings replaced by spaces. Line breaks remain.
 pub(crate) fn code_only(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -73,7 +73,7 @@ pub(crate) fn code_only(text: &str) -> String {
                 [b'/', b'*', ..] => block_comment(rest),
                 [b'"', ..] => quoted(rest),
                 [b'r', b'"' | b'#', ..] if !follows_a_word(bytes, at) => raw_string(rest),
-                // A character; anything else behind a quote is a lifetime or a label.
+                // A character literal; otherwise a lifetime or a label.
                 [b'\'', b'\\', ..] => 2 + find(&rest[2..], b"'").map_or(rest.len() - 2, |n| n + 1),
                 [b'\'', first, ..] => {
                     let len = char_len(*first);
@@ -107,7 +107,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 fn follows_a_word(bytes: &[u8], at: usize) -> bool {
     let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    // `br"..."` is a raw string too.
+    // `br"..."` and `cr"..."` are raw strings too.
     match before(1) {
         Some(b'b' | b'c') => before(2).is_some_and(word),
         Some(b) => word(b),

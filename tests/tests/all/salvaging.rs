@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use livecore_compress::{Codec, Encoding, NoProgress, ReadAt, Stream};
-use livecore_minidump::convert::{Target, convert};
-use livecore_minidump::salvage::{HeaderFrom, Options, Report, Salvage};
-use livecore_minidump::{Container, Dump, Error, KernelMemory, OpenOptions, PhysAddr};
+use livecore_minidump::salvage::{HeaderFrom, Options, Report};
+use livecore_minidump::{Container, Dump, Error, KernelMemory, PhysAddr, VirtAddr};
 use livecore_tests::corpus::recipes;
 use livecore_tests::mkdump::{self, Built};
 use livecore_tests::random::Random;
+use livecore_verify::compare::Answer;
 use livecore_verify::{Severity, Verdict};
 
+use crate::dumps::{CODECS, compared, converted, open, salvage, target};
+
 const FRAME: u32 = 16384;
-const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
 
 /// Two ranges of memory with 190 pages, some compressible and some not.
 const MACHINE: &str = "minidump amd64 3
@@ -36,16 +37,7 @@ fn build(more: &str) -> Built {
 }
 
 fn seal(bytes: &[u8], codec: Codec, frame_size: u32) -> Vec<u8> {
-    let dump = Dump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap();
-    let mut encoding = Encoding::new(codec);
-    encoding.frame_size = frame_size;
-    let target = Target {
-        container: Container::Sealed,
-        encoding,
-    };
-    let mut out = Vec::new();
-    convert(&dump, &target, &mut out, &NoProgress).unwrap();
-    out
+    converted(bytes, &target(Container::Sealed, codec, frame_size))
 }
 
 /// Like [`seal`], but without a second copy of the important frames.
@@ -86,23 +78,12 @@ fn assert_restored(built: &Built, offset: u64) {
     assert_contents(built, &report, &out, "restored");
 }
 
-fn salvage(bytes: &[u8], options: &Options) -> Result<(Report, Vec<u8>), Error> {
-    let found = Salvage::examine(Arc::new(bytes.to_vec()), options, &NoProgress)?;
-    let mut out = Vec::new();
-    let target = Target {
-        container: Container::Sealed,
-        encoding: Encoding::new(Codec::Zstd),
-    };
-    found.write(&target, &mut out, &NoProgress)?;
-    Ok((found.report().clone(), out))
-}
-
 /// Asserts that the pages of a salvaged dump equal the original pages and that it verifies. Returns
 /// the number of pages.
 #[track_caller]
 fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> usize {
     let pages = &built.oracle.as_ref().unwrap().pages;
-    let dump = Dump::from_source(Arc::new(out.to_vec()), &OpenOptions::default()).unwrap();
+    let dump = open(out);
     let ranges = dump.dump_avail();
     let mut kept = 0;
     for bit in dump.bitmap().iter() {
@@ -223,8 +204,7 @@ fn frames(whole: &[u8], from: usize, to: usize, bitmap_end: u64) -> (u64, usize)
 #[test]
 fn kept_pages_equal_the_original_and_all_others_are_holes() {
     let built = build("");
-    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-    let bitmap_end = dump.layout().pmap_offset();
+    let bitmap_end = open(&built.bytes).layout().pmap_offset();
     let pages = u64::from(FRAME) / 4096;
     let seed = 20_261_123;
     let mut random = Random::new(seed);
@@ -273,15 +253,8 @@ fn undamaged_dumps_lose_nothing_in_any_container_and_codec() {
         assert!(report.is_whole(), "{more}: {report:?}");
         let kept = assert_contents(&built, &report, &out, more);
         assert_eq!(kept, built.oracle.as_ref().unwrap().pages.len(), "{more}");
-        let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes.clone()), Arc::new(out)];
-        let options = livecore_verify::Options::default();
-        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
-        assert_eq!(
-            found.answer,
-            livecore_verify::compare::Answer::Same,
-            "{:#}",
-            found.value()
-        );
+        let found = compared(&built.bytes, &out);
+        assert_eq!(found.answer, Answer::Same, "{:#}", found.value());
     }
 }
 
@@ -334,11 +307,8 @@ fn device_without_trailing_header_uses_the_leading_one() {
             assert_contents(&built, &report, &out, more),
             built.oracle.as_ref().unwrap().pages.len()
         );
-        let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
-        let whole =
-            Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-        let name = |dump: &Dump| dump.envelope().kerneldumpheader().unwrap().hostname.clone();
-        assert_eq!(name(&dump), name(&whole));
+        let name = |dump: Dump| dump.envelope().kerneldumpheader().unwrap().hostname.clone();
+        assert_eq!(name(open(&out)), name(open(&built.bytes)));
     }
     // Without both headers the payload is searched for.
     let built = build("container device\n");
@@ -398,8 +368,7 @@ pages 0x7fff000 3 seed 40
 pages 0xfff0000 5 seed 50
 ";
     let built = mkdump::build_all(text).unwrap();
-    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-    let bitmap = dump.layout().bitmap_offset();
+    let bitmap = open(&built.bytes).layout().bitmap_offset();
     for (page, kept, unknown) in [(0, 7, 32768), (1, 21, 32768)] {
         assert_restored(&built, bitmap + page * 4096);
         let mut bytes = seal_without_copy(&built.bytes, Codec::Zstd, 4096);
@@ -419,8 +388,7 @@ pages 0xfff0000 5 seed 50
 #[test]
 fn lost_page_tables_are_reported_and_map_nothing() {
     let built = build("");
-    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-    let pmap = dump.layout().pmap_offset();
+    let pmap = open(&built.bytes).layout().pmap_offset();
     assert_restored(&built, pmap);
     let mut bytes = seal_without_copy(&built.bytes, Codec::Zstd, 4096);
     damage_frame(&mut bytes, pmap);
@@ -431,16 +399,12 @@ fn lost_page_tables_are_reported_and_map_nothing() {
     );
     assert_eq!(report.pages.lost, 0);
     assert_contents(&built, &report, &out, "page tables");
-    let dump = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
-    assert!(
-        dump.translate(livecore_minidump::VirtAddr(0xffff_ffff_8000_0000))
-            .is_err()
-    );
+    let answer = open(&out).translate(VirtAddr(0xffff_ffff_8000_0000));
+    assert!(answer.is_err(), "{answer:?}");
 }
 
 #[test]
 fn sound_recipes_are_salvaged_without_change() {
-    let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let built = mkdump::build_all(&recipe.text).unwrap();
         let sound = recipe.expectation.as_ref().unwrap().exit == 0;
@@ -453,10 +417,9 @@ fn sound_recipes_are_salvaged_without_change() {
             continue;
         }
         assert!(report.is_whole(), "{}: {report:?}", recipe.name);
-        let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(built.bytes), Arc::new(out)];
-        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
-        let same = livecore_verify::compare::Answer::Same;
-        assert_eq!(found.answer, same, "{}: {:#}", recipe.name, found.value());
+        let found = compared(&built.bytes, &out);
+        let what = format!("{}: {:#}", recipe.name, found.value());
+        assert_eq!(found.answer, Answer::Same, "{what}");
     }
 }
 
@@ -465,17 +428,12 @@ fn recipes_without_errors_compare_equal_to_themselves() {
     let options = livecore_verify::Options::default();
     for recipe in recipes().unwrap() {
         let bytes = mkdump::build_all(&recipe.text).unwrap().bytes;
-        let verified = livecore_verify::verify(Arc::new(bytes.clone()), &options, &NoProgress);
+        let source = Arc::new(bytes.clone());
+        let verified = livecore_verify::verify(source, &options, &NoProgress);
         let usable = matches!(verified.verdict, Verdict::Sound | Verdict::Warnings);
-        let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(bytes.clone()), Arc::new(bytes)];
-        let found = livecore_verify::compare::compare(sources, ["a", "b"], &options, &NoProgress);
+        let found = compared(&bytes, &bytes);
         let code = if usable { 0 } else { 4 };
-        assert_eq!(
-            found.answer.exit_code(),
-            code,
-            "{}: {:#}",
-            recipe.name,
-            found.value()
-        );
+        let what = format!("{}: {:#}", recipe.name, found.value());
+        assert_eq!(found.answer.exit_code(), code, "{what}");
     }
 }

@@ -1,21 +1,22 @@
-//! One damaged block of a sealed dump costs the pages of its own frame, wherever it lies.
+//! A damaged block of a sealed dump loses only the pages of its own frame.
 //!
-//! 12 blocks of each codec; `LIVECORE_DAMAGED_BLOCKS=200` tries as many.
+//! Tests 12 blocks of each codec, or as many as `LIVECORE_DAMAGED_BLOCKS`.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use livecore_compress::{Codec, Encoding, NoProgress, OpenOptions as StreamOptions, Stream};
-use livecore_minidump::convert::{Target, convert};
-use livecore_minidump::salvage::{Options, Report, Salvage};
-use livecore_minidump::{Container, Dump, KernelMemory, OpenOptions, PhysAddr};
+use livecore_compress::{Codec, OpenOptions as StreamOptions, Stream};
+use livecore_minidump::salvage::{Options, Report};
+use livecore_minidump::{Container, Dump, KernelMemory, PhysAddr};
 use livecore_tests::mkdump::{self, Built};
+
+use crate::dumps::{CODECS, converted, open, target};
 
 const BLOCK: usize = 64 << 10;
 const FRAME: u32 = 128 << 10;
 
-/// 8 MiB of pages, most of which do not compress.
+/// 8 MiB of pages, most of them incompressible.
 const MACHINE: &str = "minidump amd64 3
 kernbase 0xffffffff80000000
 kernend 0xffffffffc0000000
@@ -34,36 +35,15 @@ fn blocks() -> usize {
     std::env::var("LIVECORE_DAMAGED_BLOCKS").map_or(12, |n| n.parse().unwrap())
 }
 
-fn open(bytes: &[u8]) -> Dump {
-    Dump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap()
-}
-
-fn seal(bytes: &[u8], codec: Codec) -> Vec<u8> {
-    let target = Target {
-        container: Container::Sealed,
-        encoding: Encoding::new(codec).frame_size(FRAME),
-    };
-    let mut out = Vec::new();
-    convert(&open(bytes), &target, &mut out, &NoProgress).unwrap();
-    out
-}
-
 fn salvage(bytes: &[u8], proven: bool) -> (Report, Vec<u8>) {
     let options = Options {
         proven,
         ..Options::default()
     };
-    let found = Salvage::examine(Arc::new(bytes.to_vec()), &options, &NoProgress).unwrap();
-    let target = Target {
-        container: Container::Sealed,
-        encoding: Encoding::new(Codec::Zstd).level(1),
-    };
-    let mut out = Vec::new();
-    found.write(&target, &mut out, &NoProgress).unwrap();
-    (found.report().clone(), out)
+    crate::dumps::salvage(bytes, &options).unwrap()
 }
 
-/// The pages that are not in `out`, or in there without proof; all others are right.
+/// The lost and the unproven pages of `out`. Asserts that all others equal the original.
 fn lost_and_unproven(built: &Built, out: &[u8], what: &str) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let dump = open(out);
     let ranges = dump.envelope().seal().unwrap().unproven_ranges.clone();
@@ -88,13 +68,13 @@ fn lost_and_unproven(built: &Built, out: &[u8], what: &str) -> (BTreeSet<u64>, B
         {
             unproven.insert(*at);
         } else {
-            assert!(page == *original, "{what}: page {at:#x} is another");
+            assert!(page == *original, "{what}: page {at:#x} differs");
         }
     }
     (lost, unproven)
 }
 
-/// The pages whose bytes lie in these ranges of the payload.
+/// The pages that overlap these ranges of the payload.
 fn pages_in(dump: &Dump, ranges: &[Range<u64>]) -> BTreeSet<u64> {
     let page_size = dump.layout().page_size();
     let mut pages = BTreeSet::new();
@@ -111,10 +91,10 @@ fn pages_in(dump: &Dump, ranges: &[Range<u64>]) -> BTreeSet<u64> {
 }
 
 #[test]
-fn damaged_block_of_a_sealed_dump_costs_its_own_frames_pages_and_no_others() {
+fn damaged_block_loses_only_the_pages_of_its_own_frames() {
     let built = mkdump::build_all(MACHINE).unwrap();
-    for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
-        let whole = seal(&built.bytes, codec);
+    for codec in CODECS {
+        let whole = converted(&built.bytes, &target(Container::Sealed, codec, FRAME));
         let dump = open(&whole);
         let source = Arc::new(whole.clone());
         let stream = Stream::from_source(source, &StreamOptions::new()).unwrap();
@@ -132,24 +112,24 @@ fn damaged_block_of_a_sealed_dump_costs_its_own_frames_pages_and_no_others() {
                 continue;
             }
             let what = format!("{codec}: block at {at:#x}");
-            let hit = |frame: &livecore_compress::Frame| {
+            let is_damaged = |frame: &livecore_compress::Frame| {
                 let stored = frame.offset as usize..;
                 let stored = stored.start..stored.start + frame.entry.stored_len as usize;
                 bytes[stored.clone()] != whole[stored]
             };
             let damaged: Vec<_> = (0..table.count())
                 .filter_map(|n| table.get(n))
-                .filter(hit)
+                .filter(is_damaged)
                 .map(|f| f.content_offset..f.content_offset + u64::from(f.content_len))
                 .collect();
             let own = pages_in(&dump, &damaged);
             let (report, out) = salvage(&bytes, false);
-            assert!(!report.is_whole(), "{what} is told");
+            assert!(!report.is_whole(), "{what}: damage not reported");
             assert!(report.sections.is_empty(), "{what}: {:?}", report.sections);
             let (lost, unproven) = lost_and_unproven(&built, &out, &what);
             assert!(lost.is_subset(&own), "{what}: {lost:x?} of {own:x?}");
             if codec == Codec::None && end > data_len {
-                // Without its index an uncompressed dump is proven by its copy alone.
+                // Without the index, only pages with a second copy are proven.
                 continue;
             }
             assert!(

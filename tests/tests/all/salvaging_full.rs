@@ -1,20 +1,20 @@
-//! Salvage of full dumps and of cores that carry a minidump. The builder is the witness: a page that
-//! is kept is the page that it made, and every other one is a hole.
+//! Salvage of full dumps and of cores that contain a minidump. Each page that is kept equals the page
+//! that the independent builder wrote, and every other page is a hole.
 
 use std::sync::Arc;
 
-use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
-use livecore_minidump::convert::{Target, convert_full, to_elf, to_full};
+use livecore_compress::{Codec, NoProgress, ReadAt};
+use livecore_minidump::convert::{convert_full, to_elf, to_full};
 use livecore_minidump::elf::export::{ExportOptions, export};
-use livecore_minidump::salvage::{Options, Report, Salvage};
-use livecore_minidump::{
-    AnyDump, Container, Dump, Error, FullDump, KernelMemory, OpenOptions, PhysAddr,
-};
+use livecore_minidump::salvage::{Options, Report};
+use livecore_minidump::{AnyDump, Container, Error, KernelMemory, OpenOptions, PhysAddr};
 use livecore_tests::mkdump::{self, Built};
 use livecore_tests::random::Random;
 use livecore_verify::Verdict;
 
-/// Two ranges that do not touch, in pages.
+use crate::dumps::{CODECS, CONTAINERS, open, open_full, target};
+
+/// Start and end of two ranges that are not adjacent.
 const RANGES: [(u64, u64); 2] = [(0x1000, 0x4_1000), (0x20_0000, 0x28_0000)];
 const FRAME: u32 = 16384;
 
@@ -24,43 +24,19 @@ fn build() -> Built {
     mkdump::build_all(text).unwrap()
 }
 
-fn open(bytes: &[u8]) -> AnyDump {
-    AnyDump::from_source(Arc::new(bytes.to_vec()), &OpenOptions::default()).unwrap()
-}
-
-fn full(bytes: &[u8]) -> Arc<FullDump> {
-    match open(bytes) {
-        AnyDump::Full(dump) => dump,
-        AnyDump::Mini(_) => panic!("a minidump"),
-    }
-}
-
-fn target(container: Container, codec: Codec) -> Target {
-    let mut encoding = Encoding::new(codec);
-    encoding.frame_size = FRAME;
-    Target {
-        container,
-        encoding,
-    }
-}
-
 fn stored(built: &Built, container: Container, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();
-    let to = target(container, codec);
-    convert_full(&full(&built.payload), &to, &mut out, &NoProgress).unwrap();
+    let to = target(container, codec, FRAME);
+    convert_full(&open_full(&built.payload), &to, &mut out, &NoProgress).unwrap();
     out
 }
 
 fn salvage(bytes: &[u8]) -> Result<(Report, Vec<u8>), Error> {
-    let found = Salvage::examine(Arc::new(bytes.to_vec()), &Options::default(), &NoProgress)?;
-    let mut out = Vec::new();
-    let to = target(Container::Sealed, Codec::Zstd);
-    found.write(&to, &mut out, &NoProgress)?;
-    Ok((found.report().clone(), out))
+    crate::dumps::salvage(bytes, &Options::default())
 }
 
-/// The page at `pa` as the builder made it; `None` if there is none.
-fn made(built: &Built, pa: u64) -> Option<&[u8]> {
+/// The page at `pa` as the builder wrote it.
+fn original(built: &Built, pa: u64) -> Option<&[u8]> {
     let data = built.payload.len() as u64 - RANGES.iter().map(|r| r.1 - r.0).sum::<u64>();
     let mut offset = data;
     for (start, end) in RANGES {
@@ -73,11 +49,11 @@ fn made(built: &Built, pa: u64) -> Option<&[u8]> {
     None
 }
 
-/// Whether what was made is sound and holds what the builder made, and holes. Gives how many pages
-/// it holds.
+/// Asserts that the pages of a salvaged dump equal the original pages and that it verifies. Returns
+/// the number of pages.
 #[track_caller]
-fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
-    let dump = full(out);
+fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
+    let dump = open_full(out);
     let mut kept = 0;
     for (start, end) in RANGES {
         for pa in (start..end).step_by(4096) {
@@ -87,13 +63,13 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
             let lost = report.pages.ranges.iter().any(lost);
             assert_eq!(found.is_err(), lost, "{what}: {pa:#x}");
             if found.is_ok() {
-                if page != made(built, pa).unwrap() {
+                if page != original(built, pa).unwrap() {
                     let (offset, _) = dump.extent_of(PhysAddr(pa)).unwrap();
                     let unproven = &dump.envelope().seal().unwrap().unproven_ranges;
-                    let told = unproven
+                    let listed = unproven
                         .iter()
                         .any(|r| r.start < offset + 4096 && r.end > offset);
-                    assert!(told, "{what}: {pa:#x}");
+                    assert!(listed, "{what}: {pa:#x}");
                 }
                 kept += 1;
             }
@@ -114,26 +90,26 @@ fn assert_true(built: &Built, report: &Report, out: &[u8], what: &str) -> u64 {
 }
 
 #[test]
-fn cut_full_dump_keeps_the_pages_in_front_of_the_cut() {
+fn truncated_full_dump_keeps_the_pages_before_the_end() {
     let built = build();
-    for container in [Container::Saved, Container::Raw, Container::Sealed] {
-        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+    for container in CONTAINERS {
+        for codec in CODECS {
             let bytes = stored(&built, container, codec);
             let what = format!("{container} {codec}");
             let (report, out) = salvage(&bytes).unwrap();
             assert!(report.is_whole(), "{what}: {report:?}");
-            assert_eq!(assert_true(&built, &report, &out, &what), 192);
+            assert_eq!(assert_contents(&built, &report, &out, &what), 192);
             let mut before = 0;
             for part in 1..=12 {
                 let cut = bytes.len() * part / 13;
                 let what = format!("{what} cut at {cut:#x}");
                 let Ok((report, out)) = salvage(&bytes[..cut]) else {
-                    // Only a stream in one piece says nothing before it is half there.
+                    // A single stream gives nothing until enough of it is present.
                     assert!(before == 0, "{what}");
                     continue;
                 };
                 assert!(!report.is_whole(), "{what}");
-                let kept = assert_true(&built, &report, &out, &what);
+                let kept = assert_contents(&built, &report, &out, &what);
                 assert!(kept >= before, "{what}");
                 before = kept;
             }
@@ -143,9 +119,9 @@ fn cut_full_dump_keeps_the_pages_in_front_of_the_cut() {
 }
 
 #[test]
-fn damaged_frame_of_a_full_dump_costs_its_own_pages() {
+fn damaged_frame_of_a_full_dump_loses_only_its_own_pages() {
     let built = build();
-    for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+    for codec in CODECS {
         let bytes = stored(&built, Container::Sealed, codec);
         let (mut lost, mut tried) = (0, 0);
         for part in 2..12 {
@@ -154,8 +130,8 @@ fn damaged_frame_of_a_full_dump_costs_its_own_pages() {
             damaged[at] ^= 0x55;
             let what = format!("{codec} {at:#x}");
             let (report, out) = salvage(&damaged).unwrap();
-            let kept = assert_true(&built, &report, &out, &what);
-            // A frame is four pages, and may begin in the middle of one.
+            let kept = assert_contents(&built, &report, &out, &what);
+            // A frame has the size of four pages and can begin inside a page.
             let proven = kept - report.pages.unproven;
             assert!(192 - proven <= 5, "{what}: {proven} of {kept}");
             lost += 192 - proven;
@@ -166,7 +142,7 @@ fn damaged_frame_of_a_full_dump_costs_its_own_pages() {
 }
 
 #[test]
-fn full_dump_without_program_headers_gives_nothing() {
+fn full_dump_without_usable_program_headers_is_broken() {
     let built = build();
     let error = salvage(&built.payload[..100]).unwrap_err();
     assert!(matches!(error, Error::Broken { .. }), "{error}");
@@ -190,23 +166,23 @@ table 0xffffffff80000000 0x3000
 ";
 
 #[test]
-fn what_carries_a_minidump_gives_what_is_left_of_that() {
+fn files_that_contain_a_minidump_are_salvaged_as_minidumps() {
     let built = mkdump::build_all(MACHINE).unwrap();
     let pages = &built.oracle.as_ref().unwrap().pages;
-    let dump = Dump::from_source(Arc::new(built.bytes.clone()), &OpenOptions::default()).unwrap();
-    let to = target(Container::Saved, Codec::None);
-    let (mut carrying, mut core) = (Vec::new(), Vec::new());
-    to_full(&dump, &to, &mut carrying, &NoProgress).unwrap();
+    let dump = open(&built.bytes);
+    let to = target(Container::Saved, Codec::None, FRAME);
+    let (mut full, mut core) = (Vec::new(), Vec::new());
+    to_full(&dump, &to, &mut full, &NoProgress).unwrap();
     let planned = export(&dump, &ExportOptions::default()).unwrap();
     to_elf(&dump, &planned, &to, &mut core, &NoProgress).unwrap();
-    for (name, bytes) in [("full", carrying), ("core", core)] {
+    for (name, bytes) in [("full", full), ("core", core)] {
         for less in [0, 1, 5 * 4096, 30 * 4096 + 7] {
             let what = format!("{name} less {less}");
             let (report, out) = salvage(&bytes[..bytes.len() - less]).unwrap();
             assert_eq!(report.kind, "minidump", "{what}");
             let lost = (less as u64).div_ceil(4096);
             assert_eq!(report.pages.lost, lost, "{what}");
-            let again = Dump::from_source(Arc::new(out), &OpenOptions::default()).unwrap();
+            let again = open(&out);
             assert_eq!(again.bitmap().count() as usize, pages.len() - lost as usize);
             for (pa, page) in pages.iter().take(pages.len() - lost as usize) {
                 let mut found = vec![0; 4096];
@@ -214,7 +190,7 @@ fn what_carries_a_minidump_gives_what_is_left_of_that() {
                 assert!(found == *page, "{what} {pa:#x}");
             }
         }
-        // Without the headers in front the minidump is found by its own.
+        // Without the ELF headers the minidump is found by its own header.
         let headless = &bytes[4096..];
         let found = salvage(headless).map(|(report, _)| report.pages.lost);
         assert!(matches!(found, Ok(0)), "{name}: {found:?}");
@@ -222,7 +198,7 @@ fn what_carries_a_minidump_gives_what_is_left_of_that() {
 }
 
 #[test]
-fn full_dumps_changed_at_random_are_salvaged_or_refused_without_a_panic() {
+fn salvaging_randomly_damaged_full_dumps_does_not_panic() {
     let built = build();
     let (mut kept, mut refused) = (0, 0);
     for container in [Container::Saved, Container::Sealed] {
@@ -232,9 +208,9 @@ fn full_dumps_changed_at_random_are_salvaged_or_refused_without_a_panic() {
                 let mut random = Random::new(seed);
                 let mut bytes = whole.clone();
                 for _ in 0..=random.below(3) {
-                    // Headers are in front; the rest is everywhere.
-                    let room = random.pick(&[400, bytes.len()]);
-                    let at = random.index(room);
+                    // Half of the changes are in the headers.
+                    let end = random.pick(&[400, bytes.len()]);
+                    let at = random.index(end);
                     bytes[at] = random.pick(&[0, 1, 0x7f, 0x80, 0xff]);
                 }
                 match salvage(&bytes) {

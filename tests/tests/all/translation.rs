@@ -1,22 +1,22 @@
-//! Laws of translation, on random machines of every architecture and version.
+//! Properties of translation on random machines of every architecture and version.
 //!
-//! A machine follows from its kind and its seed (`livecore_tests::machines`), the builder shares
-//! nothing with the code under test, and a failure names both. The sample is small and fixed;
-//! `LIVECORE_SEEDS=1000` takes as many machines of each kind, and `LIVECORE_FIRST_SEED` begins
-//! elsewhere:
+//! Kind and seed determine a machine (`livecore_tests::machines`), and a failure prints both. The
+//! sample is small and fixed; `LIVECORE_SEEDS=1000` tests 1000 machines of each kind, from seed
+//! `LIVECORE_FIRST_SEED`:
 //!
 //! ```text
-//! LIVECORE_SEEDS=1000 cargo test --release -p livecore-tests --test translation
+//! LIVECORE_SEEDS=1000 cargo test --release -p livecore-tests --test all -- translation
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use livecore_minidump::{Dump, KernelMemory, OpenOptions, PhysAddr, ReadError, VirtAddr};
+use livecore_minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_tests::machines::{self, Kind, machine};
 use livecore_tests::mkdump::{self, Oracle};
 
-/// Machines of each kind if nobody asks for more.
+use crate::dumps::open;
+
+/// Machines of each kind without `LIVECORE_SEEDS`.
 const SAMPLE: u64 = 3;
 
 fn number(name: &str) -> Option<u64> {
@@ -24,29 +24,21 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
 }
 
-fn open(bytes: Vec<u8>) -> Dump {
-    Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap()
-}
-
+/// Calls `check` with the name and contents of every machine of the sample.
 #[allow(
     clippy::print_stderr,
-    reason = "the harness shows it with a failure: the seeds are how it is repeated"
+    reason = "the test harness prints the seeds with a failure"
 )]
-fn tell(first: u64, count: u64) {
-    eprintln!("seeds {first} to {}", first + count.max(1) - 1);
-}
-
-/// Holds `law` against every machine of the sample; it is told what to call the machine.
-fn for_every_machine(law: impl Fn(&str, &Kind, &Dump, &Oracle)) {
+fn for_every_machine(check: impl Fn(&str, &Kind, &Dump, &Oracle)) {
     let first = number("LIVECORE_FIRST_SEED").unwrap_or(1000);
     let count = number("LIVECORE_SEEDS").unwrap_or(SAMPLE);
-    tell(first, count);
+    eprintln!("seeds {first} to {}", first + count.max(1) - 1);
     let mut machines = 0;
     for kind in machines::kinds() {
         for seed in first..first + count {
             let name = format!("{} version {} seed {seed}", kind.architecture, kind.version);
             let built = mkdump::build_all(&machine(&kind, seed)).unwrap();
-            law(&name, &kind, &open(built.bytes), &built.oracle.unwrap());
+            check(&name, &kind, &open(&built.bytes), &built.oracle.unwrap());
             machines += 1;
         }
     }
@@ -57,10 +49,9 @@ fn is_unmapped(answer: &Result<PhysAddr, ReadError>) -> bool {
     matches!(answer, Err(ReadError::NotMapped { .. }))
 }
 
-/// Every page of the kernel map up to the last mapping and some beyond, mapped or not: a superpage
-/// is at its frame page by page, and nothing that the machine does not map translates.
+/// Tests every page of the kernel map up to the last mapping and some after it.
 #[test]
-fn every_address_of_the_kernel_map_is_at_its_frame_or_nowhere() {
+fn kernel_map_pages_translate_to_their_frame_or_are_not_mapped() {
     for_every_machine(|name, kind, dump, oracle| {
         let size = oracle.page_size;
         let mapped: BTreeMap<u64, u64> = oracle.mapped.iter().map(|m| (m.va, m.pa)).collect();
@@ -80,7 +71,7 @@ fn every_address_of_the_kernel_map_is_at_its_frame_or_nowhere() {
             }
             va += size;
         }
-        assert_eq!(met, mapped.len(), "{name}: mappings that were not met");
+        assert_eq!(met, mapped.len(), "{name}: mappings not tested");
         // A large mapping is more than one page in the oracle.
         let large = oracle.mapped.iter().filter(|m| m.large).count() as u64;
         let least = kind.large_sizes().first().map_or(1, |bytes| bytes / size);
@@ -89,12 +80,12 @@ fn every_address_of_the_kernel_map_is_at_its_frame_or_nowhere() {
 }
 
 #[test]
-fn nothing_below_the_kernel_map_and_outside_of_the_direct_map_translates() {
+fn addresses_outside_kernel_map_and_direct_map_are_not_mapped() {
     for_every_machine(|name, kind, dump, oracle| {
         let (base, end, _) = oracle.dmap;
         for back in [1, oracle.page_size, 1 << 20, oracle.kernbase / 2] {
             let va = oracle.kernbase - back;
-            // mips translates segments of addresses without any table.
+            // mips hardware translates some segments without page tables.
             if (base..end).contains(&va) || kind.architecture.starts_with("mips") {
                 continue;
             }
@@ -111,10 +102,8 @@ fn nothing_below_the_kernel_map_and_outside_of_the_direct_map_translates() {
     });
 }
 
-/// The page in front of a range is a hole even where an index computed without looking at the
-/// range's start would be that of a page that is saved.
 #[test]
-fn what_lies_between_the_ranges_of_dump_avail_is_a_hole() {
+fn pages_between_the_ranges_of_dump_avail_are_holes() {
     for_every_machine(|name, _, dump, oracle| {
         let size = oracle.page_size;
         let inside = |pa: u64| oracle.avail.iter().any(|(s, e)| (*s..*e).contains(&pa));
@@ -138,7 +127,7 @@ fn what_lies_between_the_ranges_of_dump_avail_is_a_hole() {
 }
 
 #[test]
-fn the_last_page_is_read_to_its_last_byte_and_the_range_ends_there() {
+fn last_page_is_readable_and_a_read_beyond_it_fails() {
     for_every_machine(|name, _, dump, oracle| {
         let Some((pa, content)) = oracle.pages.iter().next_back() else {
             return;
@@ -149,14 +138,13 @@ fn the_last_page_is_read_to_its_last_byte_and_the_range_ends_there() {
         assert!(page == *content, "{name}: page {pa:#x}");
         let mut two = [0; 2];
         let answer = dump.read_phys(PhysAddr(pa + size - 1), &mut two);
-        assert!(answer.is_err(), "{name}: behind page {pa:#x}");
+        assert!(answer.is_err(), "{name}: read beyond page {pa:#x}");
     });
 }
 
-/// One page is saved, and it is the one whose bit is set: over three words of the bitmap, in words
-/// of 32 and 64 bits and in either byte order.
+/// One page is saved, at bits of three bitmap words of 32 and 64 bits in either byte order.
 #[test]
-fn each_bit_of_a_word_stands_for_its_own_page_in_either_byte_order() {
+fn bit_of_a_saved_page_is_the_only_bit_set() {
     for kind in machines::kinds() {
         let page = kind.page_size;
         for bit in (0..136).step_by(9).chain([31, 32, 63, 64]) {
@@ -174,7 +162,7 @@ fn each_bit_of_a_word_stands_for_its_own_page_in_either_byte_order() {
             );
             let built = mkdump::build_all(&text).unwrap();
             let name = format!("{} version {} bit {bit}", kind.architecture, kind.version);
-            let dump = open(built.bytes);
+            let dump = open(&built.bytes);
             let oracle = built.oracle.unwrap();
             assert_eq!(oracle.pages.len(), 1, "{name}");
             let saved: Vec<u64> = dump.bitmap().iter().collect();

@@ -1,5 +1,4 @@
-//! Members of structures, from CTF that an independent writer made and from DWARF that a compiler
-//! made, against what was written and what the compiler says itself.
+//! Members of structures, read from CTF of the independent builder and from DWARF of a C compiler.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +22,7 @@ fn at(offset: u64, size: u64) -> Option<Member> {
     Some(Member { offset, size })
 }
 
-/// A kernel's types with one of every kind, and structures of both member shapes.
+/// Types of every kind, and structures with both member encodings.
 fn sample(version: u8, big: bool) -> Ctf {
     let mut ctf = Ctf::new(version, big);
     let char = ctf.integer("char", 1);
@@ -61,27 +60,27 @@ fn sample(version: u8, big: bool) -> Ctf {
             ("state", state, 800),
         ],
     );
-    // Beyond 2^13 bytes: the large shape of version 2.
+    // Over 2^13 bytes: the large member encoding of version 2.
     let big_array = ctf.array(long, 1 << 14);
     ctf.structure(
         "large",
         (1 << 17) + 8,
         &[("all", big_array, 0), ("last", long, 8 << 17)],
     );
-    // Beyond 2^29: that of version 3.
+    // Over 2^29 bytes: the large member encoding of version 3.
     ctf.structure("huge", 1 << 33, &[("far", long, (1 << 36) - 64)]);
     ctf
 }
 
 #[test]
-fn ctf_of_both_versions_and_orders_tells_every_member() {
+fn members_are_read_from_ctf_of_both_versions_and_byte_orders() {
     for (architecture, big) in [("amd64", false), ("powerpc64", true)] {
         for version in [2, 3] {
             for compressed in [false, true] {
                 let what = format!("{architecture} {version} {compressed}");
                 let section = sample(version, big).bytes(compressed);
                 let file = if big {
-                    // The editor knows little endian alone: the builder adds it.
+                    // `elf_edit` supports only little endian.
                     let hex = section.iter().map(|b| format!("{b:02x} "));
                     let hex = hex.collect::<String>();
                     let text = format!("elf {architecture}\nsection .SUNW_ctf 0x1000 hex {hex}");
@@ -125,7 +124,7 @@ fn ctf_of_both_versions_and_orders_tells_every_member() {
 }
 
 #[test]
-fn pointers_have_the_size_of_the_kernel_s_class() {
+fn ctf_pointers_have_the_size_of_the_elf_class() {
     let mut ctf = Ctf::new(2, false);
     let int = ctf.integer("int", 4);
     let pointer = ctf.pointer(int);
@@ -138,7 +137,7 @@ fn pointers_have_the_size_of_the_kernel_s_class() {
 }
 
 #[test]
-fn a_module_s_own_types_are_told_and_its_parent_s_have_no_size() {
+fn types_of_a_modules_parent_have_no_size() {
     for (version, parent_type) in [(2, 7), (3, 7)] {
         let mut ctf = Ctf::new(version, false).of_parent("kernel");
         let own = ctf.integer("uint32_t", 4);
@@ -152,20 +151,20 @@ fn a_module_s_own_types_are_told_and_its_parent_s_have_no_size() {
 }
 
 #[test]
-fn damaged_ctf_is_a_problem_and_no_panic() {
+fn damaged_ctf_is_reported_as_a_problem() {
     for version in [2, 3] {
         for compressed in [false, true] {
             let whole = sample(version, false).bytes(compressed);
-            let mut told = 0;
+            let mut problems = 0;
             for cut in 0..whole.len() {
                 let file = Elf::new(kernel("amd64")).add(".SUNW_ctf", &whole[..cut], false);
                 let types = types(file.bytes(), &["vm_page"]);
-                // An empty section is none at all.
+                // An empty section is ignored.
                 assert!(cut == 0 || !types.problems.is_empty(), "cut at {cut}");
-                told += types.problems.len();
+                problems += types.problems.len();
             }
-            assert_eq!(told, whole.len() - 1);
-            // Every byte inverted in turn: an answer or a problem.
+            assert_eq!(problems, whole.len() - 1);
+            // Inverting any byte must not panic.
             for at in 0..whole.len() {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 0xff;
@@ -178,9 +177,9 @@ fn damaged_ctf_is_a_problem_and_no_panic() {
 }
 
 #[test]
-fn structures_that_hold_each_other_end() {
+fn recursive_structures_terminate() {
     let mut ctf = Ctf::new(3, false);
-    // Type 1 holds itself without a name, sixteen times.
+    // Type 1 has sixteen unnamed members of type 1.
     ctf.structure("loop", 8, &[("", 1, 0); 16]);
     // A typedef of itself.
     ctf.qualified(10, "round", 2);
@@ -191,7 +190,7 @@ fn structures_that_hold_each_other_end() {
     assert_eq!(types.member("s", "m"), at(0, 0));
 }
 
-/// Structures of every shape, and what the compiler says of them in `expected`.
+/// Structures of every shape, with the compiler's sizes and offsets in `expected`.
 const SOURCE: &str = r#"
 typedef unsigned long paddr_t;
 typedef unsigned short u16;
@@ -251,7 +250,7 @@ fn compile(dir: &Path, options: &[&str]) -> Option<Vec<u8>> {
         return Some(std::fs::read(dir.join("s")).unwrap());
     }
     let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    // A compiler without a 32-bit linker, or without zstd in its linker.
+    // The toolchain may lack 32-bit or zstd support.
     assert!(
         options.contains(&"-m32") || options.contains(&"-gz=zstd"),
         "{options:?}: {why}"
@@ -260,7 +259,7 @@ fn compile(dir: &Path, options: &[&str]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn dwarf_of_every_version_tells_what_the_compiler_knows() {
+fn members_are_read_from_dwarf_of_every_version() {
     let dir = tempfile::tempdir().unwrap();
     let mut read = 0;
     for options in [
@@ -302,14 +301,14 @@ fn dwarf_of_every_version_tells_what_the_compiler_knows() {
         let (busy, more) = (page.member("busy").unwrap(), page.member("more").unwrap());
         assert_eq!((busy.size, more.size), (0, 0), "bit-fields");
         assert_eq!(types.structure("object"), None, "a declaration");
-        assert_eq!(types.structure("unused"), None, "not asked for");
+        assert_eq!(types.structure("unused"), None, "not requested");
         read += 1;
     }
-    assert!(read >= 6, "{read} of the compiler's formats were read");
+    assert!(read >= 6, "only {read} formats were compiled and read");
 }
 
 #[test]
-fn ctf_is_believed_before_dwarf_and_dwarf_fills_in() {
+fn ctf_takes_precedence_over_dwarf() {
     let dir = tempfile::tempdir().unwrap();
     let file = compile(dir.path(), &["-gdwarf-4"]).unwrap();
     let section = sample(2, false).bytes(true);
@@ -324,7 +323,7 @@ fn ctf_is_believed_before_dwarf_and_dwarf_fills_in() {
 }
 
 #[test]
-fn damaged_dwarf_is_a_problem_or_an_answer_and_no_panic() {
+fn damaged_dwarf_does_not_panic() {
     let dir = tempfile::tempdir().unwrap();
     let file = compile(dir.path(), &["-gdwarf-5"]).unwrap();
     let mut problems = 0;

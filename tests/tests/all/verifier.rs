@@ -1,4 +1,4 @@
-//! The verifier against the builder: a recipe's verdict and the rules it breaks.
+//! The verifier against the independent builder: verdicts and broken rules of the recipes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn examine(built: &Built, depth: Depth, skip: &[&str]) -> Report {
     livecore_verify::verify(Arc::new(built.bytes.clone()), &options, &NoProgress)
 }
 
-/// Ids of the rules that a report finds broken; notes are none of them.
+/// Ids of the broken rules in a report, without notes.
 fn broken(report: &Report) -> BTreeSet<&'static str> {
     let counts = |f: &&livecore_verify::Finding| f.rule.severity > Severity::Note;
     report
@@ -32,7 +32,7 @@ fn broken(report: &Report) -> BTreeSet<&'static str> {
         .collect()
 }
 
-fn told(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let one = |f: &livecore_verify::Finding| {
         format!(
             "{} in {} at {:#x}: {} / {}",
@@ -52,7 +52,7 @@ fn build(recipe: &Recipe) -> Built {
 }
 
 #[test]
-fn every_recipe_breaks_the_rules_it_names_and_no_other() {
+fn recipes_break_exactly_the_rules_they_list() {
     let mut wrong = Vec::new();
     for recipe in recipes().unwrap() {
         let built = build(&recipe);
@@ -66,56 +66,55 @@ fn every_recipe_breaks_the_rules_it_names_and_no_other() {
                 wrong.push(format!(
                     "{name}, {depth}: # breaks: {}\n  {}",
                     found.join(" "),
-                    told(&report)
+                    summary(&report)
                 ));
             }
         }
     }
     assert!(
         wrong.is_empty(),
-        "{} are wrong:\n{}",
+        "{} recipes with another result:\n{}",
         wrong.len(),
         wrong.join("\n")
     );
 }
 
-/// What a quick look says of a recipe and a long one does not, because the long one stops at a
-/// frame that the quick one does not decode: both say that the frame is wrong.
-const STOPPED: &[(&str, &[&str])] = &[("seal-cut-in-its-index", &["CON-TRAILING"])];
+/// Rules that only `--quick` reports: the other depths stop at a frame that `--quick` does not
+/// decode. All depths report the frame.
+const QUICK_ONLY: &[(&str, &[&str])] = &[("seal-cut-in-its-index", &["CON-TRAILING"])];
 
-/// Less is looked at, nothing else is seen.
 #[test]
-fn a_quick_look_finds_a_part_of_what_a_long_one_finds() {
+fn lower_depths_find_a_subset_of_the_broken_rules() {
     for recipe in recipes().unwrap() {
         let built = build(&recipe);
         let [quick, usual, deep] = DEPTHS.map(|depth| examine(&built, depth, &[]));
         let parts = [(&quick, &usual), (&usual, &deep)];
         for (less, more) in parts {
             let (mut found, all) = (broken(less), broken(more));
-            for (_, rules) in STOPPED.iter().filter(|(name, _)| *name == recipe.name) {
+            for (_, rules) in QUICK_ONLY.iter().filter(|(name, _)| *name == recipe.name) {
                 found.retain(|rule| !rules.contains(rule));
             }
             assert!(
                 found.is_subset(&all),
                 "{}: {} but not {}",
                 recipe.name,
-                told(less),
-                told(more)
+                summary(less),
+                summary(more)
             );
         }
     }
 }
 
-/// The lengths in the extra fields of a sealed file's first two gzip members, wrong by each bit.
+/// Flips each bit of the lengths in the extra fields of the first two gzip members.
 #[test]
-fn a_quick_look_at_wrong_member_lengths_finds_a_part_of_what_a_long_one_finds() {
+fn quick_finds_wrong_gzip_member_lengths_and_a_subset_of_the_broken_rules() {
     const LENGTHS: std::ops::Range<usize> = 16..24;
     let all = recipes().unwrap();
     let named = |recipe: &&Recipe| recipe.name == "sealed-gzip-member-length-wrong";
     let text = &all.iter().find(named).unwrap().text;
     let mut built = mkdump::build_all(&text.replace("flip file 16", "")).unwrap();
     let sound = examine(&built, Depth::Quick, &[]);
-    assert!(broken(&sound).is_empty(), "{}", told(&sound));
+    assert!(broken(&sound).is_empty(), "{}", summary(&sound));
     let stored = built.bytes[16..20].try_into().unwrap();
     let second = u32::from_le_bytes(stored) as usize;
     for (at, bit) in [0, second]
@@ -131,35 +130,28 @@ fn a_quick_look_at_wrong_member_lengths_finds_a_part_of_what_a_long_one_finds() 
         assert!(
             less.is_subset(&more) && less.contains("GZIP-LENGTH"),
             "bit {bit} of {at:#x}: {} but {}",
-            told(&quick),
-            told(&usual)
+            summary(&quick),
+            summary(&usual)
         );
     }
 }
 
-/// Rules that no recipe can break: they are about a kernel file beside the dump.
-const ELSEWHERE: &[&str] = &["KRN-", "LIV-"];
+/// Rules that no recipe can break: they need a kernel file.
+const WITH_KERNEL: &[&str] = &["KRN-", "LIV-"];
 
-/// Rules whose smallest dump is in `verify/tests/all/rules` alone: what it takes to break them is written
-/// there byte by byte.
+/// Rules whose dump is in `verify/tests/all/rules`, written byte by byte.
 const IN_VERIFY: &[&str] = &["FULL-", "SEAL-PARTS", "SEAL-RECORDS", "SEAL-UNPROVEN"];
 
-/// Rules that still lack their recipe, and why.
+/// Rules without a recipe, and why.
 const WITHOUT_RECIPE: &[(&str, &str)] = &[
-    ("KDH-MAGIC", "what has no magic is taken for no header"),
-    (
-        "KDH-VERSION",
-        "an unknown version is not supported, and nothing else is looked at",
-    ),
-    (
-        "MD-MAGIC",
-        "an unknown magic is not supported, and nothing else is looked at",
-    ),
+    ("KDH-MAGIC", "a block without the magic is not a header"),
+    ("KDH-VERSION", "an unknown version is unsupported"),
+    ("MD-MAGIC", "an unknown magic is unsupported"),
     ("ZSTD-DICTIONARY", "the builder has no dictionary"),
 ];
 
 #[test]
-fn every_rule_has_a_recipe_that_breaks_it() {
+fn all_rules_have_a_recipe_except_the_listed_ones() {
     let recipes = recipes().unwrap();
     let named: BTreeSet<&str> = recipes
         .iter()
@@ -168,11 +160,11 @@ fn every_rule_has_a_recipe_that_breaks_it() {
         .collect();
     let known: BTreeSet<&str> = rules::all().map(|rule| rule.id).collect();
     let unknown: Vec<_> = named.difference(&known).collect();
-    assert!(unknown.is_empty(), "no such rules: {unknown:?}");
+    assert!(unknown.is_empty(), "unknown rules: {unknown:?}");
     let lacking: BTreeSet<&str> = rules::all()
         .filter(|rule| rule.severity > Severity::Note)
         .map(|rule| rule.id)
-        .filter(|id| !ELSEWHERE.iter().any(|group| id.starts_with(group)))
+        .filter(|id| !WITH_KERNEL.iter().any(|group| id.starts_with(group)))
         .filter(|id| {
             let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify/tests/all/rules");
             let dump = std::path::Path::new(folder).join(format!("{id}.dump"));
@@ -180,15 +172,15 @@ fn every_rule_has_a_recipe_that_breaks_it() {
         })
         .filter(|id| !named.contains(id))
         .collect();
-    let excused: BTreeSet<&str> = WITHOUT_RECIPE.iter().map(|(id, _)| *id).collect();
+    let exempt: BTreeSet<&str> = WITHOUT_RECIPE.iter().map(|(id, _)| *id).collect();
     assert_eq!(
-        lacking, excused,
-        "rules without a recipe, and those that are excused"
+        lacking, exempt,
+        "rules without a recipe (left), WITHOUT_RECIPE (right)"
     );
 }
 
-/// A random kernel map is a sieve, which a kernel's own image never is.
-const SIEVE: &[&str] = &["PT-IMAGE-GAP"];
+/// Rules that random kernel maps break: unlike a kernel's image they have gaps.
+const SKIPPED: &[&str] = &["PT-IMAGE-GAP"];
 
 #[test]
 fn random_machines_of_every_architecture_are_sound() {
@@ -197,27 +189,26 @@ fn random_machines_of_every_architecture_are_sound() {
             let text = machine(&kind, seed);
             let built = mkdump::build_all(&text).unwrap();
             for depth in DEPTHS {
-                let report = examine(&built, depth, SIEVE);
+                let report = examine(&built, depth, SKIPPED);
                 let code = report.verdict.exit_code();
                 assert_eq!(
                     code,
                     0,
                     "{kind:?} {seed} {}: {}",
                     depth.name(),
-                    told(&report)
+                    summary(&report)
                 );
             }
         }
     }
 }
 
-/// Facts in a report are the builder's numbers.
 #[test]
-fn a_report_counts_the_pages_that_were_saved() {
+fn facts_of_a_report_equal_those_of_the_builder() {
     let mut seen = BTreeMap::new();
     for kind in machines::kinds() {
         let built = mkdump::build_all(&machine(&kind, 7)).unwrap();
-        let report = examine(&built, Depth::Default, SIEVE);
+        let report = examine(&built, Depth::Default, SKIPPED);
         let oracle = built.oracle.as_ref().unwrap();
         assert_eq!(
             report.facts.pages,

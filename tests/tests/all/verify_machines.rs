@@ -1,6 +1,7 @@
 //! Dumps of emulated machines are sound in every container and codec, with and without the kernel,
 //! at every depth. The kernel of another machine contradicts them.
 
+use crate::dumps::{CODECS, CONTAINERS, elf};
 use crate::kernel_facts::ElfFacts;
 
 use std::num::NonZeroUsize;
@@ -15,66 +16,24 @@ use livecore_verify::render::{Format, Style};
 use livecore_verify::{Depth, Group, KernelFacts, Options, Report, Severity, Verdict};
 
 const MACHINES: [(&str, &str); 13] = [
-    ("tiny", include_str!("../../../testdata/machines/tiny.toml")),
-    (
-        "small",
-        include_str!("../../../testdata/machines/small.toml"),
-    ),
-    (
-        "nodump",
-        include_str!("../../../testdata/machines/nodump.toml"),
-    ),
-    (
-        "old-12.1",
-        include_str!("../../../testdata/machines/old-12.1.toml"),
-    ),
-    (
-        "relocated",
-        include_str!("../../../testdata/machines/relocated.toml"),
-    ),
-    (
-        "running",
-        include_str!("../../../testdata/machines/running.toml"),
-    ),
-    (
-        "arm64",
-        include_str!("../../../testdata/machines/arm64.toml"),
-    ),
-    (
-        "arm64-16k",
-        include_str!("../../../testdata/machines/arm64-16k.toml"),
-    ),
-    (
-        "riscv64",
-        include_str!("../../../testdata/machines/riscv64.toml"),
-    ),
-    (
-        "riscv64-sv48",
-        include_str!("../../../testdata/machines/riscv64-sv48.toml"),
-    ),
-    ("la57", include_str!("../../../testdata/machines/la57.toml")),
-    ("i386", include_str!("../../../testdata/machines/i386.toml")),
-    (
-        "i386-pae",
-        include_str!("../../../testdata/machines/i386-pae.toml"),
-    ),
-];
-
-const FORMS: [(Container, Codec); 9] = [
-    (Container::Saved, Codec::None),
-    (Container::Saved, Codec::Gzip),
-    (Container::Saved, Codec::Zstd),
-    (Container::Raw, Codec::None),
-    (Container::Raw, Codec::Gzip),
-    (Container::Raw, Codec::Zstd),
-    (Container::Sealed, Codec::None),
-    (Container::Sealed, Codec::Gzip),
-    (Container::Sealed, Codec::Zstd),
+    ("tiny", machine_text!("tiny")),
+    ("small", machine_text!("small")),
+    ("nodump", machine_text!("nodump")),
+    ("old-12.1", machine_text!("old-12.1")),
+    ("relocated", machine_text!("relocated")),
+    ("running", machine_text!("running")),
+    ("arm64", machine_text!("arm64")),
+    ("arm64-16k", machine_text!("arm64-16k")),
+    ("riscv64", machine_text!("riscv64")),
+    ("riscv64-sv48", machine_text!("riscv64-sv48")),
+    ("la57", machine_text!("la57")),
+    ("i386", machine_text!("i386")),
+    ("i386-pae", machine_text!("i386-pae")),
 ];
 
 fn machine(text: &str) -> (Machine, KernelElf) {
     let machine = Machine::parse(text).unwrap();
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let elf = elf(machine.kernel());
     (machine, elf)
 }
 
@@ -111,8 +70,9 @@ fn dumps_of_machines_are_sound_in_every_form() {
         let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
         // Containers and codecs do not depend on the architecture: test all of them on amd64 only.
         let amd64 = taken.machine.arch.name == "amd64";
-        let forms = FORMS.into_iter();
-        for (container, codec) in forms.filter(|(c, _)| amd64 || *c == Container::Sealed) {
+        let containers = CONTAINERS.into_iter();
+        let containers = containers.filter(|c| amd64 || *c == Container::Sealed);
+        for (container, codec) in containers.flat_map(|c| CODECS.map(|codec| (c, codec))) {
             let bytes = Arc::new(written(&taken, container, codec));
             // i386 machines have no processes, and empty lists are an error of a kernel.
             let deepest = match machine.truth().threads.is_empty() {

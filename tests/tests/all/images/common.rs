@@ -1,4 +1,4 @@
-//! Every format's image of one memory, and what must hold of any of them.
+//! Images of one memory in every format, and checks for all of them.
 
 use livecore_minidump::PhysAddr;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use livecore_tests::mkimage::{self, Codec, Kdump, Memory, Xen};
 
 pub(crate) const PAGE: u64 = 4096;
 
-/// Memory with a hole, a range above 4 GiB where the format is not flat, and every kind of page.
+/// Memory with a hole, a range above 4 GiB and every kind of page.
 pub(crate) fn memory() -> Memory {
     Memory::parse(
         "0x0         17 mix 3
@@ -21,16 +21,17 @@ pub(crate) fn memory() -> Memory {
     )
 }
 
-/// The same without a range that a 32-bit number does not reach.
+/// [`memory`] without the range above 4 GiB.
 pub(crate) fn low_memory() -> Memory {
     let mut memory = memory();
     memory.ranges.truncate(3);
     memory
 }
 
+/// Name, format, memory and image.
 pub(crate) type Row = (&'static str, Format, Memory, Vec<u8>);
 
-/// Images that need no other file, of every format.
+/// Images of every format that consists of one file.
 pub(crate) fn images() -> Vec<Row> {
     let (all, low) = (memory(), low_memory());
     let kdump = |codecs| Kdump {
@@ -38,7 +39,7 @@ pub(crate) fn images() -> Vec<Row> {
         ..Kdump::default()
     };
     let wide = mkimage::kdump(&all, &kdump(&[Codec::Zlib]));
-    // A page of zeros alone is not in AVML's file.
+    // AVML files omit pages of zeros.
     let mut dense = all.clone();
     for (at, page) in dense
         .ranges
@@ -161,12 +162,12 @@ pub(crate) fn images() -> Vec<Row> {
     ]
 }
 
-/// Opens bytes.
+/// Opens an image.
 pub(crate) fn open(bytes: Vec<u8>) -> Result<Image, livecore_minidump::Error> {
     open_bytes(Arc::new(bytes), &Options::default())
 }
 
-/// The ranges of memory, joined where they touch.
+/// The ranges of memory, with adjacent ones joined.
 pub(crate) fn ranges(memory: &Memory) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for (start, bytes) in &memory.ranges {
@@ -179,7 +180,7 @@ pub(crate) fn ranges(memory: &Memory) -> Vec<Range<u64>> {
     ranges
 }
 
-/// That `image` is exactly `memory`: its ranges, every byte, read in many ways.
+/// Asserts that `image` has the ranges and bytes of `memory`.
 pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
     let wanted = ranges(memory);
     assert_eq!(image.ranges(), wanted, "{name}");
@@ -196,7 +197,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
             .flat_map(|(_, bytes)| bytes.clone())
             .collect::<Vec<_>>();
         assert!(all == truth, "{name}: {range:#x?}");
-        // Across pages, and parts of them.
+        // Reads of partial pages and across pages.
         for (at, len) in [(1, 4096), (4095, 2), (100, 8), (4096, 4096), (8000, 20_000)] {
             let from = at as usize;
             let to = (from + len).min(truth.len());
@@ -223,7 +224,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
                 "{name}: {at:#x}"
             );
         }
-        // A part of it is not there: nothing is given.
+        // A read that extends past the range fails.
         assert!(
             image.read(PhysAddr(range.end - 1), &mut [0; 2]).is_err(),
             "{name}"
@@ -231,7 +232,7 @@ pub(crate) fn check(name: &str, image: &dyn PhysMemory, memory: &Memory) {
     }
 }
 
-/// A gzip stream, and a zstd frame, of other programs' making.
+/// A gzip stream and a zstd frame.
 pub(crate) fn compressed(bytes: &[u8]) -> [Vec<u8>; 2] {
     let fast = flate2::Compression::fast();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), fast);

@@ -1,5 +1,4 @@
-//! Images that are cut off or say what is not so: one clear error, and never more than memory
-//! that was there.
+//! Truncated and damaged images: a one-line error, or only data that is in the file.
 
 use livecore_livedump::image::exercise::exercise;
 use livecore_minidump::Error;
@@ -9,7 +8,7 @@ use livecore_tests::mkimage::{self, Kdump, Memory, Xen};
 use super::common::{PAGE, images, memory, open, ranges};
 
 #[test]
-fn a_file_cut_off_anywhere_is_an_error_or_the_pages_that_it_still_has() {
+fn truncated_image_is_an_error_or_has_the_remaining_pages() {
     for (name, _, memory, bytes) in images() {
         let first = (0..bytes.len().min(9000)).step_by(61);
         let all = (0..bytes.len()).step_by((bytes.len() / 60).max(1));
@@ -19,10 +18,11 @@ fn a_file_cut_off_anywhere_is_an_error_or_the_pages_that_it_still_has() {
             let image = match open(bytes[..cut].to_vec()) {
                 Err(error) => {
                     let line = error.to_string();
-                    let is_told = matches!(error, Error::Broken { .. } | Error::Unsupported { .. })
-                        || line.contains("bytes wanted at");
+                    let is_known =
+                        matches!(error, Error::Broken { .. } | Error::Unsupported { .. })
+                            || line.contains("bytes wanted at");
                     assert!(
-                        is_told && !line.contains('\n'),
+                        is_known && !line.contains('\n'),
                         "{name} cut at {cut}: {line}"
                     );
                     refused += 1;
@@ -45,8 +45,8 @@ fn a_file_cut_off_anywhere_is_an_error_or_the_pages_that_it_still_has() {
 }
 
 #[test]
-fn every_number_of_every_header_may_lie() {
-    const LIES: [u32; 7] = [
+fn opening_images_with_extreme_header_numbers_does_not_panic() {
+    const VALUES: [u32; 7] = [
         0,
         1,
         0x1001,
@@ -56,20 +56,20 @@ fn every_number_of_every_header_may_lie() {
         0xffff_ffff,
     ];
     for (name, _, _, bytes) in images() {
-        // Headers, tables and notes are at the front, Xen's tables at the end.
+        // Headers, tables and notes are at the start, those of Xen at the end.
         let front = (0..bytes.len().min(1400)).step_by(4);
         let sub = (4096..4096 + 120)
             .step_by(4)
             .filter(|_| name.contains("kdump"));
-        let behind = bytes.len().saturating_sub(400)..bytes.len() - 8;
-        for at in front.chain(sub).chain(behind.step_by(4)) {
-            for lie in LIES {
+        let end = bytes.len().saturating_sub(400)..bytes.len() - 8;
+        for at in front.chain(sub).chain(end.step_by(4)) {
+            for value in VALUES {
                 let mut changed = bytes.clone();
-                changed[at..at + 4].copy_from_slice(&lie.to_le_bytes());
+                changed[at..at + 4].copy_from_slice(&value.to_le_bytes());
                 exercise(&changed);
-                if lie > 1 {
-                    // The same in a number of 64 bits, and of the other byte order.
-                    changed[at + 4..at + 8].copy_from_slice(&lie.to_be_bytes());
+                if value > 1 {
+                    // A 64-bit number, with the upper half in the other byte order.
+                    changed[at + 4..at + 8].copy_from_slice(&value.to_be_bytes());
                     exercise(&changed);
                 }
             }
@@ -77,7 +77,7 @@ fn every_number_of_every_header_may_lie() {
     }
 }
 
-/// The one line that an error is.
+/// The message of the `Broken` error.
 fn line(bytes: Vec<u8>) -> String {
     match open(bytes) {
         Err(error @ Error::Broken { .. }) => error.to_string(),
@@ -95,7 +95,7 @@ fn errors_name_region_offset_found_and_expected() {
     let memory = memory();
     let len = |bytes: &[u8]| bytes.len();
 
-    // The second program header (after the notes'), p_offset.
+    // p_offset of the first PT_LOAD, which is after the PT_NOTE.
     let mut elf = mkimage::qemu(&memory, 1).build();
     let end = len(&elf);
     set(&mut elf, 64 + 56 + 8, 1 << 40);
@@ -138,10 +138,10 @@ fn errors_name_region_offset_found_and_expected() {
 
     let mut kdump = mkimage::kdump(&memory, &Kdump::default());
     set(&mut kdump, 4096 + 96, 1 << 30);
-    let said = line(kdump);
+    let message = line(kdump);
     assert!(
-        said.ends_with("expected a bit for each of 0x40000000 pages"),
-        "{said}"
+        message.ends_with("expected a bit for each of 0x40000000 pages"),
+        "{message}"
     );
 
     let mut flat = mkimage::flatten(&mkimage::kdump(&memory, &Kdump::default()), 9000, false);
@@ -150,7 +150,7 @@ fn errors_name_region_offset_found_and_expected() {
 }
 
 #[test]
-fn ranges_out_of_order_are_put_in_order_and_ranges_that_differ_where_they_overlap_are_noticed() {
+fn unordered_ranges_are_sorted_and_contradicting_overlaps_are_reported() {
     let sorted = memory();
     let mut unordered = sorted.clone();
     unordered.ranges.reverse();
@@ -164,7 +164,7 @@ fn ranges_out_of_order_are_put_in_order_and_ranges_that_differ_where_they_overla
         assert_eq!(image.memory.ranges(), ranges(&sorted), "{name}");
         super::common::check(name, &*image.memory, &sorted);
     }
-    let twice = Memory {
+    let overlapping = Memory {
         ranges: vec![
             (0x10_0000, vec![1; 3 * 4096]),
             (0x50_0000, vec![2; 4096]),
@@ -172,16 +172,16 @@ fn ranges_out_of_order_are_put_in_order_and_ranges_that_differ_where_they_overla
         ],
     };
     for (name, bytes) in [
-        ("lime", mkimage::lime(&twice)),
-        ("avml", mkimage::avml(&twice, 1 << 20)),
-        ("qemu", mkimage::qemu(&twice, 1).build()),
-        ("full", mkimage::freebsd_full(&twice).build()),
-        ("virtualbox", mkimage::virtualbox(&twice, 1).build()),
-        ("vmware", mkimage::vmss_with_memory(&twice)),
+        ("lime", mkimage::lime(&overlapping)),
+        ("avml", mkimage::avml(&overlapping, 1 << 20)),
+        ("qemu", mkimage::qemu(&overlapping, 1).build()),
+        ("full", mkimage::freebsd_full(&overlapping).build()),
+        ("virtualbox", mkimage::virtualbox(&overlapping, 1).build()),
+        ("vmware", mkimage::vmss_with_memory(&overlapping)),
         (
             "xen",
             mkimage::xen(
-                &twice,
+                &overlapping,
                 Xen {
                     paravirtual: false,
                     reversed: true,
@@ -190,28 +190,31 @@ fn ranges_out_of_order_are_put_in_order_and_ranges_that_differ_where_they_overla
             ),
         ),
     ] {
-        // Of compressed ranges only the places are known.
+        // The contents of compressed ranges are not compared.
         if name == "avml" {
-            let said = line(bytes);
-            assert!(said.contains("found address 0x101000"), "{said}");
-            assert!(said.contains("expected an address from 0x103000"), "{said}");
+            let message = line(bytes);
+            assert!(message.contains("found address 0x101000"), "{message}");
+            assert!(
+                message.contains("expected an address from 0x103000"),
+                "{message}"
+            );
             continue;
         }
         let image = open(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let said = image.memory.contradiction().unwrap_or_default();
+        let message = image.memory.contradiction().unwrap_or_default();
         let expected = "has other bytes from address 0x101000 on than the one at";
-        assert!(said.contains(expected), "{name}: {said}");
+        assert!(message.contains(expected), "{name}: {message}");
         let mut page = vec![0; 4096];
         image.memory.read(PhysAddr(0x10_1000), &mut page).unwrap();
-        // The range that begins lower; of Xen's single pages the one that lies first in the file.
+        // The range with the lower start is used; of Xen's single pages the first in the file.
         let used = if name == "xen" { 3 } else { 1 };
         assert!(page == [used; 4096], "{name}");
     }
 }
 
 #[test]
-fn pages_that_do_not_decode_are_errors_and_the_others_can_be_read() {
-    // zlib has a checksum, and so have snappy's frames; a plain page has none.
+fn undecodable_pages_are_errors_and_others_are_readable() {
+    // zlib and snappy frames have checksums; plain pages have none.
     let text = Memory::parse("0x0 60 text 1");
     let noise = memory();
     for (name, memory, bytes, run) in [

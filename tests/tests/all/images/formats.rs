@@ -1,4 +1,4 @@
-//! Every format, undamaged.
+//! Undamaged images of every format.
 
 use livecore_minidump::PhysAddr;
 use std::io::Write as _;
@@ -13,19 +13,19 @@ use livecore_tests::mkimage::{self, Codec, Kdump, Memory};
 use super::common::{check, compressed, images, memory, open, ranges};
 
 #[test]
-fn memory_read_through_every_format_is_the_memory_that_was_put_in() {
+fn every_format_reads_back_the_memory() {
     for (name, format, memory, bytes) in images() {
         let image = open(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(image.format, format, "{name}");
         check(name, &*image.memory, &memory);
-        // VMware's has a processor whose registers are not read.
-        let told = usize::from(name == "vmware");
-        assert_eq!(image.notes.len(), told, "{name}: {:?}", image.notes);
+        // The VMware image has a processor whose registers are not read.
+        let notes = usize::from(name == "vmware");
+        assert_eq!(image.notes.len(), notes, "{name}: {:?}", image.notes);
     }
 }
 
 #[test]
-fn compressed_images_open_like_any_other() {
+fn compressed_images_read_back_the_memory() {
     for (name, format, memory, bytes) in images() {
         for stored in compressed(&bytes) {
             let image = open(stored).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -49,7 +49,7 @@ fn compressed_images_open_like_any_other() {
 }
 
 #[test]
-fn many_threads_read_the_same_image() {
+fn image_is_readable_from_many_threads() {
     for (name, _, memory, bytes) in images() {
         let image = open(bytes).unwrap();
         std::thread::scope(|scope| {
@@ -60,7 +60,7 @@ fn many_threads_read_the_same_image() {
     }
 }
 
-/// What the writer put into registers.
+/// The general registers of processor `number`.
 fn expected(number: u32) -> X86 {
     let r = |name: &str| mkimage::register(number, name);
     X86 {
@@ -91,11 +91,11 @@ fn x86(cpu: &CpuState) -> X86 {
 }
 
 #[test]
-fn registers_of_arm64_and_riscv64_are_those_of_the_elfs_notes() {
+fn arm64_and_riscv64_registers_are_read_from_elf_notes() {
     let memory = memory();
     let image = open(mkimage::qemu_arm64(&memory, 3).build()).unwrap();
     check("arm64", &*image.memory, &memory);
-    assert_eq!(image.cpus.len(), 3, "the vector registers' notes are none");
+    assert_eq!(image.cpus.len(), 3, "notes of vector registers not counted");
     for (number, cpu) in (0..).zip(&image.cpus) {
         let r = |name: &str| mkimage::register(number, name);
         let truth = Arm64 {
@@ -119,7 +119,7 @@ fn registers_of_arm64_and_riscv64_are_those_of_the_elfs_notes() {
             assert_eq!(x, r(&format!("x{at}")));
         }
     }
-    // What is cut short is of no processor that is known.
+    // A status of another size is ignored.
     let mut core = mkimage::qemu_arm64(&memory, 1);
     let notes = core.notes.as_mut().unwrap();
     notes[4..8].copy_from_slice(&388_u32.to_le_bytes());
@@ -128,7 +128,7 @@ fn registers_of_arm64_and_riscv64_are_those_of_the_elfs_notes() {
 }
 
 #[test]
-fn registers_of_every_processor_are_those_of_the_notes() {
+fn registers_of_every_processor_are_read_in_every_format() {
     let mut with_cpus = 0;
     for (name, _, _, bytes) in images() {
         let image = open(bytes).unwrap();
@@ -141,7 +141,7 @@ fn registers_of_every_processor_are_those_of_the_notes() {
             let control = found.control.take().unwrap_or_else(|| panic!("{name}"));
             let is_32 = std::mem::take(&mut found.is_32);
             assert_eq!(is_32, name.ends_with("-32"), "{name}");
-            // QEMU's own notes have all of a register, whatever the ELF's class.
+            // QEMU's notes have 64-bit registers in both ELF classes.
             assert_eq!(found, truth, "{name}");
             assert_eq!(control.cr0, mkimage::control(number, 0), "{name}");
             assert_eq!(control.cr2, mkimage::control(number, 2), "{name}");
@@ -175,16 +175,16 @@ fn registers_of_every_processor_are_those_of_the_notes() {
 }
 
 #[test]
-fn registers_come_from_the_elfs_notes_where_there_are_no_others() {
+fn registers_are_read_from_prstatus_without_qemu_notes() {
     let mut core = mkimage::qemu(&memory(), 2);
-    // Two of 12 + 8 + 336 bytes; QEMU's own are behind them.
+    // Two notes of 12 + 8 + 336 bytes, then QEMU's notes.
     core.notes.as_mut().unwrap().truncate(2 * 356);
     let image = open(core.build()).unwrap();
     assert_eq!(image.cpus.len(), 2);
     for (number, cpu) in (0..).zip(&image.cpus) {
         let mut found = x86(cpu);
         let segments = found.segments.take().unwrap();
-        assert_eq!(found, expected(number), "nothing is made up");
+        assert_eq!(found, expected(number));
         assert_eq!(segments.gs.base, mkimage::segment_base(number, "gs"));
         assert_eq!(segments.kernel_gs_base, None);
     }
@@ -197,7 +197,7 @@ fn registers_come_from_the_elfs_notes_where_there_are_no_others() {
 }
 
 #[test]
-fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guessed() {
+fn vmware_registers_are_read_from_tags_or_not_at_all() {
     let memory = memory();
     let image = open(mkimage::vmss_with_cpus(&memory, 3)).unwrap();
     assert_eq!(image.cpus.len(), 3);
@@ -207,7 +207,7 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
         let mut found = x86(cpu);
         let control = found.control.take().unwrap();
         let mut truth = expected(number);
-        // 4 bytes are there.
+        // eflags is 4 bytes.
         truth.rflags &= 0xffff_ffff;
         truth.segments = None;
         assert_eq!(found, truth);
@@ -216,7 +216,7 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
         assert_eq!(control.cr3, mkimage::control(number, 3));
         assert_eq!(control.cr4, mkimage::control(number, 4));
     }
-    // Registers in a block whose order nobody is sure of are none, and that is said.
+    // Registers in a block of unknown layout are not read, and a note says so.
     let image = open(mkimage::vmss_with_memory(&memory)).unwrap();
     assert!(image.cpus.is_empty());
     assert!(
@@ -231,7 +231,7 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
         let at = bytes.windows(name.len()).position(|w| w == name);
         at.unwrap()
     };
-    // A register that is not there: the processor is not half known.
+    // A processor with a missing register is not read.
     let mut without = bytes.clone();
     without[tag(b"r13") + 2] = b'X';
     let image = open(without).unwrap();
@@ -241,8 +241,8 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
         "{:?}",
         image.notes
     );
-    // One that is said twice, or of a processor that nobody has: memory is as good.
-    for (name, at, byte, says) in [
+    // A duplicate register or an impossible processor number: memory is still read.
+    for (name, at, byte, note) in [
         (&b"r13"[..], 2, b'2', "another r12 of processor 0"),
         (b"r15", 5, 0xff, "numbers below 4096"),
         (b"halted", 7, 0x10, "numbers"),
@@ -256,12 +256,12 @@ fn registers_of_vmwares_processors_are_those_of_their_tags_and_nothing_is_guesse
             continue;
         }
         assert!(image.cpus.is_empty());
-        assert!(image.notes[0].contains(says), "{:?}", image.notes);
+        assert!(image.notes[0].contains(note), "{:?}", image.notes);
     }
 }
 
 #[test]
-fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
+fn excluded_pages_of_a_kdump_are_not_readable() {
     let memory = memory();
     let bytes = mkimage::kdump(
         &memory,
@@ -280,7 +280,7 @@ fn pages_that_the_writer_of_a_kdump_left_out_are_no_memory() {
 }
 
 #[test]
-fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
+fn unwritten_pages_of_an_incomplete_kdump_are_holes() {
     let memory = memory();
     let all = memory.pages().count();
     for (wide, written, share_zeros) in [(true, 40, true), (false, 70, false), (true, 1, true)] {
@@ -295,11 +295,11 @@ fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
         );
         let image = open(bytes).unwrap();
         assert!(image.memory.is_partial());
-        let said = format!(
+        let note = format!(
             "incomplete (its writer ran out of space): {} pages",
             all - written
         );
-        assert!(image.notes[0].contains(&said), "{:?}", image.notes);
+        assert!(image.notes[0].contains(&note), "{:?}", image.notes);
         let mut page = [0; 4096];
         for (index, (number, truth)) in memory.pages().enumerate() {
             match image.memory.read(PhysAddr(number * 4096), &mut page) {
@@ -323,7 +323,7 @@ fn pages_that_the_writer_of_an_incomplete_kdump_did_not_get_to_are_holes() {
 }
 
 #[test]
-fn a_kdump_that_was_cut_off_is_the_pages_that_it_still_has() {
+fn truncated_kdump_has_the_remaining_pages() {
     let memory = memory();
     let whole = mkimage::kdump(
         &memory,
@@ -334,7 +334,7 @@ fn a_kdump_that_was_cut_off_is_the_pages_that_it_still_has() {
     );
     assert!(!open(whole.clone()).unwrap().memory.is_partial());
     let mut page = [0; 4096];
-    // In the last page, and in the middle of the pages.
+    // Truncate inside the last page and in the middle of the pages.
     for cut in [whole.len() - 1, whole.len() - 0x8000] {
         let image = open(whole[..cut].to_vec()).unwrap();
         assert!(image.memory.is_partial());
@@ -358,7 +358,7 @@ fn a_kdump_that_was_cut_off_is_the_pages_that_it_still_has() {
 }
 
 #[test]
-fn ranges_that_are_a_header_alone_are_known_zeros() {
+fn avml_ranges_without_data_are_known_zeros() {
     let memory = Memory::parse(
         "0x0        1 text 1
          0x1000     1 zero
@@ -378,7 +378,7 @@ fn ranges_that_are_a_header_alone_are_known_zeros() {
         }
         assert!(!image.memory.known_zero(PhysAddr(0x1000), 0x2000));
     }
-    // Only so long a piece is told by its header.
+    // A range without data that is longer than AVML writes is an error.
     let mut long = mkimage::avml_0170(&Memory::parse("0x0 1 text 1\n0x1000 1 zero"), 4096, 1);
     let last = long.len() - 16;
     long[last..last + 8].copy_from_slice(&(0x1000_u64 + (32 << 20) - 1).to_le_bytes());
@@ -386,8 +386,8 @@ fn ranges_that_are_a_header_alone_are_known_zeros() {
 }
 
 #[test]
-fn a_page_count_that_looks_like_a_block_size_is_none() {
-    // 0x8000 pages, where a header of 64 bits has its block size.
+fn kdump_class_is_detected_if_the_page_count_is_a_valid_block_size() {
+    // A 32-bit header has the page count at the offset of a 64-bit header's block size.
     let memory = Memory::parse("0x0 5 text 1\n0x7ffb000 5 text 9");
     for wide in [false, true] {
         let bytes = mkimage::kdump(
@@ -402,21 +402,21 @@ fn a_page_count_that_looks_like_a_block_size_is_none() {
 }
 
 #[test]
-fn a_flattened_file_with_pieces_over_each_other_is_what_the_last_ones_say() {
+fn last_of_overlapping_flattened_pieces_wins() {
     let memory = memory();
     let good = mkimage::kdump(&memory, &Kdump::default());
-    // All of it damaged first, then all of it again as it should be.
+    // First all of a damaged file, then all of the correct file.
     let mut bad = good.clone();
     bad[8192..].fill(0xee);
     let mut bytes = mkimage::flatten(&bad, 10_000, false);
     bytes.truncate(bytes.len() - 16);
     bytes.extend(&mkimage::flatten(&good, 7000, true)[4096..]);
     let image = open(bytes).unwrap();
-    check("pieces over each other", &*image.memory, &memory);
+    check("overlapping pieces", &*image.memory, &memory);
 }
 
 #[test]
-fn an_index_that_would_be_too_large_becomes_a_spool() {
+fn flattened_file_with_too_many_pieces_is_spooled() {
     let memory = memory();
     let kdump = mkimage::kdump(
         &memory,
@@ -436,7 +436,7 @@ fn an_index_that_would_be_too_large_becomes_a_spool() {
 
 #[test]
 fn memory_for_tables_is_bounded_by_the_options() {
-    // Every second page is missing, so each page is a range of its own.
+    // Every second page is excluded, so each page is a range.
     let bytes = mkimage::kdump(
         &Memory::parse("0x0 4000 fill 1"),
         &Kdump {
@@ -464,7 +464,7 @@ fn memory_for_tables_is_bounded_by_the_options() {
 }
 
 #[test]
-fn raw_memory_is_what_its_layout_says() {
+fn raw_memory_is_read_by_its_layout() {
     let memory = Memory::parse("0x0 64 mix 1\n 0x100000000 32 mix 2");
     let options = |text: &str| Options {
         layout: Some(text.parse().unwrap()),
@@ -497,7 +497,7 @@ fn raw_memory_is_what_its_layout_says() {
 }
 
 #[test]
-fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
+fn memory_file_and_state_file_open_the_same_image() {
     let memory = memory();
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
@@ -510,7 +510,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
         check(name, &*image.memory, &memory);
     }
 
-    // As it comes from Windows, compressed by hand, and with a state that is alone.
+    // Upper-case names, compressed memory, and a state file without a memory file.
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let [gzip, zstd] = compressed(&memory.packed());
@@ -545,7 +545,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
     let error = image::open(std::path::Path::new("-"), &Options::default()).unwrap_err();
     assert!(error.to_string().contains("save it to a file"), "{error}");
 
-    // Below bhyve's limit there is nothing but low memory.
+    // Below 3 GiB a bhyve guest has only low memory.
     let low = Memory::parse("0x0 300 mix 4");
     std::fs::write(path("guest.ckp"), low.packed()).unwrap();
     std::fs::write(path("guest.ckp.meta"), mkimage::bhyve_meta(300 * 4096)).unwrap();
@@ -563,7 +563,7 @@ fn memory_with_its_layout_in_another_file_is_found_by_either_name() {
 }
 
 #[test]
-fn bhyves_memory_goes_on_at_4_gib() {
+fn bhyve_memory_above_3_gib_is_at_4_gib() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("big.ckp");
     let file = std::fs::File::create(&path).unwrap();
@@ -582,12 +582,12 @@ fn bhyves_memory_goes_on_at_4_gib() {
     assert!(found == high.packed());
     assert!(
         image.memory.known_zero(PhysAddr(0), 3 << 30),
-        "the file's hole"
+        "hole in the file"
     );
 }
 
 #[test]
-fn what_is_no_image_is_told_by_its_name() {
+fn other_file_formats_are_named_in_the_error() {
     for (head, what) in [
         (&b"minidump FreeBSD/amd64\0\0"[..], "minidump"),
         (b"QFI\xfb\0\0\0\x03", "qcow2"),

@@ -1,6 +1,6 @@
-//! Memory that is read through an image is the memory that was put into it, whatever the format.
+//! Memory images: every format reads back the memory that was written.
 //!
-//! The images come from `mkimage`, which shares nothing with the readers, and from QEMU.
+//! The images are written by `mkimage`, which is independent of the readers, and by QEMU.
 
 mod common;
 mod damage;

@@ -1,4 +1,4 @@
-//! Programs that read or write these formats.
+//! Images against other programs that read or write their formats.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use livecore_tests::mkimage::{self, Codec, Kdump};
 
 use super::common::{check, memory, open};
 
-/// Whether a program is there; says so if not.
+/// Whether a program is installed; prints a message if not.
 fn has(program: &str) -> bool {
     let found = Command::new(program)
         .arg("--version")
@@ -18,15 +18,14 @@ fn has(program: &str) -> bool {
     found.is_ok() || skipped(program)
 }
 
-/// Says that a test does without this program.
+/// Prints that a test is skipped without this program.
 pub(crate) fn skipped(program: &str) -> bool {
-    // A test has nowhere else to say that it did nothing.
-    let _ = writeln!(std::io::stderr(), "skipped: no {program} here");
+    let _ = writeln!(std::io::stderr(), "skipped: {program} is not installed");
     false
 }
 
 #[test]
-fn makedumpfile_puts_flattened_files_together_as_they_are_read_here() {
+fn makedumpfile_rearranges_flattened_files_to_the_same_kdump() {
     if !has("makedumpfile") {
         return;
     }
@@ -47,7 +46,7 @@ fn makedumpfile_puts_flattened_files_together_as_they_are_read_here() {
     let rearranged = std::fs::read(&out).unwrap();
     assert!(
         rearranged == kdump,
-        "the writer here flattens as makedumpfile does"
+        "makedumpfile's output differs from the original"
     );
     check(
         "makedumpfile -R",
@@ -56,8 +55,8 @@ fn makedumpfile_puts_flattened_files_together_as_they_are_read_here() {
     );
 }
 
-/// One block of LZO1X, out of a file of lzop's. It has the header (of a fixed length without a
-/// name), and for each block: length, stored length, a checksum, the bytes.
+/// A block of LZO1X, taken from lzop's output. That has a header (of fixed length without a name),
+/// and for each block length, stored length, checksum and bytes.
 fn lzop(page: &[u8]) -> Option<Vec<u8>> {
     let mut child = Command::new("lzop")
         .args(["-1", "-c", "--no-name"])
@@ -69,17 +68,17 @@ fn lzop(page: &[u8]) -> Option<Vec<u8>> {
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success());
     let file = out.stdout;
-    // The block's header is found by the length that it must have.
-    let mark = (page.len() as u32).to_be_bytes();
-    let at = file.windows(4).position(|w| w == mark)?;
+    // Find the block header by its length field.
+    let length = (page.len() as u32).to_be_bytes();
+    let at = file.windows(4).position(|w| w == length)?;
     let stored = u32::from_be_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
-    // The end of the file is four zeros.
+    // The file ends with four zeros.
     let start = file.len() - 4 - stored;
     (stored < page.len()).then(|| file[start..start + stored].to_vec())
 }
 
 #[test]
-fn pages_that_lzop_compressed_are_read() {
+fn kdump_pages_compressed_by_lzop_are_read() {
     if !has("lzop") {
         return;
     }
@@ -92,7 +91,7 @@ fn pages_that_lzop_compressed_are_read() {
             ..Kdump::default()
         },
     );
-    // The descriptors are in front of the first page's bytes; each page's flags become LZO's.
+    // The page descriptors are before the first page; set the LZO flag in each.
     let pages = memory.pages().collect::<Vec<_>>();
     let first = plain.len() - pages.len() * 4096;
     let mut kdump = plain[..first].to_vec();

@@ -1,7 +1,7 @@
-//! A real QEMU, told over QMP to dump a machine's memory in each format that it has.
+//! QEMU dumps a guest's memory over QMP in each format that it supports.
 //!
-//! The guest never runs (`-S`): its RAM is a file that holds an emulated machine's memory, or what
-//! `-device loader` puts there. Registers are set through QEMU's own GDB stub.
+//! The guest is never started (`-S`). Its RAM is a file with the memory of an emulated machine, or is
+//! filled by `-device loader`. Registers are set through QEMU's GDB stub.
 
 use livecore_minidump::PhysAddr;
 use std::fs::File;
@@ -16,19 +16,18 @@ use std::time::{Duration, Instant};
 
 use livecore_compress::ReadAt;
 use livecore_livedump::image::{self, Format, Image, Options};
-use livecore_livedump::take::{PlanOptions, plan};
-use livecore_minidump::KernelElf;
 use livecore_minidump::PhysMemory;
 use livecore_synth::Machine;
 use serde_json::{Value, json};
 
 use super::peers::skipped;
+use crate::dumps::{payload, planned};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// How long a QEMU on a busy machine may take for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout for QEMU's answers.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Whether there is a QEMU; says so if not.
+/// Whether QEMU is installed; prints a message if not.
 pub(crate) fn has_qemu() -> bool {
     let found = Command::new(QEMU)
         .arg("--version")
@@ -76,11 +75,11 @@ impl Qemu {
 
     fn line(&mut self) -> Value {
         let mut line = String::new();
-        assert!(self.qmp.read_line(&mut line).unwrap() > 0, "QEMU has gone");
+        assert!(self.qmp.read_line(&mut line).unwrap() > 0, "QEMU exited");
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Executes a command of QMP.
+    /// Executes a QMP command.
     fn ask(&mut self, command: &str, arguments: &Value) -> Value {
         let request = json!({"execute": command, "arguments": arguments});
         writeln!(self.qmp.get_mut(), "{request}").unwrap();
@@ -93,7 +92,7 @@ impl Qemu {
         }
     }
 
-    /// The formats that this QEMU has of those that are read here.
+    /// The formats that both QEMU and the reader support.
     pub(crate) fn formats(&mut self) -> Vec<String> {
         let answer = self.ask("query-dump-guest-memory-capability", &json!({}));
         let all = answer["formats"].as_array().unwrap().iter();
@@ -103,7 +102,7 @@ impl Qemu {
             .collect()
     }
 
-    /// Dumps the guest, and opens what came out.
+    /// Dumps the guest and opens the image.
     pub(crate) fn dump(&mut self, format: &str, paging: bool) -> Image {
         let path = self.dir.join(format!("{format}-{paging}"));
         let protocol = format!("file:{}", path.display());
@@ -121,7 +120,7 @@ impl Qemu {
         image
     }
 
-    /// Sets registers of a processor by their numbers in QEMU's description of x86-64.
+    /// Sets registers of a processor by their numbers in QEMU's x86-64 target description.
     pub(crate) fn set(&self, cpu: u32, registers: &[(u32, u64)]) {
         let mut gdb = connect(&self.dir.join("gdb"));
         let mut packet = |text: &str| {
@@ -129,7 +128,7 @@ impl Qemu {
             gdb.write_all(format!("${text}#{sum:02x}").as_bytes())
                 .unwrap();
             let mut answer = Vec::new();
-            // An answer ends with '#' and two digits; '+' and stop replies may come before.
+            // An answer ends with '#' and two digits, possibly after '+' and stop replies.
             while answer.len() < 4 || answer[answer.len() - 3] != b'#' {
                 let mut byte = [0];
                 gdb.read_exact(&mut byte).unwrap();
@@ -138,7 +137,7 @@ impl Qemu {
             gdb.write_all(b"+").unwrap();
             String::from_utf8(answer).unwrap()
         };
-        // Who has read the description of registers may write them one by one.
+        // QEMU accepts `P` only after the target description was read.
         packet("qXfer:features:read:target.xml:0,ffb");
         let answer = packet(&format!("Hg{:x}", cpu + 1));
         assert!(answer.contains("$OK#"), "processor {cpu}: {answer}");
@@ -147,7 +146,7 @@ impl Qemu {
             let answer = packet(&format!("P{number:x}={bytes}"));
             assert!(answer.contains("$OK#"), "register {number}: {answer}");
         }
-        // Not `D`, which lets the guest run.
+        // Not `D`, which resumes the guest.
         gdb.shutdown(Shutdown::Both).unwrap();
     }
 }
@@ -159,24 +158,24 @@ impl Drop for Qemu {
     }
 }
 
-/// Connects to a socket that somebody is about to make.
+/// Connects to a socket as soon as QEMU has created it.
 fn connect(path: &Path) -> UnixStream {
     let start = Instant::now();
     loop {
         match UnixStream::connect(path) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(TIMEOUT)).unwrap();
                 return stream;
             }
-            Err(e) => assert!(start.elapsed() < PATIENCE, "{}: {e}", path.display()),
+            Err(e) => assert!(start.elapsed() < TIMEOUT, "{}: {e}", path.display()),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// The tiny machine, all of its memory below 4 GiB, or half of it above.
+/// The tiny machine with all of its memory below 4 GiB, or half of it above.
 fn machine(is_split: bool) -> Machine {
-    let text = include_str!("../../../../testdata/machines/tiny.toml");
+    let text = machine_text!("tiny");
     let text = if is_split {
         // The kernel and its tables need the first 24 MiB.
         text.replace("size = \"32 MiB\"", "size = \"48 MiB\"\nlow = \"24 MiB\"")
@@ -187,17 +186,18 @@ fn machine(is_split: bool) -> Machine {
     Machine::parse(&text).unwrap()
 }
 
-/// Writes the machine's memory as a backend's file has it: without the hole below 4 GiB.
+/// Writes the machine's memory as a memory backend file, without the hole below 4 GiB. Returns its
+/// size.
 pub(crate) fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
     let memory = machine.memory();
-    let place = |pa: u64| {
+    let offset = |pa: u64| {
         if pa < 4 << 30 {
             pa
         } else {
             pa - (4 << 30) + below
         }
     };
-    let end = place(memory.ranges().last().unwrap().end);
+    let end = offset(memory.ranges().last().unwrap().end);
     let file = File::create(path).unwrap();
     file.set_len(end).unwrap();
     let mut page = [0; 4096];
@@ -205,19 +205,19 @@ pub(crate) fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
         for pa in range.clone().step_by(4096) {
             memory.read(PhysAddr(pa), &mut page).unwrap();
             if page.iter().any(|b| *b != 0) {
-                file.write_all_at(&page, place(pa)).unwrap();
+                file.write_all_at(&page, offset(pa)).unwrap();
             }
         }
     }
     end
 }
 
-/// That every page of the machine is in the image as it is in the machine.
+/// Asserts that every page of the machine equals that of the image.
 pub(crate) fn compare(machine: &Machine, image: &Image, what: &str) {
     compare_from(0, machine, image, what);
 }
 
-/// The same of the pages from `first` on.
+/// [`compare`] for the pages from `first`.
 fn compare_from(first: u64, machine: &Machine, image: &Image, what: &str) {
     let truth = machine.memory();
     let (mut here, mut there) = ([0; 4096], [0; 4096]);
@@ -236,26 +236,21 @@ fn compare_from(first: u64, machine: &Machine, image: &Image, what: &str) {
     assert!(count > 7900, "{what}: {count} pages");
 }
 
-/// The minidump that is taken of this memory.
+/// The minidump of this memory.
 fn minidump(memory: Arc<dyn PhysMemory>, machine: &Machine) -> Vec<u8> {
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-    let taken = plan(memory, &elf, &PlanOptions::default()).unwrap();
-    let payload = taken.into_payload();
-    let mut bytes = vec![0; payload.size().unwrap() as usize];
-    payload.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
+    payload(&planned(memory, machine.kernel()).unwrap())
 }
 
-/// What [`long_mode`] puts its tables into.
+/// End of the memory that [`long_mode`] overwrites.
 const TABLES: u64 = 0xb000;
 
-/// Brings processor 0 into 64-bit mode, by tables and a descriptor that are in its memory only
-/// for so long. They map the first 2 MiB and no more; the image is of that moment, with paging.
+/// Sets processor 0 to 64-bit mode with temporary page tables that map only the first 2 MiB, dumps
+/// the guest with paging, and restores the memory.
 fn long_mode(qemu: &mut Qemu, ram: &File) -> Image {
     let mut before = vec![0; TABLES as usize];
     ReadAt::read_exact_at(ram, &mut before, 0).unwrap();
     let put = |at, word: u64| ram.write_all_at(&word.to_le_bytes(), at).unwrap();
-    // A code segment of 64 bits, and the first 2 MiB where they are.
+    // A 64-bit code segment, and an identity map of the first 2 MiB.
     put(8, 0x00af_9b00_0000_ffff);
     put(0x8000, 0x9003);
     put(0x9000, 0xa003);
@@ -275,7 +270,7 @@ fn long_mode(qemu: &mut Qemu, ram: &File) -> Image {
     image
 }
 
-/// Dumps a guest with this memory in every format, and compares memory and minidump.
+/// Dumps a guest in every format and compares memory and minidump.
 fn every_format(is_split: bool) {
     let dir = tempfile::tempdir().unwrap();
     let machine = machine(is_split);
@@ -304,7 +299,7 @@ fn every_format(is_split: bool) {
         compare(&machine, &image, format);
         assert!(minidump(image.memory, &machine) == expected, "{format}");
     }
-    // The backend's file itself, which is raw RAM with a hole.
+    // The memory backend file is raw memory with a hole.
     let options = Options {
         layout: Some(format!("pc:{below}").parse().unwrap()),
         ..Options::default()
@@ -314,10 +309,10 @@ fn every_format(is_split: bool) {
     assert!(minidump(raw.memory, &machine) == expected, "raw");
 
     let file = File::options().read(true).write(true).open(&ram).unwrap();
-    let little = long_mode(&mut qemu, &file);
+    let image = long_mode(&mut qemu, &file);
     if !is_split {
-        // What a process may see is little; all of memory is in the file nevertheless.
-        compare_from(TABLES, &machine, &little, "a process's tables");
+        // The page tables map only 2 MiB, but the image contains all of memory.
+        compare_from(TABLES, &machine, &image, "page tables of 2 MiB");
     }
     let root = machine.truth().root;
     qemu.set(
@@ -349,7 +344,7 @@ fn every_format(is_split: bool) {
         assert_eq!(cpu.rip, 0xffff_ffff_8020_1234, "{format}");
         assert_eq!(cpu.rsp, 0xffff_fe00_0000_5678, "{format}");
     }
-    // A segment for each mapping: many show the same pages, and all of the direct map is there.
+    // A segment per mapping: they overlap, and include the whole direct map.
     let image = qemu.dump("elf", true);
     assert_eq!(image.cpus.len(), 2);
     compare(&machine, &image, "paging");
@@ -367,25 +362,25 @@ const CR3: u32 = 29;
 const CR4: u32 = 30;
 const EFER: u32 = 32;
 
-/// A bit of CR4.
+/// `CR4_PAE`.
 const PAE: u64 = 1 << 5;
 
 #[test]
-fn dumps_of_a_guest_below_4_gib_hold_its_memory_and_registers() {
+fn qemu_dumps_of_a_guest_below_4_gib_have_its_memory_and_registers() {
     if has_qemu() {
         every_format(false);
     }
 }
 
 #[test]
-fn dumps_of_a_guest_with_memory_above_4_gib_hold_its_memory_and_registers() {
+fn qemu_dumps_of_a_guest_above_4_gib_have_its_memory_and_registers() {
     if has_qemu() {
         every_format(true);
     }
 }
 
 #[test]
-fn memory_that_a_loader_put_there_is_dumped_as_well() {
+fn qemu_dumps_contain_memory_written_by_a_loader_device() {
     if !has_qemu() {
         return;
     }

@@ -1,37 +1,25 @@
-//! A real QEMU whose guest is an i386 kernel's: 10.4's and 12.1's forms of address space, with and
-//! without PAE, paging on, dumped in every format; registers of a processor go where debuggers look.
+//! QEMU dumps i386 guests of FreeBSD 10.4 and 12.1, with and without PAE, in every format. The
+//! registers of the processors are readable by a debugger.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 
 use livecore_kernel::{Context, Kernel};
-use livecore_livedump::image::Image;
-use livecore_livedump::take::{PlanOptions, Taken, plan};
-use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
+use livecore_livedump::image::{self, Options};
+use livecore_minidump::{KernelMemory, VirtAddr};
 use livecore_synth::Machine;
 
 use super::qemu::{Qemu, backend, compare, has_qemu};
+use crate::dumps::{elf, open, payload, planned};
 
 const GUESTS: [(&str, &str, bool); 3] = [
-    (
-        "12.1",
-        include_str!("../../../../testdata/machines/i386-12.1.toml"),
-        false,
-    ),
-    (
-        "12.1 PAE",
-        include_str!("../../../../testdata/machines/i386-pae-12.1.toml"),
-        true,
-    ),
-    (
-        "10.4 PAE",
-        include_str!("../../../../testdata/machines/i386-pae-10.4.toml"),
-        true,
-    ),
+    ("12.1", machine_text!("i386-12.1"), false),
+    ("12.1 PAE", machine_text!("i386-pae-12.1"), true),
+    ("10.4 PAE", machine_text!("i386-pae-10.4"), true),
 ];
 
-/// Numbers of registers in QEMU's `i386-64bit.xml`, which it uses for any guest.
+/// Numbers of registers in `i386-64bit.xml`, which QEMU uses for every guest.
 const EBX: u32 = 1;
 const ESI: u32 = 4;
 const EDI: u32 = 5;
@@ -43,7 +31,7 @@ const CR0: u32 = 27;
 const CR3: u32 = 29;
 const CR4: u32 = 30;
 
-/// What the registers are set to, by their names in a pcb.
+/// Number, name in a pcb and value of the registers to set.
 const SAVED: [(u32, &str, u64); 6] = [
     (EDI, "edi", 0xd1d1_0001),
     (ESI, "esi", 0x5151_0002),
@@ -52,24 +40,6 @@ const SAVED: [(u32, &str, u64); 6] = [
     (EBX, "ebx", 0xb0b0_0003),
     (EIP, "eip", 0x00c0_ffee),
 ];
-
-fn planned(image: &Image, elf: &KernelElf) -> Taken {
-    plan(image.memory.clone(), elf, &PlanOptions::default()).unwrap()
-}
-
-fn bytes(taken: &Taken) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let payload = taken.payload();
-    let size = livecore_compress::ReadAt::size(&payload).unwrap();
-    bytes.resize(size as usize, 0);
-    livecore_compress::ReadAt::read_exact_at(&payload, &mut bytes, 0).unwrap();
-    bytes
-}
-
-fn opened(bytes: &[u8]) -> Dump {
-    let source = std::sync::Arc::new(bytes.to_vec());
-    Dump::from_source(source, &OpenOptions::default()).unwrap()
-}
 
 /// Offsets of the pages that differ.
 fn differing(a: &[u8], b: &[u8]) -> BTreeSet<usize> {
@@ -80,8 +50,8 @@ fn differing(a: &[u8], b: &[u8]) -> BTreeSet<usize> {
 
 fn every_format(name: &str, text: &str, pae: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let machine: Machine = Machine::parse(text).unwrap();
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
+    let machine = Machine::parse(text).unwrap();
+    let elf = elf(machine.kernel());
     let memory = machine.memory();
     let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);
     let below = low.next_back().unwrap().end;
@@ -105,8 +75,8 @@ fn every_format(name: &str, text: &str, pae: bool) {
     let truth = machine.truth();
     let on_cpu = |cpu: u32| truth.threads.iter().find(|t| t.cpu == Some(cpu)).unwrap();
     let expected = on_cpu(0);
-    // A word of memory that has the address of the thread on the CPU does for `struct pcpu`: the
-    // head of its process's list of threads. Where that is another thread, numbers tell.
+    // Any pointer to the thread on the CPU can serve as `struct pcpu`: use the head of its process's
+    // thread list. If another thread is first, the CPU is identified by its number.
     let offset = elf.symbol("proc_off_p_threads").unwrap().value;
     let offset = elf.bytes_at(offset, 4).unwrap().bytes;
     let offset = u32::from_le_bytes(offset.try_into().unwrap());
@@ -116,7 +86,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
         (first.va == expected.va).then_some(process.va + u64::from(offset))
     });
     let mut registers = SAVED.map(|(number, _, value)| (number, value)).to_vec();
-    // What a CPU's root is, no dump depends on: this one is a page of zeros.
+    // The dump does not depend on CR3; this page is zeros.
     let root = 0x5000;
     let paging = [
         (CR4, if pae { 1 << 5 } else { 0 }),
@@ -126,26 +96,24 @@ fn every_format(name: &str, text: &str, pae: bool) {
     registers.extend(paging);
     registers.push((FS_BASE, pcpu.unwrap_or(0)));
     qemu.set(0, &registers);
-    // The other one is in the kernel as well.
+    // Processor 1 is in the kernel as well.
     let mut others = vec![(ESP, 0xc0de_1fd0), (EIP, 0x00c0_abba)];
     others.extend(paging);
     qemu.set(1, &others);
 
-    let raw = {
-        let options = livecore_livedump::image::Options {
-            layout: Some(format!("pc:{below}").parse().unwrap()),
-            ..livecore_livedump::image::Options::default()
-        };
-        livecore_livedump::image::open(&ram, &options).unwrap()
+    let options = Options {
+        layout: Some(format!("pc:{below}").parse().unwrap()),
+        ..Options::default()
     };
-    let plain = bytes(&planned(&raw, &elf));
+    let raw = image::open(&ram, &options).unwrap();
+    let plain = payload(&planned(raw.memory, machine.kernel()).unwrap());
     let mut with_registers: Option<Vec<u8>> = None;
     for format in qemu.formats() {
         let what = format!("{name}, {format}");
         let image = qemu.dump(&format, false);
         compare(&machine, &image, &what);
-        let mut taken = planned(&image, &elf);
-        assert!(bytes(&taken) == plain, "{what}");
+        let mut taken = planned(image.memory.clone(), machine.kernel()).unwrap();
+        assert!(payload(&taken) == plain, "{what}");
 
         let [cpu, other] = image.cpus[..] else {
             panic!("{what}: {} processors", image.cpus.len());
@@ -158,11 +126,11 @@ fn every_format(name: &str, text: &str, pae: bool) {
         assert_eq!(control.cr4 >> 5 & 1 == 1, pae, "{what}");
 
         taken.put_cpus(&elf, &image.cpus, Some(0)).unwrap();
-        let told = taken.told().provenance().cpus;
-        assert_eq!(told.len(), 2, "{what}: {:?}", taken.notes);
-        assert_eq!(told[0].tid, Some(expected.tid as i32), "{what}");
-        let changed = bytes(&taken);
-        let dump = opened(&changed);
+        let cpus = taken.told().provenance().cpus;
+        assert_eq!(cpus.len(), 2, "{what}: {:?}", taken.notes);
+        assert_eq!(cpus[0].tid, Some(expected.tid as i32), "{what}");
+        let changed = payload(&taken);
+        let dump = open(&changed);
 
         // Only pages of these variables differ.
         let mut allowed = BTreeSet::new();
@@ -182,7 +150,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
             assert!(allowed.contains(&(pa / 4096)), "{what}: page {pa:#x}");
         }
 
-        // A debugger finds what was set.
+        // The registers are those that were set.
         let kernel = Kernel::new(&dump, &elf);
         let found = kernel.processes().unwrap();
         let threads: Vec<_> = found.threads().collect();
@@ -199,14 +167,14 @@ fn every_format(name: &str, text: &str, pae: bool) {
         let found = kernel.registers(stopped).unwrap();
         assert_eq!(found.get("eip"), Some(other.rip), "{what}");
 
-        // Whatever the format, the same dump.
+        // Every format gives the same dump.
         if let Some(with) = &with_registers {
             assert!(*with == changed, "{what}");
         }
         with_registers = Some(changed);
     }
 
-    // The file that QEMU writes is of 64 bits, of a processor of 32.
+    // QEMU writes an ELF file of class 64 with machine EM_386.
     let mut head = [0; 20];
     let mut file = File::open(dir.path().join("elf-false")).unwrap();
     file.read_exact(&mut head).unwrap();
@@ -214,7 +182,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
 }
 
 #[test]
-fn i386_guests_are_dumped_with_their_registers_in_every_format() {
+fn qemu_dumps_of_i386_guests_have_their_registers_in_every_format() {
     if !has_qemu() {
         return;
     }

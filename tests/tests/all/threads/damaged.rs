@@ -1,4 +1,4 @@
-//! Memory of a kernel that is damaged, or made to mislead.
+//! Reading threads from damaged or malicious kernel memory.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use livecore_kernel::Kernel;
 use livecore_minidump::{Dump, KernelMemory, PhysAddr, ReadError, VirtAddr};
 use livecore_tests::random::Random;
 
+use super::builder::{AMD64, I386, KernelBuilder, LEN, NewThread, PORTS, STACKS};
 use super::scene::{Scene, Variant};
-use super::world::{AMD64, I386, LEN, PORTS, STACKS, Wanted, World};
 
-/// A dump of which some bytes read as others, and which counts what is read.
+/// A dump with some bytes changed, which counts reads.
 struct Changed {
     dump: Dump,
     bytes: HashMap<u64, u8>,
@@ -38,7 +38,7 @@ impl KernelMemory for Changed {
     }
 }
 
-/// Everything that a reader does, to its end.
+/// Reads all threads with registers and stacks. Returns the number of threads and frames.
 fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
     let Ok(found) = kernel.processes() else {
         return (0, 0);
@@ -60,14 +60,14 @@ fn read_all(kernel: Kernel<'_>) -> (usize, usize) {
     (threads.len(), frames)
 }
 
-/// Words of processes, threads, pcbs and stacks become pointers to each other, to themselves, near
-/// the end of memory, or anything.
+/// Replaces words of processes, threads, pcbs and stacks with pointers into the same memory, addresses
+/// near the end of the address space, or random values.
 #[test]
-fn damaged_threads_neither_panic_nor_go_on_without_end() {
+fn reading_damaged_threads_neither_panics_nor_loops() {
     let seed = 0x7468_7265_6164;
     let mut random = Random::new(seed);
     for port in PORTS {
-        let (dump, elf) = Scene::new(port, Variant::New).world.made();
+        let (dump, elf) = Scene::new(port, Variant::New).builder.build();
         let mut memory = Changed {
             dump,
             bytes: HashMap::new(),
@@ -81,7 +81,7 @@ fn damaged_threads_neither_panic_nor_go_on_without_end() {
             memory.bytes.clear();
             for _ in 0..1 + random.below(30) {
                 let at = match random.below(3) {
-                    // Variables and structures, or anywhere.
+                    // Variables and structures, stacks, or anywhere.
                     0 => 0x3000 + random.below(0x3000),
                     1 => STACKS + random.below(0x4000),
                     _ => random.below(LEN),
@@ -113,12 +113,16 @@ fn damaged_threads_neither_panic_nor_go_on_without_end() {
             );
             broken += u32::from(found != sound);
         }
-        assert!(broken > 20, "{}: only {broken} rounds did harm", port.name);
+        assert!(
+            broken > 20,
+            "{}: only {broken} rounds had an effect",
+            port.name
+        );
     }
 }
 
-fn wanted(tid: u32, pcb: u64) -> Wanted {
-    Wanted {
+fn wanted(tid: u32, pcb: u64) -> NewThread {
+    NewThread {
         tid,
         name: "",
         cpu: None,
@@ -127,11 +131,11 @@ fn wanted(tid: u32, pcb: u64) -> Wanted {
 }
 
 #[test]
-fn lists_that_go_round_end_where_they_do_and_keep_what_they_had() {
-    let mut world = World::new(AMD64, &["cpu_switch"]);
-    let head = world.address("allproc");
+fn circular_lists_end_with_a_problem_and_keep_their_entries() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch"]);
+    let head = builder.address("allproc");
     let two = [wanted(100_001, 0), wanted(100_002, 0)];
-    let made = world.list(
+    let made = builder.list(
         head,
         &[
             (3, "c", &two),
@@ -139,10 +143,10 @@ fn lists_that_go_round_end_where_they_do_and_keep_what_they_had() {
             (1, "a", &[]),
         ],
     );
-    // The last process leads to the second; the first one's last thread to its first.
-    world.word(made[2].0, made[1].0);
-    world.word(made[0].1[1] + 0x10, made[0].1[0]);
-    let (dump, elf) = world.made();
+    // The last process points at the second, the last thread of the first process at its first.
+    builder.word(made[2].0, made[1].0);
+    builder.word(made[0].1[1] + 0x10, made[0].1[0]);
+    let (dump, elf) = builder.build();
     let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
     let pids: Vec<_> = found
         .list
@@ -154,62 +158,62 @@ fn lists_that_go_round_end_where_they_do_and_keep_what_they_had() {
     assert!(found.problems.iter().all(|p| p.contains("round")));
 }
 
-/// Every slot leads into the same chain, and the mask claims all the slots there can be.
+/// Every slot points at the same chain, and the mask is the largest possible.
 #[test]
-fn a_hash_table_of_liars_costs_no_more_than_the_limit() {
-    let mut world = World::new(AMD64, &["cpu_switch"]);
-    let head = world.address("allproc");
-    world.list(head, &[(1, "a", &[])]);
-    let dead = world.allocate(8);
-    let made = world.list(dead, &[(8, "x", &[]), (9, "y", &[])]);
-    world.word(made[1].0, made[0].0);
-    let at = world.variable("proc_off_p_hash", 4);
-    world.put(at, 4, 0);
-    let mask = world.variable("pidhash", 8);
-    let at = world.variable("pidhashtbl", 8);
-    let table = world.port.base + STACKS;
-    world.put(at, 8, table);
+fn reading_a_malicious_hash_table_is_limited() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch"]);
+    let head = builder.address("allproc");
+    builder.list(head, &[(1, "a", &[])]);
+    let dead = builder.allocate(8);
+    let made = builder.list(dead, &[(8, "x", &[]), (9, "y", &[])]);
+    builder.word(made[1].0, made[0].0);
+    let at = builder.variable("proc_off_p_hash", 4);
+    builder.put(at, 4, 0);
+    let mask = builder.variable("pidhash", 8);
+    let at = builder.variable("pidhashtbl", 8);
+    let table = builder.port.base + STACKS;
+    builder.put(at, 8, table);
     for slot in 0..0x400 {
-        world.put(table + 8 * slot, 8, made[0].0);
+        builder.put(table + 8 * slot, 8, made[0].0);
     }
-    for (claim, list) in [(0x3ff, 3), (u64::MAX, 1), ((1 << 18) - 1, 3)] {
-        world.put(mask, 8, claim);
-        let (dump, elf) = world.made();
+    for (value, list) in [(0x3ff, 3), (u64::MAX, 1), ((1 << 18) - 1, 3)] {
+        builder.put(mask, 8, value);
+        let (dump, elf) = builder.build();
         let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
-        assert_eq!(found.list.len(), list, "{claim:#x}");
+        assert_eq!(found.list.len(), list, "{value:#x}");
         assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
     }
 }
 
 #[test]
-fn a_chain_of_frames_that_goes_round_ends() {
-    let mut world = World::new(AMD64, &["cpu_switch", "loop", "calltrap"]);
-    let head = world.address("allproc");
-    let pcb = world.allocate(320);
-    world.list(head, &[(1, "a", &[wanted(100_001, pcb)])]);
-    let top = world.stack(0);
-    let back = world.function("loop") + 5;
-    // A frame that is its own caller's.
-    world.word(top - 0x40, top - 0x40);
-    world.word(top - 0x38, back);
-    world.word(pcb + 56, back);
-    world.word(pcb + 32, top - 0x40);
-    let (dump, elf) = world.made();
+fn backtraces_of_circular_frames_end() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch", "loop", "calltrap"]);
+    let head = builder.address("allproc");
+    let pcb = builder.allocate(320);
+    builder.list(head, &[(1, "a", &[wanted(100_001, pcb)])]);
+    let top = builder.stack(0);
+    let back = builder.function("loop") + 5;
+    // A frame that is its own caller.
+    builder.word(top - 0x40, top - 0x40);
+    builder.word(top - 0x38, back);
+    builder.word(pcb + 56, back);
+    builder.word(pcb + 32, top - 0x40);
+    let (dump, elf) = builder.build();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
     let registers = kernel.registers(&threads[0]).unwrap();
     assert_eq!(kernel.stack(&registers).len(), 2);
 
     // A trap frame that interrupted its own handler.
-    let entry = world.function("calltrap") + 5;
+    let entry = builder.function("calltrap") + 5;
     let trap = top - 0x200;
-    world.word(trap - 16, top - 0x40);
-    world.word(trap - 8, entry);
-    world.word(trap + 64, trap - 16);
-    world.word(trap + 152, back);
-    world.word(trap + 160, 0x20);
-    world.word(pcb + 32, trap - 16);
-    let (dump, elf) = world.made();
+    builder.word(trap - 16, top - 0x40);
+    builder.word(trap - 8, entry);
+    builder.word(trap + 64, trap - 16);
+    builder.word(trap + 152, back);
+    builder.word(trap + 160, 0x20);
+    builder.word(pcb + 32, trap - 16);
+    let (dump, elf) = builder.build();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
     let registers = kernel.registers(&threads[0]).unwrap();
@@ -217,13 +221,12 @@ fn a_chain_of_frames_that_goes_round_ends() {
     assert!(stack.len() <= 5, "{} frames", stack.len());
 }
 
-/// Offsets that cannot be are refused before anything is read by them.
 #[test]
-fn offsets_that_cannot_be_are_refused() {
-    let mut world = World::new(I386, &["cpu_switch"]);
-    let at = world.address("thread_off_td_pcb");
-    world.put(at, 4, 0xffff_fff0);
-    let (dump, elf) = world.made();
+fn impossible_offsets_of_structure_members_are_errors() {
+    let mut builder = KernelBuilder::new(I386, &["cpu_switch"]);
+    let at = builder.address("thread_off_td_pcb");
+    builder.put(at, 4, 0xffff_fff0);
+    let (dump, elf) = builder.build();
     let error = Kernel::of_dump(&dump, &elf).threads().unwrap_err();
     assert!(error.to_string().contains("thread_off_td_pcb"), "{error}");
 }

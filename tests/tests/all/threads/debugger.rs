@@ -1,15 +1,15 @@
-//! A thread in the kernel's own debugger whose registers `makectx` has put into `kdb_pcb`, of kernels
-//! whose pcbs have a place of their own for a trap's program counter: arm64 and riscv64 of 12.1.
+//! A thread in the kernel debugger, whose registers `makectx` saved in `kdb_pcb`, on kernels whose pcb has
+//! a separate member for the program counter of a trap: arm64 and riscv64 of FreeBSD 12.1.
 //!
-//! Offsets are those of FreeBSD 12.1's `sys/arm64/include/pcb.h` and `sys/riscv/include/pcb.h`, what is
-//! written there is `makectx`'s (`machdep.c`).
+//! Offsets are from FreeBSD 12.1's `sys/arm64/include/pcb.h` and `sys/riscv/include/pcb.h`, values as
+//! `makectx` (`machdep.c`) writes them.
 
 use livecore_kernel::{Context, Kernel, Registers};
 
-use super::world::{ARM64, Port, RISCV64, Wanted, World};
+use super::builder::{ARM64, KernelBuilder, NewThread, Port, RISCV64};
 
 const TID: u32 = 100_071;
-/// A program's, of the system call that the thread is in.
+/// A user-mode program counter, of the system call that the thread is in.
 const PROGRAM: u64 = 0x21_02b8;
 
 fn old(port: Port) -> Port {
@@ -21,7 +21,7 @@ fn old(port: Port) -> Port {
     }
 }
 
-/// Names and offsets of what a trap's pcb has beside its program counter, and where that is.
+/// Names and offsets of the registers in the pcb of a trap, and the offset of its program counter.
 fn trapped(port: Port) -> (Vec<(String, u64)>, u64) {
     let row = |letter: char, count: u64, from: u64| {
         (0..count).map(move |i| (format!("{letter}{i}"), from + 8 * i))
@@ -37,43 +37,43 @@ fn trapped(port: Port) -> (Vec<(String, u64)>, u64) {
     all.extend(row('s', 12, 88));
     all.extend(row('a', 8, 184));
     all[11].0 = "fp".into();
-    // Behind them 32 registers of 16 bytes, fcsr, fpflags.
+    // Then 32 registers of 16 bytes, fcsr, fpflags.
     (all, 248 + 512 + 16)
 }
 
-/// The registers of the one thread, and those that are in its own `dumppcb`.
+/// The registers of the only thread, and the names and offsets of those in its pcb.
 fn read(port: Port, pc: u64, dumped: bool) -> (Registers, Vec<(String, u64)>) {
-    let mut world = World::new(port, &["kdb_enter", "panic"]);
+    let mut builder = KernelBuilder::new(port, &["kdb_enter", "panic"]);
     let (names, at_pc) = trapped(port);
-    let kdb = world.variable("kdb_pcb", port.pcb_size);
+    let kdb = builder.variable("kdb_pcb", port.pcb_size);
     for (name, offset) in &names {
         let value = 0x7000 + offset;
-        let link = world.function("kdb_enter") + 0x40;
+        let link = builder.function("kdb_enter") + 0x40;
         let is_link = name == "x30" || name == "ra";
-        world.word(kdb + offset, if is_link { link } else { value });
+        builder.word(kdb + offset, if is_link { link } else { value });
     }
-    world.word(kdb + at_pc, pc);
-    let pcb = world.variable("dumppcb", port.pcb_size);
+    builder.word(kdb + at_pc, pc);
+    let pcb = builder.variable("dumppcb", port.pcb_size);
     for (_, offset) in &names {
-        world.word(pcb + offset, 0x9000 + offset);
+        builder.word(pcb + offset, 0x9000 + offset);
     }
-    let dumptid = world.variable("dumptid", 4);
-    world.put(dumptid, 4, if dumped { u64::from(TID) } else { 0 });
-    let active = world.variable("kdb_active", 1);
-    world.put(active, 1, 1);
-    let stopped = world.variable("stopped_cpus", 8);
-    world.word(stopped, 0b10);
-    let debugged = world.variable("kdb_thread", 8);
-    let wanted = Wanted {
+    let dumptid = builder.variable("dumptid", 4);
+    builder.put(dumptid, 4, if dumped { u64::from(TID) } else { 0 });
+    let active = builder.variable("kdb_active", 1);
+    builder.put(active, 1, 1);
+    let stopped = builder.variable("stopped_cpus", 8);
+    builder.word(stopped, 0b10);
+    let debugged = builder.variable("kdb_thread", 8);
+    let wanted = NewThread {
         tid: TID,
         name: "init",
         cpu: Some(0),
         pcb: 0,
     };
-    let head = world.address("allproc");
-    let made = world.list(head, &[(1, "init", &[wanted])]);
-    world.word(debugged, made[0].1[0]);
-    let (dump, elf) = world.made();
+    let head = builder.address("allproc");
+    let made = builder.list(head, &[(1, "init", &[wanted])]);
+    builder.word(debugged, made[0].1[0]);
+    let (dump, elf) = builder.build();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
     assert_eq!(threads.len(), 1);
@@ -83,10 +83,10 @@ fn read(port: Port, pc: u64, dumped: bool) -> (Registers, Vec<(String, u64)>) {
 }
 
 #[test]
-fn a_trap_s_program_counter_is_its_own_and_not_its_function_s_return_address() {
+fn program_counter_of_a_trap_is_not_the_link_register() {
     for port in [ARM64, RISCV64].map(old) {
         let pc = port.base + 0x84;
-        // That another dump names the thread changes nothing.
+        // The result is the same if `dumptid` names the thread.
         for dumped in [false, true] {
             let (found, names) = read(port, pc, dumped);
             assert_eq!(found.pc(), Some(pc));
@@ -103,12 +103,12 @@ fn a_trap_s_program_counter_is_its_own_and_not_its_function_s_return_address() {
     }
 }
 
-/// 12.1's arm64 gives its debugger the frame of the system call.
+/// On arm64, FreeBSD 12.1 passes the trap frame of the system call to its debugger.
 #[test]
-fn a_program_s_registers_say_nothing_where_the_kernel_s_own_were_dumped() {
+fn dumppcb_takes_precedence_over_user_mode_registers_in_kdb_pcb() {
     for port in [ARM64, RISCV64].map(old) {
         let (found, _) = read(port, PROGRAM, false);
-        assert_eq!(found.pc(), Some(PROGRAM), "nothing else is known");
+        assert_eq!(found.pc(), Some(PROGRAM), "no other registers");
         let (found, _) = read(port, PROGRAM, true);
         let (pc, at) = match port.name {
             "arm64" => ("x30", 240),

@@ -1,8 +1,8 @@
-//! What each processor saves: its pcb, its trap frame, and what GDB calls the registers that matter.
+//! Layouts of pcbs and trap frames, and GDB's register names, for each architecture.
 
-use super::world::Port;
+use super::builder::Port;
 
-/// Offsets in a pcb. The first is what tells where the thread goes on.
+/// Names and offsets of the registers in a pcb. The first is the program counter or return address.
 pub(crate) fn pcb(port: Port, old: bool) -> Vec<(&'static str, u64)> {
     let row = |names: &[&'static str], from: u64| -> Vec<(&'static str, u64)> {
         let at = (0..).map(|i| from + i * port.word);
@@ -65,13 +65,13 @@ pub(crate) fn roles(port: Port) -> [&'static str; 3] {
     }
 }
 
-/// A trap frame: its bytes, and where each part is with its bytes.
+/// A trap frame: its size, and offset and size of its members.
 pub(crate) struct TrapFrame {
     pub(crate) len: u64,
     pub(crate) pc: (u64, u64),
     pub(crate) sp: (u64, u64),
     pub(crate) fp: (u64, u64),
-    /// Offset, bytes, value in the kernel, value in user mode.
+    /// Offset, size, value in the kernel, value in user mode.
     pub(crate) mode: (u64, u64, u64, u64),
     pub(crate) number: (u64, u64),
 }
@@ -94,7 +94,7 @@ pub(crate) fn trap_frame(port: Port, old: bool) -> TrapFrame {
             mode: (56, 4, 0x20, 0x33),
             number: (44, 4),
         },
-        // The word before x0 is tf_far, which older kernels do not have.
+        // The word before x0 is tf_far, which older kernels lack.
         ("arm64", _) => {
             let x = if old { 32 } else { 48 };
             TrapFrame {
@@ -120,7 +120,7 @@ pub(crate) fn trap_frame(port: Port, old: bool) -> TrapFrame {
             sp: (64, 4),
             fp: (4 + 4 * 11, 4),
             mode: (0, 4, 0x6000_0013, 0x6000_0010),
-            // tf_pad: there is no number, and nobody may take this for one.
+            // tf_pad, which must not be read as a trap number: arm has none.
             number: (76, 4),
         },
         _ => TrapFrame {

@@ -1,21 +1,22 @@
-//! What LLDB's reader of FreeBSD dumps is known to do wrong, done right: one test for each fault
-//! (LLDB 19 `Plugins/Process/FreeBSDKernel`, and its successor as first written).
+//! Regression tests for the known faults in LLDB's reader of FreeBSD dumps (LLDB 19
+//! `Plugins/Process/FreeBSDKernel`, and the first version of its successor). Each test names the fault
+//! and asserts the correct result.
 
 use livecore_kernel::{Context, Kernel};
 
+use super::builder::{AMD64, ARM64, I386, Port, RISCV64};
 use super::scene::{Scene, Variant};
-use super::world::{AMD64, ARM64, I386, Port, RISCV64};
 
-/// A scene read back: what `with` makes of the kernel and of what was laid out.
+/// Calls `with` with the reader of a scene and the scene.
 fn read<T>(port: Port, variant: Variant, with: impl Fn(Kernel<'_>, &Scene) -> T) -> T {
     let scene = Scene::new(port, variant);
-    let (dump, elf) = scene.world.made();
+    let (dump, elf) = scene.builder.build();
     with(Kernel::of_dump(&dump, &elf), &scene)
 }
 
-/// `stoppcbs` is taken for an array, which it is no more since 1400089.
+/// LLDB: `stoppcbs` is read as an array, but is a pointer since 1400089.
 #[test]
-fn the_stopped_cpus_of_14_are_found_behind_a_pointer() {
+fn stoppcbs_is_read_as_a_pointer_or_an_array() {
     for (variant, pointer) in [(Variant::New, true), (Variant::StoppcbsArray, false)] {
         read(AMD64, variant, |kernel, scene| {
             let size = kernel.elf().symbol("stoppcbs").unwrap().size;
@@ -28,9 +29,9 @@ fn the_stopped_cpus_of_14_are_found_behind_a_pointer() {
     }
 }
 
-/// A CPU's context is used though the CPU was not stopped.
+/// LLDB: the entry in `stoppcbs` is used even if the CPU was not stopped.
 #[test]
-fn a_cpu_that_ran_on_has_no_context() {
+fn running_cpu_has_no_registers() {
     read(AMD64, Variant::New, |kernel, _| {
         let threads = kernel.threads().unwrap();
         assert_eq!(threads[3].context, Context::OnCpu(2));
@@ -38,22 +39,22 @@ fn a_cpu_that_ran_on_has_no_context() {
     });
 }
 
-/// arm64's pcb is read as it was before 1400084.
+/// LLDB: the pcb of arm64 is read with the layout before 1400084.
 #[test]
-fn the_pcb_of_arm64_since_14_has_the_callee_saved_registers_alone() {
+fn arm64_pcb_since_14_has_only_callee_saved_registers() {
     read(ARM64, Variant::New, |kernel, _| {
         let thread = &kernel.threads().unwrap()[2];
         let registers = kernel.registers(thread).unwrap();
-        // The scene writes 0x100 and its offset into each register that has no other meaning.
+        // The scene sets each other register to 0x100 plus its offset.
         assert_eq!(registers.get("x19"), Some(0x100));
         assert_eq!(registers.get("x28"), Some(0x148));
         assert_eq!(registers.get("x0"), None);
     });
 }
 
-/// The link register is shown as the program counter of whatever arm64 interrupted.
+/// LLDB: the frame after a trap of arm64 has the link register as its program counter.
 #[test]
-fn what_arm64_interrupted_is_at_its_program_counter_and_not_at_its_link_register() {
+fn arm64_frame_after_a_trap_has_the_program_counter_of_the_trap_frame() {
     read(ARM64, Variant::New, |kernel, _| {
         let thread = &kernel.threads().unwrap()[1];
         let stack = kernel.stack(&kernel.registers(thread).unwrap());
@@ -64,21 +65,21 @@ fn what_arm64_interrupted_is_at_its_program_counter_and_not_at_its_link_register
     });
 }
 
-/// `ebx` of i386 is never returned.
+/// LLDB: `ebx` of i386 is never returned.
 #[test]
-fn ebx_of_i386_is_a_register() {
+fn ebx_of_i386_is_returned() {
     read(I386, Variant::New, |kernel, scene| {
-        for (thread, told) in kernel.threads().unwrap().iter().zip(&scene.threads) {
-            let registers = kernel.registers(thread).unwrap();
-            assert_eq!(registers.get("ebx"), told.registers.get("ebx").copied());
+        for (thread, expected) in kernel.threads().unwrap().iter().zip(&scene.threads) {
+            let ebx = kernel.registers(thread).unwrap().get("ebx");
+            assert_eq!(ebx, expected.registers.get("ebx").copied());
         }
         assert_eq!(scene.threads[0].registers.get("ebx"), Some(&0x110));
     });
 }
 
-/// riscv's s2 to s11 are looked for two places too low.
+/// LLDB: s2 to s11 of riscv are read two registers too low.
 #[test]
-fn callee_saved_registers_of_riscv_have_their_own_places() {
+fn callee_saved_registers_of_riscv_are_read_at_their_offsets() {
     read(RISCV64, Variant::New, |kernel, _| {
         let thread = &kernel.threads().unwrap()[2];
         let registers = kernel.registers(thread).unwrap();

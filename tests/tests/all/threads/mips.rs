@@ -1,12 +1,11 @@
-//! Registers and call chains of mips: functions' first instructions tell where their frames are.
+//! Registers and backtraces of mips, where frames are found by the prologues of functions.
 //!
-//! Instructions are written as the MIPS architecture encodes them; frames as the o32 and n64 calling
-//! conventions and FreeBSD 12.1 `sys/mips/mips/exception.S` have them.
+//! Frames follow the o32 and n64 calling conventions and FreeBSD 12.1's `sys/mips/mips/exception.S`.
 
 use livecore_kernel::Kernel;
 use livecore_minidump::KernelElf;
 
-use super::world::{MIPS, MIPS64, MIPSEL, Port, Wanted, World};
+use super::builder::{KernelBuilder, MIPS, MIPS64, MIPSEL, NewThread, Port};
 
 const PORTS: [Port; 3] = [MIPS, MIPSEL, MIPS64];
 
@@ -28,7 +27,7 @@ const FUNCTIONS: [&str; 15] = [
     "mips_wait",
 ];
 
-/// Frames of the functions that have one, and where they keep their return address.
+/// Functions with a frame, its size, and the offset of the return address.
 const FRAMES: [(&str, u64, u64); 8] = [
     ("mi_startup", 48, 40),
     ("sched_switch", 64, 56),
@@ -40,56 +39,56 @@ const FRAMES: [(&str, u64, u64); 8] = [
     ("mips_wait", 32, 24),
 ];
 
-/// A kernel of these functions, each with its prologue.
-fn world(port: Port) -> World {
+/// A kernel with these functions and their prologues.
+fn builder(port: Port) -> KernelBuilder {
     let mut functions = FUNCTIONS.to_vec();
     functions.push("doadump");
-    let mut world = World::new(port, &functions);
+    let mut builder = KernelBuilder::new(port, &functions);
     for (name, frame, ra) in FRAMES {
-        let at = world.function(name);
+        let at = builder.function(name);
         let wide = port.word == 8;
-        // A word that only begins like a prologue: addiu sp, sp, 16.
-        world.put(at, 4, 0x2402_0001);
-        world.put(
+        // addiu v0, zero, 1, which is not part of the prologue.
+        builder.put(at, 4, 0x2402_0001);
+        builder.put(
             at + 4,
             4,
             (if wide { 0x67bd } else { 0x27bd }) << 16 | (0x1_0000 - frame),
         );
         // s0, then ra.
-        world.put(at + 8, 4, (if wide { 0xffb0 } else { 0xafb0 }) << 16 | 8);
-        world.put(at + 12, 4, (if wide { 0xffbf } else { 0xafbf }) << 16 | ra);
-        // A saved ra of somebody else's: only the first counts.
-        world.put(
+        builder.put(at + 8, 4, (if wide { 0xffb0 } else { 0xafb0 }) << 16 | 8);
+        builder.put(at + 12, 4, (if wide { 0xffbf } else { 0xafbf }) << 16 | ra);
+        // Another store of ra: only the first counts.
+        builder.put(
             at + 0x20,
             4,
             (if wide { 0xffbf } else { 0xafbf }) << 16 | 0x7ff8,
         );
-        // Its epilogue, behind all that is called.
-        world.put(
+        // The epilogue, after all calls.
+        builder.put(
             at + 0xf0,
             4,
             (if wide { 0x67bd } else { 0x27bd }) << 16 | frame,
         );
     }
-    world
+    builder
 }
 
-/// Lays the frame of `name`, whose stack pointer is `sp`, and which returns to `back`; gives its
-/// caller's stack pointer.
-fn frame(world: &mut World, name: &str, sp: u64, back: u64) -> u64 {
+/// Writes the frame of `name` at stack pointer `sp` with return address `back`. Returns its caller's
+/// stack pointer.
+fn frame(builder: &mut KernelBuilder, name: &str, sp: u64, back: u64) -> u64 {
     let (_, len, ra) = *FRAMES.iter().find(|f| f.0 == name).unwrap();
-    world.word(sp + ra, back);
+    builder.word(sp + ra, back);
     sp + len
 }
 
-/// Lays a trap frame: register numbers as `regnum.h` has them.
-fn trap_frame(world: &mut World, at: u64, registers: &[(u64, u64)]) {
-    let word = world.port.word;
+/// Writes a trap frame. Register numbers are those of `regnum.h`.
+fn trap_frame(builder: &mut KernelBuilder, at: u64, registers: &[(u64, u64)]) {
+    let word = builder.port.word;
     for register in 0..40 {
-        world.word(at + register * word, 0x11_0000 + register);
+        builder.word(at + register * word, 0x11_0000 + register);
     }
     for (register, value) in registers {
-        world.word(at + register * word, *value);
+        builder.word(at + register * word, *value);
     }
 }
 
@@ -100,36 +99,36 @@ const BADVADDR: u64 = 35;
 const CAUSE: u64 = 36;
 const PC: u64 = 37;
 
-/// Bytes of the call frame in front of a trap frame.
+/// Size of the call frame before a trap frame.
 fn call_frame(port: Port) -> u64 {
     if port.word == 8 { 32 } else { 24 }
 }
 
-/// Writes the context of a pcb.
-fn save(world: &mut World, pcb: u64, ra: u64, sp: u64) {
-    let word = world.port.word;
+/// Writes the context in a pcb.
+fn save(builder: &mut KernelBuilder, pcb: u64, ra: u64, sp: u64) {
+    let word = builder.port.word;
     let context = pcb + if word == 8 { 592 } else { 296 };
     for i in 0..14 {
-        world.word(context + i * word, 0x100 + i);
+        builder.word(context + i * word, 0x100 + i);
     }
-    world.word(context + 8 * word, sp);
-    world.word(context + 10 * word, ra);
-    // PCB_REG_PC lies within the code that saves.
-    let pc = world.function("cpu_switch") + 0x40;
-    world.word(context + 13 * word, pc);
+    builder.word(context + 8 * word, sp);
+    builder.word(context + 10 * word, ra);
+    // PCB_REG_PC is in the code that saves the context.
+    let pc = builder.function("cpu_switch") + 0x40;
+    builder.word(context + 13 * word, pc);
 }
 
-/// One thread with its pcb, and what a reader makes of it.
-fn read(world: &mut World, pcb: u64) -> (Vec<(&'static str, u64)>, Vec<String>) {
-    let head = world.address("allproc");
-    let wanted = Wanted {
+/// The registers and the backtrace, as text, of one thread with this pcb.
+fn read(builder: &mut KernelBuilder, pcb: u64) -> (Vec<(&'static str, u64)>, Vec<String>) {
+    let head = builder.address("allproc");
+    let wanted = NewThread {
         tid: 100_001,
         name: "",
         cpu: None,
         pcb,
     };
-    world.list(head, &[(1, "init", &[wanted])]);
-    let (dump, elf) = world.made();
+    builder.list(head, &[(1, "init", &[wanted])]);
+    let (dump, elf) = builder.build();
     let kernel = Kernel::of_dump(&dump, &elf);
     let threads = kernel.threads().unwrap();
     let registers = kernel.registers(&threads[0]).unwrap();
@@ -146,29 +145,29 @@ fn read(world: &mut World, pcb: u64) -> (Vec<(&'static str, u64)>, Vec<String>) 
 #[test]
 fn threads_registers_and_stacks_of_mips() {
     for port in PORTS {
-        let mut world = world(port);
-        let pcb = world.allocate(port.pcb_size);
-        let sp = world.stack(0) - 0x400;
-        let function = |world: &World, name: &str, by| world.function(name) + by;
-        let back = function(&world, "sleepq_wait", 0x44);
-        let second = frame(&mut world, "sched_switch", sp, back);
-        let back = function(&world, "fork_exit", 0x80);
-        let third = frame(&mut world, "sleepq_wait", second, back);
-        let back = function(&world, "fork_trampoline", 0x10);
-        let last = frame(&mut world, "fork_exit", third, back);
-        let ra = function(&world, "sched_switch", 0x58);
-        save(&mut world, pcb, ra, sp);
-        let (registers, lines) = read(&mut world, pcb);
+        let mut builder = builder(port);
+        let pcb = builder.allocate(port.pcb_size);
+        let sp = builder.stack(0) - 0x400;
+        let function = |builder: &KernelBuilder, name: &str, by| builder.function(name) + by;
+        let back = function(&builder, "sleepq_wait", 0x44);
+        let second = frame(&mut builder, "sched_switch", sp, back);
+        let back = function(&builder, "fork_exit", 0x80);
+        let third = frame(&mut builder, "sleepq_wait", second, back);
+        let back = function(&builder, "fork_trampoline", 0x10);
+        let last = frame(&mut builder, "fork_exit", third, back);
+        let ra = function(&builder, "sched_switch", 0x58);
+        save(&mut builder, pcb, ra, sp);
+        let (registers, lines) = read(&mut builder, pcb);
         let s = (0..8).map(|i| {
             (
                 ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"][i],
                 0x100 + i as u64,
             )
         });
-        let mut told: Vec<_> = [("zero", 0)].into_iter().chain(s).collect();
-        told.extend([("gp", 0x10c), ("sp", sp), ("s8", 0x109), ("ra", ra)]);
-        told.extend([("sr", 0x10b), ("pc", ra)]);
-        assert_eq!(registers, told, "{}", port.name);
+        let mut expected: Vec<_> = [("zero", 0)].into_iter().chain(s).collect();
+        expected.extend([("gp", 0x10c), ("sp", sp), ("s8", 0x109), ("ra", ra)]);
+        expected.extend([("sr", 0x10b), ("pc", ra)]);
+        assert_eq!(registers, expected, "{}", port.name);
         assert_eq!(
             lines,
             [
@@ -183,19 +182,19 @@ fn threads_registers_and_stacks_of_mips() {
     }
 }
 
-/// A fault in the kernel in a system call: two trap frames, the outer one in the pcb itself.
+/// A fault during a system call: two trap frames, the outer one in the pcb.
 #[test]
-fn trap_frames_of_mips_are_passed_up_to_user_mode() {
+fn mips_backtrace_continues_through_trap_frames_to_user_mode() {
     for port in PORTS {
-        let mut world = world(port);
+        let mut builder = builder(port);
         let skip = call_frame(port);
-        let at = |world: &World, name: &str, by: u64| world.function(name) + by;
-        let pcb = world.allocate(port.pcb_size);
-        // The kernel's stack of a thread begins below its pcb, which a trap from user mode fills.
-        let top = world.stack(0) - 0x400;
+        let at = |builder: &KernelBuilder, name: &str, by: u64| builder.function(name) + by;
+        let pcb = builder.allocate(port.pcb_size);
+        // The kernel stack starts below the pcb, which a trap from user mode fills.
+        let top = builder.stack(0) - 0x400;
         let user = top + skip;
         trap_frame(
-            &mut world,
+            &mut builder,
             user,
             &[
                 (SP, 0x7fff_0000),
@@ -205,30 +204,30 @@ fn trap_frames_of_mips_are_passed_up_to_user_mode() {
             ],
         );
         let second = top - 96;
-        let back = at(&world, "MipsUserGenException", 0x60);
-        assert_eq!(frame(&mut world, "trap", second, back), top);
-        // `leaf` had called nothing: its return address is in its register only.
+        let back = at(&builder, "MipsUserGenException", 0x60);
+        assert_eq!(frame(&mut builder, "trap", second, back), top);
+        // `leaf` is a leaf function: its return address is only in ra.
         let faulted = second;
         let inner = faulted - 0x200;
         let leaf = [
             (SP, faulted),
-            (RA, at(&world, "trap", 0x84)),
+            (RA, at(&builder, "trap", 0x84)),
             (SR, 0xfc03),
             (BADVADDR, 0x1c),
             (CAUSE, 2 << 2),
-            (PC, at(&world, "leaf", 0x14)),
+            (PC, at(&builder, "leaf", 0x14)),
         ];
-        trap_frame(&mut world, inner + skip, &leaf);
+        trap_frame(&mut builder, inner + skip, &leaf);
         let handler = inner - 96;
-        let back = at(&world, "MipsKernGenException", 0x70);
-        frame(&mut world, "trap", handler, back);
+        let back = at(&builder, "MipsKernGenException", 0x70);
+        frame(&mut builder, "trap", handler, back);
         let sp = handler - 24;
-        let back = at(&world, "trap", 0x50);
-        frame(&mut world, "doadump", sp, back);
-        let ra = at(&world, "doadump", 0x28);
-        save(&mut world, pcb, ra, sp);
-        let (_, lines) = read(&mut world, pcb);
-        let pc = at(&world, "leaf", 0x14);
+        let back = at(&builder, "trap", 0x50);
+        frame(&mut builder, "doadump", sp, back);
+        let ra = at(&builder, "doadump", 0x28);
+        save(&mut builder, pcb, ra, sp);
+        let (_, lines) = read(&mut builder, pcb);
+        let pc = at(&builder, "leaf", 0x14);
         assert_eq!(
             lines,
             [
@@ -249,22 +248,22 @@ fn trap_frames_of_mips_are_passed_up_to_user_mode() {
     }
 }
 
-/// An interrupt of a function behind a label of its own: the function's frame counts.
+/// The interrupted address is after a label inside `mips_wait`, whose frame must be used.
 #[test]
-fn an_idle_cpu_of_mips_was_interrupted_behind_a_label_of_mips_wait() {
+fn mips_frame_of_a_function_is_found_after_a_label_in_it() {
     for port in PORTS {
-        let mut world = world(port);
-        let at = |world: &World, name: &str, by: u64| world.function(name) + by;
-        let pcb = world.allocate(port.pcb_size);
-        let idle = world.stack(0) - 0x200;
-        let back = at(&world, "fork_exit", 0x40);
-        let outer = frame(&mut world, "mips_wait", idle, back);
-        let back = at(&world, "fork_trampoline", 0x10);
-        let last = frame(&mut world, "fork_exit", outer, back);
+        let mut builder = builder(port);
+        let at = |builder: &KernelBuilder, name: &str, by: u64| builder.function(name) + by;
+        let pcb = builder.allocate(port.pcb_size);
+        let idle = builder.stack(0) - 0x200;
+        let back = at(&builder, "fork_exit", 0x40);
+        let outer = frame(&mut builder, "mips_wait", idle, back);
+        let back = at(&builder, "fork_trampoline", 0x10);
+        let last = frame(&mut builder, "fork_exit", outer, back);
         let inner = idle - 0x200;
-        let pc = at(&world, "mips_wait", 0x88);
+        let pc = at(&builder, "mips_wait", 0x88);
         trap_frame(
-            &mut world,
+            &mut builder,
             inner + call_frame(port),
             &[
                 (SP, idle),
@@ -275,13 +274,13 @@ fn an_idle_cpu_of_mips_was_interrupted_behind_a_label_of_mips_wait() {
             ],
         );
         let sp = inner - 56;
-        let back = at(&world, "MipsKernIntr", 0x74);
-        frame(&mut world, "cpu_intr", sp, back);
-        let ra = at(&world, "cpu_intr", 0x30);
-        save(&mut world, pcb, ra, sp);
-        let label = at(&world, "mips_wait", 0x80);
-        world.label("MipsWaitStart", label);
-        let (_, lines) = read(&mut world, pcb);
+        let back = at(&builder, "MipsKernIntr", 0x74);
+        frame(&mut builder, "cpu_intr", sp, back);
+        let ra = at(&builder, "cpu_intr", 0x30);
+        save(&mut builder, pcb, ra, sp);
+        let label = at(&builder, "mips_wait", 0x80);
+        builder.label("MipsWaitStart", label);
+        let (_, lines) = read(&mut builder, pcb);
         assert_eq!(
             lines,
             [
@@ -298,32 +297,32 @@ fn an_idle_cpu_of_mips_was_interrupted_behind_a_label_of_mips_wait() {
     }
 }
 
-/// The commonest of panics: the program counter is zero, and the call has done nothing yet.
+/// The program counter is zero, and the callee has not changed any register.
 #[test]
-fn a_call_of_a_null_pointer_is_followed_to_its_caller_on_mips() {
+fn mips_backtrace_of_a_null_pointer_call_continues_at_its_caller() {
     for port in PORTS {
-        let mut world = world(port);
-        let at = |world: &World, name: &str, by: u64| world.function(name) + by;
-        let pcb = world.allocate(port.pcb_size);
-        let faulted = world.stack(0) - 0x200;
-        let back = at(&world, "_start", 0x20);
-        let last = frame(&mut world, "mi_startup", faulted, back);
+        let mut builder = builder(port);
+        let at = |builder: &KernelBuilder, name: &str, by: u64| builder.function(name) + by;
+        let pcb = builder.allocate(port.pcb_size);
+        let faulted = builder.stack(0) - 0x200;
+        let back = at(&builder, "_start", 0x20);
+        let last = frame(&mut builder, "mi_startup", faulted, back);
         let inner = faulted - 0x200;
         let registers = [
             (SP, faulted),
-            (RA, at(&world, "mi_startup", 0x4c)),
+            (RA, at(&builder, "mi_startup", 0x4c)),
             (SR, 0xfc03),
             (BADVADDR, 0),
             (CAUSE, 2 << 2),
             (PC, 0),
         ];
-        trap_frame(&mut world, inner + call_frame(port), &registers);
+        trap_frame(&mut builder, inner + call_frame(port), &registers);
         let sp = inner - 96;
-        let back = at(&world, "MipsKernGenException", 0x70);
-        frame(&mut world, "trap", sp, back);
-        let ra = at(&world, "trap", 0x50);
-        save(&mut world, pcb, ra, sp);
-        let (_, lines) = read(&mut world, pcb);
+        let back = at(&builder, "MipsKernGenException", 0x70);
+        frame(&mut builder, "trap", sp, back);
+        let ra = at(&builder, "trap", 0x50);
+        save(&mut builder, pcb, ra, sp);
+        let (_, lines) = read(&mut builder, pcb);
         assert_eq!(
             lines[3..],
             [
@@ -338,12 +337,12 @@ fn a_call_of_a_null_pointer_is_followed_to_its_caller_on_mips() {
 }
 
 #[test]
-fn a_chain_of_mips_that_goes_no_further_says_why() {
+fn mips_backtraces_state_why_they_end() {
     for port in PORTS {
-        let mut lost = world(port);
+        let mut lost = builder(port);
         let pcb = lost.allocate(port.pcb_size);
         let sp = lost.stack(0) - 0x200;
-        // Its return address was overwritten.
+        // The return address was overwritten.
         frame(&mut lost, "sched_switch", sp, 0x1234_5678);
         let ra = lost.function("sched_switch") + 0x58;
         save(&mut lost, pcb, ra, sp);
@@ -355,7 +354,7 @@ fn a_chain_of_mips_that_goes_no_further_says_why() {
             port.name
         );
 
-        let mut flat = world(port);
+        let mut flat = builder(port);
         let pcb = flat.allocate(port.pcb_size);
         let ra = flat.function("leaf") + 0x58;
         save(&mut flat, pcb, ra, sp);
@@ -363,7 +362,7 @@ fn a_chain_of_mips_that_goes_no_further_says_why() {
         assert_eq!(lines[1..], ["it saves no return address"], "{}", port.name);
 
         // A stack that is not in the dump.
-        let mut gone = world(port);
+        let mut gone = builder(port);
         let pcb = gone.allocate(port.pcb_size);
         let ra = gone.function("sched_switch") + 0x58;
         save(&mut gone, pcb, ra, 0x1000);
@@ -373,23 +372,23 @@ fn a_chain_of_mips_that_goes_no_further_says_why() {
     }
 }
 
-/// A pcb's size says how wide registers are no more than the kernel's file does: that decides.
+/// The ELF class determines the register width, not the size of the pcb.
 #[test]
-fn registers_of_mips_are_as_wide_as_the_kernels_file_says() {
+fn mips_register_width_is_that_of_the_kernel_file() {
     for port in PORTS {
         let odd = Port {
             pcb_size: port.pcb_size + 64,
             ..port
         };
-        let mut world = world(odd);
-        let pcb = world.allocate(odd.pcb_size);
-        let sp = world.stack(0) - 0x200;
-        let ra = world.function("leaf") + 8;
-        save(&mut world, pcb, ra, sp);
-        let (registers, _) = read(&mut world, pcb);
+        let mut builder = builder(odd);
+        let pcb = builder.allocate(odd.pcb_size);
+        let sp = builder.stack(0) - 0x200;
+        let ra = builder.function("leaf") + 8;
+        save(&mut builder, pcb, ra, sp);
+        let (registers, _) = read(&mut builder, pcb);
         assert!(registers.contains(&("sp", sp)), "{}", port.name);
         assert!(registers.contains(&("ra", ra)), "{}", port.name);
-        let (_, elf) = world.files();
+        let (_, elf) = builder.files();
         let elf = KernelElf::from_bytes(elf).unwrap();
         assert_eq!(elf.pointer_size() as u64, port.word);
     }

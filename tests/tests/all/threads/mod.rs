@@ -1,5 +1,6 @@
-//! Processes, threads, registers and stacks of every architecture, from dumps laid out by hand.
+//! Processes, threads, registers and backtraces of every architecture, in kernels built by the tests.
 
+mod builder;
 mod damaged;
 mod debugger;
 mod ends;
@@ -8,26 +9,27 @@ mod lldb;
 mod mips;
 mod scene;
 mod typed;
-mod world;
 
 use std::collections::BTreeMap;
 
 use livecore_kernel::{Context, Kernel, Module, Modules, State};
 
+use builder::{
+    AMD64, ARM, ARM64, I386, I386_PAE, KernelBuilder, POWERPC64, POWERPC64LE, Port, RISCV64,
+};
 use scene::{Scene, Variant};
-use world::{AMD64, ARM, ARM64, I386, I386_PAE, POWERPC64, POWERPC64LE, Port, RISCV64, World};
 
-/// Reads a scene back: titles, contexts, registers and chains must be those that were laid out.
+/// Asserts that titles, contexts, registers and backtraces of a scene are those that were written.
 #[track_caller]
 fn check(port: Port, variant: Variant) {
     check_with(port, variant, (0x70, 4));
 }
 
-/// The same, with `td_oncpu` at an offset with so many bytes.
+/// [`check`] with offset and size of `td_oncpu`.
 #[track_caller]
 fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
     let scene = Scene::with_oncpu(port, variant, oncpu);
-    let (dump, elf) = scene.world.made();
+    let (dump, elf) = scene.builder.build();
     let kernel = Kernel::of_dump(&dump, &elf);
     let found = kernel.processes().unwrap();
     let threads: Vec<_> = found.threads().collect();
@@ -66,11 +68,11 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
             State::Zombie,
         ]
     );
-    for (thread, told) in threads.iter().copied().zip(&scene.threads) {
+    for (thread, expected) in threads.iter().copied().zip(&scene.threads) {
         let name = thread.title();
         let registers = kernel.registers(thread).unwrap();
         let found: BTreeMap<&str, u64> = registers.known().collect();
-        assert_eq!(found, told.registers, "{name}");
+        assert_eq!(found, expected.registers, "{name}");
         let stack = kernel.stack(&registers);
         let found: Vec<(String, u64, Option<u64>)> = stack
             .iter()
@@ -79,12 +81,12 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
                 (function, offset, f.trap.as_ref().map(|t| t.at))
             })
             .collect();
-        assert_eq!(found, told.frames, "{name}");
+        assert_eq!(found, expected.frames, "{name}");
         let lines: Vec<String> = stack
             .iter()
             .filter_map(|f| f.trap.as_ref().map(ToString::to_string))
             .collect();
-        assert_eq!(lines, told.traps, "{name}");
+        assert_eq!(lines, expected.traps, "{name}");
     }
 }
 
@@ -93,7 +95,7 @@ fn threads_registers_and_stacks_of_amd64() {
     check(AMD64, Variant::New);
 }
 
-/// 10.4: a system call's way in is one function, and is no interrupt.
+/// In 10.4 the entry code of system calls is one function.
 #[test]
 fn threads_registers_and_stacks_of_amd64_10_4() {
     let port = Port {
@@ -158,7 +160,7 @@ fn threads_registers_and_stacks_of_powerpc64le() {
 }
 
 #[test]
-fn layouts_are_told_by_what_makes_sense_where_the_version_is_not_known() {
+fn pcb_layout_is_detected_without_a_version() {
     for (port, variant) in [
         (ARM64, Variant::New),
         (ARM64, Variant::Old),
@@ -170,7 +172,7 @@ fn layouts_are_told_by_what_makes_sense_where_the_version_is_not_known() {
         };
         check(unknown, variant);
     }
-    // An osreldate of zeros is none.
+    // An osreldate of 0 is ignored.
     let zeroed = Port {
         version: Some(0),
         ..ARM64
@@ -179,7 +181,7 @@ fn layouts_are_told_by_what_makes_sense_where_the_version_is_not_known() {
 }
 
 #[test]
-fn layouts_of_riscv64_are_told_by_the_size_of_a_pcb() {
+fn riscv64_pcb_layout_is_detected_by_its_size() {
     for version in [None, Some(1_400_097)] {
         let old = Port {
             version,
@@ -197,64 +199,63 @@ fn layouts_of_riscv64_are_told_by_the_size_of_a_pcb() {
 }
 
 #[test]
-fn stoppcbs_is_an_array_or_a_pointer_as_its_size_says() {
+fn stoppcbs_is_an_array_or_a_pointer_by_its_symbol_size() {
     check(AMD64, Variant::StoppcbsArray);
     check(AMD64, Variant::New);
     check(I386, Variant::StoppcbsArray);
 }
 
-/// What the entry code of i386 pushes differs: nothing, the frame's address, the interrupt's number
-/// and the frame's address.
+/// The entry code of i386 pushes nothing, the address of the frame, or the interrupt number and the
+/// address of the frame.
 #[test]
-fn trap_frames_of_i386_are_found_behind_the_arguments_of_their_handler() {
+fn i386_trap_frames_are_found_after_the_arguments_of_their_handler() {
     for entry in ["Xcpustop", "Xtimerint", "Xapic_isr1"] {
         check(I386, Variant::Interrupt(entry));
     }
 }
 
-/// Since 12.0, return addresses lie in a copy of the entry code that is not in the dump.
+/// Since 12.0, return addresses are in a copy of the entry code that is not in the dump.
 #[test]
-fn entry_code_of_i386_is_known_in_its_copy() {
+fn i386_entry_code_is_recognized_in_its_copy() {
     check(I386, Variant::Copied);
     check(I386_PAE, Variant::Copied);
 }
 
-/// The commonest of panics: nothing is at the program counter, and the caller's frame pointer is
-/// in its register yet.
+/// The program counter is zero, and the frame pointer is still the caller's.
 #[test]
-fn a_call_of_a_null_pointer_is_followed_to_its_caller() {
+fn backtrace_of_a_null_pointer_call_continues_at_its_caller() {
     for port in [AMD64, I386, ARM64, RISCV64, POWERPC64, ARM] {
         check(port, Variant::NullCall);
     }
 }
 
-/// Chains go on through loaded kernel files, whose functions the kernel's file does not have.
+/// The kernel file does not contain the functions of loaded modules.
 #[test]
-fn frames_in_loaded_files_are_told_by_file_and_offset() {
-    let mut world = World::new(AMD64, &["cpu_switch", "sched_switch", "fork_trampoline"]);
-    let head = world.address("allproc");
-    let pcb = world.allocate(320);
-    let wanted = world::Wanted {
+fn frames_in_modules_have_the_modules_name_and_offset() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch", "sched_switch", "fork_trampoline"]);
+    let head = builder.address("allproc");
+    let pcb = builder.allocate(320);
+    let wanted = builder::NewThread {
         tid: 100_001,
         name: "",
         cpu: None,
         pcb,
     };
-    world.list(head, &[(9, "zfskern", &[wanted])]);
-    // Pages that are mapped, and no part of the kernel's file.
-    let module = world.stack(4) & !0xfff;
-    let top = world.stack(0);
+    builder.list(head, &[(9, "zfskern", &[wanted])]);
+    // Mapped pages that are not in the kernel file.
+    let module = builder.stack(4) & !0xfff;
+    let top = builder.stack(0);
     let (pc, out) = (
-        world.function("sched_switch") + 5,
-        world.function("fork_trampoline") + 9,
+        builder.function("sched_switch") + 5,
+        builder.function("fork_trampoline") + 9,
     );
-    world.word(pcb + 56, pc);
-    world.word(pcb + 32, top - 0x80);
-    world.word(top - 0x80, top - 0x40);
-    world.word(top - 0x78, module + 0x123);
-    world.word(top - 0x40, 0);
-    world.word(top - 0x38, out);
-    let (dump, elf) = world.made();
+    builder.word(pcb + 56, pc);
+    builder.word(pcb + 32, top - 0x80);
+    builder.word(top - 0x80, top - 0x40);
+    builder.word(top - 0x78, module + 0x123);
+    builder.word(top - 0x40, 0);
+    builder.word(top - 0x38, out);
+    let (dump, elf) = builder.build();
     let modules = Modules {
         list: vec![Module {
             at: 0,
@@ -268,12 +269,12 @@ fn frames_in_loaded_files_are_told_by_file_and_offset() {
         ..Modules::default()
     };
     let kernel = Kernel::of_dump(&dump, &elf);
-    for (kernel, told) in [
+    for (kernel, middle) in [
         (
             kernel.clone().with_functions(&modules),
             Some(("zfs.ko".to_string(), 0x123)),
         ),
-        // Who does not know the file goes on all the same.
+        // Without module information the backtrace continues.
         (kernel, None),
     ] {
         let threads = kernel.threads().unwrap();
@@ -286,77 +287,77 @@ fn frames_in_loaded_files_are_told_by_file_and_offset() {
         let own = |name: &str, offset| Some((name.to_string(), offset));
         assert_eq!(
             found,
-            [own("sched_switch", 5), told, own("fork_trampoline", 9)]
+            [own("sched_switch", 5), middle, own("fork_trampoline", 9)]
         );
     }
 }
 
-/// The kernel's linker has a file's symbols in memory: of an object file (amd64) their addresses, of a
-/// shared object (i386) how far they are from where it was loaded. Offsets are those of 12.1 and 10.4.
+/// The kernel linker has the symbols of modules in memory: addresses for object files (amd64), offsets
+/// from the load address for shared objects (i386). Structure offsets are those of 12.1 and 10.4.
 #[test]
-fn functions_of_loaded_files_are_named_as_the_kernel_s_debugger_names_them() {
-    // Where `struct linker_file` has next, filename, pathname, address, and where the linker's own
-    // structure has the address again and the symbols.
+fn module_functions_are_named_by_the_kernel_linkers_symbols() {
+    // Offsets of next, filename, pathname and address in `struct linker_file`, and of address and
+    // symbols in the linker's private structure.
     let of_12_1 = [24, 40, 48, 64, 184, 256];
     let of_10_4 = [24, 40, 48, 64, 168, 240];
     let i386_12_1 = [16, 24, 28, 36, 100, 180];
     for (port, at) in [(AMD64, of_12_1), (AMD64, of_10_4), (I386, i386_12_1)] {
         let functions = ["cpu_switch", "sched_switch", "fork_trampoline"];
-        let mut world = World::new(port, &functions);
-        let (head, pcb) = (world.address("allproc"), world.allocate(320));
-        let wanted = world::Wanted {
+        let mut builder = KernelBuilder::new(port, &functions);
+        let (head, pcb) = (builder.address("allproc"), builder.allocate(320));
+        let wanted = builder::NewThread {
             tid: 100_001,
             name: "",
             cpu: None,
             pcb,
         };
-        world.list(head, &[(9, "guest", &[wanted])]);
-        let (module, top, word) = (world.stack(4) & !0xfff, world.stack(0), port.word);
+        builder.list(head, &[(9, "guest", &[wanted])]);
+        let (module, top, word) = (builder.stack(4) & !0xfff, builder.stack(0), port.word);
         let [next, filename, pathname, address, again, tables] = at;
-        let mut link = world.variable("linker_files", 2 * word);
+        let mut link = builder.variable("linker_files", 2 * word);
         let mut files = Vec::new();
         for (name, at, size) in [("kernel", port.base, 0x3000), ("guest.ko", module, 0x800)] {
-            let (file, text) = (world.allocate(320), world.allocate(64));
-            world.text(text, name);
-            world.word(link, file);
-            world.word(file + filename, text);
-            world.word(file + pathname, text);
-            world.word(file + address, at);
-            world.word(file + address + word, size);
-            world.word(file + again, at);
+            let (file, text) = (builder.allocate(320), builder.allocate(64));
+            builder.text(text, name);
+            builder.word(link, file);
+            builder.word(file + filename, text);
+            builder.word(file + pathname, text);
+            builder.word(file + address, at);
+            builder.word(file + address + word, size);
+            builder.word(file + again, at);
             link = file + next;
             files.push(file);
         }
-        let (symbols, names) = (world.allocate(4 * 24), world.allocate(64));
-        world.text(names + 1, "guest_crash");
-        world.text(names + 20, "guest_data");
-        world.text(names + 40, "guest_end");
-        // Neither data nor what is behind the file is a function of it.
+        let (symbols, names) = (builder.allocate(4 * 24), builder.allocate(64));
+        builder.text(names + 1, "guest_crash");
+        builder.text(names + 20, "guest_data");
+        builder.text(names + 40, "guest_end");
+        // Data symbols and symbols after the end of the module are not functions.
         for (i, name, kind, value) in [(1, 1, 2, 0x100), (2, 20, 1, 0x120), (3, 40, 2, 0x900)] {
             let value = if word == 8 { module + value } else { value };
             let symbol = symbols + i * if word == 8 { 24 } else { 16 };
-            world.put(symbol, 4, name);
+            builder.put(symbol, 4, name);
             let [kind_at, section_at, value_at] = if word == 8 { [4, 6, 8] } else { [12, 14, 4] };
-            world.put(symbol + kind_at, 1, kind);
-            world.put(symbol + section_at, 2, 1);
-            world.word(symbol + value_at, value);
+            builder.put(symbol + kind_at, 1, kind);
+            builder.put(symbol + section_at, 2, 1);
+            builder.word(symbol + value_at, value);
         }
         for (i, value) in [symbols, 4, names, 60].into_iter().enumerate() {
-            world.word(files[1] + tables + i as u64 * word, value);
+            builder.word(files[1] + tables + i as u64 * word, value);
         }
-        // sched_switch, called by the file, called by fork_trampoline.
+        // sched_switch, called by the module, called by fork_trampoline.
         let (rip, rbp) = if word == 8 { (56, 32) } else { (20, 8) };
-        let pc = world.function("sched_switch") + 5;
-        let out = world.function("fork_trampoline") + 9;
-        world.word(pcb + rip, pc);
-        world.word(pcb + rbp, top - 0x80);
-        world.word(top - 0x80, top - 0x40);
-        world.word(top - 0x80 + word, module + 0x123);
-        world.word(top - 0x40, 0);
-        world.word(top - 0x40 + word, out);
+        let pc = builder.function("sched_switch") + 5;
+        let out = builder.function("fork_trampoline") + 9;
+        builder.word(pcb + rip, pc);
+        builder.word(pcb + rbp, top - 0x80);
+        builder.word(top - 0x80, top - 0x40);
+        builder.word(top - 0x80 + word, module + 0x123);
+        builder.word(top - 0x40, 0);
+        builder.word(top - 0x40 + word, out);
 
-        let told = |world: &World| {
-            let (dump, elf) = world.made();
+        let function = |builder: &KernelBuilder| {
+            let (dump, elf) = builder.build();
             let kernel = Kernel::of_dump(&dump, &elf);
             let modules = kernel.modules().unwrap();
             assert_eq!(modules.problems, [""; 0]);
@@ -367,8 +368,8 @@ fn functions_of_loaded_files_are_named_as_the_kernel_s_debugger_names_them() {
             stack[1].function.clone().unwrap()
         };
         let name = port.name;
-        assert_eq!(told(&world), ("guest_crash".into(), 0x23), "{name}");
-        // What does not agree with the file is not believed.
+        assert_eq!(function(&builder), ("guest_crash".into(), 0x23), "{name}");
+        // Inconsistent symbols are ignored.
         for (at, value) in [
             (files[1] + again, module + 0x1000),
             (files[1] + tables + word, 1 << 40),
@@ -376,30 +377,31 @@ fn functions_of_loaded_files_are_named_as_the_kernel_s_debugger_names_them() {
             (files[1] + tables, module + 0x8_0000),
             (symbols, 7),
         ] {
-            let mut world = world.clone();
-            world.word(at, value & if word == 8 { u64::MAX } else { 0xffff_ffff });
-            assert_eq!(told(&world), ("guest.ko".into(), 0x123), "{name} {at:#x}");
+            let mut builder = builder.clone();
+            builder.word(at, value & if word == 8 { u64::MAX } else { 0xffff_ffff });
+            let expected = ("guest.ko".into(), 0x123);
+            assert_eq!(function(&builder), expected, "{name} {at:#x}");
         }
     }
 }
 
-/// Registers that a processor had when it was looked at from outside are in no frame of its own
-/// function if that has just begun, or is about to return.
+/// At the first instruction and at the return instruction a function has no frame.
 #[test]
-fn a_processor_caught_at_either_end_of_a_function_is_followed_to_its_caller() {
+fn backtrace_from_the_first_or_last_instruction_of_a_function_includes_its_caller() {
     for port in [AMD64, I386] {
-        let mut world = World::new(port, &["btext", "caught", "caller", "fork_trampoline"]);
-        let (top, word) = (world.stack(0), port.word);
-        let back = world.function("caller") + 5;
-        let out = world.function("fork_trampoline") + 9;
-        let begins = world.function("caught");
+        let mut builder =
+            KernelBuilder::new(port, &["btext", "callee", "caller", "fork_trampoline"]);
+        let (top, word) = (builder.stack(0), port.word);
+        let back = builder.function("caller") + 5;
+        let out = builder.function("fork_trampoline") + 9;
+        let start = builder.function("callee");
         let (sp, fp) = (top - 0x80, top - 0x40);
-        world.word(sp, back);
-        world.word(fp, 0);
-        world.word(fp + word, out);
+        builder.word(sp, back);
+        builder.word(fp, 0);
+        builder.word(fp + word, out);
         // ret
-        world.put(begins + 0x20, 1, 0xc3);
-        let (dump, elf) = world.made();
+        builder.put(start + 0x20, 1, 0xc3);
+        let (dump, elf) = builder.build();
         let kernel = Kernel::of_dump(&dump, &elf);
         let names = |pc: u64| {
             let mut registers = kernel.registers_at(port.base + 0x4000).unwrap();
@@ -411,38 +413,38 @@ fn a_processor_caught_at_either_end_of_a_function_is_followed_to_its_caller() {
             let names = stack.filter_map(|f| f.function.map(|(name, _)| name));
             names.collect::<Vec<_>>()
         };
-        let whole = ["caught", "caller", "fork_trampoline"];
-        assert_eq!(names(begins), whole);
-        assert_eq!(names(begins + 0x20), whole);
-        // In the middle it has a frame. What was saved for a switch points at its program counter.
-        assert_eq!(names(begins + 0x10), ["caught", "fork_trampoline"]);
+        let whole = ["callee", "caller", "fork_trampoline"];
+        assert_eq!(names(start), whole);
+        assert_eq!(names(start + 0x20), whole);
+        // In the middle it has a frame.
+        assert_eq!(names(start + 0x10), ["callee", "fork_trampoline"]);
         assert_eq!(names(back), ["caller", "fork_trampoline"]);
     }
 }
 
-/// 10.4: one byte at an odd offset, 255 for none. On i386 the offset may be even.
+/// In 10.4 `td_oncpu` is a byte, 255 for no CPU, at an odd offset; on i386 the offset may be even.
 #[test]
-fn td_oncpu_is_a_byte_before_11() {
+fn td_oncpu_is_read_as_a_byte_before_11() {
     for (port, at) in [(AMD64, 0x101), (I386, 0xf0)] {
         let port = Port {
             version: Some(1_004_000),
             ..port
         };
-        let mut world = World::with_oncpu(port, &["cpu_switch"], (at, 1));
-        let head = world.address("allproc");
-        let thread = |tid, cpu| world::Wanted {
+        let mut builder = KernelBuilder::with_oncpu(port, &["cpu_switch"], (at, 1));
+        let head = builder.address("allproc");
+        let thread = |tid, cpu| builder::NewThread {
             tid,
             name: "",
             cpu,
             pcb: 0,
         };
         let two = [thread(100_001, Some(3)), thread(100_002, None)];
-        let made = world.list(head, &[(1, "init", &two)]);
-        // Neighbours of the byte.
+        let made = builder.list(head, &[(1, "init", &two)]);
+        // The bytes after it.
         for at in made[0].1.iter().map(|thread| thread + at + 1) {
-            world.put(at, 1, 0x5a);
+            builder.put(at, 1, 0x5a);
         }
-        let (dump, elf) = world.made();
+        let (dump, elf) = builder.build();
         let threads = Kernel::of_dump(&dump, &elf).threads().unwrap();
         let found: Vec<_> = threads.iter().map(|t| t.cpu).collect();
         assert_eq!(found, [Some(3), None], "{}", port.name);
@@ -450,37 +452,37 @@ fn td_oncpu_is_a_byte_before_11() {
 }
 
 #[test]
-fn zombies_are_what_only_pidhashtbl_has_where_there_is_no_zombproc() {
-    let mut world = World::new(AMD64, &["cpu_switch"]);
-    let head = world.address("allproc");
-    let thread = |tid| world::Wanted {
+fn without_zombproc_processes_only_in_pidhashtbl_are_zombies() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch"]);
+    let head = builder.address("allproc");
+    let thread = |tid| builder::NewThread {
         tid,
         name: "",
         cpu: None,
         pcb: 0,
     };
     let hash = 0x20;
-    let alive = world.list(
+    let alive = builder.list(
         head,
         &[
             (5, "sh", &[thread(100_005)]),
             (1, "init", &[thread(100_001)]),
         ],
     );
-    let at = world.variable("proc_off_p_hash", 4);
-    world.put(at, 4, hash);
-    let at = world.variable("pidhash", 8);
-    world.put(at, 8, 3);
-    let at = world.variable("pidhashtbl", 8);
-    let table = world.allocate(4 * 8);
-    world.put(at, 8, table);
+    let at = builder.variable("proc_off_p_hash", 4);
+    builder.put(at, 4, hash);
+    let at = builder.variable("pidhash", 8);
+    builder.put(at, 8, 3);
+    let at = builder.variable("pidhashtbl", 8);
+    let table = builder.allocate(4 * 8);
+    builder.put(at, 8, table);
     // Pids 1 and 5 share a slot, with the zombie 9 between them.
-    let unlinked = world.allocate(8);
-    let dead = world.list(unlinked, &[(9, "true", &[thread(100_009)])]);
-    world.put(table + 8, 8, alive[0].0);
-    world.put(alive[0].0 + hash, 8, dead[0].0);
-    world.put(dead[0].0 + hash, 8, alive[1].0);
-    let (dump, elf) = world.made();
+    let unlinked = builder.allocate(8);
+    let dead = builder.list(unlinked, &[(9, "true", &[thread(100_009)])]);
+    builder.put(table + 8, 8, alive[0].0);
+    builder.put(alive[0].0 + hash, 8, dead[0].0);
+    builder.put(dead[0].0 + hash, 8, alive[1].0);
+    let (dump, elf) = builder.build();
     let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
     assert_eq!(found.problems, [""; 0]);
     let pids: Vec<_> = found.list.iter().map(|p| (p.pid, p.zombie)).collect();
@@ -488,17 +490,17 @@ fn zombies_are_what_only_pidhashtbl_has_where_there_is_no_zombproc() {
 }
 
 #[test]
-fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
-    let mut world = World::new(AMD64, &["cpu_switch"]);
-    let head = world.address("allproc");
-    let wanted = world::Wanted {
+fn threads_are_read_without_optional_symbols_which_are_listed() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch"]);
+    let head = builder.address("allproc");
+    let wanted = builder::NewThread {
         tid: 100_001,
         name: "worker",
         cpu: Some(1),
         pcb: 0,
     };
-    world.list(head, &[(7, "daemon", &[wanted])]);
-    let (dump, elf) = world.made();
+    builder.list(head, &[(7, "daemon", &[wanted])]);
+    let (dump, elf) = builder.build();
     let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
     let threads: Vec<_> = found.threads().collect();
     assert_eq!(threads[0].title(), "(pid 7) daemon/worker (on CPU 1)");
@@ -507,11 +509,11 @@ fn missing_symbols_are_named_and_only_the_exported_offsets_are_needed() {
         missing,
         ["dumptid", "dumppcb", "stopped_cpus", "stoppcbs", "zombproc"]
     );
-    // A kernel for one processor has no others to stop; one for more that lacks them has.
-    let at = world.variable("mp_ncpus", 4);
+    // A kernel with one CPU does not need the symbols of stopped CPUs.
+    let at = builder.variable("mp_ncpus", 4);
     for (cpus, named) in [(1, 3), (2, 5)] {
-        world.put(at, 4, cpus);
-        let (dump, elf) = world.made();
+        builder.put(at, 4, cpus);
+        let (dump, elf) = builder.build();
         let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
         assert_eq!(found.missing.len(), named, "{cpus}");
     }

@@ -1,50 +1,50 @@
-//! A machine that panicked: a thread that faulted in a system call, one on a CPU that was stopped
-//! by an interrupt, one that sleeps, one on a CPU that ran on, and a zombie.
+//! A kernel that panicked, with a thread that faulted in a system call, one on a stopped CPU, one that
+//! sleeps, one on a CPU that was not stopped, and a zombie.
 //!
-//! Frames are laid as each processor's calling convention has them, trap frames as its entry code
-//! leaves them (FreeBSD `exception.S`, `apic_vector.S`, `trap_subr.S`).
+//! Frames follow each architecture's calling convention, trap frames its entry code (FreeBSD
+//! `exception.S`, `apic_vector.S`, `trap_subr.S`).
 
 use std::collections::BTreeMap;
 
+use super::builder::{KernelBuilder, NewThread, Port};
 use super::forms::{pcb, roles, trap_frame};
-use super::world::{Port, Wanted, World};
 
-/// Which of a port's layouts.
+/// Variants of a port's layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// The newest.
+    /// The newest layout.
     New,
-    /// The one before.
+    /// The previous layout.
     Old,
     /// The newest, with `stoppcbs` as an array.
     StoppcbsArray,
     /// The newest, with this entry for interrupts.
     Interrupt(&'static str),
-    /// The newest; what faulted was a call of a null pointer.
+    /// The newest, with a call of a null pointer as the fault.
     NullCall,
-    /// The newest, with the entry code run from a copy (i386).
+    /// The newest, with the entry code executed from a copy (i386).
     Copied,
 }
 
-/// What a thread must be found to be.
+/// The expected registers and backtrace of a thread.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Expected {
     pub(crate) registers: BTreeMap<&'static str, u64>,
-    /// Function, offset, trap frame.
+    /// Function, offset, address of the trap frame.
     pub(crate) frames: Vec<(String, u64, Option<u64>)>,
-    /// The lines between frames.
+    /// The lines for trap frames.
     pub(crate) traps: Vec<String>,
 }
 
 pub(crate) struct Scene {
-    pub(crate) world: World,
-    pub(crate) threads: Vec<Told>,
+    pub(crate) builder: KernelBuilder,
+    pub(crate) threads: Vec<Expected>,
 }
 
-/// The names of a port's entry code: for a fault, a system call, an interrupt.
+/// The names of a port's entry code for a fault, a system call and an interrupt.
 fn entries(port: Port, variant: Variant) -> [&'static str; 3] {
     let mut entries = match port.name {
-        // 10.4 has no common part.
+        // 10.4 has no fast_syscall_common.
         "amd64" if port.version.is_some_and(|v| v < 1_100_000) => {
             ["calltrap", "Xfast_syscall", "Xcpustop"]
         }
@@ -57,7 +57,7 @@ fn entries(port: Port, variant: Variant) -> [&'static str; 3] {
             "cpu_exception_handler_supervisor",
         ],
         "powerpc64" | "powerpc64le" => ["trapexit", "trapexit", "trapexit"],
-        // All exceptions but system calls return to one label; what was called tells which.
+        // All exceptions except system calls return to one label; the handler identifies them.
         _ => ["exception_exit", "swi_exit", "exception_exit"],
     };
     if let Variant::Interrupt(name) = variant {
@@ -66,10 +66,10 @@ fn entries(port: Port, variant: Variant) -> [&'static str; 3] {
     entries
 }
 
-/// How far the copy of the entry code is from where it is linked.
+/// Distance of the copy of the entry code from its link address.
 const DISPLACEMENT: u64 = 0xffc0_0000;
 
-/// What was interrupted.
+/// The interrupted context.
 #[derive(Clone, Copy)]
 struct Interrupted {
     pc: u64,
@@ -77,128 +77,135 @@ struct Interrupted {
     fp: u64,
     user: bool,
     number: u64,
-    /// What the link register has, or the stack pointer points at.
+    /// The value of the link register, or of the word at the stack pointer.
     back: u64,
 }
 
-/// Lays the frame at `fp` of a function that was called by one with frame pointer `caller`, which
-/// goes on at `back`.
-fn link(world: &mut World, fp: u64, caller: u64, back: u64) {
-    let word = world.port.word;
-    match world.port.name {
+/// Writes the frame at `fp` of a function whose caller has frame pointer `caller` and continues at
+/// `back`.
+fn link(builder: &mut KernelBuilder, fp: u64, caller: u64, back: u64) {
+    let word = builder.port.word;
+    match builder.port.name {
         "riscv64" => {
-            world.word(fp - 16, caller);
-            world.word(fp - 8, back);
+            builder.word(fp - 16, caller);
+            builder.word(fp - 8, back);
         }
         "powerpc64" | "powerpc64le" => {
-            world.word(fp, caller);
-            world.word(caller + 16, back);
+            builder.word(fp, caller);
+            builder.word(caller + 16, back);
         }
         _ => {
-            world.word(fp, caller);
-            world.word(fp + word, back);
+            builder.word(fp, caller);
+            builder.word(fp + word, back);
         }
     }
 }
 
-/// Lays a trap frame at `at` and the frame of the function that the entry code calls, which returns
-/// to `back`; gives that function's frame pointer.
-fn enter(world: &mut World, entry: &str, at: u64, old: bool, back: u64, was: Interrupted) -> u64 {
-    let form = trap_frame(world.port, old);
+/// Writes a trap frame at `at` and the frame of the function that the entry code calls, which returns to
+/// `back`. Returns that function's frame pointer.
+fn enter(
+    builder: &mut KernelBuilder,
+    entry: &str,
+    at: u64,
+    old: bool,
+    back: u64,
+    was: Interrupted,
+) -> u64 {
+    let form = trap_frame(builder.port, old);
     for i in 0..form.len / 4 {
-        world.put(at + 4 * i, 4, 0);
+        builder.put(at + 4 * i, 4, 0);
     }
-    world.put(at + form.pc.0, form.pc.1, was.pc);
-    world.put(at + form.fp.0, form.fp.1, was.fp);
-    let is_i386 = world.port.name.starts_with("i386");
-    // The processor pushes the stack pointer only where it changes it.
+    builder.put(at + form.pc.0, form.pc.1, was.pc);
+    builder.put(at + form.fp.0, form.fp.1, was.fp);
+    let is_i386 = builder.port.name.starts_with("i386");
+    // The processor pushes the stack pointer only from user mode.
     if !is_i386 || was.user {
-        world.put(at + form.sp.0, form.sp.1, was.sp);
+        builder.put(at + form.sp.0, form.sp.1, was.sp);
     }
-    if world.port.name == "arm" && was.user {
-        // A program's stack pointer has another place; the kernel's is not written by swi_entry.
-        world.put(at + 56, 4, was.sp);
-        world.put(at + form.sp.0, 4, 0xdead_0000);
+    if builder.port.name == "arm" && was.user {
+        // The user stack pointer is at another offset; swi_entry does not write the kernel's.
+        builder.put(at + 56, 4, was.sp);
+        builder.put(at + form.sp.0, 4, 0xdead_0000);
     }
     let mode = if was.user { form.mode.3 } else { form.mode.2 };
-    world.put(at + form.mode.0, form.mode.1, mode);
-    world.put(at + form.number.0, form.number.1, was.number);
-    match world.port.name {
-        "amd64" if !was.user => world.word(was.sp, was.back),
-        "i386" | "i386pae" if !was.user => world.word(at + 64, was.back),
-        "arm64" => world.word(at + 8, was.back),
-        "riscv64" => world.word(at, was.back),
-        "powerpc64" | "powerpc64le" => world.word(at + 256, was.back),
-        "arm" => world.word(at + if was.user { 60 } else { 68 }, was.back),
+    builder.put(at + form.mode.0, form.mode.1, mode);
+    builder.put(at + form.number.0, form.number.1, was.number);
+    match builder.port.name {
+        "amd64" if !was.user => builder.word(was.sp, was.back),
+        "i386" | "i386pae" if !was.user => builder.word(at + 64, was.back),
+        "arm64" => builder.word(at + 8, was.back),
+        "riscv64" => builder.word(at, was.back),
+        "powerpc64" | "powerpc64le" => builder.word(at + 256, was.back),
+        "arm" => builder.word(at + if was.user { 60 } else { 68 }, was.back),
         _ => {}
     }
-    match world.port.name {
+    match builder.port.name {
         "amd64" => {
-            link(world, at - 16, was.fp, back);
+            link(builder, at - 16, was.fp, back);
             at - 16
         }
         "i386" | "i386pae" => {
             let fp = match entry {
                 "Xcpustop" => at - 8,
                 "Xapic_isr1" => {
-                    world.put(at - 8, 4, 0x31);
-                    world.put(at - 4, 4, at);
+                    builder.put(at - 8, 4, 0x31);
+                    builder.put(at - 4, 4, at);
                     at - 16
                 }
                 _ => {
-                    world.put(at - 4, 4, at);
+                    builder.put(at - 4, 4, at);
                     at - 12
                 }
             };
-            link(world, fp, was.fp, back);
+            link(builder, fp, was.fp, back);
             fp
         }
         "arm64" => {
             let record = at + form.len;
-            world.word(record, was.fp);
-            world.word(record + 8, was.back);
-            link(world, at - 0x40, record, back);
+            builder.word(record, was.fp);
+            builder.word(record + 8, was.back);
+            link(builder, at - 0x40, record, back);
             at - 0x40
         }
         "riscv64" => {
-            link(world, at, was.fp, back);
+            link(builder, at, was.fp, back);
             at
         }
-        // The link register and r11 are what the called function pushes first.
+        // The called function first pushes the link register and r11.
         "arm" => {
-            link(world, at - 8, was.fp, back);
+            link(builder, at - 8, was.fp, back);
             at - 8
         }
         _ => {
             let frame = at - 48;
-            world.word(frame, was.sp);
-            link(world, frame - 0x40, frame, back);
+            builder.word(frame, was.sp);
+            link(builder, frame - 0x40, frame, back);
             frame - 0x40
         }
     }
 }
 
-/// Writes a pcb, and gives the registers that a reader must find in it.
+/// Writes a pcb and returns the expected registers.
 fn save(
-    world: &mut World,
+    builder: &mut KernelBuilder,
     at: u64,
     old: bool,
     (pc, sp, fp): (u64, u64, u64),
 ) -> BTreeMap<&'static str, u64> {
-    let [pc_name, sp_name, fp_name] = roles(world.port);
+    let [pc_name, sp_name, fp_name] = roles(builder.port);
     let mut registers = BTreeMap::new();
-    for (i, (name, offset)) in pcb(world.port, old).into_iter().enumerate() {
+    for (i, (name, offset)) in pcb(builder.port, old).into_iter().enumerate() {
         let value = match name {
             _ if i == 0 => pc,
             name if name == sp_name => sp,
             name if name == fp_name => fp,
             _ => 0x100 + offset,
         };
-        world.word(at + offset, value);
+        builder.word(at + offset, value);
         registers.insert(name, value);
     }
     registers.insert(pc_name, pc);
-    if world.port.name == "riscv64" {
+    if builder.port.name == "riscv64" {
         registers.insert("zero", 0);
     }
     registers
@@ -234,16 +241,16 @@ impl Scene {
                 functions.push(entry);
             }
         }
-        let mut world = World::with_oncpu(port, &functions, oncpu);
-        let pcbs = [0; 3].map(|_| world.allocate(port.pcb_size));
-        let wanted = |tid, name, cpu, pcb| Wanted {
+        let mut builder = KernelBuilder::with_oncpu(port, &functions, oncpu);
+        let pcbs = [0; 3].map(|_| builder.allocate(port.pcb_size));
+        let wanted = |tid, name, cpu, pcb| NewThread {
             tid,
             name,
             cpu,
             pcb,
         };
-        let head = world.address("allproc");
-        world.list(
+        let head = builder.address("allproc");
+        builder.list(
             head,
             &[
                 (
@@ -266,76 +273,76 @@ impl Scene {
                 ),
             ],
         );
-        let head = world.variable("zombproc", port.word);
-        world.list(
+        let head = builder.variable("zombproc", port.word);
+        builder.list(
             head,
             &[(902, "true", &[wanted(100_777, "", None, pcbs[1])])],
         );
-        let at = world.variable("dumptid", 4);
-        world.put(at, 4, 100_670);
-        let at = world.variable("mp_maxid", 4);
-        world.put(at, 4, 3);
-        let at = world.variable("stopped_cpus", 32);
-        world.word(at, 1 << 1);
+        let at = builder.variable("dumptid", 4);
+        builder.put(at, 4, 100_670);
+        let at = builder.variable("mp_maxid", 4);
+        builder.put(at, 4, 3);
+        let at = builder.variable("stopped_cpus", 32);
+        builder.word(at, 1 << 1);
         if variant == Variant::Copied {
-            let at = world.variable("setidt_disp", 4);
-            world.put(at, 4, DISPLACEMENT);
+            let at = builder.variable("setidt_disp", 4);
+            builder.put(at, 4, DISPLACEMENT);
         }
-        let dumppcb = world.variable("dumppcb", port.pcb_size);
+        let dumppcb = builder.variable("dumppcb", port.pcb_size);
         let stoppcbs = if variant == Variant::StoppcbsArray {
-            world.variable("stoppcbs", 3 * port.pcb_size)
+            builder.variable("stoppcbs", 3 * port.pcb_size)
         } else {
-            let at = world.variable("stoppcbs", port.word);
-            let array = world.allocate(2 * port.pcb_size);
-            world.word(at, array);
+            let at = builder.variable("stoppcbs", port.word);
+            let array = builder.allocate(2 * port.pcb_size);
+            builder.word(at, array);
             array
         };
 
-        let sleeping = sleeping(&mut world, pcbs[0], old);
-        let crashed = crashed(&mut world, dumppcb, variant);
-        let stopped = stopped(&mut world, stoppcbs + port.pcb_size, variant);
-        let mut zombie = Told::default();
-        let start = world.function("fork_trampoline");
-        let sp = world.stack(5) - 0x80;
-        // A frame pointer of 0; that of powerpc64 is its stack pointer.
+        let sleeping = sleeping(&mut builder, pcbs[0], old);
+        let crashed = crashed(&mut builder, dumppcb, variant);
+        let stopped = stopped(&mut builder, stoppcbs + port.pcb_size, variant);
+        let mut zombie = Expected::default();
+        let start = builder.function("fork_trampoline");
+        let sp = builder.stack(5) - 0x80;
+        // A frame pointer of 0, which on powerpc64 is the stack pointer.
         let fp = if roles(port)[1] == roles(port)[2] {
             sp
         } else {
             0
         };
-        zombie.registers = save(&mut world, pcbs[1], old, (start, sp, fp));
+        zombie.registers = save(&mut builder, pcbs[1], old, (start, sp, fp));
         zombie.frames = vec![("fork_trampoline".into(), 0, None)];
-        let running = Told {
+        let running = Expected {
             registers: BTreeMap::new(),
-            ..Told::default()
+            ..Expected::default()
         };
         Self {
-            world,
+            builder,
             threads: vec![crashed, stopped, sleeping, running, zombie],
         }
     }
 }
 
-/// Where the outermost function's caller has its frame.
-fn outermost(world: &World, top: u64) -> u64 {
-    if world.port.name.starts_with("powerpc") {
+/// Frame pointer of the outermost function's caller.
+fn outermost(builder: &KernelBuilder, top: u64) -> u64 {
+    if builder.port.name.starts_with("powerpc") {
         top - 0x20
     } else {
         0
     }
 }
 
-/// Lays what `fork_trampoline` calls a kernel thread's first function with, below the empty trap frame
-/// that it would leave the kernel by, where that function's frame is at `fp`. The trap that a reader
-/// finds, and ddb's line for it: ddb reads i386's frame behind two arguments, though there are three.
-fn begin(world: &mut World, fp: u64) -> (Option<u64>, Vec<String>) {
-    match world.port.name {
+/// Writes the arguments with which `fork_trampoline` calls a kernel thread's first function, whose frame
+/// is at `fp`, below the thread's empty trap frame. Returns the address of the trap frame that is read,
+/// and ddb's line for it: on i386 ddb reads it after two arguments, although there are three.
+fn begin(builder: &mut KernelBuilder, fp: u64) -> (Option<u64>, Vec<String>) {
+    match builder.port.name {
         "amd64" => {
             let line = "--- trap 0, rip = 0, rsp = 0, rbp = 0 ---";
             (Some(fp + 16), vec![line.into()])
         }
         "i386" | "i386pae" => {
-            world.put(fp + 16, 4, fp + 20);
+            builder.put(fp + 16, 4, fp + 20);
             let at = fp + 12;
             let line = format!("--- trap 0, eip = 0, esp = {:#x}, ebp = 0 ---", at + 64);
             (Some(at), vec![line])
@@ -344,33 +351,33 @@ fn begin(world: &mut World, fp: u64) -> (Option<u64>, Vec<String>) {
     }
 }
 
-fn told(names: &[(&str, u64, Option<u64>)]) -> Vec<(String, u64, Option<u64>)> {
+fn frames(names: &[(&str, u64, Option<u64>)]) -> Vec<(String, u64, Option<u64>)> {
     names
         .iter()
         .map(|(name, offset, trap)| ((*name).to_string(), *offset, *trap))
         .collect()
 }
 
-/// A kernel thread that sleeps.
-fn sleeping(world: &mut World, pcb: u64, old: bool) -> Told {
-    let top = world.stack(0);
-    let at = |world: &World, name: &str, by: u64| world.function(name) + by;
-    let outer = outermost(world, top);
-    let back = at(world, "fork_trampoline", 0xe);
-    link(world, top - 0x40, outer, back);
-    let (trap, traps) = begin(world, top - 0x40);
-    let back = at(world, "fork_exit", 0x80);
-    link(world, top - 0x80, top - 0x40, back);
-    let back = at(world, "sleepq_wait", 0x44);
-    link(world, top - 0xc0, top - 0x80, back);
-    let back = at(world, "mi_switch", 0xbb);
-    link(world, top - 0x100, top - 0xc0, back);
-    let pc = at(world, "sched_switch", 0x55);
+/// A sleeping kernel thread.
+fn sleeping(builder: &mut KernelBuilder, pcb: u64, old: bool) -> Expected {
+    let top = builder.stack(0);
+    let at = |builder: &KernelBuilder, name: &str, by: u64| builder.function(name) + by;
+    let outer = outermost(builder, top);
+    let back = at(builder, "fork_trampoline", 0xe);
+    link(builder, top - 0x40, outer, back);
+    let (trap, traps) = begin(builder, top - 0x40);
+    let back = at(builder, "fork_exit", 0x80);
+    link(builder, top - 0x80, top - 0x40, back);
+    let back = at(builder, "sleepq_wait", 0x44);
+    link(builder, top - 0xc0, top - 0x80, back);
+    let back = at(builder, "mi_switch", 0xbb);
+    link(builder, top - 0x100, top - 0xc0, back);
+    let pc = at(builder, "sched_switch", 0x55);
     let fp = top - 0x100;
-    let sp = stack_pointer(world, fp);
-    Told {
-        registers: save(world, pcb, old, (pc, sp, fp)),
-        frames: told(&[
+    let sp = stack_pointer(builder, fp);
+    Expected {
+        registers: save(builder, pcb, old, (pc, sp, fp)),
+        frames: frames(&[
             ("sched_switch", 0x55, None),
             ("mi_switch", 0xbb, None),
             ("sleepq_wait", 0x44, None),
@@ -381,29 +388,29 @@ fn sleeping(world: &mut World, pcb: u64, old: bool) -> Told {
     }
 }
 
-fn stack_pointer(world: &World, fp: u64) -> u64 {
-    if outermost(world, 0x100) == 0 {
+fn stack_pointer(builder: &KernelBuilder, fp: u64) -> u64 {
+    if outermost(builder, 0x100) == 0 {
         fp - 0x40
     } else {
         fp
     }
 }
 
-/// Where entry code goes on after its call, as an address and as a reader tells it. The label of
-/// powerpc64 stands behind the slot that reloads the TOC.
-fn resumes(world: &World, variant: Variant, entry: &str, by: u64) -> (u64, u64) {
+/// Return address into the entry code, and the offset that is expected for it. The label of powerpc64
+/// is after the slot that reloads the TOC.
+fn resumes(builder: &KernelBuilder, variant: Variant, entry: &str, by: u64) -> (u64, u64) {
     if variant == Variant::Copied {
         return (
-            (world.function(entry) + by + DISPLACEMENT) & 0xffff_ffff,
+            (builder.function(entry) + by + DISPLACEMENT) & 0xffff_ffff,
             by,
         );
     }
-    if world.port.name.starts_with("powerpc") {
-        (world.function(entry) - 4, 0)
-    } else if world.port.name == "arm" {
-        (world.function(entry), 0)
+    if builder.port.name.starts_with("powerpc") {
+        (builder.function(entry) - 4, 0)
+    } else if builder.port.name == "arm" {
+        (builder.function(entry), 0)
     } else {
-        (world.function(entry) + by, by)
+        (builder.function(entry) + by, by)
     }
 }
 
@@ -421,7 +428,7 @@ fn line(port: Port, entry: &str, was: Interrupted, frame_sp: u64) -> String {
         ("powerpc64" | "powerpc64le", _) if was.number == 0x500 => "interrupt".into(),
         ("powerpc64" | "powerpc64le", _) => format!("trap {:#x}", was.number),
         ("arm", "swi_exit") => "syscall".into(),
-        // That of an idle thread is an interrupt.
+        // The trap of the idle thread is an interrupt.
         ("arm", _) if was.back != 0 => "exception".into(),
         (_, "calltrap") => format!("trap {:#x}", was.number),
         (_, "fast_syscall_common" | "Xfast_syscall" | "Xint0x80_syscall" | "handle_el0_sync") => {
@@ -441,9 +448,9 @@ fn line(port: Port, entry: &str, was: Interrupted, frame_sp: u64) -> String {
     format!("--- {what}, {pc} = {at}, {sp} = {frame_sp:#x}{third} ---")
 }
 
-/// The stack pointer that a trap frame tells: i386 has it only of user mode, else it is where it
-/// would be.
-fn told_sp(port: Port, at: u64, was: Interrupted) -> u64 {
+/// The stack pointer of a trap frame. On i386 the frame contains only that of user mode; otherwise it
+/// is the address at which it would be.
+fn frame_sp(port: Port, at: u64, was: Interrupted) -> u64 {
     if port.name.starts_with("i386") && !was.user {
         at + 64
     } else {
@@ -451,14 +458,14 @@ fn told_sp(port: Port, at: u64, was: Interrupted) -> u64 {
     }
 }
 
-/// A thread of a user process that faulted in a system call, and dumped.
-fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
-    let (port, old) = (world.port, variant == Variant::Old);
+/// A thread of a user process that faulted in a system call and dumped.
+fn crashed(builder: &mut KernelBuilder, pcb: u64, variant: Variant) -> Expected {
+    let (port, old) = (builder.port, variant == Variant::Old);
     let [fault, syscall, _] = entries(port, variant);
-    let top = world.stack(1);
+    let top = builder.stack(1);
     let same = roles(port)[1] == roles(port)[2];
 
-    // From user mode.
+    // The system call from user mode.
     let outer = top - 0x180;
     let user_sp = 0x7f00_0010;
     let user = Interrupted {
@@ -474,15 +481,15 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
         },
         back: 0x20_5678,
     };
-    let (back, syscall_offset) = resumes(world, variant, syscall, 9);
-    let handler = enter(world, syscall, outer, old, back, user);
-    // Into the function that faults.
+    let (back, syscall_offset) = resumes(builder, variant, syscall, 9);
+    let handler = enter(builder, syscall, outer, old, back, user);
+    // The function that faults.
     let fp = outer - 0xc0;
-    let back = world.function("syscall_handler") + 0x40;
-    link(world, fp, handler, back);
+    let back = builder.function("syscall_handler") + 0x40;
+    link(builder, fp, handler, back);
     let inner = fp - 0x1c0;
     let null = variant == Variant::NullCall;
-    let back = world.function("faulting") + 0x5c;
+    let back = builder.function("faulting") + 0x5c;
     let was = Interrupted {
         pc: if null { 0 } else { back },
         sp: if same { fp } else { fp - 0x20 },
@@ -496,16 +503,16 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
         },
         back,
     };
-    let (back, fault_offset) = resumes(world, variant, fault, 8);
-    let trap = enter(world, fault, inner, old, back, was);
-    let back = world.function("trap_handler") + 0x30;
-    link(world, inner - 0xc0, trap, back);
-    let back = world.function("vpanic") + 0x20;
-    link(world, inner - 0x100, inner - 0xc0, back);
-    let pc = world.function("doadump") + 0x10;
+    let (back, fault_offset) = resumes(builder, variant, fault, 8);
+    let trap = enter(builder, fault, inner, old, back, was);
+    let back = builder.function("trap_handler") + 0x30;
+    link(builder, inner - 0xc0, trap, back);
+    let back = builder.function("vpanic") + 0x20;
+    link(builder, inner - 0x100, inner - 0xc0, back);
+    let pc = builder.function("doadump") + 0x10;
     let fp = inner - 0x100;
-    let sp = stack_pointer(world, fp);
-    let mut frames = told(&[
+    let sp = stack_pointer(builder, fp);
+    let mut frames = frames(&[
         ("doadump", 0x10, None),
         ("vpanic", 0x20, None),
         ("trap_handler", 0x30, None),
@@ -517,38 +524,38 @@ fn crashed(world: &mut World, pcb: u64, variant: Variant) -> Told {
     if null {
         frames.insert(4, (String::new(), 0, None));
     }
-    Told {
-        registers: save(world, pcb, old, (pc, sp, fp)),
+    Expected {
+        registers: save(builder, pcb, old, (pc, sp, fp)),
         frames,
         traps: vec![
-            line(port, fault, was, told_sp(port, inner, was)),
-            line(port, syscall, user, told_sp(port, outer, user)),
+            line(port, fault, was, frame_sp(port, inner, was)),
+            line(port, syscall, user, frame_sp(port, outer, user)),
         ],
     }
 }
 
 /// An idle thread whose CPU was stopped by an interrupt.
-fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
-    let (port, old) = (world.port, variant == Variant::Old);
+fn stopped(builder: &mut KernelBuilder, pcb: u64, variant: Variant) -> Expected {
+    let (port, old) = (builder.port, variant == Variant::Old);
     let [_, _, interrupt] = entries(port, variant);
-    let top = world.stack(2);
+    let top = builder.stack(2);
     let same = roles(port)[1] == roles(port)[2];
-    let outer = outermost(world, top);
-    let back = world.function("fork_trampoline") + 0xe;
-    link(world, top - 0x40, outer, back);
-    let (trap, empty) = begin(world, top - 0x40);
+    let outer = outermost(builder, top);
+    let back = builder.function("fork_trampoline") + 0xe;
+    link(builder, top - 0x40, outer, back);
+    let (trap, empty) = begin(builder, top - 0x40);
     let fp = top - 0x80;
-    let back = world.function("fork_exit") + 0x80;
-    link(world, fp, top - 0x40, back);
+    let back = builder.function("fork_exit") + 0x80;
+    link(builder, fp, top - 0x40, back);
     let handler_name = match port.name {
         "arm" => "intr_irq_handler",
         _ => "cpustop_handler",
     };
-    let pc = world.function(handler_name) + 0x28;
+    let pc = builder.function(handler_name) + 0x28;
     let tail = [("fork_exit", 0x80, None), ("fork_trampoline", 0xe, trap)];
     let at = fp - 0x1c0;
     let was = Interrupted {
-        pc: world.function("cpu_idle") + 0x1c,
+        pc: builder.function("cpu_idle") + 0x1c,
         sp: if same { fp } else { fp - 0x20 },
         fp,
         user: false,
@@ -559,9 +566,9 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
         },
         back: 0,
     };
-    let (back, offset) = resumes(world, variant, interrupt, 0x11);
-    let handler = enter(world, interrupt, at, old, back, was);
-    let sp = stack_pointer(world, handler);
+    let (back, offset) = resumes(builder, variant, interrupt, 0x11);
+    let handler = enter(builder, interrupt, at, old, back, was);
+    let sp = stack_pointer(builder, handler);
     let frames = [
         &[
             (handler_name, 0x28, None),
@@ -571,11 +578,11 @@ fn stopped(world: &mut World, pcb: u64, variant: Variant) -> Told {
         &tail,
     ]
     .concat();
-    Told {
-        registers: save(world, pcb, old, (pc, sp, handler)),
-        frames: told(&frames),
+    Expected {
+        registers: save(builder, pcb, old, (pc, sp, handler)),
+        frames: self::frames(&frames),
         traps: [
-            vec![line(port, interrupt, was, told_sp(port, at, was))],
+            vec![line(port, interrupt, was, frame_sp(port, at, was))],
             empty,
         ]
         .concat(),

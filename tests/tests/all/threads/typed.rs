@@ -1,4 +1,4 @@
-//! What type information tells of processes and threads, and what it cannot make a reader do.
+//! Members of processes and threads that are read with type information.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use livecore_minidump::{Dump, KernelElf, OpenOptions};
 use livecore_tests::elf_edit::Elf;
 use livecore_tests::mkctf::Ctf;
 
-use super::world::{AMD64, Wanted, World};
+use super::builder::{AMD64, KernelBuilder, NewThread};
 
-/// Where the members are, bytes. No exported offset is near.
+/// Offsets of the members, which do not overlap those with exported offsets.
 const PPTR: u64 = 0x68;
 const P_STATE: u64 = 0x70;
 const WMESG: u64 = 0xa0;
@@ -19,7 +19,7 @@ const INHIBITORS: u64 = 0xb4;
 const KSTACK: u64 = 0xb8;
 const KSTACK_PAGES: u64 = 0xc0;
 
-/// FreeBSD `sys/sys/proc.h`: the members, and an enumeration as C compilers size it.
+/// The members in FreeBSD's `sys/sys/proc.h`, with 4-byte enumerations.
 fn ctf() -> Vec<u8> {
     let mut ctf = Ctf::new(3, false);
     let int = ctf.integer("int", 4);
@@ -54,8 +54,8 @@ fn ctf() -> Vec<u8> {
     ctf.bytes(false)
 }
 
-fn made(world: &World) -> (Dump, KernelElf) {
-    let (dump, elf) = world.files();
+fn build(builder: &KernelBuilder) -> (Dump, KernelElf) {
+    let (dump, elf) = builder.files();
     let elf = Elf::new(elf).add(".SUNW_ctf", &ctf(), false).bytes();
     (
         Dump::from_source(Arc::new(dump), &OpenOptions::default()).unwrap(),
@@ -63,7 +63,7 @@ fn made(world: &World) -> (Dump, KernelElf) {
     )
 }
 
-/// `td_state` and `td_inhibitors` of one thread each; FreeBSD `sys/sys/proc.h`.
+/// `td_state` and `td_inhibitors` with the expected state; FreeBSD `sys/sys/proc.h`.
 const STATES: [(u64, u64, State); 9] = [
     (0, 0, State::New),
     (1, 0x02, State::Sleeping),
@@ -71,57 +71,57 @@ const STATES: [(u64, u64, State); 9] = [
     (1, 0x08, State::Locked),
     (1, 0x10, State::InterruptWait),
     (1, 0x04, State::Swapped),
-    // Both asleep and swapped out.
+    // Sleeping and swapped out.
     (1, 0x06, State::Swapped),
     (2, 0, State::Runnable),
     (3, 0, State::Runnable),
 ];
 
 #[test]
-fn parents_states_waits_locks_and_stacks_are_told_by_type_information() {
-    let mut world = World::new(AMD64, &["cpu_switch"]);
-    let head = world.address("allproc");
-    let wanted: Vec<Wanted> = (0..STATES.len() as u32)
-        .map(|i| Wanted {
+fn type_information_gives_parents_states_waits_locks_and_stacks() {
+    let mut builder = KernelBuilder::new(AMD64, &["cpu_switch"]);
+    let head = builder.address("allproc");
+    let wanted: Vec<NewThread> = (0..STATES.len() as u32)
+        .map(|i| NewThread {
             tid: 100_100 + i,
             name: "",
             cpu: None,
             pcb: 0,
         })
         .collect();
-    let dead = Wanted {
+    let dead = NewThread {
         tid: 100_001,
         name: "",
         cpu: None,
         pcb: 0,
     };
-    let made_up = world.list(
+    let processes = builder.list(
         head,
         &[(7, "sh", &wanted), (6, "true", &[dead]), (1, "init", &[])],
     );
-    let init = made_up[2].0;
-    world.word(made_up[0].0 + PPTR, init);
-    world.word(made_up[1].0 + PPTR, made_up[0].0);
-    world.put(made_up[1].0 + P_STATE, 4, 2);
-    let texts = world.allocate(64);
-    world.text(texts, "nanslp");
-    world.text(texts + 16, "vnode interlock");
-    for (thread, (state, inhibitors, _)) in made_up[0].1.iter().zip(STATES) {
-        world.put(thread + STATE, 4, state);
-        world.put(thread + INHIBITORS, 4, inhibitors);
-        world.word(thread + KSTACK, 0xffff_fe00_0000_0000);
-        world.put(thread + KSTACK_PAGES, 4, 4);
+    let init = processes[2].0;
+    builder.word(processes[0].0 + PPTR, init);
+    builder.word(processes[1].0 + PPTR, processes[0].0);
+    builder.put(processes[1].0 + P_STATE, 4, 2);
+    let texts = builder.allocate(64);
+    builder.text(texts, "nanslp");
+    builder.text(texts + 16, "vnode interlock");
+    for (thread, (state, inhibitors, _)) in processes[0].1.iter().zip(STATES) {
+        builder.put(thread + STATE, 4, state);
+        builder.put(thread + INHIBITORS, 4, inhibitors);
+        builder.word(thread + KSTACK, 0xffff_fe00_0000_0000);
+        builder.put(thread + KSTACK_PAGES, 4, 4);
     }
-    world.word(made_up[0].1[1] + WMESG, texts);
-    world.word(made_up[0].1[3] + LOCKNAME, texts + 16);
-    // Pointers to nothing, and counts of anything.
-    world.word(made_up[0].1[4] + WMESG, 0xdead_beef_0000);
-    world.word(made_up[0].1[5] + WMESG, u64::MAX);
-    world.put(made_up[0].1[6] + KSTACK_PAGES, 4, u64::from(u32::MAX));
-    // As arm64 and riscv64 leave `thread0`.
-    world.put(made_up[0].1[7] + KSTACK_PAGES, 4, 0);
+    builder.word(processes[0].1[1] + WMESG, texts);
+    builder.word(processes[0].1[3] + LOCKNAME, texts + 16);
+    // Invalid pointers, and an impossible count.
+    builder.word(processes[0].1[4] + WMESG, 0xdead_beef_0000);
+    builder.word(processes[0].1[5] + WMESG, u64::MAX);
+    builder.put(processes[0].1[6] + KSTACK_PAGES, 4, u64::from(u32::MAX));
+    // The value in `thread0` on arm64 and riscv64.
+    builder.put(processes[0].1[7] + KSTACK_PAGES, 4, 0);
 
-    let (dump, elf) = made(&world);
+    let (dump, elf) = build(&builder);
     let types = Types::read(&elf, &STRUCTURES);
     assert_eq!(types.problems, [""; 0]);
     let kernel = Kernel::of_dump(&dump, &elf).with_types(&types);
@@ -149,7 +149,7 @@ fn parents_states_waits_locks_and_stacks_are_told_by_type_information() {
     assert_eq!(threads[7].kstack, None);
     assert_eq!(found.list[1].threads[0].state, State::Zombie);
 
-    // The same kernel without.
+    // Without type information.
     let found = Kernel::of_dump(&dump, &elf).processes().unwrap();
     assert!(found.list.iter().all(|p| p.ppid.is_none()));
     assert!(found.list[0].threads.iter().all(|t| t.wait.is_none()));

@@ -1,8 +1,7 @@
-//! A kernel laid out by hand: a few pages of memory with processes, threads and stacks, made into a
-//! dump and a kernel file by the independent builders.
+//! Builder of a small kernel with processes, threads and stacks: a dump and a kernel file, built by the
+//! independent builders.
 //!
-//! Offsets are those of FreeBSD's headers as a C compiler gives them, written down here a second
-//! time.
+//! Offsets are those of FreeBSD's headers, defined here independently of the crates.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,30 +10,30 @@ use std::sync::Arc;
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
 use livecore_tests::{mkdump, mkelf};
 
-/// Bytes of the piece of kernel that a world is: text, data, stacks.
+/// Size of the kernel: text, data, stacks.
 pub(crate) const LEN: u64 = 0x1_0000;
 const DATA: u64 = 0x3000;
-/// Where structures are allocated from.
+/// Offset from which structures are allocated.
 const HEAP: u64 = 0x5000;
-/// Where stacks lie; each has a page.
+/// Offset of the stacks, one page each.
 pub(crate) const STACKS: u64 = 0x8000;
 
-/// One architecture's world.
+/// An architecture's addresses and names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Port {
-    /// What `mkelf` calls it.
+    /// Name in `mkelf`.
     pub(crate) name: &'static str,
-    /// What `mkdump` calls it, with the version.
+    /// Name and version in `mkdump`.
     pub(crate) dump: &'static str,
-    /// Bytes of a pointer.
+    /// Size of a pointer.
     pub(crate) word: u64,
-    /// Where the piece runs.
+    /// Virtual address of the kernel.
     pub(crate) base: u64,
-    /// What its file says where it is, if elsewhere.
+    /// Virtual address in the kernel file.
     pub(crate) linked: u64,
-    /// Where it is in physical memory.
+    /// Physical address of the kernel.
     pub(crate) phys: u64,
-    /// How it is mapped, and other statements for `mkdump`.
+    /// Mappings and other statements for `mkdump`.
     pub(crate) recipe: &'static str,
     pub(crate) pcb_size: u64,
     /// `osreldate`, if the kernel has it.
@@ -110,7 +109,7 @@ pub(crate) const ARM: Port = Port {
     pcb_size: 0x300,
     version: Some(1_300_139),
 };
-/// The kernel runs in the direct map, its file is linked for 0x100100.
+/// The kernel runs in the direct map; its file is linked at 0x100100.
 pub(crate) const POWERPC64: Port = Port {
     name: "powerpc64",
     dump: "powerpc64 2",
@@ -141,7 +140,7 @@ pub(crate) const MIPS64: Port = Port {
     pcb_size: 720,
     version: Some(1_201_000),
 };
-/// A kernel runs in KSEG0, which no entry maps.
+/// The kernel runs in KSEG0, which has no page-table entries.
 pub(crate) const MIPS: Port = Port {
     name: "mips",
     dump: "mips 2",
@@ -170,9 +169,9 @@ pub(crate) const PORTS: [Port; 8] = [
     POWERPC64LE,
 ];
 
-/// What a thread is to be.
+/// A thread to create.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct NewThread {
     pub(crate) tid: u32,
     pub(crate) name: &'static str,
     /// `td_oncpu`; `None` is NOCPU.
@@ -181,19 +180,19 @@ pub(crate) struct Wanted {
     pub(crate) pcb: u64,
 }
 
-/// A world that is being made.
+/// A kernel that is being built.
 #[derive(Clone, Debug)]
-pub(crate) struct World {
+pub(crate) struct KernelBuilder {
     pub(crate) port: Port,
     memory: BTreeMap<u64, (u64, u64)>,
     texts: Vec<(u64, String)>,
     symbols: String,
     functions: Vec<&'static str>,
-    /// Whether the kernel's file has no text.
+    /// Whether the kernel file has no text.
     stripped: bool,
     next: u64,
     variables: u64,
-    /// Offset and bytes of `td_oncpu`.
+    /// Offset and size of `td_oncpu`.
     oncpu: (u64, u64),
 }
 
@@ -205,14 +204,14 @@ const NAME: u64 = 0x40;
 const PCB: u64 = 0x60;
 const PLIST: u64 = 0x10;
 
-impl World {
-    /// A kernel with the exported offsets and these functions, each 0x100 bytes long.
+impl KernelBuilder {
+    /// A kernel with the exported offsets and these functions of 0x100 bytes each.
     pub(crate) fn new(port: Port, functions: &[&'static str]) -> Self {
         Self::with_oncpu(port, functions, (0x70, 4))
     }
 
     pub(crate) fn with_oncpu(port: Port, functions: &[&'static str], oncpu: (u64, u64)) -> Self {
-        let mut world = Self {
+        let mut builder = Self {
             port,
             memory: BTreeMap::new(),
             texts: Vec::new(),
@@ -235,18 +234,18 @@ impl World {
             ("thread_off_td_plist", PLIST),
             ("pcb_size", port.pcb_size),
         ] {
-            let at = world.variable(name, 4);
-            world.put(at, 4, value);
+            let at = builder.variable(name, 4);
+            builder.put(at, 4, value);
         }
         if let Some(version) = port.version {
-            let at = world.variable("osreldate", 4);
-            world.put(at, 4, u64::from(version));
+            let at = builder.variable("osreldate", 4);
+            builder.put(at, 4, u64::from(version));
         }
-        world.variable("allproc", port.word);
-        world
+        builder.variable("allproc", port.word);
+        builder
     }
 
-    /// A variable of `size` zero bytes, and its address.
+    /// Adds a variable of `size` zero bytes and returns its address.
     pub(crate) fn variable(&mut self, name: &str, size: u64) -> u64 {
         let at = self.variables.next_multiple_of(16);
         self.variables = at + size;
@@ -259,7 +258,7 @@ impl World {
         at
     }
 
-    /// Memory that nothing else uses.
+    /// Allocates `size` bytes of memory.
     pub(crate) fn allocate(&mut self, size: u64) -> u64 {
         let at = self.next.next_multiple_of(64);
         self.next = at + size;
@@ -267,13 +266,14 @@ impl World {
         at
     }
 
-    /// The stack `number`: its highest word is not used.
+    /// The top of stack `number`.
     pub(crate) fn stack(&self, number: u64) -> u64 {
         let top = self.port.base + STACKS + (number + 1) * 0x1000 - 64;
         assert!(top < self.port.base + LEN, "too many stacks");
         top
     }
 
+    /// Writes a number of `size` bytes.
     pub(crate) fn put(&mut self, at: u64, size: u64, value: u64) {
         let phys = at - self.port.base + self.port.phys;
         assert!(
@@ -291,7 +291,7 @@ impl World {
         self.memory.insert(phys, (size, value));
     }
 
-    /// A pointer.
+    /// Writes a pointer.
     pub(crate) fn word(&mut self, at: u64, value: u64) {
         self.put(at, self.port.word, value);
     }
@@ -301,7 +301,7 @@ impl World {
             .push((at - self.port.base + self.port.phys, text.into()));
     }
 
-    /// A label in a function.
+    /// Adds a label at an address.
     pub(crate) fn label(&mut self, name: &str, at: u64) {
         let linked = at - self.port.base + self.port.linked;
         writeln!(self.symbols, "symbol {name} {linked:#x} notype").unwrap();
@@ -313,12 +313,12 @@ impl World {
         self.port.base + 0x100 * i.unwrap_or_else(|| panic!("no function {name}")) as u64
     }
 
-    /// Links processes into the list whose head is at `head`. Each has its pid, name and threads.
-    /// Their addresses, and those of their threads.
+    /// Adds processes (pid, name, threads) to the list whose head is at `head`. Returns the addresses
+    /// of the processes and of their threads.
     pub(crate) fn list(
         &mut self,
         head: u64,
-        processes: &[(u32, &str, &[Wanted])],
+        processes: &[(u32, &str, &[NewThread])],
     ) -> Vec<(u64, Vec<u64>)> {
         let mut made = Vec::new();
         let mut link = head;
@@ -330,16 +330,16 @@ impl World {
             self.text(process + COMM, comm);
             let mut link = process + THREADS;
             let mut own = Vec::new();
-            for wanted in *threads {
+            for new in *threads {
                 let thread = self.allocate(0x120);
                 self.word(link, thread);
                 link = thread + PLIST;
-                self.put(thread + TID, 4, u64::from(wanted.tid));
-                self.text(thread + NAME, wanted.name);
-                self.word(thread + PCB, wanted.pcb);
+                self.put(thread + TID, 4, u64::from(new.tid));
+                self.text(thread + NAME, new.name);
+                self.word(thread + PCB, new.pcb);
                 let (at, size) = self.oncpu;
                 let none = if size == 1 { 0xff } else { 0xffff_ffff };
-                self.put(thread + at, size, wanted.cpu.map_or(none, u64::from));
+                self.put(thread + at, size, new.cpu.map_or(none, u64::from));
                 own.push(thread);
             }
             made.push((process, own));
@@ -347,7 +347,7 @@ impl World {
         made
     }
 
-    /// The address of a variable that was made.
+    /// The address of a variable.
     pub(crate) fn address(&self, name: &str) -> u64 {
         let line = self
             .symbols
@@ -358,8 +358,8 @@ impl World {
         linked - self.port.linked + self.port.base
     }
 
-    /// The dump and the kernel's file.
-    pub(crate) fn made(&self) -> (Dump, KernelElf) {
+    /// The dump and the kernel file.
+    pub(crate) fn build(&self) -> (Dump, KernelElf) {
         let (dump, elf) = self.files();
         (
             Dump::from_source(Arc::new(dump), &OpenOptions::default()).unwrap(),
@@ -367,15 +367,15 @@ impl World {
         )
     }
 
-    /// Takes the functions and the text out of the kernel's file. Its addresses are then told by
-    /// `kernbase` alone.
+    /// Removes functions and text from the kernel file. Kernel addresses are then those from
+    /// `kernbase`.
     pub(crate) fn strip_functions(&mut self) {
         self.functions.clear();
         self.symbols += "symbol kernbase 0xffffffff80000000 abs\n";
         self.stripped = true;
     }
 
-    /// The bytes of both.
+    /// The bytes of the dump and the kernel file.
     pub(crate) fn files(&self) -> (Vec<u8>, Vec<u8>) {
         let port = self.port;
         let mut recipe = format!("minidump {}\n{}", port.dump, port.recipe);
