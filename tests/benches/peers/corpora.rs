@@ -1,4 +1,4 @@
-//! What is compressed: payloads of emulated machines, noise, a real dump.
+//! The corpora: payloads of emulated machines, noise, a real dump.
 
 use livecore_minidump::PhysAddr;
 use std::fs::{self, File};
@@ -19,14 +19,14 @@ use crate::{Failure, Options};
 /// One corpus.
 pub(crate) struct Corpus {
     pub(crate) name: String,
-    /// The payload, ready to be compressed.
+    /// The uncompressed payload.
     pub(crate) payload: PathBuf,
-    /// The folder of the machine's memory image and kernel, if it is of a machine.
+    /// The folder with the machine's memory image and kernel, if it is of a machine.
     pub(crate) machine: Option<PathBuf>,
     pub(crate) len: u64,
 }
 
-/// Makes all corpora that are not there yet.
+/// Creates the corpora that do not exist yet.
 pub(crate) fn make(options: &Options) -> Result<Vec<Corpus>, Failure> {
     fs::create_dir_all(&options.dir)?;
     let mut corpora = vec![machine(options, "dump-128m", 256, 60)?];
@@ -54,8 +54,7 @@ fn corpus(name: &str, payload: PathBuf, machine: Option<PathBuf>) -> Result<Corp
     })
 }
 
-/// A machine of `memory` MiB whose dump has twice `half` MiB and its structures. A third of its
-/// pages is zero.
+/// A machine of `memory` MiB whose dump has twice `half` MiB, a third of it zero pages.
 fn machine(options: &Options, name: &str, memory: u32, half: u32) -> Result<Corpus, Failure> {
     let folder = options.dir.join(name);
     let payload = options.dir.join(format!("{name}.payload"));
@@ -96,8 +95,8 @@ pub(crate) fn taken(folder: &Path) -> Result<Taken, Failure> {
     Ok(plan(memory, &kernel, &PlanOptions::default())?)
 }
 
-/// The machine in `folder` as LiME writes its memory, made if it is not there: what comes from a
-/// guest, without a word about its kernel.
+/// The memory of the machine in `folder` as a LiME image, created if missing: a guest's memory
+/// without information about its kernel.
 pub(crate) fn guest_image(folder: &Path) -> Result<PathBuf, Failure> {
     let path = folder.join("guest.lime");
     if path.exists() {
@@ -109,7 +108,7 @@ pub(crate) fn guest_image(folder: &Path) -> Result<PathBuf, Failure> {
     let mut at = 0;
     let mut piece = vec![0; 1 << 20];
     for range in memory.ranges() {
-        // Magic, version 1, first and last address, eight bytes of nothing.
+        // Magic, version 1, first and last address, eight reserved bytes.
         let mut header = *b"EMiL\x01\0\0\0________________________";
         header[8..16].copy_from_slice(&range.start.to_le_bytes());
         header[16..24].copy_from_slice(&(range.end - 1).to_le_bytes());

@@ -1,20 +1,19 @@
-//! We and the peers, side by side: `cargo bench -p livecore-tests --bench peers`.
+//! Benchmarks against other programs: `cargo bench -p livecore-tests --bench peers`.
 //!
-//! Makes its corpora (payloads of emulated machines, noise, and `LIVECORE_REAL_DUMP` if that
-//! names a file), then runs each task of ours and its peer in turn, each in a process of its own,
-//! and prints the medians as a table in Markdown. A peer that is not installed is left out and
-//! said. Options, behind `--`:
+//! Creates its corpora (payloads of emulated machines, noise, and `LIVECORE_REAL_DUMP` if set), runs
+//! each task and its peer alternately, each in a new process, and prints the medians as a Markdown
+//! table. A peer that is not installed is listed as such. Options, after `--`:
 //!
-//! * `--full`: also the dump of 2 GiB; without it 128 MiB alone.
-//! * `--runs N`: runs of each side. Default 5.
-//! * `--only TEXT`: tasks whose name has TEXT in it.
-//! * `--dir DIR`: where corpora and outputs go (4 times the corpus). A tmpfs measures programs, a
-//!   disk measures disks.
+//! * `--full`: also measure a dump of 2 GiB, not only 128 MiB.
+//! * `--runs N`: runs of each side [5].
+//! * `--only TEXT`: only tasks whose name contains TEXT.
+//! * `--dir DIR`: directory of corpora and outputs (4 times the corpus); use a tmpfs to measure
+//!   programs rather than disks.
 //!
-//! Ratios of one run of the whole program can be compared, seconds cannot: the machine is not
-//! known. Time is the wall clock's from start to end of the process; CPU is user and system time
-//! of it; memory is the most private memory (`RssAnon`) seen in one more run, looked at every two
-//! milliseconds. Nothing of this program runs while times are taken, but what empties a pipe.
+//! Compare ratios within one run; seconds depend on the machine. Time is the elapsed time of the
+//! process, CPU its user and system time. Memory is the largest private memory (`RssAnon`) in a
+//! separate run, sampled every two milliseconds. While a process is timed, only a thread that reads
+//! its pipe runs in this program.
 
 mod corpora;
 mod pages;
@@ -28,7 +27,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// What the command line says.
+/// Arguments of the program.
 struct Options {
     full: bool,
     runs: usize,
@@ -73,7 +72,7 @@ fn parse(arguments: &[String]) -> Result<Options, Failure> {
             "--runs" => options.runs = value()?.parse::<usize>()?.max(1),
             "--only" => options.only = Some(value()?.clone()),
             "--dir" => options.dir = value()?.into(),
-            // What `cargo bench` adds by itself.
+            // Added by `cargo bench`.
             "--bench" => {}
             other => return Err(format!("unknown option {other}").into()),
         }

@@ -1,6 +1,6 @@
-//! What finding pages in a dump takes: enumeration, rank and select, and the memory of the index.
+//! Finding pages in a dump: enumeration, rank and select, and the memory of the index.
 //!
-//! There is no peer: libkvm runs on FreeBSD alone.
+//! There is no peer: libkvm runs only on FreeBSD.
 
 use std::fs::File;
 use std::io::Write;
@@ -28,7 +28,7 @@ fn each(time: Duration, count: u64) -> f64 {
     time.as_secs_f64() * 1e9 / count.max(1) as f64
 }
 
-/// Enumerates the pages of the dump `from`, looks pages up at random, and says what that took.
+/// Enumerates the pages of the dump `from`, looks up random pages, and prints the times.
 pub(crate) fn pages(from: &str) -> Result<(), Failure> {
     let file = File::open(from)?;
     let len = file.metadata()?.len();
@@ -38,14 +38,14 @@ pub(crate) fn pages(from: &str) -> Result<(), Failure> {
 
     let start = Instant::now();
     let pages = dump.pages(16)?;
-    let turned = start.elapsed();
+    let inverted = start.elapsed();
     let start = Instant::now();
     let (mut count, mut addresses) = (0_u64, 0_u64);
     for page in pages.iter() {
         count += 1;
         addresses += page.kernel.len() as u64 + u64::from(page.direct.is_some());
     }
-    let told = start.elapsed();
+    let enumerated = start.elapsed();
     if count != dump.bitmap().count() {
         return Err(format!("{count} pages of {}", dump.bitmap().count()).into());
     }
@@ -67,10 +67,10 @@ pub(crate) fn pages(from: &str) -> Result<(), Failure> {
     let index = bitmap.heap_bytes();
     writeln!(
         std::io::stdout(),
-        "open {opened:?}; {count} pages with {addresses} addresses: {turned:?} to turn the kernel \
-         map round, {told:?} to tell them, {:.0} ns a page; rank {:.1} ns, select {:.1} ns; index \
+        "open {opened:?}; {count} pages with {addresses} addresses: {inverted:?} to invert the kernel \
+         map, {enumerated:?} to enumerate, {:.0} ns per page; rank {:.1} ns, select {:.1} ns; index \
          {index} bytes, {:.4} % of the dump (sum {})",
-        each(turned + told, count),
+        each(inverted + enumerated, count),
         each(rank, LOOKUPS),
         each(select, LOOKUPS),
         index as f64 * 100.0 / len as f64,

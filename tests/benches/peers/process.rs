@@ -1,4 +1,4 @@
-//! Running a process and looking at what it takes.
+//! Runs a process and measures its time and memory.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -13,71 +13,71 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::Failure;
 
-/// Ticks of `/proc/PID/stat` in a second: `USER_HZ`, 100 on every Linux.
+/// Ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux.
 const TICKS: f64 = 100.0;
 
-/// Where a process's output goes.
+/// Standard output of a process.
 #[derive(Clone)]
 pub(crate) enum Output {
-    /// Nowhere, or into a file that its arguments name.
+    /// Discarded.
     None,
-    /// Into a pipe that somebody empties.
+    /// A pipe that a thread reads.
     Pipe,
-    /// Into this file, by redirection.
+    /// This file.
     File(PathBuf),
 }
 
-/// A command to be measured.
+/// A command to measure.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) output: Output,
-    /// What it writes; removed before, measured after.
-    pub(crate) makes: Option<PathBuf>,
+    /// The file that it writes; removed before the run.
+    pub(crate) result: Option<PathBuf>,
 }
 
-/// What it took.
+/// The measurements of a run.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
-    pub(crate) made: u64,
+    /// Size of the file that it wrote.
+    pub(crate) size: u64,
 }
 
-/// Whether there is such a program.
-pub(crate) fn is_there(program: &str) -> bool {
+/// Whether a program is in `PATH`.
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 impl Job {
-    /// Runs it and takes its times. Nothing else runs meanwhile: its memory is asked for by
-    /// [`Job::memory`], in a run of its own.
-    pub(crate) fn run(&self) -> Result<Taken, Failure> {
+    /// Runs the command and measures its times. [`Job::memory`] measures memory in a separate run.
+    pub(crate) fn run(&self) -> Result<Measured, Failure> {
         let mut running = self.start()?;
         let pid = Pid::from_child(&running.child);
-        // A process that has ended keeps its times until it is waited for.
+        // The times of a process are available until it is reaped.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         retry_on_intr(|| waitid(WaitId::Pid(pid), ended))?;
-        let mut taken = Taken {
+        let mut measured = Measured {
             seconds: running.start.elapsed().as_secs_f64(),
             cpu: stat(running.child.id())?.1,
-            ..Taken::default()
+            ..Measured::default()
         };
         self.end(&mut running)?;
-        if let Some(made) = &self.makes {
-            taken.made = fs::metadata(made)?.len();
+        if let Some(result) = &self.result {
+            measured.size = fs::metadata(result)?.len();
         }
-        Ok(taken)
+        Ok(measured)
     }
 
-    /// Runs it once more and says how much private memory it had at most.
+    /// Runs the command and returns its largest private memory.
     pub(crate) fn memory(&self) -> Result<u64, Failure> {
         let mut running = self.start()?;
         let pid = running.child.id();
         let mut most = 0;
-        // A process that has ended has no memory.
+        // Until the process has ended.
         while stat(pid)?.0 != 'Z' {
             most = most.max(private(pid));
             std::thread::sleep(Duration::from_millis(2));
@@ -87,8 +87,8 @@ impl Job {
     }
 
     fn start(&self) -> Result<Running, Failure> {
-        if let Some(made) = &self.makes {
-            let _ = fs::remove_file(made);
+        if let Some(result) = &self.result {
+            let _ = fs::remove_file(result);
         }
         let mut command = Command::new(&self.program);
         command
@@ -127,18 +127,18 @@ impl Job {
     }
 }
 
-/// A process that has been started.
+/// A running process.
 struct Running {
     start: Instant,
     child: Child,
-    /// Whoever empties its pipe.
+    /// The thread that reads its pipe.
     drain: Option<JoinHandle<()>>,
 }
 
 /// State and CPU seconds of a process.
 fn stat(pid: u32) -> Result<(char, f64), Failure> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any character.
     let (_, rest) = text.rsplit_once(") ").ok_or("/proc/PID/stat")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     let ticks = |at: usize| {

@@ -1,4 +1,4 @@
-//! The tasks: what we do, what the peer does, and the table.
+//! The tasks, their peers, and the table of results.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::corpora::{self, Corpus};
 use crate::pages::has_pages;
-use crate::process::{Job, Output, Taken, is_there};
+use crate::process::{Job, Measured, Output, is_installed};
 use crate::{Failure, Options};
 
 const FRAME: &str = "1048576";
 
-/// One line of the table.
+/// A row of the table.
 struct Task {
     name: String,
     ours: Job,
@@ -32,8 +32,7 @@ pub(crate) fn run(
     )?;
     for corpus in corpora {
         for task in tasks(options, corpus)? {
-            let wanted = options.only.as_ref().is_none_or(|o| task.name.contains(o));
-            if !wanted {
+            if !is_selected(options, &task.name) {
                 continue;
             }
             if task
@@ -41,7 +40,7 @@ pub(crate) fn run(
                 .1
                 .program
                 .to_str()
-                .is_some_and(|p| !p.contains('/') && !is_there(p))
+                .is_some_and(|p| !p.contains('/') && !is_installed(p))
             {
                 writeln!(
                     out,
@@ -56,6 +55,11 @@ pub(crate) fn run(
         pages(options, corpus, out)?;
     }
     Ok(())
+}
+
+/// Whether `--only` selects the task `name`.
+fn is_selected(options: &Options, name: &str) -> bool {
+    options.only.as_ref().is_none_or(|o| name.contains(o))
 }
 
 fn measure(
@@ -87,7 +91,7 @@ fn measure(
         task.peer.0,
         ratio(peer.seconds, us.seconds),
         ratio(us.cpu, peer.cpu),
-        ratio(us.made as f64, peer.made as f64),
+        ratio(us.size as f64, peer.size as f64),
         mib(memory),
         mib(peer_memory),
         us.seconds,
@@ -98,39 +102,39 @@ fn measure(
     Ok(out.flush()?)
 }
 
-/// The median of each thing measured.
-fn median(runs: &[Taken]) -> Taken {
-    let middle = |of: fn(&Taken) -> f64| {
+/// The median of each measurement.
+fn median(runs: &[Measured]) -> Measured {
+    let middle = |of: fn(&Measured) -> f64| {
         let mut all: Vec<f64> = runs.iter().map(of).collect();
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    Taken {
+    Measured {
         seconds: middle(|r| r.seconds),
         cpu: middle(|r| r.cpu),
-        made: runs.last().map_or(0, |r| r.made),
+        size: runs.last().map_or(0, |r| r.size),
     }
 }
 
-fn job(program: &str, arguments: &[&str], output: Output, makes: Option<&Path>) -> Job {
+fn job(program: &str, arguments: &[&str], output: Output, result: Option<&Path>) -> Job {
     Job {
         program: program.into(),
         arguments: arguments.iter().map(OsString::from).collect(),
         output,
-        makes: makes.map(Path::to_path_buf),
+        result: result.map(Path::to_path_buf),
     }
 }
 
-/// Ourselves, doing `arguments`.
-fn us(arguments: &[&str], output: Output, makes: Option<&Path>) -> Result<Job, Failure> {
-    let mut job = job("", arguments, output, makes);
+/// This program with `--work` and `arguments`.
+fn us(arguments: &[&str], output: Output, result: Option<&Path>) -> Result<Job, Failure> {
+    let mut job = job("", arguments, output, result);
     job.program = std::env::current_exe()?.into();
     job.arguments.insert(0, "--work".into());
     Ok(job)
 }
 
 fn text(path: &Path) -> Result<&str, Failure> {
-    Ok(path.to_str().ok_or("a path that is not text")?)
+    Ok(path.to_str().ok_or("path is not UTF-8")?)
 }
 
 fn tasks(options: &Options, corpus: &Corpus) -> Result<Vec<Task>, Failure> {
@@ -151,7 +155,7 @@ fn tasks(options: &Options, corpus: &Corpus) -> Result<Vec<Task>, Failure> {
         });
         Ok::<(), Failure>(())
     };
-    // The tool that writes its file itself, as ours does.
+    // zstd writes its output file itself, as ours does.
     let into = |level: &'static str, threads: &'static str| {
         ["-qf", level, threads, payload, "-o", to_theirs]
     };
@@ -229,7 +233,7 @@ fn tasks(options: &Options, corpus: &Corpus) -> Result<Vec<Task>, Failure> {
                 us(&ready, Output::None, Some(&ours))?,
             ),
         });
-        // What knows no layout: the kernel is looked for, then its page tables.
+        // An image without a layout: the kernel and its page tables must be located.
         let guest = corpora::guest_image(machine)?;
         let kernel = machine.join("kernel");
         let arguments = [
@@ -255,7 +259,7 @@ fn tasks(options: &Options, corpus: &Corpus) -> Result<Vec<Task>, Failure> {
     Ok(tasks)
 }
 
-/// Streams that are there to be decoded: ours, and what others write.
+/// Streams to decode: ours, and those of other programs.
 fn streams(
     options: &Options,
     corpus: &Corpus,
@@ -282,7 +286,7 @@ fn streams(
         )?
         .run()?;
         if !*own {
-            // One zstd frame and one gzip member, as the tools themselves write them.
+            // One zstd frame or one gzip member.
             let program = if *codec == "zstd" { "zstd" } else { "gzip" };
             let arguments: &[&str] = if *codec == "zstd" {
                 &["-3", "-qc", payload]
@@ -348,7 +352,7 @@ fn decode_tasks(options: &Options, corpus: &Corpus, tasks: &mut Vec<Task>) -> Re
     Ok(())
 }
 
-/// Verifying beside decoding alone: what all checks together cost.
+/// Verifying compared with only decoding.
 fn verify_tasks(
     from: &str,
     whose: &str,
@@ -378,46 +382,37 @@ fn verify_tasks(
     Ok(())
 }
 
-/// Says what reads at random take.
+/// Runs `--work` with `arguments` and returns its output.
+fn output_of(arguments: &[&str]) -> Result<String, Failure> {
+    let output = std::process::Command::new(std::env::current_exe()?)
+        .arg("--work")
+        .args(arguments)
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Measures random reads.
 fn random(options: &Options, corpus: &Corpus, out: &mut dyn Write) -> Result<(), Failure> {
-    let wanted = options
-        .only
-        .as_ref()
-        .is_none_or(|o| "random".contains(o.as_str()));
-    if !wanted || corpus.len < 4 << 20 {
+    if !is_selected(options, "random") || corpus.len < 4 << 20 {
         return Ok(());
     }
     for (stream, own, codec) in streams(options, corpus)? {
         if !own {
             continue;
         }
-        let said = std::process::Command::new(std::env::current_exe()?)
-            .args(["--work", "random", text(&stream)?])
-            .output()?;
-        let said = String::from_utf8_lossy(&said.stdout);
-        writeln!(
-            out,
-            "| {} | random reads, {codec} | | {} |",
-            corpus.name,
-            said.trim()
-        )?;
+        let times = output_of(&["random", text(&stream)?])?;
+        let name = &corpus.name;
+        writeln!(out, "| {name} | random reads, {codec} | | {times} |")?;
     }
     Ok(out.flush()?)
 }
 
-/// Says what enumerating the pages of a dump takes, and looking them up.
+/// Measures enumeration and lookup of the pages of a dump.
 fn pages(options: &Options, corpus: &Corpus, out: &mut dyn Write) -> Result<(), Failure> {
-    let wanted = options
-        .only
-        .as_ref()
-        .is_none_or(|o| "pages".contains(o.as_str()));
-    if !wanted || !has_pages(corpus)? {
+    if !is_selected(options, "pages") || !has_pages(corpus)? {
         return Ok(());
     }
-    let said = std::process::Command::new(std::env::current_exe()?)
-        .args(["--work", "pages", text(&corpus.payload)?])
-        .output()?;
-    let said = String::from_utf8_lossy(&said.stdout);
-    writeln!(out, "| {} | pages | | {} |", corpus.name, said.trim())?;
+    let times = output_of(&["pages", text(&corpus.payload)?])?;
+    writeln!(out, "| {} | pages | | {times} |", corpus.name)?;
     Ok(out.flush()?)
 }

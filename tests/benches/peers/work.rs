@@ -1,4 +1,4 @@
-//! Our side of each task: what the child process does.
+//! Our side of each task, run in a child process.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,10 +21,10 @@ use livecore_tests::random::Random;
 
 use crate::{Failure, corpora, pages};
 
-/// A page.
+/// Page size in bytes.
 const PAGE: usize = 4096;
 
-/// Does what `arguments` say: the task's name, then its own.
+/// Runs a task: its name and its arguments.
 pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
@@ -70,7 +70,7 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
                 livecore_verify::verify(Arc::new(File::open(from)?), &options, &NoProgress);
             match report.verdict.reason() {
                 Some(why) => Err(why.into()),
-                // The seals of these files carry no header: that is found, and costs nothing.
+                // The missing header in the seals of these files is only a finding.
                 None => Ok(()),
             }
         }
@@ -93,7 +93,7 @@ pub(crate) fn work(arguments: &[String]) -> Result<(), Failure> {
         }
         ["random", from] => random(from),
         ["pages", from] => pages::pages(from),
-        _ => Err(format!("no such work: {arguments:?}").into()),
+        _ => Err(format!("unknown task: {arguments:?}").into()),
     }
 }
 
@@ -101,7 +101,7 @@ fn encoding(codec: &str, level: &str, threads: &str, frame: &str) -> Result<Enco
     let codec = [Codec::None, Codec::Gzip, Codec::Zstd]
         .into_iter()
         .find(|c| c.name() == codec)
-        .ok_or("no such codec")?;
+        .ok_or("unknown codec")?;
     Ok(Encoding::new(codec)
         .level(level.parse()?)
         .frame_size(frame.parse()?)
@@ -124,7 +124,7 @@ fn open(threads: &str, from: &str) -> Result<Stream, Failure> {
     Ok(Stream::open(from, &options)?)
 }
 
-/// Reads pages at random, cold and cached, and says what one takes.
+/// Reads random pages, cold and cached, and prints the time per page.
 fn random(from: &str) -> Result<(), Failure> {
     let start = Instant::now();
     let stream = open("1", from)?;
@@ -142,7 +142,7 @@ fn random(from: &str) -> Result<(), Failure> {
         content.read_exact_at(&mut page, at)?;
     }
     let cold = start.elapsed() / rounds;
-    // Within two neighbouring frames, which the cache holds.
+    // Two adjacent frames, which fit in the cache.
     content.read_exact_at(&mut page, 0)?;
     content.read_exact_at(&mut page, size)?;
     let rounds = 100_000;
