@@ -1,6 +1,6 @@
-//! Makes the corpora that fuzzing begins with: `fuzz-seeds FOLDER` fills `FOLDER/TARGET/`.
+//! Creates the initial fuzzing corpora: `fuzz-seeds FOLDER` fills `FOLDER/TARGET/`.
 //!
-//! Dumps are those of `testdata/dumps` that are small; streams are made by the compressors.
+//! Dumps are the small ones of `testdata/dumps`; streams are written by the compressors.
 
 use std::error::Error;
 use std::fs;
@@ -11,10 +11,10 @@ use livecore_tests::corpus::recipes;
 use livecore_tests::{mkdump, mkelf};
 
 #[path = "../tests/all/images/common.rs"]
-#[allow(dead_code, reason = "the images are what is wanted of it")]
+#[allow(dead_code, reason = "only the images are used")]
 mod common;
 
-/// Seeds are this long at most: shorter ones are changed faster.
+/// Largest seed in bytes. Small seeds are faster to mutate.
 const LEN_MAX: usize = 160 << 10;
 
 const KERNEL: &str = "elf amd64
@@ -25,7 +25,7 @@ symbol hz 0xffffffff80300000 size 4
 symbol kernphys 0x200000 abs
 ";
 
-/// Packets of a debugger, with right sums.
+/// Packets of a debugger.
 const PACKETS: [&str; 8] = [
     "+$qSupported:multiprocess+;qXfer:features:read+#00",
     "+$?#3f+$g#67+$qfThreadInfo#bb+$qsThreadInfo#c8",
@@ -49,13 +49,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Ok(bytes) = mkdump::build(&recipe.text) else {
             continue;
         };
-        // Headers lie at the beginning and at the end.
+        // Headers are at the start and at the end.
         put("headers", &recipe.name, &bytes[..bytes.len().min(512)])?;
         let end = &bytes[bytes.len().saturating_sub(512)..];
         put("headers", &format!("{}-end", recipe.name), end)?;
         if bytes.len() <= LEN_MAX {
             put("dump", &recipe.name, &bytes)?;
-            put("dump_mended", &recipe.name, &bytes)?;
+            put("dump_fixed", &recipe.name, &bytes)?;
             put("salvage", &recipe.name, &bytes)?;
             put("law", &recipe.name, &bytes)?;
         }

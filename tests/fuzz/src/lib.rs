@@ -1,7 +1,7 @@
-//! What the fuzz targets have in common: laws, and mended digests.
+//! Properties that the fuzz targets check, and recomputation of digests.
 //!
-//! A digest or a parity keeps a fuzzer out of everything behind it. [`mend`] makes those of a
-//! changed file right again, so that what they protect is read.
+//! A wrong digest or parity stops a reader early. [`fix_digests`] recomputes those of a changed file,
+//! so that the contents that they protect are read.
 
 #[path = "../../../cli/tests/cli/law/check.rs"]
 mod law_check;
@@ -18,24 +18,24 @@ use livecore_minidump::{Container, DumpMemory, KernelMemory, MessageBuffer, Phys
 use livecore_verify::{Depth, Options};
 use xxhash_rust::xxh64::xxh64;
 
-/// A decoded stream is followed so far: bombs are long, and the rest is more of the same.
+/// Most bytes of a stream to decode: decompression bombs take too long.
 const CONTENT_MAX: u64 = 32 << 20;
 
-/// Kernel dumps, text dumps, dumps that savecore(8) has saved.
+/// Magics of kernel dumps, text dumps and dumps cleared by savecore(8).
 const MAGICS: [&[u8; 17]; 3] = [
     b"FreeBSD Kernel Du",
     b"FreeBSD Text Dump",
     b"Cleared Kernel Du",
 ];
 
-/// How streams are opened: small bounds, which are what is tested.
+/// Options for opening streams, with small limits.
 pub fn options() -> livecore_compress::OpenOptions {
     livecore_compress::OpenOptions::new()
         .threads(std::num::NonZeroUsize::MIN)
         .memory(16 << 20)
 }
 
-/// Whatever the bytes are, the verifier and the verbs agree on them.
+/// Asserts that the verifier and the verbs agree on the bytes.
 pub fn law(bytes: &[u8]) {
     let dir = std::env::temp_dir().join(format!("livecore-law-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a folder for temporary files");
@@ -43,8 +43,8 @@ pub fn law(bytes: &[u8]) {
     assert_eq!(checked, Ok(()));
 }
 
-/// Whatever the bytes are: pieces come in order, reads agree with decoding, and what a check has
-/// passed is what decoding gives.
+/// Asserts that pieces are decoded in order, that reads agree with decoding, and that a stream that
+/// passes a check decodes.
 pub fn stream(bytes: Vec<u8>) {
     let Ok(stream) = Stream::from_source(Arc::new(bytes), &options()) else {
         return;
@@ -76,7 +76,7 @@ pub fn stream(bytes: Vec<u8>) {
     for at in [0, 4000, content.len() as u64 / 2, content.len() as u64] {
         let mut buf = [0; 300];
         let Ok(n) = reader.read_full_at(&mut buf, at) else {
-            assert!(end.is_err(), "what decodes can be read");
+            assert!(end.is_err(), "read fails and decoding succeeds");
             continue;
         };
         let from = (at as usize).min(content.len());
@@ -85,8 +85,8 @@ pub fn stream(bytes: Vec<u8>) {
     }
 }
 
-/// Whatever the bytes are, the reader and the verifier answer: pages that are holes do not read,
-/// a dump that is found sound can be opened, and memory and time are bounded.
+/// Asserts that reader and verifier do not fail on the bytes, that holes are not readable, and that a
+/// dump that verifies can be opened.
 pub fn dump(bytes: Vec<u8>) {
     let source: Arc<dyn livecore_compress::ReadAt> = Arc::new(bytes);
     let report = livecore_verify::verify(
@@ -111,7 +111,7 @@ pub fn dump(bytes: Vec<u8>) {
             Arc::clone(mini)
         }
         Err(e) => {
-            assert!(!sound, "found sound, and cannot be opened: {e}");
+            assert!(!sound, "verified dump cannot be opened: {e}");
             return;
         }
     };
@@ -138,13 +138,13 @@ pub fn dump(bytes: Vec<u8>) {
             let answer = dump.read_phys(PhysAddr(at), &mut buf[..1]);
             let bit = dump.dump_avail().bit_of(PhysAddr(at));
             let there = bit.is_some_and(|bit| dump.bitmap().contains(bit));
-            assert!(there || answer.is_err(), "{at:#x} is a hole and reads");
+            assert!(there || answer.is_err(), "read of hole {at:#x} succeeds");
         }
     }
 }
 
-/// Whatever the bytes are, what is salvaged of them is sound or not written: what the verifier
-/// passes before it is written, it passes afterwards, seal and all, and it opens.
+/// Asserts that a salvaged dump that verifies before it is written also verifies and opens when it is
+/// sealed.
 pub fn salvage(bytes: Vec<u8>) {
     let options = salvage::Options {
         open: livecore_minidump::OpenOptions::new().stream(options()),
@@ -178,25 +178,25 @@ pub fn salvage(bytes: Vec<u8>) {
     let after = verify(Arc::new(out.clone()));
     assert!(
         [0, 3].contains(&after),
-        "{before} before it was written, {after} then"
+        "exit code {before} before writing, {after} after"
     );
     let opened = AnyDump::from_source(Arc::new(out), &options.open);
     assert!(
         opened.is_ok(),
-        "salvaged, and cannot be opened: {:?}",
+        "salvaged dump cannot be opened: {:?}",
         opened.err()
     );
 }
 
-/// Makes right what is found of [`mend_parity`] and [`mend_seal`].
-pub fn mend(bytes: &mut [u8]) {
-    mend_parity(bytes);
-    mend_seal(bytes);
+/// Recomputes parities and the digests of the seal.
+pub fn fix_digests(bytes: &mut [u8]) {
+    fix_parity(bytes);
+    fix_seal(bytes);
 }
 
-/// Makes right the parity of every kerneldumpheader at a multiple of 512 bytes from the beginning
-/// or the end.
-pub fn mend_parity(bytes: &mut [u8]) {
+/// Recomputes the parity of every kerneldumpheader at a multiple of 512 bytes from the start or the
+/// end.
+pub fn fix_parity(bytes: &mut [u8]) {
     let len = bytes.len();
     for start in [0, len % 512] {
         for at in (start..len.saturating_sub(511)).step_by(512) {
@@ -211,9 +211,8 @@ pub fn mend_parity(bytes: &mut [u8]) {
     }
 }
 
-/// Makes right the digests of all parts, and of the first seal's header, attachment, index and
-/// footer.
-pub fn mend_seal(bytes: &mut [u8]) {
+/// Recomputes the digests of all parts, and of the first seal's header, attachment, index and footer.
+pub fn fix_seal(bytes: &mut [u8]) {
     let magics = bytes.windows(8).enumerate();
     let parts: Vec<_> = magics
         .filter(|(_, window)| *window == b"LVCRPART")
@@ -247,9 +246,9 @@ pub fn mend_seal(bytes: &mut [u8]) {
         let attachment = header + if version_2 { 104 } else { 72 };
         let index = attachment.saturating_add(attached as usize);
         let end = index.saturating_add((frames as usize).saturating_mul(12));
-        for (from, to, place) in [(attachment, index, 48), (index, end, 56)] {
+        for (from, to, field) in [(attachment, index, 48), (index, end, 56)] {
             if let Some(digest) = bytes.get(from..to).map(|bytes| xxh64(bytes, 0)) {
-                put(bytes, header + place, digest);
+                put(bytes, header + field, digest);
             }
         }
     }
@@ -282,7 +281,7 @@ fn find(bytes: &[u8], magic: &[u8; 8]) -> Option<usize> {
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u64) {
-    if let Some(place) = bytes.get_mut(at..at + 8) {
-        place.copy_from_slice(&value.to_le_bytes());
+    if let Some(field) = bytes.get_mut(at..at + 8) {
+        field.copy_from_slice(&value.to_le_bytes());
     }
 }

@@ -1,4 +1,4 @@
 #![no_main]
-//! A file, opened, verified to the bottom and read.
+//! Opens, deeply verifies and reads a file.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| livecore_fuzz::dump(bytes.to_vec()));

@@ -1,14 +1,14 @@
 #![no_main]
-//! Every parser of a header by itself; what two of them write is what they read.
+//! Parses a header with every parser; writing and parsing it again gives the same header.
 
 use livecore_minidump::{ByteOrder, DumpAvail, KernelDumpHeader, MinidumpHeader, SealRecord};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(block) = bytes.first_chunk::<512>() {
         let _ = KernelDumpHeader::parse(block, 0);
-        let mut mended = *block;
-        livecore_fuzz::mend_parity(&mut mended);
-        if let Ok(Some(header)) = KernelDumpHeader::parse(&mended, 0) {
+        let mut fixed = *block;
+        livecore_fuzz::fix_parity(&mut fixed);
+        if let Ok(Some(header)) = KernelDumpHeader::parse(&fixed, 0) {
             assert!(header.parity_ok);
             let again = KernelDumpHeader::parse(&header.encode(), 0);
             assert!(
@@ -24,7 +24,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         if let Ok(avail) = DumpAvail::parse(bytes, order, 4096, 0) {
             for bit in (0..avail.bits()).take(100) {
                 let at = avail.addr_of(bit).expect("a bit is a page");
-                // Two ranges may share a page: its first bit counts.
+                // Two ranges can share a page, which has the bit of the first.
                 assert!(avail.bit_of(at).is_none_or(|other| other <= bit));
             }
         }

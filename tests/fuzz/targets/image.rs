@@ -1,5 +1,5 @@
 #![no_main]
-//! An image of memory, of whatever format its bytes say.
+//! Opens and reads a memory image of any format.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     livecore_livedump::image::exercise::exercise(bytes);

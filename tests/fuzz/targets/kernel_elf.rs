@@ -1,5 +1,5 @@
 #![no_main]
-//! A kernel file: symbols found by name and by address, contents at addresses.
+//! Reads a kernel file: symbols by name and by address, contents at addresses.
 
 use livecore_minidump::KernelElf;
 
@@ -8,7 +8,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         return;
     };
     for (name, symbol) in elf.symbols().take(200) {
-        // Names that are no text are shown as `?`.
+        // Names that are not UTF-8 are listed as `?`.
         assert!(
             name == "?" || elf.symbol(name).is_some(),
             "a listed symbol is found"

@@ -1,4 +1,4 @@
 #![no_main]
-//! A file, read by the verifier and by every verb that reads dumps: they agree.
+//! Reads a file with the verifier and with every verb that reads dumps, which must agree.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| livecore_fuzz::law(bytes));

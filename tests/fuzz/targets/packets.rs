@@ -1,5 +1,5 @@
 #![no_main]
-//! What a stranger sends to the debugger server.
+//! Sends arbitrary bytes to the debugger server.
 
 #[path = "../../../cli/serve/tests/all/laws.rs"]
 mod laws;

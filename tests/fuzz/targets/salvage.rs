@@ -1,4 +1,4 @@
 #![no_main]
-//! A damaged dump: what is salvaged of it is a dump.
+//! Salvages a file; a salvaged dump verifies and opens.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| livecore_fuzz::salvage(bytes.to_vec()));

@@ -1,4 +1,4 @@
 #![no_main]
-//! A stored stream: index, decoders, random access.
+//! Reads a stored stream: index, decoders, random access.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| livecore_fuzz::stream(bytes.to_vec()));
