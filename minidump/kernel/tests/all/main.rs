@@ -1,4 +1,4 @@
-//! What a program over the library can do with a dump and its kernel.
+//! Dumps paired with their kernels, through the public API and the example.
 
 #[path = "../../examples/backtraces.rs"]
 #[allow(dead_code, reason = "the example's main")]
@@ -13,7 +13,7 @@ use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::KernelElf;
 use livecore_synth::{Description, build};
 
-/// A directory with the dump of an emulated machine and its kernel.
+/// Writes the dump of an emulated machine and its kernel to a temporary directory.
 fn crash(text: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
     let machine = build(&Description::parse(text).unwrap()).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -21,7 +21,7 @@ fn crash(text: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
     let payload = taken.payload();
     let mut bytes = vec![0; usize::try_from(payload.size().unwrap()).unwrap()];
     payload.read_exact_at(&mut bytes, 0).unwrap();
-    // A raw live file: the header lies after the payload's last page.
+    // A raw live file: the header follows the payload's last page.
     bytes.resize(bytes.len().next_multiple_of(4096), 0);
     bytes.extend(taken.header().with_parity().encode());
     let directory = tempfile::tempdir().unwrap();
@@ -43,18 +43,18 @@ fn printed(dump: &Path, kernel: Option<&Path>) -> Result<String, Box<dyn Error>>
 }
 
 #[test]
-fn backtraces_and_variables_are_read_in_five_lines() {
+fn example_prints_backtraces_and_a_variable() {
     let (_directory, dump, kernel) = crash(MACHINE);
     let text = printed(&dump, Some(&kernel)).unwrap();
     assert!(text.contains("\n  0x"), "{text}");
     assert!(text.contains("fork_trampoline+"), "{text}");
     assert!(text.ends_with("hz 1000\n"), "{text}");
-    // The kernel lies next to the dump.
+    // Without a path, the kernel is found next to the dump.
     assert_eq!(printed(&dump, None).unwrap(), text);
 }
 
 #[test]
-fn another_machines_kernel_is_refused_and_not_found() {
+fn kernel_of_another_build_is_refused_and_not_found() {
     let (_directory, dump, kernel) = crash(MACHINE);
     let (_other, _, another) = crash(&format!("{MACHINE}[kernel]\nident = \"ANOTHER\"\n"));
     let opened = Dump::open(&dump).unwrap();
@@ -69,11 +69,11 @@ fn another_machines_kernel_is_refused_and_not_found() {
     }
 }
 
-/// Where another kernel has its version string, this one has anything.
+/// The dump has other data at the address of the other kernel's version string.
 #[test]
-fn another_kernel_is_refused_with_both_versions_in_words() {
+fn refusal_of_another_kernel_names_both_versions() {
     let (_directory, dump, _) = crash(MACHINE);
-    // With so many functions its variables lie elsewhere.
+    // More functions move the variables to other addresses.
     let other = format!("{MACHINE}[kernel]\nident = \"ANOTHER\"\nfunctions = 4000\n");
     let (_other, _, another) = crash(&other);
     match Dump::open(&dump).unwrap().kernel(&another) {
