@@ -1,11 +1,11 @@
-//! The three ways in which a payload may be stored.
+//! The codecs of a payload.
 
 use std::fmt;
 
-/// How bytes are stored: as they are, as gzip members, or as zstd frames.
+/// The codec of stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Codec {
-    /// As they are.
+    /// Uncompressed.
     None,
     /// RFC 1952 members.
     Gzip,
@@ -14,7 +14,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// `none`, `gzip` or `zstd`: the words of savecore(8)'s info file.
+    /// `none`, `gzip` or `zstd`, as in savecore(8)'s info file.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -23,7 +23,7 @@ impl Codec {
         }
     }
 
-    /// What savecore(8) appends to a file's name: nothing, `.gz` or `.zst`.
+    /// The suffix that savecore(8) appends to a file name: none, `.gz` or `.zst`.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::None => "",
@@ -32,7 +32,7 @@ impl Codec {
         }
     }
 
-    /// What the codec calls a piece that decodes by itself.
+    /// The codec's term for an independently decodable piece.
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Gzip => "member",
@@ -40,7 +40,7 @@ impl Codec {
         }
     }
 
-    /// `zstd frame 3`, as errors name a part of a stream.
+    /// The name of a frame in errors: `zstd frame 3`.
     pub(crate) fn region(self, number: u64) -> String {
         match self {
             Self::None => format!("frame {number}"),
@@ -48,7 +48,7 @@ impl Codec {
         }
     }
 
-    /// The codec whose magic number `head` begins with; anything else is [`Codec::None`].
+    /// The codec whose magic `head` begins with; [`Codec::None`] for anything else.
     ///
     /// A zstd file may begin with a skippable frame (`0x184D2A50` to `0x184D2A5F`).
     pub fn sniff(head: &[u8]) -> Self {

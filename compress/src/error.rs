@@ -1,74 +1,74 @@
-//! What can go wrong with stored bytes.
+//! Errors of storing and reading streams.
 
 use std::io;
 
-/// Why bytes could not be stored or taken out again.
+/// Why bytes could not be stored or read.
 ///
-/// [`Error::Broken`] is about the input; everything else is about the world around us. Inside an
-/// [`io::Error`] (as [`crate::ReadAt`] returns it) it can be found again by [`Error::in_io`].
+/// [`Error::Broken`] is about the input; all others are about options or the system.
+/// [`Error::in_io`] extracts it from the [`io::Error`] that [`crate::ReadAt`] returns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system said no, while reading the source.
+    /// A system error while reading the source.
     #[error("read: {0}")]
     Read(#[source] io::Error),
-    /// The system said no, while writing.
+    /// A system error while writing.
     #[error("write: {0}")]
     Write(#[source] io::Error),
-    /// The stored bytes are not what their format or their own checks say.
+    /// The stored bytes contradict their format or their checks.
     #[error("{region} at offset {offset:#x}: found {found}, expected {expected}")]
     Broken {
         /// The part of the file: `zstd frame 12`, `seek table`, `gzip header`.
         region: String,
-        /// Where it begins in the file (or in the stored stream when that is all there is).
+        /// Offset in the file, or in the stored stream.
         offset: u64,
-        /// What is there.
+        /// What the stream contains.
         found: String,
-        /// What should be.
+        /// What it should contain.
         expected: String,
     },
-    /// A limit of the caller's options would be exceeded.
+    /// A limit of the format would be exceeded.
     #[error("{what} needs {needed} bytes, the limit is {limit}")]
     Limit {
-        /// What needs it.
+        /// What exceeds it.
         what: String,
-        /// How much.
+        /// The required size.
         needed: u64,
-        /// How much is allowed.
+        /// The limit.
         limit: u64,
     },
-    /// The memory of the caller's options would be exceeded, or is not to be had.
+    /// The memory limit of the options would be exceeded, or the memory is not available.
     #[error(
         "{what} needs {needed} bytes of memory, the limit is {limit}; raise it with --memory SIZE"
     )]
     Memory {
-        /// What needs it.
+        /// What needs the memory.
         what: String,
-        /// How much.
+        /// The required memory.
         needed: u64,
-        /// How much is allowed.
+        /// The limit.
         limit: u64,
     },
-    /// The options make no sense: a level that the codec has not, a frame of no size.
+    /// Invalid options: an unknown level, a frame size of 0.
     #[error("{0}")]
     Options(String),
-    /// [`crate::Progress::cancelled`] said so.
+    /// [`crate::Progress::cancelled`] returned `true`.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Error {
-    /// The [`Error`] that an [`io::Error`] carries, if it carries one.
+    /// The [`Error`] inside an [`io::Error`], if there is one.
     pub fn in_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// The same error for one more who asks. What the system said is kept as its words.
+    /// A copy of the error. A system error is copied with its kind and text.
     pub fn again(&self) -> Self {
-        let said = |e: &io::Error| io::Error::new(e.kind(), e.to_string());
+        let copy = |e: &io::Error| io::Error::new(e.kind(), e.to_string());
         match self {
-            Self::Read(e) => Self::Read(said(e)),
-            Self::Write(e) => Self::Write(said(e)),
+            Self::Read(e) => Self::Read(copy(e)),
+            Self::Write(e) => Self::Write(copy(e)),
             Self::Broken {
                 region,
                 offset,
@@ -98,7 +98,7 @@ impl Error {
                 needed: *needed,
                 limit: *limit,
             },
-            Self::Options(words) => Self::Options(words.clone()),
+            Self::Options(text) => Self::Options(text.clone()),
             Self::Cancelled => Self::Cancelled,
         }
     }
@@ -113,7 +113,7 @@ impl From<Error> for io::Error {
             Error::Options(_) => io::ErrorKind::InvalidInput,
             Error::Cancelled => io::ErrorKind::Interrupted,
         };
-        // `Interrupted` would be retried by every loop of std.
+        // Loops in std retry `Interrupted`.
         let kind = if kind == io::ErrorKind::Interrupted {
             io::ErrorKind::Other
         } else {

@@ -1,13 +1,12 @@
-//! The outer structure of gzip streams: RFC 1952 members, and what two kinds of writers say in
-//! their extra fields.
+//! The outer structure of gzip streams: RFC 1952 members, and the extra fields of livecore and bgzip.
 //!
-//! All numbers are little-endian. Nothing here inflates.
+//! All numbers are little-endian. This module does not inflate.
 
 /// ID1, ID2 and CM (deflate).
 pub const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
-/// Bytes of a header without any optional field.
+/// Size of a header without optional fields.
 pub const HEADER_LEN: usize = 10;
-/// Bytes of a trailer: CRC-32 and content length modulo 2^32.
+/// Size of a trailer: CRC-32 and content length modulo 2^32.
 pub const TRAILER_LEN: usize = 8;
 /// FLG: a CRC of the header follows it.
 pub const FHCRC: u8 = 1 << 1;
@@ -19,41 +18,40 @@ pub const FNAME: u8 = 1 << 3;
 pub const FCOMMENT: u8 = 1 << 4;
 /// FLG: bits that must be 0.
 pub const RESERVED: u8 = 0b1110_0000;
-/// Bytes of a header that are read at most: all its fields are short in any file of worth, the
-/// extra field aside.
+/// Maximum size of a header to read. Only the extra field can be long in practice.
 pub const HEADER_MAX: usize = 3 * 65536;
 
 /// The header that FreeBSD's kernel writes: no flags, no time, no hints, OS 3 (Unix).
 pub const PLAIN_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
-/// The same with an extra field.
+/// [`PLAIN_HEADER`] with an extra field.
 pub const EXTRA_HEADER: [u8; HEADER_LEN] = [0x1f, 0x8b, 8, FEXTRA, 0, 0, 0, 0, 0, 3];
 
-/// The deflate stream of nothing: one last block with fixed codes, and its end.
+/// An empty deflate stream: one last block with fixed codes.
 pub const EMPTY_DEFLATE: [u8; 2] = [3, 0];
 
-/// Subfield of bgzip: the member's stored length, less one (`u16`).
+/// Subfield of bgzip: the member's stored length minus one (`u16`).
 pub const BGZIP: [u8; 2] = *b"BC";
 
 /// A member's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberHeader<'a> {
-    /// Bytes of the header.
+    /// Size of the header.
     pub len: usize,
-    /// The extra field, empty if there is none.
+    /// The extra field; empty if there is none.
     pub extra: &'a [u8],
 }
 
-/// Why there is no header in some bytes.
+/// Why bytes could not be parsed as a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoHeader {
-    /// They end too early.
+    /// There are too few bytes.
     Short,
-    /// They cannot be one.
+    /// The bytes are not a valid header.
     Wrong,
 }
 
 impl<'a> MemberHeader<'a> {
-    /// Parses the header at the beginning of `bytes`. The header CRC, if it has one, is checked.
+    /// Parses the header at the beginning of `bytes`, and checks its CRC if it has one.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NoHeader> {
         let known = bytes.len().min(MAGIC.len());
         if bytes[..known] != MAGIC[..known] {
@@ -112,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_optional_field_is_stepped_over() {
+    fn headers_with_all_optional_fields_are_parsed() {
         let mut bytes = vec![
             0x1f,
             0x8b,

@@ -1,7 +1,7 @@
-//! Bytes at an offset, codecs, frames, the parallel ordered encoder and the indexed reader.
+//! Compressed streams with random access: codecs, frames, a parallel encoder and an indexed reader.
 //!
-//! Nothing here knows what a page or a dump is. Content goes in through [`encode_at`] or
-//! [`encode_read`], and comes out of a [`Stream`] at any offset:
+//! This crate does not know pages or dumps. [`encode_at`] and [`encode_read`] store content, and a
+//! [`Stream`] reads it at any offset:
 //!
 //! ```
 //! use livecore_compress::{
@@ -15,10 +15,10 @@
 //! let mut file = std::fs::File::create(&path)?;
 //! let encoding = Encoding::new(Codec::Zstd).level(6);
 //! let stored = encode_at(&content, &encoding, Shape::Frames, &mut file, &NoProgress)?;
-//! write_seal(&stored, b"whatever belongs to it", &mut file)?;
+//! write_seal(&stored, b"an attachment", &mut file)?;
 //!
 //! let stream = Stream::open(&path, &OpenOptions::new())?;
-//! assert_eq!(stream.attachment(), Some(&b"whatever belongs to it"[..]));
+//! assert_eq!(stream.attachment(), Some(&b"an attachment"[..]));
 //! let mut part = [0; 100];
 //! stream.content().read_exact_at(&mut part, 2_500_000)?;
 //! assert_eq!(part, [7; 100]);
@@ -26,36 +26,36 @@
 //! # }
 //! ```
 //!
-//! `compress/examples/repack.rs` is a whole program.
+//! `compress/examples/repack.rs` is a complete program.
 //!
-//! # The way of the bytes
+//! # Data flow
 //!
 //! ```text
-//!  ReadAt or Read ── encode ──▶ frames, one behind the other ── write_seal ──▶ index, attachment
+//!  ReadAt or Read ── encode ──▶ frames, one after the other ─── write_seal ──▶ index, attachment
 //!                      │                       │                                      │
 //!                  pipeline                    ▼                                      ▼
-//!                      │          frames: a walk by their own structure     seal: parsed, compared
+//!                      │          frames: a walk without decoding           seal: parsed, compared
 //!                      │                       │                                      │
 //!                      ▼                       ▼                                      ▼
-//!                   stream ◀──────────────── table: where each frame lies ◀──────────────
+//!                   stream ◀──────────────── table: the offset of each frame ◀───────────
 //! ```
 //!
-//! * [`read_at`] is how everything is read: a file, a slice, a window, decoded content.
+//! * [`read_at`] is the trait for all sources: a file, a slice, a window, decoded content.
 //! * [`encode`] stores content, as independent frames or as one frame or member.
-//! * [`seal`] is what follows the frames of a file of ours; `docs/sealed.md` describes it all.
-//! * [`stream`] opens what is stored, by whomever, and gives its content.
-//! * [`salvage`] finds what can be had of a stream that is damaged.
-//! * [`frames`] walks over compressed streams without decoding; [`table`] is what it, or a seal's
-//!   index, says.
-//! * [`zstd_format`] and [`gzip_format`] are the outer structures of the two codecs.
+//! * [`seal`] is the index and attachment after the frames; `docs/sealed.md` describes the format.
+//! * [`stream`] opens any stored stream and reads its content.
+//! * [`salvage`] recovers content of damaged streams.
+//! * [`frames`] walks over compressed streams without decoding; [`table`] is its result, or a seal's
+//!   index.
+//! * [`zstd_format`] and [`gzip_format`] are the outer structures of the codecs.
 //!
-//! # What bad input gets
+//! # Untrusted input
 //!
-//! Stored streams are untrusted. Lengths are believed when the bytes that prove them have been
-//! read; memory is bounded by [`OpenOptions`], a few frames for each thread, and an index of 12
-//! bytes per frame; content is given when its frame's checks have passed. A stream that is damaged
-//! or cut off is opened, and says what is wrong where somebody reads it, as an
-//! [`Error::Broken`] with region and offset.
+//! Stored streams are not trusted. A length is used only after the bytes that prove it have been
+//! read. Memory is bounded by [`OpenOptions`], a few frames for each thread, and an index of 12
+//! bytes per frame. Content is returned only after its frame's checks have passed. A damaged or
+//! truncated stream can be opened; a read of a damaged part returns an [`Error::Broken`] with region
+//! and offset.
 
 pub mod codec;
 mod decode;

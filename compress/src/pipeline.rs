@@ -1,32 +1,31 @@
-//! The ordered pipeline: pieces of work done by many, handed over by one in order.
+//! The ordered pipeline: workers process pieces in parallel, and the calling thread passes the
+//! results on in order.
 //!
-//! **Work** is a sequence of pieces, numbered from 0. A worker takes the next number, does the
-//! piece into a buffer, and puts the buffer into the slot of that number. The calling thread takes
-//! the slots in the order of their numbers and gives each to the sink. So order is the order of
-//! the numbers, whoever was faster, and what comes out does not depend on the number of workers.
+//! **Work** is a sequence of pieces, numbered from 0. A worker takes the next number, writes the
+//! result of the piece to a buffer, and puts the buffer into the slot of that number. The calling
+//! thread takes the slots in the order of their numbers and passes each to the sink. The order, and
+//! so the output, does not depend on the number of workers.
 //!
-//! **Taking a number** happens under the claim lock. A source that can be read at any offset
-//! only counts there. A source that must be read from front to back is read there as well: the
-//! worker that reads piece `k` gets number `k`, into a buffer of its own. There is no reader
-//! thread, and no queue of input: while one worker reads, the others work.
+//! **Numbers** are taken under the claim lock. If the source can be read at any offset, nothing else
+//! happens under the lock. A sequential source is also read under the lock: the worker that takes
+//! number `k` reads piece `k`, into its own buffer. There is no reader thread and no input queue;
+//! while one worker reads, the others work.
 //!
-//! **Buffers** for output belong to the pipeline. A worker borrows one with the permit to take a
-//! number, fills it, and leaves it in the slot; the calling thread returns it when the sink is
-//! done with it. Input buffers and codec contexts belong to the worker, for as long as it lives.
+//! **Buffers** for output belong to the pipeline. A worker gets one with its permit to take a number,
+//! fills it, and leaves it in the slot. The calling thread returns it after the sink has used it.
+//! Input buffers and codec contexts belong to a worker for its lifetime.
 //!
-//! **Memory** is bounded by permits. There are [`WINDOW_PER_WORKER`] of them for each worker, four
-//! at least, so that one worker and the sink do not wait for each other at each piece. A piece
-//! holds its permit from before its number is taken until the sink is done with it. A slow
-//! sink stops the workers, a slow piece stops those that are ahead of it, and never more buffers
-//! exist than permits. A piece that holds the lowest number already has its permit, so nobody
-//! waits for ever.
+//! **Memory** is bounded by permits. There are [`WINDOW_PER_WORKER`] for each worker, and at least
+//! four, so that one worker and the sink need not wait for each other at each piece. A piece has its
+//! permit from before its number is taken until the sink has used it. So a slow sink stops the
+//! workers, a slow piece stops the workers ahead of it, and there are never more buffers than
+//! permits. There is no deadlock, because the piece with the lowest number already has its permit.
 //!
-//! **Errors** travel in order, like everything else: the sink gets all pieces before the first
-//! that failed, then the caller gets that failure. It is the first by number, not by time, so the
-//! same input fails in the same way each time. From the moment of a failure no worker takes
-//! another number. When the sink fails or [`Progress::cancelled`] says so, pieces that are under
-//! way are finished and dropped. A panic in a worker or in the sink wakes and ends all others,
-//! and goes on in the calling thread.
+//! **Errors** keep the order: the sink gets all pieces before the first that failed, then the caller
+//! gets that error. The first is the first by number, not by time, so the same input always fails in
+//! the same way. After a failure no worker takes another number. When the sink fails or
+//! [`Progress::cancelled`] returns `true`, workers finish their pieces and the results are dropped. A
+//! panic in a worker or in the sink ends all workers, and continues in the calling thread.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -35,30 +34,30 @@ use std::time::Duration;
 
 use crate::{Error, Progress};
 
-/// Pieces that may be taken and not yet handed over, for each worker.
+/// Number of permits for each worker: pieces taken and not yet used by the sink.
 pub(crate) const WINDOW_PER_WORKER: usize = 2;
 
-/// The same for all workers together, at least.
+/// Minimum number of permits.
 const WINDOW_MIN: usize = 4;
 
-/// How often a waiting caller asks [`Progress::cancelled`].
+/// Interval at which the waiting calling thread checks [`Progress::cancelled`].
 const POLL: Duration = Duration::from_millis(50);
 
-/// What is done, piece by piece.
+/// A sequence of pieces to process.
 pub(crate) trait Job: Sync {
-    /// What belongs to one worker: contexts, input buffers.
+    /// The state of one worker: contexts, input buffers.
     type Worker;
-    /// What a piece says of itself, besides its bytes.
+    /// The result of a piece, in addition to its bytes.
     type Note: Send;
 
-    /// A new worker, made in the thread that it works in.
+    /// Creates a worker, in the worker's thread.
     fn worker(&self) -> Result<Self::Worker, Error>;
 
-    /// Takes the next piece, or says that there is none. Calls follow one another, never overlap,
-    /// and piece `number` is the one taken by the call that got this number.
+    /// Takes piece `number`; returns `false` if there is none. Calls do not overlap, and have
+    /// ascending numbers.
     fn claim(&self, worker: &mut Self::Worker, number: u64) -> Result<bool, Error>;
 
-    /// Does piece `number` into `out`, which may hold old bytes.
+    /// Writes the result of piece `number` to `out`, which may contain old bytes.
     fn work(
         &self,
         worker: &mut Self::Worker,
@@ -67,40 +66,40 @@ pub(crate) trait Job: Sync {
     ) -> Result<Self::Note, Error>;
 }
 
-/// Takes pieces in order: number, bytes, note.
+/// Receives pieces in order: number, bytes, note.
 pub(crate) type Pieces<'a, N> = dyn FnMut(u64, &[u8], N) -> Result<(), Error> + 'a;
 
-/// A piece on its way to the sink.
+/// The result of a piece.
 type Done<N> = Result<(Vec<u8>, N), Error>;
 
 struct State<N> {
-    /// Slot 0 is the piece that the sink gets next.
+    /// Results in order; slot 0 is the next for the sink.
     slots: VecDeque<Option<Done<N>>>,
     /// Number of the piece in slot 0.
     first: u64,
-    /// Permits not taken.
+    /// Number of available permits.
     permits: usize,
-    /// Buffers nobody uses.
+    /// Unused buffers.
     spare: Vec<Vec<u8>>,
-    /// Workers that may still put something into a slot.
+    /// Number of workers that may still fill a slot.
     workers: usize,
-    /// No more numbers are taken.
+    /// Whether workers must stop taking numbers.
     stop: bool,
 }
 
 struct Shared<N> {
     state: Mutex<State<N>>,
-    /// A permit came back, or `stop` was set.
+    /// Signals a returned permit, or `stop`.
     permit: Condvar,
-    /// A slot was filled, or a worker ended.
+    /// Signals a filled slot, or the end of a worker.
     filled: Condvar,
-    /// The next number; held while a piece is being taken.
+    /// The next number; locked while a worker takes a piece.
     claim: Mutex<u64>,
 }
 
 impl<N> Shared<N> {
     fn lock(&self) -> MutexGuard<'_, State<N>> {
-        // Every change below is complete before anything that may panic is called.
+        // No code panics in the middle of a change of the state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,7 +126,7 @@ impl<N> Shared<N> {
     }
 }
 
-/// Ends the pipeline for all when its thread leaves in whatever way.
+/// Updates the state when its thread returns or panics.
 struct Leave<'a, N> {
     shared: &'a Shared<N>,
     worker: bool,
@@ -148,7 +147,7 @@ impl<N> Drop for Leave<'_, N> {
     }
 }
 
-/// Does all of `job` with `threads` workers and gives the pieces to `sink` in order.
+/// Runs `job` with `threads` workers, and passes the pieces to `sink` in order.
 pub(crate) fn run<J: Job>(
     job: &J,
     threads: NonZeroUsize,
@@ -179,7 +178,7 @@ pub(crate) fn run<J: Job>(
                 .name(format!("frame {started}"))
                 .spawn_scoped(scope, || serve(job, &shared));
             if let Err(error) = spawned {
-                // Fewer workers do the same work; none cannot.
+                // Continue with fewer workers; fail without any.
                 let missing = threads - started;
                 shared.lock().workers -= missing;
                 if started == 0 {
@@ -188,11 +187,11 @@ pub(crate) fn run<J: Job>(
                 break;
             }
         }
-        hand_over(&shared, progress, sink)
+        drain(&shared, progress, sink)
     })
 }
 
-/// One worker's life.
+/// The thread of one worker.
 fn serve<J: Job>(job: &J, shared: &Shared<J::Note>) {
     let _leave = Leave {
         shared,
@@ -251,8 +250,8 @@ fn serve<J: Job>(job: &J, shared: &Shared<J::Note>) {
     }
 }
 
-/// The calling thread's part: the sink gets each piece in order.
-fn hand_over<N>(
+/// Passes each piece to the sink, in order, on the calling thread.
+fn drain<N>(
     shared: &Shared<N>,
     progress: &dyn Progress,
     sink: &mut Pieces<'_, N>,
@@ -264,7 +263,7 @@ fn hand_over<N>(
         let mut state = shared.lock();
         if !matches!(state.slots.front(), Some(Some(_))) {
             if state.workers == 0 {
-                // Nothing more comes. A gap would be a worker's panic, which the scope passes on.
+                // All pieces were received. A gap means that a worker panicked; the scope panics.
                 return Ok(());
             }
             let (guard, _) = shared
@@ -299,7 +298,7 @@ mod tests {
     use super::*;
     use crate::NoProgress;
 
-    /// Pieces `0..count`; piece `fails` fails, piece `panics` panics.
+    /// A job of pieces `0..count`; piece `fails` fails, piece `panics` panics.
     struct Count {
         count: u64,
         fails: Option<u64>,
@@ -340,7 +339,7 @@ mod tests {
             if number.is_multiple_of(3) {
                 std::thread::sleep(Duration::from_micros(200));
             }
-            assert_ne!(self.panics, Some(number), "as the test wants it");
+            assert_ne!(self.panics, Some(number), "a panic for this test");
             if self.fails == Some(number) {
                 return Err(Error::Options(format!("piece {number}")));
             }
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn first_failure_comes_after_all_pieces_before_it() {
+    fn the_first_failure_follows_all_pieces_before_it() {
         for n in [1, 4] {
             let mut job = Count::new(1_000_000);
             job.fails = Some(17);
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_sink_and_cancellation_end_it() {
+    fn a_failing_sink_and_cancellation_end_the_pipeline() {
         struct Stop(AtomicUsize);
         impl Progress for Stop {
             fn cancelled(&self) -> bool {
@@ -420,7 +419,7 @@ mod tests {
         let job = Count::new(u64::MAX);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run(&job, threads(3), &NoProgress, &mut |number, _, _| {
-                assert_ne!(number, 40, "as the test wants it");
+                assert_ne!(number, 40, "a panic for this test");
                 Ok(())
             })
         }));

@@ -1,19 +1,20 @@
-//! How long work tells of itself, and is told to stop.
+//! Progress reports and cancellation of long operations.
 
-/// Hears how far a long piece of work is, and may end it.
+/// Receives the progress of a long operation, and may cancel it.
 pub trait Progress: Sync {
-    /// `content` more bytes of content are done, and `stored` more bytes are written or read.
+    /// Reports that `content` more bytes of content were processed, and `stored` more bytes were
+    /// written or read.
     fn advance(&self, content: u64, stored: u64) {
         let _ = (content, stored);
     }
 
-    /// Whether the work is to end now with [`crate::Error::Cancelled`].
+    /// Whether the operation should stop with [`crate::Error::Cancelled`].
     fn cancelled(&self) -> bool {
         false
     }
 }
 
-/// Hears nothing and ends nothing.
+/// Ignores progress and never cancels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoProgress;
 

@@ -1,27 +1,27 @@
-//! Bytes at an offset: the one way in which everything here is read.
+//! Reading bytes at an offset.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Something that gives bytes at an offset, from any number of threads at once.
+/// A source of bytes at an offset, usable from several threads at once.
 ///
-/// Answered by a file, a slice, a decoded stream, the payload of a dump that is about to be
-/// written. No reader keeps a position; files are read with pread(2), never mapped (a map of a
-/// file that somebody shortens is a SIGBUS).
+/// Implemented by files, slices, decoded streams, and the payload of a dump being written. There is
+/// no current position. Files are read with pread(2) and not mapped, because truncating a mapped
+/// file causes SIGBUS.
 pub trait ReadAt: Send + Sync {
-    /// How many bytes there are. May be costly: a foreign compressed stream does not say, and is
-    /// decoded to its end the first time somebody asks.
+    /// The number of bytes. May be slow: the first call decodes a foreign compressed stream to its
+    /// end.
     ///
     /// # Errors
     ///
-    /// What the system says; of decoded content an [`crate::Error`] within
+    /// A system error; for decoded content an [`crate::Error`] inside it
     /// ([`crate::Error::in_io`]).
     fn size(&self) -> io::Result<u64>;
 
-    /// Reads at most `buf.len()` bytes at `offset` and says how many; 0 only at the end, beyond
-    /// it, or for an empty `buf`.
+    /// Reads up to `buf.len()` bytes at `offset`. Returns the number of bytes read; 0 only at or
+    /// after the end, or for an empty `buf`.
     ///
     /// # Errors
     ///
@@ -40,11 +40,14 @@ pub trait ReadAt: Send + Sync {
         }
         Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            format!("{} bytes wanted at {offset:#x}, {got} are there", buf.len()),
+            format!(
+                "read at {offset:#x}: found {got} bytes, expected {}",
+                buf.len()
+            ),
         ))
     }
 
-    /// Fills as much of `buf` as there is from `offset`, and says how much that was.
+    /// Fills `buf` from `offset`, up to the end. Returns the number of bytes read.
     ///
     /// # Errors
     ///
@@ -65,8 +68,8 @@ pub trait ReadAt: Send + Sync {
         Ok(done)
     }
 
-    /// Whether `len` bytes at `offset` are known, without reading them, to be zero. `false` means
-    /// only that nobody knows.
+    /// Whether `len` bytes at `offset` are known to be zero without reading them. `false` means that
+    /// it is not known.
     fn known_zero(&self, offset: u64, len: u64) -> bool {
         let _ = (offset, len);
         false
@@ -104,7 +107,7 @@ impl ReadAt for File {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        // pread(2) takes a signed offset; nothing lies beyond it.
+        // pread(2) takes a signed offset; a file cannot extend beyond it.
         if i64::try_from(offset).is_err() {
             return Ok(0);
         }
@@ -140,7 +143,7 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
-/// A part of another source: `len` bytes from `start`. What lies outside does not exist.
+/// A part of another source: `len` bytes at `start`.
 #[derive(Debug, Clone)]
 pub struct Window<R> {
     inner: R,
@@ -149,8 +152,8 @@ pub struct Window<R> {
 }
 
 impl<R: ReadAt> Window<R> {
-    /// The window of `len` bytes at `start`. It may reach beyond the end of `inner`; reads there
-    /// come back short, as the source itself would answer.
+    /// A window of `len` bytes at `start`. It may extend beyond the end of `inner`; reads there are
+    /// short, as those of the source.
     pub fn new(inner: R, start: u64, len: u64) -> Self {
         Self {
             inner,
@@ -186,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn window_ends_where_it_says_and_where_the_source_ends() {
+    fn window_ends_at_its_length_or_at_the_end_of_the_source() {
         let bytes: Vec<u8> = (0..10).collect();
         let window = Window::new(bytes, 4, 20);
         assert_eq!(window.size().unwrap(), 6);

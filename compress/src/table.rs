@@ -1,8 +1,8 @@
-//! Where each frame of a stored stream lies, and what it holds.
+//! The offsets and lengths of a stream's frames.
 
 use crate::Error;
 
-/// What the index of a seal keeps of one frame.
+/// The entry of a frame in a seal's index.
 ///
 /// | bytes | field           |
 /// |-------|-----------------|
@@ -11,47 +11,47 @@ use crate::Error;
 /// | 8..12 | `stored_check`  |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Bytes of the frame as it is stored.
+    /// Size of the stored frame.
     pub stored_len: u32,
-    /// Of the content. zstd: the frame's last four bytes, which are the low half of its XXH64.
-    /// gzip: its CRC-32. Uncompressed: the low half of its XXH64.
+    /// Check of the content. zstd: the frame's last four bytes, the low half of the content's XXH64.
+    /// gzip: the content's CRC-32. Uncompressed: the low half of the content's XXH64.
     pub content_check: u32,
-    /// The high half of the XXH64 of the frame as it is stored.
+    /// The high half of the XXH64 of the stored frame.
     pub stored_check: u32,
 }
 
-/// One frame: where it is stored and what part of the content it holds.
+/// One frame: its offsets and lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Counted from 0.
+    /// Number, from 0.
     pub number: u64,
-    /// Where it is stored, from the beginning of the stream.
+    /// Offset in the stored stream.
     pub offset: u64,
-    /// Where its content begins in the whole content.
+    /// Offset of its content in the whole content.
     pub content_offset: u64,
-    /// Bytes of content.
+    /// Size of its content.
     pub content_len: u32,
-    /// Its entry. The checks are 0 in a table that was made by scanning.
+    /// Its entry. The checks are 0 in a table made by a walk.
     pub entry: Entry,
 }
 
-/// Frames between two marks.
+/// Number of frames between two marks.
 const STEP: usize = 64;
 
 /// All frames of a stream, in order and without gaps.
 ///
-/// Takes 12 bytes per frame, and 4 more if the frames hold different amounts of content.
+/// Needs 12 bytes per frame, and 4 more if the frames' content lengths differ.
 #[derive(Debug, Clone, Default)]
 pub struct FrameTable {
     frame_size: u32,
     entries: Vec<Entry>,
-    /// Content length of each frame; empty while all but the last hold `frame_size` bytes.
+    /// Content length of each frame; empty while all except the last have `frame_size` bytes.
     lens: Vec<u32>,
-    /// Of each `STEP`th frame: where it is stored and where its content begins.
+    /// Stored offset and content offset of every `STEP`th frame.
     marks: Vec<(u64, u64)>,
     stored_len: u64,
     content_len: u64,
-    /// Content of the last frame.
+    /// Content length of the last frame.
     last_len: u32,
 }
 
@@ -64,14 +64,14 @@ impl FrameTable {
         }
     }
 
-    /// Adds the next frame, which holds `content_len` bytes. `None` if the sums overflow or there is
-    /// no memory for it.
+    /// Adds the next frame, with `content_len` bytes of content. `None` if the sums overflow or memory
+    /// is exhausted.
     #[must_use]
     pub fn push(&mut self, content_len: u32, entry: Entry) -> Option<()> {
         let stored = self.stored_len.checked_add(entry.stored_len.into())?;
         let content = self.content_len.checked_add(content_len.into())?;
         let count = self.entries.len();
-        // A file decides how many there are.
+        // The number of frames comes from a file.
         self.entries.try_reserve(1).ok()?;
         let odd = content_len > self.frame_size || count > 0 && self.last_len != self.frame_size;
         if odd && self.lens.is_empty() {
@@ -93,38 +93,38 @@ impl FrameTable {
         Some(())
     }
 
-    /// How many frames.
+    /// Number of frames.
     pub fn count(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Content bytes of each frame, the last one aside, unless frames differ.
+    /// Content length of each frame except the last, if the table is uniform.
     pub fn frame_size(&self) -> u32 {
         self.frame_size
     }
 
-    /// Whether all frames but the last hold [`Self::frame_size`] bytes, and the last no more.
+    /// Whether all frames except the last have [`Self::frame_size`] bytes, and the last no more.
     pub fn is_uniform(&self) -> bool {
         self.lens.is_empty()
     }
 
-    /// The largest content of a frame.
+    /// The largest content length of a frame.
     pub fn largest(&self) -> u32 {
         let most = self.lens.iter().copied().max();
         most.unwrap_or(0).max(self.last_len.max(self.frame_size))
     }
 
-    /// Bytes of all frames as they are stored.
+    /// Total stored size of all frames.
     pub fn stored_len(&self) -> u64 {
         self.stored_len
     }
 
-    /// Bytes of content.
+    /// Total content length.
     pub fn content_len(&self) -> u64 {
         self.content_len
     }
 
-    /// Entries as they stand in a seal.
+    /// The entries, as in a seal's index.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -134,10 +134,10 @@ impl FrameTable {
         let at = usize::try_from(number).ok()?;
         let entry = *self.entries.get(at)?;
         let mark = at / STEP;
-        // There is a mark for each STEP entries begun.
+        // There is a mark for every STEP entries.
         let (mut offset, mut content_offset) = self.marks[mark];
         for before in mark * STEP..at {
-            // Neither overflows: `push` has added them up.
+            // `push` has checked that the sums do not overflow.
             offset += u64::from(self.entries[before].stored_len);
             content_offset += u64::from(self.len_of(before));
         }
@@ -150,7 +150,7 @@ impl FrameTable {
         })
     }
 
-    /// The frame that holds the content byte at `offset`, if one does.
+    /// The frame that contains the content byte at `offset`.
     pub fn find(&self, offset: u64) -> Option<Frame> {
         if offset >= self.content_len {
             return None;
@@ -158,7 +158,7 @@ impl FrameTable {
         if self.is_uniform() {
             return self.get(offset / u64::from(self.frame_size));
         }
-        // The first mark is at content 0, so one is not greater than `offset`.
+        // The first mark is at content 0, so at least one is at or before `offset`.
         let mark = self
             .marks
             .partition_point(|(_, content)| *content <= offset)
@@ -179,7 +179,7 @@ impl FrameTable {
     }
 }
 
-/// The error of sums that do not fit into 64 bits.
+/// The error for sums that exceed 64 bits.
 pub(crate) fn too_long() -> Error {
     Error::Limit {
         what: "a stream's length".into(),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_one_size_are_found_by_division_and_others_by_search() {
+    fn frames_are_found_by_content_offset_if_sizes_are_equal_or_differ() {
         for odd in [false, true] {
             let mut table = FrameTable::new(100);
             let lens: Vec<u32> = (0..1000)

@@ -1,20 +1,20 @@
-//! Content that is all alike: zeros, and one page again and again.
+//! Detection of zeros and of a repeated page.
 
-/// The distance at which content is looked at for repetition.
+/// The size of a repeated page.
 pub(crate) const PERIOD: usize = 4096;
 
-/// Whether every byte is 0. Ends at the first that is not; of no bytes, it is true.
+/// Whether all bytes are 0; true for no bytes.
 ///
-/// For a sink of [`crate::Stream::decode`] that would rather leave a hole than write zeros.
+/// A sink of [`crate::Stream::decode`] can use it to write holes instead of zeros.
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Comparing a slice with itself, one byte further, is a memcmp at the machine's full speed.
+    // Comparing the slice with itself, shifted by one byte, compiles to a memcmp.
     match bytes {
         [] => true,
         [first, rest @ ..] => *first == 0 && bytes[..rest.len()] == *rest,
     }
 }
 
-/// The first [`PERIOD`] bytes, if all of `bytes` is made of them.
+/// The first [`PERIOD`] bytes, if `bytes` is a repetition of them.
 pub(crate) fn repeated(bytes: &[u8]) -> Option<&[u8]> {
     let (first, rest) = bytes.split_at_checked(PERIOD)?;
     (bytes[..rest.len()] == *rest).then_some(first)
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_byte_anywhere_is_not_zero() {
+    fn one_nonzero_byte_at_any_offset_is_found() {
         assert!(is_zero(&[]));
         for len in [1, 7, 8, 9, 64, 4097] {
             let mut bytes = vec![0; len];
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn repetition_ends_with_one_other_byte() {
+    fn one_different_byte_ends_a_repetition() {
         let page: Vec<u8> = (0..PERIOD).map(|i| (i * 7) as u8).collect();
         let mut bytes = page.repeat(5);
         bytes.truncate(4 * PERIOD + 100);

@@ -1,38 +1,38 @@
-//! The outer structure of zstd streams: what lies around the compressed blocks.
+//! The outer structure of zstd streams, without the content of blocks.
 //!
-//! RFC 8878, "Zstandard Compression and the 'application/zstd' Media Type", and the seekable
-//! format that the zstd project publishes with its library (version 0.1.0). All numbers are
-//! little-endian. Nothing here decodes a block.
+//! RFC 8878, "Zstandard Compression and the 'application/zstd' Media Type", and version 0.1.0 of the
+//! seekable format in the zstd library's `contrib`. All numbers are little-endian. This module does
+//! not decode blocks.
 
 /// RFC 8878 3.1.1: the first four bytes of a frame.
 pub const MAGIC: u32 = 0xFD2F_B528;
 /// RFC 8878 3.1.2: skippable frames begin with this number or one of the fifteen after it.
 pub const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
-/// Bytes of a skippable frame before its content: magic and content length (`u32`).
+/// Size of a skippable frame's header: magic and content length (`u32`).
 pub const SKIPPABLE_HEADER_LEN: usize = 8;
 /// The skippable magic of a seek table.
 pub const SEEK_TABLE_MAGIC: u32 = 0x184D_2A5E;
 /// The last four bytes of a seek table.
 pub const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
-/// Bytes of a seek table's footer: number of frames (`u32`), descriptor, [`SEEKABLE_MAGIC`].
+/// Size of a seek table's footer: number of frames (`u32`), descriptor, [`SEEKABLE_MAGIC`].
 pub const SEEK_FOOTER_LEN: usize = 9;
-/// Bytes of a seek table entry with a checksum: compressed length, content length, low half of
-/// the content's XXH64.
+/// Size of a seek table entry with a checksum: compressed length, content length, low half of the
+/// content's XXH64.
 pub const SEEK_ENTRY_LEN: usize = 12;
 /// The footer's descriptor for entries with checksums; all other bits are 0.
 pub const SEEK_DESCRIPTOR: u8 = 0x80;
-/// Frames that a seek table may list at most.
+/// Maximum number of frames in a seek table.
 pub const SEEK_MAX_FRAMES: u64 = 0x0800_0000;
-/// Bytes of a frame header at most: magic, descriptor, window, dictionary 4, content size 8.
+/// Maximum size of a frame header: magic, descriptor, window, dictionary 4, content size 8.
 pub const FRAME_HEADER_MAX: usize = 18;
-/// Bytes of a block header.
+/// Size of a block header.
 pub const BLOCK_HEADER_LEN: usize = 3;
-/// Bytes of a frame's checksum, at its end.
+/// Size of a frame's checksum, at its end.
 pub const CHECKSUM_LEN: usize = 4;
-/// RFC 8878 3.1.1.2.4: content of a block at most.
+/// RFC 8878 3.1.1.2.4: maximum content size of a block.
 pub const BLOCK_MAX: u32 = 128 << 10;
 
-/// Whether `magic` begins a skippable frame.
+/// Whether `magic` is that of a skippable frame.
 pub fn is_skippable(magic: u32) -> bool {
     magic & 0xFFFF_FFF0 == SKIPPABLE_MAGIC
 }
@@ -40,21 +40,21 @@ pub fn is_skippable(magic: u32) -> bool {
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Bytes of the header, with its magic.
+    /// Size of the header, including its magic.
     pub len: usize,
-    /// Bytes of content that the decoder must keep.
+    /// Window size: content that the decoder must keep.
     pub window: u64,
-    /// Content length, if the header says it.
+    /// Content length, if the header states it.
     pub content_len: Option<u64>,
     /// Whether a checksum follows the last block.
     pub checksum: bool,
-    /// The dictionary it was made with; 0 if none is named.
+    /// Dictionary id; 0 if there is none.
     pub dictionary: u32,
 }
 
 impl FrameHeader {
-    /// Parses the header at the beginning of `bytes`, which should hold [`FRAME_HEADER_MAX`] bytes
-    /// if there are so many. `None`: too short, another magic, or a reserved bit is set.
+    /// Parses the header at the beginning of `bytes`, which should have [`FRAME_HEADER_MAX`] bytes if
+    /// the stream has. `None` if `bytes` is too short, has another magic, or sets a reserved bit.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*magic) != MAGIC {
@@ -102,14 +102,14 @@ impl FrameHeader {
 /// A block's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockHeader {
-    /// Whether it is the frame's last.
+    /// Whether the block is the frame's last.
     pub last: bool,
-    /// Bytes of the block behind the header.
+    /// Size of the block without its header.
     pub stored_len: u32,
 }
 
 impl BlockHeader {
-    /// Parses a block header. `None` if its type is reserved or its size beyond [`BLOCK_MAX`].
+    /// Parses a block header. `None` if its type is reserved or its size exceeds [`BLOCK_MAX`].
     pub fn parse(bytes: [u8; BLOCK_HEADER_LEN]) -> Option<Self> {
         let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
         let size = word >> 3;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_engine_are_understood() {
+    fn headers_of_the_zstd_library_are_parsed() {
         for len in [0, 1, 255, 256, 300, 65791, 65792, 1 << 20] {
             let frame = zstd::bulk::compress(&vec![7; len], 3).unwrap();
             let header = FrameHeader::parse(&frame).unwrap();

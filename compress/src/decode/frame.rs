@@ -1,4 +1,4 @@
-//! One frame at a time, anywhere in a stream whose frames are known.
+//! Decoding of single frames of a stream whose frames are known.
 
 use std::sync::Arc;
 
@@ -13,16 +13,15 @@ use crate::table::Frame;
 use crate::zstd_format::{CHECKSUM_LEN, FrameHeader};
 use crate::{Codec, Error, ReadAt, Window};
 
-/// How frames of a stream are stored, and how far they are checked.
+/// The codec of a stream's frames, and whether they have checks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) codec: Codec,
-    /// Whether the checks of the frames' entries are known. They are not if the index has been
-    /// made by scanning.
+    /// Whether the table has checks. A table made by a walk has none.
     pub(crate) checked: bool,
 }
 
-/// A decoder that is used again and again, by one thread.
+/// A reusable decoder for one thread.
 #[derive(Default)]
 pub(crate) struct FrameDecoder {
     zstd: Option<DCtx<'static>>,
@@ -31,8 +30,8 @@ pub(crate) struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Decodes `frame` of `source` into `out`, which has as many bytes as the frame has content.
-    /// Everything that is known about the frame is checked; after an error `out` holds anything.
+    /// Decodes `frame` of `source` into `out`, which must have the frame's content length, and applies
+    /// all checks. After an error the content of `out` is unspecified.
     pub(crate) fn decode(
         &mut self,
         source: &dyn ReadAt,
@@ -50,7 +49,7 @@ impl FrameDecoder {
             }
             return Ok(());
         }
-        // The table's frames are within the source, and no longer than a frame can be.
+        // The table's frames are within the source and of bounded length.
         self.stored.resize(frame.entry.stored_len as usize, 0);
         read(source, kind, frame, &mut self.stored)?;
         if kind.checked {
@@ -70,7 +69,7 @@ impl FrameDecoder {
                 let header = FrameHeader::parse(stored);
                 let small = header.is_some_and(|h| h.window < frame.content_len.into());
                 let len = if small && !kind.checked {
-                    in_its_window(stored, frame, out)?
+                    decode_streaming(stored, frame, out)?
                 } else {
                     let context = self.zstd.get_or_insert_with(DCtx::create);
                     context
@@ -98,8 +97,8 @@ impl FrameDecoder {
                     len as u64,
                     frame.content_len.into(),
                 )?;
-                if !kind.checked && holds_magic(stored) {
-                    // The engine ends with the first member, whatever is behind that.
+                if !kind.checked && contains_magic(stored) {
+                    // The decoder ends after the first member and ignores what follows.
                     let end = super::first_end(stored, Codec::Gzip)?;
                     same(kind, frame, "stored length", end, stored.len() as u64)?;
                 }
@@ -123,10 +122,10 @@ impl FrameDecoder {
     }
 }
 
-/// Decodes a zstd frame whose window is smaller than its content, as a stream: a decoder that has
-/// all of the content before it does not notice that a match reaches behind the window, and all
-/// others refuse the frame.
-fn in_its_window(stored: &[u8], frame: &Frame, out: &mut [u8]) -> Result<usize, Error> {
+/// Decodes a zstd frame whose window is smaller than its content with a streaming decoder, which
+/// rejects matches beyond the window. The one-pass decoder would accept such a frame, unlike other
+/// programs.
+fn decode_streaming(stored: &[u8], frame: &Frame, out: &mut [u8]) -> Result<usize, Error> {
     let at = |error| match error {
         Error::Broken {
             found, expected, ..
@@ -143,7 +142,7 @@ fn in_its_window(stored: &[u8], frame: &Frame, out: &mut [u8]) -> Result<usize, 
         return Ok(0);
     };
     let mut len = 0;
-    // Once more, for the checksum.
+    // One more byte, so that the decoder checks the checksum.
     let mut more = [0];
     loop {
         let rest = match len < out.len() {
@@ -157,8 +156,8 @@ fn in_its_window(stored: &[u8], frame: &Frame, out: &mut [u8]) -> Result<usize, 
     }
 }
 
-/// As much of `frame`'s content as decodes from its front, whatever its checks say: nothing if its
-/// header does not.
+/// The beginning of `frame`'s content, as far as it decodes, without checks; empty if the header is
+/// damaged.
 pub(crate) fn front(
     source: &Arc<dyn ReadAt>,
     codec: Codec,
@@ -169,11 +168,11 @@ pub(crate) fn front(
         frame.offset,
         frame.entry.stored_len.into(),
     );
-    // A frame of ours has no larger window; one that claims it is damaged.
+    // Frames of livecore have no larger window; one that states it is damaged.
     let Some(mut pass) = super::Pass::new(Arc::new(stored), codec, FRAME_MAX.into()) else {
         return Ok(Vec::new());
     };
-    // FRAME_MAX at most.
+    // At most FRAME_MAX.
     let mut content = vec![0; frame.content_len as usize];
     let mut len = 0;
     while len < content.len() {
@@ -188,7 +187,7 @@ pub(crate) fn front(
     Ok(content)
 }
 
-/// The check of a frame's content that an index keeps.
+/// The check of a frame's content, as in an index entry.
 pub(crate) fn content_check(codec: Codec, content: &[u8]) -> u32 {
     match codec {
         Codec::Gzip => crc32fast::hash(content),
@@ -196,10 +195,10 @@ pub(crate) fn content_check(codec: Codec, content: &[u8]) -> u32 {
     }
 }
 
-/// Whether a member in these bytes could have another one behind it.
-fn holds_magic(stored: &[u8]) -> bool {
-    let mut behind = stored.windows(MAGIC.len()).skip(1);
-    behind.any(|bytes| bytes == MAGIC)
+/// Whether these bytes may contain a second member.
+fn contains_magic(stored: &[u8]) -> bool {
+    let mut windows = stored.windows(MAGIC.len()).skip(1);
+    windows.any(|bytes| bytes == MAGIC)
 }
 
 fn read(source: &dyn ReadAt, kind: Kind, frame: &Frame, out: &mut [u8]) -> Result<(), Error> {

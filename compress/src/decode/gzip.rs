@@ -1,4 +1,4 @@
-//! gzip members from the front of a stream.
+//! Sequential decoding of gzip members.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -7,16 +7,16 @@ use super::{Decoded, Engine, Next};
 use crate::gzip_format::{HEADER_MAX, MAGIC, MemberHeader, NoHeader, TRAILER_LEN};
 use crate::{Codec, Error};
 
-/// Bytes of a header that are looked at first.
+/// Number of bytes of a header to read first.
 const HEADER_USUAL: usize = 512;
 
-/// Content that is inflated at once.
+/// Number of bytes to inflate at a time.
 const AT_ONCE: usize = 16 << 10;
 
 /// Inflates members, and checks their trailers.
 pub(super) struct Inflate {
     engine: Decompress,
-    /// Of the member's content.
+    /// CRC-32 of the member's content.
     sum: crc32fast::Hasher,
     len: u32,
 }
@@ -55,7 +55,7 @@ impl Engine for Inflate {
                         region: region(),
                         offset: at,
                         found: format!("header {:02x?}", &head[..head.len().min(10)]),
-                        expected: "no reserved flags, and the header's own CRC".into(),
+                        expected: "no reserved flags, and a matching header CRC".into(),
                     });
                 }
                 Err(NoHeader::Wrong) => return Ok(Next::Other),
@@ -69,7 +69,7 @@ impl Engine for Inflate {
     }
 
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded {
-        // The engine keeps to itself what it has made when it comes upon damage.
+        // The decoder drops its output when it finds damage: limit the loss.
         let len = out.len().min(AT_ONCE);
         let out = &mut out[..len];
         let (in_before, out_before) = (self.engine.total_in(), self.engine.total_out());

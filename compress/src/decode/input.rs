@@ -1,24 +1,24 @@
-//! Stored bytes, piece by piece from the front.
+//! Buffered sequential input.
 
 use std::sync::Arc;
 
 use crate::zero::is_zero;
 use crate::{Error, ReadAt};
 
-/// Bytes read at once.
+/// Number of bytes to read at a time.
 const PIECE: usize = 512 << 10;
 
-/// Zeros that may follow a stream: what rounds it up to the block of a device, and no more.
+/// Maximum number of zeros after a stream, which pad it to the block size of a device.
 pub(crate) const PADDING_MAX: u64 = 64 << 10;
 
-/// A window that moves over a source.
+/// A buffer that moves over a source.
 pub(crate) struct Input {
     source: Arc<dyn ReadAt>,
     bytes: Vec<u8>,
-    /// The part of `bytes` that is not used up.
+    /// The part of `bytes` that is not consumed.
     from: usize,
     to: usize,
-    /// Where `bytes[to]` would come from.
+    /// Offset in the source of `bytes[to]`.
     next: u64,
 }
 
@@ -33,22 +33,22 @@ impl Input {
         }
     }
 
-    /// Bytes at hand.
+    /// The buffered bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.from..self.to]
     }
 
-    /// Where the bytes at hand begin.
+    /// Offset in the source of the buffered bytes.
     pub(crate) fn position(&self) -> u64 {
         self.next - (self.to - self.from) as u64
     }
 
-    /// Uses up the first `n` of the bytes at hand.
+    /// Consumes the first `n` buffered bytes.
     pub(crate) fn consume(&mut self, n: usize) {
         self.from += n.min(self.to - self.from);
     }
 
-    /// Sees to it that `want` bytes are at hand, or all that are left.
+    /// Buffers at least `want` bytes, or all that are left.
     pub(crate) fn ensure(&mut self, want: usize) -> Result<&[u8], Error> {
         if self.to - self.from >= want {
             return Ok(self.bytes());
@@ -74,7 +74,7 @@ impl Input {
         Ok(self.bytes())
     }
 
-    /// Whether all that is left is zero and could be padding. Uses it up if so.
+    /// Whether the rest of the source is padding: up to [`PADDING_MAX`] zeros. Consumes it if so.
     pub(crate) fn is_padding(&mut self) -> Result<bool, Error> {
         let left = self
             .ensure(PADDING_MAX as usize + 1)
@@ -86,19 +86,19 @@ impl Input {
         Ok(padding)
     }
 
-    /// The error of bytes that follow the last frame and are nothing.
+    /// The error for bytes after the last frame that are not a frame.
     pub(crate) fn trailing(&self) -> Error {
         let at = self.bytes();
         Error::Broken {
             region: "trailing bytes".into(),
             offset: self.position(),
             found: format!("{:02x?}", &at[..at.len().min(8)]),
-            expected: "the end of the stream, or zeros up to a block".into(),
+            expected: "the end of the stream, or zeros up to a block boundary".into(),
         }
     }
 }
 
-/// The error of a stream that ends within `region`, which begins at `offset`.
+/// The error for a stream that ends within `region`, which begins at `offset`.
 pub(crate) fn cut(region: String, offset: u64, end: u64, expected: &str) -> Error {
     Error::Broken {
         region,

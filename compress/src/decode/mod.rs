@@ -1,4 +1,4 @@
-//! Taking content out again: one frame at a time, or a foreign stream from its front.
+//! Decoding: one frame at a time, or a foreign stream from its beginning.
 
 pub(crate) mod frame;
 mod gzip;
@@ -11,66 +11,65 @@ use crate::{Codec, Error, ReadAt};
 
 use input::{Input, cut};
 
-/// A compressed stream being decoded from its front, whatever its codec: frames one after the
-/// other, padding behind them or not.
+/// One decoding pass over a compressed stream from its beginning: frames, and optional padding.
 pub(crate) struct Pass {
     input: Input,
     codec: Codec,
     engine: Box<dyn Engine>,
-    /// Frames begun.
+    /// Number of frames begun.
     frames: u64,
-    /// Where the frame that is being decoded began.
+    /// Offset of the current frame.
     frame_at: Option<u64>,
-    /// Where the first frame ended.
+    /// End of the first frame.
     first_end: Option<u64>,
-    /// Whether the frame's last block has been decoded, and what follows it is to be checked.
+    /// Whether the frame's last block was decoded and its trailer must be checked.
     at_trailer: bool,
-    /// Content that has been given.
+    /// Length of the content returned.
     made: u64,
-    /// As much of it as nothing speaks against: frames that ended as they should and, if the stream
-    /// has been cut off, what comes before the cut.
+    /// Length of the content that is known to be right: complete frames and, in a truncated stream,
+    /// the content before the end.
     sound: u64,
-    /// What follows the content that has been given.
+    /// The error that follows the content returned.
     failed: Option<Error>,
-    /// Bytes behind the last frame that no frame begins with.
+    /// Bytes after the last frame that are not a frame.
     trailing: Option<Error>,
 }
 
 /// One codec's part of a pass.
 trait Engine: Send {
-    /// Looks at the bytes at hand, gets ready for the frame that begins there and uses up what
-    /// [`Self::decode`] does not want to see of it. The frame's number is for errors.
+    /// Prepares for the frame at the current position, and consumes what [`Self::decode`] does not
+    /// need of it. The frame's number is for errors.
     fn begin(&mut self, input: &mut Input, number: u64) -> Result<Next, Error>;
 
-    /// Decodes a little of `stored` to the beginning of `out`.
+    /// Decodes some of `stored` to the beginning of `out`.
     fn decode(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded;
 
-    /// Bytes that follow the frame's last block and that [`Self::decode`] does not use up.
+    /// Number of bytes after the frame's last block that [`Self::decode`] does not consume.
     fn trailer_len(&self) -> usize;
 
-    /// Checks the trailer of [`Self::trailer_len`] bytes, which is in the stream at `at`. The frame's
+    /// Checks the trailer of [`Self::trailer_len`] bytes, at offset `at` of the stream. The frame's
     /// number is for errors.
     fn check(&mut self, trailer: &[u8], number: u64, at: u64) -> Result<(), Error>;
 
-    /// What decodes, in words: `a frame that decodes`.
+    /// The expectation in errors: `a frame that decodes`.
     fn expected(&self) -> &'static str;
 }
 
-/// What comes next in a stream.
+/// What follows in a stream.
 enum Next {
     /// A frame.
     Frame,
-    /// Nothing, or something that no frame begins with.
+    /// The end, or bytes that are not a frame.
     Other,
 }
 
-/// What became of some stored bytes.
+/// The result of decoding some bytes.
 struct Decoded {
-    /// Bytes used up.
+    /// Number of stored bytes consumed.
     used: usize,
-    /// Bytes of content.
+    /// Number of content bytes produced.
     made: usize,
-    /// Whether the frame has ended, or why it cannot be decoded.
+    /// Whether the frame has ended, or why it does not decode.
     ended: Result<bool, String>,
 }
 
@@ -148,7 +147,7 @@ impl Pass {
         }
     }
 
-    /// Ends the frame, if its trailer is right.
+    /// Checks the frame's trailer and ends the frame.
     fn end(&mut self, number: u64, frame_at: u64) -> Result<(), Error> {
         let (at, len) = (self.input.position(), self.engine.trailer_len());
         let stored = self.input.ensure(len)?;
@@ -167,7 +166,7 @@ impl Pass {
         Ok(())
     }
 
-    /// The error of a stream that ends here, within a frame.
+    /// The error for a stream that ends here, within a frame.
     fn cut(&mut self, number: u64, frame_at: u64, lost: &str) -> Error {
         self.sound = self.made;
         cut(self.codec.region(number), frame_at, self.position(), lost)
@@ -194,25 +193,25 @@ impl Pass {
         }
     }
 
-    /// What follows the last frame, if the pass has ended at something that is no frame.
+    /// The error about bytes after the last frame, if the pass ended at such bytes.
     pub(crate) fn trailing(&self) -> Option<&Error> {
         self.trailing.as_ref()
     }
 
-    /// How much of the content from the front may be believed although the pass has failed: frames
-    /// that ended as they should and, if the stream has been cut off, what comes before the cut. In
-    /// a frame that is damaged, content before the place where a decoder notices may be wrong.
+    /// Length of the content that is known to be right after a failure: complete frames and, in a
+    /// truncated stream, the content before the end. In a damaged frame, content before the offset at
+    /// which the decoder fails may be wrong.
     pub(crate) fn sound(&self) -> u64 {
         self.sound
     }
 
-    /// Stored bytes used up so far.
+    /// Number of stored bytes consumed.
     pub(crate) fn position(&self) -> u64 {
         self.input.position()
     }
 }
 
-/// Where the first frame or member in `stored` ends.
+/// End of the first frame or member in `stored`.
 pub(crate) fn first_end(stored: &[u8], codec: Codec) -> Result<u64, Error> {
     let Some(mut pass) = Pass::new(Arc::new(stored.to_vec()), codec, u64::MAX) else {
         return Ok(stored.len() as u64);
@@ -221,7 +220,7 @@ pub(crate) fn first_end(stored: &[u8], codec: Codec) -> Result<u64, Error> {
     loop {
         let read = pass.read(&mut out);
         match (pass.first_end, read) {
-            // What is wrong behind it is no matter of this frame.
+            // Errors after the frame do not matter.
             (Some(end), _) => return Ok(end),
             (None, Ok(_)) => {}
             (None, Err(error)) => return Err(error),

@@ -1,4 +1,4 @@
-//! zstd frames from the front of a stream, skippable ones included.
+//! Sequential decoding of zstd frames, including skippable ones.
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
@@ -11,16 +11,16 @@ use crate::{Codec, Error};
 pub(super) struct Blocks {
     context: DCtx<'static>,
     max_window: u64,
-    /// Bytes that the library wants next: a header, a block. Given more, it would keep to itself
-    /// what it decodes before it comes upon damage.
+    /// Number of bytes that the library asks for next: a header or a block. With more input, it would
+    /// drop output when it finds damage later.
     wanted: usize,
 }
 
-/// Bytes that the library wants first.
+/// Number of bytes that the library asks for first.
 const FIRST: usize = 5;
 
 impl Blocks {
-    /// An engine that refuses frames with a larger window.
+    /// An engine that rejects frames with a window above `max_window`.
     pub(super) fn new(max_window: u64) -> Self {
         Self {
             context: DCtx::create(),
@@ -43,7 +43,7 @@ impl Engine for Blocks {
             });
         }
         let Some(header) = FrameHeader::parse(head) else {
-            // A header cut short is a frame, not garbage.
+            // A truncated header is a truncated frame, not other bytes.
             let begun = head.len().min(4);
             if head[..begun] == MAGIC.to_le_bytes()[..begun] && head.len() < FRAME_HEADER_MAX {
                 let end = at + head.len() as u64;
@@ -59,7 +59,7 @@ impl Engine for Blocks {
                 limit: self.max_window,
             });
         }
-        // The library's own limit, which counts in powers of two, has to let it through.
+        // Raise the library's own limit, a power of two, as needed.
         let log = header.window.max(1 << 10).next_power_of_two().ilog2();
         self.context
             .set_parameter(DParameter::WindowLogMax(log.clamp(27, 31)))
@@ -89,7 +89,7 @@ impl Engine for Blocks {
     }
 
     fn trailer_len(&self) -> usize {
-        // The library has checked the frame's checksum.
+        // The library checks the checksum.
         0
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use crate::seal::format::{FRAME_MAX, FRAME_UNIT};
 use crate::{Codec, Error};
 
-/// How bytes are to be stored.
+/// Options of an encoder.
 ///
 /// ```
 /// use livecore_compress::{Codec, Encoding};
@@ -18,23 +18,23 @@ use crate::{Codec, Error};
 pub struct Encoding {
     /// The codec.
     pub codec: Codec,
-    /// The codec's level; its default (gzip 6, zstd 3) if none is given. zstd has -7 to 22, gzip
-    /// 1 to 12 ([`Shape::Single`] 1 to 9).
+    /// Compression level; the default is gzip 6 or zstd 3. zstd has -7 to 22, gzip 1 to 12
+    /// ([`Shape::Single`] 1 to 9).
     pub level: Option<i32>,
-    /// Content bytes per frame: a multiple of 4096 up to 64 MiB. Default 1 MiB.
+    /// Content size of a frame: a multiple of 4096 up to 64 MiB. Default 1 MiB.
     pub frame_size: u32,
-    /// Workers.
+    /// Number of worker threads.
     pub threads: NonZeroUsize,
-    /// Bytes from the content's beginning of which a seal gets a second copy
-    /// ([`Shape::Frames`] only). Default none.
+    /// Number of bytes at the beginning of the content to copy into the seal ([`Shape::Frames`]
+    /// only). Default 0.
     pub copy: u64,
 }
 
 impl Encoding {
-    /// The default content of a frame.
+    /// The default frame size.
     pub const FRAME_SIZE: u32 = 1 << 20;
 
-    /// `codec` at its default level, frames of the default size, one worker.
+    /// `codec` at its default level, with the default frame size and one thread.
     pub fn new(codec: Codec) -> Self {
         Self {
             codec,
@@ -73,7 +73,7 @@ impl Encoding {
         self
     }
 
-    /// The level that will be used; 0 without a codec.
+    /// The level in effect; 0 without compression.
     pub fn effective_level(&self) -> i32 {
         self.level.unwrap_or(match self.codec {
             Codec::None => 0,
@@ -82,8 +82,8 @@ impl Encoding {
         })
     }
 
-    /// Whether the options make sense for `shape`. The encoders ask this first; whoever wants to
-    /// know before a file is made can ask too.
+    /// Checks that the options are valid for `shape`. The encoders call this first. Call it to check
+    /// options before creating a file.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Encoding {
         let size = self.frame_size;
         if size == 0 || size > FRAME_MAX || !size.is_multiple_of(FRAME_UNIT) {
             return Err(Error::Options(format!(
-                "frames of {size} bytes: a multiple of {FRAME_UNIT} up to {FRAME_MAX} is needed"
+                "frame size {size} must be a multiple of {FRAME_UNIT} up to {FRAME_MAX}"
             )));
         }
         let levels = match (self.codec, shape) {
@@ -108,10 +108,10 @@ impl Encoding {
         let (codec, from, to) = (self.codec, levels.start(), levels.end());
         let one = match shape {
             Shape::Frames => "",
-            Shape::Single => " in one piece",
+            Shape::Single => " as a single stream",
         };
         Err(Error::Options(format!(
-            "{codec}{one} has levels {from} to {to}, not {level}"
+            "level {level} for {codec}{one} must be between {from} and {to}"
         )))
     }
 }
@@ -123,11 +123,11 @@ impl Default for Encoding {
     }
 }
 
-/// What a stored stream looks like.
+/// The shape of a stored stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Independent frames of `frame_size` content bytes each: what a seal indexes.
+    /// Independent frames of `frame_size` bytes of content each, which a seal can index.
     Frames,
-    /// One gzip member or one zstd frame, as FreeBSD's kernel and savecore(8) leave it.
+    /// One gzip member or one zstd frame, as FreeBSD's kernel and savecore(8) write it.
     Single,
 }

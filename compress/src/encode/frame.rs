@@ -1,4 +1,4 @@
-//! One worker's engine for [`Shape::Frames`](crate::Shape::Frames): content in, a frame out.
+//! A worker's encoder for [`Shape::Frames`](crate::Shape::Frames).
 
 use libdeflater::{CompressionLvl, Compressor};
 use xxhash_rust::xxh64::xxh64;
@@ -11,21 +11,21 @@ use crate::table::Entry;
 use crate::zstd_format::CHECKSUM_LEN;
 use crate::{Codec, Error};
 
-/// Content above which zstd looks for matches far away.
+/// Frame size above which zstd uses long-distance matching.
 const LONG_MODE_ABOVE: u32 = 8 << 20;
 
-/// An engine that is used again and again, by one thread.
+/// A reusable encoder for one thread.
 pub(crate) enum FrameEncoder {
-    /// Nothing but digests.
+    /// Computes only digests.
     None,
-    /// libdeflate: a whole member at once.
+    /// libdeflate, which compresses a whole member at once.
     Gzip(Compressor),
     /// A context with its parameters set.
     Zstd(CCtx<'static>),
 }
 
 impl FrameEncoder {
-    /// An engine for `encoding`, which has been checked.
+    /// An encoder for `encoding`, which must have been checked.
     pub(crate) fn new(encoding: &Encoding) -> Result<Self, Error> {
         let level = encoding.effective_level();
         Ok(match encoding.codec {
@@ -48,7 +48,7 @@ impl FrameEncoder {
         })
     }
 
-    /// Makes `content` (up to 64 MiB) a frame in `out`, whose old bytes are dropped.
+    /// Replaces `out` with a frame of `content`, which has at most 64 MiB.
     pub(crate) fn encode(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<Entry, Error> {
         let content_check = match self {
             Self::None => {
@@ -68,7 +68,7 @@ impl FrameEncoder {
             }
         };
         Ok(Entry {
-            // A frame of at most 64 MiB does not grow beyond 32 bits.
+            // A frame of at most 64 MiB of content fits in 32 bits.
             stored_len: out.len() as u32,
             content_check,
             stored_check: (xxh64(out, 0) >> 32) as u32,
@@ -76,7 +76,7 @@ impl FrameEncoder {
     }
 }
 
-/// A member with its lengths in the extra field. Returns the CRC-32 of its content.
+/// Writes a member with its lengths in the extra field. Returns the CRC-32 of its content.
 fn gzip(engine: &mut Compressor, content: &[u8], out: &mut Vec<u8>) -> Result<u32, Error> {
     let bound = engine.deflate_compress_bound(content.len());
     out.resize(GZIP_DATA_HEADER_LEN + bound + TRAILER_LEN, 0);
@@ -85,7 +85,7 @@ fn gzip(engine: &mut Compressor, content: &[u8], out: &mut Vec<u8>) -> Result<u3
         .map_err(|e| Error::Options(e.to_string()))?;
     out.truncate(GZIP_DATA_HEADER_LEN + deflated);
     let crc = crc32fast::hash(content);
-    // Content and its frame have at most 64 MiB and some.
+    // Content and frame have little more than 64 MiB.
     let content_len = content.len() as u32;
     out.extend(crc.to_le_bytes());
     out.extend(content_len.to_le_bytes());
@@ -94,7 +94,7 @@ fn gzip(engine: &mut Compressor, content: &[u8], out: &mut Vec<u8>) -> Result<u3
     Ok(crc)
 }
 
-/// The header of a data member, whose every byte follows from its lengths.
+/// The header of a data member with these lengths.
 pub(crate) fn gzip_data_header(stored_len: u32, content_len: u32) -> [u8; GZIP_DATA_HEADER_LEN] {
     let mut header = [0; GZIP_DATA_HEADER_LEN];
     header[..10].copy_from_slice(&EXTRA_HEADER);
@@ -106,7 +106,7 @@ pub(crate) fn gzip_data_header(stored_len: u32, content_len: u32) -> [u8; GZIP_D
     header
 }
 
-/// What zstd says no to is an option: memory it cannot have, a parameter it does not know.
+/// An error of the zstd library about a parameter or memory.
 pub(super) fn refused(code: usize) -> Error {
     Error::Options(format!("zstd: {}", zstd_safe::get_error_name(code)))
 }

@@ -1,4 +1,4 @@
-//! [`Shape::Frames`](crate::Shape::Frames): independent frames, in parallel.
+//! The encoder for [`Shape::Frames`](crate::Shape::Frames): independent frames, in parallel.
 
 use std::io::Write;
 
@@ -21,7 +21,7 @@ struct Frames<'a> {
 
 impl Job for Frames<'_> {
     type Worker = Worker<FrameEncoder>;
-    /// Content bytes, the frame's entry, and the beginning of the content that is to be copied.
+    /// Content length, the frame's entry, and the content to copy into the seal.
     type Note = (u32, Entry, Vec<u8>);
 
     fn worker(&self) -> Result<Self::Worker, Error> {
@@ -40,7 +40,7 @@ impl Job for Frames<'_> {
     ) -> Result<Self::Note, Error> {
         let size = self.encoding.frame_size as usize;
         let (zeros, content, engine) = worker.content(self.source, number, size)?;
-        // A frame has at most FRAME_MAX bytes.
+        // At most FRAME_MAX.
         let len = zeros.unwrap_or(content.len()) as u32;
         let begins = number.saturating_mul(size as u64);
         let copied = self.encoding.copy.saturating_sub(begins).min(len.into()) as usize;

@@ -1,9 +1,9 @@
-//! Storing content: the parallel ordered encoder.
+//! The parallel ordered encoder.
 //!
-//! [`Shape::Frames`] cuts the content at every `frame_size` bytes and stores each piece by
-//! itself; the ordered pipeline does the pieces in parallel. A source that can be
-//! read anywhere is read by the workers, so reading (or walking a machine's memory) is as
-//! parallel as compressing. [`Shape::Single`] is what other tools leave: one member or one frame.
+//! [`Shape::Frames`] divides the content into pieces of `frame_size` bytes and stores each as an
+//! independent frame; the ordered pipeline encodes the frames in parallel. If the source can be read
+//! at any offset, the workers read it, so reading (or walking a machine's memory) is parallel too.
+//! [`Shape::Single`] writes one member or one frame, as other programs do.
 
 mod encoding;
 mod frame;
@@ -25,15 +25,15 @@ pub use stored::{Stored, write_seal};
 use frames::frames;
 use source::{At, Source, Turn};
 
-/// Stores all of `source`; workers read their frames themselves, at their offsets.
+/// Stores all of `source`; workers read their frames at their offsets.
 ///
-/// The same content gives the same bytes for any number of threads. `source` has as many bytes as
-/// its size says at the beginning.
+/// The output is the same for any number of threads. The size of `source` is read once, at the
+/// beginning.
 ///
 /// # Errors
 ///
-/// [`Error::Options`] as [`Encoding::check`]; [`Error::Read`], also if `source` turns out to have
-/// less than its size; [`Error::Write`]; [`Error::Cancelled`].
+/// [`Error::Options`] as [`Encoding::check`]; [`Error::Read`], also if `source` is shorter than its
+/// size; [`Error::Write`]; [`Error::Cancelled`].
 pub fn encode_at(
     source: &dyn ReadAt,
     encoding: &Encoding,
@@ -46,10 +46,9 @@ pub fn encode_at(
     encode(&At { source, len }, encoding, shape, out, progress)
 }
 
-/// Stores all that `source` gives until its end; workers take turns at reading it.
+/// Stores `source` up to its end; workers take turns reading it.
 ///
-/// The same content gives the same bytes for any number of threads, and the same as
-/// [`encode_at`].
+/// The output is the same for any number of threads, and the same as that of [`encode_at`].
 ///
 /// # Errors
 ///

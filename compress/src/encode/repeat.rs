@@ -1,25 +1,25 @@
-//! Frames that repeat one page, above all zeros: encoded once, then copied.
+//! A cache of encoded frames that repeat one page, such as zeros.
 
 use std::sync::Mutex;
 
 use crate::zero::{PERIOD, repeated};
 use crate::{Codec, Error};
 
-/// Pages remembered at most.
-const KEPT: usize = 16;
-/// Longest frame worth remembering. A page again and again is far shorter with either codec.
+/// Maximum number of cached frames.
+const CACHED: usize = 16;
+/// Maximum size of a cached frame. Repetitions of a page are much shorter with both codecs.
 const LONGEST: usize = 256 << 10;
 
-/// What has been made of frames of one repeated page.
+/// The encoded frames of repeated pages.
 ///
-/// An engine's output depends on nothing but the content, so a copy is the same bytes.
+/// The output of an encoder depends only on the content, so a copy is identical.
 pub(super) struct Repeats<N> {
-    /// Without a codec there is nothing to be saved.
+    /// Whether the cache is disabled: it is useless without compression.
     off: bool,
-    kept: Mutex<Vec<Kept<N>>>,
+    cached: Mutex<Vec<Encoded<N>>>,
 }
 
-struct Kept<N> {
+struct Encoded<N> {
     page: Vec<u8>,
     content_len: usize,
     stored: Vec<u8>,
@@ -30,11 +30,11 @@ impl<N: Copy> Repeats<N> {
     pub(super) fn new(codec: Codec) -> Self {
         Self {
             off: codec == Codec::None,
-            kept: Mutex::new(Vec::new()),
+            cached: Mutex::new(Vec::new()),
         }
     }
 
-    /// Encodes `content`, or `zeros` many zeros, into `out`: by a copy if that is known, else with
+    /// Encodes `content`, or that many `zeros`, into `out`: from the cache if possible, otherwise with
     /// `encode`.
     pub(super) fn encode(
         &self,
@@ -49,8 +49,10 @@ impl<N: Copy> Repeats<N> {
         };
         let page = page.filter(|_| !self.off && len >= PERIOD);
         if let Some(page) = page {
-            let kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-            let known = kept.iter().find(|k| k.content_len == len && k.page == page);
+            let cached = self.cached.lock().unwrap_or_else(|e| e.into_inner());
+            let known = cached
+                .iter()
+                .find(|k| k.content_len == len && k.page == page);
             if let Some(known) = known {
                 out.clear();
                 out.extend_from_slice(&known.stored);
@@ -62,9 +64,9 @@ impl<N: Copy> Repeats<N> {
             None => encode(content, out)?,
         };
         if let Some(page) = page.filter(|_| out.len() <= LONGEST) {
-            let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-            if kept.len() < KEPT {
-                kept.push(Kept {
+            let mut cached = self.cached.lock().unwrap_or_else(|e| e.into_inner());
+            if cached.len() < CACHED {
+                cached.push(Encoded {
                     page: page.to_vec(),
                     content_len: len,
                     stored: out.clone(),

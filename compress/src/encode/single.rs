@@ -1,15 +1,15 @@
-//! [`Shape::Single`](crate::Shape::Single): one gzip member or one zstd frame, in parallel.
+//! The encoder for [`Shape::Single`](crate::Shape::Single): one gzip member or one zstd frame, in
+//! parallel.
 //!
-//! **gzip.** Workers deflate one frame's content each, without looking at what was before it, and
-//! end it with an empty stored block, which brings the stream to a byte boundary (what zlib calls
-//! a sync flush). So the pieces can be put one behind the other. A last, empty block ends the
-//! stream; the CRC-32 of the whole is combined from those of the pieces. A window begun anew
-//! costs about 32 KiB of history per frame.
+//! **gzip.** Workers deflate the content of one frame each, without the history before it, and end
+//! it with an empty stored block at a byte boundary (a sync flush in zlib). The pieces can then be
+//! concatenated. A last, empty block ends the stream; the CRC-32 is combined from those of the
+//! pieces. Each frame loses about 32 KiB of history.
 //!
-//! **zstd.** The library's own workers cut the content into jobs, give each job the end of the
-//! one before it as history, and join the blocks. The job size is fixed, so that the bytes do not
-//! depend on the number of workers; there is always at least one, since without workers the
-//! library takes another way with other bytes. Content is read by the calling thread.
+//! **zstd.** The library's workers divide the content into jobs, use the end of the previous job as
+//! history, and join the blocks. The job size is fixed, so that the output does not depend on the
+//! number of workers. There is always at least one worker, because without workers the library
+//! produces other bytes. The calling thread reads the content.
 
 use std::io::Write;
 
@@ -27,9 +27,9 @@ use crate::pipeline::{self, Job};
 use crate::table::too_long;
 use crate::{Error, Progress};
 
-/// Content of one zstd job. The library's least is 512 KiB.
+/// Content size of a zstd job. The library's minimum is 512 KiB.
 const ZSTD_JOB: u32 = 2 << 20;
-/// Content that is read at once.
+/// Number of bytes to read at a time.
 const ZSTD_PIECE: usize = 1 << 20;
 
 struct Deflate<'a> {
@@ -40,11 +40,11 @@ struct Deflate<'a> {
 
 impl Job for Deflate<'_> {
     type Worker = Worker<Compress>;
-    /// Content bytes and their CRC-32.
+    /// Content length and CRC-32.
     type Note = (usize, u32);
 
     fn worker(&self) -> Result<Self::Worker, Error> {
-        // Levels have been checked: 1 to 9.
+        // The level has been checked: 1 to 9.
         let level = Compression::new(self.encoding.effective_level() as u32);
         Ok(Worker::new(Compress::new(level, false)))
     }
@@ -75,13 +75,13 @@ fn deflate(engine: &mut Compress, content: &[u8], out: &mut Vec<u8>) -> Result<(
     engine.reset();
     out.clear();
     loop {
-        // `total_in` counts from the reset and never beyond what it was given.
+        // `total_in` counts from the reset, and is at most the input's length.
         let done = engine.total_in() as usize;
         out.reserve((content.len() - done) / 2 + 4096);
         let status = engine
             .compress_vec(&content[done..], out, FlushCompress::Sync)
             .map_err(|e| Error::Options(format!("deflate: {e}")))?;
-        // Room left over means that the flush is complete.
+        // The flush is complete if output space is left.
         let complete = engine.total_in() as usize == content.len() && out.len() < out.capacity();
         if complete || status == Status::StreamEnd {
             return Ok(());

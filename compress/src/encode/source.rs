@@ -1,30 +1,30 @@
-//! Where the content of frames comes from: a source at offsets, or one that is read in turns.
+//! The source of frame content: random access, or sequential.
 
 use std::io::Read;
 use std::sync::Mutex;
 
 use crate::{Error, ReadAt};
 
-/// Where the content of frames comes from.
+/// The source of frame content.
 pub(super) trait Source: Sync {
-    /// Fills `frame` with the content of frame `number`, or empties it at the end. Called for
-    /// each number in order, never twice at once. A source that would rather read later returns
-    /// with [`Claimed::Later`], and [`Self::fetch`] is called with the same number.
+    /// Claims frame `number`. A sequential source fills `frame` with its content. Called for each
+    /// number in order, without overlap. After [`Claimed::Later`], [`Self::fetch`] is called with the
+    /// same number.
     fn claim(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<Claimed, Error>;
 
-    /// Fills `frame` with the content of a frame claimed as [`Claimed::Later`], or says how many
-    /// zeros are all that it holds.
+    /// Fills `frame` with the content of a frame claimed as [`Claimed::Later`], or returns its length
+    /// if it is all zeros.
     fn fetch(&self, number: u64, size: usize, frame: &mut Vec<u8>) -> Result<Option<usize>, Error>;
 }
 
-/// The answer to a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claimed {
-    /// There is no such frame: the content has ended.
+    /// The content has ended.
     End,
-    /// The frame has been read.
+    /// The frame was read.
     Here,
-    /// The frame can be fetched at any time, by anybody.
+    /// The frame can be fetched later, on any thread.
     Later,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct At<'a> {
 
 impl At<'_> {
     fn part(&self, number: u64, size: usize) -> (u64, usize) {
-        // A number whose offset is beyond 64 bits is beyond the end.
+        // An offset above 64 bits is after the end.
         let offset = number.saturating_mul(size as u64);
         let left = self.len.saturating_sub(offset);
         (offset, left.min(size as u64) as usize)
@@ -69,7 +69,7 @@ pub(super) struct Turn<'a>(pub(super) Mutex<&'a mut (dyn Read + Send)>);
 
 impl Source for Turn<'_> {
     fn claim(&self, _: u64, size: usize, frame: &mut Vec<u8>) -> Result<Claimed, Error> {
-        // A panic of the source ends the pipeline; nobody reads after it.
+        // After a panic the pipeline does not read the source again.
         let mut source = self.0.lock().unwrap_or_else(|e| e.into_inner());
         frame.resize(size, 0);
         let mut len = 0;
@@ -90,18 +90,18 @@ impl Source for Turn<'_> {
     }
 
     fn fetch(&self, _: u64, _: usize, _: &mut Vec<u8>) -> Result<Option<usize>, Error> {
-        // `claim` never says `Later`.
+        // `claim` never returns `Later`.
         Ok(None)
     }
 }
 
-/// Content of one frame, or what stands for it.
+/// The content of a claimed frame.
 struct Input {
     frame: Vec<u8>,
     claimed: Claimed,
 }
 
-/// What a worker has: its codec and a frame of content.
+/// The state of a worker: its encoder and a frame of content.
 pub(super) struct Worker<E> {
     input: Input,
     engine: E,
@@ -128,7 +128,7 @@ impl<E> Worker<E> {
         Ok(self.input.claimed != Claimed::End)
     }
 
-    /// The content of the frame claimed; `None` for zeros of the length given.
+    /// The content of the claimed frame, or its length if it is all zeros.
     pub(super) fn content(
         &mut self,
         source: &dyn Source,

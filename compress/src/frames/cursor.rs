@@ -1,9 +1,9 @@
-//! A place in a stream, and what is read and reported from there.
+//! The position of a frame walk, with reads and errors relative to it.
 
 use crate::decode::input::cut;
 use crate::{Codec, Error, ReadAt};
 
-/// Where the next frame begins.
+/// The start of the next frame.
 pub(super) struct Cursor<'a> {
     pub(super) source: &'a dyn ReadAt,
     pub(super) codec: Codec,
@@ -13,7 +13,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Fills as much of `buf` as there is at `at` before the end.
+    /// Fills `buf` from `at`, up to the end.
     pub(super) fn read(&self, buf: &mut [u8], at: u64) -> Result<usize, Error> {
         let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
@@ -22,7 +22,7 @@ impl Cursor<'_> {
             .map_err(Error::Read)
     }
 
-    /// Reads all of `buf` at `at`, which lies in the frame that begins here.
+    /// Fills `buf` from `at`, in the frame that begins here.
     pub(super) fn need(&self, buf: &mut [u8], at: u64, what: &str) -> Result<(), Error> {
         let got = self.read(buf, at)?;
         if got == buf.len() {
@@ -31,12 +31,12 @@ impl Cursor<'_> {
         Err(self.cut(at + got as u64, what))
     }
 
-    /// The error of a stream that ends at `end`, within the frame that begins here.
+    /// The error for a stream that ends at `end`, within the frame that begins here.
     pub(super) fn cut(&self, end: u64, what: &str) -> Error {
         cut(self.codec.region(self.number), self.at, end, what)
     }
 
-    /// The error of a frame that is not what it should be.
+    /// The error for a damaged frame.
     pub(super) fn broken(&self, found: String, expected: impl Into<String>) -> Error {
         Error::Broken {
             region: self.codec.region(self.number),

@@ -1,4 +1,4 @@
-//! Stepping over gzip members by the lengths that their writers put into the extra field.
+//! A walk over gzip members by the lengths in their extra fields.
 
 use super::cursor::Cursor;
 use super::{Found, FoundKind};
@@ -6,12 +6,12 @@ use crate::Error;
 use crate::gzip_format::{BGZIP, EMPTY_DEFLATE, MemberHeader, NoHeader, TRAILER_LEN};
 use crate::seal::format::{GZIP_DATA, GZIP_DATA_LEN, GZIP_FOOTER, GZIP_SEAL};
 
-/// Bytes of a header that are read first; ours and bgzip's are shorter, pieces of a seal aside.
+/// Number of bytes to read first: headers of livecore and bgzip are shorter, except those of a seal.
 const HEADER_USUAL: usize = 64;
-/// The longest header with an extra field and no texts, and what follows in an empty member.
+/// The longest header with an extra field and without texts, and the rest of an empty member.
 const HEADER_LONG: usize = 12 + 65535 + 64;
 
-/// The member that begins at the cursor, if the stream does not end there.
+/// The member at the cursor; `None` at the end of the stream.
 pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
     let mut bytes = vec![0; HEADER_USUAL];
     loop {
@@ -59,15 +59,15 @@ fn member(cursor: &Cursor<'_>, header: &MemberHeader<'_>) -> Result<Found, Error
         (FoundKind::Data, stored, u64::MAX)
     } else {
         return Err(cursor.broken(
-            "no subfield that says how long it is".into(),
-            "one of ours or of bgzip",
+            "no subfield with the member's length".into(),
+            "a subfield of livecore or bgzip",
         ));
     };
     let least = (header.len + EMPTY_DEFLATE.len() + TRAILER_LEN) as u64;
     if stored_len < least {
         return Err(cursor.broken(
             format!("a stated length of {stored_len}"),
-            format!("{least} bytes at least"),
+            format!("at least {least} bytes"),
         ));
     }
     let mut trailer = [0; TRAILER_LEN];
@@ -79,7 +79,7 @@ fn member(cursor: &Cursor<'_>, header: &MemberHeader<'_>) -> Result<Found, Error
     }
     let [a, b, c, d, e, f, g, h] = trailer;
     let isize = u32::from_le_bytes([e, f, g, h]);
-    // bgzip says nothing of the content, which has 64 KiB at most; the trailer does.
+    // bgzip states no content length, but its content has at most 64 KiB: the trailer states it.
     let content_len = if content_len == u64::MAX {
         u64::from(isize)
     } else {
@@ -88,7 +88,7 @@ fn member(cursor: &Cursor<'_>, header: &MemberHeader<'_>) -> Result<Found, Error
     if content_len != u64::from(isize) {
         return Err(cursor.broken(
             format!("a content length of {isize} in the trailer"),
-            format!("{content_len} as in the header"),
+            format!("{content_len}, from the header"),
         ));
     }
     Ok(Found {

@@ -1,7 +1,7 @@
-//! Walking a compressed stream by the codec's own structure, without decoding and without index.
+//! A walk over a compressed stream by the codec's structure, without decoding and without an index.
 //!
-//! zstd frames say where they end, block by block. gzip members do not, unless their writer says
-//! it in an extra field: ours do, and bgzip's.
+//! The block headers of a zstd frame give its end. A gzip member has its length only in an extra
+//! field, if its writer is livecore or bgzip.
 
 mod cursor;
 mod gzip;
@@ -12,35 +12,34 @@ use crate::{Codec, Error, ReadAt};
 
 use cursor::Cursor;
 
-/// What the walk has come upon.
+/// The kind of a frame or member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundKind {
-    /// A frame or member with content, or an empty one that says nothing of itself.
+    /// A data frame or member, which may be empty.
     Data,
     /// A zstd skippable frame with this magic.
     Skippable(u32),
-    /// An empty gzip member that carries a piece of a seal, or its footer, in this subfield.
+    /// An empty gzip member with a piece of a seal, or its footer, in this subfield.
     Seal([u8; 2]),
 }
 
 /// One frame or member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// What it is.
+    /// The kind.
     pub kind: FoundKind,
-    /// Where it begins.
+    /// Offset in the stream.
     pub offset: u64,
-    /// Its bytes, from the first of its header to the last of its checks.
+    /// Size, including header and checksum.
     pub stored_len: u64,
-    /// Bytes of content, if the frame's header says it.
+    /// Content length, if the header states it.
     pub content_len: Option<u64>,
-    /// The check of its content: a zstd frame's checksum, a gzip member's CRC-32.
+    /// Check of the content: a zstd frame's checksum, a gzip member's CRC-32.
     pub content_check: Option<u32>,
 }
 
-/// The frames or members of a stream in order, zstd's skippable frames included, as long as they
-/// say where they end. Ends after the first error, of which a gzip member that does not say where
-/// it ends is one.
+/// The frames or members of a stream in order, including zstd's skippable frames. Ends after the
+/// first error. A gzip member without a stated length is an error.
 pub struct Frames<'a> {
     codec: Codec,
     cursor: Cursor<'a>,
@@ -48,12 +47,12 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// Walks `source` up to `end`, or its own end. Uncompressed bytes have no frames.
+    /// Walks `source` up to `end` or its end. Uncompressed streams have no frames.
     pub fn new(source: &'a dyn ReadAt, codec: Codec, end: u64) -> Self {
         Self::starting(source, codec, 0, end)
     }
 
-    /// Walks from `at`, where one begins, up to `end`.
+    /// Walks from the frame at `at` up to `end`.
     pub fn starting(source: &'a dyn ReadAt, codec: Codec, at: u64, end: u64) -> Self {
         Self {
             codec,
@@ -68,13 +67,13 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Where the next frame would begin.
+    /// Offset of the next frame.
     pub fn position(&self) -> u64 {
         self.cursor.at
     }
 
-    /// The header of the next zstd frame, if that is one with content and its header is whole.
-    /// Costs one read; to step over the frame costs one for each of its blocks.
+    /// The header of the next zstd frame, if it is a data frame with a complete header. Needs one
+    /// read; [`next`](Self::next) needs one for each block.
     ///
     /// # Errors
     ///

@@ -1,18 +1,18 @@
-//! Stepping over zstd frames by their headers and block headers.
+//! A walk over zstd frames by their headers and block headers.
 
 use super::cursor::Cursor;
 use super::{Found, FoundKind};
 use crate::Error;
 use crate::zstd_format::*;
 
-/// The header of the frame at the cursor, if that is one with content and its header is whole.
+/// The header of the frame at the cursor, if it is a data frame with a complete header.
 pub(super) fn peek(cursor: &Cursor<'_>) -> Result<Option<FrameHeader>, Error> {
     let mut head = [0; FRAME_HEADER_MAX];
     let got = cursor.read(&mut head, cursor.at)?;
     Ok(FrameHeader::parse(&head[..got]))
 }
 
-/// The frame that begins at the cursor, if the stream does not end there.
+/// The frame at the cursor; `None` at the end of the stream.
 pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
     let mut head = [0; FRAME_HEADER_MAX];
     let got = cursor.read(&mut head, cursor.at)?;
@@ -31,11 +31,11 @@ pub(super) fn step(cursor: &Cursor<'_>) -> Result<Option<Found>, Error> {
             return Err(cursor.cut(cursor.at + got as u64, "a skippable frame's length"));
         };
         let stored_len = SKIPPABLE_HEADER_LEN as u64 + u64::from(u32::from_le_bytes(*len));
-        // Whether it is all there shows its last byte.
+        // Read the last byte to check that the frame is complete.
         cursor.need(
             &mut [0],
             cursor.at + stored_len - 1,
-            "a whole skippable frame",
+            "the rest of a skippable frame",
         )?;
         return Ok(Some(Found {
             kind: FoundKind::Skippable(magic),

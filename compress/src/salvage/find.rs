@@ -1,4 +1,4 @@
-//! Finding a seal that its footer does not lead to, and a codec whose first bytes are damaged.
+//! Search for a seal whose footer is damaged, and detection of the codec.
 
 use crate::seal::format::*;
 use crate::seal::read::{self, Parsed, Tail};
@@ -8,16 +8,16 @@ use crate::zstd_format::{
 };
 use crate::{Codec, Error, ReadAt};
 
-/// Bytes that are searched at a time.
+/// Number of bytes to search at a time.
 const PIECE: usize = 1 << 20;
 
-/// A seal, or what is left of one.
+/// A seal, or a remnant of one.
 pub(super) struct Found {
     pub(super) codec: Codec,
     pub(super) parsed: Parsed,
-    /// Where it begins.
+    /// Start of the seal.
     pub(super) start: u64,
-    /// What the seek table behind a zstd seal says of the frames, if the index cannot be read.
+    /// The frames in the seek table after a zstd seal, if the index is damaged.
     pub(super) table: Option<FrameTable>,
 }
 
@@ -28,8 +28,8 @@ pub(super) fn codec(source: &dyn ReadAt) -> Result<Codec, Error> {
     Ok(Codec::sniff(&head[..n]))
 }
 
-/// The seal of a stream of `len` bytes: the one that its footer leads to, else the last one whose
-/// header has the digest that it states.
+/// The seal of a stream of `len` bytes: the one that its footer points to, otherwise the last one with
+/// a valid header.
 pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error> {
     if let Tail::Seal {
         codec,
@@ -41,7 +41,7 @@ pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error
     }
     let mut end = len;
     let mut bytes = vec![0; PIECE + MAGIC.len() - 1];
-    // From the end: a dump of a machine that has written dumps may have seals in its content.
+    // Search from the end: the memory in a dump may contain seals of other dumps.
     while end > 0 {
         let from = end.saturating_sub(PIECE as u64);
         let overlap = (len - end).min(MAGIC.len() as u64 - 1);
@@ -59,7 +59,7 @@ pub(super) fn seal(source: &dyn ReadAt, len: u64) -> Result<Option<Found>, Error
     Ok(None)
 }
 
-/// The seal whose header is at `at`, whatever it is wrapped in.
+/// The seal whose header is at `at`, in any wrapping.
 fn around(source: &dyn ReadAt, at: u64, len: u64) -> Result<Option<Found>, Error> {
     let mut byte = [0; 1];
     // Byte 10 of a header is the codec.
@@ -100,8 +100,8 @@ fn parsed(source: &dyn ReadAt, codec: Codec, start: u64, len: u64) -> Result<Opt
     }))
 }
 
-/// The frames as the seek table at the end of a zstd stream lists them, if that agrees with the
-/// seal's header. The last entry is the seal's.
+/// The frames in the seek table at the end of a zstd stream, if the table agrees with the seal's
+/// header. Its last entry is that of the seal.
 fn seek_table(
     source: &dyn ReadAt,
     header: &SealHeader,

@@ -1,18 +1,16 @@
-//! What can still be had of a damaged or truncated stream, and where in the content it belongs.
+//! Recovery of content from damaged or truncated streams.
 //!
-//! A seal's index says where every frame lies, so a frame that is damaged costs itself and nothing
-//! else. Without an index the stream is walked by its own structure. Where the walk comes upon
-//! something that is no frame, or upon one that does not decode, it looks for the next place at
-//! which a frame begins that does (`walk`). What lies between is a *gap*: it is known how many
-//! stored bytes it has, and perhaps not how much content those held. Then the frames behind it are
-//! good and nobody knows where they belong, until something says how long the content is
-//! ([`Salvage::place`]).
+//! A seal's index gives the offset of every frame, so a damaged frame loses only its own content.
+//! Without an index, salvage walks the stream by its structure. Where the walk finds no frame, or one
+//! that does not decode, it searches for the next frame that does (`walk`). The bytes between are a
+//! *gap*. Its stored size is known, but perhaps not its content size. The content offset of the frames
+//! after it is then unknown until the total content length is known ([`Salvage::place`]).
 //!
-//! A stream in one piece, as kernels and savecore(8) write it, cannot be entered in its middle:
-//! what decodes before the damage is all there is.
+//! A single stream, as kernels and savecore(8) write it, cannot be decoded from its middle: only the
+//! content before the damage can be recovered.
 //!
-//! Memory is 48 bytes for each frame and a few frames for each thread. Nothing is kept of a frame
-//! but that it is good; reading decodes it again.
+//! Memory is 48 bytes for each frame and a few frames for each thread. Salvage stores only whether a
+//! frame is good; reading decodes it again.
 
 mod find;
 mod mosaic;
@@ -38,20 +36,20 @@ use piece::piece;
 use place::Run;
 use read::Recovered;
 
-/// A place where the stored bytes are not what they should be.
+/// A damaged range of the stored bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The part: `seal`, `zstd frame 12`, `frame 3`.
+    /// The region: `seal`, `zstd frame 12`, `frame 3`.
     pub region: String,
-    /// Where it begins in the stream.
+    /// Offset in the stream.
     pub offset: u64,
-    /// Stored bytes up to where things are right again, if anything is.
+    /// Number of stored bytes up to the next good frame, if there is one.
     pub len: Option<u64>,
-    /// What is there, in words.
+    /// A description of the damage.
     pub found: String,
 }
 
-/// A stream, and what of its content can be had.
+/// A stream and its recoverable content.
 pub struct Salvage {
     codec: Codec,
     attachment: Option<Vec<u8>>,
@@ -60,18 +58,17 @@ pub struct Salvage {
     damage: Vec<Damage>,
     /// Frames found by walking, between gaps.
     runs: Vec<Run>,
-    /// Stored bytes of frames that are good and have no place.
+    /// Content size of good frames with an unknown content offset.
     unplaced: u64,
     pieces: Vec<Piece>,
-    /// Parts of the seal that are good.
+    /// Valid parts of the seal.
     parts: Vec<PartAt>,
     content: Arc<dyn ReadAt>,
     source: Arc<dyn ReadAt>,
     options: OpenOptions,
 }
 
-/// Whether there is a seal in `source`, or what is left of one: its header with the digest that it
-/// states.
+/// Whether `source` contains a seal, or the valid header of one, at the offset that it states.
 ///
 /// # Errors
 ///
@@ -82,16 +79,16 @@ pub fn has_seal(source: &dyn ReadAt) -> Result<bool, Error> {
     Ok(found.is_some_and(|seal| seal.parsed.header.seal_start() == Some(seal.start)))
 }
 
-/// Damage that is kept; the rest is one more entry without end.
+/// Maximum number of entries of damage; one more entry stands for the rest.
 const DAMAGE_MAX: usize = 4096;
 
 impl Salvage {
-    /// Looks through all of `source` for what can be had. Decodes everything once.
+    /// Searches all of `source` for recoverable content. Decodes everything once.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], [`Error::Write`] of a spool, [`Error::Memory`] of a window that is larger
-    /// than the options allow, [`Error::Cancelled`]: never what is wrong with the stream.
+    /// [`Error::Read`], [`Error::Write`] of a temporary file, [`Error::Memory`] if a window exceeds
+    /// the limit, [`Error::Cancelled`]. Damage of the stream is not an error.
     pub fn recover(
         source: Arc<dyn ReadAt>,
         options: &OpenOptions,
@@ -127,53 +124,53 @@ impl Salvage {
         self.codec
     }
 
-    /// Whether there is a seal, or what is left of one.
+    /// Whether the stream has a seal, or a remnant of one.
     pub fn is_sealed(&self) -> bool {
         self.sealed
     }
 
-    /// The attachment of the seal, if it is what its digest says.
+    /// The attachment of the seal, if it matches its digest.
     pub fn attachment(&self) -> Option<&[u8]> {
         self.attachment.as_deref()
     }
 
-    /// How long the content was, if a seal says so.
+    /// The original content length, if the seal states it.
     pub fn stated_len(&self) -> Option<u64> {
         self.stated_len
     }
 
-    /// What is wrong with the stored bytes, by offset.
+    /// The damage of the stored bytes.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
 
-    /// What can be had, ascending; pieces that touch and have the same proof are one.
+    /// The recoverable pieces, ascending; adjacent pieces with the same proof are merged.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// Content bytes that can be had but whose place is not known.
+    /// Size of recoverable content with an unknown offset.
     pub fn unplaced(&self) -> u64 {
         self.unplaced
     }
 
-    /// The content; a read of what was lost is an error.
+    /// The content; a read of lost content fails.
     pub fn content(&self) -> Arc<dyn ReadAt> {
         Arc::clone(&self.content)
     }
 
-    /// Says how long the content was, which may tell where the frames behind a gap belong.
+    /// Sets the original content length, which may determine the content offset of frames after a gap.
     pub fn place(&mut self, content_len: u64) {
         if !self.runs.is_empty() {
             let placed = place::frames(&self.runs, Some(content_len));
             self.unplaced = placed.unplaced;
-            self.serve(placed.frames, false, Vec::new());
+            self.set_frames(placed.frames, false, Vec::new());
         }
     }
 
-    /// Content under a seal; `false` if that is not this stream's. A seal that does not lie where
-    /// its data ends has to prove itself by its frames: the content of a machine that has written
-    /// dumps may hold seals.
+    /// Recovers content by a seal; returns `false` if the seal is not that of this stream. A seal that
+    /// is not at the end of its data counts only if its frames are found: the memory in a dump may
+    /// contain seals of other dumps.
     fn sealed(&mut self, found: find::Found, progress: &dyn Progress) -> Result<bool, Error> {
         let find::Found {
             codec,
@@ -207,9 +204,9 @@ impl Salvage {
                         )
                     })
                     .unzip();
-                let there = walk::check(source, codec, checked, &far, threads, progress)?;
-                for ((i, frame), there) in at.into_iter().zip(far).zip(there) {
-                    if there {
+                let found = walk::check(source, codec, checked, &far, threads, progress)?;
+                for ((i, frame), found) in at.into_iter().zip(far).zip(found) {
+                    if found {
                         frames[i] = frame;
                         good[i] = true;
                     }
@@ -222,7 +219,7 @@ impl Salvage {
             .is_none_or(|(_, good)| good.iter().all(|g| !g));
         let foreign = by_table.as_ref().is_some_and(|(_, good)| is_foreign(good));
         if moved && none_good || codec == Codec::None && foreign {
-            self.note(start, None, "seal", "a seal whose frames are not here");
+            self.note(start, None, "seal", "a seal without its frames");
             return Ok(false);
         }
         self.codec = codec;
@@ -249,7 +246,7 @@ impl Salvage {
             self.plain(header.stored_len);
             return Ok(true);
         }
-        // The walk may find what an index of another stream does not.
+        // The index may be that of another stream; the walk then finds more content.
         let runs = walk::walk(&self.source, codec, header.stored_len, threads, progress)?;
         let walked: u64 = runs.iter().map(Run::content_len).sum();
         match by_table {
@@ -259,7 +256,12 @@ impl Salvage {
             }
             other => {
                 if other.is_some() {
-                    self.note(start, None, "seal index", "an index of other frames");
+                    self.note(
+                        start,
+                        None,
+                        "seal index",
+                        "an index that does not match the frames",
+                    );
                 } else {
                     self.stated_len = Some(header.content_len);
                 }
@@ -275,7 +277,7 @@ impl Salvage {
         let first = first.map(PartAt::start);
         if let Some(first) = first {
             self.sealed = true;
-            self.note(first, None, "seal", "parts of a seal, and no seal");
+            self.note(first, None, "seal", "parts without a seal");
         }
         if self.codec == Codec::None {
             self.stated_len = first;
@@ -305,21 +307,21 @@ impl Salvage {
             options: self.options.clone(),
         };
         wide.compressed(len, progress)?;
-        if wide.kept() > self.kept() {
-            let found = "a window that is smaller than the frame needs";
+        if wide.recovered() > self.recovered() {
+            let found = "a window size smaller than the frame needs";
             wide.note(0, None, &self.codec.region(0), found);
             *self = wide;
         }
         Ok(())
     }
 
-    /// Content bytes that can be had.
-    fn kept(&self) -> u64 {
+    /// Size of the recoverable content.
+    fn recovered(&self) -> u64 {
         let lens = self.pieces.iter().map(|p| p.content.end - p.content.start);
         lens.sum()
     }
 
-    /// A compressed stream without a seal.
+    /// Recovers a compressed stream without a seal.
     fn compressed(&mut self, len: u64, progress: &dyn Progress) -> Result<(), Error> {
         if walk::begins_with_small_frame(&*self.source, self.codec, len)? {
             let runs = walk::walk(
@@ -332,7 +334,7 @@ impl Salvage {
             self.by_walk(runs)?;
             return Ok(());
         }
-        // In one piece: what decodes before the damage. The options keep it on disk.
+        // A single stream: only the content before the damage.
         let options = OpenOptions {
             unproven: true,
             ..self.options.clone()
@@ -344,7 +346,7 @@ impl Salvage {
             None => Proof::Checksum,
         };
         if let Some(limit @ Error::Memory { .. }) = error {
-            // Nothing is wrong with the stream.
+            // The stream is not damaged.
             return Err(limit);
         }
         if let Some(error) = error.as_ref().or(stream.trailing()) {
@@ -356,17 +358,17 @@ impl Salvage {
         Ok(())
     }
 
-    /// Uncompressed bytes that nothing proves, but for what the copy has of them.
+    /// Recovers uncompressed bytes. Only the copy in the parts proves some of them.
     fn plain(&mut self, len: u64) {
-        let there = self.source.size().unwrap_or(0).min(len);
+        let present = self.source.size().unwrap_or(0).min(len);
         let plain = Stretch {
-            content: 0..there,
+            content: 0..present,
             from: From::Plain(0),
             proof: Proof::None,
         };
         if self.parts.is_empty() {
             self.content = Arc::new(Window::new(Arc::clone(&self.source), 0, len));
-            self.pieces = piece(0..there, Proof::None);
+            self.pieces = piece(0..present, Proof::None);
         } else {
             self.compose(Arc::new(Vec::new()), &[], vec![plain]);
         }
@@ -378,22 +380,22 @@ impl Salvage {
             if !good {
                 let region = self.codec.region(frame.number);
                 let len = Some(frame.entry.stored_len.into());
-                self.note(frame.offset, len, &region, "other bytes than were stored");
-                rest.extend(self.left_of(frame, checked)?);
+                self.note(frame.offset, len, &region, "a damaged frame");
+                rest.extend(self.remainder(frame, checked)?);
             }
         }
-        let kept = frames.iter().zip(good).filter(|(_, good)| **good);
-        self.serve(kept.map(|(frame, _)| *frame).collect(), checked, rest);
+        let good = frames.iter().zip(good).filter(|(_, good)| **good);
+        self.set_frames(good.map(|(frame, _)| *frame).collect(), checked, rest);
         Ok(())
     }
 
-    /// What a damaged frame still gives: the bytes that lie there, or what decodes of its front.
-    /// They are proven if they have the check of the whole content that the index keeps.
-    fn left_of(&self, frame: &Frame, checked: bool) -> Result<Option<Stretch>, Error> {
+    /// The recoverable content of a damaged frame: its bytes, or what decodes of its beginning. It is
+    /// proven if the index has a matching check of the whole content.
+    fn remainder(&self, frame: &Frame, checked: bool) -> Result<Option<Stretch>, Error> {
         let begins = frame.content_offset;
         let (len, from, proof) = if self.codec == Codec::None {
-            let there = self.source.size().map_err(Error::Read)?;
-            let len = there.saturating_sub(frame.offset);
+            let size = self.source.size().map_err(Error::Read)?;
+            let len = size.saturating_sub(frame.offset);
             let len = len.min(frame.content_len.into());
             (len, From::Plain(frame.offset), Proof::None)
         } else {
@@ -429,12 +431,12 @@ impl Salvage {
         let placed = place::frames(&runs, self.stated_len);
         self.unplaced = placed.unplaced;
         self.runs = runs;
-        self.serve(placed.frames, false, Vec::new());
+        self.set_frames(placed.frames, false, Vec::new());
         Ok(())
     }
 
-    /// Serves these frames, which ascend in the content, then what the copy has, then `rest`.
-    fn serve(&mut self, frames: Vec<Frame>, checked: bool, rest: Vec<Stretch>) {
+    /// Composes the content from `frames`, in ascending order, then from the copy, then from `rest`.
+    fn set_frames(&mut self, frames: Vec<Frame>, checked: bool, rest: Vec<Stretch>) {
         let mut pieces: Vec<Piece> = Vec::new();
         for frame in &frames {
             let end = frame.content_offset + u64::from(frame.content_len);
@@ -487,7 +489,7 @@ impl Salvage {
     }
 }
 
-/// Whether an index is probably that of another stream: of several frames none is right.
+/// Whether an index is probably that of another stream: it has several frames, and none is good.
 fn is_foreign(good: &[bool]) -> bool {
     good.len() >= 4 && good.iter().all(|g| !g)
 }

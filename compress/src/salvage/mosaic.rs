@@ -1,5 +1,5 @@
-//! Content put together from what proves it best: good frames, parts of the second copy, and what
-//! nothing proves.
+//! Content composed of good frames, the copy in the seal's parts, and unproven bytes, in this order
+//! of preference.
 
 use std::io;
 use std::ops::Range;
@@ -11,20 +11,20 @@ use crate::seal::part::PartAt;
 use crate::table::Frame;
 use crate::{Codec, Error, ReadAt};
 
-/// What a stretch of the content is read from.
+/// The source of a stretch of content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum From {
-    /// The content that good frames give, at the same offset.
+    /// The content of good frames, at the same offset.
     Base,
     /// A part of the copy.
     Copy(PartAt),
-    /// The stored bytes from this offset of the stream on.
+    /// The stored bytes at this offset of the stream.
     Plain(u64),
-    /// What the front of a damaged frame decodes to.
+    /// The decodable beginning of a damaged frame.
     Front(Frame),
 }
 
-/// A stretch of the content.
+/// A contiguous range of content from one source.
 #[derive(Debug, Clone)]
 pub(super) struct Stretch {
     pub(super) content: Range<u64>,
@@ -38,13 +38,13 @@ pub(super) struct Mosaic {
     codec: Codec,
     base: Arc<dyn ReadAt>,
     stretches: Vec<Stretch>,
-    /// What was decoded last, by the number of its stretch.
+    /// The last decoded stretch, with its number.
     last: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
 impl Mosaic {
-    /// The content that `base` has in `pieces`, and in the gaps between them `more`, the first of
-    /// which counts most.
+    /// The content of `base` in `pieces`, with the gaps between them filled from `more`, in order of
+    /// preference.
     pub(super) fn new(
         source: Arc<dyn ReadAt>,
         codec: Codec,
@@ -72,7 +72,7 @@ impl Mosaic {
         }
     }
 
-    /// What can be had, ascending; pieces that touch and have the same proof are one.
+    /// The pieces of content, ascending; adjacent pieces with the same proof are merged.
     pub(super) fn pieces(&self) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         for stretch in &self.stretches {
@@ -90,7 +90,7 @@ impl Mosaic {
         pieces
     }
 
-    /// The decoded bytes of stretch `number`, and where in the content they begin.
+    /// The decoded bytes of stretch `number`, and their content offset.
     fn decoded(&self, number: usize) -> Result<(u64, Arc<Vec<u8>>), Error> {
         let begins = match self.stretches[number].from {
             From::Copy(part) => part.offset,
@@ -114,7 +114,7 @@ impl Mosaic {
     }
 }
 
-/// Puts `new` into the gaps of `stretches`.
+/// Fills the gaps of `stretches` from `new`.
 fn fill(stretches: &mut Vec<Stretch>, new: &Stretch) {
     let mut at = new.content.start;
     let mut next = stretches.partition_point(|s| s.content.end <= at);
@@ -161,7 +161,7 @@ impl ReadAt for Mosaic {
             return Err(Error::Broken {
                 region: "content".into(),
                 offset,
-                found: "a frame that was lost".into(),
+                found: "a lost frame".into(),
                 expected: "content".into(),
             }
             .into());
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_first_counts_and_the_rest_fills_the_gaps() {
+    fn later_stretches_fill_only_the_gaps() {
         let plain = |content: Range<u64>, at| Stretch {
             content,
             from: From::Plain(at),

@@ -1,27 +1,27 @@
-//! Pieces of content, and what proves them.
+//! Recovered pieces of content, and their proof.
 
 use std::ops::Range;
 
-/// What says that a piece of content is what was stored.
+/// The proof that a piece of content is intact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Proof {
-    /// Nothing: uncompressed bytes without an index, or a stream whose end is lost and with it its
-    /// checksum.
+    /// No proof: uncompressed bytes without an index, or a single stream whose end, with its
+    /// checksum, is lost.
     None,
-    /// The frame's own checksum, or its digest in a seal's index.
+    /// The frame's checksum, or its digest in a seal's index.
     Checksum,
 }
 
-/// A piece of content that can be had.
+/// A recoverable piece of content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Where in the content.
+    /// Range in the content.
     pub content: Range<u64>,
-    /// What says that it is right.
+    /// The proof that it is intact.
     pub proof: Proof,
 }
 
-/// The piece of `content`, if that is not empty.
+/// A piece for `content`, unless that is empty.
 pub(super) fn piece(content: Range<u64>, proof: Proof) -> Vec<Piece> {
     match content.is_empty() {
         true => Vec::new(),

@@ -1,64 +1,64 @@
-//! Where frames belong whose predecessors are lost.
+//! The content offsets of frames after lost ones.
 //!
-//! Frames without anything unknown between them are a *segment*. The first segment begins where
-//! the content does, and the last one ends where it does, if the stream has its end and somebody
-//! knows how long the content was. With one unknown gap everything has its place. With more of
-//! them, what lies between the first and the last has none: that two gaps have lost three frames
-//! does not say which has lost two.
+//! Frames without unknown gaps between them are a *segment*. The first segment begins at the
+//! beginning of the content. The last one ends at its end, if the end of the stream is intact and the
+//! content length is known. With one unknown gap all offsets are therefore known. With several, the
+//! segments between them have no known offset: it is known how many frames were lost in total, but
+//! not how many in each gap.
 
 use crate::table::Frame;
 
-/// A frame, as a walk has found it.
+/// A frame found by a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WalkedFrame {
-    /// Counted from 0, gaps counting as one.
+    /// Number, from 0; a gap counts as one frame.
     pub(super) number: u64,
     pub(super) offset: u64,
     pub(super) stored_len: u32,
-    /// As its header states it.
+    /// Content length, from its header.
     pub(super) content_len: u32,
     /// Whether it decodes.
     pub(super) good: bool,
 }
 
-/// Frames of which each ends where the next begins.
+/// Contiguous frames.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) start: u64,
     pub(super) frames: Vec<WalkedFrame>,
-    /// What it ended at, if that was not the end of the frames.
+    /// A description of what follows the run, unless it is the end of the frames.
     pub(super) stopped: Option<String>,
 }
 
 impl Run {
-    /// Where it ends in the stream.
+    /// End of the run in the stream.
     pub(super) fn end(&self) -> u64 {
         self.frames.last().map_or(self.start, WalkedFrame::end)
     }
 
-    /// Content of its good frames.
+    /// Content size of its good frames.
     pub(super) fn content_len(&self) -> u64 {
         let good = self.frames.iter().filter(|f| f.good);
         good.map(|f| u64::from(f.content_len)).sum()
     }
 }
 
-/// Frames at their places.
+/// Frames with their content offsets.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
     pub(super) frames: Vec<Frame>,
-    /// Content of good frames without a place.
+    /// Content size of good frames with an unknown offset.
     pub(super) unplaced: u64,
 }
 
 #[derive(Default)]
 struct Segment {
-    /// Good frames, and where each begins in the segment.
+    /// Good frames with their content offsets in the segment.
     frames: Vec<(u64, WalkedFrame)>,
     len: u64,
 }
 
-/// Gives every frame its place in content of `total` bytes, if that is known.
+/// Computes the content offset of every frame, in content of `total` bytes if that is known.
 pub(super) fn frames(runs: &[Run], total: Option<u64>) -> Placed {
     let usual = runs
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn frames(runs: &[Run], total: Option<u64>) -> Placed {
     let segments = segments(runs, usual);
     let whole_end = runs.last().is_some_and(|run| run.stopped.is_none());
     let sum: u64 = segments.iter().map(|s| s.len).sum();
-    // Whole frames were lost.
+    // Only whole frames can be lost.
     let lost = total
         .filter(|_| whole_end)
         .and_then(|total| total.checked_sub(sum))
@@ -89,17 +89,17 @@ pub(super) fn frames(runs: &[Run], total: Option<u64>) -> Placed {
             placed.unplaced += lens.sum::<u64>();
             continue;
         };
-        let at_place = |(within, frame): &(u64, WalkedFrame)| Frame {
+        let with_offset = |(within, frame): &(u64, WalkedFrame)| Frame {
             content_offset: start + within,
             ..frame.listed()
         };
-        placed.frames.extend(segment.frames.iter().map(at_place));
+        placed.frames.extend(segment.frames.iter().map(with_offset));
     }
     placed
 }
 
-/// Cuts runs where it is not known how much was lost: between them, and at frames that do not
-/// decode and state another length than all others.
+/// Divides runs into segments at gaps of unknown size: between runs, and at frames that do not decode
+/// and state an unusual content length.
 fn segments(runs: &[Run], usual: u32) -> Vec<Segment> {
     let mut segments = Vec::new();
     for run in runs {
@@ -111,7 +111,7 @@ fn segments(runs: &[Run], usual: u32) -> Vec<Segment> {
                 segments.push(std::mem::take(&mut segment));
                 continue;
             }
-            // Lengths of frames in a file, each far below 2^32.
+            // No overflow: each length is below 2^32.
             segment.len += u64::from(frame.content_len);
         }
         segments.push(segment);
@@ -123,7 +123,7 @@ fn segments(runs: &[Run], usual: u32) -> Vec<Segment> {
 mod tests {
     use super::*;
 
-    /// Frames of 100 bytes; `.` is good, `x` is not, `?` is not and states another length.
+    /// Frames of 100 bytes: `.` is good, `x` is damaged, `?` is damaged and states another length.
     fn run(start: u64, what: &str, stopped: bool) -> Run {
         let frame = |(i, c): (usize, char)| WalkedFrame {
             number: i as u64,
@@ -139,42 +139,42 @@ mod tests {
         }
     }
 
-    fn places(runs: &[Run], total: Option<u64>) -> (Vec<u64>, u64) {
+    fn offsets(runs: &[Run], total: Option<u64>) -> (Vec<u64>, u64) {
         let placed = frames(runs, total);
-        let places = placed.frames.iter().map(|f| f.content_offset).collect();
-        (places, placed.unplaced)
+        let offsets = placed.frames.iter().map(|f| f.content_offset).collect();
+        (offsets, placed.unplaced)
     }
 
     #[test]
-    fn frames_that_kept_their_length_move_nothing() {
+    fn damaged_frames_of_the_usual_length_change_no_offsets() {
         let runs = [run(0, "..x.", false)];
-        assert_eq!(places(&runs, None), (vec![0, 100, 300], 0));
-        assert_eq!(places(&runs, Some(999)), (vec![0, 100, 300], 0));
+        assert_eq!(offsets(&runs, None), (vec![0, 100, 300], 0));
+        assert_eq!(offsets(&runs, Some(999)), (vec![0, 100, 300], 0));
     }
 
     #[test]
-    fn behind_one_gap_the_length_of_the_whole_tells_the_place() {
+    fn the_total_length_gives_the_offsets_after_one_gap() {
         let runs = [run(0, "..", true), run(9, "..", false)];
-        assert_eq!(places(&runs, None), (vec![0, 100], 200));
-        assert_eq!(places(&runs, Some(700)), (vec![0, 100, 500, 600], 0));
-        assert_eq!(places(&runs, Some(400)), (vec![0, 100, 200, 300], 0));
-        // Not a whole number of frames, or less than there is: something else is wrong.
-        assert_eq!(places(&runs, Some(450)), (vec![0, 100], 200));
-        assert_eq!(places(&runs, Some(300)), (vec![0, 100], 200));
+        assert_eq!(offsets(&runs, None), (vec![0, 100], 200));
+        assert_eq!(offsets(&runs, Some(700)), (vec![0, 100, 500, 600], 0));
+        assert_eq!(offsets(&runs, Some(400)), (vec![0, 100, 200, 300], 0));
+        // Not a whole number of frames, or less than the good frames have.
+        assert_eq!(offsets(&runs, Some(450)), (vec![0, 100], 200));
+        assert_eq!(offsets(&runs, Some(300)), (vec![0, 100], 200));
         let runs = [run(0, "..?.", false)];
-        assert_eq!(places(&runs, Some(600)), (vec![0, 100, 500], 0));
+        assert_eq!(offsets(&runs, Some(600)), (vec![0, 100, 500], 0));
     }
 
     #[test]
-    fn between_two_gaps_nothing_has_a_place_unless_nothing_is_lost() {
+    fn frames_between_two_gaps_have_no_offset_unless_nothing_is_lost() {
         let runs = [run(0, ".", true), run(5, "..", true), run(9, ".", false)];
-        assert_eq!(places(&runs, Some(700)), (vec![0, 600], 200));
-        assert_eq!(places(&runs, Some(400)), (vec![0, 100, 200, 300], 0));
+        assert_eq!(offsets(&runs, Some(700)), (vec![0, 600], 200));
+        assert_eq!(offsets(&runs, Some(400)), (vec![0, 100, 200, 300], 0));
     }
 
     #[test]
-    fn stream_that_lost_its_end_is_anchored_at_its_beginning_alone() {
+    fn without_the_end_of_the_stream_only_the_first_segment_has_offsets() {
         let runs = [run(0, ".", true), run(5, "..", true)];
-        assert_eq!(places(&runs, Some(700)), (vec![0], 200));
+        assert_eq!(offsets(&runs, Some(700)), (vec![0], 200));
     }
 }

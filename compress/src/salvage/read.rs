@@ -1,4 +1,4 @@
-//! Content with holes: good frames, each at its place.
+//! Content with gaps: good frames at their content offsets.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::stream::reader::FrameReader;
 use crate::table::Frame;
 use crate::{Codec, Error, ReadAt};
 
-/// Frames that are good, ascending in the content, with gaps between.
+/// Good frames in ascending content order, with gaps between.
 pub(super) struct Recovered {
     source: Arc<dyn ReadAt>,
     frames: Vec<Frame>,
@@ -24,7 +24,7 @@ impl Recovered {
         mut frames: Vec<Frame>,
         options: &OpenOptions,
     ) -> Self {
-        // The reader's cache knows frames by their numbers.
+        // The reader's cache identifies frames by number.
         for (number, frame) in (0..).zip(&mut frames) {
             frame.number = number;
         }
@@ -58,7 +58,7 @@ impl ReadAt for Recovered {
             return Err(Error::Broken {
                 region: "content".into(),
                 offset,
-                found: "a frame that was lost".into(),
+                found: "a lost frame".into(),
                 expected: "content".into(),
             }
             .into());

@@ -1,13 +1,13 @@
-//! A walk over the frames of a stream that goes on behind damage.
+//! A walk over the frames of a stream that continues after damage.
 //!
-//! A *run* is a sequence of frames, each of which ends where the next one begins. It ends where no
-//! frame begins. The frames of a run are decoded, in parallel; one that does not decode but is
-//! followed by others has lost its content and kept its length. Failing frames at the end of a run
-//! are no frames: their lengths led nowhere. The next run begins at the next place where a frame
-//! does decode, holds as much as all others do, and is found by what frames begin with:
+//! A *run* is a sequence of contiguous frames; it ends where no frame begins. The frames of a run are
+//! decoded in parallel. A frame that does not decode but is followed by others has lost its content,
+//! and its length is still right. Frames at the end of a run that do not decode are ignored, since
+//! their lengths may be wrong. The next run begins at the next frame that decodes and has the usual
+//! content length. It is found by the first bytes of a frame:
 //!
-//! * zstd: the magic number;
-//! * gzip: the 16 bytes that our members begin with, up to their lengths.
+//! * zstd: the magic;
+//! * gzip: the 16 bytes of a member's header before the stated lengths.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,24 +25,24 @@ use crate::zero::is_zero;
 use crate::zstd_format::MAGIC;
 use crate::{Codec, Error, Progress, ReadAt};
 
-/// Bytes that are searched at a time.
+/// Number of bytes to search at a time.
 const PIECE: usize = 1 << 20;
 
-/// What a run ended at.
+/// Why a run ended.
 enum Stop {
     /// The end of the stream, or a seal.
     End,
-    /// Something else; what.
+    /// Other bytes; a description.
     Broken(String),
 }
 
-/// Whether the stream begins with a frame that can be decoded by itself in bounded memory.
+/// Whether the stream begins with a frame that can be decoded independently in bounded memory.
 pub(super) fn begins_with_small_frame(
     source: &dyn ReadAt,
     codec: Codec,
     limit: u64,
 ) -> Result<bool, Error> {
-    // A damaged first frame is one all the same: its header is what counts.
+    // Only the header matters: the first frame may be damaged.
     match codec {
         Codec::None => Ok(false),
         Codec::Zstd => {
@@ -100,12 +100,12 @@ pub(super) fn walk(
             Some(found) => at = found,
             None => return Ok(runs),
         }
-        // Something is between the runs.
+        // The gap between the runs counts as a frame.
         number += 1;
     }
 }
 
-/// The frames from `at` on, by their headers alone.
+/// The frames from `at`, by their headers.
 fn structure(
     source: &dyn ReadAt,
     codec: Codec,
@@ -134,7 +134,7 @@ fn structure(
             FoundKind::Seal(_) | FoundKind::Skippable(ZSTD_SEAL_MAGIC) => {
                 return Ok((frames, Stop::End));
             }
-            // Somebody's, without content.
+            // A skippable frame of another program.
             FoundKind::Skippable(_) => continue,
             FoundKind::Data => {}
         }
@@ -145,7 +145,7 @@ fn structure(
             .zip(u32::try_from(found.stored_len).ok())
             .filter(|(content, stored)| *stored <= longest_frame(codec, *content));
         let Some((content_len, stored_len)) = lens else {
-            let what = "a frame that does not say how much it holds";
+            let what = "a frame that does not state its content length, or is too large";
             return Ok((frames, Stop::Broken(what.into())));
         };
         frames.push(WalkedFrame {
@@ -158,7 +158,7 @@ fn structure(
     }
 }
 
-/// Whether all from `from` on is zeros that round a stream up to a block.
+/// Whether everything from `from` is padding.
 fn is_padding(source: &dyn ReadAt, from: u64, limit: u64) -> Result<bool, Error> {
     let left = limit.saturating_sub(from);
     if left == 0 || left > PADDING_MAX {
@@ -169,8 +169,8 @@ fn is_padding(source: &dyn ReadAt, from: u64, limit: u64) -> Result<bool, Error>
     Ok(is_zero(&bytes[..got]))
 }
 
-/// The next place from `from` on at which a frame begins that decodes and holds as much as all
-/// others do; the last one of a stream may hold less.
+/// Offset of the next frame, from `from`, that decodes and has the usual content length. The last
+/// frame of a stream may have less.
 fn next(
     source: &Arc<dyn ReadAt>,
     codec: Codec,
@@ -198,8 +198,8 @@ fn next(
         let hits = (0..got.saturating_sub(signature.len() - 1))
             .filter(|i| piece[*i] == signature[0] && piece[*i..].starts_with(signature));
         for hit in hits {
-            let place = at + hit as u64;
-            let Some(frame) = one(&**source, codec, place, limit)? else {
+            let offset = at + hit as u64;
+            let Some(frame) = one(&**source, codec, offset, limit)? else {
                 continue;
             };
             let fits = match usual {
@@ -208,7 +208,7 @@ fn next(
                 None => true,
             };
             if fits && decodes(&mut decoder, source, codec, &frame, &mut content)? {
-                return Ok(Some(place));
+                return Ok(Some(offset));
             }
         }
         if got < want || got < signature.len() {
@@ -219,14 +219,14 @@ fn next(
     Ok(None)
 }
 
-/// The frame that begins at `at`, by its headers.
+/// The frame at `at`, by its headers.
 fn one(
     source: &dyn ReadAt,
     codec: Codec,
     at: u64,
     limit: u64,
 ) -> Result<Option<WalkedFrame>, Error> {
-    // Not further than the longest frame: blocks of what is none may lead anywhere.
+    // Limit the walk to the longest frame: other bytes may look like blocks of any length.
     let end = at.saturating_add(longest_frame(codec, FRAME_MAX).into());
     let found = match Frames::starting(source, codec, at, limit.min(end)).next() {
         Some(Ok(found)) if found.kind == FoundKind::Data => found,
@@ -285,7 +285,7 @@ fn gzip_signature() -> [u8; 16] {
     bytes
 }
 
-/// Which of the frames decode. `checked`: against the digests of their entries, too.
+/// Whether each of the frames decodes and, if `checked`, matches the digests in its entry.
 pub(super) fn check(
     source: &Arc<dyn ReadAt>,
     codec: Codec,
@@ -335,7 +335,7 @@ impl Job for Checks<'_> {
         number: u64,
         out: &mut Vec<u8>,
     ) -> Result<bool, Error> {
-        // `claim` lets only numbers of the list through.
+        // `claim` accepts only numbers in the list.
         let at = usize::try_from(number).unwrap_or(usize::MAX);
         let frame = self.frames.get(at).ok_or(Error::Cancelled)?;
         out.resize(frame.content_len as usize, 0);
@@ -348,12 +348,12 @@ impl Job for Checks<'_> {
 }
 
 impl WalkedFrame {
-    /// Where it ends in the stream.
+    /// End of the frame in the stream.
     pub(super) fn end(&self) -> u64 {
         self.offset + u64::from(self.stored_len)
     }
 
-    /// As readers know frames; its place in the content is not known yet.
+    /// The frame for a reader, without its content offset.
     pub(super) fn listed(&self) -> Frame {
         Frame {
             number: self.number,

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::zstd_format::{FRAME_HEADER_MAX, FrameHeader};
 use crate::{Error, ReadAt};
 
-/// Where the window's byte lies, behind magic and descriptor.
+/// Offset of the window descriptor, after magic and frame descriptor.
 const WINDOW_AT: u64 = 5;
 
-/// A stream of which one byte is another.
+/// A stream whose window descriptor is replaced.
 struct Widened {
     source: Arc<dyn ReadAt>,
     byte: u8,
 }
 
-/// `source`, whose first frame states the largest window of up to `limit` bytes; `None` if it is no
-/// frame that states one, or states as much already.
+/// `source` with a first frame that states the largest window up to `limit` bytes; `None` if its
+/// first frame states no window, or one as large.
 pub(super) fn widened(
     source: &Arc<dyn ReadAt>,
     limit: u64,
@@ -28,7 +28,7 @@ pub(super) fn widened(
     };
     // A single segment states no window.
     let stated = head[4] & 0b0010_0000 == 0;
-    // RFC 8878 3.1.1.1.2: a window has 2^10 bytes and up.
+    // RFC 8878 3.1.1.1.2: the smallest window is 2^10 bytes.
     let log = limit.max(1 << 10).ilog2().min(31);
     if !stated || header.window >= 1 << log {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! Numbers in bytes.
+//! Little-endian numbers in bytes.
 
-/// The number that lies in `bytes` at `at`; callers have proved that it does.
+/// The number in `bytes` at `at`. Panics if it is out of bounds, which callers exclude.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[at..at + 4]);

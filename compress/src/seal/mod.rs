@@ -1,6 +1,6 @@
-//! The seal: what follows the data frames of a stream of ours, and makes it indexed and checked.
+//! The seal after the data frames of a stream: index, checks and attachment.
 //!
-//! `docs/sealed.md` describes the whole file; [`mod@format`] has the definitions.
+//! `docs/sealed.md` describes the file format; [`mod@format`] has the definitions.
 
 mod bytes;
 pub mod format;

@@ -1,4 +1,4 @@
-//! Parts: a second copy of the content's beginning, and lists, behind the data and before the seal.
+//! Parts, between data and seal: a copy of the content's beginning, and lists.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::{Codec, Error, ReadAt};
 /// The level of the copy's frames.
 const LEVEL: i32 = 3;
 
-/// A part that is about to be written.
+/// A part to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     kind: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn header(&self, place: u64) -> [u8; PART_HEADER_LEN] {
+    fn header(&self, at: u64) -> [u8; PART_HEADER_LEN] {
         let mut header = [0; PART_HEADER_LEN];
         header[..8].copy_from_slice(&PART_MAGIC);
         header[8..12].copy_from_slice(&self.kind.to_le_bytes());
@@ -34,7 +34,7 @@ impl Part {
         header[16..24].copy_from_slice(&self.offset.to_le_bytes());
         header[24..28].copy_from_slice(&self.content_len.to_le_bytes());
         header[28] = self.codec;
-        header[32..40].copy_from_slice(&place.to_le_bytes());
+        header[32..40].copy_from_slice(&at.to_le_bytes());
         header[40..48].copy_from_slice(&xxh64(&self.bytes, 0).to_le_bytes());
         let digest = xxh64(&header[..PART_DIGESTED], 0);
         header[PART_DIGESTED..].copy_from_slice(&digest.to_le_bytes());
@@ -64,9 +64,9 @@ pub(crate) fn list(kind: u32, bytes: &[u8]) -> Vec<Part> {
     pieces.map(part).collect()
 }
 
-/// Takes content from its beginning on and makes parts of the first bytes.
+/// Makes parts from the first bytes of the content.
 pub(crate) struct Copier {
-    /// Bytes that are still wanted.
+    /// Number of bytes still to copy.
     wanted: u64,
     done: u64,
     piece: Vec<u8>,
@@ -86,11 +86,11 @@ impl Copier {
         }
     }
 
-    /// Takes the next bytes.
+    /// Receives the next bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while self.wanted > 0 && !bytes.is_empty() {
-            let room = (PART_COPY_LEN - self.piece.len()) as u64;
-            let n = room.min(self.wanted).min(bytes.len() as u64) as usize;
+            let left = (PART_COPY_LEN - self.piece.len()) as u64;
+            let n = left.min(self.wanted).min(bytes.len() as u64) as usize;
             let (now, rest) = bytes.split_at(n);
             self.piece.extend_from_slice(now);
             self.wanted -= n as u64;
@@ -132,14 +132,14 @@ impl Copier {
         Ok(())
     }
 
-    /// The parts, when all content has been taken.
+    /// Returns the parts.
     pub(crate) fn finish(mut self) -> Result<Vec<Part>, Error> {
         self.close()?;
         Ok(self.parts)
     }
 }
 
-/// Writes `parts` as they are wrapped for `codec` in a stream of which `start` bytes are written.
+/// Writes `parts`, wrapped for `codec`, at offset `start` of a stream.
 pub(crate) fn write(
     codec: Codec,
     start: u64,
@@ -190,22 +190,22 @@ fn write_wrapped(
     Ok(())
 }
 
-/// A part of a stream, as its header describes it.
+/// A part in a stream, as its header describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartAt {
     pub(crate) kind: u32,
     pub(crate) offset: u64,
     pub(crate) content_len: u32,
     codec: u8,
-    /// Where its bytes lie in the stream, and how many there are.
+    /// Offset and size of its bytes in the stream.
     at: u64,
     stored_len: u32,
     digest: u64,
 }
 
 impl PartAt {
-    /// Parses the header at `at` of a stream; `None` if there is none, or one that states another
-    /// offset. `shift` is what has been inserted before it, or removed.
+    /// Parses the header at `at` of a stream; `None` if it is invalid or states another offset.
+    /// `shift` is the number of bytes inserted before it, modulo 2^64.
     pub(crate) fn parse(header: &[u8; PART_HEADER_LEN], at: u64, shift: u64) -> Option<Self> {
         let digest = xxh64(&header[..PART_DIGESTED], 0);
         let part = Self {
@@ -227,17 +227,17 @@ impl PartAt {
         (right && fits).then_some(part)
     }
 
-    /// Where its header begins in the stream.
+    /// Offset of its header in the stream.
     pub(crate) fn start(&self) -> u64 {
         self.at - PART_HEADER_LEN as u64
     }
 
-    /// Where it ends in the stream.
+    /// Its end in the stream.
     pub(crate) fn end(&self) -> u64 {
         self.at + u64::from(self.stored_len)
     }
 
-    /// Its content.
+    /// Reads its content.
     pub(crate) fn read(&self, source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
         let wrong = |found: String, expected: String| Error::Broken {
             region: "part".into(),
@@ -252,7 +252,7 @@ impl PartAt {
             .map_err(Error::Read)?;
         let digest = xxh64(&stored[..got], 0);
         if got < stored.len() || digest != self.digest {
-            let found = format!("{got} bytes of digest {digest:#x}");
+            let found = format!("{got} bytes with digest {digest:#x}");
             return Err(wrong(found, format!("digest {:#x}", self.digest)));
         }
         let len = self.content_len as usize;
@@ -262,7 +262,10 @@ impl PartAt {
                 let mut content = vec![0; len];
                 match DCtx::create().decompress(&mut content[..], &stored) {
                     Ok(got) if got == len => Ok(content),
-                    Ok(got) => Err(wrong(format!("{got} bytes"), format!("{len}"))),
+                    Ok(got) => Err(wrong(
+                        format!("{got} bytes of content"),
+                        format!("{len} bytes of content"),
+                    )),
                     Err(code) => Err(wrong(
                         zstd_safe::get_error_name(code).to_lowercase(),
                         format!("{len} bytes of content"),
@@ -271,13 +274,13 @@ impl PartAt {
             }
             codec => Err(wrong(
                 format!("codec {codec} for {len} bytes"),
-                "one that stores them".into(),
+                format!("codec {CODEC_ZSTD}, or {CODEC_NONE} and equal sizes"),
             )),
         }
     }
 }
 
-/// The parts in `len` bytes at `start`, which hold nothing else, `count` of them.
+/// Parses the `count` parts in `len` bytes at `start`.
 pub(crate) fn parse_all(
     source: &dyn ReadAt,
     codec: Codec,
@@ -285,7 +288,7 @@ pub(crate) fn parse_all(
     len: u64,
     count: u32,
 ) -> Result<Vec<PartAt>, Error> {
-    let end = start + len; // the caller has proved that the stream has so much
+    let end = start + len; // the caller has checked that the stream contains them
     let mut parts = Vec::new();
     let mut at = start;
     if codec == Codec::Zstd && count > 0 {
@@ -321,17 +324,17 @@ pub(crate) fn parse_all(
             region: "parts".into(),
             offset: start,
             found: format!("parts that end at {at:#x}"),
-            expected: format!("{end:#x}, as the header says"),
+            expected: format!("{end:#x}, from the header"),
         });
     }
     Ok(parts)
 }
 
-/// Bytes that are searched at a time.
+/// Number of bytes to search at a time.
 const PIECE: usize = 1 << 20;
 
-/// The good parts between `from` and `to` of a damaged stream, by offset. `shift` is what has been
-/// inserted before them, or removed.
+/// The valid parts between `from` and `to` of a damaged stream, by offset. `shift` is the number of
+/// bytes inserted before them, modulo 2^64.
 pub(crate) fn search(
     source: &dyn ReadAt,
     from: u64,
@@ -351,12 +354,12 @@ pub(crate) fn search(
             .enumerate()
             .filter(|(_, window)| *window == PART_MAGIC);
         for (hit, _) in hits {
-            let place = at + hit as u64;
+            let offset = at + hit as u64;
             let mut header = [0; PART_HEADER_LEN];
-            let there = source
-                .read_full_at(&mut header, place)
+            let len = source
+                .read_full_at(&mut header, offset)
                 .map_err(Error::Read)?;
-            let part = PartAt::parse(&header, place, shift).filter(|_| there == header.len());
+            let part = PartAt::parse(&header, offset, shift).filter(|_| len == header.len());
             let Some(part) = part else { continue };
             match part.read(source) {
                 Ok(_) => parts.push(part),
@@ -377,7 +380,7 @@ pub(crate) fn search(
     Ok(parts)
 }
 
-/// The whole list of `kind`, put together from its parts; `None` if there is none.
+/// Reads the list of `kind` from its parts; `None` if there is none.
 pub(crate) fn read_list(
     source: &dyn ReadAt,
     parts: &[PartAt],
@@ -398,7 +401,7 @@ pub(crate) fn read_list(
         return Err(memory());
     }
     let mut list = Vec::new();
-    // The limit is far from the end of an address space, or the reservation fails.
+    // On overflow the reservation fails.
     list.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX))
         .map_err(|_| memory())?;
     for part in of_kind() {
@@ -407,7 +410,7 @@ pub(crate) fn read_list(
                 region: "part".into(),
                 offset: part.at,
                 found: format!("a piece of the list at {:#x}", part.offset),
-                expected: format!("{:#x}, where the one before it ends", list.len()),
+                expected: format!("{:#x}, the end of the previous piece", list.len()),
             });
         }
         list.extend(part.read(source)?);

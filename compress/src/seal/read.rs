@@ -1,4 +1,4 @@
-//! Finding a seal at the end of a stream, and checking every byte of it.
+//! Search for a seal at the end of a stream, and a check of all its bytes.
 
 use std::io::{self, Write};
 
@@ -15,35 +15,35 @@ use crate::zstd_format::{
 };
 use crate::{Codec, Error, ReadAt};
 
-/// What the lengths of uncompressed contents are multiples of, when their seals are looked for.
+/// The search for the seal of an uncompressed stream tries offsets that are multiples of this.
 const SEARCH_STEP: u64 = 4096;
 
-/// What the end of a stream says.
+/// The end of a stream.
 pub(crate) enum Tail {
-    /// Nothing that looks like a seal.
+    /// No seal.
     Bare,
-    /// There is a seal, or what is left of one. Where it seems to begin, if that can be told.
+    /// A seal or a remnant of one; its start, if the footer is intact.
     Seal {
         codec: Codec,
         start: Result<u64, Error>,
     },
-    /// A zstd seek table that no seal of ours is before: somebody's, or ours and damaged. The
-    /// damage if it is ours.
+    /// A zstd seek table without a seal before it: that of another program, or of a damaged sealed
+    /// stream. The error describes the damage in the second case.
     SeekTable(Error),
 }
 
-/// A seal that has been read, all or in part.
+/// A seal, read completely or in part.
 #[derive(Debug)]
 pub(crate) struct Parsed {
-    /// What its header says.
+    /// The header.
     pub(crate) header: SealHeader,
-    /// The attachment, if it is what its digest says.
+    /// The attachment, if it matches its digest.
     pub(crate) attachment: Option<Vec<u8>>,
-    /// The index, if it is what its digest says, and makes sense.
+    /// The index, if it is valid and matches its digest.
     pub(crate) table: Option<FrameTable>,
-    /// The parts, as far as they are what their digests say.
+    /// The parts, if they match their digests.
     pub(crate) parts: Vec<PartAt>,
-    /// The first thing that is wrong.
+    /// The first damage found.
     pub(crate) damage: Option<Error>,
 }
 
@@ -56,18 +56,18 @@ fn broken(region: &str, offset: u64, found: impl ToString, expected: impl ToStri
     }
 }
 
-/// Looks at the end of a stream of `len` bytes.
+/// Reads the end of a stream of `len` bytes.
 pub(crate) fn tail(source: &dyn ReadAt, len: u64) -> Result<Tail, Error> {
     let mut bytes = [0; GZIP_LAST_LEN];
     let n = len.min(bytes.len() as u64) as usize;
     let bytes = &mut bytes[..n];
     let from = len - n as u64;
     source.read_exact_at(bytes, from).map_err(Error::Read)?;
-    let footer_at = |at: usize, codec, behind: u64| {
+    let footer_at = |at: usize, codec, after: u64| {
         let footer = bytes.get(at..at + FOOTER_LEN)?;
         is_footer(footer).then(|| Tail::Seal {
             codec,
-            start: start_of(footer, codec, len, from + at as u64, behind),
+            start: start_of(footer, codec, len, from + at as u64, after),
         })
     };
     if let Some(found) = n
@@ -89,8 +89,8 @@ fn is_footer(footer: &[u8]) -> bool {
     footer[..8] == FOOTER_MAGIC || footer[24..] == END_MAGIC
 }
 
-/// Where the seal with this footer begins; `behind` bytes of the stream follow a zstd seal.
-fn start_of(footer: &[u8], codec: Codec, len: u64, at: u64, behind: u64) -> Result<u64, Error> {
+/// Start of the seal with this footer; `after` bytes of the stream follow a zstd seal.
+fn start_of(footer: &[u8], codec: Codec, len: u64, at: u64, after: u64) -> Result<u64, Error> {
     let digest = xxh64(&footer[..FOOTER_DIGESTED], 0);
     if footer[..8] != FOOTER_MAGIC
         || footer[24..] != END_MAGIC
@@ -110,7 +110,7 @@ fn start_of(footer: &[u8], codec: Codec, len: u64, at: u64, behind: u64) -> Resu
             .div_ceil(GZIP_PIECE as u64)
             .checked_mul(GZIP_EMPTY_LEN as u64)
             .and_then(|n| n.checked_add(GZIP_LAST_LEN as u64)),
-        Codec::Zstd => behind.checked_add(SKIPPABLE_HEADER_LEN as u64),
+        Codec::Zstd => after.checked_add(SKIPPABLE_HEADER_LEN as u64),
     };
     let wrapped = wrapping.and_then(|n| n.checked_add(seal_len));
     wrapped.and_then(|n| len.checked_sub(n)).ok_or_else(|| {
@@ -118,7 +118,7 @@ fn start_of(footer: &[u8], codec: Codec, len: u64, at: u64, behind: u64) -> Resu
             "seal footer",
             at,
             format!("a seal of {seal_len} bytes"),
-            format!("one that fits into {len}"),
+            format!("a seal that fits in {len} bytes"),
         )
     })
 }
@@ -131,7 +131,7 @@ fn zstd_tail(source: &dyn ReadAt, len: u64, bytes: &[u8]) -> Result<Tail, Error>
     let magic = u32_at(footer, 5) == SEEKABLE_MAGIC;
     let table_len =
         (SKIPPABLE_HEADER_LEN + SEEK_FOOTER_LEN) as u64 + frames * SEEK_ENTRY_LEN as u64;
-    // The seal's footer is right before the seek table.
+    // The seal's footer directly precedes the seek table.
     let mut before = [0; FOOTER_LEN + 4];
     let at = len
         .checked_sub(table_len)
@@ -147,29 +147,29 @@ fn zstd_tail(source: &dyn ReadAt, len: u64, bytes: &[u8]) -> Result<Tail, Error>
         }
     }
     if magic {
-        // Somebody's seek table, or ours with a wrong count.
+        // A seek table of another program, or one with a damaged count.
         return Ok(Tail::SeekTable(broken(
             "seek table",
             len - SEEK_FOOTER_LEN as u64,
             format!("{frames} frames"),
-            "a seal before the table of so many",
+            "a seal before a table of that many frames",
         )));
     }
     Ok(Tail::Bare)
 }
 
-/// What is left of an uncompressed stream's seal.
+/// A remnant of an uncompressed stream's seal.
 pub(crate) enum Rest {
-    /// A good header begins here.
+    /// Offset of a valid header.
     Header(u64),
-    /// A header begins here, and the stream ends in it.
+    /// Offset of a header that is cut by the end of the stream.
     Cut(u64),
 }
 
-/// Looks for the header of an uncompressed stream's seal whose end is cut off or damaged. It is
-/// found where the content's length is a multiple of [`SEARCH_STEP`].
+/// Searches for the header of an uncompressed stream's seal whose end is cut off or damaged, at
+/// multiples of [`SEARCH_STEP`].
 pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Error> {
-    // An attachment and the entries of frames of 768 KiB and more.
+    // Room for an attachment and the index entries of frames of at least 768 KiB.
     let reach = 2 * ATTACHMENT_MAX as u64 + (len >> 16);
     let mut at = len / SEARCH_STEP * SEARCH_STEP;
     loop {
@@ -186,10 +186,9 @@ pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Erro
             };
             match parse_header(&seal) {
                 Ok(header) if header.seal_start() == Some(at) => return Ok(Some(Rest::Header(at))),
-                // Somebody else's.
+                // The seal of another stream, or the bytes of a magic.
                 Ok(_) => {}
                 Err(Error::Read(error)) => return Err(Error::Read(error)),
-                // Bytes that look like a magic.
                 Err(_) => {}
             }
         }
@@ -200,7 +199,7 @@ pub(crate) fn search(source: &dyn ReadAt, len: u64) -> Result<Option<Rest>, Erro
     }
 }
 
-/// The bytes of a wrapped seal, as if it were not wrapped.
+/// A wrapped seal, read as if it were not wrapped.
 struct Unwrapped<'a> {
     source: &'a dyn ReadAt,
     codec: Codec,
@@ -208,8 +207,8 @@ struct Unwrapped<'a> {
 }
 
 impl Unwrapped<'_> {
-    /// Where byte `at` of the seal lies in the stream, and how many follow it there.
-    fn place(&self, at: u64) -> Option<(u64, u64)> {
+    /// Offset in the stream of byte `at` of the seal, and number of contiguous bytes there.
+    fn locate(&self, at: u64) -> Option<(u64, u64)> {
         match self.codec {
             Codec::None => Some((self.start.checked_add(at)?, u64::MAX)),
             Codec::Zstd => {
@@ -230,7 +229,7 @@ impl Unwrapped<'_> {
 
     fn read(&self, mut buf: &mut [u8], mut at: u64) -> Result<(), Error> {
         while !buf.is_empty() {
-            let (offset, run) = self.place(at).ok_or_else(too_long)?;
+            let (offset, run) = self.locate(at).ok_or_else(too_long)?;
             let n = usize::try_from(run).unwrap_or(usize::MAX).min(buf.len());
             let (now, rest) = std::mem::take(&mut buf).split_at_mut(n);
             self.source.read_exact_at(now, offset).map_err(|e| {
@@ -252,8 +251,8 @@ impl Unwrapped<'_> {
     }
 }
 
-/// Reads the seal that begins at `start` of a stream of `len` bytes. An error means that there is
-/// no header one could believe; damage behind the header is in the answer.
+/// Reads the seal that begins at `start` of a stream of `len` bytes. Fails if the header is invalid;
+/// other damage is part of the result.
 pub(crate) fn parse(
     source: &dyn ReadAt,
     codec: Codec,
@@ -270,14 +269,14 @@ pub(crate) fn parse(
                 header.stored_len
             ),
         };
-        let expected = format!("{start:#x}, where the seal begins");
+        let expected = format!("{start:#x}, the start of the seal");
         return Err(broken("seal header", start, found, expected));
     }
     Ok(parsed)
 }
 
-/// The same of a seal that need not lie where its data ends: bytes may have come in before it, or
-/// gone.
+/// As [`parse`], for a seal that need not be at the end of its data: bytes may have been inserted or
+/// removed before it.
 pub(crate) fn parse_moved(
     source: &dyn ReadAt,
     codec: Codec,
@@ -298,7 +297,7 @@ pub(crate) fn parse_moved(
         damage: None,
     };
     let mut damage = Vec::new();
-    // Parts of a seal that was moved are looked for by who wants them.
+    // Salvage searches for the parts of a seal that was moved.
     if header.seal_start() == Some(start) {
         match parse_parts(&seal, &header) {
             Ok(parts) => parsed.parts = parts,
@@ -358,7 +357,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     if bytes[..8] != MAGIC || u64_at(&bytes, HEADER_DIGESTED) != digest {
         return wrong(
             format!("{:02x?}", &bytes[..8]),
-            "a magic and a digest that holds".into(),
+            format!("{MAGIC:02x?} and a matching digest"),
         );
     }
     let version = u16::from_le_bytes([bytes[8], bytes[9]]);
@@ -382,7 +381,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     if version == VERSION && bytes[11] != 0 {
         return wrong(
             format!("cipher {}", bytes[11]),
-            "a file that is not encrypted".into(),
+            "cipher 0, not encrypted".into(),
         );
     }
     let header = SealHeader {
@@ -418,7 +417,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     if size == 0 || size > FRAME_MAX || !size.is_multiple_of(FRAME_UNIT) {
         return wrong(
             format!("frames of {size} bytes"),
-            format!("up to {FRAME_MAX}"),
+            format!("a multiple of {FRAME_UNIT} up to {FRAME_MAX}"),
         );
     }
     if header.frames != header.content_len.div_ceil(size.into()) {
@@ -430,7 +429,7 @@ fn parse_header(seal: &Unwrapped<'_>) -> Result<SealHeader, Error> {
     if header.attachment_len as usize > ATTACHMENT_MAX {
         return wrong(
             format!("an attachment of {} bytes", header.attachment_len),
-            format!("{ATTACHMENT_MAX} at most"),
+            format!("at most {ATTACHMENT_MAX} bytes"),
         );
     }
     Ok(header)
@@ -452,13 +451,13 @@ fn parse_attachment(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<Vec<u8>
     Ok(attachment)
 }
 
-/// The parts before a seal that lies where its header says.
+/// Parses the parts before a seal that is at the offset in its header.
 fn parse_parts(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<Vec<PartAt>, Error> {
     let (start, len) = (header.stored_len, header.parts_len);
     let mut digest = Xxh64::new(0);
     let mut bytes = vec![0; 64 << 10];
     let mut at = start;
-    // They lie before the seal, which is in the stream.
+    // The parts precede the seal, so they are within the stream.
     while at < seal.start {
         let n = (seal.start - at).min(bytes.len() as u64) as usize;
         let piece = &mut bytes[..n];
@@ -486,13 +485,13 @@ fn parse_index(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<FrameTable, 
     let mut done = 0;
     let mut bytes = vec![0; ENTRY_LEN * 4096];
     let wrong = |found: String, expected: String| {
-        let at = seal.place(index_at).map_or(seal.start, |(at, _)| at);
+        let at = seal.locate(index_at).map_or(seal.start, |(at, _)| at);
         broken("seal index", at, found, expected)
     };
     while done < header.frames {
         let count = (header.frames - done).min(4096);
         let piece = &mut bytes[..count as usize * ENTRY_LEN];
-        // Neither overflows: the table so far has as many entries, and comes from the stream.
+        // No overflow: the entries before were read from the stream.
         seal.read(piece, index_at + done * ENTRY_LEN as u64)?;
         digest.update(piece);
         for (number, bytes) in (done..).zip(piece.chunks_exact(ENTRY_LEN)) {
@@ -510,10 +509,10 @@ fn parse_index(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<FrameTable, 
             if !fits {
                 return Err(wrong(
                     format!(
-                        "frame {number} of {} bytes for {content_len}",
+                        "frame {number} of {} bytes for {content_len} bytes of content",
                         entry.stored_len
                     ),
-                    format!("1 to {bound}"),
+                    format!("1 to {bound} bytes"),
                 ));
             }
             table.push(content_len, entry).ok_or_else(too_long)?;
@@ -529,14 +528,14 @@ fn parse_index(seal: &Unwrapped<'_>, header: &SealHeader) -> Result<FrameTable, 
     if table.stored_len() != header.stored_len {
         return Err(wrong(
             format!("{:#x} bytes of frames", table.stored_len()),
-            format!("{:#x}, as the header says", header.stored_len),
+            format!("{:#x}, from the header", header.stored_len),
         ));
     }
     Ok(table)
 }
 
-/// Where the seal behind data that ends at `at` begins: behind the parts, if there are some.
-pub(crate) fn behind_parts(
+/// Start of the seal after data that ends at `at`: the end of the parts, if there are any.
+pub(crate) fn seal_after(
     source: &dyn ReadAt,
     codec: Codec,
     at: u64,
@@ -564,20 +563,20 @@ pub(crate) fn behind_parts(
     Ok(at)
 }
 
-/// No frame of ours is longer than its content and one 64th and a header.
+/// Maximum stored size of a frame with `content_len` bytes of content.
 pub(crate) fn longest_frame(codec: Codec, content_len: u32) -> u32 {
     match codec {
         Codec::None => content_len,
-        // FRAME_MAX at most, far from the end of 32 bits.
+        // At most FRAME_MAX, so the sum fits in 32 bits.
         Codec::Gzip | Codec::Zstd => content_len + content_len / 64 + 4096,
     }
 }
 
-/// Takes what should be there, and compares it with what is.
+/// A writer that compares its input with the stream.
 struct Compare<'a> {
     source: &'a dyn ReadAt,
     at: u64,
-    there: Vec<u8>,
+    buffer: Vec<u8>,
     error: Option<Error>,
 }
 
@@ -586,7 +585,7 @@ impl<'a> Compare<'a> {
         Self {
             source,
             at,
-            there: Vec::new(),
+            buffer: Vec::new(),
             error: None,
         }
     }
@@ -594,16 +593,16 @@ impl<'a> Compare<'a> {
 
 impl Write for Compare<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.there.resize(bytes.len(), 0);
-        let got = self.source.read_full_at(&mut self.there, self.at)?;
-        let there = &self.there[..got];
-        if self.error.is_none() && *there != *bytes {
-            let same = there.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        self.buffer.resize(bytes.len(), 0);
+        let got = self.source.read_full_at(&mut self.buffer, self.at)?;
+        let found = &self.buffer[..got];
+        if self.error.is_none() && *found != *bytes {
+            let same = found.iter().zip(bytes).take_while(|(a, b)| a == b).count();
             let hex = |from: &[u8]| format!("{:02x?}", &from[same..from.len().min(same + 8)]);
             self.error = Some(broken(
                 "seal",
                 self.at + same as u64,
-                hex(there),
+                hex(found),
                 hex(bytes),
             ));
         }

@@ -1,11 +1,11 @@
-//! Empty gzip members, which hold bytes that readers of gzip step over.
+//! Empty gzip members with bytes in their extra fields, which gzip readers skip.
 
 use std::io::{self, Write};
 
 use super::format::*;
 use crate::gzip_format::{EMPTY_DEFLATE, EXTRA_HEADER, TRAILER_LEN};
 
-/// Bytes of an empty member that holds `len` bytes.
+/// Size of an empty member with `len` bytes in its subfield.
 pub(super) fn empty_member_len(len: usize) -> u64 {
     (GZIP_EMPTY_LEN + len) as u64
 }
@@ -16,7 +16,7 @@ pub(super) fn write_empty_member(
     id: [u8; 2],
     content: &[u8],
 ) -> io::Result<()> {
-    // At most GZIP_PIECE bytes, which with its head fits into XLEN.
+    // At most GZIP_PIECE bytes: with the subfield's header they fit in XLEN.
     let len = content.len() as u16;
     out.write_all(&EXTRA_HEADER)?;
     out.write_all(&(len + 4).to_le_bytes())?;
@@ -24,11 +24,11 @@ pub(super) fn write_empty_member(
     out.write_all(&len.to_le_bytes())?;
     out.write_all(content)?;
     out.write_all(&EMPTY_DEFLATE)?;
-    // CRC-32 and length of nothing.
+    // CRC-32 and length of empty content.
     out.write_all(&[0; TRAILER_LEN])
 }
 
-/// Cuts what is written into empty gzip members.
+/// A writer that divides its input into empty gzip members.
 pub(super) struct Pieces<'a> {
     out: &'a mut dyn Write,
     piece: Vec<u8>,

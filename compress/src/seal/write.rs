@@ -14,18 +14,18 @@ use crate::zstd_format::{
 };
 use crate::{Codec, Error};
 
-/// A seal, ready to be written.
+/// A seal to write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seal<'a> {
     pub(crate) codec: Codec,
     pub(crate) table: &'a FrameTable,
     pub(crate) attachment: &'a [u8],
     pub(crate) parts: Parts,
-    /// [`VERSION`], or [`VERSION_1`] to compare with what an older writer wrote.
+    /// [`VERSION`], or [`VERSION_1`] to compare with an older seal.
     pub(crate) version: u16,
 }
 
-/// What a header says of the parts.
+/// The fields of a header about the parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) count: u32,
@@ -34,7 +34,8 @@ pub(crate) struct Parts {
 }
 
 impl Seal<'_> {
-    /// Checks the limits and writes the seal, wrapped for its codec. Returns the bytes written.
+    /// Checks the limits and writes the seal, wrapped for its codec. Returns the number of bytes
+    /// written.
     pub(crate) fn write(&self, out: &mut dyn Write) -> Result<u64, Error> {
         if self.attachment.len() > ATTACHMENT_MAX {
             return Err(Error::Limit {
@@ -57,7 +58,7 @@ impl Seal<'_> {
         Ok(counted.written)
     }
 
-    /// Bytes of the seal, wrapping not counted.
+    /// Size of the seal without wrapping.
     fn len(&self) -> u64 {
         let header = match self.version {
             VERSION_1 => HEADER_LEN_1,
@@ -66,7 +67,7 @@ impl Seal<'_> {
         (header + self.attachment.len() + FOOTER_LEN) as u64 + self.table.count() * ENTRY_LEN as u64
     }
 
-    /// The seal as it is.
+    /// Writes the seal without wrapping.
     fn write_bare(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut digest = Xxh64::new(0);
         for entry in self.table.entries() {
@@ -101,7 +102,7 @@ impl Seal<'_> {
         out.write_all(&pack_footer(self.len()))
     }
 
-    /// Empty members with a piece each, and one with the footer.
+    /// Writes the seal as empty members with a piece each, and one with the footer.
     fn write_gzip(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut pieces = Pieces::new(out);
         self.write_bare(&mut pieces)?;
@@ -109,7 +110,7 @@ impl Seal<'_> {
         write_empty_member(out, GZIP_FOOTER, &pack_footer(self.len()))
     }
 
-    /// A skippable frame with the seal, and the seek table.
+    /// Writes the seal as a skippable frame, and the seek table.
     fn write_zstd(&self, out: &mut dyn Write) -> io::Result<Result<(), Error>> {
         let frames = self.table.count() + 1 + u64::from(self.parts.count > 0);
         if frames > SEEK_MAX_FRAMES || u32::try_from(self.len()).is_err() {
@@ -119,7 +120,7 @@ impl Seal<'_> {
                 limit: SEEK_MAX_FRAMES,
             }));
         }
-        // Both are at most 2^27 * 12 bytes and some.
+        // Both are about 2^27 * 12 bytes at most.
         let seal_len = self.len() as u32;
         let frames = frames as u32;
         out.write_all(&ZSTD_SEAL_MAGIC.to_le_bytes())?;
@@ -131,13 +132,13 @@ impl Seal<'_> {
         out.write_all(&table_len.to_le_bytes())?;
         let mut left = self.table.content_len();
         for entry in self.table.entries() {
-            // A sealed table is uniform: all frames are full but the last.
+            // A sealed table is uniform: all frames except the last are full.
             let len = left.min(self.table.frame_size().into());
             left -= len;
             write_seek_entry(out, entry.stored_len, len as u32, entry.content_check)?;
         }
         if self.parts.count > 0 {
-            // The frame of the parts has a length of 32 bits, and their writer has checked it.
+            // The writer of the parts has checked that their length fits in 32 bits.
             write_seek_entry(out, self.parts.len as u32, 0, xxh64(&[], 0) as u32)?;
         }
         let frame_len = SKIPPABLE_HEADER_LEN as u32 + seal_len;
@@ -198,8 +199,7 @@ fn pack_footer(seal_len: u64) -> [u8; FOOTER_LEN] {
     bytes
 }
 
-/// Writes parts and seal behind the data of a stream: `stored_len` bytes of it are written. Returns
-/// the bytes written.
+/// Writes parts and seal after the data of a stream. Returns the number of bytes written.
 pub(crate) fn write_all(
     codec: Codec,
     table: &FrameTable,
@@ -222,7 +222,7 @@ pub(crate) fn write_all(
         table,
         attachment,
         parts: about,
-        // What does not need the new version is left to all readers.
+        // Without parts, older readers can read the seal too.
         version: match parts.is_empty() {
             true => VERSION_1,
             false => VERSION,
@@ -231,7 +231,7 @@ pub(crate) fn write_all(
     Ok(counted.written + seal.write(counted.out)?)
 }
 
-/// Counts what is written.
+/// A writer that counts and digests its output.
 struct Counted<'a> {
     out: &'a mut dyn Write,
     written: u64,

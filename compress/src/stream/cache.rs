@@ -1,28 +1,27 @@
-//! Decoded frames that are kept for the next reader.
+//! A cache of decoded frames.
 //!
-//! Frames are spread over shards by their numbers, so that readers of different frames hardly
-//! meet. A shard keeps its frames until their bytes exceed its share of the limit; then the one
-//! that was used least recently goes. While one reader decodes a frame, others who want the same
-//! wait for it.
+//! Frames are distributed over shards by number, to reduce lock contention. A shard that is full
+//! evicts its least recently used frame. While one reader decodes a frame, other readers of the same
+//! frame wait for it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 
-/// Shards at most.
+/// Maximum number of shards.
 const SHARDS: u64 = 8;
 
 /// A frame's decoded bytes.
 pub(super) type Content = Arc<Vec<u8>>;
 
 enum Slot {
-    /// Somebody is decoding it.
+    /// A reader is decoding the frame.
     Busy,
-    /// Here it is.
+    /// The frame is available.
     Ready(Content),
 }
 
-struct Kept {
+struct Cached {
     number: u64,
     used: u64,
     slot: Slot,
@@ -30,7 +29,7 @@ struct Kept {
 
 #[derive(Default)]
 struct Shard {
-    frames: Vec<Kept>,
+    frames: Vec<Cached>,
     /// Counts uses.
     clock: u64,
 }
@@ -38,7 +37,7 @@ struct Shard {
 /// A bounded set of decoded frames.
 pub(super) struct FrameCache {
     shards: Vec<(Mutex<Shard>, Condvar)>,
-    /// Frames that each shard may keep; one at least, which is what a small read needs.
+    /// Maximum number of frames in a shard; at least one, which a small read needs.
     per_shard: usize,
 }
 
@@ -53,12 +52,12 @@ impl FrameCache {
         }
     }
 
-    /// Frames that it may keep.
+    /// Maximum number of frames.
     pub(super) fn frames(&self) -> u64 {
         (self.shards.len() as u64).saturating_mul(self.per_shard as u64)
     }
 
-    /// Frame `number`, from the cache or else from `decode`.
+    /// Frame `number`, from the cache or from `decode`.
     pub(super) fn get(
         &self,
         number: u64,
@@ -70,18 +69,18 @@ impl FrameCache {
         loop {
             guard.clock += 1;
             let clock = guard.clock;
-            let Some(kept) = guard.frames.iter_mut().find(|k| k.number == number) else {
+            let Some(cached) = guard.frames.iter_mut().find(|k| k.number == number) else {
                 break;
             };
-            kept.used = clock;
-            if let Slot::Ready(frame) = &kept.slot {
+            cached.used = clock;
+            if let Slot::Ready(frame) = &cached.slot {
                 return Ok(Arc::clone(frame));
             }
             guard = ready.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         let used = guard.clock;
-        guard.make_room(self.per_shard);
-        guard.frames.push(Kept {
+        guard.evict(self.per_shard);
+        guard.frames.push(Cached {
             number,
             used,
             slot: Slot::Busy,
@@ -99,24 +98,24 @@ impl FrameCache {
         Ok(frame)
     }
 
-    /// Lets all decoded frames go, to give their memory back.
+    /// Drops all decoded frames, to free their memory.
     pub(super) fn clear(&self) {
         for (shard, _) in &self.shards {
             lock(shard)
                 .frames
-                .retain(|kept| matches!(kept.slot, Slot::Busy));
+                .retain(|cached| matches!(cached.slot, Slot::Busy));
         }
     }
 
-    /// Frame `number`, if it is there.
+    /// Frame `number`, if it is in the cache.
     pub(super) fn peek(&self, number: u64) -> Option<Content> {
         let (shard, _) = &self.shards[(number % self.shards.len() as u64) as usize];
         let mut guard = lock(shard);
         guard.clock += 1;
         let clock = guard.clock;
-        let kept = guard.frames.iter_mut().find(|k| k.number == number)?;
-        kept.used = clock;
-        match &kept.slot {
+        let cached = guard.frames.iter_mut().find(|k| k.number == number)?;
+        cached.used = clock;
+        match &cached.slot {
             Slot::Ready(frame) => Some(Arc::clone(frame)),
             Slot::Busy => None,
         }
@@ -124,12 +123,12 @@ impl FrameCache {
 }
 
 impl Shard {
-    fn make_room(&mut self, limit: usize) {
+    fn evict(&mut self, limit: usize) {
         while self.frames.len() >= limit {
             let oldest = (0..self.frames.len())
                 .filter(|i| matches!(self.frames[*i].slot, Slot::Ready(_)))
                 .min_by_key(|i| self.frames[*i].used);
-            // What is being decoded stays: there is one of those per reader at most.
+            // Frames being decoded stay: there is at most one for each reader.
             let Some(oldest) = oldest else { return };
             self.frames.swap_remove(oldest);
         }
@@ -140,7 +139,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the wait of others, with the frame or without, even by a panic.
+/// Wakes the waiting readers when dropped, with or without the frame, even after a panic.
 struct Busy<'a> {
     shard: &'a Mutex<Shard>,
     ready: &'a Condvar,
@@ -169,12 +168,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn least_recently_used_goes_and_failures_are_not_kept() {
+    fn the_least_recently_used_frame_is_evicted_and_failures_are_not_cached() {
         let cache = FrameCache::new(2 * 100, 100);
-        // Numbers of one shard: two shards of one frame each.
+        // There are two shards of one frame each; these numbers are in one shard.
         let fetch = |n: u64| cache.get(n, || Ok(vec![n as u8])).unwrap();
         assert_eq!(*fetch(0), [0]);
-        assert_eq!(*cache.get(0, || panic!("it is there")).unwrap(), [0]);
+        assert_eq!(
+            *cache.get(0, || panic!("the frame is cached")).unwrap(),
+            [0]
+        );
         assert_eq!(*fetch(2), [2]);
         assert!(cache.peek(0).is_none());
         assert!(cache.peek(2).is_some());
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn cleared_cache_is_filled_anew() {
+    fn a_cleared_cache_decodes_again() {
         let cache = FrameCache::new(1 << 20, 4096);
         for number in 0..20 {
             cache.get(number, || Ok(vec![1])).unwrap();

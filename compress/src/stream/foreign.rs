@@ -1,18 +1,17 @@
-//! Content of a stream that can only be decoded from its front.
+//! Random access to a stream that can be decoded only from its beginning.
 //!
-//! One pass goes over the stream, as far as somebody has asked. What it has decoded is stored
-//! again in frames of [`SPOOL_FRAME`] bytes, zstd level 1, in a file without a name, and read from
-//! there. So memory is bounded, a page near the front costs little, and after one pass every page
-//! costs a frame. A stream that fits a frame of the spool is decoded to its end before any of it is
+//! One pass decodes the stream as far as it was read. The content is stored in the *spool*, an
+//! unlinked temporary file, in frames of [`SPOOL_FRAME`] bytes at zstd level 1, and read from there.
+//! This bounds memory, makes a read near the beginning fast, and after the pass makes any read cost
+//! one frame. A stream that fits in one frame of the spool is decoded to its end before the first
 //! read.
 //!
-//! The one checksum of such a stream is at its end. So what is read before the pass has come there
-//! has not been checked yet: a caller that has used it finishes the pass, to know.
+//! The checksum of such a stream is at its end, so what is read before the pass ends is not yet
+//! checked. A caller that uses it should finish the pass.
 //!
-//! When the pass fails, the frames of the stream that ended as they should can be read, and what
-//! comes before a cut. All of a damaged frame, what is behind it, and the length are the error: the
-//! decoder may have noticed the damage long after the first wrong byte. Only salvage reads what
-//! decodes of such a frame.
+//! When the pass fails, complete frames and the content before a truncation can be read. Reads of the
+//! damaged frame and of anything after it fail, as does asking for the length: the decoder may find
+//! the damage long after the first wrong byte. Only salvage reads what decodes of a damaged frame.
 
 use std::fs::File;
 use std::io;
@@ -30,9 +29,9 @@ use crate::pipeline::{self, Job};
 use crate::table::{FrameTable, too_long};
 use crate::{Codec, Encoding, Error, Progress, ReadAt};
 
-/// Content of a frame in the spool.
+/// Content size of a frame in the spool.
 const SPOOL_FRAME: u32 = 1 << 20;
-/// Content that is handed to a sink at once.
+/// Content size of a piece passed to a sink.
 const PIECE: usize = 1 << 20;
 
 const SPOOL: Kind = Kind {
@@ -46,16 +45,16 @@ pub(super) struct Foreign {
     codec: Codec,
     max_window: u64,
     spool_dir: Option<PathBuf>,
-    /// Whether what decodes of a damaged frame is content.
+    /// Whether to return the decodable content of a damaged frame.
     unproven: bool,
-    /// Frames in the spool, and the spool itself once there is one.
+    /// The spool and its frames.
     done: RwLock<Done>,
     pass: Mutex<State>,
-    /// The content's length, once something has been over all of it.
+    /// The content's length, once all of it was decoded.
     whole: OnceLock<u64>,
-    /// What follows the stream, if a pass has come upon it.
+    /// Bytes after the stream, if a pass found any.
     trailing: OnceLock<Error>,
-    /// How the pass has failed.
+    /// The failure of the pass.
     failure: OnceLock<Failure>,
     reader: FrameReader,
 }
@@ -68,19 +67,19 @@ struct Done {
 struct State {
     pass: Option<Pass>,
     engine: Option<FrameEncoder>,
-    /// Content behind what is in the spool.
+    /// Content after that in the spool.
     partial: Vec<u8>,
     filled: usize,
     stored: Vec<u8>,
     ended: bool,
-    /// Whether content behind the spool has been let go.
-    let_go: bool,
+    /// Whether content after the spool was dropped.
+    dropped: bool,
 }
 
-/// What a pass has come upon that is not what it should be.
+/// The failure of a pass.
 struct Failure {
     error: Error,
-    /// Content from the front that can be read all the same.
+    /// Length of the content that can still be read.
     readable: u64,
 }
 
@@ -103,7 +102,7 @@ impl Foreign {
                 filled: 0,
                 stored: Vec::new(),
                 ended: false,
-                let_go: false,
+                dropped: false,
             }),
             whole: OnceLock::new(),
             trailing: OnceLock::new(),
@@ -112,17 +111,17 @@ impl Foreign {
         }
     }
 
-    /// The content's length, if the pass or [`Self::decode`] has been over all of it.
+    /// The content's length, if the pass or [`Self::decode`] has reached the end.
     pub(super) fn known_len(&self) -> Option<u64> {
         self.whole.get().copied()
     }
 
-    /// What follows the stream, if a pass has come upon it.
+    /// Bytes after the stream, if a pass found any.
     pub(super) fn trailing(&self) -> Option<&Error> {
         self.trailing.get()
     }
 
-    /// What the pass has failed with, as far as it has come.
+    /// The error of the pass, if it has failed so far.
     pub(super) fn failed(&self) -> Option<&Error> {
         self.failure.get().map(|failure| &failure.error)
     }
@@ -135,7 +134,7 @@ impl Foreign {
 
     fn new_pass(&self) -> Result<Pass, Error> {
         Pass::new(Arc::clone(&self.source), self.codec, self.max_window)
-            .ok_or_else(|| Error::Options("an uncompressed stream has nothing to decode".into()))
+            .ok_or_else(|| Error::Options("an uncompressed stream cannot be decoded".into()))
     }
 
     fn spooled(&self) -> u64 {
@@ -143,11 +142,11 @@ impl Foreign {
         done.table.content_len()
     }
 
-    /// Decodes a little further. `false` at the end, whatever it is.
+    /// Decodes a little further. Returns `false` at the end or after a failure.
     fn advance(&self, state: &mut State) -> Result<bool, Error> {
-        if state.let_go {
+        if state.dropped {
             return Err(Error::Options(
-                "the pass over a stream has been finished; no more of it can be read".into(),
+                "the stream was checked to its end and its rest was dropped: open it again".into(),
             ));
         }
         if state.ended {
@@ -156,11 +155,11 @@ impl Foreign {
         if state.filled == SPOOL_FRAME as usize {
             self.spool(state)?;
         }
-        self.go_on(state)
+        self.decode_some(state)
     }
 
-    /// Decodes a little further into the partial frame, which has room.
-    fn go_on(&self, state: &mut State) -> Result<bool, Error> {
+    /// Decodes a little further into the partial frame, which must not be full.
+    fn decode_some(&self, state: &mut State) -> Result<bool, Error> {
         if state.pass.is_none() {
             state.pass = Some(self.new_pass()?);
             state.partial = vec![0; SPOOL_FRAME as usize];
@@ -173,13 +172,13 @@ impl Foreign {
                 self.note_trailing(pass);
                 state.ended = true;
                 state.pass = None;
-                if !state.let_go {
+                if !state.dropped {
                     self.whole
                         .get_or_init(|| self.spooled() + state.filled as u64);
                 }
             }
             Ok(n) => state.filled += n,
-            // The system may say yes next time; nothing has been lost.
+            // A system error may be temporary: the pass can continue.
             Err(Error::Read(error)) => return Err(Error::Read(error)),
             Err(error) => {
                 let readable = match self.unproven {
@@ -212,7 +211,7 @@ impl Foreign {
             done.spool = Some(Arc::new(file.map_err(Error::Write)?));
         }
         if let Some(spool) = &done.spool {
-            // A write that failed half-way is done again at the same offset.
+            // After a failed write the frame is written again at the same offset.
             spool
                 .write_all_at(&state.stored, done.table.stored_len())
                 .map_err(Error::Write)?;
@@ -234,8 +233,8 @@ impl Foreign {
                 let Some(inside) = offset.checked_sub(spooled) else {
                     break;
                 };
-                // All that may be decoded without a spool is, before any of it is read.
-                if !state.ended && (state.let_go || state.filled < SPOOL_FRAME as usize) {
+                // Before the first read, decode as much as fits without a spool.
+                if !state.ended && (state.dropped || state.filled < SPOOL_FRAME as usize) {
                     self.advance(&mut state)?;
                     continue;
                 }
@@ -259,7 +258,7 @@ impl Foreign {
         }
     }
 
-    /// How many of `len` bytes at `offset` the pass, as far as it has come, lets a reader have.
+    /// How many of `len` bytes at `offset` can be read, by the state of the pass.
     fn may_read(&self, len: usize, offset: u64) -> Result<usize, Error> {
         match self.failure.get() {
             Some(failure) if offset >= failure.readable => Err(failure.error.again()),
@@ -291,7 +290,7 @@ impl Foreign {
             .map(Some)
     }
 
-    /// How much content there is, after a pass over all of it, and what it ended at.
+    /// Decodes to the end. Returns the length of the readable content, and the error after it.
     pub(super) fn readable(&self) -> Result<(u64, Option<Error>), Error> {
         if let Some(len) = self.whole.get() {
             return Ok((*len, None));
@@ -305,8 +304,8 @@ impl Foreign {
         })
     }
 
-    /// Goes on with the pass to its end and keeps nothing of what it decodes, if there is a pass
-    /// that has not ended. What it ends at, if that is not the end of the stream.
+    /// If a pass has begun, continues it to the end without storing the content. Fails if the stream
+    /// is damaged.
     pub(super) fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
         let mut state = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = state.pass.is_some() && self.whole.get().is_none();
@@ -315,12 +314,12 @@ impl Foreign {
                 return Err(Error::Cancelled);
             }
             if state.filled == SPOOL_FRAME as usize {
-                state.let_go = true;
+                state.dropped = true;
                 state.filled = 0;
             }
-            self.go_on(&mut state)?;
+            self.decode_some(&mut state)?;
         }
-        if state.let_go {
+        if state.dropped {
             state.filled = 0;
         }
         match self.failed() {
@@ -329,8 +328,8 @@ impl Foreign {
         }
     }
 
-    /// Decodes all of the stream once more, without the spool, while `sink` works. What the length
-    /// is, is known from then on without a pass.
+    /// Decodes the whole stream again, without the spool, in parallel with `sink`. The length is then
+    /// known.
     pub(super) fn decode(
         &self,
         sink: &mut Sink<'_>,
@@ -357,7 +356,7 @@ impl Foreign {
     }
 }
 
-/// One worker's pass over the stream.
+/// A worker's pass over the stream.
 pub(super) struct Ahead {
     pass: Pass,
     ended: bool,
@@ -365,7 +364,7 @@ pub(super) struct Ahead {
 
 impl Job for Foreign {
     type Worker = Ahead;
-    /// Stored bytes used up, and what came after the piece if that was an error.
+    /// Number of stored bytes consumed, and the error after the piece.
     type Note = (u64, Option<Error>);
 
     fn worker(&self) -> Result<Ahead, Error> {

@@ -1,4 +1,4 @@
-//! Content of a stream whose frames are known: any part of it, from any number of threads.
+//! Random access to a stream whose frames are known.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -15,7 +15,7 @@ use crate::{Error, Progress, ReadAt};
 pub(super) struct Indexed {
     source: Arc<dyn ReadAt>,
     table: FrameTable,
-    /// What comes behind the last frame, if that is not the end of the content.
+    /// The error after the last frame, if the content does not end there.
     tail: Option<Error>,
     reader: FrameReader,
 }
@@ -41,7 +41,7 @@ impl Indexed {
         &self.table
     }
 
-    /// How much content the frames hold, and what is wrong behind them.
+    /// Content length of the frames, and the error after them.
     pub(super) fn readable(&self) -> (u64, Option<Error>) {
         (
             self.table.content_len(),
@@ -49,12 +49,12 @@ impl Indexed {
         )
     }
 
-    /// The content's length, if all of it is here.
+    /// The content's length, if it is complete.
     pub(super) fn known_len(&self) -> Option<u64> {
         self.tail.is_none().then(|| self.table.content_len())
     }
 
-    /// Decodes all frames in parallel and gives them to `sink` in order.
+    /// Decodes all frames in parallel and passes them to `sink` in order.
     pub(super) fn decode(
         &self,
         threads: NonZeroUsize,
@@ -91,7 +91,7 @@ impl Job for Indexed {
         number: u64,
         out: &mut Vec<u8>,
     ) -> Result<Frame, Error> {
-        // `claim` lets only numbers of the table through.
+        // `claim` accepts only numbers in the table.
         let frame = self.table.get(number).ok_or(Error::Cancelled)?;
         out.resize(frame.content_len as usize, 0);
         decoder.decode(&*self.source, self.reader.kind(), &frame, out)?;

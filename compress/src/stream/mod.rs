@@ -1,9 +1,8 @@
-//! A stored stream, opened: whatever the codec, its content at an offset.
+//! Random access to the content of a stored stream, in any codec.
 //!
-//! Opening reads the head, the end and the seal. A stream with a seal has an index, so any part
-//! of its content costs one frame (`indexed`). So has one whose frames say where they end, after
-//! a walk over their headers (`rebuild`). Anything else is decoded from its front, once
-//! (`foreign`).
+//! Opening reads the beginning, the end and the seal. A sealed stream has an index, so that a read
+//! decodes one frame (`indexed`). If frames state their lengths, a walk over their headers gives the
+//! same (`rebuild`). Other streams are decoded once, from their beginning (`foreign`).
 
 mod cache;
 mod foreign;
@@ -27,18 +26,18 @@ use foreign::Foreign;
 use indexed::Indexed;
 use rebuild::Opening;
 
-/// What a stored stream turned out to be.
+/// The kind of a stored stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamKind {
     /// Uncompressed bytes without a seal.
     Plain,
-    /// Ours: frames, index, attachment.
+    /// A sealed stream: frames, index, attachment.
     Sealed,
-    /// A compressed stream that somebody else wrote (or ours without its seal).
+    /// A compressed stream without a seal.
     Foreign,
 }
 
-/// A stored stream, opened.
+/// An open stored stream.
 pub struct Stream {
     codec: Codec,
     kind: StreamKind,
@@ -47,7 +46,7 @@ pub struct Stream {
     attachment: Option<Vec<u8>>,
     damage: Option<Error>,
     threads: NonZeroUsize,
-    /// Of a seal: what lies between data and seal.
+    /// The parts between data and seal.
     parts: Vec<PartAt>,
     source: Arc<dyn ReadAt>,
     memory: u64,
@@ -56,7 +55,7 @@ pub struct Stream {
 }
 
 enum Content {
-    /// Nothing to decode and nothing to check.
+    /// Uncompressed, without checks.
     Plain(Arc<Window<Arc<dyn ReadAt>>>),
     Indexed(Arc<Indexed>),
     Foreign(Arc<Foreign>),
@@ -72,16 +71,16 @@ impl Stream {
         Self::from_source(options::file(path.as_ref())?, options)
     }
 
-    /// Opens all of `source`. Reads the head, the tail and (of a seal) the index; decodes nothing
-    /// yet. "Not a compressed stream" is not an error: that is [`StreamKind::Plain`].
+    /// Opens all of `source`. Reads the beginning, the end and the index of a seal, and does not
+    /// decode. An uncompressed source is [`StreamKind::Plain`].
     ///
-    /// A damaged seal is no error either: its frames are found by walking over the stream, and
-    /// [`Self::seal_damage`] says what is wrong.
+    /// A damaged seal is not an error: a walk over the stream finds the frames, and
+    /// [`Self::seal_damage`] returns the damage.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`]; [`Error::Broken`] of an uncompressed stream whose seal does not tell where
-    /// its content ends.
+    /// [`Error::Read`]; [`Error::Broken`] if the damage of an uncompressed stream's seal hides the end
+    /// of the content.
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         let len = source.size().map_err(Error::Read)?;
         let mut head = [0; 64];
@@ -100,7 +99,7 @@ impl Stream {
                 match start.and_then(|start| read::parse(&source, codec, start, len)) {
                     Ok(parsed) => Ok(opening(codec).sealed(parsed)),
                     Err(Error::Read(error)) => Err(Error::Read(error)),
-                    // A stream cut behind its seal's footer may end as one of another codec does.
+                    // A truncated stream may end like a sealed one of another codec.
                     Err(_) if sniffed != Codec::None && codec != sniffed => opening(sniffed).bare(),
                     Err(damage) => opening(codec).damaged(damage),
                 }
@@ -114,44 +113,44 @@ impl Stream {
         self.codec
     }
 
-    /// What kind of stream it is.
+    /// The kind of stream.
     pub fn kind(&self) -> StreamKind {
         self.kind
     }
 
-    /// The attachment of a seal, already checked.
+    /// The seal's attachment, after checking its digest.
     pub fn attachment(&self) -> Option<&[u8]> {
         self.attachment.as_deref()
     }
 
-    /// The list of this kind that the seal keeps, if there is one; the kinds are in
-    /// [`seal::format`](crate::seal::format).
+    /// The seal's list of this kind, if there is one; [`seal::format`](crate::seal::format) has the
+    /// kinds.
     ///
     /// # Errors
     ///
-    /// [`Error::Memory`] if it is longer than the options allow, [`Error::Read`], and
-    /// [`Error::Broken`] if the file has been changed since it was opened.
+    /// [`Error::Memory`] if it exceeds a quarter of the memory limit, [`Error::Read`], and
+    /// [`Error::Broken`] if the file has changed since it was opened.
     pub fn list(&self, kind: u32) -> Result<Option<Vec<u8>>, Error> {
         part::read_list(&*self.source, &self.parts, kind, self.memory / 4)
     }
 
-    /// A problem with the seal that did not stop the stream from being opened (the index was
-    /// rebuilt, the attachment is lost), in words.
+    /// Damage of the seal that did not prevent opening the stream: for example a rebuilt index or a
+    /// lost attachment.
     pub fn seal_damage(&self) -> Option<&Error> {
         self.damage.as_ref()
     }
 
-    /// Bytes of the whole stream as it is stored, seal and all.
+    /// Size of the whole stored stream, including the seal.
     pub fn stored_len(&self) -> u64 {
         self.stored_len
     }
 
-    /// Bytes of the data frames alone, if there is a seal: what lies before it.
+    /// Stored size of the data frames, if there is a seal.
     pub fn data_len(&self) -> Option<u64> {
         self.data_len
     }
 
-    /// The frames, if they are known: of a seal, or of a stream whose frames say where they end.
+    /// The frames, if known: from a seal, or if frames state their lengths.
     pub fn frames(&self) -> Option<&FrameTable> {
         match &self.content {
             Content::Indexed(indexed) => Some(indexed.table()),
@@ -159,15 +158,15 @@ impl Stream {
         }
     }
 
-    /// The content, at any offset, from any number of threads. Of a stream whose frames are known
-    /// everything it returns has been checked against the frame's own checksum. Of a foreign
-    /// stream, the first read beyond what has been decoded so far goes on with its one decoding
-    /// pass; its checksum is at its end, so what has been read is checked when
-    /// [`Self::finish`] says so.
+    /// The content, at any offset, from several threads at once.
     ///
-    /// A read in a damaged frame, and beyond the place where a foreign stream breaks off, is an
-    /// error that carries an [`Error::Broken`]. Once the pass has come upon damage, so is any read in
-    /// the foreign frame that is damaged, also of bytes that have been read before.
+    /// If the frames are known, all content returned matches its frame's checksum. A read of a foreign
+    /// stream beyond what has been decoded continues its one decoding pass. Its checksum is at its
+    /// end, so [`Self::finish`] checks what has been read.
+    ///
+    /// A read in a damaged frame, or after the end of a truncated foreign stream, fails with an
+    /// [`Error::Broken`]. Once the pass has found damage, any read in the damaged frame fails, even of
+    /// bytes that could be read before.
     pub fn content(&self) -> Arc<dyn ReadAt> {
         match &self.content {
             Content::Plain(window) => Arc::clone(window) as Arc<dyn ReadAt>,
@@ -176,10 +175,9 @@ impl Stream {
         }
     }
 
-    /// What follows a complete foreign stream and is no part of it: gzip(1) and zstd(1) warn of such
-    /// bytes. Of a stream that is decoded from its front it is known when that has been done to its
-    /// end. It is no error of the content, unless that ends before it should: then what follows may
-    /// be the rest, damaged.
+    /// Bytes after a complete foreign stream that are not part of it; gzip(1) and zstd(1) warn about
+    /// them. For a stream decoded from its beginning, known after decoding to its end. Not an error of
+    /// the content, unless the content is too short: then these bytes may be its damaged rest.
     pub fn trailing(&self) -> Option<&Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.trailing(),
@@ -187,7 +185,7 @@ impl Stream {
         }
     }
 
-    /// The damage that decoding a foreign stream has come upon so far. Decodes nothing.
+    /// The damage found by decoding a foreign stream so far. Does not decode.
     pub fn known_damage(&self) -> Option<&Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.failed(),
@@ -195,7 +193,7 @@ impl Stream {
         }
     }
 
-    /// Content length if it is known without decoding (a seal, an uncompressed stream).
+    /// The content length, if it is known without decoding.
     pub fn known_len(&self) -> Option<u64> {
         match &self.content {
             Content::Plain(window) => window.size().ok(),
@@ -204,14 +202,13 @@ impl Stream {
         }
     }
 
-    /// How much content can be read from the front, and what stops it there. Decodes a foreign
-    /// stream to its end; of any other, nothing is decoded, and frames that are cut off at the
-    /// end of the stream are known already.
+    /// Length of the content that can be read from the beginning, and the error after it. Decodes a
+    /// foreign stream to its end. Does not decode other streams: only a truncated end is known.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] and [`Error::Write`], which is the spool's. What is wrong with the stream is
-    /// part of the answer.
+    /// [`Error::Read`], and [`Error::Write`] of the temporary file. Damage of the stream is part of
+    /// the result.
     pub fn readable(&self) -> Result<(u64, Option<Error>), Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.readable(),
@@ -220,14 +217,13 @@ impl Stream {
         }
     }
 
-    /// Checks what [`Self::content`] has returned so far: of a foreign stream, by decoding it to its
-    /// end; what had not been reached is lost then, and an error to read. Anything else has been
-    /// checked already, and nothing needs to be if nothing was read.
+    /// Checks the content returned so far. If a foreign stream was read, decodes it to its end without
+    /// storing the rest, so that later reads of the rest fail. Other content was checked when it was
+    /// read.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if the stream does not end as it should, [`Error::Read`],
-    /// [`Error::Cancelled`].
+    /// [`Error::Broken`] if the stream is damaged, [`Error::Read`], [`Error::Cancelled`].
     pub fn finish(&self, progress: &dyn Progress) -> Result<(), Error> {
         match &self.content {
             Content::Foreign(foreign) => foreign.finish(progress),
@@ -235,16 +231,15 @@ impl Stream {
         }
     }
 
-    /// Decodes everything in order, in parallel where the stream allows it, and gives it to
-    /// `sink` piece by piece with the piece's offset. Every checksum is verified. Pieces that a
-    /// sink would rather skip can be told with [`crate::is_zero`].
+    /// Decodes all content in order, in parallel if the frames are known, verifies all checksums, and
+    /// passes pieces with their offsets to `sink`. A sink can find zeros with [`crate::is_zero`].
     /// Returns the length of the content.
     ///
-    /// All pieces before a damaged one have been given to `sink` when its error comes.
+    /// `sink` gets all pieces before a damaged one.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] of the first piece that is damaged, [`Error::Read`], the sink's own error,
+    /// [`Error::Broken`] for the first damaged piece, [`Error::Read`], the sink's error,
     /// [`Error::Cancelled`].
     pub fn decode(&self, sink: &mut Sink<'_>, progress: &dyn Progress) -> Result<u64, Error> {
         match &self.content {
@@ -254,12 +249,12 @@ impl Stream {
         }
     }
 
-    /// Checks every byte: the seal if there is one, every frame, every checksum, and that nothing
-    /// lies between or behind. Returns the length of the content.
+    /// Checks every byte: the seal if there is one, all frames and checksums, and that there are no
+    /// other bytes. Returns the length of the content.
     ///
     /// # Errors
     ///
-    /// As [`Self::decode`], and [`Error::Broken`] if the seal is damaged.
+    /// As [`Self::decode`]; also [`Error::Broken`] if the seal is damaged.
     pub fn check(&self, progress: &dyn Progress) -> Result<u64, Error> {
         if let Some(damage) = &self.damage {
             return Err(damage.again());
@@ -272,7 +267,7 @@ impl Stream {
     }
 }
 
-/// Gives an uncompressed stream to a sink.
+/// Passes an uncompressed stream to a sink.
 fn plain(source: &dyn ReadAt, sink: &mut Sink<'_>, progress: &dyn Progress) -> Result<u64, Error> {
     let mut piece = vec![0; 1 << 20];
     let mut at = 0;

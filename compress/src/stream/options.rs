@@ -1,4 +1,4 @@
-//! How a stream is opened, and who takes its content.
+//! Options of opening a stream.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use crate::{Error, ReadAt};
 /// The window that every decoder of zstd should support (RFC 8878 3.1.1.1.2).
 const WINDOW_MIN: u64 = 8 << 20;
 
-/// How a stream is opened.
+/// Options of opening a stream.
 ///
 /// ```
 /// use livecore_compress::OpenOptions;
@@ -21,15 +21,15 @@ const WINDOW_MIN: u64 = 8 << 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Workers for decoding ahead and for [`Stream::decode`](crate::Stream::decode).
+    /// Number of threads for reading ahead and for [`Stream::decode`](crate::Stream::decode).
     pub threads: NonZeroUsize,
-    /// Bytes of memory that the content of the file may make a reader use. A 16th of it is for
-    /// decoded frames; a foreign zstd frame may have a window of all of it, or of 8 MiB if that is
-    /// more; an index that is made by walking has a quarter.
+    /// Memory limit in bytes. A 16th is for decoded frames. The window of a foreign zstd frame may
+    /// use all of it, or 8 MiB if that is more. A table made by a walk may use a quarter.
     pub memory: u64,
-    /// Where a foreign stream's spool goes (an unlinked file); the system's folder if `None`.
+    /// Directory for the temporary file of a foreign stream, which is unlinked; by default the
+    /// system's temporary directory.
     pub spool_dir: Option<PathBuf>,
-    /// Whether what decodes of a foreign stream's damaged frame is content: to salvage it.
+    /// Whether to return the decodable content of a damaged frame of a foreign stream, for salvage.
     pub(crate) unproven: bool,
 }
 
@@ -37,7 +37,7 @@ impl OpenOptions {
     /// The default of [`Self::memory`].
     pub const MEMORY: u64 = 256 << 20;
 
-    /// As many workers as there are processors, [`Self::MEMORY`], the system's temporary folder.
+    /// One thread for each CPU, [`Self::MEMORY`], the system's temporary directory.
     pub fn new() -> Self {
         Self {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -68,17 +68,17 @@ impl OpenOptions {
         self
     }
 
-    /// Decoded bytes that may be kept.
+    /// Size of the cache of decoded frames.
     pub(crate) fn cache(&self) -> u64 {
         self.memory / 16
     }
 
-    /// Frames of an index that is made by walking: 16 bytes each, a quarter of the memory.
+    /// Maximum number of frames of a table made by a walk: 16 bytes each, a quarter of the memory.
     pub(crate) fn walked(&self) -> u64 {
         self.memory / 64
     }
 
-    /// The largest window of a foreign zstd frame.
+    /// Maximum window of a foreign zstd frame.
     pub(crate) fn max_window(&self) -> u64 {
         self.memory.max(WINDOW_MIN)
     }
@@ -95,5 +95,5 @@ pub(super) fn file(path: &Path) -> Result<Arc<dyn ReadAt>, Error> {
     Ok(Arc::new(File::open(path).map_err(Error::Read)?))
 }
 
-/// Takes content in order, piece by piece, each with its offset.
+/// Receives content in order, in pieces with their offsets.
 pub type Sink<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;

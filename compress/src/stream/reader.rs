@@ -1,9 +1,9 @@
 //! Reads of any length at any offset, over frames.
 //!
-//! A small read finds its frame in the cache or decodes it there. A read of a whole frame goes
-//! past the cache, straight into the caller's buffer. Readers who go from front to back are
-//! noticed by their misses: when the frame after the last one is missing, those behind it are
-//! decoded with it, one by each worker, so that reading in a row is as parallel as decoding.
+//! A small read gets its frame from the cache, or decodes it into the cache. A read of a whole frame
+//! decodes directly into the caller's buffer. Sequential reads are detected by their cache misses:
+//! when the frame after the last miss is missing too, the next frames are decoded in parallel with
+//! it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,25 +14,25 @@ use crate::decode::frame::{FrameDecoder, Kind};
 use crate::table::Frame;
 use crate::{Error, ReadAt};
 
-/// Frames of one stream, as they are read.
+/// A reader of one stream's frames.
 pub(crate) struct FrameReader {
     kind: Kind,
     cache: FrameCache,
     decoders: Decoders,
-    /// Frames decoded ahead of a reader in a row.
+    /// Number of frames to decode ahead of a sequential reader.
     ahead: u64,
     /// The last frame that was missing or decoded ahead.
     last: AtomicU64,
 }
 
-/// The frame with a number, if there is one.
+/// Looks up a frame by number.
 pub(crate) type Find<'a> = dyn Fn(u64) -> Option<Frame> + Sync + 'a;
 
 impl FrameReader {
-    /// Reads frames of up to `largest` bytes with a cache of `cache` bytes.
+    /// A reader of frames of up to `largest` bytes, with a cache of `cache` bytes.
     pub(crate) fn new(kind: Kind, largest: u32, cache: u64, threads: usize) -> Self {
         let cache = FrameCache::new(cache, largest);
-        // What is decoded ahead must not drive out what is being read.
+        // Frames decoded ahead must not evict the frames being read.
         let ahead = (threads as u64 - 1).min((cache.frames() / 2).saturating_sub(1));
         Self {
             kind,
@@ -43,13 +43,12 @@ impl FrameReader {
         }
     }
 
-    /// How the frames are stored.
+    /// The codec and checks of the frames.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Copies the part of `frame` from the content offset `offset` on to `buf`; `offset` lies in
-    /// the frame.
+    /// Copies content of `frame` from content offset `offset`, which is in the frame, to `buf`.
     pub(crate) fn read(
         &self,
         source: &dyn ReadAt,
@@ -78,7 +77,7 @@ impl FrameReader {
             std::thread::scope(|scope| {
                 for number in frame.number + 1..=last {
                     let Some(next) = find(number) else { break };
-                    // Without a thread, and after an error, the frame is read when it is wanted.
+                    // Without a thread, or after an error, a later read decodes the frame.
                     let _ = std::thread::Builder::new()
                         .name(format!("ahead {number}"))
                         .spawn_scoped(scope, move || self.fetch(source, &next).map(drop));
@@ -92,7 +91,7 @@ impl FrameReader {
         Ok(n)
     }
 
-    /// A buffer for a frame. If there is no memory left, the cache gives up its own.
+    /// A buffer for a frame. If memory is exhausted, clears the cache first.
     fn memory_for(&self, len: usize) -> Result<Vec<u8>, Error> {
         let mut buffer = Vec::new();
         if buffer.try_reserve_exact(len).is_err() {
@@ -106,7 +105,7 @@ impl FrameReader {
         Ok(buffer)
     }
 
-    /// A frame's content, by way of the cache.
+    /// A frame's content, from the cache.
     fn fetch(&self, source: &dyn ReadAt, frame: &Frame) -> Result<super::cache::Content, Error> {
         self.cache.get(frame.number, || {
             let mut content = self.memory_for(frame.content_len as usize)?;
@@ -117,7 +116,7 @@ impl FrameReader {
     }
 }
 
-/// Decoders that nobody uses. There are never more than there were readers at once.
+/// Unused decoders: at most as many as there were concurrent readers.
 #[derive(Default)]
 struct Decoders(Mutex<Vec<FrameDecoder>>);
 

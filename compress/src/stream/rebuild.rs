@@ -1,7 +1,7 @@
-//! Streams without a seal, or with what is left of one: what their own structure says.
+//! Opening of streams without a seal or with a damaged one, by the structure of their frames.
 //!
-//! A walk over the frames makes a table like that of a seal, without its checks. It is worth it
-//! where frames are small and say how much they hold; any other stream is decoded from its front.
+//! A walk over the frames makes a table like that of a seal, without checks. It is used if frames are
+//! small and state their content lengths; other streams are decoded from their beginning.
 
 use std::sync::Arc;
 
@@ -22,30 +22,30 @@ use crate::table::{Entry, FrameTable};
 use crate::zero::is_zero;
 use crate::{Codec, Error, ReadAt, Window, gzip_format, zstd_format};
 
-/// Bytes before a seal in which its parts are looked for.
+/// Number of bytes before a seal in which to search for its parts.
 const PARTS_REACH: u64 = 64 << 20;
 
-/// What a walk over the data frames has found.
+/// The result of a walk over the data frames.
 struct Walked {
     table: FrameTable,
-    /// Where the walk has ended: behind the last data frame.
+    /// End of the last data frame.
     end: u64,
-    /// What it ended at.
+    /// Why the walk ended.
     stopped: Stopped,
 }
 
 enum Stopped {
     /// The end of the stream.
     End,
-    /// Something that is a part of a seal.
+    /// A seal.
     Seal,
-    /// A frame that does not say how much it holds, or holds too much.
+    /// A frame that does not state its content length, or is too large.
     Unknown,
-    /// Something broken, or cut.
+    /// A damaged or truncated frame, or other bytes.
     Broken(Error),
 }
 
-/// A stream that is about to be opened.
+/// A stream to open.
 pub(super) struct Opening<'a> {
     pub(super) source: Arc<dyn ReadAt>,
     pub(super) options: &'a OpenOptions,
@@ -54,19 +54,19 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens a stream whose end does not look like a seal.
+    /// Opens a stream without a seal at its end.
     pub(super) fn bare(self) -> Result<Stream, Error> {
         if self.codec == Codec::None {
             return self.bare_plain();
         }
-        // Our gzip members say whose they are; a stream of them has lost its seal.
+        // Only sealed streams have such gzip members, so the seal is missing.
         let ours = self.codec == Codec::Gzip && is_our_member(&self.source)?;
         if ours {
             let damage = Error::Broken {
                 region: "seal".into(),
                 offset: self.len,
                 found: "the end of the stream".into(),
-                expected: "a seal behind our members".into(),
+                expected: "a seal after members with stated lengths".into(),
             };
             return self.damaged(damage);
         }
@@ -74,10 +74,10 @@ impl Opening<'_> {
         self.walked(walked, None)
     }
 
-    /// Opens a stream that has, or should have, a seal which cannot be found or believed.
+    /// Opens a stream whose seal is missing or damaged.
     pub(super) fn damaged(self, damage: Error) -> Result<Stream, Error> {
         if self.codec == Codec::None {
-            // The header may still tell where the content ends.
+            // The header may still state the end of the content.
             let Some(Rest::Header(start)) = read::search(&self.source, self.len)? else {
                 return Err(damage);
             };
@@ -89,14 +89,14 @@ impl Opening<'_> {
         self.walked(walked, Some(damage))
     }
 
-    /// Opens a stream with a seek table, which may be ours.
+    /// Opens a stream with a seek table, which may be that of a sealed stream.
     pub(super) fn damaged_or_foreign(self, damage: Error) -> Result<Stream, Error> {
         let walked = self.walk(self.len)?;
         let ours = matches!(walked.stopped, Stopped::Seal);
         self.walked(walked, ours.then_some(damage))
     }
 
-    /// Opens a stream with a seal whose header is good.
+    /// Opens a stream with a seal whose header is valid.
     pub(super) fn sealed(self, parsed: read::Parsed) -> Stream {
         let header = parsed.header;
         let (content, damage) = match parsed.table {
@@ -114,13 +114,13 @@ impl Opening<'_> {
         }
     }
 
-    /// Uncompressed bytes, or such whose seal has been cut.
+    /// Opens an uncompressed stream without a seal, or with a truncated one.
     fn bare_plain(self) -> Result<Stream, Error> {
         let cut = |start| Error::Broken {
             region: "seal".into(),
             offset: start,
             found: format!("the end of the stream at {:#x}", self.len),
-            expected: "a whole seal".into(),
+            expected: "the rest of the seal".into(),
         };
         let (len, damage) = match read::search(&self.source, self.len)? {
             Some(Rest::Header(start)) => {
@@ -138,14 +138,14 @@ impl Opening<'_> {
         Ok(self.stream(StreamKind::Plain, Content::Plain(Arc::new(window)), damage))
     }
 
-    /// Where the content ends that parts and a seal without header at `start` lie behind.
+    /// End of the content before the parts and a truncated seal at `start`.
     fn content_before(&self, start: u64) -> Result<u64, Error> {
         let parts = part::search(&self.source, start.saturating_sub(PARTS_REACH), start, 0)?;
         let first = parts.iter().find(|part| part.offset == 0);
         Ok(first.map_or(start, PartAt::start))
     }
 
-    /// A stream as a walk has found it, which should have had a seal if there is `damage`.
+    /// Opens a stream by the result of a walk. `damage` is that of its seal, if it should have one.
     fn walked(self, walked: Walked, damage: Option<Error>) -> Result<Stream, Error> {
         let kind = StreamKind::Foreign;
         match walked.stopped {
@@ -153,11 +153,11 @@ impl Opening<'_> {
                 let cut = || Error::Broken {
                     region: "seal".into(),
                     offset: walked.end,
-                    found: "something else at the end of the stream".into(),
+                    found: "other bytes at the end of the stream".into(),
                     expected: "the end of this seal".into(),
                 };
-                // The walk knows where the seal begins even if its footer does not.
-                let start = read::behind_parts(&self.source, self.codec, walked.end, self.len)?;
+                // The walk has found the seal even if its footer is damaged.
+                let start = read::seal_after(&self.source, self.codec, walked.end, self.len)?;
                 match read::parse(&self.source, self.codec, start, self.len) {
                     Ok(mut parsed) => {
                         parsed.damage.get_or_insert(damage.unwrap_or_else(cut));
@@ -197,7 +197,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Whether what lies at `at` begins as a frame does, as far as it goes.
+    /// Whether the bytes at `at` begin with the magic of a frame, or are a prefix of it.
     fn begins_frame(&self, at: u64) -> Result<bool, Error> {
         let mut head = [0; 4];
         let got = self
@@ -217,7 +217,7 @@ impl Opening<'_> {
         })
     }
 
-    /// What lies at `at`, behind the last frame.
+    /// The error about the bytes at `at`, after the last frame.
     fn trailing(&self, at: u64, error: &Error) -> Result<Error, Error> {
         let mut head = [0; 8];
         let got = self
@@ -229,14 +229,14 @@ impl Opening<'_> {
                 region: "trailing bytes".into(),
                 offset: at,
                 found: format!("{:02x?}", &head[..got]),
-                expected: "the end of the stream, or zeros up to a block".into(),
+                expected: "the end of the stream, or zeros up to a block boundary".into(),
             },
             other => other.again(),
         })
     }
 
-    /// The content of a stream whose seal has a header but no index: its frames, as they say
-    /// themselves. Also what is wrong with that.
+    /// The content of a stream whose seal has a valid header and a damaged index, by a walk over its
+    /// frames, and the damage of the frames.
     fn without_index(&self, header: &SealHeader) -> (Content, Option<Error>) {
         if self.codec == Codec::None {
             let window = Window::new(Arc::clone(&self.source), 0, header.stored_len);
@@ -255,7 +255,7 @@ impl Opening<'_> {
                 region: "data frames".into(),
                 offset: table.stored_len(),
                 found: format!("{:#x} bytes of content before it", table.content_len()),
-                expected: format!("{:#x}, as the seal says", header.content_len),
+                expected: format!("{:#x}, from the seal", header.content_len),
             })
         });
         let tail = error.as_ref().map(Error::again);
@@ -354,7 +354,7 @@ impl Opening<'_> {
         Ok(walked)
     }
 
-    /// Whether a seal begins at `at` that the stream ends in.
+    /// Whether a truncated seal begins at `at`.
     fn is_cut_seal(&self, at: u64) -> Result<bool, Error> {
         let mut head = [0; 14];
         let got = self
@@ -373,15 +373,15 @@ impl Opening<'_> {
         })
     }
 
-    /// The largest content of a frame that is worth a table: it has to fit into the cache, or the
-    /// stream is better decoded in a row.
+    /// Maximum content size of a frame for which a table is useful. Larger frames do not fit in the
+    /// cache.
     fn largest(&self) -> u32 {
         u32::try_from(self.options.cache() / 2)
             .unwrap_or(FRAME_MAX)
             .clamp(1 << 20, FRAME_MAX)
     }
 
-    /// Whether all between `from` and `end` is zeros that may follow a stream.
+    /// Whether the bytes between `from` and `end` are padding.
     fn is_padding(&self, from: u64, end: u64) -> Result<bool, Error> {
         let left = end.saturating_sub(from);
         if left > PADDING_MAX {
@@ -396,8 +396,8 @@ impl Opening<'_> {
     }
 }
 
-/// The frames up to the first that does not say how much it holds, or that it holds more than
-/// `most`. That one is not walked over: it may be as long as the stream.
+/// The frames up to the first that does not state its content length, or has more than `most`. The
+/// walk ends before it, since it may be as long as the stream.
 fn small_frames<'a>(
     mut frames: Frames<'a>,
     most: u32,

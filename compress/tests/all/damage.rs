@@ -1,4 +1,4 @@
-//! Streams that were altered, cut or made up: found out, bounded, never believed.
+//! Altered, truncated and invalid streams: errors, bounded memory, never wrong content.
 
 use crate::common;
 
@@ -14,7 +14,7 @@ const ATTACHMENT: &[u8] = b"five hundred and twelve bytes of something opaque, s
 /// A small sealed stream of two frames.
 fn small(codec: Codec) -> (Vec<u8>, Vec<u8>) {
     let mut content = content(2 * FRAME as usize, 21);
-    // Little enough that every bit can be tried.
+    // Small enough to flip every bit.
     for (i, byte) in content.iter_mut().enumerate() {
         if i % 16 > 2 {
             *byte = b'x';
@@ -33,12 +33,12 @@ fn check(bytes: Vec<u8>) -> Result<u64, Error> {
 }
 
 #[test]
-fn every_flipped_bit_of_a_sealed_stream_is_found() {
+fn every_flipped_bit_of_a_sealed_stream_is_an_error() {
     for codec in CODECS {
         let (content, bytes) = small(codec);
         assert_eq!(check(bytes.clone()).unwrap(), content.len() as u64);
         for at in 0..bytes.len() {
-            // All bits of headers and seals, one of each byte of content that is stored as it is.
+            // All bits of headers and seals, one bit of each byte of uncompressed content.
             let bits = if codec == Codec::None && at < content.len() {
                 1
             } else {
@@ -58,7 +58,7 @@ fn every_flipped_bit_of_a_sealed_stream_is_found() {
     }
 }
 
-/// What can be read of `bytes` is the front of `content`; also its end, if it has one.
+/// Checks that the readable content of `bytes` is a prefix of `content`. Returns it if it is complete.
 fn never_wrong(bytes: &[u8], content: &[u8], what: &str) -> Option<Vec<u8>> {
     let Ok(stream) = Stream::from_source(Arc::new(bytes.to_vec()), &one_worker()) else {
         return None;
@@ -69,7 +69,7 @@ fn never_wrong(bytes: &[u8], content: &[u8], what: &str) -> Option<Vec<u8>> {
     for got in [&read, &out] {
         assert!(content.starts_with(got), "{what}: {} bytes", got.len());
     }
-    // No zeros behind the end, and no more than there is.
+    // Reads after the end return nothing.
     let mut byte = [7];
     assert!(
         !matches!(reader.read_at(&mut byte, content.len() as u64), Ok(1)),
@@ -79,23 +79,23 @@ fn never_wrong(bytes: &[u8], content: &[u8], what: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn streams_cut_anywhere_give_what_is_whole_and_then_an_error() {
+fn truncated_streams_return_complete_frames_and_then_an_error() {
     for codec in CODECS {
         let (content, bytes) = small(codec);
         let data_len = open(bytes.clone()).data_len().unwrap() as usize;
         for cut in 0..bytes.len() {
             let what = format!("{codec} cut at {cut} of {}", bytes.len());
             if codec == Codec::None && (1..8).contains(&(cut - data_len.min(cut))) {
-                // A piece of the magic, too small to be told from content.
+                // A prefix of the magic, which is not distinguishable from content.
                 continue;
             }
             if codec != Codec::None && cut < 4 {
-                // Less than a magic number: bytes as they are.
+                // Less than a magic: uncompressed bytes.
                 continue;
             }
             let out = never_wrong(&bytes[..cut], &content, &what);
             if cut > data_len + 16 || cut > data_len && codec == Codec::Gzip {
-                // The frames are all there, and it is known that there should be a seal.
+                // All frames are intact, and the missing seal is detected.
                 let opened = Stream::from_source(Arc::new(bytes[..cut].to_vec()), &one_worker());
                 assert!(opened.is_ok(), "{what}: {:?}", opened.err());
                 assert_eq!(out.unwrap().len(), content.len(), "{what}");
@@ -109,7 +109,7 @@ fn streams_cut_anywhere_give_what_is_whole_and_then_an_error() {
 }
 
 #[test]
-fn a_cut_stream_serves_all_whole_frames_and_names_the_next() {
+fn a_truncated_stream_returns_complete_frames_and_an_error_for_the_next() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let content = content(40 * 4096, 22);
         let bytes = sealed(&content, &encoding(codec, FRAME, 2), ATTACHMENT);
@@ -126,7 +126,7 @@ fn a_cut_stream_serves_all_whole_frames_and_names_the_next() {
         assert!(matches!(stopped, Some(Error::Broken { offset, .. }) if offset == ninth.offset));
         let error = stream.content().read_at(&mut [0], 9 * 4096).unwrap_err();
         assert!(matches!(Error::in_io(&error), Some(Error::Broken { .. })));
-        // Any frame before is there without those before it.
+        // Earlier frames can be read at random.
         let mut page = [0; 4096];
         stream.content().read_exact_at(&mut page, 8 * 4096).unwrap();
         assert!(page == content[8 * 4096..9 * 4096]);
@@ -134,11 +134,11 @@ fn a_cut_stream_serves_all_whole_frames_and_names_the_next() {
 }
 
 #[test]
-fn a_lost_index_is_rebuilt_and_the_attachment_kept() {
+fn a_damaged_index_is_rebuilt_and_the_attachment_is_kept() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (content, bytes) = small(codec);
         let data_len = open(bytes.clone()).data_len().unwrap() as usize;
-        // Index, behind the wrapping, header and attachment; then the header itself.
+        // Damage in the index, then in the header.
         let index = data_len + 16 + 72 + ATTACHMENT.len() + 5;
         let header = data_len + 16 + 20;
         for (at, kind) in [(index, StreamKind::Sealed), (header, StreamKind::Foreign)] {
@@ -158,7 +158,7 @@ fn a_lost_index_is_rebuilt_and_the_attachment_kept() {
 }
 
 #[test]
-fn a_seal_behind_other_data_is_not_believed() {
+fn a_seal_after_other_data_is_damaged() {
     for codec in CODECS {
         let (_, ours) = small(codec);
         let data_len = open(ours.clone()).data_len().unwrap() as usize;
@@ -178,7 +178,7 @@ fn a_seal_behind_other_data_is_not_believed() {
 }
 
 #[test]
-fn a_damaged_frame_is_named_and_others_are_served() {
+fn a_damaged_frame_is_an_error_and_others_can_be_read() {
     for codec in CODECS {
         let content = content(40 * 4096, 23);
         let mut bytes = sealed(&content, &encoding(codec, FRAME, 2), ATTACHMENT);
@@ -209,9 +209,9 @@ fn a_damaged_frame_is_named_and_others_are_served() {
     }
 }
 
-/// Random damage in-process: bytes changed, runs moved, cut out or put in.
+/// Random damage: bytes changed, ranges moved, removed or inserted.
 #[test]
-fn random_damage_is_never_believed() {
+fn random_damage_never_gives_wrong_content() {
     let seed = 0x11fe_c04e;
     let mut numbers = Random::new(seed);
     for codec in CODECS {
@@ -221,7 +221,7 @@ fn random_damage_is_never_believed() {
         for round in 0..600 {
             let mut broken = bytes.clone();
             for _ in 0..=numbers.below(3) {
-                // Half of the blows fall on the seal.
+                // Half of the damage is in the seal.
                 let len = broken.len() as u64;
                 let from = if numbers.below(2) == 0 {
                     data_len.min(len - 1)
@@ -252,13 +252,13 @@ fn random_damage_is_never_believed() {
                 continue;
             };
             if codec == Codec::None && stream.kind() == StreamKind::Plain {
-                // Without any trace of a seal, bytes are just bytes.
+                // Without a remnant of a seal, the stream is an unsealed one.
                 continue;
             }
             let checked = stream.check(&NoProgress);
             let (out, end) = decoded(&stream);
             let intact = out == content;
-            // All frames may be there and the seal lost without a trace; content is not changed.
+            // The frames may be intact and the seal lost without a remnant; the content is right.
             assert!(checked.is_err() || intact, "{what}: {checked:?}");
             if end.is_ok() && stream.seal_damage().is_none() {
                 assert!(intact, "{what}");
@@ -268,7 +268,7 @@ fn random_damage_is_never_believed() {
 }
 
 #[test]
-fn noise_is_no_reason_to_panic() {
+fn random_bytes_do_not_panic() {
     let seed = 0xd1ce;
     let mut numbers = Random::new(seed);
     let heads: [&[u8]; 5] = [
@@ -294,7 +294,7 @@ fn noise_is_no_reason_to_panic() {
 
 #[test]
 fn a_frame_that_says_it_is_2_to_the_60_is_refused_without_memory() {
-    // Single segment, 8-byte content size.
+    // Single segment, content size of 8 bytes.
     let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe4];
     bytes.extend((1_u64 << 60).to_le_bytes());
     bytes.extend([3, 0, 0, 1, 2, 3, 4]);
@@ -308,7 +308,7 @@ fn a_frame_that_says_it_is_2_to_the_60_is_refused_without_memory() {
 
 #[test]
 fn a_bomb_is_decoded_in_bounded_pieces() {
-    // 256 MiB of zeros in one frame, and in one member.
+    // 256 MiB of zeros in one frame or member.
     let zeros = Zeros(256 << 20);
     for codec in [Codec::Zstd, Codec::Gzip] {
         let mut bytes = Vec::new();
@@ -346,7 +346,7 @@ impl ReadAt for Zeros {
 }
 
 #[test]
-fn bytes_behind_a_foreign_stream_are_reported_and_padding_is_not() {
+fn bytes_after_a_foreign_stream_are_reported_and_padding_is_not() {
     let content = content(300_000, 25);
     for codec in [Codec::Gzip, Codec::Zstd] {
         for shape in [Shape::Single, Shape::Frames] {
@@ -367,7 +367,7 @@ fn bytes_behind_a_foreign_stream_are_reported_and_padding_is_not() {
             assert!(out == content);
             let error = match end {
                 Ok(_) => stream.trailing().unwrap().again(),
-                // Our members have lost their seal: that is an error.
+                // Members with stated lengths have lost their seal, which is an error.
                 Err(error) => error,
             };
             assert!(
@@ -393,7 +393,7 @@ impl ReadAt for Counting {
 }
 
 #[test]
-fn opening_a_long_frame_or_a_seal_does_not_walk_over_it() {
+fn opening_a_long_frame_or_a_seal_needs_few_reads() {
     let content = content(30_000_000, 26);
     for codec in CODECS {
         let encoding = encoding(codec, 1 << 20, 2);
@@ -401,7 +401,7 @@ fn opening_a_long_frame_or_a_seal_does_not_walk_over_it() {
         for bytes in [single, sealed(&content, &encoding, ATTACHMENT)] {
             let source = Arc::new(Counting(bytes, 0.into()));
             Stream::from_source(source.clone(), &options()).unwrap();
-            // Uncompressed: a seal is looked for at the pages of the last two MiB.
+            // Uncompressed: the search for a seal reads each page of the last two MiB.
             let most = if codec == Codec::None { 600 } else { 40 };
             let reads = source.1.load(std::sync::atomic::Ordering::Relaxed);
             assert!(reads < most, "{codec}: {reads}");
@@ -417,15 +417,14 @@ fn an_attachment_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn a_stream_in_one_piece_cannot_be_sealed() {
+fn a_single_stream_cannot_be_sealed() {
     let (mut bytes, stored) = stored(b"x", &encoding(Codec::Zstd, FRAME, 1), Shape::Single);
     let error = write_seal(&stored, &[], &mut bytes);
     assert!(matches!(error, Err(Error::Options(_))));
 }
 
-/// A seal is no content: whoever loses a part of it loses none of the data.
 #[test]
-fn stream_whose_seal_is_cut_has_all_of_its_content() {
+fn a_stream_with_a_truncated_seal_has_all_of_its_content() {
     let content = content(300_000, 9);
     for codec in [Codec::Gzip, Codec::Zstd] {
         let whole = sealed(&content, &encoding(codec, 65536, 1), b"what belongs to it");
@@ -447,13 +446,13 @@ fn stream_whose_seal_is_cut_has_all_of_its_content() {
 }
 
 #[test]
-fn bytes_behind_a_complete_foreign_stream_are_told_and_are_no_error_of_its_content() {
+fn bytes_after_a_complete_foreign_stream_are_trailing_and_not_an_error_of_its_content() {
     let content = content(700_000, 41);
     for codec in [Codec::Gzip, Codec::Zstd] {
         for shape in [Shape::Single, Shape::Frames] {
             let (mut bytes, _) = stored(&content, &encoding(codec, 1 << 16, 1), shape);
             if codec == Codec::Gzip && shape == Shape::Frames {
-                // Members of ours without a seal have lost it.
+                // Members with stated lengths have lost their seal.
                 continue;
             }
             let end = bytes.len() as u64;
@@ -471,9 +470,9 @@ fn bytes_behind_a_complete_foreign_stream_are_told_and_are_no_error_of_its_conte
     }
 }
 
-/// A frame that was made with a window of 1 MiB and says 1 KiB: one-shot decoders do not look.
+/// A frame compressed with a window of 1 MiB that states 1 KiB. One-pass decoders accept it.
 #[test]
-fn frame_with_too_small_a_window_is_refused_and_salvaged_whole() {
+fn a_frame_that_states_too_small_a_window_is_damaged_and_salvaged_completely() {
     let page = content(64 << 10, 5);
     let mut content = Vec::new();
     for number in 0..20_u8 {
@@ -498,21 +497,21 @@ fn frame_with_too_small_a_window_is_refused_and_salvaged_whole() {
     assert!(out == content);
 }
 
-/// A decoder notices damage long after the first wrong byte, at the latest by the checksum.
+/// A decoder may find damage long after the first wrong byte, at the latest by the checksum.
 #[test]
-fn nothing_of_a_damaged_foreign_frame_is_content_and_what_is_before_a_cut_is() {
+fn a_damaged_foreign_frame_returns_no_content_and_a_truncated_one_does() {
     for codec in [Codec::Gzip, Codec::Zstd] {
         for len in [700_000, 2_500_000] {
             let content = content(len, 43);
             let (sound, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
-            // The checksum is the last thing of a zstd frame, and before 4 bytes in a gzip member.
+            // The checksum is at the end of a zstd frame, and 4 bytes before the end of a gzip member.
             let checksum = sound.len() - if codec == Codec::Zstd { 1 } else { 5 };
             for at in [sound.len() / 2, checksum] {
                 let mut bytes = sound.clone();
                 bytes[at] ^= 1;
                 let stream = open(bytes);
                 if len < 1 << 20 {
-                    // It is decoded to its end before any of it is read.
+                    // The stream is decoded to its end before the first read.
                     assert!(stream.content().read_at(&mut [0], 0).is_err(), "{codec}");
                     assert!(stream.known_damage().is_some(), "{codec}");
                 }

@@ -1,4 +1,4 @@
-//! When the world says no: full disks, sources that fail, people who change their minds.
+//! Failures of the system and cancellation: full disks, failing sources, failing sinks.
 
 use crate::common;
 
@@ -12,7 +12,7 @@ use livecore_tests::random::Random;
 
 const FRAME: u32 = 64 << 10;
 
-/// Takes so many bytes and then no more.
+/// A writer that fails after so many bytes.
 struct Full(usize);
 
 impl Write for Full {
@@ -30,7 +30,7 @@ impl Write for Full {
     }
 }
 
-/// Fails where a bad block is.
+/// A source with a bad block.
 struct Bad<'a>(&'a [u8], u64);
 
 impl ReadAt for Bad<'_> {
@@ -55,7 +55,7 @@ impl Read for Bad<'_> {
     }
 }
 
-/// Says stop after so many bytes of content.
+/// Cancels after so many bytes of content.
 struct Impatient(AtomicU64, u64);
 
 impl Progress for Impatient {
@@ -121,7 +121,7 @@ fn a_source_that_fails_ends_encoding_with_its_own_error() {
 }
 
 #[test]
-fn a_source_that_is_shorter_than_it_says_is_an_error() {
+fn a_source_shorter_than_its_size_is_an_error() {
     struct Short(Vec<u8>);
     impl ReadAt for Short {
         fn size(&self) -> io::Result<u64> {
@@ -198,7 +198,7 @@ fn a_sink_that_fails_ends_decoding_with_its_own_error() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_an_error_of_the_spool_and_passes() {
+fn a_missing_spool_directory_is_a_temporary_error() {
     let content = content(5_000_000, 56);
     let (bytes, _) = stored(&content, &encoding(Codec::Zstd, 1 << 20, 2), Shape::Single);
     let options = options().spool_dir("/nowhere/at/all");
@@ -208,16 +208,16 @@ fn a_folder_that_is_not_there_is_an_error_of_the_spool_and_passes() {
     reader.read_exact_at(&mut [0; 100], 10_000).unwrap();
     let error = reader.read_at(&mut [0; 100], 3_000_000).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    // Decoding in a row needs none.
+    // Sequential decoding needs no spool.
     assert_eq!(stream.check(&NoProgress).unwrap(), content.len() as u64);
 }
 
 #[test]
-fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
+fn the_length_of_a_decoded_foreign_stream_is_known_without_a_spool() {
     let content = content(3_500_000, 23);
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
-        // A spool cannot be made there: whoever wants one fails.
+        // A spool cannot be created there.
         let options = options().spool_dir("/nonexistent");
         let stream = Stream::from_source(Arc::new(bytes), &options).unwrap();
         assert_eq!(stream.known_len(), None);
@@ -229,20 +229,19 @@ fn a_foreign_stream_that_was_decoded_once_tells_its_length_without_a_spool() {
     }
 }
 
-/// What is read of a stream before its checksum is sure once the stream has been finished, and not
-/// before; what is let go on the way is never taken for something else.
+/// Content that is dropped by `finish` cannot be read later.
 #[test]
-fn finishing_a_foreign_stream_checks_what_was_read_of_it() {
+fn finish_checks_the_content_read_from_a_foreign_stream() {
     let content = content(3_500_000, 24);
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 1), Shape::Single);
-        // The checksum is the last thing of a zstd frame, and before 4 bytes in a gzip member.
+        // The checksum is at the end of a zstd frame, and 4 bytes before the end of a gzip member.
         for (damage, damaged) in [(0, false), (1, true)] {
             let mut bytes = bytes.clone();
             let at = bytes.len() - if codec == Codec::Zstd { 1 } else { 5 };
             bytes[at] ^= damage;
             let stream = open(bytes);
-            // Nothing has been read: nothing is to be checked.
+            // Nothing was read, so there is nothing to check.
             stream.finish(&NoProgress).unwrap();
             let mut buf = [0; 100];
             stream.content().read_exact_at(&mut buf, 1_500_000).unwrap();
@@ -250,7 +249,7 @@ fn finishing_a_foreign_stream_checks_what_was_read_of_it() {
             let finished = stream.finish(&NoProgress);
             assert_eq!(finished.is_err(), damaged, "{codec}: {finished:?}");
             let again = stream.content().read_exact_at(&mut buf, 100);
-            // The frame is known to be damaged, and where its first wrong byte is, is not.
+            // The frame is damaged, and its first wrong byte is unknown.
             assert_eq!(again.is_err(), damaged, "{codec}: {again:?}");
             assert!(damaged || buf == content[100..200]);
             for at in [1 << 20, 2_900_000, 3_499_900, 3_500_000] {
@@ -262,7 +261,7 @@ fn finishing_a_foreign_stream_checks_what_was_read_of_it() {
 }
 
 #[test]
-fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
+fn concurrent_readers_of_a_foreign_stream_get_the_same_bytes() {
     let content = content(9_000_000, 57);
     for codec in [Codec::Gzip, Codec::Zstd] {
         let (bytes, _) = stored(&content, &encoding(codec, 1 << 20, 2), Shape::Single);
@@ -287,9 +286,9 @@ fn many_readers_of_a_foreign_stream_see_the_same_bytes() {
     }
 }
 
-/// Random damage to streams of other writers: an error, or exactly the content.
+/// Random damage to streams of other programs gives an error, or the right content.
 #[test]
-fn random_damage_to_foreign_streams_is_never_believed() {
+fn random_damage_to_foreign_streams_never_gives_wrong_content() {
     let seed = 0xbad_5eed;
     let mut numbers = Random::new(seed);
     let content = content(40_000, 58);
@@ -314,7 +313,7 @@ fn random_damage_to_foreign_streams_is_never_believed() {
                 }
                 let (out, end) = decoded(&stream);
                 let what = format!("{codec} {shape:?}, seed {seed:#x}, round {round}");
-                // What the whole frames hold, if the stream is cut between two.
+                // The content of complete frames, if the stream is cut between two frames.
                 let whole = out == content || shape == Shape::Frames && content.starts_with(&out);
                 assert!(end.is_err() || whole, "{what}: {} bytes", out.len());
             }

@@ -1,4 +1,4 @@
-//! Seals whose digests are right and whose statements are not: somebody has made them so.
+//! Forged seals: the digests are right and the statements are wrong.
 
 use crate::common;
 
@@ -12,7 +12,7 @@ use xxhash_rust::xxh64::xxh64;
 const FRAME: u32 = 4096;
 const FRAMES: usize = 8;
 
-/// Where header, index and data lie in an uncompressed or zstd stream with an empty attachment.
+/// Offsets of header, index and data in an uncompressed or zstd stream with an empty attachment.
 struct Places {
     header: usize,
     index: usize,
@@ -30,7 +30,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// A sealed stream after `change` has been at its header and index, with digests made anew.
+/// A sealed stream whose header and index `change` altered, with new digests.
 fn forged(codec: Codec, change: impl Fn(&mut [u8], &Places)) -> (Vec<u8>, Vec<u8>) {
     let content = content(FRAMES * FRAME as usize, 77);
     let mut bytes = sealed(&content, &encoding(codec, FRAME, 1), &[]);
@@ -53,7 +53,7 @@ fn forged(codec: Codec, change: impl Fn(&mut [u8], &Places)) -> (Vec<u8>, Vec<u8
     (content, bytes)
 }
 
-/// Whatever the seal says, what is read is the content's, at its own place.
+/// Checks that a forged stream returns only right content, at the right offset.
 fn never_wrong(codec: Codec, name: &str, change: impl Fn(&mut [u8], &Places)) {
     let (content, bytes) = forged(codec, change);
     let what = format!("{codec}: {name}");
@@ -64,7 +64,7 @@ fn never_wrong(codec: Codec, name: &str, change: impl Fn(&mut [u8], &Places)) {
     };
     assert!(stream.check(&NoProgress).is_err(), "{what} is found");
     if codec == Codec::None && stream.frames().is_none() {
-        // Without an index there is nothing to check uncompressed bytes with; it has been said.
+        // Without an index uncompressed bytes have no checks; the damage was reported.
         assert!(stream.seal_damage().is_some(), "{what}");
         return;
     }
@@ -92,7 +92,7 @@ fn add(bytes: &mut [u8], at: usize, more: i64) {
 }
 
 #[test]
-fn an_index_that_lies_is_found_out() {
+fn a_forged_index_never_gives_wrong_content() {
     for codec in [Codec::None, Codec::Zstd] {
         never_wrong(codec, "frames overlap", |bytes, at| {
             add(bytes, entry(at, 2), 7);
@@ -122,7 +122,7 @@ fn an_index_that_lies_is_found_out() {
 }
 
 #[test]
-fn a_header_that_lies_is_found_out() {
+fn a_forged_header_never_gives_wrong_content() {
     for codec in [Codec::None, Codec::Zstd] {
         let field = |offset: usize, value: Vec<u8>| {
             move |bytes: &mut [u8], at: &Places| put(bytes, at.header + offset, &value)
@@ -167,7 +167,7 @@ fn a_header_that_lies_is_found_out() {
         ] {
             never_wrong(codec, name, field(offset, value));
         }
-        // Size and number that agree with each other, not with the frames.
+        // Size and number that agree with each other, but not with the frames.
         never_wrong(
             codec,
             "half as many frames of twice the size",
@@ -188,7 +188,7 @@ fn a_header_that_lies_is_found_out() {
 }
 
 #[test]
-fn gzip_members_that_lie_about_their_length_are_found_out() {
+fn gzip_members_with_wrong_stated_lengths_are_errors() {
     let content = content(FRAMES * FRAME as usize, 78);
     let encoding = encoding(Codec::Gzip, FRAME, 1);
     let (bytes, _) = stored(&content, &encoding, Shape::Frames);
@@ -213,10 +213,10 @@ fn gzip_members_that_lie_about_their_length_are_found_out() {
     }
 }
 
-/// Members of one content are of one length and one CRC: only the end of the first tells that two
-/// are said to be one.
+/// Members with equal content have equal lengths and CRCs, so only the end of the first shows that two
+/// members are stated as one.
 #[test]
-fn two_gzip_members_that_say_they_are_one_are_found_out() {
+fn two_gzip_members_stated_as_one_are_an_error() {
     let content = [7; 3 * FRAME as usize];
     let encoding = encoding(Codec::Gzip, FRAME, 1);
     let (bytes, _) = stored(&content, &encoding, Shape::Frames);
@@ -227,7 +227,7 @@ fn two_gzip_members_that_say_they_are_one_are_found_out() {
     assert_eq!(stream.frames().unwrap().count(), 2);
     let (out, end) = decoded(&stream);
     assert_eq!((out.len(), end.is_err()), (0, true));
-    // The same without the lie.
+    // The same with right lengths.
     let stream = Stream::from_source(Arc::new(bytes), &options()).unwrap();
     let (out, end) = decoded(&stream);
     assert!(end.is_ok() && out == content);

@@ -1,12 +1,11 @@
-//! Fuzz targets that run in-process: streams changed at random, and laws that hold for all bytes.
+//! In-process fuzz targets: randomly changed streams, and properties of all streams.
 //!
-//! Each target begins with sound streams of its kind and changes them: bits, bytes, runs cut out,
-//! doubled, or taken from another stream. A small fixed sample runs with the other tests;
-//! `LIVECORE_FUZZ_SECONDS` makes each target go on for so long, `LIVECORE_FUZZ_SEED` begins
-//! elsewhere. Seed and round are in every failure.
+//! Each target changes intact streams of its kind: bits, bytes, ranges removed, duplicated, or taken
+//! from another stream. A small fixed sample runs with the other tests. `LIVECORE_FUZZ_SECONDS` sets
+//! the time of each target, `LIVECORE_FUZZ_SEED` the seed. Every failure prints seed and round.
 //!
-//! The laws: nothing panics, no piece is larger than a frame may be, reads at an offset agree with
-//! decoding in a row, and content that a check has passed is what decoding gives.
+//! The properties: no panic, no piece larger than the maximum frame, reads at an offset agree with
+//! sequential decoding, and content that passed a check is what decoding returns.
 
 use crate::common;
 
@@ -17,9 +16,9 @@ use common::*;
 use livecore_compress::*;
 use livecore_tests::random::Random;
 
-/// Rounds of the fixed sample.
+/// Number of rounds of the fixed sample.
 const ROUNDS: u64 = 250;
-/// Content of one stream at most, bombs included: a frame of the format's largest size.
+/// Maximum content of one stream: a frame of the format's largest size.
 const PIECE_MAX: usize = 64 << 20;
 
 fn number(name: &str) -> Option<u64> {
@@ -31,7 +30,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// Changes `seeds` again and again and holds what comes out against the laws.
+/// Changes `seeds` repeatedly and checks the properties.
 fn fuzz(target: &str, seeds: &[Vec<u8>]) {
     let seed = number("LIVECORE_FUZZ_SEED").unwrap_or(0x5eed) | 1;
     let seconds = number("LIVECORE_FUZZ_SECONDS").map(Duration::from_secs);
@@ -57,7 +56,7 @@ fn changed(seeds: &[Vec<u8>], numbers: &mut Random) -> Vec<u8> {
         if len < 2 {
             break;
         }
-        // The ends are where the structure is.
+        // Prefer both ends, where the structure is.
         let at = match numbers.below(4) {
             0 => numbers.below(len.min(64)),
             1 => len - 1 - numbers.below(len.min(400)),
@@ -113,7 +112,7 @@ fn laws(bytes: Vec<u8>, numbers: &mut Random, what: &str) {
     for _ in 0..12 {
         let at = numbers.below(content.len() as u64 + 100);
         let mut buf = vec![0; numbers.below(9000) as usize];
-        // Frames behind a damaged one can be read, and decoding has not come to them.
+        // Frames after a damaged one can be read, but sequential decoding does not reach them.
         let from = (at as usize).min(content.len());
         let to = (from + buf.len()).min(content.len());
         if let Ok(n) = reader.read_full_at(&mut buf, at) {

@@ -1,6 +1,7 @@
-//! Other people's tools read what we write, and we read what they write.
+//! Interoperation with other programs: they read livecore's streams, and livecore reads theirs.
 //!
-//! A tool that is not installed is said and skipped; `LIVECORE_REQUIRE_PEERS` makes it a failure.
+//! A program that is not installed is reported and skipped; with `LIVECORE_REQUIRE_PEERS` it is a
+//! failure.
 
 use crate::common;
 
@@ -12,7 +13,7 @@ use livecore_compress::*;
 
 const FRAME: u32 = 64 << 10;
 
-/// What `program` makes of `input`, or `None` if there is no such program.
+/// The output of `program` for `input`; `None` if it is not installed.
 fn piped(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let spawned = Command::new(program)
         .args(arguments)
@@ -46,7 +47,7 @@ const PYTHON_GZIP: &str =
     "import sys, gzip; sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
 
 #[test]
-fn tools_decompress_our_streams_to_exactly_the_content() {
+fn other_programs_decompress_sealed_streams() {
     let attachment = content(150_000, 1);
     for len in [0, 1, 1_000_000] {
         let content = content(len, 31);
@@ -82,7 +83,7 @@ fn tools_decompress_our_streams_to_exactly_the_content() {
 }
 
 #[test]
-fn tools_test_our_streams() {
+fn other_programs_accept_sealed_streams_in_test_mode() {
     let content = content(700_000, 32);
     for (codec, tool) in [(Codec::Zstd, "zstd"), (Codec::Gzip, "gzip")] {
         let encoding = encoding(codec, FRAME, 2);
@@ -96,7 +97,7 @@ fn tools_test_our_streams() {
 }
 
 #[test]
-fn we_read_what_tools_write() {
+fn streams_of_other_programs_can_be_read() {
     let content = content(5_000_000, 33);
     for (tool, arguments, indexed) in [
         ("zstd", vec!["-cq", "-3"], false),
@@ -112,7 +113,7 @@ fn we_read_what_tools_write() {
             continue;
         };
         let what = format!("{tool} {arguments:?}");
-        // Alone, as a concatenation, and with padding behind.
+        // Alone, concatenated, and with padding.
         let twice = [bytes.as_slice(), bytes.as_slice()].concat();
         let mut padded = bytes.clone();
         padded.resize(bytes.len() + 3000, 0);
@@ -136,7 +137,7 @@ fn we_read_what_tools_write() {
 }
 
 #[test]
-fn foreign_streams_that_are_cut_serve_their_front() {
+fn truncated_foreign_streams_return_their_beginning() {
     let content = content(3_000_000, 34);
     for (codec, level) in [(Codec::Gzip, 6), (Codec::Zstd, 3)] {
         let mut encoding = encoding(codec, 1 << 20, 1);

@@ -1,4 +1,4 @@
-//! Every integration test of this crate, as one binary: it links once.
+//! All integration tests of this crate, in one binary so that they link once.
 
 mod common;
 mod damage;

@@ -22,13 +22,13 @@ fn with_parts(content: &[u8], codec: Codec, copy: u64, n: usize) -> Vec<u8> {
     out
 }
 
-/// More than one part holds.
+/// A list longer than one part.
 fn list() -> Vec<u8> {
     (0..150_000_u32).map(|i| (i / 7) as u8).collect()
 }
 
 #[test]
-fn lists_come_back_whole_and_content_is_the_same() {
+fn lists_and_content_are_read_back() {
     for codec in CODECS {
         let content = content(10 * FRAME as usize + 77, 5);
         let bytes = with_parts(&content, codec, 100_000, 2);
@@ -46,7 +46,7 @@ fn lists_come_back_whole_and_content_is_the_same() {
 }
 
 #[test]
-fn every_flipped_bit_of_parts_and_seal_is_found() {
+fn every_flipped_bit_of_parts_and_seal_is_an_error() {
     for codec in CODECS {
         let content = vec![3; 9000];
         let encoding = encoding(codec, FRAME, 1).copy(6000);
@@ -67,7 +67,7 @@ fn every_flipped_bit_of_parts_and_seal_is_found() {
 }
 
 #[test]
-fn stream_whose_seal_with_parts_is_cut_has_all_of_its_content() {
+fn a_stream_with_parts_and_a_truncated_seal_has_all_of_its_content() {
     let content = content(100_000, 9);
     for codec in [Codec::Gzip, Codec::Zstd] {
         let whole = with_parts(&content, codec, 50_000, 1);
@@ -82,7 +82,7 @@ fn stream_whose_seal_with_parts_is_cut_has_all_of_its_content() {
 }
 
 #[test]
-fn list_beyond_the_memory_is_refused_with_the_option_that_raises_it() {
+fn a_list_above_the_memory_limit_is_an_error() {
     let bytes = with_parts(&[7; 5000], Codec::Zstd, 0, 1);
     let small = options().memory(400_000);
     let stream = Stream::from_source(Arc::new(bytes), &small).unwrap();
@@ -112,8 +112,7 @@ fn salvaged(bytes: Vec<u8>) -> salvage::Salvage {
     salvage::Salvage::recover(Arc::new(bytes), &options(), &NoProgress).unwrap()
 }
 
-/// What can be had is the content wherever a checksum proves it. Returns the bytes that nothing
-/// proves or that are lost.
+/// Checks that proven content is right. Returns the offsets of unproven or lost bytes.
 fn right_where_proven(found: &salvage::Salvage, content: &[u8], what: &str) -> Vec<u64> {
     let mut proven = vec![false; content.len()];
     for piece in found.pieces() {
@@ -134,7 +133,7 @@ fn right_where_proven(found: &salvage::Salvage, content: &[u8], what: &str) -> V
 }
 
 #[test]
-fn damaged_block_costs_its_own_frame_and_nothing_that_is_copied() {
+fn a_damaged_block_loses_only_its_frame_and_no_copied_content() {
     const COPY: u64 = 3 * FRAME as u64 + 5000;
     let content = content(20 * FRAME as usize + 77, 15);
     for codec in CODECS {
@@ -146,10 +145,10 @@ fn damaged_block_costs_its_own_frame_and_nothing_that_is_copied() {
             bytes[at..end].iter_mut().for_each(|b| *b ^= 0x55);
             let what = format!("{codec}: block at {at:#x}");
             let found = salvaged(bytes);
-            assert!(!found.damage().is_empty(), "{what} is told");
+            assert!(!found.damage().is_empty(), "{what}");
             let lost = right_where_proven(&found, &content, &what);
             if codec == Codec::None && at as u64 >= frames.stored_len() {
-                // Without an index nothing proves uncompressed bytes, but for the copy.
+                // Without an index only the copy proves uncompressed bytes.
                 continue;
             }
             for offset in lost {
@@ -163,7 +162,7 @@ fn damaged_block_costs_its_own_frame_and_nothing_that_is_copied() {
 }
 
 #[test]
-fn what_decodes_before_the_damage_is_served_as_unproven() {
+fn content_before_the_damage_of_a_frame_is_unproven() {
     let content = content(8 * 600_000, 16);
     for codec in CODECS {
         let mut bytes = sealed(&content, &encoding(codec, 1 << 20, 2), b"");
@@ -186,7 +185,7 @@ fn what_decodes_before_the_damage_is_served_as_unproven() {
 }
 
 #[test]
-fn parts_of_another_file_are_not_believed() {
+fn parts_of_another_file_are_ignored() {
     for codec in CODECS {
         let inner = with_parts(&content(200_000, 31), codec, 100_000, 1);
         let mut memory = content(64 << 10, 32);

@@ -1,4 +1,4 @@
-//! What goes in comes out, in every codec, shape and size, and always as the same bytes.
+//! Encoding and decoding in all codecs, shapes and sizes, with deterministic output.
 
 use crate::common;
 
@@ -24,7 +24,7 @@ fn sizes() -> [usize; 9] {
 }
 
 #[test]
-fn every_codec_shape_and_size_comes_back() {
+fn content_of_every_codec_shape_and_size_is_read_back() {
     for codec in CODECS {
         for shape in [Shape::Frames, Shape::Single] {
             for len in sizes() {
@@ -53,7 +53,7 @@ fn every_codec_shape_and_size_comes_back() {
 }
 
 #[test]
-fn sealed_streams_are_indexed_and_carry_their_attachment() {
+fn sealed_streams_have_an_index_and_an_attachment() {
     let attachments = [Vec::new(), content(512, 3), content(200_000, 4)];
     for codec in CODECS {
         for (len, attachment) in sizes().into_iter().zip(attachments.iter().cycle()) {
@@ -91,7 +91,7 @@ fn sealed_streams_are_indexed_and_carry_their_attachment() {
 }
 
 #[test]
-fn bytes_do_not_depend_on_threads_or_on_the_way_of_reading() {
+fn output_does_not_depend_on_threads_or_on_how_the_source_is_read() {
     let content = content(3_000_000, 5);
     for codec in CODECS {
         for shape in [Shape::Frames, Shape::Single] {
@@ -101,7 +101,7 @@ fn bytes_do_not_depend_on_threads_or_on_the_way_of_reading() {
                 let (bytes, _) = stored(&content, &encoding, shape);
                 assert!(bytes == first, "{codec} {shape:?} {n}");
                 let mut out = Vec::new();
-                // One byte more than half of what is wanted at a time.
+                // Short reads of one byte more than half a frame.
                 let mut source = Trickle(&content);
                 encode_read(&mut source, &encoding, shape, &mut out, &NoProgress).unwrap();
                 assert!(out == first, "{codec} {shape:?} {n} read");
@@ -120,7 +120,7 @@ impl std::io::Read for Trickle<'_> {
 }
 
 #[test]
-fn every_level_comes_back_and_no_other_is_taken() {
+fn every_level_is_read_back_and_other_levels_are_errors() {
     let content = content(100_000, 6);
     for (codec, shape, levels) in [
         (Codec::Gzip, Shape::Frames, 1..=12),
@@ -146,7 +146,7 @@ fn every_level_comes_back_and_no_other_is_taken() {
 }
 
 #[test]
-fn frame_sizes_that_make_no_sense_are_refused() {
+fn invalid_frame_sizes_are_errors() {
     for size in [0, 1, 4095, 4097, (64 << 20) + 4096] {
         let error = encoding(Codec::Zstd, size, 1).check(Shape::Frames);
         assert!(matches!(error, Err(Error::Options(_))), "{size}");
@@ -156,7 +156,7 @@ fn frame_sizes_that_make_no_sense_are_refused() {
         .unwrap();
 }
 
-/// A source whose zeros are known, and may not be read.
+/// A source with known zeros, which must not be read.
 struct Holes(Vec<u8>);
 
 impl ReadAt for Holes {
@@ -176,7 +176,7 @@ impl ReadAt for Holes {
 }
 
 #[test]
-fn known_zeros_are_not_read_and_make_the_same_bytes() {
+fn known_zeros_are_not_read_and_give_the_same_output() {
     let mut bytes = content(10 * FRAME as usize + 5000, 8);
     for frame in [0, 3, 4, 9] {
         let at = frame * FRAME as usize;
@@ -205,7 +205,7 @@ fn known_zeros_are_not_read_and_make_the_same_bytes() {
 }
 
 #[test]
-fn single_streams_begin_as_the_kernels_do() {
+fn single_streams_begin_like_those_of_the_kernel() {
     let content = content(3 << 20, 9);
     let (gzip, _) = stored(&content, &encoding(Codec::Gzip, FRAME, 2), Shape::Single);
     assert_eq!(gzip[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
@@ -222,7 +222,7 @@ fn single_streams_begin_as_the_kernels_do() {
     assert_eq!(frames[0].content_len, None);
 }
 
-/// Counts what is read of each frame.
+/// Counts the reads of each frame.
 struct Counting(Vec<u8>, std::sync::Mutex<Vec<u64>>);
 
 impl ReadAt for Counting {
@@ -237,7 +237,7 @@ impl ReadAt for Counting {
 }
 
 #[test]
-fn reading_in_a_row_decodes_each_frame_once() {
+fn sequential_reading_decodes_each_frame_once() {
     let content = content(30 * FRAME as usize, 12);
     for codec in CODECS {
         for n in [1, 2, 4] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use livecore_compress::*;
 use livecore_tests::random::Random;
 
-/// Content such as memory has: zero pages, repeated pages, text, noise.
+/// Content similar to memory: zero pages, repeated pages, text, random bytes.
 pub(crate) fn content(len: usize, seed: u64) -> Vec<u8> {
     let mut numbers = Random::new(seed);
     let mut bytes = Vec::with_capacity(len + 4096);
@@ -72,7 +72,7 @@ pub(crate) fn open(bytes: Vec<u8>) -> Stream {
     Stream::from_source(Arc::new(bytes), &options()).unwrap()
 }
 
-/// All content that [`Stream::decode`] gives, and how it ended.
+/// All content that [`Stream::decode`] returns, and its result.
 pub(crate) fn decoded(stream: &Stream) -> (Vec<u8>, Result<u64, Error>) {
     let mut bytes = Vec::new();
     let end = stream.decode(
@@ -86,7 +86,7 @@ pub(crate) fn decoded(stream: &Stream) -> (Vec<u8>, Result<u64, Error>) {
     (bytes, end)
 }
 
-/// All content that reads in pieces of `step` bytes give, and how they ended.
+/// All content, read in pieces of `step` bytes, and the result.
 pub(crate) fn read_all(content: &dyn ReadAt, step: usize) -> (Vec<u8>, std::io::Result<()>) {
     let mut bytes = Vec::new();
     let mut piece = vec![0; step];
