@@ -24,7 +24,7 @@ use livecore_livedump::take::{
     NoObserver, PlanOptions, RunOptions, Source, TakeError, plan, run, running,
 };
 use livecore_minidump::convert::{Target, finish};
-use livecore_minidump::{Container, Dump, KernelElf, OpenOptions};
+use livecore_minidump::{Container, Dump, KernelElf, MessageBuffer, OpenOptions};
 use livecore_synth::Machine;
 
 fn tiny() -> Machine {
@@ -512,4 +512,31 @@ fn a_file_that_the_kernel_compresses_into_is_removed_when_it_is_done() {
         assert!(begun.elapsed() < 3 * SLOW, "{:?}", names(dir.path()));
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// MEM_KERNELDUMP copies the ring into its section, then logs its progress, and writes the pages of
+/// the ring last: the section lacks the last lines and has no `struct msgbuf`.
+#[test]
+fn messages_of_a_live_dump_are_read_from_its_pages_with_the_kernel_file() {
+    let machine = tiny();
+    let truth = machine.truth();
+    let elf = elf(&machine);
+    let taken = plan(machine.memory(), &elf, &PlanOptions::default()).unwrap();
+    let mut bytes = vec![0; taken.payload().size().unwrap() as usize];
+    taken.payload().read_exact_at(&mut bytes, 0).unwrap();
+    let layout = taken.plan.layout();
+    let (at, len) = (
+        layout.msgbuf_offset() as usize,
+        layout.msgbuf_len() as usize,
+    );
+    let section = &mut bytes[at..at + len];
+    let (ring, rest) = section.split_at_mut(truth.msgbuf.ring.len());
+    let text = ring.iter().rposition(|b| *b != 0).unwrap();
+    ring[text - 60..=text].fill(0);
+    rest.fill(0xa5);
+    let dump = Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap();
+    let alone = MessageBuffer::of(&dump, None).unwrap().text();
+    assert_ne!(alone, truth.msgbuf.text);
+    let with_kernel = MessageBuffer::of(&dump, Some(&elf)).unwrap();
+    assert_eq!(with_kernel.text(), truth.msgbuf.text);
 }

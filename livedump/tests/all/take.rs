@@ -426,33 +426,6 @@ fn check_port(text: &str, arch: &str, version: u32) {
     }
 }
 
-/// MEM_KERNELDUMP copies the ring into its section, then logs its progress, and writes the pages of
-/// the ring last: the section lacks the last lines and has no `struct msgbuf`.
-#[test]
-fn messages_of_a_live_dump_are_read_from_its_pages_with_the_kernel_file() {
-    let machine = tiny();
-    let truth = machine.truth();
-    let taken = taken(&machine, None);
-    let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-    let mut bytes = vec![0; taken.payload().size().unwrap() as usize];
-    taken.payload().read_exact_at(&mut bytes, 0).unwrap();
-    let layout = taken.plan.layout();
-    let (at, len) = (
-        layout.msgbuf_offset() as usize,
-        layout.msgbuf_len() as usize,
-    );
-    let section = &mut bytes[at..at + len];
-    let (ring, rest) = section.split_at_mut(truth.msgbuf.ring.len());
-    let text = ring.iter().rposition(|b| *b != 0).unwrap();
-    ring[text - 60..=text].fill(0);
-    rest.fill(0xa5);
-    let dump = Dump::from_source(Arc::new(bytes), &OpenOptions::default()).unwrap();
-    let alone = MessageBuffer::of(&dump, None).unwrap().text();
-    assert_ne!(alone, truth.msgbuf.text);
-    let with_kernel = MessageBuffer::of(&dump, Some(&elf)).unwrap();
-    assert_eq!(with_kernel.text(), truth.msgbuf.text);
-}
-
 /// Dumps of the versions below `version`, as far as they can say what the machine is.
 fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
