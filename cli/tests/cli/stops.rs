@@ -251,7 +251,12 @@ fn full_disk_is_an_error_and_leaves_the_directory_unchanged() {
             .unwrap();
         let run = Run::of(output).expect(1);
         assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-        assert!(run.err.contains("no space left"), "{}", run.err);
+        assert!(
+            run.err.contains(": the file is larger than `ulimit -f`"),
+            "{}",
+            run.err
+        );
+        assert!(!run.err.contains("livecore.tmp."), "{}", run.err);
         assert!(contents(dir.path()) == before, "{:?}", names(dir.path()));
     }
 }

@@ -167,7 +167,8 @@ impl State {
         }
         let mut table = self.ranges()?.unwrap_or_else(first);
         change(&mut table)?;
-        let file = Temporary::create(&directory, 0o600).map_err(place)?;
+        let target = directory.path.join(RANGES_FILE);
+        let file = Temporary::create(&directory, 0o600, target).map_err(place)?;
         file.file()
             .write_all_at(&serialize(&table), 0)
             .map_err(|source| MemError::Io {

@@ -61,7 +61,7 @@ pub enum MemError {
     )]
     CompressorFailed,
     /// ENOSPC, EDQUOT, EFBIG: the file system of the dump is full.
-    #[error("no space left for the dump: {0}")]
+    #[error("{}", crate::publish::error::full(.0))]
     NoSpace(#[source] io::Error),
     /// ENOENT: there is no `/dev/mem`.
     #[error("/dev/mem does not exist{}", if *jailed { " in this jail: run livecore on the host" } else { "" })]

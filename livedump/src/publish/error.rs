@@ -38,9 +38,9 @@ pub enum PublishError {
         minfree: u64,
     },
     /// The disk, or the writer's quota, or its file size limit is full.
-    #[error("{path}: no space left: {source}", path = shown(path))]
+    #[error("{path}: {}", full(source), path = shown(path))]
     NoSpace {
-        /// What was being written.
+        /// What was to be written.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -143,6 +143,20 @@ fn shown(path: &Path) -> std::path::Display<'_> {
         Path::new("standard output").display()
     } else {
         path.display()
+    }
+}
+
+/// What is full, and what to do.
+pub(crate) fn full(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::QuotaExceeded => {
+            "the user's disk quota is exceeded; free some space, or write to another file system"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "the file is larger than `ulimit -f` or the file system allows; raise the limit, or write \
+             to another file system"
+        }
+        _ => "no space left on the file system; free some, or write to another one",
     }
 }
 

@@ -3,13 +3,13 @@
 //! ```text
 //!  Destination::parse("-o")        a directory, a file, a special file, standard output
 //!        │ begin
-//!  Pending (impl Write)            livecore.tmp.XXXXXX, mode 0600, in the target's directory
+//!  Pending (impl Write)            a file of mode 0600 in the target's directory, without a name
 //!        │ publish
 //!  Published                       livecore.N[.gz|.zst], info.N, bounds, livecore.last*
 //! ```
 //!
-//! The order is what makes it safe. Everything is written and synced under temporary names first:
-//! a full disk is found there. Then the names change, nothing is written any more, and the
+//! The order is what makes it safe. Everything is written and synced first, in files without names
+//! (Linux's O_TMPFILE) or with temporary ones (livecore.tmp.XXXXXX): a full disk is found there. Then the names change, nothing is written any more, and the
 //! directory is synced. `bounds` moves on only when the dump has its name.
 //!
 //! A temporary file is removed when its owner is dropped (an error, a panic) and, where

@@ -34,6 +34,8 @@ pub struct Options {
     pub lock_wait: Duration,
     /// Bytes that the dump takes, if known beforehand, for the check of free space; 0 if not.
     pub needed: u64,
+    /// The file has a temporary name while it is written, as where the system has no files without.
+    pub named: bool,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             sparse: false,
             lock_wait: Duration::from_secs(10),
             needed: 0,
+            named: false,
         }
     }
 }
@@ -59,6 +62,13 @@ impl Options {
             sparse: uncompressed,
             needed: len.filter(|_| uncompressed).unwrap_or(0),
             ..Self::default()
+        }
+    }
+
+    fn temporary(&self, directory: &Directory, target: PathBuf) -> Result<Temporary, PublishError> {
+        match self.named {
+            true => Temporary::create_named(directory, 0o600, target),
+            false => Temporary::create(directory, 0o600, target),
         }
     }
 }
@@ -113,7 +123,7 @@ impl Destination {
                 Numbers::read(&directory)?.next(options.max, &directory)?;
                 notes.extend(sweep(&directory));
                 let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
-                let temporary = Temporary::create(&directory, 0o600)?;
+                let temporary = options.temporary(&directory, directory.path.clone())?;
                 Target::Numbered {
                     directory,
                     temporary,
@@ -175,7 +185,7 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
     notes.extend(sweep(&directory));
     FreeSpace::check(&directory, options.needed, notes)?;
     Ok(Target::Named {
-        temporary: Temporary::create(&directory, 0o600)?,
+        temporary: options.temporary(&directory, path.to_owned())?,
         name: name.into(),
         directory,
     })
@@ -196,11 +206,11 @@ impl Pending {
         }
     }
 
-    /// Where the bytes go now, for messages.
+    /// What is to be written, for messages: a directory before the number is known.
     pub fn path(&self) -> PathBuf {
         match &self.target {
             Target::Numbered { temporary, .. } | Target::Named { temporary, .. } => {
-                temporary.path()
+                temporary.target().to_owned()
             }
             Target::Stream { path, .. } => path.clone(),
         }
@@ -312,9 +322,10 @@ fn number(
     loop {
         let numbers = Numbers::read(directory)?;
         let (number, passed) = numbers.next(options.max, directory)?;
-        let text = Temporary::create(directory, 0o600)?;
+        let at = |name: &str| directory.path.join(name);
+        let text = Temporary::create(directory, 0o600, at(&format!("info.{number}")))?;
         fill(&text, &info(number))?;
-        let bounds = Temporary::create(directory, 0o644)?;
+        let bounds = Temporary::create(directory, 0o644, at("bounds"))?;
         fill(&bounds, bounds_after(number).as_bytes())?;
 
         // Nothing is written from here on; only names change.
@@ -369,7 +380,7 @@ fn fill(temporary: &Temporary, bytes: &[u8]) -> Result<(), PublishError> {
     temporary
         .file()
         .write_all_at(bytes, 0)
-        .map_err(|e| PublishError::from_io("write", temporary.path(), e))?;
+        .map_err(|e| PublishError::from_io("write", temporary.target(), e))?;
     temporary.sync()
 }
 

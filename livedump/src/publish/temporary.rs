@@ -1,8 +1,9 @@
 //! A file that is there only until it has its name.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
@@ -11,16 +12,18 @@ use rustix::io::Errno;
 use super::PublishError;
 use super::cleanup::unfinished;
 use super::directory::Directory;
+use crate::sys::unnamed;
 
-/// Locks a temporary file that has just been made: what is locked is in use. `false` if it has been
-/// taken for a leftover meanwhile.
+/// Locks a temporary file that has just been made: what is locked is in use. `false` if another
+/// process has locked it. A file system that cannot lock is used without.
 fn claim(file: &OwnedFd) -> bool {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => false,
-        // A file system that cannot lock is used without.
-        Err(_) => true,
-        Ok(()) => rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0),
-    }
+    let lock = FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(file, lock) != Err(Errno::WOULDBLOCK)
+}
+
+/// Whether a file still has its name: it was not taken for a leftover before it was locked.
+fn is_there(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 /// Removes the temporary files that runs left in `directory` which could not: those of this user
@@ -54,49 +57,85 @@ fn remove_leftover(directory: &Directory, name: &str) -> bool {
         && rustix::fs::unlinkat(fd, name, AtFlags::empty()).is_ok()
 }
 
-/// A file under a temporary name, locked. Dropped, it is gone.
+/// A file that is locked and has no name, or a temporary one where the system has no files without.
+/// Dropped, it is gone.
 #[derive(Debug)]
 pub struct Temporary {
     directory: Directory,
-    name: String,
+    /// The temporary name.
+    name: Option<String>,
     file: Arc<File>,
-    named: bool,
+    /// What it becomes, for messages.
+    target: PathBuf,
 }
 
 impl Temporary {
-    /// Creates a new file with exactly `mode` in `directory`.
-    pub fn create(directory: &Directory, mode: u32) -> Result<Self, PublishError> {
-        let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
+    /// Creates a new file with exactly `mode` in `directory`, which becomes `target`.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] about `target`.
+    pub fn create(
+        directory: &Directory,
+        mode: u32,
+        target: impl Into<PathBuf>,
+    ) -> Result<Self, PublishError> {
+        match unnamed::create(&directory.fd) {
+            Some(fd) => {
+                // The lock is for the time between two names, when it is renamed over an old file.
+                claim(&fd);
+                Self::of_file(directory, None, fd, mode, target.into())
+            }
+            None => Self::create_named(directory, mode, target),
+        }
+    }
+
+    /// The same under a temporary name.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] about `target`.
+    pub fn create_named(
+        directory: &Directory,
+        mode: u32,
+        target: impl Into<PathBuf>,
+    ) -> Result<Self, PublishError> {
+        let target = target.into();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         // The list is held over the creation: a signal finds the name in it, or no file.
         let mut unfinished = unfinished();
         let (name, fd) = loop {
             let name = Directory::temporary_name();
             match rustix::fs::openat(&*directory.fd, &name, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(fd) if claim(&fd) => break (name, fd),
+                Ok(fd) if claim(&fd) && is_there(&fd) => break (name, fd),
                 // A process that removes leftovers was faster.
                 Ok(_) => {}
                 Err(Errno::EXIST) => {}
-                Err(errno) => {
-                    return Err(PublishError::from_io(
-                        "create",
-                        directory.path.join(name),
-                        errno.into(),
-                    ));
-                }
+                Err(errno) => return Err(PublishError::from_io("create", target, errno.into())),
             }
         };
         unfinished.add(directory, &name);
         drop(unfinished);
+        Self::of_file(directory, Some(name), fd, mode, target)
+    }
+
+    fn of_file(
+        directory: &Directory,
+        name: Option<String>,
+        fd: OwnedFd,
+        mode: u32,
+        target: PathBuf,
+    ) -> Result<Self, PublishError> {
         let temporary = Self {
             directory: directory.clone(),
             name,
             file: Arc::new(File::from(fd)),
-            named: true,
+            target,
         };
         // The umask had its say at creation.
+        let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
         rustix::fs::fchmod(temporary.file(), mode)
-            .map_err(|e| PublishError::from_io("chmod", temporary.path(), e.into()))?;
+            .map_err(|e| PublishError::from_io("chmod", temporary.target(), e.into()))?;
         Ok(temporary)
     }
 
@@ -105,34 +144,72 @@ impl Temporary {
         &self.file
     }
 
-    /// The temporary path, for messages.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path.join(&self.name)
+    /// The directory that it is in.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What it becomes, for messages.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Makes the content durable.
     pub fn sync(&self) -> Result<(), PublishError> {
         self.file
             .sync_all()
-            .map_err(|e| PublishError::from_io("sync", self.path(), e))
+            .map_err(|e| PublishError::from_io("sync", self.target(), e))
     }
 
     /// Gives the file its name, whatever stood there.
     pub fn rename(mut self, to: &str) -> Result<(), PublishError> {
-        self.directory
-            .rename(&self.name, to)
-            .map_err(|e| PublishError::from_io("rename to", self.directory.path.join(to), e))?;
+        if self.name.is_none() && self.link(to)? {
+            return Ok(());
+        }
+        self.take_temporary_name()?;
+        if let Some(name) = &self.name {
+            self.directory
+                .rename(name, to)
+                .map_err(|e| PublishError::from_io("rename to", self.directory.path.join(to), e))?;
+        }
         self.forget();
+        Ok(())
+    }
+
+    /// Nothing takes the place of another file but a file with a name.
+    fn take_temporary_name(&mut self) -> Result<(), PublishError> {
+        if self.name.is_some() {
+            return Ok(());
+        }
+        // The list is held meanwhile: a signal finds the name in it, or no file.
+        let mut unfinished = unfinished();
+        let name = loop {
+            let name = Directory::temporary_name();
+            match unnamed::name(&*self.file, &self.directory.fd, &name) {
+                Ok(()) => break name,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(PublishError::from_io("name", self.target(), e)),
+            }
+        };
+        unfinished.add(&self.directory, &name);
+        self.name = Some(name);
         Ok(())
     }
 
     /// Gives the file its name if nothing of that name is there; `false` if something is.
     pub fn link(&mut self, to: &str) -> Result<bool, PublishError> {
         let fd = &*self.directory.fd;
-        let failed = |e: rustix::io::Errno, directory: &Directory| {
-            PublishError::from_io("link to", directory.path.join(to), e.into())
+        let failed = |e: io::Error, directory: &Directory| {
+            PublishError::from_io("link to", directory.path.join(to), e)
         };
-        match rustix::fs::linkat(fd, &self.name, fd, to, AtFlags::empty()) {
+        let Some(name) = &self.name else {
+            return match unnamed::name(&*self.file, fd, to) {
+                Ok(()) => Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(e) => Err(failed(e, &self.directory)),
+            };
+        };
+        match rustix::fs::linkat(fd, name, fd, to, AtFlags::empty()) {
             Ok(()) => {
                 self.remove();
                 return Ok(true);
@@ -140,18 +217,18 @@ impl Temporary {
             Err(Errno::EXIST) => return Ok(false),
             // A file system without hard links.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {}
-            Err(errno) => return Err(failed(errno, &self.directory)),
+            Err(errno) => return Err(failed(errno.into(), &self.directory)),
         }
         // Then an empty file claims the name and is renamed over.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         match rustix::fs::openat(fd, to, flags, Mode::RUSR | Mode::WUSR) {
             Ok(_) => {}
             Err(Errno::EXIST) => return Ok(false),
-            Err(errno) => return Err(failed(errno, &self.directory)),
+            Err(errno) => return Err(failed(errno.into(), &self.directory)),
         }
-        if let Err(errno) = rustix::fs::renameat(fd, &self.name, fd, to) {
+        if let Err(errno) = rustix::fs::renameat(fd, name, fd, to) {
             let _ = self.directory.remove(to);
-            return Err(failed(errno, &self.directory));
+            return Err(failed(errno.into(), &self.directory));
         }
         self.forget();
         Ok(true)
@@ -163,42 +240,39 @@ impl Temporary {
         self.file.clone()
     }
 
-    /// Leaves the name to somebody else for a while: signals do not remove it meanwhile.
-    pub(crate) fn lend(&self) -> Lent<'_> {
-        unfinished().forget(&self.directory, &self.name);
-        Lent(self)
+    /// Leaves the temporary name, if there is one, to another process for a while: signals do not remove
+    /// it meanwhile.
+    pub(crate) fn lend(&self) -> Option<Lent<'_>> {
+        let name = self.name.as_deref()?;
+        let directory = &self.directory;
+        unfinished().forget(directory, name);
+        Some(Lent { directory, name })
     }
 
-    /// Takes the name away now. The open file lives on, and goes when it is closed.
+    /// Takes the temporary name away now. The open file lives on, and goes when it is closed.
     pub fn remove(&mut self) {
-        if self.named {
-            let _ = self.directory.remove(&self.name);
+        if let Some(name) = &self.name {
+            let _ = self.directory.remove(name);
             self.forget();
         }
     }
 
     fn forget(&mut self) {
-        self.named = false;
-        unfinished().forget(&self.directory, &self.name);
+        if let Some(name) = self.name.take() {
+            unfinished().forget(&self.directory, &name);
+        }
     }
 }
 
-/// A name that is somebody else's for a while ([`Temporary::lend`]).
-pub(crate) struct Lent<'a>(&'a Temporary);
-
-impl Lent<'_> {
-    pub(crate) fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    pub(crate) fn directory(&self) -> &Directory {
-        &self.0.directory
-    }
+/// A temporary name that is another process's for a while ([`Temporary::lend`]).
+pub(crate) struct Lent<'a> {
+    pub(crate) directory: &'a Directory,
+    pub(crate) name: &'a str,
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        unfinished().add(&self.0.directory, &self.0.name);
+        unfinished().add(self.directory, self.name);
     }
 }
 

@@ -92,7 +92,7 @@ impl LiveKernel {
         let mut notes = Vec::new();
         let directory = Directory::open(spool)?;
         free::check_estimate(&directory, expected(), &mut notes)?;
-        let mut temporary = Temporary::create(&directory, 0o600)?;
+        let mut temporary = Temporary::create(&directory, 0o600, &directory.path)?;
         temporary.remove();
         let request = DumpRequest {
             fd: temporary.file().as_raw_fd(),
@@ -165,14 +165,18 @@ impl LiveKernel {
         {
             // The name is the child's until the kernel is done: removing it would wait for that.
             let lent = temporary.lend();
-            let name = CString::new(lent.name()).map_err(|e| Error::Options(e.to_string()))?;
-            let orphan = Orphan {
-                directory: lent.directory().fd.as_fd(),
-                name: &name,
-            };
-            let child = self.start(temporary.file(), &request, Some(orphan))?;
+            let name = lent.as_ref().map(|lent| CString::new(lent.name));
+            let name = name
+                .transpose()
+                .map_err(|e| Error::Options(e.to_string()))?;
+            let orphan = lent.as_ref().zip(name.as_deref());
+            let orphan = orphan.map(|(lent, name)| Orphan {
+                directory: lent.directory.fd.as_fd(),
+                name,
+            });
+            let child = self.start(temporary.file(), &request, orphan)?;
             signals::note_on_exit(Some(LEFT_ALONE));
-            let result = wait(child, lent.directory(), &request, waiting);
+            let result = wait(child, temporary.directory(), &request, waiting);
             signals::note_on_exit(None);
             result?;
         }

@@ -267,6 +267,10 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
     let error = pending.write_all(b"x").unwrap_err();
     let error = PublishError::from_io("write", pending.path(), error);
     assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "/dev/full: no space left on the file system; free some, or write to another one"
+    );
 
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
@@ -324,9 +328,13 @@ fn the_other_process() {
         };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
     }
-    let mut pending = Destination::parse(dir).begin(&zstd()).unwrap();
+    let options = Options {
+        named: what == "wait with a name",
+        ..zstd()
+    };
+    let mut pending = Destination::parse(dir).begin(&options).unwrap();
     match what.as_str() {
-        "wait" => {
+        "wait" | "wait with a name" => {
             pending.write_all(b"half a dump").unwrap();
             std::io::stdout().write_all(b"READY\n").unwrap();
             std::thread::sleep(std::time::Duration::from_secs(60));
@@ -371,7 +379,7 @@ fn signals_remove_the_temporary_file_and_exit_with_128_plus_their_number() {
         let dir = tempfile::tempdir().unwrap();
         dump(dir.path(), &zstd()).unwrap();
         let before = listing(dir.path());
-        let mut child = child("wait", dir.path());
+        let mut child = child("wait with a name", dir.path());
         wait_until_ready(&mut child);
         assert_ne!(listing(dir.path()), before);
         kill(&child, signal);
@@ -385,7 +393,7 @@ fn a_killed_process_leaves_at_most_its_temporary_file() {
     let dir = tempfile::tempdir().unwrap();
     dump(dir.path(), &zstd()).unwrap();
     let before = listing(dir.path());
-    let mut child = child("wait", dir.path());
+    let mut child = child("wait with a name", dir.path());
     wait_until_ready(&mut child);
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
@@ -407,10 +415,76 @@ fn a_killed_process_leaves_at_most_its_temporary_file() {
     );
 }
 
+/// Linux has files without a name; so have its usual file systems.
+#[test]
+fn a_killed_process_leaves_nothing_where_files_can_be_without_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = File::open(dir.path()).unwrap().into();
+    if livecore_livedump::sys::unnamed::create(&directory).is_none() {
+        let why = "skipped: no files without a name here\n";
+        let _ = std::io::stderr().write_all(why.as_bytes());
+        return;
+    }
+    dump(dir.path(), &zstd()).unwrap();
+    let before = listing(dir.path());
+    let mut child = child("wait", dir.path());
+    wait_until_ready(&mut child);
+    assert_eq!(listing(dir.path()), before);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert_eq!(listing(dir.path()), before);
+}
+
+/// Both ways to a name, with and without an old file.
+#[test]
+fn a_file_gets_its_name_whether_or_not_it_had_a_temporary_one() {
+    for named in [false, true] {
+        for force in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("vmcore.zst");
+            let options = Options {
+                named,
+                force,
+                ..zstd()
+            };
+            for content in ["first", "second"] {
+                let begun = Destination::parse(&path).begin(&options);
+                if content == "second" && !force {
+                    assert!(matches!(begun, Err(PublishError::Exists { .. })));
+                    continue;
+                }
+                let mut pending = begun.unwrap();
+                pending.write_all(content.as_bytes()).unwrap();
+                pending.publish(&info).unwrap();
+                assert_eq!(listing(dir.path()), [format!("vmcore.zst: {content}")]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_appears_meanwhile_is_not_taken() {
+    for named in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vmcore.zst");
+        let options = Options { named, ..zstd() };
+        let mut pending = Destination::parse(&path).begin(&options).unwrap();
+        pending.write_all(b"a dump").unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        let error = pending.publish(&info).unwrap_err();
+        assert!(matches!(error, PublishError::Exists { .. }), "{error}");
+        assert_eq!(listing(dir.path()), ["vmcore.zst: precious"]);
+    }
+}
+
 #[test]
 fn a_temporary_file_that_is_in_use_stays() {
     let dir = tempfile::tempdir().unwrap();
-    let mut first = Destination::parse(dir.path()).begin(&zstd()).unwrap();
+    let options = Options {
+        named: true,
+        ..zstd()
+    };
+    let mut first = Destination::parse(dir.path()).begin(&options).unwrap();
     first.write_all(b"a dump").unwrap();
     let second = dump(dir.path(), &zstd()).unwrap();
     assert!(second.notes.is_empty(), "{:?}", second.notes);
