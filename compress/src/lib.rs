@@ -68,6 +68,7 @@ pub mod progress;
 pub mod read_at;
 pub mod salvage;
 pub mod seal;
+pub mod spool;
 pub mod stream;
 pub mod table;
 mod zero;

@@ -13,6 +13,7 @@
 //! damaged frame and of anything after it fail, as does asking for the length: the decoder may find
 //! the damage long after the first wrong byte. Only salvage reads what decodes of a damaged frame.
 
+use crate::spool::spool;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -204,11 +205,8 @@ impl Foreign {
         let entry = engine.encode(&state.partial[..state.filled], &mut state.stored)?;
         let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
         if done.spool.is_none() {
-            let file = match &self.spool_dir {
-                Some(dir) => tempfile::tempfile_in(dir),
-                None => tempfile::tempfile(),
-            };
-            done.spool = Some(Arc::new(file.map_err(Error::Write)?));
+            let file = spool(self.spool_dir.as_deref()).map_err(Error::Write)?;
+            done.spool = Some(Arc::new(file));
         }
         if let Some(spool) = &done.spool {
             // After a failed write the frame is written again at the same offset.

@@ -121,11 +121,8 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
 
 /// Puts the file together in an unlinked file.
 fn spool(source: &Source, options: &Options) -> Result<File, Error> {
-    let file = match &options.spool_dir {
-        Some(dir) => tempfile::tempfile_in(dir),
-        None => tempfile::tempfile(),
-    }
-    .map_err(|e| Error::io("spool", e))?;
+    let file = livecore_compress::spool::spool(options.spool_dir.as_deref())
+        .map_err(|e| Error::io("spool", e))?;
     let mut buf = vec![0; 1 << 20];
     each(source, &mut |chunk| {
         let mut done = 0;

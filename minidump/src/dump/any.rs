@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use livecore_compress::spool::spool;
 use livecore_compress::{NoProgress, Progress, ReadAt};
 
 use super::beside::{self, Beside};
@@ -80,11 +81,8 @@ impl AnyDump {
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let file = match &options.stream.spool_dir {
-            Some(dir) => tempfile::tempfile_in(dir),
-            None => tempfile::tempfile(),
-        };
-        let mut file = file.map_err(|e| Error::io("temporary file", e))?;
+        let file = spool(options.stream.spool_dir.as_deref());
+        let mut file = file.map_err(|e| Error::io("write", e))?;
         let mut piece = vec![0; 1 << 20];
         loop {
             if progress.cancelled() {
