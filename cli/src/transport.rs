@@ -43,6 +43,12 @@ const SOCKET_PATH: usize = 100;
 /// Time limit for the first packet of a debugger that gets an error.
 const REFUSAL: Duration = Duration::from_secs(2);
 
+/// The longest work of a debugger's requests without a pause.
+const WORK: Duration = Duration::from_secs(120);
+
+/// Bytes of requests between two looks at the clock.
+const REQUESTS: usize = 64;
+
 /// Idle time after which TCP probes the peer.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -408,8 +414,11 @@ fn carry<R: Read>(
     let mut session = Session::new(served);
     let mut writer = BufWriter::new(writer);
     let mut piece = vec![0; 1 << 14];
+    let mut allowance = Allowance::full();
+    let mut answers = Vec::new();
     loop {
         before_read(&reader, session.heard())?;
+        let silent = Instant::now();
         let got = match reader.read(&mut piece) {
             Ok(0) => return writer.flush(),
             Ok(got) => got,
@@ -417,11 +426,46 @@ fn carry<R: Read>(
             Err(e) => return Err(e),
         };
         // A read returns at most the length of the buffer.
-        let flow = session.receive(&piece[..got], &mut writer)?;
-        writer.flush()?;
-        if flow == Flow::Closed {
-            return Ok(());
+        allowance.rest(silent.elapsed());
+        for requests in piece[..got].chunks(REQUESTS) {
+            let begun = Instant::now();
+            let flow = session.receive(requests, &mut answers)?;
+            let worked = begun.elapsed();
+            writer.write_all(&answers)?;
+            answers.clear();
+            if flow == Flow::Closed {
+                return writer.flush();
+            }
+            let pause = allowance.spend(worked, begun.elapsed());
+            if !pause.is_zero() {
+                writer.flush()?;
+                std::thread::sleep(pause);
+            }
         }
+        writer.flush()?;
+    }
+}
+
+/// The time that a debugger's requests may take: [`WORK`] at first, and half of the time that passes. A
+/// client that never stops sending requests gets half a processor.
+struct Allowance(Duration);
+
+impl Allowance {
+    fn full() -> Self {
+        Self(WORK)
+    }
+
+    /// Subtracts `worked` of `passed`, and returns the pause that makes up for what was missing.
+    fn spend(&mut self, worked: Duration, passed: Duration) -> Duration {
+        let had = (self.0 + passed / 2).min(WORK);
+        self.0 = had.saturating_sub(worked);
+        // The pause adds half of its length, and is not added again.
+        worked.saturating_sub(had) * 2
+    }
+
+    /// Adds the time in which the debugger was silent.
+    fn rest(&mut self, passed: Duration) {
+        self.0 = (self.0 + passed / 2).min(WORK);
     }
 }
 
@@ -472,6 +516,28 @@ mod tests {
         let dump = AnyDump::from_source(source, &OpenOptions::default()).unwrap();
         let pair = Pair::new(&dump, "kernel", elf).unwrap();
         Served::new(pair, "machine".as_ref(), &[]).unwrap()
+    }
+
+    #[test]
+    fn endless_requests_get_half_of_the_time() {
+        let second = Duration::from_secs(1);
+        let mut allowance = Allowance::full();
+        let mut total = Duration::ZERO;
+        let mut pauses = Duration::ZERO;
+        for _ in 0..10_000 {
+            let pause = allowance.spend(second, second);
+            total += second + pause;
+            pauses += pause;
+        }
+        // Two minutes at once, then as much pause as work.
+        assert!(
+            pauses > total * 48 / 100 && pauses < total * 50 / 100,
+            "{pauses:?}"
+        );
+        let mut rested = Allowance(Duration::ZERO);
+        rested.rest(2 * WORK);
+        assert_eq!(rested.spend(WORK, WORK), Duration::ZERO);
+        assert!(!rested.spend(WORK, WORK).is_zero());
     }
 
     #[test]
