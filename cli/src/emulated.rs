@@ -4,12 +4,28 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use livecore_synth::KernelKind;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
 
 /// The largest description that is read, in bytes.
 const TEXT_LIMIT: u64 = 1 << 20;
+
+/// Whether building the machine that the file `path` describes may run a compiler. True for a file that
+/// can be read only once.
+pub fn runs_compiler(path: &Path) -> bool {
+    if !path.is_file() {
+        return true;
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(TEXT_LIMIT).read_to_string(&mut text));
+    // An invalid description is refused before the compiler runs.
+    read.is_ok()
+        && livecore_synth::Description::parse(&text)
+            .is_ok_and(|description| description.kernel.kind != KernelKind::Symbols)
+}
 
 /// Builds the machine that the file `path` describes.
 pub fn machine(path: &Path, session: &mut Session<'_>) -> Result<livecore_synth::Machine, Failure> {

@@ -5,8 +5,11 @@ use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use livecore_compress::spool;
+
 use crate::interrupt::Interrupt;
 use crate::memory;
+use crate::sandbox_mode::Mode;
 
 /// The environment of a run. A test builds its own; the program uses the process's.
 #[derive(Debug)]
@@ -35,6 +38,10 @@ pub struct Env {
     pub stdout_is_open: bool,
     /// A request to stop, raised by signals.
     pub interrupt: Interrupt,
+    /// Whether this run owns the process: it enters the sandbox and handles signals.
+    pub is_process: bool,
+    /// Whether the sandbox is required, used if possible, or not used.
+    pub sandbox: Mode,
 }
 
 impl Env {
@@ -52,14 +59,13 @@ impl Env {
             ci: false,
             stdout_is_open: true,
             interrupt: Interrupt::default(),
+            is_process: false,
+            sandbox: Mode::Off,
         }
     }
 
-    /// The environment of this process. Installs the signal handlers.
+    /// The environment of this process. Called before the first thread is started.
     pub fn of_process() -> Self {
-        let interrupt = Interrupt::default();
-        // If this fails, a signal has its default effect.
-        let _ = crate::signals::watch(&interrupt);
         let stdout_is_terminal = io::stdout().is_terminal();
         // https://no-color.org, and terminals without color.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
@@ -85,7 +91,7 @@ impl Env {
                 .filter_map(std::env::var_os)
                 .any(|value| !value.is_empty() && value != "false" && value != "0"),
             stdout_is_open: stdout_is_open(),
-            interrupt,
+            is_process: true,
             ..Self::detached()
         }
     }
@@ -93,37 +99,64 @@ impl Env {
     /// Standard input as a file that can be read at any offset. Copies it ([`Env::spool`]) unless
     /// it is a regular file at its start.
     pub fn seekable_stdin(&mut self) -> io::Result<File> {
-        let Some(mut stdin) = self.stdin.take() else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "standard input is closed or was already read",
-            ));
-        };
-        let regular = stdin.metadata().is_ok_and(|m| m.is_file());
-        if regular && stdin.stream_position().is_ok_and(|at| at == 0) {
-            return Ok(stdin);
+        let mut stdin = self.take_stdin()?;
+        match is_seekable(&mut stdin) {
+            true => Ok(stdin),
+            false => self.spool(stdin),
         }
-        self.spool(stdin)
+    }
+
+    /// Standard input. It can be taken once.
+    pub(crate) fn take_stdin(&mut self) -> io::Result<File> {
+        let what = "standard input is closed or was already read";
+        let missing = || io::Error::new(io::ErrorKind::NotFound, what);
+        self.stdin.take().ok_or_else(missing)
     }
 
     /// Copies the rest of `stream` to an unlinked file in [`Env::spool_dir`].
-    pub fn spool(&self, mut stream: File) -> io::Result<File> {
-        let mut spool = tempfile::tempfile_in(&self.spool_dir)?;
+    pub fn spool(&self, stream: File) -> io::Result<File> {
+        self.spool_after(&[], stream)
+    }
+
+    /// Copies `start`, which was read before, and the rest of `stream`.
+    pub(crate) fn spool_after(&self, start: &[u8], stream: File) -> io::Result<File> {
+        let directory = Some(&*self.spool_dir);
+        let mut file = spool::spool(directory)?;
+        let mut put = |piece: &[u8]| {
+            let written = file.write_all(piece);
+            written.map_err(|e| spool::spool_error(directory, e))
+        };
+        put(start)?;
+        self.each_piece(stream, &mut put)?;
+        Ok(file)
+    }
+
+    /// Calls `put` with the rest of `stream`, piece by piece, until a signal arrives.
+    pub(crate) fn each_piece(
+        &self,
+        mut stream: File,
+        put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut buf = vec![0; 1 << 16];
         loop {
             if self.interrupt.raised().is_some() {
                 return Err(livecore_compress::Error::Cancelled.into());
             }
             match stream.read(&mut buf) {
-                Ok(0) => break,
+                Ok(0) => return Ok(()),
                 // A read returns at most the length of the buffer.
-                Ok(n) => spool.write_all(&buf[..n])?,
+                Ok(n) => put(&buf[..n])?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(spool)
     }
+}
+
+/// Whether a file is a regular one at its start.
+pub(crate) fn is_seekable(file: &mut File) -> bool {
+    let regular = file.metadata().is_ok_and(|m| m.is_file());
+    regular && file.stream_position().is_ok_and(|at| at == 0)
 }
 
 /// Whether the process was started with an open standard output. Rust's runtime opens /dev/null for

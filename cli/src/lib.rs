@@ -26,7 +26,11 @@ mod kernel_facts;
 pub mod memory;
 pub mod memory_format;
 pub mod output;
+#[cfg(feature = "sandbox-probe")]
+mod probe;
 pub mod progress;
+pub mod sandbox;
+pub mod sandbox_mode;
 pub mod served;
 pub mod session;
 pub mod signals;
@@ -45,8 +49,11 @@ use clap::Parser;
 pub use env::Env;
 pub use exit::Exit;
 
+use failure::Failure;
 use progress::Show;
+use sandbox_mode::Mode;
 use session::{Detail, Session};
+use transport::Listener;
 
 /// Runs one command line. Data goes to `out`, messages go to `err`.
 ///
@@ -58,9 +65,18 @@ pub fn run(
     err: &mut (dyn Write + Send),
     env: Env,
 ) -> Exit {
-    let cli = match verb::Cli::try_parse_from(args::with_level_digits(args)) {
+    let args = args::with_level_digits(args);
+    let cli = match verb::Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return session::usage(&error, out, err),
+        Err(error) => {
+            let exit = session::usage(&error, out, err);
+            let is_version = error.kind() == clap::error::ErrorKind::DisplayVersion;
+            let is_verbose = args.iter().any(|arg| arg == "-v" || arg == "--verbose");
+            if is_version && is_verbose && exit == Exit::DONE {
+                return session::print(&sandbox::report(&args, &env), out);
+            }
+            return exit;
+        }
     };
     let env = Env {
         memory: cli.memory.unwrap_or(env.memory),
@@ -83,8 +99,24 @@ pub fn run(
         _ => Detail::Remarks,
     };
     let mut session = Session::new(out, err, env, detail, show);
-    let result = verb::run(&cli.verb, &mut session);
+    let result = begin(&cli, &mut session.env)
+        .and_then(|listener| verb::run(&cli.verb, listener, &mut session));
     session.finish(result)
+}
+
+/// Opens the socket that a verb listens on, enters the sandbox, and has signals watched: the sandbox
+/// denies new sockets, and holds for threads that are started later.
+fn begin(cli: &verb::Cli, env: &mut Env) -> Result<Option<Listener>, Failure> {
+    let listener = verb::listen(&cli.verb)?;
+    if env.is_process {
+        env.sandbox = Mode::asked(cli.no_sandbox)?;
+        sandbox::enter(&cli.verb, env)?;
+        // Without the watcher a signal ends the process as it always did.
+        let _ = signals::watch(&env.interrupt);
+        #[cfg(feature = "sandbox-probe")]
+        probe::run();
+    }
+    Ok(listener)
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! The session of a verb: its output, its messages and its exit code.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use livecore_compress::{OpenOptions, Stream};
 use livecore_kernel::Missing;
 use livecore_livedump::image;
+use livecore_livedump::sys::sandbox::close_paths;
 
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::{Bar, Show};
+use crate::sandbox_mode::Mode;
 use livecore_defs::text::printable;
 
 /// Standard output, which records that its reader exited.
@@ -156,6 +160,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Gives up opening files by name, in a sandbox and on a system that can do that. `inputs` stay
+    /// readable.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses, and the sandbox is required.
+    pub fn close_paths(&self, inputs: &[&File]) -> Result<(), Failure> {
+        if self.env.sandbox == Mode::Off {
+            return Ok(());
+        }
+        let inputs: Vec<_> = inputs.iter().map(|file| file.as_fd()).collect();
+        match close_paths(&inputs) {
+            Err(error) if self.env.sandbox == Mode::Require => {
+                Err(Failure::from(error).about("sandbox".as_ref()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Prints a warning. The run continues and exits with [`Exit::WARNINGS`] or worse.
     pub fn warn(&mut self, subject: &Path, what: impl fmt::Display) {
         self.voice
@@ -264,18 +287,21 @@ pub fn usage(
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                Ok(()) => Exit::DONE,
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,
-                Err(_) => Exit::COULD_NOT,
-            }
-        }
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => print(&text, out),
         _ => {
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let _ = err.write_all(format!("livecore: {text}").as_bytes());
             let _ = err.flush();
             Exit::USAGE
         }
+    }
+}
+
+/// Prints what is not of a verb.
+pub fn print(text: &str, out: &mut (dyn Write + Send)) -> Exit {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Exit::DONE,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::CLOSED_PIPE,
+        Err(_) => Exit::COULD_NOT,
     }
 }

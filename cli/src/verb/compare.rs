@@ -68,6 +68,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     let a = input::seekable(&args.a, session).map_err(could_not)?;
     let b = input::seekable(&args.b, session).map_err(could_not)?;
+    if kernel.is_none() {
+        session.close_paths(&[&a, &b])?;
+    }
     let sizes = [&a, &b].map(|file| file.metadata().ok().map(|found| found.len()));
     let sources: [Arc<dyn ReadAt>; 2] = [Arc::new(a), Arc::new(b)];
     let names = [&args.a, &args.b].map(|path| path.display().to_string());

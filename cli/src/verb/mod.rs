@@ -5,6 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text::parse_size;
+use crate::transport::Listener;
 
 pub mod compare;
 pub mod completions;
@@ -36,6 +37,10 @@ counts, in the order 1, 2, 63, 3, 0. `compare` has its own codes.
 
 `-` is standard input or standard output, where a stream is possible. Data goes to standard output, \
 messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports it) prints progress.
+
+Files are parsed in a sandbox if the system has one: only the named files, their directories and the \
+output can be opened. LIVECORE_SANDBOX=require fails without a sandbox; LIVECORE_SANDBOX=off is \
+--no-sandbox. `livecore --version -v` prints what is in force.
 
 The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
 256M.";
@@ -75,6 +80,9 @@ pub struct Cli {
     /// Memory for bitmaps, page tables and frames [default: 256M]
     #[arg(long, global = true, help_heading = "Global options", value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+    /// Do not enter the sandbox (docs/sandbox.md)
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_sandbox: bool,
     /// The verb to run.
     #[command(subcommand)]
     pub verb: Verb,
@@ -129,8 +137,20 @@ pub enum Verb {
     KgdbGuard(kgdb_guard::Args),
 }
 
-/// Runs `verb`.
-pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
+/// Opens the socket of a verb that accepts connections.
+pub fn listen(verb: &Verb) -> Result<Option<Listener>, Failure> {
+    match verb {
+        Verb::Serve(args) => serve::listen(args),
+        _ => Ok(None),
+    }
+}
+
+/// Runs `verb` with the socket from [`listen`].
+pub fn run(
+    verb: &Verb,
+    listener: Option<Listener>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     match verb {
         Verb::Verify(args) => verify::run(args, session),
         Verb::Compare(args) => compare::run(args, session),
@@ -145,7 +165,7 @@ pub fn run(verb: &Verb, session: &mut Session<'_>) -> Result<(), Failure> {
         Verb::Export(args) => export::run(args, session),
         Verb::Kgdb(args) => kgdb::run(args, session),
         Verb::Mem(args) => mem::run(args, session),
-        Verb::Serve(args) => serve::run(args, session),
+        Verb::Serve(args) => serve::run(args, listener, session),
         Verb::Gdb(args) => gdb::run(args, session),
         Verb::Ps(args) => ps::run(args, session),
         Verb::Threads(args) => threads::run(args, session),

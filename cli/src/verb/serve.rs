@@ -88,21 +88,33 @@ struct Answer<'a> {
     transport: &'a str,
 }
 
-/// Serves until a signal arrives; with `--once` or `--stdio` until the debugger disconnects.
-pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+/// Opens the socket; `None` with `--stdio`.
+pub fn listen(args: &Args) -> Result<Option<Listener>, Failure> {
     if args.stdio {
-        let Some(stdin) = session.env.stdin.take() else {
-            return Err(Failure::could_not("standard input is not open"));
-        };
-        return Ok(transport::converse(&served, stdin, &mut session.out)?);
+        return Ok(None);
     }
-    let listener = match (&args.unix, &args.listen) {
+    Ok(Some(match (&args.unix, &args.listen) {
         (Some(path), _) => Listener::unix(path).map_err(|e| Failure::from(e).about(path))?,
         (None, Some(address)) => {
             Listener::tcp(address).map_err(|e| Failure::from(e).about(address.as_ref()))?
         }
         (None, None) => Listener::private()?,
+    }))
+}
+
+/// Serves until a signal arrives; with `--once` or `--stdio` until the debugger disconnects. A debugger
+/// that connects before the dump is open waits.
+pub fn run(
+    args: &Args,
+    listener: Option<Listener>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let served = served::open(&args.dump, &args.kernel, args.zero_tail, session)?;
+    let Some(listener) = listener else {
+        let Some(stdin) = session.env.stdin.take() else {
+            return Err(Failure::could_not("standard input is not open"));
+        };
+        return Ok(transport::converse(&served, stdin, &mut session.out)?);
     };
     if listener.path().is_none() {
         let who = match listener.is_local() {

@@ -186,6 +186,10 @@ fn verify_all(
                     Entry::Dump(path) => one(path, args, session),
                     Entry::Unreadable(path, why) => Err(could_not(path, why, args)),
                 };
+                // Nothing else is opened.
+                if let ([_], Ok(dump)) = (asked, &dump) {
+                    session.close_paths(&[&dump.source])?;
+                }
                 let (reply, done) = mpsc::sync_channel(1);
                 let verify = &verify;
                 scope.spawn(move |_| {

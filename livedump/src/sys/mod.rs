@@ -10,5 +10,7 @@ pub mod ioccom;
 pub mod mem_ioctl;
 pub mod memrange;
 pub mod pipe;
+pub mod sandbox;
 pub mod signals;
 pub mod sysctl;
+pub mod unnamed;

@@ -41,6 +41,18 @@ pub struct Args {
     pub list: List,
 }
 
+impl Args {
+    /// The machine of the operation.
+    pub fn source(&self) -> &Source {
+        match &self.operation {
+            Some(Operation::List(list)) => &list.source,
+            Some(Operation::Set(set)) => &set.source,
+            Some(Operation::Clear(clear)) => &clear.source,
+            None => &self.list.source,
+        }
+    }
+}
+
 /// The operations on memory ranges.
 #[derive(Debug, clap::Subcommand)]
 pub enum Operation {

@@ -78,7 +78,7 @@ pub(super) struct Target {
 
 impl Source {
     /// Whether the machine is emulated.
-    pub(super) fn is_emulated(&self) -> bool {
+    pub fn is_emulated(&self) -> bool {
         self.machine.is_some() || self.image.is_some()
     }
 

@@ -1,0 +1,340 @@
+//! What a verb may do: the files and sockets that it needs, and nothing else once it has begun.
+//!
+//! docs/sandbox.md describes what is allowed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use livecore_livedump::publish::Destination;
+use livecore_livedump::sys::sandbox::{self, Allowed, Files, Sockets};
+
+use crate::emulated;
+use crate::env::Env;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::KernelArgs;
+use crate::sandbox_mode::{Mode, VARIABLE};
+use crate::verb::Verb;
+use crate::verb::mem::Operation;
+use crate::verb::mem::source::Source;
+
+/// The most links of a directory that are followed.
+const LINKS: usize = 1024;
+
+/// Where kernels and their debug files are looked for.
+const KERNELS: [&str; 2] = ["/boot", "/usr/lib/debug"];
+
+/// What the standard library and the time zone read.
+const SYSTEM: [&str; 5] = [
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/proc/self/cgroup",
+    "/proc/self/mountinfo",
+    "/sys/fs/cgroup",
+];
+
+/// Leaves this process what `verb` needs. Called before the first thread.
+///
+/// # Errors
+///
+/// A part of the sandbox is required and missing.
+pub fn enter(verb: &Verb, env: &Env) -> Result<(), Failure> {
+    let allowed = match env.sandbox {
+        Mode::Off => None,
+        _ => allowed(verb, env),
+    };
+    let Some(allowed) = allowed else {
+        return Ok(());
+    };
+    let in_force = sandbox::enter(&allowed);
+    match in_force.missing() {
+        Some(part) if env.sandbox == Mode::Require => {
+            let failure = Failure::new(Exit::COULD_NOT, part).about("sandbox".as_ref());
+            Err(failure.next(format_args!("{VARIABLE}=try works without")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Enters the strictest sandbox and says what is in force of it, a line for each part: for
+/// `livecore --version -v`, which only prints afterwards.
+pub fn report(args: &[OsString], env: &Env) -> String {
+    let no_sandbox = args.iter().any(|arg| arg == "--no-sandbox");
+    let parts = match Mode::asked(no_sandbox) {
+        Err(failure) => return format!("sandbox: {failure}\n"),
+        Ok(Mode::Off) => return "sandbox: off\n".into(),
+        Ok(_) if !env.is_process => return "sandbox: entered by the program alone\n".into(),
+        Ok(_) => sandbox::enter(&Allowed {
+            files: Some(Files::default()),
+            closes_paths: true,
+            ..Allowed::default()
+        }),
+    };
+    let lines = parts.parts.iter().map(|part| format!("sandbox: {part}\n"));
+    lines.collect()
+}
+
+/// What `verb` needs; `None` for one that parses nothing of others, or works on this system's own
+/// memory.
+fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
+    let mut files = Access::new(env);
+    let mut sockets = Sockets::None;
+    let mut programs = false;
+    let mut text = None;
+    match verb {
+        Verb::Info(args) => args.dumps.iter().for_each(|path| files.dump(path)),
+        Verb::Verify(args) => {
+            args.dumps.iter().for_each(|path| files.dump(path));
+            for directory in args.dumps.iter().filter(|path| path.is_dir()) {
+                files.links(directory, args.recursive);
+            }
+            files.kernel(args.kernel.as_deref());
+        }
+        Verb::Compare(args) => {
+            files.dump(&args.a);
+            files.dump(&args.b);
+            files.kernel(args.kernel.as_deref());
+        }
+        Verb::Convert(args) => {
+            files.dump(&args.input);
+            files.kernel(args.kernel.as_deref());
+            files.kernels(&args.kernel_path);
+            files.output(&args.output);
+        }
+        Verb::Salvage(args) => {
+            files.dump(&args.input);
+            files.output(&args.output);
+        }
+        Verb::Export(args) => {
+            files.dump(&args.dump);
+            files.output(&args.output);
+        }
+        Verb::Read(args) => files.dump_and_kernel(&args.dump, &args.kernel),
+        Verb::Dmesg(args) => files.dump_and_kernel(args.dump.path(), &args.kernel),
+        Verb::Ps(args) => files.dump_and_kernel(args.dump.path(), &args.kernel),
+        Verb::Threads(args) => files.dump_and_kernel(&args.dump, &args.kernel),
+        Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel),
+        Verb::Serve(args) => {
+            files.dump_and_kernel(&args.dump, &args.kernel);
+            // The socket's name goes with the process.
+            let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+            let named = args.unix.as_deref().map(|path| parent(path).to_owned());
+            files.0.remove.extend(named.or(runtime));
+            sockets = match args.stdio {
+                true => Sockets::None,
+                false => Sockets::Listening,
+            };
+        }
+        Verb::Synth(args) => {
+            text = Some(&args.machine);
+            files.output_directory(&args.out);
+        }
+        Verb::Take(args) => {
+            files.output(&args.out);
+            files.kernel(args.kernel.as_deref());
+            match (&args.machine, &args.image, &args.qmp) {
+                (Some(machine), ..) => text = Some(machine),
+                (_, Some(image), _) => files.dump(image),
+                // The memory is a file that QEMU names; the guest's guard is this program.
+                (.., Some(socket)) => {
+                    files.0.read.push("/".into());
+                    files.0.run.extend(std::env::current_exe());
+                    sockets = Sockets::Unix(socket.clone());
+                    programs = true;
+                }
+                _ => return None,
+            }
+        }
+        Verb::Mem(args) => match &args.operation {
+            Operation::Read(args) => text = files.machine(&args.source, false)?,
+            Operation::Paddr(args) => text = files.machine(&args.source, false)?,
+            Operation::Write(args) => {
+                text = files.machine(&args.source, true)?;
+                args.from.iter().for_each(|path| files.read(path));
+            }
+            Operation::Ranges(args) => text = files.machine(args.source(), true)?,
+        },
+        // The debugger inherits what this process is left.
+        Verb::Gdb(_) | Verb::Kgdb(_) => {
+            return Some(Allowed {
+                files: None,
+                sockets: Sockets::All,
+                programs: true,
+                closes_paths: false,
+            });
+        }
+        Verb::Completions(_) | Verb::Man(_) | Verb::QmpGuard | Verb::KgdbGuard(_) => return None,
+    }
+    let compiles = text.is_some_and(|path| emulated::runs_compiler(path));
+    text.iter().for_each(|path| files.read(path));
+    programs |= compiles;
+    Some(Allowed {
+        // A compiler has files of its own.
+        files: Some(files.0).filter(|_| !compiles),
+        sockets,
+        programs,
+        closes_paths: match verb {
+            Verb::Verify(_) => true,
+            // A page's name is looked for in the dumps once more.
+            Verb::Compare(args) => args.kernel.is_none(),
+            _ => false,
+        },
+    })
+}
+
+/// The files of a verb.
+struct Access(Files);
+
+impl Access {
+    /// What every verb needs.
+    fn new(env: &Env) -> Self {
+        let mut files = Self(Files {
+            read: SYSTEM.iter().map(PathBuf::from).collect(),
+            write: vec![env.spool_dir.clone()],
+            ..Files::default()
+        });
+        if let Some(kernel) = &env.kernel {
+            files.kernel(Some(kernel));
+        }
+        files.kernels(&env.kernel_path);
+        files
+    }
+
+    fn read(&mut self, path: &Path) {
+        if path != Path::new("-") {
+            self.0.read.push(path.to_owned());
+        }
+    }
+
+    /// A dump or an image, and what lies in its directory.
+    fn dump(&mut self, path: &Path) {
+        if path == Path::new("-") {
+            return;
+        }
+        self.read(path);
+        if path.is_dir() {
+            self.links(path, false);
+        } else {
+            self.directory_of(path);
+            self.0.read.extend(livecore_minidump::dump::info_file(path));
+        }
+    }
+
+    fn dump_and_kernel(&mut self, dump: &Path, kernel: &KernelArgs) {
+        self.dump(dump);
+        self.kernel(kernel.kernel.as_deref());
+        self.kernels(&kernel.kernel_path);
+    }
+
+    /// A kernel's file, its directory with debug files and modules, and where others lie.
+    fn kernel(&mut self, path: Option<&Path>) {
+        if let Some(path) = path {
+            self.read(path);
+            self.directory_of(path);
+        }
+        self.0.read.extend(KERNELS.map(PathBuf::from));
+    }
+
+    fn kernels(&mut self, places: &[PathBuf]) {
+        places.iter().for_each(|path| self.kernel(Some(path)));
+    }
+
+    /// The directory that a path names, and the one of the file that it leads to.
+    fn directory_of(&mut self, path: &Path) {
+        let parent = parent(path);
+        let real = path.canonicalize().ok();
+        let real = real.as_deref().and_then(Path::parent);
+        for directory in [Some(parent), real].into_iter().flatten() {
+            // Below the root is everything: then only the files in it.
+            match directory.canonicalize() {
+                Ok(root) if root == Path::new("/") => self.files_in(&root),
+                _ => self.0.read.push(directory.to_owned()),
+            }
+        }
+    }
+
+    fn files_in(&mut self, directory: &Path) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        self.0.read.extend(paths.filter(|path| path.is_file()));
+    }
+
+    /// The files that links in a directory of dumps lead to.
+    fn links(&mut self, directory: &Path, recursive: bool) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        for entry in entries {
+            match entry.file_type() {
+                Ok(kind) if kind.is_symlink() && self.0.read.len() < LINKS => {
+                    self.0.read.push(entry.path());
+                }
+                Ok(kind) if kind.is_dir() && recursive => self.links(&entry.path(), true),
+                _ => {}
+            }
+        }
+    }
+
+    /// Where a file or a numbered dump is written.
+    fn output(&mut self, path: &Path) {
+        match Destination::parse(path) {
+            Destination::Stdout => {}
+            Destination::Directory(directory) => self.0.write.push(directory),
+            Destination::File(file) => match file.metadata() {
+                // A pipe or a device is opened as it is.
+                Ok(found) if !found.is_file() => {
+                    self.0.read.push(parent(&file).to_owned());
+                    self.0.write.push(file);
+                }
+                _ => self.0.write.push(parent(&file).to_owned()),
+            },
+        }
+    }
+
+    /// A directory that is made if it is absent.
+    fn output_directory(&mut self, path: &Path) {
+        let path = match path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => path,
+        };
+        let there = path.ancestors().find(|path| path.is_dir());
+        self.0
+            .write
+            .push(there.unwrap_or(Path::new(".")).to_owned());
+    }
+
+    /// An emulated machine, and the text that it is made from; `None` if the source is this system.
+    fn machine<'s>(&mut self, source: &'s Source, changes: bool) -> Option<Option<&'s PathBuf>> {
+        self.kernel(source.kernel.as_deref());
+        if let Some(path) = &source.image {
+            self.dump(path);
+            if changes && path.is_dir() {
+                self.0.write.push(path.clone());
+            } else if changes {
+                self.0.write.push(parent(path).to_owned());
+            }
+        }
+        source.is_emulated().then_some(source.machine.as_ref())
+    }
+}
+
+/// The directory that a path names.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        // The root has no parent.
+        None => path,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_in_the_root_directory_does_not_open_everything() {
+        let mut files = Access::new(&Env::detached());
+        files.directory_of(Path::new("/vmcore.0"));
+        assert!(!files.0.read.contains(&PathBuf::from("/")));
+    }
+}

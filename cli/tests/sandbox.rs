@@ -1,0 +1,240 @@
+//! The sandbox, tried from inside: every verb refuses files, sockets and programs that it was not given.
+//!
+//! `cargo test -p livecore --features sandbox-probe --test sandbox`
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What the probe tries on each of three threads.
+const TRIED: usize = 14;
+
+fn livecore(args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_livecore"));
+    command.args(args).current_dir(dir).stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether the system has the whole sandbox; says what it lacks.
+fn is_whole(dir: &Path) -> bool {
+    let output = livecore(&["--version", "-v"], dir).output().unwrap();
+    let told = text(&output.stdout);
+    assert!(told.lines().count() >= 2, "{told}");
+    let lacks = told.lines().find(|line| line.contains("not in force"));
+    if let Some(line) = lacks {
+        let _ = writeln!(std::io::stderr(), "skipped: {line}");
+    }
+    lacks.is_none()
+}
+
+/// A directory with a machine and dumps in it, and one beside it that no verb is given.
+struct Place {
+    _dir: tempfile::TempDir,
+    inside: PathBuf,
+    outside: PathBuf,
+    _socket: UnixListener,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("inside"), dir.path().join("outside"));
+        for path in [&inside, &outside, &inside.join("tmp"), &inside.join("new")] {
+            fs::create_dir(path).unwrap();
+        }
+        let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/machines/tiny.toml");
+        fs::copy(machine, inside.join("tiny.toml")).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        for thread in ["main", "pool", "new"] {
+            fs::write(outside.join(format!("{thread}.victim")), "x").unwrap();
+        }
+        let socket = UnixListener::bind(outside.join("socket")).unwrap();
+        let place = Self {
+            _dir: dir,
+            inside,
+            outside,
+            _socket: socket,
+        };
+        for args in [
+            &["synth", "tiny.toml", "--out", "machine"][..],
+            &["take", "--image", "machine", "-o", "vmcore.0.zst"],
+            &["take", "--image", "machine", "-o", "vmcore.1"],
+        ] {
+            let output = place.run(args, false);
+            assert!(
+                output.status.success(),
+                "{args:?}: {}",
+                text(&output.stderr)
+            );
+        }
+        place
+    }
+
+    fn run(&self, args: &[&str], probe: bool) -> Output {
+        let mut command = livecore(args, &self.inside);
+        command.env("TMPDIR", self.inside.join("tmp"));
+        command.env("LIVECORE_SANDBOX", "try");
+        if probe {
+            command.env("LIVECORE_SANDBOX_PROBE", &self.outside);
+            command.env("LIVECORE_SANDBOX", "require");
+        }
+        command.output().unwrap()
+    }
+
+    /// Nothing outside has changed.
+    fn check(&self) {
+        assert_eq!(fs::read(self.outside.join("secret")).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(&self.outside).unwrap().count(), 5);
+    }
+}
+
+const VERBS: &[&[&str]] = &[
+    &["info", "vmcore.0.zst"],
+    &["verify", "vmcore.0.zst", "vmcore.1"],
+    &["verify", "--deep", "--kernel", "machine/kernel", "vmcore.1"],
+    &["compare", "vmcore.0.zst", "vmcore.1"],
+    &["convert", "vmcore.0.zst", "converted.gz"],
+    &[
+        "convert",
+        "--to",
+        "elf",
+        "--kernel",
+        "machine/kernel",
+        "vmcore.1",
+        "core",
+    ],
+    &["salvage", "vmcore.1", "salvaged.zst"],
+    &["export", "vmcore.0.zst", "exported"],
+    &["export", "vmcore.0.zst", "new/"],
+    &["read", "vmcore.1", "hz", "4", "--kernel", "machine/kernel"],
+    &["dmesg", "vmcore.0.zst"],
+    &["ps", "vmcore.1", "--kernel", "machine/kernel"],
+    &["threads", "vmcore.1", "--kernel-path", "machine"],
+    &["triage", "vmcore.0.zst"],
+    &["serve", "--stdio", "vmcore.0.zst"],
+    &["synth", "tiny.toml", "--out", "other/machine"],
+    &["take", "--machine", "tiny.toml", "-o", "taken.zst"],
+    &[
+        "take",
+        "--image",
+        "machine/ram",
+        "--kernel",
+        "machine/kernel",
+        "-o",
+        "new",
+    ],
+    &["mem", "read", "--image", "machine", "0x1000", "64"],
+];
+
+#[test]
+fn every_verb_refuses_what_it_was_not_given_on_every_thread() {
+    let place = Place::new();
+    if !is_whole(&place.inside) {
+        return;
+    }
+    for args in VERBS {
+        let plain = place.run(args, false);
+        for path in [
+            "converted.gz",
+            "core",
+            "salvaged.zst",
+            "exported",
+            "taken.zst",
+        ] {
+            let _ = fs::remove_file(place.inside.join(path));
+        }
+        for path in ["new", "other"] {
+            let _ = fs::remove_dir_all(place.inside.join(path));
+        }
+        fs::create_dir(place.inside.join("new")).unwrap();
+        let probed = place.run(args, true);
+        let told = text(&probed.stderr);
+        let lines: Vec<_> = told
+            .lines()
+            .filter(|line| line.starts_with("probe: "))
+            .collect();
+        assert_eq!(lines.len(), 3 * TRIED, "{args:?}: {told}");
+        for line in lines {
+            assert!(line.ends_with(": refused"), "{args:?}: {line}");
+        }
+        place.check();
+        // The verb's own work is not hindered.
+        assert_eq!(
+            probed.status.code(),
+            plain.status.code(),
+            "{args:?}: {told}"
+        );
+        assert_eq!(probed.status.code(), Some(0), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn socket_that_is_served_is_open_and_others_are_refused() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::net::UnixStream;
+    let place = Place::new();
+    if !is_whole(&place.inside) {
+        return;
+    }
+    let socket = place.inside.join("gdb.sock");
+    let args = ["serve", "--unix", "gdb.sock", "--once", "vmcore.0.zst"];
+    let mut child = livecore(&args, &place.inside)
+        .env("LIVECORE_SANDBOX_PROBE", &place.outside)
+        .env("LIVECORE_SANDBOX", "require")
+        .env("TMPDIR", place.inside.join("tmp"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let out = child.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    assert_eq!(line, "listening unix:gdb.sock\n");
+    let mut debugger = UnixStream::connect(&socket).unwrap();
+    debugger.write_all(b"+$qAttached#8f").unwrap();
+    let mut answer = [0; 6];
+    debugger.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"+$1#31");
+    drop(debugger);
+    let output = child.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    let refused = told.lines().filter(|line| line.ends_with(": refused"));
+    assert_eq!(refused.count(), 3 * TRIED, "{told}");
+    assert!(output.status.success(), "{told}");
+    assert!(!socket.exists());
+    place.check();
+}
+
+#[test]
+fn without_the_sandbox_the_same_is_allowed() {
+    let place = Place::new();
+    for (args, value) in [
+        (&["--no-sandbox", "info", "vmcore.0.zst"][..], "require"),
+        (&["info", "vmcore.0.zst"], "off"),
+    ] {
+        let output = livecore(args, &place.inside)
+            .env("LIVECORE_SANDBOX_PROBE", &place.outside)
+            .env("LIVECORE_SANDBOX", value)
+            .output()
+            .unwrap();
+        let told = text(&output.stderr);
+        assert!(told.contains("probe: pool: list: ALLOWED"), "{told}");
+        assert!(told.contains("probe: pool: run: ALLOWED"), "{told}");
+        fs::write(place.outside.join("secret"), "secret").unwrap();
+    }
+    let output = livecore(&["info", "vmcore.0.zst"], &place.inside)
+        .env("LIVECORE_SANDBOX", "maybe")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(
+        text(&output.stderr),
+        "livecore: LIVECORE_SANDBOX is maybe, expected require, try or off\n"
+    );
+}

@@ -1,0 +1,39 @@
+//! Capsicum's capability mode, as savecore(8) enters it.
+#![expect(unsafe_code, reason = "cap_enter(2) and rights have no safe form")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// From here on no file is opened by name. `inputs` can only be read.
+///
+/// # Errors
+///
+/// The system's error. ENOSYS, of a kernel without Capsicum, is none, as it is to savecore(8).
+pub fn close_paths(inputs: &[BorrowedFd<'_>]) -> io::Result<()> {
+    for input in inputs {
+        let mut rights = libc::cap_rights_t { cr_rights: [0; 2] };
+        // SAFETY: `rights` is live, and the list of rights ends in 0.
+        unsafe {
+            libc::__cap_rights_init(
+                libc::CAP_RIGHTS_VERSION,
+                &raw mut rights,
+                libc::CAP_PREAD,
+                libc::CAP_FSTAT,
+                0_u64,
+            )
+        };
+        // SAFETY: an open descriptor and rights that were made above.
+        let rc = unsafe { libc::cap_rights_limit(input.as_raw_fd(), &raw const rights) };
+        supported(rc)?;
+    }
+    // SAFETY: takes nothing and touches no memory.
+    supported(unsafe { libc::cap_enter() })
+}
+
+fn supported(rc: libc::c_int) -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    if rc == 0 || error.raw_os_error() == Some(libc::ENOSYS) {
+        return Ok(());
+    }
+    Err(error)
+}

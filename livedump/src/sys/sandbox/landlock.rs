@@ -1,0 +1,92 @@
+//! Files, TCP and signals, by Landlock (Linux 5.13 and later).
+
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    make_bitflags,
+};
+
+use super::{Files, Part, Sockets};
+
+/// The newest interface that is known here. What a kernel lacks of it is left out.
+const KNOWN: ABI = ABI::V10;
+
+/// What a program needs beside its own file.
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
+
+const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+
+/// No device, pipe or socket is made.
+const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | Refer
+    | MakeReg | MakeDir | MakeSym | RemoveFile | RemoveDir
+});
+
+const REMOVE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{RemoveFile | RemoveDir});
+
+pub(super) fn restrict(files: &Files, sockets: &Sockets) -> Part {
+    let state = match try_restrict(files, sockets) {
+        Ok(state) => state,
+        Err(error) => Err(error.to_string()),
+    };
+    Part {
+        name: "landlock",
+        state,
+    }
+}
+
+fn try_restrict(files: &Files, sockets: &Sockets) -> Result<Result<String, String>, RulesetError> {
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?;
+    for path in &files.read {
+        rules = allow(rules, path, READ)?;
+    }
+    for path in &files.write {
+        rules = allow(rules, path, WRITE)?;
+    }
+    for path in &files.remove {
+        rules = allow(rules, path, REMOVE)?;
+    }
+    if !files.run.is_empty() {
+        let libraries = LIBRARIES.iter().map(Path::new);
+        for path in files.run.iter().map(AsRef::as_ref).chain(libraries) {
+            rules = allow(rules, path, READ | AccessFs::Execute)?;
+        }
+    }
+    if let Sockets::Unix(path) = sockets {
+        rules = allow(rules, path, AccessFs::ResolveUnix.into())?;
+    }
+    let status = rules.restrict_self()?;
+    Ok(match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
+            Err("the kernel has it, but not switched on (boot parameter lsm=)".into())
+        }
+        (RulesetStatus::NotEnforced, _) => Err("the kernel has none".into()),
+        (_, LandlockStatus::Available { effective_abi, .. }) => {
+            Ok(format!("ABI {}", effective_abi as i32))
+        }
+        (_, _) => Ok("ABI unknown".into()),
+    })
+}
+
+/// Allows `access` to a file, or below a directory. What does not exist needs no rule.
+fn allow(
+    rules: RulesetCreated,
+    path: &Path,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    let Ok(fd) = PathFd::new(path) else {
+        return Ok(rules);
+    };
+    // Rights of directories mean nothing for a file, and the kernel refuses them.
+    let access = match path.is_dir() {
+        true => access,
+        false => access & AccessFs::from_file(KNOWN),
+    };
+    rules.add_rule(PathBeneath::new(fd, access))
+}
