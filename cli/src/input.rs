@@ -16,6 +16,7 @@ use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
 use crate::crash_directory;
+use crate::ends;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ pub struct Opening {
     /// Skip the check at the end of the run, since the verb reads only the start of the dump or
     /// checks the stream itself.
     pub unchecked: bool,
+    /// Read no page: keep only the start and the end of a pipe.
+    pub ends: bool,
 }
 
 /// Opens the dump `path`, of any kind; `-` is standard input. Copies an input that cannot seek to
@@ -44,6 +47,9 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     let is_regular = path.metadata().is_ok_and(|m| m.is_file());
     let opened = if path != Path::new("-") && is_regular {
         AnyDump::open(path, &options)
+    } else if opening.ends && path == Path::new("-") {
+        let ends = ends::of_stdin(&mut session.env);
+        AnyDump::from_source(ends.map_err(|e| Failure::from(e).about(path))?, &options)
     } else {
         AnyDump::from_source(Arc::new(seekable(path, session)?), &options)
     };

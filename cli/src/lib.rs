@@ -14,6 +14,7 @@
 pub mod args;
 pub mod crash_directory;
 pub mod emulated;
+mod ends;
 pub mod env;
 pub mod exit;
 pub mod failure;

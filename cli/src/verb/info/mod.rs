@@ -38,6 +38,7 @@ const HEAD_ONLY: Opening = Opening {
     threads: None,
     zero_tail: false,
     unchecked: true,
+    ends: true,
 };
 
 /// Arguments of `livecore info`.
