@@ -20,6 +20,7 @@ mod guests_i386;
 mod habits;
 mod harness;
 mod images;
+mod injected;
 mod kinds;
 mod law;
 mod machine;

@@ -61,14 +61,22 @@ fn kill(child: &Child, signal: &str) {
     assert!(status.success());
 }
 
-/// Whether there is a temporary file that is not empty.
-fn being_written(dir: &Path) -> bool {
-    let entries = fs::read_dir(dir).unwrap();
-    entries.flatten().any(|entry| {
+/// Whether process `pid` has written to a file in `dir` that has a temporary name, or none.
+fn being_written(pid: u32, dir: &Path) -> bool {
+    let has_bytes = |path: &Path| path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
+    let named = fs::read_dir(dir).unwrap().flatten().any(|entry| {
         let name = entry.file_name();
-        name.to_str().is_some_and(|n| n.contains(".tmp."))
-            && entry.metadata().is_ok_and(|m| m.len() > 0)
-    })
+        name.to_str().is_some_and(|n| n.contains(".tmp.")) && has_bytes(&entry.path())
+    });
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    named
+        || open.flatten().any(|entry| {
+            let path = fs::read_link(entry.path()).unwrap_or_default();
+            let is_unnamed = path.to_string_lossy().ends_with(" (deleted)");
+            is_unnamed && path.starts_with(dir) && has_bytes(&entry.path())
+        })
 }
 
 /// A directory with an earlier dump, and its contents.
@@ -98,7 +106,8 @@ fn take_ended_by_a_signal_leaves_the_directory_unchanged() {
         let elsewhere = tempfile::tempdir().unwrap();
         let slow = slow_machine(elsewhere.path());
         let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
-        wait_for(&mut child, || being_written(dir.path()));
+        let pid = child.id();
+        wait_for(&mut child, || being_written(pid, dir.path()));
         kill(&child, signal);
         let run = Run::of(child.wait_with_output().unwrap());
         assert_eq!(run.code, 128 + number, "{signal}: {}", run.err);
@@ -112,7 +121,8 @@ fn killed_take_leaves_no_dump() {
     let elsewhere = tempfile::tempdir().unwrap();
     let slow = slow_machine(elsewhere.path());
     let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
-    wait_for(&mut child, || being_written(dir.path()));
+    let pid = child.id();
+    wait_for(&mut child, || being_written(pid, dir.path()));
     kill(&child, "KILL");
     assert_eq!(Run::of(child.wait_with_output().unwrap()).code, -9);
     let mut after = contents(dir.path());
@@ -150,7 +160,8 @@ fn conversion_ended_by_a_signal_keeps_the_old_file() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        wait_for(&mut child, || being_written(dir.path()));
+        let pid = child.id();
+        wait_for(&mut child, || being_written(pid, dir.path()));
         kill(&child, signal);
         let run = Run::of(child.wait_with_output().unwrap());
         assert_eq!(run.code, code, "{}", run.err);
@@ -169,7 +180,8 @@ fn sigusr1_prints_progress() {
     let dir = tempfile::tempdir().unwrap();
     let slow = slow_machine(dir.path());
     let mut child = slow_take(&slow, dir.path()).spawn().unwrap();
-    wait_for(&mut child, || being_written(dir.path()));
+    let pid = child.id();
+    wait_for(&mut child, || being_written(pid, dir.path()));
     kill(&child, "USR1");
     let mut line = Vec::new();
     let mut err = child.stderr.take().unwrap();

@@ -445,8 +445,10 @@ fn the_other_process() {
     if what == "live" {
         device.dump(dir, 0, &mut waiting).unwrap();
     } else {
+        // As on a system that has no files without a name.
         let options = Options {
             codec: Codec::Zstd,
+            named: true,
             ..Options::default()
         };
         let mut pending = Destination::parse(dir).begin(&options).unwrap();

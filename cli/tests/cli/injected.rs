@@ -1,0 +1,298 @@
+//! Errors of the system at the Nth call of each kind, injected by strace(1): no dump is lost, none is
+//! partial under its name, nothing temporary is left, and the program says so with exit code 1.
+//!
+//! `tests/inject` tries every call; without it every 20th is tried.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::harness::{Run, livecore, machine, run};
+
+/// System calls, and the error that each fails with. A call that this processor does not have is
+/// passed over.
+const CALLS: &[(&str, &str)] = &[
+    ("write", "ENOSPC"),
+    ("pwrite64", "ENOSPC"),
+    ("pwrite64", "EIO"),
+    ("fsync", "EIO"),
+    ("fdatasync", "EIO"),
+    ("rename", "EIO"),
+    ("renameat", "EIO"),
+    ("renameat2", "EIO"),
+    ("link", "EIO"),
+    ("linkat", "EIO"),
+    ("linkat", "EPERM"),
+    ("symlinkat", "EIO"),
+    ("unlink", "EIO"),
+    ("unlinkat", "EIO"),
+    ("ftruncate", "EIO"),
+    ("fchmod", "EIO"),
+    ("flock", "ENOLCK"),
+    ("openat", "EMFILE"),
+    ("openat", "EOPNOTSUPP"),
+    ("clone", "EAGAIN"),
+    ("clone3", "EAGAIN"),
+    ("mmap", "ENOMEM"),
+];
+
+/// A run, and the files that it may write.
+struct Case {
+    name: &'static str,
+    args: Vec<String>,
+    /// The directory that is watched.
+    to: &'static str,
+}
+
+/// A directory with a machine and dumps of it.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for name in ["old", "new", "export", "tmp"] {
+            fs::create_dir(place.path(name)).unwrap();
+        }
+        let tiny = machine("tiny");
+        let tiny = tiny.to_str().unwrap();
+        fs::copy(tiny, place.path("tiny.toml")).unwrap();
+        for out in ["in.zst", "old/livecore.0.zst", "old/out.zst"] {
+            let to = place.path(out);
+            run([
+                "take",
+                "-q",
+                "--machine",
+                tiny,
+                "-Z",
+                "-o",
+                to.to_str().unwrap(),
+            ])
+            .expect(0);
+        }
+        // savecore's directory, with a dump that `-m 1` replaces.
+        fs::write(place.path("old/bounds"), "1\n").unwrap();
+        fs::write(place.path("old/info.0"), "old\n").unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Puts the watched directories back as they were.
+    fn restore(&self, before: &BTreeMap<PathBuf, Vec<u8>>) {
+        for directory in ["old", "new", "export", "tmp"] {
+            let _ = fs::remove_dir_all(self.path(directory));
+            fs::create_dir(self.path(directory)).unwrap();
+        }
+        for (path, bytes) in before {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for directory in ["old", "new", "export", "tmp"] {
+            for entry in fs::read_dir(self.path(directory)).unwrap() {
+                let path = entry.unwrap().path();
+                // A link that leads nowhere has no bytes.
+                files.insert(path.clone(), fs::read(&path).unwrap_or_default());
+            }
+        }
+        files
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, to, line: &str| Case {
+        name,
+        args: line.split_whitespace().map(str::to_owned).collect(),
+        to,
+    };
+    vec![
+        case(
+            "take",
+            "new",
+            "take --machine tiny.toml -Z -T 2 -o new/out.zst",
+        ),
+        case("take DIR", "new", "take --machine tiny.toml -Z -T 2 -o new"),
+        case(
+            "take -m",
+            "old",
+            "take --machine tiny.toml -Z -T 2 -m 1 -o old",
+        ),
+        case("convert", "new", "convert in.zst new/out.gz"),
+        case(
+            "convert --force",
+            "old",
+            "convert --force --none in.zst old/out.zst",
+        ),
+        case("salvage", "new", "salvage in.zst new/out.zst"),
+        case("export", "export", "export in.zst export/"),
+    ]
+}
+
+/// What an injected error came to.
+#[derive(Default)]
+struct Counts {
+    runs: usize,
+    failed: usize,
+    passed: usize,
+    loader: usize,
+}
+
+#[test]
+fn error_of_any_system_call_loses_no_dump() {
+    let strace = Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status();
+    if !strace.is_ok_and(|status| status.success()) {
+        let _ = std::io::stderr().write_all(b"skipped: strace is not installed\n");
+        return;
+    }
+    let every = std::env::var("LIVECORE_INJECT_EVERY");
+    let every: usize = every.ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let place = Place::new();
+    let before = place.files();
+    let mut broken = Vec::new();
+    let mut total = 0;
+    for case in cases() {
+        let mut counts = Counts::default();
+        for (call, error) in CALLS {
+            let mut nth = 1;
+            while nth <= 4000 {
+                let Some(run) = injected(&place, &case, call, error, nth) else {
+                    break;
+                };
+                let place_is_sound = check(&place, &case, &before, &run, &mut counts);
+                if let Err(why) = place_is_sound {
+                    broken.push(format!("{}: {call} {nth} {error}: {why}", case.name));
+                }
+                place.restore(&before);
+                nth += every;
+            }
+        }
+        let Counts {
+            runs,
+            failed,
+            passed,
+            loader,
+        } = counts;
+        let line = format!(
+            "injected: {}: {runs} errors: {failed} failures, {passed} without effect, {loader} before \
+             the program began\n",
+            case.name
+        );
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        total += runs;
+    }
+    assert!(total > 50, "{total} errors injected");
+    assert!(
+        broken.is_empty(),
+        "{} of {total}:\n{}",
+        broken.len(),
+        broken.join("\n")
+    );
+}
+
+/// The run with `error` of the `nth` call of each thread; `None` if there is no such call.
+fn injected(place: &Place, case: &Case, call: &str, error: &str, nth: usize) -> Option<Run> {
+    let log = place.path("log");
+    let output = Command::new("strace")
+        .args([
+            "-f",
+            "-qq",
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            "signal=none",
+        ])
+        .args([
+            "-e",
+            &format!("inject={call}:error={error}:when={nth}"),
+            "-o",
+        ])
+        .arg(&log)
+        .arg("--")
+        .arg(livecore().get_program())
+        .args(&case.args)
+        .current_dir(place.dir.path())
+        .env("TMPDIR", place.path("tmp"))
+        // One allocation failing is one call failing.
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = fs::read_to_string(&log).unwrap_or_default();
+    told.contains("(INJECTED)").then(|| Run::of(output))
+}
+
+/// Whether everything that has to be true is.
+fn check(
+    place: &Place,
+    case: &Case,
+    before: &BTreeMap<PathBuf, Vec<u8>>,
+    run: &Run,
+    counts: &mut Counts,
+) -> Result<(), String> {
+    counts.runs += 1;
+    let wrong = |what: String| Err(format!("{what}; exit {}, stderr:\n{}", run.code, run.err));
+    if run.err.contains("panicked") {
+        return wrong("a panic".into());
+    }
+    let is_loader = run.code == 127 && run.err.contains("shared libraries");
+    match run.code {
+        0 | 3 => counts.passed += 1,
+        1 => counts.failed += 1,
+        127 if is_loader => counts.loader += 1,
+        code => return wrong(format!("exit code {code}")),
+    }
+    let after = place.files();
+    for path in after.keys() {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.starts_with("livecore.tmp.") && !run.err.contains(&*name) {
+            return wrong(format!("{name} is left"));
+        }
+    }
+    let is_dump = |path: &&PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        ["livecore.0", "out.", "vmcore.0"]
+            .iter()
+            .any(|stem| name.starts_with(stem))
+    };
+    for path in before.keys().filter(is_dump) {
+        if !after.contains_key(path) {
+            return wrong(format!("{} is lost", path.display()));
+        }
+    }
+    let mut new = 0;
+    for (path, bytes) in after.iter().filter(|(path, _)| is_dump(path)) {
+        if before.get(path) == Some(bytes) {
+            continue;
+        }
+        new += 1;
+        let sound = run_verify(path);
+        if sound.code != 0 {
+            return wrong(format!("{} is not sound: {}", path.display(), sound.text()));
+        }
+    }
+    let said = run.err.contains("is complete") || case.name == "export";
+    if run.code == 1 && new > 0 && !said {
+        return wrong(format!("{new} dumps in {}, and nothing says so", case.to));
+    }
+    if matches!(run.code, 0 | 3) && new == 0 {
+        return wrong("success without a dump".into());
+    }
+    Ok(())
+}
+
+fn run_verify(path: &Path) -> Run {
+    run([Path::new("verify"), path])
+}
