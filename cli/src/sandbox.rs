@@ -117,10 +117,15 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
         Verb::Triage(args) => files.dump_and_kernel(&args.dump, &args.kernel),
         Verb::Serve(args) => {
             files.dump_and_kernel(&args.dump, &args.kernel);
-            // The socket's name goes with the process.
-            let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-            let named = args.unix.as_deref().map(|path| parent(path).to_owned());
-            files.0.remove.extend(named.or(runtime));
+            // The name of the socket is removed in the end. Without --unix it is in one of these.
+            match &args.unix {
+                Some(path) => files.0.remove.push(parent(path).to_owned()),
+                None => {
+                    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+                    files.0.remove.extend(runtime);
+                    files.0.remove.push("/tmp".into());
+                }
+            }
             sockets = match args.stdio {
                 true => Sockets::None,
                 false => Sockets::Listening,

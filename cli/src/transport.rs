@@ -156,7 +156,7 @@ impl Listener {
     /// any other file of that name is an error. The name is removed when the listener is dropped or
     /// a signal ends the process.
     pub fn unix(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().and_then(|n| n.to_str());
+        let name = path.file_name();
         let (Some(parent), Some(name)) = (path.parent(), name) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -222,9 +222,8 @@ impl Listener {
             .prefix(DIRECTORY)
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent)?;
-        let name = made.path().file_name().and_then(|n| n.to_str());
-        let name =
-            name.ok_or_else(|| io::Error::other("the socket directory's name is not UTF-8"))?;
+        let name = made.path().file_name();
+        let name = name.ok_or_else(|| io::Error::other("the socket directory has no name"))?;
         let parent = Directory::open(&parent).map_err(io::Error::other)?;
         let listener = Self::unix(&made.path().join(SOCKET))?;
         // Created after the socket's own entry, so that it is removed after it.

@@ -140,3 +140,58 @@ fn line_of(bytes: &[u8], len: usize) -> usize {
         })
         .expect("a message buffer has lines")
 }
+
+/// A name is bytes; 0xff is in no UTF-8.
+#[test]
+fn names_that_are_not_utf_8_are_read_and_written_by_every_verb() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &[u8]| dir.path().join(OsStr::from_bytes(name)).into_os_string();
+    let machine = machine("tiny").into_os_string();
+    let (image, dump) = (at(b"m\xffachine"), at(b"vm\xffcore.zst"));
+    let kernel = PathBuf::from(&image).join("kernel").into_os_string();
+    let verb = |words: &str, paths: &[&std::ffi::OsString]| {
+        let words: Vec<_> = words.split_whitespace().collect();
+        let (verb, options) = words.split_first().unwrap();
+        let mut args: Vec<std::ffi::OsString> = vec![verb.into()];
+        args.extend(paths.iter().map(|path| (*path).clone()));
+        args.extend(options.iter().map(std::ffi::OsString::from));
+        run(args).expect(0)
+    };
+    let flag = |text: &str| std::ffi::OsString::from(text);
+    verb("synth", &[&machine, &flag("--out"), &image]);
+    verb("take -Z", &[&flag("--image"), &image, &flag("-o"), &dump]);
+    for words in [
+        "info",
+        "info --json",
+        "verify",
+        "verify --json",
+        "dmesg",
+        "triage --json",
+    ] {
+        verb(words, &[&dump]);
+    }
+    for words in ["ps", "threads --crashed", "read hz 4"] {
+        let (verb_name, options) = words.split_once(' ').unwrap_or((words, ""));
+        let kernel_option = [&dump, &flag("--kernel"), &kernel];
+        // `read` has its place after the dump.
+        match verb_name {
+            "read" => run([
+                &flag("read"),
+                &dump,
+                &flag("hz"),
+                &flag("4"),
+                &flag("-k"),
+                &kernel,
+            ])
+            .expect(0),
+            name => verb(&format!("{name} {options}"), &kernel_option),
+        };
+    }
+    verb("convert", &[&dump, &at(b"c\xff.gz")]);
+    verb("salvage", &[&dump, &at(b"s\xff.zst")]);
+    verb("export", &[&dump, &at(b"e\xff")]);
+    verb("compare", &[&dump, &at(b"c\xff.gz")]);
+}

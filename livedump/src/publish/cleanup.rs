@@ -1,6 +1,7 @@
 //! What is removed when a signal ends the process: temporary names, directories with what is in
 //! them, and the programs that run on those.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,7 +26,7 @@ static UNFINISHED: Mutex<Unfinished> = Mutex::new(Unfinished {
 /// What this process would leave behind if it ended now.
 pub(super) struct Unfinished {
     /// Every temporary name.
-    names: Vec<(Arc<OwnedFd>, String)>,
+    names: Vec<(Arc<OwnedFd>, OsString)>,
     /// Every private directory.
     pub(super) trees: Vec<PathBuf>,
     /// The programs that run on private directories.
@@ -49,12 +50,13 @@ pub(super) fn unfinished() -> MutexGuard<'static, Unfinished> {
 
 impl Unfinished {
     /// Adds `name` in `directory`.
-    pub(super) fn add(&mut self, directory: &Directory, name: &str) {
-        self.names.push((directory.fd.clone(), name.to_owned()));
+    pub(super) fn add(&mut self, directory: &Directory, name: impl Into<OsString>) {
+        self.names.push((directory.fd.clone(), name.into()));
     }
 
     /// Takes `name` off the list.
-    pub(super) fn forget(&mut self, directory: &Directory, name: &str) {
+    pub(super) fn forget(&mut self, directory: &Directory, name: impl AsRef<OsStr>) {
+        let name = name.as_ref();
         self.names
             .retain(|(fd, other)| other != name || !Arc::ptr_eq(fd, &directory.fd));
     }
@@ -88,7 +90,7 @@ pub fn watch_signals() -> io::Result<()> {
 }
 
 /// Removes a file, or a directory that is empty.
-fn remove(directory: &OwnedFd, name: &str) {
+fn remove(directory: &OwnedFd, name: &OsStr) {
     if rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_err() {
         let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
     }
@@ -99,16 +101,17 @@ fn remove(directory: &OwnedFd, name: &str) {
 #[derive(Debug)]
 pub struct Passing {
     directory: Directory,
-    name: String,
+    name: OsString,
 }
 
 impl Passing {
     /// Takes care of `name` in `directory` from now on.
-    pub fn new(directory: &Directory, name: &str) -> Self {
-        unfinished().add(directory, name);
+    pub fn new(directory: &Directory, name: impl Into<OsString>) -> Self {
+        let name = name.into();
+        unfinished().add(directory, &name);
         Self {
             directory: directory.clone(),
-            name: name.to_owned(),
+            name,
         }
     }
 }

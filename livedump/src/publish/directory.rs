@@ -1,6 +1,6 @@
 //! A directory that is open, and what is done in it by name.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -59,8 +59,8 @@ impl Directory {
     }
 
     /// Whether something of that name is there, a dangling link included.
-    pub fn has(&self, name: &str) -> bool {
-        rustix::fs::statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub fn has(&self, name: impl AsRef<OsStr>) -> bool {
+        rustix::fs::statat(&*self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// The first `limit` bytes of a file, if it can be read.
@@ -73,15 +73,16 @@ impl Directory {
     }
 
     /// Removes a name; that it is not there is no error.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
-        match rustix::fs::unlinkat(&*self.fd, name, AtFlags::empty()) {
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        match rustix::fs::unlinkat(&*self.fd, name.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
     /// Gives one name to what has another, whatever stood there.
-    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
         Ok(rustix::fs::renameat(&*self.fd, from, &*self.fd, to)?)
     }
 

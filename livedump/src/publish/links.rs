@@ -60,5 +60,5 @@ fn is_ours(directory: &Directory, target: &str) -> bool {
     };
     ["", ".gz", ".zst"]
         .iter()
-        .any(|suffix| directory.has(&format!("livecore.{number}{suffix}")))
+        .any(|suffix| directory.has(format!("livecore.{number}{suffix}")))
 }

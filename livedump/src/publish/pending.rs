@@ -85,17 +85,17 @@ pub struct Pending {
 #[derive(Debug)]
 enum Target {
     Numbered {
-        directory: Directory,
         temporary: Temporary,
         space: FreeSpace,
     },
     Named {
-        directory: Directory,
-        name: String,
         temporary: Temporary,
     },
     /// Standard output, a pipe or a character device: bytes are gone once written.
-    Stream { file: File, path: PathBuf },
+    Stream {
+        file: File,
+        path: PathBuf,
+    },
 }
 
 /// A dump under its name.
@@ -124,11 +124,7 @@ impl Destination {
                 notes.extend(sweep(&directory));
                 let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
                 let temporary = options.temporary(&directory, directory.path.clone())?;
-                Target::Numbered {
-                    directory,
-                    temporary,
-                    space,
-                }
+                Target::Numbered { temporary, space }
             }
             Self::File(path) => file(path, options, &mut notes)?,
         };
@@ -155,12 +151,11 @@ fn stdout() -> Result<Target, PublishError> {
 }
 
 fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Target, PublishError> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let Some(name) = name else {
+    let Some(name) = path.file_name() else {
         return Err(PublishError::Io {
             doing: "create",
             path: path.into(),
-            source: io::Error::new(io::ErrorKind::InvalidFilename, "not a file name in UTF-8"),
+            source: io::Error::new(io::ErrorKind::InvalidFilename, "not the name of a file"),
         });
     };
     let directory = Directory::open(path.parent().unwrap_or(Path::new("")))?;
@@ -186,8 +181,6 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
     FreeSpace::check(&directory, options.needed, notes)?;
     Ok(Target::Named {
         temporary: options.temporary(&directory, path.to_owned())?,
-        name: name.into(),
-        directory,
     })
 }
 
@@ -221,9 +214,9 @@ impl Pending {
     pub fn reserve(&mut self, len: u64) -> Result<(), PublishError> {
         match &self.target {
             Target::Numbered { space, .. } => space.fits(len),
-            Target::Named { directory, .. } => {
+            Target::Named { temporary } => {
                 // What is wrong with `minfree` was said at the beginning.
-                FreeSpace::check(directory, len, &mut Vec::new()).map(|_| ())
+                FreeSpace::check(temporary.directory(), len, &mut Vec::new()).map(|_| ())
             }
             Target::Stream { .. } => Ok(()),
         }
@@ -267,28 +260,24 @@ impl Pending {
         } = self;
         let (path, number) = match target {
             Target::Stream { path, .. } => (path, None),
-            Target::Named {
-                directory,
-                name,
-                mut temporary,
-            } => {
+            Target::Named { mut temporary } => {
                 temporary.sync()?;
+                let directory = temporary.directory().clone();
                 let _names_change = publishing();
-                let path = directory.path.join(&name);
+                let path = temporary.target().to_owned();
+                // It was made for a file's name.
+                let name = path.file_name().unwrap_or_default();
                 if options.force {
-                    temporary.rename(&name)?;
-                } else if !temporary.link(&name)? {
+                    temporary.rename(name)?;
+                } else if !temporary.link(name)? {
                     return Err(PublishError::Exists { path });
                 }
                 directory.sync().map_err(|e| e.after_naming(&path))?;
                 (path, None)
             }
-            Target::Numbered {
-                directory,
-                temporary,
-                ..
-            } => {
+            Target::Numbered { temporary, .. } => {
                 temporary.sync()?;
+                let directory = temporary.directory().clone();
                 let (path, number) = number(&directory, temporary, &options, info, &mut notes)?;
                 (path, Some(number))
             }
@@ -347,7 +336,7 @@ fn number(
             // Not without its info.N and bounds.
             let _ = directory.remove(&name);
             if !old.info {
-                let _ = directory.remove(&format!("info.{number}"));
+                let _ = directory.remove(format!("info.{number}"));
             }
             return Err(error);
         }
@@ -366,7 +355,7 @@ fn commit(
     name: &str,
     old: &Number,
 ) -> Result<(), PublishError> {
-    info.rename(&format!("info.{number}"))?;
+    info.rename(format!("info.{number}"))?;
     for stale in old.livecores.iter().filter(|stale| *stale != name) {
         directory
             .remove(stale)

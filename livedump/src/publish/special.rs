@@ -3,6 +3,7 @@
 //! What a name leads to is judged after it has been opened, without waiting and without cutting
 //! anything off: a name that changes between a look and the opening leads to an error.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::directory::{Directory, is_own};
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What `name` in `directory` is, a symbolic link followed; `None` if nothing is there.
-pub(super) fn kind(directory: &Directory, name: &str) -> Option<FileType> {
+pub(super) fn kind(directory: &Directory, name: &OsStr) -> Option<FileType> {
     let stat = rustix::fs::statat(&*directory.fd, name, AtFlags::empty()).ok()?;
     Some(FileType::from_raw_mode(stat.st_mode))
 }
@@ -30,7 +31,7 @@ pub(super) fn kind(directory: &Directory, name: &str) -> Option<FileType> {
 /// [`PublishError::Untrusted`] in a directory that others can write, for a symbolic link and for
 /// what belongs to another user; [`PublishError::Exists`] for what turns out to be a file;
 /// [`PublishError::Io`] if it cannot be opened.
-pub(super) fn open(directory: &Directory, name: &str, path: &Path) -> Result<File, PublishError> {
+pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<File, PublishError> {
     let trusted = directory.is_trusted();
     let failed = |errno: Errno| PublishError::from_io("open", path, errno.into());
     let untrusted = |what| PublishError::Untrusted {
@@ -97,11 +98,11 @@ mod tests {
         let (dir, directory) = shared();
         let path = dir.path().join("out");
         fs::write(&path, "precious").unwrap();
-        let error = open(&directory, "out", &path).unwrap_err();
+        let error = open(&directory, "out".as_ref(), &path).unwrap_err();
         assert!(matches!(error, PublishError::Exists { .. }), "{error}");
         fs::rename(&path, dir.path().join("other")).unwrap();
         symlink("other", &path).unwrap();
-        let error = open(&directory, "out", &path).unwrap_err();
+        let error = open(&directory, "out".as_ref(), &path).unwrap_err();
         assert!(matches!(error, PublishError::Untrusted { .. }), "{error}");
         assert_eq!(fs::read(dir.path().join("other")).unwrap(), b"precious");
     }
@@ -111,10 +112,10 @@ mod tests {
         let (dir, directory) = shared();
         let path = dir.path().join("out");
         symlink("/dev/null", &path).unwrap();
-        let error = open(&directory, "out", &path).unwrap_err();
+        let error = open(&directory, "out".as_ref(), &path).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        open(&directory, "out", &path).unwrap();
+        open(&directory, "out".as_ref(), &path).unwrap();
     }
 
     #[test]
@@ -126,14 +127,14 @@ mod tests {
         if chown(&path, Some(12345), None).is_err() {
             return;
         }
-        let error = open(&directory, "out", &path).unwrap_err();
+        let error = open(&directory, "out".as_ref(), &path).unwrap_err();
         assert!(error.to_string().contains("another user"), "{error}");
         chown(&path, Some(0), None).unwrap();
         let reader = std::thread::spawn({
             let path = path.clone();
             move || fs::read(path).unwrap()
         });
-        let mut pipe = open(&directory, "out", &path).unwrap();
+        let mut pipe = open(&directory, "out".as_ref(), &path).unwrap();
         std::io::Write::write_all(&mut pipe, b"a dump").unwrap();
         drop(pipe);
         assert_eq!(reader.join().unwrap(), b"a dump");

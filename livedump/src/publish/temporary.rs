@@ -1,5 +1,6 @@
 //! A file that is there only until it has its name.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -162,7 +163,8 @@ impl Temporary {
     }
 
     /// Gives the file its name, whatever stood there.
-    pub fn rename(mut self, to: &str) -> Result<(), PublishError> {
+    pub fn rename(mut self, to: impl AsRef<OsStr>) -> Result<(), PublishError> {
+        let to = to.as_ref();
         if self.name.is_none() && self.link(to)? {
             return Ok(());
         }
@@ -185,7 +187,7 @@ impl Temporary {
         let mut unfinished = unfinished();
         let name = loop {
             let name = Directory::temporary_name();
-            match unnamed::name(&*self.file, &self.directory.fd, &name) {
+            match unnamed::name(&*self.file, &self.directory.fd, name.as_ref()) {
                 Ok(()) => break name,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(PublishError::from_io("name", self.target(), e)),
@@ -197,7 +199,8 @@ impl Temporary {
     }
 
     /// Gives the file its name if nothing of that name is there; `false` if something is.
-    pub fn link(&mut self, to: &str) -> Result<bool, PublishError> {
+    pub fn link(&mut self, to: impl AsRef<OsStr>) -> Result<bool, PublishError> {
+        let to = to.as_ref();
         let fd = &*self.directory.fd;
         let failed = |e: io::Error, directory: &Directory| {
             PublishError::from_io("link to", directory.path.join(to), e)
@@ -209,7 +212,7 @@ impl Temporary {
                 Err(e) => Err(failed(e, &self.directory)),
             };
         };
-        match rustix::fs::linkat(fd, name, fd, to, AtFlags::empty()) {
+        match rustix::fs::linkat(fd, name.as_str(), fd, to, AtFlags::empty()) {
             Ok(()) => {
                 self.remove();
                 return Ok(true);
@@ -226,7 +229,7 @@ impl Temporary {
             Err(Errno::EXIST) => return Ok(false),
             Err(errno) => return Err(failed(errno.into(), &self.directory)),
         }
-        if let Err(errno) = rustix::fs::renameat(fd, name, fd, to) {
+        if let Err(errno) = rustix::fs::renameat(fd, name.as_str(), fd, to) {
             let _ = self.directory.remove(to);
             return Err(failed(errno.into(), &self.directory));
         }

@@ -1,6 +1,7 @@
 //! Files without a name, which get one when they are complete: O_TMPFILE, on Linux alone. Nothing is
 //! left of them when the process ends before, whatever ends it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -22,7 +23,7 @@ pub fn create(directory: &OwnedFd) -> Option<OwnedFd> {
 ///
 /// The system's.
 #[cfg(target_os = "linux")]
-pub fn name(file: impl std::os::fd::AsFd, directory: &OwnedFd, name: &str) -> io::Result<()> {
+pub fn name(file: impl std::os::fd::AsFd, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD};
 
     let follow = AtFlags::SYMLINK_FOLLOW;
@@ -54,6 +55,6 @@ pub fn create(_directory: &OwnedFd) -> Option<OwnedFd> {
 ///
 /// [`io::ErrorKind::Unsupported`].
 #[cfg(not(target_os = "linux"))]
-pub fn name(_file: impl std::os::fd::AsFd, _directory: &OwnedFd, _name: &str) -> io::Result<()> {
+pub fn name(_file: impl std::os::fd::AsFd, _directory: &OwnedFd, _name: &OsStr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
