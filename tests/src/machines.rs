@@ -19,8 +19,8 @@ pub struct Kind {
     pub version: u32,
     /// Page size in bytes.
     pub page_size: u64,
-    /// Sizes of large mappings in the kernel map.
-    large: &'static [u64],
+    /// Sizes of large mappings in the kernel map; empty if the format has only pages.
+    pub large: &'static [u64],
     /// First address of the kernel map in the recipe.
     base: u64,
     /// Physical addresses stay below this.
@@ -28,14 +28,6 @@ pub struct Kind {
 }
 
 const MIB: u64 = 1 << 20;
-
-impl Kind {
-    /// Sizes of large mappings in the kernel map; empty if the format has only pages.
-    #[must_use]
-    pub fn large_sizes(&self) -> &'static [u64] {
-        self.large
-    }
-}
 
 /// Every architecture, version and page size.
 #[must_use]

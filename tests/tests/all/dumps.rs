@@ -1,6 +1,7 @@
 //! Opens, converts, salvages and compares dumps, and plans dumps of memory.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_compress::{Codec, Encoding, NoProgress, ReadAt};
@@ -58,6 +59,13 @@ pub(crate) fn salvage(bytes: &[u8], options: &Options) -> Result<(Report, Vec<u8
     let mut out = Vec::new();
     found.write(&target, &mut out, &NoProgress)?;
     Ok((found.report().clone(), out))
+}
+
+/// Whether one of `ranges` overlaps the `len` bytes at `offset`.
+pub(crate) fn overlap(ranges: &[Range<u64>], offset: u64, len: u64) -> bool {
+    ranges
+        .iter()
+        .any(|r| r.start < offset + len && r.end > offset)
 }
 
 /// Compares two dumps.

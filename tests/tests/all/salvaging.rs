@@ -12,7 +12,7 @@ use livecore_tests::random::Random;
 use livecore_verify::compare::Answer;
 use livecore_verify::{Severity, Verdict};
 
-use crate::dumps::{CODECS, compared, converted, open, salvage, target};
+use crate::dumps::{CODECS, compared, converted, open, overlap, salvage, target};
 
 const FRAME: u32 = 16384;
 
@@ -96,9 +96,7 @@ fn assert_contents(built: &Built, report: &Report, out: &[u8], what: &str) -> us
         if page != *original {
             let offset = dump.layout().page_offset(kept as u64).unwrap();
             let unproven = &dump.envelope().seal().unwrap().unproven_ranges;
-            let listed = unproven
-                .iter()
-                .any(|r| r.start < offset + 4096 && r.end > offset);
+            let listed = overlap(unproven, offset, 4096);
             assert!(listed, "{what}: page {:#x} differs", at.0);
         }
         kept += 1;

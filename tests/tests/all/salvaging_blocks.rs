@@ -11,7 +11,7 @@ use livecore_minidump::salvage::{Options, Report};
 use livecore_minidump::{Container, Dump, KernelMemory, PhysAddr};
 use livecore_tests::mkdump::{self, Built};
 
-use crate::dumps::{CODECS, converted, open, target};
+use crate::dumps::{CODECS, converted, open, overlap, target};
 
 const BLOCK: usize = 64 << 10;
 const FRAME: u32 = 128 << 10;
@@ -62,10 +62,7 @@ fn lost_and_unproven(built: &Built, out: &[u8], what: &str) -> (BTreeSet<u64>, B
         let offset = offset.unwrap();
         let mut page = vec![0; page_size as usize];
         dump.read_phys(PhysAddr(*at), &mut page).unwrap();
-        if ranges
-            .iter()
-            .any(|r| r.start < offset + page_size && r.end > offset)
-        {
+        if overlap(&ranges, offset, page_size) {
             unproven.insert(*at);
         } else {
             assert!(page == *original, "{what}: page {at:#x} differs");
@@ -80,10 +77,7 @@ fn pages_in(dump: &Dump, ranges: &[Range<u64>]) -> BTreeSet<u64> {
     let mut pages = BTreeSet::new();
     for (rank, bit) in (0..).zip(dump.bitmap().iter()) {
         let offset = dump.layout().page_offset(rank).unwrap();
-        if ranges
-            .iter()
-            .any(|r| r.start < offset + page_size && r.end > offset)
-        {
+        if overlap(ranges, offset, page_size) {
             pages.insert(dump.dump_avail().addr_of(bit).unwrap().0);
         }
     }

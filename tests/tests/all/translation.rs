@@ -74,7 +74,7 @@ fn kernel_map_pages_translate_to_their_frame_or_are_not_mapped() {
         assert_eq!(met, mapped.len(), "{name}: mappings not tested");
         // A large mapping is more than one page in the oracle.
         let large = oracle.mapped.iter().filter(|m| m.large).count() as u64;
-        let least = kind.large_sizes().first().map_or(1, |bytes| bytes / size);
+        let least = kind.large.first().map_or(1, |bytes| bytes / size);
         assert!(large.is_multiple_of(least), "{name}: {large} pages");
     });
 }

@@ -73,6 +73,28 @@ impl Qemu {
         qemu
     }
 
+    /// Starts QEMU with the machine's memory in the file `ram` of `dir`. Also returns the end of the
+    /// memory below 4 GiB.
+    pub(crate) fn with_memory_of(machine: &Machine, dir: &Path) -> (Self, u64) {
+        let memory = machine.memory();
+        let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);
+        let below = low.next_back().unwrap().end;
+        let ram = dir.join("ram");
+        let size = backend(machine, below, &ram);
+        let args = [
+            "-M".into(),
+            format!("pc,memory-backend=mem,max-ram-below-4g={below}"),
+            "-m".into(),
+            format!("{}M", size >> 20),
+            "-object".into(),
+            format!(
+                "memory-backend-file,id=mem,size={size},mem-path={},share=on",
+                ram.display()
+            ),
+        ];
+        (Self::start(dir, &args), below)
+    }
+
     fn line(&mut self) -> Value {
         let mut line = String::new();
         assert!(self.qmp.read_line(&mut line).unwrap() > 0, "QEMU exited");
@@ -188,7 +210,7 @@ fn machine(is_split: bool) -> Machine {
 
 /// Writes the machine's memory as a memory backend file, without the hole below 4 GiB. Returns its
 /// size.
-pub(crate) fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
+fn backend(machine: &Machine, below: u64, path: &Path) -> u64 {
     let memory = machine.memory();
     let offset = |pa: u64| {
         if pa < 4 << 30 {
@@ -274,24 +296,9 @@ fn long_mode(qemu: &mut Qemu, ram: &File) -> Image {
 fn every_format(is_split: bool) {
     let dir = tempfile::tempdir().unwrap();
     let machine = machine(is_split);
-    let memory = machine.memory();
-    let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);
-    let below = low.next_back().unwrap().end;
-    let ram = dir.path().join("ram");
-    let size = backend(&machine, below, &ram);
     let expected = minidump(machine.memory(), &machine);
-    let args = [
-        "-M".into(),
-        format!("pc,memory-backend=mem,max-ram-below-4g={below}"),
-        "-m".into(),
-        format!("{}M", size >> 20),
-        "-object".into(),
-        format!(
-            "memory-backend-file,id=mem,size={size},mem-path={},share=on",
-            ram.display()
-        ),
-    ];
-    let mut qemu = Qemu::start(dir.path(), &args);
+    let (mut qemu, below) = Qemu::with_memory_of(&machine, dir.path());
+    let ram = dir.path().join("ram");
     let formats = qemu.formats();
     assert!(formats.contains(&"elf".into()), "{formats:?}");
     for format in &formats {

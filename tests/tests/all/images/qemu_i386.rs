@@ -10,7 +10,7 @@ use livecore_livedump::image::{self, Options};
 use livecore_minidump::{KernelMemory, VirtAddr};
 use livecore_synth::Machine;
 
-use super::qemu::{Qemu, backend, compare, has_qemu};
+use super::qemu::{Qemu, compare, has_qemu};
 use crate::dumps::{elf, open, payload, planned};
 
 const GUESTS: [(&str, &str, bool); 3] = [
@@ -52,25 +52,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::parse(text).unwrap();
     let elf = elf(machine.kernel());
-    let memory = machine.memory();
-    let mut low = memory.ranges().iter().filter(|r| r.start < 4 << 30);
-    let below = low.next_back().unwrap().end;
-    let ram = dir.path().join("ram");
-    let size = backend(&machine, below, &ram);
-    let mut qemu = Qemu::start(
-        dir.path(),
-        &[
-            "-M".into(),
-            format!("pc,memory-backend=mem,max-ram-below-4g={below}"),
-            "-m".into(),
-            format!("{}M", size >> 20),
-            "-object".into(),
-            format!(
-                "memory-backend-file,id=mem,size={size},mem-path={},share=on",
-                ram.display()
-            ),
-        ],
-    );
+    let (mut qemu, below) = Qemu::with_memory_of(&machine, dir.path());
 
     let truth = machine.truth();
     let on_cpu = |cpu: u32| truth.threads.iter().find(|t| t.cpu == Some(cpu)).unwrap();
@@ -105,7 +87,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
         layout: Some(format!("pc:{below}").parse().unwrap()),
         ..Options::default()
     };
-    let raw = image::open(&ram, &options).unwrap();
+    let raw = image::open(dir.path().join("ram"), &options).unwrap();
     let plain = payload(&planned(raw.memory, machine.kernel()).unwrap());
     let mut with_registers: Option<Vec<u8>> = None;
     for format in qemu.formats() {
