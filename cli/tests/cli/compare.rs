@@ -146,6 +146,14 @@ fn limit_restricts_the_listed_pages_and_not_their_count() {
         ),
         (&10.into(), &0.into())
     );
+    let args = [
+        "compare".as_ref(),
+        first.as_os_str(),
+        second.as_os_str(),
+        "--limit=0".as_ref(),
+    ];
+    let text = run(args).expect(1);
+    assert!(text.text().contains("10 pages not shown\n") && !text.text().contains("more"));
 }
 
 #[test]

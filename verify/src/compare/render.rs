@@ -126,12 +126,13 @@ impl Comparison {
         }
         let more = self.differ.count - self.pages.len() as u64;
         if more > 0 {
-            writeln!(
-                out,
-                "  {} not shown; all pages that differ:",
-                count(more, "page")
-            )?;
-            list(out, &self.differ)?;
+            let more = count(more, "page");
+            if self.differ.ranges.is_empty() {
+                writeln!(out, "  {more} not shown")?;
+            } else {
+                writeln!(out, "  {more} not shown; all pages that differ:")?;
+                list(out, &self.differ)?;
+            }
         }
         for d in &self.headers {
             writeln!(out, "  header {}: \"{}\", \"{}\"", d.what, d.a, d.b)?;
@@ -164,7 +165,7 @@ fn list(out: &mut dyn Write, pages: &Pages) -> io::Result<()> {
         writeln!(out, "    {start:#x}..{end:#x}")?;
     }
     let more = pages.count - pages.shown;
-    if more > 0 {
+    if more > 0 && !pages.ranges.is_empty() {
         writeln!(out, "    and {more} more")?;
     }
     Ok(())
