@@ -245,6 +245,7 @@ impl From<TakeError> for Failure {
         };
         let next = match &error {
             TakeError::RunningCpu => Some("use --pause"),
+            TakeError::NotStarted => Some("start it with the QMP command cont"),
             TakeError::MustPause { .. } => {
                 Some("use --pause: QEMU writes the memory while the guest is paused")
             }

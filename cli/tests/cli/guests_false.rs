@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::guests::{self, Memory, Qemu};
 use crate::harness::{Run, livecore, machine, names, run};
 
 const RAM: u64 = 32 << 20;
@@ -338,4 +339,21 @@ fn events_between_answers_are_ignored() {
     assert_eq!(attempt(&machine, "none", None), Ok(0));
     // Registers of an unexpected CPU are ignored.
     assert_eq!(attempt(&machine, ANOTHER, None), Ok(0));
+}
+
+#[test]
+fn guest_that_has_not_started_is_not_called_damaged() {
+    if !guests::is_installed() {
+        return;
+    }
+    let guest = Qemu::start(Memory::Shared);
+    let ram = fs::File::options()
+        .write(true)
+        .open(guest.path("machine/ram"));
+    let ram = ram.unwrap();
+    let len = ram.metadata().unwrap().len();
+    ram.set_len(0).unwrap();
+    ram.set_len(len).unwrap();
+    let refused = guest.take("out", &[]).expect(1);
+    assert!(refused.err.contains("prelaunch"), "{}", refused.err);
 }

@@ -56,6 +56,9 @@ pub enum TakeError {
     /// A processor was asked for whose machine runs: its registers are of no one moment.
     #[error("the registers of a guest that runs are of no one moment")]
     RunningCpu,
+    /// QEMU has not started the guest, and its memory has no kernel.
+    #[error("the guest has not started (QEMU status prelaunch): its memory contains no kernel")]
+    NotStarted,
     /// The guest runs, and nobody but its QEMU has its memory.
     #[error("the guest shares no memory that could be read while it runs: {why}")]
     MustPause {

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use livecore_kernel::locate::LocateError;
 use livecore_minidump::provenance::{Pause, PauseHow};
 use livecore_minidump::{Error, KernelElf};
 
@@ -99,7 +100,33 @@ pub(super) fn prepare<'a>(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Prepared<'a>, TakeError> {
-    let running = guest.status()?.running;
+    let status = guest.status()?;
+    let prepared = prepare_for(
+        status.running,
+        guest,
+        pausing,
+        guard,
+        elf,
+        options,
+        observer,
+    );
+    prepared.map_err(|error| match error {
+        TakeError::Locate(LocateError::NoKernel { .. }) if status.word == "prelaunch" => {
+            TakeError::NotStarted
+        }
+        error => error,
+    })
+}
+
+fn prepare_for<'a>(
+    running: bool,
+    guest: &'a mut Guest,
+    pausing: Option<Pausing>,
+    guard: Command,
+    elf: &KernelElf,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Prepared<'a>, TakeError> {
     let job = Job { elf, options };
     match (guest.shared_ram()?, pausing) {
         (Ok(ram), Some(Pausing::Compare)) if running => {
