@@ -230,3 +230,55 @@ fn a_cut_dump_of_netdumpd_is_broken_by_its_info_file() {
     assert_eq!(verdicts(&found), pairs(&expected));
     run(["info", &dump]).expect(2);
 }
+
+/// A dump that was ordered from ddb has no panic string either, and neither has a header that a
+/// conversion makes: only what a live dump has shows that the machine ran on.
+#[test]
+fn a_converted_crash_dump_is_not_live_and_strict_accepts_nothing_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let tiny = machine("tiny");
+    let (bare, sealed) = (path("vmcore.0"), path("sealed.zst"));
+    let take = ["take", "-q", "--none", "--container", "saved", "--machine"];
+    run(take
+        .into_iter()
+        .chain([tiny.to_str().unwrap(), "-o", &bare]))
+    .expect(0);
+    // A byte of the message ring, which a running kernel changes.
+    let mut bytes = fs::read(&bare).unwrap();
+    bytes[4096 + 8] ^= 1;
+    fs::write(&bare, &bytes).unwrap();
+    let live = |file: &str| {
+        let report = run(["verify", "--json", file]).expect(3);
+        let report: Value = serde_json::from_slice(&report.out).unwrap();
+        report["reports"][0]["liveness"]["live"].clone()
+    };
+    let info = format!(
+        "Dump header from device: /dev/da0p3\n  Architecture: amd64\n  Architecture Version: 2\n  Dump \
+         Length: {}\n  Blocksize: 4096\n  Compression: none\n  Dumptime: 2024-05-01 12:00:00 \
+         +0200\n  Hostname: h\n  Magic: FreeBSD Kernel Dump\n  Version String: FreeBSD 14.1\n  Panic \
+         String: \n  Dump Parity: 1\n  Bounds: 0\n  Dump Status: good\n",
+        bytes.len()
+    );
+    for info in [None, Some(info)] {
+        if let Some(info) = info {
+            fs::write(path("info.0"), info).unwrap();
+        }
+        run(["convert", "-q", "-f", &bare, &sealed]).expect(0);
+        for file in [&bare, &sealed] {
+            assert_eq!(live(file), Value::Null, "{file}");
+            let strict = run(["verify", "--strict", file]).expect(2);
+            assert!(strict.text().contains("MSG-CHECKSUM"), "{}", strict.text());
+            assert!(!strict.text().contains("live dump,"), "{}", strict.text());
+        }
+        let facts = run(["info", &sealed]).expect(0);
+        assert!(!facts.text().contains("live dump"), "{}", facts.text());
+        let triage = run(["triage", "-q", &sealed]);
+        assert!(!triage.text().contains("live dump"), "{}", triage.text());
+    }
+    // A raw live file is a live dump.
+    let raw = path("raw");
+    run(["convert", "-q", "--container", "raw", "--none", &bare, &raw]).expect(0);
+    assert_eq!(live(&raw), Value::Bool(true));
+    run(["verify", "--strict", &raw]).expect(3);
+}
