@@ -7,11 +7,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livecore_compress::ReadAt;
+use livecore_compress::{Progress as _, ReadAt, StreamKind};
 use livecore_defs::foreign::{Foreign, HEAD};
 use livecore_kernel::agree::Agreement;
 use livecore_kernel::kernel_search::Found;
 use livecore_kernel::{KernelSearch, Pair, PairError, Tried};
+use livecore_livedump::publish::free;
 use livecore_minidump::dump::Warning;
 use livecore_minidump::{AnyDump, KernelElf, OpenOptions};
 
@@ -21,6 +22,7 @@ use crate::env::Env;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::text::Short;
 use livecore_serve::command;
 
 /// How to open a dump.
@@ -118,6 +120,50 @@ pub fn warn_of_loss(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> R
     Ok(())
 }
 
+/// Decodes a single stream without an index as far as the dump reaches, with a bar: what needs a kernel
+/// reads pages in any order. Names the temporary file, and fails if the space is not enough for about
+/// the size of the dump. Does not read the checksum at the end of the stream.
+fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
+    const STEP: u64 = 1 << 20;
+    let stream = dump.envelope().stream();
+    // Frames with known sizes need no index.
+    if stream.kind() != StreamKind::Foreign || stream.frames().is_some() {
+        return Ok(());
+    }
+    let (directory, needed) = (&session.env.spool_dir, dump.envelope().file_len());
+    session.voice.say(format_args!(
+        "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
+         `livecore convert IN OUT` once to avoid this",
+        path.display(),
+        directory.display(),
+        Short(needed)
+    ));
+    let free = free::available(directory)?;
+    if free < needed {
+        let what = format_args!(
+            "not enough space in {}: {} available, {} needed",
+            directory.display(),
+            Short(free),
+            Short(needed)
+        );
+        let next = "set TMPDIR to a directory with more space";
+        return Err(Failure::could_not(what).about(path).next(next));
+    }
+    let (content, end) = (stream.content(), dump.end());
+    let bar = session.bar("decode", false, Some(end));
+    for at in (0..end).step_by(STEP as usize) {
+        if bar.cancelled() {
+            return Err(livecore_compress::Error::Cancelled.into());
+        }
+        // Whoever needs this part of the stream reports what is wrong with it.
+        if !content.read_at(&mut [0], at).is_ok_and(|got| got > 0) {
+            break;
+        }
+        bar.advance(STEP.min(end - at), 0);
+    }
+    Ok(())
+}
+
 /// Arguments that select the kernel.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
@@ -175,6 +221,7 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Option<Pair>, Failure> {
+        decode_ahead(dump, name, session)?;
         match self.named(&session.env).map(Path::to_owned) {
             Some(path) => self.pair(&path, dump, name, session).map(Some),
             None => {
@@ -195,6 +242,7 @@ impl KernelArgs {
         name: &Path,
         session: &mut Session<'_>,
     ) -> Result<Pair, Failure> {
+        decode_ahead(dump, name, session)?;
         if let Some(path) = self.named(&session.env).map(Path::to_owned) {
             return self.pair(&path, dump, name, session);
         }

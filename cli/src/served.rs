@@ -4,16 +4,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use livecore_compress::StreamKind;
 use livecore_defs::text::printable;
-use livecore_livedump::publish::free;
 use livecore_minidump::{AnyDump, KernelElf};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
-use crate::text::Short;
 use livecore_serve::{Depth, ServeError, Served};
 use livecore_verify::render::{self, Format, Style};
 
@@ -31,7 +28,6 @@ pub fn open(
     };
     let opened = input::dump(dump, opening, session)?;
     input::print_memory_warnings(&opened, dump, session);
-    check_spool(&opened, dump, session)?;
     let pair = kernel.require(&opened, dump, session)?;
     check(&opened, dump, session)?;
     let elf = Arc::clone(pair.elf());
@@ -55,38 +51,6 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
     {
         let what = "serving the unchecked data before it";
         session.warn(dump, format_args!("{error}; {what}"));
-    }
-    Ok(())
-}
-
-/// Prints where a single stream without an index will be spooled. Fails if the space is not enough
-/// for about the size of the dump.
-fn check_spool(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
-    // Frames with known sizes need no index.
-    if dump.envelope().stream().kind() != StreamKind::Foreign
-        || dump.envelope().stream().frames().is_some()
-    {
-        return Ok(());
-    }
-    let (directory, needed) = (&session.env.spool_dir, dump.envelope().file_len());
-    let free = free::available(directory)?;
-    session.voice.say(format_args!(
-        "{}: single compressed stream: decompressing to a temporary file in {} (up to {}); run \
-         `livecore convert IN OUT` once to avoid this",
-        path.display(),
-        directory.display(),
-        Short(needed)
-    ));
-    if free < needed {
-        let what = format_args!(
-            "not enough space in {}: {} available, {} needed",
-            directory.display(),
-            Short(free),
-            Short(needed)
-        );
-        return Err(Failure::could_not(what)
-            .about(path)
-            .next("set TMPDIR to a directory with more space"));
     }
     Ok(())
 }

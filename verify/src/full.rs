@@ -86,6 +86,13 @@ impl Full {
         self.bytes.get(EI_OSABI) == Some(&ELFOSABI_STANDALONE)
     }
 
+    /// The ELF machine, and the bytes of an address.
+    pub(crate) fn port(&self) -> (ElfMachine, usize) {
+        // The field has 16 bits.
+        let machine = self.head(self.class.e_machine) as u16;
+        (ElfMachine(machine), self.class.word)
+    }
+
     fn number(&self, structure: &[u8], at: Field) -> u64 {
         match self.big {
             true => big(structure, at),

@@ -181,6 +181,11 @@ impl Kdh {
         self.at(self.fields().dumpextent.unwrap_or(DUMPLENGTH).offset)
     }
 
+    /// The location of the version string.
+    pub(crate) fn at_versionstring(&self) -> Location<'static> {
+        self.at(self.fields().versionstring.offset)
+    }
+
     /// The location of the compression byte.
     pub(crate) fn at_compression(&self) -> Location<'static> {
         self.at(self.fields().compression.map_or(0, |f| f.offset))

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use livecore_defs::Architecture;
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
+use livecore_defs::{Architecture, ElfMachine};
 
 use crate::finding::{Location, Region, Sink};
 use crate::input::quoted;
@@ -51,21 +51,73 @@ pub(crate) fn check(
     }
 }
 
+/// Compares the file of `kernel` with a dump whose page tables the verifier does not read: a full dump
+/// of the ELF machine and address size `port`, or a minidump without its sections.
+pub(crate) fn check_file(
+    kernel: &dyn KernelFacts,
+    port: Option<(ElfMachine, usize)>,
+    header: Option<&Kdh>,
+    sink: &mut Sink,
+) {
+    if let Some((number, word)) = port {
+        let place = Location::payload("ELF header", 0);
+        let stated = format!("machine {number}");
+        if !same_machine(kernel, number, &[word], &stated, &place, sink) {
+            return;
+        }
+    }
+    if let Some(header) = header
+        && let Some(symbol) = kernel.symbol("version")
+        && let Some(contents) = kernel.contents(symbol.address, symbol.size.min(256) as usize)
+        && contents.iter().any(|b| *b != 0)
+        && !header.versionstring().is_empty()
+    {
+        let (own, stated) = (line(&contents), line(header.versionstring()));
+        let place = header.at_versionstring();
+        let right = own.starts_with(stated);
+        sink.check(&rules::KRN_VERSION, right, &place, |f| {
+            f.found(quoted(stated)).expected(quoted(own))
+        });
+    }
+    sink.broken(
+        &rules::KRN_COMPARABLE,
+        &Location::dump("page tables"),
+        |f| {
+            f.found("page tables that the verifier does not read: no variable was compared")
+                .expected("a minidump with its sections")
+        },
+    );
+}
+
 /// Checks that the kernel has the dump's architecture.
 fn machine(kernel: &dyn KernelFacts, memory: &Memory<'_>, sink: &mut Sink) -> bool {
     let architecture = memory.header.architecture();
     // Every header's architecture has a row.
     let row = Architecture::named(architecture).unwrap_or_default();
-    let word = if kernel.is_64() { 8 } else { 4 };
-    let right = kernel.machine() == row.machine && row.words.contains(&word);
     let place = Location::payload("minidump header", 0);
-    sink.check(&rules::KRN_MACHINE, right, &place, |f| {
-        let bits = if kernel.is_64() { 64 } else { 32 };
+    let stated = format!("{architecture}, machine {}", row.machine);
+    same_machine(kernel, row.machine, row.words, &stated, &place, sink)
+}
+
+/// Checks that the kernel is for an ELF machine, with addresses of one of `words` bytes; `stated`
+/// names it.
+fn same_machine(
+    kernel: &dyn KernelFacts,
+    number: ElfMachine,
+    words: &[usize],
+    stated: &str,
+    place: &Location<'_>,
+    sink: &mut Sink,
+) -> bool {
+    let word = if kernel.is_64() { 8 } else { 4 };
+    let right = kernel.machine() == number && words.contains(&word);
+    sink.check(&rules::KRN_MACHINE, right, place, |f| {
+        let bits = word * 8;
         f.found(format!(
             "a kernel for machine {}, {bits} bits",
             kernel.machine()
         ))
-        .expected(format!("{architecture}, machine {}", row.machine))
+        .expected(stated)
     })
 }
 

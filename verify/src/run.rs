@@ -268,13 +268,15 @@ impl Run<'_> {
                 info.check(self.facts, len, walked, header.as_ref(), self.sink);
             }
         }
-        if let Some(kernel) = self.options.kernel
-            && walked.complete
-            && let Some(memory) = Memory::new(input, layout, walked, intake, self.options.memory)
-        {
-            let deep = self.options.depth == Depth::Deep;
-            let ring = intake.ring_sum();
-            kernel::check(kernel, &memory, header.as_ref(), ring, deep, self.sink);
+        if let Some(kernel) = self.options.kernel.filter(|_| walked.complete) {
+            match Memory::new(input, layout, walked, intake, self.options.memory) {
+                Some(memory) => {
+                    let deep = self.options.depth == Depth::Deep;
+                    let ring = intake.ring_sum();
+                    kernel::check(kernel, &memory, header.as_ref(), ring, deep, self.sink);
+                }
+                None => kernel::check_file(kernel, intake.port(), header.as_ref(), self.sink),
+            }
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ mod serve;
 mod served;
 mod stops;
 mod stub;
+mod terminal;
 mod threads;
 mod usage;
 mod validators;

@@ -33,9 +33,21 @@ impl ElfMachine {
 }
 
 impl fmt::Display for ElfMachine {
-    /// The number.
+    /// The number, and FreeBSD's name of the port: `62 (amd64)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let name = match *self {
+            Self::EM_386 => "i386",
+            Self::EM_MIPS => "mips",
+            Self::EM_PPC => "powerpc",
+            Self::EM_PPC64 => "powerpc64",
+            Self::EM_ARM => "arm",
+            Self::EM_SPARCV9 => "sparc64",
+            Self::EM_X86_64 => "amd64",
+            Self::EM_AARCH64 => "arm64",
+            Self::EM_RISCV => "riscv",
+            Self(number) => return number.fmt(f),
+        };
+        write!(f, "{} ({name})", self.0)
     }
 }
 

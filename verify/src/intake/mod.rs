@@ -7,7 +7,7 @@
 
 mod mini;
 
-use livecore_defs::foreign;
+use livecore_defs::{ElfMachine, foreign};
 
 use crate::avail::Avail;
 use crate::bits::Bits;
@@ -287,6 +287,14 @@ impl Intake {
     /// What the payload is instead of a dump, if its first bytes show it.
     pub(crate) fn other(&self) -> Option<&str> {
         self.other.as_deref()
+    }
+
+    /// The ELF machine of a full dump, and its bytes of an address.
+    pub(crate) fn port(&self) -> Option<(ElfMachine, usize)> {
+        match &self.kind {
+            Kind::Elf(elf) => Some(elf.full.port()),
+            Kind::Unknown | Kind::Mini => None,
+        }
     }
 
     /// The sum of the message ring's bytes, once it is complete.
