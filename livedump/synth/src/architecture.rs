@@ -36,6 +36,11 @@ pub(crate) struct Row {
     pc_hole: Range<u64>,
     /// Bytes of the largest machine.
     pub(crate) max_size: u64,
+    /// Where the loader puts the kernel, bytes above the start of RAM; `None` if that depends on the
+    /// release.
+    pub(crate) load: Option<u64>,
+    /// Whether kernels with one level of page tables more (`kernel.sv48`) are known.
+    pub(crate) sv48: bool,
     /// Memory below this belongs to no allocator.
     pub(crate) reserved: u64,
     /// Memory below this has no `struct vm_page`.
@@ -57,6 +62,8 @@ const AMD64: Row = Row {
     ram2: 4 * GIB,
     pc_hole: 0xa0000..MIB,
     max_size: 1 << 40,
+    load: Some(2 * MIB),
+    sv48: false,
     reserved: 2 * MIB,
     unpaged: 0x10000,
     msgbuf_in_direct_map: true,
@@ -72,6 +79,8 @@ const AARCH64: Row = Row {
     ram2: 128 * GIB,
     pc_hole: 0..0,
     max_size: 1 << 40,
+    load: Some(8 * MIB),
+    sv48: false,
     reserved: GIB,
     unpaged: GIB,
     msgbuf_in_direct_map: false,
@@ -87,6 +96,8 @@ const RISCV64: Row = Row {
     pc_hole: 0..0,
     // What fits into the direct map.
     max_size: 64 * GIB,
+    load: Some(2 * MIB),
+    sv48: true,
     reserved: 2 * GIB,
     unpaged: 2 * GIB,
     msgbuf_in_direct_map: false,
@@ -96,6 +107,7 @@ const RISCV64: Row = Row {
 const I386: Row = Row {
     name: "i386",
     elf_machine: EM_386,
+    load: None,
     reserved: MIB,
     msgbuf_in_direct_map: false,
     ..AMD64
@@ -109,6 +121,17 @@ impl Architecture {
             Self::Riscv64 => &RISCV64,
             Self::I386 => &I386,
         }
+    }
+
+    /// Those whose row has `property`, for a message: `riscv64`.
+    pub(crate) fn names_with(property: fn(&Row) -> bool) -> String {
+        let all = [Self::Amd64, Self::Aarch64, Self::Riscv64, Self::I386];
+        let rows = all.map(Self::row).into_iter();
+        let names: Vec<_> = rows
+            .filter(|row| property(row))
+            .map(|row| row.name)
+            .collect();
+        names.join(" and ")
     }
 
     /// `MACHINE_ARCH`.

@@ -17,17 +17,17 @@ pub(crate) struct Names {
     /// The first function of the kernel.
     pub(crate) first: &'static str,
     /// What every chain of a user process's thread ends in.
-    syscall: &'static [&'static str],
+    pub(crate) syscall: &'static [&'static str],
     /// A page fault in the kernel, from what handles it to the trap entry.
-    fault: &'static [&'static str],
+    pub(crate) fault: &'static [&'static str],
     /// What leads from there to the panic.
-    fatal: &'static [&'static str],
+    pub(crate) fatal: &'static [&'static str],
     /// How CPUs are stopped: even ones and odd ones.
-    stop: [&'static [&'static str]; 2],
+    pub(crate) stop: [&'static [&'static str]; 2],
     /// What an idle CPU does.
-    idle: &'static [&'static str],
+    pub(crate) idle: &'static [&'static str],
     /// Other functions that a kernel has.
-    others: &'static [&'static str],
+    pub(crate) others: &'static [&'static str],
 }
 
 /// FreeBSD `sys/amd64/amd64/{exception.S,trap.c}`.
@@ -71,100 +71,6 @@ pub(crate) static AMD64_10: Names = Names {
     local: "alltraps",
     syscall: &["amd64_syscall", "Xfast_syscall"],
     ..AMD64
-};
-
-/// FreeBSD `sys/i386/i386/{exception.s,trap.c}`.
-pub(crate) static I386: Names = Names {
-    entries: &["calltrap", "Xapic_isr1", "Xcpustop"],
-    assembly: &[
-        "alltraps",
-        "calltrap",
-        "Xapic_isr1",
-        "Xcpustop",
-        "Xtimerint",
-        "Xint0x80_syscall",
-        "fork_trampoline",
-        "btext",
-    ],
-    local: "Xint0x80_syscall",
-    first: "btext",
-    syscall: &["syscall", "Xint0x80_syscall"],
-    fault: &["trap_pfault", "trap", "calltrap"],
-    fatal: &["trap_fatal"],
-    stop: [
-        &["cpustop_handler", "Xcpustop"],
-        &["cpustop_handler", "ipi_nmi_handler", "trap", "calltrap"],
-    ],
-    idle: &["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"],
-    others: &["Xtimerint", "alltraps", "btext"],
-};
-
-/// FreeBSD `sys/arm64/arm64/{exception.S,trap.c}`.
-pub(crate) static ARM64: Names = Names {
-    entries: &["handle_el1h_sync", "handle_el1h_irq"],
-    assembly: &[
-        "handle_el1h_sync",
-        "handle_el1h_irq",
-        "handle_el0_sync",
-        "fork_trampoline",
-        "_start",
-    ],
-    local: "handle_el1h_irq",
-    first: "_start",
-    syscall: &[
-        "syscallenter",
-        "svc_handler",
-        "do_el0_sync",
-        "handle_el0_sync",
-    ],
-    fault: &["data_abort", "do_el1h_sync", "handle_el1h_sync"],
-    fatal: &[],
-    stop: [
-        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
-        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
-    ],
-    idle: &["cpu_idle", "sched_idletd"],
-    others: &["handle_el0_irq", "_start"],
-};
-
-/// FreeBSD `sys/riscv/riscv/{exception.S,trap.c}`.
-pub(crate) static RISCV: Names = Names {
-    entries: &["cpu_exception_handler_supervisor"],
-    assembly: &[
-        "cpu_exception_handler_supervisor",
-        "cpu_exception_handler_user",
-        "fork_trampoline",
-        "_start",
-    ],
-    local: "cpu_exception_handler",
-    first: "_start",
-    syscall: &[
-        "ecall_handler",
-        "do_trap_user",
-        "cpu_exception_handler_user",
-    ],
-    fault: &[
-        "page_fault_handler",
-        "do_trap_supervisor",
-        "cpu_exception_handler_supervisor",
-    ],
-    fatal: &[],
-    stop: [
-        &[
-            "ipi_stop",
-            "intr_irq_handler",
-            "do_trap_supervisor",
-            "cpu_exception_handler_supervisor",
-        ],
-        &[
-            "ipi_stop",
-            "intr_irq_handler",
-            "do_trap_supervisor",
-            "cpu_exception_handler_supervisor",
-        ],
-    ],
-    idle: &["cpu_idle", "sched_idletd"],
-    others: &["cpu_exception_handler", "_start"],
 };
 
 impl Names {

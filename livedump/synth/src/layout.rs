@@ -269,88 +269,17 @@ impl Layout {
         }
     }
 
-    /// The structures of an arm64 kernel of 14 or later. What it does not share with amd64 is where
-    /// a pcb lies (on the stack), its size, and `struct vm_phys_seg`.
-    pub(crate) fn arm64(release: Release) -> Self {
-        let amd64 = Self::amd64(release);
-        Self {
-            phys_seg: PhysSegLayout {
-                size: 56,
-                first_page: 16,
-                domain: 40,
-            },
-            pcb_size: 0x4b0,
-            ..Self::riscv(release).with_thread(amd64.thread)
-        }
-    }
-
-    /// The structures of a riscv kernel of 14 or later.
-    pub(crate) fn riscv(release: Release) -> Self {
+    /// The structures of a 64-bit kernel of 14 or later, but amd64's: a thread's pcb lies on its stack.
+    pub(crate) fn pcb_on_stack(release: Release) -> Self {
         let amd64 = Self::amd64(release);
         Self {
             physseg_max: 64,
             dump_avail: 130,
-            pcb_size: 0x190,
-            ..amd64.with_thread(amd64.thread)
-        }
-    }
-
-    /// The structures of an i386 kernel that a dump is made by. There are no modules. What a kernel
-    /// exports has amd64's offsets. `struct vm_page` is computed from its field list.
-    pub(crate) fn i386(release: Release, pae: bool) -> Self {
-        let old = release.is_old();
-        // 12.1 without PAE: physical addresses of 32 bits.
-        let narrow = old && !pae;
-        let (size, phys_addr, flags) = match release {
-            _ if narrow => (68, 28, 54),
-            Release::R10 | Release::R12 => (72, 28, 58),
-            Release::R14 => (68, 28, 62),
-            Release::R15 => (60, 20, 54),
-        };
-        let amd64 = Self::amd64(release);
-        Self {
-            vm_page: VmPageLayout {
-                size,
-                phys_addr,
-                flags,
-                ..amd64.vm_page
-            },
-            phys_seg: PhysSegLayout {
-                size: if narrow {
-                    20
-                } else if old {
-                    28
-                } else {
-                    32
-                },
-                first_page: if narrow { 8 } else { 16 },
-                domain: if narrow {
-                    12
-                } else if old {
-                    20
-                } else {
-                    24
-                },
-            },
-            physseg_max: 17,
-            pcb_size: 192,
-            msgbuf_size: 56,
-            dump_avail: if old { 34 } else { 36 },
-            word: 4,
-            paddr: if narrow { 4 } else { 8 },
-            maxcpu: if release == Release::R10 { 32 } else { 256 },
-            ..amd64
-        }
-    }
-
-    /// With threads whose pcb lies on their stack.
-    fn with_thread(self, thread: ThreadLayout) -> Self {
-        Self {
             thread: ThreadLayout {
                 md_pcb: None,
-                ..thread
+                ..amd64.thread
             },
-            ..self
+            ..amd64
         }
     }
 }

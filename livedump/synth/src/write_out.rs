@@ -36,7 +36,12 @@ struct Layout {
 /// offset is the physical address; `kernel`, an ELF file; `machine.json`, the ranges that are RAM.
 /// All are readable by their owner alone. Files of these names are replaced, and what an earlier
 /// machine there remembered ([`RANGES_FILE`]) is removed.
-pub fn write_out(machine: &Machine, dir: &Path) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// [`Error`] if the directory exists, or a file cannot be written.
+pub fn write_out(machine: &Machine, dir: impl AsRef<Path>) -> Result<(), Error> {
+    let dir = dir.as_ref();
     let failed = |name: &str| {
         let path = dir.join(name);
         move |source| Error::Io { path, source }

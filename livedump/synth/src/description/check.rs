@@ -42,8 +42,9 @@ impl Description {
             let expected = "absent but on amd64 with release 15.0 and a kernel of symbols";
             return Err(Error::value("kernel.la57", true, expected));
         }
-        if self.kernel.sv48 && self.architecture != Architecture::Riscv64 {
-            return Err(Error::value("kernel.sv48", true, "absent but on riscv64"));
+        if self.kernel.sv48 && !self.architecture.row().sv48 {
+            let expected = format!("absent but on {}", Architecture::names_with(|row| row.sv48));
+            return Err(Error::value("kernel.sv48", true, expected));
         }
         if self.architecture == Architecture::Amd64 {
             return Ok(());
@@ -80,11 +81,11 @@ impl Description {
             ));
         }
         let most = self.architecture.row().max_size;
-        if self.architecture == Architecture::Riscv64 && self.memory.size.0 > most {
+        if self.memory.size.0 > most {
             return Err(Error::value(
                 "memory.size",
                 format!("{:?}", self.memory.size),
-                format!("at most {most:#x} on riscv64"),
+                format!("at most {most:#x} on {}", self.architecture.name()),
             ));
         }
         Ok(())

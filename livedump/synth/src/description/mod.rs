@@ -78,7 +78,7 @@ pub struct Kernel {
     pub pae: bool,
     /// amd64 of 15.0: whether addresses have 57 bits.
     pub la57: bool,
-    /// riscv64: whether addresses have 48 bits instead of 39.
+    /// Sv48: whether addresses have 48 bits instead of 39.
     pub sv48: bool,
 }
 
@@ -278,6 +278,10 @@ pub struct Description {
 
 impl Description {
     /// Reads a description, and refuses what no machine can be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] with the key and the value that are not valid.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut description: Self = toml::from_str(text).map_err(Box::new)?;
         if description.process.is_empty() {
@@ -302,12 +306,11 @@ impl Description {
     pub fn load(&self) -> u64 {
         match self.kernel.load {
             Some(load) => load.0,
-            None => match self.architecture {
-                Architecture::Amd64 => 2 << 20,
-                Architecture::Aarch64 => self.architecture.row().ram + (8 << 20),
-                Architecture::Riscv64 => self.architecture.row().ram + (2 << 20),
-                Architecture::I386 => i386_link::load(self.release(), self.kernel.pae),
-            },
+            None => {
+                let row = self.architecture.row();
+                let usual = row.load.map(|above| row.ram + above);
+                usual.unwrap_or_else(|| i386_link::load(self.release(), self.kernel.pae))
+            }
         }
     }
 

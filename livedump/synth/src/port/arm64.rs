@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::{self, Names};
-use crate::code::{self, Code};
+use crate::chains::Names;
+use crate::code::{Code, word};
 use crate::description::Description;
 use crate::error::Error;
 use crate::kernel::{Kernel, Variable};
-use crate::layout::{Layout, Release};
+use crate::layout::{Layout, PhysSegLayout, Release};
 use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
 use crate::truth::Prot;
@@ -126,15 +126,24 @@ impl Processor for Arm64 {
     }
 
     fn code(&self) -> &'static Code {
-        &code::ARM64
+        &CODE
     }
 
     fn names(&self, _release: Release) -> &'static Names {
-        &chains::ARM64
+        &NAMES
     }
 
     fn layout(&self, release: Release) -> Layout {
-        Layout::arm64(release)
+        // What it does not share with amd64 is where a pcb lies, its size, and `struct vm_phys_seg`.
+        Layout {
+            phys_seg: PhysSegLayout {
+                size: 56,
+                first_page: 16,
+                domain: 40,
+            },
+            pcb_size: 0x4b0,
+            ..Layout::pcb_on_stack(release)
+        }
     }
 
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
@@ -282,3 +291,49 @@ impl Boot for Arm64 {
         Ok(end)
     }
 }
+
+/// FreeBSD `sys/arm64/arm64/{exception.S,trap.c}`.
+static NAMES: Names = Names {
+    entries: &["handle_el1h_sync", "handle_el1h_irq"],
+    assembly: &[
+        "handle_el1h_sync",
+        "handle_el1h_irq",
+        "handle_el0_sync",
+        "fork_trampoline",
+        "_start",
+    ],
+    local: "handle_el1h_irq",
+    first: "_start",
+    syscall: &[
+        "syscallenter",
+        "svc_handler",
+        "do_el0_sync",
+        "handle_el0_sync",
+    ],
+    fault: &["data_abort", "do_el1h_sync", "handle_el1h_sync"],
+    fatal: &[],
+    stop: [
+        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
+        &["ipi_stop", "intr_irq_handler", "handle_el1h_irq"],
+    ],
+    idle: &["cpu_idle", "sched_idletd"],
+    others: &["handle_el0_irq", "_start"],
+};
+
+/// AArch64: `stp x29, x30, [sp, #-16]!; mov x29, sp`, `bl`, `ldp x29, x30, [sp], #16; ret`.
+static CODE: Code = Code {
+    prologue: &[0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91],
+    epilogue: &[0xfd, 0x7b, 0xc1, 0xa8, 0xc0, 0x03, 0x5f, 0xd6],
+    filler: &[
+        &[0xe0, 0x03, 0x01, 0xaa], // mov x0, x1
+        &[0x00, 0x04, 0x00, 0x91], // add x0, x0, #1
+        &[0x20, 0x00, 0x40, 0xf9], // ldr x0, [x1]
+        &[0x20, 0x00, 0x00, 0xf9], // str x0, [x1]
+        &[0x1f, 0x00, 0x00, 0xf1], // cmp x0, #0
+        &[0x1f, 0x20, 0x03, 0xd5], // nop
+    ],
+    pad: 0,
+    call_len: 4,
+    step: 4,
+    call: |at, target| word(0x9400_0000 | (target.wrapping_sub(at) >> 2) as u32 & 0x03ff_ffff),
+};

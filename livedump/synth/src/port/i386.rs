@@ -11,13 +11,13 @@ use super::amd64::AMD64;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::{self, Names};
-use crate::code::{self, Code};
+use crate::chains::Names;
+use crate::code::Code;
 use crate::description::Description;
 use crate::error::Error;
 use crate::i386_link;
 use crate::kernel::{Kernel, Variable};
-use crate::layout::{Layout, Release};
+use crate::layout::{Layout, PhysSegLayout, Release, VmPageLayout};
 use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
 use crate::truth::Prot;
@@ -153,15 +153,15 @@ impl Processor for I386Form {
     }
 
     fn layout(&self, release: Release) -> Layout {
-        Layout::i386(release, self.pae)
+        layout(release, self.pae)
     }
 
     fn code(&self) -> &'static Code {
-        &code::I386
+        &CODE
     }
 
     fn names(&self, _release: Release) -> &'static Names {
-        &chains::I386
+        &NAMES
     }
 
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
@@ -399,5 +399,101 @@ impl Boot for I386Form {
         builder.set_word("kernel_vm_end", end)?;
         builder.kva = end;
         Ok(end)
+    }
+}
+
+/// FreeBSD `sys/i386/i386/{exception.s,trap.c}`.
+static NAMES: Names = Names {
+    entries: &["calltrap", "Xapic_isr1", "Xcpustop"],
+    assembly: &[
+        "alltraps",
+        "calltrap",
+        "Xapic_isr1",
+        "Xcpustop",
+        "Xtimerint",
+        "Xint0x80_syscall",
+        "fork_trampoline",
+        "btext",
+    ],
+    local: "Xint0x80_syscall",
+    first: "btext",
+    syscall: &["syscall", "Xint0x80_syscall"],
+    fault: &["trap_pfault", "trap", "calltrap"],
+    fatal: &["trap_fatal"],
+    stop: [
+        &["cpustop_handler", "Xcpustop"],
+        &["cpustop_handler", "ipi_nmi_handler", "trap", "calltrap"],
+    ],
+    idle: &["acpi_cpu_c1", "acpi_cpu_idle", "cpu_idle", "sched_idletd"],
+    others: &["Xtimerint", "alltraps", "btext"],
+};
+
+/// 32-bit x86.
+static CODE: Code = Code {
+    prologue: &[0x55, 0x89, 0xe5],
+    epilogue: &[0x5d, 0xc3],
+    filler: &[
+        &[0x8b, 0x45, 0x08],
+        &[0x89, 0x45, 0xf0],
+        &[0x31, 0xc0],
+        &[0x85, 0xc0],
+        &[0x83, 0xfe, 0x01],
+        &[0x01, 0xd8],
+        &[0x0f, 0xb6, 0xc0],
+    ],
+    pad: 0xcc,
+    call_len: 5,
+    step: 1,
+    call: |at, target| {
+        let [a, b, c, d] = (target.wrapping_sub(at + 5) as u32).to_le_bytes();
+        [0xe8, a, b, c, d]
+    },
+};
+
+/// The structures of an i386 kernel that a dump is made by. There are no modules. What a kernel
+/// exports has amd64's offsets. `struct vm_page` is computed from its field list.
+fn layout(release: Release, pae: bool) -> Layout {
+    let old = release.is_old();
+    // 12.1 without PAE: physical addresses of 32 bits.
+    let narrow = old && !pae;
+    let (size, phys_addr, flags) = match release {
+        _ if narrow => (68, 28, 54),
+        Release::R10 | Release::R12 => (72, 28, 58),
+        Release::R14 => (68, 28, 62),
+        Release::R15 => (60, 20, 54),
+    };
+    let amd64 = Layout::amd64(release);
+    Layout {
+        vm_page: VmPageLayout {
+            size,
+            phys_addr,
+            flags,
+            ..amd64.vm_page
+        },
+        phys_seg: PhysSegLayout {
+            size: if narrow {
+                20
+            } else if old {
+                28
+            } else {
+                32
+            },
+            first_page: if narrow { 8 } else { 16 },
+            domain: if narrow {
+                12
+            } else if old {
+                20
+            } else {
+                24
+            },
+        },
+        physseg_max: 17,
+        pcb_size: 192,
+        msgbuf_size: 56,
+        dump_avail: if old { 34 } else { 36 },
+        word: 4,
+        paddr: if narrow { 4 } else { 8 },
+        maxcpu: if release == Release::R10 { 32 } else { 256 },
+        ..amd64
     }
 }

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use crate::boot::Boot;
 use crate::builder::Builder;
-use crate::chains::{self, Names};
-use crate::code::{self, Code};
+use crate::chains::Names;
+use crate::code::{Code, word};
 use crate::description::Description;
 use crate::error::Error;
 use crate::kernel::{Kernel, Variable};
@@ -120,15 +120,18 @@ impl Processor for Riscv {
     }
 
     fn code(&self) -> &'static Code {
-        &code::RISCV
+        &CODE
     }
 
     fn names(&self, _release: Release) -> &'static Names {
-        &chains::RISCV
+        &NAMES
     }
 
     fn layout(&self, release: Release) -> Layout {
-        Layout::riscv(release)
+        Layout {
+            pcb_size: 0x190,
+            ..Layout::pcb_on_stack(release)
+        }
     }
 
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
@@ -293,3 +296,76 @@ impl Boot for Riscv {
         Ok(end)
     }
 }
+
+/// FreeBSD `sys/riscv/riscv/{exception.S,trap.c}`.
+static NAMES: Names = Names {
+    entries: &["cpu_exception_handler_supervisor"],
+    assembly: &[
+        "cpu_exception_handler_supervisor",
+        "cpu_exception_handler_user",
+        "fork_trampoline",
+        "_start",
+    ],
+    local: "cpu_exception_handler",
+    first: "_start",
+    syscall: &[
+        "ecall_handler",
+        "do_trap_user",
+        "cpu_exception_handler_user",
+    ],
+    fault: &[
+        "page_fault_handler",
+        "do_trap_supervisor",
+        "cpu_exception_handler_supervisor",
+    ],
+    fatal: &[],
+    stop: [
+        &[
+            "ipi_stop",
+            "intr_irq_handler",
+            "do_trap_supervisor",
+            "cpu_exception_handler_supervisor",
+        ],
+        &[
+            "ipi_stop",
+            "intr_irq_handler",
+            "do_trap_supervisor",
+            "cpu_exception_handler_supervisor",
+        ],
+    ],
+    idle: &["cpu_idle", "sched_idletd"],
+    others: &["cpu_exception_handler", "_start"],
+};
+
+/// RISC-V without compressed instructions: a frame of 32 bytes with ra and s0 at its top.
+static CODE: Code = Code {
+    prologue: &[
+        0x13, 0x01, 0x01, 0xfe, // addi sp, sp, -32
+        0x23, 0x3c, 0x11, 0x00, // sd ra, 24(sp)
+        0x23, 0x38, 0x81, 0x00, // sd s0, 16(sp)
+        0x13, 0x04, 0x01, 0x02, // addi s0, sp, 32
+    ],
+    epilogue: &[
+        0x83, 0x30, 0x81, 0x01, // ld ra, 24(sp)
+        0x03, 0x34, 0x01, 0x01, // ld s0, 16(sp)
+        0x13, 0x01, 0x01, 0x02, // addi sp, sp, 32
+        0x67, 0x80, 0x00, 0x00, // ret
+    ],
+    filler: &[
+        &[0x13, 0x05, 0x15, 0x00], // addi a0, a0, 1
+        &[0x93, 0x05, 0x05, 0x00], // mv a1, a0
+        &[0x13, 0x00, 0x00, 0x00], // nop
+        &[0x03, 0x35, 0x84, 0xfe], // ld a0, -24(s0)
+        &[0x33, 0x05, 0xb5, 0x00], // add a0, a0, a1
+    ],
+    pad: 0,
+    call_len: 4,
+    step: 4,
+    call: |at, target| {
+        // jal ra: imm[20|10:1|11|19:12].
+        let d = target.wrapping_sub(at) as u32;
+        let imm =
+            (d >> 20 & 1) << 31 | (d >> 1 & 0x3ff) << 21 | (d >> 11 & 1) << 20 | (d & 0xf_f000);
+        word(imm | 1 << 7 | 0x6f)
+    },
+};
