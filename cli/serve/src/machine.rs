@@ -1,11 +1,9 @@
-//! The registers of each processor, with the names and in the order of the debuggers' descriptions.
-//!
-//! GDB manual, appendix "Target Descriptions", "Standard Target Features". DWARF register numbers
-//! are those of each processor's ELF ABI.
+//! Target descriptions: the registers of a processor, with the names and in the order of the
+//! debuggers' features ([`livecore_defs::debuggers`]).
 
 use std::fmt::Write as _;
 
-use livecore_defs::architecture::Debuggers;
+use livecore_defs::debuggers::Debuggers;
 use livecore_defs::{Architecture, ElfMachine};
 
 /// A register.
@@ -40,38 +38,23 @@ const THREAD_FEATURE: &str = "org.freebsd.livecore.thread";
 pub(crate) struct Machine {
     /// Bytes of a pointer.
     pub(crate) word: usize,
-    /// The debuggers' names of the processor.
-    pub(crate) names: Debuggers,
-    /// Builds the registers of its target features.
-    features: Registers,
+    /// Its names and registers in debuggers.
+    pub(crate) names: &'static Debuggers,
 }
-
-/// Builds a list of registers.
-type Registers = fn() -> Vec<Register>;
-
-/// The registers of each processor, by target features.
-const FEATURES: [(ElfMachine, Registers); 4] = [
-    (ElfMachine::EM_X86_64, amd64),
-    (ElfMachine::EM_AARCH64, arm64),
-    (ElfMachine::EM_RISCV, riscv64),
-    (ElfMachine::EM_386, i386),
-];
 
 impl Machine {
     /// The processor with this `e_machine`, if it is supported.
     pub(crate) fn of(elf: ElfMachine) -> Option<Self> {
         let row = Architecture::of_machine(elf)?;
-        let (_, features) = FEATURES.iter().find(|(machine, _)| *machine == elf)?;
         Some(Self {
             word: *row.words.first()?,
             names: row.debuggers?,
-            features: *features,
         })
     }
 
     /// The registers for GDB: those its features require, then [`THREAD_REGISTER`].
     pub(crate) fn gdb_registers(&self) -> Vec<Register> {
-        let mut list = (self.features)();
+        let mut list = features(self.names);
         list.push(self.thread_register());
         list
     }
@@ -82,7 +65,7 @@ impl Machine {
     pub(crate) fn lldb_registers(&self) -> Vec<Register> {
         let mut list = vec![self.thread_register()];
         let whole = |r: &Register| r.bits == self.word as u32 * 8 || r.name == "eflags";
-        list.extend((self.features)().into_iter().filter(whole));
+        list.extend(features(self.names).into_iter().filter(whole));
         list
     }
 
@@ -142,129 +125,36 @@ impl Machine {
     }
 }
 
-/// The registers of one feature, from a list of names.
-fn list(feature: &'static str, bits: u32, names: &str) -> Vec<Register> {
-    names
-        .split_whitespace()
-        .map(|name| Register {
+/// The registers of a processor's features, with DWARF numbers and roles.
+fn features(names: &'static Debuggers) -> Vec<Register> {
+    let mut list = Vec::new();
+    for feature in names.features {
+        let registers = feature.registers.split_whitespace();
+        list.extend(registers.map(|name| Register {
             name: name.into(),
-            bits,
-            kind: if bits == 32 { "int" } else { "int64" },
+            bits: feature.bits,
+            kind: match feature.bits {
+                32 => "int",
+                80 => "i387_ext",
+                _ => "int64",
+            },
             dwarf: None,
             generic: None,
-            feature,
-        })
-        .collect()
-}
-
-/// Sets the type and the generic name of registers.
-fn roles(list: &mut [Register], roles: &[(&str, &'static str, &'static str)]) {
-    for (name, generic, kind) in roles {
+            feature: feature.name,
+        }));
+    }
+    for (number, name) in (0..).zip(names.dwarf.split_whitespace()) {
+        for register in list.iter_mut().filter(|r| r.name == name) {
+            register.dwarf = Some(number);
+        }
+    }
+    for (name, generic, kind) in names.roles {
         for register in list.iter_mut().filter(|r| r.name == *name) {
             register.generic = Some(generic);
             register.kind = kind;
         }
     }
-}
-
-/// Sets DWARF numbers from `first` on, in the order of `names`.
-fn dwarf(list: &mut [Register], first: u32, names: &str) {
-    for (number, name) in (first..).zip(names.split_whitespace()) {
-        for register in list.iter_mut().filter(|r| r.name == name) {
-            register.dwarf = Some(number);
-        }
-    }
-}
-
-fn x87(feature: &'static str) -> Vec<Register> {
-    let mut found = list(feature, 80, "st0 st1 st2 st3 st4 st5 st6 st7");
-    for register in &mut found {
-        register.kind = "i387_ext";
-    }
-    let control = "fctrl fstat ftag fiseg fioff foseg fooff fop";
-    found.extend(list(feature, 32, control));
-    found
-}
-
-fn amd64() -> Vec<Register> {
-    const CORE: &str = "org.gnu.gdb.i386.core";
-    let general = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip";
-    let mut found = list(CORE, 64, general);
-    found.extend(list(CORE, 32, "eflags cs ss ds es fs gs"));
-    found.extend(x87(CORE));
-    found.extend(list("org.gnu.gdb.i386.segments", 64, "fs_base gs_base"));
-    dwarf(
-        &mut found,
-        0,
-        "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip",
-    );
-    roles(
-        &mut found,
-        &[
-            ("rip", "pc", "code_ptr"),
-            ("rsp", "sp", "data_ptr"),
-            ("rbp", "fp", "data_ptr"),
-            ("eflags", "flags", "int"),
-        ],
-    );
-    found
-}
-
-fn i386() -> Vec<Register> {
-    const CORE: &str = "org.gnu.gdb.i386.core";
-    let mut found = list(
-        CORE,
-        32,
-        "eax ecx edx ebx esp ebp esi edi eip eflags cs ss ds es fs gs",
-    );
-    found.extend(x87(CORE));
-    dwarf(&mut found, 0, "eax ecx edx ebx esp ebp esi edi eip");
-    roles(
-        &mut found,
-        &[
-            ("eip", "pc", "code_ptr"),
-            ("esp", "sp", "data_ptr"),
-            ("ebp", "fp", "data_ptr"),
-            ("eflags", "flags", "int"),
-        ],
-    );
-    found
-}
-
-fn arm64() -> Vec<Register> {
-    const CORE: &str = "org.gnu.gdb.aarch64.core";
-    let names: Vec<_> = (0..31).map(|n| format!("x{n}")).collect();
-    let names = names.join(" ") + " sp pc";
-    let mut found = list(CORE, 64, &names);
-    found.extend(list(CORE, 32, "cpsr"));
-    dwarf(&mut found, 0, &names);
-    roles(
-        &mut found,
-        &[
-            ("pc", "pc", "code_ptr"),
-            ("sp", "sp", "data_ptr"),
-            ("x29", "fp", "int64"),
-            ("x30", "ra", "int64"),
-        ],
-    );
-    found
-}
-
-fn riscv64() -> Vec<Register> {
-    let names = "zero ra sp gp tp t0 t1 t2 fp s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 \
-                 s10 s11 t3 t4 t5 t6 pc";
-    let mut found = list("org.gnu.gdb.riscv.cpu", 64, names);
-    dwarf(&mut found[..32], 0, names);
-    roles(
-        &mut found,
-        &[
-            ("pc", "pc", "code_ptr"),
-            ("sp", "sp", "data_ptr"),
-            ("fp", "fp", "data_ptr"),
-            ("ra", "ra", "code_ptr"),
-        ],
-    );
-    found
+    list
 }
 
 #[cfg(test)]
@@ -274,7 +164,10 @@ mod tests {
     /// Debuggers number a processor's registers by their position in its features.
     #[test]
     fn descriptions_have_no_abi_and_number_every_register() {
-        for machine in FEATURES.iter().filter_map(|(elf, _)| Machine::of(*elf)) {
+        let served = Architecture::ALL
+            .into_iter()
+            .filter_map(|row| Machine::of(row.machine));
+        for machine in served {
             for registers in [machine.gdb_registers(), machine.lldb_registers()] {
                 let xml = machine.description(&registers);
                 assert!(!xml.contains("osabi"), "{xml}");

@@ -9,7 +9,8 @@
 //! | 2       | the page map has one PDE per 2 MiB; same header               |
 //! | 3       | adds `dumpavailsize`; the bitmap indexes those ranges         |
 
-use crate::architecture::{Chain, Debuggers, FrameCode, machine_arch};
+use crate::architecture::{Chain, FrameCode, machine_arch};
+use crate::debuggers::{Debuggers, Feature, X86_CORE, X87, X87_CONTROL};
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::paging::{
@@ -273,6 +274,38 @@ const ENTRIES: &[Entry] = &[
     entries("X", Cause::Interrupt),
 ];
 
+/// The registers and names of amd64 in debuggers.
+pub static DEBUGGERS: Debuggers = Debuggers {
+    gdb: "i386:x86-64",
+    triple: "x86_64-unknown-freebsd",
+    features: &[
+        Feature {
+            name: X86_CORE,
+            bits: 64,
+            registers: "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip",
+        },
+        Feature {
+            name: X86_CORE,
+            bits: 32,
+            registers: "eflags cs ss ds es fs gs",
+        },
+        X87,
+        X87_CONTROL,
+        Feature {
+            name: "org.gnu.gdb.i386.segments",
+            bits: 64,
+            registers: "fs_base gs_base",
+        },
+    ],
+    dwarf: "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip",
+    roles: &[
+        ("rip", "pc", "code_ptr"),
+        ("rsp", "sp", "data_ptr"),
+        ("rbp", "fp", "data_ptr"),
+        ("eflags", "flags", "int"),
+    ],
+};
+
 /// The definitions of amd64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "amd64",
@@ -327,8 +360,5 @@ pub static ARCHITECTURE: Architecture = Architecture {
     time_t: 8,
     ram_at_zero: true,
     memory_ranges: true,
-    debuggers: Some(Debuggers {
-        gdb: "i386:x86-64",
-        triple: "x86_64-unknown-freebsd",
-    }),
+    debuggers: Some(&DEBUGGERS),
 };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::debuggers::Debuggers;
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::order::ByteOrder;
@@ -81,8 +82,8 @@ pub struct Architecture {
     pub ram_at_zero: bool,
     /// Whether mem(4) supports memory ranges (`MEMRANGE_GET`).
     pub memory_ranges: bool,
-    /// Debuggers' names for the architecture.
-    pub debuggers: Option<Debuggers>,
+    /// Its names and registers in debuggers.
+    pub debuggers: Option<&'static Debuggers>,
 }
 
 /// A value of `MACHINE_ARCH`.
@@ -129,15 +130,6 @@ pub struct FrameCode {
     pub set: &'static [u8],
     /// The return instruction, after the frame is popped.
     pub leave: &'static [u8],
-}
-
-/// Debuggers' names for an architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Debuggers {
-    /// GDB's name.
-    pub gdb: &'static str,
-    /// LLVM's triple.
-    pub triple: &'static str,
 }
 
 impl Architecture {

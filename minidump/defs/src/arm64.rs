@@ -9,7 +9,8 @@
 //! | 2       | adds `dumpavailsize`; the bitmap indexes those ranges                |
 //! | 3       | adds `flags`, where version 2 has zero padding: pages may be 16 KiB  |
 
-use crate::architecture::{Chain, Debuggers, machine_arch};
+use crate::architecture::{Chain, machine_arch};
+use crate::debuggers::{Debuggers, Feature};
 use crate::elf::ElfMachine;
 use crate::minidump::HeaderFields;
 use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, level, none_of, rule};
@@ -328,6 +329,33 @@ const ENTRIES: &[Entry] = &[
     entry("handle_empty_exception", Cause::Trap),
 ];
 
+/// The registers and names of arm64 in debuggers.
+pub static DEBUGGERS: Debuggers = Debuggers {
+    gdb: "aarch64",
+    triple: "aarch64-unknown-freebsd",
+    features: &[
+        Feature {
+            name: "org.gnu.gdb.aarch64.core",
+            bits: 64,
+            registers: "x0 x1 x2 x3 x4 x5 x6 x7 x8 x9 x10 x11 x12 x13 x14 x15 x16 x17 x18 \
+                        x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 x29 x30 sp pc",
+        },
+        Feature {
+            name: "org.gnu.gdb.aarch64.core",
+            bits: 32,
+            registers: "cpsr",
+        },
+    ],
+    dwarf: "x0 x1 x2 x3 x4 x5 x6 x7 x8 x9 x10 x11 x12 x13 x14 x15 x16 x17 x18 x19 x20 x21 \
+             x22 x23 x24 x25 x26 x27 x28 x29 x30 sp pc",
+    roles: &[
+        ("pc", "pc", "code_ptr"),
+        ("sp", "sp", "data_ptr"),
+        ("x29", "fp", "int64"),
+        ("x30", "ra", "int64"),
+    ],
+};
+
 /// The definitions of arm64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "arm64",
@@ -395,8 +423,5 @@ pub static ARCHITECTURE: Architecture = Architecture {
     time_t: 8,
     ram_at_zero: false,
     memory_ranges: false,
-    debuggers: Some(Debuggers {
-        gdb: "aarch64",
-        triple: "aarch64-unknown-freebsd",
-    }),
+    debuggers: Some(&DEBUGGERS),
 };

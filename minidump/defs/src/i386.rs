@@ -5,7 +5,8 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
-use crate::architecture::{Chain, Debuggers, FrameCode, machine_arch};
+use crate::architecture::{Chain, FrameCode, machine_arch};
+use crate::debuggers::{Debuggers, Feature, X86_CORE, X87, X87_CONTROL};
 use crate::elf::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{
@@ -205,6 +206,28 @@ const ENTRIES: &[Entry] = &[
     entries("X", Cause::Interrupt),
 ];
 
+/// The registers and names of i386 in debuggers.
+pub static DEBUGGERS: Debuggers = Debuggers {
+    gdb: "i386",
+    triple: "i386-unknown-freebsd",
+    features: &[
+        Feature {
+            name: X86_CORE,
+            bits: 32,
+            registers: "eax ecx edx ebx esp ebp esi edi eip eflags cs ss ds es fs gs",
+        },
+        X87,
+        X87_CONTROL,
+    ],
+    dwarf: "eax ecx edx ebx esp ebp esi edi eip",
+    roles: &[
+        ("eip", "pc", "code_ptr"),
+        ("esp", "sp", "data_ptr"),
+        ("ebp", "fp", "data_ptr"),
+        ("eflags", "flags", "int"),
+    ],
+};
+
 /// The definitions of i386.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "i386",
@@ -256,8 +279,5 @@ pub static ARCHITECTURE: Architecture = Architecture {
     time_t: 4,
     ram_at_zero: true,
     memory_ranges: true,
-    debuggers: Some(Debuggers {
-        gdb: "i386",
-        triple: "i386-unknown-freebsd",
-    }),
+    debuggers: Some(&DEBUGGERS),
 };

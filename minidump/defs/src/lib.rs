@@ -27,6 +27,7 @@ pub mod amd64;
 pub mod architecture;
 pub mod arm;
 pub mod arm64;
+pub mod debuggers;
 pub mod elf;
 mod field;
 pub mod foreign;

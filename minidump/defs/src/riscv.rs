@@ -5,7 +5,8 @@
 //!
 //! Version 2 adds `dumpavailsize`; the bitmap indexes those ranges.
 
-use crate::architecture::{Chain, Debuggers, machine_arch};
+use crate::architecture::{Chain, machine_arch};
+use crate::debuggers::{Debuggers, Feature};
 use crate::elf::ElfMachine;
 use crate::minidump::{HeaderFields, PAGE_SIZE};
 use crate::paging::{Direct, Frame, Geometry, Means, Rule, Section, When, any_of, level, rule};
@@ -297,7 +298,27 @@ const SCAUSE_ECALL_USER: u64 = 8;
 
 const ENTRIES: &[Entry] = &[entries("cpu_exception_handler", Cause::Trap)];
 
-/// The definitions of riscv.
+/// The registers and names of riscv64 in debuggers.
+pub static DEBUGGERS: Debuggers = Debuggers {
+    gdb: "riscv:rv64",
+    triple: "riscv64-unknown-freebsd",
+    features: &[Feature {
+        name: "org.gnu.gdb.riscv.cpu",
+        bits: 64,
+        registers: "zero ra sp gp tp t0 t1 t2 fp s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 \
+                        s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6 pc",
+    }],
+    dwarf: "zero ra sp gp tp t0 t1 t2 fp s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 \
+             s9 s10 s11 t3 t4 t5 t6",
+    roles: &[
+        ("pc", "pc", "code_ptr"),
+        ("sp", "sp", "data_ptr"),
+        ("fp", "fp", "data_ptr"),
+        ("ra", "ra", "code_ptr"),
+    ],
+};
+
+/// The definitions of riscv64.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "riscv",
     machine: ElfMachine::EM_RISCV,
@@ -358,8 +379,5 @@ pub static ARCHITECTURE: Architecture = Architecture {
     time_t: 8,
     ram_at_zero: false,
     memory_ranges: false,
-    debuggers: Some(Debuggers {
-        gdb: "riscv:rv64",
-        triple: "riscv64-unknown-freebsd",
-    }),
+    debuggers: Some(&DEBUGGERS),
 };
