@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use livecore_minidump::{KernelElf, KernelMemory, VirtAddr};
+use livecore_minidump::{Address, KernelElf, KernelMemory, VirtAddr};
 
 use super::AddressSpace;
 use crate::mem4::{Extracted, MemError};
 use crate::sys::memrange::MeState;
 use livecore_defs::pmap::PmapFields;
+use livecore_kernel::KernelError;
 use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::mmu::{Entry, MachineView, Paging, Root};
@@ -59,6 +60,10 @@ impl Process {
     /// `allproc` and the integers that the kernel exports lead to its `struct proc`. From there on
     /// nothing is exported: the way to its tables is known by the end of it, a `struct pmap` inside
     /// of what some pointer of the process points at, whose two words for the root agree.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::NoSuchProcess`], or [`MemError::Io`] if the list of processes cannot be read.
     pub fn find(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Self, MemError> {
         let paging = machine.located.paging;
         let (fields, end) = (machine.arch.pmap, paging.geometry().user_end);
@@ -86,62 +91,40 @@ impl Process {
 
 /// The address of `struct proc` of `pid`, by `allproc`.
 fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, MemError> {
-    let symbol = |name: &'static str| {
-        elf.symbol(name)
-            .map(|symbol| symbol.value)
-            .ok_or_else(|| MemError::Io {
-                doing: "read the process list",
-                source: std::io::Error::other(format!("the kernel file has no symbol {name}")),
-            })
-    };
-    let broken = |error: livecore_minidump::ReadError| MemError::Io {
+    let kernel = machine.kernel(elf);
+    let broken = |error: KernelError| MemError::Io {
         doing: "read the process list",
-        source: std::io::Error::other(error),
+        source: match error {
+            KernelError::Unreadable { source, .. } => std::io::Error::other(source),
+            other => std::io::Error::other(other),
+        },
     };
-    let u32_at = |at: u64| {
-        let mut bytes = [0; 4];
-        machine
-            .view
-            .read_virt(VirtAddr(at), &mut bytes)
-            .map(|()| u32::from_le_bytes(bytes))
-            .map_err(broken)
-    };
-    let u64_at = |at: u64| {
-        let mut bytes = [0; 8];
-        machine
-            .view
-            .read_virt(VirtAddr(at), &mut bytes)
-            .map(|()| u64::from_le_bytes(bytes))
-            .map_err(broken)
-    };
-    let next = u64::from(u32_at(symbol("proc_off_p_list")?)?);
-    let id = u64::from(u32_at(symbol("proc_off_p_pid")?)?);
-    let mut at = u64_at(symbol("allproc")?)?;
+    let variable = |name, len| kernel.variable(name, len).map_err(broken);
+    let next = variable("proc_off_p_list", 4)?;
+    let id = variable("proc_off_p_pid", 4)?;
+    let mut at = variable("allproc", 8)?;
     for _ in 0..PROCESSES {
         if at == 0 {
             break;
         }
-        if u32_at(at.wrapping_add(id))? == pid {
+        let field = |offset, len| kernel.uint_at("allproc", at.wrapping_add(offset), len);
+        if field(id, 4).map_err(broken)? == u64::from(pid) {
             return Ok(Some(at));
         }
-        at = u64_at(at.wrapping_add(next))?;
+        at = field(next, 8).map_err(broken)?;
     }
     Ok(None)
 }
 
 /// The words of `len` bytes at `at`, as far as they are mapped.
 fn words(machine: &Machine, at: u64, len: usize) -> Vec<u64> {
-    let mut words = Vec::new();
-    for offset in (0..len as u64).step_by(64) {
-        let mut bytes = [0; 64];
-        let here = VirtAddr(at.wrapping_add(offset));
-        if machine.view.read_virt(here, &mut bytes).is_err() {
-            break;
-        }
-        let (eights, _) = bytes.as_chunks::<8>();
-        words.extend(eights.iter().map(|eight| u64::from_le_bytes(*eight)));
-    }
-    words
+    let mut bytes = vec![0; len];
+    let (got, _) = machine
+        .view
+        .read_part(Address::Virt(VirtAddr(at)), &mut bytes);
+    let (eights, _) = bytes[..got].as_chunks::<8>();
+    let words = eights.iter().map(|eight| u64::from_le_bytes(*eight));
+    words.collect()
 }
 
 /// The root of the `struct pmap` inside of `vmspace`, unless it is the kernel's own.

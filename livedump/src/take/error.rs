@@ -1,5 +1,6 @@
 //! Why no dump could be taken.
 
+use livecore_kernel::KernelError;
 use livecore_kernel::locate::LocateError;
 use livecore_minidump::ReadError;
 
@@ -92,5 +93,11 @@ impl From<QmpError> for TakeError {
             QmpError::Cancelled => Self::Cancelled,
             error => Self::Qmp(error),
         }
+    }
+}
+
+impl From<KernelError> for TakeError {
+    fn from(error: KernelError) -> Self {
+        Self::Locate(error.into())
     }
 }

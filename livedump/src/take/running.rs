@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64;
-use livecore_kernel::locate::{LocateError, Located, Machine, Variables, port_of};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::{LocateError, Located, Machine, port_of};
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{
     Address, KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError, VirtAddr,
@@ -21,11 +22,19 @@ use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
 
 /// The file of the kernel that runs: `kern.bootfile`.
+///
+/// # Errors
+///
+/// The system's error: [`io::ErrorKind::Unsupported`] anywhere but on FreeBSD.
 pub fn bootfile() -> io::Result<String> {
     sysctl::string("kern.bootfile")
 }
 
 /// The machine behind `device`, whose kernel is `elf`.
+///
+/// # Errors
+///
+/// [`TakeError`] if it is not an amd64 kernel, another one runs than `elf`, or its memory cannot be read.
 pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, TakeError> {
     let arch = port_of(elf)?.arch();
     if *arch != amd64::ARCHITECTURE {
@@ -35,21 +44,21 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
     }
     check_kernel(&*device, elf)?;
     let kmem = Kmem(&*device);
-    let variables = Variables { elf, memory: &kmem };
-    let root = variables.u64("KPML4phys")?;
+    let kernel = &Kernel::new(&kmem, elf);
+    let root = kernel.variable("KPML4phys", 8)?;
     let kernphys = match elf.symbol("kernphys") {
         Some(symbol) if !symbol.absolute && symbol.value >= amd64::KERNSTART => {
-            variables.u64("kernphys")?
+            kernel.variable("kernphys", 8)?
         }
         _ => amd64::KERNPHYS_USUAL,
     };
-    let (avail, _) = dump_avail(variables, u64::MAX, &[8], amd64::PAGE_SIZE)?;
+    let (avail, _) = dump_avail(kernel, u64::MAX, &[8], amd64::PAGE_SIZE)?;
     let ranges = avail.segments().iter().map(|segment| {
         let start = segment.start.next_multiple_of(amd64::PAGE_SIZE);
         start..segment.end - segment.end % amd64::PAGE_SIZE
     });
     let memory = DevMem {
-        device,
+        device: Arc::clone(&device),
         ranges: ranges.filter(|range| !range.is_empty()).collect(),
     };
     let located = Located {
@@ -68,10 +77,11 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
 /// [`LocateError::NoKernel`] if they differ, [`LocateError::NoSymbol`] without that symbol.
 pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), LocateError> {
     let kmem = Kmem(device);
-    let variables = Variables { elf, memory: &kmem };
     let symbol = elf
         .symbol("version")
-        .ok_or(LocateError::NoSymbol { name: "version" })?;
+        .ok_or(LocateError::NoSymbol {
+            name: "version".into(),
+        })?;
     let len = match symbol.size {
         1..=512 => symbol.size as usize,
         _ => 64,
@@ -84,7 +94,7 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         return Ok(());
     };
     let mut there = vec![0; len];
-    variables.bytes("version", symbol.value, &mut there)?;
+    Kernel::new(&kmem, elf).bytes_at("version", symbol.value, &mut there)?;
     if there == own.bytes {
         return Ok(());
     }

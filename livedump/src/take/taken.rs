@@ -97,6 +97,11 @@ impl Taken {
     /// the thread on CPU `chosen` (the image's number of it; by default the one in the kernel's
     /// debugger, else the only one that is not stopped, else the first), `stoppcbs` and `stopped_cpus`
     /// for the others. Memory is not changed; the dump's copies of those pages are.
+    ///
+    /// # Errors
+    ///
+    /// [`TakeError::NoCpu`] if there is no CPU `chosen`, [`TakeError`] if the kernel's variables for
+    /// registers cannot be found or read.
     pub fn put_cpus(
         &mut self,
         elf: &KernelElf,
@@ -123,6 +128,10 @@ impl Taken {
 
     /// Watches memory from now on, and reads it again up to `rounds` times until it no longer
     /// changes: [`crate::torn`]. `progress` hears of bytes read, and may end it.
+    ///
+    /// # Errors
+    ///
+    /// [`TakeError::Cancelled`] if `progress` ends it, [`TakeError::Minidump`] if memory cannot be read.
     pub fn watch(&mut self, rounds: u32, progress: &dyn Progress) -> Result<(), TakeError> {
         let watch =
             Watch::new(self.memory().clone(), &self.plan, rounds, progress).map_err(|e| match e

@@ -14,7 +14,8 @@ const DEBUG: &str = "/usr/lib/debug";
 /// The file with the debug information of the ELF file `path`: by its build-id below
 /// `/usr/lib/debug`, else by its `.gnu_debuglink` beside it, in `.debug`, or below
 /// `/usr/lib/debug`. One of another build is none.
-pub fn debug_file(path: &Path) -> Option<PathBuf> {
+pub fn debug_file(path: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = path.as_ref();
     debug_file_below(path, Path::new(DEBUG))
 }
 

@@ -160,7 +160,7 @@ impl<'a> Kernel<'a> {
         Ok(self.elf.order().uint(&bytes[..len]).unwrap_or(0))
     }
 
-    /// The pointer at `at`.
+    /// The pointer, or the `long`, at `at`.
     ///
     /// # Errors
     ///
@@ -192,6 +192,15 @@ impl<'a> Kernel<'a> {
     /// [`KernelError::NoSymbol`], or [`KernelError::Unreadable`] if the memory is not there.
     pub fn variable(&self, name: &str, len: usize) -> Result<u64, KernelError> {
         self.uint_at(name, self.address(name)?, len)
+    }
+
+    /// The variable `name`, a pointer or a `long`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::NoSymbol`], or [`KernelError::Unreadable`] if the memory is not there.
+    pub fn pointer(&self, name: &str) -> Result<u64, KernelError> {
+        self.pointer_at(name, self.address(name)?)
     }
 
     /// `__FreeBSD_version`, if `osreldate` is there and is one: 10.0 to 99.x.

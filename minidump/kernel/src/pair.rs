@@ -133,7 +133,8 @@ impl Pair {
 /// # Errors
 ///
 /// [`PairError::Open`] and [`PairError::Format`].
-pub fn kernel_file(path: &Path) -> Result<KernelElf, PairError> {
+pub fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
+    let path = path.as_ref();
     let file = File::open(path).map_err(|source| PairError::Open {
         path: path.to_owned(),
         source,

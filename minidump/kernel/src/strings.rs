@@ -1,7 +1,7 @@
 //! Strings in a kernel's memory.
 
 use livecore_defs::pcb::COMM_LEN;
-use livecore_minidump::VirtAddr;
+use livecore_minidump::{Address, VirtAddr};
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
@@ -10,24 +10,23 @@ use crate::kernel::Kernel;
 const NAME_LIMIT: usize = 1024;
 
 impl Kernel<'_> {
+    /// The bytes at `at` up to their NUL, at most `limit`; what cannot be read of them is left out.
+    pub fn c_string_at(&self, at: u64, limit: usize) -> Vec<u8> {
+        let mut text = vec![0; limit];
+        let (got, _) = self
+            .memory()
+            .read_part(Address::Virt(VirtAddr(at)), &mut text);
+        let end = text[..got].iter().position(|b| *b == 0);
+        text.truncate(end.unwrap_or(got));
+        text
+    }
+
     /// The string at `at` up to its NUL; what cannot be read of it is left out.
     pub fn string_at(&self, at: u64) -> String {
-        let mut text = Vec::new();
-        let mut piece = [0; 64];
-        while at != 0 && text.len() < NAME_LIMIT {
-            let here = VirtAddr(at.wrapping_add(text.len() as u64));
-            // Pieces end where pages may.
-            let len = 64 - here.offset_in(64) as usize;
-            if self.memory().read_virt(here, &mut piece[..len]).is_err() {
-                break;
-            }
-            let end = piece[..len].iter().position(|b| *b == 0);
-            text.extend_from_slice(&piece[..end.unwrap_or(len)]);
-            if end.is_some() {
-                break;
-            }
+        match at {
+            0 => String::new(),
+            at => String::from_utf8_lossy(&self.c_string_at(at, NAME_LIMIT)).into_owned(),
         }
-        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// The NUL-terminated text of at most `len` bytes at `at`.

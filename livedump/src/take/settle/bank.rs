@@ -1,4 +1,4 @@
-//! Where the RAM of an arm64 or riscv64 machine begins, of which a raw image is the file, by the
+//! Where the RAM of a machine begins that has none at 0, of which a raw image is the file, by the
 //! kernel's own word.
 //!
 //! RAM begins where the board has it (QEMU's `virt`: 1 GiB, 2 GiB), and the file says nowhere. In the
@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_kernel::locate::{Image as KernelImage, Port, Variables, port_of};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::{Image as KernelImage, Port, port_of};
 use livecore_minidump::{Architecture, KernelElf, PhysAddr, PhysMemory};
 
 use super::linear::{Linear, Version};
@@ -75,9 +76,8 @@ pub(super) fn layout(
 
 /// Where a file of `len` bytes may begin that holds all of the kernel's `dump_avail`.
 fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> + use<> {
-    let variables = Variables { elf, memory: here };
     // No address is too high: what the file has is not known yet.
-    let avail = dump_avail(variables, u64::MAX, &[8], PAGE_SIZE);
+    let avail = dump_avail(&Kernel::new(here, elf), u64::MAX, &[8], PAGE_SIZE);
     let all = avail.ok().and_then(|(avail, _)| {
         let first = avail.segments().first()?.start;
         let lowest = avail.end().saturating_sub(len);

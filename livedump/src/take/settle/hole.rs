@@ -8,7 +8,8 @@
 //! tables.
 
 use livecore_defs::amd64::PAGE_SIZE;
-use livecore_kernel::locate::{Variables, bitmap_follows_dump_avail, port_of};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::{bitmap_follows_dump_avail, port_of};
 use livecore_minidump::{DumpAvail, Error, KernelElf};
 
 use super::linear::{Linear, Version};
@@ -93,11 +94,7 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
         if !version.is_in(&linear) {
             return None;
         }
-        let variables = Variables {
-            elf,
-            memory: &linear,
-        };
-        let found = dump_avail(variables, top, sizes, PAGE_SIZE);
+        let found = dump_avail(&Kernel::new(&linear, elf), top, sizes, PAGE_SIZE);
         found.ok().map(|(avail, _)| avail)
     })
 }

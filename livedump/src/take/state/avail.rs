@@ -1,6 +1,7 @@
 //! A kernel's `dump_avail`: the memory that it may dump.
 
-use livecore_kernel::locate::{LocateError, Variables};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::LocateError;
 use livecore_minidump::DumpAvail;
 
 use crate::take::error::TakeError;
@@ -8,31 +9,38 @@ use crate::take::error::TakeError;
 /// The kernel's `dump_avail`, up to its terminator, and how many bytes its elements have: those of
 /// `paddr_sizes` under which it makes sense. Memory ends at `top`.
 pub(in crate::take) fn dump_avail(
-    variables: Variables<'_>,
+    kernel: &Kernel<'_>,
     top: u64,
     paddr_sizes: &[usize],
     page_size: u64,
 ) -> Result<(DumpAvail, usize), TakeError> {
     let mut first = None;
     for size in paddr_sizes {
-        match dump_avail_of(variables, top, *size, page_size) {
+        match dump_avail_of(kernel, top, *size, page_size) {
             Ok(avail) => return Ok((avail, *size)),
             Err(error) => first = first.or(Some(error)),
         }
     }
-    Err(first.unwrap_or_else(|| LocateError::NoSymbol { name: "dump_avail" }.into()))
+    Err(first.unwrap_or_else(|| {
+        LocateError::NoSymbol {
+            name: "dump_avail".into(),
+        }
+        .into()
+    }))
 }
 
 fn dump_avail_of(
-    variables: Variables<'_>,
+    kernel: &Kernel<'_>,
     top: u64,
     paddr_size: usize,
     page_size: u64,
 ) -> Result<DumpAvail, TakeError> {
-    let symbol = variables
-        .elf
+    let symbol = kernel
+        .elf()
         .symbol("dump_avail")
-        .ok_or(LocateError::NoSymbol { name: "dump_avail" })?;
+        .ok_or(LocateError::NoSymbol {
+            name: "dump_avail".into(),
+        })?;
     // PHYS_AVAIL_COUNT elements; a page is what fits the section.
     let half = paddr_size as u64;
     let room = match symbol.size {
@@ -42,8 +50,8 @@ fn dump_avail_of(
     let mut pairs = Vec::new();
     for index in 0..room / (2 * half) {
         let at = symbol.value.saturating_add(2 * half * index);
-        let start = variables.uint_at("dump_avail", at, paddr_size)?;
-        let end = variables.uint_at("dump_avail", at.saturating_add(half), paddr_size)?;
+        let start = kernel.uint_at("dump_avail", at, paddr_size)?;
+        let end = kernel.uint_at("dump_avail", at.saturating_add(half), paddr_size)?;
         if end == 0 {
             break;
         }

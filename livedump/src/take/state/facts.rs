@@ -1,7 +1,11 @@
 //! What a kernel says of itself: the strings and the time of the kerneldumpheader.
 
-use livecore_kernel::locate::{LocateError, Variables};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::LocateError;
+use livecore_minidump::{Address, VirtAddr};
 
+/// The longest string that is read from a kernel, bytes.
+const STRING_LIMIT: usize = 4096;
 /// `MAXHOSTNAMELEN`, the size of `pr_name` and `pr_hostname`.
 const MAXHOSTNAMELEN: usize = 256;
 /// `MAXPATHLEN`, the size of `pr_path`, which is between the two.
@@ -26,29 +30,21 @@ pub struct Facts {
 
 impl Facts {
     /// Reads them. What is missing is said in `notes`.
-    pub(super) fn read(
-        variables: Variables<'_>,
-        notes: &mut Vec<String>,
-    ) -> Result<Self, LocateError> {
-        let version = variables.find("version");
-        let time = variables.find("time_second");
-        let panic = variables
-            .find("panicstr")
-            .and_then(|at| variables.long_at("panicstr", at).ok())
-            .filter(|at| *at != 0);
-        let osreldate = variables
-            .find("osreldate")
-            .and_then(|at| variables.u32_at("osreldate", at).ok());
+    pub(super) fn read(kernel: &Kernel<'_>, notes: &mut Vec<String>) -> Result<Self, LocateError> {
+        let version = kernel.address("version").ok();
+        let time = kernel.address("time_second").ok();
+        let panic = kernel.pointer("panicstr").ok().filter(|at| *at != 0);
+        let osreldate = kernel.variable("osreldate", 4).ok();
         let facts = Self {
-            hostname: hostname(variables).unwrap_or_default(),
-            version: version.map_or_else(Vec::new, |at| variables.string_at(at)),
-            panic: panic.map_or_else(Vec::new, |at| variables.string_at(at)),
+            hostname: hostname(kernel).unwrap_or_default(),
+            version: version.map_or_else(Vec::new, |at| kernel.c_string_at(at, STRING_LIMIT)),
+            panic: panic.map_or_else(Vec::new, |at| kernel.c_string_at(at, STRING_LIMIT)),
             time: match time {
                 // `time_t` has 32 bits on i386, and 64 elsewhere.
-                Some(at) => variables.long_at("time_second", at)?,
+                Some(at) => kernel.pointer_at("time_second", at)?,
                 None => 0,
             },
-            osreldate: osreldate.unwrap_or(0),
+            osreldate: osreldate.unwrap_or(0) as u32, // four bytes were read
         };
         if facts.hostname.is_empty() {
             notes.push("the host name was not found; the header has none".into());
@@ -65,23 +61,14 @@ impl Facts {
 /// Nothing exports its offset, and it moves between releases. What does not move is what stands
 /// around it (FreeBSD `sys/sys/jail.h`, 8 to 15): `pr_name`, `pr_path` and `pr_hostname` follow
 /// each other, and of `prison0` the first is `0` and the second `/`.
-fn hostname(variables: Variables<'_>) -> Option<Vec<u8>> {
-    let prison0 = variables.find("prison0")?;
+fn hostname(kernel: &Kernel<'_>) -> Option<Vec<u8>> {
+    let prison0 = kernel.address("prison0").ok()?;
     let mut bytes = vec![0; PRISON_SEARCH + 2 * MAXHOSTNAMELEN + MAXPATHLEN];
     // As much as is mapped: the structure may end before the search does.
-    let mut there = 0;
-    while there < bytes.len() {
-        let n = (bytes.len() - there).min(64);
-        let at = prison0.checked_add(there as u64)?;
-        if variables
-            .bytes("prison0", at, &mut bytes[there..there + n])
-            .is_err()
-        {
-            break;
-        }
-        there += n;
-    }
-    bytes.truncate(there);
+    let (got, _) = kernel
+        .memory()
+        .read_part(Address::Virt(VirtAddr(prison0)), &mut bytes);
+    bytes.truncate(got);
     find_hostname(&bytes).map(<[u8]>::to_vec)
 }
 

@@ -49,9 +49,9 @@ impl KernelState {
     /// added.
     pub(super) fn read(machine: &Machine, elf: &KernelElf) -> Result<(Self, Marks), TakeError> {
         let mut notes = Vec::new();
-        let (variables, page_size) = (machine.variables(elf), machine.page_size());
+        let (kernel, page_size) = (&machine.kernel(elf), machine.page_size());
         let port = port::of(machine.arch)?;
-        let facts = Facts::read(variables, &mut notes)?;
+        let facts = Facts::read(kernel, &mut notes)?;
         let follows_avail = bitmap_follows_dump_avail(elf);
         let memory = machine.view.memory();
         let top = match memory.ranges().last() {
@@ -64,20 +64,19 @@ impl KernelState {
         } else {
             port.old_paddr_sizes(machine.located.paging)
         };
-        let (avail, paddr) = avail::dump_avail(variables, top, paddr_sizes, page_size)?;
+        let (avail, paddr) = avail::dump_avail(kernel, top, paddr_sizes, page_size)?;
         let is_partial = memory.is_partial();
-        let marks = page_dump::read(variables, &avail, page_size, is_partial, &mut notes)?;
+        let marks = page_dump::read(kernel, &avail, page_size, is_partial, &mut notes)?;
         let model = Model {
             is_64: elf.is_64(),
             paddr,
         };
         let vm_pages = if port.asks_pages(follows_avail) {
-            VmPages::find(variables, model, facts.osreldate, &marks, &mut notes)
+            VmPages::find(kernel, model, facts.osreldate, &marks, &mut notes)
         } else {
             None
         };
         let (kernel_map, root) = machine.kernel_map(elf)?;
-        let crashdumpmap = variables.find("crashdumpmap");
         let state = Self {
             port,
             avail,
@@ -85,8 +84,8 @@ impl KernelState {
             vm_pages,
             kernel_map,
             root: root.clone(),
-            crashdumpmap: crashdumpmap.and_then(|at| variables.long_at("crashdumpmap", at).ok()),
-            msgbuf: msgbuf::read(variables, page_size, is_partial, &mut notes)?,
+            crashdumpmap: kernel.pointer("crashdumpmap").ok(),
+            msgbuf: msgbuf::read(kernel, page_size, is_partial, &mut notes)?,
             facts,
             notes,
         };

@@ -1,6 +1,7 @@
 //! A kernel's `vm_page_dump`: the pages that it would dump, before the kernel map is added.
 
-use livecore_kernel::locate::{Variables, address, bitmap_follows_dump_avail};
+use livecore_kernel::Kernel;
+use livecore_kernel::locate::bitmap_follows_dump_avail;
 use livecore_minidump::DumpAvail;
 
 use crate::take::error::TakeError;
@@ -12,14 +13,14 @@ const CHUNK: usize = 64 << 10;
 /// Reads it. Of memory that `is_partial`, a part of the bitmap may be missing: then all pages are
 /// dumped that it tells of, and `notes` say so.
 pub(super) fn read(
-    variables: Variables<'_>,
+    kernel: &Kernel<'_>,
     avail: &DumpAvail,
     page: u64,
     is_partial: bool,
     notes: &mut Vec<String>,
 ) -> Result<Marks, TakeError> {
-    let ranges = if bitmap_follows_dump_avail(variables.elf) {
-        let pages = variables.long("vm_page_dump_pages")?;
+    let ranges = if bitmap_follows_dump_avail(kernel.elf()) {
+        let pages = kernel.pointer("vm_page_dump_pages")?;
         if pages != avail.bits() {
             return Err(TakeError::Contradiction {
                 what: "vm_page_dump_pages",
@@ -29,7 +30,7 @@ pub(super) fn read(
         }
         avail.clone()
     } else {
-        let bytes = u64::from(variables.u32("vm_page_dump_size")?);
+        let bytes = kernel.variable("vm_page_dump_size", 4)?;
         let expected = avail.end().div_ceil(page).div_ceil(8);
         if bytes < expected || bytes > expected + page {
             return Err(TakeError::Contradiction {
@@ -41,16 +42,16 @@ pub(super) fn read(
         DumpAvail::from_zero(bytes * 8, page)
     };
     let mut marks = Marks::new(ranges, page)?;
-    let start = variables.long_at("vm_page_dump", address(variables.elf, "vm_page_dump")?)?;
+    let start = kernel.pointer("vm_page_dump")?;
     // Words of 32 bits in little endian are halves of words of 64; the last one may be a half.
-    let word = variables.elf.pointer_size() as u64;
+    let word = kernel.elf().pointer_size() as u64;
     let len = marks.ranges().bits().div_ceil(8 * word) * word;
     let mut chunk = vec![0; CHUNK];
     let mut missing = 0_u64;
     for offset in (0..len).step_by(CHUNK) {
         let n = (len - offset).min(CHUNK as u64) as usize;
         let at = start.saturating_add(offset);
-        let read = variables.bytes("vm_page_dump", at, &mut chunk[..n]);
+        let read = kernel.bytes_at("vm_page_dump", at, &mut chunk[..n]);
         if !is_partial {
             read?;
         } else if read.is_err() {
@@ -58,7 +59,7 @@ pub(super) fn read(
                 .step_by(page as usize)
                 .zip(chunk[..n].chunks_mut(page as usize))
             {
-                if variables.bytes("vm_page_dump", at, part).is_err() {
+                if kernel.bytes_at("vm_page_dump", at, part).is_err() {
                     part.fill(0xff);
                     missing += 1;
                 }

@@ -9,8 +9,8 @@ use std::ops::Range;
 use livecore_defs::vm_page::{
     Model, PG_NODUMP_8, PG_NODUMP_16, VM_PAGES, VM_PHYS_SEGS, VM_PHYSSEG_LIMIT, VmPage, VmPhysSeg,
 };
+use livecore_kernel::Kernel;
 use livecore_kernel::Types;
-use livecore_kernel::locate::Variables;
 use livecore_minidump::{ByteOrder, KernelMemory, VirtAddr};
 
 use crate::take::marks::Marks;
@@ -39,37 +39,33 @@ impl VmPages {
     /// Reads `vm_phys_segs` and finds the layout; `in_use` are the pages of the kernel's bitmap. What is
     /// missing is said in `notes`; without it every page counts as dumpable.
     pub(super) fn find(
-        variables: Variables<'_>,
+        kernel: &Kernel<'_>,
         model: Model,
         osreldate: u32,
         in_use: &Marks,
         notes: &mut Vec<String>,
     ) -> Option<Self> {
-        let array = variables
-            .find("vm_page_array")
-            .and_then(|at| variables.long_at("vm_page_array", at).ok());
+        let array = kernel.pointer("vm_page_array").ok();
         if array.is_none_or(|array| array == 0) {
             notes.push("no vm_page_array: all of dump_avail counts as dumpable".into());
             return None;
         }
         let (Some(segs), Some(count)) = (
-            variables.find("vm_phys_segs"),
-            variables
-                .find("vm_phys_nsegs")
-                .and_then(|at| variables.u32_at("vm_phys_nsegs", at).ok())
-                .filter(|count| *count <= VM_PHYSSEG_LIMIT),
+            kernel.address("vm_phys_segs").ok(),
+            (kernel.variable("vm_phys_nsegs", 4).ok())
+                .filter(|count| *count <= u64::from(VM_PHYSSEG_LIMIT)),
         ) else {
             notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
             return None;
         };
         // What the kernel's own type information says, then what is known of releases.
-        let types = Types::read(variables.elf, &["vm_page", "vm_phys_seg"]);
+        let types = Types::read(kernel.elf(), &["vm_page", "vm_phys_seg"]);
         let of_types = vm_page_of(&types, model);
         let forms = VM_PHYS_SEGS.into_iter();
         let forms = forms.filter(|(of, _)| osreldate != 0 && *of == model);
         let forms = forms.map(|(_, form)| form);
         for form in vm_phys_seg_of(&types, model).into_iter().chain(forms) {
-            let Some(segs) = read_segs(&variables, segs, count, form, model) else {
+            let Some(segs) = read_segs(kernel, segs, count, form, model) else {
                 continue;
             };
             let known = VM_PAGES.iter();
@@ -77,12 +73,12 @@ impl VmPages {
                 .filter(|(since, of, _)| osreldate != 0 && *since <= osreldate && *of == model);
             let mut layouts = of_types.iter().chain(known.map(|(_, _, layout)| layout));
             if let Some(layout) =
-                layouts.find(|layout| fits(variables.memory, &segs, layout, model, in_use))
+                layouts.find(|layout| fits(kernel.memory(), &segs, layout, model, in_use))
             {
                 return Some(Self {
                     segs,
                     layout: *layout,
-                    page_size: variables.memory.page_size(),
+                    page_size: kernel.memory().page_size(),
                 });
             }
         }
@@ -224,18 +220,18 @@ fn fits(
 /// The segments under one layout of the structure, if they make sense: ascending, not empty, of
 /// whole pages, their first page in the kernel's part of the address space.
 fn read_segs(
-    variables: &Variables<'_>,
+    kernel: &Kernel<'_>,
     at: u64,
-    count: u32,
+    count: u64,
     form: VmPhysSeg,
     model: Model,
 ) -> Option<Vec<Seg>> {
     let mut segs = Vec::<Seg>::new();
-    let page = variables.memory.page_size();
-    for index in 0..u64::from(count) {
+    let page = kernel.memory().page_size();
+    for index in 0..count {
         let at = at.checked_add(index * form.size)?;
         let mut bytes = [0; 24];
-        variables.bytes("vm_phys_segs", at, &mut bytes).ok()?;
+        kernel.bytes_at("vm_phys_segs", at, &mut bytes).ok()?;
         let order = ByteOrder::Little;
         let paddr = model.paddr;
         // The fields end within the first 24 bytes.

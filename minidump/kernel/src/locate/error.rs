@@ -2,6 +2,8 @@
 
 use livecore_minidump::ReadError;
 
+use crate::error::KernelError;
+
 /// Why a kernel could not be found in memory, or not be read there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,7 +12,7 @@ pub enum LocateError {
     #[error("the kernel file has no symbol {name}")]
     NoSymbol {
         /// The symbol.
-        name: &'static str,
+        name: String,
     },
     /// Kernels like this one cannot be found.
     #[error("not supported: {what}")]
@@ -46,4 +48,16 @@ pub enum LocateError {
         #[source]
         source: ReadError,
     },
+}
+
+impl From<KernelError> for LocateError {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::NoSymbol(name) => Self::NoSymbol { name },
+            KernelError::Unreadable { what, source, .. } => Self::Memory { what, source },
+            other => Self::Unsupported {
+                what: other.to_string(),
+            },
+        }
+    }
 }

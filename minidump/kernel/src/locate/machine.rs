@@ -10,7 +10,7 @@ use super::error::LocateError;
 use super::image::Located;
 use super::port::{Port, port_of};
 use super::search::locate;
-use super::variables::Variables;
+use crate::kernel::Kernel;
 
 /// A machine whose kernel has been found.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub struct Machine {
     /// The physical address behind the start of the direct map.
     pub dmapphys: u64,
     /// Physical addresses that the kernel would dump, by its `PHYS_IN_DMAP`: amd64 up to
-    /// `dmaplimit`, arm64 and riscv64 `dmap_phys_base` to `dmap_phys_max`; everything where there
+    /// `dmaplimit`, elsewhere `dmap_phys_base` to `dmap_phys_max`; everything where there
     /// is no such limit.
     pub phys_in_dmap: Range<u64>,
     port: &'static dyn Port,
@@ -65,8 +65,7 @@ impl Machine {
         };
         // Good enough for the image, which says how the rest is laid out.
         let view = MachineView::new(memory.clone(), vec![all], page_size);
-        let variables = Variables { elf, memory: &view };
-        let space = port.space(variables, &located)?;
+        let space = port.space(&Kernel::new(&view, elf), &located)?;
         Ok(Self {
             arch: port.arch(),
             located,
@@ -99,7 +98,7 @@ impl Machine {
     ///
     /// [`LocateError`] if the kernel's variables cannot be read, or no kernel map ends there.
     pub fn kernel_map(&self, elf: &KernelElf) -> Result<(Range<u64>, &Root), LocateError> {
-        let (start, end) = (self.kernbase, self.port.kva_end(self.variables(elf))?);
+        let (start, end) = (self.kernbase, self.port.kva_end(&self.kernel(elf))?);
         let limit = self.port.kva_limit();
         match self.view.root_of(start) {
             Some(root) if end <= limit => Ok((start..end, root)),
@@ -111,11 +110,8 @@ impl Machine {
         }
     }
 
-    /// The kernel's variables, read through its own tables.
-    pub fn variables<'a>(&'a self, elf: &'a KernelElf) -> Variables<'a> {
-        Variables {
-            elf,
-            memory: &self.view,
-        }
+    /// The kernel, read through its own tables.
+    pub fn kernel<'a>(&'a self, elf: &'a KernelElf) -> Kernel<'a> {
+        Kernel::new(&self.view, elf)
     }
 }

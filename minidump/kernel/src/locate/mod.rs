@@ -16,8 +16,8 @@ mod image;
 mod machine;
 mod port;
 mod search;
+mod symbols;
 mod text;
-mod variables;
 
 pub use dumped::DumpedMachine;
 pub use error::LocateError;
@@ -25,4 +25,4 @@ pub use identify::{Directories, Findings, VersionString, identify};
 pub use image::{Image, Located};
 pub use machine::Machine;
 pub use port::{Port, Space, port_of};
-pub use variables::{Variables, address, bitmap_follows_dump_avail};
+pub use symbols::bitmap_follows_dump_avail;

@@ -16,8 +16,8 @@ use super::error::LocateError;
 use super::identify::{Findings, survey};
 use super::image::{Image, Located};
 use super::port::Port;
+use super::symbols::address;
 use super::text::Samples;
-use super::variables::address;
 
 /// Finds `elf`'s kernel in `memory`.
 pub(super) fn locate(

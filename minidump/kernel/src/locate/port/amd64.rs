@@ -17,9 +17,10 @@ use livecore_minidump::mmu::{Paging, Root};
 use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, multiples_of_2_mib, root};
+use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{Image, Located};
-use crate::locate::variables::{Variables, bitmap_follows_dump_avail};
+use crate::locate::symbols::bitmap_follows_dump_avail;
 
 /// The port.
 pub(super) struct Amd64;
@@ -80,17 +81,17 @@ impl Port for Amd64 {
         })
     }
 
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
         // `PHYS_IN_DMAP` is asked since 13; before, `dump_avail` alone decided.
-        let dmaplimit = match variables.find("dmaplimit") {
-            Some(at) if bitmap_follows_dump_avail(variables.elf) => {
-                variables.u64_at("dmaplimit", at)?
+        let dmaplimit = match kernel.address("dmaplimit") {
+            Ok(at) if bitmap_follows_dump_avail(kernel.elf()) => {
+                kernel.uint_at("dmaplimit", at, 8)?
             }
             _ => 0,
         };
-        let layout = match variables.find("kva_layout") {
-            Some(at) => KvaLayout::read(variables, at)?,
-            None => KvaLayout {
+        let layout = match kernel.address("kva_layout") {
+            Ok(at) => KvaLayout::read(kernel, at)?,
+            Err(_) => KvaLayout {
                 km_low: VM_MIN_KERNEL_ADDRESS,
                 dmap: DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS,
                 pml5: None,
@@ -120,11 +121,11 @@ impl Port for Amd64 {
         })
     }
 
-    fn kva_end(&self, variables: Variables<'_>) -> Result<u64, LocateError> {
+    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
         // The end of what is mapped at boot, or of what has been since, whichever is further.
-        let nkpt = u64::from(variables.u32("nkpt")?);
+        let nkpt = kernel.variable("nkpt", 4)?;
         let boot = KERNBASE.saturating_add(nkpt * NBPDR);
-        Ok(boot.max(variables.u64("kernel_vm_end")?))
+        Ok(boot.max(kernel.variable("kernel_vm_end", 8)?))
     }
 
     fn kva_limit(&self) -> u64 {
@@ -143,9 +144,9 @@ struct KvaLayout {
 }
 
 impl KvaLayout {
-    fn read(variables: Variables<'_>, at: u64) -> Result<Self, LocateError> {
+    fn read(kernel: &Kernel<'_>, at: u64) -> Result<Self, LocateError> {
         let mut bytes = [0; 56];
-        variables.bytes("kva_layout", at, &mut bytes)?;
+        kernel.bytes_at("kva_layout", at, &mut bytes)?;
         let (words, _) = bytes.as_chunks::<8>();
         let word = |index: usize| u64::from_le_bytes(words[index]);
         let dmap = word(2)..word(3);
@@ -154,7 +155,7 @@ impl KvaLayout {
             km_low: word(6),
             dmap,
             pml5: if la57 {
-                Some(variables.u64("KPML5phys")?)
+                Some(kernel.variable("KPML5phys", 8)?)
             } else {
                 None
             },

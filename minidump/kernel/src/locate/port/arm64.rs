@@ -13,9 +13,10 @@ use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, DumpAvail, KernelElf, PhysMemory};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{Image, Located};
-use crate::locate::variables::Variables;
+use crate::locate::symbols::bitmap_follows_dump_avail;
 
 /// The port.
 pub(super) struct Arm64;
@@ -67,14 +68,14 @@ impl Port for Arm64 {
         })
     }
 
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
-        let old = variables.find("vm_page_dump_pages").is_none();
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+        let old = !bitmap_follows_dump_avail(kernel.elf());
         let first = if old {
             DMAP_MIN_ADDRESS_12
         } else {
             DMAP_MIN_ADDRESS
         };
-        let dmap = direct_map(variables, first..DMAP_MAX_ADDRESS)?;
+        let dmap = direct_map(kernel, first..DMAP_MAX_ADDRESS)?;
         Ok(Space {
             kernbase: VM_MIN_KERNEL_ADDRESS,
             dmap: dmap.addresses,

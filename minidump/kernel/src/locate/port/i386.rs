@@ -8,9 +8,10 @@ use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, root};
+use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{Image, Located};
-use crate::locate::variables::{Variables, address};
+use crate::locate::symbols::address;
 
 /// The port.
 pub(super) struct I386;
@@ -72,9 +73,9 @@ impl Port for I386 {
         })
     }
 
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
         // A number, which the assembler gives a name (`KERNBASE`).
-        let kernbase = address(variables.elf, "kernbase")?;
+        let kernbase = address(kernel.elf(), "kernbase")?;
         let step = located.paging.geometry().directory().span();
         if kernbase > u64::from(u32::MAX) || !kernbase.is_multiple_of(step) {
             return Err(LocateError::Contradiction {

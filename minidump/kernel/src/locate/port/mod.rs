@@ -20,7 +20,7 @@ use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::error::LocateError;
 use super::image::{Image, Located};
-use super::variables::Variables;
+use crate::kernel::Kernel;
 
 /// How kernels of an architecture are found in memory.
 pub trait Port: Sync {
@@ -53,15 +53,15 @@ pub trait Port: Sync {
     /// # Errors
     ///
     /// [`LocateError`] if a variable cannot be read, or contradicts the others.
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError>;
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError>;
 
     /// The end of the kernel addresses that a dump describes.
     ///
     /// # Errors
     ///
     /// [`LocateError`] if a variable cannot be read.
-    fn kva_end(&self, variables: Variables<'_>) -> Result<u64, LocateError> {
-        variables.long("kernel_vm_end")
+    fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
+        Ok(kernel.pointer("kernel_vm_end")?)
     }
 
     /// The end of what [`Port::kva_end`] may be.
@@ -109,14 +109,14 @@ pub fn port_of(elf: &KernelElf) -> Result<&'static dyn Port, LocateError> {
 ///
 /// Where it begins is a constant of the release (`DMAP_MIN_ADDRESS`), which `dmap_max_addr`, the
 /// address of `dmap_phys_max`, gives away.
-fn direct_map(variables: Variables<'_>, usual: Range<u64>) -> Result<DirectMap, LocateError> {
-    let physical = variables.u64("dmap_phys_base")?..variables.u64("dmap_phys_max")?;
-    let start = match variables.find("dmap_max_addr") {
-        Some(at) => {
-            let end = variables.u64_at("dmap_max_addr", at)?;
+fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, LocateError> {
+    let physical = kernel.variable("dmap_phys_base", 8)?..kernel.variable("dmap_phys_max", 8)?;
+    let start = match kernel.address("dmap_max_addr") {
+        Ok(at) => {
+            let end = kernel.uint_at("dmap_max_addr", at, 8)?;
             end.checked_sub(physical.end.wrapping_sub(physical.start))
         }
-        None => Some(usual.start),
+        Err(_) => Some(usual.start),
     };
     match start {
         Some(start)

@@ -11,9 +11,9 @@ use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, KernelElf, PhysMemory};
 
 use super::{Port, Space, direct_map, multiples_of_2_mib, root};
+use crate::kernel::Kernel;
 use crate::locate::error::LocateError;
 use crate::locate::image::{Image, Located};
-use crate::locate::variables::Variables;
 
 /// The port.
 pub(super) struct Riscv64;
@@ -61,8 +61,8 @@ impl Port for Riscv64 {
         })
     }
 
-    fn space(&self, variables: Variables<'_>, located: &Located) -> Result<Space, LocateError> {
-        let dmap = direct_map(variables, DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS)?;
+    fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
+        let dmap = direct_map(kernel, DMAP_MIN_ADDRESS..DMAP_MAX_ADDRESS)?;
         let bits = match located.paging {
             Paging::Sv48 => 47,
             _ => 38,
