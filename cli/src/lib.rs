@@ -11,6 +11,11 @@
 //! [`interrupt`], [`signals`]), formatting for people ([`text`], [`memory_format`], [`hexdump`],
 //! [`words`]) and for programs ([`json`]).
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "a verb fails with a Failure, which says what failed and how the program ends"
+)]
+
 pub mod args;
 pub mod crash_directory;
 pub mod emulated;

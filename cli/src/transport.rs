@@ -514,7 +514,7 @@ mod tests {
         let source = std::sync::Arc::new(taken.payload());
         let dump = AnyDump::from_source(source, &OpenOptions::default()).unwrap();
         let pair = Pair::new(&dump, "kernel", elf).unwrap();
-        Served::new(pair, "machine".as_ref(), &[]).unwrap()
+        Served::new(pair, "machine", &[]).unwrap()
     }
 
     #[test]

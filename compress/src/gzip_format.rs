@@ -52,6 +52,10 @@ pub enum NoHeader {
 
 impl<'a> MemberHeader<'a> {
     /// Parses the header at the beginning of `bytes`, and checks its CRC if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHeader`] if the bytes are not a whole gzip header.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NoHeader> {
         let known = bytes.len().min(MAGIC.len());
         if bytes[..known] != MAGIC[..known] {

@@ -78,6 +78,10 @@ impl Watch {
     ///
     /// `progress` hears of bytes that are read, and may end it: that is an
     /// [`io::ErrorKind::Interrupted`] error.
+    ///
+    /// # Errors
+    ///
+    /// The error of the memory, or [`io::ErrorKind::Interrupted`] if `progress` ends it.
     pub fn new(
         memory: Arc<dyn PhysMemory>,
         plan: &Plan,

@@ -27,6 +27,10 @@ pub struct TooManyPages(pub u64);
 
 impl Bitmap {
     /// A set over `bits` bits from its words. Bits at and beyond `bits` are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyPages`] if 2^32 bits or more are set.
     pub fn from_words(mut words: Vec<u64>, bits: u64) -> Result<Self, TooManyPages> {
         let needed = usize::try_from(bits.div_ceil(64)).unwrap_or(usize::MAX);
         words.truncate(needed);

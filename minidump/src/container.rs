@@ -64,6 +64,11 @@ pub struct Opened {
 }
 
 /// Takes the container off `source`.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the source cannot be read, [`Error::Broken`] if header, seal or stream contradict
+/// themselves, [`Error::Unsupported`] for an encrypted dump or a codec that is not known.
 pub fn open(
     source: Arc<dyn ReadAt>,
     options: &livecore_compress::OpenOptions,

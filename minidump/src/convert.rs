@@ -46,6 +46,10 @@ pub struct Target {
 
 impl Target {
     /// Whether the options make sense. Whoever wants to know before a file is made can ask.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] if the container cannot have the codec.
     pub fn check(&self) -> Result<(), Error> {
         if self.container == Container::Device {
             return Err(Error::Options(
@@ -93,6 +97,11 @@ pub struct Written {
 
 /// Writes `payload` as `target` says, under `header`, whose lengths, compression and parity are
 /// filled in.
+///
+/// # Errors
+///
+/// [`Error`] if the payload cannot be read or the output not be written, [`Error::Cancelled`] if `progress`
+/// ends it.
 pub fn finish(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
@@ -105,6 +114,10 @@ pub fn finish(
 
 /// [`finish`], with what the producer has to say for itself. It is asked when every byte of the
 /// payload has been read: not before that does it know what changed meanwhile.
+///
+/// # Errors
+///
+/// Those of [`finish`].
 pub fn finish_with(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
@@ -149,6 +162,10 @@ pub(crate) fn finish_record(
 /// A header that the dump lacks is the info file's, else one made from the payload; a seal says so.
 /// A raw file states its length, so a dump whose page data is cut short becomes one only with its
 /// tail filled.
+///
+/// # Errors
+///
+/// Those of [`finish`], and [`Error::Options`] if the target cannot hold the dump.
 pub fn convert(
     dump: &Dump,
     target: &Target,
@@ -187,6 +204,10 @@ pub fn convert(
 }
 
 /// Writes a full dump as `target` says, its payload byte for byte.
+///
+/// # Errors
+///
+/// Those of [`convert()`].
 pub fn convert_full(
     dump: &FullDump,
     target: &Target,
@@ -262,6 +283,10 @@ fn record_of_full(dump: &FullDump, content_len: u64) -> SealRecord {
 
 /// Writes a dump of any kind as `target` says, as the kind that it is: [`convert()`] or
 /// [`convert_full`].
+///
+/// # Errors
+///
+/// Those of [`convert()`].
 pub fn convert_any(
     dump: &AnyDump,
     target: &Target,
@@ -281,6 +306,10 @@ pub fn convert_any(
 /// where ([`FullDump::minidump`]). A reader that does not know the note finds physical addresses,
 /// and virtual ones only as far as the tables that lead to them happened to be in the dump: a
 /// minidump's page tables are a section of its own, and no memory of the machine's.
+///
+/// # Errors
+///
+/// Those of [`convert()`].
 pub fn to_full(
     dump: &Dump,
     target: &Target,
@@ -316,6 +345,10 @@ pub fn to_full(
 }
 
 /// Writes a planned ELF core ([`crate::elf::export`]) of `dump` as `target` says.
+///
+/// # Errors
+///
+/// Those of [`convert()`].
 pub fn to_elf(
     dump: &Dump,
     export: &Export,

@@ -31,6 +31,10 @@ pub struct DumpAvail {
 
 impl DumpAvail {
     /// The ranges of the section `bytes`, which lies at `offset` of the payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the ranges are not ascending, disjoint and terminated.
     pub fn parse(
         bytes: &[u8],
         order: ByteOrder,
@@ -56,6 +60,10 @@ impl DumpAvail {
     }
 
     /// The ranges `[start, end)` of `pairs`: ascending, disjoint, not empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if the ranges are not ascending and disjoint.
     pub fn from_pairs(pairs: &[(u64, u64)], page_size: u64) -> Result<Self, Error> {
         Self::from_pairs_at(pairs, page_size, 0)
     }

@@ -197,11 +197,20 @@ fn context(is_64: bool, order: ByteOrder) -> Ctx {
 
 impl KernelElf {
     /// Opens an ELF file that is in memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`KernelElf::parse`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
         Self::parse(Arc::new(bytes))
     }
 
     /// Opens an ELF file of either class and byte order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if it is not an ELF file, [`Error::Broken`] if a table of it is not in the file,
+    /// [`Error::Io`] if it cannot be read.
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
         let Opened { header, ctx, order } = open(&*file, "kernel file")?;
         let class64 = ctx.container == Container::Big;

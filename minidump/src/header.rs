@@ -81,6 +81,11 @@ impl MinidumpHeader {
     /// Parses the first [`HEADER_BYTES`] bytes of a payload. Only the magic, the version and the
     /// page size are judged here; sizes are judged by [`crate::Layout`] and by whoever reads the
     /// sections.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADump`] if it is not a minidump's header, [`Error::Unsupported`] for a version that is not
+    /// known, [`Error::Broken`] if a field is not valid.
     pub fn parse(head: &[u8]) -> Result<Self, Error> {
         if !Self::probe(head) {
             return Err(Error::NotADump {

@@ -87,6 +87,10 @@ pub struct KernelDumpHeader {
 impl KernelDumpHeader {
     /// Parses the 512 bytes at `offset` of the file; `None` if there is no magic. A version that is
     /// not known is [`Error::Unsupported`]; parity and magic are for the caller to judge.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a version that is not known, [`Error::Broken`] if a field is not valid.
     pub fn parse(block: &[u8; defs::SIZE], offset: u64) -> Result<Option<Self>, Error> {
         let Some(magic) = Magic::probe(block) else {
             return Ok(None);

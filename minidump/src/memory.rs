@@ -92,9 +92,17 @@ pub trait KernelMemory: Send + Sync {
     fn page_size(&self) -> u64;
 
     /// Fills `buf` from physical memory at `at`, or says which address could not be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Hole`], [`ReadError::BeyondEnd`] or [`ReadError::Io`] of the first such address.
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError>;
 
     /// The physical address behind a kernel virtual address. Good to the end of its page.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NotMapped`], or [`ReadError::Tables`] if the page tables cannot be read.
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError>;
 
     /// Reads what is there of `buf.len()` bytes at `at`: up to the first hole or the end of the
@@ -153,6 +161,10 @@ pub trait KernelMemory: Send + Sync {
     }
 
     /// Fills `buf` from kernel virtual memory at `at`, or says which address could not be read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`KernelMemory::translate`] and [`KernelMemory::read_phys`].
     fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         self.read_part(Address::Virt(at), buf).1
     }
@@ -238,6 +250,10 @@ pub trait DumpMemory: KernelMemory {
     fn memory_end(&self) -> u64;
 
     /// Gives every mapping of the kernel map to `sink`, whether or not its page is in the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError>;
 
     /// The direct map, if there is one.

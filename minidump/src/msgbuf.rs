@@ -118,6 +118,10 @@ impl MessageBuffer {
     }
 
     /// The message buffer that `msgbufp` of a kernel leads to: of a machine, or of a full dump.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MessageBuffer::of`].
     pub fn of_memory(memory: &dyn KernelMemory, elf: &KernelElf) -> Result<Self, Error> {
         let (order, long_size) = (elf.order(), elf.pointer_size());
         let missing = |what: String| Error::broken("message buffer", 0, what, "a sound one");

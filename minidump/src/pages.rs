@@ -68,6 +68,10 @@ pub struct Pages<'a> {
 
 impl Dump {
     /// Gives every mapping of the kernel map to `sink`, whether or not its page is in the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
     pub fn walk(
         &self,
         sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
@@ -77,6 +81,10 @@ impl Dump {
 
     /// The dump's pages with their addresses. A map that has every page at more than `limit`
     /// addresses on average is refused: it would take memory that no kernel's needs. 16 is plenty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] for such a map, [`Error`] if the page tables cannot be read.
     pub fn pages(&self, limit: u32) -> Result<Pages<'_>, Error> {
         let page_size = self.layout().page_size();
         let room = (self.bitmap().count() + 1).saturating_mul(u64::from(limit));

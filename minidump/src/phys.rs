@@ -15,6 +15,10 @@ pub trait PhysMemory: Send + Sync {
 
     /// Fills `buf` from physical address `at`. An address outside of [`PhysMemory::ranges`] is an
     /// [`io::ErrorKind::NotFound`] error, never zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] outside of the ranges, and the errors of what holds the memory.
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()>;
 
     /// Whether `len` bytes at `at` are known, without reading them, to be zero. `false` means only
@@ -41,6 +45,10 @@ pub trait PhysMemory: Send + Sync {
 pub trait PhysMemoryMut: PhysMemory {
     /// Writes `bytes` at physical address `at`. An address outside of [`PhysMemory::ranges`] is an
     /// [`io::ErrorKind::NotFound`] error, and then nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] outside of the ranges, and the errors of what holds the memory.
     fn write(&self, at: PhysAddr, bytes: &[u8]) -> io::Result<()>;
 }
 

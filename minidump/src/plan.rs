@@ -67,6 +67,10 @@ impl Plan {
     /// * `ranges`: [`DumpAvail::from_zero`] for a version that has no such section.
     /// * `bitmap`: over `ranges.bits()` bits.
     /// * `pmap`: pages below `pmapsize`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] if the parts do not fit each other, or a section is too large for its field.
     pub fn new(
         mut header: MinidumpHeader,
         msgbuf: Vec<u8>,

@@ -36,6 +36,10 @@ pub struct Unproven {
 
 impl SealRecord {
     /// Parses an attachment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if a record is not whole.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let broken = |at: usize, found: String, expected: &str| {
             Error::broken("seal attachment", at as u64, found, expected)

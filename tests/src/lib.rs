@@ -14,6 +14,11 @@
 //! This crate is a second, independent implementation of the formats, written from their
 //! descriptions. Its library does not depend on the crates under test.
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "a builder fails with an error that quotes the recipe"
+)]
+
 pub mod corpus;
 pub mod elf_edit;
 pub mod expect;

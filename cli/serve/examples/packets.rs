@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let opened = AnyDump::open(&dump, &OpenOptions::default())?;
     let pair = Pair::open(&opened, &kernel)?.agreed()?;
-    let served = Served::new(pair, dump.as_ref(), &[])?;
+    let served = Served::new(pair, &dump, &[])?;
     let mut session = Session::new(&served);
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
     let mut piece = [0; 4096];

@@ -31,7 +31,8 @@ pub fn plain(path: &Path) -> Result<&str, String> {
 /// # Errors
 ///
 /// The reason why a command cannot contain the path.
-pub fn quoted(path: &Path) -> Result<String, String> {
+pub fn quoted(path: impl AsRef<Path>) -> Result<String, String> {
+    let path = path.as_ref();
     Ok(format!("\"{}\"", plain(path)?))
 }
 
@@ -57,11 +58,11 @@ mod tests {
     #[test]
     fn quoted_path_is_one_word_of_a_command() {
         assert_eq!(
-            quoted("/boot/my kernel's/kernel".as_ref()),
+            quoted("/boot/my kernel's/kernel"),
             Ok("\"/boot/my kernel's/kernel\"".into())
         );
         for bad in ["a\nb", "a\rb", "a\"b", "a\\b", "a`b`", "a\x1bb", "a\u{9b}b"] {
-            assert!(quoted(bad.as_ref()).is_err(), "{bad:?}");
+            assert!(quoted(bad).is_err(), "{bad:?}");
         }
         let bytes = std::os::unix::ffi::OsStrExt::from_bytes(&b"a\xff"[..]);
         let path: &std::ffi::OsStr = bytes;

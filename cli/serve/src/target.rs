@@ -138,7 +138,8 @@ impl Served {
     /// # Errors
     ///
     /// The kernel's processor is not supported.
-    pub fn new(pair: Pair, name: &Path, places: &[PathBuf]) -> Result<Self, ServeError> {
+    pub fn new(pair: Pair, name: impl AsRef<Path>, places: &[PathBuf]) -> Result<Self, ServeError> {
+        let name = name.as_ref();
         let number = pair.elf().machine();
         let Some(machine) = Machine::of(number) else {
             return Err(ServeError::Machine {

@@ -90,6 +90,10 @@ impl Processor {
 /// Answers MEM_EXTRACT_PADDR for the address space of one process.
 pub trait AddressSpace: Send + Sync {
     /// What is behind `vaddr`.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError`] if the address space cannot be read.
     fn extract(&self, vaddr: u64) -> Result<Extracted, MemError>;
 }
 
@@ -164,8 +168,9 @@ impl Parts {
     pub fn of_description(
         memory: Arc<dyn PhysMemory>,
         elf: Option<Arc<KernelElf>>,
-        description: &Path,
+        description: impl AsRef<Path>,
     ) -> Self {
+        let description = description.as_ref();
         Self {
             memory,
             writable: None,
@@ -179,6 +184,11 @@ impl Parts {
 
 impl Emulated {
     /// Opens the devices. [`MemError::NotPermitted`] as the driver's open(2) would say it.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::NotPermitted`] without the credentials that the driver wants,
+    /// [`MemError::Unchangeable`] if the memory was not opened for writing.
     pub fn open(parts: Parts, access: Access, credentials: Credentials) -> Result<Self, MemError> {
         if access.read && !credentials.kmem_read {
             return Err(MemError::NotPermitted {
@@ -221,6 +231,10 @@ impl Emulated {
     }
 
     /// Answers [`MemDevice::extract_paddr`] for process `pid` of the machine from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError`] if the machine has no such process, or its list of processes cannot be read.
     pub fn in_process_of(self, pid: u32) -> Result<Self, MemError> {
         let elf = self.elf("processes")?;
         let process = Process::find(self.machine()?, elf, pid)?;
@@ -228,6 +242,10 @@ impl Emulated {
     }
 
     /// The machine, its kernel found: looked for at the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError`] if the machine's kernel was not found.
     pub fn machine(&self) -> Result<&Machine, MemError> {
         if let Some(machine) = self.machine.get() {
             return Ok(machine);

@@ -136,6 +136,10 @@ impl Mtrr {
     }
 
     /// MEMRANGE_SET with any operation number.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::BadRangeOperation`], and those of [`Mtrr::update`] and [`Mtrr::remove`].
     pub fn set(&mut self, range: &MemRange, operation: i32) -> Result<(), MemError> {
         match operation {
             MEMRANGE_SET_UPDATE => self.update(range),
@@ -146,6 +150,11 @@ impl Mtrr {
 
     /// Establishes a range or changes one. Of the flags of `range` the attribute counts, and
     /// [`Mdf::FORCE`].
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::BadRange`], [`MemError::RangeBusy`], [`MemError::UnknownKind`] or
+    /// [`MemError::NoFreeRange`], as the driver answers.
     pub fn update(&mut self, range: &MemRange) -> Result<(), MemError> {
         let (base, len) = (range.base, range.len);
         let bad = |why| Err(MemError::BadRange { base, len, why });
@@ -233,6 +242,10 @@ impl Mtrr {
     }
 
     /// Disables the first range of exactly this base and length.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::NoSuchRange`], [`MemError::FixedRange`] or [`MemError::RangeBusy`].
     pub fn remove(&mut self, base: u64, len: u64) -> Result<(), MemError> {
         let range = self
             .ranges

@@ -73,7 +73,8 @@ impl State {
     }
 
     /// The state of a machine whose memory is the file `ram`: in the directory that holds it.
-    pub fn beside(ram: &Path) -> Self {
+    pub fn beside(ram: impl AsRef<Path>) -> Self {
+        let ram = ram.as_ref();
         let directory = match ram.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
             _ => PathBuf::from("."),
@@ -86,7 +87,8 @@ impl State {
 
     /// A machine that is only the file `path`, a text or a bare image: one dump at a time, no
     /// ranges kept.
-    pub fn lock_only(path: &Path) -> Self {
+    pub fn lock_only(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
         Self {
             directory: None,
             lock: Some(path.into()),
@@ -99,6 +101,11 @@ impl State {
     }
 
     /// Claims the right to dump.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::AnotherDumpRunning`] if another process has the lock, [`MemError::Io`] if the file cannot
+    /// be locked.
     pub fn lock_dump(&self) -> Result<DumpLock, MemError> {
         let Some(path) = &self.lock else {
             return Ok(DumpLock(None));
@@ -116,6 +123,10 @@ impl State {
     }
 
     /// The ranges that were set, if any were.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::Io`] if the file cannot be read, or is not a table of ranges.
     pub fn ranges(&self) -> Result<Option<Mtrr>, MemError> {
         let Some(directory) = &self.directory else {
             return Ok(None);
@@ -141,6 +152,11 @@ impl State {
 
     /// Changes the ranges, alone among processes: `first` makes those of a machine whose ranges
     /// nobody has set yet.
+    ///
+    /// # Errors
+    ///
+    /// [`MemError::Unchangeable`] if the machine keeps no state, [`MemError::Io`] if its directory cannot be
+    /// locked or written, and what `change` returns.
     pub fn change(
         &self,
         first: impl FnOnce() -> Mtrr,
@@ -224,7 +240,7 @@ mod tests {
     #[test]
     fn what_one_call_sets_the_next_one_finds() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::beside(&dir.path().join("ram"));
+        let state = State::beside(dir.path().join("ram"));
         assert!(state.ranges().unwrap().is_none());
         let range = MemRange {
             base: 8 << 30,
@@ -247,7 +263,7 @@ mod tests {
     #[test]
     fn a_spoiled_file_is_an_error_and_not_the_firmwares_ranges() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::beside(&dir.path().join("ram"));
+        let state = State::beside(dir.path().join("ram"));
         for text in ["", "{}", r#"{"fixed":true,"ranges":[]}"#] {
             std::fs::write(dir.path().join(RANGES_FILE), text).unwrap();
             assert!(state.ranges().is_err(), "{text}");

@@ -79,7 +79,12 @@ fn describe(path: &Path) -> io::Result<Option<Described>> {
 /// Opens raw memory: a directory with a [`LAYOUT_FILE`], or a raw file. If the raw file's
 /// directory has a layout that names it, the layout says which of its addresses are memory;
 /// otherwise all of them are.
-pub fn open(path: &Path, writable: bool) -> io::Result<Opened> {
+///
+/// # Errors
+///
+/// The system's error for a file, or an error that names what is wrong with the layout.
+pub fn open(path: impl AsRef<Path>, writable: bool) -> io::Result<Opened> {
+    let path = path.as_ref();
     match describe(path)? {
         Some(described) => Ok(Opened {
             image: image(&described.ram, &described.ranges, writable)?,
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn a_file_that_no_layout_names_is_memory_throughout() {
         let dir = directory(r#"{"format":1,"ram":"other","kernel":"kernel","ranges":[]}"#);
-        let opened = open(&dir.path().join("ram"), false).unwrap();
+        let opened = open(dir.path().join("ram"), false).unwrap();
         assert_eq!(opened.image.ranges(), std::slice::from_ref(&(0..16384)));
         assert_eq!(opened.kernel, None);
     }

@@ -20,7 +20,12 @@ pub struct RawImage {
 
 impl RawImage {
     /// Opens the file at `path`: whole pages from address 0 up.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the file.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let end = len - len % PAGE_SIZE;
@@ -29,6 +34,10 @@ impl RawImage {
     }
 
     /// An open file, of which only `ranges` are memory: ascending, disjoint, of whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] if the ranges are not ascending, disjoint and of whole pages.
     pub fn new(file: File, ranges: &[Range<u64>]) -> io::Result<Self> {
         let mut floor = 0;
         for range in ranges {
@@ -49,7 +58,12 @@ impl RawImage {
     }
 
     /// The same file, to be written too.
-    pub fn open_writable(path: &Path, ranges: &[Range<u64>]) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RawImage::new`], and the system's error for the file.
+    pub fn open_writable(path: impl AsRef<Path>, ranges: &[Range<u64>]) -> io::Result<Self> {
+        let path = path.as_ref();
         Self::new(File::options().read(true).write(true).open(path)?, ranges)
     }
 

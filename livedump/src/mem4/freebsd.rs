@@ -39,6 +39,10 @@ pub struct FreeBsd<K = Kernel> {
 impl FreeBsd {
     /// Opens `/dev/mem`, and `/dev/kmem` if it is there. Reading is enough for everything but
     /// writing memory. Elsewhere than on FreeBSD nothing is opened: [`MemError::NeedsFreeBsd`].
+    ///
+    /// # Errors
+    ///
+    /// [`MemError`] if a device cannot be opened.
     pub fn open(access: Access) -> Result<Self, MemError> {
         // Another system's device of that name obeys other rules.
         if let Err(e) = sysctl::string("kern.ostype")
@@ -52,7 +56,18 @@ impl FreeBsd {
 
 impl<K: MemIoctl> FreeBsd<K> {
     /// Opens the devices at these paths; requests go to `kernel`.
-    pub fn open_at(mem: &Path, kmem: &Path, access: Access, kernel: K) -> Result<Self, MemError> {
+    ///
+    /// # Errors
+    ///
+    /// [`MemError`] if a device cannot be opened.
+    pub fn open_at(
+        mem: impl AsRef<Path>,
+        kmem: impl AsRef<Path>,
+        access: Access,
+        kernel: K,
+    ) -> Result<Self, MemError> {
+        let kmem = kmem.as_ref();
+        let mem = mem.as_ref();
         let open = |path: &Path| {
             File::options()
                 .read(access.read)

@@ -64,6 +64,10 @@ impl Directory {
     }
 
     /// The first `limit` bytes of a file, if it can be read.
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the file.
     pub fn head(&self, name: &str, limit: usize) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(rustix::fs::openat(&*self.fd, name, flags, Mode::empty())?);
@@ -73,6 +77,10 @@ impl Directory {
     }
 
     /// Removes a name; that it is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// The system's error, except that there is no such file.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         match rustix::fs::unlinkat(&*self.fd, name.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -81,6 +89,10 @@ impl Directory {
     }
 
     /// Gives one name to what has another, whatever stood there.
+    ///
+    /// # Errors
+    ///
+    /// The system's error.
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
         Ok(rustix::fs::renameat(&*self.fd, from, &*self.fd, to)?)

@@ -51,6 +51,10 @@ pub struct Numbers {
 
 impl Numbers {
     /// Reads the directory and its `bounds`.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the directory cannot be read.
     pub fn read(directory: &Directory) -> Result<Self, PublishError> {
         let failed = |e: io::Error| PublishError::from_io("read", &directory.path, e);
         let mut taken = BTreeMap::<u32, Number>::new();
@@ -91,6 +95,10 @@ impl Numbers {
     /// Without `max` a number is free if nothing at all stands under it. With it, `bounds` equal
     /// to `max` starts again at 0 (savecore's rule), numbers below `max` are used, and one of our
     /// own dumps is replaced; another program's dump never is.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if no number is left, or the next one cannot be written.
     pub fn next(
         &self,
         max: Option<NonZeroU32>,

@@ -113,6 +113,10 @@ pub struct Published {
 
 impl Destination {
     /// Prepares to write: finds the directory, checks names and space, creates the temporary file.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if there is not enough space, or the temporary file cannot be created.
     pub fn begin(&self, options: &Options) -> Result<Pending, PublishError> {
         let mut notes = Vec::new();
         let target = match self {
@@ -211,6 +215,10 @@ impl Pending {
 
     /// Checks that a dump of `len` bytes fits, for a destination that was begun before its length
     /// was known. A stream takes anything.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the file system has no space for them.
     pub fn reserve(&mut self, len: u64) -> Result<(), PublishError> {
         match &self.target {
             Target::Numbered { space, .. } => space.fits(len),
@@ -228,6 +236,10 @@ impl Pending {
     }
 
     /// Cuts or extends the file, and goes on writing behind that. Not for a stream.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the file's length cannot be set.
     pub fn set_len(&mut self, len: u64) -> Result<(), PublishError> {
         if let Some(file) = self.file() {
             file.set_len(len)

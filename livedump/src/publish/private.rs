@@ -52,6 +52,10 @@ impl PrivateDirectory {
     /// Has it removed when this process is killed or crashes. `command` is the program that watches
     /// meanwhile: it is given the directory's path as its last argument, and calls
     /// [`super::watch_over`] with its standard input.
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the command.
     pub fn guard(&mut self, command: &mut Command) -> std::io::Result<()> {
         self.watcher = Some(Watcher::start(command, &self.path)?);
         Ok(())
@@ -64,6 +68,10 @@ impl PrivateDirectory {
 
     /// Runs a program to its end, on what is in the directory. Meanwhile SIGINT is the program's
     /// alone; SIGTERM, SIGHUP and SIGQUIT end it, and then this process.
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the command.
     pub fn run(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
         let mut unfinished = unfinished();
         pass_over_interrupts(true);

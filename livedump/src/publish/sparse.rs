@@ -12,6 +12,10 @@ static ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// Writes `bytes` at `offset` of a file that is all holes from there on; whole blocks of zeros
 /// stay holes. Whoever calls this sets the file's length in the end: a last block of zeros does
 /// not.
+///
+/// # Errors
+///
+/// The system's error for the file.
 pub fn write_at(file: &File, bytes: &[u8], mut offset: u64) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {

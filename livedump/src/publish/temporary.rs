@@ -156,6 +156,10 @@ impl Temporary {
     }
 
     /// Makes the content durable.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the file cannot be synced.
     pub fn sync(&self) -> Result<(), PublishError> {
         self.file
             .sync_all()
@@ -163,6 +167,10 @@ impl Temporary {
     }
 
     /// Gives the file its name, whatever stood there.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the file cannot be renamed.
     pub fn rename(mut self, to: impl AsRef<OsStr>) -> Result<(), PublishError> {
         let to = to.as_ref();
         if self.name.is_none() && self.link(to)? {
@@ -179,6 +187,10 @@ impl Temporary {
     }
 
     /// Nothing takes the place of another file but a file with a name.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] if the file cannot be linked, except that the name exists.
     fn take_temporary_name(&mut self) -> Result<(), PublishError> {
         if self.name.is_some() {
             return Ok(());

@@ -43,7 +43,12 @@ impl Drop for Watcher {
 
 /// The watcher itself: waits until `watched` ends; without a byte before, removes `directory` with
 /// all that is in it. Says whether it had to.
-pub fn watch_over(watched: &mut dyn Read, directory: &Path) -> io::Result<bool> {
+///
+/// # Errors
+///
+/// The system's error for the pipe or the directory.
+pub fn watch_over(watched: &mut dyn Read, directory: impl AsRef<Path>) -> io::Result<bool> {
+    let directory = directory.as_ref();
     let mut byte = [0];
     loop {
         match watched.read(&mut byte) {

@@ -55,13 +55,27 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// Connects to the socket at `path`. Each answer has to come within `timeout`.
-    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, QmpError> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::over`], and [`QmpError`] if nothing listens on the socket.
+    pub fn connect(path: impl AsRef<Path>, timeout: Duration) -> Result<Self, QmpError> {
+        let path = path.as_ref();
         Self::connect_until(path, timeout, Arc::new(|| false))
     }
 
     /// The same; whatever waits ends with [`QmpError::Cancelled`] once `stop` says so, but for a
     /// command that lets a guest go on.
-    pub fn connect_until(path: &Path, timeout: Duration, stop: Stop) -> Result<Self, QmpError> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::connect`], and [`QmpError`] if `stop` ends it.
+    pub fn connect_until(
+        path: impl AsRef<Path>,
+        timeout: Duration,
+        stop: Stop,
+    ) -> Result<Self, QmpError> {
+        let path = path.as_ref();
         let failed = |source| QmpError::Connect {
             path: path.into(),
             source,
@@ -98,6 +112,10 @@ impl Client {
     }
 
     /// Speaks over a socket that is connected already.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if the peer does not greet as QEMU does, or does not answer in time.
     pub fn over(socket: UnixStream, timeout: Duration) -> Result<Self, QmpError> {
         Self::over_until(socket, timeout, Arc::new(|| false))
     }
@@ -136,6 +154,10 @@ impl Client {
     }
 
     /// Has a command executed, and gives what it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if QEMU refuses the command, does not answer in time, or its answer is not QMP.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         self.execute_with(command, arguments, None)
     }
@@ -198,6 +220,10 @@ impl Client {
     }
 
     /// What a command of the human monitor prints.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::execute`].
     pub fn monitor(&mut self, line: &str) -> Result<String, QmpError> {
         let arguments = json!({ "command-line": line });
         match self.execute("human-monitor-command", arguments)? {

@@ -26,6 +26,10 @@ pub struct Guard {
 
 impl Guard {
     /// Starts `command`, which has to call [`keep_watch`], as the guard over `client`'s guest.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if the process cannot be started.
     pub fn start(mut command: Command, client: &Client) -> Result<Self, QmpError> {
         let child = command
             .stdin(Stdio::piped())
@@ -62,6 +66,10 @@ impl Drop for Guard {
 
 /// The guard itself: waits until `watched` ends; without a byte before, tells the QEMU behind
 /// `socket` to let the guest go on. Says whether it had to.
+///
+/// # Errors
+///
+/// The error of the pipe or the socket.
 pub fn keep_watch(
     watched: &mut dyn Read,
     socket: &mut (impl Read + Write),

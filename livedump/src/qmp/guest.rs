@@ -40,6 +40,10 @@ impl Guest {
     }
 
     /// Whether it runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::execute`](super::Client::execute).
     pub fn status(&mut self) -> Result<Status, QmpError> {
         let status = self.client.execute("query-status", json!({}))?;
         match (status["running"].as_bool(), status["status"].as_str()) {
@@ -61,6 +65,10 @@ impl Guest {
     /// That is a `memory-backend-file` with `share=on` which all RAM that the processors see at
     /// the machine's base comes from. Two backends (NUMA) are two files, which QEMU can dump and
     /// we do not join.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if QEMU does not answer. Memory that it does not share is the inner error.
     pub fn shared_ram(&mut self) -> Result<Result<Arc<SharedRam>, String>, QmpError> {
         let backends = self.client.execute("query-memdev", json!({}))?;
         let Some(backends) = backends.as_array() else {
@@ -126,7 +134,7 @@ impl Guest {
         {
             return Ok(Err(format!("{total} of its {base} bytes are in {file}")));
         }
-        Ok(match SharedRam::open(file.as_ref(), &pieces) {
+        Ok(match SharedRam::open(&file, &pieces) {
             Ok(ram) => Ok(Arc::new(ram)),
             // The file may be in another namespace, or be somebody else's.
             Err(error) => Err(format!("{file}: {error}")),
@@ -135,6 +143,10 @@ impl Guest {
 
     /// The registers of all processors, of which some may be in a form that is not read. They are of
     /// one moment only while the guest is paused.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if QEMU does not answer.
     pub fn registers(&mut self) -> Result<Vec<CpuState>, QmpError> {
         let text = self.client.monitor("info registers -a")?;
         registers::parse(&text)
@@ -144,6 +156,10 @@ impl Guest {
     /// Pauses the guest. `guard` is how to start the process that lets it go on when this one is
     /// killed; it is started before the guest is paused, and only if the guest runs. A guest that
     /// does not run stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if the guard cannot be started, or QEMU does not pause the guest.
     pub fn pause(&mut self, guard: Command) -> Result<Paused<'_>, QmpError> {
         let was = self.status()?;
         let guard = if was.running {
@@ -167,6 +183,10 @@ impl Guest {
     /// Has QEMU write all memory and the processors' registers to `file`, as an ELF core. QEMU
     /// stops the guest all that while and lets it go on by itself if it ran. Gives how long that
     /// took.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if QEMU fails to write the dump, or `progress` ends it.
     pub fn dump_to(&mut self, file: &File, progress: &dyn Progress) -> Result<Duration, QmpError> {
         let name = json!({ "fdname": FD_NAME });
         self.client
@@ -227,6 +247,10 @@ impl Paused<'_> {
 
     /// Lets the guest go on if it ran before. Gives how long it was paused, `None` if it was paused
     /// by others and still is.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if QEMU does not resume the guest.
     pub fn end(mut self) -> Result<Option<Duration>, QmpError> {
         self.resume()
     }

@@ -24,7 +24,13 @@ pub struct SharedRam {
 impl SharedRam {
     /// The file at `path`, whose parts lie at guest addresses. Every part has to be in the file; of
     /// each the whole pages are memory.
-    pub fn open(path: &Path, pieces: &[(Range<u64>, u64)]) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The system's error, [`io::ErrorKind::InvalidInput`] if it is not a regular file,
+    /// [`io::ErrorKind::UnexpectedEof`] if it is shorter than its parts.
+    pub fn open(path: impl AsRef<Path>, pieces: &[(Range<u64>, u64)]) -> io::Result<Self> {
+        let path = path.as_ref();
         // The path is QEMU's word: a pipe there would be waited for.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let file = File::options().read(true).custom_flags(flags).open(path)?;

@@ -51,11 +51,16 @@ pub struct Changed {
 impl Snapshot {
     /// A copy of `memory`'s pages, with nothing in it yet. Its files have no names; `dir` is the
     /// folder whose file system holds them.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if the temporary files cannot be created.
     pub fn new(
         memory: &dyn PhysMemory,
-        dir: &Path,
+        dir: impl AsRef<Path>,
         threads: NonZeroUsize,
     ) -> Result<Self, QmpError> {
+        let dir = dir.as_ref();
         let file = || tempfile::tempfile_in(dir).map_err(QmpError::io("make a file for the copy"));
         Ok(Self {
             ranges: memory.ranges().to_vec(),
@@ -66,6 +71,10 @@ impl Snapshot {
     }
 
     /// Copies the pages of `plan`.
+    ///
+    /// # Errors
+    ///
+    /// [`QmpError`] if memory cannot be read or the copy not be written, or if `progress` ends it.
     pub fn copy(
         &self,
         memory: &dyn PhysMemory,
@@ -84,6 +93,10 @@ impl Snapshot {
 
     /// Looks at the pages of `plan` again, and copies those that changed or that `before` does not
     /// have. The memory must not change meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshot::copy`].
     pub fn settle(
         &self,
         memory: &dyn PhysMemory,

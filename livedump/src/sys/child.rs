@@ -35,6 +35,10 @@ pub struct Orphan<'a> {
 
 /// Starts a child that issues MEM_KERNELDUMP on `mem` and does nothing else. `file` is the
 /// descriptor that `arg` names.
+///
+/// # Errors
+///
+/// The system's error for the pipe or the process.
 pub fn kernel_dump(
     kernel: &dyn MemIoctl,
     mem: BorrowedFd<'_>,
@@ -111,6 +115,10 @@ fn close_range(first: RawFd, last: RawFd) {
 impl Child {
     /// Waits until the child has done its work. `Ok(Err(..))` is the call's own error; an error
     /// outside is that the child died.
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the process. What the kernel answered is the inner result.
     pub fn wait(mut self) -> io::Result<io::Result<()>> {
         let mut number = [0; 4];
         let told = self
@@ -157,6 +165,10 @@ impl Child {
     }
 
     /// Whether the child has done its work, waiting at most `patience` for it.
+    ///
+    /// # Errors
+    ///
+    /// The system's error for the process.
     pub fn is_done(&self, patience: Duration) -> io::Result<bool> {
         self.line.set_read_timeout(Some(patience))?;
         let mut byte = MaybeUninit::<u8>::uninit();

@@ -8,6 +8,10 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Another descriptor for what `fd` is open to; EBADF if it is not open.
+///
+/// # Errors
+///
+/// The system's error for the descriptor.
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl(2) takes any number, and F_DUPFD_CLOEXEC no pointer; it fails with EBADF for
     // one that is not open.

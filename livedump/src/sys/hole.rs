@@ -24,6 +24,10 @@ pub fn is_real(file: &File) -> bool {
 }
 
 /// Frees the bytes `offset..offset + len` of a file; they read as zeros then.
+///
+/// # Errors
+///
+/// The system's error for the file; [`io::ErrorKind::Unsupported`] where no holes can be made.
 #[cfg(target_os = "freebsd")]
 #[expect(unsafe_code, reason = "fspacectl(2) has no safe form")]
 pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
@@ -53,6 +57,10 @@ pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
 }
 
 /// Frees the bytes `offset..offset + len` of a file. Only on FreeBSD.
+///
+/// # Errors
+///
+/// The system's error for the file; [`io::ErrorKind::Unsupported`] where no holes can be made.
 #[cfg(not(target_os = "freebsd"))]
 pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let _ = (file, offset, len);

@@ -53,6 +53,10 @@ impl Request<'_> {
 /// an implementation must not allocate, lock or panic.
 pub trait MemIoctl: Send + Sync {
     /// Issues `request` on the open device `mem`.
+    ///
+    /// # Errors
+    ///
+    /// The errno of ioctl(2).
     fn issue(&self, mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()>;
 }
 

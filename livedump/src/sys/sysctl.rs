@@ -3,6 +3,10 @@
 use std::io;
 
 /// The string of a sysctl: `kern.bootfile`.
+///
+/// # Errors
+///
+/// The system's error, or [`io::ErrorKind::InvalidData`] if the value is not text.
 pub fn string(name: &str) -> io::Result<String> {
     let mut bytes = raw(name)?;
     while bytes.last() == Some(&0) {
@@ -17,6 +21,10 @@ pub fn string(name: &str) -> io::Result<String> {
 }
 
 /// The number of a sysctl of 4 or 8 bytes: `vm.stats.vm.v_wire_count`.
+///
+/// # Errors
+///
+/// The system's error, or [`io::ErrorKind::InvalidData`] if the value is not a number.
 pub fn number(name: &str) -> io::Result<u64> {
     let bytes = raw(name)?;
     match bytes.as_slice() {

@@ -77,11 +77,9 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
 /// [`LocateError::NoKernel`] if they differ, [`LocateError::NoSymbol`] without that symbol.
 pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), LocateError> {
     let kmem = Kmem(device);
-    let symbol = elf
-        .symbol("version")
-        .ok_or(LocateError::NoSymbol {
-            name: "version".into(),
-        })?;
+    let symbol = elf.symbol("version").ok_or(LocateError::NoSymbol {
+        name: "version".into(),
+    })?;
     let len = match symbol.size {
         1..=512 => symbol.size as usize,
         _ => 64,

@@ -107,7 +107,7 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
     let machine = tiny();
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
-    write_out(&machine, &dir.path().join("m")).unwrap();
+    write_out(&machine, dir.path().join("m")).unwrap();
     let payload = plan(machine.memory(), &elf, &PlanOptions::default())
         .unwrap()
         .into_payload();
@@ -115,7 +115,7 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
     payload.read_exact_at(&mut expected, 0).unwrap();
     for (container, codec) in FORMS {
         let options = options(container, codec);
-        let opened = image::layout::open(&dir.path().join("m/ram"), false).unwrap();
+        let opened = image::layout::open(dir.path().join("m/ram"), false).unwrap();
         let (one, other) = (dir.path().join("one"), dir.path().join("other"));
         take(machine.memory(), &elf, &one, &options).unwrap();
         take(Arc::new(opened.image), &elf, &other, &options).unwrap();

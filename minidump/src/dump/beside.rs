@@ -16,7 +16,8 @@ pub(crate) struct Beside {
 /// The info file of `vmcore.N`, `livecore.N` and netdumpd's `vmcore.HOST.N`, each with or without a
 /// codec's suffix: `info.N` or `info.HOST.N` in the same directory, if it is there. A `.last` link is
 /// followed first.
-pub fn info_file(dump: &Path) -> Option<PathBuf> {
+pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
+    let dump = dump.as_ref();
     let real = dump.canonicalize().ok()?;
     let name = real.file_name()?.to_str()?;
     let rest = ["vmcore.", "livecore."]
@@ -37,7 +38,12 @@ pub fn info_file(dump: &Path) -> Option<PathBuf> {
 
 /// The bytes of an info file, as far as one may be long. What is no regular file is not opened: a
 /// pipe of that name would be waited for.
-pub fn read_info(path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// The system's error, or an error that it is not a regular file.
+pub fn read_info(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
     let regular = |is_file: bool| match is_file {
         true => Ok(()),
         false => Err(io::Error::other("it is no regular file")),

@@ -58,6 +58,10 @@ impl Dump {
 
     /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to
     /// its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the stream cannot be decoded.
     pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
         let short = self.short_by(self.envelope.content.size()?);
         match (&short, self.envelope.stream().trailing()) {
@@ -80,6 +84,11 @@ impl Dump {
     }
 
     /// The message buffer's section: the ring, and what stood behind it up to a page boundary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if its frame is damaged or it claims more than
+    /// 256 MiB.
     pub fn read_msgbuf_section(&self) -> Result<Vec<u8>, Error> {
         // The section lies within the payload: opening has proved it.
         let len = usize::try_from(self.layout.msgbuf_len()).unwrap_or(usize::MAX);

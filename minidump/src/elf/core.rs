@@ -134,6 +134,11 @@ pub struct ElfCore {
 impl ElfCore {
     /// Opens a core file. What is no ELF core is [`Error::NotADump`]. The program headers have to
     /// be in the file; what they say is for the caller to judge.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADump`] if it is not an ELF core, [`Error::Broken`] if the program headers are not in the
+    /// file, [`Error::Io`] if it cannot be read.
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
         let mut head = [0; 64];
         let got = file.read_full_at(&mut head, 0)?;
@@ -219,6 +224,10 @@ impl ElfCore {
     }
 
     /// Gives every program header to `sink`, in their order, with its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the program headers cannot be read.
     pub fn walk(&self, sink: &mut dyn FnMut(u64, Segment) -> ControlFlow<()>) -> Result<(), Error> {
         let class = self.head.class;
         let mut number = 0;
@@ -254,6 +263,10 @@ impl ElfCore {
     }
 
     /// Every program header. More than `limit` are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] if there are more than `limit`, and those of [`ElfCore::walk`].
     pub fn segments(&self, limit: u64) -> Result<Vec<Segment>, Error> {
         if self.count > limit {
             return Err(Error::Options(format!(
@@ -272,6 +285,10 @@ impl ElfCore {
     /// Gives every note to `sink`, in their order. A note that runs over the end of its segment
     /// is an error; the description of one that is longer than a MiB is cut there. Of more than
     /// 2^20 notes the first are read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if a note is not in its segment or not in the file, [`Error`] if it cannot be read.
     pub fn notes(&self, sink: &mut dyn FnMut(Note) -> ControlFlow<()>) -> Result<(), Error> {
         let mut found = Vec::new();
         self.walk(&mut |_, segment| {

@@ -66,6 +66,10 @@ impl MachineView {
 
     /// The entry for `at`, `depth` levels below the root, or above that where the tables end
     /// earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if a table cannot be read.
     pub fn lookup(&self, root: &Root, at: u64, depth: usize) -> Result<Found, ReadError> {
         let geometry = root.paging.geometry();
         let mut table = root.table;
@@ -95,6 +99,10 @@ impl MachineView {
     }
 
     /// The bytes of the page at physical address `at`: a table.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if it cannot be read.
     pub fn page(&self, at: u64) -> Result<Box<[u8]>, ReadError> {
         let mut bytes = vec![0; self.page_size as usize];
         self.read_phys(PhysAddr(at), &mut bytes)?;

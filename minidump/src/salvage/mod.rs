@@ -63,6 +63,11 @@ impl Salvage {
     ///
     /// [`Error::NotADump`] and [`Error::Unsupported`] as with any dump; [`Error::Broken`] if what
     /// is lost is what all else hangs on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotADump`] if nothing of a dump is found, [`Error::Io`] if the source cannot be read,
+    /// [`Error::Cancelled`] if `progress` ends it.
     pub fn examine(
         source: Arc<dyn ReadAt>,
         options: &Options,
@@ -146,6 +151,10 @@ impl Salvage {
     }
 
     /// The new payload's length.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the plan of the new dump is not valid.
     pub fn payload_len(&self) -> Result<u64, Error> {
         Ok(self.payload.size()?)
     }
@@ -178,6 +187,11 @@ impl Salvage {
     }
 
     /// Writes the dump as `target` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the source cannot be read or the output not be written, [`Error::Cancelled`] if `progress`
+    /// ends it.
     pub fn write(
         &self,
         target: &Target,

@@ -63,6 +63,10 @@ impl Comparison {
     }
 
     /// Writes the comparison as text.
+    ///
+    /// # Errors
+    ///
+    /// The error of `out`.
     pub fn write_text(&self, style: Style, out: &mut dyn Write) -> io::Result<()> {
         let (a, b) = (&printable(&self.a.name), &printable(&self.b.name));
         match &self.answer {

@@ -103,6 +103,10 @@ impl Style {
 }
 
 /// Writes `reports` to `out` as `format`.
+///
+/// # Errors
+///
+/// The error of `out`.
 pub fn write(
     reports: &[Report],
     format: Format,
@@ -122,6 +126,10 @@ pub fn write(
 }
 
 /// Writes a line for each rule.
+///
+/// # Errors
+///
+/// The error of `out`.
 pub fn list_rules(out: &mut dyn Write) -> io::Result<()> {
     for rule in crate::rules::all() {
         let (severity, group) = (rule.severity.name(), rule.group.name());
@@ -135,6 +143,10 @@ pub fn list_rules(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes the full description of a rule.
+///
+/// # Errors
+///
+/// The error of `out`.
 pub fn explain(rule: &Rule, out: &mut dyn Write) -> io::Result<()> {
     let (severity, group) = (rule.severity.name(), rule.group.name());
     writeln!(out, "{} ({severity}, {group})", rule.id)?;

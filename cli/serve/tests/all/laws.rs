@@ -20,7 +20,7 @@ fn machine() -> Served {
     let source = Arc::new(taken.payload());
     let dump = AnyDump::from_source(source, &OpenOptions::default()).unwrap();
     let pair = Pair::new(&dump, "kernel", elf).unwrap();
-    Served::new(pair, "machine".as_ref(), &[]).unwrap()
+    Served::new(pair, "machine", &[]).unwrap()
 }
 
 /// Passes `data` to a session and checks the output.

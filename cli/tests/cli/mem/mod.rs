@@ -32,7 +32,7 @@ pub(super) struct Fixture {
 
 pub(super) fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    write_out(tiny(), &dir.path().join("m")).unwrap();
+    write_out(tiny(), dir.path().join("m")).unwrap();
     Fixture { dir }
 }
 

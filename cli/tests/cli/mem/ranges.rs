@@ -125,7 +125,7 @@ fn next_process_lists_and_clears_a_range() {
         ["kernel", "machine.json", "memory-ranges.json", "ram"]
     );
     // A machine that is written again has the firmware's ranges.
-    write_out(tiny(), &fixture.dir.path().join("m")).unwrap();
+    write_out(tiny(), fixture.dir.path().join("m")).unwrap();
     assert!(list(&["-a"]).out == before);
 }
 

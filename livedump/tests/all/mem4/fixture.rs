@@ -24,7 +24,7 @@ pub(crate) fn fixture() -> Fixture {
     let text = include_str!("../../../../testdata/machines/tiny.toml");
     let machine = Machine::parse(text).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    write_out(&machine, &dir.path().join("m")).unwrap();
+    write_out(&machine, dir.path().join("m")).unwrap();
     Fixture { machine, dir }
 }
 
@@ -39,7 +39,7 @@ impl Fixture {
 
     pub(crate) fn parts(&self) -> Parts {
         Parts::of_image(
-            image::layout::open(&self.ram(), true).unwrap(),
+            image::layout::open(self.ram(), true).unwrap(),
             Some(self.elf()),
             true,
         )
