@@ -37,6 +37,9 @@ pub struct Opening {
     pub unchecked: bool,
     /// Read no page: keep only the start and the end of a pipe.
     pub ends: bool,
+    /// At the end of the run, warn of every loss that is known only then, and not only of a stream
+    /// that ends early.
+    pub loss: bool,
 }
 
 /// Opens the dump `path`, of any kind; `-` is standard input. Copies an input that cannot seek to
@@ -57,7 +60,7 @@ pub fn dump(path: &Path, opening: Opening, session: &mut Session<'_>) -> Result<
     };
     let dump = opened.map_err(|e| not_opened(e, path))?;
     if !opening.unchecked {
-        session.check_at_end(path, dump.envelope().shared_stream());
+        session.check_at_end(path, dump.clone(), opening.loss);
     }
     Ok(dump)
 }
@@ -100,6 +103,7 @@ pub fn print_memory_warnings(dump: &AnyDump, path: &Path, session: &mut Session<
         if matches!(
             warning,
             Warning::Seal { .. }
+                | Warning::Interrupted { .. }
                 | Warning::Architecture { .. }
                 | Warning::FilledTail { .. }
                 | Warning::Unproven(_)

@@ -61,6 +61,7 @@ pub mod codec;
 mod decode;
 pub mod encode;
 pub mod error;
+mod evenness;
 pub mod frames;
 pub mod gzip_format;
 mod pipeline;

@@ -380,8 +380,8 @@ fn move_source_len(record: &mut SealRecord, moved: impl FnOnce(u64) -> Option<u6
 /// Refuses content that ends before its end at `end` and is followed by something: that may be the
 /// rest of it, damaged.
 fn refuse_interrupted(stream: &Stream, len: u64, end: u64) -> Result<(), Error> {
-    match stream.trailing() {
-        Some(trailing) if len < end => Err(trailing.again().into()),
+    match stream.interruption() {
+        Some(why) if len < end => Err(why.into()),
         _ => Ok(()),
     }
 }

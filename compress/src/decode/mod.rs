@@ -7,6 +7,7 @@ mod zstd;
 
 use std::sync::Arc;
 
+use crate::evenness::Evenness;
 use crate::{Codec, Error, ReadAt};
 
 use input::{Input, cut};
@@ -20,6 +21,10 @@ pub(crate) struct Pass {
     frames: u64,
     /// Offset of the current frame.
     frame_at: Option<u64>,
+    /// Whether the current frame has content: skippable frames of zstd have none.
+    has_content: bool,
+    /// Content lengths of the complete frames.
+    evenness: Evenness,
     /// End of the first frame.
     first_end: Option<u64>,
     /// Whether the frame's last block was decoded and its trailer must be checked.
@@ -59,6 +64,8 @@ trait Engine: Send {
 enum Next {
     /// A frame.
     Frame,
+    /// A frame that decoders skip.
+    Skippable,
     /// The end, or bytes that are not a frame.
     Other,
 }
@@ -87,6 +94,8 @@ impl Pass {
             engine,
             frames: 0,
             frame_at: None,
+            has_content: false,
+            evenness: Evenness::default(),
             first_end: None,
             at_trailer: false,
             made: 0,
@@ -161,6 +170,9 @@ impl Pass {
         self.input.consume(len);
         self.at_trailer = false;
         self.frame_at = None;
+        if self.has_content {
+            self.evenness.add(self.made - self.sound);
+        }
         self.sound = self.made;
         self.first_end.get_or_insert(self.input.position());
         Ok(())
@@ -179,7 +191,8 @@ impl Pass {
         }
         let at = self.input.position();
         match self.engine.begin(&mut self.input, self.frames)? {
-            Next::Frame => {
+            next @ (Next::Frame | Next::Skippable) => {
+                self.has_content = matches!(next, Next::Frame);
                 self.frames += 1;
                 self.frame_at = Some(at);
                 Ok(true)
@@ -196,6 +209,16 @@ impl Pass {
     /// The error about bytes after the last frame, if the pass ended at such bytes.
     pub(crate) fn trailing(&self) -> Option<&Error> {
         self.trailing.as_ref()
+    }
+
+    /// Length of the content returned.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether the stream may have been cut after a frame, as far as it was decoded.
+    pub(crate) fn looks_cut(&self) -> bool {
+        self.evenness.looks_cut()
     }
 
     /// Length of the content that is known to be right after a failure: complete frames and, in a

@@ -39,7 +39,7 @@ impl Engine for Blocks {
         if head.is_empty() || magic.is_some_and(is_skippable) {
             return Ok(match head.is_empty() {
                 true => Next::Other,
-                false => Next::Frame,
+                false => Next::Skippable,
             });
         }
         let Some(header) = FrameHeader::parse(head) else {

@@ -55,6 +55,8 @@ pub(super) struct Foreign {
     whole: OnceLock<u64>,
     /// Bytes after the stream, if a pass found any.
     trailing: OnceLock<Error>,
+    /// Whether the stream looks cut after a frame, once a pass reached its end.
+    looks_cut: OnceLock<bool>,
     /// The failure of the pass.
     failure: OnceLock<Failure>,
     reader: FrameReader,
@@ -107,6 +109,7 @@ impl Foreign {
             }),
             whole: OnceLock::new(),
             trailing: OnceLock::new(),
+            looks_cut: OnceLock::new(),
             failure: OnceLock::new(),
             reader: FrameReader::new(SPOOL, SPOOL_FRAME, options.cache(), options.threads.get()),
         }
@@ -127,7 +130,14 @@ impl Foreign {
         self.failure.get().map(|failure| &failure.error)
     }
 
-    fn note_trailing(&self, pass: &Pass) {
+    /// Whether the stream looks as one that was cut after a frame; `false` as long as no pass has come
+    /// to its end.
+    pub(super) fn looks_cut(&self) -> bool {
+        self.looks_cut.get() == Some(&true)
+    }
+
+    fn note_end(&self, pass: &Pass) {
+        self.looks_cut.get_or_init(|| pass.looks_cut());
         if let Some(error) = pass.trailing() {
             self.trailing.get_or_init(|| error.again());
         }
@@ -170,13 +180,10 @@ impl Foreign {
         };
         match pass.read(&mut state.partial[state.filled..]) {
             Ok(0) => {
-                self.note_trailing(pass);
+                self.note_end(pass);
+                self.whole.get_or_init(|| pass.made());
                 state.ended = true;
                 state.pass = None;
-                if !state.dropped {
-                    self.whole
-                        .get_or_init(|| self.spooled() + state.filled as u64);
-                }
             }
             Ok(n) => state.filled += n,
             // A system error may be temporary: the pass can continue.
@@ -384,7 +391,7 @@ impl Job for Foreign {
         while len < PIECE && !ahead.ended {
             match ahead.pass.read(&mut out[len..]) {
                 Ok(0) => {
-                    self.note_trailing(&ahead.pass);
+                    self.note_end(&ahead.pass);
                     ahead.ended = true;
                 }
                 Ok(n) => len += n,

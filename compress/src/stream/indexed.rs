@@ -49,6 +49,11 @@ impl Indexed {
         )
     }
 
+    /// The error after the last frame, if the content is not complete.
+    pub(super) fn tail(&self) -> Option<&Error> {
+        self.tail.as_ref()
+    }
+
     /// The content's length, if it is complete.
     pub(super) fn known_len(&self) -> Option<u64> {
         self.tail.is_none().then(|| self.table.content_len())

@@ -51,6 +51,8 @@ pub struct Stream {
     source: Arc<dyn ReadAt>,
     memory: u64,
     trailing: Option<Error>,
+    /// Whether its frames, which are known, are those of a stream that was cut after one of them.
+    looks_cut: bool,
     content: Content,
 }
 
@@ -183,6 +185,38 @@ impl Stream {
             Content::Foreign(foreign) => foreign.trailing(),
             Content::Indexed(_) | Content::Plain(_) => self.trailing.as_ref(),
         }
+    }
+
+    /// The error after the last known frame, if the stream does not end there: a cut within a frame, or a
+    /// damaged frame. Does not decode.
+    pub fn cut(&self) -> Option<&Error> {
+        match &self.content {
+            Content::Indexed(indexed) => indexed.tail(),
+            Content::Foreign(_) | Content::Plain(_) => None,
+        }
+    }
+
+    /// Why the stream may end before its content does, as far as it is known. Call it if the content is
+    /// not complete: bytes after the last frame may be the damaged rest of it, and a stream whose last
+    /// frame has as much content as each of the others may have been cut there.
+    pub fn interruption(&self) -> Option<Error> {
+        if self.kind != StreamKind::Foreign {
+            return self.cut().map(Error::again);
+        }
+        let early = self.cut().or(self.known_damage()).or(self.trailing());
+        let early = early.or(self.damage.as_ref()).map(Error::again);
+        let looks_cut = match &self.content {
+            Content::Foreign(foreign) => foreign.looks_cut(),
+            Content::Indexed(_) | Content::Plain(_) => self.looks_cut,
+        };
+        early.or_else(|| {
+            looks_cut.then(|| Error::Broken {
+                region: "end of the stream".into(),
+                offset: self.stored_len,
+                found: format!("a last {} as long as the others", self.codec.unit()),
+                expected: "the rest of the content".into(),
+            })
+        })
     }
 
     /// The damage found by decoding a foreign stream so far. Does not decode.

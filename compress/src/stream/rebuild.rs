@@ -11,6 +11,7 @@ use super::options::OpenOptions;
 use super::{Content, Stream, StreamKind};
 use crate::decode::frame::Kind;
 use crate::decode::input::PADDING_MAX;
+use crate::evenness::Evenness;
 use crate::frames::{Found, FoundKind, Frames};
 use crate::gzip_format::{EXTRA_HEADER, MemberHeader};
 use crate::seal::format::{
@@ -28,6 +29,8 @@ const PARTS_REACH: u64 = 64 << 20;
 /// The result of a walk over the data frames.
 struct Walked {
     table: FrameTable,
+    /// Content lengths of the data frames.
+    evenness: Evenness,
     /// End of the last data frame.
     end: u64,
     /// Why the walk ended.
@@ -172,7 +175,10 @@ impl Opening<'_> {
             }
             Stopped::End if walked.table.count() > 0 => {
                 let content = self.indexed(false, walked.table, None);
-                Ok(self.stream(kind, content, damage))
+                Ok(Stream {
+                    looks_cut: walked.evenness.looks_cut(),
+                    ..self.stream(kind, content, damage)
+                })
             }
             Stopped::Broken(error)
                 if damage.is_none()
@@ -185,7 +191,10 @@ impl Opening<'_> {
                     ..self.stream(kind, content, None)
                 })
             }
-            Stopped::Broken(error) if walked.table.count() > 0 => {
+            // A gzip member need not say how long it is.
+            Stopped::Broken(error)
+                if walked.table.count() > 0 && (self.codec != Codec::Gzip || damage.is_some()) =>
+            {
                 let content = self.indexed(false, walked.table, Some(error));
                 Ok(self.stream(kind, content, damage))
             }
@@ -285,6 +294,7 @@ impl Opening<'_> {
             source: Arc::clone(&self.source),
             memory: self.options.memory,
             trailing: None,
+            looks_cut: false,
             content,
         }
     }
@@ -308,6 +318,7 @@ impl Opening<'_> {
         let most = self.largest();
         let mut walked = Walked {
             table: FrameTable::new(0),
+            evenness: Evenness::default(),
             end: 0,
             stopped: Stopped::End,
         };
@@ -348,6 +359,9 @@ impl Opening<'_> {
             if pushed.is_none() || walked.table.count() > self.options.walked() {
                 walked.stopped = Stopped::Unknown;
                 break;
+            }
+            if found.kind == FoundKind::Data {
+                walked.evenness.add(content_len.into());
             }
             walked.end = found.offset + found.stored_len;
         }

@@ -143,13 +143,14 @@ impl AnyDump {
     /// What decoding the stream has failed with.
     pub fn loss(&self) -> Result<Option<Warning>, Error> {
         Ok(match self {
-            Self::Mini(dump) => dump.shortness()?.map(match dump.zero_tail() {
-                true => Warning::ZeroTail,
-                false => Warning::Short,
-            }),
+            Self::Mini(dump) => dump.shortness()?.map(|short| dump.loss_of(short)),
             Self::Full(dump) => {
                 let (expected, actual) = (dump.end(), dump.payload().size()?);
-                (actual < expected).then_some(Warning::CutSegments { expected, actual })
+                let cut = || {
+                    dump.envelope()
+                        .explain_loss(Warning::CutSegments { expected, actual })
+                };
+                (actual < expected).then(cut)
             }
         })
     }

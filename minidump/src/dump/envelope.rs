@@ -70,6 +70,11 @@ impl Envelope {
         }
         let (info, info_path): (_, Option<PathBuf>) =
             usable_info(beside, &opened, port, &mut warnings);
+        if let Some(cut) = opened.stream.cut() {
+            warnings.push(Warning::Interrupted {
+                why: cut.to_string(),
+            });
+        }
         let (header, origin) = find_header(&opened, info.as_ref(), info_path);
         warn_of_header(header.as_ref(), port, &mut warnings);
         warn_of_seal(opened.seal.as_ref(), &mut warnings);
@@ -113,6 +118,16 @@ impl Envelope {
             content: carried.content,
             embedded: true,
             warnings,
+        }
+    }
+
+    /// What to warn of where a part of the payload is missing, for which there is the warning `lost`.
+    pub(crate) fn explain_loss(&self, lost: Warning) -> Warning {
+        match self.stream.interruption() {
+            Some(why) => Warning::Interrupted {
+                why: why.to_string(),
+            },
+            None => lost,
         }
     }
 

@@ -7,7 +7,7 @@ use livecore_compress::ReadAt;
 
 use super::envelope::Envelope;
 use super::table_cache::TableCache;
-use super::warning::Shortness;
+use super::warning::{Shortness, Warning};
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
 /// A minidump, opened.
@@ -63,11 +63,14 @@ impl Dump {
     ///
     /// [`Error`] if the stream cannot be decoded.
     pub fn shortness(&self) -> Result<Option<Shortness>, Error> {
-        let short = self.short_by(self.envelope.content.size()?);
-        match (&short, self.envelope.stream().trailing()) {
-            // What follows the stream may be the rest of it.
-            (Some(_), Some(trailing)) => Err(trailing.again().into()),
-            _ => Ok(short),
+        Ok(self.short_by(self.envelope.content.size()?))
+    }
+
+    /// What to warn of if so much is missing.
+    pub(super) fn loss_of(&self, short: Shortness) -> Warning {
+        match self.zero_tail {
+            true => Warning::ZeroTail(short),
+            false => self.envelope.explain_loss(Warning::Short(short)),
         }
     }
 

@@ -107,11 +107,8 @@ impl Dump {
             ));
         }
         if let Some(short) = self.short_by(actual) {
-            self.envelope.warnings.push(if self.zero_tail {
-                Warning::ZeroTail(short)
-            } else {
-                Warning::Short(short)
-            });
+            let loss = self.loss_of(short);
+            self.envelope.warnings.push(loss);
         }
         let tail = actual.saturating_sub(expected);
         if tail > 0 && tail > stray * self.layout.page_size() {

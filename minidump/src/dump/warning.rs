@@ -22,6 +22,11 @@ pub enum Warning {
     /// The payload ends inside its page data. Whether the pages were lost or were zeros that a
     /// sparse copy dropped cannot be told.
     Short(Shortness),
+    /// The compressed stream ends early: it was cut, or is damaged.
+    Interrupted {
+        /// What it ends at.
+        why: String,
+    },
     /// Missing page data is served as zeros, because the caller asked for it.
     ZeroTail(Shortness),
     /// The seal says that the dump was cut short before it was converted, and that zeros stand for
@@ -90,6 +95,7 @@ impl fmt::Display for Warning {
                  {:#x}, its bitmap promises {:#x}",
                 s.pages, s.actual, s.expected
             ),
+            Self::Interrupted { why } => write!(f, "the stream ends early: {why}"),
             Self::ZeroTail(s) => write!(
                 f,
                 "{} missing pages at the end are served as zeros: the payload ends at {:#x}, its \

@@ -56,7 +56,7 @@ impl FullDump {
         if let Some(actual) = envelope.known_len() {
             let expected = end;
             if actual < expected {
-                let warning = Warning::CutSegments { expected, actual };
+                let warning = envelope.explain_loss(Warning::CutSegments { expected, actual });
                 envelope.warnings.push(warning);
             } else if actual > expected {
                 envelope.warnings.push(Warning::Trailing {
