@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use livecore_defs::text::printable;
-use livecore_minidump::{AnyDump, KernelElf};
+use livecore_minidump::{AnyDump, KernelElf, Warning};
 
 use crate::failure::Failure;
 use crate::input::{self, KernelArgs, Opening};
@@ -30,6 +30,7 @@ pub fn open(
     input::print_memory_warnings(&opened, dump, session);
     let pair = kernel.require(&opened, dump, session)?;
     check(&opened, dump, session)?;
+    warn_of_lost_memory(&opened, dump, session);
     let elf = Arc::clone(pair.elf());
     let served = Served::new(pair, dump, &kernel.kernel_path)?;
     let name = dump.to_owned();
@@ -53,6 +54,18 @@ fn check(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) -> Result<(),
         session.warn(dump, format_args!("{error}; {what}"));
     }
     Ok(())
+}
+
+/// Warns of memory that the dump promises and its file does not have, unless opening it has warned.
+fn warn_of_lost_memory(opened: &AnyDump, dump: &Path, session: &mut Session<'_>) {
+    // The length of a stream that is cut or damaged is not known.
+    let Ok(Some(loss)) = opened.loss() else {
+        return;
+    };
+    let early = matches!(loss, Warning::Interrupted { .. });
+    if !early || !opened.envelope().warnings().contains(&loss) {
+        session.warn(dump, loss);
+    }
 }
 
 /// The output of `monitor verify` for the dump `path`.

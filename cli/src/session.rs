@@ -6,12 +6,13 @@ use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use livecore_compress::{OpenOptions, Stream};
+use livecore_compress::{OpenOptions, StreamKind};
 use livecore_kernel::Missing;
 use livecore_livedump::image;
 use livecore_livedump::sys::sandbox::close_paths;
+use livecore_minidump::{AnyDump, Warning};
 
 use crate::env::Env;
 use crate::exit::Exit;
@@ -102,8 +103,9 @@ pub struct Session<'a> {
     pub env: Env,
     show: Show,
     exit: Exit,
-    /// Streams whose checksum is at their end, which the verb may not have read.
-    unchecked: Vec<(PathBuf, Arc<Stream>)>,
+    /// Dumps whose streams have their checksum at the end, which the verb may not have read, and
+    /// whether to warn of every loss that is known there.
+    unchecked: Vec<(PathBuf, AnyDump, bool)>,
 }
 
 impl<'a> Session<'a> {
@@ -216,20 +218,43 @@ impl<'a> Session<'a> {
         self.exit = self.exit.worst(exit);
     }
 
-    /// Checks `stream`, of the file `path`, when the run ends.
-    pub fn check_at_end(&mut self, path: &Path, stream: Arc<Stream>) {
-        self.unchecked.push((path.to_owned(), stream));
+    /// Checks the stream of `dump`, the file `path`, when the run ends. `loss`: whether to warn of every
+    /// loss that is known then, or of an early end of the stream alone.
+    pub fn check_at_end(&mut self, path: &Path, dump: AnyDump, loss: bool) {
+        // All other streams are checked as they are read.
+        if dump.envelope().stream().kind() == StreamKind::Foreign {
+            self.unchecked.push((path.to_owned(), dump, loss));
+        }
     }
 
-    /// Decodes the streams to their ends, to check what was read.
-    fn check(&mut self) -> Result<(), Failure> {
-        for (path, stream) in std::mem::take(&mut self.unchecked) {
+    /// Prints what has been written so far, then decodes the streams to their ends, to check what was
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// If the work is to stop, or standard output fails. Damage of a stream is printed.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        if !self.unchecked.is_empty() {
+            self.out.flush()?;
+        }
+        for (path, dump, all) in std::mem::take(&mut self.unchecked) {
+            let stream = dump.envelope().stream();
             let bar = self.bar("check", false, None);
             let checked = stream.finish(&bar);
             drop(bar);
             match checked {
                 Ok(()) => {
-                    if let Some(trailing) = stream.trailing() {
+                    // The length is known now, unless nothing has been read.
+                    let loss = match stream.known_len() {
+                        Some(_) => dump.loss()?,
+                        None => None,
+                    };
+                    let told = |loss: &Warning| dump.envelope().warnings().contains(loss);
+                    let early = matches!(loss, Some(Warning::Interrupted { .. }));
+                    if let Some(loss) = loss.filter(|loss| (all || early) && !told(loss)) {
+                        self.warn(&path, loss);
+                    }
+                    if let Some(trailing) = stream.trailing().filter(|_| !early) {
                         self.warn(&path, trailing);
                     }
                 }

@@ -95,6 +95,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let number = unpack::number_of(name);
     let vmcore = directory.path().join(format!("vmcore.{number}"));
     unpack::write(&dump, name, &vmcore, (args.threads, false), session)?;
+    input::warn_of_loss(&dump, name, session)?;
     let info = directory.path().join(format!("info.{number}"));
     unpack::write_info(&dump, name, &info, number)?;
     drop(dump);

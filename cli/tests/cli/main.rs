@@ -23,6 +23,7 @@ mod images;
 mod injected;
 mod kinds;
 mod law;
+mod losses;
 mod machine;
 mod mem;
 mod memory;

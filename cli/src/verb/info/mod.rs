@@ -1,7 +1,8 @@
 //! `livecore info DUMP`: describes a dump or a memory image, like `qemu-img info` for disks.
 //!
-//! It reads only the start and the end of the file, so it takes the same time for a sealed dump of
-//! any size. The payload size of a foreign compressed stream is unknown without decompressing it.
+//! It reads the start and the end of the file first, so the answer takes the same time for a sealed
+//! dump of any size. The payload size of a foreign compressed stream is unknown without decompressing
+//! it, which follows the answer.
 
 mod facts;
 mod full;
@@ -28,17 +29,19 @@ Examples:
   livecore info guest.elf                               a memory image, for take --image
   livecore info /var/crash                              all dumps in the directory
 
-Reads only the start and the end of the file. A single gzip member or zstd frame has its checksum at \
-the end; use `livecore verify` to check it.
+The answer comes from the start and the end of the file. A single gzip member or zstd frame has its \
+length and its checksum at the end: info decodes it after the answer and warns of missing memory. Use \
+`livecore verify` to check everything else.
 
 Exits with 3 if there are warnings: a short file, a wrong parity, a damaged seal.";
 
-/// Reads the start and the end, which the checksum of a foreign stream does not cover.
-const HEAD_ONLY: Opening = Opening {
+/// Reads the start and the end, then what a foreign stream does not state there.
+const WITH_LOSS: Opening = Opening {
     threads: None,
     zero_tail: false,
-    unchecked: true,
+    unchecked: false,
     ends: true,
+    loss: true,
 };
 
 /// Arguments of `livecore info`.
@@ -92,7 +95,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 
 /// Prints `before` and the facts of one dump.
 fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    let dump = match input::dump(path, HEAD_ONLY, session) {
+    let dump = match input::dump(path, WITH_LOSS, session) {
         Ok(dump) => dump,
         Err(no_dump) => return image(path, json, before, no_dump, session),
     };
@@ -121,7 +124,8 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     for warning in dump.envelope().warnings() {
         session.warn(path, warning);
     }
-    Ok(())
+    drop(dump);
+    session.check()
 }
 
 /// Prints the facts of a memory image. Fails with `no_dump` if the file is not an image.

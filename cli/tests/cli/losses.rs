@@ -1,0 +1,118 @@
+//! What a dump has lost is reported by the verbs that describe, copy or serve it, and a stream that
+//! was cut by every verb.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use livecore_compress::Codec;
+use livecore_compress::frames::{FoundKind, Frames};
+
+use crate::every_kind::Kinds;
+use crate::harness::{Run, run, tool};
+use crate::served::tiny;
+
+fn on(verb: &[&str], dump: &Path, more: &[&str]) -> Run {
+    let line = verb.iter().map(AsRef::as_ref);
+    let more = more.iter().map(AsRef::as_ref);
+    run(line.chain([dump.as_os_str()]).chain(more))
+}
+
+/// The payload of the tiny machine's dump, uncompressed.
+fn payload(dir: &Path) -> Vec<u8> {
+    let path = dir.join("payload");
+    let to = path.to_str().unwrap();
+    let args = ["convert", "-q", "--none", "--container", "saved"];
+    on(&args, &tiny().dump, &[to]).expect(0);
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn loss_that_verify_knows_is_reported_by_verbs_that_describe_copy_or_serve() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    let kernel = tiny().kernel.to_str().unwrap();
+    let cut = dir.path().join("cut");
+    let full = fs::read(&Kinds::of(tiny()).kernels_own[0]).unwrap();
+    for (kind, payload) in [("minidump", payload(dir.path())), ("full", full)] {
+        fs::write(&cut, &payload[..payload.len() * 7 / 8]).unwrap();
+        let stored = [
+            ("as it is", fs::read(&cut).unwrap()),
+            ("zstd", tool("zstd", &["-q", "-c"], &cut)),
+            ("gzip", tool("gzip", &["-c"], &cut)),
+        ];
+        for (how, bytes) in stored {
+            let path = dir.path().join(format!("{kind}-{how}"));
+            fs::write(&path, bytes).unwrap();
+            on(&["verify"], &path, &[]).expect(3);
+            for (verb, more) in [
+                (&["info"][..], &[][..]),
+                (&["convert", "--force"], &[out]),
+                (&["export", "--force"], &[out]),
+                (&["serve", "--stdio", "--kernel", kernel], &[]),
+                (&["kgdb", "--program", "true", "--kernel", kernel], &[]),
+            ] {
+                let what = format!("{} of a {kind}, {how}", verb[0]);
+                let told = on(verb, &path, more);
+                assert_eq!(told.code, 3, "{what}: {}", told.err);
+                let lines = told
+                    .err
+                    .lines()
+                    .filter(|l| l.contains("missing at the end"));
+                assert_eq!(lines.count(), 1, "{what}: {}", told.err);
+            }
+            let told = on(&["salvage", "--force"], &path, &[out]).expect(3);
+            assert!(told.text().contains("  lost: 0x"), "{}", told.text());
+        }
+    }
+}
+
+/// Where the frames of a sealed dump end.
+fn ends(dump: &[u8], codec: Codec) -> Vec<usize> {
+    Frames::new(&dump.to_vec(), codec, dump.len() as u64)
+        .map_while(Result::ok)
+        .take_while(|found| found.kind == FoundKind::Data)
+        .map(|found| (found.offset + found.stored_len) as usize)
+        .collect()
+}
+
+/// A sealed dump of the tiny machine in small frames.
+fn sealed(dir: &Path, codec: &str) -> PathBuf {
+    let path = dir.join(codec);
+    let to = path.to_str().unwrap();
+    let args = ["convert", "-q", codec, "--frame-size", "64K"];
+    on(&args, &tiny().dump, &[to]).expect(0);
+    path
+}
+
+#[test]
+fn stream_that_was_cut_is_broken_and_readers_of_what_is_left_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = tiny().kernel.to_str().unwrap();
+    let out = dir.path().join("out");
+    let cut = dir.path().join("cut");
+    for (name, codec) in [("--zstd", Codec::Zstd), ("--gzip", Codec::Gzip)] {
+        let bytes = fs::read(sealed(dir.path(), name)).unwrap();
+        let ends = ends(&bytes, codec);
+        let end = ends[ends.len() * 7 / 8];
+        for (place, at) in [("after a frame", end), ("in a frame", end + 100)] {
+            let what = format!("{name}, cut {place}");
+            fs::write(&cut, &bytes[..at]).unwrap();
+            on(&["verify"], &cut, &[]).expect(2);
+            on(&["convert"], &cut, &[out.to_str().unwrap()]).expect(2);
+            assert!(!out.exists(), "{what}");
+            for verb in [&["info"][..], &["dmesg"]] {
+                let told = on(verb, &cut, &[]);
+                assert_eq!(told.code, 3, "{what}: {}: {}", verb[0], told.err);
+                assert!(!told.out.is_empty(), "{what}: {}", verb[0]);
+                let lines = told.err.lines().filter(|l| l.contains("ends early"));
+                assert_eq!(lines.count(), 1, "{what}: {}: {}", verb[0], told.err);
+            }
+            for verb in ["ps", "threads", "triage"] {
+                let told = on(&[verb, "--kernel", kernel], &cut, &[]);
+                assert_ne!(told.code, 0, "{what}: {verb}");
+                assert!(told.err.contains("ends early"), "{what}: {}", told.err);
+            }
+        }
+    }
+}
