@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use livecore_compress::ReadAt as _;
+use livecore_compress::ReadAt;
 use livecore_livedump::publish::{self, Destination};
 use livecore_minidump::salvage::{Options, Report, Salvage};
 use serde_json::{Value, json};
@@ -86,9 +86,9 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         proven: args.proven,
         info: info_beside(&args.input),
     };
-    let file = input::seekable(&args.input, session)?;
+    let file: Arc<dyn ReadAt> = Arc::new(input::seekable(&args.input, session)?);
     let bar = session.bar("salvage: scan", args.json, None);
-    let found = Salvage::examine(Arc::new(file), &options, &bar);
+    let found = Salvage::examine(Arc::clone(&file), &options, &bar);
     drop(bar);
     let found = found.map_err(|e| input::not_opened(e, &args.input))?;
     require_sound(&found, args, session).map_err(|e| e.about(&args.input))?;
@@ -104,7 +104,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let written = output::write(&destination, &place, &target, "", &bar, session, &mut write);
     drop(bar);
     let written = written.map_err(|failure| failure.about(&args.input))?;
-    let report = found.report();
+    let mut report = found.report().clone();
+    if report.is_whole() {
+        report.mended = errors_of(file, args, session)?;
+    }
+    let report = &report;
     if args.json {
         let mut value = value(&args.input, report);
         value["written"] = serde_json::to_value(&written)
@@ -132,13 +136,8 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<(), Failure> {
     let dump = found.as_raw_file().map_err(Failure::from)?;
     let len = dump.size()?;
-    let options = livecore_verify::Options {
-        threads: crate::args::threads(args.codec.threads),
-        per_rule: 1,
-        ..livecore_verify::Options::default()
-    };
     let bar = session.bar("salvage: check", args.json, Some(len));
-    let report = livecore_verify::verify(dump, &options, &bar);
+    let report = livecore_verify::verify(dump, &checks(args, None), &bar);
     drop(bar);
     match report.verdict.exit_code() {
         0 | 3 => Ok(()),
@@ -149,21 +148,59 @@ fn require_sound(found: &Salvage, args: &Args, session: &Session<'_>) -> Result<
                 .unwrap_or("cannot verify the result"),
         )),
         _ => {
-            let error = report.findings.iter().find(|f| report.fails(f.rule));
-            let why = error.map_or_else(
-                || report.verdict.reason().unwrap_or("not a dump").to_string(),
-                |f| {
-                    format!(
-                        "{}: {} at {:#x}: found {}, expected {}",
-                        f.rule.id, f.region, f.offset, f.found, f.expected
-                    )
-                },
-            );
+            let errors = errors(&report);
+            let why = errors.first().map_or("not a dump", String::as_str);
             Err(Failure::broken(format_args!(
                 "recovered dump is not sound, so nothing was written: {why}"
             )))
         }
     }
+}
+
+/// Options to verify a dump with its info file.
+fn checks<'a>(args: &Args, info: Option<&'a str>) -> livecore_verify::Options<'a> {
+    livecore_verify::Options {
+        threads: crate::args::threads(args.codec.threads),
+        per_rule: 1,
+        info,
+        ..livecore_verify::Options::default()
+    }
+}
+
+/// The errors of an input that has lost nothing. The output does not have them.
+fn errors_of(
+    input: Arc<dyn ReadAt>,
+    args: &Args,
+    session: &Session<'_>,
+) -> Result<Vec<String>, Failure> {
+    let info = livecore_minidump::dump::info_file(&args.input)
+        .and_then(|path| livecore_minidump::dump::read_info(&path).ok())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let len = input.size()?;
+    let bar = session.bar("salvage: compare", args.json, Some(len));
+    let report = livecore_verify::verify(input, &checks(args, info.as_deref()), &bar);
+    drop(bar);
+    Ok(match report.verdict.exit_code() {
+        2 | 63 => errors(&report),
+        _ => Vec::new(),
+    })
+}
+
+/// The errors of a report, or the reason of its verdict.
+fn errors(report: &livecore_verify::Report) -> Vec<String> {
+    let errors = report.findings.iter().filter(|f| report.fails(f.rule));
+    let mut errors: Vec<_> = errors
+        .map(|f| {
+            format!(
+                "{}: {} at {:#x}: found {}, expected {}",
+                f.rule.id, f.region, f.offset, f.found, f.expected
+            )
+        })
+        .collect();
+    if errors.is_empty() {
+        errors.extend(report.verdict.reason().map(Into::into));
+    }
+    errors
 }
 
 /// Reads the info file of the dump `path`, if there is a valid one.

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range as Span;
 use std::sync::Arc;
 
-use livecore_compress::ReadAt;
 use livecore_compress::salvage::{Piece, Proof};
+use livecore_compress::{ReadAt, Window};
 
 use super::found::Found;
 use super::left::{Left, covered, good};
@@ -14,7 +14,7 @@ use super::options::{Known, Options};
 use super::payload;
 use super::report::{PageCount, RANGES};
 use super::survey::add;
-use crate::dump::carried;
+use crate::dump::carried::{self, Place};
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
 use crate::elf::write::CoreHead;
@@ -50,7 +50,7 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
         Err(_) if standalone => None,
         Err(error) => return Err(headers_lost(error)),
     };
-    if let Some(place) = place {
+    if let Some(place) = &place {
         left.narrow(place.offset, place.len);
         let within = |at: u64| at.checked_sub(place.offset);
         let part = Known {
@@ -60,8 +60,8 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
         };
         match payload::mini(left, options, part) {
             Ok(mut found) => {
-                if let Some(header) = place.header {
-                    found.header = header;
+                if let Some(header) = &place.header {
+                    found.header = header.clone();
                 }
                 return Ok(found);
             }
@@ -73,7 +73,7 @@ pub(super) fn examine(left: &mut Left, options: &Options, known: Known) -> Resul
             found: foreign::ELF_CORE.into(),
         });
     }
-    of_ranges(&core, left, options, known)
+    of_ranges(&core, left, options, known, place.as_ref())
 }
 
 fn headers_lost(error: Error) -> Error {
@@ -104,6 +104,7 @@ fn of_ranges(
     left: &mut Left,
     options: &Options,
     known: Known,
+    place: Option<&Place>,
 ) -> Result<Found, Error> {
     let head = *core.head();
     let arch = arch_of(&head)?;
@@ -112,6 +113,7 @@ fn of_ranges(
     if known.len.is_none() {
         left.place(found.end);
     }
+    let last = left.pieces().last().map_or(0, |piece| piece.content.end);
     let mut pieces = good(left, options);
     if let Some(end) = known.filled_from {
         pieces.retain(|piece| piece.content.start < end);
@@ -121,7 +123,19 @@ fn of_ranges(
     }
     let page = found.page_size;
     let (runs, pages) = survey(&found.ranges, &pieces, page)?;
-    let whole = pages.lost == 0;
+    // The note of a minidump that cannot be used is left out.
+    let whole = pages.lost == 0 && place.is_none();
+    let mut mended = Vec::new();
+    if place.is_some() {
+        mended
+            .push("PT_NOTE: the minidump that it promises cannot be used, and is left out".into());
+    }
+    let behind = last.saturating_sub(found.end);
+    if behind > 0 {
+        mended.push(format!(
+            "payload: {behind} bytes after the last page are left out"
+        ));
+    }
     let head_len = first_page(&head, page, &runs, found.delta.is_some());
     // Nothing is described anew of a dump that is whole.
     let unproven = unproven(&runs, &pieces, |run| match whole {
@@ -129,7 +143,7 @@ fn of_ranges(
         false => head_len + run.to,
     });
     let payload: Arc<dyn ReadAt> = if whole {
-        left.content()
+        Arc::new(Window::new(left.content(), 0, found.end))
     } else {
         let head = new_head(&head, arch, page, &runs, found.delta);
         let body = Arc::new(Kept {
@@ -146,7 +160,7 @@ fn of_ranges(
         sections: Vec::new(),
         unproven_sections: 0,
         unproven,
-        mended: Vec::new(),
+        mended,
         header: KernelDumpHeader::of_port(arch, head.order, page),
     })
 }

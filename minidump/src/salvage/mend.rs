@@ -33,6 +33,11 @@ impl Mend {
         if let Some(size) = bitmap_size(&header, ranges) {
             header.bitmapsize = size;
         }
+        if header.unpadded_entries().is_none()
+            && let Some(size) = header.pmapsize.checked_next_multiple_of(page_size as u32)
+        {
+            header.pmapsize = size;
+        }
         let mut dump_avail = Vec::new();
         if header.has_dump_avail() {
             // A page is far below 4 GiB, and below the end of an address space.
@@ -52,6 +57,7 @@ impl Mend {
         for (field, was, is) in [
             ("bitmapsize", stated.bitmapsize, header.bitmapsize),
             ("dumpavailsize", stated.dumpavailsize, header.dumpavailsize),
+            ("pmapsize", stated.pmapsize, header.pmapsize),
         ] {
             if was != is {
                 fields.push(format!("minidump header, {field}: {was:#x}, now {is:#x}"));

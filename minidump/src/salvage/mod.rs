@@ -37,6 +37,7 @@ use livecore_compress::salvage::Salvage as Stored;
 use livecore_compress::{Progress, ReadAt};
 
 use crate::convert::{Target, Written, finish_record};
+use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, SealRecord, Unproven};
 use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_SALVAGED, FLAG_SHORT, FLAG_ZERO_TAIL,
@@ -170,6 +171,7 @@ impl Salvage {
         let page = self.page_size.max(512);
         let pad = len.next_multiple_of(page) - len;
         let header = KernelDumpHeader {
+            magic: Magic::Kernel,
             dumplength: len,
             dumpextent: len,
             dumpkeysize: 0,

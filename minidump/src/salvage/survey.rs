@@ -16,6 +16,9 @@ use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 /// The most bytes of a `dump_avail` section; kernels have one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
+/// The most bytes of lost page tables that are written as zeros, which map nothing.
+const LOST_TABLES_MOST: u64 = 64 << 20;
+
 /// Unproven ranges that are told apart: 16 MiB of memory.
 const UNPROVEN_MOST: usize = 1 << 20;
 
@@ -397,7 +400,7 @@ impl Reading {
             }
         }
         match (best, refused) {
-            (Some(reading), _) => Ok(reading),
+            (Some(reading), _) => reading.with_tables_that_fit(stored, options, known, there),
             (None, Some(error)) => Err(error),
             (None, None) => Err(lost("minidump header", 0, HEADER_BYTES as u64)),
         }
@@ -428,6 +431,42 @@ impl Reading {
             ranges,
             found,
         })
+    }
+
+    /// The same with page tables of another size, if those that the header states end behind the
+    /// payload: of the size that the payload's length leaves for them; if that is not known, and what is
+    /// there is far less than they would be, of what is there.
+    fn with_tables_that_fit(
+        self,
+        stored: &Left,
+        options: &Options,
+        known: Known,
+        there: Option<u64>,
+    ) -> Result<Self, Error> {
+        let (start, end) = (self.layout.pmap_offset(), self.layout.data_offset());
+        let page = self.layout.page_size();
+        let there = there.unwrap_or(0);
+        let len = match known.len {
+            Some(len) if end > len && !known.short => {
+                let pages = self.end() - end;
+                let tables = len
+                    .checked_sub(pages)
+                    .and_then(|len| len.checked_sub(start));
+                tables.filter(|len| *len > 0 && len.is_multiple_of(page))
+            }
+            _ => None,
+        };
+        let most = end > there.saturating_add(LOST_TABLES_MOST);
+        let part = || there.saturating_sub(start).next_multiple_of(page).max(page);
+        let Some(len) = len.or_else(|| most.then(part)) else {
+            return Ok(self);
+        };
+        let header = MinidumpHeader {
+            // Less than what the header states.
+            pmapsize: u32::try_from(len).unwrap_or(self.header.pmapsize),
+            ..self.header
+        };
+        Self::under(stored, options, known.len, header, self.ranges)
     }
 
     /// Where the payload ends, the pages of stray bits included.
