@@ -631,7 +631,9 @@ impl Mini {
         let Some(header) = &self.header else { return };
         facts.architecture = Some(header.architecture());
         facts.version = Some(header.version);
-        facts.pages = self.bitmap_done.then_some(self.pages);
+        // A bit behind the last page of dump_avail stands for no page.
+        let pages = self.bits.below(self.avail.bits());
+        facts.pages = self.bitmap_done.then_some(pages);
         if self.sections_done && self.walk_tables {
             let tables = &self.tables;
             facts.mapped = Some((tables.present, tables.absent + tables.outside));
