@@ -1,6 +1,8 @@
 //! Checks one file for consistency between the verifier and the other verbs. A dump that `verify`
 //! calls sound, with or without warnings, is readable to the end by every verb; a dump that
-//! `convert` calls broken is broken for `verify`. The fuzz target `law` uses this file.
+//! `convert` calls broken is broken for `verify`. `verify` does not call broken what
+//! `salvage` writes, and `salvage` does not exit with 0 if `verify` calls its input broken. The fuzz
+//! target `law` uses this file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -50,6 +52,16 @@ pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(
     if glance == 2 && verdict != 2 {
         return Err(format!("verify --quick exits 2, verify {verdict}"));
     }
+    let (salvaged, kept) = run(&[salvage, json, force, dump, out.as_os_str()]);
+    if salvaged == 0 && verdict == 2 {
+        return Err("salvage exits 0, verify 2".into());
+    }
+    if matches!(salvaged, 0 | 3) {
+        let (again, _) = run(&[verify, out.as_os_str()]);
+        if !matches!(again, 0 | 3) {
+            return Err(format!("verify of what salvage has written exits {again}"));
+        }
+    }
     if !matches!(verdict, 0 | 3) {
         return Ok(());
     }
@@ -69,8 +81,7 @@ pub(crate) fn check(bytes: &[u8], dir: &Path, kernel: Option<&Path>) -> Result<(
         let args = ["ps".as_ref(), dump, "--kernel".as_ref(), kernel.as_os_str()];
         fine("ps", run(&args).0)?;
     }
-    let (code, kept) = run(&[salvage, json, force, dump, out.as_os_str()]);
-    fine("salvage", code)?;
+    fine("salvage", salvaged)?;
     let kept: Value = serde_json::from_slice(&kept).map_err(|e| e.to_string())?;
     if let (Some(present), Some(kept)) = (pages(report), kept["pages"]["kept"].as_u64())
         && kept < present

@@ -2,7 +2,11 @@
 
 mod check;
 
+use std::path::Path;
+
 use livecore_tests::mkdump;
+
+use crate::harness::run;
 
 const MACHINE: &str = "minidump amd64 3
 kernbase 0xffffffff80000000
@@ -16,6 +20,13 @@ pages 0x200000 4 seed 1
 map 0xffffffff80200000 0x200000 2M rx
 table 0xffffffff80400000 0x209000
 map 0xffffffff80400000 0x1000 4K rw
+";
+
+const FULL: &str = "fulldump amd64
+avail 0x1000 0x9000
+avail 0x200000 0x20a000
+page 0x1000 own
+pages 0x200000 4 seed 1
 ";
 
 const FORMS: [&str; 15] = [
@@ -35,6 +46,56 @@ const FORMS: [&str; 15] = [
     "container sealed\nframe 8192\ncompress gzip\n",
     "container sealed\nframe 8192\ncompress zstd\n",
 ];
+
+/// Formats of full dumps; the builder seals none of them.
+const FULL_FORMS: [&str; 5] = [
+    "",
+    "compress zstd frames 4096\n",
+    "compress gzip members 4096\n",
+    "container live\ncompress zstd\n",
+    "container device\n",
+];
+
+/// Options of `convert`, whose seals have the current version.
+const WRITTEN: [[&str; 2]; 5] = [
+    ["--none", "--container=sealed"],
+    ["--gzip", "--container=sealed"],
+    ["--zstd", "--container=sealed"],
+    ["--gzip", "--container=raw"],
+    ["--zstd", "--container=raw"],
+];
+
+/// All formats of the two dumps, with their names.
+fn forms(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut forms = Vec::new();
+    let kinds = [
+        ("minidump", MACHINE, &FORMS[..]),
+        ("full", FULL, &FULL_FORMS[..]),
+    ];
+    for (kind, machine, built) in kinds {
+        for form in built {
+            let name = format!("{kind}, {}", form.trim().replace('\n', ", "));
+            forms.push((name, mkdump::build(&format!("{machine}{form}")).unwrap()));
+        }
+        let [plain, out] = ["plain", "out"].map(|name| dir.join(name));
+        std::fs::write(&plain, mkdump::build(machine).unwrap()).unwrap();
+        for how in WRITTEN {
+            let args = [
+                "convert",
+                "-q",
+                "--force",
+                "--frame-size=8K",
+                how[0],
+                how[1],
+            ];
+            let files = [plain.as_os_str(), out.as_os_str()];
+            run(args.iter().map(AsRef::as_ref).chain(files)).expect(0);
+            let bytes = std::fs::read(&out).unwrap();
+            forms.push((format!("{kind}, {}", how.join(" ")), bytes));
+        }
+    }
+    forms
+}
 
 /// A pseudorandom sequence, the same in every run.
 struct Random(u64);
@@ -56,7 +117,8 @@ fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u
     for cut in [len - 1, len - 33, len - 600, len / 2, len / 5] {
         all.push((format!("cut at {cut}"), dump[..cut].to_vec()));
     }
-    for more in [&b"garbage"[..], &[0; 4096], &dump[..200]] {
+    let zeros = [0; 70_000];
+    for more in [&b"garbage"[..], &zeros[..512], &zeros, &dump[..200], dump] {
         let what = format!("{} bytes more", more.len());
         all.push((what, [dump, more].concat()));
     }
@@ -83,6 +145,13 @@ fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u
             }
         }
     }
+    all.extend(damaged_frame(dump, random));
+    // The seal's end, or the header's.
+    for _ in 0..2 {
+        let (at, mut bytes) = (len - 1 - random.below(130), dump.to_vec());
+        bytes[at] ^= 1 << random.below(8);
+        all.push((format!("a bit at {at}"), bytes));
+    }
     for _ in 0..flips {
         let (at, mut bytes) = (random.below(len), dump.to_vec());
         bytes[at] ^= 1 << random.below(8);
@@ -100,6 +169,34 @@ fn damaged(dump: &[u8], random: &mut Random, flips: usize) -> Vec<(String, Vec<u
     all
 }
 
+/// One frame filled with zeros, removed, and doubled, and the stream cut in front of it.
+fn damaged_frame(dump: &[u8], random: &mut Random) -> Vec<(String, Vec<u8>)> {
+    let begins = |w: &[u8]| w.starts_with(b"\x28\xb5\x2f\xfd") || w.starts_with(b"\x1f\x8b\x08");
+    let starts = dump.windows(4).enumerate().filter(|(_, w)| begins(w));
+    let starts: Vec<_> = starts.map(|(at, _)| at).collect();
+    if starts.len() < 2 {
+        return Vec::new();
+    }
+    let number = random.below(starts.len());
+    let start = starts[number];
+    let end = starts.get(number + 1).copied().unwrap_or(dump.len());
+    let (before, frame, after) = (&dump[..start], &dump[start..end], &dump[end..]);
+    let zeros = vec![0; frame.len()];
+    let place = format!("{start}..{end}");
+    vec![
+        (
+            format!("zeros at {place}"),
+            [before, &zeros, after].concat(),
+        ),
+        (format!("{place} gone"), [before, after].concat()),
+        (
+            format!("{place} twice"),
+            [before, frame, frame, after].concat(),
+        ),
+        (format!("cut at {start}"), before.to_vec()),
+    ]
+}
+
 /// `LIVECORE_FAULTS` sets the number of bits that are flipped in each format, one after the other.
 #[test]
 fn verify_agrees_with_the_other_verbs_on_damaged_dumps() {
@@ -109,14 +206,10 @@ fn verify_agrees_with_the_other_verbs_on_damaged_dumps() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut wrong = Vec::new();
-    for form in FORMS {
-        let dump = mkdump::build(&format!("{MACHINE}{form}")).unwrap();
+    for (form, dump) in forms(dir.path()) {
         for (what, bytes) in damaged(&dump, &mut random, flips.unwrap_or(4)) {
             if let Err(why) = check::check(&bytes, dir.path(), None) {
-                wrong.push(format!(
-                    "{}, {what}: {why}",
-                    form.trim().replace('\n', ", ")
-                ));
+                wrong.push(format!("{form}, {what}: {why}"));
             }
         }
     }
