@@ -372,6 +372,7 @@ impl Full {
                 continue;
             }
             let end = load.paddr.checked_add(load.memsz);
+            let end = end.filter(|end| class.word == 8 || *end <= 1 << 32);
             let ascends = load.paddr >= address && end.is_some();
             sink.check(&rules::FULL_ORDER, ascends, &place(class.p_paddr), |f| {
                 f.found(format!("p_paddr {:#x}", load.paddr))
@@ -413,6 +414,14 @@ impl Full {
             f.found(format!("a payload of {len:#x} bytes"))
                 .expected(format!("{end:#x}, the end of the last range"))
         };
+        // A minidump in the core has its own rules.
+        let page = self.page_size();
+        let whole_page = |load: &Load| load.offset.saturating_add(load.filesz.min(page)) <= len;
+        if self.carried().is_none() && !self.loads().any(|load| whole_page(&load)) {
+            sink.broken(&rules::FULL_EMPTY, &place, describe);
+            return;
+        }
+        sink.passed(&rules::FULL_EMPTY);
         sink.check(&rules::FULL_SHORT, len >= end, &place, describe);
         sink.check(&rules::FULL_LONG, len <= end, &place, describe);
     }

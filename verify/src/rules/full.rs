@@ -31,6 +31,11 @@ rules! { Sections, FULL:
         "p_offset of each segment with the end of the previous one, or with the pages of the minidump in the core",
         "FreeBSD sys/kern/kern_dump.c, dumpsys_generic; seen on 12.1",
         "the program header is damaged: do not trust the addresses of this dump";
+    FULL_EMPTY = "FULL-EMPTY", Error,
+        "a full dump contains at least one page of its memory",
+        "the payload's length with p_offset of each segment",
+        "FreeBSD sys/kern/kern_dump.c, dumpsys_generic: memory follows the headers",
+        "the dump was cut in front of its memory: nothing of it can be used";
     FULL_SHORT = "FULL-SHORT", Warning,
         "a full dump does not end before its last memory range",
         "the payload's length with p_offset and p_filesz",
