@@ -228,6 +228,12 @@ impl Full {
             .map(|port| port.2)
     }
 
+    /// The name of the port, if no other verb reads its full dumps.
+    pub(crate) fn unread_port(&self) -> Option<&'static str> {
+        let port = self.architecture()?;
+        OTHERS.iter().any(|other| other.2 == port).then_some(port)
+    }
+
     /// The program headers of memory ranges received so far.
     pub(crate) fn loads(&self) -> impl Iterator<Item = Load> + '_ {
         let loads = self.segments().filter(|s| s.0 == PT_LOAD);

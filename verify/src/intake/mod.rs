@@ -257,6 +257,10 @@ impl Intake {
         let Kind::Elf(elf) = &self.kind else {
             return refusal;
         };
+        if let Some(port) = elf.full.unread_port() {
+            let why = format!("a full dump of {port}, which has no minidumps");
+            return Some(Refusal::Unsupported(why));
+        }
         let unknown = elf.full.missing() == 0 && !elf.full.is_standalone();
         match (elf.carried, refusal) {
             (None, _) if unknown => Some(Refusal::Unsupported(foreign::ELF_CORE.into())),
