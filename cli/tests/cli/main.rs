@@ -10,6 +10,7 @@ mod debuggers_real;
 mod displaced;
 mod every_kind;
 
+mod examples;
 mod foreign;
 mod grid;
 mod guest;

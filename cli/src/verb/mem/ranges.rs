@@ -15,7 +15,7 @@ use crate::session::Session;
 const MANUAL: &str = "\
 Examples:
   livecore mem ranges --image machine
-  livecore mem ranges set -b 0xd0000000 -l 0x1000000 -o video write-combine --image machine
+  livecore mem ranges set -b 0x200000000 -l 0x10000000 -o video write-combine --image machine
   livecore mem ranges clear -o video --image machine
 
 Options, keywords and output are those of memcontrol(8), with one difference: an invalid keyword or \
