@@ -3,14 +3,14 @@
 //!
 //! ```text
 //!  image     qmp       mem4                 emulated
-//!  a file    a guest   this system's        mem(4) of a machine that is
-//!    │         │       /dev/mem             a file; it dumps itself
+//!  a file    a guest   this system's        mem(4) of an emulated
+//!    │         │       /dev/mem             machine, which dumps itself
 //!    └────┬────┴────┬────┘                     ▲
 //!         ▼         │ MEM_KERNELDUMP           │
-//!  take: plan, read, write ──▶ publish: a name, when the file is complete
+//!  take: plan, read, write ──▶ publish: rename the complete file
 //! ```
 //!
-//! A dump of a memory image, from the file to `livecore.N.zst` in a crash directory:
+//! Takes a dump of a memory image to `livecore.N.zst` in a crash directory:
 //!
 //! ```
 //! # use livecore_synth::{Description, build, write_out};

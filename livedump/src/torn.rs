@@ -1,27 +1,28 @@
-//! What changes in memory while it is dumped: counted, and read again.
+//! Counts and rereads memory that changes while it is dumped.
 //!
-//! A dump of a machine that runs on is read over seconds, each page at its own time. [`Watch`] makes
-//! it as close to one instant as it gets without stopping the machine, and says how close that is:
-//!
+//! A dump of a running machine is read over seconds, each page at another time. [`Watch`] makes it
+//! as close to a consistent snapshot as possible without stopping the machine, and reports how
+//! close it is:
 //! ```text
 //!  start ── pass 0: a digest of every page
-//!        ── round 1: every page again; those that changed are kept as they are now
+//!        ── round 1: reads every page again, and keeps a copy of those that changed
 //!        ── …
-//!        ── round N, or the first in which nothing changed      ◄── the dump's instant is its start
-//!        ── the dump is written: kept pages as kept, the others read once more
+//!        ── round N, or the first in which nothing changed      ◄── its start is the dump's time
+//!        ── the dump is written: copies of kept pages, the others read once more
 //!  end   ── the last page was read
 //! ```
 //!
-//! A page that the last round found as the round before had left it had those bytes at the instant
-//! between the two. It is *torn* if it changed in the last round, or has changed since and was not
-//! kept. With none torn the dump is memory as it was at one instant; a page that changed and changed
-//! back between two readings is not noticed.
+//! A page that did not change in the last round had these bytes at the start of that round. It is
+//! *torn* if it changed in the last round, or after it without a kept copy. Without torn pages the
+//! dump is a consistent snapshot; a page that changed and changed back between two reads is not
+//! detected.
 //!
-//! Passes are read by several threads. They take blocks of `BLOCK` pages of the dump, in order,
-//! from one counter; a digest belongs to whoever has its block. What is shared beside that is one
-//! map of kept pages. The first error ends a pass for all.
+//! Several threads read. They take blocks of `BLOCK` pages of the dump, in order, from one counter,
+//! and own the digests of their block. They share only a map of kept pages. The first error ends
+//! the round for all.
 //!
-//! Memory: 8 bytes and 1 bit a page of the dump, [`KEPT_LIMIT`] of kept pages, a block a thread.
+//! Memory: 8 bytes and 1 bit for each page of the dump, [`KEPT_LIMIT`] for kept pages, a block for
+//! each thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,13 +37,13 @@ use livecore_minidump::provenance::Torn;
 use livecore_minidump::{Bitmap, PhysAddr, PhysMemory, Plan};
 use xxhash_rust::xxh64::xxh64;
 
-/// Pages that a thread reads at a time.
+/// Pages that a thread reads at once.
 const BLOCK: u64 = 256;
-/// Bytes of pages that are kept; those beyond are read when they are written, and counted as torn if
-/// they have changed again.
+/// Bytes of kept pages. Further pages are read when they are written, and counted as torn if they
+/// changed again.
 pub const KEPT_LIMIT: usize = 64 << 20;
 
-/// Memory that is being dumped, under observation.
+/// Watched memory of a dump.
 pub struct Watch {
     memory: Arc<dyn PhysMemory>,
     plan: Plan,
@@ -55,7 +56,7 @@ pub struct Watch {
     again: u64,
     rounds: u32,
     start: u64,
-    /// When a page was last read.
+    /// The time of the last read.
     end: AtomicU64,
 }
 
@@ -68,16 +69,16 @@ fn now() -> u64 {
         .unwrap_or(0)
 }
 
-/// The words of a bit set with a bit for each of `count` pages.
+/// The words of a bit set for `count` pages.
 fn bit_set(count: u64) -> Vec<AtomicU64> {
     (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Watch {
-    /// Reads every page of `plan` once, then again, at most `rounds` times, until none changes.
+    /// Reads every page of `plan`, then again up to `rounds` times until none changes.
     ///
-    /// `progress` hears of bytes that are read, and may end it: that is an
-    /// [`io::ErrorKind::Interrupted`] error.
+    /// `progress` gets the bytes read and may cancel, which is an [`io::ErrorKind::Interrupted`]
+    /// error.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Watch {
             };
             watch.pass(Some(&changed), progress)?;
             watch.rounds = round;
-            // A thread that panicked would have taken the pass with it.
+            // A panic of a thread would have ended the round.
             watch.kept = changed
                 .kept
                 .into_inner()
@@ -132,8 +133,8 @@ impl Watch {
         self.plan.bitmap()
     }
 
-    /// Reads every page. The first time its digest is noted; later pages are noted that have
-    /// another one.
+    /// Reads every page. The first time it stores the digests; later it records pages whose digest
+    /// has changed.
     fn pass(&self, changed: Option<&Changed>, progress: &dyn Progress) -> io::Result<()> {
         let blocks = self.bitmap().count().div_ceil(BLOCK);
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -168,7 +169,7 @@ impl Watch {
             for worker in workers {
                 let joined = worker.join();
                 let joined =
-                    joined.unwrap_or_else(|_| Err(io::Error::other("a reading thread has died")));
+                    joined.unwrap_or_else(|_| Err(io::Error::other("a reading thread panicked")));
                 if result.is_ok() {
                     result = joined;
                 }
@@ -177,19 +178,19 @@ impl Watch {
         })
     }
 
-    /// The pages from rank `first` on, a block of them; how many bytes they were.
+    /// Reads a block of pages from rank `first` on, and returns the number of bytes.
     fn block(&self, first: u64, changed: Option<&Changed>, buf: &mut [u8]) -> io::Result<u64> {
         let (bitmap, ranges) = (self.bitmap(), self.plan.dump_avail());
         let mut rank = first;
         let end = (first + BLOCK).min(bitmap.count());
         while rank < end {
-            // Ranks below the count have a bit, and bits have an address.
-            let place = bitmap.select(rank).and_then(|bit| {
+            // Every rank below the count has a bit, and every bit an address.
+            let location = bitmap.select(rank).and_then(|bit| {
                 let (at, run) = ranges.run_of(bit)?;
                 let bits = bitmap.run_at(bit, run.min(end - rank));
                 Some((at, bits.end - bits.start))
             });
-            let Some((at, pages)) = place.filter(|(_, pages)| *pages > 0) else {
+            let Some((at, pages)) = location.filter(|(_, pages)| *pages > 0) else {
                 return Err(io::Error::other("a page of the plan has no address"));
             };
             let bytes = &mut buf[..(pages * self.page) as usize];
@@ -213,7 +214,7 @@ impl Watch {
         ones(&self.torn)
     }
 
-    /// What has been found. It is all when the dump has been written.
+    /// The result, which is complete when the dump has been written.
     pub fn report(&self) -> Torn {
         Torn {
             pages: self.bitmap().count(),
@@ -235,7 +236,7 @@ fn set(bits: &[AtomicU64], rank: u64) {
     bits[(rank / 64) as usize].fetch_or(1 << (rank % 64), Ordering::Relaxed);
 }
 
-/// What a round has found changed.
+/// The changed pages of a round.
 struct Changed {
     bits: Vec<AtomicU64>,
     kept: Mutex<BTreeMap<u64, Box<[u8]>>>,
@@ -274,5 +275,5 @@ impl PhysMemory for Watch {
         self.end.fetch_max(now(), Ordering::Relaxed);
         Ok(())
     }
-    // Nothing is known to be zero: only what is read can be seen to have changed.
+    // Do not report known zeros: only a read detects a change.
 }

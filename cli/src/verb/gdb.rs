@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use livecore_livedump::sys::signals::pass_over_interrupts;
+use livecore_livedump::sys::signals::ignore_interrupts;
 
 use crate::args::KernelAndDump;
 use crate::failure::Failure;
@@ -74,14 +74,14 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     command.args(&args.args);
     // Ctrl-C belongs to the debugger while it runs.
-    pass_over_interrupts(true);
+    ignore_interrupts(true);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| listener.serve(&served, false));
         let status = command.status();
         listener.stop();
         status
     });
-    pass_over_interrupts(false);
+    ignore_interrupts(false);
     let status = status.map_err(|e| Failure::from(e).about(&program))?;
     if !status.success() {
         return Err(Failure::could_not(format_args!("exited: {status}")).about(&program));

@@ -272,7 +272,7 @@ fn running_guest_is_read_through_its_shared_memory() {
     }
     let mut qemu = Qemu::start(Memory::Shared).running();
     let taken = qemu.take("live", &[]).expect(0);
-    assert!(taken.err.contains("runs on"), "{}", taken.err);
+    assert!(taken.err.contains("--pause"), "{}", taken.err);
     // No page changed, and the count is reported.
     assert!(taken.err.contains("orn"), "{}", taken.err);
     assert!(fs::read(qemu.path("live")).unwrap() == qemu.expected());
@@ -306,7 +306,7 @@ fn paused_guest_gives_a_snapshot_and_is_resumed() {
     let taken = qemu.take("registers", &["--pause", "--cpu", "1"]);
     let taken = taken.expect(0);
     // CPU 0 is in the firmware, which has no paging.
-    let left = "CPU 0 has left the kernel (paging is off): its registers are not in the dump";
+    let left = "ignoring registers of CPU 0: it has left the kernel (paging is off)";
     assert!(taken.err.contains(left), "{}", taken.err);
     let with = fs::read(qemu.path("registers")).unwrap();
     let pages = differing(&with, &expected);
@@ -516,7 +516,7 @@ fn exit_of_a_paused_guest_ends_the_dump() {
     std::io::Read::read_to_end(&mut out, &mut bytes).unwrap();
     let run = Run::of(child.wait_with_output().unwrap());
     assert_eq!(run.code, 1, "{}", run.err);
-    assert!(run.err.contains("gone away during cont"), "{}", run.err);
+    assert!(run.err.contains("during cont"), "{}", run.err);
     // What was read before is a prefix of the dump.
     assert!(expected.starts_with(&bytes));
 }
@@ -604,7 +604,7 @@ fn qemu_writes_memory_that_is_not_shared() {
     assert!(qemu.events.is_empty(), "{:?}", qemu.events);
     let taken = qemu.take("dump", &["--pause", "--no-cpu-state"]).expect(0);
     assert!(
-        taken.err.contains("QEMU stopped the guest for"),
+        taken.err.contains("QEMU paused the guest for"),
         "{}",
         taken.err
     );
@@ -686,11 +686,7 @@ fn error_names_a_socket_that_is_not_qmp() {
     let silent = dir.path().join("silent");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
     let silence = take(&silent).expect(1);
-    assert!(
-        silence.err.contains("no answer to the greeting within 1 s"),
-        "{}",
-        silence.err
-    );
+    assert!(silence.err.contains("within 1 s"), "{}", silence.err);
     assert!(!dir.path().join("dump").exists());
     let files = names(dir.path());
     assert!(

@@ -111,11 +111,7 @@ fn paddr_returns_the_builders_mappings_on_all_supported_ports() {
             let Some(space) = &process.space else {
                 if arch == "i386" {
                     let refused = paddr(process.pid, &["0x1000".into()]).expect(63);
-                    assert!(
-                        refused.err.contains("not known where i386"),
-                        "{}",
-                        refused.err
-                    );
+                    assert!(refused.err.contains("i386"), "{}", refused.err);
                     break;
                 }
                 continue;
@@ -224,11 +220,7 @@ fn layout_of_raw_memory_not_at_address_0_is_found_or_requested() {
     let args = ["take", "-f", "--image", image, "--kernel", &kernel];
     let out = dir.path().join("found");
     let printed = run(args.iter().chain(&["-o", out.to_str().unwrap()])).expect(0);
-    assert!(
-        printed.err.contains("RAM begins at 0x40000000"),
-        "{}",
-        printed.err
-    );
+    assert!(printed.err.contains("0x40000000"), "{}", printed.err);
 
     // Two banks without a gap in the file.
     let (memory, kernel) = guest(dir.path(), "arm64");

@@ -1,12 +1,12 @@
-//! MEM_KERNELDUMP, emulated: the raw live file, as the kernel's vnode dumper leaves it.
+//! Emulated MEM_KERNELDUMP: writes the raw live file as the kernel's vnode dumper does.
 //!
 //! ```text
 //!  0               C        R = C rounded up to a page   R + 512
 //!  │ data as stored │ zeros │ kerneldumpheader           │
 //! ```
 //!
-//! Data goes to the file's start whatever its position, and nothing is cut off: a longer file
-//! keeps what stands behind the header (FreeBSD `sys/kern/kern_vnodedumper.c`).
+//! Data is written from the file's start, whatever its position. The file is not truncated: a
+//! longer one keeps the bytes after the header (FreeBSD `sys/kern/kern_vnodedumper.c`).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,8 +25,8 @@ use crate::publish::error::is_full;
 use crate::sys::descriptor;
 use crate::take::Taken;
 
-/// Checks a request as the kernel does, in its order, after the privilege; the file is a
-/// descriptor of our own.
+/// Checks a request in the kernel's order, after the privilege check. Returns a duplicate of the
+/// descriptor.
 pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
     let fd = request.fd;
     if request.flags != 0 {
@@ -36,7 +36,7 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
     }
     let file = File::from(descriptor::duplicate(fd).map_err(|_| MemError::BadDescriptor { fd })?);
     let stat = rustix::fs::fstat(&file).map_err(|e| MemError::Io {
-        doing: "fstat",
+        doing: "check the file",
         source: e.into(),
     })?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -47,7 +47,7 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
         _ => return Err(MemError::NotAFile { fd }),
     }
     let flags = rustix::fs::fcntl_getfl(&file).map_err(|e| MemError::Io {
-        doing: "fcntl",
+        doing: "check the file descriptor",
         source: e.into(),
     })?;
     if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
@@ -59,11 +59,11 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
         COMPRESSION_ZSTD => Codec::Zstd,
         compression => return Err(MemError::BadCompression { compression }),
     };
-    // pwrite(2) appends on some systems where a kernel's own writes do not.
+    // On some systems pwrite(2) appends to such a file, unlike writes by a kernel.
     if flags.contains(OFlags::APPEND) {
         rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::APPEND)).map_err(|e| {
             MemError::Io {
-                doing: "fcntl",
+                doing: "check the file descriptor",
                 source: e.into(),
             }
         })?;
@@ -71,16 +71,16 @@ pub(super) fn check(request: &DumpRequest) -> Result<(File, Codec), MemError> {
     Ok((file, codec))
 }
 
-/// `machdep.dump_retry_count`: how often a dump is begun before a full file system is an error.
+/// `machdep.dump_retry_count`: the number of attempts on a full file system.
 const TRIES: u32 = 5;
 
-/// Writes the raw live file into `file`.
+/// Writes the raw live file to `file`.
 pub(super) fn write(taken: &Taken, codec: Codec, file: &File) -> Result<(), MemError> {
-    let mut place = |bytes: &[u8], offset| file.write_at(bytes, offset);
-    write_to(&taken.payload(), taken.header(), codec, &mut place)
+    let mut write_at = |bytes: &[u8], offset| file.write_at(bytes, offset);
+    write_to(&taken.payload(), taken.header(), codec, &mut write_at)
 }
 
-/// What writes bytes at an offset, and says how many.
+/// Writes bytes at an offset, and returns how many.
 type WriteAt<'a> = &'a mut dyn FnMut(&[u8], u64) -> io::Result<usize>;
 
 /// The driver's loop: after ENOSPC, and no other error, the kernel starts the dump again at offset
@@ -89,7 +89,7 @@ fn write_to(
     payload: &dyn ReadAt,
     header: KernelDumpHeader,
     codec: Codec,
-    place: WriteAt<'_>,
+    write_at: WriteAt<'_>,
 ) -> Result<(), MemError> {
     let failed = |source: io::Error| {
         if is_full(&source) {
@@ -107,7 +107,10 @@ fn write_to(
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut out = FromStart { place, offset: 0 };
+        let mut out = FromStart {
+            write_at,
+            offset: 0,
+        };
         match once(payload, &header, codec, &mut stream, &mut out) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull && tries < TRIES => {}
             result => return result.map_err(failed),
@@ -134,15 +137,15 @@ fn once(
     out.write_all(&header.encode())
 }
 
-/// A file from offset 0 on, whatever its position.
+/// Writes to a file from offset 0, whatever its position.
 struct FromStart<'a> {
-    place: WriteAt<'a>,
+    write_at: WriteAt<'a>,
     offset: u64,
 }
 
 impl Write for FromStart<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = (self.place)(buf, self.offset)?;
+        let n = (self.write_at)(buf, self.offset)?;
         self.offset += n as u64;
         Ok(n)
     }
@@ -159,7 +162,7 @@ mod tests {
     const LEN: usize = 300_000;
 
     fn payload() -> Vec<u8> {
-        // Numbers that no compressor makes much smaller.
+        // Data that does not compress well.
         let mut x = 1_u64;
         std::iter::repeat_with(|| {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -169,14 +172,14 @@ mod tests {
         .collect()
     }
 
-    /// A dump onto a disk that is full beyond `room` bytes during the first `full` tries: its
-    /// result, the tries, and the file.
-    fn dump(codec: Codec, room: u64, full: u32) -> (Result<(), MemError>, u32, Vec<u8>) {
+    /// Runs a dump onto a disk that is full after `limit` bytes during the first `full` attempts.
+    /// Returns the result, the number of attempts, and the file.
+    fn dump(codec: Codec, limit: u64, full: u32) -> (Result<(), MemError>, u32, Vec<u8>) {
         let mut file = Vec::<u8>::new();
         let mut tries = 0;
-        let mut place = |bytes: &[u8], offset: u64| {
+        let mut write_at = |bytes: &[u8], offset: u64| {
             tries += u32::from(offset == 0);
-            if tries <= full && offset + bytes.len() as u64 > room {
+            if tries <= full && offset + bytes.len() as u64 > limit {
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
             let (start, end) = (offset as usize, offset as usize + bytes.len());
@@ -185,12 +188,12 @@ mod tests {
             Ok(bytes.len())
         };
         let header = KernelDumpHeader::default();
-        let result = write_to(&payload(), header, codec, &mut place);
+        let result = write_to(&payload(), header, codec, &mut write_at);
         (result, tries, file)
     }
 
     #[test]
-    fn enospc_has_the_dump_begun_five_times_in_all() {
+    fn dump_is_attempted_five_times_on_enospc() {
         for codec in [Codec::None, Codec::Zstd] {
             let (result, tries, _) = dump(codec, 70_000, u32::MAX);
             let error = result.unwrap_err();
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_that_finds_room_at_its_fifth_try_is_whole_unless_it_is_compressed() {
+    fn fifth_attempt_succeeds_for_an_uncompressed_dump_only() {
         let (result, tries, file) = dump(Codec::None, 70_000, 4);
         result.unwrap();
         assert_eq!(tries, 5);
@@ -228,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn another_error_than_enospc_ends_the_dump_at_once() {
+    fn errors_other_than_enospc_end_the_dump() {
         let mut tries = 0;
-        let mut place = |_: &[u8], _| {
+        let mut write_at = |_: &[u8], _| {
             tries += 1;
             Err(io::Error::from_raw_os_error(libc::EDQUOT))
         };
         let header = KernelDumpHeader::default();
-        let error = write_to(&payload(), header, Codec::None, &mut place).unwrap_err();
+        let error = write_to(&payload(), header, Codec::None, &mut write_at).unwrap_err();
         assert_eq!(error.errno(), libc::EDQUOT);
         assert_eq!(tries, 1);
     }

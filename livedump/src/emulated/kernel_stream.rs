@@ -1,8 +1,10 @@
-//! A stream as the kernel's own compressors make it (FreeBSD `sys/kern/subr_compressor.c`).
+//! Compressed streams in the format of the kernel's compressors (FreeBSD
+//! `sys/kern/subr_compressor.c`).
 //!
-//! gzip: one member; a header of ten bytes without flags, time or extra flags, from "Unix"; raw
-//! deflate at one level throughout, no flush points; CRC-32 and length modulo 2^32. zstd: one
-//! frame, checksum on, no content size. The level of both is `kern.kerneldump_gzlevel`, 6.
+//! gzip: one member, with a header of ten bytes without flags, time or extra flags, and the system
+//! "Unix"; raw deflate at one level without flush points; CRC-32 and length modulo 2^32. zstd: one
+//! frame with a checksum and without a content size. The level of both is
+//! `kern.kerneldump_gzlevel`, 6.
 
 use std::io::{self, Write};
 
@@ -11,20 +13,20 @@ use livecore_compress::{Codec, ReadAt};
 
 /// `kern.kerneldump_gzlevel`
 const LEVEL: i32 = 6;
-/// `maxiosize`: what the kernel's dumper takes at once, and so what a compressor is given.
+/// `maxiosize`: the bytes that the kernel's dumper passes to a compressor at once.
 const PIECE: usize = 64 << 10;
-/// The member's header.
+/// The header of a gzip member.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
-/// A kernel's compressor: what it makes of the pieces that it is given, across several tries of a
-/// dump. It is made once for a dump and never starts again (see [`Stream::write`]).
+/// A kernel compressor. It is created once for a dump and not reset between attempts (see
+/// [`Stream::write`]).
 pub(super) enum Stream {
     None,
     Gzip(Box<Gzip>),
     Zstd(zstd::Encoder<'static, Vec<u8>>),
 }
 
-/// gzip by the kernel's rules.
+/// The kernel's gzip compressor.
 pub(super) struct Gzip {
     deflate: Compress,
     crc: Crc,
@@ -36,7 +38,7 @@ pub(super) struct Gzip {
 }
 
 impl Stream {
-    /// A compressor that has been given nothing.
+    /// A new compressor.
     pub(super) fn new(codec: Codec) -> io::Result<Self> {
         Ok(match codec {
             Codec::None => Self::None,
@@ -51,8 +53,7 @@ impl Stream {
         })
     }
 
-    /// Gives all of `content` to the compressor and its output to `out`, and says how many bytes
-    /// that made.
+    /// Compresses `content` to `out`, and returns the number of bytes written.
     ///
     /// After an error this may be called again with the same content. The kernel does not reset the
     /// compressor: zstd continues where it was, and its second output cannot be decompressed. gzip
@@ -71,7 +72,7 @@ impl Stream {
                     drain(encoder.get_mut(), out)
                 })?;
                 encoder.do_finish()?;
-                // Behind the end of a frame another one begins.
+                // The end of a frame starts the next one.
                 let mut rest = std::mem::replace(encoder, frame()?);
                 drain(rest.get_mut(), out)?;
             }
@@ -87,7 +88,7 @@ fn frame() -> io::Result<zstd::Encoder<'static, Vec<u8>>> {
     Ok(encoder)
 }
 
-/// Hands over what has gathered; it is gone from there whether or not that succeeds.
+/// Writes the collected output and clears it, even if writing fails.
 fn drain(gathered: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
     let result = out.write_all(gathered);
     gathered.clear();
@@ -204,14 +205,14 @@ mod tests {
         let mut back = Vec::new();
         decoder.read_to_end(&mut back).unwrap();
         assert!(back == content());
-        assert!(decoder.into_inner().is_empty(), "one member");
+        assert!(decoder.into_inner().is_empty(), "more than one member");
     }
 
     #[test]
     fn zstd_is_one_frame_with_checksum_and_without_content_size() {
         let mut stored = Vec::new();
         write(&content(), Codec::Zstd, &mut stored).unwrap();
-        // What a 12.1 kernel's dump begins with: checksum flag only, window of 2 MiB.
+        // The start of a dump by a 12.1 kernel: the checksum flag only, window of 2 MiB.
         assert_eq!(stored[..6], *b"\x28\xb5\x2f\xfd\x04\x58");
         assert!(zstd::decode_all(stored.as_slice()).unwrap() == content());
     }

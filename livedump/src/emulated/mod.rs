@@ -1,11 +1,10 @@
-//! mem(4) over a machine that is a file or a text, by the rules of amd64's driver.
+//! mem(4) of an emulated machine, with the rules of amd64's driver.
 //!
-//! Where the driver asks hardware, the machine answers: there is memory in `PhysMemory::ranges`
-//! and nowhere else. An address without memory is an error, where a PC's bus would make up bytes
-//! of ones.
+//! Memory exists in `PhysMemory::ranges` and nowhere else. An address without memory is an error,
+//! whereas the bus of a PC returns bytes of ones.
 //!
-//! The kernel is looked for when something needs it: physical addresses and memory ranges of a
-//! machine whose kernel is not known, or not amd64's, can be had all the same.
+//! The kernel is searched for only when an operation needs it. Physical addresses and memory ranges
+//! work on a machine whose kernel is unknown or not for amd64.
 
 mod dump;
 mod kernel_stream;
@@ -33,19 +32,19 @@ use livecore_minidump::PhysMemory;
 use livecore_minidump::phys::PhysMemoryMut;
 use mtrr::Mtrr;
 
-/// Who opens the device: what the emulated system would let him do.
+/// The credentials of the caller on the emulated system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// PRIV_KMEM_READ: everybody's, unless a MAC policy denies it.
+    /// PRIV_KMEM_READ: granted to all users, unless a MAC policy denies it.
     pub kmem_read: bool,
-    /// PRIV_KMEM_WRITE: root's.
+    /// PRIV_KMEM_WRITE: granted to root.
     pub kmem_write: bool,
-    /// `kern.securelevel`: above 0 nobody opens for writing.
+    /// `kern.securelevel`: above 0 the devices cannot be opened for writing.
     pub securelevel: i32,
 }
 
 impl Default for Credentials {
-    /// Root, on a system that is not secured.
+    /// Root at securelevel -1.
     fn default() -> Self {
         Self {
             kmem_read: true,
@@ -55,17 +54,17 @@ impl Default for Credentials {
     }
 }
 
-/// What the processor can do.
+/// The features of the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processor {
     /// Bits of a physical address.
     pub maxphyaddr: u32,
-    /// Variable memory ranges; `None` if it has no memory ranges at all.
+    /// Variable memory ranges; `None` if it has no memory ranges.
     pub variable_ranges: Option<usize>,
 }
 
 impl Default for Processor {
-    /// A PC of today.
+    /// A current PC.
     fn default() -> Self {
         Self {
             maxphyaddr: 46,
@@ -75,8 +74,8 @@ impl Default for Processor {
 }
 
 impl Processor {
-    /// The one that `elf` is a kernel for: only on x86 does the driver know memory ranges. A PC of
-    /// today if the kernel is not known.
+    /// The processor of the kernel `elf`, or a current PC. Only the x86 driver supports memory
+    /// ranges.
     fn of(elf: Option<&KernelElf>) -> Self {
         let mut processor = Self::default();
         let row = elf.map(|elf| Architecture::of_machine(elf.machine()));
@@ -87,9 +86,9 @@ impl Processor {
     }
 }
 
-/// Answers MEM_EXTRACT_PADDR for the address space of one process.
+/// Implements MEM_EXTRACT_PADDR for the address space of one process.
 pub trait AddressSpace: Send + Sync {
-    /// What is behind `vaddr`.
+    /// Translates `vaddr`.
     ///
     /// # Errors
     ///
@@ -97,7 +96,7 @@ pub trait AddressSpace: Send + Sync {
     fn extract(&self, vaddr: u64) -> Result<Extracted, MemError>;
 }
 
-/// The two devices over an emulated machine.
+/// The two devices of an emulated machine.
 pub struct Emulated {
     memory: Arc<dyn PhysMemory>,
     writable: Option<Arc<dyn PhysMemoryMut>>,
@@ -110,27 +109,26 @@ pub struct Emulated {
     process: Option<Arc<dyn AddressSpace>>,
 }
 
-/// An emulated machine before its devices are opened.
+/// The parts of an emulated machine.
 pub struct Parts {
-    /// Its memory.
+    /// The memory.
     pub memory: Arc<dyn PhysMemory>,
     /// The same memory, if it may be written.
     pub writable: Option<Arc<dyn PhysMemoryMut>>,
-    /// The kernel that runs on it, if it is known. Without it there are no kernel addresses,
-    /// processes and dumps.
+    /// The kernel that runs on it, if known. Kernel addresses, processes and dumps need it.
     pub elf: Option<Arc<KernelElf>>,
-    /// What it remembers.
+    /// The saved state.
     pub state: State,
-    /// Its processor.
+    /// The processor.
     pub processor: Processor,
-    /// The process whose addresses [`MemDevice::extract_paddr`] is asked about. Without one, no
-    /// address is valid.
+    /// The process whose addresses [`MemDevice::extract_paddr`] translates. Without one, all
+    /// addresses are invalid.
     pub process: Option<Arc<dyn AddressSpace>>,
 }
 
 impl Parts {
-    /// A machine whose memory is an image; its state is kept beside it if a layout says that it is a
-    /// machine of `synth --out`. `writable` says whether the image was opened for writing.
+    /// A machine with the memory of an image. Its state is kept next to the image if the image was
+    /// written by `synth --out`. `writable` is whether the image was opened for writing.
     pub fn of_image(opened: image::Opened, elf: Option<Arc<KernelElf>>, writable: bool) -> Self {
         let image = Arc::new(opened.image);
         Self {
@@ -138,17 +136,17 @@ impl Parts {
             writable: writable.then_some(image),
             processor: Processor::of(elf.as_deref()),
             elf,
-            // Ranges are kept where `synth --out` wrote, and not beside just any file.
+            // Keep ranges only where `synth --out` wrote the machine, not next to any file.
             state: match opened.kernel {
-                Some(_) => State::beside(&opened.ram),
+                Some(_) => State::next_to(&opened.ram),
                 None => State::lock_only(&opened.ram),
             },
             process: None,
         }
     }
 
-    /// A machine whose memory is an image in any format, which cannot be written; its state is kept
-    /// beside it if a layout says that it is a machine of `synth --out`.
+    /// A machine with the memory of an image in any format, which is read-only. Its state is kept
+    /// next to the image if the image was written by `synth --out`.
     pub fn of_any_image(image: image::Image, elf: Option<Arc<KernelElf>>) -> Self {
         Self {
             memory: image.memory,
@@ -156,15 +154,15 @@ impl Parts {
             processor: Processor::of(elf.as_deref()),
             elf,
             state: match image.kernel {
-                Some(_) => State::beside(&image.ram),
+                Some(_) => State::next_to(&image.ram),
                 None => State::lock_only(&image.ram),
             },
             process: None,
         }
     }
 
-    /// A machine that is made from the text in the file `description`: it keeps no state and cannot
-    /// be written, but is dumped once at a time.
+    /// A machine built from the description `description`. It keeps no state and is read-only, but
+    /// only one dump of it can run at a time.
     pub fn of_description(
         memory: Arc<dyn PhysMemory>,
         elf: Option<Arc<KernelElf>>,
@@ -183,7 +181,7 @@ impl Parts {
 }
 
 impl Emulated {
-    /// Opens the devices. [`MemError::NotPermitted`] as the driver's open(2) would say it.
+    /// Opens the devices, with the driver's permission checks.
     ///
     /// # Errors
     ///
@@ -207,7 +205,7 @@ impl Emulated {
         }
         if access.write && parts.writable.is_none() {
             return Err(MemError::Unchangeable {
-                why: "its memory was not opened for writing",
+                why: "the memory is read-only",
             });
         }
         Ok(Self {
@@ -223,14 +221,14 @@ impl Emulated {
         })
     }
 
-    /// Answers [`MemDevice::extract_paddr`] for `process` from now on.
+    /// Translates addresses of `process` in [`MemDevice::extract_paddr`].
     #[must_use]
     pub fn in_process(mut self, process: Arc<dyn AddressSpace>) -> Self {
         self.process = Some(process);
         self
     }
 
-    /// Answers [`MemDevice::extract_paddr`] for process `pid` of the machine from now on.
+    /// Translates addresses of the machine's process `pid` in [`MemDevice::extract_paddr`].
     ///
     /// # Errors
     ///
@@ -241,7 +239,7 @@ impl Emulated {
         Ok(self.in_process(Arc::new(process)))
     }
 
-    /// The machine, its kernel found: looked for at the first call.
+    /// The machine with its kernel located, which the first call does.
     ///
     /// # Errors
     ///
@@ -252,7 +250,7 @@ impl Emulated {
         }
         let elf = self.elf("kernel addresses")?;
         let machine = Machine::find(self.memory.clone(), elf).map_err(|e| MemError::Io {
-            doing: "find the kernel",
+            doing: "locate the kernel",
             source: io::Error::other(e),
         })?;
         Ok(self.machine.get_or_init(|| machine))
@@ -262,9 +260,9 @@ impl Emulated {
         self.elf.as_deref().ok_or(MemError::NoKernelFile { what })
     }
 
-    /// Moves `len` bytes from `offset` in pieces that stay within a page; `piece` moves one, given
-    /// its physical address and its place among the bytes. Stops at the first error, which counts
-    /// only if nothing was moved.
+    /// Transfers `len` bytes from `offset` in pieces within a page. `piece` gets a physical address
+    /// and the position of its bytes. Stops at the first error, which is returned only if nothing
+    /// was transferred.
     fn pieces(
         &self,
         device: Device,
@@ -274,7 +272,7 @@ impl Emulated {
     ) -> Result<usize, MemError> {
         let mut done = 0;
         while done < len {
-            // Addresses of the kernel have the top bit set: an offset may run over the end.
+            // Kernel addresses have the top bit set, so an offset may wrap.
             let at = offset.wrapping_add(done as u64);
             let n = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(len - done);
             let moved = self
@@ -289,12 +287,12 @@ impl Emulated {
         Ok(done)
     }
 
-    /// The physical address that the driver would go to.
+    /// The physical address of an access, as the driver computes it.
     fn physical(&self, device: Device, at: u64) -> Result<u64, MemError> {
         let bad = |why| Err(MemError::BadAddress { at, why });
         match device {
             Device::Mem if at >> self.processor.maxphyaddr.min(63) != 0 => {
-                bad("beyond the physical addresses of the processor")
+                bad("address is beyond the processor's physical address space")
             }
             Device::Mem => Ok(at),
             Device::Kmem => {
@@ -302,14 +300,16 @@ impl Emulated {
                 if machine.dmap.contains(&at) {
                     return match machine.direct(at) {
                         Some(physical) if machine.phys_in_dmap.contains(&physical) => Ok(physical),
-                        _ => bad("beyond the end of the direct map"),
+                        _ => bad("address is beyond the direct map"),
                     };
                 }
                 match machine.view.translate(VirtAddr(at)) {
-                    // The driver takes a translation to page 0 for a failed one.
-                    Ok(physical) if physical.0 < PAGE_SIZE => bad("mapped to physical page 0"),
+                    // The driver treats a translation to page 0 as a failure.
+                    Ok(physical) if physical.0 < PAGE_SIZE => {
+                        bad("address is mapped to physical page 0")
+                    }
                     Ok(physical) => Ok(physical.0),
-                    Err(_) => bad("not in the kernel map"),
+                    Err(_) => bad("address is not in the kernel map"),
                 }
             }
         }
@@ -340,7 +340,7 @@ fn bus(at: u64, error: io::Error) -> MemError {
     if error.kind() == io::ErrorKind::NotFound {
         MemError::BadAddress {
             at,
-            why: "the machine has no memory there",
+            why: "no memory at this address",
         }
     } else {
         MemError::Io {
@@ -402,7 +402,8 @@ impl MemDevice for Emulated {
     }
 
     fn kernel_dump(&self, request: &DumpRequest) -> Result<(), MemError> {
-        // amd64 tracks its pages, so EOPNOTSUPP does not come; then the privilege, then the rest.
+        // The kernel's order: EOPNOTSUPP (never, since amd64 tracks its pages), the privilege, the
+        // rest.
         if !self.credentials.kmem_read {
             return Err(MemError::NotPermitted {
                 why: "PRIV_KMEM_READ is denied",

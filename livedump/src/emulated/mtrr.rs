@@ -1,31 +1,31 @@
-//! The memory type range registers of an x86 machine, as FreeBSD's driver treats them
+//! The memory type range registers of an x86 machine, as FreeBSD's driver handles them
 //! (`sys/x86/x86/x86_mem.c`).
 //!
-//! A table: 88 fixed ranges over the first MiB (8 of 64 KiB, 16 of 16 KiB, 64 of 4 KiB), if there
-//! are any, then the variable ones. The rules of update and remove are that driver's to the
-//! letter, its leniency included: once a range matches exactly, later slots are not looked at.
+//! The table has 88 fixed ranges for the first MiB (8 of 64 KiB, 16 of 16 KiB, 64 of 4 KiB), if
+//! there are any, then the variable ranges. Update and remove follow the driver exactly. In
+//! particular, the slots after an exact match are not checked for overlaps.
 
 use crate::mem4::MemError;
 use crate::mem4::range::{MemRange, Owner};
 use crate::sys::memrange::{MEMRANGE_SET_REMOVE, MEMRANGE_SET_UPDATE, Mdf};
 
-/// Fixed ranges.
+/// The number of fixed ranges.
 pub const FIXED: usize = 88;
 
-/// Below this, fixed ranges are used where there are any.
+/// Below this address fixed ranges are used, if there are any.
 const FIXTOP: u64 = 0x10_0000;
 
-/// `(first address, length, how many)` of each size of fixed range.
+/// `(first address, length, count)` for each size of fixed ranges.
 const FIXED_SIZES: [(u64, u64, u64); 3] = [
     (0, 0x1_0000, 8),
     (0x8_0000, 0x4000, 16),
     (0xc_0000, 0x1000, 64),
 ];
 
-/// Flags that every fixed range has.
+/// Flags of all fixed ranges.
 const FIXED_FLAGS: Mdf = Mdf(Mdf::FIXBASE.0 | Mdf::FIXLEN.0 | Mdf::FIXACTIVE.0 | Mdf::ACTIVE.0);
 
-/// What can be asked for: exactly one of these.
+/// The memory types, one of which must be requested.
 const TYPES: [Mdf; 5] = [
     Mdf::UNCACHEABLE,
     Mdf::WRITECOMBINE,
@@ -38,14 +38,15 @@ const TYPES: [Mdf; 5] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mtrr {
     ranges: Vec<MemRange>,
-    /// Fixed ranges at the start of `ranges`: 88 or none.
+    /// The number of fixed ranges at the start of `ranges`: 88 or 0.
     fixed: usize,
 }
 
 impl Mtrr {
-    /// What firmware leaves: low memory cached, the legacy window not, ROMs write-protected, and
-    /// the addresses between `low`, the end of memory below 4 GiB, and 4 GiB not cached, as far
-    /// as `variable` slots go. Other slots are unused: base 0, length `2^maxphyaddr`.
+    /// The ranges that firmware sets: low memory cached, the legacy window uncached, ROMs
+    /// write-protected, and the addresses between `low`, the end of memory below 4 GiB, and 4 GiB
+    /// uncached, as far as `variable` slots suffice. Unused slots have base 0 and length
+    /// `2^maxphyaddr`.
     pub fn firmware(low: u64, variable: usize, maxphyaddr: u32) -> Self {
         let mut ranges = Vec::with_capacity(FIXED + variable);
         for (first, len, count) in FIXED_SIZES {
@@ -90,15 +91,15 @@ impl Mtrr {
         }
     }
 
-    /// A table of given ranges: `fixed` (88 or 0) fixed ones first.
+    /// A table of `ranges`. If `fixed`, the first 88 are the fixed ones.
     pub fn from_ranges(ranges: Vec<MemRange>, fixed: bool) -> Option<Self> {
         let fixed = if fixed { FIXED } else { 0 };
         (ranges.len() >= fixed).then_some(Self { ranges, fixed })
     }
 
-    /// Makes the table what the driver reads back after it has programmed the processors, whose
-    /// physical addresses have `maxphyaddr` bits: variable ranges lose the address bits above those
-    /// and are bogus if that makes them invalid; inactive ones are unused again.
+    /// Changes the table to what the driver reads back after programming processors with
+    /// `maxphyaddr` bits of physical address: variable ranges lose higher address bits and become
+    /// bogus if they are then invalid; inactive ranges become unused.
     pub fn reread(&mut self, maxphyaddr: u32) {
         let unused = Self::unused(maxphyaddr);
         let mask = (unused.len - 1) & !0xfff;
@@ -130,12 +131,12 @@ impl Mtrr {
         &self.ranges
     }
 
-    /// Whether the first [`FIXED`] ranges are fixed ones.
+    /// Whether the first [`FIXED`] ranges are fixed.
     pub fn has_fixed(&self) -> bool {
         self.fixed != 0
     }
 
-    /// MEMRANGE_SET with any operation number.
+    /// MEMRANGE_SET with any operation.
     ///
     /// # Errors
     ///
@@ -148,8 +149,7 @@ impl Mtrr {
         }
     }
 
-    /// Establishes a range or changes one. Of the flags of `range` the attribute counts, and
-    /// [`Mdf::FORCE`].
+    /// Adds or changes a range. Only the memory type and [`Mdf::FORCE`] of its flags are used.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Mtrr {
         }
         let attribute = range.flags.attributes();
         if !TYPES.contains(&attribute) {
-            return bad("exactly one way of caching must be named");
+            return bad("exactly one memory type is required");
         }
         let force = range.flags.contains(Mdf::FORCE);
         if self.has_fixed() && base.checked_add(len).is_some_and(|end| end <= FIXTOP) {
@@ -223,11 +223,11 @@ impl Mtrr {
                 target = Some(index);
                 break;
             }
-            if slot.overlaps(base, len) && !agree(slot.flags.attributes(), attribute) {
+            if slot.overlaps(base, len) && !compatible(slot.flags.attributes(), attribute) {
                 return Err(MemError::BadRange {
                     base,
                     len,
-                    why: "it overlaps an active range that is cached in another way",
+                    why: "it overlaps an active range of another memory type",
                 });
             }
         }
@@ -241,7 +241,7 @@ impl Mtrr {
         Ok(())
     }
 
-    /// Disables the first range of exactly this base and length.
+    /// Disables the first range with this base and length.
     ///
     /// # Errors
     ///
@@ -264,22 +264,22 @@ impl Mtrr {
     }
 }
 
-/// Why no variable range can begin at `base` and have `len` bytes.
+/// Why a variable range cannot have this base and length.
 fn invalid(base: u64, len: u64) -> Option<&'static str> {
     if !base.is_multiple_of(4096) || len < 4096 {
         Some("base and length must be multiples of 4096")
     } else if !len.is_power_of_two() {
-        Some("its length must be a power of two")
+        Some("length must be a power of two")
     } else if !base.is_multiple_of(len) {
-        Some("its base must be a multiple of its length")
+        Some("base must be a multiple of the length")
     } else {
         None
     }
 }
 
-/// Whether two ranges that overlap may be cached in these ways: the same, or one not at all and
-/// the other back (then "not at all" wins).
-fn agree(one: Mdf, other: Mdf) -> bool {
+/// Whether overlapping ranges may have these memory types: equal ones, or uncacheable and
+/// write-back, where uncacheable takes precedence.
+fn compatible(one: Mdf, other: Mdf) -> bool {
     let pair = Mdf::WRITEBACK | Mdf::UNCACHEABLE;
     !one.contains(Mdf::UNKNOWN) && (one == other || one | other == pair)
 }
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn firmware_leaves_88_fixed_ranges_and_the_pci_hole() {
+    fn firmware_sets_88_fixed_ranges_and_the_pci_hole() {
         let table = table();
         assert_eq!(table.ranges().len(), 92);
         let covered: u64 = table.ranges()[..FIXED].iter().map(|r| r.len).sum();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn einval_range_not_aligned_not_a_power_of_two_or_of_no_kind() {
+    fn einval_for_misaligned_ranges_odd_sizes_and_missing_types() {
         let mut table = table();
         let before = table.clone();
         for (base, len, flags) in [
@@ -340,13 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn einval_overlap_with_another_kind() {
+    fn einval_for_an_overlap_with_another_type() {
         let mut table = table();
         let error = table
             .update(&range(2 * GIB, 2 * GIB, Mdf::WRITECOMBINE))
             .unwrap_err();
         assert_eq!(error.errno(), libc::EINVAL, "{error}");
-        // Write-back over uncacheable is the one mixture that hardware defines.
+        // Hardware defines only one mix: write-back over uncacheable.
         table
             .update(&range(2 * GIB, 2 * GIB, Mdf::WRITEBACK))
             .unwrap();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn ebusy_range_that_is_busy() {
+    fn ebusy_for_a_busy_range() {
         let mut ranges = table().ranges().to_vec();
         ranges[FIXED].flags = ranges[FIXED].flags | Mdf::BUSY;
         let mut table = Mtrr::from_ranges(ranges, true).unwrap();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn enospc_when_every_variable_range_is_taken() {
+    fn enospc_when_all_variable_ranges_are_in_use() {
         let mut table = table();
         for i in 0..3 {
             let base = (8 + i) * GIB;
@@ -380,7 +380,7 @@ mod tests {
             .update(&range(16 * GIB, GIB, Mdf::WRITEBACK))
             .unwrap_err();
         assert_eq!(error.errno(), libc::ENOSPC, "{error}");
-        // An exact match needs no free one.
+        // An exact match needs no free slot.
         table.update(&range(8 * GIB, GIB, Mdf::WRITEBACK)).unwrap();
     }
 
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn eacces_unknown_kind_without_force() {
+    fn eacces_for_an_unknown_type_without_force() {
         let mut ranges = table().ranges().to_vec();
         for index in [0, FIXED] {
             ranges[index].flags = ranges[index].flags.without(Mdf::ATTRMASK) | Mdf::UNKNOWN;
@@ -410,18 +410,18 @@ mod tests {
         assert_eq!(
             table.ranges()[FIXED].flags,
             Mdf::WRITEBACK | Mdf::ACTIVE,
-            "force itself is not kept"
+            "the force flag is not stored"
         );
     }
 
     #[test]
-    fn eopnotsupp_operation_that_is_neither_update_nor_remove() {
+    fn eopnotsupp_for_other_operations() {
         let error = table().set(&range(0, 4096, Mdf::WRITEBACK), 2).unwrap_err();
         assert_eq!(error.errno(), libc::EOPNOTSUPP, "{error}");
     }
 
     #[test]
-    fn a_fixed_update_is_widened_to_every_range_that_it_touches() {
+    fn update_of_fixed_ranges_covers_all_overlapping_ones() {
         let mut table = table();
         table
             .update(&range(0xb_8000, 0x1000, Mdf::WRITECOMBINE))
@@ -438,15 +438,15 @@ mod tests {
     }
 
     #[test]
-    fn a_range_removed_is_inactive_and_nobodys() {
+    fn removed_range_is_inactive_and_has_no_owner() {
         let mut table = table();
         table.remove(3 * GIB, GIB).unwrap();
         let slot = &table.ranges()[FIXED];
         assert!(!slot.flags.contains(Mdf::ACTIVE));
         assert!(slot.owner.is_empty());
-        // It can be found and removed again, as the driver lets it be.
+        // The driver allows to remove it again.
         table.remove(3 * GIB, GIB).unwrap();
-        // The processors have no place for what it was.
+        // Rereading makes it unused.
         table.reread(40);
         assert_eq!(
             table.ranges()[FIXED].to_string(),
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_processor_has_no_bits_for_is_gone_when_the_table_is_read_again() {
+    fn rereading_drops_unsupported_address_bits() {
         let mut table = table();
         let high = range((1 << 52) + 8 * GIB, GIB, Mdf::WRITECOMBINE);
         table.update(&high).unwrap();
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_firmware_programmed_badly_is_bogus_until_it_is_set_again() {
+    fn invalid_range_of_the_firmware_is_bogus_until_it_is_set() {
         let mut ranges = table().ranges().to_vec();
         ranges[FIXED] = range(3 * GIB + 4096, GIB, Mdf::UNCACHEABLE | Mdf::ACTIVE);
         let mut table = Mtrr::from_ranges(ranges, true).unwrap();

@@ -1,4 +1,4 @@
-//! A process's address space, for MEM_EXTRACT_PADDR.
+//! The address space of a process, for MEM_EXTRACT_PADDR.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use livecore_kernel::locate::Machine;
 use livecore_minidump::PhysMemory;
 use livecore_minidump::mmu::{Entry, MachineView, Paging, Root};
 
-/// More processes than a system has: a list that is longer runs in circles.
+/// The most processes of a system; a longer list is circular.
 const PROCESSES: u32 = 1 << 20;
-/// `struct proc` and `struct vmspace` have what is looked for in these many bytes.
+/// Bytes of `struct proc` and `struct vmspace` that are searched.
 const PROC: usize = 0x600;
 const VMSPACE: usize = 0x400;
 
-/// The user half of a process, by its page tables alone.
+/// The user half of a process, according to its page tables.
 ///
-/// A kernel asks the process's map first and the tables then. Of the map a machine's memory tells
-/// nothing that can be found without type information; here an address is in the map if it has a
-/// page-table page, valid entry or not. So what the process has mapped but never touched, with
-/// nothing touched near by (2 MiB; 32 MiB with pages of 16 KiB), is [`MeState::Invalid`] where a kernel says [`MeState::Valid`].
+/// A kernel checks the process's map before the tables. The map cannot be found without type
+/// information. Here an address is in the map if it has a page-table page, even without a valid
+/// entry. So mapped memory is [`MeState::Invalid`] here and [`MeState::Valid`] for a kernel if
+/// neither it nor memory close to it (2 MiB; 32 MiB with pages of 16 KiB) was ever touched.
 pub struct Process {
     /// Without a root if it has no tables of its own, as the kernel's processes.
     view: MachineView,
 }
 
 impl Process {
-    /// The process whose root table, of this form, lies at physical address `root`. `None` if it is
-    /// not known where processes have their addresses with such tables.
+    /// The process with the root table at physical address `root`, in the format `paging`. `None`
+    /// if the range of user addresses is unknown for this format.
     pub fn new(memory: Arc<dyn PhysMemory>, paging: Paging, root: u64) -> Option<Self> {
         Some(Self::with(
             memory,
@@ -55,11 +55,12 @@ impl Process {
         }
     }
 
-    /// Process `pid` of a machine.
+    /// Finds process `pid` of a machine.
     ///
-    /// `allproc` and the integers that the kernel exports lead to its `struct proc`. From there on
-    /// nothing is exported: the way to its tables is known by the end of it, a `struct pmap` inside
-    /// of what some pointer of the process points at, whose two words for the root agree.
+    /// `allproc` and offsets that the kernel exports lead to its `struct proc`. The following
+    /// offsets are not exported, so the page tables are recognized: some pointer of the process
+    /// points to a structure that contains a `struct pmap`, whose two words for the root table
+    /// match.
     ///
     /// # Errors
     ///
@@ -69,11 +70,11 @@ impl Process {
         let (fields, end) = (machine.arch.pmap, paging.geometry().user_end);
         let Some((fields, end)) = fields.zip(end) else {
             return Err(MemError::Io {
-                doing: "translate a process's address",
+                doing: "translate an address of a process",
                 source: std::io::Error::new(
                     std::io::ErrorKind::Unsupported,
                     format!(
-                        "it is not known where {} has a process's tables",
+                        "page tables of processes are unsupported on {}",
                         machine.arch
                     ),
                 ),
@@ -89,7 +90,7 @@ impl Process {
     }
 }
 
-/// The address of `struct proc` of `pid`, by `allproc`.
+/// Finds the address of `struct proc` of `pid` in `allproc`.
 fn list(machine: &Machine, elf: &KernelElf, pid: u32) -> Result<Option<u64>, MemError> {
     let kernel = machine.kernel(elf);
     let broken = |error: KernelError| MemError::Io {
@@ -127,7 +128,7 @@ fn words(machine: &Machine, at: u64, len: usize) -> Vec<u64> {
     words.collect()
 }
 
-/// The root of the `struct pmap` inside of `vmspace`, unless it is the kernel's own.
+/// The root table of the `struct pmap` inside `vmspace`, unless it is the kernel's.
 fn user_root(machine: &Machine, fields: &PmapFields, vmspace: u64) -> Option<u64> {
     let words = words(machine, vmspace, VMSPACE);
     (0..words.len()).find_map(|start| {
@@ -179,7 +180,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     #[test]
-    fn invalid_valid_and_mapped_addresses_of_a_process() {
+    fn addresses_of_a_process_are_invalid_valid_or_mapped() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
         let put = |at: u64, entry: u64| file.write_all_at(&entry.to_le_bytes(), at).unwrap();

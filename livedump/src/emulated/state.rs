@@ -1,9 +1,8 @@
-//! What an emulated machine remembers between two calls: its memory ranges, and that it is being
-//! dumped.
+//! The saved state of an emulated machine: its memory ranges, and whether it is being dumped.
 //!
-//! A machine that `synth --out` wrote has a directory; the ranges are a file in it, and the lock
-//! is one on the memory's own file, which the system releases whatever becomes of its holder. A
-//! machine that is only a text keeps nothing.
+//! The ranges are a file in the directory that `synth --out` wrote. The lock is a file lock on the
+//! memory's file, which the system releases when its owner exits. A machine given by its
+//! description keeps no state.
 
 use livecore_minidump::machine_dir::RANGES_FILE;
 use std::fs::File;
@@ -22,28 +21,28 @@ use crate::publish::Directory;
 use crate::publish::temporary::Temporary;
 use crate::sys::memrange::Mdf;
 
-/// The most bytes that are read of it.
+/// The largest file of ranges that is read, in bytes.
 const RANGES_LIMIT: u64 = 1 << 20;
-/// How long another process's lock on the directory is waited for.
+/// Time limit for another process's lock on the directory.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// More ranges than any processor has.
+/// The most ranges that are accepted, more than any processor has.
 const RANGES_MAX: usize = FIXED + 256;
 
-/// Where a machine keeps its state.
+/// The location of a machine's state.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     directory: Option<PathBuf>,
     lock: Option<PathBuf>,
 }
 
-/// Held while a machine is being dumped.
+/// The lock during a dump.
 #[derive(Debug)]
 pub struct DumpLock(Option<File>);
 
 impl Drop for DumpLock {
     fn drop(&mut self) {
-        // Not by closing alone: a process that is being started meanwhile has the file, too, until
-        // it runs its program.
+        // Unlock explicitly: a child process that is being started has a copy of the descriptor
+        // until it executes its program.
         if let Some(file) = &self.0 {
             let _ = rustix::fs::flock(file, FlockOperation::Unlock);
         }
@@ -67,13 +66,13 @@ struct SavedRange {
 }
 
 impl State {
-    /// No state: ranges are what firmware leaves, and any number of dumps may run.
+    /// No state: firmware's ranges, and any number of concurrent dumps.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The state of a machine whose memory is the file `ram`: in the directory that holds it.
-    pub fn beside(ram: impl AsRef<Path>) -> Self {
+    /// The state of a machine with the memory file `ram`, in the same directory.
+    pub fn next_to(ram: impl AsRef<Path>) -> Self {
         let ram = ram.as_ref();
         let directory = match ram.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
@@ -85,8 +84,8 @@ impl State {
         }
     }
 
-    /// A machine that is only the file `path`, a text or a bare image: one dump at a time, no
-    /// ranges kept.
+    /// The state of a machine that is only the file `path`, a description or a bare image: a lock
+    /// for dumps, but no ranges.
     pub fn lock_only(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         Self {
@@ -95,12 +94,12 @@ impl State {
         }
     }
 
-    /// Whether ranges can be kept.
+    /// Whether ranges can be saved.
     pub fn keeps_ranges(&self) -> bool {
         self.directory.is_some()
     }
 
-    /// Claims the right to dump.
+    /// Locks the machine for a dump.
     ///
     /// # Errors
     ///
@@ -122,7 +121,7 @@ impl State {
         }
     }
 
-    /// The ranges that were set, if any were.
+    /// The saved ranges, if there are any.
     ///
     /// # Errors
     ///
@@ -150,8 +149,8 @@ impl State {
         })
     }
 
-    /// Changes the ranges, alone among processes: `first` makes those of a machine whose ranges
-    /// nobody has set yet.
+    /// Changes the ranges while other processes are locked out. `first` makes the ranges of a
+    /// machine that has none saved.
     ///
     /// # Errors
     ///
@@ -164,34 +163,34 @@ impl State {
     ) -> Result<(), MemError> {
         let Some(directory) = &self.directory else {
             return Err(MemError::Unchangeable {
-                why: "it keeps no state; a directory that `synth --out` wrote does",
+                why: "only a directory written by `synth --out` keeps memory ranges",
             });
         };
-        let place = |e| MemError::Io {
+        let write_error = |e| MemError::Io {
             doing: "write the memory ranges",
             source: io::Error::other(e),
         };
-        let directory = Directory::open(directory).map_err(place)?;
+        let directory = Directory::open(directory).map_err(write_error)?;
         if !directory.lock(LOCK_WAIT) {
             return Err(MemError::Io {
                 doing: "lock the memory ranges",
                 source: io::Error::new(
                     io::ErrorKind::WouldBlock,
-                    "another process has locked their directory for 10 s",
+                    "another process has held the lock for 10 s",
                 ),
             });
         }
         let mut table = self.ranges()?.unwrap_or_else(first);
         change(&mut table)?;
         let target = directory.path.join(RANGES_FILE);
-        let file = Temporary::create(&directory, 0o600, target).map_err(place)?;
+        let file = Temporary::create(&directory, 0o600, target).map_err(write_error)?;
         file.file()
             .write_all_at(&serialize(&table), 0)
             .map_err(|source| MemError::Io {
                 doing: "write the memory ranges",
                 source,
             })?;
-        file.rename(RANGES_FILE).map_err(place)
+        file.rename(RANGES_FILE).map_err(write_error)
     }
 }
 
@@ -206,8 +205,12 @@ fn parse(text: &[u8]) -> Result<Mtrr, String> {
         flags: Mdf(range.flags),
         owner: Owner::new(range.owner.as_bytes()),
     });
-    Mtrr::from_ranges(ranges.collect(), saved.fixed)
-        .ok_or_else(|| format!("{} ranges, {FIXED} are fixed", saved.ranges.len()))
+    Mtrr::from_ranges(ranges.collect(), saved.fixed).ok_or_else(|| {
+        format!(
+            "found {} ranges, expected at least {FIXED} fixed ones",
+            saved.ranges.len()
+        )
+    })
 }
 
 fn serialize(table: &Mtrr) -> Vec<u8> {
@@ -238,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn what_one_call_sets_the_next_one_finds() {
+    fn changed_ranges_are_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::beside(dir.path().join("ram"));
+        let state = State::next_to(dir.path().join("ram"));
         assert!(state.ranges().unwrap().is_none());
         let range = MemRange {
             base: 8 << 30,
@@ -261,9 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn a_spoiled_file_is_an_error_and_not_the_firmwares_ranges() {
+    fn damaged_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::beside(dir.path().join("ram"));
+        let state = State::next_to(dir.path().join("ram"));
         for text in ["", "{}", r#"{"fixed":true,"ranges":[]}"#] {
             std::fs::write(dir.path().join(RANGES_FILE), text).unwrap();
             assert!(state.ranges().is_err(), "{text}");
@@ -271,17 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn a_text_keeps_nothing() {
+    fn description_keeps_no_state() {
         let refused = State::none().change(firmware, |_| Ok(()));
         assert!(matches!(refused, Err(MemError::Unchangeable { .. })));
     }
 
     #[test]
-    fn ebusy_while_another_dump_holds_the_lock() {
+    fn ebusy_while_another_dump_runs() {
         let dir = tempfile::tempdir().unwrap();
         let ram = dir.path().join("ram");
         std::fs::write(&ram, "").unwrap();
-        let state = State::beside(&ram);
+        let state = State::next_to(&ram);
         let first = state.lock_dump().unwrap();
         let error = state.lock_dump().unwrap_err();
         assert!(matches!(error, MemError::AnotherDumpRunning));

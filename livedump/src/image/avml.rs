@@ -1,8 +1,8 @@
-//! Ranges of memory as streams of snappy's framing format, as AVML stores them.
+//! Ranges of memory as streams in snappy's framing format, as AVML stores them.
 //!
-//! A stream is an identifier and chunks of at most 64 KiB of content: one byte of kind, three of
-//! length, and for data a checksum and bytes (google/snappy `framing_format.txt`). The walk over
-//! the chunks' headers when a file is opened keeps the place of each sixteenth.
+//! A stream is an identifier and chunks of at most 64 KiB of content: type (one byte), length
+//! (three bytes), and for data a checksum and the bytes (google/snappy `framing_format.txt`).
+//! Opening a file reads all chunk headers and records the position of every sixteenth chunk.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -16,20 +16,20 @@ use super::source::{Source, broken, le};
 use livecore_minidump::phys::check;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
-/// What a stream begins with, and what may stand before any chunk.
+/// The start of a stream, which may be repeated before any chunk.
 const IDENTIFIER: [u8; 10] = *b"\xff\x06\x00\x00sNaPpY";
 const COMPRESSED: u8 = 0x00;
 const UNCOMPRESSED: u8 = 0x01;
-/// From here on chunks may be skipped; those from 0x02 up to it may not.
+/// Chunk types from here on may be skipped; those from 0x02 to here may not.
 const SKIPPABLE: u8 = 0x80;
-/// Content of a chunk at most.
+/// The most bytes of content in a chunk.
 const CHUNK: u64 = 65536;
-/// Bytes of a chunk at most: kind, length, checksum, and snappy's own worst case.
+/// The most bytes of a chunk: type, length, checksum, and snappy's worst case.
 const STORED: u64 = 4 + 4 + 32 + CHUNK + CHUNK / 6;
-/// Chunks for each that is kept.
+/// One of so many chunks is recorded.
 const EVERY: u64 = 16;
 
-/// Where a chunk's content belongs and where the chunk is.
+/// The address and the position of a chunk.
 #[derive(Clone, Copy)]
 struct Mark {
     pa: u64,
@@ -39,7 +39,7 @@ struct Mark {
 /// A chunk, from its header.
 struct Chunk {
     offset: u64,
-    /// Bytes with the header.
+    /// Bytes including the header.
     stored: u64,
     /// Bytes of content; 0 if it has none.
     len: u64,
@@ -53,27 +53,27 @@ impl Chunk {
             Err(Error::broken("snappy chunk", offset, found, expected))
         };
         if got < 4 {
-            return bad(format!("{got} bytes"), "a header of 4");
+            return bad(format!("{got} bytes"), "a header of 4 bytes");
         }
         let (kind, body) = (head[0], le::<3>(&head, 1));
-        source.holds("snappy chunk", offset, 4 + body)?;
+        source.require("snappy chunk", offset, 4 + body)?;
         let len = match kind {
             COMPRESSED | UNCOMPRESSED if !(5..=STORED - 4).contains(&body) => {
-                return bad(format!("{body} bytes"), "5 bytes to those of 64 KiB");
+                return bad(format!("{body} bytes"), "5 bytes up to a chunk of 64 KiB");
             }
             UNCOMPRESSED => body - 4,
             COMPRESSED => match snap::raw::decompress_len(&head[8..got.max(8) as usize]) {
                 Ok(len) => len as u64,
-                Err(e) => return bad(e.to_string(), "the length of its content"),
+                Err(e) => return bad(e.to_string(), "a content length"),
             },
             0xff if head[..10] != IDENTIFIER => {
                 return bad("another identifier".into(), "sNaPpY");
             }
             SKIPPABLE.. => 0,
-            _ => return bad(format!("kind {kind:#x}"), "a kind that is known"),
+            _ => return bad(format!("type {kind:#x}"), "a known chunk type"),
         };
         if len > CHUNK {
-            return bad(format!("{len:#x} bytes of content"), "64 KiB at most");
+            return bad(format!("{len:#x} bytes of content"), "at most 64 KiB");
         }
         Ok(Self {
             offset,
@@ -82,7 +82,7 @@ impl Chunk {
         })
     }
 
-    /// The content, with its checksum compared.
+    /// Decompresses the content and checks its checksum.
     fn decode(&self, source: &Source) -> io::Result<Vec<u8>> {
         // A chunk has at most STORED bytes.
         let mut stream = vec![0; IDENTIFIER.len() + self.stored as usize];
@@ -95,7 +95,7 @@ impl Chunk {
             .read_to_end(&mut content);
         let found = match decoded {
             Ok(len) if len as u64 == self.len => return Ok(content),
-            Ok(len) => format!("{len:#x} bytes when decoded"),
+            Ok(len) => format!("{len:#x} decompressed bytes"),
             Err(e) => e.to_string(),
         };
         Err(broken(
@@ -107,7 +107,7 @@ impl Chunk {
     }
 }
 
-/// Ranges as they are found.
+/// Collects ranges and chunks.
 pub(super) struct Blocks<'a> {
     source: &'a Source,
     options: &'a Options,
@@ -127,22 +127,22 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// Takes `len` bytes from `start` on, which are zeros; the file says so at `offset`.
+    /// Adds `len` zero bytes from `start` on; the file records them at `offset`.
     pub(super) fn zeros(&mut self, start: u64, len: u64, offset: u64) -> Result<(), Error> {
         let needed = 2 * (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
         self.options.allow("AVML ranges", needed)?;
-        // The header's reader has looked that the sum fits.
+        // The reader of the header has checked that the sum fits.
         self.ranges.push((start..start + len, offset));
         self.zeros.push(start..start + len);
         Ok(())
     }
 
-    /// Walks over the stream at `offset`, which is `len` bytes of memory from `start` on. Returns
-    /// where it ends.
+    /// Reads the stream at `offset`, with `len` bytes of memory from `start` on. Returns the end of
+    /// the stream.
     pub(super) fn stream(&mut self, start: u64, len: u64, offset: u64) -> Result<u64, Error> {
         let needed = (self.ranges.len() as u64 + 1) * size_of::<(Range<u64>, u64)>() as u64;
         self.options.allow("AVML ranges", needed)?;
-        // The header's reader has looked that the sum fits.
+        // The reader of the header has checked that the sum fits.
         let end = start + len;
         self.ranges.push((start..end, offset));
         let (mut pa, mut at, mut count) = (start, offset, 0);
@@ -153,7 +153,7 @@ impl<'a> Blocks<'a> {
                     "snappy chunk",
                     at,
                     format!("{:#x} bytes for address {pa:#x}", chunk.len),
-                    format!("an end at {end:#x}, where its range ends"),
+                    format!("an end at {end:#x}, the end of the range"),
                 ));
             }
             if chunk.len > 0 {
@@ -182,7 +182,7 @@ impl<'a> Blocks<'a> {
                     *offset,
                     format!("address {:#x}", range.start),
                     format!(
-                        "an address from {:#x} up, where the one at {at:#x} ends",
+                        "an address of at least {:#x}, the end of the range at {at:#x}",
                         before.end
                     ),
                 ));
@@ -196,7 +196,7 @@ impl<'a> Blocks<'a> {
             return Err(Error::broken(
                 "AVML range",
                 0,
-                "no whole page of memory",
+                "no complete page of memory",
                 "at least one",
             ));
         }
@@ -213,30 +213,30 @@ impl<'a> Blocks<'a> {
 /// Memory in chunks.
 pub(super) struct Snapped {
     source: Source,
-    /// By address.
+    /// Sorted by address.
     marks: Vec<Mark>,
     ranges: Vec<Range<u64>>,
-    /// Ranges that are zeros and not in the file, by address.
+    /// Ranges of zeros that are not in the file, sorted by address.
     zeros: Vec<Range<u64>>,
     cache: BlockCache,
 }
 
 impl Snapped {
-    /// Bytes from `pa` on that are known zeros.
+    /// The number of known zero bytes from `pa` on.
     fn zeros_at(&self, pa: u64) -> u64 {
         let after = self.zeros.partition_point(|range| range.end <= pa);
         let range = self.zeros.get(after).filter(|range| range.start <= pa);
         range.map_or(0, |range| range.end - pa)
     }
 
-    /// The chunk that has the byte at `pa`, and the address of its first.
+    /// The chunk with the byte at `pa`, and the address of its first byte.
     fn find(&self, pa: u64) -> io::Result<(Chunk, u64)> {
         let after = self.marks.partition_point(|mark| mark.pa <= pa);
         let Some(mark) = after.checked_sub(1).and_then(|i| self.marks.get(i)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (mut here, mut at) = (mark.pa, mark.offset);
-        // The walk has been here before, unless the file has changed since.
+        // Opening has read these headers, unless the file has changed.
         loop {
             let chunk = Chunk::read(&self.source, at).map_err(into_io)?;
             if pa < here + chunk.len {
@@ -289,7 +289,7 @@ impl PhysMemory for Snapped {
                     "snappy chunk",
                     chunk.offset,
                     format!("{:#x} bytes", content.len()),
-                    format!("{:#x}, as it had when the file was opened", chunk.len),
+                    format!("{:#x}, as when the file was opened", chunk.len),
                 ));
             }
             buf[done..done + n].copy_from_slice(&part[..n]);

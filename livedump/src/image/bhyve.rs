@@ -1,9 +1,9 @@
-//! bhyve's checkpoints: `NAME.ckp` is memory, `NAME.ckp.meta` says how much.
+//! bhyve checkpoints: `NAME.ckp` is the memory, `NAME.ckp.meta` contains its size.
 //!
-//! Low memory (up to 3 GiB) lies at the start of the file, memory from 4 GiB up behind it. Facts:
-//! FreeBSD `usr.sbin/bhyve/snapshot.c`, `lib/libvmmapi/vmmapi.c` (`VM_LOWMEM_LIMIT`). The
-//! metadata is JSON: `basic metadata` with `ncpus`, `vmname`, `memsize`. The processors' registers
-//! are in `NAME.ckp.kern`, in the layout of the vmm(4) that wrote them; they are not read.
+//! Low memory (up to 3 GiB) is at the start of the file, followed by the memory from 4 GiB on.
+//! Facts: FreeBSD `usr.sbin/bhyve/snapshot.c`, `lib/libvmmapi/vmmapi.c` (`VM_LOWMEM_LIMIT`). The
+//! metadata is JSON: `basic metadata` with `ncpus`, `vmname`, `memsize`. The registers are in
+//! `NAME.ckp.kern`, in the layout of the vmm(4) that wrote them; they are not read.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,25 +19,24 @@ use super::raw_layout::RawLayout;
 
 /// `VM_LOWMEM_LIMIT`.
 const LOWMEM_LIMIT: u64 = 3 << 30;
-/// The most bytes of metadata that are read.
+/// The largest metadata file that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// The metadata beside a checkpoint, if there is any.
-fn beside(path: &Path) -> Option<PathBuf> {
+/// The metadata file of a checkpoint, if it exists.
+fn metadata(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_owned();
     name.push(".meta");
     Some(path.with_file_name(name)).filter(|meta| meta.is_file())
 }
 
-/// That the checkpoint's metadata tells of `len` bytes of memory. `false` if it is no metadata of
-/// bhyve's.
+/// Checks that the metadata records `len` bytes of memory. Returns `false` if it is not bhyve's.
 fn check(meta: &Path, len: u64) -> Result<bool, Error> {
     let mut text = Vec::new();
     File::open(meta)?.take(LIMIT).read_to_end(&mut text)?;
     let Ok(value) = serde_json::from_slice::<Value>(&text) else {
         return Ok(false);
     };
-    // libxo writes a number of an unknown format as a string.
+    // libxo writes a number in an unknown format as a string.
     let size = match &value["basic metadata"]["memsize"] {
         Value::Number(number) => number.as_u64(),
         Value::String(digits) => digits.parse().ok(),
@@ -51,15 +50,15 @@ fn check(meta: &Path, len: u64) -> Result<bool, Error> {
         0,
         match size {
             Some(size) => format!("{size:#x}"),
-            None => "no number of bytes".into(),
+            None => "no size".into(),
         },
-        format!("{len:#x}, the bytes of the checkpoint"),
+        format!("{len:#x}, the size of the checkpoint"),
     ))
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const BHYVE: Row = Row {
-    probe: |candidate| match candidate.path.and_then(beside) {
+    probe: |candidate| match candidate.path.and_then(metadata) {
         Some(meta) => check(&meta, candidate.source()?.len()),
         None => Ok(false),
     },

@@ -1,10 +1,10 @@
-//! Decoded blocks that were read lately: what is walked through page by page is decoded once.
+//! A cache of decoded blocks, so that reading page by page decodes a block once.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A bounded number of blocks by their key. The oldest goes first.
+/// A bounded cache of blocks by key. The oldest block is dropped first.
 pub(super) struct BlockCache {
     limit: usize,
     blocks: Mutex<Blocks>,
@@ -17,7 +17,8 @@ struct Blocks {
 }
 
 impl BlockCache {
-    /// Room for `bytes` of blocks of `block` bytes; for one of each thread at least.
+    /// A cache of `bytes` bytes for blocks of `block` bytes, with at least one block for each
+    /// thread.
     pub(super) fn new(bytes: u64, block: u64) -> Self {
         let limit = bytes / block.max(1);
         Self {
@@ -26,7 +27,7 @@ impl BlockCache {
         }
     }
 
-    /// The block of this key, made by `make` if it is not there. Nobody waits for another's.
+    /// The block `key`, created by `make` if it is not cached. Threads do not wait for each other.
     pub(super) fn get(
         &self,
         key: u64,
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_kept_up_to_the_limit_and_errors_never() {
+    fn blocks_are_cached_up_to_the_limit_and_errors_never() {
         let cache = BlockCache::new(4 * 10, 10);
         let mut made = 0;
         for key in [1, 2, 1, 3, 4, 1, 5, 1] {
@@ -68,7 +69,7 @@ mod tests {
             });
             assert_eq!(block.unwrap()[..], [key as u8; 10]);
         }
-        // 1 goes when 5 comes, and is made once more.
+        // 5 replaces 1, which is created again.
         assert_eq!(made, 6);
         assert!(cache.get(9, || Err(io::ErrorKind::Other.into())).is_err());
         assert_eq!(cache.get(9, || Ok(vec![9])).unwrap()[..], [9]);

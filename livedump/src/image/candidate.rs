@@ -1,4 +1,4 @@
-//! A file that may be an image, as the probes of the formats see it.
+//! A file that may be an image, for the probes of the formats.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -12,18 +12,18 @@ use super::memory_image::Image;
 use super::options::Options;
 use super::source::Source;
 
-/// One format: a row of the table in `open.rs`.
+/// A format: a row of the table in `open.rs`.
 pub(super) struct Row {
-    /// Whether a file is of this format. "Not this format" is `false`, a file that is of it and
-    /// broken is an error.
+    /// Whether a file has this format. `false` means another format; a broken file of this format
+    /// is an error.
     pub(super) probe: fn(&Candidate<'_>) -> Result<bool, Error>,
-    /// Opens it.
+    /// Opens the file.
     pub(super) open: fn(&Candidate<'_>) -> Result<Image, Error>,
 }
 
-/// A file that is looked at. What several probes need is read once.
+/// A file to probe. Data that several probes need is read once.
 pub(super) struct Candidate<'a> {
-    /// Its name, if it has one.
+    /// The path, if there is one.
     pub(super) path: Option<&'a Path>,
     pub(super) options: &'a Options,
     source: OnceCell<Source>,
@@ -32,7 +32,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// The file at `path`, which is opened when a probe wants to see it.
+    /// The file at `path`, opened when a probe reads it.
     pub(super) fn at(path: &'a Path, options: &'a Options) -> Self {
         Self {
             path: Some(path),
@@ -43,7 +43,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Bytes without a name.
+    /// Bytes without a path.
     pub(super) fn of(source: Source, options: &'a Options) -> Self {
         Self {
             path: None,
@@ -54,22 +54,22 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The bytes.
+    /// The contents.
     pub(super) fn source(&self) -> Result<&Source, Error> {
         if let Some(source) = self.source.get() {
             return Ok(source);
         }
-        // What has no name has bytes.
+        // A candidate without a path has its bytes.
         let opened = Source::open(self.path.unwrap_or(Path::new("")), self.options)?;
         Ok(self.source.get_or_init(|| opened))
     }
 
-    /// The first bytes, zeros after the end.
+    /// The first bytes, padded with zeros.
     pub(super) fn head(&self) -> Result<[u8; HEAD], Error> {
         self.source()?.head()
     }
 
-    /// The ELF headers, if it is an ELF core.
+    /// The ELF headers, if the file is an ELF core.
     pub(super) fn elf(&self) -> Result<Option<&ElfImage>, Error> {
         if let Some(elf) = self.elf.get() {
             return Ok(elf.as_ref());
@@ -78,7 +78,7 @@ impl<'a> Candidate<'a> {
         Ok(self.elf.get_or_init(|| elf).as_ref())
     }
 
-    /// The notes of an ELF core; none if it is no ELF.
+    /// The notes of an ELF core; empty if the file is not ELF.
     pub(super) fn notes(&self) -> Result<&[Note], Error> {
         if let Some(notes) = self.notes.get() {
             return Ok(notes);

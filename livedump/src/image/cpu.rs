@@ -1,19 +1,19 @@
-//! Registers of a machine's processors, as image formats carry them.
+//! CPU registers in image formats.
 //!
-//! One [`CpuState`] for each virtual processor, in the order of the image; its registers are those
-//! of x86, arm64 or riscv64. What a format does not record is `None`, never a made-up zero.
+//! There is one [`CpuState`] for each virtual CPU, in the image's order, with registers of x86,
+//! arm64 or riscv64. A value that a format does not record is `None`, never zero.
 
-/// One processor.
+/// The state of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuState {
-    /// Its number in the image, from 0.
+    /// The number in the image, from 0.
     pub number: u32,
-    /// Its registers.
+    /// The registers.
     pub registers: Registers,
 }
 
 impl CpuState {
-    /// Processor `number` with these registers.
+    /// CPU `number` with these registers.
     pub fn new(number: u32, registers: impl Into<Registers>) -> Self {
         Self {
             number,
@@ -21,7 +21,7 @@ impl CpuState {
         }
     }
 
-    /// Its registers, if it is an x86 processor.
+    /// The registers of an x86 CPU.
     pub fn x86(&self) -> Option<&X86> {
         match &self.registers {
             Registers::X86(registers) => Some(registers),
@@ -30,7 +30,7 @@ impl CpuState {
     }
 }
 
-/// The registers of one processor.
+/// The registers of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registers {
     /// amd64, i386.
@@ -39,12 +39,12 @@ pub enum Registers {
     Arm64(Arm64),
     /// riscv64.
     Riscv64(Riscv64),
-    /// Told in a form that is not read: those of another processor, or of arm64's 32-bit mode.
+    /// Registers in an unsupported format: of another processor, or of arm64's 32-bit mode.
     Unknown,
 }
 
 impl Registers {
-    /// Where the processor was: program counter and stack pointer.
+    /// The program counter and the stack pointer.
     pub fn place(&self) -> Option<(u64, u64)> {
         match self {
             Self::X86(r) => Some((r.rip, r.rsp)),
@@ -73,12 +73,12 @@ impl From<Riscv64> for Registers {
     }
 }
 
-/// The registers of one arm64 processor.
+/// The registers of an arm64 CPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arm64 {
     /// `x0` to `x30`.
     pub x: [u64; 31],
-    /// The stack pointer of the exception level that it was at.
+    /// The stack pointer of the current exception level.
     pub sp: u64,
     /// The program counter.
     pub pc: u64,
@@ -87,54 +87,54 @@ pub struct Arm64 {
 }
 
 impl Arm64 {
-    /// The frame pointer's number.
+    /// The number of the frame pointer.
     pub const FP: usize = 29;
-    /// The link register's.
+    /// The number of the link register.
     pub const LR: usize = 30;
-    /// In the kernel, the number of the register with the address of `struct pcpu`: FreeBSD
+    /// The number of the register with the address of `struct pcpu` in the kernel: FreeBSD
     /// `sys/arm64/include/pcpu.h`.
     pub const PCPU: usize = 18;
 
-    /// Whether it ran a program: at exception level 0.
+    /// Whether the CPU was in user mode, exception level 0.
     pub fn is_user(&self) -> bool {
         self.pstate & 0xc == 0
     }
 }
 
-/// The registers of one riscv64 processor.
+/// The registers of a riscv64 CPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Riscv64 {
     /// The program counter.
     pub pc: u64,
-    /// `x0` to `x31`; the first is always 0.
+    /// `x0` to `x31`; `x0` is always 0.
     pub x: [u64; 32],
 }
 
 impl Riscv64 {
-    /// The return address's number.
+    /// The number of the return address.
     pub const RA: usize = 1;
-    /// The stack pointer's.
+    /// The number of the stack pointer.
     pub const SP: usize = 2;
-    /// The thread pointer's: in the kernel it has the address of `struct pcpu` (FreeBSD
-    /// `sys/riscv/include/pcpu.h`).
+    /// The number of the thread pointer, which has the address of `struct pcpu` in the kernel
+    /// (FreeBSD `sys/riscv/include/pcpu.h`).
     pub const TP: usize = 4;
-    /// The frame pointer's.
+    /// The number of the frame pointer.
     pub const FP: usize = 8;
 
-    /// Whether it ran a program, whose addresses are the lower half.
+    /// Whether the CPU was in user mode, whose addresses are the lower half.
     pub fn is_user(&self) -> bool {
         self.pc >> 63 == 0
     }
 }
 
-/// A segment register, or a descriptor table's register (of which only base and limit count).
+/// A segment register, or a descriptor table register, for which only base and limit are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Segment {
     /// The selector.
     pub selector: u16,
     /// The limit, in bytes.
     pub limit: u32,
-    /// Attributes of the descriptor's second word, as the processor caches them.
+    /// Attributes from the descriptor's second word, as the processor caches them.
     pub flags: u32,
     /// The linear base address.
     pub base: u64,
@@ -192,13 +192,12 @@ impl Control {
     }
 }
 
-/// The registers of one x86 processor. Those of a 32-bit processor are zero-extended, `r8` to
-/// `r15` are then 0.
+/// The registers of an x86 CPU. Those of a 32-bit CPU are zero-extended, and `r8` to `r15` are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct X86 {
     /// Whether the registers are those of a 32-bit format (`EM_386`'s `NT_PRSTATUS`).
     pub is_32: bool,
-    /// General registers, one by one.
+    /// General registers.
     pub rax: u64,
     /// RBX.
     pub rbx: u64,
@@ -234,10 +233,10 @@ pub struct X86 {
     pub rip: u64,
     /// The flags register.
     pub rflags: u64,
-    /// Segments and descriptor tables, where the format has them: VMware's is not known to.
-    /// `NT_PRSTATUS` alone has selectors and two bases only: limits and flags are 0 then, and the
-    /// tables.
+    /// Segments and descriptor tables, if the format has them. VMware's format has none.
+    /// `NT_PRSTATUS` has only selectors and two bases; limits, flags and descriptor tables are 0
+    /// then.
     pub segments: Option<Segments>,
-    /// Control registers, where the format has them: `NT_PRSTATUS` does not.
+    /// Control registers, if the format has them. `NT_PRSTATUS` has none.
     pub control: Option<Control>,
 }

@@ -1,4 +1,5 @@
-//! The ELF around an image: segments by the reader of cores, and sections, which Xen has instead.
+//! ELF files around images: segments through the reader of cores, and sections, which Xen uses
+//! instead.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use livecore_minidump::elf::core::{ElfCore, Head, Note};
 
 use super::options::Options;
 use super::pieces::{Linear, Pieces};
-use super::qemu_paging::{self, Claimed};
+use super::qemu_paging::{self, Piece};
 use super::source::Source;
 
 /// An ELF core.
@@ -25,11 +26,11 @@ pub(super) struct ElfImage {
 }
 
 fn goblin_error(region: &'static str, offset: u64) -> impl Fn(goblin::error::Error) -> Error {
-    move |e| Error::broken(region, offset, e.to_string(), "a well-formed table")
+    move |e| Error::broken(region, offset, e.to_string(), "a valid table")
 }
 
 impl ElfImage {
-    /// Reads the headers. `None` if it is no ELF.
+    /// Reads the headers. `None` if the file is not ELF.
     pub(super) fn read(source: &Source, options: &Options) -> Result<Option<Self>, Error> {
         let head: [u8; 64] = source.head()?;
         if !head.starts_with(b"\x7fELF") {
@@ -48,7 +49,7 @@ impl ElfImage {
                 what: format!("as a memory image: {ELF_FILE}"),
             });
         }
-        source.holds("ELF header", 0, parsed.class.ehdr as u64)?;
+        source.require("ELF header", 0, parsed.class.ehdr as u64)?;
         let core = ElfCore::parse(Arc::clone(source.bytes()))?;
         let header = Elf::parse_header(&head).map_err(goblin_error("ELF header", 0))?;
         let sections = sections(source, &header, options)?;
@@ -69,7 +70,7 @@ impl ElfImage {
         }))
     }
 
-    /// The section of this name: where it is and how long.
+    /// The offset and size of the section with this name.
     pub(super) fn section(&self, name: &str) -> Option<(u64, u64)> {
         let found = self.sections.iter().find(|section| {
             let tail = self.names.get(section.sh_name..).unwrap_or_default();
@@ -84,26 +85,26 @@ impl ElfImage {
         let mut inside = Ok(());
         self.core.walk(&mut |_, segment| {
             if segment.kind == PT_NOTE {
-                inside = source.holds("ELF notes", segment.offset, segment.filesz);
+                inside = source.require("ELF notes", segment.offset, segment.filesz);
             }
             flow(&inside)
         })?;
         inside?;
         let mut all = Vec::new();
-        let mut held = 0;
+        let mut size = 0;
         let mut allowed = Ok(());
         self.core.notes(&mut |note| {
-            held += (size_of::<Note>() + note.name.len() + note.description.len()) as u64;
-            allowed = options.allow("ELF notes", held);
+            size += (size_of::<Note>() + note.name.len() + note.description.len()) as u64;
+            allowed = options.allow("ELF notes", size);
             all.push(note);
             flow(&allowed)
         })?;
         allowed.map(|()| all)
     }
 
-    /// The memory that the `PT_LOAD` segments hold, by their physical addresses. What a segment
-    /// has in memory and not in the file is not there, unless `of_qemu` says who wrote it, and the
-    /// segments that it is of mappings.
+    /// The memory in the `PT_LOAD` segments, by physical address. The part of a segment beyond its
+    /// file size is missing, unless `of_qemu` says that QEMU wrote the file with a segment for each
+    /// mapping.
     pub(super) fn memory(
         &self,
         source: &Source,
@@ -122,16 +123,16 @@ impl ElfImage {
                 virtual_alone |= segment.paddr == 0 && segment.vaddr != 0;
             }
             if segment.kind == PT_LOAD && len > 0 && segment.paddr != u64::MAX {
-                // The table is in the file, so the sum is an offset in it.
-                let said_at = head.phoff + number * head.class.phdr as u64;
-                added = pieces.add(segment.paddr, len, segment.offset, said_at);
+                // The table is in the file, so the sum is a file offset.
+                let recorded_at = head.phoff + number * head.class.phdr as u64;
+                added = pieces.add(segment.paddr, len, segment.offset, recorded_at);
                 if of_qemu {
-                    claimed.push(Claimed {
+                    claimed.push(Piece {
                         pa: segment.paddr,
                         len,
                         offset: segment.offset,
                     });
-                    let needed = claimed.len() * size_of::<Claimed>();
+                    let needed = claimed.len() * size_of::<Piece>();
                     added = std::mem::replace(&mut added, Ok(()))
                         .and_then(|()| options.allow("ELF segments", needed as u64));
                     paging |= segment.memsz > len || segment.vaddr != 0;
@@ -151,8 +152,8 @@ impl ElfImage {
         if !paging {
             claimed.clear();
         }
-        for more in qemu_paging::unclaimed(claimed, start, source.len()) {
-            // Whole pages only: what is behind the last one is no memory.
+        for more in qemu_paging::uncovered(claimed, start, source.len()) {
+            // Drop an incomplete page at the end.
             pieces.add(more.pa, more.len - more.len % PAGE_SIZE, more.offset, 0)?;
         }
         pieces.finish()
@@ -189,17 +190,17 @@ fn sections(
     let error = goblin_error(region, header.e_shoff);
     let mut count = u64::from(header.e_shnum);
     if count == 0 {
-        // More than 65279 sections: section 0 says how many.
+        // More than 65279 sections: section 0 has the number.
         let first = source.table(region, header.e_shoff, entry, options)?;
         let zero = SectionHeader::parse_from(&first, 0, 1, ctx).map_err(&error)?;
         count = zero.first().map_or(0, |section| section.sh_size).max(1);
     }
     let bytes = source.table(region, header.e_shoff, count.saturating_mul(entry), options)?;
-    // `table` has proved that they are there, so the number fits.
+    // `table` has checked that they are in the file, so the number fits.
     SectionHeader::parse_from(&bytes, 0, count as usize, ctx).map_err(error)
 }
 
-/// Little-endian notes that lie elsewhere than in a segment, at `offset` of the file.
+/// Parses little-endian notes outside of a segment, at `offset` of the file.
 pub(super) fn notes(bytes: &[u8], offset: u64) -> Result<Vec<Note>, Error> {
     let word = |at: usize| {
         let part = bytes.get(at..at + 4)?;
@@ -209,7 +210,7 @@ pub(super) fn notes(bytes: &[u8], offset: u64) -> Result<Vec<Note>, Error> {
     let mut at = 0;
     while let (Some(namesz), Some(descsz), Some(kind)) = (word(at), word(at + 4), word(at + 8)) {
         let name_at = at + 12;
-        // Two 32-bit numbers and a length of memory: no sum overflows 64 bits.
+        // Two 32-bit numbers and the length of a buffer do not overflow 64 bits.
         let desc_at = name_at as u64 + u64::from(namesz).next_multiple_of(4);
         let end = desc_at + u64::from(descsz);
         if end > bytes.len() as u64 {

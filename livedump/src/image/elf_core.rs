@@ -1,4 +1,4 @@
-//! ELF cores whose segments are memory: of QEMU, and of FreeBSD's kernels themselves.
+//! ELF cores whose segments are physical memory, by QEMU and by FreeBSD's kernels.
 
 use livecore_defs::elf::ELFOSABI_STANDALONE;
 use livecore_minidump::Error;
@@ -9,7 +9,7 @@ use super::format::Format;
 use super::memory_image::Image;
 use super::qemu;
 
-/// A full dump that a FreeBSD kernel wrote: it has no notes.
+/// A full dump by a FreeBSD kernel, which has no notes.
 pub(super) const FREEBSD_FULL: Row = Row {
     probe: |candidate| {
         let is_kernels = candidate
@@ -20,7 +20,7 @@ pub(super) const FREEBSD_FULL: Row = Row {
     open: |candidate| image(candidate, Format::FreeBsdFull, Vec::new()),
 };
 
-/// A core with physical addresses, as QEMU writes them.
+/// A core with physical addresses, as QEMU writes it.
 pub(super) const ELF: Row = Row {
     probe: |candidate| Ok(candidate.elf()?.is_some()),
     open: |candidate| {
@@ -29,7 +29,7 @@ pub(super) const ELF: Row = Row {
     },
 };
 
-/// The image in the segments of a core.
+/// Opens the image in the segments of a core.
 pub(super) fn image(
     candidate: &Candidate<'_>,
     format: Format,
@@ -48,7 +48,7 @@ pub(super) fn image(
     })
 }
 
-/// The error of a core that is none any more.
+/// The error for a file that is not ELF when it is opened, after its probe succeeded.
 pub(super) fn not_elf() -> Error {
-    Error::broken("ELF header", 0, "no magic", "that of an ELF file")
+    Error::broken("ELF header", 0, "no ELF magic", "an ELF file")
 }

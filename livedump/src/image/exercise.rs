@@ -1,4 +1,4 @@
-//! Laws that hold for any bytes that are opened as an image. Fuzz targets call this.
+//! Properties of any bytes opened as an image, for fuzz targets.
 
 use livecore_minidump::PhysAddr;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use livecore_defs::amd64::PAGE_SIZE;
 
 use super::{Options, RawLayout, open_bytes};
 
-/// Bytes that tables and caches may take while this works.
+/// Memory limit for tables and caches, in bytes.
 const MEMORY: u64 = 1 << 20;
 
-/// Opens `bytes` as an image, of whatever format they are, and reads here and there in its
-/// memory. Says whether they were one.
+/// Opens `bytes` as an image of any format and reads parts of its memory. Returns whether they are
+/// an image.
 ///
 /// # Panics
 ///
-/// If a law does not hold: ranges ascend, are apart and are whole pages; what is in a range can be
-/// read or is an error; what is outside is an error; a part of a page is the same bytes as the
-/// whole page has there; what is known to be zero is.
+/// A property is violated: ranges are sorted, disjoint and complete pages; memory in a range is
+/// readable or an error; memory outside is an error; part of a page has the bytes of the page;
+/// known zeros are zeros.
 pub fn exercise(bytes: &[u8]) -> bool {
     let options = Options {
         tables: MEMORY,
@@ -36,13 +36,13 @@ pub fn exercise(bytes: &[u8]) -> bool {
     };
     let memory = &*image.memory;
     let ranges = memory.ranges();
-    assert!(!ranges.is_empty(), "an image without memory");
+    assert!(!ranges.is_empty(), "image without memory");
     for range in ranges {
         assert!(range.start < range.end, "{range:#x?} is empty");
         assert!(range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE));
     }
     for two in ranges.windows(2) {
-        assert!(two[0].end <= two[1].start, "{two:#x?} are not apart");
+        assert!(two[0].end <= two[1].start, "{two:#x?} overlap");
     }
     let mut page = vec![0; PAGE_SIZE as usize];
     let mut part = [0; 24];

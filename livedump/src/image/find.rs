@@ -1,15 +1,16 @@
-//! The layout of a raw file, found in what it holds.
+//! Finds the layout of a raw image from its contents.
 //!
-//! Files of up to 2 GiB have no hole: every PC has its RAM below there in one piece. In larger
-//! ones the kernel's page tables tell. FreeBSD's root tables on amd64, those of the kernel and of
-//! every process, have an entry (256) that is their own physical address. Such a page at an offset
-//! that is another number gives the hole's size away. One at the same number says that no hole begins
-//! below it, no more: where the file is longer than 4 GiB, tables below the hole are like that too. i386
-//! with PAE has four page directories that one of them points at, itself included (its entry 510); that
-//! is less of a mark, so several have to agree.
+//! A file of up to 2 GiB has no hole, since every PC has its RAM below 2 GiB in one piece. In a
+//! larger file the kernel's page tables show the layout. On amd64, entry 256 of the root tables of
+//! FreeBSD's kernel and processes is the table's own physical address. If such a table is at a
+//! different file offset, the difference gives the size of the hole. If it is at an equal file
+//! offset, the hole does not begin below it; this proves nothing in a file longer than 4 GiB, where
+//! tables below the hole are also at equal offsets. i386 with PAE has four page directories, one of
+//! which contains the addresses of all four (itself in entry 510). This is a weaker pattern, so
+//! several directories must agree.
 //!
-//! It is a guess: a kernel that has never needed memory above 2 GiB has no table there. Who has the
-//! kernel's file asks the kernel itself (`take::settle`).
+//! The result is a guess: a kernel that has never used memory above 2 GiB has no table there. With
+//! the kernel's file, `take::settle` finds the layout from the kernel itself.
 
 use livecore_defs::amd64::{NPTEPG, PAGE_SIZE, PG_FRAME, PG_V, PML4PML4I};
 use livecore_minidump::Error;
@@ -17,30 +18,30 @@ use livecore_minidump::Error;
 use super::raw_layout::{FOUR_GIB, RawLayout};
 use super::source::{Source, le64};
 
-/// RAM of any PC below its hole, at least.
-pub(super) const LEAST: u64 = 2 << 30;
-/// Bytes that are looked through at most.
+/// The least RAM below the hole of any PC.
+pub(super) const MIN_BELOW: u64 = 2 << 30;
+/// The most bytes that are searched.
 const LIMIT: u64 = 16 << 30;
-/// Tables that must agree before the search ends early.
+/// The search ends early when so many tables agree.
 const ENOUGH: u64 = 4;
-/// Page directories of i386 that must agree to be believed.
+/// The result for i386 needs so many page directories that agree.
 const ENOUGH_PAE: u64 = 3;
-/// How many that know of no hole are remembered.
+/// The most offsets without a hole that are recorded.
 const KEPT: usize = 1024;
-/// A page directory's entry that is its own address: the third of `PTDPTDI`'s four in 10.4, the last in
-/// 12.1.
+/// The entry of a page directory that is its own address: the third of `PTDPTDI`'s four in 10.4,
+/// the last in 12.1.
 const PTDPTDI: u64 = 510;
 /// Holes begin at multiples of this.
 const STEP: u64 = 1 << 20;
-/// Bytes that are read at once.
+/// Bytes for one read.
 const CHUNK: u64 = 1 << 20;
 
-/// What was found.
+/// The result of the search.
 pub(super) struct Found {
     pub(super) layout: RawLayout,
-    /// How many tables tell of the layout's hole; 0 if it has none.
+    /// The number of tables that show the layout's hole; 0 if it has none.
     pub(super) votes: u64,
-    /// How it was found out; nothing if there is nothing to be said.
+    /// A message about how the layout was found, if there is one.
     pub(super) note: Option<String>,
 }
 
@@ -54,17 +55,17 @@ impl Found {
     }
 }
 
-/// The layout.
+/// Finds the layout.
 pub(super) fn layout(source: &Source) -> Result<Found, Error> {
-    if source.len() <= LEAST {
+    if source.len() <= MIN_BELOW {
         return Ok(Found::flat(None));
     }
-    // Votes by bytes below the hole, 4 GiB for none.
+    // Votes by bytes below the hole; 4 GiB means no hole.
     let mut votes = Votes::default();
     let mut votes_pae = Votes::default();
     let mut chunk = vec![0; CHUNK as usize];
-    let mut at = LEAST;
-    let end = source.len().min(LEAST + LIMIT);
+    let mut at = MIN_BELOW;
+    let end = source.len().min(MIN_BELOW + LIMIT);
     'search: while at < end {
         let n = (end - at).min(CHUNK);
         if !source.known_zero(at, n) {
@@ -92,35 +93,36 @@ pub(super) fn layout(source: &Source) -> Result<Found, Error> {
             layout: RawLayout::Hole { below },
             votes: count,
             note: Some(format!(
-                "{count} page tables say that a hole begins at {below:#x}: --layout pc:{below:#x}"
+                "found a hole from {below:#x} on in {count} page tables (--layout pc:{below:#x})"
             )),
         },
         Some(_) => Found::flat(None),
         None => Found::flat(Some(
-            "no page table tells whether there is a hole below 4 GiB; taken as flat, --layout says \
-             otherwise"
+            "no page table shows whether there is a hole below 4 GiB: assuming a flat layout; use --layout \
+             to change it"
                 .into(),
         )),
     })
 }
 
-/// What tables say, and how many say it.
+/// The layouts that tables show, with the number of tables.
 #[derive(Default)]
 struct Votes {
-    /// Bytes below the hole, and how many say so.
+    /// Bytes below the hole, and the number of tables.
     holes: Vec<(u64, u64)>,
-    /// Offsets of those that know of no hole.
+    /// Offsets of tables that show no hole.
     flat: Vec<u64>,
 }
 
 impl Votes {
-    /// Adds what the table at `offset` says, and says how many do now: none if it says nothing yet.
+    /// Adds the layout that the table at `offset` shows. Returns the number of tables that now
+    /// agree, 0 if none counts yet.
     fn add(&mut self, below: u64, offset: u64) -> u64 {
         if below == FOUR_GIB {
             if self.flat.len() < KEPT {
                 self.flat.push(offset);
             }
-            // No hole begins above 4 GiB.
+            // A hole begins below 4 GiB.
             return self.flat.iter().filter(|at| **at >= FOUR_GIB).count() as u64;
         }
         match self.holes.iter_mut().find(|vote| vote.0 == below) {
@@ -129,14 +131,14 @@ impl Votes {
                 vote.1
             }
             None => {
-                // Multiples of `STEP` between `LEAST` and 4 GiB: there are 2,048 of them.
+                // Multiples of `STEP` between `MIN_BELOW` and 4 GiB: there are 2,048 of them.
                 self.holes.push((below, 1));
                 1
             }
         }
     }
 
-    /// The hole that most tell of, if fewer deny it; 4 GiB if there is none.
+    /// The hole that most tables show, if fewer contradict it; 4 GiB for no hole.
     fn best(&self) -> Option<(u64, u64)> {
         let hole = self.holes.iter().copied().max_by_key(|vote| vote.1);
         let hole = hole.filter(|(below, count)| {
@@ -148,8 +150,8 @@ impl Votes {
     }
 }
 
-/// If this page, which is at `offset` of the file, is a root table: how many bytes are below the
-/// hole that moves it to where it says it is.
+/// If this page, at `offset` of the file, is a root table: the bytes below the hole that moves it
+/// to the address in its entry.
 fn table(page: &[u8], offset: u64) -> Option<u64> {
     let entry = |index: u64| le64(page, index as usize * 8);
     let (own, kernel) = (entry(PML4PML4I), entry(NPTEPG - 1));
@@ -159,7 +161,7 @@ fn table(page: &[u8], offset: u64) -> Option<u64> {
     below(own, offset)
 }
 
-/// The same of the page directory of i386 with PAE that has all four.
+/// The same for the page directory of i386 with PAE that contains all four addresses.
 fn directory(page: &[u8], offset: u64) -> Option<u64> {
     let entry = |index: u64| le64(page, index as usize * 8);
     let others = [PTDPTDI - 2, PTDPTDI - 1, PTDPTDI + 1];
@@ -169,11 +171,11 @@ fn directory(page: &[u8], offset: u64) -> Option<u64> {
     (all && own & PG_V != 0 && own >> 36 == 0).then(|| below(own, offset))?
 }
 
-/// How many bytes are below the hole that moves the page at `offset` to where its own entry says.
+/// The bytes below the hole that moves the page at `offset` to the address `own`.
 fn below(own: u64, offset: u64) -> Option<u64> {
     let hole = (own & PG_FRAME).checked_sub(offset)?;
     let below = FOUR_GIB.checked_sub(hole)?;
-    (below >= LEAST && (hole == 0 || offset >= below) && below.is_multiple_of(STEP))
+    (below >= MIN_BELOW && (hole == 0 || offset >= below) && below.is_multiple_of(STEP))
         .then_some(below)
 }
 
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn page_directories_of_i386_tell_it_when_several_agree() {
+    fn several_i386_page_directories_show_the_hole() {
         const GIB: u64 = 1 << 30;
         let found = |count: u64| {
             let dir = tempfile::tempdir().unwrap();
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn root_tables_tell_where_the_hole_is() {
+    fn root_tables_show_the_hole() {
         const GIB: u64 = 1 << 30;
         let high = 3 * GIB + 0x5000;
         assert_eq!(
@@ -250,14 +252,14 @@ mod tests {
             ),
             RawLayout::Hole { below: 2 * GIB }
         );
-        // Tables below the hole know nothing of it, however many they are.
+        // Tables below the hole do not show it, however many they are.
         let mut many = (0..20)
             .map(|i| (2 * GIB + 0x3000 * i, 2 * GIB + 0x3000 * i))
             .collect::<Vec<_>>();
         assert_eq!(found(5 * GIB, &many), RawLayout::Flat);
         many.push((high, high + GIB));
         assert_eq!(found(5 * GIB, &many), RawLayout::Hole { below: 3 * GIB });
-        // One above 4 GiB knows.
+        // A table above 4 GiB does.
         let top = 4 * GIB + 0x6000;
         many.push((top, top));
         assert_eq!(found(5 * GIB, &many), RawLayout::Flat);

@@ -1,11 +1,11 @@
-//! Flattened files: what makedumpfile and QEMU write to a pipe instead of a file.
+//! Flattened files, which makedumpfile and QEMU write to a pipe.
 //!
-//! A header of 4096 bytes (`makedumpfile` in 16 bytes, type 1, version 1), then pieces, each an
-//! offset and a length before its bytes, up to the pair -1, -1. All numbers are big-endian and
-//! signed. Written one after the other at their offsets, the pieces are the file.
+//! A header of 4096 bytes (`makedumpfile` in 16 bytes, type 1, version 1) is followed by pieces:
+//! offset, length and bytes, up to the pair -1, -1. All numbers are big-endian and signed. The
+//! pieces, written in this order at their offsets, are the file.
 //!
-//! An index of the pieces is kept in memory. If it would be too large, or pieces cover each other
-//! (the later one counts), the file is put together in a spool.
+//! An index of the pieces is in memory. If it would be too large, or if pieces overlap (the later
+//! one takes precedence), the file is reassembled in a temporary file.
 
 use std::fs::File;
 use std::io;
@@ -25,13 +25,13 @@ use super::source::Source;
 const HEADER: u64 = 4096;
 const SIGNATURE: &[u8; 16] = b"makedumpfile\0\0\0\0";
 
-/// One piece.
+/// A piece.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Where it belongs.
+    /// Its offset in the reassembled file.
     at: u64,
     len: u64,
-    /// Where its bytes are.
+    /// The offset of its bytes.
     from: u64,
 }
 
@@ -40,14 +40,14 @@ pub(super) fn probe(head: &[u8]) -> bool {
     head.starts_with(SIGNATURE)
 }
 
-/// The file that a flattened one describes.
+/// Opens the file that a flattened one contains.
 pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> {
     let head: [u8; 32] = source.array("flattened header", 0)?;
     let number = |at: usize| i64::from_be_bytes(head[at..at + 8].try_into().unwrap_or_default());
     let (kind, version) = (number(16), number(24));
     if (kind, version) != (1, 1) {
         return Err(Error::Unsupported {
-            what: format!("flattened file of type {kind}, version {version}; known is 1, 1"),
+            what: format!("flattened file of type {kind}, version {version} (expected 1, 1)"),
         });
     }
     let mut index = Vec::new();
@@ -62,11 +62,11 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> 
         Ok(())
     })?;
     index.sort_by_key(|chunk| chunk.at);
-    // No sum overflows: `each` has looked.
-    let apart = index
+    // `each` has checked that no sum overflows.
+    let disjoint = index
         .windows(2)
         .all(|two| two[0].at + two[0].len <= two[1].at);
-    if fits && apart {
+    if fits && disjoint {
         index.shrink_to_fit();
         return source.rearranged(Arc::new(Flattened {
             source: source.clone(),
@@ -77,7 +77,7 @@ pub(super) fn open(source: &Source, options: &Options) -> Result<Source, Error> 
     source.rearranged(Arc::new(spool(source, options)?))
 }
 
-/// Calls `work` for every piece in the order of the file.
+/// Calls `work` for all pieces in the order of the file.
 fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Result<(), Error> {
     let mut at = HEADER;
     loop {
@@ -87,30 +87,30 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
         if offset == -1 && len == -1 {
             return Ok(());
         }
-        let (Ok(place), Ok(bytes)) = (u64::try_from(offset), u64::try_from(len)) else {
+        let (Ok(start), Ok(bytes)) = (u64::try_from(offset), u64::try_from(len)) else {
             return Err(Error::broken(
                 "flattened piece",
                 at,
                 format!("offset {offset}, length {len}"),
-                "numbers from 0 up, or -1 and -1 at the end",
+                "numbers of at least 0, or -1 and -1 at the end",
             ));
         };
         let from = at + 16;
-        source.holds("flattened piece", from, bytes)?;
-        if place
+        source.require("flattened piece", from, bytes)?;
+        if start
             .checked_add(bytes)
             .is_none_or(|end| end > i64::MAX as u64)
         {
             return Err(Error::broken(
                 "flattened piece",
                 at,
-                format!("{bytes:#x} bytes for offset {place:#x}"),
+                format!("{bytes:#x} bytes for offset {start:#x}"),
                 "an end below 2^63",
             ));
         }
         if bytes > 0 {
             work(Chunk {
-                at: place,
+                at: start,
                 len: bytes,
                 from,
             })?;
@@ -119,7 +119,7 @@ fn each(source: &Source, work: &mut dyn FnMut(Chunk) -> Result<(), Error>) -> Re
     }
 }
 
-/// Puts the file together in an unlinked file.
+/// Reassembles the file in an unlinked file.
 fn spool(source: &Source, options: &Options) -> Result<File, Error> {
     let file = livecore_compress::spool::spool(options.spool_dir.as_deref())
         .map_err(|e| Error::io("spool", e))?;
@@ -143,7 +143,7 @@ fn spool(source: &Source, options: &Options) -> Result<File, Error> {
 /// A file in pieces.
 struct Flattened {
     source: Source,
-    /// Ascending and disjoint.
+    /// Sorted and disjoint.
     chunks: Vec<Chunk>,
 }
 
@@ -158,7 +158,7 @@ impl ReadAt for Flattened {
             return Ok(0);
         };
         if offset < chunk.at {
-            // Nothing was written there: zeros, as in any file.
+            // No piece covers this part: zeros, as in any sparse file.
             let n = (chunk.at - offset).min(buf.len() as u64) as usize;
             buf[..n].fill(0);
             return Ok(n);
@@ -171,14 +171,14 @@ impl ReadAt for Flattened {
     }
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const KDUMP_FLATTENED: Row = Row {
     probe: |candidate| Ok(probe(&candidate.head()?)),
     open: |candidate| {
         let rearranged = open(candidate.source()?, candidate.options)?;
         if !kdump::probe(&rearranged.head::<64>()?) {
             return Err(Error::Unsupported {
-                what: "flattened file of something that is no kdump".into(),
+                what: "flattened file whose contents are not kdump".into(),
             });
         }
         kdump::image(Format::KdumpFlattened, &rearranged, candidate.options)

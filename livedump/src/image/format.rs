@@ -1,37 +1,37 @@
-//! The formats by name.
+//! The image formats.
 
 /// A format of memory images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// RAM and nothing else.
+    /// Raw memory.
     Raw,
-    /// RAM with a `machine.json` beside it.
+    /// Raw memory with a `machine.json` in the same directory.
     Machine,
     /// An ELF core with physical addresses: QEMU's `dump-guest-memory`, libvirt's `virsh dump
     /// --memory-only`.
     Elf,
-    /// makedumpfile's compressed format, also QEMU's.
+    /// makedumpfile's compressed format, also written by QEMU.
     Kdump,
-    /// The same, as it is written to a pipe.
+    /// The same format as written to a pipe.
     KdumpFlattened,
     /// LiME.
     Lime,
     /// AVML, compressed.
     Avml,
-    /// VirtualBox's core.
+    /// A core by VirtualBox.
     VirtualBox,
-    /// VMware's `.vmem`, `.vmss`, `.vmsn`.
+    /// VMware's `.vmem`, `.vmss` and `.vmsn`.
     Vmware,
-    /// bhyve's checkpoint.
+    /// A bhyve checkpoint.
     Bhyve,
-    /// Xen's core.
+    /// A core by Xen.
     Xen,
-    /// A full dump that a FreeBSD kernel wrote.
+    /// A full dump by a FreeBSD kernel.
     FreeBsdFull,
 }
 
 impl Format {
-    /// A word for it.
+    /// The short name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",

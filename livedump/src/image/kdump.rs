@@ -1,22 +1,22 @@
-//! kdump-compressed files: pages compressed one by one, behind bitmaps that say which there are.
+//! kdump-compressed files: pages compressed one by one, with bitmaps of the pages.
 //!
-//! Written by makedumpfile and by QEMU (then flattened). In blocks of `block_size`, a page:
+//! Written by makedumpfile and QEMU (then flattened), in blocks of `block_size`, which is a page:
 //!
 //! ```text
 //!  block 0                struct disk_dump_header
 //!  sub_hdr_size blocks    struct kdump_sub_header, notes
-//!  bitmap_blocks blocks   half: pages that exist; half: pages that are in the file
-//!  descriptors            struct page_desc, one for each page in the file, 24 bytes
-//!  pages                  where the descriptors say
+//!  bitmap_blocks blocks   first half: pages that exist; second half: pages in the file
+//!  descriptors            struct page_desc, 24 bytes for each page in the file
+//!  pages                  at the offsets in the descriptors
 //! ```
 //!
 //! Facts: makedumpfile `diskdump_mod.h` and its IMPLEMENTATION file, QEMU `dump.h`. Numbers are in
-//! the byte order of the dumped machine; little-endian ones are read. A page that exists and is
-//! not in the file was left out by who wrote it, and is not memory here. A writer that ran out of
-//! space says so in the header; pages that it did not get to have descriptors of zeros.
+//! the byte order of the dumped machine; only little-endian files are supported. A page that exists
+//! but is not in the file was excluded by the writer, and is not part of the memory. A writer that
+//! ran out of space records this in the header; the descriptors of missing pages are zeros.
 //!
-//! In memory are the ranges of the second bitmap and one count for each 32768 of its pages;
-//! bitmap and descriptors are read where they are wanted.
+//! Memory contains the ranges of the second bitmap and one count for each 32768 of its pages;
+//! bitmap and descriptors are read when needed.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -54,17 +54,17 @@ const PAGE_CODECS: u32 = PAGE_ZLIB | PAGE_LZO | PAGE_SNAPPY | PAGE_ZSTD;
 
 /// `struct page_desc`: offset (8 bytes), size (4), flags (4), page flags (8).
 const DESC: u64 = 24;
-/// Bytes of bitmap for each count that is kept.
+/// Bytes of bitmap for each count.
 const GROUP: u64 = 4096;
-/// Descriptors that are read at once.
+/// Descriptors for one read.
 const BATCH: u64 = 256;
 
-/// Whether a file begins like one of these.
+/// Whether a file begins like a kdump file.
 pub(super) fn probe(head: &[u8]) -> bool {
     head.starts_with(SIGNATURE) || head.starts_with(DISKDUMP)
 }
 
-/// Where `struct disk_dump_header` has its numbers, which depends on the width of a `timeval`.
+/// The numbers of `struct disk_dump_header`, whose offsets depend on the width of a `timeval`.
 struct Header {
     wide: bool,
     version: u32,
@@ -76,7 +76,7 @@ struct Header {
 }
 
 impl Header {
-    /// The header, read as one of a 64-bit or a 32-bit machine.
+    /// Parses the header of a 64-bit or 32-bit machine.
     fn read(head: &[u8; 512], wide: bool) -> Self {
         let at = if wide { 424 } else { 412 };
         let word = |index: usize| le32(head, at + 4 * index);
@@ -91,10 +91,11 @@ impl Header {
         }
     }
 
-    /// Whether it makes sense as a header of a file of `len` bytes.
+    /// Whether it is plausible for a file of `len` bytes.
     fn is_plausible(&self, len: u64) -> bool {
         let size = self.block_size;
-        // A number of the other width can look like a size, but what follows it then makes none.
+        // With the wrong width another number may look like a block size, but the following ones do
+        // not fit.
         size.is_power_of_two()
             && (PAGE_SIZE..=1 << 16).contains(&size)
             && self.sub_hdr_size > 0
@@ -103,7 +104,7 @@ impl Header {
     }
 }
 
-/// Opens such a file.
+/// Opens a kdump file.
 fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec<String>), Error> {
     let head: [u8; 512] = source.array("kdump header", 0)?;
     let both = [Header::read(&head, true), Header::read(&head, false)];
@@ -113,11 +114,11 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
             "kdump header",
             0,
             format!(
-                "blocks of {:#x} bytes, {:#x} of them for notes and {:#x} for bitmaps",
+                "blocks of {:#x} bytes, {:#x} for notes and {:#x} for bitmaps",
                 wide.block_size, wide.sub_hdr_size, wide.bitmap_blocks
             ),
             format!(
-                "little-endian numbers that fit into the file's {:#x} bytes",
+                "little-endian numbers that fit the file size {:#x}",
                 source.len()
             ),
         ));
@@ -127,7 +128,8 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
     let sub = SubHeader::read(source, header)?;
     if sub.split {
         return Err(Error::Unsupported {
-            what: "one part of a split kdump; `makedumpfile --reassemble` joins them".into(),
+            what: "one part of a split kdump; join the parts with `makedumpfile --reassemble`"
+                .into(),
         });
     }
     let cpus = if sub.notes.is_empty() {
@@ -174,13 +176,13 @@ fn open(source: &Source, options: &Options) -> Result<(Kdump, Vec<CpuState>, Vec
     };
     let mut notes = Vec::new();
     if is_incomplete || kdump.is_cut(count)? {
-        let missing = kdump.leave_out_unwritten(options)?;
+        let missing = kdump.remove_missing(options)?;
         let why = if is_incomplete {
-            "the file says that it is incomplete (its writer ran out of space)"
+            "the file is incomplete (its writer ran out of space)"
         } else {
             "the file ends before its last page"
         };
-        notes.push(format!("{why}: {missing} pages are not in it"));
+        notes.push(format!("{why}: {missing} pages are missing"));
         kdump.is_partial = true;
     }
     Ok((kdump, cpus, notes))
@@ -197,7 +199,7 @@ impl SubHeader {
     fn read(source: &Source, header: &Header) -> Result<Self, Error> {
         let at = header.block_size;
         let bytes: [u8; 104] = source.array("kdump sub header", at)?;
-        // Offsets of split, offset_note, size_note and max_mapnr_64.
+        // The offsets of split, offset_note, size_note and max_mapnr_64.
         let (split, note, len, max) = if header.wide {
             (12, le64(&bytes, 48), le64(&bytes, 56), le64(&bytes, 96))
         } else {
@@ -206,7 +208,7 @@ impl SubHeader {
         };
         let has_notes = header.version >= 4 && len > 0;
         let notes = if has_notes {
-            source.holds("kdump notes", note, len)?;
+            source.require("kdump notes", note, len)?;
             note..note + len
         } else {
             0..0
@@ -219,11 +221,11 @@ impl SubHeader {
     }
 }
 
-/// What one pass over the second bitmap finds.
+/// The result of reading the second bitmap.
 struct Scan {
-    /// Runs of pages, as addresses.
+    /// Ranges of pages, as addresses.
     ranges: Vec<Range<u64>>,
-    /// Pages before each [`GROUP`] of the bitmap, and of all of it.
+    /// The number of pages before each [`GROUP`] of the bitmap, and in all of it.
     before: Vec<u64>,
 }
 
@@ -236,7 +238,7 @@ impl Scan {
         options: &Options,
     ) -> Result<Self, Error> {
         let len = bitmap.end - bitmap.start;
-        source.holds("kdump bitmap", bitmap.start, len)?;
+        source.require("kdump bitmap", bitmap.start, len)?;
         if max.checked_mul(size).is_none() {
             return Err(Error::broken(
                 "kdump header, max_mapnr",
@@ -257,7 +259,7 @@ impl Scan {
             let n = (len - at).min(GROUP) as usize;
             let bytes = &mut group[..n];
             source.bytes().read_exact_at(bytes, bitmap.start + at)?;
-            // Bits behind the last page are nobody's.
+            // Ignore bits after the last page.
             let pages = (max - at * 8).min(n as u64 * 8);
             if pages < n as u64 * 8 {
                 bytes[n - 1] &= (1_u16 << (8 - (n as u64 * 8 - pages))).wrapping_sub(1) as u8;
@@ -272,7 +274,7 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Adds the runs of these bits, the first of which is page `first`.
+    /// Adds the ranges in these bits, the first of which is page `first`.
     fn add(&mut self, bytes: &[u8], first: u64, size: u64, options: &Options) -> Result<(), Error> {
         for (index, byte) in (0..).zip(bytes) {
             let mut bits = *byte;
@@ -301,15 +303,15 @@ pub(super) struct Kdump {
     source: Source,
     /// Bytes of a page.
     size: u64,
-    /// The second bitmap in the file.
+    /// The position of the second bitmap.
     bitmap: Range<u64>,
-    /// The first descriptor in the file.
+    /// The position of the first descriptor.
     descriptors: u64,
     before: Vec<u64>,
     ranges: Vec<Range<u64>>,
-    /// Pages that the bitmap has are not in the file.
+    /// Whether pages in the bitmap are missing in the file.
     is_partial: bool,
-    /// Where a page of zeros was found; 0 is the header, and no page.
+    /// The offset of a known page of zeros; 0 if there is none, since the header is there.
     zero_at: AtomicU64,
     cache: BlockCache,
 }
@@ -323,12 +325,12 @@ struct Descriptor {
 }
 
 impl Kdump {
-    /// How many pages of the file come before page `number`.
+    /// The number of pages in the file before page `number`.
     fn rank(&self, number: u64) -> io::Result<u64> {
         let group = number / 8 / GROUP;
         let from = self.bitmap.start + group * GROUP;
         let mut bits = [0; GROUP as usize];
-        // Less than a group, and a part of the byte that has the page's own bit.
+        // Less than a group, plus the bits before the page in its byte.
         let len = (number / 8 - group * GROUP) as usize;
         let part = &mut bits[..=len];
         self.source.bytes().read_exact_at(part, from)?;
@@ -338,7 +340,7 @@ impl Kdump {
         Ok(before.unwrap_or(0) + here)
     }
 
-    /// Descriptors of `count` pages in a row, the first of which has `rank` pages before it.
+    /// Reads `count` consecutive descriptors, the first of which is number `rank`.
     fn descriptors(&self, rank: u64, count: u64) -> io::Result<Vec<Descriptor>> {
         let at = self.descriptors + rank * DESC;
         // At most BATCH of them.
@@ -364,7 +366,7 @@ impl Kdump {
         Ok(last.iter().any(|desc| !self.has(desc)))
     }
 
-    /// Descriptors that the file has.
+    /// The number of descriptors in the file.
     fn stored(&self) -> u64 {
         self.source.len().saturating_sub(self.descriptors) / DESC
     }
@@ -375,10 +377,10 @@ impl Kdump {
         desc.offset > 0 && end.is_some_and(|end| end <= self.source.len())
     }
 
-    /// Takes the pages out of the ranges that are not in the file: the writer of an incomplete file
-    /// did not get to them, their descriptors are zeros; or the file was cut off. Returns how many
-    /// they are.
-    fn leave_out_unwritten(&mut self, options: &Options) -> Result<u64, Error> {
+    /// Removes pages from the ranges that are not in the file, since the writer of an incomplete
+    /// file did not reach them (their descriptors are zeros) or the file was truncated. Returns
+    /// their number.
+    fn remove_missing(&mut self, options: &Options) -> Result<u64, Error> {
         let mut written: Vec<Range<u64>> = Vec::new();
         let mut missing = 0;
         let mut rank = 0;
@@ -388,7 +390,7 @@ impl Kdump {
                 let count = ((range.end - at) / self.size).min(BATCH);
                 let stored = self.stored().saturating_sub(rank).min(count);
                 if stored == 0 {
-                    // Nor are those that follow.
+                    // The following pages are missing too.
                     missing += (range.end - at) / self.size;
                     break;
                 }
@@ -410,7 +412,7 @@ impl Kdump {
             return Err(Error::broken(
                 "kdump page descriptors",
                 self.descriptors,
-                "no page that is in the file",
+                "no page in the file",
                 "at least one",
             ));
         }
@@ -418,7 +420,7 @@ impl Kdump {
         Ok(missing)
     }
 
-    /// Decodes a page into `page`, all of it.
+    /// Decompresses a page into `page`.
     fn decode(&self, desc: &Descriptor, page: &mut [u8]) -> io::Result<()> {
         let codec = desc.flags & PAGE_CODECS;
         let bad = |found: String, expected: String| {
@@ -431,11 +433,11 @@ impl Kdump {
                 format!("an end within the file's {:#x} bytes", self.source.len()),
             );
         }
-        // No codec of these makes a page larger than twice itself.
+        // No codec expands a page to more than twice its size.
         if desc.size == 0 || desc.size > 2 * self.size || (codec == 0 && desc.size != self.size) {
             return bad(
                 format!("{:#x} bytes, flags {:#x}", desc.size, desc.flags),
-                format!("bytes of a page of {:#x}", self.size),
+                format!("the stored size of a page of {:#x} bytes", self.size),
             );
         }
         if self.zero_at.load(Ordering::Relaxed) == desc.offset {
@@ -461,10 +463,10 @@ impl Kdump {
                     "kdump page",
                     desc.offset,
                     match len {
-                        Some(len) => format!("{len:#x} bytes when decoded"),
-                        None => format!("bytes that do not decode (flags {:#x})", desc.flags),
+                        Some(len) => format!("{len:#x} decompressed bytes"),
+                        None => format!("invalid compressed data (flags {:#x})", desc.flags),
                     },
-                    format!("a page of {:#x}", self.size),
+                    format!("a page of {:#x} bytes", self.size),
                 ));
             }
         }
@@ -475,7 +477,7 @@ impl Kdump {
     }
 }
 
-/// The length of the page that `stored` inflates to; `None` if it does not, or is longer.
+/// The length of the inflated page; `None` if `stored` is invalid or the page is too long.
 fn inflate(stored: &[u8], page: &mut [u8]) -> Option<usize> {
     let mut decoder = flate2::bufread::ZlibDecoder::new(stored);
     let mut len = 0;
@@ -485,7 +487,7 @@ fn inflate(stored: &[u8], page: &mut [u8]) -> Option<usize> {
             n => len += n,
         }
     }
-    // The checksum is behind the last byte.
+    // The checksum follows the last byte.
     matches!(decoder.read(&mut [0]), Ok(0)).then_some(len)
 }
 
@@ -527,7 +529,7 @@ impl PhysMemory for Kdump {
                 done += n;
                 continue;
             }
-            // All of these are in one range, so all are in the file, one behind the other.
+            // These pages are in one range, so all are in the file, consecutively.
             let rank = self.rank(number)?;
             for desc in self.descriptors(rank, whole.min(BATCH))? {
                 self.decode(&desc, &mut buf[done..done + size as usize])?;
@@ -538,13 +540,13 @@ impl PhysMemory for Kdump {
     }
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const KDUMP: Row = Row {
     probe: |candidate| Ok(probe(&candidate.head()?)),
     open: |candidate| image(Format::Kdump, candidate.source()?, candidate.options),
 };
 
-/// The image in a file that is not flattened (any more).
+/// Opens the image in a file that is not flattened.
 pub(super) fn image(format: Format, source: &Source, options: &Options) -> Result<Image, Error> {
     let (memory, cpus, notes) = open(source, options)?;
     Ok(Image {

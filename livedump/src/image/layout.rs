@@ -1,4 +1,4 @@
-//! `machine.json`: what a directory that `synth --out` wrote says of its files.
+//! `machine.json`: the description of the files that `synth --out` wrote.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,10 +16,10 @@ use super::raw::RawImage;
 use super::raw_layout::RawLayout;
 use super::source::Source;
 
-/// The most bytes that are read of it.
+/// The largest layout file that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// A memory image and what was found beside it.
+/// A memory image with its companion files.
 #[derive(Debug)]
 pub struct Opened {
     /// The memory.
@@ -38,15 +38,15 @@ struct Layout {
     ranges: Vec<(u64, u64)>,
 }
 
-/// What a layout says of its files.
+/// The files that a layout names.
 struct Described {
     ram: PathBuf,
     kernel: PathBuf,
     ranges: Vec<Range<u64>>,
 }
 
-/// The layout of `path`, which is a directory that must have one, or a file that may have one
-/// beside it, by which it is named.
+/// Reads the layout of `path`: a directory, which must have one, or a file, which may be named by a
+/// layout in its directory.
 fn describe(path: &Path) -> io::Result<Option<Described>> {
     let (directory, file) = if path.is_dir() {
         (path, None)
@@ -60,7 +60,7 @@ fn describe(path: &Path) -> io::Result<Option<Described>> {
         (None, None) => {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{}: no {LAYOUT_FILE} in it", path.display()),
+                format!("no {LAYOUT_FILE} in directory {}", path.display()),
             ));
         }
         _ => return Ok(None),
@@ -76,9 +76,8 @@ fn describe(path: &Path) -> io::Result<Option<Described>> {
     }))
 }
 
-/// Opens raw memory: a directory with a [`LAYOUT_FILE`], or a raw file. If the raw file's
-/// directory has a layout that names it, the layout says which of its addresses are memory;
-/// otherwise all of them are.
+/// Opens raw memory: a directory with a [`LAYOUT_FILE`], or a raw file. If a layout in the file's
+/// directory names the file, it defines which addresses are memory; otherwise all of them are.
 ///
 /// # Errors
 ///
@@ -129,17 +128,20 @@ fn read(directory: &Path) -> io::Result<Option<Layout>> {
     let layout: Layout = serde_json::from_slice(&text).map_err(|e| invalid(e.to_string()))?;
     let is_name = |name: &str| !name.is_empty() && !name.contains('/') && name != "..";
     if layout.format != 1 {
-        return Err(invalid(format!("format {}, known is 1", layout.format)));
+        return Err(invalid(format!(
+            "found format {}, expected 1",
+            layout.format
+        )));
     }
     if !is_name(&layout.ram) || !is_name(&layout.kernel) {
         return Err(invalid(
-            "ram and kernel must be names of files beside it".into(),
+            "ram and kernel must be names of files in the same directory".into(),
         ));
     }
     Ok(Some(layout))
 }
 
-/// A raw file, or a directory, with a [`LAYOUT_FILE`] that says what its addresses are.
+/// A raw file or a directory with a [`LAYOUT_FILE`] that defines its addresses.
 pub(super) const MACHINE: Row = Row {
     probe: |candidate| match candidate.path {
         Some(path) => Ok(describe(path)?.is_some()),
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_says_what_is_memory_however_the_image_is_named() {
+    fn layout_defines_memory_for_file_and_directory() {
         let dir = directory(
             r#"{"format":1,"architecture":"amd64","ram":"ram","kernel":"kernel",
                 "ranges":[[0,4096],[8192,16384]]}"#,
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_no_layout_names_is_memory_throughout() {
+    fn file_without_a_layout_is_all_memory() {
         let dir = directory(r#"{"format":1,"ram":"other","kernel":"kernel","ranges":[]}"#);
         let opened = open(dir.path().join("ram"), false).unwrap();
         assert_eq!(opened.image.ranges(), std::slice::from_ref(&(0..16384)));
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn layouts_that_lead_elsewhere_or_make_no_sense_are_refused() {
+    fn invalid_layouts_are_refused() {
         for layout in [
             r#"{"format":1,"ram":"../ram","kernel":"kernel","ranges":[]}"#,
             r#"{"format":2,"ram":"ram","kernel":"kernel","ranges":[]}"#,

@@ -1,13 +1,13 @@
-//! LiME's format, and AVML's, which is LiME's with another magic and compressed ranges.
+//! LiME's format, and AVML's, which has another magic and compressed ranges.
 //!
-//! Each range of memory has a header of 32 bytes before it, little-endian: magic (4 bytes),
-//! version (4), first address (8), last address (8), reserved (8). In version 1 (LiME) the bytes
-//! follow as they are. In version 2 (AVML) they follow as a stream of snappy's framing format,
-//! and the stream's length (8 bytes) behind it.
+//! Each range of memory follows a header of 32 bytes, little-endian: magic (4 bytes), version (4),
+//! first address (8), last address (8), reserved (8). In version 1 (LiME) the bytes are
+//! uncompressed. In version 2 (AVML) they are a stream in snappy's framing format, followed by the
+//! stream's length (8 bytes).
 //!
-//! Facts: LiME `doc/README.md`; AVML `src/image.rs`. AVML leaves out pieces of 16 MiB that are all
-//! zeros, and does not say so: they are no memory here. Its release 0.17.0, and no other, wrote the
-//! header of such a piece and nothing after it, in both versions: those pages are known zeros.
+//! Facts: LiME `doc/README.md`; AVML `src/image.rs`. AVML silently omits pieces of 16 MiB that are
+//! all zeros; they are not memory here. Only its release 0.17.0 wrote the header of such a piece
+//! without any bytes, in both versions: these pages are known zeros.
 
 use std::io::Read;
 
@@ -28,7 +28,7 @@ const LIME: u32 = 0x4c69_4d45;
 const AVML: u32 = 0x4c4d_5641;
 /// Bytes of a header.
 const HEADER: u64 = 32;
-/// The longest piece of zeros that AVML tells by its header alone.
+/// The longest piece of zeros that AVML stores as a header only.
 const ZEROS: u64 = 16 << 20;
 
 /// Whether a file begins with LiME's header, and whether with AVML's.
@@ -37,14 +37,14 @@ pub(super) fn probe(head: &[u8]) -> (bool, bool) {
     (kind == (LIME, 1), kind == (AVML, 2))
 }
 
-/// Whether a file begins like a zlib stream of LiME's format.
+/// Whether a file begins like a zlib stream in LiME's format.
 pub(super) fn is_deflated(head: &[u8]) -> bool {
     let mut start = [0; 8];
     let mut decoder = flate2::bufread::ZlibDecoder::new(head);
     decoder.read_exact(&mut start).is_ok() && probe(&start).0
 }
 
-/// A range's header.
+/// The header of a range.
 struct Header {
     version: u32,
     start: u64,
@@ -73,7 +73,7 @@ impl Header {
                 "LiME header",
                 at,
                 format!("addresses {start:#x} to {last:#x}"),
-                "a last address that is not before the first",
+                "a last address after the first",
             ));
         };
         Ok(Self {
@@ -83,9 +83,9 @@ impl Header {
         })
     }
 
-    /// Whether nothing belongs to this header, which is at `at`: another one or the end of the file
-    /// stands where the bytes would be. In version 1 those may be bytes that look like a header,
-    /// which is so if a header or the end of the file follows them.
+    /// Whether no data follows this header, which is at `at`: another header or the end of the file
+    /// follows instead. In version 1 the data itself may look like a header; it is a header if a
+    /// header or the end of the file follows it.
     fn is_bare(&self, source: &Source, at: u64) -> Result<bool, Error> {
         if self.len > ZEROS || !self.len.is_multiple_of(PAGE_SIZE) {
             return Ok(false);
@@ -105,7 +105,7 @@ impl Header {
     }
 }
 
-/// Opens a file of version 1 only.
+/// Opens a file with version 1 only.
 fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
     let mut pieces = Pieces::new("LiME range", source, options);
     let mut at = 0;
@@ -122,13 +122,13 @@ fn open(source: &Source, options: &Options) -> Result<Linear, Error> {
             });
         }
         pieces.add(header.start, header.len, at + HEADER, at)?;
-        // `add` has looked that the range ends within the file.
+        // `add` has checked that the range ends within the file.
         at += HEADER + header.len;
     }
     pieces.finish()
 }
 
-/// Opens a file of version 2.
+/// Opens a file with version 2.
 fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
     let mut blocks = Blocks::new(source, options);
     let mut at = 0;
@@ -152,7 +152,7 @@ fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
                 "AVML range's length",
                 end,
                 stored.to_string(),
-                format!("{}, the bytes of its stream", end - start),
+                format!("{}, the length of the stream", end - start),
             ));
         }
         at = end + 8;
@@ -160,7 +160,7 @@ fn open_avml(source: &Source, options: &Options) -> Result<Snapped, Error> {
     blocks.finish()
 }
 
-/// LiME's format.
+/// The table row of LiME's format.
 pub(super) const PLAIN: Row = Row {
     probe: |candidate| Ok(probe(&candidate.head()?).0),
     open: |candidate| {
@@ -170,7 +170,7 @@ pub(super) const PLAIN: Row = Row {
     },
 };
 
-/// AVML's.
+/// The table row of AVML's format.
 pub(super) const COMPRESSED: Row = Row {
     probe: |candidate| Ok(probe(&candidate.head()?).1),
     open: |candidate| {

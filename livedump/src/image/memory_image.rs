@@ -1,4 +1,4 @@
-//! An image that has been opened.
+//! An open image.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,33 +15,33 @@ use super::options::Options;
 use super::raw_layout::RawLayout;
 use super::source::Source;
 
-/// An image, opened.
+/// An open image.
 pub struct Image {
-    /// What it is.
+    /// The format.
     pub format: Format,
-    /// What compresses the file, if anything does.
+    /// The compression of the file.
     pub codec: Codec,
-    /// Its memory.
+    /// The memory.
     pub memory: Arc<dyn PhysMemory>,
-    /// The processors, where the format tells of them.
+    /// The CPUs, if the format has them.
     pub cpus: Vec<CpuState>,
-    /// The file that the memory is in.
+    /// The file with the memory.
     pub ram: PathBuf,
     /// The kernel's file, if a `machine.json` names one.
     pub kernel: Option<PathBuf>,
-    /// What the offsets of a raw file mean.
+    /// The layout of a raw file.
     pub layout: Option<RawLayout>,
-    /// What a person should know.
+    /// Messages for the user.
     pub notes: Vec<String>,
-    /// Of a raw file whose layout is not known.
+    /// Set for a raw file whose layout is unknown.
     pub(super) guess: Option<Guess>,
 }
 
-/// A layout that was guessed, and what it takes to take another.
+/// A guessed layout, with what is needed to change it.
 pub(super) struct Guess {
     source: Source,
     options: Options,
-    /// How many page tables tell of its hole; `None` if they have not been looked for.
+    /// The number of page tables that show its hole; `None` if they were not searched.
     votes: Option<u64>,
 }
 
@@ -82,20 +82,20 @@ impl Image {
         }
     }
 
-    /// The length of a raw file whose layout is a guess, and how many page tables tell of that
-    /// layout's hole; `None` where the layout is known.
+    /// The length of a raw file with a guessed layout, and the number of page tables that show its
+    /// hole; `None` if the layout is known.
     pub fn guess(&self) -> Option<(u64, u64)> {
         let guess = self.guess.as_ref()?;
         let len = guess.source.len();
         Some((len - len % PAGE_SIZE, guess.votes.unwrap_or(0)))
     }
 
-    /// The memory of such a file up to 2 GiB, which is at the same addresses whatever the layout.
+    /// The memory of such a file up to 2 GiB, which has the same addresses in any layout.
     pub(crate) fn low(&self) -> Option<Arc<dyn PhysMemory>> {
-        self.first(find::LEAST)
+        self.first(find::MIN_BELOW)
     }
 
-    /// All memory of such a file, as if an offset were an address.
+    /// All memory of such a file in the flat layout.
     pub(crate) fn flat(&self) -> Option<Arc<dyn PhysMemory>> {
         self.first(u64::MAX)
     }
@@ -108,8 +108,8 @@ impl Image {
         Some(Arc::new(memory))
     }
 
-    /// Looks through such a file for its layout, if nobody has.
-    pub(crate) fn look(&mut self) -> Result<(), Error> {
+    /// Searches such a file for its layout, unless that was done.
+    pub(crate) fn search_layout(&mut self) -> Result<(), Error> {
         let Some(guess) = self.guess.as_mut().filter(|guess| guess.votes.is_none()) else {
             return Ok(());
         };
@@ -121,8 +121,12 @@ impl Image {
         Ok(())
     }
 
-    /// Gives such a file this layout, which is no guess any more; `note` says how it was found out.
-    pub(crate) fn lay(&mut self, layout: RawLayout, note: Option<String>) -> Result<(), Error> {
+    /// Sets the layout of such a file; `note` is a message about how it was found.
+    pub(crate) fn set_layout(
+        &mut self,
+        layout: RawLayout,
+        note: Option<String>,
+    ) -> Result<(), Error> {
         let Some(guess) = self.guess.take() else {
             return Ok(());
         };

@@ -1,26 +1,25 @@
-//! Images of a machine's memory, in the forms in which they are kept.
+//! Memory images of all supported formats.
 //!
-//! [`open()`] finds out what a file is and gives its memory, whatever the format, as
-//! [`PhysMemory`](livecore_minidump::PhysMemory); and the registers of the processors where the format has
-//! them.
+//! [`open()`] recognizes the format of a file and provides its memory as
+//! [`PhysMemory`](livecore_minidump::PhysMemory), and the CPUs' registers if the format has them.
 //!
 //! ```text
-//!  path ── source ──▶ bytes at an offset (gzip, zstd: through their stream)
+//!  path ── source ──▶ bytes at an offset (gzip and zstd through a stream)
 //!            │
-//!         open: a table of formats, probed in turn
-//!            ├── raw_layout, find, layout       raw RAM: which address an offset is
+//!         open: a table of formats, probed in order
+//!            ├── raw_layout, find, layout       raw memory: the addresses of file offsets
 //!            ├── elf ── qemu, virtualbox, xen   ELF cores and their notes
 //!            ├── flattened ── kdump             pages compressed one by one
-//!            ├── lime ── avml                   ranges, each behind its header
+//!            ├── lime ── avml                   ranges, each after its header
 //!            └── vmware, bhyve                  memory in one file, its layout in another
 //!            │
 //!            ▼
-//!         pieces (as they are), kdump and avml (decoded on demand, cache)
+//!         pieces (uncompressed), kdump and avml (decompressed on demand, with a cache)
 //! ```
 //!
-//! One file for each format, definitions and reader. Files are hostile: a length is compared with
-//! the file before anything is allocated, and what is held in memory is bounded by [`Options`].
-//! docs/images.md says what was tested with whose files.
+//! Each format has one file with its definitions and its reader. Files are not trusted: a length is
+//! compared with the file size before it is used for an allocation, and memory use is bounded by
+//! [`Options`]. docs/images.md lists what was tested with files of which origin.
 
 mod avml;
 mod bhyve;

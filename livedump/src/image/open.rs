@@ -1,8 +1,8 @@
-//! What a file of memory is, and its memory: a table of formats.
+//! Opens memory images with a table of formats.
 //!
-//! A format has a probe, which looks at the first bytes or at the files in the same directory and
-//! says yes or no, and a reader, which may fail. The first format that says yes is taken. A raw file
-//! has no mark: what is no other format is raw.
+//! Each format has a probe, which checks the first bytes or the files in the same directory, and a
+//! reader. The first format whose probe succeeds is used. A raw file has no signature: a file of no
+//! other format is raw.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::options::Options;
 use super::source::Source;
 use super::{bhyve, elf_core, flattened, kdump, layout, lime, raw_memory, virtualbox, vmware, xen};
 
-/// The formats, in the order in which they are tried: first those that a caller or another file
-/// tells, then those that the first bytes tell.
+/// The formats, in the order in which they are probed: first those that the caller or another file
+/// determines, then those with a signature.
 const FORMATS: [Row; 13] = [
     raw_memory::LAID_OUT,
     layout::MACHINE,
@@ -39,8 +39,8 @@ const FORMATS: [Row; 13] = [
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] for a file that is known to be no image, or one in a form that is not
-/// read; [`Error::Broken`] for an image that contradicts itself; [`Error::Io`].
+/// [`Error::Unsupported`] for a file that is known not to be an image, or is in an unsupported
+/// variant of a format; [`Error::Broken`] for a damaged image; [`Error::Io`].
 pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Image, Error> {
     let path = path.as_ref();
     let mut image = first(&Candidate::at(path, options))?;
@@ -50,12 +50,10 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Image, Error> {
     Ok(image)
 }
 
-/// Opens an image that is not a file with a name: bytes at an offset, in any format that needs no
-/// other file.
+/// Opens an image from bytes, in any format that needs no other file.
 ///
 /// # Errors
-///
-/// Those of [`open()`].
+/// See [`open()`]. Those of [`open()`].
 pub fn open_bytes(bytes: Arc<dyn ReadAt>, options: &Options) -> Result<Image, Error> {
     first(&Candidate::of(Source::of(bytes, options)?, options))
 }
@@ -66,7 +64,7 @@ fn first(candidate: &Candidate<'_>) -> Result<Image, Error> {
             return (format.open)(candidate);
         }
     }
-    // The last row takes everything.
+    // The last row accepts every file.
     Err(Error::Unsupported {
         what: "as a memory image".into(),
     })

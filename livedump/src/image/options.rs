@@ -1,4 +1,4 @@
-//! How an image is opened, and how much memory that may take.
+//! Options for opening images.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,26 +7,26 @@ use livecore_minidump::Error;
 
 use super::raw_layout::RawLayout;
 
-/// How an image is opened.
+/// Options for opening images.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the offsets of a raw file mean; found if `None`. Not for other formats.
+    /// The layout of a raw file; searched for if `None`. Ignored for other formats.
     pub layout: Option<RawLayout>,
-    /// That a raw file is not looked through for its layout: its kernel will be asked
-    /// (`take::settle`), and until then it is flat.
+    /// Do not search a raw file for its layout, since its kernel will provide it (`take::settle`).
+    /// Until then the layout is flat.
     pub kernel_is_asked: bool,
-    /// Bytes of each table (segments, notes, indices) that may be held in memory.
+    /// Memory limit for each table (segments, notes, indices), in bytes.
     pub tables: u64,
-    /// Bytes of memory that decoding may take. A 16th of it is for decoded pages.
+    /// Memory limit for decompression, in bytes. A 16th of it is for decompressed pages.
     pub memory: u64,
-    /// Where a spool goes (an unlinked file); the system's folder if `None`.
+    /// The directory for an unlinked temporary file; the system's default if `None`.
     pub spool_dir: Option<PathBuf>,
-    /// Threads that decode a compressed file.
+    /// Threads for decompression.
     pub threads: NonZeroUsize,
 }
 
 impl Default for Options {
-    /// Tables of 64 MiB, a cache of 16 MiB, as many threads as there are processors.
+    /// Tables of 64 MiB, a cache of 16 MiB, a thread for each processor.
     fn default() -> Self {
         let stream = livecore_compress::OpenOptions::default();
         Self {
@@ -41,12 +41,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Bytes of decoded pages that may be kept.
+    /// The size of the cache of decompressed pages.
     pub(super) fn cache(&self) -> u64 {
         self.memory / 16
     }
 
-    /// How the file's stream is opened.
+    /// Options for opening the file's stream.
     pub(super) fn stream(&self) -> livecore_compress::OpenOptions {
         let mut stream = livecore_compress::OpenOptions::new()
             .threads(self.threads)
@@ -55,7 +55,7 @@ impl Options {
         stream
     }
 
-    /// That a table of `len` bytes may be held in memory.
+    /// Checks that a table of `len` bytes is within the limit.
     pub(super) fn allow(&self, what: &str, len: u64) -> Result<(), Error> {
         if len <= self.tables {
             return Ok(());

@@ -21,37 +21,36 @@ use livecore_minidump::{PhysAddr, PhysMemory};
 /// Bytes that are compared at once.
 const BATCH: usize = 16 << 10;
 
-/// One piece.
+/// A piece.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     /// The first address.
     pa: u64,
-    /// Bytes.
+    /// The length.
     len: u64,
-    /// Where they lie in the file; `None` if the file says that they are zeros.
+    /// The file offset; `None` for zeros that are not in the file.
     offset: Option<u64>,
-    /// Where the file says so.
-    said_at: u64,
+    /// The file offset of its record.
+    recorded_at: u64,
 }
 
-/// Pieces as a format finds them.
+/// Collects the pieces of a format.
 pub(super) struct Pieces<'a> {
     options: &'a Options,
     source: &'a Source,
-    /// What the format calls a piece: `LiME range`, `PT_LOAD`.
+    /// The format's name for a piece: `LiME range`, `PT_LOAD`.
     name: &'static str,
     pieces: Vec<Piece>,
 }
 
 impl Piece {
-    /// The byte of the file that address 0 would be at. Pieces of the same origin that touch are
-    /// one.
+    /// The file offset of address 0. Adjacent pieces with the same origin are merged.
     fn origin(&self) -> Option<u64> {
         self.offset.map(|offset| offset.wrapping_sub(self.pa))
     }
 
     fn end(&self) -> u64 {
-        // `add` has looked that the sum does not overflow.
+        // `add` has checked that the sum does not overflow.
         self.pa + self.len
     }
 }
@@ -66,14 +65,14 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Adds `len` bytes from address `pa` on, which are at `offset` of the file; the file says so
-    /// at `said_at`. Pieces without bytes count for nothing.
+    /// Adds `len` bytes at address `pa`, which are at `offset` of the file and recorded at
+    /// `recorded_at`. Empty pieces are ignored.
     pub(super) fn add(
         &mut self,
         pa: u64,
         len: u64,
         offset: u64,
-        said_at: u64,
+        recorded_at: u64,
     ) -> Result<(), Error> {
         if len == 0 {
             return Ok(());
@@ -85,7 +84,7 @@ impl<'a> Pieces<'a> {
         {
             return Err(Error::broken(
                 name,
-                said_at,
+                recorded_at,
                 format!("{len:#x} bytes at offset {offset:#x}"),
                 format!("an end within the file's {:#x} bytes", self.source.len()),
             ));
@@ -94,17 +93,17 @@ impl<'a> Pieces<'a> {
             pa,
             len,
             offset: Some(offset),
-            said_at,
+            recorded_at,
         })
     }
 
-    /// Adds `len` bytes from address `pa` on, which are zeros and not in the file.
-    pub(super) fn add_zeros(&mut self, pa: u64, len: u64, said_at: u64) -> Result<(), Error> {
+    /// Adds `len` zero bytes at address `pa` that are not in the file.
+    pub(super) fn add_zeros(&mut self, pa: u64, len: u64, recorded_at: u64) -> Result<(), Error> {
         self.push(Piece {
             pa,
             len,
             offset: None,
-            said_at,
+            recorded_at,
         })
     }
 
@@ -112,7 +111,7 @@ impl<'a> Pieces<'a> {
         if piece.pa.checked_add(piece.len).is_none() {
             return Err(Error::broken(
                 self.name,
-                piece.said_at,
+                piece.recorded_at,
                 format!("{:#x} bytes from address {:#x}", piece.len, piece.pa),
                 "an end below 2^64",
             ));
@@ -130,7 +129,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// The memory.
+    /// Builds the memory.
     pub(super) fn finish(mut self) -> Result<Linear, Error> {
         self.pieces.sort_by_key(|piece| (piece.pa, piece.offset));
         let mut joined: Vec<Piece> = Vec::new();
@@ -150,11 +149,11 @@ impl<'a> Pieces<'a> {
                 let before = *last;
                 let both = end.min(piece.end()) - piece.pa;
                 compared += both;
-                // A file that says each byte many times over is compared once.
+                // Limit the comparisons, so that a file with many overlaps does not take forever.
                 if compared > self.source.len() {
                     return Err(Error::broken(
                         self.name,
-                        piece.said_at,
+                        piece.recorded_at,
                         format!("address {:#x} again", piece.pa),
                         format!("fewer than {compared:#x} bytes that pieces have in common"),
                     ));
@@ -165,9 +164,9 @@ impl<'a> Pieces<'a> {
                         "the {name} at offset {here:#x} has other bytes from address {pa:#x} on than \
                          the one at {there:#x}, which is used",
                         name = self.name,
-                        here = piece.said_at,
+                        here = piece.recorded_at,
                         pa = piece.pa,
-                        there = before.said_at,
+                        there = before.recorded_at,
                     ));
                 }
                 piece.pa += both;
@@ -184,7 +183,7 @@ impl<'a> Pieces<'a> {
             return Err(Error::broken(
                 self.name,
                 0,
-                "no whole page of memory",
+                "no complete page of memory",
                 "at least one",
             ));
         }
@@ -197,10 +196,10 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Whether the first `len` bytes of `piece` are those that `joined` has at its addresses, all of
-/// which it has: its pieces ascend, and the last one reaches furthest.
+/// Whether the first `len` bytes of `piece` are equal to those of `joined` at the same addresses,
+/// all of which it covers: its pieces are sorted, and the last one ends last.
 fn equal(source: &Source, joined: &[Piece], piece: &Piece, len: u64) -> Result<bool, Error> {
-    let (mut here, mut there) = ([0; BATCH], [0; BATCH]);
+    let (mut a, mut b) = ([0; BATCH], [0; BATCH]);
     let mut done = 0;
     while done < len {
         let at = piece.pa + done;
@@ -209,14 +208,14 @@ fn equal(source: &Source, joined: &[Piece], piece: &Piece, len: u64) -> Result<b
             return Ok(false);
         };
         let n = (other.end() - at).min(len - done).min(BATCH as u64);
-        for (of, into) in [(piece, &mut here), (other, &mut there)] {
+        for (of, into) in [(piece, &mut a), (other, &mut b)] {
             let into = &mut into[..n as usize];
             match of.offset {
                 Some(offset) => source.bytes().read_exact_at(into, offset + (at - of.pa))?,
                 None => into.fill(0),
             }
         }
-        if here[..n as usize] != there[..n as usize] {
+        if a[..n as usize] != b[..n as usize] {
             return Ok(false);
         }
         done += n;
@@ -224,7 +223,7 @@ fn equal(source: &Source, joined: &[Piece], piece: &Piece, len: u64) -> Result<b
     Ok(true)
 }
 
-/// The whole pages of ascending, disjoint ranges, of which those that touch are one.
+/// The complete pages of sorted, disjoint ranges; adjacent ranges are merged.
 pub(super) fn pages_of(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
@@ -242,18 +241,18 @@ pub(super) fn pages_of(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u6
     joined
 }
 
-/// Memory that lies in a file as it is.
+/// Uncompressed memory in a file.
 pub(super) struct Linear {
     source: Source,
-    /// Ascending and disjoint.
+    /// Sorted and disjoint.
     pieces: Vec<Piece>,
     ranges: Vec<Range<u64>>,
     contradiction: Option<String>,
 }
 
 impl Linear {
-    /// Calls `each` with the parts of `len` bytes at `at`: their offset in the file (`None` for
-    /// zeros), and where they begin and how long they are. Stops when `each` says no.
+    /// Calls `each` with the parts of `len` bytes at `at`: the file offset (`None` for zeros), the
+    /// position and the length. Stops when `each` returns `false`.
     fn parts(
         &self,
         at: u64,
@@ -286,7 +285,7 @@ impl PhysMemory for Linear {
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         check(&self.ranges, at, buf.len())?;
         let mut result = Ok(());
-        // The ranges are made of pieces, so every part of a range is found.
+        // The ranges consist of pieces, so every part of a range is found.
         self.parts(at, buf.len() as u64, |offset, start, n| {
             let part = &mut buf[start as usize..(start + n) as usize];
             match offset {
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_sorted_and_joined_and_only_whole_pages_are_memory() {
+    fn pieces_are_sorted_and_merged_to_complete_pages() {
         let (source, options) = (source(0x5000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x9000, 0x1c00, 0x3000, 7).unwrap();
@@ -361,13 +360,13 @@ mod tests {
     }
 
     #[test]
-    fn pieces_over_each_other_with_equal_bytes_are_accepted() {
+    fn overlapping_pieces_with_equal_bytes_are_accepted() {
         let options = Options::default();
         let mut bytes = vec![0; 0x8000];
         for (index, byte) in bytes[..0x4000].iter_mut().enumerate() {
             *byte = (index / 100) as u8;
         }
-        // The second half of these and a part of a page again, elsewhere in the file.
+        // The second half of these and part of a page once more, at another file offset.
         bytes.copy_within(0x2000..0x4000, 0x4000);
         bytes.copy_within(0x1800..0x2400, 0x6000);
         let expected = bytes[..0x4000].to_vec();
@@ -385,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_says_its_bytes_too_often_is_not_compared_for_ever() {
+    fn comparison_of_many_overlaps_is_limited() {
         let options = Options::default();
         let source = Source::of(Arc::new(vec![0; 0x10000]), &options).unwrap();
         let mut pieces = Pieces::new("piece", &source, &options);
@@ -396,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_that_the_file_does_not_have_are_known_zeros() {
+    fn zeros_outside_of_the_file_are_known_zeros() {
         let (source, options) = (source(0x2000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         pieces.add(0x1000, 0x1000, 0x1000, 0).unwrap();
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_beyond_the_file_and_beyond_memory_are_refused() {
+    fn pieces_beyond_the_file_or_the_address_space_are_refused() {
         let (source, options) = (source(0x2000), Options::default());
         let mut pieces = Pieces::new("piece", &source, &options);
         for (pa, len, offset) in [

@@ -1,4 +1,4 @@
-//! `NT_PRSTATUS`: `struct elf_prstatus`, whose length tells the processor.
+//! `NT_PRSTATUS`: `struct elf_prstatus`, whose length identifies the processor.
 //!
 //! Facts: Linux's `struct elf_prstatus` and `arch/*/include/uapi/asm/ptrace.h`; QEMU
 //! `target/{i386,arm,riscv}/arch_dump.c`, which write the same. All are little-endian.
@@ -15,16 +15,16 @@ use super::pt_regs;
 use super::source::{le16, le32, le64};
 
 const X86_64: usize = 336;
-/// That of i386.
+/// The length for i386.
 pub(super) const I386: usize = 144;
 const ARM64: usize = 392;
 const RISCV64: usize = 376;
 
-/// Where the registers begin.
+/// The offset of the registers.
 const REGISTERS: usize = 112;
 const REGISTERS_32: usize = 72;
 
-/// The registers that `d` has; `None` if it is of another processor.
+/// Parses the registers of `d`; `None` for an unknown processor.
 pub(super) fn parse(d: &[u8]) -> Option<Registers> {
     Some(match d.len() {
         X86_64 => x86_64(d).into(),
@@ -36,7 +36,7 @@ pub(super) fn parse(d: &[u8]) -> Option<Registers> {
 }
 
 fn x86_64(d: &[u8]) -> X86 {
-    // Behind what all have: fs_base, gs_base, ds, es, fs, gs.
+    // After the common part: fs_base, gs_base, ds, es, fs, gs.
     let frame = &d[REGISTERS..];
     let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
     let base = |index: usize| le64(frame, 8 * (pt_regs::WORDS + index));
@@ -104,7 +104,7 @@ fn riscv64(d: &[u8]) -> Riscv64 {
     let r = |index: usize| le64(d, REGISTERS + 8 * index);
     Riscv64 {
         pc: r(0),
-        // The program counter is where x0 would be.
+        // The program counter is in the position of x0.
         x: std::array::from_fn(|number| if number == 0 { 0 } else { r(number) }),
     }
 }

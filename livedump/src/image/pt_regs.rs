@@ -1,19 +1,20 @@
-//! The order in which an x86-64 processor's general registers lie where an interrupt has pushed
-//! them: `struct pt_regs`.
+//! The order of an x86-64 CPU's general registers after an interrupt has pushed them: `struct
+//! pt_regs`.
 //!
-//! Linux `arch/x86/include/asm/ptrace.h`, whose `struct elf_prstatus` has them in this order, and
-//! with other words in the gap Xen `xen/include/public/arch-x86/xen-x86_64.h`, `struct
-//! cpu_user_regs`. Words of 8 bytes: `r15` to `r12`, `rbp`, `rbx`, `r11` to `r8`, `rax`, `rcx`, `rdx`,
-//! `rsi`, `rdi`, one that says why (`orig_rax`; Xen's error code and vector), `rip`, `cs`, `rflags`,
-//! `rsp`, `ss`. What follows differs.
+//! Linux `arch/x86/include/asm/ptrace.h`; `struct elf_prstatus` uses this order, and so does Xen,
+//! with other words in the gap: `xen/include/public/arch-x86/xen-x86_64.h`, `struct cpu_user_regs`.
+//! Words of 8 bytes: `r15` to `r12`, `rbp`, `rbx`, `r11` to `r8`, `rax`, `rcx`, `rdx`, `rsi`,
+//! `rdi`, the reason (`orig_rax`; Xen's error code and vector), `rip`, `cs`, `rflags`, `rsp`, `ss`.
+//! The words after these differ.
 
 use super::cpu::{Segment, Segments, X86};
 use super::source::{le16, le64};
 
-/// Words that all have.
+/// The number of common words.
 pub(super) const WORDS: usize = 21;
 
-/// The registers of `frame`, which has at least [`WORDS`] words, and of segments `cs` and `ss`.
+/// Parses the registers of `frame`, which has at least [`WORDS`] words, including the segments `cs`
+/// and `ss`.
 pub(super) fn parse(frame: &[u8]) -> X86 {
     let r = |index: usize| le64(frame, 8 * index);
     X86 {
@@ -44,7 +45,7 @@ pub(super) fn parse(frame: &[u8]) -> X86 {
     }
 }
 
-/// A segment of which word `index` has the selector, and nobody the rest.
+/// The segment with the selector in word `index`; its other fields are unknown.
 pub(super) fn selector(frame: &[u8], index: usize) -> Segment {
     Segment {
         selector: le16(frame, 8 * index),

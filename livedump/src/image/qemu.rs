@@ -1,9 +1,9 @@
-//! What QEMU's `dump-guest-memory` says of processors: notes of its own, and `NT_PRSTATUS`.
+//! CPU states in files of QEMU's `dump-guest-memory`: its own notes, and `NT_PRSTATUS`.
 //!
 //! Facts: QEMU `target/i386/arch_dump.c`, `struct QEMUCPUState`, version 1. QEMU writes an
-//! `NT_PRSTATUS` for each processor, and behind them a note of its own for each x86 one; both say the
-//! same of the general registers. makedumpfile and other producers write the first kind alone. The
-//! notes are little-endian, as the processor is.
+//! `NT_PRSTATUS` for each CPU and then, for each x86 CPU, its own note with the same general
+//! registers. makedumpfile and others write only the former. The notes are little-endian, like the
+//! processors.
 
 use livecore_minidump::Error;
 use livecore_minidump::elf::core::Note;
@@ -13,9 +13,9 @@ use super::prstatus;
 use super::source::{le16, le32, le64};
 
 const NT_PRSTATUS: u32 = 1;
-/// The one version of `struct QEMUCPUState`.
+/// The only version of `struct QEMUCPUState`.
 const VERSION: u32 = 1;
-/// `struct QEMUCPUState` without `kernel_gs_base`, which came later.
+/// The size of `struct QEMUCPUState` without `kernel_gs_base`, which was added later.
 const SIZE: usize = 432;
 
 /// Whether QEMU wrote these notes.
@@ -25,7 +25,7 @@ pub(super) fn is_author(notes: &[Note]) -> bool {
         .any(|note| note.name == b"QEMU" && note.kind == 0)
 }
 
-/// The processors that these notes tell of, in their order.
+/// The CPUs of these notes, in order.
 pub(super) fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
     let own: Vec<_> = notes
         .iter()
@@ -60,7 +60,7 @@ fn cpu_state(note: &Note, is_32: bool) -> Result<X86, Error> {
     let (version, size) = (le32(d, 0), le32(d, 4));
     if version != VERSION || d.len() < SIZE || (size as usize) < SIZE {
         return Err(Error::broken(
-            "QEMU's processor note",
+            "QEMU CPU note",
             note.offset,
             format!("version {version}, {size} of {} bytes", d.len()),
             format!("version {VERSION}, at least {SIZE} bytes"),

@@ -1,4 +1,4 @@
-//! Raw RAM: a file whose offsets are physical addresses.
+//! Raw memory: a file whose offsets are physical addresses.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::PhysAddr;
 use livecore_minidump::phys::{PhysMemory, PhysMemoryMut, check, first_outside};
 
-/// Physical memory that is a file, byte for byte; what are zeros may be holes of the file.
+/// Physical memory in a file. Zeros may be holes of the file.
 #[derive(Debug)]
 pub struct RawImage {
     file: File,
@@ -19,7 +19,7 @@ pub struct RawImage {
 }
 
 impl RawImage {
-    /// Opens the file at `path`: whole pages from address 0 up.
+    /// Opens the file at `path`: complete pages from address 0 on.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl RawImage {
         Self::new(file, std::slice::from_ref(&whole))
     }
 
-    /// An open file, of which only `ranges` are memory: ascending, disjoint, of whole pages.
+    /// An open file of which only `ranges` are memory: sorted, disjoint, complete pages.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ impl RawImage {
             if !whole || range.start < floor || range.start > range.end {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("{range:#x?} is no range of whole pages from {floor:#x} up"),
+                    format!("{range:#x?} is not a range of complete pages from {floor:#x} on"),
                 ));
             }
             floor = range.end;
@@ -57,7 +57,7 @@ impl RawImage {
         })
     }
 
-    /// The same file, to be written too.
+    /// Opens the file at `path` for writing too.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl PhysMemory for RawImage {
         if first_outside(&self.ranges, at, len).is_some() {
             return false;
         }
-        // Where the next data is. Nothing uses the file's position, which this moves.
+        // The offset of the next data. This changes the file's position, which is not used.
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
             Ok(data) => data >= at + len,
             // A hole up to the end of the file, or a file that has become shorter.
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_are_zeros_that_nobody_has_to_read() {
+    fn holes_are_known_zeros() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(64 << 20).unwrap();
         file.write_all_at(&[7; 4096], 32 << 20).unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_end_at_a_page_ends_before_its_last_piece() {
+    fn incomplete_last_page_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
         std::fs::write(&path, vec![1; 10_000]).unwrap();

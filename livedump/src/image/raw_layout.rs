@@ -1,4 +1,4 @@
-//! What the offsets of a raw file mean: which addresses its bytes have.
+//! The layout of a raw file: the addresses of its bytes.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,33 +6,33 @@ use std::str::FromStr;
 
 use livecore_defs::amd64::PAGE_SIZE;
 
-/// Where memory goes on above the hole of a PC.
+/// The start of memory above the hole of a PC.
 pub(crate) const FOUR_GIB: u64 = 4 << 30;
 
-/// What the offsets of a raw file mean.
+/// The layout of a raw file.
 ///
 /// As text: `flat`, `pc`, `q35`, `pc:SIZE`, or ranges `START-END[@OFFSET],...`. Numbers are
-/// decimal or `0x` and hexadecimal, with a suffix K, M, G or T if wanted.
+/// decimal, or hexadecimal after `0x`, with an optional suffix K, M, G or T.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawLayout {
-    /// An offset is an address.
+    /// Offsets are addresses.
     Flat,
-    /// The file is RAM without the hole that a PC has below 4 GiB: so many bytes from address 0
-    /// up, the others from 4 GiB up.
+    /// RAM without the hole that a PC has below 4 GiB: `below` bytes from address 0 on, the rest
+    /// from 4 GiB on.
     Hole {
         /// Bytes below the hole.
         below: u64,
     },
-    /// RAM of QEMU's `pc`: a hole from 3 GiB if there are 3.5 GiB or more.
+    /// RAM of QEMU's `pc`: a hole from 3 GiB on, with at least 3.5 GiB of RAM.
     Pc,
-    /// RAM of QEMU's `q35`: a hole from 2 GiB if there are 2.75 GiB or more.
+    /// RAM of QEMU's `q35`: a hole from 2 GiB on, with at least 2.75 GiB of RAM.
     Q35,
-    /// Ranges of addresses, each with the offset of its first byte.
+    /// Ranges of addresses, each with the file offset of its first byte.
     Ranges(Vec<(Range<u64>, u64)>),
 }
 
 impl RawLayout {
-    /// Bytes of RAM below the hole, in a file of `len` bytes; all of them if there is no hole.
+    /// The bytes of RAM below the hole, in a file of `len` bytes; all of them if there is no hole.
     pub(super) fn below(&self, len: u64) -> u64 {
         // QEMU `hw/i386/pc_piix.c` and `pc_q35.c`, without `max-ram-below-4g`.
         match self {
@@ -62,9 +62,9 @@ impl fmt::Display for RawLayout {
     }
 }
 
-/// A number of bytes.
+/// Parses a number of bytes.
 fn number(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no number of bytes");
+    let bad = || format!("{text:?} is not a number of bytes");
     let (digits, shift) = match text.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']) {
         digits if digits.len() + 1 == text.len() => {
             let shift = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
@@ -90,7 +90,9 @@ fn page_number(text: &str) -> Result<u64, String> {
     if value.is_multiple_of(PAGE_SIZE) {
         return Ok(value);
     }
-    Err(format!("{text} is no multiple of a page, {PAGE_SIZE:#x}"))
+    Err(format!(
+        "{text} is not a multiple of the page size {PAGE_SIZE:#x}"
+    ))
 }
 
 impl FromStr for RawLayout {
@@ -106,7 +108,7 @@ impl FromStr for RawLayout {
         if let Some(size) = text.strip_prefix("pc:") {
             let below = page_number(size)?;
             if below == 0 || below >= FOUR_GIB {
-                return Err(format!("{size} is no size of RAM below 4 GiB"));
+                return Err(format!("{size} is not a valid size of RAM below 4 GiB"));
             }
             return Ok(Self::Hole { below });
         }
@@ -117,11 +119,11 @@ impl FromStr for RawLayout {
                 None => (part, None),
             };
             let (start, end) = range.split_once('-').ok_or_else(|| {
-                format!("{part:?} is no layout: flat, pc, q35, pc:SIZE or START-END[@OFFSET],...")
+                format!("{part:?} is not a layout; expected flat, pc, q35, pc:SIZE or START-END[@OFFSET],...")
             })?;
             let (start, end) = (page_number(start)?, page_number(end)?);
             if start >= end {
-                return Err(format!("{part}: nothing from {start:#x} to {end:#x}"));
+                return Err(format!("{part}: empty range {start:#x} to {end:#x}"));
             }
             ranges.push((start..end, offset.unwrap_or(start)));
         }
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layouts_are_text_and_come_back_from_it() {
+    fn layouts_convert_to_text_and_back() {
         for (text, layout) in [
             ("flat", RawLayout::Flat),
             ("pc", RawLayout::Pc),
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_qemu_have_the_hole_where_qemu_puts_it() {
+    fn qemu_machines_have_qemus_hole() {
         const GIB: u64 = 1 << 30;
         for (layout, len, below) in [
             (RawLayout::Pc, 3 * GIB, 3 * GIB),

@@ -1,4 +1,4 @@
-//! RAM and nothing else: a file whose offsets are addresses, or become addresses by a layout.
+//! The table rows of raw memory, with or without a layout.
 
 use livecore_defs::foreign::Foreign;
 use livecore_minidump::Error;
@@ -9,7 +9,7 @@ use super::lime;
 use super::memory_image::{Guess, Image};
 use super::raw_layout::RawLayout;
 
-/// A file of which the caller knows that it is raw, and its layout.
+/// A file that is raw according to the caller, with its layout.
 pub(super) const LAID_OUT: Row = Row {
     probe: |candidate| Ok(candidate.options.layout.is_some()),
     open: |candidate| {
@@ -23,7 +23,7 @@ pub(super) const LAID_OUT: Row = Row {
     },
 };
 
-/// What is no other format.
+/// A file of no other format.
 pub(super) const RAW: Row = Row {
     probe: |_| Ok(true),
     open: |candidate| {
@@ -41,7 +41,7 @@ pub(super) const RAW: Row = Row {
             ..Image::new(Format::Raw, source, memory)
         };
         if !options.kernel_is_asked {
-            image.look()?;
+            image.search_layout()?;
         }
         Ok(image)
     },

@@ -1,4 +1,4 @@
-//! The memory of a raw file in its layout.
+//! The memory of a raw file with a layout.
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::{Error, PhysMemory as _};
@@ -9,10 +9,10 @@ use super::raw_layout::{FOUR_GIB, RawLayout};
 use super::source::Source;
 
 impl RawLayout {
-    /// Memory that `source` holds in this layout.
+    /// The memory of `source` in this layout.
     pub(super) fn memory(&self, source: &Source, options: &Options) -> Result<Linear, Error> {
         let mut pieces = Pieces::new("raw memory", source, options);
-        // What is behind the last whole page is nobody's.
+        // Ignore an incomplete last page.
         let len = source.len() - source.len() % PAGE_SIZE;
         if let Self::Ranges(ranges) = self {
             for (range, offset) in ranges {

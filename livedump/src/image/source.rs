@@ -1,4 +1,4 @@
-//! The file that an image is in: bytes at an offset, whatever compresses them.
+//! The file of an image: bytes at an offset, decompressed if needed.
 
 use std::fs::File;
 use std::io;
@@ -12,26 +12,26 @@ use rustix::fs::OFlags;
 
 use super::options::Options;
 
-/// An open file of an image. Cheap to clone.
+/// The open file of an image. Cloning is cheap.
 #[derive(Clone)]
 pub(super) struct Source {
     bytes: Arc<dyn ReadAt>,
-    /// The file itself, if nothing compresses it: it knows its holes.
+    /// The file itself, if it is not compressed; it provides its holes.
     file: Option<Arc<File>>,
     len: u64,
     codec: Codec,
 }
 
 impl Source {
-    /// Opens the file at `path`, through a decoder if it is a gzip or zstd stream.
+    /// Opens the file at `path`, and decompresses a gzip or zstd stream.
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
         let unseekable = || Error::Unsupported {
-            what: "an image that cannot be read at any offset; save it to a file".into(),
+            what: "an image in a pipe or device; copy it to a file".into(),
         };
         if path == Path::new("-") {
             return Err(unseekable());
         }
-        // Without waiting for whoever writes to a pipe of that name.
+        // Do not block on a pipe without a writer.
         let file = File::options()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits() as i32)
@@ -51,7 +51,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Opens bytes that come from anywhere, through a decoder if they are a gzip or zstd stream.
+    /// Opens bytes from any origin, and decompresses a gzip or zstd stream.
     pub(super) fn of(bytes: Arc<dyn ReadAt>, options: &Options) -> Result<Self, Error> {
         let stream = Stream::from_source(Arc::clone(&bytes), &options.stream())?;
         if stream.codec() == Codec::None {
@@ -65,7 +65,7 @@ impl Source {
         }
         let content = stream.content();
         Ok(Self {
-            // Of a stream that another program wrote, this decodes all of it, once.
+            // For a foreign stream this decodes all of it, once.
             len: content.size()?,
             bytes: content,
             file: None,
@@ -73,7 +73,7 @@ impl Source {
         })
     }
 
-    /// The same image, of which only these bytes are to be read from now on.
+    /// The same image with other contents.
     pub(super) fn rearranged(&self, bytes: Arc<dyn ReadAt>) -> Result<Self, Error> {
         Ok(Self {
             len: bytes.size()?,
@@ -83,30 +83,30 @@ impl Source {
         })
     }
 
-    /// Bytes of content.
+    /// The size of the contents.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// What compresses the file.
+    /// The compression of the file.
     pub(super) fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// The bytes.
+    /// The contents.
     pub(super) fn bytes(&self) -> &Arc<dyn ReadAt> {
         &self.bytes
     }
 
-    /// As many of the first `N` bytes as there are; zeros behind them.
+    /// The first `N` bytes, padded with zeros.
     pub(super) fn head<const N: usize>(&self) -> Result<[u8; N], Error> {
         let mut head = [0; N];
         self.bytes.read_full_at(&mut head, 0)?;
         Ok(head)
     }
 
-    /// That the `len` bytes of `region` at `offset` are in the file.
-    pub(super) fn holds(&self, region: &str, offset: u64, len: u64) -> Result<(), Error> {
+    /// Checks that the `len` bytes of `region` at `offset` are in the file.
+    pub(super) fn require(&self, region: &str, offset: u64, len: u64) -> Result<(), Error> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(()),
             end => Err(Error::broken(
@@ -121,14 +121,14 @@ impl Source {
         }
     }
 
-    /// Fills `buf` with `region`, which lies at `offset`.
+    /// Fills `buf` with `region` at `offset`.
     pub(super) fn exact(&self, region: &str, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
-        self.holds(region, offset, buf.len() as u64)?;
+        self.require(region, offset, buf.len() as u64)?;
         self.bytes.read_exact_at(buf, offset)?;
         Ok(())
     }
 
-    /// The `N` bytes of `region` at `offset`.
+    /// Reads the `N` bytes of `region` at `offset`.
     pub(super) fn array<const N: usize>(
         &self,
         region: &str,
@@ -139,7 +139,7 @@ impl Source {
         Ok(bytes)
     }
 
-    /// All of `region`, if the file has it and the options allow that much memory.
+    /// Reads all of `region`, if the file contains it and the options allow its size.
     pub(super) fn table(
         &self,
         region: &str,
@@ -147,15 +147,15 @@ impl Source {
         len: u64,
         options: &Options,
     ) -> Result<Vec<u8>, Error> {
-        self.holds(region, offset, len)?;
+        self.require(region, offset, len)?;
         options.allow(region, len)?;
-        // Within the options' limit, which is a length that memory may have.
+        // Within the limit of the options, which is a valid length of memory.
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         self.bytes.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
-    /// Whether `len` bytes at `offset` are known, without reading them, to be zero.
+    /// Whether `len` bytes at `offset` are known to be zero without reading them.
     pub(super) fn known_zero(&self, offset: u64, len: u64) -> bool {
         let Some(end) = offset.checked_add(len).filter(|end| *end <= self.len) else {
             return false;
@@ -163,7 +163,7 @@ impl Source {
         let Some(file) = &self.file else {
             return self.bytes.known_zero(offset, len);
         };
-        // Where the next data is. Nothing uses the file's position, which this moves.
+        // The offset of the next data. This changes the file's position, which is not used.
         match rustix::fs::seek(&**file, rustix::fs::SeekFrom::Data(offset)) {
             Ok(data) => data >= end,
             // A hole up to the end of the file, or a file that has become shorter.
@@ -173,7 +173,7 @@ impl Source {
     }
 }
 
-/// The error of stored bytes that turn out to be broken when they are read.
+/// The error for broken data that is found when it is read.
 pub(super) fn broken(
     region: impl Into<String>,
     offset: u64,
@@ -189,7 +189,7 @@ pub(super) fn broken(
     .into()
 }
 
-/// Little-endian numbers of bytes that are there: each caller has read at least `at + N` bytes.
+/// A little-endian number. Each caller has read at least `at + N` bytes.
 pub(super) fn le<const N: usize>(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     if let Some(part) = bytes.get(at..at + N) {

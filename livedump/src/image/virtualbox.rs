@@ -1,4 +1,4 @@
-//! VirtualBox's cores, as `VBoxManage debugvm NAME dumpvmcore` writes them.
+//! VirtualBox cores, as written by `VBoxManage debugvm NAME dumpvmcore`.
 //!
 //! An ELF core with a `VBCORE` note (`DBGFCOREDESCRIPTOR`), a `VBCPU` note for each processor
 //! (`DBGFCORECPU`), and a `PT_LOAD` for each range of RAM. Facts: VirtualBox
@@ -20,7 +20,7 @@ const NT_VBOXCORE: u32 = 0xb00;
 const NT_VBOXCPU: u32 = 0xb01;
 /// `DBGFCORE_MAGIC`.
 const MAGIC: u32 = 0xc01a_c0de;
-/// In this version the processors' notes are `CPUMCTX`, which is another thing in each release.
+/// In this version the CPU notes are `CPUMCTX`, which differs between releases.
 const FIRST: u32 = 0x0001_0000;
 /// `DBGFCORECPU` up to `msrKernelGSBase`.
 const CPU: usize = 544;
@@ -31,12 +31,12 @@ fn descriptor(notes: &[Note]) -> Option<&Note> {
         .find(|note| note.name == b"VBCORE" && note.kind == NT_VBOXCORE)
 }
 
-/// The processors.
+/// The CPUs.
 fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
     let Some(core) = descriptor(notes) else {
         return Ok(Vec::new());
     };
-    // Magic, version, its own size, VirtualBox's version and revision, processors.
+    // Magic, version, its own size, VirtualBox's version and revision, number of CPUs.
     let d = &core.description;
     if d.len() < 24 || le32(d, 0) != MAGIC {
         return Err(Error::broken(
@@ -126,7 +126,7 @@ fn state(d: &[u8]) -> X86 {
     }
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const VIRTUALBOX: Row = Row {
     probe: |candidate| Ok(descriptor(candidate.notes()?).is_some()),
     open: |candidate| {

@@ -1,12 +1,13 @@
-//! VMware's memory: `NAME.vmem` with `NAME.vmss` or `NAME.vmsn` beside it, or one of those alone.
+//! VMware memory: `NAME.vmem` with `NAME.vmss` or `NAME.vmsn` in the same directory, or one of
+//! those alone.
 //!
-//! A `.vmss` (suspended) or `.vmsn` (snapshot) is a header, groups of 80 bytes (name, position,
-//! size), and in each group tags: 16 bits (size of the value, number of indices, length of the
+//! A `.vmss` (suspended) or `.vmsn` (snapshot) has a header, groups of 80 bytes (name, position,
+//! size), and tags in each group: 16 bits (size of the value, number of indices, length of the
 //! name), the name, indices of 4 bytes, the value. A value may be a block: two lengths, padding,
 //! bytes. The group `memory` has `regionsCount` and, for each region, `regionPageNum` (the page in
-//! the file), `regionPPN` (its frame number) and `regionSize` (pages); and the block `Memory` where
-//! there is no `.vmem`. Facts: the descriptions in crash's `vmware_vmss.h` and Volatility's
-//! `vmware.py`. Without regions, memory is from address 0 up. The group `cpu` has the processors
+//! the file), `regionPPN` (its frame number) and `regionSize` (pages); without a `.vmem` it also
+//! has the block `Memory`. Facts: the descriptions in crash's `vmware_vmss.h` and Volatility's
+//! `vmware.py`. Without regions, memory begins at address 0. The group `cpu` has the CPUs
 //! ([`super::vmware_cpu`]).
 
 use std::path::{Path, PathBuf};
@@ -23,16 +24,16 @@ use super::pieces::{Linear, Pieces};
 use super::source::{Source, le16, le32, le64};
 use super::vmware_cpu::Cpus;
 
-/// `id` of files with 64-bit sizes; an older one has 32-bit sizes.
+/// `id` of files with 64-bit sizes; an older format has 32-bit sizes.
 const MAGICS: [u32; 4] = [0xbed2_bed2, 0xbed3_bed3, 0xbad1_bad1, 0xbad2_bad2];
 const MAGIC_32: u32 = 0xbed0_bed0;
 /// Header: id, version, groups.
 const HEADER: u64 = 12;
 const GROUP: u64 = 80;
-/// Sizes of values that mean a block, and a compressed one.
+/// The value sizes of a block, and of a compressed block.
 const BLOCK: u16 = 0x3f;
 const BLOCK_COMPRESSED: u16 = 0x3e;
-/// Regions that a file may have: VMware writes three at most.
+/// The most regions of a file; VMware writes at most three.
 const REGIONS: u32 = 1024;
 
 /// Whether a file begins like a `.vmss` or `.vmsn`.
@@ -41,8 +42,8 @@ fn probe(head: &[u8]) -> bool {
     MAGICS.contains(&magic) || magic == MAGIC_32
 }
 
-/// The `.vmss` or `.vmsn` that lies beside a `.vmem`.
-fn beside(vmem: &Path) -> Option<PathBuf> {
+/// The `.vmss` or `.vmsn` of a `.vmem`.
+fn state_of(vmem: &Path) -> Option<PathBuf> {
     let bare = uncompressed(vmem);
     if !bare.extension()?.eq_ignore_ascii_case("vmem") {
         return None;
@@ -50,12 +51,12 @@ fn beside(vmem: &Path) -> Option<PathBuf> {
     named(&bare, &["vmss", "vmsn"])
 }
 
-/// The `.vmem` that lies beside a `.vmss` or `.vmsn`, compressed or not.
-fn memory_beside(state: &Path) -> Option<PathBuf> {
+/// The `.vmem` of a `.vmss` or `.vmsn`, compressed or not.
+fn memory_of(state: &Path) -> Option<PathBuf> {
     named(&uncompressed(state), &["vmem"])
 }
 
-/// A name without the suffix of what has compressed the file.
+/// The path without the suffix of a compressed file.
 fn uncompressed(path: &Path) -> PathBuf {
     match path.extension() {
         Some(suffix) if suffix == "gz" || suffix == "zst" => path.with_extension(""),
@@ -63,7 +64,7 @@ fn uncompressed(path: &Path) -> PathBuf {
     }
 }
 
-/// The file of this name with one of `suffixes`, in lower or upper case, compressed or not.
+/// The file with this name and one of `suffixes`, in lower or upper case, compressed or not.
 fn named(path: &Path, suffixes: &[&str]) -> Option<PathBuf> {
     let names = suffixes
         .iter()
@@ -74,40 +75,40 @@ fn named(path: &Path, suffixes: &[&str]) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// One region, in pages.
+/// A region, in pages.
 #[derive(Default, Clone, Copy)]
 struct Region {
     page: u64,
     frame: u64,
     pages: u64,
-    said_at: u64,
+    recorded_at: u64,
 }
 
-/// What a `.vmss` says.
+/// The contents of a `.vmss`.
 pub(super) struct State {
     regions: Vec<Region>,
     /// The `Memory` block, if memory is in this file.
     block: Option<(u64, u64)>,
-    /// The processors, as far as their registers are read.
+    /// The CPUs whose registers can be read.
     pub(super) cpus: Vec<CpuState>,
-    /// What a person should know of them.
+    /// Messages for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// One tag of a group.
+/// A tag of a group.
 struct Tag<'a> {
     name: &'a [u8],
-    /// Three at most.
+    /// At most three.
     indices: &'a [u32],
-    /// Where it is.
+    /// The file offset.
     at: u64,
     value: TagValue,
 }
 
 enum TagValue {
-    /// A number of so many bytes, the first eight of them.
+    /// A number with its size in bytes; only the first eight bytes are used.
     Number(u64, u16),
-    /// Bytes of the file, from there on, so many.
+    /// Bytes of the file: offset and length.
     Block {
         start: u64,
         stored: u64,
@@ -144,7 +145,7 @@ impl State {
         Ok(state)
     }
 
-    /// Reads the group `cpu` at `at`. Memory is as good without it.
+    /// Reads the group `cpu` at `at`. An error only loses the CPUs.
     fn read_cpus(&mut self, source: &Source, at: u64) {
         let mut cpus = Cpus::default();
         let read = tags(source, at, &mut |tag| match tag.value {
@@ -161,7 +162,7 @@ impl State {
             }
             Err(error) => self
                 .notes
-                .push(format!("the processors' registers are not read: {error}")),
+                .push(format!("cannot read the CPUs' registers: {error}")),
         }
     }
 
@@ -189,7 +190,7 @@ impl State {
         }
     }
 
-    /// Takes the numbers that regions are made of.
+    /// Stores a number of a region.
     fn number(&mut self, name: &[u8], index: u32, value: u64, at: u64) -> Result<(), Error> {
         let field: fn(&mut Region) -> &mut u64 = match name {
             b"regionPageNum" => |region| &mut region.page,
@@ -201,8 +202,8 @@ impl State {
             return Err(Error::broken(
                 "VMware region",
                 at,
-                format!("number {index}"),
-                format!("numbers below {REGIONS}"),
+                format!("region number {index}"),
+                format!("a number below {REGIONS}"),
             ));
         }
         let index = index as usize;
@@ -211,7 +212,7 @@ impl State {
         }
         let region = &mut self.regions[index];
         *field(region) = value;
-        region.said_at = at;
+        region.recorded_at = at;
         Ok(())
     }
 
@@ -220,7 +221,7 @@ impl State {
         self.block.is_some()
     }
 
-    /// The memory: in `vmem` if there is such a file, else in the block of `state`.
+    /// The memory, in `vmem` if there is such a file, else in the block of `state`.
     pub(super) fn memory(
         &self,
         state: &Source,
@@ -232,8 +233,8 @@ impl State {
             (None, Some((start, len))) => (state, start, len),
             (None, None) => {
                 return Err(Error::Unsupported {
-                    what: "VMware state without its memory, which is in a .vmem; put that file in \
-                           the same directory under the same name"
+                    what: "VMware state without its memory; put the .vmem file with the same name into the same \
+                           directory"
                         .into(),
                 });
             }
@@ -248,7 +249,7 @@ impl State {
             let (Some(pa), Some(at), Some(size)) = all else {
                 return Err(Error::broken(
                     "VMware region",
-                    region.said_at,
+                    region.recorded_at,
                     format!("{:#x} pages from frame {:#x}", region.pages, region.frame),
                     "addresses below 2^64",
                 ));
@@ -256,12 +257,12 @@ impl State {
             if at.checked_add(size).is_none_or(|end| end > len) {
                 return Err(Error::broken(
                     "VMware region",
-                    region.said_at,
-                    format!("{size:#x} bytes at {at:#x} of its memory"),
+                    region.recorded_at,
+                    format!("{size:#x} bytes at {at:#x} of the memory"),
                     format!("an end within {len:#x} bytes"),
                 ));
             }
-            pieces.add(pa, size, base + at, region.said_at)?;
+            pieces.add(pa, size, base + at, region.recorded_at)?;
         }
         pieces.finish()
     }
@@ -283,13 +284,13 @@ fn tags(
         let mut head = vec![0; usize::from(name_len) + usize::from(indices) * 4];
         source.exact("VMware tag", at + 2, &mut head)?;
         let (name, numbers) = head.split_at(usize::from(name_len));
-        let numbers = [0, 4, 8].map(|place| le32(numbers, place));
+        let numbers = [0, 4, 8].map(|at| le32(numbers, at));
         let value_at = at + 2 + head.len() as u64;
         let (value, next) = if size == BLOCK || size == BLOCK_COMPRESSED {
             let lens: [u8; 18] = source.array("VMware block", value_at)?;
             let (stored, pad) = (le64(&lens, 0), u64::from(le16(&lens, 16)));
             let start = value_at + 18 + pad;
-            source.holds("VMware block", start, stored)?;
+            source.require("VMware block", start, stored)?;
             let block = TagValue::Block {
                 start,
                 stored,
@@ -304,7 +305,7 @@ fn tags(
         };
         take(&Tag {
             name,
-            // Two bits count them.
+            // Their number has two bits.
             indices: &numbers[..usize::from(indices)],
             at,
             value,
@@ -313,19 +314,19 @@ fn tags(
     }
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const VMWARE: Row = Row {
-    probe: |candidate| Ok(state_beside(candidate)?.is_some() || probe(&candidate.head()?)),
+    probe: |candidate| Ok(open_state(candidate)?.is_some() || probe(&candidate.head()?)),
     open: |candidate| {
         let (source, options) = (candidate.source()?, candidate.options);
-        if let Some(other) = state_beside(candidate)? {
+        if let Some(other) = open_state(candidate)? {
             let state = State::read(&other, options)?;
             let memory = state.memory(&other, Some(source), options)?;
             return Ok(image(source, memory, state));
         }
         let state = State::read(source, options)?;
-        let beside = candidate.path.and_then(memory_beside);
-        let Some(vmem) = beside.filter(|_| !state.has_memory()) else {
+        let vmem = candidate.path.and_then(memory_of);
+        let Some(vmem) = vmem.filter(|_| !state.has_memory()) else {
             let memory = state.memory(source, None, options)?;
             return Ok(image(source, memory, state));
         };
@@ -338,9 +339,9 @@ pub(super) const VMWARE: Row = Row {
     },
 };
 
-/// The state that lies beside a `.vmem`, if it is one.
-fn state_beside(candidate: &Candidate<'_>) -> Result<Option<Source>, Error> {
-    let Some(path) = candidate.path.and_then(beside) else {
+/// The state file of a `.vmem`, if the candidate is one.
+fn open_state(candidate: &Candidate<'_>) -> Result<Option<Source>, Error> {
+    let Some(path) = candidate.path.and_then(state_of) else {
         return Ok(None);
     };
     let state = Source::open(&path, candidate.options)?;

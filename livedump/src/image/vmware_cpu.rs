@@ -1,13 +1,13 @@
-//! The processors in a VMware state: the tags of its group `cpu`.
+//! The CPUs in a VMware state: the tags of the group `cpu`.
 //!
-//! `cpu:numVCPUs` is how many there are. The tags `rax` to `r15`, `rip` (8 bytes) and `eflags` (4) have
-//! the processor's number for their index, `CR64` (8 bytes) that and the register's. Facts: crash's
-//! `vmware_vmss.c` and illumos's `mdb_kvm` for these files agree in them; Volatility's listing of a
-//! real file shows the same names and sizes.
+//! `cpu:numVCPUs` is their number. The tags `rax` to `r15`, `rip` (8 bytes) and `eflags` (4) have
+//! the CPU number as index, `CR64` (8 bytes) has that and the register's number. Facts: crash's
+//! `vmware_vmss.c` and illumos's `mdb_kvm` agree about them; Volatility's listing of a real file
+//! shows the same names and sizes.
 //!
-//! Not used: the block `gpregs`, in which newer states have the general registers. Its order is told
-//! by one reader alone, and not as the processor numbers them. Nor are segments read, whose tags
-//! nobody describes.
+//! The block `gpregs`, in which newer states have the general registers, is not used: only one
+//! reader knows its order, which is not the processor's. Segments are not read, since their tags
+//! are not documented.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use livecore_minidump::Error;
 
 use super::cpu::{Control, CpuState, X86};
 
-/// Processors that a file may have: VMware's guests have some hundreds at most.
+/// The most CPUs of a file; VMware's guests have some hundreds at most.
 const CPUS: u32 = 4096;
 
 /// The tags, in the order of [`Seen::values`].
@@ -25,7 +25,7 @@ const NAMES: [&[u8]; 18] = [
 ];
 const EFLAGS: usize = 17;
 
-/// What the tags have said of one processor.
+/// The values of one CPU.
 #[derive(Default)]
 struct Seen {
     values: [Option<u64>; NAMES.len()],
@@ -33,7 +33,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The registers, if all of them were said.
+    /// The registers, if all of them are present.
     fn state(&self) -> Option<X86> {
         let [
             a,
@@ -83,7 +83,7 @@ impl Seen {
     }
 }
 
-/// Gathers the tags of the group `cpu`.
+/// Collects the tags of the group `cpu`.
 #[derive(Default)]
 pub(super) struct Cpus {
     stated: u64,
@@ -91,7 +91,7 @@ pub(super) struct Cpus {
 }
 
 impl Cpus {
-    /// Takes a tag's value of `width` bytes.
+    /// Adds the value of a tag, `width` bytes long.
     pub(super) fn number(
         &mut self,
         name: &[u8],
@@ -106,7 +106,7 @@ impl Cpus {
         }
         let register = NAMES.iter().position(|of| *of == name);
         let control = name == b"CR64";
-        let (cpu, place) = match (indices, register) {
+        let (cpu, slot) = match (indices, register) {
             ([cpu], Some(index)) if width == if index == EFLAGS { 4 } else { 8 } => {
                 (*cpu, &mut self.at(*cpu, at)?.values[index])
             }
@@ -115,7 +115,7 @@ impl Cpus {
             }
             _ => return Ok(()),
         };
-        if place.replace(value).is_some_and(|before| before != value) {
+        if slot.replace(value).is_some_and(|before| before != value) {
             let name = String::from_utf8_lossy(name);
             return Err(Error::broken(
                 "VMware processor",
@@ -132,14 +132,14 @@ impl Cpus {
             return Err(Error::broken(
                 "VMware processor",
                 at,
-                format!("number {cpu}"),
-                format!("numbers below {CPUS}"),
+                format!("CPU number {cpu}"),
+                format!("a number below {CPUS}"),
             ));
         }
         Ok(self.seen.entry(cpu).or_default())
     }
 
-    /// The processors of which every register is known, and what is to be said of the others.
+    /// The CPUs with all registers, and a message about the others.
     pub(super) fn finish(self) -> (Vec<CpuState>, Option<String>) {
         let states = self
             .seen
@@ -149,7 +149,7 @@ impl Cpus {
         let known = states.len() as u64;
         let note = (self.stated > known).then(|| {
             format!(
-                "registers of {known} of {} processors are in tags of their own; others are not read",
+                "read registers of {known} of {} CPUs; those of the others are in an unsupported form",
                 self.stated
             )
         });

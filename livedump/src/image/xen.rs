@@ -1,9 +1,9 @@
-//! Xen's cores, as `xl dump-core` writes them: an ELF of sections.
+//! Xen cores, as written by `xl dump-core`: ELF files with sections.
 //!
-//! `.xen_pages` holds the pages, in any order; `.xen_pfn` says the frame number of each (a guest
-//! with hardware virtualisation), or `.xen_p2m` does, in pairs (a paravirtualised one);
-//! `.note.Xen` has their number and size; `.xen_prstatus` the processors. Facts: Xen
-//! `docs/misc/dump-core-format.txt`, `xen/include/public/arch-x86/xen.h`.
+//! `.xen_pages` contains the pages, in any order. `.xen_pfn` has the frame number of each (for a
+//! guest with hardware virtualization), or `.xen_p2m` has pairs of frame numbers (for a
+//! paravirtualized one). `.note.Xen` has their number and size, `.xen_prstatus` the CPUs. Facts:
+//! Xen `docs/misc/dump-core-format.txt`, `xen/include/public/arch-x86/xen.h`.
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_minidump::Error;
@@ -23,21 +23,21 @@ use super::source::{Source, le64};
 const HEADER_NOTE: u32 = 0x0200_0001;
 /// `XC_CORE_MAGIC_HVM`.
 const MAGIC_HVM: u64 = 0xf00f_ebee;
-/// `XC_CORE_MAGIC`, of a paravirtualised guest.
+/// `XC_CORE_MAGIC`, of a paravirtualized guest.
 const MAGIC_PV: u64 = 0xf00f_ebed;
 /// `struct vcpu_guest_context` of 64-bit x86.
 const CONTEXT: u64 = 5168;
-/// A page that was not there when the core was written.
+/// A page that did not exist when the core was written.
 const INVALID_PFN: u64 = u64::MAX;
-/// Bytes of a frame table that are read at once.
+/// Bytes of a frame table for one read.
 const BATCH: u64 = 64 << 10;
 
-/// Whether this is such a core.
+/// Whether the file is a Xen core.
 fn probe(elf: &ElfImage) -> bool {
     elf.section(".xen_pages").is_some()
 }
 
-/// The memory and the processors.
+/// Reads the memory and the CPUs.
 fn open(
     elf: &ElfImage,
     source: &Source,
@@ -48,7 +48,7 @@ fn open(
             "ELF section headers",
             elf.core.head().shoff,
             format!("no {name}"),
-            "the section, as every core of Xen has it",
+            "the section, which every Xen core has",
         )
     };
     let (at, len) = elf
@@ -59,18 +59,18 @@ fn open(
         .into_iter()
         .find(|note| note.kind == HEADER_NOTE && note.description.len() >= 32)
         .ok_or_else(|| missing("header note in .note.Xen"))?;
-    // Magic, processors, pages, bytes of a page.
+    // Magic, CPUs, pages, bytes of a page.
     let word = |index: usize| le64(&header.description, 8 * index);
     let (magic, pages, size) = (word(0), word(2), word(3));
     if !matches!(magic, MAGIC_HVM | MAGIC_PV) || size != PAGE_SIZE {
         return Err(Error::broken(
-            "Xen's header note",
+            "Xen header note",
             header.offset,
             format!("magic {magic:#x}, pages of {size:#x}"),
             format!("{MAGIC_HVM:#x} or {MAGIC_PV:#x}, pages of {PAGE_SIZE:#x}"),
         ));
     }
-    let (first, room) = elf
+    let (first, pages_len) = elf
         .section(".xen_pages")
         .ok_or_else(|| missing(".xen_pages"))?;
     let (table, entry) = match (elf.section(".xen_pfn"), elf.section(".xen_p2m")) {
@@ -78,23 +78,26 @@ fn open(
         (None, Some(table)) => (table, 16),
         (None, None) => return Err(missing(".xen_pfn")),
     };
-    for (name, room, each) in [
-        (".xen_pages", room, size),
+    for (name, section_len, each) in [
+        (".xen_pages", pages_len, size),
         ("frame numbers", table.1, entry),
     ] {
-        if pages.checked_mul(each).is_none_or(|needed| needed > room) {
+        if pages
+            .checked_mul(each)
+            .is_none_or(|needed| needed > section_len)
+        {
             return Err(Error::broken(
-                "Xen's header note",
+                "Xen header note",
                 header.offset,
                 format!("{pages:#x} pages"),
-                format!("at most the {:#x} of {name}", room / each),
+                format!("at most the {:#x} of {name}", section_len / each),
             ));
         }
     }
-    source.holds(".xen_pages", first, pages * size)?;
-    source.holds("Xen's frame numbers", table.0, pages * entry)?;
+    source.require(".xen_pages", first, pages * size)?;
+    source.require("Xen frame numbers", table.0, pages * entry)?;
 
-    let mut pieces = Pieces::new("Xen's frame number", source, options);
+    let mut pieces = Pieces::new("Xen frame number", source, options);
     let mut batch = vec![0; BATCH as usize];
     let mut index = 0;
     while index < pages {
@@ -103,26 +106,26 @@ fn open(
         let part = &mut batch[..(count * entry) as usize];
         source.bytes().read_exact_at(part, at)?;
         for (i, frame) in (0..).zip(part.chunks_exact(entry as usize)) {
-            let (frame, said_at) = (le64(frame, 0), at + i * entry);
+            let (frame, recorded_at) = (le64(frame, 0), at + i * entry);
             if frame == INVALID_PFN {
                 continue;
             }
             let pa = frame.checked_mul(size).ok_or_else(|| {
                 Error::broken(
-                    "Xen's frame number",
-                    said_at,
+                    "Xen frame number",
+                    recorded_at,
                     format!("{frame:#x}"),
                     "an address below 2^64",
                 )
             })?;
-            pieces.add(pa, size, first + (index + i) * size, said_at)?;
+            pieces.add(pa, size, first + (index + i) * size, recorded_at)?;
         }
         index += count;
     }
     Ok((pieces.finish()?, cpus(elf, word(1), source, options)?))
 }
 
-/// The processors, if their contexts are those of 64-bit x86.
+/// The CPUs, if their contexts are those of 64-bit x86.
 fn cpus(
     elf: &ElfImage,
     count: u64,
@@ -144,7 +147,7 @@ fn cpus(
 /// `struct vcpu_guest_context`: FPU (512 bytes), flags, `struct cpu_user_regs` at 520, traps,
 /// LDT and GDT, `ctrlreg` at 4984, `fs_base` and the two of GS at 5144.
 fn state(c: &[u8]) -> X86 {
-    // Behind what all have: es, ds, fs, gs.
+    // After the common part: es, ds, fs, gs.
     let frame = &c[520..];
     let s = |index: usize| pt_regs::selector(frame, pt_regs::WORDS + index);
     let state = pt_regs::parse(frame);
@@ -173,7 +176,7 @@ fn state(c: &[u8]) -> X86 {
     }
 }
 
-/// The format.
+/// The table row of the format.
 pub(super) const XEN: Row = Row {
     probe: |candidate| Ok(candidate.elf()?.is_some_and(probe)),
     open: |candidate| {

@@ -1,6 +1,6 @@
-//! What a device is opened for.
+//! The access mode of a device.
 
-/// For what the device was opened.
+/// The access mode of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     /// Reading.

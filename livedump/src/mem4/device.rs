@@ -1,11 +1,11 @@
-//! The operations of the two devices, whatever is behind them.
+//! The operations of the two devices.
 
 use super::error::MemError;
 use super::range::MemRange;
 use super::request::DumpRequest;
 use crate::sys::memrange::MeState;
 
-/// Which of the two devices.
+/// One of the two devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Device {
     /// `/dev/mem`: offsets are physical addresses.
@@ -14,10 +14,10 @@ pub enum Device {
     Kmem,
 }
 
-/// What MEM_EXTRACT_PADDR says of a virtual address of a process.
+/// The result of MEM_EXTRACT_PADDR for a virtual address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extracted {
-    /// What is known of the address.
+    /// The state of the address.
     pub state: MeState,
     /// The physical address, if the state is [`MeState::Mapped`]; 0 otherwise.
     pub paddr: u64,
@@ -26,7 +26,7 @@ pub struct Extracted {
 }
 
 impl Extracted {
-    /// An address that nothing maps now.
+    /// An address that is not mapped now.
     pub fn unmapped(state: MeState) -> Self {
         Self {
             state,
@@ -38,32 +38,32 @@ impl Extracted {
 
 /// The operations of mem(4).
 pub trait MemDevice: Send + Sync {
-    /// Reads at most `buf.len()` bytes at `offset`, and says how many. There is no end of the
-    /// device: an address that cannot be read is [`MemError::BadAddress`] if it is the first, and
-    /// a short count if some bytes were read before it.
+    /// Reads at most `buf.len()` bytes at `offset`, and returns how many. The device has no end: an
+    /// address that cannot be read is [`MemError::BadAddress`] if it is the first, and otherwise
+    /// ends a short read.
     ///
     /// # Errors
     ///
     /// [`MemError`] with the errno of read(2).
     fn read(&self, device: Device, offset: u64, buf: &mut [u8]) -> Result<usize, MemError>;
 
-    /// Writes at most `bytes.len()` bytes at `offset`, and says how many, as [`MemDevice::read`]
-    /// does.
+    /// Writes at most `bytes.len()` bytes at `offset`, and returns how many, like
+    /// [`MemDevice::read`].
     ///
     /// # Errors
     ///
     /// [`MemError`] with the errno of write(2).
     fn write(&self, device: Device, offset: u64, bytes: &[u8]) -> Result<usize, MemError>;
 
-    /// MEM_EXTRACT_PADDR: what is behind a virtual address of the calling process. Never fails for
-    /// an address's sake.
+    /// MEM_EXTRACT_PADDR: translates a virtual address of the calling process. An invalid address
+    /// is not an error.
     ///
     /// # Errors
     ///
     /// [`MemError`] if the device does not answer.
     fn extract_paddr(&self, vaddr: u64) -> Result<Extracted, MemError>;
 
-    /// MEMRANGE_GET: every memory range, active or not.
+    /// MEMRANGE_GET: all memory ranges, active or not.
     ///
     /// # Errors
     ///
@@ -77,14 +77,14 @@ pub trait MemDevice: Send + Sync {
     /// [`MemError`] with the errno of the ioctl.
     fn set_range(&self, range: &MemRange, operation: i32) -> Result<(), MemError>;
 
-    /// MEM_KERNELDUMP: a live dump into a file, at its start; returns when it is written.
+    /// MEM_KERNELDUMP: writes a live dump to a file, from its start.
     ///
     /// # Errors
     ///
     /// [`MemError::AnotherDumpRunning`], [`MemError::NotPermitted`], or another errno of the ioctl.
     fn kernel_dump(&self, request: &DumpRequest) -> Result<(), MemError>;
 
-    /// Fills `buf` from `offset`, or says which address failed.
+    /// Fills `buf` from `offset`. The error has the first address that failed.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ pub trait MemDevice: Send + Sync {
                 0 => {
                     return Err(MemError::BadAddress {
                         at,
-                        why: "nothing could be read",
+                        why: "the device returned no bytes",
                     });
                 }
                 n => done += n,
@@ -107,8 +107,8 @@ pub trait MemDevice: Send + Sync {
         Ok(())
     }
 
-    /// Writes all of `bytes` at `offset`, or says which address failed; what is before it is
-    /// written then.
+    /// Writes `bytes` at `offset`. The error has the first address that failed; the bytes before it
+    /// are written.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ pub trait MemDevice: Send + Sync {
                 0 => {
                     return Err(MemError::BadAddress {
                         at,
-                        why: "nothing could be written",
+                        why: "the device accepted no bytes",
                     });
                 }
                 n => done += n,

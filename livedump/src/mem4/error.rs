@@ -1,56 +1,59 @@
-//! What mem(4) says no to, by its meaning.
+//! The errors of mem(4), by meaning.
 
 use std::io;
 
-/// Why an operation on `/dev/mem` or `/dev/kmem` failed: one variant per meaning, not per number.
+/// Why an operation on `/dev/mem` or `/dev/kmem` failed: one variant for each meaning, not for each
+/// errno.
 ///
-/// [`MemError::errno`] gives the number back. What to do about it is in the message.
+/// [`MemError::errno`] returns the errno.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemError {
-    /// EPERM: opening for writing, or any use, is refused.
+    /// EPERM: opening the device, or opening it for writing, is not permitted.
     #[error("not permitted: {why}")]
     NotPermitted {
-        /// What refused.
+        /// The reason.
         why: &'static str,
     },
-    /// EBADF: the descriptor for a dump is not open, or not for writing.
+    /// EBADF: the descriptor for a dump is not open for writing.
     #[error("file descriptor {fd} is not open for writing")]
     BadDescriptor {
         /// The descriptor.
         fd: i32,
     },
-    /// EBADF: the device itself was not opened for this.
+    /// EBADF: the device was not opened with this access.
     #[error("the device was not opened for {what}")]
     NotOpenedFor {
         /// `reading` or `writing`.
         what: &'static str,
     },
-    /// EINVAL: a dump goes to a file, not to a pipe or a socket.
-    #[error("file descriptor {fd} is no file: dump to a file, or take the dump with --walk")]
+    /// EINVAL: a dump needs a file, not a pipe or a socket.
+    #[error("file descriptor {fd} is not a regular file; dump to a file or use --walk")]
     NotAFile {
         /// The descriptor.
         fd: i32,
     },
     /// EINVAL: `flags` of a dump must be 0.
-    #[error("flags {flags:#x} are not known: they must be 0")]
+    #[error("unknown flags {flags:#x}, expected 0")]
     BadFlags {
         /// The flags.
         flags: i32,
     },
-    /// EINVAL: the kernel cannot compress like that.
-    #[error("the kernel cannot compress with method {compression}: 0 is none, 1 gzip, 2 zstd")]
+    /// EINVAL: the kernel does not support this compression.
+    #[error(
+        "unsupported compression method {compression}, expected 0 (none), 1 (gzip) or 2 (zstd)"
+    )]
     BadCompression {
         /// The method.
         compression: u8,
     },
-    /// EBUSY: one live dump at a time.
-    #[error("another dump is running: wait until it has ended")]
+    /// EBUSY: only one live dump can run at a time.
+    #[error("another dump is running; wait until it has ended")]
     AnotherDumpRunning,
-    /// EOPNOTSUPP: this port's minidumps cannot be taken live.
-    #[error("this kernel cannot dump live: take the dump with --walk")]
+    /// EOPNOTSUPP: this port does not support live minidumps.
+    #[error("the kernel does not support live dumps; use --walk")]
     KernelCannotLiveDump,
-    /// ECANCELED: somebody typed Ctrl-C on the system console.
+    /// ECANCELED: Ctrl-C was pressed on the system console.
     #[error("cancelled at the system console")]
     Cancelled,
     /// EIO, or EAGAIN from a compressor that is neither gzip nor zstd. The kernel's gzip returns EIO
@@ -72,31 +75,31 @@ pub enum MemError {
     /// ENOTTY: the kernel has no MEM_EXTRACT_PADDR.
     #[error("this kernel cannot translate addresses: it has no MEM_EXTRACT_PADDR")]
     NoExtract,
-    /// EFAULT: there is nothing at that address.
-    #[error("nothing is at {at:#x}: {why}")]
+    /// EFAULT: there is no memory at this address.
+    #[error("cannot access address {at:#x}: {why}")]
     BadAddress {
         /// The first address that failed.
         at: u64,
-        /// Which check failed.
+        /// The check that failed.
         why: &'static str,
     },
-    /// EOPNOTSUPP: the machine has no memory ranges, or is told not to use them.
+    /// EOPNOTSUPP: the machine has no memory ranges, or their use is disabled.
     #[error("this machine has no memory range driver")]
     NoRangeDriver,
-    /// ENXIO: the firmware has not enabled them.
-    #[error("no memory range descriptors: the firmware has not enabled any")]
+    /// ENXIO: the firmware has not enabled memory ranges.
+    #[error("no memory ranges: the firmware has not enabled them")]
     NoRanges,
-    /// EINVAL: no hardware can express the range.
+    /// EINVAL: the hardware cannot represent the range.
     #[error("memory range {base:#x}/{len:#x}: {why}")]
     BadRange {
         /// Base address.
         base: u64,
         /// Length.
         len: u64,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
-    /// EBUSY: the range belongs to somebody else.
+    /// EBUSY: the range has another owner.
     #[error("memory range {base:#x}/{len:#x} is busy")]
     RangeBusy {
         /// Base address.
@@ -104,10 +107,10 @@ pub enum MemError {
         /// Length.
         len: u64,
     },
-    /// ENOSPC: every variable range is taken.
-    #[error("no free memory range: remove one that is not needed")]
+    /// ENOSPC: all variable ranges are in use.
+    #[error("no free memory range; clear one that is not needed")]
     NoFreeRange,
-    /// ENOENT: nothing to remove.
+    /// ENOENT: there is no such range.
     #[error("no memory range {base:#x}/{len:#x}")]
     NoSuchRange {
         /// Base address.
@@ -115,8 +118,8 @@ pub enum MemError {
         /// Length.
         len: u64,
     },
-    /// EACCES: the range is of a kind that is not known, and is changed only by force.
-    #[error("memory range {base:#x}/{len:#x} is of an unknown kind: force is needed")]
+    /// EACCES: the range has an unknown type and is changed only with `force`.
+    #[error("memory range {base:#x}/{len:#x} is of an unknown type; add `force` to change it")]
     UnknownKind {
         /// Base address.
         base: u64,
@@ -131,8 +134,8 @@ pub enum MemError {
         /// Length.
         len: u64,
     },
-    /// EOPNOTSUPP: an operation on ranges other than update and remove.
-    #[error("operation {operation} on memory ranges is not known")]
+    /// EOPNOTSUPP: an operation other than update and remove.
+    #[error("unknown memory range operation {operation}")]
     BadRangeOperation {
         /// `mo_arg[0]`.
         operation: i32,
@@ -140,37 +143,37 @@ pub enum MemError {
     /// ESRCH: the emulated machine has no such process.
     #[error("no process {pid}")]
     NoSuchProcess {
-        /// Its number.
+        /// The process id.
         pid: u32,
     },
-    /// The requests of mem(4) were issued on another system.
-    #[error("mem(4) of this system needs FreeBSD")]
+    /// mem(4) was used on another system than FreeBSD.
+    #[error("mem(4) of this system is not available: it is not FreeBSD")]
     NeedsFreeBsd,
-    /// An emulated machine's kernel file is not at hand, and the operation needs it.
-    #[error("{what} need the kernel's ELF file")]
+    /// The operation needs the kernel's file of an emulated machine, which is missing.
+    #[error("{what} need the kernel's ELF file; use --kernel ELF")]
     NoKernelFile {
-        /// What was asked for.
+        /// What needs it.
         what: &'static str,
     },
-    /// The machine is a text or a dump, and keeps no state that could be changed.
-    #[error("this machine cannot be changed: {why}")]
+    /// The machine was given by its description or is a dump, and keeps no changes.
+    #[error("cannot change this machine: {why}")]
     Unchangeable {
-        /// What is missing.
+        /// The reason.
         why: &'static str,
     },
-    /// Anything else the system says.
-    #[error("{doing}: {source}")]
+    /// Any other error of the system.
+    #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The failed operation.
         doing: &'static str,
-        /// What the system said.
+        /// The error.
         #[source]
         source: io::Error,
     },
 }
 
 impl MemError {
-    /// The number that a kernel would return, on the system this is built for.
+    /// The errno that a kernel returns, on the system this is built for.
     pub fn errno(&self) -> i32 {
         match self {
             Self::NotPermitted { .. } | Self::FixedRange { .. } => libc::EPERM,

@@ -1,7 +1,6 @@
-//! mem(4) on FreeBSD: the two devices, opened, over the requests of [`crate::sys::mem_ioctl`].
+//! mem(4) on FreeBSD: the two devices, through the requests of [`crate::sys::mem_ioctl`].
 //!
-//! A kernel's error number means one thing for one request and another for the next; here it
-//! becomes that meaning.
+//! The meaning of an errno depends on the request; this module translates it.
 
 use std::fs::File;
 use std::io;
@@ -25,10 +24,10 @@ pub const DEV_MEM: &str = "/dev/mem";
 /// `/dev/kmem`
 pub const DEV_KMEM: &str = "/dev/kmem";
 
-/// More ranges than any processor has: a kernel that says so is not believed.
+/// The most ranges that are accepted, more than any processor has.
 const RANGES_MAX: i32 = 4096;
 
-/// The devices of the system that runs, or of a record of one.
+/// The devices of this system, or of a recorded one.
 #[derive(Debug)]
 pub struct FreeBsd<K = Kernel> {
     mem: File,
@@ -37,14 +36,14 @@ pub struct FreeBsd<K = Kernel> {
 }
 
 impl FreeBsd {
-    /// Opens `/dev/mem`, and `/dev/kmem` if it is there. Reading is enough for everything but
-    /// writing memory. Elsewhere than on FreeBSD nothing is opened: [`MemError::NeedsFreeBsd`].
+    /// Opens `/dev/mem`, and `/dev/kmem` if it exists. Read access suffices except for writing
+    /// memory. On other systems than FreeBSD nothing is opened: [`MemError::NeedsFreeBsd`].
     ///
     /// # Errors
     ///
     /// [`MemError`] if a device cannot be opened.
     pub fn open(access: Access) -> Result<Self, MemError> {
-        // Another system's device of that name obeys other rules.
+        // The device has another interface on other systems.
         if let Err(e) = sysctl::string("kern.ostype")
             && e.kind() == io::ErrorKind::Unsupported
         {
@@ -55,7 +54,7 @@ impl FreeBsd {
 }
 
 impl<K: MemIoctl> FreeBsd<K> {
-    /// Opens the devices at these paths; requests go to `kernel`.
+    /// Opens the devices at these paths; `kernel` handles the requests.
     ///
     /// # Errors
     ///
@@ -76,8 +75,7 @@ impl<K: MemIoctl> FreeBsd<K> {
         };
         let mem = open(mem).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => MemError::NotPermitted {
-                why: "opening the device takes group kmem, and for writing root and a \
-                      kern.securelevel of 0 or less",
+                why: "/dev/mem needs group kmem for reading, root and kern.securelevel 0 or less for writing",
             },
             io::ErrorKind::NotFound => MemError::NoDevice {
                 jailed: sysctl::number("security.jail.jailed").is_ok_and(|jailed| jailed != 0),
@@ -99,12 +97,12 @@ impl<K: MemIoctl> FreeBsd<K> {
         &self.mem
     }
 
-    /// What carries the requests.
+    /// The handler of the requests.
     pub fn kernel(&self) -> &K {
         &self.kernel
     }
 
-    /// The open `/dev/mem`, and what carries the requests.
+    /// The open `/dev/mem`, and the handler of the requests.
     pub fn into_parts(self) -> (File, K) {
         (self.mem, self.kernel)
     }
@@ -124,12 +122,12 @@ impl<K: MemIoctl> FreeBsd<K> {
     }
 }
 
-/// What an error of read(2) or write(2) on the device means.
+/// Translates an error of read(2) or write(2) on the device.
 fn transfer_error(error: io::Error, at: u64, what: &'static str) -> MemError {
     match error.raw_os_error() {
         Some(libc::EFAULT) => MemError::BadAddress {
             at,
-            why: "the kernel cannot reach it",
+            why: "the kernel cannot access it",
         },
         Some(libc::EBADF) => MemError::NotOpenedFor { what },
         _ => MemError::Io {
@@ -153,7 +151,7 @@ fn extract_error(error: io::Error) -> MemError {
     }
 }
 
-/// What an error of MEMRANGE_GET or MEMRANGE_SET means.
+/// Translates an error of MEMRANGE_GET or MEMRANGE_SET.
 fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemError {
     if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
         return MemError::NeedsFreeBsd;
@@ -161,13 +159,13 @@ fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemErro
     let known = [MEMRANGE_SET_UPDATE, MEMRANGE_SET_REMOVE].contains(&operation);
     match error.raw_os_error().unwrap_or(0) {
         libc::EOPNOTSUPP if !known => MemError::BadRangeOperation { operation },
-        // A port without the requests says ENOTTY.
+        // A port without these requests returns ENOTTY.
         libc::EOPNOTSUPP | libc::ENOTTY => MemError::NoRangeDriver,
         libc::ENXIO => MemError::NoRanges,
         libc::EINVAL => MemError::BadRange {
             base,
             len,
-            why: "the hardware cannot express it, or it overlaps another one",
+            why: "the hardware does not support it, or it overlaps another range",
         },
         libc::EBUSY => MemError::RangeBusy { base, len },
         libc::ENOSPC => MemError::NoFreeRange,
@@ -175,23 +173,23 @@ fn range_error(error: io::Error, base: u64, len: u64, operation: i32) -> MemErro
         libc::EACCES => MemError::UnknownKind { base, len },
         libc::EPERM => MemError::FixedRange { base, len },
         _ => MemError::Io {
-            doing: "memory ranges",
+            doing: "get or set memory ranges",
             source: error,
         },
     }
 }
 
-/// What an error of MEM_KERNELDUMP means.
+/// Translates an error of MEM_KERNELDUMP.
 pub(crate) fn dump_error(error: io::Error, request: &DumpRequest) -> MemError {
     if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
         return MemError::NeedsFreeBsd;
     }
     let fd = request.fd;
     match error.raw_os_error().unwrap_or(0) {
-        // A kernel before 14 does not know the request.
+        // Kernels before 14 do not have the request.
         libc::EOPNOTSUPP | libc::ENOTTY => MemError::KernelCannotLiveDump,
         libc::EPERM => MemError::NotPermitted {
-            why: "the kernel refuses PRIV_KMEM_READ",
+            why: "PRIV_KMEM_READ is denied",
         },
         libc::EBADF => MemError::BadDescriptor { fd },
         libc::EINVAL if request.flags != 0 => MemError::BadFlags {
@@ -214,7 +212,7 @@ pub(crate) fn dump_error(error: io::Error, request: &DumpRequest) -> MemError {
 }
 
 impl DumpRequest {
-    /// As the kernel reads it.
+    /// The argument of the ioctl.
     pub fn to_arg(&self) -> MemLivedumpArg {
         MemLivedumpArg {
             fd: self.fd,
@@ -227,7 +225,7 @@ impl DumpRequest {
 
 impl<K: MemIoctl> MemDevice for FreeBsd<K> {
     fn read(&self, device: Device, offset: u64, buf: &mut [u8]) -> Result<usize, MemError> {
-        // pread(2) takes the offset as a signed number; for character devices all 64 bits count.
+        // pread(2) takes a signed offset; for character devices all 64 bits are used.
         FileExt::read_at(self.device(device)?, buf, offset)
             .map_err(|e| transfer_error(e, offset, "reading"))
     }
@@ -257,27 +255,27 @@ impl<K: MemIoctl> MemDevice for FreeBsd<K> {
                 doing: "MEM_EXTRACT_PADDR",
                 source: io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("state {} is not known", extract.me_state),
+                    format!("unknown state {}", extract.me_state),
                 ),
             }),
         }
     }
 
     fn ranges(&self) -> Result<Vec<MemRange>, MemError> {
-        let get = |room: &mut [MemRangeDesc]| {
+        let get = |descriptors: &mut [MemRangeDesc]| {
             let mut count = 0;
             self.issue(Request::RangesGet {
-                room,
+                descs: descriptors,
                 count: &mut count,
             })
             .map_err(|e| range_error(e, 0, 0, 0))?;
             Ok::<i32, MemError>(count)
         };
         let count = get(&mut [])?.clamp(0, RANGES_MAX);
-        let mut room = vec![MemRangeDesc::default(); count as usize];
-        let filled = get(&mut room)?.clamp(0, count);
-        room.truncate(filled as usize);
-        Ok(room.iter().map(MemRange::from_desc).collect())
+        let mut descriptors = vec![MemRangeDesc::default(); count as usize];
+        let filled = get(&mut descriptors)?.clamp(0, count);
+        descriptors.truncate(filled as usize);
+        Ok(descriptors.iter().map(MemRange::from_desc).collect())
     }
 
     fn set_range(&self, range: &MemRange, operation: i32) -> Result<(), MemError> {
@@ -305,7 +303,7 @@ mod tests {
     use std::os::fd::BorrowedFd;
     use std::sync::Mutex;
 
-    /// A kernel that writes down what it is asked and answers from a list.
+    /// A kernel that records requests and returns prepared answers.
     #[derive(Debug, Default)]
     struct Record {
         asked: Mutex<Vec<String>>,
@@ -316,15 +314,15 @@ mod tests {
         fn issue(&self, _mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
             let number = request.number();
             let note = match request {
-                Request::RangesGet { room, count } => {
-                    for (i, desc) in room.iter_mut().enumerate() {
+                Request::RangesGet { descs, count } => {
+                    for (i, desc) in descs.iter_mut().enumerate() {
                         desc.mr_base = i as u64 * 4096;
                         desc.mr_len = 4096;
                         desc.mr_flags = Mdf::ACTIVE.to_raw();
                         desc.mr_owner = *b"BIOS\0\0\0\0";
                     }
-                    *count = if room.is_empty() { 3 } else { 2 };
-                    format!("get {}", room.len())
+                    *count = if descs.is_empty() { 3 } else { 2 };
+                    format!("get {}", descs.len())
                 }
                 Request::RangesSet { desc, operation } => format!("set {operation} {desc:x?}"),
                 Request::ExtractPaddr(extract) => {
@@ -363,10 +361,10 @@ mod tests {
     };
 
     #[test]
-    fn requests_go_out_with_their_numbers_structures_and_order() {
+    fn requests_have_the_right_numbers_and_structures() {
         let device = device(None);
         let ranges = device.ranges().unwrap();
-        assert_eq!(ranges.len(), 2, "as many as the second answer says");
+        assert_eq!(ranges.len(), 2, "the count of the second answer");
         assert_eq!(ranges[1].base, 4096);
         device.set_range(&RANGE(), MEMRANGE_SET_REMOVE).unwrap();
         assert_eq!(
@@ -400,22 +398,22 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_dump_become_their_meanings_and_come_back() {
+    fn dump_errors_convert_from_errno_and_back() {
         let request = |flags, compression| DumpRequest {
             fd: 3,
             flags,
             compression,
         };
         for (number, flags, compression, meaning) in [
-            (libc::EOPNOTSUPP, 0, 0, "cannot dump live"),
+            (libc::EOPNOTSUPP, 0, 0, "live dumps"),
             (libc::EPERM, 0, 0, "not permitted"),
             (libc::EINVAL, 1, 0, "flags 0x1"),
-            (libc::EINVAL, 0, 0, "is no file"),
+            (libc::EINVAL, 0, 0, "not a regular file"),
             (libc::EINVAL, 0, 2, "method 2"),
             (libc::EBADF, 0, 0, "descriptor 3"),
             (libc::EBUSY, 0, 0, "another dump"),
             (libc::ENOSPC, 0, 0, "no space"),
-            (libc::EDQUOT, 0, 0, "no space"),
+            (libc::EDQUOT, 0, 0, "quota"),
             (libc::ECANCELED, 0, 0, "console"),
             (libc::EIO, 0, 1, "compressor"),
         ] {
@@ -432,15 +430,15 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_memory_ranges_become_their_meanings_and_come_back() {
+    fn range_errors_convert_from_errno_and_back() {
         for (number, meaning) in [
             (libc::EOPNOTSUPP, "no memory range driver"),
             (libc::ENXIO, "firmware"),
-            (libc::EINVAL, "cannot express"),
+            (libc::EINVAL, "does not support"),
             (libc::EBUSY, "busy"),
             (libc::ENOSPC, "no free"),
             (libc::ENOENT, "no memory range 0x80000000/0x1000"),
-            (libc::EACCES, "unknown kind"),
+            (libc::EACCES, "unknown type"),
             (libc::EPERM, "cannot be removed"),
         ] {
             let error = device(Some(number))
@@ -461,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_may_not_be_opened_or_written_says_so() {
+    fn device_errors_of_open_and_write() {
         let zero = Path::new("/dev/zero");
         let device = FreeBsd::open_at(zero, zero, Access::READ, Record::default()).unwrap();
         let mut buf = [1; 4];
@@ -471,7 +469,7 @@ mod tests {
         assert!(matches!(error, MemError::NotOpenedFor { .. }), "{error}");
         let missing = Path::new("/nonexistent/mem");
         let Err(error) = FreeBsd::open_at(missing, missing, Access::READ, Record::default()) else {
-            panic!("opened what is not there");
+            panic!("opened a missing device");
         };
         assert!(
             matches!(error, MemError::NoDevice { jailed: false }),

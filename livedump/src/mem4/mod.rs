@@ -1,4 +1,4 @@
-//! mem(4): the devices `/dev/mem` and `/dev/kmem` as one trait.
+//! mem(4): one trait for the devices `/dev/mem` and `/dev/kmem`.
 //!
 //! ```text
 //!              MemDevice
@@ -8,8 +8,8 @@
 //!    and its state        over sys::MemIoctl
 //! ```
 //!
-//! Both devices of FreeBSD are one driver: every request works on either, and on one that is open
-//! for reading only. What the manual promises, and where the driver differs, is in `docs/mem4.md`.
+//! FreeBSD has one driver for both devices: every request works on either of them, and with read
+//! access only. `docs/mem4.md` describes the manual's guarantees, and where the driver differs.
 
 pub mod access;
 pub mod device;

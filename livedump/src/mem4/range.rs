@@ -1,22 +1,22 @@
-//! Memory ranges in safe terms.
+//! Memory ranges.
 
 use std::fmt;
 
 use crate::sys::memrange::{Mdf, MemRangeDesc};
 
-/// Bytes of an owner's name, its NUL included.
+/// Bytes of an owner's name, including its NUL.
 pub const OWNER_LEN: usize = 8;
 
-/// One memory range: a stretch of physical addresses and how it is cached.
+/// A memory range: physical addresses and their memory type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemRange {
-    /// Physical base address, bytes.
+    /// Physical base address.
     pub base: u64,
-    /// Length, bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// Attributes and flags.
+    /// Memory type and flags.
     pub flags: Mdf,
-    /// Who claimed it, at most 7 bytes; `BIOS` for what was there at boot.
+    /// The owner, at most 7 bytes; `BIOS` for ranges set at boot.
     pub owner: Owner,
 }
 
@@ -25,7 +25,7 @@ pub struct MemRange {
 pub struct Owner([u8; OWNER_LEN]);
 
 impl Owner {
-    /// A name, cut at seven bytes or its first NUL.
+    /// A name, truncated to seven bytes or at its first NUL.
     pub fn new(name: &[u8]) -> Self {
         let mut owner = [0; OWNER_LEN];
         let name = name.split(|b| *b == 0).next().unwrap_or_default();
@@ -34,13 +34,13 @@ impl Owner {
         Self(owner)
     }
 
-    /// The name's bytes, without NULs.
+    /// The name without NULs.
     pub fn bytes(&self) -> &[u8] {
         let end = self.0.iter().position(|b| *b == 0).unwrap_or(OWNER_LEN);
         &self.0[..end]
     }
 
-    /// Whether there is no name.
+    /// Whether the name is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes().is_empty()
     }
@@ -59,7 +59,7 @@ impl fmt::Debug for Owner {
 }
 
 impl MemRange {
-    /// From a kernel's descriptor.
+    /// Converts a kernel's descriptor.
     pub fn from_desc(desc: &MemRangeDesc) -> Self {
         Self {
             base: desc.mr_base,
@@ -69,7 +69,7 @@ impl MemRange {
         }
     }
 
-    /// As a kernel's descriptor.
+    /// Converts to a kernel's descriptor.
     pub fn to_desc(&self) -> MemRangeDesc {
         MemRangeDesc {
             mr_base: self.base,
@@ -80,12 +80,12 @@ impl MemRange {
         }
     }
 
-    /// Whether it begins and ends where `base` and `len` say.
+    /// Whether it has this base and length.
     pub fn is(&self, base: u64, len: u64) -> bool {
         self.base == base && self.len == len
     }
 
-    /// Whether the two have an address in common.
+    /// Whether it overlaps a range.
     pub fn overlaps(&self, base: u64, len: u64) -> bool {
         // Ends may be beyond 2^64.
         let end = |base: u64, len: u64| u128::from(base) + u128::from(len);
@@ -109,7 +109,7 @@ const NAMES: [(Mdf, &str); 12] = [
     (Mdf::BOGUS, "bogus"),
 ];
 
-/// The attributes and flags that a person may set, by the names of memcontrol(8).
+/// The memory types and flags that can be requested, with memcontrol(8)'s names.
 pub fn settable(name: &str) -> Option<Mdf> {
     const SETTABLE: [Mdf; 7] = [
         Mdf::UNCACHEABLE,
@@ -126,7 +126,7 @@ pub fn settable(name: &str) -> Option<Mdf> {
         .map(|(flag, _)| *flag)
 }
 
-/// The names of the flags that are set, as memcontrol(8) has them; some flags have none.
+/// memcontrol(8)'s names of the flags that are set; some flags have none.
 pub fn names(flags: Mdf) -> impl Iterator<Item = &'static str> {
     NAMES
         .iter()
@@ -135,7 +135,7 @@ pub fn names(flags: Mdf) -> impl Iterator<Item = &'static str> {
 }
 
 impl fmt::Display for MemRange {
-    /// The line of `memcontrol list`, its trailing space included.
+    /// The line of `memcontrol list`, with its trailing space.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owner = if self.owner.is_empty() {
             "-".to_owned()
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_prints_as_memcontrol_prints_it() {
+    fn range_is_printed_like_memcontrol_does() {
         let mut range = MemRange {
             base: 0xc000_0000,
             len: 0x4000_0000,
@@ -169,20 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_come_back_and_owners_have_seven_bytes() {
+    fn descriptors_convert_back_and_owners_have_seven_bytes() {
         let range = MemRange {
             base: 1 << 40,
             len: 4096,
             flags: Mdf::WRITEBACK | Mdf::FORCE,
-            owner: Owner::new(b"somebody else"),
+            owner: Owner::new(b"another owner"),
         };
-        assert_eq!(range.owner.to_string(), "somebod");
+        assert_eq!(range.owner.to_string(), "another");
         assert_eq!(MemRange::from_desc(&range.to_desc()), range);
         assert_eq!(range.to_desc().mr_flags, i32::MIN + 8);
     }
 
     #[test]
-    fn names_that_only_a_kernel_sets_cannot_be_set() {
+    fn flags_that_only_a_kernel_sets_are_refused() {
         assert_eq!(settable("write-back"), Some(Mdf::WRITEBACK));
         assert_eq!(settable("active"), Some(Mdf::ACTIVE));
         assert_eq!(settable("set-by-firmware"), None);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_at_the_end_of_the_address_space_overlap_without_wrapping() {
+    fn overlap_does_not_wrap_at_the_end_of_the_address_space() {
         let range = MemRange {
             base: 0xffff_ffff_ffff_f000,
             len: 0x1000,

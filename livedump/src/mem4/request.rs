@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 /// `struct mem_livedump_arg`: the argument of MEM_KERNELDUMP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DumpRequest {
-    /// Where the dump goes: a descriptor of this process, open for writing, of a file.
+    /// The descriptor of the dump's file, open for writing in this process.
     pub fd: RawFd,
     /// Must be 0.
     pub flags: i32,

@@ -1,5 +1,5 @@
-//! What is removed when a signal ends the process: temporary names, directories with what is in
-//! them, and the programs that run on those.
+//! Cleanup when a signal ends the process: temporary files, directories with their contents, and
+//! the programs that run on them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::directory::Directory;
 use crate::sys::signals;
 
-/// Locked while names change, so that a signal comes before all of it or after all of it.
+/// Locked while names change, so that a signal is handled before or after the change.
 static PUBLISHING: Mutex<()> = Mutex::new(());
 
 static UNFINISHED: Mutex<Unfinished> = Mutex::new(Unfinished {
@@ -23,27 +23,27 @@ static UNFINISHED: Mutex<Unfinished> = Mutex::new(Unfinished {
     programs: Vec::new(),
 });
 
-/// What this process would leave behind if it ended now.
+/// What this process must clean up.
 pub(super) struct Unfinished {
-    /// Every temporary name.
+    /// Temporary files.
     names: Vec<(Arc<OwnedFd>, OsString)>,
-    /// Every private directory.
+    /// Private directories.
     pub(super) trees: Vec<PathBuf>,
-    /// The programs that run on private directories.
+    /// Programs that run on private directories.
     pub(super) programs: Vec<Pid>,
 }
 
 fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
-    // Lists of names and numbers; a panic elsewhere does not make them wrong.
+    // Lists of names and numbers; a panic elsewhere does not corrupt them.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enters the section in which names change.
+/// Locks out signals while names change.
 pub(super) fn publishing() -> MutexGuard<'static, ()> {
     lock(&PUBLISHING)
 }
 
-/// The list, locked: over the creation of what is added to it, a signal finds both or neither.
+/// The list, locked. Keep it locked while creating a file, so that a signal finds both or neither.
 pub(super) fn unfinished() -> MutexGuard<'static, Unfinished> {
     lock(&UNFINISHED)
 }
@@ -54,7 +54,7 @@ impl Unfinished {
         self.names.push((directory.fd.clone(), name.into()));
     }
 
-    /// Takes `name` off the list.
+    /// Removes `name` from the list.
     pub(super) fn forget(&mut self, directory: &Directory, name: impl AsRef<OsStr>) {
         let name = name.as_ref();
         self.names
@@ -62,18 +62,19 @@ impl Unfinished {
     }
 }
 
-/// From now on the signals that end a process (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM,
-/// SIGVTALRM, SIGXCPU, SIGABRT) remove all temporary files and end it with 128 + the signal's number. A signal that was ignored when the process began stays ignored
-/// (nohup(1)). SIGXFSZ no longer kills: the write fails with EFBIG.
+/// Installs handlers for the signals that end a process (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2,
+/// SIGALRM, SIGVTALRM, SIGXCPU, SIGABRT): they remove all temporary files and exit with 128 + the
+/// signal's number. A signal that is ignored stays ignored (nohup(1)). SIGXFSZ no longer ends the
+/// process: the write fails with EFBIG.
 ///
-/// Called once by a program before it writes; a second call does nothing.
+/// A program calls this once before it writes; a second call has no effect.
 ///
 /// # Errors
 ///
-/// The system's error when a handler or the thread that waits for signals cannot be installed.
+/// The system's error if a handler or the thread for signals cannot be installed.
 pub fn watch_signals() -> io::Result<()> {
     signals::on_termination(|_signal| {
-        // Both guards are kept: no file may be renamed or created while the process ends.
+        // Never unlock: no file may be renamed or created while the process exits.
         std::mem::forget(publishing());
         let unfinished = unfinished();
         for (directory, name) in &unfinished.names {
@@ -89,15 +90,15 @@ pub fn watch_signals() -> io::Result<()> {
     })
 }
 
-/// Removes a file, or a directory that is empty.
+/// Removes a file or an empty directory.
 fn remove(directory: &OwnedFd, name: &OsStr) {
     if rustix::fs::unlinkat(directory, name, AtFlags::empty()).is_err() {
         let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
     }
 }
 
-/// A name that was made elsewhere (a socket's, an empty directory's) and is removed when this is
-/// dropped, or when a signal ends the process. Those made first are removed first.
+/// Removes a name (of a socket, an empty directory) when it is dropped or a signal ends the
+/// process. Names are removed in the order of their creation.
 #[derive(Debug)]
 pub struct Passing {
     directory: Directory,
@@ -105,7 +106,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// Takes care of `name` in `directory` from now on.
+    /// Registers `name` in `directory`.
     pub fn new(directory: &Directory, name: impl Into<OsString>) -> Self {
         let name = name.into();
         unfinished().add(directory, &name);

@@ -1,23 +1,23 @@
-//! What `-o` means.
+//! The destination of a dump, `-o`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where a dump goes.
+/// The destination of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// Into a directory, as savecore(8) would: numbered, with `info.N`, `bounds` and links.
+    /// A directory, with numbered files, `info.N`, `bounds` and links like savecore(8)'s.
     Directory(PathBuf),
-    /// To a file of this name, and nothing beside it.
+    /// A file.
     File(PathBuf),
-    /// To standard output.
+    /// Standard output.
     Stdout,
 }
 
 impl Destination {
-    /// `-` is standard output; what is a directory, or ends in `/`, is a directory; all else is a
-    /// file.
+    /// Parses a destination: `-` is standard output; an existing directory, or a name that ends in
+    /// `/`, is a directory; any other name is a file.
     pub fn parse(name: impl AsRef<OsStr>) -> Self {
         let name = name.as_ref();
         let path = Path::new(name);
@@ -30,7 +30,7 @@ impl Destination {
         }
     }
 
-    /// The directory that the file is made in; `None` for standard output.
+    /// The directory of the file; `None` for standard output.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(path) => Some(path),
@@ -39,7 +39,7 @@ impl Destination {
         }
     }
 
-    /// Whether only a stream will do: no header can be rewritten, nothing can be renamed.
+    /// Whether it is standard output.
     pub fn is_stdout(&self) -> bool {
         *self == Self::Stdout
     }
@@ -50,9 +50,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_one_that_exists_or_ends_in_a_slash() {
-        let there = tempfile::tempdir().unwrap();
-        let path = there.path();
+    fn existing_directories_and_names_with_a_slash_are_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
         assert_eq!(
             Destination::parse(path),
             Destination::Directory(path.into())

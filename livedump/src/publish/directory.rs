@@ -1,4 +1,4 @@
-//! A directory that is open, and what is done in it by name.
+//! An open directory, for operations relative to it.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -14,21 +14,21 @@ use rustix::io::Errno;
 
 use super::PublishError;
 
-/// What temporary names begin with, and what follows.
+/// The start of temporary names.
 const TEMPORARY: &str = "livecore.tmp.";
 const RANDOM: usize = 8;
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Whether a file of this owner is one that root or the user of this process has made.
+/// Whether root or the user of this process owns a file.
 pub(super) fn is_own(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-/// A directory that is open: everything happens relative to it, whatever becomes of its path.
+/// An open directory. Operations are relative to it, even if its path changes.
 #[derive(Debug, Clone)]
 pub struct Directory {
     pub(crate) fd: Arc<OwnedFd>,
-    /// Its path as the caller said it, for people.
+    /// The path, for messages.
     pub path: PathBuf,
 }
 
@@ -58,12 +58,12 @@ impl Directory {
         })
     }
 
-    /// Whether something of that name is there, a dangling link included.
+    /// Whether the name exists, as a dangling link too.
     pub fn has(&self, name: impl AsRef<OsStr>) -> bool {
         rustix::fs::statat(&*self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// The first `limit` bytes of a file, if it can be read.
+    /// The first `limit` bytes of a file.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Removes a name; that it is not there is no error.
+    /// Removes a name, which may be missing.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Directory {
         }
     }
 
-    /// Gives one name to what has another, whatever stood there.
+    /// Renames a file, replacing `to`.
     ///
     /// # Errors
     ///
@@ -98,16 +98,16 @@ impl Directory {
         Ok(rustix::fs::renameat(&*self.fd, from, &*self.fd, to)?)
     }
 
-    /// Whether nobody but root and the user of this process can put anything there.
+    /// Whether only root and the user of this process can create files in it.
     pub(super) fn is_trusted(&self) -> bool {
         rustix::fs::fstat(&*self.fd).is_ok_and(|stat| {
             is_own(stat.st_uid) && Mode::from_raw_mode(stat.st_mode).as_raw_mode() & 0o022 == 0
         })
     }
 
-    /// Locks the directory among processes that lock it (flock(2)), until it is closed. `false`
-    /// if another process still has the lock after `wait`. A file system that cannot lock is used
-    /// without.
+    /// Locks the directory among processes that lock it (flock(2)), until it is closed. Returns
+    /// `false` if another process still has the lock after `wait`. If the file system does not
+    /// support locks, none is used.
     pub(crate) fn lock(&self, wait: Duration) -> bool {
         let begun = Instant::now();
         loop {
@@ -122,24 +122,24 @@ impl Directory {
         }
     }
 
-    /// Makes the names durable.
+    /// Syncs the directory.
     ///
     /// # Errors
     ///
-    /// [`PublishError::Io`] if the system could not.
+    /// [`PublishError::Io`] if the sync fails.
     pub fn sync(&self) -> Result<(), PublishError> {
         #[cfg(test)]
         if let Some(errno) = fault::next_sync() {
             return Err(PublishError::from_io("sync", &self.path, errno.into()));
         }
         match rustix::fs::fsync(&*self.fd) {
-            // Some file systems have no such thing for directories.
+            // Some file systems do not support it for directories.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(PublishError::from_io("sync", &self.path, errno.into())),
         }
     }
 
-    /// Makes `name` a symbolic link to `target`, in one step if it was one already.
+    /// Makes `name` a symbolic link to `target`, atomically if it was a link.
     pub(super) fn symlink(&self, target: &str, name: &str) -> io::Result<()> {
         let temporary = Self::temporary_name();
         rustix::fs::symlinkat(target, &*self.fd, &temporary)?;
@@ -148,12 +148,12 @@ impl Directory {
         })
     }
 
-    /// Where a symbolic link points; `None` if there is none of that name.
+    /// The target of a symbolic link; `None` if it does not exist.
     pub(super) fn link_target(&self, name: &str) -> Option<CString> {
         rustix::fs::readlinkat(&*self.fd, name, Vec::new()).ok()
     }
 
-    /// A name like the `livecore.tmp.XXXXXX` of savecore(8), with two letters more.
+    /// A temporary name like savecore(8)'s `livecore.tmp.XXXXXX`, with two more letters.
     pub(super) fn temporary_name() -> String {
         let mut random = RandomState::new().hash_one(std::process::id());
         let mut name = String::from(TEMPORARY);
@@ -164,7 +164,7 @@ impl Directory {
         name
     }
 
-    /// Whether `name` is one of those.
+    /// Whether `name` is a temporary name.
     pub(super) fn is_temporary_name(name: &str) -> bool {
         name.strip_prefix(TEMPORARY).is_some_and(|random| {
             random.len() == RANDOM && random.bytes().all(|byte| LETTERS.contains(&byte))
@@ -172,7 +172,7 @@ impl Directory {
     }
 }
 
-/// Failures that tests ask for.
+/// Faults for tests.
 #[cfg(test)]
 pub(super) mod fault {
     use std::cell::Cell;
@@ -183,7 +183,7 @@ pub(super) mod fault {
         static SYNCS: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
-    /// Has the sync after `good` more of them fail, on this thread.
+    /// Makes the sync after the next `good` ones fail, on this thread.
     pub(in crate::publish) fn fail_sync_after(good: u32) {
         SYNCS.set(Some(good));
     }

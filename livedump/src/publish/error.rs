@@ -1,104 +1,105 @@
-//! Why bytes did not get their name.
+//! The error of publishing a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why bytes did not get their name. Nothing is left behind, except for [`PublishError::Complete`].
+/// Why a file was not published. No file is left behind, except with [`PublishError::Complete`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The directory is not there, or is none.
+    /// The directory does not exist or is not a directory.
     #[error("{path}: {source}", path = path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A file of that name stands there and nobody said that it may go.
-    #[error("{path} exists already", path = path.display())]
+    /// The file exists and may not be replaced.
+    #[error("{path} already exists", path = path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// There is not enough room, or `minfree` would be crossed.
+    /// There is not enough space, or `minfree` would be violated.
     #[error(
-        "{path}: {needed} KiB needed, {available} KiB available ({minfree} KiB reserved by minfree)",
+        "{path}: not enough space: {needed} KiB needed, {available} KiB available ({minfree} KiB reserved by \
+         minfree)",
         path = path.display()
     )]
     NotEnoughSpace {
         /// The directory.
         path: PathBuf,
-        /// KiB that the dump takes, as far as is known.
+        /// KiB that the dump needs, as far as known.
         needed: u64,
-        /// KiB that may be used, the reserve taken off.
+        /// KiB available, without the reserve.
         available: u64,
         /// KiB that `minfree` reserves.
         minfree: u64,
     },
-    /// The disk, or the writer's quota, or its file size limit is full.
+    /// The disk is full, or a quota or the file size limit is reached.
     #[error("{path}: {}", full(source), path = shown(path))]
     NoSpace {
         /// What was to be written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The dump is complete under its name; a later step failed.
+    /// The dump is complete; a later step failed.
     #[error(
-        "{path} is complete, but a step after that failed: {source}",
+        "{path} is complete, but a later step failed: {source}",
         path = path.display()
     )]
     Complete {
         /// The dump.
         path: PathBuf,
-        /// The step that failed.
+        /// The error of the step.
         #[source]
         source: Box<PublishError>,
     },
-    /// What is there may have been put there by another user.
+    /// An existing file may have been planted by another user.
     #[error(
-        "{path} is {what}, and others may have put it there: name another file, or a directory that \
-         only you can write",
+        "{path} is {what}, which another user may have planted; use another file, or a directory that only \
+         you can write",
         path = path.display()
     )]
     Untrusted {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The kind of file.
         what: &'static str,
     },
-    /// Every number that `-m` allows belongs to dumps of another program.
-    #[error("{path}: numbers 0 to {last} are all taken by other dumps", path = path.display())]
+    /// All numbers that `-m` allows belong to dumps of other programs.
+    #[error("{path}: other dumps use all numbers from 0 to {last}", path = path.display())]
     NumbersTaken {
         /// The directory.
         path: PathBuf,
-        /// The highest number that would have been allowed.
+        /// The highest number that is allowed.
         last: u32,
     },
-    /// Whoever read our standard output, or a pipe, went away.
-    #[error("{path}: the reader went away", path = shown(path))]
+    /// The reader of standard output or a pipe exited.
+    #[error("{path}: the reader exited", path = shown(path))]
     ReaderGone {
-        /// The pipe's name; `-` is standard output.
+        /// The path of the pipe; `-` is standard output.
         path: PathBuf,
     },
-    /// The system said no.
-    #[error("{doing} {path}: {source}", path = shown(path))]
+    /// Any other error of the system.
+    #[error("cannot {doing} {path}: {source}", path = shown(path))]
     Io {
-        /// What was being done: `create`, `sync`, `rename`.
+        /// The failed operation: `create`, `sync`, `rename`.
         doing: &'static str,
-        /// To what.
+        /// Its file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl PublishError {
-    /// The error that `source` means while `doing` something to `path`.
+    /// Converts a system error of `doing` something to `path`.
     pub fn from_io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
         if is_full(&source) {
@@ -114,8 +115,8 @@ impl PublishError {
         }
     }
 
-    /// The error that `source` means, which came while writing to `path`. An error of this type
-    /// that travelled inside of `source` is returned as it is.
+    /// Converts an error of writing to `path`. A [`PublishError`] inside `source` is returned
+    /// unchanged.
     pub fn of_write(path: impl Into<PathBuf>, source: io::Error) -> Self {
         match source.downcast::<Self>() {
             Ok(inner) => inner,
@@ -123,7 +124,7 @@ impl PublishError {
         }
     }
 
-    /// This error, of a step after the dump at `path` had its name.
+    /// Marks an error of a step after the dump at `path` was complete.
     pub(super) fn after_naming(self, path: &Path) -> Self {
         Self::Complete {
             path: path.into(),
@@ -131,13 +132,13 @@ impl PublishError {
         }
     }
 
-    /// Whether the reason is a pipe without a reader, for exit code 141.
+    /// Whether the reader of a pipe exited, for exit code 141.
     pub fn is_reader_gone(&self) -> bool {
         matches!(self, Self::ReaderGone { .. })
     }
 }
 
-/// A path as people read it: `-` is standard output.
+/// A path for messages: `-` is standard output.
 fn shown(path: &Path) -> std::path::Display<'_> {
     if path == Path::new("-") {
         Path::new("standard output").display()
@@ -160,7 +161,7 @@ pub(crate) fn full(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether a write failed for lack of room: ENOSPC, EDQUOT or EFBIG.
+/// Whether a write failed for lack of space: ENOSPC, EDQUOT or EFBIG.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

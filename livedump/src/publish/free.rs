@@ -1,4 +1,4 @@
-//! Free space on the disk, and the part of it that `minfree` keeps for others.
+//! Free disk space, and the part of it that `minfree` reserves.
 
 use std::io;
 use std::path::Path;
@@ -8,10 +8,10 @@ use rustix::fs::StatVfs;
 use super::PublishError;
 use super::directory::Directory;
 
-/// How often a writer looks again, in bytes written.
+/// Bytes written between two checks.
 const EVERY: u64 = 16 << 20;
 
-/// Bytes that are free on the file system of `directory`.
+/// Free bytes on the file system of `directory`.
 pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
     let vfs = rustix::fs::fstatvfs(&*directory.fd)?;
     Ok(vfs.f_bfree.saturating_mul(vfs.f_frsize))
@@ -21,7 +21,7 @@ pub(crate) fn bytes(directory: &Directory) -> io::Result<u64> {
 ///
 /// # Errors
 ///
-/// [`PublishError`] if the directory cannot be opened or the system does not say.
+/// [`PublishError`] if the directory cannot be opened or queried.
 pub fn available(directory: impl AsRef<Path>) -> Result<u64, PublishError> {
     let opened = Directory::open(directory)?;
     let vfs = rustix::fs::fstatvfs(&*opened.fd)
@@ -68,7 +68,7 @@ pub(crate) fn check_estimate(
     }
 }
 
-/// The free space of a directory, watched while a dump grows.
+/// Checks the free space of a directory while a dump grows.
 #[derive(Debug)]
 pub(super) struct FreeSpace {
     directory: Directory,
@@ -77,8 +77,8 @@ pub(super) struct FreeSpace {
 }
 
 impl FreeSpace {
-    /// Reads `minfree` and checks that `needed` bytes fit, as far as that is known beforehand.
-    /// An unreadable `minfree` is a sentence in `notes`, and then there is none.
+    /// Reads `minfree` and checks that `needed` bytes fit, as far as known. An invalid `minfree` is
+    /// ignored with a note.
     pub(super) fn check(
         directory: &Directory,
         needed: u64,
@@ -86,25 +86,25 @@ impl FreeSpace {
     ) -> Result<Self, PublishError> {
         let minfree = match directory.head("minfree", 64) {
             Ok(text) => parse_minfree(&text).unwrap_or_else(|| {
-                notes.push("minfree holds no number of KiB and does not count".into());
+                notes.push("ignoring minfree: it is not a number of KiB".into());
                 0
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
             Err(e) => {
-                notes.push(format!("minfree cannot be read and does not count: {e}"));
+                notes.push(format!("ignoring minfree: {e}"));
                 0
             }
         };
-        let room = Self {
+        let space = Self {
             directory: directory.clone(),
             minfree,
             unchecked: 0,
         };
-        room.fits(needed)?;
-        Ok(room)
+        space.fits(needed)?;
+        Ok(space)
     }
 
-    /// `written` more bytes went to the directory: looks again from time to time.
+    /// Records that `written` more bytes were written; checks from time to time.
     pub(super) fn wrote(&mut self, written: u64) -> Result<(), PublishError> {
         self.unchecked += written;
         if self.minfree == 0 || self.unchecked < EVERY {
@@ -116,14 +116,14 @@ impl FreeSpace {
 
     /// Checks that a dump of `bytes` bytes fits.
     pub(super) fn fits(&self, bytes: u64) -> Result<(), PublishError> {
-        // savecore(8)'s figure: the dump, a KiB of rounding, a KiB for info.N.
+        // savecore(8)'s figure: the dump, 1 KiB for rounding, 1 KiB for info.N.
         self.need(bytes / 1024 + 2)
     }
 
     fn need(&self, kib: u64) -> Result<(), PublishError> {
         let vfs = rustix::fs::fstatvfs(&*self.directory.fd)
             .map_err(|e| PublishError::from_io("statvfs", &self.directory.path, e.into()))?;
-        // Without a reserve of its own, root may use the file system's.
+        // Without minfree, root may use the file system's reserve.
         let blocks = if self.minfree == 0 {
             vfs.f_bfree
         } else {
@@ -144,7 +144,7 @@ impl FreeSpace {
     }
 }
 
-/// KiB in the first line of `minfree`: a decimal number and white space.
+/// The KiB in the first line of `minfree`: a decimal number and white space.
 fn parse_minfree(text: &[u8]) -> Option<u64> {
     let line = text.split(|c| *c == b'\n').next()?;
     std::str::from_utf8(line).ok()?.trim_end().parse().ok()
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn minfree_counts_before_a_dump_is_begun() {
+    fn minfree_is_checked_before_a_dump_starts() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("minfree"), format!("{}\n", u64::MAX / 2048)).unwrap();
         let directory = Directory::open(dir.path()).unwrap();
@@ -200,6 +200,6 @@ mod tests {
         std::fs::write(dir.path().join("minfree"), "lots\n").unwrap();
         let mut notes = Vec::new();
         FreeSpace::check(&directory, 4096, &mut notes).unwrap();
-        assert_eq!(notes, ["minfree holds no number of KiB and does not count"]);
+        assert_eq!(notes, ["ignoring minfree: it is not a number of KiB"]);
     }
 }

@@ -4,12 +4,12 @@ use jiff::{Timestamp, tz::TimeZone};
 use livecore_minidump::KernelDumpHeader;
 use livecore_minidump::convert::Written;
 
-/// The text for a dump of `device` that is number `number`, times in the system's time zone.
+/// The text for dump `number` of `device`, with times in the system's time zone.
 pub fn text(header: &KernelDumpHeader, device: &str, number: u32) -> String {
     text_in(header, device, number, TimeZone::system())
 }
 
-/// The text for a dump that was written so, and what its producer has to say behind it.
+/// The text for a dump that was written, followed by its provenance.
 pub fn of_written(written: &Written, device: &str, number: u32) -> String {
     text(&written.header, device, number) + &written.provenance.info_lines()
 }
@@ -18,7 +18,7 @@ fn text_in(header: &KernelDumpHeader, device: &str, number: u32, zone: TimeZone)
     let time = i64::try_from(header.dumptime)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        // A time that no calendar has is printed as the number it is.
+        // A time out of range is printed as a number.
         .map_or_else(
             || header.dumptime.to_string(),
             |time| time.to_zoned(zone).strftime("%F %T %z").to_string(),
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_those_of_savecore_in_local_time() {
+    fn lines_match_savecore_in_local_time() {
         let header = KernelDumpHeader {
             version: 4,
             architecture: b"amd64".to_vec(),

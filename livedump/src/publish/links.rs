@@ -1,17 +1,17 @@
-//! `livecore.last*` and `info.last`: the newest dump under a fixed name.
+//! The links to the newest dump: `livecore.last*` and `info.last`.
 
 use super::directory::Directory;
 use super::numbers::split;
 
-/// The links that are ours whatever they point at.
+/// The links that only livecore sets.
 const OURS: [&str; 3] = ["livecore.last", "livecore.last.gz", "livecore.last.zst"];
 
-/// Points the links at dump `number`, whose file has `suffix`. What could not be done is said in
-/// the result; the dump is complete without its links.
+/// Links to dump `number`, whose file has `suffix`. Returns notes about links that could not be
+/// set; the dump is complete without them.
 ///
-/// `livecore.last` and its two suffixed forms are ours: the fitting one is set, the others go.
-/// `info.last` is shared with savecore(8) and moves only if it is absent or points to the
-/// `info.N` of a dump of ours. Other links are left alone, and so is a file that is no link.
+/// Of `livecore.last` and its two suffixed forms, the one with `suffix` is set and the others are
+/// removed. `info.last` is shared with savecore(8): it is set only if it is missing or points to
+/// the `info.N` of a livecore dump. Other links, and files in place of links, are not changed.
 pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<String> {
     let mut notes = Vec::new();
     let ours = format!("livecore.last{suffix}");
@@ -19,7 +19,7 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
         if directory.link_target(name).is_some()
             && let Err(e) = directory.remove(name)
         {
-            notes.push(format!("{name} could not be removed: {e}"));
+            notes.push(format!("cannot remove {name}: {e}"));
         }
     }
     set(
@@ -31,7 +31,7 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
     match directory.link_target("info.last") {
         Some(target) if !is_ours(directory, &target.to_string_lossy()) => {
             notes.push(format!(
-                "info.last points to {} and stays",
+                "info.last points to {} and was not changed",
                 target.to_string_lossy()
             ));
         }
@@ -47,13 +47,13 @@ pub(super) fn update(directory: &Directory, number: u32, suffix: &str) -> Vec<St
 
 fn set(directory: &Directory, target: &str, name: &str, notes: &mut Vec<String>) {
     if directory.has(name) && directory.link_target(name).is_none() {
-        notes.push(format!("{name} is no link and stays"));
+        notes.push(format!("{name} is not a link and was not changed"));
     } else if let Err(e) = directory.symlink(target, name) {
-        notes.push(format!("{name} could not be made: {e}"));
+        notes.push(format!("cannot create {name}: {e}"));
     }
 }
 
-/// Whether `target` is the `info.N` of a number whose dump is a livecore.
+/// Whether `target` is the `info.N` of a livecore dump.
 fn is_ours(directory: &Directory, target: &str) -> bool {
     let Some(("info", number)) = split(target) else {
         return false;

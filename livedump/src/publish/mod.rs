@@ -1,4 +1,4 @@
-//! Bytes under a name: where a dump goes, and how it gets there whole or not at all.
+//! Publishes dumps: a file gets its final name only when it is complete and synced.
 //!
 //! ```text
 //!  Destination::parse("-o")        a directory, a file, a special file, standard output

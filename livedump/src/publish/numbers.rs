@@ -1,4 +1,4 @@
-//! The numbers of a crash directory: `bounds`, and who owns which number.
+//! The numbers in a crash directory: `bounds`, and the owner of each number.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,10 +9,10 @@ use rustix::fs::Dir;
 use super::PublishError;
 use super::directory::Directory;
 
-/// savecore(8) reads five characters of `bounds`, so this is the last number it can understand.
+/// The last number that savecore(8) can read, since it reads five characters of `bounds`.
 pub const LAST_NUMBER: u32 = 99_999;
 
-/// Files that belong to a dump of savecore(8), netdumpd or crashinfo(8), before their `.N`.
+/// Files of a dump by savecore(8), netdumpd or crashinfo(8), before their `.N`.
 const FOREIGN: [&str; 5] = [
     "vmcore",
     "vmcore_encrypted",
@@ -21,25 +21,25 @@ const FOREIGN: [&str; 5] = [
     "core.txt",
 ];
 
-/// What stands under one number.
+/// The files of one number.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Number {
-    /// A file that is another program's dump.
+    /// A file of another program's dump.
     pub foreign: Option<String>,
-    /// Our dumps (`livecore.N`, `.gz`, `.zst`): at most three names.
+    /// Livecore's dumps (`livecore.N`, `.gz`, `.zst`): at most three.
     pub livecores: Vec<String>,
-    /// Whether `info.N` is there.
+    /// Whether `info.N` exists.
     pub info: bool,
 }
 
 impl Number {
-    /// Whether nothing stands under it.
+    /// Whether there are no files.
     pub fn is_free(&self) -> bool {
         self.foreign.is_none() && self.livecores.is_empty() && !self.info
     }
 }
 
-/// All numbers of a directory that have a file, and where `bounds` says to go on.
+/// All used numbers of a directory, and the value of `bounds`.
 #[derive(Debug, Default)]
 pub struct Numbers {
     taken: BTreeMap<u32, Number>,
@@ -85,16 +85,16 @@ impl Numbers {
         })
     }
 
-    /// What stands under `number`.
+    /// The files of `number`.
     pub fn at(&self, number: u32) -> Number {
         self.taken.get(&number).cloned().unwrap_or_default()
     }
 
-    /// The number of the next dump, and a sentence for each one that had to be passed over.
+    /// The number of the next dump, and a note for each number that was skipped.
     ///
-    /// Without `max` a number is free if nothing at all stands under it. With it, `bounds` equal
-    /// to `max` starts again at 0 (savecore's rule), numbers below `max` are used, and one of our
-    /// own dumps is replaced; another program's dump never is.
+    /// Without `max` a number is free if it has no files. With `max`, numbers below it are rotated
+    /// (savecore's rule: `bounds` equal to `max` restarts at 0), and a livecore dump is replaced;
+    /// another program's dump never is.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Numbers {
                     .foreign
                     .or_else(|| here.livecores.first().cloned())
                     .unwrap_or_else(|| format!("info.{number}"));
-                notes.push(format!("number {number} is taken by {why}"));
+                notes.push(format!("skipped number {number}, which has {why}"));
             }
         }
         Err(PublishError::NumbersTaken {
@@ -142,9 +142,9 @@ fn is_savecores_temporary(name: &str) -> bool {
     })
 }
 
-/// What `bounds` says after dump `number` is complete.
+/// The contents of `bounds` after dump `number`.
 pub fn bounds_after(number: u32) -> String {
-    // One more digit than savecore reads would look like a smaller number to it.
+    // savecore would read only the first five digits of a larger number.
     let next = if number >= LAST_NUMBER { 0 } else { number + 1 };
     format!("{next}\n")
 }
@@ -158,7 +158,7 @@ fn parse_bounds(head: &[u8]) -> u32 {
         .fold(0, |n, c| n * 10 + u32::from(c - b'0'))
 }
 
-/// `vmcore.12.zst` is `("vmcore", 12)`.
+/// Splits `vmcore.12.zst` into `("vmcore", 12)`.
 pub(super) fn split(name: &str) -> Option<(&str, u32)> {
     let bare = name
         .strip_suffix(".gz")
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_is_read_as_savecore_reads_it() {
+    fn bounds_is_read_like_savecore_does() {
         for (text, number) in [
             ("", 0),
             ("7\n", 7),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_with_another_programs_dump_is_passed_over_and_said() {
+    fn number_with_another_programs_dump_is_skipped_with_a_note() {
         let (_dir, directory, numbers) =
             numbers(&["vmcore.2.zst", "info.2", "key.3", "livecore.4.gz"], "2\n");
         let (number, notes) = numbers.next(None, &directory).unwrap();
@@ -213,9 +213,9 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "number 2 is taken by vmcore.2.zst",
-                "number 3 is taken by key.3",
-                "number 4 is taken by livecore.4.gz"
+                "skipped number 2, which has vmcore.2.zst",
+                "skipped number 3, which has key.3",
+                "skipped number 4, which has livecore.4.gz"
             ]
         );
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn max_replaces_our_own_dumps_and_no_others() {
+    fn max_replaces_livecore_dumps_only() {
         let max = NonZeroU32::new(3);
         let (_dir, directory, n) = numbers(&["livecore.0", "info.0", "vmcore.1"], "3\n");
         assert_eq!(n.next(max, &directory).unwrap().0, 0);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_only_look_like_numbers_take_none() {
+    fn names_without_a_valid_number_use_none() {
         for name in [
             "vmcore.host.x",
             "vmcore.",

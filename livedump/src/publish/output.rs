@@ -1,4 +1,4 @@
-//! A dump on its way to a destination, or to a stream that is open already.
+//! Writes a dump to a destination or to an open stream.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,22 +8,22 @@ use livecore_minidump::convert::Written;
 
 use super::{Destination, Options, Pending, PublishError, Published, info};
 
-/// Where a dump goes.
+/// The output of a dump.
 pub enum Output<'a> {
-    /// To a destination; a file has its name when it is complete.
+    /// A destination; the file gets its name when it is complete.
     Destination(&'a Destination),
-    /// To a destination that was begun before.
+    /// A destination that was opened before.
     Begun(Pending),
-    /// To a stream that is open already.
+    /// An open stream.
     Stream(&'a mut dyn Write),
 }
 
 impl<'a> Output<'a> {
-    /// Prepares to write, as [`Destination::begin`] does.
+    /// Opens the output, like [`Destination::begin`].
     ///
     /// # Errors
     ///
-    /// Those of [`Destination::begin`].
+    /// See [`Destination::begin`].
     pub fn begin(self, options: &Options) -> Result<Sink<'a>, PublishError> {
         Ok(match self {
             Self::Destination(destination) => Sink::Pending(destination.begin(options)?),
@@ -33,16 +33,16 @@ impl<'a> Output<'a> {
     }
 }
 
-/// What the bytes of a dump are written to.
+/// The open output of a dump.
 pub enum Sink<'a> {
-    /// A file without a name, or a special file.
+    /// A temporary file, or a special file.
     Pending(Pending),
-    /// A stream that is open already.
+    /// An open stream.
     Stream(&'a mut dyn Write),
 }
 
 impl Sink<'_> {
-    /// Where the bytes go now, for messages; `-` is a stream.
+    /// The path for messages; `-` for a stream.
     pub fn path(&self) -> PathBuf {
         match self {
             Self::Pending(pending) => pending.path(),
@@ -50,7 +50,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Checks that a dump of `len` bytes fits. A stream takes any length.
+    /// Checks that a dump of `len` bytes fits. A stream has no limit.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Has `write` write the dump.
+    /// Writes the dump with `write`.
     ///
     /// # Errors
     ///
@@ -85,11 +85,11 @@ impl Sink<'_> {
         })
     }
 
-    /// Gives the dump its name; `device` is the one that `info.N` names.
+    /// Publishes the dump; `device` is the device in `info.N`.
     ///
     /// # Errors
     ///
-    /// Those of [`Pending::publish`].
+    /// See [`Pending::publish`].
     pub fn publish(self, written: &Written, device: &str) -> Result<Published, PublishError> {
         match self {
             Self::Pending(pending) => {
@@ -105,10 +105,10 @@ impl Sink<'_> {
     }
 }
 
-/// Why a dump could not be written.
+/// Why a dump was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Its bytes could not be written.
+    /// It could not be written.
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// It could not be read or encoded.

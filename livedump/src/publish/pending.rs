@@ -1,4 +1,4 @@
-//! A dump that is being written and has no name yet.
+//! A dump that is being written and is not published yet.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,20 +19,20 @@ use super::temporary::{Temporary, sweep};
 use super::{Destination, PublishError, links, sparse, special};
 use crate::sys::pipe;
 
-/// How a dump is placed.
+/// Options for publishing.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How the bytes are stored: the suffix of the name in a directory.
+    /// The codec, for the suffix of the name in a directory.
     pub codec: Codec,
-    /// A file that exists may be replaced. A directory's numbers are not concerned.
+    /// Whether an existing file may be replaced. Has no effect in a directory.
     pub force: bool,
-    /// savecore(8)'s `-m`: numbers below this one are used in turn, our own dumps replaced.
+    /// savecore(8)'s `-m`: rotate numbers below this one, replacing livecore dumps.
     pub max: Option<NonZeroU32>,
-    /// Blocks of zeros become holes. For uncompressed dumps.
+    /// Write blocks of zeros as holes. For uncompressed dumps.
     pub sparse: bool,
-    /// How long a lock of another process on the directory is waited for.
+    /// Time limit for another process's lock on the directory.
     pub lock_wait: Duration,
-    /// Bytes that the dump takes, if known beforehand, for the check of free space; 0 if not.
+    /// Size of the dump, if known, for the check of free space; 0 if not.
     pub needed: u64,
     /// The file has a temporary name while it is written, as where the system has no files without.
     pub named: bool,
@@ -53,8 +53,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For a dump of `len` bytes, if that is known beforehand, stored with `codec`: uncompressed, it
-    /// becomes sparse and needs that much space. How far a codec gets is known only afterwards.
+    /// Options for a dump of `len` bytes, if known, stored with `codec`. An uncompressed dump is
+    /// sparse and needs that much space; the size of a compressed one is unknown.
     pub fn of_dump(codec: Codec, len: Option<u64>) -> Self {
         let uncompressed = codec == Codec::None;
         Self {
@@ -73,7 +73,7 @@ impl Options {
     }
 }
 
-/// A dump that is being written. Dropped before [`Pending::publish`], it leaves nothing behind.
+/// A dump that is being written. If it is dropped before [`Pending::publish`], its file is removed.
 #[derive(Debug)]
 pub struct Pending {
     target: Target,
@@ -91,28 +91,28 @@ enum Target {
     Named {
         temporary: Temporary,
     },
-    /// Standard output, a pipe or a character device: bytes are gone once written.
+    /// Standard output, a pipe or a character device, whose output cannot be changed.
     Stream {
         file: File,
         path: PathBuf,
     },
 }
 
-/// A dump under its name.
+/// A published dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The file; `-` for standard output.
+    /// The path; `-` for standard output.
     pub path: PathBuf,
-    /// Its number, in a directory.
+    /// The number in a directory.
     pub number: Option<u32>,
-    /// Bytes in it.
+    /// The size in bytes.
     pub len: u64,
-    /// What a person should hear: numbers passed over, links that stayed.
+    /// Messages for the user: skipped numbers, links that were not changed.
     pub notes: Vec<String>,
 }
 
 impl Destination {
-    /// Prepares to write: finds the directory, checks names and space, creates the temporary file.
+    /// Opens the directory, checks names and space, and creates the temporary file.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Destination {
             Self::Stdout => stdout()?,
             Self::Directory(path) => {
                 let directory = Directory::open(path)?;
-                // Whether there is a number at all is known before the work, not after it.
+                // Check before the work that there is a free number.
                 Numbers::read(&directory)?.next(options.max, &directory)?;
                 notes.extend(sweep(&directory));
                 let space = FreeSpace::check(&directory, options.needed, &mut notes)?;
@@ -172,7 +172,7 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
                 path: path.into(),
             });
         }
-        // A disk is never what is meant by a file to replace.
+        // A disk is never meant when a file is to be replaced.
         Some(kind) if !options.force || kind != FileType::RegularFile => {
             return Err(PublishError::Exists { path: path.into() });
         }
@@ -189,13 +189,13 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
 }
 
 impl Pending {
-    /// The temporary file, for somebody else to write into (a kernel); `None` for a stream.
-    /// What is written so does not count in [`Published::len`] until [`Pending::set_len`].
+    /// The temporary file, for another writer such as the kernel; `None` for a stream.
+    /// [`Published::len`] does not count what is written to it until [`Pending::set_len`].
     pub fn file(&self) -> Option<&File> {
         self.temporary().map(Temporary::file)
     }
 
-    /// The temporary file and its name; `None` for a stream.
+    /// The temporary file with its name; `None` for a stream.
     pub(crate) fn temporary(&self) -> Option<&Temporary> {
         match &self.target {
             Target::Numbered { temporary, .. } | Target::Named { temporary, .. } => Some(temporary),
@@ -213,8 +213,8 @@ impl Pending {
         }
     }
 
-    /// Checks that a dump of `len` bytes fits, for a destination that was begun before its length
-    /// was known. A stream takes anything.
+    /// Checks that a dump of `len` bytes fits, if its size was unknown before. A stream has no
+    /// limit.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Pending {
         match &self.target {
             Target::Numbered { space, .. } => space.fits(len),
             Target::Named { temporary } => {
-                // What is wrong with `minfree` was said at the beginning.
+                // A note about `minfree` was added at the start.
                 FreeSpace::check(temporary.directory(), len, &mut Vec::new()).map(|_| ())
             }
             Target::Stream { .. } => Ok(()),
@@ -235,7 +235,7 @@ impl Pending {
         self.written
     }
 
-    /// Cuts or extends the file, and goes on writing behind that. Not for a stream.
+    /// Truncates or extends the file; the next write is at its end. Not for a stream.
     ///
     /// # Errors
     ///
@@ -249,16 +249,16 @@ impl Pending {
         Ok(())
     }
 
-    /// Gives the dump its name. `info` makes the text of `info.N` for a number; it is asked only
-    /// in a directory, and again if another process takes the number meanwhile.
+    /// Publishes the dump. In a directory, `info` formats `info.N` for a number; it is called again
+    /// if another process takes the number meanwhile.
     ///
-    /// Everything is durable when this returns.
+    /// All files are synced when this returns. Everything is durable when this returns.
     ///
     /// # Errors
     ///
-    /// [`PublishError::Complete`] if the dump has its name and a later step failed: an old dump
-    /// that `max` allowed to be replaced may be gone then, and the new one stays. After any other
-    /// error the names in the directory are as before.
+    /// [`PublishError::Complete`] if the dump was published and a later step failed; an old dump
+    /// that `max` replaces may be removed then, and the new one is kept. After any other error the
+    /// directory is unchanged.
     pub fn publish(self, info: &dyn Fn(u32) -> Vec<u8>) -> Result<Published, PublishError> {
         if let (true, Some(file)) = (self.options.sparse, self.file()) {
             file.set_len(self.written)
@@ -303,7 +303,7 @@ impl Pending {
     }
 }
 
-/// Finds the number and changes the names, alone in the directory among processes of ours.
+/// Selects the number and renames the files, while other livecore processes are locked out.
 fn number(
     directory: &Directory,
     mut core: Temporary,
@@ -311,11 +311,11 @@ fn number(
     info: &dyn Fn(u32) -> Vec<u8>,
     notes: &mut Vec<String>,
 ) -> Result<(PathBuf, u32), PublishError> {
-    // Released when `directory` is closed. Anybody who can read the directory can lock it, and a
-    // number is claimed by link(2) in any case: so nobody is waited for without end.
+    // Closing `directory` releases the lock. Other users can lock a readable directory, and link(2)
+    // claims the number in any case, so the wait is limited.
     if !directory.lock(options.lock_wait) {
         notes.push(format!(
-            "{}: another process has locked the directory for {} s; went on without the lock",
+            "{}: continued without a lock: another process locked the directory for {} s",
             directory.path.display(),
             options.lock_wait.as_secs()
         ));
@@ -329,7 +329,7 @@ fn number(
         let bounds = Temporary::create(directory, 0o644, at("bounds"))?;
         fill(&bounds, bounds_after(number).as_bytes())?;
 
-        // Nothing is written from here on; only names change.
+        // From here on only names change.
         let guard = publishing();
         let name = format!("livecore.{number}{}", options.codec.suffix());
         let old = numbers.at(number);
@@ -342,10 +342,10 @@ fn number(
         let path = directory.path.join(&name);
         if let Err(error) = commit(directory, text, bounds, number, &name, &old) {
             if !old.livecores.is_empty() {
-                // The old dump may be gone: this one, which is complete, stays.
+                // The old dump may be removed, so keep the new one, which is complete.
                 return Err(error.after_naming(&path));
             }
-            // Not without its info.N and bounds.
+            // Do not leave the dump without its info.N and bounds.
             let _ = directory.remove(&name);
             if !old.info {
                 let _ = directory.remove(format!("info.{number}"));
@@ -438,7 +438,7 @@ mod tests {
         pending.publish(&|_| b"info".to_vec())
     }
 
-    /// The dump that the error says is complete, and its content.
+    /// The dump that the error calls complete, and its contents.
     fn complete(result: Result<Published, PublishError>) -> (PathBuf, Vec<u8>) {
         match result {
             Err(PublishError::Complete { path, .. }) => {
@@ -450,9 +450,9 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_last_sync_says_what_is_there() {
+    fn error_of_the_last_sync_names_the_complete_dump() {
         let dir = tempfile::tempdir().unwrap();
-        // The first sync of the directory comes before `bounds`, the second is the last step.
+        // The first sync of the directory precedes `bounds`, the second is the last step.
         fault::fail_sync_after(1);
         let (path, content) = complete(publish(dir.path(), None));
         assert_eq!(
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_after_a_replaced_dump_the_new_one_stays() {
+    fn error_after_a_replaced_dump_keeps_the_new_one() {
         for (step, old) in [
             ("sync 0", "livecore.0"),
             ("sync 1", "livecore.0"),
@@ -482,7 +482,7 @@ mod tests {
             match step.strip_prefix("sync ") {
                 Some(good) => fault::fail_sync_after(good.parse().unwrap()),
                 None => {
-                    // A directory that is not empty can be neither replaced nor removed.
+                    // A directory with a file in it can be neither replaced nor removed.
                     let _ = fs::remove_file(at(step));
                     fs::create_dir_all(at(step).join("x")).unwrap();
                 }
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_old_dump_an_error_leaves_nothing() {
+    fn error_without_an_old_dump_leaves_no_files() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("bounds").join("x")).unwrap();
         let error = publish(dir.path(), None).unwrap_err();
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_another_process_is_not_waited_for_without_end() {
+    fn wait_for_the_lock_is_limited() {
         let dir = tempfile::tempdir().unwrap();
         let other = Directory::open(dir.path()).unwrap();
         assert!(other.lock(Duration::ZERO));

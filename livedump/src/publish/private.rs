@@ -1,5 +1,4 @@
-//! A directory for a program that is run on what is put there, and is gone afterwards with all that
-//! is in it.
+//! A private directory for the input of a program, removed with its contents afterwards.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,11 +11,11 @@ use super::PublishError;
 use super::cleanup::unfinished;
 use super::directory::Directory;
 use super::watcher::Watcher;
-use crate::sys::signals::pass_over_interrupts;
+use crate::sys::signals::ignore_interrupts;
 
-/// A directory of mode 0700 that is removed with its contents when it is dropped, or when SIGINT,
-/// SIGTERM, SIGHUP or SIGQUIT ends the process ([`super::watch_signals`]); with a watcher, when it
-/// is killed, too ([`PrivateDirectory::guard`]).
+/// A directory of mode 0700. It is removed with its contents when it is dropped, or when SIGINT,
+/// SIGTERM, SIGHUP or SIGQUIT ends the process ([`super::watch_signals`]). With a guard process it
+/// is also removed if the process is killed ([`PrivateDirectory::guard`]).
 #[derive(Debug)]
 pub struct PrivateDirectory {
     path: PathBuf,
@@ -24,14 +23,15 @@ pub struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Makes one in `parent`.
+    /// Creates a directory in `parent`.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] if the directory cannot be made.
+    /// [`PublishError`] if it cannot be created.
     pub fn create(parent: impl AsRef<Path>) -> Result<Self, PublishError> {
         let parent = parent.as_ref();
-        // The list is held over the creation: a signal finds the name in it, or no directory.
+        // The list is locked during the creation, so that a signal finds the name in it or no
+        // directory.
         let mut unfinished = unfinished();
         loop {
             let path = parent.join(Directory::temporary_name());
@@ -49,9 +49,9 @@ impl PrivateDirectory {
         }
     }
 
-    /// Has it removed when this process is killed or crashes. `command` is the program that watches
-    /// meanwhile: it is given the directory's path as its last argument, and calls
-    /// [`super::watch_over`] with its standard input.
+    /// Starts a guard process that removes the directory if this process is killed or crashes.
+    /// `command` gets the directory's path as its last argument, and calls [`super::watch_over`]
+    /// with its standard input.
     ///
     /// # Errors
     ///
@@ -61,25 +61,25 @@ impl PrivateDirectory {
         Ok(())
     }
 
-    /// Its path.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs a program to its end, on what is in the directory. Meanwhile SIGINT is the program's
-    /// alone; SIGTERM, SIGHUP and SIGQUIT end it, and then this process.
+    /// Runs a program in the foreground. SIGINT affects only the program; SIGTERM, SIGHUP and
+    /// SIGQUIT end it and then this process.
     ///
     /// # Errors
     ///
     /// The system's error for the command.
     pub fn run(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
         let mut unfinished = unfinished();
-        pass_over_interrupts(true);
+        ignore_interrupts(true);
         let started = command.spawn();
         let mut child = match started {
             Ok(child) => child,
             Err(error) => {
-                pass_over_interrupts(false);
+                ignore_interrupts(false);
                 return Err(error);
             }
         };
@@ -88,7 +88,7 @@ impl PrivateDirectory {
         drop(unfinished);
         let status = child.wait();
         self::unfinished().programs.retain(|p| Some(*p) != pid);
-        pass_over_interrupts(false);
+        ignore_interrupts(false);
         status
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn what_is_in_it_goes_with_it_and_nobody_else_can_look() {
+    fn directory_is_private_and_removed_with_its_contents() {
         let parent = tempfile::tempdir().unwrap();
         let outside = parent.path().join("outside");
         fs::write(&outside, "stays").unwrap();

@@ -1,17 +1,16 @@
-//! Zeros as holes.
+//! Writes zeros as holes.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The grain of a hole: a page, and a block of every file system of interest.
+/// The granularity of holes: a page, and a block of the usual file systems.
 const BLOCK: usize = 4096;
 
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Writes `bytes` at `offset` of a file that is all holes from there on; whole blocks of zeros
-/// stay holes. Whoever calls this sets the file's length in the end: a last block of zeros does
-/// not.
+/// Writes `bytes` at `offset` of a file that has only holes from there on. Complete blocks of zeros
+/// stay holes. The caller sets the file's length at the end, since a last block of zeros does not.
 ///
 /// # Errors
 ///
@@ -30,7 +29,7 @@ pub fn write_at(file: &File, bytes: &[u8], mut offset: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes at the start of `bytes` are whole blocks of zeros, or are not.
+/// The number of leading bytes that are complete blocks of zeros, or are not.
 fn run(bytes: &[u8], offset: u64, zeros: bool) -> usize {
     let mut at = 0;
     while at < bytes.len() {
@@ -50,14 +49,14 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn blocks_of_zeros_take_no_space_and_read_as_zeros() {
+    fn blocks_of_zeros_become_holes() {
         let mut content = vec![0_u8; 40 * BLOCK];
         content[5] = 1;
         content[7 * BLOCK..9 * BLOCK].fill(2);
         content[20 * BLOCK - 1] = 3;
         let file = tempfile::tempfile().unwrap();
         let mut offset = 0;
-        // Pieces that do not respect blocks.
+        // Pieces that are not aligned to blocks.
         for piece in content.chunks(3 * BLOCK - 17) {
             write_at(&file, piece, offset).unwrap();
             offset += piece.len() as u64;

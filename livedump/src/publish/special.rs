@@ -1,7 +1,7 @@
-//! A pipe or a device under a file's name.
+//! Output to pipes and devices.
 //!
-//! What a name leads to is judged after it has been opened, without waiting and without cutting
-//! anything off: a name that changes between a look and the opening leads to an error.
+//! The kind of file is checked after opening it without blocking and without truncation, so a name
+//! that changes between the check and the opening leads to an error.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,23 +14,23 @@ use rustix::io::Errno;
 use super::PublishError;
 use super::directory::{Directory, is_own};
 
-/// How often a pipe without a reader is tried.
+/// The interval of attempts to open a pipe without a reader.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// What `name` in `directory` is, a symbolic link followed; `None` if nothing is there.
+/// The kind of file `name` in `directory`, following a symbolic link; `None` if it does not exist.
 pub(super) fn kind(directory: &Directory, name: &OsStr) -> Option<FileType> {
     let stat = rustix::fs::statat(&*directory.fd, name, AtFlags::empty()).ok()?;
     Some(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Opens the pipe or character device `name` in `directory` for writing, and waits for a pipe's
-/// reader. `path` is its name for people.
+/// Opens the pipe or character device `name` in `directory` for writing, and waits for the reader
+/// of a pipe. `path` is its name in messages.
 ///
 /// # Errors
 ///
-/// [`PublishError::Untrusted`] in a directory that others can write, for a symbolic link and for
-/// what belongs to another user; [`PublishError::Exists`] for what turns out to be a file;
-/// [`PublishError::Io`] if it cannot be opened.
+/// [`PublishError::Untrusted`] for a symbolic link or a file of another user in a directory that
+/// others can write; [`PublishError::Exists`] for a regular file; [`PublishError::Io`] if it cannot
+/// be opened.
 pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<File, PublishError> {
     let trusted = directory.is_trusted();
     let failed = |errno: Errno| PublishError::from_io("open", path, errno.into());
@@ -56,7 +56,7 @@ pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<F
         _ => Err(PublishError::Exists { path: path.into() }),
     };
     loop {
-        // What would be opened for nothing is not: opening a device can do something.
+        // Check before opening, since opening a device may have an effect.
         judge(&rustix::fs::statat(&*directory.fd, name, look).map_err(failed)?)?;
         match rustix::fs::openat(&*directory.fd, name, flags, Mode::empty()) {
             Ok(fd) => {
@@ -65,7 +65,7 @@ pub(super) fn open(directory: &Directory, name: &OsStr, path: &Path) -> Result<F
                 rustix::fs::fcntl_setfl(&fd, now - OFlags::NONBLOCK).map_err(failed)?;
                 return Ok(fd.into());
             }
-            // A pipe that has no reader yet.
+            // The pipe has no reader yet.
             Err(Errno::NXIO) => std::thread::sleep(AGAIN),
             Err(Errno::INTR) => {}
             Err(Errno::LOOP | Errno::MLINK) => return Err(untrusted("a symbolic link")),
@@ -81,7 +81,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
     use std::process::Command;
 
-    /// A directory that everybody can write.
+    /// A directory that all users can write.
     fn shared() -> (tempfile::TempDir, Directory) {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_a_file_since_the_look_is_not_written() {
+    fn regular_file_in_place_of_a_pipe_is_not_written() {
         let (dir, directory) = shared();
         let path = dir.path().join("out");
         fs::write(&path, "precious").unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_only_where_nobody_else_can_put_one() {
+    fn link_is_followed_only_in_a_private_directory() {
         let (dir, directory) = shared();
         let path = dir.path().join("out");
         symlink("/dev/null", &path).unwrap();
@@ -119,11 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_another_user_planted_gets_no_byte() {
+    fn pipe_of_another_user_is_not_written() {
         let (dir, directory) = shared();
         let path = dir.path().join("out");
         fifo(&path);
-        // Only root can make one that is another user's.
+        // Only root can create a file of another user.
         if chown(&path, Some(12345), None).is_err() {
             return;
         }

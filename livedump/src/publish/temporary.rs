@@ -1,4 +1,4 @@
-//! A file that is there only until it has its name.
+//! A temporary file, removed unless it is renamed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,8 +27,8 @@ fn is_there(file: &OwnedFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
-/// Removes the temporary files that runs left in `directory` which could not: those of this user
-/// that no process has locked. Returns a sentence for each.
+/// Removes temporary files that earlier runs left in `directory`: those of this user that no
+/// process has locked. Returns a note for each.
 pub(super) fn sweep(directory: &Directory) -> Vec<String> {
     let Ok(entries) = Dir::read_from(&*directory.fd) else {
         return Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn sweep(directory: &Directory) -> Vec<String> {
     });
     names
         .filter(|name| remove_leftover(directory, name))
-        .map(|name| format!("removed {name}, which a run that was killed had left"))
+        .map(|name| format!("removed {name}, left by a killed run"))
         .collect()
 }
 
@@ -103,13 +103,13 @@ impl Temporary {
     ) -> Result<Self, PublishError> {
         let target = target.into();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        // The list is held over the creation: a signal finds the name in it, or no file.
+        // The list is locked during the creation, so that a signal finds the name in it or no file.
         let mut unfinished = unfinished();
         let (name, fd) = loop {
             let name = Directory::temporary_name();
             match rustix::fs::openat(&*directory.fd, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(fd) if claim(&fd) && is_there(&fd) => break (name, fd),
-                // A process that removes leftovers was faster.
+                // Another process has removed it as a leftover; try again.
                 Ok(_) => {}
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(PublishError::from_io("create", target, errno.into())),
@@ -133,7 +133,7 @@ impl Temporary {
             file: Arc::new(File::from(fd)),
             target,
         };
-        // The umask had its say at creation.
+        // The umask was applied at creation.
         let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
         rustix::fs::fchmod(temporary.file(), mode)
             .map_err(|e| PublishError::from_io("chmod", temporary.target(), e.into()))?;
@@ -155,7 +155,7 @@ impl Temporary {
         &self.target
     }
 
-    /// Makes the content durable.
+    /// Syncs the file.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Temporary {
             .map_err(|e| PublishError::from_io("sync", self.target(), e))
     }
 
-    /// Gives the file its name, whatever stood there.
+    /// Renames the file, replacing `to`.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl Temporary {
         Ok(())
     }
 
-    /// Gives the file its name if nothing of that name is there; `false` if something is.
+    /// Renames the file unless `to` exists; returns `false` then.
     pub fn link(&mut self, to: impl AsRef<OsStr>) -> Result<bool, PublishError> {
         let to = to.as_ref();
         let fd = &*self.directory.fd;
@@ -230,11 +230,11 @@ impl Temporary {
                 return Ok(true);
             }
             Err(Errno::EXIST) => return Ok(false),
-            // A file system without hard links.
+            // The file system does not support hard links.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {}
             Err(errno) => return Err(failed(errno.into(), &self.directory)),
         }
-        // Then an empty file claims the name and is renamed over.
+        // Claim the name with an empty file, then rename over it.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         match rustix::fs::openat(fd, to, flags, Mode::RUSR | Mode::WUSR) {
             Ok(_) => {}
@@ -249,7 +249,7 @@ impl Temporary {
         Ok(true)
     }
 
-    /// The file itself, without its name.
+    /// The open file; its name is removed.
     pub(crate) fn into_file(mut self) -> Arc<File> {
         self.remove();
         self.file.clone()

@@ -1,9 +1,9 @@
-//! A directory that goes, even when the process that made it is killed.
+//! Removes a directory even if the process that created it is killed.
 //!
-//! The watcher is a process of its own, in a process group of its own. It has the reading end of a
-//! pipe, whose other end nobody but the watched process has. A byte in the pipe means that all is
-//! well; its end without a byte means that nobody is there any more who would remove the directory,
-//! and then the watcher does.
+//! The watcher is a process in its own process group. It reads a pipe whose other end only the
+//! watched process has. A byte in the pipe means that the watched process has removed the
+//! directory; the end of the pipe without a byte means that it was killed, and the watcher removes
+//! the directory.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,14 +11,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// The watcher, as seen from the process that it watches. Dropped, it is told that all is well.
+/// The watcher, in the watched process. Dropping it dismisses the watcher.
 #[derive(Debug)]
 pub(super) struct Watcher {
     child: Child,
 }
 
 impl Watcher {
-    /// Starts `command`, which has to call [`watch_over`] with `directory`, its last argument.
+    /// Starts `command`, which must call [`watch_over`] with `directory`, its last argument.
     pub(super) fn start(command: &mut Command, directory: &Path) -> io::Result<Self> {
         let child = command
             .arg(directory)
@@ -34,15 +34,15 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.child.stdin.take() {
-            // A watcher that is gone needs to be told nothing.
+            // If the watcher has exited, it needs no byte.
             let _ = pipe.write_all(b".");
         }
         let _ = self.child.wait();
     }
 }
 
-/// The watcher itself: waits until `watched` ends; without a byte before, removes `directory` with
-/// all that is in it. Says whether it had to.
+/// The watcher process: waits until `watched` ends. Without a byte it removes `directory` with its
+/// contents. Returns whether it did.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub fn watch_over(watched: &mut dyn Read, directory: impl AsRef<Path>) -> io::Re
         }
     }
     match fs::remove_dir_all(directory) {
-        // Whoever was ended by another signal has removed it himself.
+        // The watched process has removed it after a signal.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         removed => removed.map(|()| true),
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_directory_goes_only_when_the_pipe_ends_without_a_word() {
+    fn directory_is_removed_only_if_the_pipe_ends_without_a_byte() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("private");
         fs::create_dir(&directory).unwrap();

@@ -1,7 +1,7 @@
-//! One command, one answer (QEMU `docs/interop/qmp-spec.rst`).
+//! A QMP client: commands and answers (QEMU `docs/interop/qmp-spec.rst`).
 //!
-//! A message is a JSON object on a line of its own. Events come at any time between answers and
-//! are stepped over, but for those that somebody waits for.
+//! A message is a JSON object on its own line. Events between answers are skipped, unless they are
+//! awaited.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -21,26 +21,26 @@ use serde_json::{Value, json};
 
 use super::QmpError;
 
-/// The longest message that is taken: the memory tree of a large machine has some 100 KiB.
+/// The longest message that is accepted; the memory tree of a large machine has some 100 KiB.
 const MESSAGE_MAX: usize = 16 << 20;
 
-/// How often a silent socket is looked at.
+/// The interval for checking a silent socket.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Whether somebody wants the work to end.
+/// Returns whether the work is to be cancelled.
 pub type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A connection to a QMP server, past its greeting.
+/// A connection to a QMP server after its greeting.
 pub struct Client {
     socket: UnixStream,
-    /// What has been received and not been used.
+    /// Received bytes that are not parsed yet.
     received: Vec<u8>,
-    /// How much of that has been found to have no newline.
+    /// The number of bytes at their start without a newline.
     searched: usize,
     timeout: Duration,
     stop: Stop,
-    /// The number of the last command. An answer has its command's: one that comes too late is
-    /// not taken for the next one's.
+    /// The id of the last command. Answers contain their command's id, so that a late answer is not
+    /// taken for the next one.
     id: u64,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects to the socket at `path`. Each answer has to come within `timeout`.
+    /// Connects to the socket at `path`. Each answer must arrive within `timeout`.
     ///
     /// # Errors
     ///
@@ -64,8 +64,8 @@ impl Client {
         Self::connect_until(path, timeout, Arc::new(|| false))
     }
 
-    /// The same; whatever waits ends with [`QmpError::Cancelled`] once `stop` says so, but for a
-    /// command that lets a guest go on.
+    /// Connects like [`Client::connect`]. Waiting ends with [`QmpError::Cancelled`] when `stop`
+    /// returns `true`, except for the command that resumes a guest.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Client {
         let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
         let deadline = Instant::now() + timeout;
         loop {
-            // Where nobody accepts, connecting would wait for ever.
+            // Without an accepting server, a blocking connect would wait forever.
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
             let fd = fd.map_err(|e| failed(e.into()))?;
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Speaks over a socket that is connected already.
+    /// Uses a connected socket.
     ///
     /// # Errors
     ///
@@ -142,18 +142,18 @@ impl Client {
         Ok(client)
     }
 
-    /// The connection once more, for somebody who goes on when this process is gone.
+    /// Duplicates the connection, for the guard process.
     pub(super) fn duplicate(&self) -> Result<OwnedFd, QmpError> {
         let fd = self.socket.as_fd().try_clone_to_owned();
         fd.map_err(QmpError::io("duplicate the socket"))
     }
 
-    /// How long an answer may take.
+    /// The time limit for an answer.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Has a command executed, and gives what it returns.
+    /// Executes a command and returns its result.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Client {
         self.execute_with(command, arguments, None)
     }
 
-    /// The same, with a descriptor that QEMU gets with the command.
+    /// Executes a command with a file descriptor for QEMU.
     pub(super) fn execute_with(
         &mut self,
         command: &str,
@@ -173,7 +173,7 @@ impl Client {
         self.exchange(command, arguments, descriptor, &stop)
     }
 
-    /// The same, whoever wants the work to end.
+    /// Executes a command even if the work is cancelled.
     pub(super) fn execute_anyhow(&mut self, command: &str) -> Result<Value, QmpError> {
         let never: Stop = Arc::new(|| false);
         self.exchange(command, json!({}), None, &never)
@@ -193,7 +193,7 @@ impl Client {
         self.send(&wait, format!("{line}\n").as_bytes(), descriptor)?;
         loop {
             let mut answer = self.message(&wait)?;
-            // An answer to a command that was given up.
+            // The answer to a command that was abandoned.
             if answer.get("id").is_some_and(|of| *of != json!(id)) {
                 continue;
             }
@@ -214,12 +214,12 @@ impl Client {
                     "\"return\" or \"error\"",
                 ));
             }
-            // Events that never end are no answer.
+            // An endless sequence of events does not extend the time limit.
             wait.check()?;
         }
     }
 
-    /// What a command of the human monitor prints.
+    /// Runs a command of the human monitor and returns its output.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ impl Client {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             if let Some(fds) = &descriptors {
-                // There is room for one.
+                // The buffer has space for one.
                 ancillary.push(SendAncillaryMessage::ScmRights(fds));
             }
             let sent = sendmsg(
@@ -257,7 +257,7 @@ impl Client {
                     bytes = &bytes[n..];
                     descriptors = None;
                 }
-                // Nobody reads.
+                // QEMU does not read.
                 Err(Errno::AGAIN | Errno::INTR) => wait.check()?,
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(wait.gone()),
                 Err(errno) => return Err(QmpError::io("write to QEMU")(errno.into())),
@@ -266,7 +266,7 @@ impl Client {
         Ok(())
     }
 
-    /// The next message.
+    /// Reads the next message.
     fn message(&mut self, wait: &Wait<'_>) -> Result<Value, QmpError> {
         loop {
             let rest = &self.received[self.searched..];
@@ -305,7 +305,7 @@ impl Client {
     }
 }
 
-/// Waiting for one answer.
+/// The wait for one answer.
 struct Wait<'a> {
     during: &'a str,
     timeout: Duration,
@@ -323,7 +323,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Whether there is reason to wait on.
+    /// Fails if the wait has timed out or is cancelled.
     fn check(&self) -> Result<(), QmpError> {
         if (self.stop)() {
             return Err(QmpError::Cancelled);
@@ -351,7 +351,8 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(300);
 
-    /// A client whose server answers each line with the next of `answers`, then closes.
+    /// A client of a server that answers each line with the next of `answers`, then closes the
+    /// connection.
     fn client(answers: &'static [&'static str]) -> Result<Client, QmpError> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
@@ -366,7 +367,7 @@ mod tests {
                 }
             }
             let mut line = String::new();
-            // What is not answered is waited for until the client gives up.
+            // Leave the connection open until the client gives up.
             let _ = lines.read_line(&mut line);
         });
         Client::over(ours, TIMEOUT)
@@ -376,7 +377,7 @@ mod tests {
     const YES: &str = "{\"return\": {}}\r\n";
 
     #[test]
-    fn events_are_stepped_over_and_answers_are_given() {
+    fn events_are_skipped_and_answers_returned() {
         let answers = &[
             GREETING,
             YES,
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_in_qemus_own_words() {
+    fn refusals_contain_qemus_message() {
         let answers = &[
             GREETING,
             YES,
@@ -398,11 +399,11 @@ mod tests {
             .unwrap()
             .execute("stop", json!({}))
             .unwrap_err();
-        assert_eq!(error.to_string(), "QEMU refuses stop: not now");
+        assert_eq!(error.to_string(), "QEMU refused `stop`: not now");
     }
 
     #[test]
-    fn who_does_not_answer_is_waited_for_no_longer_than_asked() {
+    fn missing_answer_times_out() {
         let begun = Instant::now();
         let error = client(&[]).unwrap_err();
         assert!(matches!(error, QmpError::Timeout { .. }), "{error}");
@@ -416,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_too_late_is_not_taken_for_the_next_ones() {
+    fn late_answer_is_not_taken_for_the_next_one() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
             let mut lines = BufReader::new(theirs.try_clone().unwrap());
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn events_and_blank_lines_without_end_are_no_answer() {
+    fn endless_events_and_blank_lines_time_out() {
         for noise in ["{\"event\": \"NOISE\"}\n", "\n"] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let server = std::thread::spawn(move || {
@@ -462,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_never_ends_is_refused_and_not_kept() {
+    fn endless_line_is_refused() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
             let piece = vec![b'x'; 1 << 20];
@@ -476,21 +477,21 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_no_commands_is_waited_for_no_longer_than_asked() {
+    fn blocked_write_times_out() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs)
             .write_all(format!("{GREETING}{YES}").as_bytes())
             .unwrap();
         let mut client = Client::over(ours, TIMEOUT).unwrap();
         let begun = Instant::now();
-        // More than any socket holds.
+        // More than a socket buffers.
         let error = client.monitor(&"x".repeat(8 << 20)).unwrap_err();
         assert!(matches!(error, QmpError::Timeout { .. }), "{error}");
         assert!(begun.elapsed() < 20 * TIMEOUT);
     }
 
     #[test]
-    fn who_accepts_nobody_is_waited_for_no_longer_than_asked() {
+    fn blocked_connect_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qmp");
         let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -504,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_when_somebody_says_so_but_not_for_a_guest_that_has_to_go_on() {
+    fn cancelling_ends_a_wait_but_not_the_resuming_of_a_guest() {
         use std::sync::atomic::{AtomicBool, Ordering};
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -522,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_qmp_is_refused() {
+    fn other_protocols_are_refused() {
         for answer in [&["SSH-2.0-OpenSSH\r\n"][..], &["{}\n"], &["[1, 2]\n"]] {
             let error = client(answer).unwrap_err();
             assert!(matches!(error, QmpError::Protocol { .. }), "{error}");

@@ -1,64 +1,64 @@
-//! What can go wrong between this program and QEMU.
+//! The errors of QMP.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What can go wrong between this program and QEMU.
+/// Why an operation on a QEMU guest failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// Nobody listens at the socket.
+    /// There is no listener at the socket.
     #[error("{path}: {source}")]
     Connect {
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The connection broke, or a file of the guest's could not be read or made.
-    #[error("{doing}: {source}")]
+    /// The connection failed, or a file of the guest could not be read or created.
+    #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The failed operation.
         doing: &'static str,
-        /// Why it could not be.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// QEMU has closed the connection: the guest is gone, or was told to quit.
-    #[error("the guest's QEMU has gone away during {during}")]
+    /// QEMU has closed the connection: it exited.
+    #[error("QEMU closed the connection during {during}")]
     Gone {
-        /// The command that was not answered.
+        /// The command without an answer.
         during: String,
     },
-    /// No answer in time. Another client may have the monitor: QEMU serves one at a time.
+    /// There was no answer in time. QEMU serves only one client at a time.
     #[error("no answer to {command} within {} s", waited.as_secs_f32())]
     Timeout {
         /// The command.
         command: String,
-        /// How long was waited.
+        /// The time limit.
         waited: Duration,
     },
     /// QEMU has answered with an error.
-    #[error("QEMU refuses {command}: {why}")]
+    #[error("QEMU refused `{command}`: {why}")]
     Refused {
         /// The command.
         command: String,
-        /// QEMU's own words.
+        /// QEMU's message.
         why: String,
     },
-    /// What came is not what QMP says.
-    #[error("QMP, {region}: found {found}, expected {expected}")]
+    /// A message violates QMP.
+    #[error("QMP message {region}: found {found}, expected {expected}")]
     Protocol {
-        /// Which message.
+        /// The message.
         region: String,
-        /// What was there.
+        /// What was found.
         found: String,
-        /// What should be.
+        /// What was expected.
         expected: &'static str,
     },
-    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
+    /// The caller's [`livecore_compress::Progress::cancelled`] returned `true`.
     #[error("cancelled")]
     Cancelled,
 }

@@ -1,9 +1,9 @@
-//! A guest that was paused goes on, even when the one who paused it is killed.
+//! Resumes a paused guest even if the process that paused it is killed.
 //!
-//! The guard is a process of its own, in a process group of its own. It inherits the QMP socket
-//! (QEMU serves one client at a time, so a connection of its own would be of no use) and the
-//! reading end of a pipe. A byte in the pipe means that all is well; its end without a byte means
-//! that nobody is there any more who would let the guest go on, and then the guard does.
+//! The guard is a process in its own process group. It inherits the QMP socket (QEMU serves one
+//! client at a time, so it could not open its own connection) and the read end of a pipe. A byte in
+//! the pipe means that the guest was resumed; the end of the pipe without a byte means that the
+//! process was killed, and the guard resumes the guest.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 
 use super::{Client, QmpError};
 
-/// How long the guard waits for QEMU's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for QEMU's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What QEMU says when the guest goes on.
+/// QEMU's event when the guest is resumed.
 const RESUMED: &[u8] = b"\"RESUME\"";
 
-/// The guard, as seen from the process that it watches. Dropped, it is told that all is well.
+/// The guard, in the process that paused the guest. Dropping it dismisses the guard.
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
 }
 
 impl Guard {
-    /// Starts `command`, which has to call [`keep_watch`], as the guard over `client`'s guest.
+    /// Starts `command`, which must call [`keep_watch`], as the guard of `client`'s guest.
     ///
     /// # Errors
     ///
@@ -41,9 +41,9 @@ impl Guard {
         Ok(Self { child })
     }
 
-    /// Has the guard let the guest go on now, and waits for it.
-    pub fn let_go(mut self) {
-        // The pipe ends without a byte.
+    /// Makes the guard resume the guest now, and waits for it.
+    pub fn resume_guest(mut self) {
+        // End the pipe without a byte.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
@@ -57,15 +57,15 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.child.stdin.take() {
-            // A guard that is gone needs to be told nothing.
+            // If the guard has exited, it needs no byte.
             let _ = pipe.write_all(b".");
         }
         let _ = self.child.wait();
     }
 }
 
-/// The guard itself: waits until `watched` ends; without a byte before, tells the QEMU behind
-/// `socket` to let the guest go on. Says whether it had to.
+/// The guard process: waits until `watched` ends. Without a byte it makes the QEMU behind `socket`
+/// resume the guest. Returns whether it did.
 ///
 /// # Errors
 ///
@@ -83,14 +83,14 @@ pub fn keep_watch(
             Err(_) => break,
         }
     }
-    // The byte 0xff ends whatever half a command is there, with an error. Then the command proper.
+    // The byte 0xff ends an incomplete command with an error. The command follows.
     socket.write_all(b"\xff{\"execute\": \"cont\"}\n")?;
-    // QEMU drops what a closed connection has sent: its answers are awaited. However much of them
-    // nobody has read yet comes first, and is not kept.
+    // Wait for the answer, since QEMU drops commands of a closed connection. Unread answers may
+    // precede it.
     let begun = Instant::now();
     let mut seen = Vec::new();
     let mut piece = vec![0; 64 << 10];
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < ANSWER_TIMEOUT {
         match socket.read(&mut piece) {
             Ok(0) => break,
             Ok(n) => seen.extend_from_slice(&piece[..n]),
@@ -115,7 +115,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn the_guest_goes_on_only_when_the_pipe_ends_without_a_word() {
+    fn guest_is_resumed_only_if_the_pipe_ends_without_a_byte() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         assert!(!keep_watch(&mut &b"."[..], &mut ours).unwrap());
         ours.set_read_timeout(Some(Duration::from_millis(20)))
@@ -127,7 +127,7 @@ mod tests {
                 theirs.read_exact(&mut byte).unwrap();
                 line.push(byte[0]);
             }
-            // What stood before the answer, and more than anybody keeps.
+            // Unread output before the answer, more than the guard buffers.
             theirs.write_all(&vec![b'x'; 3 << 20]).unwrap();
             theirs.write_all(b"{\"event\": \"RES").unwrap();
             theirs.write_all(b"UME\"}\n").unwrap();

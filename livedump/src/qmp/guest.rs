@@ -1,4 +1,4 @@
-//! A guest: whether it runs, where its memory is, pause and go on.
+//! A QEMU guest: its state, its memory, pause and resume.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 use super::{Client, Guard, QmpError, SharedRam, mtree, registers};
 use crate::image::CpuState;
 
-/// How often the state of a dump is asked for.
+/// The interval for querying the state of a dump.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The name under which QEMU keeps a descriptor of ours.
+/// QEMU's name for our file descriptor.
 const FD_NAME: &str = "livecore-dump";
 
-/// What a guest is doing.
+/// The state of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Whether its processors run.
+    /// Whether its CPUs run.
     pub running: bool,
-    /// QEMU's word for it: `running`, `paused`, `prelaunch`, `guest-panicked`, …
+    /// QEMU's name of the state: `running`, `paused`, `prelaunch`, `guest-panicked`, …
     pub word: String,
 }
 
-/// A guest of QEMU's.
+/// A QEMU guest.
 #[derive(Debug)]
 pub struct Guest {
     client: Client,
@@ -39,7 +39,7 @@ impl Guest {
         Self { client }
     }
 
-    /// Whether it runs.
+    /// Queries the state.
     ///
     /// # Errors
     ///
@@ -59,12 +59,11 @@ impl Guest {
         }
     }
 
-    /// The file that the guest shares all of its memory through; `None` and the reason if it has
-    /// no such file.
+    /// The file through which the guest shares all of its memory; or the reason why there is none.
     ///
-    /// That is a `memory-backend-file` with `share=on` which all RAM that the processors see at
-    /// the machine's base comes from. Two backends (NUMA) are two files, which QEMU can dump and
-    /// we do not join.
+    /// It is a `memory-backend-file` with `share=on` that provides all RAM at the base of the CPUs'
+    /// address space. Several backends (NUMA) are several files, which are not supported here; QEMU
+    /// can dump them.
     ///
     /// # Errors
     ///
@@ -75,34 +74,37 @@ impl Guest {
             return Err(QmpError::protocol("query-memdev", backends, "a list"));
         };
         let [backend] = &backends[..] else {
-            return Ok(Err(format!("it has {} memory backends", backends.len())));
+            return Ok(Err(format!(
+                "the guest has {} memory backends, expected 1",
+                backends.len()
+            )));
         };
         let Some(id) = backend["id"].as_str() else {
-            return Ok(Err("its memory backend has no name".into()));
+            return Ok(Err("the memory backend has no name".into()));
         };
         if backend["share"].as_bool() == Some(false) {
-            return Ok(Err(format!("its memory backend {id} has share=off")));
+            return Ok(Err(format!("memory backend {id} has share=off")));
         }
         let path = format!("/objects/{id}");
         let property = |client: &mut Client, name: &str| {
-            let asked = client.execute("qom-get", json!({ "path": path, "property": name }));
-            match asked {
+            let answer = client.execute("qom-get", json!({ "path": path, "property": name }));
+            match answer {
                 Ok(value) => Ok(Some(value)),
                 Err(QmpError::Refused { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
         };
         if property(&mut self.client, "share")? != Some(Value::Bool(true)) {
-            return Ok(Err(format!("its memory backend {id} is not shared")));
+            return Ok(Err(format!("memory backend {id} is not shared")));
         }
         let Some(Value::String(file)) = property(&mut self.client, "mem-path")? else {
-            return Ok(Err(format!("its memory backend {id} has no file")));
+            return Ok(Err(format!("memory backend {id} has no file")));
         };
         if let Some(offset) = property(&mut self.client, "offset")?
             && offset.as_u64() != Some(0)
         {
             return Ok(Err(format!(
-                "its memory begins at offset {offset} of {file}"
+                "memory begins at offset {offset} of {file}, expected 0"
             )));
         }
         let text = self.client.monitor("info mtree -f")?;
@@ -111,8 +113,8 @@ impl Guest {
             _ => {
                 return Err(QmpError::protocol(
                     "info mtree -f",
-                    format!("no memory named {id}"),
-                    "its addresses",
+                    format!("no memory region {id}"),
+                    "the backend's addresses",
                 ));
             }
         };
@@ -126,23 +128,27 @@ impl Guest {
         if let Some(plugged) = summary["plugged-memory"].as_u64()
             && plugged > 0
         {
-            return Ok(Err(format!("{plugged} bytes of memory were plugged in")));
+            return Ok(Err(format!(
+                "the guest has {plugged} bytes of hot-plugged memory"
+            )));
         }
-        // A little of the base memory may lie under ROM.
+        // A small part of the base memory may be hidden by ROM.
         if let Some(base) = summary["base-memory"].as_u64()
             && (total > base || base - total > 16 << 20)
         {
-            return Ok(Err(format!("{total} of its {base} bytes are in {file}")));
+            return Ok(Err(format!(
+                "{file} contains {total} of {base} bytes of memory"
+            )));
         }
         Ok(match SharedRam::open(&file, &pieces) {
             Ok(ram) => Ok(Arc::new(ram)),
-            // The file may be in another namespace, or be somebody else's.
+            // The file may be in another namespace or belong to another user.
             Err(error) => Err(format!("{file}: {error}")),
         })
     }
 
-    /// The registers of all processors, of which some may be in a form that is not read. They are of
-    /// one moment only while the guest is paused.
+    /// The registers of all CPUs, some of which may be in an unsupported form. They are a
+    /// consistent snapshot only while the guest is paused.
     ///
     /// # Errors
     ///
@@ -153,9 +159,9 @@ impl Guest {
             .ok_or_else(|| QmpError::protocol("info registers -a", &text, "processors"))
     }
 
-    /// Pauses the guest. `guard` is how to start the process that lets it go on when this one is
-    /// killed; it is started before the guest is paused, and only if the guest runs. A guest that
-    /// does not run stays as it is.
+    /// Pauses the guest. `guard` is the command of the process that resumes it if this one is
+    /// killed; it is started before the guest is paused. A guest that does not run is left
+    /// unchanged, without a guard.
     ///
     /// # Errors
     ///
@@ -165,8 +171,8 @@ impl Guest {
         let guard = if was.running {
             let guard = Guard::start(guard, &self.client)?;
             if let Err(error) = self.client.execute("stop", json!({})) {
-                // It may have been heard all the same.
-                guard.let_go();
+                // QEMU may have executed the command.
+                guard.resume_guest();
                 return Err(error);
             }
             Some(guard)
@@ -180,9 +186,8 @@ impl Guest {
         })
     }
 
-    /// Has QEMU write all memory and the processors' registers to `file`, as an ELF core. QEMU
-    /// stops the guest all that while and lets it go on by itself if it ran. Gives how long that
-    /// took.
+    /// Makes QEMU write all memory and the CPUs' registers to `file`, as an ELF core. QEMU pauses a
+    /// running guest for that time. Returns how long it took.
     ///
     /// # Errors
     ///
@@ -207,17 +212,16 @@ impl Guest {
             match state["status"].as_str() {
                 Some("completed") => return Ok(begun.elapsed()),
                 Some("active") => {}
-                // It was said that it has begun.
+                // The dump was reported as started.
                 Some("none") if begun.elapsed() < self.client.timeout() => {}
                 _ => {
                     return Err(QmpError::Refused {
                         command: "dump-guest-memory".into(),
-                        why: "the dump has failed; is there room for all of the guest's memory?"
-                            .into(),
+                        why: "the dump failed; check the disk space for the guest's memory".into(),
                     });
                 }
             }
-            // What QEMU has begun it finishes, into a file that nobody has any more.
+            // QEMU completes the dump, to a file that is no longer used.
             if progress.cancelled() {
                 return Err(QmpError::Cancelled);
             }
@@ -226,7 +230,7 @@ impl Guest {
     }
 }
 
-/// A guest that is paused. Dropped, it goes on if it ran before.
+/// A paused guest. Dropping it resumes the guest if it ran before.
 #[derive(Debug)]
 pub struct Paused<'a> {
     guest: &'a mut Guest,
@@ -235,18 +239,18 @@ pub struct Paused<'a> {
 }
 
 impl Paused<'_> {
-    /// The guest, to be asked while it is paused.
+    /// The guest, for commands while it is paused.
     pub fn guest(&mut self) -> &mut Guest {
         self.guest
     }
 
-    /// The process that lets the guest go on if this one is killed; none if the guest did not run.
+    /// The process id of the guard; `None` if the guest did not run.
     pub fn guard(&self) -> Option<u32> {
         self.guard.as_ref().map(Guard::id)
     }
 
-    /// Lets the guest go on if it ran before. Gives how long it was paused, `None` if it was paused
-    /// by others and still is.
+    /// Resumes the guest if it ran before. Returns how long it was paused, or `None` if it was
+    /// already paused and still is.
     ///
     /// # Errors
     ///
@@ -265,9 +269,9 @@ impl Paused<'_> {
                 drop(guard);
                 Ok(Some(paused))
             }
-            // The guard tries once more.
+            // The guard tries again.
             Err(error) => {
-                guard.let_go();
+                guard.resume_guest();
                 Err(error)
             }
         }
@@ -276,7 +280,7 @@ impl Paused<'_> {
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        // Nobody is left to hear of an error here; `end` tells.
+        // The error cannot be reported here; `end` reports it.
         let _ = self.resume();
     }
 }

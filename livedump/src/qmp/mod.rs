@@ -1,17 +1,17 @@
-//! A running guest of QEMU's, over its control socket (QMP).
+//! A running QEMU guest, through its QMP socket.
 //!
 //! ```text
-//!  client     one command, one answer, in time
-//!    └ guest      is it running, where is its memory, pause, go on, dump to a descriptor
-//!        ├ mtree      which guest address lies where in the backend's file
+//!  client     commands and answers, with time limits
+//!    └ guest      state, memory, pause, resume, dump to a file descriptor
+//!        ├ mtree      the guest addresses of the backend's file
 //!        ├ ram        that file as physical memory
-//!        ├ registers  processors, as the monitor prints them
-//!        └ guard      a process of its own that lets the guest go on when this one is gone
-//!  snapshot   pages copied while the guest runs, made true while it is paused
+//!        ├ registers  the CPUs in the monitor's output
+//!        └ guard      a process that resumes the guest if this one is killed
+//!  snapshot   pages copied while the guest runs, recopied if changed while it is paused
 //! ```
 //!
-//! What QEMU says is foreign: messages have a limit, addresses are checked against the file, and
-//! every answer has a time in which it has to come. docs/guests.md is for people.
+//! QEMU's output is not trusted: messages have a size limit, addresses are checked against the
+//! file, and every answer has a time limit. docs/guests.md is the user's documentation.
 
 mod client;
 pub mod error;

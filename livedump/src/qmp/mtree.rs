@@ -1,13 +1,13 @@
-//! `info mtree -f`, QEMU's monitor: which guest address lies where in a memory backend.
+//! `info mtree -f` of QEMU's monitor: the guest addresses of a memory backend.
 //!
-//! The flat view of address space `memory` is what the processors see. Its lines are
-//! `START-END (prio N, KIND): NAME @OFFSET`, hexadecimal, the end inclusive, the offset left out
-//! if it is 0 (QEMU `softmmu/memory.c`, `mtree_print_flatview`, as of 7.2).
+//! The flat view of the address space `memory` is what the CPUs see. Its lines are `START-END (prio
+//! N, KIND): NAME @OFFSET`, hexadecimal, with the last address as END, and without an offset if it
+//! is 0 (QEMU `softmmu/memory.c`, `mtree_print_flatview`, as of 7.2).
 
 use std::ops::Range;
 
-/// Guest addresses of backend `name`, and where each begins in it: ascending and disjoint.
-/// Nothing if the text has no such view, or lines of it that make no sense.
+/// The guest addresses of backend `name` with their offsets in it, sorted and disjoint. `None` if
+/// the text has no such view, or invalid lines.
 pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<u64>, u64)>> {
     let view = text
         .split("FlatView #")
@@ -21,8 +21,8 @@ pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<u64>, u64)>> {
             continue;
         };
         let kind = kind.rsplit(", ").next();
-        let behind = match region.strip_prefix(name) {
-            Some(behind) if behind.is_empty() || behind.starts_with(' ') => behind,
+        let rest = match region.strip_prefix(name) {
+            Some(rest) if rest.is_empty() || rest.starts_with(' ') => rest,
             _ => continue,
         };
         if kind != Some("ram") {
@@ -31,7 +31,7 @@ pub(super) fn pieces(text: &str, name: &str) -> Option<Vec<(Range<u64>, u64)>> {
         let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
         let (start, last) = range.split_once('-')?;
         let (start, end) = (number(start)?, number(last)?.checked_add(1)?);
-        let offset = match behind.trim_start().strip_prefix('@') {
+        let offset = match rest.trim_start().strip_prefix('@') {
             Some(offset) => number(offset.split_whitespace().next()?)?,
             None => 0,
         };
@@ -71,7 +71,7 @@ FlatView #2
 ";
 
     #[test]
-    fn memory_is_where_the_processors_see_it() {
+    fn memory_is_at_the_addresses_of_the_flat_view() {
         let found = pieces(TREE, "mem0").unwrap();
         assert_eq!(
             found,
@@ -85,7 +85,7 @@ FlatView #2
     }
 
     #[test]
-    fn lines_that_make_no_sense_give_nothing() {
+    fn invalid_lines_give_nothing() {
         let view = |line: &str| format!("FlatView #0\n AS \"memory\", root: system\n  {line}\n");
         for line in [
             "0000-zzzz (prio 0, ram): mem0",

@@ -1,4 +1,4 @@
-//! The file that a guest shares its memory through, as physical memory.
+//! The file through which a guest shares its memory, as physical memory.
 
 use std::fs::File;
 use std::io;
@@ -12,18 +12,18 @@ use rustix::fs::OFlags;
 use livecore_minidump::phys::check;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
-/// A memory backend's file. What it holds changes while the guest runs.
+/// The file of a memory backend. Its contents change while the guest runs.
 #[derive(Debug)]
 pub struct SharedRam {
     file: File,
     ranges: Vec<Range<u64>>,
-    /// Where each range begins in the file.
+    /// The file offset of each range.
     offsets: Vec<u64>,
 }
 
 impl SharedRam {
-    /// The file at `path`, whose parts lie at guest addresses. Every part has to be in the file; of
-    /// each the whole pages are memory.
+    /// Opens the file at `path`, whose pieces have guest addresses. All pieces must be in the file;
+    /// their complete pages are memory.
     ///
     /// # Errors
     ///
@@ -31,14 +31,14 @@ impl SharedRam {
     /// [`io::ErrorKind::UnexpectedEof`] if it is shorter than its parts.
     pub fn open(path: impl AsRef<Path>, pieces: &[(Range<u64>, u64)]) -> io::Result<Self> {
         let path = path.as_ref();
-        // The path is QEMU's word: a pipe there would be waited for.
+        // The path comes from QEMU; do not block on a pipe.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let file = File::options().read(true).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "found no regular file, expected the backend's",
+                "not a regular file",
             ));
         }
         let len = metadata.len();
@@ -47,7 +47,7 @@ impl SharedRam {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     format!(
-                        "memory at {:#x}: found a file of {len:#x} bytes, expected {:#x} at offset \
+                        "memory at {:#x}: found a file of {len:#x} bytes, expected {:#x} bytes at offset \
                          {offset:#x}",
                         range.start,
                         range.end - range.start,
@@ -58,7 +58,7 @@ impl SharedRam {
         let whole = pieces.iter().filter_map(|(range, offset)| {
             let start = range.start.checked_next_multiple_of(PAGE_SIZE)?;
             let end = range.end - range.end % PAGE_SIZE;
-            // Within the part, which is within the file.
+            // Within the piece, which is within the file.
             (start < end).then(|| (start..end, offset + (start - range.start)))
         });
         let (ranges, offsets) = whole.unzip();
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_where_the_backend_has_them() {
+    fn addresses_are_read_from_the_backends_offsets() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes: Vec<u8> = (0..4u8).flat_map(|page| [page; 4096]).collect();
         std::fs::write(file.path(), &bytes).unwrap();
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!((page[0x7ff], page[0x800]), (3, 2));
         let hole = ram.read(PhysAddr(0x1fff), &mut page).unwrap_err();
         assert_eq!(hole.kind(), io::ErrorKind::NotFound);
-        // Parts of pages are none.
+        // Incomplete pages are not memory.
         let odd = [(0x800..0x2800, 0x800), (0x3200..0x3300, 0)];
         let odd = SharedRam::open(file.path(), &odd).unwrap();
         assert_eq!(odd.ranges(), std::slice::from_ref(&(0x1000..0x2000)));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_not_waited_for() {
+    fn other_kinds_of_files_are_refused_without_blocking() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;

@@ -1,12 +1,12 @@
-//! Pages copied while the guest runs, and made true while it is paused.
+//! A consistent copy of a guest's pages with a short pause.
 //!
-//! Copying is slow and comparing is fast. So the pages of a dump are copied to a file without a
-//! name while the guest runs, with a digest of each; when the guest is paused its pages are
-//! digested again, by all threads, and those that changed are copied once more. After that the
-//! file has what the guest's memory had at that moment.
+//! Comparing is faster than copying. The pages of a dump are copied to an unlinked file while the
+//! guest runs, with a digest of each page. While the guest is paused, all threads compute the
+//! digests again and recopy the pages that changed. The file then contains the guest's memory at
+//! that moment.
 //!
-//! A page lies in the file at its physical address (the file has holes), its digest in a second
-//! file at eight bytes for each page. Memory is one chunk of [`CHUNK`] bytes for each thread.
+//! The file offset of a page is its physical address (the file is sparse); a second file has eight
+//! bytes for each page with its digest. Memory use is one chunk of [`CHUNK`] bytes for each thread.
 
 use std::fs::File;
 use std::io;
@@ -24,12 +24,12 @@ use xxhash_rust::xxh64::xxh64;
 use super::QmpError;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
-/// Bytes that one thread handles at once.
+/// Bytes that a thread processes at once.
 const CHUNK: u64 = 1 << 20;
-/// Pages that a digest is kept of. Larger ones are several of these.
+/// The size of a page with a digest. A larger page is several of these.
 const PAGE: u64 = 4096;
 
-/// A copy of a dump's pages, being made.
+/// A copy of a dump's pages.
 pub struct Snapshot {
     ranges: Vec<Range<u64>>,
     copy: File,
@@ -37,20 +37,19 @@ pub struct Snapshot {
     threads: NonZeroUsize,
 }
 
-/// What the second look has found.
+/// The result of the comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changed {
     /// Pages that were compared.
     pub compared: u64,
-    /// Pages of them that were not as they had been copied.
+    /// Pages that had changed since they were copied.
     pub changed: u64,
-    /// Pages that only the second plan has.
+    /// Pages that only the second plan contains.
     pub new: u64,
 }
 
 impl Snapshot {
-    /// A copy of `memory`'s pages, with nothing in it yet. Its files have no names; `dir` is the
-    /// folder whose file system holds them.
+    /// An empty copy of `memory`. Its files are unlinked files in `dir`.
     ///
     /// # Errors
     ///
@@ -91,8 +90,8 @@ impl Snapshot {
         })
     }
 
-    /// Looks at the pages of `plan` again, and copies those that changed or that `before` does not
-    /// have. The memory must not change meanwhile.
+    /// Compares the pages of `plan` with the copy, and copies those that changed or that `before`
+    /// does not contain. The memory must not change meanwhile.
     ///
     /// # Errors
     ///
@@ -131,7 +130,7 @@ impl Snapshot {
         })
     }
 
-    /// The copy, as the memory that it was made of. Pages that no plan had read as zeros.
+    /// The copy as memory. Pages that were never copied are zeros.
     pub fn into_memory(self) -> Arc<dyn PhysMemory> {
         Arc::new(Copied {
             file: self.copy,
@@ -139,8 +138,8 @@ impl Snapshot {
         })
     }
 
-    /// Digests lie at eight bytes for each page. What was never written is zeros, and a digest that
-    /// nobody has made is never looked at.
+    /// Writes digests, eight bytes for each page. The file is sparse; a digest that was not written
+    /// is not used.
     fn write_digests(&self, at: u64, digests: &[u64]) -> io::Result<()> {
         let bytes: Vec<u8> = digests.iter().flat_map(|d| d.to_le_bytes()).collect();
         self.digests.write_all_at(&bytes, at / PAGE * 8)
@@ -154,7 +153,7 @@ impl Snapshot {
                 .digests
                 .read_at(&mut bytes[done..], at / PAGE * 8 + done as u64)
             {
-                // Behind the last digest.
+                // After the last digest.
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -168,7 +167,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Has `work` done on every run of pages of `plan`, by all threads.
+    /// Runs `work` on all ranges of pages of `plan`, on all threads.
     fn each(&self, plan: &Plan, progress: &dyn Progress, work: &Work<'_>) -> Result<(), QmpError> {
         let runs = Mutex::new(Runs { plan, bit: 0 });
         let failed: Mutex<Option<QmpError>> = Mutex::new(None);
@@ -188,7 +187,7 @@ impl Snapshot {
                     &mut digests[..(len / PAGE) as usize],
                 );
                 if let Err(error) = work(at, bytes, digests) {
-                    // The others stop at the end of the work.
+                    // Make the other threads stop.
                     runs.lock().unwrap_or_else(PoisonError::into_inner).bit = u64::MAX;
                     return lock(QmpError::io("copy the guest's memory")(error));
                 }
@@ -208,10 +207,10 @@ impl Snapshot {
     }
 }
 
-/// Does something with the pages at an address: room for their bytes, and for their digests.
+/// Processes the pages at an address, with buffers for their bytes and digests.
 type Work<'a> = dyn Fn(u64, &mut [u8], &mut [u64]) -> io::Result<()> + Sync + 'a;
 
-/// Runs of pages of a plan, none longer than a chunk.
+/// Ranges of pages of a plan, at most a chunk each.
 struct Runs<'a> {
     plan: &'a Plan,
     bit: u64,
@@ -231,7 +230,7 @@ impl Iterator for Runs<'_> {
     }
 }
 
-/// The copy.
+/// The copy as memory.
 struct Copied {
     file: File,
     ranges: Vec<Range<u64>>,
@@ -269,13 +268,13 @@ mod tests {
     use livecore_synth::Machine;
     use std::collections::BTreeSet;
 
-    /// Memory of which some pages are other than they were.
-    struct Restless {
+    /// Memory with some changed pages.
+    struct ChangingMemory {
         memory: Arc<dyn PhysMemory>,
         changed: Mutex<BTreeSet<u64>>,
     }
 
-    impl PhysMemory for Restless {
+    impl PhysMemory for ChangingMemory {
         fn ranges(&self) -> &[Range<u64>] {
             self.memory.ranges()
         }
@@ -294,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_between_the_looks_is_as_at_the_second_one() {
+    fn changed_pages_are_recopied() {
         let machine = "../testdata/machines/tiny.toml";
         let machine = std::fs::read_to_string(machine).unwrap();
         let machine = Machine::parse(&machine).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
-        let restless = Arc::new(Restless {
+        let restless = Arc::new(ChangingMemory {
             memory: machine.memory(),
             changed: Mutex::default(),
         });
@@ -312,7 +311,7 @@ mod tests {
         }
         .flat_map(|(at, len)| (at..at + len).step_by(PAGE as usize))
         .collect();
-        // The last pages are nobody's tables.
+        // The last pages are not page tables.
         let (known, new) = (&pages[..pages.len() - 2], &pages[pages.len() - 2..]);
         let chosen = [
             known[known.len() - 1],

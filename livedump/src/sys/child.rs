@@ -1,10 +1,9 @@
-//! A process that makes one system call and ends.
+//! A process that makes one system call and exits.
 //!
-//! MEM_KERNELDUMP cannot be interrupted: whoever issues it sits in the kernel until the dump is
-//! written. So a child issues it, and its parent can go away. The child is a copy of a process with
-//! threads, of which only the one that forked is there: it must not allocate, lock or panic. It
-//! has no descriptors but those it is told to keep, so that nobody waits for a pipe that it holds
-//! open, and no signal reaches it.
+//! MEM_KERNELDUMP cannot be interrupted: its caller blocks in the kernel until the dump is written.
+//! A child process makes the call, so that its parent can exit. The child is a copy of a process
+//! with threads, of which only the forking one exists: it must not allocate, lock or panic. It has
+//! only the descriptors it needs, so that it keeps no pipe open, and no signal reaches it.
 #![expect(unsafe_code, reason = "fork(2) and what follows it have no safe form")]
 
 use std::ffi::CStr;
@@ -17,24 +16,23 @@ use std::time::Duration;
 use super::mem_ioctl::{MemIoctl, Request};
 use super::memrange::MemLivedumpArg;
 
-/// A child that was started by [`kernel_dump`].
+/// A child started by [`kernel_dump`].
 #[derive(Debug)]
 pub struct Child {
     pid: libc::pid_t,
     line: UnixStream,
 }
 
-/// A name that a child removes after its work if its parent is gone by then.
+/// A name that the child removes after its work if the parent has exited.
 #[derive(Debug, Clone, Copy)]
-pub struct Orphan<'a> {
+pub struct RemoveIfOrphaned<'a> {
     /// The directory.
     pub directory: BorrowedFd<'a>,
     /// The name in it.
     pub name: &'a CStr,
 }
 
-/// Starts a child that issues MEM_KERNELDUMP on `mem` and does nothing else. `file` is the
-/// descriptor that `arg` names.
+/// Starts a child that issues MEM_KERNELDUMP on `mem`. `file` is the descriptor in `arg`.
 ///
 /// # Errors
 ///
@@ -44,7 +42,7 @@ pub fn kernel_dump(
     mem: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
     arg: &MemLivedumpArg,
-    orphan: Option<Orphan<'_>>,
+    orphan: Option<RemoveIfOrphaned<'_>>,
 ) -> io::Result<Child> {
     let (line, other_end) = UnixStream::pair()?;
     let line_fd = other_end.as_raw_fd();
@@ -52,7 +50,7 @@ pub fn kernel_dump(
     let mut kept = [line_fd, mem.as_raw_fd(), file.as_raw_fd(), directory];
     kept.sort_unstable();
 
-    // The child is born deaf, so that no handler of ours runs in it.
+    // Block signals before the fork, so that no handler runs in the child.
     let before = block_all()?;
     // SAFETY: the child calls only async-signal-safe functions (setsid, close, ioctl by the promise
     // of `MemIoctl`, write, read, unlinkat, _exit) and never returns from here.
@@ -93,7 +91,7 @@ pub fn kernel_dump(
     Ok(Child { pid, line })
 }
 
-/// Closes every descriptor from `first` to `last`. Allocates and locks nothing.
+/// Closes the descriptors from `first` to `last`. Does not allocate or lock.
 fn close_range(first: RawFd, last: RawFd) {
     let (Ok(from), Ok(to)) = (libc::c_uint::try_from(first), libc::c_uint::try_from(last)) else {
         return;
@@ -105,7 +103,7 @@ fn close_range(first: RawFd, last: RawFd) {
     if unsafe { libc::close_range(from, to, 0) } == 0 {
         return;
     }
-    // A system without the call: as many as a process usually may have.
+    // The system lacks the call: close as many as a process usually may open.
     for fd in first..=last.min(1 << 16) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
@@ -113,31 +111,29 @@ fn close_range(first: RawFd, last: RawFd) {
 }
 
 impl Child {
-    /// Waits until the child has done its work. `Ok(Err(..))` is the call's own error; an error
-    /// outside is that the child died.
+    /// Waits until the child has done its work. `Ok(Err(..))` is the error of the system call; the
+    /// outer error means that the child died.
     ///
     /// # Errors
     ///
     /// The system's error for the process. What the kernel answered is the inner result.
     pub fn wait(mut self) -> io::Result<io::Result<()>> {
         let mut number = [0; 4];
-        let told = self
+        let result = self
             .line
             .set_read_timeout(None)
             .and_then(|()| self.line.read_exact(&mut number));
-        // From here on the name is ours again. A child that died does not hear it.
+        // The parent owns the name again. A child that died does not read this.
         let _ = self.line.write_all(&[1]);
         let status = self.reap();
-        if let Err(error) = told {
+        if let Err(error) = result {
             return Err(match (error.kind(), status) {
                 (io::ErrorKind::UnexpectedEof, Ok(status)) if libc::WIFSIGNALED(status) => {
                     let signal = libc::WTERMSIG(status);
-                    io::Error::other(format!(
-                        "the process that was to dump has died of signal {signal}"
-                    ))
+                    io::Error::other(format!("the dumping process was killed by signal {signal}"))
                 }
                 (io::ErrorKind::UnexpectedEof, _) => {
-                    io::Error::other("the process that was to dump has died")
+                    io::Error::other("the dumping process exited unexpectedly")
                 }
                 _ => error,
             });
@@ -148,7 +144,7 @@ impl Child {
         })
     }
 
-    /// Waits until the process has ended, and returns its status.
+    /// Waits until the process has exited, and returns its status.
     fn reap(&self) -> io::Result<libc::c_int> {
         loop {
             let mut status = 0;
@@ -164,13 +160,13 @@ impl Child {
         }
     }
 
-    /// Whether the child has done its work, waiting at most `patience` for it.
+    /// Whether the child has done its work, after waiting at most `timeout`.
     ///
     /// # Errors
     ///
     /// The system's error for the process.
-    pub fn is_done(&self, patience: Duration) -> io::Result<bool> {
-        self.line.set_read_timeout(Some(patience))?;
+    pub fn is_done(&self, timeout: Duration) -> io::Result<bool> {
+        self.line.set_read_timeout(Some(timeout))?;
         let mut byte = MaybeUninit::<u8>::uninit();
         // SAFETY: `byte` is live and has one byte; MSG_PEEK leaves what is read where it is.
         let n = unsafe {
@@ -246,28 +242,28 @@ mod tests {
         }
     }
 
-    fn child(fake: &Fake, orphan: Option<Orphan<'_>>) -> Child {
+    fn child(fake: &Fake, orphan: Option<RemoveIfOrphaned<'_>>) -> Child {
         let (mem, file) = (fake.0.as_fd(), fake.0.as_fd());
         kernel_dump(fake, mem, file, &MemLivedumpArg::default(), orphan).unwrap()
     }
 
     #[test]
-    fn a_child_issues_the_request_and_reports_its_error() {
+    fn child_issues_the_request_and_returns_its_error() {
         let fake = Fake(tempfile::tempfile().unwrap(), 0);
         let running = child(&fake, None);
         while !running.is_done(Duration::from_millis(50)).unwrap() {}
         running.wait().unwrap().unwrap();
-        let mut there = [0; 14];
-        fake.0.read_exact_at(&mut there, 0).unwrap();
-        assert_eq!(&there, b"from the child");
+        let mut written = [0; 14];
+        fake.0.read_exact_at(&mut written, 0).unwrap();
+        assert_eq!(&written, b"from the child");
         let fake = Fake(tempfile::tempfile().unwrap(), libc::EBUSY);
         let error = child(&fake, None).wait().unwrap().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
     }
 
     #[test]
-    fn a_child_keeps_no_descriptor_however_large_its_number() {
-        // The child's copy of the writing end would keep the pipe open as long as the child lives.
+    fn child_closes_all_other_descriptors() {
+        // The child's copy of the write end would keep the pipe open.
         let (mut from, to) = io::pipe().unwrap();
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let wanted = 5000;
@@ -282,10 +278,10 @@ mod tests {
         let high =
             unsafe { libc::fcntl(to.as_raw_fd(), libc::F_DUPFD_CLOEXEC, wanted as libc::c_int) };
         if high == -1 {
-            // A limit that cannot be raised.
+            // The limit cannot be raised.
             return;
         }
-        let (listen, mut tell) = io::pipe().unwrap();
+        let (listen, mut release) = io::pipe().unwrap();
         let blocked = Blocked(listen);
         let file = tempfile::tempfile().unwrap();
         let arg = MemLivedumpArg::default();
@@ -293,13 +289,13 @@ mod tests {
         drop(to);
         // SAFETY: the descriptor was made above and nothing else uses it.
         unsafe { libc::close(high) };
-        // Nobody has the writing end any more, while the child still works.
+        // The write end is closed while the child still works.
         assert_eq!(from.read(&mut [0]).unwrap(), 0);
-        tell.write_all(b"x").unwrap();
+        release.write_all(b"x").unwrap();
         running.wait().unwrap().unwrap();
     }
 
-    /// A kernel that works until a byte comes.
+    /// A kernel that blocks until it gets a byte.
     struct Blocked(io::PipeReader);
 
     impl MemIoctl for Blocked {
@@ -309,35 +305,35 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_is_slow_is_waited_for_after_a_look() {
-        let (listen, mut tell) = io::pipe().unwrap();
+    fn slow_child_is_awaited_after_is_done() {
+        let (listen, mut release) = io::pipe().unwrap();
         let blocked = Blocked(listen);
         let file = tempfile::tempfile().unwrap();
         let arg = MemLivedumpArg::default();
         let running = kernel_dump(&blocked, blocked.0.as_fd(), file.as_fd(), &arg, None).unwrap();
         assert!(!running.is_done(Duration::from_millis(1)).unwrap());
         assert_eq!(running.line.read_timeout().unwrap(), None);
-        tell.write_all(b"x").unwrap();
+        release.write_all(b"x").unwrap();
         running.wait().unwrap().unwrap();
     }
 
     #[test]
-    fn a_child_that_dies_is_an_error_and_not_a_success() {
+    fn dead_child_is_an_error() {
         let fake = Fake(tempfile::tempfile().unwrap(), -1);
         let error = child(&fake, None).wait().unwrap_err();
-        assert!(error.to_string().contains("died"), "{error}");
+        assert!(error.to_string().contains("signal 9"), "{error}");
     }
 
     #[test]
-    fn a_child_whose_parent_is_gone_removes_the_name() {
+    fn orphaned_child_removes_the_name() {
         let dir = tempfile::tempdir().unwrap();
         let directory = File::open(dir.path()).unwrap();
         let fake = Fake(File::create_new(dir.path().join("spool")).unwrap(), 0);
-        let orphan = Orphan {
+        let orphan = RemoveIfOrphaned {
             directory: directory.as_fd(),
             name: c"spool",
         };
-        // A parent that is gone has closed its end of the pipe.
+        // A parent that exited has closed its end of the pipe.
         drop(child(&fake, Some(orphan)));
         for _ in 0..500 {
             if !dir.path().join("spool").exists() {
@@ -345,6 +341,6 @@ mod tests {
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        panic!("the name is still there");
+        panic!("the name still exists");
     }
 }

@@ -1,4 +1,4 @@
-//! File descriptors that are only numbers, as the kernel's interfaces have them.
+//! File descriptors given as numbers, as in the kernel's interfaces.
 #![expect(
     unsafe_code,
     reason = "a number that may name no descriptor has no safe form"
@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Another descriptor for what `fd` is open to; EBADF if it is not open.
+/// Duplicates `fd`; EBADF if it is not open.
 ///
 /// # Errors
 ///
@@ -19,6 +19,6 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     if new == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call made `new` just now, so it is open and nobody else's.
+    // SAFETY: the call has just created `new`, so it is open and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }

@@ -1,10 +1,10 @@
-//! Giving disk space back in the middle of a file.
+//! Frees disk space in the middle of a file.
 
 use std::fs::File;
 use std::io;
 
-/// Whether [`punch`] on this file really frees space. A file system without support may only
-/// write zeros (UFS does), which frees nothing and takes long.
+/// Whether [`punch`] frees space on this file. A file system without support may write zeros
+/// instead (UFS does), which frees nothing and is slow.
 #[cfg(target_os = "freebsd")]
 #[expect(unsafe_code, reason = "fpathconf(2) has no safe form")]
 pub fn is_real(file: &File) -> bool {
@@ -16,14 +16,14 @@ pub fn is_real(file: &File) -> bool {
     unsafe { libc::fpathconf(file.as_raw_fd(), PC_DEALLOC_PRESENT) == 1 }
 }
 
-/// Whether [`punch`] on this file really frees space.
+/// Whether [`punch`] frees space on this file.
 #[cfg(not(target_os = "freebsd"))]
 pub fn is_real(file: &File) -> bool {
     let _ = file;
     false
 }
 
-/// Frees the bytes `offset..offset + len` of a file; they read as zeros then.
+/// Frees the bytes `offset..offset + len` of a file, which then read as zeros.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
-//! How FreeBSD packs an ioctl request into a number.
+//! The encoding of FreeBSD's ioctl request numbers.
 //!
-//! FreeBSD `sys/sys/ioccom.h`: direction in the top three bits, the argument's size in 13 bits at
-//! 16, a group letter at 8, a number at 0. Directions are the user's: `IN` is copied in.
+//! FreeBSD `sys/sys/ioccom.h`: the direction in the top three bits, the argument's size in 13 bits
+//! from bit 16, a group letter from bit 8, a number from bit 0. `IN` is data that the kernel copies
+//! in.
 
 /// `IOC_OUT`: the kernel writes the argument.
 pub const IOC_OUT: u32 = 0x4000_0000;

@@ -1,4 +1,4 @@
-//! mem(4)'s four requests, issued: the narrow door behind which a kernel, or a record of one, sits.
+//! Issues mem(4)'s four requests to a kernel, or to a recording of one.
 #![cfg_attr(
     target_os = "freebsd",
     expect(unsafe_code, reason = "ioctl(2) has no safe form")
@@ -12,14 +12,14 @@ use super::memrange::{
     MemRangeDesc,
 };
 
-/// A request with its argument, in safe terms.
+/// A request with its argument.
 #[derive(Debug)]
 pub enum Request<'a> {
-    /// [`MEMRANGE_GET`]: as many descriptors as there is room for.
+    /// [`MEMRANGE_GET`]: fills as many descriptors as fit.
     RangesGet {
-        /// Room. With none, the kernel says how many there are.
-        room: &'a mut [MemRangeDesc],
-        /// Out: how many were filled, or there are.
+        /// The descriptors. If empty, the kernel returns their number.
+        descs: &'a mut [MemRangeDesc],
+        /// Out: the number of filled descriptors, or of all.
         count: &'a mut i32,
     },
     /// [`MEMRANGE_SET`]
@@ -47,10 +47,10 @@ impl Request<'_> {
     }
 }
 
-/// What carries requests to a kernel. Errors are the kernel's own, unread.
+/// Issues requests to a kernel. Errors are the kernel's own.
 ///
-/// [`Request::KernelDump`] is issued in a child that was forked for it ([`super::child`]): for it
-/// an implementation must not allocate, lock or panic.
+/// [`Request::KernelDump`] is issued in a forked child ([`super::child`]), where an implementation
+/// must not allocate, lock or panic.
 pub trait MemIoctl: Send + Sync {
     /// Issues `request` on the open device `mem`.
     ///
@@ -60,7 +60,7 @@ pub trait MemIoctl: Send + Sync {
     fn issue(&self, mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()>;
 }
 
-/// The kernel that this program runs on.
+/// The kernel of this system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kernel;
 
@@ -73,14 +73,14 @@ impl MemIoctl for Kernel {
         let number = libc::c_ulong::from(request.number());
         let fd = mem.as_raw_fd();
         let rc = match request {
-            Request::RangesGet { room, count } => {
+            Request::RangesGet { descs, count } => {
                 let mut op = MemRangeOp {
-                    mo_desc: room.as_mut_ptr(),
-                    mo_arg: [i32::try_from(room.len()).unwrap_or(i32::MAX), 0],
+                    mo_desc: descs.as_mut_ptr(),
+                    mo_arg: [i32::try_from(descs.len()).unwrap_or(i32::MAX), 0],
                 };
                 // SAFETY: `op` is a live `mem_range_op` that the kernel may write back (`_IOWR`);
-                // it fills at most `mo_arg[0]` descriptors, which is no more than `room` has, and
-                // every bit pattern is a descriptor.
+                // it fills at most `mo_arg[0]` descriptors, which is no more than `descs` has, and
+                // every bit pattern is a valid descriptor.
                 let rc = unsafe { libc::ioctl(fd, number, &raw mut op) };
                 *count = op.mo_arg[0];
                 rc
@@ -111,7 +111,7 @@ impl MemIoctl for Kernel {
     }
 }
 
-/// Elsewhere than on FreeBSD every request is [`io::ErrorKind::Unsupported`].
+/// On other systems than FreeBSD every request is [`io::ErrorKind::Unsupported`].
 #[cfg(not(target_os = "freebsd"))]
 impl MemIoctl for Kernel {
     fn issue(&self, _mem: BorrowedFd<'_>, _request: Request<'_>) -> io::Result<()> {

@@ -1,7 +1,7 @@
-//! The raw ABI of mem(4): requests and their arguments, as a kernel reads them.
+//! The ABI of mem(4): requests and their arguments.
 //!
-//! FreeBSD `sys/sys/memrange.h`. Native byte order; sizes and offsets are asserted here and
-//! compared with FreeBSD's own header where that is at hand.
+//! FreeBSD `sys/sys/memrange.h`. Native byte order. Sizes and offsets are asserted here, and
+//! compared with FreeBSD's own header if it is available.
 
 use std::ffi::c_int;
 use std::mem::offset_of;
@@ -21,15 +21,15 @@ pub const MEM_KERNELDUMP: u32 = iow::<MemLivedumpArg>(b'm', 53);
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemRangeDesc {
-    /// Physical base address, bytes.
+    /// Physical base address.
     pub mr_base: u64,
-    /// Length, bytes.
+    /// Length in bytes.
     pub mr_len: u64,
     /// `MDF_*`: [`Mdf`].
     pub mr_flags: c_int,
-    /// Who claimed it: text, NUL padded.
+    /// The owner: text, padded with NULs.
     pub mr_owner: [u8; 8],
-    /// The compiler's padding, named so that no byte is left unset.
+    /// Padding of the compiler, named so that every byte is initialized.
     pub pad: u32,
 }
 
@@ -37,10 +37,10 @@ pub struct MemRangeDesc {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct MemRangeOp {
-    /// The descriptors: `mo_arg[0]` of them to be filled, or the one to be set.
+    /// The descriptors: `mo_arg[0]` of them to fill, or the one to set.
     pub mo_desc: *mut MemRangeDesc,
-    /// GET: how many fit, and then how many there are. SET: [`MEMRANGE_SET_UPDATE`] or
-    /// [`MEMRANGE_SET_REMOVE`]. The second is not used.
+    /// GET: the number that fits, then the number of filled ones. SET: [`MEMRANGE_SET_UPDATE`] or
+    /// [`MEMRANGE_SET_REMOVE`]. The second element is not used.
     pub mo_arg: [c_int; 2],
 }
 
@@ -64,15 +64,15 @@ pub struct MemExtract {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemLivedumpArg {
-    /// Where the dump goes: open for writing, backed by a vnode.
+    /// The dump's file: open for writing, backed by a vnode.
     pub fd: c_int,
     /// Must be 0.
     pub flags: c_int,
     /// `KERNELDUMP_COMP_*`: 0 none, 1 gzip, 2 zstd.
     pub compression: u8,
-    /// Reserved, not looked at.
+    /// Reserved, ignored.
     pub pad1: [u8; 7],
-    /// Reserved, not looked at.
+    /// Reserved, ignored.
     pub pad2: [u64; 2],
 }
 
@@ -81,20 +81,20 @@ pub const MEMRANGE_SET_UPDATE: c_int = 0;
 /// `MEMRANGE_SET_REMOVE`
 pub const MEMRANGE_SET_REMOVE: c_int = 1;
 
-/// `ME_STATE_*`: what is known of an address.
+/// `ME_STATE_*`: the state of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum MeState {
-    /// No entry of the process's map covers the address.
+    /// The address is not in the process's map.
     Invalid = 0,
-    /// An entry covers it, but no page is mapped now.
+    /// The address is in the map, but no page is mapped now.
     Valid = 1,
     /// A page is mapped; physical address and domain are set.
     Mapped = 2,
 }
 
 impl MeState {
-    /// The state that a kernel returned, if it is one of the three.
+    /// The state for a raw value; `None` for other values.
     pub fn from_raw(raw: c_int) -> Option<Self> {
         match raw {
             0 => Some(Self::Invalid),
@@ -105,7 +105,7 @@ impl MeState {
     }
 }
 
-/// `MDF_*`: attributes and flags of a memory range.
+/// `MDF_*`: memory type and flags of a memory range.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Mdf(pub u32);
 
@@ -120,56 +120,56 @@ impl Mdf {
     pub const WRITEBACK: Self = Self(0x0000_0008);
     /// Cannot be written to.
     pub const WRITEPROTECT: Self = Self(0x0000_0010);
-    /// The hardware's attribute has no name here.
+    /// The hardware's memory type is not one of these.
     pub const UNKNOWN: Self = Self(0x0000_0020);
-    /// Every attribute bit.
+    /// All memory type bits.
     pub const ATTRMASK: Self = Self(0x00ff_ffff);
     /// The base cannot be changed.
     pub const FIXBASE: Self = Self(0x0100_0000);
     /// The length cannot be changed.
     pub const FIXLEN: Self = Self(0x0200_0000);
-    /// Set by the firmware, it is believed.
+    /// Set by the firmware, probably.
     pub const FIRMWARE: Self = Self(0x0400_0000);
-    /// In force.
+    /// Active.
     pub const ACTIVE: Self = Self(0x0800_0000);
-    /// Invalid, it is believed.
+    /// Invalid, probably.
     pub const BOGUS: Self = Self(0x1000_0000);
     /// Cannot be disabled.
     pub const FIXACTIVE: Self = Self(0x2000_0000);
-    /// Owned by another process; may not be altered. Nothing in FreeBSD sets it.
+    /// Owned by another process; may not be changed. FreeBSD never sets it.
     pub const BUSY: Self = Self(0x4000_0000);
-    /// Asks for a change that is refused otherwise.
+    /// Requests a change that is otherwise refused.
     pub const FORCE: Self = Self(0x8000_0000);
 
-    /// Whether every bit of `other` is set.
+    /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The bits that both have.
+    /// The common bits.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// The bits that `other` has not.
+    /// The bits that are not in `other`.
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// The attribute bits alone.
+    /// The memory type bits.
     #[must_use]
     pub fn attributes(self) -> Self {
         self.and(Self::ATTRMASK)
     }
 
-    /// As it stands in [`MemRangeDesc::mr_flags`]; [`Mdf::FORCE`] is the sign there.
+    /// The value for [`MemRangeDesc::mr_flags`], where [`Mdf::FORCE`] is the sign.
     pub fn to_raw(self) -> c_int {
         self.0.cast_signed()
     }
 
-    /// From [`MemRangeDesc::mr_flags`].
+    /// Converts [`MemRangeDesc::mr_flags`].
     pub fn from_raw(raw: c_int) -> Self {
         Self(raw.cast_unsigned())
     }

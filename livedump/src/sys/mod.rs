@@ -1,7 +1,8 @@
-//! The system: the only unsafe code of the workspace, and the only questions of which system it is.
+//! Operating system interfaces: the only unsafe code of the workspace, and the only conditional
+//! compilation by system.
 //!
-//! [`memrange`] is the ABI, [`mem_ioctl`] the door to the kernel that speaks it. What is above
-//! compiles and is tested everywhere.
+//! [`memrange`] is the ABI, [`mem_ioctl`] issues the requests. Code above this module compiles and
+//! is tested on every system.
 
 pub mod child;
 pub mod descriptor;

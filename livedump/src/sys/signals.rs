@@ -1,4 +1,4 @@
-//! Signals, by a thread that waits for them.
+//! Signal handling by a waiting thread.
 #![expect(
     unsafe_code,
     reason = "sigaction(2) is the only way to ask whether a signal is ignored"
@@ -14,57 +14,57 @@ use signal_hook::consts::{
 };
 use signal_hook::iterator::Signals;
 
-/// The signals that ask a program how far it is: SIGUSR1, and SIGINFO (Ctrl-T) where there is one.
+/// The signals that request a progress line: SIGUSR1, and SIGINFO (Ctrl-T) where it exists.
 pub const STATUS: &[i32] = &[
     SIGUSR1,
     #[cfg(any(target_os = "freebsd", target_os = "macos"))]
     signal_hook::consts::SIGINFO,
 ];
 
-/// The signals that end a process and that it can still clean up after.
+/// The signals that end a process after cleanup.
 const ENDING: [i32; 9] = [
     SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGXCPU, SIGABRT,
 ];
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 
-/// Whether SIGINT is somebody else's for the time being.
-static INTERRUPTS_PASS: AtomicBool = AtomicBool::new(false);
+/// Whether SIGINT is ignored, for a program in the foreground.
+static IGNORE_INTERRUPTS: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGINT is passed over, or no longer: for as long as a program runs in the foreground
-/// that knows what to do with it, such as a debugger.
-pub fn pass_over_interrupts(pass: bool) {
-    INTERRUPTS_PASS.store(pass, Ordering::Relaxed);
+/// Starts or stops ignoring SIGINT, for the time that a program such as a debugger runs in the
+/// foreground and handles it.
+pub fn ignore_interrupts(ignore: bool) {
+    IGNORE_INTERRUPTS.store(ignore, Ordering::Relaxed);
 }
 
-/// What is said on standard error when a signal ends the process.
+/// The message on standard error when a signal ends the process.
 static NOTE: Mutex<Option<&'static str>> = Mutex::new(None);
 
-/// From now on a signal that ends the process says `note` first.
+/// Sets a message that is printed when a signal ends the process.
 pub fn note_on_exit(note: Option<&'static str>) {
     *NOTE.lock().unwrap_or_else(PoisonError::into_inner) = note;
 }
 
-/// Whether a line without an end is on standard error's terminal.
+/// Whether the terminal on standard error has an incomplete line.
 static LINE: AtomicBool = AtomicBool::new(false);
 
-/// From now on a signal that ends the process clears the terminal's last line first, and says which
-/// signal it was.
+/// Sets whether a signal that ends the process first clears the terminal's last line and prints the
+/// signal's name.
 pub fn clear_line_on_exit(clear: bool) {
     LINE.store(clear, Ordering::Relaxed);
 }
 
-/// Runs `before_exit` on a thread of its own when a signal comes that would end the process (SIGINT,
-/// SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGXCPU, SIGABRT), then ends the process
-/// with 128 + the signal's number, without destructors and exit handlers.
+/// Runs `before_exit` on its own thread when a signal would end the process (SIGINT, SIGTERM,
+/// SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGVTALRM, SIGXCPU, SIGABRT), then exits with 128 + the
+/// signal's number, without destructors and exit handlers.
 ///
-/// Only the first call counts. Signals that are ignored when it is made stay ignored, and SIGXFSZ
-/// becomes harmless: a write beyond the limit fails with EFBIG instead.
+/// Only the first call has an effect. Ignored signals stay ignored. SIGXFSZ becomes harmless: a
+/// write beyond the limit fails with EFBIG.
 ///
 /// # Errors
 ///
-/// The system's error if there can be no thread or no handler. Every signal has its default action
-/// then.
+/// The system's error if the thread or a handler cannot be installed. All signals have their
+/// default action then.
 pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
     if WATCHING.swap(true, Ordering::Relaxed) {
         return Ok(());
@@ -76,18 +76,18 @@ pub fn on_termination(before_exit: fn(i32)) -> io::Result<()> {
     watch(before_exit, spawn).inspect_err(|_| WATCHING.store(false, Ordering::Relaxed))
 }
 
-/// What the thread does.
+/// The body of the thread.
 type Watch = Box<dyn FnOnce() + Send>;
 
-/// Has `spawn` start the thread, and then installs the handlers: a handler without the thread would
-/// have the process ignore its signals.
+/// Starts the thread with `spawn` and then installs the handlers. In the other order, a failure to
+/// start the thread would leave signals ignored.
 fn watch(before_exit: fn(i32), spawn: impl FnOnce(Watch) -> io::Result<()>) -> io::Result<()> {
     let (installed, waiting) = mpsc::channel::<Signals>();
     spawn(Box::new(move || {
         let Ok(mut signals) = waiting.recv() else {
             return;
         };
-        let mine = |signal: &i32| *signal != SIGINT || !INTERRUPTS_PASS.load(Ordering::Relaxed);
+        let mine = |signal: &i32| *signal != SIGINT || !IGNORE_INTERRUPTS.load(Ordering::Relaxed);
         if let Some(signal) = signals.forever().find(mine) {
             before_exit(signal);
             if LINE.load(Ordering::Relaxed) {
@@ -101,19 +101,19 @@ fn watch(before_exit: fn(i32), spawn: impl FnOnce(Watch) -> io::Result<()>) -> i
             signal_hook::low_level::exit(128 + signal);
         }
     }))?;
-    // A handler that does nothing of interest: its presence is what keeps the process alive.
+    // The handler does nothing, but replaces the default action.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let wanted = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
     installed
         .send(Signals::new(wanted)?)
-        .map_err(|_| io::Error::other("the thread that waits for signals is gone"))
+        .map_err(|_| io::Error::other("the signal thread has exited"))
 }
 
 fn is_ignored(signal: i32) -> bool {
     action(signal) == Some(libc::SIG_IGN)
 }
 
-/// What the process does with `signal`.
+/// The current action for `signal`.
 fn action(signal: i32) -> Option<libc::sighandler_t> {
     // SAFETY: sigaction(2) has no invariants that all zeros break: it is integers, a set of bits
     // and a handler whose zero is SIG_DFL.
@@ -129,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_its_thread_a_signal_has_its_default_action() {
-        // No test of this program installs handlers: those that do run in a process of their own.
+    fn signals_keep_the_default_action_without_the_thread() {
+        // Other tests install handlers only in separate processes.
         let before = ENDING.map(action);
         let error = watch(|_| {}, |_| Err(io::Error::from_raw_os_error(libc::EAGAIN))).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));

@@ -1,8 +1,8 @@
-//! sysctl(3): what a running FreeBSD says of itself.
+//! sysctl(3) values of a running FreeBSD.
 
 use std::io;
 
-/// The string of a sysctl: `kern.bootfile`.
+/// The value of a string sysctl: `kern.bootfile`.
 ///
 /// # Errors
 ///
@@ -15,12 +15,12 @@ pub fn string(name: &str) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("sysctl {name} is not text"),
+            format!("sysctl {name} is not a string"),
         )
     })
 }
 
-/// The number of a sysctl of 4 or 8 bytes: `vm.stats.vm.v_wire_count`.
+/// The value of an integer sysctl of 4 or 8 bytes: `vm.stats.vm.v_wire_count`.
 ///
 /// # Errors
 ///
@@ -32,7 +32,10 @@ pub fn number(name: &str) -> io::Result<u64> {
         eight => eight.try_into().map(u64::from_ne_bytes).map_err(|_| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("sysctl {name} has {} bytes", eight.len()),
+                format!(
+                    "sysctl {name}: found {} bytes, expected 4 or 8",
+                    eight.len()
+                ),
             )
         }),
     }
@@ -58,7 +61,7 @@ mod freebsd {
     use std::ffi::CString;
     use std::io;
 
-    /// The longest value that is asked for.
+    /// The longest value that is read.
     const LIMIT: usize = 4096;
 
     pub(super) fn raw(name: &str) -> io::Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Why no dump could be taken.
+//! The error of taking a dump.
 
 use livecore_kernel::KernelError;
 use livecore_kernel::locate::LocateError;
@@ -8,71 +8,71 @@ use crate::mem4::MemError;
 use crate::publish::{PublishError, WriteError};
 use crate::qmp::QmpError;
 
-/// Why no dump could be taken.
+/// Why a dump could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
-    /// The kernel could not be found, or not be read.
+    /// The kernel was not found or could not be read.
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// No such dump is written of this kernel.
+    /// No such dump can be written for this kernel.
     #[error("not supported: {what}")]
     Unsupported {
-        /// What is not.
+        /// What is not supported.
         what: String,
     },
-    /// A processor was asked for that the image has no registers of.
-    #[error("the image has no CPU {number}; it has {has}")]
+    /// The image has no registers of the requested CPU.
+    #[error("no CPU {number} in the image: found {has}")]
     NoCpu {
-        /// Its number.
+        /// The number of the CPU.
         number: u32,
-        /// The numbers that there are.
+        /// The CPUs in the image.
         has: String,
     },
-    /// The kernel's variables contradict each other or the memory: no dump can be made of them.
+    /// The kernel's variables contradict each other or the memory.
     #[error("{what}: found {found}, expected {expected}")]
     Contradiction {
-        /// Which variable.
+        /// The variable.
         what: &'static str,
         /// Its value.
         found: String,
-        /// What would make sense.
+        /// A consistent value.
         expected: String,
     },
     /// A page table cannot be read.
     #[error("{what}: {source}")]
     Memory {
-        /// What was being read.
+        /// What was read.
         what: String,
-        /// Why it could not be.
+        /// The error.
         #[source]
         source: ReadError,
     },
-    /// mem(4) said no.
+    /// An error of mem(4).
     #[error(transparent)]
     Mem(#[from] MemError),
-    /// The dump could not be laid out or written.
+    /// The dump could not be planned or written.
     #[error(transparent)]
     Minidump(#[from] livecore_minidump::Error),
-    /// A processor was asked for whose machine runs: its registers are of no one moment.
-    #[error("the registers of a guest that runs are of no one moment")]
+    /// `--cpu` was given for a running guest, whose registers change.
+    #[error("registers of a running guest are not a consistent snapshot")]
     RunningCpu,
     /// QEMU has not started the guest, and its memory has no kernel.
     #[error("the guest has not started (QEMU status prelaunch): its memory contains no kernel")]
     NotStarted,
-    /// The guest runs, and nobody but its QEMU has its memory.
-    #[error("the guest shares no memory that could be read while it runs: {why}")]
+    /// The guest runs and does not share its memory.
+    #[error("cannot read the memory of the running guest: {why}")]
     MustPause {
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// QEMU did not do its part.
+    /// An error of QEMU.
     #[error(transparent)]
     Qmp(QmpError),
-    /// The dump could not be placed.
+    /// The dump could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
+    /// The caller's [`livecore_compress::Progress::cancelled`] returned `true`.
     #[error("cancelled")]
     Cancelled,
 }

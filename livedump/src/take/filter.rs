@@ -1,8 +1,8 @@
-//! Which of the marked pages a kernel would dump (`vm_phys_is_dumpable`, and `PHYS_IN_DMAP` before
-//! it).
+//! Removes marked pages that a kernel would not dump (`vm_phys_is_dumpable`, and `PHYS_IN_DMAP`
+//! before it).
 //!
-//! A page with a `struct vm_page` is dumped unless that says PG_NODUMP; others are dumped because
-//! they are in `dump_avail`.
+//! A page with a `struct vm_page` is dumped unless PG_NODUMP is set; any other page is dumped if it
+//! is in `dump_avail`.
 
 use std::ops::Range;
 
@@ -13,28 +13,29 @@ use livecore_minidump::{DumpAvail, KernelMemory, PhysAddr, VirtAddr};
 use super::marks::Marks;
 use super::state::vm_pages::VmPages;
 
-/// Answers whether a page may be dumped.
+/// Decides whether a page may be dumped.
 pub(super) struct Filter<'a> {
     view: &'a MachineView,
     phys_in_dmap: Range<u64>,
-    /// `None`: every page of the direct map is dumpable.
+    /// `None`: all pages of the direct map are dumpable.
     pages: Option<&'a VmPages>,
-    /// The page of `vm_page_array` read last: its number, and its bytes if it could be read.
+    /// The last page of `vm_page_array` that was read: its number, and its bytes if it could be
+    /// read.
     cached: Option<(u64, Option<Box<[u8]>>)>,
-    /// Pages whose `struct vm_page` could not be read; they count as dumpable.
+    /// Pages with an unreadable `struct vm_page`; they count as dumpable.
     unread: u64,
 }
 
-/// What a filter has met.
+/// The counts of a filter.
 pub(super) struct Filtered {
-    /// Pages that are left out because they are outside of the memory.
+    /// Pages that are dropped because they are outside of the memory.
     pub(super) outside: u64,
-    /// Pages that have no readable `struct vm_page` and count as dumpable.
+    /// Pages with an unreadable `struct vm_page`, which count as dumpable.
     pub(super) unread: u64,
 }
 
 impl<'a> Filter<'a> {
-    /// By the direct map, and by `struct vm_page` if there is `pages`.
+    /// A filter by the direct map, and by `struct vm_page` if there is `pages`.
     pub(super) fn new(machine: &'a Machine, pages: Option<&'a VmPages>) -> Self {
         Self {
             view: &machine.view,
@@ -65,7 +66,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Takes away what is beyond the direct map, not dumpable, or outside of memory.
+    /// Removes pages that are beyond the direct map, not dumpable, or outside of memory.
     pub(super) fn keep(mut self, marks: &mut Marks, avail: &DumpAvail) -> Filtered {
         marks.keep_within(std::slice::from_ref(&self.phys_in_dmap));
         if let Some(pages) = self.pages {
@@ -85,7 +86,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// The byte at virtual address `at`, in `vm_page_array`.
+    /// The byte at virtual address `at` in `vm_page_array`.
     fn byte(&mut self, at: u64) -> Option<u8> {
         let page_size = self.view.page_size();
         let number = at / page_size;

@@ -1,14 +1,15 @@
-//! A guest of QEMU's as a machine to dump: which way its memory is had, and of what moment it is.
+//! A QEMU guest as the source of a dump: how its memory is read, and whether the guest is paused.
 //!
-//! | memory | the guest | asked for | what is done |
+//! | memory | guest | requested | method |
 //! |---|---|---|---|
-//! | shared | runs | nothing | read while it runs; changes are counted |
-//! | shared | runs | [`Pausing::Compare`] | copied while it runs, compared while it is paused |
-//! | shared | runs | [`Pausing::Read`] | paused, planned and read; goes on when the last page was read |
-//! | shared | is paused | | read as it is |
-//! | its own | runs | nothing | refused |
-//! | its own | runs | either | QEMU stops it, writes all of it, lets it go on |
-//! | its own | is paused | | QEMU writes all of it |
+//! | shared | running | nothing | read while it runs; changes are counted |
+//! | shared | running | [`Pausing::Compare`] | copied while it runs, compared while it is paused |
+//! | shared | running | [`Pausing::Read`] | paused, planned and read; resumed after the last page
+//! was read |
+//! | shared | paused | | read |
+//! | private | running | nothing | refused |
+//! | private | running | either | QEMU pauses it, writes all memory, resumes it |
+//! | private | paused | | QEMU writes all memory |
 
 use std::path::Path;
 use std::process::Command;
@@ -28,24 +29,24 @@ use crate::image::{self, CpuState};
 use crate::qmp::{Changed, Guest, Paused, QmpError, SharedRam, Snapshot};
 use livecore_minidump::PhysMemory;
 
-/// How a guest that runs and shares its memory is held for its dump.
+/// How a running guest that shares its memory is paused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pausing {
-    /// Its pages are copied while it runs, to a spool, and compared while it is paused: the
+    /// Copy the pages to a temporary file while it runs, and compare them while it is paused: the
     /// shortest pause.
     #[default]
     Compare,
-    /// It is paused while the dump is read and written: no spool, and a pause as long as that.
+    /// Pause it while the dump is read and written: no temporary file, and a long pause.
     Read,
 }
 
-/// A guest that is to be dumped.
+/// The guest to dump.
 pub struct GuestSource {
     /// The guest.
     pub guest: Guest,
-    /// Whether and how it may be paused.
+    /// How it may be paused, if at all.
     pub pausing: Option<Pausing>,
-    /// How the process is started that lets a paused guest go on when this one is gone
+    /// The command of the process that resumes a paused guest if this one is killed
     /// ([`crate::qmp::keep_watch`]).
     pub guard: Command,
 }
@@ -53,20 +54,20 @@ pub struct GuestSource {
 /// A planned dump of a guest.
 pub(super) struct Prepared<'a> {
     pub(super) taken: Taken,
-    /// Memory goes on changing while it is written.
-    pub(super) moves: bool,
-    /// The guest is paused until this is ended.
-    pub(super) held: Option<Held<'a>>,
+    /// Whether memory changes while it is written.
+    pub(super) changing: bool,
+    /// The guest, if it is paused until the dump is read.
+    pub(super) pause: Option<OpenPause<'a>>,
 }
 
 /// A guest that is paused while its dump is read.
-pub(super) struct Held<'a> {
+pub(super) struct OpenPause<'a> {
     paused: Paused<'a>,
     start: u64,
 }
 
-impl Held<'_> {
-    /// Lets the guest go on.
+impl OpenPause<'_> {
+    /// Resumes the guest.
     pub(super) fn end(self) -> Result<Pause, QmpError> {
         let length = self.paused.end()?;
         Ok(pause(PauseHow::Read, self.start, length))
@@ -91,7 +92,7 @@ fn pause(how: PauseHow, start: u64, length: Option<Duration>) -> Pause {
     }
 }
 
-/// Plans the dump. Unless it is `held`, the guest runs again when this returns, if it ran.
+/// Plans the dump. Unless the pause is open, a guest that ran before runs again when this returns.
 pub(super) fn prepare<'a>(
     guest: &'a mut Guest,
     pausing: Option<Pausing>,
@@ -131,7 +132,7 @@ fn prepare_for<'a>(
     match (guest.shared_ram()?, pausing) {
         (Ok(ram), Some(Pausing::Compare)) if running => {
             let taken = job.compared(guest, guard, ram, observer)?;
-            Ok(still(taken))
+            Ok(complete(taken))
         }
         (Ok(ram), Some(Pausing::Read)) if running => {
             let start = now();
@@ -140,38 +141,39 @@ fn prepare_for<'a>(
             let taken = job.planned(ram, &cpus)?;
             Ok(Prepared {
                 taken,
-                moves: false,
-                held: Some(Held { paused, start }),
+                changing: false,
+                pause: Some(OpenPause { paused, start }),
             })
         }
         (Ok(ram), _) if running => {
             if options.cpu.is_some() {
                 return Err(TakeError::RunningCpu);
             }
-            observer.say("the guest runs on while it is dumped; --pause gives one moment");
+            observer
+                .say("the guest runs while it is dumped; use --pause for a consistent snapshot");
             Ok(Prepared {
                 taken: job.planned(ram, &[])?,
-                moves: true,
-                held: None,
+                changing: true,
+                pause: None,
             })
         }
-        // Somebody has paused it, and it stays so.
+        // It was paused before, and stays paused.
         (Ok(ram), _) => {
             let cpus = guest.registers()?;
             let mut taken = job.planned(ram, &cpus)?;
             taken.paused(pause(PauseHow::Found, now(), None));
-            Ok(still(taken))
+            Ok(complete(taken))
         }
         (Err(why), None) if running => Err(TakeError::MustPause { why }),
-        (Err(_), _) => Ok(still(job.written_by_qemu(guest, running, observer)?)),
+        (Err(_), _) => Ok(complete(job.written_by_qemu(guest, running, observer)?)),
     }
 }
 
-fn still<'a>(taken: Taken) -> Prepared<'a> {
+fn complete<'a>(taken: Taken) -> Prepared<'a> {
     Prepared {
         taken,
-        moves: false,
-        held: None,
+        changing: false,
+        pause: None,
     }
 }
 
@@ -195,7 +197,7 @@ impl Job<'_> {
         Ok(taken)
     }
 
-    /// Copies while the guest runs, looks again while it is paused.
+    /// Copies while the guest runs, compares while it is paused.
     fn compared(
         &self,
         guest: &mut Guest,
@@ -214,7 +216,7 @@ impl Job<'_> {
         let progress = observer.begin(Stage::Compare, Some(len));
         let start = now();
         let mut paused = guest.pause(guard)?;
-        // The guest goes on wherever this ends: what is paused goes on when it is dropped.
+        // On an error, dropping `paused` resumes the guest.
         let cpus = paused.guest().registers()?;
         let machine = before.machine.clone();
         let mut taken = plan_machine(machine, self.elf, self.plan_options())?;
@@ -233,8 +235,8 @@ impl Job<'_> {
             ..pause(PauseHow::Compared, start, length)
         };
         observer.say(&format!(
-            "the guest was paused for {:.3} s; {changed} of {compared} pages had changed since they \
-             were copied, {new} were new",
+            "the guest was paused for {:.3} s; {changed} of {compared} pages had changed since they were \
+             copied, {new} were new",
             pause.seconds()
         ));
         taken.paused(pause);
@@ -242,7 +244,7 @@ impl Job<'_> {
         Ok(taken)
     }
 
-    /// Has QEMU write all memory to a file that has no name.
+    /// Makes QEMU write all memory to an unlinked file.
     fn written_by_qemu(
         &self,
         guest: &mut Guest,
@@ -258,7 +260,7 @@ impl Job<'_> {
         if running {
             let seconds = took.as_secs_f64();
             observer.say(&format!(
-                "QEMU stopped the guest for {seconds:.3} s while it wrote its memory"
+                "QEMU paused the guest for {seconds:.3} s to write its memory"
             ));
         }
         let options = image::Options {

@@ -1,10 +1,8 @@
-//! A dump that the running kernel writes itself: MEM_KERNELDUMP, from asking to a payload that can
-//! be stored like any other.
+//! A dump by the running kernel (MEM_KERNELDUMP), as a payload that can be stored like any other.
 //!
-//! The kernel writes into a file without a name, so that nothing can be left behind; a child that
-//! does nothing else sits in the request, which cannot be interrupted. While the kernel writes, the
-//! file's vnode is locked: nobody looks at the file, by name or otherwise. How far it is can only be
-//! guessed, from the room that the file system has less.
+//! The kernel writes to an unlinked file, so that nothing is left behind. A child process issues
+//! the request, which cannot be interrupted. The file's vnode is locked while the kernel writes, so
+//! the file is not accessed; its size is estimated from the free space of the file system.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -24,48 +22,47 @@ use crate::mem4::freebsd::dump_error;
 use crate::mem4::{DumpRequest, FreeBsd, MemError};
 use crate::publish::temporary::Temporary;
 use crate::publish::{Directory, Pending, free};
-use crate::sys::child::{self, Child, Orphan};
+use crate::sys::child::{self, Child, RemoveIfOrphaned};
 use crate::sys::mem_ioctl::MemIoctl;
 use crate::sys::{hole, signals, sysctl};
 
-/// How often somebody hears how far the kernel is.
+/// The interval of progress reports.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Said by a program that ends while the kernel writes into a file without a name.
-const LEFT_ALONE: &str =
-    "the kernel finishes its dump by itself; nothing is published, its space is freed then";
+/// The message of a program that exits while the kernel writes.
+const EXIT_NOTE: &str = "the kernel completes its dump in the background; nothing is published, and the space is freed then";
 
-/// The running kernel, which writes its dump itself.
+/// The running kernel, which writes its own dump.
 pub struct LiveKernel {
     mem: File,
     kernel: Box<dyn MemIoctl>,
 }
 
-/// A dump that the kernel has written.
+/// A dump by the kernel.
 pub struct Live {
     payload: Arc<Spool>,
     header: KernelDumpHeader,
-    /// Pages in it.
+    /// The number of pages.
     pub pages: u64,
-    /// What a person should hear.
+    /// Messages for the user.
     pub notes: Vec<String>,
 }
 
 impl Live {
-    /// The dump's bytes. Read once, in order or nearly: where the file system can, what has been
-    /// read is given back to the disk.
+    /// The dump's bytes, to be read once and nearly in order. If the file system supports it, space
+    /// that was read is freed.
     pub fn payload(&self) -> &dyn ReadAt {
         &*self.payload
     }
 
-    /// The header that the kernel wrote.
+    /// The header by the kernel.
     pub fn header(&self) -> &KernelDumpHeader {
         &self.header
     }
 }
 
 impl LiveKernel {
-    /// The kernel behind these devices.
+    /// The kernel of these devices.
     pub fn new<K: MemIoctl + 'static>(device: FreeBsd<K>) -> Self {
         let (mem, kernel) = device.into_parts();
         Self {
@@ -74,15 +71,14 @@ impl LiveKernel {
         }
     }
 
-    /// Has the kernel write an uncompressed dump into the directory `spool`. `kept` bytes behind the
-    /// furthest that was read are never given back early: all that the encoder's workers may still
-    /// have to read. `waiting` hears from time to time how many bytes the file system has less than at
-    /// the beginning.
+    /// Makes the kernel write an uncompressed dump to the directory `spool`. The `kept` bytes
+    /// before the furthest read are not freed, since the encoder's workers may still read them.
+    /// `waiting` gets the bytes by which the file system's free space has shrunk. the beginning.
     ///
     /// # Errors
-    ///
-    /// [`TakeError::Mem`] for the kernel's own errors, [`TakeError::Minidump`] if what it wrote is no
-    /// dump, [`TakeError::Publish`] if `spool` cannot take it.
+    /// [`TakeError::Mem`] for the kernel's errors, [`TakeError::Minidump`] if its output is not a
+    /// dump, [`TakeError::Publish`] if `spool` has not enough space. dump, [`TakeError::Publish`]
+    /// if `spool` cannot take it.
     pub fn dump(
         &self,
         spool: impl AsRef<Path>,
@@ -100,7 +96,7 @@ impl LiveKernel {
             compression: 0,
         };
         let child = self.start(temporary.file(), &request, None)?;
-        signals::note_on_exit(Some(LEFT_ALONE));
+        signals::note_on_exit(Some(EXIT_NOTE));
         let result = wait(child, &directory, &request, waiting);
         signals::note_on_exit(None);
         result?;
@@ -113,7 +109,7 @@ impl LiveKernel {
             return Err(bad(
                 len,
                 format!("dumplength {:#x}", header.dumplength),
-                format!("{len:#x}, what the dump's own sections come to"),
+                format!("{len:#x}, the total size of the sections"),
             ));
         }
         Ok(Live {
@@ -133,14 +129,14 @@ impl LiveKernel {
         })
     }
 
-    /// Has the kernel compress and write straight into `pending`, which becomes a saved or a raw file
-    /// that way. Returns the header that the kernel wrote.
+    /// Makes the kernel compress and write to `pending`, a saved or raw file. Returns the header by
+    /// the kernel.
     ///
-    /// If this process ends meanwhile, the child removes the file when the kernel is done with it.
+    /// If this process exits meanwhile, the child removes the file when the kernel is done.
     ///
     /// # Errors
     ///
-    /// As those of [`LiveKernel::dump`]; [`Error::Options`] for a sealed dump and for a stream.
+    /// See [`LiveKernel::dump`]; [`Error::Options`] for a sealed dump and for a stream.
     pub fn dump_compressed(
         &self,
         pending: &mut Pending,
@@ -150,12 +146,14 @@ impl LiveKernel {
     ) -> Result<KernelDumpHeader, TakeError> {
         if container == Container::Sealed {
             return Err(Error::Options(
-                "a kernel writes one stream, without frames to seal: choose saved or raw".into(),
+                "a kernel writes one stream without frames; use --container saved or raw".into(),
             )
             .into());
         }
         let Some(temporary) = pending.temporary() else {
-            return Err(Error::Options("a kernel dumps to a file only".into()).into());
+            return Err(
+                Error::Options("a kernel can only dump to a file; use -o FILE".into()).into(),
+            );
         };
         let request = DumpRequest {
             fd: temporary.file().as_raw_fd(),
@@ -163,19 +161,19 @@ impl LiveKernel {
             compression: KernelDumpHeader::compression_of(codec),
         };
         {
-            // The name is the child's until the kernel is done: removing it would wait for that.
+            // The child owns the name until the kernel is done, since removing it would block.
             let lent = temporary.lend();
             let name = lent.as_ref().map(|lent| CString::new(lent.name));
             let name = name
                 .transpose()
                 .map_err(|e| Error::Options(e.to_string()))?;
             let orphan = lent.as_ref().zip(name.as_deref());
-            let orphan = orphan.map(|(lent, name)| Orphan {
+            let orphan = orphan.map(|(lent, name)| RemoveIfOrphaned {
                 directory: lent.directory.fd.as_fd(),
                 name,
             });
             let child = self.start(temporary.file(), &request, orphan)?;
-            signals::note_on_exit(Some(LEFT_ALONE));
+            signals::note_on_exit(Some(EXIT_NOTE));
             let result = wait(child, temporary.directory(), &request, waiting);
             signals::note_on_exit(None);
             result?;
@@ -188,7 +186,7 @@ impl LiveKernel {
             return Err(bad(
                 at,
                 format!("dumplength {:#x}", header.dumplength),
-                format!("a length whose last block ends at {at:#x}"),
+                format!("a length that ends in the last block before {at:#x}"),
             ));
         }
         pending.set_len(match container {
@@ -202,7 +200,7 @@ impl LiveKernel {
         &self,
         file: &File,
         request: &DumpRequest,
-        orphan: Option<Orphan<'_>>,
+        orphan: Option<RemoveIfOrphaned<'_>>,
     ) -> Result<Child, TakeError> {
         child::kernel_dump(
             &*self.kernel,
@@ -213,7 +211,7 @@ impl LiveKernel {
         )
         .map_err(|source| {
             MemError::Io {
-                doing: "start the process that dumps",
+                doing: "start the dumping process",
                 source,
             }
             .into()
@@ -253,14 +251,18 @@ fn wait(
         .map_err(|error| dump_error(error, request).into())
 }
 
-/// The header at its place, checked: a kernel dump's, of today's version, compressed as asked.
+/// Reads the header at `at` and checks it: magic, version, parity, no key, compression.
 fn header_at(file: &File, at: u64, codec: Codec) -> Result<KernelDumpHeader, TakeError> {
     let mut block = [0; SIZE];
     file.read_exact_at(&mut block, at)
         .map_err(|e| Error::io("read the live dump's header", e))?;
     let header = KernelDumpHeader::parse(&block, at)?;
     let Some(header) = header.filter(|header| header.magic == Magic::Kernel) else {
-        return Err(bad(at, "no magic".into(), "FreeBSD Kernel Dump".into()));
+        return Err(bad(
+            at,
+            "another magic".into(),
+            "FreeBSD Kernel Dump".into(),
+        ));
     };
     if header.version != KERNELDUMPVERSION || !header.parity_ok || header.dumpkeysize != 0 {
         return Err(bad(
@@ -271,7 +273,7 @@ fn header_at(file: &File, at: u64, codec: Codec) -> Result<KernelDumpHeader, Tak
                 if header.parity_ok { "good" } else { "bad" },
                 header.dumpkeysize
             ),
-            format!("version {KERNELDUMPVERSION}, parity good, no key"),
+            format!("version {KERNELDUMPVERSION}, correct parity, no key"),
         ));
     }
     if header.codec() != Some(codec) {
@@ -288,12 +290,12 @@ fn bad(at: u64, found: String, expected: String) -> TakeError {
     Error::broken("kernel's live dump, header", at, found, expected).into()
 }
 
-/// Bytes at the start that are never given back: whoever stores a payload looks at its header again.
+/// Bytes at the start that are never freed, since storing a payload reads its header again.
 const HEAD: u64 = 1 << 20;
-/// What is given back at once.
+/// The space that is freed at once.
 const PIECE: u64 = 16 << 20;
 
-/// The kernel's file, which shrinks as it is read.
+/// The kernel's file, which is freed as it is read.
 struct Spool {
     file: Arc<File>,
     len: u64,
@@ -303,9 +305,9 @@ struct Spool {
 }
 
 struct Freed {
-    /// The furthest that was read.
+    /// The furthest read position.
     reached: u64,
-    /// What is below (and not in the head) is given back.
+    /// The end of the freed space.
     up_to: u64,
 }
 
@@ -323,7 +325,7 @@ impl ReadAt for Spool {
             freed.reached = freed.reached.max(offset + got as u64);
             let up_to = freed.reached.saturating_sub(self.kept) / PIECE * PIECE;
             if up_to > freed.up_to {
-                // Space that does not come back is no reason to fail.
+                // A failure to free space is not an error.
                 let _ = hole::punch(&self.file, freed.up_to, up_to - freed.up_to);
                 freed.up_to = up_to;
             }

@@ -1,6 +1,5 @@
-//! The pages of a dump before they are filtered: those that the kernel itself would dump, and what
-//! its kernel map reaches; and the page-table section, which comes from the same reading of the
-//! tables.
+//! Marks the pages of a dump before the filter: those that the kernel has marked, and those that
+//! the kernel map reaches. The same walk of the page tables gives the page-table section.
 
 use livecore_kernel::locate::Machine;
 
@@ -10,8 +9,8 @@ use super::marks::Marks;
 use super::state::KernelState;
 use super::walk::{Walk, Walked};
 
-/// Adds what the kernel map reaches to `marks`. Tables that `filter` does not allow are left out of the
-/// section if the kernel asks that.
+/// Adds the pages that the kernel map reaches to `marks`. Page tables that `filter` refuses are
+/// omitted from the section if the kernel does so.
 pub(super) fn mark(
     machine: &Machine,
     state: &KernelState,

@@ -1,4 +1,4 @@
-//! `vm_page_dump` while it is being worked on.
+//! `vm_page_dump` under construction.
 
 use std::ops::Range;
 
@@ -6,8 +6,8 @@ use livecore_minidump::{Bitmap, DumpAvail};
 
 use super::error::TakeError;
 
-/// The pages of a dump as bits over `dump_avail`. Addresses outside of it are ignored, as the
-/// kernel's `dump_add_page` ignores them.
+/// The pages of a dump as bits over `dump_avail`. Other addresses are ignored, as the kernel's
+/// `dump_add_page` does.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     ranges: DumpAvail,
@@ -16,9 +16,9 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// No page yet.
+    /// No pages.
     pub(super) fn new(ranges: DumpAvail, page: u64) -> Result<Self, TakeError> {
-        // What a bitmap's ranks can count; and 512 MiB of memory.
+        // The limit of a bitmap's ranks; 512 MiB of memory.
         if ranges.bits() > u64::from(u32::MAX) {
             return Err(TakeError::Unsupported {
                 what: format!("dump_avail of {} pages", ranges.bits()),
@@ -35,7 +35,7 @@ impl Marks {
         &self.ranges
     }
 
-    /// The bits of the whole pages in `pages`, in at most one run per range.
+    /// The bits of the complete pages in `pages`, at most one run for each range.
     fn runs(&self, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let page = self.page;
         let segments = self.ranges.segments();
@@ -46,7 +46,7 @@ impl Marks {
             .filter_map(move |s| {
                 let from = pages.start.max(s.start).div_ceil(page);
                 let to = pages.end.min(s.end).div_ceil(page);
-                // The page of a range's first byte is `start / page`; its bit is the first.
+                // The page of a range's first byte is `start / page`; its bit is the first one.
                 let bit = |number: u64| s.first_bit + (number - s.start / page);
                 (from < to).then(|| bit(from)..bit(to))
             })
@@ -59,7 +59,7 @@ impl Marks {
             while bit < run.end {
                 let n = (64 - bit % 64).min(run.end - bit);
                 let mask = u64::MAX >> (64 - n) << (bit % 64);
-                // A run's bits are below `ranges.bits()`, which sized the words.
+                // The bits of a run are below `ranges.bits()`, the size of `words`.
                 change(&mut self.words[(bit / 64) as usize], mask);
                 bit += n;
             }
@@ -71,12 +71,12 @@ impl Marks {
         self.change(pages, |word, mask| *word |= mask);
     }
 
-    /// Takes the pages that begin in `pages` away.
+    /// Removes the pages that begin in `pages`.
     pub(super) fn remove(&mut self, pages: Range<u64>) {
         self.change(pages, |word, mask| *word &= !mask);
     }
 
-    /// Replaces the words that begin at `first` with a kernel's own.
+    /// Replaces the words from `first` on with those of a kernel.
     pub(super) fn load(&mut self, first: usize, words: impl Iterator<Item = u64>) {
         for (mine, word) in self.words.iter_mut().skip(first).zip(words) {
             *mine = word;
@@ -89,7 +89,7 @@ impl Marks {
         }
     }
 
-    /// Keeps the pages of which `keep` says so.
+    /// Removes the pages for which `keep` returns `false`.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
         for segment in self.ranges.segments() {
             let first_page = segment.start / self.page;
@@ -101,11 +101,11 @@ impl Marks {
                 let word = &mut self.words[(bit / 64) as usize];
                 let mut left = *word & mask;
                 while left != 0 {
-                    let place = u64::from(left.trailing_zeros());
+                    let index = u64::from(left.trailing_zeros());
                     left &= left - 1;
-                    let here = bit - bit % 64 + place;
-                    if !keep((first_page + here - segment.first_bit) * self.page) {
-                        *word &= !(1 << place);
+                    let number = bit - bit % 64 + index;
+                    if !keep((first_page + number - segment.first_bit) * self.page) {
+                        *word &= !(1 << index);
                     }
                 }
                 bit += n;
@@ -144,7 +144,7 @@ impl Marks {
             .collect()
     }
 
-    /// Takes away what is in none of `ranges`, which are ascending.
+    /// Removes pages outside of `ranges`, which are sorted.
     pub(super) fn keep_within(&mut self, ranges: &[Range<u64>]) {
         let mut end = 0;
         for range in ranges {
@@ -154,7 +154,7 @@ impl Marks {
         self.remove(end..u64::MAX);
     }
 
-    /// The same pages over other bits.
+    /// The same pages with the bits of another `dump_avail`.
     pub(super) fn over(mut self, ranges: DumpAvail) -> Result<Self, TakeError> {
         let mut other = Self::new(ranges, self.page)?;
         let page_size = self.page;
@@ -165,7 +165,7 @@ impl Marks {
         Ok(other)
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     pub(super) fn count(&self) -> u64 {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
     }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_of_dump_avail_is_ignored() {
+    fn pages_outside_of_dump_avail_are_ignored() {
         let mut m = marks();
         m.add(0..0x2000);
         m.add(0x8000..0x10_2000);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_spread_over_the_pages_that_are_there() {
+    fn sample_is_spread_over_the_marked_pages() {
         let mut m = marks();
         m.add(0x2000..0x5000);
         m.add(0x10_0000..0x11_0000);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_are_those_of_dump_avail() {
+    fn bits_follow_dump_avail() {
         let mut m = marks();
         m.add(0x10_0000..0x10_1000);
         m.add(0x17_f000..0x18_0000);
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn bits_behind_the_last_page_do_not_come_in() {
+    fn bits_after_the_last_page_are_ignored() {
         let mut m = marks();
         m.load(0, std::iter::repeat(u64::MAX));
         assert_eq!(m.count(), 136);
     }
 
     #[test]
-    fn a_page_that_a_range_begins_inside_of_is_never_added() {
+    fn partial_first_page_of_a_range_is_never_added() {
         let ranges = DumpAvail::from_pairs(&[(0x1800, 0x4000)], 4096).unwrap();
         let mut m = Marks::new(ranges, 4096).unwrap();
         m.add(0..u64::MAX);

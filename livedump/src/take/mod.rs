@@ -1,25 +1,25 @@
-//! A minidump from outside of the kernel: what the kernel of a machine would have written, made
-//! from the machine's memory and the kernel's ELF file.
+//! Takes a minidump without the kernel's help: the dump that the kernel would have written, from a
+//! machine's memory and the kernel's ELF file.
 //!
-//! [`plan_machine`] takes these steps, one module each:
+//! [`plan_machine`] has these steps, one module each:
 //!
 //! ```text
 //!  PhysMemory + KernelElf
-//!     │ Machine    where the kernel lies, and how it maps: `livecore_kernel::locate`
-//!     │ state      its variables, and the bitmap of pages that it keeps
-//!     │ mark       what the kernel map reaches: pages, and the page-table section
-//!     │ filter     without what the kernel would not dump, and what is not there
+//!     │ Machine    the kernel's location and its page tables: `livecore_kernel::locate`
+//!     │ state      its variables, and its bitmap of pages
+//!     │ mark       the pages that the kernel map reaches, and the page-table section
+//!     │ filter     removes pages that the kernel would not dump, and missing ones
 //!     │ sections   the sizes and offsets of all sections
 //!     ▼
-//!  Taken: a Plan, whose pages are read when they are written
+//!  Taken: a Plan, whose pages are read while they are written
 //! ```
 //!
-//! The steps are those of `minidumpsys` (FreeBSD `sys/*/*/minidump_machdep.c`); what differs from
-//! architecture to architecture is one file each in `port`. Memory is one bit per page of
-//! `dump_avail`, and the page tables that are not empty. Nothing is consistent: the machine runs on
-//! while its tables are read, and a page is what it is when it is written.
+//! The steps follow `minidumpsys` (FreeBSD `sys/*/*/minidump_machdep.c`); `port` has one file for
+//! each architecture. Memory use is one bit for each page of `dump_avail`, and the page tables that
+//! are not empty. The dump is not a consistent snapshot: the machine runs while its tables and
+//! pages are read.
 //!
-//! [`run()`] takes a dump from beginning to end: of memory, of a guest, by the running kernel.
+//! [`run()`] takes and publishes a dump of memory, of a guest, or by the running kernel.
 
 pub mod error;
 mod filter;
@@ -52,4 +52,4 @@ pub use run::{Done, Source, run};
 pub use running::running;
 pub use settle::settle;
 pub use state::facts::Facts;
-pub use taken::{Taken, Told};
+pub use taken::{ProvenanceRecord, Taken};

@@ -1,50 +1,50 @@
-//! Who hears what a run is doing.
+//! Progress and messages of a run.
 
 use livecore_compress::{NoProgress, Progress};
 
-/// A part of a run that takes long.
+/// A long part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
     /// The running kernel writes its dump; bytes are an estimate.
     Kernel,
-    /// A guest's pages are copied while it runs.
+    /// Copying a guest's pages while it runs.
     Copy,
-    /// The guest is paused, and its pages are compared with the copy.
+    /// Comparing the paused guest's pages with the copy.
     Compare,
     /// QEMU writes the guest's memory.
     Hypervisor,
-    /// Memory is read, perhaps again, to see what changes.
+    /// Reading memory, possibly again, to find changes.
     ReadAgain,
-    /// The dump is written.
+    /// Writing the dump.
     Write,
 }
 
 impl Stage {
-    /// A word or two for it.
+    /// The name for progress output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel dump",
             Self::Copy => "copy",
             Self::Compare => "paused",
             Self::Hypervisor => "QEMU's dump",
-            Self::ReadAgain => "read again",
+            Self::ReadAgain => "reread",
             Self::Write => "take",
         }
     }
 }
 
-/// Hears what a run is doing, and may end it.
+/// Gets progress and messages of a run, and may cancel it.
 pub trait Observer {
-    /// A stage begins, over `total` bytes if that is known. What is given hears how far it is, and
-    /// whether it is to end; it is dropped when the stage is over.
+    /// A stage of `total` bytes, if known, begins. The result gets its progress and may cancel it;
+    /// it is dropped when the stage ends.
     fn begin(&mut self, stage: Stage, total: Option<u64>) -> Box<dyn Progress>;
 
-    /// Something that a person should know now, in one line.
+    /// A message of one line for the user.
     fn say(&mut self, note: &str);
 }
 
-/// Hears nothing.
+/// Ignores progress and messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoObserver;
 

@@ -1,4 +1,4 @@
-//! How a dump is taken, from the plan to the name.
+//! Options for taking a dump.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -12,34 +12,34 @@ use super::taken::Taken;
 use crate::image::CpuState;
 use crate::publish::Options;
 
-/// How a dump is taken.
+/// Options for taking a dump.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// What is planned.
+    /// The options of the plan.
     pub plan: PlanOptions,
-    /// Container, codec, level, frames, workers.
+    /// Container, codec, level, frame size, threads.
     pub target: Target,
-    /// What `info.N` calls the machine: `/dev/mem`, or the machine's file.
+    /// The device in `info.N`: `/dev/mem`, or the machine's file.
     pub device: String,
-    /// A file that exists may be replaced.
+    /// Whether an existing file may be replaced.
     pub force: bool,
     /// savecore(8)'s `-m`.
     pub max: Option<NonZeroU32>,
-    /// Blocks of zeros of an uncompressed dump become holes of its file.
+    /// Write blocks of zeros of an uncompressed dump as holes.
     pub sparse: bool,
-    /// Processors' registers are put where debuggers look for them.
+    /// Add the CPUs' registers to the dump.
     pub cpu_state: bool,
-    /// The processor whose thread counts as the one that dumped ([`Taken::put_cpus`]).
+    /// The CPU whose thread counts as the one that dumped ([`Taken::put_cpus`]).
     pub cpu: Option<u32>,
-    /// Memory is read again, at most so often, until nothing changes any more
-    /// ([`Taken::watch`]). Memory that is known to change is watched in any case.
+    /// Reread memory up to this many times until it no longer changes ([`Taken::watch`]). Memory
+    /// that is known to change is watched in any case.
     pub converge: Option<u32>,
-    /// Where files without a name go that are needed meanwhile.
+    /// The directory for unlinked temporary files.
     pub spool_dir: PathBuf,
 }
 
 impl RunOptions {
-    /// A dump as `target` says; everything else as it usually is.
+    /// A dump as `target` specifies, with the defaults for other options.
     pub fn new(target: Target) -> Self {
         Self {
             plan: PlanOptions::default(),
@@ -55,7 +55,7 @@ impl RunOptions {
         }
     }
 
-    /// How a dump of `len` bytes is published.
+    /// The options for publishing a dump of `len` bytes.
     pub fn publish(&self, len: Option<u64>) -> Options {
         let options = Options::of_dump(self.target.encoding.codec, len);
         Options {
@@ -75,7 +75,7 @@ impl RunOptions {
         match self.cpu {
             Some(number) if cpus.is_empty() => Err(TakeError::NoCpu {
                 number,
-                has: "registers of none".into(),
+                has: "no registers".into(),
             }),
             _ if cpus.is_empty() || !self.cpu_state => Ok(()),
             cpu => taken.put_cpus(elf, cpus, cpu),

@@ -1,5 +1,4 @@
-//! Where the pages of a dump come from: memory, perhaps under observation, with what the producer
-//! puts into them.
+//! The pages of a dump: memory, watched for changes if requested, with the producer's patches.
 
 use std::io;
 use std::ops::Range;

@@ -1,5 +1,4 @@
-//! Bytes of a dump's pages that are not memory's: what a producer puts into the copies that it
-//! writes. Memory itself is never changed.
+//! Changes to a dump's pages. They are made in the copies that are written; memory is not changed.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use livecore_minidump::{KernelMemory, ReadError, VirtAddr};
 /// Changes by physical page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Patches {
-    /// Address of a page, and offset and bytes of its changes, in the order in which they are made.
+    /// The address of a page, with offsets and bytes of its changes in order.
     pages: BTreeMap<u64, Vec<(usize, Vec<u8>)>>,
 }
 
@@ -22,13 +21,13 @@ impl Patches {
     ) -> Result<(), ReadError> {
         let page = memory.page_size();
         let mut done = 0;
-        // Everything is translated before anything is put.
+        // Translate all addresses before making a change.
         let mut pieces = Vec::new();
         while done < bytes.len() {
             let here = VirtAddr(at.wrapping_add(done as u64));
             let pa = memory.translate(here)?;
-            let room = (page - pa.0 % page) as usize; // less than a page
-            let n = room.min(bytes.len() - done);
+            let left = (page - pa.0 % page) as usize; // less than a page
+            let n = left.min(bytes.len() - done);
             pieces.push((pa.0, bytes[done..done + n].to_vec()));
             done += n;
         }
@@ -39,7 +38,7 @@ impl Patches {
         Ok(())
     }
 
-    /// Makes the changes in `buf`, whole pages of `page` bytes from `at` on.
+    /// Applies the changes to `buf`, complete pages of `page` bytes from `at` on.
     pub(super) fn apply(&self, at: u64, page: u64, buf: &mut [u8]) {
         let end = at.saturating_add(buf.len() as u64);
         for (pa, changes) in self.pages.range(at..end) {
@@ -48,8 +47,8 @@ impl Patches {
                 continue;
             };
             for (offset, change) in changes {
-                if let Some(place) = bytes.get_mut(*offset..offset + change.len()) {
-                    place.copy_from_slice(change);
+                if let Some(target) = bytes.get_mut(*offset..offset + change.len()) {
+                    target.copy_from_slice(change);
                 }
             }
         }

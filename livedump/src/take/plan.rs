@@ -1,4 +1,4 @@
-//! The plan of a dump, step by step.
+//! Plans a dump.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use super::state::KernelState;
 use super::taken::Taken;
 use super::walk::Walked;
 
-/// How a dump is planned.
+/// Options of the plan.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
-    /// The minidump's version. The version that the kernel itself writes if `None`.
+    /// The minidump version; `None` for the kernel's own.
     pub version: Option<u32>,
 }
 
-/// Plans a dump of the machine with this memory, which runs this kernel.
+/// Plans a dump of the machine with this memory and this kernel.
 ///
 /// # Errors
 ///
-/// [`TakeError`] if the kernel is not found there, or no dump can be made of it.
+/// [`TakeError`] if the kernel is not found, or cannot be dumped.
 pub fn plan(
     memory: Arc<dyn PhysMemory>,
     elf: &KernelElf,
@@ -33,11 +33,11 @@ pub fn plan(
     plan_machine(Machine::find(memory, elf)?, elf, options)
 }
 
-/// Plans a dump of a machine whose kernel has been found.
+/// Plans a dump of a machine whose kernel is located.
 ///
 /// # Errors
 ///
-/// [`TakeError`] if no dump can be made of it.
+/// [`TakeError`] if it cannot be dumped.
 pub fn plan_machine(
     machine: Machine,
     elf: &KernelElf,
@@ -58,11 +58,11 @@ pub fn plan_machine(
     for (count, what) in [
         (
             lost_tables,
-            "page tables are outside of the memory and count as empty",
+            "page tables are outside of the memory; treated as empty",
         ),
         (
             unread,
-            "pages have no readable struct vm_page and count as dumpable",
+            "pages have an unreadable struct vm_page; treated as dumpable",
         ),
     ] {
         if count > 0 {

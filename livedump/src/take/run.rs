@@ -1,10 +1,10 @@
-//! A dump taken from beginning to end: planned, written, named.
+//! Takes a dump: plans, writes and publishes it.
 //!
 //! ```text
-//!  Source ── plan ── registers put in ── watched ──┬── written ── published ──▶ Done
-//!    │ a guest: paused first if asked for, and      │
-//!    │ resumed when its last page was read          │
-//!    └ the running kernel: writes its own dump ─────┘
+//!  Source ── plan ── add registers ── watch ──┬── write ── publish ──▶ Done
+//!    │ guest: paused first if requested,        │
+//!    │ resumed after its last page was read     │
+//!    └ running kernel: writes its own dump ─────┘
 //! ```
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use livecore_minidump::convert::{Written, finish_with};
 use livecore_minidump::{Error, KernelDumpHeader, KernelElf, PhysMemory, Provenance};
 
 use super::error::TakeError;
-use super::guest::{self, GuestSource, Held, Prepared};
+use super::guest::{self, GuestSource, OpenPause, Prepared};
 use super::live::{self, LiveKernel};
 use super::observer::{Observer, Stage};
 use super::options::RunOptions;
@@ -27,18 +27,18 @@ use crate::image::CpuState;
 use crate::publish::{Output, Published, Sink};
 use crate::qmp::QmpError;
 
-/// What is dumped.
+/// The source of a dump.
 pub enum Source {
-    /// A machine's memory, and the registers of its processors where they are known.
+    /// A machine's memory, and its CPUs' registers if known.
     Memory {
         /// The memory.
         memory: Arc<dyn PhysMemory>,
-        /// The processors; none if they are not known.
+        /// The CPUs; empty if unknown.
         cpus: Vec<CpuState>,
-        /// The kernel that runs there.
+        /// The kernel of the machine.
         elf: Arc<KernelElf>,
     },
-    /// A machine whose kernel has been found.
+    /// A machine whose kernel is located.
     Machine {
         /// The machine.
         machine: Machine,
@@ -49,20 +49,20 @@ pub enum Source {
     Guest {
         /// The guest.
         guest: GuestSource,
-        /// The kernel that runs there.
+        /// The kernel of the guest.
         elf: Arc<KernelElf>,
     },
     /// The running kernel, which writes its dump itself (MEM_KERNELDUMP).
     Kernel {
         /// The kernel.
         kernel: LiveKernel,
-        /// Its own compressed stream is kept as it is.
+        /// Whether to keep the kernel's own compressed stream.
         compress: bool,
     },
 }
 
 impl Source {
-    /// Memory of which nothing is known but the kernel that runs there.
+    /// Memory with its kernel, without registers.
     pub fn memory(memory: Arc<dyn PhysMemory>, elf: Arc<KernelElf>) -> Self {
         Self::Memory {
             memory,
@@ -75,28 +75,28 @@ impl Source {
 /// A dump that was taken.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// Where it is.
+    /// The published dump.
     pub published: Published,
-    /// Its lengths, its header, and how it was made.
+    /// Its sizes, its header and its provenance.
     pub written: Written,
-    /// Pages in it; `None` of a stream that the running kernel compressed.
+    /// The number of pages; `None` for a stream that the running kernel compressed.
     pub pages: Option<u64>,
-    /// Pages that the kernel would have dumped and that were not in the memory: the dump lacks them.
+    /// Pages that the kernel would have dumped and that the memory does not contain.
     pub missing: u64,
-    /// How long the writing took.
+    /// The time for writing.
     pub took: Duration,
-    /// What a person should know: of the machine, then of the directory.
+    /// Messages for the user: about the machine, then about the directory.
     pub notes: Vec<String>,
 }
 
 /// Takes a dump of `source`.
 ///
-/// Whether the dump has a place is found out before anything else is done. When it fails, nothing
-/// of it is left under any name, and a guest that was paused goes on.
+/// The output is opened before anything else. If the dump fails, no file is left, and a guest that
+/// was paused is resumed.
 ///
 /// # Errors
 ///
-/// [`TakeError`], one variant for each cause that a caller would treat differently.
+/// [`TakeError`], with a variant for each cause that a caller may handle.
 pub fn run(
     source: Source,
     output: Output<'_>,
@@ -133,8 +133,8 @@ impl Prepared<'_> {
     fn of(taken: Taken) -> Self {
         Self {
             taken,
-            moves: false,
-            held: None,
+            changing: false,
+            pause: None,
         }
     }
 }
@@ -148,7 +148,7 @@ struct Content<'a> {
     notes: Vec<String>,
 }
 
-/// A run whose output has been begun.
+/// A run with an open output.
 struct Run<'a, 'o> {
     sink: Sink<'o>,
     options: &'a RunOptions,
@@ -156,23 +156,22 @@ struct Run<'a, 'o> {
 }
 
 impl Run<'_, '_> {
-    /// Writes a dump that was planned here. A guest that is paused goes on when its last page has
-    /// been read.
+    /// Writes a planned dump. Resumes a paused guest after its last page was read.
     fn planned(mut self, prepared: Prepared<'_>) -> Result<Done, TakeError> {
         let Prepared {
             mut taken,
-            moves,
-            held,
+            changing,
+            pause,
         } = prepared;
-        // Of memory that is known to change, torn pages are counted at least.
-        if let Some(rounds) = self.options.converge.or(moves.then_some(0)) {
+        // For memory that is known to change, count torn pages at least.
+        if let Some(rounds) = self.options.converge.or(changing.then_some(0)) {
             let progress = self.observer.begin(Stage::ReadAgain, None);
             taken.watch(rounds, &*progress)?;
         }
         for note in &taken.notes {
             self.observer.say(note);
         }
-        let told = taken.told();
+        let record = taken.provenance_record();
         let (header, pages) = (taken.header(), taken.plan.bitmap().count());
         let missing = taken.missing;
         let notes = taken.notes.clone();
@@ -184,16 +183,16 @@ impl Run<'_, '_> {
             pages,
             notes,
         };
-        let (held, failed) = (Cell::new(held), Cell::new(None::<QmpError>));
+        let (pause, failed) = (Cell::new(pause), Cell::new(None::<QmpError>));
         let paused = Cell::new(None);
-        // Asked for when the last page has been read, whatever the container.
+        // Called after the last page was read, for every container.
         let provenance = || {
-            match held.take().map(Held::end) {
+            match pause.take().map(OpenPause::end) {
                 Some(Ok(pause)) => paused.set(Some(pause)),
                 Some(Err(error)) => failed.set(Some(error)),
                 None => {}
             }
-            let mut provenance = told.provenance();
+            let mut provenance = record.provenance();
             provenance.pause = provenance.pause.or(paused.get());
             provenance
         };
@@ -203,7 +202,7 @@ impl Run<'_, '_> {
         }
         if let Some(pause) = paused.take() {
             self.observer.say(&format!(
-                "the guest was paused for {:.3} s, while it was read",
+                "the guest was paused for {:.3} s to read its memory",
                 pause.seconds()
             ));
         }
@@ -211,11 +210,10 @@ impl Run<'_, '_> {
         Ok(Done { missing, ..done })
     }
 
-    /// Has the running kernel write, and stores what it has written.
+    /// Makes the running kernel write its dump, and stores it.
     fn by_kernel(mut self, kernel: &LiveKernel, compress: bool) -> Result<Done, TakeError> {
-        self.observer.say(
-            "the kernel writes its dump, which cannot be interrupted; progress is an estimate",
-        );
+        self.observer
+            .say("the kernel writes its dump and cannot be interrupted; progress is an estimate");
         let begun = Instant::now();
         let expected = live::expected();
         let progress = self
@@ -229,7 +227,9 @@ impl Run<'_, '_> {
         let encoding = &self.options.target.encoding;
         if compress {
             let Sink::Pending(pending) = &mut self.sink else {
-                return Err(Error::Options("a kernel dumps to a file only".into()).into());
+                return Err(
+                    Error::Options("a kernel can only dump to a file; use -o FILE".into()).into(),
+                );
             };
             let container = self.options.target.container;
             let header =
@@ -244,7 +244,7 @@ impl Run<'_, '_> {
             };
             return self.publish(written, begun.elapsed(), None, Vec::new());
         }
-        // Every worker reads one frame, and none is more than a few ahead of the slowest.
+        // Each worker reads one frame, and none is more than a few frames ahead of the slowest.
         let kept = u64::from(encoding.frame_size) * (4 * encoding.threads.get() as u64 + 4);
         let live = kernel.dump(&self.options.spool_dir, kept, &mut waiting)?;
         drop(progress);
@@ -262,8 +262,8 @@ impl Run<'_, '_> {
         self.publish(written, begun.elapsed(), Some(content.pages), content.notes)
     }
 
-    /// Writes the dump, and says how long that took. `provenance` is asked for when every page
-    /// has been read.
+    /// Writes the dump and returns how long it took. `provenance` is called after all pages were
+    /// read.
     fn write(
         &mut self,
         content: &Content<'_>,
@@ -280,7 +280,7 @@ impl Run<'_, '_> {
         Ok((written, begun.elapsed()))
     }
 
-    /// Gives the dump its name.
+    /// Publishes the dump.
     fn publish(
         self,
         written: Written,

@@ -1,8 +1,8 @@
-//! The machine that this program runs on, walked from user space: memory through `/dev/mem`,
-//! symbols from the kernel's file.
+//! The running machine, read from user space: memory through `/dev/mem`, symbols from the kernel's
+//! file.
 //!
-//! Nothing is searched: `/dev/kmem` answers for the kernel's own addresses, and only what is in
-//! `dump_avail` is ever read by physical address, since reading a device's registers has effects.
+//! Nothing is searched for: `/dev/kmem` translates the kernel's addresses, and only physical
+//! addresses in `dump_avail` are read, since reading device registers has side effects.
 
 use std::io;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use super::state::avail::dump_avail;
 use crate::mem4::{Device, MemDevice, MemError};
 use crate::sys::sysctl;
 
-/// The file of the kernel that runs: `kern.bootfile`.
+/// The file of the running kernel: `kern.bootfile`.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub fn bootfile() -> io::Result<String> {
     sysctl::string("kern.bootfile")
 }
 
-/// The machine behind `device`, whose kernel is `elf`.
+/// The machine of `device`, which runs the kernel `elf`.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub fn running(device: Arc<dyn MemDevice>, elf: &KernelElf) -> Result<Machine, T
     let arch = port_of(elf)?.arch();
     if *arch != amd64::ARCHITECTURE {
         return Err(TakeError::Unsupported {
-            what: format!("a walk through the running {arch} kernel from user space"),
+            what: format!("--walk on {arch}"),
         });
     }
     check_kernel(&*device, elf)?;
@@ -88,12 +88,12 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
         .bytes_at(symbol.value, len)
         .filter(|contents| contents.in_file)
     else {
-        // A file of symbols alone says nothing to compare.
+        // A file that has only symbols cannot be compared.
         return Ok(());
     };
-    let mut there = vec![0; len];
-    Kernel::new(&kmem, elf).bytes_at("version", symbol.value, &mut there)?;
-    if there == own.bytes {
+    let mut running = vec![0; len];
+    Kernel::new(&kmem, elf).bytes_at("version", symbol.value, &mut running)?;
+    if running == own.bytes {
         return Ok(());
     }
     Err(LocateError::NoKernel {
@@ -102,10 +102,10 @@ pub fn check_kernel(device: &dyn MemDevice, elf: &KernelElf) -> Result<(), Locat
     })
 }
 
-/// `/dev/kmem` as a kernel's memory: what has an address there can be read.
+/// `/dev/kmem` as kernel memory, by virtual address.
 struct Kmem<'a>(&'a dyn MemDevice);
 
-fn not_there(error: MemError) -> io::Error {
+fn as_io_error(error: MemError) -> io::Error {
     match error {
         MemError::BadAddress { .. } => io::Error::new(io::ErrorKind::NotFound, error),
         other => io::Error::other(other),
@@ -122,14 +122,14 @@ impl KernelMemory for Kmem<'_> {
             .read_exact(Device::Mem, at.0, buf)
             .map_err(|error| ReadError::Io {
                 at,
-                source: not_there(error),
+                source: as_io_error(error),
             })
     }
 
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         Err(ReadError::NotMapped {
             at,
-            why: "/dev/kmem translates no addresses",
+            why: "/dev/kmem does not translate addresses",
         })
     }
 
@@ -149,7 +149,7 @@ impl KernelMemory for Kmem<'_> {
     }
 }
 
-/// `/dev/mem` as a machine's memory.
+/// `/dev/mem` as physical memory.
 struct DevMem {
     device: Arc<dyn MemDevice>,
     ranges: Vec<Range<u64>>,
@@ -164,6 +164,6 @@ impl PhysMemory for DevMem {
         livecore_minidump::phys::check(&self.ranges, at, buf.len())?;
         self.device
             .read_exact(Device::Mem, at, buf)
-            .map_err(not_there)
+            .map_err(as_io_error)
     }
 }

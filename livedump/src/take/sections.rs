@@ -1,4 +1,4 @@
-//! The sections of a dump and their sizes, once its pages are known.
+//! The sections of a dump and their sizes, after its pages are known.
 
 use livecore_kernel::locate::Machine;
 use livecore_minidump::{DumpAvail, MinidumpHeader, Plan, PmapPages};
@@ -7,15 +7,15 @@ use super::error::TakeError;
 use super::marks::Marks;
 use super::state::KernelState;
 
-/// The minidump that is written of a kernel.
+/// The format of the minidump.
 pub(super) struct Form {
     version: u32,
-    /// What its bits follow, if that is not what those of the kernel's own bitmap follow.
+    /// The ranges of its bitmap, if they differ from those of the kernel's own bitmap.
     ranges: Option<DumpAvail>,
 }
 
 impl Form {
-    /// The version that is `asked` for, or the one that the kernel writes itself.
+    /// The format of version `asked`, or of the kernel's own version.
     pub(super) fn choose(
         machine: &Machine,
         state: &KernelState,
@@ -33,7 +33,7 @@ impl Form {
         if !known.contains(&version) {
             return Err(TakeError::Unsupported {
                 what: format!(
-                    "{} minidump of version {version}; {} to {} are written of this kernel",
+                    "{} minidump of version {version} (expected {} to {} for this kernel)",
                     port.arch(),
                     known.start(),
                     known.end()
@@ -49,7 +49,7 @@ impl Form {
         Ok(Self { version, ranges })
     }
 
-    /// `marks`, with the bits that this form has.
+    /// `marks` with the bits of this format.
     pub(super) fn over(&self, marks: Marks) -> Result<Marks, TakeError> {
         match &self.ranges {
             Some(ranges) => marks.over(ranges.clone()),
@@ -58,13 +58,13 @@ impl Form {
     }
 }
 
-/// A bit for every page up to the last of `dump_avail`, in whole pages of bits: 12.1's rule.
+/// A bit for each page up to the end of `dump_avail`, in complete pages of bits: 12.1's rule.
 fn by_number(avail: &DumpAvail, page_size: u64) -> DumpAvail {
     let bytes = avail.end().div_ceil(page_size).div_ceil(8);
     DumpAvail::from_zero(bytes.next_multiple_of(page_size) * 8, page_size)
 }
 
-/// Lays the sections out.
+/// Computes sizes and offsets.
 pub(super) fn lay_out(
     machine: &Machine,
     state: &KernelState,
@@ -78,7 +78,7 @@ pub(super) fn lay_out(
         pmapsize: u32::try_from(pmapsize).map_err(|_| TakeError::Contradiction {
             what: "kernel_vm_end",
             found: format!("a page-table section of {pmapsize:#x} bytes"),
-            expected: "one below 4 GiB".into(),
+            expected: "a section below 4 GiB".into(),
         })?,
         ..state.port.header(machine, form.version)
     };

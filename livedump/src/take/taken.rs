@@ -1,4 +1,4 @@
-//! A dump that is planned: its header, its bytes, and what is done to its pages on their way.
+//! A planned dump: its header, its bytes, and changes to its pages.
 
 use std::io;
 use std::sync::Arc;
@@ -16,25 +16,24 @@ use super::state::facts::Facts;
 use crate::image::cpu::CpuState;
 use crate::torn::Watch;
 
-/// A dump that is planned and can be written.
+/// A planned dump.
 pub struct Taken {
-    /// Every section but the pages.
+    /// Every section except the pages.
     pub plan: Plan,
-    /// What the kernel says of itself.
+    /// The data for the header.
     pub facts: Facts,
     /// The machine.
     pub machine: Machine,
-    /// Pages that the kernel would have dumped and that are not in the machine's memory: the dump lacks
-    /// them.
+    /// Pages that the kernel would have dumped and that the memory does not contain.
     pub missing: u64,
-    /// What a person should know: what could not be found.
+    /// Messages for the user about missing data.
     pub notes: Vec<String>,
     edits: Edits,
-    /// Where pages are read, if not in the machine's memory.
+    /// The memory for reading pages, if not the machine's.
     copy: Option<Arc<dyn PhysMemory>>,
 }
 
-/// What is done to a dump's pages on their way, beside reading them.
+/// Changes to a dump's pages.
 #[derive(Clone, Default)]
 struct Edits {
     patches: Patches,
@@ -43,12 +42,12 @@ struct Edits {
     pause: Option<Pause>,
 }
 
-/// What a dump has to say of its making, once it has been written.
+/// The provenance of a dump, available when it has been written.
 #[derive(Clone)]
-pub struct Told(Edits);
+pub struct ProvenanceRecord(Edits);
 
-impl Told {
-    /// What has been seen and done up to now.
+impl ProvenanceRecord {
+    /// The provenance so far.
     pub fn provenance(&self) -> Provenance {
         Provenance {
             torn: self.0.watch.as_ref().map(|watch| watch.report()),
@@ -93,10 +92,10 @@ impl Taken {
         }
     }
 
-    /// Puts the registers of processors where debuggers look for them: `dumppcb` and `dumptid` for
-    /// the thread on CPU `chosen` (the image's number of it; by default the one in the kernel's
-    /// debugger, else the only one that is not stopped, else the first), `stoppcbs` and `stopped_cpus`
-    /// for the others. Memory is not changed; the dump's copies of those pages are.
+    /// Adds the CPUs' registers: `dumppcb` and `dumptid` for the thread on CPU `chosen` (the
+    /// image's number; by default the one in the kernel's debugger, or else the only one that is
+    /// not stopped, or else the first), `stoppcbs` and `stopped_cpus` for the others. Only the
+    /// dump's copies of those pages are changed, not memory.
     ///
     /// # Errors
     ///
@@ -108,26 +107,25 @@ impl Taken {
         cpus: &[CpuState],
         chosen: Option<u32>,
     ) -> Result<(), TakeError> {
-        let placed = registers::place(&self.machine.view, elf, cpus, chosen)?;
-        self.edits.patches = placed.patches;
-        self.edits.cpus = placed.cpus;
-        self.notes.extend(placed.notes);
+        let patched = registers::patch(&self.machine.view, elf, cpus, chosen)?;
+        self.edits.patches = patched.patches;
+        self.edits.cpus = patched.cpus;
+        self.notes.extend(patched.notes);
         Ok(())
     }
 
-    /// Has the dump's pages read from `copy`, which holds what the machine's memory held when the
-    /// dump was planned.
+    /// Reads the dump's pages from `copy`, which has the memory's contents at the time of the plan.
     pub fn read_from(&mut self, copy: Arc<dyn PhysMemory>) {
         self.copy = Some(copy);
     }
 
-    /// Has the dump tell of the pause that its memory is of.
+    /// Records the pause during which memory was read.
     pub fn paused(&mut self, pause: Pause) {
         self.edits.pause = Some(pause);
     }
 
-    /// Watches memory from now on, and reads it again up to `rounds` times until it no longer
-    /// changes: [`crate::torn`]. `progress` hears of bytes read, and may end it.
+    /// Watches memory from now on, and rereads it up to `rounds` times until it does not change:
+    /// [`crate::torn`]. `progress` gets the bytes read, and may cancel.
     ///
     /// # Errors
     ///
@@ -144,12 +142,12 @@ impl Taken {
         Ok(())
     }
 
-    /// Who can say, when the dump has been written, how it was made.
-    pub fn told(&self) -> Told {
-        Told(self.edits.clone())
+    /// The provenance, to be read when the dump has been written.
+    pub fn provenance_record(&self) -> ProvenanceRecord {
+        ProvenanceRecord(self.edits.clone())
     }
 
-    /// Where pages are read.
+    /// The memory for reading pages.
     fn memory(&self) -> &Arc<dyn PhysMemory> {
         self.copy.as_ref().unwrap_or(self.machine.view.memory())
     }
@@ -168,7 +166,7 @@ impl Taken {
         self.plan.clone().payload(self.pages())
     }
 
-    /// The dump's bytes, when nothing else is wanted any more.
+    /// Converts to the dump's bytes.
     pub fn into_payload(self) -> Payload {
         let pages = self.pages();
         self.plan.payload(pages)

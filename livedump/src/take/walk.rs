@@ -1,8 +1,7 @@
-//! The walk through the kernel map that a dump begins with (`minidumpsys`).
+//! The walk of the kernel map (`minidumpsys`).
 //!
-//! What the kernel does twice, to count and to write, is done once here: the pages that the walk
-//! reaches and the page-table section come from the same reading of the tables. What is walked is
-//! the port's: `port`.
+//! The kernel walks it twice, to count and to write; here one walk gives both the pages and the
+//! page-table section. The `port` defines what is walked.
 
 use std::ops::Range;
 
@@ -15,44 +14,44 @@ use livecore_defs::paging::Geometry;
 use livecore_minidump::mmu::Entry;
 use livecore_minidump::mmu::{Found, MachineView, Root, decode, entries};
 
-/// What the walk found.
+/// The result of the walk.
 pub(super) struct Walked {
     /// The pages that were marked before, and those that it reached.
     pub(super) marks: Marks,
     /// The page-table section.
     pub(super) pmap: PmapPages,
-    /// Pages of that section, empty ones included.
+    /// Pages of the section, including empty ones.
     pub(super) pmap_pages: u64,
-    /// Tables that are outside of memory, and so as good as empty.
+    /// Page tables outside of memory, which are treated as empty.
     pub(super) lost_tables: u64,
 }
 
-/// A walk on its way.
+/// A walk in progress.
 pub(super) struct Walk<'a, 'f> {
     view: &'a MachineView,
     root: &'a Root,
     filter: &'a mut Filter<'f>,
     walked: Walked,
-    /// Pages of the section that are not empty, and how many the machine's memory has.
+    /// Pages of the section that are not empty, and the pages of the machine's memory.
     kept: u64,
     most: u64,
-    /// The lost table that was met last: one table is met many times.
+    /// The last page table outside of memory, since one table is reached many times.
     lost: Option<u64>,
-    /// Whether tables that could not be dumped as pages are left out of the section.
+    /// Whether page tables that could not be dumped as pages are omitted from the section.
     asks_tables: bool,
     /// The first address of `crashdumpmap`.
     window: Option<u64>,
 }
 
-/// How a section with one entry per page is made.
+/// The format of a section with one entry for each page.
 pub(super) struct Flat {
-    /// The entry for a page of a block: from the block's own entry, and the page's frame.
+    /// The entry for a page of a block, from the block's entry and the page's frame.
     pub(super) synthetic: fn(u64, u64) -> u64,
-    /// Whether a block above the directory's level is written out whole, past the end of what is
-    /// walked (arm64).
+    /// Whether a block above the directory's level is written completely, beyond the end of the
+    /// walked range (arm64).
     pub(super) whole_blocks: bool,
-    /// Whether the kernel looks at a table through the first page of `crashdumpmap` while it walks
-    /// (i386: `pmap_kenter_temporary`). Then the table that maps that page maps itself.
+    /// Whether the kernel reads tables through the first page of `crashdumpmap` while it walks
+    /// (i386: `pmap_kenter_temporary`). The table that maps that page then maps itself.
     pub(super) through_window: bool,
 }
 
@@ -83,12 +82,12 @@ impl<'a, 'f> Walk<'a, 'f> {
         }
     }
 
-    /// Writes every table that there is into the section, those too that could not be dumped.
+    /// Includes all page tables in the section, also those that could not be dumped as pages.
     pub(super) fn write_all_tables(&mut self) {
         self.asks_tables = false;
     }
 
-    /// Tells where `crashdumpmap` points.
+    /// Sets the address of `crashdumpmap`.
     pub(super) fn set_window(&mut self, at: Option<u64>) {
         self.window = at;
     }
@@ -101,8 +100,12 @@ impl<'a, 'f> Walk<'a, 'f> {
         self.root.paging.geometry()
     }
 
-    /// What `result` has; a table outside of memory is counted and has nothing.
-    fn there<T>(&mut self, at: u64, result: Result<T, ReadError>) -> Result<Option<T>, TakeError> {
+    /// The value of `result`; counts a table outside of memory and returns `None` for it.
+    fn in_memory<T>(
+        &mut self,
+        at: u64,
+        result: Result<T, ReadError>,
+    ) -> Result<Option<T>, TakeError> {
         match result {
             Ok(found) => Ok(Some(found)),
             Err(ReadError::Hole { at }) => {
@@ -123,16 +126,16 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// earlier; `None` if a table is outside of memory.
     pub(super) fn lookup(&mut self, at: u64, depth: usize) -> Result<Option<Found>, TakeError> {
         let found = self.view.lookup(self.root, at, depth);
-        self.there(at, found)
+        self.in_memory(at, found)
     }
 
-    /// The table at physical address `table`, which is for `at`; `None` if it is outside of memory.
+    /// The table for `at` at physical address `table`; `None` if it is outside of memory.
     pub(super) fn table(&mut self, at: u64, table: u64) -> Result<Option<Box<[u8]>>, TakeError> {
         let page = self.view.page(table);
-        self.there(at, page)
+        self.in_memory(at, page)
     }
 
-    /// What the entries of `table` say, which is `depth` levels below the root.
+    /// Decodes the entries of `table`, `depth` levels below the root.
     pub(super) fn decode<'t>(
         &self,
         depth: usize,
@@ -166,11 +169,11 @@ impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn push(&mut self, page: Box<[u8]>) -> Result<(), TakeError> {
         self.kept += 1;
         if self.kept > self.most {
-            // Tables that are one table over and over.
+            // The same tables are reached again and again.
             return Err(TakeError::Contradiction {
                 what: "kernel_vm_end",
-                found: format!("more than {} page tables below it", self.most),
-                expected: "tables that fit into the machine's memory".into(),
+                found: format!("more than {} page tables", self.most),
+                expected: "as many as fit in the machine's memory".into(),
             });
         }
         self.walked.pmap.insert(self.walked.pmap_pages, page);
@@ -178,8 +181,8 @@ impl<'a, 'f> Walk<'a, 'f> {
         Ok(())
     }
 
-    /// Adds the table that lies at physical address `at` to the section: a page of zeros if the
-    /// kernel could not dump that.
+    /// Adds the table at physical address `at` to the section: a page of zeros if the kernel could
+    /// not dump it.
     pub(super) fn push_table(&mut self, at: u64, table: Box<[u8]>) -> Result<(), TakeError> {
         if !self.asks_tables || self.filter.allows(at) {
             self.push(table)
@@ -189,7 +192,8 @@ impl<'a, 'f> Walk<'a, 'f> {
         }
     }
 
-    /// Makes a section with one entry per page: a page of it for each entry of a directory.
+    /// Writes a section with one entry for each page: a page of the section for each directory
+    /// entry.
     pub(super) fn flat(&mut self, kva: Range<u64>, form: &Flat) -> Result<(), TakeError> {
         let geometry = self.geometry();
         let directory = geometry.levels.len() - 2;
@@ -240,28 +244,28 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 }
 
-/// The bytes of `page`, a table at `table`, as the kernel sees them that has just mapped it at `va`,
-/// which is an address that the table maps.
+/// The bytes of `page`, a table at `table`, as seen by a kernel that has mapped it at `va`, an
+/// address that the table maps.
 fn seen_through(geometry: &Geometry, va: u64, table: u64, page: &[u8]) -> Vec<u8> {
     let size = geometry.entry_size;
-    // An index into the table, which is a page.
+    // An index into the table, which is one page.
     let slot = geometry.bottom().index(va) as usize * size;
     let mut seen = page.to_vec();
     if let Some(entry) = seen.get_mut(slot..slot + size) {
-        // Valid is bit 0 of i386's entries; a frame has as many bytes as its entry.
+        // Valid is bit 0 of i386's entries; a frame has the size of an entry.
         entry.copy_from_slice(&(table | 1).to_le_bytes()[..size]);
     }
     seen
 }
 
-/// The page table that stands for a block at `start`, whose entry is `raw`.
+/// The page table for a block at `start` with the entry `raw`.
 fn table_of_block(geometry: &Geometry, form: &Flat, raw: u64, start: u64) -> Box<[u8]> {
     let page_size = geometry.page_size();
     let mut page = vec![0; page_size as usize];
     for (index, slot) in (0_u64..).zip(page.chunks_exact_mut(geometry.entry_size)) {
         let frame = start.saturating_add(index * page_size);
         let entry = (form.synthetic)(raw, frame).to_le_bytes();
-        // An entry has 4 or 8 bytes; a frame that needs more than it has does not exist.
+        // An entry has 4 or 8 bytes; a frame that needs more does not exist.
         slot.copy_from_slice(&entry[..geometry.entry_size]);
     }
     page.into()
@@ -273,7 +277,7 @@ mod tests {
     use livecore_minidump::mmu::Paging;
 
     #[test]
-    fn a_block_becomes_a_table_of_its_pages() {
+    fn block_becomes_a_table_of_its_pages() {
         let form = Flat {
             synthetic: |raw, frame| frame | (raw & 0xfff),
             whole_blocks: false,

@@ -1,4 +1,4 @@
-//! Raw RAM of arm64 and riscv64 machines, which begins elsewhere than at 0 and does not say so.
+//! Raw memory of arm64 and riscv64 machines that does not begin at address 0.
 
 use livecore_minidump::PhysAddr;
 use std::fs::File;
@@ -21,7 +21,7 @@ fn machine(text: &str) -> (Machine, KernelElf) {
     (machine, elf)
 }
 
-/// Banks one behind the other, as a hypervisor keeps them; what is no memory in one is zeros.
+/// Writes banks without gaps, as a hypervisor stores them; addresses without memory are zeros.
 fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
     let memory = machine.memory();
     let file = File::create(path).unwrap();
@@ -42,11 +42,11 @@ fn write(machine: &Machine, banks: &[Range<u64>], path: &Path) {
 }
 
 fn opened(path: &Path) -> Image {
-    let asked = Options {
+    let options = Options {
         kernel_is_asked: true,
         ..Options::default()
     };
-    image::open(path, &asked).unwrap()
+    image::open(path, &options).unwrap()
 }
 
 fn payload(taken: &Taken) -> Vec<u8> {
@@ -61,7 +61,7 @@ fn planned(memory: std::sync::Arc<dyn livecore_minidump::PhysMemory>, elf: &Kern
 }
 
 #[test]
-fn the_kernel_says_where_its_only_bank_begins() {
+fn start_of_a_single_bank_is_found_through_the_kernel() {
     for (text, start) in [
         (
             include_str!("../../../testdata/machines/arm64-16k.toml"),
@@ -88,7 +88,7 @@ fn the_kernel_says_where_its_only_bank_begins() {
         let expected = payload(&planned(memory, &elf));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
-        // A kernel may know less than there is.
+        // The kernel may know less memory than there is.
         for more in [0, 64 * MIB] {
             let bank = start..end + more;
             write(&machine, std::slice::from_ref(&bank), &path);
@@ -107,7 +107,7 @@ fn the_kernel_says_where_its_only_bank_begins() {
             assert!(note.contains(&layout), "{note}");
             assert!(payload(&planned(image.memory, &elf)) == expected);
         }
-        // What offsets are addresses of is flat, and there is nothing to say.
+        // If offsets are addresses, the layout is flat without a message.
         write(&machine, std::slice::from_ref(&(0..end)), &path);
         let mut image = opened(&path);
         settle(&mut image, &elf).unwrap();
@@ -119,7 +119,7 @@ fn the_kernel_says_where_its_only_bank_begins() {
 }
 
 #[test]
-fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() {
+fn several_banks_are_an_error_that_differs_from_another_kernels() {
     for text in [
         include_str!("../../../testdata/machines/arm64.toml"),
         include_str!("../../../testdata/machines/riscv64.toml"),
@@ -151,7 +151,7 @@ fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() 
             })
         );
         assert!(misplaced, "{error}");
-        // As it is told.
+        // The layout is given.
         let first = banks[0].end - banks[0].start;
         let options = Options {
             layout: Some(RawLayout::Ranges(vec![
@@ -160,10 +160,10 @@ fn several_banks_are_not_guessed_and_the_error_tells_them_from_another_kernel() 
             ])),
             ..Options::default()
         };
-        let told = image::open(&path, &options).unwrap();
-        assert!(payload(&planned(told.memory, &elf)) == payload(&planned(memory, &elf)));
+        let image = image::open(&path, &options).unwrap();
+        assert!(payload(&planned(image.memory, &elf)) == payload(&planned(memory, &elf)));
 
-        // Another kernel is not misplaced: it is not there.
+        // Another kernel is not found at all.
         let other = text.replacen("seed = ", "seed = 9", 1);
         let other = other.replacen("hostname = \"", "ident = \"OTHER\"\nhostname = \"", 1);
         let (_, elf) = self::machine(&other);

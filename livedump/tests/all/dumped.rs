@@ -1,5 +1,5 @@
-//! A full dump as its kernel mapped it: the kernel map and the direct map are those of the minidump
-//! that the same machine gives.
+//! A full dump at its kernel's addresses: the kernel map and the direct map equal those of the
+//! minidump of the same machine.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -26,12 +26,12 @@ const MACHINES: [&str; 5] = [
     include_str!("../../../testdata/machines/i386.toml"),
 ];
 
-/// All of a machine's memory, laid out as a kernel's full dump.
+/// All of a machine's memory as a kernel's full dump.
 fn full(memory: &dyn PhysMemory, machine: livecore_minidump::ElfMachine) -> Arc<FullDump> {
     full_without(memory, machine, 0)
 }
 
-/// The same, whose file lacks the last `cut` bytes.
+/// The same without the last `cut` bytes of the file.
 fn full_without(
     memory: &dyn PhysMemory,
     machine: livecore_minidump::ElfMachine,
@@ -82,7 +82,7 @@ fn full_without(
 }
 
 #[test]
-fn a_full_dump_that_was_cut_off_is_planned_without_what_it_lacks() {
+fn truncated_full_dump_is_planned_without_the_missing_pages() {
     let mut all = 0;
     for text in MACHINES {
         let machine = Machine::parse(text).unwrap();
@@ -111,7 +111,7 @@ fn a_full_dump_that_was_cut_off_is_planned_without_what_it_lacks() {
     assert!(all > 0);
 }
 
-/// Every page of the kernel map: where it is, and whether it may be written to and executed.
+/// All pages of the kernel map: physical address, writable, executable.
 fn pages(memory: &dyn DumpMemory) -> BTreeMap<u64, (u64, bool, bool)> {
     let mut pages = BTreeMap::new();
     let end = memory.walk(&mut |mapping| {
@@ -127,7 +127,7 @@ fn pages(memory: &dyn DumpMemory) -> BTreeMap<u64, (u64, bool, bool)> {
 }
 
 #[test]
-fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
+fn kernel_map_of_a_full_dump_equals_the_minidumps() {
     for text in MACHINES {
         let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -143,14 +143,14 @@ fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
         for (va, page) in &of_mini {
             let other = of_full.get(va);
             let same = match name.name {
-                // The others' minidumps say of blocks what they say of pages.
+                // The other minidumps have a block's permissions for its pages.
                 "amd64" => other == Some(page),
                 _ => other.map(|p| p.0) == Some(page.0),
             };
             assert!(same, "{name} {va:#x}: {page:x?}, {other:x?}");
             assert_eq!(found.translate(VirtAddr(*va)).unwrap().0, page.0, "{name}");
         }
-        // What the full dump has beyond that lies behind the end of the minidump's tables.
+        // Further pages of the full dump are after the end of the minidump's tables.
         let last = of_mini.keys().last().unwrap();
         let more = of_full
             .keys()
@@ -171,10 +171,10 @@ fn kernel_map_of_a_full_dump_is_that_of_the_minidump() {
     }
 }
 
-/// libkvm needs `kernbase` and `KPML4phys` alone. What else a kernel lacks is missing only to what
-/// needs it, which names it.
+/// libkvm needs only `kernbase` and `KPML4phys`. Other missing symbols are errors only of
+/// operations that need them.
 #[test]
-fn a_full_dump_s_kernel_may_lack_version_dump_avail_and_msgbufp() {
+fn kernel_of_a_full_dump_may_lack_version_dump_avail_and_msgbufp() {
     for text in MACHINES {
         let machine = Machine::parse(text).unwrap();
         let whole = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();

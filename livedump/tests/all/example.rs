@@ -1,4 +1,4 @@
-//! The example program, run on a machine that was written out.
+//! The example program, run on a machine written to files.
 
 #[path = "../../examples/take.rs"]
 #[expect(dead_code, reason = "its main is not run here")]
@@ -8,7 +8,7 @@ use livecore_minidump::{Dump, OpenOptions};
 use livecore_synth::{Description, build, write_out};
 
 #[test]
-fn the_example_takes_a_dump_of_an_image() {
+fn example_takes_a_dump_of_an_image() {
     let text = include_str!("../../../testdata/machines/tiny.toml");
     let machine = build(&Description::parse(text).unwrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();

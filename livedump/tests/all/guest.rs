@@ -1,5 +1,4 @@
-//! What is done to the dump of a guest beside reading its memory: registers of its processors put
-//! in, and memory read again while it changes.
+//! Changes to the dump of a guest: registers of its CPUs are added, and changing memory is reread.
 
 use crate::common;
 
@@ -19,7 +18,7 @@ use livecore_minidump::provenance::{CpuPlace, Provenance};
 use livecore_minidump::{
     Container, Dump, KernelElf, KernelMemory, OpenOptions, PhysAddr, VirtAddr,
 };
-use livecore_synth::{Context as Told, Machine};
+use livecore_synth::{Context as TruthContext, Machine};
 
 use common::differing;
 
@@ -50,7 +49,7 @@ fn bytes(taken: &Taken) -> Vec<u8> {
     bytes
 }
 
-/// A processor whose registers are all different and tell its number.
+/// A CPU whose registers are all different and encode its number.
 fn cpu(number: u32) -> CpuState {
     CpuState::new(number, registers(number))
 }
@@ -87,7 +86,7 @@ fn registers(number: u32) -> X86 {
     }
 }
 
-/// The physical pages that variables lie in, by the dump's own translation.
+/// The physical pages of variables, translated by the dump.
 fn pages_of(dump: &Dump, elf: &KernelElf, names: &[&str]) -> BTreeSet<u64> {
     let mut pages = BTreeSet::new();
     for name in names {
@@ -96,7 +95,7 @@ fn pages_of(dump: &Dump, elf: &KernelElf, names: &[&str]) -> BTreeSet<u64> {
         if *name == "stoppcbs" && len == 8 {
             let mut pointer = [0; 8];
             dump.read_virt(VirtAddr(at), &mut pointer).unwrap();
-            // As many as are filled in: 3 CPUs.
+            // The array in use, for 3 CPUs.
             (at, len) = (u64::from_le_bytes(pointer), 3 * 320);
         }
         for va in (at..at + len).step_by(8) {
@@ -107,10 +106,10 @@ fn pages_of(dump: &Dump, elf: &KernelElf, names: &[&str]) -> BTreeSet<u64> {
 }
 
 #[test]
-fn registers_go_where_debuggers_look_and_nowhere_else() {
+fn registers_are_added_where_debuggers_look_only() {
     for text in [
         include_str!("../../../testdata/machines/running.toml"),
-        // `stoppcbs` is an array there, and CPUs are stopped already.
+        // `stoppcbs` is an array there, and CPUs are already stopped.
         include_str!("../../../testdata/machines/old-12.1.toml"),
     ] {
         let (machine, elf) = machine(text);
@@ -127,9 +126,9 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
         let mut taken = planned(machine.memory(), &elf);
         taken.put_cpus(&elf, &cpus, Some(chosen)).unwrap();
         let dump = dump(&taken);
-        let told = taken.told().provenance();
-        assert_eq!(told.cpus.len(), cpus.len(), "{:?}", taken.notes);
-        assert_eq!(told.torn, None);
+        let record = taken.provenance_record().provenance();
+        assert_eq!(record.cpus.len(), cpus.len(), "{:?}", taken.notes);
+        assert_eq!(record.torn, None);
 
         let changed = differing(&plain_dump, &dump);
         let names = ["dumptid", "dumppcb", "stoppcbs", "stopped_cpus"];
@@ -152,14 +151,14 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
                 Context::Stopped(id)
             };
             assert_eq!(thread.context, expected, "{}", thread.title());
-            let told = told.cpus.iter().find(|cpu| cpu.number == id).unwrap();
-            assert_eq!((told.cpuid, told.tid), (Some(id), Some(thread.tid)));
+            let record = record.cpus.iter().find(|cpu| cpu.number == id).unwrap();
+            assert_eq!((record.cpuid, record.tid), (Some(id), Some(thread.tid)));
             let place = if id == chosen {
                 CpuPlace::Dumppcb
             } else {
                 CpuPlace::Stoppcbs
             };
-            assert_eq!(told.place, place);
+            assert_eq!(record.place, place);
             let registers = kernel.registers(&thread).unwrap();
             let state = self::registers(id);
             for (name, value) in [
@@ -185,18 +184,18 @@ fn registers_go_where_debuggers_look_and_nowhere_else() {
             seen += 1;
         }
         assert_eq!(seen, ids.len());
-        // The machine itself is as it was.
+        // The memory itself is unchanged.
         assert!(bytes(&planned(machine.memory(), &elf)) == bytes(&plain));
     }
 }
 
 #[test]
-fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
+fn unknown_segments_are_not_changed() {
     let (machine, elf) = running();
     let plain = dump(&planned(machine.memory(), &elf));
     let threads = Kernel::new(&plain, &elf).threads().unwrap();
     let id = threads.iter().find_map(|thread| thread.cpu).unwrap();
-    // As VMware's states have them.
+    // As in VMware's states.
     let state = X86 {
         segments: None,
         ..registers(id)
@@ -205,10 +204,10 @@ fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
     taken
         .put_cpus(&elf, &[CpuState::new(id, state)], None)
         .unwrap();
-    let told = taken.told().provenance().cpus;
-    // By its number: nobody says where its `struct pcpu` is.
-    assert_eq!(told[0].cpuid, Some(id));
-    assert_eq!(told[0].place, CpuPlace::Dumppcb);
+    let record = taken.provenance_record().provenance().cpus;
+    // Identified by its number, since the address of `struct pcpu` is unknown.
+    assert_eq!(record[0].cpuid, Some(id));
+    assert_eq!(record[0].place, CpuPlace::Dumppcb);
     let dump = dump(&taken);
     let pcb = elf.symbol("dumppcb").unwrap().value;
     let words = |dump: &Dump, offset: u64| {
@@ -224,13 +223,13 @@ fn segments_that_nobody_told_of_stay_as_they_are_in_memory() {
     assert_ne!(words(&dump, 88), words(&plain, 88), "cr0, cr2, cr3");
 }
 
-/// A guest that panicked and went on to reboot: `dumppcb` and `stoppcbs` are the panic's.
+/// A guest that panicked and then rebooted: `dumppcb` and `stoppcbs` are those of the panic.
 #[test]
-fn a_processor_that_has_left_the_kernel_is_left_alone() {
+fn cpu_that_has_left_the_kernel_is_ignored() {
     let (machine, elf) = machine(include_str!("../../../testdata/machines/tiny.toml"));
     let plain = planned(machine.memory(), &elf);
     let (plain, notes) = (dump(&plain), plain.notes);
-    // As QEMU resets it.
+    // As after a reset by QEMU.
     let mut reset = X86 {
         rip: 0xfff0,
         rdx: 0x663,
@@ -267,40 +266,40 @@ fn a_processor_that_has_left_the_kernel_is_left_alone() {
     };
     for (registers, why) in [
         (reset, "paging is off"),
-        (in_firmware, "its program counter is neither"),
+        (in_firmware, "the program counter is not in the kernel"),
         (without_tables, "CR3 is 0"),
-        (nowhere, "its program counter is neither"),
-        (X86::default(), "its registers are zero"),
+        (nowhere, "the program counter is not in the kernel"),
+        (X86::default(), "all registers are zero"),
     ] {
         let cpus = [0, 1].map(|number| CpuState::new(number, registers));
         for chosen in [None, Some(0)] {
             let mut taken = planned(machine.memory(), &elf);
             taken.put_cpus(&elf, &cpus, chosen).unwrap();
-            let told = taken.notes.split_off(notes.len());
-            assert_eq!(told.len(), 2, "{told:?}");
-            for (number, line) in told.iter().enumerate() {
-                let start = format!("CPU {number} has left the kernel ({why}");
+            let record = taken.notes.split_off(notes.len());
+            assert_eq!(record.len(), 2, "{record:?}");
+            for (number, line) in record.iter().enumerate() {
+                let start =
+                    format!("ignoring registers of CPU {number}: it has left the kernel ({why}");
                 assert!(line.starts_with(&start), "{line}");
             }
-            assert!(taken.told().provenance().cpus.is_empty());
+            assert!(taken.provenance_record().provenance().cpus.is_empty());
             assert!(differing(&plain, &dump(&taken)).is_empty(), "{why}");
         }
-        // Of the others, none becomes the one that dumped unless it is chosen.
+        // None of the others becomes the one that dumped, unless it is chosen.
         let cpus = [CpuState::new(0, registers), cpu(1)];
         for (chosen, place) in [(None, CpuPlace::Stoppcbs), (Some(1), CpuPlace::Dumppcb)] {
             let mut taken = planned(machine.memory(), &elf);
             taken.put_cpus(&elf, &cpus, chosen).unwrap();
-            let told = taken.told().provenance().cpus;
-            let told = told.iter().map(|cpu| (cpu.number, cpu.place));
-            assert_eq!(told.collect::<Vec<_>>(), [(1, place)], "{why}");
+            let record = taken.provenance_record().provenance().cpus;
+            let record = record.iter().map(|cpu| (cpu.number, cpu.place));
+            assert_eq!(record.collect::<Vec<_>>(), [(1, place)], "{why}");
         }
     }
 }
 
-/// ddb shows its thread by the registers that it came with, not by those with which it waits for a
-/// key.
+/// ddb shows its thread with the registers on entry, not with those while it waits for a key.
 #[test]
-fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came_with() {
+fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
     for text in [
         include_str!("../../../testdata/machines/tiny.toml"),
         include_str!("../../../testdata/machines/old-12.1.toml"),
@@ -308,8 +307,11 @@ fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came
         let text = text.replacen("\npanic =", "\ndebugger = true\npanic =", 1);
         let (machine, elf) = machine(&text);
         let truth = machine.truth();
-        let told = truth.threads.iter().find(|t| t.context == Told::Debugger);
-        let told = told.unwrap();
+        let record = truth
+            .threads
+            .iter()
+            .find(|t| t.context == TruthContext::Debugger);
+        let record = record.unwrap();
         let on = truth.threads.iter().filter_map(|t| t.cpu);
         let cpus = on.map(cpu).collect::<Vec<_>>();
         assert!(cpus.len() > 1);
@@ -322,35 +324,32 @@ fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came
         let [thread] = crashed.collect::<Vec<_>>()[..] else {
             panic!("one thread dumped");
         };
-        assert_eq!(thread.at, told.va);
+        assert_eq!(thread.at, record.va);
         let dumptid = kernel.variable("dumptid", 4).unwrap();
-        assert_eq!(dumptid, u64::from(told.tid));
-        // Where other debuggers look.
+        assert_eq!(dumptid, u64::from(record.tid));
+        // The place where other debuggers look.
         let dumppcb = kernel.address("dumppcb").unwrap();
         for at in [dumppcb, thread.pcb.unwrap()] {
             let registers = kernel.registers_at(at).unwrap();
-            for (name, value) in &told.registers {
+            for (name, value) in &record.registers {
                 assert_eq!(registers.get(name), Some(*value), "{name}");
             }
         }
-        let said = taken
-            .notes
-            .iter()
-            .filter(|n| n.contains("kernel's debugger"));
-        assert_eq!(said.count(), 1, "{:?}", taken.notes);
+        let printed = taken.notes.iter().filter(|n| n.contains("kernel debugger"));
+        assert_eq!(printed.count(), 1, "{:?}", taken.notes);
     }
 }
 
 #[test]
-fn pc_curthread_says_which_processor_is_which() {
+fn pc_curthread_identifies_the_cpus() {
     let (machine, elf) = running();
     let plain = planned(machine.memory(), &elf);
     let plain_dump = dump(&plain);
     let threads = Kernel::new(&plain_dump, &elf).threads().unwrap();
     let on = threads.iter().filter(|t| t.cpu.is_some());
     let on = on.collect::<Vec<_>>();
-    // The image counts the other way round. Any place of the kernel that holds the thread's
-    // address does for `struct pcpu`: here the head of its process's list of threads.
+    // The image counts in reverse. Any kernel address with the thread's address serves as `struct
+    // pcpu`, here the head of the thread list of its process.
     let mut head = [0; 4];
     let name = elf.symbol("proc_off_p_threads").unwrap().value;
     plain_dump.read_virt(VirtAddr(name), &mut head).unwrap();
@@ -373,27 +372,33 @@ fn pc_curthread_says_which_processor_is_which() {
     let mut taken = planned(machine.memory(), &elf);
     let states = cpus.iter().map(|(state, _)| *state).collect::<Vec<_>>();
     taken.put_cpus(&elf, &states, None).unwrap();
-    for (told, (state, tid)) in taken.told().provenance().cpus.iter().zip(&cpus) {
-        assert_eq!((told.number, told.tid), (state.number, Some(*tid)));
+    for (record, (state, tid)) in taken
+        .provenance_record()
+        .provenance()
+        .cpus
+        .iter()
+        .zip(&cpus)
+    {
+        assert_eq!((record.number, record.tid), (state.number, Some(*tid)));
     }
 }
 
 #[test]
-fn a_processor_that_the_image_lacks_is_refused() {
+fn missing_cpu_is_an_error() {
     let (machine, elf) = running();
     let mut taken = planned(machine.memory(), &elf);
     let error = taken.put_cpus(&elf, &[cpu(0), cpu(1)], Some(7));
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "the image has no CPU 7; it has 0, 1");
+    assert_eq!(error, "no CPU 7 in the image: found 0, 1");
 }
 
-/// Memory of which pages change with every reading, or at one reading.
+/// Memory of which some pages change with every read, or up to some read.
 struct Changing {
     inner: Arc<dyn PhysMemory>,
-    /// Pages, and up to which reading of them they change.
+    /// The pages, with the last read that changes them.
     pages: Vec<(u64, u64)>,
     readings: Mutex<Vec<u64>>,
-    /// Whether it has begun: planning sees what is there.
+    /// Whether pages change; they do not during the plan.
     begun: AtomicU64,
 }
 
@@ -420,7 +425,7 @@ impl PhysMemory for Changing {
         }
         let mut readings = self.readings.lock().unwrap();
         for ((page, until), reading) in self.pages.iter().zip(readings.iter_mut()) {
-            // Only readings of the whole page count, and show what they are.
+            // Only reads of the complete page count.
             if at <= *page && page + PAGE <= at + buf.len() as u64 {
                 *reading += 1;
                 let skip = (page - at) as usize;
@@ -432,15 +437,15 @@ impl PhysMemory for Changing {
     }
 }
 
-/// Two pages of user-like memory in the dump, that nothing needs to find the kernel.
+/// Two pages of user memory in the dump, which are not needed to locate the kernel.
 fn two_pages(taken: &Taken) -> [u64; 2] {
     let (bitmap, avail) = (taken.plan.bitmap(), taken.plan.dump_avail());
     let pages = [bitmap.count() - 3, bitmap.count() - 40];
     pages.map(|rank| avail.addr_of(bitmap.select(rank).unwrap()).unwrap().0)
 }
 
-/// Takes a dump of running.toml in which the first page changes until its reading `first`, the other
-/// until `second`; what is told, and what the dump has of the two.
+/// Takes a dump of running.toml in which the first page changes until its read number `first`, the
+/// other until `second`. Returns the provenance, and the dump's values of the two pages.
 fn converge(rounds: u32, first: u64, second: u64) -> (Provenance, [u64; 2], Vec<u8>) {
     let (machine, elf) = running();
     let pages = two_pages(&planned(machine.memory(), &elf));
@@ -453,11 +458,11 @@ fn converge(rounds: u32, first: u64, second: u64) -> (Provenance, [u64; 2], Vec<
         container: Container::Sealed,
         encoding: Encoding::new(Codec::Zstd),
     };
-    let told = taken.told();
+    let record = taken.provenance_record();
     let header = taken.header();
     let payload = taken.into_payload();
     let mut file = Vec::new();
-    let provenance = || told.provenance();
+    let provenance = || record.provenance();
     let written = finish_with(
         &payload,
         header,
@@ -466,71 +471,71 @@ fn converge(rounds: u32, first: u64, second: u64) -> (Provenance, [u64; 2], Vec<
         &mut file,
         &NoProgress,
     );
-    let told = written.unwrap().provenance;
+    let record = written.unwrap().provenance;
     let dump = Dump::from_source(Arc::new(file.clone()), &OpenOptions::default()).unwrap();
     assert_eq!(
         Provenance::of(dump.envelope().seal().unwrap()),
-        told,
-        "the seal says so"
+        record,
+        "provenance in the seal"
     );
     let value = |at: u64| {
         let mut bytes = [0; 8];
         dump.read_phys(PhysAddr(at), &mut bytes).unwrap();
         u64::from_le_bytes(bytes)
     };
-    (told, pages.map(value), file)
+    (record, pages.map(value), file)
 }
 
 #[test]
-fn memory_that_stands_still_is_one_instant_after_one_round() {
-    let (told, _, _) = converge(5, 1, 1);
-    let torn = told.torn.unwrap();
+fn unchanging_memory_is_a_snapshot_after_one_round() {
+    let (record, _, _) = converge(5, 1, 1);
+    let torn = record.torn.unwrap();
     assert_eq!((torn.torn, torn.again, torn.rounds), (0, 0, 1));
     assert!(torn.pages > 1000 && torn.start > 0 && torn.end >= torn.start);
 }
 
 #[test]
-fn pages_that_change_are_read_again_until_they_stand_still() {
-    // Pass 0 reads 1, rounds 1 and 2 read 2 and 3; round 3 finds 3 again.
-    let (told, values, _) = converge(5, 3, 2);
-    let torn = told.torn.unwrap();
+fn changing_pages_are_reread_until_they_do_not_change() {
+    // The first pass reads 1, rounds 1 and 2 read 2 and 3; round 3 reads 3 again.
+    let (record, values, _) = converge(5, 3, 2);
+    let torn = record.torn.unwrap();
     assert_eq!((torn.torn, torn.again, torn.rounds), (0, 2, 3));
     assert_eq!(values, [3, 2]);
 }
 
 #[test]
-fn pages_that_never_stand_still_are_torn_and_are_as_the_last_round_saw_them() {
-    let (told, values, _) = converge(2, u64::MAX, 1);
-    let torn = told.torn.unwrap();
+fn pages_that_always_change_are_torn_and_as_in_the_last_round() {
+    let (record, values, _) = converge(2, u64::MAX, 1);
+    let torn = record.torn.unwrap();
     assert_eq!((torn.torn, torn.again, torn.rounds), (1, 1, 2));
     assert_eq!(values, [3, 1], "two rounds and the first pass");
 }
 
 #[test]
-fn pages_that_change_after_the_last_round_are_counted_when_they_are_written() {
+fn pages_that_change_after_the_last_round_are_counted() {
     // No round: the pass reads 1, the dump reads 2.
-    let (told, values, _) = converge(0, u64::MAX, 1);
-    let torn = told.torn.unwrap();
+    let (record, values, _) = converge(0, u64::MAX, 1);
+    let torn = record.torn.unwrap();
     assert_eq!((torn.torn, torn.again, torn.rounds), (1, 0, 0));
     assert_eq!(values, [2, 1]);
 }
 
 #[test]
-fn the_file_says_it_in_a_form_that_any_reader_may_skip() {
-    let (told, _, file) = converge(0, u64::MAX, 1);
+fn record_of_torn_pages_is_optional_for_readers() {
+    let (record, _, file) = converge(0, u64::MAX, 1);
     let dump = Dump::from_source(Arc::new(file), &OpenOptions::default()).unwrap();
     let records = &dump.envelope().seal().unwrap().records;
     let torn = &records.iter().find(|(kind, _)| *kind == 3).unwrap().1;
-    // By docs/sealed.md: pages at 0, torn pages at 8, rounds at 24, little endian.
+    // According to docs/sealed.md: pages at 0, torn pages at 8, rounds at 24, little-endian.
     let number = |at: usize| u64::from_le_bytes(torn[at..at + 8].try_into().unwrap());
-    assert_eq!((torn.len(), number(0)), (48, told.torn.unwrap().pages));
+    assert_eq!((torn.len(), number(0)), (48, record.torn.unwrap().pages));
     assert_eq!((number(8), number(24)), (1, 0));
 }
 
-/// Ends work after some bytes.
-struct Impatient(AtomicU64);
+/// Cancels the work after some bytes.
+struct CancelAfter(AtomicU64);
 
-impl Progress for Impatient {
+impl Progress for CancelAfter {
     fn advance(&self, content: u64, _: u64) {
         self.0.fetch_add(content, Ordering::Relaxed);
     }
@@ -541,15 +546,15 @@ impl Progress for Impatient {
 }
 
 #[test]
-fn reading_again_can_be_ended() {
+fn rereading_can_be_cancelled() {
     let (machine, elf) = running();
     let mut taken = planned(machine.memory(), &elf);
-    let error = taken.watch(1000, &Impatient(AtomicU64::new(0)));
+    let error = taken.watch(1000, &CancelAfter(AtomicU64::new(0)));
     assert!(matches!(error, Err(TakeError::Cancelled)));
 }
 
 #[test]
-fn memory_that_goes_away_while_it_is_read_again_is_an_error() {
+fn failing_memory_during_rereading_is_an_error() {
     struct Gone(Arc<dyn PhysMemory>, AtomicU64);
     impl PhysMemory for Gone {
         fn ranges(&self) -> &[Range<u64>] {
@@ -557,7 +562,7 @@ fn memory_that_goes_away_while_it_is_read_again_is_an_error() {
         }
         fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
             if self.1.load(Ordering::Relaxed) == 1 && buf.len() as u64 >= PAGE {
-                return Err(io::Error::other("the guest is gone"));
+                return Err(io::Error::other("the guest exited"));
             }
             self.0.read(PhysAddr(at), buf)
         }
@@ -567,5 +572,5 @@ fn memory_that_goes_away_while_it_is_read_again_is_an_error() {
     let mut taken = planned(memory.clone(), &elf);
     memory.1.store(1, Ordering::Relaxed);
     let error = taken.watch(1, &NoProgress).unwrap_err();
-    assert!(error.to_string().contains("the guest is gone"), "{error}");
+    assert!(error.to_string().contains("the guest exited"), "{error}");
 }

@@ -1,7 +1,7 @@
-//! Registers of arm64 and riscv64 processors put into a dump.
+//! Registers of arm64 and riscv64 CPUs in a dump.
 //!
-//! Where they go is FreeBSD's `struct pcb` (`sys/arm64/include/pcb.h` of 14.0, `sys/riscv/include/pcb.h`
-//! of 15.0), which is written down here a second time.
+//! They are stored in FreeBSD's `struct pcb` (`sys/arm64/include/pcb.h` of 14.0,
+//! `sys/riscv/include/pcb.h` of 15.0), whose layout is repeated here.
 
 use crate::common;
 
@@ -13,7 +13,7 @@ use livecore_livedump::image::{Arm64, CpuState, Registers, Riscv64, X86};
 use livecore_livedump::take::{PlanOptions, Taken, plan};
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 use livecore_minidump::{Dump, KernelElf, KernelMemory, OpenOptions, VirtAddr};
-use livecore_synth::{Context as Told, Machine};
+use livecore_synth::{Context as TruthContext, Machine};
 
 use common::differing;
 
@@ -22,7 +22,7 @@ const ARM64_16K: &str = include_str!("../../../testdata/machines/arm64-16k.toml"
 const RISCV64: &str = include_str!("../../../testdata/machines/riscv64.toml");
 const RISCV64_SV48: &str = include_str!("../../../testdata/machines/riscv64-sv48.toml");
 
-/// A machine, taken once as it is.
+/// A machine with its dump without changes.
 struct Guest {
     machine: livecore_synth::Machine,
     elf: KernelElf,
@@ -41,7 +41,7 @@ impl Guest {
         }
     }
 
-    /// The CPUs that a thread is on, with its number.
+    /// The CPUs of threads, with the threads' ids.
     fn on_cpu(&self) -> Vec<(u32, i32)> {
         let threads = Kernel::new(&self.plain, &self.elf).threads().unwrap();
         let mut on: Vec<_> = threads
@@ -81,12 +81,12 @@ fn dump(taken: &Taken) -> Dump {
     Dump::from_source(Arc::new(taken.payload()), &OpenOptions::default()).unwrap()
 }
 
-/// A value that nothing else has.
+/// A unique value.
 fn value(number: u32, n: u64) -> u64 {
     0xffff_ffff_5a00_0000 + u64::from(number) * 0x1000 + n
 }
 
-/// An arm64 processor in the kernel, whose `x18` leads nowhere.
+/// An arm64 CPU in the kernel, whose `x18` has no valid address.
 fn arm64(number: u32) -> Arm64 {
     Arm64 {
         x: std::array::from_fn(|x| value(number, x as u64)),
@@ -110,11 +110,11 @@ fn cpu(is_arm: bool, number: u32) -> CpuState {
     }
 }
 
-/// What a pcb must have from its start: `None` is as it was.
+/// The expected start of a pcb; `None` is unchanged.
 fn pcb(is_arm: bool, number: u32) -> [u64; 16] {
     let x = |n: u64| value(number, n);
     if is_arm {
-        // pcb_x[13]: x19 to x28, fp, lr; pcb_sp. A debugger goes on at lr.
+        // pcb_x[13]: x19 to x28, fp, lr; pcb_sp. Debuggers continue at lr.
         let mut words = [0; 16];
         for (word, n) in words.iter_mut().zip(19..30) {
             *word = x(n);
@@ -123,7 +123,7 @@ fn pcb(is_arm: bool, number: u32) -> [u64; 16] {
         words[12] = x(0x40);
         return words;
     }
-    // ra, sp, gp, tp, s0 to s11, of which two are x8 and x9 and the others from x18 up.
+    // ra, sp, gp, tp, s0 to s11; the first two of these are x8 and x9, the others x18 and up.
     let mut words = [
         x(0x41),
         x(2),
@@ -148,7 +148,7 @@ fn pcb(is_arm: bool, number: u32) -> [u64; 16] {
     words
 }
 
-fn registers_go_to_their_places(text: &str) {
+fn check_registers(text: &str) {
     let is_arm = text.contains("aarch64");
     let guest = Guest::new(text);
     let on = guest.on_cpu();
@@ -160,7 +160,7 @@ fn registers_go_to_their_places(text: &str) {
     let with = dump(&taken);
     let kernel = Kernel::new(&with, &guest.elf);
     let threads = kernel.threads().unwrap();
-    let told = taken.told().provenance().cpus;
+    let record = taken.provenance_record().provenance().cpus;
     let address = |name: &str| guest.elf.symbol(name).unwrap().value;
     let [stoppcbs] = guest.words(&guest.plain, address("stoppcbs"));
     let pcb_size = kernel.variable("pcb_size", 4).unwrap();
@@ -179,14 +179,14 @@ fn registers_go_to_their_places(text: &str) {
             tid: Some(*tid),
             place,
         };
-        assert!(told.contains(&expected), "{told:?}");
-        // Of arm64's pcb 13 words are registers.
+        assert!(record.contains(&expected), "{record:?}");
+        // 13 words of arm64's pcb are registers.
         let len = if is_arm { 13 } else { 16 };
         let words: [u64; 16] = guest.words(&with, at);
         assert_eq!(words[..len], pcb(is_arm, *id)[..len], "CPU {id}");
         let before: [u64; 40] = guest.words(&guest.plain, at);
         let after: [u64; 40] = guest.words(&with, at);
-        assert_eq!(before[len..], after[len..], "behind the registers");
+        assert_eq!(before[len..], after[len..], "after the registers");
         let thread = threads.iter().find(|t| t.tid == *tid).unwrap();
         assert_eq!(thread.context, context);
         let registers = kernel.registers(thread).unwrap();
@@ -201,23 +201,23 @@ fn registers_go_to_their_places(text: &str) {
 }
 
 #[test]
-fn registers_of_arm64_go_where_debuggers_look_and_nowhere_else() {
-    registers_go_to_their_places(ARM64);
+fn arm64_registers_are_added_where_debuggers_look_only() {
+    check_registers(ARM64);
 }
 
 #[test]
-fn registers_of_arm64_with_16k_pages_go_where_debuggers_look_and_nowhere_else() {
-    registers_go_to_their_places(ARM64_16K);
+fn arm64_registers_with_16k_pages_are_added_where_debuggers_look_only() {
+    check_registers(ARM64_16K);
 }
 
 #[test]
-fn registers_of_riscv64_go_where_debuggers_look_and_nowhere_else() {
-    registers_go_to_their_places(RISCV64);
-    registers_go_to_their_places(RISCV64_SV48);
+fn riscv64_registers_are_added_where_debuggers_look_only() {
+    check_registers(RISCV64);
+    check_registers(RISCV64_SV48);
 }
 
 #[test]
-fn a_processor_whose_mmu_is_off_is_left_alone() {
+fn cpu_with_the_mmu_off_is_ignored() {
     for text in [ARM64, RISCV64] {
         let is_arm = text.contains("aarch64");
         let guest = Guest::new(text);
@@ -236,46 +236,51 @@ fn a_processor_whose_mmu_is_off_is_left_alone() {
             state.x[2] = sp;
             CpuState::new(number, state)
         };
-        // As QEMU resets it, and in firmware that lies in RAM.
+        // As after a reset by QEMU, and in firmware in RAM.
         for (pc, sp) in [(0x1000, 0), (ram + 0x400, ram + 0x8000)] {
             let cpus = [state(0, pc, sp), state(1, pc, sp)];
             let taken = guest.put(&cpus, None);
-            let said = taken.notes.iter();
-            let said = said.filter(|n| n.contains("has left the kernel (its MMU is off)"));
-            assert_eq!(said.count(), 2, "{:?}", taken.notes);
-            assert!(taken.told().provenance().cpus.is_empty());
+            let printed = taken.notes.iter();
+            let printed = printed.filter(|n| n.contains("has left the kernel (the MMU is off)"));
+            assert_eq!(printed.count(), 2, "{:?}", taken.notes);
+            assert!(taken.provenance_record().provenance().cpus.is_empty());
             assert!(differing(&guest.plain, &dump(&taken)).is_empty());
         }
-        // A program has its stack elsewhere, and arm64 says that it is one.
+        // A user program has its stack elsewhere; arm64 records the mode.
         let mut program = state(0, ram + 0x400, 0x3f_ffff_e000);
         if let Registers::Arm64(registers) = &mut program.registers {
             registers.pstate = 0;
         }
-        let told = guest.put(&[program], None).told().provenance().cpus;
-        assert_eq!(told.len(), 1);
+        let record = guest
+            .put(&[program], None)
+            .provenance_record()
+            .provenance()
+            .cpus;
+        assert_eq!(record.len(), 1);
     }
 }
 
-/// `x18` and `tp` have the address of `struct pcpu` in the kernel, whose first member is the thread.
+/// `x18` and `tp` have the address of `struct pcpu` in the kernel, whose first member is the
+/// thread.
 #[test]
-fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
+fn pc_curthread_identifies_cpus_in_the_kernel_only() {
     for text in [ARM64, RISCV64] {
         let is_arm = text.contains("aarch64");
         let guest = Guest::new(text);
         let kernel = Kernel::new(&guest.plain, &guest.elf);
         let threads = kernel.threads().unwrap();
-        // Any word that has a thread's address does: here the list of its process's threads.
+        // Any word with a thread's address serves, here the thread list of its process.
         let head = kernel.variable("proc_off_p_threads", 4).unwrap();
         let next = kernel.variable("thread_off_td_plist", 4).unwrap();
-        let places = threads.iter().flat_map(|t| [t.process + head, t.at + next]);
-        let mut leads = places.filter_map(|at| {
+        let words = threads.iter().flat_map(|t| [t.process + head, t.at + next]);
+        let mut leads = words.filter_map(|at| {
             let [to] = guest.words(&guest.plain, at);
             let thread = threads.iter().find(|t| t.at == to)?;
             thread.cpu.filter(|cpu| *cpu != 0)?;
             Some((at, thread))
         });
         let (pcpu, thread) = leads.next().unwrap();
-        // The image says that it is the first processor.
+        // The image has it as the first CPU.
         let state = |user: bool| {
             if is_arm {
                 let mut r = arm64(0);
@@ -290,23 +295,34 @@ fn pc_curthread_says_which_processor_is_which_in_the_kernel_alone() {
             r.pc = if user { 0x1_0000 } else { r.pc };
             CpuState::new(0, r)
         };
-        let told = guest.put(&[state(false)], None).told().provenance().cpus;
-        assert_eq!((told[0].cpuid, told[0].tid), (thread.cpu, Some(thread.tid)));
-        // In a program the same register is the program's.
-        let told = guest.put(&[state(true)], None).told().provenance().cpus;
-        assert_eq!(told[0].cpuid, Some(0));
-        assert_ne!(told[0].tid, Some(thread.tid));
+        let record = guest
+            .put(&[state(false)], None)
+            .provenance_record()
+            .provenance()
+            .cpus;
+        assert_eq!(
+            (record[0].cpuid, record[0].tid),
+            (thread.cpu, Some(thread.tid))
+        );
+        // In user mode the register belongs to the program.
+        let record = guest
+            .put(&[state(true)], None)
+            .provenance_record()
+            .provenance()
+            .cpus;
+        assert_eq!(record[0].cpuid, Some(0));
+        assert_ne!(record[0].tid, Some(thread.tid));
     }
 }
 
 #[test]
-fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came_with() {
+fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
     for text in [ARM64, RISCV64] {
         let is_arm = text.contains("aarch64");
         let text = text.replacen("\npanic =", "\ndebugger = true\npanic =", 1);
         let guest = Guest::new(&text);
         let threads = &guest.machine.truth().threads;
-        let truth = threads.iter().find(|t| t.context == Told::Debugger);
+        let truth = threads.iter().find(|t| t.context == TruthContext::Debugger);
         let truth = truth.unwrap();
         let on = guest.on_cpu();
         let cpus: Vec<_> = on.iter().map(|(id, _)| cpu(is_arm, *id)).collect();
@@ -316,20 +332,20 @@ fn a_processor_in_the_kernel_s_debugger_is_the_one_that_dumped_with_what_it_came
         let threads = kernel.threads().unwrap();
         let thread = threads.iter().find(|t| t.context == Context::Crashed);
         assert_eq!(thread.unwrap().at, truth.va);
-        // The registers that the emulated kernel has put into kdb_pcb.
+        // The registers that the emulated kernel has saved in kdb_pcb.
         let address = |name: &str| guest.elf.symbol(name).unwrap().value;
         let kdb: [u64; 13] = guest.words(&guest.plain, address("kdb_pcb"));
         let dumped: [u64; 13] = guest.words(&with, address("dumppcb"));
         assert_eq!(kdb, dumped);
         assert_ne!(kdb, [0; 13]);
-        let said = taken.notes.iter();
-        let said = said.filter(|n| n.contains("those that it came with"));
-        assert_eq!(said.count(), 1, "{:?}", taken.notes);
+        let printed = taken.notes.iter();
+        let printed = printed.filter(|n| n.contains("those on entry"));
+        assert_eq!(printed.count(), 1, "{:?}", taken.notes);
     }
 }
 
 #[test]
-fn registers_that_are_not_the_kernel_s_processor_s_are_left_out_and_that_is_said() {
+fn registers_of_another_processor_are_ignored_with_a_note() {
     let guest = Guest::new(ARM64);
     let others = [
         CpuState::new(0, Registers::Unknown),
@@ -343,17 +359,17 @@ fn registers_that_are_not_the_kernel_s_processor_s_are_left_out_and_that_is_said
             .iter()
             .find(|n| n.contains("registers of CPU 0, 1, 2"));
         assert!(note.is_some(), "{:?}", taken.notes);
-        assert!(taken.told().provenance().cpus.is_empty());
+        assert!(taken.provenance_record().provenance().cpus.is_empty());
         assert!(differing(&guest.plain, &dump(&taken)).is_empty());
     }
-    // One that is known is put in nevertheless.
+    // A supported one is added.
     let taken = guest.put(&[others[0], cpu(true, 1)], None);
-    let told = taken.told().provenance().cpus;
-    assert_eq!((told.len(), told[0].number), (1, 1));
+    let record = taken.provenance_record().provenance().cpus;
+    assert_eq!((record.len(), record[0].number), (1, 1));
     assert!(
         taken
             .notes
             .iter()
-            .any(|n| n.contains("registers of CPU 0 "))
+            .any(|n| n.contains("registers of CPU 0:"))
     );
 }

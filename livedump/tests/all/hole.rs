@@ -1,4 +1,4 @@
-//! Raw images of machines with a hole below 4 GiB, whose layout nobody has said.
+//! Raw images of machines with a hole below 4 GiB, without a given layout.
 
 use livecore_minidump::PhysAddr;
 use std::fs::File;
@@ -13,13 +13,13 @@ use livecore_synth::Machine;
 
 const CHUNK: u64 = 1 << 20;
 
-/// RAM as hypervisors keep it in a file: nothing of the hole, and holes of the file for zeros.
+/// Writes RAM as hypervisors store it: without the hole, and with file holes for zeros.
 fn write(machine: &Machine, low: u64, path: &Path) {
     let memory = machine.memory();
     let ranges = memory.ranges();
-    let place = |at: u64| if at <= low { at } else { at - (4 << 30) + low };
+    let offset = |at: u64| if at <= low { at } else { at - (4 << 30) + low };
     let file = File::create(path).unwrap();
-    file.set_len(place(ranges.last().unwrap().end)).unwrap();
+    file.set_len(offset(ranges.last().unwrap().end)).unwrap();
     let mut chunk = vec![0; CHUNK as usize];
     for range in ranges {
         let mut at = range.start;
@@ -28,7 +28,7 @@ fn write(machine: &Machine, low: u64, path: &Path) {
             if !memory.known_zero(PhysAddr(at), len) {
                 let chunk = &mut chunk[..len as usize];
                 memory.read(PhysAddr(at), chunk).unwrap();
-                file.write_all_at(chunk, place(at)).unwrap();
+                file.write_all_at(chunk, offset(at)).unwrap();
             }
             at += len;
         }
@@ -43,13 +43,13 @@ fn payload(taken: &livecore_livedump::take::Taken) -> Vec<u8> {
 }
 
 #[test]
-fn the_kernel_says_where_the_hole_begins() {
+fn hole_is_found_through_the_kernel() {
     for (text, low) in [
         (
             include_str!("../../../testdata/machines/relocated.toml"),
             64 << 20,
         ),
-        // 2 GiB and a little, of a kernel whose page tables are all low.
+        // Slightly more than 2 GiB, with a kernel whose page tables are all low.
         (
             "seed = 3\n[memory]\nsize = \"2080 MiB\"\nlow = \"2 GiB\"\n[kernel]\nrelease = \"12.1\"\n",
             2 << 30,
@@ -60,11 +60,11 @@ fn the_kernel_says_where_the_hole_begins() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ram");
         write(&machine, low, &path);
-        let asked = Options {
+        let options = Options {
             kernel_is_asked: true,
             ..Options::default()
         };
-        let mut image = image::open(&path, &asked).unwrap();
+        let mut image = image::open(&path, &options).unwrap();
         assert_eq!(image.layout, Some(RawLayout::Flat));
         settle(&mut image, &elf).unwrap();
         assert_eq!(image.layout, Some(RawLayout::Hole { below: low }));
@@ -84,7 +84,7 @@ fn the_kernel_says_where_the_hole_begins() {
 }
 
 #[test]
-fn an_image_whose_layout_is_said_stays_as_it_is() {
+fn given_layout_is_not_changed() {
     let text = include_str!("../../../testdata/machines/tiny.toml");
     let machine = Machine::parse(text).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -95,10 +95,10 @@ fn an_image_whose_layout_is_said_stays_as_it_is() {
         layout: Some(RawLayout::Pc),
         ..Options::default()
     };
-    let mut said = image::open(&path, &options).unwrap();
-    settle(&mut said, &elf).unwrap();
-    assert_eq!(said.layout, Some(RawLayout::Pc));
-    // Of a file without a hole there is nothing to say.
+    let mut image = image::open(&path, &options).unwrap();
+    settle(&mut image, &elf).unwrap();
+    assert_eq!(image.layout, Some(RawLayout::Pc));
+    // A file without a hole has no message.
     let mut found = image::open(&path, &Options::default()).unwrap();
     settle(&mut found, &elf).unwrap();
     assert_eq!(found.layout, Some(RawLayout::Flat));

@@ -1,7 +1,7 @@
-//! Memory that lies: a producer ends with a dump or an error, never otherwise.
+//! Hostile memory: a producer returns a dump or an error.
 //!
-//! Every variable that the producer reads is set to extremes, then words all over the kernel are.
-//! What comes out in spite of it can be read to its end.
+//! Every variable that the producer reads is set to extreme values, and random words of the kernel
+//! are changed. A resulting dump can be read to its end.
 
 use std::io;
 use std::ops::Range;
@@ -20,13 +20,13 @@ fn tiny() -> Machine {
     Machine::parse(text).unwrap()
 }
 
-/// Memory in which some bytes are others.
-struct Lying {
+/// Memory with some changed bytes.
+struct Changed {
     inner: Arc<dyn PhysMemory>,
     lies: Vec<(u64, [u8; 8])>,
 }
 
-impl PhysMemory for Lying {
+impl PhysMemory for Changed {
     fn ranges(&self) -> &[Range<u64>] {
         self.inner.ranges()
     }
@@ -34,8 +34,8 @@ impl PhysMemory for Lying {
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> io::Result<()> {
         self.inner.read(PhysAddr(at), buf)?;
         let end = at + buf.len() as u64;
-        for (place, bytes) in &self.lies {
-            for (byte, here) in bytes.iter().zip(*place..) {
+        for (start, bytes) in &self.lies {
+            for (byte, here) in bytes.iter().zip(*start..) {
                 if (at..end).contains(&here) {
                     buf[(here - at) as usize] = *byte;
                 }
@@ -45,9 +45,9 @@ impl PhysMemory for Lying {
     }
 }
 
-/// Plans, and reads what was planned.
+/// Plans a dump and reads it. Returns whether there is a dump.
 fn survive(machine: &Machine, elf: &KernelElf, lies: Vec<(u64, [u8; 8])>) -> bool {
-    let memory = Arc::new(Lying {
+    let memory = Arc::new(Changed {
         inner: machine.memory(),
         lies,
     });
@@ -66,7 +66,7 @@ fn survive(machine: &Machine, elf: &KernelElf, lies: Vec<(u64, [u8; 8])>) -> boo
             }
             true
         }
-        Err(TakeError::Cancelled | TakeError::Publish(_)) => panic!("nobody cancelled"),
+        Err(TakeError::Cancelled | TakeError::Publish(_)) => panic!("unexpected error"),
         Err(error) => {
             assert!(!error.to_string().is_empty());
             false
@@ -92,7 +92,7 @@ const EXTREMES: [u64; 14] = [
 ];
 
 #[test]
-fn every_variable_at_its_extremes_is_a_dump_or_an_error() {
+fn extreme_variables_give_a_dump_or_an_error() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
@@ -135,12 +135,12 @@ fn every_variable_at_its_extremes_is_a_dump_or_an_error() {
 }
 
 #[test]
-fn message_buffers_and_tables_at_their_extremes_are_a_dump_or_an_error() {
+fn extreme_message_buffers_and_tables_give_a_dump_or_an_error() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let truth = machine.truth();
     let direct = |va: u64| va - truth.dmap.start;
-    let mut places = vec![
+    let mut words = vec![
         direct(truth.msgbuf.va),
         // Size and magic in one word.
         direct(truth.msgbuf.va) + 8,
@@ -148,23 +148,23 @@ fn message_buffers_and_tables_at_their_extremes_are_a_dump_or_an_error() {
     for (_, va, pa) in &truth.page_tables {
         let first = *va >= truth.vm_min_kernel_address;
         if first {
-            places.extend([*pa, pa + 8 * 511]);
+            words.extend([*pa, pa + 8 * 511]);
         }
     }
-    for place in places {
+    for at in words {
         for value in EXTREMES {
-            survive(&machine, &elf, vec![(place, value.to_le_bytes())]);
-            // The same as a valid entry, of a table and of a leaf.
+            survive(&machine, &elf, vec![(at, value.to_le_bytes())]);
+            // The same value as a valid entry, of a table and of a leaf.
             for flags in [3, 0x83] {
                 let entry = (value & !0xfff | flags).to_le_bytes();
-                survive(&machine, &elf, vec![(place, entry)]);
+                survive(&machine, &elf, vec![(at, entry)]);
             }
         }
     }
 }
 
 #[test]
-fn words_changed_all_over_the_kernel_are_a_dump_or_an_error() {
+fn random_words_of_the_kernel_give_a_dump_or_an_error() {
     const SEED: u64 = 0x5eed_0f11;
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -198,7 +198,7 @@ fn words_changed_all_over_the_kernel_are_a_dump_or_an_error() {
 
 /// The other ports: their variables, and words of their page tables.
 #[test]
-fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error() {
+fn extreme_variables_and_tables_of_all_ports_give_a_dump_or_an_error() {
     const NAMES: [&str; 17] = [
         "kernel_pmap_store",
         "pagetable_l0_ttbr1",
@@ -218,7 +218,7 @@ fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error()
         "vm_phys_segs",
         "msgbufp",
     ];
-    // Where `struct pmap` has its roots, and the first words of what else is long.
+    // The roots in `struct pmap`, and the first words of other long structures.
     const WORDS: [u64; 4] = [0, 8, 48, 64];
     for text in [
         include_str!("../../../testdata/machines/arm64.toml"),
@@ -230,21 +230,21 @@ fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error()
         let machine = Machine::parse(text).unwrap();
         let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
         let truth = machine.truth();
-        let mut places = Vec::new();
+        let mut targets = Vec::new();
         for name in NAMES {
             let Some(symbol) = truth.symbols.get(name) else {
                 continue;
             };
             let at = symbol.value - truth.kernbase + truth.kernphys;
             let words = WORDS.into_iter().filter(|w| *w < symbol.size);
-            places.extend(words.map(|word| at + word));
+            targets.extend(words.map(|word| at + word));
         }
         let tables = truth.page_tables.iter();
-        places.extend(tables.map(|(_, _, pa)| *pa).take(6));
+        targets.extend(tables.map(|(_, _, pa)| *pa).take(6));
         let mut outcomes = [0; 2];
-        for place in places {
+        for at in targets {
             for value in EXTREMES.into_iter().step_by(2).chain([0xc000_0703, 0x87]) {
-                let lies = vec![(place, value.to_le_bytes())];
+                let lies = vec![(at, value.to_le_bytes())];
                 outcomes[usize::from(survive_planning(&machine, &elf, lies))] += 1;
             }
         }
@@ -252,9 +252,9 @@ fn variables_and_tables_of_every_port_at_their_extremes_are_a_dump_or_an_error()
     }
 }
 
-/// Plans, and reads the sections before the pages and the last page.
+/// Plans a dump, and reads the sections before the pages and the last page.
 fn survive_planning(machine: &Machine, elf: &KernelElf, lies: Vec<(u64, [u8; 8])>) -> bool {
-    let memory = Arc::new(Lying {
+    let memory = Arc::new(Changed {
         inner: machine.memory(),
         lies,
     });

@@ -1,4 +1,4 @@
-//! Live dumps of a kernel, from the request to the file: the kernel is a recorded one.
+//! Live dumps of a recorded kernel, from the request to the file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -48,7 +48,7 @@ fn emulated(machine: &Machine) -> Emulated {
     Emulated::open(parts, Access::READ, Credentials::default()).unwrap()
 }
 
-/// The raw live files that a kernel of the tiny machine writes: none, gzip, zstd.
+/// The raw live files of the tiny machine's kernel: none, gzip, zstd.
 fn recordings() -> [Vec<u8>; 3] {
     let device = emulated(&tiny());
     [0, 1, 2].map(|compression| {
@@ -65,7 +65,7 @@ fn recordings() -> [Vec<u8>; 3] {
     })
 }
 
-/// A kernel that writes what was recorded, after a while, and returns an error if it has one.
+/// A kernel that writes a recording after some time, and then returns an error if it has one.
 struct Recorded {
     files: [Vec<u8>; 3],
     pause: Duration,
@@ -114,15 +114,12 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
+fn kernel_dump_is_sealed_without_leftover_files() {
     let dir = tempfile::tempdir().unwrap();
     let machine = tiny();
     let taken = take(&good(), dir.path()).unwrap();
     assert_eq!(taken.pages, machine.truth().dumped_pages());
-    assert!(
-        names(dir.path()).is_empty(),
-        "the kernel's file has no name"
-    );
+    assert!(names(dir.path()).is_empty(), "the kernel's file has a name");
     let target = Target {
         container: Container::Sealed,
         encoding: Encoding::new(Codec::Zstd),
@@ -145,10 +142,10 @@ fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
         .unwrap()
         .into_payload();
     let mut here = vec![0; expected.size().unwrap() as usize];
-    let mut there = here.clone();
+    let mut other = here.clone();
     expected.read_exact_at(&mut here, 0).unwrap();
-    dump.payload().read_exact_at(&mut there, 0).unwrap();
-    assert!(here == there);
+    dump.payload().read_exact_at(&mut other, 0).unwrap();
+    assert!(here == other);
     assert_eq!(
         dump.envelope().kerneldumpheader().unwrap().hostname,
         b"tiny.example.org"
@@ -166,7 +163,7 @@ fn a_kernels_dump_is_sealed_and_nothing_else_is_left() {
 }
 
 #[test]
-fn the_file_has_no_name_while_the_kernel_writes_and_somebody_hears_of_it() {
+fn kernel_writes_to_an_unlinked_file_and_reports_progress() {
     let dir = tempfile::tempdir().unwrap();
     let mut kernel = Recorded {
         files: recordings(),
@@ -181,11 +178,11 @@ fn the_file_has_no_name_while_the_kernel_writes_and_somebody_hears_of_it() {
             heard += 1;
         })
         .unwrap();
-    assert!(heard >= 1, "heard {heard} times");
+    assert!(heard >= 1, "{heard} progress reports");
 }
 
 #[test]
-fn errors_of_the_kernel_are_what_they_mean_and_leave_nothing() {
+fn kernel_errors_are_translated_and_leave_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let meant = |number: i32, error: &MemError| match number {
         libc::EBUSY => matches!(error, MemError::AnotherDumpRunning),
@@ -200,23 +197,24 @@ fn errors_of_the_kernel_are_what_they_mean_and_leave_nothing() {
             error,
         };
         match take(&device(kernel), dir.path()) {
-            Err(TakeError::Mem(said)) => assert!(meant(error, &said), "{said}"),
+            Err(TakeError::Mem(returned)) => assert!(meant(error, &returned), "{returned}"),
             Err(other) => panic!("{other}"),
-            Ok(_) => panic!("a dump where the kernel said {error}"),
+            Ok(_) => panic!("got a dump after error {error}"),
         }
         assert!(names(dir.path()).is_empty());
     }
 }
 
 #[test]
-fn a_dump_whose_header_is_wrong_or_absent_is_broken() {
+fn dump_with_a_wrong_or_missing_header_is_broken() {
     let dir = tempfile::tempdir().unwrap();
     let whole = recordings()[0].clone();
     let end = whole.len();
     let mut parity = whole.clone();
     parity[end - 300] ^= 1;
     let mut length = whole.clone();
-    // dumplength and, in the same place of another word, a spare bit: the parity stays right.
+    // dumplength and a spare bit at the same position of another word, so that the parity stays
+    // correct.
     length[end - 512 + 46] ^= 0x10;
     length[end - 512 + 506] ^= 0x10;
     let mut magic = whole.clone();
@@ -243,7 +241,7 @@ fn a_dump_whose_header_is_wrong_or_absent_is_broken() {
 }
 
 #[test]
-fn what_the_kernel_compressed_is_kept_as_it_is() {
+fn stream_compressed_by_the_kernel_is_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     let files = recordings();
     for (codec, compression) in [(Codec::Gzip, 1), (Codec::Zstd, 2), (Codec::None, 0)] {
@@ -277,10 +275,10 @@ fn what_the_kernel_compressed_is_kept_as_it_is() {
         .begin(&Options::default())
         .unwrap();
     let sealed = good().dump_compressed(&mut pending, Codec::Zstd, Container::Sealed, &mut |_| {});
-    assert!(sealed.is_err(), "one stream cannot be sealed");
+    assert!(sealed.is_err(), "a single stream cannot be sealed");
 }
 
-/// A kernel that is asked says that another dump is running.
+/// A kernel that reports another running dump.
 struct Busy;
 
 impl MemIoctl for Busy {
@@ -290,10 +288,10 @@ impl MemIoctl for Busy {
 }
 
 #[test]
-fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() {
+fn destination_is_checked_before_the_request() {
     let dir = tempfile::tempdir().unwrap();
     let here = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    fs::write(here("there"), "x").unwrap();
+    fs::write(here("existing"), "x").unwrap();
     fs::create_dir(here("taken")).unwrap();
     fs::write(here("taken/vmcore.0"), "x").unwrap();
     fs::create_dir(here("full")).unwrap();
@@ -321,12 +319,12 @@ fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() 
         error.to_string()
     };
     for (out, max, why) in [
-        (here("there"), None, "exists already"),
+        (here("existing"), None, "already exists"),
         (here("absent/"), None, "No such file"),
         (here("absent/file"), None, "No such file"),
-        (here("taken/"), NonZeroU32::new(1), "all taken"),
+        (here("taken/"), NonZeroU32::new(1), "other dumps use"),
         (here("full/"), None, "minfree"),
-        // Nobody makes files there, not even root.
+        // Not even root can create files there.
         ("/proc/self/".into(), None, "/proc/self"),
     ] {
         for compress in [true, false] {
@@ -334,7 +332,7 @@ fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() 
             assert!(error.contains(why), "{out}: {error}");
         }
     }
-    // And with a place for the dump it is asked.
+    // With a valid destination the request is made.
     for compress in [true, false] {
         let error = take(&here(""), None, compress);
         assert!(error.contains("another dump is running"), "{error}");
@@ -343,7 +341,7 @@ fn a_destination_that_cannot_be_written_is_refused_before_the_kernel_is_asked() 
 }
 
 #[test]
-fn a_run_stores_what_the_running_kernel_writes() {
+fn run_stores_the_kernels_dump() {
     let dir = tempfile::tempdir().unwrap();
     for (compress, container) in [(false, Container::Sealed), (true, Container::Raw)] {
         let options = RunOptions {
@@ -368,7 +366,7 @@ fn a_run_stores_what_the_running_kernel_writes() {
 }
 
 #[test]
-fn a_walk_through_the_devices_is_the_same_dump() {
+fn walk_through_the_devices_gives_the_same_dump() {
     let machine = tiny();
     let elf = elf(&machine);
     let found = running(Arc::new(emulated(&machine)), &elf).unwrap();
@@ -380,14 +378,14 @@ fn a_walk_through_the_devices_is_the_same_dump() {
     assert_eq!(walked.notes, direct.notes);
     let (walked, direct) = (walked.into_payload(), direct.into_payload());
     let mut here = vec![0; direct.size().unwrap() as usize];
-    let mut there = vec![0; walked.size().unwrap() as usize];
+    let mut other = vec![0; walked.size().unwrap() as usize];
     direct.read_exact_at(&mut here, 0).unwrap();
-    walked.read_exact_at(&mut there, 0).unwrap();
-    assert!(here == there);
+    walked.read_exact_at(&mut other, 0).unwrap();
+    assert!(here == other);
 }
 
 #[test]
-fn a_walk_with_another_kernels_file_is_refused() {
+fn walk_with_another_kernels_file_is_refused() {
     let machine = tiny();
     let mut bytes = machine.kernel().to_vec();
     let version = machine.truth().version.as_bytes();
@@ -397,7 +395,7 @@ fn a_walk_with_another_kernels_file_is_refused() {
     }
     let elf = KernelElf::from_bytes(bytes).unwrap();
     let Err(error) = running(Arc::new(emulated(&machine)), &elf) else {
-        panic!("the wrong kernel was taken");
+        panic!("the wrong kernel was accepted");
     };
     assert!(
         matches!(error, TakeError::Locate(LocateError::NoKernel { .. })),
@@ -405,9 +403,9 @@ fn a_walk_with_another_kernels_file_is_refused() {
     );
 }
 
-/// Runs this test program again as a process of its own that does `what` in `dir`.
+/// Starts this test program as another process that does `what` in `dir`.
 fn other_process(what: &str, dir: &Path) -> Child {
-    // No signal is ignored, whatever this test inherited.
+    // Reset ignored signals that this process inherited.
     Command::new("env")
         .arg("--default-signal")
         .arg(std::env::current_exe().unwrap())
@@ -420,10 +418,10 @@ fn other_process(what: &str, dir: &Path) -> Child {
         .unwrap()
 }
 
-/// How long the recorded kernel takes in the other process.
+/// The time that the recorded kernel takes in the other process.
 const SLOW: Duration = Duration::from_secs(4);
 
-/// Not a test when run by itself: what [`other_process`] starts.
+/// Not a test: the body of [`other_process`].
 #[test]
 fn the_other_process() {
     let (Ok(what), Some(dir)) = (std::env::var("LIVE_DO"), std::env::var_os("LIVE_IN")) else {
@@ -457,27 +455,27 @@ fn the_other_process() {
             .dump_compressed(&mut pending, codec, container, &mut waiting)
             .unwrap();
     }
-    panic!("nobody interrupted");
+    panic!("not interrupted");
 }
 
-/// Interrupts the other process while its kernel writes; says what it had on standard error, and
-/// how long it took to end, its pipes closed.
+/// Interrupts the other process while its kernel writes. Returns its standard error, and the time
+/// until its pipes were closed.
 fn interrupt(what: &str, dir: &Path) -> (String, Duration) {
     let mut child = other_process(what, dir);
     let mut out = child.stdout.take().unwrap();
-    let mut said = Vec::new();
-    while !said.ends_with(b"READY\n") {
+    let mut printed = Vec::new();
+    while !printed.ends_with(b"READY\n") {
         let mut byte = [0];
-        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process ended");
-        said.push(byte[0]);
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process exited");
+        printed.push(byte[0]);
     }
     let begun = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let mut err = String::new();
-    // Both end only when nobody holds them any more, the dumping process included.
-    out.read_to_end(&mut said).unwrap();
+    // Both end when all processes have closed them, the dumping one included.
+    out.read_to_end(&mut printed).unwrap();
     child
         .stderr
         .take()
@@ -488,27 +486,20 @@ fn interrupt(what: &str, dir: &Path) -> (String, Duration) {
 }
 
 #[test]
-fn an_interrupt_while_the_kernel_writes_ends_at_once_and_publishes_nothing() {
+fn interrupt_during_a_kernel_dump_exits_at_once_without_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let (said, took) = interrupt("live", dir.path());
-    assert!(
-        said.contains("the kernel finishes its dump by itself"),
-        "{said}"
-    );
+    let (printed, took) = interrupt("live", dir.path());
+    assert!(printed.contains("in the background"), "{printed}");
     assert!(took < SLOW / 2, "{took:?}");
     assert!(names(dir.path()).is_empty());
 }
 
 #[test]
-fn a_file_that_the_kernel_compresses_into_is_removed_when_it_is_done() {
+fn file_of_an_interrupted_kernel_is_removed_when_it_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let (_, took) = interrupt("kernel-compress", dir.path());
     assert!(took < SLOW / 2, "{took:?}");
-    assert_eq!(
-        names(dir.path()).len(),
-        1,
-        "the kernel still writes into it"
-    );
+    assert_eq!(names(dir.path()).len(), 1, "the kernel still writes to it");
     let begun = Instant::now();
     while !names(dir.path()).is_empty() {
         assert!(begun.elapsed() < 3 * SLOW, "{:?}", names(dir.path()));

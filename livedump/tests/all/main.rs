@@ -1,4 +1,4 @@
-//! Every integration test of this crate, as one binary: it links once.
+//! The integration tests of this crate, in one binary to link only once.
 
 mod bank;
 mod common;

@@ -1,4 +1,4 @@
-//! Dumps of memory that lacks pages.
+//! Dumps of memory with missing pages.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use livecore_synth::Why;
 
 use crate::take::{PAGE, dump, expected, taken, tiny};
 
-/// Memory of which a part is missing, as an image's that was cut off or is incomplete.
+/// Memory of which a part is missing, like a truncated or incomplete image.
 struct Partial {
     memory: Arc<dyn PhysMemory>,
     ranges: Vec<Range<u64>>,
 }
 
 impl Partial {
-    /// Without what is in `gone`.
+    /// The memory without `gone`.
     fn new(memory: Arc<dyn PhysMemory>, gone: &[Range<u64>]) -> Self {
         let mut ranges = memory.ranges().to_vec();
         for gone in gone {
@@ -50,7 +50,7 @@ impl PhysMemory for Partial {
 }
 
 #[test]
-fn a_dump_of_memory_that_lacks_pages_holds_the_others_and_says_how_many_are_missing() {
+fn dump_of_partial_memory_has_the_other_pages_and_the_missing_count() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let whole = taken(&machine, None);
@@ -68,7 +68,7 @@ fn a_dump_of_memory_that_lacks_pages_holds_the_others_and_says_how_many_are_miss
     gone.push(end - (64 << 10)..end);
     let pages = expected(machine.truth());
     let is_gone = |gone: &[Range<u64>], pa: u64| gone.iter().any(|range| range.contains(&pa));
-    // Without a page of the kernel's bitmap, all pages that it tells of are dumped.
+    // Without a page of the kernel's bitmap, all pages that it describes are dumped.
     for (gone, is_exact) in [
         (gone, true),
         (std::iter::once(bitmap..bitmap + PAGE).collect(), false),
@@ -89,11 +89,11 @@ fn a_dump_of_memory_that_lacks_pages_holds_the_others_and_says_how_many_are_miss
         let partial = dump(&partial);
         let mut buf = [[0; PAGE as usize]; 2];
         for pa in pages.keys() {
-            let [there, here] = &mut buf;
-            whole.read_phys(PhysAddr(*pa), there).unwrap();
-            let read = partial.read_phys(PhysAddr(*pa), here);
+            let [expected, found] = &mut buf;
+            whole.read_phys(PhysAddr(*pa), expected).unwrap();
+            let read = partial.read_phys(PhysAddr(*pa), found);
             assert_eq!(read.is_err(), is_gone(&gone, *pa), "{pa:#x}");
-            assert!(read.is_err() || there == here, "{pa:#x}");
+            assert!(read.is_err() || expected == found, "{pa:#x}");
         }
     }
 }

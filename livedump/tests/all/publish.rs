@@ -1,4 +1,4 @@
-//! Dumps get their names whole or not at all.
+//! Tests of publishing.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ fn dump(to: &Path, options: &Options) -> Result<Published, PublishError> {
     pending.publish(&info)
 }
 
-/// Everything in a directory: name, and what is in it or where it points.
+/// The names in a directory, with contents or link targets.
 fn listing(directory: &Path) -> Vec<String> {
     let mut all = fs::read_dir(directory)
         .unwrap()
@@ -51,7 +51,7 @@ fn mode(path: PathBuf) -> u32 {
 }
 
 #[test]
-fn a_directory_gets_dump_info_bounds_and_links() {
+fn directory_gets_dump_info_bounds_and_links() {
     let dir = tempfile::tempdir().unwrap();
     let first = dump(dir.path(), &zstd()).unwrap();
     assert_eq!(first.path, dir.path().join("livecore.0.zst"));
@@ -90,7 +90,7 @@ fn relative_directories_work() {
 }
 
 #[test]
-fn numbers_and_links_of_savecore_stay() {
+fn numbers_and_links_of_savecore_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("vmcore.4"), "theirs").unwrap();
@@ -103,8 +103,8 @@ fn numbers_and_links_of_savecore_stay() {
     assert_eq!(
         published.notes,
         [
-            "number 4 is taken by vmcore.4",
-            "info.last points to info.4 and stays"
+            "skipped number 4, which has vmcore.4",
+            "info.last points to info.4 and was not changed"
         ]
     );
     assert_eq!(
@@ -123,7 +123,7 @@ fn numbers_and_links_of_savecore_stay() {
 }
 
 #[test]
-fn info_last_moves_on_from_a_number_of_ours() {
+fn info_last_of_a_livecore_dump_is_updated() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("livecore.7.gz"), "ours").unwrap();
     fs::write(dir.path().join("bounds"), "8\n").unwrap();
@@ -134,15 +134,18 @@ fn info_last_moves_on_from_a_number_of_ours() {
 }
 
 #[test]
-fn a_file_in_the_place_of_a_link_stays() {
+fn file_in_place_of_a_link_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("livecore.last.zst"), "somebody's").unwrap();
+    fs::write(dir.path().join("livecore.last.zst"), "another file").unwrap();
     let published = dump(dir.path(), &zstd()).unwrap();
-    assert_eq!(published.notes, ["livecore.last.zst is no link and stays"]);
+    assert_eq!(
+        published.notes,
+        ["livecore.last.zst is not a link and was not changed"]
+    );
 }
 
 #[test]
-fn max_goes_round_and_replaces_every_form_of_the_old_dump() {
+fn max_rotates_and_replaces_all_files_of_the_old_dump() {
     let dir = tempfile::tempdir().unwrap();
     let options = |codec| Options {
         codec,
@@ -173,7 +176,7 @@ fn max_goes_round_and_replaces_every_form_of_the_old_dump() {
 }
 
 #[test]
-fn processes_that_publish_at_once_get_different_numbers() {
+fn concurrent_processes_get_different_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let mut numbers = std::thread::scope(|scope| {
         let threads = (0..8)
@@ -190,7 +193,7 @@ fn processes_that_publish_at_once_get_different_numbers() {
 }
 
 #[test]
-fn a_file_is_replaced_only_when_told() {
+fn file_is_replaced_only_with_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("core");
     let published = dump(&path, &zstd()).unwrap();
@@ -211,7 +214,7 @@ fn a_file_is_replaced_only_when_told() {
 }
 
 #[test]
-fn a_file_that_appears_meanwhile_is_not_replaced() {
+fn file_created_meanwhile_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("core");
     let pending = Destination::parse(&path).begin(&zstd()).unwrap();
@@ -222,7 +225,7 @@ fn a_file_that_appears_meanwhile_is_not_replaced() {
 }
 
 #[test]
-fn what_is_dropped_or_panics_leaves_nothing() {
+fn drop_and_panic_leave_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     drop(Destination::parse(&path).begin(&zstd()).unwrap());
@@ -236,7 +239,7 @@ fn what_is_dropped_or_panics_leaves_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_an_error() {
+fn missing_directory_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing/");
     let error = Destination::parse(&missing).begin(&zstd()).unwrap_err();
@@ -262,7 +265,7 @@ fn sparse_dumps_keep_their_length() {
 }
 
 #[test]
-fn a_full_device_and_a_lost_reader_have_their_own_errors() {
+fn full_device_and_closed_pipe_have_their_own_errors() {
     let mut pending = Destination::parse("/dev/full").begin(&zstd()).unwrap();
     let error = pending.write_all(b"x").unwrap_err();
     let error = PublishError::from_io("write", pending.path(), error);
@@ -287,7 +290,7 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
     });
     let mut pending = Destination::parse(&fifo).begin(&zstd()).unwrap();
     reader.join().unwrap();
-    // A process that another test is starting has the reader's descriptor until its program begins.
+    // A process that another test starts has the reader's descriptor until it executes its program.
     let error = (0..2000).find_map(|_| {
         let error = pending.write_all(b"x").err();
         error.or_else(|| {
@@ -299,8 +302,8 @@ fn a_full_device_and_a_lost_reader_have_their_own_errors() {
     assert!(PublishError::from_io("write", fifo, error).is_reader_gone());
 }
 
-/// Runs this test program again as a process of its own that does `what` in `dir`.
-/// As a shell in the foreground starts it: no signal is ignored, whatever this test inherited.
+/// Starts this test program as another process that does `what` in `dir`, with ignored signals
+/// reset, as in a shell's foreground.
 fn child(what: &str, dir: &Path) -> Child {
     Command::new("env")
         .arg("--default-signal")
@@ -313,7 +316,7 @@ fn child(what: &str, dir: &Path) -> Child {
         .unwrap()
 }
 
-/// Not a test when run by itself: what [`child`] starts.
+/// Not a test: the body of [`child`].
 #[test]
 fn the_other_process() {
     let (Ok(what), Some(dir)) = (std::env::var("PUBLISH_DO"), std::env::var_os("PUBLISH_IN"))
@@ -349,12 +352,12 @@ fn the_other_process() {
 }
 
 fn wait_until_ready(child: &mut Child) {
-    let mut said = Vec::new();
+    let mut printed = Vec::new();
     let out = child.stdout.as_mut().unwrap();
-    while !said.ends_with(b"READY\n") {
+    while !printed.ends_with(b"READY\n") {
         let mut byte = [0];
-        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process ended");
-        said.push(byte[0]);
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "the other process exited");
+        printed.push(byte[0]);
     }
 }
 
@@ -364,7 +367,7 @@ fn kill(child: &Child, signal: rustix::process::Signal) {
 }
 
 #[test]
-fn signals_remove_the_temporary_file_and_exit_with_128_plus_their_number() {
+fn signals_remove_the_temporary_file_and_exit_with_their_code() {
     use rustix::process::Signal;
     for (signal, code) in [
         (Signal::INT, 130),
@@ -389,7 +392,7 @@ fn signals_remove_the_temporary_file_and_exit_with_128_plus_their_number() {
 }
 
 #[test]
-fn a_killed_process_leaves_at_most_its_temporary_file() {
+fn killed_process_leaves_only_its_temporary_file() {
     let dir = tempfile::tempdir().unwrap();
     dump(dir.path(), &zstd()).unwrap();
     let before = listing(dir.path());
@@ -400,7 +403,7 @@ fn a_killed_process_leaves_at_most_its_temporary_file() {
     let mut after = listing(dir.path());
     after.retain(|name| !name.starts_with("livecore.tmp."));
     assert_eq!(after, before);
-    // The next run removes it, and says so.
+    // The next run removes it with a note.
     let next = dump(dir.path(), &zstd()).unwrap();
     assert_eq!(next.number, Some(1));
     assert!(
@@ -478,7 +481,7 @@ fn a_name_that_appears_meanwhile_is_not_taken() {
 }
 
 #[test]
-fn a_temporary_file_that_is_in_use_stays() {
+fn temporary_file_in_use_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
         named: true,
@@ -492,14 +495,14 @@ fn a_temporary_file_that_is_in_use_stays() {
 }
 
 #[test]
-fn a_write_limit_is_an_error_that_leaves_nothing() {
+fn file_size_limit_is_an_error_without_leftover_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = child("limit", dir.path());
     assert!(child.wait().unwrap().success());
     assert_eq!(listing(dir.path()), [""; 0]);
 }
 
-/// A file system of `size` at `dir`, taken away again. `None` where the caller may not mount.
+/// A file system of `size` at `dir`, unmounted on drop. `None` if the caller may not mount.
 struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
@@ -520,20 +523,23 @@ impl Drop for Small<'_> {
     }
 }
 
-/// Waits until what was removed is given back: a process that another test is just starting may
-/// still hold the file.
-fn wait_for_room(dir: &Path) {
+/// Waits until the space of a removed file is freed, since a process that another test starts may
+/// have it open.
+fn wait_for_space(dir: &Path) {
     let start = std::time::Instant::now();
     while rustix::fs::statvfs(dir).unwrap().f_bavail < 64 {
-        assert!(start.elapsed() < Duration::from_secs(30), "no room again");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "the space was not freed"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
+fn full_disk_is_an_error_and_keeps_the_old_dump_and_bounds() {
     let dir = tempfile::tempdir().unwrap();
-    // Root on a system that lets it; elsewhere the write limit and /dev/full stand for this.
+    // Needs root; otherwise the file size limit and /dev/full cover this.
     let Some(_small) = Small::mount(dir.path(), "size=1m") else {
         return;
     };
@@ -546,14 +552,14 @@ fn a_full_disk_is_an_error_that_leaves_the_old_dump_and_bounds() {
     assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     drop(pending);
     assert_eq!(listing(dir.path()), before);
-    wait_for_room(dir.path());
+    wait_for_space(dir.path());
     // Full when only info.N is missing: the dump takes the last page.
     let mut pending = Destination::parse(dir.path()).begin(&zstd()).unwrap();
     while pending.write_all(&[1; 4096]).is_ok() {}
     let error = pending.publish(&info).unwrap_err();
     assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
     assert_eq!(listing(dir.path()), before);
-    // Too small from the beginning, where the length is known.
+    // Too small from the start, with a known size.
     let needed = Options {
         needed: 2 << 20,
         ..Options::default()

@@ -1,4 +1,4 @@
-//! Dumps taken from beginning to end.
+//! Tests of complete runs.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -36,12 +36,12 @@ fn options(container: Container, codec: Codec) -> RunOptions {
     }
 }
 
-/// Hears of the dump's bytes and ends the work when it is told to.
+/// Counts the dump's bytes and cancels the run at a limit.
 #[derive(Default)]
 struct Listener {
     limit: Option<u64>,
     stages: Vec<Stage>,
-    said: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Observer for Listener {
@@ -54,11 +54,11 @@ impl Observer for Listener {
     }
 
     fn say(&mut self, note: &str) {
-        self.said.push(note.into());
+        self.notes.push(note.into());
     }
 }
 
-/// Ends the work after some bytes.
+/// Cancels after some bytes.
 struct Counter {
     done: AtomicU64,
     limit: u64,
@@ -103,7 +103,7 @@ const FORMS: [(Container, Codec); 9] = [
 ];
 
 #[test]
-fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
+fn machine_and_image_give_the_same_bytes_in_every_format() {
     let machine = tiny();
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
         let bytes = fs::read(&one).unwrap();
         assert!(bytes == fs::read(&other).unwrap(), "{container} {codec}");
 
-        // And what the reader finds in them is the payload.
+        // The reader finds the payload in them.
         let dump = Dump::open(&one, &OpenOptions::default()).unwrap();
         assert_eq!(
             (dump.envelope().container(), dump.envelope().codec()),
@@ -137,7 +137,7 @@ fn a_machine_and_its_image_give_the_same_bytes_in_every_form() {
 }
 
 #[test]
-fn a_directory_tells_what_is_in_the_header() {
+fn info_file_has_the_fields_of_the_header() {
     let machine = tiny();
     let dir = tempfile::tempdir().unwrap();
     let options = options(Container::Saved, Codec::Zstd);
@@ -150,7 +150,7 @@ fn a_directory_tells_what_is_in_the_header() {
     let mut header = info.to_header();
     header.dumpextent = done.written.header.dumpextent;
     assert_eq!(header.with_parity(), done.written.header);
-    // The reader takes the header from there.
+    // The reader gets the header from the info file.
     let dump = Dump::open(&done.published.path, &OpenOptions::default()).unwrap();
     assert_eq!(
         dump.envelope().kerneldumpheader().unwrap().hostname,
@@ -159,7 +159,7 @@ fn a_directory_tells_what_is_in_the_header() {
 }
 
 #[test]
-fn one_worker_and_four_write_the_same_bytes() {
+fn output_does_not_depend_on_the_number_of_threads() {
     let machine = tiny();
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn one_worker_and_four_write_the_same_bytes() {
 }
 
 #[test]
-fn what_fails_leaves_nothing_behind() {
+fn failed_run_leaves_no_files() {
     let machine = tiny();
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
@@ -197,24 +197,24 @@ fn what_fails_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-/// Memory that fails at one page, as a guest that goes away does.
-struct Torn(Arc<dyn PhysMemory>, u64);
+/// Memory that fails at one page, like that of a guest that exits.
+struct FailingAt(Arc<dyn PhysMemory>, u64);
 
-impl PhysMemory for Torn {
+impl PhysMemory for FailingAt {
     fn ranges(&self) -> &[std::ops::Range<u64>] {
         self.0.ranges()
     }
 
     fn read(&self, PhysAddr(at): PhysAddr, buf: &mut [u8]) -> std::io::Result<()> {
         if (at..at + buf.len() as u64).contains(&self.1) {
-            return Err(std::io::Error::other("the guest is gone"));
+            return Err(std::io::Error::other("the guest exited"));
         }
         self.0.read(PhysAddr(at), buf)
     }
 }
 
 #[test]
-fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
+fn failing_memory_is_an_error_without_a_dump() {
     let machine = tiny();
     let last = *machine
         .truth()
@@ -225,15 +225,15 @@ fn memory_that_fails_in_the_middle_is_an_error_and_no_dump() {
         .next_back()
         .unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let torn = Arc::new(Torn(machine.memory(), last));
+    let torn = Arc::new(FailingAt(machine.memory(), last));
     let options = options(Container::Sealed, Codec::Zstd);
     let error = take(torn, &elf(&machine), dir.path(), &options).unwrap_err();
-    assert!(error.to_string().contains("the guest is gone"), "{error}");
+    assert!(error.to_string().contains("the guest exited"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
+fn stream_gets_the_bytes_of_a_file_and_every_stage_is_reported() {
     let machine = tiny();
     let elf = elf(&machine);
     let dir = tempfile::tempdir().unwrap();
@@ -250,8 +250,8 @@ fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
         assert_eq!(done.written.file_len, bytes.len() as u64);
         assert_eq!(done.published.path, Path::new("-"));
         assert_eq!(listener.stages, [Stage::Write]);
-        assert_eq!(listener.said, done.notes);
-        // Read again: the same pages, and the library's caller is told what the seal says.
+        assert_eq!(listener.notes, done.notes);
+        // Rereading gives the same pages, and the caller gets the provenance of the seal.
         options.converge = Some(2);
         let (mut again, mut listener) = (Vec::new(), Listener::default());
         let output = Output::Stream(&mut again);
@@ -270,7 +270,7 @@ fn a_stream_gets_the_bytes_of_a_file_and_is_told_of_every_stage() {
 }
 
 #[test]
-fn a_processor_that_nobody_has_registers_of_is_refused() {
+fn cpu_without_registers_is_refused() {
     let machine = tiny();
     let options = RunOptions {
         cpu: Some(0),

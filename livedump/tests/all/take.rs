@@ -1,7 +1,7 @@
-//! A dump taken from outside of the kernel holds what the machine holds, and nothing else.
+//! A dump has exactly the pages of the machine.
 //!
-//! The machines come from `synth`, whose `Truth` is the builder's own knowledge of what it put
-//! where; the dump is read back by the reader that reads real ones.
+//! The machines come from `synth`, whose `Truth` records what the builder put where. The dump is
+//! read with the reader for real dumps.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use livecore_minidump::{
 };
 use livecore_synth::{Machine, Truth, Why};
 
-/// amd64's pages.
+/// The page size of amd64.
 pub(crate) const PAGE: u64 = 4096;
 
 pub(crate) fn tiny() -> Machine {
@@ -34,7 +34,7 @@ pub(crate) fn dump(taken: &Taken) -> Dump {
     Dump::from_source(Arc::new(taken.payload()), &options).unwrap()
 }
 
-/// Physical pages that the builder says a dump holds.
+/// The physical pages of the dump according to the builder.
 pub(crate) fn expected(truth: &Truth) -> BTreeMap<u64, Why> {
     let mut pages = BTreeMap::new();
     for run in &truth.dumped {
@@ -53,7 +53,7 @@ fn check(machine: &Machine, taken: &Taken) {
     let dump = dump(taken);
     let pages = expected(truth);
 
-    // The bitmap is exactly the builder's list.
+    // The bitmap equals the builder's list.
     let mut bits = taken
         .plan
         .bitmap()
@@ -75,57 +75,55 @@ fn check(machine: &Machine, taken: &Taken) {
     }
 
     // Every physical page of the machine: its bytes, or a hole.
-    let mut here = vec![0; page as usize];
-    let mut there = vec![0; page as usize];
+    let mut expected_page = vec![0; page as usize];
+    let mut found = vec![0; page as usize];
     let mut read = 0;
     for range in memory.ranges() {
         for pa in range.clone().step_by(page as usize) {
-            let got = dump.read_phys(PhysAddr(pa), &mut there);
+            let got = dump.read_phys(PhysAddr(pa), &mut found);
             if pages.contains_key(&pa) {
                 got.unwrap();
-                memory.read(PhysAddr(pa), &mut here).unwrap();
-                assert!(here == there, "page {pa:#x}");
+                memory.read(PhysAddr(pa), &mut expected_page).unwrap();
+                assert!(expected_page == found, "page {pa:#x}");
                 read += 1;
             } else {
-                assert!(got.is_err(), "page {pa:#x} is no part of the dump");
+                assert!(got.is_err(), "page {pa:#x} must not be in the dump");
             }
         }
     }
     assert_eq!(read, pages.len());
 
-    // Every mapping, kernel map and direct map, leaf by leaf; and the addresses around it.
+    // All mappings of the kernel map and the direct map, leaf by leaf, and the addresses around
+    // them.
     let mut mapped = 0;
     for mapping in truth.mappings.iter().chain(&truth.direct) {
         for offset in (0..mapping.len).step_by(page as usize) {
             let (va, pa) = (mapping.va + offset, mapping.pa + offset);
             if truth.dmap.contains(&va) && offset > 64 << 20 && !pages.contains_key(&pa) {
-                // The direct map of a large machine is mostly holes.
+                // Most of a large machine's direct map is holes.
                 continue;
             }
-            let got = dump.read_virt(VirtAddr(va), &mut there);
+            let got = dump.read_virt(VirtAddr(va), &mut found);
             if pages.contains_key(&pa) {
                 got.unwrap();
-                memory.read(PhysAddr(pa), &mut here).unwrap();
-                assert!(here == there, "address {va:#x}");
+                memory.read(PhysAddr(pa), &mut expected_page).unwrap();
+                assert!(expected_page == found, "address {va:#x}");
                 mapped += 1;
             } else {
-                assert!(
-                    got.is_err(),
-                    "address {va:#x} leads to a page that is not there"
-                );
+                assert!(got.is_err(), "address {va:#x} maps a missing page");
             }
         }
     }
     assert!(mapped > 100, "{mapped} pages were read by address");
     for range in unmapped(truth) {
         for va in [range.start, range.end - page] {
-            let got = dump.read_virt(VirtAddr(va), &mut there);
-            assert!(got.is_err(), "address {va:#x} is not mapped");
+            let got = dump.read_virt(VirtAddr(va), &mut found);
+            assert!(got.is_err(), "address {va:#x} must not be mapped");
         }
     }
 }
 
-/// What lies between the mappings of the kernel map.
+/// The unmapped ranges of the kernel map.
 fn unmapped(truth: &Truth) -> Vec<Range<u64>> {
     let mut gaps = Vec::new();
     let mut at = truth.vm_min_kernel_address;
@@ -139,7 +137,7 @@ fn unmapped(truth: &Truth) -> Vec<Range<u64>> {
 }
 
 #[test]
-fn every_page_of_the_tiny_machine_is_read_through_its_dump() {
+fn dump_of_the_tiny_machine_has_its_pages() {
     let machine = tiny();
     let taken = taken(&machine, None);
     check(&machine, &taken);
@@ -147,7 +145,7 @@ fn every_page_of_the_tiny_machine_is_read_through_its_dump() {
 }
 
 #[test]
-fn headers_say_what_the_machine_is() {
+fn header_fields_match_the_machine() {
     let machine = tiny();
     let truth = machine.truth();
     let taken = taken(&machine, None);
@@ -157,7 +155,7 @@ fn headers_say_what_the_machine_is() {
     assert_eq!(header.dmapbase, truth.dmap.start);
     assert_eq!(header.dmapend, truth.dmap.end);
     assert_eq!(u64::from(header.msgbufsize), truth.msgbuf.ring.len() as u64);
-    // Whole GiB from the start of the kernel map to its end.
+    // Complete GiB from the start of the kernel map to its end.
     let span = truth.kva_end - truth.vm_min_kernel_address;
     assert_eq!(u64::from(header.pmapsize), span.div_ceil(1 << 30) * PAGE);
     assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
@@ -179,7 +177,7 @@ fn headers_say_what_the_machine_is() {
 }
 
 #[test]
-fn message_buffer_is_the_ring_with_its_structure_behind_it() {
+fn message_buffer_is_the_ring_followed_by_its_structure() {
     let machine = tiny();
     let truth = machine.truth();
     let taken = taken(&machine, None);
@@ -188,14 +186,14 @@ fn message_buffer_is_the_ring_with_its_structure_behind_it() {
         .payload()
         .read_exact_at(&mut section, taken.plan.layout().msgbuf_offset())
         .unwrap();
-    let (ring, behind) = section.split_at(truth.msgbuf.ring.len());
+    let (ring, after) = section.split_at(truth.msgbuf.ring.len());
     assert!(ring == truth.msgbuf.ring);
-    assert_eq!(behind[8..12], 0x06_3062_u32.to_le_bytes());
-    assert_eq!(behind[16..20], truth.msgbuf.wseq.to_le_bytes());
+    assert_eq!(after[8..12], 0x06_3062_u32.to_le_bytes());
+    assert_eq!(after[16..20], truth.msgbuf.wseq.to_le_bytes());
 }
 
 #[test]
-fn version_2_indexes_pages_by_their_number() {
+fn version_2_indexes_pages_by_number() {
     let machine = tiny();
     let taken = taken(&machine, Some(2));
     assert_eq!(taken.plan.header().version, 2);
@@ -207,7 +205,7 @@ fn version_2_indexes_pages_by_their_number() {
 }
 
 #[test]
-fn a_kernel_of_12_1_gets_version_2_by_itself() {
+fn kernel_of_12_1_gets_version_2_by_default() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("release = \"14.0\"", "release = \"12.1\"");
     let machine = Machine::parse(&text).unwrap();
@@ -221,7 +219,7 @@ fn a_kernel_of_12_1_gets_version_2_by_itself() {
 }
 
 #[test]
-fn a_kernel_of_15_has_smaller_pages_structures() {
+fn kernel_of_15_has_a_smaller_struct_vm_page() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("release = \"14.0\"", "release = \"15.0\"");
     let machine = Machine::parse(&text).unwrap();
@@ -232,7 +230,7 @@ fn a_kernel_of_15_has_smaller_pages_structures() {
 }
 
 #[test]
-fn a_kernel_that_the_loader_moved_is_found() {
+fn relocated_kernel_is_found() {
     let text = include_str!("../../../testdata/machines/tiny.toml")
         .replace("functions = 120", "functions = 120\nload = \"0x1000000\"");
     let machine = Machine::parse(&text).unwrap();
@@ -244,7 +242,7 @@ fn a_kernel_that_the_loader_moved_is_found() {
 }
 
 #[test]
-fn pages_marked_nodump_are_left_out_and_without_their_structures_they_are_not() {
+fn nodump_pages_are_omitted_if_their_structures_are_readable() {
     let machine = tiny();
     let nodump = machine.truth().nodump.clone();
     assert!(!nodump.is_empty());
@@ -265,16 +263,16 @@ fn pages_marked_nodump_are_left_out_and_without_their_structures_they_are_not() 
     let without = taken(&machine, None);
     assert_eq!(
         without.notes,
-        ["no vm_page_array: all of dump_avail counts as dumpable"]
+        ["kernel has no symbol `vm_page_array`: treating all of dump_avail as dumpable"]
     );
     check(&machine, &without);
 }
 
 #[test]
-fn another_kernel_is_not_found_in_this_memory() {
+fn another_kernel_is_not_found() {
     let machine = tiny();
     let mut elf = machine.kernel().to_vec();
-    // Another version string is another kernel, everything else the same.
+    // Only the version string differs.
     let version = machine.truth().version.as_bytes();
     let copies = (0..elf.len()).filter(|at| elf[*at..].starts_with(version));
     for at in copies.collect::<Vec<_>>() {
@@ -282,7 +280,7 @@ fn another_kernel_is_not_found_in_this_memory() {
     }
     let elf = KernelElf::from_bytes(elf).unwrap();
     let Err(error) = plan(machine.memory(), &elf, &PlanOptions::default()) else {
-        panic!("a kernel was found that is not there");
+        panic!("another kernel was found");
     };
     assert!(
         error
@@ -293,15 +291,15 @@ fn another_kernel_is_not_found_in_this_memory() {
 }
 
 #[test]
-fn a_version_that_no_kernel_writes_is_refused() {
+fn unknown_version_is_refused() {
     let machine = tiny();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let version = Some(4);
     assert!(plan(machine.memory(), &elf, &PlanOptions { version }).is_err());
 }
 
-/// A machine of 1 TiB whose dump_avail spans all of it, with a few MiB in use and without
-/// `vm_page_array`: everything counts as dumpable.
+/// A machine of 1 TiB whose dump_avail covers all of it, with a few MiB in use and without
+/// `vm_page_array`, so that all pages count as dumpable.
 const VAST: &str = r#"
 seed = 7
 
@@ -319,21 +317,21 @@ size = "16 KiB"
 "#;
 
 #[test]
-fn work_follows_what_is_populated_and_not_the_size_of_memory() {
+fn time_depends_on_the_used_memory_and_not_on_its_size() {
     let machine = Machine::parse(VAST).unwrap();
     let begun = std::time::Instant::now();
     let taken = taken(&machine, None);
     assert_eq!(taken.plan.dump_avail().bits(), machine.truth().bits);
     assert_eq!(taken.plan.bitmap().count(), machine.truth().dumped_pages());
-    // One bit per page: 32 MiB.
+    // One bit for each page: 32 MiB.
     let bits = u64::from(taken.plan.header().bitmapsize) * 8;
     assert!((1 << 28..1 << 29).contains(&bits), "{bits} bits");
     assert!(taken.payload().size().unwrap() < 128 << 20);
-    // Generous: a walk over every page of 1 TiB would take minutes.
+    // Generous: a walk of all pages of 1 TiB would take minutes.
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
-/// Checks a machine of `testdata/machines` page by page, and that the producer had nothing to say.
+/// Checks a machine of `testdata/machines` page by page, and that there are no notes.
 fn check_described(text: &str) {
     let machine = Machine::parse(text).unwrap();
     let taken = taken(&machine, None);
@@ -342,28 +340,28 @@ fn check_described(text: &str) {
 }
 
 #[test]
-fn a_kernel_map_with_a_giant_leaf_is_dumped_whole() {
+fn kernel_map_with_a_1_gib_leaf_is_dumped() {
     check_described(include_str!("../../../testdata/machines/giant.toml"));
 }
 
 #[test]
-fn many_pages_marked_nodump_are_left_out() {
+fn many_nodump_pages_are_omitted() {
     check_described(include_str!("../../../testdata/machines/nodump.toml"));
 }
 
 #[test]
-fn a_whole_machine_of_12_1_is_read_through_its_dump() {
+fn dump_of_a_12_1_machine_has_its_pages() {
     check_described(include_str!("../../../testdata/machines/old-12.1.toml"));
     check_described(include_str!("../../../testdata/machines/old-10.4.toml"));
 }
 
 #[test]
-fn a_machine_that_loader_and_holes_have_moved_about_is_read_through_its_dump() {
+fn dump_of_a_relocated_machine_with_holes_has_its_pages() {
     check_described(include_str!("../../../testdata/machines/relocated.toml"));
 }
 
 #[test]
-fn a_machine_that_has_not_panicked_has_no_panic_string() {
+fn machine_without_a_panic_has_no_panic_string() {
     let text = include_str!("../../../testdata/machines/running.toml");
     check_described(text);
     let machine = Machine::parse(text).unwrap();
@@ -372,11 +370,11 @@ fn a_machine_that_has_not_panicked_has_no_panic_string() {
 }
 
 #[test]
-fn a_small_machine_is_read_through_its_dump() {
+fn dump_of_the_small_machine_has_its_pages() {
     check_described(include_str!("../../../testdata/machines/small.toml"));
 }
 
-/// Checks a machine of another port: page by page, then what its header says.
+/// Checks a machine of another port page by page, then its header.
 fn check_port(text: &str, arch: &str, version: u32) {
     let machine = Machine::parse(text).unwrap();
     let truth = machine.truth();
@@ -394,7 +392,7 @@ fn check_port(text: &str, arch: &str, version: u32) {
     assert_eq!(taken.plan.dump_avail().bits(), truth.bits);
     assert_eq!(taken.machine.located.kernphys, truth.kernphys);
     assert_eq!(taken.machine.located.root, truth.root);
-    // A page of the section for each table of the last level but one: what a page of entries maps.
+    // A page of the section for each table of the second to last level.
     let entry = if arch == "i386" && header.paemode == 0 {
         4
     } else {
@@ -420,13 +418,13 @@ fn check_port(text: &str, arch: &str, version: u32) {
     let buffer = MessageBuffer::of(&dump(&taken), None).unwrap();
     assert!(buffer.text() == truth.msgbuf.text);
 
-    // Its older versions hold the same pages.
+    // Its older versions have the same pages.
     for older in taken_versions(&machine, version) {
         check(&machine, &older);
     }
 }
 
-/// Dumps of the versions below `version`, as far as they can say what the machine is.
+/// Dumps of the versions below `version` that can describe the machine.
 fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     (1..version)
@@ -439,26 +437,26 @@ fn taken_versions(machine: &Machine, version: u32) -> Vec<Taken> {
 }
 
 #[test]
-fn an_arm64_machine_is_read_through_its_dump() {
+fn dump_of_an_arm64_machine_has_its_pages() {
     let text = include_str!("../../../testdata/machines/arm64.toml");
     check_port(text, "arm64", 3);
 }
 
 #[test]
-fn an_arm64_machine_with_pages_of_16_kib_is_read_through_its_dump() {
+fn dump_of_an_arm64_machine_with_16k_pages_has_its_pages() {
     let text = include_str!("../../../testdata/machines/arm64-16k.toml");
     check_port(text, "arm64", 3);
 }
 
 #[test]
-fn a_riscv64_machine_is_read_through_its_dump() {
+fn dump_of_a_riscv64_machine_has_its_pages() {
     let text = include_str!("../../../testdata/machines/riscv64.toml");
     check_port(text, "riscv", 2);
 }
 
-/// With Sv48 there is a level more; the kernel's addresses and the dump's form are the same.
+/// Sv48 has one more level; the kernel's addresses and the dump's format are the same.
 #[test]
-fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
+fn dump_of_a_riscv64_machine_with_sv48_has_its_pages() {
     let text = include_str!("../../../testdata/machines/riscv64-sv48.toml");
     check_port(text, "riscv", 2);
     assert_eq!(
@@ -470,10 +468,10 @@ fn a_riscv64_machine_with_sv48_is_read_through_its_dump() {
     );
 }
 
-/// With five levels the direct map is elsewhere, and the kernel map hangs below the root's last
-/// entry: the PML4 has no entry that points at itself.
+/// With five levels the direct map is at another address, and the kernel map is below the root's
+/// last entry: the PML4 has no recursive entry.
 #[test]
-fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
+fn dump_of_a_machine_with_57_bit_addresses_has_its_pages() {
     let text = include_str!("../../../testdata/machines/la57.toml");
     check_described(text);
     let machine = Machine::parse(text).unwrap();
@@ -484,7 +482,7 @@ fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
     assert_eq!(header.kernbase, 0xffff_fe00_0000_0000);
     assert_eq!(header.dmapbase, 0xff01_0000_0000_0000);
     assert_eq!(header.dmapend, 0xff21_0000_0000_0000);
-    // What was found is the PML4, to which the root's last entry leads.
+    // The PML4 was found, to which the root's last entry points.
     let located = taken.machine.located;
     let mut entry = [0; 8];
     let memory = machine.memory();
@@ -498,9 +496,9 @@ fn a_machine_with_57_bit_addresses_is_read_through_its_dump() {
     assert_eq!(u64::from_le_bytes(entry), 0);
 }
 
-/// Whose root is what it should be: `KPML5phys` has to lead to `KPML4phys`.
+/// `KPML5phys` must lead to `KPML4phys`.
 #[test]
-fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
+fn wrong_root_of_five_levels_is_refused() {
     let text = include_str!("../../../testdata/machines/la57.toml");
     let machine = Machine::parse(text).unwrap();
     let root = machine.truth().root;
@@ -516,10 +514,10 @@ fn a_root_of_five_levels_that_leads_elsewhere_is_none() {
     }
 }
 
-/// A machine's memory of which some bytes are others.
+/// A machine's memory with some changed bytes.
 struct Patched {
     memory: Arc<dyn PhysMemory>,
-    /// Whole pages.
+    /// Complete pages.
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -562,10 +560,10 @@ impl PhysMemory for Patched {
     }
 }
 
-/// What `debug.vm.lazy_page_init` of 15.0 leaves while it is not done: entries that are in use are
-/// right, the others are zero or garbage.
+/// The state of 15.0 while `debug.vm.lazy_page_init` is in progress: entries in use are correct,
+/// others are zero or garbage.
 #[test]
-fn pages_marked_nodump_are_left_out_while_struct_vm_page_is_being_initialized() {
+fn nodump_pages_are_omitted_while_struct_vm_page_is_being_initialized() {
     let machine = Machine::parse(include_str!("../../../testdata/machines/nodump.toml")).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
     let whole = taken(&machine, None);
@@ -577,7 +575,8 @@ fn pages_marked_nodump_are_left_out_while_struct_vm_page_is_being_initialized() 
         view.read_virt(VirtAddr(at), &mut bytes).unwrap();
         u64::from_le_bytes(bytes)
     };
-    // sys/vm/vm_phys.h: start, end, first_page. sys/vm/vm_page.h of 15.0: 88 bytes, phys_addr at 32.
+    // sys/vm/vm_phys.h: start, end, first_page. sys/vm/vm_page.h of 15.0: 88 bytes, phys_addr at
+    // 32.
     let count = word(address("vm_phys_nsegs")) & 0xffff_ffff;
     let segs = (0..count).map(|i| address("vm_phys_segs") + i * 48);
     let mut lazy = Patched::new(machine.memory());
@@ -611,7 +610,7 @@ fn pages_marked_nodump_are_left_out_while_struct_vm_page_is_being_initialized() 
     let half = plan(Arc::clone(&lazy), &elf, &PlanOptions::default()).unwrap();
     assert_eq!(half.notes, [""; 0]);
     assert!(half.plan.bitmap() == whole.plan.bitmap());
-    // Pages in use whose entries have other addresses: this is not the layout.
+    // Pages in use whose entries have other addresses contradict the layout.
     let mut wrong = Patched::new(lazy);
     for at in used {
         wrong.put(view.translate(VirtAddr(at)).unwrap().0, &[0xff]);
@@ -620,23 +619,26 @@ fn pages_marked_nodump_are_left_out_while_struct_vm_page_is_being_initialized() 
     let [note] = &wrong.notes[..] else {
         panic!("{:?}", wrong.notes);
     };
-    assert!(note.starts_with("struct vm_page is neither"), "{note}");
+    assert!(
+        note.starts_with("unknown layout of struct vm_page"),
+        "{note}"
+    );
 }
 
 #[test]
-fn an_i386_machine_is_read_through_its_dump() {
+fn dump_of_an_i386_machine_has_its_pages() {
     let text = include_str!("../../../testdata/machines/i386.toml");
     check_port(text, "i386", 2);
 }
 
 #[test]
-fn an_i386_machine_with_pae_is_read_through_its_dump() {
+fn dump_of_an_i386_machine_with_pae_has_its_pages() {
     let text = include_str!("../../../testdata/machines/i386-pae.toml");
     check_port(text, "i386", 2);
 }
 
 #[test]
-fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
+fn i386_kernels_of_10_4_and_12_1_get_version_1_by_default() {
     for text in [
         include_str!("../../../testdata/machines/i386-12.1.toml"),
         include_str!("../../../testdata/machines/i386-pae-12.1.toml"),
@@ -645,7 +647,7 @@ fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
     ] {
         check_port(text, "i386", 1);
         let machine = Machine::parse(text).unwrap();
-        // Before 13 the kernel did not look at the flags of a page on i386.
+        // Before 13 the i386 kernel did not check the flags of a page.
         assert!(!machine.truth().nodump.is_empty());
         let newer = taken(&machine, Some(2));
         assert_eq!(newer.plan.header().version, 2);
@@ -654,7 +656,7 @@ fn i386_kernels_of_10_4_and_12_1_get_version_1_by_themselves() {
 }
 
 #[test]
-fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
+fn dump_with_16k_pages_needs_version_3() {
     let machine =
         Machine::parse(include_str!("../../../testdata/machines/arm64-16k.toml")).unwrap();
     let elf = KernelElf::from_bytes(machine.kernel().to_vec()).unwrap();
@@ -668,7 +670,7 @@ fn a_dump_with_pages_of_16_kib_has_no_version_that_cannot_say_so() {
 }
 
 #[test]
-fn a_kernel_of_a_port_that_is_not_dumped_from_outside_is_not_supported() {
+fn other_ports_are_not_supported() {
     let machine = tiny();
     // e_machine: powerpc64, s390.
     for other in [21_u16, 22] {

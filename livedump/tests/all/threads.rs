@@ -1,4 +1,4 @@
-//! Threads, registers and stacks of emulated machines, read through their dumps.
+//! Threads, registers and backtraces of emulated machines, read from their dumps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use livecore_defs::trapframe::Cause;
 use livecore_kernel::{Context, Kernel, STRUCTURES, State, Types};
 use livecore_livedump::take::{PlanOptions, plan};
 use livecore_minidump::{Dump, KernelElf, OpenOptions};
-use livecore_synth::{Context as Told, Doing, Machine, ThreadTruth};
+use livecore_synth::{Context as TruthContext, Doing, Machine, ThreadTruth};
 
 macro_rules! machine {
     ($name:literal) => {
@@ -41,7 +41,8 @@ fn opened(machine: &Machine) -> (Dump, KernelElf) {
     )
 }
 
-/// Every thread, its registers and its stack, in order; how many frames have a trap.
+/// Checks all threads with registers and backtraces in order. Returns the number of frames with a
+/// trap.
 #[track_caller]
 fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
     let found = kernel.processes().unwrap();
@@ -83,13 +84,13 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
 
     let x86 = [62, 3].contains(&kernel.elf().machine().0);
     let mut traps = 0;
-    for (thread, told) in threads.iter().copied().zip(truth) {
+    for (thread, truth) in threads.iter().copied().zip(truth) {
         let name = format!("{machine_name}: {}", thread.title());
-        let context = match told.context {
-            Told::Dump | Told::Debugger => Context::Crashed,
-            Told::Stopped(cpu) => Context::Stopped(cpu),
-            Told::Running(cpu) => Context::OnCpu(cpu),
-            Told::Saved => Context::SwitchedOut,
+        let context = match truth.context {
+            TruthContext::Dump | TruthContext::Debugger => Context::Crashed,
+            TruthContext::Stopped(cpu) => Context::Stopped(cpu),
+            TruthContext::Running(cpu) => Context::OnCpu(cpu),
+            TruthContext::Saved => Context::SwitchedOut,
         };
         assert_eq!(thread.context, context, "{name}");
         let registers = kernel.registers(thread).unwrap();
@@ -98,9 +99,9 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
             continue;
         }
         let mut found: BTreeMap<_, _> = registers.known().collect();
-        let mut expected: BTreeMap<_, _> = told.registers.iter().copied().collect();
-        // A pcb of these has a link register, by which GDB knows where the thread goes on, and
-        // other names for some registers than GDB.
+        let mut expected: BTreeMap<_, _> = truth.registers.iter().copied().collect();
+        // These pcbs have a link register, where GDB continues, and other names for some registers
+        // than GDB.
         for (own, gdb) in [("fp", "x29"), ("lr", "x30"), ("s0", "fp")] {
             if let Some(value) = expected.remove(own) {
                 expected.insert(gdb, value);
@@ -118,32 +119,32 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
             .iter()
             .map(|f| {
                 let (function, offset) = f.function.clone().unwrap_or_default();
-                // That of a kernel thread's beginning has nothing in it.
+                // The frame of a kernel thread's start has no trap.
                 let trap = f.trap.as_ref().filter(|t| !t.from_user);
                 let trap = trap.filter(|t| t.registers.pc() != Some(0));
                 (f.pc, function, offset, trap.map(|t| t.at))
             })
             .collect();
-        let expected: Vec<_> = told
+        let expected: Vec<_> = truth
             .frames
             .iter()
             .map(|f| (f.pc, f.function.clone(), f.offset, f.trap))
             .collect();
         assert_eq!(found, expected, "{name}");
         traps += found.iter().filter(|f| f.3.is_some()).count();
-        // A thread of a user process that is in the kernel came from user mode.
+        // A thread of a user process in the kernel came from user mode.
         let from_user = stack.last().and_then(|f| f.trap.as_ref());
-        let user = told.frames.len() > 1 && from_user.is_some_and(|t| t.from_user);
-        let last = told.frames.last().map(|f| f.function.as_str());
+        let user = truth.frames.len() > 1 && from_user.is_some_and(|t| t.from_user);
+        let last = truth.frames.last().map(|f| f.function.as_str());
         assert_eq!(user, last != Some("fork_trampoline"), "{name}");
         // ddb's last line of a kernel thread.
-        if !user && told.frames.len() > 1 && x86 {
+        if !user && truth.frames.len() > 1 && x86 {
             let line = from_user.map(ToString::to_string).unwrap_or_default();
             let begins = line.starts_with("--- trap 0, rip = 0, rsp = 0, rbp = 0 ---")
                 || line.starts_with("--- trap 0, eip = 0, esp = 0x");
             assert!(begins, "{name}: {line}");
         }
-        // A system call is no interrupt.
+        // A system call is not an interrupt.
         if user && x86 {
             let cause = from_user.map(|trap| trap.cause);
             assert_eq!(cause, Some(Cause::Syscall), "{name}");
@@ -152,24 +153,24 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
     traps
 }
 
-/// What a thread that is described so is found to do: by its structure, or by its stack.
-fn state(told: &ThreadTruth, typed: bool) -> State {
-    match told.doing {
-        _ if told.zombie => State::Zombie,
+/// The expected state of a described thread, by its structure or by its stack.
+fn state(truth: &ThreadTruth, typed: bool) -> State {
+    match truth.doing {
+        _ if truth.zombie => State::Zombie,
         Doing::Running => State::Running,
         Doing::Runnable => State::Runnable,
         Doing::Stopped => State::Suspended,
-        // Its structure says that it is on a run queue; its stack, that it has not run.
+        // According to its structure it is on a run queue; according to its stack it has not run.
         Doing::Fresh if typed => State::Runnable,
         Doing::Fresh => State::New,
-        // An interrupt's thread sleeps nowhere: the stack tells that better than this machine.
-        Doing::Sleeping if !typed && told.wait.as_deref() == Some("intr") => State::InterruptWait,
+        // An interrupt thread waits; the stack shows this better than the description.
+        Doing::Sleeping if !typed && truth.wait.as_deref() == Some("intr") => State::InterruptWait,
         Doing::Sleeping => State::Sleeping,
     }
 }
 
 #[test]
-fn threads_registers_and_stacks_of_amd64_dumps_are_those_that_the_machine_was_given() {
+fn threads_registers_and_backtraces_of_amd64_dumps() {
     let mut traps = 0;
     for (name, text) in AMD64 {
         let machine = built(text);
@@ -190,10 +191,10 @@ fn in_debugger(text: &str) -> String {
     }
 }
 
-/// What an image of a guest is that panicked and waits in its kernel's debugger: nothing was dumped,
-/// and the registers of its thread are where ddb has them.
+/// A guest that panicked and waits in its kernel's debugger: it has not dumped, and ddb has the
+/// registers of its thread.
 #[test]
-fn a_thread_in_the_kernel_s_debugger_has_the_registers_that_it_came_with() {
+fn thread_in_the_kernel_debugger_has_its_entry_registers() {
     for (name, text) in [
         machine!("tiny"),
         machine!("old-12.1"),
@@ -203,10 +204,11 @@ fn a_thread_in_the_kernel_s_debugger_has_the_registers_that_it_came_with() {
     ] {
         let machine = built(&in_debugger(text));
         let truth = machine.truth();
-        let told = truth.threads.iter().find(|t| t.context == Told::Debugger);
-        let told = told.unwrap_or_else(|| panic!("{name} has no panic"));
-        assert_eq!(told.frames[0].function, "kdb_enter", "{name}");
-        assert_eq!(told.frames[1].function, "vpanic", "{name}");
+        let mut threads = truth.threads.iter();
+        let waiting = threads.find(|t| t.context == TruthContext::Debugger);
+        let waiting = waiting.unwrap_or_else(|| panic!("{name} has no panic"));
+        assert_eq!(waiting.frames[0].function, "kdb_enter", "{name}");
+        assert_eq!(waiting.frames[1].function, "vpanic", "{name}");
         assert_eq!(truth.dumptid, None, "{name}");
         let (dump, elf) = opened(&machine);
         check(name, Kernel::of_dump(&dump, &elf), &machine);
@@ -222,45 +224,43 @@ fn check_port((name, text): (&str, &str)) {
 }
 
 #[test]
-fn threads_registers_and_stacks_of_arm64_dumps_are_those_that_the_machine_was_given() {
+fn threads_registers_and_backtraces_of_arm64_dumps() {
     check_port(machine!("arm64"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_arm64_dumps_with_16k_pages_are_those_that_the_machine_was_given()
-{
+fn threads_registers_and_backtraces_of_arm64_dumps_with_16k_pages() {
     check_port(machine!("arm64-16k"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_riscv64_dumps_are_those_that_the_machine_was_given() {
+fn threads_registers_and_backtraces_of_riscv64_dumps() {
     check_port(machine!("riscv64"));
     check_port(machine!("riscv64-sv48"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_dumps_with_57_bit_addresses_are_those_that_the_machine_was_given()
- {
+fn threads_registers_and_backtraces_of_dumps_with_57_bit_addresses() {
     check_port(machine!("la57"));
 }
 
 #[test]
-fn threads_registers_and_stacks_of_i386_dumps_are_those_that_the_machine_was_given() {
+fn threads_registers_and_backtraces_of_i386_dumps() {
     check_port(machine!("i386"));
     check_port(machine!("i386-pae"));
 }
 
 #[test]
-fn without_type_information_stacks_tell_what_threads_do() {
+fn states_come_from_stacks_without_type_information() {
     let mut states = std::collections::HashSet::new();
     for (name, text) in [machine!("tiny"), machine!("arm64"), machine!("riscv64")] {
         let machine = built(text);
         let (dump, elf) = opened(&machine);
         let kernel = Kernel::of_dump(&dump, &elf);
         let threads = kernel.threads().unwrap();
-        for (thread, told) in threads.iter().zip(&machine.truth().threads) {
+        for (thread, truth) in threads.iter().zip(&machine.truth().threads) {
             let found = kernel.state(thread);
-            assert_eq!(found, state(told, false), "{name}: {}", thread.title());
+            assert_eq!(found, state(truth, false), "{name}: {}", thread.title());
             assert_eq!(thread.wait, None);
             states.insert(found);
         }
@@ -269,7 +269,7 @@ fn without_type_information_stacks_tell_what_threads_do() {
 }
 
 #[test]
-fn type_information_tells_states_waits_and_stacks() {
+fn type_information_gives_states_waits_and_stacks() {
     let (name, text) = machine!("debug");
     let machine = built(text);
     let (dump, elf) = opened(&machine);
@@ -277,11 +277,11 @@ fn type_information_tells_states_waits_and_stacks() {
     let kernel = Kernel::of_dump(&dump, &elf).with_types(&types);
     let threads = kernel.threads().unwrap();
     let mut waits = 0;
-    for (thread, told) in threads.iter().zip(&machine.truth().threads) {
+    for (thread, truth) in threads.iter().zip(&machine.truth().threads) {
         let title = thread.title();
-        assert_eq!(kernel.state(thread), state(told, true), "{name}: {title}");
-        assert_eq!(thread.wait, told.wait, "{title}");
-        waits += usize::from(told.wait.is_some());
+        assert_eq!(kernel.state(thread), state(truth, true), "{name}: {title}");
+        assert_eq!(thread.wait, truth.wait, "{title}");
+        waits += usize::from(truth.wait.is_some());
         let kstack = thread.kstack.clone().expect("td_kstack");
         assert_eq!(kstack.end - kstack.start, 4 * 4096, "{title}");
         let registers = kernel.registers(thread).unwrap();

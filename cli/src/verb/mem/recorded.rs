@@ -86,13 +86,13 @@ impl MemIoctl for Record {
     fn issue(&self, _mem: BorrowedFd<'_>, request: Request<'_>) -> io::Result<()> {
         let mut result = Ok(());
         let note = match request {
-            Request::RangesGet { room, count } => {
+            Request::RangesGet { descs, count } => {
                 let ranges = ranges();
-                for (slot, range) in room.iter_mut().zip(&ranges) {
+                for (slot, range) in descs.iter_mut().zip(&ranges) {
                     *slot = range.to_desc();
                 }
                 *count = ranges.len() as i32;
-                format!("get {}", room.len())
+                format!("get {}", descs.len())
             }
             Request::RangesSet { desc, operation } => {
                 let range = MemRange::from_desc(desc);

@@ -336,7 +336,7 @@ fn machine(args: &Args, session: &mut Session<'_>) -> Result<Machine, Failure> {
         ..session.image_options()
     };
     let mut opened = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
-    let lock = State::beside(&opened.ram)
+    let lock = State::next_to(&opened.ram)
         .lock_dump()
         .map_err(|e| Failure::from(TakeError::from(e)).about(path))?;
     let kernel = args.kernel.as_ref().or(opened.kernel.as_ref());

@@ -148,7 +148,7 @@ fn refused_range_changes_nothing() {
         ),
         (
             &["set", "-b", "0x200001000", "-l", "0x2000", "write-back"],
-            "multiple of its length",
+            "multiple of the length",
         ),
         (
             &[

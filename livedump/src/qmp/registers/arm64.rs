@@ -1,5 +1,5 @@
-//! An arm64 processor: words `NAME=VALUE`, hexadecimal, `PC`, `X00` to `X30`, `SP` and `PSTATE` (QEMU
-//! `target/arm/cpu.c`, `aarch64_cpu_dump_state`, as of 7.2).
+//! Parses an arm64 CPU: words `NAME=VALUE`, hexadecimal, `PC`, `X00` to `X30`, `SP` and `PSTATE`
+//! (QEMU `target/arm/cpu.c`, `aarch64_cpu_dump_state`, as of 7.2).
 
 use crate::image::Arm64;
 
@@ -27,8 +27,8 @@ mod tests {
     use super::*;
     use crate::image::Registers;
 
-    /// QEMU 7.2's own text of `-M virt -smp 2`, a kernel at work; the second processor has `PC`, `SP`,
-    /// `PSTATE` and the first registers of a program.
+    /// Output of QEMU 7.2, `-M virt -smp 2`, with a kernel running; the second CPU has `PC`, `SP`,
+    /// `PSTATE` and the first registers of a user program.
     const TEXT: &str = "\r
 CPU#0\r
  PC=ffff00000007ca68 X00=0000000000000090 X01=ffff007ffffff000\r
@@ -60,7 +60,7 @@ PSTATE=40000000 -Z-- EL0t    FPU disabled\r
 ";
 
     #[test]
-    fn registers_of_arm64_are_read() {
+    fn arm64_registers_are_parsed() {
         let both = all(TEXT).unwrap();
         let [cpu, other] = both[..] else {
             panic!("{} processors", both.len());
@@ -90,16 +90,16 @@ PSTATE=40000000 -Z-- EL0t    FPU disabled\r
         assert_eq!(
             user.x[..3],
             [2, 3, 4],
-            "another processor's are not mixed in"
+            "registers of another CPU are mixed in"
         );
         assert_eq!(cpu.registers.place(), Some((kernel.pc, kernel.sp)));
-        // Lines may be broken elsewhere, as older versions do.
+        // Older versions break lines at other positions.
         let wrapped = TEXT.replace("\r\nX", " X").replace(" X1", "\n X1");
         assert_eq!(all(&wrapped).unwrap(), both);
     }
 
     #[test]
-    fn texts_without_all_registers_are_of_no_arm64_processor() {
+    fn text_without_all_registers_is_refused() {
         for missing in ["PC=", "X00=", "X17=", "X30=", "SP=", "PSTATE="] {
             let cut = TEXT.replace(missing, "YYY=");
             for cpu in all(&cut).unwrap() {

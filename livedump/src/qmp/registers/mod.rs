@@ -1,7 +1,7 @@
-//! `info registers -a`, QEMU's monitor: the processors of a guest.
+//! `info registers -a` of QEMU's monitor: the CPUs of a guest.
 //!
-//! `CPU#` and a number stand before each; what follows differs from target to target, and has no mark
-//! of its own. One file each.
+//! Each CPU begins with `CPU#` and a number; the rest depends on the target and has no signature.
+//! One file for each target.
 
 mod arm64;
 mod riscv64;
@@ -9,8 +9,8 @@ mod x86;
 
 use crate::image::{CpuState, Registers};
 
-/// The processors of the text, in its order; `None` if it does not tell of any. Those that are not
-/// described as they should be have [`Registers::Unknown`].
+/// Parses the CPUs; `None` if there are none. CPUs in an unsupported form have
+/// [`Registers::Unknown`].
 pub(super) fn parse(text: &str) -> Option<Vec<CpuState>> {
     let mut processors = Vec::new();
     for part in text.split("CPU#").skip(1) {
@@ -31,8 +31,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processors_of_a_form_that_is_not_known_are_told_without_registers() {
-        // A PowerPC, and an arm64 one in its 32-bit mode.
+    fn cpus_of_an_unsupported_form_have_no_registers() {
+        // A PowerPC CPU, and an arm64 CPU in 32-bit mode.
         let text = "\r\nCPU#0\r\nNIP 0000000000000100   LR 0000000000000000 CTR 0000000000000000\r\n\
                     \r\nCPU#3\r\nR00=00000000 R01=00000000 R02=00000000 R03=00000000\r\n";
         let all = parse(text).unwrap();

@@ -1,9 +1,9 @@
-//! A riscv64 processor: words `NAME VALUE`, hexadecimal, `pc`, and `x0/zero` to `x31/t6` among others
-//! (QEMU `target/riscv/cpu.c`, `riscv_cpu_dump_state`, as of 7.2).
+//! Parses a riscv64 CPU: words `NAME VALUE`, hexadecimal, `pc`, and `x0/zero` to `x31/t6` among
+//! others (QEMU `target/riscv/cpu.c`, `riscv_cpu_dump_state`, as of 7.2).
 
 use crate::image::Riscv64;
 
-/// Digits of a register of 64 bits: those of 32 have half of them.
+/// Digits of a 64-bit register; 32-bit ones have half as many.
 const DIGITS: usize = 16;
 
 pub(super) fn parse(text: &str) -> Option<Riscv64> {
@@ -30,8 +30,8 @@ mod tests {
     use super::*;
     use crate::image::Registers;
 
-    /// QEMU 7.2's own text of `-M virt`, a kernel at work, without most control registers and most of
-    /// the floating point.
+    /// Output of QEMU 7.2, `-M virt`, with a kernel running, without most control and
+    /// floating-point registers.
     const TEXT: &str = "\r
 CPU#0\r
  V      =   0\r
@@ -52,8 +52,8 @@ CPU#0\r
 ";
 
     #[test]
-    fn registers_of_riscv64_are_read() {
-        // A second processor, in a program.
+    fn riscv64_registers_are_parsed() {
+        // A second CPU, in user mode.
         let user = TEXT
             .replace("CPU#0", "CPU#1")
             .replace(" pc       ffffffc00008db80", " pc       000000000001db80");
@@ -98,13 +98,13 @@ CPU#0\r
     }
 
     #[test]
-    fn texts_without_all_registers_are_of_no_riscv64_processor() {
+    fn text_without_all_registers_is_refused() {
         for missing in [" pc ", "x0/zero", "x1/ra", "x18/s2", "x31/t6"] {
             let cut = TEXT.replace(missing, " y ");
             let cpus = all(&cut).unwrap();
             assert_eq!(cpus[0].registers, Registers::Unknown, "without {missing}");
         }
-        // Those of a 32-bit processor.
+        // Registers of a 32-bit CPU.
         let short = TEXT.replace(" ffffffc0", " ").replace(" 00000000", " ");
         assert_eq!(all(&short).unwrap()[0].registers, Registers::Unknown);
         let wrong = TEXT.replace("x31/t6   0000000000000000", "x31/t6");

@@ -1,13 +1,13 @@
-//! An x86 processor.
+//! Parses an x86 CPU.
 //!
-//! Words `NAME=VALUE`, hexadecimal, some with blanks before the `=`. A segment's line is
-//! `NAME=SELECTOR BASE LIMIT FLAGS`, a descriptor table's `NAME= BASE LIMIT`. In 64-bit modes the
-//! names are `RAX` and so on, else `EAX` (QEMU `target/i386/cpu-dump.c`, as of 7.2).
+//! Words `NAME=VALUE`, hexadecimal, some with spaces before the `=`. The line of a segment is
+//! `NAME=SELECTOR BASE LIMIT FLAGS`, that of a descriptor table `NAME= BASE LIMIT`. In 64-bit modes
+//! the names are `RAX` and so on, otherwise `EAX` (QEMU `target/i386/cpu-dump.c`, as of 7.2).
 
 use crate::image::{Control, Segment, Segments, X86};
 
 pub(super) fn parse(text: &str) -> Option<X86> {
-    // `R8 =0`, `ES =0000 …`: the blanks before `=` say nothing.
+    // Remove the spaces before `=`, as in `R8 =0` and `ES =0000 …`.
     let mut text = text.to_owned();
     while text.contains(" =") {
         text = text.replace(" =", "=");
@@ -143,7 +143,7 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
 ";
 
     #[test]
-    fn processors_are_read_in_both_widths() {
+    fn cpus_are_parsed_in_both_widths() {
         let both = all(&format!("{LONG}{SHORT}")).unwrap();
         assert_eq!(both.len(), 2);
         let (long, short) = (both[0].x86().unwrap(), both[1].x86().unwrap());
@@ -177,7 +177,7 @@ CR0=60000010 CR2=00000000 CR3=00000000 CR4=00000000
     }
 
     #[test]
-    fn texts_without_all_registers_are_of_no_x86_processor() {
+    fn text_without_all_registers_is_refused() {
         for missing in ["RAX=", "R15=", "CR3=", "GS =", "RFL=", "IDT="] {
             let cut = LONG.replace(missing, "XXX=");
             let cpus = all(&cut).unwrap();

@@ -1,7 +1,7 @@
 //! amd64's minidump.
 //!
-//! The page-table section holds page directories, one per GiB; the page tables behind them are pages
-//! of the dump (`sys/amd64/amd64/minidump_machdep.c`).
+//! The page-table section contains page directories, one for each GiB; the page tables below them
+//! are pages of the dump (`sys/amd64/amd64/minidump_machdep.c`).
 
 use std::ops::{Range, RangeInclusive};
 
@@ -55,7 +55,8 @@ impl Port for Amd64 {
     }
 }
 
-/// One GiB of the kernel map: marks its pages and its page tables, and is a page of the section.
+/// Processes one GiB of the kernel map: marks its pages and page tables, and adds a page to the
+/// section.
 fn page_directory(walk: &mut Walk<'_, '_>, at: u64, directory: u64) -> Result<(), TakeError> {
     let Some(page) = walk.table(at, directory)? else {
         walk.push_zero();
@@ -79,12 +80,11 @@ fn page_directory(walk: &mut Walk<'_, '_>, at: u64, directory: u64) -> Result<()
     walk.push_table(directory, page)
 }
 
-/// The page directory that stands for a 1 GiB leaf: the leaf's own entry, which is a 2 MiB leaf's
-/// too, and the same 2 MiB further on each time.
+/// The page directory for a 1 GiB leaf: entries for 2 MiB leaves, derived from the leaf's entry.
 fn directory_of_leaf(entry: u64) -> Box<[u8]> {
     let mut page = vec![0; PAGE_SIZE as usize];
     for (index, slot) in (0..NPTEPG).zip(page.chunks_exact_mut(PTE_SIZE)) {
-        // The frame of a 1 GiB leaf leaves room for 511 additions; the bit above, NX, may be set.
+        // The frame of a 1 GiB leaf has space for 511 additions; the bit above, NX, may be set.
         slot.copy_from_slice(&entry.wrapping_add(index * NBPDR).to_le_bytes());
     }
     page.into()
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_giant_leaf_becomes_512_leaves_of_2_mib() {
+    fn one_gib_leaf_becomes_512_leaves_of_2_mib() {
         let page = directory_of_leaf(0x8000_0001_4000_0083);
         let entry = |i: usize| u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().unwrap());
         assert_eq!(entry(0), 0x8000_0001_4000_0083);

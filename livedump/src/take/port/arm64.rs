@@ -1,6 +1,6 @@
 //! arm64's minidump.
 //!
-//! The page-table section holds L3 tables, one per L2 entry; they are no pages of the dump
+//! The page-table section contains L3 tables, one for each L2 entry; they are not pages of the dump
 //! (`sys/arm64/arm64/minidump_machdep.c`).
 
 use std::ops::{Range, RangeInclusive};
@@ -18,7 +18,7 @@ use crate::take::walk::{Flat, Walk};
 /// The port.
 pub(super) struct Arm64;
 
-/// `osreldate` from which on the header has `flags`.
+/// The first `osreldate` with `flags` in the header.
 const FLAGS_SINCE: u32 = 1_400_000;
 
 impl Port for Arm64 {
@@ -27,7 +27,7 @@ impl Port for Arm64 {
     }
 
     fn versions(&self, paging: Paging) -> RangeInclusive<u32> {
-        // Only version 3 says that pages have 16 KiB.
+        // Only version 3 records 16 KiB pages.
         match paging {
             Paging::Arm64Pages16K => 3..=3,
             _ => 1..=3,

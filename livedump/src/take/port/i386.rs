@@ -1,7 +1,7 @@
 //! i386's minidump.
 //!
-//! The page-table section holds page tables, one per directory entry from `KERNBASE` up; they are no
-//! pages of the dump (`sys/i386/i386/minidump_machdep_base.c`).
+//! The page-table section contains page tables, one for each directory entry from `KERNBASE` on;
+//! they are not pages of the dump (`sys/i386/i386/minidump_machdep_base.c`).
 
 use std::ops::{Range, RangeInclusive};
 
@@ -30,13 +30,13 @@ impl Port for I386 {
     fn old_paddr_sizes(&self, paging: Paging) -> &'static [usize] {
         match paging {
             Paging::I386 => &[4],
-            // `options PAE_TABLES` is PAE with physical addresses of 32 bits.
+            // `options PAE_TABLES` is PAE with 32-bit physical addresses.
             _ => &[8, 4],
         }
     }
 
     fn asks_pages(&self, follows: bool) -> bool {
-        // Its own `is_dumpable` knew `dump_avail` alone (10.4 and 12.1,
+        // Its own `is_dumpable` checked only `dump_avail` (10.4 and 12.1,
         // `sys/i386/i386/minidump_machdep.c`).
         follows
     }

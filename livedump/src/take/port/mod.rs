@@ -1,6 +1,6 @@
-//! What kernels of each architecture write into a minidump: one file and one table row each.
+//! The minidump format of each architecture: one file and one table row each.
 //!
-//! | port    | a dump's versions | its page-table section          |
+//! | port    | versions          | page-table section              |
 //! |---------|-------------------|---------------------------------|
 //! | amd64   | 2, 3              | page directories                |
 //! | arm64   | 1, 2, 3           | L3 tables, an entry per page    |
@@ -21,41 +21,41 @@ use livecore_minidump::{Architecture, MinidumpHeader};
 use super::error::TakeError;
 use super::walk::Walk;
 
-/// What kernels of an architecture write into a minidump.
+/// The minidumps of an architecture's kernels.
 pub(super) trait Port: Sync {
     /// The architecture.
     fn arch(&self) -> &'static Architecture;
 
-    /// Versions of the minidump that are written of a kernel with these tables.
+    /// The minidump versions that can be written for a kernel with these page tables.
     fn versions(&self, paging: Paging) -> RangeInclusive<u32>;
 
-    /// The version that a kernel writes itself whose bitmap follows `dump_avail`.
+    /// The version that a kernel itself writes, if its bitmap follows `dump_avail`.
     fn newest(&self, paging: Paging, osreldate: u32) -> u32 {
         let _ = (paging, osreldate);
         self.arch().header.last_version
     }
 
-    /// Bytes that a `vm_paddr_t` may have in a kernel whose bitmap does not follow `dump_avail`, the
-    /// likelier first.
+    /// The possible sizes of `vm_paddr_t` in a kernel whose bitmap does not follow `dump_avail`,
+    /// the likelier first.
     fn old_paddr_sizes(&self, paging: Paging) -> &'static [usize] {
         let _ = paging;
         &[8]
     }
 
-    /// Whether the kernel asks a page's `struct vm_page` before it dumps it; `follows`: its bitmap
-    /// follows `dump_avail`.
+    /// Whether the kernel checks a page's `struct vm_page` before dumping it. `follows` is whether
+    /// its bitmap follows `dump_avail`.
     fn asks_pages(&self, follows: bool) -> bool {
         let _ = follows;
         true
     }
 
-    /// Whether a kernel whose bitmap follows `dump_avail` leaves tables out of the section that it
-    /// could not dump as pages. Before, all were written.
+    /// Whether a kernel whose bitmap follows `dump_avail` omits page tables from the section that
+    /// it could not dump as pages. Earlier kernels write all of them.
     fn asks_tables(&self) -> bool {
         true
     }
 
-    /// What the header says of the machine beside sizes.
+    /// The header for the machine, without sizes.
     fn header(&self, machine: &Machine, version: u32) -> MinidumpHeader {
         MinidumpHeader {
             arch: self.arch(),
@@ -68,7 +68,7 @@ pub(super) trait Port: Sync {
         }
     }
 
-    /// Walks the kernel map over `kva`: marks what it reaches, writes the page-table section.
+    /// Walks the kernel map over `kva`: marks the pages and writes the page-table section.
     fn walk(&self, walk: &mut Walk<'_, '_>, kva: Range<u64>) -> Result<(), TakeError>;
 }
 
@@ -80,6 +80,6 @@ pub(super) fn of(arch: &Architecture) -> Result<&'static dyn Port, TakeError> {
         .into_iter()
         .find(|port| port.arch() == arch)
         .ok_or_else(|| TakeError::Unsupported {
-            what: format!("a minidump of a machine with a {arch} kernel"),
+            what: format!("a minidump of a machine with an {arch} kernel"),
         })
 }

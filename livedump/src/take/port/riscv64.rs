@@ -1,6 +1,6 @@
 //! riscv64's minidump.
 //!
-//! The page-table section holds L3 tables, one per L2 entry; they are no pages of the dump
+//! The page-table section contains L3 tables, one for each L2 entry; they are not pages of the dump
 //! (`sys/riscv/riscv/minidump_machdep.c`).
 
 use std::ops::{Range, RangeInclusive};

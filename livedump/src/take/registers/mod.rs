@@ -1,21 +1,22 @@
-//! The registers of a machine's processors, put where a debugger looks for them.
+//! Adds the registers of a machine's CPUs to a dump, where debuggers look for them.
 //!
-//! A kernel that dumps leaves its own registers in `dumppcb`, its thread's number in `dumptid`, and
-//! those of the processors that it stopped in `stoppcbs`, with a bit each in `stopped_cpus`. Who has
-//! a machine's memory from outside finds all four empty, or old, and the registers elsewhere: with
-//! the hypervisor. So they are filled in, in the copies of those pages that go into the dump:
-//! FreeBSD `sys/kern/kern_shutdown.c` (`doadump`), `sys/kern/subr_smp.c` (`stoppcbs`).
+//! A kernel that dumps saves its own registers in `dumppcb`, its thread's id in `dumptid`, and the
+//! registers of the CPUs that it stopped in `stoppcbs`, with a bit each in `stopped_cpus`. In the
+//! memory of a running machine these are empty or old, and the hypervisor has the registers. They
+//! are filled in, in the copies of those pages in the dump: FreeBSD `sys/kern/kern_shutdown.c`
+//! (`doadump`), `sys/kern/subr_smp.c` (`stoppcbs`).
 //!
-//! Registers are put in as they are, stack pointer included: the processor was at `rip` when it had
-//! them, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
+//! The registers are stored unchanged, the stack pointer too: the CPU was at `rip` with these
+//! values, unlike a thread that was switched out, whose `pcb_rsp` is one word below.
 //!
-//! A processor that the kernel has stopped already waits in a function for that, and `stoppcbs` has
-//! what it did before. That is what a debugger wants, so it stays. One that sits in the kernel's own
-//! debugger waits for a key; what it did before is in `kdb_pcb`, which is what that debugger shows, and
-//! is put in. Where that is a program's ([`Kernel::is_of_program`]), the processor's own are.
+//! A CPU that the kernel has already stopped waits in a function for that, and `stoppcbs` has its
+//! earlier registers. They are what a debugger needs, so they are kept. A CPU in the kernel's
+//! debugger waits for input; its earlier registers are in `kdb_pcb`, which that debugger shows, and
+//! are added. If they are those of a user program ([`Kernel::is_of_program`]), the CPU's own are
+//! added.
 //!
-//! A processor that has left the kernel, for a reset or into firmware, says nothing about it: it is
-//! left alone, and so is what the kernel saved before (a machine that panicked and went on to reboot).
+//! A CPU that has left the kernel, for a reset or into firmware, is ignored, and what the kernel
+//! saved before is kept (for example of a machine that panicked and then rebooted).
 
 mod processor;
 
@@ -29,24 +30,24 @@ use super::patch::Patches;
 use crate::image::cpu::CpuState;
 use livecore_minidump::mmu::MachineView;
 
-/// What was put where, and what could not be.
+/// The patches, and notes about registers that were not added.
 #[derive(Debug, Default)]
-pub(super) struct Placed {
+pub(super) struct CpuPatches {
     pub(super) patches: Patches,
     pub(super) cpus: Vec<Cpu>,
     pub(super) notes: Vec<String>,
 }
 
-/// Puts the registers of `cpus` into a dump. The thread on processor `chosen` (its number in the
-/// image) becomes the one that dumped; by default that is the one in the kernel's debugger, else the
-/// one on the only processor that is not stopped, else on the first.
-pub(super) fn place(
+/// Adds the registers of `cpus` to a dump. The thread on CPU `chosen` (its number in the image)
+/// becomes the one that dumped; by default the one in the kernel's debugger, or else the one on the
+/// only CPU that is not stopped, or else the one on the first.
+pub(super) fn patch(
     view: &MachineView,
     elf: &KernelElf,
     cpus: &[CpuState],
     chosen: Option<u32>,
-) -> Result<Placed, TakeError> {
-    let mut placed = Placed::default();
+) -> Result<CpuPatches, TakeError> {
+    let mut patched = CpuPatches::default();
     if let Some(number) = chosen
         && !cpus.iter().any(|cpu| cpu.number == number)
     {
@@ -62,8 +63,8 @@ pub(super) fn place(
     if !others.is_empty() {
         let numbers = others.iter().map(|cpu| cpu.number.to_string());
         let numbers = numbers.collect::<Vec<_>>().join(", ");
-        placed.notes.push(format!(
-            "registers of CPU {numbers} are not in the dump: they are told in a form that is not read"
+        patched.notes.push(format!(
+            "cannot add registers of CPU {numbers}: unsupported form"
         ));
     }
     let mut others_left = false;
@@ -71,28 +72,28 @@ pub(super) fn place(
         let why = processor::left(&cpu.registers, elf.is_64(), view.memory().ranges());
         if let Some(why) = why {
             let number = cpu.number;
-            placed.notes.push(format!(
-                "CPU {number} has left the kernel ({why}): its registers are not in the dump"
+            patched.notes.push(format!(
+                "ignoring registers of CPU {number}: it has left the kernel ({why})"
             ));
         }
         others_left |= why.is_some();
         why.is_none()
     });
     if known.is_empty() {
-        return Ok(placed);
+        return Ok(patched);
     }
     let kernel = Kernel::new(view, elf);
     let Some(layout) = kernel.pcb_layout() else {
-        let what = "no place for registers: which form a struct pcb has is not known";
-        placed.notes.push(what.into());
-        return Ok(placed);
+        let what = "cannot add registers: unknown layout of struct pcb";
+        patched.notes.push(what.into());
+        return Ok(patched);
     };
     let threads = match kernel.threads() {
         Ok(threads) => threads,
         Err(error) => {
-            let what = format!("no threads, so no place for registers: {error}");
-            placed.notes.push(what);
-            return Ok(placed);
+            let what = format!("cannot add registers: no threads: {error}");
+            patched.notes.push(what);
+            return Ok(patched);
         }
     };
     let found = identify(&kernel, &known, &threads);
@@ -100,59 +101,63 @@ pub(super) fn place(
     for (index, on) in found.iter().enumerate() {
         if on.in_debugger {
             let number = on.state.number;
-            let own = match on.came {
-                Some(_) => "those that it came with",
-                None => "its own, not the program's that it came with",
+            let own = match on.entry {
+                Some(_) => "those on entry",
+                None => "its current ones, since those on entry are a user program's",
             };
-            let what = format!("CPU {number} is in the kernel's debugger: its registers are {own}");
-            placed.notes.push(what);
+            let what = format!("CPU {number} is in the kernel debugger: using registers: {own}");
+            patched.notes.push(what);
         }
         if Some(index) != first && waits_stopped(&kernel, layout, on) {
             let number = on.state.number;
-            let what = format!("the kernel had stopped CPU {number}: its own copy of it is kept");
-            placed.notes.push(what);
+            let what =
+                format!("keeping the kernel's registers of CPU {number}, which it had stopped");
+            patched.notes.push(what);
             continue;
         }
         let place = if Some(index) == first {
-            dumping(&kernel, layout, on, &mut placed.patches)
+            dumping(&kernel, layout, on, &mut patched.patches)
         } else {
-            stopped(&kernel, layout, on, &mut placed.patches)
+            stopped(&kernel, layout, on, &mut patched.patches)
         };
         let place = place.unwrap_or_else(|why| {
             let number = on.state.number;
-            let what = format!("registers of CPU {number} are not in the dump: {why}");
-            placed.notes.push(what);
+            let what = format!("cannot add registers of CPU {number}: {why}");
+            patched.notes.push(what);
             CpuPlace::Nowhere
         });
-        placed.cpus.push(Cpu {
+        patched.cpus.push(Cpu {
             number: on.state.number,
             cpuid: Some(on.cpuid),
             tid: on.thread.map(|thread| thread.tid),
             place,
         });
     }
-    let bits = stopped_cpus(&kernel, &placed.cpus, &mut placed.patches);
+    let bits = stopped_cpus(&kernel, &patched.cpus, &mut patched.patches);
     if let Err(why) = bits {
-        placed.notes.push(format!("stopped_cpus: {why}"));
+        patched
+            .notes
+            .push(format!("cannot change stopped_cpus: {why}"));
     }
-    Ok(placed)
+    Ok(patched)
 }
 
-/// A processor, as the image and as the kernel know it.
+/// A CPU of the image with its data in the kernel.
 struct OnCpu<'a> {
     state: &'a CpuState,
     cpuid: u32,
     thread: Option<&'a Thread>,
-    /// It is in the kernel's debugger.
+    /// Whether it is in the kernel's debugger.
     in_debugger: bool,
-    /// `kdb_pcb`, if that has what it came there with.
-    came: Option<u64>,
+    /// The address of `kdb_pcb`, if it has the registers on entry to the debugger.
+    entry: Option<u64>,
 }
 
-/// Which thread runs on each processor.
+/// Finds the thread of each CPU.
 ///
 /// In the kernel a register has the address of `struct pcpu`, whose first member is `pc_curthread`.
-/// Where that leads to no thread, numbers are taken for the same here and there.
+/// If that does not lead to a thread, the CPU numbers of the image and of the kernel are assumed to
+/// agree.
 fn identify<'a>(
     kernel: &Kernel<'_>,
     cpus: &[&'a CpuState],
@@ -176,14 +181,15 @@ fn identify<'a>(
                 cpuid,
                 thread,
                 in_debugger: debugger.is_some() && debugger == kdb_pcb,
-                came: debugger.filter(|pcb| Some(*pcb) == kdb_pcb && !kernel.is_of_program(*pcb)),
+                entry: debugger.filter(|pcb| Some(*pcb) == kdb_pcb && !kernel.is_of_program(*pcb)),
             }
         })
         .collect()
 }
 
-/// The index of the processor whose thread is to be the dumping one. If others have left the kernel,
-/// the thread that dumped may have been on one of those: then only the kernel's debugger tells.
+/// The index of the CPU whose thread becomes the dumping one. If other CPUs have left the kernel,
+/// the dumping thread may have been on one of them, so only a CPU in the kernel's debugger is
+/// chosen.
 fn choose(
     kernel: &Kernel<'_>,
     cpus: &[OnCpu<'_>],
@@ -208,7 +214,7 @@ fn dumping(
     on: &OnCpu<'_>,
     patches: &mut Patches,
 ) -> Result<CpuPlace, String> {
-    let thread = on.thread.ok_or("no thread is on it")?;
+    let thread = on.thread.ok_or("no thread runs on it")?;
     let pcb = kernel.address("dumppcb").map_err(|e| e.to_string())?;
     let tid = kernel.address("dumptid").map_err(|e| e.to_string())?;
     registers(kernel, layout, on, pcb, patches)?;
@@ -226,19 +232,19 @@ fn stopped(
     on: &OnCpu<'_>,
     patches: &mut Patches,
 ) -> Result<CpuPlace, String> {
-    let pcb = kernel.stoppcb(on.cpuid).ok_or("stoppcbs has no room")?;
+    let pcb = kernel.stoppcb(on.cpuid).ok_or("stoppcbs is too small")?;
     if kernel.stopped_cpus_bit(on.cpuid).is_none() {
-        return Err("stopped_cpus has no bit".into());
+        return Err("stopped_cpus has no bit for it".into());
     }
     registers(kernel, layout, on, pcb, patches)?;
     Ok(CpuPlace::Stoppcbs)
 }
 
-/// Whether a processor waits where the kernel has stopped it, after it has saved what it did.
+/// Whether a CPU waits in the kernel's stop function, after saving its registers.
 fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> bool {
     let handlers = processor::waits_in(kernel.elf().machine());
-    let place = on.state.registers.place();
-    let function = place.and_then(|(pc, _)| kernel.function(pc));
+    let location = on.state.registers.place();
+    let function = location.and_then(|(pc, _)| kernel.function(pc));
     let waits = function.is_some_and(|(name, _)| handlers.contains(&name.as_str()));
     if !waits || !is_stopped(kernel, on.cpuid) {
         return false;
@@ -251,7 +257,7 @@ fn waits_stopped(kernel: &Kernel<'_>, layout: &PcbFields, on: &OnCpu<'_>) -> boo
     saved().is_some_and(|pc| pc != 0)
 }
 
-/// Whether `stopped_cpus` in memory has the processor's bit.
+/// Whether `stopped_cpus` in memory has the CPU's bit.
 fn is_stopped(kernel: &Kernel<'_>, cpuid: u32) -> bool {
     kernel.stopped_cpus_bit(cpuid).is_some_and(|(at, mask)| {
         let byte = kernel.uint_at("stopped_cpus", at, 1).unwrap_or(0);
@@ -259,7 +265,7 @@ fn is_stopped(kernel: &Kernel<'_>, cpuid: u32) -> bool {
     })
 }
 
-/// Puts a processor's registers into the `struct pcb` at `at`.
+/// Writes a CPU's registers to the `struct pcb` at `at`.
 fn registers(
     kernel: &Kernel<'_>,
     layout: &PcbFields,
@@ -278,9 +284,9 @@ fn registers(
             .map_err(|e| format!("struct pcb: {e}"))
     };
     let registers = &on.state.registers;
-    // What it came with, of a processor in the debugger.
+    // The registers on entry, for a CPU in the debugger.
     let before = |name: &str, offset: usize| {
-        let pcb = on.came?;
+        let pcb = on.entry?;
         let value = kernel.uint_at(name, pcb.wrapping_add(offset as u64), layout.word);
         Some(value.map_err(|e| e.to_string()))
     };
@@ -293,7 +299,7 @@ fn registers(
             Some(value) => Some(value),
             None => processor::value(registers, layout, name),
         };
-        // A pcb has no register that a processor lacks.
+        // A pcb contains only registers that the CPU has.
         if let Some(value) = value {
             put(offset as u64, value)?;
         }
@@ -303,13 +309,13 @@ fn registers(
     {
         put(offset as u64, pc)?;
     }
-    for (offset, value) in processor::beside(registers, layout) {
+    for (offset, value) in processor::other_fields(registers, layout) {
         put(offset, value)?;
     }
     Ok(())
 }
 
-/// Sets the bits of the processors that count as stopped, and clears the dumping one's.
+/// Sets the bits of the CPUs that count as stopped, and clears the dumping CPU's bit.
 fn stopped_cpus(kernel: &Kernel<'_>, cpus: &[Cpu], patches: &mut Patches) -> Result<(), String> {
     let mut bytes = std::collections::BTreeMap::<u64, u8>::new();
     for cpu in cpus {

@@ -1,15 +1,14 @@
-//! A processor's registers, by what the kernel keeps in them and by the names that a `struct pcb` has
-//! for them.
+//! Registers by processor: their roles in the kernel, and their names in a `struct pcb`.
 //!
-//! | processor | `struct pcpu` in the kernel | waits stopped in | its place in a pcb |
+//! | processor | `struct pcpu` in the kernel | function of a stopped CPU | pc in a pcb |
 //! |---|---|---|---|
 //! | amd64, i386 | GS, or its other base; FS | `cpustop_handler` | `rip`, `eip` |
 //! | arm64 | `x18` | `ipi_stop` | `x30` |
 //! | riscv64 | `tp` | `ipi_stop`; 12.1 `ipi_handler` | `ra` |
 //!
-//! FreeBSD `sys/*/include/pcpu.h`, `mp_machdep.c`. A pcb of the last two has the return address of the
-//! function that saved it, and debuggers begin there; so the program counter goes there, and where
-//! the innermost function would have returned to is lost.
+//! FreeBSD `sys/*/include/pcpu.h`, `mp_machdep.c`. A pcb of the last two has the return address of
+//! the function that saved it, where debuggers begin. So the program counter is stored there, and
+//! the return address of the innermost function is lost.
 
 use std::ops::Range;
 
@@ -18,7 +17,7 @@ use livecore_defs::{Architecture, ElfMachine, amd64};
 
 use crate::image::{Arm64, Registers, Riscv64, X86};
 
-/// Whether these are registers of a kernel's processor: of ELF `machine`.
+/// Whether the registers are of a processor of ELF `machine`.
 pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
     match registers {
         Registers::X86(_) => [ElfMachine::EM_X86_64, ElfMachine::EM_386].contains(&machine),
@@ -28,18 +27,19 @@ pub(super) fn is_of(registers: &Registers, machine: ElfMachine) -> bool {
     }
 }
 
-/// Why a processor no longer runs the kernel, if its registers say so: it was reset, it runs
-/// firmware, or the image has zeros for it. `is_64`: the kernel is; `memory` is the machine's RAM.
+/// Why a CPU does not run the kernel any more, if its registers show that: it was reset, it runs
+/// firmware, or the image has zeros for it. `is_64` is whether the kernel is 64-bit; `memory` is
+/// the machine's RAM.
 pub(super) fn left(
     registers: &Registers,
     is_64: bool,
     memory: &[Range<u64>],
 ) -> Option<&'static str> {
     const OFF: &str = "paging is off";
-    const OUTSIDE: &str = "its program counter is neither in the kernel nor in a program";
+    const OUTSIDE: &str = "the program counter is not in the kernel or a user program";
     let (pc, sp) = registers.place()?;
     if (pc, sp) == (0, 0) {
-        return Some("its registers are zero");
+        return Some("all registers are zero");
     }
     let (is_upper, is_lower) = (pc >> 63 == 1, pc >> 63 == 0);
     match registers {
@@ -52,13 +52,13 @@ pub(super) fn left(
                     return Some("CR3 is 0");
                 }
             }
-            // A selector of 0 is one that the format does not have.
+            // A selector of 0 means that the format does not have it.
             let selector = r.segments.map_or(0, |segments| segments.cs.selector);
             let user = match selector {
                 0 => is_lower,
                 selector => selector & 3 == 3,
             };
-            // Addresses have 57 bits at most. An i386 kernel may be at any address.
+            // Addresses have at most 57 bits. An i386 kernel may be at any address.
             let outside = if user {
                 pc >> 56 != 0
             } else {
@@ -67,19 +67,19 @@ pub(super) fn left(
             (is_64 && outside).then_some(OUTSIDE)
         }
         Registers::Arm64(r) if r.is_user() => is_upper.then_some(OUTSIDE),
-        // The kernel's addresses are in the upper half; others are physical.
-        Registers::Arm64(_) => is_lower.then_some("its MMU is off"),
+        // Kernel addresses are in the upper half; others are physical.
+        Registers::Arm64(_) => is_lower.then_some("the MMU is off"),
         Registers::Riscv64(_) => {
-            // Nothing says which mode it was in. A program has its stack where no RAM is.
+            // The mode is unknown. A user program's stack is at an address without RAM.
             let is_ram = |at: u64| memory.iter().any(|range| range.contains(&at));
-            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("its MMU is off")
+            (is_lower && (sp == 0 || is_ram(pc) && is_ram(sp))).then_some("the MMU is off")
         }
         Registers::Unknown => None,
     }
 }
 
-/// Where the `struct pcpu` may be. In user mode the registers that lead there are a program's; amd64's
-/// `swapgs` has put it aside.
+/// The possible addresses of `struct pcpu`. In user mode these registers belong to the program;
+/// amd64's `swapgs` has saved the kernel's.
 pub(super) fn pcpus(registers: &Registers) -> Vec<u64> {
     match registers {
         Registers::X86(X86 {
@@ -96,18 +96,18 @@ pub(super) fn pcpus(registers: &Registers) -> Vec<u64> {
     }
 }
 
-/// Functions in which a processor of ELF `machine` waits when it has been stopped.
+/// The functions in which a stopped CPU of ELF `machine` waits.
 pub(super) fn waits_in(machine: ElfMachine) -> &'static [&'static str] {
     Architecture::of_machine(machine).map_or(&[], |row| row.stopped_in)
 }
 
-/// The registers that a trap's pcb of this layout has: those that a switch saves, then the others.
+/// The registers in a pcb of this layout: those saved at a switch, then the others.
 pub(super) fn registers_of(layout: &PcbFields) -> impl Iterator<Item = (&'static str, usize)> {
     let more = layout.trapped.map_or(&[][..], |trapped| trapped.registers);
     layout.registers.iter().chain(more).copied()
 }
 
-/// What a pcb of this layout has for `name`; `None` if nobody knows.
+/// The value for `name` in a pcb of this layout; `None` if unknown.
 pub(super) fn value(registers: &Registers, layout: &PcbFields, name: &str) -> Option<u64> {
     if name == layout.pc {
         return registers.place().map(|(pc, _)| pc);
@@ -144,7 +144,7 @@ fn arm64(r: &Arm64, name: &str) -> Option<u64> {
 }
 
 fn riscv64(r: &Riscv64, name: &str) -> Option<u64> {
-    // The standard calling convention's names.
+    // The names of the standard calling convention.
     let number = match name {
         "ra" => Riscv64::RA,
         "sp" => Riscv64::SP,
@@ -166,8 +166,8 @@ fn riscv64(r: &Riscv64, name: &str) -> Option<u64> {
     r.x.get(number).copied()
 }
 
-/// What a pcb of this layout has beside registers with names: offsets and values.
-pub(super) fn beside(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64)> {
+/// Other contents of a pcb of this layout: offsets and values.
+pub(super) fn other_fields(registers: &Registers, layout: &PcbFields) -> Vec<(u64, u64)> {
     let mut all = Vec::new();
     let Registers::X86(r) = registers else {
         return all;
@@ -196,10 +196,10 @@ mod tests {
     use super::*;
     use livecore_defs::riscv;
 
-    /// Numbers of registers by the RISC-V calling convention, volume I, chapter "RISC-V Assembly
+    /// Register numbers of the RISC-V calling convention, volume I, chapter "RISC-V Assembly
     /// Programmer's Handbook".
     #[test]
-    fn registers_of_riscv64_have_the_calling_convention_s_numbers() {
+    fn riscv64_registers_have_the_calling_conventions_numbers() {
         let registers = Registers::Riscv64(Riscv64 {
             pc: 100,
             x: std::array::from_fn(|number| number as u64),
@@ -222,14 +222,14 @@ mod tests {
         ] {
             assert_eq!(find(name), Some(number), "{name}");
         }
-        assert_eq!(find("ra"), Some(100), "where it was");
+        assert_eq!(find("ra"), Some(100), "the program counter");
         for name in ["t7", "a8", "s12", "s0", "x1", "", "é1"] {
             assert_eq!(find(name), None, "{name}");
         }
     }
 
     #[test]
-    fn every_register_of_a_pcb_is_one_of_its_processor_s() {
+    fn every_register_of_a_pcb_has_a_value() {
         let arm64 = Registers::Arm64(Arm64::default());
         let riscv64 = Registers::Riscv64(Riscv64::default());
         let x86 = Registers::X86(X86::default());

@@ -22,16 +22,18 @@ use crate::take::state::avail::dump_avail;
 /// Banks begin at multiples of this.
 const STEP: u64 = 2 << 20;
 
-/// How many places are tried in all: those of 2 TiB for one kernel. A file may be made to have more.
+/// The most start addresses that are tried, those of 2 TiB for one kernel. A hostile file may have
+/// more.
 const TRIES: usize = 1 << 20;
 
-/// Whether a kernel's machine has RAM elsewhere than at 0.
+/// Whether the kernel's architecture has RAM at other addresses than 0.
 pub(super) fn is_of(elf: &KernelElf) -> bool {
     Architecture::of_machine(elf.machine()).is_some_and(|row| !row.ram_at_zero)
 }
 
-/// The layout of `image`, a file of `len` bytes, and what a person should know of it; `None` if the kernel is nowhere in it, or it is not
-/// one bank, or more than one place makes sense, or there are too many.
+/// The layout of `image`, a file of `len` bytes, and a message about it. `None` if the kernel is
+/// not in the file, the file is not one bank, more than one start address is possible, or there are
+/// too many candidates.
 pub(super) fn layout(
     image: &Image,
     elf: &KernelElf,
@@ -67,16 +69,18 @@ pub(super) fn layout(
         0 => (RawLayout::Flat, None),
         base => {
             let layout = RawLayout::Ranges(vec![(base..base + len, 0)]);
-            let note =
-                format!("by the kernel's page tables, RAM begins at {base:#x}: --layout {layout}");
+            let note = format!(
+                "found the start of RAM at {base:#x} in the kernel's page tables (--layout {layout})"
+            );
             (layout, Some(note))
         }
     })
 }
 
-/// Where a file of `len` bytes may begin that holds all of the kernel's `dump_avail`.
+/// The possible start addresses of a file of `len` bytes that contains all of the kernel's
+/// `dump_avail`.
 fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> + use<> {
-    // No address is too high: what the file has is not known yet.
+    // Accept any address, since the file's range is not known yet.
     let avail = dump_avail(&Kernel::new(here, elf), u64::MAX, &[8], PAGE_SIZE);
     let all = avail.ok().and_then(|(avail, _)| {
         let first = avail.segments().first()?.start;
@@ -90,7 +94,7 @@ fn bases(here: &Linear, elf: &KernelElf, len: u64) -> impl Iterator<Item = u64> 
         .flat_map(|range| range.step_by(STEP as usize))
 }
 
-/// Whether the kernel, `start` bytes into the file, makes sense if that begins at `base`.
+/// Whether the kernel, at `start` in the file, is consistent if the file begins at `base`.
 fn is_right(
     memory: &Arc<dyn PhysMemory>,
     elf: &KernelElf,
@@ -99,30 +103,30 @@ fn is_right(
     base: u64,
 ) -> bool {
     let ranges = memory.ranges().iter();
-    let moved: Arc<dyn PhysMemory> = Arc::new(Moved {
+    let shifted: Arc<dyn PhysMemory> = Arc::new(Shifted {
         memory: memory.clone(),
         base,
         ranges: ranges.map(|r| r.start + base..r.end + base).collect(),
     });
-    let image = KernelImage::new(&moved, elf, port.link(elf), start + base);
+    let image = KernelImage::new(&shifted, elf, port.link(elf), start + base);
     port.confirm(&image).is_some()
 }
 
-/// Memory whose first byte is at address `base`.
-struct Moved {
+/// Memory that begins at address `base`.
+struct Shifted {
     memory: Arc<dyn PhysMemory>,
     base: u64,
     ranges: Vec<Range<u64>>,
 }
 
-impl Moved {
+impl Shifted {
     fn inside(&self, at: u64) -> io::Result<u64> {
         at.checked_sub(self.base)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no memory at {at:#x}")))
     }
 }
 
-impl PhysMemory for Moved {
+impl PhysMemory for Shifted {
     fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
     }

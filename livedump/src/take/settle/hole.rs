@@ -1,11 +1,10 @@
-//! Where the hole of a PC begins in a raw image, by the kernel's own word.
+//! Finds the start of a PC's hole in a raw image, with the kernel's help.
 //!
-//! A file of RAM leaves out the addresses below 4 GiB that are no RAM, and says nowhere how many they
-//! are. The kernel knows: its `dump_avail` has the end of the memory below 4 GiB and that of all
-//! memory. It lies below 2 GiB, and there every layout gives the same addresses. A file that holds
-//! memory up to the end `H` and is shorter than `H` has a hole, which begins where what is behind it
-//! just fits; and it begins close to the end of the low memory, whose last pages are the firmware's
-//! tables.
+//! A file of RAM omits the addresses below 4 GiB that are not RAM, and does not record how many
+//! they are. The kernel's `dump_avail` has the end of the memory below 4 GiB and the end of all
+//! memory. It is below 2 GiB, where all layouts give the same addresses. A file with memory up to
+//! the end `H` that is shorter than `H` has a hole, which begins where the memory above it just
+//! fits. It begins close to the end of low memory, whose last pages are the firmware's tables.
 
 use livecore_defs::amd64::PAGE_SIZE;
 use livecore_kernel::Kernel;
@@ -16,8 +15,8 @@ use super::linear::{Linear, Version};
 use crate::image::{FOUR_GIB, Image, RawLayout};
 use crate::take::state::avail::dump_avail;
 
-/// Where hypervisors begin it: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc
-/// with less memory; Xen; Hyper-V.
+/// The usual starts: QEMU's q35; QEMU's pc, bhyve and VMware; VirtualBox and QEMU's pc with less
+/// memory; Xen; Hyper-V.
 const USUAL: [u64; 5] = [
     0x8000_0000,
     0xc000_0000,
@@ -25,20 +24,20 @@ const USUAL: [u64; 5] = [
     0xf000_0000,
     0xf800_0000,
 ];
-/// So much below the hole may be the firmware's at most.
+/// The most memory below the hole that the firmware may use.
 const FIRMWARE: u64 = 128 << 20;
 /// Holes begin at multiples of this.
 const STEP: u64 = 1 << 20;
 
-/// The layout of `image`, a file of `len` bytes, and what a person should know of it; `None` if the
-/// kernel does not tell.
+/// The layout of `image`, a file of `len` bytes, and a message about it; `None` if the kernel does
+/// not show it.
 pub(super) fn layout(
     image: &mut Image,
     elf: &KernelElf,
     len: u64,
 ) -> Result<Option<(RawLayout, Option<String>)>, Error> {
     let avail = known(image, elf, len);
-    // Page tables count only where the file holds more than the kernel knows of.
+    // Use page tables only if the file contains more memory than the kernel knows.
     let sure = avail.as_ref().and_then(|avail| {
         let layout = decide(len, avail, &RawLayout::Flat, 0)?;
         let is_all = len.saturating_sub(low_end(avail)?) <= FIRMWARE;
@@ -47,7 +46,7 @@ pub(super) fn layout(
     let layout = match (sure, avail) {
         (Some(layout), _) => Some(layout),
         (None, avail) => {
-            image.look()?;
+            image.search_layout()?;
             let votes = image.guess().map_or(0, |(_, votes)| votes);
             let guess = image.layout.clone().unwrap_or(RawLayout::Flat);
             avail.and_then(|avail| decide(len, &avail, &guess, votes))
@@ -58,7 +57,7 @@ pub(super) fn layout(
     };
     let note = match &layout {
         RawLayout::Hole { below } => Some(format!(
-            "by the kernel's dump_avail, a hole begins at {below:#x}: --layout pc:{below:#x}"
+            "found a hole from {below:#x} on in the kernel's dump_avail (--layout pc:{below:#x})"
         )),
         _ => None,
     };
@@ -71,10 +70,11 @@ fn low_end(avail: &DumpAvail) -> Option<u64> {
     low.map(|s| s.end.min(FOUR_GIB)).max()
 }
 
-/// The kernel's `dump_avail`, read from its image, which is linear: its tables may lead anywhere.
+/// The kernel's `dump_avail`, read from its linear image, since its page tables may lead to unknown
+/// addresses.
 fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     let (memory, port) = (image.low()?, port_of(elf).ok()?);
-    // Read as the larger ones, addresses of 4 bytes may make sense; the other way round they do not.
+    // 4-byte addresses may look plausible as larger ones; the reverse does not occur.
     let sizes = match elf.is_64() || bitmap_follows_dump_avail(elf) {
         true => &[8][..],
         false => &[4, 8],
@@ -82,10 +82,10 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     let link = port.link(elf);
     let top = len.checked_add(FOUR_GIB)?;
     let version = Version::of(elf)?;
-    // A file of symbols alone does not tell the kernel from a copy of it.
-    let places = port.places(&*memory);
-    let mut places = places.take(if version.has_text() { usize::MAX } else { 1 });
-    places.find_map(|start| {
+    // A file with symbols only cannot distinguish the kernel from a copy.
+    let positions = port.places(&*memory);
+    let mut positions = positions.take(if version.has_text() { usize::MAX } else { 1 });
+    positions.find_map(|start| {
         let linear = Linear {
             memory: memory.clone(),
             link,
@@ -99,16 +99,16 @@ fn known(image: &Image, elf: &KernelElf, len: u64) -> Option<DumpAvail> {
     })
 }
 
-/// The layout of a file of `len` bytes under which it holds the memory that `avail` tells of.
-/// `guess` is what page tables told, `votes` of them, and counts where more than one layout does.
+/// The layout of a file of `len` bytes that contains the memory in `avail`. `guess`, from `votes`
+/// page tables, decides if several layouts do.
 fn decide(len: u64, avail: &DumpAvail, guess: &RawLayout, votes: u64) -> Option<RawLayout> {
     let low = low_end(avail)?;
     let high = avail.end();
     let is_flat = high <= len;
-    // What is behind the hole has its room in the file, and little is lost in front of it.
+    // The memory above the hole must fit in the file, and little may be lost below it.
     let fits = |below: u64| {
-        let behind = len.checked_sub(below).filter(|_| below < FOUR_GIB);
-        low <= below && behind.is_some_and(|behind| FOUR_GIB + behind >= high)
+        let above = len.checked_sub(below).filter(|_| below < FOUR_GIB);
+        low <= below && above.is_some_and(|above| FOUR_GIB + above >= high)
     };
     let is_near = |below: u64| below - low <= FIRMWARE;
     if let RawLayout::Hole { below } = *guess
@@ -120,8 +120,8 @@ fn decide(len: u64, avail: &DumpAvail, guess: &RawLayout, votes: u64) -> Option<
     if is_flat {
         return Some(RawLayout::Flat);
     }
-    // It begins here if the end that the kernel knows is the file's, and earlier if the last of the
-    // memory is the firmware's.
+    // The latest start is given by the end of memory; it is earlier if the last part of memory is
+    // the firmware's.
     let latest = (len + FOUR_GIB).checked_sub(high)?;
     let latest = latest - latest % STEP;
     let usual = USUAL.into_iter().rev().filter(|below| *below <= latest);
@@ -137,7 +137,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
     const MIB: u64 = 1 << 20;
-    /// What SeaBIOS keeps at the top of the low memory.
+    /// The memory that SeaBIOS uses at the top of low memory.
     const TABLES: u64 = 0x24000;
 
     fn decided(len: u64, low: u64, high: u64, guess: Option<(u64, u64)>) -> Option<RawLayout> {
@@ -160,55 +160,55 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_shorter_than_the_memory_has_a_hole() {
+    fn file_shorter_than_the_memory_has_a_hole() {
         // QEMU's pc with 4 and 6 GiB, q35 with 6 GiB.
         check(4 * GIB, 3 * GIB - TABLES, 5 * GIB, 3 * GIB);
         check(6 * GIB, 3 * GIB - TABLES, 7 * GIB, 3 * GIB);
         check(6 * GIB, 2 * GIB - TABLES, 8 * GIB, 2 * GIB);
-        // UEFI keeps more; the last pages may be somebody's, too.
+        // UEFI uses more; other software may use the last pages too.
         check(6 * GIB, 3 * GIB - 90 * MIB, 7 * GIB, 3 * GIB);
         check(6 * GIB, 3 * GIB - TABLES, 7 * GIB - 0x5000, 3 * GIB);
         check(6 * GIB, 3 * GIB - TABLES, 7 * GIB - 20 * MIB, 3 * GIB);
-        // Where nobody usually begins it.
+        // An unusual start.
         check(96 * MIB, 64 * MIB, FOUR_GIB + 32 * MIB, 64 * MIB);
         check(5 * GIB, GIB - TABLES, 8 * GIB, GIB);
     }
 
     #[test]
-    fn a_file_that_holds_all_addresses_has_none() {
-        // Less memory than any hole leaves room for; pmemsave of all addresses.
+    fn file_with_all_addresses_has_no_hole() {
+        // Less memory than any start of a hole; pmemsave of all addresses.
         for (len, low, high) in [
             (512 * MIB, 512 * MIB - TABLES, 0),
             (2560 * MIB, 2560 * MIB - TABLES, 0),
             (3 * GIB, 3 * GIB - TABLES, 0),
             (7 * GIB, 3 * GIB - TABLES, 7 * GIB),
-            // i386 without PAE has lost what is above 4 GiB.
+            // i386 without PAE does not see memory above 4 GiB.
             (6 * GIB, 3 * GIB - TABLES, 0),
         ] {
             let found = decided(len, low, high, None);
             assert_eq!(found, Some(RawLayout::Flat), "{len:#x}");
-            // One page that looks like a table declares no hole.
+            // One page that looks like a table does not make a hole.
             let found = decided(len, low, high, Some((3 * GIB, 1)));
             assert_eq!(found, Some(RawLayout::Flat), "{len:#x}");
         }
-        // Nor do several below what the kernel has as memory.
+        // Neither do several below the kernel's memory.
         let found = decided(3 * GIB, 3 * GIB - TABLES, 0, Some((2 * GIB, 5)));
         assert_eq!(found, Some(RawLayout::Flat));
     }
 
     #[test]
-    fn page_tables_decide_where_the_kernel_leaves_a_choice() {
-        // A kernel that was told to use less memory than there is.
-        let told = Some((3 * GIB, 4));
-        let found = decided(6 * GIB, 3 * GIB - TABLES, 5 * GIB, told);
+    fn page_tables_decide_between_possible_layouts() {
+        // A kernel configured to use less memory.
+        let guess = Some((3 * GIB, 4));
+        let found = decided(6 * GIB, 3 * GIB - TABLES, 5 * GIB, guess);
         assert_eq!(found, Some(RawLayout::Hole { below: 3 * GIB }));
-        // A table that cannot be right is none.
+        // An impossible hole is ignored.
         let found = decided(6 * GIB, 3 * GIB - TABLES, 7 * GIB, Some((2 * GIB, 9)));
         assert_eq!(found, Some(RawLayout::Hole { below: 3 * GIB }));
     }
 
     #[test]
-    fn what_fits_nowhere_is_left_as_it_is() {
+    fn layout_that_does_not_fit_is_not_changed() {
         assert_eq!(decided(GIB, 2 * GIB, 0, None), None);
         assert_eq!(decided(4 * GIB, 3 * GIB, 9 * GIB, None), None);
         let all = DumpAvail::from_pairs(&[(0x1000, 8 * GIB)], 4096).unwrap();

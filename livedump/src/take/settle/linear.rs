@@ -1,4 +1,4 @@
-//! A kernel's image as it lies in a raw file, before any address is known.
+//! A kernel's image in a raw file, before addresses are known.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, ReadError
 pub(super) struct Version {
     at: VirtAddr,
     len: usize,
-    /// What the file has there; `None` if it has no contents.
+    /// Its text in the kernel's file; `None` if that has no contents.
     own: Option<Vec<u8>>,
 }
 
@@ -25,23 +25,23 @@ impl Version {
         })
     }
 
-    /// Whether the file has its bytes: a file of symbols alone does not.
+    /// Whether the kernel's file has the text; a file with symbols only does not.
     pub(super) fn has_text(&self) -> bool {
         self.own.is_some()
     }
 
-    /// Whether an image has it where it should be.
+    /// Whether an image has the version at its address.
     pub(super) fn is_in(&self, image: &Linear) -> bool {
-        let mut there = vec![0; self.len];
-        let read = image.read_virt(self.at, &mut there).is_ok();
+        let mut found = vec![0; self.len];
+        let read = image.read_virt(self.at, &mut found).is_ok();
         read && match &self.own {
-            Some(own) => there == *own,
-            None => there.starts_with(b"FreeBSD "),
+            Some(own) => found == *own,
+            None => found.starts_with(b"FreeBSD "),
         }
     }
 }
 
-/// A kernel's image: linked from `link` up, in memory from `start` up.
+/// A kernel's image, linked from `link` on, in memory from `start` on.
 pub(super) struct Linear {
     pub(super) memory: Arc<dyn PhysMemory>,
     pub(super) link: u64,

@@ -1,4 +1,4 @@
-//! The addresses of a raw image, by the kernel's own word.
+//! Finds the addresses of a raw image with the kernel's help.
 
 mod bank;
 mod hole;
@@ -8,8 +8,8 @@ use livecore_minidump::{Error, KernelElf};
 
 use crate::image::Image;
 
-/// Has a raw image whose layout is a guess laid out as the kernel says. Where that cannot be read, or
-/// fits no layout, the image is what its page tables tell.
+/// Sets the layout of a raw image according to the kernel, if the layout is a guess. If the kernel
+/// cannot be read or fits no layout, the layout is the one that page tables show.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn settle(image: &mut Image, elf: &KernelElf) -> Result<(), Error> {
         hole::layout(image, elf, len)?
     };
     match found {
-        Some((layout, note)) => image.lay(layout, note),
+        Some((layout, note)) => image.set_layout(layout, note),
         None => Ok(()),
     }
 }

@@ -6,8 +6,8 @@ use livecore_minidump::DumpAvail;
 
 use crate::take::error::TakeError;
 
-/// The kernel's `dump_avail`, up to its terminator, and how many bytes its elements have: those of
-/// `paddr_sizes` under which it makes sense. Memory ends at `top`.
+/// The kernel's `dump_avail`, up to its terminator, and the size of its elements: the one of
+/// `paddr_sizes` with which it is valid. Memory ends at `top`.
 pub(in crate::take) fn dump_avail(
     kernel: &Kernel<'_>,
     top: u64,
@@ -41,14 +41,14 @@ fn dump_avail_of(
         .ok_or(LocateError::NoSymbol {
             name: "dump_avail".into(),
         })?;
-    // PHYS_AVAIL_COUNT elements; a page is what fits the section.
+    // PHYS_AVAIL_COUNT elements; the section is at most a page.
     let half = paddr_size as u64;
-    let room = match symbol.size {
+    let size = match symbol.size {
         size if (2 * half..4096).contains(&size) => size,
         _ => 4096,
     };
     let mut pairs = Vec::new();
-    for index in 0..room / (2 * half) {
+    for index in 0..size / (2 * half) {
         let at = symbol.value.saturating_add(2 * half * index);
         let start = kernel.uint_at("dump_avail", at, paddr_size)?;
         let end = kernel.uint_at("dump_avail", at.saturating_add(half), paddr_size)?;
@@ -62,7 +62,7 @@ fn dump_avail_of(
         return Err(TakeError::Contradiction {
             what: "dump_avail",
             found: format!("{} ranges up to {:#x}", pairs.len(), avail.end()),
-            expected: format!("ranges within memory, which ends at {top:#x}"),
+            expected: format!("ranges below {top:#x}, the end of memory"),
         });
     }
     Ok(avail)

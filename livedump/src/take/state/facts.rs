@@ -1,4 +1,4 @@
-//! What a kernel says of itself: the strings and the time of the kerneldumpheader.
+//! The strings and the time for the kerneldumpheader.
 
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
@@ -10,17 +10,17 @@ const STRING_LIMIT: usize = 4096;
 const MAXHOSTNAMELEN: usize = 256;
 /// `MAXPATHLEN`, the size of `pr_path`, which is between the two.
 const MAXPATHLEN: usize = 1024;
-/// The three strings lie behind `struct prison`'s numbers and pointers, in its first bytes.
+/// The three strings follow numbers and pointers in the first bytes of `struct prison`.
 const PRISON_SEARCH: usize = 0x600;
 
-/// What goes into the kerneldumpheader beside sizes.
+/// The data for the kerneldumpheader, except sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `prison0`'s host name; empty if it could not be found.
+    /// `prison0`'s host name; empty if it was not found.
     pub hostname: Vec<u8>,
     /// `version`
     pub version: Vec<u8>,
-    /// What `panicstr` points at; empty if the kernel has not panicked.
+    /// The string at `panicstr`; empty if the kernel has not panicked.
     pub panic: Vec<u8>,
     /// `time_second`; 0 if there is no such variable.
     pub time: u64,
@@ -29,7 +29,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads them. What is missing is said in `notes`.
+    /// Reads the data. Adds notes about missing data.
     pub(super) fn read(kernel: &Kernel<'_>, notes: &mut Vec<String>) -> Result<Self, LocateError> {
         let version = kernel.address("version").ok();
         let time = kernel.address("time_second").ok();
@@ -47,10 +47,10 @@ impl Facts {
             osreldate: osreldate.unwrap_or(0) as u32, // four bytes were read
         };
         if facts.hostname.is_empty() {
-            notes.push("the host name was not found; the header has none".into());
+            notes.push("host name not found; the header has none".into());
         }
         if time.is_none() {
-            notes.push("no time_second: the header's time is 0".into());
+            notes.push("kernel has no symbol `time_second`: the header's time is 0".into());
         }
         Ok(facts)
     }
@@ -58,13 +58,13 @@ impl Facts {
 
 /// `prison0.pr_hostname`.
 ///
-/// Nothing exports its offset, and it moves between releases. What does not move is what stands
-/// around it (FreeBSD `sys/sys/jail.h`, 8 to 15): `pr_name`, `pr_path` and `pr_hostname` follow
-/// each other, and of `prison0` the first is `0` and the second `/`.
+/// Its offset is not exported and differs between releases. Its surroundings do not (FreeBSD
+/// `sys/sys/jail.h`, 8 to 15): `pr_name`, `pr_path` and `pr_hostname` are adjacent, and those of
+/// `prison0` are `0` and `/` and the host name.
 fn hostname(kernel: &Kernel<'_>) -> Option<Vec<u8>> {
     let prison0 = kernel.address("prison0").ok()?;
     let mut bytes = vec![0; PRISON_SEARCH + 2 * MAXHOSTNAMELEN + MAXPATHLEN];
-    // As much as is mapped: the structure may end before the search does.
+    // Read as much as is mapped, since the structure may end before the search does.
     let (got, _) = kernel
         .memory()
         .read_part(Address::Virt(VirtAddr(prison0)), &mut bytes);
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostname_is_behind_the_name_and_the_path_of_prison0() {
+    fn hostname_follows_name_and_path_of_prison0() {
         for offset in [0x158, 0x170, 0x1c8, 0xf4] {
             let mut prison = vec![0xee; offset];
             let mut put = |text: &[u8], size: usize| {

@@ -1,4 +1,4 @@
-//! What a kernel's variables say: read once, before anything is planned.
+//! The kernel's variables, read before the plan.
 
 pub(super) mod avail;
 pub(super) mod facts;
@@ -20,33 +20,33 @@ use facts::Facts;
 use msgbuf::Ring;
 use vm_pages::VmPages;
 
-/// What a kernel's variables say.
+/// The kernel's variables.
 pub(super) struct KernelState {
-    /// What its architecture's kernels write.
+    /// The minidump format of the architecture.
     pub(super) port: &'static dyn Port,
     /// Version, host name, panic, time.
     pub(super) facts: Facts,
     /// `dump_avail`.
     pub(super) avail: DumpAvail,
-    /// Whether the bits of its own bitmap follow that.
+    /// Whether the bits of the kernel's own bitmap follow `dump_avail`.
     pub(super) follows_avail: bool,
-    /// `vm_page_array`, if the kernel asks it and its layout is known.
+    /// `vm_page_array`, if the kernel checks it and its layout is known.
     pub(super) vm_pages: Option<VmPages>,
     /// The addresses of the kernel map.
     pub(super) kernel_map: Range<u64>,
-    /// The tree that they are translated by.
+    /// The root of the page tables.
     pub(super) root: Root,
     /// The first address of `crashdumpmap`.
     pub(super) crashdumpmap: Option<u64>,
     /// The message buffer.
     pub(super) msgbuf: Ring,
-    /// What a person should know: what is missing.
+    /// Messages for the user about missing data.
     pub(super) notes: Vec<String>,
 }
 
 impl KernelState {
-    /// Reads the variables, and the pages that the kernel would dump before the kernel map is
-    /// added.
+    /// Reads the variables, and the pages that the kernel has marked, without those of the kernel
+    /// map.
     pub(super) fn read(machine: &Machine, elf: &KernelElf) -> Result<(Self, Marks), TakeError> {
         let mut notes = Vec::new();
         let (kernel, page_size) = (&machine.kernel(elf), machine.page_size());
@@ -55,7 +55,7 @@ impl KernelState {
         let follows_avail = bitmap_follows_dump_avail(elf);
         let memory = machine.view.memory();
         let top = match memory.ranges().last() {
-            // The kernel knows of more than there is.
+            // The kernel has more memory than the image.
             _ if memory.is_partial() => u64::MAX,
             last => last.map_or(0, |range| range.end),
         };

@@ -1,27 +1,26 @@
-//! The kernel's message buffer, as the dump's second section holds it.
+//! The kernel's message buffer, the second section of a dump.
 
 use livecore_defs::msgbuf::{ILP32, LP64, MSG_MAGIC};
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::LocateError;
 use livecore_minidump::{ByteOrder, VirtAddr};
 
-/// A ring larger than this (`kern.msgbufsize`) is taken for a sign of a wrong pointer.
+/// The largest ring (`kern.msgbufsize`) that is accepted; a larger size means a wrong pointer.
 const LIMIT: u64 = 64 << 20;
-/// Bytes that are read at once.
+/// Bytes for one read.
 const PIECE: usize = 1 << 20;
 
-/// The section's bytes.
+/// The bytes of the section.
 #[derive(Debug, Default)]
 pub(in crate::take) struct Ring {
     /// `msg_size`
     pub(in crate::take) size: u32,
-    /// The ring and what stands behind it, up to the page boundary: `struct msgbuf` itself, as a
-    /// rule.
+    /// The ring and the bytes after it up to the page boundary, usually `struct msgbuf` itself.
     pub(in crate::take) bytes: Vec<u8>,
 }
 
-/// Reads it. A kernel without one (too early in its life) has an empty section, and `notes` say so. So
-/// has one whose ring is not there, if the memory `is_partial`.
+/// Reads the message buffer. The section is empty, with a note, if the kernel has no buffer yet
+/// (early in its boot), or if the ring is missing in memory that `is_partial`.
 pub(super) fn read(
     kernel: &Kernel<'_>,
     page_size: u64,
@@ -29,14 +28,14 @@ pub(super) fn read(
     notes: &mut Vec<String>,
 ) -> Result<Ring, LocateError> {
     let Ok(pointer) = kernel.address("msgbufp") else {
-        notes.push("no msgbufp: the dump has no message buffer".into());
+        notes.push("kernel has no symbol `msgbufp`: the dump has no message buffer".into());
         return Ok(Ring::default());
     };
     let at = kernel.pointer_at("msgbufp", pointer)?;
     let mut head = [0; 40];
     if at == 0 || kernel.bytes_at("struct msgbuf", at, &mut head).is_err() {
         notes.push(format!(
-            "msgbufp points to {at:#x}, where nothing is: the dump has no message buffer"
+            "msgbufp points to unreadable address {at:#x}: the dump has no message buffer"
         ));
         return Ok(Ring::default());
     }
@@ -50,11 +49,11 @@ pub(super) fn read(
     );
     if magic != u64::from(MSG_MAGIC) || size > LIMIT {
         notes.push(format!(
-            "no message buffer at {at:#x} (magic {magic:#x}, {size:#x} bytes)"
+            "invalid message buffer at {at:#x} (magic {magic:#x}, {size:#x} bytes)"
         ));
         return Ok(Ring::default());
     }
-    // Grown as it proves to be there: the size is only what the machine says.
+    // Grow with what can be read, since the size is not trusted.
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
         let done = bytes.len();
@@ -62,12 +61,12 @@ pub(super) fn read(
         let at = ring.saturating_add(done as u64);
         let read = kernel.bytes_at("message buffer", at, &mut bytes[done..]);
         if is_partial && read.is_err() {
-            notes.push("the message buffer is not in this memory: the dump has none".into());
+            notes.push("the message buffer is missing in this memory and in the dump".into());
             return Ok(Ring::default());
         }
         read?;
     }
-    // Behind the ring, as far as the page goes; it may not be mapped if it does not belong.
+    // The rest of the last page, which may not be mapped.
     let mut tail = vec![0; (size.next_multiple_of(page_size) - size) as usize];
     let behind = VirtAddr(ring.saturating_add(size));
     if kernel.memory().read_virt(behind, &mut tail).is_ok() {

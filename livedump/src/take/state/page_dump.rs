@@ -1,4 +1,4 @@
-//! A kernel's `vm_page_dump`: the pages that it would dump, before the kernel map is added.
+//! A kernel's `vm_page_dump`: the pages that it has marked, without those of the kernel map.
 
 use livecore_kernel::Kernel;
 use livecore_kernel::locate::bitmap_follows_dump_avail;
@@ -7,11 +7,11 @@ use livecore_minidump::DumpAvail;
 use crate::take::error::TakeError;
 use crate::take::marks::Marks;
 
-/// Bytes that are read at once.
+/// Bytes for one read.
 const CHUNK: usize = 64 << 10;
 
-/// Reads it. Of memory that `is_partial`, a part of the bitmap may be missing: then all pages are
-/// dumped that it tells of, and `notes` say so.
+/// Reads the bitmap. In memory that `is_partial`, part of the bitmap may be missing; all pages of
+/// that part are dumped then, with a note.
 pub(super) fn read(
     kernel: &Kernel<'_>,
     avail: &DumpAvail,
@@ -43,7 +43,7 @@ pub(super) fn read(
     };
     let mut marks = Marks::new(ranges, page)?;
     let start = kernel.pointer("vm_page_dump")?;
-    // Words of 32 bits in little endian are halves of words of 64; the last one may be a half.
+    // Little-endian 32-bit words are halves of 64-bit words; the last one may be a half.
     let word = kernel.elf().pointer_size() as u64;
     let len = marks.ranges().bits().div_ceil(8 * word) * word;
     let mut chunk = vec![0; CHUNK];
@@ -72,8 +72,8 @@ pub(super) fn read(
     }
     if missing > 0 {
         notes.push(format!(
-            "{missing} pages of vm_page_dump are not in this memory: all pages that they tell of are \
-             dumped"
+            "{missing} pages of vm_page_dump are missing in this memory: dumping all pages that they \
+             describe"
         ));
     }
     Ok(marks)

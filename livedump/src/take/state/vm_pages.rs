@@ -1,8 +1,8 @@
-//! A kernel's `struct vm_page` array: which pages it has, and what their flags say.
+//! A kernel's `struct vm_page` array: its pages and their flags.
 //!
-//! The structure's layout is nowhere exported. The kernel's type information tells it (CTF, DWARF), or
-//! it is one of those of known releases. Neither is believed before memory agrees: under the right
-//! layout `vm_page.phys_addr` is the page's address, for every page that has been initialized.
+//! The structure's layout is not exported. It comes from the kernel's type information (CTF,
+//! DWARF), or is one of known releases. It is checked against memory: with the correct layout
+//! `vm_page.phys_addr` is the page's address, for every initialized page.
 
 use std::ops::Range;
 
@@ -18,16 +18,16 @@ use crate::take::marks::Marks;
 /// The segments of the array, and the layout of its elements.
 #[derive(Debug)]
 pub(in crate::take) struct VmPages {
-    /// Ascending.
+    /// Sorted.
     segs: Vec<Seg>,
     layout: VmPage,
     page_size: u64,
 }
 
-/// How many pages in use are looked at in each segment.
+/// The number of pages in use that are checked in each segment.
 const SAMPLES: u64 = 16;
 
-/// One `struct vm_phys_seg`.
+/// A `struct vm_phys_seg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seg {
     pages: Range<u64>,
@@ -36,8 +36,8 @@ struct Seg {
 }
 
 impl VmPages {
-    /// Reads `vm_phys_segs` and finds the layout; `in_use` are the pages of the kernel's bitmap. What is
-    /// missing is said in `notes`; without it every page counts as dumpable.
+    /// Reads `vm_phys_segs` and finds the layout; `in_use` are the pages of the kernel's bitmap.
+    /// Adds notes about missing data; without it all pages count as dumpable.
     pub(super) fn find(
         kernel: &Kernel<'_>,
         model: Model,
@@ -47,7 +47,10 @@ impl VmPages {
     ) -> Option<Self> {
         let array = kernel.pointer("vm_page_array").ok();
         if array.is_none_or(|array| array == 0) {
-            notes.push("no vm_page_array: all of dump_avail counts as dumpable".into());
+            notes.push(
+                "kernel has no symbol `vm_page_array`: treating all of dump_avail as dumpable"
+                    .into(),
+            );
             return None;
         }
         let (Some(segs), Some(count)) = (
@@ -55,10 +58,13 @@ impl VmPages {
             (kernel.variable("vm_phys_nsegs", 4).ok())
                 .filter(|count| *count <= u64::from(VM_PHYSSEG_LIMIT)),
         ) else {
-            notes.push("no vm_phys_segs: pages marked PG_NODUMP are in the dump".into());
+            notes.push(
+                "kernel has no symbol `vm_phys_segs`: the dump includes pages marked PG_NODUMP"
+                    .into(),
+            );
             return None;
         };
-        // What the kernel's own type information says, then what is known of releases.
+        // Try the kernel's type information, then known releases.
         let types = Types::read(kernel.elf(), &["vm_page", "vm_phys_seg"]);
         let of_types = vm_page_of(&types, model);
         let forms = VM_PHYS_SEGS.into_iter();
@@ -83,8 +89,8 @@ impl VmPages {
             }
         }
         notes.push(
-            "struct vm_page is neither as the kernel's type information says nor as in any known \
-             release: pages marked PG_NODUMP are in the dump"
+            "unknown layout of struct vm_page: the dump includes pages marked PG_NODUMP (neither the kernel's \
+             type information nor a known release fits)"
                 .into(),
         );
         None
@@ -104,13 +110,13 @@ impl VmPages {
     }
 }
 
-/// The address of the `struct vm_page` of the page `index` of `seg`.
+/// The address of the `struct vm_page` of page `index` of `seg`.
 fn element(seg: &Seg, index: u64, layout: &VmPage) -> u64 {
     seg.first_page.wrapping_add(index.wrapping_mul(layout.size))
 }
 
-/// The layout that the kernel's type information tells. `PG_NODUMP` is no type: it was 0x80 as long
-/// as `flags` had 16 bits, and is 0x10 since they have 8.
+/// The layout in the kernel's type information. `PG_NODUMP` is not in it: it was 0x80 when `flags`
+/// had 16 bits, and is 0x10 with 8 bits.
 fn vm_page_of(types: &Types, model: Model) -> Option<VmPage> {
     let page = types.structure("vm_page")?;
     let (phys_addr, flags) = (page.member("phys_addr")?, page.member("flags")?);
@@ -131,12 +137,12 @@ fn vm_page_of(types: &Types, model: Model) -> Option<VmPage> {
     })
 }
 
-/// The layout of `struct vm_phys_seg`, by the kernel's type information.
+/// The layout of `struct vm_phys_seg` in the kernel's type information.
 fn vm_phys_seg_of(types: &Types, model: Model) -> Option<VmPhysSeg> {
     let seg = types.structure("vm_phys_seg")?;
     let (start, end) = (seg.member("start")?, seg.member("end")?);
     let first_page = seg.member("first_page")?.offset;
-    // What is read of it are its first 24 bytes.
+    // Only its first 24 bytes are used.
     let right = start.offset == 0
         && end.offset == model.paddr as u64
         && first_page <= 16
@@ -147,23 +153,23 @@ fn vm_phys_seg_of(types: &Types, model: Model) -> Option<VmPhysSeg> {
     })
 }
 
-/// What the `struct vm_page` of a page says of its address.
+/// The address in the `struct vm_page` of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum PageAddress {
     /// The page's own address.
     Right,
     /// Another one.
     Wrong,
-    /// Nothing: the kernel has not initialized it.
+    /// Zeros or garbage: the kernel has not initialized it.
     Nothing,
 }
 
-/// Whether under `layout` the pages of the segments know their addresses.
+/// Whether `layout` fits the segments.
 ///
-/// A kernel of 15.0 initializes most of the array while it runs, and an entry that is not
-/// initialized yet holds zeros or garbage. The first page of every segment has an entry, and so has
-/// every page that is in use, as those of the kernel's bitmap are: none of these may contradict. Of
-/// the others, those that agree count: one beyond a first page proves the size.
+/// A kernel of 15.0 initializes most of the array while it runs; other entries contain zeros or
+/// garbage. The first page of every segment and all pages in use, as in the kernel's bitmap, have
+/// entries: none of these may have another address. Of other pages those with a correct address
+/// count; one after a first page proves the size.
 fn fits(
     memory: &dyn KernelMemory,
     segs: &[Seg],
@@ -172,28 +178,28 @@ fn fits(
     in_use: &Marks,
 ) -> bool {
     let page = memory.page_size();
-    let says = |seg: &Seg, index: u64| {
+    let address_in = |seg: &Seg, index: u64| {
         let at = element(seg, index, layout);
         let mut bytes = [0; 8];
         let field = &mut bytes[..model.paddr];
         let address = VirtAddr(at.wrapping_add(layout.phys_addr));
         if memory.read_virt(address, field).is_err() {
-            return Says::Wrong;
+            return PageAddress::Wrong;
         }
         if u64::from_le_bytes(bytes) == seg.pages.start + index * page {
-            return Says::Right;
+            return PageAddress::Right;
         }
         let mut all = vec![0; layout.size as usize];
         let read = memory.read_virt(VirtAddr(at), &mut all);
         match read.is_ok() && all.iter().all(|byte| *byte == 0) {
-            true => Says::Nothing,
-            false => Says::Wrong,
+            true => PageAddress::Nothing,
+            false => PageAddress::Wrong,
         }
     };
     let (mut beyond_first, mut proofs) = (false, 0);
     for seg in segs {
         let count = (seg.pages.end - seg.pages.start) / page;
-        if says(seg, 0) != Says::Right {
+        if address_in(seg, 0) != PageAddress::Right {
             return false;
         }
         let used = in_use.sample(seg.pages.clone(), SAMPLES);
@@ -207,18 +213,18 @@ fn fits(
             .map(|index| (index, true))
             .chain(others.map(|index| (index, false)))
         {
-            match says(seg, index) {
-                Says::Right => proofs += u32::from(index > 0),
-                Says::Wrong if is_used => return false,
-                Says::Wrong | Says::Nothing => {}
+            match address_in(seg, index) {
+                PageAddress::Right => proofs += u32::from(index > 0),
+                PageAddress::Wrong if is_used => return false,
+                PageAddress::Wrong | PageAddress::Nothing => {}
             }
         }
     }
     !segs.is_empty() && (proofs > 0 || !beyond_first)
 }
 
-/// The segments under one layout of the structure, if they make sense: ascending, not empty, of
-/// whole pages, their first page in the kernel's part of the address space.
+/// The segments with one layout of the structure, if they are valid: sorted, not empty, complete
+/// pages, with their first page in the kernel's part of the address space.
 fn read_segs(
     kernel: &Kernel<'_>,
     at: u64,

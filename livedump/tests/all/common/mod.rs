@@ -1,20 +1,20 @@
-//! What tests of guests share.
+//! Helpers of the tests with guests.
 
 use std::collections::BTreeSet;
 
 use livecore_minidump::{Dump, KernelMemory};
 
-/// The physical pages in which two dumps of the same bitmap differ.
+/// The physical pages in which two dumps with the same bitmap differ.
 pub(crate) fn differing(one: &Dump, other: &Dump) -> BTreeSet<u64> {
     assert_eq!(one.bitmap().words(), other.bitmap().words());
     let size = one.page_size() as usize;
-    let (mut here, mut there) = (vec![0; size], vec![0; size]);
+    let (mut a, mut b) = (vec![0; size], vec![0; size]);
     let mut pages = BTreeSet::new();
     for bit in one.bitmap().iter() {
         let at = one.dump_avail().addr_of(bit).unwrap();
-        one.read_phys(at, &mut here).unwrap();
-        other.read_phys(at, &mut there).unwrap();
-        if here != there {
+        one.read_phys(at, &mut a).unwrap();
+        other.read_phys(at, &mut b).unwrap();
+        if a != b {
             pages.insert(at.0);
         }
     }

@@ -1,4 +1,4 @@
-//! MEM_KERNELDUMP.
+//! Tests of MEM_KERNELDUMP.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -26,9 +26,9 @@ fn request(file: &File, compression: u8) -> DumpRequest {
 }
 
 #[test]
-fn a_kernel_dump_is_a_raw_live_file_in_all_three_compressions() {
+fn kernel_dump_is_a_raw_live_file_with_every_compression() {
     let fixture = fixture();
-    // Reading is enough for it.
+    // Read access suffices.
     let device = Emulated::open(fixture.parts(), Access::READ, Credentials::default()).unwrap();
     let taken = plan(
         fixture.machine.memory(),
@@ -83,12 +83,12 @@ fn a_kernel_dump_is_a_raw_live_file_in_all_three_compressions() {
 }
 
 #[test]
-fn a_kernel_dump_goes_to_the_start_of_the_file_and_cuts_nothing_off() {
+fn kernel_dump_is_written_from_the_start_without_truncation() {
     let fixture = fixture();
     let file = fixture.file("dump");
     file.set_len(64 << 20).unwrap();
     file.write_all_at(b"tail", (64 << 20) - 4).unwrap();
-    // Neither the position nor O_APPEND matters.
+    // The position and O_APPEND have no effect.
     std::io::Seek::seek(&mut &file, std::io::SeekFrom::Start(12345)).unwrap();
     let append = File::options()
         .append(true)
@@ -104,7 +104,7 @@ fn a_kernel_dump_goes_to_the_start_of_the_file_and_cuts_nothing_off() {
 }
 
 #[test]
-fn eperm_einval_ebadf_of_a_kernel_dump_come_in_the_drivers_order() {
+fn kernel_dump_errors_have_the_drivers_order() {
     let fixture = fixture();
     let device = fixture.device();
     let (reader, _writer) = std::io::pipe().unwrap();
@@ -121,7 +121,7 @@ fn eperm_einval_ebadf_of_a_kernel_dump_come_in_the_drivers_order() {
         };
         device.kernel_dump(&request).unwrap_err()
     };
-    // Each request has every later fault too; the earliest is reported.
+    // Each request has all later faults too; the first one is reported.
     assert!(matches!(error(-1, 1, 9), MemError::BadFlags { flags: 1 }));
     let closed = error(-1, 0, 9);
     assert!(matches!(closed, MemError::BadDescriptor { fd: -1 }));
@@ -141,9 +141,9 @@ fn eperm_einval_ebadf_of_a_kernel_dump_come_in_the_drivers_order() {
         MemError::BadCompression { compression: 3 }
     ));
     assert_eq!(compression.errno(), libc::EINVAL);
-    assert_eq!(file.metadata().unwrap().len(), 0, "nothing was written");
+    assert_eq!(file.metadata().unwrap().len(), 0, "the file was written");
 
-    // The privilege comes before all of them.
+    // The privilege is checked first.
     let mut parts = fixture.parts();
     parts.writable = None;
     let write_only = Access {
@@ -176,8 +176,8 @@ fn enospc_when_the_file_system_is_full() {
     }
 }
 
-/// Memory that waits, once, in the middle of being dumped.
-struct Waiting {
+/// Memory that blocks once while it is dumped.
+struct Blocking {
     inner: Arc<dyn PhysMemory>,
     armed: Arc<AtomicBool>,
     at: u64,
@@ -185,7 +185,7 @@ struct Waiting {
     go_on: Arc<Barrier>,
 }
 
-impl PhysMemory for Waiting {
+impl PhysMemory for Blocking {
     fn ranges(&self) -> &[Range<u64>] {
         self.inner.ranges()
     }
@@ -207,7 +207,7 @@ fn ebusy_while_another_dump_of_the_machine_runs() {
     let (reached, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let armed = Arc::new(AtomicBool::new(false));
     let mut parts = fixture.parts();
-    parts.memory = Arc::new(Waiting {
+    parts.memory = Arc::new(Blocking {
         inner: parts.memory,
         armed: armed.clone(),
         at: fixture.machine.truth().kernphys,
@@ -220,7 +220,7 @@ fn ebusy_while_another_dump_of_the_machine_runs() {
     std::thread::scope(|scope| {
         let running = scope.spawn(|| slow.kernel_dump(&request(&first, 0)));
         reached.wait();
-        // Another process's device over the same machine.
+        // The device of another process on the same machine.
         let error = fixture
             .device()
             .kernel_dump(&request(&second, 0))
@@ -236,7 +236,7 @@ fn ebusy_while_another_dump_of_the_machine_runs() {
 }
 
 #[test]
-fn a_dump_while_memory_is_written_stays_structurally_sound() {
+fn dump_of_changing_memory_is_structurally_sound() {
     let fixture = fixture();
     let stop = AtomicBool::new(false);
     let ring = fixture.machine.truth().msgbuf.ring_va;
@@ -248,7 +248,7 @@ fn a_dump_while_memory_is_written_stays_structurally_sound() {
                 let mut n = thread;
                 while !stop.load(Ordering::Relaxed) {
                     n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    // The message ring, whose content no structure depends on.
+                    // The message ring, on whose contents no structure depends.
                     device
                         .write_all(Device::Kmem, ring + n % 4096, &n.to_le_bytes())
                         .unwrap();
@@ -269,7 +269,7 @@ fn a_dump_while_memory_is_written_stays_structurally_sound() {
                 dump.bitmap().count(),
                 fixture.machine.truth().dumped_pages()
             );
-            // Every byte is there and passes its checksum.
+            // All bytes are present and pass their checksums.
             let payload = dump.payload();
             let size = payload.size().unwrap();
             let mut all = vec![0; size as usize];

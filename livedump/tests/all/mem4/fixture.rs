@@ -1,4 +1,4 @@
-//! The tiny machine, written out, and its devices.
+//! The tiny machine, written to files, and its devices.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use livecore_synth::{Machine, write_out};
 /// Bytes per page.
 pub(crate) const PAGE: usize = 4096;
 
-/// The tiny machine, written out.
+/// The tiny machine, written to files.
 pub(crate) struct Fixture {
     pub(crate) machine: Machine,
     pub(crate) dir: tempfile::TempDir,

@@ -1,4 +1,4 @@
-//! mem(4) over an emulated machine: each promise and each error of the manual, by name.
+//! mem(4) of an emulated machine: each guarantee and each error of the manual.
 
 mod dump;
 mod fixture;

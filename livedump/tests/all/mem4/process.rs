@@ -1,4 +1,4 @@
-//! MEM_EXTRACT_PADDR.
+//! Tests of MEM_EXTRACT_PADDR.
 
 use livecore_defs::amd64::VM_MIN_KERNEL_ADDRESS;
 use livecore_livedump::mem4::{Device, MemDevice, MemError};
@@ -7,24 +7,24 @@ use livecore_livedump::sys::memrange::MeState;
 use super::fixture::{PAGE, fixture};
 
 #[test]
-fn an_address_of_no_process_is_invalid_and_no_error() {
+fn without_a_process_all_addresses_are_invalid() {
     let fixture = fixture();
     let extracted = fixture.device().extract_paddr(0x1000).unwrap();
     assert_eq!(extracted.state, MeState::Invalid);
 }
 
 #[test]
-fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
+fn addresses_of_all_processes_match_their_page_tables() {
     let fixture = fixture();
     let mut checked = 0;
-    for told in &fixture.machine.truth().processes {
-        if told.zombie {
+    for process in &fixture.machine.truth().processes {
+        if process.zombie {
             continue;
         }
-        let device = fixture.device().in_process_of(told.pid).unwrap();
-        let Some(space) = &told.space else {
+        let device = fixture.device().in_process_of(process.pid).unwrap();
+        let Some(space) = &process.space else {
             let extracted = device.extract_paddr(0x20_0000).unwrap();
-            assert_eq!(extracted.state, MeState::Invalid, "{}", told.comm);
+            assert_eq!(extracted.state, MeState::Invalid, "{}", process.comm);
             continue;
         };
         for mapping in &space.mappings {
@@ -36,7 +36,7 @@ fn addresses_of_every_process_of_a_machine_are_what_its_tables_say() {
         let resident = |va: u64| space.mappings.iter().any(|m| m.va == va);
         for range in &space.valid {
             for va in range.clone().step_by(PAGE).filter(|va| !resident(*va)) {
-                // By its tables alone an address near a resident one is valid.
+                // By page tables alone, an address close to a resident one is valid.
                 let extracted = device.extract_paddr(va).unwrap();
                 assert_ne!(extracted.state, MeState::Mapped, "{va:#x}");
             }
@@ -64,7 +64,7 @@ fn entry(device: &dyn MemDevice, root: u64, va: u64) -> u64 {
 }
 
 #[test]
-fn an_answer_is_of_its_moment_and_the_next_one_may_differ() {
+fn translation_follows_changes_of_the_page_tables() {
     let fixture = fixture();
     let processes = &fixture.machine.truth().processes;
     let (pid, space) = processes
@@ -77,11 +77,11 @@ fn an_answer_is_of_its_moment_and_the_next_one_may_differ() {
     let at = entry(&device, space.root, mapping.va);
     device.write_all(Device::Mem, at, &[0; 8]).unwrap();
     let extracted = device.extract_paddr(mapping.va).unwrap();
-    assert_eq!(extracted.state, MeState::Valid, "unmapped since");
+    assert_eq!(extracted.state, MeState::Valid, "after unmapping");
     let moved = (mapping.pa + 0x1000) | 7;
     device
         .write_all(Device::Mem, at, &moved.to_le_bytes())
         .unwrap();
     let extracted = device.extract_paddr(mapping.va).unwrap();
-    assert_eq!(extracted.paddr, mapping.pa + 0x1000, "another page since");
+    assert_eq!(extracted.paddr, mapping.pa + 0x1000, "after remapping");
 }

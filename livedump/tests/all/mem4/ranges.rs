@@ -1,4 +1,4 @@
-//! MEMRANGE_GET and MEMRANGE_SET.
+//! Tests of MEMRANGE_GET and MEMRANGE_SET.
 
 use livecore_livedump::emulated::Parts;
 use livecore_livedump::emulated::{Credentials, Emulated};
@@ -18,7 +18,7 @@ fn range(base: u64, len: u64, flags: Mdf) -> MemRange {
 }
 
 #[test]
-fn ranges_that_one_device_sets_the_next_one_lists() {
+fn next_device_lists_changed_ranges() {
     let fixture = fixture();
     let firmware = fixture.device().ranges().unwrap();
     assert_eq!(firmware.len(), 88 + 8);
@@ -45,7 +45,7 @@ fn ranges_that_one_device_sets_the_next_one_lists() {
 }
 
 #[test]
-fn eopnotsupp_and_enxio_machines_without_memory_ranges() {
+fn eopnotsupp_and_enxio_without_memory_ranges() {
     let fixture = fixture();
     for (variable, errno) in [(None, libc::EOPNOTSUPP), (Some(0), libc::ENXIO)] {
         let mut parts = fixture.parts();
@@ -60,7 +60,7 @@ fn eopnotsupp_and_enxio_machines_without_memory_ranges() {
 }
 
 #[test]
-fn errors_of_memory_ranges_change_nothing() {
+fn failed_requests_change_no_ranges() {
     let fixture = fixture();
     let device = fixture.device();
     let before = device.ranges().unwrap();
@@ -89,7 +89,7 @@ fn errors_of_memory_ranges_change_nothing() {
 }
 
 #[test]
-fn a_machine_that_is_only_a_text_lists_ranges_and_sets_none() {
+fn described_machine_lists_ranges_and_refuses_changes() {
     let fixture = fixture();
     let text = fixture.dir.path().join("tiny.toml");
     let parts = Parts::of_description(fixture.machine.memory(), Some(fixture.elf()), &text);
@@ -102,7 +102,7 @@ fn a_machine_that_is_only_a_text_lists_ranges_and_sets_none() {
 }
 
 #[test]
-fn each_way_of_caching_can_be_set_and_is_listed_by_its_name() {
+fn every_memory_type_can_be_set_and_listed() {
     let fixture = fixture();
     for (attribute, name) in [
         (Mdf::UNCACHEABLE, "uncacheable"),

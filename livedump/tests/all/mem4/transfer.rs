@@ -1,4 +1,4 @@
-//! Opening the devices, reading and writing.
+//! Tests of opening, reading and writing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn offsets_of_dev_mem_are_physical_addresses() {
 }
 
 #[test]
-fn offsets_of_dev_kmem_are_kernel_addresses_and_the_direct_map_is_one_of_them() {
+fn offsets_of_dev_kmem_are_kernel_addresses_and_direct_map_addresses() {
     let fixture = fixture();
     let device = fixture.device();
     let truth = fixture.machine.truth();
@@ -47,11 +47,11 @@ fn offsets_of_dev_kmem_are_kernel_addresses_and_the_direct_map_is_one_of_them() 
 }
 
 #[test]
-fn what_is_written_is_read_back_and_stays_in_the_image() {
+fn written_bytes_are_read_back_and_in_the_image() {
     let fixture = fixture();
     let device = fixture.device();
     let va = fixture.symbol("osrelease");
-    // Across a page's end, where there are two pieces.
+    // Across the end of a page.
     let ring = fixture
         .machine
         .truth()
@@ -62,20 +62,20 @@ fn what_is_written_is_read_back_and_stays_in_the_image() {
     device.write_all(Device::Kmem, va, b"99.9").unwrap();
     device.write_all(Device::Kmem, ring, b"written").unwrap();
     let again = fixture.device();
-    let mut there = [0; 7];
-    again.read_exact(Device::Kmem, va, &mut there[..4]).unwrap();
-    assert_eq!(&there[..4], b"99.9");
-    again.read_exact(Device::Kmem, ring, &mut there).unwrap();
-    assert_eq!(&there, b"written");
+    let mut read = [0; 7];
+    again.read_exact(Device::Kmem, va, &mut read[..4]).unwrap();
+    assert_eq!(&read[..4], b"99.9");
+    again.read_exact(Device::Kmem, ring, &mut read).unwrap();
+    assert_eq!(&read, b"written");
 }
 
 #[test]
-fn efault_only_when_nothing_was_moved() {
+fn efault_only_if_nothing_was_transferred() {
     let fixture = fixture();
     let device = fixture.device();
     let end = fixture.machine.memory().ranges().last().unwrap().end;
     let mut buf = vec![0; 2 * PAGE];
-    // Two thirds of a page are there: a short count.
+    // Two thirds of a page exist: a short count.
     let at = end - 3000;
     assert_eq!(device.read(Device::Mem, at, &mut buf).unwrap(), 3000);
     assert_eq!(device.write(Device::Mem, at, &buf).unwrap(), 3000);
@@ -87,7 +87,7 @@ fn efault_only_when_nothing_was_moved() {
 }
 
 #[test]
-fn efault_kernel_address_that_is_not_mapped() {
+fn efault_for_an_unmapped_kernel_address() {
     let fixture = fixture();
     let device = fixture.device();
     let mut buf = [0; 8];
@@ -109,7 +109,7 @@ fn efault_kernel_address_that_is_not_mapped() {
 }
 
 #[test]
-fn page_0_cannot_be_reached_through_the_kernel_map_but_through_everything_else() {
+fn page_0_is_accessible_except_through_the_kernel_map() {
     let fixture = fixture();
     let device = fixture.device();
     let truth = fixture.machine.truth();
@@ -131,7 +131,7 @@ fn page_0_cannot_be_reached_through_the_kernel_map_but_through_everything_else()
 fn offsets_end_with_the_processors_physical_addresses() {
     let fixture = fixture();
     let mut parts = fixture.parts();
-    // Memory is said to be everywhere, so that only the processor's bound is left.
+    // Memory at all addresses, so that only the processor's limit remains.
     struct Everywhere(Vec<Range<u64>>, Arc<dyn PhysMemory>);
     impl PhysMemory for Everywhere {
         fn ranges(&self) -> &[Range<u64>] {
@@ -163,7 +163,7 @@ fn offsets_end_with_the_processors_physical_addresses() {
 }
 
 #[test]
-fn eperm_open_without_the_privilege_or_in_a_secured_system() {
+fn eperm_for_open_without_the_privilege_or_at_a_securelevel() {
     let fixture = fixture();
     for (access, credentials) in [
         (
@@ -193,7 +193,7 @@ fn eperm_open_without_the_privilege_or_in_a_secured_system() {
         };
         assert_eq!(error.errno(), libc::EPERM, "{error}");
     }
-    // Reading is allowed in a secured system.
+    // Reading is allowed at any securelevel.
     let secured = Credentials {
         securelevel: 3,
         ..Credentials::default()
@@ -202,7 +202,7 @@ fn eperm_open_without_the_privilege_or_in_a_secured_system() {
 }
 
 #[test]
-fn ebadf_access_for_which_the_device_was_not_opened() {
+fn ebadf_for_access_without_the_open_mode() {
     let fixture = fixture();
     let open = |access| Emulated::open(fixture.parts(), access, Credentials::default()).unwrap();
     let error = open(Access::READ).write(Device::Mem, 0, b"x").unwrap_err();

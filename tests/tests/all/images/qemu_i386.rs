@@ -108,7 +108,7 @@ fn every_format(name: &str, text: &str, pae: bool) {
         assert_eq!(control.cr4 >> 5 & 1 == 1, pae, "{what}");
 
         taken.put_cpus(&elf, &image.cpus, Some(0)).unwrap();
-        let cpus = taken.told().provenance().cpus;
+        let cpus = taken.provenance_record().provenance().cpus;
         assert_eq!(cpus.len(), 2, "{what}: {:?}", taken.notes);
         assert_eq!(cpus[0].tid, Some(expected.tid as i32), "{what}");
         let changed = payload(&taken);
