@@ -15,8 +15,11 @@ use crate::env::{Env, is_seekable};
 /// Bytes of a minidump's header page.
 const HEAD: usize = 4096;
 
-/// Bytes that a sealed file has after its payload, beside a copy of its sections.
+/// Bytes that a sealed file has after its payload, in addition to a copy of its sections.
 const SEAL: u64 = 16 << 20;
+
+/// The largest frame of a sealed file. A frame is read as a whole, to check it.
+const FRAME: u64 = 64 << 20;
 
 /// A dump of which the pages in the middle were not kept.
 struct Ends {
@@ -50,7 +53,7 @@ fn of(mut stream: File, env: &Env) -> io::Result<Arc<dyn ReadAt>> {
     let directory = Some(&*env.spool_dir);
     let mut ends = Ends {
         head: spool(directory)?,
-        head_len: head_len.max(HEAD as u64),
+        head_len: head_len.saturating_add(FRAME),
         ring: spool(directory)?,
         ring_len: head_len.saturating_add(SEAL),
         len: 0,

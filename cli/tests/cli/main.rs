@@ -29,6 +29,7 @@ mod machine;
 mod mem;
 mod memory;
 mod names;
+mod pipes;
 mod ports;
 mod real;
 mod salvage;

@@ -1,0 +1,98 @@
+//! Standard input: what is kept of it, and where.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::harness::{Run, livecore, run};
+
+/// Runs the program with `bytes` on a pipe, temporary files in `tmp`.
+fn piped(args: &[&str], bytes: &[u8], tmp: &Path) -> Run {
+    let mut child = livecore()
+        .args(args)
+        .env("TMPDIR", tmp)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // A program that ends early closes the pipe.
+    let _ = pipe.write_all(bytes);
+    drop(pipe);
+    Run::of(child.wait_with_output().unwrap())
+}
+
+/// A dump of a machine with `content` MiB in its kernel, stored as `options` say, and what `info --json`
+/// prints of the file.
+fn dump(dir: &Path, content: u32, options: &[&str]) -> (Vec<u8>, String) {
+    let (machine, path) = (dir.join("machine.toml"), dir.join("dump"));
+    let text =
+        format!("seed = 3\n[memory]\nsize = \"160 MiB\"\n[content]\nkernel = \"{content} MiB\"\n");
+    fs::write(&machine, text).unwrap();
+    let [machine, to] = [&machine, &path].map(|path| path.to_str().unwrap());
+    let args = ["take", "-q", "--force", "--machine", machine, "-o", to];
+    run(args.iter().chain(options)).expect(0);
+    let told = run(["info", "--json", to]);
+    (fs::read(&path).unwrap(), told.text().to_owned())
+}
+
+/// All but what a pipe does not have: a name and blocks on a disk.
+fn facts(json: &str) -> serde_json::Value {
+    let mut value: serde_json::Value = serde_json::from_str(json).unwrap();
+    let object = value.as_object_mut().unwrap();
+    for key in ["dump", "disk_size"] {
+        object.remove(key);
+    }
+    value
+}
+
+#[test]
+fn info_of_a_pipe_is_that_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (content, options) in [
+        // Longer than what is kept of a pipe.
+        (120, &["--none"][..]),
+        (4, &["--none"]),
+        (4, &["--none", "--container", "saved"]),
+        (4, &["--none", "--container", "raw"]),
+        (4, &["-Z"]),
+        (4, &["-z"]),
+    ] {
+        let (bytes, of_file) = dump(dir.path(), content, options);
+        let of_pipe = piped(&["info", "--json", "-"], &bytes, dir.path());
+        assert_eq!(of_pipe.code, 0, "{}", of_pipe.err);
+        assert_eq!(facts(of_pipe.text()), facts(&of_file), "{}", of_pipe.err);
+    }
+}
+
+#[test]
+fn temporary_directory_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("nowhere");
+    let (bytes, _) = dump(dir.path(), 1, &["-Z"]);
+    for args in [
+        &["info", "-"][..],
+        &["verify", "-"],
+        &["convert", "-", "-"],
+        &["dmesg", "-"],
+    ] {
+        let run = piped(args, &bytes, &nowhere);
+        assert!(
+            run.err
+                .contains(&format!("temporary file in {}: ", nowhere.display()))
+                || run
+                    .text()
+                    .contains(&format!("temporary file in {}: ", nowhere.display())),
+            "{args:?}: {}{}",
+            run.err,
+            run.text()
+        );
+        assert!(
+            (run.err + &String::from_utf8_lossy(&run.out)).contains("TMPDIR"),
+            "{args:?}"
+        );
+        assert_eq!(run.code, 1, "{args:?}");
+    }
+}
