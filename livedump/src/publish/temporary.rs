@@ -211,6 +211,10 @@ impl Temporary {
     }
 
     /// Renames the file unless `to` exists; returns `false` then.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] about `to`.
     pub fn link(&mut self, to: impl AsRef<OsStr>) -> Result<bool, PublishError> {
         let to = to.as_ref();
         let fd = &*self.directory.fd;
