@@ -122,5 +122,5 @@ fn displaced_kernel_of_another_version_is_refused() {
     ]);
     let why = "no kernel found (";
     assert!(printed.err.contains(why), "{}", printed.err);
-    assert!(printed.err.contains("another version"), "{}", printed.err);
+    assert!(printed.err.contains("different version"), "{}", printed.err);
 }

@@ -430,7 +430,7 @@ fn matching_kernel_is_found_and_never_another() {
     // The only kernel in the directory is another one.
     let wrong = directory(tiny, &[(debug, "kernel")]);
     let refused = read_hz(&wrong, &[]).expect(1);
-    assert!(refused.err.contains("another version"), "{}", refused.err);
+    assert!(refused.err.contains("different version"), "{}", refused.err);
     assert!(refused.err.contains("--kernel-path"), "{}", refused.err);
     assert!(refused.out.is_empty());
     // A directory to search, or the file itself.

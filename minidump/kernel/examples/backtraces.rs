@@ -1,11 +1,11 @@
-//! The threads of a dump with their backtraces, and one of its kernel's variables.
+//! Prints the backtraces of all threads of a dump, and a kernel variable.
 //!
 //! ```text
 //! cargo run -p livecore-kernel --example backtraces -- /var/crash/vmcore.0.zst
 //! cargo run -p livecore-kernel --example backtraces -- vmcore.0.zst /boot/kernel.old/kernel
 //! ```
 //!
-//! Without a kernel, it is looked for next to the dump and in `/boot`.
+//! If no kernel is given, the program searches the dump's directory and `/boot`.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use livecore_kernel::Dump;
 
-/// Prints them.
+/// Prints the backtraces and the variable.
 pub(crate) fn print(
     dump: &Path,
     kernel: Option<&Path>,

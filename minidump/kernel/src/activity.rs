@@ -1,11 +1,12 @@
-//! What a thread does: by its structure, or by the functions on its stack.
+//! The state of a thread, from its structure or from the functions on its stack.
 
 use crate::frame::Frame;
 use crate::kernel::Kernel;
 use crate::state::State;
 use crate::thread::{Context, Thread};
 
-/// Functions that tell what a thread waits for, if they are the first of these on its stack.
+/// Functions that identify a thread's state. The innermost one on the stack decides. A name that
+/// ends with `_` is a prefix.
 const WAITERS: [(&str, State); 15] = [
     ("sleepq_", State::Sleeping),
     ("turnstile_wait", State::Locked),
@@ -25,8 +26,10 @@ const WAITERS: [(&str, State); 15] = [
 ];
 
 impl Kernel<'_> {
-    /// What a thread does: what its structure says, and if that says no more than that it is off
-    /// its CPU, what the functions on its stack say. Reads the stack only then.
+    /// Returns the state of a thread.
+    ///
+    /// If its structure has only the information that it is not on a CPU, the functions on its
+    /// stack decide. Otherwise the stack is not read.
     pub fn state(&self, thread: &Thread) -> State {
         if thread.state != State::OffCpu || thread.context != Context::SwitchedOut {
             return thread.state;
@@ -40,7 +43,7 @@ impl Kernel<'_> {
 
 fn by_stack(frames: &[Frame]) -> State {
     let name = |frame: &Frame| frame.function.clone().map(|(name, _)| name);
-    // Since 15 kernel threads begin in a trampoline of their own.
+    // Since 15, kernel threads start in a separate trampoline.
     let first = frames.first().and_then(name);
     if matches!(
         first.as_deref(),

@@ -1,9 +1,9 @@
-//! Whether a kernel file is the kernel of a dump.
+//! Checks whether a kernel file is the kernel of a dump.
 //!
-//! A linker's build-id is part of the image, and a debug file has it, too: it decides where both
-//! sides have one. A kernel's `version` string is in its data and never written to, and it is
-//! different for every build. It is compared with the dump's memory; where either side lacks it,
-//! with the `versionstring` of the dump's header.
+//! If the file and the dump both have a linker build-id, it decides. The build-id is part of the
+//! kernel image, and debug files have it too. Otherwise, the kernel's `version` string is compared
+//! with the dump's memory: it differs between builds, and the kernel never writes to it. If memory
+//! does not have it, it is compared with `versionstring` of the dump's header.
 
 use crate::kernel::displacement;
 use livecore_defs::text::hex;
@@ -13,32 +13,32 @@ use livecore_minidump::{
     Architecture, ByteOrder, Dump, FullDump, KernelDumpHeader, KernelElf, KernelMemory, VirtAddr,
 };
 
-/// The most bytes of `version` that are compared. FreeBSD `sys/conf/newvers.sh` writes about 150.
+/// The maximum number of bytes of `version`. FreeBSD `sys/conf/newvers.sh` writes about 150.
 const VERSION_LIMIT: usize = 1024;
 
-/// Bytes of `versionstring` in a kerneldumpheader, its NUL aside.
-const HEADER_ROOM: usize = 191;
+/// The maximum length of `versionstring` in a kerneldumpheader, without NUL.
+const HEADER_VERSION_MAX: usize = 191;
 
-/// No version is shorter: `FreeBSD` and a release.
+/// The minimum length of a version: `FreeBSD` and a space.
 const SHORTEST_VERSION: usize = 8;
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Agreement {
-    /// It is the kernel of the dump.
+    /// The file is the kernel of the dump.
     Same,
-    /// It is another kernel.
+    /// The file is another kernel.
     Contradicts {
-        /// What differs: `architecture`, `build-id`, `version`.
+        /// The property that differs: `architecture`, `build-id` or `version`.
         what: &'static str,
-        /// What the kernel file says, printable.
+        /// The kernel file's value, printable.
         kernel: String,
-        /// What the dump says, printable.
+        /// The dump's value, printable.
         dump: String,
     },
-    /// Nothing that could be compared is on both sides.
+    /// The file and the dump have no property in common that can be compared.
     Unknown {
-        /// What is missing.
+        /// The reason.
         why: String,
     },
 }
@@ -55,7 +55,8 @@ pub fn compare(elf: &KernelElf, dump: &Dump) -> Agreement {
     )
 }
 
-/// Compares a kernel file with a full dump, whose kernel map `memory` translates by.
+/// Compares a kernel file with a full dump. `memory` is the dump's memory by the kernel's page
+/// tables.
 pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory) -> Agreement {
     let memory = (memory, 0);
     compare_with(
@@ -66,7 +67,7 @@ pub fn compare_full(elf: &KernelElf, dump: &FullDump, memory: &dyn KernelMemory)
     )
 }
 
-/// Memory, and how far from where its file says the kernel is in there.
+/// Memory, and the displacement of the kernel in it from its linked address.
 type Displaced<'a> = (&'a dyn KernelMemory, u64);
 
 fn compare_with(
@@ -92,12 +93,12 @@ fn compare_with(
             return Agreement::Same;
         }
         let (mut kernel, mut dump) = (hex(&linked), hex(&found));
-        // A build-id says which kernel it is to nobody but a debugger.
+        // A version is more useful to a reader than a build-id.
         if let Some(version) = linked_version(elf) {
             kernel += &format!(" ({})", escaped(text(&version), VERSION_LIMIT));
-            let there = memory_version(elf, memory).unwrap_or_default();
-            let there = version_in_words(text(&there), text(&version), header);
-            dump += &format!(" ({there})");
+            let other = memory_version(elf, memory).unwrap_or_default();
+            let other = describe_version(text(&other), text(&version), header);
+            dump += &format!(" ({other})");
         }
         return Agreement::Contradicts {
             what: "build-id",
@@ -106,7 +107,7 @@ fn compare_with(
         };
     }
     let Some(linked) = linked_version(elf) else {
-        let why = "it has no symbol `version` with contents".into();
+        let why = "the kernel file has no string `version`".into();
         return Agreement::Unknown { why };
     };
     let linked = text(&linked);
@@ -118,20 +119,20 @@ fn compare_with(
         },
     };
     let found = text(&found);
-    // A header has room for 191 bytes of it.
-    if linked == found || (found.len() >= HEADER_ROOM && linked.starts_with(found)) {
+    // The header's copy may be truncated.
+    if linked == found || (found.len() >= HEADER_VERSION_MAX && linked.starts_with(found)) {
         return Agreement::Same;
     }
     Agreement::Contradicts {
         what: "version",
         kernel: escaped(linked, VERSION_LIMIT),
-        dump: version_in_words(found, linked, header),
+        dump: describe_version(found, linked, header),
     }
 }
 
-/// The version of a dump whose memory has `found` where another kernel has its own, `linked`: that
-/// may be anything, and then the header tells.
-fn version_in_words(found: &[u8], linked: &[u8], header: Option<&KernelDumpHeader>) -> String {
+/// Returns the dump's version for a message. `found` is the dump's memory at the address of the
+/// kernel file's version, `linked`. If `found` is not text, uses the dump header's version.
+fn describe_version(found: &[u8], linked: &[u8], header: Option<&KernelDumpHeader>) -> String {
     let is_text = |bytes: &[u8]| {
         let plain = |b: &u8| b.is_ascii_graphic() || b.is_ascii_whitespace();
         bytes.len() >= SHORTEST_VERSION && bytes.iter().all(plain)
@@ -143,19 +144,19 @@ fn version_in_words(found: &[u8], linked: &[u8], header: Option<&KernelDumpHeade
         Some(version) if is_text(version) && !linked.starts_with(version) => {
             escaped(version, VERSION_LIMIT)
         }
-        _ => "not at the address that this kernel has it at".into(),
+        _ => "unknown: not at this kernel's address of `version`".into(),
     }
 }
 
-/// The build-ids of both sides, if both have one: the kernel file's, and the one that the dump has
-/// where the kernel file's note is loaded.
+/// Returns the kernel file's build-id, and the one in the dump at the address of the file's note,
+/// if both exist.
 fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
     let sections = Sections::read(&**elf.file()).ok()?;
     let (linked, address) = sections.build_id(&**elf.file())?;
     if address == 0 {
         return None;
     }
-    // The note's head, its name and the id.
+    // The note's header, its name and the id.
     let mut note = vec![0; 16 + linked.len()];
     let at = VirtAddr(address.wrapping_add(far));
     memory.read_virt(at, &mut note).ok()?;
@@ -165,8 +166,8 @@ fn build_ids(elf: &KernelElf, (memory, far): Displaced<'_>) -> Option<(Vec<u8>, 
     ))
 }
 
-/// Bytes up to the first NUL, without white space behind them: a header's copy of the string may
-/// be cut before its newline.
+/// Returns the bytes before the first NUL, without trailing white space. A header's copy of the
+/// string may be truncated before its newline.
 fn text(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     // `end` is at most the length.
@@ -187,17 +188,17 @@ fn version_len(size: u64) -> usize {
         .unwrap_or(256)
 }
 
-/// `version` as the dump's memory has it.
+/// Reads `version` from the dump's memory.
 fn memory_version(elf: &KernelElf, (memory, far): Displaced<'_>) -> Result<Vec<u8>, String> {
     let Some(symbol) = elf.symbol("version") else {
-        return Err("it has no symbol `version`".into());
+        return Err("the kernel file has no symbol `version`".into());
     };
     let mut bytes = vec![0; version_len(symbol.size)];
     memory
         .read_virt(VirtAddr(symbol.value.wrapping_add(far)), &mut bytes)
         .map_err(|e| format!("`version` cannot be read: {e}"))?;
     if text(&bytes).is_empty() {
-        return Err("`version` is zeros in the dump".into());
+        return Err("`version` is empty in the dump".into());
     }
     Ok(bytes)
 }

@@ -1,19 +1,20 @@
-//! The threads of a kernel as the notes of a core.
+//! The threads of a kernel as notes of an ELF core.
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
 use crate::thread::{Context, Thread};
 use livecore_minidump::elf::notes::{ThreadNote, short_name};
 
-/// `SIGABRT`, which a debugger shows of the thread that wrote the dump.
+/// `SIGABRT`, the signal that debuggers show for the thread that wrote the dump.
 const CRASHED: i32 = 6;
 
-/// Every thread with its registers, the one that wrote the dump first, the others in the order of
-/// the kernel's lists; and what could not be had, in words.
+/// Returns every thread with its registers, and messages about what could not be read.
+///
+/// The thread that wrote the dump is first. The others are in the order of the kernel's lists.
 ///
 /// # Errors
 ///
-/// As [`Kernel::processes`].
+/// Returns the errors of [`Kernel::processes`].
 pub fn thread_notes(kernel: &Kernel<'_>) -> Result<(Vec<ThreadNote>, Vec<String>), KernelError> {
     let found = kernel.processes()?;
     let mut threads: Vec<&Thread> = found.threads().collect();
@@ -44,7 +45,7 @@ pub fn thread_notes(kernel: &Kernel<'_>) -> Result<(Vec<ThreadNote>, Vec<String>
     Ok((notes, problems))
 }
 
-/// As much of its title as debuggers show.
+/// Returns the longest form of the thread's title that fits a note.
 fn name(thread: &Thread) -> String {
     let own = match thread.name.as_str() {
         "" => thread.comm.as_str(),

@@ -1,22 +1,22 @@
-//! Structures from CTF, FreeBSD's Compact C Type Format.
+//! Reads structures from CTF, FreeBSD's Compact C Type Format: `sys/sys/ctf.h`, ctf(5).
 //!
-//! FreeBSD `sys/sys/ctf.h`, ctf(5). The section `.SUNW_ctf` is a header and, as a rule behind zlib,
-//! labels, objects, functions, types and strings. Integers are the kernel's; offsets count from
-//! behind the header.
+//! The section `.SUNW_ctf` is a header and, usually compressed with zlib, labels, objects,
+//! functions, types and strings. Integers have the kernel's byte order. Offsets count from the end
+//! of the header.
 //!
 //! | | version 2 (to 13) | version 3 (14 on) |
 //! |---|---|---|
 //! | type: name, info, size or type | 4 + 2 + 2 | 4 + 4 + 4 |
 //! | info: kind, root, vlen | 5, 1, 10 bits | 6, 1, 25 bits, of which vlen uses 24 |
-//! | size that says "8 more bytes" | `0xffff` | `0xffffffff` |
+//! | size that means "8 more bytes" | `0xffff` | `0xffffffff` |
 //! | member: name, type, offset in bits | 4 + 2 + 2 | 4 + 4 + 4 |
 //! | large structures | from 2^13 bytes | from 2^29 bytes |
 //! | large member | 4 + 2 + 2 unused + 8 | 4 + 4 + 8 |
 //! | first type of a module | `0x8000` | `0x80000000` |
 //!
-//! A kernel is nobody's child: only a module has a parent (`cth_parname`), whose types have the
-//! numbers below the module's own first one. They are unknown here, and members of them have no
-//! size. GNU's CTF of `gcc -gctf` is another format, in another section (`.ctf`).
+//! Only a module has a parent (`cth_parname`), the kernel. The parent's types have lower numbers than
+//! the module's first own type. They are not read, so members of these types have no size. The CTF
+//! of `gcc -gctf` is another format, in another section (`.ctf`).
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,8 @@ use livecore_minidump::{ByteOrder, Error, KernelElf};
 use crate::section;
 use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 
-/// The section.
 const SECTION: &str = ".SUNW_ctf";
-/// More than any kernel has: a stock kernel's is 3 MiB decompressed.
+/// The maximum size of decompressed CTF. A stock kernel has 3 MiB.
 const LIMIT: u64 = 64 << 20;
 
 const CTF_MAGIC: u64 = 0xcff1;
@@ -47,20 +46,20 @@ const CTF_K_FORWARD: u64 = 9;
 const CTF_K_TYPEDEF: u64 = 10;
 const CTF_K_RESTRICT: u64 = 13;
 
-/// How many typedefs and qualifiers are followed.
+/// The maximum number of typedefs and qualifiers followed.
 const HOPS: u32 = 64;
 
-/// What differs between versions.
+/// The differences between versions.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
-    /// Bytes of a type's number, and of info and size.
+    /// The size in bytes of a type number, of info and of size.
     word: usize,
     kind_shift: u32,
     vlen_mask: u64,
     sentinel: u64,
     /// `CTF_LSTRUCT_THRESH`
     large: u64,
-    /// The bit that a module's own types have.
+    /// The bit set in numbers of a module's own types.
     child: u64,
 }
 
@@ -86,7 +85,7 @@ fn broken(offset: usize, found: impl Into<String>, expected: &str) -> Error {
     Error::broken("kernel ELF, CTF", offset as u64, found, expected)
 }
 
-/// The structures and unions of these names that `elf`'s CTF knows; none if it has no CTF.
+/// Returns the structures and unions with these names from the CTF of `elf`, if any.
 pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
@@ -103,9 +102,9 @@ struct Type {
     name: u64,
     kind: u64,
     vlen: u64,
-    /// `ctt_size`, or `ctt_type` of what refers to another type.
+    /// `ctt_size`, or `ctt_type` if the type refers to another one.
     size: u64,
-    /// Where what belongs to its kind begins.
+    /// Offset of the data that depends on the kind.
     body: usize,
 }
 
@@ -115,9 +114,9 @@ struct Ctf {
     shape: Shape,
     types: Vec<u8>,
     strings: Vec<u8>,
-    /// Bit of this file's own types.
+    /// The bit set in numbers of this file's own types.
     own: u64,
-    /// Where each type begins, the first being number 1.
+    /// The offset of each type. The first has number 1.
     index: Vec<u32>,
 }
 
@@ -128,14 +127,14 @@ impl Ctf {
         let word = |i: usize| number(4 + 4 * i, 4).unwrap_or(0);
         if raw.len() < HEADER || number(0, 2) != Some(CTF_MAGIC) {
             let found = format!("{} bytes, {:02x?}", raw.len(), &raw[..raw.len().min(4)]);
-            return Err(broken(0, found, "a header with magic 0xcff1"));
+            return Err(broken(0, found, "header with magic 0xcff1"));
         }
         let shape = match raw[2] {
             2 => V2,
             3 => V3,
             other => {
                 return Err(Error::Unsupported {
-                    what: format!("CTF of version {other}; 2 and 3 are read"),
+                    what: format!("CTF version {other} (supported: 2 and 3)"),
                 });
             }
         };
@@ -146,7 +145,7 @@ impl Ctf {
         };
         let data = if u64::from(raw[3]) & CTF_F_COMPRESS != 0 {
             let name = elf.sections().iter().find(|s| s.name == SECTION);
-            // It was read by this name.
+            // `raw` was read from this section, so it exists.
             let Some(section) = name else {
                 return Err(broken(0, "no section", SECTION));
             };
@@ -178,16 +177,16 @@ impl Ctf {
     fn number(&self, at: usize, len: usize) -> Result<u64, Error> {
         self.order
             .uint_at(&self.types, at, len)
-            .ok_or_else(|| broken(at, "the end of the types", "a type"))
+            .ok_or_else(|| broken(at, "end of the types", "type"))
     }
 
-    /// Where each type begins. Each has at least 8 bytes, so this ends, and is small.
+    /// Returns the offset of each type. Each type has at least 8 bytes, so the index is small.
     fn index(&self) -> Result<Vec<u32>, Error> {
         let mut index = Vec::new();
         let mut at = 0;
         while at < self.types.len() {
             let next = self.next(at)?;
-            // Types are fewer than LIMIT bytes.
+            // All types together are smaller than LIMIT.
             index.push(at as u32);
             at = next;
         }
@@ -214,7 +213,8 @@ impl Ctf {
         })
     }
 
-    /// Bytes of a member of a structure of `size` bytes, and where its offset begins in it.
+    /// Returns the size of a member entry in a structure of `size` bytes, and the position of its
+    /// offset field.
     fn member_shape(&self, size: u64) -> (usize, usize) {
         let word = self.shape.word;
         if size < self.shape.large {
@@ -224,7 +224,7 @@ impl Ctf {
         }
     }
 
-    /// Where the type behind the one at `at` begins.
+    /// Returns the offset of the type after the one at `at`.
     fn next(&self, at: usize) -> Result<usize, Error> {
         let ty = self.header(at)?;
         let word = self.shape.word as u64;
@@ -235,18 +235,18 @@ impl Ctf {
             CTF_K_STRUCT | CTF_K_UNION => ty.vlen * self.member_shape(ty.size).0 as u64,
             CTF_K_ENUM => ty.vlen * 8,
             0 | CTF_K_POINTER | CTF_K_FORWARD..=CTF_K_RESTRICT => 0,
-            other => return Err(broken(at, format!("kind {other}"), "a kind up to 13")),
+            other => return Err(broken(at, format!("kind {other}"), "kind 0 to 13")),
         };
         // At most 2^24 elements of 16 bytes.
         let end = ty.body as u64 + len;
         if end > self.types.len() as u64 {
-            let expected = format!("an end within {:#x} bytes of types", self.types.len());
+            let expected = format!("end within {:#x} bytes of types", self.types.len());
             return Err(broken(at, format!("{len:#x} bytes"), &expected));
         }
         Ok(end as usize)
     }
 
-    /// The type of this number, if it is in this file.
+    /// Returns the type with this number, if it is in this file.
     fn by_number(&self, number: u64) -> Option<Type> {
         let index = (number & !self.shape.child).checked_sub(1)?;
         if number & self.shape.child != self.own {
@@ -257,13 +257,13 @@ impl Ctf {
     }
 
     fn name(&self, name: u64) -> Option<&str> {
-        // The highest bit says that it is the symbol table's string.
+        // A name with the highest bit set is in the ELF string table, which is not read.
         let tail = self.strings.get(usize::try_from(name).ok()?..)?;
         let len = tail.iter().position(|b| *b == 0)?;
         std::str::from_utf8(&tail[..len]).ok()
     }
 
-    /// The type behind typedefs and qualifiers.
+    /// Returns a type without typedefs and qualifiers.
     fn resolve(&self, mut number: u64) -> Option<Type> {
         for _ in 0..HOPS {
             let ty = self.by_number(number)?;
@@ -311,7 +311,7 @@ impl Ctf {
         Ok(found)
     }
 
-    /// Lists the members of `ty`, which lies at `base`, under names that begin with `prefix`.
+    /// Adds the members of `ty`, which is at offset `base`, with names that start with `prefix`.
     fn members(
         &self,
         ty: Type,

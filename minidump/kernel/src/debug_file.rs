@@ -1,4 +1,4 @@
-//! The file with the debug information of an ELF file.
+//! Finds the debug file of an ELF file.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,12 +8,14 @@ use livecore_defs::text::hex;
 
 use livecore_minidump::elf::sections::Sections;
 
-/// Where a FreeBSD system has the debug files.
+/// The directory of debug files on FreeBSD.
 const DEBUG: &str = "/usr/lib/debug";
 
-/// The file with the debug information of the ELF file `path`: by its build-id below
-/// `/usr/lib/debug`, else by its `.gnu_debuglink` beside it, in `.debug`, or below
-/// `/usr/lib/debug`. One of another build is none.
+/// Returns the file that has the debug information of the ELF file `path`.
+///
+/// It is searched by build-id in `/usr/lib/debug/.build-id`, then by `.gnu_debuglink` in the file's
+/// directory, its `.debug` subdirectory and `/usr/lib/debug`. A file from another build is not
+/// returned.
 pub fn debug_file(path: impl AsRef<Path>) -> Option<PathBuf> {
     let path = path.as_ref();
     debug_file_below(path, Path::new(DEBUG))
@@ -61,7 +63,6 @@ fn crc_of(path: &Path) -> Option<u32> {
     loop {
         match file.read(&mut piece).ok()? {
             0 => return Some(sum.finalize()),
-            // A read never says more than the buffer holds.
             n => sum.update(&piece[..n]),
         }
     }
@@ -71,9 +72,9 @@ fn crc_of(path: &Path) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Made by GNU binutils, which every compiler here comes with.
+    /// Uses cc and objcopy.
     #[test]
-    fn debug_file_is_taken_by_its_checksum_and_never_another() {
+    fn debug_file_with_another_checksum_is_not_returned() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
         let run = |program: &str, args: &[&str]| {

@@ -1,4 +1,4 @@
-//! A dump of any kind, opened to be read with its kernel.
+//! Opens a dump together with its kernel.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::kernel_search::KernelSearch;
 use crate::pair::Pair;
 use crate::pair_error::PairError;
 
-/// A dump of any kind, in any container and codec, and where its file is.
+/// A dump of any kind, in any container and codec, and the path of its file.
 #[derive(Debug, Clone)]
 pub struct Dump {
     dump: AnyDump,
@@ -21,7 +21,7 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// As [`AnyDump::open`].
+    /// Returns the errors of [`AnyDump::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, &OpenOptions::default())
     }
@@ -30,7 +30,7 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// As [`AnyDump::open`].
+    /// Returns the errors of [`AnyDump::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
         let path = path.as_ref();
         Ok(Self {
@@ -39,36 +39,35 @@ impl Dump {
         })
     }
 
-    /// The dump without its path: its header, sections and pages.
+    /// The dump: its header, sections and pages.
     pub fn any(&self) -> &AnyDump {
         &self.dump
     }
 
-    /// The dump's file.
+    /// The path of the dump's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The dump's kernel, whose file is `path`, with its type information and the functions of
-    /// loaded modules.
+    /// Opens the kernel file `path`, with its type information and the functions of loaded modules.
     ///
-    /// A file that cannot be compared with the dump is taken; [`Pair::agreement`] tells.
+    /// A file that cannot be compared with the dump is accepted. Use [`Pair::agreement`] to check.
     ///
     /// # Errors
     ///
-    /// [`PairError::AnotherKernel`] if the file contradicts the dump, and what [`Pair::open`]
-    /// returns.
+    /// Returns [`PairError::AnotherKernel`] if the file contradicts the dump, and the errors of
+    /// [`Pair::open`].
     pub fn kernel(&self, path: impl AsRef<Path>) -> Result<Kernel<'static>, PairError> {
         let pair = Pair::open(&self.dump, path)?.agreed()?;
         Ok(pair.kernel().detailed())
     }
 
-    /// The dump's kernel, looked for next to the dump and where a FreeBSD system has its kernels.
-    /// [`KernelSearch`] looks in other places, too.
+    /// Finds the kernel of the dump in the dump's directory, `/boot` and `/usr/lib/debug`. Use
+    /// [`KernelSearch`] for other directories.
     ///
     /// # Errors
     ///
-    /// [`PairError::NotFound`] if no file there proves to be the kernel of the dump.
+    /// Returns [`PairError::NotFound`] if no file is the kernel of the dump.
     pub fn find_kernel(&self) -> Result<Kernel<'static>, PairError> {
         let found = KernelSearch::new().next_to(&self.path).find(&self.dump);
         match found.pair {

@@ -1,7 +1,8 @@
-//! Structures from DWARF, versions 2 to 5.
+//! Reads structures from DWARF, versions 2 to 5.
 //!
-//! One pass over `.debug_info`, which ends when every structure asked for has been seen whole
-//! (`DW_AT_declaration` is not). Attributes of other entries are skipped, not read.
+//! This is one pass over `.debug_info`. It ends when the definitions of all requested structures
+//! have been found; entries with `DW_AT_declaration` are not definitions. Attributes of other
+//! entries are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +16,11 @@ use livecore_minidump::{ByteOrder, Error, KernelElf};
 use crate::section;
 use crate::structure::{DEPTH_LIMIT, Listing, Member, Source, Structure};
 
-/// All sections together. A stock kernel's debug information is some 100 MiB.
+/// The maximum size of all sections together. A stock kernel has about 100 MiB.
 const LIMIT: u64 = 512 << 20;
-/// How many typedefs and qualifiers are followed.
+/// The maximum number of typedefs and qualifiers followed.
 const HOPS: u32 = 64;
-/// How many dimensions of an array are multiplied.
+/// The maximum number of dimensions of an array.
 const DIMENSIONS: u32 = 16;
 
 type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
@@ -33,7 +34,7 @@ fn broken(error: gimli::Error) -> Error {
     )
 }
 
-/// The structures and unions of these names that `elf`'s DWARF knows; none if it has no DWARF.
+/// Returns the structures and unions with these names from the DWARF of `elf`, if any.
 pub(crate) fn structures(
     elf: &KernelElf,
     wanted: &[&str],
@@ -43,7 +44,7 @@ pub(crate) fn structures(
     }
     let mut left = LIMIT;
     let sections = DwarfSections::load(|id| {
-        // A unit's head refers to its lines and addresses, and gimli reads it whole.
+        // gimli also reads the sections of lines and addresses that a unit header refers to.
         let needed = matches!(
             id,
             gimli::SectionId::DebugInfo
@@ -82,7 +83,7 @@ pub(crate) fn structures(
     Ok(search.found)
 }
 
-/// An entry's attributes that matter here.
+/// The attributes of an entry that are used.
 #[derive(Default)]
 struct Entry<'a> {
     name: Option<Slice<'a>>,
@@ -171,8 +172,8 @@ impl<'a> Search<'a, '_> {
         read
     }
 
-    /// Lists the members of the structure whose entry is at `at`, and gives its size; `None` if it
-    /// is only declared there.
+    /// Adds the members of the structure whose entry is at `at`, and returns its size. Returns
+    /// `None` for a declaration.
     fn members(
         &self,
         unit: &Unit<Slice<'a>>,
@@ -190,7 +191,7 @@ impl<'a> Search<'a, '_> {
         let (Some(size), false) = (own.byte_size, own.declaration) else {
             return Ok(None);
         };
-        // Children are one deeper; their own children are skipped.
+        // Only direct children are members of this structure.
         let level = entry.depth();
         while let Some(entry) = entries.next_dfs()? {
             if entry.depth() <= level || !into.step() {
@@ -232,7 +233,7 @@ impl<'a> Search<'a, '_> {
         Ok(Some(size))
     }
 
-    /// What a type is, behind typedefs and qualifiers.
+    /// Returns a type without typedefs and qualifiers.
     fn resolve(&self, unit: &Unit<Slice<'a>>, ty: AttributeValue<Slice<'a>>) -> Option<Target> {
         let mut ty = ty;
         let mut elements = 1_u64;
@@ -284,12 +285,12 @@ impl<'a> Search<'a, '_> {
     }
 }
 
-/// What a member is.
+/// The type of a member.
 #[derive(Clone, Copy)]
 enum Target {
-    /// A structure or union at this offset of the unit, of so many bytes.
+    /// A structure or union: its offset in the unit and its size.
     Structure(UnitOffset, u64),
-    /// Something of so many bytes.
+    /// Another type, of this size.
     Bytes(u64),
 }
 
@@ -301,12 +302,12 @@ impl Target {
     }
 }
 
-/// An offset of the section in this unit; types of other units are not followed.
+/// Converts a section offset to an offset in this unit. Types in other units are not followed.
 fn within(unit: &Unit<Slice<'_>>, at: DebugInfoOffset) -> Option<UnitOffset> {
     at.to_unit_offset(&unit.header)
 }
 
-/// A member's place: a number, or in DWARF 2 the expression `DW_OP_plus_uconst N`.
+/// Returns the offset of a member: a number, or in DWARF 2 the expression `DW_OP_plus_uconst N`.
 fn location<R: Reader>(unit: &Unit<R>, value: AttributeValue<R>) -> Option<u64> {
     if let AttributeValue::Exprloc(expression) = value {
         let mut operations = expression.operations(unit.encoding());

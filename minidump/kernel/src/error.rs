@@ -1,36 +1,36 @@
-//! Why something could not be found in a kernel.
+//! Errors of reading a kernel.
 
 use livecore_minidump::{ElfMachine, ReadError, VirtAddr};
 
-/// Why something could not be found in a kernel's memory.
+/// An error of reading a kernel.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
-    /// The kernel's file does not name it.
+    /// The kernel file has no such symbol.
     #[error("the kernel file has no symbol {0}")]
     NoSymbol(String),
-    /// It is named, and cannot be read.
+    /// Memory cannot be read.
     #[error("{what} at {at}: {source}")]
     Unreadable {
-        /// A symbol, or a field.
+        /// The variable or structure member.
         what: String,
-        /// Where it should be.
+        /// Its address.
         at: VirtAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: ReadError,
     },
-    /// It was read, and cannot be right.
+    /// A value is invalid.
     #[error("{what}: found {found:#x}, expected {expected}")]
     Implausible {
-        /// A symbol.
+        /// The variable or structure member.
         what: String,
         /// Its value.
         found: u64,
-        /// What it could have been.
+        /// A description of valid values.
         expected: &'static str,
     },
-    /// The architecture's registers are not known here.
-    #[error("threads of ELF machine {0} are not known")]
+    /// The register layout of the architecture is unknown.
+    #[error("unsupported ELF machine {0}: unknown register layout")]
     UnknownMachine(ElfMachine),
 }

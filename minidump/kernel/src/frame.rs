@@ -1,4 +1,4 @@
-//! A frame of a backtrace.
+//! Frames of a backtrace.
 
 use std::fmt;
 
@@ -7,45 +7,44 @@ use livecore_defs::text::printable;
 use crate::error::KernelError;
 use crate::trap::Trap;
 
-/// The most frames that are followed.
+/// The maximum number of frames followed.
 pub(crate) const FOLLOWED: usize = 4096;
-/// The most frames of a backtrace that is given whole.
+/// The maximum number of frames of a backtrace that is not shortened.
 pub const LIMIT: usize = 256;
-/// Of a longer one, how many are given at each end.
+/// The number of frames that a shortened backtrace has at each end.
 pub const ENDS: usize = 100;
 
-/// Why a backtrace goes no further than its last frame, where that is neither where a thread begins
-/// nor where it came from user mode.
+/// The reason why a backtrace ends before the start of the thread or its entry from user mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
     /// The frame pointer is zero.
     NoFrame,
-    /// The frame pointer is not a multiple of the word's size.
+    /// The frame pointer is not a multiple of the word size.
     Unaligned,
-    /// The frame pointer is an address of user mode.
+    /// The frame pointer is a user-mode address.
     UserFrame(u64),
-    /// The frame cannot be read; why.
+    /// The frame cannot be read, for this reason.
     Unreadable(String),
     /// The return address is zero.
     ReturnsToZero,
-    /// No code can be at the return address.
+    /// The return address is not in code.
     NotCode(u64),
-    /// The caller's frame, here, is not above this one.
+    /// The caller's frame, at this address, is not above this frame.
     NotAbove(u64),
-    /// The caller's frame, here, is one of those before.
+    /// The caller's frame, at this address, is an earlier frame of the backtrace.
     Again(u64),
     /// The trap frame cannot be read.
     NoTrapFrame,
-    /// There are more frames than are followed.
+    /// The backtrace has more frames than are followed.
     Limit,
     /// The stack pointer is not aligned (mips).
     StackPointer,
-    /// The code that would tell where the frame is cannot be read (mips).
+    /// The code that locates the frame cannot be read (mips).
     NoCode,
-    /// The function saves no return address (mips).
+    /// The function does not save its return address (mips).
     SavesNone,
-    /// The frame is its caller's (mips).
+    /// The caller has the same program counter and stack pointer (mips).
     Same,
 }
 
@@ -61,44 +60,45 @@ impl From<KernelError> for End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoFrame => f.write_str("its frame pointer is zero"),
-            Self::Unaligned => f.write_str("its frame pointer is not aligned"),
-            Self::UserFrame(at) => write!(f, "its frame pointer {at:#x} is user mode's"),
-            Self::Unreadable(why) => write!(f, "its frame cannot be read: {why}"),
-            Self::ReturnsToZero => f.write_str("its return address is zero"),
-            Self::NotCode(at) => write!(f, "its return address {at:#x} is not code"),
-            Self::NotAbove(at) => write!(f, "its caller's frame {at:#x} is not above it"),
-            Self::Again(at) => write!(f, "its caller's frame {at:#x} was there before"),
-            Self::NoTrapFrame => f.write_str("its trap frame cannot be read"),
+            Self::NoFrame => f.write_str("frame pointer is zero"),
+            Self::Unaligned => f.write_str("frame pointer is not aligned"),
+            Self::UserFrame(at) => write!(f, "frame pointer {at:#x} is a user-mode address"),
+            Self::Unreadable(why) => write!(f, "frame cannot be read: {why}"),
+            Self::ReturnsToZero => f.write_str("return address is zero"),
+            Self::NotCode(at) => write!(f, "return address {at:#x} is not in code"),
+            Self::NotAbove(at) => write!(f, "caller's frame {at:#x} is not above this frame"),
+            Self::Again(at) => write!(f, "caller's frame {at:#x} repeats an earlier frame"),
+            Self::NoTrapFrame => f.write_str("trap frame cannot be read"),
             Self::Limit => write!(f, "more than {FOLLOWED} frames"),
-            Self::StackPointer => f.write_str("its stack pointer is not aligned"),
-            Self::NoCode => f.write_str("its code cannot be read, which tells where its frame is"),
-            Self::SavesNone => f.write_str("it saves no return address"),
-            Self::Same => f.write_str("its frame is its caller's"),
+            Self::StackPointer => f.write_str("stack pointer is not aligned"),
+            Self::NoCode => f.write_str("code of the function cannot be read"),
+            Self::SavesNone => f.write_str("function does not save its return address"),
+            Self::Same => f.write_str("caller has the same pc and sp"),
         }
     }
 }
 
-/// One frame, innermost first.
+/// One frame. In a backtrace, the innermost frame is first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// The program counter: the registers' own, then return addresses.
+    /// The program counter of the first frame; the return address of the others.
     pub pc: u64,
-    /// The frame pointer while it runs.
+    /// The frame pointer.
     pub fp: u64,
-    /// The function it lies in, and how far. A return address belongs to the function that calls,
-    /// even where the call is its last instruction.
+    /// The function that contains `pc`, and the offset in it. A return address belongs to the
+    /// calling function, even if the call is its last instruction.
     pub function: Option<(String, u64)>,
-    /// The trap that led from the next frame to this one, a trap's entry.
+    /// The trap that interrupted the next frame, if this frame is a trap entry.
     pub trap: Option<Trap>,
-    /// Why the backtrace goes no further; `None` where a thread begins, or came from user mode.
+    /// The reason why the backtrace ends here. `None` at the start of a thread and at its entry
+    /// from user mode.
     pub ends: Option<End>,
-    /// Frames that are left out before this one, in a backtrace of more than [`LIMIT`].
+    /// The number of frames omitted before this one, in a backtrace of more than [`LIMIT`].
     pub omitted: usize,
 }
 
 impl fmt::Display for Frame {
-    /// `0xffffffff80c09ade kdb_enter+0x3e`, with control characters of the name escaped.
+    /// Formats as `0xffffffff80c09ade kdb_enter+0x3e`. Control characters in the name are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.pc)?;
         let Some((name, offset)) = &self.function else {
@@ -108,7 +108,7 @@ impl fmt::Display for Frame {
     }
 }
 
-/// The frames of a backtrace, without those in the middle of a long one.
+/// Removes the middle frames of a long backtrace.
 pub(crate) fn shortened(mut frames: Vec<Frame>) -> Vec<Frame> {
     if frames.len() >= FOLLOWED
         && let Some(last) = frames.last_mut()
@@ -118,7 +118,6 @@ pub(crate) fn shortened(mut frames: Vec<Frame>) -> Vec<Frame> {
     if frames.len() > LIMIT {
         let tail = frames.len() - ENDS;
         frames.drain(ENDS..tail);
-        // As many are left at each end.
         frames[ENDS].omitted = tail - ENDS;
     }
     frames

@@ -1,4 +1,4 @@
-//! A kernel: memory, and the symbols that say what is where in it.
+//! A kernel: its memory and its symbols.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use crate::error::KernelError;
 use crate::shared::Shared;
 use crate::types::{STRUCTURES, Types};
 
-/// Who knows functions that the kernel's own file does not have: those of loaded kernel files.
+/// Finds functions that the kernel file does not have: those of loaded modules.
 pub trait Functions: Send + Sync {
-    /// The function that `at` lies in, and how far; `None` if `at` is in no loaded file.
+    /// Returns the function that contains `at`, and the offset of `at` in it. Returns `None` if
+    /// `at` is in no loaded module.
     fn function(&self, at: u64) -> Option<(String, u64)>;
 }
 
@@ -26,10 +27,10 @@ impl<F: Functions + ?Sized> Functions for Arc<F> {
     }
 }
 
-/// A kernel: its memory and the symbols that say what is where.
+/// A kernel: its memory and its symbols.
 ///
-/// It borrows them (`Kernel<'a>`) or shares them (`Kernel<'static>`). A clone is another view of the
-/// same kernel.
+/// It borrows them (`Kernel<'a>`) or shares ownership (`Kernel<'static>`). A clone refers to the
+/// same memory and symbols.
 #[derive(Clone)]
 pub struct Kernel<'a> {
     memory: Arc<dyn KernelMemory + 'a>,
@@ -39,7 +40,7 @@ pub struct Kernel<'a> {
     displacement: u64,
 }
 
-/// How far from where its file says the kernel of a dump runs, modulo 2^64.
+/// Returns the displacement of a dump's kernel from its linked address, modulo 2^64.
 pub(crate) fn displacement(dump: &Dump) -> u64 {
     let header = dump.header();
     let linked = header.arch.linked_at;
@@ -47,7 +48,7 @@ pub(crate) fn displacement(dump: &Dump) -> u64 {
 }
 
 impl<'a> Kernel<'a> {
-    /// The kernel in `memory` whose symbols are in `elf`.
+    /// Creates a kernel from its memory and the symbols in `elf`.
     pub fn new(memory: impl KernelMemory + 'a, elf: impl Into<Shared<'a, KernelElf>>) -> Self {
         Self {
             memory: Arc::new(memory),
@@ -58,14 +59,13 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// The kernel of a dump: that of powerpc64 runs elsewhere than its file says, and the dump says
-    /// where.
+    /// Creates the kernel of a dump. A powerpc64 kernel is displaced to the address in the dump's
+    /// header.
     pub fn of_dump(dump: &'a Dump, elf: impl Into<Shared<'a, KernelElf>>) -> Self {
         Self::new(dump, elf).displaced(displacement(dump))
     }
 
-    /// With type information about [`STRUCTURES`], which tells what is not
-    /// exported.
+    /// Adds type information about [`STRUCTURES`], for members without an exported offset.
     #[must_use]
     pub fn with_types(self, types: impl Into<Shared<'a, Types>>) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// With the functions of loaded kernel files.
+    /// Adds the functions of loaded modules.
     #[must_use]
     pub fn with_functions(self, functions: impl Functions + 'a) -> Self {
         Self {
@@ -83,19 +83,19 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// With what takes time to read: type information about [`STRUCTURES`], and the functions of
-    /// loaded modules, where the kernel has a list of those.
+    /// Reads and adds type information about [`STRUCTURES`] and the functions of loaded modules.
+    /// This takes time.
     #[must_use]
     pub fn detailed(self) -> Self {
         let types = Types::read(&self.elf, &STRUCTURES);
         let kernel = self.with_types(Arc::new(types));
-        // Kernels without the list have functions of their own all the same.
+        // Without a module list, only the kernel's own functions are known.
         let modules = kernel.modules().unwrap_or_default();
         kernel.with_functions(modules)
     }
 
-    /// At other addresses than it was linked for: all of them higher by `displacement`, modulo
-    /// 2^64. That of powerpc64 is `startkernel` minus the address its file begins at.
+    /// Sets the displacement of the kernel from its linked addresses, modulo 2^64. For powerpc64, it
+    /// is `startkernel` minus the lowest address in the file.
     #[must_use]
     pub fn displaced(self, displacement: u64) -> Self {
         Self {
@@ -104,12 +104,12 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// Its symbols.
+    /// The kernel file.
     pub fn elf(&self) -> &KernelElf {
         &self.elf
     }
 
-    /// Its architecture, if that is one whose kernels are dumped.
+    /// Its architecture, if supported.
     pub(crate) fn architecture(&self) -> Option<&'static Architecture> {
         Architecture::of_machine(self.elf.machine())
     }
@@ -124,21 +124,21 @@ impl<'a> Kernel<'a> {
         self.types.as_deref()
     }
 
-    /// The address that the kernel's file has for what is at `at`.
+    /// Converts an address in memory to the address in the kernel file.
     pub(crate) fn linked(&self, at: u64) -> u64 {
         at.wrapping_sub(self.displacement)
     }
 
-    /// Where the kernel has what its file has at `linked`.
+    /// Converts an address in the kernel file to the address in memory.
     pub(crate) fn placed(&self, linked: u64) -> u64 {
         linked.wrapping_add(self.displacement)
     }
 
-    /// The address of a variable.
+    /// Returns the address of a variable.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoSymbol`] if the kernel's file has no such variable.
+    /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable.
     pub fn address(&self, name: &str) -> Result<u64, KernelError> {
         self.elf
             .symbol(name)
@@ -147,33 +147,33 @@ impl<'a> Kernel<'a> {
             .ok_or_else(|| KernelError::NoSymbol(name.into()))
     }
 
-    /// The unsigned integer of `len` bytes (1, 2, 4 or 8) at `at`, which errors call `what`.
+    /// Reads the unsigned integer of `len` bytes (1, 2, 4 or 8) at `at`. `what` names it in errors.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Unreadable`] if the memory is not there.
+    /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn uint_at(&self, what: &str, at: u64, len: usize) -> Result<u64, KernelError> {
         let mut bytes = [0; 8];
         let len = len.min(8);
         self.bytes_at(what, at, &mut bytes[..len])?;
-        // Other lengths than those named are none of the callers' here.
+        // No caller passes another length.
         Ok(self.elf.order().uint(&bytes[..len]).unwrap_or(0))
     }
 
-    /// The pointer, or the `long`, at `at`.
+    /// Reads the pointer or `long` at `at`.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Unreadable`] if the memory is not there.
+    /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn pointer_at(&self, what: &str, at: u64) -> Result<u64, KernelError> {
         self.uint_at(what, at, self.elf.pointer_size())
     }
 
-    /// Fills `buf` from `at`.
+    /// Fills `buf` with the memory at `at`.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Unreadable`] if the memory is not there.
+    /// Returns [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn bytes_at(&self, what: &str, at: u64, buf: &mut [u8]) -> Result<(), KernelError> {
         let at = VirtAddr(at);
         self.memory
@@ -185,31 +185,33 @@ impl<'a> Kernel<'a> {
             })
     }
 
-    /// The variable `name`, an integer of `len` bytes.
+    /// Reads the variable `name`, an integer of `len` bytes.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoSymbol`], or [`KernelError::Unreadable`] if the memory is not there.
+    /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable and
+    /// [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn variable(&self, name: &str, len: usize) -> Result<u64, KernelError> {
         self.uint_at(name, self.address(name)?, len)
     }
 
-    /// The variable `name`, a pointer or a `long`.
+    /// Reads the variable `name`, a pointer or a `long`.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoSymbol`], or [`KernelError::Unreadable`] if the memory is not there.
+    /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable and
+    /// [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn pointer(&self, name: &str) -> Result<u64, KernelError> {
         self.pointer_at(name, self.address(name)?)
     }
 
-    /// `__FreeBSD_version`, if `osreldate` is there and is one: 10.0 to 99.x.
+    /// Returns `__FreeBSD_version` from the variable `osreldate`, if it is valid: 10.0 to 99.x.
     pub fn osreldate(&self) -> Option<u32> {
         let value = u32::try_from(self.variable("osreldate", 4).ok()?).ok()?;
         (1_000_000..100_000_000).contains(&value).then_some(value)
     }
 
-    /// The function that `at` lies in, and how far.
+    /// Returns the function that contains `at`, and the offset of `at` in it.
     pub fn function(&self, at: u64) -> Option<(String, u64)> {
         let linked = self.linked(at);
         if let Some((name, offset)) = self.elf.lookup(linked) {
@@ -218,7 +220,7 @@ impl<'a> Kernel<'a> {
         if let Some(found) = self.functions.as_ref().and_then(|f| f.function(at)) {
             return Some(found);
         }
-        // In a copy of the entry code.
+        // `at` may be in a copy of the entry code.
         let copy = self.architecture()?.entry_copy?;
         let moved = self.variable(copy, 4).ok().filter(|d| *d != 0)?;
         let linked = (linked as u32).wrapping_sub(moved as u32);
@@ -226,13 +228,13 @@ impl<'a> Kernel<'a> {
         Some((name.to_string(), offset))
     }
 
-    /// The function that calls something and goes on at `at`, and how far that is. The call may be
-    /// a function's last instruction: then `at` lies in the next one already.
+    /// Returns the function whose call returns to `at`, and the offset of `at` in it. If the call is
+    /// the function's last instruction, `at` is in the next function.
     pub fn caller(&self, at: u64) -> Option<(String, u64)> {
         let labels = self.architecture().map_or(&[][..], |row| row.traps.labels);
         for label in labels {
-            for behind in [at, at.wrapping_add(label.slot)] {
-                if let Some((name, 0)) = self.function(behind)
+            for address in [at, at.wrapping_add(label.slot)] {
+                if let Some((name, 0)) = self.function(address)
                     && name == label.name
                 {
                     return Some((name, 0));
@@ -243,7 +245,7 @@ impl<'a> Kernel<'a> {
         Some((name, offset + 1))
     }
 
-    /// Bytes of a register. Some kernels that are ELF32 have 64-bit ones.
+    /// The size of a register in bytes. Some ELF32 kernels have 64-bit registers.
     pub(crate) fn register_size(&self) -> usize {
         let wide = self.architecture().map_or(0, |row| row.wide_registers);
         match self.elf.flags() & wide {
@@ -252,7 +254,7 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// A register's value as an address: a wider register than a pointer has it with its sign.
+    /// Converts a register's value to an address. A register wider than a pointer is sign-extended.
     pub(crate) fn address_in(&self, value: u64) -> u64 {
         match self.elf.pointer_size() {
             4 => u64::from(value as u32),
@@ -260,15 +262,15 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// Whether something is mapped at `at`.
+    /// Whether `at` is mapped.
     pub(crate) fn is_mapped(&self, at: u64) -> bool {
         self.memory.translate(VirtAddr(at)).is_ok()
     }
 
-    /// Whether code can be at `at`: in the kernel's text, or in what may be a loaded file.
+    /// Whether `at` can be in code: in the kernel's text, or possibly in a module.
     ///
-    /// A kernel file that names no function tells by its sections. One that has no text either
-    /// leaves the kernel's own addresses: what is there need not be in the dump.
+    /// If the kernel file has no functions, its text sections decide. If it has no text sections
+    /// either, any kernel address is accepted, even if the dump does not have its memory.
     pub(crate) fn is_code(&self, at: u64) -> bool {
         if self.function(at).is_some() {
             return true;
@@ -281,7 +283,7 @@ impl<'a> Kernel<'a> {
                 return true;
             }
             if text.is_empty() {
-                // No function ends where the address space does.
+                // No function is in the last page of the address space.
                 let last = u64::MAX - 0xfff;
                 return !in_image && (self.lowest_address()..last).contains(&linked);
             }
@@ -289,7 +291,7 @@ impl<'a> Kernel<'a> {
         !in_image && linked > self.elf.text_end() && self.is_mapped(at)
     }
 
-    /// The lowest address of the kernel, as it was linked.
+    /// The lowest linked address of the kernel.
     fn lowest_address(&self) -> u64 {
         let kernbase = self.elf.symbol("kernbase").filter(|s| s.absolute);
         let known = kernbase.map(|s| s.value).or(self.elf.lowest_address());

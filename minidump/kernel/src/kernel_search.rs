@@ -1,10 +1,10 @@
-//! The kernel of a dump, when the caller does not name it.
+//! Searches for the kernel of a dump.
 //!
-//! It is looked for where kgdb(1) and crashinfo(8) look: in places that the caller names, next to
-//! the dump, and in `/boot/*/kernel` with the debug files of `/usr/lib/debug`. A file is taken
-//! only if it says of itself that it is the one: by its build-id in the dump's memory, else by its
-//! `version` string in the dump's memory, else by that string in the dump's header or `info.N`.
-//! One that cannot be compared is not taken, however likely it looks.
+//! The search covers the directories of kgdb(1) and crashinfo(8): paths that the caller gives, the
+//! directory of the dump, `/boot/*/kernel` and the debug files in `/usr/lib/debug`. A file is
+//! accepted only if its build-id or its `version` string matches the dump's memory, or its
+//! `version` string matches the dump's header or `info.N`. A file that cannot be compared is
+//! rejected.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,26 +15,26 @@ use crate::agree::Agreement;
 use crate::pair::{Pair, kernel_file};
 use crate::pair_error::{PairError, Rejected};
 
-/// Where a FreeBSD system has its kernels.
+/// The directory of kernels on FreeBSD.
 const BOOT: &str = "/boot";
-/// Where it has their debug files.
+/// The directory of debug files on FreeBSD.
 const DEBUG: &str = "/usr/lib/debug";
-/// The most directories of one place that are looked into.
+/// The maximum number of subdirectories searched in one directory.
 const DIRECTORIES: usize = 256;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Default)]
 pub struct Found {
     /// The kernel, paired with the dump.
     pub pair: Option<Pair>,
-    /// Files that were tried and are not it.
+    /// The files that were tried and rejected.
     pub rejected: Vec<Rejected>,
 }
 
-/// Whether a path may be taken; why not.
+/// Returns an error if a path must not be used.
 type Filter<'a> = dyn Fn(&Path) -> Result<(), String> + 'a;
 
-/// Where the kernel of a dump is looked for.
+/// A search for the kernel of a dump.
 #[derive(Clone, Copy, Default)]
 pub struct KernelSearch<'a> {
     dump: Option<&'a Path>,
@@ -43,12 +43,12 @@ pub struct KernelSearch<'a> {
 }
 
 impl<'a> KernelSearch<'a> {
-    /// In `/boot` and `/usr/lib/debug`.
+    /// Creates a search in `/boot` and `/usr/lib/debug`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Before that in the directory of the dump's file.
+    /// Adds the directory of the dump's file. It is searched before `/boot`.
     #[must_use]
     pub fn next_to(self, dump: &'a Path) -> Self {
         Self {
@@ -57,14 +57,14 @@ impl<'a> KernelSearch<'a> {
         }
     }
 
-    /// Before all that in these files and directories.
+    /// Adds files and directories that are searched first.
     #[must_use]
     pub fn places(self, places: &'a [PathBuf]) -> Self {
         Self { places, ..self }
     }
 
-    /// Without the files that `filter` refuses. It is asked about the path that is found, and about
-    /// the one that links lead to.
+    /// Rejects files for which `filter` returns an error. It is called with the path that was found
+    /// and with the path after resolving symbolic links.
     #[must_use]
     pub fn filter(self, filter: &'a Filter<'a>) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl<'a> KernelSearch<'a> {
         }
     }
 
-    /// Looks for the kernel of `dump`.
+    /// Searches for the kernel of `dump`.
     pub fn find(&self, dump: &AnyDump) -> Found {
         let mut found = Found::default();
         for path in candidates(self.dump, self.places, Path::new(BOOT), Path::new(DEBUG)) {
@@ -88,7 +88,7 @@ impl<'a> KernelSearch<'a> {
         found
     }
 
-    /// The dump with the kernel `path`, if that is the dump's; else why it is not taken.
+    /// Pairs the dump with the kernel `path`. Returns the reason if the file is rejected.
     fn paired(&self, dump: &AnyDump, path: &Path) -> Result<Pair, String> {
         if let Some(filter) = self.filter {
             filter(path)?;
@@ -102,17 +102,17 @@ impl<'a> KernelSearch<'a> {
         match pair.agreement() {
             Agreement::Same => Ok(pair),
             Agreement::Unknown { why } => Err(format!("cannot be compared: {why}")),
-            Agreement::Contradicts { what, .. } => Err(format!("another {what}")),
+            Agreement::Contradicts { what, .. } => Err(format!("different {what}")),
         }
     }
 }
 
-/// Files that may be the kernel, the likeliest first, each once.
+/// Returns the existing files to try, in order, without duplicates.
 fn candidates(dump: Option<&Path>, places: &[PathBuf], boot: &Path, debug: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for place in places {
         if place.is_dir() {
-            of_directory(place, &mut found);
+            add_kernels_in(place, &mut found);
         } else {
             found.push(place.clone());
         }
@@ -123,12 +123,12 @@ fn candidates(dump: Option<&Path>, places: &[PathBuf], boot: &Path, debug: &Path
         if let Some(number) = number_of(&real) {
             found.push(directory.join(format!("kernel.{number}")));
         }
-        of_directory(directory, &mut found);
+        add_kernels_in(directory, &mut found);
     }
     for name in ["kernel", "kernel.old"] {
         found.push(boot.join(name).join("kernel"));
     }
-    of_directory(boot, &mut found);
+    add_kernels_in(boot, &mut found);
     for directory in directories(&debug.join("boot")) {
         found.push(directory.join("kernel.debug"));
     }
@@ -137,8 +137,8 @@ fn candidates(dump: Option<&Path>, places: &[PathBuf], boot: &Path, debug: &Path
     found
 }
 
-/// Kernels by their usual names in a directory, and one directory deeper.
-fn of_directory(directory: &Path, found: &mut Vec<PathBuf>) {
+/// Adds the usual names of kernels in a directory and its subdirectories.
+fn add_kernels_in(directory: &Path, found: &mut Vec<PathBuf>) {
     for name in ["kernel", "kernel.full", "kernel.debug"] {
         found.push(directory.join(name));
     }
@@ -161,7 +161,7 @@ fn directories(of: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The number of `vmcore.N` or `livecore.N`, with or without a codec's suffix.
+/// Returns the number of `vmcore.N` or `livecore.N`, with or without a codec's suffix.
 fn number_of(dump: &Path) -> Option<String> {
     let info = livecore_minidump::dump::info_file(dump)?;
     Some(info.extension()?.to_str()?.to_owned())
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_the_caller_come_before_the_dumps_directory_and_that_before_boot() {
+    fn given_paths_are_tried_first_then_the_dumps_directory_then_boot() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let crash = root.join("crash");

@@ -1,8 +1,10 @@
-//! What a kernel's symbols tell of its memory: variables, processes, threads, registers, stacks.
+//! Reads the state of a FreeBSD kernel from its memory: variables, processes, threads, registers
+//! and backtraces.
 //!
-//! Works over any [`KernelMemory`](livecore_minidump::KernelMemory), a dump or a machine. The symbol table is enough: FreeBSD
-//! exports the offsets that a debugger needs as integers. What it does not export (wait messages,
-//! parents) [`Types`] has from a kernel's type information, where there is any.
+//! The memory is any [`KernelMemory`](livecore_minidump::KernelMemory): a dump or a running
+//! machine. A symbol table is sufficient, because FreeBSD exports the structure offsets that a
+//! debugger needs as integer variables. Members without an exported offset (wait messages, parents)
+//! come from the kernel's type information, if present; see [`Types`].
 //!
 //! ```text
 //! Dump ─ Kernel::processes ─ Process ─ Thread ─ Kernel::registers ─ Registers ─ Kernel::stack ─ Frame
@@ -10,8 +12,8 @@
 //!
 //! # Examples
 //!
-//! The threads of a dump of any kind, in any container and codec, with their backtraces; and a
-//! variable of its kernel. `examples/backtraces.rs` is the same as a program.
+//! This prints the backtraces of all threads of a dump and reads a kernel variable.
+//! `examples/backtraces.rs` is a complete program.
 //!
 //! ```
 //! # use livecore_compress::ReadAt;

@@ -1,4 +1,4 @@
-//! The lists of processes and threads, followed.
+//! Reads the kernel's lists of processes and threads.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -15,12 +15,13 @@ use crate::stops::Stops;
 use crate::structure::Member;
 use crate::thread::{Context, Thread};
 
-/// The most processes, and the most threads, that are listed.
+/// The maximum number of processes, and of threads.
 const LIMIT: usize = 1 << 18;
-/// The most problems that are told one by one.
+/// The maximum number of problems that are listed.
 const PROBLEMS: usize = 64;
 
-/// `td_inhibitors`, and what each means; the first that is set counts. FreeBSD `sys/sys/proc.h`.
+/// The bits of `td_inhibitors` and their states. The first one set decides. FreeBSD
+/// `sys/sys/proc.h`.
 const INHIBITORS: [(u64, State); 5] = [
     (0x04, State::Swapped),
     (0x01, State::Suspended),
@@ -30,15 +31,16 @@ const INHIBITORS: [(u64, State); 5] = [
 ];
 
 impl Kernel<'_> {
-    /// All processes: those of `allproc`, then zombies: those of `zombproc`, or where there is no
-    /// such list (13 on) those that only `pidhashtbl` has.
+    /// Returns all processes: those in `allproc`, then the zombies.
     ///
-    /// An exported offset that is missing is an error; a list that cannot be followed further is a
-    /// problem, and what was found before stays. Lists end where they go round.
+    /// Zombies are in `zombproc`. Kernels since 13 do not have it; there, the zombies are the
+    /// processes that are only in `pidhashtbl`. If a list entry cannot be read or a list is
+    /// circular, the result has the processes before it and a problem.
     ///
     /// # Errors
     ///
-    /// If the kernel lacks an exported offset or `allproc`, or an offset cannot be right.
+    /// Returns an error if the kernel does not export an offset or `allproc`, or if an offset is
+    /// invalid.
     pub fn processes(&self) -> Result<Processes, KernelError> {
         let offsets = Offsets::read(self)?;
         let allproc = self.address("allproc")?;
@@ -54,7 +56,7 @@ impl Kernel<'_> {
             steps: 0,
             missing,
             problems,
-            untold: 0,
+            more_problems: 0,
         };
         walk.follow("allproc", allproc, offsets.list, false);
         if let Ok(head) = self.address("zombproc") {
@@ -62,8 +64,9 @@ impl Kernel<'_> {
         } else {
             walk.hash();
         }
-        if walk.untold > 0 {
-            walk.problems.push(format!("and {} more", walk.untold));
+        if walk.more_problems > 0 {
+            walk.problems
+                .push(format!("{} more problems", walk.more_problems));
         }
         Ok(Processes {
             list: walk.list,
@@ -72,40 +75,40 @@ impl Kernel<'_> {
         })
     }
 
-    /// All threads: those of [`Kernel::processes`], in the same order.
+    /// Returns the threads of all processes, in the order of [`Kernel::processes`].
     ///
-    /// What could not be read of the lists [`Processes::problems`] tells.
+    /// [`Processes::problems`] lists what could not be read.
     ///
     /// # Errors
     ///
-    /// As [`Kernel::processes`].
+    /// Returns the errors of [`Kernel::processes`].
     pub fn threads(&self) -> Result<Vec<Thread>, KernelError> {
         let found = self.processes()?;
         Ok(found.list.into_iter().flat_map(|p| p.threads).collect())
     }
 }
 
-/// A walk over the lists of processes.
+/// A walk of the process lists.
 struct Walk<'a> {
     kernel: &'a Kernel<'a>,
     offsets: Offsets,
     typed: Typed,
     stops: Stops,
-    /// Processes and threads that are listed already.
+    /// The addresses of listed processes and threads.
     seen: HashSet<u64>,
     list: Vec<Process>,
-    /// How many threads are listed.
+    /// The number of listed threads.
     threads: usize,
-    /// How many links were followed, of all lists.
+    /// The number of links followed, in all lists.
     steps: usize,
     missing: Vec<Missing>,
     problems: Vec<String>,
-    /// How many more problems there were.
-    untold: usize,
+    /// The number of problems that are not in `problems`.
+    more_problems: usize,
 }
 
 impl Walk<'_> {
-    /// A value, or one more problem.
+    /// Converts an error to a problem.
     fn or_problem<T>(&mut self, result: Result<T, KernelError>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -120,11 +123,11 @@ impl Walk<'_> {
         if self.problems.len() < PROBLEMS {
             self.problems.push(what);
         } else {
-            self.untold += 1;
+            self.more_problems += 1;
         }
     }
 
-    /// A member of the structure at `at`, by type information.
+    /// Reads a member of the structure at `at`, using type information.
     fn typed(&self, at: u64, what: &str, member: Member) -> Option<u64> {
         let len = match member.size {
             len @ (1 | 2 | 4 | 8) => len as usize,
@@ -134,7 +137,7 @@ impl Walk<'_> {
         self.kernel.uint_at(what, at, len).ok()
     }
 
-    /// The processes of `pidhashtbl` that no list has had: zombies, in kernels without `zombproc`.
+    /// Adds the processes that are only in `pidhashtbl`: the zombies of kernels without `zombproc`.
     fn hash(&mut self) {
         let kernel = self.kernel;
         let table = || -> Result<(u64, u64, u64), KernelError> {
@@ -148,13 +151,16 @@ impl Walk<'_> {
             Err(KernelError::NoSymbol(_)) => {
                 return self.missing.push(Missing {
                     symbol: "zombproc",
-                    without: "nor pidhashtbl: zombies are not listed",
+                    alternative: Some("pidhashtbl"),
+                    consequence: "zombie processes not listed",
                 });
             }
             Err(error) => return self.problem(error.to_string()),
         };
         if mask >= LIMIT as u64 {
-            return self.problem(format!("pidhash: found {mask:#x}, expected fewer slots"));
+            return self.problem(format!(
+                "pidhash: found {mask:#x}, expected less than {LIMIT:#x}"
+            ));
         }
         let word = kernel.elf().pointer_size() as u64;
         for slot in 0..=mask {
@@ -165,7 +171,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The processes from `head` on, chained at `link`; whether the list could be read to its end.
+    /// Adds the processes of the list at `head`, whose links are at offset `link`. Returns whether
+    /// the list was read to its end.
     fn follow(&mut self, name: &str, head: u64, link: u64, zombies: bool) -> bool {
         let mut next = self.kernel.pointer_at(name, head);
         let mut met = HashSet::new();
@@ -179,7 +186,7 @@ impl Walk<'_> {
                 }
             };
             if !met.insert(process) {
-                self.problem(format!("{name} goes round at {process:#x}"));
+                self.problem(format!("{name}: list is circular at {process:#x}"));
                 return false;
             }
             self.steps += 1;
@@ -203,7 +210,7 @@ impl Walk<'_> {
         let pid = kernel.uint_at("p_pid", field(offsets.pid), 4)? as i32; // 4 bytes were read
         let comm = kernel.text("p_comm", field(offsets.comm), COMM_LEN)?;
         let ppid = self.parent(at, pid);
-        // PRS_ZOMBIE: it has just become one, and is on allproc yet.
+        // PRS_ZOMBIE: an exiting process can still be in allproc.
         let zombie = zombie
             || self
                 .typed
@@ -221,7 +228,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Process 0 has no parent, and counts as its own, as in ddb.
+    /// Returns the parent's process ID. Process 0 is its own parent, as in ddb.
     fn parent(&self, at: u64, pid: i32) -> Option<i32> {
         let parent = self.typed(at, "p_pptr", self.typed.parent?)?;
         if parent == 0 {
@@ -246,7 +253,7 @@ impl Walk<'_> {
                 }
             };
             if !self.seen.insert(thread) {
-                self.problem(format!("the threads of pid {} go round", process.1));
+                self.problem(format!("threads of pid {}: list is circular", process.1));
                 return found;
             }
             if self.threads >= LIMIT {
@@ -254,14 +261,14 @@ impl Walk<'_> {
                 return found;
             }
             self.threads += 1;
-            let told = self.thread(thread, process);
-            found.extend(self.or_problem(told));
+            let result = self.thread(thread, process);
+            found.extend(self.or_problem(result));
             let link = thread.wrapping_add(self.offsets.plist);
             next = self.kernel.pointer_at("td_plist", link);
         }
     }
 
-    /// The thread at `at` of a process, as its structure tells it.
+    /// Reads the thread at `at` of a process.
     fn thread(
         &mut self,
         at: u64,
@@ -287,17 +294,17 @@ impl Walk<'_> {
             _ if crashed => {
                 let dumped = self.stops.dumppcb;
                 let is_dumper = self.stops.dumptid == Some(tid);
-                let came = debugger.filter(|at| !is_dumper || !kernel.is_of_program(*at));
-                (Context::Crashed, came.or(dumped))
+                let entered = debugger.filter(|at| !is_dumper || !kernel.is_of_program(*at));
+                (Context::Crashed, entered.or(dumped))
             }
-            // Another thread has dumped, before or from outside.
+            // Another thread wrote the dump.
             Some(Some(cpu)) if debugger.is_some() => (Context::Stopped(cpu), debugger),
             Some(Some(cpu)) => match self.stops.pcb(kernel, offsets.pcb_size, cpu) {
                 None => (Context::OnCpu(cpu), None),
                 pcb => (Context::Stopped(cpu), pcb),
             },
             Some(None) => (Context::SwitchedOut, own_pcb),
-            // Whether it ran is not known: what its pcb has may be old.
+            // The thread may have been running, so its pcb may be out of date.
             None => (Context::SwitchedOut, None),
         };
         let cpu = cpu.flatten();
@@ -324,12 +331,12 @@ impl Walk<'_> {
         let pages = self.typed(at, "td_kstack_pages", self.typed.kstack_pages?)?;
         let len = pages.checked_mul(self.kernel.memory().page_size())?;
         let end = start.checked_add(len)?;
-        // `thread0` has the end of the stack that it began with, and no pages, where the kernel's
-        // `init_proc0` leaves it so (12.1 `sys/arm64/arm64/machdep.c`).
+        // In some kernels `init_proc0` sets `td_kstack` of `thread0` to the end of its stack and
+        // leaves `td_kstack_pages` at 0 (12.1 `sys/arm64/arm64/machdep.c`).
         (start != 0 && (1..=1024).contains(&pages)).then_some(start..end)
     }
 
-    /// What the structure of the thread at `at` says.
+    /// Returns the state of the thread at `at` from its structure.
     fn state(&self, at: u64, on_cpu: bool, zombie: bool) -> State {
         if zombie {
             return State::Zombie;
@@ -339,7 +346,7 @@ impl Walk<'_> {
         }
         let member = |name, member: Option<_>| self.typed(at, name, member?);
         let inhibitors = member("td_inhibitors", self.typed.inhibitors).unwrap_or(0);
-        // TDS_INACTIVE and its successors.
+        // 0 is TDS_INACTIVE, followed by TDS_INHIBITED, TDS_CAN_RUN and TDS_RUNQ.
         match member("td_state", self.typed.state) {
             Some(0) => State::New,
             Some(1) => INHIBITORS
@@ -351,7 +358,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What the thread at `at` waits for.
+    /// Returns the wait message of the thread at `at`.
     fn wait(&self, at: u64) -> Option<String> {
         let message = |name, member| {
             let text = self.typed(at, name, member)?;

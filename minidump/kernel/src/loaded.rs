@@ -1,44 +1,44 @@
-//! Functions of loaded kernel files, as the kernel's own linker keeps them.
+//! Functions of loaded modules, from the symbol tables that the kernel linker keeps in memory.
 //!
-//! The kernel's debugger names functions of modules without their files: each `struct linker_file` is
-//! the first member of the linker's own structure (FreeBSD `sys/kern/link_elf_obj.c` and
-//! `link_elf.c`, `struct elf_file`), which has the file's symbols in memory.
+//! Each `struct linker_file` is the first member of a `struct elf_file` (FreeBSD
+//! `sys/kern/link_elf_obj.c` and `link_elf.c`), which points at the module's symbols. ddb(4) uses
+//! them, so the module's file is not needed.
 //!
 //! ```text
-//!  linker_file … address size …        what all releases have
-//!  preloaded   address                 the same address once more
+//!  linker_file … address size …        same in all releases
+//!  preloaded   address                 the same address again
 //!  …                                   differs by release and linker
 //!  ddbsymtab ddbsymcnt ddbstrtab ddbstrcnt
 //! ```
 //!
-//! The four are looked for behind the second `address`, and believed when they lead to a symbol table
-//! and its strings. Values of an object file's symbols are addresses once it is loaded (amd64, mips);
-//! those of a shared object count from where it was loaded.
+//! The search for the last four words starts after the second `address`. They are accepted if they
+//! point at a symbol table and its strings. In a loaded object file (amd64, mips), symbol values are
+//! addresses; in a shared object, they are offsets from its load address.
 
 use crate::kernel::Kernel;
 use crate::module::Module;
 
-/// Words in which the address and the four are looked for.
+/// The number of words searched for the second address and the four `ddb` words.
 const WINDOW: u64 = 96;
-/// The most symbols of one file.
+/// The maximum number of symbols of one file.
 const SYMBOLS: u64 = 1 << 18;
-/// The most bytes of one file's names.
+/// The maximum size of one file's string table.
 const STRINGS: u64 = 16 << 20;
-/// The most bytes of a name.
+/// The maximum length of a name.
 const NAME: usize = 255;
-/// `STT_NOTYPE`, `STT_FUNC`, `STT_GNU_IFUNC`: what may be code.
+/// The symbol types that can be code: `STT_NOTYPE`, `STT_FUNC`, `STT_GNU_IFUNC`.
 const CODE: [u64; 3] = [0, 2, 10];
 /// `STT_FUNC`
 const STT_FUNC: u64 = 2;
 
-/// How much of all files' tables may yet be read.
-pub(crate) struct Room {
+/// The number of functions and bytes that may still be read, for all files together.
+pub(crate) struct TableBudget {
     functions: usize,
     bytes: u64,
 }
 
-impl Room {
-    /// 2^18 functions, and tables of 64 MiB.
+impl TableBudget {
+    /// 2^18 functions and 64 MiB of tables.
     pub(crate) fn new() -> Self {
         Self {
             functions: 1 << 18,
@@ -47,7 +47,7 @@ impl Room {
     }
 }
 
-/// A symbol table that was found.
+/// A possible symbol table.
 struct Table {
     symbols: u64,
     count: u64,
@@ -56,30 +56,30 @@ struct Table {
 }
 
 impl Kernel<'_> {
-    /// The functions of a loaded file that is not the kernel itself, by address. `behind` is where
-    /// its `struct linker_file` goes on behind address and size.
+    /// Returns the functions of the loaded module, sorted by address. `after_size` is the address
+    /// in its `struct linker_file` after `address` and `size`.
     pub(crate) fn loaded_functions(
         &self,
         module: &Module,
-        behind: u64,
-        room: &mut Room,
+        after_size: u64,
+        budget: &mut TableBudget,
     ) -> Vec<(u64, String)> {
-        let found = self.tables_behind(module, behind);
+        let found = self.symbol_tables(module, after_size);
         let mut functions = found
             .iter()
-            .find_map(|table| self.functions_of(module, table, room))
+            .find_map(|table| self.functions_of(module, table, budget))
             .unwrap_or_default();
-        functions.truncate(room.functions);
-        room.functions -= functions.len();
+        functions.truncate(budget.functions);
+        budget.functions -= functions.len();
         functions
     }
 
-    /// What may be the symbol table, in the order of memory.
-    fn tables_behind(&self, module: &Module, behind: u64) -> Vec<Table> {
+    /// Returns the possible symbol tables, sorted by address.
+    fn symbol_tables(&self, module: &Module, after_size: u64) -> Vec<Table> {
         let word = self.elf().pointer_size() as u64;
         let words: Vec<u64> = (0..WINDOW)
             .map_while(|i| {
-                let at = behind.checked_add(i * word)?;
+                let at = after_size.checked_add(i * word)?;
                 self.pointer_at("elf_file", at).ok()
             })
             .collect();
@@ -88,11 +88,11 @@ impl Kernel<'_> {
         rest.windows(4)
             .filter_map(|four| match *four {
                 [symbols, count, strings, strings_len] => {
-                    let right = symbols != 0
+                    let plausible = symbols != 0
                         && strings != 0
                         && (2..=SYMBOLS).contains(&count)
                         && (2..=STRINGS).contains(&strings_len);
-                    right.then_some(Table {
+                    plausible.then_some(Table {
                         symbols,
                         count,
                         strings,
@@ -104,16 +104,17 @@ impl Kernel<'_> {
             .collect()
     }
 
-    /// The functions in `table`, ascending; none if it is no symbol table of this file.
+    /// Returns the functions in `table` in ascending order, or `None` if it is not a symbol table of
+    /// this module.
     fn functions_of(
         &self,
         module: &Module,
         table: &Table,
-        room: &mut Room,
+        budget: &mut TableBudget,
     ) -> Option<Vec<(u64, String)>> {
         let is_64 = self.elf().is_64();
         let size = if is_64 { 24 } else { 16 };
-        // The first symbol and the first name are empty, and the last name ends.
+        // The first symbol and the first name are empty. The last name ends with NUL.
         let mut first = [0; 24];
         self.bytes_at("symbol", table.symbols, &mut first[..size])
             .ok()?;
@@ -124,9 +125,9 @@ impl Kernel<'_> {
         if !ends || first.iter().any(|byte| *byte != 0) {
             return None;
         }
-        // Both are within the limits above.
+        // `count` and `strings_len` are within the limits above, so this cannot overflow.
         let len = table.count * size as u64 + table.strings_len;
-        room.bytes = room.bytes.checked_sub(len)?;
+        budget.bytes = budget.bytes.checked_sub(len)?;
         let mut symbols = vec![0; table.count as usize * size];
         self.bytes_at("symbols", table.symbols, &mut symbols).ok()?;
         let mut strings = vec![0; table.strings_len as usize];
@@ -137,7 +138,7 @@ impl Kernel<'_> {
             let name = rest.split(|byte| *byte == 0).next()?;
             (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
         };
-        // Those with addresses, and those that count from the file's.
+        // Functions whose values are addresses, and whose values are offsets from the load address.
         let (mut absolute, mut relative) = (Vec::new(), Vec::new());
         for symbol in symbols.chunks_exact(size) {
             let order = self.elf().order();
@@ -169,7 +170,8 @@ impl Kernel<'_> {
             true => absolute,
             false => relative,
         };
-        // Of two at one address the function comes last, and is the one that is found.
+        // If two symbols have the same address, the one of type function sorts last. A lookup
+        // returns the last one.
         found.sort();
         let named: Vec<_> = found.into_iter().map(|(at, _, name)| (at, name)).collect();
         (!named.is_empty()).then_some(named)

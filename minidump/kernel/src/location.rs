@@ -1,49 +1,49 @@
-//! A place in memory as people write it: an address, or a symbol of the kernel.
+//! Parses locations in memory: an address or a kernel symbol.
 
 use std::str::FromStr;
 
 use livecore_minidump::KernelElf;
 
-/// Where something is.
+/// A location in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// At this address.
+    /// An address.
     Address(u64),
-    /// So many bytes after a symbol.
+    /// An offset from a symbol.
     Symbol {
-        /// Its name.
+        /// The name of the symbol.
         name: String,
-        /// Bytes after it.
+        /// The offset in bytes.
         offset: u64,
     },
 }
 
-/// Why a location is no address.
+/// An error of parsing or resolving a location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocationError {
     /// The text is neither an address nor the name of a symbol.
-    #[error("neither an address nor a symbol")]
+    #[error("not an address or a symbol")]
     Neither,
-    /// The text begins as a number and is none.
+    /// The text starts with a digit but is not a number.
     #[error("`{0}` is not a number")]
     NotANumber(String),
-    /// The number does not fit.
-    #[error("{0} does not fit 64 bits")]
+    /// The number does not fit in 64 bits.
+    #[error("{0} does not fit in 64 bits")]
     TooLarge(String),
     /// The kernel has no such symbol.
     #[error("no symbol {0}")]
     NoSymbol(String),
     /// The symbol's value is not an address (`SHN_ABS`).
-    #[error("{name} is the number {value:#x} and no address")]
+    #[error("{name} is the constant {value:#x}, not an address")]
     NotAnAddress {
         /// The symbol.
         name: String,
         /// Its value.
         value: u64,
     },
-    /// The sum of symbol and offset does not fit.
-    #[error("{name}+{offset:#x} is no address")]
+    /// The sum of symbol and offset does not fit in 64 bits.
+    #[error("{name}+{offset:#x} does not fit in 64 bits")]
     Beyond {
         /// The symbol.
         name: String,
@@ -55,11 +55,12 @@ pub enum LocationError {
 impl FromStr for Location {
     type Err = LocationError;
 
-    /// `0x200000`, `2097152`, `ffffffff80200000`, `hz`, `allproc+8`.
+    /// Parses a location such as `0x200000`, `2097152`, `ffffffff80200000`, `hz` or `allproc+8`.
     ///
     /// # Errors
     ///
-    /// [`LocationError::Neither`], [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+    /// Returns [`LocationError::Neither`], [`LocationError::NotANumber`] or
+    /// [`LocationError::TooLarge`].
     fn from_str(text: &str) -> Result<Self, LocationError> {
         if is_bare_address(text) {
             return number(text, 16).map(Self::Address);
@@ -82,11 +83,12 @@ impl FromStr for Location {
 }
 
 impl Location {
-    /// The address, by the symbols of `elf`.
+    /// Resolves the location with the symbols of `elf`.
     ///
     /// # Errors
     ///
-    /// [`LocationError::NoSymbol`], [`LocationError::NotAnAddress`] or [`LocationError::Beyond`].
+    /// Returns [`LocationError::NoSymbol`], [`LocationError::NotAnAddress`] or
+    /// [`LocationError::Beyond`].
     pub fn address(&self, elf: &KernelElf) -> Result<u64, LocationError> {
         let (name, offset) = match self {
             Self::Address(at) => return Ok(*at),
@@ -110,7 +112,7 @@ impl Location {
             })
     }
 
-    /// The symbol's name, if it is one.
+    /// The name of the symbol, if the location has one.
     #[must_use]
     pub fn symbol(&self) -> Option<&str> {
         match self {
@@ -119,9 +121,8 @@ impl Location {
         }
     }
 
-    /// The number of bytes from the location to the end of its symbol, by the symbols of `elf`.
-    /// `None` for an address, for a symbol without a size, and for an offset beyond the symbol's
-    /// end.
+    /// Returns the number of bytes from the location to the end of its symbol in `elf`. Returns
+    /// `None` for an address, a symbol without a size, and an offset beyond the symbol's end.
     pub fn size(&self, elf: &KernelElf) -> Option<u64> {
         let Self::Symbol { name, offset } = self else {
             return None;
@@ -131,11 +132,11 @@ impl Location {
     }
 }
 
-/// Reads an address as [`Location`] does.
+/// Parses an address in the syntax of [`Location`].
 ///
 /// # Errors
 ///
-/// [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+/// Returns [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
 pub fn parse_address(text: &str) -> Result<u64, LocationError> {
     match text.parse() {
         Ok(Location::Address(at)) => Ok(at),
@@ -144,11 +145,11 @@ pub fn parse_address(text: &str) -> Result<u64, LocationError> {
     }
 }
 
-/// Reads a decimal or `0x` hexadecimal number.
+/// Parses a decimal number, or a hexadecimal number with `0x`.
 ///
 /// # Errors
 ///
-/// [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
+/// Returns [`LocationError::NotANumber`] or [`LocationError::TooLarge`].
 pub fn parse_number(text: &str) -> Result<u64, LocationError> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => number(digits, 16),
@@ -167,8 +168,8 @@ fn number(digits: &str, radix: u32) -> Result<u64, LocationError> {
     u64::from_str_radix(digits, radix).map_err(|_| LocationError::TooLarge(digits.into()))
 }
 
-/// Whether `text` is an address without `0x`, in all the digits of a word, as debuggers and kernels
-/// print it. Eight decimal digits that do not begin with 0 are a decimal number.
+/// Whether `text` is a hexadecimal address without `0x` and with all digits of a word, as debuggers
+/// and kernels print it. Eight decimal digits that do not start with 0 are a decimal number.
 fn is_bare_address(text: &str) -> bool {
     let is_hexadecimal = text.bytes().all(|b| b.is_ascii_hexdigit());
     let is_decimal = text.bytes().all(|b| b.is_ascii_digit());

@@ -1,59 +1,58 @@
-//! Call chains of mips: there is no frame pointer, so what a function's first instructions did is
-//! undone.
+//! Backtraces of mips. mips has no frame pointer, so the prologue of each function is decoded.
 //!
-//! A function that calls others takes its frame with `addiu sp, sp, -N` (`daddiu` where registers
-//! have 64 bits) and saves its return address with `sw ra, n(sp)` (`sd`). Both are looked for from the
-//! function's beginning, which the symbols tell, up to where it was left. So does ddb (FreeBSD 12.1
-//! `sys/mips/mips/db_trace.c`), which has to guess where functions begin. Functions that move their
-//! stack pointer later on as well are not understood; kernels have hardly any.
+//! A function that calls others allocates its frame with `addiu sp, sp, -N` (`daddiu` with 64-bit
+//! registers) and saves its return address with `sw ra, n(sp)` (`sd`). Both are searched from the
+//! start of the function, which comes from the symbols, to the instruction where the function was
+//! left. ddb does the same (FreeBSD 12.1 `sys/mips/mips/db_trace.c`), but guesses function starts.
+//! Functions that also move the stack pointer later are not supported; kernels have very few.
 
 use std::collections::HashSet;
 
 use crate::frame::{End, FOLLOWED, Frame};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
-use crate::trap::Around;
+use crate::trap::EntryContext;
 use livecore_defs::trapframe::{MIPS_STARTS, STACK_ENDS};
 
-/// The most bytes of a function that are looked at.
+/// The maximum number of bytes decoded of a function.
 const FUNCTION_MAX: u64 = 64 << 10;
-/// The most instructions in which the beginning of a function without symbol is looked for.
+/// The maximum number of instructions searched for the start of a function without a symbol.
 const GUESS_MAX: u64 = 2048;
-/// Bytes of an instruction.
+/// The size of an instruction.
 const INSTRUCTION: u64 = 4;
 /// `jr ra`
 const JR_RA: u32 = 0x03e0_0008;
 
-/// Where a function is left: by a call, or by a trap.
+/// The point where a function was left, by a call or by a trap.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct ExitPoint {
     pc: u64,
     sp: u64,
-    /// The return address, as long as it is in its register only.
+    /// The return address, if it can still be in its register only.
     ra: Option<u64>,
-    /// Whether by a call, which returns to `pc`.
-    calls: bool,
+    /// Whether the function was left by a call, which returns to `pc`.
+    is_call: bool,
 }
 
-/// What a function had done when it was left.
+/// The effect of the instructions that a function executed before it was left.
 #[derive(Debug, Clone, Copy, Default)]
 struct Prologue {
-    /// Bytes of its frame.
+    /// The size of its frame.
     frame: u64,
-    /// Where its return address is, from the stack pointer; and its bytes.
+    /// The offset of its saved return address from the stack pointer, and the size of that address.
     saved: Option<(u64, usize)>,
 }
 
 impl Prologue {
-    /// Goes over one instruction.
+    /// Applies one instruction.
     fn step(&mut self, instruction: u32) {
         let offset = instruction as u16 as i16;
         match (instruction >> 16, u64::try_from(offset)) {
-            // addi, addiu, daddi and daddiu of sp to itself.
+            // addi, addiu, daddi and daddiu of sp to sp.
             (0x23bd | 0x27bd | 0x63bd | 0x67bd, Err(_)) if self.frame == 0 => {
                 self.frame = u64::from(offset.unsigned_abs());
             }
-            // sw and sd of ra.
+            // sw and sd of ra to the stack.
             (0xafbf, Ok(offset)) if self.saved.is_none() => self.saved = Some((offset, 4)),
             (0xffbf, Ok(offset)) if self.saved.is_none() => self.saved = Some((offset, 8)),
             _ => {}
@@ -62,31 +61,31 @@ impl Prologue {
 }
 
 impl Kernel<'_> {
-    /// The call chain of mips's registers, innermost first.
+    /// Returns the backtrace of mips registers, innermost frame first.
     pub(crate) fn stack_of_mips(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(sp)) = (registers.pc(), registers.sp()) else {
             return Vec::new();
         };
         let mut frames: Vec<Frame> = Vec::new();
         let mut traps = HashSet::new();
-        // A thread goes on where its return address points, so that is no caller of it.
-        let mut left = Left {
+        // A thread resumes at its return address, so `pc` is handled like a return address.
+        let mut point = ExitPoint {
             pc,
             sp,
             ra: None,
-            calls: true,
+            is_call: true,
         };
         while frames.len() < FOLLOWED {
-            let function = match left.calls {
-                true => self.caller(left.pc),
-                false => self.function(left.pc),
+            let function = match point.is_call {
+                true => self.caller(point.pc),
+                false => self.function(point.pc),
             };
             let name = function.as_ref().map_or("", |(name, _)| name.as_str());
             let ends = STACK_ENDS.contains(&name) || MIPS_STARTS.contains(&name);
             let entry = self.entry(name);
             let mut frame = Frame {
-                pc: left.pc,
-                fp: left.sp,
+                pc: point.pc,
+                fp: point.sp,
                 function,
                 trap: None,
                 ends: None,
@@ -95,20 +94,20 @@ impl Kernel<'_> {
             let next = match entry {
                 _ if ends => None,
                 Some(entry) => {
-                    let around = Around {
+                    let context = EntryContext {
                         handler: "",
-                        callee: left.sp,
-                        entry: left.sp,
+                        callee: point.sp,
+                        entry: point.sp,
                     };
-                    frame.trap = self.trap(entry, around).filter(|t| traps.insert(t.at));
+                    frame.trap = self.trap(entry, context).filter(|t| traps.insert(t.at));
                     match &frame.trap {
                         Some(trap) if trap.from_user => None,
                         Some(trap) => match (trap.registers.pc(), trap.registers.sp()) {
-                            (Some(pc), Some(sp)) => Some(Left {
+                            (Some(pc), Some(sp)) => Some(ExitPoint {
                                 pc,
                                 sp,
                                 ra: trap.registers.get("ra"),
-                                calls: false,
+                                is_call: false,
                             }),
                             _ => None,
                         },
@@ -118,7 +117,7 @@ impl Kernel<'_> {
                         }
                     }
                 }
-                None => match self.returns_to(left) {
+                None => match self.call_site(point) {
                     Ok(next) => Some(next),
                     Err(why) => {
                         frame.ends = Some(why);
@@ -128,59 +127,59 @@ impl Kernel<'_> {
             };
             frames.push(frame);
             match next {
-                Some(next) => left = next,
+                Some(next) => point = next,
                 None => break,
             }
         }
         frames
     }
 
-    /// Where the caller of the function that was left goes on.
-    fn returns_to(&self, left: Left) -> Result<Left, End> {
-        if !left.sp.is_multiple_of(INSTRUCTION) {
+    /// Returns the point where the caller of a function called it.
+    fn call_site(&self, point: ExitPoint) -> Result<ExitPoint, End> {
+        if !point.sp.is_multiple_of(INSTRUCTION) {
             return Err(End::StackPointer);
         }
-        let done = match left.ra {
-            // A call of a null pointer: nothing has been done.
-            Some(_) if !self.is_code(left.pc) => Prologue::default(),
-            _ => self.prologue(left).ok_or(End::NoCode)?,
+        let done = match point.ra {
+            // After a call of a null pointer, no prologue has run.
+            Some(_) if !self.is_code(point.pc) => Prologue::default(),
+            _ => self.prologue(point).ok_or(End::NoCode)?,
         };
-        let pc = match (done.saved, left.ra) {
+        let pc = match (done.saved, point.ra) {
             (Some((offset, len)), _) => {
-                let at = left.sp.checked_add(offset);
+                let at = point.sp.checked_add(offset);
                 let saved = self.uint_at("frame", at.ok_or(End::StackPointer)?, len);
                 self.address_in(saved?)
             }
             (None, Some(ra)) => ra,
             (None, None) => return Err(End::SavesNone),
         };
-        let sp = left.sp.checked_add(done.frame);
+        let sp = point.sp.checked_add(done.frame);
         match sp {
             _ if pc == 0 => Err(End::ReturnsToZero),
             _ if !self.is_code(pc) => Err(End::NotCode(pc)),
-            Some(sp) if (pc, sp) != (left.pc, left.sp) => Ok(Left {
+            Some(sp) if (pc, sp) != (point.pc, point.sp) => Ok(ExitPoint {
                 pc,
                 sp,
                 ra: None,
-                calls: true,
+                is_call: true,
             }),
             _ => Err(End::Same),
         }
     }
 
-    /// What the function that was left had done before.
-    fn prologue(&self, left: Left) -> Option<Prologue> {
-        // A call may be a function's last: what it returns to is the next one's then.
-        let inside = match left.calls {
-            true => left.pc.checked_sub(INSTRUCTION)?,
-            false => left.pc,
+    /// Decodes the instructions of a function up to the point where it was left.
+    fn prologue(&self, point: ExitPoint) -> Option<Prologue> {
+        // If the call is the function's last instruction, it returns to the next function.
+        let inside = match point.is_call {
+            true => point.pc.checked_sub(INSTRUCTION)?,
+            false => point.pc,
         };
         let linked = self.linked(inside);
         let start = match self.elf().function_start(linked) {
             Some(start) => self.placed(start),
             None => self.guessed_start(inside)?,
         };
-        let len = left.pc.checked_sub(start)?;
+        let len = point.pc.checked_sub(start)?;
         if len > FUNCTION_MAX {
             return None;
         }
@@ -191,14 +190,15 @@ impl Kernel<'_> {
         Some(done)
     }
 
-    /// Where the function around `at` seems to begin, of which no symbol is known: where a frame is
-    /// taken, or behind a return and its delay slot.
+    /// Guesses the start of a function without a symbol that contains `at`: the instruction that
+    /// allocates a frame, or the one after a return and its delay slot.
     fn guessed_start(&self, at: u64) -> Option<u64> {
         for back in 0..GUESS_MAX {
             let here = at.checked_sub(back * INSTRUCTION)?;
             let instruction = self.uint_at("code", here, 4).ok()? as u32; // 4 bytes were read
-            let takes = matches!(instruction >> 16, 0x27bd | 0x67bd) && instruction & 0x8000 != 0;
-            if takes {
+            let allocates =
+                matches!(instruction >> 16, 0x27bd | 0x67bd) && instruction & 0x8000 != 0;
+            if allocates {
                 return Some(here);
             }
             if instruction == JR_RA && back > 1 {
@@ -208,9 +208,9 @@ impl Kernel<'_> {
         None
     }
 
-    /// The instructions from `start` on: the dump's, or those that the kernel's file has.
+    /// Reads `len` bytes of instructions at `start`, from memory or from the kernel file.
     fn code(&self, start: u64, len: u64) -> Option<impl Iterator<Item = u32>> {
-        // At most FUNCTION_MAX.
+        // `len` is at most FUNCTION_MAX.
         let mut bytes = vec![0; len as usize];
         if self.bytes_at("code", start, &mut bytes).is_err() {
             let linked = self.linked(start);

@@ -1,18 +1,31 @@
-//! Symbols that a kernel lacks.
+//! Missing kernel symbols.
 
 use std::fmt;
 
-/// A symbol that is used where it is there.
+/// An optional symbol that the kernel does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
     /// Its name.
     pub symbol: &'static str,
-    /// What is not known without it.
-    pub without: &'static str,
+    /// Another symbol that could replace it and is missing too.
+    pub alternative: Option<&'static str>,
+    /// The consequence.
+    pub consequence: &'static str,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no symbol {}: {}", self.symbol, self.without)
+        let Self {
+            symbol,
+            alternative,
+            consequence,
+        } = self;
+        match alternative {
+            None => write!(f, "{consequence}: the kernel has no symbol `{symbol}`"),
+            Some(other) => write!(
+                f,
+                "{consequence}: the kernel has neither `{symbol}` nor `{other}`"
+            ),
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! A loaded kernel file, and where the sections of its file are in memory.
+//! A loaded kernel file and the addresses of its sections.
 //!
-//! A module of amd64 is an object file (`ET_REL`): the kernel lays its sections one behind the
-//! other (`sys/kern/link_elf_obj.c`). Elsewhere it is a shared object, loaded as it was linked
-//! (`sys/kern/link_elf.c`).
+//! A module of amd64 is an object file (`ET_REL`): the kernel places its sections one after the
+//! other (`sys/kern/link_elf_obj.c`). On other architectures, a module is a shared object, and its
+//! sections keep their linked offsets (`sys/kern/link_elf.c`).
 
 use livecore_compress::ReadAt;
 use livecore_defs::text::hex;
@@ -25,27 +25,28 @@ pub struct Module {
     pub path: String,
     /// `id`, as kldstat(8) shows it.
     pub id: u32,
-    /// `address`: where its image begins.
+    /// `address`: the start of its image.
     pub address: u64,
     /// `size` of the image.
     pub size: u64,
-    /// Whether it is the kernel: `linker_kernel_file`, or the first of the list.
+    /// Whether it is the kernel: `linker_kernel_file`, or the first in the list.
     pub is_kernel: bool,
 }
 
 /// The loaded files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modules {
-    /// In the order of loading; the kernel first.
+    /// The files in load order. The kernel is first.
     pub list: Vec<Module>,
-    /// Functions of all but the kernel, where the kernel's linker has their names in memory: address
-    /// and name, ascending.
+    /// Address and name of the modules' functions, in ascending order. Only functions whose names
+    /// the kernel linker keeps in memory are included.
     pub functions: Vec<(u64, String)>,
-    /// What could not be read, in words.
+    /// Messages about what could not be read.
     pub problems: Vec<String>,
 }
 
-/// By name where the kernel knows it; else `zfs.ko`, and how far from its address.
+/// Returns the function's name if known, otherwise the name of the module (`zfs.ko`) and the offset
+/// from its load address.
 impl Functions for Modules {
     fn function(&self, at: u64) -> Option<(String, u64)> {
         let module = self.list.iter().find(|m| {
@@ -61,10 +62,10 @@ impl Functions for Modules {
     }
 }
 
-/// A section of a module's file and where it is in memory.
+/// A section of a module's file and its address in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// Its number in the file.
+    /// Its index in the file.
     pub index: usize,
     /// Its name.
     pub name: String,
@@ -74,54 +75,54 @@ pub struct Placed {
     pub size: u64,
 }
 
-/// Why a file is not the one that was loaded.
+/// The reason why a file is not the loaded module.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotLoaded {
-    /// It cannot be read as ELF.
+    /// The file cannot be read as ELF.
     #[error(transparent)]
     Elf(#[from] Error),
-    /// It is of another processor.
-    #[error("it is of ELF machine {found}, the kernel of {expected}")]
+    /// The file is for another architecture.
+    #[error("ELF machine of the file is {found}, of the kernel {expected}")]
     Machine {
         /// The file's.
         found: ElfMachine,
         /// The kernel's.
         expected: ElfMachine,
     },
-    /// It is of another build.
-    #[error("its build-id is {}, that of what was loaded {}", hex(.found), hex(.expected))]
+    /// The file is from another build.
+    #[error("build-id of the file is {}, of the loaded module {}", hex(.found), hex(.expected))]
     BuildId {
         /// The file's.
         found: Vec<u8>,
-        /// The one in memory.
+        /// The loaded module's.
         expected: Vec<u8>,
     },
-    /// It has other contents than what was loaded.
-    #[error("its {section} differs from what was loaded at {at}")]
+    /// The contents of the file and of the loaded module differ.
+    #[error("section {section} differs from the loaded module at {at}")]
     Contents {
         /// The section.
         section: String,
         /// The first address that differs.
         at: VirtAddr,
     },
-    /// It takes other room than what was loaded.
-    #[error("its sections take {found:#x} bytes, what was loaded has {expected:#x}")]
+    /// The sizes of the file and of the loaded module differ.
+    #[error("sections of the file are {found:#x} bytes, the loaded module is {expected:#x} bytes")]
     Size {
         /// The file's.
         found: u64,
-        /// `size` of the loaded file.
+        /// `size` of the loaded module.
         expected: u64,
     },
 }
 
 impl Module {
-    /// Where sections are in memory, if they take the room that the loaded image has.
+    /// Returns the addresses of the sections, if their total size is that of the loaded image.
     pub(crate) fn sections(&self, sections: &Sections) -> Result<Vec<Placed>, NotLoaded> {
         if sections.elf_type != ET_REL {
             return self.place_linked(sections);
         }
-        // Kernels since 14 load constructors' arrays, too; which one it was tells the size.
+        // Kernels since 14 also load constructor arrays. The size shows whether this one does.
         let (placed, end) = self.place_objects(sections, &OBJECTS);
         if end == self.size {
             return Ok(placed);
@@ -136,7 +137,8 @@ impl Module {
         })
     }
 
-    /// The functions of `file`, whose sections are at `placed`: address and name, ascending.
+    /// Returns address and name of the functions of `file`, whose sections are at `placed`, in
+    /// ascending order.
     pub fn functions(&self, file: &dyn ReadAt, placed: &[Placed]) -> Vec<(u64, String)> {
         let Ok(sections) = Sections::read(file) else {
             return Vec::new();

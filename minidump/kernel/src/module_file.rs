@@ -1,9 +1,9 @@
-//! Whether a file is the one that was loaded: its contents against memory.
+//! Compares a file with a loaded module.
 //!
-//! A linker's build-id decides where both have one. Else those contents are compared that loading
-//! does not change: of a shared object the names and hashes of its dynamic symbols, of an object
-//! file its constants without relocations (strings). What is not in memory cannot differ. Code and
-//! variables are not compared: a kernel patches the one and writes the other.
+//! If both have a build-id, only that is compared. Otherwise, contents that loading does not change
+//! are compared: the names and hashes of the dynamic symbols of a shared object, or the constants
+//! without relocations (strings) of an object file. Memory that cannot be read is skipped. Code and
+//! variables are not compared, because the kernel patches code and writes variables.
 
 use livecore_compress::ReadAt;
 use livecore_minidump::VirtAddr;
@@ -15,19 +15,19 @@ use livecore_minidump::elf::sections::{
     Sections, contents,
 };
 
-/// The most bytes of a section that are compared.
+/// The maximum number of bytes compared of a section.
 const LIMIT: usize = 1 << 20;
-/// No page is smaller.
+/// The smallest page size.
 const PAGE: usize = 4096;
 
 impl Kernel<'_> {
-    /// Where the sections of `file` are in memory, if it is what was loaded as `module`: of the
-    /// kernel's processor, as long as the loaded image, and with its contents as far as loading
-    /// leaves them as they are.
+    /// Returns the addresses of the sections of `file`, if it is the file of `module`.
+    ///
+    /// Architecture, size and the contents that loading does not change must be equal.
     ///
     /// # Errors
     ///
-    /// [`NotLoaded`] says why it is another file.
+    /// Returns [`NotLoaded`] if it is another file.
     pub fn place(&self, module: &Module, file: &dyn ReadAt) -> Result<Vec<Placed>, NotLoaded> {
         let sections = Sections::read(file)?;
         let expected = self.elf().machine();
@@ -38,12 +38,12 @@ impl Kernel<'_> {
             });
         }
         let placed = module.sections(&sections)?;
-        self.is_loaded(file, &sections, &placed)?;
+        self.compare_contents(file, &sections, &placed)?;
         Ok(placed)
     }
 
-    /// Holds the contents of `file`, whose sections are at `placed`, against memory.
-    fn is_loaded(
+    /// Compares the contents of `file`, whose sections are at `placed`, with memory.
+    fn compare_contents(
         &self,
         file: &dyn ReadAt,
         sections: &Sections,
@@ -59,7 +59,7 @@ impl Kernel<'_> {
             let Some(section) = sections.list.get(place.index) else {
                 continue;
             };
-            if !stays(sections, place.index, section) {
+            if !is_unchanged(sections, place.index, section) {
                 continue;
             }
             let bytes = contents(file, section).unwrap_or_default();
@@ -71,7 +71,7 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    /// The build-ids of the file and of what was loaded, if both have one.
+    /// Returns the build-ids of the file and of the loaded module, if both have one.
     fn build_ids(
         &self,
         file: &dyn ReadAt,
@@ -81,7 +81,7 @@ impl Kernel<'_> {
         let (found, _) = sections.build_id(file)?;
         let name = |place: &&Placed| place.name == ".note.gnu.build-id";
         let at = VirtAddr(placed.iter().find(name)?.address);
-        // The note's head, its name and the id.
+        // The note's header, its name and the id.
         let mut note = vec![0; 16 + found.len()];
         self.memory().read_virt(at, &mut note).ok()?;
         Some((
@@ -90,13 +90,13 @@ impl Kernel<'_> {
         ))
     }
 
-    /// The first address behind `at` where memory has something else than `bytes`.
+    /// Returns the first address from `at` where memory differs from `bytes`.
     fn differs(&self, at: u64, bytes: &[u8]) -> Option<VirtAddr> {
         let mut piece = [0; PAGE];
         let mut done = 0;
         while done < bytes.len().min(LIMIT) {
             let here = VirtAddr(at.wrapping_add(done as u64));
-            // Pieces end where pages may.
+            // No piece crosses a page boundary.
             let len = (PAGE - here.offset_in(PAGE as u64) as usize).min(bytes.len() - done);
             let (known, found) = (&bytes[done..done + len], &mut piece[..len]);
             if self.memory().read_virt(here, found).is_ok() {
@@ -111,8 +111,8 @@ impl Kernel<'_> {
     }
 }
 
-/// Whether the contents of a section are in memory as they are in the file.
-fn stays(sections: &Sections, index: usize, section: &Section) -> bool {
+/// Whether loading does not change the contents of a section.
+fn is_unchanged(sections: &Sections, index: usize, section: &Section) -> bool {
     if section.flags & SHF_ALLOC == 0 {
         return false;
     }
@@ -133,10 +133,10 @@ mod tests {
     use super::*;
     use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, ReadError};
 
-    /// Where the module was loaded.
+    /// The load address of the module.
     const AT: u64 = 0x10_0000;
 
-    /// Memory with a module in it; what is beyond is not there.
+    /// Memory that has only the module.
     struct Memory(Vec<u8>);
 
     impl KernelMemory for Memory {
@@ -165,7 +165,7 @@ mod tests {
         std::fs::read(dir.join(name)).unwrap()
     }
 
-    /// The file as it is in memory, and what the kernel says of it.
+    /// Returns the memory of a loaded file and its entry in the module list.
     fn load(file: &[u8]) -> (Memory, Module) {
         let sections = Sections::read(&file).unwrap();
         let mut module = Module {
@@ -177,7 +177,7 @@ mod tests {
             size: 0,
             is_kernel: false,
         };
-        // Its size is that of the file: the one that does not fit says which would.
+        // The size comes from the error for a wrong one.
         let placed = match module.sections(&sections) {
             Err(NotLoaded::Size { found, .. }) => {
                 module.size = found;
@@ -195,8 +195,8 @@ mod tests {
         (Memory(memory), module)
     }
 
-    /// Why `other` is not what was loaded, which is `file`. Compiled by whatever compiler is here.
-    fn held(file: &[u8], other: &[u8]) -> Result<usize, NotLoaded> {
+    /// Loads `file` and compares `other` with it. Returns the number of sections.
+    fn compare(file: &[u8], other: &[u8]) -> Result<usize, NotLoaded> {
         let (memory, module) = load(file);
         let elf = KernelElf::from_bytes(file.to_vec()).unwrap();
         let kernel = Kernel::new(&memory, &elf);
@@ -208,12 +208,12 @@ mod tests {
     const THREE: &str = "const char *two(void) { return \"the first build\"; }\n";
 
     #[test]
-    fn object_file_of_the_same_room_with_other_strings_is_not_the_loaded_one() {
+    fn object_file_of_equal_size_with_other_strings_is_not_the_loaded_module() {
         let dir = tempfile::tempdir().unwrap();
         let made = |name, text| compile(dir.path(), name, text, &["-c", "-O2"]);
         let (one, two) = (made("one.o", ONE), made("two.o", TWO));
-        assert!(held(&one, &one).unwrap() > 1);
-        let other = held(&one, &two).unwrap_err();
+        assert!(compare(&one, &one).unwrap() > 1);
+        let other = compare(&one, &two).unwrap_err();
         assert!(
             matches!(&other, NotLoaded::Contents { section, .. } if section.starts_with(".rodata")),
             "{other}"
@@ -221,22 +221,22 @@ mod tests {
     }
 
     #[test]
-    fn shared_object_of_the_same_room_is_told_by_its_build_id_else_by_its_names() {
+    fn shared_object_of_equal_size_is_identified_by_build_id_or_else_by_symbol_names() {
         let dir = tempfile::tempdir().unwrap();
         let made = |name, text, id: &str| {
             let id = format!("-Wl,--build-id={id}");
             compile(dir.path(), name, text, &["-shared", "-nostdlib", &id])
         };
         let (one, two) = (made("a", ONE, "0x0102"), made("b", ONE, "0x0103"));
-        assert!(held(&one, &one).is_ok());
-        let other = held(&one, &two).unwrap_err();
-        assert_eq!(
-            other.to_string(),
-            "its build-id is 0103, that of what was loaded 0102"
-        );
+        assert!(compare(&one, &one).is_ok());
+        let other = compare(&one, &two).unwrap_err();
+        let NotLoaded::BuildId { found, expected } = &other else {
+            panic!("{other}");
+        };
+        assert_eq!((found, expected), (&vec![1, 3], &vec![1, 2]));
         let (one, two) = (made("a", ONE, "none"), made("b", THREE, "none"));
-        assert!(held(&one, &one).is_ok());
-        let other = held(&one, &two).unwrap_err();
+        assert!(compare(&one, &one).is_ok());
+        let other = compare(&one, &two).unwrap_err();
         assert!(matches!(other, NotLoaded::Contents { .. }), "{other}");
     }
 }

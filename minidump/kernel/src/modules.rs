@@ -1,17 +1,17 @@
-//! The list of loaded kernel files: the kernel itself and its modules, in the order of loading.
+//! The list of loaded kernel files: the kernel and its modules, in load order.
 //!
-//! FreeBSD `sys/sys/linker.h`, `struct linker_file`, in the list `linker_files`. Where its fields
-//! are, kernels since 10 export as `kld_off_*`; `size` stands right behind `address` and has no
-//! exported offset.
+//! The list is `linker_files`, of `struct linker_file` (FreeBSD `sys/sys/linker.h`). Kernels since
+//! 10 export the offsets of its members as `kld_off_*`. `size` has no exported offset; it directly
+//! follows `address`.
 
 use std::collections::HashSet;
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
-use crate::loaded::Room;
+use crate::loaded::TableBudget;
 use crate::module::{Module, Modules};
 
-/// The most files that are listed: a list that goes round ends there.
+/// The maximum number of files. It also ends a circular list.
 const LIMIT: usize = 4096;
 
 /// Offsets in `struct linker_file`.
@@ -24,8 +24,8 @@ struct Offsets {
 }
 
 impl Offsets {
-    /// The exported ones, or those that all releases have had.
-    fn of(kernel: &Kernel<'_>) -> Self {
+    /// Returns the exported offsets. Where one is missing, uses the offset that all releases have.
+    fn read(kernel: &Kernel<'_>) -> Self {
         let usual = if kernel.elf().is_64() {
             Self {
                 next: 24,
@@ -55,28 +55,30 @@ impl Offsets {
 }
 
 impl Kernel<'_> {
-    /// The loaded kernel files. Without `linker_files` that is an error; where the list cannot be
-    /// followed further is a problem, and what was found before stays.
+    /// Returns the loaded kernel files.
+    ///
+    /// If a list entry cannot be read, the result has the files before it and a problem.
     ///
     /// # Errors
     ///
-    /// If the kernel has no list `linker_files`, or its head cannot be read.
+    /// Returns an error if the kernel has no symbol `linker_files` or the list head cannot be read.
     pub fn modules(&self) -> Result<Modules, KernelError> {
         let head = self.address("linker_files")?;
-        let offsets = Offsets::of(self);
+        let offsets = Offsets::read(self);
         let word = self.elf().pointer_size();
         let own = self
             .address("linker_kernel_file")
             .and_then(|at| self.pointer_at("linker_kernel_file", at))
             .unwrap_or(0);
         let mut found = Modules::default();
-        let mut room = Room::new();
+        let mut budget = TableBudget::new();
         let mut seen = HashSet::new();
         let mut at = self.pointer_at("linker_files", head)?;
         while at != 0 {
             if !seen.insert(at) || seen.len() > LIMIT {
-                let what = "the list of loaded files goes round";
-                found.problems.push(what.into());
+                let what =
+                    format!("linker_files: list is circular or has more than {LIMIT} entries");
+                found.problems.push(what);
                 break;
             }
             match self.module(at, &offsets, word) {
@@ -86,8 +88,8 @@ impl Kernel<'_> {
                         own => own == at,
                     };
                     if !module.is_kernel {
-                        let behind = at.wrapping_add(offsets.address + 2 * word as u64);
-                        let functions = self.loaded_functions(&module, behind, &mut room);
+                        let after_size = at.wrapping_add(offsets.address + 2 * word as u64);
+                        let functions = self.loaded_functions(&module, after_size, &mut budget);
                         found.functions.extend(functions);
                     }
                     found.list.push(module);

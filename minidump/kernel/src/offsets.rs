@@ -1,14 +1,14 @@
-//! Where the fields of processes and threads are: exported integers, and type information for the
-//! others.
+//! The offsets of members of processes and threads, exported by the kernel or from type
+//! information.
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
 use crate::structure::Member;
 
-/// No structure of a kernel is larger.
+/// The maximum size of a kernel structure.
 const LARGEST: u64 = 1 << 20;
 
-/// The exported offsets. All are needed.
+/// The exported offsets. All are required.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offsets {
     pub(crate) pid: u64,
@@ -31,7 +31,7 @@ impl Offsets {
                 return Err(KernelError::Implausible {
                     what: name.into(),
                     found,
-                    expected: "an offset into a structure of the kernel",
+                    expected: "offset in a kernel structure",
                 });
             }
             Ok(found)
@@ -51,7 +51,7 @@ impl Offsets {
     }
 }
 
-/// What only type information tells: all of it may be missing.
+/// The members without an exported offset. All are optional.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Typed {
     pub(crate) parent: Option<Member>,

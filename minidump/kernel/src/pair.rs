@@ -1,5 +1,5 @@
-//! A dump of any kind with the kernel that ran: a minidump's memory by its own page tables, a full
-//! dump's by its kernel's.
+//! A dump with its kernel. A minidump has page tables; those of a full dump are found with the
+//! kernel.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use crate::kernel::{Kernel, displacement};
 use crate::locate::{DumpedMachine, LocateError};
 use crate::pair_error::PairError;
 
-/// A dump of any kind with the kernel that ran.
+/// A dump of any kind with its kernel.
 ///
-/// A clone shares everything with the original.
+/// A clone shares all data with the original.
 #[derive(Clone)]
 pub struct Pair {
     dump: AnyDump,
@@ -26,23 +26,23 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Pairs `dump` with the kernel's file `path`, even if that contradicts it:
-    /// [`Pair::agreement`] and [`Pair::agreed`] tell.
+    /// Pairs `dump` with the kernel file `path`, even if the file contradicts the dump. Use
+    /// [`Pair::agreement`] or [`Pair::agreed`] to check.
     ///
     /// # Errors
     ///
-    /// [`PairError::Open`] and [`PairError::Format`] if the file cannot be read,
-    /// [`PairError::Locate`] if a full dump does not contradict it, and it is not found in there.
+    /// Returns [`PairError::Open`] or [`PairError::Format`] if the file cannot be read, and
+    /// [`PairError::Locate`] if the kernel does not contradict a full dump but is not found in it.
     pub fn open(dump: &AnyDump, path: impl AsRef<Path>) -> Result<Self, PairError> {
         let path = path.as_ref();
         Ok(Self::new(dump, path, kernel_file(path)?)?)
     }
 
-    /// The same with a file that is open already.
+    /// Pairs `dump` with an open kernel file.
     ///
     /// # Errors
     ///
-    /// If a full dump does not contradict the kernel, and it is not found in there.
+    /// Returns an error if the kernel does not contradict a full dump but is not found in it.
     pub fn new(
         dump: &AnyDump,
         path: impl Into<PathBuf>,
@@ -59,11 +59,11 @@ impl Pair {
         })
     }
 
-    /// Itself, unless the kernel contradicts the dump.
+    /// Returns the pair unless the kernel contradicts the dump.
     ///
     /// # Errors
     ///
-    /// [`PairError::AnotherKernel`].
+    /// Returns [`PairError::AnotherKernel`] if it does.
     pub fn agreed(self) -> Result<Self, PairError> {
         match self.agreement {
             Agreement::Contradicts { what, kernel, dump } => {
@@ -78,27 +78,27 @@ impl Pair {
         &self.dump
     }
 
-    /// The kernel's file.
+    /// The path of the kernel file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the kernel's file has.
+    /// The kernel file.
     pub fn elf(&self) -> &Arc<KernelElf> {
         &self.elf
     }
 
-    /// What comparing the kernel's file with the dump came to.
+    /// The result of comparing the kernel file with the dump.
     pub fn agreement(&self) -> &Agreement {
         &self.agreement
     }
 
-    /// Where the kernel is in a full dump, which does not say that itself.
+    /// The machine of a full dump, with the location of its kernel.
     pub fn machine(&self) -> Option<&DumpedMachine> {
         self.machine.as_deref()
     }
 
-    /// The dump's memory as the kernel mapped it.
+    /// The dump's memory with the kernel's address translation.
     pub fn memory(&self) -> Arc<dyn DumpMemory> {
         match &self.machine {
             Some(machine) => Arc::clone(machine) as Arc<dyn DumpMemory>,
@@ -115,11 +115,12 @@ impl Pair {
         }
     }
 
-    /// The message buffer: a minidump's own section, or what the kernel's symbols lead to.
+    /// Reads the message buffer: a minidump's section, or the buffer that the kernel's symbols
+    /// locate.
     ///
     /// # Errors
     ///
-    /// If there is none, or it cannot be read.
+    /// Returns an error if there is no message buffer or it cannot be read.
     pub fn message_buffer(&self) -> Result<MessageBuffer, Error> {
         match self.dump.minidump() {
             Some(mini) => MessageBuffer::of(mini, Some(&self.elf)),
@@ -128,11 +129,11 @@ impl Pair {
     }
 }
 
-/// Opens the kernel's file `path`.
+/// Opens the kernel file `path`.
 ///
 /// # Errors
 ///
-/// [`PairError::Open`] and [`PairError::Format`].
+/// Returns [`PairError::Open`] or [`PairError::Format`].
 pub fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|source| PairError::Open {
@@ -142,7 +143,7 @@ pub fn kernel_file(path: impl AsRef<Path>) -> Result<KernelElf, PairError> {
     Ok(KernelElf::parse(Arc::new(file))?)
 }
 
-/// Compares a kernel's file with a dump, and finds it in a full dump.
+/// Compares a kernel file with a dump, and locates the kernel in a full dump.
 fn compare(
     elf: &KernelElf,
     dump: &AnyDump,
@@ -154,7 +155,7 @@ fn compare(
     if let Some(mini) = full.minidump() {
         return Ok((agree::compare(elf, mini), None));
     }
-    // What machine and header say is known before the kernel is looked for.
+    // Architecture and header can contradict before the kernel is located.
     let first = agree::compare_full(elf, full, &**full);
     if let Agreement::Contradicts { .. } = first {
         return Ok((first, DumpedMachine::find(Arc::clone(full), elf).ok()));

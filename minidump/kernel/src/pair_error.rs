@@ -1,4 +1,4 @@
-//! Why a dump could not be paired with a kernel.
+//! Errors of pairing a dump with a kernel.
 
 use std::fmt;
 use std::io;
@@ -14,14 +14,14 @@ use crate::locate::LocateError;
 pub struct Rejected {
     /// The file.
     pub path: PathBuf,
-    /// Why it is not the kernel, in words.
+    /// The reason.
     pub why: String,
 }
 
-/// How many rejected files an error names.
+/// The number of rejected files in an error message.
 const NAMED: usize = 5;
 
-/// Files that were tried, in parentheses; nothing if there were none.
+/// Displays the files that were tried in parentheses, or nothing if there are none.
 #[derive(Debug, Clone, Copy)]
 pub struct Tried<'a>(pub &'a [Rejected]);
 
@@ -42,39 +42,39 @@ impl fmt::Display for Tried<'_> {
     }
 }
 
-/// Why a dump could not be paired with a kernel.
+/// An error of pairing a dump with a kernel.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PairError {
-    /// The kernel's file could not be opened.
+    /// The kernel file could not be opened.
     #[error("{}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The kernel's file cannot be read as an ELF file, or the dump cannot be read.
+    /// The kernel file is not a valid ELF file, or the dump cannot be read.
     #[error(transparent)]
     Format(#[from] Error),
-    /// The kernel was not found in the memory of a full dump, which does not say where it is.
+    /// The kernel was not found in the memory of a full dump.
     #[error(transparent)]
     Locate(#[from] LocateError),
-    /// The file is another kernel's.
+    /// The file is another kernel.
     #[error("not the kernel of the dump: its {what} is {kernel}, the dump's is {dump}")]
     AnotherKernel {
-        /// What differs: `architecture`, `build-id`, `version`.
+        /// The property that differs: `architecture`, `build-id` or `version`.
         what: &'static str,
-        /// What the kernel's file has, printable.
+        /// The kernel file's value, printable.
         kernel: String,
-        /// What the dump has, printable.
+        /// The dump's value, printable.
         dump: String,
     },
-    /// No file that was tried is the kernel of the dump.
-    #[error("the kernel that ran was not found{}", Tried(rejected))]
+    /// None of the files that were tried is the kernel of the dump.
+    #[error("kernel of the dump not found{}", Tried(rejected))]
     NotFound {
-        /// The files.
+        /// The files that were tried.
         rejected: Vec<Rejected>,
     },
     /// The kernel's memory could not be read.

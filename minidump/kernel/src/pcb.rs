@@ -1,4 +1,4 @@
-//! The registers of a thread, from the `struct pcb` that has them.
+//! Reads the registers of a thread from a `struct pcb`.
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
@@ -7,11 +7,11 @@ use crate::thread::Thread;
 use livecore_defs::pcb::PcbFields;
 
 impl Kernel<'_> {
-    /// The registers of a thread. None is known of a thread that ran on.
+    /// Returns the registers of a thread. Those of a thread that was still running are unknown.
     ///
     /// # Errors
     ///
-    /// If they cannot be read, or the layout of the architecture's is not known.
+    /// Returns an error if they cannot be read or the register layout is unknown.
     pub fn registers(&self, thread: &Thread) -> Result<Registers, KernelError> {
         match thread.pcb {
             Some(pcb) => self.registers_at(pcb),
@@ -24,14 +24,14 @@ impl Kernel<'_> {
         }
     }
 
-    /// The registers in the `struct pcb` at `at`.
+    /// Returns the registers in the `struct pcb` at `at`.
     ///
-    /// Where layouts differ by release, `osreldate` decides, then `pcb_size`; if both leave a
-    /// choice, the layout that gives a stack and code that goes on.
+    /// If layouts differ by release, `osreldate` selects one, then `pcb_size`. If several remain,
+    /// the one whose registers are most plausible is used.
     ///
     /// # Errors
     ///
-    /// If they cannot be read, or the layout of the architecture's is not known.
+    /// Returns an error if the registers cannot be read or the layout is unknown.
     pub fn registers_at(&self, at: u64) -> Result<Registers, KernelError> {
         let mut layouts = self.pcb_layouts();
         let Some(newest) = layouts.first() else {
@@ -54,19 +54,20 @@ impl Kernel<'_> {
         Ok(best.1)
     }
 
-    /// Whether the pcb of a trap at `at` is of a program: 12.1's arm64 gives its debugger the frame of
-    /// the system call that the thread is in, if it is in one (`do_el1h_sync`). That says nothing of
-    /// where the kernel was.
+    /// Whether the pcb of a trap at `at` has user-mode registers.
+    ///
+    /// On arm64 12.1, the debugger gets the frame of the thread's system call, if it is in one
+    /// (`do_el1h_sync`). That frame does not have the kernel's registers.
     pub fn is_of_program(&self, at: u64) -> bool {
         self.pcb_layout().is_some_and(|layout| {
             let pc = layout.trapped.map(|trapped| trapped.pc as u64);
             let pc = pc.and_then(|pc| self.uint_at("pcb", at.checked_add(pc)?, layout.word).ok());
-            // Programs have the lower half of 64-bit addresses.
+            // User mode has the lower half of the 64-bit addresses.
             pc.is_some_and(|pc| pc != 0 && pc >> 63 == 0)
         })
     }
 
-    /// The layout of this kernel's pcbs, if what it says of itself leaves no choice.
+    /// The pcb layout of this kernel, if `osreldate` and `pcb_size` select exactly one.
     pub fn pcb_layout(&self) -> Option<&'static PcbFields> {
         match self.pcb_layouts()[..] {
             [only] => Some(only),
@@ -74,7 +75,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// The layouts that this kernel's pcbs may have, the newest first.
+    /// The possible pcb layouts of this kernel, newest first.
     fn pcb_layouts(&self) -> Vec<&'static PcbFields> {
         let word = self.register_size();
         let all = self.architecture().map_or(&[][..], |row| row.pcbs);
@@ -94,14 +95,14 @@ impl Kernel<'_> {
         layouts
     }
 
-    /// How much registers look like those of a kernel thread.
+    /// Rates how plausible registers are for a kernel thread.
     fn likelihood(&self, found: &Registers) -> u32 {
         let (pc, sp) = (found.pc().unwrap_or(0), found.sp().unwrap_or(0));
         let fp = found.fp().unwrap_or(0);
         let stack = sp != 0 && self.is_mapped(sp);
         let code = pc != 0 && self.is_code(pc);
         let above = stack && fp >= sp && fp - sp < 1 << 20 && self.is_mapped(fp);
-        // A thread that has never run has no frame.
+        // The frame pointer of a thread that has never run is 0.
         u32::from(stack) * 4 + u32::from(code) * 2 + u32::from(above || fp == 0)
     }
 
@@ -129,7 +130,7 @@ impl Kernel<'_> {
                 found.put(set.pc, pc);
             }
         }
-        // A register that is always the same.
+        // This register is always 0.
         found.put("zero", 0);
         Ok(found)
     }

@@ -1,4 +1,4 @@
-//! The processes of a kernel with their threads.
+//! Processes and their threads.
 
 use crate::missing::Missing;
 use crate::thread::Thread;
@@ -10,30 +10,29 @@ pub struct Process {
     pub at: u64,
     /// `p_pid`
     pub pid: i32,
-    /// The parent's `p_pid`; process 0 counts as its own parent. Without type information nobody
-    /// knows.
+    /// `p_pid` of the parent. Process 0 is its own parent. `None` without type information.
     pub ppid: Option<i32>,
     /// `p_comm`
     pub comm: String,
     /// Whether it is a zombie.
     pub zombie: bool,
-    /// In the order of its list.
+    /// Its threads, in list order.
     pub threads: Vec<Thread>,
 }
 
-/// The processes of a kernel in the order of its lists.
+/// The processes of a kernel, in list order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Processes {
-    /// The processes: newest first, then zombies.
+    /// The processes, newest first, followed by the zombies.
     pub list: Vec<Process>,
-    /// Symbols that the kernel's file lacks.
+    /// Missing kernel symbols.
     pub missing: Vec<Missing>,
-    /// What could not be read, in words.
+    /// Messages about what could not be read.
     pub problems: Vec<String>,
 }
 
 impl Processes {
-    /// The threads of all of them, in the same order.
+    /// The threads of all processes, in the same order.
     pub fn threads(&self) -> impl Iterator<Item = &Thread> {
         self.list.iter().flat_map(|process| &process.threads)
     }

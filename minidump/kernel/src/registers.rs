@@ -1,11 +1,11 @@
-//! Registers of any processor: a name and perhaps a value.
+//! Registers of any architecture.
 
 use livecore_defs::registers::{Register, RegisterSet};
 use livecore_defs::{Architecture, ElfMachine};
 
 /// The registers of a thread or of an interrupted context, in GDB's order.
 ///
-/// What was not saved is unknown: `None`, never zero.
+/// A register that was not saved is `None`, never zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registers {
     set: &'static RegisterSet,
@@ -13,7 +13,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Registers of which nothing is known.
+    /// Creates registers without values.
     pub fn unknown(set: &'static RegisterSet) -> Self {
         Self {
             set,
@@ -21,12 +21,12 @@ impl Registers {
         }
     }
 
-    /// The registers, of `word` bytes, that kernels of ELF machine `machine` have.
+    /// Returns the register set of ELF machine `machine` with registers of `word` bytes.
     pub fn set_of(machine: ElfMachine, word: usize) -> Option<&'static RegisterSet> {
         Architecture::of_machine(machine)?.registers(word)
     }
 
-    /// Names and sizes.
+    /// The register set: names and sizes.
     pub fn set(&self) -> &'static RegisterSet {
         self.set
     }
@@ -36,7 +36,7 @@ impl Registers {
         self.index(name).and_then(|at| self.values[at])
     }
 
-    /// Gives register `name` a value; whether there is one of that name.
+    /// Sets the value of register `name`. Returns whether the register exists.
     pub fn put(&mut self, name: &str, value: u64) -> bool {
         let at = self.index(name);
         if let Some(at) = at {
@@ -54,12 +54,12 @@ impl Registers {
         self.set.registers.iter().zip(self.values.iter().copied())
     }
 
-    /// The registers whose values are known.
+    /// The registers with known values.
     pub fn known(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.iter().filter_map(|(r, v)| v.map(|v| (r.name, v)))
     }
 
-    /// Whether no register is known.
+    /// Whether no register has a value.
     pub fn is_unknown(&self) -> bool {
         self.values.iter().all(Option::is_none)
     }
@@ -69,8 +69,8 @@ impl Registers {
         self.get(self.set.pc)
     }
 
-    /// The stack pointer, as it was saved. On amd64 and i386 a switched-out context's points at the
-    /// slot of the return address, one word below what it is at `pc`.
+    /// The saved stack pointer. On amd64 and i386, that of a switched-out context points at the
+    /// return address, one word below its value at `pc`.
     pub fn sp(&self) -> Option<u64> {
         self.get(self.set.sp)
     }

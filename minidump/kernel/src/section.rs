@@ -1,8 +1,8 @@
-//! A section of a kernel's file, decompressed.
+//! Reads and decompresses sections of a kernel file.
 //!
-//! Debug information comes plain, under `SHF_COMPRESSED` (a `Chdr`, then zlib or zstd; ELF's
-//! `sys/elf_common.h`), and in old files as `.zdebug_*` (`ZLIB`, the length as 8 bytes big endian,
-//! then zlib).
+//! Debug information can be uncompressed, compressed with `SHF_COMPRESSED` (a `Chdr`, then zlib or
+//! zstd; `sys/elf_common.h`), or, in old files, in a section `.zdebug_*` (`ZLIB`, the length as 8
+//! bytes big-endian, then zlib).
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ use livecore_minidump::{ByteOrder, Error, KernelElf};
 const ZLIB: u64 = 1;
 /// `ELFCOMPRESS_ZSTD`.
 const ZSTD: u64 = 2;
-/// What `.zdebug_*` begins with.
+/// The magic of `.zdebug_*`.
 const OLD_MAGIC: &[u8] = b"ZLIB";
 
 fn broken(section: &Section, offset: u64, found: impl Into<String>, expected: &str) -> Error {
@@ -23,22 +23,22 @@ fn broken(section: &Section, offset: u64, found: impl Into<String>, expected: &s
     Error::broken(region, offset, found, expected)
 }
 
-/// The section `name`, if the file has contents for it.
+/// Returns the section `name`, if it is not empty.
 fn find<'a>(elf: &'a KernelElf, name: &str) -> Option<&'a Section> {
     let find = |name: &str| elf.sections().iter().find(|s| s.name == name && s.size > 0);
     let old = name.strip_prefix(".debug_").map(|n| format!(".zdebug_{n}"));
     find(name).or_else(|| find(&old?))
 }
 
-/// Whether [`read`] has anything to read.
+/// Whether the section `name` exists and is not empty.
 pub(crate) fn exists(elf: &KernelElf, name: &str) -> bool {
     find(elf, name).is_some()
 }
 
-/// The contents of the section `name`, at most `limit` bytes of them; `None` if there is no such
-/// section, or the file has nothing for it.
+/// Returns the contents of the section `name`, or `None` if the section does not exist or is empty.
 ///
-/// `.zdebug_x` answers for `.debug_x` where the file has only that.
+/// Contents of more than `limit` bytes are an error. If the file has `.zdebug_x` but no `.debug_x`,
+/// the former is read.
 pub(crate) fn read(elf: &KernelElf, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let Some(section) = find(elf, name) else {
         return Ok(None);
@@ -49,16 +49,16 @@ pub(crate) fn read(elf: &KernelElf, name: &str, limit: u64) -> Result<Option<Vec
     }
     if section.name.starts_with(".zdebug_") && raw.starts_with(OLD_MAGIC) {
         let Some((len, stream)) = raw[OLD_MAGIC.len()..].split_at_checked(8) else {
-            return Err(broken(section, 4, "the end", "a length"));
+            return Err(broken(section, 4, "end of the section", "8-byte length"));
         };
-        // 8 bytes were split off.
+        // `len` has 8 bytes.
         let len = ByteOrder::Big.uint(len).unwrap_or(0);
         return inflate(section, stream, len, limit).map(Some);
     }
     Ok(Some(raw))
 }
 
-/// The bytes of the file.
+/// Reads the bytes of a section from the file.
 fn raw(elf: &KernelElf, section: &Section, limit: u64) -> Result<Vec<u8>, Error> {
     let file = elf.file();
     let size = file.size()?;
@@ -68,7 +68,7 @@ fn raw(elf: &KernelElf, section: &Section, limit: u64) -> Result<Vec<u8>, Error>
         .is_none_or(|end| end > size)
     {
         let found = format!("{:#x} bytes", section.size);
-        let expected = format!("an end within the file's {size:#x} bytes");
+        let expected = format!("end within the file's {size:#x} bytes");
         return Err(broken(section, section.offset, found, &expected));
     }
     let mut bytes = vec![0; within(section, section.size, limit)?];
@@ -76,20 +76,20 @@ fn raw(elf: &KernelElf, section: &Section, limit: u64) -> Result<Vec<u8>, Error>
     Ok(bytes)
 }
 
-/// `len` if it is at most `limit`.
+/// Returns `len`, or an error if it is more than `limit`.
 fn within(section: &Section, len: u64, limit: u64) -> Result<usize, Error> {
     match usize::try_from(len) {
         Ok(fits) if len <= limit => Ok(fits),
         _ => Err(Error::Options(format!(
-            "kernel ELF, section {}: {len:#x} bytes, more than {limit:#x}",
+            "kernel ELF, section {}: {len:#x} bytes, limit is {limit:#x}",
             section.name
         ))),
     }
 }
 
-/// Contents behind a `Chdr`.
+/// Decompresses contents that start with a `Chdr`.
 fn chdr(elf: &KernelElf, section: &Section, raw: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
-    // Elf64_Chdr has a reserved word behind the type.
+    // Elf64_Chdr has a reserved word after the type.
     let (size_at, word, len) = if elf.is_64() { (8, 8, 24) } else { (4, 4, 12) };
     let head = (
         elf.order().uint_at(raw, 0, 4),
@@ -97,17 +97,17 @@ fn chdr(elf: &KernelElf, section: &Section, raw: &[u8], limit: u64) -> Result<Ve
         raw.get(len..),
     );
     let (Some(kind), Some(size), Some(stream)) = head else {
-        return Err(broken(section, 0, format!("{} bytes", raw.len()), "a Chdr"));
+        return Err(broken(section, 0, format!("{} bytes", raw.len()), "Chdr"));
     };
     match kind {
         ZLIB => inflate(section, stream, size, limit),
         ZSTD => {
             let decoder = zstd::Decoder::with_buffer(stream)
-                .map_err(|e| broken(section, len as u64, e.to_string(), "a zstd stream"))?;
+                .map_err(|e| broken(section, len as u64, e.to_string(), "zstd stream"))?;
             exactly(section, decoder, size, limit)
         }
         other => Err(Error::Unsupported {
-            what: format!("compression {other} of section {}", section.name),
+            what: format!("compression type {other} of section {}", section.name),
         }),
     }
 }
@@ -121,18 +121,18 @@ pub(crate) fn inflate(
     exactly(section, flate2::read::ZlibDecoder::new(stream), len, limit)
 }
 
-/// The `len` bytes that `decoder` gives. Memory grows with what it gives, not with what is claimed.
+/// Reads exactly `len` bytes from `decoder`. Memory use depends on the decoded data, not on `len`.
 fn exactly(section: &Section, decoder: impl Read, len: u64, limit: u64) -> Result<Vec<u8>, Error> {
     let len = within(section, len, limit)?;
     let mut bytes = Vec::new();
-    // One byte more than there should be: only then is the stream's checksum read.
+    // The decoder checks the stream's checksum only when it is read beyond the end.
     decoder
         .take(len as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| broken(section, bytes.len() as u64, e.to_string(), "a sound stream"))?;
+        .map_err(|e| broken(section, bytes.len() as u64, e.to_string(), "valid stream"))?;
     if bytes.len() == len {
         return Ok(bytes);
     }
-    let found = format!("{:#x} bytes decompressed", bytes.len());
-    Err(broken(section, 0, found, &format!("{len:#x}")))
+    let found = format!("{:#x} decompressed bytes", bytes.len());
+    Err(broken(section, 0, found, &format!("{len:#x} bytes")))
 }

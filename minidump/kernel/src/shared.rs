@@ -1,14 +1,14 @@
-//! A value that is borrowed, or shared with others.
+//! A borrowed or reference-counted value.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A value that is borrowed, or shared with others.
+/// A borrowed or reference-counted value.
 #[derive(Debug)]
 pub enum Shared<'a, T> {
     /// Borrowed.
     Borrowed(&'a T),
-    /// Shared: it lives as long as its last user.
+    /// Reference-counted.
     Counted(Arc<T>),
 }
 

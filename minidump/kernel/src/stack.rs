@@ -1,4 +1,4 @@
-//! Call chains by frame pointers, through trap frames, up to user mode.
+//! Backtraces by frame pointers, through trap frames, up to user mode.
 
 use std::collections::HashSet;
 
@@ -7,25 +7,26 @@ use crate::frame::{End, FOLLOWED, Frame, shortened};
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use crate::thread::Thread;
-use crate::trap::Around;
+use crate::trap::EntryContext;
 use livecore_defs::architecture::Chain;
 use livecore_defs::trapframe::STACK_ENDS;
 
 impl Kernel<'_> {
-    /// The backtrace of a thread, innermost frame first; empty for a thread that ran on.
+    /// Returns the backtrace of a thread, innermost frame first. It is empty for a thread that was
+    /// still running.
     ///
     /// # Errors
     ///
-    /// If the thread's registers cannot be read, or the architecture's are not known.
+    /// Returns an error if the thread's registers cannot be read or the register layout is unknown.
     pub fn backtrace(&self, thread: &Thread) -> Result<Vec<Frame>, KernelError> {
         Ok(self.stack(&self.registers(thread)?))
     }
 
-    /// The call chain of saved registers, innermost first.
+    /// Returns the backtrace of saved registers, innermost frame first.
     ///
-    /// It ends where the kernel's part of the stack does, and where a frame cannot be followed:
-    /// [`Frame::ends`] tells why. Of more than [`LIMIT`](crate::frame::LIMIT) frames those in the
-    /// middle are left out.
+    /// It ends at the end of the kernel's part of the stack, or at a frame that cannot be followed;
+    /// [`Frame::ends`] has the reason. If there are more than [`LIMIT`](crate::frame::LIMIT) frames,
+    /// those in the middle are omitted.
     pub fn stack(&self, registers: &Registers) -> Vec<Frame> {
         let (Some(pc), Some(fp)) = (registers.pc(), registers.fp()) else {
             return Vec::new();
@@ -42,9 +43,9 @@ impl Kernel<'_> {
         let mut function = self.function(pc);
         // The frame pointer of the function that this one called.
         let mut below = None;
-        // Where an interrupted function that has no frame yet, or no longer, returns to.
-        let mut frameless = self.caught(registers);
-        // Where frames are, and why the last one found leads nowhere.
+        // The return address of an interrupted function without a frame.
+        let mut frameless = self.interrupted_frameless(registers);
+        // The addresses of frames, and the reason why the last frame cannot be followed.
         let mut visited = HashSet::new();
         let mut stuck = None;
         while frames.len() < FOLLOWED {
@@ -52,7 +53,7 @@ impl Kernel<'_> {
             let ends = STACK_ENDS.contains(&name);
             let handler = frames.last().and_then(|f| f.function.as_ref());
             let handler = handler.map_or("", |(name, _)| name.as_str());
-            let around = |callee| Around {
+            let context = |callee| EntryContext {
                 handler,
                 callee,
                 entry: fp,
@@ -60,7 +61,7 @@ impl Kernel<'_> {
             let trap = self
                 .entry(name)
                 .zip(below)
-                .and_then(|(entry, callee)| self.trap(entry, around(callee)))
+                .and_then(|(entry, callee)| self.trap(entry, context(callee)))
                 .filter(|trap| traps.insert(trap.at));
             let next = trap.as_ref().map(|trap| {
                 let registers = &trap.registers;
@@ -108,30 +109,32 @@ impl Kernel<'_> {
                     };
                     function = self.caller(to);
                     below = Some(fp);
-                    // A stack grows down, so callers lie above. An entry, and what may be one for
-                    // want of a name, may have come from another stack: that of an NMI or a double
-                    // fault leads to the thread's own.
-                    let on = match &function {
+                    // The stack grows down, so callers are above. A trap entry, or a function
+                    // without a name that could be one, can switch stacks: an NMI and a double
+                    // fault have their own stacks.
+                    let follow = match &function {
                         Some((name, _)) => caller > fp || self.entry(name).is_some(),
                         None => !visited.contains(&caller),
                     };
-                    stuck = match on || caller == 0 {
+                    stuck = match follow || caller == 0 {
                         true => None,
                         false if visited.contains(&caller) => Some(End::Again(caller)),
                         false => Some(End::NotAbove(caller)),
                     };
-                    (pc, fp) = (to, if on { caller } else { 0 });
+                    (pc, fp) = (to, if follow { caller } else { 0 });
                 }
             }
         }
         shortened(frames)
     }
 
-    /// The same of registers that a thread is shown by, if they are the processor's own: an
-    /// interruption that left no trap frame. The stack pointer of registers that were saved for a
-    /// switch points at a copy of the program counter (amd64, i386), or at what was called later and
-    /// overwrote it: so only a function that is known, and its code, tell.
-    fn caught(&self, registers: &Registers) -> Option<u64> {
+    /// Like [`Kernel::frameless`], for the registers of a thread that was interrupted without a trap
+    /// frame.
+    ///
+    /// Returns `None` for registers saved by a context switch. Their stack pointer points at a copy
+    /// of the program counter (amd64, i386), unless a later call has overwritten it, so a known
+    /// function is also required.
+    fn interrupted_frameless(&self, registers: &Registers) -> Option<u64> {
         self.architecture()?.frame_code?;
         let slot = self.pointer_at("stack", registers.sp()?).ok();
         if slot == registers.pc() {
@@ -141,9 +144,9 @@ impl Kernel<'_> {
         self.frameless(registers)
     }
 
-    /// Where an interrupted function returns to, if it has no frame of its own: it was about to make
-    /// one, or to return, or it is no function at all but a null pointer that was called. The frame
-    /// pointer is its caller's then.
+    /// Returns the return address of an interrupted function that has no frame: it was in its
+    /// prologue or epilogue, or it is the target of a bad function pointer. The frame pointer is
+    /// then its caller's.
     fn frameless(&self, registers: &Registers) -> Option<u64> {
         let pc = registers.pc()?;
         let begins = self.function(pc).is_none_or(|(_, offset)| offset == 0) || !self.is_code(pc);
@@ -160,7 +163,8 @@ impl Kernel<'_> {
                 None
             }
         } else {
-            // Of these, only a call that went astray is sure to have left the link register alone.
+            // Only at a function's first instruction, or after a call of a bad pointer, is the link
+            // register certain to be unchanged.
             let link = ["x30", "ra", "lr"]
                 .into_iter()
                 .find_map(|r| registers.get(r));
@@ -170,12 +174,12 @@ impl Kernel<'_> {
         self.is_code(to).then_some(to)
     }
 
-    /// Return address and caller's frame pointer of the frame at `fp`.
+    /// Reads the return address and the caller's frame pointer from the frame at `fp`.
     fn call(&self, chain: Chain, fp: u64, word: u64) -> Result<(u64, u64), End> {
         if fp == 0 {
             return Err(End::NoFrame);
         }
-        // Kernels have the upper half of 64-bit addresses; powerpc64 need not.
+        // The kernel has the upper half of the 64-bit addresses, except on powerpc64.
         if word == 8 && !chain.in_caller && fp >> 63 == 0 {
             return Err(End::UserFrame(fp));
         }
@@ -198,7 +202,7 @@ impl Kernel<'_> {
     }
 }
 
-/// The last frame ends the backtrace, for this reason.
+/// Sets the reason why the backtrace ends at the last frame.
 fn end(frames: &mut [Frame], why: Option<End>) {
     if let Some(last) = frames.last_mut() {
         last.ends = why;

@@ -1,8 +1,8 @@
-//! What a thread does.
+//! The state of a thread.
 
 use std::fmt;
 
-/// What a thread does.
+/// The state of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Its process has ended.
@@ -13,22 +13,22 @@ pub enum State {
     Runnable,
     /// It waits for an event.
     Sleeping,
-    /// It was stopped: by a signal, a debugger, its own process.
+    /// It was stopped by a signal, a debugger or its own process.
     Suspended,
     /// Its stack is not in memory.
     Swapped,
-    /// It waits for a lock that another thread holds.
+    /// It waits for a lock.
     Locked,
-    /// It is an interrupt's, and waits for that.
+    /// It is an interrupt thread that waits for its interrupt.
     InterruptWait,
     /// It has never run.
     New,
-    /// It is not on a CPU. Why, nothing says.
+    /// It is not on a CPU, for an unknown reason.
     OffCpu,
 }
 
 impl State {
-    /// One word.
+    /// The name of the state.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zombie => "zombie",

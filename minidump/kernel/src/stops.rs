@@ -1,4 +1,4 @@
-//! Where the registers of threads on CPUs were put: `dumppcb`, `stoppcbs`, `kdb_pcb`.
+//! The saved registers of threads on CPUs: `dumppcb`, `stoppcbs`, `kdb_pcb`.
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
@@ -7,29 +7,29 @@ use crate::offsets::Offsets;
 use livecore_defs::pcb::{MAXCPU, NOCPU, NOCPU_BYTE, ONCPU_INT_SINCE, STOPPCBS_POINTER_SINCE};
 use livecore_minidump::ByteOrder;
 
-/// What says of a thread on a CPU where its registers are.
+/// The variables that locate the registers of threads on CPUs.
 pub(crate) struct Stops {
-    /// The thread that dumped; none if none has, its number 0.
+    /// The thread that wrote the dump; `None` if the variable is 0.
     pub(crate) dumptid: Option<i32>,
     pub(crate) dumppcb: Option<u64>,
     /// The first element of `stoppcbs`.
     pcbs: Option<u64>,
-    /// `stopped_cpus`: address and bytes (0 if unknown).
+    /// `stopped_cpus`: its address and size in bytes (0 if unknown).
     cpus: Option<(u64, u64)>,
     highest: Option<u32>,
     oncpu: OnCpu,
     debugger: Option<Debugger>,
 }
 
-/// The kernel's debugger, which some thread has entered and no dump was begun from.
+/// The kernel debugger, if a thread has entered it and has not started a dump from it.
 ///
-/// FreeBSD `sys/kern/subr_kdb.c`: `kdb_trap` puts the registers that the thread came with into
-/// `kdb_pcb`, and ddb shows that thread by them.
+/// FreeBSD `sys/kern/subr_kdb.c`: `kdb_trap` saves the registers of the thread in `kdb_pcb`, and ddb
+/// shows the thread with them.
 #[derive(Debug, Clone, Copy)]
 struct Debugger {
     /// `kdb_pcb`
     pcb: u64,
-    /// `kdb_thread`: the thread that is looked at, at first the one that came.
+    /// `kdb_thread`: the thread that the debugger shows, initially the one that entered it.
     thread: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Debugger {
         if kernel.variable("kdb_active", len).ok()? == 0 {
             return None;
         }
-        // A dump that is being written has its own registers of the thread that writes it.
+        // During a dump, `dumppcb` has the registers of the thread that writes it.
         if kernel.variable("dumping", 4).is_ok_and(|is| is != 0) {
             return None;
         }
@@ -54,44 +54,46 @@ impl Debugger {
     }
 }
 
-/// What `td_oncpu` is.
+/// The type of `td_oncpu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnCpu {
     /// An `int`.
     Int,
     /// One byte (10.x).
     Byte,
-    /// One of both: whichever makes sense.
+    /// Either one: the value decides.
     Unknown,
 }
 
 impl Stops {
-    /// With the symbols that are missing, and what could not be read.
+    /// Reads the variables. Also returns the missing symbols and messages about read errors.
     pub(crate) fn read(
         kernel: &Kernel<'_>,
         offsets: &Offsets,
     ) -> (Self, Vec<Missing>, Vec<String>) {
         let (mut missing, mut problems) = (Vec::new(), Vec::new());
-        let mut known = |symbol, without| {
+        let mut find = |symbol, consequence| {
             let found = kernel.address(symbol).ok();
             if found.is_none() {
-                missing.push(Missing { symbol, without });
+                missing.push(Missing {
+                    symbol,
+                    alternative: None,
+                    consequence,
+                });
             }
             found
         };
-        let unknown = "which thread wrote the dump is not known";
-        let dumptid = known("dumptid", unknown);
-        let dumppcb = known(
+        let dumptid = find("dumptid", "thread that wrote the dump unknown");
+        let dumppcb = find(
             "dumppcb",
-            "the registers of the thread that wrote it are not known",
+            "registers of the thread that wrote the dump unknown",
         );
-        let unchecked = "CPUs are taken for stopped";
-        let cpus = known("stopped_cpus", unchecked).map(|at| {
+        let cpus = find("stopped_cpus", "assuming all CPUs were stopped").map(|at| {
             let size = kernel.elf().symbol("stopped_cpus").map_or(0, |s| s.size);
             (at, size)
         });
-        let stoppcbs = known("stoppcbs", "the registers of other CPUs are not known");
-        // A kernel built without `options SMP` has neither, nor another CPU
+        let stoppcbs = find("stoppcbs", "registers of threads on other CPUs unknown");
+        // A kernel without `options SMP` has neither symbol and only one CPU
         // (`sys/kern/subr_smp.c`).
         if cpus.is_none() && stoppcbs.is_none() && matches!(kernel.variable("mp_ncpus", 4), Ok(1)) {
             missing.retain(|m| !["stopped_cpus", "stoppcbs"].contains(&m.symbol));
@@ -139,8 +141,8 @@ impl Stops {
         (stops, missing, problems)
     }
 
-    /// The pcb that has what `cpu` did when it was stopped. Nobody knows whether it was without
-    /// `stopped_cpus`; then it is taken for stopped.
+    /// Returns the pcb with the registers of `cpu` when it was stopped, or `None` if it was not.
+    /// Without `stopped_cpus`, every CPU is assumed to be stopped.
     pub(crate) fn pcb(&self, kernel: &Kernel<'_>, size: u64, cpu: u32) -> Option<u64> {
         let first = self.pcbs?;
         if self.highest.is_some_and(|highest| cpu > highest) || !self.is_stopped(kernel, cpu) {
@@ -149,9 +151,9 @@ impl Stops {
         first.checked_add(u64::from(cpu) * size)
     }
 
-    /// The pcb that has what the thread at `at`, which is on `cpu`, did when it entered the kernel's
-    /// debugger; `None` if it did not. All other CPUs have been stopped; if one would not stop,
-    /// the debugger's own word decides.
+    /// Returns the pcb with the registers of the thread at `at`, on `cpu`, when it entered the
+    /// kernel debugger, or `None` if it did not. The debugger stops all other CPUs. If one did not
+    /// stop, `kdb_thread` decides.
     pub(crate) fn debugger_pcb(
         &self,
         kernel: &Kernel<'_>,
@@ -159,7 +161,7 @@ impl Stops {
         at: u64,
         cpu: u32,
     ) -> Option<u64> {
-        // A kernel for one CPU has no way to stop others.
+        // A kernel for one CPU has neither symbol.
         let runs = |cpu: u32| match self.cpus {
             Some(_) => !self.is_stopped(kernel, cpu),
             None => self.pcbs.is_none(),
@@ -187,7 +189,7 @@ impl Stops {
             .is_ok_and(|word| word >> (cpu % bits) & 1 == 1)
     }
 
-    /// The CPU that the thread at `at` is on.
+    /// Returns the CPU of the thread at `at`, or `None` if it is not on a CPU.
     pub(crate) fn cpu(
         &self,
         kernel: &Kernel<'_>,
@@ -215,14 +217,14 @@ impl Stops {
         Err(KernelError::Implausible {
             what: format!("td_oncpu of the thread at {at:#x}"),
             found: u64::from(value),
-            expected: "a CPU's number or NOCPU",
+            expected: "a CPU number or NOCPU",
         })
     }
 }
 
 impl Kernel<'_> {
-    /// The element of `stoppcbs` for `cpu`, whether that was stopped or not; `None` if the array
-    /// has none.
+    /// Returns the address of the element of `stoppcbs` for `cpu`, whether it was stopped or not.
+    /// Returns `None` if the array has no such element.
     pub fn stoppcb(&self, cpu: u32) -> Option<u64> {
         let offsets = Offsets::read(self).ok()?;
         let (stops, ..) = Stops::read(self, &offsets);
@@ -238,8 +240,9 @@ impl Kernel<'_> {
         stops.pcbs?.checked_add(skip)
     }
 
-    /// The byte of `stopped_cpus` that has the bit of `cpu`, and the bit in it; `None` if the set
-    /// has none. Its words are of the kernel's long, in the kernel's order.
+    /// Returns the address of the byte of `stopped_cpus` that has the bit of `cpu`, and the mask of
+    /// that bit. Returns `None` if the set has no such bit. The set is an array of `long` in the
+    /// kernel's byte order.
     pub fn stopped_cpus_bit(&self, cpu: u32) -> Option<(u64, u8)> {
         let symbol = self.elf().symbol("stopped_cpus")?;
         let long = self.elf().pointer_size() as u64;

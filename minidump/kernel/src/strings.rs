@@ -1,4 +1,4 @@
-//! Strings in a kernel's memory.
+//! Reads strings from a kernel's memory.
 
 use livecore_defs::pcb::COMM_LEN;
 use livecore_minidump::{Address, VirtAddr};
@@ -6,11 +6,12 @@ use livecore_minidump::{Address, VirtAddr};
 use crate::error::KernelError;
 use crate::kernel::Kernel;
 
-/// The most bytes of a name.
+/// The maximum length of a string.
 const NAME_LIMIT: usize = 1024;
 
 impl Kernel<'_> {
-    /// The bytes at `at` up to their NUL, at most `limit`; what cannot be read of them is left out.
+    /// Returns the NUL-terminated bytes at `at`, without the NUL and at most `limit`. They are
+    /// truncated where memory cannot be read.
     pub fn c_string_at(&self, at: u64, limit: usize) -> Vec<u8> {
         let mut text = vec![0; limit];
         let (got, _) = self
@@ -21,7 +22,7 @@ impl Kernel<'_> {
         text
     }
 
-    /// The string at `at` up to its NUL; what cannot be read of it is left out.
+    /// Returns the NUL-terminated string at `at`, truncated where it cannot be read.
     pub fn string_at(&self, at: u64) -> String {
         match at {
             0 => String::new(),
@@ -29,7 +30,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// The NUL-terminated text of at most `len` bytes at `at`.
+    /// Returns the NUL-terminated text of at most `len` bytes at `at`.
     pub(crate) fn text(&self, what: &str, at: u64, len: usize) -> Result<String, KernelError> {
         let mut bytes = [0; COMM_LEN];
         let len = len.min(COMM_LEN);
@@ -38,7 +39,7 @@ impl Kernel<'_> {
         Ok(String::from_utf8_lossy(text).into_owned())
     }
 
-    /// The C string at `at`, as far as it can be read, of at most 40 bytes: a wait message.
+    /// Returns the wait message at `at`, a NUL-terminated string of at most 40 bytes.
     pub(crate) fn message(&self, at: u64) -> Option<String> {
         const LONGEST: u64 = 40;
         let mut text = Vec::new();

@@ -1,22 +1,23 @@
-//! A structure of the kernel: its members and where they lie.
+//! Kernel structures and the offsets of their members.
 
 use std::collections::BTreeMap;
 
-/// The most members that are looked at for one structure, those of structures inside it included.
+/// The maximum number of members of one structure, including those of nested structures.
 const MEMBERS_LIMIT: u32 = 1 << 16;
-/// How deep structures are looked into that lie in one another.
+/// The maximum depth of nested structures.
 pub(crate) const DEPTH_LIMIT: u32 = 6;
 
-/// Where a member lies.
+/// The offset and size of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Bytes from the start of the structure; of a bit-field, the byte that it begins in.
+    /// The offset in bytes from the start of the structure. For a bit-field, the byte of its first
+    /// bit.
     pub offset: u64,
-    /// Bytes; 0 if the file does not say, and for bit-fields.
+    /// The size in bytes, or 0 if it is unknown or the member is a bit-field.
     pub size: u64,
 }
 
-/// Who knew a structure.
+/// The source of a structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// `.SUNW_ctf`
@@ -30,25 +31,25 @@ pub enum Source {
 pub struct Structure {
     /// `sizeof`
     pub size: u64,
-    /// Who knew it.
+    /// The source of the definition.
     pub source: Source,
     members: BTreeMap<String, Member>,
 }
 
 impl Structure {
-    /// The member of this name. Members of a structure inside are named with a dot (`a.flags`);
-    /// those of one without a name as if they were the outer one's, as in C.
+    /// Returns the member `name`. The name of a member of a nested structure has a dot (`a.flags`).
+    /// Members of an anonymous structure belong to the outer one, as in C.
     pub fn member(&self, name: &str) -> Option<Member> {
         self.members.get(name).copied()
     }
 
-    /// Every member, by name.
+    /// All members, sorted by name.
     pub fn members(&self) -> impl Iterator<Item = (&str, Member)> + '_ {
         self.members.iter().map(|(name, at)| (name.as_str(), *at))
     }
 }
 
-/// The members of one structure while they are being listed.
+/// Collects the members of one structure.
 pub(crate) struct Listing {
     members: BTreeMap<String, Member>,
     left: u32,
@@ -62,14 +63,14 @@ impl Listing {
         }
     }
 
-    /// Whether one more entry may be looked at: structures that lie in one another can be made to
-    /// have members without end.
+    /// Returns whether another entry may be read. The limit ends the expansion of nested structures
+    /// in crafted files.
     pub(crate) fn step(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         self.left > 0
     }
 
-    /// Adds a member, unless its name is there already.
+    /// Adds a member, unless one with its name exists.
     pub(crate) fn add(&mut self, name: String, member: Member) {
         self.members.entry(name).or_insert(member);
     }

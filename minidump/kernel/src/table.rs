@@ -1,4 +1,4 @@
-//! The list of processes as ps(1) prints it.
+//! Formats the list of processes like ps(1).
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::kernel::Kernel;
 use crate::process::Process;
 use crate::thread::Context;
 
-/// Processes and their threads, one thread a line below a line of headings. What the kernel does
-/// not tell is `-`.
+/// Displays processes and their threads: a header line, then one line for each thread. Unknown
+/// values are `-`.
 #[derive(Clone, Copy)]
 pub struct ProcessTable<'a> {
-    /// The kernel whose processes they are.
+    /// The kernel of the processes.
     pub kernel: &'a Kernel<'a>,
     /// The processes.
     pub list: &'a [Process],

@@ -1,26 +1,26 @@
-//! A thread, and where its registers are.
+//! Threads.
 
 use std::ops::Range;
 
 use crate::state::State;
 
-/// Where a thread's registers are.
+/// The context of a thread, which determines the location of its registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
-    /// In `dumppcb`: it is the thread that wrote the dump. Or, where no dump was begun, in
-    /// `kdb_pcb`: it is the thread that entered the kernel's debugger, which would have written it.
+    /// The thread wrote the dump, and its registers are in `dumppcb`. If the kernel did not start a
+    /// dump: the thread entered the kernel debugger, and its registers are in `kdb_pcb`.
     Crashed,
-    /// In `stoppcbs`: it was on this CPU, which was stopped. Or in `kdb_pcb`, where another thread
-    /// has dumped.
+    /// The thread was on this CPU, which was stopped. Its registers are in `stoppcbs`, or in
+    /// `kdb_pcb` if it entered the debugger and another thread wrote the dump.
     Stopped(u32),
-    /// Nowhere: it was on this CPU, which went on.
+    /// The thread was running on this CPU, which was not stopped. Its registers are unknown.
     OnCpu(u32),
-    /// In its own pcb: it was not on a CPU.
+    /// The thread was not on a CPU. Its registers are in its own pcb.
     SwitchedOut,
 }
 
 impl Context {
-    /// One word for it.
+    /// The name of the context.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,25 +49,25 @@ pub struct Thread {
     pub name: String,
     /// Whether its process is a zombie.
     pub zombie: bool,
-    /// What it does, as far as its structure says.
+    /// Its state, from its structure.
     pub state: State,
     /// `td_oncpu`, unless NOCPU.
     pub cpu: Option<u32>,
-    /// What it waits for (`td_wmesg`), or the lock that it is blocked on (`td_lockname`). Without
-    /// type information nobody knows.
+    /// Its wait message (`td_wmesg`), or the name of the lock that it waits for (`td_lockname`).
+    /// `None` without type information.
     pub wait: Option<String>,
-    /// Its kernel stack (`td_kstack`), if type information tells where it is.
+    /// Its kernel stack (`td_kstack`). `None` without type information.
     pub kstack: Option<Range<u64>>,
-    /// Where its registers are.
+    /// Its context.
     pub context: Context,
-    /// Address of the `struct pcb` that has them, if one has.
+    /// Address of the `struct pcb` with its registers, if they are known.
     pub pcb: Option<u64>,
-    /// `td_pcb`: its own, whose contents are old while it is on a CPU.
+    /// `td_pcb`: its own pcb, which is out of date while it is on a CPU.
     pub own_pcb: Option<u64>,
 }
 
 impl Thread {
-    /// The title that LLDB gives it: `(pid 28) pagedaemon/dom0 (on CPU 4)`.
+    /// The title of the thread in LLDB: `(pid 28) pagedaemon/dom0 (on CPU 4)`.
     pub fn title(&self) -> String {
         let context = match self.context {
             Context::Crashed => " (crashed)".into(),
@@ -77,7 +77,7 @@ impl Thread {
         format!("(pid {}) {}{context}", self.pid, self.label())
     }
 
-    /// Its process's name and its own, if that is another: `pagedaemon/dom0`.
+    /// The name of the process, and the name of the thread if it is different: `pagedaemon/dom0`.
     pub fn label(&self) -> String {
         if self.name.is_empty() || self.name == self.comm {
             self.comm.clone()

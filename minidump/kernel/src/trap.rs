@@ -1,4 +1,4 @@
-//! Trap frames on a kernel stack: what was interrupted, and by what.
+//! Trap frames on a kernel stack.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, NumberFormat,
 pub struct Trap {
     /// Address of the `struct trapframe`.
     pub at: u64,
-    /// What it was.
+    /// Its cause.
     pub cause: Cause,
-    /// The processor's number of it: `tf_trapno`, `tf_esr` and kin. Interrupts of amd64, i386 and arm64
-    /// have none, and arm has none at all.
+    /// The processor's trap number: `tf_trapno`, `tf_esr` or the like. Interrupts of amd64, i386 and
+    /// arm64 have none, and arm never has one.
     pub number: Option<u64>,
-    /// The address that it was about, where the frame has it and it was a fault.
+    /// The faulting address, if the trap was a fault and the frame has the address.
     pub address: Option<u64>,
-    /// Whether user mode was interrupted: the kernel's part of the stack ends here.
+    /// Whether user mode was interrupted. The kernel's part of the stack ends here.
     pub from_user: bool,
     /// The interrupted context.
     pub registers: Registers,
 }
 
 impl fmt::Display for Trap {
-    /// The line that ddb prints between the frames.
+    /// Formats the line that ddb prints between the frames.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = self.registers.set();
         let number = self.number.unwrap_or(0);
@@ -53,20 +53,20 @@ impl fmt::Display for Trap {
                 }
             }
         }
-        let mut told = Vec::new();
+        let mut printed = Vec::new();
         for name in [set.pc, set.sp, set.fp] {
             if let Some(value) = self.registers.get(name)
-                && !told.contains(&name)
+                && !printed.contains(&name)
             {
                 write!(f, ", {name} = {}", Radix(value))?;
-                told.push(name);
+                printed.push(name);
             }
         }
         f.write_str(" ---")
     }
 }
 
-/// A number as ddb prints it: hexadecimal, and zero is a digit.
+/// Formats a number like ddb: hexadecimal with `0x`, but zero without it.
 struct Radix(u64);
 
 impl fmt::Display for Radix {
@@ -78,49 +78,49 @@ impl fmt::Display for Radix {
     }
 }
 
-/// Where the frames are that lead to a trap frame.
+/// The frames around trap entry code.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Around<'a> {
+pub(crate) struct EntryContext<'a> {
     /// The name of the function that the entry code called.
     pub(crate) handler: &'a str,
     /// The frame pointer of that function.
     pub(crate) callee: u64,
-    /// That of the entry code itself, which it saved.
+    /// The frame pointer of the entry code.
     pub(crate) entry: u64,
 }
 
 impl Kernel<'_> {
-    /// The entry code that a function's name belongs to.
+    /// Returns the entry code with this function name.
     pub(crate) fn entry(&self, name: &str) -> Option<&'static Entry> {
         let mut all = self.architecture()?.traps.entries.iter();
         all.find(|e| e.name == name || e.prefix && name.starts_with(e.name))
     }
 
-    /// The trap frame that entry code made.
-    pub(crate) fn trap(&self, entry: &Entry, around: Around<'_>) -> Option<Trap> {
+    /// Returns the trap frame that entry code created.
+    pub(crate) fn trap(&self, entry: &Entry, context: EntryContext<'_>) -> Option<Trap> {
         let traps = &self.architecture()?.traps;
         let version = self.osreldate().unwrap_or(u32::MAX);
         let word = self.register_size();
         let forms = traps.frames.iter().copied();
         let forms = forms.filter(|f| f.word == word && version >= f.since);
-        // Where all exceptions return to one label, what was called tells.
-        let cause = match traps.interrupt_handlers.contains(&around.handler) {
+        // If all exceptions return to one label, the called function identifies the cause.
+        let cause = match traps.interrupt_handlers.contains(&context.handler) {
             true => Cause::Interrupt,
             false => entry.cause,
         };
         let mut found = None;
         for form in forms {
-            for at in self.frame_positions(form, around).into_iter().flatten() {
+            for at in self.frame_positions(form, context).into_iter().flatten() {
                 let Some(trap) = self.trap_at(form, &traps.codes, cause, at) else {
                     continue;
                 };
                 let pc = trap.registers.pc().unwrap_or(0);
-                // Programs have the lower half of 64-bit addresses.
-                let right = match trap.from_user {
+                // User mode has the lower half of the 64-bit addresses.
+                let plausible = match trap.from_user {
                     true => form.word < 8 || pc >> 63 == 0,
                     false => self.is_code(pc),
                 };
-                if pc != 0 && right {
+                if pc != 0 && plausible {
                     return Some(trap);
                 }
                 found = found.or(Some(trap));
@@ -129,10 +129,10 @@ impl Kernel<'_> {
         found
     }
 
-    /// Where a trap frame can be, the likeliest first.
-    fn frame_positions(&self, form: &TrapFields, around: Around<'_>) -> [Option<u64>; 2] {
+    /// Returns the possible addresses of a trap frame, most likely first.
+    fn frame_positions(&self, form: &TrapFields, context: EntryContext<'_>) -> [Option<u64>; 2] {
         let word = form.word as u64;
-        let above = |by: u64| around.callee.checked_add(by);
+        let above = |by: u64| context.callee.checked_add(by);
         let read = |at: Option<u64>| self.uint_at("trap frame", at?, form.word).ok();
         match form.position {
             FramePosition::Above(by) => [above(by), None],
@@ -147,7 +147,8 @@ impl Kernel<'_> {
                 }
                 let fourth = above(5 * word);
                 if fourth.is_some() && read(third) == fourth {
-                    // A kernel thread's is empty, wherever it is read; ddb reads all traps' here.
+                    // The frame of a kernel thread is empty at any of these addresses. ddb reads
+                    // all trap frames at the fourth.
                     let mode = fourth.and_then(|at| at.checked_add(form.mode.at));
                     let empty = read(mode) == Some(0);
                     return [if empty { second } else { fourth }, None];
@@ -155,22 +156,23 @@ impl Kernel<'_> {
                 [first, None]
             }
             FramePosition::BelowRecord => {
-                // The frame's link register is the record's, too: that tells the size.
-                let at = around.entry.checked_sub(form.size);
-                let link = read(around.entry.checked_add(word));
-                let kept = form
+                // The link register in the frame and in the record are equal if the frame has this
+                // size.
+                let at = context.entry.checked_sub(form.size);
+                let link = read(context.entry.checked_add(word));
+                let saved = form
                     .link
                     .and_then(|link| read(at?.checked_add(link)))
-                    .filter(|kept| Some(*kept) == link);
-                [at.filter(|_| kept.is_some()), None]
+                    .filter(|saved| Some(*saved) == link);
+                [at.filter(|_| saved.is_some()), None]
             }
             FramePosition::AboveFrame(by) => {
-                let at = around.entry.checked_add(by);
+                let at = context.entry.checked_add(by);
                 let sp = read(at.and_then(|at| at.checked_add(word)));
-                let right = sp.is_some() && read(Some(around.entry)) == sp;
-                [at.filter(|_| right), None]
+                let matches = sp.is_some() && read(Some(context.entry)) == sp;
+                [at.filter(|_| matches), None]
             }
-            FramePosition::AboveStack(by) => [around.entry.checked_add(by), None],
+            FramePosition::AboveStack(by) => [context.entry.checked_add(by), None],
         }
     }
 
@@ -199,7 +201,7 @@ impl Kernel<'_> {
         } else if let Some((name, offset)) = form.end {
             found.put(name, at.checked_add(offset)?);
         }
-        // What goes on in the kernel goes on in code; a call of a null pointer does not.
+        // The program counter of the kernel is in code, except after a call of a null pointer.
         let pc = found.pc()?;
         if !from_user && pc != 0 && !self.is_code(pc) && !self.is_mapped(found.sp()?) {
             return None;
@@ -224,8 +226,8 @@ impl Kernel<'_> {
     }
 }
 
-/// What a frame of entry code for `cause` was made for, and whether it has an address if that was a
-/// fault.
+/// Returns the cause of a trap from the entry code's cause and the trap number, and whether a fault
+/// with this number has an address.
 fn cause_of(codes: &Codes, cause: Cause, number: u64, from_user: bool) -> (Cause, bool) {
     let code = number >> codes.shift & codes.mask;
     let syscall = codes.syscall == Some(code) && (from_user || !codes.syscall_from_user);

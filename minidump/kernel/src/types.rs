@@ -1,15 +1,14 @@
-//! Where the members of a kernel's structures lie: one question, answered by whatever the kernel's
-//! file has.
+//! Type information of a kernel file.
 //!
 //! ```text
-//!  .SUNW_ctf   CTF, versions 2 and 3: what a stock kernel has           ctf
+//!  .SUNW_ctf   CTF, versions 2 and 3: stock kernels                         ctf
 //!  .debug_*    DWARF 2 to 5: kernels with debug information, kernel.debug   dwarf
 //! ```
 //!
-//! CTF is asked first, being small; DWARF for what CTF does not know. A stripped kernel has
-//! neither: then [`Types`] is empty, and callers have what the kernel exports as integers
-//! (`proc_off_p_pid`, …) and the layouts of known releases, which they check before they believe
-//! them. What the file says is not believed either where memory can contradict it.
+//! CTF is read first, because it is small. DWARF is read for structures that CTF does not have. A
+//! stripped kernel has neither, and [`Types`] is empty. Callers then use the offsets that the kernel
+//! exports as integers (`proc_off_p_pid`, …) and the layouts of known releases. They validate them,
+//! and also the offsets from type information, against memory where possible.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +17,22 @@ use livecore_minidump::{Error, KernelElf};
 use crate::structure::{Member, Structure};
 use crate::{ctf, dwarf};
 
-/// The structures that processes and threads are told better with: what to ask [`Types::read`] for.
+/// The structures to read with [`Types::read`] for full information about processes and threads.
 pub const STRUCTURES: [&str; 2] = ["proc", "thread"];
 
-/// What a kernel's file knows of some structures.
+/// Type information about some structures.
 #[derive(Debug, Clone, Default)]
 pub struct Types {
     structures: BTreeMap<String, Structure>,
-    /// Why type information that is there could not be read, in words.
+    /// Messages about type information that could not be read.
     pub problems: Vec<String>,
 }
 
 impl Types {
-    /// Asks `elf` for the structures and unions named `wanted`, without `struct`.
+    /// Reads the structures and unions named `wanted` (without `struct`) from `elf`.
     ///
-    /// Time is linear in the type information, and memory is that information: at most 64 MiB of
-    /// CTF, 512 MiB of DWARF. Neither stays.
+    /// Time is linear in the size of the type information. All of it is in memory during the call:
+    /// at most 64 MiB of CTF and 512 MiB of DWARF.
     pub fn read(elf: &KernelElf, wanted: &[&str]) -> Self {
         let mut types = Self::default();
         types.take(".SUNW_ctf", ctf::structures(elf, wanted));
@@ -56,12 +55,12 @@ impl Types {
         wanted.iter().filter(known).copied().collect()
     }
 
-    /// The structure of this name, if the file knows it.
+    /// Returns the structure with this name, if known.
     pub fn structure(&self, name: &str) -> Option<&Structure> {
         self.structures.get(name)
     }
 
-    /// The member of a structure.
+    /// Returns a member of a structure, if known.
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
         self.structure(structure)?.member(member)
     }

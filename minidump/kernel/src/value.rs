@@ -1,14 +1,14 @@
-//! Variables of the kernel as Rust's integers.
+//! Reads kernel variables as Rust integers.
 
 use crate::error::KernelError;
 use crate::kernel::Kernel;
 
-/// An integer that a kernel's variable can be.
+/// An integer type of a kernel variable.
 pub trait Value: Copy {
-    /// Bytes in memory: 1, 2, 4 or 8.
+    /// The size in bytes: 1, 2, 4 or 8.
     const SIZE: usize;
 
-    /// The value whose low [`Value::SIZE`] bytes these are.
+    /// Converts the low [`Value::SIZE`] bytes of `bits`.
     fn from_bits(bits: u64) -> Self;
 }
 
@@ -27,12 +27,12 @@ macro_rules! values {
 values!(u8, i8, u16, i16, u32, i32, u64, i64);
 
 impl Kernel<'_> {
-    /// The value of the variable `name`.
+    /// Reads the variable `name`.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoSymbol`] if the kernel's file does not name it, else
-    /// [`KernelError::Unreadable`].
+    /// Returns [`KernelError::NoSymbol`] if the kernel file has no such variable and
+    /// [`KernelError::Unreadable`] if the memory cannot be read.
     pub fn read_value<T: Value>(&self, name: &str) -> Result<T, KernelError> {
         Ok(T::from_bits(self.variable(name, T::SIZE)?))
     }

@@ -1,7 +1,7 @@
-//! A full dump as its kernel mapped it.
+//! Full dumps with the kernel's address translation.
 //!
-//! What a minidump has sections for is in memory here, as in any machine: the kernel is found by
-//! its file, and its own page tables are walked.
+//! A full dump has no section of page tables. The kernel is located in memory, and its own page
+//! tables are used.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use livecore_minidump::{
 use super::error::LocateError;
 use super::machine::Machine;
 
-/// A full dump in which the kernel was found.
+/// A full dump whose kernel has been located.
 pub struct DumpedMachine {
     dump: Arc<FullDump>,
     machine: Machine,
 }
 
 impl DumpedMachine {
-    /// Finds `elf`'s kernel in `dump`.
+    /// Locates the kernel `elf` in `dump`.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] says how far the search came.
+    /// Returns an error if the kernel is not found or not supported.
     pub fn find(dump: Arc<FullDump>, elf: &KernelElf) -> Result<Self, LocateError> {
         let memory = Arc::new(FullMemory::new(Arc::clone(&dump)));
         let machine = Machine::find(memory, elf)?;
@@ -40,20 +40,19 @@ impl DumpedMachine {
         &self.dump
     }
 
-    /// Where its kernel lies and how it maps.
+    /// The machine: the location of the kernel and its address space.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// The machine alone.
+    /// Returns the machine without the dump.
     pub fn into_machine(self) -> Machine {
         self.machine
     }
 
-    /// The most page tables that a walk reads: each is a page of its own, so that there are no
-    /// more of them than pages.
+    /// The maximum number of page tables that a walk reads: the number of pages in memory.
     fn most_tables(&self) -> u64 {
-        // Of ranges that the file only claims, memory has what is there.
+        // `memory().ranges()` does not include ranges beyond the end of the file.
         let ranges = self.machine.view.memory().ranges().iter();
         let bytes: u64 = ranges.map(|range| range.end - range.start).sum();
         bytes / self.machine.page_size() + 1

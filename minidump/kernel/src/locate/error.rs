@@ -1,50 +1,50 @@
-//! Why a kernel could not be found in memory, or not be read there.
+//! Errors of locating a kernel in memory.
 
 use livecore_minidump::ReadError;
 
 use crate::error::KernelError;
 
-/// Why a kernel could not be found in memory, or not be read there.
+/// An error of locating a kernel in memory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {
-    /// The kernel file lacks a symbol without which nothing can be found.
+    /// The kernel file does not have a required symbol.
     #[error("the kernel file has no symbol {name}")]
     NoSymbol {
         /// The symbol.
         name: String,
     },
-    /// Kernels like this one cannot be found.
+    /// Kernels of this kind are not supported.
     #[error("not supported: {what}")]
     Unsupported {
         /// What is not supported.
         what: String,
     },
-    /// The memory does not hold the kernel that the file describes.
-    #[error("this kernel is not in the memory: {why}")]
+    /// The kernel of the file is not in memory.
+    #[error("kernel not found in memory: {why}")]
     NoKernel {
-        /// How far the search came.
+        /// The result of the search.
         why: String,
-        /// Its version string is there, and nothing is where its variables say: memory may have
-        /// other addresses than it was given.
+        /// The version string was found, but the kernel's variables do not match memory. The
+        /// physical addresses of the memory may be wrong.
         misplaced: bool,
     },
     /// The kernel's variables contradict each other or the memory.
     #[error("{what}: found {found}, expected {expected}")]
     Contradiction {
-        /// Which variable.
+        /// The variable.
         what: &'static str,
         /// Its value.
         found: String,
-        /// A value that fits the others.
+        /// A description of valid values.
         expected: String,
     },
-    /// Something the kernel points at cannot be read.
+    /// Kernel memory cannot be read.
     #[error("{what}: {source}")]
     Memory {
-        /// What was being read.
+        /// The variable or structure.
         what: String,
-        /// Why it could not be.
+        /// The cause.
         #[source]
         source: ReadError,
     },

@@ -1,12 +1,11 @@
-//! What memory says of itself when nobody has the kernel's file: which release runs, and where its
-//! page tables begin.
+//! Identifies the kernel in memory without its file: its release and its page tables.
 //!
-//! A kernel's `version` is in its data, and once more wherever it was printed: `FreeBSD `, a number,
-//! and a line's end. An amd64 kernel's PML4s point at themselves from entry 256 (FreeBSD
-//! `sys/amd64/include/pmap.h`, `PML4PML4I`), and no other page does; of them `kernel_pmap`'s is the
-//! one that has no user's half. It maps the kernel's image, so it also tells where that lies. An i386
-//! kernel's page directories point at themselves too (`PTDPTDI`), in 10.4 and 12.1 from other
-//! entries.
+//! A kernel's `version` is in its data and wherever it was printed: `FreeBSD `, a number, and the end
+//! of the line. Entry 256 of an amd64 PML4 points at the PML4 itself (FreeBSD
+//! `sys/amd64/include/pmap.h`, `PML4PML4I`), which is true for no other page. The PML4 of
+//! `kernel_pmap` is the one without user entries. It maps the kernel image, so it also gives the
+//! image's address. The page directories of an i386 kernel also point at themselves (`PTDPTDI`), from
+//! different entries in 10.4 and 12.1.
 
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use livecore_defs::i386;
 use livecore_minidump::mmu::{MachineView, Paging, Root};
 use livecore_minidump::{KernelMemory, PhysAddr, PhysMemory, VirtAddr};
 
-/// Bytes that are looked at together.
+/// The number of bytes read at once.
 const PIECE: usize = 1 << 20;
-/// What every version string begins with.
+/// The start of every version string.
 const START: &[u8; 8] = b"FreeBSD ";
-/// A version string is shorter.
+/// The maximum length of a version string.
 const LONGEST: usize = 256;
-/// How many different strings are told.
+/// The maximum number of different strings in the result.
 const STRINGS: usize = 8;
 
 /// A version string in memory.
@@ -31,33 +30,33 @@ pub struct VersionString {
     pub text: String,
     /// Physical address of its first occurrence.
     pub at: u64,
-    /// How often it is there.
+    /// The number of occurrences.
     pub count: u32,
 }
 
-/// What was found.
+/// The result of searching memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Version strings, the most frequent first.
     pub versions: Vec<VersionString>,
-    /// Physical addresses of amd64's root tables without a user's half: `KPML4phys` is one.
+    /// Physical addresses of amd64 root tables without user entries. `KPML4phys` is one.
     pub kernel_roots: Vec<u64>,
-    /// How many root tables of amd64 there are in all: one for each process.
+    /// The number of all amd64 root tables: one for each process.
     pub roots: u64,
-    /// Physical address of the kernel's image, by the first of `kernel_roots`.
+    /// Physical address of the kernel image, from the first of `kernel_roots`.
     pub kernphys: Option<u64>,
-    /// Page directories of i386 without PAE: of the kernel and of each process.
+    /// i386 page directories without PAE: one for the kernel and one for each process.
     pub directories: Directories,
-    /// The last ones of four page directories of i386 with PAE.
+    /// i386 page directories with PAE: the last of each group of four.
     pub directories_pae: Directories,
 }
 
 /// Page directories that point at themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directories {
-    /// How many.
+    /// The number of page directories.
     pub count: u64,
-    /// Physical address of the first, 0 if there is none.
+    /// Physical address of the first, or 0 if there is none.
     pub first: u64,
 }
 
@@ -71,32 +70,31 @@ impl Directories {
 }
 
 impl Findings {
-    /// In sentences, for people.
+    /// Formats the findings as text.
     pub fn sentences(&self) -> Vec<String> {
         let mut text = Vec::new();
         match self.versions.as_slice() {
-            [] => text.push("no version string of FreeBSD is in the memory".into()),
+            [] => text.push("no FreeBSD version string in memory".into()),
             all => text.extend(all.iter().take(3).map(|version| {
                 let VersionString { text, at, count } = version;
-                format!("the memory has {text:?} {count} times, first at {at:#x}")
+                format!("version {text:?} in memory: {count} times, first at {at:#x}")
             })),
         }
         if let Some(root) = self.kernel_roots.first() {
             text.push(format!(
-                "an amd64 kernel's page tables begin at {root:#x} ({} root tables in all)",
+                "amd64 kernel page tables at {root:#x} (root tables: {})",
                 self.roots
             ));
         }
         if let Some(at) = self.kernphys {
-            text.push(format!("its image is at {at:#x}"));
+            text.push(format!("kernel image at {at:#x}"));
         }
         if self.roots == 0 {
             for (found, with) in [(self.directories, ""), (self.directories_pae, " with PAE")] {
                 let Directories { count, first } = found;
                 if count > 0 {
                     text.push(format!(
-                        "{count} page directories of an i386 kernel{with} are there, the first at \
-                         {first:#x}"
+                        "i386 page directories{with}: {count}, first at {first:#x}"
                     ));
                 }
             }
@@ -105,14 +103,14 @@ impl Findings {
     }
 }
 
-/// Reads all of memory once. Ranges that are known to be zero, and pages that cannot be read, are
-/// left out.
+/// Searches all of memory. Ranges that are known to be zero, and pages that cannot be read, are
+/// skipped.
 pub fn identify(memory: &Arc<dyn PhysMemory>) -> Findings {
     survey(memory, &mut |_, _| {})
 }
 
-/// The same, and shows every page of 4 KiB with its physical address to `look`.
-pub(super) fn survey(memory: &Arc<dyn PhysMemory>, look: &mut dyn FnMut(u64, &[u8])) -> Findings {
+/// Like [`identify`], and calls `visit` with the physical address and contents of every 4 KiB page.
+pub(super) fn survey(memory: &Arc<dyn PhysMemory>, visit: &mut dyn FnMut(u64, &[u8])) -> Findings {
     let mut findings = Findings::default();
     let mut buf = vec![0; PIECE + LONGEST];
     for range in memory.ranges() {
@@ -121,11 +119,11 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, look: &mut dyn FnMut(u64, &[u
             if memory.known_zero(PhysAddr(start), end - start) {
                 continue;
             }
-            // A string may go on in the next piece.
+            // A string may continue in the next piece.
             let more = range.end.min(end.saturating_add(LONGEST as u64));
             let bytes = &mut buf[..(more - start) as usize];
             if memory.read(PhysAddr(start), bytes).is_err() {
-                // Not all of it is there: the pages that are.
+                // Part of the piece cannot be read: read each page.
                 for (page, pa) in bytes
                     .chunks_mut(PAGE_SIZE as usize)
                     .zip((start..).step_by(4096))
@@ -140,7 +138,7 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, look: &mut dyn FnMut(u64, &[u
             let pages = bytes[..here].chunks_exact(PAGE_SIZE as usize);
             for (page, pa) in pages.zip((start..end).step_by(PAGE_SIZE as usize)) {
                 roots(page, pa, &mut findings);
-                look(pa, page);
+                visit(pa, page);
             }
         }
     }
@@ -159,19 +157,19 @@ pub(super) fn survey(memory: &Arc<dyn PhysMemory>, look: &mut dyn FnMut(u64, &[u
     findings
 }
 
-/// The first line of the version string that `bytes` begin with.
+/// Returns the first line of the version string at the start of `bytes`.
 pub(super) fn first_line(bytes: &[u8]) -> Option<&str> {
     let bytes = &bytes[..bytes.len().min(LONGEST)];
     let len = bytes.iter().position(|b| !(b' '..=b'~').contains(b))?;
     let line = std::str::from_utf8(&bytes[..len]).ok()?;
     let digit = line.as_bytes().get(START.len())?.is_ascii_digit();
-    // `12.1-RELEASE`: a release has a branch.
+    // A release has a branch: `12.1-RELEASE`.
     let release = line.split(' ').nth(1)?;
-    let right = digit && release.contains('.') && release.contains('-');
-    (right && matches!(bytes[len], 0 | b'\n')).then_some(line)
+    let is_release = digit && release.contains('.') && release.contains('-');
+    (is_release && matches!(bytes[len], 0 | b'\n')).then_some(line)
 }
 
-/// The strings that begin in the first `here` bytes.
+/// Adds the version strings that start in the first `here` bytes.
 fn strings(bytes: &[u8], at: u64, here: usize, versions: &mut Vec<VersionString>) {
     let mut from = 0;
     while let Some(skip) = next_start(&bytes[from..]) {
@@ -195,8 +193,8 @@ fn strings(bytes: &[u8], at: u64, here: usize, versions: &mut Vec<VersionString>
     }
 }
 
-/// Where [`START`] is next. All of memory is looked through, so blocks without a hint of it are
-/// passed in a form that processors do many bytes at a time.
+/// Returns the offset of the next [`START`]. This runs over all of memory, so blocks are first
+/// checked for two of its bytes with a loop that compiles to vector instructions.
 fn next_start(bytes: &[u8]) -> Option<usize> {
     const BLOCK: usize = 256;
     let (first, other) = (START[0], START[4]);
@@ -204,7 +202,6 @@ fn next_start(bytes: &[u8]) -> Option<usize> {
     while at + START.len() <= bytes.len() {
         let end = bytes.len().min(at + BLOCK + START.len() - 1);
         let block = &bytes[at..end];
-        // As many places as the other byte has.
         let hints = block.iter().zip(&block[4..]);
         let hint = hints.fold(false, |any, (a, b)| any | ((*a == first) & (*b == other)));
         if hint && let Some(found) = block.windows(START.len()).position(|w| w == START) {
@@ -215,10 +212,10 @@ fn next_start(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether the page at `pa` is a root table of amd64, or a page directory of i386.
+/// Adds the page at `pa` to the findings if it is an amd64 root table or an i386 page directory.
 fn roots(page: &[u8], pa: u64, findings: &mut Findings) {
     let (entries, _) = page.as_chunks::<PTE_SIZE>();
-    // A page has 512 of them.
+    // A page has 512 entries.
     let entry = |index: u64| u64::from_le_bytes(entries[index as usize]);
     let valid = |index: u64| entry(index) & PG_V != 0;
     let is_own = |index: u64| valid(index) && entry(index) & PG_FRAME == pa;
@@ -232,7 +229,7 @@ fn roots(page: &[u8], pa: u64, findings: &mut Findings) {
             findings.kernel_roots.push(pa);
         }
     }
-    // The third of four entries, or the last, for the directory that has them all: 12.1, 10.4.
+    // The directory that maps all four is mapped by the third (12.1) or last (10.4) entry.
     if is_own(510) && valid(508) && valid(509) && valid(511) {
         findings.directories_pae.add(pa);
     }
@@ -240,7 +237,8 @@ fn roots(page: &[u8], pa: u64, findings: &mut Findings) {
     let word = |index: usize| u64::from(u32::from_le_bytes(words[index]));
     let valid = |index: usize| word(index) & i386::PG_V != 0;
     let is_own = |index: usize| valid(index) && word(index) & i386::PG_FRAME == pa;
-    // 12.1: below the trampoline's entry, and nothing at address 0. 10.4: below the kernel's.
+    // 12.1: the entry below the trampoline's, and address 0 is not mapped. 10.4: the entry below
+    // the kernel's.
     let of_12 = is_own(1022) && valid(1023) && valid(2) && !valid(0);
     let of_10 = is_own(767) && valid(768) && valid(769);
     if of_12 || of_10 {
@@ -253,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_of_a_version_string_is_found_at_any_place() {
+    fn the_start_of_a_version_string_is_found_at_any_offset() {
         for len in [8, 9, 255, 256, 263, 264, 600] {
             for at in 0..=len - START.len() {
                 let mut bytes = b"FreeB"
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_string_has_a_release_and_ends_as_a_line() {
+    fn a_version_string_has_a_release_and_an_end_of_line() {
         let line = |text: &[u8]| first_line(text).map(String::from);
         let text = b"FreeBSD 12.1-RELEASE r354233 GENERIC\n\0";
         assert_eq!(line(text).unwrap(), "FreeBSD 12.1-RELEASE r354233 GENERIC");

@@ -1,35 +1,36 @@
-//! A kernel's file held against memory, before there are page tables to ask.
+//! Reads a kernel's variables from physical memory, before its page tables are known.
 
 use std::sync::Arc;
 
 use livecore_minidump::mmu::{MachineView, Paging, Root};
 use livecore_minidump::{KernelElf, KernelMemory, PhysAddr, PhysMemory, VirtAddr};
 
-/// A kernel found.
+/// The location of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Located {
     /// Physical address of the start of the image; amd64's `kernphys`.
     pub kernphys: u64,
-    /// Physical address of the root table of the kernel map: the value of `KPML4phys`, or the page
-    /// at `pagetable_l0_ttbr1`, ….
+    /// Physical address of the root page table of the kernel: the value of `KPML4phys`, the page at
+    /// `pagetable_l0_ttbr1`, ….
     pub root: u64,
-    /// The form of that table.
+    /// The format of the page tables.
     pub paging: Paging,
 }
 
-/// A kernel's file held against memory, as if the image began at `kernphys`.
+/// A kernel image in memory, assuming that it starts at `kernphys`.
 pub struct Image<'a> {
     memory: &'a Arc<dyn PhysMemory>,
-    /// The file.
+    /// The kernel file.
     pub elf: &'a KernelElf,
-    /// The address that its start is linked at.
+    /// The linked address of its start.
     link: u64,
-    /// Physical address of its start.
+    /// The physical address of its start.
     pub kernphys: u64,
 }
 
 impl<'a> Image<'a> {
-    /// `elf` in `memory`; its start is linked at `link`, and lies at `kernphys`.
+    /// Creates the image of `elf` in `memory`. Its start is linked at `link` and loaded at physical
+    /// address `kernphys`.
     pub fn new(
         memory: &'a Arc<dyn PhysMemory>,
         elf: &'a KernelElf,
@@ -44,12 +45,12 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The physical address of an address of the image.
+    /// Converts a virtual address of the image to a physical address.
     pub fn pa(&self, va: u64) -> Option<u64> {
         va.checked_sub(self.link)?.checked_add(self.kernphys)
     }
 
-    /// The integer of `len` bytes, at most 8, at physical address `at`.
+    /// Reads the integer of `len` bytes, at most 8, at physical address `at`.
     pub fn read(&self, at: u64, len: usize) -> Option<u64> {
         let mut bytes = [0; 8];
         let len = len.min(8);
@@ -57,20 +58,20 @@ impl<'a> Image<'a> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// The address of a variable.
+    /// Returns the address of a variable.
     pub fn variable(&self, name: &str) -> Option<u64> {
         let symbol = self.elf.symbol(name).filter(|symbol| !symbol.absolute)?;
         Some(symbol.value)
     }
 
-    /// The integer of `len` bytes, at most 8, `offset` bytes into the variable `name`.
+    /// Reads the integer of `len` bytes, at most 8, at `offset` in the variable `name`.
     pub fn value(&self, name: &str, offset: u64, len: usize) -> Option<u64> {
         let at = self.variable(name)?.checked_add(offset)?;
         self.read(self.pa(at)?, len)
     }
 
-    /// Whether tables of this form at `table` map the image to where it is: its first variable,
-    /// its last one, and those that identify it.
+    /// Whether page tables of this format at `table` map the variables `version`, `dump_avail` and
+    /// `msgbufp` of the image to their physical addresses.
     pub fn is_mapped_by(&self, table: u64, paging: Paging) -> bool {
         let root = Root {
             covers: 0..=u64::MAX,

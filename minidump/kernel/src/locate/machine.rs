@@ -1,4 +1,4 @@
-//! A machine that is understood: its memory, where its kernel is, and how that lays itself out.
+//! A machine: its memory, the location of its kernel, and the kernel's address space.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use super::port::{Port, port_of};
 use super::search::locate;
 use crate::kernel::Kernel;
 
-/// A machine whose kernel has been found.
+/// A machine whose kernel has been located.
 #[derive(Clone)]
 pub struct Machine {
     /// Its architecture.
     pub arch: &'static Architecture,
-    /// Where the kernel is.
+    /// The location of the kernel.
     pub located: Located,
-    /// The memory, physical and through the kernel's tables.
+    /// The memory, with the kernel's address translation.
     pub view: MachineView,
-    /// The lowest address of the kernel map that a dump describes (`VM_MIN_KERNEL_ADDRESS`; i386
+    /// The lowest kernel address in a dump's page tables (`VM_MIN_KERNEL_ADDRESS`; i386
     /// `KERNBASE`).
     pub kernbase: u64,
-    /// Addresses of the direct map; empty if there is none (i386).
+    /// The addresses of the direct map; empty if there is none (i386).
     pub dmap: Range<u64>,
-    /// The physical address behind the start of the direct map.
+    /// The physical address of the start of the direct map.
     pub dmapphys: u64,
-    /// Physical addresses that the kernel would dump, by its `PHYS_IN_DMAP`: amd64 up to
-    /// `dmaplimit`, elsewhere `dmap_phys_base` to `dmap_phys_max`; everything where there
-    /// is no such limit.
+    /// The physical addresses that the kernel would dump, by its `PHYS_IN_DMAP`: on amd64 those
+    /// below `dmaplimit`, on other architectures `dmap_phys_base` to `dmap_phys_max`; all addresses
+    /// if there is no limit.
     pub phys_in_dmap: Range<u64>,
     port: &'static dyn Port,
 }
 
 impl Machine {
-    /// Finds `elf`'s kernel in `memory`.
+    /// Locates the kernel `elf` in `memory`.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] says how far the search came.
+    /// Returns an error if the kernel is not found or not supported.
     pub fn find(memory: Arc<dyn PhysMemory>, elf: &KernelElf) -> Result<Self, LocateError> {
         let located = locate(&memory, elf, port_of(elf)?)?;
         Self::at(memory, located, elf)
     }
 
-    /// The machine whose kernel is known to be there.
+    /// Creates the machine with a kernel at a known location.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] if the kernel's addresses cannot be read, or contradict each other.
+    /// Returns an error if the kernel's variables cannot be read or contradict each other.
     pub fn at(
         memory: Arc<dyn PhysMemory>,
         located: Located,
@@ -63,7 +63,7 @@ impl Machine {
             table: located.root,
             paging: located.paging,
         };
-        // Good enough for the image, which says how the rest is laid out.
+        // This translates the image's addresses. The image has the variables for the others.
         let view = MachineView::new(memory.clone(), vec![all], page_size);
         let space = port.space(&Kernel::new(&view, elf), &located)?;
         Ok(Self {
@@ -78,12 +78,12 @@ impl Machine {
         })
     }
 
-    /// Bytes per page.
+    /// The page size in bytes.
     pub fn page_size(&self) -> u64 {
         self.located.paging.page_size()
     }
 
-    /// The physical address behind an address of the direct map.
+    /// Converts an address of the direct map to a physical address.
     pub fn direct(&self, at: u64) -> Option<u64> {
         if !self.dmap.contains(&at) {
             return None;
@@ -91,12 +91,12 @@ impl Machine {
         (at - self.dmap.start).checked_add(self.dmapphys)
     }
 
-    /// The kernel addresses that a dump describes, from [`Machine::kernbase`] on, and the tree that
-    /// they are translated by.
+    /// Returns the kernel addresses in a dump's page tables, from [`Machine::kernbase`], and the
+    /// root of their page tables.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] if the kernel's variables cannot be read, or no kernel map ends there.
+    /// Returns an error if the kernel's variables cannot be read or the end address is invalid.
     pub fn kernel_map(&self, elf: &KernelElf) -> Result<(Range<u64>, &Root), LocateError> {
         let (start, end) = (self.kernbase, self.port.kva_end(&self.kernel(elf))?);
         let limit = self.port.kva_limit();
@@ -110,7 +110,7 @@ impl Machine {
         }
     }
 
-    /// The kernel, read through its own tables.
+    /// The kernel, with its own address translation.
     pub fn kernel<'a>(&'a self, elf: &'a KernelElf) -> Kernel<'a> {
         Kernel::new(&self.view, elf)
     }

@@ -1,12 +1,12 @@
-//! A kernel found in physical memory by its file, and the machine as that kernel maps it.
+//! Locates a kernel in physical memory with its file, and translates addresses with its page tables.
 //!
 //! ```text
 //!  PhysMemory + KernelElf
-//!     │ port       where a kernel of the architecture may lie, and which variables prove it
-//!     │ search     the place where the file's bytes are and its variables agree; text: its code
-//!     │ identify   what memory holds instead, if the kernel is not there
+//!     │ port       possible load addresses of an architecture, and the variables that confirm one
+//!     │ search     the load address where contents and variables match; text: compares code
+//!     │ identify   the FreeBSD kernel in memory, if it is not that of the file
 //!     ▼
-//!  Machine: its memory through the kernel's own page tables; DumpedMachine: that of a full dump
+//!  Machine: memory with the kernel's address translation; DumpedMachine: that of a full dump
 //! ```
 
 mod dumped;

@@ -1,12 +1,11 @@
-//! Where in physical memory a kernel lies, before there are page tables to ask.
+//! Searches physical memory for a kernel.
 //!
-//! The image is linear: `pa = va - link + X`, where `link` is the address that its start is linked
-//! at and `X` is what is looked for. The bytes of `version` occur several times in memory; the
-//! right `X` is the one under which they are where the file has them, and under which the kernel's
-//! own variables agree with each other. What may be `X`, and which variables say so, is the
-//! port's: [`Port`]. Then pages from all parts of the file's code are compared: most of them must be
-//! the same, or it is another build of the same version. If the kernel is at none of the port's
-//! places, all of memory is read once, and what code is found there says where to look.
+//! The image is contiguous: `pa = va - link + X`, where `link` is the linked address of its start
+//! and `X` is its load address. [`Port`] lists the possible values of `X` and checks the kernel's
+//! variables. A value is accepted if `version` is at its address and the variables agree with each
+//! other. (The bytes of `version` occur several times in memory.) Then pages from all parts of the
+//! code are compared. If most of them differ, memory has another build of the same version. If the
+//! kernel is at no possible address, all of memory is searched for its code.
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use super::port::Port;
 use super::symbols::address;
 use super::text::Samples;
 
-/// Finds `elf`'s kernel in `memory`.
+/// Locates the kernel `elf` in `memory`.
 pub(super) fn locate(
     memory: &Arc<dyn PhysMemory>,
     elf: &KernelElf,
@@ -27,10 +26,10 @@ pub(super) fn locate(
 ) -> Result<Located, LocateError> {
     if elf.symbols().next().is_none() {
         return Err(LocateError::Unsupported {
-            what: "a kernel file without symbols: it was stripped of its symbol table".into(),
+            what: "kernel file without a symbol table (stripped)".into(),
         });
     }
-    // Without it, the kernel's own tables tell.
+    // Without `version`, only the kernel's page tables are checked.
     let version = elf.symbol("version").filter(|symbol| !symbol.absolute);
     for name in port.roots() {
         address(elf, name)?;
@@ -42,7 +41,7 @@ pub(super) fn locate(
         .ok_or_else(|| LocateError::Contradiction {
             what: "version",
             found: format!("address {at:#x}"),
-            expected: format!("an address of the kernel's image, from {link:#x} up"),
+            expected: format!("address in the kernel's image, from {link:#x}"),
         })?;
     let len = match version.map_or(0, |version| version.size) {
         size @ 1..=512 => size as usize,
@@ -73,7 +72,7 @@ pub(super) fn locate(
         }
         found.extend(port.confirm(&image(kernphys)));
     }
-    // A copy of an image that lies about (an earlier boot's) is not mapped where it lies.
+    // A stale copy of an image (from an earlier boot) is not mapped at its address.
     if found.len() > 1 {
         found.retain(|here: &Located| image(here.kernphys).is_mapped_by(here.root, here.paging));
     }
@@ -81,27 +80,27 @@ pub(super) fn locate(
     let mut misplaced = found.is_empty() && with_version > 0;
     let why = match found.as_slice() {
         [one] => {
-            // i386's is where its start is linked to be: the image begins elsewhere.
+            // On i386, `kernphys` is the address of the first directory entry, not of the image.
             let start = if port.is_moved() { one.kernphys } else { 0 };
             let agreement = samples.compare(memory, |va| image(start).pa(va));
             if !agreement.is_other() {
                 return Ok(*one);
             }
             format!(
-                "its version string, {:?}, is at {:#x}, but of {} pages of its code that were \
-                 compared {} are the same: another build of the same version runs",
+                "version {:?} is at {:#x}, but only {} of {} compared code pages match: memory has \
+                 another build of the same version",
                 identity.line(),
                 one.kernphys,
-                agreement.compared,
-                agreement.same
+                agreement.same,
+                agreement.compared
             )
         }
         [] => {
             let mut search = samples.search(link);
-            let findings = survey(memory, &mut |pa, page| search.look(pa, page));
+            let findings = survey(memory, &mut |pa, page| search.add_page(pa, page));
             let places = search.places();
             for (kernphys, votes) in places.iter().take(PLACES) {
-                // Of a quarter of what was looked for; a version string that is there is the file's.
+                // A quarter of the samples must be there. A known version must match.
                 let enough = *votes as usize >= samples.len().div_ceil(4);
                 if !enough || identity.is_at(*kernphys) == Some(false) {
                     continue;
@@ -112,78 +111,79 @@ pub(super) fn locate(
             }
             match places.first() {
                 Some((at, votes)) if with_version == 0 => format!(
-                    "{votes} of {} pages of its code are where an image at {at:#x} has them, and {}",
+                    "{votes} of {} code pages match an image at {at:#x}, but {}",
                     samples.len(),
                     match identity.is_at(*at) {
-                        Some(false) => identity.elsewhere(&findings, port),
+                        Some(false) => identity.describe_mismatch(&findings, port),
                         _ => {
                             misplaced = true;
-                            format!("{roots} there is no page table of it")
+                            format!("{roots} is not a valid page table there")
                         }
                     }
                 ),
                 None if identity.own.is_some() && with_version == 0 => {
-                    identity.elsewhere(&findings, port)
+                    identity.describe_mismatch(&findings, port)
                 }
                 _ => format!(
-                    "{roots} is no page table of it at any place ({with_version} had the version string)"
+                    "{roots} is not a valid page table at any possible address ({with_version} \
+                     had the version string)"
                 ),
             }
         }
         [first, second, ..] => format!(
-            "it seems to be at {:#x} and at {:#x}",
+            "ambiguous: possible kernels at {:#x} and {:#x}",
             first.kernphys, second.kernphys
         ),
     };
     Err(LocateError::NoKernel { why, misplaced })
 }
 
-/// How many places that code was found for are tried.
+/// The maximum number of load addresses tried after a search for code.
 const PLACES: usize = 8;
 
-/// A kernel's version string, and where the file has it.
+/// A kernel's version string and its offset in the image.
 struct Identity<'a> {
     memory: &'a Arc<dyn PhysMemory>,
-    /// Bytes behind the start of the image.
+    /// The offset from the start of the image.
     offset: u64,
-    /// What the file has there; `None` if it has no contents.
+    /// The string in the file; `None` if the file does not have its contents.
     own: Option<Vec<u8>>,
     len: usize,
 }
 
 impl Identity<'_> {
-    /// Whether memory has the file's string where an image at `kernphys` has it. `None` if nobody
-    /// knows: the file does not have it, or the memory is not there.
+    /// Whether memory has the file's string for an image at `kernphys`. Returns `None` if the file
+    /// does not have the string or the memory cannot be read.
     fn is_at(&self, kernphys: u64) -> Option<bool> {
         let own = self.own.as_ref()?;
         let at = kernphys.checked_add(self.offset)?;
         if self.memory.known_zero(PhysAddr(at), self.len as u64) {
             return Some(false);
         }
-        let mut there = vec![0; self.len];
-        self.memory.read(PhysAddr(at), &mut there).ok()?;
-        Some(there == *own)
+        let mut found = vec![0; self.len];
+        self.memory.read(PhysAddr(at), &mut found).ok()?;
+        Some(found == *own)
     }
 
-    /// Its first line.
+    /// The first line of the string.
     fn line(&self) -> String {
         let own = self.own.as_deref().unwrap_or_default();
         let line = own.split(|b| matches!(b, 0 | b'\n')).next();
         String::from_utf8_lossy(line.unwrap_or_default()).into_owned()
     }
 
-    /// What is said when the string is nowhere where it should be: what the file has, and what the
-    /// memory has.
-    fn elsewhere(&self, found: &Findings, port: &dyn Port) -> String {
+    /// Describes the versions of the file and of memory, if the file's string is at no possible
+    /// address.
+    fn describe_mismatch(&self, found: &Findings, port: &dyn Port) -> String {
         let line = self.line();
         let mut why = format!(
-            "its version string, {line:?}, is at {}; {}",
-            port.nowhere(),
+            "version {line:?} is not at {}; {}",
+            port.expected_address(),
             found.sentences().join("; ")
         );
         if found.versions.iter().any(|version| version.text == line) {
-            why +=
-                "; another build of the same version runs, or the kernel is not where it should be";
+            why += "; memory has another build of the same version, or the kernel is at an \
+                    unexpected address";
         }
         why
     }

@@ -1,29 +1,28 @@
-//! A kernel's code in its file, held against memory.
+//! Compares a kernel's code in its file with memory.
 //!
-//! What tells one build of a kernel from another, and where it lies, is its code. Pages of it are
-//! compared in many places, and in short pieces, because memory need not have all of them as the
-//! file has them. A kernel linked with `-z ifunc-noplt` (amd64 since 12.0) writes the target
-//! into each call of a function that it chooses when it starts, `memcpy` and `copyin` among them, and
-//! so changes more than half of its pages, but few bytes of each; dtrace(1) and debuggers put
-//! breakpoints in.
+//! The code identifies the build of a kernel and its load address. A sample of pages is compared in
+//! short pieces, because memory can differ from the file: a kernel linked with `-z ifunc-noplt`
+//! (amd64 since 12.0) patches calls of functions that it selects at boot, such as `memcpy` and
+//! `copyin`. This changes more than half of its pages, but few bytes in each. dtrace(1) and
+//! debuggers set breakpoints.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use livecore_minidump::{KernelElf, PhysAddr, PhysMemory};
 
-/// Bytes that are compared together; where they begin, in the file's addresses and in memory.
+/// The size and alignment of a sample.
 const PAGE: u64 = 4096;
-/// Bytes of a page that are compared together: about a dozen instructions.
+/// The number of bytes compared as a unit: about a dozen instructions.
 const LINE: usize = 64;
-/// How many pages are compared.
+/// The maximum number of samples.
 const SAMPLES: u64 = 64;
-/// Fewer say nothing.
+/// The minimum number of compared pages for a decision.
 const ENOUGH: u32 = 4;
-/// How many places are remembered that pages of code were seen for.
+/// The maximum number of possible load addresses counted in a search.
 const PLACES: usize = 4096;
 
-/// Pages of a kernel's code, from all parts of it.
+/// Pages from all parts of a kernel's code.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     pages: Vec<Sample>,
@@ -35,7 +34,7 @@ struct Sample {
     bytes: Vec<u8>,
 }
 
-/// How many pages were compared, and how many of them are the same.
+/// The number of compared pages and of matching pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Agreement {
     pub(super) same: u32,
@@ -43,16 +42,16 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
-    /// Whether this is another build: most of its code is not the file's.
+    /// Whether this is another build: most of the compared pages do not match.
     pub(super) fn is_other(self) -> bool {
         self.compared >= ENOUGH && self.same < self.compared.div_ceil(2)
     }
 }
 
 impl Samples {
-    /// Of a file with contents; none of a file without.
+    /// Selects samples. A file without code contents has none.
     pub(super) fn of(elf: &KernelElf) -> Self {
-        // Whole pages: first address and how many.
+        // Runs of complete pages: first address and number of pages.
         let runs = elf.text().iter().filter_map(|range| {
             let start = range.start.checked_next_multiple_of(PAGE)?;
             let count = range.end.checked_sub(start)? / PAGE;
@@ -64,7 +63,7 @@ impl Samples {
             .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
         let wanted = all.min(SAMPLES);
         let pages = (0..wanted).filter_map(|i| {
-            // Evenly spread: `i` of `wanted` is page `index` of all.
+            // The samples are evenly distributed: sample `i` of `wanted` is page `index` of `all`.
             let mut index = u64::try_from(u128::from(i) * u128::from(all) / u128::from(wanted));
             for (start, count) in &runs {
                 let here = index.ok()?;
@@ -80,7 +79,7 @@ impl Samples {
         }
     }
 
-    /// Compares them with memory; `pa` says where an address of the file is.
+    /// Compares the samples with memory. `pa` converts virtual to physical addresses.
     pub(super) fn compare(
         &self,
         memory: &Arc<dyn PhysMemory>,
@@ -100,8 +99,7 @@ impl Samples {
         agreement
     }
 
-    /// Where an image that is linked to `link` begins, as pages of memory say that are shown one by
-    /// one.
+    /// Starts a search for the load address of an image that is linked at `link`.
     pub(super) fn search(&self, link: u64) -> Search<'_> {
         let mut by_start = HashMap::<[u8; 8], Vec<&Sample>>::new();
         for sample in &self.pages {
@@ -125,16 +123,16 @@ impl Sample {
     fn at(elf: &KernelElf, va: u64) -> Option<Self> {
         let contents = elf.bytes_at(va, PAGE as usize)?;
         let (first, rest) = contents.bytes.split_first()?;
-        // Padding is the same everywhere.
-        let says = rest.iter().any(|byte| byte != first);
-        (contents.in_file && says).then_some(Self {
+        // Padding does not identify a page.
+        let is_unique = rest.iter().any(|byte| byte != first);
+        (contents.in_file && is_unique).then_some(Self {
             va,
             bytes: contents.bytes,
         })
     }
 
-    /// Whether `page` is this page, but for what is written into code when a kernel starts: two
-    /// thirds of its lines are the same. Other code, or this code a few bytes on, has next to none.
+    /// Whether `page` is this page, possibly patched at boot: two thirds of its lines are equal.
+    /// Other code, or this code at another offset, has almost no equal lines.
     fn is_like(&self, page: &[u8]) -> bool {
         let lines = self.bytes.chunks(LINE);
         let all = lines.len();
@@ -147,13 +145,13 @@ impl Sample {
 pub(super) struct Search<'a> {
     link: u64,
     by_start: HashMap<[u8; 8], Vec<&'a Sample>>,
-    /// Physical addresses that the image may begin at, and how many pages say so.
+    /// Possible load addresses and the number of pages that match each.
     votes: BTreeMap<u64, u32>,
 }
 
 impl Search<'_> {
-    /// Looks at the page of 4 KiB at physical address `pa`.
-    pub(super) fn look(&mut self, pa: u64, page: &[u8]) {
+    /// Compares the 4 KiB page at physical address `pa` with the samples.
+    pub(super) fn add_page(&mut self, pa: u64, page: &[u8]) {
         let Some(samples) = page
             .first_chunk()
             .and_then(|start| self.by_start.get(start))
@@ -171,8 +169,8 @@ impl Search<'_> {
         }
     }
 
-    /// Places and their votes, the most first. One page alone may be a copy of the file that the
-    /// guest has in memory.
+    /// Returns possible load addresses and their number of pages, in descending order of the number.
+    /// Addresses with one page are omitted: the guest may have a copy of the file in memory.
     pub(super) fn places(&self) -> Vec<(u64, u32)> {
         let mut places = self.votes.iter().map(|(at, votes)| (*at, *votes));
         let mut places = places
@@ -189,30 +187,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_build_is_one_that_most_pages_contradict() {
+    fn most_pages_of_another_build_do_not_match() {
         let of = |same, compared| Agreement { same, compared }.is_other();
-        assert!(!of(0, 0) && !of(0, 3), "too few to tell");
+        assert!(!of(0, 0) && !of(0, 3), "too few pages");
         assert!(of(0, 4) && of(1, 4) && of(31, 64));
-        assert!(
-            !of(2, 4) && !of(32, 64) && !of(64, 64),
-            "patched here and there"
-        );
+        assert!(!of(2, 4) && !of(32, 64) && !of(64, 64), "patched pages");
     }
 
     #[test]
-    fn calls_that_a_kernel_mends_when_it_starts_are_no_other_build() {
+    fn a_page_with_patched_calls_matches() {
         let bytes = (0..PAGE).map(|i| (i * 7 % 251) as u8).collect::<Vec<_>>();
         let sample = Sample {
             va: 0xffff_ffff_8020_0000,
             bytes: bytes.clone(),
         };
-        // A call's displacement in every third line.
-        let mut mended = bytes.clone();
+        // Patch the displacement of a call in every third line.
+        let mut patched = bytes.clone();
         for at in (100..PAGE as usize).step_by(3 * LINE) {
-            mended[at..at + 4].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
+            patched[at..at + 4].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
         }
-        assert!(sample.is_like(&mended));
-        // The same code four bytes on.
+        assert!(sample.is_like(&patched));
+        // The same code at another offset.
         let mut moved = bytes;
         moved.rotate_right(4);
         assert!(!sample.is_like(&moved));
@@ -220,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_code_say_where_the_image_begins() {
+    fn code_pages_give_the_load_address() {
         let sample = |va: u64, byte: u8| {
             let mut bytes = vec![byte; PAGE as usize];
             bytes[9] = !byte;
@@ -230,13 +225,13 @@ mod tests {
             pages: vec![sample(0x8010_0000, 1), sample(0x8010_2000, 2)],
         };
         let mut search = samples.search(0x8000_0000);
-        // Copies that the guest has of the file, apart from each other.
-        search.look(0x7000, &samples.pages[0].bytes);
-        search.look(0xc000, &samples.pages[1].bytes);
+        // Copies of single pages, with other distances than in the image.
+        search.add_page(0x7000, &samples.pages[0].bytes);
+        search.add_page(0xc000, &samples.pages[1].bytes);
         assert_eq!(search.places(), []);
-        search.look(0x50_3000, &samples.pages[0].bytes);
-        search.look(0x50_4000, &[1; PAGE as usize]);
-        search.look(0x50_5000, &samples.pages[1].bytes);
+        search.add_page(0x50_3000, &samples.pages[0].bytes);
+        search.add_page(0x50_4000, &[1; PAGE as usize]);
+        search.add_page(0x50_5000, &samples.pages[1].bytes);
         assert_eq!(search.places(), [(0x40_3000, 2)]);
     }
 }

@@ -155,7 +155,7 @@ fn circular_lists_end_with_a_problem_and_keep_their_entries() {
         .collect();
     assert_eq!(pids, [(3, 2), (2, 1), (1, 0)]);
     assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
-    assert!(found.problems.iter().all(|p| p.contains("round")));
+    assert!(found.problems.iter().all(|p| p.contains("circular")));
 }
 
 /// Every slot points at the same chain, and the mask is the largest possible.

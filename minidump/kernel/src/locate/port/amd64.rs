@@ -1,10 +1,12 @@
 //! amd64.
 //!
-//! The kernel lies at `kernphys`, a multiple of 2 MiB below 4 GiB: 2 MiB unless an UEFI loader
-//! moved it. `KPML4phys` is right if entry 256 of that table points back at it; `kernphys`, where
-//! it is a variable (13.1 on), is the place itself.
-//! A kernel with five levels has that entry in its root, `KPML5phys`, of which the last entry is
-//! the table that `KPML4phys` names (`sys/amd64/amd64/pmap.c`, `create_pagetables`).
+//! The kernel is at `kernphys`, a multiple of 2 MiB below 4 GiB: 2 MiB, unless a UEFI loader moved
+//! it. `KPML4phys` is valid if entry 256 of that table points at the table itself. If `kernphys` is
+//! a variable (since 13.1), its value must be the load address.
+//!
+//! With five levels, the entry that points at its own table is in the root, `KPML5phys`, and the
+//! last entry of the root points at the table in `KPML4phys` (`sys/amd64/amd64/pmap.c`,
+//! `create_pagetables`).
 
 use std::ops::Range;
 
@@ -25,7 +27,7 @@ use crate::locate::symbols::bitmap_follows_dump_avail;
 /// The port.
 pub(super) struct Amd64;
 
-/// `kernphys` beyond this does not occur.
+/// The limit of `kernphys`.
 const LIMIT: u64 = 1 << 32;
 
 impl Port for Amd64 {
@@ -45,12 +47,12 @@ impl Port for Amd64 {
         Box::new(multiples_of_2_mib(memory, Some(KERNPHYS_USUAL), LIMIT))
     }
 
-    fn nowhere(&self) -> &'static str {
-        "no 2 MiB multiple below 4 GiB"
+    fn expected_address(&self) -> &'static str {
+        "a multiple of 2 MiB below 4 GiB"
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        // Before 13.1 `kernphys` is a number and says nothing.
+        // Before 13.1, `kernphys` is a constant.
         let kernphys = image
             .variable("kernphys")
             .filter(|value| *value >= KERNSTART);
@@ -66,15 +68,15 @@ impl Port for Amd64 {
             (entry & PG_V != 0).then_some(entry & PG_FRAME)
         };
         entry(table, NPTEPG - 1)?;
-        // With five levels it is the root that points at itself, and its last entry at this table.
-        let above = || {
+        // With five levels, the root points at itself, and its last entry at this table.
+        let is_below_root = || {
             let top = image.value("KPML5phys", 0, 8)?;
             let is_root = top != 0 && top & !PG_FRAME == 0;
             let points = is_root && entry(top, PML4PML4I)? == top;
             Some(points && entry(top, NPTEPG - 1)? == table)
         };
-        let right = entry(table, PML4PML4I) == Some(table) || above() == Some(true);
-        right.then_some(Located {
+        let is_valid = entry(table, PML4PML4I) == Some(table) || is_below_root() == Some(true);
+        is_valid.then_some(Located {
             kernphys: image.kernphys,
             root: table,
             paging: Paging::Amd64,
@@ -82,7 +84,7 @@ impl Port for Amd64 {
     }
 
     fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
-        // `PHYS_IN_DMAP` is asked since 13; before, `dump_avail` alone decided.
+        // Kernels use `PHYS_IN_DMAP` since 13. Before, only `dump_avail` limits the pages.
         let dmaplimit = match kernel.address("dmaplimit") {
             Ok(at) if bitmap_follows_dump_avail(kernel.elf()) => {
                 kernel.uint_at("dmaplimit", at, 8)?
@@ -97,7 +99,7 @@ impl Port for Amd64 {
                 pml5: None,
             },
         };
-        // The last 2^48 bytes are the PML4's in either layout.
+        // In both layouts, the PML4 maps the upper half of the 48-bit addresses.
         let mut roots = vec![root(located, 0xffff_8000_0000_0000..=u64::MAX)];
         match layout.pml5 {
             None => roots.push(root(located, 0..=(1 << 47) - 1)),
@@ -122,7 +124,7 @@ impl Port for Amd64 {
     }
 
     fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
-        // The end of what is mapped at boot, or of what has been since, whichever is further.
+        // The larger of the end of the boot mappings and the current end.
         let nkpt = kernel.variable("nkpt", 4)?;
         let boot = KERNBASE.saturating_add(nkpt * NBPDR);
         Ok(boot.max(kernel.variable("kernel_vm_end", 8)?))
@@ -133,10 +135,10 @@ impl Port for Amd64 {
     }
 }
 
-/// `kva_layout`: the address space of a kernel that lays itself out at run time.
+/// `kva_layout`: the address space of a kernel that selects its layout at run time (since 15).
 ///
-/// 15 on; FreeBSD `sys/amd64/include/pmap.h`: fifteen words, `dmap_low` the third, `dmap_high` the
-/// fourth, `km_low` the seventh.
+/// FreeBSD `sys/amd64/include/pmap.h`: fifteen words, of which `dmap_low` is the third, `dmap_high`
+/// the fourth and `km_low` the seventh.
 struct KvaLayout {
     km_low: u64,
     dmap: Range<u64>,

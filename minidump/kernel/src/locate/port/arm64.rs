@@ -1,8 +1,8 @@
 //! arm64, with pages of 4 or 16 KiB.
 //!
-//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's physical and virtual
-//! address side by side, which are one page under the right place. The size of pages is nowhere a
-//! variable: `vm_page_dump_pages` counts those of `dump_avail`.
+//! The image is at a multiple of 2 MiB. `kernel_pmap_store` has the root's physical and virtual
+//! address; both must refer to the same page. No variable has the page size. It is determined with
+//! `vm_page_dump_pages`, the number of pages in `dump_avail`.
 
 use livecore_defs::arm64;
 use livecore_defs::arm64::{
@@ -26,7 +26,7 @@ const PM_L0_PADDR: u64 = 56;
 const PM_L0: u64 = 64;
 const PM_L0_12: u64 = 48;
 
-/// More pairs than `dump_avail` has.
+/// The maximum number of pairs in `dump_avail`.
 const PAIRS: u64 = 256;
 
 impl Port for Arm64 {
@@ -46,8 +46,8 @@ impl Port for Arm64 {
         Box::new(multiples_of_2_mib(memory, None, u64::MAX))
     }
 
-    fn nowhere(&self) -> &'static str {
-        "no 2 MiB multiple"
+    fn expected_address(&self) -> &'static str {
+        "a multiple of 2 MiB"
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
@@ -60,8 +60,9 @@ impl Port for Arm64 {
             true => Paging::Arm64Pages16K,
             false => Paging::Arm64,
         };
-        let right = table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
-        right.then_some(Located {
+        let is_valid =
+            table.is_multiple_of(paging.page_size()) && image.is_mapped_by(table, paging);
+        is_valid.then_some(Located {
             kernphys: image.kernphys,
             root: table,
             paging,
@@ -81,7 +82,7 @@ impl Port for Arm64 {
             dmap: dmap.addresses,
             dmapphys: dmap.physical.start,
             phys_in_dmap: dmap.physical,
-            // The lower half has a root of its own, the process's.
+            // The lower half belongs to the process and has another root.
             roots: vec![root(located, VM_MIN_KERNEL_ADDRESS..=u64::MAX)],
         })
     }

@@ -1,7 +1,7 @@
 //! i386, with and without PAE.
 //!
-//! Since 12.0 the kernel's addresses are its physical ones; up to 11 they are 3 GiB above. There is
-//! no direct map.
+//! Since 12.0, the kernel's virtual addresses are equal to its physical ones. Up to 11, they are 3
+//! GiB higher. There is no direct map.
 
 use livecore_defs::i386;
 use livecore_minidump::mmu::Paging;
@@ -26,7 +26,7 @@ impl Port for I386 {
     }
 
     fn link(&self, elf: &KernelElf) -> u64 {
-        // Physical 0 is at `KERNBASE`, or where it is.
+        // Physical address 0 is at virtual address `KERNBASE` or 0.
         match elf.symbol("kernbase") {
             Some(kernbase) if kernbase.value >= KERNBASE_11 => kernbase.value,
             _ => 0,
@@ -45,24 +45,24 @@ impl Port for I386 {
         false
     }
 
-    fn nowhere(&self) -> &'static str {
-        "another address than its own"
+    fn expected_address(&self) -> &'static str {
+        "its linked address"
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
         tables(image).find_map(|(name, paging)| {
-            // Nobody moves it: its first directory entry is where it is linked to be.
+            // The kernel is never moved: its first directory entry is that of its linked address.
             let first = image.elf.text().first().map(|text| text.start);
             let first = first.or_else(|| image.variable("version"))?;
             let span = paging.geometry().directory().span();
             let kernphys = image.pa(first)? & !(span - 1);
             let value = image.value(name, 0, 4)?;
-            // A kernel address, or, up to 11, a physical one.
+            // `value` is a virtual address, or, up to 11, a physical one.
             [image.pa(value), Some(value)]
                 .into_iter()
                 .flatten()
                 .find(|table| {
-                    // The table of four pointers has 32 bytes, and is aligned to them.
+                    // The page-directory-pointer table is 32 bytes and aligned to 32 bytes.
                     table.is_multiple_of(32) && image.is_mapped_by(*table, paging)
                 })
                 .map(|table| Located {
@@ -74,7 +74,7 @@ impl Port for I386 {
     }
 
     fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError> {
-        // A number, which the assembler gives a name (`KERNBASE`).
+        // `kernbase` is a constant (`KERNBASE`).
         let kernbase = address(kernel.elf(), "kernbase")?;
         let step = located.paging.geometry().directory().span();
         if kernbase > u64::from(u32::MAX) || !kernbase.is_multiple_of(step) {
@@ -98,10 +98,10 @@ impl Port for I386 {
     }
 }
 
-/// The variables that may name the root, and the form of what they name.
+/// Returns the variables that can have the root's address, and the format of the page tables.
 ///
-/// The kernel since 13 has both forms in it, and `pae_mode` says which one runs. Before, it was
-/// compiled for one, and only that with PAE has `IdlePDPT`.
+/// Kernels since 13 support both formats, and `pae_mode` is the current one. Earlier kernels were
+/// compiled for one format, and only those with PAE have `IdlePDPT`.
 fn tables(image: &Image<'_>) -> impl Iterator<Item = (&'static str, Paging)> {
     use Paging::{I386, I386Pae, I386PaeDirectories};
     let known: &[(&str, Paging)] = match image.value("pae_mode", 0, 4) {

@@ -1,5 +1,5 @@
-//! Where a kernel of each architecture lies in memory, and how it lays out its addresses: one file
-//! and one table row each.
+//! Load addresses and address spaces of the kernels of each architecture. Each has one file and one
+//! row in the table.
 //!
 //! | port    | kernel                         | page tables                  |
 //! |---------|--------------------------------|------------------------------|
@@ -22,74 +22,74 @@ use super::error::LocateError;
 use super::image::{Image, Located};
 use crate::kernel::Kernel;
 
-/// How kernels of an architecture are found in memory.
+/// Locates kernels of one architecture in memory.
 pub trait Port: Sync {
     /// The architecture.
     fn arch(&self) -> &'static Architecture;
 
-    /// The address that the start of the image is linked at.
+    /// The linked address of the start of the image.
     fn link(&self, elf: &KernelElf) -> u64;
 
-    /// Symbols without which no kernel of the port can be found.
+    /// The symbols that are required to locate a kernel.
     fn roots(&self) -> &'static [&'static str];
 
-    /// Physical addresses at which the image may begin, the likeliest first.
+    /// The possible physical addresses of the start of the image, most likely first.
     fn places<'a>(&self, memory: &'a dyn PhysMemory) -> Box<dyn Iterator<Item = u64> + 'a>;
 
-    /// Whether [`Located::kernphys`] is the physical address of [`Port::link`], and not that of the
-    /// image's first directory entry.
+    /// Whether [`Located::kernphys`] is the physical address of [`Port::link`]. If not, it is that of
+    /// the image's first directory entry.
     fn is_moved(&self) -> bool {
         true
     }
 
-    /// What is said when the version string is at none of them: "at no …".
-    fn nowhere(&self) -> &'static str;
+    /// A description of [`Port::places`] for messages, such as "a multiple of 2 MiB".
+    fn expected_address(&self) -> &'static str;
 
-    /// Where the kernel of `image` has its tables, if its own variables agree on that.
+    /// Returns the location of the kernel of `image`, if its variables agree with each other.
     fn confirm(&self, image: &Image<'_>) -> Option<Located>;
 
-    /// The kernel's addresses. The variables are read through `located`'s tables.
+    /// Returns the kernel's address space. `variables` uses the page tables of `located`.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] if a variable cannot be read, or contradicts the others.
+    /// Returns an error if a variable cannot be read or contradicts the others.
     fn space(&self, kernel: &Kernel<'_>, located: &Located) -> Result<Space, LocateError>;
 
-    /// The end of the kernel addresses that a dump describes.
+    /// Returns the end of the kernel addresses in a dump's page tables.
     ///
     /// # Errors
     ///
-    /// [`LocateError`] if a variable cannot be read.
+    /// Returns an error if a variable cannot be read.
     fn kva_end(&self, kernel: &Kernel<'_>) -> Result<u64, LocateError> {
         Ok(kernel.pointer("kernel_vm_end")?)
     }
 
-    /// The end of what [`Port::kva_end`] may be.
+    /// The maximum value of [`Port::kva_end`].
     fn kva_limit(&self) -> u64;
 }
 
-/// A kernel's addresses.
+/// A kernel's address space.
 pub struct Space {
-    /// The lowest address of the kernel map that a dump describes.
+    /// The lowest kernel address in a dump's page tables.
     pub kernbase: u64,
-    /// Addresses of the direct map; empty without one.
+    /// The addresses of the direct map; empty without one.
     pub dmap: Range<u64>,
-    /// The physical address behind the start of the direct map.
+    /// The physical address of the start of the direct map.
     pub dmapphys: u64,
-    /// Physical addresses that are dumped: those of the direct map, if there is one
+    /// The physical addresses that are dumped: those of the direct map, if there is one
     /// (`PHYS_IN_DMAP`).
     pub phys_in_dmap: Range<u64>,
-    /// The trees of page tables.
+    /// The roots of the page tables.
     pub roots: Vec<Root>,
 }
 
 const PORTS: [&dyn Port; 4] = [&amd64::Amd64, &arm64::Arm64, &riscv64::Riscv64, &i386::I386];
 
-/// The port of a kernel.
+/// Returns the port for a kernel.
 ///
 /// # Errors
 ///
-/// [`LocateError::Unsupported`] if there is none for its architecture.
+/// Returns [`LocateError::Unsupported`] if its architecture has none.
 pub fn port_of(elf: &KernelElf) -> Result<&'static dyn Port, LocateError> {
     let (machine, is_64) = (elf.machine(), elf.is_64());
     let word = if is_64 { 8 } else { 4 };
@@ -98,17 +98,17 @@ pub fn port_of(elf: &KernelElf) -> Result<&'static dyn Port, LocateError> {
         .find(|port| port.arch().machine == machine && port.arch().words.contains(&word))
         .ok_or_else(|| LocateError::Unsupported {
             what: format!(
-                "a kernel of ELF machine {machine} ({} bits); dumps are taken of amd64 (62), \
-                 arm64 (183), riscv64 (243) and i386 (3)",
+                "kernel for ELF machine {machine} ({} bits) (supported: amd64 (62), arm64 (183), \
+                 riscv64 (243), i386 (3))",
                 if is_64 { 64 } else { 32 }
             ),
         })
 }
 
-/// The direct map of arm64 and riscv64, which covers what `dmap_phys_base` and `dmap_phys_max` say.
+/// Returns the direct map of arm64 and riscv64. It covers `dmap_phys_base` to `dmap_phys_max`.
 ///
-/// Where it begins is a constant of the release (`DMAP_MIN_ADDRESS`), which `dmap_max_addr`, the
-/// address of `dmap_phys_max`, gives away.
+/// Its start is a constant of the release (`DMAP_MIN_ADDRESS`). It is calculated from
+/// `dmap_max_addr`, the virtual address of `dmap_phys_max`.
 fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, LocateError> {
     let physical = kernel.variable("dmap_phys_base", 8)?..kernel.variable("dmap_phys_max", 8)?;
     let start = match kernel.address("dmap_max_addr") {
@@ -133,12 +133,12 @@ fn direct_map(kernel: &Kernel<'_>, usual: Range<u64>) -> Result<DirectMap, Locat
         _ => Err(LocateError::Contradiction {
             what: "dmap_max_addr",
             found: format!(
-                "a direct map from {:#x} of physical {:#x} to {:#x}",
+                "direct map at {:#x} of physical {:#x} to {:#x}",
                 start.unwrap_or(0),
                 physical.start,
                 physical.end
             ),
-            expected: format!("one below {:#x}", usual.end),
+            expected: format!("direct map below {:#x}, aligned to 1 GiB", usual.end),
         }),
     }
 }
@@ -148,7 +148,7 @@ struct DirectMap {
     physical: Range<u64>,
 }
 
-/// `addr` of [`Located::root`] as a tree for all of `covers`.
+/// Returns [`Located::root`] as the root of the page tables for `covers`.
 fn root(located: &Located, covers: RangeInclusive<u64>) -> Root {
     Root {
         covers,
@@ -157,7 +157,7 @@ fn root(located: &Located, covers: RangeInclusive<u64>) -> Root {
     }
 }
 
-/// The multiples of 2 MiB that are memory and below `limit`, `usual` first.
+/// Returns the multiples of 2 MiB in memory below `limit`, `usual` first.
 fn multiples_of_2_mib(
     memory: &dyn PhysMemory,
     usual: Option<u64>,

@@ -1,7 +1,7 @@
 //! riscv64, with Sv39 or Sv48.
 //!
-//! The image lies at any multiple of 2 MiB. `kernel_pmap_store` has the root's address, which lies
-//! in the image or right behind it: with Sv39 it is `pagetable_l1`.
+//! The image is at a multiple of 2 MiB. `kernel_pmap_store` has the root's address, which is in the
+//! image or directly after it. With Sv39, it is `pagetable_l1`.
 
 use livecore_defs::riscv;
 use livecore_defs::riscv::{
@@ -38,14 +38,14 @@ impl Port for Riscv64 {
         Box::new(multiples_of_2_mib(memory, None, u64::MAX))
     }
 
-    fn nowhere(&self) -> &'static str {
-        "no 2 MiB multiple"
+    fn expected_address(&self) -> &'static str {
+        "a multiple of 2 MiB"
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
         let top = image.value("kernel_pmap_store", PM_TOP, 8)?;
         let table = image.pa(top)?;
-        // The L1 is the root with Sv39; with Sv48 it is what the root's last entry points at.
+        // With Sv39, the L1 table is the root. With Sv48, the root's last entry points at it.
         let modes: &[Paging] = match image.variable("pagetable_l1") {
             Some(l1) if l1 == top => &[Paging::Sv39],
             Some(_) => &[Paging::Sv48],
