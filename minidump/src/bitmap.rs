@@ -1,36 +1,36 @@
-//! A set of pages with rank and select: which page is where in the dump.
+//! A set of pages with rank and select.
 
 use std::ops::Range;
 
-/// Bits per rank block. One `u32` per block is 1/64 of the bitmap's own size.
+/// The number of bits per rank block. One `u32` per block is 1/64 of the size of the bitmap.
 const BLOCK: u64 = 2048;
 const BLOCK_WORDS: usize = (BLOCK / 64) as usize;
 
-/// `vm_page_dump` as a set of bit numbers, with the counts that turn a bit into a place in the
-/// data section and back.
+/// `vm_page_dump` as a set of bit numbers, with counts to convert between a bit and the index of its
+/// page in the dump.
 ///
-/// Bit `b` is bit `b % 64` of word `b / 64`, whatever the word size and byte order of the dump
-/// were: decoding is done before. Memory is one bit per page plus 1/64 of that.
+/// Bit `b` is bit `b % 64` of word `b / 64`, independent of the word size and byte order of the dump.
+/// It uses one bit of memory per page, and 1/64 of that for the counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bitmap {
     words: Vec<u64>,
     bits: u64,
-    /// Set bits before each block of [`BLOCK`] bits.
+    /// The number of set bits before each block of [`BLOCK`] bits.
     ranks: Vec<u32>,
     total: u64,
 }
 
-/// A bitmap counts more than 2^32 pages.
+/// A bitmap has 2^32 or more set bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("page bitmap has {0} set bits, the limit is 4294967295")]
 pub struct TooManyPages(pub u64);
 
 impl Bitmap {
-    /// A set over `bits` bits from its words. Bits at and beyond `bits` are dropped.
+    /// Creates a set of `bits` bits from words. Bits from `bits` on are ignored.
     ///
     /// # Errors
     ///
-    /// [`TooManyPages`] if 2^32 bits or more are set.
+    /// Returns [`TooManyPages`] if 2^32 bits or more are set.
     pub fn from_words(mut words: Vec<u64>, bits: u64) -> Result<Self, TooManyPages> {
         let needed = usize::try_from(bits.div_ceil(64)).unwrap_or(usize::MAX);
         words.truncate(needed);
@@ -57,22 +57,22 @@ impl Bitmap {
         })
     }
 
-    /// How many bits the set ranges over.
+    /// The size of the set in bits.
     pub fn bits(&self) -> u64 {
         self.bits
     }
 
-    /// How many bits are set.
+    /// The number of set bits.
     pub fn count(&self) -> u64 {
         self.total
     }
 
-    /// Bytes of memory that the set and its counts take.
+    /// The memory used by the set and its counts, in bytes.
     pub fn heap_bytes(&self) -> usize {
         self.words.len() * size_of::<u64>() + self.ranks.len() * size_of::<u32>()
     }
 
-    /// The words, bit 0 the lowest of the first.
+    /// The words. Bit 0 is the least significant bit of the first one.
     pub fn words(&self) -> &[u64] {
         &self.words
     }
@@ -82,12 +82,12 @@ impl Bitmap {
         bit < self.bits && self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
     }
 
-    /// How many set bits come before `bit`, if `bit` itself is set.
+    /// Returns the number of set bits before `bit`, if `bit` is set.
     pub fn rank(&self, bit: u64) -> Option<u64> {
         self.contains(bit).then(|| self.rank_below(bit))
     }
 
-    /// How many set bits come before `bit`, set or not; all of them beyond the end.
+    /// Returns the number of set bits before `bit`.
     pub fn rank_below(&self, bit: u64) -> u64 {
         if bit >= self.bits {
             return self.total;
@@ -102,12 +102,12 @@ impl Bitmap {
         u64::from(self.ranks[block]) + whole + u64::from(part.count_ones())
     }
 
-    /// The bit that has exactly `rank` set bits before it.
+    /// Returns the set bit that has exactly `rank` set bits before it.
     pub fn select(&self, rank: u64) -> Option<u64> {
         if rank >= self.total {
             return None;
         }
-        // The last block whose count is not above `rank`; there is one, since the first is 0.
+        // The last block whose count is at most `rank`. It exists, because the first count is 0.
         let block = self
             .ranks
             .partition_point(|&before| u64::from(before) <= rank)
@@ -127,7 +127,7 @@ impl Bitmap {
         None
     }
 
-    /// Every set bit from `from` on, ascending.
+    /// Iterates over the set bits from `from`, ascending.
     pub fn iter_from(&self, from: u64) -> impl Iterator<Item = u64> + '_ {
         let first = (from / 64) as usize;
         let words = self.words.get(first..).unwrap_or_default();
@@ -144,12 +144,13 @@ impl Bitmap {
         })
     }
 
-    /// Every set bit, ascending.
+    /// Iterates over the set bits, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.iter_from(0)
     }
 
-    /// The run of set bits that begins at `bit`, at most `limit` long; empty if `bit` is clear.
+    /// Returns the run of set bits that starts at `bit`, at most `limit` long. It is empty if `bit` is
+    /// clear.
     pub fn run_at(&self, bit: u64, limit: u64) -> Range<u64> {
         let mut end = bit;
         let stop = bit.saturating_add(limit).min(self.bits);
@@ -203,7 +204,7 @@ mod tests {
         assert_eq!(bitmap.rank_below(u64::MAX), bitmap.count());
     }
 
-    /// Also where three quarters of the machine's memory are not in the dump.
+    /// In the second case, three quarters of memory are not in the dump.
     #[test]
     fn index_of_2_gib_of_pages_is_below_a_thousandth_of_them() {
         let dump = 2_usize << 30;

@@ -1,30 +1,30 @@
-//! The bitmap's section: the kernel's words as bytes, and back.
+//! Converts between the bitmap's section and words.
 //!
-//! Bit `b` lies in word `b / W` at `b % W` from the least significant bit, where a word is the
-//! kernel's `long` of `W` bits in the kernel's byte order (FreeBSD `sys/sys/bitset.h`).
+//! Bit `b` is bit `b % W`, from the least significant one, of word `b / W`. A word is the kernel's
+//! `long`, of `W` bits and in the kernel's byte order (FreeBSD `sys/sys/bitset.h`).
 
 use crate::{Bitmap, ByteOrder};
 
-/// How the words of a bitmap's section lie.
+/// The format of the words of a bitmap's section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WordForm {
-    /// Byte order of a word.
+    /// The byte order of a word.
     pub order: ByteOrder,
-    /// Bytes of a word: 4 or 8.
+    /// The size of a word in bytes: 4 or 8.
     pub long_size: usize,
 }
 
 impl WordForm {
-    /// Where byte `at` of the section lies in a bitmap that is little endian throughout.
-    fn place(self, at: u64) -> u64 {
+    /// Returns the index of byte `at` of the section in a little-endian bitmap.
+    fn little_endian_index(self, at: u64) -> u64 {
         match self.order {
             ByteOrder::Little => at,
             ByteOrder::Big => at ^ (self.long_size as u64 - 1),
         }
     }
 
-    /// Appends the words of `bytes`, a piece of the section that begins and ends at a multiple of
-    /// 8. What is left behind the last multiple is dropped.
+    /// Appends the words of `bytes`, a piece of the section that starts at a multiple of 8. Bytes
+    /// after the last complete word are ignored.
     pub fn decode(self, bytes: &[u8], words: &mut Vec<u64>) {
         if self.order == ByteOrder::Little {
             let eights = bytes.as_chunks().0;
@@ -32,18 +32,18 @@ impl WordForm {
         }
         words.extend(bytes.chunks_exact(8).map(|eight| {
             (0..8).fold(0, |word, i| {
-                // `place` of less than 8 is less than 8.
-                let byte = eight[self.place(i) as usize];
+                // The result is less than 8, because `i` is.
+                let byte = eight[self.little_endian_index(i) as usize];
                 word | u64::from(byte) << (8 * i)
             })
         }));
     }
 
-    /// Fills `buf` with the section of `bitmap` from byte `at` on; zeros behind its words.
+    /// Fills `buf` with the section of `bitmap` from byte `at`. Bytes after its words are zero.
     pub fn encode(self, bitmap: &Bitmap, mut at: u64, mut buf: &mut [u8]) {
         let words = bitmap.words();
         if self.order == ByteOrder::Little && at.is_multiple_of(8) {
-            // Whole words first; what is left of the last one, and what is behind all, goes by bytes.
+            // Copy complete words. The loop below handles the other bytes.
             let from = usize::try_from(at / 8).unwrap_or(usize::MAX);
             let words = words.get(from..).unwrap_or_default();
             let whole = words.len().min(buf.len() / 8);
@@ -55,25 +55,25 @@ impl WordForm {
             buf = rest;
         }
         for (i, byte) in buf.iter_mut().enumerate() {
-            let place = self.place(at + i as u64);
-            let word = usize::try_from(place / 8)
+            let index = self.little_endian_index(at + i as u64);
+            let word = usize::try_from(index / 8)
                 .ok()
                 .and_then(|w| words.get(w))
                 .copied()
                 .unwrap_or(0);
-            *byte = word.to_le_bytes()[(place % 8) as usize];
+            *byte = word.to_le_bytes()[(index % 8) as usize];
         }
     }
 }
 
-/// Whether bytes `at..at + len` of the section of `bitmap` are zero. Words are zero as a whole or
-/// not: a byte beside a set bit may be taken for not zero.
+/// Whether bytes `at..at + len` of the section of `bitmap` are zero. This checks complete words, so it
+/// can return `false` for a zero byte in a word with a set bit.
 pub(crate) fn is_zero(bitmap: &Bitmap, at: u64, len: u64) -> bool {
-    let place = |at: u64| usize::try_from(at / 8).unwrap_or(usize::MAX);
+    let index = |at: u64| usize::try_from(at / 8).unwrap_or(usize::MAX);
     let words = bitmap.words();
-    let end = place(at.saturating_add(len).saturating_add(7)).min(words.len());
+    let end = index(at.saturating_add(len).saturating_add(7)).min(words.len());
     words
-        .get(place(at)..end)
+        .get(index(at)..end)
         .unwrap_or_default()
         .iter()
         .all(|word| *word == 0)
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_any_length_are_those_of_the_whole() {
+    fn pieces_of_any_offset_and_length_are_encoded() {
         let words: Vec<u64> = (1..40_u64)
             .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15))
             .collect();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_said_of_zero_words_only() {
+    fn only_zero_words_are_zero() {
         let bitmap = Bitmap::from_words(vec![0, 0, 1 << 63, 0], 256).unwrap();
         assert!(is_zero(&bitmap, 0, 16) && is_zero(&bitmap, 24, 1000));
         assert!(is_zero(&bitmap, u64::MAX, u64::MAX));
@@ -117,9 +117,9 @@ mod tests {
         }
     }
 
-    /// Where bit 33 is on each kind of machine, by the rule of `sys/sys/bitset.h`.
+    /// The position of bit 33 for each word size and byte order, by `sys/sys/bitset.h`.
     #[test]
-    fn bit_33_lies_where_each_kernel_puts_it() {
+    fn bit_33_is_at_the_kernels_position() {
         for (order, long_size, byte) in [
             (ByteOrder::Little, 8, 4),
             (ByteOrder::Little, 4, 4),

@@ -1,11 +1,11 @@
-//! How payload and header lie in a file: told from its ends.
+//! Identifies the container of a dump from the start and the end of its file.
 //!
-//! | container | what lies where                                                              |
+//! | container | layout                                                                       |
 //! |-----------|------------------------------------------------------------------------------|
-//! | saved     | the payload alone (savecore(8), netdumpd)                                     |
-//! | raw       | the payload, zeros up to a block, the header (`MEM_KERNELDUMP`)               |
-//! | sealed    | frames of the payload, then index and attachment; ours                        |
-//! | device    | … header, key, payload right-aligned, header at the very end (dump device)    |
+//! | saved     | the payload (savecore(8), netdumpd)                                           |
+//! | raw       | the payload, zeros up to a block boundary, the header (`MEM_KERNELDUMP`)      |
+//! | sealed    | frames of the payload, index, attachment (livecore)                           |
+//! | device    | … header, key, payload, header at the end of the device (dump device)         |
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use crate::kerneldump::Magic;
 use crate::{Error, KernelDumpHeader, MinidumpHeader, SealRecord};
 use livecore_defs::kerneldump::SIZE;
 
-/// How payload and header lie in a file.
+/// The layout of payload and header in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Container {
-    /// The payload alone.
+    /// Only the payload.
     Saved,
-    /// The payload and, at its page-rounded end, the header.
+    /// The payload, padded to a page, and the header.
     Raw,
-    /// Frames of the payload, index and header where common tools skip them.
+    /// Frames of the payload, and an index and a header that other tools skip.
     Sealed,
-    /// An image of a dump device: the payload at its end, between two headers. Read, not written.
+    /// An image of a dump device: the payload between two headers at its end. Only for reading.
     Device,
 }
 
 impl Container {
-    /// `saved`, `raw`, `sealed` or `device`.
+    /// The name: `saved`, `raw`, `sealed` or `device`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Saved => "saved",
@@ -47,28 +47,28 @@ impl std::fmt::Display for Container {
     }
 }
 
-/// A file with its container taken off.
+/// The parts of a file.
 pub struct Opened {
     /// The container.
     pub container: Container,
-    /// The payload's stream.
+    /// The stream of the payload.
     pub stream: Stream,
-    /// Bytes of the whole file.
+    /// The length of the file.
     pub file_len: u64,
-    /// The header that the container holds, and its offset in the file (0 inside a seal).
+    /// The header in the container, and its offset in the file (0 inside a seal).
     pub header: Option<(KernelDumpHeader, u64)>,
     /// The seal's attachment.
     pub seal: Option<SealRecord>,
-    /// What is wrong with the seal's attachment, if it is there and cannot be read.
+    /// The error of reading the seal or its attachment.
     pub seal_damage: Option<String>,
 }
 
-/// Takes the container off `source`.
+/// Identifies the container of `source` and opens its parts.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the source cannot be read, [`Error::Broken`] if header, seal or stream contradict
-/// themselves, [`Error::Unsupported`] for an encrypted dump or a codec that is not known.
+/// Returns [`Error::Io`] if the source cannot be read, [`Error::Broken`] if header, seal or stream are
+/// inconsistent, [`Error::Unsupported`] for an encrypted dump or an unknown codec.
 pub fn open(
     source: Arc<dyn ReadAt>,
     options: &livecore_compress::OpenOptions,
@@ -112,7 +112,7 @@ pub fn open(
     Ok(opened)
 }
 
-/// The header that ends the file, or begins its last block of 4096 bytes.
+/// Finds the header at the end of the file, or at the start of its last block of 4096 bytes.
 fn trailing_header(
     source: &dyn ReadAt,
     file_len: u64,
@@ -136,7 +136,7 @@ fn header_at(source: &dyn ReadAt, at: u64) -> Result<Option<KernelDumpHeader>, E
     KernelDumpHeader::parse(&block, at)
 }
 
-/// Opens a file that ends in a header: a raw live file, or the image of a dump device.
+/// Opens a file with a header at its end: a raw file, or the image of a dump device.
 fn open_under_header(
     source: Arc<dyn ReadAt>,
     file_len: u64,
@@ -159,8 +159,8 @@ fn open_under_header(
             return Err(broken(
                 "dumpkeysize",
                 at + 56,
-                format!("{key:#x} beside an extent of {:#x}", header.dumpextent),
-                format!("a key and an extent within the device, {at:#x} bytes"),
+                format!("{key:#x}, with dumpextent {:#x}", header.dumpextent),
+                format!("sum of both at most {at:#x}, the offset of the header"),
             ));
         }
         return Err(Error::Unsupported {
@@ -175,7 +175,7 @@ fn open_under_header(
             "0, 1 or 2",
         ));
     };
-    let (container, start) = place(&*source, file_len, &header, at)?;
+    let (container, start) = locate(&*source, file_len, &header, at)?;
     let window = Arc::new(Window::new(source, start, header.dumplength));
     let found = Codec::sniff(&head_of(&*window)?);
     if found != codec {
@@ -183,7 +183,7 @@ fn open_under_header(
             "compression",
             at + 495,
             codec.to_string(),
-            format!("{found}, which the data begins as"),
+            format!("{found}, the codec of the data"),
         ));
     }
     Ok(Opened {
@@ -206,15 +206,15 @@ fn broken(
     Error::broken(region, offset, found, expected)
 }
 
-/// The first bytes: enough for a magic of any kind.
+/// Reads the first bytes, enough for any magic.
 fn head_of(source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
     let mut head = [0; 8];
     let got = source.read_full_at(&mut head, 0)?;
     Ok(head[..got].to_vec())
 }
 
-/// Where the data begins, told from the header at `at`.
-fn place(
+/// Returns the container and the offset of the data, using the header at `at`.
+fn locate(
     source: &dyn ReadAt,
     file_len: u64,
     header: &KernelDumpHeader,
@@ -227,32 +227,32 @@ fn place(
     if rounded == Some(at) {
         return Ok((Container::Raw, 0));
     }
-    let room = file_len - at;
+    let trailer_len = file_len - at;
     let leading = at
         .checked_sub(header.dumpextent)
-        .and_then(|start| start.checked_sub(room));
+        .and_then(|start| start.checked_sub(trailer_len));
     let front = match leading {
         Some(offset) => header_at(source, offset)?,
         None => None,
     };
     let head = head_of(source)?;
-    let begins_as_payload = MinidumpHeader::probe(&head)
+    let starts_with_payload = MinidumpHeader::probe(&head)
         || head.starts_with(b"\x7fELF")
         || Codec::sniff(&head) != Codec::None;
-    if front.is_none() && begins_as_payload {
+    if front.is_none() && starts_with_payload {
         return Err(broken(
             "dumplength",
             at + 40,
-            format!("{:#x} (blocks of {block:#x})", header.dumplength),
-            format!("a length that ends where the header begins, at {at:#x}"),
+            format!("{:#x} (block size {block:#x})", header.dumplength),
+            format!("length up to the header at {at:#x}"),
         ));
     }
-    if block != room {
+    if block != trailer_len {
         return Err(broken(
             "blocksize",
             at + 60,
             format!("{block:#x}"),
-            format!("{room:#x}, the header's place at the end of the device"),
+            format!("{trailer_len:#x}, the distance of the header from the end of the device"),
         ));
     }
     let Some(start) = at.checked_sub(header.dumpextent).filter(|s| *s >= block) else {
@@ -260,7 +260,10 @@ fn place(
             "dumpextent",
             at + 496,
             format!("{:#x}", header.dumpextent),
-            format!("an extent that begins within the device, at most {at:#x}"),
+            format!(
+                "at most {:#x}, to start in the device",
+                at.saturating_sub(block)
+            ),
         ));
     };
     if header.dumplength > header.dumpextent {
@@ -268,11 +271,11 @@ fn place(
             "dumplength",
             at + 40,
             format!("{:#x}", header.dumplength),
-            format!("at most the extent, {:#x}", header.dumpextent),
+            format!("at most {:#x}, the extent", header.dumpextent),
         ));
     }
     let leading = start - block;
-    // savecore(8) clears the last header only, and leaves its parity.
+    // savecore(8) clears only the last header and does not update its parity.
     let same = front.is_some_and(|front| match header.magic {
         Magic::Cleared => {
             front
@@ -288,8 +291,8 @@ fn place(
         return Err(Error::broken(
             "leading kerneldumpheader",
             leading,
-            "another header, or none",
-            format!("the same as at {at:#x}"),
+            "different or no header",
+            format!("copy of the header at {at:#x}"),
         ));
     }
     Ok((Container::Device, start))

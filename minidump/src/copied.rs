@@ -1,5 +1,5 @@
-//! How much of a payload's beginning a seal gets a second copy of: the sections that give every page
-//! its address.
+//! The length of the start of a payload that is duplicated in a seal: the sections that determine
+//! the addresses of pages.
 
 use livecore_compress::ReadAt;
 
@@ -7,10 +7,11 @@ use crate::elf::core::Head;
 use crate::header::HEADER_BYTES;
 use crate::{Error, Layout, MinidumpHeader};
 
-/// Bytes that are copied at most: sections of a machine of 1.5 TiB.
+/// The maximum length, sufficient for the sections of a machine with 1.5 TiB of memory.
 const MOST: u64 = 64 << 20;
 
-/// Sections of a minidump: all of them, or up to the page tables, or up to the bitmap.
+/// Returns the length for a minidump: all sections before the pages, or those before the page
+/// tables, or those before the bitmap.
 pub(crate) fn of_layout(layout: &Layout) -> u64 {
     [
         layout.data_offset(),
@@ -22,7 +23,7 @@ pub(crate) fn of_layout(layout: &Layout) -> u64 {
     .unwrap_or(0)
 }
 
-/// The headers of a full dump whose memory begins at `start`.
+/// Returns the length for a full dump: its headers, if its memory starts at `start`.
 pub(crate) fn of_headers(start: u64) -> u64 {
     match start <= MOST {
         true => start,
@@ -30,7 +31,7 @@ pub(crate) fn of_headers(start: u64) -> u64 {
     }
 }
 
-/// Of a payload whose kind its first bytes tell.
+/// Returns the length for a payload of any kind.
 pub(crate) fn of_payload(payload: &dyn ReadAt) -> Result<u64, Error> {
     let mut head = [0; HEADER_BYTES];
     let got = payload.read_full_at(&mut head, 0)?;

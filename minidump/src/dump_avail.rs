@@ -1,4 +1,4 @@
-//! `dump_avail`: which physical addresses the bitmap's bits stand for.
+//! `dump_avail`: the physical addresses of the bitmap's bits.
 
 use crate::{ByteOrder, Error, PhysAddr};
 use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
@@ -6,21 +6,21 @@ use livecore_defs::minidump::DUMP_AVAIL_ENTRY;
 /// One range of physical memory that a kernel may dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// First address.
+    /// The first address.
     pub start: u64,
-    /// First address behind it.
+    /// The end address, exclusive.
     pub end: u64,
     /// The bit of its first page.
     pub first_bit: u64,
-    /// Its pages, those it shares at either end with something else included.
+    /// The number of its pages, including partial pages at both ends.
     pub pages: u64,
 }
 
-/// The ranges of `dump_avail`, ascending and disjoint, with the bit number of each.
+/// The ranges of `dump_avail`, ascending and disjoint, with their bit numbers.
 ///
 /// A range `[start, end)` has `ceil(end / page) - floor(start / page)` bits, which follow those of
-/// the range before it (FreeBSD `sys/vm/vm_dumpset.h`). Versions without the section have one bit
-/// per page from address 0: one range, [`DumpAvail::from_zero`].
+/// the previous range (FreeBSD `sys/vm/vm_dumpset.h`). Versions without the section have one bit per
+/// page from address 0: one range, [`DumpAvail::from_zero`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpAvail {
     segments: Vec<Segment>,
@@ -30,11 +30,11 @@ pub struct DumpAvail {
 }
 
 impl DumpAvail {
-    /// The ranges of the section `bytes`, which lies at `offset` of the payload.
+    /// Parses the section `bytes` at `offset` of the payload.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if the ranges are not ascending, disjoint and terminated.
+    /// Returns [`Error::Broken`] if the ranges are not ascending, disjoint and terminated.
     pub fn parse(
         bytes: &[u8],
         order: ByteOrder,
@@ -43,7 +43,7 @@ impl DumpAvail {
     ) -> Result<Self, Error> {
         let mut pairs = Vec::new();
         for entry in bytes.chunks_exact(DUMP_AVAIL_ENTRY) {
-            // Halves of 8 bytes are always integers.
+            // Both halves have 8 bytes, so this cannot fail.
             let start = order.uint(&entry[..8]).unwrap_or(0);
             let end = order.uint(&entry[8..]).unwrap_or(0);
             if end == 0 {
@@ -54,16 +54,16 @@ impl DumpAvail {
         Err(Error::broken(
             "dump_avail",
             offset,
-            format!("{} entries and no terminator", pairs.len()),
-            "an entry whose end is 0",
+            format!("{} entries without a terminator", pairs.len()),
+            "terminator: an entry with end 0",
         ))
     }
 
-    /// The ranges `[start, end)` of `pairs`: ascending, disjoint, not empty.
+    /// Creates the ranges `[start, end)` of `pairs`. They must be ascending, disjoint and not empty.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if the ranges are not ascending and disjoint.
+    /// Returns [`Error::Broken`] if the ranges are not ascending and disjoint.
     pub fn from_pairs(pairs: &[(u64, u64)], page_size: u64) -> Result<Self, Error> {
         Self::from_pairs_at(pairs, page_size, 0)
     }
@@ -78,7 +78,7 @@ impl DumpAvail {
                     format!("dump_avail entry {index}"),
                     offset.saturating_add((index * DUMP_AVAIL_ENTRY) as u64),
                     format!("{start:#x}..{end:#x}"),
-                    format!("a range that is not empty and begins at {floor:#x} or above"),
+                    format!("non-empty range that starts at {floor:#x} or above"),
                 ));
             }
             let pages = end.div_ceil(page_size) - start / page_size;
@@ -88,7 +88,7 @@ impl DumpAvail {
                 first_bit: bits,
                 pages,
             });
-            // Disjoint ranges of a 64-bit space, at most two shared pages each: no overflow.
+            // The ranges are disjoint and share at most two pages, so this cannot overflow.
             bits += pages;
         }
         Ok(Self {
@@ -99,7 +99,7 @@ impl DumpAvail {
         })
     }
 
-    /// What versions without the section have: bit `n` is the page at `n * page_size`.
+    /// Creates the range of versions without the section: bit `n` is the page at `n * page_size`.
     pub fn from_zero(bits: u64, page_size: u64) -> Self {
         let bits = bits.min(u64::MAX / page_size);
         let segment = Segment {
@@ -116,8 +116,8 @@ impl DumpAvail {
         }
     }
 
-    /// Whether a bitmap of `bitmapsize` bytes, which lies at `offset` of the payload, has a bit for
-    /// each page of the ranges.
+    /// Checks that a bitmap of `bitmapsize` bytes, at `offset` of the payload, has a bit for each page
+    /// of the ranges.
     pub(crate) fn require_bits(&self, bitmapsize: u32, offset: u64) -> Result<(), Error> {
         let bits = u64::from(bitmapsize) * 8;
         if self.bits() <= bits {
@@ -127,11 +127,14 @@ impl DumpAvail {
             "page bitmap",
             offset,
             format!("{bits} bits"),
-            format!("at least the {} pages of dump_avail", self.bits()),
+            format!(
+                "at least {}, the number of pages in dump_avail",
+                self.bits()
+            ),
         ))
     }
 
-    /// Whether the ranges are the machine's own; `false` for [`DumpAvail::from_zero`].
+    /// Whether the ranges are those of the machine; `false` for [`DumpAvail::from_zero`].
     pub fn is_known(&self) -> bool {
         self.in_file
     }
@@ -141,17 +144,17 @@ impl DumpAvail {
         &self.segments
     }
 
-    /// How many bits there are: `vm_page_dump_pages`.
+    /// The number of bits: `vm_page_dump_pages`.
     pub fn bits(&self) -> u64 {
         self.bits
     }
 
-    /// The end of the highest range; 0 if there is none.
+    /// The end of the highest range, or 0 without ranges.
     pub fn end(&self) -> u64 {
         self.segments.last().map_or(0, |s| s.end)
     }
 
-    /// The bit of the page that holds `at`. An address between two ranges has none.
+    /// Returns the bit of the page that contains `at`, or `None` if `at` is in no range.
     pub fn bit_of(&self, at: PhysAddr) -> Option<u64> {
         let after = self.segments.partition_point(|s| s.start <= at.0);
         let segment = self.segments.get(after.checked_sub(1)?)?;
@@ -159,13 +162,13 @@ impl DumpAvail {
             .then(|| segment.first_bit + (at.0 / self.page_size - segment.start / self.page_size))
     }
 
-    /// The page that `bit` stands for.
+    /// Returns the address of the page of `bit`.
     pub fn addr_of(&self, bit: u64) -> Option<PhysAddr> {
         self.run_of(bit).map(|(at, _)| at)
     }
 
-    /// The page that `bit` stands for, and how many bits from it on stand for the pages that follow
-    /// it in memory.
+    /// Returns the address of the page of `bit`, and the number of bits from `bit` whose pages are
+    /// contiguous in memory.
     pub fn run_of(&self, bit: u64) -> Option<(PhysAddr, u64)> {
         let after = self.segments.partition_point(|s| s.first_bit <= bit);
         let segment = self.segments.get(after.checked_sub(1)?)?;
@@ -176,8 +179,8 @@ impl DumpAvail {
         })
     }
 
-    /// The section: the pairs, then zeros up to `len` bytes. `None` if the pairs and their
-    /// terminator are longer than that.
+    /// Encodes the section: the pairs, then zeros up to `len` bytes. Returns `None` if the pairs and
+    /// their terminator do not fit.
     pub fn encode(&self, order: ByteOrder, len: usize) -> Option<Vec<u8>> {
         let needed = (self.segments.len() + 1) * DUMP_AVAIL_ENTRY;
         if needed > len {
@@ -196,7 +199,7 @@ impl DumpAvail {
 mod tests {
     use super::*;
 
-    /// The worked example of the format notes: bit numbers are computed by hand there.
+    /// The example in the format documentation.
     fn example() -> DumpAvail {
         DumpAvail::from_pairs(
             &[
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_before_a_range_is_a_hole() {
+    fn an_address_outside_the_ranges_has_no_bit() {
         let avail = example();
         for hole in [
             0,
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_shared_at_the_ends_count_for_both_ranges() {
+    fn a_page_shared_by_two_ranges_has_two_bits() {
         let avail = DumpAvail::from_pairs(&[(0x800, 0x1800), (0x1800, 0x2000)], 4096).unwrap();
         assert_eq!(avail.bits(), 3);
         assert_eq!(avail.bit_of(PhysAddr(0x1800)), Some(2));
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_overlap_descend_or_do_not_end_are_broken_at_their_entry() {
+    fn overlapping_descending_or_unterminated_lists_are_broken_at_their_entry() {
         for (pairs, at) in [
             (&[(0x1000, 0x3000), (0x2000, 0x4000)][..], 16),
             (&[(0x5000, 0x6000), (0x1000, 0x2000)], 16),
@@ -258,7 +261,7 @@ mod tests {
             (&[(0x5000, 0x4000)], 0),
         ] {
             let Err(Error::Broken { offset, .. }) = DumpAvail::from_pairs(pairs, 4096) else {
-                panic!("{pairs:x?} was taken");
+                panic!("no error for {pairs:x?}");
             };
             assert_eq!(offset, at);
         }

@@ -1,8 +1,7 @@
-//! A kernel's ELF file: symbols, and the contents that it was linked with.
+//! Reads kernel files in ELF: symbols and contents.
 //!
-//! Only headers, the symbol table and its strings are read; contents are read on demand. Real
-//! kernels are stripped of debug information, and a reduced file may have symbols only: no
-//! contents, no program headers.
+//! Opening reads only the headers, the symbol table and its strings. Contents are read when needed.
+//! A file can have symbols only, without contents and program headers.
 
 pub mod core;
 mod descriptors;
@@ -24,19 +23,19 @@ use livecore_compress::ReadAt;
 use crate::elf::descriptors::Descriptors;
 use crate::{ByteOrder, ElfMachine, Error};
 
-/// The most labels that are taken for parts of one function.
+/// The maximum number of labels in one function.
 const LABELS_OF_FUNCTION: usize = 256;
-/// The most bytes of a table (symbols, their names, headers) that are read into memory.
+/// The maximum size of a table (symbols, their names, headers).
 const TABLE_LIMIT: u64 = 256 << 20;
 
-/// What a symbol names.
+/// The kind of a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SymbolKind {
     /// A function.
     Function,
     /// A variable.
     Object,
-    /// A label of the assembler's or the linker's.
+    /// A label of the assembler or the linker.
     Label,
     /// Anything else.
     Other,
@@ -45,55 +44,55 @@ pub enum SymbolKind {
 /// A symbol of the kernel, global or local.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symbol {
-    /// Its link-time address, or its value if it is absolute.
+    /// Its linked address, or its value if it is absolute.
     pub value: u64,
-    /// Bytes, as far as the linker knew; 0 otherwise.
+    /// Its size in bytes; 0 if unknown.
     pub size: u64,
-    /// A number and no address (`SHN_ABS`): `kernphys` of 12.1.
+    /// Whether it is a constant and not an address (`SHN_ABS`), like `kernphys` of 12.1.
     pub absolute: bool,
-    /// What it names.
+    /// Its kind.
     pub kind: SymbolKind,
 }
 
-/// Bytes that a kernel was linked with.
+/// Linked contents of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Whether all of them are in the file. The others (`.bss`) are the zeros that a kernel starts
-    /// with, and say nothing about what is there later.
+    /// Whether all of them are in the file. Bytes of `.bss` are not; they are zero only when the
+    /// kernel starts.
     pub in_file: bool,
 }
 
 struct Entry {
-    /// Where the name lies in the strings.
+    /// The range of the name in the strings.
     name: Range<u32>,
     symbol: Symbol,
-    /// Where its code is, if it names any: it lies in an executable section (or there are no
-    /// sections to ask), or a function's descriptor leads there.
+    /// The address of its code: the value of a symbol in an executable section (or in a file without
+    /// sections), or the address in a function descriptor.
     code: Option<u64>,
     global: bool,
 }
 
-/// A piece of the address space and where its contents are.
+/// A section or segment in the address space.
 struct Piece {
     va: u64,
     len: u64,
-    /// Offset in the file, and how many bytes are there; the rest is zero.
+    /// The offset of its contents in the file, and their length. The remaining bytes are zero.
     offset: u64,
     file_len: u64,
 }
 
-/// Where a section's contents are in a kernel's file.
+/// A section of a kernel file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The section's name.
+    /// Its name.
     pub name: String,
-    /// Offset in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// Bytes in the file: none of `.bss`, and none where contents were taken out.
+    /// Its size in the file: 0 for `.bss` and if contents were removed.
     pub size: u64,
-    /// `SHF_COMPRESSED`: the contents begin with a `Chdr`.
+    /// `SHF_COMPRESSED`: the contents start with a `Chdr`.
     pub compressed: bool,
 }
 
@@ -109,18 +108,18 @@ pub struct KernelElf {
     entry: u64,
     strings: Vec<u8>,
     symbols: Vec<Entry>,
-    /// Indices into `symbols`, by name; of one name the global first.
+    /// Indices into `symbols`, sorted by name. A global symbol precedes local ones of the same name.
     by_name: Vec<u32>,
-    /// Indices of functions and labels in text, by value.
+    /// Indices of functions and labels in text, sorted by address.
     by_value: Vec<u32>,
     sections: Vec<Piece>,
     segments: Vec<Piece>,
     named: Vec<Section>,
-    /// Executable sections, or segments where there are no sections; ascending.
+    /// Executable sections, or executable segments in a file without sections; ascending.
     text: Vec<Range<u64>>,
     /// The end of the highest executable section or segment.
     text_end: u64,
-    /// Whether functions have descriptors of which none could be read.
+    /// Whether functions have descriptors but none could be read.
     unread_descriptors: bool,
 }
 
@@ -128,7 +127,7 @@ fn bad(region: &str, offset: u64, found: impl Into<String>, expected: &str) -> E
     Error::broken(format!("kernel ELF, {region}"), offset, found, expected)
 }
 
-/// Bytes `offset..offset + len` of the file, which must have them.
+/// Reads bytes `offset..offset + len` of the file. It is an error if the file does not have them.
 fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
     let size = file.size()?;
     if offset.checked_add(len).is_none_or(|end| end > size) {
@@ -136,13 +135,13 @@ fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u
             region,
             offset,
             format!("{len:#x} bytes"),
-            &format!("an end within the file's {size:#x} bytes"),
+            &format!("end within the file's {size:#x} bytes"),
         ));
     }
     let len = usize::try_from(len.min(TABLE_LIMIT + 1)).unwrap_or(usize::MAX);
     if len as u64 > TABLE_LIMIT {
         return Err(Error::Options(format!(
-            "kernel ELF, {region}: more than {TABLE_LIMIT:#x} bytes"
+            "kernel ELF, {region}: larger than the limit of {TABLE_LIMIT:#x} bytes"
         )));
     }
     let mut bytes = vec![0; len];
@@ -151,24 +150,24 @@ fn table(file: &dyn ReadAt, region: &str, offset: u64, len: u64) -> Result<Vec<u
 }
 
 fn goblin_error(region: &'static str, offset: u64) -> impl Fn(goblin::error::Error) -> Error {
-    move |e| bad(region, offset, e.to_string(), "a well-formed table")
+    move |e| bad(region, offset, e.to_string(), "valid table")
 }
 
-/// The header of an ELF file, and how its tables are to be read.
+/// The header of an ELF file and the format of its tables.
 struct Opened {
     header: Header,
     ctx: Ctx,
     order: ByteOrder,
 }
 
-/// Reads the header of a file, which errors call `what`.
+/// Reads the header of a file. `what` names the file in errors.
 fn open(file: &dyn ReadAt, what: &str) -> Result<Opened, Error> {
     let mut head = [0; 64];
     let got = file.read_full_at(&mut head, 0)?;
     if !head[..got].starts_with(b"\x7fELF") {
         return Err(Error::Unsupported {
             what: format!(
-                "{what} that is no ELF: it begins with {}",
+                "{what} is not an ELF file: it starts with {}",
                 crate::header::escaped(&head[..got], 8)
             ),
         });
@@ -182,7 +181,7 @@ fn open(file: &dyn ReadAt, what: &str) -> Result<Opened, Error> {
     Ok(Opened { header, ctx, order })
 }
 
-/// How tables of a class and byte order are to be read.
+/// Returns the format of tables of a class and byte order.
 fn context(is_64: bool, order: ByteOrder) -> Ctx {
     let container = match is_64 {
         true => Container::Big,
@@ -271,7 +270,7 @@ impl KernelElf {
     }
 
     fn index(&mut self) {
-        // Symbols are fewer than 2^32: their table has at most TABLE_LIMIT bytes.
+        // There are fewer than 2^32 symbols, because their table has at most TABLE_LIMIT bytes.
         let mut by_name: Vec<u32> = (0..self.symbols.len() as u32).collect();
         by_name.sort_by(|&a, &b| {
             let (a, b) = (&self.symbols[a as usize], &self.symbols[b as usize]);
@@ -289,8 +288,8 @@ impl KernelElf {
                     }
             })
             .collect();
-        // Of several names for one address the last is taken: functions rank above labels, then
-        // the larger, then global ones.
+        // The last of several names for one address is used: functions before labels, then larger
+        // ones, then global ones.
         by_value.sort_by_key(|&i| {
             let entry = &self.symbols[i as usize];
             (
@@ -300,8 +299,8 @@ impl KernelElf {
                 entry.global,
             )
         });
-        // Descriptors that cannot be read leave the labels of assembly code: everything else would
-        // be named after one of those.
+        // Without readable descriptors, only labels of assembly code remain, and all other code would
+        // get the name of a label.
         let named = |i: &u32| self.symbols[*i as usize].symbol.kind == SymbolKind::Function;
         if self.unread_descriptors && !by_value.iter().any(named) {
             by_value.clear();
@@ -311,7 +310,7 @@ impl KernelElf {
     }
 
     fn name_bytes(&self, entry: &Entry) -> &[u8] {
-        // Ranges were made from these strings.
+        // The range is in the strings.
         &self.strings[entry.name.start as usize..entry.name.end as usize]
     }
 
@@ -319,7 +318,7 @@ impl KernelElf {
         std::str::from_utf8(self.name_bytes(entry)).unwrap_or("?")
     }
 
-    /// The symbol of this name; a global one if there are several.
+    /// Returns the symbol with this name; a global one if there are several.
     pub fn symbol(&self, name: &str) -> Option<Symbol> {
         let first = self
             .by_name
@@ -328,17 +327,18 @@ impl KernelElf {
         (self.name_bytes(entry) == name.as_bytes()).then_some(entry.symbol)
     }
 
-    /// Every defined symbol with its name, in the order of the file.
+    /// Iterates over the defined symbols with their names, in the order of the file.
     pub fn symbols(&self) -> impl Iterator<Item = (&str, Symbol)> + '_ {
         self.symbols.iter().map(|e| (self.name(e), e.symbol))
     }
 
-    /// Whether it names any function or label in text.
+    /// Whether the file has a function or a label in text.
     pub fn has_functions(&self) -> bool {
         !self.by_value.is_empty()
     }
 
-    /// The function (or label in text) that `va` lies in or behind, and how far.
+    /// Returns the last function (or label in text) that starts at or before `va`, and the offset of
+    /// `va` from it.
     pub fn lookup(&self, va: u64) -> Option<(&str, u64)> {
         if va >= self.text_end {
             return None;
@@ -349,13 +349,13 @@ impl KernelElf {
         Some((code_name(self.machine, name), va - self.code(index)))
     }
 
-    /// Where the code of a symbol in `by_value` is.
+    /// The address of the code of a symbol in `by_value`.
     fn code(&self, index: u32) -> u64 {
-        // Those have some.
+        // All symbols in `by_value` have code.
         self.symbols[index as usize].code.unwrap_or(0)
     }
 
-    /// Where the function begins that `va` lies in or behind: labels within functions are none.
+    /// Returns the start of the last function at or before `va`. Labels are not functions.
     pub fn function_start(&self, va: u64) -> Option<u64> {
         if va >= self.text_end {
             return None;
@@ -366,25 +366,25 @@ impl KernelElf {
         near.find(is_function).map(|&i| self.code(i))
     }
 
-    /// Link-time addresses of code: the executable sections, or the executable segments of a file
-    /// without sections; ascending. They may overlap in a file that is broken.
+    /// The linked addresses of code, ascending: the executable sections, or the executable segments
+    /// of a file without sections. They can overlap in a damaged file.
     pub fn text(&self) -> &[Range<u64>] {
         &self.text
     }
 
-    /// The end of the highest executable section or segment; the highest address if there is none.
+    /// The end of the highest executable section or segment, or the highest address without one.
     pub fn text_end(&self) -> u64 {
         self.text_end
     }
 
-    /// The lowest link-time address that a section or segment has in memory.
+    /// The lowest linked address of a section or segment.
     pub fn lowest_address(&self) -> Option<u64> {
         let pieces = self.sections.iter().chain(&self.segments);
         pieces.map(|piece| piece.va).min()
     }
 
-    /// `len` bytes at link-time address `va`, as the file has them; `None` if no section or
-    /// segment has all of them, or they cannot be read.
+    /// Returns `len` bytes of contents at linked address `va`, or `None` if no section or segment has
+    /// all of them or they cannot be read.
     pub fn bytes_at(&self, va: u64, len: usize) -> Option<Contents> {
         let end = va.checked_add(len as u64)?;
         let piece = self
@@ -393,25 +393,25 @@ impl KernelElf {
             .chain(&self.segments)
             .find(|p| p.va <= va && p.len >= end - p.va)?;
         let skip = va - piece.va;
-        let there = piece.file_len.saturating_sub(skip).min(len as u64);
-        // A piece without contents may claim any length: nobody needs that many zeros.
+        let in_file = piece.file_len.saturating_sub(skip).min(len as u64);
+        // A piece without contents can have any length, so limit the memory.
         if len as u64 > TABLE_LIMIT {
             return None;
         }
         let mut bytes = vec![0; len];
         self.file
             .read_exact_at(
-                &mut bytes[..there as usize],
+                &mut bytes[..in_file as usize],
                 piece.offset.checked_add(skip)?,
             )
             .ok()?;
         Some(Contents {
             bytes,
-            in_file: there == len as u64,
+            in_file: in_file == len as u64,
         })
     }
 
-    /// Every section with a name, in the order of the file.
+    /// The sections that have names, in the order of the file.
     pub fn sections(&self) -> &[Section] {
         &self.named
     }
@@ -426,7 +426,7 @@ impl KernelElf {
         self.class64
     }
 
-    /// Bytes of a pointer.
+    /// The size of a pointer in bytes.
     pub fn pointer_size(&self) -> usize {
         if self.class64 { 8 } else { 4 }
     }
@@ -456,7 +456,7 @@ impl KernelElf {
         self.flags
     }
 
-    /// `e_entry`: where the kernel starts.
+    /// `e_entry`: the entry point.
     pub fn entry(&self) -> u64 {
         self.entry
     }
@@ -485,7 +485,7 @@ fn read_sections(
     let entry = SectionHeader::size(ctx) as u64;
     let mut count = u64::from(header.e_shnum);
     if count == 0 {
-        // More than 65279 sections: section 0 says how many.
+        // With more than 65279 sections, section 0 has the number.
         let first = table(file, "section headers", header.e_shoff, entry)?;
         let zero = SectionHeader::parse_from(&first, 0, 1, ctx).map_err(&error)?;
         count = zero.first().map_or(0, |s| s.sh_size);
@@ -495,7 +495,7 @@ fn read_sections(
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
-    // `table` has proved that `count` of them are there, so the number fits.
+    // `table` has checked that `count` headers are in the file, so this does not truncate.
     SectionHeader::parse_from(&bytes, 0, count as usize, ctx).map_err(error)
 }
 
@@ -514,7 +514,7 @@ fn read_segments(
         .map_err(goblin_error("program headers", header.e_phoff))
 }
 
-/// The symbol table's entries that define something, and their names.
+/// Reads the defined symbols and the string table.
 fn read_symbols(
     file: &dyn ReadAt,
     sections: &[SectionHeader],
@@ -532,7 +532,7 @@ fn read_symbols(
             "symbol table",
             symtab.sh_offset,
             format!("sh_link {}", symtab.sh_link),
-            "the number of a string table",
+            "index of a string table",
         ));
     };
     let strings = table(file, "symbol names", strtab.sh_offset, strtab.sh_size)?;
@@ -550,7 +550,7 @@ fn read_symbols(
             if len == 0 {
                 return None;
             }
-            // Strings are fewer than TABLE_LIMIT bytes.
+            // The string table has at most TABLE_LIMIT bytes.
             let name = sym.st_name as u32..(sym.st_name + len) as u32;
             Some(Entry {
                 name,
@@ -579,8 +579,8 @@ fn read_symbols(
     Ok((entries, strings))
 }
 
-/// Whether a label names no place that people know: `$a`, `$d`, `$t` and `$x` tell code from data in
-/// it, `.L` and `$L` are a compiler's own.
+/// Whether a label is a mapping symbol, which separates code from data (`$a`, `$d`, `$t`, `$x`), or a
+/// local label of a compiler (`.L`, `$L`).
 fn is_marker(name: &[u8]) -> bool {
     match name {
         [b'$', b'a' | b'd' | b't' | b'x', rest @ ..] => {
@@ -591,7 +591,8 @@ fn is_marker(name: &[u8]) -> bool {
     }
 }
 
-/// A function's name: that of powerpc64's code begins with a dot where its descriptor has the name.
+/// Returns the name of a function. On powerpc64 with descriptors, the symbol of the code starts with a
+/// dot.
 fn code_name(machine: ElfMachine, name: &str) -> &str {
     match machine {
         ElfMachine::EM_PPC64 => name.strip_prefix('.').unwrap_or(name),
@@ -599,7 +600,7 @@ fn code_name(machine: ElfMachine, name: &str) -> &str {
     }
 }
 
-/// The names of the sections; `None` if they cannot be had.
+/// Reads the names of the sections, or returns `None` if they cannot be read.
 fn section_names(
     file: &dyn ReadAt,
     header: &Header,
@@ -614,14 +615,15 @@ fn section_names(
     table(file, "section names", names.sh_offset, names.sh_size).ok()
 }
 
-/// The NUL-terminated name at `at` of `names`.
+/// Returns the NUL-terminated name at `at` of `names`.
 fn name_at(names: &[u8], at: usize) -> Option<&str> {
     let tail = names.get(at..)?;
     let len = tail.iter().position(|b| *b == 0)?;
     std::str::from_utf8(&tail[..len]).ok()
 }
 
-/// The sections and their names; none if the names cannot be had, which nothing but types needs.
+/// Returns the sections that have names, or none if the names cannot be read. Only type information
+/// needs them.
 fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]) -> Vec<Section> {
     const SHF_COMPRESSED: u64 = 0x800;
     let Some(names) = section_names(file, header, sections) else {
@@ -646,8 +648,8 @@ fn named_sections(file: &dyn ReadAt, header: &Header, sections: &[SectionHeader]
 }
 
 fn section_piece(section: &SectionHeader) -> Option<Piece> {
-    let there = section.sh_flags & u64::from(SHF_ALLOC) != 0 && section.sh_size > 0;
-    there.then_some(Piece {
+    let is_loaded = section.sh_flags & u64::from(SHF_ALLOC) != 0 && section.sh_size > 0;
+    is_loaded.then_some(Piece {
         va: section.sh_addr,
         len: section.sh_size,
         offset: section.sh_offset,
@@ -660,8 +662,8 @@ fn section_piece(section: &SectionHeader) -> Option<Piece> {
 }
 
 fn segment_piece(segment: &ProgramHeader) -> Option<Piece> {
-    let there = segment.p_type == goblin::elf::program_header::PT_LOAD && segment.p_memsz > 0;
-    there.then_some(Piece {
+    let is_loaded = segment.p_type == goblin::elf::program_header::PT_LOAD && segment.p_memsz > 0;
+    is_loaded.then_some(Piece {
         va: segment.p_vaddr,
         len: segment.p_memsz,
         offset: segment.p_offset,

@@ -1,21 +1,20 @@
-//! What can go wrong with a dump.
+//! Errors.
 
 use std::io;
 
-/// Why a dump could not be opened, read, written or converted.
+/// An error of opening, reading, writing or converting a dump.
 ///
-/// A caller treats the variants differently: [`Error::Io`] is about the world around us,
-/// [`Error::Broken`] about the input, and [`Error::NotADump`] and [`Error::Unsupported`] say that
-/// the input is for somebody else.
+/// [`Error::Io`] is an error of the system, [`Error::Broken`] an error in the input.
+/// [`Error::NotADump`] and [`Error::Unsupported`] mean that the input needs another program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system said no.
+    /// An I/O error.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done: `read`, `write`, or a path.
+        /// The operation (`read`, `write`) or a path.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -24,38 +23,38 @@ pub enum Error {
     Broken {
         /// The part of the file: `minidump header, pmapsize`, `dump_avail entry 3`.
         region: String,
-        /// Where it lies: in the payload for what is inside of it, else in the file.
+        /// Its offset: in the payload if the region is part of the payload, else in the file.
         offset: u64,
-        /// What is there.
+        /// The contents.
         found: String,
-        /// What should be.
+        /// The expected contents.
         expected: String,
     },
-    /// The input is no kernel dump at all.
+    /// The input is not a kernel dump.
     #[error("not a kernel dump: {found}")]
     NotADump {
-        /// What it is, as far as one can tell.
+        /// A description of the input.
         found: String,
     },
-    /// A kernel dump of a kind or version that is not supported.
+    /// The kind or version of the dump is not supported.
     #[error("not supported: {what}")]
     Unsupported {
-        /// Which kind.
+        /// The kind or version.
         what: String,
     },
-    /// The kernel's file lacks a symbol that leads to what is asked for.
+    /// The kernel file does not have a required symbol.
     #[error("the kernel file has no symbol {0}")]
     NoSymbol(&'static str),
-    /// A limit of the caller's options would be exceeded, or the options make no sense.
+    /// The input exceeds a limit in the caller's options, or the options are invalid.
     #[error("{0}")]
     Options(String),
-    /// The caller's [`livecore_compress::Progress::cancelled`] said so.
+    /// [`livecore_compress::Progress::cancelled`] of the caller returned true.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Error {
-    /// The input contradicts its format.
+    /// Creates an [`Error::Broken`].
     pub fn broken(
         region: impl Into<String>,
         offset: u64,
@@ -70,7 +69,8 @@ impl Error {
         }
     }
 
-    /// An I/O error at `what`; an error of the `compress` crate inside it comes out as what it is.
+    /// Converts an I/O error of the operation or path `what`. If it has an error of the `compress`
+    /// crate, that error is converted instead.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         match source.downcast::<livecore_compress::Error>() {
             Ok(error) => error.into(),
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_the_codec_keeps_its_meaning_through_io() {
+    fn a_compress_error_in_an_io_error_is_converted() {
         let inner = livecore_compress::Error::Broken {
             region: "zstd frame 1".into(),
             offset: 7,

@@ -1,4 +1,4 @@
-//! The minidump header, alone in the first page: parsed from it, encoded into it.
+//! Parses and encodes the minidump header, which is in the first page.
 
 use crate::{Architecture, ByteOrder, Error};
 use livecore_defs::minidump::{MAGIC_PREFIX, PAGE_SIZE};
@@ -8,64 +8,64 @@ use livecore_defs::{Field, arm64};
 
 /// `struct minidumphdr` of any architecture.
 ///
-/// A field that the architecture or the version does not have is 0. Fields beyond 64-bit numbers
-/// are as wide as the widest architecture has them.
+/// A field that the architecture or the version does not have is 0. Each field has the width of the
+/// widest architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MinidumpHeader {
     /// The architecture.
     pub arch: &'static Architecture,
     /// The kernel's byte order.
     pub order: ByteOrder,
-    /// The format's version, 1 to the highest that is known.
+    /// The version of the format, from 1.
     pub version: u32,
-    /// Bytes of the message buffer, before page rounding.
+    /// The size of the message buffer, before page rounding.
     pub msgbufsize: u32,
-    /// Bytes of the bitmap.
+    /// The size of the bitmap.
     pub bitmapsize: u32,
-    /// Bytes of the page-table section: `pmapsize`, or `ptesize` on i386, arm and mips.
+    /// The size of the page-table section: `pmapsize`, or `ptesize` on i386, arm and mips.
     pub pmapsize: u32,
-    /// Bytes of the `dump_avail` section; 0 in versions without it.
+    /// The size of the `dump_avail` section; 0 in versions without it.
     pub dumpavailsize: u32,
-    /// The lowest kernel address that the page-table section describes.
+    /// The lowest kernel address in the page-table section.
     pub kernbase: u64,
-    /// powerpc64: end of the kernel map.
+    /// powerpc64: the end of the kernel map.
     pub kernend: u64,
-    /// The physical address behind `dmapbase`, where that is not 0.
+    /// The physical address of `dmapbase`; 0 on architectures without this field.
     pub dmapphys: u64,
-    /// The direct map's first address.
+    /// The first address of the direct map.
     pub dmapbase: u64,
-    /// The direct map's end: exclusive, on powerpc64 inclusive.
+    /// The end of the direct map: exclusive, on powerpc64 inclusive.
     pub dmapend: u64,
-    /// arm64 version 3: the page size, coded.
+    /// arm64 version 3: the page size code.
     pub flags: u32,
     /// i386: whether page-table entries have 8 bytes.
     pub paemode: u32,
     /// arm: the compiler's architecture level.
     pub arm_arch: u32,
-    /// arm: the form of page-table entries.
+    /// arm: the format of page-table entries.
     pub mmuformat: u32,
-    /// powerpc64: the pmap that ran, NUL padded.
+    /// powerpc64: the name of the pmap, padded with NUL.
     pub mmu_name: [u8; 32],
     /// powerpc64: whether the direct map has no page-table entries.
     pub hw_direct_map: u32,
-    /// powerpc64: where the kernel's image begins.
+    /// powerpc64: the start of the kernel image.
     pub startkernel: u64,
-    /// powerpc64: where the kernel's image ends.
+    /// powerpc64: the end of the kernel image.
     pub endkernel: u64,
 }
 
-/// Bytes that are enough for the header of any architecture.
+/// The number of bytes that are sufficient for the header of any architecture.
 pub const HEADER_BYTES: usize = 144;
 
 const _: () = assert!(powerpc64::HEADER.sizeof[1] == HEADER_BYTES);
 
 impl MinidumpHeader {
-    /// Whether `head`, the first bytes of a file, are those of a minidump of any architecture.
+    /// Whether `head`, the first bytes of a file, has the magic of a minidump of any architecture.
     pub fn probe(head: &[u8]) -> bool {
         head.starts_with(&MAGIC_PREFIX)
     }
 
-    /// The architecture whose magic `head` begins with.
+    /// Returns the architecture whose magic is at the start of `head`.
     pub fn probe_arch(head: &[u8]) -> Option<&'static Architecture> {
         Architecture::ALL.into_iter().find(|arch| {
             let fields = arch.header;
@@ -73,28 +73,29 @@ impl MinidumpHeader {
                 return false;
             };
             let text = fields.magic_text.as_bytes();
-            // Every magic text is shorter than its field, so there is a byte behind it.
+            // Every magic text is shorter than its field, so this index is valid.
             magic.starts_with(text) && magic[text.len()] == 0
         })
     }
 
-    /// Parses the first [`HEADER_BYTES`] bytes of a payload. Only the magic, the version and the
-    /// page size are judged here; sizes are judged by [`crate::Layout`] and by whoever reads the
-    /// sections.
+    /// Parses the first [`HEADER_BYTES`] bytes of a payload.
+    ///
+    /// This checks the magic, the version and the page size. [`crate::Layout`] and the readers of the
+    /// sections check the sizes.
     ///
     /// # Errors
     ///
-    /// [`Error::NotADump`] if it is not a minidump's header, [`Error::Unsupported`] for a version that is not
-    /// known, [`Error::Broken`] if a field is not valid.
+    /// Returns [`Error::NotADump`] if it is not a minidump's header, [`Error::Unsupported`] for an unknown
+    /// version, [`Error::Broken`] if a field is invalid.
     pub fn parse(head: &[u8]) -> Result<Self, Error> {
         if !Self::probe(head) {
             return Err(Error::NotADump {
-                found: format!("the payload begins with {}", escaped(head, 24)),
+                found: format!("the payload starts with {}", escaped(head, 24)),
             });
         }
         let Some(arch) = Self::probe_arch(head) else {
             return Err(Error::Unsupported {
-                what: format!("minidump of another architecture: {}", escaped(head, 32)),
+                what: format!("minidump for unknown architecture {}", escaped(head, 32)),
             });
         };
         let fields = arch.header;
@@ -104,7 +105,7 @@ impl MinidumpHeader {
             return Err(Error::broken(
                 "minidump header, version",
                 fields.version.offset as u64,
-                format!("an end at {:#x}", head.len()),
+                format!("end at {:#x}", head.len()),
                 format!("{} bytes", fields.version.len),
             ));
         };
@@ -116,7 +117,7 @@ impl MinidumpHeader {
         } else {
             return Err(Error::Unsupported {
                 what: format!(
-                    "{arch} minidump of version {little}, known are 1 to {}",
+                    "{arch} minidump version {little} (supported: 1 to {})",
                     fields.last_version
                 ),
             });
@@ -134,7 +135,7 @@ impl MinidumpHeader {
         }
         let long =
             |field: Option<Field>| field.and_then(|f| order.field(head, f)).unwrap_or_default();
-        // A field of 4 bytes fits a u32.
+        // `word` is called for fields of 4 bytes.
         let word = |field: Option<Field>| long(field) as u32;
         let since = |first: u32, field: Option<Field>| field.filter(|_| version >= first);
         let mut mmu_name = [0; 32];
@@ -171,7 +172,7 @@ impl MinidumpHeader {
         if fields.mmu_name.is_some() && !HASHED_MMUS.iter().any(|name| name.as_bytes() == mmu) {
             return Err(Error::Unsupported {
                 what: format!(
-                    "{arch} minidump whose page tables are not hashed: {}",
+                    "{arch} minidump without hashed page tables: pmap {}",
                     escaped(mmu, 32)
                 ),
             });
@@ -185,7 +186,7 @@ impl MinidumpHeader {
         Ok(header)
     }
 
-    /// The header's page: the structure, then zeros.
+    /// Encodes the header as a page, padded with zeros.
     pub fn encode(&self) -> Vec<u8> {
         let fields = self.arch.header;
         let mut page = vec![0; self.page_size() as usize];
@@ -223,7 +224,7 @@ impl MinidumpHeader {
         page
     }
 
-    /// Bytes per page of the dump.
+    /// The page size of the dump in bytes.
     pub fn page_size(&self) -> u64 {
         match self.flags & arm64::FLAG_PS_MASK {
             arm64::FLAG_PS_16K => 16384,
@@ -236,8 +237,8 @@ impl MinidumpHeader {
         self.version >= self.arch.header.dumpavail_since
     }
 
-    /// Bytes of the kernel's pointers. Where an architecture has two sizes, the addresses of kernels
-    /// with the smaller have no upper half.
+    /// The size of a kernel pointer in bytes. If the architecture has two sizes, `kernbase` decides:
+    /// its upper 32 bits are 0 in kernels with the smaller size.
     pub fn pointer_size(&self) -> usize {
         match *self.arch.words {
             [only] => only,
@@ -246,29 +247,27 @@ impl MinidumpHeader {
         }
     }
 
-    /// What a kerneldumpheader calls the port, as far as this header tells.
+    /// The name of the port in a kerneldumpheader, as far as this header determines it.
     pub fn machine_arch(&self) -> &'static str {
         self.arch.machine_arch(self.order, self.pointer_size())
     }
 
-    /// Bytes of the bitmap's word: the kernel's `long`, but for a few old versions.
+    /// The word size of the bitmap in bytes. It is the size of `long` except in some old versions.
     pub fn long_size(&self) -> usize {
         let mut all = self.arch.bitmap_words.iter();
         let found = all.find(|(when, _)| self.is(*when));
         found.map_or_else(|| self.pointer_size(), |(_, size)| *size)
     }
 
-    /// How the page-table section is laid out.
+    /// The layout of the page-table section.
     pub fn section(&self) -> Section {
         let mut all = self.arch.sections.iter();
         let found = all.find(|(when, _)| self.is(*when));
-        // Every row ends with one that is always right.
-        found.map_or(Section::Unread(8, "its page tables are not known"), |row| {
-            row.1
-        })
+        // The last element of every list matches always.
+        found.map_or(Section::Unread(8, "unknown page tables"), |row| row.1)
     }
 
-    /// Whether this is one of the dumps that `when` names.
+    /// Whether this header matches `when`.
     pub(crate) fn is(&self, when: When) -> bool {
         match when {
             When::Always => true,
@@ -280,14 +279,14 @@ impl MinidumpHeader {
         }
     }
 
-    /// The length of the page-table section, if the kernel has left its end unpadded.
+    /// The length of the page-table section, if the kernel does not pad it.
     pub(crate) fn unpadded_entries(&self) -> Option<u64> {
         let len = u64::from(self.pmapsize);
         (self.arch.unpadded && !len.is_multiple_of(self.page_size())).then_some(len)
     }
 }
 
-/// At most `limit` bytes of something unknown, fit to be printed.
+/// Formats at most `limit` bytes as a printable string.
 pub fn escaped(bytes: &[u8], limit: usize) -> String {
     let head = &bytes[..bytes.len().min(limit)];
     let head = head.strip_suffix(&[0]).unwrap_or(head);
@@ -298,7 +297,7 @@ pub fn escaped(bytes: &[u8], limit: usize) -> String {
 mod tests {
     use super::*;
 
-    /// amd64 version 3, the fields put by hand at the offsets of FreeBSD 15's compiled header.
+    /// An amd64 version 3 header. The offsets are those of FreeBSD 15's compiled structure.
     fn amd64_v3() -> Vec<u8> {
         let mut page = vec![0_u8; 4096];
         page[..22].copy_from_slice(b"minidump FreeBSD/amd64");
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_ends_before_its_version_is_cut_not_of_another_version() {
+    fn a_header_that_ends_before_its_version_is_truncated_not_unsupported() {
         for len in [24, 27] {
             let error = MinidumpHeader::parse(&amd64_v3()[..len]).unwrap_err();
             assert!(matches!(error, Error::Broken { .. }), "{len}: {error}");
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_architecture_comes_back_as_it_was_encoded() {
+    fn headers_of_every_architecture_are_encoded_and_parsed() {
         for arch in Architecture::ALL {
             for version in 1..=arch.header.last_version {
                 for &order in arch.orders {

@@ -1,4 +1,4 @@
-//! The 512-byte kerneldumpheader: parsed from any version, encoded as version 4.
+//! Parses the 512-byte kerneldumpheader of any version and encodes version 4.
 
 use byteorder::{BigEndian, ByteOrder as _};
 use livecore_compress::Codec;
@@ -7,7 +7,7 @@ use crate::{Architecture, Error, MinidumpHeader};
 use livecore_defs::Field;
 use livecore_defs::kerneldump as defs;
 
-/// Which of the three magic strings a header has.
+/// The magic string of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Magic {
     /// A kernel dump.
@@ -15,12 +15,12 @@ pub enum Magic {
     Kernel,
     /// A text dump.
     Text,
-    /// A kernel dump that savecore(8) has saved and marked. Its parity is wrong by that.
+    /// A kernel dump that savecore(8) has saved and marked. The mark invalidates its parity.
     Cleared,
 }
 
 impl Magic {
-    /// The string, NUL padded.
+    /// The string, padded with NUL.
     pub fn bytes(self) -> &'static [u8; 20] {
         match self {
             Self::Kernel => &defs::KERNELDUMPMAGIC,
@@ -29,7 +29,7 @@ impl Magic {
         }
     }
 
-    /// The magic that `block` begins with.
+    /// Returns the magic at the start of `block`.
     pub fn probe(block: &[u8]) -> Option<Self> {
         [Self::Kernel, Self::Text, Self::Cleared]
             .into_iter()
@@ -46,63 +46,64 @@ impl Magic {
     }
 }
 
-/// `struct kerneldumpheader`. Strings are without their NUL, and hold whatever bytes the kernel had.
+/// `struct kerneldumpheader`. Strings do not have the NUL and can have any other bytes.
 ///
-/// A field that the header's version does not have: `dumpkeysize` is 0, `compression` is 0,
-/// `dumpextent` is `dumplength`.
+/// In versions without the fields, `dumpkeysize` and `compression` are 0, and `dumpextent` is
+/// `dumplength`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelDumpHeader {
     /// The magic.
     pub magic: Magic,
-    /// The header's own version, 1 to 4. Always encoded as 4.
+    /// The version of the header, 1 to 4. It is always encoded as 4.
     pub version: u32,
     /// `MACHINE_ARCH`.
     pub architecture: Vec<u8>,
-    /// A number of the port's own.
+    /// A version number of the port.
     pub architectureversion: u32,
-    /// Bytes of data as stored.
+    /// The length of the stored data.
     pub dumplength: u64,
-    /// Bytes reserved for the data; as a rule their length before compression.
+    /// The space reserved for the data, usually its length before compression.
     pub dumpextent: u64,
     /// Seconds since 1970 UTC.
     pub dumptime: u64,
-    /// Bytes reserved for the key block; 0 is "not encrypted".
+    /// The length of the key block; 0 if the dump is not encrypted.
     pub dumpkeysize: u32,
     /// The dumper's block size.
     pub blocksize: u32,
-    /// Host name.
+    /// The host name.
     pub hostname: Vec<u8>,
-    /// The kernel's version string, its newline included.
+    /// The kernel's version string, including its newline.
     pub versionstring: Vec<u8>,
-    /// The panic message; empty if there was none.
+    /// The panic message; empty without a panic.
     pub panicstring: Vec<u8>,
     /// The compression byte.
     pub compression: u8,
-    /// The parity bytes as they were found.
+    /// The stored parity bytes.
     pub parity: [u8; 4],
-    /// Whether the parity is right.
+    /// Whether the parity is valid.
     pub parity_ok: bool,
 }
 
 impl KernelDumpHeader {
-    /// Parses the 512 bytes at `offset` of the file; `None` if there is no magic. A version that is
-    /// not known is [`Error::Unsupported`]; parity and magic are for the caller to judge.
+    /// Parses the 512 bytes at `offset` of the file. Returns `None` if they have no magic.
+    ///
+    /// An unknown version is [`Error::Unsupported`]. The caller checks the parity and the magic.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for a version that is not known, [`Error::Broken`] if a field is not valid.
+    /// Returns [`Error::Unsupported`] for an unknown version, [`Error::Broken`] if a field is invalid.
     pub fn parse(block: &[u8; defs::SIZE], offset: u64) -> Result<Option<Self>, Error> {
         let Some(magic) = Magic::probe(block) else {
             return Ok(None);
         };
         let number = |field: Field| BigEndian::read_uint(bytes(block, field), field.len);
-        // A field of 4 bytes fits.
+        // `word` is called for fields of 4 bytes.
         let word = |field: Field| number(field) as u32;
         let version = word(defs::VERSION);
         let Some(fields) = defs::VERSIONS.iter().find(|f| f.version == version) else {
             return Err(Error::Unsupported {
                 what: format!(
-                    "kerneldumpheader of version {version} at offset {offset:#x}, known are 1 to 4"
+                    "kerneldumpheader version {version} at offset {offset:#x} (supported: 1 to 4)"
                 ),
             });
         };
@@ -128,15 +129,15 @@ impl KernelDumpHeader {
         }))
     }
 
-    /// The header as a kernel of today writes it: version 4, right parity. Strings that do not fit
-    /// are cut as the kernel cuts them: the version string keeps its newline.
+    /// Encodes the header as current kernels do: version 4, with valid parity. Strings that do not
+    /// fit are truncated as the kernel truncates them: the version string keeps its newline.
     pub fn encode(&self) -> [u8; defs::SIZE] {
         let mut block = [0; defs::SIZE];
         let mut put = |field: Field, value: &[u8]| {
             let n = value.len().min(field.len);
             block[field.offset..field.offset + n].copy_from_slice(&value[..n]);
         };
-        // One byte less than the field, for the NUL.
+        // The last byte of a field is NUL.
         let cut = |value: &'_ [u8], field: Field| value[..value.len().min(field.len - 1)].to_vec();
         let v4 = defs::V4;
         put(defs::MAGIC, self.magic.bytes());
@@ -175,7 +176,7 @@ impl KernelDumpHeader {
         block
     }
 
-    /// The codec that the compression byte names; `None` if it names none.
+    /// The codec of the compression byte; `None` if it is unknown.
     pub fn codec(&self) -> Option<Codec> {
         match self.compression {
             defs::COMPRESSION_NONE => Some(Codec::None),
@@ -194,8 +195,8 @@ impl KernelDumpHeader {
         }
     }
 
-    /// The header of a dump that has lost its own: what the minidump itself tells, empty strings,
-    /// time 0. Lengths are 0 and filled in by whoever writes the dump.
+    /// Returns a header for a dump without one. Its fields come from the minidump header; strings are
+    /// empty, and the time and the lengths are 0.
     pub fn from_payload(header: &MinidumpHeader) -> Self {
         Self {
             architecture: header.machine_arch().into(),
@@ -204,20 +205,21 @@ impl KernelDumpHeader {
         .with_parity()
     }
 
-    /// The header of a dump of this port of which no more is known than its page size.
+    /// Returns a header for a dump of a port with this page size. Strings are empty, and the time and
+    /// the lengths are 0.
     pub fn of_port(arch: &Architecture, order: crate::ByteOrder, page_size: u64) -> Self {
         Self {
             version: defs::KERNELDUMPVERSION,
             architecture: arch.machine_arch(order, arch.words[0]).into(),
             architectureversion: arch.architectureversion,
-            // A page is far below 4 GiB.
+            // Page sizes are at most 16 KiB.
             blocksize: page_size as u32,
             ..Self::default()
         }
         .with_parity()
     }
 
-    /// The same with the parity that [`KernelDumpHeader::encode`] gives it.
+    /// Sets version 4 and the parity that [`KernelDumpHeader::encode`] calculates.
     pub fn with_parity(mut self) -> Self {
         self.version = defs::KERNELDUMPVERSION;
         let block = self.encode();
@@ -229,11 +231,11 @@ impl KernelDumpHeader {
 }
 
 fn bytes(block: &[u8; defs::SIZE], field: Field) -> &[u8] {
-    // Every field of the definitions ends within the header.
+    // Every defined field is within the header.
     &block[field.offset..field.offset + field.len]
 }
 
-/// The bytes of a string field before its NUL.
+/// Returns the bytes of a string field before its NUL.
 fn text(block: &[u8; defs::SIZE], field: Field) -> Vec<u8> {
     bytes(block, field)
         .split(|b| *b == 0)
@@ -242,7 +244,7 @@ fn text(block: &[u8; defs::SIZE], field: Field) -> Vec<u8> {
         .to_vec()
 }
 
-/// Byte `k` is the exclusive or of all bytes `k` of the 128 words.
+/// Calculates the exclusive or of the 128 words.
 fn xor_of_words(block: &[u8; defs::SIZE]) -> [u8; 4] {
     let mut xor = [0; 4];
     for word in block.chunks_exact(4) {
@@ -272,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Parity bytes of the test vector in the format notes, computed there by another program.
+    /// The test vector in the format documentation, computed by another program.
     #[test]
     fn parity_is_that_of_the_test_vector() {
         let block = vector().encode();
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_magic_and_any_flipped_bit_show_in_the_parity() {
+    fn a_cleared_magic_or_a_flipped_bit_invalidates_the_parity() {
         let good = vector().encode();
         for at in 0..512 {
             for bit in 0..8 {
@@ -300,9 +302,9 @@ mod tests {
         assert_eq!((header.magic, header.parity_ok), (Magic::Cleared, false));
     }
 
-    /// Offsets of each version as the format notes have them from `kerneldump_compat.h`.
+    /// The offsets of each version are from `kerneldump_compat.h`.
     #[test]
-    fn fields_are_where_each_version_has_them() {
+    fn fields_of_each_version_are_parsed_at_their_offsets() {
         for (version, time, block, host, panic) in [
             (1, 48, 56, 60, 316),
             (2, 48, 60, 64, 320),
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_cut_as_the_kernel_cuts_them() {
+    fn strings_are_truncated_as_by_the_kernel() {
         let header = KernelDumpHeader {
             hostname: vec![b'h'; 100],
             versionstring: vec![b'v'; 300],
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_version_is_unsupported_and_no_magic_is_no_header() {
+    fn an_unknown_version_is_unsupported_and_a_block_without_magic_is_none() {
         let mut block = vector().encode();
         block[35] = 9;
         assert!(matches!(

@@ -1,12 +1,11 @@
-//! Where the sections of a minidump are.
+//! The offsets of the sections of a minidump.
 
 use crate::MinidumpHeader;
 
-/// The sections of a minidump in the order in which they lie: header, message buffer,
-/// `dump_avail`, bitmap, page tables, pages.
+/// The sections of a minidump in order: header, message buffer, `dump_avail`, bitmap, page tables,
+/// pages.
 ///
-/// The header comes first because it sizes all others; the pages come last because their number
-/// follows from the bitmap. All offsets are in the payload.
+/// All offsets are offsets in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     page_size: u64,
@@ -18,9 +17,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of a dump with this header that holds `pages` pages.
+    /// Returns the layout of a dump with this header and `pages` pages.
     ///
-    /// Cannot overflow: four lengths below 2^32 and at most 2^32 pages of at most 2^14 bytes.
+    /// This cannot overflow: the four lengths are below 2^32, and there are at most 2^32 pages of at
+    /// most 2^14 bytes.
     pub fn new(header: &MinidumpHeader, pages: u64) -> Self {
         let page_size = header.page_size();
         let round = |len: u32| u64::from(len).next_multiple_of(page_size);
@@ -38,8 +38,8 @@ impl Layout {
         }
     }
 
-    /// The same with a page-table section of exactly `len` bytes: 32-bit arm's, which a kernel
-    /// writes without padding. At most 2^32 count.
+    /// Sets the length of the page-table section to `len` bytes, at most 2^32. This is for 32-bit arm,
+    /// whose kernels do not pad the section.
     pub fn with_pmap_len(self, len: u64) -> Self {
         Self {
             pmap: len.min(1 << 32),
@@ -47,67 +47,67 @@ impl Layout {
         }
     }
 
-    /// Bytes per page.
+    /// The page size in bytes.
     pub fn page_size(&self) -> u64 {
         self.page_size
     }
 
-    /// Where the message buffer begins.
+    /// The offset of the message buffer.
     pub fn msgbuf_offset(&self) -> u64 {
         self.page_size
     }
 
-    /// Bytes of the message buffer's section.
+    /// The length of the message buffer's section.
     pub fn msgbuf_len(&self) -> u64 {
         self.msgbuf
     }
 
-    /// Where `dump_avail` begins.
+    /// The offset of `dump_avail`.
     pub fn dump_avail_offset(&self) -> u64 {
         self.msgbuf_offset() + self.msgbuf
     }
 
-    /// Bytes of `dump_avail`'s section; 0 in versions without it.
+    /// The length of the section of `dump_avail`; 0 in versions without it.
     pub fn dump_avail_len(&self) -> u64 {
         self.dump_avail
     }
 
-    /// Where the bitmap begins.
+    /// The offset of the bitmap.
     pub fn bitmap_offset(&self) -> u64 {
         self.dump_avail_offset() + self.dump_avail
     }
 
-    /// Bytes of the bitmap's section.
+    /// The length of the bitmap's section.
     pub fn bitmap_len(&self) -> u64 {
         self.bitmap
     }
 
-    /// Where the page tables begin.
+    /// The offset of the page tables.
     pub fn pmap_offset(&self) -> u64 {
         self.bitmap_offset() + self.bitmap
     }
 
-    /// Bytes of the page tables' section.
+    /// The length of the page tables' section.
     pub fn pmap_len(&self) -> u64 {
         self.pmap
     }
 
-    /// Where the pages begin.
+    /// The offset of the pages.
     pub fn data_offset(&self) -> u64 {
         self.pmap_offset() + self.pmap
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     pub fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// Where the page with `rank` set bits before its own begins; `None` if there are not as many.
+    /// The offset of the page with `rank` set bits before its own; `None` if there is no such page.
     pub fn page_offset(&self, rank: u64) -> Option<u64> {
         (rank < self.pages).then(|| self.data_offset() + rank * self.page_size)
     }
 
-    /// Bytes of the whole dump.
+    /// The length of the payload.
     pub fn end(&self) -> u64 {
         self.data_offset() + self.pages * self.page_size
     }
@@ -117,9 +117,9 @@ impl Layout {
 mod tests {
     use super::*;
 
-    /// The worked example of the format notes.
+    /// The example in the format documentation.
     #[test]
-    fn offsets_are_those_of_the_worked_example() {
+    fn offsets_are_those_of_the_documented_example() {
         let header = MinidumpHeader {
             version: 3,
             msgbufsize: 98232,

@@ -1,8 +1,8 @@
 //! FreeBSD kernel minidumps and their containers (not Microsoft's minidumps).
 //!
-//! A FreeBSD kernel that panics, or is asked to by `MEM_KERNELDUMP`, writes the pages that it uses
-//! itself: a *minidump*. This page says what such a dump looks like, well enough to write another
-//! reader; the modules under [`livecore_defs`] have every number with its upstream source.
+//! A FreeBSD kernel that panics, or receives the ioctl `MEM_KERNELDUMP`, writes the pages that the
+//! kernel uses: a *minidump*. This page specifies the format. The modules of [`livecore_defs`] have
+//! every constant with its upstream source.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -12,7 +12,7 @@
 //!     PmapPages, VirtAddr,
 //! };
 //!
-//! /// A machine's pages, each filled with its own number.
+//! /// A machine. Each page is filled with its page number.
 //! struct Machine;
 //!
 //! impl PhysMemory for Machine {
@@ -42,7 +42,7 @@
 //! let plan = Plan::new(header, b"booting".to_vec(), ranges, bitmap, PmapPages::new())?;
 //! let payload = plan.payload(Arc::new(Machine));
 //!
-//! // Read it. `Dump::open("/var/crash/vmcore.0.zst", …)` does the same with a file.
+//! // Read it. `Dump::open("/var/crash/vmcore.0.zst", …)` opens a file.
 //! let dump = Dump::from_source(Arc::new(payload), &OpenOptions::default())?;
 //! let mut byte = [0];
 //! dump.read_virt(VirtAddr(0xffff_f800_0000_5004), &mut byte)?;
@@ -55,34 +55,35 @@
 //!
 //! # The payload
 //!
-//! Six sections, one behind the other, each padded with zeros to the page size of the dump:
+//! The payload has six sections, each padded with zeros to the page size of the dump:
 //!
-//! | section      | begins at ([`Layout`]) | holds                                                |
+//! | section      | offset ([`Layout`])    | contents                                             |
 //! |--------------|------------------------|------------------------------------------------------|
 //! | header       | 0                      | [`MinidumpHeader`]: magic, version, all sizes        |
-//! | `msgbuf`     | one page               | the message buffer's ring, as it lay in memory       |
-//! | `dump_avail` | behind it              | the ranges of memory that a kernel may dump          |
-//! | bitmap       | behind it              | one bit per page of these ranges                     |
-//! | page tables  | behind it              | of the kernel map only; per architecture             |
-//! | pages        | behind it              | those whose bit is set, by ascending bit             |
+//! | `msgbuf`     | one page               | the ring of the message buffer                       |
+//! | `dump_avail` | after `msgbuf`         | the ranges of memory that the kernel can dump        |
+//! | bitmap       | after `dump_avail`     | one bit per page of these ranges                     |
+//! | page tables  | after the bitmap       | of the kernel map only; depends on the architecture  |
+//! | pages        | after the page tables  | the pages whose bits are set, in order of the bits   |
 //!
-//! The header comes first because it sizes all others, the pages last because their number follows
-//! from the bitmap. A page that is not there is a *hole*: never the same as a page of zeros.
+//! The header is first because it has the sizes of the other sections. The pages are last because
+//! the bitmap determines their number. A page that is not in the dump is a *hole*. A hole is
+//! different from a page of zeros.
 //!
-//! **Bit and page.** With `dump_avail`, the bits of a range follow those of the range before it
-//! ([`DumpAvail`]); in versions without that section bit `n` is physical page `n`. The page of a
-//! bit lies as many pages into the data as bits below it are set ([`Bitmap::rank`]). Bits are
-//! numbered from the least significant one of the kernel's `long`, in its byte order.
+//! **Bits and pages.** With `dump_avail`, the bits of a range follow those of the previous range
+//! ([`DumpAvail`]). In versions without `dump_avail`, bit `n` is physical page `n`. The index of a
+//! page in the last section is the number of set bits below its bit ([`Bitmap::rank`]). Bits are
+//! numbered from the least significant bit of the kernel's `long`, in its byte order.
 //!
-//! **Message buffer.** The ring is not unwrapped. Behind it, in the same padded section, a crash
-//! dump has `struct msgbuf`, which tells where the oldest byte is ([`MessageBuffer`]).
+//! **Message buffer.** The ring is stored as it was in memory. In a crash dump, the same section also
+//! has `struct msgbuf`, which gives the position of the oldest byte ([`MessageBuffer`]).
 //!
 //! # Addresses
 //!
-//! A kernel address lies in the direct map, where subtracting a base gives the physical address, or
-//! in the kernel map, whose page tables are the fifth section:
+//! A kernel address is either in the direct map, where the physical address is the difference to a
+//! base address, or in the kernel map, whose page tables are the fifth section:
 //!
-//! | architecture  | versions | the section holds                             | tested first |
+//! | architecture  | versions | contents of the section                       | tested first |
 //! |---------------|----------|-----------------------------------------------|--------------|
 //! | amd64         | 1        | a PTE per page                                | kernel map   |
 //! | amd64         | 2, 3     | a PDE per 2 MiB; page tables are dumped pages | kernel map   |
@@ -93,31 +94,38 @@
 //! | powerpc64, le | 1, 2     | the whole hashed page table                   | direct map   |
 //! | mips, 32, 64  | 1, 2     | an entry per page                             | fixed windows|
 //!
-//! `dump_avail` exists from version 3 on amd64 and 2 elsewhere; arm64's version 3 adds the page size.
+//! `dump_avail` exists since version 3 on amd64 and since version 2 on other architectures. Version 3
+//! of arm64 adds the page size.
 //!
 //! # Containers
 //!
-//! The payload, compressed or not, stands alone (*saved*, what savecore(8) leaves), before a header
-//! at its page-rounded end (*raw*, what `MEM_KERNELDUMP` writes), between two headers at the end of
-//! a *device*, or in frames before an index (*sealed*, ours; [`seal`]). The header is
-//! [`KernelDumpHeader`], 512 bytes, big endian on every architecture. [`container`] tells which it is.
+//! A container has the payload, compressed or not:
+//!
+//! * *saved*: only the payload, as savecore(8) writes it;
+//! * *raw*: the payload, padded to a page, and a header, as `MEM_KERNELDUMP` writes it;
+//! * *device*: the payload between two headers, at the end of a dump device;
+//! * *sealed*: the payload in frames, and an index; the format of livecore ([`seal`]).
+//!
+//! The header is [`KernelDumpHeader`]: 512 bytes, big-endian on every architecture. [`container`]
+//! identifies the container of a file.
 //!
 //! # Full dumps
 //!
-//! With `debug.minidump=0` a kernel writes all of its memory instead, as an ELF core whose segments
-//! lie at physical addresses: [`FullDump`], its module says how. [`AnyDump`] opens every kind; what
-//! all have in common is [`Envelope`], and what debuggers ask of all is [`DumpMemory`].
+//! With `debug.minidump=0`, a kernel writes all of its memory as an ELF core whose segments have
+//! physical addresses: [`FullDump`]. [`AnyDump`] opens dumps of every kind. [`Envelope`] has the
+//! properties that all kinds have, and [`DumpMemory`] is the interface for debuggers.
 //!
-//! # The way through
+//! # Using the library
 //!
-//! Reading: [`Dump`] (a [`KernelMemory`]), [`pages`] for all of its pages, [`convert()`] into any other
-//! container and codec. Writing: [`Plan`] fixes every section and offset, [`Payload`] is its bytes at
-//! any offset, [`convert::finish`] puts them under a header. Kernel files are [`KernelElf`]; with one,
-//! the crate `livecore-kernel` tells threads, registers and stacks.
+//! To read a dump, use [`Dump`] (a [`KernelMemory`]); [`pages`] iterates over its pages; [`convert()`]
+//! writes it in another container or codec. To write a dump, use [`Plan`], which fixes all sections
+//! and offsets; [`Payload`] has its bytes; [`convert::finish`] adds a header. Kernel files are
+//! [`KernelElf`]. With a kernel file, the crate `livecore-kernel` reads threads, registers and
+//! backtraces.
 //!
-//! Input is hostile: lengths are checked against the file before anything is allocated by them, a
-//! walk over page tables is bounded by its caller, and whatever is wrong is an [`Error`] with its
-//! region, offset, what was found and what was expected.
+//! Input is untrusted: lengths are checked against the file before memory is allocated, and callers
+//! limit walks of page tables. An [`Error`] about input has the region, the offset, what was found and
+//! what was expected.
 
 pub mod bitmap;
 pub mod bitmap_section;

@@ -1,7 +1,7 @@
-//! File names in the directory of an emulated machine, as `livecore synth --out` writes it.
+//! Names of files in the directory of an emulated machine (`livecore synth --out`).
 
-/// The machine's description: architecture, file names, the ranges that are RAM.
+/// The description of the machine: architecture, file names, RAM ranges.
 pub const LAYOUT_FILE: &str = "machine.json";
 
-/// The memory range attributes that `livecore mem ranges` has set.
+/// The memory range attributes set by `livecore mem ranges`.
 pub const RANGES_FILE: &str = "memory-ranges.json";

@@ -1,4 +1,4 @@
-//! The memory of a machine as a debugger sees it: what a dump and a live machine both answer.
+//! Interfaces to the memory of a kernel, in a dump or on a running machine.
 
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -7,53 +7,53 @@ use std::sync::Arc;
 use crate::mmu::WalkEnd;
 use crate::{Mapping, PhysAddr, VirtAddr};
 
-/// Why an address could not be read.
+/// An error of reading an address.
 ///
-/// A hole is never zeros: whoever wants zeros says so himself.
+/// A hole is an error. It is never read as zeros.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// No mapping of the kernel's covers the address.
+    /// The kernel does not map the address.
     #[error("virtual address {at} is not mapped: {why}")]
     NotMapped {
         /// The address.
         at: VirtAddr,
-        /// Which table said so.
+        /// The reason.
         why: &'static str,
     },
     /// The page is not in the dump, or the machine has no memory there.
     #[error("page {at} is not in the dump")]
     Hole {
-        /// The first address that is missing.
+        /// The first missing address.
         at: PhysAddr,
     },
-    /// The page should be there, but the file ends before it.
+    /// The page is in the bitmap, but the file ends before it.
     #[error(
         "page {at} is beyond the end of the file: it ends at {end:#x}, the page is at {offset:#x}"
     )]
     BeyondEnd {
-        /// The first address that is missing.
+        /// The first missing address.
         at: PhysAddr,
         /// Its offset in the payload.
         offset: u64,
-        /// Where the payload ends.
+        /// The end of the payload.
         end: u64,
     },
-    /// The page tables that say where the address is could not be had.
+    /// The page tables that translate the address cannot be read.
     #[error("page tables of virtual address {at}: {source}")]
     Tables {
         /// The address.
         at: VirtAddr,
-        /// What happened.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The bytes under the address could not be had (a damaged frame, an I/O error).
+    /// The page cannot be read (a damaged frame, an I/O error).
     #[error("page {at}: {source}")]
     Io {
         /// The address.
         at: PhysAddr,
-        /// What happened.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -69,7 +69,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// The number.
+    /// The address as an integer.
     pub fn value(self) -> u64 {
         match self {
             Self::Phys(at) => at.0,
@@ -77,7 +77,7 @@ impl Address {
         }
     }
 
-    /// The address `bytes` higher in the same space, unless that does not exist.
+    /// Adds `bytes`. Returns `None` on overflow.
     pub fn checked_add(self, bytes: u64) -> Option<Self> {
         match self {
             Self::Phys(at) => at.checked_add(bytes).map(Self::Phys),
@@ -88,25 +88,26 @@ impl Address {
 
 /// A kernel's memory, physical and virtual.
 pub trait KernelMemory: Send + Sync {
-    /// Bytes per page.
+    /// The page size in bytes.
     fn page_size(&self) -> u64;
 
-    /// Fills `buf` from physical memory at `at`, or says which address could not be read.
+    /// Fills `buf` with the physical memory at `at`.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Hole`], [`ReadError::BeyondEnd`] or [`ReadError::Io`] of the first such address.
+    /// Returns [`ReadError::Hole`], [`ReadError::BeyondEnd`] or [`ReadError::Io`] of the first such address.
     fn read_phys(&self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError>;
 
-    /// The physical address behind a kernel virtual address. Good to the end of its page.
+    /// Translates a kernel virtual address to a physical address. The result is valid up to the end
+    /// of the page.
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotMapped`], or [`ReadError::Tables`] if the page tables cannot be read.
+    /// Returns [`ReadError::NotMapped`], or [`ReadError::Tables`] if the page tables cannot be read.
     fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError>;
 
-    /// Reads what is there of `buf.len()` bytes at `at`: up to the first hole or the end of the
-    /// file, and says why it ended if it did.
+    /// Reads physical memory at `at` into `buf`, up to the first address that cannot be read. Returns
+    /// the number of bytes and the error, if any.
     fn read_phys_part(&self, at: PhysAddr, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let error = match self.read_phys(at, buf) {
             Ok(()) => return (buf.len(), Ok(())),
@@ -125,8 +126,8 @@ pub trait KernelMemory: Send + Sync {
         }
     }
 
-    /// Reads what is there of `buf.len()` bytes at `at`, page by page: up to the first byte that
-    /// cannot be read, and says why it ended if it did.
+    /// Reads memory at `at` into `buf`, page by page, up to the first address that cannot be read.
+    /// Returns the number of bytes and the error, if any.
     fn read_part(&self, at: Address, buf: &mut [u8]) -> (usize, Result<(), ReadError>) {
         let page = self.page_size();
         let mut done = 0;
@@ -141,7 +142,7 @@ pub trait KernelMemory: Send + Sync {
                     Address::Phys(at) => ReadError::Hole { at },
                     Address::Virt(at) => ReadError::NotMapped {
                         at,
-                        why: "the range runs over the end of the address space",
+                        why: "range exceeds the address space",
                     },
                 }),
             };
@@ -160,11 +161,11 @@ pub trait KernelMemory: Send + Sync {
         (done, Ok(()))
     }
 
-    /// Fills `buf` from kernel virtual memory at `at`, or says which address could not be read.
+    /// Fills `buf` with the kernel virtual memory at `at`.
     ///
     /// # Errors
     ///
-    /// Those of [`KernelMemory::translate`] and [`KernelMemory::read_phys`].
+    /// Returns the errors of [`KernelMemory::translate`] and [`KernelMemory::read_phys`].
     fn read_virt(&self, at: VirtAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         self.read_part(Address::Virt(at), buf).1
     }
@@ -203,22 +204,22 @@ macro_rules! forward {
 forward!(&M);
 forward!(Arc<M>);
 
-/// Pages that follow each other in physical memory.
+/// Contiguous pages in physical memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
-    /// Whether they are in the dump; else they are a hole.
+    /// Whether the pages are in the dump. If not, they are a hole.
     pub present: bool,
-    /// The first address behind them; `None` if they go on to the end of the address space.
+    /// The end address, exclusive; `None` for the end of the address space.
     pub end: Option<u64>,
 }
 
 impl Stretch {
-    /// Pages in the dump.
+    /// Creates a stretch of pages in the dump.
     pub fn present(end: Option<u64>) -> Self {
         Self { present: true, end }
     }
 
-    /// Pages that are not.
+    /// Creates a hole.
     pub fn hole(end: Option<u64>) -> Self {
         Self {
             present: false,
@@ -227,39 +228,39 @@ impl Stretch {
     }
 }
 
-/// A direct map: addresses that lead to memory without page tables.
+/// A direct map: addresses that are translated without page tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectMap {
     /// Its addresses.
     pub addresses: Range<u64>,
-    /// The physical address behind the first.
+    /// The physical address of the first.
     pub phys: u64,
 }
 
-/// The memory of a kernel that was dumped: what debuggers ask of a dump of any kind.
+/// The kernel memory of a dump, for debuggers.
 ///
-/// A minidump answers by itself; of a full dump, whoever has found its kernel in it.
+/// A minidump implements this. A full dump needs its kernel to be located first.
 pub trait DumpMemory: KernelMemory {
-    /// Where the byte at `at` lies in the payload; `None` if its page is not in the dump.
+    /// Returns the payload offset of the byte at `at`, or `None` if its page is not in the dump.
     fn offset_of(&self, at: PhysAddr) -> Option<u64>;
 
-    /// The pages from the one that holds `at` on that are all in the dump, or all not.
+    /// Returns the contiguous pages, starting with that of `at`, that are all in the dump or all not.
     fn stretch(&self, at: PhysAddr) -> Stretch;
 
-    /// The first address behind all memory that can be in the dump.
+    /// The end of the memory that can be in the dump.
     fn memory_end(&self) -> u64;
 
-    /// Gives every mapping of the kernel map to `sink`, whether or not its page is in the dump.
+    /// Passes every mapping of the kernel map to `sink`, whether or not its page is in the dump.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
+    /// Returns [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
     fn walk(&self, sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>) -> Result<WalkEnd, ReadError>;
 
     /// The direct map, if there is one.
     fn direct_map(&self) -> Option<DirectMap>;
 
-    /// Where the direct map has a page.
+    /// Returns the address of a page in the direct map.
     fn direct_map_of(&self, at: PhysAddr) -> Option<VirtAddr> {
         let map = self.direct_map()?;
         let va = map
@@ -269,6 +270,6 @@ pub trait DumpMemory: KernelMemory {
         (va < map.addresses.end).then_some(VirtAddr(va))
     }
 
-    /// The lowest address of the kernel map, as far as that is known.
+    /// The lowest address of the kernel map, if known.
     fn kernbase(&self) -> Option<u64>;
 }

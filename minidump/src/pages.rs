@@ -1,4 +1,4 @@
-//! Every page of a dump once, with the addresses at which the kernel has it.
+//! Iterates over the pages of a dump with their kernel addresses.
 
 use std::ops::ControlFlow;
 
@@ -10,20 +10,20 @@ use crate::{Dump, Error, PhysAddr, ReadError, VirtAddr};
 pub struct Page<'a> {
     /// Its physical address.
     pub pa: PhysAddr,
-    /// Where it lies in the payload.
+    /// Its offset in the payload.
     pub offset: u64,
-    /// Where the direct map has it: readable, writable.
+    /// Its address in the direct map, which is readable and writable.
     pub direct: Option<VirtAddr>,
-    /// Where the kernel map has it: one entry per address, ascending.
+    /// Its addresses in the kernel map, ascending.
     pub kernel: &'a [KernelAddress],
 }
 
-/// An address of the kernel map, a page of its own.
+/// An address of a page in the kernel map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelAddress {
-    /// Which page of the dump, counted from its first.
+    /// The index of the page in the dump.
     rank: u32,
-    /// The address; its lowest bits hold the protection, which no page-aligned address needs.
+    /// The address and, in the lowest bits, the protection. The address is page-aligned.
     packed: [u32; 2],
 }
 
@@ -50,7 +50,7 @@ impl KernelAddress {
         VirtAddr(self.unpacked() & !(WRITE | EXECUTE))
     }
 
-    /// What the kernel may do with the page at this address.
+    /// The protection of the page at this address.
     pub fn protection(self) -> Protection {
         Protection {
             write: self.unpacked() & WRITE != 0,
@@ -59,7 +59,7 @@ impl KernelAddress {
     }
 }
 
-/// The pages of a dump and the kernel map turned round: 12 bytes per mapped page.
+/// The pages of a dump and the inverse of the kernel map. It uses 12 bytes per mapped page.
 pub struct Pages<'a> {
     dump: &'a Dump,
     addresses: Vec<KernelAddress>,
@@ -67,11 +67,11 @@ pub struct Pages<'a> {
 }
 
 impl Dump {
-    /// Gives every mapping of the kernel map to `sink`, whether or not its page is in the dump.
+    /// Passes every mapping of the kernel map to `sink`, whether or not its page is in the dump.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
+    /// Returns [`ReadError`] if the page tables cannot be read. Tables that are not in the dump are counted.
     pub fn walk(
         &self,
         sink: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
@@ -79,15 +79,18 @@ impl Dump {
         section::walk(self, sink)
     }
 
-    /// The dump's pages with their addresses. A map that has every page at more than `limit`
-    /// addresses on average is refused: it would take memory that no kernel's needs. 16 is plenty.
+    /// Returns the dump's pages with their addresses.
+    ///
+    /// `limit` is the maximum average number of addresses per page, to limit memory use. 16 is
+    /// sufficient for all kernels.
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] for such a map, [`Error`] if the page tables cannot be read.
+    /// Returns [`Error::Options`] if the map exceeds `limit`, or another error if the page tables
+    /// cannot be read.
     pub fn pages(&self, limit: u32) -> Result<Pages<'_>, Error> {
         let page_size = self.layout().page_size();
-        let room = (self.bitmap().count() + 1).saturating_mul(u64::from(limit));
+        let max = (self.bitmap().count() + 1).saturating_mul(u64::from(limit));
         let mut addresses = Vec::new();
         let mut full = false;
         let end = self.walk(&mut |mapping| {
@@ -107,7 +110,7 @@ impl Dump {
                 let Some(rank) = rank else {
                     continue;
                 };
-                if addresses.len() as u64 >= room {
+                if addresses.len() as u64 >= max {
                     full = true;
                     return ControlFlow::Break(());
                 }
@@ -121,12 +124,12 @@ impl Dump {
                 "page tables",
                 self.layout().pmap_offset(),
                 other.to_string(),
-                "tables that can be read",
+                "readable page tables",
             ),
         })?;
         if full {
             return Err(Error::Options(format!(
-                "the kernel map has more than {limit} addresses for each page of the dump"
+                "the kernel map has more than {limit} addresses per page of the dump"
             )));
         }
         addresses.sort_unstable();
@@ -139,12 +142,12 @@ impl Dump {
 }
 
 impl Pages<'_> {
-    /// Page-table pages that are not in the dump; what they map is not known.
+    /// The number of page tables that are not in the dump. Their mappings are unknown.
     pub fn tables_missing(&self) -> u64 {
         self.end.tables_missing
     }
 
-    /// Every page, ascending by frame.
+    /// Iterates over the pages in ascending order of physical address.
     pub fn iter(&self) -> impl Iterator<Item = Page<'_>> + '_ {
         let dump = self.dump;
         let mut rest = self.addresses.as_slice();
@@ -153,8 +156,8 @@ impl Pages<'_> {
             .enumerate()
             .map_while(move |(rank, bit)| {
                 let mine = rest.partition_point(|a| a.rank as usize <= rank);
-                let (kernel, behind) = rest.split_at(mine);
-                rest = behind;
+                let (kernel, others) = rest.split_at(mine);
+                rest = others;
                 let pa = dump.dump_avail().addr_of(bit)?;
                 Some(Page {
                     pa,
@@ -172,7 +175,7 @@ mod tests {
     use crate::dump::tests::{open, payload};
 
     #[test]
-    fn an_address_keeps_its_protection_in_bits_it_does_not_need() {
+    fn address_and_protection_are_packed_and_unpacked() {
         let protection = Protection {
             write: false,
             execute: true,
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_page_comes_once_with_all_its_addresses() {
+    fn every_page_is_returned_once_with_all_its_addresses() {
         let dump = open(payload(3)).unwrap();
         let pages = dump.pages(16).unwrap();
         let found: Vec<_> = pages
@@ -197,7 +200,7 @@ mod tests {
             })
             .collect();
         let kernbase = 0xffff_fe00_0000_0000;
-        // The 2 MiB leaf is at 0x20_0000, where no page is.
+        // The 2 MiB leaf maps 0x20_0000, which has no page in the dump.
         assert_eq!(
             found,
             [
@@ -218,7 +221,7 @@ mod tests {
             assert_eq!(dump.offset_of(page.pa), Some(page.offset));
         }
         let mapped = pages.iter().find(|p| p.pa.0 == 0x10_2000).unwrap();
-        // Its entries: writable; not executable in the inner one.
+        // The entries are writable. The inner one is not executable.
         let protection = mapped.kernel[0].protection();
         assert!(protection.write && !protection.execute);
         assert!(matches!(dump.pages(0), Err(Error::Options(_))));

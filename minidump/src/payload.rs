@@ -1,4 +1,4 @@
-//! The bytes of a planned minidump, at any offset.
+//! Reads the bytes of a planned minidump.
 
 use std::io;
 use std::sync::Arc;
@@ -9,23 +9,22 @@ use crate::bitmap_section;
 use crate::plan::Plan;
 use crate::{PhysAddr, PhysMemory};
 
-/// A planned minidump as bytes: header, message buffer, `dump_avail`, bitmap, page tables, pages.
+/// The bytes of a planned minidump: header, message buffer, `dump_avail`, bitmap, page tables, pages.
 ///
-/// Any thread may read at any offset. Nothing is kept but the plan: pages are read from memory
-/// straight into the caller's buffer, as many at once as lie together. Memory is read in whole pages
-/// that begin at a page.
+/// Several threads can read at any offset. Pages are read from memory directly into the caller's
+/// buffer, contiguous ones in one call. Memory is always read in complete, aligned pages.
 pub struct Payload {
     plan: Plan,
     header: Vec<u8>,
     memory: Arc<dyn PhysMemory>,
 }
 
-/// A section, and how much of a read lies in it.
+/// The part of a read that is in one section.
 struct Piece {
     section: Section,
-    /// Offset in the section.
+    /// The offset in the section.
     at: u64,
-    /// Bytes.
+    /// The length in bytes.
     len: u64,
 }
 
@@ -40,7 +39,7 @@ enum Section {
 }
 
 impl Plan {
-    /// The dump's bytes, pages from `memory`.
+    /// Returns the bytes of the dump. Pages are read from `memory`.
     pub fn payload(self, memory: Arc<dyn PhysMemory>) -> Payload {
         Payload {
             header: self.header().encode(),
@@ -51,12 +50,12 @@ impl Plan {
 }
 
 impl Payload {
-    /// What the dump was planned as.
+    /// The plan of the dump.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The section that `offset` lies in, and at most `len` bytes of it.
+    /// Returns the section that contains `offset`, and at most `len` bytes of it.
     fn piece(&self, offset: u64, len: u64) -> Option<Piece> {
         let layout = self.plan.layout();
         let (section, start, end) = [
@@ -88,8 +87,8 @@ impl Payload {
         })
     }
 
-    /// The page at offset `at` of the page section: its address, the offset in it, and how many
-    /// pages from it on lie together in the dump and in memory, at most `limit`.
+    /// Returns the page at offset `at` of the page section: its address, the offset in it, and the
+    /// number of pages from it, at most `limit`, that are contiguous in the dump and in memory.
     fn run(&self, at: u64, limit: u64) -> io::Result<(PhysAddr, u64, u64)> {
         let page_size = self.plan.layout().page_size();
         let found = self.plan.bitmap().select(at / page_size).and_then(|bit| {
@@ -97,8 +96,9 @@ impl Payload {
             let run = self.plan.bitmap().run_at(bit, limit.min(together));
             Some((addr, at % page_size, run.end - run.start))
         });
-        // A plan has a bit for every page of its layout, and a range for every bit.
-        found.ok_or_else(|| io::Error::other("bitmap and layout of a planned dump disagree"))
+        // A plan has a bit for every page of its layout and a range for every bit.
+        found
+            .ok_or_else(|| io::Error::other("bitmap and layout of a planned dump are inconsistent"))
     }
 
     fn read_page_section(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -160,7 +160,7 @@ impl Payload {
     }
 }
 
-/// Copies `from[at..]`, then zeros.
+/// Copies `from[at..]` to `buf` and pads it with zeros.
 fn copy_padded(from: &[u8], at: u64, buf: &mut [u8]) {
     let from = usize::try_from(at)
         .ok()
@@ -236,7 +236,7 @@ mod tests {
     use crate::{Bitmap, DumpAvail, MinidumpHeader};
     use std::ops::Range;
 
-    /// Memory whose every 8 bytes hold their own address, but for a known zero page at 0x3000.
+    /// Memory in which every 8 bytes are their own address, except a known zero page at 0x3000.
     struct Addresses;
 
     impl PhysMemory for Addresses {
@@ -275,7 +275,7 @@ mod tests {
             .payload(Arc::new(Addresses))
     }
 
-    /// The dump of [`payload`] put together by hand.
+    /// The bytes of [`payload`], assembled by the test.
     fn expected() -> Vec<u8> {
         let mut all = vec![0; 4096];
         all[..22].copy_from_slice(b"minidump FreeBSD/amd64");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_those_put_together_by_hand() {
+    fn bytes_are_equal_to_those_assembled_by_the_test() {
         let payload = payload();
         let mut all = vec![0xee; expected().len() + 10];
         let n = payload.read_full_at(&mut all, 0).unwrap();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_the_same_as_in_the_whole() {
+    fn reads_of_any_offset_and_length_return_the_same_bytes() {
         let (payload, all) = (payload(), expected());
         for at in (0..all.len()).step_by(1021) {
             for len in [1, 4095, 4096, 9000] {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn known_zero_is_said_of_zero_bytes_only() {
+    fn only_zero_bytes_are_known_zero() {
         let (payload, all) = (payload(), expected());
         let mut said = 0;
         for at in (0..all.len()).step_by(512) {
@@ -344,7 +344,7 @@ mod tests {
             }
         }
         // The empty page-table pages 0 and 2, and the page at 0x3000.
-        assert!(said > 24, "said {said} times");
+        assert!(said > 24, "{said} times");
         assert!(payload.known_zero(9 * 4096, 4096));
         assert!(payload.known_zero(4 * 4096, 4096));
         assert!(!payload.known_zero(all.len() as u64, 1));

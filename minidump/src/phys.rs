@@ -1,4 +1,4 @@
-//! Physical memory of a machine, wherever its bytes come from.
+//! Interfaces to the physical memory of a machine.
 
 use std::io;
 use std::ops::Range;
@@ -6,36 +6,34 @@ use std::sync::Arc;
 
 use crate::PhysAddr;
 
-/// The physical memory of a machine: a file, a device, a guest, or pages made on demand.
+/// The physical memory of a machine: a file, a device, a guest, or generated pages.
 ///
-/// Read from many threads at once. Reading never changes it.
+/// Several threads can read concurrently. Reading never changes the memory.
 pub trait PhysMemory: Send + Sync {
-    /// The address ranges that are memory: ascending, disjoint, page aligned.
+    /// The address ranges of memory: ascending, disjoint, page-aligned.
     fn ranges(&self) -> &[Range<u64>];
 
-    /// Fills `buf` from physical address `at`. An address outside of [`PhysMemory::ranges`] is an
-    /// [`io::ErrorKind::NotFound`] error, never zeros.
+    /// Fills `buf` with the memory at physical address `at`.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] outside of the ranges, and the errors of what holds the memory.
+    /// Returns an [`io::ErrorKind::NotFound`] error for an address outside [`PhysMemory::ranges`], and
+    /// the errors of the source.
     fn read(&self, at: PhysAddr, buf: &mut [u8]) -> io::Result<()>;
 
-    /// Whether `len` bytes at `at` are known, without reading them, to be zero. `false` means only
-    /// that it is not known.
+    /// Whether `len` bytes at `at` are known to be zero without reading them. `false` means unknown.
     fn known_zero(&self, at: PhysAddr, len: u64) -> bool {
         let _ = (at, len);
         false
     }
 
-    /// Whether memory is known to be missing: the machine had more than [`PhysMemory::ranges`], as
-    /// that of an image that was cut off had.
+    /// Whether the machine had more memory than [`PhysMemory::ranges`], for example because an image
+    /// is truncated.
     fn is_partial(&self) -> bool {
         false
     }
 
-    /// Where the source gives the same addresses different bytes, in words: one of them is wrong,
-    /// and which cannot be known.
+    /// A message if the source has different bytes for the same addresses.
     fn contradiction(&self) -> Option<&str> {
         None
     }
@@ -43,16 +41,16 @@ pub trait PhysMemory: Send + Sync {
 
 /// Physical memory that can be changed.
 pub trait PhysMemoryMut: PhysMemory {
-    /// Writes `bytes` at physical address `at`. An address outside of [`PhysMemory::ranges`] is an
-    /// [`io::ErrorKind::NotFound`] error, and then nothing is written.
+    /// Writes `bytes` at physical address `at`.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] outside of the ranges, and the errors of what holds the memory.
+    /// Returns an [`io::ErrorKind::NotFound`] error for an address outside [`PhysMemory::ranges`], and
+    /// the errors of the source. If an address is outside, nothing is written.
     fn write(&self, at: PhysAddr, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// The first of `len` addresses from `at` on that is in none of `ranges`, which are ascending.
+/// Returns the first of `len` addresses from `at` that is in none of the ascending `ranges`.
 pub fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
     let Some(end) = at.checked_add(len) else {
         return Some(at);
@@ -68,11 +66,11 @@ pub fn first_outside(ranges: &[Range<u64>], at: u64, len: u64) -> Option<u64> {
     None
 }
 
-/// Checks that `len` bytes at `at` are all within `ranges`, which are ascending.
+/// Checks that `len` bytes at `at` are in the ascending `ranges`.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::NotFound`] names the first address that is outside.
+/// Returns an [`io::ErrorKind::NotFound`] error with the first address that is not.
 pub fn check(ranges: &[Range<u64>], at: u64, len: usize) -> io::Result<()> {
     match first_outside(ranges, at, len as u64) {
         None => Ok(()),

@@ -1,24 +1,24 @@
-//! A minidump that is about to be written: everything but its pages.
+//! Plans of minidumps to write: all sections except the pages.
 
 use std::collections::BTreeMap;
 
 use crate::bitmap_section::WordForm;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
-/// The page-table section, page by page. A page that is not there is zero: of the 2047 pages of an
-/// amd64 dump all but a few are.
+/// The pages of the page-table section. Zero pages are not stored: most of the 2047 pages of an amd64
+/// dump are zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PmapPages {
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl PmapPages {
-    /// No page yet.
+    /// Creates an empty section.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets page `index`. A page of zeros is as good as none, and not kept.
+    /// Sets page `index`. A page of zeros is not stored.
     pub fn insert(&mut self, index: u64, page: Box<[u8]>) {
         if page.iter().all(|b| *b == 0) {
             self.pages.remove(&index);
@@ -27,25 +27,25 @@ impl PmapPages {
         }
     }
 
-    /// Page `index`, unless it is zero.
+    /// Returns page `index`, or `None` if it is zero.
     pub fn get(&self, index: u64) -> Option<&[u8]> {
         self.pages.get(&index).map(AsRef::as_ref)
     }
 
-    /// The pages that are not zero, ascending.
+    /// Iterates over the pages that are not zero, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> + '_ {
         self.pages.iter().map(|(index, page)| (*index, &**page))
     }
 
-    /// Whether pages `first` up to and including `last` are all zero.
+    /// Whether pages `first` to `last`, inclusive, are zero.
     pub fn is_zero(&self, first: u64, last: u64) -> bool {
         first > last || self.pages.range(first..=last).next().is_none()
     }
 }
 
-/// All sections of a minidump but the pages themselves, which are read when they are asked for.
+/// All sections of a minidump except the pages, which are read when needed.
 ///
-/// The sizes in `header` are those of what the plan holds: [`Plan::new`] fills them in.
+/// [`Plan::new`] sets the sizes in the header.
 #[derive(Debug, Clone)]
 pub struct Plan {
     header: MinidumpHeader,
@@ -58,14 +58,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan from its parts.
+    /// Creates a plan.
     ///
-    /// * `header`: its sizes are overwritten, except `msgbufsize` if that is not 0, `pmapsize`
-    ///   always stays.
-    /// * `msgbuf`: the ring, and whatever stands behind it in the kernel's memory up to the page
-    ///   boundary (`struct msgbuf`, in a crash dump). Shorter is padded with zeros.
-    /// * `ranges`: [`DumpAvail::from_zero`] for a version that has no such section.
-    /// * `bitmap`: over `ranges.bits()` bits.
+    /// * `header`: its sizes are set, except `pmapsize`, and `msgbufsize` if it is not 0.
+    /// * `msgbuf`: the ring, and the kernel's memory after it up to the page boundary (which has
+    ///   `struct msgbuf` in a crash dump). It is padded with zeros.
+    /// * `ranges`: [`DumpAvail::from_zero`] for a version without the section.
+    /// * `bitmap`: a bitmap of `ranges.bits()` bits.
     /// * `pmap`: pages below `pmapsize`.
     ///
     /// # Errors
@@ -92,7 +91,7 @@ impl Plan {
         }
         if ranges.is_known() != header.has_dump_avail() {
             return Err(options(
-                "this version and these dump_avail do not go together",
+                "dump_avail does not match the version of the format",
             ));
         }
         let long_bits = header.long_size() as u64 * 8;
@@ -112,9 +111,7 @@ impl Plan {
             .iter()
             .any(|(index, page)| index >= pmap_pages || page.len() as u64 != page_size)
         {
-            return Err(options(
-                "page-table page of another size or beyond pmapsize",
-            ));
+            return Err(options("page-table page of wrong size or beyond pmapsize"));
         }
         let layout = Layout::new(&header, bitmap.count());
         Ok(Self {
@@ -133,17 +130,17 @@ impl Plan {
         &self.header
     }
 
-    /// Where the sections are.
+    /// The offsets of the sections.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The ranges that the bitmap is over.
+    /// The ranges of the bitmap.
     pub fn dump_avail(&self) -> &DumpAvail {
         &self.ranges
     }
 
-    /// Which pages are in the dump.
+    /// The set of pages in the dump.
     pub fn bitmap(&self) -> &Bitmap {
         &self.bitmap
     }

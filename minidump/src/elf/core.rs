@@ -1,8 +1,8 @@
-//! ELF core files, read: header, program headers, notes.
+//! Reads ELF core files: header, program headers, notes.
 //!
-//! Either class, either byte order, any number of segments. Nothing of the file is trusted: a
-//! table that is not wholly in the file is an error before anything is allocated for it, and
-//! tables are read piece by piece.
+//! Both classes, both byte orders and any number of segments are supported. The file is not trusted: a
+//! table that is not completely in the file is an error before memory is allocated, and tables are
+//! read in pieces.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use livecore_defs::elf::{
     CLASS32, CLASS64, Class, EI_CLASS, EI_DATA, EI_OSABI, ET_CORE, MAGIC, PN_XNUM, PT_NOTE,
 };
 
-/// Program headers that are read at once.
+/// The number of program headers read at once.
 const BATCH: u64 = 1024;
 
-/// The most bytes of one note's description that are read.
+/// The maximum number of bytes read of a note's description.
 const NOTE_LIMIT: u64 = 1 << 20;
 
-/// The most notes that are read.
+/// The maximum number of notes.
 const NOTES_LIMIT: u32 = 1 << 20;
 
 /// A program header.
@@ -51,16 +51,16 @@ pub struct Note {
     pub name: Vec<u8>,
     /// Its type.
     pub kind: u32,
-    /// Where the description lies in the file.
+    /// The offset of the description in the file.
     pub offset: u64,
     /// The description.
     pub description: Vec<u8>,
 }
 
-/// What the first bytes of an ELF file say.
+/// The header of an ELF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Where the class has its fields.
+    /// The class, with its field offsets.
     pub class: &'static Class,
     /// The byte order.
     pub order: ByteOrder,
@@ -78,12 +78,12 @@ pub struct Head {
     pub shoff: u64,
     /// `e_phentsize`
     pub phentsize: u16,
-    /// `e_phnum`, as it stands there.
+    /// `e_phnum`, which can be `PN_XNUM`.
     pub phnum: u16,
 }
 
 impl Head {
-    /// Parses the first bytes of a file; `None` if they are no ELF's, or fewer than its header.
+    /// Parses the first bytes of a file. Returns `None` if they are not a complete ELF header.
     pub fn parse(head: &[u8]) -> Option<Self> {
         let ident = head.get(..16).filter(|i| i.starts_with(&MAGIC))?;
         let class = match ident[EI_CLASS] {
@@ -97,7 +97,7 @@ impl Head {
             _ => return None,
         };
         let head = head.get(..class.ehdr)?;
-        // The fields of a class end within its header, and fit their types.
+        // The fields of a class are within its header and fit in their types.
         let field = |field| order.field(head, field).unwrap_or(0);
         Some(Self {
             class,
@@ -132,12 +132,12 @@ pub struct ElfCore {
 }
 
 impl ElfCore {
-    /// Opens a core file. What is no ELF core is [`Error::NotADump`]. The program headers have to
-    /// be in the file; what they say is for the caller to judge.
+    /// Opens a core file. Another file is [`Error::NotADump`]. The program headers must be in the file;
+    /// the caller checks their contents.
     ///
     /// # Errors
     ///
-    /// [`Error::NotADump`] if it is not an ELF core, [`Error::Broken`] if the program headers are not in the
+    /// Returns [`Error::NotADump`] if it is not an ELF core, [`Error::Broken`] if the program headers are not in the
     /// file, [`Error::Io`] if it cannot be read.
     pub fn parse(file: Arc<dyn ReadAt>) -> Result<Self, Error> {
         let mut head = [0; 64];
@@ -145,9 +145,9 @@ impl ElfCore {
         let not = |found: &str| Error::NotADump {
             found: found.into(),
         };
-        let head = Head::parse(&head[..got]).ok_or_else(|| not("no ELF file"))?;
+        let head = Head::parse(&head[..got]).ok_or_else(|| not("not an ELF file"))?;
         if !head.is_core() {
-            return Err(not("an ELF file that is no core"));
+            return Err(not("an ELF file that is not a core dump"));
         }
         let mut core = Self {
             file,
@@ -163,7 +163,7 @@ impl ElfCore {
         Ok(core)
     }
 
-    /// The number of program headers that section header 0 holds.
+    /// Reads the number of program headers from section header 0.
     fn extended_count(&self) -> Result<u64, Error> {
         let class = self.head.class;
         let mut section = vec![0; class.shdr];
@@ -173,7 +173,7 @@ impl ElfCore {
                 "e_shoff",
                 class.e_shoff.offset as u64,
                 format!("{at:#x}"),
-                "section header 0, which counts the program headers",
+                "section header 0, with the number of program headers",
             ));
         }
         Ok(self.head.order.field(&section, class.sh_info).unwrap_or(0))
@@ -193,22 +193,22 @@ impl ElfCore {
         let len = self.count * class.phdr as u64;
         let end = self.head.phoff.checked_add(len);
         let last = end.filter(|_| self.head.phoff >= class.ehdr as u64);
-        let there = match last {
+        let in_file = match last {
             Some(end) => self.file.read_full_at(&mut [0], end - 1)? == 1,
             None => false,
         };
-        if !there {
+        if !in_file {
             return Err(bad(
                 "program headers",
                 self.head.phoff,
-                format!("{} of them", self.count),
-                "a table behind the header and within the file",
+                format!("{} headers", self.count),
+                "table after the ELF header and within the file",
             ));
         }
         Ok(())
     }
 
-    /// What the header says.
+    /// The ELF header.
     pub fn head(&self) -> &Head {
         &self.head
     }
@@ -218,16 +218,16 @@ impl ElfCore {
         &self.file
     }
 
-    /// How many program headers there are.
+    /// The number of program headers.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Gives every program header to `sink`, in their order, with its number.
+    /// Passes every program header to `sink` with its index, in the order of the file.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the program headers cannot be read.
+    /// Returns [`Error`] if the program headers cannot be read.
     pub fn walk(&self, sink: &mut dyn FnMut(u64, Segment) -> ControlFlow<()>) -> Result<(), Error> {
         let class = self.head.class;
         let mut number = 0;
@@ -248,7 +248,7 @@ impl ElfCore {
 
     fn segment(&self, header: &[u8]) -> Segment {
         let class = self.head.class;
-        // The fields of a class end within its program header.
+        // The fields of a class are within its program header.
         let field = |field| self.head.order.field(header, field).unwrap_or(0);
         Segment {
             kind: field(class.p_type) as u32,
@@ -262,15 +262,15 @@ impl ElfCore {
         }
     }
 
-    /// Every program header. More than `limit` are refused.
+    /// Returns the program headers. More than `limit` are an error.
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] if there are more than `limit`, and those of [`ElfCore::walk`].
+    /// Returns [`Error::Options`] if there are more than `limit`, and those of [`ElfCore::walk`].
     pub fn segments(&self, limit: u64) -> Result<Vec<Segment>, Error> {
         if self.count > limit {
             return Err(Error::Options(format!(
-                "ELF core of {} segments, the limit is {limit}",
+                "ELF core with {} segments, limit is {limit}",
                 self.count
             )));
         }
@@ -282,13 +282,14 @@ impl ElfCore {
         Ok(all)
     }
 
-    /// Gives every note to `sink`, in their order. A note that runs over the end of its segment
-    /// is an error; the description of one that is longer than a MiB is cut there. Of more than
-    /// 2^20 notes the first are read.
+    /// Passes every note to `sink`, in the order of the file.
+    ///
+    /// A note that exceeds its segment is an error. A description is truncated at 1 MiB. Notes after
+    /// the first 2^20 are ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if a note is not in its segment or not in the file, [`Error`] if it cannot be read.
+    /// Returns [`Error::Broken`] if a note is not in its segment or not in the file, [`Error`] if it cannot be read.
     pub fn notes(&self, sink: &mut dyn FnMut(Note) -> ControlFlow<()>) -> Result<(), Error> {
         let mut found = Vec::new();
         self.walk(&mut |_, segment| {
@@ -309,14 +310,14 @@ impl ElfCore {
         Ok(())
     }
 
-    /// Fills `buf` from a note at `at`, which has to be in the file.
+    /// Fills `buf` with bytes of a note at `at`. It is an error if the file does not have them.
     fn fill(&self, buf: &mut [u8], at: u64) -> Result<(), Error> {
         let got = self.file.read_full_at(buf, at)?;
         if got == buf.len() {
             return Ok(());
         }
-        let found = format!("an end at {:#x}", at.saturating_add(got as u64));
-        Err(bad("notes", at, found, "a note within the file"))
+        let found = format!("end at {:#x}", at.saturating_add(got as u64));
+        Err(bad("notes", at, found, "note within the file"))
     }
 
     fn notes_of(
@@ -328,7 +329,7 @@ impl ElfCore {
         let order = self.head.order;
         let end = segment.offset.checked_add(segment.filesz).ok_or_else(|| {
             let found = format!("{:#x} bytes", segment.filesz);
-            bad("notes", segment.offset, found, "an end within the file")
+            bad("notes", segment.offset, found, "end within the file")
         })?;
         let mut at = segment.offset;
         while end - at >= 12 && *left > 0 {
@@ -338,15 +339,15 @@ impl ElfCore {
             let word = |i: usize| order.uint(&head[4 * i..4 * i + 4]).unwrap_or(0);
             let (name_len, len, kind) = (word(0), word(1), word(2) as u32);
             let name_at = at + 12;
-            // Both are below 2^32, and `at` is within a file.
+            // Both lengths are below 2^32 and `at` is in the file, so this cannot overflow.
             let offset = name_at + name_len.next_multiple_of(4);
             let next = offset + len.next_multiple_of(4);
             if offset + len > end || name_len > 256 {
                 return Err(bad(
                     "note",
                     at,
-                    format!("a name of {name_len} and a description of {len} bytes"),
-                    "both within their segment",
+                    format!("name of {name_len} bytes, description of {len} bytes"),
+                    "name of at most 256 bytes, and both within the segment",
                 ));
             }
             let mut name = vec![0; name_len as usize];
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_in_every_class_and_order_and_beyond_65535_segments() {
+    fn written_cores_of_every_class_order_and_over_65535_segments_are_read() {
         for class in [&CLASS32, &CLASS64] {
             for order in [ByteOrder::Little, ByteOrder::Big] {
                 for count in [1, 2, 65_534, 65_535, 65_536, 70_000] {
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn another_parser_reads_what_is_written() {
+    fn goblin_reads_written_cores() {
         for (class, order) in [(&CLASS64, ByteOrder::Little), (&CLASS32, ByteOrder::Big)] {
             let mut notes = Vec::new();
             put_note(&mut notes, order, b"CORE", 1, b"12345");
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_and_notes_that_are_not_in_the_file_are_refused_at_any_cut() {
+    fn truncated_tables_and_notes_are_errors() {
         let mut notes = Vec::new();
         put_note(&mut notes, ByteOrder::Little, b"CORE", 1, b"12345");
         let file = write(&head(&CLASS64, ByteOrder::Little), 65_600, &notes);

@@ -1,9 +1,9 @@
-//! Function descriptors of powerpc64's first ABI (ELFv1): a function's symbol is the address of a
-//! descriptor in `.opd`, whose first doubleword is the address of the function's code.
+//! Function descriptors of the powerpc64 ABI ELFv1. The symbol of a function is the address of a
+//! descriptor in `.opd`. The first doubleword of the descriptor is the address of the code.
 //!
-//! A kernel is position independent: the doublewords are filled in while it is moved to where it
-//! runs, by `R_PPC64_RELATIVE` relocations. FreeBSD's kernels have this ABI up to 12; later ones
-//! and all little-endian ones have ELFv2, which has no descriptors (64-Bit PowerPC ELF ABI, 3.2.5).
+//! A kernel is position-independent: `R_PPC64_RELATIVE` relocations set the doublewords when it is
+//! loaded. FreeBSD kernels use ELFv1 up to 12. Later kernels and all little-endian kernels use ELFv2,
+//! which has no descriptors (64-Bit PowerPC ELF ABI, 3.2.5).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,23 +17,23 @@ use crate::ByteOrder;
 
 /// `EM_PPC64`
 const EM_PPC64: u16 = 21;
-/// Of `e_flags`: the ABI's version; 0 is not said.
+/// The mask of the ABI version in `e_flags`. 0 is unspecified.
 const EF_PPC64_ABI: u32 = 3;
 const R_PPC64_RELATIVE: u64 = 22;
-/// Bytes of an `Elf64_Rela`.
+/// The size of an `Elf64_Rela`.
 const RELA: usize = 24;
 
-/// The descriptors of a kernel's file.
+/// The descriptors in a kernel file.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors {
-    /// Where they lie.
-    place: Range<u64>,
-    /// Link-time address of a descriptor's first doubleword, and what that is linked to be.
+    /// The addresses of `.opd`.
+    addresses: Range<u64>,
+    /// The linked address and value of the first doubleword of each descriptor.
     code: BTreeMap<u64, u64>,
 }
 
 impl Descriptors {
-    /// Reads what a file has; `None` if its functions' symbols are their code.
+    /// Reads the descriptors of a file. Returns `None` if the file does not use descriptors.
     pub(super) fn read(
         file: &dyn ReadAt,
         header: &Header,
@@ -48,13 +48,13 @@ impl Descriptors {
         let opd = sections
             .iter()
             .find(|s| s.sh_offset == opd.offset && s.sh_size == opd.size && s.sh_size > 0)?;
-        let place = opd.sh_addr..opd.sh_addr.checked_add(opd.sh_size)?;
+        let addresses = opd.sh_addr..opd.sh_addr.checked_add(opd.sh_size)?;
         let mut code = BTreeMap::new();
         let word = |bytes: &[u8]| order.uint(bytes).unwrap_or(0); // eight bytes
         if opd.sh_type != SHT_NOBITS {
             let bytes = table(file, ".opd", opd.sh_offset, opd.sh_size).unwrap_or_default();
             let words = bytes.chunks_exact(8).map(word);
-            let found = place.clone().step_by(8).zip(words);
+            let found = addresses.clone().step_by(8).zip(words);
             code.extend(found.filter(|(_, to)| *to != 0));
         }
         for section in sections.iter().filter(|s| s.sh_type == SHT_RELA) {
@@ -64,25 +64,25 @@ impl Descriptors {
             for entry in bytes.chunks_exact(RELA) {
                 let (at, info, addend) =
                     (word(&entry[..8]), word(&entry[8..16]), word(&entry[16..]));
-                if info & 0xffff_ffff == R_PPC64_RELATIVE && place.contains(&at) {
+                if info & 0xffff_ffff == R_PPC64_RELATIVE && addresses.contains(&at) {
                     code.insert(at, addend);
                 }
             }
         }
-        Some(Self { place, code })
+        Some(Self { addresses, code })
     }
 
-    /// Whether nothing is known of any.
+    /// Whether no descriptor could be read.
     pub(super) fn is_empty(&self) -> bool {
         self.code.is_empty()
     }
 
     /// Whether a symbol of this value is a descriptor.
     pub(super) fn contains(&self, value: u64) -> bool {
-        self.place.contains(&value)
+        self.addresses.contains(&value)
     }
 
-    /// Where the code is of the function whose descriptor is at `value`, if the file says.
+    /// Returns the address of the code of the function whose descriptor is at `value`, if known.
     pub(super) fn code(&self, value: u64) -> Option<u64> {
         self.code.get(&value).copied().filter(|to| *to != 0)
     }

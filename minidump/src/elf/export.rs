@@ -1,14 +1,14 @@
-//! A minidump as an ELF core that debuggers open: the whole payload, and headers before it that say
-//! at which kernel addresses its pages are.
+//! Exports a minidump as an ELF core for debuggers. The core has the complete payload, and headers
+//! with the kernel addresses of its pages.
 //!
 //! ```text
-//!  ELF header · program headers · notes · zeros up to a page · the minidump, byte for byte
+//!  ELF header · program headers · notes · zeros up to a page boundary · the minidump
 //! ```
 //!
-//! Segments lie at kernel addresses and point into the minidump's pages: a page that the direct map
-//! and the kernel map have is there once, with two segments. Pages that follow each other in
-//! memory, in the file and in the address space are one segment. A note of our own says where the
-//! minidump lies, so that the core is a dump as good as the one it was made of.
+//! Segments have kernel addresses and refer to pages of the minidump. A page in the direct map and in
+//! the kernel map is stored once and has two segments. Pages that are contiguous in memory, in the
+//! file and in the address space are one segment. A note of livecore has the offset of the minidump,
+//! so the core can be converted back without loss.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -29,25 +29,25 @@ use livecore_defs::elf::{
     PF_W, PF_X, PT_LOAD, PT_NOTE,
 };
 
-/// What an exported core says besides memory.
+/// Options of an exported core.
 #[derive(Debug, Clone, Default)]
 pub struct ExportOptions {
-    /// Whose notes.
+    /// The style of the notes.
     pub style: NoteStyle,
-    /// The threads; the first is the one that debuggers select.
+    /// The threads. Debuggers select the first.
     pub threads: Vec<ThreadNote>,
-    /// `osreldate`; 0 if it is not known.
+    /// `osreldate`; 0 if unknown.
     pub osreldate: u32,
-    /// `e_entry` of the kernel; 0 if it is not known.
+    /// `e_entry` of the kernel; 0 if unknown.
     pub entry: u64,
     /// `e_flags` of the kernel.
     pub flags: u32,
-    /// The most addresses per page in the kernel map, on average; 0 for 4. A kernel maps most pages
-    /// once besides the direct map.
+    /// The maximum average number of addresses per page in the kernel map; 0 for 4. Kernels map most
+    /// pages once, besides the direct map.
     pub addresses: u32,
 }
 
-/// Bytes in memory before bytes that are elsewhere.
+/// The concatenation of bytes in memory and another source.
 pub(crate) struct Joined {
     pub(crate) head: Vec<u8>,
     pub(crate) body: Arc<dyn ReadAt>,
@@ -61,30 +61,30 @@ impl ReadAt for Joined {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.head.len() as u64;
         match offset.checked_sub(len) {
-            Some(behind) => self.body.read_at(buf, behind),
+            Some(offset) => self.body.read_at(buf, offset),
             None => self.head.as_slice().read_at(buf, offset),
         }
     }
 
     fn known_zero(&self, offset: u64, len: u64) -> bool {
-        let behind = offset.checked_sub(self.head.len() as u64);
-        behind.is_some_and(|behind| self.body.known_zero(behind, len))
+        let offset = offset.checked_sub(self.head.len() as u64);
+        offset.is_some_and(|offset| self.body.known_zero(offset, len))
     }
 }
 
-/// An ELF core that is about to be written.
+/// An ELF core to be written.
 pub struct Export {
     /// Its bytes.
     pub core: Arc<dyn ReadAt>,
-    /// Segments of memory.
+    /// The number of segments of memory.
     pub segments: u64,
-    /// Bytes before the minidump.
+    /// The offset of the minidump.
     pub head_len: u64,
-    /// Page-table pages that are not in the dump; what they map has no segment.
+    /// The number of page tables that are not in the dump. Their mappings have no segments.
     pub tables_missing: u64,
 }
 
-/// A run of pages that is one segment.
+/// A run of contiguous pages, which becomes a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Run {
     va: u64,
@@ -96,8 +96,8 @@ struct Run {
 }
 
 impl Run {
-    /// Whether `next` goes on where this one ends.
-    fn goes_on(&self, next: &Self) -> bool {
+    /// Whether `next` starts at the end of this run.
+    fn is_followed_by(&self, next: &Self) -> bool {
         let ends = |start: u64| start.checked_add(self.len);
         ends(self.va) == Some(next.va)
             && ends(self.pa) == Some(next.pa)
@@ -117,16 +117,16 @@ fn flags(protection: Protection) -> u32 {
     flags
 }
 
-/// Appends a run to ascending ones, which it may lengthen.
+/// Appends a run to ascending runs, or extends the last one.
 fn push(runs: &mut Vec<Run>, run: Run) {
     match runs.last_mut() {
-        Some(last) if last.goes_on(&run) => last.len += run.len,
+        Some(last) if last.is_followed_by(&run) => last.len += run.len,
         _ => runs.push(run),
     }
 }
 
-/// Leaves what a dump of `len` bytes has: where its end is lost, a debugger gets an error, not what
-/// lies elsewhere in the core.
+/// Limits runs to a dump of `len` bytes. In a truncated dump, a debugger then gets an error for the
+/// missing pages.
 fn clip(runs: &mut Vec<Run>, len: u64) {
     runs.retain_mut(|run| {
         run.len = run.len.min(len.saturating_sub(run.offset));
@@ -134,7 +134,7 @@ fn clip(runs: &mut Vec<Run>, len: u64) {
     });
 }
 
-/// What a core is made of.
+/// The source of a core.
 struct Source<'a> {
     memory: &'a dyn DumpMemory,
     arch: &'static Architecture,
@@ -142,15 +142,15 @@ struct Source<'a> {
     /// Whether addresses have 64 bits.
     wide: bool,
     payload: Arc<dyn ReadAt>,
-    /// Where the payload ends, as its own headers say.
+    /// The end of the payload by its headers.
     end: u64,
-    /// Pages in the dump.
+    /// The number of pages in the dump.
     pages: u64,
-    /// Where page tables are in the payload, for errors.
+    /// The offset of the page tables in the payload, for errors.
     tables: u64,
-    /// The direct map.
+    /// The runs of the direct map.
     direct: Vec<Run>,
-    /// The minidump that the payload is.
+    /// The minidump, if the payload is one.
     mini: Option<&'a Dump>,
 }
 
@@ -158,8 +158,8 @@ struct Source<'a> {
 ///
 /// # Errors
 ///
-/// If page tables cannot be read, or the core would have more segments than pages of the dump allow
-/// or be too long for its class.
+/// Returns an error if page tables cannot be read, if the core has too many segments for the pages
+/// of the dump, or if it is too long for its class.
 pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     let mini = dump.header();
     plan(
@@ -167,7 +167,7 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
             memory: dump,
             arch: mini.arch,
             order: mini.order,
-            // Entry points and addresses of a 32-bit kernel have no upper half.
+            // The addresses of a 32-bit kernel have 32 bits.
             wide: mini.pointer_size() == 8,
             payload: dump.payload(),
             end: dump.layout().end(),
@@ -180,11 +180,12 @@ pub fn export(dump: &Dump, options: &ExportOptions) -> Result<Export, Error> {
     )
 }
 
-/// Plans the core of a full dump, whose kernel map `memory` translates by. It carries no minidump.
+/// Plans the core of a full dump. `memory` is the dump's memory with the kernel's address translation.
+/// The core does not have a minidump.
 ///
 /// # Errors
 ///
-/// As [`export`].
+/// Returns the errors of [`export`].
 pub fn export_full(
     dump: &FullDump,
     memory: &dyn DumpMemory,
@@ -234,24 +235,24 @@ fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
         entry: options.entry,
     };
     put_threads(&mut notes, context, &options.threads);
-    let mut place_len = 0;
+    let mut payload_note_len = 0;
     if let Some(dump) = source.mini {
         notes.extend(own_notes(dump));
-        // The note about the minidump's place is as long wherever that is.
-        place_len = place_note(source.order, 0, 0).len();
+        // The length of this note does not depend on the offset.
+        payload_note_len = payload_note(source.order, 0, 0).len();
     }
-    let notes_len = (notes.len() + place_len) as u64;
+    let notes_len = (notes.len() + payload_note_len) as u64;
     let count = runs.len() as u64 + 1;
     let notes_at = head.len(count);
     let start = (notes_at + notes_len).next_multiple_of(page);
     if source.mini.is_some() {
-        notes.extend(place_note(source.order, start, payload_len));
+        notes.extend(payload_note(source.order, start, payload_len));
     }
 
     let end = start.saturating_add(source.end);
     if !wide && end > u64::from(u32::MAX) {
         return Err(Error::Options(format!(
-            "an ELF core of a 32-bit kernel ends below 4 GiB, this one would at {end:#x}"
+            "the ELF core of a 32-bit kernel must end below 4 GiB, but would end at {end:#x}"
         )));
     }
     let note = Segment {
@@ -271,7 +272,6 @@ fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
     };
     let mut bytes = head.encode(loads);
     bytes.extend(notes);
-    // `start` was computed from these lengths.
     bytes.resize(usize::try_from(start).unwrap_or(usize::MAX), 0);
     Ok(Export {
         core: Arc::new(Joined {
@@ -284,7 +284,7 @@ fn plan(source: Source<'_>, options: &ExportOptions) -> Result<Export, Error> {
     })
 }
 
-/// The note with the dump's own kerneldumpheader, if it has one.
+/// Returns the note with the dump's kerneldumpheader, if it has one.
 pub(crate) fn own_notes(dump: &Dump) -> Vec<u8> {
     let mut notes = Vec::new();
     let has_own = !matches!(
@@ -298,8 +298,8 @@ pub(crate) fn own_notes(dump: &Dump) -> Vec<u8> {
     notes
 }
 
-/// The note that says that `len` bytes from `start` on are a minidump.
-pub(crate) fn place_note(order: ByteOrder, start: u64, len: u64) -> Vec<u8> {
+/// Returns the note that `len` bytes from `start` are a minidump.
+pub(crate) fn payload_note(order: ByteOrder, start: u64, len: u64) -> Vec<u8> {
     let mut note = [0; 24];
     for (at, size, value) in [(0, 4, NOTE_PAYLOAD_VERSION), (8, 8, start), (16, 8, len)] {
         order.put(&mut note[at..at + size], value);
@@ -309,7 +309,7 @@ pub(crate) fn place_note(order: ByteOrder, start: u64, len: u64) -> Vec<u8> {
     notes
 }
 
-/// The program headers: the notes', then one per run.
+/// Iterates over the program headers: that of the notes, then one per run.
 struct Loads<'a> {
     runs: std::slice::Iter<'a, Run>,
     start: u64,
@@ -333,7 +333,7 @@ impl Iterator for Loads<'_> {
             flags: run.flags,
             offset,
             vaddr: run.va,
-            // PAE has more memory than its ELF class has addresses.
+            // With PAE, physical addresses can exceed those of ELF32.
             paddr: if self.wide || run.pa <= u64::from(u32::MAX) {
                 run.pa
             } else {
@@ -353,8 +353,8 @@ impl Iterator for Loads<'_> {
 
 impl ExactSizeIterator for Loads<'_> {}
 
-/// Every kernel address of every page in the dump, ascending, none twice; and how many page tables
-/// are missing.
+/// Returns the runs of all kernel addresses of pages in the dump, ascending and disjoint, and the
+/// number of missing page tables.
 fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64), Error> {
     let mut runs = source.direct.clone();
     let direct = runs.len();
@@ -362,9 +362,9 @@ fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64),
         0 => 4,
         n => n,
     };
-    let room = (source.pages + 1).saturating_mul(addresses.into());
-    let tables_missing = kernel_runs(source, room, &mut runs)?;
-    // All architectures but powerpc64 give them in this order already.
+    let max = (source.pages + 1).saturating_mul(addresses.into());
+    let tables_missing = kernel_runs(source, max, &mut runs)?;
+    // They are unsorted only on powerpc64.
     runs[direct..].sort_unstable();
     let (direct, kernel) = runs.split_at(direct);
     let (mut direct, mut kernel) = (direct.iter().peekable(), kernel.iter().peekable());
@@ -376,7 +376,7 @@ fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64),
             (_, None) => direct.next(),
         };
         let Some(run) = run else { break };
-        // What two tables say of one address: the first counts.
+        // If two runs map one address, use the first.
         let free = merged.last().is_none_or(|last| {
             last.va
                 .checked_add(last.len)
@@ -389,7 +389,7 @@ fn runs(source: &Source<'_>, options: &ExportOptions) -> Result<(Vec<Run>, u64),
     Ok((merged, tables_missing))
 }
 
-/// The direct map, as far as its pages are in the dump.
+/// Returns the runs of the direct map whose pages are in the dump.
 fn direct_runs(dump: &Dump) -> Vec<Run> {
     let mini = dump.header();
     let page = dump.layout().page_size();
@@ -411,12 +411,12 @@ fn direct_runs(dump: &Dump) -> Vec<Run> {
             push(&mut runs, run);
         }
     }
-    // mips has two windows for one memory, so the lowest page may have the highest address.
+    // On mips, two windows map the same memory, so the addresses are not ascending.
     runs.sort_unstable();
     runs
 }
 
-/// The same of a full dump.
+/// Returns the runs of the direct map of a full dump.
 fn direct_runs_of_full(dump: &FullDump, memory: &dyn DumpMemory) -> Vec<Run> {
     let page = memory.page_size();
     let mut runs = Vec::new();
@@ -439,8 +439,8 @@ fn direct_runs_of_full(dump: &FullDump, memory: &dyn DumpMemory) -> Vec<Run> {
     runs
 }
 
-/// The kernel map, appended to `runs`, which get at most `room` more.
-fn kernel_runs(source: &Source<'_>, room: u64, runs: &mut Vec<Run>) -> Result<u64, Error> {
+/// Appends the runs of the kernel map, at most `max`. Returns the number of missing page tables.
+fn kernel_runs(source: &Source<'_>, max: u64, runs: &mut Vec<Run>) -> Result<u64, Error> {
     let (dump, page) = (source.memory, source.memory.page_size());
     let mut own: Vec<Run> = Vec::new();
     let mut full = false;
@@ -461,7 +461,7 @@ fn kernel_runs(source: &Source<'_>, room: u64, runs: &mut Vec<Run>) -> Result<u6
                 flags: flags(mapping.protection),
             };
             push(&mut own, run);
-            if own.len() as u64 > room {
+            if own.len() as u64 > max {
                 full = true;
                 return ControlFlow::Break(());
             }
@@ -470,7 +470,7 @@ fn kernel_runs(source: &Source<'_>, room: u64, runs: &mut Vec<Run>) -> Result<u6
     });
     if full {
         return Err(Error::Options(format!(
-            "the kernel map has more than {room} pieces, too many for the pages of the dump"
+            "the kernel map has more than {max} segments, too many for the pages of the dump"
         )));
     }
     let end = end.map_err(|e| match e {
@@ -479,7 +479,7 @@ fn kernel_runs(source: &Source<'_>, room: u64, runs: &mut Vec<Run>) -> Result<u6
             "page tables",
             source.tables,
             other.to_string(),
-            "tables that can be read",
+            "readable page tables",
         ),
     })?;
     runs.append(&mut own);

@@ -1,7 +1,7 @@
-//! The notes of an exported core: threads with their registers and names, as a debugger for
-//! FreeBSD or for Linux expects them.
+//! The notes of an exported core: threads with their registers and names, in the format of FreeBSD or
+//! Linux.
 //!
-//! A core cannot say that a register is unknown: what was not saved is 0 in it.
+//! A core has no way to mark a register as unknown, so a register that was not saved is 0.
 
 use crate::elf::write::put_note;
 use crate::{Architecture, ByteOrder};
@@ -11,16 +11,16 @@ use livecore_defs::elf::{
 };
 use livecore_defs::prstatus::{Prstatus, Slot};
 
-/// `MAXCOMLEN`: bytes of a thread's name that every debugger shows.
+/// `MAXCOMLEN`: the length of a thread's name that all debuggers show.
 const NAME_LEN: usize = 19;
 
-/// Whose notes.
+/// The style of notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoteStyle {
-    /// FreeBSD's: lldb, kgdb, and a gdb that was built with FreeBSD's ABI.
+    /// FreeBSD notes, for lldb, kgdb, and gdb built with support for FreeBSD.
     #[default]
     FreeBsd,
-    /// Linux's, for a gdb without it. They have no place for a thread's name.
+    /// Linux notes, for other gdb. They do not have thread names.
     Linux,
 }
 
@@ -34,22 +34,22 @@ impl NoteStyle {
     }
 }
 
-/// A thread as a core has it.
+/// A thread in a core.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ThreadNote {
     /// `td_tid`
     pub tid: i32,
     /// `p_pid`
     pub pid: i32,
-    /// Its name, at most `NAME_LEN` bytes of which are shown ([`short_name`]).
+    /// Its name. Debuggers show at most `NAME_LEN` bytes ([`short_name`]).
     pub name: String,
-    /// GDB's names of the registers whose values are known, and these.
+    /// The GDB names and values of the known registers.
     pub registers: Vec<(&'static str, u64)>,
     /// The signal that stopped it; 0 for none.
     pub signal: i32,
 }
 
-/// The first of `names` that fits what debuggers show of a thread's name, else the last, cut.
+/// Returns the first of `names` that is not longer than `NAME_LEN`, or the last one, truncated.
 pub fn short_name(names: &[String]) -> String {
     if let Some(fits) = names.iter().find(|name| name.len() <= NAME_LEN) {
         return fits.clone();
@@ -63,21 +63,21 @@ pub fn short_name(names: &[String]) -> String {
     name
 }
 
-/// What is the same for all threads.
+/// The properties that all threads share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoteContext {
     pub(super) style: NoteStyle,
     pub(super) arch: &'static Architecture,
     pub(super) order: ByteOrder,
-    /// Bytes of an address.
+    /// The size of an address in bytes.
     pub(super) word: usize,
-    /// `osreldate`; 0 if it is not known.
+    /// `osreldate`; 0 if unknown.
     pub(super) osreldate: u32,
-    /// `e_entry` of the kernel; 0 if it is not known.
+    /// `e_entry` of the kernel; 0 if unknown.
     pub(super) entry: u64,
 }
 
-/// Appends the notes of all threads, the first of which debuggers select.
+/// Appends the notes of all threads. Debuggers select the first.
 pub(super) fn put_threads(out: &mut Vec<u8>, context: NoteContext, threads: &[ThreadNote]) {
     let Some(layout) = context.arch.prstatus else {
         return;
@@ -144,7 +144,7 @@ impl Bytes {
         out.extend(self.number(4, u64::from(value.cast_unsigned())));
     }
 
-    /// Appends a `long`, where such a one may lie.
+    /// Appends a `long`, aligned to its size.
     fn long(&self, out: &mut Vec<u8>, value: u64) {
         out.resize(out.len().next_multiple_of(self.word), 0);
         out.extend(self.number(self.word, value));
@@ -198,7 +198,7 @@ impl Bytes {
         for value in [thread.signal, 0, 0, thread.signal] {
             self.int(&mut out, value);
         }
-        // `pr_cursig` is a short, and little-endian or big-endian as one.
+        // `pr_cursig` is a short.
         out.truncate(12);
         out.extend(self.number(2, u64::from(thread.signal.cast_unsigned())));
         self.long(&mut out, 0);
@@ -232,7 +232,8 @@ impl Bytes {
         out
     }
 
-    /// `AT_ENTRY`, from which a debugger sees that the kernel was not moved, and the end.
+    /// Returns `AT_ENTRY`, which shows a debugger that the kernel is at its linked address, and the
+    /// terminator.
     fn auxv(&self) -> Vec<u8> {
         const AT_ENTRY: u64 = 9;
         let mut out = Vec::new();
@@ -257,9 +258,9 @@ mod tests {
         }
     }
 
-    /// Sizes and offsets that a C compiler gives for the structures of either system.
+    /// The sizes and offsets are those of a C compiler.
     #[test]
-    fn structures_are_as_long_as_a_compiler_makes_them() {
+    fn structures_have_the_size_of_the_c_structures() {
         let thread = ThreadNote {
             tid: 100_670,
             registers: vec![("rip", 0x1122_3344_5566_7788), ("eip", 0x1234_5678)],
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fullest_name_that_is_shown_whole_is_taken() {
+    fn the_first_name_that_fits_is_used() {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let long = names(&["(pid 28) pagedaemon/dom0", "pagedaemon/dom0"]);
         assert_eq!(short_name(&long), "pagedaemon/dom0");

@@ -1,7 +1,7 @@
-//! The section headers of any ELF file: of kernels, their debug files and modules.
+//! Reads the section headers of ELF files: kernels, debug files and modules.
 //!
-//! What names two files as of one build stands in sections, too: `.note.gnu.build-id` and
-//! `.gnu_debuglink`.
+//! The sections `.note.gnu.build-id` and `.gnu_debuglink` show whether two files are from the same
+//! build.
 
 use goblin::elf::sym::STT_FUNC;
 use goblin::elf::{SectionHeader, Sym};
@@ -10,11 +10,11 @@ use livecore_compress::ReadAt;
 use super::{Opened, context, name_at, open, read_sections, section_names, table};
 use crate::{ByteOrder, ElfMachine, Error};
 
-/// `SHF_ALLOC`: the section takes room in memory.
+/// `SHF_ALLOC`: the section is loaded into memory.
 pub const SHF_ALLOC: u64 = 2;
-/// `SHF_WRITE`: the section can be written to.
+/// `SHF_WRITE`: the section is writable.
 pub const SHF_WRITE: u64 = 1;
-/// `SHF_EXECINSTR`: the section is code.
+/// `SHF_EXECINSTR`: the section has code.
 pub const SHF_EXECINSTR: u64 = 4;
 /// `SHT_PROGBITS`
 pub const SHT_PROGBITS: u32 = 1;
@@ -35,7 +35,7 @@ pub const SHT_X86_64_UNWIND: u32 = 0x7000_0001;
 /// `ET_REL`
 pub const ET_REL: u16 = 1;
 
-/// The most bytes of a section that is read whole.
+/// The maximum size of a section that is read.
 const CONTENT_LIMIT: u64 = 64 << 20;
 /// `NT_GNU_BUILD_ID`
 const NT_GNU_BUILD_ID: u64 = 3;
@@ -55,22 +55,22 @@ pub struct Section {
     pub offset: u64,
     /// `sh_size`
     pub size: u64,
-    /// `sh_link`: of a symbol table, the section with its names.
+    /// `sh_link`: for a symbol table, the section with its names.
     pub link: u32,
-    /// `sh_info`: of relocations, the section that they are for.
+    /// `sh_info`: for relocations, the section that they apply to.
     pub info: u32,
     /// `sh_addralign`
     pub align: u64,
 }
 
-/// A function that a symbol table names.
+/// A function in a symbol table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
     /// Its name.
     pub name: String,
-    /// `st_value`: of object files, from the start of its section.
+    /// `st_value`: in object files, the offset in its section.
     pub value: u64,
-    /// `st_shndx`: which section it lies in.
+    /// `st_shndx`: the index of its section.
     pub section: usize,
 }
 
@@ -85,16 +85,16 @@ pub struct Sections {
     pub machine: ElfMachine,
     /// `e_type`
     pub elf_type: u16,
-    /// In the order of their headers.
+    /// The sections, in the order of their headers.
     pub list: Vec<Section>,
 }
 
 impl Sections {
-    /// Reads them. A file without sections has none.
+    /// Reads the section headers of a file.
     ///
     /// # Errors
     ///
-    /// If the file is no ELF file, or does not have its section headers.
+    /// Returns an error if the file is not an ELF file or its section headers are not in the file.
     pub fn read(file: &dyn ReadAt) -> Result<Self, Error> {
         let Opened { header, ctx, order } = open(file, "file")?;
         let headers = read_sections(file, &header, ctx)?;
@@ -119,12 +119,12 @@ impl Sections {
         })
     }
 
-    /// The section of this name.
+    /// Returns the section with this name.
     pub fn named(&self, name: &str) -> Option<&Section> {
         self.list.iter().find(|s| s.name == name)
     }
 
-    /// The functions of the symbol table, in its order.
+    /// Returns the functions of the symbol table, in its order.
     pub fn functions(&self, file: &dyn ReadAt) -> Vec<Function> {
         let found = self.list.iter().find(|s| s.kind == SHT_SYMTAB);
         let strings = found.and_then(|s| self.list.get(s.link as usize));
@@ -150,7 +150,7 @@ impl Sections {
         functions.filter_map(function).collect()
     }
 
-    /// The GNU build-id and the address at which its note is in memory (0 if it is not).
+    /// Returns the GNU build-id and the address of its note (0 if it is not in memory).
     pub fn build_id(&self, file: &dyn ReadAt) -> Option<(Vec<u8>, u64)> {
         let section = self.named(".note.gnu.build-id")?;
         let note = contents(file, section)?;
@@ -159,19 +159,19 @@ impl Sections {
         Some((build_id_of_note(self.order, &note)?, address))
     }
 
-    /// `.gnu_debuglink`: the debug file's name and the CRC-32 of its bytes.
+    /// Returns the contents of `.gnu_debuglink`: the name of the debug file and its CRC-32.
     pub fn debug_link(&self, file: &dyn ReadAt) -> Option<(String, u32)> {
         let link = contents(file, self.named(".gnu_debuglink")?)?;
         let len = link.iter().position(|b| *b == 0)?;
         let name = std::str::from_utf8(&link[..len]).ok()?;
         let crc = link.get((len + 1).next_multiple_of(4)..)?.get(..4)?;
         let plain = !name.is_empty() && !name.contains('/');
-        // Four bytes were read.
+        // The CRC has four bytes.
         plain.then(|| (name.to_owned(), self.order.uint(crc).unwrap_or(0) as u32))
     }
 }
 
-/// The build-id in the bytes of a note section: its note is the first.
+/// Returns the build-id in the first note of a note section.
 pub fn build_id_of_note(order: ByteOrder, note: &[u8]) -> Option<Vec<u8>> {
     let word = |at: usize| order.uint(note.get(at..at + 4)?);
     let (name, len, kind) = (word(0)?, word(4)?, word(8)?);
@@ -182,7 +182,8 @@ pub fn build_id_of_note(order: ByteOrder, note: &[u8]) -> Option<Vec<u8>> {
     (1..=64).contains(&id.len()).then(|| id.to_vec())
 }
 
-/// The bytes of a section; `None` if it has none in the file, more than 64 MiB, or they cannot be read.
+/// Reads the contents of a section. Returns `None` if it has no contents, has more than 64 MiB or
+/// cannot be read.
 pub fn contents(file: &dyn ReadAt, section: &Section) -> Option<Vec<u8>> {
     if section.kind == SHT_NOBITS || section.size > CONTENT_LIMIT {
         return None;

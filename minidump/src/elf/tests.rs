@@ -1,7 +1,7 @@
 use super::*;
 
-/// An ELF with one text, one data and one bss section, written field by field after the ELF
-/// specification; class and byte order as asked.
+/// Returns an ELF file of this class and byte order with a text, a data and a bss section, encoded
+/// according to the ELF specification.
 fn small(class64: bool, order: ByteOrder) -> Vec<u8> {
     let word = if class64 { 8 } else { 4 };
     let mut out = Vec::new();
@@ -117,7 +117,7 @@ fn symbols_are_found_in_either_class_and_order() {
 }
 
 #[test]
-fn addresses_are_named_by_the_function_before_them() {
+fn an_address_is_in_the_last_function_before_it() {
     let elf = KernelElf::from_bytes(small(true, ByteOrder::Little)).unwrap();
     assert_eq!(elf.lookup(0x1007), Some(("alpha", 7)));
     assert_eq!(elf.lookup(0x100f), Some(("local", 7)));
@@ -126,7 +126,7 @@ fn addresses_are_named_by_the_function_before_them() {
 }
 
 #[test]
-fn contents_come_from_the_file_and_bss_says_so() {
+fn contents_are_read_from_the_file_and_bss_is_not_in_file() {
     for (class64, order) in FORMS {
         let elf = KernelElf::from_bytes(small(class64, order)).unwrap();
         let data = elf.bytes_at(0x2004, 4).unwrap();
@@ -138,10 +138,10 @@ fn contents_come_from_the_file_and_bss_says_so() {
     }
 }
 
-/// Every byte of the headers and tables takes some telling values; nothing may panic, and what
-/// opens must answer.
+/// Every byte of the headers and tables gets several values. Nothing may panic, and files that open
+/// must be usable.
 #[test]
-fn damaged_files_are_errors_or_answer() {
+fn damaged_files_are_errors_or_usable() {
     let (mut opened, mut refused) = (0, 0);
     for (class64, order) in FORMS {
         let good = small(class64, order);
@@ -168,7 +168,7 @@ fn damaged_files_are_errors_or_answer() {
 }
 
 #[test]
-fn what_is_no_elf_is_unsupported() {
+fn a_file_that_is_not_elf_is_unsupported() {
     let error = KernelElf::from_bytes(b"minidump FreeBSD".to_vec()).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }

@@ -1,4 +1,4 @@
-//! ELF core files, written: header, program headers and notes, all offsets planned before.
+//! Writes ELF core files: header, program headers and notes.
 //!
 //! ```text
 //!  file header · program headers · [section header 0, beyond 65,534 segments] · notes · …
@@ -8,10 +8,10 @@ use crate::elf::core::Segment;
 use crate::{ByteOrder, ElfMachine};
 use livecore_defs::elf::{Class, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ET_CORE, MAGIC, PN_XNUM};
 
-/// The fixed part of a core file's header.
+/// The header of a core file, without the counts and offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreHead {
-    /// Where the class has its fields.
+    /// The class, with its field offsets.
     pub class: &'static Class,
     /// The byte order.
     pub order: ByteOrder,
@@ -21,12 +21,12 @@ pub struct CoreHead {
     pub machine: ElfMachine,
     /// `e_flags`
     pub flags: u32,
-    /// `e_version`: 1, or 0 in what a FreeBSD kernel writes.
+    /// `e_version`: 1, or 0 in cores of FreeBSD kernels.
     pub version: u32,
 }
 
 impl CoreHead {
-    /// Where what follows the program headers begins, if there are `count` of them.
+    /// The length of the headers, with `count` program headers.
     pub fn len(&self, count: u64) -> u64 {
         let headers = self.class.ehdr as u64 + count * self.class.phdr as u64;
         let section = if count >= u64::from(PN_XNUM) {
@@ -37,11 +37,11 @@ impl CoreHead {
         headers + section
     }
 
-    /// The file's first [`CoreHead::len`] bytes.
+    /// Encodes the first [`CoreHead::len`] bytes of the file.
     pub fn encode(&self, segments: impl ExactSizeIterator<Item = Segment>) -> Vec<u8> {
         let class = self.class;
         let count = segments.len() as u64;
-        // Program headers were in memory before: they fit it again.
+        // The segments are in memory, so this length fits in `usize`.
         let mut out = vec![0; self.len(count) as usize];
         out[..4].copy_from_slice(&MAGIC);
         out[EI_CLASS] = class.number;
@@ -96,7 +96,7 @@ impl CoreHead {
     }
 }
 
-/// Appends a note; name and description are padded to 4 bytes.
+/// Appends a note. Name and description are padded to 4 bytes.
 pub fn put_note(out: &mut Vec<u8>, order: ByteOrder, name: &[u8], kind: u32, description: &[u8]) {
     let mut head = [0; 12];
     let lengths = [name.len() as u64 + 1, description.len() as u64, kind.into()];

@@ -1,7 +1,7 @@
 //! The headers of a full dump made of a minidump, which it carries.
 
 use crate::elf::core::Segment;
-use crate::elf::export::{own_notes, place_note};
+use crate::elf::export::{own_notes, payload_note};
 use crate::elf::write::CoreHead;
 use crate::{Dump, Error, KernelMemory, VirtAddr};
 use livecore_defs::elf::{
@@ -31,7 +31,7 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     segments.push(Segment {
         kind: PT_NOTE,
         flags: PF_R,
-        filesz: (notes.len() + place_note(mini.order, 0, 0).len()) as u64,
+        filesz: (notes.len() + payload_note(mini.order, 0, 0).len()) as u64,
         align: 4,
         ..Segment::default()
     });
@@ -74,7 +74,7 @@ pub(crate) fn head(dump: &Dump, payload_len: u64) -> Result<Vec<u8>, Error> {
     let notes_at = head.len(segments.len() as u64);
     segments[note].offset = notes_at;
     let start = (notes_at + segments[note].filesz).next_multiple_of(page);
-    notes.extend(place_note(mini.order, start, payload_len));
+    notes.extend(payload_note(mini.order, start, payload_len));
     for segment in segments.iter_mut().filter(|s| s.kind == PT_LOAD) {
         segment.offset += start;
         segment.filesz = segment.memsz;
