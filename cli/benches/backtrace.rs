@@ -9,8 +9,8 @@
 //! * `--runs N`: runs of each side. Default 5.
 //! * `--dir DIR`: where the dump and what is made of it go.
 //!
-//! Time is the wall clock's, gdb's own start included, which is given apart; CPU and memory
-//! (`RssAnon`, looked at every two milliseconds) are the server's alone.
+//! Times are wall-clock time and include the start of gdb, which is also printed separately. CPU
+//! time and memory (`RssAnon`, sampled every two milliseconds) are those of the server only.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -59,7 +59,7 @@ fn run() -> Result<(), Failure> {
             "--machine" => machine = value()?.into(),
             "--dir" => dir = value()?.into(),
             "--runs" => runs = value()?.parse::<usize>()?.max(1),
-            // What `cargo bench` adds by itself.
+            // `cargo bench` adds this option.
             "--bench" => {}
             other => return Err(format!("unknown option {other}").into()),
         }
@@ -170,9 +170,9 @@ fn backtrace(dump: &Path, kernel: &Path) -> Result<Taken, Failure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let told = gdb.stdout.take().ok_or("no standard output")?;
+    let output = gdb.stdout.take().ok_or("no standard output")?;
     let mut frames = 0;
-    for line in BufReader::new(told).lines() {
+    for line in BufReader::new(output).lines() {
         if line?.starts_with('#') {
             frames += 1;
             taken.seconds = start.elapsed().as_secs_f64();

@@ -159,7 +159,7 @@ fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Resul
         if bar.cancelled() {
             return Err(livecore_compress::Error::Cancelled.into());
         }
-        // Whoever needs this part of the stream reports what is wrong with it.
+        // The reader of this part of the stream reports the error.
         if !content.read_at(&mut [0], at).is_ok_and(|got| got > 0) {
             break;
         }

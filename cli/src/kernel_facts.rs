@@ -84,7 +84,7 @@ impl KernelMemory for Memory<'_> {
         let found = self.0.translate(at.0).map(PhysAddr);
         found.ok_or(ReadError::NotMapped {
             at,
-            why: "no entry maps it",
+            why: "no page table entry maps it",
         })
     }
 }

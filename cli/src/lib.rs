@@ -110,8 +110,8 @@ pub fn run(
     session.finish(result)
 }
 
-/// Opens the socket that a verb listens on, enters the sandbox, and has signals watched: the sandbox
-/// denies new sockets, and holds for threads that are started later.
+/// Opens the socket that a verb listens on, enters the sandbox and starts the signal thread, in this
+/// order: the sandbox denies new sockets and applies to threads that are started later.
 fn begin(cli: &verb::Cli, env: &mut Env) -> Result<Option<Listener>, Failure> {
     let listener = verb::listen(&cli.verb)?;
     if env.is_process {

@@ -249,9 +249,9 @@ impl<'a> Session<'a> {
                         Some(_) => dump.loss()?,
                         None => None,
                     };
-                    let told = |loss: &Warning| dump.envelope().warnings().contains(loss);
+                    let reported = |loss: &Warning| dump.envelope().warnings().contains(loss);
                     let early = matches!(loss, Some(Warning::Interrupted { .. }));
-                    if let Some(loss) = loss.filter(|loss| (all || early) && !told(loss)) {
+                    if let Some(loss) = loss.filter(|loss| (all || early) && !reported(loss)) {
                         self.warn(&path, loss);
                     }
                     if let Some(trailing) = stream.trailing().filter(|_| !early) {

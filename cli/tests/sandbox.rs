@@ -24,9 +24,9 @@ fn text(bytes: &[u8]) -> String {
 /// Whether the system has the whole sandbox; says what it lacks.
 fn is_whole(dir: &Path) -> bool {
     let output = livecore(&["--version", "-v"], dir).output().unwrap();
-    let told = text(&output.stdout);
-    assert!(told.lines().count() >= 2, "{told}");
-    let lacks = told.lines().find(|line| line.contains("not in force"));
+    let printed = text(&output.stdout);
+    assert!(printed.lines().count() >= 2, "{printed}");
+    let lacks = printed.lines().find(|line| line.contains("not active"));
     if let Some(line) = lacks {
         let _ = writeln!(std::io::stderr(), "skipped: {line}");
     }
@@ -154,12 +154,12 @@ fn every_verb_refuses_what_it_was_not_given_on_every_thread() {
         }
         fs::create_dir(place.inside.join("new")).unwrap();
         let probed = place.run(args, true);
-        let told = text(&probed.stderr);
-        let lines: Vec<_> = told
+        let printed = text(&probed.stderr);
+        let lines: Vec<_> = printed
             .lines()
             .filter(|line| line.starts_with("probe: "))
             .collect();
-        assert_eq!(lines.len(), 3 * TRIED, "{args:?}: {told}");
+        assert_eq!(lines.len(), 3 * TRIED, "{args:?}: {printed}");
         for line in lines {
             assert!(line.ends_with(": refused"), "{args:?}: {line}");
         }
@@ -168,9 +168,9 @@ fn every_verb_refuses_what_it_was_not_given_on_every_thread() {
         assert_eq!(
             probed.status.code(),
             plain.status.code(),
-            "{args:?}: {told}"
+            "{args:?}: {printed}"
         );
-        assert_eq!(probed.status.code(), Some(0), "{args:?}: {told}");
+        assert_eq!(probed.status.code(), Some(0), "{args:?}: {printed}");
     }
 }
 
@@ -203,10 +203,10 @@ fn socket_that_is_served_is_open_and_others_are_refused() {
     assert_eq!(answer, *b"+$1#31");
     drop(debugger);
     let output = child.wait_with_output().unwrap();
-    let told = text(&output.stderr);
-    let refused = told.lines().filter(|line| line.ends_with(": refused"));
-    assert_eq!(refused.count(), 3 * TRIED, "{told}");
-    assert!(output.status.success(), "{told}");
+    let printed = text(&output.stderr);
+    let refused = printed.lines().filter(|line| line.ends_with(": refused"));
+    assert_eq!(refused.count(), 3 * TRIED, "{printed}");
+    assert!(output.status.success(), "{printed}");
     assert!(!socket.exists());
     place.check();
 }
@@ -223,9 +223,9 @@ fn without_the_sandbox_the_same_is_allowed() {
             .env("LIVECORE_SANDBOX", value)
             .output()
             .unwrap();
-        let told = text(&output.stderr);
-        assert!(told.contains("probe: pool: list: ALLOWED"), "{told}");
-        assert!(told.contains("probe: pool: run: ALLOWED"), "{told}");
+        let printed = text(&output.stderr);
+        assert!(printed.contains("probe: pool: list: ALLOWED"), "{printed}");
+        assert!(printed.contains("probe: pool: run: ALLOWED"), "{printed}");
         fs::write(place.outside.join("secret"), "secret").unwrap();
     }
     let output = livecore(&["info", "vmcore.0.zst"], &place.inside)

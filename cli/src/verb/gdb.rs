@@ -149,7 +149,7 @@ fn knows(program: &Path, served: &Served) -> bool {
         .any(|line| line == command)
 }
 
-/// Frames after which gdb stops a backtrace; a kernel stack holds fewer.
+/// Frames after which gdb stops a backtrace. A kernel stack has fewer.
 const FRAMES: u32 = 256;
 
 /// A path that cannot be used in a debugger command, and why.

@@ -1,7 +1,7 @@
 //! gdb and lldb as packaged by Debian, connected to served dumps.
 //!
 //! Expected values come from the emulated machine's description. Tests of a debugger that is not
-//! installed print that they are skipped. installed is told as skipped.
+//! installed print that they are skipped.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -453,8 +453,13 @@ fn ranges_that_overlap_are_compared_and_a_difference_is_a_warning() {
             ];
             for verb in verbs {
                 let run = run(verb).expect(code);
-                let told = "has other bytes from address 0x200800 on";
-                assert_eq!(run.err.contains(told), code == 3, "{verb:?}: {}", run.err);
+                let message = "has other bytes from address 0x200800 on";
+                assert_eq!(
+                    run.err.contains(message),
+                    code == 3,
+                    "{verb:?}: {}",
+                    run.err
+                );
                 let quiet = verb[0] == "mem" || run.err.is_empty();
                 assert!(quiet || code == 3, "{verb:?}: {}", run.err);
             }

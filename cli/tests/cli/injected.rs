@@ -255,8 +255,8 @@ fn injected(place: &Place, case: &Case, call: &str, error: &str, nth: usize) -> 
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let told = fs::read_to_string(&log).unwrap_or_default();
-    told.contains("(INJECTED)").then(|| Run::of(output))
+    let trace = fs::read_to_string(&log).unwrap_or_default();
+    trace.contains("(INJECTED)").then(|| Run::of(output))
 }
 
 /// Whether everything that has to be true is.

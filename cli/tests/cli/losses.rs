@@ -53,16 +53,13 @@ fn loss_that_verify_knows_is_reported_by_verbs_that_describe_copy_or_serve() {
                 (&["kgdb", "--program", "true", "--kernel", kernel], &[]),
             ] {
                 let what = format!("{} of a {kind}, {how}", verb[0]);
-                let told = on(verb, &path, more);
-                assert_eq!(told.code, 3, "{what}: {}", told.err);
-                let lines = told
-                    .err
-                    .lines()
-                    .filter(|l| l.contains("missing at the end"));
-                assert_eq!(lines.count(), 1, "{what}: {}", told.err);
+                let run = on(verb, &path, more);
+                assert_eq!(run.code, 3, "{what}: {}", run.err);
+                let lines = run.err.lines().filter(|l| l.contains("missing at the end"));
+                assert_eq!(lines.count(), 1, "{what}: {}", run.err);
             }
-            let told = on(&["salvage", "--force"], &path, &[out]).expect(3);
-            assert!(told.text().contains("  lost: 0x"), "{}", told.text());
+            let run = on(&["salvage", "--force"], &path, &[out]).expect(3);
+            assert!(run.text().contains("  lost: 0x"), "{}", run.text());
         }
     }
 }
@@ -102,16 +99,16 @@ fn stream_that_was_cut_is_broken_and_readers_of_what_is_left_say_so() {
             on(&["convert"], &cut, &[out.to_str().unwrap()]).expect(2);
             assert!(!out.exists(), "{what}");
             for verb in [&["info"][..], &["dmesg"]] {
-                let told = on(verb, &cut, &[]);
-                assert_eq!(told.code, 3, "{what}: {}: {}", verb[0], told.err);
-                assert!(!told.out.is_empty(), "{what}: {}", verb[0]);
-                let lines = told.err.lines().filter(|l| l.contains("ends early"));
-                assert_eq!(lines.count(), 1, "{what}: {}: {}", verb[0], told.err);
+                let run = on(verb, &cut, &[]);
+                assert_eq!(run.code, 3, "{what}: {}: {}", verb[0], run.err);
+                assert!(!run.out.is_empty(), "{what}: {}", verb[0]);
+                let lines = run.err.lines().filter(|l| l.contains("ends early"));
+                assert_eq!(lines.count(), 1, "{what}: {}: {}", verb[0], run.err);
             }
             for verb in ["ps", "threads", "triage"] {
-                let told = on(&[verb, "--kernel", kernel], &cut, &[]);
-                assert_ne!(told.code, 0, "{what}: {verb}");
-                assert!(told.err.contains("ends early"), "{what}: {}", told.err);
+                let run = on(&[verb, "--kernel", kernel], &cut, &[]);
+                assert_ne!(run.code, 0, "{what}: {verb}");
+                assert!(run.err.contains("ends early"), "{what}: {}", run.err);
             }
         }
     }

@@ -127,9 +127,9 @@ fn the_window_of_a_stream_has_one_limit_that_every_verb_names_and_memory_raises(
     ];
     for (args, code) in verbs {
         let refused = run(args.iter().copied().chain(["--memory", "256M"])).expect(code);
-        let told = format!("{}{}", refused.text(), refused.err);
+        let printed = format!("{}{}", refused.text(), refused.err);
         for text in ["window", "2147483648", "268435456", "--memory"] {
-            assert!(told.contains(text), "{args:?}: {text}: {told}");
+            assert!(printed.contains(text), "{args:?}: {text}: {printed}");
         }
         assert!(!Path::new(&out).exists(), "{args:?}");
         run(args.iter().copied().chain(["--memory", "2G"])).expect(0);

@@ -217,9 +217,9 @@ fn a_cut_dump_of_netdumpd_is_broken_by_its_info_file() {
     );
     fs::write(path("info.fw1.example.org.3"), info).unwrap();
     run(["verify", "-q", &dump]).expect(0);
-    let told = run(["info", &dump]).expect(0);
+    let printed = run(["info", &dump]).expect(0);
     for expected in ["fw1.example.org", "page fault", "2024-01-17"] {
-        assert!(told.text().contains(expected), "{}", told.text());
+        assert!(printed.text().contains(expected), "{}", printed.text());
     }
     fs::write(&dump, &bytes[..bytes.len() - 4097]).unwrap();
     let whole = run(["verify", "-q", &dump]).expect(2);

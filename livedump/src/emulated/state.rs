@@ -176,7 +176,7 @@ impl State {
                 doing: "lock the memory ranges",
                 source: io::Error::new(
                     io::ErrorKind::WouldBlock,
-                    "another process has held the lock for 10 s",
+                    "another process kept the lock for 10 s",
                 ),
             });
         }

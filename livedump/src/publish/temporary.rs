@@ -195,7 +195,7 @@ impl Temporary {
         if self.name.is_some() {
             return Ok(());
         }
-        // The list is held meanwhile: a signal finds the name in it, or no file.
+        // The list stays locked meanwhile: a signal handler finds the name in the list, or no file.
         let mut unfinished = unfinished();
         let name = loop {
             let name = Directory::temporary_name();

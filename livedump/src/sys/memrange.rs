@@ -218,7 +218,7 @@ const _: () = {
     assert!(MEM_KERNELDUMP == 0x8020_6d35);
 };
 
-/// The pair whose argument holds a pointer.
+/// The two requests whose argument contains a pointer.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(size_of::<MemRangeOp>() == 16);

@@ -80,11 +80,11 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     }
     for (i, named) in all.iter().enumerate() {
         let before = if i > 0 && !args.json { "\n" } else { "" };
-        let told = match named {
+        let result = match named {
             Entry::Dump(path) => one(path, args.json, before, session),
             Entry::Unreadable(path, why) => Err(Failure::could_not(why).about(path)),
         };
-        match told {
+        match result {
             Err(failure) if session.ends_with(&failure) => return Err(failure),
             Err(failure) => session.fail(&failure),
             Ok(()) => {}

@@ -128,8 +128,8 @@ impl Source {
         let mut image = image::open(path, &options).map_err(|e| Failure::from(e).about(path))?;
         let kernel = match (self.named_kernel()?, &image.kernel) {
             (Some(named), _) => Some(named),
-            (None, Some(beside)) => match input::kernel(beside) {
-                Ok(elf) => Some((beside.clone(), Arc::new(elf))),
+            (None, Some(path)) => match input::kernel(path) {
+                Ok(elf) => Some((path.clone(), Arc::new(elf))),
                 Err(failure) if needs.kernel => return Err(failure),
                 Err(_) => None,
             },

@@ -4,11 +4,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// From here on no file is opened by name. `inputs` can only be read.
+/// Enters capability mode: the process can no longer open files by name. `inputs` become read-only.
 ///
 /// # Errors
 ///
-/// The system's error. ENOSYS, of a kernel without Capsicum, is none, as it is to savecore(8).
+/// The system's error. ENOSYS (a kernel without Capsicum) is ignored, as savecore(8) does.
 pub fn close_paths(inputs: &[BorrowedFd<'_>]) -> io::Result<()> {
     for input in inputs {
         let mut rights = libc::cap_rights_t { cr_rights: [0; 2] };

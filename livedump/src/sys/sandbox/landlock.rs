@@ -10,10 +10,11 @@ use landlock::{
 
 use super::{Files, Part, Sockets};
 
-/// The newest interface that is known here. What a kernel lacks of it is left out.
+/// The newest supported version of the interface. Rules that the kernel does not support are
+/// omitted.
 const KNOWN: ABI = ABI::V10;
 
-/// What a program needs beside its own file.
+/// Files that a program needs in addition to its own.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
 
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
@@ -64,9 +65,9 @@ fn try_restrict(files: &Files, sockets: &Sockets) -> Result<Result<String, Strin
     let status = rules.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
-            Err("the kernel has it, but not switched on (boot parameter lsm=)".into())
+            Err("supported by the kernel but not enabled (boot parameter lsm=)".into())
         }
-        (RulesetStatus::NotEnforced, _) => Err("the kernel has none".into()),
+        (RulesetStatus::NotEnforced, _) => Err("not supported by the kernel".into()),
         (_, LandlockStatus::Available { effective_abi, .. }) => {
             Ok(format!("ABI {}", effective_abi as i32))
         }

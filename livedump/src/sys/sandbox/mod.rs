@@ -79,7 +79,7 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// The first means that was tried and is not in force.
+    /// The first means that was tried and is not active.
     pub fn missing(&self) -> Option<&Part> {
         self.parts.iter().find(|part| part.state.is_err())
     }
@@ -89,7 +89,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
             Ok(what) => write!(f, "{}: {what}", self.name),
-            Err(why) => write!(f, "{}: not in force: {why}", self.name),
+            Err(why) => write!(f, "{}: not active: {why}", self.name),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Where the RAM of a machine begins that has none at 0, of which a raw image is the file, by the
-//! kernel's own word.
+//! Finds the physical address at which a raw image of RAM begins, from the kernel in it.
 //!
-//! RAM begins where the board has it (QEMU's `virt`: 1 GiB, 2 GiB), and the file says nowhere. In the
-//! file the kernel is found by its version string, whatever the addresses are. Its `dump_avail` has the
-//! physical addresses of all memory: a file that is one bank holds them all, and so begins at few
-//! places. Under the right one the kernel's page tables map its variables to where they are.
+//! RAM begins at an address that depends on the board (QEMU's `virt`: 1 GiB, 2 GiB) and that the
+//! file does not contain. The kernel's version string locates the kernel in the file at any address.
+//! Its `dump_avail` has the physical addresses of all memory. A file of one bank contains all of
+//! them, which leaves few possible start addresses. With the correct one, the kernel's page tables
+//! map its variables to their position in the file.
 
 use std::io;
 use std::ops::Range;
