@@ -140,13 +140,16 @@ pub static PAGING_16K: Geometry = Geometry {
     ..PAGING
 };
 
-/// `pm_l0` and `pm_l0_paddr`; 12.1 has only the first.
+/// `pm_l0` and `pm_l0_paddr`; 12.1 has only the first, at [`PM_L0_12`].
 pub static PMAP: PmapFields = PmapFields {
     top: 64,
     also: &[56],
     also_shift: 0,
     also_mask: u64::MAX,
 };
+
+/// Offset of `pm_l0` in `struct pmap` of 12.1, which has no `pm_l0_paddr`.
+pub const PM_L0_12: u64 = 48;
 
 /// arm64. `org.gnu.gdb.aarch64.core`.
 pub static REGISTERS: RegisterSet = RegisterSet {

@@ -1,4 +1,4 @@
-//! `struct pmap` of a process: the root of its page tables.
+//! `struct pmap`, of a process and of the kernel: the root of its page tables.
 //!
 //! FreeBSD `sys/*/include/pmap.h`, 10.4 to 15.
 

@@ -6,7 +6,7 @@
 
 use livecore_defs::arm64;
 use livecore_defs::arm64::{
-    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, VM_MAX_KERNEL_ADDRESS,
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, DMAP_MIN_ADDRESS_12, PM_L0_12, PMAP, VM_MAX_KERNEL_ADDRESS,
     VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
@@ -20,11 +20,6 @@ use crate::locate::symbols::bitmap_follows_dump_avail;
 
 /// The port.
 pub(super) struct Arm64;
-
-/// `struct pmap`: `pm_l0_paddr` and `pm_l0`; in 12.1 `pm_l0` alone.
-const PM_L0_PADDR: u64 = 56;
-const PM_L0: u64 = 64;
-const PM_L0_12: u64 = 48;
 
 /// The maximum number of pairs in `dump_avail`.
 const PAIRS: u64 = 256;
@@ -52,9 +47,9 @@ impl Port for Arm64 {
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
         let field = |offset| image.value("kernel_pmap_store", offset, 8);
-        let newer = field(PM_L0)
+        let newer = field(PMAP.top as u64)
             .and_then(|va| image.pa(va))
-            .filter(|table| field(PM_L0_PADDR) == Some(*table));
+            .filter(|table| PMAP.also.iter().any(|at| field(*at as u64) == Some(*table)));
         let table = newer.or_else(|| image.pa(field(PM_L0_12)?))?;
         let paging = match pages_of_16_kib(image) {
             true => Paging::Arm64Pages16K,

@@ -5,7 +5,7 @@
 
 use livecore_defs::riscv;
 use livecore_defs::riscv::{
-    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
+    DMAP_MAX_ADDRESS, DMAP_MIN_ADDRESS, PMAP, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS,
 };
 use livecore_minidump::mmu::Paging;
 use livecore_minidump::{Architecture, KernelElf, PhysMemory};
@@ -17,9 +17,6 @@ use crate::locate::image::{Image, Located};
 
 /// The port.
 pub(super) struct Riscv64;
-
-/// `struct pmap`: `pm_top`.
-const PM_TOP: u64 = 48;
 
 impl Port for Riscv64 {
     fn arch(&self) -> &'static Architecture {
@@ -43,7 +40,7 @@ impl Port for Riscv64 {
     }
 
     fn confirm(&self, image: &Image<'_>) -> Option<Located> {
-        let top = image.value("kernel_pmap_store", PM_TOP, 8)?;
+        let top = image.value("kernel_pmap_store", PMAP.top as u64, 8)?;
         let table = image.pa(top)?;
         // With Sv39, the L1 table is the root. With Sv48, the root's last entry points at it.
         let modes: &[Paging] = match image.variable("pagetable_l1") {
