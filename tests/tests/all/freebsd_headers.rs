@@ -10,8 +10,9 @@ use std::path::Path;
 
 use livecore_defs::minidump::HeaderFields;
 use livecore_defs::msgbuf::MsgbufFields;
+use livecore_defs::vm_page::{VM_PAGES, VM_PHYS_SEGS};
 use livecore_defs::{
-    Architecture, Field, amd64, arm, arm64, i386, kerneldump, msgbuf, powerpc64, riscv,
+    Architecture, Field, amd64, arm, arm64, i386, kerneldump, msgbuf, powerpc64, riscv, vm_page,
 };
 use livecore_livedump::sys::memrange::{
     self, Mdf, MeState, MemExtract, MemLivedumpArg, MemRangeDesc, MemRangeOp,
@@ -533,13 +534,81 @@ fn page_tables(constants: &mut Constants) {
     );
 }
 
-/// Headers whose values have no public constants yet: registers, `struct vm_page`.
-const WITHOUT_CONSTANTS: [&str; 4] = [
-    "machine/pcb.h",
-    "machine/frame.h",
-    "machine/vmparam.h",
-    "vm/_vm_phys.h",
-];
+/// The layouts of 15 with 64-bit pointers.
+fn vm_pages(constants: &mut Constants) {
+    let (machines, header) = (&["amd64"], "vm/_vm_phys.h");
+    let (_, _, page) = VM_PAGES
+        .iter()
+        .find(|(_, of, _)| *of == vm_page::LP64)
+        .unwrap();
+    let (_, seg) = VM_PHYS_SEGS
+        .iter()
+        .find(|(of, _)| *of == vm_page::LP64)
+        .unwrap();
+    let paddr = vm_page::LP64.paddr;
+    let field = |offset: u64, len| Field {
+        offset: offset as usize,
+        len,
+    };
+    constants.numbers(
+        machines,
+        header,
+        &[
+            ("sizeof(struct vm_page)", page.size),
+            ("PG_NODUMP", page.nodump.into()),
+            ("sizeof(struct vm_phys_seg)", seg.size),
+        ],
+    );
+    let fields = [
+        ("phys_addr", field(page.phys_addr, paddr)),
+        ("flags", field(page.flags, 1)),
+    ];
+    constants.fields(machines, header, "vm_page", &fields);
+    let fields = [
+        ("start", field(0, paddr)),
+        ("end", field(paddr as u64, paddr)),
+        ("first_page", field(seg.first_page as u64, 8)),
+    ];
+    constants.fields(machines, header, "vm_phys_seg", &fields);
+}
+
+/// The registers of x86 in a pcb and in a trap frame.
+fn registers(constants: &mut Constants) {
+    let rows = [
+        ("amd64", &amd64::PCB, &amd64::TRAPFRAME),
+        ("i386", &i386::PCB, &i386::TRAPFRAME),
+    ];
+    for (machine, pcb, frame) in rows {
+        for (name, offset) in pcb.registers {
+            let field = Field {
+                offset: *offset,
+                len: pcb.word,
+            };
+            let name = format!("pcb_{name}");
+            constants.fields(&[machine], "machine/pcb.h", "pcb", &[(&name, field)]);
+        }
+        for (name, offset, _) in frame.registers {
+            // A field has the size of a word, also where fewer bytes are the register.
+            let field = Field {
+                offset: *offset as usize,
+                len: frame.word,
+            };
+            let name = match *name {
+                "eflags" if machine == "amd64" => "tf_rflags".to_owned(),
+                name => format!("tf_{name}"),
+            };
+            constants.fields(
+                &[machine],
+                "machine/frame.h",
+                "trapframe",
+                &[(&name, field)],
+            );
+        }
+    }
+}
+
+/// Headers with values that have no public constants: limits, and registers of arm64 and riscv.
+const WITHOUT_CONSTANTS: [&str; 3] = ["machine/pcb.h", "machine/frame.h", "machine/vmparam.h"];
 
 #[test]
 fn constants_equal_those_of_freebsds_headers() {
@@ -549,6 +618,8 @@ fn constants_equal_those_of_freebsds_headers() {
     minidump(&mut constants);
     message_buffer(&mut constants);
     page_tables(&mut constants);
+    vm_pages(&mut constants);
+    registers(&mut constants);
     let facts = facts();
     let mut wrong = Vec::new();
     for (key, theirs) in &facts {
