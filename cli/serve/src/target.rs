@@ -242,7 +242,7 @@ impl Served {
         let saved = thread.and_then(|thread| self.kernel().registers(thread).ok());
         list.iter()
             .map(|register| match register.name.as_str() {
-                THREAD_REGISTER => Some(thread.map_or(0, |t| t.at)),
+                THREAD_REGISTER => Some(thread.map_or(0, |t| t.at.0)),
                 name => saved.as_ref()?.get(name),
             })
             .collect()

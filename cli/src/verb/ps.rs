@@ -101,7 +101,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 
 fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
     let thread = |thread: &Thread| ThreadAnswer {
-        address: Hex(thread.at),
+        address: Hex(thread.at.0),
         tid: thread.tid,
         name: thread.name.clone(),
         title: thread.title(),
@@ -111,7 +111,7 @@ fn answer(kernel: &Kernel<'_>, process: &Process) -> ProcessAnswer {
         context: thread.context.name(),
     };
     ProcessAnswer {
-        address: Hex(process.at),
+        address: Hex(process.at.0),
         pid: process.pid,
         ppid: process.ppid,
         command: process.comm.clone(),

@@ -204,8 +204,8 @@ fn values(registers: &Registers) -> BTreeMap<&'static str, Option<Hex>> {
 fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -> ThreadAnswer {
     let frames = registers.map(|r| kernel.stack(r)).unwrap_or_default();
     ThreadAnswer {
-        address: Hex(thread.at),
-        process: Hex(thread.process),
+        address: Hex(thread.at.0),
+        process: Hex(thread.process.0),
         pid: thread.pid,
         command: thread.comm.clone(),
         tid: thread.tid,
@@ -224,8 +224,8 @@ fn answer(kernel: &Kernel<'_>, thread: &Thread, registers: Option<&Registers>) -
 fn frame(frame: Frame) -> FrameAnswer {
     let (function, offset) = frame.function.unzip();
     FrameAnswer {
-        pc: Hex(frame.pc),
-        fp: Hex(frame.fp),
+        pc: Hex(frame.pc.0),
+        fp: Hex(frame.fp.0),
         function,
         offset,
         trap: frame.trap.as_ref().map(trap),
@@ -236,14 +236,14 @@ fn frame(frame: Frame) -> FrameAnswer {
 
 fn trap(trap: &Trap) -> TrapAnswer {
     TrapAnswer {
-        address: Hex(trap.at),
+        address: Hex(trap.at.0),
         cause: match trap.cause {
             Cause::Trap => "trap",
             Cause::Interrupt => "interrupt",
             Cause::Syscall => "syscall",
         },
         number: trap.number.map(Hex),
-        fault: trap.address.map(Hex),
+        fault: trap.address.map(|at| Hex(at.0)),
         from_user: trap.from_user,
         registers: values(&trap.registers),
     }

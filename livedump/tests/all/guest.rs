@@ -324,7 +324,7 @@ fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
         let [thread] = crashed.collect::<Vec<_>>()[..] else {
             panic!("one thread dumped");
         };
-        assert_eq!(thread.at, record.va);
+        assert_eq!(thread.at, VirtAddr(record.va));
         let dumptid = kernel.variable("dumptid", 4).unwrap();
         assert_eq!(dumptid, u64::from(record.tid));
         // The place where other debuggers look.
@@ -357,13 +357,13 @@ fn pc_curthread_identifies_the_cpus() {
     let mut cpus = Vec::new();
     for (thread, number) in on.iter().zip((0..on.len() as u32).rev()) {
         let mut first = [0; 8];
-        let at = VirtAddr(thread.process + head);
+        let at = VirtAddr(thread.process.0 + head);
         plain_dump.read_virt(at, &mut first).unwrap();
         let first = u64::from_le_bytes(first);
         let mut state = registers(number);
-        if first == thread.at {
+        if first == thread.at.0 {
             let mut segments = Segments::default();
-            segments.gs.base = thread.process + head;
+            segments.gs.base = thread.process.0 + head;
             state.segments = Some(segments);
             cpus.push((CpuState::new(number, state), thread.tid));
         }

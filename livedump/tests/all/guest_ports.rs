@@ -272,10 +272,12 @@ fn pc_curthread_identifies_cpus_in_the_kernel_only() {
         // Any word with a thread's address serves, here the thread list of its process.
         let head = kernel.variable("proc_off_p_threads", 4).unwrap();
         let next = kernel.variable("thread_off_td_plist", 4).unwrap();
-        let words = threads.iter().flat_map(|t| [t.process + head, t.at + next]);
+        let words = threads
+            .iter()
+            .flat_map(|t| [t.process.0 + head, t.at.0 + next]);
         let mut leads = words.filter_map(|at| {
             let [to] = guest.words(&guest.plain, at);
-            let thread = threads.iter().find(|t| t.at == to)?;
+            let thread = threads.iter().find(|t| t.at == VirtAddr(to))?;
             thread.cpu.filter(|cpu| *cpu != 0)?;
             Some((at, thread))
         });
@@ -331,7 +333,7 @@ fn cpu_in_the_kernel_debugger_is_the_dumping_one_with_its_entry_registers() {
         let kernel = Kernel::new(&with, &guest.elf);
         let threads = kernel.threads().unwrap();
         let thread = threads.iter().find(|t| t.context == Context::Crashed);
-        assert_eq!(thread.unwrap().at, truth.va);
+        assert_eq!(thread.unwrap().at, VirtAddr(truth.va));
         // The registers that the emulated kernel has saved in kdb_pcb.
         let address = |name: &str| guest.elf.symbol(name).unwrap().value;
         let kdb: [u64; 13] = guest.words(&guest.plain, address("kdb_pcb"));

@@ -55,7 +55,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
         .map(|t| {
             let (pid, tid) = (t.pid as u32, t.tid as u32);
             (
-                t.at,
+                t.at.0,
                 pid,
                 t.comm.as_str(),
                 tid,
@@ -122,7 +122,7 @@ fn check(machine_name: &str, kernel: Kernel<'_>, machine: &Machine) -> usize {
                 // The frame of a kernel thread's start has no trap.
                 let trap = f.trap.as_ref().filter(|t| !t.from_user);
                 let trap = trap.filter(|t| t.registers.pc() != Some(0));
-                (f.pc, function, offset, trap.map(|t| t.at))
+                (f.pc.0, function, offset, trap.map(|t| t.at.0))
             })
             .collect();
         let expected: Vec<_> = truth

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use livecore_minidump::VirtAddr;
+
 use livecore_defs::text::printable;
 
 use crate::error::KernelError;
@@ -82,9 +84,9 @@ impl fmt::Display for End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The program counter of the first frame; the return address of the others.
-    pub pc: u64,
+    pub pc: VirtAddr,
     /// The frame pointer.
-    pub fp: u64,
+    pub fp: VirtAddr,
     /// The function that contains `pc`, and the offset in it. A return address belongs to the
     /// calling function, even if the call is its last instruction.
     pub function: Option<(String, u64)>,

@@ -1,5 +1,6 @@
 //! Reads the kernel's lists of processes and threads.
 
+use livecore_minidump::VirtAddr;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -219,7 +220,7 @@ impl Walk<'_> {
                 == Some(2);
         let threads = self.threads_of((at, pid, &comm, zombie));
         Ok(Process {
-            at,
+            at: VirtAddr(at),
             pid,
             ppid,
             comm,
@@ -309,8 +310,8 @@ impl Walk<'_> {
         };
         let cpu = cpu.flatten();
         Ok(Thread {
-            at,
-            process,
+            at: VirtAddr(at),
+            process: VirtAddr(process),
             pid,
             comm: comm.to_string(),
             tid,

@@ -6,6 +6,7 @@
 //! left. ddb does the same (FreeBSD 12.1 `sys/mips/mips/db_trace.c`), but guesses function starts.
 //! Functions that also move the stack pointer later are not supported; kernels have very few.
 
+use livecore_minidump::VirtAddr;
 use std::collections::HashSet;
 
 use crate::frame::{End, FOLLOWED, Frame};
@@ -84,8 +85,8 @@ impl Kernel<'_> {
             let ends = STACK_ENDS.contains(&name) || MIPS_STARTS.contains(&name);
             let entry = self.entry(name);
             let mut frame = Frame {
-                pc: point.pc,
-                fp: point.sp,
+                pc: VirtAddr(point.pc),
+                fp: VirtAddr(point.sp),
                 function,
                 trap: None,
                 ends: None,

@@ -1,5 +1,7 @@
 //! Processes and their threads.
 
+use livecore_minidump::VirtAddr;
+
 use crate::missing::Missing;
 use crate::thread::Thread;
 
@@ -7,7 +9,7 @@ use crate::thread::Thread;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Address of its `struct proc`.
-    pub at: u64,
+    pub at: VirtAddr,
     /// `p_pid`
     pub pid: i32,
     /// `p_pid` of the parent. Process 0 is its own parent. `None` without type information.

@@ -1,5 +1,6 @@
 //! Backtraces by frame pointers, through trap frames, up to user mode.
 
+use livecore_minidump::VirtAddr;
 use std::collections::HashSet;
 
 use crate::error::KernelError;
@@ -69,8 +70,8 @@ impl Kernel<'_> {
                 (trap.from_user, registers.pc(), registers.fp(), back)
             });
             frames.push(Frame {
-                pc,
-                fp,
+                pc: VirtAddr(pc),
+                fp: VirtAddr(fp),
                 function,
                 trap,
                 ends: None,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use livecore_minidump::VirtAddr;
+
 use crate::state::State;
 
 /// The context of a thread, which determines the location of its registers.
@@ -36,9 +38,9 @@ impl Context {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
     /// Address of its `struct thread`.
-    pub at: u64,
+    pub at: VirtAddr,
     /// Address of its `struct proc`.
-    pub process: u64,
+    pub process: VirtAddr,
     /// `p_pid`
     pub pid: i32,
     /// `p_comm`

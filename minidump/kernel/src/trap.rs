@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use livecore_minidump::VirtAddr;
+
 use crate::kernel::Kernel;
 use crate::registers::Registers;
 use livecore_defs::Architecture;
@@ -11,14 +13,14 @@ use livecore_defs::trapframe::{Cause, Codes, Entry, FramePosition, NumberFormat,
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trap {
     /// Address of the `struct trapframe`.
-    pub at: u64,
+    pub at: VirtAddr,
     /// Its cause.
     pub cause: Cause,
     /// The processor's trap number: `tf_trapno`, `tf_esr` or the like. Interrupts of amd64, i386 and
     /// arm64 have none, and arm never has one.
     pub number: Option<u64>,
     /// The faulting address, if the trap was a fault and the frame has the address.
-    pub address: Option<u64>,
+    pub address: Option<VirtAddr>,
     /// Whether user mode was interrupted. The kernel's part of the stack ends here.
     pub from_user: bool,
     /// The interrupted context.
@@ -213,13 +215,14 @@ impl Kernel<'_> {
         let (cause, has_address) = cause_of(codes, cause, number.unwrap_or(0), from_user);
         let numbered = cause == Cause::Trap || codes.always;
         Some(Trap {
-            at,
+            at: VirtAddr(at),
             cause,
             number: number.filter(|_| numbered),
             address: form
                 .address
                 .filter(|_| cause == Cause::Trap && has_address)
-                .and_then(|offset| field(offset, form.word)),
+                .and_then(|offset| field(offset, form.word))
+                .map(VirtAddr),
             from_user,
             registers: found,
         })

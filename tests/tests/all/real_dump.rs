@@ -257,7 +257,7 @@ fn threads_of_the_real_minidump_equal_their_structures_in_memory() {
         let (suffix, pcb) = match cpu {
             _ if tid == dumptid => (" (crashed)".into(), real.symbol("dumppcb")),
             -1 => {
-                let at = thread.at + real.constant("thread_off_td_pcb");
+                let at = thread.at.0 + real.constant("thread_off_td_pcb");
                 (String::new(), real.long(at).unwrap())
             }
             cpu => (format!(" (on CPU {cpu})"), stoppcbs + cpu as u64 * size),
@@ -280,10 +280,14 @@ fn threads_of_the_real_minidump_equal_their_structures_in_memory() {
         }
         assert_eq!(registers.get("rax"), None);
         let stack = kernel.stack(&registers);
-        assert_eq!(stack[0].pc, real.long(pcb + 56).unwrap(), "{title}");
+        assert_eq!(
+            stack[0].pc,
+            VirtAddr(real.long(pcb + 56).unwrap()),
+            "{title}"
+        );
         let mut fp = real.long(pcb + 32).unwrap();
         for frame in &stack[1..] {
-            assert_eq!(frame.pc, real.long(fp + 8).unwrap(), "{title}");
+            assert_eq!(frame.pc, VirtAddr(real.long(fp + 8).unwrap()), "{title}");
             fp = real.long(fp).unwrap();
         }
         frames += stack.len();
@@ -311,7 +315,7 @@ fn threads_of_the_real_minidump_have_the_titles_registers_and_callers_that_lldb_
         .stack(&crashed)
         .iter()
         .skip(1)
-        .map(|f| f.pc)
+        .map(|f| f.pc.0)
         .collect();
     assert_eq!(callers, CALLERS);
     let stopped = kernel.registers(threads[1]).unwrap();

@@ -242,7 +242,7 @@ impl Triage {
 fn frame(frame: Frame) -> FrameFacts {
     let (function, offset) = frame.function.unzip();
     FrameFacts {
-        pc: Hex(frame.pc),
+        pc: Hex(frame.pc.0),
         function,
         offset,
         trap: frame.trap.map(|trap| trap.to_string()),

@@ -23,6 +23,7 @@ mod processor;
 use livecore_defs::pcb::PcbFields;
 use livecore_kernel::{Kernel, Thread};
 use livecore_minidump::KernelElf;
+use livecore_minidump::VirtAddr;
 use livecore_minidump::provenance::{Cpu, CpuPlace};
 
 use super::error::TakeError;
@@ -170,7 +171,7 @@ fn identify<'a>(
             let mut pcpus = processor::pcpus(&state.registers).into_iter();
             let current = pcpus.find_map(|base| {
                 let at = kernel.pointer_at("pc_curthread", base).ok()?;
-                threads.iter().find(|thread| thread.at == at)
+                threads.iter().find(|thread| thread.at == VirtAddr(at))
             });
             let cpuid = current.and_then(|thread| thread.cpu);
             let cpuid = cpuid.unwrap_or(state.number);

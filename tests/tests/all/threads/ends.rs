@@ -2,6 +2,7 @@
 
 use livecore_kernel::frame::{ENDS, End, Frame};
 use livecore_kernel::{Kernel, State};
+use livecore_minidump::VirtAddr;
 
 use super::builder::{AMD64, KernelBuilder, NewThread, STACKS};
 
@@ -61,7 +62,7 @@ fn backtrace_continues_through_missing_code_only_if_the_kernel_has_no_functions(
     scene.frame(top - 0x80, top - 0x60, LOST);
     scene.frame(top - 0x60, top - 0x40, LOST + 0x1234);
     scene.frame(top - 0x40, 0, LOST + 0x5678);
-    let pcs = |frames: Vec<Frame>| frames.iter().map(|f| f.pc).collect::<Vec<_>>();
+    let pcs = |frames: Vec<Frame>| frames.iter().map(|f| f.pc.0).collect::<Vec<_>>();
     // A kernel with function symbols has no function there.
     assert_eq!(pcs(scene.read(top - 0x80)), [scene.code]);
     assert_eq!(scene.end(top - 0x80), Some(End::NotCode(LOST)));
@@ -135,7 +136,7 @@ fn backtrace_of_more_than_256_frames_has_the_first_and_last_100() {
         if given < 256 {
             assert_eq!(omitted[ENDS], all - given);
             // The last frames are the outermost ones.
-            assert_eq!(found[given - 2].fp, at(count - 1));
+            assert_eq!(found[given - 2].fp, VirtAddr(at(count - 1)));
         }
     }
 }

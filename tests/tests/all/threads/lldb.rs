@@ -60,7 +60,7 @@ fn arm64_frame_after_a_trap_has_the_program_counter_of_the_trap_frame() {
         let stack = kernel.stack(&kernel.registers(thread).unwrap());
         let trap = stack[1].trap.as_ref().unwrap();
         assert_ne!(trap.registers.pc(), trap.registers.get("x30"));
-        assert_eq!(Some(stack[2].pc), trap.registers.pc());
+        assert_eq!(Some(stack[2].pc.0), trap.registers.pc());
         assert_eq!(stack[2].function, Some(("cpu_idle".into(), 0x1c)));
     });
 }

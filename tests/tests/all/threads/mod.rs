@@ -78,7 +78,7 @@ fn check_with(port: Port, variant: Variant, oncpu: (u64, u64)) {
             .iter()
             .map(|f| {
                 let (function, offset) = f.function.clone().unwrap_or_default();
-                (function, offset, f.trap.as_ref().map(|t| t.at))
+                (function, offset, f.trap.as_ref().map(|t| t.at.0))
             })
             .collect();
         assert_eq!(found, expected.frames, "{name}");
