@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use livecore_kernel::{ProcessTable, STRUCTURES, Thread, Types};
-use livecore_minidump::{AnyDump, PhysAddr, VirtAddr};
+use livecore_minidump::{AnyDump, PhysAddr, VirtAddr, info};
 
 use super::check::Depth;
 use super::session::{Answer, Client, Session};
@@ -71,6 +71,7 @@ impl Served {
                 "{unread} bytes of messages not read by syslogd; use `monitor dmesg`"
             ));
         }
+        lines.push("the dump is read-only: memory and registers cannot be set".into());
         lines.push("use `monitor help` for more commands".into());
         lines
     }
@@ -102,7 +103,11 @@ impl Served {
             };
             let _ = writeln!(text, "host     {}", of(&header.hostname));
             let _ = writeln!(text, "version  {}", of(&header.versionstring));
-            let _ = writeln!(text, "time     {}", header.dumptime);
+            let time = match header.dumptime {
+                0 => "unknown".into(),
+                seconds => info::utc(seconds),
+            };
+            let _ = writeln!(text, "time     {time}");
         }
         let panic = match self.panic() {
             Some(panic) => panic,

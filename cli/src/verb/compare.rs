@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use livecore_compress::ReadAt;
+use livecore_compress::{ReadAt, StreamKind};
 use livecore_kernel::Pair;
 use livecore_minidump::{DumpMemory, KernelElf, PhysAddr};
 use livecore_verify::compare::{Answer, PageDifference, compare};
@@ -15,7 +15,7 @@ use livecore_verify::{KernelFacts, Options};
 use crate::crash_directory;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::{self, Opening};
+use crate::input::{self, KernelArgs, Opening};
 use crate::kernel_facts::ElfFacts;
 use crate::session::Session;
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let could_not = |failure: Failure| failure.with_exit(Exit::NOT_COMPARED);
     let kernel = match &args.kernel {
         Some(path) => Some(Arc::new(input::kernel(path).map_err(could_not)?)),
-        None => None,
+        None => nearby_kernel(args, session),
     };
     let a = input::seekable(&args.a, session).map_err(could_not)?;
     let b = input::seekable(&args.b, session).map_err(could_not)?;
@@ -118,6 +118,27 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         Answer::CouldNot(_) => Exit::NOT_COMPARED,
     });
     Ok(())
+}
+
+/// The kernel of one of the dumps, if it is near it. A stream that has to be decoded first is not worth
+/// the names.
+fn nearby_kernel(args: &Args, session: &mut Session<'_>) -> Option<Arc<KernelElf>> {
+    let opening = Opening {
+        unchecked: true,
+        ..Opening::default()
+    };
+    [&args.a, &args.b]
+        .into_iter()
+        .filter(|path| path.is_file())
+        .find_map(|path| {
+            let dump = input::dump(path, opening, session).ok()?;
+            let stream = dump.envelope().stream();
+            if stream.kind() == StreamKind::Foreign && stream.frames().is_none() {
+                return None;
+            }
+            let pair = KernelArgs::default().open(&dump, path, session).ok()??;
+            Some(Arc::clone(pair.elf()))
+        })
 }
 
 /// The kernel memory of one of the dumps, if that is a full dump without a minidump.

@@ -112,10 +112,20 @@ fn differing_byte_is_reported_with_its_symbol() {
             );
             let text = compare(&first, &second, &["--kernel", kernel.to_str().unwrap()]).expect(1);
             assert!(
-                text.text().contains(" version\n    46 72 65"),
+                text.text().contains(" version\n    first   46 72 65"),
                 "{}",
                 text.text()
             );
+            assert!(
+                text.text().contains("\n    second  58 72 65"),
+                "{}",
+                text.text()
+            );
+            // Near the dumps the kernel is found.
+            fs::copy(&kernel, dir.path().join("kernel")).unwrap();
+            let near = compare(&first, &second, &[]).expect(1);
+            assert_eq!(near.text(), text.text());
+            assert!(near.err.contains("kernel: "), "{}", near.err);
             return;
         }
     }

@@ -538,3 +538,42 @@ fn monitor_commands_match_the_verbs_and_list_all_modules() {
         assert!(client.monitor("frobnicate").contains("frobnicate"));
     }
 }
+
+#[test]
+fn monitor_info_shows_a_date_and_the_greeting_says_that_the_dump_is_read_only() {
+    let server = Server::of(tiny());
+    let mut client = Client::to(&server);
+    let shown = client.console("info");
+    assert!(
+        shown.contains("time     2023-11-14 22:13:20 UTC\n"),
+        "{shown}"
+    );
+    let mut serve = livecore_with_signals();
+    serve
+        .args(["serve", "--kernel"])
+        .args([&tiny().kernel, &tiny().dump]);
+    let mut serve = serve
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(serve.stderr.take().unwrap()).lines() {
+        lines.push(line.unwrap());
+        if lines[lines.len() - 1].contains("monitor help") {
+            break;
+        }
+    }
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    assert_eq!(lines[0], "livecore: panic: page fault", "{lines:?}");
+    assert!(
+        lines[1].starts_with("livecore: kernel: FreeBSD 14.0-RELEASE"),
+        "{lines:?}"
+    );
+    let last = [
+        "livecore: the dump is read-only: memory and registers cannot be set",
+        "livecore: use `monitor help` for more commands",
+    ];
+    assert_eq!(lines[lines.len() - 2..], last);
+}

@@ -7,6 +7,8 @@
 mod parse;
 mod time;
 
+pub use time::utc;
+
 use livecore_compress::Codec;
 
 use crate::KernelDumpHeader;

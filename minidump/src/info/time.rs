@@ -42,6 +42,29 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     u64::try_from(days * 86400 + hour * 3600 + minute * 60 + second - offset).ok()
 }
 
+/// `2024-05-01 10:00:00 UTC` of seconds since 1970.
+pub fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    // The calendar repeats every 400 years, which have 146097 days.
+    let (era, mut day) = (days / 146_097, days % 146_097);
+    let mut year = 1970;
+    let in_era = |year, month| days_since_1970(year, month, 1) as u64;
+    while in_era(year + 1, 1) <= day {
+        year += 1;
+    }
+    let month = (1..=12).rev().find(|month| in_era(year, *month) <= day);
+    let month = month.unwrap_or(1);
+    day -= in_era(year, month);
+    format!(
+        "{:04}-{month:02}-{:02} {:02}:{:02}:{:02} UTC",
+        year as u64 + 400 * era,
+        day + 1,
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 /// Days of the proleptic Gregorian calendar, counted in years that begin in March.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 {
@@ -58,6 +81,26 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Texts from GNU date: `date -u -d @951782399`.
+    #[test]
+    fn seconds_are_shown_as_a_date() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_714_557_600, "2024-05-01 10:00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (12_622_780_800, "2370-01-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds), text);
+            assert_eq!(
+                super::seconds(&text.replace("UTC", "+0000")),
+                (seconds > 0).then_some(seconds).or(Some(0))
+            );
+        }
+        assert!(utc(u64::MAX).ends_with("UTC"));
+    }
 
     /// Seconds from GNU date: `date -u -d '2024-05-01 10:00' +%s`, `date -u -d '2000-02-29' +%s`.
     #[test]

@@ -93,7 +93,7 @@ impl Comparison {
         for difference in &self.machine {
             writeln!(
                 out,
-                "  {}: {}, {}",
+                "  {}: {} in the first, {} in the second",
                 difference.what, difference.a, difference.b
             )?;
         }
@@ -101,9 +101,10 @@ impl Comparison {
             let meaning = s.meaning.as_ref().map(|m| format!(" ({m})"));
             writeln!(
                 out,
-                "  {}: {} differ, first at offset {:#x}{}",
+                "  {}: {} {}, first at offset {:#x}{}",
                 s.what,
                 count(s.pages, "page"),
+                if s.pages == 1 { "differs" } else { "differ" },
                 s.offset,
                 meaning.unwrap_or_default()
             )?;
@@ -139,7 +140,11 @@ impl Comparison {
             }
         }
         for d in &self.headers {
-            writeln!(out, "  header {}: \"{}\", \"{}\"", d.what, d.a, d.b)?;
+            writeln!(
+                out,
+                "  header {}: \"{}\" in the first, \"{}\" in the second",
+                d.what, d.a, d.b
+            )?;
         }
         Ok(())
     }
@@ -177,7 +182,7 @@ fn list(out: &mut dyn Write, pages: &Pages) -> io::Result<()> {
 
 /// Writes the bytes of both dumps, with differences in colour.
 fn bytes(out: &mut dyn Write, style: Style, a: &[u8], b: &[u8]) -> io::Result<()> {
-    for (own, other) in [(a, b), (b, a)] {
+    for (label, own, other) in [("first ", a, b), ("second", b, a)] {
         let words: Vec<_> = own
             .iter()
             .enumerate()
@@ -193,7 +198,7 @@ fn bytes(out: &mut dyn Write, style: Style, a: &[u8], b: &[u8]) -> io::Result<()
             true => "(no such page)".to_string(),
             false => words.join(" "),
         };
-        writeln!(out, "    {line}")?;
+        writeln!(out, "    {label}  {line}")?;
     }
     Ok(())
 }

@@ -68,13 +68,13 @@ pub(super) struct ThreadFacts {
     pub(super) crashed: bool,
     pub(super) state: &'static str,
     #[serde(serialize_with = "by_name")]
-    pub(super) registers: Vec<(&'static str, Hex)>,
+    pub(super) registers: Vec<(&'static str, Option<Hex>)>,
     pub(super) frames: Vec<FrameFacts>,
 }
 
 /// Registers as one JSON object, as `threads` prints them.
 fn by_name<S: Serializer>(
-    registers: &[(&'static str, Hex)],
+    registers: &[(&'static str, Option<Hex>)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(registers.iter().copied())
@@ -225,7 +225,8 @@ impl Triage {
             .as_ref()
             .filter(|r| !r.is_unknown())
             .map_or_else(Vec::new, |r| kernel.stack(r));
-        let known = registers.iter().flat_map(|r| r.known());
+        let values = registers.iter().flat_map(|r| r.iter());
+        let values = values.map(|(register, value)| (register.name, value.map(Hex)));
         ThreadFacts {
             title: thread.title(),
             pid: thread.pid,
@@ -233,7 +234,7 @@ impl Triage {
             cpu: thread.cpu,
             crashed: thread.context == Context::Crashed,
             state: kernel.state(thread).name(),
-            registers: known.map(|(name, value)| (name, Hex(value))).collect(),
+            registers: values.collect(),
             frames: frames.into_iter().map(frame).collect(),
         }
     }

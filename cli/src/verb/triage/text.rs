@@ -105,13 +105,16 @@ fn thread(thread: &ThreadFacts, digits: usize, out: &mut dyn Write) -> io::Resul
         thread.tid,
         thread.state
     )?;
-    for registers in thread.registers.chunks(4) {
+    let saved = thread.registers.iter();
+    let saved = saved.filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let saved = saved.collect::<Vec<_>>();
+    for registers in saved.chunks(4) {
         for (name, value) in registers {
             write!(out, "  {name:>6} {:0digits$x}", value.0)?;
         }
         writeln!(out)?;
     }
-    if thread.registers.is_empty() {
+    if saved.is_empty() {
         writeln!(out, "  registers were not saved")?;
     }
     let mut number = 0;
