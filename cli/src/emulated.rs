@@ -57,7 +57,7 @@ impl From<livecore_synth::Error> for Failure {
         let exit = match &error {
             livecore_synth::Error::Syntax(_)
             | livecore_synth::Error::Value { .. }
-            | livecore_synth::Error::NoRoom { .. } => Exit::BROKEN,
+            | livecore_synth::Error::NoSpace { .. } => Exit::BROKEN,
             _ => Exit::COULD_NOT,
         };
         // A syntax error has several lines: the first has the position, the last the reason.

@@ -33,7 +33,7 @@ fn is_whole(dir: &Path) -> bool {
     lacks.is_none()
 }
 
-/// A directory with a machine and dumps in it, and one beside it that no verb is given.
+/// A directory with a machine and dumps in it, and another one that no verb uses.
 struct Place {
     _dir: tempfile::TempDir,
     inside: PathBuf,

@@ -34,8 +34,8 @@ fn dump(dir: &Path, content: u32, options: &[&str]) -> (Vec<u8>, String) {
     let [machine, to] = [&machine, &path].map(|path| path.to_str().unwrap());
     let args = ["take", "-q", "--force", "--machine", machine, "-o", to];
     run(args.iter().chain(options)).expect(0);
-    let told = run(["info", "--json", to]);
-    (fs::read(&path).unwrap(), told.text().to_owned())
+    let printed = run(["info", "--json", to]);
+    (fs::read(&path).unwrap(), printed.text().to_owned())
 }
 
 /// All but what a pipe does not have: a name and blocks on a disk.

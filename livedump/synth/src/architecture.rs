@@ -1,11 +1,11 @@
-//! Architectures, one row each: what data alone says of their machines.
+//! The architectures, one row each: the facts about their machines that differ only in value.
 
 use std::ops::Range;
 
 use goblin::elf::header::{EM_386, EM_AARCH64, EM_RISCV, EM_X86_64};
 use serde::{Deserialize, Serialize};
 
-/// The architecture of a machine.
+/// The processor architecture of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -26,28 +26,29 @@ pub(crate) struct Row {
     name: &'static str,
     /// `e_machine`.
     pub(crate) elf_machine: u16,
-    /// Bytes of a page, any of these.
+    /// Supported page sizes, in bytes.
     pub(crate) page_sizes: &'static [u64],
-    /// Where RAM starts.
+    /// First physical address of RAM.
     pub(crate) ram: u64,
-    /// Where its second bank starts.
+    /// First physical address of the second bank of RAM.
     ram2: u64,
-    /// What is not RAM in its first bank.
+    /// The part of the first bank that is not RAM.
     pc_hole: Range<u64>,
-    /// Bytes of the largest machine.
+    /// Size of the largest machine, in bytes.
     pub(crate) max_size: u64,
-    /// Where the loader puts the kernel, bytes above the start of RAM; `None` if that depends on the
-    /// release.
+    /// Offset from the start of RAM at which the loader puts the kernel. `None` if it depends on
+    /// the release.
     pub(crate) load: Option<u64>,
-    /// Whether kernels with one level of page tables more (`kernel.sv48`) are known.
+    /// Whether kernels with one more level of page tables (`kernel.sv48`) are supported.
     pub(crate) sv48: bool,
-    /// Memory below this belongs to no allocator.
+    /// The kernel allocates no memory below this address.
     pub(crate) reserved: u64,
     /// Memory below this has no `struct vm_page`.
     pub(crate) unpaged: u64,
-    /// Whether the message buffer is reached through the direct map; else it is mapped.
+    /// Whether the kernel reaches the message buffer through the direct map. Otherwise it is
+    /// mapped.
     pub(crate) msgbuf_in_direct_map: bool,
-    /// Whether the kernel map has the `vm_page_array`, if it has large leaves.
+    /// Whether the `vm_page_array` is in the kernel map, if that has large leaves.
     pub(crate) maps_pages: bool,
 }
 
@@ -94,7 +95,7 @@ const RISCV64: Row = Row {
     ram: 2 * GIB,
     ram2: 18 * GIB,
     pc_hole: 0..0,
-    // What fits into the direct map.
+    // The size of the direct map.
     max_size: 64 * GIB,
     load: Some(2 * MIB),
     sv48: true,
@@ -123,7 +124,7 @@ impl Architecture {
         }
     }
 
-    /// Those whose row has `property`, for a message: `riscv64`.
+    /// The names of the architectures whose row has `property`, for a message: `riscv64`.
     pub(crate) fn names_with(property: fn(&Row) -> bool) -> String {
         let all = [Self::Amd64, Self::Aarch64, Self::Riscv64, Self::I386];
         let rows = all.map(Self::row).into_iter();

@@ -1,14 +1,14 @@
-//! What a kernel's start does to a machine's memory.
+//! The effect of the kernel's start on a machine's memory.
 
 use super::builder::Builder;
 use super::error::Error;
 use super::processor::Processor;
 
-/// One port's start.
+/// The start of one port.
 pub(crate) trait Boot: Processor {
-    /// Fills the tables as the kernel's start does: direct map, kernel image.
+    /// Fills the page tables as the kernel's start does: direct map and kernel image.
     fn boot(&self, builder: &mut Builder<'_>) -> Result<(), Error>;
-    /// Sets its own variables when the kernel map is complete; gives the end of the addresses
-    /// that a dump's page map covers.
+    /// Sets the port's own variables once the kernel map is complete. Returns the end of the
+    /// addresses that a dump's page map covers.
     fn settle(&self, builder: &mut Builder<'_>) -> Result<u64, Error>;
 }

@@ -1,4 +1,4 @@
-//! A machine in the making: its memory, its kernel, and what has been put where.
+//! A machine under construction: its memory, its kernel and what is already in place.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::store::Store;
 use super::tables::Tables;
 use super::truth::{Mapping, Prot};
 
-/// Everything that the parts of the builder share.
+/// The state shared by all parts of the builder.
 pub(crate) struct Builder<'a> {
     pub(crate) description: &'a Description,
     pub(crate) processor: &'static dyn Processor,
@@ -25,7 +25,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) tables: Tables,
     /// RAM.
     pub(crate) ram: Vec<Range<u64>>,
-    /// What the kernel knows of it.
+    /// The memory that the kernel knows.
     pub(crate) dump_avail: Vec<Range<u64>>,
     /// The kernel map by virtual address.
     pub(crate) mappings: BTreeMap<u64, Mapping>,
@@ -36,7 +36,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) bits: Vec<Range<u64>>,
     /// Physical ranges with PG_NODUMP.
     pub(crate) nodump: Vec<Range<u64>>,
-    /// The unused rest of the last slab: physical.
+    /// The unused rest of the last slab, as physical addresses.
     slab: Range<u64>,
     /// Root tables of user processes.
     pub(crate) user_roots: Vec<u64>,
@@ -46,7 +46,7 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     #[allow(
         clippy::too_many_arguments,
-        reason = "each is made by another step of the build and belongs to no other"
+        reason = "each comes from another step of the build"
     )]
     pub(crate) fn new(
         description: &'a Description,
@@ -87,12 +87,12 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The direct map's address of a physical address.
+    /// Returns the direct-map address of a physical address.
     pub(crate) fn dmap(&self, pa: u64) -> u64 {
         self.space.dmap.start + (pa - self.space.dmap_phys)
     }
 
-    /// The physical address behind a kernel or direct-map address that the builder has mapped.
+    /// Returns the physical address of a kernel or direct-map address that the builder has mapped.
     pub(crate) fn phys(&self, va: u64) -> Result<u64, Error> {
         if let Some((_, map)) = self.mappings.range(..=va).next_back()
             && va - map.va < map.len
@@ -129,13 +129,13 @@ impl<'a> Builder<'a> {
         self.poke(va, &value.to_le_bytes()[..len])
     }
 
-    /// Writes a `long` or a pointer that is a variable.
+    /// Writes a variable that is a `long` or a pointer.
     pub(crate) fn set_word(&mut self, name: &str, value: u64) -> Result<(), Error> {
         let len = self.layout.word as usize;
         self.set(name, &value.to_le_bytes()[..len])
     }
 
-    /// Writes what of the `struct pmap` at `va` says where its tables are.
+    /// Writes the fields of the `struct pmap` at `va` that locate its tables.
     pub(crate) fn pmap(&mut self, va: u64, root: u64) -> Result<(), Error> {
         let (release, direct) = (self.description.release(), self.dmap(root));
         for (offset, word) in self.processor.pmap(release, root, direct) {
@@ -154,10 +154,10 @@ impl<'a> Builder<'a> {
             .kernel
             .symbols
             .get(name)
-            .ok_or_else(|| Error::Kernel(format!("it has no variable `{name}`")))?;
+            .ok_or_else(|| Error::Kernel(format!("no variable `{name}`")))?;
         if symbol.absolute || (bytes.len() as u64) > symbol.size {
             return Err(Error::Kernel(format!(
-                "`{name}` holds {} bytes, {} are needed",
+                "`{name}` has {} bytes, expected {} or more",
                 symbol.size,
                 bytes.len()
             )));
@@ -173,7 +173,7 @@ impl<'a> Builder<'a> {
         self.set(name, &value.to_le_bytes())
     }
 
-    /// Remembers a mapping of the kernel map.
+    /// Records a mapping of the kernel map.
     fn record(&mut self, map: Mapping) {
         if let Some((_, last)) = self.mappings.range_mut(..map.va).next_back()
             && last.va + last.len == map.va
@@ -187,7 +187,7 @@ impl<'a> Builder<'a> {
         self.mappings.insert(map.va, map);
     }
 
-    /// Maps `len` bytes into the kernel map by leaves of `level`.
+    /// Maps `len` bytes into the kernel map with leaves of `level`.
     pub(crate) fn map(
         &mut self,
         level: usize,
@@ -217,7 +217,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Maps part of the direct map by leaves of `level`.
+    /// Maps part of the direct map with leaves of `level`.
     pub(crate) fn map_directly(&mut self, level: usize, pa: u64, len: u64) -> Result<(), Error> {
         let leaf = 1u64 << self.processor.format().shifts()[level];
         let va = self.dmap(pa);
@@ -244,7 +244,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Maps all RAM directly, by the largest leaves of `levels` (largest first) that fit.
+    /// Maps all RAM into the direct map with the largest leaves of `levels` (largest first) that
+    /// fit.
     pub(crate) fn map_ram_directly(&mut self, levels: &[usize]) -> Result<(), Error> {
         for range in self.ram.clone() {
             let mut at = range.start;
@@ -264,7 +265,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Writes the kernel's image to where it is mapped.
+    /// Writes the kernel image to the memory that it is mapped to.
     pub(crate) fn load_kernel(&mut self) -> Result<(), Error> {
         let loads = std::mem::take(&mut self.kernel.loads);
         for (va, bytes) in &loads {
@@ -279,8 +280,7 @@ impl<'a> Builder<'a> {
         self.processor.format().shifts().len() - 1
     }
 
-    /// Maps `pages` pages from anywhere at the next free kernel addresses, leaving one page
-    /// unmapped behind them.
+    /// Maps `pages` pages at the next free kernel addresses, followed by one unmapped page.
     pub(crate) fn allocate(&mut self, what: &'static str, pages: u64) -> Result<u64, Error> {
         let page = self.space.page_size;
         let va = self.kva;
@@ -296,11 +296,11 @@ impl<'a> Builder<'a> {
         Ok(va)
     }
 
-    /// Memory for one small structure, reached through the direct map, its bit set.
+    /// Allocates one small structure in memory of the direct map, and sets its bit.
     pub(crate) fn slab(&mut self, size: u64) -> Result<u64, Error> {
         let size = size.next_multiple_of(64);
         if self.space.dmap.is_empty() {
-            // Mapped, not reached through a direct map: the range is of virtual addresses.
+            // Without a direct map the memory is mapped: the range is of virtual addresses.
             if self.slab.end - self.slab.start < size {
                 let pages = size.div_ceil(self.space.page_size);
                 let va = self.allocate("kernel structures", pages)?;

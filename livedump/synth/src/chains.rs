@@ -1,4 +1,4 @@
-//! The call chains that the machine's stacks run through.
+//! The call chains on the machine's stacks.
 
 use super::description::{Doing, Thread};
 
@@ -8,23 +8,23 @@ pub(crate) type Chain = Vec<&'static str>;
 /// The functions that differ from architecture to architecture.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// Trap entries: behind a return address in one of them lies a trap frame.
+    /// Trap entries: a return address in one of them is followed by a trap frame.
     pub(crate) entries: &'static [&'static str],
     /// Functions written in assembly: their symbols have no size.
     pub(crate) assembly: &'static [&'static str],
-    /// The one of them that no other file sees.
+    /// The one of them that is a local symbol.
     pub(crate) local: &'static str,
     /// The first function of the kernel.
     pub(crate) first: &'static str,
-    /// What every chain of a user process's thread ends in.
+    /// The end of every chain of a user process's thread.
     pub(crate) syscall: &'static [&'static str],
-    /// A page fault in the kernel, from what handles it to the trap entry.
+    /// A page fault in the kernel, from its handler to the trap entry.
     pub(crate) fault: &'static [&'static str],
-    /// What leads from there to the panic.
+    /// The calls from there to the panic.
     pub(crate) fatal: &'static [&'static str],
-    /// How CPUs are stopped: even ones and odd ones.
+    /// How CPUs are stopped: those with an even number and those with an odd number.
     pub(crate) stop: [&'static [&'static str]; 2],
-    /// What an idle CPU does.
+    /// The functions of an idle CPU.
     pub(crate) idle: &'static [&'static str],
     /// Other functions that a kernel has.
     pub(crate) others: &'static [&'static str],
@@ -56,7 +56,7 @@ pub(crate) static AMD64: Names = Names {
     others: &["Xtimerint", "alltraps", "btext"],
 };
 
-/// The same in 10.4, whose system calls have one way in.
+/// The same in 10.4, which has a single entry for system calls.
 pub(crate) static AMD64_10: Names = Names {
     assembly: &[
         "alltraps",
@@ -74,12 +74,12 @@ pub(crate) static AMD64_10: Names = Names {
 };
 
 impl Names {
-    /// What every chain of a thread ends in.
+    /// Returns the end of every chain of a thread.
     fn tail(&self, user: bool) -> &'static [&'static str] {
         if user { self.syscall } else { &KTHREAD }
     }
 
-    /// What a thread on a CPU was about.
+    /// Returns the functions that a thread on a CPU was running.
     fn working(&self, user: bool) -> &'static [&'static str] {
         if user {
             &[
@@ -94,17 +94,17 @@ impl Names {
     }
 }
 
-/// The chain of a thread on a CPU that nothing has stopped.
+/// Returns the chain of a thread on a CPU that is not stopped.
 pub(crate) fn on_cpu(names: &Names, user: bool) -> Chain {
     join(&[names.working(user), names.tail(user)])
 }
 
-/// What every chain of a kernel thread ends in.
+/// The end of every chain of a kernel thread.
 const KTHREAD: [&str; 2] = ["fork_exit", "fork_trampoline"];
-/// What a thread that was switched away from starts with.
+/// The start of the chain of a thread that was switched away from.
 const SWITCH: [&str; 2] = ["sched_switch", "mi_switch"];
 
-/// Wait messages of user processes, and how their threads got there.
+/// Wait messages of user processes, and the calls that led there.
 const USER_WAITS: [(&str, &[&str]); 6] = [
     (
         "select",
@@ -188,7 +188,7 @@ const KERNEL_WAITS: [(&str, &[&str]); 6] = [
     ("intr", &["ithread_loop"]),
 ];
 
-/// What the page fault interrupted.
+/// The functions that the page fault interrupted.
 const FAULT: [&str; 6] = [
     "copyin_nosmap_erms",
     "uiomove_faultflag",
@@ -202,8 +202,8 @@ fn join(parts: &[&[&'static str]]) -> Chain {
     parts.concat()
 }
 
-/// The chain of a thread. `dumping` says that it is the one that panicked, `stopped` that its CPU
-/// was stopped. `None`: it runs, and nobody knows where.
+/// Returns the chain of a thread. `dumping`: the thread panicked. `stopped`: its CPU was stopped.
+/// `None`: it is running, and its position is unknown.
 pub(crate) fn of(
     names: &Names,
     thread: &Thread,
@@ -247,13 +247,14 @@ pub(crate) fn of(
     })
 }
 
-/// The chain of a thread that panicked and came to the kernel's debugger, where it would have dumped.
+/// Returns the chain of a thread that panicked and entered the kernel's debugger instead of
+/// dumping.
 pub(crate) fn in_debugger(dumping: &[&'static str]) -> Chain {
     let panicked = dumping.iter().skip_while(|name| **name != "vpanic");
     ["kdb_enter"].iter().chain(panicked).copied().collect()
 }
 
-/// Every chain there is: what a kernel must have functions and calls for.
+/// Returns every chain: a kernel needs functions and calls for all of them.
 fn all(names: &Names) -> Vec<Chain> {
     let innermost = names.stop[0][0];
     let mut chains = vec![
@@ -294,7 +295,7 @@ fn all(names: &Names) -> Vec<Chain> {
     chains
 }
 
-/// Functions in the order they are first seen, each with those it calls.
+/// Returns the functions in order of first appearance, each with the functions that it calls.
 pub(crate) fn functions(names: &Names) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut functions: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     let mut index = std::collections::BTreeMap::new();
@@ -304,7 +305,7 @@ pub(crate) fn functions(names: &Names) -> Vec<(&'static str, Vec<&'static str>)>
                 functions.push((name, Vec::new()));
                 functions.len() - 1
             });
-            // The function before it was called by it, unless a trap lies between.
+            // This function calls the previous one, unless a trap is between them.
             if let Some(&inner) = i.checked_sub(1).and_then(|i| chain.get(i))
                 && !names.entries.contains(&inner)
                 && !functions[at].1.contains(&inner)
@@ -316,7 +317,7 @@ pub(crate) fn functions(names: &Names) -> Vec<(&'static str, Vec<&'static str>)>
     functions
 }
 
-/// The function that saves the context of the innermost function of a chain.
+/// Returns the function that saves the context of the innermost function of a chain.
 pub(crate) fn saver(innermost: &str) -> &'static str {
     match innermost {
         "cpustop_handler" | "ipi_stop" => "savectx",

@@ -1,32 +1,32 @@
-//! Machine code that looks like a compiler's: enough for a disassembler and for the return
-//! addresses of call chains.
+//! Machine code that resembles a compiler's, as far as a disassembler and the return addresses of
+//! call chains need it.
 
-/// The instructions of one architecture that functions are made of.
+/// The instructions of one architecture from which functions are made.
 #[derive(Debug)]
 pub(crate) struct Code {
     /// Sets up a frame.
     pub(crate) prologue: &'static [u8],
-    /// Takes it down and returns.
+    /// Removes the frame and returns.
     pub(crate) epilogue: &'static [u8],
-    /// What stands between calls.
+    /// The instructions between calls.
     pub(crate) filler: &'static [&'static [u8]],
-    /// What fills up to the next function.
+    /// The byte that pads to the next function.
     pub(crate) pad: u8,
     /// Bytes of a call, and of the smallest step between instructions.
     pub(crate) call_len: usize,
     pub(crate) step: usize,
-    /// A call at the first address of a function at the second one.
+    /// Encodes a call at the first address of the function at the second one.
     pub(crate) call: fn(u64, u64) -> [u8; 5],
 }
 
 impl Code {
-    /// The bytes of a call.
+    /// Returns the bytes of a call.
     pub(crate) fn call(&self, at: u64, target: u64) -> Vec<u8> {
         (self.call)(at, target)[..self.call_len].to_vec()
     }
 }
 
-/// A call that is one instruction of four bytes.
+/// Returns a call that is one instruction of four bytes.
 pub(crate) fn word(insn: u32) -> [u8; 5] {
     let [a, b, c, d] = insn.to_le_bytes();
     [a, b, c, d, 0]

@@ -21,7 +21,7 @@ use super::truth::Symbol;
 
 const KERNEL_C: &str = include_str!("kernel.c");
 
-/// Code for a kernel: no start files, no library, frame pointers, calls that stay calls.
+/// Flags for a kernel: no start files, no library, frame pointers, no inlined calls.
 const FLAGS: [&str; 24] = [
     "-g",
     "-O1",
@@ -49,7 +49,7 @@ const FLAGS: [&str; 24] = [
     "-Wl,-z,max-page-size=4096",
 ];
 
-/// Compiles it with `compiler`.
+/// Compiles the kernel with `compiler`.
 pub(crate) fn kernel(
     compiler: &str,
     description: &Description,
@@ -114,7 +114,7 @@ fn compile(compiler: &str, dir: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Reads what the linker made, and checks that it has the variables that the builder writes.
+/// Reads the linker's output, and checks that it has the variables that the builder writes.
 fn read(bytes: Vec<u8>, wanted: &[Variable]) -> Result<Kernel, Error> {
     let bad = |e: goblin::error::Error| Error::Kernel(e.to_string());
     let elf = Elf::parse(&bytes).map_err(bad)?;
@@ -123,7 +123,7 @@ fn read(bytes: Vec<u8>, wanted: &[Variable]) -> Result<Kernel, Error> {
     for header in elf.program_headers.iter().filter(|h| h.p_type == PT_LOAD) {
         let contents = bytes
             .get(header.file_range())
-            .ok_or_else(|| Error::Kernel("a segment lies outside of the file".into()))?;
+            .ok_or_else(|| Error::Kernel("a segment extends past the end of the file".into()))?;
         if !contents.is_empty() {
             loads.push((header.p_vaddr, contents.to_vec()));
         }

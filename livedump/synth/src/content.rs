@@ -1,19 +1,19 @@
-//! What a page holds that nobody wrote: a function of seed, frame number and kind.
+//! The contents of pages that the builder did not write: a function of seed, frame number and kind.
 //!
-//! Each kind compresses about as the memory it stands for. A page is made in a microsecond and
-//! needs no memory beyond tables of a few kilobytes that are made once.
+//! Each kind compresses about as well as the memory that it represents. Making a page takes about a
+//! microsecond and no memory except tables of a few kilobytes, which are made once.
 
 use std::sync::LazyLock;
 
 use super::rng::{Rng, STEP, mix};
 
-/// Bytes of the unit in which memory is made and kept, whatever the machine's page size.
+/// Unit in which memory is made and stored, in bytes, independent of the machine's page size.
 pub(crate) const PAGE: usize = 4096;
 
 /// One page.
 pub(crate) type Page = [u8; PAGE];
 
-/// What kind of bytes a page holds.
+/// The kind of bytes in a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Zeros.
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
     Noise,
 }
 
-/// The words of the text pages. A newline ends a word where a line may end.
+/// The words of text pages. A word that ends in a newline may end a line.
 const WORDS: [&str; 64] = [
     "kernel: ",
     "sshd",
@@ -96,7 +96,7 @@ const WORDS: [&str; 64] = [
     "    ",
 ];
 
-/// Up to eight bytes, of which `len` count, with the bits of `mask` free.
+/// Up to eight bytes, of which `len` are used. The bits of `mask` vary.
 #[derive(Clone, Copy)]
 struct Shape {
     bytes: [u64; 2],
@@ -107,7 +107,7 @@ struct Shape {
 static TEXT: LazyLock<[Shape; 256]> = LazyLock::new(|| {
     let mut rng = Rng::new(0, "text");
     std::array::from_fn(|i| {
-        // A quarter of the pieces is numbers.
+        // A quarter of the pieces are numbers.
         let (piece, mask): (&[u8], u64) = if i % 4 == 3 {
             (b"0000 ", 0x0007_0707_0707)
         } else {
@@ -121,7 +121,7 @@ static TEXT: LazyLock<[Shape; 256]> = LazyLock::new(|| {
 
 static CODE: LazyLock<[Shape; 256]> = LazyLock::new(|| {
     /// amd64 instructions as a compiler emits them, with the number of leading bytes that are
-    /// fixed; the rest are operands.
+    /// fixed. The others are operands.
     const INSNS: [(&[u8], usize); 24] = [
         (&[0x48, 0x89, 0xe5], 3),
         (&[0x55], 1),
@@ -153,7 +153,7 @@ static CODE: LazyLock<[Shape; 256]> = LazyLock::new(|| {
         let (insn, fixed) = INSNS[i % INSNS.len()];
         let mut bytes = [0u8; 16];
         bytes[..insn.len()].copy_from_slice(insn);
-        // Half of the operands vary, in a few bits only: compilers repeat themselves.
+        // Half of the operands vary, in a few bits only, because compiled code is repetitive.
         let mut mask = 0u64;
         if rng.below(2) == 0 {
             for k in fixed..insn.len().min(fixed + 2) {
@@ -217,7 +217,7 @@ pub(crate) fn fill(kind: Kind, seed: u64, frame: u64, out: &mut Page) {
     }
 }
 
-/// Fills a page with pieces of `table`, end to end; the last one is cut by the page's end.
+/// Fills a page with pieces of `table`, end to end. The end of the page cuts the last one.
 fn shapes(table: &[Shape; 256], mut state: u64, out: &mut Page) {
     let mut at = 0;
     while at < PAGE {

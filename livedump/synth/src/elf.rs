@@ -1,7 +1,7 @@
-//! A kernel ELF file, written.
+//! Writes a kernel ELF file.
 //!
-//! ELF-64, or ELF-32 of i386, little endian, ET_EXEC, OSABI FreeBSD: program headers for what is loaded, sections for
-//! what tools look for, a symbol table with local symbols first.
+//! ELF-64, or ELF-32 on i386: little-endian, ET_EXEC, OSABI FreeBSD, with program headers for what
+//! is loaded, sections for what tools read, and a symbol table with local symbols first.
 
 /// Where a symbol is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) struct Section {
     pub(crate) execute: bool,
 }
 
-/// Sizes of one class.
+/// Sizes that depend on the ELF class.
 struct Class {
     wide: bool,
     ehdr: usize,
@@ -60,11 +60,11 @@ const ELF32: Class = Class {
     shdr: 40,
     sym: 16,
 };
-/// The one machine here whose kernels are ELF-32.
+/// The only supported machine with ELF-32 kernels.
 const EM_386: u16 = 3;
 const PAGE: usize = 4096;
 
-/// Bytes, grown at the end.
+/// A growing byte buffer.
 struct Out {
     bytes: Vec<u8>,
     wide: bool,
@@ -157,7 +157,7 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
     for section in sections {
         let nobits = section.bytes.is_empty();
         let offset = if nobits {
-            // Nothing lies there, but address and offset agree within a page.
+            // No bytes here, but address and offset must agree modulo the page size.
             out.bytes.len().next_multiple_of(PAGE) as u64
         } else {
             out.align(PAGE)
@@ -184,7 +184,7 @@ pub(crate) fn write(machine: u16, entry: u64, sections: &[Section], symbols: &[S
             let kind = match symbol.home {
                 Home::Absolute => 0,
                 Home::Section(_) if symbol.function => 2,
-                // A mark such as `_end`.
+                // A marker such as `_end`.
                 Home::Section(_) if symbol.size == 0 => 0,
                 Home::Section(_) => 1,
             };

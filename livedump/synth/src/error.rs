@@ -1,52 +1,52 @@
-//! Why a machine could not be made.
+//! Errors of this crate.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a machine could not be described, built or written out.
+/// A failure to parse a description, or to build or write a machine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The text is not TOML, or has a key that no machine has. The message names line and column.
+    /// The text is not TOML, or has an unknown key. The message has line and column.
     #[error("machine description: {0}")]
     Syntax(#[from] Box<toml::de::Error>),
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("machine description: {key} is {found}, expected {expected}")]
     Value {
         /// The key, with its table.
         key: &'static str,
-        /// What the text says.
+        /// The value in the text.
         found: String,
-        /// What would be accepted.
+        /// The accepted values.
         expected: String,
     },
-    /// The described things do not fit into the described memory.
-    #[error("{what} needs {need:#x} bytes of memory, {left:#x} are left")]
-    NoRoom {
-        /// What was to be placed.
+    /// The described contents do not fit into the described memory.
+    #[error("not enough memory for {what}: {need:#x} bytes needed, {left:#x} free")]
+    NoSpace {
+        /// The contents that do not fit.
         what: &'static str,
-        /// Bytes it needs.
+        /// Number of bytes needed.
         need: u64,
-        /// Bytes no one has taken.
+        /// Number of free bytes.
         left: u64,
     },
-    /// A compiled kernel was asked for, and the C compiler is absent or failed.
-    #[error("compiling the kernel with `{compiler}`: {why}")]
+    /// The description asks for a compiled kernel, and the C compiler is missing or failed.
+    #[error("cannot compile the kernel with `{compiler}`: {why}")]
     Compiler {
         /// The command.
         compiler: String,
-        /// What it said.
+        /// Its first error.
         why: String,
     },
-    /// The compiled kernel is not what the builder expects.
-    #[error("compiled kernel: {0}")]
+    /// The kernel differs from what the builder expects.
+    #[error("kernel: {0}")]
     Kernel(String),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The error.
         #[source]
         source: io::Error,
     },

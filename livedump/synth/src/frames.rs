@@ -1,4 +1,4 @@
-//! Which frames of the machine are taken.
+//! The allocator of the machine's physical memory.
 
 use std::ops::Range;
 
@@ -6,21 +6,21 @@ use super::content::PAGE;
 use super::error::Error;
 use super::rng::Rng;
 
-/// Hands out physical memory: single frames and short runs from many places, large blocks from
-/// the top.
+/// Allocates physical memory: single frames and short runs from many places, large blocks from the
+/// top.
 pub(crate) struct Frames {
-    /// Free stretches, in addresses, in no order. Each is eaten from its start.
+    /// Free ranges of addresses, unordered. Each is allocated from its start.
     free: Vec<Range<u64>>,
     rng: Rng,
     /// Bytes that may be left unused between runs.
     slack: u64,
 }
 
-/// Number of places runs are taken from, at most.
+/// Maximum number of places from which runs are allocated.
 const PLACES: u64 = 48;
 
 impl Frames {
-    /// All of `ranges` is free.
+    /// Creates an allocator of which all of `ranges` is free.
     pub(crate) fn new(ranges: &[Range<u64>], seed: u64) -> Self {
         Self {
             free: ranges.to_vec(),
@@ -29,12 +29,12 @@ impl Frames {
         }
     }
 
-    /// Bytes that are free.
+    /// Returns the number of free bytes.
     pub(crate) fn left(&self) -> u64 {
         self.free.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Takes a given range; what of it is not free stays as it is.
+    /// Removes a range. Parts of it that are already taken are ignored.
     pub(crate) fn take(&mut self, range: &Range<u64>) {
         let mut free = Vec::with_capacity(self.free.len() + 1);
         for piece in &self.free {
@@ -45,7 +45,7 @@ impl Frames {
         self.free = free;
     }
 
-    /// A contiguous block from the highest free place that holds it.
+    /// Allocates a contiguous block from the highest free range that is large enough.
     pub(crate) fn block(&mut self, what: &'static str, len: u64, align: u64) -> Result<u64, Error> {
         let len = len.next_multiple_of(PAGE as u64);
         let at = self
@@ -56,7 +56,7 @@ impl Frames {
                 (at >= range.start).then_some(at)
             })
             .max()
-            .ok_or(Error::NoRoom {
+            .ok_or(Error::NoSpace {
                 what,
                 need: len,
                 left: self.left(),
@@ -65,8 +65,8 @@ impl Frames {
         Ok(at)
     }
 
-    /// Cuts what is free into many places, so that runs come from all over the machine. Of the
-    /// free bytes `demand` will be asked for.
+    /// Splits the free memory into many places, so that runs come from all parts of it. `demand` is
+    /// the number of bytes that will be allocated.
     pub(crate) fn scatter(&mut self, demand: u64) {
         let left = self.left();
         let piece = (left / PLACES)
@@ -85,7 +85,7 @@ impl Frames {
         self.slack = left.saturating_sub(demand.saturating_add(demand / 16)) / 2;
     }
 
-    /// A run of at least one and at most `pages` frames of `page` bytes.
+    /// Allocates a run of at least one and at most `pages` frames of `page` bytes.
     pub(crate) fn run(
         &mut self,
         what: &'static str,
@@ -94,7 +94,7 @@ impl Frames {
     ) -> Result<Range<u64>, Error> {
         loop {
             if self.free.is_empty() {
-                return Err(Error::NoRoom {
+                return Err(Error::NoSpace {
                     what,
                     need: pages * page,
                     left: 0,
@@ -122,7 +122,7 @@ impl Frames {
         }
     }
 
-    /// One frame.
+    /// Allocates one frame.
     pub(crate) fn one(&mut self, what: &'static str, page: u64) -> Result<u64, Error> {
         Ok(self.run(what, 1, page)?.start)
     }

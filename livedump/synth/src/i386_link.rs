@@ -1,10 +1,10 @@
-//! Where i386 kernels are linked and loaded, by release.
+//! Link and load addresses of i386 kernels, by release.
 
 use super::layout::Release;
 
 const MIB: u64 = 1 << 20;
 
-/// `KERNBASE`: 3 GiB up to 11; two entries of a directory in 12.1, `KERNLOAD` since.
+/// `KERNBASE`: 3 GiB up to 11, two directory entries in 12.1, `KERNLOAD` since.
 pub(crate) fn kernbase(release: Release, pae: bool) -> u64 {
     match (release, pae) {
         (Release::R10, _) => 3 << 30,
@@ -13,7 +13,7 @@ pub(crate) fn kernbase(release: Release, pae: bool) -> u64 {
     }
 }
 
-/// `KERNLOAD`: one entry of a directory up to 11, the kernel's own address since.
+/// `KERNLOAD`: one directory entry up to 11, the kernel's own address since.
 pub(crate) fn load(release: Release, pae: bool) -> u64 {
     match (release, pae) {
         (Release::R10, true) => 2 * MIB,
@@ -22,7 +22,7 @@ pub(crate) fn load(release: Release, pae: bool) -> u64 {
     }
 }
 
-/// Where the image is linked to start.
+/// Returns the address at which the linked image starts.
 pub(crate) fn kernstart(release: Release, pae: bool) -> u64 {
     match release {
         Release::R10 => kernbase(release, pae) + load(release, pae),

@@ -1,23 +1,23 @@
-//! Sets of addresses kept as intervals, each with a label.
+//! Sets of addresses stored as intervals, each with a label.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Disjoint intervals, each with what was first said of it.
+/// Disjoint intervals, each with the label that was added first.
 pub(crate) struct Intervals<T> {
     /// By start: end and label.
     map: BTreeMap<u64, (u64, T)>,
 }
 
 impl<T: Copy + PartialEq> Intervals<T> {
-    /// None.
+    /// Creates an empty set.
     pub(crate) fn new() -> Self {
         Self {
             map: BTreeMap::new(),
         }
     }
 
-    /// Adds what of `range` is not there yet.
+    /// Adds the part of `range` that is not yet in the set.
     pub(crate) fn add(&mut self, range: Range<u64>, label: T) {
         let mut at = range.start;
         while at < range.end {
@@ -34,7 +34,7 @@ impl<T: Copy + PartialEq> Intervals<T> {
         }
     }
 
-    /// The intervals, ascending; neighbours with one label are one.
+    /// Returns the intervals in ascending order. Adjacent ones with the same label are joined.
     pub(crate) fn merged(&self) -> Vec<(Range<u64>, T)> {
         let mut out: Vec<(Range<u64>, T)> = Vec::new();
         for (&start, &(end, label)) in &self.map {
@@ -47,7 +47,7 @@ impl<T: Copy + PartialEq> Intervals<T> {
     }
 }
 
-/// The common part of `range` and each of `others`, which ascend.
+/// Returns the intersection of `range` with each of `others`, which ascend.
 pub(crate) fn within(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     let first = others.partition_point(|other| other.end <= range.start);
     others[first..]
@@ -57,7 +57,7 @@ pub(crate) fn within(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64
         .collect()
 }
 
-/// What of `range` lies in none of `others`, which ascend.
+/// Returns the parts of `range` that are in none of `others`, which ascend.
 pub(crate) fn without(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut at = range.start;
     let mut out = Vec::new();

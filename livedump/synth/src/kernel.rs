@@ -1,4 +1,4 @@
-//! A kernel: its ELF file, and where its symbols are.
+//! A kernel: its ELF file and the addresses of its symbols.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::error::Error;
 use super::rng::Rng;
 use super::truth::Symbol;
 
-/// Where a variable is kept.
+/// The section of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// `.rodata`.
@@ -19,11 +19,11 @@ pub(crate) enum Place {
     Data,
     /// `.bss`.
     Zero,
-    /// No place: SHN_ABS.
+    /// No section: SHN_ABS.
     Absolute,
 }
 
-/// A variable that a kernel is to have.
+/// A variable of the kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
@@ -79,34 +79,34 @@ impl Variable {
     }
 }
 
-/// A kernel, made.
+/// A finished kernel.
 pub(crate) struct Kernel {
     /// The file.
     pub(crate) elf: Vec<u8>,
-    /// What it loads: address and bytes, ascending; the rest up to `end` is zero.
+    /// The contents that it loads: address and bytes, ascending. The rest up to `end` is zero.
     pub(crate) loads: Vec<(u64, Vec<u8>)>,
     /// First address.
     pub(crate) start: u64,
     /// End of the last section.
     pub(crate) end: u64,
-    /// By name; of two local symbols with one name, the first.
+    /// By name. Of two local symbols with the same name, the first.
     pub(crate) symbols: BTreeMap<String, Symbol>,
     /// Functions by address.
     pub(crate) functions: Vec<(u64, String)>,
-    /// What its code is made of.
+    /// The instructions of its code.
     pub(crate) code: &'static Code,
 }
 
 impl Kernel {
-    /// The address of a symbol.
+    /// Returns the address of a symbol.
     pub(crate) fn address(&self, name: &str) -> Result<u64, Error> {
         self.symbols
             .get(name)
             .map(|symbol| symbol.value)
-            .ok_or_else(|| Error::Kernel(format!("it has no symbol `{name}`")))
+            .ok_or_else(|| Error::Kernel(format!("no symbol `{name}`")))
     }
 
-    /// The function that an address lies in, and how far.
+    /// Returns the function that contains an address, and the offset in it.
     pub(crate) fn function_at(&self, pc: u64) -> (&str, u64) {
         let i = self.functions.partition_point(|(va, _)| *va <= pc);
         match i.checked_sub(1).map(|i| &self.functions[i]) {
@@ -115,7 +115,7 @@ impl Kernel {
         }
     }
 
-    /// The bytes of a function, up to the next one.
+    /// Returns the bytes of a function, up to the next one.
     fn body(&self, name: &str) -> Result<(u64, &[u8]), Error> {
         let va = self.address(name)?;
         let i = self.functions.partition_point(|(at, _)| *at <= va);
@@ -132,8 +132,8 @@ impl Kernel {
             .ok_or_else(|| Error::Kernel(format!("no code at `{name}`")))
     }
 
-    /// The return address of `caller`'s call of `callee`: behind the call instruction if there is
-    /// one, else somewhere inside.
+    /// Returns the return address of the call of `callee` in `caller`: after the call instruction
+    /// if there is one, else inside the function.
     pub(crate) fn call_site(&self, caller: &str, callee: &str) -> Result<u64, Error> {
         let target = self.address(callee)?;
         let (va, code) = self.body(caller)?;
@@ -147,7 +147,7 @@ impl Kernel {
         self.inside(caller)
     }
 
-    /// An address in the middle of a function.
+    /// Returns an address in the middle of a function.
     pub(crate) fn inside(&self, function: &str) -> Result<u64, Error> {
         let (va, code) = self.body(function)?;
         Ok(va + (code.len() as u64 / 2).clamp(1, 24))
@@ -192,7 +192,7 @@ struct Body {
     name: String,
     at: u64,
     code: Vec<u8>,
-    /// Where a call lies, and which function it calls.
+    /// The offset of each call, and the called function.
     calls: Vec<(usize, String)>,
 }
 
@@ -250,7 +250,7 @@ fn bodies(start: u64, insns: &Code, names: &Names, extra: u32, rng: &mut Rng) ->
     bodies
 }
 
-/// Writes a kernel of symbols: code that looks like code, variables, no debug information.
+/// Writes a kernel with symbols, generated code and variables, without debug information.
 pub(crate) fn symbols(
     description: &Description,
     (insns, names): (&'static Code, &Names),
@@ -265,14 +265,14 @@ pub(crate) fn symbols(
     let mut text = Vec::new();
     for body in &mut bodies {
         for (call, callee) in &body.calls {
-            // A body calls only functions of the list it was made from.
+            // A body calls only functions of the list from which it was made.
             let insn = insns.call(body.at + *call as u64, addresses[callee]);
             body.code[*call..*call + insn.len()].copy_from_slice(&insn);
         }
         text.extend(&body.code);
     }
     let etext = start + text.len() as u64;
-    // A root table of larger pages is aligned to them.
+    // A root table of larger pages needs their alignment.
     let pages = if variables.iter().any(|v| v.size == 16384) {
         16384
     } else {

@@ -1,11 +1,11 @@
-//! Where the fields of kernel structures lie, by release.
+//! Offsets of the fields of kernel structures, by release.
 //!
 //! What a kernel exports (`proc_off_*`, `thread_off_*`, `pcb_size`, `kld_off_*`) has the values of
-//! a real kernel of that release; what it does not export is either a published layout
-//! (`struct pcb`, `struct msgbuf`, `struct vm_phys_seg`, `struct vm_page`) or this builder's choice,
-//! which `kernel.c` follows, so that the debug information of a compiled kernel says the same.
+//! a real kernel of that release. The rest is either a published layout (`struct pcb`, `struct
+//! msgbuf`, `struct vm_phys_seg`, `struct vm_page`) or a choice of this builder, which `kernel.c`
+//! follows, so that the debug information of a compiled kernel agrees.
 
-/// A FreeBSD release whose ways a machine follows.
+/// A FreeBSD release that a machine emulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     /// 10.4: as 12.1, with `td_oncpu` of one byte, 64 CPUs (i386: 32), and on i386 a kernel 3 GiB
@@ -100,7 +100,7 @@ pub(crate) struct ThreadLayout {
     pub(crate) oncpu: u32,
     /// Bytes of these two.
     pub(crate) cpu_bytes: u32,
-    /// Where a pcb that is part of the thread lies; on the stack if absent.
+    /// Offset of a pcb that is part of the thread. If absent, the pcb is on the stack.
     pub(crate) md_pcb: Option<u32>,
 }
 
@@ -137,7 +137,7 @@ pub(crate) struct LinkerLayout {
     pub(crate) length: u32,
 }
 
-/// All of it, for one kernel.
+/// All structures of one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) vm_page: VmPageLayout,
@@ -164,7 +164,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The structures of an LP64 amd64 kernel.
+    /// Returns the structures of an LP64 amd64 kernel.
     pub(crate) fn amd64(release: Release) -> Self {
         let old = release.is_old();
         let ten = release == Release::R10;
@@ -269,7 +269,8 @@ impl Layout {
         }
     }
 
-    /// The structures of a 64-bit kernel of 14 or later, but amd64's: a thread's pcb lies on its stack.
+    /// Returns the structures of a 64-bit kernel of 14 or later other than amd64's: a thread's pcb
+    /// is on its stack.
     pub(crate) fn pcb_on_stack(release: Release) -> Self {
         let amd64 = Self::amd64(release);
         Self {

@@ -1,17 +1,17 @@
 //! Emulated machines: the physical memory and the kernel file of a FreeBSD machine that never ran,
-//! made from a text.
+//! made from a description.
 //!
-//! A machine is what a reader of FreeBSD dumps takes for real: page tables, a direct map, a kernel
-//! with symbols, `dump_avail`, `vm_page_dump`, a message buffer, processes with stacks. The same
-//! text gives the same bytes. Pages are made when they are read; what is held in memory follows
-//! what the machine's kernel knows, not the size of its RAM.
+//! Readers of FreeBSD dumps cannot distinguish a machine from a real one: it has page tables, a
+//! direct map, a kernel with symbols, `dump_avail`, `vm_page_dump`, a message buffer and processes
+//! with stacks. The same description produces the same bytes. Pages are made when they are read:
+//! memory use depends on the size of the kernel's structures, not on the size of RAM.
 //!
 //! ```text
 //! Description::parse(text) -> build -> Machine { memory, kernel, truth } -> write_out
 //! ```
 //!
-//! [`Truth`] is the builder's own knowledge of what it put where, for tests to compare with.
-//! `docs/machines.md` explains the text.
+//! [`Truth`] lists what the builder put where, for tests to compare with. `docs/machines.md`
+//! documents the description.
 
 mod architecture;
 mod boot;
@@ -79,36 +79,36 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes the machine that a text describes.
+    /// Parses a description and builds its machine.
     ///
     /// # Errors
     ///
-    /// If the text is no description, or no machine can be as it says.
+    /// Fails if the text is not a description, or describes an impossible machine.
     pub fn parse(text: &str) -> Result<Self, Error> {
         build(&Description::parse(text)?)
     }
 
-    /// Its physical memory.
+    /// Returns its physical memory.
     pub fn memory(&self) -> Arc<dyn PhysMemory> {
         self.memory.clone()
     }
 
-    /// Its kernel, an ELF file.
+    /// Returns its kernel, an ELF file.
     pub fn kernel(&self) -> &[u8] {
         &self.kernel
     }
 
-    /// What is where in it.
+    /// Returns the contents that readers should find.
     pub fn truth(&self) -> &Truth {
         &self.truth
     }
 }
 
-/// Makes a machine.
+/// Builds a machine.
 ///
 /// # Errors
 ///
-/// If no machine can be as the description says.
+/// Fails if the description is of an impossible machine.
 pub fn build(description: &Description) -> Result<Machine, Error> {
     let port = port::of(description);
     let processor: &dyn processor::Processor = port;
@@ -128,7 +128,7 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     let parts = (&layout, &space, &*version, &*wanted);
     let kernel = kernel(description, &compiler, parts, &mut notes)?;
 
-    // What the kernel's start takes: low memory, and the image in whole large leaves.
+    // The memory that the kernel's start uses: low memory, and the image in whole large leaves.
     let len = kernel.end.next_multiple_of(4096) - kernel.start + processor.behind_image();
     let image = load..load + len.next_multiple_of(2 << 20);
     if !dump_avail
@@ -231,7 +231,8 @@ pub fn build(description: &Description) -> Result<Machine, Error> {
     })
 }
 
-/// What a kernel is made from beside its description: structures, addresses, version, variables.
+/// The inputs of a kernel in addition to its description: structures, addresses, version,
+/// variables.
 type Parts<'a> = (
     &'a layout::Layout,
     &'a processor::Space,
@@ -239,7 +240,7 @@ type Parts<'a> = (
     &'a [kernel::Variable],
 );
 
-/// The kernel, of the kind that the description wants.
+/// Makes the kernel, of the kind in the description.
 fn kernel(
     description: &Description,
     compiler: &str,
@@ -248,12 +249,12 @@ fn kernel(
 ) -> Result<kernel::Kernel, Error> {
     let auto = description.kernel.kind == KernelKind::Auto;
     if auto && description.architecture != Architecture::Amd64 {
-        notes.push("the kernel has no debug information: it is compiled only for amd64".into());
+        notes.push("the kernel has no debug information: only amd64 kernels are compiled".into());
     } else if description.kernel.kind != KernelKind::Symbols {
         match compiled::kernel(compiler, description, layout, space, version, wanted) {
             Err(Error::Compiler { compiler, why }) if auto => {
                 notes.push(format!(
-                    "the kernel has no debug information: `{compiler}` says {why}"
+                    "the kernel has no debug information: `{compiler}` failed: {why}"
                 ));
             }
             made => return made,
@@ -269,7 +270,7 @@ fn kernel(
     ))
 }
 
-/// Pages that the kernel may use.
+/// Returns the number of pages that the kernel may use.
 fn physmem(b: &Builder<'_>) -> u64 {
     b.dump_avail
         .iter()
@@ -277,7 +278,7 @@ fn physmem(b: &Builder<'_>) -> u64 {
         .sum()
 }
 
-/// Writes names, times and the panic's text.
+/// Writes names, times and the panic message.
 fn identify(b: &mut Builder<'_>, panic: Option<&str>) -> Result<(), Error> {
     let prison = b.kernel.address("prison0")?;
     let l = b.layout.prison;

@@ -1,4 +1,4 @@
-//! The message buffer: a ring of text with `struct msgbuf` behind it.
+//! The message buffer: a ring of text followed by `struct msgbuf`.
 //!
 //! FreeBSD `sys/sys/msgbuf.h`, `sys/kern/subr_msgbuf.c`, `msgbufinit` in `sys/kern/subr_prf.c`.
 
@@ -9,16 +9,16 @@ use super::truth::{MessageBuffer, Prot};
 
 /// `MSG_MAGIC`.
 const MAGIC: u32 = 0x063062;
-/// `msg_flags`: the last line has no newline yet; the ring has wrapped.
+/// `msg_flags`: the last line has no newline yet, and the ring has wrapped.
 const NEEDNL: u32 = 1;
 const WRAP: u32 = 2;
 
-/// Priority of the kernel's own lines, and of what programs log through it.
+/// Priorities of the kernel's own lines, and of lines that programs log through it.
 const KERNEL: u32 = 2;
 const DAEMON: u32 = 30;
 const SECURITY: u32 = 118;
 
-/// Where it is placed, before anything is known of its text.
+/// Its location, which is chosen before its text.
 pub(crate) struct Place {
     pub(crate) pa: u64,
     /// Its virtual address.
@@ -27,7 +27,7 @@ pub(crate) struct Place {
     pub(crate) len: u64,
 }
 
-/// Takes its memory: contiguous, through the direct map or mapped.
+/// Allocates its memory: contiguous through the direct map, or mapped.
 pub(crate) fn place(b: &mut Builder<'_>) -> Result<Place, Error> {
     let len = b.description.msgbuf.size.0;
     let pa = b.frames.block("msgbuf", len, b.space.page_size)?;
@@ -43,7 +43,7 @@ pub(crate) fn place(b: &mut Builder<'_>) -> Result<Place, Error> {
     Ok(Place { pa, va, len })
 }
 
-/// A boot's worth of lines and then what a server logs, until `len` bytes are there.
+/// Returns the lines of a boot, then those of a server's log, until there are `len` bytes.
 fn lines(version: &str, hostname: &str, len: usize, seed: u64) -> Vec<u8> {
     const DEVICES: [&str; 8] = [
         "em0", "ahci0", "ada0", "uhub1", "pcib3", "hpet0", "vtnet0", "cd0",
@@ -95,7 +95,7 @@ fn lines(version: &str, hostname: &str, len: usize, seed: u64) -> Vec<u8> {
                 SECURITY,
                 &format!("pid {n} ({program}), jid 0, uid 0: exited on signal 11 (core dumped)"),
             ),
-            // A control byte, as a terminal escape in a device's name would be.
+            // A control byte, such as a terminal escape in a device's name.
             _ => put(
                 KERNEL,
                 &format!("{device}: \u{1b}[1mtick {second}\u{1b}[0m"),
@@ -108,7 +108,7 @@ fn lines(version: &str, hostname: &str, len: usize, seed: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Writes ring and structure.
+/// Writes the ring and the structure.
 pub(crate) fn build(
     b: &mut Builder<'_>,
     place: &Place,

@@ -1,4 +1,4 @@
-//! What differs from processor to processor: table formats, address spaces, memory maps, saved
+//! The differences between architectures: page table formats, address spaces, memory maps, saved
 //! registers, frames.
 
 use std::ops::Range;
@@ -20,31 +20,31 @@ pub(crate) struct Space {
     pub(crate) vm_min: u64,
     /// `KERNBASE`.
     pub(crate) kernbase: u64,
-    /// Where the kernel's image is linked to start.
+    /// Address at which the linked kernel image starts.
     pub(crate) kernstart: u64,
-    /// The direct map, as a dump's header gives it.
+    /// The direct map, as in a dump's header.
     pub(crate) dmap: Range<u64>,
-    /// Physical address behind its start.
+    /// Physical address that its start maps.
     pub(crate) dmap_phys: u64,
-    /// Physical end of what its tables map.
+    /// Physical end of the memory that its tables map.
     pub(crate) dmaplimit: u64,
     /// End of a process's addresses.
     pub(crate) user_end: u64,
 }
 
-/// The context of a thread, as its processor saves it.
+/// The context of a thread, as the processor saves it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Registers {
     pub(crate) pc: u64,
     pub(crate) sp: u64,
     pub(crate) fp: u64,
-    /// Callee-saved registers beside the frame pointer.
+    /// Callee-saved registers other than the frame pointer.
     pub(crate) saved: [u64; 5],
     /// Physical address of the root table of its address space.
     pub(crate) root: u64,
 }
 
-/// Where a function that is called with some stack pointer keeps its frame.
+/// The frame of a function that is called with a given stack pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameAt {
     /// Its frame pointer.
@@ -57,74 +57,75 @@ pub(crate) struct FrameAt {
     pub(crate) sp: u64,
 }
 
-/// Where a trap that finds some stack pointer keeps its frame.
+/// The frame of a trap that occurs with a given stack pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrapAt {
-    /// Address of the trap frame, and the stack pointer of what handles it.
+    /// Address of the trap frame, and stack pointer of the handler.
     pub(crate) frame: u64,
-    /// Address of a frame record that the entry makes of the interrupted context, if it does.
+    /// Address of the frame record that the entry makes of the interrupted context, if any.
     pub(crate) record: Option<u64>,
 }
 
 /// One processor architecture.
 pub(crate) trait Processor: Sync {
-    /// Its page tables.
+    /// Its page table format.
     fn format(&self) -> &'static dyn Format;
-    /// What its functions are made of.
+    /// The instructions of its functions.
     fn code(&self) -> &'static Code;
-    /// What the functions of this release's kernel are called.
+    /// The names of the functions of this release's kernel.
     fn names(&self, release: Release) -> &'static Names;
     /// Its kernel's structures.
     fn layout(&self, release: Release) -> Layout;
-    /// What of it is firmware's.
+    /// The memory that firmware reserves.
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>>;
     /// Its kernel's addresses, on a machine with this RAM.
     fn space(&self, ram: &[Range<u64>], description: &Description) -> Space;
-    /// Kernel variables that only it has.
+    /// The kernel variables of this architecture only.
     fn variables(&self, description: &Description) -> Vec<Variable>;
-    /// Physical address of the root table, if that is part of the image loaded at `load`.
+    /// Physical address of the root table, if it is part of the image loaded at `load`.
     fn root(&self, kernel: &Kernel, load: u64) -> Result<Option<u64>, Error>;
-    /// Bytes behind the image that the kernel's start has taken and mapped with it.
+    /// Bytes after the image that the kernel's start uses and maps with it.
     fn behind_image(&self) -> u64 {
         0
     }
     /// The level of large leaves in the kernel map, if it has them.
     fn large(&self) -> Option<usize>;
-    /// Physical addresses of devices that the kernel maps, and pages.
+    /// Devices that the kernel maps: physical addresses and numbers of pages.
     fn devices(&self, space: &Space) -> Vec<(u64, u64)>;
-    /// What of a `struct pmap` says where its tables are, root at `root` and in the direct map at
-    /// `direct`: offsets and words.
+    /// The fields of a `struct pmap` that locate its tables, for a root at `root` and at `direct`
+    /// in the direct map: offsets and words.
     fn pmap(&self, release: Release, root: u64, direct: u64) -> Vec<(u64, u64)>;
-    /// Bytes of a pcb with these registers, and their names and values as a debugger reads them.
+    /// The bytes of a pcb with these registers, and their names and values as a debugger reads
+    /// them.
     fn pcb(&self, size: usize, r: &Registers) -> (Vec<u8>, Vec<(&'static str, u64)>);
-    /// Bytes of a trap frame of a context that was interrupted in the kernel or in user mode.
+    /// The bytes of the trap frame of an interrupted context.
     fn trap_frame(&self, r: &Registers, trap: Trap) -> Vec<u8>;
-    /// Where a called function's frame is.
+    /// The frame of a called function.
     fn frame(&self, sp: u64, locals: u64) -> FrameAt;
-    /// Where the frame of a trap is that interrupted the kernel or user mode.
+    /// The frame of a trap that interrupts the kernel or user mode.
     fn trap(&self, sp: u64, user: bool) -> TrapAt;
-    /// What an entry passes on the stack to the function that it calls, the last argument first.
+    /// The arguments that an entry passes on the stack, the last one first.
     fn arguments(&self, _entry: &str, _frame: u64) -> Vec<u64> {
         Vec::new()
     }
-    /// The stack pointer of a saved context whose function has stack pointer `sp`: with it the
-    /// slot of the return address, if that is in memory.
+    /// The stack pointer in the saved context of a function with stack pointer `sp`, and the stack
+    /// slot of the return address, if it is in memory.
     fn saved_sp(&self, sp: u64) -> (u64, Option<u64>);
-    /// The variable with the addresses through which the kernel's own walk looks at tables, and the
-    /// bytes that one table there maps.
+    /// The variable with the addresses through which the kernel's own page table walk reads tables,
+    /// and the bytes that one table there maps.
     fn window(&self) -> Option<(&'static str, u64)> {
         None
     }
-    /// Whether the page tables at this level are pages of the dump.
+    /// Whether a dump contains the page tables of this level.
     fn dumps_table(&self, level: usize) -> bool;
 }
 
-/// What a trap frame is of.
+/// The cause of a trap frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trap {
     /// A page fault in the kernel, at this address.
     Fault(u64),
-    /// An interrupt of the kernel that is not masked.
+    /// A non-maskable interrupt of the kernel.
     Nmi,
     /// An interrupt of the kernel.
     Interrupt,

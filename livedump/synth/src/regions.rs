@@ -1,4 +1,4 @@
-//! Pages beside the kernel's own structures: heaps, caches, devices, user memory.
+//! Pages other than the kernel's own structures: heaps, caches, devices, user memory.
 
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Takes runs of pages until `len` bytes are there, and gives each to `each`.
+    /// Allocates runs of pages up to `len` bytes and calls `each` for each run.
     fn runs(
         &mut self,
         what: &'static str,
@@ -102,7 +102,7 @@ pub(crate) fn demand(b: &Builder<'_>) -> u64 {
         + (1 << 20)
 }
 
-/// A PC's low memory as boot left it.
+/// Fills a PC's low memory as the boot leaves it.
 pub(crate) fn low_memory(b: &mut Builder<'_>) {
     if !matches!(
         b.description.architecture,
@@ -119,10 +119,10 @@ pub(crate) fn low_memory(b: &mut Builder<'_>) {
     b.fill_mixed(&(0x103000..end), &mut rng);
 }
 
-/// Large leaves, which need aligned blocks: before the memory is scattered.
+/// Makes large leaves. They need aligned blocks, so this runs before the memory is scattered.
 pub(crate) fn large(b: &mut Builder<'_>) -> Result<(), Error> {
     let len = b.description.content.large.0;
-    // The description has been refused if it asks for what the processor lacks.
+    // Descriptions that ask for an unsupported leaf are rejected earlier.
     let Some(level) = b.processor.large() else {
         return Ok(());
     };
@@ -138,7 +138,7 @@ pub(crate) fn large(b: &mut Builder<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything else.
+/// Makes all other pages.
 pub(crate) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
     let content = b.description.content.clone();
     let page = b.space.page_size;
@@ -150,7 +150,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
         &mut rng,
         |b, run, rng| {
             b.map_run(&run)?;
-            // Allocations have guards and holes between them.
+            // Kernel allocations are separated by guard pages and holes.
             if rng.below(12) == 0 {
                 b.kva += (1 + rng.below(4)) * page;
             }

@@ -16,7 +16,7 @@ pub(crate) fn mix(z: u64) -> u64 {
 }
 
 impl Rng {
-    /// The numbers of `seed` for one purpose: two labels give unrelated sequences.
+    /// Creates a generator for one purpose: different labels give unrelated sequences.
     pub(crate) fn new(seed: u64, label: &str) -> Self {
         let mut state = mix(seed ^ STEP);
         for byte in label.bytes() {
@@ -25,18 +25,18 @@ impl Rng {
         Self(state)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         mix(self.0)
     }
 
-    /// A number below `end`; 0 if `end` is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.next() % end }
     }
 
-    /// One of `items`, which must not be empty.
+    /// Returns one of `items`, which must not be empty.
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }

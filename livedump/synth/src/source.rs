@@ -1,4 +1,5 @@
-//! The C text of a compiled kernel: structures by layout, functions by chain, a linker script.
+//! The C source of a compiled kernel: structures from the layout, functions from the chains, a
+//! linker script.
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,7 @@ use super::layout::{Layout, Release};
 /// One member: offset, bytes, declaration.
 type Member = (u32, u32, &'static str);
 
-/// A structure with its members where the layout has them.
+/// Writes a structure with its members at the offsets of the layout.
 fn structure(out: &mut String, name: &str, size: u32, mut members: Vec<Member>) {
     members.sort_by_key(|member| member.0);
     let mut at = 0;
@@ -30,7 +31,7 @@ fn structure(out: &mut String, name: &str, size: u32, mut members: Vec<Member>) 
     );
 }
 
-/// A C string literal.
+/// Returns a C string literal.
 fn literal(text: &str) -> String {
     let mut out = String::from("\"");
     for byte in text.bytes() {
@@ -245,7 +246,7 @@ pub(crate) fn layout(description: &Description, l: &Layout, version: &str) -> St
     out
 }
 
-/// `functions.h`: each function calls the ones that it calls in some chain.
+/// `functions.h`: each function calls the functions that it calls in some chain.
 pub(crate) fn functions(release: Release) -> String {
     let names = match release {
         Release::R10 => &chains::AMD64_10,

@@ -1,4 +1,4 @@
-//! Kernel stacks: frame-pointer chains through the kernel's text, with trap frames in them.
+//! Kernel stacks: frame-pointer chains through the kernel's text, with trap frames.
 
 use super::builder::Builder;
 use super::chains;
@@ -7,21 +7,21 @@ use super::processor::{Registers, Trap};
 use super::rng::Rng;
 use super::truth::Frame;
 
-/// What a stack was built for.
+/// The situation of a stack's thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     /// Whether the thread came from user mode.
     pub(crate) user: bool,
-    /// Whether the slot of the innermost return address has been used again since.
+    /// Whether the stack slot of the innermost return address has been overwritten since.
     pub(crate) stale: bool,
-    /// Whether the thread runs: its innermost function has called nothing.
+    /// Whether the thread is running: its innermost function has not called another.
     pub(crate) running: bool,
 }
 
-/// What a fault in the kernel touched.
+/// The address that a fault in the kernel accessed.
 const FAULT_ADDRESS: u64 = 0x28;
 
-/// Writes a chain onto the stack below `top`, and gives the context of its innermost function.
+/// Writes a chain to the stack below `top`, and returns the context of its innermost function.
 pub(crate) fn build(
     b: &mut Builder<'_>,
     rng: &mut Rng,
@@ -49,7 +49,7 @@ pub(crate) fn build(
         saved: [0; 5],
         root,
     };
-    // What brought the thread into the kernel.
+    // The entry into the kernel.
     let outer = processor.trap(top, purpose.user);
     let mut sp = outer.frame;
     let mut fp = 0;
@@ -77,14 +77,14 @@ pub(crate) fn build(
         return Ok((registers, vec![frame(b, pc, 0, None)]));
     }
 
-    // From the outermost function inwards. `sp` is the stack pointer of the caller.
+    // From the outermost function to the innermost. `sp` is the caller's stack pointer.
     let mut frames = Vec::new();
     let mut i = chain.len() - 1;
     while i > 0 {
         let caller = chain[i];
         let mut callee = chain[i - 1];
         let back = if entries.contains(&callee) {
-            // `caller` was interrupted; the trap entry calls the function before it.
+            // `caller` was interrupted. The trap entry calls the function before it.
             let interrupted = Registers {
                 pc: b.kernel.inside(caller)?,
                 sp,
@@ -155,7 +155,7 @@ pub(crate) fn build(
     Ok((registers, frames))
 }
 
-/// Writes the frame record of a trap entry, if it makes one; gives the frame pointer behind it.
+/// Writes the frame record of a trap entry, if it has one, and returns the new frame pointer.
 fn enter(b: &mut Builder<'_>, record: Option<u64>, r: &Registers) -> Result<u64, Error> {
     let Some(record) = record else {
         return Ok(r.fp);
@@ -165,7 +165,7 @@ fn enter(b: &mut Builder<'_>, record: Option<u64>, r: &Registers) -> Result<u64,
     Ok(record)
 }
 
-/// Pushes what entry code passes to the function that it calls; gives the stack pointer then.
+/// Pushes the arguments of entry code, and returns the new stack pointer.
 fn pass(b: &mut Builder<'_>, entry: &str, frame: u64) -> Result<u64, Error> {
     let mut sp = frame;
     for argument in b.processor.arguments(entry, frame) {
@@ -183,7 +183,7 @@ fn fill(b: &mut Builder<'_>, rng: &mut Rng, at: u64, len: u64, fp: u64) -> Resul
             0 => 0,
             1 => rng.below(256),
             2 => b.space.dmap.start | rng.below(1 << 24) << 3,
-            // What an earlier call left: a return address that is no part of the chain.
+            // Left by an earlier call: a return address that is not part of the chain.
             3 => b.kernel.start + rng.below(1 << 14),
             _ => fp + rng.below(512),
         };

@@ -9,25 +9,25 @@ use super::content::{self, Kind, PAGE, Page};
 use super::vm_page::VmPages;
 use livecore_minidump::{PhysAddr, PhysMemory};
 
-/// How the pages of a run are made.
+/// The origin of the pages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// By kind and seed.
+    /// Generated from kind and seed.
     Kind(Kind),
-    /// The machine's `vm_page_array`; the run starts at its first byte.
+    /// The machine's `vm_page_array`. The run starts at its first byte.
     VmPages,
 }
 
-/// Frames `frames`, all made the same way.
+/// A range of frames with the same source.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     /// Frame numbers, in units of 4 KiB.
     pub(crate) frames: Range<u64>,
-    /// What they hold.
+    /// Their contents.
     pub(crate) source: Source,
 }
 
-/// Memory while it is being built.
+/// Memory under construction.
 #[derive(Default)]
 pub(crate) struct Store {
     pages: BTreeMap<u64, Box<Page>>,
@@ -35,7 +35,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Writes bytes at a physical address; pages that nobody has written are zero.
+    /// Writes bytes at a physical address. Pages not written yet are zero.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let mut at = at;
         let mut rest = bytes;
@@ -53,7 +53,7 @@ impl Store {
         }
     }
 
-    /// Reads back `buf.len()` bytes that lie in one page.
+    /// Reads back `buf.len()` bytes within one page.
     pub(crate) fn read(&self, at: u64, buf: &mut [u8]) {
         let offset = (at % PAGE as u64) as usize;
         match self.pages.get(&(at / PAGE as u64)) {
@@ -62,21 +62,21 @@ impl Store {
         }
     }
 
-    /// The page of a frame, made if nobody has written it.
+    /// Returns the page of a frame, and creates it if it has not been written.
     pub(crate) fn page(&mut self, frame: u64) -> &mut Page {
         self.pages
             .entry(frame)
             .or_insert_with(|| Box::new([0; PAGE]))
     }
 
-    /// Says how the pages of a run of frames are made. Runs do not overlap; written pages win.
+    /// Sets the source of a run of frames. Runs do not overlap. Written pages take precedence.
     pub(crate) fn add_run(&mut self, frames: Range<u64>, source: Source) {
         if !frames.is_empty() && source != Source::Kind(Kind::Zero) {
             self.runs.push(Run { frames, source });
         }
     }
 
-    /// Ends the building.
+    /// Completes the memory.
     pub(crate) fn freeze(
         mut self,
         seed: u64,
@@ -106,7 +106,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The stretches of frames that may hold something else than zeros, ascending; they may touch.
+    /// Returns the ranges of frames that may contain nonzero bytes, ascending. They may be
+    /// adjacent.
     pub(crate) fn populated(&self) -> Vec<Range<u64>> {
         let mut all: Vec<Range<u64>> = self.runs.iter().map(|run| run.frames.clone()).collect();
         for (frame, _) in &self.pages {
@@ -126,7 +127,7 @@ impl Memory {
         merged
     }
 
-    /// Makes page `frame`. `page` and `run` are the first entries that do not lie below it.
+    /// Makes page `frame`. `page` and `run` are the first entries not below it.
     fn make(&self, frame: u64, page: usize, run: usize, out: &mut Page) {
         if let Some((at, bytes)) = self.pages.get(page)
             && *at == frame
@@ -146,7 +147,7 @@ impl Memory {
         }
     }
 
-    /// The first written page and the first run that do not lie below `frame`.
+    /// Returns the first written page and the first run not below `frame`.
     fn seek(&self, frame: u64) -> (usize, usize) {
         (
             self.pages.partition_point(|(at, _)| *at < frame),
@@ -154,7 +155,7 @@ impl Memory {
         )
     }
 
-    /// The first frame at or above `frame` that may hold something else than zeros.
+    /// Returns the first frame at or above `frame` that may contain nonzero bytes.
     fn next_populated(&self, frame: u64, page: usize, run: usize) -> u64 {
         let by_page = self.pages.get(page).map_or(u64::MAX, |(at, _)| *at);
         let by_run = self
@@ -196,7 +197,7 @@ impl PhysMemory for Memory {
         let mut rest = buf;
         let mut scratch: Page = [0; PAGE];
         while !rest.is_empty() {
-            // Zeros up to the next page that has something.
+            // Zeros up to the next page with contents.
             let next = self.next_populated(frame, page, run);
             if next > frame {
                 let pages = usize::try_from(next - frame).unwrap_or(usize::MAX);

@@ -1,15 +1,15 @@
-//! Page tables, as the machine's processor reads them.
+//! Page tables in the processor's format.
 
 use super::error::Error;
 use super::frames::Frames;
 use super::store::Store;
 use super::truth::Prot;
 
-/// What a table entry looks like on one architecture.
+/// The format of table entries of one architecture.
 pub(crate) trait Format: Sync {
     /// Address bits below the index of each level, from the root down.
     fn shifts(&self) -> &'static [u32];
-    /// Address bits that are translated.
+    /// Number of translated address bits.
     fn va_bits(&self) -> u32;
     /// Entries per table, as a power of two.
     fn index_bits(&self) -> u32;
@@ -17,31 +17,31 @@ pub(crate) trait Format: Sync {
     fn entry_size(&self) -> u64 {
         8
     }
-    /// An entry that points at the table at `pa`.
+    /// Returns an entry that points at the table at `pa`.
     fn table(&self, pa: u64) -> u64;
-    /// The table's address, if `entry` points at one. `level` counts from the root.
+    /// Returns the table's address if `entry` points at one. `level` counts from the root.
     fn next(&self, level: usize, entry: u64) -> Option<u64>;
-    /// The same entry for user mode.
+    /// Returns the same entry for user mode.
     fn user(&self, entry: u64) -> u64;
-    /// A leaf at `level` that maps `pa`.
+    /// Returns a leaf at `level` that maps `pa`.
     fn leaf(&self, level: usize, pa: u64, prot: Prot) -> u64;
 }
 
 /// A tree of page tables in the machine's memory.
 pub(crate) struct Tables {
     format: &'static dyn Format,
-    /// Whether user mode may use its entries.
+    /// Whether user mode can use its entries.
     user: bool,
     /// Physical address of the root table.
     pub(crate) root: u64,
-    /// The leaf table of the last mapping: (virtual base, physical address).
+    /// The leaf table of the last mapping: virtual base and physical address.
     last: Option<(u64, u64)>,
-    /// Every table made: (level from the root, first address it covers, physical address).
+    /// Every table: level from the root, first address it covers, physical address.
     pub(crate) made: Vec<(usize, u64, u64)>,
 }
 
 impl Tables {
-    /// A tree with an empty root.
+    /// Creates a tree with an empty root.
     pub(crate) fn new(format: &'static dyn Format, store: &mut Store, root: u64) -> Self {
         store.page(root / 4096);
         Self {
@@ -53,7 +53,7 @@ impl Tables {
         }
     }
 
-    /// A tree of a user process.
+    /// Creates a tree of a user process.
     pub(crate) fn user(format: &'static dyn Format, store: &mut Store, root: u64) -> Self {
         Self {
             user: true,
@@ -61,7 +61,7 @@ impl Tables {
         }
     }
 
-    /// The entry, for those who may use it.
+    /// Returns the entry with the tree's access rights.
     fn entry(&self, entry: u64) -> u64 {
         if self.user {
             self.format.user(entry)
@@ -87,7 +87,7 @@ impl Tables {
         store.write(at, &entry.to_le_bytes()[..len]);
     }
 
-    /// The table of `level` that covers `va`, made if absent.
+    /// Returns the table of `level` that covers `va`, and creates it if absent.
     pub(crate) fn table(
         &mut self,
         store: &mut Store,
@@ -116,7 +116,7 @@ impl Tables {
         Ok(table)
     }
 
-    /// Puts a raw entry into the table of `level` that covers `va`.
+    /// Writes a raw entry to the table of `level` that covers `va`.
     pub(crate) fn set(
         &mut self,
         store: &mut Store,

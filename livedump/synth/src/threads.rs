@@ -9,12 +9,12 @@ use super::error::Error;
 use super::processor::Registers;
 use super::rng::Rng;
 use super::stack::{self, Purpose};
-use super::truth::{Context, Cpu, Process as Told, Thread};
+use super::truth::{Context, Cpu, Process as ProcessTruth, Thread};
 use super::users;
 
 /// Pages of a kernel stack.
 const KSTACK_PAGES: u64 = 4;
-/// Bytes at a stack's end that hold the floating-point state.
+/// Bytes of floating-point state at the end of a stack.
 const FPU: u64 = 832;
 /// First thread id (`NO_PID` + 1).
 const FIRST_TID: u32 = 100_000;
@@ -25,14 +25,14 @@ const HASH: u64 = 64;
 const TDI_SUSPENDED: u32 = 1;
 const TDI_SLEEPING: u32 = 2;
 
-/// A process that has its place.
-struct Placed {
-    told: Told,
+/// A process in memory, not yet in a list.
+struct Unlinked {
+    truth: ProcessTruth,
     va: u64,
     threads: Vec<Thread>,
 }
 
-/// The strings that wait channels are named by, each once.
+/// The names of wait channels, each stored once.
 #[derive(Default)]
 struct Strings(BTreeMap<String, u64>);
 
@@ -48,7 +48,7 @@ impl Strings {
     }
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct Crowd {
     rng: Rng,
     strings: Strings,
@@ -60,10 +60,10 @@ struct Crowd {
     cpus: Vec<Cpu>,
 }
 
-/// What was made.
+/// The finished processes, threads and CPUs.
 pub(crate) struct Made {
     /// In the order of the lists.
-    pub(crate) processes: Vec<Told>,
+    pub(crate) processes: Vec<ProcessTruth>,
     /// In the order of the lists.
     pub(crate) threads: Vec<Thread>,
     /// By number.
@@ -125,10 +125,10 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
         }
         b.set("stopped_cpus", &stopped)?;
     }
-    let (processes, threads): (Vec<Told>, Vec<Vec<Thread>>) = alive
+    let (processes, threads): (Vec<ProcessTruth>, Vec<Vec<Thread>>) = alive
         .into_iter()
         .chain(dead)
-        .map(|p| (p.told, p.threads))
+        .map(|p| (p.truth, p.threads))
         .unzip();
     let threads = threads.concat();
     let dumptid = threads
@@ -154,7 +154,7 @@ pub(crate) fn build(b: &mut Builder<'_>) -> Result<Made, Error> {
     })
 }
 
-/// The CPU that panicked: one whose thread faulted, else the lowest that runs something.
+/// Returns the CPU that panicked: one whose thread faulted, else the lowest with a thread.
 fn dumper(processes: &[Process]) -> Option<u32> {
     let running = || {
         processes
@@ -169,7 +169,7 @@ fn dumper(processes: &[Process]) -> Option<u32> {
 }
 
 /// Links the processes into a list.
-fn list(b: &mut Builder<'_>, head: &str, processes: &[Placed]) -> Result<(), Error> {
+fn list(b: &mut Builder<'_>, head: &str, processes: &[Unlinked]) -> Result<(), Error> {
     let at = u64::from(b.layout.proc_.list);
     let word = u64::from(b.layout.word);
     let mut link = b.kernel.address(head)?;
@@ -182,7 +182,10 @@ fn list(b: &mut Builder<'_>, head: &str, processes: &[Placed]) -> Result<(), Err
 }
 
 /// Links the processes into `pidhashtbl`.
-fn hash<'p>(b: &mut Builder<'_>, processes: impl Iterator<Item = &'p Placed>) -> Result<(), Error> {
+fn hash<'p>(
+    b: &mut Builder<'_>,
+    processes: impl Iterator<Item = &'p Unlinked>,
+) -> Result<(), Error> {
     let Some(at) = b.layout.proc_.hash else {
         return Ok(());
     };
@@ -207,13 +210,13 @@ fn hash<'p>(b: &mut Builder<'_>, processes: impl Iterator<Item = &'p Placed>) ->
 }
 
 /// Makes one process with its threads.
-fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Placed, Error> {
+fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Unlinked, Error> {
     let l = b.layout.proc_;
     let va = b.slab(u64::from(l.size))?;
     b.poke_u32(va + u64::from(l.pid), process.pid)?;
     b.poke(va + u64::from(l.comm), process.name.as_bytes())?;
     b.poke_u32(va + u64::from(l.state), if process.zombie { 2 } else { 1 })?;
-    // i386 since 12.0 has no address space that a process and the kernel share.
+    // i386 since 12.0 has no address space shared by a process and the kernel.
     let shared = b.layout.word == 8;
     let space = if process.user && !process.zombie && shared {
         let space = users::build(b, &mut crowd.rng)?;
@@ -246,8 +249,8 @@ fn place(b: &mut Builder<'_>, crowd: &mut Crowd, process: &Process) -> Result<Pl
     }
     b.poke_word(link, 0)?;
     b.poke_word(va + u64::from(l.threads) + word, link)?;
-    Ok(Placed {
-        told: Told {
+    Ok(Unlinked {
+        truth: ProcessTruth {
             va,
             pid: process.pid,
             comm: process.name.clone(),
@@ -290,7 +293,7 @@ fn place_thread(
         Some(cpu) => Context::Running(cpu),
         None => Context::Saved,
     };
-    // A CPU that runs has long left the place where its thread was last switched to.
+    // A running CPU has left the point at which its thread was last switched in.
     let dumping = matches!(context, Context::Dump | Context::Debugger);
     let doing = if process.zombie {
         Doing::Fresh
@@ -355,7 +358,7 @@ fn place_thread(
         Context::Running(_) => {}
     }
     if context != Context::Saved {
-        // What the thread's own pcb holds is from its last switch.
+        // The thread's own pcb is from its last switch.
         let chain = ["sched_switch", "mi_switch", "fork_exit", "fork_trampoline"];
         let low = kstack + page;
         let purpose = Purpose {
@@ -378,7 +381,7 @@ fn place_thread(
     b.poke_word(va + u64::from(l.pcb), pcb)?;
     b.poke_word(va + u64::from(l.kstack), kstack)?;
     b.poke_u32(va + u64::from(l.kstack_pages), KSTACK_PAGES as u32)?;
-    // All bits set is NOCPU, whether it has one byte or four.
+    // NOCPU is all bits set, in one byte or four.
     let number = |cpu: u32| cpu.to_le_bytes();
     let bytes = l.cpu_bytes as usize;
     let last = number(described.cpu.unwrap_or(0));

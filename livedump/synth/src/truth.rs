@@ -1,4 +1,4 @@
-//! What the builder knows about the machine it made: the answers that tests compare with.
+//! The contents of a machine as the builder made it, for tests to compare with.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use super::architecture::Architecture;
 use super::description::Doing;
 use super::layout::Release;
 
-/// What a mapping allows. Reading always is.
+/// The access that a mapping allows. Reading is always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prot {
     /// Writing.
@@ -27,7 +27,7 @@ impl Prot {
         write: false,
         execute: true,
     };
-    /// Code and data together, as a kernel's identity map of low memory is.
+    /// Code and data, as in a kernel's identity map of low memory.
     pub const RWX: Self = Self {
         write: true,
         execute: true,
@@ -39,7 +39,7 @@ impl Prot {
     };
 }
 
-/// A stretch of virtual addresses mapped to a stretch of physical ones.
+/// A range of virtual addresses mapped to a range of physical ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// First virtual address.
@@ -50,22 +50,22 @@ pub struct Mapping {
     pub len: u64,
     /// Bytes per leaf.
     pub leaf: u64,
-    /// What it allows.
+    /// The allowed access.
     pub prot: Prot,
 }
 
-/// Why a page is in the dump. The first reason that holds is given.
+/// Why a page is in the dump: the first reason that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     /// A leaf of the kernel map maps it.
     Mapped,
-    /// It is a page table of the kernel map that a dump keeps.
+    /// It is a page table of the kernel map and part of a dump.
     PageTable,
     /// Its bit is set in `vm_page_dump`.
     Bit,
 }
 
-/// A stretch of pages that a dump of the machine holds.
+/// A range of pages that a dump of the machine contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dumped {
     /// First physical address.
@@ -94,7 +94,7 @@ pub struct Frame {
     pub pc: u64,
     /// The frame pointer while `pc` runs.
     pub fp: u64,
-    /// The function `pc` lies in.
+    /// The function that contains `pc`.
     pub function: String,
     /// `pc` minus the function's address.
     pub offset: u64,
@@ -102,7 +102,7 @@ pub struct Frame {
     pub trap: Option<u64>,
 }
 
-/// Where a thread's registers are.
+/// The location of a thread's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// In `dumppcb`.
@@ -113,7 +113,7 @@ pub enum Context {
     Stopped(u32),
     /// In the thread's own pcb, saved when it was switched away from.
     Saved,
-    /// On a running CPU: nothing in memory is true.
+    /// On a running CPU: memory has no valid copy.
     Running(u32),
 }
 
@@ -130,7 +130,7 @@ pub struct Thread {
     pub tid: u32,
     /// `td_name`, possibly empty.
     pub name: String,
-    /// What it does.
+    /// Its state.
     pub doing: Doing,
     /// `td_oncpu`, if not NOCPU.
     pub cpu: Option<u32>,
@@ -138,13 +138,13 @@ pub struct Thread {
     pub wait: Option<String>,
     /// Whether its process is a zombie.
     pub zombie: bool,
-    /// Where its registers are.
+    /// The location of its registers.
     pub context: Context,
     /// Virtual address of the pcb that `td_pcb` points at.
     pub pcb: u64,
-    /// Register names and values of the context: those that a pcb holds.
+    /// Register names and values of the context that a pcb contains.
     pub registers: Vec<(&'static str, u64)>,
-    /// Its call chain; empty where the context is [`Context::Running`].
+    /// Its call chain, empty if the context is [`Context::Running`].
     pub frames: Vec<Frame>,
 }
 
@@ -153,7 +153,7 @@ pub struct Thread {
 pub struct Cpu {
     /// Its number.
     pub id: u32,
-    /// The thread that it runs.
+    /// The running thread.
     pub tid: u32,
     /// Program counter.
     pub pc: u64,
@@ -163,7 +163,7 @@ pub struct Cpu {
     pub fp: u64,
     /// Physical address of the root table in use.
     pub root: u64,
-    /// The call chain. On a machine that has stopped, that of the thread's context.
+    /// The call chain. On a stopped machine, that of the thread's context.
     pub frames: Vec<Frame>,
 }
 
@@ -172,9 +172,9 @@ pub struct Cpu {
 pub struct UserSpace {
     /// Physical address of its root table (`pm_cr3`).
     pub root: u64,
-    /// What is resident, one page each, by address.
+    /// The resident pages by address, one mapping each.
     pub mappings: Vec<Mapping>,
-    /// Addresses that are in its map, resident or not.
+    /// The mapped addresses, resident or not.
     pub valid: Vec<Range<u64>>,
 }
 
@@ -189,7 +189,7 @@ pub struct Process {
     pub comm: String,
     /// Whether it is a zombie.
     pub zombie: bool,
-    /// Its user part, if it has one.
+    /// Its user address space, if it has one.
     pub space: Option<UserSpace>,
 }
 
@@ -213,7 +213,7 @@ pub struct MessageBuffer {
     pub va: u64,
     /// Virtual address of the ring.
     pub ring_va: u64,
-    /// The ring's bytes as they lie in memory.
+    /// The ring's bytes in memory order.
     pub ring: Vec<u8>,
     /// `msg_wseq`.
     pub wseq: u32,
@@ -223,16 +223,16 @@ pub struct MessageBuffer {
     pub cksum: u32,
     /// The ring's text, oldest byte first.
     pub text: Vec<u8>,
-    /// The bytes that no one has read.
+    /// The bytes that have not been read.
     pub unread: Vec<u8>,
 }
 
-/// What is where in a machine.
+/// The contents of a machine.
 #[derive(Clone, Debug)]
 pub struct Truth {
     /// The processor.
     pub architecture: Architecture,
-    /// The release whose ways it follows.
+    /// The release that it emulates.
     pub release: Release,
     /// Bytes per page.
     pub page_size: u64,
@@ -240,11 +240,11 @@ pub struct Truth {
     pub vm_min_kernel_address: u64,
     /// `KERNBASE`.
     pub kernbase: u64,
-    /// Virtual addresses of the direct map, as the dump's header gives them.
+    /// Virtual addresses of the direct map, as in the dump's header.
     pub dmap: Range<u64>,
     /// Physical address that the direct map's start maps.
     pub dmap_phys: u64,
-    /// Physical end of what the direct map's tables map (`dmaplimit`).
+    /// Physical end of the memory that the direct map's tables map (`dmaplimit`).
     pub dmaplimit: u64,
     /// Physical load address of the kernel (`kernphys`).
     pub kernphys: u64,
@@ -266,17 +266,17 @@ pub struct Truth {
     pub bits: u64,
     /// Pages with PG_NODUMP, by address.
     pub nodump: Vec<Range<u64>>,
-    /// Pages that a dump holds, by address.
+    /// Pages that a dump contains, by address.
     pub dumped: Vec<Dumped>,
     /// The kernel's symbols.
     pub symbols: BTreeMap<String, Symbol>,
-    /// All processes: newest first as `allproc` has them, then zombies.
+    /// All processes: newest first as in `allproc`, then zombies.
     pub processes: Vec<Process>,
-    /// All threads: processes newest first as `allproc` has them, then zombies.
+    /// All threads: processes newest first as in `allproc`, then zombies.
     pub threads: Vec<Thread>,
-    /// CPUs that run something, by number.
+    /// CPUs with a running thread, by number.
     pub cpus: Vec<Cpu>,
-    /// The thread that dumps.
+    /// The dumping thread.
     pub dumptid: Option<u32>,
     /// `linker_files`, the kernel first.
     pub modules: Vec<Module>,
@@ -292,7 +292,7 @@ pub struct Truth {
     pub osreldate: u32,
     /// The name in `prison0`.
     pub hostname: String,
-    /// What `panicstr` points at.
+    /// The string that `panicstr` points at.
     pub panic: Option<String>,
     /// `time_second`.
     pub time_second: u64,
@@ -300,17 +300,17 @@ pub struct Truth {
     pub time_uptime: u64,
     /// `physmem`, pages.
     pub physmem: u64,
-    /// What the builder did otherwise than asked, for people.
+    /// Deviations from the description, for the user.
     pub notes: Vec<String>,
 }
 
 impl Truth {
-    /// Number of pages that a dump holds.
+    /// Returns the number of pages that a dump contains.
     pub fn dumped_pages(&self) -> u64 {
         self.dumped.iter().map(|run| run.len / self.page_size).sum()
     }
 
-    /// The value of a symbol.
+    /// Returns the value of a symbol.
     pub fn symbol(&self, name: &str) -> Option<u64> {
         self.symbols.get(name).map(|symbol| symbol.value)
     }

@@ -1,4 +1,4 @@
-//! Address spaces of user processes: their own page tables over the kernel's half.
+//! Address spaces of user processes: their own page tables, and the kernel's half.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use super::store::Source;
 use super::tables::Tables;
 use super::truth::{Mapping, Prot, UserSpace};
 
-/// A part of a process: its kind of content, what it allows, where it starts, its pages, and how
-/// many of them are resident.
+/// A part of a process: its kind of content, access, start, number of pages, and number of resident
+/// pages.
 struct Part {
     kind: Kind,
     prot: Prot,
@@ -20,7 +20,7 @@ struct Part {
     resident: u64,
 }
 
-/// The parts of an ordinary program, on a processor with 47 bits of user addresses or fewer.
+/// Returns the parts of an ordinary program, for at most 47 bits of user addresses.
 fn parts(rng: &mut Rng, end: u64, page: u64) -> Vec<Part> {
     let part = |kind, prot, va, pages, resident| Part {
         kind,
@@ -46,7 +46,7 @@ fn parts(rng: &mut Rng, end: u64, page: u64) -> Vec<Part> {
     ]
 }
 
-/// Frames that one process takes at most.
+/// Maximum number of frames of one process.
 pub(crate) const DEMAND: u64 = 64;
 
 /// Makes an address space. Its tables are marked in `vm_page_dump`, its pages are not.
@@ -59,7 +59,7 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
     let mut valid: Vec<Range<u64>> = Vec::new();
     for part in parts(rng, b.space.user_end, page) {
         valid.push(part.va..part.va + part.pages * page);
-        // A stack is resident at its top, everything else from its start, with gaps.
+        // A stack is resident at its top, other parts from their start, with gaps.
         let mut at = if part.pages == 32 {
             part.va + (part.pages - part.resident) * page
         } else {
@@ -78,9 +78,9 @@ pub(crate) fn build(b: &mut Builder<'_>, rng: &mut Rng) -> Result<UserSpace, Err
                 prot: part.prot,
             });
             let left = part.resident - i;
-            let room = (part.va + part.pages * page - at) / page;
+            let remaining = (part.va + part.pages * page - at) / page;
             at += page
-                * if room > left && rng.below(4) == 0 {
+                * if remaining > left && rng.below(4) == 0 {
                     2
                 } else {
                     1

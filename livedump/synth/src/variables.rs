@@ -1,10 +1,10 @@
-//! The kernel's variables that every processor has.
+//! The kernel variables of all architectures.
 
 use super::description::{Description, Stoppcbs};
 use super::kernel::Variable;
 use super::layout::{Layout, Release};
 
-/// What identifies a kernel.
+/// Returns the version string of a kernel.
 pub(crate) fn version(description: &Description, machine: &str) -> String {
     let release = description.release();
     let ident = &description.kernel.ident;
@@ -23,7 +23,7 @@ fn text(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// All variables of a kernel.
+/// Returns all variables of a kernel.
 pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> Vec<Variable> {
     let release = description.release();
     let old = release.is_old();
@@ -34,7 +34,7 @@ pub(crate) fn all(description: &Description, layout: &Layout, version: &str) -> 
         Variable::data("ostype", text("FreeBSD")),
         Variable::data("osrelease", text(release.osrelease())),
         Variable::data("osreldate", release.osreldate().to_le_bytes()),
-        // A second copy of the version, as every kernel has for what(1).
+        // A second copy of the version, which every kernel has for what(1).
         Variable {
             place: super::kernel::Place::Constant,
             ..Variable::data("sccs", text(&format!("@(#){version}")))

@@ -1,5 +1,5 @@
-//! What the kernel knows of its physical memory: `dump_avail`, `vm_phys_segs`, `vm_page_array`,
-//! `vm_page_dump`; and what a dump will therefore hold.
+//! The kernel's records of physical memory: `dump_avail`, `vm_phys_segs`, `vm_page_array`,
+//! `vm_page_dump`, and the resulting contents of a dump.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::store::Source;
 use super::truth::{Dumped, Prot, Why};
 use super::vm_page::{Segment, VmPages};
 
-/// What the kernel has of it.
+/// Returns the memory in `dump_avail`.
 pub(crate) fn dump_avail(
     description: &Description,
     ram: &[Range<u64>],
@@ -28,7 +28,7 @@ pub(crate) fn dump_avail(
         return Err(Error::value(
             "memory.holes",
             format!("[{:#x}, {:#x}]", pair[1].start, pair[1].end),
-            "a range clear of the others and of the firmware's",
+            "a range that overlaps no other and no firmware",
         ));
     }
     let avail: Vec<Range<u64>> = ram
@@ -86,7 +86,7 @@ pub(crate) fn bits(b: &Builder<'_>) -> u64 {
     }
 }
 
-/// Physical place of the bitmap, and its bytes.
+/// Returns the physical range of the bitmap.
 pub(crate) fn place_bitmap(b: &mut Builder<'_>) -> Result<Range<u64>, Error> {
     let page = b.space.page_size;
     let len = (bits(b).div_ceil(64) * 8).next_multiple_of(page);
@@ -95,7 +95,7 @@ pub(crate) fn place_bitmap(b: &mut Builder<'_>) -> Result<Range<u64>, Error> {
     Ok(at..at + len)
 }
 
-/// Places and describes `vm_phys_segs` and `vm_page_array`; gives what the array holds.
+/// Places and fills `vm_phys_segs`, places `vm_page_array`, and returns its contents.
 pub(crate) fn place_pages(
     b: &mut Builder<'_>,
     segments: Vec<Segment>,
@@ -131,11 +131,11 @@ pub(crate) fn place_pages(
     } else {
         let level = b.bottom() - 1;
         let leaf = 1u64 << b.processor.format().shifts()[level];
-        let room = len.next_multiple_of(leaf);
-        let at = b.frames.block("vm_page_array", room, leaf)?;
+        let size = len.next_multiple_of(leaf);
+        let at = b.frames.block("vm_page_array", size, leaf)?;
         let va = b.kva.next_multiple_of(leaf);
-        b.map(level, va, at, room, Prot::RW)?;
-        b.kva = va + room;
+        b.map(level, va, at, size, Prot::RW)?;
+        b.kva = va + size;
         (at, va)
     };
     b.store
@@ -162,7 +162,7 @@ pub(crate) fn place_pages(
     Ok(Some(pages))
 }
 
-/// Index of the bit of a physical address that is in `dump_avail`.
+/// Returns the index of the bit of a physical address in `dump_avail`.
 fn bit(avail: &[Range<u64>], release: Release, page: u64, pa: u64) -> u64 {
     if release.is_old() {
         return pa / page;
@@ -230,12 +230,12 @@ pub(crate) fn write(b: &mut Builder<'_>, bitmap: &Range<u64>) -> Result<(), Erro
     Ok(())
 }
 
-/// The pages that a dump holds, and why: from what was mapped and marked, not from the tables.
+/// Returns the pages of a dump, and why: from the mappings and marks, not from the tables.
 pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> {
     let limit = b.space.dmap_phys..b.space.dmaplimit;
     let page = b.space.page_size;
     let mut set = Intervals::new();
-    // Before 13 i386 asked `dump_avail` alone.
+    // Before 13, i386 checked `dump_avail` only.
     let asks =
         !(b.description.architecture == Architecture::I386 && b.description.release().is_old());
     let nodump = pages
@@ -274,7 +274,7 @@ pub(crate) fn expected(b: &Builder<'_>, pages: Option<&VmPages>) -> Vec<Dumped> 
         .collect()
 }
 
-/// The page table that the kernel maps itself while it walks, and so finds.
+/// Returns the page table that the kernel maps while it walks, and therefore finds.
 fn window_table(b: &Builder<'_>) -> Option<u64> {
     let (variable, span) = b.processor.window()?;
     let at = b.phys(b.kernel.address(variable).ok()?).ok()?;

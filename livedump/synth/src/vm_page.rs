@@ -6,7 +6,7 @@ use super::content::{PAGE, Page};
 use super::layout::VmPageLayout;
 use super::rng::mix;
 
-/// One element of `vm_phys_segs`, as far as the array needs it.
+/// The part of an element of `vm_phys_segs` that the array depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Physical addresses.
@@ -19,7 +19,7 @@ pub(crate) struct Segment {
 pub(crate) struct VmPages {
     /// Ascending.
     pub(crate) segments: Vec<Segment>,
-    /// Where the fields lie.
+    /// Offsets of the fields.
     pub(crate) layout: VmPageLayout,
     /// Physical ranges of pages with PG_NODUMP, ascending.
     pub(crate) nodump: Vec<Range<u64>>,
@@ -35,7 +35,7 @@ impl VmPages {
         })
     }
 
-    /// Makes the array's page number `page`, in units of 4 KiB.
+    /// Makes page number `page` of the array, in units of 4 KiB.
     pub(crate) fn fill(&self, page: u64, seed: u64, out: &mut Page) {
         out.fill(0);
         let size = self.layout.size as u64;
@@ -63,7 +63,7 @@ impl VmPages {
         };
         let pa = segment.pages.start + (index - segment.first) * self.page_size;
         let r = mix(seed ^ (index >> 4));
-        // Queue links and the object: neighbours belong to one object.
+        // Queue links and the object: adjacent pages belong to one object.
         let object = 0xffff_f800_0000_0000 | (r & 0x3fff_ff00);
         out[..8].copy_from_slice(&(object | 0x40).to_le_bytes());
         out[16..24].copy_from_slice(&object.to_le_bytes());
@@ -73,14 +73,14 @@ impl VmPages {
         let nodump = self.nodump.partition_point(|range| range.end <= pa);
         let flags = match self.nodump.get(nodump) {
             Some(range) if range.start <= pa => self.layout.nodump,
-            // Other flags of real pages: PG_ZERO and PG_SWAPINPROG style bits that a filter
-            // must not take for PG_NODUMP.
+            // Other flags of real pages, such as PG_ZERO and PG_SWAPINPROG, that a filter must not
+            // confuse with PG_NODUMP.
             _ => (r >> 60) as u16 & self.layout.other_flags,
         };
         let at = self.layout.flags as usize;
         out[at..at + self.layout.flags_bytes as usize]
             .copy_from_slice(&flags.to_le_bytes()[..self.layout.flags_bytes as usize]);
-        // The byte behind the flags is another field, never zero in a page that is valid.
+        // The byte after the flags is another field, nonzero in every valid page.
         let behind = at + self.layout.flags_bytes as usize;
         if behind < out.len() {
             out[behind] = 0xff;

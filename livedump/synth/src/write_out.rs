@@ -1,4 +1,4 @@
-//! A machine as files: `ram`, `kernel` and `machine.json`, as `take --image` reads them.
+//! Writes a machine as files for `take --image`: `ram`, `kernel` and `machine.json`.
 
 use livecore_minidump::PhysAddr;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use super::{Architecture, Machine};
 use livecore_minidump::PhysMemory;
 use livecore_minidump::machine_dir::{LAYOUT_FILE, RANGES_FILE};
 
-/// Bytes that are read at a time.
+/// Number of bytes per read.
 const CHUNK: usize = 1 << 20;
 
-/// What `machine.json` says beside what `ram` and `kernel` hold.
+/// The contents of `machine.json`.
 #[derive(Serialize)]
 struct Layout {
     /// 1.
@@ -32,14 +32,14 @@ struct Layout {
     ranges: Vec<(u64, u64)>,
 }
 
-/// Writes a machine into a directory, which is made if absent: `ram`, a sparse file in which the
-/// offset is the physical address; `kernel`, an ELF file; `machine.json`, the ranges that are RAM.
-/// All are readable by their owner alone. Files of these names are replaced, and what an earlier
-/// machine there remembered ([`RANGES_FILE`]) is removed.
+/// Writes a machine to a directory, which is created if absent: `ram`, a sparse file in which the
+/// offset is the physical address; `kernel`, an ELF file; `machine.json`, the ranges of RAM. Only
+/// the owner can read the files. Existing files of these names are replaced, and the state of an
+/// earlier machine ([`RANGES_FILE`]) is removed.
 ///
 /// # Errors
 ///
-/// [`Error`] if the directory exists, or a file cannot be written.
+/// [`Error`] if the directory cannot be created or a file cannot be written.
 pub fn write_out(machine: &Machine, dir: impl AsRef<Path>) -> Result<(), Error> {
     let dir = dir.as_ref();
     let failed = |name: &str| {
@@ -85,7 +85,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A new file of mode 0600 in the place of an old one.
+/// Creates a file of mode 0600, and replaces an existing one.
 fn create(path: &Path) -> io::Result<File> {
     remove(path)?;
     OpenOptions::new()
@@ -95,7 +95,7 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Writes what is populated; the rest of the file is holes.
+/// Writes the populated pages. The rest of the file is holes.
 fn ram(machine: &Machine, path: &Path) -> io::Result<()> {
     let file = create(path)?;
     let end = machine.memory.ranges().last().map_or(0, |range| range.end);

@@ -1,10 +1,10 @@
-//! Numbers of bytes as people write them.
+//! Numbers of bytes with units.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// A number of bytes or an address: an integer, or a text such as `"64 MiB"` or `"0x9f000"`.
+/// A number of bytes or an address: an integer, or a string such as `"64 MiB"` or `"0x9f000"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Bytes(pub u64);
 
@@ -44,7 +44,9 @@ impl<'de> Deserialize<'de> for Bytes {
         impl Visitor<'_> for Text {
             type Value = Bytes;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes: an integer, or a text such as \"64 MiB\" or \"0x9f000\"")
+                f.write_str(
+                    "a number of bytes: an integer, or a string such as \"64 MiB\" or \"0x9f000\"",
+                )
             }
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bytes, E> {
                 u64::try_from(value)

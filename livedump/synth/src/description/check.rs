@@ -1,4 +1,4 @@
-//! Limits of some architectures, and of processes.
+//! The limits of particular architectures, and of processes.
 
 use super::{Description, Doing, KernelKind};
 use crate::architecture::Architecture;
@@ -7,7 +7,7 @@ use crate::i386_link;
 use crate::layout::Release;
 
 impl Description {
-    /// What only some processors can do.
+    /// Checks the keys that only some architectures support.
     pub(super) fn check_architecture(&self) -> Result<(), Error> {
         let page = self.page_size();
         let pages = self.architecture.row().page_sizes;
@@ -32,18 +32,18 @@ impl Description {
             return Err(Error::value(key, format!("{bytes:?}"), "whole pages"));
         }
         if self.kernel.pae && self.architecture != Architecture::I386 {
-            return Err(Error::value("kernel.pae", true, "absent but on i386"));
+            return Err(Error::value("kernel.pae", true, "true on i386 only"));
         }
         if self.kernel.la57
             && (self.architecture != Architecture::Amd64
                 || self.release() != Release::R15
                 || self.kernel.kind == KernelKind::Compiled)
         {
-            let expected = "absent but on amd64 with release 15.0 and a kernel of symbols";
+            let expected = "true on amd64 with release 15.0 and kernel.kind symbols only";
             return Err(Error::value("kernel.la57", true, expected));
         }
         if self.kernel.sv48 && !self.architecture.row().sv48 {
-            let expected = format!("absent but on {}", Architecture::names_with(|row| row.sv48));
+            let expected = format!("true on {} only", Architecture::names_with(|row| row.sv48));
             return Err(Error::value("kernel.sv48", true, expected));
         }
         if self.architecture == Architecture::Amd64 {
@@ -56,21 +56,21 @@ impl Description {
             return Err(Error::value(
                 "kernel.release",
                 &self.kernel.release,
-                "14.0 or 15.0 on other processors than amd64 and i386",
+                "14.0 or 15.0 except on amd64 and i386",
             ));
         }
         if self.kernel.kind == KernelKind::Compiled {
             return Err(Error::value(
                 "kernel.kind",
                 "compiled",
-                "symbols or auto on other processors than amd64",
+                "symbols or auto except on amd64",
             ));
         }
         if self.content.giant.is_some() {
             return Err(Error::value(
                 "content.giant",
                 "set",
-                "absent: only amd64 kernels have 1 GiB leaves in their map",
+                "no value: only amd64 kernels map 1 GiB leaves",
             ));
         }
         if page != 4096 && self.content.large.0 != 0 {
@@ -97,7 +97,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.load",
                 format!("{:#x}", self.load()),
-                format!("absent or {usual:#x}: nobody moves the kernel"),
+                format!("{usual:#x} or no value: i386 kernels have a fixed address"),
             ));
         }
         let size = self.memory.size.0;
@@ -117,7 +117,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.kind, content.giant",
                 "set",
-                "a kernel of symbols and no 1 GiB leaf on i386",
+                "kernel.kind symbols and no 1 GiB leaf on i386",
             ));
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Description {
                 return Err(Error::value(
                     "process.pid",
                     process.pid,
-                    "up to 99999, each once",
+                    "at most 99999 and unique",
                 ));
             }
             for thread in &process.thread {
@@ -155,7 +155,7 @@ impl Description {
                             return Err(Error::value(
                                 "process.thread.cpu",
                                 cpu,
-                                "a CPU below state.cpus that runs nothing else",
+                                "a CPU below state.cpus with no other thread",
                             ));
                         }
                     },
@@ -163,14 +163,14 @@ impl Description {
                         return Err(Error::value(
                             "process.thread.cpu",
                             "absent",
-                            "the CPU it runs on",
+                            "the CPU of the running thread",
                         ));
                     }
                     (_, Some(cpu)) => {
                         return Err(Error::value(
                             "process.thread.cpu",
                             cpu,
-                            "absent, for a thread that does not run",
+                            "no value for a thread that is not running",
                         ));
                     }
                     (_, None) => {}

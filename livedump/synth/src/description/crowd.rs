@@ -1,4 +1,4 @@
-//! The processes of a machine whose description names none.
+//! The processes of a machine whose description has none.
 
 use super::process::{Doing, Process, Thread};
 
@@ -20,7 +20,7 @@ fn process(pid: u32, name: &str, user: bool, thread: Vec<Thread>) -> Process {
     }
 }
 
-/// What a small server runs, oldest process first. CPU 0 runs `sysctl`, the others are idle.
+/// Returns the processes of a small server, oldest first. CPU 0 runs `sysctl`, the others are idle.
 pub(crate) fn usual(cpus: u32) -> Vec<Process> {
     let idle = (0..cpus)
         .map(|cpu| Thread {

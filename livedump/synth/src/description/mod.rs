@@ -1,6 +1,6 @@
-//! A machine as its author describes it: the text, its defaults and its limits.
+//! The description of a machine: its text, defaults and limits.
 //!
-//! `docs/machines.md` explains every key.
+//! `docs/machines.md` documents every key.
 
 mod bytes;
 mod check;
@@ -25,12 +25,12 @@ pub const MAX_SIZE: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelKind {
-    /// Written by the builder: symbols, code that looks like code, no debug information.
+    /// Written by the builder: symbols, generated code, no debug information.
     #[default]
     Symbols,
     /// Compiled from `kernel.c`, with DWARF.
     Compiled,
-    /// Compiled if there is a C compiler, else symbols; the machine's notes say which.
+    /// Compiled if there is a C compiler, else symbols. The machine's notes say which.
     Auto,
 }
 
@@ -40,17 +40,17 @@ pub enum KernelKind {
 pub enum Stoppcbs {
     /// In the variable: `struct pcb[MAXCPU]`.
     Array,
-    /// Behind it (since 1400089).
+    /// In memory that the variable points at (since 1400089).
     Pointer,
 }
 
-/// What `kernphys` is.
+/// The form of `kernphys`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kernphys {
     /// An absolute symbol of value 0x200000 (up to 13.0).
     Absolute,
-    /// A variable that holds the load address (since 13.1).
+    /// A variable that contains the load address (since 13.1).
     Variable,
 }
 
@@ -62,17 +62,17 @@ pub struct Kernel {
     pub release: String,
     /// How the ELF is made.
     pub kind: KernelKind,
-    /// Physical load address, a multiple of 2 MiB; the architecture's usual one if absent.
+    /// Physical load address, a multiple of 2 MiB [the architecture's usual address].
     pub load: Option<Bytes>,
     /// `kern.hostname`.
     pub hostname: String,
     /// Name of the kernel configuration in `version`.
     pub ident: String,
-    /// Number of functions beside those that stacks run through.
+    /// Number of functions in addition to those in call chains.
     pub functions: u32,
-    /// Form of `stoppcbs`; by release if absent.
+    /// Form of `stoppcbs` [the release's].
     pub stoppcbs: Option<Stoppcbs>,
-    /// Form of `kernphys`; by release if absent.
+    /// Form of `kernphys` [the release's].
     pub kernphys: Option<Kernphys>,
     /// i386: whether the kernel runs with PAE.
     pub pae: bool,
@@ -106,21 +106,21 @@ impl Default for Kernel {
 pub struct Memory {
     /// Bytes of RAM, 16 MiB to 1 TiB.
     pub size: Bytes,
-    /// Bytes of the first bank of RAM. On amd64 that is where the PC hole begins, and the second
-    /// bank starts at 4 GiB.
+    /// Bytes of the first bank of RAM. On amd64 the PC hole begins at its end, and the second bank
+    /// starts at 4 GiB.
     #[serde(default = "three_gib")]
     pub low: Bytes,
     /// Bytes per page: 16 KiB only on aarch64.
     #[serde(default = "four_kib")]
     pub page_size: Bytes,
-    /// Physical ranges that are RAM and not in `dump_avail` (firmware's).
+    /// Physical ranges of RAM that are not in `dump_avail` (used by firmware).
     #[serde(default)]
     pub holes: Vec<(Bytes, Bytes)>,
-    /// Whether there is a `vm_page_array`.
+    /// Whether the machine has a `vm_page_array`.
     #[serde(default = "yes")]
     pub vm_page_array: bool,
-    /// Whether `vm_page_array` is mapped into the kernel map by 2 MiB leaves (as since 13), or
-    /// reached through the direct map.
+    /// Whether `vm_page_array` is reached through the direct map. Otherwise 2 MiB leaves map it
+    /// into the kernel map (as since 13).
     #[serde(default)]
     pub vm_page_array_in_direct_map: bool,
 }
@@ -137,17 +137,17 @@ fn yes() -> bool {
     true
 }
 
-/// What a 1 GiB leaf of the kernel map maps.
+/// The memory that a 1 GiB leaf of the kernel map maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Giant {
-    /// Device memory: nothing of it is dumped.
+    /// Device memory: no part of it is dumped.
     Device,
     /// The first GiB of RAM: all of it is dumped.
     Ram,
 }
 
-/// Shares of the kinds of content, in any unit.
+/// Proportions of the kinds of content, in any unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mix {
@@ -175,35 +175,35 @@ impl Default for Mix {
     }
 }
 
-/// `[content]`: pages beside those of the kernel's own structures.
+/// `[content]`: pages in addition to the kernel's own structures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Content {
-    /// Mapped into the kernel map by leaves of one page.
+    /// Mapped into the kernel map with leaves of one page.
     pub kernel: Bytes,
-    /// Mapped into the kernel map by large leaves (2 MiB).
+    /// Mapped into the kernel map with large leaves (2 MiB).
     pub large: Bytes,
     /// Reached only through the direct map, in `vm_page_dump`.
     pub direct: Bytes,
-    /// Mapped or in `vm_page_dump`, half and half, but PG_NODUMP.
+    /// With PG_NODUMP. Half of them are mapped, the others are in `vm_page_dump`.
     pub nodump: Bytes,
-    /// Populated and not to be dumped: user pages, page cache.
+    /// Populated but not dumped: user pages, page cache.
     pub user: Bytes,
-    /// What they hold.
+    /// The kinds of their contents.
     pub mix: Mix,
     /// A 1 GiB leaf in the kernel map.
     pub giant: Option<Giant>,
 }
 
-/// `[state]`: what the machine was doing.
+/// `[state]`: the state of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct State {
-    /// What the kernel panicked of. Without it the machine runs: `panicstr` is null, `dumptid`
-    /// and `dumppcb` are zero, no CPU is stopped.
+    /// The panic message. Without it the machine is running: `panicstr` is null, `dumptid` and
+    /// `dumppcb` are zero, and no CPU is stopped.
     pub panic: Option<String>,
-    /// Whether it sits in its debugger since, and has dumped nothing: `kdb_active` is set, `dumptid`
-    /// and `dumppcb` are zero.
+    /// Whether the machine is in the kernel's debugger after the panic and has not dumped:
+    /// `kdb_active` is set, `dumptid` and `dumppcb` are zero.
     pub debugger: bool,
     /// `time_second`.
     pub time: u64,
@@ -231,7 +231,7 @@ impl Default for State {
 pub struct Msgbuf {
     /// Bytes of ring and `struct msgbuf` together, whole pages.
     pub size: Bytes,
-    /// Whether more was written than the ring holds.
+    /// Whether the messages are longer than the ring.
     pub wrapped: bool,
     /// Bytes that syslogd has not read.
     pub unread: Bytes,
@@ -247,14 +247,14 @@ impl Default for Msgbuf {
     }
 }
 
-/// A machine, described.
+/// The description of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    /// Where all that is random comes from.
+    /// The seed of all random values.
     #[serde(default)]
     pub seed: u64,
-    /// The processor.
+    /// The architecture.
     #[serde(default)]
     pub architecture: Architecture,
     /// RAM.
@@ -265,23 +265,23 @@ pub struct Description {
     /// Other pages.
     #[serde(default)]
     pub content: Content,
-    /// What the machine was doing.
+    /// The state of the machine.
     #[serde(default)]
     pub state: State,
     /// The message buffer.
     #[serde(default)]
     pub msgbuf: Msgbuf,
-    /// Processes, oldest first; a usual set if absent.
+    /// Processes, oldest first [those of a small server].
     #[serde(default)]
     pub process: Vec<Process>,
 }
 
 impl Description {
-    /// Reads a description, and refuses what no machine can be.
+    /// Parses a description and rejects impossible machines.
     ///
     /// # Errors
     ///
-    /// [`Error`] with the key and the value that are not valid.
+    /// [`Error`] with the key and the invalid value.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut description: Self = toml::from_str(text).map_err(Box::new)?;
         if description.process.is_empty() {
@@ -291,13 +291,13 @@ impl Description {
         Ok(description)
     }
 
-    /// The release whose ways the machine follows.
+    /// Returns the release that the machine emulates.
     pub fn release(&self) -> Release {
         match self.kernel.release.as_str() {
             "10.4" => Release::R10,
             "12.1" => Release::R12,
             "15.0" => Release::R15,
-            // `check` has refused all others.
+            // `check` rejects all others.
             _ => Release::R14,
         }
     }
@@ -390,7 +390,7 @@ impl Description {
             return Err(Error::value(
                 "kernel.load",
                 format!("{load:#x}"),
-                "2 MiB, where a kernel with an absolute kernphys always is",
+                "2 MiB if kernphys is absolute",
             ));
         }
         if self.kernel.hostname.len() > 255 || self.kernel.hostname.contains('\0') {

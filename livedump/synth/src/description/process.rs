@@ -1,21 +1,21 @@
-//! Processes and threads, as a description has them.
+//! Processes and threads in a description.
 
 use serde::{Deserialize, Serialize};
 
-/// What a thread does.
+/// The state of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Doing {
     /// Waits on a wait channel.
     #[default]
     Sleeping,
-    /// On a CPU.
+    /// Running on a CPU.
     Running,
-    /// Ready to run, on no CPU.
+    /// Ready to run, not on a CPU.
     Runnable,
     /// Suspended by a signal (T).
     Stopped,
-    /// Has never run since it was made.
+    /// Has never run.
     Fresh,
 }
 
@@ -23,15 +23,15 @@ pub enum Doing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Thread {
-    /// `td_name`, at most 19 bytes; the process's if absent.
+    /// `td_name`, at most 19 bytes [the name of the process].
     pub name: Option<String>,
-    /// What it does.
+    /// Its state.
     pub doing: Doing,
-    /// On which CPU, if running.
+    /// The CPU of a running thread.
     pub cpu: Option<u32>,
-    /// `td_wmesg`, if sleeping.
+    /// `td_wmesg` of a sleeping thread.
     pub wait: Option<String>,
-    /// Whether a page fault in the kernel is in its call chain.
+    /// Whether its call chain contains a page fault in the kernel.
     pub fault: bool,
 }
 
@@ -43,13 +43,13 @@ pub struct Process {
     pub name: String,
     /// `p_pid`.
     pub pid: u32,
-    /// Whether it has a user part.
+    /// Whether it has a user address space.
     #[serde(default)]
     pub user: bool,
-    /// Whether it has exited and not been waited for.
+    /// Whether it has exited and its parent has not yet waited for it.
     #[serde(default)]
     pub zombie: bool,
-    /// Its threads; one that sleeps if absent.
+    /// Its threads [one that sleeps].
     #[serde(default)]
     pub thread: Vec<Thread>,
 }

@@ -1,7 +1,7 @@
 //! x86-64: 4-level tables, the direct map at PML4 entry 496, the kernel map in entries 508 to 511.
 //!
-//! With 57 bits a root above the PML4: the direct map at its entries 257 to 288, the PML4 in its last
-//! one, its own recursive map at 256. The kernel map stays where it is (since 15;
+//! With 57-bit addresses there is a root above the PML4: entries 257 to 288 are the direct map, the
+//! last one is the PML4, and 256 is its own recursive map. The kernel map does not move (since 15;
 //! `create_pagetables`, `kva_layout_la57`).
 //!
 //! FreeBSD `sys/amd64/include/{pmap.h,vmparam.h,pcb.h,frame.h}`, `sys/amd64/amd64/pmap.c`.
@@ -50,7 +50,7 @@ const DMAP_MIN: u64 = 0xffff_f800_0000_0000;
 const DMAP_MAX: u64 = 0xffff_fc00_0000_0000;
 const DMAP_MIN_LA57: u64 = 0xff01_0000_0000_0000;
 const DMAP_MAX_LA57: u64 = 0xff21_0000_0000_0000;
-/// First address of the upper half, with 57 bits.
+/// First address of the upper half with 57-bit addresses.
 const KVA_MIN_LA57: u64 = 0xff00_0000_0000_0000;
 /// `sizeof(struct kva_layout_s)`: fifteen words.
 const KVA_LAYOUT: usize = 15 * 8;
@@ -67,11 +67,11 @@ const TRAP_FRAME: u64 = 192;
 const T_PAGEFLT: u64 = 12;
 const T_NMI: u64 = 19;
 
-/// End of the memory that a PC's firmware leaves to programs below 640 KiB.
+/// End of the memory below 640 KiB that a PC's firmware leaves to programs.
 const LOW_END: u64 = 0x9f000;
-/// End of what the loader and the kernel's start took above 1 MiB.
+/// End of the memory that the loader and the kernel's start used above 1 MiB.
 const LOADER_END: u64 = 0x103000;
-/// What firmware keeps at the top of low memory.
+/// Bytes that firmware reserves at the top of low memory.
 const TOP: u64 = 0x24000;
 
 /// Levels, from the PML4.
@@ -124,22 +124,22 @@ impl Format for Amd64 {
 }
 
 impl Amd64 {
-    /// A level as it counts from the root.
+    /// Converts a level counted from the PML4 to one counted from the root.
     fn level(&self, from_pml4: usize) -> usize {
         from_pml4 + usize::from(self.la57)
     }
 
-    /// Slots of 2 MiB above KERNBASE that hold the identity map and the kernel.
+    /// Returns the number of 2 MiB slots above KERNBASE for the identity map and the kernel.
     fn kernel_slots(builder: &Builder<'_>) -> u64 {
         1 + (builder.kernel.end - builder.space.kernstart).div_ceil(MIB2)
     }
 
-    /// Where kernel addresses behind the image start.
+    /// Returns the first kernel address after the image.
     fn virtual_avail(builder: &Builder<'_>) -> u64 {
         KERNBASE + Self::kernel_slots(builder) * MIB2
     }
 
-    /// `nkpt`: tables above KERNBASE that exist from the start.
+    /// `nkpt`: the tables above KERNBASE that exist from the start.
     fn nkpt(builder: &Builder<'_>) -> u64 {
         Self::kernel_slots(builder) + 2
     }
@@ -196,8 +196,8 @@ impl Processor for Amd64 {
     }
 
     fn devices(&self, space: &Space) -> Vec<(u64, u64)> {
-        // The local interrupt controller, a frame buffer in the PC hole, and something beyond
-        // what the direct map covers.
+        // The local interrupt controller, a frame buffer in the PC hole, and an address above the
+        // end of the direct map.
         vec![
             (0xfee0_0000, 1),
             (0xf000_0000, 16),
@@ -233,7 +233,7 @@ impl Processor for Amd64 {
 
     fn pmap(&self, release: Release, root: u64, direct: u64) -> Vec<(u64, u64)> {
         match release {
-            // `pm_cr3` follows at once: there is no second root for processes.
+            // `pm_cr3` follows immediately: processes have no second root.
             Release::R10 => vec![(32, direct), (40, root)],
             _ => vec![(32, direct), (40, 0), (48, root), (56, u64::MAX)],
         }
@@ -324,13 +324,13 @@ impl Boot for Amd64 {
             &(root | NX | M | A | W | V).to_le_bytes(),
         );
 
-        // The direct map. Its first 2 MiB have been split to give the legacy hole its own caching.
+        // The direct map. Its first 2 MiB are split because the legacy hole has its own caching.
         let limit = builder.space.dmaplimit;
         builder.map_directly(self.level(PTE), 0, MIB2)?;
         builder.map_directly(self.level(PDE), MIB2, GIB - MIB2)?;
         builder.map_directly(self.level(PDPE), GIB, limit - GIB)?;
 
-        // The kernel: slot 0 maps low memory, the others the image.
+        // The kernel: slot 0 maps low memory, the other slots map the image.
         let load = builder.description.load();
         builder.map(self.level(PDE), KERNBASE, 0, MIB2, Prot::RWX)?;
         let text = builder.kernel.address("_etext")?;
@@ -341,7 +341,7 @@ impl Boot for Amd64 {
         }
         builder.load_kernel()?;
 
-        // Tables for what comes behind the image: CMAP pages, the dump window, modules.
+        // Tables for what follows the image: CMAP pages, the dump window, modules.
         let avail = Self::virtual_avail(builder);
         for slot in Self::kernel_slots(builder)..Self::nkpt(builder) {
             let va = KERNBASE + slot * MIB2;
@@ -356,7 +356,7 @@ impl Boot for Amd64 {
         }
         builder.set_u64("crashdumpmap", avail + 8 * 4096)?;
         builder.set_u64("virtual_avail", avail + (8 + WINDOW) * 4096)?;
-        // The directory of the kernel map proper.
+        // The directory of the main kernel map.
         builder.tables.table(
             &mut builder.store,
             &mut builder.frames,
@@ -371,7 +371,7 @@ impl Boot for Amd64 {
         if self.la57 {
             builder.set_u64("KPML5phys", root)?;
             builder.set_u32("la57", 1)?;
-            // kva_min, kva_max, dmap_low, dmap_high, lm_low, lm_high, km_low, km_high, rec_pt; the
+            // kva_min, kva_max, dmap_low, dmap_high, lm_low, lm_high, km_low, km_high, rec_pt. The
             // large map and the sanitizers' maps are empty.
             let words = [
                 KVA_MIN_LA57,
@@ -404,7 +404,7 @@ impl Boot for Amd64 {
         }
         let pmap = builder.kernel.address("kernel_pmap_store")?;
         builder.pmap(pmap, root)?;
-        // Every process has the kernel's half, and its own recursive entry.
+        // Every process has the kernel's half and its own recursive entry.
         let half = RECURSIVE * 8;
         let mut entries = [0; 2048];
         builder.store.read(root + half, &mut entries);

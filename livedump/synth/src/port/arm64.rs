@@ -1,4 +1,4 @@
-//! 64-bit Arm: pages of 4 or 16 KiB, four levels; the kernel's half has its own root.
+//! 64-bit Arm: pages of 4 or 16 KiB, four levels. The kernel's half has its own root.
 //!
 //! FreeBSD `sys/arm64/include/{vmparam.h,pte.h,pcb.h,frame.h}`, `sys/arm64/arm64/pmap.c`.
 
@@ -16,7 +16,7 @@ use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
 use crate::truth::Prot;
 
-/// The architecture, with one size of pages.
+/// The architecture, with one page size.
 pub(crate) struct Arm64 {
     shifts: [u32; 4],
     index_bits: u32,
@@ -52,7 +52,7 @@ const DMAP_MAX: u64 = 0xffff_ff00_0000_0000;
 const USER_END: u64 = 0x0001_0000_0000_0000;
 const MIB2: u64 = 2 << 20;
 
-/// `sizeof(struct trapframe)`; a frame record follows it on the stack.
+/// `sizeof(struct trapframe)`. On the stack a frame record follows it.
 const TRAP_FRAME: u64 = 288;
 
 const L1: usize = 1;
@@ -110,7 +110,7 @@ impl Arm64 {
         1 << self.shifts[L3]
     }
 
-    /// Bytes that one entry of `level` maps.
+    /// Returns the bytes that one entry of `level` maps.
     fn span(&self, level: usize) -> u64 {
         1 << self.shifts[level]
     }
@@ -134,7 +134,7 @@ impl Processor for Arm64 {
     }
 
     fn layout(&self, release: Release) -> Layout {
-        // What it does not share with amd64 is where a pcb lies, its size, and `struct vm_phys_seg`.
+        // Differs from amd64 in the location and size of a pcb, and in `struct vm_phys_seg`.
         Layout {
             phys_seg: PhysSegLayout {
                 size: 56,
@@ -147,7 +147,7 @@ impl Processor for Arm64 {
     }
 
     fn firmware(&self, ram: &[Range<u64>]) -> Vec<Range<u64>> {
-        // The device tree, and what EFI keeps for its runtime services.
+        // The device tree, and the memory of EFI runtime services.
         let first = ram.first().map_or(0..0, Clone::clone);
         vec![
             first.start..first.start + 0x10000,

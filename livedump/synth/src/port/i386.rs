@@ -1,9 +1,8 @@
-//! 32-bit x86, with and without PAE. Since 12.0 the kernel's addresses are its physical ones, and it
-//! shares no address space with processes; up to 11 it is 3 GiB above.
+//! 32-bit x86, with and without PAE. Since 12.0 the kernel's virtual addresses equal its physical
+//! ones, and it shares no address space with processes. Up to 11 they are 3 GiB higher.
 //!
 //! FreeBSD `sys/i386/include/{pmap.h,pmap_pae.h,pmap_nopae.h,vmparam.h,pcb.h,frame.h}`,
-//! `sys/i386/i386/pmap.c`. There is no direct map. Processes have
-//! no memory of their own here.
+//! `sys/i386/i386/pmap.c`. There is no direct map. Emulated processes have no memory of their own.
 
 use std::ops::Range;
 
@@ -22,7 +21,7 @@ use crate::processor::{FrameAt, Processor, Registers, Space, Trap, TrapAt};
 use crate::tables::Format;
 use crate::truth::Prot;
 
-/// The architecture, with one form of page tables.
+/// The architecture, with one page table format.
 pub(crate) struct I386Form {
     pae: bool,
 }
@@ -41,7 +40,7 @@ const PS: u64 = 1 << 7;
 const NX: u64 = 1 << 63;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
-/// What physical addresses are below.
+/// Upper limit of physical addresses.
 const PHYSICAL: u64 = 1 << 52;
 /// `VM_MAXUSER_ADDRESS`: below the trampoline's entry.
 const USER_END: u64 = 0xffc0_0000;
@@ -50,7 +49,7 @@ const TRAP_FRAME: u64 = 72;
 /// Pages of `crashdumpmap`.
 const WINDOW: u64 = 16;
 
-/// The variable that the root table is in: a page of pointers to directories with PAE, then the
+/// The variable that contains the root table: with PAE a page of pointers to directories, then the
 /// directories.
 const ROOT: &str = "boot_directories";
 
@@ -100,7 +99,7 @@ impl Format for I386Form {
 }
 
 impl I386Form {
-    /// The level whose entries are those of a page directory.
+    /// Returns the level whose entries are those of a page directory.
     fn directory(&self) -> usize {
         usize::from(self.pae)
     }
@@ -110,8 +109,8 @@ impl I386Form {
         1 << self.shifts()[self.directory()]
     }
 
-    /// What is mapped below `KERNBASE` and above `kernel_vm_end`, and in no dump for that: low
-    /// memory once more, and the trampoline that kernel and processes share.
+    /// Maps what is below `KERNBASE` or above `kernel_vm_end` and therefore in no dump: low memory
+    /// again, and the trampoline that kernel and processes share.
     fn beyond(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
         for pa in (0..self.span()).step_by(4096) {
             self.put(builder, self.span() + pa, pa)?;
@@ -124,7 +123,7 @@ impl I386Form {
         Ok(())
     }
 
-    /// Maps one page, which nobody is told of.
+    /// Maps one page without recording it.
     fn put(&self, builder: &mut Builder<'_>, va: u64, pa: u64) -> Result<(), Error> {
         let bottom = builder.bottom();
         let (store, frames) = (&mut builder.store, &mut builder.frames);
@@ -132,10 +131,10 @@ impl I386Form {
         tables.map(store, frames, bottom, va, pa, Prot::RW)
     }
 
-    /// `crashdumpmap`. A kernel maps pages there whenever it looks at memory for a moment, and leaves
-    /// what it looked at last: a page that is otherwise not its own, and firmware's tables.
+    /// Fills `crashdumpmap`. A kernel maps pages there for short accesses, and leaves the last ones
+    /// mapped: a page that is not the kernel's, and firmware's tables.
     fn window(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
-        // A page that is not mapped is before it.
+        // It follows an unmapped page.
         let va = builder.kva + 4096;
         let stale = builder.frames.one("crashdumpmap", 4096)?;
         builder.store.write(stale, &[0x77; 64]);
@@ -198,7 +197,7 @@ impl Processor for I386Form {
         let names: &[&'static str] = match (description.release(), self.pae) {
             (Release::R10 | Release::R12, false) => &["IdlePTD"],
             (Release::R10 | Release::R12, true) => &["IdlePTD", "IdlePDPT"],
-            // One kernel for both.
+            // The same kernel for both.
             _ => &["pae_mode", "IdlePTD_nopae", "IdlePTD_pae", "IdlePDPT"],
         };
         variables.extend(names.iter().map(|name| Variable::zero(name, 4)));
@@ -279,7 +278,7 @@ impl Processor for I386Form {
     }
 
     fn trap(&self, sp: u64, user: bool) -> TrapAt {
-        // The processor pushes the stack pointer and its segment only where it changes them.
+        // The processor pushes the stack pointer and its segment only if they change.
         let len = if user { TRAP_FRAME } else { TRAP_FRAME - 8 };
         TrapAt {
             frame: (sp - len) & !3,
@@ -290,9 +289,9 @@ impl Processor for I386Form {
     fn arguments(&self, entry: &str, frame: u64) -> Vec<u64> {
         match entry {
             "Xcpustop" => Vec::new(),
-            // The vector of the interrupt.
+            // The interrupt vector.
             "Xapic_isr1" => vec![frame, 0x31],
-            // A thread's first function and what it is called with.
+            // A thread's first function and its arguments.
             "fork_trampoline" => vec![frame, 0, 0],
             _ => vec![frame],
         }
@@ -303,7 +302,7 @@ impl Processor for I386Form {
     }
 
     fn window(&self) -> Option<(&'static str, u64)> {
-        // Each table is at the first page of it in turn.
+        // Each table in turn is mapped at its first page.
         Some(("crashdumpmap", self.span()))
     }
 
@@ -327,8 +326,8 @@ impl Boot for I386Form {
                 builder.tables.made.push((level, i << 30, pa));
             }
         }
-        // The directories map themselves: up to 11 right below the kernel, since 12.0 below the last
-        // entry, which is the trampoline's.
+        // The directories map themselves: up to 11 directly below the kernel, since 12.0 below the
+        // last entry, which is that of the trampoline.
         let ten = builder.description.release() == Release::R10;
         let slot = if ten {
             builder.space.kernbase - directories * self.span()
@@ -390,7 +389,7 @@ impl Boot for I386Form {
         }
         let end = builder.kva.next_multiple_of(self.span());
         if end > USER_END - (5 * self.span()) {
-            return Err(Error::NoRoom {
+            return Err(Error::NoSpace {
                 what: "kernel addresses",
                 need: end,
                 left: USER_END,
@@ -450,11 +449,11 @@ static CODE: Code = Code {
     },
 };
 
-/// The structures of an i386 kernel that a dump is made by. There are no modules. What a kernel
-/// exports has amd64's offsets. `struct vm_page` is computed from its field list.
+/// Returns the structures of an i386 kernel that a dump depends on. There are no modules. Exported
+/// offsets are amd64's. `struct vm_page` is computed from its field list.
 fn layout(release: Release, pae: bool) -> Layout {
     let old = release.is_old();
-    // 12.1 without PAE: physical addresses of 32 bits.
+    // 12.1 without PAE: physical addresses have 32 bits.
     let narrow = old && !pae;
     let (size, phys_addr, flags) = match release {
         _ if narrow => (68, 28, 54),

@@ -1,4 +1,4 @@
-//! FreeBSD's ports: one file for each processor architecture.
+//! FreeBSD's ports, one file for each architecture.
 
 mod amd64;
 mod arm64;
@@ -9,7 +9,7 @@ use super::architecture::Architecture;
 use super::boot::Boot;
 use super::description::Description;
 
-/// The port that runs on a description's machine.
+/// Returns the port of a description's machine.
 pub(crate) fn of(description: &Description) -> &'static dyn Boot {
     match description.architecture {
         Architecture::Amd64 if description.kernel.la57 => &amd64::AMD64_LA57,

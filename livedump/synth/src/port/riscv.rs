@@ -1,6 +1,6 @@
-//! 64-bit RISC-V: with Sv39 three levels, with Sv48 four; the kernel's half shared by all roots.
+//! 64-bit RISC-V: three levels with Sv39, four with Sv48. All roots share the kernel's half.
 //!
-//! With Sv48 the root lies right behind the image, and its last entry points at `pagetable_l1`: the
+//! With Sv48 the root directly follows the image, and its last entry points at `pagetable_l1`: the
 //! kernel's addresses are the same.
 //!
 //! FreeBSD `sys/riscv/include/{vmparam.h,pte.h,pcb.h,frame.h}`, `sys/riscv/riscv/pmap.c`.
@@ -49,7 +49,7 @@ const TABLE: u64 = 4096;
 const MIB2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 
-/// `sizeof(struct trapframe)`, and what the stack pointer moves by.
+/// `sizeof(struct trapframe)`, by which the stack pointer moves.
 const TRAP_FRAME: u64 = 288;
 
 /// Levels, from `pagetable_l1`.
@@ -58,12 +58,12 @@ const L2: usize = 1;
 const L3: usize = 2;
 
 impl Riscv {
-    /// A level as it counts from the root.
+    /// Converts a level counted from `pagetable_l1` to one counted from the root.
     fn level(&self, from_l1: usize) -> usize {
         from_l1 + usize::from(self.sv48)
     }
 
-    /// The address of the root with Sv48.
+    /// Returns the address of the root with Sv48.
     fn l0(kernel: &Kernel) -> u64 {
         kernel.end.next_multiple_of(TABLE)
     }

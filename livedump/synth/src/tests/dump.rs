@@ -1,4 +1,4 @@
-//! What a dump of a machine holds, derived from its memory alone, page by page.
+//! The contents of a dump of a machine, derived from its memory alone, page by page.
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ pub(super) fn dumped(machine: &Machine) -> BTreeSet<u64> {
 }
 
 #[test]
-fn the_kernels_procedure_finds_the_pages_that_are_told() {
+fn the_kernels_procedure_finds_the_expected_pages() {
     for name in [
         "tiny",
         "running",
@@ -135,17 +135,17 @@ fn the_kernels_procedure_finds_the_pages_that_are_told() {
         "giant",
     ] {
         let machine = machine(&text_of(name));
-        let told: BTreeSet<u64> = machine
+        let expected: BTreeSet<u64> = machine
             .truth()
             .dumped
             .iter()
             .flat_map(|run| (run.pa..run.pa + run.len).step_by(4096))
             .collect();
         let found = dumped(&machine);
-        let missing: Vec<_> = told.difference(&found).take(4).collect();
-        let extra: Vec<_> = found.difference(&told).take(4).collect();
+        let missing: Vec<_> = expected.difference(&found).take(4).collect();
+        let extra: Vec<_> = found.difference(&expected).take(4).collect();
         assert!(
-            told == found,
+            expected == found,
             "{name}: missing {missing:x?}, extra {extra:x?}"
         );
     }

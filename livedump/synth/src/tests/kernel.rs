@@ -19,9 +19,9 @@ fn the_file_is_a_freebsd_kernel_whose_symbols_are_where_memory_has_them() {
         let mut symbols = 0;
         for symbol in elf.syms.iter().filter(|s| s.st_name != 0) {
             let name = elf.strtab.get_at(symbol.st_name).expect("a name");
-            if let Some(told) = truth.symbols.get(name) {
-                assert_eq!(told.value, symbol.st_value, "{name}");
-                assert_eq!(told.absolute, symbol.st_shndx == 0xfff1, "{name}");
+            if let Some(expected) = truth.symbols.get(name) {
+                assert_eq!(expected.value, symbol.st_value, "{name}");
+                assert_eq!(expected.absolute, symbol.st_shndx == 0xfff1, "{name}");
                 symbols += 1;
             }
         }
@@ -203,7 +203,7 @@ fn a_description_that_no_machine_has_is_refused_with_its_key() {
     // What only shows when it is built.
     let text = tiny.replace("kernel = \"512 KiB\"", "kernel = \"32 MiB\"");
     let description = Description::parse(&text).expect("a description");
-    assert!(matches!(build(&description), Err(Error::NoRoom { .. })));
+    assert!(matches!(build(&description), Err(Error::NoSpace { .. })));
 }
 
 #[test]
@@ -269,8 +269,8 @@ fn many_holes_are_many_ranges_and_too_many_are_refused() {
     };
     let many = machine(&text(50));
     assert_eq!(many.truth().dump_avail.len(), 52);
-    let told = many.truth().dumped_pages();
-    assert_eq!(super::dump::dumped(&many).len() as u64, told);
+    let expected = many.truth().dumped_pages();
+    assert_eq!(super::dump::dumped(&many).len() as u64, expected);
     for count in [60, 61, 62, 80] {
         let made = Description::parse(&text(count)).and_then(|d| build(&d));
         match made {

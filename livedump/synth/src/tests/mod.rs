@@ -329,14 +329,14 @@ fn user_processes_have_their_own_half_and_the_kernels() {
         let mut resident = 0;
         for range in &space.valid {
             for va in range.clone().step_by(4096) {
-                let told = space.mappings.iter().find(|m| m.va == va);
+                let expected = space.mappings.iter().find(|m| m.va == va);
                 assert_eq!(
                     walk(&machine, space.root, va).map(|leaf| leaf.0),
-                    told.map(|m| m.pa),
+                    expected.map(|m| m.pa),
                     "{} {va:#x}",
                     process.comm
                 );
-                resident += usize::from(told.is_some());
+                resident += usize::from(expected.is_some());
             }
         }
         assert_eq!(resident, space.mappings.len());

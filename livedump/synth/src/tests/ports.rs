@@ -132,14 +132,14 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
         for map in &truth.mappings {
             for va in (map.va..map.va + map.len).step_by(truth.page_size as usize) {
                 let leaf = walk(&machine, root, va);
-                let told = (
+                let expected = (
                     map.pa + va - map.va,
                     map.leaf,
                     map.prot.write,
                     map.prot.execute,
                     false,
                 );
-                assert_eq!(leaf, Some(told), "{name} {va:#x}");
+                assert_eq!(leaf, Some(expected), "{name} {va:#x}");
                 mapped.insert(va);
             }
         }
@@ -170,7 +170,7 @@ fn every_mapping_of_a_port_is_found_by_its_walk_and_nothing_else_is() {
 }
 
 #[test]
-fn the_procedure_of_a_ports_kernel_finds_the_pages_that_are_told() {
+fn the_procedure_of_a_ports_kernel_finds_the_expected_pages() {
     for name in PORTS {
         let machine = machine(&text_of(name));
         let truth = machine.truth();
@@ -231,15 +231,15 @@ fn the_procedure_of_a_ports_kernel_finds_the_pages_that_are_told() {
                 found.insert(pa);
             }
         }
-        let told: BTreeSet<u64> = truth
+        let expected: BTreeSet<u64> = truth
             .dumped
             .iter()
             .flat_map(|run| (run.pa..run.pa + run.len).step_by(page as usize))
             .collect();
-        let missing: Vec<_> = told.difference(&found).take(4).collect();
-        let extra: Vec<_> = found.difference(&told).take(4).collect();
+        let missing: Vec<_> = expected.difference(&found).take(4).collect();
+        let extra: Vec<_> = found.difference(&expected).take(4).collect();
         assert!(
-            told == found,
+            expected == found,
             "{name}: missing {missing:x?}, extra {extra:x?}"
         );
         assert!(!truth.nodump.is_empty());
@@ -315,10 +315,10 @@ fn frame_pointers_lead_through_every_stack_of_a_port() {
             let Some(pcb) = pcb(thread) else {
                 continue;
             };
-            let told: Vec<_> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
+            let expected: Vec<_> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
             let what = format!("{name}: {} {}", thread.comm, thread.name);
-            assert_eq!(backtrace(&machine, &reader, pcb), told, "{what}");
-            assert_eq!(told.len() == 1, thread.doing == Doing::Fresh, "{what}");
+            assert_eq!(backtrace(&machine, &reader, pcb), expected, "{what}");
+            assert_eq!(expected.len() == 1, thread.doing == Doing::Fresh, "{what}");
             walked += 1;
             traps += thread.frames.iter().filter(|f| f.trap.is_some()).count();
         }

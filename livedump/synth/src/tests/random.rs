@@ -1,4 +1,4 @@
-//! Descriptions that nobody wrote: whatever is asked for, a machine or a reason comes back.
+//! Random descriptions: each gives a machine or an error.
 
 use livecore_minidump::PhysAddr;
 use std::fmt::Write as _;
@@ -81,11 +81,11 @@ fn text(rng: &mut Rng) -> String {
     out
 }
 
-/// What must hold of any machine.
+/// Checks the properties of every machine.
 fn check(machine: &Machine) {
     let truth = machine.truth();
     let memory = machine.memory();
-    // Every page that is told to be dumped is memory and in dump_avail, once, in order.
+    // Every expected page is RAM and in dump_avail, exactly once, in order.
     let mut last = 0;
     let mut page = vec![0; truth.page_size as usize];
     for run in &truth.dumped {
@@ -135,8 +135,12 @@ fn any_description_gives_a_machine_or_a_reason() {
                 let outcome = std::panic::catch_unwind(|| check(&machine));
                 assert!(outcome.is_ok(), "seed {seed:#x}, number {n}:\n{text}");
                 if description.architecture == Architecture::Amd64 && n % 6 == 0 {
-                    let told: u64 = machine.truth().dumped_pages();
-                    assert_eq!(dumped(&machine).len() as u64, told, "number {n}:\n{text}");
+                    let expected: u64 = machine.truth().dumped_pages();
+                    assert_eq!(
+                        dumped(&machine).len() as u64,
+                        expected,
+                        "number {n}:\n{text}"
+                    );
                 }
                 made += 1;
             }

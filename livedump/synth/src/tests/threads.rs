@@ -173,17 +173,17 @@ fn frame_pointers_lead_through_every_stack() {
                 ("rbx", 48),
                 ("rip", 56),
             ] {
-                let told = thread.registers.iter().find(|(name, _)| *name == register);
+                let expected = thread.registers.iter().find(|(name, _)| *name == register);
                 assert_eq!(
-                    told.map(|t| t.1),
+                    expected.map(|t| t.1),
                     Some(reader.u64(pcb + at)),
                     "{what}: {register}"
                 );
             }
-            let told: Vec<(u64, u64)> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
-            assert_eq!(backtrace(&machine, &reader, pcb), told, "{what}");
+            let expected: Vec<(u64, u64)> = thread.frames.iter().map(|f| (f.pc, f.fp)).collect();
+            assert_eq!(backtrace(&machine, &reader, pcb), expected, "{what}");
             traps += thread.frames.iter().filter(|f| f.trap.is_some()).count();
-            // The slot that the saved stack pointer names still holds the return address, unless
+            // The slot at the saved stack pointer still contains the return address, unless
             // the thread has never run, or went on.
             let (sp, pc) = (reader.u64(pcb + 40), reader.u64(pcb + 56));
             let kept = thread.doing != Doing::Fresh && thread.context != Context::Dump;
