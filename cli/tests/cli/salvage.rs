@@ -153,3 +153,42 @@ fn unrecoverable_dump_leaves_no_file() {
     salvage(&text, &out, &[]).expect(63);
     assert_eq!(names(dir.path()), ["headless.zst", "text", "whole.zst"]);
 }
+
+/// The only frame of a stream states its content length, as `zstd FILE` writes it, and was cut.
+#[test]
+fn content_that_no_checksum_proves_is_kept_and_every_reader_reports_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [plain, cut, kept] = ["plain", "cut.zst", "kept.zst"].map(|name| dir.path().join(name));
+    let tiny = machine("tiny");
+    let args = ["take", "-q", "--none", "--container", "saved", "--machine"].map(AsRef::as_ref);
+    let files = [tiny.as_os_str(), "-o".as_ref(), plain.as_os_str()];
+    run(args.into_iter().chain(files)).expect(0);
+    let stored = zstd::bulk::compress(&fs::read(&plain).unwrap(), 3).unwrap();
+    fs::write(&cut, &stored[..stored.len() / 2]).unwrap();
+    let printed = salvage(&cut, &kept, &["--json"]).expect(3);
+    let printed: Value = serde_json::from_slice(&printed.out).unwrap();
+    schema::check("salvage", &printed);
+    let pages = &printed["pages"];
+    assert!(pages["kept"].as_u64().unwrap() > 100, "{pages}");
+    assert_eq!(pages["kept"], pages["unproven"]);
+    let verified = on("verify", &[&kept]).expect(3);
+    assert!(
+        verified.text().contains("SEAL-UNPROVEN"),
+        "{}",
+        verified.text()
+    );
+    run(["verify".as_ref(), "--strict".as_ref(), kept.as_os_str()]).expect(2);
+    let unproven = format!("no checksum proves {} pages", pages["kept"]);
+    for args in [&["info"][..], &["dmesg"], &["triage"], &["convert", "-f"]] {
+        let (verb, more) = (args[0], &args[1..]);
+        let out = dir.path().join("out.zst");
+        let mut words: Vec<&std::ffi::OsStr> = vec![verb.as_ref()];
+        words.extend(more.iter().map(|word| std::ffi::OsStr::new(*word)));
+        words.push(kept.as_os_str());
+        if verb == "convert" {
+            words.push(out.as_os_str());
+        }
+        let run = run(words).expect(3);
+        assert!(run.err.contains(&unproven), "{verb}: {}", run.err);
+    }
+}

@@ -331,8 +331,11 @@ impl Salvage {
                 self.options.threads,
                 progress,
             )?;
-            self.by_walk(runs)?;
-            return Ok(());
+            if runs.iter().any(|run| run.frames.iter().any(|f| f.good)) {
+                self.by_walk(runs)?;
+                return Ok(());
+            }
+            // `zstd FILE` states the content length of its only frame, part of which may decode.
         }
         // A single stream: only the content before the damage.
         let options = OpenOptions {
