@@ -25,7 +25,7 @@ use crate::memory::Memory;
 use crate::options::{Depth, Options};
 use crate::records::ProducerRecords;
 use crate::report::{Report, Stop, Verdict};
-use crate::rule::Severity;
+use crate::rule::{Group, Rule, Severity};
 use crate::{kernel, probe, rules, seal};
 
 /// Verifies the dump in `source`.
@@ -92,9 +92,11 @@ pub(crate) fn verify_into(
     // Even under `strict`, inconsistencies of a live dump do not make it broken.
     let unexplained =
         sink.count_of(|rule| rule.severity >= Severity::Warning && !liveness::excuses(live, rule));
+    let stream = |rule: &Rule| rule.group == Group::Codec && rule.severity == Severity::Error;
+    let damaged = sink.broke(&rules::KDH_PARITY) || sink.count_of(stream) > 0;
     let verdict = match stop {
-        // The header is damaged, so the payload may be too.
-        Some(Stop::NotADump(_)) if sink.broke(&rules::KDH_PARITY) => Verdict::Broken,
+        // The header or the stream is damaged, so the start of the payload may be too.
+        Some(Stop::NotADump(_)) if damaged => Verdict::Broken,
         Some(Stop::NotADump(why)) => Verdict::NotADump(why),
         Some(Stop::Failed(why)) => Verdict::Failed(why),
         None if errors > 0 || options.strict && unexplained > 0 => Verdict::Broken,
