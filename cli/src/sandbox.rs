@@ -144,6 +144,8 @@ fn allowed(verb: &Verb, env: &Env) -> Option<Allowed> {
                 // The memory is a file that QEMU names; the guest's guard is this program.
                 (.., Some(socket)) => {
                     files.0.read.push("/".into());
+                    // The standard streams of the guard.
+                    files.0.write.push("/dev/null".into());
                     files.0.run.extend(std::env::current_exe());
                     sockets = Sockets::Unix(socket.clone());
                     programs = true;
