@@ -1,4 +1,4 @@
-//! A kernel dump of any kind: told from the first bytes of its payload.
+//! Opens kernel dumps of any kind.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use livecore_compress::spool::spool;
 use livecore_compress::{NoProgress, Progress, ReadAt};
 
-use super::beside::{self, Beside};
 use super::carried;
 use super::envelope::Envelope;
+use super::info_file::{self, InfoFile};
 use super::minidump::Dump;
 use super::open::read_header;
 use super::options::OpenOptions;
@@ -25,20 +25,20 @@ use livecore_defs::foreign;
 /// A kernel dump of any kind.
 #[derive(Debug, Clone)]
 pub enum AnyDump {
-    /// A minidump; also one that an exported ELF core carries.
+    /// A minidump, including a minidump in an exported ELF core.
     Mini(Arc<Dump>),
     /// A full dump.
     Full(Arc<FullDump>),
 }
 
 impl AnyDump {
-    /// Opens the dump at `path`, with the info file beside it. A named pipe is read to its end
-    /// first.
+    /// Opens the dump at `path`, with its info file in the same directory. A named pipe is read to its
+    /// end first.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file cannot be read, [`Error::NotADump`] and [`Error::Unsupported`] if it
-    /// is none or of an unknown kind, [`Error::Broken`] if it contradicts itself.
+    /// Returns [`Error::Io`] if the file cannot be read, [`Error::NotADump`] or [`Error::Unsupported`]
+    /// if it is not a supported dump, and [`Error::Broken`] if it is damaged.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
@@ -58,24 +58,24 @@ impl AnyDump {
                 what: format!("{} is not a regular file", path.display()),
             });
         }
-        Self::build(Arc::new(file), beside::find(path), options)
+        Self::build(Arc::new(file), info_file::find(path), options)
     }
 
-    /// Opens a dump that is whatever `source` reads.
+    /// Opens the dump in `source`.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyDump::open`].
+    /// Returns the errors of [`AnyDump::open`].
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         Self::build(source, None, options)
     }
 
-    /// Opens a dump that comes from a pipe: its bytes are first put into a file without a name, in
-    /// the stream's folder for spools.
+    /// Opens a dump from a pipe. It is first copied to an unnamed temporary file in the spool
+    /// directory of the stream options.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyDump::open`], and [`Error::Cancelled`].
+    /// Returns the errors of [`AnyDump::open`], and [`Error::Cancelled`].
     pub fn from_reader(
         reader: &mut dyn Read,
         options: &OpenOptions,
@@ -90,7 +90,6 @@ impl AnyDump {
             }
             match reader.read(&mut piece) {
                 Ok(0) => break,
-                // A reader gives at most what fits.
                 Ok(n) => file
                     .write_all(&piece[..n])
                     .map_err(|e| Error::io("temporary file", e))?,
@@ -101,7 +100,7 @@ impl AnyDump {
         Self::from_source(Arc::new(file), options)
     }
 
-    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    /// The container, stream, kerneldumpheader, info file, seal and warnings.
     pub fn envelope(&self) -> &Envelope {
         match self {
             Self::Mini(dump) => dump.envelope(),
@@ -109,7 +108,7 @@ impl AnyDump {
         }
     }
 
-    /// The minidump: the dump itself, or the one that a full dump carries.
+    /// The minidump: the dump itself, or the one in a full dump.
     pub fn minidump(&self) -> Option<&Arc<Dump>> {
         match self {
             Self::Mini(dump) => Some(dump),
@@ -117,11 +116,11 @@ impl AnyDump {
         }
     }
 
-    /// As [`AnyDump::minidump`].
+    /// Returns the minidump like [`AnyDump::minidump`].
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if it is a full dump that carries no minidump.
+    /// Returns [`Error::Unsupported`] for a full dump without a minidump.
     pub fn into_minidump(self) -> Result<Arc<Dump>, Error> {
         let mini = match self {
             Self::Mini(dump) => Some(dump),
@@ -130,17 +129,18 @@ impl AnyDump {
         mini.ok_or_else(no_minidump)
     }
 
-    /// The minidump of a dump that was just opened: no one else has a reference to it.
+    /// Returns the minidump of a dump that was just opened and has no other reference.
     fn sole_minidump(self) -> Result<Dump, Error> {
         Arc::into_inner(self.into_minidump()?).ok_or_else(no_minidump)
     }
 
-    /// What its headers promise and its file does not have. Opening has warned of it already if the
-    /// payload's length was known then; a foreign stream is decoded to its end.
+    /// Returns a warning if the file is shorter than its headers require. Opening the dump already
+    /// added it to the warnings if the length of the payload was known. This can decode a foreign
+    /// stream to its end.
     ///
     /// # Errors
     ///
-    /// What decoding the stream has failed with.
+    /// Returns the error of decoding the stream.
     pub fn loss(&self) -> Result<Option<Warning>, Error> {
         Ok(match self {
             Self::Mini(dump) => dump.shortness()?.map(|short| dump.loss_of(short)),
@@ -179,7 +179,7 @@ impl AnyDump {
         }
     }
 
-    /// How many pages of memory are in the dump.
+    /// The number of pages in the dump.
     pub fn page_count(&self) -> u64 {
         match self {
             Self::Mini(dump) => dump.bitmap().count(),
@@ -190,7 +190,7 @@ impl AnyDump {
         }
     }
 
-    /// Where its own headers say that the payload ends.
+    /// The end of the payload by its headers.
     pub fn end(&self) -> u64 {
         match self {
             Self::Mini(dump) => dump.layout().end(),
@@ -198,7 +198,7 @@ impl AnyDump {
         }
     }
 
-    /// The payload, byte for byte.
+    /// The payload.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
         match self {
             Self::Mini(dump) => dump.payload(),
@@ -206,7 +206,7 @@ impl AnyDump {
         }
     }
 
-    /// A kerneldumpheader: the dump's own, else one made of the payload.
+    /// Returns the dump's kerneldumpheader, or one created from the payload.
     pub fn header_or_made(&self) -> KernelDumpHeader {
         self.envelope()
             .kerneldumpheader()
@@ -219,8 +219,8 @@ impl AnyDump {
             })
     }
 
-    /// Its memory. A full dump that carries no minidump translates no virtual address: whoever has
-    /// its kernel can.
+    /// The memory of the dump. Without its kernel, a full dump without a minidump cannot translate
+    /// virtual addresses.
     pub fn memory(&self) -> Arc<dyn DumpMemory> {
         match self {
             Self::Mini(dump) => Arc::clone(dump) as Arc<dyn DumpMemory>,
@@ -230,7 +230,7 @@ impl AnyDump {
 
     fn build(
         source: Arc<dyn ReadAt>,
-        beside: Option<Beside>,
+        info_file: Option<InfoFile>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
         let opened = container::open(source, &options.stream)?;
@@ -240,7 +240,7 @@ impl AnyDump {
         let head = &head[..got];
         if !head.starts_with(b"\x7fELF") {
             let mini = read_header(&*content)?;
-            let envelope = Envelope::new(opened, beside, (mini.arch, mini.order));
+            let envelope = Envelope::new(opened, info_file, (mini.arch, mini.order));
             let dump = Dump::build(envelope, mini, options)?;
             return Ok(Self::Mini(Arc::new(dump)));
         }
@@ -250,16 +250,16 @@ impl AnyDump {
                 found: foreign::ELF_FILE.into(),
             }),
             Some(ELFOSABI_STANDALONE) => {
-                let dump = FullDump::build(opened, beside, options)?;
+                let dump = FullDump::build(opened, info_file, options)?;
                 Ok(Self::Full(Arc::new(dump)))
             }
             Some(_) => {
-                let Some(place) = carried::find(&ElfCore::parse(content)?)? else {
+                let Some(payload) = carried::find(&ElfCore::parse(content)?)? else {
                     return Err(Error::NotADump {
                         found: foreign::ELF_CORE.into(),
                     });
                 };
-                let carried = place.carried(&opened.stream.content());
+                let carried = payload.carried(&opened.stream.content());
                 let mini = read_header(&*carried.content)?;
                 let port = (mini.arch, mini.order);
                 let envelope = Envelope::new(opened, None, port).around(carried, port);
@@ -271,33 +271,34 @@ impl AnyDump {
 }
 
 impl Dump {
-    /// Opens the minidump at `path`. An info file beside it (`info.N` of `vmcore.N` or
-    /// `livecore.N`) is read too. A named pipe is read to its end first, as [`Dump::from_reader`]
-    /// does. A full dump that carries no minidump is not supported here: [`AnyDump::open`] opens
-    /// every kind.
+    /// Opens the minidump at `path`.
+    ///
+    /// Its info file in the same directory (`info.N` for `vmcore.N` or `livecore.N`) is also read. A
+    /// named pipe is read to its end first, like with [`Dump::from_reader`]. Full dumps without a
+    /// minidump are not supported; use [`AnyDump::open`].
     ///
     /// # Errors
     ///
-    /// Those of [`AnyDump::open`].
+    /// Returns the errors of [`AnyDump::open`].
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, Error> {
         AnyDump::open(path, options)?.sole_minidump()
     }
 
-    /// Opens a minidump that is whatever `source` reads.
+    /// Opens the minidump in `source`.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyDump::open`].
+    /// Returns the errors of [`AnyDump::open`].
     pub fn from_source(source: Arc<dyn ReadAt>, options: &OpenOptions) -> Result<Self, Error> {
         AnyDump::from_source(source, options)?.sole_minidump()
     }
 
-    /// Opens a minidump that comes from a pipe: its bytes are first put into a file without a
-    /// name, in the stream's folder for spools.
+    /// Opens a minidump from a pipe. It is first copied to an unnamed temporary file in the spool
+    /// directory of the stream options.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyDump::from_reader`].
+    /// Returns the errors of [`AnyDump::from_reader`].
     pub fn from_reader(
         reader: &mut dyn Read,
         options: &OpenOptions,

@@ -1,4 +1,4 @@
-//! What a dump of any kind lies in: container, stream, header, info file, seal.
+//! The properties of a dump of any kind: container, stream, header, info file, seal.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use livecore_defs::seal::{
     FLAG_HEADER_FROM_INFO, FLAG_HEADER_FROM_PAYLOAD, FLAG_ZERO_TAIL, RECORD_SOURCE_LENGTH,
 };
 
-use super::beside::Beside;
+use super::info_file::InfoFile;
 use super::warning::Warning;
 use crate::container::{Container, Opened};
 use crate::header::escaped;
@@ -16,32 +16,32 @@ use crate::info::Info;
 use crate::kerneldump::Magic;
 use crate::{Architecture, ByteOrder, KernelDumpHeader, SealRecord};
 
-/// Whose dump it is: architecture and byte order.
+/// The architecture and byte order of a dump.
 pub(crate) type Port = (&'static Architecture, ByteOrder);
 
-/// Where a dump's kerneldumpheader was found.
+/// The source of a dump's kerneldumpheader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderOrigin {
-    /// In the file, at this offset.
+    /// The file.
     File {
-        /// The offset.
+        /// The offset of the header.
         offset: u64,
     },
-    /// In the seal, as the kernel or a producer had written it.
+    /// The seal. The header is that of the kernel or another producer.
     Seal,
-    /// In the seal, where it was rebuilt from an info file when the dump was converted.
+    /// The seal. The header was created from an info file when the dump was converted.
     SealFromInfo,
-    /// In the seal, where it was rebuilt from the payload when the dump was converted.
+    /// The seal. The header was created from the payload when the dump was converted.
     SealFromPayload,
-    /// In a note of the ELF core that the dump was exported as.
+    /// A note of the ELF core.
     ElfNote,
-    /// Rebuilt from the info file beside the dump.
+    /// The info file of the dump, from which the header was created.
     Info(PathBuf),
-    /// Nowhere.
+    /// There is no header.
     Absent,
 }
 
-/// What a dump of any kind lies in.
+/// The container, stream, header, info file, seal and warnings of a dump of any kind.
 pub struct Envelope {
     container: Container,
     stream: Arc<Stream>,
@@ -55,21 +55,21 @@ pub struct Envelope {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// A minidump in an ELF core, and the header that stands beside it.
+/// A minidump in an ELF core, and its header in a note.
 pub(crate) struct Carried {
     pub(crate) content: Arc<dyn ReadAt>,
     pub(crate) header: Option<KernelDumpHeader>,
 }
 
 impl Envelope {
-    /// What `opened` is to a dump of this port that is all of its payload.
-    pub(crate) fn new(opened: Opened, beside: Option<Beside>, port: Port) -> Self {
+    /// Creates the envelope of a dump that is the complete payload of `opened`.
+    pub(crate) fn new(opened: Opened, info_file: Option<InfoFile>, port: Port) -> Self {
         let mut warnings = Vec::new();
         if let Some(why) = opened.seal_damage.clone() {
             warnings.push(Warning::Seal { why });
         }
         let (info, info_path): (_, Option<PathBuf>) =
-            usable_info(beside, &opened, port, &mut warnings);
+            usable_info(info_file, &opened, port, &mut warnings);
         if let Some(cut) = opened.stream.cut() {
             warnings.push(Warning::Interrupted {
                 why: cut.to_string(),
@@ -92,8 +92,8 @@ impl Envelope {
         }
     }
 
-    /// What the same file is to a minidump of this port that is a part of its payload. The header
-    /// beside the minidump counts before that of the file.
+    /// Creates the envelope of a minidump that is a part of this payload. A header in a note takes
+    /// precedence over that of the file.
     pub(crate) fn around(&self, carried: Carried, port: Port) -> Self {
         let (header, origin) = match carried.header {
             Some(header) => (Some(header), HeaderOrigin::ElfNote),
@@ -131,7 +131,7 @@ impl Envelope {
         }
     }
 
-    /// Takes a header that a note of the payload holds, if the container has none.
+    /// Sets the header from a note of the payload, if the container has none.
     pub(crate) fn take_header(&mut self, header: &KernelDumpHeader, port: Port) {
         if self.header.is_none() {
             warn_of_header(Some(header), port, &mut self.warnings);
@@ -150,38 +150,38 @@ impl Envelope {
         self.stream.codec()
     }
 
-    /// Whether the file is an ELF core that carries the minidump ([`crate::elf::export`]).
+    /// Whether the file is an ELF core with a minidump ([`crate::elf::export`]).
     pub fn is_embedded(&self) -> bool {
         self.embedded
     }
 
-    /// The payload's stream, for decoding it whole. Of an ELF core that carries a minidump
-    /// ([`Envelope::is_embedded`]) it is the whole core's.
+    /// The stream of the payload. For an ELF core with a minidump ([`Envelope::is_embedded`]), it is
+    /// the stream of the core.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// The same, to be kept beside the dump.
+    /// The stream of the payload, with shared ownership.
     pub fn shared_stream(&self) -> Arc<Stream> {
         Arc::clone(&self.stream)
     }
 
-    /// Bytes of the file.
+    /// The length of the file.
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
-    /// The kerneldumpheader, as far as there is one ([`Envelope::header_origin`]).
+    /// The kerneldumpheader, if any ([`Envelope::header_origin`]).
     pub fn kerneldumpheader(&self) -> Option<&KernelDumpHeader> {
         self.header.as_ref()
     }
 
-    /// Where the kerneldumpheader is from.
+    /// The source of the kerneldumpheader.
     pub fn header_origin(&self) -> &HeaderOrigin {
         &self.origin
     }
 
-    /// The info file beside the dump, if it is about this dump.
+    /// The info file, if it describes this dump.
     pub fn info(&self) -> Option<&Info> {
         self.info.as_ref()
     }
@@ -191,7 +191,7 @@ impl Envelope {
         self.seal.as_ref()
     }
 
-    /// The payload's length if it is known without decoding the dump.
+    /// The length of the payload, if known without decoding.
     pub fn known_len(&self) -> Option<u64> {
         let len = self.stream.known_len()?;
         if self.embedded {
@@ -200,13 +200,13 @@ impl Envelope {
         Some(len)
     }
 
-    /// What is wrong with the dump, as far as opening it has told.
+    /// The warnings about the dump from opening it.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 }
 
-/// What of a header matters to whoever opens the dump of this port.
+/// Adds warnings about the header of a dump of this port.
 fn warn_of_header(header: Option<&KernelDumpHeader>, port: Port, warnings: &mut Vec<Warning>) {
     let Some(header) = header else {
         return;
@@ -225,7 +225,7 @@ fn warn_of_header(header: Option<&KernelDumpHeader>, port: Port, warnings: &mut 
     }
 }
 
-/// Whether a seal says that zeros stand for what was missing, or that something is unproven.
+/// Adds a warning if the seal records that missing data was filled with zeros or is unproven.
 fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
     if let Some(seal) = seal
         && seal.flags & FLAG_ZERO_TAIL != 0
@@ -237,14 +237,14 @@ fn warn_of_seal(seal: Option<&SealRecord>, warnings: &mut Vec<Warning>) {
     warnings.extend(seal.and_then(SealRecord::unproven).map(Warning::Unproven));
 }
 
-/// The info file if it is one and about this dump; else a warning.
+/// Returns the info file if it is valid and describes this dump. Otherwise adds a warning.
 fn usable_info(
-    beside: Option<Beside>,
+    info_file: Option<InfoFile>,
     opened: &Opened,
     port: Port,
     warnings: &mut Vec<Warning>,
 ) -> (Option<Info>, Option<PathBuf>) {
-    let Some(Beside { path, info }) = beside else {
+    let Some(InfoFile { path, info }) = info_file else {
         return (None, None);
     };
     let refuse = |why: String| Warning::Info {
@@ -267,7 +267,7 @@ fn usable_info(
         return (None, None);
     }
     let codec = opened.stream.codec();
-    // savecore -z compresses what the header calls uncompressed; nothing else changes the codec.
+    // `savecore -z` compresses a dump whose header has no compression.
     if info.compression != Some(codec) && info.compression != Some(Codec::None) {
         let name = info.compression.map_or("unknown", Codec::name);
         warnings.push(refuse(format!(
@@ -300,7 +300,7 @@ fn find_header(
     }
 }
 
-/// Whether a kerneldumpheader's architecture string can be that of this port.
+/// Whether a kerneldumpheader's architecture string matches this port.
 fn same_architecture((arch, order): Port, name: &str) -> bool {
     match arch.machine_arch_prefix {
         Some(prefix) => name.starts_with(prefix),

@@ -1,4 +1,4 @@
-//! A dump as the memory of the machine that it was taken of.
+//! Reads memory from a minidump.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use crate::mmu::{Tables, WalkEnd, not_mapped, section};
 use crate::{KernelMemory, Mapping, MinidumpHeader, PhysAddr, ReadError, VirtAddr};
 
 impl Dump {
-    /// `len` (4, 8 or 16) bytes at payload `offset`, a multiple of `len`, through the cache.
+    /// Reads `N` (4, 8 or 16) bytes at payload `offset`, a multiple of `N`, through the cache.
     fn table_bytes<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
         let page_size = self.layout.page_size();
         let base = offset - offset % page_size;
@@ -21,16 +21,16 @@ impl Dump {
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Where entry `index` of the page-table section lies.
+    /// Returns the payload offset of entry `index` of the page-table section.
     fn pmap_offset(&self, at: VirtAddr, index: u64, size: u64) -> Result<u64, ReadError> {
         if index >= u64::from(self.mini.pmapsize) / size {
-            return not_mapped(at, "it lies beyond the page tables of the dump");
+            return not_mapped(at, "beyond the page tables of the dump");
         }
-        // Entries lie within a section that is within the payload.
+        // The entry is in the section, which is in the payload, so this cannot overflow.
         Ok(self.layout.pmap_offset() + index * size)
     }
 
-    /// Where the page that holds `at` lies in the payload: its bytes' offset.
+    /// Returns the payload offset of the byte at `at`, or `None` if its page is not in the dump.
     pub fn offset_of(&self, at: PhysAddr) -> Option<u64> {
         let bit = self.ranges.bit_of(at)?;
         let page = self.layout.page_offset(self.bitmap.rank(bit)?)?;
@@ -104,7 +104,7 @@ impl DumpMemory for Dump {
             let len = (pages.end - pages.start).max(1).saturating_mul(page);
             return Stretch::present(start.checked_add(len));
         }
-        // The next page that is there, by the first bit at or behind this address.
+        // The next page in the dump: that of the first set bit from this address.
         let next = (self.ranges.segments().iter())
             .filter(|segment| segment.end > start)
             .find_map(|segment| {
@@ -158,7 +158,7 @@ impl Tables for Dump {
         } else {
             order.uint(&self.table_bytes::<8>(offset).map_err(io)?)
         };
-        // Four or eight bytes are an integer.
+        // Four or eight bytes are always an integer.
         Ok(value.unwrap_or(0))
     }
 

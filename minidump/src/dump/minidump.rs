@@ -1,4 +1,4 @@
-//! A minidump, opened.
+//! Open minidumps.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::table_cache::TableCache;
 use super::warning::{Shortness, Warning};
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
-/// A minidump, opened.
+/// An open minidump.
 ///
-/// Kept in memory: the bitmap with its counts, `dump_avail`, a few pages of page tables, and what
-/// the stream keeps. Everything else is read when it is asked for, from any number of threads.
-/// What it shares with dumps of other kinds is its [`Envelope`].
+/// The bitmap with its counts, `dump_avail`, some page tables and the caches of the stream are in
+/// memory. Other data is read when needed. Several threads can read concurrently. [`Envelope`] has
+/// the properties of all kinds of dumps.
 pub struct Dump {
     pub(super) envelope: Envelope,
     pub(super) mini: MinidumpHeader,
@@ -26,38 +26,38 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// What it lies in: container, stream, kerneldumpheader, info file, seal; and its warnings.
+    /// The container, stream, kerneldumpheader, info file, seal and warnings.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The minidump's own header.
+    /// The minidump header.
     pub fn header(&self) -> &MinidumpHeader {
         &self.mini
     }
 
-    /// Where the sections are in the payload.
+    /// The offsets of the sections in the payload.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Which physical addresses the bitmap is over.
+    /// The physical addresses of the bitmap's bits.
     pub fn dump_avail(&self) -> &DumpAvail {
         &self.ranges
     }
 
-    /// Which pages are in the dump.
+    /// The set of pages in the dump.
     pub fn bitmap(&self) -> &Bitmap {
         &self.bitmap
     }
 
-    /// Whether missing page data at the end is served as zeros.
+    /// Whether missing page data at the end is read as zeros.
     pub fn zero_tail(&self) -> bool {
         self.zero_tail
     }
 
-    /// The page data that is missing at the end of the payload, if any. Decodes a foreign stream to
-    /// its end.
+    /// Returns the amount of page data missing at the end of the payload, if any. This decodes a
+    /// foreign stream to its end.
     ///
     /// # Errors
     ///
@@ -74,8 +74,8 @@ impl Dump {
         }
     }
 
-    /// The payload: what `zstd -d` or `gunzip` would give, with zeros behind it up to the length
-    /// that the bitmap promises if [`Dump::zero_tail`]. Asking for its size may decode it whole.
+    /// Returns the decoded payload. With [`Dump::zero_tail`], it is padded with zeros to the length
+    /// required by the bitmap. Getting its size can decode all of it.
     pub fn payload(&self) -> Arc<dyn ReadAt> {
         if !self.zero_tail {
             return Arc::clone(&self.envelope.content);
@@ -86,17 +86,17 @@ impl Dump {
         })
     }
 
-    /// The message buffer's section: the ring, and what stood behind it up to a page boundary.
+    /// Reads the section of the message buffer: the ring and the memory after it up to a page boundary.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if its frame is damaged or it claims more than
     /// 256 MiB.
     pub fn read_msgbuf_section(&self) -> Result<Vec<u8>, Error> {
-        // The section lies within the payload: opening has proved it.
+        // Opening the dump has checked that the section is in the payload.
         let len = usize::try_from(self.layout.msgbuf_len()).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        // A ring is 96 KiB by default; nobody has one that does not fit this.
+        // The default size is 96 KiB.
         if len > 256 << 20 {
             return Err(Error::broken(
                 "minidump header, msgbufsize",
@@ -138,17 +138,17 @@ impl std::fmt::Debug for Dump {
     }
 }
 
-/// Reserves memory whose size the dump decides.
+/// Reserves memory whose size comes from the dump.
 pub(super) fn reserve<T>(list: &mut Vec<T>, len: usize, what: &str) -> Result<(), Error> {
     list.try_reserve_exact(len).map_err(|_| {
         let bytes = len.saturating_mul(size_of::<T>());
         Error::Options(format!(
-            "{what} needs {bytes:#x} bytes, which memory does not have"
+            "{what}: cannot allocate {bytes:#x} bytes of memory"
         ))
     })
 }
 
-/// Bytes with zeros behind them up to `end`.
+/// Data padded with zeros up to `end`.
 struct ZeroTail {
     inner: Arc<dyn ReadAt>,
     end: u64,

@@ -1,16 +1,16 @@
-//! Dumps, opened: any container, any codec, random access.
+//! Open dumps in any container and codec, with random access.
 //!
 //! ```text
-//!  any        a dump of any kind: what its payload begins with decides
-//!  open       a minidump's sections read and compared
-//!  minidump   the minidump; memory: it as the memory of its machine
-//!  envelope   what a dump of any kind lies in; beside: its info file; carried: a minidump in a core
+//!  any        opens a dump of any kind
+//!  open       reads and checks the sections of a minidump
+//!  minidump   the minidump; memory: reads its memory
+//!  envelope   container, stream, header; info_file: the info file; carried: a minidump in a core
 //! ```
 
 mod any;
-pub(crate) mod beside;
 pub(crate) mod carried;
 pub(crate) mod envelope;
+pub(crate) mod info_file;
 mod memory;
 mod minidump;
 pub(crate) mod open;
@@ -19,8 +19,8 @@ mod table_cache;
 mod warning;
 
 pub use any::AnyDump;
-pub use beside::{info_file, read_info};
 pub use envelope::{Envelope, HeaderOrigin};
+pub use info_file::{info_file, read_info};
 pub use minidump::Dump;
 pub use options::OpenOptions;
 pub use warning::{Shortness, Warning};

@@ -1,4 +1,4 @@
-//! Opening a minidump: header, sections, and what lengths and headers say of each other.
+//! Opens a minidump: reads its sections and checks its lengths.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::container::Container;
 use crate::header::HEADER_BYTES;
 use crate::{Bitmap, DumpAvail, Error, Layout, MinidumpHeader};
 
-/// The most bytes of a `dump_avail` section. Kernels have one page; this is 65,536 ranges.
+/// The maximum size of the `dump_avail` section: 65,536 ranges. Kernels write one page.
 const DUMP_AVAIL_LIMIT: u64 = 1 << 20;
 
 impl Dump {
-    /// The minidump that begins with `mini`, which is the content of `envelope`.
+    /// Opens the minidump with header `mini` in the content of `envelope`.
     pub(crate) fn build(
         envelope: Envelope,
         mini: MinidumpHeader,
@@ -36,8 +36,8 @@ impl Dump {
         let (bitmap, stray) = read_bitmap(&*content, &mini, &layout, &ranges, options)?;
         layout = Layout::new(&mini, bitmap.count());
         if let Some(len) = mini.unpadded_entries() {
-            // A kernel does not pad, other writers may: the length of the whole tells, even if a
-            // foreign stream has to be decoded for it.
+            // Kernels do not pad the section, but other writers can. The length of the payload
+            // decides, even if a foreign stream must be decoded for it.
             if content.size().ok() != Some(layout.end()) {
                 layout = layout.with_pmap_len(len);
             }
@@ -55,26 +55,26 @@ impl Dump {
             let warning = Warning::StrayBits { count: stray };
             dump.envelope.warnings.push(warning);
         }
-        dump.judge_length(stray)?;
+        dump.check_length(stray)?;
         Ok(dump)
     }
 
-    /// Compares the length that the bitmap promises with what is there and with what header, seal
-    /// and info file state.
-    fn judge_length(&mut self, stray: u64) -> Result<(), Error> {
+    /// Compares the length required by the bitmap with the length of the payload and the lengths in
+    /// the header, the seal and the info file.
+    fn check_length(&mut self, stray: u64) -> Result<(), Error> {
         let expected = self.layout.end();
         let region = "page data";
         let stated = self.stated_len();
-        if let Some((who, len)) = stated
+        if let Some((source, len)) = stated
             && len < expected
             && !self.zero_tail
-            && !self.seal_says_short()
+            && !self.is_sealed_short()
         {
             return Err(Error::broken(
                 region,
                 len,
-                format!("an end at {len:#x}, as {who} states it"),
-                format!("an end at {expected:#x}, as the bitmap promises it"),
+                format!("end at {len:#x} in {source}"),
+                format!("end at {expected:#x} by the bitmap"),
             ));
         }
         if let Some(info) = self.envelope.info()
@@ -85,25 +85,22 @@ impl Dump {
             return Err(Error::broken(
                 "compressed data",
                 self.envelope.file_len(),
-                format!("an end at {:#x}", self.envelope.file_len()),
-                format!(
-                    "an end at {:#x}, as the info file states it",
-                    info.dump_length
-                ),
+                format!("end at {:#x}", self.envelope.file_len()),
+                format!("end at {:#x} by the info file", info.dump_length),
             ));
         }
         let Some(actual) = self.envelope.known_len() else {
             return Ok(());
         };
-        if let Some((who, len)) = stated
+        if let Some((source, len)) = stated
             && actual < len
             && !self.zero_tail
         {
             return Err(Error::broken(
                 region,
                 actual,
-                format!("an end at {actual:#x}"),
-                format!("an end at {len:#x}, as {who} states it"),
+                format!("end at {actual:#x}"),
+                format!("end at {len:#x} by {source}"),
             ));
         }
         if let Some(short) = self.short_by(actual) {
@@ -120,13 +117,13 @@ impl Dump {
         Ok(())
     }
 
-    fn seal_says_short(&self) -> bool {
+    fn is_sealed_short(&self) -> bool {
         self.envelope
             .seal()
             .is_some_and(|s| s.flags & FLAG_SHORT != 0)
     }
 
-    /// The payload's length as a header, seal or info file states it.
+    /// Returns the length of the payload in the header, the seal or the info file, and its source.
     fn stated_len(&self) -> Option<(&'static str, u64)> {
         if self.envelope.is_embedded() {
             return None;
@@ -135,7 +132,7 @@ impl Dump {
         match self.envelope.container() {
             Container::Sealed => header.map(|h| ("the seal", h.dumpextent)),
             Container::Raw => header.map(|h| ("the kerneldumpheader", h.dumpextent)),
-            // The extent of a compressed dump may be all that the device had.
+            // The extent of a compressed dump can be the size of the device.
             Container::Device => header
                 .filter(|h| h.codec() == Some(Codec::None))
                 .map(|h| ("the kerneldumpheader", h.dumplength)),
@@ -148,7 +145,7 @@ impl Dump {
     }
 }
 
-/// The header that `content` begins with.
+/// Reads the header at the start of `content`.
 pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error> {
     let mut head = [0; 512];
     let got = content.read_full_at(&mut head, 0)?;
@@ -166,7 +163,7 @@ pub(crate) fn read_header(content: &dyn ReadAt) -> Result<MinidumpHeader, Error>
     MinidumpHeader::parse(&head[..head.len().min(HEADER_BYTES)])
 }
 
-/// Everything before the page data must be there: without it no page can be found.
+/// Checks that all sections before the pages are in the payload.
 fn require_sections(content: &dyn ReadAt, layout: &Layout) -> Result<(), Error> {
     let sections = [
         ("minidump header", 0, layout.msgbuf_offset()),
@@ -189,8 +186,8 @@ fn require_sections(content: &dyn ReadAt, layout: &Layout) -> Result<(), Error> 
             return Err(Error::broken(
                 region,
                 start,
-                format!("a payload that ends at {:#x}", content.size()?),
-                format!("{len:#x} bytes, to {end:#x}"),
+                format!("end of the payload at {:#x}", content.size()?),
+                format!("{len:#x} bytes, up to {end:#x}"),
             ));
         }
     }
@@ -223,7 +220,7 @@ fn read_ranges(
     Ok(ranges)
 }
 
-/// The bitmap, and how many bits are set behind its end in the kernel's last word.
+/// Reads the bitmap, and returns it with the number of set bits after its end in the last word.
 fn read_bitmap(
     content: &dyn ReadAt,
     mini: &MinidumpHeader,
@@ -235,7 +232,7 @@ fn read_bitmap(
     let needed = bits.div_ceil(64) * 8;
     if needed > options.bitmap_limit {
         return Err(Error::Options(format!(
-            "page bitmap needs {needed:#x} bytes, the limit is {:#x}",
+            "page bitmap needs {needed:#x} bytes of memory, limit is {:#x}",
             options.bitmap_limit
         )));
     }
@@ -244,25 +241,24 @@ fn read_bitmap(
         long_size: mini.long_size(),
     };
     let mut words = Vec::new();
-    // The limit above fits a usize's eighth of any system with that much memory.
     reserve(&mut words, (needed / 8) as usize, "page bitmap")?;
     let mut piece = vec![0; 1 << 20];
     let mut done = 0;
     while done < needed {
         let n = (needed - done).min(piece.len() as u64) as usize;
-        // A section is a whole number of pages, so 8 bytes at its end are all in it.
+        // The section has complete pages, so this does not read beyond it.
         content.read_exact_at(&mut piece[..n], layout.bitmap_offset() + done)?;
         form.decode(&piece[..n], &mut words);
         done += n as u64;
     }
     let long_bits = mini.long_size() as u64 * 8;
-    let behind = bits.next_multiple_of(long_bits) - bits;
+    let unused = bits.next_multiple_of(long_bits) - bits;
     let stray = words.last().map_or(0, |last| {
         let from = bits % 64;
-        let mask = if behind == 0 {
+        let mask = if unused == 0 {
             0
         } else {
-            (u64::MAX << from) & (u64::MAX >> (64 - from - behind))
+            (u64::MAX << from) & (u64::MAX >> (64 - from - unused))
         };
         u64::from((last & mask).count_ones())
     });

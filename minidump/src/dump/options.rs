@@ -1,20 +1,20 @@
-//! How a dump is opened.
+//! Options for opening a dump.
 
-/// How a dump is opened.
+/// Options for opening a dump.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
-    /// How its stream is opened.
+    /// Options for its stream.
     pub stream: livecore_compress::OpenOptions,
-    /// Whether page data that is missing at the end reads as zeros. If it does, the dump has the
-    /// warning [`ZeroTail`](super::Warning::ZeroTail).
+    /// Whether page data missing at the end is read as zeros. The dump then has the warning
+    /// [`ZeroTail`](super::Warning::ZeroTail).
     pub zero_tail: bool,
-    /// The most bytes that the bitmap, or the list of a full dump's ranges, may take in memory. 32 MiB
-    /// are a machine of 1 TiB.
+    /// The maximum memory for the bitmap or the ranges of a full dump. A machine with 1 TiB of memory
+    /// needs 32 MiB.
     pub bitmap_limit: u64,
 }
 
 impl OpenOptions {
-    /// The default options of a stream, no zero tail, bitmaps up to half of the stream's memory.
+    /// Returns the default options: a bitmap of up to half of the stream's memory, and no zero tail.
     pub fn new() -> Self {
         let stream = livecore_compress::OpenOptions::new();
         Self {

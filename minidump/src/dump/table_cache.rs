@@ -1,16 +1,16 @@
-//! The pages of a dump that hold page tables and were read last.
+//! A cache of page tables of a dump.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use livecore_compress::ReadAt;
 
-/// Pages of page tables that are kept. Each slot holds the page whose number ends in its own.
+/// The number of cached pages. The slot of a page is its number modulo this.
 const SLOTS: usize = 64;
 
 type Slot = Option<(u64, Arc<[u8]>)>;
 
-/// The page tables that were read last.
+/// A cache of page tables.
 pub(super) struct TableCache {
     slots: Mutex<Vec<Slot>>,
 }
@@ -22,7 +22,7 @@ impl TableCache {
         }
     }
 
-    /// The page at `offset` (a multiple of `page_size`) of `content`; shorter where that ends.
+    /// Returns the page at `offset`, a multiple of `page_size`. It is shorter at the end of `content`.
     pub(super) fn page(
         &self,
         content: &dyn ReadAt,
@@ -30,7 +30,7 @@ impl TableCache {
         page_size: u64,
     ) -> io::Result<Arc<[u8]>> {
         let slot = (offset / page_size % SLOTS as u64) as usize;
-        // A slot is replaced whole, so a panic elsewhere cannot have left it half done.
+        // A slot is replaced in one step, so a panic cannot leave it inconsistent.
         let lock = || self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, page)) = &lock()[slot]
             && *at == offset

@@ -377,7 +377,7 @@ fn damaged_headers_are_errors_or_answer() {
 }
 
 #[test]
-fn the_info_file_beside_a_dump_states_its_length() {
+fn the_info_file_of_a_dump_has_its_length() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = payload(3);
     let path = dir.path().join("vmcore.7");

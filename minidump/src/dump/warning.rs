@@ -1,89 +1,96 @@
-//! What is wrong with a dump that could be opened all the same.
+//! Warnings about a dump that can be used.
 
 use std::fmt;
 
 use crate::Unproven;
 
-/// Page data that a dump's bitmap promises and its file does not have.
+/// Page data in the bitmap that is missing in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortness {
-    /// Bytes that the payload should have.
+    /// The length of the payload by the bitmap.
     pub expected: u64,
-    /// Bytes that it has.
+    /// The actual length.
     pub actual: u64,
-    /// Pages that are not wholly there.
+    /// The number of missing or incomplete pages.
     pub pages: u64,
 }
 
-/// What is wrong with a dump that could be opened all the same.
+/// A warning about a dump that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The payload ends inside its page data. Whether the pages were lost or were zeros that a
-    /// sparse copy dropped cannot be told.
+    /// The payload ends in its page data. The missing pages were lost, or they were zeros that a copy
+    /// omitted.
     Short(Shortness),
-    /// The compressed stream ends early: it was cut, or is damaged.
+    /// The compressed stream ends early, because it is truncated or damaged.
     Interrupted {
-        /// What it ends at.
+        /// The reason.
         why: String,
     },
-    /// Missing page data is served as zeros, because the caller asked for it.
+    /// Missing page data is read as zeros, as requested by the caller.
     ZeroTail(Shortness),
-    /// The seal says that the dump was cut short before it was converted, and that zeros stand for
-    /// what was missing.
+    /// The seal records that the dump was truncated before its conversion, and that the missing data
+    /// was filled with zeros.
     FilledTail {
-        /// Payload bytes that were there, if the seal says how many.
+        /// The length of the original payload, if recorded.
         source_len: Option<u64>,
     },
-    /// A full dump ends inside its memory: as far as its file goes, it is served.
+    /// A full dump ends in its memory. The rest of it can be read.
     CutSegments {
-        /// Where the program headers say that it ends.
+        /// The end by the program headers.
         expected: u64,
-        /// Where it ends.
+        /// The actual end.
         actual: u64,
     },
-    /// Bytes behind the last page.
+    /// There are bytes after the last page.
     Trailing {
-        /// Where they begin in the payload.
+        /// Their offset in the payload.
         offset: u64,
-        /// How many.
+        /// Their number.
         len: u64,
     },
-    /// Bits set behind the last page of `dump_avail`: a live dump of an older kernel. They stand
-    /// for no page.
+    /// Bits after the last page of `dump_avail` are set, as in live dumps of older kernels. They have
+    /// no pages.
     StrayBits {
-        /// How many.
+        /// The number of bits.
         count: u64,
     },
-    /// The kerneldumpheader says that savecore(8) has saved the dump already.
+    /// The kerneldumpheader is marked: savecore(8) has already saved the dump.
     Cleared,
-    /// The kerneldumpheader's parity is wrong.
+    /// The parity of the kerneldumpheader is wrong.
     Parity,
-    /// The kerneldumpheader names another architecture than the payload.
+    /// The kerneldumpheader has another architecture than the payload.
     Architecture {
-        /// What the header says.
+        /// The architecture in the header.
         header: String,
-        /// What the payload is.
+        /// The architecture of the payload.
         payload: &'static str,
     },
-    /// The info file beside the dump is none, or is about another dump.
+    /// The info file is invalid or describes another dump.
     Info {
-        /// Why it is not used.
+        /// The reason.
         why: String,
     },
-    /// A full dump says that it carries a minidump, which cannot be used: what that alone tells is
-    /// not known.
+    /// A full dump has a note about a minidump that cannot be used.
     Carried {
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// The seal says that a part of the dump was salvaged without a checksum that proves it.
+    /// The seal records that a part of the dump was salvaged without a valid checksum.
     Unproven(Unproven),
-    /// The seal is damaged; the data can be had without it.
+    /// The seal is damaged. The data can be read without it.
     Seal {
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
+}
+
+/// Formats a number of pages.
+fn count_pages(pages: u64) -> String {
+    match pages {
+        1 => "1 page".into(),
+        pages => format!("{pages} pages"),
+    }
 }
 
 impl fmt::Display for Warning {
@@ -91,54 +98,60 @@ impl fmt::Display for Warning {
         match self {
             Self::Short(s) => write!(
                 f,
-                "{} pages missing at the end, lost or zero cannot be told: the payload ends at \
-                 {:#x}, its bitmap promises {:#x}",
-                s.pages, s.actual, s.expected
+                "{} missing at the end (lost, or zero and not stored): the payload ends at \
+                 {:#x} and should end at {:#x} by its bitmap",
+                count_pages(s.pages),
+                s.actual,
+                s.expected
             ),
             Self::Interrupted { why } => write!(f, "the stream ends early: {why}"),
             Self::ZeroTail(s) => write!(
                 f,
-                "{} missing pages at the end are served as zeros: the payload ends at {:#x}, its \
-                 bitmap promises {:#x}",
-                s.pages, s.actual, s.expected
+                "{} missing at the end, read as zeros: the payload ends at {:#x} and should \
+                 end at {:#x} by its bitmap",
+                count_pages(s.pages),
+                s.actual,
+                s.expected
             ),
             Self::FilledTail { source_len: None } => {
-                f.write_str("zeros stand for pages at the end that were missing when it was sealed")
+                f.write_str("pages at the end were missing when the dump was sealed and are zeros")
             }
             Self::FilledTail {
                 source_len: Some(len),
             } => write!(
                 f,
-                "zeros stand for everything from {len:#x} on, which was missing when it was sealed"
+                "data from {len:#x} was missing when the dump was sealed and is zeros"
             ),
             Self::CutSegments { expected, actual } => write!(
                 f,
-                "memory is missing at the end, lost or zero cannot be told: the payload ends at \
-                 {actual:#x}, its program headers promise {expected:#x}"
+                "memory missing at the end (lost, or zero and not stored): the payload ends at \
+                 {actual:#x} and should end at {expected:#x} by its program headers"
             ),
             Self::Trailing { offset, len } => {
-                write!(f, "{len} bytes behind the last page, at {offset:#x}")
+                write!(f, "{len} bytes after the last page, at {offset:#x}")
             }
             Self::StrayBits { count } => write!(
                 f,
-                "{count} bits set behind the last page of dump_avail, as older live dumps have them"
+                "{count} bits set after the last page of dump_avail, as in older live dumps"
             ),
-            Self::Cleared => f.write_str("the kerneldumpheader is cleared: savecore has been here"),
+            Self::Cleared => {
+                f.write_str("the kerneldumpheader is cleared: savecore has saved the dump")
+            }
             Self::Parity => f.write_str("the kerneldumpheader's parity is wrong"),
             Self::Architecture { header, payload } => {
                 write!(
                     f,
-                    "the kerneldumpheader says {header}, the payload is {payload}"
+                    "the kerneldumpheader is for {header}, the payload for {payload}"
                 )
             }
             Self::Info { why } => write!(f, "the info file is not used: {why}"),
             Self::Carried { why } => {
-                write!(f, "the minidump that it carries is not used: {why}")
+                write!(f, "the minidump in the full dump is not used: {why}")
             }
             Self::Unproven(unproven) => write!(
                 f,
-                "no checksum proves {} pages and {} bytes of sections: they were salvaged from \
-                 damaged data, or from data without checksums",
+                "{} pages and {} bytes of sections are unproven: they were salvaged without a valid \
+                 checksum",
                 unproven.pages, unproven.section_bytes
             ),
             Self::Seal { why } => write!(f, "the seal is damaged: {why}"),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{FullDump, Range};
 use crate::container::Opened;
-use crate::dump::beside::Beside;
-use crate::dump::carried::{self, Place};
+use crate::dump::carried::{self, CarriedRange};
 use crate::dump::envelope::Port;
+use crate::dump::info_file::InfoFile;
 use crate::dump::open::read_header;
 use crate::dump::{Envelope, OpenOptions, Warning};
 use crate::elf::core::{ElfCore, Head, Segment};
@@ -20,7 +20,7 @@ const NONE: [u64; 2] = [u64::MAX, 0xffff_ffff];
 impl FullDump {
     pub(crate) fn build(
         opened: Opened,
-        beside: Option<Beside>,
+        info_file: Option<InfoFile>,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
         let content = opened.stream.content();
@@ -30,7 +30,7 @@ impl FullDump {
         let limit = options.bitmap_limit / size_of::<Range>() as u64;
         let found = read_segments(&core, limit)?;
         let port = (arch, head.order);
-        let mut envelope = Envelope::new(opened, beside, port);
+        let mut envelope = Envelope::new(opened, info_file, port);
         let mut end = found.end;
         let mini = match carried::find(&core) {
             Ok(None) => None,
@@ -84,7 +84,7 @@ impl FullDump {
 /// else why it is not used.
 fn open_carried(
     envelope: &Envelope,
-    place: Place,
+    place: CarriedRange,
     port: Port,
     ranges: &[Range],
     options: &OpenOptions,

@@ -14,7 +14,7 @@ use super::options::{Known, Options};
 use super::payload;
 use super::report::{PageCount, RANGES};
 use super::survey::add;
-use crate::dump::carried::{self, Place};
+use crate::dump::carried::{self, CarriedRange};
 use crate::elf::core::{ElfCore, Head, Segment};
 use crate::elf::export::Joined;
 use crate::elf::write::CoreHead;
@@ -104,7 +104,7 @@ fn of_ranges(
     left: &mut Left,
     options: &Options,
     known: Known,
-    place: Option<&Place>,
+    place: Option<&CarriedRange>,
 ) -> Result<Found, Error> {
     let head = *core.head();
     let arch = arch_of(&head)?;

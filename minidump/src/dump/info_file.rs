@@ -1,4 +1,4 @@
-//! The info file beside a dump.
+//! Finds and reads the info file of a dump.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::info::{self, Info};
 
-/// An info file that stands beside a dump.
-pub(crate) struct Beside {
+/// The info file of a dump.
+pub(crate) struct InfoFile {
     pub(crate) path: PathBuf,
-    /// Its text, parsed, or why that did not go.
+    /// The parsed file, or the reason why it cannot be used.
     pub(crate) info: Result<Info, String>,
 }
 
-/// The info file of `vmcore.N`, `livecore.N` and netdumpd's `vmcore.HOST.N`, each with or without a
-/// codec's suffix: `info.N` or `info.HOST.N` in the same directory, if it is there. A `.last` link is
-/// followed first.
+/// Returns the path of the info file of a dump, if it exists: `info.N` or `info.HOST.N` in the same
+/// directory. The dump is `vmcore.N`, `livecore.N` or netdumpd's `vmcore.HOST.N`, with or without a
+/// codec's suffix, or a link such as `vmcore.last`.
 pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
     let dump = dump.as_ref();
     let real = dump.canonicalize().ok()?;
@@ -27,7 +27,7 @@ pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
         .iter()
         .find_map(|suffix| rest.strip_suffix(suffix))
         .unwrap_or(rest);
-    // A host's name may have dots.
+    // A host name can have dots.
     let number = rest.rsplit('.').next().unwrap_or(rest);
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -36,17 +36,18 @@ pub fn info_file(dump: impl AsRef<Path>) -> Option<PathBuf> {
     path.symlink_metadata().is_ok().then_some(path)
 }
 
-/// The bytes of an info file, as far as one may be long. What is no regular file is not opened: a
-/// pipe of that name would be waited for.
+/// Reads an info file, up to the maximum length.
+///
+/// A file that is not regular is not opened, because opening a named pipe would block.
 ///
 /// # Errors
 ///
-/// The system's error, or an error that it is not a regular file.
+/// Returns the error of the system, or an error if the file is not a regular file.
 pub fn read_info(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     let regular = |is_file: bool| match is_file {
         true => Ok(()),
-        false => Err(io::Error::other("it is no regular file")),
+        false => Err(io::Error::other("not a regular file")),
     };
     regular(path.metadata()?.is_file())?;
     let file = File::open(path)?;
@@ -56,14 +57,14 @@ pub fn read_info(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The info file of a dump, read.
-pub(super) fn find(dump: &Path) -> Option<Beside> {
+/// Finds and reads the info file of a dump.
+pub(super) fn find(dump: &Path) -> Option<InfoFile> {
     let path = info_file(dump)?;
     let info = match read_info(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
         Err(e) => Err(e.to_string()),
         Ok(bytes) => Info::parse(&String::from_utf8_lossy(&bytes))
-            .ok_or_else(|| "it is not the text that savecore writes".to_string()),
+            .ok_or_else(|| "not in the format of savecore".to_string()),
     };
-    Some(Beside { path, info })
+    Some(InfoFile { path, info })
 }
