@@ -12,10 +12,10 @@ macro_rules! machine_text {
     };
 }
 
-mod circles;
 mod citations;
 mod conversions;
 mod corpus;
+mod cycles;
 mod dumps;
 mod elf;
 mod failures;

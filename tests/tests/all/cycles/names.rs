@@ -172,12 +172,12 @@ impl Names {
     }
 
     /// Strongly connected components with an edge that does not join parent and child.
-    pub(super) fn circles(&self) -> Vec<BTreeSet<usize>> {
+    pub(super) fn cycles(&self) -> Vec<BTreeSet<usize>> {
         let reach = (0..self.files.len())
             .map(|f| self.reached(f))
             .collect::<Vec<_>>();
         let mut seen = BTreeSet::new();
-        let mut circles = Vec::new();
+        let mut cycles = Vec::new();
         for file in 0..self.files.len() {
             let back = |other: &&usize| reach[**other].contains(&file);
             let component = reach[file]
@@ -193,10 +193,10 @@ impl Names {
                 edges.into_iter().any(|e| !self.parent_and_child(*f, *e))
             };
             if seen.insert(component.clone()) && component.iter().any(odd) {
-                circles.push(component);
+                cycles.push(component);
             }
         }
-        circles
+        cycles
     }
 
     fn parent_and_child(&self, a: usize, b: usize) -> bool {

@@ -1,12 +1,12 @@
-//! Import circles: files of a crate that import each other.
+//! Import cycles: files of a crate that import each other.
 //!
-//! `cargo test -p livecore-tests --test all -- circles --nocapture` prints them.
+//! `cargo test -p livecore-tests --test all -- cycles --nocapture` prints them.
 //!
 //! A node is a file below a crate's `src`, except `main.rs`, `src/bin` and code under
 //! `#[cfg(test)]`. A path `crate::…`, `super::…`, `self::…`, or one that begins with a child module
 //! or an imported name, is an edge to the file that defines the named item. Re-exports are
 //! followed: `use crate::Error` is an edge to `error.rs`, not to `lib.rs`. The files of a strongly
-//! connected component are a circle, unless every edge in it joins a parent module and its direct
+//! connected component are a cycle, unless every edge in it joins a parent module and its direct
 //! child.
 
 mod names;
@@ -18,28 +18,28 @@ use crate::rust_source::crates;
 use names::Names;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "--nocapture prints the circles")]
-fn no_files_are_in_import_circles() {
-    let mut in_circles = BTreeSet::new();
+#[expect(clippy::print_stdout, reason = "--nocapture prints the cycles")]
+fn no_files_are_in_import_cycles() {
+    let mut in_cycles = BTreeSet::new();
     for folder in crates() {
         let names = Names::of(&folder);
-        for circle in names.circles() {
-            println!("{folder}: {} files name each other:", circle.len());
-            for file in &circle {
+        for cycle in names.cycles() {
+            println!("{folder}: {} files name each other:", cycle.len());
+            for file in &cycle {
                 let path = &names.files[*file].path;
                 println!("  {path}");
                 for (target, (line, what)) in &names.files[*file].edges {
-                    if circle.contains(target) {
+                    if cycle.contains(target) {
                         println!("    line {line}: {what} -> {}", names.files[*target].path);
                     }
                 }
-                in_circles.insert(path.clone());
+                in_cycles.insert(path.clone());
             }
         }
     }
     assert!(
-        in_circles.is_empty(),
-        "files in import circles (--nocapture prints the circles): {in_circles:#?}"
+        in_cycles.is_empty(),
+        "files in import cycles (--nocapture prints the cycles): {in_cycles:#?}"
     );
 }
 
@@ -88,10 +88,10 @@ fn paths_resolve_to_the_file_that_defines_the_item() {
     assert_eq!(edges("b/deep.rs"), ["a.rs"]);
     assert_eq!(edges("c.rs"), ["lib.rs"]);
     assert!(names.files.iter().all(|f| f.path != "x/src/b/tests.rs"));
-    let circles = names.circles();
-    assert_eq!(circles.len(), 1);
+    let cycles = names.cycles();
+    assert_eq!(cycles.len(), 1);
     assert_eq!(
-        circles[0].len(),
+        cycles[0].len(),
         2,
         "a and deep, which are not parent and child"
     );
