@@ -21,7 +21,7 @@ pub struct CodecArgs {
     /// Do not compress
     #[arg(help_heading = "Compression", long, group = "codec")]
     pub none: bool,
-    /// Compression level; also -1 to -22
+    /// Compression level; -1 to -22 select levels 1 to 22
     ///
     /// zstd: -7 to 22 [default: 3], gzip: 1 to 12 [default: 6].
     #[arg(
@@ -97,7 +97,7 @@ pub struct DumpArg {
     /// Dump; `-` for standard input
     #[arg(required_unless_present = "core")]
     dump: Option<PathBuf>,
-    /// Dump, in the syntax of dmesg(8) and ps(1)
+    /// Dump, as in dmesg(8) and ps(1), where -N is the kernel
     #[arg(short = 'M', value_name = "DUMP", conflicts_with = "dump")]
     core: Option<PathBuf>,
 }

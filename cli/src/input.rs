@@ -173,7 +173,7 @@ fn decode_ahead(dump: &AnyDump, path: &Path, session: &mut Session<'_>) -> Resul
 pub struct KernelArgs {
     /// Kernel ELF file [default: search near DUMP and in /boot]
     ///
-    /// A kernel that was searched for is used only if it matches the dump.
+    /// A kernel that the search finds is used only if it matches the dump.
     #[arg(short = 'k', short_alias = 'N', long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
     /// Kernel file, or directory to search; may be repeated

@@ -15,13 +15,13 @@ Examples:
   livecore export livecore.0.zst vmcore.0
   livecore export vmcore.3.zst /var/crash/      writes /var/crash/vmcore.3 and info.3
 
-Writes the uncompressed payload as savecore(8) does, with blocks of zeros as holes of the file. If OUT \
+Writes the uncompressed payload as a sparse file, as savecore(8) does. If OUT \
 is a directory, the files are vmcore.N and info.N, where N is the number in the dump's name. info.N is a \
-copy of the info file of the dump, or is made from its header; without a header its status and time are \
+copy of the dump's info file, or is made from the dump's header; without a header, status and time are \
 `unknown`. bounds, vmcore.last and info.last are updated as savecore(8) does, so that crashinfo(8) finds \
 the dump. Existing files are not replaced without --force.
 
-`livecore kgdb` does the same for the time a debugger runs. For debuggers other than kgdb, see \
+`livecore kgdb` writes a temporary copy and runs kgdb(1) on it. For debuggers other than kgdb, see \
 `livecore convert --to elf`.";
 
 /// Arguments of `livecore export`.

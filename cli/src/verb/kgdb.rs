@@ -26,15 +26,15 @@ Examples:
 kgdb(1) and crashinfo(8) need an uncompressed dump. livecore unpacks it into a private directory \
 (mode 0700) on the first file system with enough space: --dir, or else the directory for temporary \
 files, /var/crash, /var/tmp and the directory of the dump. The directory is removed when the program \
-exits and when a signal, even SIGKILL, ends livecore. A crash of the machine leaves it behind \
-(livecore.tmp.*). A full dump is passed on unchanged.
+exits and when a signal, even SIGKILL, ends livecore. Only after a crash of the machine does it remain \
+(livecore.tmp.*). A full dump stays a full dump.
 
 kgdb gets ARGS, the kernel and the dump; it handles Ctrl-C itself. crashinfo gets the directory (-d), \
 the dump's number (-n), the kernel (-k) and ARGS, and reads vmcore.N and info.N. Its report goes to \
 standard output or to -o.
 
-Both programs are part of FreeBSD. `livecore triage` needs neither of them. `livecore convert --to elf` \
-writes a core for lldb and gdb.";
+crashinfo(8) is part of FreeBSD; kgdb(1) is in the package gdb. `livecore triage` needs neither of them. \
+`livecore convert --to elf` writes a core for lldb and gdb.";
 
 /// Arguments of `livecore kgdb`.
 #[derive(Debug, clap::Args)]

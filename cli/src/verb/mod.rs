@@ -30,22 +30,22 @@ pub mod triage;
 pub mod verify;
 
 const AFTER: &str = "\
-Exit codes: 0 done; 1 failed (I/O, memory, permission, address not found); 2 broken input; 3 sound \
-or done, with warnings; 63 not supported, or not a dump; 64 usage; 128+n ended by signal n, after the \
-temporary file was removed; 141 the reader of standard output exited. With several inputs the worst \
-counts, in the order 1, 2, 63, 3, 0. `compare` has its own codes.
+Exit codes: 0 success; 1 failure (I/O, memory, permission, address not in the dump); 2 broken input; \
+3 success with warnings; 63 not supported, or not a dump; 64 usage error; 128+n terminated by signal n, \
+after removing the temporary file; 141 the reader closed standard output. For several inputs, the exit \
+code is the worst in the order 1, 2, 63, 3, 0. `compare` has its own codes.
 
 `-` is standard input or standard output, where a stream is possible. Data goes to standard output, \
 messages go to standard error. SIGUSR1 (and Ctrl-T where the terminal supports it) prints progress.
 
 Files are parsed in a sandbox if the system has one: only the named files, their directories and the \
 output can be opened. LIVECORE_SANDBOX=require fails without a sandbox; LIVECORE_SANDBOX=off is \
---no-sandbox. `livecore --version -v` prints what is in force.
+--no-sandbox. `livecore --version -v` prints the restrictions that this system supports.
 
 The default of --memory is lower if a quarter of the available memory, or half of `ulimit -v`, is less than \
 256M.";
 
-/// Take, convert, check and serve FreeBSD kernel dumps
+/// Take, convert, verify and read FreeBSD kernel dumps
 #[derive(Debug, Parser)]
 #[command(name = "livecore", version, after_help = AFTER, max_term_width = 100)]
 #[command(arg_required_else_help = true, subcommand_value_name = "VERB")]
@@ -56,7 +56,7 @@ pub struct Cli {
     pub quiet: bool,
     /// Print details
     ///
-    /// The facts of sound dumps, remedies for findings, and the kernels that were tried.
+    /// Adds properties of sound dumps, advice for findings, and the kernel files that were tried.
     #[arg(
         short,
         long,

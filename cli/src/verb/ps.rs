@@ -19,8 +19,8 @@ Examples:
 
 Prints a line for each thread, in the order of the kernel's lists: processes newest first, then \
 zombies. A kernel with type information (CTF or DWARF) also gives the parent, the wait message and \
-the reason why a thread is off its CPU. Without it PPID and WAIT are `-`, and STATE is derived from the \
-functions on the thread's stack, or `off-cpu` if they do not show it.
+the reason why a thread is off its CPU. Without type information, PPID and WAIT are `-`, and STATE is \
+derived from the functions on the thread's stack; it is `off-cpu` if they do not determine it.
 
 A thread that was on a CPU is `running`, even if that CPU was stopped for the dump.";
 

@@ -27,16 +27,17 @@ Examples:
 
 Lost pages become holes, never zeros. Damage to a frame loses only the pages of that frame, if an index \
 or the total length locates the other frames; a single compressed stream is kept up to the damage. The \
-losses are printed and recorded in the seal, which `verify` reports as SEAL-SALVAGED. Pages without a \
-checksum (uncompressed without a seal, or in a stream that has lost its end) are kept and counted as \
+losses are printed and recorded in the seal; `verify` then reports SEAL-SALVAGED. Pages without a \
+checksum (in an uncompressed dump without a seal, or in a truncated stream) are kept and counted as \
 unproven; --proven drops them.
 
-A full dump gets new program headers for the pages that are left. From a core or a full dump that carries \
-a minidump, that minidump is recovered, since it contains more; `convert` changes it back.
+A full dump gets new program headers for the pages that are left. From an ELF core or a full dump that \
+contains a minidump, salvage writes that minidump, because it contains more; `convert --to` converts it \
+back.
 
 Exits with 0 if nothing was damaged, and 3 if something was. Exits with 2 and writes nothing if \
-the minidump header and dump_avail, or the headers of a full dump, are lost (no page has an address \
-then), or if `verify` would call the result broken.";
+the minidump header and dump_avail, or the headers of a full dump, are lost (then no page has an \
+address), or if `verify` would call the result broken.";
 
 /// Arguments of `livecore salvage`.
 #[derive(Debug, clap::Args)]

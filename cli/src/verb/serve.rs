@@ -24,14 +24,14 @@ Without a socket:
   (gdb) target remote | livecore serve -q --stdio livecore.0.zst
 
 A gdb without FreeBSD support (`set osabi` does not list it; Debian's gdb is one) needs \
-`set osabi none` before `file`. With `target remote` alone it reads the kernel from the server, with the \
-ABI removed.
+`set osabi none` before `file`. With `target remote` alone, gdb reads the kernel from the server, which \
+removes the ABI from it.
 
 `monitor help` in gdb, or `process plugin packet monitor help` in lldb, lists more commands: backtraces \
 through trap frames, ps, dmesg, modules.
 
 A single compressed stream, as FreeBSD writes vmcore.N.gz and vmcore.N.zst, is decompressed once before \
-the first debugger is served, into an unnamed compressed file in TMPDIR. Run `livecore convert IN OUT` \
+the first debugger is served, and compressed again into an unlinked temporary file in TMPDIR. Run `livecore convert IN OUT` \
 once to avoid this.
 
 Up to eight debuggers are served at once. One that sends nothing for an hour is disconnected. \

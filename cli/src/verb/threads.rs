@@ -26,16 +26,16 @@ Examples:
   livecore threads vmcore.3 --kernel kernel.debug --pid 814
 
 Threads are printed in the order of the kernel's lists: processes newest first, then zombies. The \
-registers are those that the kernel saved at a context switch, for the thread that wrote the dump, \
-for threads on stopped CPUs and for threads off a CPU. A thread on a CPU that was not stopped has none.
+kernel saves the registers of the thread that writes the dump, of threads on stopped CPUs, and of \
+other threads when they leave a CPU. A thread on a CPU that was not stopped has no registers.
 
 Backtraces follow frame pointers through traps and interrupts, up to the entry from user mode or the \
 start of the thread. Function names come from the kernel's symbols and, in loaded kernel modules, from \
 the symbols that the kernel's linker keeps in memory. If there are none, the module's file name and the \
 offset are printed.
 
-If a guest waits in the kernel debugger and has not dumped, the thread that entered the debugger counts \
-as the one that crashed.";
+In a dump of a guest that waits in its kernel debugger, the thread that entered the debugger counts as \
+the crashed thread.";
 
 /// Arguments of `livecore threads`.
 #[derive(Debug, clap::Args)]

@@ -36,7 +36,7 @@ without dumps is not an error.";
 pub struct Args {
     /// Dumps, or directories of dumps; `-` for standard input
     ///
-    /// A directory means the files named as savecore(8) or livecore names dumps.
+    /// In a directory, verifies the files that have names of dumps: vmcore.N, livecore.N.
     #[arg(value_name = "DUMP", required_unless_present_any = ["list_rules", "explain"])]
     pub dumps: Vec<PathBuf>,
     /// Kernel ELF file, to check its structures in the dump
@@ -70,7 +70,8 @@ pub struct Args {
     pub deep: bool,
     /// Check only these rules
     ///
-    /// RULE is a rule id, a prefix with `*`, a group or a severity. --list-rules lists them.
+    /// RULE is a rule id, a prefix with `*`, a group or a severity; commas separate several.
+    /// --list-rules lists them.
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = pattern)]
     pub only: Vec<String>,
     /// Skip these rules

@@ -26,23 +26,23 @@ Examples:
         then: gdb -ex 'set osabi GNU/Linux' -ex 'file kernel' -ex 'core core'
   livecore convert --to minidump core vmcore.0
 
-The payload stays the same, byte for byte. If IN has no header, one is made from its info file or from \
-the payload, and the seal records this.
+Without --to, the payload stays the same, byte for byte. If IN has no header, livecore makes one from \
+the info file or from the payload, and the seal records this.
 
 --to changes the kind of dump:
 
 elf: an ELF core by kernel virtual addresses, for debuggers. Threads with their registers and names need \
-a kernel. A register that was not saved is 0, since a core cannot mark it as unknown. Debuggers show 19 \
-characters of a thread name; with notes for Linux they show none. The core carries the whole minidump: \
-all verbs read it, and --to minidump restores it byte for byte.
+a kernel. A register that was not saved is 0, because a core cannot mark it as unknown. Debuggers show 19 \
+characters of a thread name; with --notes linux they show no names. The core contains the complete \
+minidump: all verbs read it, and --to minidump restores it byte for byte.
 
-full: an ELF core by physical addresses, laid out like a kernel's full dump, with the pages of the dump. \
-It carries the whole minidump too. Other programs find only physical memory in it, since a minidump \
-does not contain the page tables as pages.
+full: an ELF core by physical addresses, laid out like a kernel's full dump, with the pages of IN. It \
+contains the complete minidump, too. Other programs can read it only by physical address, because a \
+minidump does not contain the page tables as pages.
 
-minidump: the minidump that a core or a full dump carries, byte for byte. From a full dump written by a \
-kernel, livecore makes the minidump that the kernel would have written; this needs the kernel, whose \
-symbols locate the page tables.";
+minidump: the minidump that an ELF core or a full dump from `convert` contains, byte for byte. From a full \
+dump written by a kernel, livecore makes the minidump that the kernel would have written; this needs the \
+kernel file, whose symbols locate the page tables.";
 
 /// A kind of dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,7 +87,7 @@ pub struct Args {
     /// [default: sealed; saved for an uncompressed ELF core]
     #[arg(short = 'O', long, value_enum, value_name = "CONTAINER")]
     pub container: Option<ContainerArg>,
-    /// Kernel ELF file, for --to [default: searched for]
+    /// Kernel ELF file, for --to [default: near IN or in /boot]
     #[arg(short = 'k', long, value_name = "ELF", requires = "to")]
     pub kernel: Option<PathBuf>,
     /// Kernel file, or directory to search; may be repeated

@@ -29,9 +29,9 @@ Examples:
   livecore info guest.elf                               a memory image, for take --image
   livecore info /var/crash                              all dumps in the directory
 
-The answer comes from the start and the end of the file. A single gzip member or zstd frame has its \
-length and its checksum at the end: info decodes it after the answer and warns of missing memory. Use \
-`livecore verify` to check everything else.
+info reads the start and the end of the file and prints its output. If the dump is a single gzip member \
+or zstd frame, info then decodes all of it to check its length and checksum, and warns if memory is \
+missing. Use `livecore verify` to check everything else.
 
 Exits with 3 if there are warnings: a short file, a wrong parity, a damaged seal.";
 
@@ -50,7 +50,7 @@ const WITH_LOSS: Opening = Opening {
 pub struct Args {
     /// Dumps, memory images, directories of dumps
     ///
-    /// `-` is standard input. An image of raw memory is not recognized.
+    /// `-` is standard input. Raw memory images are not recognized.
     #[arg(value_name = "DUMP", required = true)]
     pub dumps: Vec<PathBuf>,
     /// Print a JSON object for each dump (docs/json.md)

@@ -17,8 +17,8 @@ Examples:
   livecore mem paddr --image machine --pid 814 0x200000 0x7ffffffff000
   livecore mem paddr                                                    (on FreeBSD)
 
-A kernel translates addresses of the process that asks: on FreeBSD that is livecore itself, and \
-without ADDR it asks for one of its own pages. An address is `invalid`, `valid` (but not mapped now) or \
+On FreeBSD, the kernel translates only addresses of the calling process, which is livecore. Without \
+ADDR, livecore translates the address of one of its own pages. An address is `invalid`, `valid` (but not mapped now) or \
 `mapped` to a physical address in a NUMA domain. None of these is a failure. The mapping may have changed \
 by the time it is printed.";
 
@@ -65,7 +65,7 @@ pub fn run(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         }
         (false, Some(_)) => {
             return Err(Failure::usage(
-                "--pid needs --machine or --image: a kernel translates only addresses of the process that asks",
+                "--pid needs --machine or --image: a kernel translates only addresses of the calling process",
             ));
         }
         (false, None) => std::process::id(),

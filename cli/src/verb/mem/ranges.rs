@@ -23,7 +23,7 @@ number changes nothing. Numbers are decimal, hexadecimal after 0x, octal after 0
 `BASE/LENGTH OWNER` followed by its flags.
 
 An emulated machine keeps its ranges in memory-ranges.json in the directory that `synth --out` wrote. \
-Before the first change they are those that firmware sets.";
+Before the first change, the ranges are those that firmware sets.";
 
 /// Arguments of `livecore mem ranges`.
 #[derive(Debug, clap::Args)]

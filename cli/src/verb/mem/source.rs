@@ -29,7 +29,7 @@ const WRITE_IT_OUT: &str =
 /// The machine that `mem` operates on.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Source {
-    /// Emulated machine, created for this call; read only
+    /// Emulated machine, generated in memory; read-only
     ///
     /// MACHINE.toml is a machine description (docs/machines.md).
     #[arg(long, value_name = "MACHINE.toml", conflicts_with_all = ["image", "kernel"])]
@@ -40,7 +40,7 @@ pub struct Source {
     /// All formats of `take --image` can be read (docs/images.md); only raw memory can be written.
     #[arg(long, value_name = "IMAGE", help_heading = "Machine")]
     pub image: Option<PathBuf>,
-    /// Layout of a raw memory image, as for `take` [default: found]
+    /// Layout of a raw memory image, as for `take` [default: detected]
     #[arg(
         long,
         value_name = "LAYOUT",

@@ -70,12 +70,12 @@ pub struct Args {
     pub machine: Option<PathBuf>,
     /// Memory image to dump
     ///
-    /// Raw memory, a dump by QEMU (ELF or kdump), LiME, AVML, a core of VirtualBox or Xen, VMware,
-    /// bhyve, also compressed with gzip or zstd (docs/images.md); or a directory written by `synth
-    /// --out`.
+    /// Raw memory, or a file that QEMU (ELF or kdump), makedumpfile, LiME, AVML, VirtualBox, Xen,
+    /// VMware or bhyve wrote, also compressed with gzip or zstd (docs/images.md); or a directory
+    /// written by `synth --out`.
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
-    /// Layout of a raw memory image [default: found]
+    /// Layout of a raw memory image [default: detected]
     ///
     /// flat, pc or q35 (QEMU's machines), pc:SIZE (SIZE bytes below a hole that ends at 4 GiB), or
     /// a list of START-END or START-END@OFFSET, separated by commas.
@@ -83,16 +83,16 @@ pub struct Args {
     pub layout: Option<RawLayout>,
     /// Dump a QEMU guest through its QMP control socket
     ///
-    /// Reads the memory file that the guest shares. With --pause, QEMU writes memory that is not
-    /// shared (docs/guests.md).
+    /// Reads the file with the guest's memory if QEMU shares it (share=on). Otherwise --pause is
+    /// required, and QEMU writes the memory to a temporary file (docs/guests.md).
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
     /// Pause the guest so that the dump is a consistent snapshot
     ///
     /// `changed`: copy while it runs, then pause briefly to recopy changed pages (needs temporary
-    /// space the size of the dump). `whole`: pause for the entire dump. If the guest does not share
-    /// its memory, it is paused while QEMU writes it. The guest is always resumed, even if livecore
-    /// is killed.
+    /// space the size of the dump). `whole`: pause for the entire dump. If the guest's memory is not
+    /// shared, the guest is paused while QEMU writes it. The guest is always resumed, even if
+    /// livecore is killed.
     #[arg(
         long,
         value_enum,
@@ -158,8 +158,8 @@ pub struct Args {
     pub no_cpu_state: bool,
     /// Reread changing memory up to N times; count torn pages
     ///
-    /// Rereads until no page changes. 0 only counts. info.N and the seal record the number of torn
-    /// pages and the time of the copy.
+    /// Rereads until no page changes. 0 only counts torn pages: pages that changed while they were
+    /// read. info.N and the seal record their number and the time of the copy.
     #[arg(long, value_name = "N")]
     pub converge: Option<u32>,
     /// Rotate numbers 0..N-1, overwriting older livecore dumps

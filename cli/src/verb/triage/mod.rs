@@ -16,7 +16,7 @@ Examples:
   livecore triage livecore.0.zst --kernel /boot/kernel/kernel
   livecore triage vmcore.3 --kernel kernel --json | jq .panic
 
-Prints the panic message, the version, the uptime, facts of the dump, every CPU with its backtrace, all \
+Prints the panic message, the version, the uptime, properties of the dump, every CPU with its backtrace, all \
 processes and the end of the message buffer. Compressed dumps are read directly.
 
 Without a kernel only the header and the message buffer are printed. What was not found is listed at the \
