@@ -18,7 +18,7 @@ pub fn spool(directory: Option<&Path>) -> io::Result<File> {
 pub fn spool_error(directory: Option<&Path>, error: io::Error) -> io::Error {
     let directory = directory.map_or_else(std::env::temp_dir, PathBuf::from);
     let what = format!(
-        "temporary file in {}: {error}; set TMPDIR to a directory with space that can be written",
+        "temporary file in {}: {error}; set TMPDIR to a writable directory with free space",
         directory.display()
     );
     io::Error::new(error.kind(), what)

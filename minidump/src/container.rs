@@ -261,7 +261,7 @@ fn locate(
             at + 496,
             format!("{:#x}", header.dumpextent),
             format!(
-                "at most {:#x}, to start in the device",
+                "at most {:#x}, to start within the device",
                 at.saturating_sub(block)
             ),
         ));

@@ -635,7 +635,7 @@ impl Read for Pipe {
                 }
                 Ok(Piece::End) => self.ended = true,
                 Ok(Piece::Failed(error)) => return Err(error),
-                Err(_) => return Err(io::Error::other("the decoder's thread has died")),
+                Err(_) => return Err(io::Error::other("the decoding thread has panicked")),
             }
         }
         let rest = &self.current[self.at..];

@@ -174,13 +174,13 @@ impl Pause {
     pub fn sentence(&self) -> String {
         let seconds = self.seconds();
         match self.how {
-            PauseHow::Found => "others had paused the machine, and it stayed so".into(),
+            PauseHow::Found => "the guest was already paused and stayed paused".into(),
             PauseHow::Compared => {
-                format!("copied while it ran, and paused for {seconds:.3} s to be compared")
+                format!("copied while it ran, then paused for {seconds:.3} s to compare pages")
             }
-            PauseHow::Read => format!("paused for {seconds:.3} s, and read meanwhile"),
+            PauseHow::Read => format!("paused for {seconds:.3} s while it was read"),
             PauseHow::Hypervisor => {
-                format!("stopped for {seconds:.3} s by its hypervisor, which wrote its memory")
+                format!("stopped for {seconds:.3} s while the hypervisor wrote its memory")
             }
             PauseHow::Unknown(_) => format!("paused for {seconds:.3} s"),
         }
@@ -317,7 +317,7 @@ impl Provenance {
                 format!("{} in {} (tid {tid})", cpu.number, cpu.place.name())
             });
             let each = each.collect::<Vec<_>>().join(", ");
-            text += &format!("  CPU State: put in by livecore: {each}\n");
+            text += &format!("  CPU State: written by livecore: {each}\n");
         }
         text
     }
@@ -407,10 +407,10 @@ mod tests {
             "  Torn Pages: 3 of 18716\n  \
                Pages Read Again: 50 in 2 rounds\n  \
                Time Window: 1700000000.500000000 to 1700000001.750000000 (1.250 s)\n  \
-               Guest Pause: at 1700000001.000000000, copied while it ran, and paused for 0.125 s to \
-               be compared\n  \
+               Guest Pause: at 1700000001.000000000, copied while it ran, then paused for 0.125 s to \
+               compare pages\n  \
                Pages Changed: 12 of 18700 since they were copied, 16 new\n  \
-               CPU State: put in by livecore: 0 in dumppcb (tid 100003), 1 in nowhere (tid ?)\n"
+               CPU State: written by livecore: 0 in dumppcb (tid 100003), 1 in nowhere (tid ?)\n"
         );
         assert_eq!(Provenance::default().info_lines(), "");
     }

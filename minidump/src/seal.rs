@@ -61,7 +61,7 @@ impl SealRecord {
         let version = LittleEndian::read_u32(&bytes[defs::VERSION_FIELD.offset..]);
         if version != defs::VERSION {
             return Err(Error::Unsupported {
-                what: format!("seal of version {version}, known is {}", defs::VERSION),
+                what: format!("seal version {version} (supported: {})", defs::VERSION),
             });
         }
         let flags = LittleEndian::read_u32(&bytes[defs::FLAGS_FIELD.offset..]);

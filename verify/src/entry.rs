@@ -68,7 +68,7 @@ pub(crate) fn parse(header: &MinidumpHeader, entry: u64, va: u64) -> Entry {
         },
         "arm64" => match entry & arm64::ATTR_DESCR_MASK {
             arm64::L3_PAGE => leaf((entry & arm64::ATTR_FRAME) / page * page),
-            arm64::L3_RESERVED => Entry::Invalid("type 1, which level 3 reserves"),
+            arm64::L3_RESERVED => Entry::Invalid("type 1, which is reserved at level 3"),
             _ => Entry::Absent,
         },
         "riscv" if entry & riscv::PTE_V == 0 => Entry::Absent,

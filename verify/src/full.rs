@@ -309,7 +309,10 @@ impl Full {
         }
         sink.check(&rules::FULL_TABLE, complete, &head(class.e_phnum), |f| {
             let found = count.map_or("e_phnum PN_XNUM without a section header".into(), |count| {
-                format!("{count} program headers, to {:#x}", self.table_end())
+                format!(
+                    "{count} program headers, which end at {:#x}",
+                    self.table_end()
+                )
             });
             f.found(found)
                 .expected(format!("at least one, and an end at or before {len:#x}"))
@@ -341,7 +344,7 @@ impl Full {
         if known && empty {
             let place = Location::payload("program headers", phoff);
             sink.broken(&rules::FULL_TABLE, &place, |f| {
-                f.found("no range of memory").expected("at least one")
+                f.found("no memory range").expected("at least one")
             });
         }
     }

@@ -74,7 +74,7 @@ impl MinidumpHeader {
         let swapped = known.contains(&high) && may_be_big(fields);
         if !known.contains(&low) && !swapped {
             return Err(Refusal::Unsupported(format!(
-                "unsupported version {low} of \"{}\"; supported are 1 to {}",
+                "unsupported version {low} of \"{}\" (supported: 1 to {})",
                 fields.magic_text, fields.last_version
             )));
         }

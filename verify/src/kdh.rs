@@ -261,7 +261,7 @@ impl Kdh {
             let place = self.at(at.offset);
             let nul = bytes.iter().position(|b| *b == 0);
             sink.check(&rules::KDH_STRINGS, nul.is_some(), &place, |f| {
-                f.found(format!("{name} of {} bytes without a NUL", at.len))
+                f.found(format!("no NUL in the {} bytes of {name}", at.len))
                     .expected(format!("a NUL within {} bytes", at.len))
                     .bytes(self.offset + at.offset as u64, bytes)
             });

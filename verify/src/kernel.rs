@@ -404,7 +404,7 @@ impl Checks<'_, '_> {
                 Ok(process) => process,
                 Err(why) => {
                     self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
-                        f.found(format!("a link at {link:#x}, in {why}"))
+                        f.found(format!("a link at {link:#x} that cannot be read: {why}"))
                             .expected("a list that can be followed to its end")
                     });
                     return;
@@ -412,8 +412,10 @@ impl Checks<'_, '_> {
             };
             if !seen.insert(process) || seen.len() > LIST_MAX {
                 self.sink.broken(&rules::LIV_ALLPROC, &place, |f| {
-                    f.found(format!("process {process:#x} a second time, or too many"))
-                        .expected("a list without a cycle")
+                    f.found(format!(
+                        "process {process:#x} a second time, or too many processes"
+                    ))
+                    .expected("a list without a cycle")
                 });
                 return;
             }

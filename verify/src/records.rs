@@ -189,7 +189,7 @@ fn check_pause(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<u
 fn check_torn(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<(u64, u64)> {
     let long = record.len() >= attachment::TORN_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
-        f.found(format!("a record of torn pages of {} bytes", record.len()))
+        f.found(format!("a torn-page record of {} bytes", record.len()))
             .expected(format!("at least {} bytes", attachment::TORN_LEN))
     });
     if !long {
@@ -203,7 +203,7 @@ fn check_torn(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<(u
     let sound = torn <= pages && again <= pages && start <= end;
     sink.check(&rules::SEAL_RECORDS, sound, place, |f| {
         f.found(format!(
-            "{torn} torn pages and {again} read again of {pages}, from {start} to {end} ns"
+            "{torn} torn pages and {again} pages read again, of {pages}, from {start} to {end} ns"
         ))
         .expected("no more than the pages read, and an end after the start")
     });
@@ -224,11 +224,8 @@ fn check_torn(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<(u
 fn check_unproven(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Option<[u64; 3]> {
     let long = record.len() >= attachment::UNPROVEN_LEN;
     sink.check(&rules::SEAL_RECORDS, long, place, |f| {
-        f.found(format!(
-            "a record of unproven pages of {} bytes",
-            record.len()
-        ))
-        .expected(format!("at least {} bytes", attachment::UNPROVEN_LEN))
+        f.found(format!("an unproven-page record of {} bytes", record.len()))
+            .expected(format!("at least {} bytes", attachment::UNPROVEN_LEN))
     });
     if !long {
         return None;
@@ -257,13 +254,13 @@ fn check_unproven(record: &[u8], place: &Location<'_>, sink: &mut Sink) -> Optio
 fn check_cpus(record: &[u8], place: &Location<'_>, sink: &mut Sink) {
     let whole = record.len().is_multiple_of(attachment::CPU_LEN) && !record.is_empty();
     sink.check(&rules::SEAL_RECORDS, whole, place, |f| {
-        f.found(format!("a record of CPUs of {} bytes", record.len()))
+        f.found(format!("a CPU record of {} bytes", record.len()))
             .expected(format!("a multiple of {}", attachment::CPU_LEN))
     });
     let count = record.len() / attachment::CPU_LEN;
     sink.check(&rules::SEAL_CPUS, count == 0, place, |f| {
         f.found(format!(
-            "registers of {count} CPUs, inserted by the producer"
+            "registers of {count} CPUs, written by the producer"
         ))
         .expected("registers saved by the kernel")
     });

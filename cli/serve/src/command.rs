@@ -20,7 +20,7 @@ pub fn plain(path: &Path) -> Result<&str, String> {
     let meaning = |c: &char| c.is_control() || matches!(c, '"' | '\\' | '`');
     match text.chars().find(meaning) {
         Some(c) => Err(format!(
-            "path contains {c:?}, which is special in debugger commands"
+            "path contains {c:?}, which has a special meaning in debugger commands"
         )),
         None => Ok(text),
     }

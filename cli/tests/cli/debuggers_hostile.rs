@@ -109,7 +109,7 @@ fn kernel_in_a_directory_with_a_hostile_name_is_refused() {
         fs::create_dir(&inner).unwrap();
         let kernel = inner.join("kernel");
         fs::copy(&debug().kernel, &kernel).unwrap();
-        let why = "special in debugger commands";
+        let why = "special meaning in debugger commands";
         for debugger in ["lldb", "gdb", "kgdb"] {
             let (program, words) = fake(dir.path(), debugger, true);
             let printed = start(&program, &dump, &[]).expect(1).err;

@@ -200,13 +200,14 @@ fn cpu_state_is_in_info_and_in_the_info_file() {
     );
     let text = run(["info", &dump]).expect(0);
     assert!(
-        text.text().contains("CPU 1, added to dumppcb by livecore"),
+        text.text()
+            .contains("CPU 1, written to dumppcb by livecore"),
         "{}",
         text.text()
     );
     let info = fs::read_to_string(guest.to("crash/info.0")).unwrap();
     assert!(
-        info.contains("  CPU State: put in by livecore: 0 in stoppcbs"),
+        info.contains("  CPU State: written by livecore: 0 in stoppcbs"),
         "{info}"
     );
     assert!(info.contains("  Dump Status: good\n"), "{info}");
@@ -260,7 +261,7 @@ fn error_for_an_image_without_kernel_describes_the_image() {
     let out = guest.to("out");
     let run = run(["take", "--image", &image, "-o", &out]).expect(63);
     assert!(run.err.contains("FreeBSD 15.0"), "{}", run.err);
-    assert!(run.err.contains("page tables begin at 0x"), "{}", run.err);
+    assert!(run.err.contains("page tables at 0x"), "{}", run.err);
     assert!(run.err.contains("--kernel"), "{}", run.err);
     assert!(!Path::new(&out).exists());
 }

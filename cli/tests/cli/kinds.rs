@@ -217,8 +217,8 @@ fn elf_core_of_a_full_dump_needs_page_tables_only() {
     let run = run(["convert", "--to", "elf", "--kernel", &kernel, &full, &core]).expect(3);
     for word in [
         "no symbol dump_avail",
-        "carries no minidump",
-        "no symbol `version`",
+        "contains no minidump",
+        "no string `version`",
     ] {
         assert!(run.err.contains(word), "{word}: {}", run.err);
     }

@@ -228,7 +228,7 @@ impl Salvage {
         let parts_start = header.stored_len.wrapping_add(shift);
         self.parts = part::search(&*self.source, parts_start, start, shift)?;
         if moved {
-            let what = format!("a seal of {:#x} bytes of data", header.stored_len);
+            let what = format!("a seal for {:#x} bytes of data", header.stored_len);
             self.note(start, None, "seal", &what);
         } else if let Some(error) = &parsed.damage {
             self.note_error("seal", error);

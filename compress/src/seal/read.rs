@@ -100,7 +100,7 @@ fn start_of(footer: &[u8], codec: Codec, len: u64, at: u64, after: u64) -> Resul
             "seal footer",
             at,
             format!("{footer:02x?}"),
-            format!("two magics and the digest {digest:#x}"),
+            format!("both magic values and the digest {digest:#x}"),
         ));
     }
     let seal_len = u64_at(footer, 8);

@@ -213,7 +213,10 @@ impl Stream {
             looks_cut.then(|| Error::Broken {
                 region: "end of the stream".into(),
                 offset: self.stored_len,
-                found: format!("a last {} as long as the others", self.codec.unit()),
+                found: format!(
+                    "a last {} of the same size as the others",
+                    self.codec.unit()
+                ),
                 expected: "the rest of the content".into(),
             })
         })

@@ -93,7 +93,7 @@ pub(super) fn layout(source: &Source) -> Result<Found, Error> {
             layout: RawLayout::Hole { below },
             votes: count,
             note: Some(format!(
-                "found a hole from {below:#x} on in {count} page tables (--layout pc:{below:#x})"
+                "{count} page tables show that a hole begins at {below:#x}; using --layout pc:{below:#x}"
             )),
         },
         Some(_) => Found::flat(None),

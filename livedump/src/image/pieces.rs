@@ -154,8 +154,8 @@ impl<'a> Pieces<'a> {
                     return Err(Error::broken(
                         self.name,
                         piece.recorded_at,
-                        format!("address {:#x} again", piece.pa),
-                        format!("fewer than {compared:#x} bytes that pieces have in common"),
+                        format!("address {:#x} a second time", piece.pa),
+                        format!("ranges that overlap in fewer than {compared:#x} bytes"),
                     ));
                 }
                 let is_same = equal(self.source, &joined, &piece, both)?;

@@ -43,7 +43,7 @@ fn cpus(notes: &[Note]) -> Result<Vec<CpuState>, Error> {
             "VBCORE note",
             core.offset,
             format!("magic {:#x} in {} bytes", le32(d, 0), d.len()),
-            format!("{MAGIC:#x} in 24"),
+            format!("magic {MAGIC:#x} in 24 bytes"),
         ));
     }
     if le32(d, 4) <= FIRST {

@@ -120,7 +120,7 @@ impl Cpus {
             return Err(Error::broken(
                 "VMware processor",
                 at,
-                format!("another {name} of processor {cpu}"),
+                format!("a second {name} of processor {cpu}"),
                 "each register once",
             ));
         }
@@ -149,7 +149,7 @@ impl Cpus {
         let known = states.len() as u64;
         let note = (self.stated > known).then(|| {
             format!(
-                "read registers of {known} of {} CPUs; those of the others are in an unsupported form",
+                "read registers of {known} of {} CPUs; those of the others are in an unsupported format",
                 self.stated
             )
         });

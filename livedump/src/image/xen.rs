@@ -90,7 +90,7 @@ fn open(
                 "Xen header note",
                 header.offset,
                 format!("{pages:#x} pages"),
-                format!("at most the {:#x} of {name}", section_len / each),
+                format!("at most {:#x}, the size of {name}", section_len / each),
             ));
         }
     }

@@ -112,7 +112,7 @@ impl Numbers {
                 && number == self.bounds
             {
                 notes.push(format!(
-                    "number {number} is left to savecore(8), whose temporary file is {name}"
+                    "skipped number {number}: savecore(8) uses it (temporary file {name})"
                 ));
                 continue;
             }
@@ -125,7 +125,7 @@ impl Numbers {
                     .foreign
                     .or_else(|| here.livecores.first().cloned())
                     .unwrap_or_else(|| format!("info.{number}"));
-                notes.push(format!("skipped number {number}, which has {why}"));
+                notes.push(format!("skipped number {number}: {why} exists"));
             }
         }
         Err(PublishError::NumbersTaken {
@@ -213,9 +213,9 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "skipped number 2, which has vmcore.2.zst",
-                "skipped number 3, which has key.3",
-                "skipped number 4, which has livecore.4.gz"
+                "skipped number 2: vmcore.2.zst exists",
+                "skipped number 3: key.3 exists",
+                "skipped number 4: livecore.4.gz exists"
             ]
         );
     }

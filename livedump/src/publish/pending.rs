@@ -159,7 +159,7 @@ fn file(path: &Path, options: &Options, notes: &mut Vec<String>) -> Result<Targe
         return Err(PublishError::Io {
             doing: "create",
             path: path.into(),
-            source: io::Error::new(io::ErrorKind::InvalidFilename, "not the name of a file"),
+            source: io::Error::new(io::ErrorKind::InvalidFilename, "not a file name"),
         });
     };
     let directory = Directory::open(path.parent().unwrap_or(Path::new("")))?;

@@ -103,7 +103,7 @@ fn numbers_and_links_of_savecore_are_kept() {
     assert_eq!(
         published.notes,
         [
-            "skipped number 4, which has vmcore.4",
+            "skipped number 4: vmcore.4 exists",
             "info.last points to info.4 and was not changed"
         ]
     );

@@ -83,7 +83,7 @@ pub enum NotLoaded {
     #[error(transparent)]
     Elf(#[from] Error),
     /// The file is for another architecture.
-    #[error("ELF machine of the file is {found}, of the kernel {expected}")]
+    #[error("module is for ELF machine {found}, kernel for {expected}")]
     Machine {
         /// The file's.
         found: ElfMachine,

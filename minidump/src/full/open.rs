@@ -120,7 +120,7 @@ fn open_carried(
     let pages = dump.bitmap().count();
     if pages.checked_mul(page) != Some(bytes) {
         return Err(format!(
-            "it has {pages} pages, the program headers {bytes:#x} bytes"
+            "it has {pages} pages, but the program headers describe {bytes:#x} bytes"
         ));
     }
     Ok(dump)
@@ -192,7 +192,7 @@ pub(crate) fn read_segments(core: &ElfCore, limit: u64) -> Result<Found, Error> 
             "program headers",
             head.phoff,
             format!(
-                "memory at {:#x} twice, in the ranges from {:#x} and from {:#x}",
+                "address {:#x} in two ranges, from {:#x} and from {:#x}",
                 second.start, first.start, second.start
             ),
             "ranges that do not overlap",

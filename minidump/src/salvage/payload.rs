@@ -73,7 +73,7 @@ impl Patched {
             Some((self.survey.old_offset(bit)?, run.end - run.start))
         });
         // Every bit of the new bitmap was taken from the old one, with its place.
-        let (offset, pages) = found.ok_or_else(|| io::Error::other("a page without a place"))?;
+        let (offset, pages) = found.ok_or_else(|| io::Error::other("a page without an offset"))?;
         let n = buf.len().min((pages * page - skip) as usize);
         self.content.read_exact_at(&mut buf[..n], offset + skip)?;
         Ok(n)

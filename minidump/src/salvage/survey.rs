@@ -88,7 +88,7 @@ impl Survey {
         let mut mended = mend.fields.clone();
         if behind > 0 && found.lost.is_none() {
             mended.push(format!(
-                "payload: {behind} bytes behind the last page are left out"
+                "payload: {behind} bytes after the last page are left out"
             ));
         }
         let form = WordForm {

@@ -415,10 +415,13 @@ fn inflate_whole(job: &Job, mut content: Vec<u8>) -> Result<Vec<u8>, Fault> {
     if status != Status::StreamEnd || lengths != (body.len(), wanted) {
         return Err(Fault::Length {
             found: format!(
-                "{} bytes inflate to {}, then {status:?}",
+                "{} bytes that inflate to {}, with status {status:?}",
                 lengths.0, lengths.1
             ),
-            expected: format!("{} bytes to inflate to {wanted}, then the end", body.len()),
+            expected: format!(
+                "{} bytes that inflate to {wanted}, with status StreamEnd",
+                body.len()
+            ),
         });
     }
     let found = crc32fast::hash(&content);

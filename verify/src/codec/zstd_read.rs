@@ -230,7 +230,7 @@ impl Walk<'_, '_> {
         if frame.declared.is_some_and(|len| len != content_len) {
             self.damaged(
                 frame,
-                &Fault::Blocks(format!("they decode to {content_len} bytes")),
+                &Fault::Blocks(format!("the content has {content_len} bytes")),
             );
         } else {
             self.0.cx.sink.passed(&rules::ZSTD_CONTENT);

@@ -458,7 +458,7 @@ impl Mini {
             self.pages = self.bits.below(whole_words(pages, header));
             let stray = self.pages.min(all) - self.bits.below(pages);
             sink.check(&rules::BM_BEYOND_PAGES, stray == 0, &place, |f| {
-                f.found(format!("{stray} pages of bits at or above bit {pages}"))
+                f.found(format!("{stray} pages for bits at or above bit {pages}"))
                     .expected("only pages of dump_avail")
             });
         }

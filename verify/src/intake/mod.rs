@@ -367,7 +367,7 @@ impl Intake {
             let place = Location::payload("minidump header", 0);
             sink.broken(&rules::MD_MAGIC, &place, |f| {
                 f.found("an unknown magic")
-                    .expected("a minidump, from the note")
+                    .expected("a minidump, which the note states")
             });
         }
         let stated = Stated {

@@ -93,7 +93,7 @@ rules! { Liveness, LIVENESS:
         "FreeBSD sys/kern/subr_msgbuf.c",
         "normal for a live dump: the ring was copied while the kernel wrote a message";
     LIV_FOLLOWED = "LIV-FOLLOWED", Note,
-        "a dump verified with --deep allows random access",
+        "--deep can read the dump at any offset within the memory limit",
         "the size of the largest frame with a quarter of the memory limit",
         "a kernel writes one frame: FreeBSD sys/kern/subr_compressor.c",
         "lists were not checked: convert the dump, or raise --memory";

@@ -221,7 +221,7 @@ impl Parts {
         }
         if part.offset != self.ranges * 16 {
             return Some(format!(
-                "list offset {}, not {}",
+                "a list at offset {}; expected offset {}",
                 part.offset,
                 self.ranges * 16
             ));

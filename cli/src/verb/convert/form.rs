@@ -137,7 +137,7 @@ fn of_full(
         // A core needs only the page tables.
         Err(error) if form == Form::Elf => {
             session.voice.say(format_args!(
-                "{error}; the core carries no minidump and cannot be converted back"
+                "{error}; the core contains no minidump and cannot be converted back"
             ));
             let options = options(args, Some(&pair.kernel()), session);
             let planned = export_full(dump, &*pair.memory(), &options);

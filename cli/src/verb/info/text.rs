@@ -99,7 +99,7 @@ pub(super) fn print(facts: &Facts, out: &mut dyn Write) -> io::Result<()> {
             .tid
             .map_or(String::new(), |tid| format!(", thread {tid}"));
         let value = format!(
-            "CPU {}, added to {} by livecore{thread}",
+            "CPU {}, written to {} by livecore{thread}",
             cpu.number, cpu.place
         );
         lines.line(name, value)?;

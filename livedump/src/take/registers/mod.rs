@@ -65,7 +65,7 @@ pub(super) fn patch(
         let numbers = others.iter().map(|cpu| cpu.number.to_string());
         let numbers = numbers.collect::<Vec<_>>().join(", ");
         patched.notes.push(format!(
-            "cannot add registers of CPU {numbers}: unsupported form"
+            "cannot add registers of CPU {numbers}: unsupported register format"
         ));
     }
     let mut others_left = false;

@@ -70,7 +70,7 @@ pub(super) fn layout(
         base => {
             let layout = RawLayout::Ranges(vec![(base..base + len, 0)]);
             let note = format!(
-                "found the start of RAM at {base:#x} in the kernel's page tables (--layout {layout})"
+                "the kernel's page tables show that RAM begins at {base:#x}; using --layout {layout}"
             );
             (layout, Some(note))
         }

@@ -57,7 +57,7 @@ pub(super) fn layout(
     };
     let note = match &layout {
         RawLayout::Hole { below } => Some(format!(
-            "found a hole from {below:#x} on in the kernel's dump_avail (--layout pc:{below:#x})"
+            "the kernel's dump_avail shows that a hole begins at {below:#x}; using --layout pc:{below:#x}"
         )),
         _ => None,
     };
