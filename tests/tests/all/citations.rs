@@ -128,7 +128,7 @@ fn support_in_the_readme_cites_existing_tests() {
             .map(Iterator::collect)
             .collect()
     };
-    let named: BTreeMap<String, String> = rows("| test | |")
+    let named: BTreeMap<String, String> = rows("| letter | test |")
         .into_iter()
         .filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone())))
         .collect();
