@@ -93,6 +93,15 @@ impl Voice<'_> {
     }
 }
 
+/// The result of [`Session::check`], which has already been printed.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The warnings.
+    pub warnings: Vec<String>,
+    /// Whether a stream is damaged.
+    pub failed: bool,
+}
+
 /// The session of a verb.
 pub struct Session<'a> {
     /// Standard output.
@@ -233,7 +242,8 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// If the work is to stop, or standard output fails. Damage of a stream is printed.
-    pub fn check(&mut self) -> Result<(), Failure> {
+    pub fn check(&mut self) -> Result<Checked, Failure> {
+        let mut found = Checked::default();
         if !self.unchecked.is_empty() {
             self.out.flush()?;
         }
@@ -251,28 +261,30 @@ impl<'a> Session<'a> {
                     };
                     let reported = |loss: &Warning| dump.envelope().warnings().contains(loss);
                     let early = matches!(loss, Some(Warning::Interrupted { .. }));
-                    if let Some(loss) = loss.filter(|loss| (all || early) && !reported(loss)) {
-                        self.warn(&path, loss);
-                    }
-                    if let Some(trailing) = stream.trailing().filter(|_| !early) {
-                        self.warn(&path, trailing);
+                    let loss = loss.filter(|loss| (all || early) && !reported(loss));
+                    let trailing = stream.trailing().filter(|_| !early);
+                    let warnings = loss.map(|loss| loss.to_string()).into_iter();
+                    for warning in warnings.chain(trailing.map(|bytes| bytes.to_string())) {
+                        self.warn(&path, &warning);
+                        found.warnings.push(warning);
                     }
                 }
                 Err(error @ livecore_compress::Error::Cancelled) => return Err(error.into()),
                 Err(error) => {
                     let failure = Failure::from(error).about(&path);
                     self.fail(&failure.next("part of the data was not checked"));
+                    found.failed = true;
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Ends the run: flushes the output, prints a failure and returns the exit code.
     pub fn finish(mut self, result: Result<(), Failure>) -> Exit {
         let flushed = self.out.flush();
         let result = match (result, &flushed) {
-            (Ok(()), Ok(())) => self.check(),
+            (Ok(()), Ok(())) => self.check().map(drop),
             (result, _) => result,
         };
         if let Some(signal) = self.env.interrupt.raised()

@@ -106,7 +106,9 @@ impl MessageBuffer {
         let by_symbol = elf
             .and_then(|elf| by_symbol(dump, elf, order, long_size))
             .filter(|m| m.msg_size as usize == size);
+        // A section of zeros is damage, which must not go unseen.
         if let Some(later) = by_symbol
+            && section[..size].iter().any(|b| *b != 0)
             && trailing.is_none_or(|m| m.msg_wseq != later.msg_wseq)
         {
             let mut ring = vec![0; size];

@@ -43,7 +43,7 @@ pub(super) struct FullFacts {
     /// Ranges beyond [`RANGES`].
     #[serde(skip_serializing_if = "is_zero")]
     ranges_left_out: usize,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// The ELF header.

@@ -18,7 +18,7 @@ use crate::crash_directory::{self, Entry, Search};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{self, Opening};
-use crate::session::Session;
+use crate::session::{Checked, Session};
 
 pub use facts::Facts;
 
@@ -102,19 +102,30 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
     if let Some(damage) = dump.envelope().stream().known_damage() {
         return Err(Failure::from(damage.again()).about(path));
     }
+    // A program gets all warnings in the document, people the answer first.
+    let checked = if json {
+        session.check()?
+    } else {
+        Checked::default()
+    };
+    if checked.failed {
+        return Ok(());
+    }
     session.out.write_all(before.as_bytes())?;
     match &dump {
         AnyDump::Mini(dump) => {
-            let facts = Facts::of(dump, path);
+            let mut facts = Facts::of(dump, path);
             if json {
+                facts.warnings.extend(checked.warnings);
                 crate::json::print(&facts, &mut session.out)?;
             } else {
                 text::print(&facts, &mut session.out)?;
             }
         }
         AnyDump::Full(dump) => {
-            let facts = full::FullFacts::of(dump, path);
+            let mut facts = full::FullFacts::of(dump, path);
             if json {
+                facts.warnings.extend(checked.warnings);
                 crate::json::print(&facts, &mut session.out)?;
             } else {
                 full::print(&facts, &mut session.out)?;
@@ -125,7 +136,7 @@ fn one(path: &Path, json: bool, before: &str, session: &mut Session<'_>) -> Resu
         session.warn(path, warning);
     }
     drop(dump);
-    session.check()
+    session.check().map(drop)
 }
 
 /// Prints the facts of a memory image. Fails with `no_dump` if the file is not an image.
