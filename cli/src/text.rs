@@ -66,7 +66,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     parse_number(digits)
         .map_err(|e| e.to_string())?
         .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} does not fit 64 bits"))
+        .ok_or_else(|| format!("{text} exceeds 64 bits"))
 }
 
 #[cfg(test)]

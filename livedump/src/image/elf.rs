@@ -218,7 +218,7 @@ pub(super) fn notes(bytes: &[u8], offset: u64) -> Result<Vec<Note>, Error> {
                 "ELF note",
                 offset + at as u64,
                 format!("a name of {namesz} and contents of {descsz} bytes"),
-                format!("an end within the {} bytes of notes", bytes.len()),
+                format!("a note within the {} bytes of the segment", bytes.len()),
             ));
         }
         // `end` is within `bytes`, so all of these are.

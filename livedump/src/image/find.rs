@@ -1,6 +1,6 @@
 //! Finds the layout of a raw image from its contents.
 //!
-//! A file of up to 2 GiB has no hole, since every PC has its RAM below 2 GiB in one piece. In a
+//! A file of up to 2 GiB has no hole, since every PC has contiguous RAM below 2 GiB. In a
 //! larger file the kernel's page tables show the layout. On amd64, entry 256 of the root tables of
 //! FreeBSD's kernel and processes is the table's own physical address. If such a table is at a
 //! different file offset, the difference gives the size of the hole. If it is at an equal file

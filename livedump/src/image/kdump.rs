@@ -430,7 +430,7 @@ impl Kdump {
         if fits.is_none_or(|end| end > self.source.len()) {
             return bad(
                 format!("{:#x} bytes at offset {:#x}", desc.size, desc.offset),
-                format!("an end within the file's {:#x} bytes", self.source.len()),
+                format!("an end of at most {:#x}, the file size", self.source.len()),
             );
         }
         // No codec expands a page to more than twice its size.

@@ -86,7 +86,7 @@ impl<'a> Pieces<'a> {
                 name,
                 recorded_at,
                 format!("{len:#x} bytes at offset {offset:#x}"),
-                format!("an end within the file's {:#x} bytes", self.source.len()),
+                format!("an end of at most {:#x}, the file size", self.source.len()),
             ));
         }
         self.push(Piece {

@@ -8,9 +8,8 @@
 //! `dump/dump.c`, `get_offset_range`). The rest of RAM is in the file too, and its position follows
 //! from the segments:
 //!
-//! * Between two pieces with the same distance from address to offset there is no hole, so the
-//! memory between them has
-//!   that distance too. A PC with VGA has no RAM from 640 KiB to 768 KiB.
+//! * Between two pieces with the same distance from address to offset there is no hole, so the memory
+//!   between them has that distance too. A PC with VGA has no RAM from 640 KiB to 768 KiB.
 //! * Memory begins at address 0, after the notes.
 //! * Memory above 4 GiB begins there, so its first segment gives its position.
 //! * The rest follows the piece before it.

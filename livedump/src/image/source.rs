@@ -116,7 +116,7 @@ impl Source {
                     Some(end) => format!("an end at {end:#x}"),
                     None => format!("{len:#x} bytes"),
                 },
-                format!("an end within the file's {:#x} bytes", self.len),
+                format!("an end of at most {:#x}, the file size", self.len),
             )),
         }
     }

@@ -68,7 +68,7 @@ fn raw(elf: &KernelElf, section: &Section, limit: u64) -> Result<Vec<u8>, Error>
         .is_none_or(|end| end > size)
     {
         let found = format!("{:#x} bytes", section.size);
-        let expected = format!("end within the file's {size:#x} bytes");
+        let expected = format!("an end of at most {size:#x}, the file size");
         return Err(broken(section, section.offset, found, &expected));
     }
     let mut bytes = vec![0; within(section, section.size, limit)?];

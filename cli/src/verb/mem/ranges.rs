@@ -299,7 +299,7 @@ fn parse_c_number(text: &str) -> Result<u64, String> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return Err("not a number: decimal, hexadecimal after 0x, octal after 0".into());
     }
-    u64::from_str_radix(digits, radix).map_err(|_| "does not fit 64 bits".into())
+    u64::from_str_radix(digits, radix).map_err(|_| "exceeds 64 bits".into())
 }
 
 fn parse_owner(text: &str) -> Result<Owner, String> {

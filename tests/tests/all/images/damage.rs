@@ -107,7 +107,7 @@ fn errors_name_region_offset_found_and_expected() {
         line(elf),
         format!(
             "ELF PT_LOAD at offset 0x78: found 0x11000 bytes at offset 0x10000000000, expected an \
-             end within the file's {end:#x} bytes"
+             end of at most {end:#x}, the file size"
         )
     );
 
@@ -122,7 +122,7 @@ fn errors_name_region_offset_found_and_expected() {
         )
     );
     set(&mut lime, second + 16, 1 << 50);
-    assert!(line(lime).contains("expected an end within the file's"));
+    assert!(line(lime).contains("expected an end of at most"));
 
     let mut xen = mkimage::xen(
         &memory,
